@@ -17,7 +17,7 @@ class Side:
     """
 
     states: Tensor  # (n, S, width) hidden states, [CLS] at position 0
-    mask: Tensor  # (n, S) bool, True where a position is real, False where it is padding
+    mask: Tensor | None  # (n, S) bool, False where a position is padding; None: nothing is padded
     embedding: Tensor  # (n, d) unit length
 
     def __len__(self) -> int:
@@ -25,20 +25,30 @@ class Side:
 
     def __getitem__(self, index: Tensor | slice) -> Side:
         """The items at `index`: a slice, or an integer or bool tensor (k,)."""
-        return Side(self.states[index], self.mask[index], self.embedding[index])
+        mask = None if self.mask is None else self.mask[index]
+        return Side(self.states[index], mask, self.embedding[index])
 
     @staticmethod
     def cat(sides: Sequence[Side]) -> Side:
         """Join along n, padding shorter sequences with zeros to the longest."""
-        longest = max(side.mask.shape[1] for side in sides)
+        longest = max(side.states.shape[1] for side in sides)
 
         def pad(x: Tensor) -> Tensor:
             if x.shape[1] == longest:
                 return x
             return torch.cat([x, x.new_zeros(x.shape[0], longest - x.shape[1], *x.shape[2:])], dim=1)
 
+        mask = None
+        if any(side.mask is not None or side.states.shape[1] != longest for side in sides):
+            mask = torch.cat([pad(side.real()) for side in sides])
         return Side(
             torch.cat([pad(side.states) for side in sides]),
-            torch.cat([pad(side.mask) for side in sides]),
+            mask,
             torch.cat([side.embedding for side in sides]),
         )
+
+    def real(self) -> Tensor:
+        """(n, S) bool, True where a position is real."""
+        if self.mask is not None:
+            return self.mask
+        return torch.ones(self.states.shape[:2], dtype=torch.bool, device=self.states.device)

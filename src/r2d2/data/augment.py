@@ -1,0 +1,66 @@
+"""Pixels to network input: the whole batch at once, on whatever device it is."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# CLIP's (arXiv 2103.00020), which the official R2D2 code keeps.
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+NUMBERS = 7  # random numbers an image that `augment` takes
+
+# Half-ranges of the changes: small, for a text may name a side, a colour or a skin tone.
+_ROTATION = math.radians(10)
+_SCALE = 0.1
+_SHIFT = 0.08  # of the half side
+_BRIGHTNESS = 0.1
+_CONTRAST = 0.1
+_SATURATION = 0.1
+
+
+def normalize(pixels: Tensor) -> Tensor:
+    """Normalised network input (n, 3, H, W) float32 of pixels (n, H, W, 3) uint8."""
+    return _standardize(_to_float(pixels))
+
+
+def augment(pixels: Tensor, u: Tensor) -> Tensor:
+    """`normalize` after a small affine and colour change of each image.
+
+    Args:
+        pixels: (n, H, W, 3) uint8.
+        u: (n, NUMBERS) uniform in [0, 1).
+    """
+    x = _to_float(pixels)
+    n = len(x)
+    r = 2 * u - 1  # (n, 7) in [-1, 1)
+    angle, scale = _ROTATION * r[:, 0], 1 + _SCALE * r[:, 1]
+    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    theta = torch.stack([cos, -sin, _SHIFT * r[:, 2], sin, cos, _SHIFT * r[:, 3]], dim=1).unflatten(
+        1, (2, 3)
+    )
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    x = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+    brightness = 1 + _BRIGHTNESS * r[:, 4]
+    contrast = 1 + _CONTRAST * r[:, 5]
+    saturation = 1 + _SATURATION * r[:, 6]
+    view = (n, 1, 1, 1)
+    x = x * brightness.view(view)
+    mean = x.mean((1, 2, 3), keepdim=True)
+    x = mean + (x - mean) * contrast.view(view)
+    grey = x.mean(1, keepdim=True)
+    x = grey + (x - grey) * saturation.view(view)
+    return _standardize(x.clamp(0, 1))
+
+
+def _to_float(pixels: Tensor) -> Tensor:
+    return pixels.permute(0, 3, 1, 2).float() / 255
+
+
+def _standardize(x: Tensor) -> Tensor:
+    mean, std = (torch.tensor(v, device=x.device).view(1, 3, 1, 1) for v in (MEAN, STD))
+    return (x - mean) / std

@@ -1,0 +1,157 @@
+"""The one canonical way from an encoded file to pixels: decode, right way up, on white, one resize.
+
+Training, evaluation and the API all pass here, so that a picture has the same pixels wherever it is
+read. The resize squeezes the whole picture to a square, as the official R2D2 code does.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from r2d2.errors import R2D2Error
+
+MAX_BYTES = 64 << 20  # of an encoded file
+MAX_PIXELS = 64_000_000  # of a decoded one, 192 MB as RGB: a file of kilobytes can hold gigabytes
+# Raster formats only: Pillow hands PostScript to an interpreter, no place for untrusted files.
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "JPEG2000", "ICO", "PPM")
+
+Kind = Literal["empty", "unreadable", "truncated", "too large"]
+
+# EXIF tag 0x0112: how the camera was held, and what sets the picture upright.
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class BadImage(R2D2Error):  # noqa: N818  # a state of the data, counted as often as raised
+    """An image that cannot be used; `kind` says why, so that bad rows can be counted by kind."""
+
+    def __init__(self, kind: Kind, message: str) -> None:
+        super().__init__(message)
+        self.kind: Kind = kind
+
+    def __reduce__(self) -> tuple[type[BadImage], tuple[Kind, str]]:
+        return type(self), (self.kind, str(self))  # a loader process sends it to the main one
+
+
+def decode_image(
+    data: bytes,
+    *,
+    name: str = "image",
+    max_bytes: int = MAX_BYTES,
+    max_pixels: int = MAX_PIXELS,
+) -> Image.Image:
+    """The first frame of an encoded image (JPEG, PNG, GIF, WebP, ...) as RGB, upright, on white.
+
+    `name` stands in the message of the BadImage that an unusable file raises.
+    """
+    if not data:
+        raise BadImage("empty", f"{name} is empty (0 bytes): give an image file")
+    if len(data) > max_bytes:
+        raise BadImage(
+            "too large", f"{name} has {len(data)} bytes, more than {max_bytes}: give a smaller file"
+        )
+    try:
+        image = Image.open(io.BytesIO(data), formats=_formats())
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise BadImage("too large", f"{name} is too large ({error}): give a smaller one") from error
+    except UnidentifiedImageError as error:
+        raise BadImage(
+            "unreadable", f"{name} is no image that can be read: give one of {', '.join(FORMATS)}"
+        ) from error
+    except Exception as error:  # a broken header raises what its parser stumbles on
+        raise _broken(name, error) from error
+    with image:
+        return to_rgb(image, name=name, max_pixels=max_pixels)
+
+
+def to_rgb(image: Image.Image, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """A Pillow image of any mode as RGB: upright by its EXIF, on white, 16 bits scaled to 8.
+
+    The image itself stays as it is. Raises BadImage where its file turns out broken, and R2D2Error
+    where it is no Pillow image.
+    """
+    if not isinstance(image, Image.Image):
+        raise R2D2Error(f"{name} is a {type(image).__name__}: give a PIL.Image")
+    width, height = image.size
+    if width * height == 0:
+        raise BadImage("empty", f"{name} has no pixels ({width}x{height}): give another image")
+    if width * height > max_pixels:
+        raise BadImage(
+            "too large",
+            f"{name} has {width}x{height} pixels, more than {max_pixels}: give a smaller one",
+        )
+    try:
+        image.load()
+        rgb = _flatten(image)
+        turn = _UPRIGHT.get(_orientation(image))
+        return rgb if turn is None else rgb.transpose(turn)
+    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error ...
+        raise _broken(name, error) from error
+
+
+def resize(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
+    """An RGB image as pixels (size, size, 3): the whole picture squeezed, bicubic.
+
+    One that has this size is copied as it is.
+    """
+    if image.mode != "RGB":
+        image = to_rgb(image)
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BICUBIC)
+    return np.array(image, dtype=np.uint8)
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        # Pillow would clip at 255: a 16-bit scan would come out white.
+        values = np.asarray(image).astype(np.int64).clip(0, 65535)
+        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+    if image.mode == "La":  # premultiplied; it converts to its plain twin only
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.copy() if image.mode == "RGB" else image.convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        found: Any = image.getexif().get(_ORIENTATION, 1)
+        return int(found)
+    except Exception:  # broken EXIF does not make a picture unusable
+        return 1
+
+
+def _broken(name: str, error: Exception) -> BadImage:
+    if isinstance(error, BadImage):
+        return error
+    text = " ".join(str(error).split()) or type(error).__name__
+    short = any(sign in text.lower() for sign in ("truncated", "broken data stream", "not enough"))
+    if short or isinstance(error, EOFError):
+        return BadImage(
+            "truncated", f"{name} is cut short ({text}): fetch it again or leave it out"
+        )
+    return BadImage("unreadable", f"{name} cannot be read ({text}): give another image")
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(
+        name for name in FORMATS if name in Image.OPEN
+    )  # AVIF and others are build options

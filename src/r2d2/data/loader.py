@@ -1,0 +1,173 @@
+"""Batches of a pairs table: a seeded global shuffle, any position of which can be reached at once."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from r2d2.data.images import BadImage, decode_image, resize
+from r2d2.errors import R2D2Error
+from r2d2.keyed import Draw, generator
+from r2d2.table import PairsTable, Text
+from r2d2.tokenizer import key_hash, text_key
+
+log = logging.getLogger(__name__)
+
+AHEAD = 4  # batches prepared while one is trained on
+
+
+@dataclass(frozen=True)
+class RawBatch:
+    """n pairs, before the tokenizer and the augmentation."""
+
+    pixels: npt.NDArray[np.uint8]  # (n, H, W, 3)
+    texts: list[str]
+    keys: npt.NDArray[np.int64]  # (n, 2) image key, text key
+
+
+class PairsLoader:
+    """One split of a table as an endless, seeded sequence of pairs.
+
+    The sequence runs through one permutation of the rows after another, so a step is a place in it
+    and resuming is counting. For each row one text is drawn: first a source by its share, then a
+    text within the source by weight, or a title's weight of 1 would drown a query's CTR of 0.02.
+
+    Rows without a text are left out at once; a row whose picture cannot be read is replaced by the
+    next good one of its permutation. `skipped` counts both, by kind.
+    """
+
+    def __init__(
+        self,
+        table: PairsTable,
+        split: str,
+        image_size: int,
+        seed: int,
+        source_shares: Mapping[str, float] | None = None,
+        cache_mb: int = 1024,
+    ) -> None:
+        self.table = table
+        self.image_size = image_size
+        self.seed = seed
+        self.source_shares = dict(source_shares or {})
+        self.skipped: Counter[str] = Counter()
+        rows = table.rows(split)
+        self._texts = [tuple(t for t in texts if text_key(t.text)) for texts in table.texts(rows)]
+        good = np.array([bool(texts) for texts in self._texts], dtype=bool)
+        if not good.all():
+            self.skipped["no text"] = int((~good).sum())
+        if not good.any():
+            raise R2D2Error(f"{table.path}: no row of split '{split}' has a text: nothing to train on")
+        self._rows = rows[good]
+        self._texts = [texts for texts in self._texts if texts]
+        self._image_keys = [key_hash(image_id) for image_id in table.image_ids(self._rows)]
+        self._cache: dict[int, npt.NDArray[np.uint8]] = {}
+        self._cache_room = cache_mb * 2**20 // (image_size * image_size * 3)
+        self._bad: set[int] = set()
+        self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.empty(0, np.int64))
+
+    def __len__(self) -> int:
+        """Rows of the split that have a text."""
+        return len(self._rows)
+
+    def all_texts(self) -> Iterator[str]:
+        """Every text of the split, for training a tokenizer."""
+        return (text.text for texts in self._texts for text in texts)
+
+    def batches(self, first: int, last: int, batch_size: int) -> Iterator[RawBatch]:
+        """Batches of the steps first, ..., last - 1, prepared ahead in a thread."""
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader") as pool:
+            ahead: list[Future[RawBatch]] = []
+            try:
+                for step in range(first, min(first + AHEAD, last)):
+                    ahead.append(pool.submit(self.batch, step, batch_size))
+                for step in range(first, last):
+                    batch = ahead.pop(0).result()
+                    if step + AHEAD < last:
+                        ahead.append(pool.submit(self.batch, step + AHEAD, batch_size))
+                    yield batch
+            finally:
+                for future in ahead:
+                    future.cancel()
+
+    def batch(self, step: int, batch_size: int) -> RawBatch:
+        """The pairs of one step: places step * batch_size and following of the sequence."""
+        u = generator(self.seed, step, Draw.TEXT).random((batch_size, 2))
+        places = range(step * batch_size, (step + 1) * batch_size)
+        items = [self._order_at(place) for place in places]
+        self._fetch(items)
+        pixels = np.empty((batch_size, self.image_size, self.image_size, 3), np.uint8)
+        texts: list[str] = []
+        keys = np.empty((batch_size, 2), np.int64)
+        for i, place in enumerate(places):
+            item, pixels[i] = self._good_image(place)
+            text = self._draw_text(self._texts[item], *u[i])
+            texts.append(text)
+            keys[i] = self._image_keys[item], key_hash(text_key(text))
+        self._trim()
+        return RawBatch(pixels, texts, keys)
+
+    def _order_at(self, place: int) -> int:
+        epoch, offset = divmod(place, len(self._rows))
+        if self._order[0] != epoch:
+            permutation = generator(self.seed, epoch, Draw.ORDER).permutation(len(self._rows))
+            self._order = (epoch, permutation)
+        return int(self._order[1][offset])
+
+    def _good_image(self, place: int) -> tuple[int, npt.NDArray[np.uint8]]:
+        """The item at `place`, or the next one within its permutation whose picture can be read."""
+        n = len(self._rows)
+        epoch_start = place - place % n
+        for ahead in range(n):
+            item = self._order_at(epoch_start + (place + ahead) % n)
+            if item not in self._cache and item not in self._bad:
+                self._fetch([item])
+            if item in self._cache:
+                return item, self._cache[item]
+        raise R2D2Error(f"{self.table.path}: not one picture can be read: {dict(self.skipped)}")
+
+    def _fetch(self, items: Sequence[int]) -> None:
+        """Decode into the cache what is not there."""
+        missing = sorted({i for i in items if i not in self._cache and i not in self._bad})
+        if not missing:
+            return
+        rows = self._rows[missing]
+        for item, pair in zip(missing, self.table.take(rows, ["image"]), strict=True):
+            try:
+                self._cache[item] = resize(decode_image(pair.image), self.image_size)
+            except BadImage as error:
+                self._bad.add(item)
+                self.skipped[f"image: {error.kind}"] += 1
+                log.warning("%s, row %d: %s; skipped", self.table.path, self._rows[item], error)
+
+    def _trim(self) -> None:
+        """Drop the oldest pictures beyond the cache's room."""
+        for item in list(self._cache)[: max(0, len(self._cache) - self._cache_room)]:
+            del self._cache[item]
+
+    def _draw_text(self, texts: Sequence[Text], u_source: float, u_text: float) -> str:
+        sources = sorted({text.source for text in texts})
+        shares = [self.source_shares.get(source, 1.0) for source in sources]
+        source = sources[_draw(shares, u_source)]
+        within = [text for text in texts if text.source == source]
+        return within[_draw([text.weight for text in within], u_text)].text
+
+
+def _draw(weights: Sequence[float], u: float) -> int:
+    """An index with probability proportional to its weight; evenly where all weights are 0."""
+    if len(weights) == 1:
+        return 0
+    total = float(sum(weights))
+    if total <= 0:
+        return min(int(u * len(weights)), len(weights) - 1)
+    edges = np.cumsum([0.0, *weights]) / total
+    for i, (low, high) in enumerate(pairwise(edges)):
+        if low <= u < high:
+            return i
+    return max(i for i, weight in enumerate(weights) if weight > 0)

@@ -1,0 +1,30 @@
+"""What the evaluation asks of a model: any dual encoder, with or without a match head."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from PIL import Image
+from torch import Tensor
+
+from r2d2.model.side import Side
+
+
+class DualEncoder(Protocol):
+    """A model as the evaluation sees it.
+
+    All of it runs without dropout; what it returns stays on the device it likes.
+    """
+
+    @property
+    def has_match(self) -> bool:
+        """Whether `match` may be called."""
+
+    def encode_images(self, images: list[Image.Image]) -> Side:
+        """Encode n pictures; the embedding (n, d) is f_I, of unit length."""
+
+    def encode_texts(self, texts: list[str]) -> Side:
+        """Encode n texts; the embedding (n, d) is f_T, of unit length."""
+
+    def match(self, images: Side, texts: Side) -> Tensor:
+        """(p_T[match] + p_I[match]) / 2 of n pairs, (n,) in [0, 1]; both sides hold n items."""

@@ -1,0 +1,183 @@
+"""Two-stage ranking: the best k by cosine, then the cross encoders' match score on these.
+
+What is computed is kept apart (`Candidates`, match scores), so that the weight between the two can be
+swept without running the model again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from r2d2.errors import R2D2Error
+from r2d2.evaluation.protocol import DualEncoder
+from r2d2.evaluation.retrieval import Relevance, rank_of_best, recalls, two_stage_ranks
+from r2d2.model.side import Side
+
+Progress = Callable[[str, int, int], None]  # what is being done, done so far, in all
+
+# Cosines of a trained model differ by some hundredths among the candidates, match scores by up to 1:
+# the useful range lies between "the match score breaks ties" and "it decides alone", so the grid is
+# about even in the logarithm. 0 is pre-ranking itself, 1 the official setting.
+WEIGHTS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+BLOCK_CELLS = 2**23  # scores held at a time: 64 MiB in float64
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The first stage of q queries against c items: the k best by cosine, best first."""
+
+    items: Tensor  # (q, k) int64, positions in the gallery
+    cosine: Tensor  # (q, k)
+    relevant: Tensor  # (q, k) bool
+    ranks: Tensor  # (q,) int64, of the best match by cosine alone
+    below: Tensor  # (q,) int64, the two-stage rank where no candidate is a match
+
+
+def best_by_cosine(
+    queries: Tensor,
+    gallery: Tensor,
+    relevance: Relevance,
+    top_k: int,
+    block_cells: int = BLOCK_CELLS,
+) -> Candidates:
+    """Pre-ranking, exact, in blocks of queries.
+
+    Args:
+        queries: (q, d) unit length.
+        gallery: (c, d) unit length.
+        relevance: of these queries and items.
+        top_k: k, cut to c. Among equal cosines the earlier item is taken; one that is not finite
+            comes first, where it takes a place from the others.
+        block_cells: scores held at a time.
+
+    Returns:
+        On the CPU.
+
+    Raises:
+        R2D2Error: top_k is below 1, or a query has no match.
+    """
+    if top_k < 1:
+        raise R2D2Error(f"top_k is {top_k}: it must be at least 1")
+    if (len(queries), len(gallery)) != (len(relevance), relevance.gallery):
+        raise R2D2Error(
+            f"{len(queries)} queries and {len(gallery)} items, "
+            f"but relevance of {len(relevance)} and {relevance.gallery}: they must be the same"
+        )
+    k = min(top_k, len(gallery))
+    rows = max(1, block_cells // max(1, len(gallery)))
+    columns = gallery.double().T
+    parts: list[tuple[Tensor, ...]] = []
+    for start in range(0, len(queries), rows):
+        stop = min(start + rows, len(queries))
+        # A float32 product differs in its last bit with a column's place: equal items would not tie.
+        scores = (queries[start:stop].double() @ columns).float()
+        relevant = relevance.mask(start, stop).to(scores.device)
+        parts.append(tuple(x.cpu() for x in _first_stage(scores, relevant, k)))
+    return Candidates(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _first_stage(scores: Tensor, relevant: Tensor, k: int) -> tuple[Tensor, ...]:
+    """The fields of `Candidates` for one block, from scores (b, c) and relevant (b, c)."""
+    order = scores.masked_fill(~torch.isfinite(scores), torch.inf)
+    # topk promises nothing about ties: take all above the k-th value, and the first equal to it.
+    kth = order.topk(k, dim=1).values[:, -1:]
+    above, equal = order > kth, order == kth
+    chosen = above | (equal & (equal.cumsum(dim=1) <= k - above.sum(dim=1, keepdim=True)))
+    items = chosen.nonzero()[:, 1].view(-1, k)
+    items = items.gather(
+        1, order.gather(1, items).sort(dim=1, descending=True, stable=True).indices
+    )
+    ranks = rank_of_best(scores, relevant)
+    # A match outside the candidates has every candidate that is no match above it.
+    outside = relevant & ~chosen
+    strangers = (~relevant).sum(dim=1)
+    usable = outside & torch.isfinite(scores)
+    best = scores.masked_fill(~usable, -torch.inf).amax(dim=1, keepdim=True)
+    ahead = ~relevant & (chosen | (order >= best))
+    below = 1 + torch.where(usable.any(dim=1), ahead.sum(dim=1), strangers)
+    return items, scores.gather(1, items), relevant.gather(1, items), ranks, below
+
+
+@torch.no_grad()
+def match_scores(
+    model: DualEncoder,
+    images: Side,
+    texts: Side,
+    image_index: Tensor,
+    text_index: Tensor,
+    *,
+    batch_size: int = 256,
+    progress: Progress | None = None,
+) -> Tensor:
+    """The match score of p pairs, each distinct pair computed once.
+
+    Args:
+        model: with a match head.
+        images: every image, encoded.
+        texts: every text, encoded.
+        image_index: (p,) positions in `images`.
+        text_index: (p,) positions in `texts`.
+        batch_size: pairs a forward pass.
+        progress: called with ("match", pairs done, distinct pairs).
+
+    Returns:
+        (p,) float32 on the CPU.
+    """
+    pairs, place = torch.unique(image_index * len(texts) + text_index, return_inverse=True)
+    pair_image, pair_text = pairs // max(1, len(texts)), pairs % max(1, len(texts))
+    # Short texts beside short texts: a batch is cut to its longest, which saves half of the work.
+    real = texts.real()
+    length = (real * torch.arange(1, real.shape[1] + 1, device=real.device)).amax(dim=1).cpu()
+    order = length[pair_text].sort(stable=True).indices
+    scores = torch.empty(len(pairs), dtype=torch.float32)
+    for start in range(0, len(pairs), batch_size):
+        batch = order[start : start + batch_size]
+        some_images = images[pair_image[batch].to(images.embedding.device)]
+        some_texts = texts[pair_text[batch].to(texts.embedding.device)]
+        some_texts = _cut(some_texts, int(length[pair_text[batch]].max()))
+        scores[batch] = model.match(some_images, some_texts).float().cpu()
+        if progress is not None:
+            progress("match", start + len(batch), len(pairs))
+    return scores[place]
+
+
+def _cut(side: Side, length: int) -> Side:
+    """The first `length` positions, all that are real."""
+    mask = None if side.mask is None else side.mask[:, :length]
+    return Side(side.states[:, :length], mask, side.embedding)
+
+
+@dataclass(frozen=True)
+class Reranked:
+    """Both stages of one direction, the weight still open."""
+
+    candidates: Candidates
+    match: Tensor  # (q, k) match score of each candidate
+
+    def scores(self, weight: float) -> Tensor:
+        """Of the candidates, (q, k): weight x match + cosine."""
+        scores: Tensor = weight * self.match + self.candidates.cosine
+        return scores
+
+    def ranks(self, weight: float) -> Tensor:
+        """Two-stage rank of each query's best match, (q,) int64."""
+        first = self.candidates
+        return two_stage_ranks(self.scores(weight), first.relevant, first.below)
+
+
+def sweep_weights(
+    i2t: Reranked, t2i: Reranked, weights: Sequence[float] = WEIGHTS
+) -> dict[float, float]:
+    """Two-stage R@M in % under each weight."""
+    return {w: recalls(i2t.ranks(w), t2i.ranks(w))["r_mean"] for w in weights}
+
+
+def choose_weight(i2t: Reranked, t2i: Reranked, weights: Sequence[float] = WEIGHTS) -> float:
+    """The weight with the best two-stage R@M, the smallest of several; only ever on validation."""
+    found = sweep_weights(i2t, t2i, weights)
+    return min(found, key=lambda weight: (-found[weight], weight))

@@ -1,0 +1,173 @@
+"""Exact recall: how far down the first right answer stands; ties and broken scores count against us.
+
+Rank = 1 + the number of non-matching items that score at least as high as the best match
+(docs/method.md, "Scores at inference"). A score that is not finite never helps: on a match it ranks
+below, on any other item above everything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from r2d2.errors import R2D2Error
+
+RECALL_AT = (1, 5, 10)
+
+
+@dataclass(frozen=True)
+class Relevance:
+    """Which of c gallery items answer which of q queries: those that share a key with it.
+
+    Held as key lists, so that 100,000 images against 500,000 texts cost megabytes; `mask` spreads
+    out some rows only. An image's keys are those of its texts, a text's only key is its own: two
+    images with one caption answer it both.
+    """
+
+    query_start: NDArray[np.int64]  # (q + 1,) where each query's keys begin in query_key
+    query_key: NDArray[np.int64]
+    gallery_key: NDArray[np.int64]  # ascending
+    gallery_item: NDArray[np.int64]  # the item that holds the key at the same place
+    gallery: int  # c
+
+    @staticmethod
+    def of(queries: Sequence[Collection[int]], gallery: Sequence[Collection[int]]) -> Relevance:
+        """From the keys (any 64-bit integers) of each query and of each gallery item."""
+        key, item = _flat(gallery)
+        order = np.argsort(key, kind="stable")
+        start = np.cumsum([0, *(len(keys) for keys in queries)], dtype=np.int64)
+        return Relevance(start, _flat(queries)[0], key[order], item[order], len(gallery))
+
+    def __len__(self) -> int:
+        return len(self.query_start) - 1
+
+    def mask(self, start: int, stop: int) -> Tensor:
+        """Queries start to stop as bool (stop - start, c), True where an item answers.
+
+        Raises:
+            R2D2Error: a query has no answer in the gallery; to leave it out would shrink the
+                benchmark in silence.
+        """
+        bounds = self.query_start[start : stop + 1]
+        keys = self.query_key[bounds[0] : bounds[-1]]
+        rows = np.repeat(np.arange(stop - start), np.diff(bounds))
+        first = np.searchsorted(self.gallery_key, keys, side="left")
+        count = np.searchsorted(self.gallery_key, keys, side="right") - first
+        # Each key's run of the gallery, first .. first + count, written out one after the other.
+        within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        mask = np.zeros((stop - start, self.gallery), dtype=bool)
+        mask[np.repeat(rows, count), self.gallery_item[np.repeat(first, count) + within]] = True
+        _require_answers(mask.any(axis=1), start)
+        return torch.from_numpy(mask)
+
+    def counts(self, block: int = 1024) -> Tensor:
+        """How many items answer each query, (q,) int64."""
+        starts = range(0, len(self), block)
+        parts = [self.mask(i, min(i + block, len(self))).sum(dim=1) for i in starts]
+        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.int64)
+
+
+def against(scores: Tensor, relevant: Tensor) -> Tensor:
+    """Scores with each that is not finite set to what harms us: -inf on a match, +inf elsewhere."""
+    harm = torch.where(relevant, -torch.inf, torch.inf).to(scores)
+    return torch.where(torch.isfinite(scores), scores, harm)
+
+
+def rank_of_best(scores: Tensor, relevant: Tensor) -> Tensor:
+    """Rank of each query's best match, from 1.
+
+    Args:
+        scores: (q, c), higher is better.
+        relevant: (q, c) bool, at least one True a row.
+
+    Returns:
+        (q,) int64.
+
+    Raises:
+        R2D2Error: the shapes differ, or a query has no match.
+    """
+    _require_same_shape(scores, relevant)
+    _require_answers(relevant.any(dim=1).cpu().numpy())
+    scores = against(scores, relevant)
+    best = scores.masked_fill(~relevant, -torch.inf).amax(dim=1, keepdim=True)
+    return 1 + ((scores >= best) & ~relevant).sum(dim=1)
+
+
+def two_stage_ranks(scores: Tensor, relevant: Tensor, below: Tensor) -> Tensor:
+    """Rank of each query's best match after re-ranking k candidates.
+
+    Args:
+        scores: (q, k) of the candidates, weight x match + cosine.
+        relevant: (q, k) bool.
+        below: (q,) int64, the rank that counts where no candidate is a match with a finite score:
+            that of the best match outside the candidates, all of which stand above it.
+
+    Returns:
+        (q,) int64.
+    """
+    _require_same_shape(scores, relevant)
+    found = (relevant & torch.isfinite(scores)).any(dim=1)
+    scores = against(scores, relevant)
+    best = scores.masked_fill(~relevant, -torch.inf).amax(dim=1, keepdim=True)
+    return torch.where(found, 1 + ((scores >= best) & ~relevant).sum(dim=1), below)
+
+
+def recalls(i2t: Tensor, t2i: Tensor) -> dict[str, float]:
+    """R@1, R@5 and R@10 both ways and their mean, in %, from the ranks (q,) of either direction."""
+    if not len(i2t) or not len(t2i):
+        raise R2D2Error(
+            "recall needs at least one query each way: the split has no image or no text"
+        )
+    found = {
+        f"{way}_r{at}": 100 * float((ranks <= at).double().mean())
+        for way, ranks in (("i2t", i2t), ("t2i", t2i))
+        for at in RECALL_AT
+    }
+    return found | {"r_mean": sum(found.values()) / len(found)}
+
+
+def chance_recalls(i2t: Relevance, t2i: Relevance) -> dict[str, float]:
+    """What a ranking drawn by lot would reach, in the layout of `recalls`."""
+    found = {
+        f"{way}_r{at}": 100 * _chance(relevance, at)
+        for way, relevance in (("i2t", i2t), ("t2i", t2i))
+        for at in RECALL_AT
+    }
+    return found | {"r_mean": sum(found.values()) / len(found)}
+
+
+def _chance(relevance: Relevance, at: int) -> float:
+    # 1 - P(none of the first `at` of c items is among the m answers) = 1 - C(c - m, at) / C(c, at)
+    size = relevance.gallery
+    at = min(at, size)
+    numbers, times = torch.unique(relevance.counts(), return_counts=True)
+    hits = [1 - math.comb(size - m, at) / math.comb(size, at) for m in numbers.tolist()]
+    return sum(h * t for h, t in zip(hits, times.tolist(), strict=True)) / int(times.sum())
+
+
+def _flat(keys: Sequence[Collection[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    key = np.array([k for item in keys for k in item], dtype=np.int64)
+    return key, np.repeat(np.arange(len(keys)), [len(item) for item in keys])
+
+
+def _require_same_shape(scores: Tensor, relevant: Tensor) -> None:
+    if scores.shape != relevant.shape or scores.ndim != 2:
+        raise R2D2Error(
+            f"scores {tuple(scores.shape)} and relevance {tuple(relevant.shape)} differ: "
+            "both must be (queries, items)"
+        )
+
+
+def _require_answers(answered: NDArray[np.bool_], start: int = 0) -> None:
+    if not answered.all():
+        query = start + int(np.flatnonzero(~answered)[0])
+        raise R2D2Error(
+            f"query {query} has no matching item in the gallery: "
+            "remove it, or add the item it belongs to"
+        )

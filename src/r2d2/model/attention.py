@@ -1,0 +1,69 @@
+"""The brick of every transformer here: multi-head attention, and the feed-forward beside it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+KeysValues = tuple[Tensor, Tensor]  # each (n, heads, S, width / heads)
+
+
+class Attention(nn.Module):
+    """Multi-head attention whose keys and values can be computed once and used many times.
+
+    Self-attention: `attention(x, attention.keys_values(x), mask)`. Cross-attention: the keys and
+    values come from the other side, whose width may differ.
+    """
+
+    def __init__(
+        self, width: int, heads: int, context_width: int | None = None, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(context_width or width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def keys_values(self, context: Tensor) -> KeysValues:
+        """Keys and values of `context` (n, S, context width)."""
+        key, value = self.key_value(context).chunk(2, dim=-1)
+        return self._split(key), self._split(value)
+
+    def forward(self, x: Tensor, keys_values: KeysValues, mask: Tensor | None = None) -> Tensor:
+        """Attend from x (n, L, width) over S positions; mask (n, S) bool, True where to look."""
+        key, value = keys_values
+        attended = F.scaled_dot_product_attention(
+            self._split(self.query(x)),
+            key,
+            value,
+            attn_mask=None if mask is None else mask[:, None, None, :],
+            dropout_p=self.dropout if self.training else 0.0,
+        )  # (n, heads, L, width / heads)
+        return self.out(attended.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+class QuickGELU(nn.Module):
+    """x sigmoid(1.702 x), CLIP's activation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
+class FeedForward(nn.Sequential):
+    """Two linear maps, four times the width between them."""
+
+    def __init__(self, width: int, activation: nn.Module) -> None:
+        super().__init__(nn.Linear(width, 4 * width), activation, nn.Linear(4 * width, width))
+
+
+def init_weights(module: nn.Module) -> None:
+    """BERT's initialisation: normal of deviation 0.02, zero biases, unit norms."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

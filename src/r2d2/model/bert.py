@@ -1,0 +1,72 @@
+"""BERT: the text encoder, and the head that predicts masked tokens (arXiv 1810.04805).
+
+RoBERTa-wwm-ext is a BERT of base size. Post-norm, GELU.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from r2d2.config import TextConfig
+from r2d2.model.attention import Attention, FeedForward
+
+NORM_EPS = 1e-12  # BERT's
+
+
+class BertLayer(nn.Module):
+    """Post-norm: norm(x + attention(x)), then norm(x + feed-forward(x))."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = Attention(width, heads, dropout=dropout)
+        self.attention_norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.feed_forward = FeedForward(width, nn.GELU())
+        self.feed_forward_norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        attended = self.attention(x, self.attention.keys_values(x), mask)
+        x = self.attention_norm(x + self.dropout(attended))
+        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))  # type: ignore[no-any-return]
+
+
+class Bert(nn.Module):
+    """Token ids to hidden states T."""
+
+    def __init__(self, config: TextConfig, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.token_embedding = nn.Embedding(config.vocab_size, config.width)
+        self.position_embedding = nn.Parameter(
+            torch.empty(config.max_length, config.width).normal_(std=0.02)
+        )
+        # BERT's segment embedding: a caption is always segment 0, so one vector.
+        self.segment_embedding = nn.Parameter(torch.empty(config.width).normal_(std=0.02))
+        self.input_norm = nn.LayerNorm(config.width, eps=NORM_EPS)
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(
+            BertLayer(config.width, config.heads, dropout) for _ in range(config.layers)
+        )
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """T (n, L, d_t) of ids (n, L) under mask (n, L) bool, True where a token is real."""
+        x = self.token_embedding(ids) + self.position_embedding[: ids.shape[1]]
+        x = self.dropout(self.input_norm(x + self.segment_embedding))
+        for layer in self.layers:
+            x = layer(x, mask)
+        return x  # type: ignore[no-any-return]
+
+
+class MLMHead(nn.Module):
+    """BERT's prediction head: dense, GELU, norm, then the token embedding's transpose."""
+
+    def __init__(self, width: int, vocab_size: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, width)
+        self.activation = nn.GELU()
+        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+
+    def forward(self, states: Tensor, token_embedding: Tensor) -> Tensor:
+        """Logits (m, vocab) of the states (m, d_t) at masked positions."""
+        return self.norm(self.activation(self.dense(states))) @ token_embedding.T + self.bias  # type: ignore[no-any-return]

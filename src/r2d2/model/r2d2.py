@@ -1,0 +1,92 @@
+"""R2D2 (arXiv 2205.03860): two towers that pre-rank, two cross encoders that rank.
+
+T: text_to_image cross encoder, queries are T, keys and values are V.
+I: image_to_text cross encoder, queries are W_x V, keys and values are T.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from r2d2.config import ModelConfig
+from r2d2.model.attention import init_weights
+from r2d2.model.bert import MLMHead
+from r2d2.model.cross import CrossEncoder
+from r2d2.model.side import Side
+from r2d2.model.towers import Towers
+
+TEMPERATURE_RANGE = (0.001, 0.5)  # official code
+Pairs = tuple[Tensor, Tensor]  # (m,) image indices, (m,) text indices
+
+
+class R2D2(nn.Module):
+    """The whole network; without cross layers it is PRD2."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.towers = Towers(config)
+        self.temperature = nn.Parameter(torch.tensor(config.temperature))
+        if config.cross_layers:
+            width, image_width = config.text.width, config.vision.width
+            shape = (config.cross_layers, width, config.text.heads)
+            self.image_cross_projection = nn.Linear(image_width, width)  # W_x
+            self.text_to_image = CrossEncoder(*shape, image_width, config.dropout)
+            self.image_to_text = CrossEncoder(*shape, width, config.dropout)
+            self.match_head_text = nn.Linear(width, 2)  # G_T; class 1 is match
+            self.match_head_image = nn.Linear(width, 2)  # G_I
+            self.mlm_head = MLMHead(width, config.text.vocab_size)
+            for name, part in self.named_children():
+                if name != "towers":
+                    part.apply(init_weights)
+
+    @property
+    def has_match(self) -> bool:
+        """Whether there are cross encoders to rank with."""
+        return self.config.cross_layers > 0
+
+    def encode_images(self, pixels: Tensor, keep: Tensor | None = None) -> Side:
+        """See `Towers.encode_images`."""
+        return self.towers.encode_images(pixels, keep)
+
+    def encode_texts(self, ids: Tensor, mask: Tensor) -> Side:
+        """See `Towers.encode_texts`."""
+        return self.towers.encode_texts(ids, mask)
+
+    def cross_text(
+        self, images: Side, texts: Side, pairs: Pairs | None = None, positions: Tensor | None = None
+    ) -> Tensor:
+        """h_T: the text-to-image states (m, K, d_t) of pairs at text positions (m, K), or at [CLS]."""
+        swapped = None if pairs is None else (pairs[1], pairs[0])
+        states: Tensor = self.text_to_image(
+            texts.states, texts.mask, images.states, images.mask, swapped, positions
+        )
+        return states
+
+    def cross_image(self, images: Side, texts: Side, pairs: Pairs | None = None) -> Tensor:
+        """h_I: the image-to-text states (m, d_t) of pairs at [CLS]."""
+        queries = self.image_cross_projection(images.states)
+        states: Tensor = self.image_to_text(queries, images.mask, texts.states, texts.mask, pairs)
+        return states[:, 0]
+
+    def match_logits(
+        self, images: Side, texts: Side, pairs: Pairs | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (m, 2) of p_T and of p_I; class 1 is match. pairs None: image i with text i."""
+        return (
+            self.match_head_text(self.cross_text(images, texts, pairs)[:, 0]),
+            self.match_head_image(self.cross_image(images, texts, pairs)),
+        )
+
+    def match(self, images: Side, texts: Side, pairs: Pairs | None = None) -> Tensor:
+        """(p_T[match] + p_I[match]) / 2 of pairs, (m,) in [0, 1]."""
+        p_text, p_image = (
+            logits.float().softmax(-1)[:, 1] for logits in self.match_logits(images, texts, pairs)
+        )
+        return (p_text + p_image) / 2
+
+    @torch.no_grad()
+    def clamp_temperature(self) -> None:
+        """Keep tau in its range; called after each optimiser step."""
+        self.temperature.clamp_(*TEMPERATURE_RANGE)

@@ -1,0 +1,46 @@
+"""The dual encoder under R2D2: two towers, each giving (states, mask, embedding)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from r2d2.config import ModelConfig
+from r2d2.model.attention import init_weights
+from r2d2.model.bert import Bert
+from r2d2.model.side import Side
+from r2d2.model.vit import ViT
+
+
+class Towers(nn.Module):
+    """ViT and BERT with their projections: f = normalize(W [CLS])."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.vision = ViT(config.vision)
+        self.text = Bert(config.text, config.dropout)
+        self.image_projection = nn.Linear(config.vision.width, config.embed_dim)
+        self.text_projection = nn.Linear(config.text.width, config.embed_dim)
+        self.apply(init_weights)
+
+    def encode_images(self, pixels: Tensor, keep: Tensor | None = None) -> Side:
+        """Images (n, 3, H, W), normalised; `keep` (n, K) the patches to look at, None: all."""
+        states = self.vision(pixels, keep)
+        return Side(states, None, F.normalize(self.image_projection(states[:, 0]), dim=-1))
+
+    def encode_texts(self, ids: Tensor, mask: Tensor) -> Side:
+        """Texts as token ids (n, L) and mask (n, L) bool, True where a token is real."""
+        states = self.text(ids, mask)
+        return Side(states, mask, F.normalize(self.text_projection(states[:, 0]), dim=-1))
+
+    @property
+    def token_embedding(self) -> Tensor:
+        """(vocab, d_t), which the MLM head shares."""
+        weight: Tensor = self.text.token_embedding.weight
+        return weight
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.image_projection.weight.device

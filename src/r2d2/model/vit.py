@@ -1,0 +1,72 @@
+"""ViT: the image encoder. Class token, pre-norm, QuickGELU (CLIP, arXiv 2103.00020)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from r2d2.config import VisionConfig
+from r2d2.model.attention import Attention, FeedForward, QuickGELU
+
+
+class ViTLayer(nn.Module):
+    """Pre-norm: x + attention(norm(x)), then x + feed-forward(norm(x))."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.feed_forward = FeedForward(width, QuickGELU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed = self.attention_norm(x)
+        x = x + self.attention(normed, self.attention.keys_values(normed))
+        return x + self.feed_forward(self.feed_forward_norm(x))  # type: ignore[no-any-return]
+
+
+class ViT(nn.Module):
+    """Pixels to hidden states V."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.patch_size = config.patch_size
+        # CLIP's patch convolution without bias, as the matrix it is: patches do not overlap.
+        self.patch_embedding = nn.Linear(3 * config.patch_size**2, config.width, bias=False)
+        self.class_embedding = nn.Parameter(torch.empty(config.width).normal_(std=0.02))
+        self.position_embedding = nn.Parameter(
+            torch.empty(1 + config.patches, config.width).normal_(std=0.02)
+        )
+        self.input_norm = nn.LayerNorm(config.width)
+        self.layers = nn.ModuleList(ViTLayer(config.width, config.heads) for _ in range(config.layers))
+        self.output_norm = nn.LayerNorm(config.width) if config.output_norm else nn.Identity()
+
+    def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Encode images.
+
+        Args:
+            pixels: (n, 3, H, W), normalised.
+            keep: (n, K) the patches to look at, in any order; the others are dropped before the
+                transformer. None: all P.
+
+        Returns:
+            V (n, 1 + P, d_v), or (n, 1 + K, d_v); [CLS] first.
+        """
+        patches = self._patches(pixels)
+        positions = self.position_embedding[1:].expand(len(patches), -1, -1)  # (n, P, d_v)
+        if keep is not None:
+            patches = patches.gather(1, keep[:, :, None].expand(-1, -1, patches.shape[2]))
+            positions = self.position_embedding[1:][keep]
+        x = self.patch_embedding(patches) + positions
+        cls = (self.class_embedding + self.position_embedding[0]).expand(len(x), 1, -1)
+        x = self.input_norm(torch.cat([cls, x], dim=1))
+        for layer in self.layers:
+            x = layer(x)
+        return self.output_norm(x)  # type: ignore[no-any-return]
+
+    def _patches(self, pixels: Tensor) -> Tensor:
+        """(n, 3, H, W) to (n, P, 3 p p), row by row."""
+        n, channels, height, width = pixels.shape
+        p = self.patch_size
+        grid = pixels.reshape(n, channels, height // p, p, width // p, p)
+        return grid.permute(0, 2, 4, 1, 3, 5).reshape(n, -1, channels * p * p)

@@ -1,0 +1,89 @@
+"""Two-way distillation: TgD (target-guided, over candidates) and FgD (feature-guided, over dimensions)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from r2d2.objectives.gcpr import Gather, hard_targets, identity, positives
+from r2d2.objectives.queue import FeatureQueue
+
+
+def tgd(
+    images: Tensor,
+    texts: Tensor,
+    teacher_images: Tensor,
+    teacher_texts: Tensor,
+    keys: Tensor,
+    queue: FeatureQueue,
+    temperature: Tensor,
+    alpha: float,
+    gather: Gather = identity,
+) -> Tensor:
+    """L_TgD = 1/2 mean_i [L_w(yhat^I_i, s(I_i, .)) + L_w(yhat^T_i, s(T_i, .))].
+
+    Candidates are the global batch's features, with gradient, then the queue as it was before this
+    step. yhat = alpha softmax(teacher) + (1 - alpha) y; L_w(p, s) = -sum_j w_j p_j log s_j.
+
+    Args:
+        images: (n, d) f_I.
+        texts: (n, d) f_T.
+        teacher_images: (n, d) f'_I.
+        teacher_texts: (n, d) f'_T.
+        keys: (n, 2) int64, image key and text key.
+        queue: teacher features of the last steps.
+        temperature: tau; the targets take no gradient through it.
+        alpha: share of the soft target.
+        gather: joins the ranks' features, with gradient.
+    """
+    queued_images, queued_texts, queued_keys, queued_weights = queue.filled()
+    all_keys = gather(keys)
+    y = hard_targets(positives(keys, torch.cat([all_keys, queued_keys])))
+    w = torch.cat([queued_weights.new_ones(len(all_keys)), queued_weights])
+
+    def one_way(
+        query: Tensor, others: Tensor, teacher_query: Tensor, teacher_others: Tensor, queued: Tensor
+    ) -> Tensor:
+        with torch.no_grad():
+            candidates = torch.cat([gather(teacher_others), queued])
+            soft = (teacher_query @ candidates.T / temperature).float().softmax(1)
+            weighted_target = w * (alpha * soft + (1 - alpha) * y)
+        candidates = torch.cat([gather(others), queued])
+        log_s = (query @ candidates.T / temperature).float().log_softmax(1)
+        return -(weighted_target * log_s).sum(1).mean()
+
+    image_to_text = one_way(images, texts, teacher_images, teacher_texts, queued_texts)
+    text_to_image = one_way(texts, images, teacher_texts, teacher_images, queued_images)
+    return (image_to_text + text_to_image) / 2
+
+
+def fgd(
+    masked_images: Tensor,
+    masked_texts: Tensor,
+    teacher_images: Tensor,
+    teacher_texts: Tensor,
+    teacher_temperature: float,
+    student_temperature: float,
+) -> tuple[Tensor, Tensor]:
+    """L_FgD = 1/2 mean_i [CE(P_t(I), P_s(I)) + CE(P_t(T), P_s(T))] over the d feature dimensions.
+
+    Args:
+        masked_images: (n, d) the student's f_I of some of the patches.
+        masked_texts: (n, d) the student's f_T of the masked text.
+        teacher_images: (n, d) f'_I of the whole image.
+        teacher_texts: (n, d) f'_T of the whole text.
+        teacher_temperature: tau_t.
+        student_temperature: tau_s.
+
+    Returns:
+        The loss, and the mean entropy of P_t in nats: near 0, or near ln d, it teaches nothing.
+    """
+    loss = masked_images.new_zeros((), dtype=torch.float32)
+    entropy = loss.clone()
+    for student, teacher in ((masked_images, teacher_images), (masked_texts, teacher_texts)):
+        log_target = (teacher.detach().float() / teacher_temperature).log_softmax(1)
+        target = log_target.exp()
+        log_student = (student.float() / student_temperature).log_softmax(1)
+        loss = loss - (target * log_student).sum(1).mean() / 2
+        entropy = entropy - (target * log_target).sum(1).mean() / 2
+    return loss, entropy

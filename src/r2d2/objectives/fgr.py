@@ -1,0 +1,76 @@
+"""FGR: fine-grained ranking, match or not, against hard negatives from the pre-ranking."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def draw_negatives(
+    similarity: Tensor, matches: Tensor, uniform_share: float, u: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One hard negative a row, all rows in one draw.
+
+    A candidate that is no positive is drawn with probability proportional to the pre-ranking
+    softmax, mixed with `uniform_share` of an even chance.
+
+    Args:
+        similarity: (n, c) f . f / tau.
+        matches: (n, c) bool, positives, never drawn.
+        uniform_share: in [0, 1].
+        u: (n,) uniform in [0, 1).
+
+    Returns:
+        Indices (n,) and valid (n,) bool: False where a row has no possible negative.
+    """
+    valid = ~matches.all(1)
+    # Masked before the softmax: a positive far ahead must not leave only underflow behind.
+    p = similarity.double().masked_fill(matches, -torch.inf).softmax(1).nan_to_num(0.0)
+    even = (~matches).double()
+    even = even / even.sum(1, keepdim=True).clamp_min(1.0)
+    cumulative = ((1 - uniform_share) * p + uniform_share * even).cumsum(1)
+    # The first place whose cumulative mass passes u: its own mass is above 0, so no positive.
+    point = u.double()[:, None] * cumulative[:, -1:]
+    index = torch.searchsorted(cumulative, point, right=True)[:, 0]
+    return index.clamp_max(similarity.shape[1] - 1), valid
+
+
+def pairs_to_rank(
+    similarity: Tensor, matches: Tensor, uniform_share: float, u_text: Tensor, u_image: Tensor
+) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """The n positives, then for every image a wrong text, then for every text a wrong image.
+
+    Args:
+        similarity: (n, n) f_I . f_T / tau.
+        matches: (n, n) bool, symmetric.
+        uniform_share: see `draw_negatives`.
+        u_text: (n,) uniform, for the texts drawn.
+        u_image: (n,) uniform, for the images drawn.
+
+    Returns:
+        (image indices (m,), text indices (m,)) and labels (m,) int64, 1 for match; m = 3n less the
+        rows that have no possible negative.
+    """
+    own = torch.arange(len(similarity), device=similarity.device)
+    texts, has_text = draw_negatives(similarity, matches, uniform_share, u_text)
+    images, has_image = draw_negatives(similarity.T.contiguous(), matches.T, uniform_share, u_image)
+    image_index = torch.cat([own, own[has_text], images[has_image]])
+    text_index = torch.cat([own, texts[has_text], own[has_image]])
+    labels = torch.zeros_like(image_index)
+    labels[: len(own)] = 1
+    return (image_index, text_index), labels
+
+
+def fgr(text_logits: Tensor, image_logits: Tensor, labels: Tensor, positive_weight: float) -> Tensor:
+    """L_FGR = 1/2 [CE(y, p_T) + CE(y, p_I)], each over its sum of weights, so that chance is ln 2.
+
+    Args:
+        text_logits: (m, 2) of p_T.
+        image_logits: (m, 2) of p_I.
+        labels: (m,) int64, 1 for match.
+        positive_weight: of class 1.
+    """
+    weight = torch.tensor([1.0, positive_weight], device=labels.device)
+    text_loss = F.cross_entropy(text_logits.float(), labels, weight)
+    return (text_loss + F.cross_entropy(image_logits.float(), labels, weight)) / 2

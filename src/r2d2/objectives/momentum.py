@@ -1,0 +1,20 @@
+"""Teachers: momentum copies of the towers, theta' <- m theta' + (1 - m) theta."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+def teacher_of(towers: nn.Module) -> nn.Module:
+    """A copy that takes no gradient and drops nothing out."""
+    return copy.deepcopy(towers).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def update_teacher(teacher: nn.Module, towers: nn.Module, momentum: float) -> None:
+    """Move the teacher towards the towers; all parameters in one call."""
+    ours, theirs = list(teacher.parameters()), list(towers.parameters())
+    torch._foreach_lerp_(ours, theirs, 1.0 - momentum)

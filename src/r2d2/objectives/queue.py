@@ -1,0 +1,65 @@
+"""The weighted queue: the teachers' features of the last steps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class FeatureQueue(nn.Module):
+    """Two queues of Q teacher features with their keys and weights.
+
+    They start empty and only filled places count. What is queued keeps its image and text keys, so
+    that it can be a positive. Each step every queued weight is multiplied by the decay.
+    """
+
+    images: Tensor  # (Q, d)
+    texts: Tensor  # (Q, d)
+    keys: Tensor  # (Q, 2) int64
+    weights: Tensor  # (Q,)
+    pushed: Tensor  # () int64, pairs pushed so far
+
+    def __init__(self, size: int, dim: int, decay: float) -> None:
+        super().__init__()
+        self.size = size
+        self.decay = decay
+        self.register_buffer("images", torch.zeros(size, dim))
+        self.register_buffer("texts", torch.zeros(size, dim))
+        self.register_buffer("keys", torch.zeros(size, 2, dtype=torch.int64))
+        self.register_buffer("weights", torch.zeros(size))
+        self.register_buffer("pushed", torch.zeros((), dtype=torch.int64))
+        self.count = 0  # the same number outside the device: no wait for it in the step
+
+    def filled(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Images (q, d), texts (q, d), keys (q, 2), weights (q,) of the q filled places."""
+        q = min(self.count, self.size)
+        return self.images[:q], self.texts[:q], self.keys[:q], self.weights[:q]
+
+    @torch.no_grad()
+    def push(self, images: Tensor, texts: Tensor, keys: Tensor) -> None:
+        """Age what is queued by one step, then let the newest enter with weight 1.
+
+        Args:
+            images: (N, d) f'_I of the global batch.
+            texts: (N, d) f'_T.
+            keys: (N, 2) int64.
+        """
+        images, texts, keys = (x[-self.size :] for x in (images, texts, keys)) if self.size else (
+            images[:0],
+            texts[:0],
+            keys[:0],
+        )
+        self.weights.mul_(self.decay)
+        if not len(images):
+            return
+        places = (torch.arange(len(images), device=self.images.device) + self.count) % self.size
+        self.images[places] = images.to(self.images.dtype)
+        self.texts[places] = texts.to(self.texts.dtype)
+        self.keys[places] = keys
+        self.weights[places] = 1.0
+        self.count += len(images)
+        self.pushed.fill_(self.count)
+
+    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
+        super()._load_from_state_dict(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self.count = int(self.pushed)

@@ -1,0 +1,152 @@
+"""A trained model as people use it: pictures and sentences in, embeddings and scores out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from r2d2.config import ModelConfig, from_dict, to_dict
+from r2d2.data.augment import normalize
+from r2d2.data.images import resize, to_rgb
+from r2d2.errors import R2D2Error
+from r2d2.model.r2d2 import R2D2
+from r2d2.model.side import Side
+from r2d2.tokenizer import Tokenizer
+from r2d2.training.checkpoint import load_weights, whole_folder
+
+CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+
+Images = Sequence[Image.Image] | Side
+Texts = Sequence[str] | Side
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One result of `Pretrained.rank`."""
+
+    index: int  # into the images given
+    score: float  # weight * match + cosine, or the cosine alone without cross encoders
+    cosine: float  # pre-ranking
+    match: float | None  # (p_T + p_I) / 2; None where it was not re-ranked
+
+
+class Pretrained:
+    """Model, tokenizer and the settings they were saved with."""
+
+    def __init__(
+        self, model: R2D2, tokenizer: Tokenizer, match_weight: float = 1.0, batch_size: int = 256
+    ) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.match_weight = match_weight  # w of the two-stage score; official 1, ours chosen on val
+        self.batch_size = batch_size  # items, or pairs, a forward pass
+
+    @property
+    def has_match(self) -> bool:
+        """Whether there are cross encoders: False for PRD2."""
+        return self.model.has_match
+
+    @torch.inference_mode()
+    def encode_images(self, images: Sequence[Image.Image]) -> Side:
+        """Pictures of any mode and size; see `Side` for the shapes."""
+        if not images:
+            raise R2D2Error("encode_images got an empty list: give at least one picture")
+        size = self.model.config.vision.image_size
+        sides = []
+        for start in range(0, len(images), self.batch_size):
+            chunk = images[start : start + self.batch_size]
+            pixels = np.stack([resize(to_rgb(image), size) for image in chunk])
+            device = self.model.towers.device
+            sides.append(self.model.encode_images(normalize(torch.from_numpy(pixels).to(device))))
+        return Side.cat(sides)
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str]) -> Side:
+        """Sentences, cut at the model's longest; see `Side` for the shapes."""
+        if isinstance(texts, str):
+            raise R2D2Error("encode_texts takes a list of texts, not one text: write [text]")
+        if not texts:
+            raise R2D2Error("encode_texts got an empty list: give at least one text")
+        device = self.model.towers.device
+        sides = []
+        for start in range(0, len(texts), self.batch_size):
+            ids, mask = self.tokenizer(texts[start : start + self.batch_size])
+            sides.append(self.model.encode_texts(ids.to(device), mask.to(device)))
+        return Side.cat(sides)
+
+    @torch.inference_mode()
+    def match(self, images: Images, texts: Texts) -> Tensor:
+        """How well image i and text i match, (n,) in [0, 1]; raw inputs or what was encoded before.
+
+        Raises:
+            R2D2Error: unequal lengths, or a model without cross encoders (PRD2).
+        """
+        if not self.has_match:
+            raise R2D2Error("this model has no cross encoders (variant prd2): use the embeddings")
+        if len(images) != len(texts):
+            raise R2D2Error(f"match pairs images with texts: got {len(images)} and {len(texts)}")
+        image_side = images if isinstance(images, Side) else self.encode_images(images)
+        text_side = texts if isinstance(texts, Side) else self.encode_texts(texts)
+        steps = range(0, len(image_side), self.batch_size)
+        parts = [slice(start, start + self.batch_size) for start in steps]
+        return torch.cat([self.model.match(image_side[part], text_side[part]) for part in parts])
+
+    @torch.inference_mode()
+    def rank(self, query: str, images: Images, top_k: int = 32) -> list[Ranked]:
+        """Images for a text, best first: pre-ranked by cosine, the best `top_k` re-ranked by match."""
+        side = images if isinstance(images, Side) else self.encode_images(images)
+        text = self.encode_texts([query])
+        cosine = (side.embedding @ text.embedding[0]).float()
+        order = cosine.argsort(descending=True, stable=True)
+        if not self.has_match:
+            return [Ranked(i, float(cosine[i]), float(cosine[i]), None) for i in order.tolist()]
+        first, rest = order[:top_k], order[top_k:]
+        match = self.match(side[first], text[torch.zeros_like(first)])
+        score = self.match_weight * match + cosine[first]
+        again = score.argsort(descending=True, stable=True)
+        best = [
+            Ranked(int(first[i]), float(score[i]), float(cosine[first[i]]), float(match[i]))
+            for i in again.tolist()
+        ]
+        return best + [Ranked(i, float(cosine[i]), float(cosine[i]), None) for i in rest.tolist()]
+
+    def save(self, path: str | Path) -> None:
+        """Write weights, tokenizer and settings into a folder, whole or not at all."""
+        config = {"model": to_dict(self.model.config), "match_weight": self.match_weight}
+        with whole_folder(Path(path)) as work:
+            save_file({k: v.contiguous() for k, v in self.model.state_dict().items()}, work / WEIGHTS)
+            self.tokenizer.save(work / TOKENIZER)
+            (work / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
+
+
+def load(path: str | Path, device: str | torch.device = "cpu") -> Pretrained:
+    """The model in a folder written by `Pretrained.save`, or in the run that wrote one.
+
+    Raises:
+        R2D2Error: no model there, or files that do not fit one another.
+    """
+    folder = Path(path)
+    if (folder / "model" / WEIGHTS).is_file():
+        folder = folder / "model"
+    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+        raise R2D2Error(f"there is no model at {path}: give a run's folder or its model/ folder")
+    try:
+        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        model_config = from_dict(ModelConfig, config["model"], "model")
+        match_weight = float(config["match_weight"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise R2D2Error(f"{folder / CONFIG} is damaged ({error}): save the model again") from error
+    with torch.device("meta"):
+        model = R2D2(model_config)
+    model.to_empty(device=device)
+    load_weights(model, folder / WEIGHTS)
+    return Pretrained(model, Tokenizer.load(folder / TOKENIZER), match_weight)

@@ -1,0 +1,301 @@
+"""The pairs table: every set of image-text pairs is a Lance dataset of one schema, read at random.
+
+This file serves all rooms and knows pyarrow and Lance only. Lance is imported where it is used: it
+takes a second to load. It is not fork-safe by its own account; a table that was pickled or forked
+opens the dataset anew in the other process, and loader processes are best spawned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from r2d2.errors import R2D2Error
+from r2d2.pair import (
+    PAIR_FIELDS,
+    SCHEMA,
+    Pair,
+    Text,
+    check_schema,
+    content_hash,
+    to_batch,
+    to_pair,
+    to_texts,
+)
+
+__all__ = ["SCHEMA", "Pair", "PairsTable", "Text", "append_table", "write_table"]
+
+log = logging.getLogger(__name__)
+
+BATCH_ROWS = 1024  # rows held in memory while writing ...
+BATCH_BYTES = 32 << 20  # ... or fewer, where the images are large
+
+Rows = Sequence[int] | npt.NDArray[np.int64]
+
+
+class PairsTable:
+    """A pairs table open for reading, rows numbered from 0. Picklable: reopens where it arrives."""
+
+    def __init__(self, path: str, version: int) -> None:
+        self.path = path
+        self.version = version  # of the dataset: others may append while this one is read
+        self._dataset: Any = None
+        self._pid = -1
+        self._split_rows: dict[str, npt.NDArray[np.int64]] | None = None
+        self._fingerprint: str | None = None
+
+    @classmethod
+    def open(cls, path: str | Path) -> PairsTable:
+        """Open a table as it stands now.
+
+        R2D2Error where it is missing, no Lance dataset, or lacks a column or its type.
+        """
+        uri = str(path)
+        if "://" not in uri and not Path(uri).exists():
+            raise R2D2Error(f"there is no table at {uri}: give the path of a pairs table")
+        dataset = _open_dataset(uri)
+        check_schema(dataset.schema, uri)
+        table = cls(uri, int(dataset.version))
+        table._dataset, table._pid = dataset, os.getpid()
+        return table
+
+    def __len__(self) -> int:
+        return int(self._open().count_rows())
+
+    def __getstate__(self) -> tuple[str, int]:
+        return self.path, self.version
+
+    def __setstate__(self, state: tuple[str, int]) -> None:
+        self.__init__(*state)  # type: ignore[misc]
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the writer noted about the whole table, such as its licence."""
+        found = self._open().schema.metadata or {}
+        return {key.decode(): value.decode() for key, value in found.items()}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns there are, further ones such as embeddings included."""
+        return tuple(self._open().schema.names)
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of image ids, splits, labels and texts in order.
+
+        A resumed run refuses another table by it. Image bytes do not count: reading all of them only
+        to compare would take too long.
+        """
+        if self._fingerprint is None:
+            names = ("image_id", "split", "label", "texts")
+            there = [name for name in names if name in self.columns]
+            scanner = self._open().scanner(columns=there, scan_in_order=True)
+            self._fingerprint = content_hash(scanner.to_batches())
+        return self._fingerprint
+
+    def splits(self) -> dict[str, int]:
+        """Rows of each split, by name."""
+        return {name: len(rows) for name, rows in sorted(self._by_split().items())}
+
+    def rows(self, split: str | None = None) -> npt.NDArray[np.int64]:
+        """Row numbers (n,) of a split, ascending; None: of the whole table. R2D2Error on an unknown one."""
+        if split is None:
+            return np.arange(len(self), dtype=np.int64)
+        found = self._by_split()
+        if split not in found:
+            there = ", ".join(sorted(found)) or "none"
+            raise R2D2Error(f"{self.path} has no split {split!r}: choose of {there}")
+        return found[split].copy()
+
+    def take(self, rows: Rows, columns: Sequence[str] | None = None) -> list[Pair]:
+        """The pairs at `rows`, in that order, repeats included; `columns`: what to read (None: all).
+
+        A column that is not read, or not there, is empty in the Pair: b"", () or None.
+        """
+        wanted = PAIR_FIELDS if columns is None else tuple(columns)
+        unknown = [name for name in wanted if name not in PAIR_FIELDS]
+        if unknown:
+            raise R2D2Error(
+                f"a pairs table has no column {unknown[0]!r}: choose of {', '.join(PAIR_FIELDS)}"
+            )
+        return [to_pair(record) for record in self._take(rows, wanted).to_pylist()]
+
+    def texts(self, rows: Rows) -> list[tuple[Text, ...]]:
+        """The texts at `rows`, without reading the images."""
+        return [to_texts(found) for found in self._take(rows, ("texts",))["texts"].to_pylist()]
+
+    def image_ids(self, rows: Rows) -> list[str]:
+        """The image ids at `rows`."""
+        ids: list[str] = self._take(rows, ("image_id",))["image_id"].to_pylist()
+        return ids
+
+    def _take(self, rows: Rows, columns: Sequence[str]) -> pa.Table:
+        index = np.asarray(rows, dtype=np.int64).reshape(-1)
+        total = len(self)
+        if index.size and (index.min() < 0 or index.max() >= total):
+            wrong = int(index[(index < 0) | (index >= total)][0])
+            raise IndexError(f"row {wrong} of {self.path}, which has rows 0 to {total - 1}")
+        dataset = self._open()
+        there = set(dataset.schema.names)
+        names = [name for name in columns if name in there]
+        # pyarrow's own list instead of Lance's empty answer, which has no columns.
+        if not index.size:
+            return dataset.schema.empty_table().select(names)
+        return dataset.take(index.tolist(), columns=names)
+
+    def _by_split(self) -> dict[str, npt.NDArray[np.int64]]:
+        if self._split_rows is None:
+            parts: dict[str, list[npt.NDArray[np.int64]]] = {}
+            start = 0
+            for batch in self._open().scanner(columns=["split"], scan_in_order=True).to_batches():
+                coded = batch.column(0).cast(pa.string()).fill_null("").dictionary_encode()
+                codes = coded.indices.to_numpy(zero_copy_only=False)
+                for code, name in enumerate(coded.dictionary.to_pylist()):
+                    parts.setdefault(name, []).append(start + np.flatnonzero(codes == code))
+                start += len(batch)
+            self._split_rows = {name: np.concatenate(found) for name, found in parts.items()}
+        return self._split_rows
+
+    def _open(self) -> Any:
+        if self._dataset is None or self._pid != os.getpid():  # unpickled, or the child of a fork
+            self._dataset = _open_dataset(self.path, self.version)
+            self._pid = os.getpid()
+        return self._dataset
+
+
+def write_table(
+    path: str | Path,
+    pairs: Iterable[Pair],
+    *,
+    overwrite: bool = False,
+    metadata: Mapping[str, str] | None = None,
+) -> int:
+    """Write a new table and return its number of rows; streams, so memory stays bounded.
+
+    A local table appears whole or not at all: it is written beside its place and renamed. On object
+    stores Lance's own commit does the same. R2D2Error where `path` exists (unless `overwrite`, which
+    replaces a table and nothing else), the disk is full, or a row does not fit the schema.
+    """
+    uri = str(path)
+    schema = SCHEMA.with_metadata(dict(metadata or {}))
+    if "://" in uri:
+        if not overwrite and _is_dataset(uri):
+            raise R2D2Error(f"{uri} exists: choose another place or ask to overwrite it")
+        return _write(uri, pairs, schema, "overwrite" if overwrite else "create", uri)
+    target = Path(uri)
+    if os.path.lexists(target):
+        if not overwrite:
+            raise R2D2Error(f"{uri} exists: choose another place or ask to overwrite it")
+        if not (_is_dataset(uri) or (target.is_dir() and not any(target.iterdir()))):
+            raise R2D2Error(f"{uri} is no table, so it is not overwritten: choose another place")
+    with _disk_errors(uri):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    try:
+        fresh, old = work / "new.lance", work / "old.lance"
+        count = _write(str(fresh), pairs, schema, "create", uri)
+        with _disk_errors(uri):
+            if os.path.lexists(target):
+                target.rename(old)
+            fresh.rename(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return count
+
+
+def append_table(path: str | Path, pairs: Iterable[Pair]) -> int:
+    """Add rows to a table and return how many; a failure leaves it as it was. Errors: `write_table`."""
+    uri = str(path)
+    there = PairsTable.open(path)._open().schema
+    missing = [name for name in SCHEMA.names if name not in there.names]
+    if missing:
+        raise R2D2Error(f"{uri} has no column {missing[0]!r}: add it, or write a new table")
+    return _write(
+        uri, pairs, pa.schema([there.field(name) for name in SCHEMA.names]), "append", uri
+    )
+
+
+def _is_dataset(uri: str) -> bool:
+    try:
+        _open_dataset(uri)
+    except R2D2Error:
+        return False
+    return True
+
+
+def _open_dataset(uri: str, version: int | None = None) -> Any:
+    import lance
+
+    try:
+        return lance.dataset(uri, version=version)
+    except (ValueError, OSError) as error:
+        reason = str(error).split(", /")[0].splitlines()[0]  # without Lance's own source lines
+        raise R2D2Error(
+            f"{uri} does not open as a Lance dataset ({reason}): give a pairs table"
+        ) from error
+
+
+def _write(uri: str, pairs: Iterable[Pair], schema: pa.Schema, mode: str, name: str) -> int:
+    import lance
+
+    count = 0
+    failure: list[BaseException] = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal count
+        try:
+            for held in _chunks(pairs):
+                yield to_batch(held, schema)
+                count += len(held)
+        except BaseException as error:  # Arrow's C stream would pass on its text only
+            failure.append(error)
+            raise
+
+    reader = pa.RecordBatchReader.from_batches(schema, batches())
+    with _disk_errors(name):
+        try:
+            lance.write_dataset(reader, uri, schema=schema, mode=mode)
+        except BaseException as error:
+            if failure:
+                raise failure[0] from error
+            raise
+    log.info("wrote %d rows to %s", count, name)
+    return count
+
+
+def _chunks(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
+    held: list[Pair] = []
+    size = 0
+    for pair in pairs:
+        held.append(pair)
+        size += len(pair.image)
+        if len(held) >= BATCH_ROWS or size >= BATCH_BYTES:
+            yield held
+            held, size = [], 0
+    if held:
+        yield held
+
+
+@contextlib.contextmanager
+def _disk_errors(name: str) -> Iterator[None]:
+    """Turn what the file system or Lance says into one line."""
+    try:
+        yield
+    except OSError as error:  # Lance's own errors too: it keeps the reason in the message only
+        if error.errno == errno.ENOSPC or "No space left" in str(error):
+            raise R2D2Error(
+                f"the disk is full while writing {name}: free some space or choose another place"
+            ) from error
+        reason = error.strerror or str(error).split(", /")[0].splitlines()[0]
+        raise R2D2Error(f"cannot write {name} ({reason}): choose another place") from error

@@ -1,0 +1,27 @@
+"""What changes over a run: learning rate, TgD's alpha, the uniform share of FGR's draws."""
+
+from __future__ import annotations
+
+import math
+
+from r2d2.config import ObjectiveConfig, TrainConfig
+
+
+def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
+    """Linear warm-up to `lr`, then a cosine to `min_lr` at the last step."""
+    warmup = min(config.warmup_steps, steps // 2)  # a short run still gets its cosine
+    if step < warmup:
+        return config.lr * (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    return config.min_lr + (config.lr - config.min_lr) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def alpha(step: int, steps_per_epoch: float, config: ObjectiveConfig) -> float:
+    """From 0 to `alpha` over the first epoch."""
+    return config.alpha * min(1.0, step / max(1.0, steps_per_epoch))
+
+
+def uniform_share(step: int, steps: int, config: ObjectiveConfig) -> float:
+    """From `uniform_share` to none at `uniform_until` of the run."""
+    end = config.uniform_until * steps
+    return config.uniform_share * max(0.0, 1.0 - step / end) if end > 0 else 0.0
