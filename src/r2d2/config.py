@@ -1,4 +1,4 @@
-"""Settings: frozen dataclasses, one a concern; sizes in presets/*.yaml, ablations in variants/*.yaml.
+"""Settings: frozen dataclasses, one a concern; presets/*.yaml hold sizes, variants/*.yaml ablations.
 
 A default that the paper gives says so; every other one is ours.
 """
@@ -26,7 +26,6 @@ class VisionConfig:
     width: int = 768  # d_v
     layers: int = 12
     heads: int = 12
-    output_norm: bool = False  # norm V at the end: steadier from scratch; the official weights have none
 
     @property
     def patches(self) -> int:
@@ -38,7 +37,9 @@ class VisionConfig:
 class TextConfig:
     """BERT, post-norm; RoBERTa-wwm-ext is one of base size."""
 
-    vocab_size: int = 21128  # RoBERTa-wwm-ext's; replaced by the tokenizer's own size when one is trained
+    vocab_size: int = (
+        21128  # RoBERTa-wwm-ext's; replaced by the tokenizer's own size when one is trained
+    )
     max_length: int = 64  # tokens, [CLS] and [SEP] included (official code)
     width: int = 768  # d_t, also the width of both cross encoders
     layers: int = 12
@@ -51,7 +52,9 @@ class ModelConfig:
 
     vision: VisionConfig = field(default_factory=VisionConfig)
     text: TextConfig = field(default_factory=TextConfig)
-    cross_layers: int = 6  # of each cross encoder (paper); 0: no cross encoders, no match head (PRD2)
+    cross_layers: int = (
+        6  # of each cross encoder (paper); 0: no cross encoders, no match head (PRD2)
+    )
     embed_dim: int = 768  # d, shared width of f_I and f_T (official code)
     temperature: float = 0.07  # start of tau (paper), learnt within [0.001, 0.5]
     dropout: float = 0.0  # in text and cross encoders
@@ -86,7 +89,9 @@ class ObjectiveConfig:
     et_masked_share: float = 0.5  # of the texts masked under ET; 1: all (the paper, long captions)
     image_keep: float = 0.5  # share of the patches that FgD's student sees
     teacher_temperature: float = 0.05  # tau_t of FgD
-    student_temperature: float = 0.05  # tau_s of FgD: equal, else the teacher's feature is no optimum
+    student_temperature: float = (
+        0.05  # tau_s of FgD: equal, else the teacher's feature is no optimum
+    )
     positive_weight: float = 2.0  # of FGR's positive class (official code)
     uniform_share: float = 0.5  # of FGR's draws at first ...
     uniform_until: float = 0.7  # ... falling to none at this share of the run
@@ -97,7 +102,9 @@ class ObjectiveConfig:
 
     def __post_init__(self) -> None:
         if self.et and not (self.mlm and self.fgr):
-            raise R2D2Error("objectives.et needs objectives.mlm and objectives.fgr: turn it off or them on")
+            raise R2D2Error(
+                "objectives.et needs objectives.mlm and objectives.fgr: turn it off or them on"
+            )
 
     @property
     def teachers(self) -> bool:
@@ -119,12 +126,18 @@ class TrainConfig:
     eps: float = 1e-6
     clip_norm: float = 1.0  # of all gradients together; 0: no clipping
     seed: int = 0
-    augment: bool = True  # small affine and colour changes, never a flip: many texts say left or right
-    source_shares: Mapping[str, float] = field(default_factory=dict)  # text source: share; others equal
+    augment: bool = (
+        True  # small affine and colour changes, never a flip: many texts say left or right
+    )
+    source_shares: Mapping[str, float] = field(
+        default_factory=dict
+    )  # text source: share; others equal
     log_every: int = 10  # steps
     checkpoint_every: int = 500  # steps
     cache_mb: int = 1024  # decoded pictures kept in memory
-    train_vocab: bool = False  # train the tokenizer on the training split; else load a BERT vocab.txt
+    train_vocab: bool = (
+        False  # train the tokenizer on the training split; else load a BERT vocab.txt
+    )
     threads: int = 0  # of torch; 0: torch's own choice
 
     def __post_init__(self) -> None:
@@ -159,7 +172,9 @@ T = TypeVar("T")
 
 
 def _data_files(folder: str) -> dict[str, Any]:
-    files = (f for f in resources.files("r2d2").joinpath(folder).iterdir() if f.name.endswith(".yaml"))
+    files = (
+        f for f in resources.files("r2d2").joinpath(folder).iterdir() if f.name.endswith(".yaml")
+    )
     return {file.name.removesuffix(".yaml"): file for file in files}
 
 
@@ -185,7 +200,9 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+        merged[key] = (
+            _merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+        )
     return merged
 
 
@@ -231,7 +248,9 @@ def from_dict(kind: type[T], values: Mapping[str, Any], path: str = "") -> T:
             near = difflib.get_close_matches(name, hints, n=1)
             hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(hints)}"
             raise R2D2Error(f"unknown setting {prefix}{name}: {hint}")
-    return kind(**{name: _convert(value, hints[name], prefix + name) for name, value in values.items()})
+    return kind(
+        **{name: _convert(value, hints[name], prefix + name) for name, value in values.items()}
+    )
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -240,7 +259,9 @@ def to_dict(config: Any) -> dict[str, Any]:
     return plain
 
 
-def make_config(preset: str = "tiny", variant: str = "r2d2", settings: Sequence[str] = ()) -> Config:
+def make_config(
+    preset: str = "tiny", variant: str = "r2d2", settings: Sequence[str] = ()
+) -> Config:
     """A run's settings: the preset, then the variant, then `settings`, each "group.name=value".
 
     Raises:
@@ -250,7 +271,9 @@ def make_config(preset: str = "tiny", variant: str = "r2d2", settings: Sequence[
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals:
-            raise R2D2Error(f"setting '{setting}' has no value: write NAME=VALUE, e.g. train.lr=0.001")
+            raise R2D2Error(
+                f"setting '{setting}' has no value: write NAME=VALUE, e.g. train.lr=0.001"
+            )
         try:
             over: Any = yaml.safe_load(text)
         except yaml.YAMLError as error:

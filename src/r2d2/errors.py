@@ -1,4 +1,8 @@
-"""The one exception for what a user can mend."""
+"""The exceptions that the command line turns into exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
 
 
 class R2D2Error(Exception):
@@ -6,3 +10,11 @@ class R2D2Error(Exception):
 
     `r2d2.cli` alone turns it into exit code 2; everything else lets it pass.
     """
+
+
+class RunStoppedError(Exception):
+    """A signal stopped a run after its checkpoint was written."""
+
+    def __init__(self, signum: int, checkpoint: Path) -> None:
+        super().__init__(f"stopped; {checkpoint} is written: run the same command with --resume")
+        self.signum = signum

@@ -1,7 +1,7 @@
 """Random numbers that are a function of their key, not of what was drawn before.
 
-Every draw of a run is keyed by (seed, step, what for, global index): a resumed run, and a run spread
-over more processes, draws the same numbers without storing or exchanging any generator's state.
+Every draw of a run is keyed by (seed, step, what for, global index): a resumed run, and a run
+spread over more processes, draws the same numbers without keeping any generator's state.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -39,6 +39,9 @@ SCHEMA = pa.schema(
 )
 REQUIRED = ("image_id", "image", "texts", "split")  # other writers may leave the rest out: null
 
+BATCH_ROWS = 1024  # rows held in memory while writing ...
+BATCH_BYTES = 32 << 20  # ... or fewer, where the images are large
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -70,7 +73,6 @@ class Pair:
 
 
 PAIR_FIELDS = tuple(f.name for f in fields(Pair))
-_TEXT_FIELDS = tuple(f.name for f in fields(Text))
 
 
 def check_schema(schema: pa.Schema, path: str) -> None:
@@ -102,9 +104,13 @@ def _same_meaning(expected: pa.DataType, found: pa.DataType) -> bool:
     if kinds.is_dictionary(found):
         found = found.value_type
     if kinds.is_string(expected):
-        return kinds.is_string(found) or kinds.is_large_string(found) or kinds.is_string_view(found)
+        return any(
+            (kinds.is_string(found), kinds.is_large_string(found), kinds.is_string_view(found))
+        )
     if kinds.is_large_binary(expected):
-        return kinds.is_binary(found) or kinds.is_large_binary(found) or kinds.is_binary_view(found)
+        return any(
+            (kinds.is_binary(found), kinds.is_large_binary(found), kinds.is_binary_view(found))
+        )
     if kinds.is_integer(expected):
         return bool(kinds.is_integer(found))
     if kinds.is_floating(expected):
@@ -124,21 +130,45 @@ def _same_meaning(expected: pa.DataType, found: pa.DataType) -> bool:
 
 
 def to_pair(record: dict[str, Any]) -> Pair:
-    """A row as Arrow gives it; columns that are not there are empty: b"", () or None."""
+    """A row as Arrow gives it; what is null or was not read is empty: "", b"", () or None."""
     known = {name: record[name] for name in record if name in PAIR_FIELDS}
+    for name, empty in (("image_id", ""), ("image", b""), ("split", "")):
+        known[name] = known.get(name) or empty
     known["texts"] = to_texts(record.get("texts"))
-    return Pair(**{"image_id": "", "split": "", **known, "image": record.get("image") or b""})
+    return Pair(**known)
 
 
 def to_texts(found: list[dict[str, Any]] | None) -> tuple[Text, ...]:
-    """The `texts` of a row as Arrow gives them."""
+    """The `texts` of a row as Arrow gives them; a null weight is 1."""
     return tuple(
-        Text(**{k: v for k, v in text.items() if k in _TEXT_FIELDS}) for text in found or ()
+        Text(
+            text["text"] or "",
+            text["source"] or "",
+            1.0 if text["weight"] is None else text["weight"],
+            text.get("text_id"),
+            text.get("clicks"),
+            text.get("impressions"),
+        )
+        for text in found or ()
     )
 
 
+def chunks(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
+    """Cut a stream so that memory stays bounded, in rows and in bytes of images."""
+    held: list[Pair] = []
+    size = 0
+    for pair in pairs:
+        held.append(pair)
+        size += len(pair.image)
+        if len(held) >= BATCH_ROWS or size >= BATCH_BYTES:
+            yield held
+            held, size = [], 0
+    if held:
+        yield held
+
+
 def to_batch(pairs: Sequence[Pair], schema: pa.Schema) -> pa.RecordBatch:
-    """Pairs as Arrow, in the types of `schema`; R2D2Error names the image whose value does not fit."""
+    """Pairs as Arrow, in the types of `schema`; R2D2Error names the image that does not fit."""
     try:
         return pa.RecordBatch.from_pylist([asdict(pair) for pair in pairs], schema=schema)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
@@ -150,7 +180,7 @@ def to_batch(pairs: Sequence[Pair], schema: pa.Schema) -> pa.RecordBatch:
 
 
 def content_hash(batches: Iterable[pa.RecordBatch]) -> str:
-    """Hash of the values in order, however they are cut into batches and however wide their types."""
+    """Hash of the values in order, whatever the cut into batches and the width of types."""
     hashers: dict[str, Any] = {}
 
     def update(name: str, data: Any) -> None:

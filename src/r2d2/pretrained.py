@@ -18,10 +18,11 @@ from r2d2.config import ModelConfig, from_dict, to_dict
 from r2d2.data.augment import normalize
 from r2d2.data.images import resize, to_rgb
 from r2d2.errors import R2D2Error
+from r2d2.files import whole_folder
 from r2d2.model.r2d2 import R2D2
 from r2d2.model.side import Side
 from r2d2.tokenizer import Tokenizer
-from r2d2.training.checkpoint import load_weights, whole_folder
+from r2d2.weights.native import load_weights
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 
@@ -102,7 +103,7 @@ class Pretrained:
 
     @torch.inference_mode()
     def rank(self, query: str, images: Images, top_k: int = 32) -> list[Ranked]:
-        """Images for a text, best first: pre-ranked by cosine, the best `top_k` re-ranked by match."""
+        """Images for a text, best first: ranked by cosine, the first `top_k` ranked again by match."""
         side = images if isinstance(images, Side) else self.encode_images(images)
         text = self.encode_texts([query])
         cosine = (side.embedding @ text.embedding[0]).float()
@@ -123,7 +124,9 @@ class Pretrained:
         """Write weights, tokenizer and settings into a folder, whole or not at all."""
         config = {"model": to_dict(self.model.config), "match_weight": self.match_weight}
         with whole_folder(Path(path)) as work:
-            save_file({k: v.contiguous() for k, v in self.model.state_dict().items()}, work / WEIGHTS)
+            save_file(
+                {k: v.contiguous() for k, v in self.model.state_dict().items()}, work / WEIGHTS
+            )
             self.tokenizer.save(work / TOKENIZER)
             (work / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
 

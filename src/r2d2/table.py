@@ -28,6 +28,7 @@ from r2d2.pair import (
     Pair,
     Text,
     check_schema,
+    chunks,
     content_hash,
     to_batch,
     to_pair,
@@ -37,9 +38,6 @@ from r2d2.pair import (
 __all__ = ["SCHEMA", "Pair", "PairsTable", "Text", "append_table", "write_table"]
 
 log = logging.getLogger(__name__)
-
-BATCH_ROWS = 1024  # rows held in memory while writing ...
-BATCH_BYTES = 32 << 20  # ... or fewer, where the images are large
 
 Rows = Sequence[int] | npt.NDArray[np.int64]
 
@@ -54,6 +52,7 @@ class PairsTable:
         self._pid = -1
         self._split_rows: dict[str, npt.NDArray[np.int64]] | None = None
         self._fingerprint: str | None = None
+        self._length: int | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> PairsTable:
@@ -71,7 +70,9 @@ class PairsTable:
         return table
 
     def __len__(self) -> int:
-        return int(self._open().count_rows())
+        if self._length is None:
+            self._length = int(self._open().count_rows())
+        return self._length
 
     def __getstate__(self) -> tuple[str, int]:
         return self.path, self.version
@@ -92,15 +93,14 @@ class PairsTable:
 
     @property
     def fingerprint(self) -> str:
-        """A short hash of image ids, splits, labels and texts in order.
+        """A short hash of image ids, splits and texts in order.
 
-        A resumed run refuses another table by it. Image bytes do not count: reading all of them only
-        to compare would take too long.
+        A resumed run refuses another table by it. Image bytes do not count: reading all of them
+        only to compare would take too long.
         """
         if self._fingerprint is None:
-            names = ("image_id", "split", "label", "texts")
-            there = [name for name in names if name in self.columns]
-            scanner = self._open().scanner(columns=there, scan_in_order=True)
+            names = ["image_id", "split", "texts"]
+            scanner = self._open().scanner(columns=names, scan_in_order=True)
             self._fingerprint = content_hash(scanner.to_batches())
         return self._fingerprint
 
@@ -109,7 +109,7 @@ class PairsTable:
         return {name: len(rows) for name, rows in sorted(self._by_split().items())}
 
     def rows(self, split: str | None = None) -> npt.NDArray[np.int64]:
-        """Row numbers (n,) of a split, ascending; None: of the whole table. R2D2Error on an unknown one."""
+        """Row numbers (n,) of a split, ascending; None: of all. R2D2Error on an unknown one."""
         if split is None:
             return np.arange(len(self), dtype=np.int64)
         found = self._by_split()
@@ -119,7 +119,7 @@ class PairsTable:
         return found[split].copy()
 
     def take(self, rows: Rows, columns: Sequence[str] | None = None) -> list[Pair]:
-        """The pairs at `rows`, in that order, repeats included; `columns`: what to read (None: all).
+        """The pairs at `rows`, in that order, repeats included, with `columns` only (None: all).
 
         A column that is not read, or not there, is empty in the Pair: b"", () or None.
         """
@@ -148,8 +148,7 @@ class PairsTable:
             raise IndexError(f"row {wrong} of {self.path}, which has rows 0 to {total - 1}")
         dataset = self._open()
         there = set(dataset.schema.names)
-        names = [name for name in columns if name in there]
-        # pyarrow's own list instead of Lance's empty answer, which has no columns.
+        names = [name for name in columns if name in there] or ["image_id"]  # no column, no rows
         if not index.size:
             return dataset.schema.empty_table().select(names)
         return dataset.take(index.tolist(), columns=names)
@@ -184,8 +183,8 @@ def write_table(
     """Write a new table and return its number of rows; streams, so memory stays bounded.
 
     A local table appears whole or not at all: it is written beside its place and renamed. On object
-    stores Lance's own commit does the same. R2D2Error where `path` exists (unless `overwrite`, which
-    replaces a table and nothing else), the disk is full, or a row does not fit the schema.
+    stores Lance's own commit does the same. R2D2Error where `path` exists (unless `overwrite`,
+    which replaces a table and nothing else), the disk is full, or a row does not fit the schema.
     """
     uri = str(path)
     schema = SCHEMA.with_metadata(dict(metadata or {}))
@@ -208,14 +207,19 @@ def write_table(
         with _disk_errors(uri):
             if os.path.lexists(target):
                 target.rename(old)
-            fresh.rename(target)
+            try:
+                fresh.rename(target)
+            except OSError:
+                if os.path.lexists(old):
+                    old.rename(target)
+                raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return count
 
 
 def append_table(path: str | Path, pairs: Iterable[Pair]) -> int:
-    """Add rows to a table and return how many; a failure leaves it as it was. Errors: `write_table`."""
+    """Add rows to a table and return how many; a failure leaves it as it was. Raises R2D2Error."""
     uri = str(path)
     there = PairsTable.open(path)._open().schema
     missing = [name for name in SCHEMA.names if name not in there.names]
@@ -240,9 +244,8 @@ def _open_dataset(uri: str, version: int | None = None) -> Any:
     try:
         return lance.dataset(uri, version=version)
     except (ValueError, OSError) as error:
-        reason = str(error).split(", /")[0].splitlines()[0]  # without Lance's own source lines
         raise R2D2Error(
-            f"{uri} does not open as a Lance dataset ({reason}): give a pairs table"
+            f"{uri} does not open as a Lance dataset ({_reason(error)}): give a pairs table"
         ) from error
 
 
@@ -255,7 +258,7 @@ def _write(uri: str, pairs: Iterable[Pair], schema: pa.Schema, mode: str, name: 
     def batches() -> Iterator[pa.RecordBatch]:
         nonlocal count
         try:
-            for held in _chunks(pairs):
+            for held in chunks(pairs):
                 yield to_batch(held, schema)
                 count += len(held)
         except BaseException as error:  # Arrow's C stream would pass on its text only
@@ -274,19 +277,6 @@ def _write(uri: str, pairs: Iterable[Pair], schema: pa.Schema, mode: str, name: 
     return count
 
 
-def _chunks(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
-    held: list[Pair] = []
-    size = 0
-    for pair in pairs:
-        held.append(pair)
-        size += len(pair.image)
-        if len(held) >= BATCH_ROWS or size >= BATCH_BYTES:
-            yield held
-            held, size = [], 0
-    if held:
-        yield held
-
-
 @contextlib.contextmanager
 def _disk_errors(name: str) -> Iterator[None]:
     """Turn what the file system or Lance says into one line."""
@@ -297,5 +287,9 @@ def _disk_errors(name: str) -> Iterator[None]:
             raise R2D2Error(
                 f"the disk is full while writing {name}: free some space or choose another place"
             ) from error
-        reason = error.strerror or str(error).split(", /")[0].splitlines()[0]
-        raise R2D2Error(f"cannot write {name} ({reason}): choose another place") from error
+        raise R2D2Error(f"cannot write {name} ({_reason(error)}): choose another place") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of a message, less the places in Lance's own source."""
+    return (str(error).split(", /")[0].splitlines() or [type(error).__name__])[0]

@@ -75,9 +75,9 @@ class Tokenizer:
         """Learn a vocabulary; equal texts, in any order, give equal ids.
 
         It holds every character of `texts` and the letters and digits of ASCII, alone and inside a
-        word, even where that is more than `vocab_size`; what room is left goes to longer pieces seen
-        `min_frequency` times. Full-width forms are first folded to half-width (NFKC), so that texts
-        of one `text_key` get the same ids.
+        word, even where that is more than `vocab_size`; what room is left goes to longer pieces
+        seen `min_frequency` times. Full-width forms are first folded to half-width (NFKC), as
+        `text_key` does.
         """
         normalizer, splitter = _normalizer(fold_width=True), pre_tokenizers.BertPreTokenizer()
         words: Counter[str] = Counter()
@@ -87,8 +87,8 @@ class Tokenizer:
         characters = sorted({*string.ascii_lowercase, *string.digits, *"".join(words)})
         # Punctuation and CJK characters always stand alone; the others also occur inside words.
         inner = [c for c in characters if len(splitter.pre_tokenize_str(_apart("a" + c))) == 1]
-        # Handed over as "special", their ids do not depend on the order in which the trainer's hash map
-        # yields the words; with the ids, ties between merges are settled: training is deterministic.
+        # Handed over as "special", their ids do not depend on the order in which the trainer's hash
+        # map yields words; with the ids, ties between merges are settled: it is deterministic.
         fixed = [*SPECIAL_TOKENS, *characters, *(PREFIX + c for c in inner)]
         learner = Engine(models.WordPiece(unk_token=UNK))
         learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -108,8 +108,8 @@ class Tokenizer:
     def from_vocab(cls, path: str | Path, max_length: int = MAX_LENGTH) -> Tokenizer:
         """Read a BERT `vocab.txt`, one token a line; ids are line numbers from 0.
 
-        Raises R2D2Error on a file that is missing, not UTF-8, holds a token twice or lacks a special
-        one.
+        Raises R2D2Error on a file that is missing, not UTF-8, holds a token twice or lacks a
+        special one.
         """
         vocab: dict[str, int] = {}
         try:

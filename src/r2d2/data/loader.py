@@ -1,4 +1,4 @@
-"""Batches of a pairs table: a seeded global shuffle, any position of which can be reached at once."""
+"""Batches of a pairs table: a seeded global shuffle, any place of which is reached at once."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ class PairsLoader:
         if not good.all():
             self.skipped["no text"] = int((~good).sum())
         if not good.any():
-            raise R2D2Error(f"{table.path}: no row of split '{split}' has a text: nothing to train on")
+            raise R2D2Error(
+                f"{table.path}: no row of split '{split}' has a text: nothing to train on"
+            )
         self._rows = rows[good]
         self._texts = [texts for texts in self._texts if texts]
         self._image_keys = [key_hash(image_id) for image_id in table.image_ids(self._rows)]

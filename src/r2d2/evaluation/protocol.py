@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from PIL import Image
 from torch import Tensor
 
 from r2d2.model.side import Side
+
+Progress = Callable[[str, int, int], None]  # what is being done, done so far, in all
 
 
 class DualEncoder(Protocol):

@@ -1,27 +1,25 @@
 """Two-stage ranking: the best k by cosine, then the cross encoders' match score on these.
 
-What is computed is kept apart (`Candidates`, match scores), so that the weight between the two can be
-swept without running the model again.
+What is computed is kept apart (`Candidates`, match scores), so that the weight between the two can
+be swept without running the model again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from r2d2.errors import R2D2Error
-from r2d2.evaluation.protocol import DualEncoder
+from r2d2.evaluation.protocol import DualEncoder, Progress
 from r2d2.evaluation.retrieval import Relevance, rank_of_best, recalls, two_stage_ranks
 from r2d2.model.side import Side
 
-Progress = Callable[[str, int, int], None]  # what is being done, done so far, in all
-
-# Cosines of a trained model differ by some hundredths among the candidates, match scores by up to 1:
-# the useful range lies between "the match score breaks ties" and "it decides alone", so the grid is
-# about even in the logarithm. 0 is pre-ranking itself, 1 the official setting.
+# Cosines of a trained model differ by some hundredths among the candidates, match scores by up to
+# 1: the useful range lies between "the match score breaks ties" and "it decides alone", so the grid
+# is about even in the logarithm. 0 is pre-ranking itself, 1 the official setting.
 WEIGHTS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 BLOCK_CELLS = 2**23  # scores held at a time: 64 MiB in float64
@@ -68,13 +66,15 @@ def best_by_cosine(
             f"{len(queries)} queries and {len(gallery)} items, "
             f"but relevance of {len(relevance)} and {relevance.gallery}: they must be the same"
         )
+    if queries.device.type == "mps":  # which has no float64
+        queries, gallery = queries.cpu(), gallery.cpu()
     k = min(top_k, len(gallery))
     rows = max(1, block_cells // max(1, len(gallery)))
     columns = gallery.double().T
     parts: list[tuple[Tensor, ...]] = []
     for start in range(0, len(queries), rows):
         stop = min(start + rows, len(queries))
-        # A float32 product differs in its last bit with a column's place: equal items would not tie.
+        # In float32 the last bit differs with a column's place: equal items would not tie.
         scores = (queries[start:stop].double() @ columns).float()
         relevant = relevance.mask(start, stop).to(scores.device)
         parts.append(tuple(x.cpu() for x in _first_stage(scores, relevant, k)))
@@ -93,13 +93,11 @@ def _first_stage(scores: Tensor, relevant: Tensor, k: int) -> tuple[Tensor, ...]
         1, order.gather(1, items).sort(dim=1, descending=True, stable=True).indices
     )
     ranks = rank_of_best(scores, relevant)
-    # A match outside the candidates has every candidate that is no match above it.
-    outside = relevant & ~chosen
-    strangers = (~relevant).sum(dim=1)
-    usable = outside & torch.isfinite(scores)
+    # Below the candidates all that pre-ranks at least as high stands above a match, and those are
+    # among it; where there is no usable match, everything does.
+    usable = relevant & ~chosen & torch.isfinite(scores)
     best = scores.masked_fill(~usable, -torch.inf).amax(dim=1, keepdim=True)
-    ahead = ~relevant & (chosen | (order >= best))
-    below = 1 + torch.where(usable.any(dim=1), ahead.sum(dim=1), strangers)
+    below = 1 + (~relevant & (order >= best)).sum(dim=1)
     return items, scores.gather(1, items), relevant.gather(1, items), ranks, below
 
 
@@ -139,7 +137,7 @@ def match_scores(
         batch = order[start : start + batch_size]
         some_images = images[pair_image[batch].to(images.embedding.device)]
         some_texts = texts[pair_text[batch].to(texts.embedding.device)]
-        some_texts = _cut(some_texts, int(length[pair_text[batch]].max()))
+        some_texts = _cut(some_texts, max(1, int(length[pair_text[batch]].max())))
         scores[batch] = model.match(some_images, some_texts).float().cpu()
         if progress is not None:
             progress("match", start + len(batch), len(pairs))
@@ -177,7 +175,11 @@ def sweep_weights(
     return {w: recalls(i2t.ranks(w), t2i.ranks(w))["r_mean"] for w in weights}
 
 
+def best_weight(curve: Mapping[float, float]) -> float:
+    """The weight with the highest R@M of `sweep_weights`, the smallest of several."""
+    return min(curve, key=lambda weight: (-curve[weight], weight))
+
+
 def choose_weight(i2t: Reranked, t2i: Reranked, weights: Sequence[float] = WEIGHTS) -> float:
-    """The weight with the best two-stage R@M, the smallest of several; only ever on validation."""
-    found = sweep_weights(i2t, t2i, weights)
-    return min(found, key=lambda weight: (-found[weight], weight))
+    """The weight with the highest two-stage R@M; on the validation split only, never on test."""
+    return best_weight(sweep_weights(i2t, t2i, weights))

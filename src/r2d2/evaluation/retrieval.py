@@ -1,4 +1,4 @@
-"""Exact recall: how far down the first right answer stands; ties and broken scores count against us.
+"""Exact recall: how far down the first right answer stands; ties and broken scores harm us.
 
 Rank = 1 + the number of non-matching items that score at least as high as the best match
 (docs/method.md, "Scores at inference"). A score that is not finite never helps: on a match it ranks
@@ -8,6 +8,7 @@ below, on any other item above everything.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -63,7 +64,7 @@ class Relevance:
         within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
         mask = np.zeros((stop - start, self.gallery), dtype=bool)
         mask[np.repeat(rows, count), self.gallery_item[np.repeat(first, count) + within]] = True
-        _require_answers(mask.any(axis=1), start)
+        _require_answers(torch.from_numpy(mask), start)
         return torch.from_numpy(mask)
 
     def counts(self, block: int = 1024) -> Tensor:
@@ -93,7 +94,7 @@ def rank_of_best(scores: Tensor, relevant: Tensor) -> Tensor:
         R2D2Error: the shapes differ, or a query has no match.
     """
     _require_same_shape(scores, relevant)
-    _require_answers(relevant.any(dim=1).cpu().numpy())
+    _require_answers(relevant)
     scores = against(scores, relevant)
     best = scores.masked_fill(~relevant, -torch.inf).amax(dim=1, keepdim=True)
     return 1 + ((scores >= best) & ~relevant).sum(dim=1)
@@ -146,9 +147,9 @@ def _chance(relevance: Relevance, at: int) -> float:
     # 1 - P(none of the first `at` of c items is among the m answers) = 1 - C(c - m, at) / C(c, at)
     size = relevance.gallery
     at = min(at, size)
-    numbers, times = torch.unique(relevance.counts(), return_counts=True)
-    hits = [1 - math.comb(size - m, at) / math.comb(size, at) for m in numbers.tolist()]
-    return sum(h * t for h, t in zip(hits, times.tolist(), strict=True)) / int(times.sum())
+    times = Counter(relevance.counts().tolist())
+    missed = sum(n * math.comb(size - m, at) / math.comb(size, at) for m, n in times.items())
+    return 1 - missed / times.total()
 
 
 def _flat(keys: Sequence[Collection[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -164,10 +165,10 @@ def _require_same_shape(scores: Tensor, relevant: Tensor) -> None:
         )
 
 
-def _require_answers(answered: NDArray[np.bool_], start: int = 0) -> None:
-    if not answered.all():
-        query = start + int(np.flatnonzero(~answered)[0])
+def _require_answers(relevant: Tensor, start: int = 0) -> None:
+    empty = (~relevant.any(dim=1)).nonzero()
+    if len(empty):
         raise R2D2Error(
-            f"query {query} has no matching item in the gallery: "
+            f"query {start + int(empty[0])} has no matching item in the gallery: "
             "remove it, or add the item it belongs to"
         )

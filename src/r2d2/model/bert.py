@@ -26,6 +26,7 @@ class BertLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """States (n, L, width) under mask (n, L) bool, True where a token is real."""
         attended = self.attention(x, self.attention.keys_values(x), mask)
         x = self.attention_norm(x + self.dropout(attended))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))  # type: ignore[no-any-return]

@@ -22,7 +22,9 @@ class CrossLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.dropout = nn.Dropout(dropout)
 
-    def attend_self(self, x: Tensor, mask: Tensor | None, positions: Tensor | None = None) -> Tensor:
+    def attend_self(
+        self, x: Tensor, mask: Tensor | None, positions: Tensor | None = None
+    ) -> Tensor:
         """The first third; at `positions` (m, K) only, if given: nothing later reads the others."""
         keys_values = self.attention.keys_values(x)
         if positions is not None:
@@ -44,7 +46,9 @@ class CrossEncoder(nn.Module):
     keys and values of the context. The last layer runs only at the positions that someone reads.
     """
 
-    def __init__(self, layers: int, width: int, heads: int, context_width: int, dropout: float) -> None:
+    def __init__(
+        self, layers: int, width: int, heads: int, context_width: int, dropout: float
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
             CrossLayer(width, heads, context_width, dropout) for _ in range(layers)
@@ -85,7 +89,9 @@ class CrossEncoder(nn.Module):
                 if wanted is None:
                     x = layer.attend_self(x, x_mask).index_select(0, pairs[0])
                 else:
-                    x = layer.attend_self(x.index_select(0, pairs[0]), _pick(x_mask, pairs[0]), wanted)
+                    x = layer.attend_self(
+                        x.index_select(0, pairs[0]), _pick(x_mask, pairs[0]), wanted
+                    )
                 x_mask, keys_mask = _pick(x_mask, pairs[0]), _pick(keys_mask, pairs[1])
             else:
                 x = layer.attend_self(x, x_mask, wanted)

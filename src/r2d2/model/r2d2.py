@@ -57,7 +57,7 @@ class R2D2(nn.Module):
     def cross_text(
         self, images: Side, texts: Side, pairs: Pairs | None = None, positions: Tensor | None = None
     ) -> Tensor:
-        """h_T: the text-to-image states (m, K, d_t) of pairs at text positions (m, K), or at [CLS]."""
+        """h_T: text-to-image states (m, K, d_t) of pairs at text positions (m, K), or at [CLS]."""
         swapped = None if pairs is None else (pairs[1], pairs[0])
         states: Tensor = self.text_to_image(
             texts.states, texts.mask, images.states, images.mask, swapped, positions

@@ -36,7 +36,9 @@ class Side:
         def pad(x: Tensor) -> Tensor:
             if x.shape[1] == longest:
                 return x
-            return torch.cat([x, x.new_zeros(x.shape[0], longest - x.shape[1], *x.shape[2:])], dim=1)
+            return torch.cat(
+                [x, x.new_zeros(x.shape[0], longest - x.shape[1], *x.shape[2:])], dim=1
+            )
 
         mask = None
         if any(side.mask is not None or side.states.shape[1] != longest for side in sides):

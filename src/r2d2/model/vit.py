@@ -20,6 +20,7 @@ class ViTLayer(nn.Module):
         self.feed_forward = FeedForward(width, QuickGELU())
 
     def forward(self, x: Tensor) -> Tensor:
+        """States (n, 1 + P, width)."""
         normed = self.attention_norm(x)
         x = x + self.attention(normed, self.attention.keys_values(normed))
         return x + self.feed_forward(self.feed_forward_norm(x))  # type: ignore[no-any-return]
@@ -38,8 +39,9 @@ class ViT(nn.Module):
             torch.empty(1 + config.patches, config.width).normal_(std=0.02)
         )
         self.input_norm = nn.LayerNorm(config.width)
-        self.layers = nn.ModuleList(ViTLayer(config.width, config.heads) for _ in range(config.layers))
-        self.output_norm = nn.LayerNorm(config.width) if config.output_norm else nn.Identity()
+        self.layers = nn.ModuleList(
+            ViTLayer(config.width, config.heads) for _ in range(config.layers)
+        )
 
     def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
         """Encode images.
@@ -62,7 +64,7 @@ class ViT(nn.Module):
         x = self.input_norm(torch.cat([cls, x], dim=1))
         for layer in self.layers:
             x = layer(x)
-        return self.output_norm(x)  # type: ignore[no-any-return]
+        return x  # type: ignore[no-any-return]
 
     def _patches(self, pixels: Tensor) -> Tensor:
         """(n, 3, H, W) to (n, P, 3 p p), row by row."""

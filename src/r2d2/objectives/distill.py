@@ -1,4 +1,4 @@
-"""Two-way distillation: TgD (target-guided, over candidates) and FgD (feature-guided, over dimensions)."""
+"""Two-way distillation: TgD over candidates (target-guided), FgD over dimensions (feature-guided)."""
 
 from __future__ import annotations
 

@@ -62,7 +62,9 @@ def pairs_to_rank(
     return (image_index, text_index), labels
 
 
-def fgr(text_logits: Tensor, image_logits: Tensor, labels: Tensor, positive_weight: float) -> Tensor:
+def fgr(
+    text_logits: Tensor, image_logits: Tensor, labels: Tensor, positive_weight: float
+) -> Tensor:
     """L_FGR = 1/2 [CE(y, p_T) + CE(y, p_I)], each over its sum of weights, so that chance is ln 2.
 
     Args:

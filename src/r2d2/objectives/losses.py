@@ -7,7 +7,7 @@ Whole image: everything but FgD's student. Masked image: FgD's student only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -55,7 +55,7 @@ class Objectives(nn.Module):
     """The objectives of a variant with the state they keep: teachers and queue."""
 
     def __init__(
-        self, model: R2D2, config: ObjectiveConfig, mask_id: int, special_ids: Sequence[int]
+        self, model: R2D2, config: ObjectiveConfig, mask_id: int, special_ids: Iterable[int]
     ) -> None:
         super().__init__()
         self.config = config
@@ -118,7 +118,7 @@ class Objectives(nn.Module):
         return losses
 
     def after_step(self, model: R2D2) -> None:
-        """Once the optimiser has stepped: clamp tau, move the teachers, let features enter the queue."""
+        """When the optimiser has stepped: clamp tau, move the teachers, let features queue."""
         model.clamp_temperature()
         if self.teacher is not None:
             update_teacher(self.teacher, model.towers, self.config.momentum)
@@ -167,7 +167,10 @@ class Objectives(nn.Module):
         if config.et:
             assert masked_texts is not None
             assert masked is not None
-            coin = uniform(moment.seed, moment.step, Draw.COIN, batch.index, 1) < config.et_masked_share
+            coin = (
+                uniform(moment.seed, moment.step, Draw.COIN, batch.index, 1)
+                < config.et_masked_share
+            )
             ranked_texts = Side(
                 torch.where(coin[:, :, None], masked_texts.states, texts.states),
                 texts.mask,
@@ -194,9 +197,11 @@ class Objectives(nn.Module):
         losses = {
             "fgr": config.weight_fgr
             * fgr(
-                model.match_head_text(text_states[:, 0]), model.match_head_image(image_states),
-                labels, config.positive_weight,
-            )  # fmt: skip
+                model.match_head_text(text_states[:, 0]),
+                model.match_head_image(image_states),
+                labels,
+                config.positive_weight,
+            )
         }
         if config.mlm:
             if positions is None:

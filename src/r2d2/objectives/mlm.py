@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def choose_masked(
-    ids: Tensor, mask: Tensor, special_ids: Sequence[int], share: float, u: Tensor
+    ids: Tensor, mask: Tensor, special_ids: Iterable[int], share: float, u: Tensor
 ) -> Tensor:
     """Which tokens to mask: each by its own draw, at least one a text that has any.
 

@@ -16,5 +16,6 @@ def teacher_of(towers: nn.Module) -> nn.Module:
 @torch.no_grad()
 def update_teacher(teacher: nn.Module, towers: nn.Module, momentum: float) -> None:
     """Move the teacher towards the towers; all parameters in one call."""
-    ours, theirs = list(teacher.parameters()), list(towers.parameters())
+    ours: list[torch.Tensor] = list(teacher.parameters())
+    theirs: list[torch.Tensor] = list(towers.parameters())
     torch._foreach_lerp_(ours, theirs, 1.0 - momentum)

@@ -44,10 +44,14 @@ class FeatureQueue(nn.Module):
             texts: (N, d) f'_T.
             keys: (N, 2) int64.
         """
-        images, texts, keys = (x[-self.size :] for x in (images, texts, keys)) if self.size else (
-            images[:0],
-            texts[:0],
-            keys[:0],
+        images, texts, keys = (
+            (x[-self.size :] for x in (images, texts, keys))
+            if self.size
+            else (
+                images[:0],
+                texts[:0],
+                keys[:0],
+            )
         )
         self.weights.mul_(self.decay)
         if not len(images):
@@ -61,5 +65,5 @@ class FeatureQueue(nn.Module):
         self.pushed.fill_(self.count)
 
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
-        super()._load_from_state_dict(*args, **kwargs)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(*args, **kwargs)
         self.count = int(self.pushed)

@@ -13,7 +13,8 @@ _NEVER_DECAYED = ("position_embedding",)
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW; no decay on norms, biases, position, class and segment embeddings, temperature."""
-    decayed, others = [], []
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         matrix = parameter.dim() >= 2 and not name.endswith(_NEVER_DECAYED)
         (decayed if matrix else others).append(parameter)

@@ -19,7 +19,8 @@ from r2d2 import progress
 from r2d2.config import Config, to_dict
 from r2d2.data.augment import NUMBERS, augment, normalize
 from r2d2.data.loader import PairsLoader, RawBatch
-from r2d2.errors import R2D2Error
+from r2d2.errors import R2D2Error, RunStoppedError
+from r2d2.files import write_text
 from r2d2.keyed import Draw, key, uniform
 from r2d2.model.r2d2 import R2D2
 from r2d2.objectives.losses import Batch, Moment, Objectives
@@ -31,7 +32,6 @@ from r2d2.training.checkpoint import (
     latest_checkpoint,
     load_checkpoint,
     save_checkpoint,
-    write_text,
 )
 from r2d2.training.log import RunLog
 from r2d2.training.optimizer import make_optimizer
@@ -39,14 +39,6 @@ from r2d2.training.optimizer import make_optimizer
 log = logging.getLogger(__name__)
 
 RUN, TOKENIZER, CHECKPOINTS, MODEL = "run.json", "tokenizer.json", "checkpoints", "model"
-
-
-class Interrupted(Exception):
-    """A signal stopped the run after its checkpoint was written."""
-
-    def __init__(self, signum: int, checkpoint: Path) -> None:
-        super().__init__(f"stopped; {checkpoint} is written: run the same command with --resume")
-        self.signum = signum
 
 
 @dataclass(frozen=True)
@@ -75,8 +67,13 @@ class Trainer:
         train = config.train
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.loader = PairsLoader(
-            table, "train", config.model.vision.image_size, train.seed, train.source_shares, train.cache_mb
-        )  # fmt: skip
+            table,
+            "train",
+            config.model.vision.image_size,
+            train.seed,
+            train.source_shares,
+            train.cache_mb,
+        )
         self.steps = max(1, train.epochs * len(self.loader) // train.batch_size)
         torch.manual_seed(train.seed)
         self.model = R2D2(self.config.model).to(self.device)
@@ -160,13 +157,16 @@ class Trainer:
         """Train to the end.
 
         Raises:
-            Interrupted: SIGINT or SIGTERM came; a checkpoint was written after the step in hand.
+            RunStoppedError: SIGINT or SIGTERM came; a checkpoint was written after the step in hand.
         """
         train = self.config.train
         run_log = RunLog(self.out, self.step)
         batches = self.loader.batches(self.step, self.steps, train.batch_size)
         try:
-            with _signals() as signals, progress.bar("pre-training", self.steps, self.step) as advance:
+            with (
+                _signals() as signals,
+                progress.bar("pre-training", self.steps, self.step) as advance,
+            ):
                 began, logged = time.perf_counter() - self.seconds, (self.step, self.seconds)
                 for raw in batches:
                     scalars = self.train_step(self.prepare(raw))
@@ -180,7 +180,7 @@ class Trainer:
                         advance(0, f"loss {values['loss/total']:.3f}")
                     advance(1)
                     if signals:
-                        raise Interrupted(signals[0], self.save())
+                        raise RunStoppedError(signals[0], self.save())
                     if self.step % train.checkpoint_every == 0 and self.step < self.steps:
                         self.save()
         finally:
@@ -194,7 +194,9 @@ class Trainer:
         return TrainSummary(
             steps=self.step,
             seconds=round(self.seconds, 1),
-            pairs_per_second=round(self.step * self.config.train.batch_size / max(self.seconds, 1e-9), 1),
+            pairs_per_second=round(
+                self.step * self.config.train.batch_size / max(self.seconds, 1e-9), 1
+            ),
             parameters=sum(p.numel() for p in self.model.parameters()),
             skipped=dict(self.loader.skipped),
         )
@@ -212,7 +214,7 @@ class Trainer:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM, so that the step in hand ends first; a second one stops at once."""
+    """Collects SIGINT and SIGTERM: the step in hand ends first; a second one stops at once."""
     came: list[int] = []
     old: dict[int, Any] = {}
 
@@ -222,15 +224,15 @@ def _signals() -> Iterator[list[int]]:
         came.append(signum)
 
     try:
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            old[signum] = signal.signal(signum, note)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            old[number] = signal.signal(number, note)
     except ValueError:  # not the main thread: signals are somebody else's there
         pass
     try:
         yield came
     finally:
-        for signum, handler in old.items():
-            signal.signal(signum, handler)
+        for number, handler in old.items():
+            signal.signal(number, handler)
 
 
 def pretrain(
@@ -252,13 +254,17 @@ def pretrain(
 
     Raises:
         R2D2Error: whatever the user can mend.
-        Interrupted: a signal came.
+        RunStoppedError: a signal came.
     """
     out = Path(out)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     table = PairsTable.open(table_path)
-    identity = {"config": to_dict(config), "table": str(table_path), "fingerprint": table.fingerprint}
+    identity = {
+        "config": to_dict(config),
+        "table": str(table_path),
+        "fingerprint": table.fingerprint,
+    }
     claim_folder(out, identity, resume=resume)
     trainer = Trainer(table, out, config, _tokenizer(table, out, config, vocab))
     if resume:
@@ -279,7 +285,9 @@ def claim_folder(out: Path, identity: dict[str, Any], *, resume: bool) -> None:
         write_text(path, json.dumps(identity, indent=1))
         return
     if not resume:
-        raise R2D2Error(f"{out} holds another run: go on with it by --resume, or give another --out")
+        raise R2D2Error(
+            f"{out} holds another run: go on with it by --resume, or give another --out"
+        )
     there = json.loads(path.read_text(encoding="utf-8"))
     here = json.loads(json.dumps(identity))
     if there["fingerprint"] != here["fingerprint"]:
@@ -289,7 +297,9 @@ def claim_folder(out: Path, identity: dict[str, Any], *, resume: bool) -> None:
     differing = _differences(there["config"], here["config"])
     if differing:
         name, old, new = differing[0]
-        raise R2D2Error(f"{out} was started with {name}={old}, not {new}: --resume with its settings")
+        raise R2D2Error(
+            f"{out} was started with {name}={old}, not {new}: --resume with its settings"
+        )
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[tuple[str, Any, Any]]:
@@ -297,7 +307,9 @@ def _differences(old: Any, new: Any, name: str = "") -> list[tuple[str, Any, Any
         return [
             difference
             for part in sorted(old.keys() | new.keys())
-            for difference in _differences(old.get(part), new.get(part), f"{name}.{part}".lstrip("."))
+            for difference in _differences(
+                old.get(part), new.get(part), f"{name}.{part}".lstrip(".")
+            )
         ]
     return [] if old == new else [(name, old, new)]
 

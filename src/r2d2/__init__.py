@@ -1,0 +1,54 @@
+"""R2D2 and Zero (arXiv 2205.03860): Chinese image-text pre-training, ranked twice, distilled twice.
+
+    model = r2d2.load("runs/demo")
+    images = model.encode_images(pictures)      # Side: states, mask, embedding
+    texts = model.encode_texts(["生日蛋糕"])
+    model.match(images, texts)                  # pairwise, in [0, 1]
+    model.rank("生日蛋糕", images)               # two stages, best first
+
+Nothing heavy is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from r2d2.errors import R2D2Error
+
+if TYPE_CHECKING:
+    from r2d2.config import make_config
+    from r2d2.model.side import Side
+    from r2d2.pretrained import Pretrained, Ranked, load
+    from r2d2.table import PairsTable
+    from r2d2.training.pretrain import pretrain
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Pretrained": "r2d2.pretrained",
+    "Ranked": "r2d2.pretrained",
+    "load": "r2d2.pretrained",
+    "Side": "r2d2.model.side",
+    "PairsTable": "r2d2.table",
+    "make_config": "r2d2.config",
+    "pretrain": "r2d2.training.pretrain",
+}
+
+__all__ = [
+    "PairsTable",
+    "Pretrained",
+    "R2D2Error",
+    "Ranked",
+    "Side",
+    "__version__",
+    "load",
+    "make_config",
+    "pretrain",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'r2d2' has no attribute '{name}'")

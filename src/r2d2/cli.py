@@ -1,0 +1,129 @@
+"""The command line: each command a few lines that call the rooms."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from r2d2.errors import R2D2Error, RunStoppedError
+
+app = typer.Typer(
+    help="R2D2: Chinese image-text pre-training, from corpus to search (arXiv 2205.03860).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Make and look at pairs tables.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+USER_ERROR = 2
+INTERRUPTED = 130
+TRY_AGAIN = 75  # sysexits' EX_TEMPFAIL: stopped from outside, resume
+
+console = Console(stderr=True)
+
+Preset = Annotated[str, typer.Option(help="Size: tiny, small, base or large.")]
+Variant = Annotated[str, typer.Option(help="r2d2, prd2, wo_et, wo_twd, wo_tgd or wo_fgd.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="A setting, as train.lr=0.001; may be repeated.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the run.")] = Path("runs/demo"),
+    preset: Preset = "tiny",
+    variant: Variant = "r2d2",
+    settings: Settings = None,
+    resume: Resume = False,
+) -> None:
+    """The whole method on the embedded emoji corpus: build it, pre-train, evaluate, report."""
+    from r2d2.config import make_config
+    from r2d2.demo import run_demo
+
+    report = run_demo(out, make_config(preset, variant, settings or ()), resume=resume)
+    typer.echo(f"report: {report}")
+
+
+@app.command()
+def pretrain(
+    table: Annotated[str, typer.Argument(help="A pairs table.")],
+    out: Annotated[Path, typer.Option(help="Folder for the run.")],
+    preset: Preset = "tiny",
+    variant: Variant = "r2d2",
+    settings: Settings = None,
+    vocab: Annotated[
+        Path | None, typer.Option(help="A BERT vocab.txt, for the larger presets.")
+    ] = None,
+    resume: Resume = False,
+) -> None:
+    """Pre-train on a table's split `train`; the model lands in OUT/model."""
+    from r2d2.config import make_config
+    from r2d2.training.pretrain import pretrain as run
+
+    summary = run(
+        table, out, make_config(preset, variant, settings or ()), resume=resume, vocab=vocab
+    )
+    typer.echo(f"model: {out / 'model'} after {summary.steps} steps in {summary.seconds:.0f} s")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A run's folder, or a saved model's.")],
+    table: Annotated[str, typer.Argument(help="A pairs table.")],
+    out: Annotated[Path, typer.Option(help="Folder for metrics.json and report.html.")],
+    top_k: Annotated[
+        int | None, typer.Option(help="Candidates re-ranked; the run's by default.")
+    ] = None,
+    weight: Annotated[
+        float | None, typer.Option(help="Of the match score; the best on `val` by default.")
+    ] = None,
+) -> None:
+    """Measure a model: retrieval in one and two stages, matching; with a report."""
+    from r2d2.demo import evaluate_run
+
+    report = evaluate_run(model, table, out, top_k=top_k, weight=weight)
+    typer.echo(f"report: {report}")
+
+
+@data_app.command("emoji")
+def data_emoji(
+    out: Annotated[Path, typer.Option(help="Where to write the table.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table there.")] = False,
+) -> None:
+    """Write the embedded corpus: emoji pictures with their Chinese names."""
+    from r2d2.data.emoji import build_emoji_table
+
+    table = build_emoji_table(out, overwrite=overwrite)
+    typer.echo(
+        f"{out}: {len(table)} rows, " + ", ".join(f"{k} {v}" for k, v in table.splits().items())
+    )
+
+
+def main() -> None:
+    """Entry point: what a user can mend becomes one line and exit code 2."""
+    handler = RichHandler(console=console, show_path=False, show_time=False)
+    logging.basicConfig(
+        level=os.environ.get("R2D2_LOG", "INFO"), format="%(message)s", handlers=[handler]
+    )
+    try:
+        app()
+    except R2D2Error as error:
+        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(USER_ERROR)
+    except RunStoppedError as stopped:
+        console.print(str(stopped), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(INTERRUPTED if stopped.signum == signal.SIGINT else TRY_AGAIN)
+
+
+if __name__ == "__main__":
+    main()

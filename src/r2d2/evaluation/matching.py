@@ -1,0 +1,173 @@
+"""Matching: does a text describe an image? ROC AUC over balanced pairs that are fixed and hard.
+
+The wrong image of a text is that of the most similar other text by character bigrams, so that the
+pairs depend on the texts alone and on no model's choice.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from r2d2.errors import R2D2Error
+from r2d2.tokenizer import key_hash, text_key
+
+
+def roc_auc(scores: Tensor, labels: Tensor) -> float:
+    """Area under the ROC curve in %, exact, ties half: how often a match scores above a non-match.
+
+    Args:
+        scores: (n,). One that is not a number counts against us: lowest on a match, else highest.
+        labels: (n,) bool or 0 and 1, 1 where the pair matches.
+
+    Raises:
+        R2D2Error: the lengths differ, or one of the two classes is empty.
+    """
+    if scores.shape != labels.shape or scores.ndim != 1:
+        raise R2D2Error(
+            f"scores {tuple(scores.shape)} and labels {tuple(labels.shape)} differ: "
+            "both must be (n,)"
+        )
+    match = labels.cpu().numpy().astype(bool)
+    value = scores.detach().cpu().double().numpy()
+    value = np.where(np.isnan(value), np.where(match, -np.inf, np.inf), value)
+    positives, negatives = int(match.sum()), int((~match).sum())
+    if not positives or not negatives:
+        raise R2D2Error(
+            f"AUC needs pairs of both kinds, here are {positives} matches and {negatives} others: "
+            "add the missing kind"
+        )
+    _, place, count = np.unique(value, return_inverse=True, return_counts=True)
+    twice_rank = 2 * np.cumsum(count) - count + 1  # twice the mean rank of equal scores, an integer
+    twice_wins = int(twice_rank[place][match].sum()) - positives * (positives + 1)
+    return 100 * twice_wins / (2 * positives * negatives)
+
+
+@dataclass(frozen=True)
+class MatchingPairs:
+    """p pairs, half of them true."""
+
+    image: Tensor  # (p,) int64, positions of the images
+    text: Tensor  # (p,) int64, positions of the texts
+    label: Tensor  # (p,) bool
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+def balanced_pairs(
+    texts: Sequence[str],
+    text_image: Sequence[int],
+    image_keys: Sequence[Collection[int]] | None = None,
+    *,
+    queries: Sequence[int] | None = None,
+    gallery: Sequence[int] | None = None,
+) -> MatchingPairs:
+    """Each text with its image, then each with a wrong one: that of the most similar other text.
+
+    Similarity is the Dice coefficient of the sets of character bigrams of the text keys; a text of
+    one character has none and is like no other. Equals are told apart by a hash of both texts, so
+    that no text is favoured. An image for which the text is true is never the wrong one.
+
+    Args:
+        texts: all texts.
+        text_image: the position of each text's image.
+        image_keys: hashed keys of the texts that are true of each image; None: those in `texts`.
+        queries: positions of the texts that get pairs; None: all.
+        gallery: positions of the texts whose images may serve as wrong ones; None: all.
+
+    Returns:
+        Two pairs a text; none for a text that is true of every image of the gallery.
+    """
+    index = _BigramIndex(
+        texts, text_image, image_keys, range(len(texts)) if gallery is None else gallery
+    )
+    found: list[tuple[int, int]] = []
+    for text in range(len(texts)) if queries is None else queries:
+        wrong = index.wrong_image(texts[text])
+        if wrong is not None:
+            found.append((text, wrong))
+    text_index = torch.tensor([text for text, _ in found], dtype=torch.int64)
+    right = torch.tensor([text_image[text] for text, _ in found], dtype=torch.int64)
+    other = torch.tensor([image for _, image in found], dtype=torch.int64)
+    label = torch.arange(2 * len(found)) < len(found)
+    return MatchingPairs(torch.cat([right, other]), text_index.repeat(2), label)
+
+
+class _BigramIndex:
+    """The distinct texts of a gallery by their bigrams, an inverted index."""
+
+    def __init__(
+        self,
+        texts: Sequence[str],
+        text_image: Sequence[int],
+        image_keys: Sequence[Collection[int]] | None,
+        gallery: Sequence[int],
+    ) -> None:
+        self.true_images: dict[int, set[int]] = defaultdict(set)  # by hashed key
+        if image_keys is None:
+            for text, image in zip(texts, text_image, strict=True):
+                self.true_images[key_hash(text_key(text))].add(image)
+        else:
+            for image, hashes in enumerate(image_keys):
+                for key in hashes:
+                    self.true_images[key].add(image)
+        images: dict[str, list[int]] = defaultdict(list)
+        for position in gallery:
+            images[text_key(texts[position])].append(text_image[position])
+        self.images = list(images.values())  # of each distinct text
+        grams = [_grams(key) for key in images]
+        self.sizes = np.array([len(found) for found in grams], dtype=np.int64)
+        self.hashes = np.array([key_hash(key) for key in images], dtype=np.int64).view(np.uint64)
+        postings: dict[str, list[int]] = defaultdict(list)
+        for number, found in enumerate(grams):
+            for gram in found:
+                postings[gram].append(number)
+        self.postings = {gram: np.array(numbers) for gram, numbers in postings.items()}
+
+    def wrong_image(self, text: str) -> int | None:
+        """The image of the most similar text that is not true of it, or None."""
+        key = text_key(text)
+        hashed = key_hash(key)
+        similarity = self._similarity(key)
+        order_of_equals = _mix(self.hashes, hashed)
+        true = self.true_images.get(hashed, set())
+        while len(similarity) and (best := similarity.max()) >= 0:
+            equals = np.flatnonzero(similarity == best)
+            order = np.argsort(order_of_equals[equals], kind="stable")
+            for number in equals[order].tolist():
+                wrong = [image for image in self.images[number] if image not in true]
+                if wrong:
+                    return wrong[0]
+            similarity[equals] = -1
+        return None
+
+    def _similarity(self, key: str) -> NDArray[np.float64]:
+        """Dice with every distinct text, (distinct,)."""
+        grams = _grams(key)
+        hits = [self.postings[gram] for gram in grams if gram in self.postings]
+        if not hits:
+            return np.zeros(len(self.sizes))
+        common = np.bincount(np.concatenate(hits), minlength=len(self.sizes))
+        dice: NDArray[np.float64] = 2 * common / (self.sizes + len(grams))
+        return dice
+
+
+def _grams(key: str) -> set[str]:
+    return {key[i : i + 2] for i in range(len(key) - 1)}
+
+
+def _mix(hashes: NDArray[np.uint64], other: int) -> NDArray[np.uint64]:
+    """One pseudo-random number a pair of hashes: the finaliser of splitmix64 (Steele 2014)."""
+    with np.errstate(over="ignore"):
+        x = hashes ^ np.uint64(other % 2**64)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        mixed: NDArray[np.uint64] = x ^ (x >> np.uint64(31))
+    return mixed
