@@ -81,17 +81,21 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="A run's folder, or a saved model's.")],
     table: Annotated[str, typer.Argument(help="A pairs table.")],
     out: Annotated[Path, typer.Option(help="Folder for metrics.json and report.html.")],
-    top_k: Annotated[
-        int | None, typer.Option(help="Candidates re-ranked; the run's by default.")
-    ] = None,
+    top_k: Annotated[int, typer.Option(help="Candidates that are re-ranked.")] = 32,
     weight: Annotated[
         float | None, typer.Option(help="Of the match score; the best on `val` by default.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report there.")] = False,
 ) -> None:
     """Measure a model: retrieval in one and two stages, matching; with a report."""
-    from r2d2.demo import evaluate_run
+    from r2d2.config import EvaluationConfig
+    from r2d2.evaluation.run import evaluate_run
+    from r2d2.training.run_folder import check_folder
 
-    report = evaluate_run(model, table, out, top_k=top_k, weight=weight)
+    if not overwrite:
+        check_folder(out, resume=False)
+    settings = EvaluationConfig(top_k=top_k)
+    report = evaluate_run(model, table, out, settings=settings, weight=weight)
     typer.echo(f"report: {report}")
 
 

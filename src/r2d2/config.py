@@ -1,4 +1,4 @@
-"""Settings: frozen dataclasses, one a concern; presets/*.yaml hold sizes, variants/*.yaml ablations.
+"""Settings: frozen dataclasses, one a concern; presets/ holds sizes, variants/ ablations.
 
 A default that the paper gives says so; every other one is ours.
 """
@@ -26,6 +26,7 @@ class VisionConfig:
     width: int = 768  # d_v
     layers: int = 12
     heads: int = 12
+    output_norm: bool = False  # a norm on V; the official weights have none
 
     @property
     def patches(self) -> int:

@@ -103,7 +103,7 @@ class Pretrained:
 
     @torch.inference_mode()
     def rank(self, query: str, images: Images, top_k: int = 32) -> list[Ranked]:
-        """Images for a text, best first: ranked by cosine, the first `top_k` ranked again by match."""
+        """Images for a text, best first: ranked by cosine, the first `top_k` again by match."""
         side = images if isinstance(images, Side) else self.encode_images(images)
         text = self.encode_texts([query])
         cosine = (side.embedding @ text.embedding[0]).float()

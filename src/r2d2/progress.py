@@ -10,29 +10,36 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
-Advance = Callable[..., None]  # advance(n=1, note="")
+# update(what, done, in all, a note): a bar for each `what`, made when it is first named
+Update = Callable[..., None]
 
 
 @contextmanager
-def bar(description: str, total: int, done: int = 0) -> Iterator[Advance]:
-    """A bar; call what it gives with the number of units done since the last call, and a note."""
-    progress = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+def bars() -> Iterator[Update]:
+    """Bars for as many stages as turn up."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=False),
         TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
-    )  # fmt: skip
-    with progress:
-        task = progress.add_task(description, total=total, completed=done, note="")
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        tasks: dict[str, TaskID] = {}
 
-        def advance(n: int = 1, note: str | None = None) -> None:
-            progress.update(task, advance=n)
+        def update(what: str, done: int, total: int, note: str | None = None) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total, completed=done, note="")
+            progress.update(tasks[what], completed=done, total=total)
             if note is not None:
-                progress.update(task, note=note)
+                progress.update(tasks[what], note=note)
 
-        yield advance
+        yield update

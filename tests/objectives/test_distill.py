@@ -23,7 +23,9 @@ def is_positive(a, b):
     return a[0] == b[0] or a[1] == b[1]
 
 
-def naive_tgd(images, texts, teacher_images, teacher_texts, keys, queued, tau, alpha, target_tau=None):
+def naive_tgd(
+    images, texts, teacher_images, teacher_texts, keys, queued, tau, alpha, target_tau=None
+):
     """`queued`: (f'_I, f'_T, keys, weight) of one queued pair each."""
     loss, n = 0.0, len(images)
     target_tau = tau.detach() if target_tau is None else target_tau
@@ -101,7 +103,9 @@ def test_tgd_takes_no_gradient_through_the_targets_temperature():
     tau = torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
     (ours,) = torch.autograd.grad(tgd(*features, KEYS, queue, tau, 0.4), tau)
     frozen, free = (
-        torch.autograd.grad(naive_tgd(*features, KEYS.tolist(), queued, tau, 0.4, target_tau), tau)[0]
+        torch.autograd.grad(naive_tgd(*features, KEYS.tolist(), queued, tau, 0.4, target_tau), tau)[
+            0
+        ]
         for target_tau in (tau.detach(), tau)
     )
     assert (frozen - free).abs() > 1e-2  # it would be seen
@@ -142,7 +146,9 @@ def test_tgd_of_ranks_that_gather_has_the_gradient_of_one_process(ranks):
         mean = mean + tgd(*local, queue, tau, 0.4, gather) / ranks
     torch.testing.assert_close(mean, whole, atol=1e-5, rtol=0)
     wanted = (full[0], full[1], tau)
-    for a, b in zip(torch.autograd.grad(mean, wanted), torch.autograd.grad(whole, wanted), strict=True):
+    for a, b in zip(
+        torch.autograd.grad(mean, wanted), torch.autograd.grad(whole, wanted), strict=True
+    ):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
 
 

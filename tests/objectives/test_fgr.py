@@ -133,7 +133,9 @@ def test_similarities_a_thousand_apart(u):
 
 
 def test_one_row_has_no_negative():
-    _, valid = draw_negatives(torch.zeros(1, 1), torch.ones(1, 1, dtype=torch.bool), 0.5, torch.rand(1))
+    _, valid = draw_negatives(
+        torch.zeros(1, 1), torch.ones(1, 1, dtype=torch.bool), 0.5, torch.rand(1)
+    )
     assert valid.tolist() == [False]
 
 

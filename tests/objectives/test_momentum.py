@@ -33,7 +33,9 @@ def test_moves_by_exactly_the_momentum(momentum):
     before = [[p.detach().clone() for p in m.parameters()] for m in (teacher, net)]
     update_teacher(teacher, net, momentum)
     for new, old, theirs in zip(teacher.parameters(), *before, strict=True):
-        torch.testing.assert_close(new, momentum * old + (1 - momentum) * theirs, atol=1e-12, rtol=0)
+        torch.testing.assert_close(
+            new, momentum * old + (1 - momentum) * theirs, atol=1e-12, rtol=0
+        )
     for now, then in zip(net.parameters(), before[1], strict=True):
         assert torch.equal(now, then)
         assert now.requires_grad

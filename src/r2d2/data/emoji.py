@@ -46,7 +46,7 @@ SOURCE = "title"
 TEST_SHARE, VAL_SHARE = 0.15, 0.05  # of the emoji that have variants
 NOVEL_SHARE = 0.05  # of the bases
 # The first salt with which every share comes out near its name and test_novel is no single concept:
-# with others, one base of 98 couples makes up half of it. Chosen by counts alone.
+# with others, one base (78 emoji with bunny ears) makes up half of it. Chosen by counts alone.
 _SALT = 185
 
 _ZWJ, _SELECTOR = "200d", "fe0f"  # the joiner, and the mark that asks for a coloured picture

@@ -142,7 +142,7 @@ class _BigramIndex:
             equals = np.flatnonzero(similarity == best)
             order = np.argsort(order_of_equals[equals], kind="stable")
             for number in equals[order].tolist():
-                wrong = [image for image in self.images[number] if image not in true]
+                wrong: list[int] = [image for image in self.images[number] if image not in true]
                 if wrong:
                     return wrong[0]
             similarity[equals] = -1

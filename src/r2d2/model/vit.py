@@ -42,6 +42,7 @@ class ViT(nn.Module):
         self.layers = nn.ModuleList(
             ViTLayer(config.width, config.heads) for _ in range(config.layers)
         )
+        self.output_norm = nn.LayerNorm(config.width) if config.output_norm else nn.Identity()
 
     def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
         """Encode images.
@@ -64,7 +65,7 @@ class ViT(nn.Module):
         x = self.input_norm(torch.cat([cls, x], dim=1))
         for layer in self.layers:
             x = layer(x)
-        return x  # type: ignore[no-any-return]
+        return self.output_norm(x)  # type: ignore[no-any-return]
 
     def _patches(self, pixels: Tensor) -> Tensor:
         """(n, 3, H, W) to (n, P, 3 p p), row by row."""

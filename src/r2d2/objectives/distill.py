@@ -1,4 +1,4 @@
-"""Two-way distillation: TgD over candidates (target-guided), FgD over dimensions (feature-guided)."""
+"""Two-way distillation: TgD, target-guided, over candidates; FgD, feature-guided, over features."""
 
 from __future__ import annotations
 

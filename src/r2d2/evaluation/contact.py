@@ -1,0 +1,107 @@
+"""The contact sheet: queries with their first five pictures, drawn by lot rather than by taste."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+from r2d2.evaluation.evaluate import Ranked, Results
+from r2d2.tokenizer import key_hash
+
+SAMPLE, MISSES = 12, 8  # rows of either kind
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One picture of a row."""
+
+    picture: Image.Image
+    caption: str  # the first text of the image
+    right: bool
+
+
+@dataclass(frozen=True)
+class ContactRow:
+    """One query."""
+
+    text: str
+    rank: int  # of the right image
+    shown: list[Shown]  # the first five, best first
+    answer: Shown | None  # the right image, where it is not among them
+
+
+@dataclass(frozen=True)
+class ContactGroup:
+    """Rows that were chosen in one way."""
+
+    title: str
+    chosen: str  # how
+    rows: list[ContactRow]
+
+
+def contact_groups(
+    results: Results, task: str | None = None, sample: int = SAMPLE, misses: int = MISSES
+) -> list[ContactGroup]:
+    """A fair sample of a task's text queries, then a sample of those that went wrong.
+
+    Args:
+        results: of `evaluate`.
+        task: whose rankings; None: test_full, or else the first there is.
+        sample: queries drawn whatever their result.
+        misses: further queries whose right image is not first.
+
+    Returns:
+        Groups that are not empty; the same for the same texts, for the draw is by hash of the text.
+    """
+    if task is None:
+        task = (
+            "test_full" if "test_full" in results.rankings else next(iter(results.rankings), None)
+        )
+    if task is None:
+        return []
+    ranked = results.rankings[task]["t2i"]
+    texts = [results.data.texts[query] for query in ranked.queries.tolist()]
+    drawn = sorted(range(len(texts)), key=lambda row: key_hash(texts[row]))
+    fair = drawn[:sample]
+    wrong = [row for row in drawn[sample:] if ranked.ranks[row] > 1]
+    right = int((ranked.ranks[fair] == 1).sum())
+    groups = [
+        ContactGroup(
+            "A fair sample",
+            f"Drawn from the {len(drawn)} text queries of {task} by a hash of the text, whatever "
+            f"the result: the right picture is first in {right} of {len(fair)}.",
+            _rows(results, ranked, fair),
+        ),
+        ContactGroup(
+            "Where it goes wrong",
+            f"{min(misses, len(wrong))} of the {len(wrong)} other queries whose right picture is "
+            "not first, drawn in the same way.",
+            _rows(results, ranked, wrong[:misses]),
+        ),
+    ]
+    return [group for group in groups if group.rows]
+
+
+def _rows(results: Results, ranked: Ranked, chosen: list[int]) -> list[ContactRow]:
+    data = results.data
+    first_text: dict[int, str] = {}
+    for text, image in zip(data.texts, data.text_image, strict=True):
+        first_text.setdefault(image, text)
+
+    def show(images: list[int], right: list[bool]) -> list[Shown]:
+        return [
+            Shown(picture, first_text[image], is_right)
+            for picture, image, is_right in zip(data.load(images), images, right, strict=True)
+            if isinstance(picture, Image.Image)
+        ]
+
+    rows = []
+    for row in chosen:
+        query = int(ranked.queries[row])
+        right: list[bool] = ranked.right[row].tolist()
+        answer = [] if any(right) else show([data.text_image[query]], [True])
+        shown = show(ranked.top[row].tolist(), right)
+        rank = int(ranked.ranks[row])
+        rows.append(ContactRow(data.texts[query], rank, shown, answer[0] if answer else None))
+    return rows

@@ -1,0 +1,118 @@
+"""Curves as inline SVG that takes its colours and its font from the page around it.
+
+The drawings hold numbers only: names, which may be Chinese, stand in the page, which has the fonts.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+POINTS = 300  # drawn a curve; more are averaged
+SIZE, WIDE = (3.0, 1.75), (5.2, 2.0)  # inches
+# Stand-ins for the page's colours: matplotlib knows no CSS variables.
+INK, LINE, FAINT, RULE = "#010203", "#040506", "#070809", "#0a0b0c"
+CSS = {
+    INK: "var(--muted)",
+    LINE: "var(--accent)",
+    FAINT: "var(--accent-soft)",
+    RULE: "var(--rule)",
+}
+
+
+def curve(
+    steps: Sequence[float], values: Sequence[float], *, name: str, reference: float | None = None
+) -> str:
+    """One scalar over the steps: the values thin, their running mean thick.
+
+    Args:
+        steps: (n,) ascending.
+        values: (n,); those that are not finite are left out.
+        name: what makes the ids of this drawing its own; not drawn.
+        reference: a level drawn dashed, such as chance.
+
+    Returns:
+        An <svg> element, or "" where no value is finite.
+    """
+    x, y = np.asarray(steps, dtype=np.float64), np.asarray(values, dtype=np.float64)
+    finite = np.isfinite(x) & np.isfinite(y)
+    x, y = _thin(x[finite]), _thin(y[finite])
+    if not len(y):
+        return ""
+    figure, axes = _axes(SIZE)
+    if reference is not None:
+        axes.axhline(reference, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.plot(x, y, color=FAINT, linewidth=0.9, marker="." if len(y) == 1 else "")
+    axes.plot(x, _running_mean(y), color=LINE, linewidth=1.6, marker="." if len(y) == 1 else "")
+    axes.locator_params(nbins=4)
+    axes.margins(x=0.02, y=0.08)
+    return _svg(figure, name)
+
+
+def weight_curve(found: Mapping[str, float], chosen: float, *, name: str) -> str:
+    """R@M under each weight, evenly spaced as the grid is, with the chosen one marked."""
+    figure, axes = _axes(WIDE)
+    values = list(found.values())
+    axes.plot(range(len(values)), values, color=LINE, linewidth=1.6, marker="o", markersize=2.5)
+    weights = [float(weight) for weight in found]
+    if chosen in weights:
+        place = weights.index(chosen)
+        axes.plot([place], [values[place]], "o", markersize=8, markerfacecolor="none", color=LINE)
+    axes.set_xticks(range(len(values)), [f"{weight:g}" for weight in weights])
+    return _svg(figure, name)
+
+
+def _axes(size: tuple[float, float]) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure  # here: it takes half a second
+
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.add_subplot()
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(RULE)
+    axes.grid(axis="y", color=RULE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=INK, length=0, labelsize=9)
+    return figure, axes
+
+
+def _svg(figure: Any, name: str) -> str:
+    import matplotlib
+
+    file = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    # The salt makes ids that neither change from run to run nor clash with another drawing's.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(file, format="svg", transparent=True, metadata=nothing)
+    found = file.getvalue()
+    found = found[found.index("<svg") :]  # without the XML header, which names a DTD
+    head, rest = found.split(">", 1)
+    head = re.sub(r' (width|height|version|xmlns\S*)="[^"]*"', "", head)
+    for stand_in, variable in CSS.items():
+        rest = rest.replace(stand_in, variable)
+    # A style sheet inside would hold for the whole page, and ids of groups would repeat in it.
+    rest = re.sub(r"<style.*?</style>", "", rest, flags=re.DOTALL)
+    rest = re.sub(r'<g id="[^"]*"', "<g", rest)
+    return f"{head}>" + re.sub(r" font-family: [^;]*;", "", rest)
+
+
+def _thin(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """At most POINTS values, each the mean of its neighbours."""
+    if len(values) <= POINTS:
+        return values
+    return np.array([part.mean() for part in np.array_split(values, POINTS)])
+
+
+def _running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of each value and its neighbours, a twentieth of the curve wide."""
+    half = len(values) // 40
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    first = np.maximum(np.arange(len(values)) - half, 0)
+    last = np.minimum(np.arange(len(values)) + half + 1, len(values))
+    mean: NDArray[np.float64] = (total[last] - total[first]) / (last - first)
+    return mean

@@ -1,0 +1,260 @@
+"""The report of a run: one HTML file that shows what was reached, how, and where it fails."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+import r2d2
+from r2d2.evaluation.contact import ContactGroup, contact_groups
+from r2d2.evaluation.evaluate import Results
+from r2d2.evaluation.plots import curve, weight_curve
+from r2d2.files import write_text
+
+THUMBNAIL = 128  # pixels; shown at half of it, for dense screens
+COLUMNS = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean")
+NAMES = {
+    "loss/total": "all, weighted",
+    "loss/gcpr": "global contrastive pre-ranking",
+    "loss/tgd": "target-guided distillation",
+    "loss/fgr": "fine-grained ranking",
+    "loss/mlm": "masked language modelling",
+    "loss/fgd": "feature-guided distillation",
+    "lr": "learning rate",
+    "grad_norm": "norm of all gradients",
+    "temperature": "of the contrastive softmax",
+    "pairs_per_second": "image-text pairs a second",
+}
+CHANCE = {"loss/fgr": math.log(2)}  # where a model that knows nothing stands
+
+
+def write_report(
+    path: str | Path,
+    results: Results,
+    *,
+    history: Sequence[Mapping[str, float]] = (),
+    settings: Mapping[str, Any] | None = None,
+    train: Mapping[str, Any] | None = None,
+    attribution: Mapping[str, str] | None = None,
+    contact: Sequence[ContactGroup] | None = None,
+) -> None:
+    """Write report.html, self-contained: it asks the network for nothing.
+
+    Args:
+        path: of the file, written whole or not at all.
+        results: of `evaluate`.
+        history: lines of history.jsonl, {"step": .., "loss/total": .., ..}.
+        settings: of the run, nested as in its configuration.
+        train: steps, seconds, ... as in metrics.json; "skipped" counts rows of the training split.
+        attribution: what the table's metadata say of the art and the texts.
+        contact: groups of the contact sheet; None: drawn from `results`.
+
+    Raises:
+        R2D2Error: the file cannot be written.
+    """
+    settings, train = settings or {}, dict(train or {})
+    skipped = {"training": train.pop("skipped", {}), "evaluation": results.skipped}
+    flat = _flatten(settings)
+    page = _template().render(
+        tiles=_tiles(results.metrics),
+        tasks=[_task(name, results.metrics[name]) for name in results.rankings],
+        two_stage="weight" in results.metrics,
+        top_k=results.metrics["top_k"],
+        weight=results.metrics.get("weight"),
+        weight_plot=_weight_plot(results.metrics),
+        curves=_curves(history),
+        contact=contact_groups(results) if contact is None else contact,
+        thumbnail=thumbnail,
+        skipped=[
+            (place, kind, count) for place in skipped for kind, count in skipped[place].items()
+        ],
+        run=_run(flat, train),
+        settings=flat,
+        versions=_versions(),
+        attribution=_attribution(attribution or {}),
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+    write_text(Path(path), page)
+
+
+def thumbnail(picture: Image.Image) -> str:
+    """A picture as a data URI, at most THUMBNAIL pixels wide and high."""
+    picture = picture.convert("RGB")
+    photo = max(picture.size) > THUMBNAIL
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    file = io.BytesIO()
+    if photo:
+        picture.save(file, "JPEG", quality=85)
+    else:
+        picture.save(file, "PNG", optimize=True)
+    kind = "jpeg" if photo else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _template() -> Any:
+    text = resources.files("r2d2.evaluation").joinpath("report.html").read_text(encoding="utf-8")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["number"] = _number
+    return environment.from_string(text)
+
+
+def _task(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    """One block of the headline table; the better of two stages is marked in each column."""
+    stages = [("pre-ranking", "prerank"), ("two-stage", "two_stage")]
+    there = [(label, found[key]) for label, key in stages if key in found]
+    shown = [[_percent(recall[column]) for column in COLUMNS] for _, recall in there]
+    best = [max(float(row[i]) for row in shown) for i in range(len(COLUMNS))]
+    auc = found.get("matching", {}).get("auc")
+    rows = []
+    for i, (label, _) in enumerate(there):
+        last = i == len(there) - 1
+        cells = [
+            (text, len(there) > 1 and float(text) == best[j]) for j, text in enumerate(shown[i])
+        ]
+        cells.append((_percent(auc) if last and auc is not None else "", False))
+        rows.append({"label": label, "cells": cells, "chance": False})
+    chance = [(_percent(found["chance"][column]), False) for column in COLUMNS]
+    rows.append(
+        {
+            "label": "chance",
+            "cells": [*chance, ("50.0" if auc is not None else "", False)],
+            "chance": True,
+        }
+    )
+    queries, gallery = found["queries"], found["gallery"]
+    if queries == gallery:
+        about = f"{queries['images']:,} images and {queries['texts']:,} texts rank each other"
+    else:
+        about = (
+            f"{queries['images']:,} images and {queries['texts']:,} texts, each against the whole "
+            f"corpus: {gallery['texts']:,} texts, {gallery['images']:,} images"
+        )
+    return {"name": name, "about": about, "rows": rows}
+
+
+def _tiles(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The figures to read first."""
+    tiles = []
+    if "test" in metrics:
+        test = metrics["test"]
+        first, last = test["prerank"], test.get("two_stage", test["prerank"])
+        stage = "two-stage" if "two_stage" in test else "pre-ranking"
+        tiles.append(
+            {"value": _percent(last["r_mean"]), "unit": "%", "label": f"R@M on test, {stage}"}
+        )
+        if "two_stage" in test:
+            gain = sum(last[way] - first[way] for way in ("i2t_r1", "t2i_r1")) / 2
+            tiles.append(
+                {"value": f"{gain:+.1f}", "unit": "points", "label": "R@1 gained by re-ranking"}
+            )
+        if "matching" in test:
+            tiles.append(
+                {
+                    "value": _percent(test["matching"]["auc"]),
+                    "unit": "%",
+                    "label": "matching AUC on test",
+                }
+            )
+    if "test_novel" in metrics:
+        novel = metrics["test_novel"]
+        last = novel.get("two_stage", novel["prerank"])
+        at_10, chance = ((r["i2t_r10"] + r["t2i_r10"]) / 2 for r in (last, novel["chance"]))
+        tiles.append(
+            {
+                "value": f"{at_10 / chance:.1f}",
+                "unit": "× chance",
+                "label": f"R@10 on test_novel, {at_10:.1f} %",
+            }
+        )
+    return tiles
+
+
+def _curves(history: Sequence[Mapping[str, float]]) -> list[dict[str, Any]]:
+    """A panel for each scalar that the history holds, the losses first."""
+    names = list(dict.fromkeys(name for row in history for name in row if name != "step"))
+    names.sort(key=lambda name: (not name.startswith("loss"), name != "loss/total"))
+    panels = []
+    for name in names:
+        rows = [row for row in history if name in row]
+        steps, values = [row["step"] for row in rows], [row[name] for row in rows]
+        drawing = curve(steps, values, name=name, reference=CHANCE.get(name))
+        if drawing:
+            panels.append({
+                "name": name,
+                "about": NAMES.get(name, ""),
+                "last": _number(values[-1]),
+                "chance": _number(CHANCE[name]) if name in CHANCE else "",
+                "svg": Markup(drawing),
+            })  # fmt: skip
+    return panels
+
+
+def _weight_plot(metrics: Mapping[str, Any]) -> Markup | None:
+    if "weight_curve" not in metrics:
+        return None
+    return Markup(weight_curve(metrics["weight_curve"], metrics["weight"], name="weight"))
+
+
+def _run(settings: Mapping[str, str], train: Mapping[str, Any]) -> dict[str, str]:
+    """What one wants to know of the run without opening its settings."""
+    wanted = {
+        "preset": "preset",
+        "variant": "variant",
+        "train.seed": "seed",
+        "train.epochs": "epochs",
+    }
+    run = {label: settings[name] for name, label in wanted.items() if name in settings}
+    return run | {name.replace("_", " "): _number(value) for name, value in train.items()}
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = str(value)
+    return flat
+
+
+def _attribution(found: Mapping[str, str]) -> dict[str, str]:
+    """The title first, the rest by name: a table does not keep their order."""
+    names = sorted(found, key=lambda name: (name != "title", name))
+    return {name.replace("_", " "): found[name] for name in names}
+
+
+def _versions() -> dict[str, str]:
+    """What else must be the same for the same figures."""
+    names = ("torch", "tokenizers", "numpy", "pillow", "pylance")
+    return {
+        "r2d2": r2d2.__version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in names},
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1f}"
+
+
+def _number(value: Any) -> str:
+    """Short and readable: 1,234,567; 0.0123; 1.2e-05."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"

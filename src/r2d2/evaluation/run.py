@@ -1,0 +1,66 @@
+"""Measure a saved model on a table and write what people look at: metrics.json, report.html."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from r2d2 import progress
+from r2d2.config import EvaluationConfig, to_dict
+from r2d2.evaluation.dataset import EvaluationSet
+from r2d2.evaluation.evaluate import evaluate
+from r2d2.evaluation.report import write_report
+from r2d2.pretrained import load
+from r2d2.table import PairsTable
+from r2d2.training.log import read_history
+from r2d2.training.run_folder import METRICS, MODEL, REPORT, saved_run
+
+
+def evaluate_run(
+    model_path: Path,
+    table_path: str | Path,
+    out: Path,
+    *,
+    settings: EvaluationConfig | None = None,
+    weight: float | None = None,
+    train: Mapping[str, Any] | None = None,
+    keep_weight: bool = False,
+) -> Path:
+    """Measure a model on a table; write metrics.json and report.html under `out`.
+
+    Args:
+        model_path: a run's folder, or a saved model's.
+        table_path: a pairs table.
+        out: where to.
+        settings: of the evaluation.
+        weight: of the match score; None: the best on `val`.
+        train: what metrics.json says of the training.
+        keep_weight: save the weight chosen with the model.
+    """
+    settings = settings or EvaluationConfig()
+    table = PairsTable.open(table_path)
+    model = load(model_path)
+    with progress.bars() as update:
+        results = evaluate(
+            model,
+            EvaluationSet.from_table(table),
+            top_k=settings.top_k,
+            weight=weight,
+            batch_size=settings.batch_size,
+            progress=update,
+        )
+    if keep_weight and "weight" in results.metrics:
+        model.match_weight = float(results.metrics["weight"])
+        model.save(model_path / MODEL)
+    run = saved_run(model_path)
+    results.save(out / METRICS, train)
+    write_report(
+        out / REPORT,
+        results,
+        history=read_history(model_path),
+        settings=run["config"] if run else {"model": to_dict(model.model.config)},
+        train=train,
+        attribution=table.metadata,
+    )
+    return out / REPORT

@@ -1,0 +1,84 @@
+"""The folder of a run: whose it is, and whether it may be written to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from r2d2.errors import R2D2Error
+from r2d2.files import write_text
+
+RUN, TOKENIZER, CHECKPOINTS, MODEL = "run.json", "tokenizer.json", "checkpoints", "model"
+METRICS, REPORT = "metrics.json", "report.html"
+
+
+def saved_run(out: Path) -> dict[str, Any] | None:
+    """What the run in a folder noted of itself; None where there is none."""
+    path = out / RUN
+    if not path.is_file():
+        return None
+    try:
+        run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise R2D2Error(f"{path} is damaged ({error}): give another folder") from error
+    return run
+
+
+def check_folder(out: Path, *, resume: bool) -> None:
+    """Refuse a folder that holds another run, before anything is written.
+
+    Raises:
+        R2D2Error: it does and `resume` is off, or it is no folder.
+    """
+    if out.exists() and not out.is_dir():
+        raise R2D2Error(f"{out} is a file: give a folder for the run")
+    if resume:
+        return
+    if saved_run(out) is not None:
+        raise R2D2Error(
+            f"{out} holds another run: go on with it by --resume, or give another --out"
+        )
+    for name in (TOKENIZER, CHECKPOINTS, MODEL, METRICS, REPORT):
+        if (out / name).exists():
+            raise R2D2Error(f"{out} already holds {name}: give another --out")
+
+
+def remember(out: Path, run: Mapping[str, Any]) -> None:
+    """Note in the folder what this run is, or check that it is the run that is there.
+
+    Args:
+        out: the run's folder.
+        run: "config", plain data; "table", its path; "fingerprint", of the table's rows.
+
+    Raises:
+        R2D2Error: the run that is there has other settings or other rows.
+    """
+    there = saved_run(out)
+    if there is None:
+        write_text(out / RUN, json.dumps(run, indent=1))
+        return
+    here = json.loads(json.dumps(run))  # tuples become lists, as they did there
+    if there["fingerprint"] != here["fingerprint"]:
+        raise R2D2Error(
+            f"{out} was trained on other rows than {here['table']} holds now: cannot --resume it"
+        )
+    differing = _differences(there["config"], here["config"])
+    if differing:
+        name, old, new = differing[0]
+        raise R2D2Error(
+            f"{out} was started with {name}={old}, not {new}: --resume with its settings"
+        )
+
+
+def _differences(old: Any, new: Any, name: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            difference
+            for part in sorted(old.keys() | new.keys())
+            for difference in _differences(
+                old.get(part), new.get(part), f"{name}.{part}".lstrip(".")
+            )
+        ]
+    return [] if old == new else [(name, old, new)]
