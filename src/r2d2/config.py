@@ -16,6 +16,25 @@ import yaml
 
 from r2d2.errors import R2D2Error
 
+_INFINITY = float("inf")
+_Range = tuple[float, float]
+_SIZE: _Range = (1, _INFINITY)
+_COUNT: _Range = (0, _INFINITY)
+_POSITIVE: _Range = (1e-12, _INFINITY)
+_SHARE: _Range = (0, 1)
+
+
+def _within(name: str, value: float, limits: _Range) -> None:
+    low, high = limits
+    if not (low <= value <= high and value < _INFINITY):  # NaN fails too
+        wanted = f"between {low:g} and {high:g}" if high < _INFINITY else f"at least {low:g}"
+        raise R2D2Error(f"{name} is {value}: it must be {wanted}")
+
+
+def _check(config: object, group: str, limits: Mapping[str, _Range]) -> None:
+    for name, limit in limits.items():
+        _within(f"{group}.{name}", getattr(config, name), limit)
+
 
 @dataclass(frozen=True)
 class VisionConfig:
@@ -27,6 +46,15 @@ class VisionConfig:
     layers: int = 12
     heads: int = 12
     output_norm: bool = False  # a norm on V; the official weights have none
+
+    def __post_init__(self) -> None:
+        sizes = ("image_size", "patch_size", "width", "heads")
+        _check(self, "model.vision", {**dict.fromkeys(sizes, _SIZE), "layers": _COUNT})
+        if self.image_size % self.patch_size:
+            raise R2D2Error(
+                f"model.vision: image_size {self.image_size} is not a multiple of "
+                f"patch_size {self.patch_size}"
+            )
 
     @property
     def patches(self) -> int:
@@ -46,6 +74,11 @@ class TextConfig:
     layers: int = 12
     heads: int = 12
 
+    def __post_init__(self) -> None:
+        sizes = ("vocab_size", "width", "heads")
+        _check(self, "model.text", {**dict.fromkeys(sizes, _SIZE), "layers": _COUNT})
+        _check(self, "model.text", {"max_length": (3, _INFINITY)})  # [CLS], a token, [SEP]
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -61,16 +94,13 @@ class ModelConfig:
     dropout: float = 0.0  # in text and cross encoders
 
     def __post_init__(self) -> None:
+        _check(self, "model", {"cross_layers": _COUNT, "embed_dim": _SIZE, "dropout": (0.0, 0.99)})
+        _check(self, "model", {"temperature": (0.001, 0.5)})
         for name, side in (("vision", self.vision), ("text", self.text)):
             if side.width % side.heads:
                 raise R2D2Error(
                     f"model.{name}: width {side.width} is not a multiple of heads {side.heads}"
                 )
-        if self.vision.image_size % self.vision.patch_size:
-            raise R2D2Error(
-                f"model.vision: image_size {self.vision.image_size} is not a multiple of "
-                f"patch_size {self.vision.patch_size}"
-            )
 
 
 @dataclass(frozen=True)
@@ -102,10 +132,19 @@ class ObjectiveConfig:
     weight_fgd: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.et and not (self.mlm and self.fgr):
-            raise R2D2Error(
-                "objectives.et needs objectives.mlm and objectives.fgr: turn it off or them on"
-            )
+        shares = ("alpha", "momentum", "queue_decay", "mask_share", "et_masked_share", "image_keep")
+        _check(
+            self, "objectives", dict.fromkeys((*shares, "uniform_share", "uniform_until"), _SHARE)
+        )
+        temperatures = ("teacher_temperature", "student_temperature")
+        _check(self, "objectives", dict.fromkeys(temperatures, _POSITIVE))
+        weights = [name for name in self.__dict__ if name.startswith("weight_")]
+        _check(self, "objectives", dict.fromkeys((*weights, "positive_weight"), _COUNT))
+        _check(self, "objectives", {"queue_size": _COUNT})
+        if self.mlm and not self.fgr:
+            raise R2D2Error("objectives.mlm needs objectives.fgr: turn both on or both off")
+        if self.et and not self.mlm:
+            raise R2D2Error("objectives.et needs objectives.mlm: turn both on or both off")
 
     @property
     def teachers(self) -> bool:
@@ -142,11 +181,15 @@ class TrainConfig:
     threads: int = 0  # of torch; 0: torch's own choice
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "log_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise R2D2Error(f"train.{name} is {getattr(self, name)}: it must be at least 1")
-        if self.lr <= 0:
-            raise R2D2Error(f"train.lr is {self.lr}: it must be above 0")
+        sizes = ("epochs", "batch_size", "log_every", "checkpoint_every")
+        _check(self, "train", dict.fromkeys(sizes, _SIZE))
+        counts = ("warmup_steps", "weight_decay", "clip_norm", "min_lr", "cache_mb", "threads")
+        _check(self, "train", dict.fromkeys(counts, _COUNT))
+        _check(self, "train", {"lr": _POSITIVE, "eps": _POSITIVE})
+        for beta in self.betas:
+            _within("train.betas", beta, (0.0, 0.999999))
+        for source, share in self.source_shares.items():
+            _within(f"train.source_shares.{source}", share, _COUNT)
 
 
 @dataclass(frozen=True)
@@ -155,6 +198,9 @@ class EvaluationConfig:
 
     top_k: int = 32  # candidates that the cross encoders re-rank (official: 64 and 128)
     batch_size: int = 256  # items, or pairs, a forward pass
+
+    def __post_init__(self) -> None:
+        _check(self, "evaluation", {"top_k": _SIZE, "batch_size": _SIZE})
 
 
 @dataclass(frozen=True)
@@ -167,6 +213,13 @@ class Config:
     objectives: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        if self.objectives.fgr and not self.model.cross_layers:
+            raise R2D2Error(
+                "objectives.fgr needs model.cross_layers above 0: "
+                "variant prd2 is the one without cross encoders"
+            )
 
 
 T = TypeVar("T")
@@ -230,9 +283,9 @@ def _convert(value: Any, kind: Any, path: str) -> Any:
         if isinstance(value, str):
             return value
     elif isinstance(value, Mapping):
-        return {str(k): float(v) for k, v in value.items()}
-    elif isinstance(value, Sequence) and len(value) == 2:
-        return (float(value[0]), float(value[1]))
+        return {str(k): _convert(v, float, f"{path}.{k}") for k, v in value.items()}
+    elif isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2:
+        return tuple(_convert(v, float, path) for v in value)
     raise R2D2Error(f"setting {path} is {value!r}: it must be {getattr(kind, '__name__', kind)}")
 
 
@@ -279,6 +332,8 @@ def make_config(
             over: Any = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise R2D2Error(f"setting '{setting}': the value is not readable YAML") from error
+        if path.strip() in ("preset", "variant"):
+            raise R2D2Error(f"setting '{setting}': give --{path.strip()} {text} instead")
         for key in reversed(path.strip().split(".")):
             over = {key: over}
         data = _merge(data, over)

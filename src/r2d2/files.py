@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -55,4 +56,5 @@ def write_text(path: Path, text: str) -> None:
         )
         raise R2D2Error(f"cannot write {path}: {error.strerror}; {remedy}") from error
     finally:
-        work.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            work.unlink()

@@ -23,22 +23,26 @@ VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
 class Line:
-    """Picture n and text n stand at angle n on a circle; every third text is taken for its neighbour."""
+    """Picture and text n stand at angle n on a circle.
+
+    To the embedding every third text is the next but one, to the match head every sixth.
+    """
 
     def __init__(self, has_match):
         self.has_match = has_match
 
-    def side(self, numbers):
+    def side(self, numbers, matched):
         angle = torch.tensor(numbers) / 10
-        states = torch.tensor(numbers, dtype=torch.float32).view(-1, 1, 1)
+        states = torch.tensor(matched, dtype=torch.float32).view(-1, 1, 1)
         return Side(states, None, torch.stack([angle.cos(), angle.sin()], dim=1))
 
     def encode_images(self, images):
-        return self.side([image.getpixel((0, 0))[1] for image in images])
+        numbers = [image.getpixel((0, 0))[1] for image in images]
+        return self.side(numbers, numbers)
 
     def encode_texts(self, texts):
         numbers = [int(re.search(r"\d+", text)[0]) for text in texts]
-        return self.side([n + 0.8 if n % 3 == 0 else n for n in numbers])
+        return self.side(*([n + 2 * (n % step == 0) for n in numbers] for step in (3, 6)))
 
     def match(self, images, texts):
         image, text = images.states[:, 0, 0], texts.states[:, 0, 0]
@@ -132,6 +136,9 @@ def test_drawings_do_not_clash(html):
     used = set(re.findall(r"url\(#(.*?)\)", html))
     assert used <= set(ids)
     assert not re.search(r"#0[0-9a]0[0-9b]0[0-9c]\b", html.replace("data:image", ""))
+    one, other = ({*re.findall(r'id="(.*?)"', curve([1, 2], [3, 4], name=n))} for n in "ab")
+    assert one
+    assert not one & other
     assert page.tags.count("style") == 1  # one inside a drawing would hold for the whole page
 
 
@@ -163,6 +170,15 @@ def test_it_says_what_was_reached_and_how(html):
     assert "skipped" not in words
 
 
+def test_each_query_frames_one_right_picture(html):
+    queries = re.findall(r'<section class="query card">.*?</section>', html, flags=re.DOTALL)
+    assert len(queries) > 12
+    for query in queries:
+        assert len(re.findall(r'<img [^>]*class="right">', query)) == 1
+        caption = re.search(r'alt="([^"]*)"[^>]*class="right">', query)[1]
+        assert f'<b lang="zh">{caption}</b>' in query
+
+
 def test_figures_stand_in_their_columns_and_the_better_stage_is_bold(tmp_path):
     results = results_of(SPLITS)
     write_report(tmp_path / "r.html", results)
@@ -173,6 +189,7 @@ def test_figures_stand_in_their_columns_and_the_better_stage_is_bold(tmp_path):
         for label, cells in re.findall(r'<th scope="row">(.*?)</th>(.*)</tr>', body)
     }
     found = results.metrics["test"]
+    assert found["prerank"]["t2i_r1"] < found["two_stage"]["t2i_r1"]
     order = ["i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean"]
     first, second = found["prerank"], found["two_stage"]
     assert [value for _, value in rows["pre-ranking"][:7]] == [

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import nn
 
 from r2d2.config import ModelConfig, TextConfig, VisionConfig, make_config, presets, variants
 from r2d2.model.r2d2 import R2D2
@@ -16,8 +15,8 @@ SMALL = ModelConfig(
     cross_layers=2,
     embed_dim=6,
 )
-# Parameters in millions, without and with the cross encoders. ViT-B/16 has 86, ViT-L/14 303, BERT of
-# base size 102, and each of 12 cross layers 9.4; the rest is projections and heads.
+# Parameters in millions, without and with the cross encoders. ViT-B/16 has 86, ViT-L/14 303,
+# BERT of base size 102, and each of 12 cross layers 9.4; the rest is projections and heads.
 SIZES = {
     "tiny": ((4, 5), (5, 6)),
     "small": ((23, 26), (37, 42)),
@@ -144,7 +143,7 @@ def test_every_preset_and_variant_builds(preset, variant):
 
 
 def choices_without_data(monkeypatch, n, masked_tokens):
-    """The two places of a step whose shapes depend on data, with shapes that a batch of long texts has."""
+    """Fixed shapes in the two places of a step where the data decide: a batch of long texts."""
 
     def positions_of(masked):
         positions = torch.zeros(n, masked_tokens, dtype=torch.int64, device="meta")

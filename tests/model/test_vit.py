@@ -19,10 +19,10 @@ def make():
 
 def attend(attention, x):
     heads = attention.heads
-    k, v = attention.key_value(x).chunk(2, dim=-1)
+    q, (k, v) = attention.query(x), attention.key_value(x).chunk(2, dim=-1)
     out = []
-    for q, k, v in zip(*(t.chunk(heads, dim=-1) for t in (attention.query(x), k, v)), strict=True):
-        out.append((q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v)
+    for q_, k_, v_ in zip(*(t.chunk(heads, dim=-1) for t in (q, k, v)), strict=True):
+        out.append((q_ @ k_.mT / q_.shape[-1] ** 0.5).softmax(-1) @ v_)
     return attention.out(torch.cat(out, dim=-1))
 
 

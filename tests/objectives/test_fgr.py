@@ -35,9 +35,9 @@ def test_loss_equals_the_loops_in_value_and_gradient(labels):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("positives_, negatives", [(4, 8), (4, 3), (1, 0)])
-def test_chance_is_ln_2(positives_, negatives):
-    labels = torch.tensor([1] * positives_ + [0] * negatives)
+@pytest.mark.parametrize(("matching", "others"), [(4, 8), (4, 3), (1, 0)])
+def test_chance_is_ln_2(matching, others):
+    labels = torch.tensor([1] * matching + [0] * others)
     zeros = torch.zeros(len(labels), 2)
     assert fgr(zeros, zeros, labels, 2.0).item() == pytest.approx(math.log(2), abs=1e-6)
 

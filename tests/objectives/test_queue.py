@@ -46,7 +46,7 @@ def test_a_larger_batch_than_the_queue_leaves_its_end():
     queue = FeatureQueue(4, 3, 0.99)
     queue.push(*pairs(0, 3))
     queue.push(*pairs(3, 11))
-    assert content(queue) == {number: 1.0 for number in range(10, 14)}
+    assert content(queue) == dict.fromkeys(range(10, 14), 1.0)
     queue.push(*pairs(14, 1))
     held = content(queue)
     assert set(held) == {11, 12, 13, 14}

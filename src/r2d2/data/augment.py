@@ -40,10 +40,8 @@ def augment(pixels: Tensor, u: Tensor) -> Tensor:
     r = 2 * u - 1  # (n, 7) in [-1, 1)
     angle, scale = _ROTATION * r[:, 0], 1 + _SCALE * r[:, 1]
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    theta = torch.stack([cos, -sin, _SHIFT * r[:, 2], sin, cos, _SHIFT * r[:, 3]], dim=1).unflatten(
-        1, (2, 3)
-    )
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    theta = torch.stack([cos, -sin, _SHIFT * r[:, 2], sin, cos, _SHIFT * r[:, 3]], dim=1)
+    grid = F.affine_grid(theta.view(n, 2, 3), list(x.shape), align_corners=False)
     x = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
     brightness = 1 + _BRIGHTNESS * r[:, 4]
     contrast = 1 + _CONTRAST * r[:, 5]

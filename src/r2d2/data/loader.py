@@ -71,12 +71,24 @@ class PairsLoader:
         self._image_keys = [key_hash(image_id) for image_id in table.image_ids(self._rows)]
         self._cache: dict[int, npt.NDArray[np.uint8]] = {}
         self._cache_room = cache_mb * 2**20 // (image_size * image_size * 3)
-        self._bad: set[int] = set()
+        self._bad: dict[int, str] = {}  # what is wrong with an item's picture
         self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.empty(0, np.int64))
 
     def __len__(self) -> int:
         """Rows of the split that have a text."""
         return len(self._rows)
+
+    @property
+    def bad(self) -> dict[int, str]:
+        """The items whose picture proved unusable so far, with its kind."""
+        return dict(self._bad)
+
+    def mark_bad(self, bad: Mapping[int, str]) -> None:
+        """Count items as skipped and do not read them: a resumed run takes over what it knew."""
+        for item, kind in bad.items():
+            if item not in self._bad:
+                self._bad[item] = kind
+                self.skipped[f"image: {kind}"] += 1
 
     def all_texts(self) -> Iterator[str]:
         """Every text of the split, for training a tokenizer."""
@@ -144,8 +156,7 @@ class PairsLoader:
             try:
                 self._cache[item] = resize(decode_image(pair.image), self.image_size)
             except BadImage as error:
-                self._bad.add(item)
-                self.skipped[f"image: {error.kind}"] += 1
+                self.mark_bad({item: error.kind})
                 log.warning("%s, row %d: %s; skipped", self.table.path, self._rows[item], error)
 
     def _trim(self) -> None:

@@ -40,6 +40,8 @@ class R2D2(nn.Module):
             for name, part in self.named_children():
                 if name != "towers":
                     part.apply(init_weights)
+            for head in (self.match_head_text, self.match_head_image):
+                nn.init.zeros_(head.weight)  # FGR starts at ln 2, at chance
 
     @property
     def has_match(self) -> bool:

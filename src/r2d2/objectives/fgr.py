@@ -29,11 +29,13 @@ def draw_negatives(
     p = similarity.double().masked_fill(matches, -torch.inf).softmax(1).nan_to_num(0.0)
     even = (~matches).double()
     even = even / even.sum(1, keepdim=True).clamp_min(1.0)
-    cumulative = ((1 - uniform_share) * p + uniform_share * even).cumsum(1)
-    # The first place whose cumulative mass passes u: its own mass is above 0, so no positive.
-    point = u.double()[:, None] * cumulative[:, -1:]
-    index = torch.searchsorted(cumulative, point, right=True)[:, 0]
-    return index.clamp_max(similarity.shape[1] - 1), valid
+    mixed = (1 - uniform_share) * p + uniform_share * even
+    cumulative = mixed.cumsum(1)
+    # The first candidate whose cumulative mass passes the point. Mass above 0 is asked for by name:
+    # a parallel cumulative sum may round a positive's empty place above its neighbour.
+    hit = (cumulative > u.double()[:, None] * cumulative[:, -1:]) & (mixed > 0)
+    index = torch.where(hit.any(1), hit.int().argmax(1), mixed.argmax(1))
+    return index, valid
 
 
 def pairs_to_rank(

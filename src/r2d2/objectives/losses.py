@@ -117,6 +117,13 @@ class Objectives(nn.Module):
         ).sum()
         return losses
 
+    def train(self, mode: bool = True) -> Objectives:
+        """As every module's, but the teacher never drops anything out."""
+        super().train(mode)
+        if self.teacher is not None:
+            self.teacher.eval()
+        return self
+
     def after_step(self, model: R2D2) -> None:
         """When the optimiser has stepped: clamp tau, move the teachers, let features queue."""
         model.clamp_temperature()

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
-from r2d2.weights.native import load_tensors, load_weights
+from r2d2.weights.native import fit_tensors, load_tensors, load_weights
 
 MODEL, STATE, PROGRESS = "model.safetensors", "state.safetensors", "progress.json"
 
@@ -56,7 +57,7 @@ def save_checkpoint(
         state |= {f"optimizer/{k}": v for k, v in optimizer_tensors(optimizer, model).items()}
         save_file(_contiguous(state), work / STATE)
         (work / PROGRESS).write_text(json.dumps(dict(progress), indent=1), encoding="utf-8")
-    for old in folder.glob("step-*"):
+    for old in (*folder.glob("step-*"), *folder.glob(".step-*")):  # those with a dot: half written
         if old != path:
             shutil.rmtree(old, ignore_errors=True)
     return path
@@ -70,12 +71,26 @@ def latest_checkpoint(folder: Path) -> Path | None:
 def load_checkpoint(
     path: Path, model: nn.Module, objectives: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Any]:
-    """Restore everything `save_checkpoint` wrote; gives its progress."""
+    """Restore everything `save_checkpoint` wrote; gives its progress.
+
+    Raises:
+        R2D2Error: the checkpoint is damaged, or of another architecture.
+    """
     load_weights(model, path / MODEL)
     state = load_tensors(path / STATE)
-    objectives.load_state_dict(_under("objectives/", state))
-    restore_optimizer(optimizer, model, _under("optimizer/", state))
-    progress: dict[str, Any] = json.loads((path / PROGRESS).read_text(encoding="utf-8"))
+    fit_tensors(objectives, _under("objectives/", state), path / STATE)
+    try:
+        restore_optimizer(optimizer, model, _under("optimizer/", state))
+    except KeyError as error:
+        raise R2D2Error(
+            f"{path / STATE} is of another architecture: {error} is no parameter here; "
+            "use the preset, variant and settings that it was trained with"
+        ) from error
+    try:
+        progress: dict[str, Any] = json.loads((path / PROGRESS).read_text(encoding="utf-8"))
+        progress["step"] = int(progress["step"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise R2D2Error(f"{path / PROGRESS} is damaged ({error}): start anew elsewhere") from error
     return progress
 
 

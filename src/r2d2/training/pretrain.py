@@ -11,7 +11,7 @@ from r2d2.errors import R2D2Error
 from r2d2.pretrained import Pretrained
 from r2d2.table import PairsTable
 from r2d2.tokenizer import Tokenizer
-from r2d2.training.run_folder import MODEL, TOKENIZER, check_folder, remember
+from r2d2.training.run_folder import MODEL, TOKENIZER, check_folder, check_run, remember
 from r2d2.training.trainer import Trainer, TrainSummary
 
 
@@ -42,8 +42,10 @@ def pretrain(
     table = PairsTable.open(table_path)
     check_folder(out, resume=resume)
     run = {"config": to_dict(config), "table": str(table_path), "fingerprint": table.fingerprint}
-    remember(out, run)
+    check_run(out, run)
     trainer = Trainer(table, out, config, _tokenizer(table, out, config, vocab))
+    remember(out, run)  # not before all this succeeded: what the user mends starts anew
+    trainer.tokenizer.save(out / TOKENIZER)
     if resume:
         trainer.restore()
     summary = trainer.run() if trainer.step < trainer.steps else trainer.summary()
@@ -59,13 +61,10 @@ def _tokenizer(table: PairsTable, out: Path, config: Config, vocab: str | Path |
     max_length = config.model.text.max_length
     if config.train.train_vocab:
         texts = (t.text for row in table.texts(table.rows("train")) for t in row)
-        tokenizer = Tokenizer.train(texts, config.model.text.vocab_size, max_length)
-    elif vocab is None:
+        return Tokenizer.train(texts, config.model.text.vocab_size, max_length)
+    if vocab is None:
         raise R2D2Error(
             f"preset {config.preset} reads its tokenizer from a BERT vocab.txt: give --vocab FILE, "
             "or --set train.train_vocab=true to train one on this table"
         )
-    else:
-        tokenizer = Tokenizer.from_vocab(vocab, max_length)
-    tokenizer.save(saved)
-    return tokenizer
+    return Tokenizer.from_vocab(vocab, max_length)

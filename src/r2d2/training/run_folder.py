@@ -21,7 +21,8 @@ def saved_run(out: Path) -> dict[str, Any] | None:
         return None
     try:
         run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        dict(run["config"]), str(run["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise R2D2Error(f"{path} is damaged ({error}): give another folder") from error
     return run
 
@@ -46,7 +47,13 @@ def check_folder(out: Path, *, resume: bool) -> None:
 
 
 def remember(out: Path, run: Mapping[str, Any]) -> None:
-    """Note in the folder what this run is, or check that it is the run that is there.
+    """Note in the folder what this run is, unless it says so already."""
+    if saved_run(out) is None:
+        write_text(out / RUN, json.dumps(run, indent=1))
+
+
+def check_run(out: Path, run: Mapping[str, Any]) -> None:
+    """Check that the run in a folder, if there is one, is this run.
 
     Args:
         out: the run's folder.
@@ -57,7 +64,6 @@ def remember(out: Path, run: Mapping[str, Any]) -> None:
     """
     there = saved_run(out)
     if there is None:
-        write_text(out / RUN, json.dumps(run, indent=1))
         return
     here = json.loads(json.dumps(run))  # tuples become lists, as they did there
     if there["fingerprint"] != here["fingerprint"]:

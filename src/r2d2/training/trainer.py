@@ -117,7 +117,7 @@ class Trainer:
         if not torch.isfinite(norm):
             raise R2D2Error(
                 f"step {self.step}: the gradient is not finite; lower train.lr (now {train.lr}) "
-                "or raise train.warmup_steps, and start from the last checkpoint with --resume"
+                "or raise train.warmup_steps, and start anew in another --out"
             )
         self.optimizer.step()
         self.objectives.after_step(self.model)
@@ -130,7 +130,7 @@ class Trainer:
             "step": self.step,
             "steps": self.steps,
             "seconds": self.seconds,
-            "skipped": dict(self.loader.skipped),
+            "bad": self.loader.bad,
         }
         return save_checkpoint(
             self.out / CHECKPOINTS, self.model, self.objectives, self.optimizer, state
@@ -143,6 +143,7 @@ class Trainer:
             return
         state = load_checkpoint(checkpoint, self.model, self.objectives, self.optimizer)
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self.loader.mark_bad({int(item): kind for item, kind in state["bad"].items()})
         log.info("resumed from %s at step %d of %d", checkpoint, self.step, self.steps)
 
     def run(self) -> TrainSummary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -27,9 +28,15 @@ def load_weights(module: nn.Module, path: Path) -> None:
     Raises:
         R2D2Error: the checkpoint is of another architecture.
     """
-    tensors, own = load_tensors(path), module.state_dict()
+    fit_tensors(module, load_tensors(path), path)
+
+
+def fit_tensors(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """`load_weights` for tensors that were read from `path` already."""
+    own = module.state_dict()
     lacking, foreign = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-    shapes = [n for n in own.keys() & tensors.keys() if own[n].shape != tensors[n].shape]
+    both = sorted(own.keys() & tensors.keys())
+    shapes = [name for name in both if own[name].shape != tensors[name].shape]
     if lacking or foreign or shapes:
         if shapes:
             name = shapes[0]

@@ -1,0 +1,62 @@
+"""A small model far from its start, its objectives, and a batch with repeats and an empty text."""
+
+import dataclasses
+
+import torch
+import torch.nn.functional as F
+
+from r2d2.config import ModelConfig, TextConfig, VisionConfig, make_config
+from r2d2.model.r2d2 import R2D2
+from r2d2.objectives.losses import Batch, Moment, Objectives
+
+PAD, UNK, CLS, SEP, MASK = SPECIAL = range(5)
+TERMS = {
+    "r2d2": {"tgd", "fgd", "fgr", "mlm"},
+    "prd2": {"tgd", "fgd"},
+    "wo_et": {"tgd", "fgd", "fgr", "mlm"},
+    "wo_twd": {"gcpr", "fgr", "mlm"},
+    "wo_tgd": {"gcpr", "fgd", "fgr", "mlm"},
+    "wo_fgd": {"tgd", "fgr", "mlm"},
+}
+TEXTS = [[7, 9, 11, 7], [8, 8], [12, 13, 14, 15, 16, 17, 18], [8, 8], [19], []]  # without ends
+KEYS = [[1, 21], [1, 22], [3, 23], [4, 22], [5, 25], [6, 26]]  # one image twice, one text twice
+MOMENT = Moment(seed=3, step=5, alpha=0.4, uniform_share=0.3)
+
+
+def model_config(**changes):
+    config = ModelConfig(
+        vision=VisionConfig(image_size=8, patch_size=4, width=12, layers=1, heads=2),
+        text=TextConfig(vocab_size=24, max_length=16, width=16, layers=2, heads=2),
+        cross_layers=2,
+        embed_dim=6,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def setup(variant, queue_size=10, **objectives):
+    """A model far from its start, teachers that differ from it, and some queued features."""
+    config = make_config("tiny", variant)
+    model = R2D2(model_config(cross_layers=min(2, config.model.cross_layers))).double()
+    if model.has_match:  # zero at the start: no gradient would reach the cross encoders
+        for head in (model.match_head_text, model.match_head_image):
+            torch.nn.init.normal_(head.weight, std=0.5)
+    for p in model.parameters():
+        p.data += 0.2 * torch.randn_like(p)
+    model.temperature.data.fill_(0.2)
+    on = dataclasses.replace(config.objectives, queue_size=queue_size, **objectives)
+    objectives = Objectives(model, on, MASK, SPECIAL).double()
+    if objectives.teacher is not None:
+        for p in objectives.teacher.parameters():
+            p.data += 0.1 * torch.randn_like(p)
+    if objectives.queue is not None and queue_size:
+        for keys in ([[1, 99], [98, 97]], [[96, 23]]):  # image 1 and text 23 are in the batch too
+            features = F.normalize(torch.randn(2, len(keys), 6).double(), dim=2)
+            objectives.queue.push(*features, torch.tensor(keys))
+    return model, objectives
+
+
+def batch_of(texts=TEXTS, keys=KEYS, padding=0):
+    longest = max(len(t) for t in texts) + 2 + padding
+    ids = torch.tensor([[CLS, *t, SEP] + [PAD] * (longest - len(t) - 2) for t in texts])
+    pixels = torch.randn(len(texts), 3, 8, 8, generator=torch.Generator().manual_seed(1)).double()
+    return Batch(pixels, ids, ids != PAD, torch.tensor(keys), torch.arange(len(texts)) + 40)

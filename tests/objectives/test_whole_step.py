@@ -1,0 +1,175 @@
+"""A whole step against plain loops: each text and each pair alone, nothing shared or padded."""
+
+import math
+
+import pytest
+import torch
+from small_step import MASK, MOMENT, TERMS, batch_of, setup
+
+from r2d2.keyed import Draw, uniform
+
+
+def unit(linear, state):
+    raw = linear.weight @ state + linear.bias
+    return raw / raw.square().sum().sqrt()
+
+
+def image(towers, pixels, kept=None):
+    kept = None if kept is None else torch.tensor([kept])
+    states = towers.vision(pixels[None], kept)[0]
+    return states, unit(towers.image_projection, states[0])
+
+
+def text(towers, ids):
+    states = towers.text(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.bool))[0]
+    return states, unit(towers.text_projection, states[0])
+
+
+def cross(encoder, x, context):
+    """One pair alone, every position of every layer."""
+    x, context = x[None], context[None]
+    for layer in encoder.layers:
+        x = layer.attend_self(x, None)
+        x = layer.attend_context(x, layer.cross_attention.keys_values(context), None)
+    return x[0]
+
+
+def log_softmax(row):
+    row = torch.stack(row)
+    return row - row.exp().sum().log()
+
+
+def is_positive(a, b):
+    return a[0] == b[0] or a[1] == b[1]
+
+
+def contrastive(own, other, teacher_own, teacher_other, keys, queued, tau, alpha):
+    """One way of TgD, and of GCPR with alpha 0 and nothing queued: (feature, key, weight)."""
+    loss, all_keys = 0.0, keys + [k for _, k, _ in queued]
+    weights = [1.0] * len(keys) + [w for *_, w in queued]
+    for i in range(len(own)):
+        log_s = log_softmax([own[i] @ c / tau for c in (*other, *(q for q, *_ in queued))])
+        same = [is_positive(keys[i], k) for k in all_keys]
+        soft = [0.0] * len(all_keys)
+        if alpha:
+            candidates = (*teacher_other, *(q for q, *_ in queued))
+            soft = log_softmax([teacher_own[i] @ c / tau for c in candidates]).exp().detach()
+        for j, weight in enumerate(weights):
+            target = alpha * soft[j] + (1 - alpha) * same[j] / sum(same)
+            loss = loss - weight * target * log_s[j]
+    return loss / len(own)
+
+
+def draw(row, forbidden, share, u):
+    """The hard negative of one row, or None."""
+    allowed = [j for j in range(len(row)) if not forbidden[j]]
+    top, total = max((row[j] for j in allowed), default=0.0), 0.0
+    e = {j: math.exp(row[j] - top) for j in allowed}
+    for j in allowed:
+        total += (1 - share) * e[j] / sum(e.values()) + share / len(allowed)
+        if u < total:
+            return j
+    return None
+
+
+def naive_step(model, objectives, batch, moment):
+    config, towers, tau, n = objectives.config, model.towers, model.temperature, len(batch.ids)
+    keys, losses = batch.keys.tolist(), {}
+    u = {
+        d: uniform(moment.seed, moment.step, d, batch.index, 64).double().tolist()
+        for d in (Draw.MASK, Draw.COIN, Draw.NEGATIVE_TEXT, Draw.NEGATIVE_IMAGE)
+    }
+    u_patches = uniform(moment.seed, moment.step, Draw.PATCHES, batch.index, 4).tolist()
+    clean = [row[real].tolist() for row, real in zip(batch.ids, batch.mask, strict=True)]
+    images = [image(towers, p) for p in batch.pixels]
+    texts = [text(towers, ids) for ids in clean]
+
+    hidden, broken = [], []  # masked places, masked texts
+    for i, ids in enumerate(clean):
+        words = range(1, len(ids) - 1)
+        places = [j for j in words if u[Draw.MASK][i][j] < config.mask_share]
+        if words and not places:
+            places = [min(words, key=lambda j: u[Draw.MASK][i][j])]
+        hidden.append(places)
+        broken.append(text(towers, [MASK if j in places else t for j, t in enumerate(ids)]))
+
+    f_images, f_texts = [f for _, f in images], [f for _, f in texts]
+    t_images = t_texts = queued_images = queued_texts = []
+    alpha = 0.0
+    if objectives.teacher is not None:
+        t_images = [image(objectives.teacher, p)[1] for p in batch.pixels]
+        t_texts = [text(objectives.teacher, ids)[1] for ids in clean]
+    if config.tgd:
+        alpha = moment.alpha
+        q_images, q_texts, q_keys, q_weights = objectives.queue.filled()
+        rest = list(zip(q_keys.tolist(), q_weights.tolist(), strict=True))
+        queued_images = [(f, *r) for f, r in zip(q_images, rest, strict=True)]
+        queued_texts = [(f, *r) for f, r in zip(q_texts, rest, strict=True)]
+    losses["tgd" if config.tgd else "gcpr"] = (
+        contrastive(f_images, f_texts, t_images, t_texts, keys, queued_texts, tau, alpha)
+        + contrastive(f_texts, f_images, t_texts, t_images, keys, queued_images, tau, alpha)
+    ) / 2
+
+    if config.fgd:
+        loss = 0.0
+        for i in range(n):
+            kept = sorted(range(4), key=lambda j: u_patches[i][j])[:2]
+            part = image(towers, batch.pixels[i], kept)[1]
+            for teacher, student in ((t_images[i], part), (t_texts[i], broken[i][1])):
+                target = log_softmax(list(teacher / config.teacher_temperature)).exp().detach()
+                log_s = log_softmax(list(student / config.student_temperature))
+                loss = loss - (target * log_s).sum() / (2 * n)
+        losses["fgd"] = loss
+
+    if config.fgr:
+        coin = [config.et and u[Draw.COIN][i][0] < config.et_masked_share for i in range(n)]
+        assert not config.et or len(set(coin)) == 2  # the batch has both kinds
+        seen = [(broken if coin[i] else texts)[i][0] for i in range(n)]
+        s = [[(a @ b / tau).item() for b in f_texts] for a in f_images]
+        same = [[is_positive(a, b) for b in keys] for a in keys]
+        pairs = [(i, i, 1) for i in range(n)]
+        for i in range(n):
+            j = draw(s[i], same[i], moment.uniform_share, u[Draw.NEGATIVE_TEXT][i][0])
+            pairs += [] if j is None else [(i, j, 0)]
+        for j in range(n):
+            column = [row[j] for row in s]
+            i = draw(column, same[j], moment.uniform_share, u[Draw.NEGATIVE_IMAGE][j][0])
+            pairs += [] if i is None else [(i, j, 0)]
+        text_loss = image_loss = weights = mlm = tokens = 0.0
+        for i, j, label in pairs:
+            h_text = cross(model.text_to_image, seen[j], images[i][0])
+            projected = model.image_cross_projection(images[i][0])
+            h_image = cross(model.image_to_text, projected, seen[j])
+            weight = config.positive_weight if label else 1.0
+            weights += weight
+            logits = model.match_head_text(h_text[0]), model.match_head_image(h_image[0])
+            text_loss = text_loss - weight * log_softmax(list(logits[0]))[label]
+            image_loss = image_loss - weight * log_softmax(list(logits[1]))[label]
+            if label and (coin[i] or not config.et):
+                if not config.et:
+                    h_text = cross(model.text_to_image, broken[i][0], images[i][0])
+                for place in hidden[i]:
+                    logits = model.mlm_head(h_text[place], towers.token_embedding)
+                    mlm = mlm - log_softmax(list(logits))[clean[i][place]]
+                    tokens += 1
+        losses["fgr"] = (text_loss / weights + image_loss / weights) / 2
+        losses["mlm"] = mlm / tokens
+    return losses
+
+
+@pytest.mark.parametrize("variant", ["r2d2", "wo_et", "prd2", "wo_twd"])
+def test_a_step_equals_the_loops_in_value_and_gradient(variant):
+    model, objectives = setup(variant)
+    batch = batch_of(padding=3)
+    ours, theirs = objectives(model, batch, MOMENT), naive_step(model, objectives, batch, MOMENT)
+    assert theirs.keys() == TERMS[variant]
+    for name, loss in theirs.items():
+        torch.testing.assert_close(ours[name].double(), loss, atol=1e-5, rtol=1e-6, msg=name)
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    gradients = (
+        torch.autograd.grad(total, parameters) for total in (ours["total"], sum(theirs.values()))
+    )
+    for name, a, b in zip(names, *gradients, strict=True):
+        assert b.isfinite().all(), name
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4, msg=name)
+        assert b.abs().max() > 1e-4 or "key_value.bias" in name, name  # large enough to be compared

@@ -1,0 +1,59 @@
+"""AdamW decays matrices, and nothing else."""
+
+import pytest
+import torch
+from torch import nn
+
+from r2d2.model.r2d2 import R2D2
+from r2d2.training.optimizer import make_optimizer
+from training.small import small_config
+
+
+def decayed_by_role(model):
+    """The same question asked of the modules: weights of linear layers, and the token table."""
+    names = set()
+    for path, module in model.named_modules():
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            names.add(f"{path}.weight")
+    return names
+
+
+@pytest.mark.parametrize("variant", ["r2d2", "prd2"])
+def test_which_parameters_decay(variant):
+    config = small_config(variant)
+    model = R2D2(config.model)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    groups = make_optimizer(model, config.train).param_groups
+    decayed, others = ({names[p] for p in group["params"]} for group in groups)
+    assert decayed == decayed_by_role(model)
+    assert decayed | others == set(names.values())
+    assert not decayed & others
+    for name in ("temperature", "towers.vision.class_embedding", "towers.text.segment_embedding"):
+        assert name in others
+    for end in ("position_embedding", "norm.weight", "norm.bias", ".bias"):
+        assert any(name.endswith(end) for name in others)
+        assert not any(name.endswith(end) for name in decayed)
+    assert any("cross" in name for name in decayed) == (variant == "r2d2")
+
+
+def test_the_settings_reach_it():
+    train = small_config("r2d2", "train.lr=0.02", "train.weight_decay=0.3", "train.eps=1e-7").train
+    optimizer = make_optimizer(R2D2(small_config().model), train)
+    decayed, others = optimizer.param_groups
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.3, 0.0)
+    for group in (decayed, others):
+        assert (group["lr"], group["betas"], group["eps"]) == (0.02, (0.9, 0.98), 1e-7)
+
+
+def test_without_gradients_only_what_decays_shrinks():
+    config = small_config("r2d2", "train.lr=0.1", "train.weight_decay=0.5")
+    model = R2D2(config.model)
+    optimizer = make_optimizer(model, config.train)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    decayed = decayed_by_role(model)
+    for name, parameter in model.named_parameters():
+        factor = 1 - 0.1 * 0.5 if name in decayed else 1.0
+        torch.testing.assert_close(parameter.detach(), before[name] * factor)

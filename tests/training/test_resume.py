@@ -1,0 +1,200 @@
+"""A run that was stopped and resumed is, bit for bit, the run that was not."""
+
+import random
+import signal
+import threading
+
+import pytest
+
+from r2d2.errors import R2D2Error, RunStoppedError
+from r2d2.pretrained import load
+from r2d2.training.pretrain import pretrain
+from r2d2.training.trainer import Trainer
+from training.small import assert_same_run, contents, history, small_config, small_table, tensors
+
+# What draws numbers, or keeps a state, besides the weights: all of it must come back.
+MORE = ("model.dropout=0.1", "train.cache_mb=0", "train.source_shares={title: 1, query: 3}")
+VARIANTS = ("r2d2", "prd2")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return small_table(
+        tmp_path_factory.mktemp("table") / "pairs.lance", bad=[3, 17], textless=[5], empty=[8]
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(table, tmp_path_factory):
+    runs = {}
+
+    def run(variant):
+        if variant not in runs:
+            out = tmp_path_factory.mktemp("whole") / variant
+            runs[variant] = out, pretrain(table, out, small_config(variant, *MORE))
+        return runs[variant]
+
+    return run
+
+
+class Steps:
+    """Notes the steps that a trainer makes, and does something before some of them."""
+
+    def __init__(self, monkeypatch):
+        self.made = []
+        self.before = {}
+        train_step = Trainer.train_step
+
+        def noted(trainer, batch):
+            self.before.pop(trainer.step, lambda: None)()
+            self.made.append(trainer.step)
+            return train_step(trainer, batch)
+
+        monkeypatch.setattr(Trainer, "train_step", noted)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_stopped_by_signals_and_resumed_is_the_undisturbed_run(
+    variant, table, undisturbed, tmp_path, monkeypatch
+):
+    whole, summary = undisturbed(variant)
+    steps = Steps(monkeypatch)
+    config = small_config(variant, *MORE)
+    stops = sorted(random.Random(variant).sample(range(summary.steps - 1), 3))
+    for stop, signum in zip(stops, (signal.SIGINT, signal.SIGTERM, signal.SIGINT), strict=True):
+        steps.before[stop] = lambda signum=signum: signal.raise_signal(signum)
+        with pytest.raises(RunStoppedError, match="--resume") as stopped:
+            pretrain(table, tmp_path / "run", config, resume=True)
+        assert stopped.value.signum == signum
+        assert steps.made[-1] == stop  # the step in hand was ended
+        assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == [
+            f"step-{stop + 1:07d}"
+        ]
+    resumed = pretrain(table, tmp_path / "run", config, resume=True)
+    assert steps.made == list(range(summary.steps))  # every step was made once
+    assert_same_run(tmp_path / "run", whole)
+    assert (resumed.steps, resumed.parameters) == (summary.steps, summary.parameters)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_crash_costs_the_steps_since_the_checkpoint_and_nothing_else(
+    variant, table, undisturbed, tmp_path, monkeypatch
+):
+    whole, summary = undisturbed(variant)
+    steps = Steps(monkeypatch)
+    config = small_config(variant, *MORE)
+
+    def power_cut():
+        raise RuntimeError("power cut")
+
+    crash = random.Random(variant).randrange(8, 14)  # a checkpoint is written each 7 steps
+    steps.before[crash] = power_cut
+    with pytest.raises(RuntimeError, match="power cut"):
+        pretrain(table, tmp_path / "run", config)
+    assert [row["step"] for row in history(tmp_path / "run")] == list(range(crash))
+    pretrain(table, tmp_path / "run", config, resume=True)
+    assert steps.made == [*range(crash), *range(7, summary.steps)]
+    assert_same_run(tmp_path / "run", whole)  # its history too: no step stands there twice
+
+
+def test_a_crash_before_the_first_checkpoint_starts_again(
+    table, undisturbed, tmp_path, monkeypatch
+):
+    whole, summary = undisturbed("prd2")
+    steps = Steps(monkeypatch)
+    steps.before[2] = lambda: (_ for _ in ()).throw(RuntimeError("power cut"))
+    with pytest.raises(RuntimeError):
+        pretrain(table, tmp_path / "run", small_config("prd2", *MORE))
+    pretrain(table, tmp_path / "run", small_config("prd2", *MORE), resume=True)
+    assert steps.made == [0, 1, *range(summary.steps)]
+    assert_same_run(tmp_path / "run", whole)
+
+
+def test_bad_rows_are_counted_over_all_sittings(table, undisturbed, tmp_path, monkeypatch):
+    _, summary = undisturbed("prd2")
+    assert summary.skipped == {"no text": 1, "image: unreadable": 2, "image: empty": 1}
+    steps = Steps(monkeypatch)
+    config = small_config("prd2", *MORE)
+    steps.before[summary.steps - 1] = lambda: signal.raise_signal(signal.SIGINT)
+    with pytest.raises(RunStoppedError):
+        pretrain(table, tmp_path / "run", config)
+    assert pretrain(table, tmp_path / "run", config, resume=True).skipped == summary.skipped
+    assert len(steps.made) == summary.steps
+    # The same where some of them turn up again.
+    steps.before[summary.steps // 2] = lambda: signal.raise_signal(signal.SIGINT)
+    with pytest.raises(RunStoppedError):
+        pretrain(table, tmp_path / "other", config)
+    assert pretrain(table, tmp_path / "other", config, resume=True).skipped == summary.skipped
+
+
+def test_a_finished_run_is_resumed_to_no_effect(table, undisturbed, tmp_path):
+    config = small_config("prd2", *MORE)
+    first = pretrain(table, tmp_path / "run", config)
+    before = contents(tmp_path / "run")
+    again = pretrain(table, tmp_path / "run", config, resume=True)
+    assert contents(tmp_path / "run") == before
+    assert (again.steps, again.seconds) == (first.steps, first.seconds)
+    assert again.pairs_per_second == pytest.approx(first.pairs_per_second, rel=0.05)
+
+
+def test_the_model_of_the_run_is_the_one_that_was_trained(undisturbed):
+    whole, summary = undisturbed("r2d2")
+    found = tensors(whole)
+    trained = {k.split("/", 2)[2]: v for k, v in found.items() if k.startswith("step")}
+    saved = load(whole).model.state_dict()
+    assert all(trained[name].equal(tensor) for name, tensor in saved.items())
+    assert sum(p.numel() for p in load(whole).model.parameters()) == summary.parameters
+
+
+def test_another_seed_is_another_run(table, undisturbed, tmp_path):
+    whole, _ = undisturbed("prd2")
+    pretrain(table, tmp_path / "run", small_config("prd2", *MORE, "train.seed=1"))
+    with pytest.raises(AssertionError, match="tensors differ"):
+        assert_same_run(tmp_path / "run", whole)
+
+
+def test_signals_are_ours_only_while_a_run_goes_on(table, tmp_path, monkeypatch):
+    steps = Steps(monkeypatch)
+    seen = []
+    steps.before[1] = lambda: seen.append(signal.getsignal(signal.SIGTERM))
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    pretrain(table, tmp_path / "run", small_config("prd2", "train.epochs=1"))
+    assert seen
+    assert seen[0] not in before
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_second_signal_stops_at_once_and_leaves_the_last_checkpoint(table, tmp_path, monkeypatch):
+    steps = Steps(monkeypatch)
+
+    def twice():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    steps.before[9] = twice
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(table, tmp_path / "run", small_config("prd2"))
+    assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-0000007"]
+
+
+def test_a_run_in_a_thread_trains_without_signals(table, undisturbed, tmp_path):
+    whole, _ = undisturbed("prd2")
+    config = small_config("prd2", *MORE)
+    thread = threading.Thread(target=pretrain, args=(table, tmp_path / "run", config))
+    thread.start()
+    thread.join()
+    assert_same_run(tmp_path / "run", whole)
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_with_a_remedy_that_helps(
+    table, tmp_path, monkeypatch
+):
+    out = tmp_path / "run"
+    steps = Steps(monkeypatch)
+    wild = small_config("r2d2", "train.lr=1e30", "train.warmup_steps=0", "train.clip_norm=0")
+    with pytest.raises(R2D2Error, match=r"step \d+: the gradient is not finite") as caught:
+        pretrain(table, out, wild)
+    assert "train.lr" in str(caught.value)
+    assert "another --out" in str(caught.value)  # --resume refuses other settings
+    assert len(steps.made) < 12
+    assert not (out / "model").exists()

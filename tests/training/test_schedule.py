@@ -1,0 +1,60 @@
+"""What changes over a run, at the steps where one can say by hand what it must be."""
+
+import math
+
+import pytest
+
+from r2d2.config import ObjectiveConfig, TrainConfig
+from r2d2.training.schedule import alpha, learning_rate, uniform_share
+
+TRAIN = TrainConfig(lr=0.01, min_lr=0.001, warmup_steps=10)
+
+
+def test_the_learning_rate_warms_up_in_a_line():
+    rates = [learning_rate(step, 110, TRAIN) for step in range(10)]
+    assert rates == pytest.approx([0.001 * (step + 1) for step in range(10)])
+
+
+def test_then_it_falls_as_a_cosine_to_its_least():
+    assert learning_rate(10, 110, TRAIN) == pytest.approx(0.01)
+    assert learning_rate(60, 110, TRAIN) == pytest.approx((0.01 + 0.001) / 2)  # half-way
+    assert learning_rate(35, 110, TRAIN) == pytest.approx(
+        0.001 + 0.009 * (1 + math.cos(math.pi / 4)) / 2
+    )
+    assert learning_rate(110, 110, TRAIN) == pytest.approx(0.001)
+    falling = [learning_rate(step, 110, TRAIN) for step in range(10, 111)]
+    assert falling == sorted(falling, reverse=True)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 19])
+def test_a_run_shorter_than_its_warm_up_still_warms_up_and_falls(steps):
+    rates = [learning_rate(step, steps, TRAIN) for step in range(steps)]
+    assert all(0 < rate < 0.01 + 1e-12 for rate in rates)
+    assert max(rates) == pytest.approx(0.01)
+    assert rates.index(max(rates)) <= steps // 2
+    if steps > 2:
+        assert rates[-1] < max(rates)
+
+
+def test_no_warm_up_starts_at_the_peak():
+    none = TrainConfig(lr=0.01, warmup_steps=0)
+    assert learning_rate(0, 100, none) == pytest.approx(0.01)
+    assert learning_rate(100, 100, none) == pytest.approx(0, abs=1e-12)
+
+
+def test_alpha_rises_over_the_first_epoch_and_stays():
+    config = ObjectiveConfig(alpha=0.4)
+    assert alpha(0, 50.0, config) == 0
+    assert alpha(25, 50.0, config) == pytest.approx(0.2)
+    assert [alpha(step, 50.0, config) for step in (50, 51, 5000)] == [0.4] * 3
+    assert alpha(0, 0.3, config) == 0  # an epoch of less than a step
+    assert alpha(1, 0.3, config) == pytest.approx(0.4)
+
+
+def test_the_uniform_share_falls_to_none():
+    config = ObjectiveConfig(uniform_share=0.5, uniform_until=0.7)
+    assert uniform_share(0, 100, config) == 0.5
+    assert uniform_share(35, 100, config) == pytest.approx(0.25)
+    assert uniform_share(70, 100, config) == pytest.approx(0)
+    assert uniform_share(99, 100, config) == 0
+    assert uniform_share(0, 100, ObjectiveConfig(uniform_until=0.0)) == 0
