@@ -169,6 +169,7 @@ class TrainConfig:
     augment: bool = (
         True  # small affine and colour changes, never a flip: many texts say left or right
     )
+    neighbours: int = 1  # rows of like texts put into a batch together; 1: none (data/order.py)
     source_shares: Mapping[str, float] = field(
         default_factory=dict
     )  # text source: share; others equal
@@ -181,7 +182,7 @@ class TrainConfig:
     threads: int = 0  # of torch; 0: torch's own choice
 
     def __post_init__(self) -> None:
-        sizes = ("epochs", "batch_size", "log_every", "checkpoint_every")
+        sizes = ("epochs", "batch_size", "neighbours", "log_every", "checkpoint_every")
         _check(self, "train", dict.fromkeys(sizes, _SIZE))
         counts = ("warmup_steps", "weight_decay", "clip_norm", "min_lr", "cache_mb", "threads")
         _check(self, "train", dict.fromkeys(counts, _COUNT))

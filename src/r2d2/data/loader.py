@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from r2d2.data.images import BadImage, decode_image, resize
+from r2d2.data.order import epoch_order
 from r2d2.errors import R2D2Error
 from r2d2.keyed import Draw, generator
 from r2d2.table import PairsTable, Text
@@ -35,12 +36,12 @@ class RawBatch:
 class PairsLoader:
     """One split of a table as an endless, seeded sequence of pairs.
 
-    The sequence runs through one permutation of the rows after another, so a step is a place in it
-    and resuming is counting. For each row one text is drawn: first a source by its share, then a
-    text within the source by weight, or a title's weight of 1 would drown a query's CTR of 0.02.
+    The sequence runs through one epoch's order after another (`epoch_order`): a step is a place in
+    it, and resuming is counting. For each row one text is drawn: first a source by its share, then
+    a text within the source by weight, or a title's 1 would drown a query's CTR of 0.02.
 
     Rows without a text are left out at once; a row whose picture cannot be read is replaced by the
-    next good one of its permutation. `skipped` counts both, by kind.
+    next good one of its epoch's order. `skipped` counts both, by kind.
     """
 
     def __init__(
@@ -51,10 +52,12 @@ class PairsLoader:
         seed: int,
         source_shares: Mapping[str, float] | None = None,
         cache_mb: int = 1024,
+        neighbours: int = 1,
     ) -> None:
         self.table = table
         self.image_size = image_size
         self.seed = seed
+        self.neighbours = neighbours
         self.source_shares = dict(source_shares or {})
         self.skipped: Counter[str] = Counter()
         rows = table.rows(split)
@@ -68,6 +71,7 @@ class PairsLoader:
             )
         self._rows = rows[good]
         self._texts = [texts for texts in self._texts if texts]
+        self._first_texts = [texts[0].text for texts in self._texts]
         self._image_keys = [key_hash(image_id) for image_id in table.image_ids(self._rows)]
         self._cache: dict[int, npt.NDArray[np.uint8]] = {}
         self._cache_room = cache_mb * 2**20 // (image_size * image_size * 3)
@@ -130,12 +134,14 @@ class PairsLoader:
     def _order_at(self, place: int) -> int:
         epoch, offset = divmod(place, len(self._rows))
         if self._order[0] != epoch:
-            permutation = generator(self.seed, epoch, Draw.ORDER).permutation(len(self._rows))
-            self._order = (epoch, permutation)
+            self._order = (
+                epoch,
+                epoch_order(self._first_texts, self.seed, epoch, self.neighbours),
+            )
         return int(self._order[1][offset])
 
     def _good_image(self, place: int) -> tuple[int, npt.NDArray[np.uint8]]:
-        """The item at `place`, or the next one within its permutation whose picture can be read."""
+        """The item at `place`, or the next one within its epoch whose picture can be read."""
         n = len(self._rows)
         epoch_start = place - place % n
         for ahead in range(n):

@@ -65,6 +65,7 @@ class Trainer:
             train.seed,
             train.source_shares,
             train.cache_mb,
+            train.neighbours,
         )
         self.steps = max(1, train.epochs * len(self.loader) // train.batch_size)
         torch.manual_seed(train.seed)
