@@ -1,5 +1,5 @@
 # make demo       the whole method on the embedded corpus, into runs/demo
-# make test       linted, typed, tested: what every change must pass
+# make test       the tests that every change must pass, in minutes
 # make test-slow  what takes longer: the full demo with its figures, many kills
 # make check      ruff and mypy alone
 

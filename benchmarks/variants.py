@@ -35,8 +35,8 @@ def run(variant: str, seed: int, epochs: int, out: Path, preset: str) -> dict:
         if not table.exists():
             build_emoji_table(table)
         config = make_config(preset, variant, [f"train.epochs={epochs}", f"train.seed={seed}"])
-        summary = pretrain(table, folder, config, resume=True)
-        evaluate_run(folder, table, folder, settings=config.evaluation, train=summary.as_dict())
+        pretrain(table, folder, config, resume=True)
+        evaluate_run(folder, table, folder)
     return json.loads((folder / METRICS).read_text(encoding="utf-8"))
 
 

@@ -16,12 +16,12 @@ from rich.logging import RichHandler
 from r2d2.errors import R2D2Error, RunStoppedError
 
 app = typer.Typer(
-    help="R2D2: Chinese image-text pre-training, from corpus to search (arXiv 2205.03860).",
+    help="R2D2: Chinese image-text pre-training, pre-train, evaluate, report (arXiv 2205.03860).",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Make and look at pairs tables.", no_args_is_help=True)
+data_app = typer.Typer(help="Make pairs tables.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 USER_ERROR = 2
@@ -81,21 +81,21 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="A run's folder, or a saved model's.")],
     table: Annotated[str, typer.Argument(help="A pairs table.")],
     out: Annotated[Path, typer.Option(help="Folder for metrics.json and report.html.")],
-    top_k: Annotated[int, typer.Option(help="Candidates that are re-ranked.")] = 32,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Candidates ranked again; as saved by default.")
+    ] = None,
     weight: Annotated[
         float | None, typer.Option(help="Of the match score; the best on `val` by default.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report there.")] = False,
 ) -> None:
     """Measure a model: retrieval in one and two stages, matching; with a report."""
-    from r2d2.config import EvaluationConfig
     from r2d2.evaluation.run import evaluate_run
     from r2d2.training.run_folder import check_folder
 
     if not overwrite:
         check_folder(out, resume=False)
-    settings = EvaluationConfig(top_k=top_k)
-    report = evaluate_run(model, table, out, settings=settings, weight=weight)
+    report = evaluate_run(model, table, out, top_k=top_k, weight=weight)
     typer.echo(f"report: {report}")
 
 

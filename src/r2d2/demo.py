@@ -6,8 +6,10 @@ import logging
 from pathlib import Path
 
 from r2d2.config import Config
-from r2d2.data.emoji import build_emoji_table
+from r2d2.data.emoji import ATTRIBUTION, build_emoji_table
+from r2d2.errors import R2D2Error
 from r2d2.evaluation.run import evaluate_run
+from r2d2.table import PairsTable
 from r2d2.training.pretrain import pretrain
 from r2d2.training.run_folder import check_folder
 
@@ -28,7 +30,8 @@ def run_demo(out: Path, config: Config, *, resume: bool = False) -> Path:
     if not table_path.exists():
         log.info("building the embedded corpus at %s", table_path)
         build_emoji_table(table_path)
-    summary = pretrain(table_path, out, config, resume=True)
-    return evaluate_run(
-        out, table_path, out, settings=config.evaluation, train=summary.as_dict(), keep_weight=True
-    )
+    elif PairsTable.open(table_path).metadata.get("title") != ATTRIBUTION["title"]:
+        raise R2D2Error(f"{table_path} is not the embedded corpus: give another --out")
+    pretrain(table_path, out, config, resume=True)
+    batch_size = config.evaluation.batch_size
+    return evaluate_run(out, table_path, out, batch_size=batch_size, keep_weight=True)

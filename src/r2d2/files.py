@@ -19,9 +19,9 @@ from r2d2.errors import R2D2Error
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """A folder to write into: renamed to `path` when all is on disk, removed on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     work = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         work.mkdir()
         yield work
         for file in work.iterdir():

@@ -44,11 +44,17 @@ class Pretrained:
     """Model, tokenizer and the settings they were saved with."""
 
     def __init__(
-        self, model: R2D2, tokenizer: Tokenizer, match_weight: float = 1.0, batch_size: int = 256
+        self,
+        model: R2D2,
+        tokenizer: Tokenizer,
+        match_weight: float = 1.0,
+        top_k: int = 32,
+        batch_size: int = 256,
     ) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.match_weight = match_weight  # w of the two-stage score; official 1, ours chosen on val
+        self.top_k = top_k  # candidates that the cross encoders rank again
         self.batch_size = batch_size  # items, or pairs, a forward pass
 
     @property
@@ -59,7 +65,8 @@ class Pretrained:
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Image.Image]) -> Side:
         """Pictures of any mode and size; see `Side` for the shapes."""
-        if not images:
+        _refuse_single(images)
+        if not len(images):
             raise R2D2Error("encode_images got an empty list: give at least one picture")
         size = self.model.config.vision.image_size
         sides = []
@@ -73,9 +80,8 @@ class Pretrained:
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Side:
         """Sentences, cut at the model's longest; see `Side` for the shapes."""
-        if isinstance(texts, str):
-            raise R2D2Error("encode_texts takes a list of texts, not one text: write [text]")
-        if not texts:
+        _refuse_single(texts)
+        if not len(texts):
             raise R2D2Error("encode_texts got an empty list: give at least one text")
         device = self.model.towers.device
         sides = []
@@ -93,17 +99,23 @@ class Pretrained:
         """
         if not self.has_match:
             raise R2D2Error("this model has no cross encoders (variant prd2): use the embeddings")
+        _refuse_single(images)
+        _refuse_single(texts)
         if len(images) != len(texts):
             raise R2D2Error(f"match pairs images with texts: got {len(images)} and {len(texts)}")
         image_side = images if isinstance(images, Side) else self.encode_images(images)
         text_side = texts if isinstance(texts, Side) else self.encode_texts(texts)
         steps = range(0, len(image_side), self.batch_size)
         parts = [slice(start, start + self.batch_size) for start in steps]
-        return torch.cat([self.model.match(image_side[part], text_side[part]) for part in parts])
+        scores = [self.model.match(image_side[part], text_side[part]) for part in parts]
+        return torch.cat([image_side.embedding.new_empty(0), *scores])  # sides may be empty
 
     @torch.inference_mode()
-    def rank(self, query: str, images: Images, top_k: int = 32) -> list[Ranked]:
+    def rank(self, query: str, images: Images, top_k: int | None = None) -> list[Ranked]:
         """Images for a text, best first: ranked by cosine, the first `top_k` again by match."""
+        top_k = self.top_k if top_k is None else top_k
+        if top_k < 1:
+            raise R2D2Error(f"top_k is {top_k}: it must be at least 1")
         side = images if isinstance(images, Side) else self.encode_images(images)
         text = self.encode_texts([query])
         cosine = (side.embedding @ text.embedding[0]).float()
@@ -122,7 +134,11 @@ class Pretrained:
 
     def save(self, path: str | Path) -> None:
         """Write weights, tokenizer and settings into a folder, whole or not at all."""
-        config = {"model": to_dict(self.model.config), "match_weight": self.match_weight}
+        config = {
+            "model": to_dict(self.model.config),
+            "match_weight": self.match_weight,
+            "top_k": self.top_k,
+        }
         with whole_folder(Path(path)) as work:
             save_file(
                 {k: v.contiguous() for k, v in self.model.state_dict().items()}, work / WEIGHTS
@@ -131,8 +147,23 @@ class Pretrained:
             (work / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
 
 
-def load(path: str | Path, device: str | torch.device = "cpu") -> Pretrained:
+def _refuse_single(given: object) -> None:
+    if isinstance(given, (str, Image.Image)):
+        kind = "text" if isinstance(given, str) else "picture"
+        raise R2D2Error(f"a list is wanted, not one {kind}: write [{kind}]")
+
+
+def default_device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load(path: str | Path, device: str | torch.device | None = None) -> Pretrained:
     """The model in a folder written by `Pretrained.save`, or in the run that wrote one.
+
+    Args:
+        path: the folder.
+        device: where to; None: the GPU where there is one.
 
     Raises:
         R2D2Error: no model there, or files that do not fit one another.
@@ -145,11 +176,18 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Pretrained:
     try:
         config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         model_config = from_dict(ModelConfig, config["model"], "model")
-        match_weight = float(config["match_weight"])
-    except (ValueError, KeyError, TypeError) as error:
+        match_weight, top_k = float(config["match_weight"]), int(config["top_k"])
+    except (ValueError, KeyError, TypeError, AttributeError, R2D2Error) as error:
         raise R2D2Error(f"{folder / CONFIG} is damaged ({error}): save the model again") from error
     with torch.device("meta"):
         model = R2D2(model_config)
-    model.to_empty(device=device)
+    model.to_empty(device=device or default_device())
     load_weights(model, folder / WEIGHTS)
-    return Pretrained(model, Tokenizer.load(folder / TOKENIZER), match_weight)
+    tokenizer, text = Tokenizer.load(folder / TOKENIZER), model_config.text
+    if tokenizer.vocab_size > text.vocab_size or tokenizer.max_length > text.max_length:
+        raise R2D2Error(
+            f"{folder / TOKENIZER} is another model's: {tokenizer.vocab_size} tokens and texts of "
+            f"{tokenizer.max_length}, where the model has {text.vocab_size} and "
+            f"{text.max_length}; save the model again"
+        )
+    return Pretrained(model, tokenizer, match_weight, top_k)

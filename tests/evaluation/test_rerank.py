@@ -14,7 +14,7 @@ from r2d2.evaluation.rerank import (
     Candidates,
     Reranked,
     best_by_cosine,
-    choose_weight,
+    best_weight,
     match_scores,
     sweep_weights,
 )
@@ -171,9 +171,9 @@ def two_candidates(match_of_right, match_of_wrong):
 
 def test_the_smallest_of_the_best_weights_is_chosen():
     useful = two_candidates(1.0, 0.0)
-    assert choose_weight(useful, useful) == 0.5  # 0.5 x 1 overcomes 0.3, 0.2 does not
+    assert best_weight(sweep_weights(useful, useful)) == 0.5  # 0.5 x 1 overcomes 0.3, 0.2 does not
     harmful = two_candidates(0.0, 1.0)
-    assert choose_weight(harmful, harmful) == 0.0
+    assert best_weight(sweep_weights(harmful, harmful)) == 0.0
     curve = sweep_weights(useful, useful)
     assert list(curve) == list(WEIGHTS)
     assert curve[0.2] == pytest.approx(100 * 4 / 6)

@@ -1,5 +1,7 @@
 """The whole network: scores of pairs, sides, and every size of it without its weights in memory."""
 
+import math
+
 import pytest
 import torch
 
@@ -116,7 +118,7 @@ def test_temperature_is_kept_in_its_range():
     model = make()
     assert model.temperature.item() == pytest.approx(0.07)
     for value, kept in ((9.0, 0.5), (-1.0, 0.001), (0.2, 0.2)):
-        model.temperature.data.fill_(value)
+        model.log_temperature.data.fill_(math.log(value) if value > 0 else -100.0)
         model.clamp_temperature()
         assert model.temperature.item() == pytest.approx(kept)
 

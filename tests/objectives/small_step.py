@@ -1,6 +1,7 @@
 """A small model far from its start, its objectives, and a batch with repeats and an empty text."""
 
 import dataclasses
+import math
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +43,7 @@ def setup(variant, queue_size=10, **objectives):
             torch.nn.init.normal_(head.weight, std=0.5)
     for p in model.parameters():
         p.data += 0.2 * torch.randn_like(p)
-    model.temperature.data.fill_(0.2)
+    model.log_temperature.data.fill_(math.log(0.2))
     on = dataclasses.replace(config.objectives, queue_size=queue_size, **objectives)
     objectives = Objectives(model, on, MASK, SPECIAL).double()
     if objectives.teacher is not None:

@@ -28,7 +28,11 @@ def test_which_parameters_decay(variant):
     assert decayed == decayed_by_role(model)
     assert decayed | others == set(names.values())
     assert not decayed & others
-    for name in ("temperature", "towers.vision.class_embedding", "towers.text.segment_embedding"):
+    for name in (
+        "log_temperature",
+        "towers.vision.class_embedding",
+        "towers.text.segment_embedding",
+    ):
         assert name in others
     for end in ("position_embedding", "norm.weight", "norm.bias", ".bias"):
         assert any(name.endswith(end) for name in others)

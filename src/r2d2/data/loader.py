@@ -94,10 +94,6 @@ class PairsLoader:
                 self._bad[item] = kind
                 self.skipped[f"image: {kind}"] += 1
 
-    def all_texts(self) -> Iterator[str]:
-        """Every text of the split, for training a tokenizer."""
-        return (text.text for texts in self._texts for text in texts)
-
     def batches(self, first: int, last: int, batch_size: int) -> Iterator[RawBatch]:
         """Batches of the steps first, ..., last - 1, prepared ahead in a thread."""
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader") as pool:

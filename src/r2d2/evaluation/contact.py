@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from r2d2.evaluation.evaluate import Ranked, Results
+from r2d2.evaluation.evaluate import Ranking, Results
 from r2d2.tokenizer import key_hash
 
 SAMPLE, MISSES = 12, 8  # rows of either kind
@@ -83,7 +83,7 @@ def contact_groups(
     return [group for group in groups if group.rows]
 
 
-def _rows(results: Results, ranked: Ranked, chosen: list[int]) -> list[ContactRow]:
+def _rows(results: Results, ranked: Ranking, chosen: list[int]) -> list[ContactRow]:
     data = results.data
     first_text: dict[int, str] = {}
     for text, image in zip(data.texts, data.text_image, strict=True):

@@ -35,7 +35,7 @@ SHOWN = 5  # items of a ranking kept for the report
 
 
 @dataclass(frozen=True)
-class Ranked:
+class Ranking:
     """What one direction of one task ended in."""
 
     queries: Tensor  # (q,) int64: positions of images for i2t, of texts for t2i
@@ -50,7 +50,7 @@ class Results:
     """What `evaluate` found."""
 
     metrics: dict[str, Any]  # the layout of metrics.json; recalls and AUC in %
-    rankings: dict[str, dict[str, Ranked]]  # by task, then "i2t" and "t2i"
+    rankings: dict[str, dict[str, Ranking]]  # by task, then "i2t" and "t2i"
     data: EvaluationSet  # what the positions in `rankings` refer to
 
     @property
@@ -207,7 +207,7 @@ def _metrics(scored: _Scored, weight: float | None) -> dict[str, Any]:
     return found
 
 
-def _ranked(direction: Direction, reranked: Reranked | None, weight: float | None) -> Ranked:
+def _ranked(direction: Direction, reranked: Reranked | None, weight: float | None) -> Ranking:
     """Ranks, and the first items as they count: of equal scores the right one stands last."""
     first = direction.first
     scores, ranks = first.cosine, first.ranks
@@ -219,4 +219,4 @@ def _ranked(direction: Direction, reranked: Reranked | None, weight: float | Non
     )
     top = last.gather(1, order.indices)[:, :SHOWN]
     items = direction.gallery[first.items.gather(1, top)]
-    return Ranked(direction.queries, first.ranks, ranks, items, first.relevant.gather(1, top))
+    return Ranking(direction.queries, first.ranks, ranks, items, first.relevant.gather(1, top))

@@ -176,10 +176,8 @@ def sweep_weights(
 
 
 def best_weight(curve: Mapping[float, float]) -> float:
-    """The weight with the highest R@M of `sweep_weights`, the smallest of several."""
+    """The weight with the highest R@M of `sweep_weights`, the smallest of several.
+
+    For the validation split only, never for test.
+    """
     return min(curve, key=lambda weight: (-curve[weight], weight))
-
-
-def choose_weight(i2t: Reranked, t2i: Reranked, weights: Sequence[float] = WEIGHTS) -> float:
-    """The weight with the highest two-stage R@M; on the validation split only, never on test."""
-    return best_weight(sweep_weights(i2t, t2i, weights))

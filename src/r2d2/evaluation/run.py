@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from r2d2 import progress
 from r2d2.config import EvaluationConfig, to_dict
@@ -14,7 +12,7 @@ from r2d2.evaluation.report import write_report
 from r2d2.pretrained import load
 from r2d2.table import PairsTable
 from r2d2.training.log import read_history
-from r2d2.training.run_folder import METRICS, MODEL, REPORT, saved_run
+from r2d2.training.run_folder import METRICS, MODEL, REPORT, saved_run, saved_summary
 
 
 def evaluate_run(
@@ -22,9 +20,9 @@ def evaluate_run(
     table_path: str | Path,
     out: Path,
     *,
-    settings: EvaluationConfig | None = None,
+    top_k: int | None = None,
     weight: float | None = None,
-    train: Mapping[str, Any] | None = None,
+    batch_size: int = EvaluationConfig.batch_size,
     keep_weight: bool = False,
 ) -> Path:
     """Measure a model on a table; write metrics.json and report.html under `out`.
@@ -33,33 +31,37 @@ def evaluate_run(
         model_path: a run's folder, or a saved model's.
         table_path: a pairs table.
         out: where to.
-        settings: of the evaluation.
+        top_k: candidates that the cross encoders rank again; None: as saved with the model.
         weight: of the match score; None: the best on `val`.
-        train: what metrics.json says of the training.
-        keep_weight: save the weight chosen with the model.
+        batch_size: items, or pairs, a forward pass.
+        keep_weight: save the weight with the model.
+
+    Returns:
+        The report's path.
     """
-    settings = settings or EvaluationConfig()
     table = PairsTable.open(table_path)
     model = load(model_path)
     with progress.bars() as update:
         results = evaluate(
             model,
             EvaluationSet.from_table(table),
-            top_k=settings.top_k,
+            top_k=top_k or model.top_k,
             weight=weight,
-            batch_size=settings.batch_size,
+            batch_size=batch_size,
             progress=update,
         )
     if keep_weight and "weight" in results.metrics:
         model.match_weight = float(results.metrics["weight"])
         model.save(model_path / MODEL)
-    run = saved_run(model_path)
+    run, train = saved_run(model_path), saved_summary(model_path)
+    settings = dict(run["config"]) if run else {}
+    settings["model"] = to_dict(model.model.config)  # with the vocabulary as it was trained
     results.save(out / METRICS, train)
     write_report(
         out / REPORT,
         results,
         history=read_history(model_path),
-        settings=run["config"] if run else {"model": to_dict(model.model.config)},
+        settings=settings,
         train=train,
         attribution=table.metadata,
     )

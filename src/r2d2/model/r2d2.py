@@ -6,6 +6,8 @@ I: image_to_text cross encoder, queries are W_x V, keys and values are T.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -27,7 +29,9 @@ class R2D2(nn.Module):
         super().__init__()
         self.config = config
         self.towers = Towers(config)
-        self.temperature = nn.Parameter(torch.tensor(config.temperature))
+        # Learnt as its logarithm: steps of tau itself, of the size that weights need, are coarse
+        # where tau is small, and drive it to its floor.
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(config.temperature)))
         if config.cross_layers:
             width, image_width = config.text.width, config.vision.width
             shape = (config.cross_layers, width, config.text.heads)
@@ -42,6 +46,11 @@ class R2D2(nn.Module):
                     part.apply(init_weights)
             for head in (self.match_head_text, self.match_head_image):
                 nn.init.zeros_(head.weight)  # FGR starts at ln 2, at chance
+
+    @property
+    def temperature(self) -> Tensor:
+        """Tau, ()."""
+        return self.log_temperature.exp()
 
     @property
     def has_match(self) -> bool:
@@ -91,4 +100,4 @@ class R2D2(nn.Module):
     @torch.no_grad()
     def clamp_temperature(self) -> None:
         """Keep tau in its range; called after each optimiser step."""
-        self.temperature.clamp_(*TEMPERATURE_RANGE)
+        self.log_temperature.clamp_(*(math.log(bound) for bound in TEMPERATURE_RANGE))

@@ -70,7 +70,7 @@ class Objectives(nn.Module):
     def forward(
         self, model: R2D2, batch: Batch, moment: Moment, gather: Gather = identity
     ) -> dict[str, Tensor]:
-        """The weighted sum "total" and its parts, each a float32 scalar.
+        """Each objective's loss as it is, and their weighted sum "total"; float32 scalars.
 
         "fgd_entropy" comes beside FgD's loss, to be watched, not minimised.
         """
@@ -90,15 +90,13 @@ class Objectives(nn.Module):
         if self.queue is not None:
             assert teacher_images is not None
             assert teacher_texts is not None
-            losses["tgd"] = config.weight_contrastive * tgd(
+            losses["tgd"] = tgd(
                 *features, teacher_images, teacher_texts, batch.keys, self.queue,
                 model.temperature, moment.alpha, gather,
             )  # fmt: skip
             self._entering = (gather(teacher_images), gather(teacher_texts), gather(batch.keys))
         else:
-            losses["gcpr"] = config.weight_contrastive * gcpr(
-                *features, batch.keys, model.temperature, gather
-            )
+            losses["gcpr"] = gcpr(*features, batch.keys, model.temperature, gather)
         if config.fgr:
             losses |= self._rank(model, batch, moment, images, texts, masked_texts, masked)
         if config.fgd:
@@ -110,11 +108,17 @@ class Objectives(nn.Module):
                 seen.embedding, masked_texts.embedding, teacher_images, teacher_texts,
                 config.teacher_temperature, config.student_temperature,
             )  # fmt: skip
-            losses["fgd"] = config.weight_fgd * loss
+            losses["fgd"] = loss
             losses["fgd_entropy"] = entropy
-        losses["total"] = torch.stack(
-            [loss for name, loss in losses.items() if name != "fgd_entropy"]
-        ).sum()
+        weights = {
+            "tgd": config.weight_contrastive,
+            "gcpr": config.weight_contrastive,
+            "fgr": config.weight_fgr,
+            "mlm": config.weight_mlm,
+            "fgd": config.weight_fgd,
+        }
+        terms = [weights[name] * loss for name, loss in losses.items() if name in weights]
+        losses["total"] = torch.stack(terms).sum()
         return losses
 
     def train(self, mode: bool = True) -> Objectives:
@@ -202,8 +206,7 @@ class Objectives(nn.Module):
         text_states = model.cross_text(images, ranked_texts, pairs, wanted)
         image_states = model.cross_image(images, ranked_texts, pairs)
         losses = {
-            "fgr": config.weight_fgr
-            * fgr(
+            "fgr": fgr(
                 model.match_head_text(text_states[:, 0]),
                 model.match_head_image(image_states),
                 labels,
@@ -220,5 +223,5 @@ class Objectives(nn.Module):
                 states = text_states[:n, 1:]
             assert real is not None
             logits = model.mlm_head(states[real], model.towers.token_embedding)
-            losses["mlm"] = config.weight_mlm * mlm(logits, batch.ids.gather(1, positions)[real])
+            losses["mlm"] = mlm(logits, batch.ids.gather(1, positions)[real])
         return losses

@@ -16,7 +16,7 @@ from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
 from r2d2.weights.native import fit_tensors, load_tensors, load_weights
 
-MODEL, STATE, PROGRESS = "model.safetensors", "state.safetensors", "progress.json"
+WEIGHTS, STATE, PROGRESS = "model.safetensors", "state.safetensors", "progress.json"
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
@@ -52,7 +52,7 @@ def save_checkpoint(
     """Write `folder`/step-NNNNNNN whole, then remove the older ones."""
     path = folder / f"step-{progress['step']:07d}"
     with whole_folder(path) as work:
-        save_file(_contiguous(model.state_dict()), work / MODEL)
+        save_file(_contiguous(model.state_dict()), work / WEIGHTS)
         state = {f"objectives/{k}": v for k, v in objectives.state_dict().items()}
         state |= {f"optimizer/{k}": v for k, v in optimizer_tensors(optimizer, model).items()}
         save_file(_contiguous(state), work / STATE)
@@ -76,7 +76,7 @@ def load_checkpoint(
     Raises:
         R2D2Error: the checkpoint is damaged, or of another architecture.
     """
-    load_weights(model, path / MODEL)
+    load_weights(model, path / WEIGHTS)
     state = load_tensors(path / STATE)
     fit_tensors(objectives, _under("objectives/", state), path / STATE)
     try:

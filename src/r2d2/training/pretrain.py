@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
 
 from r2d2.config import Config, to_dict
 from r2d2.errors import R2D2Error
+from r2d2.files import write_text
 from r2d2.pretrained import Pretrained
 from r2d2.table import PairsTable
 from r2d2.tokenizer import Tokenizer
-from r2d2.training.run_folder import MODEL, TOKENIZER, check_folder, check_run, remember
+from r2d2.training.run_folder import MODEL, SUMMARY, TOKENIZER, check_folder, check_run, remember
 from r2d2.training.trainer import Trainer, TrainSummary
 
 
@@ -49,7 +51,9 @@ def pretrain(
     if resume:
         trainer.restore()
     summary = trainer.run() if trainer.step < trainer.steps else trainer.summary()
-    Pretrained(trainer.model, trainer.tokenizer).save(out / MODEL)
+    write_text(out / SUMMARY, json.dumps(summary.as_dict(), indent=1))
+    top_k = config.evaluation.top_k
+    Pretrained(trainer.model, trainer.tokenizer, top_k=top_k).save(out / MODEL)
     return summary
 
 

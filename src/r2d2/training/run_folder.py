@@ -11,12 +11,20 @@ from r2d2.errors import R2D2Error
 from r2d2.files import write_text
 
 RUN, TOKENIZER, CHECKPOINTS, MODEL = "run.json", "tokenizer.json", "checkpoints", "model"
-METRICS, REPORT = "metrics.json", "report.html"
+SUMMARY, METRICS, REPORT = "training.json", "metrics.json", "report.html"
 
 
 def saved_run(out: Path) -> dict[str, Any] | None:
     """What the run in a folder noted of itself; None where there is none."""
-    path = out / RUN
+    return _read(out / RUN)
+
+
+def saved_summary(out: Path) -> dict[str, Any] | None:
+    """The figures of the training that ended in a folder; None where there is none."""
+    return _read(out / SUMMARY)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:

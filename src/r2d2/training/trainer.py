@@ -22,6 +22,7 @@ from r2d2.errors import R2D2Error, RunStoppedError
 from r2d2.keyed import Draw, key, uniform
 from r2d2.model.r2d2 import R2D2
 from r2d2.objectives.losses import Batch, Moment, Objectives
+from r2d2.pretrained import default_device
 from r2d2.table import PairsTable
 from r2d2.tokenizer import Tokenizer
 from r2d2.training import schedule
@@ -57,7 +58,7 @@ class Trainer:
         self.out = out
         self.tokenizer = tokenizer
         train = config.train
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = default_device()
         self.loader = PairsLoader(
             table,
             "train",

@@ -1,0 +1,116 @@
+"""The command stopped from outside: by Ctrl-C, by a scheduler, by a power cut."""
+
+import random
+import signal
+
+import pytest
+
+from r2d2.training.pretrain import pretrain
+from training.small import (
+    assert_same_run,
+    logged,
+    small_config,
+    small_settings,
+    small_table,
+    start_cli,
+    wait_until,
+)
+
+# Long enough that the process is still at it when a signal comes: some three seconds.
+LONG = ("train.epochs=60", "train.checkpoint_every=5")
+STEPS = 60 * 32 // 8
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return small_table(tmp_path_factory.mktemp("table") / "pairs.lance", bad=[3])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(table, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert pretrain(table, out, small_config("r2d2", *LONG)).steps == STEPS
+    return out
+
+
+def start(table, out, *more):
+    settings = [part for s in small_settings("r2d2", *LONG) for part in ("--set", s)]
+    return start_cli("pretrain", table, "--out", out, *settings, *more)
+
+
+def stop(process, signum):
+    """Send a signal; the exit code and what stood on standard error, line by line."""
+    process.send_signal(signum)
+    _, stderr = process.communicate(timeout=120)
+    return process.returncode, stderr.splitlines()
+
+
+def checkpoints(out):
+    return sorted(path.name for path in (out / "checkpoints").iterdir())
+
+
+def test_stopped_three_ways_and_resumed_is_the_undisturbed_run(table, undisturbed, tmp_path):
+    out = tmp_path / "run"
+    process = start(table, out)
+    wait_until(process, lambda: logged(out) >= 8)
+    code, lines = stop(process, signal.SIGINT)
+    assert code == 130, lines
+    told = [line for line in lines if "--resume" in line]
+    assert len(told) == 1
+    (kept,) = checkpoints(out)
+    assert kept in told[0]
+    first = int(kept.removeprefix("step-"))
+    assert 8 <= first == logged(out) < STEPS
+    assert not any("Traceback" in line for line in lines)
+
+    process = start(table, out, "--resume")
+    wait_until(process, lambda: logged(out) >= first + 20)
+    code, lines = stop(process, signal.SIGTERM)
+    assert code == 75, lines
+    assert sum("--resume" in line for line in lines) == 1
+    (kept,) = checkpoints(out)
+    second = int(kept.removeprefix("step-"))
+    assert first + 20 <= second == logged(out) < STEPS
+
+    process = start(table, out, "--resume")
+    wait_until(process, lambda: logged(out) >= second + 20)
+    code, _ = stop(process, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+
+    process = start(table, out, "--resume")
+    stdout, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0, stderr
+    assert stdout.startswith(f"model: {out / 'model'} after {STEPS} steps")
+    assert checkpoints(out) == [f"step-{STEPS:07d}"]
+    assert_same_run(out, undisturbed)
+
+
+@pytest.mark.slow
+def test_killed_at_many_moments(table, undisturbed, tmp_path):
+    """With a checkpoint after every step most kills fall into the writing of one."""
+    moments = random.Random(0)
+    out = tmp_path / "run"
+    every = ("--set", "train.checkpoint_every=1")
+    killed = 0
+    process = start(table, out, *every)
+    while process.poll() is None:
+        there = logged(out)
+        target = there + moments.randrange(1, 40)
+
+        def reached(target=target, process=process):
+            return logged(out) >= target or process.poll() is not None
+
+        while not reached():
+            pass
+        if process.poll() is not None:
+            break
+        process.kill()
+        process.communicate()
+        killed += 1
+        process = start(table, out, "--resume", *every)
+    _, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    assert killed >= 5
+    assert checkpoints(out) == [f"step-{STEPS:07d}"]
+    (out / "run.json").write_bytes((undisturbed / "run.json").read_bytes())  # other settings
+    assert_same_run(out, undisturbed)
