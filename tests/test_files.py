@@ -37,9 +37,16 @@ def test_an_older_folder_is_replaced_whole(tmp_path):
 
 @pytest.mark.parametrize(
     "failure",
-    [FULL, OSError(errno.EIO, "broken"), SafetensorError("header"), ValueError("x"), R2D2Error("mine"), KeyboardInterrupt()],
+    [
+        FULL,
+        OSError(errno.EIO, "broken"),
+        SafetensorError("header"),
+        ValueError("x"),
+        R2D2Error("mine"),
+        KeyboardInterrupt(),
+    ],
     ids=lambda failure: type(failure).__name__,
-)  # fmt: skip
+)
 def test_a_failure_leaves_what_was_there_and_nothing_else(failure, tmp_path):
     with whole_folder(tmp_path / "model") as work:
         fill(work, "old")
@@ -110,7 +117,7 @@ def test_a_file_in_the_way_is_named(tmp_path):
 
     with pytest.raises(R2D2Error, match="file/model"):
         write()
-    with pytest.raises(R2D2Error, match="file/a.json"):
+    with pytest.raises(R2D2Error, match=r"file/a\.json"):
         write_text(tmp_path / "file" / "a.json", "text")
     assert contents(tmp_path) == {"file": b"mine"}
 

@@ -207,6 +207,12 @@ def test_rank_is_cosine_then_match_and_weight(query, top_k, model):
             assert ours.match == pytest.approx(match, abs=1e-5)
 
 
+def test_top_k_is_the_models_own_unless_given():
+    model = make(top_k=4)
+    assert model.rank(TEXTS[0], PICTURES) == model.rank(TEXTS[0], PICTURES, top_k=4)
+    assert sum(r.match is not None for r in model.rank(TEXTS[0], PICTURES)) == 4
+
+
 def test_rank_takes_what_was_encoded_before(model):
     assert model.rank(TEXTS[2], model.encode_images(PICTURES)) == model.rank(TEXTS[2], PICTURES)
 
@@ -260,13 +266,13 @@ def naive_cosine(model, query):
 
 @pytest.mark.parametrize("variant", ["r2d2", "prd2"])
 def test_saved_and_loaded_is_the_same_to_the_bit(variant, tmp_path):
-    model = make(variant)
+    model = make(variant, top_k=5)
     model.save(tmp_path / "model")
     assert sorted(p.name for p in (tmp_path / "model").iterdir()) == [
         "config.json", "model.safetensors", "tokenizer.json",
     ]  # fmt: skip
     other = load(tmp_path / "model")
-    assert other.match_weight == 0.7
+    assert (other.match_weight, other.top_k) == (0.7, 5)
     assert other.has_match == (variant == "r2d2")
     assert not other.model.training
     for method, items in (("encode_images", PICTURES), ("encode_texts", TEXTS)):
@@ -389,6 +395,7 @@ def test_a_damaged_config_is_named(text, copy):
         lambda c: c.pop("match_weight"),
         lambda c: c.update(match_weight="much"),
         lambda c: c.update(match_weight=None),
+        lambda c: c.update(top_k="all"),
         lambda c: c["model"].update(embed_dim="wide"),
         lambda c: c["model"].update(depth=3),
         lambda c: c["model"]["text"].update(heads=0),
@@ -432,7 +439,7 @@ def test_a_tokenizer_of_another_vocabulary_is_refused(copy):
     Tokenizer.train([chr(c) for c in range(0x4E00, 0x4F00)], 400, 16).save(copy / "tokenizer.json")
     message = refused(load, copy)
     assert str(copy / "tokenizer.json") in message
-    assert "vocabulary" in message
+    assert "another model's" in message
 
 
 def test_a_tokenizer_of_longer_texts_is_refused(copy):

@@ -93,8 +93,7 @@ def evaluate(
     from r2d2.evaluation.run import evaluate_run
     from r2d2.training.run_folder import check_folder
 
-    if not overwrite:
-        check_folder(out, resume=False)
+    check_folder(out, resume=overwrite)
     report = evaluate_run(model, table, out, top_k=top_k, weight=weight)
     typer.echo(f"report: {report}")
 

@@ -170,6 +170,9 @@ class TrainConfig:
         True  # small affine and colour changes, never a flip: many texts say left or right
     )
     neighbours: int = 1  # rows of like texts put into a batch together; 1: none (data/order.py)
+    neighbours_from: float = (
+        0.3  # share of the epochs without them: first the coarse, then the fine
+    )
     source_shares: Mapping[str, float] = field(
         default_factory=dict
     )  # text source: share; others equal
@@ -186,7 +189,7 @@ class TrainConfig:
         _check(self, "train", dict.fromkeys(sizes, _SIZE))
         counts = ("warmup_steps", "weight_decay", "clip_norm", "min_lr", "cache_mb", "threads")
         _check(self, "train", dict.fromkeys(counts, _COUNT))
-        _check(self, "train", {"lr": _POSITIVE, "eps": _POSITIVE})
+        _check(self, "train", {"lr": _POSITIVE, "eps": _POSITIVE, "neighbours_from": _SHARE})
         for beta in self.betas:
             _within("train.betas", beta, (0.0, 0.999999))
         for source, share in self.source_shares.items():

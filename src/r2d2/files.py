@@ -17,28 +17,37 @@ from r2d2.errors import R2D2Error
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to write into: renamed to `path` when all is on disk, removed on failure."""
-    work = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn what the file system says into one line that names the file and the remedy."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        work.mkdir()
-        yield work
-        for file in work.iterdir():
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
-        if path.exists():
-            old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
-            path.rename(old)
-            work.rename(path)
-            shutil.rmtree(old)
-        else:
-            work.rename(path)
+        yield
     except (OSError, SafetensorError) as error:
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
         if full:
             raise R2D2Error(f"the disk is full: cannot write {path}; free some space") from error
-        raise R2D2Error(f"cannot write {path}: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise R2D2Error(f"cannot write {path}: {reason}; check the path and its rights") from error
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to write into: renamed to `path` when all is on disk, removed on failure."""
+    work = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            work.mkdir()
+            yield work
+            for file in work.iterdir():
+                with file.open("rb") as stream:
+                    os.fsync(stream.fileno())
+            if path.exists():
+                old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+                path.rename(old)
+                work.rename(path)
+                shutil.rmtree(old)
+            else:
+                work.rename(path)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -47,14 +56,10 @@ def write_text(path: Path, text: str) -> None:
     """Write a file that appears whole or not at all."""
     work = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        work.write_text(text, encoding="utf-8")
-        work.replace(path)
-    except OSError as error:
-        remedy = (
-            "free some space" if error.errno == errno.ENOSPC else "check the path and its rights"
-        )
-        raise R2D2Error(f"cannot write {path}: {error.strerror}; {remedy}") from error
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            work.write_text(text, encoding="utf-8")
+            work.replace(path)
     finally:
         with contextlib.suppress(OSError):
             work.unlink()

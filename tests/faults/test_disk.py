@@ -72,7 +72,7 @@ def test_a_run_on_a_disk_that_runs_full(free, disk, table, undisturbed, monkeypa
     assert code == 2, lines
     assert len(errors) == 1
     assert str(disk) in errors[0]
-    assert "disk is full" in errors[0] or "free some space" in errors[0]
+    assert "disk is full" in errors[0] or "No space left" in errors[0]
     there = contents(disk)
     assert not [name for name in there if "partial" in name]
     checkpoints = [name for name in there if name.startswith("run/checkpoints/step-")]

@@ -16,9 +16,9 @@ from training.small import (
     wait_until,
 )
 
-# Long enough that the process is still at it when a signal comes: some three seconds.
-LONG = ("train.epochs=60", "train.checkpoint_every=5")
-STEPS = 60 * 32 // 8
+# Long enough that the process is still at it when a signal comes.
+LONG = ("train.epochs=30", "train.checkpoint_every=5")
+STEPS = 30 * 32 // 8
 
 
 @pytest.fixture(scope="module")

@@ -134,9 +134,12 @@ def contents(folder):
     }
 
 
-def start_cli(*arguments):
-    """`python -m r2d2 ...` in a process of its own."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+def start_cli(*arguments, threads=1):
+    """`python -m r2d2 ...` in a process of its own; threads None: as many as it likes."""
+    environment = os.environ | {"COLUMNS": "200"}
+    environment.pop("OMP_NUM_THREADS", None)
+    if threads:
+        environment["OMP_NUM_THREADS"] = str(threads)
     return subprocess.Popen(
         [sys.executable, "-m", "r2d2", *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -158,3 +161,19 @@ def logged(run):
     """How many lines the history has by now."""
     path = run / "history.jsonl"
     return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def call_cli(monkeypatch, capsys, *arguments):
+    """The command in this process, with its own `main`: exit code, output, lines of its errors."""
+    from r2d2 import cli
+
+    monkeypatch.setattr(sys, "argv", ["r2d2", *map(str, arguments)])
+    capsys.readouterr()
+    try:
+        cli.main()
+    except SystemExit as end:
+        code = end.code or 0
+    else:
+        code = 0
+    output = capsys.readouterr()
+    return code, output.out, output.err.splitlines()

@@ -174,7 +174,8 @@ def refused(load, *arguments):
 def test_another_architecture_is_refused_by_the_name_of_a_tensor(setting, names, trainer, tmp_path):
     path = save(trainer, tmp_path)
     vocab = f"model.text.vocab_size={trainer.config.model.text.vocab_size}"
-    other = R2D2(small_config("r2d2", vocab, setting).model)
+    variant = "prd2" if setting == "model.cross_layers=0" else "r2d2"
+    other = R2D2(small_config(variant, vocab, setting).model)
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
     message = refused(load_weights, other, path / "model.safetensors")
     assert names in message

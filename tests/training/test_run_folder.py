@@ -8,7 +8,7 @@ import pytest
 from r2d2.errors import R2D2Error
 from r2d2.table import Pair, Text, write_table
 from r2d2.training.pretrain import pretrain
-from r2d2.training.run_folder import check_folder, remember, saved_run
+from r2d2.training.run_folder import check_folder, remember, saved_run, saved_summary
 from training.small import (
     assert_same_run,
     contents,
@@ -43,7 +43,11 @@ def refused(call, *arguments, **keywords):
 def test_what_a_run_leaves(run):
     assert sorted(path.name for path in (run / "run").iterdir()) == [
         "checkpoints", "history.jsonl", "model", "run.json", "tensorboard", "tokenizer.json",
+        "training.json",
     ]  # fmt: skip
+    summary = saved_summary(run / "run")
+    assert summary["steps"] == 4
+    assert summary["skipped"] == {}
     noted = saved_run(run / "run")
     assert noted["table"] == str(run / "pairs.lance")
     assert noted["config"]["variant"] == "prd2"

@@ -53,11 +53,13 @@ class PairsLoader:
         source_shares: Mapping[str, float] | None = None,
         cache_mb: int = 1024,
         neighbours: int = 1,
+        neighbours_from: int = 0,
     ) -> None:
         self.table = table
         self.image_size = image_size
         self.seed = seed
         self.neighbours = neighbours
+        self.neighbours_from = neighbours_from  # epoch
         self.source_shares = dict(source_shares or {})
         self.skipped: Counter[str] = Counter()
         rows = table.rows(split)
@@ -130,10 +132,9 @@ class PairsLoader:
     def _order_at(self, place: int) -> int:
         epoch, offset = divmod(place, len(self._rows))
         if self._order[0] != epoch:
-            self._order = (
-                epoch,
-                epoch_order(self._first_texts, self.seed, epoch, self.neighbours),
-            )
+            neighbours = self.neighbours if epoch >= self.neighbours_from else 1
+            order = epoch_order(self._first_texts, self.seed, epoch, neighbours)
+            self._order = (epoch, order)
         return int(self._order[1][offset])
 
     def _good_image(self, place: int) -> tuple[int, npt.NDArray[np.uint8]]:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from r2d2.model.packing import Packing
+
 KeysValues = tuple[Tensor, Tensor]  # each (n, heads, S, width / heads)
 
 
@@ -26,22 +28,45 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(context_width or width, 2 * width)
         self.out = nn.Linear(width, width)
 
-    def keys_values(self, context: Tensor) -> KeysValues:
-        """Keys and values of `context` (n, S, context width)."""
-        key, value = self.key_value(context).chunk(2, dim=-1)
+    def keys_values(self, context: Tensor, packing: Packing | None = None) -> KeysValues:
+        """Keys and values of `context` (n, S, context width), or (T, context width) if packed."""
+        both = self.key_value(context)
+        if packing is not None:
+            both = packing.unpack(both)
+        key, value = both.chunk(2, dim=-1)
         return self._split(key), self._split(value)
 
-    def forward(self, x: Tensor, keys_values: KeysValues, mask: Tensor | None = None) -> Tensor:
-        """Attend from x (n, L, width) over S positions; mask (n, S) bool, True where to look."""
+    def forward(
+        self,
+        x: Tensor,
+        keys_values: KeysValues,
+        mask: Tensor | None = None,
+        packing: Packing | None = None,
+    ) -> Tensor:
+        """Attend from x over S positions.
+
+        Args:
+            x: (n, L, width), or (T, width) if packed.
+            keys_values: of `keys_values`.
+            mask: (n, S) bool, True where to look; None: everywhere.
+            packing: of x.
+
+        Returns:
+            Of the shape of x.
+        """
+        query = self.query(x)
+        if packing is not None:
+            query = packing.unpack(query)
         key, value = keys_values
         attended = F.scaled_dot_product_attention(
-            self._split(self.query(x)),
+            self._split(query),
             key,
             value,
             attn_mask=None if mask is None else mask[:, None, None, :],
             dropout_p=self.dropout if self.training else 0.0,
         )  # (n, heads, L, width / heads)
-        return self.out(attended.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        joined = attended.transpose(1, 2).flatten(2)
+        return self.out(joined if packing is None else packing.pack(joined))  # type: ignore[no-any-return]
 
     def _split(self, x: Tensor) -> Tensor:
         n, length, width = x.shape

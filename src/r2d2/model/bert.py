@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from r2d2.config import TextConfig
 from r2d2.model.attention import Attention, FeedForward
+from r2d2.model.packing import Packing
 
 NORM_EPS = 1e-12  # BERT's
 
@@ -25,9 +26,10 @@ class BertLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """States (n, L, width) under mask (n, L) bool, True where a token is real."""
-        attended = self.attention(x, self.attention.keys_values(x), mask)
+    def forward(self, x: Tensor, mask: Tensor, packing: Packing | None = None) -> Tensor:
+        """States of the shape of x: (n, L, width), or (T, width) if packed; mask (n, L) bool."""
+        keys_values = self.attention.keys_values(x, packing)
+        attended = self.attention(x, keys_values, mask, packing)
         x = self.attention_norm(x + self.dropout(attended))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))  # type: ignore[no-any-return]
 
@@ -53,9 +55,12 @@ class Bert(nn.Module):
         """T (n, L, d_t) of ids (n, L) under mask (n, L) bool, True where a token is real."""
         x = self.token_embedding(ids) + self.position_embedding[: ids.shape[1]]
         x = self.dropout(self.input_norm(x + self.segment_embedding))
+        packing = Packing.of(mask)
+        if packing is not None:
+            x = packing.pack(x)
         for layer in self.layers:
-            x = layer(x, mask)
-        return x  # type: ignore[no-any-return]
+            x = layer(x, mask, packing)
+        return x if packing is None else packing.unpack(x)
 
 
 class MLMHead(nn.Module):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from r2d2.model.attention import Attention, FeedForward, KeysValues
 from r2d2.model.bert import NORM_EPS
+from r2d2.model.packing import Packing
 
 
 class CrossLayer(nn.Module):
@@ -23,17 +24,33 @@ class CrossLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def attend_self(
-        self, x: Tensor, mask: Tensor | None, positions: Tensor | None = None
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        packing: Packing | None = None,
+        positions: Tensor | None = None,
     ) -> Tensor:
-        """The first third; at `positions` (m, K) only, if given: nothing later reads the others."""
-        keys_values = self.attention.keys_values(x)
-        if positions is not None:
-            x = x.gather(1, positions[:, :, None].expand(-1, -1, x.shape[2]))
-        return self.attention_norm(x + self.dropout(self.attention(x, keys_values, mask)))  # type: ignore[no-any-return]
+        """The first third, of the shape of x.
 
-    def attend_context(self, x: Tensor, keys_values: KeysValues, mask: Tensor | None) -> Tensor:
+        With `positions` (m, K) only there, (m, K, width): nothing later reads the others.
+        """
+        keys_values = self.attention.keys_values(x, packing)
+        if positions is not None:
+            x = x if packing is None else packing.unpack(x)
+            x = x.gather(1, positions[:, :, None].expand(-1, -1, x.shape[2]))
+            packing = None
+        attended = self.attention(x, keys_values, mask, packing)
+        return self.attention_norm(x + self.dropout(attended))  # type: ignore[no-any-return]
+
+    def attend_context(
+        self,
+        x: Tensor,
+        keys_values: KeysValues,
+        mask: Tensor | None,
+        packing: Packing | None = None,
+    ) -> Tensor:
         """The other two thirds."""
-        attended = self.cross_attention(x, keys_values, mask)
+        attended = self.cross_attention(x, keys_values, mask, packing)
         x = self.cross_attention_norm(x + self.dropout(attended))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))  # type: ignore[no-any-return]
 
@@ -79,27 +96,29 @@ class CrossEncoder(nn.Module):
         if positions is None:
             m = len(queries) if pairs is None else len(pairs[0])
             positions = torch.zeros(m, 1, dtype=torch.long, device=queries.device)
-        x, x_mask, keys_mask = queries, query_mask, context_mask
-        last = len(self.layers) - 1
-        for depth, layer in enumerate(self.layers):
-            assert isinstance(layer, CrossLayer)
-            wanted = positions if depth == last else None
-            keys_values = layer.cross_attention.keys_values(context)
-            if depth == 0 and pairs is not None:
-                if wanted is None:
-                    x = layer.attend_self(x, x_mask).index_select(0, pairs[0])
-                else:
-                    x = layer.attend_self(
-                        x.index_select(0, pairs[0]), _pick(x_mask, pairs[0]), wanted
-                    )
-                x_mask, keys_mask = _pick(x_mask, pairs[0]), _pick(keys_mask, pairs[1])
+        packing = Packing.of(query_mask)
+        x = queries if packing is None else packing.pack(queries)
+        first, last = self.layers[0], self.layers[-1]
+        if first is not last:  # of each item, before there are pairs
+            x = first.attend_self(x, query_mask, packing)  # type: ignore[operator]
+        if pairs is not None:
+            # index_select, for its backward adds rows; plain indexing's is many times slower.
+            if packing is None:
+                x = x.index_select(0, pairs[0])
             else:
-                x = layer.attend_self(x, x_mask, wanted)
+                x, packing = packing.select(x, pairs[0])
+            query_mask, context_mask = _pick(query_mask, pairs[0]), _pick(context_mask, pairs[1])
+        for layer in self.layers:
+            assert isinstance(layer, CrossLayer)
+            if layer is last:
+                x = layer.attend_self(x, query_mask, packing, positions)
+                packing = None
+            elif layer is not first:
+                x = layer.attend_self(x, query_mask, packing)
+            key, value = layer.cross_attention.keys_values(context)  # of each item too
             if pairs is not None:
-                # index_select, for its backward adds rows; plain indexing's is many times slower.
-                key, value = keys_values
-                keys_values = (key.index_select(0, pairs[1]), value.index_select(0, pairs[1]))
-            x = layer.attend_context(x, keys_values, keys_mask)
+                key, value = key.index_select(0, pairs[1]), value.index_select(0, pairs[1])
+            x = layer.attend_context(x, (key, value), context_mask, packing)
         return x
 
 

@@ -2,36 +2,72 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
+from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
-HISTORY = "history.jsonl"
+from r2d2.files import disk_errors, write_text
+
+HISTORY, BOARD = "history.jsonl", "tensorboard"
+
+_serial = itertools.count()  # of the event files of one process
 
 
 class RunLog:
-    """Scalars by step, to a line of JSON and to TensorBoard; a resumed run goes on where it was."""
+    """Scalars by step, to a line of JSON and to TensorBoard; a resumed run goes on where it was.
+
+    TensorBoard's records are written here and now: `SummaryWriter` does it in a thread, which dies
+    with a traceback of its own when the disk is full.
+    """
 
     def __init__(self, out: Path, first_step: int = 0) -> None:
-        self._path = out / HISTORY
+        self._out = out
         kept = [row for row in read_history(out) if row["step"] < first_step]
-        self._path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        self._file = self._path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(out / "tensorboard"), purge_step=first_step)
+        write_text(out / HISTORY, "".join(json.dumps(row) + "\n" for row in kept))
+        # Files are read in the order of their names.
+        name = (
+            f"events.out.tfevents.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}"
+            f".{next(_serial)}"
+        )
+        with disk_errors(out):
+            self._file = (out / HISTORY).open("a", encoding="utf-8")
+            (out / BOARD).mkdir(exist_ok=True)
+            self._board = RecordWriter((out / BOARD / name).open("wb"))
+            self._record(file_version="brain.Event:2")
+            # What an earlier sitting logged from this step on was lost: TensorBoard drops it.
+            self._record(step=first_step, session_log=SessionLog(status=SessionLog.START))
+            self._board.flush()
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """One line, on disk at once."""
-        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
-        self._file.flush()
-        for name, value in scalars.items():
-            self._board.add_scalar(name, value, step)
+        """One line, on disk at once.
+
+        Raises:
+            R2D2Error: the disk is full.
+        """
+        with disk_errors(self._out):
+            self._file.write(json.dumps({"step": step, **scalars}) + "\n")
+            self._file.flush()
+            for name, value in scalars.items():
+                summary = Summary(value=[Summary.Value(tag=name, simple_value=value)])
+                self._record(step=step, summary=summary)
+            self._board.flush()
 
     def close(self) -> None:
         """Close both files."""
-        self._file.close()
-        self._board.close()
+        with disk_errors(self._out):
+            self._file.close()
+            self._board.close()
+
+    def _record(self, **fields: object) -> None:
+        self._board.write(Event(wall_time=time.time(), **fields).SerializeToString())
 
 
 def read_history(out: Path) -> list[dict[str, float]]:

@@ -16,23 +16,25 @@ SUMMARY, METRICS, REPORT = "training.json", "metrics.json", "report.html"
 
 def saved_run(out: Path) -> dict[str, Any] | None:
     """What the run in a folder noted of itself; None where there is none."""
-    return _read(out / RUN)
+    return _read(out / RUN, {"config": dict, "fingerprint": str})
 
 
 def saved_summary(out: Path) -> dict[str, Any] | None:
     """The figures of the training that ended in a folder; None where there is none."""
-    return _read(out / SUMMARY)
+    return _read(out / SUMMARY, {"steps": int, "skipped": dict})
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path, wanted: Mapping[str, type]) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        dict(run["config"]), str(run["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        noted: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise R2D2Error(f"{path} is damaged ({error}): give another folder") from error
-    return run
+    for name, kind in wanted.items():
+        if not isinstance(noted, dict) or not isinstance(noted.get(name), kind):
+            raise R2D2Error(f"{path} is damaged (no {name}): give another folder")
+    return noted
 
 
 def check_folder(out: Path, *, resume: bool) -> None:
@@ -41,8 +43,9 @@ def check_folder(out: Path, *, resume: bool) -> None:
     Raises:
         R2D2Error: it does and `resume` is off, or it is no folder.
     """
-    if out.exists() and not out.is_dir():
-        raise R2D2Error(f"{out} is a file: give a folder for the run")
+    there = next((place for place in (out, *out.parents) if place.exists()), out)
+    if there.exists() and not there.is_dir():
+        raise R2D2Error(f"{there} is a file: give a folder for the run")
     if resume:
         return
     if saved_run(out) is not None:

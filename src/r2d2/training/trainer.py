@@ -67,6 +67,7 @@ class Trainer:
             train.source_shares,
             train.cache_mb,
             train.neighbours,
+            round(train.neighbours_from * train.epochs),
         )
         self.steps = max(1, train.epochs * len(self.loader) // train.batch_size)
         torch.manual_seed(train.seed)

@@ -1,0 +1,42 @@
+"""Packing: what is done token by token skips the padding.
+
+Chinese names and queries are short and uneven. In a batch padded to its longest text, half of the
+positions are padding; only attention needs the rectangle.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+class Packing:
+    """Where the T real tokens of n padded sequences are."""
+
+    def __init__(self, mask: Tensor) -> None:
+        self.mask = mask  # (n, L) bool, True where a token is real
+        flat = mask.flatten()
+        self._rows = flat.nonzero()[:, 0]  # (T,) of the rectangle, in order
+        # (n L,) of the packed tokens; padding repeats the token before it, and is masked wherever
+        # it could be looked at, so that no gradient comes back from it
+        self._places = (flat.cumsum(0) - 1).clamp_min(0)
+
+    @staticmethod
+    def of(mask: Tensor | None) -> Packing | None:
+        """None where there is nothing to skip, or no data to tell by (the meta device)."""
+        if mask is None or mask.is_meta or bool(mask.all()):
+            return None
+        return Packing(mask)
+
+    def pack(self, x: Tensor) -> Tensor:
+        """(T, width) of x (n, L, width)."""
+        return x.flatten(0, 1).index_select(0, self._rows)
+
+    def unpack(self, x: Tensor) -> Tensor:
+        """(n, L, width) of x (T, width)."""
+        return x.index_select(0, self._places).view(*self.mask.shape, x.shape[1])
+
+    def select(self, x: Tensor, index: Tensor) -> tuple[Tensor, Packing]:
+        """The sequences at `index` (m,), out of x (T, width), packed; and their packing."""
+        chosen = Packing(self.mask.index_select(0, index))
+        places = self._places.view(self.mask.shape).index_select(0, index).flatten()
+        return x.index_select(0, places.index_select(0, chosen._rows)), chosen
