@@ -35,8 +35,8 @@ def again(loader, seed=None, **settings):
 
 @pytest.fixture(
     scope="module",
-    params=[{}, {"neighbours": 4}, {"neighbours": 3, "like_lengths": 5}],
-    ids=["shuffled", "neighbours", "lengths"],
+    params=[{}, {"neighbours": 4}, {"neighbours": 3, "neighbours_from": 2}],
+    ids=["shuffled", "neighbours", "later"],
 )
 def loader(request, tmp_path_factory):
     return loader_of(tmp_path_factory.mktemp("loader"), small_pairs(ROWS), **request.param)
@@ -76,6 +76,17 @@ def test_permutations_are_even(tmp_path):
 
 def test_the_sequence_does_not_depend_on_the_batch_size(loader):
     assert sequence(loader, 12, 5) == sequence(loader, 5, 12)
+
+
+def test_neighbours_come_from_their_epoch_on(tmp_path):
+    plain = loader_of(tmp_path, small_pairs(ROWS))
+    near = again(plain, neighbours=4)
+    later = again(plain, neighbours=4, neighbours_from=2)
+    steps = [
+        [found.batch(epoch, ROWS).texts for epoch in range(4)] for found in (plain, near, later)
+    ]
+    assert steps[2] == [*steps[0][:2], *steps[1][2:]]
+    assert steps[0][2] != steps[1][2]
 
 
 def test_any_step_is_reached_at_once(loader):
@@ -275,6 +286,7 @@ def test_what_another_loader_knew_is_taken_over(tmp_path):
     loader = loader_of(tmp_path, spoiled(ROWS, BAD))
     sequence(loader, 30)
     other = again(loader)
+    other.mark_bad(loader.bad)
     other.mark_bad(loader.bad)
     assert other.skipped == loader.skipped
     assert sequence(other, 30) == sequence(loader, 30)
