@@ -9,7 +9,9 @@ import pytest
 from r2d2.data import order as order_module
 from r2d2.data.order import epoch_order
 
-TEXTS = [f"{base}，{tone}" for base in "猫狗鸟鱼马牛羊鹅" for tone in ("红", "蓝", "绿", "黄", "白")]
+TEXTS = [
+    f"{base}，{tone}" for base in "猫狗鸟鱼马牛羊鹅" for tone in ("红", "蓝", "绿", "黄", "白")
+]
 
 
 @pytest.mark.parametrize("neighbours", [1, 2, 4, 7, 40, 100])
@@ -39,9 +41,7 @@ def test_beginnings_meet_in_even_epochs_and_endings_in_odd_ones():
     def end(a, b):
         return a[-1] == b[-1]
 
-    plain, even, odd = (
-        epoch_order(TEXTS, 0, e, neighbours=g) for e, g in ((0, 1), (0, 5), (1, 5))
-    )
+    plain, even, odd = (epoch_order(TEXTS, 0, e, neighbours=g) for e, g in ((0, 1), (0, 5), (1, 5)))
     assert share_beside(plain, begin) < 0.3
     assert share_beside(even, begin) > 0.55
     assert share_beside(even, end) < 0.3
