@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 from r2d2.config import Config
 from r2d2.data.emoji import ATTRIBUTION, build_emoji_table
-from r2d2.errors import R2D2Error
+from r2d2.errors import R2D2Error, RunStoppedError
 from r2d2.evaluation.run import evaluate_run
 from r2d2.table import PairsTable
 from r2d2.training.pretrain import pretrain
-from r2d2.training.run_folder import check_folder
+from r2d2.training.run_folder import MODEL, check_folder
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,11 @@ def run_demo(out: Path, config: Config, *, resume: bool = False) -> Path:
         build_emoji_table(table_path)
     elif PairsTable.open(table_path).metadata.get("title") != ATTRIBUTION["title"]:
         raise R2D2Error(f"{table_path} is not the embedded corpus: give another --out")
+    # A larger preset would ask for a vocab.txt; the demo needs nothing that is not installed.
+    config = replace(config, train=replace(config.train, train_vocab=True))
     pretrain(table_path, out, config, resume=True)
     batch_size = config.evaluation.batch_size
-    return evaluate_run(out, table_path, out, batch_size=batch_size, keep_weight=True)
+    try:
+        return evaluate_run(out, table_path, out, batch_size=batch_size, keep_weight=True)
+    except KeyboardInterrupt:
+        raise RunStoppedError(signal.SIGINT, out / MODEL) from None

@@ -2,6 +2,7 @@
 
 import random
 import signal
+import time
 
 import pytest
 
@@ -93,15 +94,10 @@ def test_killed_at_many_moments(table, undisturbed, tmp_path):
     every = ("--set", "train.checkpoint_every=1")
     killed = 0
     process = start(table, out, *every)
-    while process.poll() is None:
-        there = logged(out)
-        target = there + moments.randrange(1, 40)
-
-        def reached(target=target, process=process):
-            return logged(out) >= target or process.poll() is not None
-
-        while not reached():
-            pass
+    while True:
+        target = logged(out) + moments.randrange(1, 16)
+        while process.poll() is None and logged(out) < target:
+            time.sleep(0.001)
         if process.poll() is not None:
             break
         process.kill()
