@@ -22,6 +22,7 @@ TINY = (
     "model.cross_layers=1",
     "model.embed_dim=16",
     "objectives.queue_size=128",
+    "train.train_vocab=false",  # as the larger presets have it; the demo trains one all the same
     "train.epochs=1",
     "train.log_every=5",
     "train.threads=1",
@@ -178,6 +179,16 @@ def test_a_table_in_the_place_of_the_corpus_is_refused(tmp_path, monkeypatch, ca
     assert len(lines) == 1
     assert str(tmp_path / "pairs.lance") in lines[0]
     assert contents(tmp_path) == before
+
+
+def test_ctrl_c_while_measuring_says_how_to_go_on(demo, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("r2d2.demo.evaluate_run", interrupted)
+    code, _, lines = call_cli(monkeypatch, capsys, "demo", "--out", demo[0], "--resume", *SETTINGS)
+    assert code == 130
+    assert "--resume" in lines[-1]
 
 
 @pytest.mark.slow
