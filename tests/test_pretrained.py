@@ -15,7 +15,7 @@ from r2d2.errors import R2D2Error
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained, Ranked, load
 from r2d2.tokenizer import Tokenizer
-from training.small import SIDE, contents, name, picture, small_config
+from training.small import SIDE, contents, name, picture, refused, small_config
 
 PICTURES = [picture(n) for n in range(11)]
 TEXTS = [name(n) for n in range(11)]
@@ -44,15 +44,6 @@ def saved(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("saved") / "model"
     model.save(path)
     return path
-
-
-def refused(call, *arguments, **keywords):
-    """The one line a user reads."""
-    with pytest.raises(R2D2Error) as caught:
-        call(*arguments, **keywords)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 # Encoding

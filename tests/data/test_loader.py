@@ -8,6 +8,7 @@ import pytest
 
 from r2d2.data.images import decode_image, resize
 from r2d2.data.loader import AHEAD, PairsLoader
+from r2d2.data.order import epoch_order
 from r2d2.errors import R2D2Error
 from r2d2.table import Pair, PairsTable, Text, write_table
 from r2d2.tokenizer import key_hash, text_key
@@ -93,6 +94,20 @@ def test_any_step_is_reached_at_once(loader):
     in_order = [loader.batch(step, BATCH) for step in range(30)]
     for step in (29, 0, 17, 5, 5, 16):
         assert same(again(loader).batch(step, BATCH), in_order[step])
+
+
+def test_the_order_of_an_epoch_is_made_once(loader, monkeypatch):
+    made_for = []
+
+    def counted(texts, seed, epoch, neighbours):
+        made_for.append(epoch)
+        return epoch_order(texts, seed, epoch, neighbours)
+
+    monkeypatch.setattr("r2d2.data.loader.epoch_order", counted)
+    fresh = again(loader)
+    for step in range(30):  # several of them run over the end of an epoch
+        fresh.batch(step, BATCH)
+    assert made_for == list(range(30 * BATCH // ROWS + 1))
 
 
 def test_a_batch_holds_the_pictures_and_texts_of_its_rows(loader):

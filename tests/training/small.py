@@ -8,10 +8,12 @@ import sys
 import time
 
 import numpy as np
+import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
 from r2d2.config import make_config
+from r2d2.errors import R2D2Error
 from r2d2.table import Pair, Text, write_table
 
 SIDE = 32  # pixels
@@ -39,6 +41,15 @@ SETTINGS = (
 TIMINGS = {"pairs_per_second"}  # what two equal runs may differ in
 COLOURS = ("红", "橙", "黄", "绿", "蓝", "紫", "黑", "白")
 THINGS = ("猫", "狗", "马", "鱼", "鸟", "花", "树", "车")
+
+
+def refused(call, *arguments, **keywords):
+    """The one line a user reads."""
+    with pytest.raises(R2D2Error) as caught:
+        call(*arguments, **keywords)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
 
 
 def small_settings(variant="r2d2", *more):

@@ -21,7 +21,7 @@ from r2d2.training.checkpoint import latest_checkpoint, load_checkpoint, save_ch
 from r2d2.training.optimizer import make_optimizer
 from r2d2.training.trainer import Trainer
 from r2d2.weights.native import load_tensors, load_weights
-from training.small import contents, small_config, small_table
+from training.small import contents, refused, small_config, small_table
 
 
 @pytest.fixture(scope="module")
@@ -145,15 +145,6 @@ def test_a_failure_in_the_middle_leaves_the_old_one_whole(
         assert "step-0000004" in str(caught.value)
         assert ("disk is full" in str(caught.value)) == (failure.errno == errno.ENOSPC)
     assert contents(tmp_path) == before
-
-
-def refused(load, *arguments):
-    """The one line a user reads."""
-    with pytest.raises(R2D2Error) as caught:
-        load(*arguments)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 
-from r2d2.errors import R2D2Error
 from r2d2.table import Pair, Text, write_table
 from r2d2.training.pretrain import pretrain
 from r2d2.training.run_folder import check_folder, remember, saved_run, saved_summary
@@ -15,6 +14,7 @@ from training.small import (
     name,
     picture,
     png,
+    refused,
     small_config,
     small_pairs,
     small_table,
@@ -29,15 +29,6 @@ def run(tmp_path_factory):
     small_table(folder / "pairs.lance")
     pretrain(folder / "pairs.lance", folder / "run", small_config("prd2", *SHORT))
     return folder
-
-
-def refused(call, *arguments, **keywords):
-    """The one line a user reads."""
-    with pytest.raises(R2D2Error) as caught:
-        call(*arguments, **keywords)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def test_what_a_run_leaves(run):

@@ -78,7 +78,8 @@ class PairsLoader:
         self._cache: dict[int, npt.NDArray[np.uint8]] = {}
         self._cache_room = cache_mb * 2**20 // (image_size * image_size * 3)
         self._bad: dict[int, str] = {}  # what is wrong with an item's picture
-        self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.empty(0, np.int64))
+        # Of epochs side by side: a batch may run over the end of one.
+        self._orders: dict[int, npt.NDArray[np.int64]] = {}
 
     def __len__(self) -> int:
         """Rows of the split that have a text."""
@@ -131,11 +132,12 @@ class PairsLoader:
 
     def _order_at(self, place: int) -> int:
         epoch, offset = divmod(place, len(self._rows))
-        if self._order[0] != epoch:
+        if epoch not in self._orders:
             neighbours = self.neighbours if epoch >= self.neighbours_from else 1
             order = epoch_order(self._first_texts, self.seed, epoch, neighbours)
-            self._order = (epoch, order)
-        return int(self._order[1][offset])
+            kept = {e: o for e, o in self._orders.items() if abs(e - epoch) == 1}
+            self._orders = {**kept, epoch: order}
+        return int(self._orders[epoch][offset])
 
     def _good_image(self, place: int) -> tuple[int, npt.NDArray[np.uint8]]:
         """The item at `place`, or the next one within its epoch whose picture can be read."""
