@@ -1,39 +1,31 @@
-"""Settings: frozen dataclasses, one a concern; presets/ holds sizes, variants/ ablations.
+"""Settings of a run: frozen dataclasses, one a concern; presets/ holds sizes, variants/ ablations.
 
 A default that the paper gives says so; every other one is ours.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
-from typing import Any, TypeVar, get_type_hints
-
-import yaml
 
 from r2d2.errors import R2D2Error
+from r2d2.settings import (
+    COUNT,
+    INFINITY,
+    POSITIVE,
+    SHARE,
+    SIZE,
+    check,
+    data_files,
+    from_dict,
+    merge,
+    parse_setting,
+    read_preset,
+    to_dict,
+    within,
+)
 
-_INFINITY = float("inf")
-_Range = tuple[float, float]
-_SIZE: _Range = (1, _INFINITY)
-_COUNT: _Range = (0, _INFINITY)
-_POSITIVE: _Range = (1e-12, _INFINITY)
-_SHARE: _Range = (0, 1)
-
-
-def _within(name: str, value: float, limits: _Range) -> None:
-    low, high = limits
-    if not (low <= value <= high and value < _INFINITY):  # NaN fails too
-        wanted = f"between {low:g} and {high:g}" if high < _INFINITY else f"at least {low:g}"
-        raise R2D2Error(f"{name} is {value}: it must be {wanted}")
-
-
-def _check(config: object, group: str, limits: Mapping[str, _Range]) -> None:
-    for name, limit in limits.items():
-        _within(f"{group}.{name}", getattr(config, name), limit)
+__all__ = ["Config", "from_dict", "make_config", "presets", "to_dict", "variants"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +41,7 @@ class VisionConfig:
 
     def __post_init__(self) -> None:
         sizes = ("image_size", "patch_size", "width", "heads")
-        _check(self, "model.vision", {**dict.fromkeys(sizes, _SIZE), "layers": _COUNT})
+        check(self, "model.vision", {**dict.fromkeys(sizes, SIZE), "layers": COUNT})
         if self.image_size % self.patch_size:
             raise R2D2Error(
                 f"model.vision: image_size {self.image_size} is not a multiple of "
@@ -76,8 +68,8 @@ class TextConfig:
 
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "width", "heads")
-        _check(self, "model.text", {**dict.fromkeys(sizes, _SIZE), "layers": _COUNT})
-        _check(self, "model.text", {"max_length": (3, _INFINITY)})  # [CLS], a token, [SEP]
+        check(self, "model.text", {**dict.fromkeys(sizes, SIZE), "layers": COUNT})
+        check(self, "model.text", {"max_length": (3, INFINITY)})  # [CLS], a token, [SEP]
 
 
 @dataclass(frozen=True)
@@ -94,8 +86,8 @@ class ModelConfig:
     dropout: float = 0.0  # in text and cross encoders
 
     def __post_init__(self) -> None:
-        _check(self, "model", {"cross_layers": _COUNT, "embed_dim": _SIZE, "dropout": (0.0, 0.99)})
-        _check(self, "model", {"temperature": (0.001, 0.5)})
+        check(self, "model", {"cross_layers": COUNT, "embed_dim": SIZE, "dropout": (0.0, 0.99)})
+        check(self, "model", {"temperature": (0.001, 0.5)})
         for name, side in (("vision", self.vision), ("text", self.text)):
             if side.width % side.heads:
                 raise R2D2Error(
@@ -133,14 +125,12 @@ class ObjectiveConfig:
 
     def __post_init__(self) -> None:
         shares = ("alpha", "momentum", "queue_decay", "mask_share", "et_masked_share", "image_keep")
-        _check(
-            self, "objectives", dict.fromkeys((*shares, "uniform_share", "uniform_until"), _SHARE)
-        )
+        check(self, "objectives", dict.fromkeys((*shares, "uniform_share", "uniform_until"), SHARE))
         temperatures = ("teacher_temperature", "student_temperature")
-        _check(self, "objectives", dict.fromkeys(temperatures, _POSITIVE))
+        check(self, "objectives", dict.fromkeys(temperatures, POSITIVE))
         weights = [name for name in self.__dict__ if name.startswith("weight_")]
-        _check(self, "objectives", dict.fromkeys((*weights, "positive_weight"), _COUNT))
-        _check(self, "objectives", {"queue_size": _COUNT})
+        check(self, "objectives", dict.fromkeys((*weights, "positive_weight"), COUNT))
+        check(self, "objectives", {"queue_size": COUNT})
         if self.mlm and not self.fgr:
             raise R2D2Error("objectives.mlm needs objectives.fgr: turn both on or both off")
         if self.et and not self.mlm:
@@ -186,14 +176,14 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         sizes = ("epochs", "batch_size", "neighbours", "log_every", "checkpoint_every")
-        _check(self, "train", dict.fromkeys(sizes, _SIZE))
+        check(self, "train", dict.fromkeys(sizes, SIZE))
         counts = ("warmup_steps", "weight_decay", "clip_norm", "min_lr", "cache_mb", "threads")
-        _check(self, "train", dict.fromkeys(counts, _COUNT))
-        _check(self, "train", {"lr": _POSITIVE, "eps": _POSITIVE, "neighbours_from": _SHARE})
+        check(self, "train", dict.fromkeys(counts, COUNT))
+        check(self, "train", {"lr": POSITIVE, "eps": POSITIVE, "neighbours_from": SHARE})
         for beta in self.betas:
-            _within("train.betas", beta, (0.0, 0.999999))
+            within("train.betas", beta, (0.0, 0.999999))
         for source, share in self.source_shares.items():
-            _within(f"train.source_shares.{source}", share, _COUNT)
+            within(f"train.source_shares.{source}", share, COUNT)
 
 
 @dataclass(frozen=True)
@@ -204,7 +194,7 @@ class EvaluationConfig:
     batch_size: int = 256  # items, or pairs, a forward pass
 
     def __post_init__(self) -> None:
-        _check(self, "evaluation", {"top_k": _SIZE, "batch_size": _SIZE})
+        check(self, "evaluation", {"top_k": SIZE, "batch_size": SIZE})
 
 
 @dataclass(frozen=True)
@@ -226,95 +216,14 @@ class Config:
             )
 
 
-T = TypeVar("T")
-
-
-def _data_files(folder: str) -> dict[str, Any]:
-    files = (
-        f for f in resources.files("r2d2").joinpath(folder).iterdir() if f.name.endswith(".yaml")
-    )
-    return {file.name.removesuffix(".yaml"): file for file in files}
-
-
 def presets() -> list[str]:
     """Names of the sizes."""
-    return sorted(_data_files("presets"))
+    return sorted(data_files("presets"))
 
 
 def variants() -> list[str]:
     """Names of the paper's ablations."""
-    return sorted(_data_files("variants"))
-
-
-def _read(folder: str, name: str) -> dict[str, Any]:
-    files = _data_files(folder)
-    if name not in files:
-        raise R2D2Error(f"unknown {folder[:-1]} '{name}': choose one of {', '.join(sorted(files))}")
-    data = yaml.safe_load(files[name].read_text(encoding="utf-8"))
-    return dict(data or {})
-
-
-def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        merged[key] = (
-            _merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
-        )
-    return merged
-
-
-def _convert(value: Any, kind: Any, path: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        if not isinstance(value, Mapping):
-            raise R2D2Error(f"setting {path} is a group: give {path}.NAME=VALUE")
-        return from_dict(kind, value, path)  # type: ignore[arg-type]
-    if kind is bool:
-        if isinstance(value, bool):
-            return value
-    elif kind is int:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-    elif kind is float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-        if isinstance(value, str):  # YAML reads 1e-3 (no dot) as a string
-            try:
-                return float(value)
-            except ValueError:
-                pass
-    elif kind is str:
-        if isinstance(value, str):
-            return value
-    elif isinstance(value, Mapping):
-        return {str(k): _convert(v, float, f"{path}.{k}") for k, v in value.items()}
-    elif isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2:
-        return tuple(_convert(v, float, path) for v in value)
-    raise R2D2Error(f"setting {path} is {value!r}: it must be {getattr(kind, '__name__', kind)}")
-
-
-def from_dict(kind: type[T], values: Mapping[str, Any], path: str = "") -> T:
-    """The dataclass `kind` from plain data.
-
-    Raises:
-        R2D2Error: a setting is unknown (the nearest name is suggested) or of the wrong type.
-    """
-    hints = get_type_hints(kind)
-    prefix = f"{path}." if path else ""
-    for name in values:
-        if name not in hints:
-            near = difflib.get_close_matches(name, hints, n=1)
-            hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(hints)}"
-            raise R2D2Error(f"unknown setting {prefix}{name}: {hint}")
-    return kind(
-        **{name: _convert(value, hints[name], prefix + name) for name, value in values.items()}
-    )
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """Plain data, as JSON or YAML holds it."""
-    plain: dict[str, Any] = dataclasses.asdict(config)
-    return plain
+    return sorted(data_files("variants"))
 
 
 def make_config(
@@ -325,20 +234,13 @@ def make_config(
     Raises:
         R2D2Error: unknown preset, variant or setting, or a value of the wrong type.
     """
-    data = _merge(_read("presets", preset), _read("variants", variant))
+    data = merge(
+        read_preset("presets", "preset", preset), read_preset("variants", "variant", variant)
+    )
     for setting in settings:
-        path, equals, text = setting.partition("=")
-        if not equals:
-            raise R2D2Error(
-                f"setting '{setting}' has no value: write NAME=VALUE, e.g. train.lr=0.001"
-            )
-        try:
-            over: Any = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise R2D2Error(f"setting '{setting}': the value is not readable YAML") from error
-        if path.strip() in ("preset", "variant"):
-            raise R2D2Error(f"setting '{setting}': give --{path.strip()} {text} instead")
-        for key in reversed(path.strip().split(".")):
-            over = {key: over}
-        data = _merge(data, over)
+        over = parse_setting(setting)
+        for name in ("preset", "variant"):
+            if name in over:
+                raise R2D2Error(f"setting '{setting}': give --{name} {over[name]} instead")
+        data = merge(data, over)
     return from_dict(Config, {"preset": preset, "variant": variant, **data})

@@ -1,0 +1,144 @@
+"""Settings as data: dataclasses out of YAML and `NAME=VALUE`; every name, type, range checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+import yaml
+
+from r2d2.errors import R2D2Error
+
+Range = tuple[float, float]
+INFINITY = float("inf")
+SIZE: Range = (1, INFINITY)
+COUNT: Range = (0, INFINITY)
+POSITIVE: Range = (1e-12, INFINITY)
+SHARE: Range = (0, 1)
+
+T = TypeVar("T")
+
+
+def within(name: str, value: float, limits: Range) -> None:
+    """Raise R2D2Error unless a number lies between both limits, themselves included."""
+    low, high = limits
+    if not (low <= value <= high and value < INFINITY):  # NaN fails too
+        wanted = f"between {low:g} and {high:g}" if high < INFINITY else f"at least {low:g}"
+        raise R2D2Error(f"{name} is {value}: it must be {wanted}")
+
+
+def check(config: object, group: str, limits: Mapping[str, Range]) -> None:
+    """Raise R2D2Error for the first field out of its range; None is in every range."""
+    for name, limit in limits.items():
+        value = getattr(config, name)
+        if value is not None:
+            within(f"{group}.{name}", value, limit)
+
+
+def one_of(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise R2D2Error unless a word is one of those known; the nearest is suggested."""
+    if value not in choices:
+        near = difflib.get_close_matches(value, choices, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise R2D2Error(f"{name} is {value!r}: {hint}choose one of {', '.join(choices)}")
+
+
+def data_files(folder: str) -> dict[str, Traversable]:
+    """The YAML files of a folder of the package, by name."""
+    files = resources.files("r2d2").joinpath(folder).iterdir()
+    return {f.name.removesuffix(".yaml"): f for f in files if f.name.endswith(".yaml")}
+
+
+def read_preset(folder: str, what: str, name: str) -> dict[str, Any]:
+    """One YAML file of the package as plain data.
+
+    Raises:
+        R2D2Error: there is no such `what` (preset, variant, ...); those known are named.
+    """
+    files = data_files(folder)
+    if name not in files:
+        raise R2D2Error(f"unknown {what} '{name}': choose one of {', '.join(sorted(files))}")
+    data = yaml.safe_load(files[name].read_text(encoding="utf-8"))
+    return dict(data or {})
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over`, groups merged name by name."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def parse_setting(setting: str) -> dict[str, Any]:
+    """`group.name=value` as nested data; the value is YAML. Raises R2D2Error."""
+    path, equals, text = setting.partition("=")
+    if not equals:
+        raise R2D2Error(f"setting '{setting}' has no value: write NAME=VALUE, e.g. train.lr=0.001")
+    try:
+        over: Any = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise R2D2Error(f"setting '{setting}': the value is not readable YAML") from error
+    for key in reversed(path.strip().split(".")):
+        over = {key: over}
+    return dict(over)
+
+
+def from_dict(kind: type[T], values: Mapping[str, Any], path: str = "") -> T:
+    """The dataclass `kind` from plain data.
+
+    Raises:
+        R2D2Error: a setting is unknown (the nearest name is suggested) or of the wrong type.
+    """
+    hints = get_type_hints(kind)
+    prefix = f"{path}." if path else ""
+    for name in values:
+        if name not in hints:
+            near = difflib.get_close_matches(str(name), hints, n=1)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"known: {', '.join(hints)}"
+            raise R2D2Error(f"unknown setting {prefix}{name}: {hint}")
+    return kind(
+        **{name: _convert(value, hints[name], prefix + name) for name, value in values.items()}
+    )
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain data, as JSON or YAML holds it."""
+    plain: dict[str, Any] = dataclasses.asdict(config)
+    return plain
+
+
+def _convert(value: Any, kind: Any, path: str) -> Any:
+    """A value out of YAML as the type that a field asks for."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, Mapping):
+            raise R2D2Error(f"setting {path} is a group: give {path}.NAME=VALUE")
+        return from_dict(kind, value, path)  # type: ignore[arg-type]
+    if origin in (types.UnionType, typing.Union):  # X | None is the only union in use
+        return None if value is None else _convert(value, inner[0], path)
+    if kind is float and isinstance(value, str):  # YAML reads 1e-3 (no dot) as a string
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    elif kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    elif kind in (bool, int, float, str):
+        if type(value) is kind:
+            return value
+    elif isinstance(value, Mapping) and isinstance(origin, type) and issubclass(origin, Mapping):
+        return {str(k): _convert(v, inner[1], f"{path}.{k}") for k, v in value.items()}
+    elif origin is tuple and isinstance(value, Sequence) and not isinstance(value, str):
+        kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
+        if len(kinds) == len(value):
+            return tuple(_convert(v, k, path) for v, k in zip(value, kinds, strict=True))
+    raise R2D2Error(f"setting {path} is {value!r}: it must be {getattr(kind, '__name__', kind)}")
