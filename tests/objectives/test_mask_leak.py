@@ -68,9 +68,9 @@ def peek(monkeypatch, share, batches=150, n=16):
     """What the two match heads see and the labels, over many batches of the real step."""
     labels, inner = [], losses_module.fgr
 
-    def listen(text_logits, image_logits, y, positive_weight):
+    def listen(text_logits, image_logits, y, positive_weight, total):
         labels.append(y)
-        return inner(text_logits, image_logits, y, positive_weight)
+        return inner(text_logits, image_logits, y, positive_weight, total)
 
     monkeypatch.setattr(losses_module, "fgr", listen)
     model = Peeker()

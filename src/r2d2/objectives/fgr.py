@@ -64,8 +64,23 @@ def pairs_to_rank(
     return (image_index, text_index), labels
 
 
+def ranking_weight(blocked: Tensor, positive_weight: float) -> Tensor:
+    """The sum of weights of the pairs that `pairs_to_rank` will give, (), before they are drawn.
+
+    Args:
+        blocked: (n, n) bool, what may not be drawn.
+        positive_weight: of class 1.
+    """
+    negatives = (~blocked.all(1)).sum() + (~blocked.all(0)).sum()
+    return positive_weight * len(blocked) + negatives.float()
+
+
 def fgr(
-    text_logits: Tensor, image_logits: Tensor, labels: Tensor, positive_weight: float
+    text_logits: Tensor,
+    image_logits: Tensor,
+    labels: Tensor,
+    positive_weight: float,
+    total: Tensor | None = None,
 ) -> Tensor:
     """L_FGR = 1/2 [CE(y, p_T) + CE(y, p_I)], each over its sum of weights, so that chance is ln 2.
 
@@ -74,7 +89,9 @@ def fgr(
         image_logits: (m, 2) of p_I.
         labels: (m,) int64, 1 for match.
         positive_weight: of class 1.
+        total: () the sum of weights; None: these pairs' own. Of several processes, their average.
     """
     weight = torch.tensor([1.0, positive_weight], device=labels.device)
-    text_loss = F.cross_entropy(text_logits.float(), labels, weight)
-    return (text_loss + F.cross_entropy(image_logits.float(), labels, weight)) / 2
+    both = F.cross_entropy(text_logits.float(), labels, weight, reduction="sum")
+    both = both + F.cross_entropy(image_logits.float(), labels, weight, reduction="sum")
+    return both / (2 * (weight[labels].sum() if total is None else total))

@@ -18,37 +18,26 @@ from r2d2.keyed import Draw, uniform
 from r2d2.model.r2d2 import R2D2
 from r2d2.model.side import Side
 from r2d2.model.towers import Towers
+from r2d2.objectives.batch import Batch, Features, Moment, Pull
 from r2d2.objectives.distill import fgd, tgd
-from r2d2.objectives.fgr import fgr, pairs_to_rank
-from r2d2.objectives.gcpr import Gather, gcpr, identity, positives, similarity
+from r2d2.objectives.fgr import fgr, pairs_to_rank, ranking_weight
+from r2d2.objectives.gcpr import gcpr, positives, similarity
 from r2d2.objectives.mlm import choose_masked, mlm, positions_of
 from r2d2.objectives.momentum import teacher_of, update_teacher
 from r2d2.objectives.queue import FeatureQueue
+from r2d2.objectives.ranks import ALONE, Ranks
+
+__all__ = ["Batch", "Moment", "Objectives"]
 
 
 @dataclass(frozen=True)
-class Batch:
-    """n pairs, as the objectives see them."""
+class _Encoded:
+    """The student's passes over a batch."""
 
-    pixels: Tensor  # (n, 3, H, W) normalised
-    ids: Tensor  # (n, L) token ids
-    mask: Tensor  # (n, L) bool, True where a token is real
-    keys: Tensor  # (n, 2) int64, image key and text key
-    index: Tensor  # (n,) int64, place in the global batch: the key of each pair's random draws
-
-    def to(self, device: torch.device) -> Batch:
-        """The same batch elsewhere."""
-        return Batch(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dict__))
-
-
-@dataclass(frozen=True)
-class Moment:
-    """Where a run stands: what the schedules and the draws need to know."""
-
-    seed: int
-    step: int
-    alpha: float  # TgD's share of the soft target, now
-    uniform_share: float  # of FGR's draws, now
+    images: Side
+    texts: Side
+    masked_texts: Side | None
+    masked: Tensor | None  # (n, L) where the masked texts are masked
 
 
 class Objectives(nn.Module):
@@ -68,58 +57,95 @@ class Objectives(nn.Module):
         self._entering: tuple[Tensor, Tensor, Tensor] | None = None
 
     def forward(
-        self, model: R2D2, batch: Batch, moment: Moment, gather: Gather = identity
+        self,
+        model: R2D2,
+        batch: Batch,
+        moment: Moment,
+        ranks: Ranks = ALONE,
+        pull: Pull | None = None,
+        taught: tuple[Tensor, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Each objective's loss as it is, and their weighted sum "total"; float32 scalars.
 
-        "fgd_entropy" comes beside FgD's loss, to be watched, not minimised.
+        "fgd_entropy" comes beside FgD's loss, to be watched, not minimised. Where the batch is one
+        chunk of a larger one, the contrast was computed over all of it (`contrast`) and comes as a
+        `pull`: it is then within "total" by its gradient only, not by its value.
+
+        Args:
+            model: the student.
+            batch: n pairs.
+            moment: of the run.
+            ranks: the processes.
+            pull: the contrast's gradient at this chunk's features; None: compute it here.
+            taught: the teachers' features (n, d) of this chunk, images and texts, if known.
         """
         config = self.config
+        encoded = self._encode(model, batch, moment)
+        teacher_images, teacher_texts = taught or self._teach(batch)
         losses: dict[str, Tensor] = {}
-        images = model.encode_images(batch.pixels)
-        texts, masked_texts, masked = self._encode_texts(model, batch, moment)
-
-        teacher_images = teacher_texts = None
-        if self.teacher is not None:
-            assert isinstance(self.teacher, Towers)
-            with torch.no_grad():
-                teacher_images = self.teacher.encode_images(batch.pixels).embedding
-                teacher_texts = self.teacher.encode_texts(batch.ids, batch.mask).embedding
-
-        features = (images.embedding, texts.embedding)
-        if self.queue is not None:
-            assert teacher_images is not None
-            assert teacher_texts is not None
-            losses["tgd"] = tgd(
-                *features, teacher_images, teacher_texts, batch.keys, self.queue,
-                model.temperature, moment.alpha, gather,
-            )  # fmt: skip
-            self._entering = (gather(teacher_images), gather(teacher_texts), gather(batch.keys))
+        if pull is None:
+            features = self._features(batch, moment, encoded, teacher_images, teacher_texts)
+            losses |= self.contrast(model, features, moment, ranks)
+            ranked, masked = ranks.average(features.ranked), ranks.average(features.masked)
         else:
-            losses["gcpr"] = gcpr(*features, batch.keys, model.temperature, gather)
+            ranked, masked = pull.ranked, pull.masked
         if config.fgr:
-            losses |= self._rank(model, batch, moment, images, texts, masked_texts, masked)
+            losses |= self._rank(model, batch, moment, encoded, ranked, masked)
         if config.fgd:
-            assert masked_texts is not None
+            assert encoded.masked_texts is not None
             assert teacher_images is not None
             assert teacher_texts is not None
             seen = model.encode_images(batch.pixels, self._kept_patches(model, batch, moment))
             loss, entropy = fgd(
-                seen.embedding, masked_texts.embedding, teacher_images, teacher_texts,
+                seen.embedding, encoded.masked_texts.embedding, teacher_images, teacher_texts,
                 config.teacher_temperature, config.student_temperature,
             )  # fmt: skip
             losses["fgd"] = loss
             losses["fgd_entropy"] = entropy
-        weights = {
+        terms = [self.weights[name] * loss for name, loss in losses.items() if name in self.weights]
+        if pull is not None:
+            images, texts = encoded.images.embedding, encoded.texts.embedding
+            felt = (images * pull.images).sum() + (texts * pull.texts).sum()
+            terms.append(felt.float() + model.log_temperature * pull.log_temperature)
+        losses["total"] = torch.stack(terms).sum()
+        return losses
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each loss in "total"."""
+        config = self.config
+        return {
             "tgd": config.weight_contrastive,
             "gcpr": config.weight_contrastive,
             "fgr": config.weight_fgr,
             "mlm": config.weight_mlm,
             "fgd": config.weight_fgd,
         }
-        terms = [weights[name] * loss for name, loss in losses.items() if name in weights]
-        losses["total"] = torch.stack(terms).sum()
-        return losses
+
+    def features(self, model: R2D2, batch: Batch, moment: Moment) -> Features:
+        """What `contrast` needs of a batch or of a chunk."""
+        return self._features(
+            batch, moment, self._encode(model, batch, moment), *self._teach(batch)
+        )
+
+    def contrast(
+        self, model: R2D2, features: Features, moment: Moment, ranks: Ranks = ALONE
+    ) -> dict[str, Tensor]:
+        """TgD or GCPR over all that the processes hold; what it saw enters the queue afterwards."""
+        f = features
+        if self.queue is None:
+            loss = gcpr(f.images, f.texts, f.keys, model.temperature, ranks.gather)
+            return {"gcpr": loss}
+        assert f.teacher_images is not None
+        assert f.teacher_texts is not None
+        loss = tgd(
+            f.images, f.texts, f.teacher_images, f.teacher_texts, f.keys, self.queue,
+            model.temperature, moment.alpha, ranks.gather,
+        )  # fmt: skip
+        entering = (f.teacher_images, f.teacher_texts, f.keys)
+        gathered = [ranks.gather(x.detach()) for x in entering]
+        self._entering = (gathered[0], gathered[1], gathered[2])
+        return {"tgd": loss}
 
     def train(self, mode: bool = True) -> Objectives:
         """As every module's, but the teacher never drops anything out."""
@@ -137,19 +163,65 @@ class Objectives(nn.Module):
             self.queue.push(*self._entering)
             self._entering = None
 
-    def _encode_texts(
-        self, model: R2D2, batch: Batch, moment: Moment
-    ) -> tuple[Side, Side | None, Tensor | None]:
-        """Clean texts, masked texts, and where they are masked (n, L); one pass over both."""
+    @torch.no_grad()
+    def _teach(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
+        """The teachers' features of whole images and clean texts."""
+        if self.teacher is None:
+            return None, None
+        assert isinstance(self.teacher, Towers)
+        return (
+            self.teacher.encode_images(batch.pixels).embedding,
+            self.teacher.encode_texts(batch.ids, batch.mask).embedding,
+        )
+
+    def _encode(self, model: R2D2, batch: Batch, moment: Moment) -> _Encoded:
+        """Images, clean texts and masked texts; one pass over both kinds of text."""
         config = self.config
+        images = model.encode_images(batch.pixels)
         if not (config.mlm or config.fgd):
-            return model.encode_texts(batch.ids, batch.mask), None, None
+            return _Encoded(images, model.encode_texts(batch.ids, batch.mask), None, None)
         u = uniform(moment.seed, moment.step, Draw.MASK, batch.index, batch.ids.shape[1])
         masked = choose_masked(batch.ids, batch.mask, self.special_ids, config.mask_share, u)
         masked_ids = batch.ids.masked_fill(masked, self.mask_id)
         both = model.encode_texts(torch.cat([batch.ids, masked_ids]), batch.mask.repeat(2, 1))
         n = len(batch.ids)
-        return both[:n], both[n:], masked
+        return _Encoded(images, both[:n], both[n:], masked)
+
+    def _features(
+        self,
+        batch: Batch,
+        moment: Moment,
+        encoded: _Encoded,
+        teacher_images: Tensor | None,
+        teacher_texts: Tensor | None,
+    ) -> Features:
+        blocked = self._blocked(batch, moment)
+        masked = encoded.masked
+        if masked is not None and self.config.et:
+            masked = masked & self._coin(batch, moment)
+        count = torch.zeros((), device=batch.ids.device) if masked is None else masked.sum().float()
+        return Features(
+            encoded.images.embedding,
+            encoded.texts.embedding,
+            teacher_images,
+            teacher_texts,
+            batch.keys,
+            ranking_weight(blocked, self.config.positive_weight),
+            count,
+        )
+
+    def _blocked(self, batch: Batch, moment: Moment) -> Tensor:
+        """What FGR may not draw as a negative, (n, n): positives, and pairs of another group."""
+        blocked = positives(batch.keys, batch.keys)
+        if moment.group_size:
+            group = batch.index // moment.group_size
+            blocked = blocked | (group[:, None] != group[None, :])
+        return blocked
+
+    def _coin(self, batch: Batch, moment: Moment) -> Tensor:
+        """Which texts FGR sees masked under ET, (n, 1)."""
+        u = uniform(moment.seed, moment.step, Draw.COIN, batch.index, 1)
+        return u < self.config.et_masked_share
 
     def _kept_patches(self, model: R2D2, batch: Batch, moment: Moment) -> Tensor:
         """A random subset of the patches an image, (n, K)."""
@@ -163,10 +235,9 @@ class Objectives(nn.Module):
         model: R2D2,
         batch: Batch,
         moment: Moment,
-        images: Side,
-        texts: Side,
-        masked_texts: Side | None,
-        masked: Tensor | None,
+        encoded: _Encoded,
+        ranked_weight: Tensor,
+        masked_count: Tensor,
     ) -> dict[str, Tensor]:
         """FGR, and MLM in the same pass (ET) or in one of its own.
 
@@ -174,14 +245,13 @@ class Objectives(nn.Module):
         positive and as a negative: were only positives masked, [MASK] itself would be the answer.
         """
         config = self.config
+        images, texts = encoded.images, encoded.texts
+        masked_texts, masked = encoded.masked_texts, encoded.masked
         ranked_texts, positions, real = texts, None, None
         if config.et:
             assert masked_texts is not None
             assert masked is not None
-            coin = (
-                uniform(moment.seed, moment.step, Draw.COIN, batch.index, 1)
-                < config.et_masked_share
-            )
+            coin = self._coin(batch, moment)
             ranked_texts = Side(
                 torch.where(coin[:, :, None], masked_texts.states, texts.states),
                 texts.mask,
@@ -196,7 +266,7 @@ class Objectives(nn.Module):
         )
         pairs, labels = pairs_to_rank(
             similarity(images.embedding, texts.embedding, model.temperature),
-            positives(batch.keys, batch.keys), moment.uniform_share, u_text, u_image,
+            self._blocked(batch, moment), moment.uniform_share, u_text, u_image,
         )  # fmt: skip
         n = len(batch.ids)
         wanted = None
@@ -211,6 +281,7 @@ class Objectives(nn.Module):
                 model.match_head_image(image_states),
                 labels,
                 config.positive_weight,
+                ranked_weight,
             )
         }
         if config.mlm:
@@ -223,5 +294,5 @@ class Objectives(nn.Module):
                 states = text_states[:n, 1:]
             assert real is not None
             logits = model.mlm_head(states[real], model.towers.token_embedding)
-            losses["mlm"] = mlm(logits, batch.ids.gather(1, positions)[real])
+            losses["mlm"] = mlm(logits, batch.ids.gather(1, positions)[real], masked_count)
         return losses

@@ -47,12 +47,15 @@ def positions_of(masked: Tensor) -> tuple[Tensor, Tensor]:
     return positions.masked_fill(~real, 0), real
 
 
-def mlm(logits: Tensor, targets: Tensor) -> Tensor:
+def mlm(logits: Tensor, targets: Tensor, count: Tensor | None = None) -> Tensor:
     """L_MLM: mean cross entropy over masked tokens; 0, with gradient, where there is none.
 
     Args:
         logits: (m, vocab) at the masked positions.
         targets: (m,) the ids that stood there.
+        count: () masked tokens; None: m. Of several processes, their average.
     """
     total = F.cross_entropy(logits.float(), targets, reduction="sum")
-    return total / max(len(targets), 1)
+    if count is None:
+        return total / max(len(targets), 1)
+    return total / torch.where(count > 0, count, 1.0)

@@ -1,0 +1,86 @@
+"""What a step is made of: the pairs, the moment of the run, what a chunk of a batch must know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """n pairs, as the objectives see them: a process's share of the global batch, or a chunk."""
+
+    pixels: Tensor  # (n, 3, H, W) normalised
+    ids: Tensor  # (n, L) token ids
+    mask: Tensor  # (n, L) bool, True where a token is real
+    keys: Tensor  # (n, 2) int64, image key and text key
+    index: Tensor  # (n,) int64, place in the global batch: the key of each pair's random draws
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch elsewhere."""
+        return Batch(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dict__))
+
+    def chunks(self, count: int) -> list[Batch]:
+        """Cut into `count` batches of equal size, in order."""
+        size = len(self.ids) // count
+        return [
+            Batch(*(getattr(self, name)[k * size : (k + 1) * size] for name in self.__dict__))
+            for k in range(count)
+        ]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a run stands: what the schedules and the draws need to know."""
+
+    seed: int
+    step: int
+    alpha: float  # TgD's share of the soft target, now
+    uniform_share: float  # of FGR's draws, now
+    group_size: int = 0  # pairs, neighbours in the global batch, that draw negatives from each
+    # other; 0: all that are in one forward pass
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the contrast needs of n pairs, and what FGR and MLM will divide by."""
+
+    images: Tensor  # (n, d) f_I
+    texts: Tensor  # (n, d) f_T
+    teacher_images: Tensor | None  # (n, d) f'_I
+    teacher_texts: Tensor | None  # (n, d) f'_T
+    keys: Tensor  # (n, 2) int64
+    ranked: Tensor  # () sum of weights of the pairs to rank
+    masked: Tensor  # () masked tokens to predict
+
+    @staticmethod
+    def cat(parts: Sequence[Features]) -> Features:
+        """The chunks of a share, joined; what is divided by becomes a chunk's average."""
+
+        def joined(name: str) -> Tensor:
+            return torch.cat([getattr(part, name) for part in parts])
+
+        taught = parts[0].teacher_images is not None
+        return Features(
+            joined("images"),
+            joined("texts"),
+            joined("teacher_images") if taught else None,
+            joined("teacher_texts") if taught else None,
+            joined("keys"),
+            torch.stack([part.ranked for part in parts]).mean(),
+            torch.stack([part.masked for part in parts]).mean(),
+        )
+
+
+@dataclass(frozen=True)
+class Pull:
+    """The contrast of a whole batch, as one chunk of it feels it."""
+
+    images: Tensor  # (n, d) gradient at the chunk's f_I, times the number of chunks
+    texts: Tensor  # (n, d) at its f_T, likewise
+    log_temperature: Tensor  # () gradient
+    ranked: Tensor  # () sum of weights of the pairs to rank: a chunk's average
+    masked: Tensor  # () masked tokens to predict: a chunk's average

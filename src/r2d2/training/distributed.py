@@ -1,0 +1,135 @@
+"""The processes of a run: who they are, and what passes between them.
+
+Started by `torchrun`, or by `r2d2 pretrain --processes N`; without either there is one process, and
+nothing here does anything. Model and losses know none of it: they get a `Ranks`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from r2d2.errors import R2D2Error
+
+TIMEOUT = timedelta(minutes=30)  # a process that waits longer takes the others for dead
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all: the `Ranks` of the losses, and a few words between processes."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0  # on this machine: the number of its GPU
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and shows progress."""
+        return self.rank == 0
+
+    def gather(self, x: Tensor) -> Tensor:
+        """Join (n, ...) over the processes, in their order; gradients come back summed."""
+        if self.size == 1:
+            return x
+        if x.requires_grad:
+            joined: Tensor = _Gather.apply(x, self.rank, self.size)  # type: ignore[no-untyped-call]
+            return joined
+        return _all_gather(x, self.size)
+
+    def average(self, x: Tensor) -> Tensor:
+        """Mean over the processes, without gradient."""
+        x = x.detach()
+        if self.size == 1:
+            return x
+        total = x.float().clone()
+        dist.all_reduce(total)
+        return total / self.size
+
+    def share(self, items: Sequence[Any]) -> Sequence[Any]:
+        """This process's part of what is in the order of the global batch."""
+        n = len(items) // self.size
+        return items[self.rank * n : (self.rank + 1) * n]
+
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Whether it is so in any process."""
+        if self.size == 1:
+            return flag
+        seen = torch.tensor(float(flag), device=device)
+        dist.all_reduce(seen, dist.ReduceOp.MAX)
+        return bool(seen)
+
+    def union(self, found: dict[int, int], device: torch.device) -> dict[int, int]:
+        """Small integers by key, from all processes together."""
+        if self.size == 1:
+            return found
+        count = torch.tensor(len(found), device=device)
+        dist.all_reduce(count, dist.ReduceOp.MAX)
+        pairs = torch.full((int(count), 2), -1, dtype=torch.int64, device=device)
+        for row, pair in enumerate(sorted(found.items())):
+            pairs[row] = torch.tensor(pair, device=device)
+        return {int(k): int(v) for k, v in _all_gather(pairs, self.size).tolist() if k >= 0}
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+ALONE = World()
+
+
+class _Gather(torch.autograd.Function):
+    """all_gather with gradient: each process's part gets the sum of what all processes sent it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rank: int, size: int) -> Tensor:
+        ctx.rank, ctx.n = rank, len(x)
+        return _all_gather(x, size)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total)  # gloo has no reduce_scatter
+        return total[ctx.rank * ctx.n : (ctx.rank + 1) * ctx.n], None, None
+
+
+def _all_gather(x: Tensor, size: int) -> Tensor:
+    parts = [torch.empty_like(x) for _ in range(size)]
+    dist.all_gather(parts, x.detach().contiguous())
+    return torch.cat(parts)
+
+
+@contextmanager
+def world() -> Iterator[World]:
+    """The processes that `torchrun` started, for as long as the context lasts; else one.
+
+    Raises:
+        R2D2Error: the environment names processes that cannot be reached.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield ALONE
+        return
+    try:
+        rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        cuda = torch.cuda.is_available()
+        if cuda:
+            torch.cuda.set_device(local)
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=TIMEOUT)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise R2D2Error(
+            f"the processes cannot find each other ({str(error).splitlines()[0]}): start them with "
+            "torchrun, or with --processes on one machine"
+        ) from error
+    try:
+        yield World(rank, size, local)
+    finally:
+        dist.destroy_process_group()

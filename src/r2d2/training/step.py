@@ -1,0 +1,156 @@
+"""The forward and backward passes of a step: one process or many, whole batch or chunk by chunk.
+
+Chunks (`train.accumulate`) save memory without making the contrast smaller (GradCache, arXiv
+2101.06983): a first pass without autograd gives every chunk's features; the contrast over all of
+them gives the gradient at each; a second pass pulls that gradient through, chunk by chunk, together
+with the losses that a chunk can compute by itself. All other passes are the same, so that the sum
+of gradients is the large batch's.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from r2d2.keyed import Draw, key
+from r2d2.model.r2d2 import R2D2
+from r2d2.objectives.batch import Batch, Features, Moment, Pull
+from r2d2.objectives.losses import Objectives
+from r2d2.training.distributed import World
+
+
+class Step(nn.Module):
+    """Model and objectives as one module, so that DDP sees one forward pass."""
+
+    def __init__(self, model: R2D2, objectives: Objectives, world: World) -> None:
+        super().__init__()
+        self.model = model
+        self.objectives = objectives
+        self.world = world
+
+    def forward(
+        self,
+        batch: Batch,
+        moment: Moment,
+        pull: Pull | None = None,
+        taught: tuple[Tensor, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """See `Objectives.forward`."""
+        losses: dict[str, Tensor] = self.objectives(
+            self.model, batch, moment, self.world, pull, taught
+        )
+        return losses
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How a step runs."""
+
+    accumulate: int = 1  # chunks
+    bfloat16: bool = False  # autocast; weights, optimiser and losses stay float32
+    dropout: bool = False  # whether anything is drawn by torch's generator
+
+
+def spread(step: Step, device: torch.device, find_unused: bool) -> Step | DistributedDataParallel:
+    """The module that a process runs: under DDP where there are several."""
+    if step.world.size == 1:
+        return step
+    # Queue and counters are equal everywhere by construction: sending them each step is waste.
+    return DistributedDataParallel(
+        step,
+        device_ids=[device] if device.type == "cuda" else None,
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
+        find_unused_parameters=find_unused,
+    )
+
+
+def backward(
+    module: Step | DistributedDataParallel, batch: Batch, moment: Moment, passes: Passes
+) -> dict[str, Tensor]:
+    """Accumulate the gradient of the global batch's loss; gives the losses, a mean over chunks.
+
+    Args:
+        module: of `spread`.
+        batch: this process's share.
+        moment: of the run.
+        passes: how.
+    """
+    step = module if isinstance(module, Step) else module.module
+    assert isinstance(step, Step)
+    chunks = batch.chunks(passes.accumulate) if passes.accumulate > 1 else [batch]
+
+    def autocast() -> AbstractContextManager[object]:
+        if not passes.bfloat16:
+            return nullcontext()
+        return torch.autocast(batch.pixels.device.type, torch.bfloat16)
+
+    def reseed(number: int) -> None:
+        """The same dropout in both passes over a chunk, another one in every other chunk."""
+        if passes.dropout:
+            place = step.world.rank * passes.accumulate + number
+            torch.manual_seed(key(moment.seed, moment.step, Draw.DROPOUT) ^ place)
+
+    pulls: list[Pull | None] = [None]
+    taught: list[tuple[Tensor, Tensor] | None] = [None]
+    contrast: dict[str, Tensor] = {}
+    if len(chunks) > 1:
+        features = []
+        for number, chunk in enumerate(chunks):
+            reseed(number)
+            with torch.no_grad(), autocast():
+                features.append(step.objectives.features(step.model, chunk, moment))
+        contrast, pulls = _pulls(step, features, moment)
+        taught = [
+            None
+            if f.teacher_images is None or f.teacher_texts is None
+            else (f.teacher_images, f.teacher_texts)
+            for f in features
+        ]
+    seen: list[dict[str, Tensor]] = []
+    for number, chunk in enumerate(chunks):
+        reseed(number)
+        last = number == len(chunks) - 1
+        waits = isinstance(module, DistributedDataParallel) and not last
+        with module.no_sync() if waits else nullcontext():  # type: ignore[operator]
+            with autocast():
+                losses = module(chunk, moment, pulls[number], taught[number])
+            (losses["total"] / len(chunks)).backward()
+        seen.append({name: loss.detach() for name, loss in losses.items()})
+    mean = {name: torch.stack([s[name] for s in seen]).mean() for name in seen[0]}
+    if contrast:
+        weights = step.objectives.weights
+        mean |= contrast
+        terms = [weights[name] * loss for name, loss in mean.items() if name in weights]
+        mean["total"] = torch.stack(terms).sum()
+    return mean
+
+
+def _pulls(
+    step: Step, parts: list[Features], moment: Moment
+) -> tuple[dict[str, Tensor], list[Pull | None]]:
+    """The contrast over all chunks, and its gradient at the features of each."""
+    whole = Features.cat(parts)
+    images = whole.images.detach().requires_grad_()
+    texts = whole.texts.detach().requires_grad_()
+    leaves = Features(
+        images, texts, whole.teacher_images, whole.teacher_texts, whole.keys,
+        whole.ranked, whole.masked,
+    )  # fmt: skip
+    losses = step.objectives.contrast(step.model, leaves, moment, step.world)
+    weighted = torch.stack([step.objectives.weights[n] * loss for n, loss in losses.items()]).sum()
+    tau = step.model.log_temperature
+    at_images, at_texts, at_tau = torch.autograd.grad(weighted, (images, texts, tau))
+    ranked, masked = step.world.average(whole.ranked), step.world.average(whole.masked)
+    count, size = len(parts), len(parts[0].keys)
+    pulls: list[Pull | None] = []
+    for k in range(count):
+        here = slice(k * size, (k + 1) * size)
+        # A step's loss is the mean over its chunks; this part of it is already the whole's.
+        pulls.append(Pull(count * at_images[here], count * at_texts[here], at_tau, ranked, masked))
+    return {name: loss.detach() for name, loss in losses.items()}, pulls
+
