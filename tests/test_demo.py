@@ -25,7 +25,7 @@ TINY = (
     "train.train_vocab=false",  # as the larger presets have it; the demo trains one all the same
     "train.epochs=1",
     "train.log_every=5",
-    "train.threads=1",
+    "system.threads=1",
 )
 SETTINGS = [part for setting in TINY for part in ("--set", setting)]
 RECALLS = {"i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean"}

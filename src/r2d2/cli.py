@@ -35,6 +35,9 @@ Variant = Annotated[str, typer.Option(help="r2d2, prd2, wo_et, wo_twd, wo_tgd or
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A setting, as train.lr=0.001; may be repeated.")
 ]
+Processes = Annotated[
+    int, typer.Option(min=1, help="On this machine, one a GPU; across machines use torchrun.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 
 
@@ -64,16 +67,23 @@ def pretrain(
     vocab: Annotated[
         Path | None, typer.Option(help="A BERT vocab.txt, for the larger presets.")
     ] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="A saved model to start from; see `r2d2 weights import`.")
+    ] = None,
+    processes: Processes = 1,
     resume: Resume = False,
 ) -> None:
     """Pre-train on a table's split `train`; the model lands in OUT/model."""
     from r2d2.config import make_config
+    from r2d2.training.launch import launch
     from r2d2.training.pretrain import pretrain as run
 
-    summary = run(
-        table, out, make_config(preset, variant, settings or ()), resume=resume, vocab=vocab
-    )
-    typer.echo(f"model: {out / 'model'} after {summary.steps} steps in {summary.seconds:.0f} s")
+    config = make_config(preset, variant, settings or ())
+    if processes > 1 and "RANK" not in os.environ:
+        sys.exit(launch(processes, sys.argv[1:]))
+    summary = run(table, out, config, resume=resume, vocab=vocab, init=init)
+    if first_process():
+        typer.echo(f"model: {out / 'model'} after {summary.steps} steps in {summary.seconds:.0f} s")
 
 
 @app.command()
@@ -112,19 +122,25 @@ def data_emoji(
     )
 
 
+def first_process() -> bool:
+    """Whether this is the process of a run that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def main() -> None:
     """Entry point: what a user can mend becomes one line and exit code 2."""
     handler = RichHandler(console=console, show_path=False, show_time=False)
-    logging.basicConfig(
-        level=os.environ.get("R2D2_LOG", "INFO"), format="%(message)s", handlers=[handler]
-    )
+    level = os.environ.get("R2D2_LOG", "INFO" if first_process() else "WARNING")
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
     try:
         app()
     except R2D2Error as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        who = "error" if first_process() else f"error in process {os.environ['RANK']}"
+        console.print(f"{who}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(USER_ERROR)
     except RunStoppedError as stopped:
-        console.print(str(stopped), markup=False, highlight=False, soft_wrap=True)
+        if first_process():
+            console.print(str(stopped), markup=False, highlight=False, soft_wrap=True)
         sys.exit(INTERRUPTED if stopped.signum == signal.SIGINT else TRY_AGAIN)
 
 

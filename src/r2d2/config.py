@@ -19,11 +19,14 @@ from r2d2.settings import (
     data_files,
     from_dict,
     merge,
+    one_of,
     parse_setting,
     read_preset,
     to_dict,
     within,
 )
+
+ACTIVATIONS = ("gelu", "gelu_new", "quick_gelu", "relu")  # gelu_new: gelu by its tanh formula
 
 __all__ = ["Config", "from_dict", "make_config", "presets", "to_dict", "variants"]
 
@@ -38,10 +41,16 @@ class VisionConfig:
     layers: int = 12
     heads: int = 12
     output_norm: bool = False  # a norm on V; the official weights have none
+    pooled_norm: bool = False  # a norm on V_[CLS] for its projection only (CLIP, Chinese-CLIP)
+    inner_width: int = 0  # of the feed-forward; 0: four times the width
+    activation: str = "quick_gelu"  # CLIP's
+    norm_eps: float = 1e-5  # CLIP's
 
     def __post_init__(self) -> None:
         sizes = ("image_size", "patch_size", "width", "heads")
         check(self, "model.vision", {**dict.fromkeys(sizes, SIZE), "layers": COUNT})
+        check(self, "model.vision", {"inner_width": COUNT, "norm_eps": POSITIVE})
+        one_of("model.vision.activation", self.activation, ACTIVATIONS)
         if self.image_size % self.patch_size:
             raise R2D2Error(
                 f"model.vision: image_size {self.image_size} is not a multiple of "
@@ -65,10 +74,15 @@ class TextConfig:
     width: int = 768  # d_t, also the width of both cross encoders
     layers: int = 12
     heads: int = 12
+    inner_width: int = 0  # of the feed-forward; 0: four times the width
+    activation: str = "gelu"  # BERT's; the cross encoders keep gelu
+    norm_eps: float = 1e-12  # BERT's; the cross encoders keep it
 
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "width", "heads")
         check(self, "model.text", {**dict.fromkeys(sizes, SIZE), "layers": COUNT})
+        check(self, "model.text", {"inner_width": COUNT, "norm_eps": POSITIVE})
+        one_of("model.text.activation", self.activation, ACTIVATIONS)
         check(self, "model.text", {"max_length": (3, INFINITY)})  # [CLS], a token, [SEP]
 
 
@@ -82,6 +96,7 @@ class ModelConfig:
         6  # of each cross encoder (paper); 0: no cross encoders, no match head (PRD2)
     )
     embed_dim: int = 768  # d, shared width of f_I and f_T (official code)
+    projection_bias: bool = True  # of W_I and W_T (official code; CLIP and Chinese-CLIP have none)
     temperature: float = 0.07  # start of tau (paper), learnt within [0.001, 0.5]
     dropout: float = 0.0  # in text and cross encoders
 
@@ -118,6 +133,8 @@ class ObjectiveConfig:
     positive_weight: float = 2.0  # of FGR's positive class (official code)
     uniform_share: float = 0.5  # of FGR's draws at first ...
     uniform_until: float = 0.7  # ... falling to none at this share of the run
+    negative_groups: int = 0  # of a batch, which draw FGR's negatives among themselves only; 0: as
+    # many as there are processes and chunks. Fixed, a run may change both and stay the same
     weight_contrastive: float = 1.0  # of GCPR or TgD
     weight_fgr: float = 1.0
     weight_mlm: float = 1.0
@@ -130,7 +147,7 @@ class ObjectiveConfig:
         check(self, "objectives", dict.fromkeys(temperatures, POSITIVE))
         weights = [name for name in self.__dict__ if name.startswith("weight_")]
         check(self, "objectives", dict.fromkeys((*weights, "positive_weight"), COUNT))
-        check(self, "objectives", {"queue_size": COUNT})
+        check(self, "objectives", {"queue_size": COUNT, "negative_groups": COUNT})
         if self.mlm and not self.fgr:
             raise R2D2Error("objectives.mlm needs objectives.fgr: turn both on or both off")
         if self.et and not self.mlm:
@@ -147,7 +164,7 @@ class TrainConfig:
     """One run of training."""
 
     epochs: int = 20
-    batch_size: int = 64  # pairs a step
+    batch_size: int = 64  # pairs a step, over all processes
     lr: float = 1e-4  # peak
     min_lr: float = 0.0  # end of the cosine
     warmup_steps: int = 500
@@ -168,22 +185,44 @@ class TrainConfig:
     )  # text source: share; others equal
     log_every: int = 10  # steps
     checkpoint_every: int = 500  # steps
+    keep_checkpoints: int = 1  # the newest so many
+    max_bad_steps: int = 10  # in a row whose loss or gradient is not finite, before the run stops
+    freeze_vision: bool = False  # leave the image tower as it is
+    layer_decay: float = 1.0  # of the learning rate, from each layer of a tower to the one below
     cache_mb: int = 1024  # decoded pictures kept in memory
     train_vocab: bool = (
         False  # train the tokenizer on the training split; else load a BERT vocab.txt
     )
-    threads: int = 0  # of torch; 0: torch's own choice
 
     def __post_init__(self) -> None:
         sizes = ("epochs", "batch_size", "neighbours", "log_every", "checkpoint_every")
-        check(self, "train", dict.fromkeys(sizes, SIZE))
-        counts = ("warmup_steps", "weight_decay", "clip_norm", "min_lr", "cache_mb", "threads")
+        check(self, "train", dict.fromkeys((*sizes, "keep_checkpoints", "max_bad_steps"), SIZE))
+        check(self, "train", {"layer_decay": (0.01, 1)})
+        counts = ("warmup_steps", "weight_decay", "clip_norm", "min_lr", "cache_mb")
         check(self, "train", dict.fromkeys(counts, COUNT))
         check(self, "train", {"lr": POSITIVE, "eps": POSITIVE, "neighbours_from": SHARE})
         for beta in self.betas:
             within("train.betas", beta, (0.0, 0.999999))
         for source, share in self.source_shares.items():
             within(f"train.source_shares.{source}", share, COUNT)
+
+
+@dataclass(frozen=True)
+class SystemConfig:
+    """How a run uses its machines; what is learnt stays the same, but for rounding."""
+
+    parallel: str = "ddp"  # over processes: whole copies (ddp), or cut (fsdp) for what does not fit
+    accumulate: int = 1  # chunks of a process's share, one after the other; the contrast sees all
+    precision: str = "auto"  # float32, bfloat16 (autocast), or auto: bfloat16 on a GPU that has it
+    compile: bool = False  # torch.compile of each layer
+    checkpoint_activations: bool = False  # recompute a layer in the backward pass: less memory
+    decode_threads: int = 0  # that read and decode pictures, a process; 0: by the number of cores
+    threads: int = 0  # of torch, a process; 0: torch's own choice
+
+    def __post_init__(self) -> None:
+        one_of("system.parallel", self.parallel, ("ddp", "fsdp"))
+        one_of("system.precision", self.precision, ("auto", "float32", "bfloat16"))
+        check(self, "system", {"accumulate": SIZE, "decode_threads": COUNT, "threads": COUNT})
 
 
 @dataclass(frozen=True)
@@ -206,6 +245,7 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     objectives: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    system: SystemConfig = field(default_factory=SystemConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,17 +132,19 @@ class Pretrained:
         ]
         return best + [Ranked(i, float(cosine[i]), float(cosine[i]), None) for i in rest.tolist()]
 
-    def save(self, path: str | Path) -> None:
-        """Write weights, tokenizer and settings into a folder, whole or not at all."""
+    def save(self, path: str | Path, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Write weights, tokenizer and settings into a folder, whole or not at all.
+
+        `weights`: by name, where the model itself holds only its share of them.
+        """
         config = {
             "model": to_dict(self.model.config),
             "match_weight": self.match_weight,
             "top_k": self.top_k,
         }
         with whole_folder(Path(path)) as work:
-            save_file(
-                {k: v.contiguous() for k, v in self.model.state_dict().items()}, work / WEIGHTS
-            )
+            state = weights or self.model.state_dict()
+            save_file({k: v.contiguous() for k, v in state.items()}, work / WEIGHTS)
             self.tokenizer.save(work / TOKENIZER)
             (work / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
 

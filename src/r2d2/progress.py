@@ -21,8 +21,8 @@ Update = Callable[..., None]
 
 
 @contextmanager
-def bars() -> Iterator[Update]:
-    """Bars for as many stages as turn up."""
+def bars(hidden: bool = False) -> Iterator[Update]:
+    """Bars for as many stages as turn up; `hidden`: none, for all but a run's first process."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -32,7 +32,7 @@ def bars() -> Iterator[Update]:
         TimeRemainingColumn(elapsed_when_finished=False),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(stderr=True), disable=hidden) as progress:
         tasks: dict[str, TaskID] = {}
 
         def update(what: str, done: int, total: int, note: str | None = None) -> None:

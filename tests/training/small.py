@@ -36,7 +36,7 @@ SETTINGS = (
     "train.warmup_steps=4",
     "train.log_every=1",
     "train.checkpoint_every=7",
-    "train.threads=1",
+    "system.threads=1",
 )
 TIMINGS = {"pairs_per_second"}  # what two equal runs may differ in
 COLOURS = ("红", "橙", "黄", "绿", "蓝", "紫", "黑", "白")

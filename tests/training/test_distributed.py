@@ -11,6 +11,7 @@ import torch.multiprocessing as mp
 from small_step import MOMENT, batch_of, setup
 
 from r2d2.training.distributed import ALONE, World, world
+from r2d2.training.sharding import average_uncut, clip_gradients, full, full_state, is_cut, shard
 from r2d2.training.step import Passes, Step, backward, spread
 
 TEXTS = [[7, 9, 11, 7], [8, 8], [12, 13, 14, 15, 16, 17, 18], [8, 8], [19], [], [20, 21], [9, 22]]
@@ -18,7 +19,7 @@ KEYS = [[1, 21], [1, 22], [3, 23], [4, 22], [5, 25], [6, 26], [7, 27], [8, 21]]
 VARIANTS = ["r2d2", "wo_et", "prd2", "wo_twd", "wo_fgd"]
 
 
-def one_step(variant, here, chunks, group_size, frozen=False):
+def one_step(variant, here, chunks, group_size, frozen=False, cut=False):
     """Losses, gradients and queue of one step of `here`'s share of the batch."""
     torch.manual_seed(0)
     model, objectives = setup(variant)
@@ -28,12 +29,19 @@ def one_step(variant, here, chunks, group_size, frozen=False):
     share = dataclasses.replace(batch, index=batch.index - 40)  # a place in the batch
     share = share.chunks(here.size)[here.rank]
     moment = dataclasses.replace(MOMENT, group_size=group_size)
-    step = spread(Step(model, objectives, here), torch.device("cpu"), variant == "prd2")
+    step, cpu = Step(model, objectives, here), torch.device("cpu")
+    step = shard(step, cpu) if cut else spread(step, cpu, find_unused=variant == "prd2")
     losses = backward(step, share, moment, Passes(chunks))
     losses = {name: here.average(loss).double() for name, loss in losses.items()}
+    if cut:
+        assert is_cut(step)
+        average_uncut(model.parameters(), here)
+    named = [(n, p) for n, p in model.named_parameters() if p.grad is not None]
+    found = {f"grad {n}": full(p.grad).clone() for n, p in named}
+    for clip in (0.1, 1e9):  # the second gives the norm after the first
+        found[f"norm clipped at {clip}"] = clip_gradients(model.parameters(), clip)
     objectives.after_step(model)
-    found = {f"grad {n}": p.grad for n, p in model.named_parameters() if p.grad is not None}
-    found |= {f"state {n}": b for n, b in objectives.state_dict().items()}
+    found |= {f"state {n}": t for n, t in full_state(objectives).items()}
     return {f"loss {n}": loss for n, loss in losses.items()} | found
 
 
@@ -43,7 +51,7 @@ def free_port():
         return found.getsockname()[1]
 
 
-def process(rank, port, variants, chunks, group_size, folder):
+def process(rank, port, variants, chunks, group_size, cut, folder):
     torch.set_num_threads(1)
     os.environ |= {
         "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank),
@@ -52,9 +60,8 @@ def process(rank, port, variants, chunks, group_size, folder):
     with world() as here:
         assert (here.rank, here.size, here.first) == (rank, 2, rank == 0)
         for variant in variants:
-            torch.save(
-                one_step(variant, here, chunks, group_size), folder / f"{variant}-{rank}.pt"
-            )
+            found = one_step(variant, here, chunks, group_size, cut=cut)
+            torch.save(found, folder / f"{variant}-{rank}.pt")
         said = {
             "any": [here.any(rank == 1, torch.device("cpu")), here.any(False, torch.device("cpu"))],
             "union": sorted(here.union({rank: 5, 9: 1}, torch.device("cpu")).items()),
@@ -87,11 +94,12 @@ def test_chunks_equal_the_whole_batch_where_a_tower_is_frozen():
     assert not any("vision" in name for name in whole if name.startswith("grad"))
 
 
-@pytest.mark.parametrize("chunks", [1, 2])
-def test_two_processes_equal_one(chunks, tmp_path):
+@pytest.mark.parametrize(("chunks", "cut"), [(1, False), (2, False), (1, True), (2, True)])
+def test_two_processes_equal_one(chunks, cut, tmp_path):
     group_size = len(TEXTS) // (2 * chunks)
-    mp.spawn(process, (free_port(), VARIANTS, chunks, group_size, tmp_path), nprocs=2)
-    for variant in VARIANTS:
+    variants = ["r2d2", "prd2"] if cut else VARIANTS
+    mp.spawn(process, (free_port(), variants, chunks, group_size, cut, tmp_path), nprocs=2)
+    for variant in variants:
         whole = one_step(variant, ALONE, 1, group_size)
         for rank in (0, 1):
             found = torch.load(tmp_path / f"{variant}-{rank}.pt", weights_only=True)

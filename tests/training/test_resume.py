@@ -1,5 +1,7 @@
 """A run that was stopped and resumed is, bit for bit, the run that was not."""
 
+import json
+import math
 import random
 import signal
 import threading
@@ -8,6 +10,7 @@ import pytest
 
 from r2d2.errors import R2D2Error, RunStoppedError
 from r2d2.pretrained import load
+from r2d2.table import PairsTable
 from r2d2.training.pretrain import pretrain
 from r2d2.training.trainer import Trainer
 from training.small import assert_same_run, contents, history, small_config, small_table, tensors
@@ -198,3 +201,34 @@ def test_a_gradient_that_is_not_finite_stops_the_run_with_a_remedy_that_helps(
     assert "another --out" in str(caught.value)  # --resume refuses other settings
     assert len(steps.made) < 12
     assert not (out / "model").exists()
+    noted = json.loads((out / "bad_batch.json").read_text(encoding="utf-8"))
+    assert noted["step"] == steps.made[-1]
+    assert len(noted["image_ids"]) == wild.train.batch_size
+    table = PairsTable.open(table)
+    assert table.image_ids(noted["rows"]) == noted["image_ids"]
+
+
+def test_a_step_that_is_not_finite_changes_nothing(table, tmp_path, monkeypatch):
+    """One poisoned batch in the middle of a run: left out, counted, and the run ends well."""
+    prepare, before = Trainer.prepare, {}
+
+    def poisoned(trainer, raw):
+        batch = prepare(trainer, raw)
+        if trainer.step == 5:
+            before["weights"] = [p.detach().clone() for p in trainer.model.parameters()]
+            before["queued"] = trainer.objectives.queue.count
+            batch.pixels[0, 0, 0, 0] = float("nan")
+        if trainer.step == 6:
+            after = [p.detach() for p in trainer.model.parameters()]
+            pairs = zip(before["weights"], after, strict=True)
+            assert all(a.equal(b) for a, b in pairs)
+            assert trainer.objectives.queue.count == before["queued"]
+        return batch
+
+    monkeypatch.setattr(Trainer, "prepare", poisoned)
+    summary = pretrain(table, tmp_path / "run", small_config("r2d2"))
+    assert summary.bad_steps == 1
+    assert len(before) == 2
+    rows = history(tmp_path / "run")
+    assert math.isnan(rows[5]["grad_norm"])
+    assert all(math.isfinite(row["grad_norm"]) for row in rows[:5] + rows[6:])

@@ -31,6 +31,7 @@ class RawBatch:
     pixels: npt.NDArray[np.uint8]  # (n, H, W, 3)
     texts: list[str]
     keys: npt.NDArray[np.int64]  # (n, 2) image key, text key
+    rows: list[int]  # of the table, (n,)
 
 
 class PairsLoader:
@@ -54,8 +55,10 @@ class PairsLoader:
         cache_mb: int = 1024,
         neighbours: int = 1,
         neighbours_from: int = 0,
+        threads: int = 1,
     ) -> None:
         self.table = table
+        self.threads = threads  # that decode
         self.image_size = image_size
         self.seed = seed
         self.neighbours = neighbours
@@ -76,6 +79,7 @@ class PairsLoader:
         self._first_texts = [texts[0].text for texts in self._texts]
         self._image_keys = [key_hash(image_id) for image_id in table.image_ids(self._rows)]
         self._cache: dict[int, npt.NDArray[np.uint8]] = {}
+        self._pool: ThreadPoolExecutor | None = None
         self._cache_room = cache_mb * 2**20 // (image_size * image_size * 3)
         self._bad: dict[int, str] = {}  # what is wrong with an item's picture
         # Of epochs side by side: a batch may run over the end of one.
@@ -97,38 +101,46 @@ class PairsLoader:
                 self._bad[item] = kind
                 self.skipped[f"image: {kind}"] += 1
 
-    def batches(self, first: int, last: int, batch_size: int) -> Iterator[RawBatch]:
-        """Batches of the steps first, ..., last - 1, prepared ahead in a thread."""
+    def batches(
+        self, first: int, last: int, batch_size: int, rank: int = 0, size: int = 1
+    ) -> Iterator[RawBatch]:
+        """Batches of the steps first, ..., last - 1, prepared ahead in a thread; see `batch`."""
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader") as pool:
             ahead: list[Future[RawBatch]] = []
             try:
                 for step in range(first, min(first + AHEAD, last)):
-                    ahead.append(pool.submit(self.batch, step, batch_size))
+                    ahead.append(pool.submit(self.batch, step, batch_size, rank, size))
                 for step in range(first, last):
                     batch = ahead.pop(0).result()
                     if step + AHEAD < last:
-                        ahead.append(pool.submit(self.batch, step + AHEAD, batch_size))
+                        ahead.append(pool.submit(self.batch, step + AHEAD, batch_size, rank, size))
                     yield batch
             finally:
                 for future in ahead:
                     future.cancel()
 
-    def batch(self, step: int, batch_size: int) -> RawBatch:
-        """The pairs of one step: places step * batch_size and following of the sequence."""
-        u = generator(self.seed, step, Draw.TEXT).random((batch_size, 2))
-        places = range(step * batch_size, (step + 1) * batch_size)
-        items = [self._order_at(place) for place in places]
-        self._fetch(items)
-        pixels = np.empty((batch_size, self.image_size, self.image_size, 3), np.uint8)
+    def batch(self, step: int, batch_size: int, rank: int = 0, size: int = 1) -> RawBatch:
+        """The pairs of one step: places step * batch_size and following of the sequence.
+
+        Of `size` processes, each reads its own share: all together read what one would.
+        """
+        n = batch_size // size
+        share = slice(rank * n, (rank + 1) * n)
+        u = generator(self.seed, step, Draw.TEXT).random((batch_size, 2))[share]
+        places = range(step * batch_size, (step + 1) * batch_size)[share]
+        self._fetch([self._order_at(place) for place in places])
+        pixels = np.empty((n, self.image_size, self.image_size, 3), np.uint8)
         texts: list[str] = []
-        keys = np.empty((batch_size, 2), np.int64)
+        rows: list[int] = []
+        keys = np.empty((n, 2), np.int64)
         for i, place in enumerate(places):
             item, pixels[i] = self._good_image(place)
             text = self._draw_text(self._texts[item], *u[i])
             texts.append(text)
+            rows.append(int(self._rows[item]))
             keys[i] = self._image_keys[item], key_hash(text_key(text))
         self._trim()
-        return RawBatch(pixels, texts, keys)
+        return RawBatch(pixels, texts, keys, rows)
 
     def _order_at(self, place: int) -> int:
         epoch, offset = divmod(place, len(self._rows))
@@ -156,13 +168,25 @@ class PairsLoader:
         missing = sorted({i for i in items if i not in self._cache and i not in self._bad})
         if not missing:
             return
-        rows = self._rows[missing]
-        for item, pair in zip(missing, self.table.take(rows, ["image"]), strict=True):
-            try:
-                self._cache[item] = resize(decode_image(pair.image), self.image_size)
-            except BadImage as error:
-                self.mark_bad({item: error.kind})
-                log.warning("%s, row %d: %s; skipped", self.table.path, self._rows[item], error)
+        files = [pair.image for pair in self.table.take(self._rows[missing], ["image"])]
+        if self.threads > 1 and len(files) > 1:  # the decoders let go of the interpreter
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="decode")
+            decoded = list(self._pool.map(self._decode, files))
+        else:
+            decoded = [self._decode(file) for file in files]
+        for item, found in zip(missing, decoded, strict=True):
+            if isinstance(found, BadImage):
+                self.mark_bad({item: found.kind})
+                log.warning("%s, row %d: %s; skipped", self.table.path, self._rows[item], found)
+            else:
+                self._cache[item] = found
+
+    def _decode(self, file: bytes) -> npt.NDArray[np.uint8] | BadImage:
+        try:
+            return resize(decode_image(file), self.image_size)
+        except BadImage as error:
+            return error
 
     def _trim(self) -> None:
         """Drop the oldest pictures beyond the cache's room."""

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from r2d2.objectives.gcpr import Gather, hard_targets, identity, positives
+from r2d2.objectives.precision import exact
 from r2d2.objectives.queue import FeatureQueue
 
 
+@exact
 def tgd(
     images: Tensor,
     texts: Tensor,
@@ -57,6 +59,7 @@ def tgd(
     return (image_to_text + text_to_image) / 2
 
 
+@exact
 def fgd(
     masked_images: Tensor,
     masked_texts: Tensor,

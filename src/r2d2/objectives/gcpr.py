@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from r2d2.objectives.precision import exact
+
 # Joins a tensor (n, ...) over ranks to (N, ...), with gradient; the identity on one process.
 Gather = Callable[[Tensor], Tensor]
 
@@ -38,6 +40,7 @@ def hard_targets(matches: Tensor) -> Tensor:
     return y / y.sum(1, keepdim=True)
 
 
+@exact
 def gcpr(
     images: Tensor, texts: Tensor, keys: Tensor, temperature: Tensor, gather: Gather = identity
 ) -> Tensor:
@@ -56,6 +59,7 @@ def gcpr(
     return -(y * (image_to_text + text_to_image)).sum(1).mean() / 2
 
 
+@exact
 def similarity(images: Tensor, texts: Tensor, temperature: Tensor) -> Tensor:
     """f_I . f_T / tau, (n, n), without gradient: what negatives are drawn by."""
     with torch.no_grad():

@@ -163,6 +163,10 @@ class Objectives(nn.Module):
             self.queue.push(*self._entering)
             self._entering = None
 
+    def forget_step(self) -> None:
+        """When the step is left out: let nothing of it queue."""
+        self._entering = None
+
     @torch.no_grad()
     def _teach(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
         """The teachers' features of whole images and clean texts."""

@@ -16,6 +16,10 @@ def teacher_of(towers: nn.Module) -> nn.Module:
 @torch.no_grad()
 def update_teacher(teacher: nn.Module, towers: nn.Module, momentum: float) -> None:
     """Move the teacher towards the towers; all parameters in one call."""
-    ours: list[torch.Tensor] = list(teacher.parameters())
-    theirs: list[torch.Tensor] = list(towers.parameters())
+    ours, theirs = (_held(module) for module in (teacher, towers))
     torch._foreach_lerp_(ours, theirs, 1.0 - momentum)
+
+
+def _held(module: nn.Module) -> list[torch.Tensor]:
+    """Parameters, or what this process holds of them where they are cut over several."""
+    return [p.to_local() if hasattr(p, "to_local") else p for p in module.parameters()]

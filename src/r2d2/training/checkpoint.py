@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
-from r2d2.weights.native import fit_tensors, load_tensors, load_weights
+from r2d2.training.distributed import ALONE, World
+from r2d2.training.sharding import cut_like, full, full_state, load_full_state
+from r2d2.weights.native import check_tensors, load_tensors
 
 WEIGHTS, STATE, PROGRESS = "model.safetensors", "state.safetensors", "progress.json"
 
@@ -23,7 +25,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
     """The optimiser's state by parameter name, "NAME/exp_avg" and so on."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     return {
-        f"{names[parameter]}/{key}": value
+        f"{names[parameter]}/{key}": full(value)
         for parameter, state in optimizer.state.items()
         for key, value in state.items()
     }
@@ -38,8 +40,8 @@ def restore_optimizer(
         name, _, key = full_name.rpartition("/")
         parameter = parameters[name]
         # AdamW keeps its step counters where it made them, the rest beside the parameter.
-        device = torch.device("cpu") if value.dim() == 0 else parameter.device
-        optimizer.state[parameter][key] = value.to(device)
+        held = value if value.dim() == 0 and key == "step" else cut_like(value, parameter)
+        optimizer.state[parameter][key] = held
 
 
 def save_checkpoint(
@@ -48,18 +50,27 @@ def save_checkpoint(
     objectives: nn.Module,
     optimizer: torch.optim.Optimizer,
     progress: Mapping[str, Any],
+    keep: int = 1,
+    world: World = ALONE,
 ) -> Path:
-    """Write `folder`/step-NNNNNNN whole, then remove the older ones."""
+    """Write `folder`/step-NNNNNNN whole, then remove all but the newest `keep`.
+
+    Every process calls it, the first one writes: parameters that are cut over the processes are
+    gathered on the way.
+    """
     path = folder / f"step-{progress['step']:07d}"
-    with whole_folder(path) as work:
-        save_file(_contiguous(model.state_dict()), work / WEIGHTS)
-        state = {f"objectives/{k}": v for k, v in objectives.state_dict().items()}
-        state |= {f"optimizer/{k}": v for k, v in optimizer_tensors(optimizer, model).items()}
-        save_file(_contiguous(state), work / STATE)
-        (work / PROGRESS).write_text(json.dumps(dict(progress), indent=1), encoding="utf-8")
-    for old in (*folder.glob("step-*"), *folder.glob(".step-*")):  # those with a dot: half written
-        if old != path:
+    weights = _contiguous(full_state(model))
+    state = {f"objectives/{k}": v for k, v in full_state(objectives).items()}
+    state |= {f"optimizer/{k}": v for k, v in optimizer_tensors(optimizer, model).items()}
+    if world.first:
+        with whole_folder(path) as work:
+            save_file(weights, work / WEIGHTS)
+            save_file(_contiguous(state), work / STATE)
+            (work / PROGRESS).write_text(json.dumps(dict(progress), indent=1), encoding="utf-8")
+        whole = sorted(folder.glob("step-*"))
+        for old in (*whole[:-keep], *folder.glob(".step-*")):  # those with a dot: half written
             shutil.rmtree(old, ignore_errors=True)
+    world.wait()
     return path
 
 
@@ -76,9 +87,12 @@ def load_checkpoint(
     Raises:
         R2D2Error: the checkpoint is damaged, or of another architecture.
     """
-    load_weights(model, path / WEIGHTS)
     state = load_tensors(path / STATE)
-    fit_tensors(objectives, _under("objectives/", state), path / STATE)
+    parts = ((model, load_tensors(path / WEIGHTS), path / WEIGHTS),
+             (objectives, _under("objectives/", state), path / STATE))  # fmt: skip
+    for module, tensors, file in parts:
+        check_tensors(module, tensors, file)
+        load_full_state(module, tensors)
     try:
         restore_optimizer(optimizer, model, _under("optimizer/", state))
     except KeyError as error:

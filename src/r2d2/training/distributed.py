@@ -131,5 +131,12 @@ def world() -> Iterator[World]:
         ) from error
     try:
         yield World(rank, size, local)
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        raise R2D2Error(
+            f"process {rank} lost another one ({str(error).splitlines()[0]}): look at what that "
+            "one said, and go on with --resume"
+        ) from error
     finally:
         dist.destroy_process_group()

@@ -1,6 +1,9 @@
-"""AdamW with decay on matrices only."""
+"""AdamW with decay on matrices only, and a lower rate for lower layers where that is asked for."""
 
 from __future__ import annotations
+
+import re
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,17 +12,40 @@ from r2d2.config import TrainConfig
 
 # Matrices by shape, not by role: a decay would pull places towards one another.
 _NEVER_DECAYED = ("position_embedding",)
+_LAYER = re.compile(r"towers\.(?:vision|text)\.layers\.(\d+)\.")
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW; no decay on norms, biases, position, class and segment embeddings, temperature."""
-    decayed: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
+    """AdamW; no decay on norms, biases, position, class and segment embeddings, temperature.
+
+    Each group's `scale` is its share of the learning rate: `layer_decay` to the power of how far a
+    tower's layer lies below its top, the embeddings one below the lowest.
+    """
+    groups: dict[tuple[bool, float, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
-        matrix = parameter.dim() >= 2 and not name.endswith(_NEVER_DECAYED)
-        (decayed if matrix else others).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
+        if not parameter.requires_grad:
+            continue
+        decayed = parameter.dim() >= 2 and not name.endswith(_NEVER_DECAYED)
+        scale = config.layer_decay ** _depth(model, name) if config.layer_decay < 1 else 1.0
+        cut = hasattr(parameter, "to_local")  # cut and uncut tensors do not go into one call
+        group = groups.setdefault((decayed, scale, cut), {"params": [], "scale": scale})
+        group["weight_decay"] = config.weight_decay if decayed else 0.0
+        group["params"].append(parameter)
+    whole = not any(cut for _, _, cut in groups)
+    # Decayed ones first: the order of a list of groups is part of what a checkpoint relies on.
+    ordered = [groups[key] for key in sorted(groups, key=lambda k: (not k[0], -k[1], k[2]))]
+    return torch.optim.AdamW(
+        ordered, lr=config.lr, betas=config.betas, eps=config.eps, fused=whole or None
+    )
+
+
+def _depth(model: nn.Module, name: str) -> int:
+    """How many layers of its tower stand above a parameter; the heads: none."""
+    if not name.startswith(("towers.vision.", "towers.text.")):
+        return 0
+    layers = len(model.get_submodule(".".join(name.split(".")[:2]) + ".layers"))  # type: ignore[arg-type]
+    found = _LAYER.match(name)
+    if found:
+        return layers - 1 - int(found[1])
+    output = "output_norm" in name or "post_norm" in name
+    return 0 if output else layers

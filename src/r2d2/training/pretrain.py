@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from r2d2.config import Config, to_dict
 from r2d2.errors import R2D2Error
-from r2d2.files import write_text
-from r2d2.pretrained import Pretrained
+from r2d2.files import disk_errors, write_text
+from r2d2.pretrained import Pretrained, load
 from r2d2.table import PairsTable
 from r2d2.tokenizer import Tokenizer
+from r2d2.training.distributed import World, world
 from r2d2.training.run_folder import MODEL, SUMMARY, TOKENIZER, check_folder, check_run, remember
+from r2d2.training.sharding import full_state
 from r2d2.training.trainer import Trainer, TrainSummary
 
 
@@ -24,8 +27,11 @@ def pretrain(
     *,
     resume: bool = False,
     vocab: str | Path | None = None,
+    init: str | Path | None = None,
 ) -> TrainSummary:
     """Train on a table's split `train` and write the model to `out`/model.
+
+    Run by every process of a run that `torchrun` started; only the first one writes.
 
     Args:
         table_path: a pairs table.
@@ -33,42 +39,74 @@ def pretrain(
         config: settings.
         resume: go on with the run that is there; without it such a folder is refused.
         vocab: a BERT vocab.txt, for presets that do not train a tokenizer of their own.
+        init: a saved model to start from; its shape and tokenizer take the settings' place.
 
     Raises:
         R2D2Error: whatever the user can mend.
         RunStoppedError: a signal came.
     """
     out = Path(out)
-    if config.train.threads:
-        torch.set_num_threads(config.train.threads)
+    if config.system.threads:
+        torch.set_num_threads(config.system.threads)
     table = PairsTable.open(table_path)
-    check_folder(out, resume=resume)
-    run = {"config": to_dict(config), "table": str(table_path), "fingerprint": table.fingerprint}
-    check_run(out, run)
-    trainer = Trainer(table, out, config, _tokenizer(table, out, config, vocab))
-    remember(out, run)  # not before all this succeeded: what the user mends starts anew
-    trainer.tokenizer.save(out / TOKENIZER)
-    if resume:
-        trainer.restore()
-    summary = trainer.run() if trainer.step < trainer.steps else trainer.summary()
-    write_text(out / SUMMARY, json.dumps(summary.as_dict(), indent=1))
-    top_k = config.evaluation.top_k
-    Pretrained(trainer.model, trainer.tokenizer, top_k=top_k).save(out / MODEL)
+    start = load(init, "cpu") if init is not None else None
+    if start is not None:
+        config = replace(config, model=start.model.config)
+    with world() as here:
+        check_folder(out, resume=resume)
+        run = {
+            "config": to_dict(config),
+            "table": str(table_path),
+            "fingerprint": table.fingerprint,
+            "init": None if init is None else str(init),
+        }
+        check_run(out, run)
+        here.wait()  # nobody writes before all have looked
+        tokenizer = start.tokenizer if start else _tokenizer(table, out, config, vocab, here)
+        trainer = Trainer(table, out, config, tokenizer, here, start.model if start else None)
+        if here.first:
+            remember(out, run)  # not before all this succeeded: what the user mends starts anew
+            trainer.tokenizer.save(out / TOKENIZER)
+        here.wait()
+        if resume:
+            trainer.restore()
+        summary = trainer.run() if trainer.step < trainer.steps else trainer.summary()
+        _save(trainer, out, summary)
     return summary
 
 
-def _tokenizer(table: PairsTable, out: Path, config: Config, vocab: str | Path | None) -> Tokenizer:
+def _save(trainer: Trainer, out: Path, summary: TrainSummary) -> None:
+    """The finished model and its figures; parameters that are cut are gathered on the way."""
+    whole = full_state(trainer.model)
+    if trainer.world.first:
+        write_text(out / SUMMARY, json.dumps(summary.as_dict(), indent=1))
+        top_k = trainer.config.evaluation.top_k
+        Pretrained(trainer.model, trainer.tokenizer, top_k=top_k).save(out / MODEL, whole)
+    trainer.world.wait()
+
+
+def _tokenizer(
+    table: PairsTable, out: Path, config: Config, vocab: str | Path | None, here: World
+) -> Tokenizer:
     """The run's own where it has one, else trained on the split, or read from a BERT vocab.txt."""
     saved = out / TOKENIZER
     if saved.exists():
         return Tokenizer.load(saved)
     max_length = config.model.text.max_length
-    if config.train.train_vocab:
+    if not config.train.train_vocab:
+        if vocab is None:
+            raise R2D2Error(
+                f"preset {config.preset} reads its tokenizer from a BERT vocab.txt: give --vocab "
+                "FILE, or --set train.train_vocab=true to train one on this table"
+            )
+        return Tokenizer.from_vocab(vocab, max_length)
+    if here.first:
         texts = (t.text for row in table.texts(table.rows("train")) for t in row)
-        return Tokenizer.train(texts, config.model.text.vocab_size, max_length)
-    if vocab is None:
-        raise R2D2Error(
-            f"preset {config.preset} reads its tokenizer from a BERT vocab.txt: give --vocab FILE, "
-            "or --set train.train_vocab=true to train one on this table"
-        )
-    return Tokenizer.from_vocab(vocab, max_length)
+        tokenizer = Tokenizer.train(texts, config.model.text.vocab_size, max_length)
+        if here.size == 1:
+            return tokenizer
+        with disk_errors(out):
+            out.mkdir(parents=True, exist_ok=True)
+        tokenizer.save(saved)
+    here.wait()
+    return Tokenizer.load(saved)

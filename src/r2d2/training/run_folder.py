@@ -11,6 +11,7 @@ from r2d2.errors import R2D2Error
 from r2d2.files import write_text
 
 RUN, TOKENIZER, CHECKPOINTS, MODEL = "run.json", "tokenizer.json", "checkpoints", "model"
+BAD_BATCH = "bad_batch.json"
 SUMMARY, METRICS, REPORT = "training.json", "metrics.json", "report.html"
 
 
@@ -81,11 +82,13 @@ def check_run(out: Path, run: Mapping[str, Any]) -> None:
         raise R2D2Error(
             f"{out} was trained on other rows than {here['table']} holds now: cannot --resume it"
         )
-    differing = _differences(there["config"], here["config"])
+    # How a run uses its machines may change: what it learns stays the same, but for rounding.
+    old, new = ({k: v for k, v in run["config"].items() if k != "system"} for run in (there, here))
+    differing = _differences(old, new)
     if differing:
-        name, old, new = differing[0]
+        name, was, wanted = differing[0]
         raise R2D2Error(
-            f"{out} was started with {name}={old}, not {new}: --resume with its settings"
+            f"{out} was started with {name}={was}, not {wanted}: --resume with its settings"
         )
 
 

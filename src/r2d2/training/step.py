@@ -9,11 +9,13 @@ of gradients is the large batch's.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from r2d2.keyed import Draw, key
@@ -38,8 +40,11 @@ class Step(nn.Module):
         moment: Moment,
         pull: Pull | None = None,
         taught: tuple[Tensor, Tensor] | None = None,
-    ) -> dict[str, Tensor]:
-        """See `Objectives.forward`."""
+        only_features: bool = False,
+    ) -> dict[str, Tensor] | Features:
+        """See `Objectives.forward`, or `Objectives.features`."""
+        if only_features:
+            return self.objectives.features(self.model, batch, moment)
         losses: dict[str, Tensor] = self.objectives(
             self.model, batch, moment, self.world, pull, taught
         )
@@ -103,7 +108,7 @@ def backward(
         for number, chunk in enumerate(chunks):
             reseed(number)
             with torch.no_grad(), autocast():
-                features.append(step.objectives.features(step.model, chunk, moment))
+                features.append(module(chunk, moment, only_features=True))
         contrast, pulls = _pulls(step, features, moment)
         taught = [
             None
@@ -114,9 +119,7 @@ def backward(
     seen: list[dict[str, Tensor]] = []
     for number, chunk in enumerate(chunks):
         reseed(number)
-        last = number == len(chunks) - 1
-        waits = isinstance(module, DistributedDataParallel) and not last
-        with module.no_sync() if waits else nullcontext():  # type: ignore[operator]
+        with _no_sync(module, number < len(chunks) - 1):
             with autocast():
                 losses = module(chunk, moment, pulls[number], taught[number])
             (losses["total"] / len(chunks)).backward()
@@ -128,6 +131,18 @@ def backward(
         terms = [weights[name] * loss for name, loss in mean.items() if name in weights]
         mean["total"] = torch.stack(terms).sum()
     return mean
+
+
+@contextmanager
+def _no_sync(module: Step | DistributedDataParallel, waits: bool) -> Iterator[None]:
+    """Keep gradients in this process until the last chunk's backward pass."""
+    if isinstance(module, DistributedDataParallel) and waits:
+        with module.no_sync():
+            yield
+    else:
+        if isinstance(module, FSDPModule):
+            module.set_requires_gradient_sync(not waits)
+        yield
 
 
 def _pulls(
@@ -153,4 +168,3 @@ def _pulls(
         # A step's loss is the mean over its chunks; this part of it is already the whole's.
         pulls.append(Pull(count * at_images[here], count * at_texts[here], at_tau, ranked, masked))
     return {name: loss.detach() for name, loss in losses.items()}, pulls
-

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from r2d2 import progress
 from r2d2.config import Config
 from r2d2.data.augment import NUMBERS, augment, normalize
+from r2d2.data.images import Kind
 from r2d2.data.loader import PairsLoader, RawBatch
 from r2d2.errors import R2D2Error, RunStoppedError
-from r2d2.keyed import Draw, key, uniform
+from r2d2.files import write_text
+from r2d2.keyed import Draw, uniform
 from r2d2.model.r2d2 import R2D2
 from r2d2.objectives.losses import Batch, Moment, Objectives
 from r2d2.pretrained import default_device
@@ -27,11 +30,18 @@ from r2d2.table import PairsTable
 from r2d2.tokenizer import Tokenizer
 from r2d2.training import schedule
 from r2d2.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from r2d2.training.distributed import ALONE, World
 from r2d2.training.log import RunLog
+from r2d2.training.memory import checkpoint_activations, compile_layers
 from r2d2.training.optimizer import make_optimizer
-from r2d2.training.run_folder import CHECKPOINTS
+from r2d2.training.run_folder import BAD_BATCH, CHECKPOINTS
+from r2d2.training.sharding import average_uncut, clip_gradients, shard
+from r2d2.training.signals import signals
+from r2d2.training.step import Passes, Step, backward, spread
 
 log = logging.getLogger(__name__)
+
+_KINDS = get_args(Kind)
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,7 @@ class TrainSummary:
     pairs_per_second: float
     parameters: int
     skipped: dict[str, int]  # rows of the training split, by kind
+    bad_steps: int = 0  # whose loss or gradient was not finite: they changed nothing
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -50,14 +61,28 @@ class TrainSummary:
 
 
 class Trainer:
-    """Everything one run holds: built from settings, restored from a checkpoint."""
+    """Everything one process of a run holds: built from settings, restored from a checkpoint."""
 
-    def __init__(self, table: PairsTable, out: Path, config: Config, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        table: PairsTable,
+        out: Path,
+        config: Config,
+        tokenizer: Tokenizer,
+        world: World = ALONE,
+        model: R2D2 | None = None,
+    ) -> None:
+        """`model`: what to start from, of the settings' shape; None: random weights.
+
+        Raises:
+            R2D2Error: the batch does not divide by processes, chunks and groups.
+        """
         text = replace(config.model.text, vocab_size=tokenizer.vocab_size)
         self.config = replace(config, model=replace(config.model, text=text))
         self.out = out
         self.tokenizer = tokenizer
-        train = config.train
+        self.world = world
+        train, system = config.train, config.system
         self.device = default_device()
         self.loader = PairsLoader(
             table,
@@ -68,16 +93,56 @@ class Trainer:
             train.cache_mb,
             train.neighbours,
             round(train.neighbours_from * train.epochs),
+            system.decode_threads or max(1, min(8, (os.cpu_count() or 1) // world.size)),
         )
         self.steps = max(1, train.epochs * len(self.loader) // train.batch_size)
+        self.group_size = _group_size(config, world)
         torch.manual_seed(train.seed)
-        self.model = R2D2(self.config.model).to(self.device)
+        self.model = (model or R2D2(self.config.model)).to(self.device)
         self.objectives = Objectives(
             self.model, config.objectives, tokenizer.mask_id, tokenizer.special_ids
         ).to(self.device)
+        if train.freeze_vision:
+            self.model.towers.vision.requires_grad_(False)
+            self.model.towers.image_projection.requires_grad_(True)
+        if system.checkpoint_activations:
+            checkpoint_activations(self.model)
+        if system.compile:
+            compile_layers(self.model)
+        step = Step(self.model, self.objectives, world)
+        unused = self.model.has_match and not config.objectives.fgr
+        self.module: Step | DistributedDataParallel = (
+            shard(step, self.device)
+            if system.parallel == "fsdp" and world.size > 1
+            else spread(step, self.device, find_unused=unused)
+        )
+        self.passes = Passes(
+            system.accumulate, _bfloat16(system.precision, self.device), config.model.dropout > 0
+        )
         self.optimizer = make_optimizer(self.model, train)
         self.step = 0
         self.seconds = 0.0
+        self.bad_steps = 0  # over the run
+        self._bad_in_row = 0
+        self._saved = -1  # step of the newest checkpoint
+
+    def describe(self) -> str:
+        """What the log says first: how the run uses its machines."""
+        system, size = self.config.system, self.world.size
+        trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        words = [
+            f"{size} process{'es' if size > 1 else ''} on {self.device.type}"
+            + (f" ({system.parallel})" if size > 1 else ""),
+            f"{self.config.train.batch_size} pairs a step in {size * system.accumulate} parts",
+            "bfloat16" if self.passes.bfloat16 else "float32",
+            f"{trained / 1e6:.1f}M parameters trained",
+        ]
+        words += ["compiled"] if system.compile else []
+        words += ["activations recomputed"] if system.checkpoint_activations else []
+        words += ["image tower frozen"] if self.config.train.freeze_vision else []
+        decay = self.config.train.layer_decay
+        words += [f"layer decay {decay:g}"] if decay < 1 else []
+        return ", ".join(words)
 
     def moment(self) -> Moment:
         """The schedules at this step."""
@@ -88,13 +153,15 @@ class Trainer:
             self.step,
             schedule.alpha(self.step, per_epoch, objectives),
             schedule.uniform_share(self.step, self.steps, objectives),
+            self.group_size,
         )
 
     def prepare(self, raw: RawBatch) -> Batch:
-        """Tokenize, augment and normalise on the device."""
+        """Tokenize, augment and normalise this process's share on the device."""
         train = self.config.train
         pixels = torch.from_numpy(raw.pixels).to(self.device)
-        index = torch.arange(len(raw.texts), device=self.device)
+        n = len(raw.texts)
+        index = torch.arange(n, device=self.device) + self.world.rank * n
         if train.augment:
             x = augment(pixels, uniform(train.seed, self.step, Draw.AUGMENT, index, NUMBERS))
         else:
@@ -104,40 +171,48 @@ class Trainer:
         return Batch(x, ids.to(self.device), mask.to(self.device), keys.to(self.device), index)
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
-        """One step of the optimiser; the losses, the gradient's norm and the learning rate."""
+        """One step of the optimiser; the losses, the gradient's norm and the learning rate.
+
+        A step whose gradient is not finite changes nothing; "grad_norm" tells.
+        """
         train = self.config.train
-        if self.config.model.dropout:
-            torch.manual_seed(key(train.seed, self.step, Draw.DROPOUT))
         lr = schedule.learning_rate(self.step, self.steps, train)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.model.train()
-        losses: dict[str, Tensor] = self.objectives(self.model, batch, self.moment())
+            group["lr"] = lr * group["scale"]
+        self.module.train()
         self.optimizer.zero_grad(set_to_none=True)
-        losses["total"].backward()  # type: ignore[no-untyped-call]
-        limit = train.clip_norm or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        if not torch.isfinite(norm):
-            raise R2D2Error(
-                f"step {self.step}: the gradient is not finite; lower train.lr (now {train.lr}) "
-                "or raise train.warmup_steps, and start anew in another --out"
-            )
-        self.optimizer.step()
-        self.objectives.after_step(self.model)
+        losses = backward(self.module, batch, self.moment(), self.passes)
+        if self.config.system.parallel == "fsdp" and self.world.size > 1:
+            average_uncut(self.model.parameters(), self.world)
+        norm = clip_gradients(self.model.parameters(), train.clip_norm or float("inf"))
+        if torch.isfinite(norm):
+            self.optimizer.step()
+            self.objectives.after_step(self.model)
+            self._bad_in_row = 0
+        else:
+            self.objectives.forget_step()
+            self.bad_steps += 1
+            self._bad_in_row += 1
         self.step += 1
         return losses | {"grad_norm": norm, "lr": torch.tensor(lr)}
 
     def save(self) -> Path:
-        """Write a checkpoint."""
+        """Write a checkpoint; every process calls it."""
+        known = {item: _KINDS.index(kind) for item, kind in self.loader.bad.items()}
+        bad = self.world.union(known, self.device)
+        self.loader.mark_bad({item: _KINDS[kind] for item, kind in bad.items()})
         state = {
             "step": self.step,
             "steps": self.steps,
             "seconds": self.seconds,
             "bad": self.loader.bad,
+            "bad_steps": self.bad_steps,
         }
+        self._saved = self.step
         return save_checkpoint(
-            self.out / CHECKPOINTS, self.model, self.objectives, self.optimizer, state
-        )
+            self.out / CHECKPOINTS, self.model, self.objectives, self.optimizer, state,
+            self.config.train.keep_checkpoints, self.world,
+        )  # fmt: skip
 
     def restore(self) -> None:
         """Go on from the newest checkpoint, if there is one."""
@@ -146,6 +221,7 @@ class Trainer:
             return
         state = load_checkpoint(checkpoint, self.model, self.objectives, self.optimizer)
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self.bad_steps = int(state.get("bad_steps", 0))
         self.loader.mark_bad({int(item): kind for item, kind in state["bad"].items()})
         log.info("resumed from %s at step %d of %d", checkpoint, self.step, self.steps)
 
@@ -154,36 +230,40 @@ class Trainer:
 
         Raises:
             RunStoppedError: SIGINT or SIGTERM came; a checkpoint is written.
+            R2D2Error: too many steps in a row were not finite.
         """
-        train = self.config.train
-        run_log = RunLog(self.out, self.step)
-        batches = self.loader.batches(self.step, self.steps, train.batch_size)
+        train, world = self.config.train, self.world
+        run_log = RunLog(self.out, self.step) if world.first else None
+        share = (train.batch_size, world.rank, world.size)
+        batches = self.loader.batches(self.step, self.steps, *share)
+        log.info("%s", self.describe())
         try:
-            with (
-                _signals() as signals,
-                progress.bars() as update,
-            ):
+            with signals() as came, progress.bars(hidden=not world.first) as update:
                 began, logged = time.perf_counter() - self.seconds, (self.step, self.seconds)
                 update("pre-training", self.step, self.steps)
                 note = ""
                 for raw in batches:
                     scalars = self.train_step(self.prepare(raw))
                     self.seconds = time.perf_counter() - began
+                    if self._bad_in_row:
+                        self._tell_bad_step(raw)
                     if self.step % train.log_every == 0 or self.step == self.steps:
                         values = self._scalars(scalars)
                         done, took = self.step - logged[0], self.seconds - logged[1]
                         values["pairs_per_second"] = done * train.batch_size / max(took, 1e-9)
                         logged = (self.step, self.seconds)
-                        run_log.write(self.step - 1, values)
+                        if run_log:
+                            run_log.write(self.step - 1, values)
                         note = f"loss {values['loss/total']:.3f}"
                     update("pre-training", self.step, self.steps, note)
-                    if signals:
-                        raise RunStoppedError(signals[0], self.save())
+                    if world.any(bool(came), self.device):
+                        raise RunStoppedError(came[0] if came else signal.SIGTERM, self.save())
                     if self.step % train.checkpoint_every == 0 and self.step < self.steps:
                         self.save()
         finally:
             batches.close()  # type: ignore[attr-defined]
-            run_log.close()
+            if run_log:
+                run_log.close()
         self.save()
         return self.summary()
 
@@ -197,37 +277,53 @@ class Trainer:
             ),
             parameters=sum(p.numel() for p in self.model.parameters()),
             skipped=dict(self.loader.skipped),
+            bad_steps=self.bad_steps,
+        )
+
+    def _tell_bad_step(self, raw: RawBatch) -> None:
+        """Warn of a step that was not finite; after too many in a row, note the batch and stop."""
+        step, train = self.step - 1, self.config.train
+        log.warning("step %d: the gradient is not finite; the step is left out", step)
+        if self._bad_in_row < train.max_bad_steps:
+            return
+        first = self.world.rank * len(raw.rows)
+        places = {first + k: row for k, row in enumerate(raw.rows)}
+        rows = [row for _, row in sorted(self.world.union(places, self.device).items())]
+        if self.world.first:
+            ids = self.loader.table.image_ids(rows)
+            noted = {"step": step, "rows": rows, "image_ids": ids}
+            write_text(self.out / BAD_BATCH, json.dumps(noted, ensure_ascii=False, indent=1))
+        raise R2D2Error(
+            f"step {step}: the gradient is not finite, {self._bad_in_row} times in a row, the last "
+            f"batch in {self.out / BAD_BATCH}: lower train.lr (now {train.lr}) or raise "
+            "train.warmup_steps, and start anew in another --out"
         )
 
     def _scalars(self, scalars: dict[str, Tensor]) -> dict[str, float]:
-        """Named for the log; one transfer from the device."""
+        """Named for the log, a mean over the processes; one transfer from the device."""
         others = {"grad_norm", "lr"}
-        values = torch.stack([v.detach().float().cpu() for v in scalars.values()]).tolist()
+        stacked = torch.stack([v.detach().float().to(self.device) for v in scalars.values()])
         named = {
             (name if name in others else f"loss/{name}"): value
-            for name, value in zip(scalars, values, strict=True)
+            for name, value in zip(scalars, self.world.average(stacked).tolist(), strict=True)
         }
         return named | {"temperature": self.model.temperature.item()}
 
 
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM: the step in hand ends first; a second one stops at once."""
-    came: list[int] = []
-    old: dict[signal.Signals, Any] = {}
+def _group_size(config: Config, world: World) -> int:
+    """Pairs that draw negatives from each other; 0 where that is the whole batch."""
+    batch, parts = config.train.batch_size, world.size * config.system.accumulate
+    groups = config.objectives.negative_groups or parts
+    if batch % parts or batch % groups or groups % parts:
+        raise R2D2Error(
+            f"train.batch_size {batch} in {world.size} processes of {config.system.accumulate} "
+            f"chunks, with {groups} groups of negatives: choose a batch that is a multiple of the "
+            "groups, and groups that are a multiple of processes times chunks"
+        )
+    return batch // groups if groups > 1 else 0
 
-    def note(signum: int, _frame: object) -> None:
-        if came:
-            raise KeyboardInterrupt
-        came.append(signum)
 
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            old[number] = signal.signal(number, note)
-    except ValueError:  # not the main thread: signals are somebody else's there
-        pass
-    try:
-        yield came
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+def _bfloat16(precision: str, device: torch.device) -> bool:
+    if precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return precision == "bfloat16"

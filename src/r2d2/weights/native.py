@@ -33,6 +33,12 @@ def load_weights(module: nn.Module, path: Path) -> None:
 
 def fit_tensors(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """`load_weights` for tensors that were read from `path` already."""
+    check_tensors(module, tensors, path)
+    module.load_state_dict(tensors)
+
+
+def check_tensors(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise R2D2Error unless every name and shape agrees with the module's."""
     own = module.state_dict()
     lacking, foreign = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     both = sorted(own.keys() & tensors.keys())
@@ -49,4 +55,3 @@ def fit_tensors(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) ->
             f"({len(lacking)} missing, {len(foreign)} unknown, {len(shapes)} of another shape); "
             "use the preset, variant and settings that it was trained with"
         )
-    module.load_state_dict(tensors)

@@ -1,0 +1,36 @@
+"""Where a softmax over thousands of candidates must not be computed in 8 bits of mantissa."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_HALF = (torch.bfloat16, torch.float16)
+
+
+def exact(function: Callable[P, T]) -> Callable[P, T]:
+    """Let a loss see float32 where autocast made its features half, and compute in it."""
+
+    @functools.wraps(function)
+    def computed(*args: P.args, **kwargs: P.kwargs) -> T:
+        tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
+        device = tensors[0].device.type
+        if not torch.is_autocast_enabled(device):
+            return function(*args, **kwargs)
+        with torch.autocast(device, enabled=False):
+            raised: Any = [_raised(x) for x in args]
+            named: Any = {name: _raised(x) for name, x in kwargs.items()}
+            return function(*raised, **named)
+
+    return computed
+
+
+def _raised(x: Any) -> Any:
+    return x.float() if isinstance(x, Tensor) and x.dtype in _HALF else x

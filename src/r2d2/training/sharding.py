@@ -1,0 +1,97 @@
+"""FSDP2: parameters, gradients, optimiser and teachers cut over the processes.
+
+For what does not fit one device. Every transformer layer of a tower, and each cross encoder, is a
+unit that is gathered when it runs; what is left (embeddings, projections, heads) is one more. The
+temperature is a scalar, which FSDP2 does not cut: each process keeps it, its gradient is averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from r2d2.training.distributed import World
+from r2d2.training.step import Step
+
+
+def shard(step: Step, device: torch.device) -> Step:
+    """Cut a step's model and teachers in place; before the optimiser is made."""
+    mesh = init_device_mesh(device.type, (step.world.size,))
+    model = step.model
+    towers = [model.towers, *([step.objectives.teacher] if step.objectives.teacher else [])]
+    for tower in towers:
+        for side in (tower.vision, tower.text):
+            for layer in getattr(side, "layers", ()):
+                fully_shard(layer, mesh=mesh)
+    if model.has_match:
+        fully_shard(model.text_to_image, mesh=mesh)
+        fully_shard(model.image_to_text, mesh=mesh)
+    fully_shard(step, mesh=mesh, ignored_params={model.log_temperature})
+    return step
+
+
+def local(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """What this process holds of each: for arithmetic that needs no other process."""
+    return [t.to_local() if isinstance(t, DTensor) else t for t in tensors]
+
+
+def full(tensor: Tensor) -> Tensor:
+    """The whole tensor; every process must ask at the same time."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def full_state(module: nn.Module) -> dict[str, Tensor]:
+    """A module's state by name, whole; every process must ask at the same time."""
+    return {name: full(tensor) for name, tensor in module.state_dict().items()}
+
+
+def cut_like(whole: Tensor, like: Tensor) -> Tensor:
+    """This process's part of a whole tensor that every process holds."""
+    if not isinstance(like, DTensor):
+        return whole.to(like.device)
+    return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)
+
+
+def load_full_state(module: nn.Module, whole: Mapping[str, Tensor]) -> None:
+    """The inverse of `full_state`; names and shapes were checked before."""
+    own = module.state_dict()
+    module.load_state_dict({name: cut_like(t, own[name]) for name, t in whole.items()})
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
+    """Scale all gradients so that their common norm is at most `limit`; gives the norm before."""
+    parameters = [p for p in parameters if p.grad is not None]
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    cut = [g for g in gradients if isinstance(g, DTensor)]
+    if not cut:
+        return torch.nn.utils.clip_grad_norm_(parameters, limit)
+    parts = torch.as_tensor(_square(local(cut)))
+    dist.all_reduce(parts)
+    norm = (parts + _square([g for g in gradients if not isinstance(g, DTensor)])).sqrt()
+    torch._foreach_mul_(local(gradients), (limit / (norm + 1e-6)).clamp(max=1.0))
+    return norm
+
+
+def average_uncut(parameters: Iterable[nn.Parameter], world: World) -> None:
+    """Average the gradients that FSDP2 leaves to each process."""
+    for parameter in parameters:
+        if parameter.grad is not None and not isinstance(parameter.grad, DTensor):
+            parameter.grad.copy_(world.average(parameter.grad))
+
+
+def is_cut(module: nn.Module) -> bool:
+    """Whether a module went through `shard`."""
+    return isinstance(module, FSDPModule)
+
+
+def _square(tensors: list[Tensor]) -> Tensor | float:
+    if not tensors:
+        return 0.0
+    norms = torch._foreach_norm(tensors)
+    return torch.stack([norm.float() for norm in norms]).square().sum()

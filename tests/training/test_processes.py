@@ -1,0 +1,99 @@
+"""`--processes 2`: the same run as one process, stopped and resumed with another number of them."""
+
+import json
+import os
+import signal
+
+import pytest
+from safetensors.torch import load_file
+
+from r2d2.training.pretrain import pretrain
+from training.small import (
+    history,
+    logged,
+    refused,
+    small_config,
+    small_settings,
+    small_table,
+    start_cli,
+    wait_until,
+)
+
+# Two groups of negatives, so that one process and two draw alike.
+GROUPS = ("objectives.negative_groups=2", "train.checkpoint_every=4")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return small_table(tmp_path_factory.mktemp("table") / "pairs.lance", bad=[3, 20], textless=[5])
+
+
+@pytest.fixture(scope="module")
+def alone(table, tmp_path_factory):
+    out = tmp_path_factory.mktemp("alone") / "run"
+    pretrain(table, out, small_config("r2d2", *GROUPS))
+    return out
+
+
+def start(table, out, *more, system=()):
+    settings = [x for s in (*small_settings("r2d2", *GROUPS), *system) for x in ("--set", s)]
+    return start_cli("pretrain", table, "--out", out, *settings, *more)
+
+
+def assert_alike(out, other):
+    """Equal but for rounding: the sums are done in another order."""
+    ours, theirs = history(out), history(other)
+    assert [row["step"] for row in ours] == [row["step"] for row in theirs]
+    for a, b in zip(ours, theirs, strict=True):
+        assert a == pytest.approx(b, rel=2e-3, abs=2e-4), a["step"]
+    weights = [load_file(run / "model" / "model.safetensors") for run in (out, other)]
+    assert weights[0].keys() == weights[1].keys()
+    for name, value in weights[0].items():
+        assert (value - weights[1][name]).abs().max() < 5e-3, name
+    skipped = [json.loads((run / "training.json").read_text())["skipped"] for run in (out, other)]
+    assert skipped[0] == skipped[1]
+
+
+@pytest.mark.parametrize("system", [(), ("system.parallel=fsdp",)], ids=["ddp", "fsdp"])
+def test_two_processes_make_the_run_of_one(system, table, alone, tmp_path):
+    process = start(table, tmp_path / "run", "--processes", 2, system=system)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert out.count("model: ") == 1
+    assert "2 processes on cpu" in err
+    assert_alike(tmp_path / "run", alone)
+
+
+def test_stopped_with_two_and_resumed_with_one_it_is_the_same_run(table, alone, tmp_path):
+    out = tmp_path / "run"
+    process = start(table, out, "--processes", 2)
+    wait_until(process, lambda: logged(out) >= 6)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 75, err
+    assert err.count("--resume") == 1
+    made = logged(out)
+    assert 6 <= made < len(history(alone))
+    pretrain(table, out, small_config("r2d2", *GROUPS, "system.accumulate=2"), resume=True)
+    assert_alike(out, alone)
+
+
+def test_a_process_that_dies_ends_the_others(table, tmp_path):
+    out = tmp_path / "run"
+    process = start(table, out, "--processes", 2, system=("train.epochs=200",))
+    wait_until(process, lambda: logged(out) >= 3)
+    children = (f"/proc/{process.pid}/task/{process.pid}/children",)
+    with open(children[0]) as listed:
+        pids = [int(pid) for pid in listed.read().split()]
+    assert len(pids) == 2
+    os.kill(pids[1], signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode not in (0, 75), err
+
+
+def test_a_batch_that_does_not_divide_is_refused(table, tmp_path):
+    config = small_config("r2d2", "system.accumulate=3")
+    message = refused(pretrain, table, tmp_path / "run", config)
+    assert "batch_size 8" in message
+    assert "3 chunks" in message
+    assert not (tmp_path / "run").exists()
