@@ -81,11 +81,21 @@ class QuickGELU(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
-class FeedForward(nn.Sequential):
-    """Two linear maps, four times the width between them."""
+def activation(name: str) -> nn.Module:
+    """One of `config.ACTIVATIONS`."""
+    if name == "quick_gelu":
+        return QuickGELU()
+    if name == "relu":
+        return nn.ReLU()
+    return nn.GELU(approximate="tanh" if name == "gelu_new" else "none")
 
-    def __init__(self, width: int, activation: nn.Module) -> None:
-        super().__init__(nn.Linear(width, 4 * width), activation, nn.Linear(4 * width, width))
+
+class FeedForward(nn.Sequential):
+    """Two linear maps, four times the width between them unless `inner_width` is given."""
+
+    def __init__(self, width: int, activation: nn.Module, inner_width: int = 0) -> None:
+        inner = inner_width or 4 * width
+        super().__init__(nn.Linear(width, inner), activation, nn.Linear(inner, width))
 
 
 def init_weights(module: nn.Module) -> None:

@@ -9,21 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from r2d2.config import TextConfig
-from r2d2.model.attention import Attention, FeedForward
+from r2d2.model.attention import Attention, FeedForward, activation
 from r2d2.model.packing import Packing
 
-NORM_EPS = 1e-12  # BERT's
+NORM_EPS = 1e-12  # BERT's, in the cross encoders
 
 
 class BertLayer(nn.Module):
     """Post-norm: norm(x + attention(x)), then norm(x + feed-forward(x))."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, config: TextConfig, dropout: float) -> None:
         super().__init__()
-        self.attention = Attention(width, heads, dropout=dropout)
-        self.attention_norm = nn.LayerNorm(width, eps=NORM_EPS)
-        self.feed_forward = FeedForward(width, nn.GELU())
-        self.feed_forward_norm = nn.LayerNorm(width, eps=NORM_EPS)
+        width, eps = config.width, config.norm_eps
+        self.attention = Attention(width, config.heads, dropout=dropout)
+        self.attention_norm = nn.LayerNorm(width, eps=eps)
+        self.feed_forward = FeedForward(width, activation(config.activation), config.inner_width)
+        self.feed_forward_norm = nn.LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor, packing: Packing | None = None) -> Tensor:
@@ -45,11 +46,9 @@ class Bert(nn.Module):
         )
         # BERT's segment embedding: a caption is always segment 0, so one vector.
         self.segment_embedding = nn.Parameter(torch.empty(config.width).normal_(std=0.02))
-        self.input_norm = nn.LayerNorm(config.width, eps=NORM_EPS)
+        self.input_norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.dropout = nn.Dropout(dropout)
-        self.layers = nn.ModuleList(
-            BertLayer(config.width, config.heads, dropout) for _ in range(config.layers)
-        )
+        self.layers = nn.ModuleList(BertLayer(config, dropout) for _ in range(config.layers))
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """T (n, L, d_t) of ids (n, L) under mask (n, L) bool, True where a token is real."""
@@ -64,13 +63,15 @@ class Bert(nn.Module):
 
 
 class MLMHead(nn.Module):
-    """BERT's prediction head: dense, GELU, norm, then the token embedding's transpose."""
+    """BERT's prediction head: dense, activation, norm, then the token embedding's transpose."""
 
-    def __init__(self, width: int, vocab_size: int) -> None:
+    def __init__(
+        self, width: int, vocab_size: int, act: str = "gelu", norm_eps: float = NORM_EPS
+    ) -> None:
         super().__init__()
         self.dense = nn.Linear(width, width)
-        self.activation = nn.GELU()
-        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.activation = activation(act)
+        self.norm = nn.LayerNorm(width, eps=norm_eps)
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
     def forward(self, states: Tensor, token_embedding: Tensor) -> Tensor:

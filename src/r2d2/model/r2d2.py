@@ -40,7 +40,8 @@ class R2D2(nn.Module):
             self.image_to_text = CrossEncoder(*shape, width, config.dropout)
             self.match_head_text = nn.Linear(width, 2)  # G_T; class 1 is match
             self.match_head_image = nn.Linear(width, 2)  # G_I
-            self.mlm_head = MLMHead(width, config.text.vocab_size)
+            text = config.text
+            self.mlm_head = MLMHead(width, text.vocab_size, text.activation, text.norm_eps)
             for name, part in self.named_children():
                 if name != "towers":
                     part.apply(init_weights)

@@ -18,16 +18,21 @@ class Towers(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.vision = ViT(config.vision)
-        self.text = Bert(config.text, config.dropout)
-        self.image_projection = nn.Linear(config.vision.width, config.embed_dim)
-        self.text_projection = nn.Linear(config.text.width, config.embed_dim)
+        vision, text, bias = config.vision, config.text, config.projection_bias
+        self.vision = ViT(vision)
+        self.text = Bert(text, config.dropout)
+        self.pooled_norm: nn.Module = nn.Identity()
+        if vision.pooled_norm:
+            self.pooled_norm = nn.LayerNorm(vision.width, eps=vision.norm_eps)
+        self.image_projection = nn.Linear(vision.width, config.embed_dim, bias=bias)
+        self.text_projection = nn.Linear(text.width, config.embed_dim, bias=bias)
         self.apply(init_weights)
 
     def encode_images(self, pixels: Tensor, keep: Tensor | None = None) -> Side:
         """Images (n, 3, H, W), normalised; `keep` (n, K) the patches to look at, None: all."""
         states = self.vision(pixels, keep)
-        return Side(states, None, F.normalize(self.image_projection(states[:, 0]), dim=-1))
+        pooled = self.pooled_norm(states[:, 0])
+        return Side(states, None, F.normalize(self.image_projection(pooled), dim=-1))
 
     def encode_texts(self, ids: Tensor, mask: Tensor) -> Side:
         """Texts as token ids (n, L) and mask (n, L) bool, True where a token is real."""

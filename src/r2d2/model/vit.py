@@ -6,18 +6,19 @@ import torch
 from torch import Tensor, nn
 
 from r2d2.config import VisionConfig
-from r2d2.model.attention import Attention, FeedForward, QuickGELU
+from r2d2.model.attention import Attention, FeedForward, activation
 
 
 class ViTLayer(nn.Module):
     """Pre-norm: x + attention(norm(x)), then x + feed-forward(norm(x))."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, config: VisionConfig) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads)
-        self.feed_forward_norm = nn.LayerNorm(width)
-        self.feed_forward = FeedForward(width, QuickGELU())
+        width, eps = config.width, config.norm_eps
+        self.attention_norm = nn.LayerNorm(width, eps=eps)
+        self.attention = Attention(width, config.heads)
+        self.feed_forward_norm = nn.LayerNorm(width, eps=eps)
+        self.feed_forward = FeedForward(width, activation(config.activation), config.inner_width)
 
     def forward(self, x: Tensor) -> Tensor:
         """States (n, 1 + P, width)."""
@@ -38,11 +39,11 @@ class ViT(nn.Module):
         self.position_embedding = nn.Parameter(
             torch.empty(1 + config.patches, config.width).normal_(std=0.02)
         )
-        self.input_norm = nn.LayerNorm(config.width)
-        self.layers = nn.ModuleList(
-            ViTLayer(config.width, config.heads) for _ in range(config.layers)
-        )
-        self.output_norm = nn.LayerNorm(config.width) if config.output_norm else nn.Identity()
+        self.input_norm = nn.LayerNorm(config.width, eps=config.norm_eps)
+        self.layers = nn.ModuleList(ViTLayer(config) for _ in range(config.layers))
+        self.output_norm: nn.Module = nn.Identity()
+        if config.output_norm:
+            self.output_norm = nn.LayerNorm(config.width, eps=config.norm_eps)
 
     def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
         """Encode images.

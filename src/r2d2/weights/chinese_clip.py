@@ -1,0 +1,158 @@
+"""Chinese-CLIP (arXiv 2211.01335): Hugging Face's ChineseCLIPModel, and the original .pt.
+
+The original names the image tower as OpenAI's CLIP does, with query, key and value in one map, and
+multiplies its projections from the right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import Any
+
+from r2d2.config import ModelConfig, VisionConfig
+from r2d2.errors import R2D2Error
+from r2d2.weights import bert, clip_vision
+from r2d2.weights.layout import Given, Layout, Parts, Wishes
+from r2d2.weights.rules import (
+    Rule,
+    both,
+    fused_attention,
+    image_positions,
+    patches,
+    same,
+    temperature,
+    transposed,
+)
+
+ORIGINAL_POSITIONS, ORIGINAL_SEGMENTS = 512, 2  # rows of the tables that the original code builds
+_BLOCKS = "visual.transformer.resblocks."
+_WHOLE = frozenset({"vision", "text", "pooled_norm", "image_projection", "text_projection"})
+
+
+def _hf_recognises(names: Set[str]) -> bool:
+    wanted = {"text_model.embeddings.word_embeddings.weight", "vision_model.pre_layrnorm.weight"}
+    return wanted <= names
+
+
+def _hf_parts(given: Given, wishes: Wishes) -> Parts:
+    names = clip_vision.hf_names("vision_model.")
+    config = given.section("vision_config")
+    return Parts(
+        vision=clip_vision.vision_config(given, names, config, wishes, pooled_norm=True),
+        text=bert.text_config(given, "text_model.", given.section("text_config"), wishes),
+        cross_layers=0,
+        embed_dim=given.sizes("text_projection.weight", 2)[0],
+        projection_bias=False,
+    )
+
+
+def _hf_rules(config: ModelConfig) -> list[Rule]:
+    return [
+        *clip_vision.vision_rules(config.vision, "vision_model."),
+        *clip_vision.pooled_rules("vision_model."),
+        *bert.text_rules(config.text, "text_model."),
+        same("text_projection", "towers.text_projection.weight", "text_projection.weight"),
+        temperature("temperature", "logit_scale", scale=True),
+    ]
+
+
+HF_LAYOUT = Layout(
+    name="chinese_clip",
+    about="Chinese-CLIP: Hugging Face's ChineseCLIPModel",
+    canonical=bert.modern,
+    recognises=_hf_recognises,
+    parts=_hf_parts,
+    rules=_hf_rules,
+    required=_WHOLE,
+    unused={**bert.COUNTERS},
+)
+
+
+def hf_config(config: ModelConfig) -> dict[str, Any]:
+    """Our settings as Hugging Face's ChineseCLIPConfig names them."""
+    vision = clip_vision.hf_config(config.vision, config.embed_dim)
+    return {
+        "architectures": ["ChineseCLIPModel"],
+        "model_type": "chinese_clip",
+        "projection_dim": config.embed_dim,
+        "vision_config": {**vision, "model_type": "chinese_clip_vision_model"},
+        "text_config": {**bert.hf_config(config), "model_type": "chinese_clip_text_model"},
+    }
+
+
+def _recognises(names: Set[str]) -> bool:
+    if "visual.layer1.0.conv1.weight" in names and "text_projection" in names:
+        raise R2D2Error(
+            "this is a CLIP with a ResNet (RN50): our image encoder is a ViT, give one of those"
+        )
+    return {"visual.class_embedding", "bert.embeddings.word_embeddings.weight"} <= names
+
+
+def _parts(given: Given, wishes: Wishes) -> Parts:
+    names = (
+        "visual.conv1.weight",
+        "visual.positional_embedding",
+        f"{_BLOCKS}0.mlp.c_fc.weight",
+        _BLOCKS,
+    )
+    return Parts(
+        vision=clip_vision.vision_config(given, names, {}, wishes, pooled_norm=True),
+        text=bert.text_config(given, "bert.", {}, wishes),
+        cross_layers=0,
+        embed_dim=given.sizes("text_projection", 2)[1],
+        projection_bias=False,
+    )
+
+
+def _visual_rules(config: VisionConfig) -> list[Rule]:
+    part, side = "vision", config.image_size // config.patch_size
+    ours = clip_vision.OURS
+    rules = [
+        patches(part, f"{ours}.patch_embedding.weight", "visual.conv1.weight", config.patch_size),
+        same(part, f"{ours}.class_embedding", "visual.class_embedding"),
+        image_positions(part, f"{ours}.position_embedding", "visual.positional_embedding", side),
+        *both(part, f"{ours}.input_norm", "visual.ln_pre"),
+    ]
+    for i in range(config.layers):
+        layer, block = f"{ours}.layers.{i}", f"{_BLOCKS}{i}"
+        rules += [
+            *fused_attention(part, f"{layer}.attention", f"{block}.attn"),
+            *both(part, f"{layer}.attention_norm", f"{block}.ln_1"),
+            *both(part, f"{layer}.feed_forward_norm", f"{block}.ln_2"),
+            *both(part, f"{layer}.feed_forward.0", f"{block}.mlp.c_fc"),
+            *both(part, f"{layer}.feed_forward.2", f"{block}.mlp.c_proj"),
+        ]
+    return rules
+
+
+def _rules(config: ModelConfig) -> list[Rule]:
+    return [
+        *_visual_rules(config.vision),
+        *both("pooled_norm", "towers.pooled_norm", "visual.ln_post"),
+        transposed("image_projection", "towers.image_projection.weight", "visual.proj"),
+        *bert.text_rules(
+            config.text, "bert.", positions=ORIGINAL_POSITIONS, segments=ORIGINAL_SEGMENTS
+        ),
+        transposed("text_projection", "towers.text_projection.weight", "text_projection"),
+        temperature("temperature", "logit_scale", scale=True),
+    ]
+
+
+LAYOUT = Layout(
+    name="chinese_clip_pt",
+    about="Chinese-CLIP: the original .pt",
+    canonical=bert.modern,
+    recognises=_recognises,
+    parts=_parts,
+    rules=_rules,
+    required=_WHOLE,
+    unused={**bert.COUNTERS},
+)
+
+
+def not_chinese_clip(config: ModelConfig, *, fixed: bool = False) -> list[str]:
+    """Why Chinese-CLIP cannot hold our towers; `fixed`: its original code."""
+    why = clip_vision.not_clip(config.vision, fixed=fixed)
+    if not config.vision.pooled_norm:
+        why.append("model.vision.pooled_norm is off, there V_[CLS] is always normed")
+    return [*why, *(bert.plain_bert(config.text) if fixed else [])]

@@ -1,0 +1,197 @@
+"""CLIP's vision tower in Hugging Face's layout, out of CLIPModel or one of its vision models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from typing import Any
+
+from r2d2.config import ModelConfig, VisionConfig
+from r2d2.errors import R2D2Error
+from r2d2.weights.interpolate import square_grid
+from r2d2.weights.layout import Given, Layout, Parts, Wishes, four_times
+from r2d2.weights.rules import Rule, attention, both, image_positions, patches, same
+
+OURS = "towers.vision"
+_BARE = ("embeddings.", "encoder.", "pre_layrnorm.", "post_layernorm.")  # CLIPVisionModel's own
+
+
+def vision_config(
+    given: Given,
+    names: tuple[str, str, str, str],
+    config: Mapping[str, Any],
+    wishes: Wishes,
+    *,
+    pooled_norm: bool,
+) -> VisionConfig:
+    """The image tower's settings: sizes from the tensors, the rest from `config`.
+
+    Args:
+        given: the source.
+        names: of its patch convolution, position table, first feed-forward map, and layers up to
+            their number.
+        config: the part of config.json on the image encoder; empty where there is none.
+        wishes: the user's.
+        pooled_norm: whether the norm before the projection is taken along.
+    """
+    patch, positions, first_map, layer = names
+    width, channels, height, patch_size = given.sizes(patch, 4)
+    if channels != 3 or height != patch_size:
+        raise R2D2Error(
+            f"{given.name}: patches of {channels} x {height} x {patch_size}: only square ones of "
+            "three colours are read"
+        )
+    grid = square_grid(given.sizes(positions, 2)[0])[0]
+    layers = given.count(layer)
+    inner = given.sizes(first_map, 2)[0] if layers else 4 * width
+    given.agree(
+        config,
+        {
+            "hidden_size": width,
+            "num_hidden_layers": layers,
+            "intermediate_size": inner,
+            "patch_size": patch_size,
+        },
+    )
+    image_size = int(given.number(config, "image_size", grid * patch_size))
+    if image_size // patch_size != grid:
+        raise R2D2Error(
+            f"{given.name}: config.json says {image_size} pixels, {image_size // patch_size} "
+            f"patches a side, and the weights have {grid}: give the config.json saved with them"
+        )
+    return VisionConfig(
+        image_size=wishes.image_size or grid * patch_size,
+        patch_size=patch_size,
+        width=width,
+        layers=layers,
+        heads=given.heads(config, width, wishes.vision_heads, "vision"),
+        pooled_norm=pooled_norm,
+        inner_width=four_times(inner, width),
+        activation=given.activation(config, "quick_gelu"),
+        norm_eps=given.number(config, "layer_norm_eps", 1e-5),
+    )
+
+
+def hf_names(prefix: str) -> tuple[str, str, str, str]:
+    """What `vision_config` looks at, under Hugging Face's names."""
+    return (
+        f"{prefix}embeddings.patch_embedding.weight",
+        f"{prefix}embeddings.position_embedding.weight",
+        f"{prefix}encoder.layers.0.mlp.fc1.weight",
+        f"{prefix}encoder.layers.",
+    )
+
+
+def vision_rules(config: VisionConfig, theirs: str) -> list[Rule]:
+    """Our image tower from their CLIPVisionTransformer; `theirs` is the prefix, with the dot."""
+    part, embeddings = "vision", f"{theirs}embeddings"
+    side = config.image_size // config.patch_size
+    rules = [
+        patches(
+            part,
+            f"{OURS}.patch_embedding.weight",
+            f"{embeddings}.patch_embedding.weight",
+            config.patch_size,
+        ),
+        same(part, f"{OURS}.class_embedding", f"{embeddings}.class_embedding"),
+        image_positions(
+            part, f"{OURS}.position_embedding", f"{embeddings}.position_embedding.weight", side
+        ),
+        *both(part, f"{OURS}.input_norm", f"{theirs}pre_layrnorm"),
+    ]
+    for i in range(config.layers):
+        ours, layer = f"{OURS}.layers.{i}", f"{theirs}encoder.layers.{i}"
+        maps = [f"{layer}.self_attn.{name}" for name in ("q_proj", "k_proj", "v_proj", "out_proj")]
+        rules += [
+            *attention(part, f"{ours}.attention", maps),
+            *both(part, f"{ours}.attention_norm", f"{layer}.layer_norm1"),
+            *both(part, f"{ours}.feed_forward_norm", f"{layer}.layer_norm2"),
+            *both(part, f"{ours}.feed_forward.0", f"{layer}.mlp.fc1"),
+            *both(part, f"{ours}.feed_forward.2", f"{layer}.mlp.fc2"),
+        ]
+    return rules
+
+
+def pooled_rules(theirs: str) -> list[Rule]:
+    """The norm of V_[CLS] and the projection after it, as CLIP and Chinese-CLIP have them."""
+    return [
+        *both("pooled_norm", "towers.pooled_norm", f"{theirs}post_layernorm"),
+        same("image_projection", "towers.image_projection.weight", "visual_projection.weight"),
+    ]
+
+
+def _canonical(name: str) -> str:
+    return f"vision_model.{name}" if name.startswith(_BARE) else name
+
+
+def _recognises(names: Set[str]) -> bool:
+    return "vision_model.pre_layrnorm.weight" in names
+
+
+def _parts(given: Given, wishes: Wishes) -> Parts:
+    config = given.section("vision_config") or given.config
+    keep = wishes.keep_projection
+    vision = vision_config(given, hf_names("vision_model."), config, wishes, pooled_norm=keep)
+    if not keep:
+        return Parts(vision=vision)
+    projection = "visual_projection.weight"
+    width = given.sizes(projection, 2)[0] if projection in given.tensors else None
+    return Parts(vision=vision, embed_dim=width, projection_bias=False)
+
+
+def _rules(config: ModelConfig) -> list[Rule]:
+    pooled = pooled_rules("vision_model.") if config.vision.pooled_norm else []
+    return [*vision_rules(config.vision, "vision_model."), *pooled]
+
+
+COUNTER = {r".*embeddings\.position_ids$": "a counter, not weights"}
+_CLIP_SPACE = "leads into the space of CLIP's own text encoder; --keep-projection takes it along"
+
+LAYOUT = Layout(
+    name="clip",
+    about="CLIP's vision tower: Hugging Face's CLIPModel, CLIPVisionModel(WithProjection)",
+    canonical=_canonical,
+    recognises=_recognises,
+    parts=_parts,
+    rules=_rules,
+    required=frozenset({"vision"}),
+    unused={
+        **COUNTER,
+        r"text_model\.|text_projection\.": "CLIP's own text encoder, which is no BERT",
+        r"logit_scale$": "the temperature of CLIP's own pair of encoders",
+        r"visual_projection\.": _CLIP_SPACE,
+        r"vision_model\.post_layernorm\.": f"stands before visual_projection, which {_CLIP_SPACE}",
+    },
+)
+
+
+def hf_config(config: VisionConfig, embed_dim: int) -> dict[str, Any]:
+    """The image tower's settings as Hugging Face's CLIPVisionConfig names them."""
+    return {
+        "model_type": "clip_vision_model",
+        "image_size": config.image_size,
+        "patch_size": config.patch_size,
+        "num_channels": 3,
+        "hidden_size": config.width,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "intermediate_size": config.inner_width or 4 * config.width,
+        "hidden_act": config.activation,
+        "layer_norm_eps": config.norm_eps,
+        "attention_dropout": 0.0,
+        "projection_dim": embed_dim,
+    }
+
+
+def not_clip(config: VisionConfig, *, fixed: bool = False) -> list[str]:
+    """Why CLIP's code cannot hold an image tower; `fixed`: code that knows no other settings."""
+    why = []
+    if config.output_norm:
+        why.append("model.vision.output_norm is on, a norm on V that is nowhere there")
+    if fixed:
+        wanted = {"inner_width": 0, "activation": "quick_gelu", "norm_eps": 1e-5}
+        why += [
+            f"model.vision.{name} is {getattr(config, name)}, there it is always {value}"
+            for name, value in wanted.items()
+            if getattr(config, name) != value
+        ]
+    return why

@@ -1,0 +1,287 @@
+"""Published weights into a model of ours, with every tensor of both sides accounted for.
+
+`import_weights([roberta, clip], out)` is how the paper starts; `import_weights(checkpoint, out)` is
+for a whole model. What no source gives is initialised, seeded, and said.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from r2d2.config import ModelConfig, TextConfig
+from r2d2.data.augment import MEAN, STD
+from r2d2.errors import R2D2Error
+from r2d2.files import write_text
+from r2d2.model.r2d2 import R2D2, TEMPERATURE_RANGE
+from r2d2.pretrained import Pretrained
+from r2d2.tokenizer import Tokenizer
+from r2d2.weights.layout import Given, Layout, Parts, Wishes
+from r2d2.weights.layouts import bare, layout_of, recognise
+from r2d2.weights.native import fit_tensors
+from r2d2.weights.report import Imported, ImportReport, Used, check_out
+from r2d2.weights.rules import Rule
+from r2d2.weights.source import TOKENIZER, VOCAB, Source, open_source
+from r2d2.weights.vocab import read_tokenizer
+
+REPORT = "import.json"
+TOP_K = {"official": 128}  # candidates ranked again, in the official setting for Flickr30k-CNA
+
+
+def import_weights(
+    source: str | Path | Sequence[str | Path],
+    out: str | Path,
+    kind: str | None = None,
+    image_size: int | None = None,
+    *,
+    max_length: int | None = None,
+    vocab: str | Path | None = None,
+    cross_layers: int | None = None,
+    vision_heads: int | None = None,
+    text_heads: int | None = None,
+    keep_projection: bool = False,
+    fresh: ModelConfig | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> ImportReport:
+    """Read published weights and write a folder that `r2d2.load` opens.
+
+    Args:
+        source: a folder, file or hub id, or several that each give other parts of the model.
+        out: the folder to write; `import.json` there accounts for every tensor.
+        kind: one of `kinds()`, of a single source; None: told by the names of its tensors.
+        image_size: pixels; position embeddings are interpolated. None: the source's.
+        max_length: tokens of a text; position embeddings are cut. None: `fresh`'s, at most.
+        vocab: a vocab.txt or tokenizer.json; None: the one beside the text encoder.
+        cross_layers: of each cross encoder; None: those of the source, or of `fresh` where the
+            source is a tower alone.
+        vision_heads: where no config.json tells; None: one for each 64 of the width.
+        text_heads: likewise.
+        keep_projection: take CLIP's norm and projection of V_[CLS] along with its tower.
+        fresh: sizes of what no source gives; None: those of preset base.
+        seed: of the initial weights of what no source gives.
+        overwrite: replace a folder at `out`.
+
+    Raises:
+        R2D2Error: nothing readable there, an unknown layout, parts that do not fit one another, a
+            missing vocabulary, or a file that wants to run code.
+    """
+    out = Path(out)
+    places = [source] if isinstance(source, (str, Path)) else list(source)
+    check_out(
+        out, overwrite, (folder for place in places for folder in (Path(place), Path(place).parent))
+    )
+    if not places:
+        raise R2D2Error("no source is given: name a folder, a file or a hub id")
+    if kind is not None and len(places) > 1:
+        raise R2D2Error("--kind goes with a single source: leave it out, it is recognised")
+    fresh = fresh or ModelConfig()
+    wishes = Wishes(
+        fresh, image_size, max_length, cross_layers, vision_heads, text_heads, keep_projection
+    )
+    readings = [_Reading.of(open_source(place), kind, wishes) for place in places]
+    _refuse_twice(readings)
+    config = _config(readings, wishes)
+    tokenizer = _tokenizer(readings, vocab, config)
+    if all(reading.parts.text is None for reading in readings):
+        text = dataclasses.replace(config.text, vocab_size=tokenizer.vocab_size)
+        config = dataclasses.replace(config, text=text)
+    _check_vocabulary(tokenizer, config.text)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = R2D2(config)
+    state = dict(model.state_dict())
+    sources = [reading.fill(state, config) for reading in readings]
+    fit_tensors(model, state, out)
+    given = {used.ours for one in sources for used in one.used}
+    top_k = max((TOP_K.get(reading.layout.name, 32) for reading in readings), default=32)
+    report = ImportReport(
+        out,
+        config,
+        tuple(sources),
+        tuple(name for name in state if name not in given),
+        tuple(note for reading in readings for note in reading.notes(config, state)),
+    )
+    Pretrained(model, tokenizer, top_k=top_k).save(out)
+    write_text(out / REPORT, report.json())
+    return report
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reading:
+    """A source with its layout."""
+
+    source: Source
+    layout: Layout
+    given: Given
+    original: Mapping[str, str]  # canonical name: name in the file
+    parts: Parts
+
+    @staticmethod
+    def of(source: Source, kind: str | None, wishes: Wishes) -> _Reading:
+        names = bare(source.tensors)
+        layout = layout_of(kind) if kind else recognise(names.values(), source.name)
+        original: dict[str, str] = {}
+        for name, short in names.items():
+            canonical = layout.canonical(short)
+            if canonical in original:
+                raise R2D2Error(
+                    f"{source.name}: {name} and {original[canonical]} are the same tensor under "
+                    "two names: keep one of them"
+                )
+            original[canonical] = name
+        tensors = {canonical: source.tensors[name] for canonical, name in original.items()}
+        given = Given(source.name, tensors, source.config)
+        return _Reading(source, layout, given, original, layout.parts(given, wishes))
+
+    def fill(self, state: dict[str, Tensor], config: ModelConfig) -> Imported:
+        """Put what the source gives into `state`; every tensor of it is used, or has a reason."""
+        rules = self.layout.rules(config)
+        used: list[Used] = []
+        read: set[str] = set()
+        for part in dict.fromkeys(rule.part for rule in rules):
+            members = [rule for rule in rules if rule.part == part]
+            if not self._whole(part, members) or not set(members[0].ours) <= state.keys():
+                continue
+            for rule in members:
+                for name, tensor in zip(rule.ours, self._read(rule), strict=True):
+                    self._check(rule, name, tensor, state[name])
+                    state[name] = tensor
+                    theirs = tuple(self.original[their] for their in rule.theirs)
+                    used.append(Used(name, theirs, self._how(rule)))
+                read.update(rule.theirs)
+        unread = [name for name in self.given.tensors if name not in read]
+        unused = {self.original[name]: self._reason(name, rules, state) for name in unread}
+        beside = {name: f"beside the weights: {what}" for name, what in self.source.others.items()}
+        return Imported(self.source.name, self.layout.name, tuple(used), {**unused, **beside})
+
+    def _whole(self, part: str, rules: Sequence[Rule]) -> bool:
+        """Whether a part is there; R2D2Error where only a piece of it is."""
+        names = [name for rule in rules for name in rule.theirs]
+        missing = [name for name in names if name not in self.given.tensors]
+        if missing and (part in self.layout.required or len(missing) < len(names)):
+            raise R2D2Error(
+                f"{self.source.name} lacks {missing[0]} and {len(missing) - 1} more of its "
+                f"{part} weights: give the whole checkpoint"
+            )
+        return not missing
+
+    def _read(self, rule: Rule) -> Sequence[Tensor]:
+        tensors = [self.given.tensors[name] for name in rule.theirs]
+        for name, tensor in zip(rule.theirs, tensors, strict=True):
+            if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
+                raise R2D2Error(
+                    f"{self.source.name}: {self.original[name]} holds values that are no finite "
+                    "numbers: fetch the checkpoint again"
+                )
+        try:
+            read = rule.read([tensor.float() for tensor in tensors])
+        except (RuntimeError, IndexError, ValueError) as error:
+            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
+            raise R2D2Error(
+                f"{self.source.name}: {' and '.join(rule.theirs)} of shape {shapes} do not make "
+                f"{' and '.join(rule.ours)}: is the checkpoint whole?"
+            ) from error
+        # a copy: nothing of a file mapped into memory stays in the model
+        return [tensor.clone(memory_format=torch.contiguous_format) for tensor in read]
+
+    def _check(self, rule: Rule, name: str, tensor: Tensor, ours: Tensor) -> None:
+        if tensor.shape != ours.shape:
+            theirs = " and ".join(self.original[their] for their in rule.theirs)
+            raise R2D2Error(
+                f"{self.source.name}: {theirs} gives {tuple(tensor.shape)} where {name} is "
+                f"{tuple(ours.shape)}: give settings or a config.json of the same size"
+            )
+        if name == "log_temperature" and not bool(tensor.isfinite()):
+            raise R2D2Error(f"{self.source.name}: {rule.theirs[0]} is no temperature above 0")
+
+    def _how(self, rule: Rule) -> str:
+        kind = self.given.tensors[rule.theirs[0]].dtype
+        stored = "" if kind == torch.float32 else f"stored as {str(kind).removeprefix('torch.')}"
+        return ", ".join(word for word in (rule.how, stored) if word)
+
+    def _reason(self, name: str, rules: Sequence[Rule], state: Mapping[str, Tensor]) -> str:
+        twin = self.layout.copies.get(name)
+        if twin is not None and twin in self.given.tensors:
+            if torch.equal(self.given.tensors[name], self.given.tensors[twin]):
+                return f"the same as {self.original[twin]}"
+            return f"differs from {self.original[twin]}, which ours uses in both places"
+        for rule in rules:
+            if name in rule.theirs and not set(rule.ours) <= state.keys():
+                return f"the model asked for has no {rule.ours[0]}"
+        return self.layout.reason(name)
+
+    def notes(self, config: ModelConfig, state: Mapping[str, Tensor]) -> list[str]:
+        """What a user should know of a source besides."""
+        notes = []
+        mean, std = (self.source.preprocessor.get(f"image_{what}") for what in ("mean", "std"))
+        if self.parts.vision is not None and mean and std:
+            wanted = [*MEAN, *STD]
+            told = [*mean, *std]
+            if len(told) != 6 or any(abs(a - b) > 1e-3 for a, b in zip(told, wanted, strict=True)):
+                notes.append(
+                    f"{self.source.name} normalised its pictures by mean {mean} and deviation "
+                    f"{std}; ours are CLIP's: expect less of it until it is trained further"
+                )
+        if "temperature" in {rule.part for rule in self.layout.rules(config)}:
+            tau = float(state["log_temperature"].exp())
+            low, high = TEMPERATURE_RANGE
+            if not low <= tau <= high:
+                notes.append(f"tau is {tau:.4g}; training will bring it into [{low}, {high}]")
+        return notes
+
+
+def _refuse_twice(readings: Sequence[_Reading]) -> None:
+    for what in ("vision", "text"):
+        givers = [r.source.name for r in readings if getattr(r.parts, what) is not None]
+        if len(givers) > 1:
+            raise R2D2Error(
+                f"{givers[0]} and {givers[1]} both give the {what} encoder: give one of them"
+            )
+
+
+def _config(readings: Sequence[_Reading], wishes: Wishes) -> ModelConfig:
+    """Sizes from the sources, the rest from `fresh`."""
+    found = {
+        name: value
+        for reading in readings
+        for name, value in vars(reading.parts).items()
+        if value is not None
+    }
+    if wishes.cross_layers is not None:
+        found["cross_layers"] = wishes.cross_layers
+    if wishes.image_size is not None and "vision" not in found:
+        found["vision"] = dataclasses.replace(wishes.fresh.vision, image_size=wishes.image_size)
+    if wishes.max_length is not None and "text" not in found:
+        found["text"] = dataclasses.replace(wishes.fresh.text, max_length=wishes.max_length)
+    return dataclasses.replace(wishes.fresh, **found)
+
+
+def _tokenizer(
+    readings: Sequence[_Reading], vocab: str | Path | None, config: ModelConfig
+) -> Tokenizer:
+    """The vocabulary asked for, else the text encoder's, else any source's."""
+    if vocab is not None:
+        path = Path(vocab)
+        return read_tokenizer(path / VOCAB if path.is_dir() else path, config.text.max_length)
+    ordered = sorted(readings, key=lambda reading: reading.parts.text is None)
+    for reading in ordered:
+        # CLIP's own tokenizer.json is of another kind, and its text encoder is not read
+        if reading.source.tokenizer is not None and reading.layout.name != "clip":
+            return read_tokenizer(reading.source.tokenizer, config.text.max_length)
+    raise R2D2Error(
+        f"no vocabulary: there is no {VOCAB} or {TOKENIZER} beside {readings[0].source.name}; give "
+        "--vocab with the text encoder's vocab.txt (for R2D2 and Chinese-CLIP RoBERTa-wwm-ext's)"
+    )
+
+
+def _check_vocabulary(tokenizer: Tokenizer, text: TextConfig) -> None:
+    if tokenizer.vocab_size > text.vocab_size:
+        raise R2D2Error(
+            f"the vocabulary has {tokenizer.vocab_size} tokens and the text encoder "
+            f"{text.vocab_size}: give the vocab.txt that it was trained with"
+        )

@@ -1,0 +1,138 @@
+"""What a layout of weights must say of itself; the layouts stand in files of their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from r2d2.config import ACTIVATIONS, ModelConfig, TextConfig, VisionConfig
+from r2d2.errors import R2D2Error
+from r2d2.weights.rules import Rule
+
+_ALIASES = {"gelu_pytorch_tanh": "gelu_new", "gelu_python": "gelu"}  # of activations
+_HEADS = {1280: 16}  # ViT-H/14's heads are 80 wide; everyone else's 64
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user asks for where a checkpoint leaves the choice, or cannot tell."""
+
+    fresh: ModelConfig = field(default_factory=ModelConfig)  # sizes of the parts no source gives
+    image_size: int | None = None  # pixels; None: the source's
+    max_length: int | None = None  # tokens; None: `fresh`'s, or the source's if that is less
+    cross_layers: int | None = None  # None: the source's; `fresh`'s under towers alone
+    vision_heads: int | None = None  # None: config.json's, or one for each 64 of the width
+    text_heads: int | None = None
+    keep_projection: bool = False  # CLIP towers: with post_layernorm and visual_projection
+
+
+@dataclass(frozen=True)
+class Given:
+    """A source's tensors under the layout's canonical names, and its settings."""
+
+    name: str
+    tensors: Mapping[str, Tensor]
+    config: Mapping[str, Any]
+
+    def sizes(self, name: str, dims: int) -> tuple[int, ...]:
+        """The shape of a tensor that must be there and have `dims` dimensions."""
+        if name not in self.tensors:
+            raise R2D2Error(f"{self.name} lacks {name}: give the whole checkpoint")
+        shape = tuple(self.tensors[name].shape)
+        if len(shape) != dims:
+            raise R2D2Error(f"{self.name}: {name} is {shape}, not of {dims} dimensions")
+        return shape
+
+    def count(self, prefix: str) -> int:
+        """How many layers there are under `prefix`, which ends before their number."""
+        pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
+        found = {int(m[1]) for name in self.tensors if (m := pattern.match(name))}
+        return max(found) + 1 if found else 0
+
+    def section(self, name: str) -> dict[str, Any]:
+        """A part of config.json; old files keep the part that counts in NAME_dict."""
+        parts = (self.config.get(name), self.config.get(f"{name}_dict"))
+        return {k: v for part in parts if isinstance(part, dict) for k, v in part.items()}
+
+    def number(self, config: Mapping[str, Any], key: str, default: float) -> float:
+        """A number out of config.json."""
+        value = config.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise R2D2Error(f"{self.name}: {key} in config.json is {value!r}, not a number")
+        return value
+
+    def heads(self, config: Mapping[str, Any], width: int, wish: int | None, what: str) -> int:
+        """How many heads: as wished, as config.json says, or by the width."""
+        if wish is not None:
+            return wish
+        if config:
+            return int(self.number(config, "num_attention_heads", 12))  # transformers' default
+        if width not in _HEADS and width % 64:
+            raise R2D2Error(
+                f"{self.name}: weights of width {width} do not tell the number of heads, and there "
+                f"is no config.json beside them: give --{what}-heads"
+            )
+        return _HEADS.get(width, width // 64)
+
+    def activation(self, config: Mapping[str, Any], default: str) -> str:
+        """The feed-forward's activation."""
+        name = config.get("hidden_act", default)
+        name = _ALIASES.get(name, name) if isinstance(name, str) else repr(name)
+        if name not in ACTIVATIONS:
+            raise R2D2Error(
+                f"{self.name}: activation {name} is not one of {', '.join(ACTIVATIONS)}, "
+                "which is all our encoders know"
+            )
+        return name
+
+    def agree(self, config: Mapping[str, Any], found: Mapping[str, int]) -> None:
+        """Raise R2D2Error where config.json says another size than the tensors have."""
+        for key, size in found.items():
+            said = config.get(key, size)
+            if said != size:
+                raise R2D2Error(
+                    f"{self.name}: {key} is {said} in config.json and {size} in the weights: "
+                    "give the config.json that was saved with them"
+                )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The settings that a source decides; None: it has nothing of it."""
+
+    vision: VisionConfig | None = None
+    text: TextConfig | None = None
+    cross_layers: int | None = None
+    embed_dim: int | None = None
+    projection_bias: bool | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way to name and shape weights."""
+
+    name: str
+    about: str
+    canonical: Callable[[str], str]  # a name as this layout's rules know it
+    recognises: Callable[[Set[str]], bool]  # by canonical names
+    parts: Callable[[Given, Wishes], Parts]
+    rules: Callable[[ModelConfig], list[Rule]]
+    required: frozenset[str]  # parts that must be whole; the others are whole or absent
+    unused: Mapping[str, str]  # pattern of canonical names to why we do not use them
+    copies: Mapping[str, str] = field(default_factory=dict)  # a name whose tensor is another's
+
+    def reason(self, name: str) -> str:
+        """Why a tensor that no rule reads is not used."""
+        for pattern, why in self.unused.items():
+            if re.match(pattern, name):
+                return why
+        return "not a name of this layout"
+
+
+def four_times(inner: int, width: int) -> int:
+    """The setting `inner_width` for a feed-forward of width `inner`."""
+    return 0 if inner == 4 * width else inner
