@@ -116,7 +116,7 @@ def test_an_unknown_setting_far_from_all_names_them():
         ("train.lr=fast", "float"),
         ("train.lr=true", "float"),
         ("train.lr=[1, 2]", "float"),
-        ("train.augment=1", "bool"),
+        ("train.flip=1", "bool"),
         ("train.betas=0.9", ""),
         ("train.betas=[0.9]", ""),
         ("train.betas=[0.9, high]", ""),
@@ -160,7 +160,7 @@ def test_settings_come_after_preset_and_variant_the_last_one_wins():
             "model.vision.layers=1",
             "objectives.alpha=0",
             "train.source_shares={label: 0.5, ocr: 2}",
-            "train.augment=no",
+            "train.flip=no",
         ],
     )
     assert config.train.lr == 2e-4
@@ -170,7 +170,7 @@ def test_settings_come_after_preset_and_variant_the_last_one_wins():
     assert config.objectives.alpha == 0.0
     assert isinstance(config.objectives.alpha, float)
     assert config.train.source_shares == {"label": 0.5, "ocr": 2.0}
-    assert config.train.augment is False
+    assert config.train.flip is False
     assert not config.objectives.et
 
 

@@ -87,6 +87,37 @@ def pretrain(
 
 
 @app.command()
+def finetune(
+    task: Annotated[str, typer.Argument(help="retrieval or matching.")],
+    data: Annotated[str, typer.Argument(help="A pairs table; or a folder, with --captions.")],
+    init: Annotated[Path, typer.Option(help="The model to start from.")],
+    out: Annotated[Path, typer.Option(help="Folder for the run.")],
+    captions: Annotated[
+        Path | None, typer.Option(help="CSV or JSONL: image, caption, perhaps split and label.")
+    ] = None,
+    settings: Settings = None,
+    processes: Processes = 1,
+    resume: Resume = False,
+) -> None:
+    """Fine-tune a model; the best epoch by `val` lands in OUT/model, with its report."""
+    from r2d2.config import make_tuning_config
+    from r2d2.finetune import finetune as run
+    from r2d2.finetune import own_table
+    from r2d2.pretrained import load
+    from r2d2.training.launch import launch
+
+    config = make_tuning_config(task, load(init, "cpu").has_match, settings or ())
+    table = data
+    if captions is not None:
+        table = own_table(Path(data), captions, out, resume=resume or not first_process())
+    if processes > 1 and "RANK" not in os.environ:
+        sys.exit(launch(processes, sys.argv[1:]))
+    report = run(table, out, config, init=init, resume=resume)
+    if first_process():
+        typer.echo(f"model: {out / 'model'}, report: {report}")
+
+
+@app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A run's folder, or a saved model's.")],
     table: Annotated[str, typer.Argument(help="A pairs table.")],

@@ -28,7 +28,16 @@ from r2d2.settings import (
 
 ACTIVATIONS = ("gelu", "gelu_new", "quick_gelu", "relu")  # gelu_new: gelu by its tanh formula
 
-__all__ = ["Config", "from_dict", "make_config", "presets", "to_dict", "variants"]
+__all__ = [
+    "Config",
+    "from_dict",
+    "make_config",
+    "make_tuning_config",
+    "presets",
+    "to_dict",
+    "tuning_tasks",
+    "variants",
+]
 
 
 @dataclass(frozen=True)
@@ -173,13 +182,14 @@ class TrainConfig:
     eps: float = 1e-6
     clip_norm: float = 1.0  # of all gradients together; 0: no clipping
     seed: int = 0
-    augment: bool = (
-        True  # small affine and colour changes, never a flip: many texts say left or right
-    )
+    # none; mild: small changes of place and colour; official: crop and RandAugment (2, 5)
+    augment: str = "mild"
+    flip: bool = False  # mirror half of the pictures (official); many texts say left or right
     neighbours: int = 1  # rows of like texts put into a batch together; 1: none (data/order.py)
     neighbours_from: float = (
         0.3  # share of the epochs without them: first the coarse, then the fine
     )
+    labelled: bool = False  # learn from a matching set's labels, with FGR alone
     source_shares: Mapping[str, float] = field(
         default_factory=dict
     )  # text source: share; others equal
@@ -197,6 +207,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         sizes = ("epochs", "batch_size", "neighbours", "log_every", "checkpoint_every")
         check(self, "train", dict.fromkeys((*sizes, "keep_checkpoints", "max_bad_steps"), SIZE))
+        one_of("train.augment", self.augment, ("none", "mild", "official"))
         check(self, "train", {"layer_decay": (0.01, 1)})
         counts = ("warmup_steps", "weight_decay", "clip_norm", "min_lr", "cache_mb")
         check(self, "train", dict.fromkeys(counts, COUNT))
@@ -237,6 +248,16 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
+class TuningConfig:
+    """Fine-tuning: what comes on top of training."""
+
+    patience: int = 3  # epochs without a better figure on `val` before it stops; 0: all epochs
+
+    def __post_init__(self) -> None:
+        check(self, "tuning", {"patience": COUNT})
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything a run is made of."""
 
@@ -247,6 +268,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     system: SystemConfig = field(default_factory=SystemConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    tuning: TuningConfig = field(default_factory=TuningConfig)
 
     def __post_init__(self) -> None:
         if self.objectives.fgr and not self.model.cross_layers:
@@ -264,6 +286,29 @@ def presets() -> list[str]:
 def variants() -> list[str]:
     """Names of the paper's ablations."""
     return sorted(data_files("variants"))
+
+
+def tuning_tasks() -> list[str]:
+    """What there are settings to fine-tune for."""
+    return sorted(data_files("tuning"))
+
+
+def make_tuning_config(task: str, ranks: bool, settings: Sequence[str] = ()) -> Config:
+    """Settings to fine-tune a saved model: the task's, then `settings`.
+
+    Args:
+        task: retrieval or matching.
+        ranks: whether the model has cross encoders (R2D2), or not (PRD2).
+        settings: each "group.name=value".
+
+    Raises:
+        R2D2Error: unknown task or setting, or a value of the wrong type.
+    """
+    variant = "r2d2" if ranks else "prd2"
+    data = merge(read_preset("variants", "variant", variant), read_preset("tuning", "task", task))
+    for setting in settings:
+        data = merge(data, parse_setting(setting))
+    return from_dict(Config, {"preset": f"finetune {task}", "variant": variant, **data})
 
 
 def make_config(

@@ -140,6 +140,13 @@ class PairsTable:
         ids: list[str] = self._take(rows, ("image_id",))["image_id"].to_pylist()
         return ids
 
+    def labels(self, rows: Rows) -> list[int | None]:
+        """The labels at `rows`, 1 match and 0 not; None where there is none."""
+        if "label" not in self.columns:
+            return [None] * np.asarray(rows).size
+        found: list[int | None] = self._take(rows, ("label",))["label"].to_pylist()
+        return found
+
     def _take(self, rows: Rows, columns: Sequence[str]) -> pa.Table:
         index = np.asarray(rows, dtype=np.int64).reshape(-1)
         total = len(self)

@@ -40,7 +40,7 @@ BATCH = (
     "train.epochs=200",
     "train.lr=3e-3",
     "train.warmup_steps=20",
-    "train.augment=false",
+    "train.augment=none",
 )
 
 

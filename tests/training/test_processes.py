@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
@@ -82,9 +83,9 @@ def test_a_process_that_dies_ends_the_others(table, tmp_path):
     out = tmp_path / "run"
     process = start(table, out, "--processes", 2, system=("train.epochs=200",))
     wait_until(process, lambda: logged(out) >= 3)
-    children = (f"/proc/{process.pid}/task/{process.pid}/children",)
-    with open(children[0]) as listed:
-        pids = [int(pid) for pid in listed.read().split()]
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+
+    pids = [int(pid) for pid in listed.split()]
     assert len(pids) == 2
     os.kill(pids[1], signal.SIGKILL)
     _, err = process.communicate(timeout=120)

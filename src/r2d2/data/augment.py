@@ -8,11 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from r2d2.data import randaugment
+from r2d2.data.randaugment import rand_augment
+
 # CLIP's (arXiv 2103.00020), which the official R2D2 code keeps.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 NUMBERS = 7  # random numbers an image that `augment` takes
+VIEW_NUMBERS = max(NUMBERS + 1, randaugment.NUMBERS)  # and that `views` takes
 
 # Half-ranges of the changes: small, for a text may name a side, a colour or a skin tone.
 _ROTATION = math.radians(10)
@@ -21,6 +25,22 @@ _SHIFT = 0.08  # of the half side
 _BRIGHTNESS = 0.1
 _CONTRAST = 0.1
 _SATURATION = 0.1
+
+
+def views(pixels: Tensor, kind: str, flip: bool, u: Tensor) -> Tensor:
+    """What a training step sees of its pictures, normalised (n, 3, H, W).
+
+    Args:
+        pixels: (n, H, W, 3) uint8.
+        kind: none, mild or official (`TrainConfig.augment`).
+        flip: mirror half of them.
+        u: (n, VIEW_NUMBERS) uniform in [0, 1).
+    """
+    if kind == "official":
+        return _standardize(rand_augment(_to_float(pixels), u, flip))
+    if flip:
+        pixels = torch.where(u[:, -1, None, None, None] < 0.5, pixels.flip(2), pixels)
+    return normalize(pixels) if kind == "none" else augment(pixels, u[:, :NUMBERS])
 
 
 def normalize(pixels: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ class RawBatch:
     texts: list[str]
     keys: npt.NDArray[np.int64]  # (n, 2) image key, text key
     rows: list[int]  # of the table, (n,)
+    labels: npt.NDArray[np.int64] | None = None  # (n,) 1 match, 0 not; None: all match
 
 
 class PairsLoader:
@@ -42,7 +43,8 @@ class PairsLoader:
     a text within the source by weight, or a title's 1 would drown a query's CTR of 0.02.
 
     Rows without a text are left out at once; a row whose picture cannot be read is replaced by the
-    next good one of its epoch's order. `skipped` counts both, by kind.
+    next good one of its epoch's order. `skipped` counts both, by kind. So are pairs labelled as no
+    match, unless the labels are what is learnt (`labelled`).
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class PairsLoader:
         neighbours: int = 1,
         neighbours_from: int = 0,
         threads: int = 1,
+        labelled: bool = False,
     ) -> None:
         self.table = table
         self.threads = threads  # that decode
@@ -70,12 +73,20 @@ class PairsLoader:
         good = np.array([bool(texts) for texts in self._texts], dtype=bool)
         if not good.all():
             self.skipped["no text"] = int((~good).sum())
+        labels = np.array([-1 if v is None else v for v in table.labels(rows)], dtype=np.int64)
+        fit = labels >= 0 if labelled else labels != 0
+        if (good & ~fit).any():
+            self.skipped["no label" if labelled else "not a match"] = int((good & ~fit).sum())
+        good &= fit
+        self._labels = labels[good] if labelled else None
         if not good.any():
             raise R2D2Error(
-                f"{table.path}: no row of split '{split}' has a text: nothing to train on"
+                f"{table.path}: no row of split '{split}' has a text"
+                + (" and a label" if labelled else "")
+                + f" ({dict(self.skipped)} left out): nothing to train on"
             )
         self._rows = rows[good]
-        self._texts = [texts for texts in self._texts if texts]
+        self._texts = [texts for texts, kept in zip(self._texts, good, strict=True) if kept]
         self._first_texts = [texts[0].text for texts in self._texts]
         self._image_keys = [key_hash(image_id) for image_id in table.image_ids(self._rows)]
         self._cache: dict[int, npt.NDArray[np.uint8]] = {}
@@ -88,6 +99,11 @@ class PairsLoader:
     def __len__(self) -> int:
         """Rows of the split that have a text."""
         return len(self._rows)
+
+    @property
+    def distinct_texts(self) -> int:
+        """How many different texts the split has, of all its rows."""
+        return len({text_key(text.text) for texts in self._texts for text in texts})
 
     @property
     def bad(self) -> dict[int, str]:
@@ -133,14 +149,17 @@ class PairsLoader:
         texts: list[str] = []
         rows: list[int] = []
         keys = np.empty((n, 2), np.int64)
+        labels = None if self._labels is None else np.empty(n, np.int64)
         for i, place in enumerate(places):
             item, pixels[i] = self._good_image(place)
             text = self._draw_text(self._texts[item], *u[i])
             texts.append(text)
             rows.append(int(self._rows[item]))
+            if labels is not None and self._labels is not None:
+                labels[i] = self._labels[item]
             keys[i] = self._image_keys[item], key_hash(text_key(text))
         self._trim()
-        return RawBatch(pixels, texts, keys, rows)
+        return RawBatch(pixels, texts, keys, rows, labels)
 
     def _order_at(self, place: int) -> int:
         epoch, offset = divmod(place, len(self._rows))

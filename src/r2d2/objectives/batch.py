@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -18,18 +19,21 @@ class Batch:
     mask: Tensor  # (n, L) bool, True where a token is real
     keys: Tensor  # (n, 2) int64, image key and text key
     index: Tensor  # (n,) int64, place in the global batch: the key of each pair's random draws
+    labels: Tensor | None = None  # (n,) int64, 1 match, 0 not; None: all match
 
     def to(self, device: torch.device) -> Batch:
         """The same batch elsewhere."""
-        return Batch(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dict__))
+        return self._each(lambda x: x.to(device, non_blocking=True))
 
     def chunks(self, count: int) -> list[Batch]:
         """Cut into `count` batches of equal size, in order."""
         size = len(self.ids) // count
-        return [
-            Batch(*(getattr(self, name)[k * size : (k + 1) * size] for name in self.__dict__))
-            for k in range(count)
-        ]
+        parts = [slice(k * size, (k + 1) * size) for k in range(count)]
+        return [self._each(itemgetter(part)) for part in parts]
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        there = {name: x for name, x in self.__dict__.items() if x is not None}
+        return replace(self, **{name: change(x) for name, x in there.items()})
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,8 @@ class Objectives(nn.Module):
             taught: the teachers' features (n, d) of this chunk, images and texts, if known.
         """
         config = self.config
+        if batch.labels is not None:
+            return self._labelled(model, batch, batch.labels)
         encoded = self._encode(model, batch, moment)
         teacher_images, teacher_texts = taught or self._teach(batch)
         losses: dict[str, Tensor] = {}
@@ -162,6 +164,13 @@ class Objectives(nn.Module):
         if self.queue is not None and self._entering is not None:
             self.queue.push(*self._entering)
             self._entering = None
+
+    def _labelled(self, model: R2D2, batch: Batch, labels: Tensor) -> dict[str, Tensor]:
+        """FGR over the pairs themselves, whose labels people gave: both classes weigh the same."""
+        images = model.encode_images(batch.pixels)
+        texts = model.encode_texts(batch.ids, batch.mask)
+        loss = fgr(*model.match_logits(images, texts), labels, positive_weight=1.0)
+        return {"fgr": loss, "total": self.weights["fgr"] * loss}
 
     def forget_step(self) -> None:
         """When the step is left out: let nothing of it queue."""

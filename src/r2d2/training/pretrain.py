@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,6 +30,7 @@ def pretrain(
     resume: bool = False,
     vocab: str | Path | None = None,
     init: str | Path | None = None,
+    on_epoch: Callable[[Trainer, int], bool] | None = None,
 ) -> TrainSummary:
     """Train on a table's split `train` and write the model to `out`/model.
 
@@ -40,6 +43,7 @@ def pretrain(
         resume: go on with the run that is there; without it such a folder is refused.
         vocab: a BERT vocab.txt, for presets that do not train a tokenizer of their own.
         init: a saved model to start from; its shape and tokenizer take the settings' place.
+        on_epoch: see `Trainer.run`; it gets the trainer, too.
 
     Raises:
         R2D2Error: whatever the user can mend.
@@ -70,7 +74,8 @@ def pretrain(
         here.wait()
         if resume:
             trainer.restore()
-        summary = trainer.run() if trainer.step < trainer.steps else trainer.summary()
+        hook = partial(on_epoch, trainer) if on_epoch else None
+        summary = trainer.run(hook) if trainer.step < trainer.steps else trainer.summary()
         _save(trainer, out, summary)
     return summary
 

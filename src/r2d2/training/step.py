@@ -100,10 +100,10 @@ def backward(
             place = step.world.rank * passes.accumulate + number
             torch.manual_seed(key(moment.seed, moment.step, Draw.DROPOUT) ^ place)
 
-    pulls: list[Pull | None] = [None]
-    taught: list[tuple[Tensor, Tensor] | None] = [None]
+    pulls: list[Pull | None] = [None] * len(chunks)
+    taught: list[tuple[Tensor, Tensor] | None] = [None] * len(chunks)
     contrast: dict[str, Tensor] = {}
-    if len(chunks) > 1:
+    if len(chunks) > 1 and batch.labels is None:  # labelled pairs have no contrast
         features = []
         for number, chunk in enumerate(chunks):
             reseed(number)

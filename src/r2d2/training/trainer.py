@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -17,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from r2d2 import progress
 from r2d2.config import Config
-from r2d2.data.augment import NUMBERS, augment, normalize
+from r2d2.data.augment import VIEW_NUMBERS, views
 from r2d2.data.images import Kind
 from r2d2.data.loader import PairsLoader, RawBatch
 from r2d2.errors import R2D2Error, RunStoppedError
@@ -38,8 +39,11 @@ from r2d2.training.run_folder import BAD_BATCH, CHECKPOINTS
 from r2d2.training.sharding import average_uncut, clip_gradients, shard
 from r2d2.training.signals import signals
 from r2d2.training.step import Passes, Step, backward, spread
+from r2d2.training.watch import Watch
 
 log = logging.getLogger(__name__)
+
+OnEpoch = Callable[[int], bool]
 
 _KINDS = get_args(Kind)
 
@@ -94,6 +98,7 @@ class Trainer:
             train.neighbours,
             round(train.neighbours_from * train.epochs),
             system.decode_threads or max(1, min(8, (os.cpu_count() or 1) // world.size)),
+            train.labelled,
         )
         self.steps = max(1, train.epochs * len(self.loader) // train.batch_size)
         self.group_size = _group_size(config, world)
@@ -162,13 +167,12 @@ class Trainer:
         pixels = torch.from_numpy(raw.pixels).to(self.device)
         n = len(raw.texts)
         index = torch.arange(n, device=self.device) + self.world.rank * n
-        if train.augment:
-            x = augment(pixels, uniform(train.seed, self.step, Draw.AUGMENT, index, NUMBERS))
-        else:
-            x = normalize(pixels)
+        u = uniform(train.seed, self.step, Draw.AUGMENT, index, VIEW_NUMBERS)
+        x = views(pixels, train.augment, train.flip, u)
         ids, mask = self.tokenizer(raw.texts)
         keys = torch.from_numpy(raw.keys)
-        return Batch(x, ids.to(self.device), mask.to(self.device), keys.to(self.device), index)
+        labels = None if raw.labels is None else torch.from_numpy(raw.labels)
+        return Batch(x, ids, mask, keys, index, labels).to(self.device)
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """One step of the optimiser; the losses, the gradient's norm and the learning rate.
@@ -225,8 +229,13 @@ class Trainer:
         self.loader.mark_bad({int(item): kind for item, kind in state["bad"].items()})
         log.info("resumed from %s at step %d of %d", checkpoint, self.step, self.steps)
 
-    def run(self) -> TrainSummary:
+    def run(self, on_epoch: OnEpoch | None = None) -> TrainSummary:
         """Train to the end.
+
+        Args:
+            on_epoch: called by every process when an epoch is over, its checkpoint written, with
+                the number of epochs done; True ends the run. A resumed run that stands at the end
+                of an epoch calls it again.
 
         Raises:
             RunStoppedError: SIGINT or SIGTERM came; a checkpoint is written.
@@ -234,9 +243,12 @@ class Trainer:
         """
         train, world = self.config.train, self.world
         run_log = RunLog(self.out, self.step) if world.first else None
+        if on_epoch and self.epochs_done and self._ends_epoch() and on_epoch(self.epochs_done):
+            return self.summary()
         share = (train.batch_size, world.rank, world.size)
         batches = self.loader.batches(self.step, self.steps, *share)
         log.info("%s", self.describe())
+        watch = Watch(self.steps, self.config, self.loader.distinct_texts, len(self.loader))
         try:
             with signals() as came, progress.bars(hidden=not world.first) as update:
                 began, logged = time.perf_counter() - self.seconds, (self.step, self.seconds)
@@ -256,16 +268,33 @@ class Trainer:
                             run_log.write(self.step - 1, values)
                         note = f"loss {values['loss/total']:.3f}"
                     update("pre-training", self.step, self.steps, note)
+                    if warning := watch.see(self.step, scalars):
+                        log.warning("%s", warning)
                     if world.any(bool(came), self.device):
                         raise RunStoppedError(came[0] if came else signal.SIGTERM, self.save())
-                    if self.step % train.checkpoint_every == 0 and self.step < self.steps:
+                    over = on_epoch is not None and self._ends_epoch()
+                    regular = self.step % train.checkpoint_every == 0
+                    if (over or regular) and self.step < self.steps:
                         self.save()
+                    if over and on_epoch and on_epoch(self.epochs_done):
+                        break
         finally:
             batches.close()  # type: ignore[attr-defined]
             if run_log:
                 run_log.close()
-        self.save()
+        if self._saved != self.step:
+            self.save()
         return self.summary()
+
+    @property
+    def epochs_done(self) -> int:
+        """Whole epochs behind this step."""
+        return self.step * self.config.train.batch_size // len(self.loader)
+
+    def _ends_epoch(self) -> bool:
+        """Whether the last step completed an epoch, or the run."""
+        before = (self.step - 1) * self.config.train.batch_size // len(self.loader)
+        return self.epochs_done > before or self.step == self.steps
 
     def summary(self) -> TrainSummary:
         """The figures of the training so far."""

@@ -1,0 +1,190 @@
+"""Fine-tuning: a saved model trained on, measured on `val` every epoch, the best epoch kept."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from r2d2.config import Config
+from r2d2.data.own import import_folder
+from r2d2.errors import R2D2Error
+from r2d2.evaluation.dataset import EvaluationSet
+from r2d2.evaluation.evaluate import evaluate
+from r2d2.evaluation.labelled import score_labelled
+from r2d2.evaluation.run import evaluate_run
+from r2d2.files import write_text
+from r2d2.model.r2d2 import R2D2
+from r2d2.pretrained import Pretrained, load
+from r2d2.table import PairsTable
+from r2d2.training.pretrain import pretrain
+from r2d2.training.run_folder import METRICS, MODEL, check_folder, saved_run
+from r2d2.training.sharding import full_state, is_cut
+from r2d2.training.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+VALIDATION = "val"
+EPOCHS, BEST, TABLE = "epochs.jsonl", "best", "pairs.lance"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of epochs.jsonl."""
+
+    epoch: int
+    step: int
+    figure: float  # R@M of retrieval, or AUC of matching, on `val`, in %
+    chance: float
+
+
+def finetune(
+    table_path: str | Path,
+    out: str | Path,
+    config: Config,
+    *,
+    init: str | Path,
+    resume: bool = False,
+) -> Path:
+    """Fine-tune the model at `init` on split `train`; the best epoch by `val` lands in `out`/model.
+
+    With `config.train.labelled` it learns matching from a table's labels, else retrieval. Every
+    process of a run calls it; see `pretrain`.
+
+    Returns:
+        The report's path; of a matching set, that of its metrics.
+
+    Raises:
+        R2D2Error: whatever the user can mend, such as a table without a split `val`.
+        RunStoppedError: a signal came.
+    """
+    table, out = PairsTable.open(table_path), Path(out)
+    if VALIDATION not in table.splits():
+        raise R2D2Error(
+            f"{table_path} has no split '{VALIDATION}' to choose the best epoch by (it has "
+            f"{', '.join(table.splits())}): hold some rows out, a tenth for example"
+        )
+    if config.train.labelled and not load(init, "cpu").has_match:
+        raise R2D2Error(
+            f"{init} has no cross encoders to learn matching with: give an R2D2 model, or "
+            "fine-tune for retrieval"
+        )
+    keep_best = KeepBest(table, out, config)
+    pretrain(table_path, out, config, resume=resume, init=init, on_epoch=keep_best)
+    return finish(table, table_path, out, config) if keep_best.first else out
+
+
+def own_table(images: Path, captions: Path, out: Path, *, resume: bool = False) -> str:
+    """The table of a folder and a file of captions, in the run's folder; made if it is not there.
+
+    Raises:
+        R2D2Error: see `import_folder`, or the folder holds another run.
+    """
+    path = out / TABLE
+    if not (resume and path.exists()):
+        check_folder(out, resume=False)
+        imported = import_folder(images, captions, path, overwrite=path.exists())
+        log.info(
+            "%d rows, %d texts: %s", imported.rows, imported.texts,
+            ", ".join(f"{name} {count}" for name, count in sorted(imported.splits.items())),
+        )  # fmt: skip
+    return str(path)
+
+
+class KeepBest:
+    """Measures the model when an epoch is over, keeps the best one, and says when to stop."""
+
+    def __init__(self, table: PairsTable, out: Path, config: Config) -> None:
+        self.table = table
+        self.out = out
+        self.config = config
+        self.first = True  # whether this process writes
+        self._data: EvaluationSet | None = None
+
+    def __call__(self, trainer: Trainer, epoch: int) -> bool:
+        """See `Trainer.run`: True ends the run."""
+        self.first = trainer.world.first
+        seen = [e for e in read_epochs(self.out) if e.step <= trainer.step]
+        if not seen or seen[-1].step < trainer.step:
+            model = self._model(trainer)
+            if trainer.world.first:
+                found = self._measure(model, epoch, trainer.step)
+                if all(found.figure > e.figure for e in seen):
+                    model.save(self.out / BEST)
+                lines = [json.dumps(e.__dict__) + "\n" for e in [*seen, found]]
+                write_text(self.out / EPOCHS, "".join(lines))
+                self._tell(found, seen, trainer)
+            trainer.world.wait()
+            seen = read_epochs(self.out)
+        best = max(seen, key=lambda e: e.figure)
+        waited = sum(e.step > best.step for e in seen)
+        patience = self.config.tuning.patience
+        return trainer.world.any(bool(patience) and waited >= patience, trainer.device)
+
+    def _model(self, trainer: Trainer) -> Pretrained:
+        """The model as it is used; gathered where it is cut over the processes."""
+        model = trainer.model
+        if is_cut(trainer.module):
+            whole = full_state(model)
+            model = R2D2(trainer.config.model).to(trainer.device)
+            model.load_state_dict(whole)
+        top_k = self.config.evaluation.top_k
+        return Pretrained(model, trainer.tokenizer, top_k=top_k)
+
+    def _measure(self, model: Pretrained, epoch: int, step: int) -> Epoch:
+        size = self.config.evaluation.batch_size
+        if self.config.train.labelled:
+            auc = score_labelled(model, self.table, VALIDATION, size).auc
+            return Epoch(epoch, step, auc, 50.0)
+        if self._data is None:
+            data = EvaluationSet.from_table(self.table)
+            rows = [i for i, split in enumerate(data.splits) if split == VALIDATION]
+            self._data = data.keep(rows, {})
+        found = evaluate(
+            model, self._data, top_k=model.top_k, weight=model.match_weight, batch_size=size,
+            splits=(VALIDATION,), full=(),
+        ).metrics[VALIDATION]  # fmt: skip
+        stage = "two_stage" if "two_stage" in found else "prerank"
+        return Epoch(epoch, step, found[stage]["r_mean"], found["chance"]["r_mean"])
+
+    def _tell(self, found: Epoch, seen: list[Epoch], trainer: Trainer) -> None:
+        name = "AUC" if self.config.train.labelled else "R@M"
+        best = max([*seen, found], key=lambda e: e.figure)
+        log.info(
+            "epoch %d: %s on val %.1f (best: %.1f, epoch %d)",
+            found.epoch, name, found.figure, best.figure, best.epoch,
+        )  # fmt: skip
+        warm = found.step > self.config.train.warmup_steps
+        labelled = self.config.train.labelled
+        if warm and found.figure < (found.chance + 2 if labelled else 2 * found.chance):
+            log.warning(
+                "%s is %.1f, near chance (%.1f), after the warm-up: is %s the model that was "
+                "meant, and do the texts belong to their pictures? `r2d2 data check` looks for it; "
+                "train.lr %g may be too high, too",
+                name, found.figure, found.chance, (saved_run(self.out) or {}).get("init"),
+                self.config.train.lr,
+            )  # fmt: skip
+
+
+def finish(table: PairsTable, table_path: str | Path, out: Path, config: Config) -> Path:
+    """Put the best epoch's model in the place of the last one's, and measure it."""
+    best = load(out / BEST)
+    best.save(out / MODEL)
+    if not config.train.labelled:
+        return evaluate_run(out, table_path, out, keep_weight=best.has_match)
+    found = {}
+    for split in table.splits():
+        if split != "train":
+            scored = score_labelled(best, table, split, config.evaluation.batch_size)
+            found[split] = {"matching": {"auc": scored.auc, "pairs": len(scored.scores)}}
+    write_text(out / METRICS, json.dumps(found, indent=2))
+    return out / METRICS
+
+
+def read_epochs(out: Path) -> list[Epoch]:
+    """What was measured so far."""
+    path = out / EPOCHS
+    if not path.exists():
+        return []
+    return [Epoch(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]

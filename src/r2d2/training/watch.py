@@ -1,0 +1,74 @@
+"""Says in the log when a run does not learn, with the likely cause."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from math import log
+
+from torch import Tensor
+
+from r2d2.config import Config
+
+WINDOW = 20  # steps that a mean is taken over
+WAIT = 0.15  # of the run, after the warm-up, before it is judged; at least five windows
+FALL = 0.02  # of the loss, that counts as learning
+FEW_TEXTS = 0.1  # distinct texts a row, below which they look like labels
+
+
+class Watch:
+    """Compares the contrastive loss (of a matching set: FGR's) with what it was at first, once."""
+
+    def __init__(self, steps: int, config: Config, distinct_texts: int, rows: int) -> None:
+        self._warmup = min(config.train.warmup_steps, steps // 2)
+        self._judged_at = self._warmup + max(5 * WINDOW, round(WAIT * steps))
+        self._config = config
+        self._texts, self._rows = distinct_texts, rows
+        self._first: list[Tensor] = []
+        self._last: deque[Tensor] = deque(maxlen=WINDOW)
+
+    def see(self, step: int, losses: Mapping[str, Tensor]) -> str | None:
+        """Look at a step's losses; a warning where it is time for one. No wait for the device."""
+        if step > self._judged_at:
+            return None
+        loss = self._of_chance(step, losses)
+        if len(self._first) < WINDOW:
+            self._first.append(loss)
+        self._last.append(loss)
+        if step < self._judged_at or len(self._first) < WINDOW:
+            return None
+        first, last = (
+            sum(x.item() for x in part) / len(part) for part in (self._first, self._last)
+        )
+        if last < (1 - FALL) * first:
+            return None
+        return (
+            f"by step {step} the loss has not fallen ({100 * first:.0f}% of chance's at first, "
+            f"{100 * last:.0f}% now): {self._cause()}"
+        )
+
+    def _of_chance(self, step: int, losses: Mapping[str, Tensor]) -> Tensor:
+        """The loss by what guessing gets: a queue that fills up makes the task harder."""
+        batch, queue = self._config.train.batch_size, self._config.objectives.queue_size
+        if "tgd" in losses:
+            return losses["tgd"].detach() / log(max(2, batch) + min((step - 1) * batch, queue))
+        if "gcpr" in losses:
+            return losses["gcpr"].detach() / log(max(batch, 2))
+        return losses["fgr"].detach() / log(2)
+
+    def _cause(self) -> str:
+        train = self._config.train
+        if self._texts < FEW_TEXTS * self._rows:
+            return (
+                f"{self._rows} rows have {self._texts} distinct texts, which looks like labels; "
+                "most of a batch is then its own positive: lower train.batch_size, or give texts "
+                "that describe each picture"
+            )
+        if train.lr >= 1e-3:
+            return f"train.lr is {train.lr:g}, high for a model of any size: try a tenth of it"
+        if train.freeze_vision or train.lr <= 1e-6:
+            return (
+                f"little can move (train.lr {train.lr:g}, train.freeze_vision "
+                f"{str(train.freeze_vision).lower()}): raise train.lr, or train the image tower too"
+            )
+        return "check with `r2d2 data check` that the texts belong to their pictures"

@@ -1,0 +1,249 @@
+"""Fine-tuning: one's own pictures, labels, few texts; the best epoch kept, stopped and resumed."""
+
+import csv
+import json
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import r2d2
+from r2d2.config import make_tuning_config
+from r2d2.finetune import KeepBest, finetune, own_table, read_epochs
+from r2d2.table import Pair, PairsTable, Text, write_table
+from r2d2.training.pretrain import pretrain
+from training.small import (
+    COLOURS,
+    SIDE,
+    call_cli,
+    history,
+    png,
+    refused,
+    small_config,
+    small_table,
+    tensors,
+)
+
+RGB = ((220, 30, 30), (240, 140, 20), (240, 220, 40), (40, 170, 60), (40, 80, 220), (150, 50, 180),
+       (20, 20, 20), (235, 235, 235))  # fmt: skip
+SHAPES = ("方块", "横条")
+LABELS = [f"{colour}色{shape}" for shape in SHAPES for colour in COLOURS][:10]
+QUICK = (
+    "system.threads=1",
+    "train.batch_size=32",
+    "train.lr=3e-3",
+    "train.warmup_steps=5",
+    "train.augment=none",
+    "train.flip=false",
+    "train.freeze_vision=false",
+    "objectives.queue_size=32",
+    "objectives.momentum=0.95",
+    "train.log_every=1",
+)
+
+
+def label_picture(label, number):
+    """A square or a bar of the label's colour, somewhere on grey noise."""
+    rng = np.random.default_rng([label, number])
+    pixels = rng.integers(100, 156, (SIDE, SIDE, 3)).astype(np.uint8)
+    high, wide = (16, 16) if label < len(COLOURS) else (6, 28)
+    top, left = rng.integers(0, SIDE - high + 1), rng.integers(0, SIDE - wide + 1)
+    pixels[top : top + high, left : left + wide] = RGB[label % len(COLOURS)]
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """A model that has trained a little, on something else; its tokenizer knows the characters."""
+    folder = tmp_path_factory.mktemp("start")
+    pairs = [
+        Pair(f"p{n}", png(label_picture(n % 10, 900 + n)), (Text(f"{t}照片", "title"),), "train")
+        for n, t in enumerate(LABELS * 2)
+    ]
+    write_table(folder / "pairs.lance", pairs)
+    config = small_config("r2d2", "train.epochs=2", "model.vision.output_norm=true")
+    pretrain(folder / "pairs.lance", folder / "run", config)
+    return folder / "run"
+
+
+def config_of(task, *more):
+    return make_tuning_config(task, True, (*QUICK, *more))
+
+
+def test_ten_labels_for_five_hundred_images_are_learnt(start, tmp_path):
+    """A label set: 500 pictures share 10 texts, so that most of a batch is not a negative."""
+    pairs = [
+        Pair(f"i{n}", png(label_picture(n % 10, n)), (Text(LABELS[n % 10], "label"),),
+             "train" if n < 500 else "val")
+        for n in range(560)
+    ]  # fmt: skip
+    write_table(tmp_path / "labels.lance", pairs)
+    config = config_of("retrieval", "train.epochs=8", "tuning.patience=0")
+    finetune(tmp_path / "labels.lance", tmp_path / "run", config, init=start)
+    model = r2d2.load(tmp_path / "run")
+    images = [label_picture(n % 10, 5000 + n) for n in range(100)]
+    side, labels = model.encode_images(images), model.encode_texts(LABELS)
+    found = (side.embedding @ labels.embedding.T).argmax(1)
+    right = sum(int(f) == n % 10 for n, f in enumerate(found))
+    assert right >= 90, right  # chance: 10
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A folder of pictures, a CSV as people write it, with dirt."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "images" / "more").mkdir(parents=True)
+    rows = []
+    for n in range(40):
+        name = f"more/p{n}.png" if n % 2 else f"p{n}.png"
+        label_picture(n % 10, n).save(folder / "images" / name)
+        rows.append((f"p{n}.png", f"{LABELS[n % 10]}，第{n}张", ""))
+    rows[3] = (rows[3][0], rows[3][1], "val")
+    (folder / "images" / "broken.png").write_bytes(b"no picture")
+    rows += [("broken.png", "坏的", ""), ("gone.png", "没有", ""), ("p1.png", "　", "")]
+    with (folder / "captions.csv").open("w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file).writerows([("图片", "Caption", "split"), *rows])
+    return folder
+
+
+def test_a_folder_and_a_file_of_captions_train_with_one_command(
+    start, own, tmp_path, monkeypatch, capsys
+):
+    out = tmp_path / "run"
+    settings = [x for s in (*QUICK, "train.epochs=2") for x in ("--set", s)]
+    code, stdout, lines = call_cli(
+        monkeypatch, capsys, "finetune", "retrieval", own / "images", "--captions",
+        own / "captions.csv", "--init", start, "--out", out, *settings,
+    )  # fmt: skip
+    assert code == 0, lines
+    assert str(out / "report.html") in stdout
+    table = PairsTable.open(out / "pairs.lance")
+    assert len(table) == 40
+    assert set(table.splits()) == {"train", "val", "test"}
+    by_id = {pair.image_id: pair for pair in table.take(table.rows())}
+    assert by_id["more/p3.png"].split == "val"
+    assert by_id["p0.png"].texts[0].text == f"{LABELS[0]}，第0张"
+    assert by_id["more/p1.png"].width == SIDE
+    assert [e.epoch for e in read_epochs(out)] == [1, 2]
+    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["test"]["two_stage"]["r_mean"] >= 0
+    r2d2.load(out).encode_texts(["红色方块"])
+
+
+def test_what_is_wrong_with_a_file_is_said(own, tmp_path):
+    images, table = own / "images", tmp_path / "run"
+    file = tmp_path / "c.csv"
+    assert "no folder" in refused(own_table, tmp_path / "none", own / "captions.csv", table)
+    assert "cannot read" in refused(own_table, images, tmp_path / "none.csv", table)
+    file.write_text("url,caption\na,b\n", encoding="utf-8")
+    message = refused(own_table, images, file, table)
+    assert "no column of images" in message
+    assert "url, caption" in message
+    file.write_text("image,caption\nzzz.png,猫\n", encoding="utf-8")
+    assert "image not found: 1" in refused(own_table, images, file, table)
+    file.write_bytes("image,caption\nzzz.png,红色方块\n".encode("gb18030"))
+    assert "UTF-8" in refused(own_table, images, file, table)
+    assert not (table / "pairs.lance").exists()
+    outside = tmp_path / "c.jsonl"
+    label_picture(0, 0).save(tmp_path / "secret.png")
+    line = {"image": "../../secret.png", "caption": ["猫"]}
+    outside.write_text(json.dumps(line) + "\nnot json\n", encoding="utf-8")
+    assert "image not found" in refused(own_table, images, outside, table)
+
+
+@pytest.fixture(scope="module")
+def matching(tmp_path_factory):
+    """Labelled pairs: the right label, or that of another colour."""
+    rng = np.random.default_rng(0)
+    pairs = []
+    for n in range(240):
+        right = n % 2 == 0
+        text = LABELS[n // 2 % 10 if right else (n // 2 + rng.integers(1, 10)) % 10]
+        split = ("train", "train", "train", "train", "val", "test")[n % 12 // 2]
+        picture = png(label_picture(n // 2 % 10, n))
+        pairs.append(Pair(f"m{n}", picture, (Text(text, "query"),), split, label=int(right)))
+    pairs.append(Pair("unlabelled", pairs[0].image, (Text("猫", "query"),), "train"))
+    path = tmp_path_factory.mktemp("matching") / "icm.lance"
+    write_table(path, pairs)
+    return path
+
+
+def test_matching_is_learnt_from_labels_and_stopped_when_it_is_enough(start, matching, tmp_path):
+    out = tmp_path / "run"
+    config = config_of("matching", "train.epochs=30", "tuning.patience=4", "train.lr=2e-3")
+    found = finetune(matching, out, config, init=start)
+    epochs = read_epochs(out)
+    best = max(epochs, key=lambda e: e.figure)
+    assert best.figure > 90, [e.figure for e in epochs]
+    assert len(epochs) == 30 or len(epochs) == epochs.index(best) + 1 + 4
+    metrics = json.loads(found.read_text(encoding="utf-8"))
+    assert metrics["val"]["matching"]["auc"] == pytest.approx(best.figure, abs=0.5)
+    assert metrics["test"]["matching"]["pairs"] == 40
+    assert {k for row in history(out) for k in row if k.startswith("loss/")} == {
+        "loss/fgr", "loss/total",
+    }  # fmt: skip
+    skipped = json.loads((out / "training.json").read_text())["skipped"]
+    assert skipped == {"no label": 1}
+
+
+def test_a_pair_labelled_as_no_match_is_no_positive(start, matching, tmp_path):
+    config = config_of("retrieval", "train.epochs=1")
+    pretrain(matching, tmp_path / "run", config, init=start)
+    skipped = json.loads((tmp_path / "run" / "training.json").read_text())["skipped"]
+    assert skipped["not a match"] == 80
+
+
+def test_stopped_and_resumed_it_is_the_undisturbed_run(start, own, tmp_path, monkeypatch):
+    config = config_of("retrieval", "train.epochs=3", "train.batch_size=8")
+    table = own_table(own / "images", own / "captions.csv", tmp_path / "data")
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    finetune(table, whole, config, init=start)
+
+    class PowerCutError(Exception):
+        pass
+
+    measure, calls = KeepBest._measure, []
+
+    def cut(self, *arguments):
+        calls.append(arguments[1])
+        if calls == [1, 2]:
+            raise PowerCutError
+        return measure(self, *arguments)
+
+    monkeypatch.setattr(KeepBest, "_measure", cut)
+    with pytest.raises(PowerCutError):
+        finetune(table, out, config, init=start)
+    finetune(table, out, config, init=start, resume=True)
+    assert calls == [1, 2, 2, 3]
+    assert read_epochs(out) == read_epochs(whole)
+    ours, theirs = tensors(out), tensors(whole)
+    assert all(ours[name].equal(theirs[name]) for name in theirs)
+
+
+def test_a_model_at_chance_is_said(start, own, tmp_path, caplog):
+    config = config_of("retrieval", "train.epochs=1", "train.lr=1e-12", "train.warmup_steps=0")
+    table = PairsTable.open(own_table(own / "images", own / "captions.csv", tmp_path / "data"))
+    keep = KeepBest(table, tmp_path, config)
+    with caplog.at_level(logging.INFO):
+        from r2d2.finetune import Epoch
+
+        keep._tell(Epoch(1, 9, 11.0, 10.0), [], None)
+    assert "near chance" in caplog.text
+    caplog.clear()
+    keep._tell(Epoch(1, 9, 60.0, 10.0), [], None)
+    assert "near chance" not in caplog.text
+
+
+def test_what_cannot_be_fine_tuned_is_refused(start, tmp_path):
+    table = small_table(tmp_path / "pairs.lance")
+    config = config_of("matching")
+    message = refused(finetune, table, tmp_path / "run", config, init=start)
+    assert "no label" in message
+    write_table(tmp_path / "train.lance", [
+        Pair("a", png(label_picture(0, 0)), (Text("猫", "title"),), "train")
+    ])  # fmt: skip
+    config = config_of("retrieval")
+    message = refused(finetune, tmp_path / "train.lance", tmp_path / "run", config, init=start)
+    assert "no split 'val'" in message
+    assert "unknown task 'retreival'" in refused(make_tuning_config, "retreival", True)
