@@ -252,7 +252,8 @@ def unsafe(source):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            names = [node.module or "", *(alias.name for alias in node.names)]
+            names = [alias.name for alias in node.names if alias.name != "UnpicklingError"]
+            names += [node.module or ""] if names else []
         else:
             names = []
         if any(name.split(".")[0] in PICKLES for name in names):
@@ -270,7 +271,8 @@ def unsafe(source):
 
 def test_nothing_in_the_package_reads_a_pickle():
     assert unsafe("import pickle as p") == [1]
-    assert unsafe("from pickle import loads") == [1]
+    assert unsafe("from pickle import loads, UnpicklingError") == [1]
+    assert unsafe("from pickle import UnpicklingError") == []
     assert unsafe("torch.load(f)\nx = torch.load(f, weights_only=False)") == [1, 2]
     assert unsafe("np.load(f, allow_pickle=True)") == [1]
     assert unsafe("torch.load(f, weights_only=True)\nnp.load(f)") == []

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -33,7 +33,7 @@ def load_pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         _check_archive(path)
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         asked = re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error))
         what = f"asks to load {asked[1]}" if asked else "holds more than tensors"
         raise R2D2Error(
