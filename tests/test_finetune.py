@@ -158,10 +158,14 @@ def experienced(tmp_path_factory):
     """A model that ranks already, so that matching has something to build on."""
     folder = tmp_path_factory.mktemp("experienced")
     pairs = [
-        Pair(f"p{n}", png(label_picture(n % 10, 9000 + n)), (Text(f"{LABELS[n % 10]}照片", "title"),),
-             "train")
+        Pair(
+            f"p{n}",
+            png(label_picture(n % 10, 9000 + n)),
+            (Text(f"{LABELS[n % 10]}照", "title"),),
+            "train",
+        )
         for n in range(200)
-    ]  # fmt: skip
+    ]
     write_table(folder / "pairs.lance", pairs)
     config = small_config("r2d2", *QUICK, "train.epochs=8", "model.vision.output_norm=true")
     pretrain(folder / "pairs.lance", folder / "run", config)
