@@ -13,6 +13,8 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
+from r2d2.commands import data, weights
+from r2d2.commands.options import Overwrite, Preset, Processes, Resume, Settings, Variant
 from r2d2.errors import R2D2Error, RunStoppedError
 
 app = typer.Typer(
@@ -21,24 +23,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Make pairs tables.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
+app.add_typer(data.app, name="data")
+app.add_typer(weights.app, name="weights")
 
 USER_ERROR = 2
 INTERRUPTED = 130
 TRY_AGAIN = 75  # sysexits' EX_TEMPFAIL: stopped from outside, resume
 
 console = Console(stderr=True)
-
-Preset = Annotated[str, typer.Option(help="Size: tiny, small, base or large.")]
-Variant = Annotated[str, typer.Option(help="r2d2, prd2, wo_et, wo_twd, wo_tgd or wo_fgd.")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="A setting, as train.lr=0.001; may be repeated.")
-]
-Processes = Annotated[
-    int, typer.Option(min=1, help="On this machine, one a GPU; across machines use torchrun.")
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 
 
 @app.command()
@@ -89,7 +81,9 @@ def pretrain(
 @app.command()
 def finetune(
     task: Annotated[str, typer.Argument(help="retrieval or matching.")],
-    data: Annotated[str, typer.Argument(help="A pairs table; or a folder, with --captions.")],
+    source: Annotated[
+        str, typer.Argument(metavar="DATA", help="A pairs table; or a folder, with --captions.")
+    ],
     init: Annotated[Path, typer.Option(help="The model to start from.")],
     out: Annotated[Path, typer.Option(help="Folder for the run.")],
     captions: Annotated[
@@ -107,9 +101,9 @@ def finetune(
     from r2d2.training.launch import launch
 
     config = make_tuning_config(task, load(init, "cpu").has_match, settings or ())
-    table = data
+    table = source
     if captions is not None:
-        table = own_table(Path(data), captions, out, resume=resume or not first_process())
+        table = own_table(Path(source), captions, out, resume=resume or not first_process())
     if processes > 1 and "RANK" not in os.environ:
         sys.exit(launch(processes, sys.argv[1:]))
     report = run(table, out, config, init=init, resume=resume)
@@ -128,7 +122,7 @@ def evaluate(
     weight: Annotated[
         float | None, typer.Option(help="Of the match score; the best on `val` by default.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report there.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure a model: retrieval in one and two stages, matching; with a report."""
     from r2d2.evaluation.run import evaluate_run
@@ -137,20 +131,6 @@ def evaluate(
     check_folder(out, resume=overwrite)
     report = evaluate_run(model, table, out, top_k=top_k, weight=weight)
     typer.echo(f"report: {report}")
-
-
-@data_app.command("emoji")
-def data_emoji(
-    out: Annotated[Path, typer.Option(help="Where to write the table.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a table there.")] = False,
-) -> None:
-    """Write the embedded corpus: emoji pictures with their Chinese names."""
-    from r2d2.data.emoji import build_emoji_table
-
-    table = build_emoji_table(out, overwrite=overwrite)
-    typer.echo(
-        f"{out}: {len(table)} rows, " + ", ".join(f"{k} {v}" for k, v in table.splits().items())
-    )
 
 
 def first_process() -> bool:

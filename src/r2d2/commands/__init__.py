@@ -1,0 +1,1 @@
+"""The command groups: each command a few lines that call the rooms."""

@@ -1,0 +1,138 @@
+"""What lies between two stages: Parquet parts of pairs and of images, each a range of image ids.
+
+An image id is 128 bits of a hash in hexadecimal, so equal ranges of ids hold about equally many
+images, and a part of pairs meets its images in the part of the same number. Within a part rows are
+sorted, so that a build's result does not depend on its engine, its order or its workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from r2d2.errors import R2D2Error
+from r2d2.files import disk_errors
+
+PAIRS, IMAGES = "pairs", "images"
+QUERY, TITLE, CONTENT, CAPTION = "query", "title", "content", "caption"
+
+PAIR_COLUMNS = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("text", pa.string()),
+        ("source", pa.string()),  # query, title, content, caption
+        ("clicks", pa.int64()),  # of queries; null elsewhere
+        ("impressions", pa.int64()),
+        ("examined", pa.float64()),  # impressions, each weighted by its position's examination
+        ("ctr", pa.float32()),  # smoothed, once it is ranked
+    ]
+)
+IMAGE_COLUMNS = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("url", pa.string()),
+        ("path", pa.string()),
+        ("image", pa.large_binary()),  # the encoded file, once it is there
+    ]
+)
+GROUP_BYTES = 32 << 20  # of a row group of images: what a reader must hold
+PAIR_ROWS = 128 << 10  # of a row group of pairs
+
+
+def image_id_of(data: bytes) -> str:
+    """The id of an image: by its bytes, or by its address where they are not there."""
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def part_file(folder: Path, kind: str, number: int) -> Path:
+    """Where part `number` of pairs or images is."""
+    return folder / kind / f"part-{number:04d}.parquet"
+
+
+def part_count(folder: Path, kind: str = PAIRS) -> int:
+    """How many parts a stage has written."""
+    return len(list((folder / kind).glob("part-*.parquet")))
+
+
+def part_range(number: int, parts: int) -> tuple[str, str]:
+    """Ids of a part: from the first, up to but without the second, as hexadecimal prefixes."""
+    bounds = [-(-n * 2**32 // parts) for n in (number, number + 1)]
+    return f"{bounds[0]:08x}", f"{bounds[1]:08x}" if bounds[1] < 2**32 else "g"
+
+
+def parts_of(image_ids: pa.Array, parts: int) -> npt.NDArray[np.int64]:
+    """The part (n,) of each id."""
+    prefixes = [int(x, 16) for x in pa.compute.utf8_slice_codeunits(image_ids, 0, 8).to_pylist()]
+    return np.array(prefixes, dtype=np.int64) * parts >> 32
+
+
+@contextmanager
+def new_part(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """A Parquet file to write: it appears whole, or not at all."""
+    work = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with pq.ParquetWriter(work, schema, compression="zstd", compression_level=1) as writer:
+                yield writer
+            work.replace(path)
+    finally:
+        work.unlink(missing_ok=True)
+
+
+def write_rows(path: Path, rows: pa.Table) -> None:
+    """A part of pairs, or of anything small, in one go."""
+    with new_part(path, rows.schema) as writer:
+        writer.write_table(rows, row_group_size=PAIR_ROWS)
+
+
+def write_images(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> int:
+    """A part of images row by row, in row groups of bounded size; gives how many there were."""
+    held: list[dict[str, Any]] = []
+    size = count = 0
+    with new_part(path, schema) as writer:
+        for row in rows:
+            held.append(row)
+            size += len(row.get("image") or b"") + 256
+            count += 1
+            if size >= GROUP_BYTES:
+                writer.write_table(pa.Table.from_pylist(held, schema))
+                held, size = [], 0
+        if held:
+            writer.write_table(pa.Table.from_pylist(held, schema))
+    return count
+
+
+def read_images(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Rows of a part of images, a row group in memory at a time."""
+    with open_part(path) as file:
+        for group in range(file.num_row_groups):
+            yield from file.read_row_group(group, columns=columns).to_pylist()
+
+
+@contextmanager
+def open_part(path: Path) -> Iterator[pq.ParquetFile]:
+    """A part to read; R2D2Error where it is damaged."""
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (OSError, pa.ArrowInvalid) as error:
+        raise R2D2Error(
+            f"{path} cannot be read ({str(error).splitlines()[0]}): remove its folder "
+            f"{path.parent.parent}, and the build makes it anew"
+        ) from error
+
+
+def read_pairs(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """A part of pairs, whole: parts are cut so that one fits into memory."""
+    with open_part(path) as file:
+        return file.read(columns=columns)
