@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,16 @@ from r2d2.pair import (
     to_texts,
 )
 
-__all__ = ["SCHEMA", "Pair", "PairsTable", "Text", "append_table", "write_table"]
+__all__ = [
+    "SCHEMA",
+    "Pair",
+    "PairsTable",
+    "Text",
+    "append_table",
+    "join_shards",
+    "write_shard",
+    "write_table",
+]
 
 log = logging.getLogger(__name__)
 
@@ -259,6 +269,51 @@ def _open_dataset(uri: str, version: int | None = None) -> Any:
 def _write(uri: str, pairs: Iterable[Pair], schema: pa.Schema, mode: str, name: str) -> int:
     import lance
 
+    def write(reader: pa.RecordBatchReader) -> None:
+        lance.write_dataset(reader, uri, schema=schema, mode=mode)
+
+    count = _stream(write, pairs, schema, name)
+    log.info("wrote %d rows to %s", count, name)
+    return count
+
+
+def write_shard(uri: str, pairs: Iterable[Pair]) -> tuple[list[str], int]:
+    """Rows of a table that does not exist yet; gives what `join_shards` wants, and how many.
+
+    Many processes, on many machines, may each write shards of one table. R2D2Error as for
+    `write_table`.
+    """
+    from lance.fragment import write_fragments
+
+    fragments: list[str] = []
+
+    def write(reader: pa.RecordBatchReader) -> None:
+        found = write_fragments(reader, uri, schema=SCHEMA)
+        fragments.extend(json.dumps(fragment.to_json()) for fragment in found)
+
+    count = _stream(write, pairs, SCHEMA, uri)
+    return fragments, count
+
+
+def join_shards(
+    uri: str, shards: Iterable[str], *, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Make the shards at `uri` a table, their rows in the order given; all at once."""
+    import lance
+
+    fragments = [lance.FragmentMetadata.from_json(shard) for shard in shards]
+    schema = SCHEMA.with_metadata(dict(metadata or {}))
+    with _disk_errors(uri):
+        lance.LanceDataset.commit(uri, lance.LanceOperation.Overwrite(schema, fragments))
+
+
+def _stream(
+    write: Callable[[pa.RecordBatchReader], None],
+    pairs: Iterable[Pair],
+    schema: pa.Schema,
+    name: str,
+) -> int:
+    """Hand pairs to Lance in batches; a failure of theirs comes out as it was raised."""
     count = 0
     failure: list[BaseException] = []
 
@@ -275,12 +330,11 @@ def _write(uri: str, pairs: Iterable[Pair], schema: pa.Schema, mode: str, name: 
     reader = pa.RecordBatchReader.from_batches(schema, batches())
     with _disk_errors(name):
         try:
-            lance.write_dataset(reader, uri, schema=schema, mode=mode)
+            write(reader)
         except BaseException as error:
             if failure:
                 raise failure[0] from error
             raise
-    log.info("wrote %d rows to %s", count, name)
     return count
 
 

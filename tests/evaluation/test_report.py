@@ -1,7 +1,5 @@
 """The report: whole, self-contained, escaped, and honest about what it shows."""
 
-import base64
-import io
 import re
 from html.parser import HTMLParser
 
@@ -15,7 +13,7 @@ from r2d2.evaluation.contact import contact_groups
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.plots import POINTS, _running_mean, _thin, curve, weight_curve
-from r2d2.evaluation.report import THUMBNAIL, thumbnail, write_report
+from r2d2.evaluation.report import write_report
 from r2d2.model.side import Side
 
 NASTY = '<script>alert("猫")</script>&\''
@@ -256,20 +254,6 @@ def test_an_answer_beyond_the_first_five_stands_apart():
     assert row.answer is not None
     assert row.answer.right
     assert row.answer.caption == row.text
-
-
-@pytest.mark.parametrize(("size", "kind"), [((72, 72), "PNG"), ((640, 400), "JPEG")])
-def test_thumbnails_are_small_and_leave_the_picture_alone(size, kind):
-    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    picture = Image.fromarray(noise)
-    uri = thumbnail(picture)
-    assert picture.size == size
-    found = Image.open(io.BytesIO(base64.b64decode(uri.split(",", 1)[1])))
-    assert found.format == kind
-    assert uri.startswith(f"data:image/{kind.lower()};base64,")
-    assert max(found.size) <= THUMBNAIL
-    if kind == "PNG":
-        assert np.array_equal(np.asarray(found), noise)
 
 
 def test_curves_bear_what_a_history_may_hold():

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
-from PIL import Image
 
 import r2d2
 from r2d2.evaluation.contact import ContactGroup, contact_groups
 from r2d2.evaluation.evaluate import Results
 from r2d2.evaluation.plots import curve, weight_curve
 from r2d2.files import write_text
+from r2d2.page import number, template
 
-THUMBNAIL = 128  # pixels; shown at half of it, for dense screens
 COLUMNS = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean")
 NAMES = {
     "loss/total": "all, weighted",
@@ -66,7 +62,7 @@ def write_report(
     settings, train = settings or {}, dict(train or {})
     skipped = {"training": train.pop("skipped", {}), "evaluation": results.skipped}
     flat = _flatten(settings)
-    page = _template().render(
+    page = template("r2d2.evaluation", "report.html").render(
         tiles=_tiles(results.metrics),
         tasks=[_task(name, results.metrics[name]) for name in results.rankings],
         two_stage="weight" in results.metrics,
@@ -75,7 +71,6 @@ def write_report(
         weight_plot=_weight_plot(results.metrics),
         curves=_curves(history),
         contact=contact_groups(results) if contact is None else contact,
-        thumbnail=thumbnail,
         skipped=[
             (place, kind, count) for place in skipped for kind, count in skipped[place].items()
         ],
@@ -86,29 +81,6 @@ def write_report(
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
     write_text(Path(path), page)
-
-
-def thumbnail(picture: Image.Image) -> str:
-    """A picture as a data URI, at most THUMBNAIL pixels wide and high."""
-    picture = picture.convert("RGB")
-    photo = max(picture.size) > THUMBNAIL
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
-    file = io.BytesIO()
-    if photo:
-        picture.save(file, "JPEG", quality=85)
-    else:
-        picture.save(file, "PNG", optimize=True)
-    kind = "jpeg" if photo else "png"
-    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def _template() -> Any:
-    text = resources.files("r2d2.evaluation").joinpath("report.html").read_text(encoding="utf-8")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["number"] = _number
-    return environment.from_string(text)
 
 
 def _task(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,8 +167,8 @@ def _curves(history: Sequence[Mapping[str, float]]) -> list[dict[str, Any]]:
             panels.append({
                 "name": name,
                 "about": NAMES.get(name, ""),
-                "last": _number(values[-1]),
-                "chance": _number(CHANCE[name]) if name in CHANCE else "",
+                "last": number(values[-1]),
+                "chance": number(CHANCE[name]) if name in CHANCE else "",
                 "svg": Markup(drawing),
             })  # fmt: skip
     return panels
@@ -217,7 +189,7 @@ def _run(settings: Mapping[str, str], train: Mapping[str, Any]) -> dict[str, str
         "train.epochs": "epochs",
     }
     run = {label: settings[name] for name, label in wanted.items() if name in settings}
-    return run | {name.replace("_", " "): _number(value) for name, value in train.items()}
+    return run | {name.replace("_", " "): number(value) for name, value in train.items()}
 
 
 def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -249,12 +221,3 @@ def _versions() -> dict[str, str]:
 
 def _percent(value: float) -> str:
     return f"{value:.1f}"
-
-
-def _number(value: Any) -> str:
-    """Short and readable: 1,234,567; 0.0123; 1.2e-05."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
-    if isinstance(value, int) or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"

@@ -1,0 +1,49 @@
+"""HTML pages that ask the network for nothing: one style, pictures and drawings inside."""
+
+from __future__ import annotations
+
+import base64
+import io
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+THUMBNAIL = 128  # pixels; shown at half of it, for dense screens
+
+
+def template(package: str, name: str) -> Any:
+    """A template of a package; `css` in it is the style that all pages share."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["number"] = number
+    css = resources.files("r2d2").joinpath("page.css").read_text(encoding="utf-8")
+    environment.globals |= {"css": Markup(css), "thumbnail": thumbnail}
+    text = resources.files(package).joinpath(name).read_text(encoding="utf-8")
+    return environment.from_string(text)
+
+
+def thumbnail(picture: Image.Image) -> str:
+    """A picture as a data URI, at most THUMBNAIL pixels wide and high."""
+    picture = picture.convert("RGB")
+    photo = max(picture.size) > THUMBNAIL
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    file = io.BytesIO()
+    if photo:
+        picture.save(file, "JPEG", quality=85)
+    else:
+        picture.save(file, "PNG", optimize=True)
+    kind = "jpeg" if photo else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def number(value: Any) -> str:
+    """Short and readable: 1,234,567; 0.0123; 1.2e-05."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
