@@ -1,7 +1,8 @@
-"""The one canonical way from an encoded file to pixels: decode, right way up, on white, one resize.
+"""The way from an encoded file to pixels: decode, right way up, on white, one resize.
 
-Training, evaluation and the API all pass here, so that a picture has the same pixels wherever it is
-read. The resize squeezes the whole picture to a square, as the official R2D2 code does.
+The resize squeezes the whole picture to a square, as the official R2D2 code does. Training,
+evaluation and the API all pass here. Training takes the fast way of `decode_resized`, which for a
+JPEG lies within 1 of 255 grey levels of the slow one, in the mean; all other files come out equal.
 """
 
 from __future__ import annotations
@@ -113,6 +114,70 @@ def resize(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BICUBIC)
     return np.array(image, dtype=np.uint8)
+
+
+def decode_resized(
+    data: bytes,
+    size: int,
+    *,
+    name: str = "image",
+    max_bytes: int = MAX_BYTES,
+    max_pixels: int = MAX_PIXELS,
+) -> npt.NDArray[np.uint8]:
+    """`resize(decode_image(data), size)`, several times as fast for a large JPEG.
+
+    A JPEG is decoded at the smallest eighth of its scale that is not below `size`, which leaves out
+    most of the work, and the rest of the way is a bicubic filter. Raises BadImage as `decode_image`.
+    """
+    pixels = _fast_jpeg(data, size, max_bytes, max_pixels)
+    if pixels is None:
+        image = decode_image(data, name=name, max_bytes=max_bytes, max_pixels=max_pixels)
+        pixels = resize(image, size)
+    return pixels
+
+
+def _fast_jpeg(
+    data: bytes, size: int, max_bytes: int, max_pixels: int
+) -> npt.NDArray[np.uint8] | None:
+    """Pixels (size, size, 3) of a JPEG that is whole, plain and large; None: take the slow way."""
+    if not data.startswith(b"\xff\xd8\xff") or len(data) > max_bytes:
+        return None
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "MPO")) as header:
+            width, height = header.size
+            plain = header.mode in ("RGB", "L")
+            turn = _UPRIGHT.get(_orientation(header))
+    except Exception:  # the slow way says what is wrong
+        return None
+    if not plain or min(width, height) < size or width * height > max_pixels:
+        return None
+    import simplejpeg
+    import torch
+    from torch.nn.functional import interpolate
+
+    try:
+        # strict: what is cut short or damaged is left to the slow way, which tells it by kind
+        pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=size, min_width=size)
+    except ValueError:
+        return None
+    # The decoder rounds its size up: 375 at 5/8 are 234.4 rows in 235. Without the true scale the
+    # picture would be shifted by up to a third of a pixel, which costs four grey levels.
+    eighths = [round(8 * n / full) for n, full in zip(pixels.shape, (height, width), strict=False)]
+    scale = [8 * size / (full * n) for full, n in zip((height, width), eighths, strict=True)]
+    there = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    square = interpolate(
+        there,
+        scale_factor=scale,
+        mode="bicubic",
+        antialias=True,
+        recompute_scale_factor=False,
+    )
+    if square.shape[2:] != (size, size):  # rounding took a row
+        square = interpolate(there, size=(size, size), mode="bicubic", antialias=True)
+    result = square[0].permute(1, 2, 0).numpy()
+    if turn is not None:
+        result = np.asarray(Image.fromarray(result).transpose(turn))
+    return np.ascontiguousarray(result)
 
 
 def _flatten(image: Image.Image) -> Image.Image:

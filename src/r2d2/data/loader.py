@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.data.images import BadImage, decode_image, resize
+from r2d2.data.images import BadImage, decode_resized
 from r2d2.data.order import epoch_order
 from r2d2.errors import R2D2Error
 from r2d2.keyed import Draw, generator
@@ -203,7 +203,7 @@ class PairsLoader:
 
     def _decode(self, file: bytes) -> npt.NDArray[np.uint8] | BadImage:
         try:
-            return resize(decode_image(file), self.image_size)
+            return decode_resized(file, self.image_size)
         except BadImage as error:
             return error
 
