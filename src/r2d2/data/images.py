@@ -127,7 +127,7 @@ def decode_resized(
     """`resize(decode_image(data), size)`, several times as fast for a large JPEG.
 
     A JPEG is decoded at the smallest eighth of its scale that is not below `size`, which leaves out
-    most of the work, and the rest of the way is a bicubic filter. Raises BadImage as `decode_image`.
+    most of the work; a bicubic filter goes the rest of the way. Raises BadImage as `decode_image`.
     """
     pixels = _fast_jpeg(data, size, max_bytes, max_pixels)
     if pixels is None:
