@@ -204,6 +204,18 @@ class Tokenizer:
         found: list[str] = self._engine.encode(text).tokens[1:-1]
         return found
 
+    def uncut(self, texts: Sequence[str]) -> list[list[str]]:
+        """All tokens of each text, however many, without [CLS] and [SEP]."""
+        return [
+            [
+                token
+                for part in (found, *found.overflowing)
+                for token, added in zip(part.tokens, part.special_tokens_mask, strict=True)
+                if not added
+            ]
+            for found in self._engine.encode_batch(list(texts))
+        ]
+
     def decode(self, ids: Iterable[int]) -> str:
         """Ids (L,) to text: special tokens left out, spaces only between words of letters.
 

@@ -24,3 +24,49 @@ def emoji(
     typer.echo(
         f"{out}: {len(table)} rows, " + ", ".join(f"{k} {v}" for k, v in table.splits().items())
     )
+
+
+@app.command()
+def check(
+    table: Annotated[str, typer.Argument(help="A pairs table.")],
+    model: Annotated[
+        Path | None, typer.Option(help="Whose vocabulary and length the texts must fit.")
+    ] = None,
+    vocab: Annotated[Path | None, typer.Option(help="A BERT vocab.txt instead.")] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=3, help="Tokens of a text; the model's, or 64.")
+    ] = None,
+    min_side: Annotated[int, typer.Option(min=1, help="Pixels.")] = 64,
+    pictures: Annotated[
+        int, typer.Option(min=0, help="Decoded at most; more are sampled.")
+    ] = 50_000,
+    out: Annotated[Path | None, typer.Option(help="Also write it there as JSON.")] = None,
+) -> None:
+    """Tell before training what will go wrong; exit code 1 where training cannot work."""
+    from r2d2 import progress
+    from r2d2.checks.base import Asked
+    from r2d2.checks.run import check_table
+    from r2d2.errors import R2D2Error
+    from r2d2.files import write_text
+    from r2d2.pretrained import load
+    from r2d2.tokenizer import MAX_LENGTH, Tokenizer
+
+    if model is not None and vocab is not None:
+        raise R2D2Error("give --model or --vocab, not both: a model has its own vocabulary")
+    tokenizer, length = None, max_length or MAX_LENGTH
+    if model is not None:
+        loaded = load(model, "cpu")
+        tokenizer = loaded.tokenizer
+        length = max_length or loaded.model.config.text.max_length
+    elif vocab is not None:
+        tokenizer = Tokenizer.from_vocab(vocab, length)
+    with progress.bars() as update:
+        report = check_table(table, update, Asked(tokenizer, length, min_side), pictures)
+    for line in report.lines():
+        typer.echo(line)
+    if tokenizer is None:
+        typer.echo("texts were not held against a vocabulary: give --model or --vocab")
+    if out is not None:
+        write_text(out, report.json())
+    if not report.passed:
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""What will go wrong with a table, told before training."""

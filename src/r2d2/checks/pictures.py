@@ -1,0 +1,111 @@
+"""Pictures that are unreadable, tiny, repeated or leaked."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from r2d2.checks.base import TRAIN, Asked, Chunk, Finding, Severity, Tally
+from r2d2.data.images import BadImage, decode_image
+
+
+class Pictures:
+    """Unreadable, tiny, repeated and leaked pictures."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
+        self.bad: dict[str, Tally] = {}
+        self.tiny, self.decoded = Tally(), 0
+        self.names: list[str] = []  # of splits
+        self.split = array("i")  # of each row, as a place in `names`
+        self.labelled = array("b")
+        self.files = array("Q")  # hash of each row's file
+        self.looked, self.prints = array("q"), array("Q")  # rows, and their perceptual hashes
+
+    def see(self, chunk: Chunk) -> None:
+        """See `Check`."""
+        for row, pair, looked in zip(chunk.rows, chunk.pairs, chunk.looked, strict=True):
+            digest = hashlib.blake2b(pair.image, digest_size=8).digest()
+            self.files.append(int.from_bytes(digest, "little"))
+            if pair.split not in self.names:
+                self.names.append(pair.split)
+            self.split.append(self.names.index(pair.split))
+            self.labelled.append(pair.label is not None)
+            if not looked:
+                continue
+            self.decoded += 1
+            try:
+                picture = decode_image(pair.image, name=pair.image_id)
+            except BadImage as error:
+                self.bad.setdefault(error.kind, Tally()).add(f"row {row} ({pair.image_id})")
+                continue
+            if min(picture.size) < self.asked.min_side:
+                self.tiny.add(f"row {row}, {picture.width}x{picture.height}")
+            if self.asked.near is not None:
+                self.looked.append(row)
+                self.prints.append(self.asked.near.hash(picture))
+
+    def findings(self) -> list[Finding]:
+        """See `Check`."""
+        found = []
+        for kind, tally in sorted(self.bad.items()):
+            severity: Severity = "stop" if tally.count == self.decoded else "warn"
+            found += tally.finding(
+                f"pictures that are {kind}", severity, self.decoded, "pictures",
+                "training leaves them out and takes others; fetch them again or remove the rows",
+            )  # fmt: skip
+        found += self.tiny.finding(
+            f"pictures with a side under {self.asked.min_side} pixels", "note", self.decoded,
+            "pictures", "they are enlarged and blur: leave them out if others show the same",
+        )  # fmt: skip
+        files = np.unique(np.array(self.files, dtype=np.uint64), return_inverse=True)[1]
+        found += self._groups(files.reshape(-1), np.arange(len(files)), "the same file")
+        if self.asked.near is not None and len(self.looked):
+            rows = np.array(self.looked, dtype=np.int64)
+            near = self.asked.near.groups(np.array(self.prints, dtype=np.uint64))
+            # what is the same file has been told
+            first = np.unique(files[rows], return_index=True)[1]
+            found += self._groups(near[first], rows[first], "near-duplicates")
+        return found
+
+    def _groups(
+        self, groups: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], what: str
+    ) -> list[Finding]:
+        """`rows` (n,) of one group (n,) show one picture: within a split a waste, across a leak."""
+        order = np.argsort(groups, kind="stable")
+        starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+        waste = Tally()
+        leaks: dict[str, Tally] = {}
+        for start, end in pairwise([*starts.tolist(), len(order)]):
+            if end - start < 2:
+                continue
+            members = sorted(rows[order[start:end]].tolist())
+            splits = [self.names[self.split[row]] for row in members]
+            told = "rows " + " = ".join(map(str, members[:4])) + (" = …" if members[4:] else "")
+            if TRAIN in splits:
+                for split in splits:
+                    if split != TRAIN:
+                        leaks.setdefault(split, Tally()).add(told)
+            alone = [
+                row
+                for row, split in zip(members, splits, strict=True)
+                if split == TRAIN and not self.labelled[row]
+            ]
+            for _ in alone[1:]:
+                waste.add(told)
+        found = []
+        for split, tally in sorted(leaks.items()):
+            total = sum(self.names[code] == split for code in self.split)
+            found += tally.finding(
+                f"pictures of split '{split}' that are in '{TRAIN}' too ({what})", "stop", total,
+                "rows", f"figures on '{split}' mean nothing: take these rows out of '{TRAIN}'",
+            )  # fmt: skip
+        return found + waste.finding(
+            f"pictures that stand in several rows of '{TRAIN}' ({what})", "warn", len(rows), "rows",
+            "rows of one image_id count as one picture, others as negatives of each other: put the "
+            "texts of one picture into one row",
+        )  # fmt: skip

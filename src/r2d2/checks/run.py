@@ -1,0 +1,95 @@
+"""Look over a table by all checks; a new check is a class, named in CHECKS."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from r2d2.checks.base import Asked, Check, Chunk, Finding
+from r2d2.checks.pictures import Pictures
+from r2d2.checks.sets import Labels, Splits
+from r2d2.checks.texts import Texts, Tokens
+from r2d2.errors import R2D2Error
+from r2d2.progress import Update
+from r2d2.table import PairsTable
+
+CHUNK = 256  # rows with their pictures in memory
+PICTURES = 50_000  # decoded; of a larger table a sample by hash of the row
+MIX = 0x9E3779B97F4A7C15  # times a row number: even in 64 bits (Knuth's golden ratio)
+
+CHECKS: tuple[type[Check], ...] = (Splits, Texts, Tokens, Pictures, Labels)
+ORDER: Mapping[str, int] = {"stop": 0, "warn": 1, "note": 2}
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What was found in a table."""
+
+    table: str
+    rows: int
+    texts: int
+    pictures: int  # decoded
+    findings: tuple[Finding, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing stands in the way of training."""
+        return all(finding.severity != "stop" for finding in self.findings)
+
+    def lines(self) -> list[str]:
+        """What to print: the worst first."""
+        head = (
+            f"{self.table}: {self.rows:,} rows, {self.texts:,} texts; "
+            f"{self.pictures:,} pictures read"
+        )
+        if not self.findings:
+            return [head, "nothing found that would go wrong"]
+        return [head, *(line for finding in self.findings for line in finding.lines())]
+
+    def json(self) -> str:
+        """All of it."""
+        return json.dumps(asdict(self), ensure_ascii=False, indent=1)
+
+
+def check_table(
+    path: str | Path,
+    update: Update,
+    asked: Asked | None = None,
+    pictures: int = PICTURES,
+    checks: Sequence[type[Check]] = CHECKS,
+) -> CheckReport:
+    """Look over a table.
+
+    Args:
+        path: a pairs table.
+        update: progress.
+        asked: tokenizer, limits, and how near-duplicates are found.
+        pictures: how many to decode; of a larger table a sample by hash of the row.
+        checks: which.
+
+    Raises:
+        R2D2Error: there is no table, or it has no row.
+    """
+    table = PairsTable.open(path)
+    rows = table.rows()
+    if not len(rows):
+        raise R2D2Error(f"{path} has no row: there is nothing to check")
+    asked = asked or Asked()
+    running = [check(asked) for check in checks]
+    share = pictures / len(rows)
+    texts = looked = 0
+    for start in range(0, len(rows), CHUNK):
+        update("checking", start, len(rows))
+        some = rows[start : start + CHUNK].tolist()
+        sample = [row * MIX % 2**64 < share * 2**64 for row in some]
+        chunk = Chunk(some, table.take(some), sample)
+        texts += sum(len(pair.texts) for pair in chunk.pairs)
+        looked += sum(sample)
+        for check in running:
+            check.see(chunk)
+    update("checking", len(rows), len(rows))
+    findings = [finding for check in running for finding in check.findings()]
+    findings.sort(key=lambda finding: ORDER[finding.severity])
+    return CheckReport(str(path), len(rows), texts, looked, tuple(findings))

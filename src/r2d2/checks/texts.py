@@ -1,0 +1,148 @@
+"""Texts that are missing, repeated, leaked, cut, or not known to the vocabulary."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+
+import numpy as np
+import numpy.typing as npt
+
+from r2d2.checks.base import EXAMPLES, TRAIN, Asked, Chunk, Finding, Tally
+from r2d2.tokenizer import UNK, key_hash, text_key
+
+LABEL_SHARE = 0.1  # distinct texts a row, below which they are labels rather than captions
+REPEATS = 0.05  # share of repeats among captions, from which they are told
+SHOWN = 100_000  # texts kept for examples
+SHORT = 40  # characters of a text in an example
+
+
+class Texts:
+    """Empty, repeated and leaked texts."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.bare, self.empty = Tally(), Tally()
+        self.rows: Counter[str] = Counter()
+        self.total = 0
+        self.hashes: dict[str, array[int]] = {}  # of the texts of each split
+        self.shown: dict[int, str] = {}
+
+    def see(self, chunk: Chunk) -> None:
+        """See `Check`."""
+        for row, pair in zip(chunk.rows, chunk.pairs, strict=True):
+            self.rows[pair.split] += 1
+            keys = [text_key(text.text) for text in pair.texts]
+            self.total += len(keys)
+            if not any(keys):
+                self.bare.add(f"row {row} ({pair.image_id})")
+            for key in keys:
+                if key:
+                    hashed = key_hash(key)
+                    self.hashes.setdefault(pair.split, array("q")).append(hashed)
+                    if len(self.shown) < SHOWN:
+                        self.shown[hashed] = key
+                elif any(keys):
+                    self.empty.add(f"row {row} ({pair.image_id})")
+
+    def findings(self) -> list[Finding]:
+        """See `Check`."""
+        left_out = "they are left out; give them a text, or remove them"
+        rows = sum(self.rows.values())
+        found = self.bare.finding("rows without a text", "warn", rows, "rows", left_out)
+        found += self.empty.finding("empty texts", "note", self.total, "texts", left_out)
+        train, times = self._distinct(TRAIN)
+        labels = len(train) < LABEL_SHARE * self.rows[TRAIN]
+        repeats = int(times.sum()) - len(train)
+        most = tuple(
+            f"{self._text(train[place])} ({times[place]:,} times)"
+            for place in np.argsort(-times, kind="stable")[:EXAMPLES]
+        )
+        if repeats and labels:
+            found.append(
+                Finding(
+                    f"texts are labels: {len(train):,} distinct ones in split '{TRAIN}'", "warn",
+                    repeats, int(times.sum()), "texts are repeats", most,
+                    "training knows equal texts and never takes them for negatives, but a batch "
+                    f"can hold {len(train):,} different ones only: set train.batch_size near that, "
+                    "or train a classifier over the image embeddings; and measure accuracy over "
+                    "the labels, for recall over pictures says little here",
+                )
+            )  # fmt: skip
+        elif repeats > REPEATS * times.sum():
+            found.append(
+                Finding(
+                    f"repeated texts: {len(train):,} distinct ones in split '{TRAIN}'", "note",
+                    repeats, int(times.sum()), "texts are repeats", most,
+                    "equal texts count as positives of each other, so nothing breaks; captions "
+                    "that tell pictures apart would teach more",
+                )
+            )  # fmt: skip
+        for split in sorted(self.hashes.keys() - {TRAIN}) if len(train) and not labels else ():
+            there, _ = self._distinct(split)
+            shared = np.intersect1d(there, train, assume_unique=True)
+            if len(shared):
+                found.append(
+                    Finding(
+                        f"texts of split '{split}' that '{TRAIN}' has too", "warn",
+                        len(shared), len(there), "distinct texts",
+                        tuple(self._text(key) for key in shared[:EXAMPLES]),
+                        f"figures on '{split}' come out too good: split by text as well, or read "
+                        "them as recall of what was seen",
+                    )
+                )  # fmt: skip
+        return found
+
+    def _distinct(self, split: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        keys = np.array(self.hashes.get(split, ()), dtype=np.int64)
+        distinct, times = np.unique(keys, return_counts=True)
+        return distinct, times
+
+    def _text(self, hashed: np.int64) -> str:
+        return self.shown.get(int(hashed), "a text further down")
+
+
+class Tokens:
+    """Texts that are cut, and characters that the vocabulary lacks."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.tokenizer, self.length = asked.tokenizer, asked.max_length
+        self.cut, self.unknown, self.total = Tally(), Tally(), 0
+        self.characters: Counter[str] = Counter()
+
+    def see(self, chunk: Chunk) -> None:
+        """See `Check`."""
+        if self.tokenizer is None:
+            return
+        texts = list(chunk.texts())
+        for (row, text), tokens in zip(
+            texts, self.tokenizer.uncut([text for _, text in texts]), strict=True
+        ):
+            self.total += 1
+            length = len(tokens) + 2  # [CLS] and [SEP]
+            if length > self.length:
+                self.cut.add(f"row {row}, {length} tokens: {text[:SHORT]}…")
+            if UNK in tokens:  # a word may be unknown for one character of it: ask each alone
+                alone = sorted(set(text))
+                pieces = zip(alone, self.tokenizer.uncut(alone), strict=True)
+                self.characters.update(char for char, piece in pieces if UNK in piece)
+                self.unknown.add(f"row {row}: {text[:SHORT]}")
+
+    def findings(self) -> list[Finding]:
+        """See `Check`."""
+        found = self.cut.finding(
+            f"texts cut at {self.length} tokens", "warn", self.total, "texts",
+            "their end is never read: shorten them, cut them into several texts, or raise "
+            "model.text.max_length (`r2d2 weights import --max-length` for published weights)",
+        )  # fmt: skip
+        if self.unknown.count:
+            most = " ".join(char for char, _ in self.characters.most_common(12))
+            found += [
+                Finding(
+                    "texts with characters that the vocabulary lacks", "warn",
+                    self.unknown.count, self.total, "texts",
+                    (f"characters {most}", *self.unknown.examples[:2]),
+                    "they all read as [UNK]: give the vocabulary that fits by --vocab, or replace "
+                    "the characters (emoji by words, traditional by simplified)",
+                )
+            ]  # fmt: skip
+        return found
