@@ -106,7 +106,8 @@ def test_repeated_and_leaked_captions(tmp_path):
 
 def test_texts_that_are_cut_or_unknown(tmp_path):
     path = tmp_path / "vocab.txt"
-    path.write_text("\n".join([*SPECIAL_TOKENS, *"第张图0123456789"]), encoding="utf-8")
+    inner = [f"##{digit}" for digit in range(10)]
+    path.write_text("\n".join([*SPECIAL_TOKENS, *"第张图0123456789", *inner]), encoding="utf-8")
     tokenizer = Tokenizer.from_vocab(path, 8)
     pairs = [*HEALTHY, pair(30, text="图" * 6), pair(31, text="图" * 7), pair(32, text="图龘图")]
     report = check(tmp_path, pairs, tokenizer=tokenizer, max_length=8)
