@@ -1,0 +1,49 @@
+"""`r2d2 flops`: what a configuration costs, and a plan of a whole pre-training."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from r2d2.commands.options import Preset, Settings, Variant
+
+
+def flops(
+    preset: Preset = "base",
+    variant: Variant = "r2d2",
+    settings: Settings = None,
+    length: Annotated[int | None, typer.Option(min=3, help="Tokens a text; the longest.")] = None,
+    gpus: Annotated[int, typer.Option(min=1, help="Over which the batch is spread.")] = 1,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Hours, cost, storage and network of whole corpora.")
+    ] = False,
+    pairs: Annotated[
+        list[int] | None, typer.Option(help="With --plan: of a corpus; may be repeated.")
+    ] = None,
+    peak: Annotated[float, typer.Option(help="With --plan: TFLOP/s of a GPU, bfloat16.")] = 312.0,
+    utilisation: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="With --plan: of the peak.")
+    ] = 0.35,
+    pair_kb: Annotated[float, typer.Option(help="With --plan: kB of a picture and texts.")] = 40.0,
+    price: Annotated[float, typer.Option(help="With --plan: of an hour of one GPU.")] = 2.0,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """GFLOPs of every part, parameters and memory a GPU, without running anything."""
+    from r2d2.config import make_config
+    from r2d2.flops import flops as trace
+    from r2d2.planning import PAIRS, Assumptions, plan_lines
+    from r2d2.planning import plan as make_plan
+
+    report = trace(make_config(preset, variant, settings or ()), length, gpus)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=1))
+        return
+    for line in report.lines():
+        typer.echo(line)
+    if plan:
+        assumed = Assumptions(peak * 1e12, utilisation, pair_kb * 1e3, price)
+        typer.echo("")
+        for line in plan_lines(report, assumed, make_plan(report, assumed, pairs or PAIRS)):
+            typer.echo(line)

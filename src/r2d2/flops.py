@@ -1,0 +1,308 @@
+"""What a step costs: GFLOPs of every part, parameters, and memory a GPU, without running it.
+
+Every part of the model is traced on shapes alone, and each matrix product in it counted, so that
+the figures follow the code. One multiply-accumulate is two floating-point operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from r2d2.config import Config
+from r2d2.model.r2d2 import R2D2
+from r2d2.model.side import Side
+
+TRACED = 4  # pairs; what a pair costs does not depend on how many there are, but for the contrast
+NEGATIVES = 2  # pairs that FGR ranks for each right one: another text, another image
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one pair, in one step."""
+
+    name: str
+    parameters: int
+    forward: float  # FLOPs
+    backward: float  # FLOPs; 0 where nothing is learnt
+    activations: float  # bytes kept from the forward for the backward pass, in float32
+
+    @property
+    def step(self) -> float:
+        """FLOPs of both passes."""
+        return self.forward + self.backward
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on each GPU."""
+
+    weights: float
+    gradients: float
+    optimizer: float  # both moments of Adam
+    teachers: float  # and queues
+    activations: float  # of a chunk
+
+    @property
+    def total(self) -> float:
+        """All of it; kernels, buffers of communication and fragments come on top."""
+        return float(sum(asdict(self).values()))
+
+
+@dataclass(frozen=True)
+class FlopsReport:
+    """The cost of a configuration."""
+
+    config: Config
+    length: int  # tokens a text
+    gpus: int
+    parts: tuple[Cost, ...]
+    memory: Memory
+    trainable: int  # parameters
+    everything: int  # parameters, teachers included
+
+    @property
+    def forward(self) -> float:
+        """FLOPs a pair of all forward passes of a training step, the teachers' included."""
+        return sum(part.forward for part in self.parts)
+
+    @property
+    def step(self) -> float:
+        """FLOPs a pair of a training step."""
+        return sum(part.step for part in self.parts)
+
+    def lines(self) -> list[str]:
+        """A table to print."""
+        config = self.config
+        head = (
+            f"preset {config.preset}, variant {config.variant}: {config.model.vision.patches} "
+            f"patches, {self.length} tokens a text, {config.train.batch_size} pairs a step on "
+            f"{self.gpus} GPU{'s' if self.gpus > 1 else ''}"
+        )
+        rows = [f"{'part':28}{'parameters':>12}{'forward':>10}{'step':>10}   GFLOPs a pair"]
+        rows += [
+            f"{part.name:28}{part.parameters / 1e6:>11.1f}M{part.forward / 1e9:>10.2f}"
+            f"{part.step / 1e9:>10.2f}"
+            for part in self.parts
+        ]
+        rows.append(
+            f"{'all':28}{self.everything / 1e6:>11.1f}M{self.forward / 1e9:>10.2f}"
+            f"{self.step / 1e9:>10.2f}"
+        )
+        kinds = ", ".join(f"{k} {v / 2**30:.2f}" for k, v in asdict(self.memory).items())
+        memory = f"memory a GPU: {self.memory.total / 2**30:.1f} GiB ({kinds})"
+        return [head, *rows, f"trainable parameters: {self.trainable / 1e6:.1f}M", memory]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "preset": self.config.preset,
+            "variant": self.config.variant,
+            "length": self.length,
+            "gpus": self.gpus,
+            "forward": self.forward,
+            "step": self.step,
+            "trainable": self.trainable,
+            "everything": self.everything,
+            "parts": [asdict(part) for part in self.parts],
+            "memory": asdict(self.memory) | {"total": self.memory.total},
+        }
+
+
+def flops(config: Config, length: int | None = None, gpus: int = 1) -> FlopsReport:
+    """Trace a configuration.
+
+    Args:
+        config: of a run; its batch size is that of all GPUs together.
+        length: tokens a text; None: the longest there may be.
+        gpus: over which the batch is spread.
+    """
+    length = length or config.model.text.max_length
+    with torch.device("meta"):
+        model = R2D2(config.model)
+    parts = tuple(_parts(config, model, length, gpus))
+    frozen = model.towers.vision.parameters() if config.train.freeze_vision else ()
+    everything = sum(p.numel() for p in model.parameters())
+    trainable = everything - sum(p.numel() for p in frozen)
+    teachers = sum(p.numel() for p in model.towers.parameters()) if _taught(config) else 0
+    share = 1 / gpus if config.system.parallel == "fsdp" else 1.0
+    queues = (
+        2 * config.objectives.queue_size * config.model.embed_dim if config.objectives.tgd else 0
+    )
+    chunk = config.train.batch_size / gpus / config.system.accumulate
+    memory = Memory(
+        weights=4 * everything * share,
+        gradients=4 * trainable * share,
+        optimizer=8 * trainable * share,
+        teachers=4 * (teachers * share + queues),
+        activations=chunk * sum(part.activations for part in parts) * _width(config),
+    )
+    return FlopsReport(config, length, gpus, parts, memory, trainable, everything + teachers)
+
+
+def _taught(config: Config) -> bool:
+    return config.objectives.teachers and not config.train.labelled
+
+
+def _width(config: Config) -> float:
+    """Bytes of an activation by those of float32: autocast keeps matrix products in two."""
+    return 1.0 if config.system.precision == "float32" else 0.5
+
+
+def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost]:
+    """Every part of the step, in the order in which the losses use it; see objectives/losses.py."""
+    o, n = config.objectives, TRACED
+    towers, vision, text = model.towers, config.model.vision, config.model.text
+    pixels = torch.empty(n, 3, vision.image_size, vision.image_size, device="meta")
+    ids = torch.empty(n, length, dtype=torch.long, device="meta")
+    real = torch.empty(n, length, dtype=torch.bool, device="meta")
+    both = config.objectives.mlm or o.fgd  # clean and masked texts
+    labelled = config.train.labelled
+    frozen = config.train.freeze_vision
+    keep = config.system.checkpoint_activations
+    in_vision = [towers.vision, towers.pooled_norm, towers.image_projection]
+    in_text = [towers.text, towers.text_projection]
+
+    def cost(name: str, modules: list[nn.Module], call: Callable[..., Any], *inputs: Tensor,
+             learns: bool = True, layers: int = 0) -> Cost:  # fmt: skip
+        parameters = sum(p.numel() for module in modules for p in module.parameters())
+        forward, backward, saved = _trace(call, inputs, learns)
+        if (
+            keep and layers
+        ):  # only what enters each layer is kept, and its forward pass is run again
+            backward += forward if learns else 0.0
+            saved = min(saved, layers * sum(x.numel() for x in inputs if x.is_floating_point()) * 4)
+        return Cost(name, parameters, forward / n, backward / n, saved / n)
+
+    yield cost("image encoder", in_vision, lambda x: towers.encode_images(x).embedding, pixels,
+               learns=not frozen, layers=vision.layers)  # fmt: skip
+    yield cost("text encoder", in_text, lambda i, m: towers.encode_texts(i, m).embedding, ids, real,
+               layers=text.layers)  # fmt: skip
+    if both and not labelled:
+        yield cost("text encoder, masked text", [],
+                   lambda i, m: towers.encode_texts(i, m).embedding, ids, real,
+                   layers=text.layers)  # fmt: skip
+    if o.fgd and not labelled:
+        kept = max(1, round(o.image_keep * vision.patches))
+        chosen = torch.empty(n, kept, dtype=torch.long, device="meta")
+        yield cost(f"image encoder, {kept} patches", [],
+                   lambda x, k: towers.encode_images(x, k).embedding, pixels, chosen,
+                   learns=not frozen, layers=vision.layers)  # fmt: skip
+    if _taught(config):
+        for name, modules, call, inputs in (
+            ("teacher of images", in_vision, towers.encode_images, (pixels,)),
+            ("teacher of texts", in_text, towers.encode_texts, (ids, real)),
+        ):
+            yield cost(name, modules, lambda *x, c=call: c(*x).embedding, *inputs, learns=False)
+    if not labelled:
+        yield _contrast(config, gpus)
+    if not model.has_match or not (o.fgr or labelled):
+        return
+    states = torch.empty(n, 1 + vision.patches, vision.width, device="meta")
+    words = torch.empty(n, length, text.width, device="meta")
+    pairs = n if labelled else (1 + NEGATIVES) * n
+    index = torch.empty(pairs, dtype=torch.long, device="meta")
+    masked = max(1, round(o.mask_share * length))
+    side = _sides(states, words, real)
+    together = o.et and not labelled
+    positions = torch.empty(pairs, 1 + masked if together else 1, dtype=torch.long, device="meta")
+    yield cost("text-to-image cross encoder", [model.text_to_image, model.match_head_text],
+               lambda v, t, i, k: model.cross_text(*side(v, t), (i, i), k), states, words, index,
+               positions, layers=config.model.cross_layers)  # fmt: skip
+    yield cost("image-to-text cross encoder",
+               [model.image_to_text, model.match_head_image, model.image_cross_projection],
+               lambda v, t, i: model.cross_image(*side(v, t), (i, i)), states, words, index,
+               layers=config.model.cross_layers)  # fmt: skip
+    if not o.mlm or labelled:
+        return
+    if not together:
+        where = torch.empty(n, masked, dtype=torch.long, device="meta")
+        yield cost("text-to-image, masked text", [],
+                   lambda v, t, k: model.cross_text(*side(v, t), None, k), states, words, where,
+                   layers=config.model.cross_layers)  # fmt: skip
+    asked = n * masked * (o.et_masked_share if together else 1.0)
+    hidden = torch.empty(max(1, round(asked)), text.width, device="meta")
+    yield cost("masked tokens' head", [model.mlm_head],
+               lambda x: model.mlm_head(x, towers.token_embedding), hidden)  # fmt: skip
+
+
+def _sides(
+    states: Tensor, words: Tensor, real: Tensor
+) -> Callable[[Tensor, Tensor], tuple[Side, Side]]:
+    """Both modalities as the cross encoders read them; no embedding is asked for."""
+    return lambda v, t: (Side(v, None, v[:, 0]), Side(t, real, t[:, 0]))
+
+
+def _contrast(config: Config, gpus: int) -> Cost:
+    """TgD or GCPR: every feature against all of the batch and of the queue, both ways."""
+    o, d = config.objectives, config.model.embed_dim
+    candidates = config.train.batch_size + (o.queue_size if o.tgd else 0)
+    product = 2.0 * d * candidates  # of one feature with all candidates
+    student = 2 * product
+    teacher = student if o.tgd else 0.0
+    kept = 4.0 * 2 * candidates * (2 if o.tgd else 1)
+    return Cost("contrast" + (", queue" if o.tgd else ""), 0, student + teacher, 2 * student, kept)
+
+
+def _trace(
+    call: Callable[..., Any], inputs: tuple[Tensor, ...], learns: bool
+) -> tuple[float, float, float]:
+    """FLOPs of the forward and of the backward pass, and bytes kept between them."""
+    if not learns:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            call(*inputs)
+        return float(counter.get_total_flops()), 0.0, 0.0
+    states = tuple(x.requires_grad_(x.dim() == 3 and x.is_floating_point()) for x in inputs)
+    kept, counter = _Kept(), FlopCounterMode(display=False)
+    with kept, torch.autograd.graph.saved_tensors_hooks(kept.add, lambda x: x), counter:
+        out = call(*states)
+    forward = float(counter.get_total_flops())
+    with FlopCounterMode(display=False) as counter:
+        out.sum().backward()
+    return forward, float(counter.get_total_flops()), float(sum(kept.bytes.values()))
+
+
+class _Kept(TorchFunctionMode):
+    """What the backward pass needs, each storage once.
+
+    Of attention its inputs and its result: the kernels of GPUs keep no probabilities.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes: dict[int, int] = {}
+        self._held: list[Any] = []  # a storage that is let go would give its name to another
+        self._within = False
+
+    def add(self, x: Tensor) -> Tensor:
+        """Count a tensor that autograd keeps; weights are counted elsewhere."""
+        if not self._within and not isinstance(x, nn.Parameter) and not _is_weight(x):
+            storage = x.untyped_storage()
+            self.bytes[storage._cdata] = storage.nbytes()
+            self._held.append(storage)
+        return x
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is not torch.nn.functional.scaled_dot_product_attention:
+            return func(*args, **(kwargs or {}))
+        self._within = True
+        try:
+            out = func(*args, **(kwargs or {}))
+        finally:
+            self._within = False
+        for x in (*args[:3], out):
+            self.add(x)
+        return out
+
+
+def _is_weight(x: Tensor) -> bool:
+    """Whether a tensor is a parameter seen from another side, as a linear map's transpose is."""
+    return isinstance(x._base, nn.Parameter)
