@@ -96,6 +96,20 @@ class TextConfig:
 
 
 @dataclass(frozen=True)
+class ForeignConfig:
+    """Towers of a Hugging Face dual encoder in the place of ours; see docs/towers.md."""
+
+    kind: str  # its model_type: chinese_clip, clip, siglip or siglip2
+    config: str  # its config.json
+    mean: tuple[float, float, float]  # of the pixels, which it subtracts
+    std: tuple[float, float, float]
+    length: int  # tokens that it pads a text to, where it looks at padding
+    pad_id: int
+    mask_id: int  # of the token that stands for a masked one
+    special_ids: tuple[int, ...]  # never masked
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """The whole model's shape."""
 
@@ -108,6 +122,7 @@ class ModelConfig:
     projection_bias: bool = True  # of W_I and W_T (official code; CLIP and Chinese-CLIP have none)
     temperature: float = 0.07  # start of tau (paper), learnt within [0.001, 0.5]
     dropout: float = 0.0  # in text and cross encoders
+    foreign: ForeignConfig | None = None  # `vision` and `text` then tell its shape
 
     def __post_init__(self) -> None:
         check(self, "model", {"cross_layers": COUNT, "embed_dim": SIZE, "dropout": (0.0, 0.99)})
@@ -198,6 +213,7 @@ class TrainConfig:
     keep_checkpoints: int = 1  # the newest so many
     max_bad_steps: int = 10  # in a row whose loss or gradient is not finite, before the run stops
     freeze_vision: bool = False  # leave the image tower as it is
+    freeze_text: bool = False  # and the text tower; projections and cross encoders still learn
     layer_decay: float = 1.0  # of the learning rate, from each layer of a tower to the one below
     cache_mb: int = 1024  # decoded pictures kept in memory
     train_vocab: bool = (

@@ -166,8 +166,9 @@ def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost
     labelled = config.train.labelled
     frozen = config.train.freeze_vision
     keep = config.system.checkpoint_activations
-    in_vision = [towers.vision, towers.pooled_norm, towers.image_projection]
-    in_text = [towers.text, towers.text_projection]
+    children = dict(towers.named_children())
+    in_text = [children.pop("text"), children.pop("text_projection")]
+    in_vision = list(children.values())
 
     def cost(name: str, modules: list[nn.Module], call: Callable[..., Any], *inputs: Tensor,
              learns: bool = True, layers: int = 0) -> Cost:  # fmt: skip

@@ -19,6 +19,7 @@ from r2d2.data.augment import normalize
 from r2d2.data.images import resize, to_rgb
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
+from r2d2.foreign_tokenizer import load_tokenizer
 from r2d2.model.r2d2 import R2D2
 from r2d2.model.side import Side
 from r2d2.tokenizer import Tokenizer
@@ -181,11 +182,14 @@ def load(path: str | Path, device: str | torch.device | None = None) -> Pretrain
         match_weight, top_k = float(config["match_weight"]), int(config["top_k"])
     except (ValueError, KeyError, TypeError, AttributeError, R2D2Error) as error:
         raise R2D2Error(f"{folder / CONFIG} is damaged ({error}): save the model again") from error
-    with torch.device("meta"):
-        model = R2D2(model_config)
-    model.to_empty(device=device or default_device())
+    if model_config.foreign is None:
+        with torch.device("meta"):
+            model = R2D2(model_config)
+        model.to_empty(device=device or default_device())
+    else:  # others' classes hold buffers that no file has
+        model = R2D2(model_config).to(device or default_device())
     load_weights(model, folder / WEIGHTS)
-    tokenizer, text = Tokenizer.load(folder / TOKENIZER), model_config.text
+    tokenizer, text = load_tokenizer(folder / TOKENIZER, model_config), model_config.text
     if tokenizer.vocab_size > text.vocab_size or tokenizer.max_length > text.max_length:
         raise R2D2Error(
             f"{folder / TOKENIZER} is another model's: {tokenizer.vocab_size} tokens and texts of "

@@ -22,7 +22,7 @@ class Peeker(nn.Module):
         super().__init__()
         self.temperature = nn.Parameter(torch.tensor(0.2))
         self.towers = nn.Module()
-        self.towers.token_embedding = torch.zeros(24, 1)
+        self.towers.token_embedding, self.towers.text_offset = torch.zeros(24, 1), 0
         self.seen = {"text": [], "image": []}
 
     def encode_images(self, pixels, keep=None):

@@ -59,6 +59,29 @@ def import_(
         typer.echo(line)
 
 
+@app.command()
+def towers(
+    source: Annotated[str, typer.Argument(help="A Hugging Face folder, or a hub id.")],
+    out: Annotated[Path, typer.Option(help="Folder for the model.")],
+    cross_layers: Annotated[int, typer.Option(min=0, help="Of the cross encoders, fresh.")] = 6,
+    max_length: Annotated[int | None, typer.Option(min=3, help="Tokens of a text.")] = None,
+    mask_token: Annotated[
+        str | None, typer.Option(help="Stands for masked tokens, where there is no [MASK].")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the cross encoders.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Put R2D2's cross encoders on the towers of Chinese-CLIP, CLIP, SigLIP or SigLIP 2."""
+    from r2d2.weights.towers import import_towers
+
+    report = import_towers(
+        source, out, cross_layers=cross_layers, max_length=max_length, mask_token=mask_token,
+        seed=seed, overwrite=overwrite,
+    )  # fmt: skip
+    for line in [*report.lines(), f"model: {out}"]:
+        typer.echo(line)
+
+
 @app.command("export")
 def export(
     model: Annotated[Path, typer.Argument(help="A run's folder, or a saved model's.")],

@@ -16,7 +16,7 @@ from r2d2.model.attention import init_weights
 from r2d2.model.bert import MLMHead
 from r2d2.model.cross import CrossEncoder
 from r2d2.model.side import Side
-from r2d2.model.towers import Towers
+from r2d2.model.towers import make_towers
 
 TEMPERATURE_RANGE = (0.001, 0.5)  # official code
 Pairs = tuple[Tensor, Tensor]  # (m,) image indices, (m,) text indices
@@ -28,7 +28,7 @@ class R2D2(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.towers = Towers(config)
+        self.towers = make_towers(config)
         # Learnt as its logarithm: steps of tau itself, of the size that weights need, are coarse
         # where tau is small, and drive it to its floor.
         self.log_temperature = nn.Parameter(torch.tensor(math.log(config.temperature)))

@@ -1,4 +1,7 @@
-"""The dual encoder under R2D2: two towers, each giving (states, mask, embedding)."""
+"""The dual encoder under R2D2: two towers, each giving (states, mask, embedding).
+
+Ours are CLIP's ViT and BERT; see model/foreign.py for those of others.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,26 @@ from torch import Tensor, nn
 from r2d2.config import ModelConfig
 from r2d2.model.attention import init_weights
 from r2d2.model.bert import Bert
+from r2d2.model.foreign import ForeignTowers
 from r2d2.model.side import Side
 from r2d2.model.vit import ViT
+
+LAYERS = ("layers", "encoder.layers", "encoder.layer")  # ours; Hugging Face's; its BERT's
+
+
+def make_towers(config: ModelConfig) -> Towers | ForeignTowers:
+    """The towers that the settings ask for."""
+    return Towers(config) if config.foreign is None else ForeignTowers(config)
+
+
+def layers_of(side: nn.Module) -> list[nn.Module]:
+    """The transformer layers of a tower, the lowest first; none of what has none."""
+    for name in LAYERS:
+        try:
+            return list(side.get_submodule(name).children())
+        except AttributeError:
+            continue
+    return []
 
 
 class Towers(nn.Module):
@@ -38,6 +59,11 @@ class Towers(nn.Module):
         """Texts as token ids (n, L) and mask (n, L) bool, True where a token is real."""
         states = self.text(ids, mask)
         return Side(states, mask, F.normalize(self.text_projection(states[:, 0]), dim=-1))
+
+    @property
+    def text_offset(self) -> int:
+        """How many states stand in front of a text's tokens: [CLS] is a token."""
+        return 0
 
     @property
     def token_embedding(self) -> Tensor:

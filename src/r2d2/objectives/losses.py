@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from r2d2.config import ObjectiveConfig
 from r2d2.keyed import Draw, uniform
+from r2d2.model.foreign import ForeignTowers
 from r2d2.model.r2d2 import R2D2
 from r2d2.model.side import Side
 from r2d2.model.towers import Towers
@@ -181,7 +182,7 @@ class Objectives(nn.Module):
         """The teachers' features of whole images and clean texts."""
         if self.teacher is None:
             return None, None
-        assert isinstance(self.teacher, Towers)
+        assert isinstance(self.teacher, (Towers, ForeignTowers))
         return (
             self.teacher.encode_images(batch.pixels).embedding,
             self.teacher.encode_texts(batch.ids, batch.mask).embedding,
@@ -285,7 +286,7 @@ class Objectives(nn.Module):
         wanted = None
         if positions is not None:  # [CLS] of every pair, and the positives' masked positions
             wanted = positions.new_zeros(len(labels), 1 + positions.shape[1])
-            wanted[:n, 1:] = positions
+            wanted[:n, 1:] = positions + model.towers.text_offset
         text_states = model.cross_text(images, ranked_texts, pairs, wanted)
         image_states = model.cross_image(images, ranked_texts, pairs)
         losses = {
@@ -302,7 +303,9 @@ class Objectives(nn.Module):
                 assert masked_texts is not None
                 assert masked is not None
                 positions, real = positions_of(masked)
-                states = model.cross_text(images, masked_texts, None, positions)
+                states = model.cross_text(
+                    images, masked_texts, None, positions + model.towers.text_offset
+                )
             else:
                 states = text_states[:n, 1:]
             assert real is not None

@@ -9,12 +9,13 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from r2d2.model.r2d2 import R2D2
+from r2d2.model.towers import layers_of as tower_layers
 
 
 def layers_of(model: R2D2) -> Iterator[nn.Module]:
     """The transformer layers of the towers, and the cross encoders whole."""
     for side in (model.towers.vision, model.towers.text):
-        yield from getattr(side, "layers", ())
+        yield from tower_layers(side)
     if model.has_match:
         yield model.text_to_image
         yield model.image_to_text

@@ -9,10 +9,13 @@ import torch
 from torch import nn
 
 from r2d2.config import TrainConfig
+from r2d2.model.towers import layers_of
 
 # Matrices by shape, not by role: a decay would pull places towards one another.
 _NEVER_DECAYED = ("position_embedding",)
-_LAYER = re.compile(r"towers\.(?:vision|text)\.layers\.(\d+)\.")
+_LAYER = re.compile(r"towers\.(?:vision|text)\.(?:encoder\.)?layers?\.(\d+)\.")
+# What stands on top of a tower's layers, here and in Hugging Face's classes.
+_TOP = ("output_norm", "post_norm", "post_layernorm", "final_layer_norm", ".head.")
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
@@ -43,9 +46,8 @@ def _depth(model: nn.Module, name: str) -> int:
     """How many layers of its tower stand above a parameter; the heads: none."""
     if not name.startswith(("towers.vision.", "towers.text.")):
         return 0
-    layers = len(model.get_submodule(".".join(name.split(".")[:2]) + ".layers"))  # type: ignore[arg-type]
+    layers = len(layers_of(model.get_submodule(".".join(name.split(".")[:2]))))
     found = _LAYER.match(name)
     if found:
         return layers - 1 - int(found[1])
-    output = "output_norm" in name or "post_norm" in name
-    return 0 if output else layers
+    return 0 if any(top in name for top in _TOP) else layers

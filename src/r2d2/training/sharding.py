@@ -16,6 +16,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from r2d2.model.towers import layers_of
 from r2d2.training.distributed import World
 from r2d2.training.step import Step
 
@@ -26,8 +27,8 @@ def shard(step: Step, device: torch.device) -> Step:
     model = step.model
     towers = [model.towers, *([step.objectives.teacher] if step.objectives.teacher else [])]
     for tower in towers:
-        for side in (tower.vision, tower.text):
-            for layer in getattr(side, "layers", ()):
+        for side in (tower.get_submodule("vision"), tower.get_submodule("text")):
+            for layer in layers_of(side):
                 fully_shard(layer, mesh=mesh)
     if model.has_match:
         fully_shard(model.text_to_image, mesh=mesh)

@@ -81,8 +81,10 @@ class Trainer:
         Raises:
             R2D2Error: the batch does not divide by processes, chunks and groups.
         """
-        text = replace(config.model.text, vocab_size=tokenizer.vocab_size)
-        self.config = replace(config, model=replace(config.model, text=text))
+        self.config = config
+        if config.model.foreign is None:
+            text = replace(config.model.text, vocab_size=tokenizer.vocab_size)
+            self.config = replace(config, model=replace(config.model, text=text))
         self.out = out
         self.tokenizer = tokenizer
         self.world = world
@@ -107,9 +109,12 @@ class Trainer:
         self.objectives = Objectives(
             self.model, config.objectives, tokenizer.mask_id, tokenizer.special_ids
         ).to(self.device)
-        if train.freeze_vision:
-            self.model.towers.vision.requires_grad_(False)
-            self.model.towers.image_projection.requires_grad_(True)
+        for frozen, tower in (
+            (train.freeze_vision, self.model.towers.vision),
+            (train.freeze_text, self.model.towers.text),
+        ):
+            if frozen:
+                tower.requires_grad_(False)
         if system.checkpoint_activations:
             checkpoint_activations(self.model)
         if system.compile:

@@ -1,0 +1,57 @@
+"""The tokenizer of another dual encoder: its own tokenizer.json, with the part each token plays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer as Engine
+
+from r2d2.config import ForeignConfig, ModelConfig
+from r2d2.errors import R2D2Error
+from r2d2.tokenizer import Tokenizer
+
+
+class ForeignTokenizer(Tokenizer):
+    """Texts to ids as the towers were trained on them; used as any `Tokenizer`."""
+
+    def __init__(self, engine: Engine, roles: ForeignConfig) -> None:
+        self.roles = roles
+        self.max_length = roles.length
+        self.pad_id, self.mask_id = roles.pad_id, roles.mask_id
+        self.special_ids = frozenset(roles.special_ids)
+        self.vocab_size = 1 + max(engine.get_vocab().values())
+        engine.enable_truncation(self.max_length)
+        pad = engine.id_to_token(self.pad_id)
+        if pad is None:
+            raise R2D2Error(f"the tokenizer has no token {self.pad_id} to pad with")
+        engine.enable_padding(pad_id=self.pad_id, pad_token=pad)
+        self._engine = engine
+
+    def __getstate__(self) -> Any:
+        return self._engine.to_str(), self.roles
+
+    def __setstate__(self, state: Any) -> None:
+        self.__init__(Engine.from_str(state[0]), state[1])  # type: ignore[misc]
+
+
+def load_tokenizer(path: Path, config: ModelConfig) -> Tokenizer:
+    """The tokenizer saved with a model.
+
+    Raises:
+        R2D2Error: there is none, or it is another model's.
+    """
+    foreign = config.foreign
+    if foreign is None or foreign.kind == "chinese_clip":  # whose vocabulary is BERT's
+        return Tokenizer.load(path)
+    return ForeignTokenizer(read_engine(path), foreign)
+
+
+def read_engine(path: Path) -> Engine:
+    """A tokenizer.json of any kind; it holds data, no code."""
+    try:
+        return Engine.from_str(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise R2D2Error(f"cannot read tokenizer {path}: {error.strerror}") from error
+    except Exception as error:  # the engine raises bare Exception
+        raise R2D2Error(f"{path} is no tokenizer.json ({error}): fetch it again") from error

@@ -1,0 +1,248 @@
+"""Hugging Face's dual encoders into a model folder of ours, with fresh cross encoders on top."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer as Engine
+from torch import Tensor
+
+from r2d2.config import ForeignConfig, ModelConfig, TextConfig, VisionConfig
+from r2d2.errors import R2D2Error
+from r2d2.files import write_text
+from r2d2.foreign_tokenizer import ForeignTokenizer, read_engine
+from r2d2.model.foreign import FAMILIES, PIXELS, build_config
+from r2d2.model.r2d2 import R2D2
+from r2d2.pretrained import Pretrained
+from r2d2.tokenizer import Tokenizer
+from r2d2.weights.importing import REPORT
+from r2d2.weights.report import Imported, ImportReport, Used, check_out
+from r2d2.weights.source import TOKENIZER, VOCAB, Source, open_source
+from r2d2.weights.vocab import read_tokenizer
+
+# Theirs to ours; the first that fits is taken.
+PREFIXES = (
+    ("vision_model.", "towers.vision."),
+    ("text_model.", "towers.text."),
+    ("visual_projection.", "towers.image_projection."),
+    ("text_projection.", "towers.text_projection."),
+)
+HALVES = {"siglip": ((0.5,) * 3, (0.5,) * 3)}  # what SigLIP's processors subtract and divide by
+MASKS = ("[MASK]", "<mask>")
+SUMMED = ("position_ids", "token_type_ids")
+
+
+def import_towers(
+    source: str | Path,
+    out: str | Path,
+    *,
+    cross_layers: int = 6,
+    max_length: int | None = None,
+    mask_token: str | None = None,
+    fresh: ModelConfig | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> ImportReport:
+    """Read a Hugging Face folder and write one that `r2d2.load` opens.
+
+    Args:
+        source: a folder or hub id with config.json, weights, and tokenizer.json or vocab.txt.
+        out: the folder to write; `import.json` there accounts for every tensor.
+        cross_layers: of each cross encoder, initialised afresh; 0: none.
+        max_length: tokens a text; None: as many as its text tower has places.
+        mask_token: of its vocabulary, to stand for masked tokens, where it has no [MASK].
+        fresh: settings that the towers do not fix, such as the temperature.
+        seed: of what is initialised.
+        overwrite: replace a folder at `out`.
+
+    Raises:
+        R2D2Error: another kind of model, missing files, or tensors that do not fit.
+    """
+    out = Path(out)
+    check_out(out, overwrite, [Path(source), Path(source).parent])
+    read = open_source(source)
+    kind = read.config.get("model_type")
+    if kind not in FAMILIES:
+        raise R2D2Error(
+            f"{read.name} is a model of type {kind!r}: towers are taken from {', '.join(FAMILIES)}"
+        )
+    config, tokenizer = _settings(read, str(kind), cross_layers, max_length, mask_token, fresh)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = R2D2(config)
+    state = dict(model.state_dict())
+    imported = _fill(state, read)
+    model.load_state_dict(state)
+    given = {used.ours for used in imported.used}
+    missing = [n for n in state if n.startswith("towers.") and n not in given]
+    if missing:
+        raise R2D2Error(
+            f"{read.name} lacks what makes {missing[0]}, and {len(missing) - 1} more: "
+            "give the whole checkpoint"
+        )
+    report = ImportReport(
+        out, config, (imported,), tuple(n for n in state if n not in given), _notes(config)
+    )
+    Pretrained(model, tokenizer).save(out)
+    write_text(out / REPORT, report.json())
+    return report
+
+
+def _settings(
+    read: Source,
+    kind: str,
+    cross_layers: int,
+    max_length: int | None,
+    mask_token: str | None,
+    fresh: ModelConfig | None,
+) -> tuple[ModelConfig, Tokenizer]:
+    """The shape of the model and its tokenizer."""
+    plain = {
+        name: value
+        for name, value in read.config.items()
+        if name in ("text_config", "vision_config", "projection_dim", "model_type")
+    }
+    mean, std = HALVES["siglip"] if "siglip" in kind else PIXELS
+    processor = read.preprocessor
+    roles = ForeignConfig(
+        kind,
+        json.dumps(plain, sort_keys=True),
+        tuple(processor.get("image_mean") or mean),
+        tuple(processor.get("image_std") or std),
+        0, 0, 0, (),
+    )  # fmt: skip
+    both = build_config(roles)
+    text, vision = both.text_config, both.vision_config
+    length = min(max_length or text.max_position_embeddings, text.max_position_embeddings)
+    if "siglip" in kind and length != text.max_position_embeddings:
+        raise R2D2Error(
+            f"{read.name} reads a text at its last place, {text.max_position_embeddings}: "
+            "leave --max-length out"
+        )
+    patch = vision.patch_size
+    side = getattr(vision, "image_size", None) or patch * round(vision.num_patches**0.5)
+    width = both.projection_dim if "clip" in kind else text.projection_size
+    tokenizer: Tokenizer
+    if kind == "chinese_clip":
+        path = read.tokenizer
+        if path is None:
+            raise R2D2Error(f"there is no {VOCAB} or {TOKENIZER} beside {read.name}: fetch it too")
+        tokenizer = read_tokenizer(path, min(length, 64) if max_length is None else length)
+        found = (tokenizer.pad_id, tokenizer.mask_id, tuple(sorted(tokenizer.special_ids)))
+    else:
+        path = read.folder / TOKENIZER
+        if not path.is_file():
+            raise R2D2Error(
+                f"there is no {TOKENIZER} beside {read.name}: save its fast tokenizer there"
+            )
+        engine = read_engine(path)
+        found = _roles(engine, read, text, mask_token)
+    roles = dataclasses.replace(
+        roles, length=length, pad_id=found[0], mask_id=found[1], special_ids=found[2]
+    )
+    if kind != "chinese_clip":
+        tokenizer = ForeignTokenizer(engine, roles)
+    if tokenizer.vocab_size > text.vocab_size:
+        raise R2D2Error(
+            f"the tokenizer beside {read.name} has {tokenizer.vocab_size} tokens and its text "
+            f"tower {text.vocab_size}: give the one it was trained with"
+        )
+    layers = {"layers": text.num_hidden_layers, "heads": text.num_attention_heads}
+    config = dataclasses.replace(
+        fresh or ModelConfig(),
+        vision=VisionConfig(
+            image_size=side,
+            patch_size=patch,
+            width=vision.hidden_size,
+            layers=vision.num_hidden_layers,
+            heads=vision.num_attention_heads,
+        ),
+        text=TextConfig(
+            vocab_size=text.vocab_size,
+            max_length=tokenizer.max_length,
+            width=text.hidden_size,
+            **layers,
+        ),
+        cross_layers=cross_layers,
+        embed_dim=width,
+        foreign=roles,
+    )
+    return config, tokenizer
+
+
+def _roles(
+    engine: Engine, read: Source, text: Any, mask_token: str | None
+) -> tuple[int, int, tuple[int, ...]]:
+    """Ids of the padding, of what stands for a masked token, and of all that is never masked."""
+    pad = text.pad_token_id if text.pad_token_id is not None else text.eos_token_id
+    if engine.padding:
+        pad = engine.padding["pad_id"]
+    names = (mask_token,) if mask_token else MASKS
+    masks = [engine.token_to_id(name) for name in names]
+    mask = next((found for found in masks if found is not None), None)
+    if mask is None:
+        raise R2D2Error(
+            f"the vocabulary of {read.name} has no {' or '.join(names)}: name a token of it, "
+            "rarely used, that shall stand for masked ones, by --mask-token"
+        )
+    added = engine.get_added_tokens_decoder()
+    special = {index for index, token in added.items() if token.special}
+    special |= {text.bos_token_id, text.eos_token_id, pad, mask}
+    return pad, mask, tuple(sorted(i for i in special if isinstance(i, int)))
+
+
+def _fill(state: dict[str, Tensor], read: Source) -> Imported:
+    """Put the towers into `state`; every tensor is used, or has a reason."""
+    used: list[Used] = []
+    unused: dict[str, str] = {}
+    for name, tensor in read.tensors.items():
+        if name == "logit_scale":
+            state["log_temperature"] = -tensor.float().reshape(())
+            used.append(Used("log_temperature", (name,), "tau = exp(-scale)"))
+            continue
+        ours = next(
+            (new + name.removeprefix(old) for old, new in PREFIXES if name.startswith(old)), ""
+        )
+        if ours not in state:
+            unused[name] = _reason(name)
+            continue
+        if tensor.shape != state[ours].shape:
+            raise R2D2Error(
+                f"{read.name}: {name} has shape {tuple(tensor.shape)} where {ours} has "
+                f"{tuple(state[ours].shape)}: config.json is another model's"
+            )
+        if not bool(tensor.isfinite().all()):
+            raise R2D2Error(f"{read.name}: {name} holds no finite numbers: fetch it again")
+        stored = "" if tensor.dtype == torch.float32 else f"stored as {tensor.dtype}"
+        state[ours] = tensor.float().clone()
+        used.append(Used(ours, (name,), stored))
+    others: Mapping[str, str] = {n: f"beside the weights: {w}" for n, w in read.others.items()}
+    return Imported(read.name, "towers", tuple(used), {**unused, **others})
+
+
+def _reason(name: str) -> str:
+    if name == "logit_bias":
+        return "the sigmoid loss's; R2D2's softmax has none"
+    if name.rsplit(".", 1)[-1] in SUMMED:
+        return "counters, not weights"
+    if ".pooler." in name:
+        return "its embedding does not pass there"
+    return "no part of the towers"
+
+
+def _notes(config: ModelConfig) -> tuple[str, ...]:
+    foreign = config.foreign
+    assert foreign is not None
+    notes = []
+    if "siglip" in foreign.kind:
+        notes.append(
+            "tau comes from a sigmoid loss; the contrastive softmax will move it in training"
+        )
+    if foreign.kind == "siglip2":
+        notes.append(f"pictures are squeezed to {config.vision.image_size} pixels, square")
+    return tuple(notes)
