@@ -61,3 +61,46 @@ def test_without_gradients_only_what_decays_shrinks():
     for name, parameter in model.named_parameters():
         factor = 1 - 0.1 * 0.5 if name in decayed else 1.0
         torch.testing.assert_close(parameter.detach(), before[name] * factor)
+
+
+def test_layer_decay_lowers_the_rate_layer_by_layer():
+    config = small_config(
+        "r2d2", "train.layer_decay=0.5", "model.vision.layers=3", "model.text.layers=2",
+        "model.vision.output_norm=true",
+    )  # fmt: skip
+    model = R2D2(config.model)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    scales = {
+        names[p]: group["scale"]
+        for group in make_optimizer(model, config.train).param_groups
+        for p in group["params"]
+    }
+    assert scales.keys() == set(names.values())
+    expected = {
+        "towers.vision.layers.2.": 1.0,
+        "towers.vision.layers.1.": 0.5,
+        "towers.vision.layers.0.": 0.25,
+        "towers.vision.patch_embedding": 0.125,
+        "towers.vision.position_embedding": 0.125,
+        "towers.vision.output_norm": 1.0,
+        "towers.text.layers.1.": 1.0,
+        "towers.text.layers.0.": 0.5,
+        "towers.text.token_embedding": 0.25,
+        "towers.image_projection": 1.0,
+        "text_to_image": 1.0,
+        "log_temperature": 1.0,
+    }
+    for start, scale in expected.items():
+        found = {scale for name, scale in scales.items() if name.startswith(start)}
+        assert found == {scale}, start
+
+
+def test_what_is_frozen_has_no_moments():
+    config = small_config("r2d2")
+    model = R2D2(config.model)
+    model.towers.vision.requires_grad_(False)
+    held = {
+        p for group in make_optimizer(model, config.train).param_groups for p in group["params"]
+    }
+    assert not held & set(model.towers.vision.parameters())
+    assert set(model.towers.text.parameters()) <= held

@@ -167,24 +167,33 @@ def _rows(file: Path, found: Imported) -> Iterator[tuple[int, dict[str, Any]]]:
     except OSError as error:
         raise R2D2Error(f"cannot read {file}: {error.strerror}; check the path") from error
     if file.suffix.lower() in (".jsonl", ".json", ".ndjson"):
-        for number, line in enumerate(text.splitlines(), start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError:
-                found.skip("not JSON", f"{file}, line {number}")
-                continue
-            if not isinstance(row, dict):
-                found.skip("not an object", f"{file}, line {number}")
-                continue
-            yield number, _named(row, file)
+        for number, row in _objects(text):
+            if isinstance(row, dict):
+                yield number, _named(row, file)
+            else:
+                found.skip("not a JSON object", f"{file}, row {number}")
         return
     delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
     for number, row in enumerate(
         csv.DictReader(text.splitlines(True), delimiter=delimiter), start=2
     ):
         yield number, _named({k: v for k, v in row.items() if k is not None}, file)
+
+
+def _objects(text: str) -> Iterator[tuple[int, Any]]:
+    """What is on each line, or in one list over the whole file; None for what is no JSON."""
+    if text.lstrip().startswith("["):
+        try:
+            yield from enumerate(json.loads(text), start=1)
+            return
+        except ValueError:
+            pass  # lines may be lists, too
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except ValueError:
+                yield number, None
 
 
 def _named(row: Mapping[str, Any], file: Path) -> dict[str, Any]:

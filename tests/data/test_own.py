@@ -1,0 +1,107 @@
+"""A folder of pictures and a file of captions, as people have them."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from r2d2.data.own import import_folder
+from r2d2.table import PairsTable
+from training.small import png, refused
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a.png", "b.png", "deep/c.png", "deep/d.png", "other/d.png"):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(len(name)).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+        noise[0, 0] = [ord(c) for c in name[:3]]
+        path.write_bytes(png(Image.fromarray(noise)))
+    return tmp_path
+
+
+def run(folder, text, name="captions.csv", encoding="utf-8", **more):
+    (folder / name).write_text(text, encoding=encoding)
+    found = import_folder(
+        folder / "images", folder / name, folder / "t.lance", overwrite=True, **more
+    )
+    table = PairsTable.open(folder / "t.lance")
+    pairs = {pair.image_id: pair for pair in table.take(table.rows())}
+    return found, {name: [t.text for t in pair.texts] for name, pair in pairs.items()}, pairs
+
+
+def test_rows_of_one_picture_become_one(folder):
+    found, texts, pairs = run(folder, "image,caption\na.png,猫\nb.png,狗\na.png,一只猫\na.png,猫\n")
+    assert texts == {"a.png": ["猫", "一只猫"], "b.png": ["狗"]}
+    assert (found.rows, found.texts) == (2, 3)
+    assert (pairs["a.png"].width, pairs["a.png"].height) == (30, 20)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("c.jsonl", '{"图片": "a.png", "描述": ["猫", "一只猫"]}\n\n{"img": "b.png", "text": "狗"}'),
+        ("c.json", '[{"path": "a.png", "text": ["猫", "一只猫"]}, {"path": "b.png", "text": "狗"}]'),
+        ("c.tsv", "path\ttitle\na.png\t猫\na.png\t一只猫\nb.png\t狗\n"),
+        ("c.csv", 'Filename,Caption\na.png,"猫"\na.png,一只猫\nb.png,狗\n'),
+    ],
+)  # fmt: skip
+def test_formats_and_names_of_columns(folder, name, text):
+    assert run(folder, text, name)[1] == {"a.png": ["猫", "一只猫"], "b.png": ["狗"]}
+
+
+def test_a_caption_with_a_line_break_and_quotes(folder):
+    text = 'image,caption\na.png,"第一行\n第""二""行"\n'
+    assert run(folder, text, encoding="utf-8-sig")[1] == {"a.png": ['第一行\n第"二"行']}
+
+
+def test_a_file_is_found_by_its_base_name_where_that_is_unique(folder, caplog):
+    with caplog.at_level(logging.WARNING):
+        found, texts, _ = run(folder, "image,caption\nc.png,山\nd.png,水\nother/d.png,云\n")
+    assert texts == {"deep/c.png": ["山"], "other/d.png": ["云"]}
+    assert found.skipped == {"image not found": 1}
+    assert "row 3: d.png" in caplog.text
+
+
+def test_copies_of_a_picture_share_a_split_and_a_given_split_stays(folder):
+    (folder / "images" / "copy.png").write_bytes((folder / "images" / "a.png").read_bytes())
+    rows = "image,caption,split\na.png,猫,\ncopy.png,猫猫,\nb.png,狗,holdout\n"
+    _, _, pairs = run(folder, rows, val_share=0.5, test_share=0.5)
+    assert pairs["a.png"].split == pairs["copy.png"].split in ("val", "test")
+    assert pairs["b.png"].split == "holdout"
+    _, _, pairs = run(folder, rows, val_share=0, test_share=0)
+    assert pairs["a.png"].split == "train"
+
+
+def test_labels_keep_pairs_apart(folder):
+    (folder / "c.csv").write_text(
+        "image,caption,label\na.png,猫,1\na.png,狗,0\nb.png,狗,yes\n", encoding="utf-8"
+    )
+    found = import_folder(folder / "images", folder / "c.csv", folder / "t.lance")
+    table = PairsTable.open(folder / "t.lance")
+    pairs = [(p.texts[0].text, p.label) for p in table.take(table.rows())]
+    assert pairs == [("猫", 1), ("狗", 0)]
+    assert found.skipped == {"label is not 0 or 1": 1}
+
+
+def test_what_is_broken_is_counted(folder):
+    (folder / "images" / "broken.png").write_bytes(b"no")
+    lines = [{"image": "a.png", "caption": "猫"}, {"image": "broken.png", "caption": "坏"},
+             {"image": "b.png", "caption": "  "}, ["list"]]  # fmt: skip
+    text = "".join(json.dumps(line) + "\n" for line in lines) + "{oops\n"
+    found, texts, _ = run(folder, text, "c.jsonl")
+    assert texts == {"a.png": ["猫"]}
+    assert found.skipped == {"image unreadable": 1, "no caption": 1, "not a JSON object": 2}
+
+
+def test_what_is_not_utf8_or_outside_is_refused(folder):
+    (folder / "gbk.csv").write_bytes("image,caption\na.png,红色方块\n".encode("gb18030"))
+    out = folder / "t.lance"
+    assert "UTF-8" in refused(import_folder, folder / "images", folder / "gbk.csv", out)
+    Image.new("RGB", (8, 8)).save(folder / "secret.png")
+    (folder / "out.csv").write_text("image,caption\n../secret.png,猫\n", encoding="utf-8")
+    assert "image not found" in refused(import_folder, folder / "images", folder / "out.csv", out)
+    assert not out.exists()

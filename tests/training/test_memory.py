@@ -1,0 +1,61 @@
+"""What trades time for memory changes neither the loss nor a gradient."""
+
+import copy
+
+import pytest
+import torch
+
+from r2d2.config import make_config
+from r2d2.model.r2d2 import R2D2
+from r2d2.objectives.batch import Batch, Moment
+from r2d2.objectives.losses import Objectives
+from r2d2.training.memory import checkpoint_activations, compile_layers, layers_of
+from training.small import small_settings
+
+
+def step(model, config):
+    torch.manual_seed(0)
+    objectives = Objectives(model, config.objectives, 4, range(5))
+    ids = torch.randint(5, 60, (6, 10))
+    mask = torch.arange(10) < torch.tensor([10, 4, 7, 2, 9, 10])[:, None]
+    keys = torch.arange(12).view(6, 2)
+    batch = Batch(torch.rand(6, 3, 32, 32), ids, mask, keys, torch.arange(6))
+    losses = objectives(model, batch, Moment(0, 1, 0.4, 0.5))
+    losses["total"].backward()
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return losses["total"].detach(), gradients
+
+
+@pytest.mark.parametrize(
+    "how", [checkpoint_activations, pytest.param(compile_layers, marks=pytest.mark.slow)]
+)
+def test_loss_and_gradients_stay(how):
+    config = make_config("tiny", "r2d2", small_settings("r2d2", "model.vision.layers=2"))
+    torch.manual_seed(1)
+    plain = R2D2(config.model)
+    changed = copy.deepcopy(plain)
+    how(changed)
+    loss, gradients = step(plain, config)
+    other, others = step(changed, config)
+    assert torch.allclose(loss, other, atol=1e-5)
+    assert gradients.keys() == others.keys()
+    for name, gradient in gradients.items():
+        assert torch.allclose(gradient, others[name], atol=1e-5), name
+
+
+def test_layers_are_run_again_in_the_backward_pass():
+    config = make_config("tiny", "r2d2", small_settings("r2d2"))
+    model = R2D2(config.model)
+    layers = list(layers_of(model))
+    assert len(layers) == 1 + 1 + 2  # image, text, both cross encoders
+    passes = {"n": 0}
+    inner = model.towers.vision.layers[0].attention
+    inner.register_forward_hook(lambda *_: passes.update(n=passes["n"] + 1))
+    step(model, config)
+    before, passes["n"] = passes["n"], 0
+    model.zero_grad()
+    checkpoint_activations(model)
+    step(model, config)
+    # Whole image, half of its patches, the teacher's copy: the first two are learnt from, and run
+    # again in the backward pass.
+    assert (before, passes["n"]) == (3, 5)

@@ -1,0 +1,67 @@
+"""What the log says of a run that does not learn."""
+
+import math
+
+import torch
+
+from r2d2.config import make_config
+from r2d2.training.watch import WINDOW, Watch
+
+
+def watch(texts=1000, *settings, steps=1000, variant="r2d2"):
+    config = make_config("tiny", variant, ["train.warmup_steps=50", "train.lr=1e-4", *settings])
+    return Watch(steps, config, texts, 1000)
+
+
+def said(seen, loss, steps=1000, name="tgd"):
+    """What is said over a run, by step."""
+    found = {}
+    for step in range(1, steps + 1):
+        message = seen.see(step, {name: torch.tensor(loss(step))})
+        if message:
+            found[step] = message
+    return found
+
+
+def chance(step, batch=64, queue=2048):
+    return math.log(batch + min((step - 1) * batch, queue))
+
+
+def test_a_loss_that_falls_is_not_talked_about():
+    assert said(watch(), lambda step: chance(step) * (1 - 0.5 * min(1, step / 300))) == {}
+
+
+def test_a_loss_at_chance_is_told_once():
+    found = said(watch(), chance)
+    assert len(found) == 1
+    ((step, message),) = found.items()
+    assert 50 + 5 * WINDOW <= step < 300
+    assert "has not fallen" in message
+    assert "100%" in message
+    assert "r2d2 data check" in message
+
+
+def test_the_queue_filling_up_is_no_rise():
+    """The loss grows while the queue does, and a healthy run's still falls by chance's measure."""
+    falling = said(watch(), lambda step: chance(step) * (1 - 0.2 * min(1, step / 100)))
+    assert falling == {}
+
+
+def test_the_cause_is_the_likeliest():
+    assert "looks like labels" in next(iter(said(watch(texts=10), chance).values()))
+    hot = said(watch(1000, "train.lr=0.01"), chance)
+    assert "try a tenth" in next(iter(hot.values()))
+    stuck = said(watch(1000, "train.freeze_vision=true"), chance)
+    assert "little can move" in next(iter(stuck.values()))
+
+
+def test_other_objectives_have_their_own_chance():
+    flat = said(watch(variant="wo_twd"), lambda step: math.log(64), name="gcpr")
+    assert len(flat) == 1
+    matching = said(watch(1000, "train.labelled=true"), lambda step: math.log(2), name="fgr")
+    assert "100% of chance's at first" in next(iter(matching.values()))
+    assert said(watch(1000, "train.labelled=true"), lambda s: 0.69 - 0.0005 * s, name="fgr") == {}
+
+
+def test_a_short_run_is_never_judged():
+    assert said(watch(steps=30), chance, steps=30) == {}
