@@ -43,8 +43,8 @@ def test_rows_of_one_picture_become_one(folder):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("c.jsonl", '{"图片": "a.png", "描述": ["猫", "一只猫"]}\n\n{"img": "b.png", "text": "狗"}'),
-        ("c.json", '[{"path": "a.png", "text": ["猫", "一只猫"]}, {"path": "b.png", "text": "狗"}]'),
+        ("c.jsonl", '{"图片": "a.png", "描述": ["猫","一只猫"]}\n\n{"img": "b.png", "text": "狗"}'),
+        ("c.json", '[{"path": "a.png", "text": ["猫", "一只猫"]}, {"img": "b.png", "text": "狗"}]'),
         ("c.tsv", "path\ttitle\na.png\t猫\na.png\t一只猫\nb.png\t狗\n"),
         ("c.csv", 'Filename,Caption\na.png,"猫"\na.png,一只猫\nb.png,狗\n'),
     ],

@@ -1,0 +1,213 @@
+"""Click-through rates that one may compare: shrunk towards a Beta prior that the log itself gives.
+
+A pair was clicked c times in n looks. Its rate is unknown, but rates of a log follow a law: take
+Beta(alpha, beta), find both by maximum marginal likelihood, where c is beta-binomial, and the mean
+of what is then known of a pair is (c + alpha) / (n + alpha + beta): 1 click of 1 look stays near
+the log's mean, 900 of 1,000 speak for themselves.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from r2d2.corpus.config import RankConfig
+from r2d2.errors import R2D2Error
+from r2d2.files import write_text
+
+Floats = npt.NDArray[np.float64]
+
+# log(alpha) and log(beta) are themselves normal about 0: as much as one pair, which a log outvotes;
+# without it all-zero clicks, or one look a pair, would leave them without a maximum.
+SPREAD = 3.0
+STEPS = 200  # of Newton's method, which needs some ten
+SHIFT = 8  # from where on the series of the gamma function hold to 1e-13
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is known of a pair's click-through rate before its first look: Beta(alpha, beta)."""
+
+    alpha: float = 1.0
+    beta: float = 1.0
+
+    @property
+    def mean(self) -> float:
+        """The expected rate."""
+        return self.alpha / (self.alpha + self.beta)
+
+
+def looks(clicks: Floats, examined: Floats) -> Floats:
+    """At least as many as clicks: what was clicked was looked at, whatever the position's share."""
+    return np.maximum(clicks, examined)
+
+
+def smoothed(clicks: Floats, examined: Floats, prior: Prior) -> Floats:
+    """Mean of the rate given clicks and looks, (n,): between the prior's mean and clicks / looks.
+
+    More clicks raise it, more looks lower it.
+    """
+    return (clicks + prior.alpha) / (looks(clicks, examined) + prior.alpha + prior.beta)
+
+
+def wilson(clicks: Floats, examined: Floats, confidence: float) -> Floats:
+    """Lower bound (n,) of Wilson's two-sided interval for the rate; 0 without a look.
+
+    Source: Wilson, Probable inference, the law of succession, and statistical inference (1927).
+    """
+    n = looks(clicks, examined)
+    z2 = NormalDist().inv_cdf(0.5 + confidence / 2) ** 2
+    # multiplied by n throughout: no division by zero; rounding may pass 0 by a hair
+    root = np.sqrt(z2 * (clicks * (n - clicks) / np.maximum(n, 1e-300) + z2 / 4))
+    return np.maximum((clicks + z2 / 2 - root) / (n + z2), 0.0)
+
+
+def score(clicks: Floats, examined: Floats, config: RankConfig, prior: Prior) -> Floats:
+    """The rate by which pairs are ranked, (n,): smoothed, or Wilson's bound.
+
+    Args:
+        clicks: of each pair, (n,).
+        examined: impressions, each weighted by the chance that its position is looked at, (n,).
+        config: the method.
+        prior: from `fit_prior`.
+    """
+    if config.method == "wilson":
+        return wilson(clicks, examined, config.confidence)
+    return smoothed(clicks, examined, prior)
+
+
+def log_likelihood(clicks: Floats, examined: Floats, counts: Floats, prior: Prior) -> float:
+    """Of the counts under a prior: sum of counts * log(B(a + c, b + n - c) / B(a, b)).
+
+    The binomial coefficients are left out: they do not depend on the prior.
+
+    Args:
+        clicks: distinct outcomes' clicks, (n,).
+        examined: their looks, (n,).
+        counts: how many pairs came out so, (n,).
+        prior: Beta(a, b).
+    """
+    n, (a, b) = looks(clicks, examined), (prior.alpha, prior.beta)
+    ends = _gammas(np.array([a, b, a + b]))[0]
+    each = _gammas(a + clicks)[0] + _gammas(b + n - clicks)[0] - _gammas(a + b + n)[0]
+    return float(counts @ (each - (ends[0] + ends[1] - ends[2])))
+
+
+def fit_prior(clicks: Floats, examined: Floats, counts: Floats | None = None) -> Prior:
+    """The Beta prior under which the counts are likeliest.
+
+    Newton's method on log(alpha) and log(beta), from the moments' estimate. A log that tells
+    nothing of a parameter (no click at all, one look a pair, no pair) leaves it moderate.
+
+    Args:
+        clicks: of each pair, (n,).
+        examined: looks at each pair, (n,); pairs without one say nothing.
+        counts: how many pairs came out so, (n,); 1 each if not given.
+    """
+    clicks, examined, counts = group_counts(clicks, examined, counts)
+    n = looks(clicks, examined)
+    seen = n > 0
+    clicks, n, counts = clicks[seen], n[seen], counts[seen]
+    place = np.log(_moments(clicks, n, counts))
+    value, slope, bend = _posterior(place, clicks, n, counts)
+    for _ in range(STEPS):
+        size, axes = np.linalg.eigh(bend)
+        # uphill also where the surface is not concave; no step beyond a factor of e^2
+        step = axes @ ((axes.T @ slope) / np.maximum(np.abs(size), 1e-12))
+        step *= min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-300))
+        for _ in range(40):
+            found = _posterior(place + step, clicks, n, counts)
+            if found[0] >= value:
+                break
+            step = step / 2
+        else:
+            break  # nothing higher within rounding
+        place = place + step
+        value, slope, bend = found
+        if float(np.abs(step).max()) < 1e-9:
+            break
+    return Prior(float(np.exp(place[0])), float(np.exp(place[1])))
+
+
+def group_counts(
+    clicks: Floats, examined: Floats, counts: Floats | None = None
+) -> tuple[Floats, Floats, Floats]:
+    """Distinct (clicks, looks) in order, and how many pairs have each: all that a fit needs."""
+    pairs = np.asarray(clicks, dtype=np.float64) + 1j * np.asarray(examined, dtype=np.float64)
+    distinct, place = np.unique(pairs, return_inverse=True)
+    total = np.bincount(place, counts, minlength=len(distinct)).astype(np.float64)
+    return distinct.real.copy(), distinct.imag.copy(), total
+
+
+def write_prior(path: Path, prior: Prior) -> None:
+    """Keep a prior as JSON."""
+    write_text(path, json.dumps(asdict(prior)))
+
+
+def read_prior(path: Path) -> Prior:
+    """What `write_prior` wrote; R2D2Error where it is not there."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return Prior(float(found["alpha"]), float(found["beta"]))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise R2D2Error(
+            f"{path} holds no prior: remove its folder, and the build makes it anew"
+        ) from error
+
+
+def _moments(clicks: Floats, n: Floats, counts: Floats) -> Floats:
+    """A start for the fit: alpha and beta (2,) from mean and variance of the rates."""
+    pairs = counts.sum()
+    if pairs == 0:
+        return np.ones(2)
+    mean = np.clip((counts @ clicks + 0.5) / (counts @ n + 1), 1e-6, 1 - 1e-6)
+    noise = mean * (1 - mean) * (counts @ (1 / n)) / pairs
+    excess = counts @ (clicks / n - mean) ** 2 / pairs - noise
+    strength = np.clip(mean * (1 - mean) / max(excess, 1e-12) - 1, 0.1, 1e4)
+    start: Floats = np.array([mean, 1 - mean]) * strength
+    return start
+
+
+def _posterior(
+    place: Floats, clicks: Floats, n: Floats, counts: Floats
+) -> tuple[float, Floats, Floats]:
+    """Log posterior of (log alpha, log beta), its slope (2,) and its second derivatives (2, 2)."""
+    a, b = np.exp(place)
+    total = counts.sum()
+    parts = [_gammas(x) for x in (a + clicks, b + n - clicks, a + b + n)]
+    ends = _gammas(np.array([a, b, a + b]))
+    # order 0: log gamma, 1: its first derivative, 2: its second; each for a, b and a + b
+    log, first, second = (
+        [counts @ part[order] - total * end for part, end in zip(parts, ends[order], strict=True)]
+        for order in range(3)
+    )
+    slope = np.array([a * (first[0] - first[2]), b * (first[1] - first[2])])
+    bend = -a * b * second[2] * np.ones((2, 2))
+    bend[0, 0] = a * a * (second[0] - second[2]) + slope[0]
+    bend[1, 1] = b * b * (second[1] - second[2]) + slope[1]
+    value = float(log[0] + log[1] - log[2] - place @ place / (2 * SPREAD**2))
+    return value, slope - place / SPREAD**2, bend - np.eye(2) / SPREAD**2
+
+
+def _gammas(x: Floats) -> tuple[Floats, Floats, Floats]:
+    """Log gamma, digamma and trigamma of positive x: Stirling's series at x + 8, then back to x.
+
+    Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 6.1.40, 6.3.18, 6.4.12.
+    """
+    z = x + SHIFT
+    w = 1 / z
+    v = w * w
+    log = (z - 0.5) * np.log(z) - z + 0.5 * np.log(2 * np.pi)
+    log = log + w * (1 / 12 - v * (1 / 360 - v * (1 / 1260 - v * (1 / 1680 - v / 1188))))
+    first = np.log(z) - w / 2 - v * (1 / 12 - v * (1 / 120 - v * (1 / 252 - v * (1 / 240))))
+    second = w + v / 2 + w * v * (1 / 6 - v * (1 / 30 - v * (1 / 42 - v * (1 / 30))))
+    for step in range(SHIFT):
+        log = log - np.log(x + step)
+        first = first - 1 / (x + step)
+        second = second + 1 / (x + step) ** 2
+    return log, first, second

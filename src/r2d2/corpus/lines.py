@@ -1,0 +1,177 @@
+"""CSV and JSONL line by line: one broken line is counted and passed over, and the next one read."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, Any
+
+import pyarrow as pa
+
+from r2d2.corpus.funnel import EXAMPLES
+
+MALFORMED = "malformed line"
+LINE_BYTES = 64 << 20  # of a line; a longer one is malformed
+FIELD_CHARS = 128 << 10  # of a CSV field: what a quote that is never closed may swallow ...
+IMAGE_CHARS = 64 << 20  # ... and where a field may be an image
+HEAD_LINES = 1000  # of a JSONL file, whose keys are its columns
+CHUNK_ROWS = 64 << 10
+CHUNK_CHARS = 16 << 20
+
+
+class Rejects:
+    """What is passed over of a log: how many rows for which reason, and the first of them."""
+
+    def __init__(self) -> None:
+        self.dropped: dict[str, int] = {}
+        self.examples: dict[str, tuple[str, ...]] = {}
+
+    def add(self, reason: str, count: int, shown: Sequence[str]) -> None:
+        """`count` rows more; `shown` are some of them in words."""
+        if count:
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
+            known = self.examples.get(reason, ())
+            self.examples[reason] = (*known, *(text[:200] for text in shown))[:EXAMPLES]
+
+
+def head_columns(stream: IO[bytes], kind: str) -> list[str]:
+    """Names of the columns; none of an empty file."""
+    if kind != "jsonl":
+        return next(_csv(stream, kind), [])
+    names: dict[str, None] = {}
+    for number, line in enumerate(_lines(stream)):
+        if number == HEAD_LINES:
+            break
+        names.update(dict.fromkeys(_record(line) or ()))
+    return list(names)
+
+
+def read_lines(
+    stream: IO[bytes], kind: str, columns: Mapping[str, str], rejects: Rejects, file: str
+) -> Iterator[pa.Table]:
+    """Chunks of rows.
+
+    Args:
+        stream: the file.
+        kind: csv, tsv or jsonl.
+        columns: role: name of the column.
+        rejects: where malformed lines are counted.
+        file: its name, for the examples.
+    """
+    rows: list[list[Any]] = []
+    size = 0
+    read = _jsonl_rows if kind == "jsonl" else _csv_rows
+    for number, row, text in read(stream, kind, columns):
+        if row is None or not _encodes(row):
+            rejects.add(MALFORMED, 1, [f"{file}, line {number}: {text}"])
+            continue
+        rows.append(row)
+        size += sum(map(len, filter(None, row)))
+        if len(rows) >= CHUNK_ROWS or size >= CHUNK_CHARS:
+            yield _table(rows, columns)
+            rows, size = [], 0
+    if rows:
+        yield _table(rows, columns)
+
+
+def _table(rows: list[list[Any]], columns: Mapping[str, str]) -> pa.Table:
+    values = zip(*rows, strict=True)
+    kinds = [pa.large_binary() if role == "image" else pa.string() for role in columns]
+    arrays = [pa.array(list(v), kind) for v, kind in zip(values, kinds, strict=True)]
+    return pa.Table.from_arrays(arrays, names=list(columns))
+
+
+def _encodes(row: Sequence[Any]) -> bool:
+    """False for half a surrogate pair, which JSON can spell and UTF-8 cannot hold."""
+    try:
+        "".join(value for value in row if isinstance(value, str)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Lines; of one that is too long only the beginning, which no parser takes."""
+    while line := stream.readline(LINE_BYTES):
+        if len(line) == LINE_BYTES and not line.endswith(b"\n"):
+            while (rest := stream.readline(LINE_BYTES)) and not rest.endswith(b"\n"):
+                pass
+        yield line
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):  # also bytes that are no UTF-8
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _jsonl_rows(
+    stream: IO[bytes], kind: str, columns: Mapping[str, str]
+) -> Iterator[tuple[int, list[Any] | None, str]]:
+    for number, line in enumerate(_lines(stream), 1):
+        if line.isspace():
+            continue
+        record = _record(line)
+        row: list[Any] | None = None
+        if record is not None:
+            try:
+                row = [_value(role, record.get(name)) for role, name in columns.items()]
+            except ValueError:
+                row = None
+        yield number, row, line[:200].decode(errors="replace").strip() if row is None else ""
+
+
+def _csv_rows(
+    stream: IO[bytes], kind: str, columns: Mapping[str, str]
+) -> Iterator[tuple[int, list[Any] | None, str]]:
+    lines = _csv(stream, kind)
+    header: list[str] = next(lines, [])
+    places = [header.index(name) for name in columns.values()]
+    csv.field_size_limit(IMAGE_CHARS if "image" in columns else FIELD_CHARS)
+    while True:
+        number = lines.line_num + 1
+        try:
+            fields = next(lines)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield number, None, str(error)
+            continue
+        if not fields:
+            continue  # an empty line
+        row: list[Any] | None = None
+        if len(fields) == len(header) and not any("\ufffd" in fields[place] for place in places):
+            try:
+                row = [
+                    _value(role, fields[place] or None)
+                    for role, place in zip(columns, places, strict=True)
+                ]
+            except ValueError:
+                row = None
+        yield number, row, " | ".join(fields) if row is None else ""
+
+
+def _csv(stream: IO[bytes], kind: str) -> Any:
+    # bytes that are no UTF-8 become U+FFFD, by which their row is known
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
+    return csv.reader(text, delimiter="\t" if kind == "tsv" else ",")
+
+
+def _value(role: str, value: Any) -> Any:
+    """A cell as its column holds it: bytes of an image, else text; ValueError for what is none."""
+    if value is None:
+        return None
+    if role == "image":
+        if not isinstance(value, str):
+            raise ValueError("an image in a text file is base64")
+        return base64.b64decode(value, validate=True)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | list | dict) and role not in ("impressions", "clicks", "position"):
+        raise ValueError("a text is a string")
+    return str(value)

@@ -1,0 +1,270 @@
+"""Finding click logs and reading them in chunks: Parquet, CSV, JSONL, Lance; local or by URL.
+
+A log is cut into pieces: a file, or some row groups or fragments of one. Whatever its format, a
+piece is read as chunks of bounded size whose columns bear the names of `LogConfig`.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from r2d2.corpus.config import CorpusConfig
+from r2d2.corpus.engine import PACKED, import_daft, open_file, open_parquet, reading, unpacked
+from r2d2.corpus.lines import Rejects, head_columns, read_lines
+from r2d2.errors import R2D2Error
+
+IMAGES = ("image", "url", "path")
+TEXTS = ("query", "title", "content", "caption")
+COUNTS = ("impressions", "clicks", "position")
+FORMATS = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".lance": "lance",
+}
+PIECE_ROWS = 1 << 20  # of a Parquet file, before it is cut between row groups
+READ_ROWS = 128 << 10  # read at a time: more are slower, for their memory is new each time ...
+READ_BYTES = 32 << 20  # ... or fewer, where rows are large
+
+
+def find_logs(logs: Sequence[str]) -> list[str]:
+    """Every file of the logs, in order; a Lance dataset counts as a file.
+
+    Args:
+        logs: files, folders (searched to the bottom), globs, or URLs of them, which Daft resolves.
+
+    Raises:
+        R2D2Error: nothing is there, or a file's ending tells no format.
+    """
+    found: list[str] = []
+    for log in logs:
+        files = _remote(log) if "://" in log else _local(log)
+        if not files:
+            raise R2D2Error(
+                f"no log at {log}: give files, folders or globs of {', '.join(FORMATS)}"
+            )
+        found += files
+    return sorted(set(found))
+
+
+def plan(files: Sequence[str], config: CorpusConfig) -> list[dict[str, str]]:
+    """The pieces that the logs are read in, as jobs.
+
+    Raises:
+        R2D2Error: a file lacks a column that is needed, or a column is of a type that does not
+            serve, or there is nothing to rank by.
+    """
+    ranked = False
+    pieces: list[dict[str, str]] = []
+    homes = [posixpath.dirname(file) for file in files if "://" not in file]
+    common = os.path.commonpath(homes) if homes else "/"
+    for file in files:
+        kind = _format(file)
+        with reading(file):
+            fields, cuts = _look(file, kind)
+        if not fields:
+            continue  # an empty file
+        columns = _columns(file, fields, config)
+        ranked = ranked or "clicks" in columns
+        folder = posixpath.dirname(file)
+        piece = {
+            "file": file,
+            "format": kind,
+            "columns": json.dumps(columns),
+            # a path of the log is looked up in its folder, and named from the logs' common one
+            "folder": folder,
+            "prefix": folder if "://" in file else os.path.relpath(folder, common),
+        }
+        pieces += [{**piece, "cut": json.dumps(cut)} for cut in cuts]
+    if config.rank.enabled and not ranked:
+        raise R2D2Error(
+            f"no log has clicks to rank by (there is no column {config.log.clicks!r} beside "
+            f"{config.log.query!r}): map it by --set log.clicks=NAME, or --set rank.enabled=false"
+        )
+    return pieces
+
+
+def read_piece(piece: Mapping[str, str], rejects: Rejects) -> Iterator[pa.Table]:
+    """Chunks of a piece, their columns named as in `LogConfig`; malformed lines go to `rejects`."""
+    file, kind = piece["file"], piece["format"]
+    columns: dict[str, str] = json.loads(piece["columns"])
+    cut: list[int] = json.loads(piece["cut"])
+    roles = {name: role for role, name in columns.items()}
+    with reading(file):
+        batches: Iterable[pa.RecordBatch]
+        if kind == "parquet":
+            batches = _parquet(file, cut, columns)
+        elif kind == "lance":
+            batches = _lance(file, cut, columns)
+        else:
+            with open_file(file) as stream:
+                yield from read_lines(unpacked(stream, file), kind, columns, rejects, file)
+            return
+        for batch in batches:
+            yield pa.Table.from_batches([batch]).rename_columns(
+                [roles[name] for name in batch.schema.names]
+            )
+
+
+def _format(file: str) -> str:
+    name = file.rstrip("/")
+    if name.endswith(tuple(PACKED)):
+        name = posixpath.splitext(name)[0]
+        kind = FORMATS.get(posixpath.splitext(name)[1].lower())
+        if kind in ("csv", "tsv", "jsonl"):
+            return kind
+    kind = FORMATS.get(posixpath.splitext(name)[1].lower())
+    if kind is None or file.endswith(tuple(PACKED)):
+        raise R2D2Error(f"cannot tell the format of {file}: name it {', '.join(FORMATS)}")
+    return kind
+
+
+def _local(log: str) -> list[str]:
+    paths = [Path(log)]
+    if glob.has_magic(log) and not paths[0].exists():  # a name may hold a bracket
+        paths = [Path(path) for path in glob.glob(log, recursive=True)]  # noqa: PTH207
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir() or path.suffix == ".lance":
+            found += [path] if path.exists() else []
+            continue
+        for folder, inner, names in os.walk(path):
+            found += [Path(folder, name) for name in inner if name.endswith(".lance")]
+            inner[:] = [n for n in inner if not n.endswith(".lance") and n[0] not in "._"]
+            found += [Path(folder, name) for name in names if _known(name)]
+    return [str(file.absolute()) for file in found]
+
+
+def _remote(log: str) -> list[str]:
+    if log.rstrip("/").endswith(".lance") or (_known(log) and not glob.has_magic(log)):
+        return [log]
+    pattern = log if glob.has_magic(log) else log.rstrip("/") + "/**"
+    daft = import_daft()
+    try:
+        listed: list[str] = daft.from_glob_path(pattern).to_pydict()["path"]
+    except Exception as error:
+        if "No matching file" in str(error) or "at least 1 MicroPartition" in str(error):
+            return []
+        reason = (str(error).strip().splitlines() or ["?"])[0]
+        raise R2D2Error(f"cannot list {log}: {reason}; check the address and its rights") from error
+    return [file for file in listed if _known(posixpath.basename(file))]
+
+
+def _known(name: str) -> bool:
+    try:
+        return posixpath.basename(name)[0] not in "._" and bool(_format(name))
+    except (R2D2Error, IndexError):
+        return False
+
+
+def _look(file: str, kind: str) -> tuple[dict[str, pa.DataType], list[list[int]]]:
+    """The columns of a file, and how it is cut: numbers of row groups, or of fragments."""
+    if kind == "lance":
+        import lance
+
+        dataset = lance.dataset(file)
+        fragments = [[fragment.fragment_id] for fragment in dataset.get_fragments()]
+        return {field.name: field.type for field in dataset.schema}, fragments
+    if kind != "parquet":
+        with open_file(file) as stream:
+            names = head_columns(unpacked(stream, file), kind)
+        return dict.fromkeys(names, pa.string()), [[]]
+    with open_parquet(file) as parquet:
+        meta, schema = parquet.metadata, parquet.schema_arrow
+    cuts: list[list[int]] = [[]]
+    rows = 0
+    for group in range(meta.num_row_groups):
+        if rows >= PIECE_ROWS:
+            cuts.append([])
+            rows = 0
+        cuts[-1].append(group)
+        rows += meta.row_group(group).num_rows
+    return {field.name: field.type for field in schema}, cuts
+
+
+def _columns(file: str, fields: Mapping[str, pa.DataType], config: CorpusConfig) -> dict[str, str]:
+    """Which column of a file serves as what, {role: column}; R2D2Error where it cannot do."""
+    has = f"it has the columns {', '.join(fields)}"
+    roles = (*IMAGES, *TEXTS, *COUNTS)
+    columns = {role: name for role in roles if (name := getattr(config.log, role)) in fields}
+    for what, choices in (("images", IMAGES), ("texts", TEXTS)):
+        if not any(role in columns for role in choices):
+            raise R2D2Error(
+                f"{file} has no column of {what} ({has}): "
+                f"map one by --set {' or '.join(f'log.{role}=NAME' for role in choices)}"
+            )
+    if "query" not in columns:
+        columns = {role: name for role, name in columns.items() if role not in COUNTS}
+    elif config.rank.enabled and "clicks" not in columns:
+        raise R2D2Error(
+            f"{file} has queries but no clicks ({has}): map them by --set log.clicks=NAME, "
+            "or do without ranking by --set rank.enabled=false"
+        )
+    if not config.rank.examination:
+        columns.pop("position", None)
+    elif "clicks" in columns and "position" not in columns:
+        raise R2D2Error(
+            f"{file} has no positions for rank.examination ({has}): map them by "
+            "--set log.position=NAME, or --set rank.examination=[]"
+        )
+    for role, name in columns.items():
+        if not _serves(role, fields[name]):
+            raise R2D2Error(
+                f"{file}: column {name!r} is {fields[name]}, which is no {role}: "
+                f"map another by --set log.{role}=NAME"
+            )
+    return columns
+
+
+def _serves(role: str, kind: pa.DataType) -> bool:
+    is_ = pa.types
+    if is_.is_dictionary(kind):
+        kind = kind.value_type
+    binary = is_.is_binary(kind) or is_.is_large_binary(kind) or is_.is_binary_view(kind)
+    text = is_.is_string(kind) or is_.is_large_string(kind) or is_.is_string_view(kind)
+    if is_.is_null(kind) or text:
+        return True  # an image as text is base64
+    if role in COUNTS:
+        return bool(is_.is_integer(kind) or is_.is_floating(kind) or is_.is_decimal(kind))
+    return bool(binary)
+
+
+def _parquet(file: str, groups: list[int], columns: dict[str, str]) -> Iterator[pa.RecordBatch]:
+    with open_parquet(file) as parquet:
+        for group in groups:
+            meta = parquet.metadata.row_group(group)
+            chosen = [meta.column(n) for n in range(meta.num_columns)]
+            size = sum(
+                column.total_uncompressed_size
+                for column in chosen
+                if column.path_in_schema in columns.values()
+            )
+            rows = READ_BYTES * max(1, meta.num_rows) // max(1, size)
+            rows = max(1, min(READ_ROWS, rows))
+            yield from parquet.iter_batches(
+                rows, row_groups=[group], columns=[*columns.values()], use_threads=False
+            )
+
+
+def _lance(file: str, fragments: list[int], columns: dict[str, str]) -> Iterator[pa.RecordBatch]:
+    import lance
+
+    dataset = lance.dataset(file)
+    scanner = dataset.scanner(
+        columns=[*columns.values()],
+        fragments=[f for f in dataset.get_fragments() if f.fragment_id in fragments],
+        batch_size=256 if "image" in columns else READ_ROWS >> 4,
+        batch_readahead=2,
+        scan_in_order=True,
+    )
+    yield from scanner.to_batches()

@@ -1,0 +1,185 @@
+"""The united pairs and images as a pairs table: sampled, split, written in shards."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from r2d2.corpus.config import RankConfig, SampleConfig
+from r2d2.corpus.ctr import Prior, score
+from r2d2.corpus.funnel import StageCount, add_counts
+from r2d2.corpus.parts import Places, map_parts
+from r2d2.corpus.rows import (
+    IMAGES,
+    PAIRS,
+    QUERY,
+    part_count,
+    part_file,
+    read_images,
+    read_pairs,
+)
+from r2d2.corpus.sample import in_sample, splits
+from r2d2.errors import R2D2Error
+from r2d2.files import disk_errors, write_text
+from r2d2.progress import Update
+from r2d2.table import Pair, Text, join_shards, write_shard
+
+SHARDS = "shards"
+
+
+def write_corpus(
+    united: Path,
+    out: str,
+    work: Path,
+    sample: SampleConfig,
+    rank: RankConfig,
+    prior: Prior | None,
+    metadata: Mapping[str, str],
+    places: Places,
+    update: Update,
+) -> StageCount:
+    """Write the table at `out`; a local one takes its place when it is whole.
+
+    Args:
+        united: folder of `unite`.
+        out: path or URL of the table; one that is there is replaced.
+        work: folder for what is known of shards that are done.
+        sample: share and splits.
+        rank: how a CTR is smoothed.
+        prior: of the log; None where there is no ranking.
+        metadata: of the whole table.
+        places: where to work.
+        update: progress.
+    """
+    remote = "://" in out
+    place = out if remote else str(_beside(Path(out)))
+    writer = Shard(str(united), place, str(work / SHARDS), sample, rank, prior)
+    if not remote and not (Path(place).exists() and (work / SHARDS).exists()):
+        for stale in (Path(place), work / SHARDS):  # one without the other is of another build
+            shutil.rmtree(stale, ignore_errors=True)
+    jobs = [{"part": str(n)} for n in range(part_count(united))]
+    counts = map_parts(writer, jobs, places, "writing", update)
+    if not any(count.kept for count in counts):
+        raise R2D2Error(
+            f"nothing is left to write to {out}: see what each stage dropped in the report's "
+            "funnel, and loosen it by --set"
+        )
+    shards = [shard for count in counts for shard in count.notes["fragments"]]
+    join_shards(place, shards, metadata=metadata)
+    if not remote:
+        with disk_errors(Path(out)):
+            _swap(Path(place), Path(out))
+    whole = add_counts(counts)
+    return StageCount(whole.stage, whole.unit, whole.seen, whole.kept, whole.dropped)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One part of the corpus as a shard of the table."""
+
+    united: str
+    place: str
+    done: str
+    sample: SampleConfig
+    rank: RankConfig
+    prior: Prior | None
+
+    def __call__(self, job: dict[str, str]) -> StageCount:
+        """See `map_parts`."""
+        part = int(job["part"])
+        record = Path(self.done) / f"part-{part:04d}.json"
+        if record.exists():
+            return StageCount.from_dict(json.loads(record.read_text(encoding="utf-8")))
+        seen = 0
+
+        def pairs() -> Iterator[Pair]:
+            nonlocal seen
+            for seen, pair in enumerate(self._pairs(part), 1):  # noqa: B007  # read outside
+                if pair is not None:
+                    yield pair
+
+        first = next(found := pairs(), None)
+        fragments: list[str] = []
+        kept = 0
+        if first is not None:  # Lance has no shard without rows
+            fragments, kept = write_shard(self.place, itertools.chain([first], found))
+        dropped = {"outside the sample": seen - kept} if seen > kept else {}
+        count = StageCount("sample", "images", seen, kept, dropped, {}, {"fragments": fragments})
+        write_text(record, json.dumps(count.to_dict()))
+        return count
+
+    def _pairs(self, part: int) -> Iterator[Pair | None]:
+        """The rows of a part in order; None for what the sample leaves out."""
+        rows = read_pairs(part_file(Path(self.united), PAIRS, part))
+        ids = pc.unique(rows["image_id"]).to_pylist()
+        chosen = dict(zip(ids, in_sample(ids, self.sample), strict=True))
+        split = dict(zip(ids, splits(ids, self.sample), strict=True))
+        texts = itertools.groupby(rows.to_pylist(), key=lambda row: row["image_id"])
+        images = read_images(part_file(Path(self.united), IMAGES, part))
+        for (image_id, found), image in zip(texts, images, strict=True):
+            if image["image_id"] != image_id:
+                raise ValueError(f"part {part}: texts of {image_id} beside {image['image_id']}")
+            yield self._pair(image, list(found), split[image_id]) if chosen[image_id] else None
+
+    def _pair(self, image: Mapping[str, Any], texts: list[dict[str, Any]], split: str) -> Pair:
+        queries = [text for text in texts if text["source"] == QUERY]
+        clicks, impressions = (
+            sum(text[name] or 0 for text in queries) if queries else None
+            for name in ("clicks", "impressions")
+        )
+        ctr = None
+        if queries and self.prior is not None:
+            examined = sum(text["examined"] or 0.0 for text in queries)
+            ctr = float(score(np.array([clicks]), np.array([examined]), self.rank, self.prior)[0])
+        return Pair(
+            image["image_id"],
+            image["image"],
+            tuple(
+                Text(
+                    text["text"],
+                    text["source"],
+                    1.0 if text["ctr"] is None else text["ctr"],
+                    text_id(image["image_id"], text["source"], text["text"]),
+                    text["clicks"],
+                    text["impressions"],
+                )
+                for text in texts
+            ),
+            split,
+            image["url"],
+            image["width"],
+            image["height"],
+            ctr,
+            clicks,
+            impressions,
+        )
+
+
+def text_id(image_id: str, source: str, text: str) -> str:
+    """A stable id of one text of one image, 16 hexadecimal digits."""
+    whole = "\0".join((image_id, source, text)).encode()
+    return hashlib.blake2b(whole, digest_size=8).hexdigest()
+
+
+def _beside(out: Path) -> Path:
+    """Where a local table grows: a fixed name, so that a build that was cut off finds it again."""
+    return out.with_name(f".{out.name}.partial")
+
+
+def _swap(fresh: Path, out: Path) -> None:
+    old = out.with_name(f".{out.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if os.path.lexists(out):
+        out.rename(old)
+    fresh.rename(out)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,41 @@
+"""A share of a corpus by hash of image_id: the same images in any order, from any engine.
+
+Every image has one number in [0, 1), and a share takes those below it: a smaller share lies within
+a larger one. A second number chooses the split, so an image has the same split in every share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from r2d2.corpus.config import SampleConfig
+
+REST = "train"
+
+
+def numbers(image_ids: Iterable[str], seed: int, what: str) -> npt.NDArray[np.float64]:
+    """(n,) even in [0, 1), by image id; another `what` gives independent ones."""
+    key = f"{seed}:{what}".encode()
+    drawn = b"".join(
+        hashlib.blake2b(image_id.encode(), digest_size=8, key=key).digest()
+        for image_id in image_ids
+    )
+    found = np.frombuffer(drawn, dtype="<u8") >> np.uint64(11)
+    return found.astype(np.float64) * 2.0**-53
+
+
+def in_sample(image_ids: Iterable[str], config: SampleConfig) -> npt.NDArray[np.bool_]:
+    """(n,) whether an image is within the share."""
+    return numbers(image_ids, config.seed, "share") < config.share
+
+
+def splits(image_ids: Iterable[str], config: SampleConfig) -> list[str]:
+    """The split of each image: those of the config in order of their names, the rest train."""
+    names = sorted(config.splits)
+    edges = np.cumsum([config.splits[name] for name in names])
+    places = np.searchsorted(edges, numbers(image_ids, config.seed, "split"), side="right")
+    return [names[place] if place < len(names) else REST for place in places]

@@ -1,0 +1,189 @@
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from logs import FORMATS, write_log
+
+from r2d2.corpus import lines
+from r2d2.corpus.config import make_corpus_config
+from r2d2.corpus.lines import Rejects
+from r2d2.corpus.log import find_logs, plan, read_piece
+from r2d2.errors import R2D2Error
+
+ROWS = [
+    {"url": f"http://a/{n}.jpg", "query": f"猫 {n}", "impressions": str(n + 1), "clicks": "1"}
+    for n in range(10)
+]
+
+
+def read(logs, *changes):
+    rejects = Rejects()
+    pieces = plan(find_logs(logs), make_corpus_config("zero", settings=changes))
+    rows = [row for piece in pieces for chunk in read_piece(piece, rejects)
+            for row in chunk.to_pylist()]  # fmt: skip
+    return rows, rejects, pieces
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_reads_alike(tmp_path, kind):
+    rows, rejects, _ = read([write_log(tmp_path / "log", ROWS, kind)])
+    assert rows == ROWS
+    assert rejects.dropped == {}
+
+
+def test_columns_are_mapped(tmp_path):
+    rows = [{"u": "http://a/1.jpg", "文": "猫", "shown": "3", "hits": "1", "other": "x"}]
+    log = write_log(tmp_path / "log", rows, "csv")
+    names = ["log.url=u", "log.query=文", "log.impressions=shown", "log.clicks=hits"]
+    found, _, _ = read([log], *names)
+    assert found == [
+        {"url": "http://a/1.jpg", "query": "猫", "impressions": "3", "clicks": "1"}
+    ]  # fmt: skip
+
+
+def test_files_are_found_in_folders_globs_and_by_url(tmp_path):
+    deep = tmp_path / "logs" / "day"
+    deep.mkdir(parents=True)
+    (tmp_path / "logs" / "_SUCCESS").touch()
+    files = [write_log(deep / name, ROWS[:2], "parquet") for name in ("b", "a", ".hidden")]
+    lance = write_log(tmp_path / "logs" / "c", ROWS[:2], "lance")
+    expected = sorted([*files[:2], lance])
+    assert find_logs([str(tmp_path / "logs")]) == expected
+    assert find_logs([str(tmp_path / "**" / "[ab].parquet")]) == sorted(files[:2])
+    assert find_logs([f"file://{tmp_path}/logs/day/?.parquet"]) == [
+        f"file://{file}" for file in sorted(files[:2])
+    ]
+    assert read([f"file://{tmp_path}/logs/day/a.parquet"])[0] == ROWS[:2]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_text_by_url_and_packed(tmp_path, kind):
+    log = Path(write_log(tmp_path / "log", ROWS, kind))
+    packed = log.with_name(log.name + ".gz")
+    packed.write_bytes(gzip.compress(log.read_bytes()))
+    assert read([f"file://{log}"])[0] == ROWS
+    assert read([str(packed)])[0] == ROWS
+
+
+def test_a_large_file_is_cut_between_row_groups(tmp_path, monkeypatch):
+    monkeypatch.setattr("r2d2.corpus.log.PIECE_ROWS", 5)
+    rows, _, pieces = read([write_log(tmp_path / "log", ROWS, "parquet")])
+    assert [json.loads(piece["cut"]) for piece in pieces] == [[0, 1], [2, 3]]
+    assert rows == ROWS
+
+
+def test_chunks_are_bounded_by_rows_and_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(lines, "CHUNK_ROWS", 4)
+    piece = plan(
+        find_logs([write_log(tmp_path / "log", ROWS, "jsonl")]), make_corpus_config("zero")
+    )[0]
+    assert [len(chunk) for chunk in read_piece(piece, Rejects())] == [4, 4, 2]
+    monkeypatch.setattr("r2d2.corpus.log.READ_BYTES", 1)
+    piece = plan(
+        find_logs([write_log(tmp_path / "log", ROWS, "parquet")]), make_corpus_config("zero")
+    )[0]
+    assert {len(chunk) for chunk in read_piece(piece, Rejects())} == {1}
+
+
+def test_malformed_lines_of_jsonl_are_counted(tmp_path):
+    log = tmp_path / "log.jsonl"
+    good = [json.dumps(row, ensure_ascii=False).encode() for row in ROWS]
+    bad = [
+        b'{"url": "http://a", "query": "x"',  # cut off
+        b"[1, 2]",
+        b"\xff\xfe",
+        b'{"url": ["a"], "query": "x", "impressions": 1, "clicks": 0}',
+        b'{"url": "a", "query": "\\ud800", "impressions": 1, "clicks": 0}',
+        b"[" * 100_000,
+    ]
+    log.write_bytes(b"\n".join([*good[:5], *bad, b"  ", *good[5:]]))
+    rows, rejects, _ = read([str(log)])
+    assert rows == ROWS
+    assert rejects.dropped == {"malformed line": len(bad)}
+    assert f"{log}, line 6" in rejects.examples["malformed line"][0]
+
+
+def test_malformed_lines_of_csv_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(lines, "FIELD_CHARS", 200)
+    log = tmp_path / "log.csv"
+    good = [",".join(row.values()).encode() for row in ROWS]
+    bad = [
+        b"http://a,cat",
+        b"http://a,cat,1,1,1,1",
+        b"http://a,\xff\xfe,1,1",
+        b'"' + b"x" * 300 + b'",a,1,1',
+    ]
+    head = "\ufeffurl,query,impressions,clicks".encode()
+    quoted = b'http://a,"a ""b""\nc",2,1'
+    log.write_bytes(b"\r\n".join([head, *good[:5], *bad, b"", *good[5:], quoted]))
+    rows, rejects, _ = read([str(log)])
+    last = {"url": "http://a", "query": 'a "b"\nc', "impressions": "2", "clicks": "1"}
+    assert rows[:5] == ROWS[:5]
+    assert rows[-1] == last
+    assert rejects.dropped["malformed line"] >= len(bad)
+    assert len(rows) + rejects.dropped["malformed line"] >= len(good) + len(bad)
+
+
+def test_a_line_without_end_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(lines, "LINE_BYTES", 1000)
+    log = tmp_path / "log.jsonl"
+    good = [json.dumps(row) for row in ROWS]
+    log.write_text("\n".join([*good[:3], '{"url": "' + "x" * 5000 + '"}', *good[3:]]))
+    rows, rejects, _ = read([str(log)])
+    assert len(rows) == len(ROWS)
+    assert rejects.dropped == {"malformed line": 1}
+
+
+def fails(tmp_path, rows, message, *changes, kind="parquet", types=None):
+    log = write_log(tmp_path / "log", rows, kind, types)
+    with pytest.raises(R2D2Error, match=message) as caught:
+        plan(find_logs([log]), make_corpus_config("zero", settings=changes))
+    assert "\n" not in str(caught.value)
+    assert log in str(caught.value) or "no log has clicks" in str(caught.value)
+
+
+def test_what_is_missing_is_named(tmp_path):
+    row = ROWS[0]
+
+    def without(*names):
+        return [{name: row[name] for name in row if name not in names}]
+
+    fails(tmp_path, without("url"), r"no column of images .*query, impressions.*log\.url=NAME")
+    fails(tmp_path, without("query"), r"no column of texts .*log\.query=NAME")
+    fails(tmp_path, without("clicks"), r"queries but no clicks.*rank\.enabled=false")
+    fails(tmp_path, ROWS[:1], r"no positions.*log\.position=NAME", "rank.examination=[1, 0.5]")
+    crawl = [{"url": "http://a", "caption": "猫"}]
+    fails(tmp_path, crawl, r"no log has clicks to rank by.*rank\.enabled=false")
+    log = write_log(tmp_path / "crawl", crawl, "parquet")
+    assert plan([log], make_corpus_config("zero", settings=["rank.enabled=false"]))
+
+
+def test_a_type_that_does_not_serve_is_named(tmp_path):
+    rows = [{**ROWS[0], "clicks": ["1"]}]
+    types = {"clicks": pa.list_(pa.string())}
+    fails(tmp_path, rows, r"column 'clicks' is list.*log\.clicks=NAME", types=types)
+
+
+def test_what_is_no_log_is_named(tmp_path):
+    with pytest.raises(R2D2Error, match="no log at"):
+        find_logs([str(tmp_path)])
+    with pytest.raises(R2D2Error, match="no log at"):
+        find_logs([str(tmp_path / "*.csv")])
+    with pytest.raises(R2D2Error, match="no log at"):
+        find_logs([f"file://{tmp_path}/*.csv"])
+    (tmp_path / "log.xls").touch()
+    with pytest.raises(R2D2Error, match="cannot tell the format"):
+        plan(find_logs([str(tmp_path / "log.xls")]), make_corpus_config("zero"))
+    (tmp_path / "log.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(R2D2Error, match="cannot read the log"):
+        plan(find_logs([str(tmp_path / "log.parquet")]), make_corpus_config("zero"))
+
+
+def test_dictionaries_and_views_read_as_text(tmp_path):
+    table = pa.Table.from_pylist(ROWS)
+    views = table.cast(pa.schema([(name, pa.string_view()) for name in table.column_names]))
+    pq.write_table(views, tmp_path / "views.parquet")
+    assert read([str(tmp_path / "views.parquet")])[0] == ROWS
