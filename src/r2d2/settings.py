@@ -49,10 +49,10 @@ def one_of(name: str, value: str, choices: Sequence[str]) -> None:
         raise R2D2Error(f"{name} is {value!r}: {hint}choose one of {', '.join(choices)}")
 
 
-def data_files(folder: str) -> dict[str, Traversable]:
-    """The YAML files of a folder of the package, by name."""
+def data_files(folder: str, ending: str = ".yaml") -> dict[str, Traversable]:
+    """The files of a folder of the package with an ending, by name."""
     files = resources.files("r2d2").joinpath(folder).iterdir()
-    return {f.name.removesuffix(".yaml"): f for f in files if f.name.endswith(".yaml")}
+    return {f.name.removesuffix(ending): f for f in files if f.name.endswith(ending)}
 
 
 def read_preset(folder: str, what: str, name: str) -> dict[str, Any]:

@@ -204,6 +204,11 @@ class Tokenizer:
         found: list[str] = self._engine.encode(text).tokens[1:-1]
         return found
 
+    def vocabulary(self) -> list[str]:
+        """All tokens, by id."""
+        found: dict[str, int] = self._engine.get_vocab()
+        return sorted(found, key=lambda token: found[token])
+
     def uncut(self, texts: Sequence[str]) -> list[list[str]]:
         """All tokens of each text, however many, without [CLS] and [SEP]."""
         return [

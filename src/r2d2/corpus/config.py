@@ -93,7 +93,8 @@ class TextConfig:
     contacts: bool = True  # drop phone numbers, QQ, WeChat, addresses of mail and web
     advertising: bool = True  # drop price and advertising phrases
     word_lists: tuple[str, ...] = ("pornography", "gambling", "drugs", "violence", "fraud")
-    allow: tuple[str, ...] = ()  # files of words within which a listed word does no harm
+    allow: tuple[str, ...] = ("allow",)  # lists of words within which a listed one does no harm
+    classifier: str | None = None  # "module:function" of your own; see corpus/text_filter.py
 
     def __post_init__(self) -> None:
         counts = ("min_words", "max_words", "min_chars", "max_chars")
