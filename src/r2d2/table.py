@@ -288,7 +288,7 @@ def write_shard(uri: str, pairs: Iterable[Pair]) -> tuple[list[str], int]:
     fragments: list[str] = []
 
     def write(reader: pa.RecordBatchReader) -> None:
-        found = write_fragments(reader, uri, schema=SCHEMA)
+        found = write_fragments(reader, uri, schema=SCHEMA, mode="create")
         fragments.extend(json.dumps(fragment.to_json()) for fragment in found)
 
     count = _stream(write, pairs, SCHEMA, uri)

@@ -118,8 +118,9 @@ class FetchConfig:
     max_bytes: int = 20_000_000
     max_pixels: int = 64_000_000
     max_redirects: int = 5
-    allow_private: bool = False  # addresses of private networks and of this machine
-    respect_opt_out: bool = True  # X-Robots-Tag: noai, noimageai and their like
+    # hosts, their subdomains included, that may lie in a private network or on this machine; *: all
+    allow_private: tuple[str, ...] = ()
+    respect_opt_out: bool = True  # X-Robots-Tag: noai, noindex and their like; TDM-Reservation: 1
     block: tuple[str, ...] = ()  # hosts, their subdomains included; or files of one a line
     user_agent: str = "r2d2-corpus/0.1"
     shard_rows: int = 10_000  # addresses fetched before they are written: what a kill may lose

@@ -5,7 +5,7 @@ Only the ids and the measures of all images are held in memory, some hundred byt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +14,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from r2d2.corpus.config import DedupConfig
+from r2d2.corpus.embeddings import Encode, embed_images
 from r2d2.corpus.funnel import EXAMPLES, StageCount
-from r2d2.corpus.meaning import same_meaning
+from r2d2.corpus.meaning import group_meanings
 from r2d2.corpus.near import near_groups
 from r2d2.corpus.rows import IMAGES, open_part, part_count, part_file, write_rows
 from r2d2.corpus.unite import MERGE_COLUMNS
+from r2d2.errors import R2D2Error
 from r2d2.progress import Update
 
-Encode = Callable[[Sequence[bytes]], npt.NDArray[np.float32]]  # files to embeddings (n, d)
-COLUMNS = ["image_id", "sha256", "phash", "width", "height", "bytes"]
+# Large strings: the others hold two gigabytes, which are 33 million hashes.
+_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.large_string()),
+        ("sha256", pa.large_string()),
+        ("phash", pa.uint64()),
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("bytes", pa.int64()),
+    ]
+)
+COLUMNS = _SCHEMA.names
 
 
 def find_duplicates(
@@ -30,55 +42,57 @@ def find_duplicates(
 ) -> StageCount:
     """Write `out`, a file of MERGE_COLUMNS: one row for each image of a group of two or more.
 
-    A group's id is its smallest. Its picture is the largest by pixels, then by bytes; of a group
-    found by meaning, the one nearest the centre.
+    A group's id is its smallest. Its picture is the largest by pixels, then by bytes, then the one
+    of the smallest id; of a group found by meaning, so the picture of the one nearest the centre.
 
     Args:
         images: folder of the image filter.
-        out: the file to write.
+        out: the file to write; embeddings stand beside it while it is made.
         config: what counts as one.
         update: progress.
-        encode: for the search by meaning; see `same_meaning`.
+        encode: files to embeddings (n, d), for the search by meaning.
+
+    Raises:
+        R2D2Error: the search by meaning has no model, or one that gives no embeddings.
     """
+    if config.meaning is not None and encode is None:
+        raise R2D2Error(
+            "dedup.meaning needs a model that gives embeddings: name one, or set it to null"
+        )
     update("duplicates", 0, 3)
-    tables = []
-    for part in range(part_count(images, IMAGES)):
-        with open_part(part_file(images, IMAGES, part)) as file:
-            tables.append(file.read(columns=COLUMNS))
-    rows = pa.concat_tables(tables).combine_chunks().sort_by("image_id")
+    rows = _read(images)
     n = len(rows)
+    ids = rows["image_id"]
     group = np.arange(n)
     reason = np.full(n, "", dtype=object)
-    if config.exact and n:
+    if config.exact:
         group = _first_of(rows["sha256"])
         reason[group != np.arange(n)] = "the same file"
     update("duplicates", 1, 3)
-    if config.radius is not None and n:
-        near = near_groups(rows["phash"].to_numpy(), config.radius)
-        joined = near[group]  # of a file that is there twice, the first one's
-        reason[(joined != group) & (reason == "")] = f"within {config.radius} bits"
-        group = joined
+    if config.radius is not None:
+        joined = near_groups(rows["phash"].to_numpy(), config.radius)
+        reason[(joined != np.arange(n)) & (reason == "")] = f"within {config.radius} bits"
+        group = joined  # equal files have equal hashes, and so are in one group
     update("duplicates", 2, 3)
     keep = _largest(rows, group)
-    if config.meaning is not None and encode is not None and n:
+    if config.meaning is not None and encode is not None:
         heads = np.flatnonzero(group == np.arange(n))
-        centre = same_meaning(images, rows["image_id"].take(pa.array(heads)), encode,
-                              config.meaning, update)  # fmt: skip
-        moved = {int(head): int(heads[c]) for head, c in zip(heads, centre.middle, strict=True)}
-        first = {int(head): int(heads[c]) for head, c in zip(heads, centre.first, strict=True)}
-        for head in heads.tolist():
-            if first[head] != head:
-                reason[head] = "the same meaning"
-        size = np.bincount(centre.first, minlength=len(heads))[centre.first]
-        by_meaning = {int(h) for h, many in zip(heads, size > 1, strict=True) if many}
-        keep = np.array([keep[moved[g]] if g in by_meaning else keep[g] for g in group.tolist()])
-        group = np.array([first[g] for g in group.tolist()])
-    ids = rows["image_id"]
+        folder = out.with_name(f"{out.stem}-embeddings")
+        x = embed_images(images, ids.take(pa.array(heads)), encode, folder, update)
+        found = group_meanings(x, config.meaning)
+        head = np.zeros(n, np.int64)  # where a group's first image stands among the heads
+        head[heads] = np.arange(len(heads))
+        head = head[group]
+        keep = keep[heads[found.middle[head]]]
+        moved = heads[found.first[head]]
+        reason[(moved != group) & (group == np.arange(n))] = "the same meaning"
+        group = moved
     counts = np.bincount(group, minlength=n)
-    members = np.flatnonzero(counts[group] > 1) if n else np.empty(0, np.int64)
+    members = np.flatnonzero(counts[group] > 1)
     into, picture = (ids.take(pa.array(which[members])) for which in (group, keep))
-    merged = pa.table([ids.take(pa.array(members)), into, picture], schema=MERGE_COLUMNS)
-    write_rows(out, merged)
+    merged = pa.table([ids.take(pa.array(members)), into, picture], names=MERGE_COLUMNS.names)
+    write_rows(out, merged.cast(MERGE_COLUMNS))
+    shutil.rmtree(out.with_name(f"{out.stem}-embeddings"), ignore_errors=True)
     update("duplicates", 3, 3)
     gone = group != np.arange(n)
     told, dropped = {}, {}
@@ -91,6 +105,15 @@ def find_duplicates(
     return StageCount("de-duplicate", "images", n, n - int(gone.sum()), dropped, told)
 
 
+def _read(images: Path) -> pa.Table:
+    """Ids and measures of all images, sorted by id."""
+    tables = [pa.table({name: [] for name in COLUMNS}, schema=_SCHEMA)]
+    for part in range(part_count(images, IMAGES)):
+        with open_part(part_file(images, IMAGES, part)) as file:
+            tables.append(file.read(columns=COLUMNS).select(COLUMNS).cast(_SCHEMA))
+    return pa.concat_tables(tables).sort_by("image_id").combine_chunks()
+
+
 def _first_of(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     """The first place (n,) where each value stands."""
     codes = column.combine_chunks().dictionary_encode().indices.to_numpy()
@@ -101,7 +124,7 @@ def _first_of(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
 
 def _largest(rows: pa.Table, group: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The place (n,) of the best picture of each image's group, as told of `find_duplicates`."""
-    pixels = pc.multiply(rows["width"].cast(pa.int64()), rows["height"]).to_numpy()
+    pixels = pc.multiply(rows["width"], rows["height"]).to_numpy()
     size = rows["bytes"].to_numpy()
     order = np.lexsort((np.arange(len(group)), -size, -pixels, group))
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))

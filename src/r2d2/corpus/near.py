@@ -1,45 +1,37 @@
 """All pairs of 64-bit hashes within a Hamming radius, without comparing all with all.
 
 The bits are cut into radius + 2 bands. Two hashes that differ in at most `radius` bits agree in at
-least two bands; so for every two bands, only hashes that agree in both are compared.
+least two bands; so for every two bands, only hashes that agree in both are compared (multi-index
+hashing: Norouzi, Punjani and Fleet, CVPR 2012). Where too many agree, as pictures of one template
+do, the same is done again among them with the bits that are left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations, pairwise
+from math import comb
 
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.corpus.phash import distance
-
-BITS = 64
-CHUNK = 1 << 22  # pairs compared at a time: bounds memory
-BLOCK = 1 << 11  # hashes compared all with all, before there are leaders
+CHUNK = 1 << 21  # pairs compared at a time: bounds memory
+HEAVY = 1 << 20  # pairs that agree in two bands, from which on they are cut further
+BLOCK = 1 << 10  # hashes compared all with all, before there are leaders
+PAIRS = 1 << 20  # that a larger block may have: bounds memory
 Hashes = npt.NDArray[np.uint64]
-Pairs = npt.NDArray[np.int64]
+Places = npt.NDArray[np.int64]
+
+ALL_BITS = tuple(range(64))
 
 
-def near_pairs(hashes: Hashes, radius: int) -> Pairs:
-    """Pairs (p, 2), i < j, of hashes (n,), all different, at most `radius` bits apart; sorted."""
-    found = [np.empty((0, 2), np.int64)]
-    for first, second in combinations(_bands(radius + 2), 2):
-        mask = first | second
-        order = np.argsort(hashes & mask, kind="stable")
-        sorted_keys = (hashes & mask)[order]
-        for left, right in _same(sorted_keys):
-            a, b = order[left], order[right]
-            close = distance(hashes[a], hashes[b]) <= radius
-            if close.any():
-                pair = np.stack([a[close], b[close]], axis=1)
-                pair.sort(axis=1)
-                found.append(pair)
-    # A pair that agrees in more than two bands came more than once.
-    return np.unique(np.concatenate(found), axis=0)
+def near_pairs(hashes: Hashes, radius: int) -> Places:
+    """Pairs (p, 2), i < j, of hashes (n,) at most `radius` bits apart; each once, sorted."""
+    found = np.concatenate([np.empty((0, 2), np.int64), *_pairs(hashes, radius)])
+    return found[np.lexsort((found[:, 1], found[:, 0]))]
 
 
-def near_groups(hashes: Hashes, radius: int) -> npt.NDArray[np.int64]:
+def near_groups(hashes: Hashes, radius: int) -> Places:
     """The group (n,) of each hash (n,): the place of its leader.
 
     Within a group every hash is at most `radius` bits from the leader. To join whatever is near to
@@ -51,41 +43,100 @@ def near_groups(hashes: Hashes, radius: int) -> npt.NDArray[np.int64]:
     ordered = distinct[order]
     leader = np.arange(len(ordered))
     leaders = np.empty(0, np.int64)
-    start = 0
+    start, size = 0, BLOCK
     while start < len(ordered):  # a block at a time: only leaders are compared with what follows
-        block = np.arange(start, min(len(ordered), start + max(BLOCK, len(leaders) // 2)))
-        start = int(block[-1]) + 1
+        block = np.arange(start, min(len(ordered), start + size))
         joined = _first_near(ordered[leaders], ordered[block], radius)
-        leader[block[joined >= 0]] = leaders[joined[joined >= 0]]
         rest = block[joined < 0]
-        pairs = near_pairs(ordered[rest], radius)
+        pairs = _few_pairs(ordered[rest], radius, None if size <= BLOCK else PAIRS)
+        if pairs is None:  # a shorter block finds its leaders first, and they take in the others
+            size = max(BLOCK, size // 4)
+            continue
+        leader[block[joined >= 0]] = leaders[joined[joined >= 0]]
         for earlier, later in pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))].tolist():
             if leader[rest[later]] == rest[later] and leader[rest[earlier]] == rest[earlier]:
                 leader[rest[later]] = rest[earlier]
         leaders = np.concatenate([leaders, rest[leader[rest] == rest]])
+        start += len(block)
+        size = max(BLOCK, len(leaders) // 2)
     rank = np.argsort(order, kind="stable")
-    found: npt.NDArray[np.int64] = first[order][leader[rank]][place.reshape(-1)]
+    found: Places = first[order][leader[rank]][place.reshape(-1)]
     return found
 
 
-def _first_near(leaders: Hashes, hashes: Hashes, radius: int) -> npt.NDArray[np.int64]:
+def _pairs(hashes: Hashes, radius: int) -> Iterator[Places]:
+    for left, right in _close(hashes, hashes, radius, ALL_BITS):
+        yield np.stack([left, right], axis=1)[left < right]
+
+
+def _few_pairs(hashes: Hashes, radius: int, most: int | None) -> Places | None:
+    """`near_pairs`, unless there are more than `most`."""
+    found, count = [np.empty((0, 2), np.int64)], 0
+    for pairs in _pairs(hashes, radius):
+        found.append(pairs)
+        count += len(pairs)
+        if most is not None and count > most:
+            return None
+    return np.concatenate(found)
+
+
+def _first_near(leaders: Hashes, hashes: Hashes, radius: int) -> Places:
     """The place (n,) of the first leader near each hash; -1 where none is."""
     best = np.full(len(hashes), len(leaders), np.int64)
-    for first, second in combinations(_bands(radius + 2), 2) if len(leaders) else ():
-        mask = first | second
-        keys = leaders & mask
-        order = np.argsort(keys, kind="stable")
-        low, high = (
-            np.searchsorted(keys[order], hashes & mask, side) for side in ("left", "right")
-        )
-        for which, offset in _spread(high - low):
-            there = order[low[which] + offset]
-            close = distance(leaders[there], hashes[which]) <= radius
-            np.minimum.at(best, which[close], there[close])
+    for left, right in _close(leaders, hashes, radius, ALL_BITS):
+        np.minimum.at(best, right, left)
     return np.where(best < len(leaders), best, -1)
 
 
-def _spread(counts: Pairs) -> Iterator[tuple[Pairs, Pairs]]:
+def _close(
+    a: Hashes, b: Hashes, radius: int, free: tuple[int, ...]
+) -> Iterator[tuple[Places, Places]]:
+    """Places in `a` and `b` of all two hashes within the radius; each pair once, some at a time.
+
+    Outside of the bits `free`, all hashes must agree.
+    """
+    count = radius + 2
+    edges = [len(free) * n // count for n in range(count + 1)]
+    bands = [free[low:high] for low, high in pairwise(edges)]
+    masks = [_mask(band) for band in bands]
+    for one, two in combinations(range(count), 2):
+        rest = tuple(sorted(set(free) - {*bands[one], *bands[two]}))
+        # A pair that agrees in more than two bands is found by the first two of them alone.
+        before = [masks[n] for n in range(two) if n != one]
+        for left, right in _agreeing(a, b, masks[one] | masks[two], radius, rest):
+            differ = a[left] ^ b[right]
+            new = np.bitwise_count(differ) <= radius
+            for mask in before:
+                new &= (differ & mask) != 0
+            if new.any():
+                yield left[new], right[new]
+
+
+def _agreeing(
+    a: Hashes, b: Hashes, mask: np.uint64, radius: int, rest: tuple[int, ...]
+) -> Iterator[tuple[Places, Places]]:
+    """Pairs that agree in the bits of `mask`; of too many, only those that are close."""
+    order = np.argsort(a & mask, kind="stable")
+    keys = (a & mask)[order]
+    low, high = (np.searchsorted(keys, b & mask, side) for side in ("left", "right"))
+    counts = high - low
+    # Further bands pay if they part more than they repeat.
+    if 4 * comb(radius + 2, 2) < 2 ** (2 * len(rest) / (radius + 2)):
+        heavy = np.flatnonzero(np.bincount(low, weights=counts) > HEAVY)
+        known = np.flatnonzero(counts)
+        known = known[np.argsort(low[known], kind="stable")] if len(heavy) else known
+        for start in heavy.tolist():
+            first, last = (np.searchsorted(low[known], start, side) for side in ("left", "right"))
+            right = known[first:last]
+            left = order[start : high[right[0]]]
+            counts[right] = 0
+            for i, j in _close(a[left], b[right], radius, rest):
+                yield left[i], right[j]
+    for which, offset in _spread(counts):
+        yield order[low[which] + offset], which
+
+
+def _spread(counts: Places) -> Iterator[tuple[Places, Places]]:
     """(which, 0), (which, 1), ... counts[which] times, a bounded number at a time."""
     done = 0
     while done < len(counts):
@@ -99,17 +150,5 @@ def _spread(counts: Pairs) -> Iterator[tuple[Pairs, Pairs]]:
         done += take
 
 
-def _bands(count: int) -> list[np.uint64]:
-    """Masks of `count` bands, of equal width but for one bit."""
-    edges = [BITS * n // count for n in range(count + 1)]
-    return [np.uint64(((1 << high) - 1) ^ ((1 << low) - 1)) for low, high in pairwise(edges)]
-
-
-def _same(keys: Hashes) -> Iterator[tuple[Pairs, Pairs]]:
-    """Places (left, right) of all two equal ones of sorted keys, a bounded number at a time."""
-    n = len(keys)
-    starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[:n])
-    sizes = np.diff(np.append(starts, n))
-    ends = np.repeat(starts + sizes, sizes)  # of each place's bucket
-    for left, offset in _spread(ends - np.arange(n) - 1):  # with each later one in the bucket
-        yield left, left + 1 + offset
+def _mask(bits: tuple[int, ...]) -> np.uint64:
+    return np.uint64(sum(1 << bit for bit in bits))

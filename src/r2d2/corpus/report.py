@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 
+from r2d2.corpus.align import FOUND
 from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.sample import numbers
 from r2d2.corpus.stats import CorpusStats, Histogram
@@ -88,7 +89,7 @@ def write_corpus_report(
     write_text(path, page)
 
 
-def contact_sheet(table: PairsTable, count: int = SHOWN) -> Sheet:
+def contact_sheet(table: PairsTable, count: int = SHOWN, title: str = "Some of it") -> Sheet:
     """Pictures with their texts, drawn by hash of image_id rather than by taste."""
     rows = table.rows()
     best: list[tuple[float, int]] = []
@@ -112,11 +113,52 @@ def contact_sheet(table: PairsTable, count: int = SHOWN) -> Sheet:
             texts.append(("", f"and {len(pair.texts) - TEXTS_SHOWN} more"))
         entries.append(Shown(picture, texts))
     return Sheet(
-        "Some of it",
+        title,
         f"{len(entries)} of {len(table):,} images, drawn by a hash of their ids; the notes are "
         "the source and, of queries, clicks of impressions.",
         entries,
     )
+
+
+def align_sheets(folder: Path | None, table: PairsTable) -> list[Sheet]:
+    """Examples at both bounds of the alignment, with its histogram in words; none without it."""
+    if folder is None or not (folder / FOUND).exists():
+        return []
+    found = json.loads((folder / FOUND).read_text(encoding="utf-8"))
+    rows = table.rows()
+    places = dict(zip(table.image_ids(rows), rows.tolist(), strict=True))
+    shares = ", ".join(
+        f"{low:g}: {count:,}"
+        for low, count in zip(found["edges"], found["counts"], strict=True)
+        if count
+    )
+    sheets = []
+    for name, some in found["nearest"].items():
+        there = [(score, image_id, text) for _, score, image_id, text in some if image_id in places]
+        pairs = table.take([places[image_id] for _, image_id, _ in there], ["image"])
+        entries = [
+            Shown(decode_image(pair.image), [(text, f"{score:.3f}")])
+            for pair, (score, _, text) in zip(pairs, there, strict=True)
+        ]
+        about = (
+            f"Texts whose similarity to their image lies nearest align.{name}, of images that "
+            f"stayed. Texts by similarity, from: {shares}."
+        )
+        sheets.append(
+            Sheet(f"At the {'lower' if name == 'low' else 'upper'} bound", about, entries)
+        )
+    return sheets
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as group.name: value."""
+    found: dict[str, str] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = str(value)
+    return found
 
 
 def _tiles(stats: CorpusStats) -> list[tuple[str, str, str]]:
@@ -143,9 +185,10 @@ def _panels(stats: Sequence[CorpusStats]) -> list[dict[str, Any]]:
         _counts("Splits", "images", [one.splits for one in stats]),
         _counts("Sources", "texts", [one.sources for one in stats]),
         _bins("Texts an image", "images by how many texts they have",
-              [one.texts_an_image for one in stats]),
-        _bins("Length", "texts by characters", [one.lengths for one in stats]),
-        _bins("Size", "images by their shorter side in pixels", [one.sides for one in stats]),
+              [one.texts_an_image for one in stats], whole=True),
+        _bins("Length", "texts by characters", [one.lengths for one in stats], whole=True),
+        _bins("Size", "images by their shorter side in pixels", [one.sides for one in stats],
+              whole=True),
         _bins("Click-through rate", "queries by smoothed CTR", [one.ctr for one in stats]),
     ]  # fmt: skip
     if any(one.labels for one in stats):
@@ -180,9 +223,15 @@ def _counts(title: str, about: str, found: Sequence[Mapping[str, int]]) -> dict[
     return {"title": title, "about": about, "rows": _rows(names, table)}
 
 
-def _bins(title: str, about: str, found: Sequence[Histogram]) -> dict[str, Any]:
+def _bins(
+    title: str, about: str, found: Sequence[Histogram], whole: bool = False
+) -> dict[str, Any]:
+    """Bars of a histogram; `whole`: of whole numbers, whose bins end one below the next edge."""
     edges = found[0].edges
-    labels = [f"{_edge(low)} – {_edge(high)}" for low, high in pairwise(edges)]
+    labels = [
+        _edge(low) if whole and high - low == 1 else f"{_edge(low)} – {_edge(high - whole)}"
+        for low, high in pairwise(edges)
+    ]
     labels.append(f"{_edge(edges[-1])} or more")
     table = [list(one.counts) for one in found]
     there = [i for i in range(len(labels)) if any(counts[i] for counts in table)]

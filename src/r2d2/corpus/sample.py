@@ -7,14 +7,18 @@ a larger one. A second number chooses the split, so an image has the same split 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from r2d2.corpus.config import SampleConfig
+from r2d2.progress import Update
+from r2d2.table import Pair, PairsTable, write_table
 
 REST = "train"
+CHUNK = 1024  # rows read at once
 
 
 def numbers(image_ids: Iterable[str], seed: int, what: str) -> npt.NDArray[np.float64]:
@@ -31,6 +35,26 @@ def numbers(image_ids: Iterable[str], seed: int, what: str) -> npt.NDArray[np.fl
 def in_sample(image_ids: Iterable[str], config: SampleConfig) -> npt.NDArray[np.bool_]:
     """(n,) whether an image is within the share."""
     return numbers(image_ids, config.seed, "share") < config.share
+
+
+def sample_table(
+    table: PairsTable,
+    out: str | Path,
+    config: SampleConfig,
+    update: Update,
+    overwrite: bool = False,
+) -> int:
+    """Write a share of a table, its rows and splits as they are; gives how many."""
+    rows = table.rows()
+
+    def pairs() -> Iterator[Pair]:
+        for start in range(0, len(rows), CHUNK):
+            update("sampling", start, len(rows))
+            some = rows[start : start + CHUNK]
+            yield from table.take(some[in_sample(table.image_ids(some), config)])
+        update("sampling", len(rows), len(rows))
+
+    return write_table(out, pairs(), overwrite=overwrite, metadata=table.metadata)
 
 
 def splits(image_ids: Iterable[str], config: SampleConfig) -> list[str]:

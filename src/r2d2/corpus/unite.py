@@ -143,14 +143,17 @@ class SetAside:
         pairs = pairs.filter(pc.is_in(pairs["image_id"], pa.array(list(leavers), pa.string())))
         ids = [leavers[old] for old in pairs["image_id"].to_pylist()]
         pairs = pairs.set_column(0, PAIR_COLUMNS.field(0), pa.array(ids, pa.string()))
-        write_rows(part_file(aside, PAIRS, part), pairs.cast(PAIR_COLUMNS).sort_by("image_id"))
+        if len(pairs):
+            write_rows(part_file(aside, PAIRS, part), pairs.cast(PAIR_COLUMNS).sort_by("image_id"))
 
         def files() -> Iterator[dict[str, Any]]:
             for row in read_images(part_file(Path(job["images"]), IMAGES, part)) if lenders else ():
                 if row["image_id"] in lenders:
                     yield {**row, "image_id": lenders[row["image_id"]]}
 
-        count = write_images(part_file(aside, IMAGES, part), UNITED_IMAGES, files())
+        count = 0
+        if lenders:
+            count = write_images(part_file(aside, IMAGES, part), UNITED_IMAGES, files())
         return StageCount("set aside", "rows", len(pairs) + count, len(pairs) + count)
 
 
@@ -262,7 +265,7 @@ def _arrivals(job: dict[str, str], parts: int, kind: str) -> list[pa.Table]:
     first, last = part_range(int(job["part"]), parts)
     here = [("image_id", ">=", first), ("image_id", "<", last)]
     files = (part_file(Path(job["out"]) / LEAVERS, kind, n) for n in range(parts))
-    return [pq.read_table(file, filters=here) for file in files]
+    return [pq.read_table(file, filters=here) for file in files if file.exists()]
 
 
 def _ids(path: Path) -> pa.Array:

@@ -82,6 +82,10 @@ class Workspace:
             record.pop("counts", None)
             write_text(folder / RECORD, json.dumps(record))
 
+    def folder(self, name: str) -> Path | None:
+        """Where a stage of this build is; None where it had none of that name."""
+        return next((stage.folder for stage in self.stages if stage.name == name), None)
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep a second build out of the folder; the lock ends with the process."""

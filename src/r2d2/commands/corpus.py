@@ -1,0 +1,181 @@
+"""`r2d2 corpus`: from click logs to a pairs table, and what a corpus looks like."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from r2d2.commands.options import Overwrite, Settings
+from r2d2.errors import R2D2Error
+
+if TYPE_CHECKING:
+    from r2d2.corpus.align import Model
+
+app = typer.Typer(help="Make a corpus of click logs, or of a crawl.", no_args_is_help=True)
+
+Preset = Annotated[str, typer.Option(help="zero or danqing.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="A YAML of settings over it.")]
+ModelPath = Annotated[Path | None, typer.Option("--model", help="A run's folder, or a model's.")]
+
+
+@app.command()
+def build(
+    logs: Annotated[list[str], typer.Argument(help="Files, folders, globs or URLs.")],
+    out: Annotated[str, typer.Option(help="The pairs table to write; the report lands beside.")],
+    preset: Preset = "zero",
+    config: ConfigFile = None,
+    settings: Settings = None,
+    memory: Annotated[str, typer.Option(help="To work in, as 2GB; the rest lies on disk.")] = "2GB",
+    workers: Annotated[int, typer.Option(min=1, help="Parts at a time.")] = 1,
+    runner: Annotated[str, typer.Option(help="native, or ray.")] = "native",
+    model: ModelPath = None,
+    work: Annotated[Path | None, typer.Option(help="Folder between the stages.")] = None,
+    keep_work: Annotated[bool, typer.Option("--keep-work", help="Do not remove it.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Fetch again what could not be fetched.")
+    ] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Aggregate, rank, filter, fetch, de-duplicate, sample, write; goes on where it was stopped."""
+    from r2d2 import progress
+    from r2d2.corpus.build import build_corpus
+    from r2d2.corpus.config import make_corpus_config
+
+    made = make_corpus_config(preset, config, settings or ())
+    with progress.bars() as update:
+        built = build_corpus(
+            logs, out, made, work=work, memory_bytes=size(memory), runner=runner, workers=workers,
+            model=_model(model), model_name=str(model), retry_failed=retry_failed,
+            keep_work=keep_work, overwrite=overwrite, update=update,
+        )  # fmt: skip
+    for stage in built.stages:
+        for count in stage.counts:
+            why = ", ".join(f"{rule} {n:,}" for rule, n in count.dropped.items())
+            typer.echo(
+                f"{count.stage}: {count.kept:,} of {count.seen:,} {count.unit}"
+                + (f"; dropped: {why}" if why else "")
+            )
+    typer.echo(f"{built.table}: {built.images:,} images, {built.texts:,} texts")
+    typer.echo(f"report: {built.report}, card: {built.card}")
+
+
+@app.command()
+def fetch(
+    file: Annotated[Path, typer.Argument(help="Parquet, CSV or JSONL with a column of addresses.")],
+    out: Annotated[Path, typer.Option(help="Folder of what is fetched; goes on where it was.")],
+    column: Annotated[str, typer.Option(help="Of the addresses.")] = "url",
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Fetch again what could not be fetched.")
+    ] = False,
+    cause: Annotated[
+        list[str] | None, typer.Option(help="With --retry-failed: of this cause; may be repeated.")
+    ] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+) -> None:
+    """Fetch images by their addresses, and say what became of each."""
+    from r2d2 import progress
+    from r2d2.corpus.config import make_corpus_config
+    from r2d2.corpus.fetch import fetch_table
+
+    made = make_corpus_config("zero", config, settings or ()).fetch
+    again: Any = cause if retry_failed and cause else retry_failed
+    if cause and not retry_failed:
+        raise R2D2Error("--cause goes with --retry-failed")
+    with progress.bars() as update:
+        count = fetch_table(file, out, made, column=column, retry_failed=again, update=update)
+    typer.echo(f"{count.kept:,} of {count.seen:,} images are in {out}")
+    for why, n in sorted(count.dropped.items(), key=lambda item: -item[1]):
+        typer.echo(f"  {why}: {n:,}, such as {', '.join(count.examples.get(why, ())[:2])}")
+
+
+@app.command()
+def stats(
+    table: Annotated[str, typer.Argument(help="A pairs table.")],
+    out: Annotated[Path, typer.Option(help="An HTML file; the same as JSON beside it.")],
+    model: ModelPath = None,
+) -> None:
+    """What a table holds: sizes, lengths, words, sources, balance; with pictures."""
+    from r2d2.corpus.report import contact_sheet, write_corpus_report
+    from r2d2.table import PairsTable
+
+    opened = PairsTable.open(table)
+    found = _stats(opened, model)
+    write_corpus_report(out, table, {table: found}, sheets=[contact_sheet(opened)])
+    typer.echo(f"{found.images:,} images, {found.texts:,} texts; report: {out}")
+
+
+@app.command()
+def compare(
+    one: Annotated[str, typer.Argument(help="A pairs table.")],
+    other: Annotated[str, typer.Argument(help="Another.")],
+    out: Annotated[Path, typer.Option(help="An HTML file; the same as JSON beside it.")],
+    model: ModelPath = None,
+) -> None:
+    """Two tables beside each other, by the measures of `stats`."""
+    from r2d2.corpus.report import contact_sheet, write_corpus_report
+    from r2d2.table import PairsTable
+
+    tables = {name: PairsTable.open(name) for name in (one, other)}
+    if len(tables) < 2:
+        raise R2D2Error(f"{one} is given twice: give two tables")
+    found = {name: _stats(table, model) for name, table in tables.items()}
+    sheets = [contact_sheet(table, 12, title=name) for name, table in tables.items()]
+    write_corpus_report(out, f"{one} and {other}", found, sheets=sheets)
+    for name, measures in found.items():
+        typer.echo(
+            f"{name}: {measures.images:,} images, {measures.texts:,} texts of "
+            f"{measures.mean_length:.1f} characters, {100 * measures.content_share:.0f}% words of "
+            f"meaning, {measures.distinct_words:,} distinct"
+        )
+    typer.echo(f"report: {out}")
+
+
+@app.command()
+def sample(
+    table: Annotated[str, typer.Argument(help="A pairs table.")],
+    out: Annotated[Path, typer.Option(help="The table to write.")],
+    share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Of the images.")],
+    seed: Annotated[int, typer.Option(help="As of the build, so that shares nest.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """A share of a table by hash of image_id: the same in any order, a smaller within a larger."""
+    from r2d2 import progress
+    from r2d2.corpus.config import SampleConfig
+    from r2d2.corpus.sample import sample_table
+    from r2d2.table import PairsTable
+
+    with progress.bars() as update:
+        kept = sample_table(
+            PairsTable.open(table), out, SampleConfig(share=share, seed=seed), update, overwrite
+        )
+    typer.echo(f"{out}: {kept:,} images")
+
+
+def size(text: str) -> int:
+    """Bytes of 500MB, 2GB, 1.5GiB or a plain number."""
+    found = re.fullmatch(r"([0-9.]+)\s*([kKMGT]?)(i?)[bB]?", text.strip())
+    if not found:
+        raise R2D2Error(f"'{text}' is no amount of memory: write 500MB, 2GB or 1.5GiB")
+    power = "KMGT".find(found[2].upper()) + 1 if found[2] else 0
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+
+
+def _stats(table: Any, model: Path | None) -> Any:
+    from r2d2 import progress
+    from r2d2.corpus.stats import table_stats
+
+    encoder = _model(model)
+    with progress.bars() as update:
+        return table_stats(table, update, encoder.encode_images if encoder else None, str(model))
+
+
+def _model(path: Path | None) -> Model | None:
+    if path is None:
+        return None
+    from r2d2.encoder import Encoder
+
+    return Encoder.load(path)

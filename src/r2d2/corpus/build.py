@@ -1,0 +1,293 @@
+"""From click logs to a pairs table: the stages in order, each in its folder, then the report.
+
+An interrupted build goes on where it was: a stage that is done is not done again, and within one
+every part that is whole is kept. Other settings run anew what depends on them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from r2d2.corpus.aggregate import aggregate
+from r2d2.corpus.align import Model, align
+from r2d2.corpus.card import write_card
+from r2d2.corpus.config import CorpusConfig
+from r2d2.corpus.ctr import Prior, read_prior
+from r2d2.corpus.duplicates import find_duplicates
+from r2d2.corpus.engine import start
+from r2d2.corpus.fetch import fetch_images
+from r2d2.corpus.fetch_join import FetchWork
+from r2d2.corpus.fetch_list import needed_urls
+from r2d2.corpus.funnel import StageCount, add_counts
+from r2d2.corpus.image_filter import ImageWork
+from r2d2.corpus.log import find_logs
+from r2d2.corpus.output import write_corpus
+from r2d2.corpus.parts import Places, map_parts
+from r2d2.corpus.prune import PruneWork
+from r2d2.corpus.rank import rank
+from r2d2.corpus.report import align_sheets, contact_sheet, flat, write_corpus_report
+from r2d2.corpus.rows import IMAGES, part_count, part_file
+from r2d2.corpus.stats import table_stats
+from r2d2.corpus.tally import PRIOR
+from r2d2.corpus.text_filter import TextWork
+from r2d2.corpus.unite import unite
+from r2d2.corpus.workspace import Stage, Workspace
+from r2d2.errors import R2D2Error
+from r2d2.files import disk_errors
+from r2d2.progress import Update
+from r2d2.table import PairsTable
+
+MEMORY = 2_000_000_000  # bytes
+STORE = "fetched"  # what was fetched outlives the stages that use it
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished corpus."""
+
+    table: str
+    images: int
+    texts: int
+    report: Path
+    card: Path
+    stages: tuple[Stage, ...]
+
+
+def build_corpus(
+    logs: Sequence[str],
+    out: str | Path,
+    config: CorpusConfig,
+    *,
+    work: Path | None = None,
+    memory_bytes: int = MEMORY,
+    runner: str = "native",
+    workers: int = 1,
+    model: Model | None = None,
+    model_name: str = "",
+    retry_failed: bool = False,
+    keep_work: bool = False,
+    overwrite: bool = False,
+    update: Update = lambda *arguments: None,
+) -> Built:
+    """Build a corpus.
+
+    Args:
+        logs: files, folders, globs or URLs.
+        out: path or URL of the pairs table. The report and the card land beside a local one.
+        config: every stage's settings.
+        work: folder for what lies between the stages; None: `out` with the ending .build.
+        memory_bytes: for all workers together; it sets how finely the log is cut.
+        runner: native (this machine), or ray.
+        workers: parts at a time.
+        model: for `dedup.meaning`, `align` and the balance of the report.
+        model_name: what the report calls it.
+        retry_failed: fetch again what could not be fetched.
+        keep_work: leave the stages' folders.
+        overwrite: replace a table at `out`.
+        update: progress.
+
+    Raises:
+        R2D2Error: whatever the user can mend; what is done stays done.
+    """
+    out = str(out)
+    home = Path(out) if "://" not in out else Path(out.rstrip("/").rsplit("/", 1)[-1])
+    root = Path(work) if work is not None else home.with_name(home.name + ".build")
+    _check(out, config, model, overwrite)
+    files = find_logs(logs)
+    places = start(runner, workers)
+    space = Workspace(root, [_identity(files), asdict(config.log)])
+    with space.lock():
+        if retry_failed:
+            space.reopen("fetch")
+        last, prior = _stages(
+            space, logs, config, places, memory_bytes, runner, workers, model, retry_failed, update
+        )
+        if not Path(out).exists() and "://" not in out:
+            space.reopen("write")
+        metadata = {
+            "made by": "r2d2 corpus build",
+            "preset": config.preset,
+            "logs": str(len(files)),
+        }
+        written = space.run(
+            "write",
+            [asdict(config.sample), out],
+            lambda folder: [
+                write_corpus(
+                    last, out, folder, config.sample, config.rank, prior, metadata, places, update
+                )
+            ],
+        )
+        table = PairsTable.open(out)
+        stats = table_stats(table, update, model.encode_images if model else None, model_name)
+        report = home.with_name(home.name + ".report.html")
+        funnel = [count for stage in space.stages for count in stage.counts]
+        write_corpus_report(
+            report, home.name, {home.name: stats}, funnel=funnel,
+            sheets=[contact_sheet(table), *align_sheets(space.folder("align"), table)],
+            settings=flat(asdict(config)),
+            about=f"Built from {len(files)} log file{'s' if len(files) != 1 else ''} "
+            f"by the preset {config.preset}.",
+        )  # fmt: skip
+        card = home.with_name(home.name + ".README.md")
+        write_card(card, home.name, stats, funnel, config, files)
+    if not keep_work:
+        _tidy(root, space.stages)
+    return Built(out, written.counts[0].kept, stats.texts, report, card, tuple(space.stages))
+
+
+def _stages(
+    space: Workspace,
+    logs: Sequence[str],
+    config: CorpusConfig,
+    places: Places,
+    memory_bytes: int,
+    runner: str,
+    workers: int,
+    model: Model | None,
+    retry_failed: bool,
+    update: Update,
+) -> tuple[Path, Prior | None]:
+    """All stages before the last; gives the folder of what is to be written, and the prior."""
+    summed = space.run(
+        "aggregate",
+        [memory_bytes, list(config.rank.examination), config.rank.enabled],
+        lambda folder: aggregate(
+            logs, config, folder, memory_bytes=memory_bytes, runner=runner, workers=workers,
+            update=update,
+        ),
+    ).folder  # fmt: skip
+    ranked = space.run(
+        "rank",
+        asdict(config.rank),
+        lambda folder: rank(summed, folder, config.rank, places=places, update=update),
+    ).folder
+    prior = read_prior(ranked / PRIOR) if config.rank.enabled else None
+    parts = part_count(ranked)
+
+    def each(work: Any, what: str, folder: Path, **inputs: Path) -> StageCount:
+        given = {name: str(path) for name, path in inputs.items()}
+        jobs = [{**given, "out": str(folder), "part": str(n)} for n in range(parts)]
+        return add_counts(map_parts(work, jobs, places, what, update))
+
+    texts = space.run(
+        "text",
+        [asdict(config.query), asdict(config.text)],
+        lambda folder: [
+            each(TextWork(config.query, config.text), "filtering texts", folder, pairs=ranked),
+            each(PruneWork(), "leaving out images", folder, pairs=folder, images=ranked),
+        ],
+    ).folder
+    images = texts
+    if _lacks_files(texts, parts):
+        store = space.root / STORE
+
+        def fetch(folder: Path) -> list[StageCount]:
+            urls = (url for n in range(parts) for url in needed_urls(part_file(texts, IMAGES, n)))
+            counts = []
+            if (first := next(urls, None)) is not None:
+                some = itertools.chain([first], urls)
+                counts.append(
+                    fetch_images(
+                        some, store, config.fetch, retry_failed=retry_failed, update=update
+                    )
+                )
+            joined = each(
+                FetchWork(str(store), config.fetch), "joining files", folder, images=texts
+            )
+            return [*counts, joined]
+
+        images = space.run("fetch", asdict(config.fetch), fetch).folder
+    looked = space.run(
+        "image",
+        asdict(config.image),
+        lambda folder: [each(ImageWork(config.image), "looking at images", folder, images=images)],
+    ).folder
+    dedup = config.dedup
+    merge: Path | None = None
+    if dedup.exact or dedup.radius is not None or dedup.meaning is not None:
+        merge = space.run(
+            "duplicates",
+            [asdict(config.dedup), model is not None],
+            lambda folder: [
+                find_duplicates(
+                    looked, folder / "merge.parquet", config.dedup, update,
+                    model.encode_images if model else None,
+                )
+            ],
+        ).folder / "merge.parquet"  # fmt: skip
+    last = space.run(
+        "unite",
+        asdict(config.rank),
+        lambda folder: unite(texts, looked, merge, folder, config.rank, prior, places, update),
+    ).folder
+    if model is not None and (config.align.low is not None or config.align.high is not None):
+        last = space.run(
+            "align",
+            asdict(config.align),
+            lambda folder: align(last, folder, config.align, model, update),
+        ).folder
+    return last, prior
+
+
+def _check(out: str, config: CorpusConfig, model: Model | None, overwrite: bool) -> None:
+    """What would only show after hours."""
+    if model is None:
+        for name, asked in (
+            ("dedup.meaning", config.dedup.meaning),
+            ("align.low", config.align.low),
+            ("align.high", config.align.high),
+        ):
+            if asked is not None:
+                raise R2D2Error(f"{name} needs a model: give --model, or --set {name}=null")
+    if "://" in out:
+        return
+    place = Path(out)
+    if place.exists() and not overwrite:
+        raise R2D2Error(f"{out} exists: choose another place or ask to overwrite it")
+    if place.exists():
+        PairsTable.open(place)  # nothing but a table is replaced
+    with disk_errors(place.parent):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        probe = place.with_name(f".{place.name}.probe")
+        probe.touch()
+        probe.unlink()
+
+
+def _identity(files: Sequence[str]) -> list[tuple[str, int, int]]:
+    """Which logs, and in which state; of remote ones the name alone is known."""
+    found = []
+    for file in files:
+        path = Path(file)
+        inside = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+        stats = [p.stat() for p in inside if p.exists()]
+        found.append((file, sum(s.st_size for s in stats),
+                      max((s.st_mtime_ns for s in stats), default=0)))  # fmt: skip
+    return found
+
+
+def _lacks_files(folder: Path, parts: int) -> bool:
+    """Whether any image is not there yet."""
+    for part in range(parts):
+        with pq.ParquetFile(part_file(folder, IMAGES, part)) as file:
+            place = file.schema_arrow.get_field_index("image")
+            for group in range(file.num_row_groups):
+                known = file.metadata.row_group(group).column(place).statistics
+                if known is None or known.null_count != 0:
+                    return True
+    return False
+
+
+def _tidy(root: Path, stages: Sequence[Stage]) -> None:
+    """Remove what lies between the stages; what was fetched stays for the next build."""
+    for stage in stages:
+        shutil.rmtree(stage.folder, ignore_errors=True)
+    if not (root / STORE).exists():
+        shutil.rmtree(root, ignore_errors=True)

@@ -1,0 +1,131 @@
+"""Embeddings of a stage's images on disk, a file a part: made once, read a few at a time."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from r2d2.corpus.rows import IMAGES, open_part, part_count, part_file, part_range
+from r2d2.errors import R2D2Error
+from r2d2.files import disk_errors
+from r2d2.progress import Update
+
+BATCH = 64  # images encoded at once
+Floats = npt.NDArray[np.float32]
+Encode = Callable[[Sequence[bytes]], Floats]  # files to embeddings (n, d)
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Embeddings of unit length, one after the other over several arrays (n_i, d)."""
+
+    parts: tuple[Floats, ...]
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    def take(self, places: npt.NDArray[np.int64]) -> Floats:
+        """Those at `places` (n,), which must ascend: (n, d)."""
+        found = []
+        start = 0
+        for part in self.parts:
+            low, high = np.searchsorted(places, (start, start + len(part)))
+            found.append(part[places[low:high] - start])
+            start += len(part)
+        return np.concatenate(found)
+
+
+def embed_images(
+    images: Path, wanted: pa.ChunkedArray, encode: Encode, out: Path, update: Update
+) -> Embeddings:
+    """Encode the wanted images of a stage's folder; files that `out` has already are taken as done.
+
+    Args:
+        images: folder whose parts hold the files, sorted by id.
+        wanted: ids, sorted.
+        encode: files to embeddings (n, d), of any length but zero.
+        out: folder for a file a part.
+        update: progress.
+
+    Raises:
+        R2D2Error: `encode` gives anything else, or the disk is full.
+    """
+    parts = part_count(images, IMAGES)
+    done = 0
+    found: list[Floats] = []
+    for part in range(parts):
+        first, last = part_range(part, parts)
+        here = wanted.filter(pc.and_(pc.greater_equal(wanted, first), pc.less(wanted, last)))
+        file = out / f"part-{part:04d}.npy"
+        if len(here) and not file.exists():
+            batches = []
+            for batch in _batches(part_file(images, IMAGES, part), here):
+                batches.append(_encoded(encode, batch))
+                done += len(batch)
+                update("embedding", done, len(wanted))
+            _save(file, batches)
+        elif len(here):
+            done += len(here)
+            update("embedding", done, len(wanted))
+        if len(here):
+            found.append(np.load(file, mmap_mode="r", allow_pickle=False))
+    widths = sorted({part.shape[1] for part in found})
+    if len(widths) > 1 or sum(len(part) for part in found) != len(wanted):
+        raise R2D2Error(
+            f"the embeddings in {out} are not of these images by one model (their widths are "
+            f"{widths}): remove that folder, and they are made anew"
+        )
+    return Embeddings(tuple(found))
+
+
+def _batches(file: Path, wanted: pa.ChunkedArray) -> Iterator[list[bytes]]:
+    """The wanted images of a part, a row group in memory at a time."""
+    held: list[bytes] = []
+    with open_part(file) as part:
+        for group in range(part.num_row_groups):
+            rows = part.read_row_group(group, columns=["image_id", "image"])
+            mask = pc.is_in(rows["image_id"], value_set=wanted.cast(rows["image_id"].type))
+            for data in rows["image"].filter(mask):
+                held.append(data.as_py())
+                if len(held) == BATCH:
+                    yield held
+                    held = []
+    if held:
+        yield held
+
+
+def _encoded(encode: Encode, batch: list[bytes]) -> Floats:
+    """(n, d) of unit length."""
+    x = np.asarray(encode(batch), np.float32)
+    if x.ndim != 2 or len(x) != len(batch):
+        raise R2D2Error(
+            f"the model gave embeddings of shape {x.shape} for {len(batch)} images: "
+            f"its function must give ({len(batch)}, d)"
+        )
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    if not (np.isfinite(length) & (length > 0)).all():
+        raise R2D2Error(
+            "the model gave an embedding without a direction (zero, or not finite): "
+            "check its weights"
+        )
+    unit: Floats = x / length
+    return unit
+
+
+def _save(file: Path, batches: list[Floats]) -> None:
+    work = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        with disk_errors(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with work.open("wb") as stream:
+                np.save(stream, np.concatenate(batches), allow_pickle=False)
+            work.replace(file)
+    finally:
+        work.unlink(missing_ok=True)

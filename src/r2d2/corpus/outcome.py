@@ -1,0 +1,80 @@
+"""How the fetching of one image ended: an image, or one cause out of a few, with the reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+REASON_CHARS = 200  # kept of a reason
+
+
+class Cause(StrEnum):
+    """Why there is no image, or OK."""
+
+    OK = "ok"
+    GONE = "gone"  # 404, 410, or a file that is not there
+    REFUSED = "refused"  # by us: a blocked host, a private address, an opt-out, no web address
+    TIMED_OUT = "timed out"
+    UNRESOLVED = "unresolved"  # the host's name has no address
+    NO_CONNECTION = "connection failed"
+    HTTP_ERROR = "http error"  # any other answer than an image
+    NOT_IMAGE = "not an image"
+    TOO_LARGE = "too large"  # in bytes or pixels
+    TRUNCATED = "truncated"
+
+
+FAILURES = frozenset(Cause) - {Cause.OK}
+# what another day may bring; the rest needs another setting, or another world
+MAY_PASS = frozenset(
+    {
+        Cause.TIMED_OUT,
+        Cause.UNRESOLVED,
+        Cause.NO_CONNECTION,
+        Cause.HTTP_ERROR,
+        Cause.TRUNCATED,
+    }
+)
+
+
+class FetchFailed(Exception):  # noqa: N818  # a state of the web, counted as often as raised
+    """No image, and why; never leaves the corpus room."""
+
+    def __init__(
+        self,
+        cause: Cause,
+        reason: str,
+        *,
+        http_status: int | None = None,
+        passing: bool = False,
+        wait: float | None = None,
+    ) -> None:
+        """`passing`: worth another try at once; `wait`: seconds that the server asks for."""
+        super().__init__(reason)
+        self.cause = cause
+        self.reason = reason
+        self.http_status = http_status
+        self.passing = passing
+        self.wait = wait
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one address."""
+
+    url: str
+    cause: Cause
+    reason: str = ""
+    http_status: int | None = None
+    image: bytes | None = None  # the encoded file
+    width: int | None = None  # pixels, as the file's header has them
+    height: int | None = None
+    passing: bool = False
+    wait: float | None = None
+
+
+def failed(url: str, error: FetchFailed) -> Outcome:
+    """The outcome that a failure makes."""
+    reason = " ".join(error.reason.split())[:REASON_CHARS]
+    return Outcome(
+        url, error.cause, reason, error.http_status, passing=error.passing, wait=error.wait
+    )

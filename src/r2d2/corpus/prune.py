@@ -1,0 +1,42 @@
+"""Images that no text is left of are not fetched, decoded or carried on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from r2d2.corpus.funnel import StageCount
+from r2d2.corpus.rows import (
+    IMAGE_COLUMNS,
+    IMAGES,
+    PAIRS,
+    part_file,
+    read_images,
+    read_pairs,
+    write_images,
+)
+
+
+@dataclass(frozen=True)
+class PruneWork:
+    """The images of a part (folder `images`) that its pairs (folder `pairs`) still name."""
+
+    def __call__(self, job: dict[str, str]) -> StageCount:
+        """See `map_parts`."""
+        part = int(job["part"])
+        named = read_pairs(part_file(Path(job["pairs"]), PAIRS, part), ["image_id"])
+        wanted = set(named["image_id"].to_pylist())
+        seen = 0
+
+        def rows() -> Iterator[dict[str, Any]]:
+            nonlocal seen
+            for row in read_images(part_file(Path(job["images"]), IMAGES, part)):
+                seen += 1
+                if row["image_id"] in wanted:
+                    yield row
+
+        kept = write_images(part_file(Path(job["out"]), IMAGES, part), IMAGE_COLUMNS, rows())
+        dropped = {"no text left": seen - kept} if seen > kept else {}
+        return StageCount("text filter", "images", seen, kept, dropped)

@@ -1,0 +1,48 @@
+"""A saved model as rooms without torch may ask it: files and texts to numpy embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from r2d2.data.images import BadImage, decode_image
+from r2d2.pretrained import Pretrained, load
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Embeddings of unit length."""
+
+    model: Pretrained
+
+    @classmethod
+    def load(cls, path: str | Path) -> Encoder:
+        """The model in a folder; see `r2d2.load`."""
+        return cls(load(path))
+
+    def encode_images(self, files: Sequence[bytes]) -> npt.NDArray[np.float32]:
+        """(n, d) of encoded files; one that cannot be read counts as a white picture."""
+        pictures = [_picture(file) for file in files]
+        found: npt.NDArray[np.float32] = (
+            self.model.encode_images(pictures).embedding.float().cpu().numpy()
+        )
+        return found
+
+    def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """(n, d)."""
+        found: npt.NDArray[np.float32] = (
+            self.model.encode_texts(list(texts)).embedding.float().cpu().numpy()
+        )
+        return found
+
+
+def _picture(file: bytes) -> Image.Image:
+    try:
+        return decode_image(file)
+    except BadImage:
+        return Image.new("RGB", (1, 1), (255, 255, 255))

@@ -1,0 +1,417 @@
+"""A whole build: a small log with every kind of dirt ends in the rows and counts that it should."""
+
+import csv
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image, ImageFilter
+
+from r2d2.corpus import build as build_module
+from r2d2.corpus.build import build_corpus
+from r2d2.corpus.config import make_corpus_config
+from r2d2.errors import R2D2Error
+from r2d2.table import PairsTable, Text, write_table
+from training.small import call_cli
+
+PHOTOGRAPHS = Path(__file__).parents[2] / "../shared/data/flickr8k-cn/val.parquet"
+
+
+def scene(seed, size=(160, 120)):
+    """A smooth random picture, that a smaller copy of it still looks like."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (6, 8, 3)).astype(np.uint8))
+    return small.resize(size, Image.Resampling.BICUBIC)
+
+
+def jpeg(image, quality=92):
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=quality)
+    return out.getvalue()
+
+
+def png(image):
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+SCENES = {n: jpeg(scene(n, (200, 150))) for n in range(6)}
+DIRTY = [
+    # image, query, impressions, clicks, title
+    (SCENES[0], "红色的汽车", 1000, 300, "一辆红色的汽车"),
+    (SCENES[0], "紅色的汽車", 500, 200, None),  # the same in traditional characters
+    (SCENES[0], "蓝天白云", 1000, 2, None),  # shown, hardly clicked
+    (SCENES[1], "雪地里的小狗", 400, 90, None),
+    (SCENES[1], "雪地里的小狗", 100, 10, None),  # the same pair again
+    (jpeg(scene(1, (160, 120)), 60), "小狗在奔跑", 50, 20, "一只小狗"),  # a smaller copy of 1
+    (SCENES[2], "加微信abc12345", 300, 100, None),
+    (SCENES[3], "澳门六合彩开奖", 300, 100, "山间的湖泊"),
+    (b"not a picture", "坏掉的图片", 300, 100, None),
+    (png(Image.new("RGB", (160, 120), (200, 200, 200))), "灰色的墙", 300, 100, None),
+    (jpeg(scene(7, (60, 80))), "小小的图标", 300, 100, None),
+    (jpeg(scene(8, (900, 150))), "全景照片", 300, 100, None),
+    (SCENES[4], "一碗牛肉面", -5, 3, None),
+    (SCENES[4], "一碗牛肉面", 3, 5, None),
+    (SCENES[4], None, 10, 3, None),
+    (None, "没有图片", 10, 3, None),
+    (SCENES[5], "从未被点击", 500, 0, None),
+]
+NO_DEDUP = ("dedup.radius=null", "dedup.exact=false")
+SETTINGS = ("image.max_harmful=null", "image.min_entropy=2.0")
+
+
+def write_log(path, rows=DIRTY):
+    names = ("image", "query", "impressions", "clicks", "title")
+    schema = pa.schema(
+        [("image", pa.binary()), ("query", pa.string()), ("impressions", pa.int64()),
+         ("clicks", pa.int64()), ("title", pa.string())]
+    )  # fmt: skip
+    table = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or pq.read_table(path) != table:  # a log that is touched is another one
+        pq.write_table(table, path)
+    return str(path)
+
+
+def built(folder, rows=DIRTY, settings=(), out="zero.lance", **more):
+    log = write_log(folder / "log.parquet", rows)
+    config = make_corpus_config("zero", settings=[*SETTINGS, *settings])
+    return build_corpus([log], folder / out, config, **more)
+
+
+def contents(path):
+    """What a table holds, pictures by size."""
+    table = PairsTable.open(path)
+    return {
+        (pair.width, pair.height, pair.split): sorted(
+            (t.source, t.text, t.clicks, t.impressions) for t in pair.texts
+        )
+        for pair in table.take(table.rows())
+    }
+
+
+EXPECTED = [
+    [("query", "红色的汽车", 500, 1500), ("query", "蓝天白云", 2, 1000),
+     ("title", "一辆红色的汽车", None, None)],
+    [("query", "小狗在奔跑", 20, 50), ("query", "雪地里的小狗", 100, 500),
+     ("title", "一只小狗", None, None)],
+    [("title", "山间的湖泊", None, None)],
+]  # fmt: skip
+
+
+def test_a_dirty_log_ends_in_the_rows_it_should(tmp_path):
+    found = built(tmp_path)
+    table = PairsTable.open(found.table)
+    pairs = table.take(table.rows())
+    texts = sorted(
+        sorted((t.source, t.text, t.clicks, t.impressions) for t in pair.texts) for pair in pairs
+    )
+    assert texts == sorted(EXPECTED)
+    assert {(pair.width, pair.height) for pair in pairs} == {(200, 150)}  # the largest copy is kept
+    assert {pair.image for pair in pairs} == {SCENES[0], SCENES[1], SCENES[3]}
+    counts = {(c.stage, c.unit): c for stage in found.stages for c in stage.counts}
+    # 17 rows: two with impossible counts, one without a query, one without an image
+    assert counts["aggregate", "rows"].seen == 17
+    assert sum(counts["aggregate", "rows"].dropped.values()) == 4
+    assert counts["rank", "pairs"].dropped == {"min_clicks": 1}
+    assert counts["text filter", "texts"].dropped == {"contacts": 1, "words: gambling": 1}
+    assert counts["text filter", "images"].dropped == {"no text left": 1}
+    assert counts["image filter", "images"].dropped == {
+        "unreadable": 1, "near blank": 1, "too small": 1, "too long": 1,
+    }  # fmt: skip
+    assert counts["de-duplicate", "images"].dropped == {"within 4 bits": 1}
+    assert counts["unite", "texts"].dropped == {
+        "its image was dropped": 4, "the same text of one image": 1,
+    }  # fmt: skip
+    assert (found.images, found.texts) == (3, 7)
+
+
+def test_a_smoothed_rate_orders_and_weighs(tmp_path):
+    found = built(tmp_path)
+    table = PairsTable.open(found.table)
+    pair = next(p for p in table.take(table.rows()) if p.image == SCENES[0])
+    weights = {t.text: t.weight for t in pair.texts}
+    assert weights["红色的汽车"] > 20 * weights["蓝天白云"] > 0
+    assert weights["一辆红色的汽车"] == 1.0
+    assert (pair.clicks, pair.impressions) == (502, 2500)
+    assert weights["蓝天白云"] < pair.ctr < weights["红色的汽车"]
+    assert len({t.text_id for t in pair.texts}) == 3
+
+
+@pytest.mark.parametrize(("memory", "workers"), [(40_000, 1), (2_000_000_000, 2)])
+def test_the_same_whatever_the_cut_and_the_workers(tmp_path, memory, workers):
+    rows = [*DIRTY, *((SCENES[n % 6], f"第{n}个查询", 100 + n, n) for n in range(40))]
+    rows = [(*row, None)[:5] for row in rows]
+    plain = built(tmp_path / "plain", rows)
+    more = {"memory_bytes": memory, "workers": workers}
+    other = built(tmp_path / "other", rows[::-1], keep_work=True, **more)
+    parts = list((tmp_path / "other").rglob("01-aggregate/pairs/part-*.parquet"))
+    assert (len(parts) > 4) == (memory < 10**6)
+    one, two = (PairsTable.open(b.table) for b in (plain, other))
+    assert one.fingerprint == two.fingerprint
+    assert [p.image for p in one.take(one.rows())] == [p.image for p in two.take(two.rows())]
+
+
+def test_a_build_that_is_cut_off_goes_on(tmp_path, monkeypatch):
+    done = []
+    for name in ("aggregate", "rank", "find_duplicates", "unite", "write_corpus"):
+        inner = getattr(build_module, name)
+
+        def spy(*arguments, _inner=inner, _name=name, **more):
+            done.append(_name)
+            return _inner(*arguments, **more)
+
+        monkeypatch.setattr(build_module, name, spy)
+
+    class PowerCutError(Exception):
+        pass
+
+    def cut(*arguments, **more):
+        raise PowerCutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build_module, "unite", cut)
+        with pytest.raises(PowerCutError):
+            built(tmp_path)
+    assert not (tmp_path / "zero.lance").exists()
+    assert done == ["aggregate", "rank", "find_duplicates"]
+    built(tmp_path)
+    assert done == ["aggregate", "rank", "find_duplicates", "unite", "write_corpus"]
+    assert not (tmp_path / "zero.lance.build").exists()
+    whole = built(tmp_path / "whole")
+    assert (
+        PairsTable.open(tmp_path / "zero.lance").fingerprint
+        == PairsTable.open(whole.table).fingerprint
+    )
+
+
+def test_other_settings_run_anew_what_depends_on_them(tmp_path, monkeypatch):
+    built(tmp_path, keep_work=True)
+    ran = []
+    for name in ("aggregate", "rank", "find_duplicates"):
+        inner = getattr(build_module, name)
+        monkeypatch.setattr(
+            build_module, name, lambda *a, _i=inner, _n=name, **k: (ran.append(_n), _i(*a, **k))[1]
+        )
+    built(tmp_path, settings=("dedup.radius=null",), overwrite=True, keep_work=True)
+    assert ran == ["find_duplicates"]
+    assert len(PairsTable.open(tmp_path / "zero.lance")) == 4
+    # the log itself changed
+    ran.clear()
+    rows = [row for row in DIRTY if row[1] != "红色的汽车"]
+    built(tmp_path, rows, overwrite=True)
+    assert ran == ["aggregate", "rank", "find_duplicates"]
+
+
+def test_a_crawl_without_clicks(tmp_path):
+    rows = [{"image": SCENES[n], "caption": f"第{n}张照片里的风景"} for n in range(4)]
+    (tmp_path / "crawl.parquet").parent.mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "crawl.parquet")
+    config = make_corpus_config("zero", settings=[*SETTINGS, "rank.enabled=false"])
+    found = build_corpus([str(tmp_path / "crawl.parquet")], tmp_path / "c.lance", config)
+    table = PairsTable.open(found.table)
+    assert {t.source for p in table.take(table.rows()) for t in p.texts} == {"caption"}
+    assert all(p.ctr is None and p.clicks is None for p in table.take(table.rows()))
+    with pytest.raises(R2D2Error, match=r"rank\.enabled"):
+        build_corpus([str(tmp_path / "crawl.parquet")], tmp_path / "d.lance", make_corpus_config())
+
+
+def test_images_by_path(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for n in range(3):
+        (tmp_path / "pictures" / f"{n}.jpg").write_bytes(SCENES[n])
+    with (tmp_path / "log.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "query", "clicks", "impressions"])
+        for n in range(4):  # the last is not there
+            writer.writerow([f"pictures/{n}.jpg", f"第{n}张照片", 10, 100])
+    config = make_corpus_config("zero", settings=SETTINGS)
+    found = build_corpus([str(tmp_path / "log.csv")], tmp_path / "p.lance", config)
+    assert found.images == 3
+    fetch = next(stage for stage in found.stages if stage.name == "fetch")
+    assert sum(fetch.counts[-1].dropped.values()) == 1
+
+
+def test_shares_nest_and_keep_their_splits(tmp_path):
+    rows = [(jpeg(scene(n)), f"第{n}个查询", 100, 10, None) for n in range(60)]
+    splits = "sample.splits={val: 0.2, test: 0.1}"
+    whole, half = (
+        built(tmp_path / str(share), rows, [splits, f"sample.share={share}", *NO_DEDUP])
+        for share in (1.0, 0.5)
+    )
+    tables = [PairsTable.open(b.table) for b in (whole, half)]
+    all_of, some = ({p.image_id: p.split for p in t.take(t.rows())} for t in tables)
+    assert len(all_of) == 60
+    assert 18 < len(some) < 42
+    assert some.items() <= all_of.items()
+    assert set(all_of.values()) == {"train", "val", "test"}
+
+
+COLOUR_NAMES = {"红": (1, 0, 0), "绿": (0, 1, 0), "蓝": (0, 0, 1)}
+
+
+class Colours:
+    """A model of mean colours: of a text, of the colour that it names."""
+
+    def encode_images(self, files):
+        means = [
+            np.asarray(Image.open(io.BytesIO(f)).convert("RGB"), float).mean((0, 1)) for f in files
+        ]
+        return self._unit(np.array(means) - 60)
+
+    def encode_texts(self, texts):
+        return self._unit(np.array([COLOUR_NAMES[text[0]] for text in texts], float) - 0.3)
+
+    def _unit(self, x):
+        return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+def tinted(rgb, seed):
+    noise = np.random.default_rng(seed).normal(0, 30, (150, 200, 3)) + np.array(rgb)
+    picture = Image.fromarray(noise.clip(0, 255).astype(np.uint8))
+    return jpeg(picture.filter(ImageFilter.GaussianBlur(3)))
+
+
+RED, GREEN = (200, 60, 60), (60, 200, 60)
+TINTED = [
+    (tinted(RED, 0), "红色的墙面", 100, 30, None),
+    (tinted(RED, 0), "蓝色的墙面", 100, 30, None),
+    (tinted(RED, 1), "红色的画布", 100, 30, None),
+    (tinted(GREEN, 2), "绿色的草地", 100, 30, None),
+]
+
+
+def test_what_a_model_says_does_not_agree_is_dropped(tmp_path):
+    settings = ("align.low=0.2", "dedup.radius=null", "image.enabled=false")
+    found = built(tmp_path, TINTED, settings, model=Colours(), model_name="colours", keep_work=True)
+    counts = [c for stage in found.stages if stage.name == "align" for c in stage.counts]
+    assert counts[0].dropped == {"similarity too low": 1}
+    assert counts[0].examples == {"similarity too low": ("蓝色的墙面",)}
+    page = found.report.read_text(encoding="utf-8")
+    assert "At the lower bound" in page
+    with pytest.raises(R2D2Error, match=r"align\.low needs a model"):
+        built(tmp_path / "without", TINTED, settings)
+
+
+def test_images_of_one_meaning_are_one(tmp_path):
+    settings = ("dedup.meaning=0.01", "dedup.radius=null", "image.enabled=false")
+    found = built(tmp_path, TINTED, settings, model=Colours())
+    table = PairsTable.open(found.table)
+    texts = sorted(sorted(t.text for t in p.texts) for p in table.take(table.rows()))
+    assert texts == [["红色的墙面", "红色的画布", "蓝色的墙面"], ["绿色的草地"]]
+
+
+def test_the_report_and_the_card(tmp_path):
+    found = built(tmp_path, settings=("sample.splits={val: 0.5}",))
+    page = found.report.read_text(encoding="utf-8")
+    for word in (
+        "The funnel",
+        "within 4 bits",
+        "加微信abc12345",
+        "words: gambling",
+        "雪地里的小狗",
+    ):
+        assert word in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    figures = json.loads(found.report.with_suffix(".json").read_text(encoding="utf-8"))
+    assert figures["stats"]["zero.lance"]["texts"] == 7
+    assert figures["funnel"][0]["stage"] == "aggregate"
+    card = found.card.read_text(encoding="utf-8")
+    assert card.startswith("---\nlanguage: [zh]")
+    assert "image.min_entropy=2.0" in card
+    assert "| de-duplicate | images | 4 | 3 | within 4 bits 1 |" in card
+
+
+def test_what_stops_a_build_at_once(tmp_path):
+    with pytest.raises(R2D2Error, match=r"there is no|no log|nothing"):
+        build_corpus([str(tmp_path / "none.parquet")], tmp_path / "z.lance", make_corpus_config())
+    no_clicks = [(SCENES[0], "红色的汽车", 10, 0, None)]
+    with pytest.raises(R2D2Error, match="click"):
+        built(tmp_path, no_clicks)
+    pq.write_table(pa.table({"picture": [SCENES[0]], "words": ["猫"]}), tmp_path / "odd.parquet")
+    with pytest.raises(R2D2Error, match=r"picture, words"):
+        build_corpus([str(tmp_path / "odd.parquet")], tmp_path / "z.lance", make_corpus_config())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(R2D2Error, match="cannot write"):
+        build_corpus(
+            [write_log(tmp_path / "l.parquet")], tmp_path / "file" / "z.lance", make_corpus_config()
+        )
+    write_table(tmp_path / "there.lance", [])
+    with pytest.raises(R2D2Error, match="exists"):
+        built(tmp_path, out="there.lance")
+    with pytest.raises(R2D2Error, match="nothing is left"):
+        built(tmp_path / "n", settings=("image.min_side=4000",))
+
+
+def test_the_commands(tmp_path, monkeypatch, capsys):
+    log = write_log(tmp_path / "log.parquet")
+    sets = [part for setting in SETTINGS for part in ("--set", setting)]
+    code, out, lines = call_cli(
+        monkeypatch, capsys, "corpus", "build", log, "--out", tmp_path / "z.lance",
+        "--memory", "500MB", *sets,
+    )  # fmt: skip
+    assert code == 0, lines
+    assert "de-duplicate: 3 of 4 images; dropped: within 4 bits 1" in out
+    assert "3 images, 7 texts" in out
+    for command, more in (
+        ("stats", ()), ("compare", (tmp_path / "h.lance",)),
+    ):  # fmt: skip
+        if more:
+            code, _, lines = call_cli(
+                monkeypatch, capsys, "corpus", "sample", tmp_path / "z.lance", "--share", 0.99,
+                "--out", more[0],
+            )  # fmt: skip
+            assert code == 0, lines
+        code, out, lines = call_cli(
+            monkeypatch, capsys, "corpus", command, tmp_path / "z.lance", *more, "--out",
+            tmp_path / f"{command}.html",
+        )  # fmt: skip
+        assert code == 0, lines
+        assert (tmp_path / f"{command}.html").exists()
+        assert (tmp_path / f"{command}.json").exists()
+    code, _, lines = call_cli(
+        monkeypatch,
+        capsys,
+        "corpus",
+        "build",
+        log,
+        "--out",
+        tmp_path / "y.lance",
+        "--memory",
+        "lots",
+    )
+    assert (code, "500MB" in " ".join(lines)) == (2, True)
+
+
+@pytest.mark.skipif(not PHOTOGRAPHS.exists(), reason=f"no photographs at {PHOTOGRAPHS}")
+def test_photographs_and_their_captions_come_through_and_train(tmp_path):
+    """The default settings on real input, the classifier of harmful pictures among them."""
+    from r2d2.training.pretrain import pretrain
+    from training.small import small_config
+
+    rng = np.random.default_rng(0)
+    rows = []
+    for record in pq.read_table(PHOTOGRAPHS).slice(0, 40).to_pylist():
+        for text in record["human"]:
+            shown = int(rng.integers(50, 500))
+            clicks = int(rng.binomial(shown, 0.15)) + 1
+            rows.append((record["image"], text, shown, clicks, record["human"][0]))
+    log = write_log(tmp_path / "log.parquet", rows)
+    config = make_corpus_config("zero", settings=["sample.splits={val: 0.2}"])
+    found = build_corpus([log], tmp_path / "photos.lance", config)
+    assert found.images >= 38
+    assert found.texts >= 0.95 * 6 * found.images
+    small = small_config("r2d2", "train.epochs=1", "model.text.vocab_size=600")
+    summary = pretrain(found.table, tmp_path / "run", small)
+    assert summary.steps >= 3
+
+
+def test_settings_are_plain_data():
+    assert json.loads(json.dumps(asdict(make_corpus_config("danqing"))))["rank"]["enabled"] is False
+    assert Text("a", "b").weight == 1.0
