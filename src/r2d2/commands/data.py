@@ -70,3 +70,39 @@ def check(
         write_text(out, report.json())
     if not report.passed:
         raise typer.Exit(1)
+
+
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="A file, or a folder of them.")],
+    kind: Annotated[str, typer.Option("--format", help="webdataset, parquet or img2dataset.")],
+    out: Annotated[str, typer.Option(help="The pairs table to write.")],
+    split: Annotated[str, typer.Option(help="Of rows that name none.")] = "train",
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a pairs table of another format's files."""
+    from r2d2 import progress
+    from r2d2.formats.registry import import_table
+
+    with progress.bars() as update:
+        found = import_table(source, kind, out, split=split, overwrite=overwrite, update=update)
+    typer.echo(f"{out}: {found.rows:,} rows")
+    for reason, count in found.skipped.most_common():
+        typer.echo(f"  left out: {reason}: {count:,}")
+
+
+@app.command()
+def export(
+    table: Annotated[str, typer.Argument(help="A pairs table.")],
+    kind: Annotated[str, typer.Option("--format", help="webdataset or parquet.")],
+    out: Annotated[Path, typer.Option(help="Folder for the files.")],
+    split: Annotated[str | None, typer.Option(help="Only this one.")] = None,
+) -> None:
+    """Write a pairs table in another format."""
+    from r2d2 import progress
+    from r2d2.formats.registry import export_table
+    from r2d2.table import PairsTable
+
+    with progress.bars() as update:
+        count = export_table(PairsTable.open(table), kind, out, split=split, update=update)
+    typer.echo(f"{out}: {count:,} rows")

@@ -1,0 +1,1 @@
+"""Other formats of image-text pairs, in and out; one registry for all."""

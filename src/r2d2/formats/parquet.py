@@ -1,0 +1,92 @@
+"""Parquet files: our own columns, or any with a picture and a caption."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from r2d2.errors import R2D2Error
+from r2d2.files import disk_errors
+from r2d2.formats.record import CAPTIONS, Skipped, to_pair
+from r2d2.pair import SCHEMA, chunks, to_batch
+from r2d2.table import Pair
+
+IMAGES = ("image", "jpg", "jpeg", "png", "img", "image_bytes")
+ROWS = 64  # read at once
+SHARD = 10_000  # rows a file
+
+
+def read(place: Path, split: str, skipped: Skipped) -> Iterator[Pair]:
+    """Rows of a file, or of all in a folder, in order of their names."""
+    files = [place] if place.is_file() else sorted(place.rglob("*.parquet"))
+    if not files:
+        raise R2D2Error(f"{place} holds no .parquet file: give one, or a folder of them")
+    for file in files:
+        try:
+            with pq.ParquetFile(file) as opened:
+                image = _columns(file, opened.schema_arrow)
+                row = 0
+                for batch in opened.iter_batches(ROWS):
+                    for fields in batch.to_pylist():
+                        data = _bytes(fields.get(image))
+                        pair = to_pair(f"{file}, row {row}", data, fields, split, skipped)
+                        row += 1
+                        if pair is not None:
+                            yield pair
+        except (pa.ArrowInvalid, OSError) as error:
+            raise R2D2Error(
+                f"{file} is no readable Parquet file ({error}): fetch it again"
+            ) from error
+
+
+def write(place: Path, pairs: Iterable[Pair]) -> int:
+    """Files of SHARD rows in a folder, in the columns of a pairs table; each appears whole."""
+    count = 0
+    with disk_errors(place):
+        place.mkdir(parents=True, exist_ok=True)
+        writer: Any = None
+        work = place
+        try:
+            for some in chunks(pairs):
+                if writer is None:
+                    work = place / f".{count // SHARD:05d}.parquet.partial"
+                    writer = pq.ParquetWriter(work, SCHEMA)
+                writer.write_batch(to_batch(some, SCHEMA))
+                before, count = count, count + len(some)
+                if count // SHARD > before // SHARD:
+                    _close(writer, work)
+                    writer = None
+            if writer is not None:
+                _close(writer, work)
+                writer = None
+        finally:
+            if writer is not None:
+                writer.close()
+                work.unlink(missing_ok=True)
+    return count
+
+
+def _columns(file: Path, schema: pa.Schema) -> str:
+    image = next((name for name in IMAGES if name in schema.names), None)
+    if image is None or not any(name in schema.names for name in CAPTIONS):
+        raise R2D2Error(
+            f"{file} has columns {', '.join(schema.names)}: one of pictures ({', '.join(IMAGES)}) "
+            f"and one of texts ({', '.join(CAPTIONS)}) is wanted"
+        )
+    return image
+
+
+def _bytes(value: Any) -> bytes | None:
+    """The file itself, also within a struct of `bytes` and `path`, as `datasets` writes it."""
+    if isinstance(value, dict):
+        value = value.get("bytes")
+    return value if isinstance(value, bytes) else None
+
+
+def _close(writer: Any, work: Path) -> None:
+    writer.close()
+    work.replace(work.with_name(work.name.removeprefix(".").removesuffix(".partial")))

@@ -1,0 +1,132 @@
+"""WebDataset: tar files whose members of one stem are a row - picture, .txt and .json.
+
+Nothing is ever unpacked to disk, so no name in a tar reaches outside.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from r2d2.data.images import MAX_BYTES
+from r2d2.errors import R2D2Error
+from r2d2.files import disk_errors
+from r2d2.formats.record import ENDINGS, Skipped, to_fields, to_pair
+from r2d2.table import Pair
+
+PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "avif")
+ROWS = 10_000  # a tar file
+Members = dict[str, bytes]  # of one stem, by ending
+
+
+def read(place: Path, split: str, skipped: Skipped) -> Iterator[Pair]:
+    """Rows of a tar file, or of all in a folder, in order of their names."""
+    files = (
+        [place] if place.is_file() else sorted([*place.rglob("*.tar"), *place.rglob("*.tar.gz")])
+    )
+    if not files:
+        raise R2D2Error(f"{place} holds no .tar file: give one, or a folder of them")
+    for file in files:
+        for stem, members in _rows(file, skipped):
+            where = f"{file}, {stem}"
+            picture = next((members[end] for end in PICTURES if end in members), None)
+            pair = to_pair(where, picture, fields_of(members, where, skipped), split, skipped)
+            if pair is not None:
+                yield pair
+
+
+def fields_of(members: Members, where: str, skipped: Skipped) -> dict[str, Any]:
+    """What the .json and the .txt of a row tell."""
+    fields: dict[str, Any] = {}
+    if "json" in members:
+        try:
+            found = json.loads(members["json"])
+            fields = found if isinstance(found, dict) else {}
+        except ValueError:
+            skipped.add("json unreadable, its row is kept", where)
+    if "txt" in members:
+        fields.setdefault("txt", members["txt"].decode("utf-8", "replace"))
+    return fields
+
+
+def write(place: Path, pairs: Iterable[Pair]) -> int:
+    """Tar files of ROWS rows in a folder; each appears whole."""
+    count = 0
+    tar: tarfile.TarFile | None = None
+    work = place
+    try:
+        with disk_errors(place):
+            place.mkdir(parents=True, exist_ok=True)
+            for pair in pairs:
+                if count % ROWS == 0:
+                    if tar is not None:
+                        _close(tar, work)
+                    work = place / f".{count // ROWS:05d}.tar.partial"
+                    tar = tarfile.open(work, "w")  # noqa: SIM115  # closed when it is full
+                assert tar is not None
+                stem = f"{count:09d}"
+                _add(tar, f"{stem}.{ending(pair.image)}", pair.image)
+                _add(tar, f"{stem}.txt", (pair.texts[0].text if pair.texts else "").encode())
+                fields = json.dumps(to_fields(pair), ensure_ascii=False)
+                _add(tar, f"{stem}.json", fields.encode())
+                count += 1
+            if tar is not None:
+                _close(tar, work)
+                tar = None
+    finally:
+        if tar is not None:
+            tar.close()
+            work.unlink(missing_ok=True)
+    return count
+
+
+def ending(image: bytes) -> str:
+    """What a picture's file is called, by its content."""
+    try:
+        with Image.open(io.BytesIO(image)) as opened:
+            return ENDINGS.get(opened.format or "", "jpg")
+    except OSError:
+        return "jpg"
+
+
+def _rows(file: Path, skipped: Skipped) -> Iterator[tuple[str, Members]]:
+    held: Members = {}
+    stem = None
+    try:
+        with tarfile.open(file, "r|*") as tar:
+            for member in tar:
+                if not member.isfile():
+                    continue
+                folder, _, base = member.name.rpartition("/")
+                name, _, end = base.partition(".")
+                this = f"{folder}/{name}"
+                if this != stem and held:
+                    yield str(stem), held
+                    held = {}
+                stem = this
+                if member.size > MAX_BYTES:
+                    skipped.add("member too large", f"{file}, {member.name}")
+                    continue
+                opened = tar.extractfile(member)
+                held[end.lower()] = opened.read() if opened is not None else b""
+    except (tarfile.TarError, EOFError, OSError) as error:
+        skipped.add("tar file damaged, its rest is left out", f"{file} ({error})")
+    if held:
+        yield str(stem), held
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+
+
+def _close(tar: tarfile.TarFile, work: Path) -> None:
+    tar.close()
+    work.replace(work.with_name(work.name.removeprefix(".").removesuffix(".partial")))
