@@ -5,8 +5,8 @@
 Each set runs in a process of its own, on one thread. `random`: a fifth of the hashes are copies
 with up to 4 bits changed. `templates`: three tenths come from 300 templates, as screenshots and
 pictures of goods on white do. `late`: the half that comes last is 500 dense clumps. `bucket`: a
-tenth of the hashes, all alike in a third of their bits and free in the others. `wrong` are those of
-200 hashes that do not stand with the first leader near them, as comparing with all leaders finds it.
+tenth of the hashes, all alike in a third of their bits and free in the others. Wrong are those that
+do not stand with the first leader near them, as comparing with all leaders finds it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from r2d2.corpus.near import near_groups, near_pairs
+from r2d2.corpus.near import near_groups
 from r2d2.corpus.phash import distance
 
 RADIUS = 4

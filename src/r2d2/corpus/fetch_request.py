@@ -81,7 +81,7 @@ async def open_client(config: FetchConfig, lookup: Lookup | None = None) -> Asyn
     session = aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,  # a kilobyte may become a gigabyte: see `_unpacked`
+        auto_decompress=False,  # a kilobyte may become a gigabyte: see `unpacked`
         trust_env=False,  # a proxy would resolve names by itself, past our check
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=config.connect_timeout_s),
         headers={
@@ -121,7 +121,8 @@ async def request(client: Client, address: str) -> Outcome:
     except aiohttp.ClientPayloadError as error:
         found = FetchFailed(Cause.TRUNCATED, f"the connection ended early: {error}", passing=True)
     except aiohttp.ClientResponseError as error:
-        found = FetchFailed(Cause.HTTP_ERROR, f"a malformed answer: {error.message}")
+        # perhaps the rest of the answer before it, longer than it said: another connection may do
+        found = FetchFailed(Cause.HTTP_ERROR, f"a malformed answer: {error.message}", passing=True)
     except aiohttp.ClientSSLError as error:
         found = FetchFailed(no_connection, f"no safe connection: {error}")
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
@@ -259,10 +260,10 @@ async def _body(client: Client, response: aiohttp.ClientResponse) -> bytes:
             if len(body) > LARGE_BYTES and not waited:
                 await places.enter_async_context(client.large)
                 waited = True
-    return _unpacked(bytes(body), response.headers.get("Content-Encoding", ""), most)
+    return unpacked(bytes(body), response.headers.get("Content-Encoding", ""), most)
 
 
-def _unpacked(body: bytes, coding: str, most: int) -> bytes:
+def unpacked(body: bytes, coding: str, most: int) -> bytes:
     """A body without its Content-Encoding, which some servers add unasked."""
     coding = coding.strip().lower()
     if coding in ("", "identity"):
