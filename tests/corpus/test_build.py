@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -156,6 +158,19 @@ def test_the_same_whatever_the_cut_and_the_workers(tmp_path, memory, workers):
     one, two = (PairsTable.open(b.table) for b in (plain, other))
     assert one.fingerprint == two.fingerprint
     assert [p.image for p in one.take(one.rows())] == [p.image for p in two.take(two.rows())]
+
+
+@pytest.mark.slow
+def test_the_same_on_ray(tmp_path):
+    """In a process of its own: Daft takes one runner a process."""
+    plain = built(tmp_path / "plain")
+    command = [sys.executable, "-m", "r2d2", "corpus", "build", str(tmp_path / "plain/log.parquet"),
+               "--out", str(tmp_path / "ray.lance"), "--runner", "ray", "--workers", "2",
+               "--memory", "60kB"]  # fmt: skip
+    command += [part for setting in SETTINGS for part in ("--set", setting)]
+    subprocess.run(command, check=True, timeout=300)
+    tables = [PairsTable.open(path) for path in (plain.table, tmp_path / "ray.lance")]
+    assert len({table.fingerprint for table in tables}) == 1
 
 
 def test_a_build_that_is_cut_off_goes_on(tmp_path, monkeypatch):

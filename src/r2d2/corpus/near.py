@@ -95,10 +95,20 @@ def _close(
 
     Outside of the bits `free`, all hashes must agree.
     """
+    if not len(a) or not len(b):
+        return
+    # A bit that all share parts none of them.
+    varies = int(np.bitwise_or.reduce(a ^ a[0]) | np.bitwise_or.reduce(b ^ a[0]))
+    free = tuple(bit for bit in free if varies >> bit & 1)
     count = radius + 2
+    if comb(count, 2) >= 2 ** (2 * len(free) / count):  # bands would repeat more than they part
+        for right, left in _spread(np.full(len(b), len(a))):
+            near = np.bitwise_count(a[left] ^ b[right]) <= radius
+            yield left[near], right[near]
+        return
     edges = [len(free) * n // count for n in range(count + 1)]
     bands = [free[low:high] for low, high in pairwise(edges)]
-    masks = [_mask(band) for band in bands]
+    masks = [np.uint64(sum(1 << bit for bit in band)) for band in bands]
     for one, two in combinations(range(count), 2):
         rest = tuple(sorted(set(free) - {*bands[one], *bands[two]}))
         # A pair that agrees in more than two bands is found by the first two of them alone.
@@ -120,18 +130,16 @@ def _agreeing(
     keys = (a & mask)[order]
     low, high = (np.searchsorted(keys, b & mask, side) for side in ("left", "right"))
     counts = high - low
-    # Further bands pay if they part more than they repeat.
-    if 4 * comb(radius + 2, 2) < 2 ** (2 * len(rest) / (radius + 2)):
-        heavy = np.flatnonzero(np.bincount(low, weights=counts) > HEAVY)
-        known = np.flatnonzero(counts)
-        known = known[np.argsort(low[known], kind="stable")] if len(heavy) else known
-        for start in heavy.tolist():
-            first, last = (np.searchsorted(low[known], start, side) for side in ("left", "right"))
-            right = known[first:last]
-            left = order[start : high[right[0]]]
-            counts[right] = 0
-            for i, j in _close(a[left], b[right], radius, rest):
-                yield left[i], right[j]
+    heavy = np.flatnonzero(np.bincount(low, weights=counts) > HEAVY)
+    known = np.flatnonzero(counts)
+    known = known[np.argsort(low[known], kind="stable")] if len(heavy) else known
+    for start in heavy.tolist():
+        first, last = (np.searchsorted(low[known], start, side) for side in ("left", "right"))
+        right = known[first:last]
+        left = order[start : high[right[0]]]
+        counts[right] = 0
+        for i, j in _close(a[left], b[right], radius, rest):
+            yield left[i], right[j]
     for which, offset in _spread(counts):
         yield order[low[which] + offset], which
 
@@ -148,7 +156,3 @@ def _spread(counts: Places) -> Iterator[tuple[Places, Places]]:
         if len(which):
             yield which, np.arange(len(which)) - np.repeat(np.cumsum(some) - some, some)
         done += take
-
-
-def _mask(bits: tuple[int, ...]) -> np.uint64:
-    return np.uint64(sum(1 << bit for bit in bits))
