@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from r2d2.corpus.build import build_corpus
 
 from r2d2.config import make_config
+from r2d2.corpus.build import build_corpus
 from r2d2.corpus.config import make_corpus_config
 from r2d2.data.emoji import build_emoji_table, emoji_pairs
 from r2d2.evaluation.run import evaluate_run
