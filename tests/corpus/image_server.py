@@ -13,6 +13,8 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image
 
+from r2d2.corpus.fetch import fetch_images
+
 
 def picture(kind="JPEG", width=64, height=48, seed=0):
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -262,3 +264,14 @@ def serving(**tls):
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(5)
+
+
+async def here(host):
+    """Every name is this machine's."""
+    return ["127.0.0.1"]
+
+
+def fetch(urls, store, config, **more):
+    """Fetch without a bar, every host being this machine."""
+    more = {"lookup": here, **more}
+    return fetch_images(urls, store, config, update=lambda *_: None, **more)

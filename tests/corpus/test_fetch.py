@@ -13,19 +13,15 @@ import sys
 import time
 import tracemalloc
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from image_server import JPEG, picture, serving
+from image_server import serving
 
 from r2d2.corpus.config import FetchConfig
-from r2d2.corpus.fetch import fetch_images, fetch_table
-from r2d2.corpus.fetch_join import FetchWork
-from r2d2.corpus.fetch_list import needed_urls
+from r2d2.corpus.fetch import fetch_images
 from r2d2.corpus.fetch_request import opted_out, unpacked
-from r2d2.corpus.fetch_store import failures, shards, summary, url_id
+from r2d2.corpus.fetch_store import failures, shards, summary
 from r2d2.corpus.outcome import FetchFailed
-from r2d2.corpus.rows import IMAGE_COLUMNS, part_file, read_images, write_images
 from r2d2.errors import R2D2Error
 
 SELF = {"photos.test", "innocent.test", "blocked.test", "img.blocked.test"}
@@ -350,87 +346,6 @@ def test_a_kill_loses_at_most_one_shard(tmp_path, signum):
         assert sum((server.hits - asked).values()) == 60 - kept
         assert summary(tmp_path) == {"ok": 60}
         assert not list(tmp_path.glob(".*.partial"))
-
-
-def test_many_addresses_go_by_way_of_the_disk(tmp_path, monkeypatch):
-    with serving() as server:
-        plain = fetch([server.url(f"/n{n}") for n in range(30)], tmp_path / "a")
-        monkeypatch.setattr("r2d2.corpus.fetch_list.HELD", 7)
-        urls = [server.url(f"/n{n % 30}") for n in range(50)]
-        assert fetch(urls, tmp_path / "b") == plain
-        assert rows_of(tmp_path / "b").keys() == rows_of(tmp_path / "a").keys()
-        assert not list((tmp_path / "b").glob(".urls-*"))
-
-
-def test_a_part_gets_its_files_and_says_what_it_lost(tmp_path):
-    with serving() as server:
-        (tmp_path / "ok.png").write_bytes(picture("PNG"))
-        (tmp_path / "half.jpg").write_bytes(JPEG[:300])
-        (tmp_path / "huge.png").write_bytes(picture("PNG", 400, 400))
-        os.mkfifo(tmp_path / "pipe.jpg")
-        urls = [server.url(path) for path in ("/n1", "/n2", "/gone", "/n3")]
-        paths = ["ok.png", "half.jpg", "huge.png", "pipe.jpg", "none.jpg"]
-        rows = [{"url": url} for url in urls]
-        rows += [{"path": str(tmp_path / path), "url": urls[0]} for path in paths]
-        rows += [{"image": JPEG, "url": urls[2]}, {}]
-        empty = dict.fromkeys(IMAGE_COLUMNS.names)
-        rows = [{**empty, **row} for row in rows]
-        for n, row in enumerate(rows):
-            row["image_id"] = url_id(row["url"]) if n < 4 else f"{n:032x}"
-        rows.sort(key=lambda row: row["image_id"])
-        write_images(part_file(tmp_path / "in", "images", 0), IMAGE_COLUMNS, rows)
-        assert set(needed_urls(part_file(tmp_path / "in", "images", 0))) == set(urls)
-        fetch(urls[:3], tmp_path / "store")
-
-        work = FetchWork(str(tmp_path / "store"), CONFIG)
-        job = {"images": str(tmp_path / "in"), "out": str(tmp_path / "out"), "part": "0"}
-        count = work(job)
-        assert (count.seen, count.kept) == (11, 4)
-        assert count.dropped == {
-            "gone": 2,
-            "refused": 1,
-            "not fetched": 2,
-            "too large": 1,
-            "truncated": 1,
-        }
-        found = list(read_images(part_file(tmp_path / "out", "images", 0)))
-        assert [row["image_id"] for row in found] == sorted(row["image_id"] for row in found)
-        images = {row["path"] or row["url"]: row["image"] for row in found}
-        assert images == {
-            urls[0]: picture(width=16, height=16, seed=1),
-            urls[1]: picture(width=16, height=16, seed=2),
-            urls[2]: JPEG,  # its own, though the address is gone
-            str(tmp_path / "ok.png"): picture("PNG"),
-        }
-
-
-@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
-def test_a_table_of_addresses(tmp_path, kind):
-    async def self(host):
-        return ["127.0.0.1"]
-
-    with serving() as server:
-        urls = [server.url("/n1", "127.0.0.1"), server.url("/gone", "127.0.0.1")]
-        file = tmp_path / f"zero.{kind}"
-        if kind == "parquet":
-            pq.write_table(pa.table({"image_url": [*urls, None], "n": [1, 2, 3]}), file)
-        elif kind == "csv":
-            file.write_text("n,image_url\n1,{}\n2,{}\n3,\n4\n".format(*urls))
-        else:
-            lines = [f'{{"image_url": "{url}", "title": "图"}}' for url in urls]
-            file.write_text("\n".join([*lines, "{broken", '{"n": 3}']))
-        config = FetchConfig(allow_private=("127.0.0.1",))
-        store = tmp_path / "store"
-        count = fetch_table(file, store, config, column="image_url", update=quiet)
-        assert (count.seen, count.kept, count.dropped) == (2, 1, {"gone": 1})
-        lost = {"parquet": {"no address": 1}}.get(kind, {"no address": 1, "malformed line": 1})
-        assert count.notes["passed over"] == lost
-        with pytest.raises(R2D2Error, match=r"no column 'url' \(it has .*image_url"):
-            fetch_table(file, store, config, update=quiet)
-    with pytest.raises(R2D2Error, match="no file"):
-        fetch_table(tmp_path / "none.csv", store, config, update=quiet)
-    with pytest.raises(R2D2Error, match="format"):
-        fetch_table(tmp_path / "none.doc", store, config, update=quiet)
 
 
 def test_opt_out_headers_name_whom_they_mean():

@@ -79,7 +79,8 @@ def _groups(block: Floats, reach: float) -> Iterator[tuple[Places, int]]:
     for rest in np.split(order, np.flatnonzero(np.diff(root[order])) + 1):
         while len(rest) > 1:
             some = block[rest]
-            middle = int(np.argmax(some @ some.mean(axis=0)))  # of equals the first
+            # Rounded: of two images both are as near, and the first must stand for them everywhere.
+            middle = int(np.argmax((some @ some.mean(axis=0)).round(5)))
             near = some @ some[middle] >= least
             near[middle] = True
             if near.sum() > 1:

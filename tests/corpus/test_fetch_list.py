@@ -1,0 +1,53 @@
+"""Addresses in: from a table in any format, and more of them than memory should hold."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from image_server import fetch, serving
+
+from r2d2.corpus.config import FetchConfig
+from r2d2.corpus.fetch import fetch_table
+from r2d2.corpus.fetch_store import look_up
+from r2d2.errors import R2D2Error
+
+CONFIG = FetchConfig(allow_private=("*",))
+
+
+def quiet(*_):
+    pass
+
+
+def test_many_addresses_go_by_way_of_the_disk(tmp_path, monkeypatch):
+    with serving() as server:
+        plain = fetch([server.url(f"/n{n}") for n in range(30)], tmp_path / "a", CONFIG)
+        monkeypatch.setattr("r2d2.corpus.fetch_list.HELD", 7)
+        urls = [server.url(f"/n{n % 30}") for n in range(50)]
+        assert fetch(urls, tmp_path / "b", CONFIG) == plain
+        assert look_up(tmp_path / "b", "", "g")["url"] == look_up(tmp_path / "a", "", "g")["url"]
+        assert not list((tmp_path / "b").glob(".urls-*"))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
+def test_a_table_of_addresses(tmp_path, kind):
+    with serving() as server:
+        urls = [server.url("/n1", "127.0.0.1"), server.url("/gone", "127.0.0.1")]
+        file = tmp_path / f"zero.{kind}"
+        if kind == "parquet":
+            pq.write_table(pa.table({"image_url": [*urls, None], "n": [1, 2, 3]}), file)
+        elif kind == "csv":
+            file.write_text("n,image_url\n1,{}\n2,{}\n3,\n4\n".format(*urls))
+        else:
+            lines = [f'{{"image_url": "{url}", "title": "图"}}' for url in urls]
+            file.write_text("\n".join([*lines, "{broken", '{"n": 3}']))
+        config = FetchConfig(allow_private=("127.0.0.1",))
+        store = tmp_path / "store"
+        count = fetch_table(file, store, config, column="image_url", update=quiet)
+        assert (count.seen, count.kept, count.dropped) == (2, 1, {"gone": 1})
+        lost = {"parquet": {"no address": 1}}.get(kind, {"no address": 1, "malformed line": 1})
+        assert count.notes["passed over"] == lost
+        with pytest.raises(R2D2Error, match=r"no column 'url' \(it has .*image_url"):
+            fetch_table(file, store, config, update=quiet)
+    with pytest.raises(R2D2Error, match="no file"):
+        fetch_table(tmp_path / "none.csv", store, config, update=quiet)
+    with pytest.raises(R2D2Error, match="format"):
+        fetch_table(tmp_path / "none.doc", store, config, update=quiet)
