@@ -150,6 +150,7 @@ class Trainer:
         words += ["compiled"] if system.compile else []
         words += ["activations recomputed"] if system.checkpoint_activations else []
         words += ["image tower frozen"] if self.config.train.freeze_vision else []
+        words += ["text tower frozen"] if self.config.train.freeze_text else []
         decay = self.config.train.layer_decay
         words += [f"layer decay {decay:g}"] if decay < 1 else []
         return ", ".join(words)
