@@ -58,7 +58,7 @@ def assert_alike(out, other):
 @pytest.mark.parametrize("system", [(), ("system.parallel=fsdp",)], ids=["ddp", "fsdp"])
 def test_two_processes_make_the_run_of_one(system, table, alone, tmp_path):
     process = start(table, tmp_path / "run", "--processes", 2, system=system)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=400)
     assert process.returncode == 0, err
     assert out.count("model: ") == 1
     assert "2 processes on cpu" in err
@@ -70,7 +70,7 @@ def test_stopped_with_two_and_resumed_with_one_it_is_the_same_run(table, alone, 
     process = start(table, out, "--processes", 2)
     wait_until(process, lambda: logged(out) >= 6)
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=400)
     assert process.returncode == 75, err
     assert err.count("--resume") == 1
     made = logged(out)
@@ -88,7 +88,7 @@ def test_a_process_that_dies_ends_the_others(table, tmp_path):
     pids = [int(pid) for pid in listed.split()]
     assert len(pids) == 2
     os.kill(pids[1], signal.SIGKILL)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=400)
     assert process.returncode not in (0, 75), err
 
 
