@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from r2d2.tokenizer import Tokenizer
 from r2d2.weights.native import load_weights
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+SHIPPED = "emoji"  # the model that comes with the package, r2d2/shipped/emoji
 
 Images = Sequence[Image.Image] | Side
 Texts = Sequence[str] | Side
@@ -161,21 +163,30 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def shipped_folder() -> Path:
+    """Where the model that comes with the package lies, with its card (README.md)."""
+    return Path(str(resources.files("r2d2"))) / "shipped" / SHIPPED
+
+
 def load(path: str | Path, device: str | torch.device | None = None) -> Pretrained:
     """The model in a folder written by `Pretrained.save`, or in the run that wrote one.
 
     Args:
-        path: the folder.
+        path: the folder; or "emoji", where there is no such folder: the model of the package.
         device: where to; None: the GPU where there is one.
 
     Raises:
         R2D2Error: no model there, or files that do not fit one another.
     """
     folder = Path(path)
+    if str(path) == SHIPPED and not folder.exists():
+        folder = shipped_folder()
     if (folder / "model" / WEIGHTS).is_file():
         folder = folder / "model"
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
-        raise R2D2Error(f"there is no model at {path}: give a run's folder or its model/ folder")
+        raise R2D2Error(
+            f"there is no model at {path}: give a run's folder or its model/ folder, or '{SHIPPED}'"
+        )
     try:
         config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         model_config = from_dict(ModelConfig, config["model"], "model")
