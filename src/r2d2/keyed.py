@@ -27,6 +27,7 @@ class Draw(IntEnum):
     NEGATIVE_TEXT = 7
     NEGATIVE_IMAGE = 8
     DROPOUT = 9
+    GRID = 10
 
 
 def _mix(x: int) -> int:
