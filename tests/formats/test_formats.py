@@ -50,7 +50,7 @@ def test_there_and_back(tmp_path, monkeypatch, kind, rows_a_file):
     table = PairsTable.open(tmp_path / "a.lance")
     assert export_table(table, kind, tmp_path / "out") == 7
     assert not list((tmp_path / "out").glob(".*"))
-    found = import_table(tmp_path / "out", kind, tmp_path / "b.lance")
+    found = import_table([tmp_path / "out"], kind, tmp_path / "b.lance")
     assert (found.rows, found.skipped) == (7, {})
     again = PairsTable.open(tmp_path / "b.lance")
     assert again.take(again.rows()) == table.take(table.rows())
@@ -68,7 +68,7 @@ def test_a_foreign_tar(tmp_path):
         ("a/5.jpg", picture(5)), ("a/5.json", b"{"), ("a/5.txt", "还好".encode()),
         ("../../evil.jpg", picture(6)), ("../../evil.txt", "不出去".encode()),
     ])  # fmt: skip
-    found = import_table(tmp_path / "0.tar", "webdataset", tmp_path / "t.lance", split="test")
+    found = import_table([tmp_path / "0.tar"], "webdataset", tmp_path / "t.lance", split="test")
     table = PairsTable.open(tmp_path / "t.lance")
     read = table.take(table.rows())
     assert [pair.texts[0].text for pair in read] == ["一只猫", "一只狗", "还好", "不出去"]
@@ -85,7 +85,7 @@ def test_a_damaged_tar_gives_what_is_whole(tmp_path):
                                 (("jpg", picture(n)), ("txt", "好".encode()))])  # fmt: skip
     data = (tmp_path / "0.tar").read_bytes()
     (tmp_path / "0.tar").write_bytes(data[: len(data) // 2])
-    found = import_table(tmp_path / "0.tar", "webdataset", tmp_path / "t.lance")
+    found = import_table([tmp_path / "0.tar"], "webdataset", tmp_path / "t.lance")
     assert 1 <= found.rows < 4
     assert found.skipped["tar file damaged, its rest is left out"] == 1
 
@@ -96,12 +96,12 @@ def test_parquet_of_others(tmp_path):
         for n in range(3)
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "hub.parquet")
-    import_table(tmp_path / "hub.parquet", "parquet", tmp_path / "t.lance")
+    import_table([tmp_path / "hub.parquet"], "parquet", tmp_path / "t.lance")
     table = PairsTable.open(tmp_path / "t.lance")
     assert [len(p.texts) for p in table.take(table.rows())] == [2, 2, 2]
     pq.write_table(pa.table({"a": [1]}), tmp_path / "odd.parquet")
     with pytest.raises(R2D2Error, match="columns a"):
-        import_table(tmp_path / "odd.parquet", "parquet", tmp_path / "u.lance")
+        import_table([tmp_path / "odd.parquet"], "parquet", tmp_path / "u.lance")
 
 
 def records(folder):
@@ -132,7 +132,7 @@ def test_img2dataset(tmp_path, layout):
         whole = [{**row, "jpg": picture(n)} for n, row in enumerate(rows)]
         whole.append({"url": "u", "caption": "没有", "key": "2", "status": "failed_to_download"})
         pq.write_table(pa.Table.from_pylist(whole), out / "00000.parquet")
-    found = import_table(out, "img2dataset", tmp_path / "t.lance")
+    found = import_table([out], "img2dataset", tmp_path / "t.lance")
     table = PairsTable.open(tmp_path / "t.lance")
     read = table.take(table.rows())
     assert [(p.texts[0].text, p.url) for p in read] == [
@@ -145,15 +145,15 @@ def test_refusals(tmp_path):
     (tmp_path / "empty").mkdir()
     for kind in FORMATS:
         with pytest.raises(R2D2Error, match="holds no"):
-            import_table(tmp_path / "empty", kind, tmp_path / "t.lance")
+            import_table([tmp_path / "empty"], kind, tmp_path / "t.lance")
     with pytest.raises(R2D2Error, match="nothing at"):
-        import_table(tmp_path / "none", "parquet", tmp_path / "t.lance")
+        import_table([tmp_path / "none"], "parquet", tmp_path / "t.lance")
     write_table(tmp_path / "a.lance", pairs(1))
     with pytest.raises(R2D2Error, match="only read"):
         export_table(PairsTable.open(tmp_path / "a.lance"), "img2dataset", tmp_path / "o")
     tar_of(tmp_path / "0.tar", [("1.txt", b"x")])
     with pytest.raises(R2D2Error, match="not one row"):
-        import_table(tmp_path / "0.tar", "webdataset", tmp_path / "t.lance")
+        import_table([tmp_path / "0.tar"], "webdataset", tmp_path / "t.lance")
     assert not (tmp_path / "t.lance").exists()
 
 
@@ -165,12 +165,12 @@ def test_the_commands(tmp_path, monkeypatch, capsys):
     )  # fmt: skip
     assert (code, "7 rows" in out) == (0, True), lines
     code, out, lines = call_cli(
-        monkeypatch, capsys, "data", "import", tmp_path / "w", "--format", "webdataset", "--out",
+        monkeypatch, capsys, "data", "import", "webdataset", tmp_path / "w", "--out",
         tmp_path / "b.lance",
     )  # fmt: skip
     assert (code, "7 rows" in out) == (0, True), lines
     code, _, lines = call_cli(
-        monkeypatch, capsys, "data", "import", tmp_path / "w", "--format", "tar", "--out",
+        monkeypatch, capsys, "data", "import", "tar", tmp_path / "w", "--out",
         tmp_path / "c.lance",
     )  # fmt: skip
     assert (code, "webdataset" in " ".join(lines)) == (2, True)

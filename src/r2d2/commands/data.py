@@ -74,21 +74,44 @@ def check(
 
 @app.command("import")
 def import_(
-    source: Annotated[Path, typer.Argument(help="A file, or a folder of them.")],
-    kind: Annotated[str, typer.Option("--format", help="webdataset, parquet or img2dataset.")],
+    kind: Annotated[str, typer.Argument(metavar="FORMAT", help="See `r2d2 data formats`.")],
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders of this format.")],
     out: Annotated[str, typer.Option(help="The pairs table to write.")],
-    split: Annotated[str, typer.Option(help="Of rows that name none.")] = "train",
+    split: Annotated[str, typer.Option(help="Of rows whose files name none.")] = "train",
+    held_out: Annotated[
+        str | None,
+        typer.Option(help="A second table, of texts kept out of the first; cldr-annotations only."),
+    ] = None,
+    held_share: Annotated[float, typer.Option(help="Of the texts, for --held-out.")] = 0.1,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a pairs table of another format's files."""
+    """Write a pairs table of a download, as it was published."""
     from r2d2 import progress
+    from r2d2.formats.queries import queries_file
     from r2d2.formats.registry import import_table
 
     with progress.bars() as update:
-        found = import_table(source, kind, out, split=split, overwrite=overwrite, update=update)
-    typer.echo(f"{out}: {found.rows:,} rows")
+        found = import_table(
+            paths, kind, out, split=split, held_out=held_out, held_share=held_share,
+            overwrite=overwrite, update=update,
+        )  # fmt: skip
+    splits = ", ".join(f"{name} {n:,}" for name, n in sorted(found.splits.items()))
+    typer.echo(f"{out}: {found.rows:,} rows, {found.texts:,} texts; {splits}")
+    if found.queries:
+        typer.echo(f"{queries_file(out)}: {found.queries:,} queries without an answer")
+    if held_out is not None:
+        typer.echo(f"{held_out}: {found.held:,} rows")
     for reason, count in found.skipped.most_common():
         typer.echo(f"  left out: {reason}: {count:,}")
+
+
+@app.command()
+def formats() -> None:
+    """List what `data import` reads: each format, what it is, and the files it expects."""
+    from r2d2.formats.registry import FORMATS
+
+    for name, one in FORMATS.items():
+        typer.echo(f"{name}: {one.about}\n    {one.expects}")
 
 
 @app.command()

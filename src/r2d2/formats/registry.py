@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from r2d2.errors import R2D2Error
-from r2d2.formats import img2dataset, parquet, webdataset
+from r2d2.formats import cldr, img2dataset, parquet, webdataset
+from r2d2.formats.given import Given
+from r2d2.formats.queries import write_queries
 from r2d2.formats.record import Skipped
 from r2d2.progress import Update
 from r2d2.settings import one_of
@@ -17,19 +19,52 @@ from r2d2.table import Pair, PairsTable, write_table
 CHUNK = 256  # rows read at once
 
 
+HELD_SHARE = 0.1  # of the texts of a format that can hold some out
+
+Place = Callable[[Path, str, Skipped], Iterator[Pair]]  # place, split where none is given
+
+
 @dataclass(frozen=True)
 class Format:
     """How one is read, and how it is written where it can be."""
 
     about: str
-    read: Callable[[Path, str, Skipped], Iterator[Pair]]  # place, split where none is given
+    expects: str  # the files, in a line
+    read: Callable[[Given], Iterator[Pair]]
     write: Callable[[Path, Iterable[Pair]], int] | None = None
+    held: Callable[[Given], Iterator[Pair]] | None = None  # rows of the texts held out
+    metadata: Mapping[str, str] = field(default_factory=dict)  # of the table
 
 
-TAR = Format("tar files of pictures, .txt and .json", webdataset.read, webdataset.write)
-PARQUET = Format("Parquet files of pictures and texts", parquet.read, parquet.write)
-IMG2DATASET = Format("what img2dataset writes: tar files, folders or Parquet", img2dataset.read)
-FORMATS = {"webdataset": TAR, "parquet": PARQUET, "img2dataset": IMG2DATASET}
+def _each(read: Place) -> Callable[[Given], Iterator[Pair]]:
+    """One path after the other."""
+
+    def every(given: Given) -> Iterator[Pair]:
+        for path in given.paths:
+            yield from read(path, given.split, given.skipped)
+
+    return every
+
+
+FORMATS = {
+    "webdataset": Format(
+        "tar files of pictures with their texts", "*.tar: NAME.jpg, NAME.txt and NAME.json",
+        _each(webdataset.read), webdataset.write,
+    ),
+    "parquet": Format(
+        "Parquet files of pictures and texts", "*.parquet: a column image, one of caption or texts",
+        _each(parquet.read), parquet.write,
+    ),
+    "img2dataset": Format(
+        "what img2dataset writes", "its output folder: tar files, folders or Parquet",
+        _each(img2dataset.read),
+    ),
+    "cldr-annotations": Format(
+        "the emoji corpus with the keywords of Unicode CLDR",
+        "zh/annotations.json of npm packages cldr-annotations-full, cldr-annotations-derived-full",
+        cldr.read, held=cldr.held, metadata=cldr.METADATA,
+    ),
+}  # fmt: skip
 
 
 @dataclass
@@ -37,44 +72,76 @@ class Imported:
     """What became of what was read."""
 
     rows: int = 0
+    texts: int = 0
+    queries: int = 0  # without a picture, in the file beside the table
+    held: int = 0  # rows of the table of texts held out
+    splits: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
 
 
 def import_table(
-    source: str | Path, kind: str, out: str | Path, *, split: str = "train",
+    paths: Sequence[str | Path], kind: str, out: str | Path, *, split: str = "train",
+    held_out: str | Path | None = None, held_share: float = HELD_SHARE,
     overwrite: bool = False, update: Update = lambda *arguments: None,
 ) -> Imported:  # fmt: skip
     """Write a pairs table of another format's files.
 
     Args:
-        source: a file or a folder of them.
+        paths: files and folders.
         kind: one of FORMATS.
         out: the table to write.
-        split: of rows that name none.
-        overwrite: replace a table at `out`.
+        split: of rows whose files name none.
+        held_out: a second table, of texts that the first one then lacks; some formats only.
+        held_share: of those texts, in (0, 1).
+        overwrite: replace the tables at `out` and `held_out`.
         update: progress.
 
     Raises:
         R2D2Error: nothing there, an unknown format, or not one usable row.
     """
-    one_of("--format", kind, tuple(FORMATS))
-    place = Path(source)
-    if not place.exists():
-        raise R2D2Error(f"there is nothing at {source}: give a file or a folder")
+    one_of("FORMAT", kind, tuple(FORMATS))
+    chosen = FORMATS[kind]
+    if not paths:
+        raise R2D2Error(f"no path given: {kind} wants {chosen.expects}")
+    for path in paths:
+        if not Path(path).exists():
+            raise R2D2Error(f"there is nothing at {path}: give a file or a folder")
+    if held_out is not None:
+        _check_held(kind, held_share, held_out, overwrite)
     found = Imported()
-    skipped = Skipped(found.skipped)
+    share = 0.0 if held_out is None else held_share
+    given = Given(tuple(map(Path, paths)), split, share, Skipped(found.skipped))
 
     def pairs() -> Iterator[Pair]:
-        for found.rows, pair in enumerate(FORMATS[kind].read(place, split, skipped), 1):
+        for found.rows, pair in enumerate(chosen.read(given), 1):
             if found.rows % CHUNK == 0:
                 update("importing", found.rows, None)
+            found.texts += len(pair.texts)
+            found.splits[pair.split] += 1
             yield pair
         if not found.rows:
-            told = ", ".join(f"{why} {n:,}" for why, n in skipped.counts.items()) or "nothing in it"
-            raise R2D2Error(f"{source} gives not one row as {kind} ({told}): is it of this format?")
+            told = ", ".join(f"{why} {n:,}" for why, n in found.skipped.items()) or "nothing in it"
+            shown = ", ".join(map(str, paths))
+            raise R2D2Error(f"{shown} gives not one row as {kind} ({told}): is it of this format?")
 
-    write_table(out, pairs(), overwrite=overwrite)
+    write_table(out, pairs(), overwrite=overwrite, metadata=chosen.metadata)
+    if "://" not in str(out):
+        write_queries(out, given.queries)
+    found.queries = len(given.queries)
+    if held_out is not None and chosen.held is not None:
+        rows = chosen.held(given)
+        found.held = write_table(held_out, rows, overwrite=overwrite, metadata=chosen.metadata)
     return found
+
+
+def _check_held(kind: str, share: float, out: str | Path, overwrite: bool) -> None:
+    if FORMATS[kind].held is None:
+        able = ", ".join(name for name, one in FORMATS.items() if one.held)
+        raise R2D2Error(f"{kind} holds no texts out: leave --held-out, or choose of {able}")
+    if not 0 < share < 1:
+        raise R2D2Error(f"--held-share is {share}: give a share between 0 and 1, such as 0.1")
+    if not overwrite and Path(out).exists():
+        raise R2D2Error(f"{out} exists: choose another place or ask to overwrite it")
 
 
 def export_table(

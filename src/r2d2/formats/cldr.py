@@ -1,0 +1,163 @@
+"""Unicode CLDR's Chinese annotations of emoji: their keywords, joined to the embedded corpus.
+
+The npm packages `cldr-annotations-full` and `cldr-annotations-derived-full` hold a file a
+language, `zh/annotations.json`: for each character its keywords (`default`) and its spoken name
+(`tts`). The first has the emoji themselves, the second what is made of them: tones, couples, flags.
+A keyword belongs to the emoji that it is given for; a tone's keywords come from the derived file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from r2d2.data.emoji import ATTRIBUTION, SOURCE, emoji_pairs
+from r2d2.errors import R2D2Error
+from r2d2.formats.given import Given
+from r2d2.formats.record import Skipped
+from r2d2.table import Pair, Text
+from r2d2.tokenizer import text_key
+
+LANGUAGE = "zh"
+QUERY = "query"
+HELD_SPLIT = "test_keywords"
+METADATA = {
+    **ATTRIBUTION,
+    "keywords": "Unicode CLDR annotations, zh, https://cldr.unicode.org",
+    "keywords_licence": ATTRIBUTION["texts_licence"],
+}
+_SELECTOR = "fe0f"  # asks for a coloured picture; the annotations leave it out
+_SALT = "r2d2 cldr keyword"
+
+Words = tuple[str | None, tuple[str, ...]]  # spoken name, keywords
+
+
+def read(given: Given) -> Iterator[Pair]:
+    """The emoji corpus, row by row, with spoken names (`title`) and keywords (`query`) besides.
+
+    Ids and splits are those of `emoji_pairs`. A keyword that is the name of a picture of
+    `test_novel` stays out of the rows of `train`, so that those names are new to a model. With
+    `given.held_share`, that share of the keywords, by a hash of the word, is in no row: see `held`.
+    """
+    words = _annotations(given.paths, given.skipped)
+    corpus = emoji_pairs()
+    novel = _names(pair for pair in corpus if pair.split == "test_novel")
+    kept_back = _held(corpus, words, given.held_share)
+    for pair in corpus:
+        seen = {text_key(text.text) for text in pair.texts}
+        added = []
+        for text in _said(pair, words):
+            key = text_key(text.text)
+            if key in seen or (text.source == QUERY and key in kept_back):
+                continue
+            seen.add(key)
+            if pair.split == "train" and key in novel:
+                given.skipped.add("a name of test_novel, kept from train", str(text.text_id))
+                continue
+            added.append(text)
+        yield replace(pair, texts=pair.texts + tuple(added))
+
+
+def held(given: Given) -> Iterator[Pair]:
+    """The pictures with the keywords that `read` holds out, as split `test_keywords`.
+
+    A keyword is held out everywhere or nowhere, and never where it is some picture's name, so that
+    no row of `read` has it for a text. The pictures are those of `read`, of all its splits.
+    """
+    words = _annotations(given.paths, Skipped())
+    corpus = emoji_pairs()
+    chosen = _held(corpus, words, given.held_share)
+    for pair in corpus:
+        kept: dict[str, Text] = {}
+        for text in _said(pair, words):
+            if text.source == QUERY and text_key(text.text) in chosen:
+                kept.setdefault(text_key(text.text), text)
+        if kept:
+            yield replace(pair, texts=tuple(kept.values()), split=HELD_SPLIT)
+
+
+def _said(pair: Pair, words: dict[str, Words]) -> Iterator[Text]:
+    """What the annotations say of all the emoji that look like this picture."""
+    for name in dict.fromkeys(text.text_id or pair.image_id for text in pair.texts):
+        spoken, keywords = words.get(_bare(name), (None, ()))
+        if spoken is not None:
+            yield Text(spoken, SOURCE, text_id=f"{name}:tts")
+        for keyword in keywords:
+            yield Text(keyword, QUERY, text_id=f"{name}:{keyword}")
+
+
+def _names(pairs: Iterator[Pair]) -> set[str]:
+    return {text_key(text.text) for pair in pairs for text in pair.texts}
+
+
+def _held(corpus: list[Pair], words: dict[str, Words], share: float) -> set[str]:
+    """Keys of the keywords that a hash holds out, no name among them."""
+    said = [text for pair in corpus for text in _said(pair, words)]
+    names = _names(iter(corpus)) | {text_key(t.text) for t in said if t.source == SOURCE}
+    keys = {text_key(t.text) for t in said if t.source == QUERY} - names
+    return {key for key in keys if _draw(key) < share}
+
+
+def _draw(key: str) -> float:
+    digest = hashlib.sha256(f"{_SALT} {key}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _bare(image_id: str) -> str:
+    return "-".join(code for code in image_id.split("-") if code != _SELECTOR)
+
+
+def _annotations(paths: tuple[Path, ...], skipped: Skipped) -> dict[str, Words]:
+    """Spoken name and keywords by code points, of all files; R2D2Error where there are none."""
+    files = [file for path in paths for file in _files(path)]
+    found: dict[str, Words] = {}
+    for file in files:
+        for character, entry in _entries(file):
+            code = _bare("-".join(f"{ord(c):x}" for c in character))
+            if not isinstance(entry, dict):
+                skipped.add("malformed annotation", f"{file}: {character}")
+                continue
+            spoken = [text for text in _strings(entry.get("tts")) if text_key(text)]
+            keywords = [text for text in _strings(entry.get("default")) if text_key(text)]
+            if not spoken and not keywords:
+                skipped.add("no text", f"{file}: {character}")
+                continue
+            if code in found:
+                skipped.add("annotated twice", f"{file}: {character}")
+                continue
+            found[code] = (spoken[0] if spoken else None, tuple(keywords))
+    return found
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    files = sorted(p for p in path.rglob("annotations.json") if p.parent.name == LANGUAGE)
+    if path.name == LANGUAGE and (path / "annotations.json").is_file():
+        files = [path / "annotations.json"]
+    if not files:
+        raise R2D2Error(
+            f"{path} holds no {LANGUAGE}/annotations.json: give the folder of "
+            "`npm pack cldr-annotations-full`, unpacked"
+        )
+    return files
+
+
+def _entries(file: Path) -> list[tuple[str, Any]]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise R2D2Error(f"{file} is no readable JSON ({error}): fetch it again") from error
+    for top in ("annotations", "annotationsDerived"):
+        inner = content.get(top) if isinstance(content, dict) else None
+        if isinstance(inner, dict) and isinstance(inner.get("annotations"), dict):
+            return list(inner["annotations"].items())
+    raise R2D2Error(f"{file} has no annotations within: give CLDR's {LANGUAGE}/annotations.json")
+
+
+def _strings(value: Any) -> list[str]:
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []

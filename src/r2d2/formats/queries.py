@@ -1,0 +1,54 @@
+"""Queries whose picture is not told, in a file beside the table: `muge.queries.jsonl`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from r2d2.errors import R2D2Error
+from r2d2.files import write_text
+
+
+@dataclass(frozen=True)
+class Query:
+    """A text whose picture is to be found among the rows of its split."""
+
+    text_id: str
+    text: str
+    split: str
+
+
+def queries_file(table: str | Path) -> Path:
+    """Where the queries of a table stand: `muge.lance` has `muge.queries.jsonl` beside it."""
+    path = Path(table)
+    return path.with_name(f"{path.name.removesuffix('.lance')}.queries.jsonl")
+
+
+def write_queries(table: str | Path, queries: Iterable[Query]) -> None:
+    """Write the file whole, one JSON object a line; with no queries, remove what is there."""
+    lines = [json.dumps(asdict(query), ensure_ascii=False) + "\n" for query in queries]
+    path = queries_file(table)
+    if lines:
+        write_text(path, "".join(lines))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_queries(table: str | Path) -> list[Query]:
+    """The queries of a table in order; none where it has no such file. R2D2Error names the line."""
+    path = queries_file(table)
+    if not path.exists():
+        return []
+    found = []
+    with path.open(encoding="utf-8-sig") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                fields = json.loads(line)
+                found.append(Query(*(str(fields[name]) for name in ("text_id", "text", "split"))))
+            except (ValueError, KeyError, TypeError) as error:
+                raise R2D2Error(
+                    f"{path}, line {number} is no query: import the data set again"
+                ) from error
+    return found

@@ -1,0 +1,115 @@
+"""Keywords of Unicode CLDR join the emoji corpus; what is held out stands in no row."""
+
+import json
+
+import pytest
+
+from r2d2.data.emoji import emoji_pairs
+from r2d2.errors import R2D2Error
+from r2d2.formats.cldr import HELD_SPLIT
+from r2d2.formats.registry import import_table
+from r2d2.table import PairsTable
+from r2d2.tokenizer import text_key
+from training.small import call_cli
+
+KEYWORDS = [f"词{n}" for n in range(300)]
+
+
+def write_package(folder, top, entries):
+    file = folder / "package" / top / "zh" / "annotations.json"
+    file.parent.mkdir(parents=True)
+    (file.parents[1] / "zh-Hant").mkdir()
+    (file.parents[1] / "zh-Hant" / "annotations.json").write_text("{")  # not asked for
+    content = {top: {"identity": {"language": "zh"}, "annotations": entries}}
+    file.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8-sig")
+    return folder / "package"
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return {pair.image_id: pair for pair in emoji_pairs()}
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory, corpus):
+    folder = tmp_path_factory.mktemp("cldr")
+    novel = next(p.texts[0].text for p in corpus.values() if p.split == "test_novel")
+    plain = write_package(folder / "a", "annotations", {
+        "👋": {"default": ["挥手", "你好", " ", "你好", *KEYWORDS], "tts": ["挥手"]},
+        "❤": {"default": ["爱", novel], "tts": ["红心"]},  # the corpus has it with fe0f
+        "😀": "broken",
+        "￥": {"tts": [""]},
+        "{": {"default": ["括号"], "tts": ["左花括号"]},  # no emoji
+    })  # fmt: skip
+    derived = write_package(folder / "b", "annotationsDerived", {
+        "👋🏻": {"default": ["较浅肤色", *KEYWORDS], "tts": ["挥手: 较浅肤色"]},
+        "👋": {"default": ["又一次"]},
+    })  # fmt: skip
+    found = import_table(
+        [plain, derived], "cldr-annotations", folder / "t.lance", held_out=folder / "h.lance"
+    )
+    tables = []
+    for name in ("t", "h"):
+        table = PairsTable.open(folder / f"{name}.lance")
+        tables.append({pair.image_id: pair for pair in table.take(table.rows())})
+    return found, novel, *tables
+
+
+def test_the_corpus_keeps_its_ids_splits_and_pictures(imported, corpus):
+    found, _, table, _ = imported
+    assert list(table) == list(corpus)
+    for image_id, pair in table.items():
+        before = corpus[image_id]
+        assert (pair.image, pair.split) == (before.image, before.split)
+        assert pair.texts[: len(before.texts)] == before.texts
+    assert found.skipped == {
+        "a name of test_novel, kept from train": 1, "malformed annotation": 1, "no text": 1,
+        "annotated twice": 1,
+    }  # fmt: skip
+
+
+def test_keywords_are_queries_and_spoken_names_titles(imported):
+    _, novel, table, _ = imported
+    hand = table["1f44b"].texts
+    assert [text.text for text in hand if text.source == "title"] == ["挥手"]  # said once
+    assert len({text_key(text.text) for text in hand}) == len(hand)
+    heart = [(text.text, text.source) for text in table["2764-fe0f"].texts]
+    assert ("爱", "query") in heart
+    assert novel not in [text for text, _ in heart]
+    tone = table["1f44b-1f3fb"].texts
+    assert ("挥手: 较浅肤色", "title") in [(text.text, text.source) for text in tone]
+    assert [text.text_id for text in tone if text.text == "较浅肤色"] == ["1f44b-1f3fb:较浅肤色"]
+
+
+def test_a_held_keyword_is_in_no_row(imported):
+    _, _, table, held = imported
+    inside = {text_key(text.text) for pair in table.values() for text in pair.texts}
+    out = {text_key(text.text) for pair in held.values() for text in pair.texts}
+    assert not inside & out
+    assert set(KEYWORDS) <= inside | out
+    assert 10 <= len(out) <= 60  # a tenth of 300
+    assert set(held) == {"1f44b", "1f44b-1f3fb"}  # of all that have it
+    assert [t.text for t in held["1f44b"].texts] == [t.text for t in held["1f44b-1f3fb"].texts]
+    assert {pair.split for pair in held.values()} == {HELD_SPLIT}
+
+
+def test_what_is_wrong_is_said_before_any_work(tmp_path, monkeypatch, capsys):
+    (tmp_path / "en").mkdir()
+    (tmp_path / "en" / "annotations.json").write_text("{}")
+    for path, message in (
+        (tmp_path, "no zh/annotations.json"),
+        (tmp_path / "en" / "annotations.json", "within"),
+    ):
+        with pytest.raises(R2D2Error, match=message):
+            import_table([path], "cldr-annotations", tmp_path / "t.lance")
+    for kind, extra, message in (
+        ("webdataset", (tmp_path / "h",), "choose of cldr-annotations"),
+        ("cldr-annotations", (tmp_path / "h", "--held-share", "1"), "between"),
+        ("cldr-annotations", (tmp_path,), "exists"),
+    ):
+        code, _, lines = call_cli(
+            monkeypatch, capsys, "data", "import", kind, tmp_path, "--held-out", *extra,
+            "--out", tmp_path / "t.lance",
+        )  # fmt: skip
+        assert (code, message in " ".join(lines)) == (2, True), lines
+    assert not (tmp_path / "t.lance").exists()
