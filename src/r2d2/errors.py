@@ -15,6 +15,9 @@ class R2D2Error(Exception):
 class RunStoppedError(Exception):
     """A signal stopped a run after its checkpoint was written."""
 
-    def __init__(self, signum: int, checkpoint: Path) -> None:
-        super().__init__(f"stopped; {checkpoint} is written: run the same command with --resume")
+    def __init__(
+        self, signum: int, checkpoint: Path, remedy: str = "run the same command with --resume"
+    ) -> None:
+        super().__init__(f"stopped; {checkpoint} is written: {remedy}")
+        self.checkpoint = checkpoint
         self.signum = signum

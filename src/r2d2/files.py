@@ -54,11 +54,16 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file that appears whole or not at all."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all."""
     work = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            work.write_text(text, encoding="utf-8")
+            work.write_bytes(data)
             work.replace(path)
     finally:
         with contextlib.suppress(OSError):

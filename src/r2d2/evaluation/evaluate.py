@@ -10,7 +10,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,12 +46,23 @@ class Ranking:
 
 
 @dataclass(frozen=True)
+class Matching:
+    """The pairs behind one task's AUC."""
+
+    image: Tensor  # (p,) int64, positions of the images
+    text: Tensor  # (p,) int64, positions of the texts
+    label: Tensor  # (p,) bool
+    score: Tensor  # (p,) match score, or cosine
+
+
+@dataclass(frozen=True)
 class Results:
     """What `evaluate` found."""
 
     metrics: dict[str, Any]  # the layout of metrics.json; recalls and AUC in %
     rankings: dict[str, dict[str, Ranking]]  # by task, then "i2t" and "t2i"
     data: EvaluationSet  # what the positions in `rankings` refer to
+    matching: dict[str, Matching] = field(default_factory=dict)  # by task
 
     @property
     def skipped(self) -> Mapping[str, int]:
@@ -134,6 +145,7 @@ def evaluate(
             for found in scored
         },
         encoded.data,
+        {found.task.name: _matching(found) for found in scored},
     )
 
 
@@ -205,6 +217,11 @@ def _metrics(scored: _Scored, weight: float | None) -> dict[str, Any]:
     found["queries"] = {"images": len(i2t.queries), "texts": len(t2i.queries)}
     found["gallery"] = {"images": len(t2i.gallery), "texts": len(i2t.gallery)}
     return found
+
+
+def _matching(scored: _Scored) -> Matching:
+    pairs = scored.task.matching
+    return Matching(pairs.image, pairs.text, pairs.label, scored.pair_scores)
 
 
 def _ranked(direction: Direction, reranked: Reranked | None, weight: float | None) -> Ranking:

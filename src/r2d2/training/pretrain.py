@@ -16,7 +16,7 @@ from r2d2.files import disk_errors, write_text
 from r2d2.pretrained import Pretrained, load
 from r2d2.table import PairsTable
 from r2d2.tokenizer import Tokenizer
-from r2d2.training.distributed import World, world
+from r2d2.training.distributed import ALONE, World, world
 from r2d2.training.run_folder import MODEL, SUMMARY, TOKENIZER, check_folder, check_run, remember
 from r2d2.training.sharding import full_state
 from r2d2.training.trainer import Trainer, TrainSummary
@@ -66,7 +66,7 @@ def pretrain(
         }
         check_run(out, run)
         here.wait()  # nobody writes before all have looked
-        tokenizer = start.tokenizer if start else _tokenizer(table, out, config, vocab, here)
+        tokenizer = start.tokenizer if start else run_tokenizer(table, out, config, vocab, here)
         trainer = Trainer(table, out, config, tokenizer, here, start.model if start else None)
         if here.first:
             remember(out, run)  # not before all this succeeded: what the user mends starts anew
@@ -90,8 +90,12 @@ def _save(trainer: Trainer, out: Path, summary: TrainSummary) -> None:
     trainer.world.wait()
 
 
-def _tokenizer(
-    table: PairsTable, out: Path, config: Config, vocab: str | Path | None, here: World
+def run_tokenizer(
+    table: PairsTable,
+    out: Path,
+    config: Config,
+    vocab: str | Path | None = None,
+    here: World = ALONE,
 ) -> Tokenizer:
     """The run's own where it has one, else trained on the split, or read from a BERT vocab.txt."""
     saved = out / TOKENIZER

@@ -1,0 +1,193 @@
+"""An ablation from its plan to its reports: arms, runs, figures, files."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from r2d2.ablation.document import (
+    Document,
+    Table,
+    cost_rows,
+    document,
+    markdown,
+)
+from r2d2.ablation.page import page
+from r2d2.ablation.runs import Arm, run_arms
+from r2d2.ablation.shares import TRAIN, curve_png, share_table
+from r2d2.ablation.speed import Speed, equal_epochs, measure_speeds
+from r2d2.ablation.summary import TASKS, ArmSummary, as_dict, mean_spread, summarise
+from r2d2.config import Config, make_config, variants
+from r2d2.data.emoji import ATTRIBUTION, build_emoji_table
+from r2d2.errors import R2D2Error
+from r2d2.files import write_bytes, write_text
+from r2d2.settings import one_of
+from r2d2.table import PairsTable
+
+log = logging.getLogger(__name__)
+
+TABLE = "pairs.lance"
+SWITCHES = tuple(f"objectives.{name}" for name in ("tgd", "fgd", "fgr", "mlm", "et"))
+DEPTH = "model.cross_layers"
+ALL = ("r2d2", "prd2", "wo_et", "wo_twd", "wo_tgd", "wo_fgd")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run."""
+
+    variants: tuple[str, ...] = ALL  # the first is what the others are compared with
+    seeds: tuple[int, ...] = (0, 1, 2)
+    preset: str = "tiny"
+    settings: tuple[str, ...] = ()
+    equal_time: float | None = None  # seconds a run; 0: what the first variant takes; None: epochs
+    shares: tuple[float, ...] = ()  # of the training split: the curve of more data instead
+
+    def __post_init__(self) -> None:
+        for name, given in (("variants", self.variants), ("seeds", self.seeds)):
+            if not given or len(set(given)) < len(given):
+                raise R2D2Error(f"--{name} {', '.join(map(str, given))}: name each once, and one")
+        for variant in self.variants:
+            one_of("--variants", variant, variants())
+        if any(not 0 < share <= 1 for share in self.shares):
+            raise R2D2Error("--data-shares: each must be above 0 and at most 1")
+        if self.shares and (1.0 not in self.shares or len(set(self.shares)) < len(self.shares)):
+            raise R2D2Error("--data-shares: name each once, and 1 among them")
+        if self.shares and self.equal_time is not None:
+            raise R2D2Error("--data-shares takes as many steps for each: leave --equal-time out")
+        if self.equal_time is not None and self.equal_time < 0:
+            raise R2D2Error("--equal-time is below 0: give seconds, or 0")
+        for setting in self.settings:
+            name = setting.partition("=")[0].strip()
+            if name == "train.seed":
+                raise R2D2Error("--set train.seed: give --seeds instead")
+            if name in SWITCHES:
+                raise R2D2Error(f"--set {name}: that is what the variants differ in; leave it out")
+
+    def config(self, variant: str) -> Config:
+        """Of one variant; its own settings stand above those that hold for all."""
+        without = variant == "prd2"  # whatever the depth of the cross encoders, it has none
+        settings = [s for s in self.settings if not (without and s.startswith(DEPTH))]
+        return make_config(self.preset, variant, settings)
+
+
+def ablate(
+    table_path: str | Path | None, out: Path, plan: Plan, vocab: str | Path | None = None
+) -> list[Path]:
+    """Run what is not done yet and write the reports; after every seed they hold what there is.
+
+    Args:
+        table_path: a pairs table with a split `train`; None: the embedded corpus.
+        out: for runs and reports; another call into it finds the runs it shares with this one.
+        plan: what to run.
+        vocab: see `pretrain`.
+
+    Returns:
+        The reports.
+
+    Raises:
+        R2D2Error: whatever the user can mend.
+        RunStoppedError: a signal came; the same command goes on.
+    """
+    if out.exists() and not out.is_dir():
+        raise R2D2Error(f"{out} is a file: give a folder")
+    for variant in plan.variants:
+        plan.config(variant)  # a wrong setting stops here, before any work
+    if table_path is None:
+        table_path = out / TABLE
+        if not table_path.exists():
+            log.info("building the embedded corpus at %s", table_path)
+            build_emoji_table(table_path)
+        elif PairsTable.open(table_path).metadata.get("title") != ATTRIBUTION["title"]:
+            raise R2D2Error(f"{table_path} is not the embedded corpus: give another --out")
+    table = PairsTable.open(table_path)
+    there = [task for task in TASKS if task in table.splits()]
+    if not there:
+        raise R2D2Error(
+            f"{table.path} has no split to test on (it has {', '.join(table.splits())}): it needs "
+            "test, test_novel or both"
+        )
+    if plan.shares:
+        return _data(table, out, plan, vocab)
+    return _variants(table, out, plan, vocab)
+
+
+def _variants(table: PairsTable, out: Path, plan: Plan, vocab: str | Path | None) -> list[Path]:
+    rows = len(table.rows(TRAIN))
+    arms = [Arm(variant, plan.config(variant), table.path, rows) for variant in plan.variants]
+    speeds = measure_speeds(arms, out, vocab)
+    name, title = "ablation", "Ablation, equal epochs"
+    if plan.equal_time is not None:
+        arms = [_timed(arm, arms[0], speeds, plan.equal_time) for arm in arms]
+        name, title = "equal-time", "Ablation, equal time"
+    paths = [out / f"{name}.{ending}" for ending in ("json", "md", "html")]
+    costs = cost_rows(arms, speeds)
+    for runs in run_arms(arms, plan.seeds, out, table, vocab):
+        found = summarise(runs, arms[0].name)
+        shown = document(title, arms, found, costs, rows)
+        data = {"plan": asdict(plan), "rows": rows, "costs": costs, "arms": as_dict(found)}
+        _write(paths, data, markdown(shown), page(shown, found))
+    return paths
+
+
+def _timed(arm: Arm, first: Arm, speeds: dict[str, Speed], seconds: float) -> Arm:
+    """The arm with as many epochs as fit; `seconds` 0: what the first takes for its own."""
+    train = first.config.train
+    if not seconds:
+        if arm is first:
+            return arm
+        seconds = train.epochs * arm.rows / train.batch_size * speeds[first.name].seconds
+    epochs = equal_epochs(seconds, speeds[arm.name], arm.rows, arm.config.train.batch_size)
+    return _epochs(arm, epochs)
+
+
+def _epochs(arm: Arm, epochs: int) -> Arm:
+    train = replace(arm.config.train, epochs=epochs)
+    return replace(arm, config=replace(arm.config, train=train))
+
+
+def _data(table: PairsTable, out: Path, plan: Plan, vocab: str | Path | None) -> list[Path]:
+    variant = plan.variants[0]
+    config = plan.config(variant)
+    all_rows = len(table.rows(TRAIN))
+    arms = []
+    for share in sorted(plan.shares, reverse=True):  # the whole first: others differ from it
+        path, rows = share_table(table, out, share)
+        arm = Arm(f"{share:.0%}", config, path, rows, share)
+        arms.append(_epochs(arm, max(1, round(config.train.epochs * all_rows / rows))))
+    paths = [out / f"data.{ending}" for ending in ("json", "md", "png")]
+    for runs in run_arms(arms, plan.seeds, out, table, vocab):
+        found = summarise(runs, arms[0].name)
+        data = {"plan": asdict(plan), "rows": [arm.rows for arm in arms], "arms": as_dict(found)}
+        shown = _data_document(variant, arms, found)
+        write_bytes(paths[2], curve_png(found, [arm.rows for arm in arms]))
+        _write(paths[:2], data, markdown(shown) + f"\n![R@M over rows]({paths[2].name})\n")
+    return paths
+
+
+def _data_document(variant: str, arms: Sequence[Arm], found: Sequence[ArmSummary]) -> Document:
+    """The curve as a table."""
+    tasks = [task for task in TASKS if (task, "r_mean") in found[0].values]
+    figures = [(task, name) for task in tasks for name in ("r_mean", "auc")]
+    names = {"r_mean": "R@M", "auc": "AUC"}
+    rows = []
+    for arm, summary in sorted(zip(arms, found, strict=True), key=lambda pair: pair[0].rows):
+        cells = [mean_spread(summary.values[key]) for key in figures]
+        epochs = str(arm.config.train.epochs)
+        rows.append((arm.name, f"{arm.rows:,}", epochs, *cells, str(len(summary.seeds))))
+    columns = ("share", "rows", "epochs", *(f"{t} {names[n]}" for t, n in figures), "seeds")
+    about = (
+        "As many steps for each share, samples nested by hash of the image id, measured on the "
+        "same whole test sets. Mean over seeds in %, in brackets the largest less the smallest."
+    )
+    return Document(f"More data: {variant}", about, (Table("Figures", "", columns, tuple(rows)),))
+
+
+def _write(paths: Sequence[Path], data: object, *texts: str) -> None:
+    """JSON first, then the texts, in the order of the paths."""
+    plain = json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False)
+    for path, text in zip(paths, (plain + "\n", *texts), strict=True):
+        write_text(path, text)

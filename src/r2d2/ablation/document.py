@@ -1,0 +1,246 @@
+"""The tables of an ablation, once for Markdown and once for HTML."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import yaml
+
+import r2d2
+from r2d2.ablation.runs import Arm
+from r2d2.ablation.speed import Speed
+from r2d2.ablation.statistics import LEVEL
+from r2d2.ablation.summary import (
+    BETTER,
+    ENOUGH_SEEDS,
+    RESAMPLES,
+    TASKS,
+    WORSE,
+    ArmSummary,
+    difference,
+    mean_spread,
+)
+from r2d2.flops import flops
+from r2d2.settings import data_files
+
+LABELS = {
+    "r2d2": "R2D2",
+    "prd2": "PRD2",
+    "wo_et": "w/o ET",
+    "wo_twd": "w/o TwD",
+    "wo_tgd": "w/o TgD",
+    "wo_fgd": "w/o FgD",
+}
+FIGURE_LABELS = {"r_mean": "R@M", "r_1": "R@1", "auc": "AUC"}
+FINAL = tuple(FIGURE_LABELS)
+MARK = {BETTER: " ▲", WORSE: " ▼"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A heading, what stands below it, and rows of text; the first column names the row."""
+
+    title: str
+    about: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a report shows."""
+
+    title: str
+    about: str
+    tables: tuple[Table, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def label(name: str) -> str:
+    """As the paper writes a variant; other arms by their own name."""
+    return LABELS.get(name, name)
+
+
+def cost_rows(arms: Sequence[Arm], speeds: Mapping[str, Speed]) -> dict[str, dict[str, float]]:
+    """What a step of each arm costs, by its name."""
+    found = {}
+    for arm in arms:
+        speed = speeds[arm.name]
+        report = flops(arm.config, max(3, round(speed.length)))
+        found[arm.name] = {
+            "parameters": report.trainable,
+            "tokens": speed.length,
+            "gflops_forward": report.forward / 1e9,
+            "gflops_step": report.step / 1e9,
+            "steps_per_second": 1 / speed.seconds,
+            "epochs": arm.config.train.epochs,
+        }
+    return found
+
+
+def paper() -> dict[str, Any]:
+    """The paper's own figures, as paper.yaml holds them."""
+    text = data_files("ablation")["paper"].read_text(encoding="utf-8")
+    data: dict[str, Any] = yaml.safe_load(text)
+    return data
+
+
+def document(
+    title: str,
+    arms: Sequence[Arm],
+    found: Sequence[ArmSummary],
+    costs: Mapping[str, Mapping[str, float]],
+    total_rows: int,
+) -> Document:
+    """All tables of an ablation whose first arm the others are compared with."""
+    first, config = found[0], arms[0].config
+    tasks = [task for task in TASKS if (task, "r_mean") in first.values]
+    seconds = sum(sum(arm.seconds) for arm in found)
+    runs = sum(len(arm.seeds) for arm in found)
+    about = (
+        f"Preset {config.preset}; {total_rows:,} rows to train on; {len(first.seeds)} seed"
+        f"{'s' if len(first.seeds) > 1 else ''} ({', '.join(map(str, first.seeds))}). The runs of "
+        "one seed see the same data in the same order. "
+        f"{runs} runs, {seconds / 60:.0f} minutes of training in all."
+    )
+    tables = [
+        _figures(found, tasks, "", "Figures",
+                 "After the last stage a model has: two stages, or pre-ranking alone for PRD2."),
+        _differences(found, tasks),
+        _figures(found, tasks, "prerank_", "Pre-ranking alone", "The towers, before re-ranking."),
+        _costs(found, costs),
+    ]  # fmt: skip
+    if first.name == "r2d2":
+        tables.append(_beside_paper(found, costs))
+    return Document(title, about, tuple(tables), _notes())
+
+
+def _figures(
+    found: Sequence[ArmSummary], tasks: Sequence[str], prefix: str, title: str, about: str
+) -> Table:
+    figures = [name for name in FINAL if (tasks[0], prefix + name) in found[0].values]
+    columns = [f"{task} {FIGURE_LABELS[name]}" for task in tasks for name in figures]
+    rows = [
+        (label(arm.name), *(mean_spread(arm.values[task, prefix + name])
+                            for task in tasks for name in figures), str(len(arm.seeds)))
+        for arm in found
+    ]  # fmt: skip
+    about = f"{about} Mean over seeds in %, in brackets the largest less the smallest."
+    return Table(title, about, ("", *columns, "seeds"), tuple(rows))
+
+
+def _differences(found: Sequence[ArmSummary], tasks: Sequence[str]) -> Table:
+    columns = [f"{task} {FIGURE_LABELS[name]}" for task in tasks for name in FINAL]
+    keys = [(task, name) for task in tasks for name in FINAL]
+    rows, fewest = [], math.inf
+    for arm in found[1:]:
+        cells = []
+        for key in keys:
+            value = arm.differences.get(key)
+            cells.append(
+                "" if value is None else difference(value) + MARK.get(arm.verdict(key), "")
+            )
+            fewest = min(fewest, len(value.by_seed) if value else 0)
+        rows.append((label(arm.name), *cells))
+    about = (
+        f"Points above {label(found[0].name)}, in brackets the {LEVEL:g}% interval of "
+        f"{RESAMPLES:,} paired resamples of images and seeds. "
+    )
+    if fewest < ENOUGH_SEEDS:
+        about += (
+            f"Fewer than {ENOUGH_SEEDS} seeds: too few for a word on significance, and these "
+            "intervals are none."
+        )
+    else:
+        count = len(rows) * len(keys)
+        about += (
+            f"▲ and ▼: the interval leaves out zero. Of {count} intervals {count * 0.05:.0f} would "
+            "do so by chance alone."
+        )
+    return Table(f"Difference from {label(found[0].name)}", about, ("", *columns), tuple(rows))
+
+
+def _costs(found: Sequence[ArmSummary], costs: Mapping[str, Mapping[str, float]]) -> Table:
+    columns = (
+        "", "parameters", "GFLOPs a pair, forward", "a step", "steps/s", "epochs",
+        "training, s a run",
+    )  # fmt: skip
+    rows = []
+    for arm in found:
+        cost = costs[arm.name]
+        rows.append((
+            label(arm.name),
+            f"{cost['parameters'] / 1e6:.1f}M",
+            f"{cost['gflops_forward']:.3g}",
+            f"{cost['gflops_step']:.3g}",
+            f"{cost['steps_per_second']:.2f}",
+            f"{cost['epochs']:.0f}",
+            f"{statistics.fmean(arm.seconds):.0f}",
+        ))  # fmt: skip
+    tokens = max(cost["tokens"] for cost in costs.values())
+    about = (
+        "GFLOPs count two a multiply-add, teachers and all passes included, at "
+        f"{tokens:.0f} tokens a text. Steps/s: median of some steps of each arm in turns, the "
+        "fastest turn; the seconds of a run hold whatever else the machine did."
+    )
+    return Table("Cost", about, columns, tuple(rows))
+
+
+def _beside_paper(found: Sequence[ArmSummary], costs: Mapping[str, Mapping[str, float]]) -> Table:
+    """The paper's differences from whole R2D2 and its ratios, beside ours on `test`."""
+    theirs, whole = paper(), paper()["rows"]["r2d2"]
+    rows = []
+    for arm in found[1:]:
+        row = theirs["rows"].get(arm.name, {})
+        gaps = {name: row[name] - whole[name] for name in FINAL if name in row and name in whole}
+        gaps |= theirs["differences"].get(arm.name, {})
+        for name, gap in gaps.items():
+            ours = arm.differences.get(("test", name))
+            if ours is not None and math.isfinite(ours.mean):
+                same = "same sign" if ours.mean * gap > 0 else "other sign"
+                rows.append((f"{label(arm.name)} {FIGURE_LABELS[name]}", f"{gap:+.2f}",
+                             difference(ours, 2), same))  # fmt: skip
+        if "gflops" in row:
+            base, own = costs[found[0].name], costs[arm.name]
+            for name, key, ours_key in (
+                ("GFLOPs, times", "gflops", "gflops_forward"),
+                ("steps/s, times", "steps_per_second", "steps_per_second"),
+            ):
+                rows.append((f"{label(arm.name)} {name}", f"{row[key] / whole[key]:.2f}",
+                             f"{own[ours_key] / base[ours_key]:.2f}", ""))  # fmt: skip
+    about = (
+        f"{theirs['source']}, beside ours on `test`. Other data, other sizes: what can be "
+        f"compared is which way a difference goes. Whole R2D2 there: R@M {whole['r_mean']}, AUC "
+        f"{whole['auc']}, {whole['gflops']} GFLOPs a pair, {whole['steps_per_second']} "
+        f"iterations/s. Not had: {theirs['missing'].strip()}"
+    )
+    return Table("Beside the paper", about, ("less R2D2", "paper", "ours", ""), tuple(rows))
+
+
+def _notes() -> tuple[str, ...]:
+    return (
+        f"r2d2 {r2d2.__version__}, PyTorch {torch.__version__}, Python "
+        f"{platform.python_version()}, {os.cpu_count()} CPU cores, "
+        f"{torch.cuda.get_device_name(0) if torch.cuda.is_available() else 'no GPU'}",
+    )
+
+
+def markdown(found: Document) -> str:
+    """The document as Markdown."""
+    lines = [f"# {found.title}", "", found.about]
+    for table in found.tables:
+        lines += ["", f"## {table.title}", "", table.about, "", *table_lines(table)]
+    return "\n".join([*lines, "", *found.notes, ""])
+
+
+def table_lines(table: Table) -> list[str]:
+    """One table as Markdown."""
+    rows = [table.columns, ("---",) * len(table.columns), *table.rows]
+    return ["| " + " | ".join(row) + " |" for row in rows]

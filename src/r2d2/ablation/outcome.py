@@ -1,0 +1,110 @@
+"""What a run leaves for statistics: the rank of every query, the score of every matching pair.
+
+Figures alone cannot be resampled; these can. A file of tensors beside the run's metrics.json.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from r2d2.errors import R2D2Error
+from r2d2.files import write_bytes
+
+OUTCOME = "queries.safetensors"
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """One direction of one task: q queries."""
+
+    image: Ints  # (q,) the query's image, or the image that the query's text belongs to
+    prerank: Ints  # (q,) rank of the best match by cosine alone, from 1
+    last: Ints  # (q,) after the last stage
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The matching pairs of one task: p pairs."""
+
+    image: Ints  # (p,) the image that the pair's text belongs to, in wrong pairs too
+    label: npt.NDArray[np.bool_]  # (p,)
+    score: npt.NDArray[np.float32]  # (p,)
+
+
+@dataclass(frozen=True)
+class TaskOutcome:
+    """One task of one run."""
+
+    i2t: Ranks
+    t2i: Ranks
+    pairs: Pairs
+
+    def same_queries(self, other: TaskOutcome) -> bool:
+        """Whether both were asked the same: only then can they be compared pair by pair."""
+        return all(
+            np.array_equal(a, b)
+            for a, b in (
+                (self.i2t.image, other.i2t.image),
+                (self.t2i.image, other.t2i.image),
+                (self.pairs.image, other.pairs.image),
+                (self.pairs.label, other.pairs.label),
+            )
+        )
+
+
+Outcome = dict[str, TaskOutcome]  # by task
+
+
+def outcome_of(results: Any) -> Outcome:
+    """From what `evaluate` found (evaluation.evaluate.Results)."""
+    owner = np.array(results.data.text_image, dtype=np.int64)
+    found: Outcome = {}
+    for task, ways in results.rankings.items():
+        i2t, t2i, pairs = ways["i2t"], ways["t2i"], results.matching[task]
+        found[task] = TaskOutcome(
+            Ranks(i2t.queries.numpy(), i2t.prerank.numpy(), i2t.ranks.numpy()),
+            Ranks(owner[t2i.queries.numpy()], t2i.prerank.numpy(), t2i.ranks.numpy()),
+            Pairs(owner[pairs.text.numpy()], pairs.label.numpy(), pairs.score.float().numpy()),
+        )
+    return found
+
+
+def save_outcome(path: Path, outcome: Outcome) -> None:
+    """Write it whole or not at all."""
+    tensors = {
+        f"{task}/{part}/{name}": np.ascontiguousarray(values)
+        for task, found in outcome.items()
+        for part, arrays in vars(found).items()
+        for name, values in vars(arrays).items()
+    }
+    write_bytes(path, save(tensors))
+
+
+def load_outcome(path: Path) -> Outcome:
+    """What `save_outcome` wrote.
+
+    Raises:
+        R2D2Error: the file is missing or damaged.
+    """
+    parts: dict[str, dict[str, dict[str, Any]]] = {}
+    try:
+        for key, values in load_file(path).items():
+            task, part, name = key.split("/")
+            parts.setdefault(task, {}).setdefault(part, {})[name] = values
+        return {
+            task: TaskOutcome(Ranks(**p["i2t"]), Ranks(**p["t2i"]), Pairs(**p["pairs"]))
+            for task, p in parts.items()
+        }
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise R2D2Error(
+            f"{path} is missing or damaged ({error}): remove its folder, and it is measured again"
+        ) from error

@@ -1,0 +1,125 @@
+"""The runs of an ablation: which there are, and one after the other, each done once.
+
+A run is a folder. It is finished when its last file, metrics.json, is there: what is finished is
+read, what was interrupted goes on from its checkpoint, and what has other settings is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from r2d2 import progress
+from r2d2.ablation.outcome import OUTCOME, Outcome, load_outcome, outcome_of, save_outcome
+from r2d2.config import Config, to_dict
+from r2d2.errors import RunStoppedError
+from r2d2.evaluation.dataset import EvaluationSet
+from r2d2.evaluation.evaluate import evaluate
+from r2d2.pretrained import load
+from r2d2.table import PairsTable
+from r2d2.training.pretrain import pretrain
+from r2d2.training.run_folder import CHECKPOINTS, METRICS, MODEL, check_run, saved_summary
+
+log = logging.getLogger(__name__)
+
+RUNS = "runs"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is compared: a configuration, trained with every seed."""
+
+    name: str
+    config: Config  # of any seed
+    table: str  # whose split `train` it learns from
+    rows: int  # of that split
+    share: float = 1.0  # of the corpus that this split is
+
+    def folder(self, out: Path, seed: int) -> Path:
+        """Of one run; the same run is the same folder, whatever it is compared with."""
+        epochs = self.config.train.epochs
+        share = "" if self.share == 1 else f"-share{self.share:g}"
+        return out / RUNS / f"{self.config.variant}-{epochs}epochs{share}-seed{seed}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    arm: str
+    seed: int
+    metrics: dict[str, Any]  # of evaluate, with the training's under "train"
+    outcome: Outcome
+
+
+def run_arms(
+    arms: Sequence[Arm],
+    seeds: Sequence[int],
+    out: Path,
+    table: PairsTable,
+    vocab: str | Path | None = None,
+) -> Iterator[list[Run]]:
+    """Do what is not done yet, seed by seed, and give all runs so far after each seed.
+
+    Seeds are the outer loop: an ablation that is stopped compares all arms on the seeds it has.
+
+    Args:
+        arms: what is compared.
+        seeds: of each.
+        out: under which the runs' folders lie.
+        table: to measure on; the arms' own tables may hold less to learn from.
+        vocab: see `pretrain`.
+
+    Raises:
+        R2D2Error: a folder holds a run of other settings or rows.
+        RunStoppedError: a signal came; the same command goes on.
+    """
+    for arm in arms:  # before any work
+        fingerprint = PairsTable.open(arm.table).fingerprint
+        for seed in seeds:
+            config = to_dict(_seeded(arm.config, seed))
+            run = {"config": config, "table": arm.table, "fingerprint": fingerprint}
+            check_run(arm.folder(out, seed), run)
+    data = EvaluationSet.from_table(table)
+    done: list[Run] = []
+    for seed in seeds:
+        for arm in arms:
+            count = len(arms) * len(seeds)
+            log.info("run %d of %d: %s, seed %d", len(done) + 1, count, arm.name, seed)
+            done.append(_run(arm, seed, out, data, vocab))
+        yield done
+
+
+def _seeded(config: Config, seed: int) -> Config:
+    return replace(config, train=replace(config.train, seed=seed))
+
+
+def _run(arm: Arm, seed: int, out: Path, data: EvaluationSet, vocab: str | Path | None) -> Run:
+    folder = arm.folder(out, seed)
+    if not (folder / METRICS).exists():
+        try:
+            pretrain(arm.table, folder, _seeded(arm.config, seed), resume=True, vocab=vocab)
+        except RunStoppedError as stopped:
+            how = "the same command goes on from there"
+            raise RunStoppedError(stopped.signum, stopped.checkpoint, how) from None
+        _measure(folder, data, arm.config.evaluation.batch_size)
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # four times the model's size
+    metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    return Run(arm.name, seed, metrics, load_outcome(folder / OUTCOME))
+
+
+def _measure(folder: Path, data: EvaluationSet, batch_size: int) -> None:
+    """Write queries.safetensors and metrics.json, and keep the chosen weight with the model."""
+    model = load(folder)
+    with progress.bars() as update:
+        results = evaluate(model, data, top_k=model.top_k, batch_size=batch_size, progress=update)
+    if "weight" in results.metrics:
+        model.match_weight = float(results.metrics["weight"])
+        model.save(folder / MODEL)
+    save_outcome(folder / OUTCOME, outcome_of(results))
+    results.save(folder / METRICS, saved_summary(folder))  # last: it says that all is there

@@ -1,0 +1,102 @@
+"""Seconds a step of each arm, measured side by side: in turns, the fastest turn counts.
+
+A long run's own seconds hold whatever else the machine did meanwhile. Turns that alternate between
+the arms meet the same disturbances, and the fastest is the one that met the fewest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from r2d2 import progress
+from r2d2.ablation.runs import Arm
+from r2d2.config import to_dict
+from r2d2.files import write_text
+from r2d2.table import PairsTable
+from r2d2.training.pretrain import run_tokenizer
+from r2d2.training.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+SPEED = "speed.json"
+TURNS, WARM, STEPS = 3, 3, 8
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Of one arm."""
+
+    seconds: float  # a step
+    length: float  # tokens that a batch's texts were padded to, on average
+
+
+def measure_speeds(
+    arms: Sequence[Arm], out: Path, vocab: str | Path | None = None
+) -> dict[str, Speed]:
+    """By the arm's name; kept in OUT/speed.json and measured once for the same settings."""
+    known = _read(out / SPEED)
+    wanted = [arm for arm in arms if _key(arm) not in known]
+    if wanted:
+        log.info("measuring the seconds a step of %s", ", ".join(arm.name for arm in wanted))
+        turns: dict[str, list[Speed]] = {_key(arm): [] for arm in wanted}
+        with progress.bars() as update:
+            for turn in range(TURNS):
+                for place, arm in enumerate(wanted):
+                    turns[_key(arm)].append(_turn(arm, vocab))
+                    update("speed", turn * len(wanted) + place + 1, TURNS * len(wanted))
+        known |= {key: min(found, key=lambda s: s.seconds) for key, found in turns.items()}
+        text = json.dumps({key: asdict(speed) for key, speed in known.items()}, indent=1)
+        write_text(out / SPEED, text)
+    return {arm.name: known[_key(arm)] for arm in arms}
+
+
+def equal_epochs(seconds: float, speed: Speed, rows: int, batch_size: int) -> int:
+    """Whole epochs that come nearest to `seconds` of training, one at the least."""
+    return max(1, round(seconds / (speed.seconds * rows / batch_size)))
+
+
+def _turn(arm: Arm, vocab: str | Path | None) -> Speed:
+    """Some steps from the start of a run that is thrown away."""
+    with tempfile.TemporaryDirectory() as work:
+        table, config, out = PairsTable.open(arm.table), arm.config, Path(work)
+        if config.system.threads:
+            torch.set_num_threads(config.system.threads)
+        trainer = Trainer(table, out, config, run_tokenizer(table, out, config, vocab))
+        size = config.train.batch_size
+        batches = list(trainer.loader.batches(0, WARM + STEPS, size))  # decoded before the clock
+        taken, lengths = [], []
+        for raw in batches:
+            began = time.perf_counter()
+            batch = trainer.prepare(raw)
+            trainer.train_step(batch)["total"].item()  # waits for the device
+            taken.append(time.perf_counter() - began)
+            lengths.append(batch.ids.shape[1])
+    return Speed(statistics.median(taken[WARM:]), statistics.fmean(lengths))
+
+
+def _key(arm: Arm) -> str:
+    """What the speed depends on: not the number of epochs, nor the seed."""
+    config = to_dict(arm.config)
+    config["train"] = {k: v for k, v in config["train"].items() if k not in ("epochs", "seed")}
+    settings = json.dumps(config, sort_keys=True).encode()
+    return f"{arm.config.variant} {hashlib.sha256(settings).hexdigest()[:12]}"
+
+
+def _read(path: Path) -> dict[str, Speed]:
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {key: Speed(**speed) for key, speed in found.items()}
+    except (ValueError, TypeError):
+        return {}  # measured again

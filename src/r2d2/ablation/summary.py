@@ -1,0 +1,159 @@
+"""The figures of an ablation: each arm over its seeds, and what it differs by from the first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from r2d2.ablation.outcome import TaskOutcome
+from r2d2.ablation.runs import Run
+from r2d2.ablation.statistics import (
+    FIGURES,
+    Estimate,
+    draw_images,
+    draw_seeds,
+    estimate,
+    figures,
+    units,
+)
+from r2d2.errors import R2D2Error
+
+TASKS = ("test", "test_novel", "test_full")
+RESAMPLES = 2000
+ENOUGH_SEEDS = 5  # for a word of significance
+BETTER, WORSE, OPEN = "better", "worse", "open"
+
+Key = tuple[str, str]  # task, figure
+
+
+@dataclass(frozen=True)
+class ArmSummary:
+    """One arm."""
+
+    name: str
+    seeds: tuple[int, ...]
+    seconds: tuple[float, ...]  # of training, a run
+    values: dict[Key, Estimate]
+    differences: dict[Key, Estimate] = field(default_factory=dict)  # of the baseline; its own: none
+
+    def verdict(self, key: Key) -> str:
+        """Better, worse or open; empty below ENOUGH_SEEDS seeds in common, or without figures."""
+        found = self.differences.get(key)
+        if found is None or len(found.by_seed) < ENOUGH_SEEDS or not np.isfinite(found.low):
+            return ""
+        if found.low > 0:
+            return BETTER
+        return WORSE if found.high < 0 else OPEN
+
+
+def summarise(
+    runs: Sequence[Run], baseline: str, resamples: int = RESAMPLES, seed: int = 0
+) -> list[ArmSummary]:
+    """Every arm, in the order in which it first ran.
+
+    Args:
+        runs: all that is done.
+        baseline: the arm that the others are compared with, on the seeds both have.
+        resamples: of the bootstrap: one draw of images for all seeds and arms of a task, one draw
+            of seeds for both arms.
+        seed: of the bootstrap.
+
+    Raises:
+        R2D2Error: two runs were asked different queries.
+    """
+    first = runs[0].outcome
+    tasks = [task for task in TASKS if task in first]
+    points: dict[Key, dict[tuple[str, int], float]] = {}
+    drawn: dict[Key, dict[tuple[str, int], npt.NDArray[np.float64]]] = {}
+    for task in tasks:
+        count = len(units(first[task]))
+        ones = np.ones((1, count), dtype=np.int64)
+        weights = np.concatenate([ones, draw_images(count, resamples, seed)])
+        for run in runs:
+            _require_same(first[task], run, task)
+            for name, values in figures(run.outcome[task], weights).items():
+                points.setdefault((task, name), {})[run.arm, run.seed] = float(values[0])
+                drawn.setdefault((task, name), {})[run.arm, run.seed] = values[1:]
+    arms = list(dict.fromkeys(run.arm for run in runs))
+    seeds = {arm: tuple(run.seed for run in runs if run.arm == arm) for arm in arms}
+    found = []
+    for arm in arms:
+        own, shared = seeds[arm], tuple(s for s in seeds[arm] if s in seeds.get(baseline, ()))
+        means: dict[Key, Estimate] = {}
+        differences: dict[Key, Estimate] = {}
+        for key in [(task, name) for task in tasks for name in FIGURES]:
+            at, under = points[key], drawn[key]
+            means[key] = _estimate([at[arm, s] for s in own], [under[arm, s] for s in own],
+                                    resamples, seed)  # fmt: skip
+            if arm != baseline and shared:
+                differences[key] = _estimate(
+                    [at[arm, s] - at[baseline, s] for s in shared],
+                    [under[arm, s] - under[baseline, s] for s in shared],
+                    resamples, seed,
+                )  # fmt: skip
+        seconds = tuple(float(r.metrics["train"]["seconds"]) for r in runs if r.arm == arm)
+        found.append(ArmSummary(arm, own, seconds, means, differences))
+    return found
+
+
+def _estimate(
+    points: Sequence[float],
+    resampled: Sequence[npt.NDArray[np.float64]],
+    resamples: int,
+    seed: int,
+) -> Estimate:
+    share = draw_seeds(len(points), resamples, seed)
+    return estimate(np.array(points), np.stack(resampled), share)
+
+
+def _require_same(first: TaskOutcome, run: Run, task: str) -> None:
+    if task not in run.outcome or not first.same_queries(run.outcome[task]):
+        raise R2D2Error(
+            f"{run.arm}, seed {run.seed}, was measured on other queries of {task} than the first "
+            "run: remove its folder, and it is done again"
+        )
+
+
+def mean_spread(found: Estimate, digits: int = 1) -> str:
+    """`82.3 (1.4)`: the mean, and the largest less the smallest seed."""
+    if not np.isfinite(found.mean):
+        return ""
+    return f"{found.mean:.{digits}f} ({found.spread:.{digits}f})"
+
+
+def difference(found: Estimate, digits: int = 1) -> str:
+    """`-0.8 [-2.1, 0.4]`: the mean difference and its interval."""
+    if not np.isfinite(found.mean):
+        return ""
+    return f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
+
+
+def as_dict(arms: Sequence[ArmSummary]) -> list[dict[str, object]]:
+    """Plain data for JSON: task, then figure."""
+
+    def nested(found: Mapping[Key, Estimate], arm: ArmSummary) -> dict[str, dict[str, object]]:
+        plain: dict[str, dict[str, object]] = {}
+        for (task, name), value in found.items():
+            if np.isfinite(value.mean):
+                entry: dict[str, object] = {
+                    "mean": value.mean, "low": value.low, "high": value.high,
+                    "spread": value.spread, "by_seed": list(value.by_seed),
+                }  # fmt: skip
+                if found is arm.differences and (verdict := arm.verdict((task, name))):
+                    entry["verdict"] = verdict
+                plain.setdefault(task, {})[name] = entry
+        return plain
+
+    return [
+        {
+            "arm": arm.name,
+            "seeds": list(arm.seeds),
+            "seconds": list(arm.seconds),
+            "figures": nested(arm.values, arm),
+            "differences": nested(arm.differences, arm),
+        }
+        for arm in arms
+    ]
