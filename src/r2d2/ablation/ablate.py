@@ -16,7 +16,7 @@ from r2d2.ablation.document import (
     markdown,
 )
 from r2d2.ablation.page import page
-from r2d2.ablation.runs import Arm, run_arms
+from r2d2.ablation.runs import Arm, check_arms, run_arms
 from r2d2.ablation.shares import TRAIN, curve_png, share_table
 from r2d2.ablation.speed import Speed, equal_epochs, measure_speeds
 from r2d2.ablation.summary import TASKS, ArmSummary, as_dict, mean_spread, summarise
@@ -118,6 +118,8 @@ def ablate(
 def _variants(table: PairsTable, out: Path, plan: Plan, vocab: str | Path | None) -> list[Path]:
     rows = len(table.rows(TRAIN))
     arms = [Arm(variant, plan.config(variant), table.path, rows) for variant in plan.variants]
+    if plan.equal_time is None:
+        check_arms(arms, plan.seeds, out)
     speeds = measure_speeds(arms, out, vocab)
     name, title = "ablation", "Ablation, equal epochs"
     if plan.equal_time is not None:

@@ -79,12 +79,7 @@ def run_arms(
         R2D2Error: a folder holds a run of other settings or rows.
         RunStoppedError: a signal came; the same command goes on.
     """
-    for arm in arms:  # before any work
-        fingerprint = PairsTable.open(arm.table).fingerprint
-        for seed in seeds:
-            config = to_dict(_seeded(arm.config, seed))
-            run = {"config": config, "table": arm.table, "fingerprint": fingerprint}
-            check_run(arm.folder(out, seed), run)
+    check_arms(arms, seeds, out)
     data = EvaluationSet.from_table(table)
     done: list[Run] = []
     for seed in seeds:
@@ -93,6 +88,16 @@ def run_arms(
             log.info("run %d of %d: %s, seed %d", len(done) + 1, count, arm.name, seed)
             done.append(_run(arm, seed, out, data, vocab))
         yield done
+
+
+def check_arms(arms: Sequence[Arm], seeds: Sequence[int], out: Path) -> None:
+    """Refuse folders that hold runs of other settings or rows, before any work; R2D2Error."""
+    for arm in arms:
+        fingerprint = PairsTable.open(arm.table).fingerprint
+        for seed in seeds:
+            config = to_dict(_seeded(arm.config, seed))
+            run = {"config": config, "table": arm.table, "fingerprint": fingerprint}
+            check_run(arm.folder(out, seed), run)
 
 
 def _seeded(config: Config, seed: int) -> Config:
