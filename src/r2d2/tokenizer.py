@@ -204,6 +204,15 @@ class Tokenizer:
         found: list[str] = self._engine.encode(text).tokens[1:-1]
         return found
 
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """Where in `text` each token of `__call__` comes from, as [start, end) in characters.
+
+        (L,) in the order of the ids; (0, 0) for what was added, such as [CLS]. Characters that
+        normalising takes apart or joins share their place.
+        """
+        found: list[tuple[int, int]] = self._encode([text], offsets=True)[0].offsets
+        return found
+
     def vocabulary(self) -> list[str]:
         """All tokens, by id."""
         found: dict[str, int] = self._engine.get_vocab()
@@ -239,9 +248,10 @@ class Tokenizer:
             text += token
         return text
 
-    def _encode(self, texts: Sequence[str]) -> list[Any]:
+    def _encode(self, texts: Sequence[str], offsets: bool = False) -> list[Any]:
+        encode = self._engine.encode_batch if offsets else self._engine.encode_batch_fast
         try:
-            encodings: list[Any] = self._engine.encode_batch_fast(list(texts))
+            encodings: list[Any] = encode(list(texts))
         except (
             TypeError,
             UnicodeEncodeError,

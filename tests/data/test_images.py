@@ -298,3 +298,24 @@ def test_resize_to_the_same_size_is_a_copy():
     assert np.array_equal(found, image)
     found[:] = 0
     assert np.asarray(image).any()
+
+
+def test_reading_a_file(tmp_path, caplog):
+    import logging
+
+    from r2d2.data.images import MAX_BYTES, read_image
+    from r2d2.errors import R2D2Error
+
+    Image.new("RGB", (3, 2), (9, 9, 9)).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").size == (3, 2)
+    with pytest.raises(R2D2Error, match="No such file"):
+        read_image(tmp_path / "none.png")
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)  # sparse: nothing of it is read
+    with pytest.raises(BadImage, match="smaller file"):
+        read_image(tmp_path / "huge.png")
+    frames = [Image.new("L", (4, 4), value) for value in (0, 90)]
+    frames[0].save(tmp_path / "move.gif", save_all=True, append_images=frames[1:])
+    with caplog.at_level(logging.INFO):
+        read_image(tmp_path / "move.gif")
+    assert "2 frames" in caplog.text

@@ -126,7 +126,8 @@ def grid_pairs(
 
 
 def cell_of(shares: np.ndarray) -> int:
-    """The cell that holds the most of `shares` (H, W), H and W even."""
-    height, width = shares.shape
+    """The cell that holds the most of `shares` (H, W); a row in the middle counts by halves."""
+    height, width = 2 * shares.shape[0], 2 * shares.shape[1]
+    shares = shares.repeat(2, axis=0).repeat(2, axis=1)
     halves = shares.reshape(2, height // 2, 2, width // 2).sum((1, 3))
     return int(halves.argmax())

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import io
+import logging
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +18,8 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from r2d2.errors import R2D2Error
+
+log = logging.getLogger(__name__)
 
 MAX_BYTES = 64 << 20  # of an encoded file
 MAX_PIXELS = 64_000_000  # of a decoded one, 192 MB as RGB: a file of kilobytes can hold gigabytes
@@ -77,6 +81,30 @@ def decode_image(
         raise _broken(name, error) from error
     with image:
         return to_rgb(image, name=name, max_pixels=max_pixels)
+
+
+def read_image(path: Path) -> Image.Image:
+    """A picture file as `decode_image` gives it; says so where there are more frames than one.
+
+    Raises:
+        R2D2Error: there is no such file.
+        BadImage: it cannot be used.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:  # told without reading it
+            raise BadImage(
+                "too large", f"{path} has {size} bytes, more than {MAX_BYTES}: give a smaller file"
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise R2D2Error(f"cannot read picture {path}: {error.strerror}; check its path") from error
+    image = decode_image(data, name=str(path))
+    with Image.open(io.BytesIO(data), formats=_formats()) as header:
+        frames = int(getattr(header, "n_frames", 1))
+    if frames > 1:
+        log.info("%s has %d frames: the first one is used", path, frames)
+    return image
 
 
 def to_rgb(image: Image.Image, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> Image.Image:

@@ -42,6 +42,7 @@ class Attention(nn.Module):
         keys_values: KeysValues,
         mask: Tensor | None = None,
         packing: Packing | None = None,
+        record: list[Tensor] | None = None,
     ) -> Tensor:
         """Attend from x over S positions.
 
@@ -50,6 +51,7 @@ class Attention(nn.Module):
             keys_values: of `keys_values`.
             mask: (n, S) bool, True where to look; None: everywhere.
             packing: of x.
+            record: gets the weights (n, heads, L, S) of this pass, with their gradient; slower.
 
         Returns:
             Of the shape of x.
@@ -57,14 +59,19 @@ class Attention(nn.Module):
         query = self.query(x)
         if packing is not None:
             query = packing.unpack(query)
-        key, value = keys_values
-        attended = F.scaled_dot_product_attention(
-            self._split(query),
-            key,
-            value,
-            attn_mask=None if mask is None else mask[:, None, None, :],
-            dropout_p=self.dropout if self.training else 0.0,
-        )  # (n, heads, L, width / heads)
+        heads, (key, value) = self._split(query), keys_values
+        seen = None if mask is None else mask[:, None, None, :]
+        if record is None:
+            dropout = self.dropout if self.training else 0.0
+            attended = F.scaled_dot_product_attention(
+                heads, key, value, attn_mask=seen, dropout_p=dropout
+            )  # (n, heads, L, width / heads)
+        else:
+            scores = heads @ key.mT / heads.shape[-1] ** 0.5
+            if seen is not None:
+                scores = scores.masked_fill(~seen, float("-inf"))
+            record.append(scores.softmax(-1))
+            attended = record[-1] @ value
         joined = attended.transpose(1, 2).flatten(2)
         return self.out(joined if packing is None else packing.pack(joined))  # type: ignore[no-any-return]
 

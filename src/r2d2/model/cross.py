@@ -48,9 +48,10 @@ class CrossLayer(nn.Module):
         keys_values: KeysValues,
         mask: Tensor | None,
         packing: Packing | None = None,
+        record: list[Tensor] | None = None,
     ) -> Tensor:
         """The other two thirds."""
-        attended = self.cross_attention(x, keys_values, mask, packing)
+        attended = self.cross_attention(x, keys_values, mask, packing, record)
         x = self.cross_attention_norm(x + self.dropout(attended))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))  # type: ignore[no-any-return]
 
@@ -79,6 +80,7 @@ class CrossEncoder(nn.Module):
         context_mask: Tensor | None,
         pairs: tuple[Tensor, Tensor] | None = None,
         positions: Tensor | None = None,
+        record: list[Tensor] | None = None,
     ) -> Tensor:
         """States of pairs.
 
@@ -89,6 +91,8 @@ class CrossEncoder(nn.Module):
             context_mask: (c, S) bool, or None.
             pairs: (m,) and (m,) indices into queries and context; None: item i with item i.
             positions: (m, K) where the last layer is wanted; None: at [CLS] alone.
+            record: gets each layer's cross-attention weights (m, heads, L, S), of the last layer
+                (m, heads, K, S); slower.
 
         Returns:
             (m, K, width).
@@ -118,7 +122,7 @@ class CrossEncoder(nn.Module):
             key, value = layer.cross_attention.keys_values(context)  # of each item too
             if pairs is not None:
                 key, value = key.index_select(0, pairs[1]), value.index_select(0, pairs[1])
-            x = layer.attend_context(x, (key, value), context_mask, packing)
+            x = layer.attend_context(x, (key, value), context_mask, packing, record)
         return x
 
 

@@ -1,0 +1,44 @@
+"""`r2d2 explain`: which part of a picture each thing in a text looks at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def explain(
+    image: Annotated[Path, typer.Argument(help="A picture.")],
+    text: Annotated[str, typer.Argument(help="Chinese, as 一只狗在草地上追飞盘.")],
+    model: Annotated[
+        str, typer.Option(help="A run's folder or a saved model's; emoji: the package's own.")
+    ] = "emoji",
+    out: Annotated[Path, typer.Option(help="PNG panel to write.")] = Path("explain.png"),
+    weighted: Annotated[
+        bool | None,
+        typer.Option(
+            "--weighted/--plain", help="By the gradient of the match score or not; as is best."
+        ),
+    ] = None,
+    layer: Annotated[
+        int | None, typer.Option(help="Of the cross encoders, from 1; as is best.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="A word of the text to explain in place of its nouns; may be repeated."),
+    ] = None,
+) -> None:
+    """Draw what each noun of a text looks at in a picture; print what each part looks at."""
+    from r2d2.data.images import read_image
+    from r2d2.explain import explain as run
+    from r2d2.explain.report import check_out, lines, write_panel
+    from r2d2.pretrained import load
+
+    check_out(out)
+    picture = read_image(image)
+    found = run(load(model), picture, text, weighted=weighted, layer=layer, only=only)
+    write_panel(out, found)
+    for line in lines(found):
+        typer.echo(line)
+    typer.echo(f"panel: {out}")

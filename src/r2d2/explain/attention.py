@@ -1,0 +1,101 @@
+"""Attention weights of both cross encoders, plain and weighted by the match score's gradient.
+
+Plain: how much of its attention a position pays to each position of the other side, heads
+averaged. Weighted: each head's weight times the positive part of the match score's gradient with
+respect to it, then averaged; what does not speak for the match drops out (Grad-CAM's idea, arXiv
+1610.02391, as ALBEF applies it to cross-attention, arXiv 2107.07651). The score is the log odds of
+one head, of p_T for the text's attention and of p_I for the picture's: a probability near 1 has
+next to no gradient.
+
+The match score is read at [CLS], and in the last layer nothing but [CLS] itself leads there: all
+other rows of the last layer have no gradient, so weighted maps end one layer earlier.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from r2d2.errors import R2D2Error
+from r2d2.model.cross import CrossEncoder
+from r2d2.model.r2d2 import R2D2
+from r2d2.model.side import Side
+
+FRONT = 1  # positions before the patches: [CLS], or the pooled state of towers that have none
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Attention of L query positions over S positions of the other side, heads averaged."""
+
+    plain: Tensor  # (layers, n, L, S), sums to 1 over S
+    weighted: Tensor  # (layers - 1, n, L, S), 0 or more
+
+
+def text_to_image(model: R2D2, images: Side, texts: Side, gradient: bool = True) -> Weights:
+    """Of text positions over image positions, image i with text i; S includes FRONT.
+
+    Raises:
+        R2D2Error: the model has no cross encoders.
+    """
+    check_cross(model)
+    return _weights(model.text_to_image, model.match_head_text, _own(texts), _own(images), gradient)
+
+
+def image_to_text(model: R2D2, images: Side, texts: Side, gradient: bool = True) -> Weights:
+    """Of image positions over text positions, image i with text i; L includes FRONT.
+
+    Raises:
+        R2D2Error: the model has no cross encoders.
+    """
+    check_cross(model)
+    images = _own(images)
+    with torch.set_grad_enabled(gradient):
+        queries = Side(model.image_cross_projection(images.states), images.mask, images.embedding)
+        return _weights(model.image_to_text, model.match_head_image, queries, _own(texts), gradient)
+
+
+def check_cross(model: R2D2) -> None:
+    """R2D2Error where there is no cross-attention to look at."""
+    if not model.has_match:
+        raise R2D2Error(
+            "this model has no cross encoders (variant prd2), so no attention between text and "
+            "picture: explain with a model of variant r2d2"
+        )
+
+
+def _weights(
+    encoder: CrossEncoder, head: torch.nn.Module, queries: Side, context: Side, gradient: bool
+) -> Weights:
+    n, length = queries.states.shape[:2]
+    every = torch.arange(length, device=queries.states.device).expand(n, -1)
+    record: list[Tensor] = []
+    with torch.set_grad_enabled(gradient):
+        states = encoder(
+            queries.states,
+            queries.mask,
+            context.states,
+            context.mask,
+            positions=every,
+            record=record,
+        )
+        plain = torch.stack([weights.detach().mean(1) for weights in record])
+        if not gradient or len(record) < 2:
+            return Weights(plain, plain[:0])
+        logits = head(states[:, 0])
+        score = (logits[:, 1] - logits[:, 0]).sum()  # pairs do not meet: each gets its own gradient
+        gradients = torch.autograd.grad(score, record[:-1])
+    weighted = [
+        (weights.detach() * change.clamp_min(0)).mean(1)
+        for weights, change in zip(record, gradients, strict=False)
+    ]
+    return Weights(plain, torch.stack(weighted))
+
+
+def _own(side: Side) -> Side:
+    """A copy that a gradient may pass: what was encoded for inference allows none."""
+    mask = None if side.mask is None else side.mask.clone()
+    states = side.states.detach().clone().requires_grad_()
+    return Side(states, mask, side.embedding)
