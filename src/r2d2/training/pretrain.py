@@ -99,7 +99,9 @@ def run_tokenizer(
 ) -> Tokenizer:
     """The run's own where it has one, else trained on the split, or read from a BERT vocab.txt."""
     saved = out / TOKENIZER
-    if saved.exists():
+    known = saved.exists()
+    here.wait()  # all decide alike: the first one may write it before another has looked
+    if known:
         return Tokenizer.load(saved)
     max_length = config.model.text.max_length
     if not config.train.train_vocab:
