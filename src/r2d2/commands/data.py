@@ -78,6 +78,9 @@ def import_(
     paths: Annotated[list[Path], typer.Argument(help="Files and folders of this format.")],
     out: Annotated[str, typer.Option(help="The pairs table to write.")],
     split: Annotated[str, typer.Option(help="Of rows whose files name none.")] = "train",
+    caption_column: Annotated[
+        str | None, typer.Option(help="Of captions, where a table has several.")
+    ] = None,
     held_out: Annotated[
         str | None,
         typer.Option(help="A second table, of texts kept out of the first; cldr-annotations only."),
@@ -92,8 +95,8 @@ def import_(
 
     with progress.bars() as update:
         found = import_table(
-            paths, kind, out, split=split, held_out=held_out, held_share=held_share,
-            overwrite=overwrite, update=update,
+            paths, kind, out, split=split, caption=caption_column, held_out=held_out,
+            held_share=held_share, overwrite=overwrite, update=update,
         )  # fmt: skip
     splits = ", ".join(f"{name} {n:,}" for name, n in sorted(found.splits.items()))
     typer.echo(f"{out}: {found.rows:,} rows, {found.texts:,} texts; {splits}")

@@ -64,10 +64,20 @@ def import_folder(
     Raises:
         R2D2Error: no such folder or file, no column for images or captions, or nothing usable.
     """
-    folder, file = Path(images), Path(captions)
+    found = Imported()
+    pairs = read_folder(Path(images), Path(captions), found, val_share, test_share)
+    write_table(out, pairs, overwrite=overwrite)
+    for reason, count in found.skipped.items():
+        log.warning("%d rows left out, %s: %s", count, reason, "; ".join(found.examples[reason]))
+    return found
+
+
+def read_folder(
+    folder: Path, file: Path, found: Imported, val_share: float = 0.1, test_share: float = 0.1
+) -> Iterator[Pair]:
+    """The rows of `import_folder`, what became of them in `found`. Raises as it does, at once."""
     if not folder.is_dir():
         raise R2D2Error(f"there is no folder {folder}: give the folder of the images")
-    found = Imported()
     names = _Names(folder)
     grouped: dict[tuple[Path, str], list[tuple[str, int | None]]] = {}
     for number, row in _rows(file, found):
@@ -122,10 +132,7 @@ def import_folder(
                     split, width=picture.width, height=picture.height, label=label,
                 )  # fmt: skip
 
-    write_table(out, pairs(), overwrite=overwrite)
-    for reason, count in found.skipped.items():
-        log.warning("%d rows left out, %s: %s", count, reason, "; ".join(found.examples[reason]))
-    return found
+    return pairs()
 
 
 class _Names:

@@ -4,6 +4,7 @@ The npm packages `cldr-annotations-full` and `cldr-annotations-derived-full` hol
 language, `zh/annotations.json`: for each character its keywords (`default`) and its spoken name
 (`tts`). The first has the emoji themselves, the second what is made of them: tones, couples, flags.
 A keyword belongs to the emoji that it is given for; a tone's keywords come from the derived file.
+Its text_id is the same wherever it stands, since it is one query with several answers.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def read(given: Given) -> Iterator[Pair]:
     `given.held_share`, that share of the keywords, by a hash of the word, is in no row: see `held`.
     """
     words = _annotations(given.paths, given.skipped)
+    given.metadata.update(METADATA)
     corpus = emoji_pairs()
     novel = _names(pair for pair in corpus if pair.split == "test_novel")
     kept_back = _held(corpus, words, given.held_share)
@@ -87,7 +89,7 @@ def _said(pair: Pair, words: dict[str, Words]) -> Iterator[Text]:
         if spoken is not None:
             yield Text(spoken, SOURCE, text_id=f"{name}:tts")
         for keyword in keywords:
-            yield Text(keyword, QUERY, text_id=f"{name}:{keyword}")
+            yield Text(keyword, QUERY, text_id=f"cldr:{keyword}")
 
 
 def _names(pairs: Iterator[Pair]) -> set[str]:

@@ -1,4 +1,4 @@
-"""What a reader is given, and where it leaves what is not a row: queries without a picture."""
+"""What a reader is given, and where it leaves what is not a row."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from r2d2.formats.record import Skipped
 class Given:
     """The paths, and how they are to be read.
 
-    `skipped` and `queries` are filled while the rows are read.
+    `skipped`, `queries` and `metadata` are filled while the rows are read; `metadata` before the
+    first of them.
     """
 
     paths: tuple[Path, ...]
     split: str = "train"  # of rows whose files name none
+    caption: str | None = None  # the column of captions, where a table has several
     held_share: float = 0.0  # of the texts that a reader can hold out, kept from its rows
     skipped: Skipped = field(default_factory=Skipped)
-    queries: list[Query] = field(default_factory=list)
+    queries: list[Query] = field(default_factory=list)  # texts whose picture is not told
+    metadata: dict[str, str] = field(default_factory=dict)  # of the table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +27,28 @@ def read(place: Path, split: str, skipped: Skipped) -> Iterator[Pair]:
     if not files:
         raise R2D2Error(f"{place} holds no .parquet file: give one, or a folder of them")
     for file in files:
-        try:
-            with pq.ParquetFile(file) as opened:
-                image = _columns(file, opened.schema_arrow)
-                row = 0
-                for batch in opened.iter_batches(ROWS):
-                    for fields in batch.to_pylist():
-                        data = _bytes(fields.get(image))
-                        pair = to_pair(f"{file}, row {row}", data, fields, split, skipped)
-                        row += 1
-                        if pair is not None:
-                            yield pair
-        except (pa.ArrowInvalid, OSError) as error:
-            raise R2D2Error(
-                f"{file} is no readable Parquet file ({error}): fetch it again"
-            ) from error
+        image = _columns(file)
+        for where, fields in open_rows(file):
+            pair = to_pair(where, image_bytes(fields.get(image)), fields, split, skipped)
+            if pair is not None:
+                yield pair
+
+
+def open_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where a row stands, and its fields; R2D2Error where it is broken."""
+    with _reading(file) as opened:
+        row = 0
+        for batch in opened.iter_batches(ROWS):
+            for fields in batch.to_pylist():
+                yield f"{file}, row {row}", fields
+                row += 1
+
+
+def image_bytes(value: Any) -> bytes | None:
+    """The file itself, also within a struct of `bytes` and `path`, as `datasets` writes it."""
+    if isinstance(value, dict):
+        value = value.get("bytes")
+    return value if isinstance(value, bytes) else None
 
 
 def write(place: Path, pairs: Iterable[Pair]) -> int:
@@ -70,21 +78,25 @@ def write(place: Path, pairs: Iterable[Pair]) -> int:
     return count
 
 
-def _columns(file: Path, schema: pa.Schema) -> str:
-    image = next((name for name in IMAGES if name in schema.names), None)
-    if image is None or not any(name in schema.names for name in CAPTIONS):
+@contextmanager
+def _reading(file: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(file) as opened:
+            yield opened
+    except (pa.ArrowInvalid, OSError) as error:
+        raise R2D2Error(f"{file} is no readable Parquet file ({error}): fetch it again") from error
+
+
+def _columns(file: Path) -> str:
+    with _reading(file) as opened:
+        names = opened.schema_arrow.names
+    image = next((name for name in IMAGES if name in names), None)
+    if image is None or not any(name in names for name in CAPTIONS):
         raise R2D2Error(
-            f"{file} has columns {', '.join(schema.names)}: one of pictures ({', '.join(IMAGES)}) "
+            f"{file} has columns {', '.join(names)}: one of pictures ({', '.join(IMAGES)}) "
             f"and one of texts ({', '.join(CAPTIONS)}) is wanted"
         )
     return image
-
-
-def _bytes(value: Any) -> bytes | None:
-    """The file itself, also within a struct of `bytes` and `path`, as `datasets` writes it."""
-    if isinstance(value, dict):
-        value = value.get("bytes")
-    return value if isinstance(value, bytes) else None
 
 
 def _close(writer: Any, work: Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from r2d2.data.images import BadImage, decode_image
 from r2d2.table import Pair, Text
+from r2d2.tokenizer import text_key
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +46,40 @@ def to_pair(
         split: where the fields name none.
         skipped: counts the rows of no use.
     """
-    texts = _texts(fields)
-    if not texts:
+    label = fields.get("label")
+    return make_pair(
+        where, image, _texts(fields), str(fields.get("split") or split), skipped,
+        image_id=fields.get("image_id"), may_lack_texts=fields.get("texts") == [],
+        url=_or_none(fields.get("url"), str),
+        ctr=_or_none(fields.get("ctr"), float), clicks=_or_none(fields.get("clicks"), int),
+        impressions=_or_none(fields.get("impressions"), int),
+        label=int(label) if label in (0, 1, "0", "1") else None,
+    )  # fmt: skip
+
+
+def make_pair(
+    where: str, image: bytes | None, texts: Iterable[Text], split: str, skipped: Skipped,
+    *, image_id: Any = None, may_lack_texts: bool = False, **others: Any,
+) -> Pair | None:  # fmt: skip
+    """A row, or None where it is of no use.
+
+    Args:
+        where: it stands, for what is told of it.
+        image: the encoded file.
+        texts: of the image; empty ones are counted and left out.
+        split: of the row.
+        skipped: counts what is of no use.
+        image_id: None: by the file's content.
+        may_lack_texts: it is of use even so, as something to be found.
+        others: further fields of a Pair.
+    """
+    full = []
+    for text in texts:
+        if text_key(text.text):
+            full.append(replace(text, text=text.text.strip()))
+        else:
+            skipped.add("empty text", where)
+    if not full and not may_lack_texts:
         skipped.add("no text", where)
         return None
     try:
@@ -55,20 +88,15 @@ def to_pair(
         skipped.add(f"image {error.kind}", where)
         return None
     assert image is not None
-    label = fields.get("label")
+    name = str(image_id) if image_id not in (None, "") else content_id(image)
     return Pair(
-        str(fields.get("image_id") or hashlib.sha256(image).hexdigest()[:32]),
-        image,
-        texts,
-        str(fields.get("split") or split),
-        _or_none(fields.get("url"), str),
-        picture.width,
-        picture.height,
-        _or_none(fields.get("ctr"), float),
-        _or_none(fields.get("clicks"), int),
-        _or_none(fields.get("impressions"), int),
-        int(label) if label in (0, 1, "0", "1") else None,
+        name, image, tuple(full), split, width=picture.width, height=picture.height, **others
     )
+
+
+def content_id(image: bytes) -> str:
+    """An id by content: 32 hexadecimal digits."""
+    return hashlib.sha256(image).hexdigest()[:32]
 
 
 def to_fields(pair: Pair) -> dict[str, Any]:
@@ -102,7 +130,7 @@ def _texts(fields: Mapping[str, Any]) -> tuple[Text, ...]:
             text = Text(**known)
         else:
             text = Text(str(one), CAPTION)
-        if isinstance(text.text, str) and text.text.strip():
+        if isinstance(text.text, str):
             found.append(text)
     return tuple(found)
 

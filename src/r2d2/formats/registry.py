@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from r2d2.errors import R2D2Error
-from r2d2.formats import cldr, img2dataset, parquet, webdataset
+from r2d2.formats import (
+    aic_icc,
+    boxes,
+    caption_files,
+    class_folders,
+    cldr,
+    img2dataset,
+    own,
+    parquet,
+    query_sets,
+    web_tables,
+    webdataset,
+    zero_corpus,
+    zero_tasks,
+)
+from r2d2.formats.caption_files import CaptionFiles
 from r2d2.formats.given import Given
 from r2d2.formats.queries import write_queries
 from r2d2.formats.record import Skipped
@@ -33,7 +49,6 @@ class Format:
     read: Callable[[Given], Iterator[Pair]]
     write: Callable[[Path, Iterable[Pair]], int] | None = None
     held: Callable[[Given], Iterator[Pair]] | None = None  # rows of the texts held out
-    metadata: Mapping[str, str] = field(default_factory=dict)  # of the table
 
 
 def _each(read: Place) -> Callable[[Given], Iterator[Pair]]:
@@ -46,7 +61,56 @@ def _each(read: Place) -> Callable[[Given], Iterator[Pair]]:
     return every
 
 
+def _captions(about: str, files: CaptionFiles) -> Format:
+    return Format(about, files.expects(), caption_files.reader(files))
+
+
+def _zero(about: str, length: str, task: str) -> Format:
+    return Format(about, zero_tasks.expects(length, task), zero_tasks.reader(length, task))
+
+
+def _queries(about: str, source: str, expects: str) -> Format:
+    return Format(about, expects, query_sets.reader(source, expects))
+
+
+def _web(about: str) -> Format:
+    return Format(about, web_tables.EXPECTS, web_tables.read)
+
+
 FORMATS = {
+    "icr": _zero("Zero's ICR: retrieval by captions", "long", "itr"),
+    "iqr": _zero("Zero's IQR: retrieval by queries", "short", "itr"),
+    "icm": _zero("Zero's ICM: matching of captions, labelled", "long", "itm"),
+    "iqm": _zero("Zero's IQM: matching of queries, labelled", "short", "itm"),
+    "zero-corpus": Format(
+        "Zero-Corpus: titles, contents and queries of images", zero_corpus.EXPECTS, zero_corpus.read
+    ),
+    "flickr30k-cna": _captions(
+        "Flickr30k-CNA: translated by linguists", caption_files.FLICKR30K_CNA
+    ),
+    "flickr30k-cn": _captions(
+        "Flickr30k-CN: translated by machine, its test by people", caption_files.FLICKR30K_CN
+    ),
+    "flickr8k-cn": _captions(
+        "Flickr8k-CN: captions by people, or translations", caption_files.FLICKR8K_CN
+    ),
+    "coco-cn": _captions("COCO-CN: captions by people, or translations", caption_files.COCO_CN),
+    "aic-icc": Format("AIC-ICC: captions of AI Challenger", aic_icc.EXPECTS, aic_icc.read),
+    "muge": _queries("MUGE: queries and product pictures", "query", query_sets.MUGE),
+    "chinese-clip": _queries(
+        "any set in Chinese-CLIP's layout", "caption", query_sets.CHINESE_CLIP
+    ),
+    "wukong": _web("Wukong: captions of the web's pictures"),
+    "danqing": _web("DanQing: captions of the web's pictures"),
+    "taisu": _web("TaiSu: captions of the web's pictures"),
+    "lit-cn": _captions("LIT-CN: long captions", caption_files.LIT_CN),
+    "dci-cn": _captions("DCI-CN: long captions, translated", caption_files.TRANSLATED),
+    "docci-cn": _captions("DOCCI-CN: long captions, translated", caption_files.TRANSLATED),
+    "boxclass-cn": Format("BoxClass-CN: boxes to be classified", boxes.EXPECTS, boxes.read),
+    "class-folders": Format(
+        "a folder a class, with Chinese names", class_folders.EXPECTS, class_folders.read
+    ),
+    "own": Format("pictures and captions of one's own", own.EXPECTS, own.read),
     "webdataset": Format(
         "tar files of pictures with their texts", "*.tar: NAME.jpg, NAME.txt and NAME.json",
         _each(webdataset.read), webdataset.write,
@@ -62,7 +126,7 @@ FORMATS = {
     "cldr-annotations": Format(
         "the emoji corpus with the keywords of Unicode CLDR",
         "zh/annotations.json of npm packages cldr-annotations-full, cldr-annotations-derived-full",
-        cldr.read, held=cldr.held, metadata=cldr.METADATA,
+        cldr.read, held=cldr.held,
     ),
 }  # fmt: skip
 
@@ -81,7 +145,7 @@ class Imported:
 
 def import_table(
     paths: Sequence[str | Path], kind: str, out: str | Path, *, split: str = "train",
-    held_out: str | Path | None = None, held_share: float = HELD_SHARE,
+    caption: str | None = None, held_out: str | Path | None = None, held_share: float = HELD_SHARE,
     overwrite: bool = False, update: Update = lambda *arguments: None,
 ) -> Imported:  # fmt: skip
     """Write a pairs table of another format's files.
@@ -91,6 +155,7 @@ def import_table(
         kind: one of FORMATS.
         out: the table to write.
         split: of rows whose files name none.
+        caption: the column of captions, where a table has several.
         held_out: a second table, of texts that the first one then lacks; some formats only.
         held_share: of those texts, in (0, 1).
         overwrite: replace the tables at `out` and `held_out`.
@@ -106,11 +171,12 @@ def import_table(
     for path in paths:
         if not Path(path).exists():
             raise R2D2Error(f"there is nothing at {path}: give a file or a folder")
+    _check_free(out, overwrite)
     if held_out is not None:
         _check_held(kind, held_share, held_out, overwrite)
     found = Imported()
     share = 0.0 if held_out is None else held_share
-    given = Given(tuple(map(Path, paths)), split, share, Skipped(found.skipped))
+    given = Given(tuple(map(Path, paths)), split, caption, share, Skipped(found.skipped))
 
     def pairs() -> Iterator[Pair]:
         for found.rows, pair in enumerate(chosen.read(given), 1):
@@ -124,13 +190,15 @@ def import_table(
             shown = ", ".join(map(str, paths))
             raise R2D2Error(f"{shown} gives not one row as {kind} ({told}): is it of this format?")
 
-    write_table(out, pairs(), overwrite=overwrite, metadata=chosen.metadata)
+    rows = pairs()
+    first = next(rows)  # by then the metadata are known
+    write_table(out, chain([first], rows), overwrite=overwrite, metadata=given.metadata)
     if "://" not in str(out):
         write_queries(out, given.queries)
     found.queries = len(given.queries)
     if held_out is not None and chosen.held is not None:
         rows = chosen.held(given)
-        found.held = write_table(held_out, rows, overwrite=overwrite, metadata=chosen.metadata)
+        found.held = write_table(held_out, rows, overwrite=overwrite, metadata=given.metadata)
     return found
 
 
@@ -140,6 +208,10 @@ def _check_held(kind: str, share: float, out: str | Path, overwrite: bool) -> No
         raise R2D2Error(f"{kind} holds no texts out: leave --held-out, or choose of {able}")
     if not 0 < share < 1:
         raise R2D2Error(f"--held-share is {share}: give a share between 0 and 1, such as 0.1")
+    _check_free(out, overwrite)
+
+
+def _check_free(out: str | Path, overwrite: bool) -> None:
     if not overwrite and Path(out).exists():
         raise R2D2Error(f"{out} exists: choose another place or ask to overwrite it")
 

@@ -1,0 +1,46 @@
+"""AIC-ICC, the captions of AI Challenger: `caption_*_annotations_*.json`, one list in JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from r2d2.formats.given import Given
+from r2d2.formats.lines import MALFORMED, json_items
+from r2d2.formats.record import CAPTION, make_pair
+from r2d2.formats.tree import Tree, stem_of
+from r2d2.table import Pair, Text
+
+EXPECTS = "caption_*_annotations_*.json: image_id, caption (a list); and a folder of pictures"
+
+
+def read(given: Given) -> Iterator[Pair]:
+    """A row a picture, with its captions in order; `validation` in a file's name is split `val`."""
+    tree = Tree(given.paths)
+    files = tree.find(("caption_*_annotations_*.json",), EXPECTS)
+    tree.need_pictures(EXPECTS)
+    for file in files:
+        split = tree.split_of(file) or given.split
+        known: set[str] = set()
+        for where, fields in json_items(file, given.skipped):
+            name = fields.get("image_id") if isinstance(fields, dict) else None
+            captions = fields.get("caption") if isinstance(fields, dict) else None
+            captions = [captions] if isinstance(captions, str) else captions
+            if not isinstance(name, str) or not isinstance(captions, list):
+                given.skipped.add(MALFORMED, where)
+                continue
+            image_id = stem_of(name)
+            if image_id in known:
+                given.skipped.add("id twice", where)
+                continue
+            known.add(image_id)
+            image = tree.read(name, where, given.skipped)
+            if image is None:
+                continue
+            texts = [
+                Text(caption, CAPTION, text_id=f"{image_id}#{number}")
+                for number, caption in enumerate(captions)
+                if isinstance(caption, str)
+            ]
+            pair = make_pair(where, image, texts, split, given.skipped, image_id=image_id)
+            if pair is not None:
+                yield pair

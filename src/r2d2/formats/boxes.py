@@ -1,0 +1,129 @@
+"""BoxClass-CN: boxes in pictures with the Chinese name of what they show; a row a cropped box.
+
+`valid_category_data_total_zh.json` has `categories` (id, name), `images` (id, file_name) and
+`annotations` (image_id, category_id, bbox as x, y, width, height in pixels), as COCO has them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from r2d2.data.images import BadImage, decode_image
+from r2d2.errors import R2D2Error
+from r2d2.formats.classes import class_names, class_text
+from r2d2.formats.given import Given
+from r2d2.formats.record import Skipped, make_pair
+from r2d2.formats.tree import Tree
+from r2d2.table import Pair
+
+EXPECTS = "valid_category_data_total_zh.json, and a folder of pictures"
+PATTERNS = ("valid_category_data_total_zh.json", "*category*zh*.json")
+MALFORMED = "malformed annotation"
+_ORIENTATION = 0x0112
+
+Box = tuple[str, str, Any]  # annotation id, category id, bbox
+
+
+def read(given: Given) -> Iterator[Pair]:
+    """A row a box, cropped, as PNG; its text is the category's name; split `test`."""
+    tree = Tree(given.paths)
+    file = tree.find(PATTERNS, EXPECTS)[0]
+    tree.need_pictures(EXPECTS)
+    content = _load(file)
+    names = {str(one.get("id")): str(one.get("name") or "") for one in content["categories"]}
+    given.metadata.update(class_names(list(names.values())))
+    boxes = _boxes(file, content["annotations"], names, given.skipped)
+    for one in content["images"]:
+        where = f"{file}, image {one.get('id')}"
+        some = boxes.pop(str(one.get("id")), [])
+        if not some:
+            continue
+        image = _upright(tree.read(str(one.get("file_name") or ""), where, given.skipped))
+        if isinstance(image, BadImage):
+            given.skipped.add(f"image {image.kind}", where)
+            continue
+        if image is None:
+            continue
+        for number, category, bbox in some:
+            cropped = _crop(image, bbox)
+            if cropped is None:
+                given.skipped.add("no box within the picture", f"{file}, annotation {number}")
+                continue
+            pair = make_pair(
+                where, cropped, [class_text(names[category], category)], "test", given.skipped,
+                image_id=f"{one.get('id')}:{number}",
+            )  # fmt: skip
+            if pair is not None:
+                yield pair
+    for lost in boxes.values():
+        for number, _, _ in lost:
+            given.skipped.add("image not listed", f"{file}, annotation {number}")
+
+
+def _load(file: Path) -> dict[str, list[dict[str, Any]]]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise R2D2Error(f"{file} is no readable JSON ({error}): fetch it again") from error
+    keys = ("categories", "images", "annotations")
+    if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in keys):
+        raise R2D2Error(f"{file} has no {', '.join(keys)}: give the file as it was published")
+    return {key: [one for one in content[key] if isinstance(one, dict)] for key in keys}
+
+
+def _boxes(
+    file: Path, annotations: list[dict[str, Any]], names: dict[str, str], skipped: Skipped
+) -> dict[str, list[Box]]:
+    """Boxes by image; an annotation without an id has its number."""
+    found: dict[str, list[Box]] = {}
+    known: set[str] = set()
+    for place, one in enumerate(annotations):
+        number, category = str(one.get("id", place)), str(one.get("category_id"))
+        where = f"{file}, annotation {number}"
+        if category not in names or one.get("image_id") is None:
+            skipped.add(MALFORMED, where)
+        elif number in known:
+            skipped.add("id twice", where)
+        else:
+            known.add(number)
+            found.setdefault(str(one["image_id"]), []).append((number, category, one.get("bbox")))
+    return found
+
+
+def _upright(data: bytes | None) -> Image.Image | BadImage | None:
+    """The picture as its boxes mean it: as it is stored, whatever its EXIF says of turning it."""
+    if data is None:
+        return None
+    try:
+        image = decode_image(data)
+        with Image.open(io.BytesIO(data)) as stored:
+            turned = stored.getexif().get(_ORIENTATION, 1) not in (0, 1)
+            return stored.convert("RGB") if turned else image
+    except BadImage as error:
+        return error
+
+
+def _crop(image: Image.Image, bbox: Any) -> bytes | None:
+    if not isinstance(bbox, list) or len(bbox) != 4:
+        return None
+    try:
+        x, y, width, height = map(float, bbox)
+        left, top = max(0, math.floor(x)), max(0, math.floor(y))
+        right, bottom = (
+            min(image.width, math.ceil(x + width)),
+            min(image.height, math.ceil(y + height)),
+        )
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if right <= left or bottom <= top:
+        return None
+    out = io.BytesIO()
+    image.crop((left, top, right, bottom)).save(out, "PNG")
+    return out.getvalue()

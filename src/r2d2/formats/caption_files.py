@@ -1,0 +1,172 @@
+"""Data sets of a caption file, or several, beside a folder of pictures.
+
+A line is the picture's name, perhaps `#tag#k` or `#k`, then a tab or a space, then the caption:
+
+    1000268201_693b08cb0e.jpg#zhc#0 一个小女孩爬上木屋
+    COCO_val2014_000000000042#0<tab>一只狗躺在鞋架上
+    images/000001.jpg<tab>（a long caption）
+
+Files of names alone, one a line, say which picture is in which split. Flickr30k-CN publishes its
+captions cut into words (`seg.*.caption.txt`, some with `:TAG` at each word): they are joined again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from r2d2.formats.given import Given
+from r2d2.formats.lines import MALFORMED, text_lines
+from r2d2.formats.record import CAPTION, Skipped, make_pair
+from r2d2.formats.tree import Tree, stem_of
+from r2d2.table import Pair, Text
+
+HEAD = 20  # lines, by which a file of names is told from one of captions
+NO_SPLIT = "in no split file"
+
+
+@dataclass(frozen=True)
+class CaptionFiles:
+    """What tells the files of a data set: patterns of names, of which the first that fits counts.
+
+    A pattern stands for one choice of captions, as by people before by machines.
+    """
+
+    captions: tuple[str, ...]
+    lists: tuple[str, ...] = ()
+    split: str | None = None  # where neither a list nor a name tells it
+
+    def expects(self) -> str:
+        """The files, in a line."""
+        lists = f", {' or '.join(self.lists)} with names" if self.lists else ""
+        return f"{' or '.join(self.captions)} with captions{lists}, and a folder of pictures"
+
+
+FLICKR30K_CNA = CaptionFiles(("flickr30k_cn*.txt", "flickr30k*.token", "*flickr30k*.txt"))
+FLICKR30K_CN = CaptionFiles(
+    ("*flickr30kzh*.caption*.txt", "flickr30k_cn_*.txt", "*flickr30k*.txt"), ("flickr30kzh*.txt",)
+)
+FLICKR8K_CN = CaptionFiles(
+    ("flickr8kzhc.caption*.txt", "flickr8kzh*.caption*.txt"), ("flickr8k*.txt",)
+)
+COCO_CN = CaptionFiles(
+    ("imageid.human-written-caption.txt", "imageid.manually-translated-caption.txt", "pair.txt"),
+    ("coco-cn_*.txt",),
+)
+LIT_CN = CaptionFiles(("image_caption_long_cn.txt",), split="test")
+TRANSLATED = CaptionFiles(("image_caption_trans.txt",), split="test")  # DCI-CN and DOCCI-CN
+
+_TAG = re.compile(r"(?<=.):[A-Za-z]+$")
+_GAP = re.compile(r"\s+(?=[^\x00-\x7f])|(?<=[^\x00-\x7f])\s+")  # beside what is not Latin
+
+Line = tuple[str, str | None, str]  # where it stands, text_id, caption
+
+
+def reader(files: CaptionFiles) -> Callable[[Given], Iterator[Pair]]:
+    """How such a data set is read: a row a picture, with all its captions in order."""
+    return partial(_read, files)
+
+
+def _read(files: CaptionFiles, given: Given) -> Iterator[Pair]:
+    tree = Tree(given.paths)
+    expects = files.expects()
+    captions = [f for f in tree.find(files.captions, expects) if not is_list(f)]
+    if not captions:
+        raise tree.nothing(expects)
+    tree.need_pictures(expects)
+    splits = _splits(files, tree, given.skipped)
+    for split, lines in _grouped(files, captions, splits, tree, given):
+        for name, some in lines.items():
+            where = some[0][0]
+            image = tree.read(name, where, given.skipped)
+            if image is None:
+                continue
+            texts = [Text(caption, CAPTION, text_id=key) for _, key, caption in some]
+            pair = make_pair(where, image, texts, split, given.skipped, image_id=stem_of(name))
+            if pair is not None:
+                yield pair
+
+
+def split_line(line: str) -> tuple[str, str | None, str] | None:
+    """Picture's name, text_id and caption of a line; None where it is no such line."""
+    key, tab, caption = line.partition("\t")
+    if not tab:
+        parts = line.split(None, 1)
+        key, caption = (parts[0], parts[1]) if len(parts) == 2 else (line, "")
+    name, tag, _ = key.strip().partition("#")
+    name = name.strip()
+    if not name or (not tab and not caption and not tag):
+        return None
+    return name, key.strip() if tag else None, caption
+
+
+def is_cut(file: Path) -> bool:
+    """Whether a file's captions are cut into words, by its name."""
+    return file.name.startswith("seg.") or "boson" in file.name
+
+
+def joined(caption: str) -> str:
+    """A caption from its words: tags off, gaps of two spaces a comma, spaces only beside Latin."""
+    words = caption.split()
+    if words and all(_TAG.search(word) for word in words):
+        return _GAP.sub("", " ".join(_TAG.sub("", word) for word in words))
+    return "，".join(_GAP.sub("", part) for part in re.split(r"\s{2,}", caption.strip()))
+
+
+def is_list(file: Path) -> bool:
+    """Whether a file is of names alone: no line of its head has a second word."""
+    if file.suffix.lower() != ".txt":
+        return False
+    head = []
+    for _, line in text_lines(file, Skipped()):
+        head.append(line.split())
+        if len(head) == HEAD:
+            break
+    return bool(head) and all(len(words) == 1 and "#" not in words[0] for words in head)
+
+
+def _splits(files: CaptionFiles, tree: Tree, skipped: Skipped) -> dict[str, str]:
+    """Split by picture, of the lists that there are."""
+    found: dict[str, str] = {}
+    for file in tree.others:
+        split = tree.split_of(file)
+        fits = any(file.match(p) for p in files.lists) or file in tree.paths
+        if not fits or split is None or not is_list(file):
+            continue
+        for where, line in text_lines(file, skipped):
+            name = stem_of(line.strip().partition("#")[0])
+            if found.setdefault(name, split) != split:
+                skipped.add("in two split files, the first holds", where)
+    return found
+
+
+def _grouped(
+    files: CaptionFiles, captions: list[Path], splits: dict[str, str], tree: Tree, given: Given
+) -> Iterator[tuple[str, dict[str, list[Line]]]]:
+    """The lines of each picture, by split; a picture of two splits stands in both."""
+    grouped: dict[str, dict[str, list[Line]]] = {}
+    known: set[tuple[str, str]] = set()  # split and text_id
+    for file in captions:
+        of_file = tree.split_of(file) or files.split or given.split
+        for where, line in text_lines(file, given.skipped):
+            found = split_line(line)
+            if found is None:
+                given.skipped.add(MALFORMED, where)
+                continue
+            name, key, caption = found
+            caption = joined(caption) if is_cut(file) else caption
+            split = splits.get(stem_of(name)) if splits else of_file
+            if split is None:
+                given.skipped.add(NO_SPLIT, where)
+                continue
+            if key is not None:
+                if (split, key) in known:
+                    given.skipped.add("id twice", where)
+                    continue
+                known.add((split, key))
+            by_name = grouped.setdefault(split, {})
+            by_name.setdefault(name, []).append((where, key, caption))
+    yield from grouped.items()

@@ -1,0 +1,123 @@
+"""Rows that name an address get their picture from what `r2d2 corpus fetch` left.
+
+The store is asked in the order of its hashes, so rows go by way of the disk where they are many.
+All rows of one address become one row with several texts.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from r2d2.corpus.fetch_store import look_up, read_stored, shards, url_id
+from r2d2.corpus.outcome import Cause
+from r2d2.formats.given import Given
+from r2d2.formats.record import make_pair
+from r2d2.table import Pair, Text
+
+HELD = 200_000  # rows in memory; more go by way of the disk, in as many ...
+PILES = 256  # ... piles as two hexadecimal digits tell apart
+BLOCK_BYTES = 32 << 20  # of pictures in memory
+NOT_FETCHED = "not fetched"
+
+
+@dataclass(frozen=True)
+class Row:
+    """An address and what is said of its picture."""
+
+    url: str
+    texts: tuple[Text, ...]
+    split: str
+    image_id: str | None = None
+    where: str = ""
+
+
+def find_store(paths: Iterable[Path]) -> Path | None:
+    """The first of the paths that is a store, if any."""
+    return next((path for path in paths if path.is_dir() and shards(path)), None)
+
+
+def join(rows: Iterable[Row], store: Path, given: Given) -> Iterator[Pair]:
+    """The rows whose picture is in the store, in the order of the hashes of their addresses."""
+    work: Path | None = None
+    held: list[Row] = []
+    try:
+        for row in rows:
+            held.append(row)
+            if len(held) >= HELD:
+                work = work or Path(tempfile.mkdtemp(prefix="r2d2-join-"))
+                _pile(held, work)
+                held = []
+        if work is None:
+            yield from _join(held, store, given)
+            return
+        _pile(held, work)
+        held = []
+        for pile in sorted(work.iterdir()):
+            with pile.open(encoding="utf-8") as stream:
+                yield from _join([_unpack(line) for line in stream], store, given)
+    finally:
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _join(rows: list[Row], store: Path, given: Given) -> Iterator[Pair]:
+    by_url: dict[str, list[Row]] = {}
+    for row in rows:
+        by_url.setdefault(url_id(row.url), []).append(row)
+    if not by_url:
+        return
+    keys = pa.array(sorted(by_url), pa.string())
+    known = look_up(store, keys[0].as_py(), keys[-1].as_py() + "g", keys)
+    good = known.filter(pc.equal(known["status"], Cause.OK))
+    for key, status in zip(known["url_id"].to_pylist(), known["status"].to_pylist(), strict=True):
+        if status != Cause.OK:
+            given.skipped.add(f"{NOT_FETCHED}: {status}", by_url.pop(key)[0].url)
+    start = 0
+    sizes = good["bytes"].to_pylist()
+    ids = good["url_id"].to_pylist()
+    while start < len(ids):
+        end, size = start, 0
+        while end < len(ids) and (end == start or size + (sizes[end] or 0) <= BLOCK_BYTES):
+            size += sizes[end] or 0
+            end += 1
+        images = read_stored(store, good.slice(start, end - start))
+        for key in ids[start:end]:
+            pair = _pair(by_url.pop(key), images.get(key), key, given)
+            if pair is not None:
+                yield pair
+        start = end
+    for lost in by_url.values():
+        given.skipped.add(NOT_FETCHED, lost[0].url)
+
+
+def _pair(rows: list[Row], image: bytes | None, key: str, given: Given) -> Pair | None:
+    first = rows[0]
+    texts = dict.fromkeys(text for row in rows for text in row.texts)
+    return make_pair(
+        first.where or first.url, image, texts, first.split, given.skipped,
+        image_id=first.image_id or key, url=first.url,
+    )  # fmt: skip
+
+
+def _pile(rows: list[Row], work: Path) -> None:
+    piles: dict[str, list[str]] = {}
+    for row in rows:
+        line = json.dumps(asdict(row), ensure_ascii=True)
+        piles.setdefault(url_id(row.url)[:2], []).append(line + "\n")
+    for name, lines in piles.items():
+        with (work / name).open("a", encoding="utf-8") as stream:
+            stream.writelines(lines)
+
+
+def _unpack(line: str) -> Row:
+    fields = json.loads(line)
+    fields["texts"] = tuple(Text(**text) for text in fields["texts"])
+    return Row(**fields)

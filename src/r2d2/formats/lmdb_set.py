@@ -1,0 +1,93 @@
+"""Chinese-CLIP's LMDB: `{split}/imgs`, id to base64, and `{split}/pairs`, number to a pickle.
+
+A pair is pickled as (image id, text id, text); see `plain_pickle` for how it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from r2d2.errors import R2D2Error
+from r2d2.formats.plain_pickle import PickleRefusedError, load_plain
+from r2d2.formats.record import Skipped
+from r2d2.formats.tree import Tree
+from r2d2.formats.tsv_images import BAD_BASE64, from_base64
+
+IMAGES, PAIRS, DATA = "imgs", "pairs", "data.mdb"
+REFUSED = "pair refused"
+
+
+@dataclass(frozen=True)
+class Store:
+    """The two databases of a split."""
+
+    images: Path
+    pairs: Path
+
+
+def find(tree: Tree) -> dict[str, Store]:
+    """The stores there are, by the name of their split's folder."""
+    folders = [file.parent for file in tree.others if file.name == DATA]
+    return {
+        folder.parent.name: Store(folder, folder.with_name(PAIRS))
+        for folder in folders
+        if folder.name == IMAGES and (folder.with_name(PAIRS) / DATA).is_file()
+    }
+
+
+def images(store: Store, skipped: Skipped) -> Iterator[tuple[str, str, bytes]]:
+    """Where it stands, id and file of each picture; one is in memory at a time."""
+    for where, key, value in _entries(store.images):
+        if key == b"num_images":
+            continue
+        image = from_base64(value)
+        if image is None:
+            skipped.add(BAD_BASE64, where)
+            continue
+        yield where, key.decode("utf-8", "replace"), image
+
+
+def pairs(store: Store, skipped: Skipped) -> Iterator[tuple[str, str, str, str]]:
+    """Where it stands, image id, text id and text of each pair."""
+    for where, key, value in _entries(store.pairs):
+        if key == b"num_samples":
+            continue
+        try:
+            found = load_plain(value)
+        except PickleRefusedError as error:
+            skipped.add(REFUSED, f"{where} ({error})")
+            continue
+        if not isinstance(found, tuple) or len(found) != 3 or not isinstance(found[2], str):
+            skipped.add(REFUSED, f"{where} (no image id, text id and text)")
+            continue
+        yield where, str(found[0]), str(found[1]), found[2]
+
+
+def _entries(folder: Path) -> Iterator[tuple[str, bytes, bytes]]:
+    with _open(folder) as environment, environment.begin() as transaction:
+        for number, (key, value) in enumerate(transaction.cursor()):
+            yield f"{folder}, entry {number}", key, value
+
+
+@contextmanager
+def _open(folder: Path) -> Iterator[Any]:
+    try:
+        import lmdb
+    except ImportError as error:
+        raise R2D2Error("reading LMDB needs a package: pip install lmdb") from error
+    try:
+        environment = lmdb.open(
+            str(folder), readonly=True, create=False, lock=False, readahead=False, meminit=False
+        )
+    except lmdb.Error as error:
+        raise R2D2Error(f"{folder} is no readable LMDB ({error}): fetch it again") from error
+    try:
+        yield environment
+    except lmdb.Error as error:
+        raise R2D2Error(f"{folder} is a damaged LMDB ({error}): fetch it again") from error
+    finally:
+        environment.close()

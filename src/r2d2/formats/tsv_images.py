@@ -1,0 +1,47 @@
+"""Pictures as `{split}_imgs.tsv`: an id, a tab, the file in base64; read through once, in order."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+from pathlib import Path
+
+from r2d2.formats.lines import MALFORMED, byte_lines
+from r2d2.formats.record import Skipped
+
+BAD_BASE64 = "bad base64"
+TWICE = "id twice"
+
+
+def tsv_images(file: Path, skipped: Skipped) -> Iterator[tuple[str, str, bytes]]:
+    """Where it stands, id and file of each picture; one is in memory at a time, and the ids."""
+    known: set[str] = set()
+    for number, line in byte_lines(file, skipped):
+        where = f"{file}, line {number}"
+        key, tab, packed = line.partition(b"\t")
+        image_id = key.strip().decode("utf-8", "replace")
+        if not tab or not image_id:
+            skipped.add(MALFORMED, where)
+            continue
+        if image_id in known:
+            skipped.add(TWICE, where)
+            continue
+        known.add(image_id)
+        image = from_base64(packed)
+        if image is None:
+            skipped.add(BAD_BASE64, where)
+            continue
+        yield where, image_id, image
+
+
+def from_base64(packed: bytes) -> bytes | None:
+    """The bytes, from either alphabet, padded or not; None where it is no base64."""
+    packed = packed.strip().translate(_STANDARD).rstrip(b"=")
+    try:
+        return base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+_STANDARD = bytes.maketrans(b"-_", b"+/")

@@ -1,0 +1,75 @@
+"""Zero's downstream sets: ICR and IQR for retrieval, ICM and IQM for matching.
+
+`{split}/{long|short}_itr_{split}.json` and `..._itm_...`: one JSON a line, `text` and `image_path`,
+of which only the base name counts, and `label` for matching. Long ones are captions (ICR, ICM),
+short ones queries (IQR, IQM). Layout: zero.so.com, and the readers of the official code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from r2d2.formats.given import Given
+from r2d2.formats.lines import json_lines
+from r2d2.formats.record import CAPTION, make_pair
+from r2d2.formats.tree import Tree, stem_of
+from r2d2.table import Pair, Text
+
+QUERY = "query"
+IMAGES = "IQR_IQM_ICR_ICM_images"
+NO_TEXT = "no text"
+BAD_LABEL = "label is not 0 or 1"
+
+
+def expects(length: str, task: str) -> str:
+    """The files, in a line."""
+    return f"{{split}}/{length}_{task}_{{split}}.json, and the pictures of {IMAGES}"
+
+
+def reader(length: str, task: str) -> Callable[[Given], Iterator[Pair]]:
+    """How one is read.
+
+    Args:
+        length: `long` or `short`.
+        task: `itr`, retrieval: a row a picture; or `itm`, matching: a row a pair.
+    """
+    return partial(_read, length, task)
+
+
+def _read(length: str, task: str, given: Given) -> Iterator[Pair]:
+    tree = Tree(given.paths)
+    wanted = expects(length, task)
+    files = tree.find((f"{length}_{task}_*.json*",), wanted)
+    tree.need_pictures(wanted)
+    source = CAPTION if length == "long" else QUERY
+    for file in files:
+        split = tree.split_of(file) or given.split
+        grouped: dict[str, tuple[str, list[Text]]] = {}  # of retrieval: where, texts
+        for number, (where, fields) in enumerate(json_lines(file, given.skipped)):
+            path, text = fields.get("image_path"), fields.get("text")
+            if not isinstance(path, str) or not isinstance(text, str):
+                given.skipped.add("no image_path" if not isinstance(path, str) else NO_TEXT, where)
+                continue
+            name = path.replace("\\", "/").rpartition("/")[2]
+            said = Text(text, source, text_id=f"{split}-{number}")
+            if task == "itr":
+                grouped.setdefault(name, (where, []))[1].append(said)
+                continue
+            label = fields.get("label")
+            if isinstance(label, bool) or label not in (0, 1, "0", "1"):
+                given.skipped.add(BAD_LABEL, where)
+                continue
+            image = tree.read(name, where, given.skipped)
+            pair = image and make_pair(
+                where, image, [said], split, given.skipped, image_id=stem_of(name), label=int(label)
+            )
+            if pair:
+                yield pair
+        for name, (where, texts) in grouped.items():
+            image = tree.read(name, where, given.skipped)
+            pair = image and make_pair(
+                where, image, texts, split, given.skipped, image_id=stem_of(name)
+            )
+            if pair:
+                yield pair

@@ -1,0 +1,167 @@
+"""Caption files: both styles of lines, files of names, and their dirt."""
+
+import pytest
+
+from formats.published import imported, lines, pictures, said
+from r2d2.errors import R2D2Error
+from r2d2.formats.caption_files import joined, split_line
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("a.jpg#zhc#0 一只狗", ("a.jpg", "a.jpg#zhc#0", "一只狗")),
+        ("123#0\t一只 狗", ("123", "123#0", "一只 狗")),
+        ("123 一只狗", ("123", None, "一只狗")),
+        ("images/a b.jpg\t长\t句", ("images/a b.jpg", None, "长\t句")),
+        ("a.jpg#0\t", ("a.jpg", "a.jpg#0", "")),
+        ("a.jpg#0", ("a.jpg", "a.jpg#0", "")),
+        ("a.jpg", None),
+        ("\t一只狗", None),
+        ("#0 一只狗", None),
+    ],
+)
+def test_a_line(line, found):
+    assert split_line(line) == found
+
+
+@pytest.mark.parametrize(
+    ("cut", "whole"),
+    [
+        ("两:m 个:q 男人:n 在:p 笑:v", "两个男人在笑"),
+        ("两个 男人  在 T恤 里", "两个男人，在T恤里"),
+        ("a man 和 狗", "a man和狗"),
+        ("一:m 8:30 点:q", "一:m 8:30点:q"),  # a time is no tag
+        ("", ""),
+    ],
+)
+def test_words_are_joined_again(cut, whole):
+    assert joined(cut) == whole
+
+
+def test_flickr8k_cn_takes_captions_by_people_and_the_files_of_names(tmp_path):
+    data = tmp_path / "flickr8kcn" / "data"
+    pictures(tmp_path / "Flicker8k_Dataset", "1_a.jpg", "2_b.jpg", "3_c.jpg", "5_e.jpg")
+    lines(
+        data / "flickr8kzhc.caption.txt",
+        "1_a.jpg#zhc#0 一只狗",
+        "2_b.jpg#zhc#0 \u3000",  # a full-width space
+        "2_b.jpg#zhc#1 \u3000一只猫 ",
+        "1_a.jpg#zhc#1 一只狗",  # said twice by two people: both stay
+        "1_a.jpg#zhc#1 又一只",
+        "",
+        "3_c.jpg#zhc#0 一匹马",
+        "4_d.jpg#zhc#0 没有图",
+        "5_e.jpg#zhc#0 不在表里",
+        "乱",
+        end="\r\n", bom=True,
+    )  # fmt: skip
+    lines(data / "flickr8kzhb.caption.txt", "1_a.jpg#zhb#0 机器")
+    lines(data / "flickr8kenc.caption.txt", "1_a.jpg#enc#0 a dog")
+    lines(data / "flickr8ktrain.txt", "1_a", "4_d", end="\r\n", bom=True)
+    lines(data / "flickr8kval.txt", "2_b", "1_a")
+    lines(data / "flickr8ktest.txt", "3_c.jpg")
+    found, rows, _ = imported("flickr8k-cn", tmp_path / "t.lance", tmp_path)
+    assert said(rows) == [
+        ("1_a", "train", ["一只狗", "一只狗"]), ("2_b", "val", ["一只猫"]),
+        ("3_c", "test", ["一匹马"]),
+    ]  # fmt: skip
+    assert [text.text_id for text in rows[0].texts] == ["1_a.jpg#zhc#0", "1_a.jpg#zhc#1"]
+    assert found.skipped == {
+        "empty text": 1, "id twice": 1, "image not found": 1, "in no split file": 1,
+        "malformed line": 1, "in two split files, the first holds": 1,
+    }  # fmt: skip
+
+
+def test_another_choice_of_captions_is_given_by_name(tmp_path):
+    images = pictures(tmp_path / "images", "1_a.jpg")
+    data = tmp_path / "data"
+    lines(data / "flickr8kzhc.caption.txt", "1_a.jpg#zhc#0 人写的")
+    machine = lines(data / "flickr8kzhb.caption.txt", "1_a.jpg#zhb#0 机器译的")
+    _, rows, _ = imported("flickr8k-cn", tmp_path / "t.lance", machine, images)
+    assert said(rows) == [("1_a", "train", ["机器译的"])]
+    _, rows, _ = imported("flickr8k-cn", tmp_path / "u.lance", machine, images, split="test")
+    assert said(rows) == [("1_a", "test", ["机器译的"])]
+
+
+def test_flickr30k_cn_is_joined_again(tmp_path):
+    pictures(tmp_path / "flickr30k-images", "1.jpg", "2.jpg")
+    for name, key, caption in (
+        ("flickr30kzhbbosontrain", "1", "1#zhb#0 两个 男人  在 笑"),
+        ("flickr30kzhmbosontest", "2", "2#zhm#0 一:m 只:q 狗:n"),
+    ):
+        lines(tmp_path / name / "TextData" / f"seg.{name}.caption.txt", caption)
+        lines(tmp_path / name / "ImageSets" / f"{name}.txt", key)
+    _, rows, _ = imported("flickr30k-cn", tmp_path / "t.lance", tmp_path)
+    assert said(rows) == [("1", "train", ["两个男人，在笑"]), ("2", "test", ["一只狗"])]
+
+
+def test_flickr30k_cna(tmp_path):
+    pictures(tmp_path / "flickr30k-images", "1.jpg", "2.jpg", "3.jpg")
+    lines(tmp_path / "train" / "flickr30k_cna_train.txt", "1#0\t一句", "1#1\t两句")
+    lines(tmp_path / "val" / "flickr30k_cna_val.txt", "2 三句", "2 三句")  # as its page shows them
+    lines(tmp_path / "test" / "flickr30k_cn_test.txt", "3.jpg#zhm#0\t四句")
+    lines(tmp_path / "README.txt", "something else")
+    _, rows, _ = imported("flickr30k-cna", tmp_path / "t.lance", tmp_path)
+    assert said(rows) == [
+        ("3", "test", ["四句"]), ("1", "train", ["一句", "两句"]), ("2", "val", ["三句", "三句"]),
+    ]  # fmt: skip
+
+
+def test_coco_cn(tmp_path):
+    for part in ("train", "val"):
+        pictures(tmp_path / f"{part}2014", f"COCO_{part}2014_000000000042.jpg")
+    data = tmp_path / "coco-cn-version1805v1.1"
+    lines(
+        data / "imageid.human-written-caption.txt",
+        "COCO_train2014_000000000042#0\t人写的",
+        "COCO_val2014_000000000042#0\t另一句",
+    )
+    lines(data / "imageid.human-written-caption.bosonseg.txt", "COCO_val2014_000000000042#0\t另:r")
+    other = lines(
+        data / "imageid.manually-translated-caption.txt",
+        *(f"COCO_val2014_000000000042#zhm#{n} 人译的{n}" for n in range(5)),
+    )
+    lines(data / "coco-cn_train.txt", "COCO_train2014_000000000042")
+    lines(data / "coco-cn_test.txt", "COCO_val2014_000000000042")
+    _, rows, _ = imported("coco-cn", tmp_path / "t.lance", tmp_path)
+    assert said(rows) == [
+        ("COCO_train2014_000000000042", "train", ["人写的"]),
+        ("COCO_val2014_000000000042", "test", ["另一句"]),
+    ]
+    _, rows, _ = imported(
+        "coco-cn", tmp_path / "u.lance", other, data / "coco-cn_test.txt", tmp_path / "val2014"
+    )
+    assert said(rows) == [("COCO_val2014_000000000042", "test", [f"人译的{n}" for n in range(5)])]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("lit-cn", "image_caption_long_cn.txt"),
+        ("dci-cn", "image_caption_trans.txt"),
+        ("docci-cn", "image_caption_trans.txt"),
+    ],
+)
+def test_long_captions(tmp_path, kind, name):
+    pictures(tmp_path / "images" / "a", "1.jpg")
+    pictures(tmp_path / "images" / "b", "1.jpg", "2.jpg")
+    long = "长" * 300
+    lines(tmp_path / name, f"images/b/1.jpg\t{long}", f"images/b/2.jpg\t{long}。", "1.jpg\t哪一个")
+    found, rows, _ = imported(kind, tmp_path / "t.lance", tmp_path)
+    assert said(rows) == [("1", "test", [long]), ("2", "test", [long + "。"])]
+    assert found.skipped == {"image not found": 1}
+
+
+def test_a_wrong_folder_is_told_what_was_found(tmp_path):
+    pictures(tmp_path / "photos", "1.jpg")
+    lines(tmp_path / "notes.md", "x")
+    with pytest.raises(R2D2Error, match=r"looked for flickr8kzhc.*found notes.md, photos/, 1.jpg"):
+        imported("flickr8k-cn", tmp_path / "t.lance", tmp_path)
+    captions = lines(tmp_path / "c.txt", "1.jpg#0 狗")
+    with pytest.raises(R2D2Error, match="no picture there"):
+        imported("flickr8k-cn", tmp_path / "t.lance", captions)
+    captions.write_bytes("1.jpg#0 狗".encode("gb18030"))
+    with pytest.raises(R2D2Error, match=r"not one row as coco-cn \(not UTF-8 1\)"):
+        imported("coco-cn", tmp_path / "t.lance", captions, tmp_path / "photos")
+    assert not (tmp_path / "t.lance").exists()

@@ -1,0 +1,69 @@
+"""Lines and lists, whatever the cut of what is read at once."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from formats.published import lines
+from r2d2.formats import lines as subject
+from r2d2.formats.record import Skipped
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(items=st.lists(VALUES, max_size=6), chunk=st.integers(1, 40), spread=st.booleans())
+def test_a_list_is_read_as_json_reads_it(tmp_path_factory, items, chunk, spread):
+    file = tmp_path_factory.mktemp("j") / "a.json"
+    file.write_text(json.dumps(items, indent=2 if spread else None, ensure_ascii=False))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subject, "CHUNK", chunk)
+        skipped = Skipped()
+        assert [item for _, item in subject.json_items(file, skipped)] == items
+    assert not skipped.counts
+
+
+def test_a_broken_list_gives_what_is_before(tmp_path):
+    for text in ("[1, 2, {", "[1, 2, oops, 3]", "[1, 2,", "[1, 2"):
+        file = lines(tmp_path / "a.json", text)
+        skipped = Skipped()
+        assert [item for _, item in subject.json_items(file, skipped)] == [1, 2]
+        assert sum(skipped.counts.values()) == 1
+
+
+def test_lines_that_are_too_long_are_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(subject, "LINE_BYTES", 12)
+    file = lines(tmp_path / "a.txt", "a" * 30, "1234567", "", "b" * 8, "好", end="\r\n", bom=True)
+    skipped = Skipped()
+    found = list(subject.text_lines(file, skipped))
+    assert [line for _, line in found] == ["1234567", "b" * 8, "好"]
+    assert skipped.counts == {"line too long": 1}
+
+
+def test_rows_of_a_csv(tmp_path):
+    file = lines(
+        tmp_path / "a.csv", " URL ,Caption", 'u1,"一句, 有逗号"', 'u2,"两行', '的"', "u3", "u4,x,y",
+        "u5,好", end="\r\n", bom=True,
+    )  # fmt: skip
+    skipped = Skipped()
+    rows = [row for _, row in subject.csv_rows(file, skipped)]
+    assert rows == [
+        {"url": "u1", "caption": "一句, 有逗号"}, {"url": "u2", "caption": "两行\n的"},
+        {"url": "u5", "caption": "好"},
+    ]  # fmt: skip
+    assert skipped.counts == {"malformed line": 2}
+
+
+def test_a_quote_that_never_ends(tmp_path):
+    file = lines(tmp_path / "a.csv", "a,b", "1,2", '3,"' + "x" * 200_000, "5,6")
+    skipped = Skipped()
+    rows = [row["a"] for _, row in subject.csv_rows(file, skipped)]
+    assert rows[0] == "1"
+    assert skipped.counts["malformed line"] == 1
