@@ -63,7 +63,7 @@ HOSTILE = {
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("what", HOSTILE)
 def test_what_else_it_holds_is_refused(what, protocol):
-    with pytest.raises(PickleRefusedError, match="asks for|boolean|damaged"):
+    with pytest.raises(PickleRefusedError, match=r"asks for|boolean|damaged"):
         load_plain(pickle.dumps(HOSTILE[what], protocol))
     assert not os.path.exists("/tmp/r2d2-was-here")  # noqa: PTH110
 
@@ -120,5 +120,6 @@ def test_any_bytes_end_in_a_plain_value_or_are_refused(data):
         value = load_plain(data)
     except PickleRefusedError:
         return
-    assert pickle.Unpickler(io.BytesIO(data)).load() == value or value != value
+    # the one in Python: that in C reserves memory
+    assert pickle._Unpickler(io.BytesIO(data)).load() == value or value != value
     assert isinstance(value, (str, int, float, tuple))

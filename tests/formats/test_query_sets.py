@@ -32,7 +32,8 @@ def muge(folder, **how):
     )
     lines(
         folder / "MR_valid_imgs.tsv",
-        f"21\t{packed(3)}", f"22\t{packed(4)}", f"21\t{packed(5)}", "23\t%%%", "24", f"25\t{packed(6)[:-9]}",
+        f"21\t{packed(3)}", f"22\t{packed(4)}", f"21\t{packed(5)}", "23\t%%%", "24",
+        f"25\t{packed(6)[:-9]}",
         **how,
     )  # fmt: skip
     jsonl(
@@ -199,8 +200,8 @@ def test_what_is_missing_is_told(tmp_path):
     (folder / "MR_valid_queries.jsonl").unlink()
     with pytest.raises(R2D2Error, match=r"looked for MR_valid_queries.jsonl .* found MR_test_imgs"):
         imported("muge", tmp_path / "t.lance", folder)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(R2D2Error, match=r"looked for \{split\}_imgs.tsv .*; found nothing"):
-        (tmp_path / "empty").mkdir()
         imported("chinese-clip", tmp_path / "t.lance", tmp_path / "empty")
 
 
