@@ -112,13 +112,13 @@ def _run(arm: Arm, seed: int, out: Path, data: EvaluationSet, vocab: str | Path 
         except RunStoppedError as stopped:
             how = "the same command goes on from there"
             raise RunStoppedError(stopped.signum, stopped.checkpoint, how) from None
-        _measure(folder, data, arm.config.evaluation.batch_size)
+        measure(folder, data, arm.config.evaluation.batch_size)
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # four times the model's size
     metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     return Run(arm.name, seed, metrics, load_outcome(folder / OUTCOME))
 
 
-def _measure(folder: Path, data: EvaluationSet, batch_size: int) -> None:
+def measure(folder: Path, data: EvaluationSet, batch_size: int) -> None:
     """Write queries.safetensors and metrics.json, and keep the chosen weight with the model."""
     model = load(folder)
     with progress.bars() as update:
