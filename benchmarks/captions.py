@@ -140,8 +140,9 @@ def main() -> None:
     runs = []
     for seed in arguments.seeds:
         for arm in ARMS:
-            folder = run(f"{start}-{lr}-{arm}-seed{seed}", out / f"{arm}.lance",
-                         out / "test.lance", config(lr, seed), starts[start], out, words)  # fmt: skip
+            name, made = f"{start}-{lr}-{arm}-seed{seed}", config(lr, seed)
+            table, test = out / f"{arm}.lance", out / "test.lance"
+            folder = run(name, table, test, made, starts[start], out, words)
             metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
             runs.append(Run(arm, seed, metrics, load_outcome(folder / OUTCOME)))
     found = summarise(runs, ARMS[0])

@@ -2,11 +2,8 @@
 
     python benchmarks/clicks.py --seeds 0 1 2 --epochs 10 --out runs/clicks
 
-The log is made over the embedded corpus's training pictures. Each is shown for its own name, and
-for `--wrong` names of other pictures: half of them drawn from all, half from those most like its
-own. People click on a right text with a chance drawn from Beta(4, 16), mean 0.2, on a wrong one
-with a chance from Beta(1, 49), mean 0.02; impressions are log-normal, median 20. So a third of the
-pairs are right at `--wrong 2`, and raw CTR is noisy where impressions are few.
+`examples/make_click_log.py` makes the log over the embedded corpus's training pictures: a third of
+the pairs are right at `--wrong 2`, and raw CTR is noisy where impressions are few.
 
 `ranked` keeps the best third by smoothed CTR, through `r2d2 corpus build`; `random` as many pairs
 of the same log by chance, through the same build with ranking off. Each trains the same preset for
@@ -17,12 +14,11 @@ Writes OUT/clicks.json and prints a Markdown table. What is there already is not
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from r2d2.config import make_config
@@ -33,6 +29,9 @@ from r2d2.evaluation.run import evaluate_run
 from r2d2.table import PairsTable
 from r2d2.training.pretrain import pretrain
 from r2d2.training.run_folder import METRICS
+
+sys.path.append(str(Path(__file__).parents[1] / "examples"))
+from make_click_log import log_rows, write_log
 
 # Drawn pictures of 72 pixels on white: the photographs' limits would drop them, and variants of
 # skin tone are near-duplicates. The comparison is about the ranking alone.
@@ -45,32 +44,11 @@ OFF = [
 ]
 
 
-def make_log(path: Path, wrong: int, seed: int) -> dict:
-    """Write the log; gives how many pairs it has and the share of right ones."""
+def make_log(path: Path, wrong: int, seed: int) -> None:
+    """The log of the training pictures."""
     pairs = [pair for pair in emoji_pairs() if pair.split == "train"]
-    names = [pair.texts[0].text for pair in pairs]
-    rng = np.random.default_rng(seed)
-    rows = []
-    for index, pair in enumerate(pairs):
-        alike = difflib.get_close_matches(names[index], names, 9, 0.3)
-        others = [names[i] for i in rng.integers(len(names), size=4 * wrong)]
-        own = {text.text for text in pair.texts}
-        shown = [names[index]]
-        for k in range(wrong):
-            pool = [n for n in (alike if k % 2 else others) if n not in own and n not in shown]
-            pool = pool or [n for n in others if n not in own and n not in shown]
-            shown.append(pool[rng.integers(len(pool))])
-        for place, text in enumerate(shown):
-            impressions = int(np.ceil(rng.lognormal(np.log(20), 1)))
-            chance = rng.beta(4, 16) if place == 0 else rng.beta(1, 49)
-            clicks = int(rng.binomial(impressions, chance))
-            rows.append((pair.image, text, impressions, clicks, place == 0))
-    columns = zip(*rows, strict=True)
-    fields = ("image", "query", "impressions", "clicks", "right")
-    table = pa.table(dict(zip(fields, map(list, columns), strict=True)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path)
-    return {"pairs": len(rows), "right": sum(row[4] for row in rows) / len(rows)}
+    columns = ("image", "query", "impressions", "clicks", "right")
+    write_log(path, log_rows(pairs, wrong, seed), columns)
 
 
 def make_arms(out: Path, wrong: int, seed: int) -> dict[str, Path]:
