@@ -110,61 +110,48 @@ def document(
         "one seed see the same data in the same order. "
         f"{runs} runs, {seconds / 60:.0f} minutes of training in all."
     )
-    tables = [
-        _figures(found, tasks, "", "Figures",
-                 "After the last stage a model has: two stages, or pre-ranking alone for PRD2."),
-        _differences(found, tasks),
-        _figures(found, tasks, "prerank_", "Pre-ranking alone", "The towers, before re-ranking."),
-        _costs(found, costs),
-    ]  # fmt: skip
+    about_tasks = _about(found, len(found) - 1)
+    tables = [_task(found, task, about_tasks if i == 0 else "") for i, task in enumerate(tasks)]
+    tables.append(_costs(found, costs))
     if first.name == "r2d2":
         tables.append(_beside_paper(found, costs))
     return Document(title, about, tuple(tables), _notes())
 
 
-def _figures(
-    found: Sequence[ArmSummary], tasks: Sequence[str], prefix: str, title: str, about: str
-) -> Table:
-    figures = [name for name in FINAL if (tasks[0], prefix + name) in found[0].values]
-    columns = [f"{task} {FIGURE_LABELS[name]}" for task in tasks for name in figures]
-    rows = [
-        (label(arm.name), *(mean_spread(arm.values[task, prefix + name])
-                            for task in tasks for name in figures), str(len(arm.seeds)))
-        for arm in found
-    ]  # fmt: skip
-    about = f"{about} Mean over seeds in %, in brackets the largest less the smallest."
-    return Table(title, about, ("", *columns, "seeds"), tuple(rows))
-
-
-def _differences(found: Sequence[ArmSummary], tasks: Sequence[str]) -> Table:
-    columns = [f"{task} {FIGURE_LABELS[name]}" for task in tasks for name in FINAL]
-    keys = [(task, name) for task in tasks for name in FINAL]
-    rows, fewest = [], math.inf
-    for arm in found[1:]:
+def _task(found: Sequence[ArmSummary], task: str, about: str) -> Table:
+    """One split: every figure, and what it is above the first arm's."""
+    columns = ["", *(c for name in FINAL for c in (FIGURE_LABELS[name], "Δ"))]
+    columns += [f"pre-ranking {FIGURE_LABELS[name]}" for name in FINAL[:2]] + ["seeds"]
+    rows = []
+    for arm in found:
         cells = []
-        for key in keys:
-            value = arm.differences.get(key)
-            cells.append(
-                "" if value is None else difference(value) + MARK.get(arm.verdict(key), "")
-            )
-            fewest = min(fewest, len(value.by_seed) if value else 0)
-        rows.append((label(arm.name), *cells))
+        for name in FINAL:
+            key = (task, name)
+            gap = arm.differences.get(key)
+            mark = MARK.get(arm.verdict(key), "")
+            cells += [mean_spread(arm.values[key]), difference(gap) + mark if gap else ""]
+        cells += [mean_spread(arm.values[task, f"prerank_{name}"]) for name in FINAL[:2]]
+        rows.append((label(arm.name), *cells, str(len(arm.seeds))))
+    return Table(task, about, tuple(columns), tuple(rows))
+
+
+def _about(found: Sequence[ArmSummary], others: int) -> str:
+    shared = [len(value.by_seed) for arm in found[1:] for value in arm.differences.values()]
     about = (
-        f"Points above {label(found[0].name)}, in brackets the {LEVEL:g}% interval of "
-        f"{RESAMPLES:,} paired resamples of images and seeds. "
+        "Mean over seeds in %, in brackets the largest less the smallest; Δ: points above "
+        f"{label(found[0].name)}, with the {LEVEL:g}% interval of {RESAMPLES:,} paired resamples "
+        "of images and seeds. "
     )
-    if fewest < ENOUGH_SEEDS:
-        about += (
+    if min(shared, default=0) < ENOUGH_SEEDS:
+        return about + (
             f"Fewer than {ENOUGH_SEEDS} seeds: too few for a word on significance, and these "
             "intervals are none."
         )
-    else:
-        count = len(rows) * len(keys)
-        about += (
-            f"▲ and ▼: the interval leaves out zero. Of {count} intervals {count * 0.05:.0f} would "
-            "do so by chance alone."
-        )
-    return Table(f"Difference from {label(found[0].name)}", about, ("", *columns), tuple(rows))
+    count = others * len(FINAL) * len(TASKS)
+    return about + (
+        f"▲ and ▼: the interval leaves out zero. Of the {count} intervals on this page "
+        f"{count * 0.05:.0f} would do so by chance alone."
+    )
 
 
 def _costs(found: Sequence[ArmSummary], costs: Mapping[str, Mapping[str, float]]) -> Table:
@@ -216,7 +203,7 @@ def _beside_paper(found: Sequence[ArmSummary], costs: Mapping[str, Mapping[str, 
                 rows.append((f"{label(arm.name)} {name}", f"{row[key] / whole[key]:.2f}",
                              f"{own[ours_key] / base[ours_key]:.2f}", ""))  # fmt: skip
     about = (
-        f"{theirs['source']}, beside ours on `test`. Other data, other sizes: what can be "
+        f"{theirs['source']}, beside ours on test. Other data, other sizes: what can be "
         f"compared is which way a difference goes. Whole R2D2 there: R@M {whole['r_mean']}, AUC "
         f"{whole['auc']}, {whole['gflops']} GFLOPs a pair, {whole['steps_per_second']} "
         f"iterations/s. Not had: {theirs['missing'].strip()}"
@@ -236,7 +223,8 @@ def markdown(found: Document) -> str:
     """The document as Markdown."""
     lines = [f"# {found.title}", "", found.about]
     for table in found.tables:
-        lines += ["", f"## {table.title}", "", table.about, "", *table_lines(table)]
+        lines += ["", f"## {table.title}", *(["", table.about] if table.about else [])]
+        lines += ["", *table_lines(table)]
     return "\n".join([*lines, "", *found.notes, ""])
 
 
