@@ -2,9 +2,9 @@
 
     python benchmarks/pointing.py emoji --split val
 
-Prints per layer, for plain and gradient-weighted maps, how often the quarter of the named emoji
-holds the most attention, in %, with the text naming one of four, or all. Chance is 25; the half
-width of a 95% interval stands beside. Choose on `val`; `test` is for reporting.
+Prints for each way of asking (explain/maps.py) and each layer how often the quarter of the named
+emoji holds the most attention, in %, with the text naming one of four, or all. Chance is 25; the
+half width of a 95% interval stands beside. Choose on `val`; `test` is for reporting.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ def main() -> None:
     model = r2d2.load(arguments.model)
     pairs = [pair for pair in emoji_pairs() if pair.split == arguments.split]
     print(f"{arguments.count} grids of `{arguments.split}`, seed {arguments.seed}\n")
-    print("| text names | map | layer | right, % | asked |\n|---|---|---|---|---|")
+    print("| text names | entity | map | layer | right, % | asked |\n|---|---|---|---|---|---|")
     for words in ("one", "all"):
         for rate in evaluate_pointing(model, pairs, arguments.count, arguments.seed, words):
             spread = 196 * math.sqrt(rate.share * (1 - rate.share) / max(rate.asked, 1))
-            kind = "weighted" if rate.weighted else "plain"
-            print(
-                f"| {words} | {kind} | {rate.layer} | {100 * rate.share:.1f} ± {spread:.1f} "
-                f"| {rate.asked} |"
-            )
+            way = rate.way
+            place = "alone" if way.alone else "in the text"
+            kind = "weighted" if way.weighted else "plain"
+            figure = f"{100 * rate.share:.1f} ± {spread:.1f}"
+            print(f"| {words} | {place} | {kind} | {way.layer} | {figure} | {rate.asked} |")
 
 
 if __name__ == "__main__":

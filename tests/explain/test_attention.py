@@ -88,7 +88,7 @@ def test_weights_and_gradients_are_those_of_a_naive_pass(model, both, item):
         changes = [torch.zeros(size, requires_grad=True) for _ in range(3)]
         state, weights = naive(encoder, queries, context, changes)
         logits = head(state[0])
-        gradients = torch.autograd.grad(logits[1] - logits[0], changes[:2])
+        gradients = torch.autograd.grad(logits[1] - logits[0], changes)
         for layer in range(3):
             got = found.plain[layer, item, : len(queries), : len(context)]
             torch.testing.assert_close(got, weights[layer].mean(0), atol=1e-5, rtol=0)
@@ -98,7 +98,7 @@ def test_weights_and_gradients_are_those_of_a_naive_pass(model, both, item):
             expected = (weights[layer] * gradient.clamp_min(0)).mean(0)
             torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
             assert expected.any()
-    assert len(found.weighted) == 2  # no word of the last layer leads to [CLS]
+        assert not found.weighted[2, item, 1:].any()  # no word of the last layer leads to [CLS]
 
 
 @torch.no_grad()
@@ -154,5 +154,5 @@ def test_towers_of_others(kind, tmp_path):
     assert found.maps.any()
     assert found.patches.shape[:2] == (grid, grid)
     assert np.isfinite(found.patches).all()
-    plain = explain(pretrained, Image.new("RGB", (30, 20)), "红色方块", weighted=False, layer=2)
+    plain = explain(pretrained, Image.new("RGB", (30, 20)), "红色方块", weighted=False, alone=False)
     assert 0.5 < plain.maps[0].sum() < 1  # the rest is paid to the position in front

@@ -8,7 +8,8 @@ from PIL import Image
 from r2d2.config import ModelConfig, TextConfig, VisionConfig
 from r2d2.explain import explain
 from r2d2.explain.attention import text_to_image
-from r2d2.explain.explanation import choose, upsample
+from r2d2.explain.explanation import upsample
+from r2d2.explain.maps import Way, choose, ways
 from r2d2.explain.panel import heat, overlay
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
@@ -43,7 +44,7 @@ def picture():
 
 
 def test_maps_are_those_of_the_tokens(model, picture):
-    found = explain(model, picture, TEXT, weighted=False, layer=1)
+    found = explain(model, picture, TEXT, weighted=False, alone=False, layer=1)
     assert [span.text for span in found.entities] == ["狗", "草地", "飞盘"]
     images, texts = model.encode_images([picture]), model.encode_texts([TEXT])
     raw = text_to_image(model.model, images, texts).plain[0, 0].numpy()
@@ -51,6 +52,14 @@ def test_maps_are_those_of_the_tokens(model, picture):
     expected = raw[[5, 6], 1:].mean(0).reshape(4, 4)
     np.testing.assert_allclose(found.maps[1], expected, rtol=1e-5)
     assert found.match == pytest.approx(float(model.match(images, texts)), abs=1e-6)
+
+
+def test_alone_is_what_cls_of_the_entity_looks_at(model, picture):
+    found = explain(model, picture, TEXT, alone=True, weighted=True, layer=2)
+    images, texts = model.encode_images([picture]), model.encode_texts(["草地"])
+    raw = text_to_image(model.model, images, texts).weighted[1, 0, 0, 1:].numpy()
+    np.testing.assert_allclose(found.maps[1].ravel(), raw, rtol=1e-4, atol=1e-9)
+    assert raw.any()
 
 
 def test_words_of_a_patch(model, picture):
@@ -111,15 +120,19 @@ def test_refusals(model, picture):
     assert "not in the text" in refused(explain, model, picture, TEXT, only=["猫"])
     assert "give a sentence" in refused(explain, model, picture, "狗" * 5000)
     assert "layers 1 to 2" in refused(explain, model, picture, TEXT, layer=3)
-    assert "choose an earlier" in refused(explain, model, picture, TEXT, layer=2, weighted=True)
+    assert "choose an earlier" in refused(
+        explain, model, picture, TEXT, layer=2, weighted=True, alone=False
+    )
     assert "prd2" in refused(explain, build(cross_layers=0), picture, TEXT)
     assert "PIL.Image" in refused(explain, model, np.zeros((4, 4, 3)), TEXT)
 
 
-def test_one_layer_has_plain_maps_only(picture):
-    assert choose(1, None, None) == (1, False)
-    found = explain(build(cross_layers=1), picture, TEXT)
-    assert (found.layer, found.weighted) == (1, False)
+def test_ways(picture):
+    assert choose(1, alone=False) == Way(1, False, False)
+    assert explain(build(cross_layers=1), picture, TEXT, alone=False).maps.any()
+    assert [way for way in ways(1) if way.weighted] == [Way(1, True, True)]
+    assert len(ways(3)) == 3 * 4 - 1
+    assert all(choose(3, way.layer, way.weighted, way.alone) == way for way in ways(3))
 
 
 def test_a_text_with_half_a_surrogate(model, picture):

@@ -2,13 +2,13 @@
 
 import io
 
+import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from explain.test_explanation import build
 from r2d2.explain import pointing
-from r2d2.explain.attention import Weights
+from r2d2.explain.maps import ways
 from r2d2.explain.pointing import evaluate_pointing
 from r2d2.table import Pair, Text
 from training.small import refused
@@ -34,37 +34,28 @@ def pairs():
 
 @pytest.mark.parametrize("words", ["one", "all"])
 def test_a_map_that_knows(pairs, words, monkeypatch):
-    """Attention made from the pixels: each token looks at the patches of its own colour."""
-    model = build()
-    seen = {}
-    encode_images, encode_texts = model.encode_images, model.encode_texts
-    monkeypatch.setattr(
-        model, "encode_images", lambda p: (seen.update(pictures=p), encode_images(p))[1]
-    )
-    monkeypatch.setattr(model, "encode_texts", lambda t: (seen.update(texts=t), encode_texts(t))[1])
+    """Maps made from the pixels: each name looks at the patches of its own colour."""
+    model, seen = build(), {}
+    encode = model.encode_images
+    monkeypatch.setattr(model, "encode_images", lambda p: (seen.update(pictures=p), encode(p))[1])
 
-    def knows(_, images, texts):
-        plain = torch.zeros(2, len(texts), texts.states.shape[1], 17)
-        for item, (picture, text) in enumerate(zip(seen["pictures"], seen["texts"], strict=True)):
-            for position, (start, end) in enumerate(model.tokenizer.offsets(text)):
-                colour = SHADES.get(text[start:end])
-                for patch in range(16):
-                    at = (18 + 36 * (patch % 4), 18 + 36 * (patch // 4))
-                    plain[1, item, position, 1 + patch] = float(picture.getpixel(at) == colour)
-        return Weights(plain, plain[:1])
+    def knows(model, images, texts, spans, wanted):
+        maps = []
+        for picture, own in zip(seen["pictures"], spans, strict=True):
+            pixels = np.asarray(picture)[18::36, 18::36]
+            maps += [(pixels == SHADES[span.text[0]]).all(-1).astype(np.float32) for span in own]
+        return [np.stack(maps) if way.alone else 0 * np.stack(maps) for way in wanted]
 
-    monkeypatch.setattr(pointing, "text_to_image", knows)
-    rates = {(r.layer, r.weighted): r for r in evaluate_pointing(model, pairs, 20, words=words)}
-    best = rates[2, False]
-    assert best.asked == (80 if words == "all" else 20)
-    assert best.share == 1
-    assert rates[1, False].share < 0.6  # nothing anywhere counts as the first cell
+    monkeypatch.setattr(pointing, "span_maps", knows)
+    for rate in evaluate_pointing(model, pairs, 20, words=words):
+        assert rate.asked == (80 if words == "all" else 20)
+        assert rate.share == 1 if rate.way.alone else rate.share < 0.6  # nothing: the first cell
 
 
 def test_random_weights_are_near_chance(pairs):
     rates = evaluate_pointing(build(), pairs, 60, words="all")
-    assert [(r.layer, r.weighted) for r in rates] == [(1, False), (2, False), (1, True)]
-    assert all(0.05 < r.share < 0.6 for r in rates)
+    assert [rate.way for rate in rates] == ways(2)
+    assert all(0.05 < rate.share < 0.6 for rate in rates)
     assert rates == evaluate_pointing(build(), pairs, 60, words="all")
 
 

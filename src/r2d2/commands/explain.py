@@ -21,6 +21,12 @@ def explain(
             "--weighted/--plain", help="By the gradient of the match score or not; as is best."
         ),
     ] = None,
+    alone: Annotated[
+        bool | None,
+        typer.Option(
+            "--alone/--in-text", help="Each entity as a text of its own or not; as is best."
+        ),
+    ] = None,
     layer: Annotated[
         int | None, typer.Option(help="Of the cross encoders, from 1; as is best.")
     ] = None,
@@ -37,7 +43,7 @@ def explain(
 
     check_out(out)
     picture = read_image(image)
-    found = run(load(model), picture, text, weighted=weighted, layer=layer, only=only)
+    found = run(load(model), picture, text, weighted=weighted, alone=alone, layer=layer, only=only)
     write_panel(out, found)
     for line in lines(found):
         typer.echo(line)

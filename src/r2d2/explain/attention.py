@@ -8,7 +8,7 @@ one head, of p_T for the text's attention and of p_I for the picture's: a probab
 next to no gradient.
 
 The match score is read at [CLS], and in the last layer nothing but [CLS] itself leads there: all
-other rows of the last layer have no gradient, so weighted maps end one layer earlier.
+other rows of the last layer have no gradient.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Weights:
     """Attention of L query positions over S positions of the other side, heads averaged."""
 
     plain: Tensor  # (layers, n, L, S), sums to 1 over S
-    weighted: Tensor  # (layers - 1, n, L, S), 0 or more
+    weighted: Tensor  # of the same shape, 0 or more; in the last layer 0 but for [CLS]
 
 
 def text_to_image(model: R2D2, images: Side, texts: Side, gradient: bool = True) -> Weights:
@@ -82,14 +82,14 @@ def _weights(
             record=record,
         )
         plain = torch.stack([weights.detach().mean(1) for weights in record])
-        if not gradient or len(record) < 2:
+        if not gradient:
             return Weights(plain, plain[:0])
         logits = head(states[:, 0])
         score = (logits[:, 1] - logits[:, 0]).sum()  # pairs do not meet: each gets its own gradient
-        gradients = torch.autograd.grad(score, record[:-1])
+        gradients = torch.autograd.grad(score, record)
     weighted = [
         (weights.detach() * change.clamp_min(0)).mean(1)
-        for weights, change in zip(record, gradients, strict=False)
+        for weights, change in zip(record, gradients, strict=True)
     ]
     return Weights(plain, torch.stack(weighted))
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from r2d2.explain.font import Font, find_font
+from r2d2.explain.maps import describe
 
 if TYPE_CHECKING:
     from r2d2.explain.explanation import Explanation
@@ -91,11 +92,7 @@ def words_by_part(picture: Image.Image, found: Explanation) -> Image.Image:
 
 
 def _facts(found: Explanation) -> str:
-    kind = "gradient-weighted" if found.weighted else "plain"
-    return (
-        f"match {found.match:.2f}   cosine {found.cosine:.2f}   {kind} attention, "
-        f"layer {found.layer}"
-    )
+    return f"match {found.match:.2f}   cosine {found.cosine:.2f}   {describe(found.way)}"
 
 
 def _fit(picture: Image.Image) -> Image.Image:

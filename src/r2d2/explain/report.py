@@ -9,6 +9,7 @@ import numpy as np
 
 from r2d2.errors import R2D2Error
 from r2d2.explain.explanation import Explanation
+from r2d2.explain.maps import describe
 from r2d2.files import write_bytes
 
 ROWS = ("upper", "middle", "lower")
@@ -17,11 +18,7 @@ COLUMNS = ("left", "centre", "right")
 
 def lines(found: Explanation) -> list[str]:
     """The scores, and a line for each entity: where it looks, and what looks at it."""
-    kind = "gradient-weighted" if found.weighted else "plain"
-    said = [
-        f"match {found.match:.3f}, cosine {found.cosine:.3f}; {kind} attention of layer "
-        f"{found.layer}"
-    ]
+    said = [f"match {found.match:.3f}, cosine {found.cosine:.3f}; {describe(found.way)}"]
     for span, values in zip(found.entities, found.maps, strict=True):
         place = np.unravel_index(int(values.argmax()), values.shape)
         row, column = int(place[0]), int(place[1])

@@ -98,7 +98,7 @@ class CrossEncoder(nn.Module):
             (m, K, width).
         """
         if positions is None:
-            m = len(queries) if pairs is None else len(pairs[0])
+            m = queries.shape[0] if pairs is None else pairs[0].shape[0]
             positions = torch.zeros(m, 1, dtype=torch.long, device=queries.device)
         packing = Packing.of(query_mask)
         x = queries if packing is None else packing.pack(queries)

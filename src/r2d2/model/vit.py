@@ -57,12 +57,12 @@ class ViT(nn.Module):
             V (n, 1 + P, d_v), or (n, 1 + K, d_v); [CLS] first.
         """
         patches = self._patches(pixels)
-        positions = self.position_embedding[1:].expand(len(patches), -1, -1)  # (n, P, d_v)
+        positions = self.position_embedding[1:].expand(patches.shape[0], -1, -1)  # (n, P, d_v)
         if keep is not None:
             patches = patches.gather(1, keep[:, :, None].expand(-1, -1, patches.shape[2]))
             positions = self.position_embedding[1:][keep]
         x = self.patch_embedding(patches) + positions
-        cls = (self.class_embedding + self.position_embedding[0]).expand(len(x), 1, -1)
+        cls = (self.class_embedding + self.position_embedding[0]).expand(x.shape[0], 1, -1)
         x = self.input_norm(torch.cat([cls, x], dim=1))
         for layer in self.layers:
             x = layer(x)

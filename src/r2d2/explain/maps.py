@@ -1,0 +1,142 @@
+"""Maps over the picture for spans of a text, by each way of asking.
+
+Alone: the span is a text of its own, and the map is what its [CLS] looks at; so does the paper,
+which shows the attention of pairs of image and entity. In the text: the map is what the span's own
+tokens look at, while the whole text is read, the mean over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from r2d2.errors import R2D2Error
+from r2d2.explain.attention import FRONT, Weights, text_to_image
+from r2d2.explain.entities import Span, positions_of
+from r2d2.model.side import Side
+from r2d2.pretrained import Pretrained
+
+Map = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Which of the maps of a span."""
+
+    layer: int  # of the text-to-image cross encoder, from 1
+    weighted: bool  # by the gradient of the match score
+    alone: bool  # the span as a text of its own
+
+
+def ways(layers: int) -> list[Way]:
+    """All that a model of so many cross layers has."""
+    every = [
+        Way(layer, weighted, alone)
+        for alone in (True, False)
+        for weighted in (False, True)
+        for layer in range(1, layers + 1)
+    ]
+    return [way for way in every if way.alone or not way.weighted or way.layer < layers]
+
+
+def choose(
+    layers: int,
+    layer: int | None = None,
+    weighted: bool | None = None,
+    alone: bool | None = None,
+) -> Way:
+    """The way where some of it is left open: what is best on the embedded corpus' `val`.
+
+    Raises:
+        R2D2Error: there is no such layer, or no gradient in it.
+    """
+    if layer is not None and not 1 <= layer <= layers:
+        raise R2D2Error(f"there is no layer {layer}: the cross encoders have layers 1 to {layers}")
+    alone = True if alone is None else alone
+    weighted = alone if weighted is None else weighted
+    if weighted and not alone and layers in (layer, 1):
+        raise R2D2Error(
+            f"layer {layers} is the last, where the match score reads [CLS] alone and the words of "
+            "a text have no gradient: choose an earlier layer, plain maps, or entities alone"
+        )
+    if layer is None:
+        layer = layers - 1 if weighted and not alone else layers
+    return Way(layer, weighted, alone)
+
+
+def describe(way: Way) -> str:
+    """In words, for people."""
+    kind = "gradient-weighted" if way.weighted else "plain"
+    place = "entities alone" if way.alone else "entities within the text"
+    return f"{kind} attention of layer {way.layer}, {place}"
+
+
+def span_maps(
+    model: Pretrained,
+    images: Side,
+    texts: Sequence[str],
+    spans: Sequence[Sequence[Span]],
+    wanted: Sequence[Way],
+) -> list[Map]:
+    """For each way, the maps (q, P_h, P_w) of all spans in their order.
+
+    Args:
+        model: with cross encoders.
+        images: n.
+        texts: n, text i for image i.
+        spans: n times those of text i; each within what the model reads (`positions_of`).
+        wanted: ways.
+    """
+    owners = [item for item, own in enumerate(spans) for _ in own]
+    flat = [span for own in spans for span in own]
+    rows: list[list[int]] = [[0]] * len(flat)  # [CLS]
+    asked: dict[bool, tuple[Weights, list[int], list[list[int]]]] = {}
+    for alone in {way.alone for way in wanted}:
+        gradient = any(way.weighted for way in wanted if way.alone is alone)
+        if alone:
+            index = torch.tensor(owners, device=images.embedding.device)
+            side, picked = model.encode_texts([span.text for span in flat]), images[index]
+            asked[alone] = (_look(model, picked, side, gradient), list(range(len(flat))), rows)
+        else:
+            shift = model.model.towers.text_offset
+            offsets = [model.tokenizer.offsets(text) for text in texts]
+            own = [
+                [shift + place for place in positions_of(span, offsets[owner])]
+                for span, owner in zip(flat, owners, strict=True)
+            ]
+            asked[alone] = (
+                _look(model, images, model.encode_texts(texts), gradient),
+                owners,
+                own,
+            )
+    return [_read(model, way, *asked[way.alone]) for way in wanted]
+
+
+def grid_side(model: Pretrained) -> int:
+    """P_h and P_w."""
+    vision = model.model.config.vision
+    return vision.image_size // vision.patch_size
+
+
+def as_array(x: Tensor) -> Map:
+    """Of any shape, float32."""
+    return np.asarray(x.float().cpu().numpy(), dtype=np.float32)
+
+
+def _look(model: Pretrained, images: Side, texts: Side, gradient: bool) -> Weights:
+    with torch.inference_mode(False):
+        return text_to_image(model.model, images, texts, gradient)
+
+
+def _read(
+    model: Pretrained, way: Way, weights: Weights, items: list[int], rows: list[list[int]]
+) -> Map:
+    layer = as_array((weights.weighted if way.weighted else weights.plain)[way.layer - 1])
+    side = grid_side(model)
+    found = [layer[item, own, FRONT:].mean(0) for item, own in zip(items, rows, strict=True)]
+    return np.stack(found).reshape(-1, side, side)
