@@ -154,6 +154,7 @@ class ObjectiveConfig:
     student_temperature: float = (
         0.05  # tau_s of FgD: equal, else the teacher's feature is no optimum
     )
+    ranking_from: float = 0.0  # share of the run before FGR and MLM begin: first the towers alone
     positive_weight: float = 2.0  # of FGR's positive class (official code)
     uniform_share: float = 0.5  # of FGR's draws at first ...
     uniform_until: float = 0.7  # ... falling to none at this share of the run
@@ -167,6 +168,7 @@ class ObjectiveConfig:
     def __post_init__(self) -> None:
         shares = ("alpha", "momentum", "queue_decay", "mask_share", "et_masked_share", "image_keep")
         check(self, "objectives", dict.fromkeys((*shares, "uniform_share", "uniform_until"), SHARE))
+        check(self, "objectives", {"ranking_from": (0, 0.99)})
         temperatures = ("teacher_temperature", "student_temperature")
         check(self, "objectives", dict.fromkeys(temperatures, POSITIVE))
         weights = [name for name in self.__dict__ if name.startswith("weight_")]

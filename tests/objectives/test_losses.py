@@ -40,6 +40,16 @@ def test_weights_scale_the_sum_and_leave_the_terms_as_they_are():
     assert weighted["total"].item() == pytest.approx(sum(expected.values()), abs=1e-5)
 
 
+def test_before_ranking_begins_the_towers_learn_alone():
+    model, objectives = setup("r2d2")
+    losses = objectives(model, batch_of(), dataclasses.replace(MOMENT, ranking=False))
+    assert losses.keys() == {"tgd", "fgd", "fgd_entropy", "total"}
+    losses["total"].backward()
+    for name, parameter in model.named_parameters():
+        alone = name.startswith("towers.") or name == "log_temperature"
+        assert (parameter.grad is not None) == alone, name
+
+
 @pytest.mark.parametrize(("variant", "passes"), [("r2d2", 1), ("wo_et", 2)])
 def test_under_et_one_pass_serves_match_and_mlm(variant, passes):
     model, objectives = setup(variant)

@@ -20,8 +20,13 @@ from training.small import (
     wait_until,
 )
 
-# Two groups of negatives, so that one process and two draw alike.
-GROUPS = ("objectives.negative_groups=2", "train.checkpoint_every=4")
+# Two groups of negatives, so that one process and two draw alike; ranking that begins on the way,
+# so that there are parameters without a gradient, and then with one.
+GROUPS = (
+    "objectives.negative_groups=2",
+    "objectives.ranking_from=0.2",
+    "train.checkpoint_every=4",
+)
 
 
 @pytest.fixture(scope="module")

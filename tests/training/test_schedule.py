@@ -5,7 +5,7 @@ import math
 import pytest
 
 from r2d2.config import ObjectiveConfig, TrainConfig
-from r2d2.training.schedule import alpha, learning_rate, uniform_share
+from r2d2.training.schedule import alpha, learning_rate, ranking, uniform_share
 
 TRAIN = TrainConfig(lr=0.01, min_lr=0.001, warmup_steps=10)
 
@@ -58,3 +58,17 @@ def test_the_uniform_share_falls_to_none():
     assert uniform_share(70, 100, config) == pytest.approx(0)
     assert uniform_share(99, 100, config) == 0
     assert uniform_share(0, 100, ObjectiveConfig(uniform_until=0.0)) == 0
+
+
+def test_where_ranking_begins_later_its_even_draws_begin_there_too():
+    config = ObjectiveConfig(uniform_share=0.5, uniform_until=0.8, ranking_from=0.4)
+    assert [ranking(step, 10, config) for step in (0, 3, 4, 9)] == [False, False, True, True]
+    assert uniform_share(4, 10, config) == 0.5
+    assert uniform_share(6, 10, config) == pytest.approx(0.25)
+    assert uniform_share(8, 10, config) == 0
+    assert all(ranking(step, 7, ObjectiveConfig()) for step in range(7))
+
+
+def test_even_draws_that_end_before_ranking_begins_are_none():
+    config = ObjectiveConfig(uniform_until=0.3, ranking_from=0.4)
+    assert uniform_share(4, 10, config) == 0

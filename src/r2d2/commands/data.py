@@ -27,6 +27,26 @@ def emoji(
 
 
 @app.command()
+def compose(
+    table: Annotated[str, typer.Argument(help="A pairs table of small pictures, such as emoji.")],
+    out: Annotated[Path, typer.Option(help="Where to write the table.")],
+    grids: Annotated[int, typer.Option(min=1, help="Pictures composed of four.")] = 1500,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a table with composed pictures besides, which teach where a thing is."""
+    from r2d2 import progress
+    from r2d2.data.compose import compose_table
+    from r2d2.table import PairsTable
+
+    with progress.bars() as update:
+        count = compose_table(
+            PairsTable.open(table), out, grids, seed, overwrite=overwrite, update=update
+        )
+    typer.echo(f"{out}: {count:,} rows, {grids:,} of them composed")
+
+
+@app.command()
 def check(
     table: Annotated[str, typer.Argument(help="A pairs table.")],
     model: Annotated[

@@ -92,7 +92,7 @@ class Objectives(nn.Module):
             ranked, masked = ranks.average(features.ranked), ranks.average(features.masked)
         else:
             ranked, masked = pull.ranked, pull.masked
-        if config.fgr:
+        if config.fgr and moment.ranking:
             losses |= self._rank(model, batch, moment, encoded, ranked, masked)
         if config.fgd:
             assert encoded.masked_texts is not None

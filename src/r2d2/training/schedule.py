@@ -22,6 +22,13 @@ def alpha(step: int, steps_per_epoch: float, config: ObjectiveConfig) -> float:
 
 
 def uniform_share(step: int, steps: int, config: ObjectiveConfig) -> float:
-    """From `uniform_share` to none at `uniform_until` of the run."""
-    end = config.uniform_until * steps
-    return config.uniform_share * max(0.0, 1.0 - step / end) if end > 0 else 0.0
+    """From `uniform_share`, where ranking begins, to none at `uniform_until` of the run."""
+    start, end = config.ranking_from * steps, config.uniform_until * steps
+    if step >= end:
+        return 0.0
+    return config.uniform_share * min(1.0, (end - step) / (end - start))
+
+
+def ranking(step: int, steps: int, config: ObjectiveConfig) -> bool:
+    """Whether FGR and MLM have begun: the towers learn alone before `ranking_from` of the run."""
+    return step >= config.ranking_from * steps

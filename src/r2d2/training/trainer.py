@@ -120,7 +120,8 @@ class Trainer:
         if system.compile:
             compile_layers(self.model)
         step = Step(self.model, self.objectives, world)
-        unused = self.model.has_match and not config.objectives.fgr
+        aims = config.objectives
+        unused = self.model.has_match and (not aims.fgr or aims.ranking_from > 0)
         self.module: Step | DistributedDataParallel = (
             shard(step, self.device)
             if system.parallel == "fsdp" and world.size > 1
@@ -165,6 +166,7 @@ class Trainer:
             schedule.alpha(self.step, per_epoch, objectives),
             schedule.uniform_share(self.step, self.steps, objectives),
             self.group_size,
+            schedule.ranking(self.step, self.steps, objectives),
         )
 
     def prepare(self, raw: RawBatch) -> Batch:

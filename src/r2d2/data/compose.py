@@ -1,0 +1,58 @@
+"""A table with composed pictures besides: further rows that teach where a thing is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from r2d2.data.grid import grid_pairs
+from r2d2.progress import Update
+from r2d2.table import Pair, PairsTable, write_table
+
+TRAIN = "train"
+CHUNK = 256  # rows read at once
+
+
+def compose_table(
+    table: PairsTable,
+    out: str | Path,
+    count: int,
+    seed: int = 0,
+    *,
+    overwrite: bool = False,
+    update: Update = lambda *arguments: None,
+) -> int:
+    """Write a table of all rows of `table`, then of `count` grids of its training pictures.
+
+    The training rows are held in memory: this is for small tables of small pictures.
+
+    Args:
+        table: of emoji, or of other pictures that fill their frame.
+        out: the table to write.
+        count: of grids; half of them name one picture of the four, half all.
+        seed: of the draws.
+        overwrite: replace a table at `out`.
+        update: progress.
+
+    Returns:
+        The number of rows written.
+
+    Raises:
+        R2D2Error: fewer than four different pictures to train on, one that cannot be read, or
+            `out` is taken.
+    """
+    rows = table.rows()
+
+    def pairs() -> Iterator[Pair]:
+        held: list[Pair] = []
+        for start in range(0, len(rows), CHUNK):
+            update("copying", start, len(rows))
+            for pair in table.take(rows[start : start + CHUNK]):
+                yield pair
+                if pair.split == TRAIN:
+                    held.append(pair)
+        for number, pair in enumerate(grid_pairs(held, count, seed, split=TRAIN), 1):
+            update("composing", number, count)
+            yield pair
+
+    return write_table(out, pairs(), overwrite=overwrite, metadata=table.metadata)
