@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from r2d2.commands import ablate, corpus, data, explain, flops, weights
+from r2d2.commands import ablate, corpus, data, downstream, explain, flops, weights
 from r2d2.commands.options import Overwrite, Preset, Processes, Resume, Settings, Variant
 from r2d2.errors import R2D2Error, RunStoppedError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(data.app, name="data")
+app.add_typer(downstream.app, name="downstream")
 app.add_typer(weights.app, name="weights")
 app.command("flops")(flops.flops)
 app.command("ablate")(ablate.ablate)

@@ -5,20 +5,23 @@ A check keeps hashes rather than rows, so that memory grows by some bytes a row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from r2d2.data.images import BadImage, decode_image, resize
 from r2d2.pair import Pair
 from r2d2.tokenizer import Tokenizer
 
 EXAMPLES = 5
 MIN_SIDE = 64  # pixels
 TRAIN = "train"
+THUMB = 8  # pixels of the grey thumbnail that is kept of a picture
 
 # stop: training fails or its figures mean nothing; warn: they suffer; note: good to know
 Severity = Literal["stop", "warn", "note"]
@@ -48,12 +51,38 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Fact:
+    """A figure of the table that is told whether or not it means trouble."""
+
+    name: str
+    value: int | float | str
+    note: str = ""
+    parts: Mapping[str, int] = field(default_factory=dict)  # what the value is made of
+
+    def line(self) -> str:
+        """What to print."""
+        value = self.value if isinstance(self.value, str) else f"{self.value:,.6g}"
+        return f"{self.name}: {value}" + (f" ({self.note})" if self.note else "")
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What is kept of a decoded picture."""
+
+    width: int
+    height: int
+    thumbnail: npt.NDArray[np.uint8]  # (THUMB, THUMB, 3)
+    hash: int | None  # 64 bits, where near-duplicates are looked for
+
+
+@dataclass(frozen=True)
 class Chunk:
     """Some rows as the checks see them."""
 
     rows: Sequence[int]
     pairs: Sequence[Pair]
-    looked: Sequence[bool]  # whether the picture of a row is within the sample
+    # of the picture of a row: what was seen, or why it cannot be; None: not within the sample
+    glances: Sequence[Glance | BadImage | None]
 
     def texts(self) -> Iterator[tuple[int, str]]:
         """Every text with its row."""
@@ -71,6 +100,23 @@ class Near(Protocol):
     def groups(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """The group (n,) of each hash (n,)."""
 
+    def within(
+        self, known: npt.NDArray[np.uint64], hashes: npt.NDArray[np.uint64]
+    ) -> npt.NDArray[np.bool_]:
+        """(n,) whether a hash (n,) is near to one of those known (m,)."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """Another table, by hashes: what this one must be kept apart from."""
+
+    name: str
+    rows: int
+    ids: npt.NDArray[np.int64]  # hashes of image ids; these four are distinct and sorted
+    files: npt.NDArray[np.uint64]  # hashes of the encoded files
+    prints: npt.NDArray[np.uint64]  # perceptual hashes; none where near-duplicates are not asked
+    texts: npt.NDArray[np.int64]  # hashes of text keys
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -80,6 +126,7 @@ class Asked:
     max_length: int = 64  # tokens
     min_side: int = MIN_SIDE
     near: Near | None = None  # None: only equal files are found
+    against: tuple[Known, ...] = ()
 
 
 class Check(Protocol):
@@ -92,6 +139,29 @@ class Check(Protocol):
 
     def findings(self) -> list[Finding]:
         """What was found; nothing where all is well."""
+
+
+@runtime_checkable
+class Measure(Protocol):
+    """A check that also tells figures."""
+
+    def facts(self) -> list[Fact]:
+        """Told before the findings."""
+
+
+def file_hash(data: bytes) -> int:
+    """64 bits of an encoded file."""
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+def glance(pair: Pair, near: Near | None) -> Glance | BadImage:
+    """Decode a picture once, for all checks."""
+    try:
+        picture = decode_image(pair.image, name=pair.image_id)
+    except BadImage as error:
+        return error
+    hashed = None if near is None else near.hash(picture)
+    return Glance(*picture.size, resize(picture, THUMB), hashed)
 
 
 @dataclass

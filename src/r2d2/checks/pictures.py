@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.checks.base import TRAIN, Asked, Chunk, Finding, Severity, Tally
-from r2d2.data.images import BadImage, decode_image
+from r2d2.checks.base import TRAIN, Asked, Chunk, Finding, Severity, Tally, file_hash
+from r2d2.data.images import BadImage
 
 
 class Pictures:
@@ -28,26 +27,23 @@ class Pictures:
 
     def see(self, chunk: Chunk) -> None:
         """See `Check`."""
-        for row, pair, looked in zip(chunk.rows, chunk.pairs, chunk.looked, strict=True):
-            digest = hashlib.blake2b(pair.image, digest_size=8).digest()
-            self.files.append(int.from_bytes(digest, "little"))
+        for row, pair, seen in zip(chunk.rows, chunk.pairs, chunk.glances, strict=True):
+            self.files.append(file_hash(pair.image))
             if pair.split not in self.names:
                 self.names.append(pair.split)
             self.split.append(self.names.index(pair.split))
             self.labelled.append(pair.label is not None)
-            if not looked:
+            if seen is None:
                 continue
             self.decoded += 1
-            try:
-                picture = decode_image(pair.image, name=pair.image_id)
-            except BadImage as error:
-                self.bad.setdefault(error.kind, Tally()).add(f"row {row} ({pair.image_id})")
+            if isinstance(seen, BadImage):
+                self.bad.setdefault(seen.kind, Tally()).add(f"row {row} ({pair.image_id})")
                 continue
-            if min(picture.size) < self.asked.min_side:
-                self.tiny.add(f"row {row}, {picture.width}x{picture.height}")
-            if self.asked.near is not None:
+            if min(seen.width, seen.height) < self.asked.min_side:
+                self.tiny.add(f"row {row}, {seen.width}x{seen.height}")
+            if seen.hash is not None:
                 self.looked.append(row)
-                self.prints.append(self.asked.near.hash(picture))
+                self.prints.append(seen.hash)
 
     def findings(self) -> list[Finding]:
         """See `Check`."""

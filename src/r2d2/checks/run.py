@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from r2d2.checks.base import Asked, Check, Chunk, Finding
+from r2d2.checks.base import Asked, Check, Chunk, Fact, Finding, Measure, glance
+from r2d2.checks.baselines import Baselines
+from r2d2.checks.leaks import Leaks
 from r2d2.checks.pictures import Pictures
-from r2d2.checks.sets import Labels, Splits
+from r2d2.checks.sets import Labels, Sizes, Splits
 from r2d2.checks.texts import Texts, Tokens
 from r2d2.errors import R2D2Error
 from r2d2.progress import Update
@@ -19,7 +21,9 @@ CHUNK = 256  # rows with their pictures in memory
 PICTURES = 50_000  # decoded; of a larger table a sample by hash of the row
 MIX = 0x9E3779B97F4A7C15  # times a row number: even in 64 bits (Knuth's golden ratio)
 
-CHECKS: tuple[type[Check], ...] = (Splits, Texts, Tokens, Pictures, Labels)
+CHECKS: tuple[type[Check], ...] = (
+    Splits, Texts, Tokens, Pictures, Labels, Sizes, Leaks, Baselines,
+)  # fmt: skip
 ORDER: Mapping[str, int] = {"stop": 0, "warn": 1, "note": 2}
 
 
@@ -32,6 +36,7 @@ class CheckReport:
     texts: int
     pictures: int  # decoded
     findings: tuple[Finding, ...]
+    facts: tuple[Fact, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -44,9 +49,10 @@ class CheckReport:
             f"{self.table}: {self.rows:,} rows, {self.texts:,} texts; "
             f"{self.pictures:,} pictures read"
         )
+        told = [head, *(fact.line() for fact in self.facts)]
         if not self.findings:
-            return [head, "nothing found that would go wrong"]
-        return [head, *(line for finding in self.findings for line in finding.lines())]
+            return [*told, "nothing found that would go wrong"]
+        return [*told, *(line for finding in self.findings for line in finding.lines())]
 
     def json(self) -> str:
         """All of it."""
@@ -79,17 +85,23 @@ def check_table(
     asked = asked or Asked()
     running = [check(asked) for check in checks]
     share = pictures / len(rows)
-    texts = looked = 0
+    texts = looked_at = 0
     for start in range(0, len(rows), CHUNK):
         update("checking", start, len(rows))
         some = rows[start : start + CHUNK].tolist()
         sample = [row * MIX % 2**64 < share * 2**64 for row in some]
-        chunk = Chunk(some, table.take(some), sample)
+        pairs = table.take(some)
+        glances = [
+            glance(pair, asked.near) if looked else None
+            for pair, looked in zip(pairs, sample, strict=True)
+        ]
+        chunk = Chunk(some, pairs, glances)
         texts += sum(len(pair.texts) for pair in chunk.pairs)
-        looked += sum(sample)
+        looked_at += sum(sample)
         for check in running:
             check.see(chunk)
     update("checking", len(rows), len(rows))
     findings = [finding for check in running for finding in check.findings()]
     findings.sort(key=lambda finding: ORDER[finding.severity])
-    return CheckReport(str(path), len(rows), texts, looked, tuple(findings))
+    facts = [fact for check in running if isinstance(check, Measure) for fact in check.facts()]
+    return CheckReport(str(path), len(rows), texts, looked_at, tuple(findings), tuple(facts))

@@ -1,10 +1,14 @@
-"""Splits that are needed, and labels out of balance."""
+"""Splits that are needed, labels out of balance, and how long and how often texts stand."""
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 
-from r2d2.checks.base import TRAIN, Asked, Chunk, Finding
+import numpy as np
+
+from r2d2.checks.base import TRAIN, Asked, Chunk, Fact, Finding
+from r2d2.tokenizer import key_hash, text_key
 
 
 class Splits:
@@ -73,4 +77,41 @@ class Labels:
                         "read AUC rather than accuracy, or balance them half and half",
                     )
                 )  # fmt: skip
+        return found
+
+
+class Sizes:
+    """Lengths of texts, and how many texts and pictures are repeats; told, not judged."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.lengths, self.keys, self.ids = array("i"), array("q"), array("q")
+        self.splits: dict[str, Counter[int | None]] = {}
+
+    def see(self, chunk: Chunk) -> None:
+        """See `Check`."""
+        for pair in chunk.pairs:
+            self.ids.append(key_hash(pair.image_id))
+            self.splits.setdefault(pair.split, Counter())[pair.label] += 1
+        for _, text in chunk.texts():
+            key = text_key(text)
+            self.lengths.append(len(key))
+            self.keys.append(key_hash(key))
+
+    def findings(self) -> list[Finding]:
+        """See `Check`."""
+        return []
+
+    def facts(self) -> list[Fact]:
+        """See `Measure`."""
+        found = []
+        for split, counts in sorted(self.splits.items()):
+            note = f"{counts[1]:,} match, {counts[0]:,} not" if counts[0] + counts[1] else ""
+            found.append(Fact(f"rows of '{split}'", sum(counts.values()), note))
+        if len(self.lengths):
+            low, middle, high = np.percentile(np.array(self.lengths), (5, 50, 95))
+            note = f"5%: {low:.0f}, 95%: {high:.0f}, longest: {max(self.lengths):,}"
+            found.append(Fact("characters of a text, median", float(middle), note))
+        for what, hashes in (("texts", self.keys), ("pictures", self.ids)):
+            distinct = len(np.unique(np.array(hashes, dtype=np.int64)))
+            found.append(Fact(f"distinct {what}", distinct, f"of {len(hashes):,}"))
         return found

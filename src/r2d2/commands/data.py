@@ -11,6 +11,11 @@ from r2d2.commands.options import Overwrite
 
 app = typer.Typer(help="Make pairs tables, and look them over.", no_args_is_help=True)
 
+Against = Annotated[
+    list[str] | None,
+    typer.Option(help="A table that it must share nothing with, as its pre-training corpus."),
+]
+
 
 @app.command()
 def emoji(
@@ -60,15 +65,26 @@ def check(
     pictures: Annotated[
         int, typer.Option(min=0, help="Decoded at most; more are sampled.")
     ] = 50_000,
+    against: Against = None,
+    radius: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=16, help="Bits within which pictures are near-duplicates; 4 is usual."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write it there as JSON.")] = None,
 ) -> None:
     """Tell before training what will go wrong; exit code 1 where training cannot work."""
     from r2d2 import progress
+    from r2d2.checks.against import know
     from r2d2.checks.base import Asked
     from r2d2.checks.run import check_table
+    from r2d2.downstream.likeness import Look
+    from r2d2.downstream.make import set_radius
     from r2d2.errors import R2D2Error
     from r2d2.files import write_text
     from r2d2.pretrained import load
+    from r2d2.table import PairsTable
     from r2d2.tokenizer import MAX_LENGTH, Tokenizer
 
     if model is not None and vocab is not None:
@@ -80,12 +96,18 @@ def check(
         length = max_length or loaded.model.config.text.max_length
     elif vocab is not None:
         tokenizer = Tokenizer.from_vocab(vocab, length)
+    bits = set_radius(PairsTable.open(table)) if radius is None else radius
+    look = None if bits is None else Look(bits)
     with progress.bars() as update:
-        report = check_table(table, update, Asked(tokenizer, length, min_side), pictures)
+        known = tuple(know(other, look, update) for other in against or ())
+        asked = Asked(tokenizer, length, min_side, look, known)
+        report = check_table(table, update, asked, pictures)
     for line in report.lines():
         typer.echo(line)
     if tokenizer is None:
         typer.echo("texts were not held against a vocabulary: give --model or --vocab")
+    if look is None:
+        typer.echo("near-duplicates were not looked for: give --radius 4")
     if out is not None:
         write_text(out, report.json())
     if not report.passed:

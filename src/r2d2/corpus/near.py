@@ -46,7 +46,7 @@ def near_groups(hashes: Hashes, radius: int) -> Places:
     start, size = 0, BLOCK
     while start < len(ordered):  # a block at a time: only leaders are compared with what follows
         block = np.arange(start, min(len(ordered), start + size))
-        joined = _first_near(ordered[leaders], ordered[block], radius)
+        joined = first_near(ordered[leaders], ordered[block], radius)
         rest = block[joined < 0]
         pairs = _few_pairs(ordered[rest], radius, None if size <= BLOCK else PAIRS)
         if pairs is None:  # a shorter block finds its leaders first, and they take in the others
@@ -80,7 +80,7 @@ def _few_pairs(hashes: Hashes, radius: int, most: int | None) -> Places | None:
     return np.concatenate(found)
 
 
-def _first_near(leaders: Hashes, hashes: Hashes, radius: int) -> Places:
+def first_near(leaders: Hashes, hashes: Hashes, radius: int) -> Places:
     """The place (n,) of the first leader near each hash; -1 where none is."""
     best = np.full(len(hashes), len(leaders), np.int64)
     for left, right in _close(leaders, hashes, radius, ALL_BITS):

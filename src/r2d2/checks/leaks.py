@@ -1,0 +1,133 @@
+"""What two splits share, and what the table shares with others: counts of it, zeros included."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from r2d2.checks.base import TRAIN, Asked, Chunk, Fact, Finding, Severity, file_hash
+from r2d2.tokenizer import key_hash, text_key
+
+ID, FILE, NEAR, TEXT = "an image_id", "a file", "a near-duplicate picture", "a text"
+
+
+class _Side:
+    """A split by hashes."""
+
+    def __init__(self) -> None:
+        self.ids, self.files, self.prints = array("q"), array("Q"), array("Q")
+        self.texts = array("q")
+
+    def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
+        return {
+            ID: np.array(self.ids, dtype=np.int64),
+            FILE: np.array(self.files, dtype=np.uint64),
+            NEAR: np.array(self.prints, dtype=np.uint64),
+            TEXT: np.array(self.texts, dtype=np.int64),
+        }
+
+
+class Leaks:
+    """Between splits, and against other tables.
+
+    What `train` shares with a split is judged by `Pictures` and `Texts`; here it is counted only.
+    """
+
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
+        self.sides: dict[str, _Side] = {}
+
+    def see(self, chunk: Chunk) -> None:
+        """See `Check`."""
+        for pair, seen in zip(chunk.pairs, chunk.glances, strict=True):
+            side = self.sides.setdefault(pair.split, _Side())
+            side.ids.append(key_hash(pair.image_id))
+            side.files.append(file_hash(pair.image))
+            if (hashed := getattr(seen, "hash", None)) is not None:
+                side.prints.append(hashed)
+            side.texts.extend(key_hash(key) for text in pair.texts if (key := text_key(text.text)))
+
+    def findings(self) -> list[Finding]:
+        """See `Check`."""
+        found = []
+        for one, other, what, count, total in self._between():
+            if count and TRAIN not in (one, other):
+                found.append(
+                    Finding(
+                        f"rows of split '{one}' that share {what} with '{other}'", "warn", count,
+                        total, "texts" if what == TEXT else "rows", (),
+                        "what is chosen by one is not new to the other: keep what is alike in one "
+                        "split",
+                    )
+                )  # fmt: skip
+        for split, table, what, count, total in self._against():
+            if count:
+                severity: Severity = "warn" if what == TEXT else "stop"
+                found.append(
+                    Finding(
+                        f"rows of split '{split}' that share {what} with {table}", severity, count,
+                        total, "texts" if what == TEXT else "rows", (),
+                        "a model that was trained on that table knows them: leave them out "
+                        "(`r2d2 downstream make --exclude`), or take them out of that table",
+                    )
+                )  # fmt: skip
+        return found
+
+    def facts(self) -> list[Fact]:
+        """See `Measure`."""
+        told: dict[tuple[str, str], dict[str, int]] = {}
+        totals: dict[tuple[str, str], int] = {}
+        between = [
+            (one, f"'{other}'", what, count, total)
+            for one, other, what, count, total in self._between()
+        ]
+        for one, other, what, count, total in [*between, *self._against()]:
+            told.setdefault((one, other), {})[what] = count
+            totals.setdefault((one, other), total)
+        return [
+            Fact(
+                f"shared by '{one}' and {other}", sum(parts.values()),
+                ", ".join(f"{what}: {count:,}" for what, count in parts.items())
+                + f"; of {totals[one, other]:,} rows",
+                parts,
+            )
+            for (one, other), parts in told.items()
+        ]  # fmt: skip
+
+    def _between(self) -> list[tuple[str, str, str, int, int]]:
+        found = []
+        names = sorted(self.sides, key=lambda name: (name == TRAIN, name))
+        for one, other in combinations(names, 2):
+            known = self.sides[other].arrays()
+            found += [(one, other, *rest) for rest in self._shared(self.sides[one], known)]
+        return found
+
+    def _against(self) -> list[tuple[str, str, str, int, int]]:
+        found = []
+        for table in self.asked.against:
+            known = {ID: table.ids, FILE: table.files, NEAR: table.prints, TEXT: table.texts}
+            for split, side in sorted(self.sides.items()):
+                found += [(split, table.name, *rest) for rest in self._shared(side, known)]
+        return found
+
+    def _shared(
+        self, side: _Side, known: Mapping[str, npt.NDArray[Any]]
+    ) -> list[tuple[str, int, int]]:
+        """By what: how many rows (texts) of a side are known, and of how many."""
+        found = []
+        for what, hashes in side.arrays().items():
+            if what == NEAR:
+                if self.asked.near is None:
+                    continue
+                shared = self.asked.near.within(
+                    known[NEAR].astype(np.uint64), hashes.astype(np.uint64)
+                )
+            else:
+                shared = np.isin(hashes, known[what])
+            found.append((what, int(shared.sum()), len(hashes)))
+        return found

@@ -1,0 +1,70 @@
+"""`r2d2 downstream`: sets for downstream tasks, made of a pairs table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from r2d2.commands.options import Overwrite, Settings
+
+app = typer.Typer(help="Make sets for matching and retrieval.", no_args_is_help=True)
+
+
+@app.callback()
+def main() -> None:
+    """Make sets for matching and retrieval."""
+
+
+@app.command()
+def make(
+    table: Annotated[str, typer.Argument(help="A pairs table.")],
+    task: Annotated[str, typer.Option(help="icm, iqm (matching), icr or iqr (retrieval).")],
+    out: Annotated[Path, typer.Option(help="The table to write; its report lands beside.")],
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="A table to share no picture with, as the pre-training corpus."),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="For hard negatives: a run's folder, or a model's.")
+    ] = None,
+    settings: Settings = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """One text an image, balanced, split 8:1:1 by group; exit code 1 where its check fails."""
+    from r2d2 import progress
+    from r2d2.downstream.config import make_downstream_config
+    from r2d2.downstream.make import make_set
+    from r2d2.downstream.report import write_set_report
+    from r2d2.table import PairsTable
+
+    given = list(settings or ())
+    if model is not None and not any(one.startswith("negatives.kind") for one in given):
+        given.append("negatives.kind=hard")
+    config = make_downstream_config(task, given)
+    opened = PairsTable.open(table)
+    encoder = None
+    if model is not None:
+        from r2d2.encoder import Encoder
+
+        encoder = Encoder.load(model)
+    with progress.bars() as update:
+        made = make_set(
+            opened, out, config, exclude=exclude or (), model=encoder, overwrite=overwrite,
+            update=update,
+        )  # fmt: skip
+    report = write_set_report(made)
+    for stage in made.stages:
+        why = ", ".join(f"{rule} {n:,}" for rule, n in stage.dropped.items())
+        typer.echo(
+            f"{stage.stage}: {stage.kept:,} of {stage.seen:,} {stage.unit}"
+            + (f"; dropped: {why}" if why else "")
+        )
+    for line in made.check.lines():
+        typer.echo(line)
+    splits = ", ".join(f"{name} {n:,}" for name, n in made.splits.items())
+    typer.echo(f"{out}: {made.pairs:,} pairs of {made.pictures:,} pictures ({splits})")
+    typer.echo(f"report: {report}")
+    if not made.check.passed:
+        raise typer.Exit(1)

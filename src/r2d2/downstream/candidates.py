@@ -1,0 +1,177 @@
+"""The pictures that a set may be made of, one text each, in the order of their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from r2d2.checks.base import Known, file_hash
+from r2d2.corpus.funnel import EXAMPLES, StageCount
+from r2d2.corpus.phash import perceptual_hashes
+from r2d2.corpus.sample import numbers
+from r2d2.data.images import BadImage, decode_image
+from r2d2.downstream.config import DownstreamConfig, TextChoice
+from r2d2.downstream.likeness import near_to
+from r2d2.progress import Update
+from r2d2.table import Pair, PairsTable, Text
+from r2d2.tokenizer import key_hash, text_key
+
+CHUNK = 256  # rows with their pictures in memory
+COLUMNS = ("image_id", "image", "texts", "clicks", "label")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A picture and the text that was chosen for it."""
+
+    row: int  # of the table
+    image_id: str
+    text: Text
+    key: str  # of the text
+    own: frozenset[str]  # keys of all texts that the table gives it
+    hash: int  # perceptual, 64 bits
+    file: int  # hash of the encoded file
+    clicks: int
+
+
+@dataclass
+class Count:
+    """What was left out, by reason."""
+
+    dropped: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def drop(self, reason: str, example: str) -> None:
+        """One more."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+        some = self.examples.setdefault(reason, [])
+        if len(some) < EXAMPLES:
+            some.append(example)
+
+    def stage(self, name: str, seen: int) -> StageCount:
+        """As a stage of the report."""
+        told = {why: tuple(some) for why, some in self.examples.items()}
+        kept = seen - sum(self.dropped.values())
+        return StageCount(name, "pictures", seen, kept, dict(self.dropped), told)
+
+
+def read_candidates(
+    table: PairsTable, config: DownstreamConfig, update: Update
+) -> tuple[list[Candidate], StageCount]:
+    """Every picture with a text that fits the task; one of each image_id, by the smallest text."""
+    count = Count()
+    found: dict[str, Candidate] = {}
+    rows = table.rows()
+    for row, pair in _pairs(table, rows, update):
+        name = f"row {row} ({pair.image_id})"
+        if pair.label == 0:
+            count.drop("labelled as no match", name)
+            continue
+        text = choose_text(pair.texts, config.text, config.seed)
+        if text is None:
+            told = " · ".join(one.text[:24] for one in pair.texts[:2])
+            count.drop("no text of this source and length", told or name)
+            continue
+        try:
+            picture = decode_image(pair.image, name=pair.image_id)
+        except BadImage as error:
+            count.drop(f"picture {error.kind}", name)
+            continue
+        own = frozenset(key for one in pair.texts if (key := text_key(one.text)))
+        fresh = Candidate(
+            row, pair.image_id, text, text_key(text.text), own,
+            int(perceptual_hashes([picture])[0]), file_hash(pair.image), pair.clicks or 0,
+        )  # fmt: skip
+        other = found.get(pair.image_id)
+        if other is not None:
+            count.drop("its image_id stands before", name)
+            first, second = sorted((fresh, other), key=lambda one: (one.key, one.file, one.row))
+            fresh = replace(first, own=first.own | second.own)
+        found[pair.image_id] = fresh
+    return [found[name] for name in sorted(found)], count.stage("read", len(rows))
+
+
+def choose_text(texts: Sequence[Text], choice: TextChoice, seed: int) -> Text | None:
+    """The text of one picture: of the first source that has one, that of the highest weight.
+
+    Equals are told apart by a hash of the text.
+    """
+    for source in choice.sources:
+        able = [
+            one
+            for one in texts
+            if one.source == source and choice.least <= len(text_key(one.text)) <= choice.most
+        ]
+        if able:
+            draws = numbers([one.text for one in able], seed, "text").tolist()
+            return min(zip(able, draws, strict=True), key=lambda one: (-one[0].weight, one[1]))[0]
+    return None
+
+
+def set_apart(
+    candidates: Sequence[Candidate], known: Sequence[Known], config: DownstreamConfig
+) -> tuple[list[Candidate], list[StageCount]]:
+    """Leave out what other tables have: by id, file, near-duplicate picture, perhaps text."""
+    stages, left = [], list(candidates)
+    for table in known:
+        near = near_to(table.prints, hashes_of(left), config.same.radius)
+        ids, files, texts = (
+            np.isin(np.array(values, dtype=there.dtype), there)
+            for values, there in (
+                ([key_hash(one.image_id) for one in left], table.ids),
+                ([one.file for one in left], table.files),
+                ([key_hash(one.key) for one in left], table.texts),
+            )
+        )
+        count, kept = Count(), []
+        for place, one in enumerate(left):
+            if ids[place]:
+                count.drop("the same image_id", one.image_id)
+            elif files[place]:
+                count.drop("the same file", one.image_id)
+            elif near[place]:
+                count.drop(f"a picture within {config.same.radius} bits", one.image_id)
+            elif config.exclude.texts and texts[place]:
+                count.drop("the same text", one.text.text)
+            else:
+                kept.append(one)
+        stages.append(count.stage(f"keep apart from {table.name}", len(left)))
+        left = kept
+    return left, stages
+
+
+def pick(
+    candidates: Sequence[Candidate], wanted: int | None, config: DownstreamConfig
+) -> list[Candidate]:
+    """As many as are wanted: the most clicked first, or by hash; in the order of their ids."""
+    if wanted is None or wanted >= len(candidates):
+        return list(candidates)
+    draws = numbers([one.image_id for one in candidates], config.seed, "pick").tolist()
+    by_weight = config.pick == "weight"
+    order = sorted(
+        range(len(candidates)),
+        key=lambda n: (
+            -(candidates[n].text.clicks or candidates[n].clicks) if by_weight else 0,
+            -candidates[n].text.weight if by_weight else 0.0,
+            draws[n],
+        ),
+    )
+    return [candidates[n] for n in sorted(order[:wanted])]
+
+
+def hashes_of(candidates: Sequence[Candidate]) -> npt.NDArray[np.uint64]:
+    """(n,) perceptual hashes."""
+    return np.array([one.hash for one in candidates], dtype=np.uint64)
+
+
+def _pairs(
+    table: PairsTable, rows: npt.NDArray[np.int64], update: Update
+) -> Iterator[tuple[int, Pair]]:
+    for start in range(0, len(rows), CHUNK):
+        update("reading", start, len(rows))
+        some = rows[start : start + CHUNK]
+        yield from zip(some.tolist(), table.take(some, COLUMNS), strict=True)
+    update("reading", len(rows), len(rows))

@@ -1,0 +1,108 @@
+"""When two pictures are one, and when a text may be true of a picture that it was not written for.
+
+Near-same texts: equal text keys; or the shorter stands within the longer, letter for letter; or
+their sets of character bigrams have a Jaccard index of at least `same.jaccard`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from r2d2.corpus.near import first_near, near_groups, near_pairs
+from r2d2.corpus.phash import perceptual_hashes
+from r2d2.downstream.config import Likeness
+
+Hashes = npt.NDArray[np.uint64]
+Ints = npt.NDArray[np.int64]
+
+
+class Look:
+    """Near-duplicates as `r2d2.checks` asks for them: `Near` by perceptual hash."""
+
+    def __init__(self, radius: int) -> None:
+        self.radius = radius
+
+    def hash(self, picture: Image.Image) -> int:
+        """64 bits."""
+        return int(perceptual_hashes([picture])[0])
+
+    def groups(self, hashes: Hashes) -> Ints:
+        """The group (n,) of each hash (n,), by its leader."""
+        return near_groups(hashes, self.radius)
+
+    def within(self, known: Hashes, hashes: Hashes) -> npt.NDArray[np.bool_]:
+        """(n,) whether a hash (n,) is near to one of those known (m,)."""
+        return near_to(known, hashes, self.radius)
+
+
+def near_to(known: Hashes, hashes: Hashes, radius: int) -> npt.NDArray[np.bool_]:
+    """(n,) whether a hash (n,) is at most `radius` bits from one of those known (m,)."""
+    if not len(known):
+        return np.zeros(len(hashes), np.bool_)
+    # what is equal is found at once, and is much of it where tables share rows
+    distinct, place = np.unique(hashes, return_inverse=True)
+    there = np.unique(known)
+    near = np.isin(distinct, there)
+    near[~near] = first_near(there, distinct[~near], radius) >= 0
+    found: npt.NDArray[np.bool_] = near[place.reshape(-1)]
+    return found
+
+
+def connected(hashes: Hashes, radius: int, keys: Iterable[Sequence[int]]) -> Ints:
+    """Groups (n,) of pictures that are linked, by near-duplicates or by texts, however far.
+
+    Args:
+        hashes: (n,) of the pictures.
+        radius: bits within which two are linked.
+        keys: hashed text keys of each picture; two that share one are linked.
+
+    Returns:
+        (n,) the smallest place of each one's group.
+    """
+    parent = list(range(len(hashes)))
+
+    def root(place: int) -> int:
+        while parent[place] != place:
+            parent[place] = parent[parent[place]]
+            place = parent[place]
+        return place
+
+    def join(a: int, b: int) -> None:
+        one, two = sorted((root(a), root(b)))
+        parent[two] = one
+
+    distinct, first, place = np.unique(hashes, return_index=True, return_inverse=True)
+    for here, there in enumerate(first[place.reshape(-1)].tolist()):
+        join(here, there)
+    for a, b in near_pairs(distinct, radius).tolist():
+        join(int(first[a]), int(first[b]))
+    owner: dict[int, int] = {}
+    for here, some in enumerate(keys):
+        for key in some:
+            join(here, owner.setdefault(key, here))
+    return np.array([root(place) for place in range(len(hashes))], dtype=np.int64)
+
+
+def bigrams(key: str) -> frozenset[str]:
+    """The character bigrams of a text key; of a single character, itself."""
+    return frozenset(key[i : i + 2] for i in range(len(key) - 1)) or frozenset((key,))
+
+
+def near_same(a: str, b: str, same: Likeness) -> bool:
+    """Whether two text keys may say the same."""
+    if a == b or not a or not b:
+        return True
+    if same.contained and (a in b or b in a):
+        return True
+    one, two = bigrams(a), bigrams(b)
+    common = len(one & two)
+    return common >= same.jaccard * (len(one) + len(two) - common)
+
+
+def may_be_true(key: str, own: Collection[str], same: Likeness) -> bool:
+    """Whether a text key may be true of a picture whose own text keys are these."""
+    return any(near_same(key, other, same) for other in own)

@@ -1,0 +1,290 @@
+"""One of the four sets, made of a pairs table, and held against what it must be apart from."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from r2d2.checks.against import know
+from r2d2.checks.base import Asked
+from r2d2.checks.run import CheckReport, check_table
+from r2d2.corpus.align import Model
+from r2d2.corpus.funnel import StageCount
+from r2d2.corpus.sample import numbers
+from r2d2.downstream.candidates import (
+    Candidate,
+    hashes_of,
+    pick,
+    read_candidates,
+    set_apart,
+)
+from r2d2.downstream.config import DownstreamConfig
+from r2d2.downstream.groups import split_groups
+from r2d2.downstream.likeness import Look, connected
+from r2d2.downstream.negatives import Dealt, Floats, Texts, deal
+from r2d2.errors import R2D2Error
+from r2d2.progress import Update
+from r2d2.table import Pair, PairsTable, Text, write_table
+from r2d2.tokenizer import key_hash
+
+CHUNK = 256  # pictures in memory
+METADATA = "r2d2.downstream"  # the key under which a set's table keeps how it was made
+
+
+@dataclass(frozen=True)
+class Hardness:
+    """How the model that chose them sees the pairs; NaN without one."""
+
+    match: float = float("nan")  # mean cosine of matches
+    other: float = float("nan")  # of non-matches
+    near: int = 0  # non-matches that are among the model's nearest
+
+
+@dataclass(frozen=True)
+class Made:
+    """A set and what is known of it."""
+
+    path: str
+    config: DownstreamConfig
+    pairs: int
+    pictures: int
+    splits: dict[str, int]  # pairs
+    groups: int
+    largest_group: int
+    stages: tuple[StageCount, ...]
+    hardness: Hardness
+    check: CheckReport
+    excluded: tuple[str, ...] = field(default=())
+
+
+def make_set(
+    table: PairsTable,
+    out: str | Path,
+    config: DownstreamConfig,
+    *,
+    exclude: Sequence[str | Path] = (),
+    model: Model | None = None,
+    overwrite: bool = False,
+    update: Update = lambda *arguments: None,
+) -> Made:
+    """Make a set, look it over, and give both.
+
+    Args:
+        table: pairs to make it of.
+        out: the table to write.
+        config: of the task.
+        exclude: tables that the set shares no picture with.
+        model: for hard negatives.
+        overwrite: replace a table at `out`.
+        update: progress.
+
+    Raises:
+        R2D2Error: hard negatives without a model, too few pictures for the split, or something
+            stands at `out`.
+    """
+    if config.negatives.kind == "hard" and config.matching and model is None:
+        raise R2D2Error("hard negatives need a model: give --model, or negatives.kind=random")
+    if config.matching and (config.size or 0) % 2:
+        raise R2D2Error(f"size is {config.size}: matches and non-matches are as many, give it even")
+    if Path(out).exists() and not overwrite:
+        raise R2D2Error(f"{out} exists: choose another place or ask to overwrite it")
+    if any(Path(one).resolve() == Path(out).resolve() for one in (table.path, *exclude)):
+        raise R2D2Error(f"{out} is one of the tables that are read: choose another place")
+    look = Look(config.same.radius)
+    known = tuple(know(path, look, update) for path in exclude)
+    candidates, read = read_candidates(table, config, update)
+    candidates, apart = set_apart(candidates, known, config)
+    stages = [read, *apart]
+    wanted = None
+    if config.size is not None:
+        wanted = config.size // 2 if config.matching else config.size
+    picked = pick(candidates, wanted, config)
+    if len(picked) < len(candidates):
+        dropped = {"more than were asked for": len(candidates) - len(picked)}
+        stages.append(StageCount("pick", "pictures", len(candidates), len(picked), dropped))
+    if not picked:
+        raise R2D2Error(_nothing(table, stages))
+    groups = connected(
+        hashes_of(picked), config.same.radius, [[key_hash(one.key)] for one in picked]
+    )
+    ids = [one.image_id for one in picked]
+    splits = split_groups(ids, groups, config.split, config.seed)
+    rows = [_Row(n, n, split) for n, split in enumerate(splits)]
+    hardness = Hardness()
+    if config.matching:
+        embedder = None if model is None else _Embedder(table, picked, model, update)
+        dealt = _deal(picked, groups, splits, config, embedder)
+        lost = sorted({int(n) for one in dealt for n in one.left})
+        if lost:
+            stages.append(_lost(picked, lost))
+        rows = _labelled(dealt, splits)
+        hardness = _hardness(dealt, embedder)
+        _enough(rows, splits, table)
+    rows = _shuffled(rows, ids, config.seed)
+    metadata = {METADATA: json.dumps(_noted(table, config, exclude), ensure_ascii=False)}
+    write_table(
+        out, _pairs(table, picked, rows, update), overwrite=overwrite,
+        metadata=table.metadata | metadata,
+    )  # fmt: skip
+    report = check_table(out, update, Asked(near=look, against=known), pictures=len(rows))
+    sizes = np.unique(groups, return_counts=True)[1]
+    return Made(
+        str(out), config, len(rows), len({row.picture for row in rows}),
+        dict(sorted(Counter(row.split for row in rows).items())), len(sizes), int(sizes.max()),
+        tuple(stages), hardness, report, tuple(str(path) for path in exclude),
+    )  # fmt: skip
+
+
+def set_radius(table: PairsTable) -> int | None:
+    """The bits within which a set's pictures count as near; None where it is no downstream set."""
+    noted = set_config(table)
+    same = {} if noted is None else noted.get("same")
+    found = same.get("radius") if isinstance(same, dict) else None
+    return found if isinstance(found, int) else None
+
+
+def set_config(table: PairsTable) -> dict[str, object] | None:
+    """How a set was made, from its table; None where it is no downstream set."""
+    noted = table.metadata.get(METADATA)
+    return None if noted is None else dict(json.loads(noted))
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A pair of the set, by the places of its picture and of its text."""
+
+    picture: int
+    text: int
+    split: str
+    label: int | None = None
+
+
+class _Embedder:
+    """Pictures and texts by place as a model sees them."""
+
+    def __init__(
+        self, table: PairsTable, picked: Sequence[Candidate], model: Model, update: Update
+    ) -> None:
+        self.table, self.picked, self.model, self.update = table, picked, model, update
+        self.done = 0
+
+    def __call__(self, places: Sequence[int]) -> tuple[Floats, Floats]:
+        """Embeddings (n, d) of pictures, and of texts."""
+        seen, read = [], []
+        for start in range(0, len(places), CHUNK):
+            some = [self.picked[place] for place in places[start : start + CHUNK]]
+            pairs = self.table.take([one.row for one in some], ("image",))
+            seen.append(self.model.encode_images([pair.image for pair in pairs]))
+            read.append(self.model.encode_texts([one.text.text for one in some]))
+            self.done += len(some)
+            self.update("embedding", self.done, None)
+        return np.concatenate(seen), np.concatenate(read)
+
+
+def _deal(
+    picked: Sequence[Candidate],
+    groups: np.typing.NDArray[np.int64],
+    splits: Sequence[str],
+    config: DownstreamConfig,
+    embedder: _Embedder | None,
+) -> list[Dealt]:
+    own: dict[int, frozenset[str]] = {}
+    for one, group in zip(picked, groups.tolist(), strict=True):
+        own[group] = own.get(group, frozenset()) | one.own
+    texts = Texts([one.key for one in picked], [own[g] for g in groups.tolist()], groups)
+    hard = embedder if config.negatives.kind == "hard" else None
+    found = []
+    for split in sorted(set(splits)):
+        places = [n for n, name in enumerate(splits) if name == split]
+        found.append(deal(places, texts, [one.image_id for one in picked], config, hard))
+    return found
+
+
+def _labelled(dealt: Sequence[Dealt], splits: Sequence[str]) -> list[_Row]:
+    rows = []
+    for one in dealt:
+        for picture, text in zip(one.picture.tolist(), one.text.tolist(), strict=True):
+            rows.append(_Row(picture, picture, splits[picture], 1))
+            rows.append(_Row(picture, text, splits[picture], 0))
+    return rows
+
+
+def _hardness(dealt: Sequence[Dealt], embedder: _Embedder | None) -> Hardness:
+    """Mean cosines over at most a chunk of pictures a split."""
+    if embedder is None:
+        return Hardness()
+    match: list[float] = []
+    other: list[float] = []
+    for one in dealt:
+        places = one.picture[:CHUNK].tolist()
+        if not places:
+            continue
+        seen, read = embedder(places)
+        wrong = embedder(one.text[:CHUNK].tolist())[1]
+        match += (seen * read).sum(1).tolist()
+        other += (seen * wrong).sum(1).tolist()
+    return Hardness(float(np.mean(match)), float(np.mean(other)), sum(one.near for one in dealt))
+
+
+def _lost(picked: Sequence[Candidate], lost: Sequence[int]) -> StageCount:
+    why = "no text that is surely not true of it"
+    told = {why: tuple(picked[n].text.text for n in lost[:3])}
+    left = len(picked) - len(lost)
+    return StageCount("negatives", "pictures", len(picked), left, {why: len(lost)}, told)
+
+
+def _enough(rows: Sequence[_Row], splits: Sequence[str], table: PairsTable) -> None:
+    counts = Counter(row.split for row in rows)
+    for split in sorted(set(splits)):
+        if not counts[split]:
+            raise R2D2Error(
+                f"{table.path}: the {splits.count(split)} pictures of '{split}' have no text that "
+                "is surely not true of another: add pictures, or loosen same.jaccard"
+            )
+
+
+def _shuffled(rows: Sequence[_Row], ids: Sequence[str], seed: int) -> list[_Row]:
+    """By hash, so that no order tells a label."""
+    draws = numbers([f"{ids[row.picture]}\0{ids[row.text]}" for row in rows], seed, "order")
+    return [rows[n] for n in np.argsort(draws, kind="stable").tolist()]
+
+
+def _pairs(
+    table: PairsTable, picked: Sequence[Candidate], rows: Sequence[_Row], update: Update
+) -> Iterator[Pair]:
+    for start in range(0, len(rows), CHUNK):
+        update("writing", start, len(rows))
+        some = rows[start : start + CHUNK]
+        pairs = table.take([picked[row.picture].row for row in some])
+        for row, pair in zip(some, pairs, strict=True):
+            text: Text = picked[row.text].text
+            if text.text_id is None:
+                text = replace(text, text_id=picked[row.text].image_id)
+            yield replace(pair, texts=(text,), split=row.split, label=row.label)
+    update("writing", len(rows), len(rows))
+
+
+def _noted(
+    table: PairsTable, config: DownstreamConfig, exclude: Sequence[str | Path]
+) -> dict[str, object]:
+    return {
+        **asdict(config),
+        "table": Path(table.path).name,
+        "fingerprint": table.fingerprint,
+        "apart_from": [Path(path).name for path in exclude],
+    }
+
+
+def _nothing(table: PairsTable, stages: Sequence[StageCount]) -> str:
+    why = "; ".join(
+        f"{reason} {count:,}" for stage in stages for reason, count in stage.dropped.items()
+    )
+    return (
+        f"{table.path} is too small: not one picture with a text that fits ({why or 'no row'}): "
+        "see text.sources, text.least and text.most"
+    )

@@ -1,0 +1,188 @@
+"""A wrong text for every picture, each text once: no half of a pair tells whether it is true.
+
+Within a split the texts are dealt anew, so that each picture and each text stands once in a match
+and once in a non-match. `random` deals by hash, `hard` gives each picture, as far as it goes, one
+of the texts that a model takes for the nearest. Neither gives it a text that may be true of it:
+one that is near-same to any text of a picture of its group.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from r2d2.corpus.sample import numbers
+from r2d2.downstream.config import DownstreamConfig
+from r2d2.downstream.likeness import may_be_true
+
+BLOCK = 1024  # pictures compared with a pool's texts at once
+ROUNDS = 20
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+Embed = Callable[[Sequence[int]], tuple[Floats, Floats]]  # places: pictures (n, d), texts (n, d)
+
+
+@dataclass(frozen=True)
+class Dealt:
+    """The wrong texts of a split."""
+
+    picture: Ints  # (m,) places
+    text: Ints  # (m,) the place whose text is the wrong one; the same places in another order
+    near: int  # of m, by the model's neighbours; the others by hash
+    left: Ints  # places that no true negative was found for
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What tells whether a text may be true of a picture, by place."""
+
+    keys: Sequence[str]
+    own: Sequence[frozenset[str]]  # of the picture's whole group
+    group: Ints
+
+
+def deal(
+    places: Sequence[int],
+    texts: Texts,
+    image_ids: Sequence[str],
+    config: DownstreamConfig,
+    embed: Embed | None = None,
+) -> Dealt:
+    """Wrong texts for the pictures of one split.
+
+    Args:
+        places: of the split's pictures.
+        texts: of all pictures.
+        image_ids: of all pictures.
+        config: of the set.
+        embed: for hard ones.
+
+    Returns:
+        A permutation without fixed points, less the pictures that it cannot be made for.
+    """
+    draws = numbers([image_ids[place] for place in places], config.seed, "negative")
+    order = [places[n] for n in np.argsort(draws, kind="stable").tolist()]
+
+    def wrong(picture: int, text: int) -> bool:
+        return texts.group[picture] != texts.group[text] and not may_be_true(
+            texts.keys[text], texts.own[picture], config.same
+        )
+
+    pools = [order]
+    if embed is not None:
+        pools = _pools(order, config.negatives.pool)
+    pictures: list[int] = []
+    chosen: list[int] = []
+    left: list[int] = []
+    near = 0
+    for pool in pools:
+        start = {} if embed is None else _nearest(pool, embed, wrong, config)
+        found, lost = _complete(pool, start, wrong, config)
+        near += sum(start.get(picture) == text for picture, text in found.items())
+        pictures += found.keys()
+        chosen += found.values()
+        left += lost
+    return Dealt(
+        np.array(pictures, dtype=np.int64), np.array(chosen, dtype=np.int64), near,
+        np.array(left, dtype=np.int64),
+    )  # fmt: skip
+
+
+def _pools(order: list[int], size: int) -> list[list[int]]:
+    """Cut into pools of about equal sizes, none above `size`."""
+    count = -(-len(order) // size)
+    edges = [len(order) * n // count for n in range(count + 1)] if count else []
+    return [order[low:high] for low, high in pairwise(edges)]
+
+
+def _nearest(
+    pool: Sequence[int], embed: Embed, wrong: Callable[[int, int], bool], config: DownstreamConfig
+) -> dict[int, int]:
+    """Texts by greedy choice: of all pictures with their nearest texts, the nearest pairs first."""
+    seen, read = embed(pool)
+    nearest, ceiling = config.negatives.nearest, config.negatives.ceiling
+    edges: list[tuple[float, int, int]] = []
+    for start in range(0, len(pool), BLOCK):
+        scores = seen[start : start + BLOCK] @ read.T
+        most = min(2 * nearest, len(pool))  # some of them may be true
+        some = np.argpartition(-scores, most - 1, axis=1)[:, :most]
+        for n, columns in enumerate(some):
+            row = scores[n]
+            taken = 0
+            for column in columns[np.lexsort((columns, -row[columns]))].tolist():
+                score = float(row[column])
+                if ceiling is not None and score > ceiling:
+                    continue
+                if wrong(pool[start + n], pool[column]):
+                    edges.append((-score, start + n, column))
+                    taken += 1
+                    if taken == nearest:
+                        break
+    edges.sort()
+    found: dict[int, int] = {}
+    used: set[int] = set()
+    for _, picture, text in edges:
+        if picture not in found and text not in used:
+            found[picture] = text
+            used.add(text)
+    return {pool[picture]: pool[text] for picture, text in found.items()}
+
+
+def _complete(
+    pool: Sequence[int],
+    start: dict[int, int],
+    wrong: Callable[[int, int], bool],
+    config: DownstreamConfig,
+) -> tuple[dict[int, int], list[int]]:
+    """All pictures of a pool with a wrong text, from those that have one; and who has none."""
+    key = hashlib.blake2b(f"{config.seed}:exchange".encode(), digest_size=8).digest()
+    rng = np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
+    here = list(pool)
+    lost: list[int] = []
+    target = dict(start)
+    for _ in range(ROUNDS):
+        used = set(target.values())
+        free_texts = [place for place in here if place not in used]
+        free = [place for place in here if place not in target]
+        # one on, so that few stand opposite themselves
+        target |= dict(zip(free, free_texts[1:] + free_texts[:1], strict=True))
+        bad = _exchange(here, target, wrong, rng, config.negatives.tries)
+        if not bad:
+            return target, lost
+        lost += bad
+        gone = set(bad)
+        here = [place for place in here if place not in gone]
+        target = {
+            picture: text
+            for picture, text in target.items()
+            if picture not in gone and text not in gone
+        }
+    return {}, lost + here
+
+
+def _exchange(
+    here: Sequence[int],
+    target: dict[int, int],
+    wrong: Callable[[int, int], bool],
+    rng: np.random.Generator,
+    tries: int,
+) -> list[int]:
+    """Mend, in `target`, what may be true by exchanges with others; gives what cannot be."""
+    bad = []
+    for one in here:
+        if wrong(one, target[one]):
+            continue
+        for other in rng.integers(0, len(here), tries).tolist():
+            two = here[other]
+            if wrong(one, target[two]) and wrong(two, target[one]):
+                target[one], target[two] = target[two], target[one]
+                break
+        else:
+            bad.append(one)
+    return bad
