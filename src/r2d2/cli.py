@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from r2d2.commands import ablate, corpus, data, downstream, explain, flops, weights
+from r2d2.commands import ablate, corpus, data, downstream, explain, flops, search, weights
 from r2d2.commands.options import Overwrite, Preset, Processes, Resume, Settings, Variant
 from r2d2.errors import R2D2Error, RunStoppedError
 
@@ -30,6 +30,8 @@ app.add_typer(weights.app, name="weights")
 app.command("flops")(flops.flops)
 app.command("ablate")(ablate.ablate)
 app.command("explain")(explain.explain)
+app.command("search")(search.search)
+app.command("serve")(search.serve)
 
 USER_ERROR = 2
 INTERRUPTED = 130

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from r2d2.config import ModelConfig, from_dict, to_dict
 from r2d2.data.augment import normalize
@@ -158,6 +159,18 @@ def _refuse_single(given: object) -> None:
         raise R2D2Error(f"a list is wanted, not one {kind}: write [{kind}]")
 
 
+class _NoDraws(TorchFunctionMode):
+    """Passes over random draws, for weights that are read from a file.
+
+    The meta device would do so too, but it loads a part of torch's compiler: a second of time.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in ("normal_", "uniform_", "trunc_normal_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 def default_device() -> torch.device:
     """The GPU where there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -194,9 +207,8 @@ def load(path: str | Path, device: str | torch.device | None = None) -> Pretrain
     except (ValueError, KeyError, TypeError, AttributeError, R2D2Error) as error:
         raise R2D2Error(f"{folder / CONFIG} is damaged ({error}): save the model again") from error
     if model_config.foreign is None:
-        with torch.device("meta"):
+        with torch.device(device or default_device()), _NoDraws():
             model = R2D2(model_config)
-        model.to_empty(device=device or default_device())
     else:  # others' classes hold buffers that no file has
         model = R2D2(model_config).to(device or default_device())
     load_weights(model, folder / WEIGHTS)

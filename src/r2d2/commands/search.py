@@ -1,0 +1,109 @@
+"""`r2d2 search` and `r2d2 serve`: a model in front of people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Table = Annotated[
+    str | None, typer.Option(help="A table with an index; the emoji that come along by default.")
+]
+Model = Annotated[str, typer.Option(help="The model that made the index: a run's folder, ...")]
+
+
+def search(
+    query: Annotated[str | None, typer.Argument(help="What to look for, as 生日蛋糕.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Look for what is like this picture.")] = None,
+    texts: Annotated[
+        bool, typer.Option("--texts", help="With --image: among texts, not images.")
+    ] = False,
+    queries: Annotated[
+        Path | None, typer.Option(help="Many at once: a text a line, or JSONL; see --out.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="JSONL file for the results of many.")] = None,
+    table: Table = None,
+    model: Model = "emoji",
+    top: Annotated[int, typer.Option("--top", "-k", min=1, help="Results.")] = 10,
+    page: Annotated[int, typer.Option(min=1, help="Which results: 2 after the first --top.")] = 1,
+    where: Annotated[
+        str | None, typer.Option(help="Condition on columns, as \"split = 'test'\".")
+    ] = None,
+    candidates: Annotated[
+        int | None, typer.Option(min=1, help="Ranked again; as saved with the model by default.")
+    ] = None,
+    pre_ranking: Annotated[
+        bool, typer.Option("--pre-ranking", help="By cosine alone, without the cross encoders.")
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out.")] = False,
+) -> None:
+    """Search images by a text, images or texts by an image."""
+    from r2d2.data.images import decode_image
+    from r2d2.errors import R2D2Error
+    from r2d2.search.display import as_json, as_table
+    from r2d2.search.query import Query
+    from r2d2.search.searcher import Searcher
+
+    if sum(given is not None for given in (query, image, queries)) != 1:
+        raise R2D2Error("give a text, or --image FILE, or --queries FILE: one of them")
+    if (queries is None) != (out is None):
+        raise R2D2Error("--queries and --out belong together: give both")
+    asked = Query(
+        text=query, target="texts" if texts else "images", k=top, offset=(page - 1) * top,
+        two_stage=not pre_ranking, candidates=candidates, where=where,
+    )  # fmt: skip
+    if queries is not None and out is not None:
+        from r2d2.search.many import search_many
+
+        done = search_many(Searcher.open(table, model), queries, out, asked, overwrite=overwrite)
+        typer.echo(f"{done.answered} queries answered, {done.refused} refused: {out}")
+        return
+    if image is not None:
+        from dataclasses import replace
+
+        from r2d2.search.many import read_file
+
+        asked = replace(asked, image=decode_image(read_file(image), name=str(image)))
+    searcher = Searcher.open(table, model)
+    found = searcher.answer([asked])[0]
+    if json_:
+        typer.echo(as_json(found))
+    else:
+        as_table(found, asked, searcher)
+
+
+def serve(
+    table: Table = None,
+    model: Model = "emoji",
+    host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0: to all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    api_key: Annotated[
+        str | None,
+        typer.Option(envvar="R2D2_API_KEY", help="Asked of every request; better as R2D2_API_KEY."),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A name that this server goes by; may be repeated.")
+    ] = None,
+    max_queue: Annotated[int, typer.Option(min=1, help="Requests that wait; more get 503.")] = 64,
+    max_batch: Annotated[int, typer.Option(min=1, help="Requests in one pass.")] = 16,
+    max_mb: Annotated[float, typer.Option(min=0.01, help="Of a request.")] = 10,
+    max_megapixels: Annotated[float, typer.Option(min=0.01, help="Of a picture.")] = 32,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to an answer.")] = 30,
+) -> None:
+    """Serve search, match and embed over HTTP, with a page to search in."""
+    from r2d2.search.searcher import Searcher
+    from r2d2.search.server import serve as run
+    from r2d2.search.serving import ServeConfig
+
+    config = ServeConfig(
+        host=host, port=port, api_key=api_key or None, allowed_hosts=tuple(allow_host or ()),
+        max_queue=max_queue, max_batch=max_batch, max_body_bytes=int(max_mb * (1 << 20)),
+        max_pixels=int(max_megapixels * 1e6), answer_timeout_s=timeout,
+    )  # fmt: skip
+    run(
+        Searcher.open(table, model),
+        config,
+        lambda address: typer.echo(f"{address} is open; Ctrl-C closes it"),
+    )

@@ -1,0 +1,75 @@
+"""Approximate search by Lance's vector index, its recall measured on the vectors themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from r2d2.search.conditions import condition_errors
+from r2d2.search.gallery import Floats, Rows
+
+if TYPE_CHECKING:
+    from r2d2.search.table_gallery import Indexed
+
+PROBES, REFINE = 20, 4
+
+
+def has_ann(dataset: Any, column: str) -> bool:
+    """Whether Lance has an index of that column."""
+    return any(column in index["fields"] for index in dataset.list_indices())
+
+
+class AnnVectors:
+    """See `Vectors`."""
+
+    def __init__(self, indexed: Indexed, count: int) -> None:
+        self._indexed = indexed
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def width(self) -> int:
+        """Numbers of a vector, d."""
+        return self._indexed.about.width
+
+    def best(self, queries: Floats, k: int, where: str | None = None) -> list[tuple[Rows, Floats]]:
+        """See `Vectors.best`; what the index has not seen yet is compared exactly by Lance."""
+        about = self._indexed.about
+        with condition_errors(where or "", self._indexed.columns):
+            found = [
+                nearest(
+                    self._indexed.dataset, self._indexed.column, query, k, where=where,
+                    probes=about.probes or PROBES, refine=about.refine or REFINE,
+                )
+                for query in queries
+            ]  # fmt: skip
+        addresses = self._indexed.addresses
+        return [
+            (np.searchsorted(addresses, rows).astype(np.int64), cosine) for rows, cosine in found
+        ]
+
+
+def nearest(
+    dataset: Any,
+    column: str,
+    query: Floats,
+    k: int,
+    *,
+    where: str | None = None,
+    probes: int = PROBES,
+    refine: int = REFINE,
+    exact: bool = False,
+) -> tuple[np.ndarray[Any, np.dtype[np.uint64]], Floats]:
+    """Addresses and cosines of the k nearest, best first."""
+    search: dict[str, Any] = {"column": column, "q": query, "k": k, "metric": "dot"}
+    search |= {"use_index": False} if exact else {"nprobes": probes, "refine_factor": refine}
+    scanner = dataset.scanner(
+        columns=["_distance"], nearest=search, filter=where, prefilter=where is not None,
+        with_row_address=True,
+    )  # fmt: skip
+    table = scanner.to_table()
+    cosine = (1 - table["_distance"].to_numpy()).astype(np.float32)
+    return table["_rowaddr"].to_numpy(), cosine

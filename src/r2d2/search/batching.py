@@ -1,0 +1,123 @@
+"""Requests that arrive while the model is busy go through it together, next time.
+
+One thread owns the model. It takes what waits, at most a batch of it, and no request waits for
+others to come: alone it is answered at once, and in a crowd the batches grow by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Run = Callable[[Sequence[Any]], Sequence[Any]]  # jobs to results; a result may be an exception
+
+
+class Busy(Exception):  # noqa: N818  # a state, not a mistake
+    """The queue is full, the answer took too long, or the server is shutting down."""
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    job: Any
+    future: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+
+
+class Batcher:
+    """A bounded queue before one thread."""
+
+    def __init__(self, run: Run, max_batch: int = 16, max_queue: int = 64) -> None:
+        """Start the thread.
+
+        Args:
+            run: called in that thread, with 1 to `max_batch` jobs.
+            max_batch: jobs at once.
+            max_queue: jobs that may wait; one more is refused.
+        """
+        self._run = run
+        self._max_batch = max_batch
+        self._max_queue = max_queue
+        self._queue: deque[_Waiting] = deque()
+        self._ready = threading.Condition()
+        self._open = True
+        self._thread = threading.Thread(target=self._work, name="model", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Jobs in the queue."""
+        return len(self._queue)
+
+    @property
+    def max_queue(self) -> int:
+        """Jobs that may wait."""
+        return self._max_queue
+
+    async def submit(self, job: Any, timeout_s: float) -> Any:
+        """The result of a job; Busy where it finds no place, or is not done in time."""
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(job, loop.create_future(), loop)
+        with self._ready:
+            if not self._open or len(self._queue) >= self._max_queue:
+                raise Busy
+            self._queue.append(waiting)
+            self._ready.notify()
+        try:
+            return await asyncio.wait_for(waiting.future, timeout_s)
+        except TimeoutError as error:
+            raise Busy from error
+
+    def close(self) -> None:
+        """Refuse what comes and what waits, let the batch in hand end, and stop the thread."""
+        with self._ready:
+            self._open = False
+            left = list(self._queue)
+            self._queue.clear()
+            self._ready.notify()
+        for waiting in left:
+            _settle(waiting, Busy())
+        self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._ready:
+                while self._open and not self._queue:
+                    self._ready.wait()
+                if not self._open:
+                    return
+                batch: list[_Waiting] = []
+                while self._queue and len(batch) < self._max_batch:
+                    waiting = self._queue.popleft()
+                    if not waiting.future.cancelled():  # nobody waits for it any more
+                        batch.append(waiting)
+            if batch:
+                for waiting, result in zip(batch, self._results(batch), strict=True):
+                    _settle(waiting, result)
+
+    def _results(self, batch: Sequence[_Waiting]) -> Sequence[Any]:
+        try:
+            return self._run([waiting.job for waiting in batch])
+        except Exception as error:
+            if len(batch) == 1:
+                return [error]
+        # one of them is at fault: the others are not to suffer for it
+        return [self._results([waiting])[0] for waiting in batch]
+
+
+def _settle(waiting: _Waiting, result: Any) -> None:
+    def settle() -> None:
+        if waiting.future.done():
+            return
+        if isinstance(result, BaseException):
+            waiting.future.set_exception(result)
+        else:
+            waiting.future.set_result(result)
+
+    try:
+        waiting.loop.call_soon_threadsafe(settle)
+    except RuntimeError:  # the loop is closed: nobody waits
+        return

@@ -1,0 +1,80 @@
+"""Results in a terminal, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from r2d2.search.query import Found, Query
+from r2d2.search.searcher import Searcher
+from r2d2.search.shipped import EmojiGallery, emoji_character
+
+
+def to_dict(found: Found) -> dict[str, Any]:
+    """Plain data; what does not apply is null."""
+    return asdict(found)
+
+
+def as_json(found: Found) -> str:
+    """One object, readable."""
+    return json.dumps(to_dict(found), ensure_ascii=False, indent=1)
+
+
+def as_table(
+    found: Found, query: Query, searcher: Searcher, console: Console | None = None
+) -> None:
+    """A table of the results; the emoji corpus is drawn."""
+    console = Console() if console is None else console
+    if not found.hits:
+        more = f" from place {query.offset + 1} on" if query.offset else ""
+        console.print(
+            f"nothing found{more}: {found.searched} there are, {query.where or 'all'} asked"
+        )
+        return
+    draws = isinstance(searcher.gallery, EmojiGallery)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("#", justify="right")
+    if draws:
+        table.add_column("")
+    table.add_column("text")
+    if not draws:
+        table.add_column("image_id", style="dim", overflow="fold")
+    table.add_column("cosine", justify="right")
+    if found.reranked:
+        table.add_column("match", justify="right")
+        table.add_column("score", justify="right")
+        table.add_column("moved", justify="right")
+    for hit in found.hits:
+        cells: list[str | Text] = [str(hit.rank)]
+        if draws:
+            cells.append(Text(emoji_character(hit.image_id) or ""))
+        cells.append(Text("; ".join(hit.texts[:3]) + (" ..." if len(hit.texts) > 3 else "")))
+        if not draws:
+            cells.append(Text(hit.image_id))
+        cells.append(f"{hit.cosine:.3f}")
+        if found.reranked:
+            cells += [
+                "" if hit.match is None else f"{hit.match:.3f}",
+                f"{hit.score:.3f}",
+                _moved(hit),
+            ]
+        table.add_row(*cells)
+    console.print(table)
+    stages = "pre-ranked by cosine"
+    if found.reranked:
+        stages += (
+            f", the best {found.reranked} ranked again (score = {found.weight:g} match + cosine)"
+        )
+    console.print(Text(f"{found.searched} {query.target}, {stages}", style="dim"))
+
+
+def _moved(hit: Any) -> Text:
+    up = hit.pre_rank - hit.rank
+    if up == 0:
+        return Text("")
+    return Text(f"↑{up}", style="green") if up > 0 else Text(f"↓{-up}", style="red")

@@ -1,0 +1,67 @@
+"""What can go wrong in a request, as a status, a word and a sentence."""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from r2d2.data.images import BadImage
+from r2d2.errors import R2D2Error
+from r2d2.search.batching import Busy
+
+log = logging.getLogger(__name__)
+
+IMAGE_STATUS = {"empty": 400, "unreadable": 415, "truncated": 400, "too large": 413}
+CODES = {400: "bad_request", 401: "key", 404: "not_found", 405: "method", 408: "slow",
+         413: "too_large", 415: "type", 421: "host", 422: "invalid"}  # fmt: skip
+
+
+def problem(
+    status: int, code: str, error: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    """An answer of the one form that all errors have."""
+    return JSONResponse({"error": error, "code": code}, status, headers)
+
+
+def add_handlers(app: FastAPI, retry_after_s: int) -> None:
+    """Give every exception its answer."""
+
+    @app.exception_handler(BadImage)
+    async def bad_image(request: Request, error: BadImage) -> JSONResponse:
+        return problem(
+            IMAGE_STATUS[error.kind], f"image_{error.kind.replace(' ', '_')}", str(error)
+        )
+
+    @app.exception_handler(R2D2Error)
+    async def user_error(request: Request, error: R2D2Error) -> JSONResponse:
+        return problem(422, "invalid", str(error))
+
+    @app.exception_handler(Busy)
+    async def busy(request: Request, error: Busy) -> JSONResponse:
+        return problem(
+            503, "busy", "too many requests at once: try again in a moment",
+            {"Retry-After": str(retry_after_s)},
+        )  # fmt: skip
+
+    @app.exception_handler(RequestValidationError)
+    @app.exception_handler(ValidationError)
+    async def invalid(
+        request: Request, error: RequestValidationError | ValidationError
+    ) -> JSONResponse:
+        first = error.errors()[0]  # its place and reason, not the input itself
+        place = ".".join(str(part) for part in first["loc"] if part != "body") or "the request"
+        return problem(422, "invalid", f"{place}: {first['msg']}")
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        code = CODES.get(error.status_code, "error")
+        return problem(error.status_code, code, str(error.detail), dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def unknown(request: Request, error: Exception) -> JSONResponse:
+        return problem(500, "server", "the server made a mistake: see its log")

@@ -1,0 +1,74 @@
+"""Exact search: one matrix product, the best k of each row of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from r2d2.search.gallery import Floats, Rows
+
+BLOCK_CELLS = 1 << 25  # scores held at a time: 128 MiB
+SPARE = 32  # more than k are taken in float32, so that none is lost to its last bit
+
+Select = Callable[[str], Rows]  # the rows that fulfil a condition, ascending
+
+
+class ExactVectors:
+    """Vectors in memory, compared one and all."""
+
+    def __init__(
+        self, vectors: npt.NDArray[np.floating], rows: Rows | None, select: Select
+    ) -> None:
+        """Take them in.
+
+        Args:
+            vectors: (n, d); brought to unit length here.
+            rows: (n,) the row of each, ascending; None: they are rows 0 to n - 1.
+            select: says which rows fulfil a condition.
+        """
+        unit = vectors.astype(np.float32)
+        unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
+        self._vectors = unit
+        self._rows = np.arange(len(unit), dtype=np.int64) if rows is None else rows
+        self._select = select
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    @property
+    def width(self) -> int:
+        """Numbers of a vector, d."""
+        return int(self._vectors.shape[1])
+
+    def take(self, places: npt.NDArray[np.int64]) -> Floats:
+        """The vectors at `places`, (n, d)."""
+        return self._vectors[places]
+
+    def best(self, queries: Floats, k: int, where: str | None = None) -> list[tuple[Rows, Floats]]:
+        """See `Vectors.best`. Of equal cosines the earlier row comes first."""
+        vectors, rows = self._vectors, self._rows
+        if where is not None:
+            chosen = np.flatnonzero(np.isin(rows, self._select(where), assume_unique=True))
+            vectors, rows = vectors[chosen], rows[chosen]
+        found: list[tuple[Rows, Floats]] = []
+        step = max(1, BLOCK_CELLS // max(1, len(vectors)))
+        for start in range(0, len(queries), step):
+            block = queries[start : start + step]
+            for query, scores in zip(block, block @ vectors.T, strict=True):
+                near = _largest(scores, k + SPARE)
+                # The product's last bit depends on a row's place: equal pictures would not tie.
+                cosine = np.einsum(
+                    "kd,d->k", vectors[near].astype(np.float64), query.astype(np.float64)
+                ).astype(np.float32)
+                order = np.lexsort((near, -cosine))[:k]
+                found.append((rows[near[order]], cosine[order]))
+        return found
+
+
+def _largest(scores: Floats, k: int) -> npt.NDArray[np.int64]:
+    """Places of the k largest, in any order."""
+    if k >= len(scores):
+        return np.arange(len(scores), dtype=np.int64)
+    return np.argpartition(-scores, k - 1)[:k].astype(np.int64)

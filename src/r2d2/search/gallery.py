@@ -1,0 +1,77 @@
+"""What is searched: images and texts with their vectors, wherever they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image, or one text, as a result shows it."""
+
+    image_id: str  # of a text: one of the images that have it
+    texts: tuple[str, ...]  # of a text: itself
+    split: str | None = None
+    image_row: int | None = None  # of a text: that image's row
+
+
+class Vectors(Protocol):
+    """Vectors of unit length that can be searched by cosine."""
+
+    def __len__(self) -> int:
+        """How many there are, those of unreadable images left out."""
+
+    @property
+    def width(self) -> int:
+        """Numbers of a vector, d."""
+
+    def best(self, queries: Floats, k: int, where: str | None = None) -> list[tuple[Rows, Floats]]:
+        """Rows and cosines of the k nearest to each of the queries (q, d), best first.
+
+        Fewer than k where there are no more. `where` is an SQL condition on the rows' columns;
+        R2D2Error where it cannot be read.
+        """
+
+
+class Gallery(Protocol):
+    """A corpus that has been indexed."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the model that made the vectors; see `fingerprint`."""
+
+    @property
+    def images(self) -> Vectors:
+        """Vectors of the images."""
+
+    @property
+    def texts(self) -> Vectors:
+        """Vectors of the distinct texts; R2D2Error where only images were indexed."""
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Columns of the images that a condition may name, with their types."""
+
+    def __len__(self) -> int:
+        """Rows of images, unreadable ones included."""
+
+    def items(self, rows: Sequence[int]) -> list[Item]:
+        """The images at `rows`."""
+
+    def text_items(self, rows: Sequence[int]) -> list[Item]:
+        """The texts at `rows` of the texts."""
+
+    def files(self, rows: Sequence[int]) -> list[bytes]:
+        """The encoded image files at `rows`."""

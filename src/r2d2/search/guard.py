@@ -1,0 +1,109 @@
+"""Before a request is read: whose name it calls, whose key it has, how large it is and how slow."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from r2d2.search.errors import problem
+from r2d2.search.serving import ServeConfig
+
+OPEN = ("/", "/health", "/docs", "/openapi.json", "/favicon.ico")  # asked for no key
+OPEN_UNDER = "/static/"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+class Guard:
+    """An ASGI layer around the app."""
+
+    def __init__(self, app: ASGIApp, config: ServeConfig) -> None:
+        self.app = app
+        self.config = config
+        self._hosts = set(config.allowed_hosts)
+        if not self._hosts and config.host in LOOPBACK:
+            # A page of elsewhere may point its own name at this machine; it would be let in else.
+            self._hosts = {*LOOPBACK, config.host}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+
+        async def headed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                there = {name for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *(
+                        (k.encode(), v.encode())
+                        for k, v in HEADERS.items()
+                        if k.encode() not in there
+                    ),
+                ]
+            await send(message)
+
+        refused = self._refusal(scope["path"], headers)
+        if refused is not None:
+            await refused(scope, receive, headed)
+            return
+        await self.app(scope, self._limited(receive), headed)
+
+    def _refusal(self, path: str, headers: Headers) -> Any:
+        name = headers.get("host", "")
+        bare = name.rsplit(":", 1)[0] if not name.endswith("]") and ":" in name else name
+        if self._hosts and bare.strip("[]") not in self._hosts:
+            return problem(421, "host", "this server is not known by that name: see --allow-host")
+        if self.config.api_key is not None and path not in OPEN and not path.startswith(OPEN_UNDER):
+            kind, _, given = headers.get("authorization", "").partition(" ")
+            key = given if kind.lower() == "bearer" else headers.get("x-api-key", "")
+            if not hmac.compare_digest(key.encode(), self.config.api_key.encode()):
+                return problem(
+                    401, "key", "an API key is needed: send it as Authorization: Bearer KEY",
+                    {"WWW-Authenticate": "Bearer"},
+                )  # fmt: skip
+        length = headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > self.config.max_body_bytes:
+            return problem(413, "too_large", self._too_large())
+        return None
+
+    def _limited(self, receive: Receive) -> Receive:
+        read = 0
+        end = asyncio.get_running_loop().time() + self.config.body_timeout_s
+        whole = False
+
+        async def limited() -> Message:
+            nonlocal read, whole
+            if whole:  # what comes after the body is the client's leaving; that may take long
+                return await receive()
+            left = end - asyncio.get_running_loop().time()
+            try:
+                message = await asyncio.wait_for(receive(), max(0.0, left))
+            except TimeoutError as error:
+                raise HTTPException(408, "the request took too long to arrive") from error
+            if message["type"] == "http.request":
+                read += len(message.get("body", b""))
+                whole = not message.get("more_body", False)
+                if read > self.config.max_body_bytes:
+                    raise HTTPException(413, self._too_large())
+            return message
+
+        return limited
+
+    def _too_large(self) -> str:
+        megabytes = self.config.max_body_bytes / (1 << 20)
+        return f"the request is larger than {megabytes:.3g} MB: give a smaller picture"

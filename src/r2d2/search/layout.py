@@ -1,0 +1,78 @@
+"""Where an index lies: two columns of the pairs table, and a table of its texts beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from r2d2.errors import R2D2Error
+
+VECTOR = "image_vector"  # float32, of unit length; null: bad, or not embedded yet
+BAD = "image_vector_bad"  # why there is no vector; null: there is one, or not embedded yet
+TODO = f"{VECTOR} IS NULL AND {BAD} IS NULL"
+TEXT, TEXT_KEY, TEXT_VECTOR = "text", "text_key", "text_vector"
+IMAGE_ID, ADDRESS = "image_id", "image_address"  # in the table of texts: an image that has it
+ABOUT = "r2d2.index"  # in the metadata of both tables
+
+
+@dataclass(frozen=True)
+class About:
+    """What an index says of itself."""
+
+    fingerprint: str  # of the model
+    width: int  # d
+    probes: int | None = None  # partitions that an approximate search looks into
+    refine: int | None = None  # times k that it compares exactly
+
+
+def texts_uri(uri: str) -> str:
+    """pairs.lance: pairs.texts.lance."""
+    return _beside(uri, "texts")
+
+
+def staging_uri(uri: str) -> str:
+    """Vectors that are not in the table yet: pairs.indexing.lance."""
+    return _beside(uri, "indexing")
+
+
+def _beside(uri: str, word: str) -> str:
+    bare = uri.rstrip("/")
+    stem = bare.removesuffix(".lance")
+    return f"{stem}.{word}.lance" if stem != bare else f"{bare}.{word}"
+
+
+def vector_type(width: int) -> pa.DataType:
+    """(d,) float32."""
+    return pa.list_(pa.float32(), width)
+
+
+def read_about(dataset: Any, uri: str) -> About | None:
+    """None where there is no index; R2D2Error where what is there is damaged."""
+    found = (dataset.metadata or {}).get(ABOUT)
+    if found is None:
+        return None
+    try:
+        return About(**json.loads(found))
+    except (ValueError, TypeError) as error:
+        raise R2D2Error(
+            f"the index of {uri} is of another version ({error}): make it anew by "
+            "`r2d2 index --overwrite`"
+        ) from error
+
+
+def write_about(dataset: Any, about: About) -> None:
+    """Set it."""
+    dataset.update_metadata({ABOUT: json.dumps(asdict(about))})
+
+
+def open_lance(uri: str) -> Any | None:
+    """A Lance dataset as it stands now; None where there is none."""
+    import lance
+
+    try:
+        return lance.dataset(uri)
+    except (ValueError, OSError):
+        return None

@@ -1,0 +1,98 @@
+"""A gallery that lies in memory whole: vectors, ids, texts."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from r2d2.search.conditions import condition_errors
+from r2d2.search.exact import ExactVectors
+from r2d2.search.gallery import Item, Rows
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image of such a gallery."""
+
+    image_id: str
+    split: str
+    texts: tuple[str, ...]
+
+
+class MemoryGallery:
+    """See `Gallery`."""
+
+    def __init__(
+        self,
+        name: str,
+        fingerprint: str,
+        rows: Sequence[Row],
+        image_vectors: npt.NDArray[np.floating],
+        text_vectors: npt.NDArray[np.floating],
+        file: Callable[[str], bytes],
+    ) -> None:
+        """Take it in.
+
+        Args:
+            name: for messages.
+            fingerprint: of the model that made the vectors.
+            rows: n images.
+            image_vectors: (n, d).
+            text_vectors: (m, d) of their texts, row by row.
+            file: the encoded image of an image id.
+        """
+        self.name = name
+        self.fingerprint = fingerprint
+        self._rows = list(rows)
+        self._file = file
+        self._texts = [(row, text) for row, one in enumerate(rows) for text in one.texts]
+        self.images = ExactVectors(image_vectors, None, self._select)
+        self.texts = ExactVectors(text_vectors, None, self._select_texts)
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Columns that a condition may name."""
+        return {"image_id": "string", "split": "string"}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def items(self, rows: Sequence[int]) -> list[Item]:
+        """See `Gallery.items`."""
+        return [Item((r := self._rows[row]).image_id, r.texts, r.split) for row in rows]
+
+    def text_items(self, rows: Sequence[int]) -> list[Item]:
+        """See `Gallery.text_items`."""
+        found = []
+        for row in rows:
+            image, text = self._texts[row]
+            found.append(Item(self._rows[image].image_id, (text,), self._rows[image].split, image))
+        return found
+
+    def files(self, rows: Sequence[int]) -> list[bytes]:
+        """See `Gallery.files`."""
+        return [self._file(self._rows[row].image_id) for row in rows]
+
+    def _select(self, where: str) -> Rows:
+        import lance  # only where there is a condition: it takes a moment to load
+
+        table = pa.table(
+            {
+                "image_id": [row.image_id for row in self._rows],
+                "split": [row.split for row in self._rows],
+            }
+        )
+        dataset = lance.write_dataset(table, f"memory://{uuid.uuid4().hex}")
+        with condition_errors(where, self.columns):
+            scanner = dataset.scanner(columns=[], filter=where, with_row_address=True)
+            chosen = scanner.to_table()["_rowaddr"].to_numpy()
+        return np.sort(chosen.astype(np.int64))
+
+    def _select_texts(self, where: str) -> Rows:
+        images = set(self._select(where).tolist())
+        return np.array([n for n, (row, _) in enumerate(self._texts) if row in images], np.int64)

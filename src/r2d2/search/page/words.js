@@ -1,0 +1,91 @@
+// What the page says, in Chinese and English.
+
+const WORDS = {
+  zh: {
+    hint: "输入一句中文，或拖入、粘贴一张图片",
+    go: "搜索", pick: "选一张图片", takeAway: "去掉图片", api: "接口文档", other: "English",
+    stage: "排序", twoStage: "两段排序", preRanking: "只用预排序", target: "在哪里找", images: "找图片", texts: "找文字",
+    welcome: "用一句话找图，用一张图找图或找文字", examples: ["生日蛋糕", "庆祝", "难过", "下雨", "小狗", "足球"],
+    dropHere: "图片可以直接拖进来，也可以用 Ctrl+V 粘贴；按 / 回到输入框",
+    results: "结果", more: "更多", drop: "松开鼠标，用这张图搜索", close: "关闭", similar: "找相似的图",
+    explanation: "模型看了哪里", explaining: "正在计算…", noExplanation: "这台服务器还不能给出解释。",
+    noExplanationHere: "解释需要一句话和一张图：请用文字搜索。",
+    cosine: "余弦", match: "匹配", score: "得分", rank: "名次", id: "编号", split: "划分", others: "其他文字",
+    was: (n) => `预排序第 ${n}`, query: "查询图片", noPicture: "图片无法显示", row: "行",
+    formula: (w) => `${w} × 匹配 + 余弦`,
+    summaryTwo: (n, m, moved) => `${n} 条中余弦最近的 ${m} 条由交叉编码器重排，本页 ${moved} 条换了位置`,
+    summaryPre: (n) => `${n} 条按余弦排序`,
+    about: (name, n) => `${name} · ${n} 张图`, emoji: "表情符号",
+    nothing: "没有找到结果。",
+    upBy: (n) => `上升 ${n} 位`, downBy: (n) => `下降 ${n} 位`, loading: "正在搜索…",
+    keyTitle: "访问密钥", keyAbout: "这台服务器需要密钥。它只保存在这个标签页里。", keyGo: "继续",
+    problems: {
+      busy: "服务器正忙，请稍后再试。", too_large: "文件太大，请换一张小一些的图片。",
+      image_too_large: "图片太大，请换一张小一些的。", image_unreadable: "这个文件不是能读的图片，请用 JPEG、PNG、GIF 或 WebP。",
+      image_truncated: "图片不完整，请重新保存后再试。", image_empty: "这个文件是空的。",
+      unreachable: "连接不到服务器，请确认它还在运行。", not_picture: "请给一张图片：JPEG、PNG、GIF 或 WebP。",
+      slow: "上传太慢，已超时。", server: "服务器出错了，请查看它的日志。",
+    },
+  },
+  en: {
+    hint: "Describe a picture in Chinese, or drop or paste one",
+    go: "Search", pick: "Choose a picture", takeAway: "Remove the picture", api: "API", other: "中文",
+    stage: "Ranking", twoStage: "Two-stage", preRanking: "Pre-ranking", target: "Look among", images: "Images", texts: "Texts",
+    welcome: "Find pictures by a sentence; pictures or texts by a picture", examples: ["生日蛋糕", "庆祝", "难过", "下雨", "小狗", "足球"],
+    dropHere: "Drop a picture anywhere, or paste one with Ctrl+V; / goes back to the box",
+    results: "Results", more: "More", drop: "Drop it to search by this picture", close: "Close", similar: "Find similar pictures",
+    explanation: "Where the model looked", explaining: "Working…", noExplanation: "This server cannot explain results yet.",
+    noExplanationHere: "An explanation needs a text and a picture: search by text.",
+    cosine: "cosine", match: "match", score: "score", rank: "rank", id: "id", split: "split", others: "other texts",
+    was: (n) => `${n} by pre-ranking`, query: "The picture you search by", noPicture: "no picture", row: "row",
+    formula: (w) => `${w} × match + cosine`,
+    summaryTwo: (n, m, moved) => `The ${m} nearest of ${n} ranked again by the cross encoders; ${moved} on this page moved`,
+    summaryPre: (n) => `${n} ranked by cosine`,
+    about: (name, n) => `${name} · ${n} images`, emoji: "the emoji corpus",
+    nothing: "Nothing found.",
+    upBy: (n) => `up by ${n}`, downBy: (n) => `down by ${n}`, loading: "Searching…",
+    keyTitle: "API key", keyAbout: "This server asks for a key. It stays in this tab only.", keyGo: "Go on",
+    problems: {
+      busy: "The server is busy: try again in a moment.", too_large: "That file is too large: use a smaller picture.",
+      image_too_large: "That picture is too large: use a smaller one.", image_unreadable: "That file is no picture that can be read: use JPEG, PNG, GIF or WebP.",
+      image_truncated: "That picture is cut short: save it again.", image_empty: "That file is empty.",
+      unreachable: "The server cannot be reached: is it still running?", not_picture: "Give a picture: JPEG, PNG, GIF or WebP.",
+      slow: "The upload took too long.", server: "The server made a mistake: see its log.",
+    },
+  },
+};
+
+let language = stored() || (/^zh/i.test(navigator.language || "zh") ? "zh" : "en");
+
+function stored() {
+  try {
+    const found = localStorage.getItem("r2d2.language");
+    return found in WORDS ? found : null;
+  } catch {
+    return null; // storage may be forbidden
+  }
+}
+
+/** A word, or the function that makes a sentence. */
+export const say = (name) => WORDS[language][name];
+
+/** The sentence for an error of the server's, or its own words. */
+export const sayProblem = (code, words) => WORDS[language].problems[code] || words || code;
+
+export const number = (value) => value.toLocaleString(language === "zh" ? "zh-CN" : "en");
+
+export function switchLanguage() {
+  language = language === "zh" ? "en" : "zh";
+  try {
+    localStorage.setItem("r2d2.language", language);
+  } catch { /* then it lasts until the page is closed */ }
+}
+
+/** Put the words into the elements that ask for them. */
+export function label(root = document) {
+  document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+  for (const one of root.querySelectorAll("[data-say]")) one.textContent = say(one.dataset.say);
+  for (const one of root.querySelectorAll("[data-label]")) one.setAttribute("aria-label", say(one.dataset.label));
+  for (const one of root.querySelectorAll("[data-title]")) one.title = say(one.dataset.title);
+  for (const one of root.querySelectorAll("[data-hint]")) one.placeholder = say(one.dataset.hint);
+}

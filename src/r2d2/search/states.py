@@ -1,0 +1,70 @@
+"""What the cross encoders read of images, kept for the next query as far as memory allows."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from r2d2.data.images import BadImage, decode_image
+from r2d2.model.side import Side
+from r2d2.pretrained import Pretrained
+from r2d2.search.gallery import Gallery
+
+KEPT_BYTES = 256 << 20
+AT_ONCE = 64  # files held in memory at a time
+
+
+class ImageStates:
+    """Encoded images of a gallery, the least recently used ones forgotten first."""
+
+    def __init__(self, model: Pretrained, gallery: Gallery, kept_bytes: int = KEPT_BYTES) -> None:
+        self._model = model
+        self._gallery = gallery
+        self._limit = kept_bytes
+        self._held: OrderedDict[int, Side] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, rows: Sequence[int]) -> dict[int, Side]:
+        """The images at `rows`, each a Side of one; those that cannot be read are left out."""
+        found: dict[int, Side] = {}
+        missing: list[int] = []
+        for row in dict.fromkeys(rows):
+            if row in self._held:
+                self._held.move_to_end(row)
+                found[row] = self._held[row]
+            else:
+                missing.append(row)
+        for start in range(0, len(missing), AT_ONCE):
+            some = missing[start : start + AT_ONCE]
+            readable, pictures = [], []
+            for row, file in zip(some, self._gallery.files(some), strict=True):
+                try:
+                    pictures.append(decode_image(file))
+                    readable.append(row)
+                except BadImage:  # it was good when it was indexed; its cosine still stands
+                    continue
+            if not pictures:
+                continue
+            encoded = self._model.encode_images(pictures)
+            for place, row in enumerate(readable):
+                one = encoded[place : place + 1]
+                # a copy: a view would keep the whole batch alive
+                side = Side(
+                    one.states.clone(),
+                    None if one.mask is None else one.mask.clone(),
+                    one.embedding.clone(),
+                )
+                found[row] = side
+                self._keep(row, side)
+        return found
+
+    def _keep(self, row: int, side: Side) -> None:
+        self._held[row] = side
+        self._bytes += _size(side)
+        while self._bytes > self._limit and self._held:
+            _, old = self._held.popitem(last=False)
+            self._bytes -= _size(old)
+
+
+def _size(side: Side) -> int:
+    return int(side.states.nbytes + side.embedding.nbytes)

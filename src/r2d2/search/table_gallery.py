@@ -1,0 +1,213 @@
+"""A pairs table with an index, as a gallery."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from r2d2.errors import R2D2Error
+from r2d2.search.ann import AnnVectors, has_ann
+from r2d2.search.conditions import condition_errors
+from r2d2.search.exact import ExactVectors
+from r2d2.search.gallery import Item, Rows, Vectors
+from r2d2.search.layout import (
+    ADDRESS,
+    BAD,
+    IMAGE_ID,
+    TEXT,
+    TEXT_KEY,
+    TEXT_VECTOR,
+    TODO,
+    VECTOR,
+    About,
+    open_lance,
+    read_about,
+    texts_uri,
+)
+from r2d2.table import PairsTable
+
+log = logging.getLogger(__name__)
+
+EXACT_BYTES = 8 << 30  # of vectors in memory; more need an approximate index
+HIDDEN = {VECTOR, BAD, TEXT_VECTOR, TEXT_KEY, ADDRESS}
+
+
+class TableGallery:
+    """See `Gallery`. Rows are numbered as `PairsTable` numbers them."""
+
+    def __init__(self, path: str | Path) -> None:
+        """R2D2Error where there is no table, or no index of it, or nothing in that."""
+        table = PairsTable.open(path)
+        self.name = table.path
+        self._images = Indexed(table.path, VECTOR)
+        self._texts: Indexed | None = None
+        self._lock = threading.Lock()
+        left = self._images.dataset.count_rows(filter=TODO)
+        if left:
+            log.warning("%d new rows of %s are not indexed: run `r2d2 index`", left, self.name)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the model that made the vectors."""
+        return self._images.about.fingerprint
+
+    @property
+    def images(self) -> Vectors:
+        """Vectors of the images."""
+        return self._images.vectors
+
+    @property
+    def texts(self) -> Vectors:
+        """Vectors of the distinct texts; R2D2Error where only images were indexed."""
+        return self._text_table.vectors
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Columns that a condition may name."""
+        return self._images.columns
+
+    def __len__(self) -> int:
+        return self._images.rows
+
+    def items(self, rows: Sequence[int]) -> list[Item]:
+        """See `Gallery.items`."""
+        columns = ["image_id", "texts", "split"]
+        found = self._images.dataset.take(list(rows), columns=columns).to_pylist()
+        return [
+            Item(one["image_id"], tuple(t["text"] for t in one["texts"] or ()), one["split"])
+            for one in found
+        ]
+
+    def text_items(self, rows: Sequence[int]) -> list[Item]:
+        """See `Gallery.text_items`."""
+        columns = [TEXT, IMAGE_ID, ADDRESS]
+        found = self._text_table.dataset.take(list(rows), columns=columns).to_pylist()
+        places = [self._images.row_of(one[ADDRESS]) for one in found]
+        there = [place for place in places if place is not None]
+        ids = dict(zip(there, (item.image_id for item in self.items(there)), strict=True))
+        return [
+            # addresses change when a table is compacted: better no picture than another's
+            Item(
+                one[IMAGE_ID],
+                (one[TEXT],),
+                None,
+                place if place is not None and ids[place] == one[IMAGE_ID] else None,
+            )
+            for one, place in zip(found, places, strict=True)
+        ]
+
+    def files(self, rows: Sequence[int]) -> list[bytes]:
+        """See `Gallery.files`."""
+        found = self._images.dataset.take(list(rows), columns=["image"])["image"]
+        return [file or b"" for file in found.to_pylist()]
+
+    @property
+    def _text_table(self) -> Indexed:
+        with self._lock:
+            if self._texts is None:
+                uri = texts_uri(self.name)
+                if open_lance(uri) is None:
+                    raise R2D2Error(
+                        f"the texts of {self.name} are not indexed: run `r2d2 index` with its texts"
+                    )
+                texts = Indexed(uri, TEXT_VECTOR)
+                if texts.about.fingerprint != self.fingerprint:
+                    raise R2D2Error(
+                        f"{uri} was made by another model: make it anew by `r2d2 index --overwrite`"
+                    )
+                self._texts = texts
+            return self._texts
+
+
+class Indexed:
+    """A Lance table with a column of vectors."""
+
+    def __init__(self, uri: str, column: str) -> None:
+        dataset = open_lance(uri)
+        about = None if dataset is None else read_about(dataset, uri)
+        if dataset is None or about is None or column not in dataset.schema.names:
+            raise R2D2Error(f"{uri} has no index: make one by `r2d2 index {uri} --model MODEL`")
+        self.uri = uri
+        self.column = column
+        self.dataset: Any = dataset
+        self.about: About = about
+        self.rows = int(dataset.count_rows())
+
+    @cached_property
+    def columns(self) -> dict[str, str]:
+        """Plain columns, and their types."""
+        return {
+            field.name: str(field.type)
+            for field in self.dataset.schema
+            if field.name not in HIDDEN and _plain(field.type)
+        }
+
+    @cached_property
+    def addresses(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
+        """Lance's address of each row, (rows,), ascending."""
+        found = self.dataset.scanner(columns=[], with_row_address=True).to_table()["_rowaddr"]
+        return found.to_numpy().astype(np.uint64)  # type: ignore[no-any-return]
+
+    def row_of(self, address: int) -> int | None:
+        """The row at an address; None: there is none."""
+        place = int(np.searchsorted(self.addresses, np.uint64(address)))
+        there = place < len(self.addresses) and int(self.addresses[place]) == address
+        return place if there else None
+
+    def select(self, where: str) -> Rows:
+        """Rows that fulfil a condition; R2D2Error where it does not work."""
+        with condition_errors(where, self.columns):
+            scanner = self.dataset.scanner(columns=[], filter=where, with_row_address=True)
+            found = scanner.to_table()["_rowaddr"].to_numpy()
+        return np.searchsorted(self.addresses, np.sort(found)).astype(np.int64)
+
+    @cached_property
+    def vectors(self) -> Vectors:
+        """By Lance's index where there is one, else all of them in memory."""
+        count = self.dataset.count_rows(filter=f"{self.column} IS NOT NULL")
+        if not count:
+            raise R2D2Error(f"the index of {self.uri} is empty: fill the table, run `r2d2 index`")
+        if has_ann(self.dataset, self.column):
+            return AnnVectors(self, count)
+        need = 4 * count * self.about.width
+        if need > EXACT_BYTES:
+            raise R2D2Error(
+                f"{count} vectors of {self.uri} take {need / 2**30:.0f} GB of memory: build an "
+                "approximate index by `r2d2 index --ann ivf_sq`"
+            )
+        vectors = np.empty((count, self.about.width), np.float32)
+        rows = np.empty(count, np.int64)
+        place = 0
+        scanner = self.dataset.scanner(
+            columns=[self.column], filter=f"{self.column} IS NOT NULL", with_row_address=True
+        )
+        for batch in scanner.to_batches():
+            stop = place + len(batch)
+            vectors[place:stop] = as_matrix(batch[self.column])
+            rows[place:stop] = np.searchsorted(self.addresses, batch["_rowaddr"].to_numpy())
+            place = stop
+        return ExactVectors(vectors, rows, self.select)
+
+
+def as_matrix(column: pa.Array) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """A column of vectors without nulls as (n, d)."""
+    width = column.type.list_size
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)  # type: ignore[no-any-return]
+
+
+def _plain(kind: pa.DataType) -> bool:
+    types = pa.types
+    return any(
+        test(kind)
+        for test in (
+            types.is_string, types.is_large_string, types.is_integer, types.is_floating,
+            types.is_boolean,
+        )
+    )  # fmt: skip

@@ -1,0 +1,305 @@
+"""The page in a real browser: type, click, upload, wrong files, languages, a narrow screen.
+
+Screenshots are kept under tmp/out.
+"""
+
+import base64
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from search.small import TEXTS, running, small_searcher
+from training.small import picture, png
+
+CHROMIUM = (
+    os.environ.get("R2D2_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+)
+OUT = Path(__file__).resolve().parents[2] / "tmp" / "out"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no browser: install Debian's chromium, or name one in R2D2_CHROMIUM")
+    api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address():
+    with running(small_searcher(), max_body_bytes=1 << 20) as address:
+        yield address
+
+
+@pytest.fixture
+def open_page(browser, address):
+    contexts, wrong = [], []
+
+    def open_page(path="/", where=address, **options):
+        context = browser.new_context(**{"locale": "zh-CN", "reduced_motion": "reduce"} | options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda m: wrong.append(m.text) if "Security Policy" in m.text else None)
+        page.on(
+            "request", lambda r: None if r.url.startswith((where, "blob:")) else wrong.append(r.url)
+        )
+        page.goto(where + path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+def ask(page, text):
+    page.fill("#text", text)
+    page.keyboard.press("Enter")
+    settled(page)
+
+
+def settled(page):
+    page.wait_for_selector("#grid:not(.stale) .hit, #problem:not([hidden])")
+
+
+def rows(page):
+    return [one.get_attribute("data-row") for one in page.query_selector_all("#grid [data-row]")]
+
+
+def keep(page, name):
+    OUT.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=OUT / f"page-{name}.png")
+
+
+def shown(page):
+    """Whether every picture of the results arrived."""
+    for one in page.query_selector_all("#grid img"):
+        one.evaluate("image => image.decode()")
+    return page.query_selector("#grid .lost") is None
+
+
+def test_typing_searches_and_shows_both_scores(open_page):
+    page = open_page()
+    page.wait_for_selector("#examples button")
+    keep(page, "welcome")
+    ask(page, TEXTS[1])
+    assert len(rows(page)) == 24
+    first = page.query_selector(".hit").inner_text()
+    assert "余弦" in first
+    assert "匹配" in first
+    assert "40 条" in page.inner_text("#summary")
+    assert page.url.endswith("?q=%E6%A9%99%E8%89%B2%E7%9A%84%E7%8C%AB")
+    assert shown(page)
+    keep(page, "results")
+    page.click("#more")
+    page.wait_for_selector("#grid li:nth-child(40)")
+    assert len(set(rows(page))) == 40
+    assert page.is_hidden("#more")
+    page.go_back()
+    page.wait_for_selector("#welcome:not([hidden])")
+
+
+def test_the_switch_shows_what_moved(open_page):
+    page = open_page(f"/?q={TEXTS[1]}")
+    settled(page)
+    two, moved = rows(page), page.query_selector_all(".moved")
+    assert moved
+    page.click("text=只用预排序")
+    page.wait_for_selector("#grid:not(.stale) .hit:not(:has(.match))")
+    pre = rows(page)
+    assert pre != two
+    assert set(pre[:8]) == set(two[:8])
+    assert not page.query_selector_all(".moved")
+    page.click("text=两段排序")
+    page.wait_for_selector("#grid:not(.stale) .match")
+    assert rows(page) == two
+    for badge in page.query_selector_all(".moved"):
+        row = badge.evaluate("one => one.closest('li').dataset.row")
+        steps = pre.index(row) - two.index(row)
+        assert badge.inner_text() == (f"↑{steps}" if steps > 0 else f"↓{-steps}")
+
+
+def test_a_click_opens_the_result_and_searches_on_from_it(open_page):
+    page = open_page(f"/?q={TEXTS[1]}")
+    settled(page)
+    row = rows(page)[2]
+    page.click(".hit >> nth=2")
+    page.wait_for_selector("#detail[open]")
+    assert page.inner_text("#detail-title") == TEXTS[int(row)]
+    scores = page.inner_text("#detail-scores")
+    assert f"i{row}" in scores
+    assert "2 × 匹配 + 余弦" in scores
+    page.wait_for_selector("#explanation-body:not(:empty)")
+    keep(page, "detail")
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#detail")
+    page.click(".hit >> nth=2")
+    page.click("#similar")
+    page.wait_for_selector("#chip:not([hidden])")
+    page.wait_for_selector("#grid:not(.stale) .hit:not(:has(.match))")
+    assert rows(page)[0] in ({"3", "7"} if row in "37" else {row})
+
+
+def test_a_picture_is_uploaded_dropped_and_pasted(open_page):
+    page = open_page()
+    file = {"name": "x.png", "mimeType": "image/png", "buffer": png(picture(5))}
+    page.set_input_files("#file", file)
+    settled(page)
+    assert rows(page)[0] == "5"
+    assert page.is_visible("#chip")
+    page.click("text=找文字")
+    page.wait_for_selector("#grid.texts:not(.stale) .hit")
+    assert page.is_visible("#grid .match >> nth=0")
+    keep(page, "texts")
+    page.click("text=找图片")
+    page.wait_for_selector("#grid:not(.texts):not(.stale) .hit")
+    for kind, number in (("drop", 9), ("paste", 12)):
+        give(page, kind, png(picture(number)), "image/png")
+        page.wait_for_selector(f"#grid li:first-child[data-row='{number}']")
+    page.click("#chip-away")
+    page.wait_for_selector("#welcome:not([hidden])")
+    assert page.is_hidden("#chip")
+
+
+def give(page, kind, data, media):
+    """A drop or a paste of a file, as a browser would send it."""
+    page.query_selector("body").evaluate(
+        """(body, [kind, data, media]) => {
+            const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+            const held = new DataTransfer();
+            held.items.add(new File([bytes], "x", { type: media }));
+            const way = { dataTransfer: held, clipboardData: held, bubbles: true };
+            const event = kind === "drop" ? DragEvent : ClipboardEvent;
+            body.dispatchEvent(new event(kind, { ...way, cancelable: true }));
+        }""",
+        [kind, base64.b64encode(data).decode(), media],
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "media", "data", "line"),
+    [
+        ("x.png", "image/png", b"no picture", "不是能读的图片"),
+        ("x.png", "image/png", b"", "空的"),
+        ("x.png", "image/png", png(picture(1))[:-40], "不完整"),
+        ("x.txt", "text/plain", b"words", "请给一张图片"),
+        ("x.png", "image/png", bytes(2 << 20), "文件太大"),
+        ("x.png", "image/png", bytes(11 << 20), "文件太大"),
+    ],
+)
+def test_a_wrong_file_gets_a_line(open_page, name, media, data, line):
+    page = open_page()
+    page.set_input_files("#file", {"name": name, "mimeType": media, "buffer": data})
+    page.wait_for_selector("#problem:not([hidden])")
+    assert line in page.inner_text("#problem")
+    if data == b"no picture":
+        keep(page, "wrong")
+    ask(page, TEXTS[2])  # and goes away with the next search
+    page.wait_for_selector("#problem", state="hidden")
+
+
+def test_a_text_too_long_and_a_server_that_is_gone(open_page):
+    page = open_page()
+    ask(page, "猫" * 20)
+    assert "14" in page.inner_text("#problem")
+    page.route("**/search", lambda route: route.abort())
+    ask(page, "猫")
+    page.wait_for_selector("#problem >> text=连接不到服务器")
+    page.unroute("**/search")
+    page.route("**/search", lambda r: r.fulfill(status=503, json={"error": "x", "code": "busy"}))
+    ask(page, "狗")
+    page.wait_for_selector("#problem >> text=服务器正忙")
+
+
+def test_enter_while_an_input_method_is_at_work_does_not_search(open_page):
+    page = open_page()
+    page.focus("#text")
+    page.query_selector("#text").evaluate(
+        """one => {
+            one.dispatchEvent(new CompositionEvent("compositionstart"));
+            one.value = "mao";
+            const enter = { key: "Enter", keyCode: 229, isComposing: true, bubbles: true };
+            one.dispatchEvent(new KeyboardEvent("keydown", { ...enter, cancelable: true }));
+        }"""
+    )
+    page.keyboard.press("Enter")
+    assert page.is_visible("#welcome")
+    page.query_selector("#text").evaluate(
+        """one => {
+            one.value = "红猫";
+            one.dispatchEvent(new CompositionEvent("compositionend"));
+        }"""
+    )
+    page.keyboard.press("Enter")
+    settled(page)
+    assert rows(page)
+
+
+def test_the_keyboard_reaches_everything(open_page):
+    page = open_page(f"/?q={TEXTS[1]}")
+    settled(page)
+    page.focus(".hit >> nth=0")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    columns = len(
+        page.query_selector("#grid")
+        .evaluate("g => getComputedStyle(g).gridTemplateColumns")
+        .split()
+    )
+    focused = page.query_selector("#grid").evaluate(
+        "g => [...g.querySelectorAll('.hit')].indexOf(document.activeElement)"
+    )
+    assert focused == 1 + columns
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#detail[open]")
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    assert page.query_selector("#text").evaluate("one => one === document.activeElement")
+
+
+def test_english_dark_and_narrow(open_page):
+    page = open_page(
+        f"/?q={TEXTS[1]}", locale="en", color_scheme="dark", viewport={"width": 360, "height": 700}
+    )
+    settled(page)
+    assert "cosine" in page.inner_text(".hit >> nth=0")
+    assert shown(page)
+    keep(page, "narrow-dark")
+    wide = page.query_selector("html").evaluate("html => html.scrollWidth")
+    assert wide <= 360
+    page.click("#language")
+    page.wait_for_selector(".hit >> text=余弦")
+    page.reload()
+    settled(page)
+    assert "余弦" in page.inner_text(".hit >> nth=0")  # the choice lasts
+    page.click(".hit >> nth=0")
+    page.wait_for_selector("#detail[open]")
+    keep(page, "narrow-detail")
+    assert page.query_selector("html").evaluate("html => html.scrollWidth") <= 360
+
+
+def test_a_key_is_asked_for_and_pictures_come_with_it(open_page):
+    with running(small_searcher(), api_key="s3cret") as address:
+        page = open_page(f"/?q={TEXTS[1]}", where=address)
+        page.wait_for_selector("#key[open]")
+        page.fill("#key-text", "s3cret")
+        page.keyboard.press("Enter")
+        settled(page)
+        page.wait_for_selector("#grid img[src^='blob:']")
+        assert shown(page)
+
+
+def test_the_description_of_the_api(open_page):
+    page = open_page("/docs")
+    page.wait_for_selector(".endpoint >> text=/match")
+    assert "two_stage" in page.inner_text("#endpoints")
+    keep(page, "docs")

@@ -1,0 +1,201 @@
+"""Two-stage search against plain loops, in every direction; pages, conditions, refusals."""
+
+import pytest
+import torch
+from PIL import Image
+
+from r2d2.errors import R2D2Error
+from r2d2.search.fingerprint import fingerprint
+from r2d2.search.query import Query
+from r2d2.search.searcher import Searcher
+from search.small import COUNT, TEXTS, naive_ranking, small_gallery, small_model, small_searcher
+from training.small import picture, refused
+
+
+@pytest.fixture(scope="module")
+def searcher():
+    return small_searcher()
+
+
+@pytest.mark.parametrize("text", [TEXTS[0], TEXTS[21], "蓝猫"])
+def test_two_stages_are_those_of_plain_loops(searcher, text):
+    found = searcher.search(text, k=COUNT)
+    wanted = naive_ranking(searcher, text, 2.0, 8)
+    assert [hit.row for hit in found.hits] == [row for row, _, _ in wanted]
+    for hit, (_, cosine, match) in zip(found.hits, wanted, strict=True):
+        assert hit.cosine == pytest.approx(cosine, abs=1e-5)
+        assert hit.match == (None if match is None else pytest.approx(match, abs=1e-5))
+        score = cosine if match is None else 2.0 * match + cosine
+        assert hit.score == pytest.approx(score, abs=1e-5)
+    assert (found.reranked, found.searched, found.weight) == (8, COUNT, 2.0)
+    moved = [hit for hit in found.hits if hit.rank != hit.pre_rank]
+    assert moved  # the second stage does something here
+    assert sorted(hit.pre_rank for hit in found.hits) == list(range(1, COUNT + 1))
+
+
+def test_pre_ranking_alone_is_by_cosine(searcher):
+    found = searcher.search(TEXTS[3], k=COUNT, two_stage=False)
+    assert [hit.cosine for hit in found.hits] == sorted(
+        (h.cosine for h in found.hits), reverse=True
+    )
+    assert all(hit.match is None and hit.rank == hit.pre_rank for hit in found.hits)
+    assert all(hit.score == hit.cosine for hit in found.hits)
+
+
+def test_rows_carry_their_ids_texts_and_splits(searcher):
+    for hit in searcher.search(TEXTS[5], k=COUNT).hits:
+        assert (hit.image_id, hit.texts) == (f"i{hit.row}", (TEXTS[hit.row],))
+        assert hit.split == ("test" if hit.row % 3 == 0 else "train")
+
+
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_pages_join_to_the_whole(searcher, k):
+    whole = searcher.search(TEXTS[9], k=COUNT).hits
+    pages = [
+        hit for offset in range(0, COUNT, k)
+        for hit in searcher.search(TEXTS[9], k=k, offset=offset).hits
+    ]  # fmt: skip
+    assert [(h.row, h.rank, h.pre_rank) for h in pages] == [
+        (h.row, h.rank, h.pre_rank) for h in whole
+    ]
+    assert searcher.search(TEXTS[9], k=5, offset=COUNT).hits == ()
+
+
+def test_a_batch_answers_as_one_by_one(searcher):
+    queries = [
+        Query(text=TEXTS[1], k=5),
+        Query(image=picture(4), k=6),
+        Query(text="白马", k=9, offset=3, where="split = 'test'"),
+        Query(image=picture(2), target="texts", k=4),
+        Query(text=TEXTS[1], k=5, two_stage=False),
+        Query(text=TEXTS[1], k=12, candidates=3),
+    ]
+    together = searcher.answer(queries)
+    for query, found in zip(queries, together, strict=True):
+        alone = searcher.answer([query])[0]
+        assert [hit.row for hit in found.hits] == [hit.row for hit in alone.hits]
+        for a, b in zip(found.hits, alone.hits, strict=True):
+            assert a.score == pytest.approx(b.score, abs=1e-5)
+    assert searcher.answer([]) == []
+
+
+def test_an_image_finds_itself_and_its_twin(searcher):
+    found = searcher.search(picture(3), k=3)
+    assert [hit.row for hit in found.hits[:2]] == [3, 7]  # equal: the earlier row first
+    assert found.hits[0].cosine == pytest.approx(1, abs=1e-5)
+    assert found.reranked == 0  # cross encoders compare texts with images
+
+
+def test_texts_for_an_image(searcher):
+    found = searcher.search(picture(6), target="texts", k=COUNT)
+    side = searcher.model.encode_images([picture(6)])
+    texts = searcher.model.encode_texts(TEXTS)
+    cosine = (texts.embedding @ side.embedding[0]).tolist()
+    for hit in found.hits:
+        assert hit.texts == (TEXTS[hit.row],)
+        assert (hit.image_row, hit.image_id) == (hit.row, f"i{hit.row}")
+        assert hit.cosine == pytest.approx(cosine[hit.row], abs=1e-5)
+        if hit.match is not None:
+            match = searcher.model.match([picture(6)], [TEXTS[hit.row]])
+            assert hit.match == pytest.approx(float(match[0]), abs=1e-5)
+    assert sum(hit.match is not None for hit in found.hits) == 8
+
+
+def test_a_condition(searcher):
+    rows = range(0, COUNT, 3)
+    found = searcher.search(TEXTS[0], k=COUNT, where="split = 'test'")
+    wanted = naive_ranking(searcher, TEXTS[0], 2.0, 8, rows)
+    assert [hit.row for hit in found.hits] == [row for row, _, _ in wanted]
+    none = searcher.search(TEXTS[0], where="image_id = 'nobody'")
+    assert none.hits == ()
+    texts = searcher.search(picture(1), target="texts", k=COUNT, where="image_id IN ('i4', 'i5')")
+    assert {hit.row for hit in texts.hits} == {4, 5}
+
+
+def test_without_cross_encoders_cosine_decides():
+    searcher = small_searcher("prd2")
+    found = searcher.search(TEXTS[2], k=5)
+    assert (found.reranked, found.weight) == (0, None)
+    assert all(hit.match is None for hit in found.hits)
+
+
+def test_the_states_of_candidates_are_kept_only_as_far_as_memory_allows():
+    model = small_model()
+    small = Searcher(model, small_gallery(model), kept_bytes=2000)
+    large = Searcher(model, small_gallery(model))
+    for n in range(6):
+        a, b = small.search(TEXTS[n], k=COUNT), large.search(TEXTS[n], k=COUNT)
+        assert [hit.row for hit in a.hits] == [hit.row for hit in b.hits]
+    assert small._states._bytes <= 2000 < large._states._bytes
+    held = sum(s.states.nbytes + s.embedding.nbytes for s in large._states._held.values())
+    assert held == large._states._bytes
+    for side in large._states._held.values():
+        assert side.states.untyped_storage().nbytes() == side.states.nbytes  # no view of a batch
+
+
+def test_a_candidate_whose_file_broke_falls_behind_those_that_were_ranked():
+    whole = small_searcher()
+    best = whole.search(TEXTS[0], k=8).hits[0]
+    broken = small_searcher(files={best.image_id: b"no picture"})
+    found = broken.search(TEXTS[0], k=COUNT)
+    assert found.hits[7].row == best.row
+    assert (found.hits[7].match, found.hits[7].score) == (None, found.hits[7].cosine)
+
+
+# Refusals
+
+
+def test_another_models_vectors_are_refused():
+    message = refused(Searcher, small_model(seed=6), small_gallery(small_model()))
+    assert "another model" in message
+    assert "--overwrite" in message
+
+
+def test_the_fingerprint_is_of_what_embeddings_depend_on():
+    model, other = small_model(), small_model()
+    assert fingerprint(model) == fingerprint(other)
+    with torch.no_grad():
+        other.model.match_head_text.weight.add_(1)
+    other.match_weight = 9.0
+    assert fingerprint(model) == fingerprint(other)
+    with torch.no_grad():
+        next(other.model.towers.parameters()).view(-1)[0].add_(1e-3)
+    assert fingerprint(model) != fingerprint(other)
+
+
+@pytest.mark.parametrize(
+    ("query", "part"),
+    [
+        (Query(), "a text or an image"),
+        (Query(text="猫", image=Image.new("RGB", (2, 2))), "a text or an image"),
+        (Query(text=""), "empty"),
+        (Query(text=" \n"), "empty"),
+        (Query(text="猫" * 15), "15 tokens, and the model reads 14"),
+        (Query(text="a" * 2001), "2001 characters"),
+        (Query(text="猫", k=0), "k is 0"),
+        (Query(text="猫", k=1001), "k is 1001"),
+        (Query(text="猫", offset=-1), "-1"),
+        (Query(text="猫", offset=9999), "10000"),
+        (Query(text="猫", candidates=0), "candidates is 0"),
+        (Query(text="猫", target="texts"), "among images"),
+        (Query(text="猫", target="sounds"), "sounds"),
+    ],
+)
+def test_what_cannot_be_answered(searcher, query, part):
+    assert part in refused(searcher.answer, [query])
+
+
+def test_the_longest_text_that_the_model_reads(searcher):
+    assert searcher.search("猫" * 14, k=1).hits
+
+
+@pytest.mark.parametrize("where", ["splt = 'test'", "split = = 'x'", "image_id", "split = 'a"])
+def test_a_condition_that_does_not_work(searcher, where):
+    message = refused(searcher.search, TEXTS[0], where=where)
+    assert where in message
+    assert "image_id, split" in message
+
+
+def test_text_that_is_no_unicode(searcher):
+    with pytest.raises(R2D2Error):
+        searcher.search("\ud800")

@@ -1,0 +1,333 @@
+"""The API: what it answers, what it refuses and with which status, what it tells of itself."""
+
+import contextlib
+import io
+import json
+import logging
+
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from r2d2.search.batching import Busy
+from r2d2.search.server import create_app
+from r2d2.search.serving import ServeConfig
+from search.small import COUNT, TEXTS, small_searcher
+from training.small import picture, png
+
+BASE = "http://127.0.0.1"
+AS_JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def searcher():
+    return small_searcher()
+
+
+@contextlib.contextmanager
+def serving(searcher, **settings):
+    app = create_app(searcher, ServeConfig(**settings))
+    with TestClient(app, base_url=BASE, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client(searcher):
+    with serving(searcher, max_body_bytes=200_000, max_pixels=100_000) as client:
+        yield client
+
+
+def form(data=None, **fields):
+    files = {name: (None, value) for name, value in fields.items()}
+    return {"files": files if data is None else {"image": ("x.png", data, "image/png"), **files}}
+
+
+def problem(response, status, part=""):
+    """The one form of every error."""
+    assert response.status_code == status, response.text
+    told = response.json()
+    assert set(told) == {"error", "code"}
+    assert part in told["error"], told
+    return told["code"]
+
+
+# Answers
+
+
+def test_text_to_images(client, searcher):
+    response = client.post("/search", json={"text": TEXTS[1], "k": 5})
+    assert response.status_code == 200
+    found, wanted = response.json(), searcher.search(TEXTS[1], k=5)
+    assert [hit["row"] for hit in found["hits"]] == [hit.row for hit in wanted.hits]
+    for hit, real in zip(found["hits"], wanted.hits, strict=True):
+        assert hit["texts"] == list(real.texts)
+        assert hit["match"] == pytest.approx(real.match, abs=1e-5)
+        assert hit["score"] == pytest.approx(real.score, abs=1e-5)
+    assert (found["reranked"], found["searched"], found["weight"]) == (8, COUNT, 2.0)
+
+
+def test_pages_stages_candidates_and_conditions(client, searcher):
+    asked = {"text": TEXTS[1], "k": 3, "offset": 3, "two_stage": False, "where": {"split": "test"}}
+    found = client.post("/search", json=asked).json()
+    wanted = searcher.search(TEXTS[1], k=3, offset=3, two_stage=False, where="split = 'test'")
+    assert [hit["row"] for hit in found["hits"]] == [hit.row for hit in wanted.hits]
+    many = client.post("/search", json={"text": "猫", "where": {"image_id": ["i3", "i4"]}}).json()
+    assert {hit["image_id"] for hit in many["hits"]} == {"i3", "i4"}
+    few = client.post("/search", json={"text": "猫", "candidates": 2}).json()
+    assert sum(hit["match"] is not None for hit in few["hits"]) == 2
+
+
+def test_image_to_images_and_to_texts(client, searcher):
+    found = client.post("/search", **form(png(picture(3)), k="2")).json()
+    assert [hit["row"] for hit in found["hits"]] == [3, 7]
+    found = client.post("/search", **form(png(picture(3)), k="2", target="texts")).json()
+    wanted = searcher.search(picture(3), k=2, target="texts")
+    assert [hit["texts"] for hit in found["hits"]] == [list(hit.texts) for hit in wanted.hits]
+    assert found["hits"][0]["image"].startswith(f"/images/{wanted.hits[0].row}?")
+
+
+def test_a_form_may_hold_a_text_and_a_condition(client):
+    found = client.post("/search", **form(text="猫", where='{"split": "test"}', k="4"))
+    assert all(hit["split"] == "test" for hit in found.json()["hits"])
+
+
+def test_match(client, searcher):
+    asked = {"text": [TEXTS[3], TEXTS[4]]}
+    found = client.post("/match", files={"image": png(picture(3))}, data=asked).json()
+    wanted = searcher.model.match([picture(3)] * 2, asked["text"]).tolist()
+    assert found["match"] == pytest.approx(wanted, abs=1e-5)
+    assert len(found["cosine"]) == 2
+
+
+def test_match_without_cross_encoders():
+    with serving(small_searcher("prd2")) as client:
+        found = client.post("/match", files={"image": png(picture(3))}, data={"text": "猫"}).json()
+    assert found["match"] is None
+    assert len(found["cosine"]) == 1
+
+
+def test_embed(client, searcher):
+    found = client.post("/embed", json={"texts": TEXTS[:3]}).json()
+    wanted = searcher.model.encode_texts(TEXTS[:3]).embedding
+    assert found["embeddings"] == pytest.approx(wanted.numpy(), abs=1e-5)
+    assert found["model"] == searcher.fingerprint
+    files = [("image", png(picture(n))) for n in range(3)]
+    found = client.post("/embed", files=files).json()
+    wanted = searcher.model.encode_images([picture(n) for n in range(3)]).embedding
+    assert found["embeddings"] == pytest.approx(wanted.numpy(), abs=1e-5)
+
+
+def test_an_animation_counts_as_its_first_frame(client):
+    file = io.BytesIO()
+    picture(3).save(
+        file, "PNG", save_all=True, append_images=[picture(4), picture(5)], default_image=False
+    )
+    found = client.post("/search", **form(file.getvalue(), k="1")).json()
+    assert found["hits"][0]["row"] == 3
+
+
+def test_pictures_of_rows(client):
+    address = client.post("/search", json={"text": "猫", "k": 1}).json()["hits"][0]["image"]
+    response = client.get(address)
+    assert response.headers["content-type"] == "image/png"
+    assert Image.open(io.BytesIO(response.content)).size == (32, 32)
+    assert client.get(address).content == response.content
+    problem(client.get(f"/images/{COUNT}"), 404, f"no image {COUNT}")
+    problem(client.get("/images/-1"), 404)
+    problem(client.get("/images/x"), 422)
+
+
+def test_health_and_description(client, searcher):
+    health = client.get("/health").json()
+    assert (health["status"], health["images"], health["candidates"]) == ("ok", COUNT, 8)
+    assert health["model"] == searcher.fingerprint
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {"/search", "/match", "/embed", "/health", "/metrics"} <= set(paths)
+    assert set(paths["/search"]["post"]["requestBody"]["content"]) == {
+        "application/json", "multipart/form-data",
+    }  # fmt: skip
+
+
+def test_pages_ask_nobody_else(client):
+    for path in ("/", "/docs"):
+        response = client.get(path)
+        assert response.status_code == 200
+        assert "default-src 'none'" in response.headers["content-security-policy"]
+        assert "http://" not in response.text
+        assert "https://" not in response.text
+    for file in ("app.js", "style.css", "words.js", "icon.svg"):
+        assert client.get(f"/static/{file}").status_code == 200
+
+
+# Refusals
+
+
+def giant():
+    """A picture of 100 million pixels in a file of a few kilobytes."""
+    file = io.BytesIO()
+    Image.new("1", (10_000, 10_000)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "part", "code"),
+    [
+        ({"json": {"text": ""}}, 422, "empty", "invalid"),
+        ({"json": {"text": "猫" * 15}}, 422, "the model reads 14", "invalid"),
+        ({"json": {"text": "猫" * 2001}}, 422, "2001", "invalid"),
+        ({"json": {}}, 422, "a text or an image", "invalid"),
+        ({"json": []}, 422, "no JSON object", "invalid"),
+        ({"json": {"text": 5}}, 422, "text", "invalid"),
+        ({"json": {"text": "猫", "k": 0}}, 422, "k:", "invalid"),
+        ({"json": {"text": "猫", "k": 101}}, 422, "k:", "invalid"),
+        ({"json": {"text": "猫", "offset": -1}}, 422, "offset", "invalid"),
+        ({"json": {"text": "猫", "target": "texts"}}, 422, "among images", "invalid"),
+        ({"json": {"text": "猫", "image_url": "http://x/"}}, 422, "image_url", "invalid"),
+        ({"json": {"text": "猫", "where": {"nobody": "x"}}}, 422, "no column 'nobody'", "invalid"),
+        ({"json": {"text": "猫", "where": "split = 'test'"}}, 422, "where", "invalid"),
+        ({"content": b"{", "headers": AS_JSON}, 422, "JSON", "invalid"),
+        ({"content": b"x"}, 415, "send application/json", "type"),
+        (form(b"no picture"), 415, "no image that can be read", "image_unreadable"),
+        (form(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), 415, "no image", "image_unreadable"),
+        (form(b""), 400, "empty", "image_empty"),
+        (form(png(picture(1))[:-40]), 400, "cut short", "image_truncated"),
+        (form(giant()), 413, "pixels", "image_too_large"),
+        (form(bytes(300_000)), 413, "0.191 MB", "too_large"),
+        (form(png(picture(1)), text="猫"), 422, "a text or an image", "invalid"),
+        (form(image="http://127.0.0.1/secret"), 422, "not its address", "invalid"),
+        (form(png(picture(1)), where="{"), 422, "where", "invalid"),
+        ({"files": {"picture": png(picture(1))}}, 422, "pictures come as image", "invalid"),
+    ],
+)  # fmt: skip
+def test_what_search_refuses(client, sent, status, part, code):
+    assert problem(client.post("/search", **sent), status, part) == code
+
+
+def test_what_match_and_embed_refuse(client):
+    problem(client.post("/match", **form(png(picture(1)))), 422, "0 texts")
+    problem(client.post("/match", files={"image": b"x"}, data={"text": "猫"}), 415)
+    problem(client.post("/match", json={"text": ["猫"]}), 422, "an image is missing")
+    problem(client.post("/embed", json={"texts": []}), 422, "texts")
+    problem(client.post("/embed", json={"texts": ["猫"] * 65}), 422, "texts")
+    problem(client.post("/embed", json={"texts": ["猫" * 15]}), 422, "14")
+    files = [("image", png(picture(n))) for n in range(17)]
+    assert client.post("/embed", files=files).status_code == 400
+
+
+def test_other_addresses_and_methods(client):
+    problem(client.get("/nothing"), 404)
+    problem(client.get("/search"), 405)
+    assert client.get("/static/../server.py").status_code == 404
+    assert client.get("/static/%2e%2e/server.py").status_code == 404
+
+
+def test_quotes_in_a_condition_stay_values(client):
+    asked = {"text": "猫", "where": {"split": "x' OR '1' = '1"}}
+    assert client.post("/search", json=asked).json()["hits"] == []
+
+
+def test_a_body_longer_than_it_says_is_cut_off(client):
+    def chunks():
+        for _ in range(30):
+            yield bytes(10_000)
+
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    problem(client.post("/search", content=chunks(), headers=headers), 413, "larger than")
+
+
+def test_a_full_queue_says_when_to_come_back(searcher, monkeypatch):
+    with serving(searcher, retry_after_s=3) as client:
+
+        async def full(*_):
+            raise Busy
+
+        monkeypatch.setattr(client.app.state.service._batcher, "submit", full)
+        response = client.post("/search", json={"text": "猫"})
+        assert problem(response, 503) == "busy"
+        assert response.headers["retry-after"] == "3"
+        assert client.get("/health").status_code == 200
+
+
+def test_a_mistake_of_the_server_shows_nothing_of_itself(searcher, monkeypatch):
+    with serving(searcher) as client:
+        monkeypatch.setattr(searcher, "answer", lambda queries: 1 / 0)
+        response = client.post("/search", json={"text": "秘密"})
+        assert problem(response, 500) == "server"
+        assert "division" not in response.text
+        assert client.post("/embed", json={"texts": ["猫"]}).status_code == 200
+
+
+# Who may ask
+
+
+def test_a_key(searcher):
+    with serving(searcher, api_key="s3cret") as client:
+        response = client.post("/search", json={"text": "猫"})
+        assert problem(response, 401) == "key"
+        assert response.headers["www-authenticate"] == "Bearer"
+        for headers in ({"Authorization": "Bearer s3cret"}, {"X-API-Key": "s3cret"}):
+            assert client.post("/search", json={"text": "猫"}, headers=headers).status_code == 200
+        for headers in (
+            {"Authorization": "Bearer s3cre"}, {"Authorization": "Basic s3cret"}, {"X-API-Key": ""},
+        ):  # fmt: skip
+            problem(client.get("/metrics", headers=headers), 401)
+        problem(client.get("/images/0"), 401)
+        for path in ("/", "/health", "/docs", "/static/app.js"):
+            assert client.get(path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200), ("127.0.0.1:8000", 200), ("localhost:8000", 200), ("[::1]:8000", 200),
+        ("evil.example", 421), ("evil.example:8000", 421), ("127.0.0.1.evil.example", 421),
+    ],
+)  # fmt: skip
+def test_other_peoples_names_for_this_machine(client, host, status):
+    assert client.get("/health", headers={"host": host}).status_code == status
+
+
+def test_a_name_that_is_allowed(searcher):
+    with serving(searcher, host="0.0.0.0", allowed_hosts=("search.example",)) as client:
+        assert client.get("/health", headers={"host": "search.example"}).status_code == 200
+        assert client.get("/health", headers={"host": "other.example"}).status_code == 421
+
+
+# What it tells of itself
+
+
+def test_metrics(searcher):
+    with serving(searcher) as client:
+        client.post("/search", json={"text": "猫"})
+        client.post("/search", json={"text": ""})
+        client.get("/images/3")
+        client.get("/whatever/it/is")
+        text = client.get("/metrics").text
+    for line in (
+        'r2d2_requests_total{route="/search",status="200"} 1.0',
+        'r2d2_requests_total{route="/search",status="422"} 1.0',
+        'r2d2_requests_total{route="/images/{row}",status="200"} 1.0',
+        'r2d2_requests_total{route="other",status="404"} 1.0',
+        "r2d2_batch_size_count 1.0",
+        "r2d2_queue 0.0",
+    ):
+        assert line in text, line
+
+
+def test_logs_are_json_without_what_was_asked(client, caplog):
+    access = logging.getLogger("r2d2.search.access")
+    access.propagate = True
+    with caplog.at_level(logging.INFO, "r2d2.search.access"):
+        response = client.post("/search", json={"text": "绿猫"})
+        client.post("/search", **form(b"secret bytes"))
+        client.get("/search/绿猫?q=绿猫")
+    lines = [
+        json.loads(record.getMessage()) for record in caplog.records if record.name == access.name
+    ]
+    assert [(line["route"], line["status"]) for line in lines] == [
+        ("/search", 200), ("/search", 415), ("other", 404),
+    ]  # fmt: skip
+    assert lines[0]["id"] == response.headers["x-request-id"]
+    assert lines[0]["bytes"] > 0
+    assert "绿" not in caplog.text
+    assert "secret" not in caplog.text
