@@ -13,7 +13,17 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from r2d2.commands import ablate, corpus, data, downstream, explain, flops, search, weights
+from r2d2.commands import (
+    ablate,
+    corpus,
+    data,
+    downstream,
+    explain,
+    export,
+    flops,
+    search,
+    weights,
+)
 from r2d2.commands.options import Overwrite, Preset, Processes, Resume, Settings, Variant
 from r2d2.errors import R2D2Error, RunStoppedError
 
@@ -26,6 +36,7 @@ app = typer.Typer(
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(data.app, name="data")
 app.add_typer(downstream.app, name="downstream")
+app.add_typer(export.app, name="export")
 app.add_typer(weights.app, name="weights")
 app.command("flops")(flops.flops)
 app.command("ablate")(ablate.ablate)

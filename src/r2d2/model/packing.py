@@ -6,7 +6,11 @@ positions are padding; only attention needs the rectangle.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+# In what is exported all shapes follow from those of the input: nothing is skipped there.
+_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 
 class Packing:
@@ -22,8 +26,8 @@ class Packing:
 
     @staticmethod
     def of(mask: Tensor | None) -> Packing | None:
-        """None where there is nothing to skip, or no data to tell by (the meta device)."""
-        if mask is None or mask.is_meta or bool(mask.all()):
+        """None where there is nothing to skip, or no data to tell by (meta device, export)."""
+        if mask is None or mask.is_meta or _exporting() or bool(mask.all()):
             return None
         return Packing(mask)
 

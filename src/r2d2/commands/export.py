@@ -1,0 +1,60 @@
+"""`r2d2 export`: a model for programs without Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from r2d2.commands.options import Overwrite
+
+app = typer.Typer(help="Write a model for programs without Python.", no_args_is_help=True)
+
+
+@app.callback()
+def export() -> None:
+    """Keeps `onnx` a command of its own."""
+
+
+@app.command()
+def onnx(
+    model: Annotated[
+        str, typer.Argument(help="A run's folder or a saved model's; emoji: the package's own.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the graphs.")],
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Also with weights of 8 bits; prints the loss of recall.")
+    ] = False,
+    table: Annotated[
+        str | None,
+        typer.Option(help="With --int8: measure on this table's test split, not the emoji's."),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Image encoder from raw pixels, text encoder and pair scorer as ONNX; tokenizer; README."""
+    from r2d2.deploy.export import export_onnx
+    from r2d2.errors import R2D2Error
+    from r2d2.progress import bars
+
+    if table is not None and not int8:
+        raise R2D2Error("--table is what --int8 is measured on: give both or none")
+    with bars() as update:
+        steps = 6 if int8 else 3
+        done = 0
+
+        def progress(name: str) -> None:
+            nonlocal done
+            update("export", done, steps, name)
+            done += 1
+
+        found = export_onnx(model, out, int8=int8, overwrite=overwrite, progress=progress)
+        update("export", steps, steps, "")
+        lines = found.lines()
+        if int8:
+            from r2d2.deploy.quantise import of_table, recall_lines
+
+            data = None if table is None else of_table(table)
+            lines += recall_lines(out, data, lambda what, n, total: update(what, n, total))
+    for line in [*lines, f"exported: {out}"]:
+        typer.echo(line)

@@ -1,0 +1,146 @@
+"""`r2d2 export onnx`: a folder from which a program in any language can search and match."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from r2d2.config import to_dict
+from r2d2.deploy.graphs import MATCH, OPSET, build_graphs
+from r2d2.errors import R2D2Error
+from r2d2.files import whole_folder
+from r2d2.foreign_tokenizer import ForeignTokenizer
+from r2d2.pretrained import Pretrained, load
+
+log = logging.getLogger(__name__)
+
+README = "onnx_readme.md"
+FORMAT = 1  # of the folder, in config.json
+LARGEST = 2_000_000_000  # bytes that one ONNX file can hold; more goes into a file beside it
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    folder: Path
+    sizes: dict[str, int]  # bytes, by file
+
+    def lines(self) -> list[str]:
+        """For people."""
+        width = max(len(name) for name in self.sizes)
+        return [f"{name:<{width}}  {size / 1e6:8.1f} MB" for name, size in self.sizes.items()]
+
+
+def export_onnx(
+    source: str | Path,
+    out: str | Path,
+    *,
+    int8: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> Exported:
+    """Write the graphs, tokenizer.json, config.json and README.md of a model into a folder.
+
+    Args:
+        source: as `r2d2.load` takes it.
+        out: the folder.
+        int8: the graphs also with weights of 8 bits, as *.int8.onnx.
+        overwrite: replace an exported folder at `out`.
+        progress: called with what is being done.
+
+    Raises:
+        R2D2Error: no model, `out` is taken, a package is missing, or a part cannot be exported.
+    """
+    out = Path(out)
+    _check_out(out, overwrite)
+    model = load(source, "cpu")
+    graphs = build_graphs(model.model, progress)
+    with whole_folder(out) as work:
+        for name, graph in graphs.items():
+            _save(graph, work / f"{name}.onnx")
+        names = {name: f"{name}.onnx" for name in graphs}
+        config = _config(model, names)
+        if int8:
+            from r2d2.deploy.quantise import quantise
+
+            config["int8_graphs"] = {name: f"{name}.int8.onnx" for name in graphs}
+            for name in graphs:
+                if progress is not None:
+                    progress(f"{name}, int8")
+                quantise(work / f"{name}.onnx", work / f"{name}.int8.onnx")
+        (work / "tokenizer.json").write_text(_tokenizer(model), encoding="utf-8")
+        text = json.dumps(config, indent=1, ensure_ascii=False)
+        (work / "config.json").write_text(text + "\n", encoding="utf-8")
+        (work / "README.md").write_text(_readme(config), encoding="utf-8")
+        sizes = {file.name: file.stat().st_size for file in sorted(work.iterdir())}
+    return Exported(out, sizes)
+
+
+def _check_out(out: Path, overwrite: bool) -> None:
+    """R2D2Error, before any work, where `out` may not be written."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    ours = (out / "image.onnx").is_file() and (out / "config.json").is_file()
+    if not ours:
+        raise R2D2Error(f"{out} is there and no exported model: choose another folder")
+    if not overwrite:
+        raise R2D2Error(f"{out} exists: choose another folder or give --overwrite")
+
+
+def _save(graph: Any, path: Path) -> None:
+    import onnx
+
+    if graph.ByteSize() < LARGEST:
+        onnx.save(graph, str(path))
+    else:
+        onnx.save(graph, str(path), save_as_external_data=True, location=f"{path.name}.data")
+
+
+def _config(model: Pretrained, graphs: dict[str, str]) -> dict[str, Any]:
+    """What a program must know that the graphs do not say."""
+    settings = model.model.config
+    tokenizer = model.tokenizer
+    return {
+        "format": FORMAT,
+        "opset": OPSET,
+        "graphs": graphs,
+        "image_size": settings.vision.image_size,
+        "max_length": tokenizer.max_length,
+        "pad_id": tokenizer.pad_id,
+        "embedding_width": settings.embed_dim,
+        "match_weight": model.match_weight if MATCH in graphs else 0.0,
+        "top_k": model.top_k,
+        "model": to_dict(settings),
+    }
+
+
+def _tokenizer(model: Pretrained) -> str:
+    """tokenizer.json that encodes as ours does when any program loads it.
+
+    Ours reads "[MASK]" in a user's text as the six characters it is, by a switch that the file
+    format does not keep. Without its list of special tokens the file does the same; the ids of
+    [CLS] and [SEP] stand in its post-processor.
+    """
+    text: str = model.tokenizer._engine.to_str(pretty=True)
+    if isinstance(model.tokenizer, ForeignTokenizer):
+        return text
+    data = json.loads(text)
+    data["added_tokens"] = []
+    return json.dumps(data, ensure_ascii=False, indent=1)
+
+
+def _readme(config: dict[str, Any]) -> str:
+    template = resources.files("r2d2.deploy").joinpath(README).read_text(encoding="utf-8")
+    parts = template.split("<!-- match -->")
+    if MATCH not in config["graphs"]:
+        parts = parts[::2]  # what stands between two marks is of the pair scorer
+    text = "".join(parts)
+    for name in ("image_size", "max_length", "pad_id", "embedding_width", "match_weight", "top_k"):
+        text = text.replace("{" + name + "}", f"{config[name]:g}")
+    return text
