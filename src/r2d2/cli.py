@@ -15,6 +15,7 @@ from rich.logging import RichHandler
 
 from r2d2.commands import (
     ablate,
+    annotate,
     corpus,
     data,
     downstream,
@@ -33,6 +34,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(annotate.app, name="annotate")
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(data.app, name="data")
 app.add_typer(downstream.app, name="downstream")

@@ -1,0 +1,170 @@
+"""What people answered: Label Studio's JSON exports, read with every bad row counted."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from r2d2.downstream.tasks import MATCH, NO_MATCH, UNSURE
+from r2d2.errors import R2D2Error
+
+MEANINGS = {
+    MATCH: MATCH, "匹配": MATCH, NO_MATCH: NO_MATCH, "不匹配": NO_MATCH, UNSURE: UNSURE,
+    "不确定": UNSURE,
+}  # fmt: skip
+MOST_BYTES = 2 << 30  # of an export
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One person's answer to one question."""
+
+    pair: str
+    annotator: str
+    answer: str  # match, no match or unsure
+    overlap: int  # answers that the question was to get
+    seconds: float | None
+    created: str
+    task: int | None
+    file: str
+
+
+@dataclass
+class Answers:
+    """All that was read."""
+
+    answers: list[Answer] = field(default_factory=list)  # the last of each person and pair
+    tasks: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)  # rows of no use, by reason
+
+
+def read_answers(files: Sequence[Path], project: str) -> Answers:
+    """The answers of one or more exports; a person's later answer replaces an earlier one.
+
+    Args:
+        files: Label Studio's exports in its format JSON.
+        project: of the set.
+
+    Raises:
+        R2D2Error: a file is no such export, or is about another set.
+    """
+    found = Answers()
+    last: dict[tuple[str, str], Answer] = {}
+    for file in files:
+        tasks = _tasks(file)
+        here = _of_project(file, tasks, project, found)
+        for task in here:
+            found.tasks += 1
+            for answer in _answers(task, file, found):
+                key = (answer.annotator, answer.pair)
+                other = last.get(key)
+                if other is not None:
+                    found.skipped["answered again: the later one counts"] += 1
+                    if other.created > answer.created:
+                        continue
+                last[key] = answer
+    found.answers = [last[key] for key in sorted(last)]
+    if not found.answers:
+        told = ", ".join(f"{why} {n:,}" for why, n in found.skipped.items()) or "no task"
+        raise R2D2Error(f"{', '.join(map(str, files))}: not one answer ({told}): label some first")
+    return found
+
+
+def _tasks(file: Path) -> list[Any]:
+    try:
+        if file.stat().st_size > MOST_BYTES:
+            raise R2D2Error(f"{file} has more than {MOST_BYTES >> 30} GB: export it in parts")
+        data = json.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise R2D2Error(f"cannot read {file}: {error.strerror}; check the path") from error
+    except (UnicodeDecodeError, ValueError) as error:
+        raise R2D2Error(
+            f"{file} is no whole JSON file ({error}): export it again, in the format JSON"
+        ) from error
+    if not isinstance(data, list):
+        raise R2D2Error(f"{file} is no list of tasks: export in Label Studio's format JSON")
+    if data and not any(isinstance(task, dict) and "annotations" in task for task in data):
+        raise R2D2Error(
+            f"{file} has tasks without `annotations`: export in the format JSON, not JSON-MIN"
+        )
+    return data
+
+
+def _of_project(file: Path, tasks: list[Any], project: str, found: Answers) -> list[dict[str, Any]]:
+    """The tasks of this set; R2D2Error where there are others only."""
+    here, other = [], Counter[str]()
+    for task in tasks:
+        data = task.get("data") if isinstance(task, dict) else None
+        if not isinstance(data, dict) or not isinstance(data.get("pair"), str):
+            other["a task that is none of ours"] += 1
+        elif data.get("project") != project:
+            other["a task of another set"] += 1
+        else:
+            here.append(task)
+    if tasks and not here:
+        why = ", ".join(f"{reason}: {n:,}" for reason, n in other.items())
+        raise R2D2Error(
+            f"{file} is about another set ({why}; this one is {project}): give the set that the "
+            "tasks were exported of"
+        )
+    found.skipped.update(other)
+    return here
+
+
+def _answers(task: dict[str, Any], file: Path, found: Answers) -> list[Answer]:
+    data = task["data"]
+    some = []
+    annotations = task.get("annotations")
+    for one in annotations if isinstance(annotations, list) else []:
+        if not isinstance(one, dict):
+            found.skipped["an annotation that is no object"] += 1
+            continue
+        if one.get("was_cancelled"):
+            found.skipped["skipped by the annotator"] += 1
+            continue
+        who = _name(one.get("completed_by"))
+        if who is None:
+            found.skipped["an annotation by nobody"] += 1
+            continue
+        chosen = _choices(one.get("result"))
+        if len(chosen) != 1:
+            found.skipped["no answer" if not chosen else "several answers at once"] += 1
+            continue
+        answer = MEANINGS.get(chosen[0])
+        if answer is None:
+            found.skipped["an answer that is not match, no match or unsure"] += 1
+            continue
+        seconds, overlap = one.get("lead_time"), data.get("overlap")
+        some.append(
+            Answer(
+                data["pair"], who, answer,
+                overlap if isinstance(overlap, int) and overlap > 0 else 1,
+                float(seconds) if isinstance(seconds, (int, float)) else None,
+                str(one.get("updated_at") or one.get("created_at") or ""),
+                task.get("id") if isinstance(task.get("id"), int) else None, file.name,
+            )
+        )  # fmt: skip
+    return some
+
+
+def _name(who: Any) -> str | None:
+    """A person as Label Studio names one: a number, or a user with an address."""
+    if isinstance(who, dict):
+        who = who.get("email") or who.get("username") or who.get("id")
+    if isinstance(who, bool) or who is None or who == "":
+        return None
+    return str(who)
+
+
+def _choices(result: Any) -> list[str]:
+    found: list[str] = []
+    for part in result if isinstance(result, list) else []:
+        value = part.get("value") if isinstance(part, dict) else None
+        choices = value.get("choices") if isinstance(value, dict) else None
+        if isinstance(choices, list):
+            found += [str(choice) for choice in choices]
+    return found

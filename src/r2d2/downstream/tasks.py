@@ -1,0 +1,279 @@
+"""A set as tasks for Label Studio: does the text describe the picture? With gold items among them.
+
+A gold item is one whose answer is known: rows of the set that were clicked most, which are taken
+for matches, and pictures with a text that has not two characters in a row in common with their
+own, which match nothing. Their key, gold.csv, stays at home; a line that is struck there is gold no
+more.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from r2d2.corpus.sample import numbers
+from r2d2.data.images import BadImage, decode_image
+from r2d2.downstream.likeness import bigrams
+from r2d2.errors import R2D2Error
+from r2d2.files import whole_folder
+from r2d2.progress import Update
+from r2d2.settings import SHARE, SIZE, one_of, within
+from r2d2.table import PairsTable
+from r2d2.tokenizer import text_key
+
+MATCH, NO_MATCH, UNSURE = "match", "no match", "unsure"
+EMBED, FILES = "embed", "files"
+SIDE = 512  # pixels, the longer side of an embedded picture
+FILE_TASKS = 500  # tasks a file: some 25 MB with embedded pictures
+CHUNK = 64  # pictures in memory
+GOLD_COLUMNS = ("pair", "answer", "image_id", "text")
+
+CONFIG = """\
+<View>
+  <Header value="文字说的是这张图片吗？ Does the text describe the picture?"/>
+  <Text name="text" value="$text"/>
+  <Image name="image" value="$image" maxWidth="640px"/>
+  <Choices name="answer" toName="image" choice="single" required="true" showInLine="true">
+    <Choice value="匹配" alias="match" hotkey="1"/>
+    <Choice value="不匹配" alias="no match" hotkey="2"/>
+    <Choice value="不确定" alias="unsure" hotkey="3"/>
+  </Choices>
+</View>
+"""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question."""
+
+    row: int  # of the set, whose picture is shown
+    text: str
+    pair: str  # its id
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What a folder of tasks holds."""
+
+    tasks: int
+    files: int
+    gold: int
+    left_out: dict[str, int]  # by reason
+
+
+def pair_id(image_id: str, text: str) -> str:
+    """The id of a picture with a text, 64 bits as hexadecimal."""
+    return hashlib.blake2b(f"{image_id}\0{text}".encode(), digest_size=8).hexdigest()
+
+
+def project_id(table: PairsTable) -> str:
+    """Tells the answers about one set from those about another."""
+    return hashlib.blake2b(table.fingerprint.encode(), digest_size=6).hexdigest()
+
+
+def set_items(table: PairsTable) -> list[Item]:
+    """A question for every row of a set."""
+    rows = table.rows()
+    found = []
+    for row, pair in zip(rows.tolist(), table.take(rows, ("image_id", "texts")), strict=True):
+        if len(pair.texts) != 1:
+            raise R2D2Error(
+                f"{table.path}, row {row} has {len(pair.texts)} texts: annotate a set of one text "
+                "a row, as `r2d2 downstream make` writes it"
+            )
+        text = pair.texts[0].text
+        found.append(Item(row, text, pair_id(pair.image_id, text)))
+    if not found:
+        raise R2D2Error(f"{table.path} has no row: there is nothing to annotate")
+    return found
+
+
+def export_tasks(
+    table: PairsTable,
+    out: Path,
+    *,
+    overlap: int = 3,
+    gold: float = 0.05,
+    pictures: str = EMBED,
+    prefix: str | None = None,
+    only: Collection[str] | None = None,
+    seed: int = 0,
+    update: Update = lambda *arguments: None,
+) -> Exported:
+    """Write a folder: tasks, the labelling config, the project as Label Studio's API takes it.
+
+    Args:
+        table: the set.
+        out: a folder that is not there yet.
+        overlap: people who answer each question.
+        gold: known questions for every question; half of them matches.
+        pictures: `embed`, within the tasks; or `files`, beside them, for local file serving.
+        prefix: of `files`, the folder below the document root; `out`'s name by default.
+        only: pairs to ask about; None: all.
+        seed: of the order and the gold.
+        update: progress.
+
+    Raises:
+        R2D2Error: the folder is there, or the set has not one text a row.
+    """
+    within("--overlap", overlap, SIZE)
+    within("--gold", gold, SHARE)
+    one_of("--pictures", pictures, (EMBED, FILES))
+    if out.exists():
+        raise R2D2Error(f"{out} is there already: give a new folder")
+    every = set_items(table)
+    items = [item for item in every if only is None or item.pair in only]
+    known = _gold(table, every, items, round(gold * len(items)), seed)
+    extra = [item for item, answer in known if answer == NO_MATCH]
+    asked = [*items, *extra]
+    draws = numbers([item.pair for item in asked], seed, "task")
+    asked = [asked[n] for n in np.argsort(draws, kind="stable").tolist()]
+    project = project_id(table)
+    left_out: dict[str, int] = {}
+    place = f"/data/local-files/?d={prefix or out.name}"
+    count = files = 0
+    with whole_folder(out) as work:
+        held: list[dict[str, Any]] = []
+        for item, data in _pictures(table, asked, update):
+            shown = _shown(data, item, work, place, pictures)
+            if shown is None:
+                left_out["picture unreadable"] = left_out.get("picture unreadable", 0) + 1
+                continue
+            count += 1
+            held.append(
+                {
+                    "data": {
+                        "project": project, "pair": item.pair, "overlap": overlap,
+                        "text": item.text, "image": shown,
+                    }
+                }
+            )  # fmt: skip
+            if len(held) == FILE_TASKS:
+                files += _flush(work, files, held)
+        files += _flush(work, files, held) if held else 0
+        (work / "config.xml").write_text(CONFIG, encoding="utf-8")
+        body = {
+            "title": f"{Path(table.path).name} {project}",
+            "label_config": CONFIG,
+            "maximum_annotations": overlap,
+            "show_skip_button": False,
+        }
+        _dump(work / "project.json", body)
+        _write_gold(table, work / "gold.csv", known)
+    return Exported(count, files, len(known), left_out)
+
+
+def read_gold(path: Path) -> dict[str, str]:
+    """The answers of a gold.csv, by pair. R2D2Error where it is none."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise R2D2Error(f"cannot read {path} ({error}): give the gold.csv of the export") from error
+    found = {row.get("pair") or "": (row.get("answer") or "").strip() for row in rows}
+    wrong = [p for p, answer in found.items() if not p or answer not in (MATCH, NO_MATCH)]
+    if wrong:
+        raise R2D2Error(
+            f"{path} has a line for {wrong[0]!r} that answers neither '{MATCH}' nor '{NO_MATCH}': "
+            "mend or strike it"
+        )
+    return found
+
+
+def _gold(
+    table: PairsTable, every: Sequence[Item], items: Sequence[Item], count: int, seed: int
+) -> list[tuple[Item, str]]:
+    """Known questions: half matches of the set, half what matches nothing."""
+    if not count:
+        return []
+    rows = [item.row for item in items]
+    pairs = table.take(rows, ("image_id", "texts", "clicks", "label"))
+    draws = numbers([item.pair for item in items], seed, "gold").tolist()
+    order = sorted(
+        range(len(items)),
+        key=lambda n: (-(pairs[n].texts[0].clicks or pairs[n].clicks or 0), draws[n]),
+    )
+    matches = [n for n in order if pairs[n].label != 0][: count // 2]
+    found = [(items[n], MATCH) for n in matches]
+    own: dict[str, set[str]] = {}
+    labels = table.labels([item.row for item in every])
+    ids = table.image_ids([item.row for item in every])
+    for item, image_id, label in zip(every, ids, labels, strict=True):
+        if label != 0:
+            own.setdefault(image_id, set()).update(bigrams(text_key(item.text)))
+    image_of = {item.row: image_id for item, image_id in zip(every, ids, strict=True)}
+    by_draw = sorted(range(len(items)), key=lambda n: draws[n])
+    step = max(1, len(every) // 3)
+    for n in by_draw:
+        if len(found) >= count:
+            break
+        item = items[n]
+        image_id = image_of[item.row]
+        for k in range(50):
+            text = every[(item.row + step + 7 * k) % len(every)].text
+            if not bigrams(text_key(text)) & own.get(image_id, set()):
+                found.append((Item(item.row, text, pair_id(image_id, text)), NO_MATCH))
+                break
+    taken = {item.pair for item in items}
+    fresh: dict[str, tuple[Item, str]] = {}
+    for item, answer in found:
+        if answer == MATCH or item.pair not in taken:
+            fresh.setdefault(item.pair, (item, answer))
+    return list(fresh.values())
+
+
+def _pictures(
+    table: PairsTable, items: Sequence[Item], update: Update
+) -> Iterator[tuple[Item, bytes]]:
+    for start in range(0, len(items), CHUNK):
+        update("writing tasks", start, len(items))
+        some = items[start : start + CHUNK]
+        pairs = table.take([item.row for item in some], ("image",))
+        for item, pair in zip(some, pairs, strict=True):
+            yield item, pair.image
+    update("writing tasks", len(items), len(items))
+
+
+def _shown(data: bytes, item: Item, work: Path, place: str, pictures: str) -> str | None:
+    """The address of a picture for Label Studio; None where it cannot be read."""
+    try:
+        picture = decode_image(data)
+    except BadImage:
+        return None
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=88)
+    if pictures == EMBED:
+        return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+    name = f"picture-{item.pair}.jpg"
+    (work / name).write_bytes(out.getvalue())
+    return f"{place}/{name}"
+
+
+def _flush(work: Path, number: int, held: list[dict[str, Any]]) -> int:
+    _dump(work / f"tasks-{number:05d}.json", held)
+    held.clear()
+    return 1
+
+
+def _write_gold(table: PairsTable, path: Path, known: Sequence[tuple[Item, str]]) -> None:
+    ids = table.image_ids([item.row for item, _ in known])
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(GOLD_COLUMNS)
+        for (item, answer), image_id in zip(known, ids, strict=True):
+            writer.writerow((item.pair, answer, image_id, item.text))
+
+
+def _dump(path: Path, data: Any) -> None:
+    path.write_text(json.dumps(data, ensure_ascii=False, indent=1), encoding="utf-8")

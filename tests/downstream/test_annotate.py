@@ -1,0 +1,294 @@
+"""Tasks out and answers in: majority, disputes, careless people, and every bad row counted."""
+
+import base64
+import csv
+import io
+import json
+import math
+import xml.etree.ElementTree as ET
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from downstream.exports import annotation, export_of, tasks_of
+from downstream.pairs import caption, pair, rows_of, table_of
+from r2d2.downstream.answers import read_answers
+from r2d2.downstream.config import make_downstream_config
+from r2d2.downstream.labels import LabelRules, label_set
+from r2d2.downstream.make import make_set
+from r2d2.downstream.tasks import export_tasks, pair_id, project_id, read_gold
+from r2d2.table import PairsTable, Text
+from training.small import call_cli, refused
+
+
+@pytest.fixture(scope="module")
+def matching(tmp_path_factory):
+    """A set of 40 pictures in 80 rows, and its tasks with 8 gold items."""
+    folder = tmp_path_factory.mktemp("set")
+    table = table_of(folder / "t.lance", [pair(n) for n in range(40)])
+    make_set(table, folder / "s.lance", make_downstream_config("icm"))
+    opened = PairsTable.open(folder / "s.lance")
+    export_tasks(opened, folder / "tasks", overlap=3, gold=0.1)
+    return opened, folder / "tasks"
+
+
+def truth(task):
+    number = int(next(n for n in range(40) if caption(n) == task["data"]["text"]))
+    mine = pair_id(f"p{number:04d}", task["data"]["text"]) == task["data"]["pair"]
+    return "match" if mine else "no match"
+
+
+def honest(n, task):
+    return [annotation(truth(task), who) for who in (1, 2, 3)]
+
+
+def label(matching, tmp_path, say, *rules, gold=True, name="out", **more):
+    table, folder = matching
+    file = export_of(tmp_path / f"{name}.json", tasks_of(folder), say)
+    found = read_answers([file], project_id(table))
+    known = read_gold(folder / "gold.csv") if gold else None
+    out = tmp_path / f"{name}.lance"
+    return label_set(table, out, found, LabelRules(*rules, **more), gold=known), out
+
+
+def test_tasks_have_pictures_and_texts_and_no_answers(matching):
+    folder = matching[1]
+    tasks = tasks_of(folder)
+    gold = read_gold(folder / "gold.csv")
+    assert len(tasks) == 84  # four of the eight gold items are rows of the set
+    assert sorted(gold.values()) == ["match"] * 4 + ["no match"] * 4
+    assert {task["data"]["pair"] for task in tasks} >= set(gold)
+    for task in tasks:
+        assert set(task) == {"data"}
+        assert set(task["data"]) == {"project", "pair", "overlap", "text", "image"}
+        head, _, data = task["data"]["image"].partition(",")
+        assert head == "data:image/jpeg;base64"
+        assert Image.open(io.BytesIO(base64.b64decode(data))).size == (64, 64)
+    assert all(gold[task["data"]["pair"]] == truth(task) for task in tasks
+               if task["data"]["pair"] in gold)  # fmt: skip
+    body = json.loads((folder / "project.json").read_text(encoding="utf-8"))
+    assert body["maximum_annotations"] == 3
+    config = ET.fromstring((folder / "config.xml").read_text(encoding="utf-8"))
+    assert [one.get("alias") for one in config.iter("Choice")] == ["match", "no match", "unsure"]
+    assert {one.get("value") for one in config.iter() if one.tag in ("Image", "Text")} == {
+        "$image", "$text",
+    }  # fmt: skip
+    labels = [truth(task) for task in tasks]
+    assert labels != sorted(labels)  # the order tells nothing
+
+
+def test_pictures_as_files(matching, tmp_path):
+    found = export_tasks(matching[0], tmp_path / "f", gold=0, pictures="files", prefix="zh/set1")
+    tasks = tasks_of(tmp_path / "f")
+    assert (found.tasks, found.gold, len(tasks)) == (80, 0, 80)
+    for task in tasks:
+        folder, _, name = task["data"]["image"].rpartition("/")
+        assert folder == "/data/local-files/?d=zh/set1"
+        assert (tmp_path / "f" / name).read_bytes()[:2] == b"\xff\xd8"
+
+
+def test_honest_people_agree_wholly(matching, tmp_path):
+    found, out = label(matching, tmp_path, honest)
+    assert found.kept == {"match": 40, "no match": 40}
+    assert (found.changed, found.left_out, found.unanimous, found.fleiss) == (0, {}, 1.0, 1.0)
+    assert rows_of(out) == rows_of(matching[0].path)
+    assert [(one.name, one.gold, one.gold_accuracy, one.named) for one in found.people] == [
+        (who, 8, 1.0, ()) for who in "123"
+    ]
+    audit = pq.read_table(out.with_name("out.lance.audit.parquet")).to_pylist()
+    assert len(audit) == 84 * 3
+    assert sum(row["gold"] is not None for row in audit) == 24
+    assert {row["decided"] for row in audit} == {"match", "no match", None}
+    assert PairsTable.open(out).metadata == matching[0].metadata
+
+
+def test_majorities_change_labels_and_disputes_wait(matching, tmp_path):
+    ours = {row[0:2] for row in rows_of(matching[0].path)}
+    assert len(ours) == 80
+
+    def say(n, task):
+        right = truth(task)
+        wrong = "no match" if right == "match" else "match"
+        answers = {0: (wrong, wrong, right), 1: (right, wrong, "unsure"), 2: ("unsure",) * 3}
+        some = answers.get(n, (right,) * 3)
+        return [annotation(a, who) for who, a in enumerate(some)]
+
+    found, out = label(matching, tmp_path, say, gold=False)
+    # of the first three tasks some may be gold items, which are in no row
+    tasks = tasks_of(matching[1])
+    pairs = {pair_id(*row) for row in ours}
+    inside = [task["data"]["pair"] in pairs for task in tasks[:3]]
+    assert found.changed == inside[0]
+    assert found.left_out == {
+        what: 1 for what, there in zip(("disputed", "unsure"), inside[1:], strict=True) if there
+    }
+    assert len(found.again) == inside[1]
+    assert found.skipped["about a pair that is not in the set (gold? give --gold)"] == 12
+    assert sum(found.kept.values()) == len(rows_of(out)) == 80 - sum(inside[1:])
+
+
+def test_careless_people_are_named(matching, tmp_path):
+    def say(n, task):
+        lazy = "match" if n % 2 else "no match"
+        return [annotation(truth(task), 1), annotation(truth(task), 2),
+                annotation(lazy, {"id": 9, "email": "lazy@example.org"})]  # fmt: skip
+
+    found, _ = label(matching, tmp_path, say)
+    lazy = {one.name: one for one in found.people}["lazy@example.org"]
+    assert any("kappa" in why for why in lazy.named)
+    assert lazy.kappa < 0.3
+    assert found.cohen["1 × 2"] == (1.0, 80)
+    assert found.changed == 0
+    without, _ = label(matching, tmp_path, say, name="w", without=("lazy@example.org",))
+    assert without.skipped["of annotators left out"] == 84
+    assert without.kept == {"match": 40, "no match": 40}  # two answers do, for the third is gone
+    assert without.fleiss == 1
+
+
+def test_who_always_says_the_same_fails_on_gold(matching, tmp_path):
+    def say(n, task):
+        return [annotation(truth(task), 1), annotation(truth(task), 2), annotation("匹配", 3)]
+
+    found, _ = label(matching, tmp_path, say)
+    third = found.people[2]
+    assert (third.gold, third.gold_accuracy) == (8, 0.5)
+    assert "below 80% on gold items" in third.named
+    data = json.loads((tmp_path / "out.lance.report.json").read_text(encoding="utf-8"))
+    assert data["people"][2]["named"]
+    page = (tmp_path / "out.lance.report.html").read_text(encoding="utf-8")
+    assert "below 80% on gold items" in page
+
+
+def test_bad_rows_are_counted(matching, tmp_path):
+    def say(n, task):
+        good = honest(n, task)
+        bad = {
+            0: annotation("match", 4, was_cancelled=True), 1: annotation(None, 4),
+            2: annotation("perhaps", 4), 3: annotation("match", None), 4: "not an object",
+            5: {**annotation("match", 4), "result": [
+                {"value": {"choices": ["match", "unsure"]}}, "x",
+            ]},
+            6: annotation(truth(task), 1, at=30),
+        }  # fmt: skip
+        return [*good, bad[n]] if n in bad else good
+
+    found, _ = label(matching, tmp_path, say)
+    assert found.skipped == {
+        "skipped by the annotator": 1, "no answer": 1,
+        "an answer that is not match, no match or unsure": 1, "an annotation by nobody": 1,
+        "an annotation that is no object": 1, "several answers at once": 1,
+        "answered again: the later one counts": 1,
+    }  # fmt: skip
+    assert found.kept == {"match": 40, "no match": 40}
+
+
+def test_half_finished_and_foreign_exports(matching, tmp_path):
+    table, folder = matching
+    out = tmp_path / "out.lance"
+
+    def some(n, task):
+        return honest(n, task) if n < 30 else honest(n, task)[:1] if n < 50 else []
+
+    said = refused(label, matching, tmp_path, some)
+    assert "fewer answers than they were to get" in said
+    assert "--partial" in said
+    assert not out.exists()
+    found, _ = label(matching, tmp_path, some, partial=True)
+    assert found.left_out["unfinished"] + sum(found.kept.values()) == 80
+    assert sum(found.kept.values()) >= 26
+    project = project_id(table)
+    tasks = tasks_of(folder)
+    file = tmp_path / "e.json"
+    foreign = [{"data": {**t["data"], "project": "other"}} for t in tasks]
+    export_of(file, foreign, honest)
+    assert "is about another set (a task of another set: 84" in refused(
+        read_answers, [file], project
+    )
+    export_of(file, [{"data": {"text": "x"}}], lambda n, task: [])
+    assert "none of ours: 1" in refused(read_answers, [file], project)
+    export_of(file, tasks, lambda n, task: [])
+    assert "not one answer" in refused(read_answers, [file], project)
+    for content, word in (
+        ('[{"id": 1, "annotations": [', "no whole JSON"),
+        ('{"id": 1}', "no list of tasks"),
+        ('[{"pair": "1", "answer": "match"}]', "not JSON-MIN"),
+    ):
+        file.write_text(content, encoding="utf-8")
+        assert word in refused(read_answers, [file], project)
+    assert "cannot read" in refused(read_answers, [tmp_path / "none.json"], project)
+    export_of(file, [*tasks, *foreign], honest)
+    mixed = read_answers([file], project)
+    assert mixed.skipped == {"a task of another set": 84}
+    assert mixed.tasks == 84
+    before = rows_of(out)
+    assert "exists" in refused(label, matching, tmp_path, honest)
+    assert rows_of(out) == before
+    assert "nobody of this name" in refused(
+        label, matching, tmp_path, honest, name="n", without=("x",)
+    )
+
+
+def test_gold_files_that_are_none(matching, tmp_path):
+    path = tmp_path / "gold.csv"
+    path.write_text("pair,answer\nabc,perhaps\n", encoding="utf-8")
+    assert "mend or strike" in refused(read_gold, path)
+    assert "cannot read" in refused(read_gold, tmp_path / "none.csv")
+    with (matching[1] / "gold.csv").open(encoding="utf-8-sig") as file:
+        assert len(list(csv.DictReader(file))) == 8
+
+
+def test_export_refuses(matching, tmp_path):
+    assert "already" in refused(export_tasks, matching[0], tmp_path)
+    assert "embed" in refused(export_tasks, matching[0], tmp_path / "x", pictures="embedded")
+    two = table_of(tmp_path / "two.lance", [pair(0, texts=(Text("甲", "t"), Text("乙", "t")))])
+    assert "one text a row" in refused(export_tasks, two, tmp_path / "x")
+
+
+def test_a_retrieval_set_keeps_its_matches(tmp_path):
+    table = table_of(tmp_path / "t.lance", [pair(n) for n in range(40)])
+    make_set(table, tmp_path / "s.lance", make_downstream_config("icr"))
+    opened = PairsTable.open(tmp_path / "s.lance")
+    export_tasks(opened, tmp_path / "tasks", overlap=1, gold=0)
+    tasks = tasks_of(tmp_path / "tasks")
+    say = lambda n, task: [annotation("no match" if n < 5 else "match", 1)]  # noqa: E731
+    found = read_answers([export_of(tmp_path / "e.json", tasks, say)], project_id(opened))
+    result = label_set(opened, tmp_path / "o.lance", found, LabelRules())
+    assert (result.kept, result.left_out) == ({"match": 35}, {"no match": 5})
+    assert {row[3] for row in rows_of(tmp_path / "o.lance")} == {None}
+    assert math.isnan(result.fleiss)
+
+
+def test_the_commands_and_a_second_round(matching, tmp_path, monkeypatch, capsys):
+    table, _ = matching
+    tasks = tmp_path / "tasks"
+    code, said, _ = call_cli(
+        monkeypatch, capsys, "annotate", "export", table.path, "--out", tasks, "--overlap", "2",
+        "--gold", "0",
+    )  # fmt: skip
+    assert code == 0
+    assert "80 tasks in 1 files" in said
+
+    def split(n, task):
+        return [annotation(truth(task), 1), annotation("unsure" if n < 6 else truth(task), 2)]
+
+    one = export_of(tmp_path / "one.json", tasks_of(tasks), split)
+    again, out = tmp_path / "again", tmp_path / "o.lance"
+    call = ("annotate", "import", one, "--set", table.path, "--out", out, "--again", again)
+    code, said, _ = call_cli(monkeypatch, capsys, *call)
+    assert code == 0
+    assert "second round: 6 pairs" in said
+    assert "left out: disputed: 6" in said
+    second = tasks_of(again)
+    assert len(second) == 6
+    two = export_of(tmp_path / "two.json", second,
+                    lambda n, task: [annotation(truth(task), who) for who in (3, 4)])  # fmt: skip
+    code, said, _ = call_cli(
+        monkeypatch, capsys, "annotate", "import", one, two, "--set", table.path, "--out", out,
+        "--overwrite",
+    )  # fmt: skip
+    assert code == 0
+    assert len(rows_of(out)) == 80
+    code, _, error = call_cli(monkeypatch, capsys, *call)
+    assert code == 2
+    assert "already" in error[-1]
