@@ -13,6 +13,7 @@ from r2d2.errors import R2D2Error
 from r2d2.formats.record import Skipped
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif")
+_BOTH_CASES = (*ENDINGS, *(ending.upper() for ending in ENDINGS))
 SHOWN = 6  # of the names found, in a message
 AMBIGUOUS = -1
 _SPLITS = {
@@ -103,7 +104,13 @@ class Tree:
         return found
 
     def _walk(self, root: Path) -> None:
-        for folder, folders, names in os.walk(root):
+        seen: set[tuple[int, int]] = set()  # links to folders are followed, once
+        for folder, folders, names in os.walk(root, followlinks=True):
+            about = os.stat(folder)  # noqa: PTH116  # many: no Path for each
+            if (about.st_dev, about.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((about.st_dev, about.st_ino))
             folders.sort()
             number = len(self._folders)
             self._folders.append(folder)
@@ -126,7 +133,7 @@ class Tree:
             return None
         folder = self._pictures.get(base)
         if folder is None:
-            ending = next((e for e in ENDINGS if base + e in self._pictures), None)
+            ending = next((e for e in _BOTH_CASES if base + e in self._pictures), None)
             if ending is None:
                 return None
             name, base = name + ending, base + ending

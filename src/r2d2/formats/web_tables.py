@@ -34,7 +34,7 @@ def read(given: Given) -> Iterator[Pair]:
     """A row a picture; rows of one address become one."""
     tree = Tree(given.paths)
     store = fetched.find_store(given.paths)
-    files = [
+    files = [path for path in given.paths if path.is_file()] or [
         f
         for f in tree.others
         if f.suffix.lower() in ENDINGS and (store is None or f.parent != store)

@@ -1,0 +1,68 @@
+"""What lies under the paths given: pictures by name, splits by the names of files and folders."""
+
+import pytest
+
+from formats.published import lines, picture, pictures
+from r2d2.formats.record import Skipped
+from r2d2.formats.tree import Tree, split_in, stem_of
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("coco-cn_train", "train"), ("long_itr_val", "val"), ("MR_valid", "val"), ("dev", "val"),
+        ("caption_validation_annotations_20170910", "val"), ("flickr8ktest", "test"),
+        ("flickr30kzhbbosonval", "val"), ("test2", "test"), ("latest", None), ("retrain", "train"),
+        ("imageid", None), ("translated", None), ("device", None), ("testimony", None),
+    ],
+)  # fmt: skip
+def test_the_split_in_a_name(name, split):
+    assert split_in(name) == split
+
+
+def test_a_split_s_folder_counts_within_the_path_given(tmp_path):
+    root = tmp_path / "test" / "data"  # what stands above says nothing
+    inner = lines(root / "val" / "x" / "a.json", "1")
+    plain = lines(root / "b.json", "1")
+    named = lines(root / "val" / "c_train.json", "1")
+    tree = Tree([root])
+    assert [tree.split_of(file) for file in (inner, plain, named)] == ["val", None, "train"]
+    assert Tree([lines(root / "val" / "d.json", "1")]).split_of(root / "val" / "d.json") == "val"
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [("a/b.JPG", "b"), ("b.c.png", "b.c"), ("a\\b.webp", "b"), (" b ", "b"), ("b.txt", "b.txt")],
+)
+def test_a_stem(name, stem):
+    assert stem_of(name) == stem
+
+
+def test_pictures_by_name(tmp_path):
+    pictures(tmp_path / "one", "a.jpg", "same.jpg")
+    pictures(tmp_path / "two", "b.PNG", "x.jpg", "same.jpg")
+    (tmp_path / "outside.jpg").write_bytes(b"secret")
+    tree = Tree([tmp_path / "one", tmp_path / "two"])
+    skipped = Skipped()
+
+    def seed(name):
+        found = tree.read(name, "here", skipped)
+        return next((n for n in range(3) if found == picture(n)), found)
+
+    assert [seed(name) for name in ("a.jpg", "a", "z/a.jpg", "z\\a.jpg", "b", "x.jpg")] == [
+        0, 0, 0, 0, 0, 1,
+    ]  # fmt: skip
+    assert [seed(name) for name in ("one/same.jpg", "two/same.jpg", "two/same")] == [1, 2, 2]
+    for name in ("same.jpg", "../outside.jpg", str(tmp_path / "outside.jpg"), "", "one/", ".."):
+        assert seed(name) is None
+    assert skipped.counts == {"image not found": 6}
+
+
+def test_links_are_followed_once(tmp_path):
+    real = pictures(tmp_path / "elsewhere", "a.jpg")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "images").symlink_to(real)
+    (root / "again").symlink_to(real)
+    (real / "loop").symlink_to(root)
+    assert Tree([root]).read("a.jpg", "here", Skipped()) == picture(0)
