@@ -33,9 +33,10 @@ def corpus():
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory, corpus):
     folder = tmp_path_factory.mktemp("cldr")
+    names = [p.texts[0].text for p in corpus.values() if p.split != "test_novel"][:200]
     novel = next(p.texts[0].text for p in corpus.values() if p.split == "test_novel")
     plain = write_package(folder / "a", "annotations", {
-        "👋": {"default": ["挥手", "你好", " ", "你好", *KEYWORDS], "tts": ["挥手"]},
+        "👋": {"default": ["挥手", "你好", " ", "你好", *KEYWORDS, *names], "tts": ["挥手"]},
         "❤": {"default": ["爱", novel], "tts": ["红心"]},  # the corpus has it with fe0f
         "😀": "broken",
         "￥": {"tts": [""]},
@@ -87,6 +88,7 @@ def test_a_held_keyword_is_in_no_row(imported):
     out = {text_key(text.text) for pair in held.values() for text in pair.texts}
     assert not inside & out
     assert set(KEYWORDS) <= inside | out
+    assert out <= set(KEYWORDS) | {"你好", "爱", "较浅肤色"}  # no name of a picture
     assert 10 <= len(out) <= 60  # a tenth of 300
     assert set(held) == {"1f44b", "1f44b-1f3fb"}  # of all that have it
     assert [t.text for t in held["1f44b"].texts] == [t.text for t in held["1f44b-1f3fb"].texts]

@@ -77,6 +77,7 @@ BROKEN = {
     "something after": pickle.dumps((1, 2, "x")) + b"junk",
     "a tuple of nothing": b"\x80\x04\x86.",
     "a tuple over a mark": b"K\x01K\x02(\x86.",
+    "a tuple of what lies under a mark": b"K\x01(\x85t\x86.",
     "a mark that stays": b"(K\x01.",
     "no mark": b"K\x01t.",
     "an empty memo": b"h\x05.",
