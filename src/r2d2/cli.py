@@ -23,6 +23,7 @@ from r2d2.commands import (
     export,
     flops,
     search,
+    translate,
     weights,
 )
 from r2d2.commands.options import Overwrite, Preset, Processes, Resume, Settings, Variant
@@ -39,6 +40,7 @@ app.add_typer(corpus.app, name="corpus")
 app.add_typer(data.app, name="data")
 app.add_typer(downstream.app, name="downstream")
 app.add_typer(export.app, name="export")
+app.add_typer(translate.app, name="translate-review")
 app.add_typer(weights.app, name="weights")
 app.command("flops")(flops.flops)
 app.command("ablate")(ablate.ablate)

@@ -1,0 +1,139 @@
+"""How far people moved from the machine's text, and how often the second disagreed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from r2d2.downstream.edits import edit_distance, edit_share
+from r2d2.downstream.translations import Job
+from r2d2.files import write_text
+from r2d2.page import template
+
+EDGES = tuple(round(0.1 * n, 1) for n in range(11))  # of the histogram of edit shares
+SHOWN = 20  # sentences that moved furthest, and as many that the second person changed
+
+
+@dataclass(frozen=True)
+class Moved:
+    """From one wording to another, over some sentences."""
+
+    sentences: int
+    same: float  # share that did not change at all
+    distance: float  # mean, in characters
+    share: float  # mean, by the longer text's characters
+    histogram: tuple[int, ...]  # of the shares, by EDGES
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[str, str]]) -> Moved:
+        """Of texts before and after."""
+        if not pairs:
+            return cls(0, math.nan, math.nan, math.nan, (0,) * (len(EDGES) - 1))
+        distances = [edit_distance(a, b) for a, b in pairs]
+        shares = [edit_share(a, b) for a, b in pairs]
+        counts = np.histogram(shares, EDGES)[0]
+        return cls(
+            len(pairs), sum(d == 0 for d in distances) / len(pairs), float(np.mean(distances)),
+            float(np.mean(shares)), tuple(int(n) for n in counts),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """A job in figures."""
+
+    sentences: int
+    translated: int
+    checked: int
+    translation: Moved  # from the machine's text to the translator's
+    check: Moved  # from the translator's to the checker's: where they differ, they disagree
+    final: Moved  # from the machine's to the last word
+    translators: Mapping[str, tuple[Moved, float]]  # by name: from the machine's; share changed
+    checkers: Mapping[str, Moved]
+    furthest: tuple[tuple[str, str, str, str], ...]  # id, source, machine, last word
+    disputed: tuple[tuple[str, str, str, str], ...]  # id, machine, translator, checker
+
+    @property
+    def disagreement(self) -> float:
+        """Share of the checked sentences that the second person changed."""
+        return 1 - self.check.same
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; NaN is null."""
+        plain = {**asdict(self), "disagreement": self.disagreement, "edges": EDGES}
+        return dict(_finite(plain))
+
+
+def review(job: Job) -> Reviewed:
+    """Measure a job as it stands."""
+    machine = {one.id: one.machine for one in job.sentences.values()}
+    first = {name: said.text for name, said in job.first.items()}
+    second = {name: said.text for name, said in job.second.items()}
+
+    def people(passes: Mapping[str, Any]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name, said in passes.items():
+            found.setdefault(said.by, []).append(name)
+        return dict(sorted(found.items()))
+
+    translators = {}
+    for who, names in people(job.first).items():
+        checked = [name for name in names if name in second]
+        changed = sum(first[name] != second[name] for name in checked)
+        translators[who] = (
+            Moved.of([(machine[name], first[name]) for name in names]),
+            changed / len(checked) if checked else math.nan,
+        )
+    last = {**first, **second}
+    moved = sorted(last, key=lambda name: (-edit_share(machine[name], last[name]), name))
+    disputed = sorted(
+        (name for name in second if second[name] != first[name]),
+        key=lambda name: (-edit_share(first[name], second[name]), name),
+    )
+    return Reviewed(
+        sentences=len(machine),
+        translated=len(first),
+        checked=len(second),
+        translation=Moved.of([(machine[name], text) for name, text in first.items()]),
+        check=Moved.of([(first[name], text) for name, text in second.items()]),
+        final=Moved.of([(machine[name], text) for name, text in second.items()]),
+        translators=translators,
+        checkers={
+            who: Moved.of([(first[name], second[name]) for name in names])
+            for who, names in people(job.second).items()
+        },
+        furthest=tuple(
+            (name, job.sentences[name].source, machine[name], last[name]) for name in moved[:SHOWN]
+        ),
+        disputed=tuple(
+            (name, machine[name], first[name], second[name]) for name in disputed[:SHOWN]
+        ),
+    )
+
+
+def write_review(folder: Path, found: Reviewed) -> Path:
+    """Write report.html and report.json into a job's folder; gives the first."""
+    page = folder / "report.html"
+    html = template("r2d2.downstream", "translations.html").render(
+        title=folder.name, found=found, edges=EDGES, isnan=math.isnan
+    )
+    text = json.dumps(found.to_dict(), ensure_ascii=False, indent=1)
+    write_text(page.with_suffix(".json"), text)
+    write_text(page, html)
+    return page
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return value

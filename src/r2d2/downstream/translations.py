@@ -1,0 +1,210 @@
+"""Translation with a double check: a job's folder, its two passes, and what came of them.
+
+One person translates each sentence anew, with the machine's attempt in sight; a second one checks,
+and accepts it or writes a better one. Sheets are CSV, so that any spreadsheet opens them. All that
+was said stays in passes.jsonl; the last word on each sentence counts.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from r2d2.downstream.sentences import Sentence, read_text
+from r2d2.errors import R2D2Error
+from r2d2.files import whole_folder, write_text
+
+SENTENCES, PASSES = "sentences.jsonl", "passes.jsonl"
+FIRST = ("id", "image", "source", "machine", "translation", "translator")
+SECOND = (*FIRST, "checked", "checker", "note")
+SHEETS = {1: "pass-1.csv", 2: "pass-2.csv"}
+ACCEPTED = ("ok", "√", "✓", "对", "同意", "正确")  # in the column `checked`: as it is
+
+
+@dataclass(frozen=True)
+class Said:
+    """One person's word on one sentence."""
+
+    id: str
+    number: int  # of the pass: 1 translated, 2 checked
+    text: str
+    by: str
+    note: str = ""
+
+
+@dataclass
+class Job:
+    """A folder of a translation."""
+
+    folder: Path
+    sentences: dict[str, Sentence]
+    first: dict[str, Said] = field(default_factory=dict)  # the last word of each pass
+    second: dict[str, Said] = field(default_factory=dict)
+
+
+@dataclass
+class Taken:
+    """What became of a sheet."""
+
+    number: int  # of the pass
+    rows: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+def start_job(folder: Path, sentences: Sequence[Sentence]) -> Job:
+    """Write a job with its first sheet. R2D2Error where the folder is there."""
+    if folder.exists():
+        raise R2D2Error(f"{folder} is there already: give a new folder")
+    job = Job(folder, {one.id: one for one in sentences})
+    with whole_folder(folder) as work:
+        (work / SENTENCES).write_text(_json_lines(map(asdict, sentences)), encoding="utf-8")
+        (work / SHEETS[1]).write_text(sheet(job, 1), encoding="utf-8-sig", newline="")
+    return job
+
+
+def open_job(folder: Path) -> Job:
+    """A job as it stands. R2D2Error where there is none, or where it is damaged."""
+    if not (folder / SENTENCES).is_file():
+        raise R2D2Error(f"{folder} is no translation job: start one by `translate-review export`")
+    job = Job(folder, {one["id"]: Sentence(**one) for one in _read(folder / SENTENCES)})
+    if (folder / PASSES).exists():
+        for one in _read(folder / PASSES):
+            said = Said(**one)
+            _put(job, said)
+    return job
+
+
+def sheet(job: Job, number: int) -> str:
+    """What a pass has still to do, as CSV."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow(FIRST if number == 1 else SECOND)
+    for one in job.sentences.values():
+        told = job.first.get(one.id)
+        head = (one.id, one.image, one.source, one.machine)
+        if number == 1 and told is None:
+            writer.writerow((*head, "", ""))
+        elif number == 2 and told is not None and one.id not in job.second:
+            writer.writerow((*head, told.text, told.by, "", "", ""))
+    return out.getvalue()
+
+
+def take_sheet(job: Job, file: Path, by: str | None = None) -> Taken:
+    """Record a filled sheet, whichever pass it is of, and write the sheet of the second.
+
+    Args:
+        job: as it stands; takes in what was said.
+        file: CSV, as UTF-8 or GB18030.
+        by: who filled it, where a row names nobody.
+
+    Raises:
+        R2D2Error: no sheet of ours, of another job, or not one row that says something.
+    """
+    kind = "\t" if file.suffix.lower() == ".tsv" else ","
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text(file), newline=""), delimiter=kind))
+    except csv.Error as error:
+        raise R2D2Error(f"{file} is no readable CSV ({error}): save it as CSV again") from error
+    columns = set(rows[0]) if rows else set()
+    number = 2 if "checked" in columns else 1
+    if not {"id", "translation"} <= columns:
+        raise R2D2Error(
+            f"{file} has columns {', '.join(map(str, columns)) or 'none'}: give a filled "
+            f"{SHEETS[1]} or {SHEETS[2]}"
+        )
+    taken = Taken(number)
+    fresh = []
+    for row in rows:
+        fields = {str(key): " ".join(str(value or "").split()) for key, value in row.items()}
+        said = _said(job, fields, number, by, taken.skipped)
+        if said is not None:
+            fresh.append(said)
+    if rows and taken.skipped["of another job"] == len(rows):
+        raise R2D2Error(f"{file} is a sheet of another job: not one of its ids is in {job.folder}")
+    if not fresh:
+        why = ", ".join(f"{reason} {n:,}" for reason, n in taken.skipped.items()) or "no row"
+        raise R2D2Error(f"{file} says nothing ({why}): fill it in first")
+    before = _read(job.folder / PASSES) if (job.folder / PASSES).exists() else []
+    for said in fresh:
+        _put(job, said)
+    taken.rows = len(fresh)
+    write_text(job.folder / PASSES, _json_lines([*before, *map(asdict, fresh)]))
+    write_text(job.folder / SHEETS[2], "\ufeff" + sheet(job, 2))
+    return taken
+
+
+def captions(job: Job, tag: str, partial: bool) -> list[str]:
+    """The lines of a caption file, `NAME.jpg#tag#k caption`, as Flickr30k-CNA has them.
+
+    Raises:
+        R2D2Error: not all are checked, and `partial` was not asked for; or none is.
+    """
+    missing = len(job.sentences) - len(job.second)
+    if missing and not partial:
+        raise R2D2Error(
+            f"{job.folder}: {missing:,} of {len(job.sentences):,} sentences are not checked by a "
+            "second person: fill in its sheet, or give --partial"
+        )
+    if not job.second:
+        raise R2D2Error(f"{job.folder}: not one sentence is checked by a second person")
+    return [
+        f"{one.image}#{tag}#{one.k} {job.second[one.id].text}"
+        for one in job.sentences.values()
+        if one.id in job.second
+    ]
+
+
+def _said(
+    job: Job, fields: dict[str, str], number: int, by: str | None, skipped: Counter[str]
+) -> Said | None:
+    """What a row says; None where it is of no use."""
+    name = fields.get("id", "")
+    if name not in job.sentences:
+        skipped["of another job"] += 1
+        return None
+    column, person = ("translation", "translator") if number == 1 else ("checked", "checker")
+    text, who = fields.get(column, ""), fields.get(person, "") or by or ""
+    if not text:
+        skipped["not filled in"] += 1
+        return None
+    if not who:
+        skipped[f"no {person} named"] += 1
+        return None
+    if number == 1:
+        if name in job.second:
+            skipped["checked already"] += 1
+            return None
+        return Said(name, 1, text, who)
+    told = job.first.get(name)
+    if told is None:
+        skipped["not translated yet"] += 1
+        return None
+    if fields.get("translation", told.text) != told.text:
+        skipped["its translation was changed in the sheet, or since"] += 1
+        return None
+    if who == told.by:
+        skipped["checked by its own translator"] += 1
+        return None
+    accepted = text.lower() in ACCEPTED
+    return Said(name, 2, told.text if accepted else text, who, fields.get("note", ""))
+
+
+def _put(job: Job, said: Said) -> None:
+    (job.first if said.number == 1 else job.second)[said.id] = said
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in read_text(path).split("\n") if line.strip()]
+    except ValueError as error:
+        raise R2D2Error(f"{path} is damaged ({error}): start the job again") from error
+
+
+def _json_lines(rows: Iterable[Any]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -1,0 +1,226 @@
+"""Two passes of a translation: recorded, measured, and read again as a caption file."""
+
+import csv
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from downstream.pairs import picture
+from r2d2.downstream.edits import edit_distance, edit_share
+from r2d2.downstream.sentences import read_sentences
+from r2d2.downstream.translation_report import review
+from r2d2.downstream.translations import captions, open_job, start_job, take_sheet
+from r2d2.formats.registry import import_table
+from r2d2.table import PairsTable
+from training.small import call_cli, refused
+
+PHOTOGRAPHS = Path(__file__).parents[2] / "../shared/data/flickr8k-cn/val.parquet"
+CSV = """image_id,source,machine
+1.jpg,A man rides,一个人骑
+1.jpg,Two dogs,两狗
+2,A bus,一个巴士
+2,,
+,A cat,一只猫
+"""
+
+
+def naive_distance(a, b):
+    table = [[i + j if i * j == 0 else 0 for j in range(len(b) + 1)] for i in range(len(a) + 1)]
+    for i in range(1, len(a) + 1):
+        for j in range(1, len(b) + 1):
+            table[i][j] = min(
+                table[i - 1][j] + 1,
+                table[i][j - 1] + 1,
+                table[i - 1][j - 1] + (a[i - 1] != b[j - 1]),
+            )
+    return table[-1][-1]
+
+
+words = st.text("甲乙丙丁", max_size=20)
+
+
+@given(words, words)
+def test_edit_distance_is_its_twin(a, b):
+    assert edit_distance(a, b) == naive_distance(a, b)
+    assert edit_share(a, b) == (naive_distance(a, b) / max(len(a), len(b), 1))
+
+
+def test_long_texts_are_more_than_64_bits():
+    a, b = "甲乙丙" * 60, "甲丙丙丁" * 50
+    assert edit_distance(a, b) == naive_distance(a, b)
+
+
+@pytest.fixture
+def job(tmp_path):
+    (tmp_path / "s.csv").write_text(CSV, encoding="utf-8")
+    found, _ = read_sentences(tmp_path / "s.csv")
+    return start_job(tmp_path / "job", found)
+
+
+def fill(path, sheet, encoding="utf-8-sig", **columns):
+    """A sheet with its columns filled by id; "*" for all."""
+    with sheet.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        for column, values in columns.items():
+            row[column] = values.get(row["id"], values.get("*", ""))
+    with path.open("w", encoding=encoding, newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+NEW = {"1.jpg#0": "一个男人在骑车", "1.jpg#1": "两条狗", "2.jpg#0": "一辆公交车"}
+
+
+def test_sentences_of_a_table(tmp_path):
+    (tmp_path / "s.csv").write_text(CSV, encoding="gb18030")
+    found, skipped = read_sentences(tmp_path / "s.csv")
+    assert [(one.id, one.source, one.machine) for one in found] == [
+        ("1.jpg#0", "A man rides", "一个人骑"), ("1.jpg#1", "Two dogs", "两狗"),
+        ("2.jpg#0", "A bus", "一个巴士"),
+    ]  # fmt: skip
+    assert skipped == {"no machine translation": 1, "no picture": 1}
+
+
+def test_sentences_of_caption_lines(tmp_path):
+    (tmp_path / "zh.txt").write_text("1.jpg#zh#0 一个人\n1.jpg#zh#3 两狗\n\n", encoding="utf-8")
+    (tmp_path / "en.token").write_text("1.jpg#0\tA man\n1.jpg#3\tTwo dogs\n", encoding="utf-8")
+    found, _ = read_sentences(tmp_path / "zh.txt", tmp_path / "en.token")
+    assert [(one.id, one.source, one.machine) for one in found] == [
+        ("1.jpg#0", "A man", "一个人"), ("1.jpg#3", "Two dogs", "两狗"),
+    ]  # fmt: skip
+    (tmp_path / "en.token").write_text("7.jpg#0\tA man\n", encoding="utf-8")
+    assert "of one set" in refused(read_sentences, tmp_path / "zh.txt", tmp_path / "en.token")
+
+
+def test_two_passes_and_what_they_say(job, tmp_path):
+    first = fill(tmp_path / "1.csv", job.folder / "pass-1.csv", translation=NEW,
+                 translator={"*": "甲", "2.jpg#0": "乙"})  # fmt: skip
+    assert take_sheet(job, first).rows == 3
+    second = fill(tmp_path / "2.csv", job.folder / "pass-2.csv", encoding="gb18030",
+                  checked={"1.jpg#0": "OK", "1.jpg#1": "两只狗", "2.jpg#0": "√"},
+                  checker={"*": "丙"})  # fmt: skip
+    taken = take_sheet(job, second)
+    assert (taken.number, taken.rows, taken.skipped) == (2, 3, {})
+    again = open_job(job.folder)
+    assert captions(again, "zh", False) == [
+        "1.jpg#zh#0 一个男人在骑车", "1.jpg#zh#1 两只狗", "2.jpg#zh#0 一辆公交车",
+    ]  # fmt: skip
+    found = review(again)
+    assert (found.sentences, found.translated, found.checked) == (3, 3, 3)
+    assert found.disagreement == pytest.approx(1 / 3)
+    assert found.check.distance == pytest.approx(1 / 3)
+    expected = [naive_distance(a, b) for a, b in (
+        ("一个人骑", "一个男人在骑车"), ("两狗", "两条狗"), ("一个巴士", "一辆公交车"),
+    )]  # fmt: skip
+    assert found.translation.distance == pytest.approx(sum(expected) / 3)
+    assert found.translators["甲"][1] == 0.5
+    assert found.disputed == (("1.jpg#1", "两狗", "两条狗", "两只狗"),)
+    told = (job.folder / "passes.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["number"] for line in told] == [1] * 3 + [2] * 3
+
+
+def test_the_result_reads_as_a_caption_file(job, tmp_path):
+    take_sheet(job, fill(tmp_path / "1.csv", job.folder / "pass-1.csv", translation=NEW), by="甲")
+    take_sheet(job, fill(tmp_path / "2.csv", job.folder / "pass-2.csv", checked={"*": "ok"}),
+               by="乙")  # fmt: skip
+    place = tmp_path / "set"
+    (place / "flickr30k-images").mkdir(parents=True)
+    for n in (1, 2):
+        (place / f"flickr30k-images/{n}.jpg").write_bytes(picture(n))
+    text = "".join(line + "\n" for line in captions(job, "zh", False))
+    (place / "flickr30k_cna_test.txt").write_text(text, encoding="utf-8")
+    import_table([place], "flickr30k-cna", tmp_path / "t.lance")
+    table = PairsTable.open(tmp_path / "t.lance")
+    rows = table.take(table.rows())
+    assert {row.image_id: [t.text for t in row.texts] for row in rows} == {
+        "1": ["一个男人在骑车", "两条狗"], "2": ["一辆公交车"],
+    }  # fmt: skip
+    assert {row.split for row in rows} == {"test"}
+
+
+def test_bad_rows_are_counted(job, tmp_path):
+    some = fill(tmp_path / "1.csv", job.folder / "pass-1.csv",
+                translation={**NEW, "2.jpg#0": ""}, translator={"1.jpg#0": "甲"})  # fmt: skip
+    assert take_sheet(job, some).skipped == {"not filled in": 1, "no translator named": 1}
+    take_sheet(job, fill(tmp_path / "1b.csv", job.folder / "pass-1.csv", translation=NEW), by="甲")
+    sheet = fill(tmp_path / "2.csv", job.folder / "pass-2.csv", checked={"*": "ok"},
+                 checker={"1.jpg#0": "甲", "*": "乙"},
+                 translation={**NEW, "1.jpg#1": "被改了"})  # fmt: skip
+    taken = take_sheet(job, sheet)
+    assert taken.skipped == {
+        "checked by its own translator": 1,
+        "its translation was changed in the sheet, or since": 1,
+    }
+    assert set(job.second) == {"2.jpg#0"}
+    with (job.folder / "pass-2.csv").open(encoding="utf-8-sig") as file:
+        assert [row["id"] for row in csv.DictReader(file)] == ["1.jpg#0", "1.jpg#1"]
+    late = fill(tmp_path / "l.csv", job.folder / "pass-1.csv", translation={"*": "晚了"})
+    assert take_sheet(job, late, by="甲").skipped == {"checked already": 1}
+
+
+def test_bad_input_is_one_line_and_changes_nothing(job, tmp_path):
+    before = sorted(path.name for path in job.folder.iterdir())
+    path = tmp_path / "x.csv"
+    for text, word in (
+        ("id,translation\n9.jpg#0,x\n", "a sheet of another job"),
+        ("id,translation\n1.jpg#0,\n", "says nothing"),
+        ("image,caption\n1,x\n", "give a filled"),
+        ("", "give a filled"),
+    ):
+        path.write_text(text, encoding="utf-8")
+        assert word in refused(take_sheet, job, path)
+    path.write_bytes(b"\xff\xfe\x81")
+    assert "neither UTF-8 nor GB18030" in refused(take_sheet, job, path)
+    assert sorted(path.name for path in job.folder.iterdir()) == before
+    assert "not checked by a second person" in refused(captions, job, "zh", False)
+    assert "not one sentence" in refused(captions, job, "zh", True)
+    assert "already" in refused(start_job, job.folder, [])
+    assert "no translation job" in refused(open_job, tmp_path)
+    path.write_text("a,b\n1,2\n", encoding="utf-8")
+    assert "is wanted" in refused(read_sentences, path)
+    assert "cannot read" in refused(read_sentences, tmp_path / "none.csv")
+    (tmp_path / "x.doc").write_text("x", encoding="utf-8")
+    assert "of no kind known" in refused(read_sentences, tmp_path / "x.doc")
+
+
+@pytest.mark.skipif(not PHOTOGRAPHS.exists(), reason=f"no photographs at {PHOTOGRAPHS}")
+def test_the_commands_on_captions_by_machine_and_by_people(tmp_path, monkeypatch, capsys):
+    """Flickr8k-CN: the people's captions stand in for the translations."""
+    job, out = tmp_path / "job", tmp_path / "flickr30k_cna_val.txt"
+    code, said, _ = call_cli(
+        monkeypatch, capsys, "translate-review", "export", PHOTOGRAPHS, "--out", job
+    )
+    assert code == 0
+    assert "565 sentences" in said
+    human = {
+        f"{row['image_id']}.jpg#{k}": text
+        for row in pq.read_table(PHOTOGRAPHS, columns=["image_id", "human"]).to_pylist()
+        for k, text in enumerate(row["human"])
+    }
+    first = fill(tmp_path / "1.csv", job / "pass-1.csv", translation=human)
+    call = ("translate-review", "import", job)
+    code, said, _ = call_cli(monkeypatch, capsys, *call, first, "--by", "甲")
+    assert code == 0
+    assert "565 translations" in said
+    odd = {name: text if n % 10 else text + "呢" for n, (name, text) in enumerate(human.items())}
+    second = fill(tmp_path / "2.csv", job / "pass-2.csv", checked=odd)
+    code, _, error = call_cli(monkeypatch, capsys, "translate-review", "report", job, "--out", out)
+    assert code == 2
+    assert "not checked" in error[-1]
+    assert not out.exists()
+    assert call_cli(monkeypatch, capsys, *call, second, "--by", "乙")[0] == 0
+    code, said, _ = call_cli(monkeypatch, capsys, "translate-review", "report", job, "--out", out)
+    assert code == 0
+    assert "565 captions" in said
+    report = json.loads((job / "report.json").read_text(encoding="utf-8"))
+    assert report["disagreement"] == pytest.approx(57 / 565)
+    assert 0.5 < report["translation"]["share"] < 0.9  # they were not written one of the other
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 565
+    assert "translator 甲" in (job / "report.html").read_text(encoding="utf-8")
