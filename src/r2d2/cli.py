@@ -45,6 +45,7 @@ app.add_typer(weights.app, name="weights")
 app.command("flops")(flops.flops)
 app.command("ablate")(ablate.ablate)
 app.command("explain")(explain.explain)
+app.command("index")(search.index)
 app.command("search")(search.search)
 app.command("serve")(search.serve)
 

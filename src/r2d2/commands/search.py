@@ -107,3 +107,51 @@ def serve(
         config,
         lambda address: typer.echo(f"{address} is open; Ctrl-C closes it"),
     )
+
+
+def index(
+    table: Annotated[str, typer.Argument(help="A pairs table.")],
+    model: Annotated[
+        str | None, typer.Option(help="A run's folder, a saved model's, or emoji.")
+    ] = None,
+    texts: Annotated[
+        bool, typer.Option("--texts/--no-texts", help="Its texts too, for search by an image.")
+    ] = True,
+    ann: Annotated[
+        str | None,
+        typer.Option(help="Build an approximate index: ivf_sq, ivf_pq, ivf_hnsw_sq or ivf_flat."),
+    ] = None,
+    probes: Annotated[
+        int | None, typer.Option(min=1, help="With --ann: partitions looked into.")
+    ] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Write the vectors to this Parquet file.")
+    ] = None,
+    runner: Annotated[str, typer.Option(help="native, or ray: over a cluster.")] = "native",
+    workers: Annotated[int, typer.Option(min=1, help="With --runner ray: a model each.")] = 1,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Make the vectors anew; replace --export.")
+    ] = False,
+) -> None:
+    """Embed a table's images and texts: what is new, or all for a new model."""
+    from r2d2.errors import R2D2Error
+    from r2d2.search.ann_build import build_ann
+    from r2d2.search.export import export_vectors
+    from r2d2.search.index import build_index, count_bad
+
+    if model is None and ann is None and export is None:
+        raise R2D2Error("give --model MODEL to embed the table, or --ann, or --export")
+    if model is not None:
+        done = build_index(
+            table, model, texts=texts, runner=runner, workers=workers, overwrite=overwrite
+        )
+        bad = count_bad(done.images)
+        typer.echo(f"images: {done.images.kept} embedded" + (f", left out: {bad}" if bad else ""))
+        if done.texts is not None:
+            typer.echo(f"texts: {done.texts.kept} embedded")
+        typer.echo(f"{done.vectors} of {done.rows} rows have a vector, by {done.fingerprint}")
+    if ann is not None:
+        for line in build_ann(table, ann, probes=probes, told=typer.echo).lines():
+            typer.echo(line)
+    if export is not None:
+        typer.echo(f"{export_vectors(table, export, overwrite=overwrite)} vectors: {export}")

@@ -65,7 +65,10 @@ def nearest(
 ) -> tuple[np.ndarray[Any, np.dtype[np.uint64]], Floats]:
     """Addresses and cosines of the k nearest, best first."""
     search: dict[str, Any] = {"column": column, "q": query, "k": k, "metric": "dot"}
-    search |= {"use_index": False} if exact else {"nprobes": probes, "refine_factor": refine}
+    search |= {"use_index": False} if exact else {"refine_factor": refine}
+    if not exact:
+        # a condition may leave fewer than k in these partitions: then Lance is to look further
+        search["nprobes" if where is None else "minimum_nprobes"] = probes
     scanner = dataset.scanner(
         columns=["_distance"], nearest=search, filter=where, prefilter=where is not None,
         with_row_address=True,

@@ -1,0 +1,137 @@
+"""The work on a block of rows: read, encode, put down. Done here, or by workers of a cluster."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from r2d2.corpus.funnel import StageCount
+from r2d2.data.images import BadImage, decode_resized
+from r2d2.pretrained import Pretrained, load
+from r2d2.search.gallery import Floats
+from r2d2.search.layout import (
+    ADDRESS,
+    BAD,
+    IMAGE_ID,
+    TEXT,
+    TEXT_KEY,
+    TEXT_VECTOR,
+    VECTOR,
+    vector_type,
+)
+
+ROW = "_rowaddr"  # as Lance calls it; a name that no column may have
+STAGED = "row_address"
+FILES_AT_ONCE = 128  # in memory
+
+
+def staged_schema(width: int) -> pa.Schema:
+    """Vectors that wait to be put into the table."""
+    return pa.schema(
+        [(STAGED, pa.uint64()), (VECTOR, vector_type(width)), (BAD, pa.string())]
+    )  # fmt: skip
+
+
+def text_schema(width: int) -> pa.Schema:
+    """The table of texts."""
+    return pa.schema(
+        [
+            (TEXT, pa.string()),
+            (TEXT_KEY, pa.int64()),
+            (IMAGE_ID, pa.string()),
+            (ADDRESS, pa.uint64()),
+            (TEXT_VECTOR, vector_type(width)),
+        ]
+    )
+
+
+@lru_cache(maxsize=1)
+def loaded(model: str) -> Pretrained:
+    """One model a process."""
+    return load(model)
+
+
+@dataclass(frozen=True)
+class EmbedImages:
+    """Images of a table at runs of rows, into the table of what waits."""
+
+    model: str
+    table: str
+    version: int
+    staging: str
+
+    def __call__(self, job: dict[str, str]) -> StageCount:
+        """The job's `runs` are JSON: [[first, stop], ...]."""
+        import lance
+
+        rows = [row for first, stop in json.loads(job["runs"]) for row in range(first, stop)]
+        dataset = lance.dataset(self.table, version=self.version)
+        model = loaded(self.model)
+        size = model.model.config.vision.image_size
+        bad: Counter[str] = Counter()
+        tables = []
+        for start in range(0, len(rows), FILES_AT_ONCE):
+            some = rows[start : start + FILES_AT_ONCE]
+            found = dataset.take(some, columns=["image", ROW])
+            kinds: list[str | None] = []
+            pictures: list[Image.Image] = []
+            for file in found["image"].to_pylist():
+                try:
+                    pictures.append(Image.fromarray(decode_resized(file or b"", size)))
+                    kinds.append(None)
+                except BadImage as error:
+                    kinds.append(error.kind)
+                    bad[error.kind] += 1
+            vectors = (
+                model.encode_images(pictures).embedding.float().cpu().numpy() if pictures else None
+            )
+            column = nullable_vectors(vectors, kinds, model.model.config.embed_dim)
+            tables.append(
+                pa.Table.from_arrays(
+                    [found[ROW].combine_chunks(), column, pa.array(kinds, pa.string())],
+                    schema=staged_schema(column.type.list_size),
+                )
+            )
+        lance.write_dataset(pa.concat_tables(tables), self.staging, mode="append")
+        return StageCount("index", "images", len(rows), len(rows) - bad.total(), dict(bad))
+
+
+@dataclass(frozen=True)
+class EmbedTexts:
+    """Distinct texts into their table."""
+
+    model: str
+    table: str
+
+    def __call__(self, job: dict[str, str]) -> StageCount:
+        """The job's `texts` are JSON: [[text, key, image id, address], ...]."""
+        import lance
+
+        rows = json.loads(job["texts"])
+        texts, keys, ids, addresses = (list(column) for column in zip(*rows, strict=True))
+        vectors = loaded(self.model).encode_texts(texts).embedding.float().cpu().numpy()
+        column = nullable_vectors(vectors, [None] * len(texts), vectors.shape[1])
+        arrays = [pa.array(texts), pa.array(keys, pa.int64()), pa.array(ids, pa.string()),
+                  pa.array(addresses, pa.uint64()), column]  # fmt: skip
+        table = pa.Table.from_arrays(arrays, schema=text_schema(vectors.shape[1]))
+        lance.write_dataset(table, self.table, mode="append")
+        return StageCount("index", "texts", len(texts), len(texts))
+
+
+def nullable_vectors(vectors: Floats | None, kinds: Sequence[str | None], width: int) -> Any:
+    """Vectors (n, d) of the good ones as a column, null where a kind says why there is none."""
+    good = np.array([kind is None for kind in kinds], bool)
+    filled = np.zeros((len(kinds), width), np.float32)
+    if vectors is not None:
+        filled[good] = vectors
+    return pa.FixedSizeListArray.from_arrays(
+        pa.array(filled.reshape(-1)), type=vector_type(width), mask=pa.array(~good)
+    )

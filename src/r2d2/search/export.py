@@ -1,0 +1,75 @@
+"""An index as one Parquet file, for a vector database."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from r2d2.errors import R2D2Error
+from r2d2.files import disk_errors
+from r2d2.search.layout import VECTOR, vector_type
+from r2d2.search.table_gallery import Indexed
+from r2d2.table import PairsTable
+
+ROWS_AT_ONCE = 4096
+
+
+def export_vectors(table: str | Path, out: str | Path, *, overwrite: bool = False) -> int:
+    """Write `image_id`, `split`, `texts` and `vector` of every embedded row; gives their number.
+
+    The model's fingerprint is in the file's metadata, under `r2d2.fingerprint`. Memory stays
+    bounded; the file appears whole or not at all.
+
+    Raises:
+        R2D2Error: no index, or `out` exists.
+    """
+    target = Path(out)
+    if target.exists() and not overwrite:
+        raise R2D2Error(f"{target} exists: choose another place, or give --overwrite")
+    indexed = Indexed(PairsTable.open(table).path, VECTOR)
+    schema = pa.schema(
+        [
+            ("image_id", pa.string()),
+            ("split", pa.string()),
+            ("texts", pa.list_(pa.string())),
+            ("vector", vector_type(indexed.about.width)),
+        ],
+        metadata={"r2d2.fingerprint": indexed.about.fingerprint},
+    )
+    work = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
+    count = 0
+    try:
+        with disk_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with pq.ParquetWriter(work, schema) as writer:
+                scanner = indexed.dataset.scanner(
+                    columns=["image_id", "split", "texts", VECTOR],
+                    filter=f"{VECTOR} IS NOT NULL",
+                    batch_size=ROWS_AT_ONCE,
+                )
+                for batch in scanner.to_batches():
+                    writer.write_batch(_plain(batch, schema))
+                    count += len(batch)
+            work.replace(target)
+    finally:
+        work.unlink(missing_ok=True)
+    return count
+
+
+def _plain(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    texts = batch["texts"]
+    words = pc.struct_field(texts.flatten(), "text").cast(pa.string())
+    lengths = pc.fill_null(pc.list_value_length(texts), 0).to_numpy(zero_copy_only=False)
+    ends = lengths.cumsum()
+    offsets = pa.array([0, *ends.tolist()], pa.int32())
+    columns = [
+        batch["image_id"].cast(pa.string()),
+        batch["split"].cast(pa.string()),
+        pa.ListArray.from_arrays(offsets, words),
+        batch[VECTOR],
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -1,0 +1,267 @@
+"""Embed a table once: images into two columns of it, its distinct texts into a table beside it.
+
+What is done is kept at once, in a table of vectors that wait; a run that was stopped goes on from
+there, and a table that has grown needs only its new rows. A fragment of the table gets its column
+written once, when all of its rows are done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from r2d2.corpus.engine import start
+from r2d2.corpus.funnel import StageCount, add_counts
+from r2d2.corpus.parts import Places, map_parts
+from r2d2.errors import R2D2Error
+from r2d2.progress import Update, bars
+from r2d2.search.embed import (
+    ROW,
+    STAGED,
+    EmbedImages,
+    EmbedTexts,
+    loaded,
+    staged_schema,
+    text_schema,
+)
+from r2d2.search.fingerprint import fingerprint
+from r2d2.search.layout import (
+    BAD,
+    TEXT_KEY,
+    TODO,
+    VECTOR,
+    About,
+    open_lance,
+    read_about,
+    staging_uri,
+    texts_uri,
+    vector_type,
+    write_about,
+)
+from r2d2.table import PairsTable
+from r2d2.tokenizer import key_hash, text_key
+
+log = logging.getLogger(__name__)
+
+BLOCKS = 200  # into which a table is cut ...
+BLOCK_ROWS = (128, 8192)  # ... of at least and at most so many rows; a stop loses one of them
+TEXTS_AT_ONCE = 1024
+WAVE = 64  # blocks of texts that are prepared before they are handed out
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What a run of `build_index` did."""
+
+    images: StageCount  # new ones: seen, good, and why the others were not
+    texts: StageCount | None  # new ones; None: not asked for
+    rows: int  # of the table
+    vectors: int  # that it has now
+    fingerprint: str
+
+
+def build_index(
+    table: str | Path,
+    model: str | Path,
+    *,
+    texts: bool = True,
+    runner: str = "native",
+    workers: int = 1,
+    overwrite: bool = False,
+) -> Indexed:
+    """Embed what is not embedded yet.
+
+    Args:
+        table: a pairs table; it gets two columns, and a table of texts beside it.
+        model: a folder, or "emoji"; on a cluster, one that every worker can read.
+        texts: the texts too, for search by an image.
+        runner: native, or ray: a model a worker, over the cluster.
+        workers: of the cluster; on one machine a model takes all cores by itself.
+        overwrite: drop another model's vectors, or one's own, and make them anew.
+
+    Raises:
+        R2D2Error: no table, no model, or vectors of another model.
+    """
+    uri = PairsTable.open(table).path
+    if Path(str(model)).exists():
+        model = Path(model).resolve()
+    net = loaded(str(model))
+    made_by = fingerprint(net)
+    # On this machine one process with one model: torch takes all cores by itself.
+    places = start(runner, workers) if runner != "native" else Places()
+    width = net.model.config.embed_dim
+    _prepare(uri, made_by, width, overwrite)
+    with bars() as update:
+        images = _embed_images(uri, str(model), width, places, update)
+        found = _embed_texts(uri, str(model), width, places, update) if texts else None
+    dataset = open_lance(uri)
+    assert dataset is not None
+    vectors = dataset.count_rows(filter=f"{VECTOR} IS NOT NULL")
+    return Indexed(images, found, dataset.count_rows(), vectors, made_by)
+
+
+def _prepare(uri: str, made_by: str, width: int, overwrite: bool) -> None:
+    """Make room, and sign it, so that no second model fills what the first began."""
+    dataset = open_lance(uri)
+    assert dataset is not None
+    about = read_about(dataset, uri) if not overwrite else None
+    if about is not None and about.fingerprint != made_by:
+        raise R2D2Error(
+            f"{uri} was indexed by another model ({about.fingerprint}, this one is {made_by}): "
+            "give --overwrite to drop its vectors and make them anew"
+        )
+    there = [name for name in (VECTOR, BAD) if name in dataset.schema.names]
+    if about is None:
+        drop(texts_uri(uri))
+        drop(staging_uri(uri))
+        if there:
+            dataset.drop_columns(there)
+        write_about(dataset, About(made_by, width))
+        there = []
+    if not there:
+        dataset.add_columns(pa.schema([(VECTOR, vector_type(width)), (BAD, pa.string())]))
+
+
+def _embed_images(uri: str, model: str, width: int, places: Places, update: Update) -> StageCount:
+    staging = staging_uri(uri)
+    if open_lance(staging) is not None:
+        _put_in(uri, staging)  # what a stopped run had done
+    dataset = open_lance(uri)
+    assert dataset is not None
+    todo = _places(dataset, TODO)
+    if not len(todo):
+        return StageCount("index", "images", 0, 0)
+    _create(staging, staged_schema(width))
+    low, high = BLOCK_ROWS
+    block = int(np.clip(-(-len(todo) // BLOCKS), low, high))
+    jobs = [
+        {"runs": json.dumps(_runs(todo[first : first + block]))}
+        for first in range(0, len(todo), block)
+    ]
+    work = EmbedImages(model, uri, dataset.version, staging)
+    counts = map_parts(work, jobs, places, "images", _in_rows(update, block, len(todo)))
+    _put_in(uri, staging)
+    return add_counts(counts)
+
+
+def _in_rows(update: Update, block: int, total: int) -> Update:
+    """Progress in rows instead of blocks of them."""
+
+    def in_rows(what: str, done: int, _: int) -> None:
+        update(what, min(done * block, total), total)
+
+    return in_rows
+
+
+def _places(dataset: Any, where: str) -> npt.NDArray[np.int64]:
+    """Numbers of the rows that fulfil a condition, ascending."""
+    every = dataset.scanner(columns=[], with_row_address=True).to_table()[ROW].to_numpy()
+    some = dataset.scanner(columns=[], filter=where, with_row_address=True).to_table()[ROW]
+    return np.searchsorted(every, np.sort(some.to_numpy())).astype(np.int64)
+
+
+def _runs(rows: npt.NDArray[np.int64]) -> list[list[int]]:
+    """Ascending numbers as [first, stop] of what follows each other."""
+    ends = np.flatnonzero(np.diff(rows) != 1) + 1
+    return [[int(run[0]), int(run[-1]) + 1] for run in np.split(rows, ends)]
+
+
+def _put_in(uri: str, staging: str) -> None:
+    """Write what waits into the table's columns, a fragment a commit, and drop it."""
+    import lance
+
+    dataset, waiting = open_lance(uri), open_lance(staging)
+    assert dataset is not None
+    assert waiting is not None
+    for fragment in dataset.get_fragments():
+        first = fragment.fragment_id << 32
+        here = waiting.to_table(filter=f"{STAGED} >= {first} AND {STAGED} < {first + (1 << 32)}")
+        if not len(here):
+            continue
+        changed, fields = fragment.update_columns(here, left_on=ROW, right_on=STAGED)
+        operation = lance.LanceOperation.Update(updated_fragments=[changed], fields_modified=fields)
+        lance.LanceDataset.commit(uri, operation, read_version=dataset.version)
+    drop(staging)
+
+
+def _embed_texts(uri: str, model: str, width: int, places: Places, update: Update) -> StageCount:
+    target = texts_uri(uri)
+    there = open_lance(target)
+    dataset = open_lance(uri)
+    assert dataset is not None
+    about = read_about(dataset, uri)
+    assert about is not None
+    if there is None:
+        there = _create(target, text_schema(width))
+        write_about(there, About(about.fingerprint, width))
+    known = set(there.to_table(columns=[TEXT_KEY])[TEXT_KEY].to_pylist())
+    work = EmbedTexts(model, target)
+    counts = [StageCount("index", "texts", 0, 0)]
+    total = dataset.count_rows()
+
+    def hand_out(texts: list[list[Any]], row: int) -> None:
+        jobs = [
+            {"texts": json.dumps(texts[first : first + TEXTS_AT_ONCE])}
+            for first in range(0, len(texts), TEXTS_AT_ONCE)
+        ]
+        counts.extend(map_parts(work, jobs, places, "texts", lambda *_: None))
+        update("texts", row, total)
+
+    held: list[list[Any]] = []
+    row = 0
+    for row, text, image_id, address in _texts(dataset):
+        key = key_hash(text_key(text))
+        if key in known:
+            continue
+        known.add(key)
+        held.append([text, key, image_id, address])
+        if len(held) == WAVE * TEXTS_AT_ONCE:
+            hand_out(held, row)
+            held = []
+    if held:
+        hand_out(held, total)
+    return add_counts(counts)
+
+
+def _texts(dataset: Any) -> Iterator[tuple[int, str, str, int]]:
+    """Row, text, image id and address of every text that is not empty, in the order of rows."""
+    row = 0
+    scanner = dataset.scanner(columns=["image_id", "texts"], with_row_address=True)
+    for batch in scanner.to_batches():
+        for one in batch.to_pylist():
+            row += 1
+            for text in one["texts"] or ():
+                if text["text"] and text["text"].strip():
+                    yield row, text["text"], one["image_id"], one[ROW]
+
+
+def _create(uri: str, schema: pa.Schema) -> Any:
+    import lance
+
+    return lance.write_dataset(schema.empty_table(), uri, mode="create")
+
+
+def drop(uri: str) -> None:
+    """Remove a Lance dataset, where there is one."""
+    import lance
+
+    if "://" not in uri:
+        shutil.rmtree(uri, ignore_errors=True)
+    elif open_lance(uri) is not None:
+        with contextlib.suppress(OSError, ValueError):
+            lance.LanceDataset.drop(uri)
+
+
+def count_bad(counts: StageCount) -> str:
+    """`3 unreadable, 1 empty`, or nothing."""
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.dropped.items()))

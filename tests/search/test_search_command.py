@@ -1,0 +1,170 @@
+"""`r2d2 index` and `r2d2 search`: tables, JSON, many queries, and one clear line for mistakes."""
+
+import json
+
+import pytest
+
+from r2d2.search.display import as_table
+from r2d2.search.query import Query
+from r2d2.search.shipped import INDEX, EmojiGallery, emoji_character, emoji_file, emoji_name
+from search.small import TEXTS, small_model, small_searcher
+from training.small import call_cli, picture, png, small_table
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "160")
+    return lambda *arguments: call_cli(monkeypatch, capsys, *arguments)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A table and a model."""
+    folder = tmp_path_factory.mktemp("command")
+    small_model().save(folder / "model")
+    return small_table(folder / "t.lance", rows=20, bad=(3,)), folder / "model"
+
+
+@pytest.fixture(scope="module")
+def indexed(place):
+    from r2d2.search.index import build_index
+
+    build_index(*place)
+    return ("--table", place[0], "--model", place[1])
+
+
+def test_index_tells_what_it_did(cli, place, tmp_path):
+    table = small_table(tmp_path / "t.lance", rows=20, bad=(3,))
+    code, out, lines = cli("index", table, "--model", place[1], "--export", tmp_path / "v.parquet")
+    assert code == 0, lines
+    assert "images: 31 embedded, left out: 1 unreadable" in out
+    assert "31 of 32 rows have a vector" in out
+    assert "31 vectors" in out
+    code, _, lines = cli("index", table)
+    assert (code, "--model" in " ".join(lines)) == (2, True)
+    code, _, lines = cli("index", table, "--ann", "ivf_sq")
+    assert (code, "256" in " ".join(lines)) == (2, True)
+
+
+def test_a_table_of_results(cli, indexed):
+    code, out, lines = cli("search", TEXTS[5], *indexed, "-k", "3")
+    assert code == 0, lines
+    assert len(out.splitlines()) == 5
+    for word in ("cosine", "match", "score", "image_id", "ranked again"):
+        assert word in out
+    code, out, _ = cli("search", TEXTS[5], *indexed, "--pre-ranking")
+    assert code == 0
+    assert "match" not in out
+
+
+def test_json_pages_and_conditions(cli, indexed):
+    def hits(*more):
+        code, out, lines = cli("search", TEXTS[5], *indexed, "--json", *more)
+        assert code == 0, lines
+        return json.loads(out)["hits"]
+
+    whole, second = hits("-k", "8"), hits("-k", "4", "--page", "2")
+    assert [hit["row"] for hit in whole[4:]] == [hit["row"] for hit in second]
+    assert all(hit["split"] == "val" for hit in hits("--where", "split = 'val'"))
+
+
+def test_by_an_image(cli, indexed, tmp_path):
+    file = tmp_path / "x.png"
+    file.write_bytes(png(picture(9)))
+    code, out, lines = cli("search", "--image", file, *indexed, "--json")
+    assert code == 0, lines
+    assert json.loads(out)["hits"][0]["image_id"] == "i9"
+    code, out, lines = cli("search", "--image", file, "--texts", *indexed, "--json")
+    assert code == 0, lines
+    assert json.loads(out)["hits"][0]["match"] is not None
+
+
+def test_many(cli, indexed, tmp_path):
+    (tmp_path / "x.png").write_bytes(png(picture(9)))
+    lines = [
+        {"id": 7, "text": TEXTS[5]}, {"image": "x.png"}, {"image": "none.png"},
+        {"text": "猫" * 20}, {"text": 5}, {},
+    ]  # fmt: skip
+    text = "\n".join(json.dumps(line) for line in lines) + "\nno json\n\n"
+    (tmp_path / "q.jsonl").write_text(text, encoding="utf-8")
+    out = tmp_path / "out.jsonl"
+    code, said, errors = cli("search", "--queries", tmp_path / "q.jsonl", "--out", out, *indexed)
+    assert code == 0, errors
+    assert "2 queries answered, 5 refused" in said
+    found = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert (found[0]["id"], found[0]["query"], len(found[0]["hits"])) == (7, TEXTS[5], 10)
+    assert found[1]["hits"][0]["image_id"] == "i9"
+    assert [("error" in line) for line in found] == [False, False, True, True, True, True, True]
+    assert "14" in found[3]["error"]
+    (tmp_path / "q.txt").write_text(f"{TEXTS[5]}\n\n{TEXTS[6]}\n", encoding="utf-8")
+    code, _, errors = cli("search", "--queries", tmp_path / "q.txt", "--out", out, *indexed)
+    assert (code, "--overwrite" in " ".join(errors)) == (2, True)
+    code, said, _ = cli(
+        "search", "--queries", tmp_path / "q.txt", "--out", out, "--overwrite", *indexed
+    )
+    assert "2 queries answered, 0 refused" in said
+
+
+def test_mistakes(cli, indexed, tmp_path):
+    (tmp_path / "x.png").write_bytes(b"no picture")
+    for arguments, part in (
+        (("search",), "one of them"),
+        (("search", "猫", "--image", "x"), "one of them"),
+        (("search", "猫", "--queries", "x"), "one of them"),
+        (("search", "--queries", tmp_path / "x"), "belong together"),
+        (("search", "猫" * 30), "shorten it"),
+        (("search", "猫", "--where", "nobody = 1"), "nobody"),
+        (("search", "--image", tmp_path / "x.png"), "no image that can be read"),
+        (("search", "--image", tmp_path / "none.png"), "No such file"),
+        (("search", "--image", tmp_path), "folder"),
+    ):
+        code, _, lines = cli(*arguments, *(indexed if len(arguments) > 1 else ()))
+        assert code == 2, arguments
+        assert len(lines) == 1, lines
+        assert part in lines[0]
+    code, _, lines = cli("search", "猫", "--table", tmp_path / "none.lance")
+    assert (code, "no table" in lines[0]) == (2, True)
+
+
+def test_nothing_found_is_said(capsys):
+    searcher = small_searcher()
+    query = Query(text=TEXTS[0], where="image_id = 'x'")
+    as_table(searcher.answer([query])[0], query, searcher)
+    assert "nothing found" in capsys.readouterr().out
+
+
+# The emoji corpus
+
+
+def test_an_emojis_name_character_and_picture():
+    assert emoji_name("1f382") == "生日蛋糕"
+    assert emoji_character("1f382") == "\U0001f382"
+    assert emoji_character("photo-1") is None
+    assert emoji_file("1f382").startswith(b"\x89PNG")
+    assert emoji_file("2604-fe0f").startswith(b"\x89PNG")
+
+
+def test_the_shipped_index_is_what_is_made_now(tmp_path, monkeypatch):
+    from r2d2.data import emoji
+    from r2d2.search import shipped
+
+    few = emoji.emoji_pairs()[::97]
+    monkeypatch.setattr(shipped, "emoji_pairs", lambda: few)
+    model = small_model()
+    model.save(tmp_path / "model")
+    assert EmojiGallery.shipped(model, tmp_path) is None
+    assert shipped.write_shipped_index(tmp_path / "model", tmp_path) == tmp_path / INDEX
+    read, made = EmojiGallery.open(model, tmp_path), EmojiGallery.make(model)
+    assert len(read) == len(made) == len(few)
+    assert read.items(range(len(few))) == made.items(range(len(few)))
+    assert read.files([3]) == made.files([3])
+    asked = model.encode_texts([pair.texts[0].text for pair in few]).embedding.numpy()
+    for (a, x), (b, y) in zip(read.images.best(asked, 5), made.images.best(asked, 5), strict=True):
+        assert x == pytest.approx(y, abs=2e-3)  # float16
+        assert len(set(a) & set(b)) >= 4
+    monkeypatch.setattr(shipped, "emoji_pairs", lambda: few[:5])
+    other = EmojiGallery.open(small_model(seed=8), tmp_path)  # made anew for another model
+    assert len(other) == 5
+    (tmp_path / INDEX).write_bytes(b"broken")
+    with pytest.raises(Exception, match="damaged"):
+        EmojiGallery.open(model, tmp_path)
