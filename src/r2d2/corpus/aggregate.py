@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from r2d2.corpus.combine import RUN_IMAGES, RUN_PAIRS, combine
 from r2d2.corpus.config import CorpusConfig
-from r2d2.corpus.engine import map_columns, start
+from r2d2.corpus.engine import held_memory, map_columns, start
 from r2d2.corpus.funnel import StageCount, add_counts
 from r2d2.corpus.lines import Rejects
 from r2d2.corpus.log import find_logs, plan, read_piece
@@ -49,6 +49,7 @@ CHUNK_ROWS = (10_000, 1 << 20)  # at least, at most
 CHUNK_BYTES = 1 << 30  # at most: Arrow's strings count to 2 GiB
 
 
+@held_memory()
 def aggregate(
     logs: Sequence[str],
     config: CorpusConfig,

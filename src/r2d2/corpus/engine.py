@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import io
 import posixpath
@@ -23,6 +24,12 @@ from r2d2.settings import one_of
 RUNNERS = ("native", "ray")
 PACKED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}  # endings of compressed text
 BUFFER = 1 << 20  # bytes read at a time
+
+# glibc's mallopt: freed memory up to this much is kept, and blocks up to this size come from it.
+# Columns of some megabytes come and go all the time in the work on a log: to have them mapped and
+# cleared anew each time took a third of it.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+HELD_BYTES, USUAL_BYTES = 1 << 30, 64 << 20
 
 
 def import_daft() -> Any:
@@ -77,6 +84,26 @@ def map_columns(
         finally:
             pool.shutdown(cancel_futures=True)
     return [future.result() for future in running]
+
+
+@contextmanager
+def held_memory() -> Iterator[None]:
+    """Arrow and numpy share one store of freed memory meanwhile; afterwards it is given back."""
+    libc = ctypes.CDLL(None)
+    if not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):  # glibc alone has both
+        yield
+        return
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())
+    libc.mallopt(M_MMAP_THRESHOLD, HELD_BYTES)
+    libc.mallopt(M_TRIM_THRESHOLD, HELD_BYTES)
+    try:
+        yield
+    finally:
+        libc.mallopt(M_TRIM_THRESHOLD, USUAL_BYTES)
+        libc.mallopt(M_MMAP_THRESHOLD, USUAL_BYTES // 2)
+        libc.malloc_trim(0)
+        pa.set_memory_pool(before)
 
 
 @contextmanager

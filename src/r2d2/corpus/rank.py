@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from r2d2.corpus.config import RankConfig
 from r2d2.corpus.ctr import Prior
-from r2d2.corpus.engine import map_columns
+from r2d2.corpus.engine import held_memory, map_columns
 from r2d2.corpus.funnel import EXAMPLES, StageCount, add_counts
 from r2d2.corpus.groups import Ints
 from r2d2.corpus.parts import Places
@@ -40,6 +40,7 @@ DONE = "done"  # folder of the counts of finished parts
 NO_QUERY = "no query left"
 
 
+@held_memory()
 def rank(
     inp: Path, out: Path, config: RankConfig, *, places: Places, update: Update
 ) -> list[StageCount]:

@@ -23,7 +23,7 @@ from r2d2.corpus.engine import map_columns
 from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.groups import Ints
 from r2d2.corpus.parts import Places
-from r2d2.corpus.rows import PAIRS, QUERY, open_part, part_file, read_pairs
+from r2d2.corpus.rows import PAIRS, QUERY, open_part, part_file, part_range, read_pairs
 from r2d2.files import disk_errors
 from r2d2.progress import Update
 
@@ -44,8 +44,10 @@ def log_prior(
         for part in range(len(jobs)):
             with open_part(part_file(inp, PAIRS, part)) as file:
                 rows += file.metadata.num_rows
-        map_columns(Sample(min(1.0, FIT_PAIRS / max(rows, 1))), jobs, places, "prior", update)
-        parts = [_load(job, "outcomes") for job in jobs]
+        last = f"{int(FIT_PAIRS / rows * 2**32):08x}" if rows > FIT_PAIRS else "g"
+        some = [job for job in jobs if part_range(int(job["part"]), len(jobs))[0] < last]
+        map_columns(Sample(last), some, places, "prior", update)
+        parts = [_load(job, "outcomes") for job in some]
         write_prior(out / PRIOR, fit_prior(*group_counts(*np.concatenate(parts, axis=1))))
     return read_prior(out / PRIOR)
 
@@ -58,7 +60,7 @@ def last_kept(
     update: Update,
 ) -> tuple[int, list[int]]:
     """The bits of the last score kept, and how many pairs of just that score each part keeps."""
-    map_columns(Histogram(config, prior, None), jobs, places, "scores", update)
+    map_columns(Scores(config, prior), jobs, places, "scores", update)
     upper = _sum(jobs, "upper")
     total = int(upper.sum())
     wanted = total if config.top_count is None else min(total, config.top_count)
@@ -67,11 +69,15 @@ def last_kept(
     if wanted == 0:
         return 1 << 32, [0] * len(jobs)  # above every score
     top, left = _from_above(upper, wanted)
-    map_columns(Histogram(config, prior, top), jobs, places, "equal scores", update)
-    low, left = _from_above(_sum(jobs, "lower"), left)
+    lower = np.zeros(BINS, dtype=np.int64)
+    for job in jobs:
+        bits = _load(job, "scores")
+        lower += np.bincount(bits[bits >> 16 == top] & (BINS - 1), minlength=BINS)
+    low, left = _from_above(lower, left)
     ties = []
     for job in jobs:  # parts are in the order of ids
-        ties.append(min(left, int(_load(job, "lower")[low])))
+        equal = int(np.count_nonzero(_load(job, "scores") == (top << 16 | low)))
+        ties.append(min(left, equal))
         left -= ties[-1]
     return top << 16 | low, ties
 
@@ -88,38 +94,31 @@ def _from_above(counts: Ints, wanted: int) -> tuple[int, int]:
 class Sample:
     """Clicks and looks of the queries of some images of a part, for the prior."""
 
-    share: float  # of the images, by the end of their id: the same ones however they are cut
+    last: str  # those with a lesser id, which is a hash: the same ones however they are cut
 
     def __call__(self, job: dict[str, str]) -> StageCount:
         """Leave the outcomes and how often each was for `log_prior`."""
-        rows = _queries(job, ["image_id"] if self.share < 1 else [])
-        if self.share < 1:
-            ends = pc.utf8_slice_codeunits(rows["image_id"], 24)
-            rows = rows.filter(pc.less(ends, f"{int(self.share * 2**32):08x}"))
+        rows = _queries(job, ["image_id"])
+        rows = rows.filter(pc.less(rows["image_id"], self.last))
         _keep(job, "outcomes", np.stack(group_counts(*numbers(rows)[:2])))
         return StageCount("prior", "pairs", len(rows), len(rows))
 
 
 @dataclass(frozen=True)
-class Histogram:
-    """How many pairs of a part have which score, among those that the counts do not drop."""
+class Scores:
+    """The scores of a part, of the pairs that the counts do not drop."""
 
     config: RankConfig
     prior: Prior
-    upper: int | None  # None: count the upper 16 bits; else the lower 16 of these
 
     def __call__(self, job: dict[str, str]) -> StageCount:
-        """Leave the counts for `last_kept`."""
-        rows = _queries(job, [])
-        clicks, examined, impressions = numbers(rows)
+        """Leave them, and how many have which upper 16 bits, for `last_kept`."""
+        clicks, examined, impressions = numbers(_queries(job, []))
         bits = bits_of(clicks, examined, self.config, self.prior)
         bits = bits[enough(clicks, impressions, self.config) == 0]
-        if self.upper is None:
-            name, found = "upper", bits >> 16
-        else:
-            name, found = "lower", bits[bits >> 16 == self.upper] & (BINS - 1)
-        _keep(job, name, np.bincount(found, minlength=BINS))
-        return StageCount("scores", "pairs", len(found), len(found))
+        _keep(job, "scores", bits)
+        _keep(job, "upper", np.bincount(bits >> 16, minlength=BINS))
+        return StageCount("scores", "pairs", len(bits), len(bits))
 
 
 def enough(clicks: Floats, impressions: Floats, config: RankConfig) -> Ints:
