@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from dataclasses import asdict
@@ -17,11 +18,14 @@ from PIL import Image, ImageFilter
 from r2d2.corpus import build as build_module
 from r2d2.corpus.build import build_corpus
 from r2d2.corpus.config import make_corpus_config
+from r2d2.data.emoji import emoji_pairs
 from r2d2.errors import R2D2Error
 from r2d2.table import PairsTable, Text, write_table
 from training.small import call_cli
 
-PHOTOGRAPHS = Path(__file__).parents[2] / "../shared/data/flickr8k-cn/val.parquet"
+DATA = Path(__file__).parents[2] / "../shared/data"
+PHOTOGRAPHS = DATA / "flickr8k-cn/val.parquet"
+EMOJI = DATA / "emoji-zh/keywords.parquet"
 
 
 def scene(seed, size=(160, 120)):
@@ -309,7 +313,11 @@ def test_what_a_model_says_does_not_agree_is_dropped(tmp_path):
     assert counts[0].dropped == {"similarity too low": 1}
     assert counts[0].examples == {"similarity too low": ("蓝色的墙面",)}
     page = found.report.read_text(encoding="utf-8")
+    assert "texts by cosine with their image; kept: 0.2 to any" in page
     assert "At the lower bound" in page
+    dropped = page[page.index("At the lower bound") :]
+    assert re.search("蓝色的墙面 <small>-?0\\.[0-9]+ dropped", dropped)
+    assert re.search("绿色的草地 <small>0\\.[0-9]+ kept", dropped)
     with pytest.raises(R2D2Error, match=r"align\.low needs a model"):
         built(tmp_path / "without", TINTED, settings)
 
@@ -405,23 +413,44 @@ def test_the_commands(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.skipif(not PHOTOGRAPHS.exists(), reason=f"no photographs at {PHOTOGRAPHS}")
-def test_photographs_and_their_captions_come_through_and_train(tmp_path):
-    """The default settings on real input, the classifier of harmful pictures among them."""
+def test_photographs_and_emoji_come_through_and_train(tmp_path):
+    """The default settings on real input, the classifier of harmful pictures among them.
+
+    Photographs are shown for what people wrote of them, emoji for their keywords.
+    """
     from r2d2.training.pretrain import pretrain
     from training.small import small_config
 
     rng = np.random.default_rng(0)
     rows = []
-    for record in pq.read_table(PHOTOGRAPHS).slice(0, 40).to_pylist():
-        for text in record["human"]:
+
+    def show(image, texts, title):
+        for text in texts:
             shown = int(rng.integers(50, 500))
-            clicks = int(rng.binomial(shown, 0.15)) + 1
-            rows.append((record["image"], text, shown, clicks, record["human"][0]))
+            rows.append((image, text, shown, int(rng.binomial(shown, 0.15)) + 1, title))
+
+    for record in pq.read_table(PHOTOGRAPHS).slice(0, 30).to_pylist():
+        show(record["image"], record["human"], record["human"][0])
+    keywords = {
+        "-".join(f"{ord(c):x}" for c in record["emoji"]): record
+        for record in pq.read_table(EMOJI).to_pylist()
+    }
+    drawn = [pair for pair in emoji_pairs() if pair.image_id in keywords][:20]
+    for pair in drawn:
+        record = keywords[pair.image_id]
+        large = Image.open(io.BytesIO(pair.image)).convert("RGB").resize((144, 144))
+        show(jpeg(large), record["keywords"], record["title"])
     log = write_log(tmp_path / "log.parquet", rows)
-    config = make_corpus_config("zero", settings=["sample.splits={val: 0.2}"])
-    found = build_corpus([log], tmp_path / "photos.lance", config)
-    assert found.images >= 38
-    assert found.texts >= 0.95 * 6 * found.images
+    settings = ["sample.splits={val: 0.2}", "image.min_entropy=1", "query.min_chars=1"]
+    found = build_corpus(
+        [log], tmp_path / "mixed.lance", make_corpus_config("zero", settings=settings)
+    )
+    table = PairsTable.open(found.table)
+    sources = [{t.source for t in pair.texts} for pair in table.take(table.rows())]
+    assert found.images >= 0.9 * (30 + len(drawn))
+    assert len(drawn) == 20
+    assert sum(some == {"query", "title"} for some in sources) >= 0.9 * len(sources)
+    assert found.texts >= 5 * 0.9 * 30 + 2 * 0.9 * 20
     small = small_config("r2d2", "train.epochs=1", "model.text.vocab_size=600")
     summary = pretrain(found.table, tmp_path / "run", small)
     assert summary.steps >= 3

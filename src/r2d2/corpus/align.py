@@ -6,6 +6,8 @@ histogram, and examples at both bounds, so that a person can set them.
 
 from __future__ import annotations
 
+import base64
+import io
 import itertools
 import json
 from collections.abc import Iterator, Sequence
@@ -30,11 +32,13 @@ from r2d2.corpus.rows import (
     write_rows,
 )
 from r2d2.corpus.unite import UNITED_IMAGES
+from r2d2.data.images import decode_image
 from r2d2.files import write_text
 from r2d2.progress import Update
 
 EDGES = tuple(round(-0.2 + 0.05 * n, 2) for n in range(24))  # of the histogram
-SHOWN = 12  # examples a bound
+SHOWN = 9  # examples on each side of a bound
+SIDE = 256  # pixels of their pictures, at most
 IMAGES_AT_ONCE = 64
 FOUND = "align.json"
 Floats = npt.NDArray[np.float32]
@@ -54,28 +58,46 @@ class Model(Protocol):
 class Found:
     """What is shown of the alignment."""
 
+    config: AlignConfig
     counts: list[int] = field(default_factory=lambda: [0] * len(EDGES))
-    nearest: dict[str, list[tuple[float, float, str, str]]] = field(default_factory=dict)
-    # of each bound: (how far from it, similarity, image_id, text)
+    # (bound, whether above it): (how far from it, similarity, text, encoded file)
+    nearest: dict[tuple[str, bool], list[tuple[float, float, str, bytes]]] = field(
+        default_factory=dict
+    )
 
-    def see(self, image_id: str, texts: Sequence[str], scores: Floats, config: AlignConfig) -> None:
+    def see(self, file: bytes, texts: Sequence[str], scores: Floats) -> None:
         """Take in the texts of an image."""
         for place in np.clip(np.searchsorted(EDGES, scores, "right") - 1, 0, None).tolist():
             self.counts[place] += 1
-        for name, bound in (("low", config.low), ("high", config.high)):
+        for name, bound in (("low", self.config.low), ("high", self.config.high)):
             if bound is None:
                 continue
-            some = self.nearest.setdefault(name, [])
             for text, score in zip(texts, scores.tolist(), strict=True):
-                some.append((abs(score - bound), score, image_id, text))
-            if len(some) > 20 * SHOWN:
-                some.sort()
-                del some[SHOWN:]
+                some = self.nearest.setdefault((name, score >= bound), [])
+                some.append((abs(score - bound), score, text, file))
+                if len(some) > 4 * SHOWN:
+                    some.sort()
+                    del some[SHOWN:]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        shown = {name: sorted(some)[:SHOWN] for name, some in self.nearest.items()}
-        return {"edges": EDGES, "counts": self.counts, "nearest": shown}
+        """Plain data for JSON: of each bound the nearest texts on both sides, with pictures."""
+        shown: dict[str, list[tuple[float, str, str]]] = {}
+        for (name, _), some in sorted(self.nearest.items()):
+            shown.setdefault(name, []).extend(
+                (score, text, thumbnail(file)) for _, score, text, file in sorted(some)[:SHOWN]
+            )
+        ordered = {name: sorted(some) for name, some in shown.items()}
+        bounds = {"low": self.config.low, "high": self.config.high}
+        return {"edges": EDGES, "counts": self.counts, "bounds": bounds, "nearest": ordered}
+
+
+def thumbnail(file: bytes) -> str:
+    """A small JPEG of an encoded image, in base64."""
+    picture = decode_image(file)
+    picture.thumbnail((SIDE, SIDE))
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=85)
+    return base64.b64encode(stream.getvalue()).decode()
 
 
 def align(
@@ -94,7 +116,7 @@ def align(
         Counts of texts, then of images.
     """
     parts = part_count(united)
-    found = Found()
+    found = Found(config)
     texts, images = [StageCount("align", "texts", 0, 0)], [StageCount("align", "images", 0, 0)]
     for part in range(parts):
         update("aligning", part, parts)
@@ -125,13 +147,14 @@ def _rules(
     images = (row["image"] for row in read_images(files, ["image"]))
     low, high = (np.inf if b is None else b for b in (config.low, config.high))
     while batch := list(itertools.islice(by_image, IMAGES_AT_ONCE)):
-        seen = model.encode_images(list(itertools.islice(images, len(batch))))
+        shown = list(itertools.islice(images, len(batch)))
+        seen = model.encode_images(shown)
         read = model.encode_texts([text for _, texts in batch for text in texts])
         place = 0
-        for (image_id, texts), image in zip(batch, seen, strict=True):
+        for (_, texts), file, image in zip(batch, shown, seen, strict=True):
             scores = read[place : place + len(texts)] @ image
             place += len(texts)
-            found.see(image_id, texts, scores, config)
+            found.see(file, texts, scores)
             for score in scores.tolist():
                 if low != np.inf and score < low:
                     yield "similarity too low"

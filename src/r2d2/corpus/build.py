@@ -32,7 +32,7 @@ from r2d2.corpus.output import write_corpus
 from r2d2.corpus.parts import Places, map_parts
 from r2d2.corpus.prune import PruneWork
 from r2d2.corpus.rank import rank
-from r2d2.corpus.report import align_sheets, contact_sheet, flat, write_corpus_report
+from r2d2.corpus.report import alignment, contact_sheet, flat, write_corpus_report
 from r2d2.corpus.rows import IMAGES, part_count, part_file
 from r2d2.corpus.stats import table_stats
 from r2d2.corpus.tally import PRIOR
@@ -128,10 +128,11 @@ def build_corpus(
         table = PairsTable.open(out)
         stats = table_stats(table, update, model.encode_images if model else None, model_name)
         report = home.with_name(home.name + ".report.html")
+        panels, bounds = alignment(space.folder("align"))
         funnel = [count for stage in space.stages for count in stage.counts]
         write_corpus_report(
             report, home.name, {home.name: stats}, funnel=funnel,
-            sheets=[contact_sheet(table), *align_sheets(space.folder("align"), table)],
+            sheets=[contact_sheet(table), *bounds], panels=panels,
             settings=flat(asdict(config)),
             about=f"Built from {len(files)} log file{'s' if len(files) != 1 else ''} "
             f"by the preset {config.preset}.",

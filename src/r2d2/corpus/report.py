@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ def write_corpus_report(
     *,
     funnel: Sequence[StageCount] = (),
     sheets: Sequence[Sheet] = (),
+    panels: Sequence[dict[str, Any]] = (),
     settings: Mapping[str, str] | None = None,
     about: str = "",
 ) -> None:
@@ -60,6 +62,7 @@ def write_corpus_report(
         stats: of one corpus, or of two to compare, by name.
         funnel: the stages of the build.
         sheets: contact sheets.
+        panels: bars beside those of `stats`.
         settings: what it was made by, flat.
         about: one sentence under the title.
     """
@@ -71,7 +74,7 @@ def write_corpus_report(
         tiles=_tiles(first) if len(stats) == 1 else [],
         funnel=[_stage(stage) for stage in funnel],
         names=list(stats),
-        panels=_panels(list(stats.values())),
+        panels=[*_panels(list(stats.values())), *panels],
         word_lists=[
             (f"Words of meaning{'' if len(stats) == 1 else ': ' + name}", one.top_words.items())
             for name, one in stats.items()
@@ -120,34 +123,39 @@ def contact_sheet(table: PairsTable, count: int = SHOWN, title: str = "Some of i
     )
 
 
-def align_sheets(folder: Path | None, table: PairsTable) -> list[Sheet]:
-    """Examples at both bounds of the alignment, with its histogram in words; none without it."""
+def alignment(folder: Path | None) -> tuple[list[dict[str, Any]], list[Sheet]]:
+    """A panel of similarities, and examples on both sides of each bound; none without them."""
     if folder is None or not (folder / FOUND).exists():
-        return []
+        return [], []
     found = json.loads((folder / FOUND).read_text(encoding="utf-8"))
-    rows = table.rows()
-    places = dict(zip(table.image_ids(rows), rows.tolist(), strict=True))
-    shares = ", ".join(
-        f"{low:g}: {count:,}"
-        for low, count in zip(found["edges"], found["counts"], strict=True)
-        if count
+    bounds = found["bounds"]
+    span = " to ".join(
+        "any" if bound is None else f"{bound:g}" for bound in (bounds["low"], bounds["high"])
+    )
+    panel = _bins(
+        "Similarity",
+        f"texts by cosine with their image; kept: {span}",
+        [Histogram(tuple(found["edges"]), tuple(found["counts"]))],
     )
     sheets = []
     for name, some in found["nearest"].items():
-        there = [(score, image_id, text) for _, score, image_id, text in some if image_id in places]
-        pairs = table.take([places[image_id] for _, image_id, _ in there], ["image"])
+        below, above = ("dropped", "kept") if name == "low" else ("kept", "dropped")
         entries = [
-            Shown(decode_image(pair.image), [(text, f"{score:.3f}")])
-            for pair, (score, _, text) in zip(pairs, there, strict=True)
+            Shown(
+                decode_image(base64.b64decode(file)),
+                [(text, f"{score:.3f} {below if score < bounds[name] else above}")],
+            )
+            for score, text, file in some
         ]
-        about = (
-            f"Texts whose similarity to their image lies nearest align.{name}, of images that "
-            f"stayed. Texts by similarity, from: {shares}."
-        )
         sheets.append(
-            Sheet(f"At the {'lower' if name == 'low' else 'upper'} bound", about, entries)
+            Sheet(
+                f"At the {'lower' if name == 'low' else 'upper'} bound",
+                f"Texts whose similarity to their image lies nearest align.{name} = "
+                f"{bounds[name]:g}, on both sides of it.",
+                entries,
+            )
         )
-    return sheets
+    return [panel], sheets
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
