@@ -149,6 +149,36 @@ def test_a_click_opens_the_result_and_searches_on_from_it(open_page):
     assert rows(page)[0] in ({"3", "7"} if row in "37" else {row})
 
 
+def test_the_explanation_of_a_result(open_page):
+    """Words to click and parts of the picture to click; of a text without a noun, the whole."""
+    page = open_page()
+    ask(page, TEXTS[1])
+    page.click("#grid .hit >> nth=0")
+    page.wait_for_selector(".sentence button")
+    words = page.query_selector_all(".sentence button")
+    assert page.inner_text(".sentence") == TEXTS[1]
+    assert words[0].get_attribute("aria-pressed") == "true"
+    painted = "() => document.querySelector('canvas.heat').toDataURL()"
+    first = page.evaluate(painted)
+    keep(page, "explain")
+    words[-1].click()
+    assert words[-1].get_attribute("aria-pressed") == ("true" if len(words) > 1 else "false")
+    assert page.evaluate(painted) != first  # another word's map, or none
+    page.click("canvas.mark", position={"x": 12, "y": 12})
+    assert "%" in page.inner_text(".shares")
+    page.focus("canvas.mark")
+    one = page.inner_text(".shares")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    assert page.inner_text(".shares") != one
+    page.keyboard.press("Escape")
+    ask(page, "在笑")
+    page.click("#grid .hit >> nth=0")
+    page.wait_for_selector(".sentence button")
+    assert page.inner_text(".sentence button") == "在笑"
+    assert len(page.query_selector_all("canvas")) == 2  # those of the first were taken away
+
+
 def test_a_picture_is_uploaded_dropped_and_pasted(open_page):
     page = open_page()
     file = {"name": "x.png", "mimeType": "image/png", "buffer": png(picture(5))}

@@ -331,3 +331,50 @@ def test_logs_are_json_without_what_was_asked(client, caplog):
     assert lines[0]["bytes"] > 0
     assert "绿" not in caplog.text
     assert "secret" not in caplog.text
+
+
+# Explanations
+
+
+def test_explain_a_row_and_a_picture(client, searcher):
+    from r2d2.explain import explain
+
+    text = TEXTS[1]
+    found = client.post("/explain", json={"text": text, "row": 1}).json()
+    sent = client.post("/explain", **form(png(picture(1)), text=text)).json()
+    assert sent == found
+    real = explain(searcher.model, picture(1), text)
+    assert [one["text"] for one in found["entities"]] == [span.text for span in real.entities]
+    assert found["match"] == pytest.approx(real.match, abs=1e-5)
+    rows, columns = len(found["maps"][0]), len(found["maps"][0][0])
+    assert (len(found["maps"]), rows, columns) == real.maps.shape
+    assert max(max(map(max, one)) for one in found["maps"]) == pytest.approx(1)
+    assert found["patches"][1][0] == pytest.approx(real.patches[1, 0].tolist(), abs=1e-4)
+    for one in [*found["entities"], *found["words"]]:
+        assert text[one["start"] : one["end"]] == one["text"]
+
+
+def test_explain_as_asked(client):
+    asked = {"text": TEXTS[1], "row": 0, "weighted": False, "alone": False, "only": [TEXTS[1]]}
+    found = client.post("/explain", json=asked).json()
+    assert (found["weighted"], found["alone"], found["layer"]) == (False, False, 1)
+    assert [one["text"] for one in found["entities"]] == [TEXTS[1]]
+    sent = {name: str(value) for name, value in asked.items() if name not in ("row", "only")}
+    assert client.post("/explain", **form(png(picture(0)), only=TEXTS[1], **sent)).json() == found
+
+
+def test_explain_refuses(client, searcher):
+    assert problem(client.post("/explain", json={"text": "在笑", "row": 0}), 422) == "no_noun"
+    for wrong, part in (
+        ({"text": TEXTS[1]}, "one of the two"),
+        ({"text": TEXTS[1], "row": 10**6}, "there is no row"),
+        ({"text": TEXTS[1], "row": -1}, "row"),
+        ({"text": TEXTS[1], "row": 0, "layer": 9}, "no layer 9"),
+        ({"text": TEXTS[1], "row": 0, "only": ["鲸鱼"]}, "not in the text"),
+        ({"text": "", "row": 0}, ""),
+        ({"row": 0}, "text"),
+    ):
+        problem(client.post("/explain", json=wrong), 422, part)
+    assert problem(client.post("/explain", **form(b"no picture", text=TEXTS[1])), 415)
+    with serving(small_searcher("prd2")) as plain:
+        problem(plain.post("/explain", json={"text": TEXTS[1], "row": 0}), 422, "prd2")

@@ -1,8 +1,8 @@
 """Entities of a Chinese text: its nouns and noun phrases, by part of speech, as spans of the text.
 
-A phrase is a run of nouns with the adjectives before it: 红色裙子, 大西瓜, 漂亮的花. Two nouns that
-的 joins stay two, for each may be elsewhere in the picture: 沙发的狗. The tags are jieba's; its
-dictionary takes some verbs for nouns and misses slang.
+A phrase is a run of nouns with the adjectives and colours before it: 大西瓜, 漂亮的花, 红色的裙子.
+Other nouns that 的 joins stay two, for each may be elsewhere in the picture: 沙发的狗. The tags are
+jieba's; its dictionary takes some verbs for nouns, misses some short nouns, and knows no slang.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import rjieba
 from r2d2.errors import R2D2Error
 
 LONGEST = 2000  # characters of a text that is looked at
-NOUNS = ("n", "eng")  # jieba's: n, nr, ns, nt, nz, ng; words in Latin letters
+NOUNS = ("n", "eng", "j", "zg")  # jieba's: n, nr, ns, nt, nz, ng; Latin letters; 欧盟; 车, 鸟
 ADJECTIVES = ("a", "b", "z")  # adjectives, 大型 and the like, states
+COLOUR = "色"  # the end of a colour's name, which jieba takes for a noun
 NOTHING = ("x", "w")  # punctuation and what has no tag
 
 
@@ -38,18 +39,28 @@ def entities(text: str) -> list[Span]:
     found: list[Span] = []
     start: int | None = None  # of the phrase in hand
     end = 0  # of its last noun; 0: it has none yet
+    joined = False  # 的 came last, or adjectives after it
+
+    def close() -> None:
+        nonlocal start, end, joined
+        if start is not None and end:
+            found.append(Span(text[start:end], start, end))
+        start, end, joined = None, 0, False
+
     for span, tag in _tagged(text):
-        noun, adjective = tag.startswith(NOUNS), tag.startswith(ADJECTIVES)
-        if end and not noun:
-            found.append(Span(text[start:end], start or 0, end))
-            start, end = None, 0
-        if noun or adjective:
+        noun = tag.startswith(NOUNS)
+        adjective = not noun and tag.startswith(ADJECTIVES)
+        if noun or (adjective and (joined or not end)):
             start = span.start if start is None else start
-            end = span.end if noun else 0
-        elif not (span.text == "的" and start is not None):  # which may stand before its noun
-            start = None
-    if end:
-        found.append(Span(text[start:end], start or 0, end))
+            end, joined = (span.end, False) if noun else (end, joined)
+        elif adjective:  # after a noun: it belongs to the next
+            close()
+            start = span.start
+        elif span.text == "的" and start is not None and (not end or text[end - 1] == COLOUR):
+            joined = True
+        else:
+            close()
+    close()
     return found
 
 

@@ -56,6 +56,10 @@ class Explanation:
         return draw_panel(self)
 
 
+class NoNounError(R2D2Error):
+    """A text that names nothing; a program may ask for the whole text instead."""
+
+
 @torch.inference_mode()
 def explain(
     model: Pretrained,
@@ -115,7 +119,7 @@ def _entities(
     """Those within what the model reads, and what to say about the others."""
     found = entities(text) if only is None else spans_of(text, only)
     if not found:
-        raise R2D2Error(
+        raise NoNounError(
             f"there is no noun in '{shorten(text)}': name a thing, as in 一只狗在草地上追飞盘, "
             "or say which words to explain"
         )

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from r2d2.data.images import BadImage
 from r2d2.errors import R2D2Error
+from r2d2.explain.explanation import NoNounError
 from r2d2.search.batching import Busy
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,10 @@ def add_handlers(app: FastAPI, retry_after_s: int) -> None:
     @app.exception_handler(R2D2Error)
     async def user_error(request: Request, error: R2D2Error) -> JSONResponse:
         return problem(422, "invalid", str(error))
+
+    @app.exception_handler(NoNounError)
+    async def no_noun(request: Request, error: NoNounError) -> JSONResponse:
+        return problem(422, "no_noun", str(error))
 
     @app.exception_handler(Busy)
     async def busy(request: Request, error: Busy) -> JSONResponse:

@@ -46,7 +46,7 @@ def service_of(request: Request) -> Service:
     return found
 
 
-def _body(json_model: type[BaseModel] | None, form: dict[str, Any], required: list[str]) -> Any:
+def body(json_model: type[BaseModel] | None, form: dict[str, Any], required: list[str]) -> Any:
     """A request's body for OpenAPI: JSON, a form, or either."""
     content: dict[str, Any] = {
         FORM: {"schema": {"type": "object", "properties": form, "required": required}}
@@ -67,7 +67,7 @@ _SEARCH_FORM = {
     "/search",
     response_model=SearchResponse,
     responses=ERRORS,
-    openapi_extra=_body(SearchRequest, _SEARCH_FORM, []),
+    openapi_extra=body(SearchRequest, _SEARCH_FORM, []),
 )
 async def search(request: Request) -> SearchResponse:
     """Images by a text, images by an image, or texts by an image."""
@@ -100,7 +100,7 @@ async def search(request: Request) -> SearchResponse:
     "/match",
     response_model=MatchResponse,
     responses=ERRORS,
-    openapi_extra=_body(
+    openapi_extra=body(
         None,
         {
             "image": _FILE,
@@ -125,7 +125,7 @@ async def match(request: Request) -> MatchResponse:
     "/embed",
     response_model=EmbedResponse,
     responses=ERRORS,
-    openapi_extra=_body(
+    openapi_extra=body(
         EmbedRequest, {"image": {"type": "array", "items": _FILE, "maxItems": IMAGES}}, ["image"]
     ),
 )

@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from r2d2 import __version__
 from r2d2.errors import R2D2Error
+from r2d2.search import explaining
 from r2d2.search.errors import add_handlers
 from r2d2.search.guard import LOOPBACK, Guard
 from r2d2.search.pictures import Pictures
@@ -52,6 +53,7 @@ def create_app(searcher: Searcher, config: ServeConfig | None = None) -> FastAPI
     app.state.pictures = Pictures(searcher.gallery)
     app.state.metrics = Metrics(service)
     app.include_router(router)
+    app.include_router(explaining.router)
     add_handlers(app, config.retry_after_s)
 
     @app.get("/", include_in_schema=False)

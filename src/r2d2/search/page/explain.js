@@ -1,7 +1,11 @@
-// The explanation of a result, in the dialog.
+// The explanation of a result, in the dialog: words to click, what they look at laid over the picture.
 
-import { post, picture } from "./server.js";
-import { say } from "./words.js";
+import { element } from "./elements.js";
+import { post } from "./server.js";
+import { say, sayProblem } from "./words.js";
+
+const HEAT = [[0, 0, 4], [81, 18, 124], [183, 55, 121], [252, 137, 97], [252, 253, 191]]; // as the panel's
+const NO_NOUN = "no_noun";
 
 /**
  * Explain one result.
@@ -15,9 +19,120 @@ export async function explain({ body, frame, hit, text, signal }) {
   }
   body.textContent = say("explaining");
   try {
-    const found = await post("/explain", { text, row: String(hit.row) }, await picture(hit.image), signal);
-    body.textContent = JSON.stringify(found);
+    const { found, whole } = await ask(text, hit.row, signal);
+    show(body, frame, found, whole, signal);
   } catch (error) {
-    if (error.name !== "AbortError") body.textContent = say("noExplanation");
+    if (error.name !== "AbortError") body.textContent = sayProblem(error.code, error.message);
   }
+}
+
+/** Of a text without a noun the whole is explained, as one word. */
+async function ask(text, row, signal) {
+  try {
+    return { found: await post("/explain", { text, row }, null, signal), whole: false };
+  } catch (error) {
+    if (error.code !== NO_NOUN) throw error;
+    return { found: await post("/explain", { text, row, only: [text] }, null, signal), whole: true };
+  }
+}
+
+function show(body, frame, found, whole, signal) {
+  const canvas = element("canvas", "heat");
+  const marks = element("canvas", "mark");
+  for (const one of [canvas, marks]) {
+    one.height = found.patches.length;
+    one.width = found.patches[0].length;
+  }
+  marks.tabIndex = 0;
+  marks.setAttribute("role", "img");
+  marks.setAttribute("aria-label", say("patchesHint"));
+  frame.append(canvas, marks);
+  signal.addEventListener("abort", () => {
+    canvas.remove();
+    marks.remove();
+    frame.classList.remove("under");
+  }, { once: true });
+
+  const sentence = element("p", "sentence");
+  const shares = element("p", "shares quiet");
+  shares.setAttribute("role", "status");
+  const buttons = [];
+  const characters = [...found.text]; // the server counts code points, as this does
+  let at = 0;
+  found.entities.forEach((entity, index) => {
+    sentence.append(characters.slice(at, entity.start).join(""));
+    const button = element("button", "", characters.slice(entity.start, entity.end).join(""));
+    button.type = "button";
+    button.addEventListener("click", () => choose(button.getAttribute("aria-pressed") === "true" ? -1 : index));
+    buttons.push(button);
+    sentence.append(button);
+    at = entity.end;
+  });
+  sentence.append(characters.slice(at).join(""));
+
+  function choose(index) {
+    buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(i === index)));
+    paint(canvas, index < 0 ? null : found.maps[index]);
+    frame.classList.toggle("under", index >= 0); // grey, so that the colours are those of the map
+  }
+
+  let place = null;
+  function point(row, column) {
+    place = [row, column];
+    const context = marks.getContext("2d");
+    context.clearRect(0, 0, marks.width, marks.height);
+    context.fillStyle = "rgb(53 86 200 / .55)";
+    context.fillRect(column, row, 1, 1);
+    shares.textContent = say("patch")(list(found, row, column));
+  }
+  marks.addEventListener("click", (event) => {
+    const box = marks.getBoundingClientRect();
+    const part = (at, start, size, count) => Math.max(0, Math.min(count - 1, Math.floor(((at - start) / size) * count)));
+    point(part(event.clientY, box.top, box.height, marks.height), part(event.clientX, box.left, box.width, marks.width));
+  });
+  marks.addEventListener("keydown", (event) => {
+    const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const [row, column] = place || [0, -step[1]];
+    point(Math.max(0, Math.min(marks.height - 1, row + step[0])), Math.max(0, Math.min(marks.width - 1, column + step[1])));
+  });
+
+  shares.textContent = say("patchesHint");
+  body.replaceChildren(element("p", "quiet", say(whole ? "wholeHint" : "wordsHint")), sentence, shares);
+  if (found.notes.length) body.append(element("p", "quiet", found.notes.join(" ")));
+  choose(0);
+}
+
+/** The words that a patch looks at, most first, with their shares. */
+function list(found, row, column) {
+  const values = found.patches[row][column];
+  const all = values.reduce((sum, value) => sum + value, 0) || 1;
+  return found.words
+    .map((word, i) => [word.text, values[i] / all])
+    .sort((a, b) => b[1] - a[1])
+    .slice(0, 5)
+    .map(([word, share]) => `${word} ${Math.round(100 * share)}%`)
+    .join("，");
+}
+
+/** A pixel a patch, from the least to the most of the map; the style sheet stretches it, smoothly. */
+function paint(canvas, map) {
+  const context = canvas.getContext("2d");
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  if (!map) return;
+  const all = map.flat();
+  const low = Math.min(...all);
+  const span = Math.max(...all) - low || 1;
+  const image = context.createImageData(canvas.width, canvas.height);
+  all.forEach((value, i) => {
+    const v = (value - low) / span;
+    const at = v * (HEAT.length - 1);
+    const left = Math.min(HEAT.length - 2, Math.floor(at));
+    HEAT[left].forEach((colour, c) => {
+      image.data[4 * i + c] = colour + (HEAT[left + 1][c] - colour) * (at - left);
+    });
+    image.data[4 * i + 3] = 255 * (0.35 + 0.4 * v);
+  });
+  context.putImageData(image, 0, 0);
 }

@@ -1,0 +1,128 @@
+"""`POST /explain`: what the words of a text look at in a picture, and the other way round."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from fastapi import APIRouter, Request
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from r2d2.data.images import decode_image, resize
+from r2d2.errors import R2D2Error
+from r2d2.explain.explanation import Explanation, explain
+from r2d2.search.routes import ERRORS, body, read_request, service_of
+from r2d2.search.schema import TEXTS, ErrorResponse
+from r2d2.search.searcher import Searcher
+from r2d2.search.serving import Service
+
+router = APIRouter()
+DIGITS = 5  # of the numbers in an answer, behind the point
+
+
+class ExplainRequest(BaseModel):
+    """A text, and a picture: the part `image` of a form, or a row of what is searched."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(description="What is explained.", examples=["一只狗在草地上追飞盘"])
+    row: int | None = Field(None, ge=0, description="Of the gallery, where no picture is sent.")
+    only: list[str] = Field(
+        default_factory=list, max_length=TEXTS, description="Words in place of the text's nouns."
+    )
+    weighted: bool | None = Field(None, description="By the gradient of the match score or not.")
+    alone: bool | None = Field(None, description="Each word as a text of its own, or in the text.")
+    layer: int | None = Field(None, description="Of the cross encoders, from 1.")
+
+
+class SpanOut(BaseModel):
+    """A piece of the text: text[start:end] in Unicode code points."""
+
+    text: str
+    start: int
+    end: int
+
+
+class ExplainResponse(BaseModel):
+    """Rows and columns are those of the model's patches, laid over the whole picture."""
+
+    text: str
+    entities: list[SpanOut] = Field(description="Nouns and noun phrases of the text.")
+    maps: list[list[list[float]]] = Field(description="Of each entity: rows of columns.")
+    words: list[SpanOut] = Field(description="All words but punctuation.")
+    patches: list[list[list[float]]] = Field(description="Rows of columns of one value a word.")
+    match: float
+    cosine: float
+    layer: int
+    weighted: bool
+    alone: bool
+    notes: list[str] = Field(description="What was left out.")
+
+
+_FORM = {
+    **ExplainRequest.model_json_schema()["properties"],
+    "image": {"type": "string", "format": "binary", "description": "JPEG, PNG, GIF, WebP ..."},
+}
+
+
+@router.post(
+    "/explain",
+    response_model=ExplainResponse,
+    responses={**ERRORS, 404: {"model": ErrorResponse}},
+    openapi_extra=body(ExplainRequest, _FORM, ["text"]),
+)
+async def explanation(request: Request) -> ExplainResponse:
+    """What the nouns of a text look at in a picture; what its parts look at in the text."""
+    service = service_of(request)
+    fields, pictures = await read_request(request, images=1, lists=("only",))
+    asked = ExplainRequest.model_validate(fields)
+    service.searcher.check_text(asked.text)
+    if (asked.row is None) == (not pictures):
+        raise R2D2Error("give a picture as the part image of a form, or a row: one of the two")
+    picture = pictures[0] if pictures else await run_in_threadpool(_of_row, service, asked.row or 0)
+
+    def run(searcher: Searcher) -> Explanation:
+        return explain(
+            searcher.model,
+            picture,
+            asked.text,
+            weighted=asked.weighted,
+            alone=asked.alone,
+            layer=asked.layer,
+            only=asked.only or None,
+        )
+
+    return _answer(await service.call(run))
+
+
+def _of_row(service: Service, row: int) -> Image.Image:
+    gallery = service.searcher.gallery
+    if row >= len(gallery):
+        raise R2D2Error(f"there is no row {row}: there are {len(gallery)}")
+    picture = decode_image(gallery.files([row])[0], name=f"the picture of row {row}")
+    return Image.fromarray(resize(picture, service.searcher.model.model.config.vision.image_size))
+
+
+def _answer(found: Explanation) -> ExplainResponse:
+    def spans(given: Any) -> list[SpanOut]:
+        return [SpanOut(text=span.text, start=span.start, end=span.end) for span in given]
+
+    def numbers(values: npt.NDArray[np.float32]) -> Any:
+        return np.round(values.astype(np.float64), DIGITS).tolist()
+
+    return ExplainResponse(
+        text=found.text,
+        entities=spans(found.entities),
+        maps=numbers(found.maps / max(float(found.maps.max()), 1e-12)),
+        words=spans(found.words),
+        patches=numbers(found.patches),
+        match=found.match,
+        cosine=found.cosine,
+        layer=found.way.layer,
+        weighted=found.way.weighted,
+        alone=found.way.alone,
+        notes=list(found.notes),
+    )
