@@ -56,6 +56,19 @@ def imported(tmp_path_factory, corpus):
     return found, novel, *tables
 
 
+def test_a_keyword_weighs_the_less_the_more_pictures_bear_it(imported):
+    *_, table, _ = imported
+    weights = [
+        {text.text: text.weight for text in table[image_id].texts if text.source == "query"}
+        for image_id in ("1f44b", "1f44b-1f3fb")
+    ]
+    both = set(weights[0]) & set(weights[1])
+    assert both
+    assert {weights[0][word] for word in both} == {0.5}
+    assert weights[0]["你好"] == 1
+    assert weights[1]["较浅肤色"] == 1  # as a keyword; the names of others hold it besides
+
+
 def test_the_corpus_keeps_its_ids_splits_and_pictures(imported, corpus):
     found, _, table, _ = imported
     assert list(table) == list(corpus)
