@@ -34,7 +34,7 @@ class Exported:
     def lines(self) -> list[str]:
         """For people."""
         width = max(len(name) for name in self.sizes)
-        return [f"{name:<{width}}  {size / 1e6:8.1f} MB" for name, size in self.sizes.items()]
+        return [f"{name:<{width}}  {size / 1e3:10,.1f} kB" for name, size in self.sizes.items()]
 
 
 def export_onnx(

@@ -23,6 +23,7 @@ from r2d2.model.side import Side
 OPSET = 20  # of ONNX; Resize has `antialias` and `axes` since 18
 IMAGE, TEXT, MATCH = "image", "text", "match"
 _OUT = "out."
+_CHATTY = ("torch.onnx", "onnxscript", "onnx_ir")
 
 
 class ImageEncoder(nn.Module):
@@ -127,9 +128,9 @@ def _export(
         raise R2D2Error(
             f'export needs package {error.name}: pip install "zero-r2d2[onnx]"'
         ) from error
-    chatty = logging.getLogger("torch.onnx")
-    level = chatty.level
-    chatty.setLevel(logging.ERROR)
+    levels = {chatty: logging.getLogger(chatty).level for chatty in _CHATTY}
+    for chatty in _CHATTY:
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
@@ -149,7 +150,8 @@ def _export(
             "try another version of torch"
         ) from error
     finally:
-        chatty.setLevel(level)
+        for chatty, level in levels.items():
+            logging.getLogger(chatty).setLevel(level)
     assert program is not None
     found = _named(_clean(program.model_proto), outputs)
     _check_free(found, dynamic, name)
