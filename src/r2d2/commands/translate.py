@@ -84,6 +84,8 @@ def report(
         ("machine to translator", found.translation), ("translator to checker", found.check),
         ("machine to last word", found.final),
     ):  # fmt: skip
+        if not moved.sentences:
+            continue
         typer.echo(
             f"{name}: {100 * moved.same:.1f}% unchanged, edit distance {moved.distance:.2f} "
             f"characters, {100 * moved.share:.1f}% of the longer"
