@@ -19,6 +19,7 @@ from r2d2.evaluation.rerank import (
     sweep_weights,
 )
 from r2d2.evaluation.retrieval import Relevance
+from r2d2.evaluation.states import Stored
 from r2d2.model.side import Side
 
 
@@ -134,7 +135,14 @@ def sides():
     lengths = torch.tensor([3, 1, 5, 2])
     mask = torch.arange(6) < lengths[:, None]  # a column that is padding everywhere too
     texts = Side(torch.arange(10.0, 14.0).view(4, 1, 1).repeat(1, 6, 1), mask, torch.ones(4, 1))
-    return images, texts
+    return stored(images), stored(texts)
+
+
+def stored(side):
+    kept = Stored(states=True)
+    kept.add(side)
+    kept.done()
+    return kept
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
@@ -164,7 +172,7 @@ def two_candidates(match_of_right, match_of_wrong):
     """One query whose wrong candidate leads by 0.3 in cosine."""
     first = Candidates(
         torch.tensor([[0, 1]]), torch.tensor([[0.9, 0.6]]), torch.tensor([[False, True]]),
-        torch.tensor([2]), torch.tensor([3]),
+        torch.tensor([2]), torch.tensor([3]), torch.tensor([[False, True]]), torch.tensor([2]),
     )  # fmt: skip
     return Reranked(first, torch.tensor([[match_of_wrong, match_of_right]]))
 

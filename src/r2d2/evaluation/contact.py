@@ -10,6 +10,7 @@ from r2d2.evaluation.evaluate import Ranking, Results
 from r2d2.tokenizer import key_hash
 
 SAMPLE, MISSES = 12, 8  # rows of either kind
+PICTURES = 5  # of a row
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,13 @@ def contact_groups(
 def _rows(results: Results, ranked: Ranking, chosen: list[int]) -> list[ContactRow]:
     data = results.data
     first_text: dict[int, str] = {}
-    for text, image in zip(data.texts, data.text_image, strict=True):
-        first_text.setdefault(image, text)
+    for number, text in enumerate(data.texts):
+        for image in data.owners(number):
+            first_text.setdefault(image, text)
 
     def show(images: list[int], right: list[bool]) -> list[Shown]:
         return [
-            Shown(picture, first_text[image], is_right)
+            Shown(picture, first_text.get(image, ""), is_right)
             for picture, image, is_right in zip(data.load(images), images, right, strict=True)
             if isinstance(picture, Image.Image)
         ]
@@ -99,9 +101,9 @@ def _rows(results: Results, ranked: Ranking, chosen: list[int]) -> list[ContactR
     rows = []
     for row in chosen:
         query = int(ranked.queries[row])
-        right: list[bool] = ranked.right[row].tolist()
+        right: list[bool] = ranked.right[row, :PICTURES].tolist()
         answer = [] if any(right) else show([data.text_image[query]], [True])
-        shown = show(ranked.top[row].tolist(), right)
+        shown = show(ranked.top[row, :PICTURES].tolist(), right)
         rank = int(ranked.ranks[row])
         rows.append(ContactRow(data.texts[query], rank, shown, answer[0] if answer else None))
     return rows

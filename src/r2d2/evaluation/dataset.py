@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from PIL import Image
 
 from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import R2D2Error
-from r2d2.table import PairsTable
+from r2d2.table import Pair, PairsTable
 from r2d2.tokenizer import key_hash, text_key
+
+READ = 8192  # rows read at a time, without their pictures
 
 Load = Callable[[Sequence[int]], list[Image.Image | BadImage]]
 
@@ -26,10 +29,22 @@ class EvaluationSet:
     text_image: list[int]  # position of the image of each text
     load: Load  # the pictures at these positions, or why one cannot be used
     skipped: Mapping[str, int] = field(default_factory=dict)  # rows and texts left out, by kind
+    also: Mapping[int, tuple[int, ...]] = field(default_factory=dict)  # a text's further images
+    text_ids: Sequence[str | None] = ()  # of each text; none where nothing gives them
 
     @staticmethod
-    def from_table(table: PairsTable) -> EvaluationSet:
-        """Every row of a table but those without a text, all splits; no picture is read yet.
+    def from_table(
+        table: PairsTable, splits: Collection[str] | None = None, *, textless: bool = False
+    ) -> EvaluationSet:
+        """The rows of a table but those without a text; no picture is read yet.
+
+        A text whose id stands in several rows of a split is one query with several images.
+
+        Args:
+            table: a pairs table.
+            splits: whose rows; None: all.
+            textless: keep images without a text, which no query of theirs asks for but which stand
+                in the way of others.
 
         Raises:
             R2D2Error: no row has a text.
@@ -37,38 +52,66 @@ class EvaluationSet:
         skipped: Counter[str] = Counter()
         rows: list[int] = []
         ids: list[str] = []
-        splits: list[str] = []
+        found_splits: list[str] = []
         texts: list[str] = []
+        text_ids: list[str | None] = []
         text_image: list[int] = []
-        every = table.rows(None)
-        pairs = table.take(every, columns=("image_id", "texts", "split", "label"))
-        for row, pair in zip(every.tolist(), pairs, strict=True):
+        known: dict[tuple[str, str, str], int] = {}
+        also: defaultdict[int, tuple[int, ...]] = defaultdict(tuple)
+        for row, pair in _read(table, splits):
             if pair.label == 0:  # a matching set's wrong pair: its text is not true of its image
                 skipped["not a match"] += 1
                 continue
-            full = [t.text for t in pair.texts if text_key(t.text)]
+            full = [t for t in pair.texts if text_key(t.text)]
             skipped["empty text"] += len(pair.texts) - len(full)
-            if not full:
+            if not full and not textless:
                 skipped["no text"] += 1
                 continue
-            texts += full
-            text_image += [len(ids)] * len(full)
+            for text in full:
+                name = (pair.split, text.text_id or "", text.text)
+                if text.text_id is not None and name in known:
+                    also[known[name]] += (len(ids),)
+                    continue
+                known[name] = len(texts)
+                texts.append(text.text)
+                text_ids.append(text.text_id)
+                text_image.append(len(ids))
             rows.append(row)
             ids.append(pair.image_id)
-            splits.append(pair.split)
-        if not rows:
+            found_splits.append(pair.split)
+        if not texts:
             raise R2D2Error(f"{table.path}: no row has a text: there is nothing to evaluate")
 
         def load(positions: Sequence[int]) -> list[Image.Image | BadImage]:
             chosen = table.take([rows[p] for p in positions], columns=("image_id", "image"))
             return [_decode(pair.image, pair.image_id) for pair in chosen]
 
-        return EvaluationSet(ids, splits, texts, text_image, load, dict(+skipped))
+        return EvaluationSet(
+            ids, found_splits, texts, text_image, load, dict(+skipped), dict(also), text_ids
+        )
+
+    def owners(self, text: int) -> tuple[int, ...]:
+        """The positions of all images that a text was given to."""
+        return (self.text_image[text], *self.also.get(text, ()))
+
+    def sample(self, images: int, seed: int) -> EvaluationSet:
+        """At most so many images of each split, drawn by a hash of (seed, image id)."""
+        drawn = sorted(
+            range(len(self.image_ids)), key=lambda i: key_hash(f"{seed}/{self.image_ids[i]}")
+        )
+        left = Counter(dict.fromkeys(self.splits, images))
+        chosen = []
+        for position in drawn:
+            if left[self.splits[position]] > 0:
+                left[self.splits[position]] -= 1
+                chosen.append(position)
+        return self.keep(sorted(chosen), {})
 
     def keep(self, positions: Sequence[int], skipped: Mapping[str, int]) -> EvaluationSet:
         """The images at `positions` with their texts; `skipped` says what became of the others."""
         place = {old: new for new, old in enumerate(positions)}
-        kept = [i for i, image in enumerate(self.text_image) if image in place]
+        owned = [[place[i] for i in self.owners(t) if i in place] for t in range(len(self.texts))]
+        kept = [text for text, images in enumerate(owned) if images]
 
         def load(chosen: Sequence[int]) -> list[Image.Image | BadImage]:
             return self.load([positions[p] for p in chosen])
@@ -77,9 +120,11 @@ class EvaluationSet:
             [self.image_ids[p] for p in positions],
             [self.splits[p] for p in positions],
             [self.texts[i] for i in kept],
-            [place[self.text_image[i]] for i in kept],
+            [owned[i][0] for i in kept],
             load,
             dict(Counter(self.skipped) + Counter(skipped)),
+            {new: tuple(owned[i][1:]) for new, i in enumerate(kept) if len(owned[i]) > 1},
+            [self.text_ids[i] for i in kept] if self.text_ids else (),
         )
 
     def keys(self) -> tuple[list[Collection[int]], list[Collection[int]]]:
@@ -90,9 +135,32 @@ class EvaluationSet:
         """
         text_keys = [key_hash(text_key(text)) for text in self.texts]
         by_id: defaultdict[str, set[int]] = defaultdict(set)
-        for key, image in zip(text_keys, self.text_image, strict=True):
-            by_id[self.image_ids[image]].add(key)
+        for text, key in enumerate(text_keys):
+            for image in self.owners(text):
+                by_id[self.image_ids[image]].add(key)
         return [by_id[image_id] for image_id in self.image_ids], [(key,) for key in text_keys]
+
+    def own_keys(self) -> tuple[list[Collection[int]], list[Collection[int]]]:
+        """The same where a text is right for the images it was given to, and for no others.
+
+        So papers count: an equal caption of another image is a wrong answer.
+        """
+        number: dict[str, int] = {}
+        images = [number.setdefault(image_id, len(number)) for image_id in self.image_ids]
+        texts = [{images[i] for i in self.owners(t)} for t in range(len(self.texts))]
+        return [(i,) for i in images], list(texts)
+
+
+def _read(table: PairsTable, splits: Collection[str] | None) -> Iterator[tuple[int, Pair]]:
+    """Rows and what is known of them but the picture, in the order of the table."""
+    if splits is None:
+        rows = table.rows(None)
+    else:
+        rows = np.sort(np.concatenate([table.rows(split) for split in dict.fromkeys(splits)]))
+    for start in range(0, len(rows), READ):
+        part = rows[start : start + READ]
+        pairs = table.take(part, columns=("image_id", "texts", "split", "label"))
+        yield from zip(part.tolist(), pairs, strict=True)
 
 
 def _decode(data: bytes, name: str) -> Image.Image | BadImage:

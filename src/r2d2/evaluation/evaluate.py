@@ -1,7 +1,8 @@
 """All figures of a model on one corpus: pre-ranking, two-stage and matching, each split by itself.
 
 Every image and text is encoded once, and every pair that any ranking or matching set asks for is
-matched once.
+matched once. Memory holds the embeddings, a block of scores and the best k of each query; hidden
+states lie on disk (states.py).
 """
 
 from __future__ import annotations
@@ -20,18 +21,35 @@ from torch import Tensor
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.encode import Encoded, encode
+from r2d2.evaluation.intervals import recall_intervals
 from r2d2.evaluation.matching import roc_auc
 from r2d2.evaluation.protocol import DualEncoder, Progress
-from r2d2.evaluation.rerank import Reranked, best_weight, match_scores, sweep_weights
+from r2d2.evaluation.rerank import (
+    BLOCK_CELLS,
+    Reranked,
+    best_weight,
+    match_scores,
+    sweep_weights,
+)
 from r2d2.evaluation.retrieval import against, chance_recalls, recalls
-from r2d2.evaluation.task import Direction, Task, make_task
+from r2d2.evaluation.states import Precision
+from r2d2.evaluation.task import Direction, Plan, Task, make_task
 from r2d2.files import write_text
 
 log = logging.getLogger(__name__)
 
 OFFICIAL_WEIGHT = 1.0  # of the match score, where there is no validation split to choose it on
 VALIDATION = "val"
-SHOWN = 5  # items of a ranking kept for the report
+SHOWN = 10  # items of a ranking that are kept: for the report, and for files to submit
+CURVE_AT = (1, 2, 3, 5, 10, 20, 50, 100)  # ranks at which the curve of recall is drawn
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What may be held at a time."""
+
+    block_cells: int = BLOCK_CELLS  # scores of queries with items, in float64
+    states: Precision = "float32"  # of hidden states on disk; float16 halves them
 
 
 @dataclass(frozen=True)
@@ -43,6 +61,7 @@ class Ranking:
     ranks: Tensor  # (q,) int64, ranks after the last stage there is
     top: Tensor  # (q, up to SHOWN) int64, positions on the other side, best first
     right: Tensor  # like top, bool
+    two_stage: bool = False  # whether there is a second stage
 
 
 @dataclass(frozen=True)
@@ -90,6 +109,10 @@ def evaluate(
     splits: Sequence[str] = ("test", "test_novel"),
     full: Sequence[str] = ("test",),
     weight_gallery: Literal["split", "full"] = "full",
+    t2i_only: bool = False,
+    resamples: int = 0,
+    seed: int = 0,
+    memory: Memory = Memory(),
     progress: Progress | None = None,
 ) -> Results:
     """Rank and match each split.
@@ -104,6 +127,10 @@ def evaluate(
         full: ranked against the images and texts of the whole corpus, as NAME_full.
         weight_gallery: what validation is ranked against when the weight is chosen; "full" has the
             finer scale.
+        t2i_only: texts ask for images and no more, as on MUGE; R@M is then a mean of three.
+        resamples: of the images, for intervals of 95%; 0: none.
+        seed: of the resampling.
+        memory: what may be held.
         progress: called with ("images" | "texts" | "match", done, in all).
 
     Raises:
@@ -115,15 +142,17 @@ def evaluate(
         raise R2D2Error(f"top_k is {top_k}: it must be at least 1")
     if weight is not None and not (math.isfinite(weight) and weight >= 0):
         raise R2D2Error(f"the weight of the match score is {weight}: it must be 0 or more")
-    encoded = encode(model, data, batch_size, progress)
-    there = set(encoded.data.splits)
-    plan = [(name, name, False) for name in splits] + [
-        (f"{name}_full", name, True) for name in full
-    ]
+    encoded = encode(model, data, batch_size, progress, memory.states)
+    data = encoded.data
+    there = {data.splits[i] for i in data.text_image}
+    plans = [Plan(name, name, t2i_only=t2i_only) for name in splits]
+    plans += [Plan(f"{name}_full", name, True, t2i_only) for name in full]
     choosing = model.has_match and weight is None and VALIDATION in there
     if choosing:
-        plan.append(("", VALIDATION, weight_gallery == "full"))
-    tasks = [make_task(encoded, name, s, top_k, whole=w) for name, s, w in plan if s in there]
+        plans.append(Plan("", VALIDATION, weight_gallery == "full", t2i_only))
+    tasks = [
+        make_task(encoded, plan, top_k, memory.block_cells) for plan in plans if plan.split in there
+    ]
     scored = _match_once(model, encoded, tasks, batch_size, progress)
     extra: dict[str, Any] = {"top_k": top_k, "skipped": dict(encoded.data.skipped)}
     if choosing:
@@ -135,18 +164,21 @@ def evaluate(
         weight = OFFICIAL_WEIGHT
     if model.has_match:
         extra["weight"] = weight
-    return Results(
-        {found.task.name: _metrics(found, weight) for found in scored} | extra,
-        {
-            found.task.name: {
-                "i2t": _ranked(found.task.i2t, found.i2t, weight),
-                "t2i": _ranked(found.task.t2i, found.t2i, weight),
-            }
-            for found in scored
-        },
-        encoded.data,
-        {found.task.name: _matching(found) for found in scored},
-    )
+    metrics, rankings = {}, {}
+    for found in scored:
+        name = found.task.name
+        metrics[name] = _metrics(found, weight)
+        rankings[name] = {
+            way: _ranked(direction, reranked, weight)
+            for way, direction, reranked in (
+                ("i2t", found.task.i2t, found.i2t),
+                ("t2i", found.task.t2i, found.t2i),
+            )
+            if direction is not None
+        }
+        metrics[name] |= _spread(rankings[name], data.text_image, resamples, seed)
+    matching = {found.task.name: _matching(found) for found in scored}
+    return Results(metrics | extra, rankings, data, matching)
 
 
 @dataclass(frozen=True)
@@ -180,7 +212,10 @@ def _match_once(
     parts = iter(torch.split(scores, [len(image) for image, _ in asked]))
     return [
         _Scored(
-            task, _reranked(task.i2t, next(parts)), _reranked(task.t2i, next(parts)), next(parts)
+            task,
+            None if task.i2t is None else _reranked(task.i2t, next(parts)),
+            _reranked(task.t2i, next(parts)),
+            next(parts),
         )
         for task in tasks
     ]
@@ -198,7 +233,6 @@ def _pair_cosine(encoded: Encoded, task: Task) -> Tensor:
 
 def _weight_curve(validation: _Scored) -> dict[float, float]:
     """R@M in % on the validation split under each weight."""
-    assert validation.i2t is not None
     assert validation.t2i is not None
     return sweep_weights(validation.i2t, validation.t2i)
 
@@ -207,15 +241,55 @@ def _metrics(scored: _Scored, weight: float | None) -> dict[str, Any]:
     """One task's part of metrics.json."""
     task = scored.task
     i2t, t2i = task.i2t, task.t2i
-    found: dict[str, Any] = {"prerank": recalls(i2t.first.ranks, t2i.first.ranks)}
-    if scored.i2t is not None and scored.t2i is not None and weight is not None:
-        found["two_stage"] = recalls(scored.i2t.ranks(weight), scored.t2i.ranks(weight))
+    first = None if i2t is None else i2t.first
+    published = {
+        "prerank": recalls(None if first is None else first.published, t2i.first.published)
+    }
+    found: dict[str, Any] = {
+        "prerank": recalls(None if first is None else first.ranks, t2i.first.ranks)
+    }
+    if scored.t2i is not None and weight is not None:
+        again = scored.i2t
+        found["two_stage"] = recalls(
+            None if again is None else again.ranks(weight), scored.t2i.ranks(weight)
+        )
+        published["two_stage"] = recalls(
+            None if again is None else again.published(weight), scored.t2i.published(weight)
+        )
+    found["published"] = published
     if len(task.matching):  # none where each text is true of each image
         auc = roc_auc(scored.pair_scores, task.matching.label)
         found["matching"] = {"auc": auc, "pairs": len(task.matching)}
-    found["chance"] = chance_recalls(i2t.relevance, t2i.relevance)
-    found["queries"] = {"images": len(i2t.queries), "texts": len(t2i.queries)}
-    found["gallery"] = {"images": len(t2i.gallery), "texts": len(i2t.gallery)}
+    found["chance"] = chance_recalls(None if i2t is None else i2t.relevance, t2i.relevance)
+    images = len(t2i.gallery) if i2t is None else len(i2t.queries)
+    found["queries"] = {"images": 0 if i2t is None else images, "texts": len(t2i.queries)}
+    texts = len(t2i.queries) if i2t is None else len(i2t.gallery)
+    found["gallery"] = {"images": len(t2i.gallery), "texts": texts}
+    return found
+
+
+def _spread(
+    rankings: Mapping[str, Ranking], text_image: Sequence[int], resamples: int, seed: int
+) -> dict[str, Any]:
+    """Recall at more ranks, and the intervals of both stages."""
+    found: dict[str, Any] = {
+        "curve": {
+            way: {str(at): 100 * float((r.ranks <= at).double().mean()) for at in CURVE_AT}
+            for way, r in rankings.items()
+        }
+    }
+    if resamples:
+        image = torch.tensor(text_image)
+        groups = {
+            way: r.queries if way == "i2t" else image[r.queries] for way, r in rankings.items()
+        }
+        stages = {"prerank": {way: r.prerank for way, r in rankings.items()}}
+        if any(r.two_stage for r in rankings.values()):
+            stages["two_stage"] = {way: r.ranks for way, r in rankings.items()}
+        found["intervals"] = {
+            stage: recall_intervals(ranks, groups, resamples, seed)
+            for stage, ranks in stages.items()
+        }
     return found
 
 
@@ -236,4 +310,5 @@ def _ranked(direction: Direction, reranked: Reranked | None, weight: float | Non
     )
     top = last.gather(1, order.indices)[:, :SHOWN]
     items = direction.gallery[first.items.gather(1, top)]
-    return Ranking(direction.queries, first.ranks, ranks, items, first.relevant.gather(1, top))
+    right = first.relevant.gather(1, top)
+    return Ranking(direction.queries, first.ranks, ranks, items, right, reranked is not None)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
 from torch import Tensor
@@ -16,7 +16,8 @@ Progress = Callable[[str, int, int], None]  # what is being done, done so far, i
 class DualEncoder(Protocol):
     """A model as the evaluation sees it.
 
-    All of it runs without dropout; what it returns stays on the device it likes.
+    All of it runs without dropout; what it returns stays on the device it likes. A model without a
+    match head may leave the states of its sides empty: see `embedded`.
     """
 
     @property
@@ -31,3 +32,21 @@ class DualEncoder(Protocol):
 
     def match(self, images: Side, texts: Side) -> Tensor:
         """(p_T[match] + p_I[match]) / 2 of n pairs, (n,) in [0, 1]; both sides hold n items."""
+
+
+@runtime_checkable
+class KnowsImages(Protocol):
+    """A source that was computed before and finds an image by its id: no picture is decoded."""
+
+    def knows(self, image_id: str) -> bool:
+        """Whether there is an embedding."""
+
+    def known_images(self, image_ids: Sequence[str]) -> Side:
+        """The embeddings of images it knows."""
+
+
+def embedded(embedding: Tensor) -> Side:
+    """A side of embeddings (n, d) alone, set to unit length."""
+    import torch.nn.functional as F
+
+    return Side(embedding.new_zeros(len(embedding), 1, 0), None, F.normalize(embedding, dim=-1))

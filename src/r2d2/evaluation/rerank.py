@@ -6,7 +6,7 @@ be swept without running the model again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +14,14 @@ from torch import Tensor
 
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.protocol import DualEncoder, Progress
-from r2d2.evaluation.retrieval import Relevance, rank_of_best, recalls, two_stage_ranks
-from r2d2.model.side import Side
+from r2d2.evaluation.retrieval import (
+    Relevance,
+    published_ranks,
+    rank_of_best,
+    recalls,
+    two_stage_ranks,
+)
+from r2d2.evaluation.states import Stored
 
 # Cosines of a trained model differ by some hundredths among the candidates, match scores by up to
 # 1: the useful range lies between "the match score breaks ties" and "it decides alone", so the grid
@@ -23,6 +29,7 @@ from r2d2.model.side import Side
 WEIGHTS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 BLOCK_CELLS = 2**23  # scores held at a time: 64 MiB in float64
+NEAR_BATCHES = 64  # within which pairs are sorted by the length of their text
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,8 @@ class Candidates:
     relevant: Tensor  # (q, k) bool
     ranks: Tensor  # (q,) int64, of the best match by cosine alone
     below: Tensor  # (q,) int64, the two-stage rank where no candidate is a match
+    own: Tensor  # (q, k) bool, what the published protocol takes for a match
+    published: Tensor  # (q,) int64, ranks by cosine as the official code counts them
 
 
 def best_by_cosine(
@@ -42,6 +51,7 @@ def best_by_cosine(
     relevance: Relevance,
     top_k: int,
     block_cells: int = BLOCK_CELLS,
+    own: Relevance | None = None,
 ) -> Candidates:
     """Pre-ranking, exact, in blocks of queries.
 
@@ -52,6 +62,7 @@ def best_by_cosine(
         top_k: k, cut to c. Among equal cosines the earlier item is taken; one that is not finite
             comes first, where it takes a place from the others.
         block_cells: scores held at a time.
+        own: relevance of the published protocol; None: the same.
 
     Returns:
         On the CPU.
@@ -77,11 +88,12 @@ def best_by_cosine(
         # In float32 the last bit differs with a column's place: equal items would not tie.
         scores = (queries[start:stop].double() @ columns).float()
         relevant = relevance.mask(start, stop).to(scores.device)
-        parts.append(tuple(x.cpu() for x in _first_stage(scores, relevant, k)))
+        given = relevant if own is None else own.mask(start, stop).to(scores.device)
+        parts.append(tuple(x.cpu() for x in _first_stage(scores, relevant, given, k)))
     return Candidates(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def _first_stage(scores: Tensor, relevant: Tensor, k: int) -> tuple[Tensor, ...]:
+def _first_stage(scores: Tensor, relevant: Tensor, own: Tensor, k: int) -> tuple[Tensor, ...]:
     """The fields of `Candidates` for one block, from scores (b, c) and relevant (b, c)."""
     order = scores.masked_fill(~torch.isfinite(scores), torch.inf)
     # topk promises nothing about ties: take all above the k-th value, and the first equal to it.
@@ -98,26 +110,30 @@ def _first_stage(scores: Tensor, relevant: Tensor, k: int) -> tuple[Tensor, ...]
     usable = relevant & ~chosen & torch.isfinite(scores)
     best = scores.masked_fill(~usable, -torch.inf).amax(dim=1, keepdim=True)
     below = 1 + (~relevant & (order >= best)).sum(dim=1)
-    return items, scores.gather(1, items), relevant.gather(1, items), ranks, below
+    published = published_ranks(scores, own, torch.arange(scores.shape[1], device=scores.device))
+    return (
+        items, scores.gather(1, items), relevant.gather(1, items), ranks, below,
+        own.gather(1, items), published,
+    )  # fmt: skip
 
 
 @torch.no_grad()
 def match_scores(
     model: DualEncoder,
-    images: Side,
-    texts: Side,
+    images: Stored,
+    texts: Stored,
     image_index: Tensor,
     text_index: Tensor,
     *,
     batch_size: int = 256,
     progress: Progress | None = None,
 ) -> Tensor:
-    """The match score of p pairs, each distinct pair computed once.
+    """Match score of p pairs, each pair once however often it is asked for.
 
     Args:
         model: with a match head.
-        images: every image, encoded.
-        texts: every text, encoded.
+        images: encoded.
+        texts: encoded.
         image_index: (p,) positions in `images`.
         text_index: (p,) positions in `texts`.
         batch_size: pairs a forward pass.
@@ -128,26 +144,28 @@ def match_scores(
     """
     pairs, place = torch.unique(image_index * len(texts) + text_index, return_inverse=True)
     pair_image, pair_text = pairs // max(1, len(texts)), pairs % max(1, len(texts))
-    # Short texts beside short texts: a batch is cut to its longest, which saves half of the work.
-    real = texts.real()
-    length = (real * torch.arange(1, real.shape[1] + 1, device=real.device)).amax(dim=1).cpu()
-    order = length[pair_text].sort(stable=True).indices
     scores = torch.empty(len(pairs), dtype=torch.float32)
-    for start in range(0, len(pairs), batch_size):
-        batch = order[start : start + batch_size]
-        some_images = images[pair_image[batch].to(images.embedding.device)]
-        some_texts = texts[pair_text[batch].to(texts.embedding.device)]
-        some_texts = _cut(some_texts, max(1, int(length[pair_text[batch]].max())))
-        scores[batch] = model.match(some_images, some_texts).float().cpu()
+    done = 0
+    for batch in _batches(pair_text, texts.length, batch_size):
+        some = images.take(pair_image[batch]), texts.take(pair_text[batch])
+        scores[batch] = model.match(*some).float().cpu()
+        done += len(batch)
         if progress is not None:
-            progress("match", start + len(batch), len(pairs))
+            progress("match", done, len(pairs))
     return scores[place]
 
 
-def _cut(side: Side, length: int) -> Side:
-    """The first `length` positions, all that are real."""
-    mask = None if side.mask is None else side.mask[:, :length]
-    return Side(side.states[:, :length], mask, side.embedding)
+def _batches(pair_text: Tensor, length: Tensor, size: int) -> Iterator[Tensor]:
+    """Positions of pairs that come by image: short texts together, and yet few images at a time.
+
+    A batch is as long as its longest text, so like lengths save half of the work; and the states of
+    an image are read again for every batch that it is in.
+    """
+    window = NEAR_BATCHES * size
+    for start in range(0, len(pair_text), window):
+        order = length[pair_text[start : start + window]].sort(stable=True).indices + start
+        for at in range(0, len(order), size):
+            yield order[at : at + size]
 
 
 @dataclass(frozen=True)
@@ -167,12 +185,19 @@ class Reranked:
         first = self.candidates
         return two_stage_ranks(self.scores(weight), first.relevant, first.below)
 
+    def published(self, weight: float) -> Tensor:
+        """The same as the official code counts it, (q,) int64; k + 1 where none is a candidate."""
+        first = self.candidates
+        return published_ranks(self.scores(weight), first.own, first.items)
+
 
 def sweep_weights(
-    i2t: Reranked, t2i: Reranked, weights: Sequence[float] = WEIGHTS
+    i2t: Reranked | None, t2i: Reranked, weights: Sequence[float] = WEIGHTS
 ) -> dict[float, float]:
     """Two-stage R@M in % under each weight."""
-    return {w: recalls(i2t.ranks(w), t2i.ranks(w))["r_mean"] for w in weights}
+    return {
+        w: recalls(None if i2t is None else i2t.ranks(w), t2i.ranks(w))["r_mean"] for w in weights
+    }
 
 
 def best_weight(curve: Mapping[float, float]) -> float:

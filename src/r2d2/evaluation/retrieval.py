@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 from r2d2.errors import R2D2Error
 
 RECALL_AT = (1, 5, 10)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -119,28 +121,61 @@ def two_stage_ranks(scores: Tensor, relevant: Tensor, below: Tensor) -> Tensor:
     return torch.where(found, 1 + ((scores >= best) & ~relevant).sum(dim=1), below)
 
 
-def recalls(i2t: Tensor, t2i: Tensor) -> dict[str, float]:
-    """R@1, R@5 and R@10 both ways and their mean, in %, from the ranks (q,) of either direction."""
-    if not len(i2t) or not len(t2i):
+def published_ranks(scores: Tensor, own: Tensor, place: Tensor) -> Tensor:
+    """Rank of each query's best own item as the official code counts it.
+
+    It sorts a row of scores, turns it round and looks for the first own item. So a tie costs
+    nothing where the own item stands later in the gallery; and an equal caption of another image,
+    no match there, is a wrong answer. A score that is not finite counts against us here too.
+
+    Args:
+        scores: (q, c).
+        own: (q, c) bool, what was given to the query.
+        place: (q, c) or (c,), of each item in the gallery.
+
+    Returns:
+        (q,) int64; c + 1 where no own item has a finite score.
+    """
+    found = (own & torch.isfinite(scores)).any(dim=1)
+    scores = against(scores, own)
+    place = place.expand_as(scores)
+    best = scores.masked_fill(~own, -torch.inf).amax(dim=1, keepdim=True)
+    equal = scores == best
+    last = place.masked_fill(~(equal & own), -1).amax(dim=1, keepdim=True)
+    ranks = 1 + (scores > best).sum(dim=1) + (equal & (place > last)).sum(dim=1)
+    return torch.where(found, ranks, scores.shape[1] + 1)
+
+
+def recalls(i2t: Tensor | None, t2i: Tensor) -> dict[str, float]:
+    """R@1, R@5 and R@10 both ways and their mean, in %, from the ranks (q,) of either direction.
+
+    Without `i2t` only text to image counts, as on MUGE: R@M is then the mean of three.
+    """
+    ways = _both(i2t, t2i)
+    if not all(len(ranks) for ranks in ways.values()):
         raise R2D2Error(
             "recall needs at least one query each way: the split has no image or no text"
         )
     found = {
         f"{way}_r{at}": 100 * float((ranks <= at).double().mean())
-        for way, ranks in (("i2t", i2t), ("t2i", t2i))
+        for way, ranks in ways.items()
         for at in RECALL_AT
     }
     return found | {"r_mean": sum(found.values()) / len(found)}
 
 
-def chance_recalls(i2t: Relevance, t2i: Relevance) -> dict[str, float]:
+def chance_recalls(i2t: Relevance | None, t2i: Relevance) -> dict[str, float]:
     """What a ranking drawn by lot would reach, in the layout of `recalls`."""
     found = {
         f"{way}_r{at}": 100 * _chance(relevance, at)
-        for way, relevance in (("i2t", i2t), ("t2i", t2i))
+        for way, relevance in _both(i2t, t2i).items()
         for at in RECALL_AT
     }
     return found | {"r_mean": sum(found.values()) / len(found)}
+
+
+def _both(i2t: T | None, t2i: T) -> dict[str, T]:
+    return {"t2i": t2i} if i2t is None else {"i2t": i2t, "t2i": t2i}
 
 
 def _chance(relevance: Relevance, at: int) -> float:

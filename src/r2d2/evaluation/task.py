@@ -10,8 +10,12 @@ from torch import Tensor
 
 from r2d2.evaluation.encode import Encoded
 from r2d2.evaluation.matching import MatchingPairs, balanced_pairs
-from r2d2.evaluation.rerank import Candidates, best_by_cosine
+from r2d2.evaluation.rerank import BLOCK_CELLS, Candidates, best_by_cosine
 from r2d2.evaluation.retrieval import Relevance
+from r2d2.tokenizer import key_hash
+
+MATCHING_TEXTS = 5000  # texts, drawn by their hash, that get a wrong image: it takes long to find
+Keys = Sequence[Collection[int]]
 
 
 @dataclass(frozen=True)
@@ -34,48 +38,69 @@ class Task:
     """A split's images and texts, each ranking the other side of a gallery."""
 
     name: str
-    i2t: Direction
+    i2t: Direction | None  # None where texts alone ask, as on MUGE
     t2i: Direction
     matching: MatchingPairs
 
     def pairs(self) -> list[tuple[Tensor, Tensor]]:
         """What the match head is asked: (images, texts) of i2t, of t2i and of matching."""
         texts, images = self.t2i.pairs()
-        return [self.i2t.pairs(), (images, texts), (self.matching.image, self.matching.text)]
+        first = [] if self.i2t is None else [self.i2t.pairs()]
+        return [*first, (images, texts), (self.matching.image, self.matching.text)]
 
 
-def make_task(encoded: Encoded, name: str, split: str, top_k: int, *, whole: bool) -> Task:
-    """Pre-rank a split against itself, or against the whole corpus.
+@dataclass(frozen=True)
+class Plan:
+    """What a task is to be."""
+
+    name: str
+    split: str
+    whole: bool = False  # ranked against the whole corpus, not against the split
+    t2i_only: bool = False
+
+
+def make_task(encoded: Encoded, plan: Plan, top_k: int, block_cells: int = BLOCK_CELLS) -> Task:
+    """Pre-rank a split.
 
     Raises:
         R2D2Error: top_k is below 1.
     """
     data = encoded.data
-    own_images = [i for i, found in enumerate(data.splits) if found == split]
-    own_texts = [t for t, image in enumerate(data.text_image) if data.splits[image] == split]
-    images = list(range(len(data.splits))) if whole else own_images
-    texts = list(range(len(data.texts))) if whole else own_texts
+    own_images = [i for i, found in enumerate(data.splits) if found == plan.split]
+    own_texts = [t for t, i in enumerate(data.text_image) if data.splits[i] == plan.split]
+    images = list(range(len(data.splits))) if plan.whole else own_images
+    texts = list(range(len(data.texts))) if plan.whole else own_texts
     image_keys, text_keys = data.keys()
+    image_own, text_own = data.own_keys()
+    f_image, f_text = encoded.images.embedding, encoded.texts.embedding
 
     def direction(
         queries: list[int],
         gallery: list[int],
-        query_keys: Sequence[Collection[int]],
-        gallery_keys: Sequence[Collection[int]],
+        keys: tuple[Keys, Keys],
+        own: tuple[Keys, Keys],
         embeddings: tuple[Tensor, Tensor],
     ) -> Direction:
-        relevance = Relevance.of(
-            [query_keys[i] for i in queries], [gallery_keys[i] for i in gallery]
+        relevance, given = (
+            Relevance.of([asks[i] for i in queries], [answers[i] for i in gallery])
+            for asks, answers in (keys, own)
         )
         asking, asked = torch.tensor(queries), torch.tensor(gallery)
         from_, to = embeddings
-        first = best_by_cosine(from_[asking], to[asked], relevance, top_k)
+        first = best_by_cosine(from_[asking], to[asked], relevance, top_k, block_cells, given)
         return Direction(asking, asked, relevance, first)
 
-    f_image, f_text = encoded.images.embedding, encoded.texts.embedding
-    return Task(
-        name,
-        direction(own_images, texts, image_keys, text_keys, (f_image, f_text)),
-        direction(own_texts, images, text_keys, image_keys, (f_text, f_image)),
-        balanced_pairs(data.texts, data.text_image, image_keys, queries=own_texts, gallery=texts),
+    asking_images = [i for i in own_images if image_keys[i]]  # others only stand in the way
+    i2t = None
+    if not plan.t2i_only:
+        i2t = direction(
+            asking_images, texts, (image_keys, text_keys), (image_own, text_own), (f_image, f_text)
+        )
+    t2i = direction(
+        own_texts, images, (text_keys, image_keys), (text_own, image_own), (f_text, f_image)
     )
+    asked = sorted(own_texts, key=lambda t: key_hash(data.texts[t]))[:MATCHING_TEXTS]
+    matching = balanced_pairs(
+        data.texts, data.text_image, image_keys, queries=sorted(asked), gallery=texts
+    )
+    return Task(plan.name, i2t, t2i, matching)
