@@ -98,15 +98,18 @@ def test_variant_preset_and_settings_reach_the_run(cli, place, tmp_path):
 
 def test_evaluate_writes_figures_and_a_report(cli, place, tmp_path):
     out = tmp_path / "deep" / "eval"
-    code, printed, _ = cli("evaluate", place / "run", place / "pairs.lance", "--out", out)
+    code, printed, _ = cli(
+        "evaluate", "retrieval", "--full", place / "run", place / "pairs.lance", "--out", out
+    )
     assert code == 0
     assert printed == f"report: {out / 'report.html'}\n"
-    assert sorted(p.name for p in out.iterdir()) == ["metrics.json", "report.html"]
+    assert sorted(p.name for p in out.iterdir()) == ["examples.json", "metrics.json", "report.html"]
     metrics = json.loads((out / "metrics.json").read_text())
     assert {"test", "test_novel", "test_full"} <= metrics.keys()
     given = tmp_path / "given"
-    assert cli("evaluate", place / "run" / "model", place / "pairs.lance", "--out", given,
-               "--top-k", "3", "--weight", "0.5")[0] == 0  # fmt: skip
+    model = place / "run" / "model"
+    given_too = ("--out", given, "--top-k", "3", "--weight", "0.5")
+    assert cli("evaluate", "retrieval", model, place / "pairs.lance", *given_too)[0] == 0
     metrics = json.loads((given / "metrics.json").read_text())
     assert (metrics["top_k"], metrics["weight"]) == (3, 0.5)
 
@@ -115,7 +118,9 @@ def test_unreadable_rows_are_counted_and_reported(cli, tmp_path):
     table = small_table(tmp_path / "bad.lance", rows=16, bad=[1, 2], empty=[3], textless=[4])
     write_bad_test_rows(table)
     assert cli("pretrain", table, "--out", tmp_path / "run", *SMALL)[0] == 0
-    code, _, lines = cli("evaluate", tmp_path / "run", table, "--out", tmp_path / "eval")
+    code, _, lines = cli(
+        "evaluate", "retrieval", "--full", tmp_path / "run", table, "--out", tmp_path / "eval"
+    )
     assert code == 0
     assert not any("Traceback" in line for line in lines)
     skipped = json.loads((tmp_path / "eval" / "metrics.json").read_text())["skipped"]
@@ -212,7 +217,7 @@ def test_a_table_that_cannot_be(kind, command, refused, place, tmp_path):
         odd_table(table, SCHEMA.set(index, pa.field("split", pa.int32())))
     before = contents(tmp_path)
     settings = SMALL if command == "pretrain" else []
-    first = [place / "run"] if command == "evaluate" else []
+    first = ["retrieval", place / "run"] if command == "evaluate" else []
     line = refused(command, *first, table, "--out", tmp_path / "out", *settings)
     assert str(table) in line
     words = {"missing": "no table", "column": "no column 'texts'", "type": "'split' is int32"}
@@ -252,12 +257,12 @@ def test_a_folder_of_another_run(refused, place):
         *command, *sets(*small_settings("prd2", "train.epochs=1")), "--variant", "prd2", "--resume"
     )
     assert "holds another run" in refused("demo", "--out", place / "run")
-    evaluate = ("evaluate", place / "run", place / "pairs.lance")
+    evaluate = ("evaluate", "retrieval", place / "run", place / "pairs.lance")
     assert "holds another run" in refused(*evaluate, "--out", place / "run")
 
 
 def test_a_report_is_not_overwritten_unless_asked(cli, refused, place, tmp_path):
-    command = ("evaluate", place / "run", place / "pairs.lance", "--out", tmp_path)
+    command = ("evaluate", "retrieval", place / "run", place / "pairs.lance", "--out", tmp_path)
     assert cli(*command)[0] == 0
     before = contents(tmp_path)
     assert "already holds metrics.json" in refused(*command)
@@ -272,7 +277,7 @@ def test_a_file_in_the_way(command, below, refused, place, tmp_path):
     (tmp_path / "file").write_text("mine")
     command, *more = command.split()
     first = {"pretrain": [place / "pairs.lance", *SMALL], "demo": [],
-             "evaluate": [place / "run", place / "pairs.lance"]}[command]  # fmt: skip
+             "evaluate": ["retrieval", place / "run", place / "pairs.lance"]}[command]  # fmt: skip
     line = refused(command, *first, "--out", tmp_path / "file" / below, *more)
     assert str(tmp_path / "file") in line
     assert contents(tmp_path) == {"file": b"mine"}
@@ -288,14 +293,21 @@ def test_a_model_that_is_not_there(kind, refused, place, tmp_path):
     weights = (place / "run" / "model" / "model.safetensors").read_bytes()
     (tmp_path / "half" / "model" / "model.safetensors").write_bytes(weights)
     path = place / "pairs.lance" if kind == "table" else tmp_path / kind
-    line = refused("evaluate", path, place / "pairs.lance", "--out", tmp_path / "out")
+    line = refused("evaluate", "retrieval", path, place / "pairs.lance", "--out", tmp_path / "out")
     assert "no model at" in line
     assert str(path) in line
     assert not (tmp_path / "out").exists()
 
 
 def test_figures_that_cannot_be(refused, place, tmp_path):
-    command = ("evaluate", place / "run", place / "pairs.lance", "--out", tmp_path / "out")
+    command = (
+        "evaluate",
+        "retrieval",
+        place / "run",
+        place / "pairs.lance",
+        "--out",
+        tmp_path / "out",
+    )
     assert "-1" in refused(*command, "--weight", "-1")
     assert "nan" in refused(*command, "--weight", "nan")
     assert not (tmp_path / "out").exists()
@@ -311,8 +323,8 @@ def test_figures_that_cannot_be(refused, place, tmp_path):
         (["demo", "--otu", "x"], "--otu"),
         (["pretrain", "table"], "--out"),
         (["pretrain", "--out", "x"], "TABLE"),
-        (["evaluate", "a", "b", "--out", "x", "--top-k", "many"], "--top-k"),
-        (["evaluate", "a", "b", "--out", "x", "--top-k", "0"], "--top-k"),
+        (["evaluate", "retrieval", "a", "b", "--out", "x", "--top-k", "many"], "--top-k"),
+        (["evaluate", "retrieval", "a", "b", "--out", "x", "--top-k", "0"], "--top-k"),
         (["demo", "--set"], "--set"),
         (["data", "emojis"], "emojis"),
     ],

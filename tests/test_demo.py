@@ -58,7 +58,8 @@ def test_it_says_where_the_report_is_and_how_long_it_takes(demo):
 def test_all_of_it_lies_in_one_folder(demo):
     out = demo[0]
     assert sorted(path.name for path in out.iterdir()) == [
-        "checkpoints", "history.jsonl", "metrics.json", "model", "pairs.lance", "report.html",
+        "checkpoints", "examples.json", "history.jsonl", "metrics.json", "model", "pairs.lance",
+        "report.html",
         "run.json", "tensorboard", "tokenizer.json", "training.json",
     ]  # fmt: skip
     assert sorted(path.name for path in (out / "model").iterdir()) == [

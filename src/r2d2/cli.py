@@ -19,6 +19,7 @@ from r2d2.commands import (
     corpus,
     data,
     downstream,
+    evaluate,
     explain,
     export,
     flops,
@@ -26,7 +27,7 @@ from r2d2.commands import (
     translate,
     weights,
 )
-from r2d2.commands.options import Overwrite, Preset, Processes, Resume, Settings, Variant
+from r2d2.commands.options import Preset, Processes, Resume, Settings, Variant
 from r2d2.errors import R2D2Error, RunStoppedError
 
 app = typer.Typer(
@@ -39,6 +40,7 @@ app.add_typer(annotate.app, name="annotate")
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(data.app, name="data")
 app.add_typer(downstream.app, name="downstream")
+app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(export.app, name="export")
 app.add_typer(translate.app, name="translate-review")
 app.add_typer(weights.app, name="weights")
@@ -132,28 +134,6 @@ def finetune(
     report = run(table, out, config, init=init, resume=resume)
     if first_process():
         typer.echo(f"model: {out / 'model'}, report: {report}")
-
-
-@app.command()
-def evaluate(
-    model: Annotated[Path, typer.Argument(help="A run's folder, or a saved model's.")],
-    table: Annotated[str, typer.Argument(help="A pairs table.")],
-    out: Annotated[Path, typer.Option(help="Folder for metrics.json and report.html.")],
-    top_k: Annotated[
-        int | None, typer.Option(min=1, help="Candidates ranked again; as saved by default.")
-    ] = None,
-    weight: Annotated[
-        float | None, typer.Option(help="Of the match score; the best on `val` by default.")
-    ] = None,
-    overwrite: Overwrite = False,
-) -> None:
-    """Measure a model: retrieval in one and two stages, matching; with a report."""
-    from r2d2.evaluation.run import evaluate_run
-    from r2d2.training.run_folder import check_folder
-
-    check_folder(out, resume=overwrite)
-    report = evaluate_run(model, table, out, top_k=top_k, weight=weight)
-    typer.echo(f"report: {report}")
 
 
 def first_process() -> bool:

@@ -230,6 +230,19 @@ class Tokenizer:
             for found in self._engine.encode_batch(list(texts))
         ]
 
+    def cut(self, texts: Sequence[str]) -> int:
+        """How many of the texts are longer than `max_length` tokens, and so lose their end."""
+        return sum(bool(found.overflowing) for found in self._engine.encode_batch(list(texts)))
+
+    def limit(self, max_length: int) -> None:
+        """Cut texts at another length, in tokens; at least 3."""
+        if max_length < 3:
+            raise R2D2Error(
+                f"a text length of {max_length} is too short: [CLS], a token and [SEP] need 3"
+            )
+        self.max_length = max_length
+        self._engine.enable_truncation(max_length)
+
     def decode(self, ids: Iterable[int]) -> str:
         """Ids (L,) to text: special tokens left out, spaces only between words of letters.
 

@@ -57,7 +57,7 @@ def test_a_full_disk_is_one_clear_line(monkeypatch):
     full = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115
     monkeypatch.setattr(states.tempfile, "TemporaryFile", lambda **_: full)
     stored = Stored(states=True)
-    with pytest.raises(R2D2Error, match=r"hidden states .* No space left .* TMPDIR"):
+    with pytest.raises(R2D2Error, match=r"hidden states .*No space left .*TMPDIR"):
         stored.add(some_side(0, 2, 3))
 
 

@@ -221,7 +221,14 @@ def test_trained_saved_loaded_ranked_and_measured(kind, tmp_path, monkeypatch, c
     assert sorted(one.index for one in ranked) == [0, 1, 2, 3]
     assert [one.match is None for one in ranked] == [False, False, True, True]
     code, _, lines = call_cli(
-        monkeypatch, capsys, "evaluate", tmp_path / "run", table, "--out", tmp_path / "report"
+        monkeypatch,
+        capsys,
+        "evaluate",
+        "retrieval",
+        tmp_path / "run",
+        table,
+        "--out",
+        tmp_path / "report",
     )
     assert code == 0, lines
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text(encoding="utf-8"))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from r2d2.evaluation.evaluate import Ranking, Results
+from r2d2.files import write_text
+from r2d2.page import thumbnail
 from r2d2.tokenizer import key_hash
 
 SAMPLE, MISSES = 12, 8  # rows of either kind
@@ -107,3 +113,29 @@ def _rows(results: Results, ranked: Ranking, chosen: list[int]) -> list[ContactR
         rank = int(ranked.ranks[row])
         rows.append(ContactRow(data.texts[query], rank, shown, answer[0] if answer else None))
     return rows
+
+
+def write_examples(path: Path, groups: Sequence[ContactGroup]) -> None:
+    """The sheet as JSON, its pictures small and inside, for reports of several runs."""
+
+    def plain(shown: Shown) -> dict[str, Any]:
+        picture = thumbnail(shown.picture)
+        return {"picture": picture, "caption": shown.caption, "right": shown.right}
+
+    found = [
+        {
+            "title": group.title,
+            "chosen": group.chosen,
+            "rows": [
+                {
+                    "text": row.text,
+                    "rank": row.rank,
+                    "shown": [plain(one) for one in row.shown],
+                    "answer": None if row.answer is None else plain(row.answer),
+                }
+                for row in group.rows
+            ],
+        }
+        for group in groups
+    ]
+    write_text(path, json.dumps(found, ensure_ascii=False))

@@ -34,7 +34,11 @@ class EvaluationSet:
 
     @staticmethod
     def from_table(
-        table: PairsTable, splits: Collection[str] | None = None, *, textless: bool = False
+        table: PairsTable,
+        splits: Collection[str] | None = None,
+        *,
+        textless: bool = False,
+        need_texts: bool = True,
     ) -> EvaluationSet:
         """The rows of a table but those without a text; no picture is read yet.
 
@@ -45,6 +49,7 @@ class EvaluationSet:
             splits: whose rows; None: all.
             textless: keep images without a text, which no query of theirs asks for but which stand
                 in the way of others.
+            need_texts: refuse a table without any.
 
         Raises:
             R2D2Error: no row has a text.
@@ -79,7 +84,7 @@ class EvaluationSet:
             rows.append(row)
             ids.append(pair.image_id)
             found_splits.append(pair.split)
-        if not texts:
+        if need_texts and not texts:
             raise R2D2Error(f"{table.path}: no row has a text: there is nothing to evaluate")
 
         def load(positions: Sequence[int]) -> list[Image.Image | BadImage]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +25,6 @@ class Encoded:
     texts: Stored
 
 
-@torch.no_grad()
 def encode(
     model: DualEncoder,
     data: EvaluationSet,
@@ -33,6 +33,24 @@ def encode(
     precision: Precision = "float32",
 ) -> Encoded:
     """Encode every image and text, `batch_size` at a time.
+
+    Raises:
+        R2D2Error: not one image can be used.
+    """
+    data, images = encode_pictures(model, data, batch_size, progress, precision)
+    texts = encode_sentences(model, data.texts, batch_size, progress, precision)
+    return Encoded(data, images, texts)
+
+
+@torch.no_grad()
+def encode_pictures(
+    model: DualEncoder,
+    data: EvaluationSet,
+    batch_size: int,
+    progress: Progress | None = None,
+    precision: Precision = "float32",
+) -> tuple[EvaluationSet, Stored]:
+    """Encode the images, and leave out those that cannot be read.
 
     Raises:
         R2D2Error: not one image can be used.
@@ -63,14 +81,25 @@ def encode(
         kinds = ", ".join(f"{n} {kind}" for kind, n in sorted((+bad).items())) or "none there"
         raise R2D2Error(f"no image can be evaluated ({kinds}): check the table's images")
     images.done()
-    data = data.keep(good, +bad)
-    texts = Stored(states=model.has_match, precision=precision)
-    for batch in batches(len(data.texts), batch_size):
-        texts.add(model.encode_texts([data.texts[position] for position in batch]))
+    return data.keep(good, +bad), images
+
+
+@torch.no_grad()
+def encode_sentences(
+    model: DualEncoder,
+    texts: Sequence[str],
+    batch_size: int,
+    progress: Progress | None = None,
+    precision: Precision = "float32",
+) -> Stored:
+    """Encode m texts; at least one."""
+    stored = Stored(states=model.has_match, precision=precision)
+    for batch in batches(len(texts), batch_size):
+        stored.add(model.encode_texts([texts[position] for position in batch]))
         if progress is not None:
-            progress("texts", batch[-1] + 1, len(data.texts))
-    texts.done()
-    return Encoded(data, images, texts)
+            progress("texts", batch[-1] + 1, len(texts))
+    stored.done()
+    return stored
 
 
 def batches(total: int, size: int) -> list[range]:

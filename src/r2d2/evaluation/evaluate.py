@@ -113,6 +113,7 @@ def evaluate(
     resamples: int = 0,
     seed: int = 0,
     memory: Memory = Memory(),
+    matching: bool = True,
     progress: Progress | None = None,
 ) -> Results:
     """Rank and match each split.
@@ -131,6 +132,7 @@ def evaluate(
         resamples: of the images, for intervals of 95%; 0: none.
         seed: of the resampling.
         memory: what may be held.
+        matching: also the AUC over balanced pairs made of the texts.
         progress: called with ("images" | "texts" | "match", done, in all).
 
     Raises:
@@ -151,7 +153,9 @@ def evaluate(
     if choosing:
         plans.append(Plan("", VALIDATION, weight_gallery == "full", t2i_only))
     tasks = [
-        make_task(encoded, plan, top_k, memory.block_cells) for plan in plans if plan.split in there
+        make_task(encoded, plan, top_k, memory.block_cells, matching=matching)
+        for plan in plans
+        if plan.split in there
     ]
     scored = _match_once(model, encoded, tasks, batch_size, progress)
     extra: dict[str, Any] = {"top_k": top_k, "skipped": dict(encoded.data.skipped)}

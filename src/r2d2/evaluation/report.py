@@ -87,18 +87,21 @@ def _task(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
     """One block of the headline table; the better of two stages is marked in each column."""
     stages = [("pre-ranking", "prerank"), ("two-stage", "two_stage")]
     there = [(label, found[key]) for label, key in stages if key in found]
-    shown = [[_percent(recall[column]) for column in COLUMNS] for _, recall in there]
-    best = [max(float(row[i]) for row in shown) for i in range(len(COLUMNS))]
+    columns = [column for column in COLUMNS if column in found["prerank"]]
+    shown = [[_percent(recall[c]) if c in columns else "" for c in COLUMNS] for _, recall in there]
+    best = [max(float(row[i] or -1) for row in shown) for i in range(len(COLUMNS))]
     auc = found.get("matching", {}).get("auc")
     rows = []
     for i, (label, _) in enumerate(there):
         last = i == len(there) - 1
         cells = [
-            (text, len(there) > 1 and float(text) == best[j]) for j, text in enumerate(shown[i])
+            (text, len(there) > 1 and text != "" and float(text) == best[j])
+            for j, text in enumerate(shown[i])
         ]
         cells.append((_percent(auc) if last and auc is not None else "", False))
         rows.append({"label": label, "cells": cells, "chance": False})
-    chance = [(_percent(found["chance"][column]), False) for column in COLUMNS]
+    level = found["chance"]
+    chance = [(_percent(level[c]) if c in level else "", False) for c in COLUMNS]
     rows.append(
         {
             "label": "chance",
@@ -107,7 +110,9 @@ def _task(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
         }
     )
     queries, gallery = found["queries"], found["gallery"]
-    if queries == gallery:
+    if "i2t_r1" not in level:
+        about = f"{queries['texts']:,} texts rank {gallery['images']:,} images"
+    elif queries == gallery:
         about = f"{queries['images']:,} images and {queries['texts']:,} texts rank each other"
     else:
         about = (
@@ -128,7 +133,8 @@ def _tiles(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
             {"value": _percent(last["r_mean"]), "unit": "%", "label": f"R@M on test, {stage}"}
         )
         if "two_stage" in test:
-            gain = sum(last[way] - first[way] for way in ("i2t_r1", "t2i_r1")) / 2
+            ways = [way for way in ("i2t_r1", "t2i_r1") if way in first]
+            gain = sum(last[way] - first[way] for way in ways) / len(ways)
             tiles.append(
                 {"value": f"{gain:+.1f}", "unit": "points", "label": "R@1 gained by re-ranking"}
             )
@@ -143,7 +149,8 @@ def _tiles(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
     if "test_novel" in metrics:
         novel = metrics["test_novel"]
         last = novel.get("two_stage", novel["prerank"])
-        at_10, chance = ((r["i2t_r10"] + r["t2i_r10"]) / 2 for r in (last, novel["chance"]))
+        ways = [way for way in ("i2t_r10", "t2i_r10") if way in last]
+        at_10, chance = (sum(r[way] for way in ways) / len(ways) for r in (last, novel["chance"]))
         tiles.append(
             {
                 "value": f"{at_10 / chance:.1f}",

@@ -57,6 +57,25 @@ class Relevance:
             R2D2Error: a query has no answer in the gallery; to leave it out would shrink the
                 benchmark in silence.
         """
+        rows, items = self._pairs(start, stop)
+        mask = np.zeros((stop - start, self.gallery), dtype=bool)
+        mask[rows, items] = True
+        _require_answers(torch.from_numpy(mask), start)
+        return torch.from_numpy(mask)
+
+    def counts(self, block: int = 4096) -> Tensor:
+        """How many items answer each query, (q,) int64."""
+        parts = []
+        for start in range(0, len(self), block):
+            stop = min(start + block, len(self))
+            rows, items = self._pairs(start, stop)
+            once = np.unique(rows * self.gallery + items)  # two keys may lead to one item
+            parts.append(np.bincount(once // max(1, self.gallery), minlength=stop - start))
+        found = np.concatenate(parts) if parts else np.zeros(0)
+        return torch.from_numpy(found.astype(np.int64))
+
+    def _pairs(self, start: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Row, less `start`, and item of every answer; one may come twice."""
         bounds = self.query_start[start : stop + 1]
         keys = self.query_key[bounds[0] : bounds[-1]]
         rows = np.repeat(np.arange(stop - start), np.diff(bounds))
@@ -64,16 +83,7 @@ class Relevance:
         count = np.searchsorted(self.gallery_key, keys, side="right") - first
         # Each key's run of the gallery, first .. first + count, written out one after the other.
         within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        mask = np.zeros((stop - start, self.gallery), dtype=bool)
-        mask[np.repeat(rows, count), self.gallery_item[np.repeat(first, count) + within]] = True
-        _require_answers(torch.from_numpy(mask), start)
-        return torch.from_numpy(mask)
-
-    def counts(self, block: int = 1024) -> Tensor:
-        """How many items answer each query, (q,) int64."""
-        starts = range(0, len(self), block)
-        parts = [self.mask(i, min(i + block, len(self))).sum(dim=1) for i in starts]
-        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.int64)
+        return np.repeat(rows, count), self.gallery_item[np.repeat(first, count) + within]
 
 
 def against(scores: Tensor, relevant: Tensor) -> Tensor:

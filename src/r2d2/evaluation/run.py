@@ -1,18 +1,116 @@
-"""Measure a saved model on a table and write what people look at: metrics.json, report.html."""
+"""Measure a model on a table and write what people look at: metrics.json, report.html."""
 
 from __future__ import annotations
 
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import r2d2
 from r2d2 import progress
 from r2d2.config import EvaluationConfig, to_dict
+from r2d2.errors import R2D2Error
+from r2d2.evaluation.contact import contact_groups, write_examples
 from r2d2.evaluation.dataset import EvaluationSet
-from r2d2.evaluation.evaluate import evaluate
+from r2d2.evaluation.evaluate import VALIDATION, Memory, Results, evaluate
+from r2d2.evaluation.opening import Opened, open_model
 from r2d2.evaluation.report import write_report
-from r2d2.pretrained import load
 from r2d2.table import PairsTable
 from r2d2.training.log import read_history
 from r2d2.training.run_folder import METRICS, MODEL, REPORT, saved_run, saved_summary
+
+log = logging.getLogger(__name__)
+
+EXAMPLES = "examples.json"
+TESTS = ("test", "test_novel")  # measured where no split is named
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """What to measure, and how."""
+
+    splits: Sequence[str] = ()  # none: those of TESTS that are there, or else val
+    full: bool = False  # rank `test` against the whole table too
+    t2i_only: bool = False  # texts ask for images and no more, as on MUGE
+    top_k: int | None = None  # None: as saved with the model
+    weight: float | None = None  # of the match score; None: the best on val, or as saved
+    batch_size: int = EvaluationConfig.batch_size
+    sample: int | None = None  # images a split, for a quick look
+    text_length: int | None = None  # tokens; None: as the model is used
+    resamples: int = RESAMPLES  # of the images, for intervals
+    seed: int = 0  # of the sample and of the resampling
+    half_states: bool = False  # hidden states on disk in 16 bits
+    benchmark: str | None = None  # the published set that this table is
+    setting: str = "zero-shot"  # or fine-tuned: beside which published rows it may stand
+    submission: str | None = None  # the split whose queries are answered in submission.jsonl
+
+
+def evaluate_retrieval(
+    source: str | Path, table_path: str | Path, out: Path, settings: Retrieval = Retrieval()
+) -> Path:
+    """Measure retrieval; write metrics.json, examples.json and report.html under `out`.
+
+    Args:
+        source: a model of any kind that `open_model` knows.
+        table_path: a pairs table.
+        out: where to.
+        settings: what to measure.
+
+    Returns:
+        The report's path.
+
+    Raises:
+        R2D2Error: whatever the user can mend.
+    """
+    check(settings)
+    table = PairsTable.open(table_path)
+    opened = open_model(source, text_length=settings.text_length)
+    if settings.submission is not None:
+        return _submit(opened, table, out, settings)
+    benchmark = settings.benchmark or table.metadata.get("benchmark")
+    splits = choose_splits(table, settings.splits)
+    choosing = opened.encoder.has_match and settings.weight is None
+    there = set(table.splits())
+    read = None if settings.full else {*splits, *({VALIDATION} & there if choosing else ())}
+    data = EvaluationSet.from_table(table, read, textless=settings.t2i_only)
+    if settings.sample is not None:
+        data = data.sample(settings.sample, settings.seed)
+    weight = settings.weight
+    if weight is None and opened.pretrained is not None and VALIDATION not in data.splits:
+        weight = opened.pretrained.match_weight
+        if opened.encoder.has_match:
+            log.info(
+                "no split '%s': the match score keeps its saved weight, %g", VALIDATION, weight
+            )
+    with progress.bars() as update:
+        results = evaluate(
+            opened.encoder,
+            data,
+            top_k=settings.top_k or opened.top_k,
+            weight=weight,
+            batch_size=settings.batch_size,
+            splits=splits,
+            full=("test",) if settings.full and "test" in there else (),
+            weight_gallery="full" if settings.full else "split",
+            t2i_only=settings.t2i_only,
+            resamples=settings.resamples,
+            seed=settings.seed,
+            memory=Memory(states="float16" if settings.half_states else "float32"),
+            progress=update,
+        )
+    results.metrics["run"] = about("retrieval", opened, table, benchmark) | {
+        "setting": settings.setting,
+        "sample": settings.sample,
+        "seed": settings.seed,
+        "resamples": settings.resamples,
+        "cut": _cut(opened, results.data, splits),
+    }
+    _write(source, opened, table, out, results)
+    return out / REPORT
 
 
 def evaluate_run(
@@ -25,7 +123,7 @@ def evaluate_run(
     batch_size: int = EvaluationConfig.batch_size,
     keep_weight: bool = False,
 ) -> Path:
-    """Measure a model on a table; write metrics.json and report.html under `out`.
+    """Measure the model of a run of ours on its table, `test` against the whole of it too.
 
     Args:
         model_path: a run's folder, or a saved model's.
@@ -40,29 +138,151 @@ def evaluate_run(
         The report's path.
     """
     table = PairsTable.open(table_path)
-    model = load(model_path)
+    opened = open_model(model_path)
     with progress.bars() as update:
         results = evaluate(
-            model,
+            opened.encoder,
             EvaluationSet.from_table(table),
-            top_k=top_k or model.top_k,
+            top_k=top_k or opened.top_k,
             weight=weight,
             batch_size=batch_size,
+            resamples=RESAMPLES,
             progress=update,
         )
-    if keep_weight and "weight" in results.metrics:
+    model = opened.pretrained
+    if keep_weight and "weight" in results.metrics and model is not None:
         model.match_weight = float(results.metrics["weight"])
         model.save(model_path / MODEL)
-    run, train = saved_run(model_path), saved_summary(model_path)
-    settings = dict(run["config"]) if run else {}
-    settings["model"] = to_dict(model.model.config)  # with the vocabulary as it was trained
+    results.metrics["run"] = about("retrieval", opened, table, None) | {
+        "setting": "fine-tuned" if (saved_run(model_path) or {}).get("init") else "pre-trained",
+        "sample": None,
+        "seed": 0,
+        "resamples": RESAMPLES,
+        "cut": _cut(opened, results.data, TESTS),
+    }
+    _write(model_path, opened, table, out, results)
+    return out / REPORT
+
+
+def check(settings: Retrieval) -> None:
+    """Refuse what cannot be, before any work."""
+    for name, least in (("top_k", 1), ("batch_size", 1), ("sample", 1), ("resamples", 0)):
+        value = getattr(settings, name)
+        if value is not None and value < least:
+            raise R2D2Error(f"{name} is {value}: it must be at least {least}")
+
+
+def choose_splits(table: PairsTable, asked: Sequence[str]) -> list[str]:
+    """The splits to measure.
+
+    Raises:
+        R2D2Error: one that is asked for is not there, or there is none to measure.
+    """
+    there = table.splits()
+    if asked:
+        for name in asked:
+            table.rows(name)  # which refuses what is not there
+        return list(dict.fromkeys(asked))
+    found = [name for name in TESTS if name in there]
+    if not found and VALIDATION in there:
+        log.warning("%s has no split 'test': measuring 'val'", table.path)
+        found = [VALIDATION]
+    if not found:
+        raise R2D2Error(
+            f"{table.path} has no split test or val: choose of {', '.join(there)} by --split"
+        )
+    return found
+
+
+def about(task: str, opened: Opened, table: PairsTable, benchmark: str | None) -> dict[str, Any]:
+    """What a report must know of a run to set it beside others."""
+    return {
+        "task": task,
+        "model": opened.name,
+        "kind": opened.kind,
+        "table": table.path,
+        "fingerprint": table.fingerprint,
+        "benchmark": benchmark,
+        "text_length": opened.text_length,
+        "r2d2": r2d2.__version__,
+    }
+
+
+def _cut(opened: Opened, data: EvaluationSet, splits: Sequence[str]) -> dict[str, Any]:
+    """How many texts of each split lost their end."""
+    found = {}
+    for split in splits:
+        texts = [
+            text
+            for text, image in zip(data.texts, data.text_image, strict=True)
+            if data.splits[image] == split
+        ]
+        if texts:
+            cut = None if opened.cut is None else opened.cut(texts)
+            found[split] = {"texts": len(texts), "cut": cut}
+    return found
+
+
+def _write(
+    source: str | Path, opened: Opened, table: PairsTable, out: Path, results: Results
+) -> None:
+    place = Path(source)
+    run, train = saved_run(place), saved_summary(place)
+    settings: dict[str, Any] = dict(run["config"]) if run else {}
+    if opened.pretrained is not None:  # with the vocabulary as it was trained
+        settings["model"] = to_dict(opened.pretrained.model.config)
+    groups = contact_groups(results)
     results.save(out / METRICS, train)
+    write_examples(out / EXAMPLES, groups)
     write_report(
         out / REPORT,
         results,
-        history=read_history(model_path),
+        history=read_history(place),
         settings=settings,
         train=train,
         attribution=table.metadata,
+        contact=groups,
     )
-    return out / REPORT
+
+
+def _submit(opened: Opened, table: PairsTable, out: Path, settings: Retrieval) -> Path:
+    from r2d2.evaluation.submission import answer_queries, write_submission
+
+    weight = settings.weight
+    if weight is None:
+        weight = 1.0 if opened.pretrained is None else opened.pretrained.match_weight
+    assert settings.submission is not None
+    table.rows(settings.submission)
+    with progress.bars() as update:
+        answers = answer_queries(
+            opened.encoder,
+            table,
+            settings.submission,
+            top_k=settings.top_k or opened.top_k,
+            weight=weight,
+            batch_size=settings.batch_size,
+            progress=update,
+        )
+    path = out / "submission.jsonl"
+    write_submission(path, answers)
+    return path
+
+
+def read_metrics(folder: Path) -> Mapping[str, Any]:
+    """The metrics.json of a folder that `evaluate` wrote.
+
+    Raises:
+        R2D2Error: there is none, or it is damaged.
+    """
+    path = folder / METRICS if folder.is_dir() else folder
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise R2D2Error(
+            f"there is no {METRICS} in {folder}: give folders that `r2d2 evaluate` wrote"
+        ) from error
+    except ValueError as error:
+        raise R2D2Error(f"{path} is damaged ({error}): evaluate again") from error
+    if not isinstance(found, dict):
+        raise R2D2Error(f"{path} is damaged: evaluate again")
+    return found

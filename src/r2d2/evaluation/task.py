@@ -59,7 +59,14 @@ class Plan:
     t2i_only: bool = False
 
 
-def make_task(encoded: Encoded, plan: Plan, top_k: int, block_cells: int = BLOCK_CELLS) -> Task:
+def make_task(
+    encoded: Encoded,
+    plan: Plan,
+    top_k: int,
+    block_cells: int = BLOCK_CELLS,
+    *,
+    matching: bool = True,
+) -> Task:
     """Pre-rank a split.
 
     Raises:
@@ -99,8 +106,12 @@ def make_task(encoded: Encoded, plan: Plan, top_k: int, block_cells: int = BLOCK
     t2i = direction(
         own_texts, images, (text_keys, image_keys), (text_own, image_own), (f_text, f_image)
     )
-    asked = sorted(own_texts, key=lambda t: key_hash(data.texts[t]))[:MATCHING_TEXTS]
-    matching = balanced_pairs(
+    asked = (
+        []
+        if not matching
+        else sorted(own_texts, key=lambda t: key_hash(data.texts[t]))[:MATCHING_TEXTS]
+    )
+    pairs = balanced_pairs(
         data.texts, data.text_image, image_keys, queries=sorted(asked), gallery=texts
     )
-    return Task(plan.name, i2t, t2i, matching)
+    return Task(plan.name, i2t, t2i, pairs)

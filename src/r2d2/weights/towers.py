@@ -65,13 +65,42 @@ def import_towers(
     """
     out = Path(out)
     check_out(out, overwrite, [Path(source), Path(source).parent])
-    read = open_source(source)
+    model, imported, fresh_names = read_towers(
+        open_source(source), cross_layers=cross_layers, max_length=max_length,
+        mask_token=mask_token, fresh=fresh, seed=seed,
+    )  # fmt: skip
+    config = model.model.config
+    report = ImportReport(out, config, (imported,), fresh_names, _notes(config))
+    model.save(out)
+    write_text(out / REPORT, report.json())
+    return report
+
+
+def read_towers(
+    read: Source,
+    *,
+    cross_layers: int = 6,
+    max_length: int | None = None,
+    mask_token: str | None = None,
+    fresh: ModelConfig | None = None,
+    seed: int = 0,
+    masks: bool = True,
+) -> tuple[Pretrained, Imported, tuple[str, ...]]:
+    """The model of an opened source, in memory; see `import_towers`.
+
+    `masks`: whether a token must be found that stands for masked ones, as training needs.
+
+    Returns:
+        The model, what became of each tensor, and the names of what was initialised afresh.
+    """
     kind = read.config.get("model_type")
     if kind not in FAMILIES:
         raise R2D2Error(
             f"{read.name} is a model of type {kind!r}: towers are taken from {', '.join(FAMILIES)}"
         )
-    config, tokenizer = _settings(read, str(kind), cross_layers, max_length, mask_token, fresh)
+    config, tokenizer = _settings(
+        read, str(kind), cross_layers, max_length, mask_token, fresh, masks
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = R2D2(config)
@@ -85,12 +114,7 @@ def import_towers(
             f"{read.name} lacks what makes {missing[0]}, and {len(missing) - 1} more: "
             "give the whole checkpoint"
         )
-    report = ImportReport(
-        out, config, (imported,), tuple(n for n in state if n not in given), _notes(config)
-    )
-    Pretrained(model, tokenizer).save(out)
-    write_text(out / REPORT, report.json())
-    return report
+    return Pretrained(model, tokenizer), imported, tuple(n for n in state if n not in given)
 
 
 def _settings(
@@ -100,6 +124,7 @@ def _settings(
     max_length: int | None,
     mask_token: str | None,
     fresh: ModelConfig | None,
+    need_mask: bool,
 ) -> tuple[ModelConfig, Tokenizer]:
     """The shape of the model and its tokenizer."""
     plain = {
@@ -141,7 +166,7 @@ def _settings(
                 f"there is no {TOKENIZER} beside {read.name}: save its fast tokenizer there"
             )
         engine = read_engine(path)
-        found = _roles(engine, read, text, mask_token)
+        found = _roles(engine, read, text, mask_token, need_mask)
     roles = dataclasses.replace(
         roles, length=length, pad_id=found[0], mask_id=found[1], special_ids=found[2]
     )
@@ -176,7 +201,7 @@ def _settings(
 
 
 def _roles(
-    engine: Engine, read: Source, text: Any, mask_token: str | None
+    engine: Engine, read: Source, text: Any, mask_token: str | None, need_mask: bool
 ) -> tuple[int, int, tuple[int, ...]]:
     """Ids of the padding, of what stands for a masked token, and of all that is never masked."""
     pad = text.pad_token_id if text.pad_token_id is not None else text.eos_token_id
@@ -185,6 +210,8 @@ def _roles(
     names = (mask_token,) if mask_token else MASKS
     masks = [engine.token_to_id(name) for name in names]
     mask = next((found for found in masks if found is not None), None)
+    if mask is None and not need_mask:
+        mask = pad
     if mask is None:
         raise R2D2Error(
             f"the vocabulary of {read.name} has no {' or '.join(names)}: name a token of it, "

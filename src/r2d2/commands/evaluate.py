@@ -1,0 +1,148 @@
+"""`r2d2 evaluate`: retrieval, matching and classification of any model, by the same code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from r2d2.commands.options import Overwrite
+
+app = typer.Typer(help="Measure a model on a pairs table.", no_args_is_help=True)
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="A run's or model's folder, 'emoji', a Hugging Face folder or hub id, a folder of "
+        "ONNX encoders or of embeddings."
+    ),
+]
+Table = Annotated[str, typer.Argument(help="A pairs table.")]
+Out = Annotated[Path, typer.Option(help="Folder for metrics.json and report.html.")]
+Splits = Annotated[
+    list[str] | None,
+    typer.Option("--split", help="May be repeated; test, test_novel if not given."),
+]
+Batch = Annotated[int, typer.Option(min=1, help="Items, or pairs, a forward pass.")]
+Sample = Annotated[
+    int | None, typer.Option(min=1, help="Images a split, drawn by a hash: a quick look.")
+]
+Length = Annotated[
+    int | None, typer.Option(min=3, help="Tokens of a text; as the model is used if not given.")
+]
+Seed = Annotated[int, typer.Option(help="Of the sample and of the intervals.")]
+Resamples = Annotated[int, typer.Option(min=0, help="Of the images, for intervals; 0: none.")]
+Benchmark = Annotated[
+    str | None, typer.Option(help="The published set that the table is; see `r2d2 report`.")
+]
+
+
+@app.command()
+def retrieval(
+    model: Model,
+    table: Table,
+    out: Out,
+    split: Splits = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Rank test against the whole table too.")
+    ] = False,
+    t2i_only: Annotated[
+        bool, typer.Option("--t2i-only", help="Texts ask, images do not: R@M of three, as MUGE.")
+    ] = False,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Candidates ranked again; as saved by default.")
+    ] = None,
+    weight: Annotated[
+        float | None, typer.Option(help="Of the match score; the best on `val` by default.")
+    ] = None,
+    batch_size: Batch = 256,
+    sample: Sample = None,
+    text_length: Length = None,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
+    half_states: Annotated[
+        bool, typer.Option("--half-states", help="Hidden states on disk in 16 bits.")
+    ] = False,
+    benchmark: Benchmark = None,
+    fine_tuned: Annotated[
+        bool, typer.Option("--fine-tuned", help="Trained on this set: for the report.")
+    ] = False,
+    submission: Annotated[
+        str | None, typer.Option(help="Write submission.jsonl for this split's queries, as MUGE.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Recall by pre-ranking and in two stages, in our way of counting and the papers'."""
+    from r2d2.evaluation.run import Retrieval, evaluate_retrieval
+    from r2d2.training.run_folder import check_folder
+
+    check_folder(out, resume=overwrite)
+    settings = Retrieval(
+        splits=tuple(split or ()), full=full, t2i_only=t2i_only, top_k=top_k, weight=weight,
+        batch_size=batch_size, sample=sample, text_length=text_length, resamples=resamples,
+        seed=seed, half_states=half_states, benchmark=benchmark,
+        setting="fine-tuned" if fine_tuned else "zero-shot", submission=submission,
+    )  # fmt: skip
+    written = evaluate_retrieval(model, table, out, settings)
+    typer.echo(f"{'submission' if submission else 'report'}: {written}")
+
+
+@app.command()
+def matching(
+    model: Model,
+    table: Table,
+    out: Out,
+    split: Splits = None,
+    batch_size: Batch = 256,
+    sample: Sample = None,
+    text_length: Length = None,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
+    benchmark: Benchmark = None,
+    fine_tuned: Annotated[
+        bool, typer.Option("--fine-tuned", help="Trained on this set: for the report.")
+    ] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """AUC, average precision, accuracy and calibration on pairs that carry labels."""
+    from r2d2.evaluation.match_run import Matching, evaluate_matching
+    from r2d2.training.run_folder import check_folder
+
+    check_folder(out, resume=overwrite)
+    settings = Matching(
+        splits=tuple(split or ()), batch_size=batch_size, sample=sample, text_length=text_length,
+        resamples=resamples, seed=seed, benchmark=benchmark,
+        setting="fine-tuned" if fine_tuned else "zero-shot",
+    )  # fmt: skip
+    typer.echo(f"metrics: {evaluate_matching(model, table, out, settings)}")
+
+
+@app.command()
+def classification(
+    model: Model,
+    table: Table,
+    out: Out,
+    split: Splits = None,
+    templates: Annotated[
+        Path | None,
+        typer.Option(help="One sentence a line with {} for the name; ours if not given."),
+    ] = None,
+    batch_size: Batch = 256,
+    sample: Sample = None,
+    text_length: Length = None,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
+    benchmark: Benchmark = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Zero-shot: top-1, top-5 and every class, by Chinese prompts around the class names."""
+    from r2d2.evaluation.class_run import Classification, evaluate_classification
+    from r2d2.training.run_folder import check_folder
+
+    check_folder(out, resume=overwrite)
+    settings = Classification(
+        splits=tuple(split or ()), templates=templates, batch_size=batch_size, sample=sample,
+        text_length=text_length, resamples=resamples, seed=seed, benchmark=benchmark,
+    )  # fmt: skip
+    typer.echo(f"metrics: {evaluate_classification(model, table, out, settings)}")

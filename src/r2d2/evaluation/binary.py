@@ -1,0 +1,143 @@
+"""Figures of yes-or-no scores beside the AUC: average precision, best accuracy, calibration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from r2d2.errors import R2D2Error
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+BINS = 15  # of equal width, over [0, 1] (Guo et al., arXiv 1706.04599)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Where to cut."""
+
+    value: float  # a pair matches if its score is at least this
+    accuracy: float  # in %, on what it was chosen on
+
+
+def ready(scores: Floats, match: Bools) -> Floats:
+    """Scores with each that is not a number set to what harms us: lowest on a match, else highest.
+
+    Raises:
+        R2D2Error: the lengths differ, or one of the two classes is empty.
+    """
+    if scores.shape != match.shape or scores.ndim != 1:
+        raise R2D2Error(f"{scores.shape} scores and {match.shape} labels: both must be (n,)")
+    if match.all() or not match.any():
+        raise R2D2Error(
+            f"of {len(match)} pairs {int(match.sum())} match: matching needs pairs of both kinds"
+        )
+    return np.where(np.isnan(scores), np.where(match, -np.inf, np.inf), scores)
+
+
+def average_precision(scores: Floats, match: Bools, weight: Floats | None = None) -> float:
+    """Area under precision over recall in %, by steps; equal scores are taken together.
+
+    Args:
+        scores: (n,), see `ready`.
+        match: (n,) whether the pair matches.
+        weight: (n,) how often each pair counts; None: once.
+    """
+    true, false = _counts(scores, match, weight)
+    found = np.cumsum(true)
+    precision = found / np.maximum(found + np.cumsum(false), 1e-300)
+    return float(100 * (true * precision).sum() / true.sum())
+
+
+def weighted_auc(scores: Floats, match: Bools, weight: Floats) -> float | None:
+    """ROC AUC in %, ties half, of pairs that count `weight` times; None without both kinds."""
+    true, false = _counts(scores, match, weight)
+    if not true.sum() or not false.sum():
+        return None
+    above = np.cumsum(true) - true  # matches that score higher
+    wins = (false * (above + true / 2)).sum()
+    return float(100 * wins / (true.sum() * false.sum()))
+
+
+def best_threshold(scores: Floats, match: Bools) -> Threshold:
+    """The cut with the highest accuracy; of several the highest, in the middle between two scores.
+
+    A cut above every score says that nothing matches.
+    """
+    values = np.unique(scores)[::-1]
+    true, false = _counts(scores, match, None)
+    right = (
+        np.concatenate([[0], np.cumsum(true)])
+        + false.sum()
+        - np.concatenate([[0], np.cumsum(false)])
+    )
+    best = int(right.argmax())
+    finite = np.nan_to_num(
+        values, posinf=np.finfo(np.float64).max, neginf=-np.finfo(np.float64).max
+    )
+    if best == 0:
+        value = np.nextafter(finite[0], np.inf)
+    elif best == len(values):
+        value = finite[-1]
+    else:
+        value = finite[best - 1] / 2 + finite[best] / 2
+        if not finite[best] < value <= finite[best - 1]:  # neighbours: nothing lies between
+            value = finite[best - 1]
+    return Threshold(float(value), float(100 * right[best] / len(match)))
+
+
+def accuracy_at(scores: Floats, match: Bools, threshold: float) -> float:
+    """Share of pairs in % that a threshold tells right."""
+    return float(100 * ((scores >= threshold) == match).mean())
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Pairs whose score lies between two bounds; the upper one belongs to the last bin only."""
+
+    low: float
+    high: float
+    pairs: int
+    score: float | None  # their mean score, in [0, 1]
+    match: float | None  # the share that does match
+
+
+def reliability(scores: Floats, match: Bools, bins: int = BINS) -> list[Bin]:
+    """Probabilities against what came true; scores in [0, 1], as the match heads give them."""
+    place = np.minimum((scores * bins).astype(np.int64), bins - 1)
+    count = np.bincount(place, minlength=bins)
+    score = np.bincount(place, weights=scores, minlength=bins)
+    true = np.bincount(place, weights=match.astype(np.float64), minlength=bins)
+    return [
+        Bin(
+            i / bins,
+            (i + 1) / bins,
+            int(count[i]),
+            float(score[i] / count[i]) if count[i] else None,
+            float(true[i] / count[i]) if count[i] else None,
+        )
+        for i in range(bins)
+    ]
+
+
+def calibration_error(found: list[Bin]) -> float:
+    """ECE in %: how far score and truth lie apart, the bins weighed by their pairs."""
+    total = sum(one.pairs for one in found)
+    gaps = [
+        one.pairs * abs(one.score - one.match)
+        for one in found
+        if one.score is not None and one.match is not None
+    ]
+    return 100 * sum(gaps) / total
+
+
+def _counts(scores: Floats, match: Bools, weight: Floats | None) -> tuple[Floats, Floats]:
+    """Matches and others at each distinct score, the highest first."""
+    values, place = np.unique(scores, return_inverse=True)
+    weight = np.ones(len(match)) if weight is None else weight
+    true = np.bincount(place, weights=weight * match, minlength=len(values))
+    false = np.bincount(place, weights=weight * ~match, minlength=len(values))
+    return true[::-1].astype(np.float64), false[::-1].astype(np.float64)

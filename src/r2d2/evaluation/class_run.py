@@ -1,0 +1,138 @@
+"""Measure zero-shot classification on a table of classes: top-1, top-5 and each class by itself."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from r2d2 import progress
+from r2d2.evaluation.classification import (
+    TOP_AT,
+    Classified,
+    class_embeddings,
+    classify,
+    read_classes,
+    read_templates,
+)
+from r2d2.evaluation.intervals import Floats, grouped_interval
+from r2d2.evaluation.opening import open_model
+from r2d2.evaluation.run import RESAMPLES, about, choose_splits
+from r2d2.files import write_text
+from r2d2.table import PairsTable
+from r2d2.training.run_folder import METRICS
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What to measure, and how."""
+
+    splits: Sequence[str] = ()
+    templates: Path | None = None  # None: ours, prompts.yaml
+    batch_size: int = 256
+    sample: int | None = None  # images a split
+    text_length: int | None = None
+    resamples: int = RESAMPLES
+    seed: int = 0
+    benchmark: str | None = None
+
+
+def evaluate_classification(
+    source: str | Path,
+    table_path: str | Path,
+    out: Path,
+    settings: Classification = Classification(),
+) -> Path:
+    """Measure a model on a table whose images carry class names; write metrics.json.
+
+    Args:
+        source: a model of any kind that `open_model` knows.
+        table_path: a pairs table with texts of source `class`.
+        out: where to.
+        settings: what to measure.
+
+    Returns:
+        Its path.
+
+    Raises:
+        R2D2Error: whatever the user can mend.
+    """
+    templates = read_templates(settings.templates)
+    table = PairsTable.open(table_path)
+    splits = choose_splits(table, settings.splits)
+    read = {
+        split: read_classes(table, split, sample=settings.sample, seed=settings.seed)
+        for split in splits
+    }
+    opened = open_model(source, text_length=settings.text_length)
+    classes = read[splits[0]].classes
+    metrics: dict[str, Any] = {}
+    with progress.bars() as update:
+        prototypes = class_embeddings(opened.encoder, classes, templates, settings.batch_size)
+        for split in splits:
+            found = classify(
+                opened.encoder, table, read[split], prototypes, settings.batch_size, update
+            )
+            metrics[split] = figures(found, classes, settings.resamples, settings.seed)
+    prompts = [t.replace("{}", name) for name in classes for t in templates]
+    metrics["run"] = about("classification", opened, table, settings.benchmark) | {
+        "setting": "zero-shot",
+        "sample": settings.sample,
+        "seed": settings.seed,
+        "resamples": settings.resamples,
+        "templates": templates,
+        "cut": {
+            "prompts": {
+                "texts": len(prompts),
+                "cut": None if opened.cut is None else opened.cut(prompts),
+            }
+        },
+    }
+    write_text(out / METRICS, json.dumps(metrics, ensure_ascii=False, indent=2) + "\n")
+    return out / METRICS
+
+
+def figures(found: Classified, classes: Sequence[str], resamples: int, seed: int) -> dict[str, Any]:
+    """Accuracy in % of a split: over its images, over its classes, and of each class."""
+    rank, label = found.rank.numpy(), found.label.numpy()
+    hits = {f"top{at}": (rank <= at).astype(np.float64) for at in TOP_AT}
+    table = []
+    for number in np.unique(label).tolist():
+        own = label == number
+        wrong = Counter(found.guess.numpy()[own & (rank > 1)].tolist()).most_common(1)
+        table.append(
+            {
+                "class": classes[number],
+                "images": int(own.sum()),
+                **{name: float(100 * hit[own].mean()) for name, hit in hits.items()},
+                "taken_for": classes[wrong[0][0]] if wrong else None,
+            }
+        )
+    result: dict[str, Any] = {
+        "classification": {
+            **{name: float(100 * hit.mean()) for name, hit in hits.items()},
+            "mean_class_top1": float(np.mean([row["top1"] for row in table])),
+            "images": len(label),
+            "classes": len(classes),
+            "chance": {f"top{at}": 100 * min(1.0, at / len(classes)) for at in TOP_AT},
+            "skipped": found.skipped,
+        },
+        "classes": table,
+    }
+    if resamples:
+        _, group = np.unique(np.array(found.image_ids), return_inverse=True)
+        result["intervals"] = {
+            name: grouped_interval(partial(_mean, hit), group, resamples, seed)
+            for name, hit in hits.items()
+        }
+    return result
+
+
+def _mean(hit: Floats, weight: Floats) -> float:
+    return float(100 * (weight * hit).sum() / weight.sum())

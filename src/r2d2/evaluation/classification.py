@@ -1,0 +1,201 @@
+"""Zero-shot classification: a picture belongs to the class whose prompts lie nearest to it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import yaml
+from torch import Tensor
+
+from r2d2.data.images import BadImage, decode_image
+from r2d2.errors import R2D2Error
+from r2d2.evaluation.encode import batches
+from r2d2.evaluation.protocol import DualEncoder, KnowsImages, Progress
+from r2d2.evaluation.retrieval import rank_of_best
+from r2d2.table import PairsTable
+from r2d2.tokenizer import key_hash, text_key
+
+SOURCE = "class"  # of the texts that name an image's class
+PLACE = "{}"
+TOP_AT = (1, 5)
+
+
+def read_templates(path: Path | None = None) -> list[str]:
+    """The prompts: ours, or a YAML list, or a text file with one a line.
+
+    Raises:
+        R2D2Error: the file cannot be read, or a template has no place for the name.
+    """
+    try:
+        if path is None:
+            text = resources.files("r2d2.evaluation").joinpath("prompts.yaml").read_text("utf-8")
+            found = yaml.safe_load(text)
+        elif path.suffix in (".yaml", ".yml"):
+            found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        else:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            found = [line.strip() for line in lines if line.strip()]
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise R2D2Error(f"cannot read templates {path}: {error}") from error
+    if not isinstance(found, list) or not found:
+        raise R2D2Error(f"{path} holds no list of templates: give one a line")
+    for template in found:
+        if not isinstance(template, str) or template.count(PLACE) != 1:
+            raise R2D2Error(f"{path}: the template {template!r} must have one {{}} for the name")
+    return found
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The images of a split that have a class."""
+
+    rows: list[int]
+    image_ids: list[str]
+    label: list[int]  # into `classes`
+    classes: list[str]  # of the whole table, so that splits are told apart among the same
+    skipped: dict[str, int]
+
+
+def read_classes(
+    table: PairsTable, split: str, *, sample: int | None = None, seed: int = 0
+) -> Labelled:
+    """The class of each image: its first text whose source is `class`.
+
+    Names are compared as texts are (`text_key`).
+
+    Raises:
+        R2D2Error: no image of the split has one, or the table knows fewer than two classes.
+    """
+    every = table.rows(None)
+    names: dict[str, str] = {}
+    of_row: dict[int, str] = {}
+    for start in range(0, len(every), 8192):
+        part = every[start : start + 8192]
+        for row, texts in zip(part.tolist(), table.texts(part), strict=True):
+            name = next(
+                (t.text.strip() for t in texts if t.source == SOURCE and t.text.strip()), ""
+            )
+            if name:
+                of_row[row] = text_key(name)
+                names.setdefault(text_key(name), name)
+    if not names:
+        raise R2D2Error(
+            f"{table.path} has no texts of source '{SOURCE}': import a folder per class, or give "
+            "the class names that source"
+        )
+    if len(names) < 2:
+        raise R2D2Error(f"{table.path} knows one class only: classification needs two")
+    keys = sorted(names, key=lambda key: names[key])
+    number = {key: i for i, key in enumerate(keys)}
+    rows = table.rows(split).tolist()
+    kept = [row for row in rows if row in of_row]
+    if not kept:
+        raise R2D2Error(f"{table.path}: no image of split '{split}' has a class")
+    if sample is not None:
+        kept = sorted(sorted(kept, key=lambda row: key_hash(f"{seed}/{row}"))[:sample])
+    return Labelled(
+        kept,
+        table.image_ids(kept),
+        [number[of_row[row]] for row in kept],
+        [names[key] for key in keys],
+        {"no class": len(rows) - sum(row in of_row for row in rows)},
+    )
+
+
+@torch.no_grad()
+def class_embeddings(
+    model: DualEncoder, classes: Sequence[str], templates: Sequence[str], batch_size: int = 256
+) -> Tensor:
+    """(classes, d) of unit length: the mean over the templates, each of unit length before."""
+    prompts = [template.replace(PLACE, name) for name in classes for template in templates]
+    parts = [
+        model.encode_texts([prompts[i] for i in batch]).embedding.float()
+        for batch in batches(len(prompts), batch_size)
+    ]
+    whole = torch.cat(parts).view(len(classes), len(templates), -1)
+    return F.normalize(whole.mean(dim=1), dim=-1)
+
+
+@dataclass(frozen=True)
+class Classified:
+    """What became of n images."""
+
+    image_ids: list[str]
+    label: Tensor  # (n,)
+    rank: Tensor  # (n,) of the right class, from 1; ties count against us
+    guess: Tensor  # (n,) the nearest class, a wrong one where it ties with the right one
+    skipped: dict[str, int]
+
+
+@torch.no_grad()
+def classify(
+    model: DualEncoder,
+    table: PairsTable,
+    labelled: Labelled,
+    prototypes: Tensor,
+    batch_size: int = 256,
+    progress: Progress | None = None,
+) -> Classified:
+    """Rank the classes for each image, by cosine.
+
+    Raises:
+        R2D2Error: not one image can be used.
+    """
+    skipped: Counter[str] = Counter(labelled.skipped)
+    ids: list[str] = []
+    labels: list[int] = []
+    ranks: list[Tensor] = []
+    guesses: list[Tensor] = []
+    for batch in batches(len(labelled.rows), batch_size):
+        good, embedding = _encode(model, table, labelled, batch, skipped)
+        if embedding is not None:
+            label = torch.tensor([labelled.label[i] for i in good], device=embedding.device)
+            scores = (embedding.double() @ prototypes.double().T).float()
+            right = F.one_hot(label, len(prototypes)).bool()
+            ranks.append(rank_of_best(scores, right).cpu())
+            wrong = scores.masked_fill(right, -torch.inf)
+            own = scores.gather(1, label[:, None])[:, 0]
+            nearest = torch.where(own > wrong.amax(dim=1), label, wrong.argmax(dim=1))
+            guesses.append(nearest.cpu())
+            ids += [labelled.image_ids[i] for i in good]
+            labels += label.tolist()
+        if progress is not None:
+            progress("images", batch[-1] + 1, len(labelled.rows))
+    if not ids:
+        raise R2D2Error(f"{table.path}: no picture can be used: check the table's images")
+    return Classified(
+        ids, torch.tensor(labels), torch.cat(ranks), torch.cat(guesses), dict(+skipped)
+    )
+
+
+def _encode(
+    model: DualEncoder,
+    table: PairsTable,
+    labelled: Labelled,
+    batch: range,
+    skipped: Counter[str],
+) -> tuple[list[int], Tensor | None]:
+    """The images of a batch that can be used, by number, and their embeddings."""
+    good: list[int] = []
+    if isinstance(model, KnowsImages):
+        good = [i for i in batch if model.knows(labelled.image_ids[i])]
+        skipped["no embedding"] += len(batch) - len(good)
+        if not good:
+            return good, None
+        return good, model.known_images([labelled.image_ids[i] for i in good]).embedding
+    pictures = []
+    rows = [labelled.rows[i] for i in batch]
+    for number, pair in zip(batch, table.take(rows, ("image_id", "image")), strict=True):
+        try:
+            pictures.append(decode_image(pair.image, name=pair.image_id))
+        except BadImage as error:
+            skipped[error.kind] += 1
+            continue
+        good.append(number)
+    return good, model.encode_images(pictures).embedding.float() if pictures else None

@@ -1,0 +1,193 @@
+"""Measure matching on a labelled table; the threshold comes from `val` where there is one."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from r2d2 import progress
+from r2d2.evaluation.binary import (
+    Threshold,
+    accuracy_at,
+    average_precision,
+    best_threshold,
+    calibration_error,
+    ready,
+    reliability,
+    weighted_auc,
+)
+from r2d2.evaluation.evaluate import VALIDATION
+from r2d2.evaluation.intervals import grouped_interval
+from r2d2.evaluation.labelled import LabelledScores, score_labelled
+from r2d2.evaluation.opening import open_model
+from r2d2.evaluation.run import RESAMPLES, about, choose_splits
+from r2d2.files import write_text
+from r2d2.table import PairsTable
+from r2d2.training.run_folder import METRICS
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Matching:
+    """What to measure, and how."""
+
+    splits: Sequence[str] = ()
+    batch_size: int = 256
+    sample: int | None = None
+    text_length: int | None = None
+    resamples: int = RESAMPLES
+    seed: int = 0
+    benchmark: str | None = None
+    setting: str = "zero-shot"
+
+
+def evaluate_matching(
+    source: str | Path, table_path: str | Path, out: Path, settings: Matching = Matching()
+) -> Path:
+    """Measure a model on a table whose rows carry labels; write metrics.json.
+
+    Args:
+        source: a model of any kind that `open_model` knows.
+        table_path: a pairs table with labels.
+        out: where to.
+        settings: what to measure.
+
+    Returns:
+        Its path.
+
+    Raises:
+        R2D2Error: whatever the user can mend, such as a table without labels.
+    """
+    table = PairsTable.open(table_path)
+    splits = choose_splits(table, settings.splits)
+    opened = open_model(source, text_length=settings.text_length)
+    wanted = list(dict.fromkeys([*splits, *([VALIDATION] if _labelled(table) else [])]))
+    found: dict[str, LabelledScores] = {}
+    with progress.bars() as update:
+        for split in wanted:
+            found[split] = score_labelled(
+                opened.encoder,
+                table,
+                split,
+                settings.batch_size,
+                partial(_tell, update, split),
+                sample=settings.sample,
+                seed=settings.seed,
+            )
+    chosen = None
+    if VALIDATION in found:
+        scores, match = _arrays(found[VALIDATION])
+        chosen = best_threshold(scores, match)
+    metrics: dict[str, Any] = {
+        split: figures(
+            found[split], chosen, probabilities=opened.encoder.has_match,
+            resamples=settings.resamples, seed=settings.seed, own=split == VALIDATION,
+        )
+        for split in splits
+    }  # fmt: skip
+    metrics["run"] = about("matching", opened, table, settings.benchmark) | {
+        "setting": settings.setting,
+        "sample": settings.sample,
+        "seed": settings.seed,
+        "resamples": settings.resamples,
+        "score": "match score" if opened.encoder.has_match else "cosine",
+        "cut": {
+            split: {
+                "texts": len(found[split].texts),
+                "cut": None if opened.cut is None else opened.cut(found[split].texts),
+            }
+            for split in splits
+        },
+    }
+    write_text(out / METRICS, json.dumps(metrics, ensure_ascii=False, indent=2) + "\n")
+    return out / METRICS
+
+
+def figures(
+    found: LabelledScores,
+    chosen: Threshold | None,
+    *,
+    probabilities: bool,
+    resamples: int,
+    seed: int,
+    own: bool = False,
+) -> dict[str, Any]:
+    """All figures of a split, in %.
+
+    Args:
+        found: scores and labels.
+        chosen: the threshold of `val`; None: chosen here, on the pairs it is measured on.
+        probabilities: the scores are such, and calibration has a meaning.
+        resamples: of the images, for intervals.
+        seed: of the resampling.
+        own: this is `val` itself.
+    """
+    scores, match = _arrays(found)
+    here = best_threshold(scores, match)
+    threshold = here if chosen is None else chosen
+    result: dict[str, Any] = {
+        "matching": {
+            "auc": weighted_auc(scores, match, np.ones(len(match))),
+            "average_precision": average_precision(scores, match),
+            "accuracy": accuracy_at(scores, match, threshold.value),
+            "threshold": threshold.value,
+            "threshold_chosen_on": "itself" if chosen is None or own else VALIDATION,
+            "best_accuracy": here.accuracy,
+            "pairs": len(match),
+            "matches": int(match.sum()),
+            "skipped": found.skipped,
+        }
+    }
+    if probabilities:
+        bins = reliability(np.clip(np.nan_to_num(scores, posinf=1, neginf=0), 0, 1), match)
+        result["calibration"] = {
+            "ece": calibration_error(bins),
+            "bins": [asdict(one) for one in bins],
+        }
+    if resamples:
+        _, group = np.unique(np.array(found.image_ids), return_inverse=True)
+        place = np.unique(scores, return_inverse=True)[1]
+        ranks = place.astype(np.float64)  # order is all that counts
+        right = ((scores >= threshold.value) == match).astype(np.float64)
+
+        def precision(weight: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:
+            has_match = bool((weight * match).sum())
+            return average_precision(ranks, match, weight) if has_match else None
+
+        result["intervals"] = {
+            "auc": grouped_interval(
+                lambda w: weighted_auc(ranks, match, w), group, resamples, seed
+            ),
+            "average_precision": grouped_interval(precision, group, resamples, seed),
+            "accuracy": grouped_interval(
+                lambda w: float(100 * (w * right).sum() / w.sum()), group, resamples, seed
+            ),
+        }
+    return result
+
+
+def _tell(update: progress.Update, split: str, what: str, done: int, total: int) -> None:
+    update(f"{what} {split}", done, total)
+
+
+def _labelled(table: PairsTable) -> bool:
+    """Whether `val` can choose the threshold."""
+    if VALIDATION not in table.splits():
+        return False
+    labels = set(table.labels(table.rows(VALIDATION)))
+    return {0, 1} <= labels
+
+
+def _arrays(
+    found: LabelledScores,
+) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.bool_]]]:
+    match = found.labels.numpy().astype(bool)
+    return ready(found.scores.double().numpy(), match), match

@@ -1,0 +1,98 @@
+"""Files to hand in: the ten best pictures of each query, as MUGE's retrieval track asks for them.
+
+One JSON object a line: query_id, query_text, item_ids. Ids are numbers where they are numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from r2d2.errors import R2D2Error
+from r2d2.evaluation.dataset import EvaluationSet
+from r2d2.evaluation.encode import encode_pictures, encode_sentences
+from r2d2.evaluation.protocol import DualEncoder, Progress
+from r2d2.evaluation.rerank import best_by_cosine, match_scores
+from r2d2.evaluation.retrieval import Relevance
+from r2d2.files import write_text
+from r2d2.formats.queries import Query, read_queries
+from r2d2.table import PairsTable
+
+ITEMS = 10  # that the track's own scorer wants of each query
+
+
+def answer_queries(
+    model: DualEncoder,
+    table: PairsTable,
+    split: str,
+    *,
+    top_k: int,
+    weight: float,
+    batch_size: int = 256,
+    progress: Progress | None = None,
+) -> list[tuple[Query, list[str]]]:
+    """Each query of a split with the ids of its best images, best first.
+
+    Queries with and without known answers alike; two images that score the same stand in the order
+    of the table.
+
+    Raises:
+        R2D2Error: the split has no queries with an id, or fewer than ten images.
+    """
+    data = EvaluationSet.from_table(table, [split], textless=True, need_texts=False)
+    queries = [
+        Query(text_id, text, split)
+        for text_id, text in zip(data.text_ids, data.texts, strict=False)
+        if text_id is not None
+    ]
+    queries += [query for query in read_queries(table.path) if query.split == split]
+    if not queries:
+        raise R2D2Error(f"{table.path}: split '{split}' has no queries with an id to answer")
+    data, images = encode_pictures(model, replace(data, texts=[], text_image=[], also={}),
+                                   batch_size, progress)  # fmt: skip
+    if len(images) < ITEMS:
+        raise R2D2Error(f"{table.path}: split '{split}' has {len(images)} images, fewer than ten")
+    texts = encode_sentences(model, [query.text for query in queries], batch_size, progress)
+    anything = Relevance.of([(0,)] * len(texts), [(0,)] * len(images))
+    first = best_by_cosine(texts.embedding, images.embedding, anything, max(top_k, ITEMS))
+    scores = first.cosine.clone()
+    if model.has_match:
+        asked = first.items[:, :top_k]
+        rows = torch.arange(len(texts))[:, None].expand_as(asked)
+        match = match_scores(
+            model, images, texts, asked.reshape(-1), rows.reshape(-1),
+            batch_size=batch_size, progress=progress,
+        )  # fmt: skip
+        scores[:, :top_k] += weight * match.view_as(asked)
+        scores[:, top_k:] -= 4 + weight  # what was not ranked again stands below, in its order
+    order = scores.sort(dim=1, descending=True, stable=True).indices[:, :ITEMS]
+    best = first.items.gather(1, order).tolist()
+    return [
+        (query, [data.image_ids[item] for item in items])
+        for query, items in zip(queries, best, strict=True)
+    ]
+
+
+def write_submission(path: Path, answers: Sequence[tuple[Query, Sequence[str]]]) -> None:
+    """Write the file whole or not at all."""
+    lines = [
+        json.dumps(
+            {
+                "query_id": _number(query.text_id),
+                "query_text": query.text,
+                "item_ids": [_number(item) for item in items],
+            },
+            ensure_ascii=False,
+        )
+        for query, items in answers
+    ]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _number(name: str) -> int | str:
+    """An id as the set gave it."""
+    return int(name) if name.isascii() and name.isdigit() and str(int(name)) == name else name

@@ -1,0 +1,249 @@
+"""Any kind of model behind the protocol, against the code it comes from."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from evaluation.encoders import COLOURS, colour_table, noisy, picture
+from model.foreign import IMAGE, KINDS, LENGTH, save_hf
+from r2d2.errors import R2D2Error
+from r2d2.evaluation import precomputed
+from r2d2.evaluation.onnx_pair import LAYOUT
+from r2d2.evaluation.opening import open_model
+from r2d2.evaluation.run import Retrieval, evaluate_retrieval
+
+TEXTS = ["红色方块", "一张绿条的照片", "白"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_hugging_face_folder_gives_what_its_own_classes_give(kind, tmp_path):
+    theirs = save_hf(tmp_path, kind)
+    opened = open_model(tmp_path)
+    assert opened.kind == "hugging face"
+    assert not opened.encoder.has_match
+    images = [noisy(n, *size) for n, size in enumerate([(50, 37), (24, 61), (24, 24)])]
+    found = opened.encoder.encode_images(images).embedding
+    if kind == "siglip2":
+        return  # its own processor keeps the aspect; ours squeezes, and says so
+    names = {"chinese_clip": "ChineseCLIP", "clip": "CLIP", "siglip": "Siglip"}
+    import transformers
+
+    processor = getattr(transformers, f"{names[kind]}ImageProcessorPil")
+    square = {"height": IMAGE, "width": IMAGE}
+    settings = {"size": {"shortest_edge": IMAGE}, "crop_size": square}
+    if kind != "clip":
+        settings = {"size": square, "do_center_crop": False}
+    pixels = processor(**settings)(images, return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        wanted = theirs.get_image_features(pixel_values=pixels).pooler_output
+    assert torch.allclose(found, F.normalize(wanted, dim=-1), atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("config", "size"),
+    [
+        ({"size": 24, "do_center_crop": True, "crop_size": 24}, (48, 24)),
+        ({"size": {"shortest_edge": 24}, "crop_size": {"height": 24, "width": 24}}, (24, 60)),
+    ],
+)
+def test_the_middle_is_cut_out_where_the_processor_does(config, size, tmp_path):
+    save_hf(tmp_path, "clip")
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
+    encoder = open_model(tmp_path).encoder
+    middle = Image.new("RGB", size, (255, 0, 0))
+    edge = Image.new("RGB", size, (0, 255, 0))
+    left, top = (size[0] - 24) // 2, (size[1] - 24) // 2
+    edge.paste(middle.crop((0, 0, 24, 24)), (left, top))
+    whole, cut = encoder.encode_images([middle, edge]).embedding
+    assert torch.allclose(whole, cut)
+
+
+def test_text_length_is_a_setting_and_what_is_cut_is_counted(tmp_path):
+    save_hf(tmp_path, "clip")
+    opened = open_model(tmp_path)
+    assert opened.text_length == LENGTH
+    assert opened.cut(["红" * (LENGTH - 2), "红" * (LENGTH - 1)]) == 1
+    short = open_model(tmp_path, text_length=4)
+    assert short.cut(["红绿", "红绿蓝"]) == 1
+    side = short.encoder.encode_texts(["红绿蓝", "红绿黄"]).embedding
+    assert torch.allclose(side[0], side[1])
+    with pytest.raises(R2D2Error, match=f"places for {LENGTH} tokens, not 99"):
+        open_model(tmp_path, text_length=99)
+
+
+def test_a_processor_of_another_size_is_refused(tmp_path):
+    save_hf(tmp_path, "siglip")
+    config = {"size": {"height": 99, "width": 99}}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
+    with pytest.raises(R2D2Error, match="pictures of 99 pixels, and the model takes 24"):
+        open_model(tmp_path)
+
+
+# Embeddings made elsewhere
+
+
+def embeddings(path, seed=0, without=()):
+    generator = np.random.default_rng(seed)
+    ids = [f"{split}-{c}" for split in ("test", "val") for c in COLOURS if c not in without]
+    texts = [f"{c}{word}" for c in COLOURS for word in ("方块", "照片")]
+    by_colour = {c: generator.normal(size=6).astype(np.float32) for c in COLOURS}
+    images = np.stack([by_colour[name[-1]] for name in ids])
+    sentences = np.stack([by_colour[text[0]] for text in texts])
+    precomputed.write(path, images, ids, sentences, texts)
+    return images, ids, sentences, texts
+
+
+def test_embeddings_are_found_by_id_and_text(tmp_path):
+    table = colour_table(tmp_path / "t.lance")
+    embeddings(tmp_path / "e", without=("黑",))
+    report = evaluate_retrieval(
+        tmp_path / "e", table, tmp_path / "out", Retrieval(resamples=5, splits=("test",))
+    )
+    metrics = json.loads((report.parent / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["test"]["prerank"]["r_mean"] == 100.0
+    assert metrics["skipped"] == {"no embedding": 1}
+    assert metrics["run"]["kind"] == "embeddings"
+    assert metrics["run"]["cut"]["test"]["cut"] is None
+    with pytest.raises(R2D2Error, match="leave --text-length out"):
+        open_model(tmp_path / "e", text_length=20)
+
+
+def test_parquet_is_read_as_numpy_is(tmp_path):
+    images, ids, sentences, texts = embeddings(tmp_path / "e")
+    (tmp_path / "p").mkdir()
+    for name, column, matrix, names in (
+        ("images", "image_id", images, ids), ("texts", "text", sentences, texts)
+    ):  # fmt: skip
+        table = pa.table({column: names, "embedding": matrix.tolist()})
+        pq.write_table(table, tmp_path / "p" / f"{name}.parquet", row_group_size=3)
+    one, other = (open_model(tmp_path / name).encoder for name in "ep")
+    assert torch.equal(one.encode_texts(texts).embedding, other.encode_texts(texts).embedding)
+    assert torch.equal(one.known_images(ids).embedding, other.known_images(ids).embedding)
+    with pytest.raises(R2D2Error, match="no embedding of the text '没有'"):
+        one.encode_texts(["没有"])
+
+
+@pytest.mark.parametrize("harm", ["listing", "short", "shape", "widths"])
+def test_embeddings_that_do_not_fit_are_refused(harm, tmp_path):
+    images, _, sentences, _ = embeddings(tmp_path)
+    if harm == "listing":
+        (tmp_path / "image_ids.json").unlink()
+    elif harm == "short":
+        (tmp_path / "texts.json").write_text("[]")
+    elif harm == "shape":
+        np.save(tmp_path / "images.npy", images[0])
+    else:
+        np.save(tmp_path / "texts.npy", sentences[:, :2])
+    with pytest.raises(R2D2Error, match=r"give|not as many"):
+        open_model(tmp_path)
+
+
+# A pair of ONNX files
+
+
+def onnx_pair(folder, pixels="normalised"):
+    """The mean colour, and the first token, as embeddings; made with the graph helpers."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from onnx import TensorProto, helper, numpy_helper
+
+    def save(name, nodes, inputs, constants=()):
+        out = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", None])
+        graph = helper.make_graph(nodes, "g", inputs, [out], initializer=list(constants))
+        opset = helper.make_opsetid("", 17)
+        onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=9), folder / name)
+
+    if pixels == "uint8":
+        shape = ["n", 8, 8, 3]
+        cast = [helper.make_node("Cast", ["pixels"], ["x"], to=TensorProto.FLOAT)]
+        axes, given = [1, 2], helper.make_tensor_value_info("pixels", TensorProto.UINT8, shape)
+    else:
+        shape = ["n", 3, 8, 8]
+        cast = [helper.make_node("Identity", ["pixels"], ["x"])]
+        axes, given = [2, 3], helper.make_tensor_value_info("pixels", TensorProto.FLOAT, shape)
+    mean = helper.make_node("ReduceMean", ["x"], ["embedding"], axes=axes, keepdims=0)
+    save("image.onnx", [*cast, mean], [given])
+    tokens = ["[PAD]", *COLOURS, "方", "块", "照", "片"]
+    table = np.zeros((len(tokens), 3), dtype=np.float32)
+    scaled = np.array(list(COLOURS.values()), dtype=np.float32)
+    if pixels == "normalised":
+        scaled = (scaled / 255 - 0.5) / 0.5
+    table[1 : len(COLOURS) + 1] = scaled
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["t"]),
+        helper.make_node("Cast", ["mask"], ["m"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["m", "last"], ["mm"]),
+        helper.make_node("Mul", ["t", "mm"], ["tm"]),
+        helper.make_node("ReduceSum", ["tm", "one"], ["embedding"], keepdims=0),
+    ]
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["n", "L"])
+        for name in ("ids", "mask")
+    ]
+    save("text.onnx", nodes, inputs, [
+        numpy_helper.from_array(table, "table"),
+        numpy_helper.from_array(np.array([2]), "last"),
+        numpy_helper.from_array(np.array([1]), "one"),
+    ])  # fmt: skip
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    engine = Tokenizer(models.WordLevel({t: n for n, t in enumerate(tokens)}, unk_token="[PAD]"))
+    engine.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    engine.save(str(folder / "tokenizer.json"))
+    layout = {
+        "image": {"size": 8, "pixels": pixels, "mean": [0.5] * 3, "std": [0.5] * 3},
+        "text": {"max_length": 6},
+    }
+    (folder / LAYOUT).write_text(json.dumps(layout))
+    return folder
+
+
+@pytest.mark.parametrize("pixels", ["normalised", "uint8"])
+def test_a_pair_of_onnx_encoders(pixels, tmp_path):
+    folder = tmp_path / "pair"
+    folder.mkdir()
+    onnx_pair(folder, pixels)
+    opened = open_model(folder)
+    assert opened.kind == "onnx"
+    images = opened.encoder.encode_images([picture(c) for c in COLOURS]).embedding
+    texts = opened.encoder.encode_texts([f"{c}方块" for c in COLOURS]).embedding
+    assert torch.allclose(images, texts, atol=1e-5)
+    assert opened.cut(["红方块照片", "红方块照片红方"]) == 1
+    assert open_model(folder, text_length=3).cut(["红方块照片"]) == 1
+    table = colour_table(tmp_path / "t.lance")
+    evaluate_retrieval(folder, table, tmp_path / "out", Retrieval(resamples=0, splits=("test",)))
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["test"]["queries"] == {"images": 8, "texts": 12}
+    assert metrics["test"]["prerank"]["i2t_r5"] == 100.0
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        ({"image": {"size": 8, "pixels": "odd"}, "text": {"max_length": 6}}, "pixels are 'odd'"),
+        ({"image": {"size": 8, "pixels": "uint8"}}, "does not describe two encoders"),
+        (
+            {
+                "image": {"size": 8, "pixels": "uint8", "file": "../x.onnx"},
+                "text": {"max_length": 6},
+            },
+            "has no file",
+        ),
+    ],
+)  # fmt: skip
+def test_a_layout_that_cannot_be_is_refused(layout, message, tmp_path):
+    onnx_pair(tmp_path, "uint8")
+    (tmp_path / LAYOUT).write_text(json.dumps(layout))
+    with pytest.raises(R2D2Error, match=message):
+        open_model(tmp_path)
+
+
+def test_what_is_no_model_is_told_what_may_be_given(tmp_path):
+    with pytest.raises(R2D2Error, match=r"no model at .* Hugging Face .* encoders.json"):
+        open_model(tmp_path)
