@@ -23,6 +23,7 @@ from r2d2.commands import (
     explain,
     export,
     flops,
+    report,
     search,
     translate,
     weights,
@@ -50,6 +51,7 @@ app.command("explain")(explain.explain)
 app.command("index")(search.index)
 app.command("search")(search.search)
 app.command("serve")(search.serve)
+app.command("report")(report.report)
 
 USER_ERROR = 2
 INTERRUPTED = 130

@@ -19,7 +19,7 @@ def template(package: str, name: str) -> Any:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["number"] = number
+    environment.filters |= {"number": number, "percent": percent}
     css = resources.files("r2d2").joinpath("page.css").read_text(encoding="utf-8")
     environment.globals |= {"css": Markup(css), "thumbnail": thumbnail}
     text = resources.files(package).joinpath(name).read_text(encoding="utf-8")
@@ -47,3 +47,8 @@ def number(value: Any) -> str:
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}"
+
+
+def percent(value: float | None) -> str:
+    """A figure in % with one decimal, as papers print it."""
+    return "–" if value is None else f"{value:.1f}"

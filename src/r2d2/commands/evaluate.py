@@ -115,7 +115,7 @@ def matching(
         resamples=resamples, seed=seed, benchmark=benchmark,
         setting="fine-tuned" if fine_tuned else "zero-shot",
     )  # fmt: skip
-    typer.echo(f"metrics: {evaluate_matching(model, table, out, settings)}")
+    typer.echo(f"report: {evaluate_matching(model, table, out, settings)}")
 
 
 @app.command()
@@ -145,4 +145,4 @@ def classification(
         splits=tuple(split or ()), templates=templates, batch_size=batch_size, sample=sample,
         text_length=text_length, resamples=resamples, seed=seed, benchmark=benchmark,
     )  # fmt: skip
-    typer.echo(f"metrics: {evaluate_classification(model, table, out, settings)}")
+    typer.echo(f"report: {evaluate_classification(model, table, out, settings)}")

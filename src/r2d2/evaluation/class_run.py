@@ -21,12 +21,13 @@ from r2d2.evaluation.classification import (
     read_classes,
     read_templates,
 )
+from r2d2.evaluation.comparison_page import write_comparison
 from r2d2.evaluation.intervals import Floats, grouped_interval
 from r2d2.evaluation.opening import open_model
 from r2d2.evaluation.run import RESAMPLES, about, choose_splits
 from r2d2.files import write_text
 from r2d2.table import PairsTable
-from r2d2.training.run_folder import METRICS
+from r2d2.training.run_folder import METRICS, REPORT
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def evaluate_classification(
     out: Path,
     settings: Classification = Classification(),
 ) -> Path:
-    """Measure a model on a table whose images carry class names; write metrics.json.
+    """Measure a model on a table of classes; write metrics.json and report.html.
 
     Args:
         source: a model of any kind that `open_model` knows.
@@ -58,7 +59,7 @@ def evaluate_classification(
         settings: what to measure.
 
     Returns:
-        Its path.
+        The report's path.
 
     Raises:
         R2D2Error: whatever the user can mend.
@@ -95,7 +96,7 @@ def evaluate_classification(
         },
     }
     write_text(out / METRICS, json.dumps(metrics, ensure_ascii=False, indent=2) + "\n")
-    return out / METRICS
+    return write_comparison([out], out / REPORT)[0]
 
 
 def figures(found: Classified, classes: Sequence[str], resamples: int, seed: int) -> dict[str, Any]:

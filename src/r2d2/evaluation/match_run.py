@@ -23,6 +23,7 @@ from r2d2.evaluation.binary import (
     reliability,
     weighted_auc,
 )
+from r2d2.evaluation.comparison_page import write_comparison
 from r2d2.evaluation.evaluate import VALIDATION
 from r2d2.evaluation.intervals import grouped_interval
 from r2d2.evaluation.labelled import LabelledScores, score_labelled
@@ -30,7 +31,7 @@ from r2d2.evaluation.opening import open_model
 from r2d2.evaluation.run import RESAMPLES, about, choose_splits
 from r2d2.files import write_text
 from r2d2.table import PairsTable
-from r2d2.training.run_folder import METRICS
+from r2d2.training.run_folder import METRICS, REPORT
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Matching:
 def evaluate_matching(
     source: str | Path, table_path: str | Path, out: Path, settings: Matching = Matching()
 ) -> Path:
-    """Measure a model on a table whose rows carry labels; write metrics.json.
+    """Measure a model on a table whose rows carry labels; write metrics.json and report.html.
 
     Args:
         source: a model of any kind that `open_model` knows.
@@ -61,7 +62,7 @@ def evaluate_matching(
         settings: what to measure.
 
     Returns:
-        Its path.
+        The report's path.
 
     Raises:
         R2D2Error: whatever the user can mend, such as a table without labels.
@@ -108,7 +109,7 @@ def evaluate_matching(
         },
     }
     write_text(out / METRICS, json.dumps(metrics, ensure_ascii=False, indent=2) + "\n")
-    return out / METRICS
+    return write_comparison([out], out / REPORT)[0]
 
 
 def figures(

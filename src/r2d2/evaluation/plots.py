@@ -17,7 +17,10 @@ POINTS = 300  # drawn a curve; more are averaged
 SIZE, WIDE = (3.0, 1.75), (5.2, 2.0)  # inches
 # Stand-ins for the page's colours: matplotlib knows no CSS variables.
 INK, LINE, FAINT, RULE = "#010203", "#040506", "#070809", "#0a0b0c"
+SERIES = ("#110203", "#110405", "#110607", "#110809", "#110a0b", "#110c0d")
+MARKS = ("o", "s", "^", "D", "v", "P")  # told apart without colour too
 CSS = {
+    **{stand_in: f"var(--series-{n})" for n, stand_in in enumerate(SERIES, 1)},
     INK: "var(--muted)",
     LINE: "var(--accent)",
     FAINT: "var(--accent-soft)",
@@ -64,6 +67,43 @@ def weight_curve(found: Mapping[str, float], chosen: float, *, name: str) -> str
         place = weights.index(chosen)
         axes.plot([place], [values[place]], "o", markersize=8, markerfacecolor="none", color=LINE)
     axes.set_xticks(range(len(values)), [f"{weight:g}" for weight in weights])
+    return _svg(figure, name)
+
+
+def recall_curves(series: Sequence[Mapping[str, float]], *, name: str) -> str:
+    """Recall over the rank it is cut at, a line a run; the ranks evenly spaced."""
+    figure, axes = _axes((4.2, 2.6))
+    ranks = list(series[0])
+    for number, values in enumerate(series):
+        axes.plot(
+            range(len(ranks)),
+            [values.get(rank, float("nan")) for rank in ranks],
+            color=SERIES[number % len(SERIES)],
+            marker=MARKS[number % len(MARKS)],
+            linewidth=1.6,
+            markersize=4,
+        )
+    axes.set_xticks(range(len(ranks)), ranks)
+    axes.set_ylim(0, 101)
+    return _svg(figure, name)
+
+
+def reliability_plot(series: Sequence[Sequence[Mapping[str, Any]]], *, name: str) -> str:
+    """The share of pairs that match over the score of their bin; on the dashed line all is true."""
+    figure, axes = _axes((3.4, 2.8))
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+    for number, bins in enumerate(series):
+        there = [one for one in bins if one["score"] is not None]
+        axes.plot(
+            [one["score"] for one in there],
+            [one["match"] for one in there],
+            color=SERIES[number % len(SERIES)],
+            marker=MARKS[number % len(MARKS)],
+            linewidth=1.6,
+            markersize=4,
+        )
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
     return _svg(figure, name)
 
 

@@ -1,0 +1,34 @@
+"""`r2d2 report`: runs side by side, beside what others published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from r2d2.commands.options import Overwrite
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders that `r2d2 evaluate` wrote.")],
+    out: Annotated[Path, typer.Option(help="The HTML file; a Markdown file lands beside it.")],
+    title: Annotated[str | None, typer.Option(help="Of the page.")] = None,
+    published: Annotated[
+        Path | None, typer.Option(help="Published results of your own, as docs/evaluation.md says.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """One page of several evaluations: tables, curves, examples, published rows of the same set."""
+    from r2d2.errors import R2D2Error
+    from r2d2.evaluation.comparison_page import write_comparison
+    from r2d2.evaluation.published import read_published
+
+    if out.suffix != ".html":
+        raise R2D2Error(f"--out is {out}: give the name of an .html file")
+    for path in (out, out.with_suffix(".md")):
+        if path.exists() and not overwrite:
+            raise R2D2Error(f"{path} exists: give another --out, or --overwrite")
+    file = read_published(published) if published else None
+    for path in write_comparison(runs, out, title=title, file=file):
+        typer.echo(f"report: {path}")

@@ -1,0 +1,335 @@
+"""Runs side by side, and beside what others published: the tables of `r2d2 report`.
+
+Figures stand in one table only where set, split, setting and protocol are the same. There ours are
+counted as the official code counts; a run on a sample of its split stands by itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from r2d2.errors import R2D2Error
+from r2d2.evaluation.published import Published, Row
+from r2d2.evaluation.run import EXAMPLES, read_metrics
+
+COLUMNS = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean")
+STAGES = {"prerank": "pre-ranking", "two_stage": "two-stage"}
+PICTURE = ("data:image/png;base64,", "data:image/jpeg;base64,")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One folder that `r2d2 evaluate` wrote."""
+
+    folder: Path
+    name: str  # of its own among the runs
+    metrics: Mapping[str, Any]
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What it says of itself."""
+        found: Mapping[str, Any] = self.metrics["run"]
+        return found
+
+    @property
+    def splits(self) -> list[str]:
+        """What was measured."""
+        return [
+            name
+            for name, found in self.metrics.items()
+            if isinstance(found, dict)
+            and ({"prerank", "matching", "classification"} & found.keys())
+        ]
+
+    @property
+    def place(self) -> str:
+        """The set: a published one, or this table."""
+        return self.about.get("benchmark") or f"table {self.about['fingerprint']}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure."""
+
+    value: float | None
+    best: bool = False
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a table."""
+
+    label: str
+    cells: list[Cell]
+    ours: bool
+    note: str = ""  # where it stands, or what it is
+    url: str = ""
+    chance: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Lines that may be compared."""
+
+    title: str
+    about: str
+    columns: Sequence[str]
+    lines: list[Line]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One split of one set, with all runs on it."""
+
+    name: str
+    split: str
+    task: str
+    runs: list[Run]
+    tables: list[Table]
+    notes: list[str] = field(default_factory=list)
+
+
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """The runs in these folders, told apart by the shortest names that do.
+
+    Raises:
+        R2D2Error: one holds none, or one that was written by another version.
+    """
+    found = [(folder, read_metrics(folder)) for folder in folders]
+    for folder, metrics in found:
+        if not isinstance(metrics.get("run"), dict):
+            raise R2D2Error(
+                f"{folder} says nothing of its model and table: evaluate again with this version"
+            )
+    models = Counter(str(metrics["run"].get("model")) for _, metrics in found)
+    runs = []
+    for folder, metrics in found:
+        name = str(metrics["run"].get("model"))
+        if models[name] > 1:
+            places = {run["run"].get("table") for _, run in found if run["run"]["model"] == name}
+            if len(places) < models[name]:
+                name = f"{name} ({folder.name})"
+        runs.append(Run(folder, name, metrics))
+    return runs
+
+
+def sections(runs: Sequence[Run], file: Published) -> list[Section]:
+    """All that the runs measured, by set and split, in the order of the runs."""
+    keys = dict.fromkeys(
+        (run.about["task"], run.place, split) for run in runs for split in run.splits
+    )
+    found = []
+    for task, place, split in keys:
+        there = [
+            run
+            for run in runs
+            if (run.about["task"], run.place) == (task, place) and split in run.splits
+        ]
+        build = {"retrieval": _retrieval, "matching": _matching}.get(task, _classes)
+        benchmark = there[0].about.get("benchmark")
+        name = file.name(benchmark) if benchmark else Path(there[0].about["table"]).stem
+        tables = build(there, split, file, benchmark)
+        found.append(Section(name, split, task, there, tables, _notes(there, split, file)))
+    return found
+
+
+def _retrieval(
+    runs: Sequence[Run], split: str, file: Published, benchmark: str | None
+) -> list[Table]:
+    tables = _beside(runs, split, file, benchmark) if benchmark else []
+    lines = []
+    columns = [c for c in COLUMNS if any(c in run.metrics[split]["prerank"] for run in runs)]
+    for run in runs:
+        found = run.metrics[split]
+        for stage, label in STAGES.items():
+            if stage in found:
+                spread = found.get("intervals", {}).get(stage, {})
+                cells = [
+                    Cell(found[stage].get(c), interval=tuple(spread[c]) if c in spread else None)
+                    for c in columns
+                ]
+                lines.append(Line(run.name, cells, ours=True, note=label))
+    lines = mark_best(lines)
+    chance = runs[0].metrics[split]["chance"]
+    cells = [Cell(chance.get(c)) for c in columns]
+    lines.append(Line("chance", cells, ours=False, chance=True))
+    about = (
+        "Ties count against the model; images whose captions are equal answer for one another. "
+        "Below each figure the interval of 95%, by bootstrap over images."
+    )
+    return [*tables, Table("Our count", about, columns, lines)]
+
+
+def _beside(runs: Sequence[Run], split: str, file: Published, benchmark: str) -> list[Table]:
+    """A table for each setting and protocol that has published rows."""
+    tables = []
+    rows = [row for row in file.rows if (row.set, row.split) == (benchmark, split)]
+    for setting, protocol in dict.fromkeys((row.setting, row.protocol) for row in rows):
+        theirs = [row for row in rows if (row.setting, row.protocol) == (setting, protocol)]
+        ours = [
+            run
+            for run in runs
+            if file.protocols[protocol]["ours"]
+            and run.about.get("setting") == setting
+            and run.about.get("sample") is None
+        ]
+        columns = [c for c in (*COLUMNS, "mean") if any(c in row.figures for row in theirs)]
+        lines = [_their_line(row, columns) for row in theirs]
+        for run in ours:
+            stages = run.metrics[split]["published"]
+            stage = "two_stage" if "two_stage" in stages else "prerank"
+            cells = [Cell(stages[stage].get(c)) for c in columns]
+            lines.append(Line(run.name, cells, ours=True, note=f"this run, {STAGES[stage]}"))
+        lines.sort(key=lambda line: _last(line.cells))
+        about = str(file.protocols[protocol]["about"]).strip()
+        if not ours:
+            about += " No run here has this setting and protocol."
+        tables.append(Table(f"Published, {setting}", about, columns, mark_best(lines)))
+    return tables
+
+
+def _their_line(row: Row, columns: Sequence[str]) -> Line:
+    cells = [Cell(row.figures.get(c)) for c in columns]
+    return Line(row.model, cells, False, f"{row.source.name}, {row.where}", row.source.url)
+
+
+def _last(cells: Sequence[Cell]) -> float:
+    """What a table is sorted by: the last figure that there is."""
+    found = [cell.value for cell in cells if cell.value is not None]
+    return found[-1] if found else 0.0
+
+
+MATCHING = ("auc", "average_precision", "accuracy", "ece")
+
+
+def _matching(
+    runs: Sequence[Run], split: str, file: Published, benchmark: str | None
+) -> list[Table]:
+    lines = []
+    for run in runs:
+        found = run.metrics[split]
+        spread = found.get("intervals", {})
+        values = dict(found["matching"]) | {"ece": found.get("calibration", {}).get("ece")}
+        cells = [
+            Cell(values.get(c), interval=tuple(spread[c]) if spread.get(c) else None)
+            for c in MATCHING
+        ]
+        where = values["threshold_chosen_on"]
+        note = (
+            f"{run.about.get('score', 'score')}, threshold {values['threshold']:.3f} from {where}"
+        )
+        lines.append(Line(run.name, cells, ours=True, note=note))
+    about = (
+        "In %. Accuracy at the threshold named: chosen on val where the table has one, else on "
+        "the pairs it is measured on, which flatters. ECE: how far scores and truth lie apart, "
+        "for models whose score is a probability."
+    )
+    lines = mark_best(lines, lower=("ece",), columns=MATCHING)
+    return [Table("Matching", about, MATCHING, lines)]
+
+
+CLASSES = ("top1", "top5", "mean_class_top1")
+
+
+def _classes(
+    runs: Sequence[Run], split: str, file: Published, benchmark: str | None
+) -> list[Table]:
+    lines = []
+    for run in runs:
+        found = run.metrics[split]
+        spread = found.get("intervals", {})
+        cells = [
+            Cell(
+                found["classification"][c],
+                interval=tuple(spread[c]) if spread.get(c) else None,
+            )
+            for c in CLASSES
+        ]
+        note = f"{len(run.about.get('templates', []))} prompts a class"
+        lines.append(Line(run.name, cells, ours=True, note=note))
+    lines = mark_best(lines)
+    chance = runs[0].metrics[split]["classification"]["chance"]
+    cells = [Cell(chance.get(c)) for c in CLASSES]
+    lines.append(Line("chance", cells, ours=False, chance=True))
+    about = "In %. The class whose prompts lie nearest, by cosine; ties count against the model."
+    return [Table("Zero-shot classification", about, CLASSES, lines)]
+
+
+def mark_best(
+    lines: Sequence[Line], lower: Sequence[str] = (), columns: Sequence[str] = ()
+) -> list[Line]:
+    """The same with the best of each column marked, as printed; of one line nothing is best."""
+    marked: list[list[Cell]] = [[] for _ in lines]
+    for number in range(len(lines[0].cells) if lines else 0):
+        values = [line.cells[number].value for line in lines]
+        there = [round(v, 1) for v in values if v is not None]
+        better = min if number < len(columns) and columns[number] in lower else max
+        best = better(there) if len(there) > 1 else None
+        for row, (line, value) in enumerate(zip(lines, values, strict=True)):
+            cell = line.cells[number]
+            is_best = value is not None and best is not None and round(value, 1) == best
+            marked[row].append(Cell(cell.value, is_best, cell.interval))
+    return [
+        Line(line.label, cells, line.ours, line.note, line.url, line.chance)
+        for line, cells in zip(lines, marked, strict=True)
+    ]
+
+
+def _notes(runs: Sequence[Run], split: str, file: Published) -> list[str]:
+    """What one must know before comparing."""
+    notes = []
+    benchmark = str(runs[0].about.get("benchmark"))
+    if benchmark in file.missing:
+        notes.append(f"Published results: {file.missing[benchmark]}.")
+    for run in runs:
+        about = run.about
+        if about.get("sample"):
+            notes.append(
+                f"{run.name}: a sample of at most {about['sample']:,} images of the split, for a "
+                "quick look. It stands beside no published figure."
+            )
+        cut = about.get("cut", {}).get(split) or about.get("cut", {}).get("prompts")
+        if cut and cut["cut"] is not None:
+            length = about.get("text_length")
+            notes.append(
+                f"{run.name}: {cut['cut']:,} of {cut['texts']:,} texts were cut at {length} tokens."
+            )
+        elif cut:
+            notes.append(f"{run.name}: how many texts were cut is not known here.")
+        skipped = run.metrics.get("skipped") or run.metrics[split].get("matching", {}).get(
+            "skipped"
+        )
+        if isinstance(skipped, dict) and skipped:
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in skipped.items())
+            notes.append(f"{run.name}: left out of the whole table: {kinds}.")
+        elif skipped:
+            notes.append(f"{run.name}: {skipped:,} pairs were left out, their picture unreadable.")
+    return notes
+
+
+def read_examples(run: Run) -> list[dict[str, Any]]:
+    """The sheet of a run, or nothing; pictures that are not inside the file are left out.
+
+    Raises:
+        R2D2Error: the file is damaged.
+    """
+    path = run.folder / EXAMPLES if run.folder.is_dir() else run.folder.with_name(EXAMPLES)
+    if not path.is_file():
+        return []
+    try:
+        groups: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        for group in groups:
+            for row in group["rows"]:
+                shown = [*row["shown"], *([row["answer"]] if row["answer"] else [])]
+                if not all(one["picture"].startswith(PICTURE) for one in shown):
+                    raise ValueError("a picture that is not inside the file")
+                str(row["text"]), int(row["rank"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise R2D2Error(f"{path} is damaged ({error}): evaluate again") from error
+    return groups

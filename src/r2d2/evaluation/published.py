@@ -1,0 +1,156 @@
+"""What others published, from published.yaml: every figure with its source, split and protocol."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from r2d2.errors import R2D2Error
+
+SETTINGS = ("zero-shot", "fine-tuned", "ablation")
+RECALLS = tuple(f"{way}_r{at}" for way in ("i2t", "t2i") for at in (1, 5, 10))
+FIGURES = (*RECALLS, "r_mean", "auc", "mean", "r1_gain")
+ARXIV = re.compile(r"\d{4}\.\d{5}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where figures stand."""
+
+    title: str
+    arxiv: str | None
+    url: str
+
+    @property
+    def name(self) -> str:
+        """As it is cited."""
+        return f"arXiv {self.arxiv}" if self.arxiv else self.title
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model's figures on one split of one set, in %."""
+
+    model: str
+    set: str
+    split: str
+    setting: str  # zero-shot, fine-tuned or ablation
+    protocol: str
+    source: Source
+    where: str  # in the source
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Published:
+    """The whole file."""
+
+    rows: tuple[Row, ...]
+    sets: Mapping[str, Mapping[str, Any]]  # name, task, perhaps t2i_only
+    protocols: Mapping[str, Mapping[str, Any]]  # about, and whether ours may stand beside
+    missing: Mapping[str, str]  # sets whose published table could not be had
+
+    def name(self, key: str) -> str:
+        """A set's name as people write it."""
+        return str(self.sets[key]["name"]) if key in self.sets else key
+
+    def t2i_only(self, key: str) -> bool:
+        """Whether only texts ask."""
+        return bool(self.sets.get(key, {}).get("t2i_only", False))
+
+
+@functools.cache
+def published() -> Published:
+    """The file that comes with the package."""
+    text = resources.files("r2d2.evaluation").joinpath("published.yaml").read_text("utf-8")
+    return parse(yaml.safe_load(text), "published.yaml")
+
+
+def read_published(path: Path) -> Published:
+    """A file of one's own, in the same layout.
+
+    Raises:
+        R2D2Error: it cannot be read, or a row lacks something or contradicts itself.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise R2D2Error(f"cannot read {path}: {error}") from error
+    return parse(content, str(path))
+
+
+def parse(content: Any, name: str) -> Published:
+    """Check a file's content.
+
+    Raises:
+        R2D2Error: names the row and what is wrong with it.
+    """
+    if not isinstance(content, dict):
+        raise R2D2Error(f"{name} must hold sources, protocols, sets and results")
+    sources = {key: _source(key, found, name) for key, found in content["sources"].items()}
+    sets, protocols = content["sets"], content["protocols"]
+    for key, protocol in protocols.items():
+        if not isinstance(protocol.get("ours"), bool) or not protocol.get("about"):
+            raise R2D2Error(f"{name}: protocol {key} needs `ours` and `about`")
+    rows: list[Row] = []
+    seen: set[tuple[str, ...]] = set()
+    for number, found in enumerate(content["results"], 1):
+        what = f"{name}, result {number} ({found.get('model', 'no model')})"
+        known = {
+            "set": sets, "protocol": protocols, "source": sources, "setting": SETTINGS,
+        }  # fmt: skip
+        for field, values in known.items():
+            if found.get(field) not in values:
+                raise R2D2Error(f"{what}: {field} {found.get(field)!r} is none of {list(values)}")
+        for field in ("model", "split", "where"):
+            if not isinstance(found.get(field), str) or not found[field]:
+                raise R2D2Error(f"{what}: {field} is missing")
+        figures = found.get("figures")
+        if not isinstance(figures, dict) or not figures:
+            raise R2D2Error(f"{what}: it has no figures")
+        _check_figures(figures, what, bool(sets[found["set"]].get("t2i_only")))
+        row = Row(
+            found["model"], found["set"], found["split"], found["setting"], found["protocol"],
+            sources[found["source"]], found["where"], figures,
+        )  # fmt: skip
+        place = (row.model, row.set, row.split, row.setting, row.protocol)
+        if place in seen:
+            raise R2D2Error(f"{what}: the same model, set, split, setting and protocol come twice")
+        seen.add(place)
+        rows.append(row)
+    return Published(tuple(rows), sets, protocols, content.get("missing", {}))
+
+
+def _source(key: str, found: Mapping[str, Any], name: str) -> Source:
+    arxiv, url = found.get("arxiv"), found.get("url")
+    if arxiv is not None and not ARXIV.fullmatch(str(arxiv)):
+        raise R2D2Error(f"{name}: source {key}: {arxiv!r} is no arXiv id; write it in quotes")
+    if arxiv is None and not str(url or "").startswith("https://"):
+        raise R2D2Error(f"{name}: source {key} needs an arXiv id or an https address")
+    return Source(str(found["title"]), arxiv, str(url or f"https://arxiv.org/abs/{arxiv}"))
+
+
+def _check_figures(figures: Mapping[str, Any], what: str, t2i_only: bool) -> None:
+    for name, value in figures.items():
+        if name not in FIGURES:
+            raise R2D2Error(f"{what}: figure {name!r} is none of {', '.join(FIGURES)}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 100:
+            raise R2D2Error(f"{what}: {name} is {value!r}, not a number from 0 to 100")
+    for way in ("i2t", "t2i"):
+        steps = [figures[n] for n in (f"{way}_r1", f"{way}_r5", f"{way}_r10") if n in figures]
+        if steps != sorted(steps):
+            raise R2D2Error(f"{what}: {way} falls from R@1 to R@10: {steps}")
+    parts = [n for n in RECALLS if not t2i_only or n.startswith("t2i")]
+    if t2i_only and any(n.startswith("i2t") for n in figures):
+        raise R2D2Error(f"{what}: a set of one direction has no image to text")
+    if "r_mean" in figures and all(n in figures for n in parts):
+        mean = sum(figures[n] for n in parts) / len(parts)
+        if abs(mean - figures["r_mean"]) > 0.1 + 1e-9:  # each was rounded
+            raise R2D2Error(f"{what}: r_mean is {figures['r_mean']}, the mean is {mean:.2f}")
