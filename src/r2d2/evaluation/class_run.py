@@ -24,7 +24,7 @@ from r2d2.evaluation.classification import (
 from r2d2.evaluation.comparison_page import write_comparison
 from r2d2.evaluation.intervals import Floats, grouped_interval
 from r2d2.evaluation.opening import open_model
-from r2d2.evaluation.run import RESAMPLES, about, choose_splits
+from r2d2.evaluation.run import RESAMPLES, about, choose_benchmark, choose_splits
 from r2d2.files import write_text
 from r2d2.table import PairsTable
 from r2d2.training.run_folder import METRICS, REPORT
@@ -66,6 +66,7 @@ def evaluate_classification(
     """
     templates = read_templates(settings.templates)
     table = PairsTable.open(table_path)
+    benchmark = choose_benchmark(table, settings.benchmark)
     splits = choose_splits(table, settings.splits)
     read = {
         split: read_classes(table, split, sample=settings.sample, seed=settings.seed)
@@ -82,7 +83,7 @@ def evaluate_classification(
             )
             metrics[split] = figures(found, classes, settings.resamples, settings.seed)
     prompts = [t.replace("{}", name) for name in classes for t in templates]
-    metrics["run"] = about("classification", opened, table, settings.benchmark) | {
+    metrics["run"] = about("classification", opened, table, benchmark) | {
         "setting": "zero-shot",
         "sample": settings.sample,
         "seed": settings.seed,

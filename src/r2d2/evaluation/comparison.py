@@ -47,9 +47,10 @@ class Run:
         ]
 
     @property
-    def place(self) -> str:
-        """The set: a published one, or this table."""
-        return self.about.get("benchmark") or f"table {self.about['fingerprint']}"
+    def place(self) -> tuple[str, int | None]:
+        """The set, a published one or this table; and the size of a sample of it."""
+        table = f"table {self.about['fingerprint']}"
+        return self.about.get("benchmark") or table, self.about.get("sample")
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Table:
     about: str
     columns: Sequence[str]
     lines: list[Line]
+    ours: bool = True  # whether a run stands in it
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ def sections(runs: Sequence[Run], file: Published) -> list[Section]:
         build = {"retrieval": _retrieval, "matching": _matching}.get(task, _classes)
         benchmark = there[0].about.get("benchmark")
         name = file.name(benchmark) if benchmark else Path(there[0].about["table"]).stem
+        name += f", sample of {place[1]:,}" if place[1] else ""
         tables = build(there, split, file, benchmark)
         found.append(Section(name, split, task, there, tables, _notes(there, split, file)))
     return found
@@ -142,7 +145,8 @@ def sections(runs: Sequence[Run], file: Published) -> list[Section]:
 def _retrieval(
     runs: Sequence[Run], split: str, file: Published, benchmark: str | None
 ) -> list[Table]:
-    tables = _beside(runs, split, file, benchmark) if benchmark else []
+    sampled = runs[0].about.get("sample") is not None
+    tables = _beside(runs, split, file, benchmark) if benchmark and not sampled else []
     lines = []
     columns = [c for c in COLUMNS if any(c in run.metrics[split]["prerank"] for run in runs)]
     for run in runs:
@@ -175,12 +179,11 @@ def _beside(runs: Sequence[Run], split: str, file: Published, benchmark: str) ->
         ours = [
             run
             for run in runs
-            if file.protocols[protocol]["ours"]
-            and run.about.get("setting") == setting
-            and run.about.get("sample") is None
+            if file.protocols[protocol]["ours"] and run.about.get("setting") == setting
         ]
-        columns = [c for c in (*COLUMNS, "mean") if any(c in row.figures for row in theirs)]
-        lines = [_their_line(row, columns) for row in theirs]
+        known = [(row, with_mean(row.figures, file.t2i_only(benchmark))) for row in theirs]
+        columns = [c for c in (*COLUMNS, "mean") if any(c in figures for _, figures in known)]
+        lines = [_their_line(row, figures, columns) for row, figures in known]
         for run in ours:
             stages = run.metrics[split]["published"]
             stage = "two_stage" if "two_stage" in stages else "prerank"
@@ -188,14 +191,23 @@ def _beside(runs: Sequence[Run], split: str, file: Published, benchmark: str) ->
             lines.append(Line(run.name, cells, ours=True, note=f"this run, {STAGES[stage]}"))
         lines.sort(key=lambda line: _last(line.cells))
         about = str(file.protocols[protocol]["about"]).strip()
-        if not ours:
-            about += " No run here has this setting and protocol."
-        tables.append(Table(f"Published, {setting}", about, columns, mark_best(lines)))
-    return tables
+        if any("r_mean" not in row.figures for row in theirs) and "r_mean" in columns:
+            about += " R@M is the mean of the recalls where a source prints none."
+        name = f"Published, {setting}" + (f", {protocol}" if protocol != "standard" else "")
+        tables.append(Table(name, about, columns, mark_best(lines), bool(ours)))
+    return sorted(tables, key=lambda table: not table.ours)
 
 
-def _their_line(row: Row, columns: Sequence[str]) -> Line:
-    cells = [Cell(row.figures.get(c)) for c in columns]
+def with_mean(figures: Mapping[str, float], t2i_only: bool) -> Mapping[str, float]:
+    """With R@M, where all of its recalls are there."""
+    parts = [c for c in COLUMNS[:-1] if not t2i_only or c.startswith("t2i")]
+    if "r_mean" in figures or not all(c in figures for c in parts):
+        return figures
+    return {**figures, "r_mean": sum(figures[c] for c in parts) / len(parts)}
+
+
+def _their_line(row: Row, figures: Mapping[str, float], columns: Sequence[str]) -> Line:
+    cells = [Cell(figures.get(c)) for c in columns]
     return Line(row.model, cells, False, f"{row.source.name}, {row.where}", row.source.url)
 
 

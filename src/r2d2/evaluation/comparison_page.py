@@ -136,6 +136,7 @@ def _table(table: Table) -> dict[str, Any]:
     return {
         "title": table.title,
         "about": table.about,
+        "ours": table.ours,
         "groups": groups if any(name for name, _ in groups) else [],
         "heads": [_head(column) for column in table.columns],
         "lines": table.lines,
@@ -165,8 +166,8 @@ def _plots(part: Section, number: int) -> list[dict[str, Any]]:
                 })  # fmt: skip
         return plots
     bins = [one.get("calibration", {}).get("bins") for one in found]
-    if part.task == "matching" and all(bins):
-        svg = reliability_plot([one for one in bins if one], name=f"reliability-{number}")
+    if part.task == "matching" and any(bins):
+        svg = reliability_plot([one or [] for one in bins], name=f"reliability-{number}")
         about = "share of pairs that match, over the score given"
         return [{"title": "Calibration", "about": about, "svg": Markup(svg)}]
     return []

@@ -28,7 +28,7 @@ from r2d2.evaluation.evaluate import VALIDATION
 from r2d2.evaluation.intervals import grouped_interval
 from r2d2.evaluation.labelled import LabelledScores, score_labelled
 from r2d2.evaluation.opening import open_model
-from r2d2.evaluation.run import RESAMPLES, about, choose_splits
+from r2d2.evaluation.run import RESAMPLES, about, choose_benchmark, choose_splits
 from r2d2.files import write_text
 from r2d2.table import PairsTable
 from r2d2.training.run_folder import METRICS, REPORT
@@ -68,6 +68,7 @@ def evaluate_matching(
         R2D2Error: whatever the user can mend, such as a table without labels.
     """
     table = PairsTable.open(table_path)
+    benchmark = choose_benchmark(table, settings.benchmark)
     splits = choose_splits(table, settings.splits)
     opened = open_model(source, text_length=settings.text_length)
     wanted = list(dict.fromkeys([*splits, *([VALIDATION] if _labelled(table) else [])]))
@@ -94,7 +95,7 @@ def evaluate_matching(
         )
         for split in splits
     }  # fmt: skip
-    metrics["run"] = about("matching", opened, table, settings.benchmark) | {
+    metrics["run"] = about("matching", opened, table, benchmark) | {
         "setting": settings.setting,
         "sample": settings.sample,
         "seed": settings.seed,

@@ -116,4 +116,6 @@ def _onnx(folder: Path, text_length: int | None) -> Opened:
 def _name(source: str | Path) -> str:
     """The last part of a path that says something."""
     path = Path(source)
-    return path.parent.name if path.name == "model" and path.parent.name else path.name
+    while path.name in ("model", "run") and path.parent.name:
+        path = path.parent
+    return path.name

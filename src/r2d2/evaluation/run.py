@@ -17,6 +17,7 @@ from r2d2.evaluation.contact import contact_groups, write_examples
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import VALIDATION, Memory, Results, evaluate
 from r2d2.evaluation.opening import Opened, open_model
+from r2d2.evaluation.published import published
 from r2d2.evaluation.report import write_report
 from r2d2.table import PairsTable
 from r2d2.training.log import read_history
@@ -68,15 +69,16 @@ def evaluate_retrieval(
     """
     check(settings)
     table = PairsTable.open(table_path)
+    benchmark = choose_benchmark(table, settings.benchmark)
+    t2i_only = settings.t2i_only or published().t2i_only(benchmark or "")
     opened = open_model(source, text_length=settings.text_length)
     if settings.submission is not None:
         return _submit(opened, table, out, settings)
-    benchmark = settings.benchmark or table.metadata.get("benchmark")
     splits = choose_splits(table, settings.splits)
     choosing = opened.encoder.has_match and settings.weight is None
     there = set(table.splits())
     read = None if settings.full else {*splits, *({VALIDATION} & there if choosing else ())}
-    data = EvaluationSet.from_table(table, read, textless=settings.t2i_only)
+    data = EvaluationSet.from_table(table, read, textless=t2i_only)
     if settings.sample is not None:
         data = data.sample(settings.sample, settings.seed)
     weight = settings.weight
@@ -96,7 +98,7 @@ def evaluate_retrieval(
             splits=splits,
             full=("test",) if settings.full and "test" in there else (),
             weight_gallery="full" if settings.full else "split",
-            t2i_only=settings.t2i_only,
+            t2i_only=t2i_only,
             resamples=settings.resamples,
             seed=settings.seed,
             memory=Memory(states="float16" if settings.half_states else "float32"),
@@ -170,6 +172,19 @@ def check(settings: Retrieval) -> None:
         value = getattr(settings, name)
         if value is not None and value < least:
             raise R2D2Error(f"{name} is {value}: it must be at least {least}")
+
+
+def choose_benchmark(table: PairsTable, asked: str | None) -> str | None:
+    """The published set that a table is: as asked for, or as whoever wrote it noted.
+
+    Raises:
+        R2D2Error: no such set is known.
+    """
+    known = published().sets
+    if asked is not None and asked not in known:
+        raise R2D2Error(f"benchmark {asked!r} is not known: choose of {', '.join(known)}")
+    noted = table.metadata.get("benchmark")
+    return asked or (noted if noted in known else None)
 
 
 def choose_splits(table: PairsTable, asked: Sequence[str]) -> list[str]:

@@ -1,0 +1,190 @@
+"""The report of several runs: what stands beside what, what is bold; nothing breaks out."""
+
+import json
+
+import pytest
+
+from r2d2.errors import R2D2Error
+from r2d2.evaluation.comparison import Cell, Line, mark_best, read_runs, sections
+from r2d2.evaluation.comparison_page import write_comparison
+from r2d2.evaluation.published import published
+
+RECALLS = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean")
+PIXEL = "data:image/png;base64,AAAA"
+
+
+def recall(value):
+    return dict.fromkeys(RECALLS, value)
+
+
+def run(folder, model="mine", benchmark=None, split="test", value=50.0, two_stage=True, **about):
+    folder.mkdir()
+    stages = {"prerank": recall(value)} | ({"two_stage": recall(value + 1)} if two_stage else {})
+    metrics = {
+        split: {
+            **stages,
+            "published": {stage: recall(found["r_mean"] + 0.5) for stage, found in stages.items()},
+            "chance": recall(1.0),
+            "queries": {"images": 5, "texts": 25},
+            "gallery": {"images": 5, "texts": 25},
+            "curve": {way: {"1": 10.0, "10": value} for way in ("i2t", "t2i")},
+            "intervals": {s: {c: [value - 2, value + 2] for c in RECALLS} for s in stages},
+        },
+        "skipped": {"truncated": 2},
+        "run": {
+            "task": "retrieval", "model": model, "kind": "r2d2", "table": "some/t.lance",
+            "fingerprint": "abc", "benchmark": benchmark, "text_length": 64, "setting": "zero-shot",
+            "sample": None, "seed": 0, "cut": {split: {"texts": 25, "cut": 3}}, **about,
+        },
+    }  # fmt: skip
+    (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    return folder
+
+
+def tables(folders):
+    return [(s, t) for s in sections(read_runs(folders), published()) for t in s.tables]
+
+
+def test_a_run_stands_only_beside_rows_of_its_set_split_setting_and_protocol(tmp_path):
+    (section, beside), *others, (_, ours) = tables([run(tmp_path / "a", benchmark="coco-cn")])
+    assert (section.name, section.split) == ("COCO-CN", "test")
+    assert beside.title == "Published, zero-shot"
+    labels = [line.label for line in beside.lines]
+    assert labels.count("mine") == 1
+    assert "R2D2 ViT-L/14" in labels
+    assert not any("FG-CLIP" in label for label in labels)  # which has the validation set
+    mine = next(line for line in beside.lines if line.ours)
+    assert [cell.value for cell in mine.cells] == [51.5] * 7  # as the official code counts
+    assert all(not table.ours for _, table in others)
+    assert [line.cells[0].value for line in ours.lines] == [50.0, 51.0, 1.0]
+    assert ours.lines[0].cells[0].interval == (48.0, 52.0)
+    assert ours.lines[2].chance
+
+    validation = tables([run(tmp_path / "b", benchmark="coco-cn", split="val")])
+    labels = [line.label for line in validation[0][1].lines]
+    assert "FG-CLIP 2 ViT-B/16" in labels
+    assert "R2D2 ViT-L/14" in labels  # as FG-CLIP 2 measured it
+    assert (
+        next(x for x in validation[0][1].lines if x.label == "R2D2 ViT-L/14").cells[0].value == 69.6
+    )
+
+    tuned = tables([run(tmp_path / "c", benchmark="coco-cn", setting="fine-tuned")])
+    assert tuned[0][1].title == "Published, fine-tuned"
+
+
+def test_a_sample_stands_by_itself(tmp_path):
+    whole = run(tmp_path / "a", benchmark="muge", split="val", value=10.0)
+    some = run(tmp_path / "b", "other", benchmark="muge", split="val", value=90.0, sample=50)
+    found = tables([whole, some])
+    names = [(section.name, table.title) for section, table in found]
+    assert names[-1] == ("MUGE, sample of 50", "Our count")
+    for section, table in found[:-1]:
+        assert section.name == "MUGE"
+        assert "other" not in [line.label for line in table.lines]
+    notes = " ".join(found[-1][0].notes)
+    assert "sample of at most 50 images" in notes
+    assert "3 of 25 texts were cut at 64 tokens" in notes
+
+
+def test_r_mean_is_reckoned_where_a_source_prints_none(tmp_path):
+    _, table = tables([run(tmp_path / "a", benchmark="flickr30k-cn")])[0]
+    wukong = next(line for line in table.lines if line.label == "Wukong ViT-L")
+    assert wukong.cells[-1].value == pytest.approx((51.7 + 78.9 + 86.3 + 76.1 + 94.8 + 97.5) / 6)
+    assert "mean of the recalls" in table.about
+    values = [line.cells[-1].value for line in table.lines]
+    assert values == sorted(values)
+
+
+def test_what_could_not_be_had_is_said(tmp_path):
+    section, table = tables([run(tmp_path / "a", benchmark="icr")])[0]
+    assert table.title == "Our count"
+    assert any("could not be had" in note for note in section.notes)
+
+
+def test_best_is_by_what_is_printed():
+    def line(*values):
+        return Line("x", [Cell(v) for v in values], True)
+
+    marked = mark_best([line(50.04, 3.0, None), line(50.01, 2.0, 7.0)], lower=("b",), columns="abc")
+    assert [[cell.best for cell in one.cells] for one in marked] == [
+        [True, False, False], [True, True, False],
+    ]  # fmt: skip
+    assert not mark_best([line(1.0)])[0].cells[0].best
+
+
+def test_names_are_text_and_never_markup(tmp_path):
+    folder = run(tmp_path / "a", model='<script>alert("x")</script>|pipe', two_stage=False)
+    examples = [{
+        "title": "t", "chosen": "c",
+        "rows": [{"text": "<b>红</b>", "rank": 2, "answer": None,
+                  "shown": [{"picture": PIXEL, "caption": '"><i>', "right": True}]}],
+    }]  # fmt: skip
+    (folder / "examples.json").write_text(json.dumps(examples), encoding="utf-8")
+    html, beside = write_comparison([folder], tmp_path / "out" / "r.html")
+    page, text = html.read_text("utf-8"), beside.read_text("utf-8")
+    assert "<script" not in page
+    assert "<b>红" not in page
+    assert '"><i>' not in page
+    assert "\\<script\\>" in text
+    assert "\\|pipe" in text
+    assert 'src="http' not in page
+    assert "@import" not in page
+    assert "url(http" not in page
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
+
+
+def test_matching_and_classes_have_their_tables(tmp_path):
+    match = {
+        "test": {
+            "matching": {"auc": 80.0, "average_precision": 81.0, "accuracy": 70.0, "pairs": 4,
+                         "matches": 2, "threshold": 0.5, "threshold_chosen_on": "val",
+                         "skipped": 0},
+            "calibration": {"ece": 5.0, "bins": [
+                {"low": 0, "high": 1, "pairs": 4, "score": 0.5, "match": 0.5}]},
+        },
+        "run": {"task": "matching", "model": "m", "kind": "r2d2", "table": "t", "fingerprint": "f",
+                "score": "match score", "seed": 0, "text_length": 64},
+    }  # fmt: skip
+    classes = {
+        "test": {
+            "classification": {"top1": 40.0, "top5": 80.0, "mean_class_top1": 39.0, "images": 8,
+                               "classes": 9, "chance": {"top1": 11.1, "top5": 55.6}},
+            "classes": [
+                {"class": "猫", "images": 8, "top1": 40.0, "top5": 80.0, "taken_for": "狗"}
+            ],
+        },
+        "run": {"task": "classification", "model": "m", "kind": "onnx", "table": "t",
+                "fingerprint": "f", "seed": 0, "templates": ["{}"], "text_length": None},
+    }  # fmt: skip
+    for name, metrics in (("m", match), ("c", classes)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    html, beside = write_comparison([tmp_path / "m", tmp_path / "c"], tmp_path / "r.html")
+    page, text = html.read_text("utf-8"), beside.read_text("utf-8")
+    assert "Calibration" in page
+    assert "猫" in page
+    assert "threshold 0.500 from val" in text
+    assert "| *m" in text
+
+
+def test_folders_without_a_run_are_refused(tmp_path):
+    with pytest.raises(R2D2Error, match=r"no metrics.json in"):
+        read_runs([tmp_path])
+    (tmp_path / "metrics.json").write_text('{"test": {}}')
+    with pytest.raises(R2D2Error, match="says nothing of its model"):
+        read_runs([tmp_path])
+    (tmp_path / "metrics.json").write_text("{")
+    with pytest.raises(R2D2Error, match="damaged"):
+        read_runs([tmp_path])
+
+
+def test_pictures_from_elsewhere_are_refused(tmp_path):
+    folder = run(tmp_path / "a")
+    shown = {"picture": "https://example.org/x.png", "caption": "", "right": True}
+    row = {"text": "x", "rank": 1, "answer": None, "shown": [shown]}
+    (folder / "examples.json").write_text(
+        json.dumps([{"title": "t", "chosen": "c", "rows": [row]}]), encoding="utf-8"
+    )
+    with pytest.raises(R2D2Error, match="not inside the file"):
+        write_comparison([folder], tmp_path / "r.html")
