@@ -15,6 +15,7 @@ from r2d2.evaluation.classification import (
     read_classes,
     read_templates,
 )
+from r2d2.formats.classes import class_names
 from r2d2.model.side import Side
 from r2d2.table import Pair, PairsTable, Text, write_table
 
@@ -137,3 +138,11 @@ def test_a_sample_is_the_same_every_time(table):
     assert len(some.rows) == 3
     assert some.classes == sorted(NAMES)
     assert json.dumps(some.classes)
+
+
+def test_classes_without_a_picture_can_be_chosen_too(tmp_path):
+    rows = [Pair(c, png(c), (Text(c, "class"),), "test") for c in ("红", "绿")]
+    write_table(tmp_path / "t", rows, metadata=class_names(["红", "绿", "蓝"]))
+    labelled = read_classes(PairsTable.open(tmp_path / "t"), "test")
+    assert labelled.classes == sorted(["红", "绿", "蓝"])
+    assert [labelled.classes[i] for i in labelled.label] == ["红", "绿"]

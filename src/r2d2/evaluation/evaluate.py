@@ -181,8 +181,8 @@ def evaluate(
             if direction is not None
         }
         metrics[name] |= _spread(rankings[name], data.text_image, resamples, seed)
-    matching = {found.task.name: _matching(found) for found in scored}
-    return Results(metrics | extra, rankings, data, matching)
+    pairs = {found.task.name: _matching(found) for found in scored}
+    return Results(metrics | extra, rankings, data, pairs)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 KINDS = (
     "a run's folder or a saved model's",
     "a Hugging Face folder or hub id of a ChineseCLIP, CLIP, SigLIP or SigLIP 2 model",
-    "a folder with encoders.json, image.onnx and text.onnx",
+    "a folder of `r2d2 export onnx`, or one with encoders.json, image.onnx and text.onnx",
     "a folder with images.npy or images.parquet, and the same of texts",
 )
 CONFIG = "config.json"
@@ -34,11 +34,8 @@ class Opened:
     text_length: int | None  # tokens at which texts are cut; None: not known here
     cut: Callable[[Sequence[str]], int] | None  # how many texts are cut
     pretrained: Pretrained | None = None  # where it is ours
-
-    @property
-    def top_k(self) -> int:
-        """Candidates of the second stage, as saved with the model."""
-        return TOP_K if self.pretrained is None else self.pretrained.top_k
+    match_weight: float = 1.0  # as saved with the model
+    candidates: int = TOP_K  # of the second stage, as saved with the model
 
 
 def open_model(source: str | Path, *, text_length: int | None = None) -> Opened:
@@ -64,7 +61,10 @@ def open_model(source: str | Path, *, text_length: int | None = None) -> Opened:
                 f"{source} holds embeddings: leave --text-length out, the texts were cut elsewhere"
             )
         return Opened(precomputed.read(folder), "embeddings", folder.name, None, None)
-    if "model_type" in _config(folder):
+    config = _config(folder)
+    if "graphs" in config:
+        return _exported(folder, config, text_length)
+    if "model_type" in config:
         return _hugging_face(source, text_length)
     return _ours(source, text_length)
 
@@ -95,7 +95,16 @@ def _ours(source: str | Path, text_length: int | None) -> Opened:
                 f"{source} has places for {longest} tokens, not {text_length}: give at most that"
             )
         tokenizer.limit(text_length)
-    return Opened(model, "r2d2", _name(source), tokenizer.max_length, tokenizer.cut, model)
+    return Opened(
+        model,
+        "r2d2",
+        _name(source),
+        tokenizer.max_length,
+        tokenizer.cut,
+        model,
+        model.match_weight,
+        model.top_k,
+    )
 
 
 def _hugging_face(source: str | Path, text_length: int | None) -> Opened:
@@ -104,6 +113,24 @@ def _hugging_face(source: str | Path, text_length: int | None) -> Opened:
     encoder = read(source, text_length)
     tokenizer = encoder.model.tokenizer
     return Opened(encoder, "hugging face", _name(source), tokenizer.max_length, tokenizer.cut)
+
+
+def _exported(folder: Path, config: Mapping[str, object], text_length: int | None) -> Opened:
+    """What `r2d2 export onnx` wrote; with its pair scorer, where there is one."""
+    from r2d2.deploy.runtime import OnnxModel
+
+    longest = int(str(config.get("max_length", 64)))
+    if text_length is not None and text_length != longest:
+        raise R2D2Error(
+            f"{folder} was exported for texts of {longest} tokens: leave --text-length out"
+        )
+    model = OnnxModel(folder)
+
+    def cut(texts: Sequence[str]) -> int:
+        return sum(bool(one.overflowing) for one in model.tokenizer.encode_batch(list(texts)))
+
+    weight, top_k = float(str(config["match_weight"])), int(str(config["top_k"]))
+    return Opened(model, "onnx", folder.name, longest, cut, match_weight=weight, candidates=top_k)
 
 
 def _onnx(folder: Path, text_length: int | None) -> Opened:

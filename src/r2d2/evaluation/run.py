@@ -92,7 +92,7 @@ def evaluate_retrieval(
         results = evaluate(
             opened.encoder,
             data,
-            top_k=settings.top_k or opened.top_k,
+            top_k=settings.top_k or opened.candidates,
             weight=weight,
             batch_size=settings.batch_size,
             splits=splits,
@@ -145,7 +145,7 @@ def evaluate_run(
         results = evaluate(
             opened.encoder,
             EvaluationSet.from_table(table),
-            top_k=top_k or opened.top_k,
+            top_k=top_k or opened.candidates,
             weight=weight,
             batch_size=batch_size,
             resamples=RESAMPLES,
@@ -265,7 +265,7 @@ def _submit(opened: Opened, table: PairsTable, out: Path, settings: Retrieval) -
 
     weight = settings.weight
     if weight is None:
-        weight = 1.0 if opened.pretrained is None else opened.pretrained.match_weight
+        weight = opened.match_weight
     assert settings.submission is not None
     table.rows(settings.submission)
     with progress.bars() as update:
@@ -273,7 +273,7 @@ def _submit(opened: Opened, table: PairsTable, out: Path, settings: Retrieval) -
             opened.encoder,
             table,
             settings.submission,
-            top_k=settings.top_k or opened.top_k,
+            top_k=settings.top_k or opened.candidates,
             weight=weight,
             batch_size=settings.batch_size,
             progress=update,
