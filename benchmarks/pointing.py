@@ -37,6 +37,7 @@ def main() -> None:
             way = rate.way
             place = "alone" if way.alone else "in the text"
             kind = "weighted" if way.weighted else "plain"
+            kind = "dropping" if way.dropping else kind
             figure = f"{100 * rate.share:.1f} ± {spread:.1f}"
             print(f"| {words} | {place} | {kind} | {way.layer} | {figure} | {rate.asked} |")
 

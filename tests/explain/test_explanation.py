@@ -9,7 +9,7 @@ from r2d2.config import ModelConfig, TextConfig, VisionConfig
 from r2d2.explain import explain
 from r2d2.explain.attention import text_to_image
 from r2d2.explain.explanation import upsample
-from r2d2.explain.maps import Way, choose, ways
+from r2d2.explain.maps import DROPPING, Way, choose, ways
 from r2d2.explain.panel import heat, overlay
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
@@ -131,8 +131,11 @@ def test_ways(picture):
     assert choose(1, alone=False) == Way(1, False, False)
     assert explain(build(cross_layers=1), picture, TEXT, alone=False).maps.any()
     assert [way for way in ways(1) if way.weighted] == [Way(1, True, True)]
-    assert len(ways(3)) == 3 * 4 - 1
-    assert all(choose(3, way.layer, way.weighted, way.alone) == way for way in ways(3))
+    assert len(ways(3)) == 1 + 3 * 4 - 1
+    assert all(choose(3, way.layer, way.weighted, way.alone) == way for way in ways(3)[1:])
+    assert choose(3) == choose(3, dropping=True) == ways(3)[0] == DROPPING
+    assert not choose(3, dropping=False).dropping
+    assert "no attention" in refused(choose, 3, 1, dropping=True)
 
 
 def test_a_text_with_half_a_surrogate(model, picture):

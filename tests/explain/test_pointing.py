@@ -39,7 +39,7 @@ def test_a_map_that_knows(pairs, words, monkeypatch):
     encode = model.encode_images
     monkeypatch.setattr(model, "encode_images", lambda p: (seen.update(pictures=p), encode(p))[1])
 
-    def knows(model, images, texts, spans, wanted):
+    def knows(model, pictures, images, texts, spans, wanted):
         maps = []
         for picture, own in zip(seen["pictures"], spans, strict=True):
             pixels = np.asarray(picture)[18::36, 18::36]

@@ -27,6 +27,12 @@ def explain(
             "--alone/--in-text", help="Each entity as a text of its own or not; as is best."
         ),
     ] = None,
+    dropping: Annotated[
+        bool | None,
+        typer.Option(
+            "--dropping/--attention", help="What is lost without each part, or attention."
+        ),
+    ] = None,
     layer: Annotated[
         int | None, typer.Option(help="Of the cross encoders, from 1; as is best.")
     ] = None,
@@ -43,7 +49,10 @@ def explain(
 
     check_out(out)
     picture = read_image(image)
-    found = run(load(model), picture, text, weighted=weighted, alone=alone, layer=layer, only=only)
+    found = run(
+        load(model), picture, text, weighted=weighted, alone=alone, layer=layer, dropping=dropping,
+        only=only,
+    )  # fmt: skip
     write_panel(out, found)
     for line in lines(found):
         typer.echo(line)

@@ -27,7 +27,7 @@ class Explanation:
     entities: tuple[Span, ...]  # k, at least one
     maps: Map  # (k, P_h, P_w), 0 or more: what an entity looks at
     words: tuple[Span, ...]  # w
-    patches: Map  # (P_h, P_w, w), 0 or more: what a patch looks at, plain, in the same layer
+    patches: Map  # (P_h, P_w, w), 0 or more: what a patch looks at, plain attention
     cosine: float  # of the embeddings
     match: float  # (p_T + p_I) / 2
     way: Way  # of the maps
@@ -69,6 +69,7 @@ def explain(
     weighted: bool | None = None,
     alone: bool | None = None,
     layer: int | None = None,
+    dropping: bool | None = None,
     only: Sequence[str] | None = None,
 ) -> Explanation:
     """What the entities of a text look at in a picture, and what its patches look at in the text.
@@ -80,17 +81,19 @@ def explain(
         weighted: by the gradient of the match score; None: as is best (docs/explain.md).
         alone: each entity as a text of its own, or its tokens within the text; None: as is best.
         layer: of the cross encoders, from 1; None: as is best.
+        dropping: no attention, but what the cosine loses without each part; None: where none of the
+            three is given.
         only: words of the text to take as entities, in place of its nouns.
 
     Raises:
         R2D2Error: no cross encoders, no such layer, no entity, a text or picture that is too large.
     """
     check_cross(model.model)
-    way = choose(model.model.config.cross_layers, layer, weighted, alone)
+    way = choose(model.model.config.cross_layers, layer, weighted, alone, dropping)
     shown, notes = _entities(model, text, only)
     rgb = to_rgb(picture, name="the picture")
     images, texts = model.encode_images([rgb]), model.encode_texts([text])
-    maps = span_maps(model, images, [text], [shown], [way])[0]
+    maps = span_maps(model, [rgb], images, [text], [shown], [way])[0]
     seen, patches = _patches(model, images, texts, text, way.layer)
     return Explanation(
         rgb,
@@ -142,7 +145,7 @@ def _patches(
     """The words that the model reads, and how much each patch looks at each (P_h, P_w, w)."""
     with torch.inference_mode(False):
         weights = image_to_text(model.model, images, texts, gradient=False)
-    looks = as_array(weights.plain[layer - 1, 0])[FRONT:]  # (P, S)
+    looks = as_array(weights.plain[layer - 1, 0])[FRONT:]  # (P, S); layer 0: of the last
     shift, offsets = model.model.towers.text_offset, model.tokenizer.offsets(text)
     side = grid_side(model)
     seen = [span for span in words(text) if positions_of(span, offsets)]

@@ -2,7 +2,8 @@
 
 Alone: the span is a text of its own, and the map is what its [CLS] looks at; so does the paper,
 which shows the attention of pairs of image and entity. In the text: the map is what the span's own
-tokens look at, while the whole text is read, the mean over them.
+tokens look at, while the whole text is read, the mean over them. Dropping: the span alone, and the
+map is what its cosine loses without each part of the picture (dropping.py); no attention at all.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 
 from r2d2.errors import R2D2Error
 from r2d2.explain.attention import FRONT, Weights, text_to_image
+from r2d2.explain.dropping import falls
 from r2d2.explain.entities import Span, positions_of
 from r2d2.model.side import Side
 from r2d2.pretrained import Pretrained
@@ -28,9 +31,17 @@ Map = npt.NDArray[np.float32]
 class Way:
     """Which of the maps of a span."""
 
-    layer: int  # of the text-to-image cross encoder, from 1
+    layer: int  # of the text-to-image cross encoder, from 1; 0: dropping
     weighted: bool  # by the gradient of the match score
     alone: bool  # the span as a text of its own
+
+    @property
+    def dropping(self) -> bool:
+        """Whether parts of the picture are left out."""
+        return self == DROPPING
+
+
+DROPPING = Way(0, False, True)
 
 
 def ways(layers: int) -> list[Way]:
@@ -41,7 +52,8 @@ def ways(layers: int) -> list[Way]:
         for weighted in (False, True)
         for layer in range(1, layers + 1)
     ]
-    return [way for way in every if way.alone or not way.weighted or way.layer < layers]
+    last = Way(layers, True, False)  # no gradient there
+    return [DROPPING, *(way for way in every if way != last)]
 
 
 def choose(
@@ -49,12 +61,18 @@ def choose(
     layer: int | None = None,
     weighted: bool | None = None,
     alone: bool | None = None,
+    dropping: bool | None = None,
 ) -> Way:
     """The way where some of it is left open: what is best on the embedded corpus' `val`.
 
     Raises:
-        R2D2Error: there is no such layer, or no gradient in it.
+        R2D2Error: there is no such layer, no gradient in it, or no layer at all in dropping.
     """
+    attention = any(given is not None for given in (layer, weighted, alone))
+    if dropping and attention:
+        raise R2D2Error("dropping looks at no attention: give no layer and no kind of attention")
+    if not attention and dropping is not False:
+        return DROPPING
     if layer is not None and not 1 <= layer <= layers:
         raise R2D2Error(f"there is no layer {layer}: the cross encoders have layers 1 to {layers}")
     alone = True if alone is None else alone
@@ -71,6 +89,8 @@ def choose(
 
 def describe(way: Way) -> str:
     """In words, for people."""
+    if way.dropping:
+        return "what the cosine loses without each part"
     kind = "gradient-weighted" if way.weighted else "plain"
     place = "entities alone" if way.alone else "entities within the text"
     return f"{kind} attention of layer {way.layer}, {place}"
@@ -78,6 +98,7 @@ def describe(way: Way) -> str:
 
 def span_maps(
     model: Pretrained,
+    pictures: Sequence[Image.Image],
     images: Side,
     texts: Sequence[str],
     spans: Sequence[Sequence[Span]],
@@ -87,7 +108,8 @@ def span_maps(
 
     Args:
         model: with cross encoders.
-        images: n.
+        pictures: n.
+        images: the same, encoded.
         texts: n, text i for image i.
         spans: n times those of text i; each within what the model reads (`positions_of`).
         wanted: ways.
@@ -95,9 +117,10 @@ def span_maps(
     owners = [item for item, own in enumerate(spans) for _ in own]
     flat = [span for own in spans for span in own]
     rows: list[list[int]] = [[0]] * len(flat)  # [CLS]
+    looks = [way for way in wanted if not way.dropping]
     asked: dict[bool, tuple[Weights, list[int], list[list[int]]]] = {}
-    for alone in {way.alone for way in wanted}:
-        gradient = any(way.weighted for way in wanted if way.alone is alone)
+    for alone in {way.alone for way in looks}:
+        gradient = any(way.weighted for way in looks if way.alone is alone)
         if alone:
             index = torch.tensor(owners, device=images.embedding.device)
             side, picked = model.encode_texts([span.text for span in flat]), images[index]
@@ -114,7 +137,10 @@ def span_maps(
                 owners,
                 own,
             )
-    return [_read(model, way, *asked[way.alone]) for way in wanted]
+    return [
+        _dropped(model, pictures, spans) if way.dropping else _read(model, way, *asked[way.alone])
+        for way in wanted
+    ]
 
 
 def grid_side(model: Pretrained) -> int:
@@ -131,6 +157,17 @@ def as_array(x: Tensor) -> Map:
 def _look(model: Pretrained, images: Side, texts: Side, gradient: bool) -> Weights:
     with torch.inference_mode(False):
         return text_to_image(model.model, images, texts, gradient)
+
+
+def _dropped(
+    model: Pretrained, pictures: Sequence[Image.Image], spans: Sequence[Sequence[Span]]
+) -> Map:
+    found = []
+    for picture, own in zip(pictures, spans, strict=True):
+        if own:
+            texts = model.encode_texts([span.text for span in own])
+            found.append(falls(model, picture, texts.embedding))
+    return np.concatenate(found)
 
 
 def _read(

@@ -70,7 +70,7 @@ def evaluate_pointing(
             texts.append(text)
             spans.append([span for _, span in kept])
             cells += [cell for cell, _ in kept]
-        found = span_maps(model, model.encode_images(pictures), texts, spans, every)
+        found = span_maps(model, pictures, model.encode_images(pictures), texts, spans, every)
         for way, maps in zip(every, found, strict=True):
             hits[way] += sum(cell_of(seen) == cell for seen, cell in zip(maps, cells, strict=True))
         asked += len(cells)

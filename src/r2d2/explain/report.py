@@ -26,7 +26,7 @@ def lines(found: Explanation) -> list[str]:
         looked = "、".join(word for word, _ in found.words_at(row, column)[:3])
         said.append(
             f"{span.text}: most at the {_place(row, column, values.shape)} ({share:.0%} of its "
-            f"attention to one patch); that patch looks at {looked or 'no word'}"
+            f"map in one patch); that patch looks at {looked or 'no word'}"
         )
     return [*said, *(f"note: {note}" for note in found.notes)]
 

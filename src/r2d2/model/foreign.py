@@ -115,7 +115,7 @@ class ForeignTowers(nn.Module):
 
     def _patches(self, pixels: Tensor, keep: Tensor | None) -> dict[str, Tensor]:
         """Pictures as Siglip2 takes them: rows of patches, each patch's pixels colour by colour."""
-        n, side = len(pixels), self.image_size // self.patch
+        n, side = pixels.shape[0], self.image_size // self.patch
         cut = pixels.view(n, 3, side, self.patch, side, self.patch).permute(0, 2, 4, 3, 5, 1)
         seen = side * side if keep is None else keep.shape[1]
         return {

@@ -36,6 +36,7 @@ class ExplainRequest(BaseModel):
     weighted: bool | None = Field(None, description="By the gradient of the match score or not.")
     alone: bool | None = Field(None, description="Each word as a text of its own, or in the text.")
     layer: int | None = Field(None, description="Of the cross encoders, from 1.")
+    dropping: bool | None = Field(None, description="What is lost without each part, or attention.")
 
 
 class SpanOut(BaseModel):
@@ -56,7 +57,7 @@ class ExplainResponse(BaseModel):
     patches: list[list[list[float]]] = Field(description="Rows of columns of one value a word.")
     match: float
     cosine: float
-    layer: int
+    layer: int = Field(description="0: dropping.")
     weighted: bool
     alone: bool
     notes: list[str] = Field(description="What was left out.")
@@ -92,6 +93,7 @@ async def explanation(request: Request) -> ExplainResponse:
             weighted=asked.weighted,
             alone=asked.alone,
             layer=asked.layer,
+            dropping=asked.dropping,
             only=asked.only or None,
         )
 
