@@ -17,6 +17,7 @@ from logs import FORMATS, silent, write_log
 from r2d2.corpus import sums
 from r2d2.corpus.aggregate import aggregate
 from r2d2.corpus.config import make_corpus_config
+from r2d2.corpus.engine import held_memory
 from r2d2.corpus.groups import add_up, grouped
 from r2d2.corpus.rows import IMAGE_COLUMNS, IMAGES, PAIR_COLUMNS, PAIRS, part_file, part_range
 from r2d2.errors import R2D2Error
@@ -422,3 +423,15 @@ def test_ray_gives_the_same(tmp_path):
     assert found == json.loads(json.dumps([c.to_dict() for c in (count, *ranked)]))
     parts = sorted((tmp_path / "ray" / "1" / PAIRS).iterdir())
     assert pa.concat_tables([pq.read_table(p) for p in parts]).equals(pairs)
+
+
+def test_memory_is_held_only_meanwhile():
+    before = pa.default_memory_pool().backend_name
+    with held_memory():
+        assert pa.default_memory_pool().backend_name == "system"
+        held = pa.array(np.arange(1000))
+    assert pa.default_memory_pool().backend_name == before
+    assert held.sum().as_py() == 499500  # what was made meanwhile lives on
+    with pytest.raises(ValueError, match="cut"), held_memory():
+        raise ValueError("cut")
+    assert pa.default_memory_pool().backend_name == before

@@ -241,6 +241,34 @@ def test_a_crawl_without_clicks(tmp_path):
         build_corpus([str(tmp_path / "crawl.parquet")], tmp_path / "d.lance", make_corpus_config())
 
 
+def test_a_crawl_by_the_thresholds_of_danqing(tmp_path):
+    rows = [
+        (scene(0, (200, 150)), "一只棕色的小狗在雪地里奔跑"),
+        (scene(1, (200, 150)), "小狗"),  # too few words
+        (scene(2, (200, 150)), "很快地跑来又跑去了"),
+        (scene(3, (99, 150)), "一辆红色的汽车停在路边"),
+        (scene(4, (700, 200)), "一碗热气腾腾的牛肉面放在桌上"),
+        (Image.fromarray(np.full((150, 200, 3), 200, np.uint8)), "一面灰色的墙上没有任何东西"),
+        (scene(0, (200, 150)).rotate(180), "一只狗在白色的雪地里跑得很快"),  # of one mean colour
+    ]
+    crawl = pa.table({"image": [png(image) for image, _ in rows], "caption": [t for _, t in rows]})
+    pq.write_table(crawl, tmp_path / "crawl.parquet")
+    config = make_corpus_config("danqing", settings=["image.max_harmful=null"])
+    with pytest.raises(R2D2Error, match=r"dedup\.meaning needs a model"):
+        build_corpus([str(tmp_path / "crawl.parquet")], tmp_path / "d.lance", config)
+    found = build_corpus(
+        [str(tmp_path / "crawl.parquet")], tmp_path / "d.lance", config, model=Colours()
+    )
+    counts = {(c.stage, c.unit): c for stage in found.stages for c in stage.counts}
+    assert counts["text filter", "texts"].dropped == {"too few words": 1, "no noun": 1}
+    assert counts["image filter", "images"].dropped == {
+        "too small": 1, "too long": 1, "near blank": 1,
+    }  # fmt: skip
+    assert sum(counts["de-duplicate", "images"].dropped.values()) == 1
+    (pair,) = PairsTable.open(found.table).take([0])
+    assert {text.text for text in pair.texts} == {rows[0][1], rows[6][1]}
+
+
 def test_images_by_path(tmp_path):
     (tmp_path / "pictures").mkdir()
     for n in range(3):
@@ -318,6 +346,14 @@ def test_what_a_model_says_does_not_agree_is_dropped(tmp_path):
     dropped = page[page.index("At the lower bound") :]
     assert re.search("蓝色的墙面 <small>-?0\\.[0-9]+ dropped", dropped)
     assert re.search("绿色的草地 <small>0\\.[0-9]+ kept", dropped)
+    settings = ("align.high=0.5", "dedup.radius=null", "image.enabled=false")
+    found = built(tmp_path / "high", TINTED, settings, model=Colours(), keep_work=True)
+    counts = [c for stage in found.stages if stage.name == "align" for c in stage.counts]
+    assert counts[0].dropped == {"similarity too high": 3}
+    assert counts[1].dropped == {"no text left": 2}
+    assert PairsTable.open(found.table).take([0])[0].texts[0].text == "蓝色的墙面"
+    assert "At the upper bound" in found.report.read_text(encoding="utf-8")
+    settings = ("align.low=0.2", "dedup.radius=null", "image.enabled=false")
     with pytest.raises(R2D2Error, match=r"align\.low needs a model"):
         built(tmp_path / "without", TINTED, settings)
 

@@ -10,8 +10,7 @@ def k_means(
     points: npt.NDArray[np.float32], clusters: int, rounds: int = 25, seed: int = 0
 ) -> npt.NDArray[np.float32]:
     """Centres (clusters, d) of points (n, d), by Lloyd's rounds from points drawn by seed."""
-    rng = np.random.default_rng(seed)
-    centres = points[np.sort(rng.choice(len(points), clusters, replace=False))].copy()
+    centres = _spread(points, clusters, np.random.default_rng(seed))
     for _ in range(rounds):
         place = nearest(points, centres)
         sums = np.zeros_like(centres)
@@ -20,6 +19,25 @@ def k_means(
         full = counts > 0  # an empty cluster stays where it is
         centres[full] = sums[full] / counts[full, None]
     return centres
+
+
+def _spread(
+    points: npt.NDArray[np.float32], clusters: int, rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """Points to start from, each drawn by its squared distance to the nearest one before.
+
+    Drawn evenly, two would often begin in one cluster and stay there.
+
+    Source: Arthur and Vassilvitskii, k-means++ (2007).
+    """
+    chosen = [int(rng.integers(len(points)))]
+    reach = np.full(len(points), np.inf)
+    for _ in range(1, clusters):
+        reach = np.minimum(reach, ((points - points[chosen[-1]]) ** 2).sum(1))
+        total = reach.sum()
+        even = np.full(len(points), 1 / len(points))  # all points are chosen already
+        chosen.append(int(rng.choice(len(points), p=reach / total if total > 0 else even)))
+    return points[chosen].copy()
 
 
 def nearest(
