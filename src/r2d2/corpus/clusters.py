@@ -31,9 +31,12 @@ def _spread(
     Source: Arthur and Vassilvitskii, k-means++ (2007).
     """
     chosen = [int(rng.integers(len(points)))]
+    squares = np.einsum("nd,nd->n", points, points, dtype=np.float64)
     reach = np.full(len(points), np.inf)
     for _ in range(1, clusters):
-        reach = np.minimum(reach, ((points - points[chosen[-1]]) ** 2).sum(1))
+        last = chosen[-1]
+        apart = squares + squares[last] - 2.0 * (points @ points[last])
+        reach = np.minimum(reach, np.maximum(apart, 0))
         total = reach.sum()
         even = np.full(len(points), 1 / len(points))  # all points are chosen already
         chosen.append(int(rng.choice(len(points), p=reach / total if total > 0 else even)))
