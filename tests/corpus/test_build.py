@@ -16,6 +16,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from r2d2.corpus import build as build_module
+from r2d2.corpus import output as output_module
 from r2d2.corpus.build import build_corpus
 from r2d2.corpus.config import make_corpus_config
 from r2d2.data.emoji import emoji_pairs
@@ -208,6 +209,30 @@ def test_a_build_that_is_cut_off_goes_on(tmp_path, monkeypatch):
         PairsTable.open(tmp_path / "zero.lance").fingerprint
         == PairsTable.open(whole.table).fingerprint
     )
+
+
+@pytest.mark.parametrize("step", ["join_shards", "_swap"])
+def test_a_table_is_never_half_written(tmp_path, monkeypatch, step):
+    first = PairsTable.open(built(tmp_path).table).fingerprint
+    change = ("dedup.radius=null",)
+
+    class PowerCutError(Exception):
+        pass
+
+    def cut(*arguments, **more):
+        raise PowerCutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(output_module, step, cut)
+        with pytest.raises(PowerCutError):
+            built(tmp_path, settings=change, overwrite=True)
+        with pytest.raises(PowerCutError):
+            built(tmp_path, settings=change, out="fresh.lance")
+    assert PairsTable.open(tmp_path / "zero.lance").fingerprint == first
+    assert not (tmp_path / "fresh.lance").exists()
+    built(tmp_path, settings=change, overwrite=True)
+    assert len(PairsTable.open(tmp_path / "zero.lance")) == 4
+    assert not list(tmp_path.glob(".zero.lance*"))
 
 
 def test_other_settings_run_anew_what_depends_on_them(tmp_path, monkeypatch):

@@ -130,7 +130,7 @@ configs = st.builds(
 
 
 @given(pairs, configs, st.sets(st.integers(0, 200), max_size=9), st.integers(2, 5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_every_rule_as_in_the_naive_twin_however_it_is_cut(
     tmp_path_factory, found, config, titled, parts
 ):

@@ -80,7 +80,7 @@ pair_rows = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(pair_rows, st.sets(st.sampled_from(IDS), min_size=1), st.integers(1, 5), st.randoms())
 def test_nothing_is_lost(pairs, images, parts, random):
     some = sorted(images)
