@@ -49,7 +49,7 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-Rows = Sequence[int] | npt.NDArray[np.int64]
+Rows = Sequence[int] | npt.NDArray[np.integer[Any]]
 
 
 class PairsTable:
@@ -60,7 +60,7 @@ class PairsTable:
         self.version = version  # of the dataset: others may append while this one is read
         self._dataset: Any = None
         self._pid = -1
-        self._split_rows: dict[str, npt.NDArray[np.int64]] | None = None
+        self._split_rows: dict[str, npt.NDArray[Any]] | None = None
         self._fingerprint: str | None = None
         self._length: int | None = None
 
@@ -126,7 +126,7 @@ class PairsTable:
         if split not in found:
             there = ", ".join(sorted(found)) or "none"
             raise R2D2Error(f"{self.path} has no split {split!r}: choose of {there}")
-        return found[split].copy()
+        return found[split].astype(np.int64)
 
     def take(self, rows: Rows, columns: Sequence[str] | None = None) -> list[Pair]:
         """The pairs at `rows`, in that order, repeats included, with `columns` only (None: all).
@@ -157,6 +157,17 @@ class PairsTable:
         found: list[int | None] = self._take(rows, ("label",))["label"].to_pylist()
         return found
 
+    def scan(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """The whole table in order, a batch at a time, each with the number of its first row.
+
+        Of `columns` those that are there.
+        """
+        names = [name for name in columns if name in self.columns]
+        start = 0
+        for batch in self._open().scanner(columns=names, scan_in_order=True).to_batches():
+            yield start, batch
+            start += len(batch)
+
     def _take(self, rows: Rows, columns: Sequence[str]) -> pa.Table:
         index = np.asarray(rows, dtype=np.int64).reshape(-1)
         total = len(self)
@@ -170,17 +181,17 @@ class PairsTable:
             return dataset.schema.empty_table().select(names)
         return dataset.take(index.tolist(), columns=names)
 
-    def _by_split(self) -> dict[str, npt.NDArray[np.int64]]:
+    def _by_split(self) -> dict[str, npt.NDArray[Any]]:
         if self._split_rows is None:
-            parts: dict[str, list[npt.NDArray[np.int64]]] = {}
-            start = 0
-            for batch in self._open().scanner(columns=["split"], scan_in_order=True).to_batches():
+            parts: dict[str, list[npt.NDArray[Any]]] = {}
+            small = np.uint32 if len(self) < 1 << 32 else np.int64  # half of the memory
+            for start, batch in self.scan(("split",)):
                 coded = batch.column(0).cast(pa.string()).fill_null("").dictionary_encode()
                 codes = coded.indices.to_numpy(zero_copy_only=False)
                 for code, name in enumerate(coded.dictionary.to_pylist()):
-                    parts.setdefault(name, []).append(start + np.flatnonzero(codes == code))
-                start += len(batch)
-            self._split_rows = {name: np.concatenate(found) for name, found in parts.items()}
+                    found = start + np.flatnonzero(codes == code)
+                    parts.setdefault(name, []).append(found.astype(small))
+            self._split_rows = {name: np.concatenate(each) for name, each in parts.items()}
         return self._split_rows
 
     def _open(self) -> Any:

@@ -74,6 +74,17 @@ def test_grey_and_cmyk():
     assert far(encode(textured((200, 150)).convert("CMYK"), "JPEG")) == 0
 
 
+def test_orientation_by_xmp_alone(fast_only):
+    plain = encode(photo((200, 150)), "JPEG", quality=95)
+    xmp = b'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description '
+    xmp += b'tiff:Orientation="6"/></x:xmpmeta>'
+    data = plain[:2] + b"\xff\xe1" + (len(xmp) + 2).to_bytes(2, "big") + xmp + plain[2:]
+    with Image.open(io.BytesIO(data)) as image:
+        upright = resize(images.to_rgb(image), SIZE).astype(float)
+    assert np.abs(upright - decode_resized(data, SIZE)).mean() < 1
+    assert np.abs(upright - decode_resized(plain, SIZE)).mean() > 5
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation(orientation, fast_only):
     exif = Image.Exif()
@@ -99,8 +110,10 @@ def test_what_is_broken_is_told_as_by_the_slow_way():
 
 
 @pytest.mark.skipif(not PHOTOGRAPHS.exists(), reason=f"no photographs at {PHOTOGRAPHS}")
-@pytest.mark.parametrize("size", [(500, 375), (640, 480), (1024, 768)])
-def test_photographs_differ_by_about_one_grey_level_in_the_mean(size, fast_only):
+@pytest.mark.parametrize(
+    ("size", "within"), [((500, 375), 0.3), ((640, 480), 0.3), ((800, 533), 1), ((1024, 768), 0.7)]
+)
+def test_photographs_differ_by_less_than_a_grey_level_in_the_mean(size, within, fast_only):
     files = pq.read_table(PHOTOGRAPHS)["image"].to_pylist()[:24]
     found = []
     for file in files:
@@ -108,4 +121,4 @@ def test_photographs_differ_by_about_one_grey_level_in_the_mean(size, fast_only)
         data = encode(picture, "JPEG", quality=90)
         reference = resize(Image.open(io.BytesIO(data)).convert("RGB"), 224)
         found.append(np.abs(reference.astype(float) - decode_resized(data, 224)).mean())
-    assert np.mean(found) < 1.1, np.mean(found)
+    assert np.mean(found) < within, np.mean(found)

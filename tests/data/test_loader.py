@@ -8,7 +8,7 @@ import pytest
 
 from r2d2.data.images import decode_image, resize
 from r2d2.data.loader import AHEAD, PairsLoader
-from r2d2.data.order import epoch_order
+from r2d2.data.order import epoch_order, epoch_shuffle
 from r2d2.errors import R2D2Error
 from r2d2.table import Pair, PairsTable, Text, write_table
 from r2d2.tokenizer import key_hash, text_key
@@ -99,11 +99,15 @@ def test_any_step_is_reached_at_once(loader):
 def test_the_order_of_an_epoch_is_made_once(loader, monkeypatch):
     made_for = []
 
-    def counted(texts, seed, epoch, neighbours):
-        made_for.append(epoch)
-        return epoch_order(texts, seed, epoch, neighbours)
+    def counted(make):
+        def made(rows, seed, epoch, *neighbours):
+            made_for.append(epoch)
+            return make(rows, seed, epoch, *neighbours)
 
-    monkeypatch.setattr("r2d2.data.loader.epoch_order", counted)
+        return made
+
+    for make in (epoch_order, epoch_shuffle):
+        monkeypatch.setattr(f"r2d2.data.loader.{make.__name__}", counted(make))
     fresh = again(loader)
     for step in range(30):  # several of them run over the end of an epoch
         fresh.batch(step, BATCH)
@@ -354,3 +358,62 @@ def test_a_batch_may_be_larger_than_the_corpus(tmp_path):
     loader = loader_of(tmp_path, small_pairs(3))
     found = Counter(loader.batch(0, 9).texts)
     assert found == dict.fromkeys((name(n) for n in range(3)), 3)
+
+
+def test_a_shuffle_that_is_not_held_gives_each_row_once_and_any_step_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("r2d2.data.order.WHOLE", 4)
+    loader = loader_of(tmp_path, spoiled(ROWS, {5: b""}))
+    texts = sequence(loader, 3 * ROWS, 1)
+    for epoch in range(3):
+        shown = Counter(texts[epoch * ROWS : (epoch + 1) * ROWS])
+        assert shown.keys() == {name(n) for n in range(ROWS)} - {name(5)}
+        assert max(shown.values()) == 2  # the one that stood in for the bad picture
+    assert len({tuple(texts[k * ROWS : (k + 1) * ROWS]) for k in range(3)}) == 3
+    for step in (40, 2):
+        assert again(loader).batch(step, 1).texts == [texts[step]]
+
+
+def test_of_a_row_no_more_than_its_number_is_held(tmp_path, monkeypatch):
+    """A corpus of 250 million pairs: neither its texts nor its ids are read at the start."""
+    monkeypatch.setattr("r2d2.data.order.WHOLE", 4)
+    write_table(tmp_path / "pairs.lance", small_pairs(64))
+    table = PairsTable.open(tmp_path / "pairs.lance")
+    read = []
+    take = PairsTable._take
+
+    def counted(self, rows, columns):
+        read.append((len(rows), tuple(columns)))
+        return take(self, rows, columns)
+
+    monkeypatch.setattr(PairsTable, "_take", counted)
+    loader = PairsLoader(table, "train", SIDE, 0, cache_mb=0)
+    assert read == []
+    loader.batch(3, BATCH)
+    assert read == [(BATCH, ("image_id", "image", "texts"))]
+    held = sum(a.nbytes for a in vars(loader).values() if isinstance(a, np.ndarray))
+    assert held == 4 * 64
+
+
+def test_variety_is_told_of_a_sample(tmp_path):
+    pairs = [dataclasses.replace(p, texts=(Text(f"标签{n % 3}", "label"),))
+             for n, p in enumerate(small_pairs(40))]  # fmt: skip
+    loader = loader_of(tmp_path, pairs)
+    assert loader.variety() == (3, 40)
+    assert loader.variety(sample=10) == (3, 10)
+
+
+def test_what_is_white_space_is_no_text_whatever_asks():
+    """The scan over a table and the key of a text agree on every character there is."""
+    import pyarrow as pa
+
+    from r2d2.data.usable import _has_text
+
+    characters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
+    rows = pa.array([[{"text": c}] for c in characters])
+    keyed = np.array([bool(text_key(c)) for c in characters])
+    differ = np.flatnonzero(_has_text(rows) != keyed)
+    assert not len(differ), [hex(ord(characters[i])) for i in differ[:9]]
+    odd = pa.array([[], None, [{"text": None}], [{"text": " "}, {"text": "好"}]],
+                   pa.list_(pa.struct([("text", pa.string())])))  # fmt: skip
+    assert _has_text(odd).tolist() == [False, False, False, True]
+    assert _has_text(odd[3:]).tolist() == [True]

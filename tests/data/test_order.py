@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from r2d2.data import order as order_module
-from r2d2.data.order import epoch_order
+from r2d2.data.order import Shuffle, epoch_order, epoch_shuffle
 
 TEXTS = [
     f"{base}，{tone}" for base in "猫狗鸟鱼马牛羊鹅" for tone in ("红", "蓝", "绿", "黄", "白")
@@ -59,3 +59,41 @@ def test_runs_are_cut_elsewhere_each_epoch():
     often = [met[frozenset(pair)] for pair in pairwise(ranked)]
     assert min(often) >= 30
     assert max(often) < 80
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 16, 17, 1000, 65537])
+def test_a_shuffle_that_is_not_held_is_a_permutation(count):
+    def of(seed):
+        return Shuffle(count, np.random.default_rng(seed))[np.arange(count)]
+
+    assert sorted(of(0).tolist()) == list(range(count))
+    assert np.array_equal(of(0), of(0))
+    if count > 100:
+        assert not np.array_equal(of(0), of(1))
+        assert abs(np.corrcoef(np.arange(count), of(0))[0, 1]) < 4 / np.sqrt(count)
+        steps = np.abs(np.diff(of(0)))
+        assert abs(steps.mean() / count - 1 / 3) < 0.05  # as far apart as by chance
+
+
+def test_a_shuffle_that_is_not_held_is_even():
+    """Over many seeds each row stands in each place about equally often."""
+    count, seeds = 23, 4600
+    met = np.zeros((count, count))
+    for seed in range(seeds):
+        order = Shuffle(count, np.random.default_rng(seed))[np.arange(count)]
+        met[np.arange(count), order] += 1
+    expected = seeds / count
+    chi = ((met - expected) ** 2 / expected).sum()
+    freedom = (count - 1) ** 2
+    assert abs(chi - freedom) < 6 * np.sqrt(2 * freedom), chi
+
+
+def test_only_a_large_table_is_shuffled_unheld(monkeypatch):
+    assert isinstance(epoch_shuffle(50, 0, 0), np.ndarray)
+    assert np.array_equal(epoch_shuffle(len(TEXTS), 3, 2), epoch_order(TEXTS, 3, 2))
+    monkeypatch.setattr(order_module, "WHOLE", 49)
+    assert isinstance(epoch_shuffle(50, 0, 0), Shuffle)
+    first, other = (epoch_shuffle(50, 0, epoch)[np.arange(50)] for epoch in (0, 1))
+    assert not np.array_equal(first, other)
+    far = Shuffle(250_000_000, np.random.default_rng(0))[np.array([0, 249_999_999])]
+    assert ((far >= 0) & (far < 250_000_000)).all()

@@ -10,7 +10,7 @@ from r2d2.training.watch import WINDOW, Watch
 
 def watch(texts=1000, *settings, steps=1000, variant="r2d2"):
     config = make_config("tiny", variant, ["train.warmup_steps=50", "train.lr=1e-4", *settings])
-    return Watch(steps, config, texts, 1000)
+    return Watch(steps, config, lambda: (texts, 1000))
 
 
 def said(seen, loss, steps=1000, name="tgd"):

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from r2d2.data.images import BadImage, decode_resized
-from r2d2.data.order import epoch_order
+from r2d2.data.order import Shuffle, epoch_order, epoch_shuffle
+from r2d2.data.usable import usable_rows
 from r2d2.errors import R2D2Error
 from r2d2.keyed import Draw, generator
 from r2d2.table import PairsTable, Text
@@ -22,6 +23,17 @@ from r2d2.tokenizer import key_hash, text_key
 log = logging.getLogger(__name__)
 
 AHEAD = 4  # batches prepared while one is trained on
+AT_ONCE = 64  # places looked at together for a picture that can be read
+VARIETY = 20_000  # rows that tell how much texts repeat
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A row as it is kept: a text is drawn of it each time it is shown."""
+
+    pixels: npt.NDArray[np.uint8]  # (H, W, 3)
+    texts: tuple[Text, ...]
+    image_key: int
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,9 @@ class PairsLoader:
     Rows without a text are left out at once; a row whose picture cannot be read is replaced by the
     next good one of its epoch's order. `skipped` counts both, by kind. So are pairs labelled as no
     match, unless the labels are what is learnt (`labelled`).
+
+    Of a row no more than its number is held, and what the cache has room for: pictures and texts
+    are read when their step comes. (`neighbours` above 1 reads a text of every row.)
     """
 
     def __init__(
@@ -67,43 +82,26 @@ class PairsLoader:
         self.neighbours = neighbours
         self.neighbours_from = neighbours_from  # epoch
         self.source_shares = dict(source_shares or {})
-        self.skipped: Counter[str] = Counter()
-        rows = table.rows(split)
-        self._texts = [tuple(t for t in texts if text_key(t.text)) for texts in table.texts(rows)]
-        good = np.array([bool(texts) for texts in self._texts], dtype=bool)
-        if not good.all():
-            self.skipped["no text"] = int((~good).sum())
-        labels = np.array([-1 if v is None else v for v in table.labels(rows)], dtype=np.int64)
-        fit = labels >= 0 if labelled else labels != 0
-        if (good & ~fit).any():
-            self.skipped["no label" if labelled else "not a match"] = int((good & ~fit).sum())
-        good &= fit
-        self._labels = labels[good] if labelled else None
-        if not good.any():
-            raise R2D2Error(
-                f"{table.path}: no row of split '{split}' has a text"
-                + (" and a label" if labelled else "")
-                + f" ({dict(self.skipped)} left out): nothing to train on"
-            )
-        self._rows = rows[good]
-        self._texts = [texts for texts, kept in zip(self._texts, good, strict=True) if kept]
-        self._first_texts = [texts[0].text for texts in self._texts]
-        self._image_keys = [key_hash(image_id) for image_id in table.image_ids(self._rows)]
-        self._cache: dict[int, npt.NDArray[np.uint8]] = {}
+        found = usable_rows(table, split, labelled)
+        self._rows, self._labels = found.rows, found.labels
+        self.skipped: Counter[str] = Counter(found.left_out)
+        self._cache: dict[int, _Item] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._cache_room = cache_mb * 2**20 // (image_size * image_size * 3)
         self._bad: dict[int, str] = {}  # what is wrong with an item's picture
         # Of epochs side by side: a batch may run over the end of one.
-        self._orders: dict[int, npt.NDArray[np.int64]] = {}
+        self._orders: dict[int, npt.NDArray[np.int64] | Shuffle] = {}
+        self._beginnings: list[str] | None = None  # a text of each row, where they are sorted by it
 
     def __len__(self) -> int:
         """Rows of the split that have a text."""
         return len(self._rows)
 
-    @property
-    def distinct_texts(self) -> int:
-        """How many different texts the split has, of all its rows."""
-        return len({text_key(text.text) for texts in self._texts for text in texts})
+    def variety(self, sample: int = VARIETY) -> tuple[int, int]:
+        """How many different texts some rows have, spread over the split, and how many rows."""
+        some = self._rows[:: -(-len(self._rows) // sample)]
+        texts = self.table.texts(some)
+        return len({text_key(text.text) for of_row in texts for text in of_row}), len(some)
 
     @property
     def bad(self) -> dict[int, str]:
@@ -143,43 +141,61 @@ class PairsLoader:
         n = batch_size // size
         share = slice(rank * n, (rank + 1) * n)
         u = generator(self.seed, step, Draw.TEXT).random((batch_size, 2))[share]
-        places = range(step * batch_size, (step + 1) * batch_size)[share]
-        self._fetch([self._order_at(place) for place in places])
+        places = np.arange(step * batch_size, (step + 1) * batch_size)[share]
+        items = self._items_at(places)
+        self._fetch(items)
         pixels = np.empty((n, self.image_size, self.image_size, 3), np.uint8)
         texts: list[str] = []
         rows: list[int] = []
         keys = np.empty((n, 2), np.int64)
         labels = None if self._labels is None else np.empty(n, np.int64)
-        for i, place in enumerate(places):
-            item, pixels[i] = self._good_image(place)
-            text = self._draw_text(self._texts[item], *u[i])
+        for i, (place, wanted) in enumerate(zip(places.tolist(), items, strict=True)):
+            item = wanted if wanted in self._cache else self._next_good(place)
+            row = self._cache[item]
+            pixels[i] = row.pixels
+            text = self._draw_text(row.texts, *u[i])
             texts.append(text)
             rows.append(int(self._rows[item]))
             if labels is not None and self._labels is not None:
                 labels[i] = self._labels[item]
-            keys[i] = self._image_keys[item], key_hash(text_key(text))
+            keys[i] = row.image_key, key_hash(text_key(text))
         self._trim()
         return RawBatch(pixels, texts, keys, rows, labels)
 
-    def _order_at(self, place: int) -> int:
-        epoch, offset = divmod(place, len(self._rows))
+    def _items_at(self, places: npt.NDArray[np.int64]) -> list[int]:
+        """The items at places (n,) of the endless sequence."""
+        epochs, offsets = np.divmod(places, len(self._rows))
+        found = np.empty(len(places), dtype=np.int64)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            found[here] = self._order(int(epoch))[offsets[here]]
+        return found.tolist()
+
+    def _order(self, epoch: int) -> npt.NDArray[np.int64] | Shuffle:
         if epoch not in self._orders:
-            neighbours = self.neighbours if epoch >= self.neighbours_from else 1
-            order = epoch_order(self._first_texts, self.seed, epoch, neighbours)
+            order: npt.NDArray[np.int64] | Shuffle
+            if self.neighbours > 1 and epoch >= self.neighbours_from:
+                if self._beginnings is None:
+                    texts = self.table.texts(self._rows)
+                    self._beginnings = [_full(of_row)[0].text for of_row in texts]
+                order = epoch_order(self._beginnings, self.seed, epoch, self.neighbours)
+            else:
+                order = epoch_shuffle(len(self._rows), self.seed, epoch)
             kept = {e: o for e, o in self._orders.items() if abs(e - epoch) == 1}
             self._orders = {**kept, epoch: order}
-        return int(self._orders[epoch][offset])
+        return self._orders[epoch]
 
-    def _good_image(self, place: int) -> tuple[int, npt.NDArray[np.uint8]]:
-        """The item at `place`, or the next one within its epoch whose picture can be read."""
+    def _next_good(self, place: int) -> int:
+        """The first item after `place` within its epoch whose picture can be read."""
         n = len(self._rows)
         epoch_start = place - place % n
-        for ahead in range(n):
-            item = self._order_at(epoch_start + (place + ahead) % n)
-            if item not in self._cache and item not in self._bad:
-                self._fetch([item])
-            if item in self._cache:
-                return item, self._cache[item]
+        for start in range(0, n, AT_ONCE):
+            ahead = np.arange(start, min(start + AT_ONCE, n))
+            for item in self._items_at(epoch_start + (place + ahead) % n):
+                if item not in self._cache and item not in self._bad:
+                    self._fetch([item])
+                if item in self._cache:
+                    return item
         raise R2D2Error(f"{self.table.path}: not one picture can be read: {dict(self.skipped)}")
 
     def _fetch(self, items: Sequence[int]) -> None:
@@ -187,19 +203,20 @@ class PairsLoader:
         missing = sorted({i for i in items if i not in self._cache and i not in self._bad})
         if not missing:
             return
-        files = [pair.image for pair in self.table.take(self._rows[missing], ["image"])]
+        pairs = self.table.take(self._rows[missing], ["image_id", "image", "texts"])
+        files = [pair.image for pair in pairs]
         if self.threads > 1 and len(files) > 1:  # the decoders let go of the interpreter
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="decode")
             decoded = list(self._pool.map(self._decode, files))
         else:
             decoded = [self._decode(file) for file in files]
-        for item, found in zip(missing, decoded, strict=True):
+        for item, pair, found in zip(missing, pairs, decoded, strict=True):
             if isinstance(found, BadImage):
                 self.mark_bad({item: found.kind})
                 log.warning("%s, row %d: %s; skipped", self.table.path, self._rows[item], found)
             else:
-                self._cache[item] = found
+                self._cache[item] = _Item(found, _full(pair.texts), key_hash(pair.image_id))
 
     def _decode(self, file: bytes) -> npt.NDArray[np.uint8] | BadImage:
         try:
@@ -218,6 +235,11 @@ class PairsLoader:
         source = sources[_draw(shares, u_source)]
         within = [text for text in texts if text.source == source]
         return within[_draw([text.weight for text in within], u_text)].text
+
+
+def _full(texts: Sequence[Text]) -> tuple[Text, ...]:
+    """Those that say something."""
+    return tuple(text for text in texts if text_key(text.text))
 
 
 def _draw(weights: Sequence[float], u: float) -> int:

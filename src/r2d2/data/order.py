@@ -11,6 +11,51 @@ import numpy.typing as npt
 from r2d2.keyed import Draw, generator
 
 WINDOW = 65536  # rows sorted at a time: bounds the work on a large table
+WHOLE = 1 << 24  # rows up to which a permutation is held in memory, 128 MB
+ROUNDS = 6
+
+
+class Shuffle:
+    """A seeded permutation of any length that is computed where it is asked for, not held.
+
+    A Feistel network over the next power of four mixes a place by keys; what falls beyond the end
+    is mixed again, until it falls within (cycle walking; Black and Rogaway 2002).
+    """
+
+    def __init__(self, count: int, random: np.random.Generator) -> None:
+        self.count = count
+        self._half = np.uint64(max(1, ((count - 1).bit_length() + 1) // 2))  # bits
+        self._low = (np.uint64(1) << self._half) - np.uint64(1)
+        self._keys = random.integers(0, 1 << 64, ROUNDS, dtype=np.uint64)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The rows (n,) at `places` (n,)."""
+        found = self._mix(places.astype(np.uint64))
+        while (beyond := found >= np.uint64(self.count)).any():
+            found[beyond] = self._mix(found[beyond])
+        return found.astype(np.int64)
+
+    def _mix(self, x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+        left, right = x >> self._half, x & self._low
+        for key in self._keys:
+            left, right = right, left ^ (_scramble(right ^ key) & self._low)
+        return (left << self._half) | right
+
+
+def _scramble(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """SplitMix64's finaliser (Steele, Lea, Flood 2014)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def epoch_shuffle(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64] | Shuffle:
+    """A permutation of `count` rows for one epoch, to be indexed by places (n,) int64."""
+    random = generator(seed, epoch, Draw.ORDER)
+    return random.permutation(count) if count <= WHOLE else Shuffle(count, random)
 
 
 def epoch_order(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import log
 
 from torch import Tensor
@@ -19,11 +19,12 @@ FEW_TEXTS = 0.1  # distinct texts a row, below which they look like labels
 class Watch:
     """Compares the contrastive loss (of a matching set: FGR's) with what it was at first, once."""
 
-    def __init__(self, steps: int, config: Config, distinct_texts: int, rows: int) -> None:
+    def __init__(self, steps: int, config: Config, variety: Callable[[], tuple[int, int]]) -> None:
+        """`variety`: how many different texts how many rows have; asked where it matters."""
         self._warmup = min(config.train.warmup_steps, steps // 2)
         self._judged_at = self._warmup + max(5 * WINDOW, round(WAIT * steps))
         self._config = config
-        self._texts, self._rows = distinct_texts, rows
+        self._variety = variety
         self._first: list[Tensor] = []
         self._last: deque[Tensor] = deque(maxlen=WINDOW)
 
@@ -58,9 +59,10 @@ class Watch:
 
     def _cause(self) -> str:
         train = self._config.train
-        if self._texts < FEW_TEXTS * self._rows:
+        texts, rows = self._variety()
+        if texts < FEW_TEXTS * rows:
             return (
-                f"{self._rows} rows have {self._texts} distinct texts, which looks like labels; "
+                f"{rows} rows have {texts} distinct texts, which looks like labels; "
                 "most of a batch is then its own positive: lower train.batch_size, or give texts "
                 "that describe each picture"
             )

@@ -1,0 +1,70 @@
+"""Which rows of a split can be trained on: one pass over its texts, some bytes of memory a row."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from r2d2.errors import R2D2Error
+from r2d2.table import PairsTable
+
+
+@dataclass(frozen=True)
+class Usable:
+    """The n rows that have what training asks for, and how many have not, by reason."""
+
+    rows: npt.NDArray[np.integer[Any]]  # (n,) of the table, ascending
+    labels: npt.NDArray[np.int8] | None  # (n,) 1 match, 0 not; None where they are not learnt
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def usable_rows(table: PairsTable, split: str, labelled: bool) -> Usable:
+    """The rows of a split with a text, and with a label or without the label 0.
+
+    Raises:
+        R2D2Error: there is no such split, or none of its rows can be used.
+    """
+    rows = table.rows(split)
+    texts, labels = np.zeros(len(rows), dtype=bool), np.full(len(rows), -1, dtype=np.int8)
+    done = 0
+    for start, batch in table.scan(("texts", "label")):
+        end = int(np.searchsorted(rows, start + len(batch)))
+        within = rows[done:end] - start
+        texts[done:end] = _has_text(batch["texts"])[within]
+        if "label" in batch.schema.names:
+            found = pc.fill_null(batch["label"], -1).to_numpy(zero_copy_only=False)
+            labels[done:end] = found[within]
+        done = end
+    left_out: Counter[str] = Counter()
+    if not texts.all():
+        left_out["no text"] = int((~texts).sum())
+    fit = labels >= 0 if labelled else labels != 0
+    if (texts & ~fit).any():
+        left_out["no label" if labelled else "not a match"] = int((texts & ~fit).sum())
+    good = texts & fit
+    if not good.any():
+        raise R2D2Error(
+            f"{table.path}: no row of split '{split}' has a text"
+            + (" and a label" if labelled else "")
+            + f" ({dict(left_out)} left out): nothing to train on"
+        )
+    small = np.uint32 if len(table) < 1 << 32 else np.uint64
+    return Usable(rows[good].astype(small), labels[good] if labelled else None, left_out)
+
+
+def _has_text(texts: pa.Array) -> npt.NDArray[np.bool_]:
+    """Which rows (n,) hold a text with anything but white space in it."""
+    words = pc.struct_field(texts.flatten(), "text")
+    seen = pc.greater(pc.binary_length(pc.utf8_trim_whitespace(words)), 0)
+    full = pc.fill_null(seen, False).to_numpy(zero_copy_only=False)
+    lengths = pc.fill_null(pc.list_value_length(texts), 0).to_numpy(zero_copy_only=False)
+    ends = np.cumsum(lengths)
+    upto = np.concatenate([[0], np.cumsum(full)])
+    found: npt.NDArray[np.bool_] = upto[ends] > upto[ends - lengths]
+    return found
