@@ -7,10 +7,11 @@ import logging
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 
 import r2d2
 from r2d2.config import make_tuning_config
-from r2d2.finetune import KeepBest, finetune, own_table, read_epochs
+from r2d2.finetune import Epoch, KeepBest, finetune, own_table, read_epochs
 from r2d2.table import Pair, PairsTable, Text, write_table
 from r2d2.training.pretrain import pretrain
 from training.small import (
@@ -21,6 +22,7 @@ from training.small import (
     png,
     refused,
     small_config,
+    small_settings,
     small_table,
     tensors,
 )
@@ -250,8 +252,6 @@ def test_a_model_at_chance_is_said(start, own, tmp_path, caplog):
     table = PairsTable.open(own_table(own / "images", own / "captions.csv", tmp_path / "data"))
     keep = KeepBest(table, tmp_path, config)
     with caplog.at_level(logging.INFO):
-        from r2d2.finetune import Epoch
-
         keep._tell(Epoch(1, 9, 11.0, 10.0), [], None)
     assert "near chance" in caplog.text
     caplog.clear()
@@ -271,3 +271,34 @@ def test_what_cannot_be_fine_tuned_is_refused(start, tmp_path):
     message = refused(finetune, tmp_path / "train.lance", tmp_path / "run", config, init=start)
     assert "no split 'val'" in message
     assert "unknown task 'retreival'" in refused(make_tuning_config, "retreival", True)
+
+
+def test_pre_training_keeps_its_best_epoch_where_it_is_asked_to(tmp_path, monkeypatch, capsys):
+    table, out = small_table(tmp_path / "pairs.lance"), tmp_path / "run"
+    figures = iter((3.0, 7.0, 5.0))
+    monkeypatch.setattr(
+        KeepBest, "_measure", lambda self, model, epoch, step: Epoch(epoch, step, next(figures), 1)
+    )
+    settings = small_settings(
+        "prd2", "train.epochs=3", "train.checkpoint_every=4", "train.keep_checkpoints=2",
+        "train.validate=true",
+    )  # fmt: skip
+    command = ("pretrain", table, "--variant", "prd2", "--out", out)
+    code, _, lines = call_cli(
+        monkeypatch, capsys, *command, *(x for s in settings for x in ("--set", s))
+    )
+    assert code == 0, lines
+    assert [(e.epoch, e.figure) for e in read_epochs(out)] == [(1, 3.0), (2, 7.0), (3, 5.0)]
+    kept = sorted(p.name for p in (out / "checkpoints").iterdir())
+    assert kept == ["step-0000008", "step-0000012"]  # the newest two
+
+    def temperature(path):
+        return r2d2.load(path).model.log_temperature
+
+    saved = load_file(out / "checkpoints" / kept[0] / "model.safetensors")["log_temperature"]
+    assert temperature(out / "best").equal(saved)  # the second epoch's
+    assert not temperature(out / "model").equal(saved)
+    write_table(tmp_path / "train.lance", [Pair("a", b"", (Text("猫", "title"),), "train")])
+    assert "no split 'val'" in refused(
+        KeepBest, PairsTable.open(tmp_path / "train.lance"), out, small_config()
+    )

@@ -100,7 +100,13 @@ def pretrain(
     config = make_config(preset, variant, settings or ())
     if processes > 1 and "RANK" not in os.environ:
         sys.exit(launch(processes, sys.argv[1:]))
-    summary = run(table, out, config, resume=resume, vocab=vocab, init=init)
+    hook = None
+    if config.train.validate:
+        from r2d2.finetune import KeepBest
+        from r2d2.table import PairsTable
+
+        hook = KeepBest(PairsTable.open(table), out, config)
+    summary = run(table, out, config, resume=resume, vocab=vocab, init=init, on_epoch=hook)
     if first_process():
         typer.echo(f"model: {out / 'model'} after {summary.steps} steps in {summary.seconds:.0f} s")
 
@@ -122,18 +128,21 @@ def finetune(
 ) -> None:
     """Fine-tune a model; the best epoch by `val` lands in OUT/model, with its report."""
     from r2d2.config import make_tuning_config
+    from r2d2.finetune import TABLE, own_table
     from r2d2.finetune import finetune as run
-    from r2d2.finetune import own_table
     from r2d2.pretrained import load
+    from r2d2.training.distributed import world
     from r2d2.training.launch import launch
 
     config = make_tuning_config(task, load(init, "cpu").has_match, settings or ())
-    table = source
-    if captions is not None:
-        table = own_table(Path(source), captions, out, resume=resume or not first_process())
     if processes > 1 and "RANK" not in os.environ:
         sys.exit(launch(processes, sys.argv[1:]))
-    report = run(table, out, config, init=init, resume=resume)
+    with world() as here:
+        table = source if captions is None else str(out / TABLE)
+        if captions is not None and here.first:
+            own_table(Path(source), captions, out, resume=resume)
+        here.wait()
+        report = run(table, out, config, init=init, resume=resume)
     if first_process():
         typer.echo(f"model: {out / 'model'}, report: {report}")
 

@@ -213,6 +213,7 @@ class TrainConfig:
     log_every: int = 10  # steps
     checkpoint_every: int = 500  # steps
     keep_checkpoints: int = 1  # the newest so many
+    validate: bool = False  # measure `val` after every epoch, and keep the best model in best/
     max_bad_steps: int = 10  # in a row whose loss or gradient is not finite, before the run stops
     freeze_vision: bool = False  # leave the image tower as it is
     freeze_text: bool = False  # and the text tower; projections and cross encoders still learn
@@ -244,6 +245,9 @@ class SystemConfig:
     accumulate: int = 1  # chunks of a process's share, one after the other; the contrast sees all
     precision: str = "auto"  # float32, bfloat16 (autocast), or auto: bfloat16 on a GPU that has it
     compile: bool = False  # torch.compile of each layer
+    # AdamW and the teachers' update: fused (all parameters in one kernel), foreach (all in one
+    # call), single, or auto: fused where weights are whole, foreach where they are cut
+    updates: str = "auto"
     checkpoint_activations: bool = False  # recompute a layer in the backward pass: less memory
     decode_threads: int = 0  # that read and decode pictures, a process; 0: by the number of cores
     threads: int = 0  # of torch, a process; 0: torch's own choice
@@ -251,6 +255,7 @@ class SystemConfig:
     def __post_init__(self) -> None:
         one_of("system.parallel", self.parallel, ("ddp", "fsdp"))
         one_of("system.precision", self.precision, ("auto", "float32", "bfloat16"))
+        one_of("system.updates", self.updates, ("auto", "fused", "foreach", "single"))
         check(self, "system", {"accumulate": SIZE, "decode_threads": COUNT, "threads": COUNT})
 
 

@@ -60,17 +60,12 @@ def finetune(
         RunStoppedError: a signal came.
     """
     table, out = PairsTable.open(table_path), Path(out)
-    if VALIDATION not in table.splits():
-        raise R2D2Error(
-            f"{table_path} has no split '{VALIDATION}' to choose the best epoch by (it has "
-            f"{', '.join(table.splits())}): hold some rows out, a tenth for example"
-        )
+    keep_best = KeepBest(table, out, config, config.tuning.patience)
     if config.train.labelled and not load(init, "cpu").has_match:
         raise R2D2Error(
             f"{init} has no cross encoders to learn matching with: give an R2D2 model, or "
             "fine-tune for retrieval"
         )
-    keep_best = KeepBest(table, out, config)
     pretrain(table_path, out, config, resume=resume, init=init, on_epoch=keep_best)
     return finish(table, table_path, out, config) if keep_best.first else out
 
@@ -95,8 +90,19 @@ def own_table(images: Path, captions: Path, out: Path, *, resume: bool = False) 
 class KeepBest:
     """Measures the model when an epoch is over, keeps the best one, and says when to stop."""
 
-    def __init__(self, table: PairsTable, out: Path, config: Config) -> None:
+    def __init__(self, table: PairsTable, out: Path, config: Config, patience: int = 0) -> None:
+        """`patience`: epochs without a better figure before the run ends; 0: it does not.
+
+        Raises:
+            R2D2Error: the table has no split to measure.
+        """
+        if VALIDATION not in table.splits():
+            raise R2D2Error(
+                f"{table.path} has no split '{VALIDATION}' to choose the best epoch by (it has "
+                f"{', '.join(table.splits())}): hold some rows out, a tenth for example"
+            )
         self.table = table
+        self.patience = patience
         self.out = out
         self.config = config
         self.first = True  # whether this process writes
@@ -104,23 +110,27 @@ class KeepBest:
 
     def __call__(self, trainer: Trainer, epoch: int) -> bool:
         """See `Trainer.run`: True ends the run."""
-        self.first = trainer.world.first
-        seen = [e for e in read_epochs(self.out) if e.step <= trainer.step]
-        if not seen or seen[-1].step < trainer.step:
+        here, device = trainer.world, trainer.device
+        self.first = here.first
+        seen: list[Epoch] = []
+        if here.first:
+            seen = [e for e in read_epochs(self.out) if e.step <= trainer.step]
+        # The first process decides: the others might find what it writes, or not yet.
+        if here.any(here.first and (not seen or seen[-1].step < trainer.step), device):
             model = self._model(trainer)
-            if trainer.world.first:
+            if here.first:
                 found = self._measure(model, epoch, trainer.step)
                 if all(found.figure > e.figure for e in seen):
                     model.save(self.out / BEST)
-                lines = [json.dumps(e.__dict__) + "\n" for e in [*seen, found]]
-                write_text(self.out / EPOCHS, "".join(lines))
                 self._tell(found, seen, trainer)
-            trainer.world.wait()
-            seen = read_epochs(self.out)
-        best = max(seen, key=lambda e: e.figure)
-        waited = sum(e.step > best.step for e in seen)
-        patience = self.config.tuning.patience
-        return trainer.world.any(bool(patience) and waited >= patience, trainer.device)
+                seen.append(found)
+                lines = [json.dumps(e.__dict__) + "\n" for e in seen]
+                write_text(self.out / EPOCHS, "".join(lines))
+        enough = False
+        if seen and self.patience:
+            best = max(seen, key=lambda e: e.figure)
+            enough = sum(e.step > best.step for e in seen) >= self.patience
+        return here.any(enough, device)
 
     def _model(self, trainer: Trainer) -> Pretrained:
         """The model as it is used; gathered where it is cut over the processes."""
@@ -138,9 +148,7 @@ class KeepBest:
             auc = score_labelled(model, self.table, VALIDATION, size).auc
             return Epoch(epoch, step, auc, 50.0)
         if self._data is None:
-            data = EvaluationSet.from_table(self.table)
-            rows = [i for i, split in enumerate(data.splits) if split == VALIDATION]
-            self._data = data.keep(rows, {})
+            self._data = EvaluationSet.from_table(self.table, (VALIDATION,))
         found = evaluate(
             model, self._data, top_k=model.top_k, weight=model.match_weight, batch_size=size,
             splits=(VALIDATION,), full=(),

@@ -50,6 +50,27 @@ def checkpoints(out):
     return sorted(path.name for path in (out / "checkpoints").iterdir())
 
 
+def kill_again_and_again(table, out, times, *more):
+    """Kill a run at random moments and resume it each time, then let it come to its end."""
+    moments = random.Random(times)
+    for _ in range(times):
+        process = start(table, out, *more)
+        target = logged(out) + moments.randrange(1, 6)
+        wait_until(process, lambda target=target: logged(out) >= target)
+        for _ in range(moments.randrange(12)):  # into a step, or into the writing of a checkpoint
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        more = (*more, "--resume") if "--resume" not in more else more
+    process = start(table, out, *more)
+    stdout, stderr = process.communicate(timeout=600)
+    assert process.returncode == 0, stderr
+    assert stdout.startswith(f"model: {out / 'model'} after {STEPS} steps")
+    assert checkpoints(out) == [f"step-{STEPS:07d}"]
+
+
 def test_stopped_three_ways_and_resumed_is_the_undisturbed_run(table, undisturbed, tmp_path):
     out = tmp_path / "run"
     process = start(table, out)
@@ -65,48 +86,22 @@ def test_stopped_three_ways_and_resumed_is_the_undisturbed_run(table, undisturbe
     assert not any("Traceback" in line for line in lines)
 
     process = start(table, out, "--resume")
-    wait_until(process, lambda: logged(out) >= first + 20)
+    wait_until(process, lambda: logged(out) >= first + 10)
     code, lines = stop(process, signal.SIGTERM)
     assert code == 75, lines
     assert sum("--resume" in line for line in lines) == 1
     (kept,) = checkpoints(out)
     second = int(kept.removeprefix("step-"))
-    assert first + 20 <= second == logged(out) < STEPS
+    assert first + 10 <= second == logged(out) < STEPS
 
-    process = start(table, out, "--resume")
-    wait_until(process, lambda: logged(out) >= second + 20)
-    code, _ = stop(process, signal.SIGKILL)
-    assert code == -signal.SIGKILL
-
-    process = start(table, out, "--resume")
-    stdout, stderr = process.communicate(timeout=300)
-    assert process.returncode == 0, stderr
-    assert stdout.startswith(f"model: {out / 'model'} after {STEPS} steps")
-    assert checkpoints(out) == [f"step-{STEPS:07d}"]
+    kill_again_and_again(table, out, 3, "--resume")
     assert_same_run(out, undisturbed)
 
 
 @pytest.mark.slow
-def test_killed_at_many_moments(table, undisturbed, tmp_path):
+def test_killed_twenty_times(table, undisturbed, tmp_path):
     """With a checkpoint after every step most kills fall into the writing of one."""
-    moments = random.Random(0)
     out = tmp_path / "run"
-    every = ("--set", "train.checkpoint_every=1")
-    killed = 0
-    process = start(table, out, *every)
-    while True:
-        target = logged(out) + moments.randrange(1, 16)
-        while process.poll() is None and logged(out) < target:
-            time.sleep(0.001)
-        if process.poll() is not None:
-            break
-        process.kill()
-        process.communicate()
-        killed += 1
-        process = start(table, out, "--resume", *every)
-    _, stderr = process.communicate()
-    assert process.returncode == 0, stderr
-    assert killed >= 5
-    assert checkpoints(out) == [f"step-{STEPS:07d}"]
+    kill_again_and_again(table, out, 20, "--set", "train.checkpoint_every=1")
     (out / "run.json").write_bytes((undisturbed / "run.json").read_bytes())  # other settings
     assert_same_run(out, undisturbed)

@@ -9,8 +9,14 @@ from r2d2.config import make_config
 from r2d2.model.r2d2 import R2D2
 from r2d2.objectives.batch import Batch, Moment
 from r2d2.objectives.losses import Objectives
-from r2d2.training.memory import checkpoint_activations, compile_layers, layers_of
-from training.small import small_settings
+from r2d2.objectives.momentum import teacher_of
+from r2d2.training.memory import (
+    checkpoint_activations,
+    compile_layers,
+    layers_of,
+    memory_errors,
+)
+from training.small import refused, small_settings
 
 
 def step(model, config):
@@ -59,3 +65,23 @@ def test_layers_are_run_again_in_the_backward_pass():
     # Whole image, half of its patches, the teacher's copy: the first two are learnt from, and run
     # again in the backward pass.
     assert (before, passes["n"]) == (3, 5)
+
+
+def test_what_is_compiled_is_every_layer_and_the_teachers_too():
+    config = make_config("tiny", "r2d2", small_settings("r2d2", "model.vision.layers=2"))
+    model = R2D2(config.model)
+    teacher = teacher_of(model.towers)
+    compile_layers(model, teacher)
+    compiled = [m for part in (model, teacher) for m in part.modules() if m._compiled_call_impl]
+    assert len(compiled) == (2 + 1 + 2) + (2 + 1)
+
+
+def test_a_gpu_without_memory_left_is_one_line_with_remedies():
+    def run():
+        with memory_errors("64 pairs a step"):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
+
+    message = refused(run)
+    assert "64 pairs a step" in message
+    for remedy in ("accumulate", "checkpoint_activations", "fsdp", "--resume"):
+        assert remedy in message

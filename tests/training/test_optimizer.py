@@ -1,10 +1,15 @@
 """AdamW decays matrices, and nothing else."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
+from r2d2.errors import R2D2Error
 from r2d2.model.r2d2 import R2D2
+from r2d2.objectives.momentum import teacher_of, update_teacher
+from r2d2.training.checkpoint import restore_optimizer
 from r2d2.training.optimizer import make_optimizer
 from training.small import small_config
 
@@ -104,3 +109,42 @@ def test_what_is_frozen_has_no_moments():
     }
     assert not held & set(model.towers.vision.parameters())
     assert set(model.towers.text.parameters()) <= held
+
+
+def test_all_parameters_in_one_call_or_each_in_its_own_end_alike():
+    config = small_config("r2d2")
+    first = R2D2(config.model)
+    found = {}
+    for updates in ("auto", "fused", "foreach", "single"):
+        torch.manual_seed(1)
+        model = copy.deepcopy(first)
+        teacher = teacher_of(model.towers)
+        optimizer = make_optimizer(model, config.train, updates)
+        group = optimizer.param_groups[0]
+        wanted = "fused" if updates == "auto" else updates
+        assert (group["fused"], group["foreach"]) == (wanted == "fused", wanted == "foreach")
+        for _ in range(3):
+            for parameter in model.parameters():
+                parameter.grad = torch.randn_like(parameter)
+            optimizer.step()
+            update_teacher(teacher, model.towers, 0.9, at_once=updates != "single")
+        found[updates] = [*model.parameters(), *teacher.parameters()]
+    assert not found["auto"][0].equal(next(first.parameters()))
+    for updates, parameters in found.items():
+        for one, other in zip(parameters, found["single"], strict=True):
+            torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5, msg=updates)
+    with pytest.raises(R2D2Error, match=r"system\.updates"):
+        small_config("r2d2", "system.updates=all")
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_step_counters_come_back_to_where_the_kernel_looks_for_them(fused):
+    """Fused AdamW wants them beside the parameter, which is not where a file is read to."""
+    layer = nn.Linear(2, 2, bias=False, device="meta")
+    optimizer = torch.optim.AdamW(layer.parameters())
+    optimizer.param_groups[0]["fused"] = fused
+    saved = {"weight/step": torch.tensor(3.0), "weight/exp_avg": torch.ones(2, 2)}
+    restore_optimizer(optimizer, layer, saved)
+    state = optimizer.state[layer.weight]
+    assert state["step"].device.type == ("meta" if fused else "cpu")
+    assert state["exp_avg"].device.type == "meta"

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,14 @@ def start(table, out, *more, system=()):
     return start_cli("pretrain", table, "--out", out, *settings, *more)
 
 
+def children(process):
+    """The processes of a run, by rank."""
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    pids = [int(pid) for pid in listed.split()]
+    assert len(pids) == 2
+    return pids
+
+
 def assert_alike(out, other):
     """Equal but for rounding: the sums are done in another order."""
     ours, theirs = history(out), history(other)
@@ -67,6 +76,7 @@ def test_two_processes_make_the_run_of_one(system, table, alone, tmp_path):
     assert process.returncode == 0, err
     assert out.count("model: ") == 1
     assert "2 processes on cpu" in err
+    assert "Warning" not in err
     assert_alike(tmp_path / "run", alone)
 
 
@@ -88,13 +98,26 @@ def test_a_process_that_dies_ends_the_others(table, tmp_path):
     out = tmp_path / "run"
     process = start(table, out, "--processes", 2, system=("train.epochs=200",))
     wait_until(process, lambda: logged(out) >= 3)
-    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-
-    pids = [int(pid) for pid in listed.split()]
-    assert len(pids) == 2
-    os.kill(pids[1], signal.SIGKILL)
+    os.kill(children(process)[1], signal.SIGKILL)
     _, err = process.communicate(timeout=400)
-    assert process.returncode not in (0, 75), err
+    assert process.returncode == 128 + signal.SIGKILL, err
+    (told,) = [line for line in err.splitlines() if "--resume" in line]
+    assert "process 1 was killed by SIGKILL" in told
+    assert "Traceback" not in err
+
+
+def test_processes_end_when_the_one_that_started_them_is_killed(table, tmp_path):
+    out = tmp_path / "run"
+    process = start(table, out, "--processes", 2, system=("train.epochs=2000",))
+    wait_until(process, lambda: logged(out) >= 3)
+    pids = children(process)
+    process.kill()
+    process.wait()
+    while any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids):
+        assert logged(out) < 4000
+        time.sleep(0.01)
+    (kept,) = (out / "checkpoints").iterdir()
+    assert int(kept.name.removeprefix("step-")) == logged(out)  # they wrote one as they left
 
 
 def test_a_batch_that_does_not_divide_is_refused(table, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import shutil
 import signal
 import threading
 
@@ -13,7 +14,15 @@ from r2d2.pretrained import load
 from r2d2.table import PairsTable
 from r2d2.training.pretrain import pretrain
 from r2d2.training.trainer import Trainer
-from training.small import assert_same_run, contents, history, small_config, small_table, tensors
+from training.small import (
+    assert_same_run,
+    contents,
+    history,
+    refused,
+    small_config,
+    small_table,
+    tensors,
+)
 
 # What draws numbers, or keeps a state, besides the weights: all of it must come back.
 MORE = ("model.dropout=0.1", "train.cache_mb=0", "train.source_shares={title: 1, query: 3}")
@@ -232,3 +241,12 @@ def test_a_step_that_is_not_finite_changes_nothing(table, tmp_path, monkeypatch)
     rows = history(tmp_path / "run")
     assert math.isnan(rows[5]["grad_norm"])
     assert all(math.isfinite(row["grad_norm"]) for row in rows[:5] + rows[6:])
+
+
+@pytest.mark.parametrize("lost", [shutil.rmtree, lambda out: out.rename(out.with_name("moved"))])
+def test_a_lost_folder_ends_the_run_and_is_not_made_anew(lost, table, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    Steps(monkeypatch).before[9] = lambda: lost(out)
+    message = refused(pretrain, table, out, small_config("prd2", *MORE, "train.log_every=1000"))
+    assert f"{out} is gone" in message
+    assert not out.exists()

@@ -157,11 +157,14 @@ class Objectives(nn.Module):
             self.teacher.eval()
         return self
 
-    def after_step(self, model: R2D2) -> None:
-        """When the optimiser has stepped: clamp tau, move the teachers, let features queue."""
+    def after_step(self, model: R2D2, at_once: bool = True) -> None:
+        """When the optimiser has stepped: clamp tau, move the teachers, let features queue.
+
+        `at_once`: see `update_teacher`.
+        """
         model.clamp_temperature()
         if self.teacher is not None:
-            update_teacher(self.teacher, model.towers, self.config.momentum)
+            update_teacher(self.teacher, model.towers, self.config.momentum, at_once)
         if self.queue is not None and self._entering is not None:
             self.queue.push(*self._entering)
             self._entering = None

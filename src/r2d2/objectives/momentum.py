@@ -14,10 +14,16 @@ def teacher_of(towers: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def update_teacher(teacher: nn.Module, towers: nn.Module, momentum: float) -> None:
-    """Move the teacher towards the towers; all parameters in one call."""
+def update_teacher(
+    teacher: nn.Module, towers: nn.Module, momentum: float, at_once: bool = True
+) -> None:
+    """Move the teacher towards the towers; `at_once`: all parameters in one call."""
     ours, theirs = (_held(module) for module in (teacher, towers))
-    torch._foreach_lerp_(ours, theirs, 1.0 - momentum)
+    if at_once:
+        torch._foreach_lerp_(ours, theirs, 1.0 - momentum)
+        return
+    for one, other in zip(ours, theirs, strict=True):
+        one.lerp_(other, 1.0 - momentum)
 
 
 def _held(module: nn.Module) -> list[torch.Tensor]:

@@ -36,11 +36,15 @@ def restore_optimizer(
 ) -> None:
     """The inverse of `optimizer_tensors`."""
     parameters = dict(model.named_parameters())
+    fused = {p for group in optimizer.param_groups if group.get("fused") for p in group["params"]}
     for full_name, value in tensors.items():
         name, _, key = full_name.rpartition("/")
         parameter = parameters[name]
-        # AdamW keeps its step counters where it made them, the rest beside the parameter.
-        held = value if value.dim() == 0 and key == "step" else cut_like(value, parameter)
+        # AdamW keeps its step counters in main memory, unless one kernel does all of its work.
+        if key == "step":
+            held = value.to(parameter.device) if parameter in fused else value
+        else:
+            held = cut_like(value, parameter)
         optimizer.state[parameter][key] = held
 
 

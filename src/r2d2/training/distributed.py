@@ -7,6 +7,8 @@ nothing here does anything. Model and losses know none of it: they get a `Ranks`
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +18,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._C._distributed_c10d import TCPStore
 
 from r2d2.errors import R2D2Error
+from r2d2.training.launch import LISTENER, LOOPBACK, LOST, PARENT
 
-TIMEOUT = timedelta(minutes=30)  # a process that waits longer takes the others for dead
+# A process that waits longer takes the others for dead; one may measure while the others wait.
+TIMEOUT = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,14 @@ class World:
             pairs[row] = torch.tensor(pair, device=device)
         return {int(k): int(v) for k, v in _all_gather(pairs, self.size).tolist() if k >= 0}
 
+    def same(self, number: int, device: torch.device) -> bool:
+        """Whether it is the same number in every process."""
+        if self.size == 1:
+            return True
+        extremes = torch.tensor([number, -number], device=device)
+        dist.all_reduce(extremes, dist.ReduceOp.MAX)
+        return int(extremes[0]) == -int(extremes[1])
+
     def wait(self) -> None:
         """Until all processes are here."""
         if self.size > 1:
@@ -111,32 +124,87 @@ def _all_gather(x: Tensor, size: int) -> Tensor:
 def world() -> Iterator[World]:
     """The processes that `torchrun` started, for as long as the context lasts; else one.
 
+    Whatever the processes do together, all must do: a decision that hangs on a file is made by one
+    of them and told to the others, since a slow one may find what a fast one has written by now.
+
     Raises:
         R2D2Error: the environment names processes that cannot be reached.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
+    if dist.is_initialized():  # within another such context
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        yield World(dist.get_rank(), dist.get_world_size(), local)
+        return
     try:
         rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         local = int(os.environ.get("LOCAL_RANK", "0"))
-        cuda = torch.cuda.is_available()
+    except (KeyError, ValueError) as error:
+        raise _lost_each_other(error) from error
+    cuda = torch.cuda.is_available()
+    if cuda and local >= torch.cuda.device_count():
+        raise R2D2Error(
+            f"process {local} of this machine has no GPU to itself: there are "
+            f"{torch.cuda.device_count()}; start as many processes"
+        )
+    try:
         if cuda:
             torch.cuda.set_device(local)
-        dist.init_process_group("nccl" if cuda else "gloo", timeout=TIMEOUT)
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise R2D2Error(
-            f"the processes cannot find each other ({str(error).splitlines()[0]}): start them with "
-            "torchrun, or with --processes on one machine"
-        ) from error
+        dist.init_process_group(
+            "nccl" if cuda else "gloo",
+            store=_store(rank, size),
+            rank=rank,
+            world_size=size,
+            timeout=TIMEOUT,
+            device_id=torch.device("cuda", local) if cuda else None,
+        )
+    except (ValueError, RuntimeError) as error:
+        raise _lost_each_other(error) from error
+    _end_with_parent()
+    whole = False
     try:
         yield World(rank, size, local)
+        whole = True
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
+        if LISTENER in os.environ:  # whoever died first has told it, or `launch` does
+            raise SystemExit(LOST) from error
         raise R2D2Error(
             f"process {rank} lost another one ({str(error).splitlines()[0]}): look at what that "
             "one said, and go on with --resume"
         ) from error
     finally:
-        dist.destroy_process_group()
+        # The others may be waiting for this one: NCCL would wait for them in its turn.
+        if whole or not cuda:
+            dist.destroy_process_group()
+
+
+def _lost_each_other(error: Exception) -> R2D2Error:
+    return R2D2Error(
+        f"the processes cannot find each other ({str(error).splitlines()[0]}): start them with "
+        "torchrun, or with --processes on one machine"
+    )
+
+
+def _store(rank: int, size: int) -> TCPStore | None:
+    """The socket that `launch` opened; None: what the environment says, by torch's own rules."""
+    if LISTENER not in os.environ:
+        return None
+    listener = int(os.environ[LISTENER]) if rank == 0 else None
+    port = int(os.environ["MASTER_PORT"])
+    return TCPStore(LOOPBACK, port, size, rank == 0, TIMEOUT, master_listen_fd=listener)
+
+
+def _end_with_parent() -> None:
+    """Stop as by SIGTERM when `launch` is gone: a resumed run must not find this one at it."""
+    if PARENT not in os.environ:
+        return
+    pipe = int(os.environ[PARENT])
+
+    def watch() -> None:
+        os.read(pipe, 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True, name="parent").start()

@@ -1,11 +1,14 @@
 """Start the processes of a run on one machine; across machines, `torchrun` does it.
 
 Each process runs the same command with its place in the environment, as under `torchrun`. A signal
-is passed on, so that all of them write one checkpoint; when one process dies, the others are ended.
+is passed on, so that all of them write one checkpoint; when one process dies, the others are ended,
+and so they are when this one dies. They meet at a socket that is opened here and inherited: a port
+that was only looked up could be taken by another run before the first process listens there.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -14,7 +17,13 @@ import sys
 import time
 from collections.abc import Sequence
 
+log = logging.getLogger(__name__)
+
 GRACE = 30.0  # seconds that processes get to end by themselves after one of them died
+LISTENER = "R2D2_LISTENER"  # the first process's number of the socket that all meet at; others: -1
+PARENT = "R2D2_PARENT"  # number of a pipe that ends when the process that started them does
+LOOPBACK = "127.0.0.1"
+LOST = 3  # exit code of a process that ends since another one did
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -23,51 +32,75 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
 
     Stopped by a signal, all leave with the same code, which is then this one's too.
     """
-    with socket.socket() as found:  # a port that is free now
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    cores = max(1, (os.cpu_count() or 1) // processes)
-    children = []
-    for rank in range(processes):
-        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes}
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        environment = {name: str(value) for name, value in (place | address).items()}
-        # Processes of as many threads as there are cores fight over them.
-        environment["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(cores))
-        command = [sys.executable, "-m", "r2d2", *arguments]
-        # A group of its own: the terminal's Ctrl-C must not come twice, from there and from here.
-        children.append(
-            subprocess.Popen(command, env=os.environ | environment, start_new_session=True)
-        )
+    children: list[subprocess.Popen[bytes]] = []
+    asked: list[int] = []  # signals that came from outside
 
     def pass_on(signum: int, _frame: object) -> None:
+        asked.append(signum)
         for child in children:
             if child.poll() is None:
                 child.send_signal(signum)
 
     old = {number: signal.signal(number, pass_on) for number in _SIGNALS}
+    ours, theirs = os.pipe()  # what nobody writes to ends when the last who could is gone
     try:
-        return _wait(children)
+        with socket.create_server((LOOPBACK, 0)) as listener:
+            for rank in range(processes):
+                children.append(_start(rank, processes, arguments, listener, ours))
+        return _wait(children, asked)
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
         for child in children:
             if child.poll() is None:
                 child.kill()
+        os.close(ours)
+        os.close(theirs)
 
 
-def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int:
-    failed: int | None = None
-    ended_at = 0.0
+def _start(
+    rank: int, processes: int, arguments: Sequence[str], listener: socket.socket, parent: int
+) -> subprocess.Popen[bytes]:
+    """One process; the first one inherits the socket at which all meet."""
+    place = {
+        "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes,
+        "MASTER_ADDR": LOOPBACK, "MASTER_PORT": listener.getsockname()[1],
+        LISTENER: listener.fileno() if rank == 0 else -1, PARENT: parent,
+    }  # fmt: skip
+    # Processes of as many threads as there are cores fight over them.
+    cores = max(1, (os.cpu_count() or 1) // processes)
+    environment = {"OMP_NUM_THREADS": str(cores)}
+    # A name that the machine has on the network may not lead back to it.
+    own = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
+    environment |= {"GLOO_SOCKET_IFNAME": own[0]} if own else {}
+    environment |= os.environ | {name: str(value) for name, value in place.items()}
+    return subprocess.Popen(
+        [sys.executable, "-m", "r2d2", *arguments],
+        env=environment,
+        pass_fds=[parent, *([listener.fileno()] if rank == 0 else [])],
+        # A group of its own: the terminal's Ctrl-C must not come twice, from there and from here.
+        start_new_session=True,
+    )
+
+
+def _wait(children: Sequence[subprocess.Popen[bytes]], asked: Sequence[int]) -> int:
+    """The exit code of the run, when all have ended."""
+    failed_at: float | None = None
+    late: set[int] = set()  # ended from here, not by themselves
     while any(child.poll() is None for child in children):
-        codes = [child.poll() for child in children]
-        bad = [code for code in codes if code]
-        if bad and failed is None:
-            failed, ended_at = bad[0], time.monotonic()
-        if failed is not None and time.monotonic() - ended_at > GRACE:
-            for child in children:
-                child.kill()
+        if failed_at is None and any(child.poll() for child in children):
+            failed_at = time.monotonic()
+        if failed_at is not None and time.monotonic() - failed_at > GRACE:
+            for rank, child in enumerate(children):
+                if child.poll() is None:
+                    late.add(rank)
+                    child.kill()
         time.sleep(0.05)
-    codes = [child.wait() for child in children]
-    first = failed if failed is not None else next((code for code in codes if code), 0)
-    return 128 - first if first < 0 else first  # killed by a signal, as a shell says it
+    codes = {rank: child.wait() for rank, child in enumerate(children) if rank not in late}
+    rank, code = min(codes.items(), key=lambda item: (item[1] in (0, LOST), item[1] == 0, item[1]))
+    if code < 0 and not asked:  # it could not speak for itself
+        log.error(
+            "process %d was killed by %s (by the system, where memory ran out): go on from the "
+            "last checkpoint with --resume", rank, signal.Signals(-code).name,
+        )  # fmt: skip
+    return 128 - code if code < 0 else code  # killed by a signal, as a shell says it

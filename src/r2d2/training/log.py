@@ -14,6 +14,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
+from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors, write_text
 
 HISTORY, BOARD = "history.jsonl", "tensorboard"
@@ -50,8 +51,9 @@ class RunLog:
         """One line, on disk at once.
 
         Raises:
-            R2D2Error: the disk is full.
+            R2D2Error: the disk is full, or the folder gone.
         """
+        self.check()
         with disk_errors(self._out):
             self._file.write(json.dumps({"step": step, **scalars}) + "\n")
             self._file.flush()
@@ -59,6 +61,18 @@ class RunLog:
                 summary = Summary(value=[Summary.Value(tag=name, simple_value=value)])
                 self._record(step=step, summary=summary)
             self._board.flush()
+
+    def check(self) -> None:
+        """See that the run's folder is still there: an open file tells nothing of its removal.
+
+        Raises:
+            R2D2Error: it is not.
+        """
+        if not (self._out / HISTORY).exists():
+            raise R2D2Error(
+                f"{self._out} is gone, or its {HISTORY} is: put the run's folder back and go on "
+                "with --resume, or start anew"
+            )
 
     def close(self) -> None:
         """Close both files."""

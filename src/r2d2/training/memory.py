@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
+import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from r2d2.errors import R2D2Error
 from r2d2.model.r2d2 import R2D2
 from r2d2.model.towers import layers_of as tower_layers
 
 
 def layers_of(model: R2D2) -> Iterator[nn.Module]:
     """The transformer layers of the towers, and the cross encoders whole."""
-    for side in (model.towers.vision, model.towers.text):
-        yield from tower_layers(side)
+    yield from _tower_layers(model.towers)
     if model.has_match:
         yield model.text_to_image
         yield model.image_to_text
@@ -27,7 +29,25 @@ def checkpoint_activations(model: R2D2) -> None:
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
 
 
-def compile_layers(model: R2D2) -> None:
+def compile_layers(model: R2D2, teacher: nn.Module | None = None) -> None:
     """torch.compile, in place: one graph a kind of layer, shapes dynamic since texts vary."""
-    for layer in layers_of(model):
+    for layer in (*layers_of(model), *(_tower_layers(teacher) if teacher is not None else ())):
         layer.compile(dynamic=True)
+
+
+def _tower_layers(towers: nn.Module) -> Iterator[nn.Module]:
+    for side in (towers.get_submodule("vision"), towers.get_submodule("text")):
+        yield from tower_layers(side)
+
+
+@contextmanager
+def memory_errors(what: str) -> Iterator[None]:
+    """Turn a GPU's running out of memory into one line that names the settings that help."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise R2D2Error(
+            f"the GPU's memory does not hold {what}: --set system.accumulate=2 or more, "
+            "system.checkpoint_activations=true, or with several GPUs system.parallel=fsdp; "
+            "`r2d2 flops` tells what each of them needs. Go on with --resume"
+        ) from error

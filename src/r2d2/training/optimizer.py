@@ -18,11 +18,14 @@ _LAYER = re.compile(r"towers\.(?:vision|text)\.(?:encoder\.)?layers?\.(\d+)\.")
 _TOP = ("output_norm", "post_norm", "post_layernorm", "final_layer_norm", ".head.")
 
 
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+def make_optimizer(
+    model: nn.Module, config: TrainConfig, updates: str = "auto"
+) -> torch.optim.AdamW:
     """AdamW; no decay on norms, biases, position, class and segment embeddings, temperature.
 
     Each group's `scale` is its share of the learning rate: `layer_decay` to the power of how far a
-    tower's layer lies below its top, the embeddings one below the lowest.
+    tower's layer lies below its top, the embeddings one below the lowest. `updates`: see
+    `SystemConfig`; cut weights take no fused kernel.
     """
     groups: dict[tuple[bool, float, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
@@ -37,8 +40,14 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     whole = not any(cut for _, _, cut in groups)
     # Decayed ones first: the order of a list of groups is part of what a checkpoint relies on.
     ordered = [groups[key] for key in sorted(groups, key=lambda k: (not k[0], -k[1], k[2]))]
+    fused = whole and updates in ("auto", "fused")
     return torch.optim.AdamW(
-        ordered, lr=config.lr, betas=config.betas, eps=config.eps, fused=whole or None
+        ordered,
+        lr=config.lr,
+        betas=config.betas,
+        eps=config.eps,
+        fused=fused,
+        foreach=not fused and updates != "single",
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,9 +18,12 @@ from r2d2.pretrained import Pretrained, load
 from r2d2.table import PairsTable
 from r2d2.tokenizer import Tokenizer
 from r2d2.training.distributed import ALONE, World, world
+from r2d2.training.memory import memory_errors
 from r2d2.training.run_folder import MODEL, SUMMARY, TOKENIZER, check_folder, check_run, remember
 from r2d2.training.sharding import full_state
-from r2d2.training.trainer import Trainer, TrainSummary
+from r2d2.training.trainer import Trainer, TrainSummary, group_size
+
+CHUNK = 65536  # rows whose texts are in memory while a tokenizer is trained
 
 
 def pretrain(
@@ -57,15 +61,17 @@ def pretrain(
     if start is not None:
         config = replace(config, model=start.model.config)
     with world() as here:
-        check_folder(out, resume=resume)
-        run = {
+        group_size(config, here)  # before anything is written
+        run: dict[str, Any] = {
             "config": to_dict(config),
             "table": str(table_path),
-            "fingerprint": table.fingerprint,
             "init": None if init is None else str(init),
         }
-        check_run(out, run)
-        here.wait()  # nobody writes before all have looked
+        if here.first:
+            check_folder(out, resume=resume)
+            run["fingerprint"] = table.fingerprint
+            check_run(out, run)
+        here.wait()
         tokenizer = start.tokenizer if start else run_tokenizer(table, out, config, vocab, here)
         trainer = Trainer(table, out, config, tokenizer, here, start.model if start else None)
         if here.first:
@@ -74,8 +80,14 @@ def pretrain(
         here.wait()
         if resume:
             trainer.restore()
+            if not here.same(trainer.step, trainer.device):
+                raise R2D2Error(
+                    f"process {here.rank} finds other checkpoints in {out} than another one: give "
+                    "an --out that all machines share"
+                )
         hook = partial(on_epoch, trainer) if on_epoch else None
-        summary = trainer.run(hook) if trainer.step < trainer.steps else trainer.summary()
+        with memory_errors(trainer.describe()):
+            summary = trainer.run(hook) if trainer.step < trainer.steps else trainer.summary()
         _save(trainer, out, summary)
     return summary
 
@@ -97,12 +109,23 @@ def run_tokenizer(
     vocab: str | Path | None = None,
     here: World = ALONE,
 ) -> Tokenizer:
-    """The run's own where it has one, else trained on the split, or read from a BERT vocab.txt."""
+    """The run's own where it has one, else trained on the split, or read from a BERT vocab.txt.
+
+    The first process makes it, and the others read what it wrote.
+    """
     saved = out / TOKENIZER
-    known = saved.exists()
-    here.wait()  # all decide alike: the first one may write it before another has looked
-    if known:
-        return Tokenizer.load(saved)
+    if here.first:
+        tokenizer = Tokenizer.load(saved) if saved.exists() else _fresh(table, config, vocab)
+        if here.size == 1:
+            return tokenizer
+        with disk_errors(out):
+            out.mkdir(parents=True, exist_ok=True)
+        tokenizer.save(saved)
+    here.wait()
+    return Tokenizer.load(saved)
+
+
+def _fresh(table: PairsTable, config: Config, vocab: str | Path | None) -> Tokenizer:
     max_length = config.model.text.max_length
     if not config.train.train_vocab:
         if vocab is None:
@@ -111,13 +134,7 @@ def run_tokenizer(
                 "FILE, or --set train.train_vocab=true to train one on this table"
             )
         return Tokenizer.from_vocab(vocab, max_length)
-    if here.first:
-        texts = (t.text for row in table.texts(table.rows("train")) for t in row)
-        tokenizer = Tokenizer.train(texts, config.model.text.vocab_size, max_length)
-        if here.size == 1:
-            return tokenizer
-        with disk_errors(out):
-            out.mkdir(parents=True, exist_ok=True)
-        tokenizer.save(saved)
-    here.wait()
-    return Tokenizer.load(saved)
+    rows = table.rows("train")
+    parts = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+    texts = (t.text for part in parts for row in table.texts(part) for t in row)
+    return Tokenizer.train(texts, config.model.text.vocab_size, max_length)

@@ -1,6 +1,6 @@
 """The forward and backward passes of a step: one process or many, whole batch or chunk by chunk.
 
-Chunks (`train.accumulate`) save memory without making the contrast smaller (GradCache, arXiv
+Chunks (`system.accumulate`) save memory without making the contrast smaller (GradCache, arXiv
 2101.06983): a first pass without autograd gives every chunk's features; the contrast over all of
 them gives the gradient at each; a second pass pulls that gradient through, chunk by chunk, together
 with the losses that a chunk can compute by itself. All other passes are the same, so that the sum
@@ -9,9 +9,11 @@ of gradients is the large batch's.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,15 +62,25 @@ class Passes:
     dropout: bool = False  # whether anything is drawn by torch's generator
 
 
+def leaves_unused(step: Step, labelled: bool) -> bool:
+    """Whether parameters that learn take no part in the loss: DDP must then look for them."""
+    config = step.objectives.config
+    ranks = config.fgr and config.mlm and not config.ranking_from
+    return step.model.has_match and (labelled or not ranks)
+
+
 def spread(step: Step, device: torch.device, find_unused: bool) -> Step | DistributedDataParallel:
     """The module that a process runs: under DDP where there are several."""
     if step.world.size == 1:
         return step
     # Queue and counters are equal everywhere by construction: sending them each step is waste.
+    names = inspect.signature(DistributedDataParallel.__init__).parameters
+    new = "forward_sync_buffers" in names  # from PyTorch 2.13 on; the old name warns
+    buffers: dict[str, Any] = {"forward_sync_buffers" if new else "broadcast_buffers": False}
     return DistributedDataParallel(
         step,
-        device_ids=[device] if device.type == "cuda" else None,
-        broadcast_buffers=False,
+        device_ids=[torch.cuda.current_device()] if device.type == "cuda" else None,
+        **buffers,
         gradient_as_bucket_view=True,
         find_unused_parameters=find_unused,
     )

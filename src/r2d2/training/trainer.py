@@ -38,7 +38,7 @@ from r2d2.training.optimizer import make_optimizer
 from r2d2.training.run_folder import BAD_BATCH, CHECKPOINTS
 from r2d2.training.sharding import average_uncut, clip_gradients, shard
 from r2d2.training.signals import signals
-from r2d2.training.step import Passes, Step, backward, spread
+from r2d2.training.step import Passes, Step, backward, leaves_unused, spread
 from r2d2.training.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class Trainer:
             train.labelled,
         )
         self.steps = max(1, train.epochs * len(self.loader) // train.batch_size)
-        self.group_size = _group_size(config, world)
+        self.group_size = group_size(config, world)
         torch.manual_seed(train.seed)
         self.model = (model or R2D2(self.config.model)).to(self.device)
         self.objectives = Objectives(
@@ -118,19 +118,17 @@ class Trainer:
         if system.checkpoint_activations:
             checkpoint_activations(self.model)
         if system.compile:
-            compile_layers(self.model)
+            compile_layers(self.model, self.objectives.teacher)
         step = Step(self.model, self.objectives, world)
-        aims = config.objectives
-        unused = self.model.has_match and (not aims.fgr or aims.ranking_from > 0)
         self.module: Step | DistributedDataParallel = (
             shard(step, self.device)
             if system.parallel == "fsdp" and world.size > 1
-            else spread(step, self.device, find_unused=unused)
+            else spread(step, self.device, leaves_unused(step, train.labelled))
         )
         self.passes = Passes(
             system.accumulate, _bfloat16(system.precision, self.device), config.model.dropout > 0
         )
-        self.optimizer = make_optimizer(self.model, train)
+        self.optimizer = make_optimizer(self.model, train, system.updates)
         self.step = 0
         self.seconds = 0.0
         self.bad_steps = 0  # over the run
@@ -148,6 +146,11 @@ class Trainer:
             "bfloat16" if self.passes.bfloat16 else "float32",
             f"{trained / 1e6:.1f}M parameters trained",
         ]
+        if self.config.objectives.teachers and not self.config.train.labelled:
+            words += [f"teachers of momentum {self.config.objectives.momentum:g}"]
+        group = self.optimizer.param_groups[0]
+        kind = "fused" if group["fused"] else "foreach" if group["foreach"] else "single"
+        words += [f"{kind} updates"]
         words += ["compiled"] if system.compile else []
         words += ["activations recomputed"] if system.checkpoint_activations else []
         words += ["image tower frozen"] if self.config.train.freeze_vision else []
@@ -172,7 +175,10 @@ class Trainer:
     def prepare(self, raw: RawBatch) -> Batch:
         """Tokenize, augment and normalise this process's share on the device."""
         train = self.config.train
-        pixels = torch.from_numpy(raw.pixels).to(self.device)
+        pixels = torch.from_numpy(raw.pixels)
+        if self.device.type == "cuda":  # only then the copy runs beside the last step
+            pixels = pixels.pin_memory()
+        pixels = pixels.to(self.device, non_blocking=True)
         n = len(raw.texts)
         index = torch.arange(n, device=self.device) + self.world.rank * n
         u = uniform(train.seed, self.step, Draw.AUGMENT, index, VIEW_NUMBERS)
@@ -199,7 +205,7 @@ class Trainer:
         norm = clip_gradients(self.model.parameters(), train.clip_norm or float("inf"))
         if torch.isfinite(norm):
             self.optimizer.step()
-            self.objectives.after_step(self.model)
+            self.objectives.after_step(self.model, self.config.system.updates != "single")
             self._bad_in_row = 0
         else:
             self.objectives.forget_step()
@@ -256,7 +262,7 @@ class Trainer:
         share = (train.batch_size, world.rank, world.size)
         batches = self.loader.batches(self.step, self.steps, *share)
         log.info("%s", self.describe())
-        watch = Watch(self.steps, self.config, self.loader.distinct_texts, len(self.loader))
+        watch = Watch(self.steps, self.config, self.loader.variety)
         try:
             with signals() as came, progress.bars(hidden=not world.first) as update:
                 began, logged = time.perf_counter() - self.seconds, (self.step, self.seconds)
@@ -279,13 +285,16 @@ class Trainer:
                     if warning := watch.see(self.step, scalars):
                         log.warning("%s", warning)
                     if world.any(bool(came), self.device):
+                        check(run_log)
                         raise RunStoppedError(came[0] if came else signal.SIGTERM, self.save())
                     over = on_epoch is not None and self._ends_epoch()
                     regular = self.step % train.checkpoint_every == 0
                     if (over or regular) and self.step < self.steps:
+                        check(run_log)
                         self.save()
                     if over and on_epoch and on_epoch(self.epochs_done):
                         break
+            check(run_log)
         finally:
             batches.close()  # type: ignore[attr-defined]
             if run_log:
@@ -347,8 +356,18 @@ class Trainer:
         return named | {"temperature": self.model.temperature.item()}
 
 
-def _group_size(config: Config, world: World) -> int:
-    """Pairs that draw negatives from each other; 0 where that is the whole batch."""
+def check(run_log: RunLog | None) -> None:
+    """Look before writing whether the run's folder is still there; see `RunLog.check`."""
+    if run_log is not None:
+        run_log.check()
+
+
+def group_size(config: Config, world: World) -> int:
+    """Pairs that draw negatives from each other; 0 where that is the whole batch.
+
+    Raises:
+        R2D2Error: the batch does not divide by processes, chunks and groups.
+    """
     batch, parts = config.train.batch_size, world.size * config.system.accumulate
     groups = config.objectives.negative_groups or parts
     if batch % parts or batch % groups or groups % parts:

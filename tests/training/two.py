@@ -1,0 +1,102 @@
+"""A step, or a run, in two processes: what they run stands here, where a spawned one finds it."""
+
+import dataclasses
+import json
+import os
+import time
+
+import torch
+import torch.multiprocessing as mp
+from small_step import MOMENT, batch_of, setup
+
+from r2d2.training.distributed import world
+from r2d2.training.sharding import average_uncut, clip_gradients, full, full_state, is_cut, shard
+from r2d2.training.step import Passes, Step, backward, leaves_unused, spread
+
+TEXTS = [[7, 9, 11, 7], [8, 8], [12, 13, 14, 15, 16, 17, 18], [8, 8], [19], [], [20, 21], [9, 22]]
+KEYS = [[1, 21], [1, 22], [3, 23], [4, 22], [5, 25], [6, 26], [7, 27], [8, 21]]
+# Every objective, every way to compute one, and people's labels.
+VARIANTS = ["r2d2", "wo_et", "prd2", "wo_twd", "wo_tgd", "wo_fgd", "labelled"]
+WAYS = [(1, False), (2, False), (1, True), (2, True)]  # chunks, and whether weights are cut
+HANGS = 500  # seconds, many times what a busy machine takes
+LABELS = [1, 0, 0, 1, 1, 0, 1, 0]
+
+
+def one_step(variant, here, chunks, group_size, frozen=False, cut=False):
+    """Losses, gradients and queue of one step of `here`'s share of the batch."""
+    torch.manual_seed(0)
+    labelled = variant == "labelled"
+    model, objectives = setup("r2d2" if labelled else variant)
+    if frozen:
+        model.towers.vision.requires_grad_(False)
+    batch = batch_of(TEXTS, KEYS)
+    labels = torch.tensor(LABELS) if labelled else None
+    share = dataclasses.replace(batch, index=batch.index - 40, labels=labels)  # places in the batch
+    share = share.chunks(here.size)[here.rank]
+    moment = dataclasses.replace(MOMENT, group_size=group_size)
+    step, cpu = Step(model, objectives, here), torch.device("cpu")
+    unused = leaves_unused(step, labelled)
+    step = shard(step, cpu) if cut else spread(step, cpu, unused)
+    losses = backward(step, share, moment, Passes(chunks))
+    losses = {name: here.average(loss).double() for name, loss in losses.items()}
+    if cut:
+        assert is_cut(step)
+        average_uncut(model.parameters(), here)
+    named = [(n, p) for n, p in model.named_parameters() if p.grad is not None]
+    found = {f"grad {n}": full(p.grad).clone() for n, p in named}
+    for clip in (0.1, 1e9):  # the second gives the norm after the first
+        found[f"norm clipped at {clip}"] = clip_gradients(model.parameters(), clip)
+    objectives.after_step(model)
+    found |= {f"state {n}": t for n, t in full_state(objectives).items()}
+    return {f"loss {n}": loss for n, loss in losses.items()} | found
+
+
+def spawn(work, *arguments):
+    """`work(rank, port, ...)` in two processes, which meet at a store that this one keeps."""
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    running = mp.spawn(work, (store.port, *arguments), nprocs=2, join=False)
+    try:
+        deadline = time.monotonic() + HANGS
+        while not running.join(timeout=1):
+            assert time.monotonic() < deadline, "the processes wait for each other"
+    finally:
+        for process in running.processes:
+            process.kill()
+
+
+def place(rank, port):
+    """Tell a process who it is, as `torchrun` does."""
+    torch.set_num_threads(1)
+    os.environ |= {
+        "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }  # fmt: skip
+
+
+def variants_of(cut):
+    """Cut weights are the same code for all: three of them do."""
+    return ["r2d2", "prd2", "wo_tgd"] if cut else VARIANTS
+
+
+def group_size_of(chunks):
+    """Pairs that draw negatives from each other: a chunk of one of two processes."""
+    return len(TEXTS) // (2 * chunks)
+
+
+def process(rank, port, folder):
+    place(rank, port)
+    with world() as here, world() as again:
+        assert here == again
+        assert (here.rank, here.size, here.first) == (rank, 2, rank == 0)
+        for chunks, cut in WAYS:
+            for variant in variants_of(cut):
+                found = one_step(variant, here, chunks, group_size_of(chunks), cut=cut)
+                torch.save(found, folder / f"{variant}-{chunks}-{cut}-{rank}.pt")
+        said = {
+            "any": [here.any(rank == 1, torch.device("cpu")), here.any(False, torch.device("cpu"))],
+            "union": sorted(here.union({rank: 5, 9: 1}, torch.device("cpu")).items()),
+            "share": list(here.share([1, 2, 3, 4])),
+            "same": [here.same(k, torch.device("cpu")) for k in (7, rank)],
+        }
+        (folder / f"said-{rank}.json").write_text(json.dumps(said))
+        here.wait()
