@@ -24,6 +24,7 @@ from training.small import (
     small_config,
     small_settings,
     small_table,
+    start_cli,
     tensors,
 )
 
@@ -132,6 +133,35 @@ def test_a_folder_and_a_file_of_captions_train_with_one_command(
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["test"]["two_stage"]["r_mean"] >= 0
     r2d2.load(out).encode_texts(["红色方块"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["retrieval", "matching"])
+def test_two_processes_make_the_table_once_and_the_figures_of_one(task, start, own, tmp_path):
+    """The first one makes the table and measures; matching leaves most of the heads unused."""
+    captions = own / "captions.csv"
+    if task == "matching":
+        lines = [line.split(",")[:2] for line in captions.read_text("utf-8-sig").splitlines()[1:41]]
+        captions = tmp_path / "labelled.csv"
+        rows = [(*line, n % 3 % 2, "train" if n % 4 else "val") for n, line in enumerate(lines)]
+        with captions.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("image", "caption", "label", "split"), *rows])
+    settings = [x for s in (*QUICK, "train.epochs=2", "train.batch_size=8") for x in ("--set", s)]
+    found = []
+    for processes in (2, 1):
+        out = tmp_path / str(processes)
+        settings += ["--set", "objectives.negative_groups=2"]
+        process = start_cli(
+            "finetune", task, own / "images", "--captions", captions, "--init", start,
+            "--out", out, *settings, "--processes", processes,
+        )  # fmt: skip
+        _, err = process.communicate(timeout=600)
+        assert process.returncode == 0, err
+        assert err.count("rows, ") == 1, err  # of the table that was made
+        found.append([(e.epoch, e.figure) for e in read_epochs(out)])
+    assert len(found[0]) == 2
+    for ours, theirs in zip(*found, strict=True):
+        assert ours == pytest.approx(theirs, abs=8)  # of few pictures, after sums in another order
 
 
 def test_what_is_wrong_with_a_file_is_said(own, tmp_path):
