@@ -217,3 +217,30 @@ def test_sides_of_other_lengths_join(theirs):
     joined = Side.cat([theirs.encode_texts(TEXTS[:1]), theirs.encode_texts(TEXTS[1:2])])
     image = theirs.encode_images(pictures((24, 24)) * 2)
     assert theirs.match(image, joined).shape == (2,)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["chinese_clip", "clip", "siglip", "siglip2"])
+def test_towers_of_others(kind, tmp_path):
+    """Parity over batches, and of a text alone with one that is padded."""
+    from model.foreign import IMAGE, save_hf
+    from r2d2.weights.towers import import_towers
+
+    save_hf(tmp_path / "theirs", kind)
+    mask = {"clip": "9"}.get(kind)  # a vocabulary without a token for it
+    import_towers(tmp_path / "theirs", tmp_path / "ours", cross_layers=1, mask_token=mask)
+    model = r2d2.load(tmp_path / "ours", "cpu")
+    for head in (model.model.match_head_text, model.model.match_head_image):
+        torch.nn.init.normal_(head.weight)
+    model.save(tmp_path / "model")
+    export_onnx(tmp_path / "model", tmp_path / "out")
+    exported = OnnxModel(tmp_path / "out")
+    given, texts = pictures(*[(IMAGE, IMAGE)] * 3), ["红色方块", "照片", "一个蓝色横条"]
+    images, found = model.encode_images(given), exported.encode_images(given)
+    torch.testing.assert_close(found.embedding, images.embedding, **CLOSE)
+    for some in (texts, texts[:1]):
+        side, theirs = model.encode_texts(some), exported.encode_texts(some)
+        torch.testing.assert_close(theirs.embedding, side.embedding, **CLOSE)
+        n = len(some)
+        match = exported.match(found[:n], theirs)
+        torch.testing.assert_close(match, model.match(images[:n], side), **CLOSE)

@@ -42,8 +42,9 @@ def evaluate_pointing(
     seed: int = 0,
     words: Words = "one",
     group: Callable[[str], str] = emoji_base,
+    wanted: Sequence[Way] | None = None,
 ) -> list[Rate]:
-    """Rates of every way over `count` grids of `pairs`.
+    """Rates of the ways `wanted`, None: of all, over `count` grids of `pairs`.
 
     Names that are cut off, past the model's longest text, are not asked.
 
@@ -51,7 +52,7 @@ def evaluate_pointing(
         R2D2Error: no cross encoders, fewer than four groups, or a picture that cannot be read.
     """
     check_cross(model.model)
-    every = ways(model.model.config.cross_layers)
+    every = list(wanted or ways(model.model.config.cross_layers))
     hits = dict.fromkeys(every, 0)
     asked = 0
     usable = [pair for pair in pairs if pair.texts]
