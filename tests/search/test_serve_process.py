@@ -1,0 +1,94 @@
+"""`r2d2 serve` as a process: it tells its address, answers, and ends when it is told to."""
+
+import signal
+import socket
+import time
+
+import httpx
+import pytest
+
+from r2d2.pretrained import WEIGHTS, shipped_folder
+from r2d2.search.index import build_index
+from search.load import attack
+from search.small import TEXTS, small_model
+from training.small import call_cli, picture, png, small_table, start_cli
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("serve")
+    small_model().save(folder / "model")
+    path = small_table(folder / "t.lance", rows=20)
+    build_index(path, folder / "model")
+    return ("--table", path, "--model", folder / "model")
+
+
+def served(*arguments, threads=1):
+    """The process, and its address."""
+    process = start_cli("serve", "--port", 0, *arguments, threads=threads)
+    line = process.stdout.readline()
+    assert line.startswith("http://127.0.0.1:"), (line, process.communicate())
+    return process, line.split()[0]
+
+
+@pytest.mark.parametrize(
+    "signum", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
+def test_it_answers_and_ends_cleanly(indexed, signum):
+    process, address = served(*indexed)
+    try:
+        found = httpx.post(f"{address}search", json={"text": TEXTS[1], "k": 2}, timeout=60)
+        assert len(found.json()["hits"]) == 2
+        process.send_signal(signum)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert "Traceback" not in err
+    assert '"route": "/search", "status": 200' in err
+    assert TEXTS[1] not in err
+
+
+def test_a_port_that_is_taken(indexed, monkeypatch, capsys):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        port = sock.getsockname()[1]
+        code, _, lines = call_cli(monkeypatch, capsys, "serve", "--port", port, *indexed)
+    assert (code, "--port" in " ".join(lines)) == (2, True)
+
+
+def test_a_model_that_does_not_fit(indexed, monkeypatch, capsys, tmp_path):
+    small_model(seed=9).save(tmp_path / "other")
+    arguments = ("serve", "--port", 0, *indexed[:2], "--model", tmp_path / "other")
+    code, _, lines = call_cli(monkeypatch, capsys, *arguments)
+    assert (code, "another model" in " ".join(lines)) == (2, True)
+
+
+@pytest.mark.slow
+def test_two_hundred_clients_for_a_minute(indexed):
+    """No error but 503, and memory that stays where it is; the docs have the figures."""
+    shipped = (shipped_folder() / WEIGHTS).is_file()
+    texts = ["生日蛋糕", "下雨", "难过的猫", "足球", "中国国旗", "红色的心"] if shipped else TEXTS
+    process, address = served(*(() if shipped else indexed), threads=None)
+    try:
+        attack(address, process.pid, texts, png(picture(3)), clients=20, seconds=5)  # warm
+        seen = attack(address, process.pid, texts, png(picture(3)))
+        process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            process.stderr.read(1 << 16)
+    finally:
+        process.kill()
+    good = seen.statuses[200]
+    print(
+        f"\n{good} answers in 60 s ({good / 60:.0f}/s), {seen.statuses[503]} times 503; "
+        f"p50 {1000 * seen.percentile(0.5):.0f} ms, p95 {1000 * seen.percentile(0.95):.0f} ms; "
+        f"memory {seen.memory[3] / 2**20:.0f} to {seen.memory[-1] / 2**20:.0f} MB"
+    )
+    assert set(seen.statuses) <= {200, 503}
+    assert good > 200
+    third = len(seen.memory) // 3
+    early, late = max(seen.memory[:third]), max(seen.memory[-third:])
+    assert late < 1.1 * early + (16 << 20)
+    assert process.returncode == 0
