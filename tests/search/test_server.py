@@ -1,5 +1,6 @@
 """The API: what it answers, what it refuses and with which status, what it tells of itself."""
 
+import asyncio
 import contextlib
 import io
 import json
@@ -7,9 +8,12 @@ import logging
 
 import pytest
 from PIL import Image
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from r2d2.search.batching import Busy
+from r2d2.search.guard import Guard
 from r2d2.search.server import create_app
 from r2d2.search.serving import ServeConfig
 from search.small import COUNT, TEXTS, small_searcher
@@ -246,6 +250,56 @@ def test_a_full_queue_says_when_to_come_back(searcher, monkeypatch):
         assert problem(response, 503) == "busy"
         assert response.headers["retry-after"] == "3"
         assert client.get("/health").status_code == 200
+
+
+def test_a_crowd_is_turned_away_before_it_is_read():
+    """Eight may be inside: two that wait, twice three in the model's hands or on their way."""
+    let, sent = asyncio.Event(), []
+
+    async def app(scope, receive, send):
+        await let.wait()
+        await PlainTextResponse("done")(scope, receive, send)
+
+    async def request(guard, method="POST"):
+        async def send(message):
+            if message["type"] == "http.response.start":
+                sent.append((message["status"], dict(message["headers"])))
+
+        headers = [(b"host", b"127.0.0.1")]
+        scope = {"type": "http", "method": method, "path": "/search", "headers": headers}
+        await guard(scope, None, send)
+
+    async def scene():
+        guard = Guard(app, ServeConfig(max_queue=2, max_batch=3, retry_after_s=7))
+        crowd = [asyncio.create_task(request(guard)) for _ in range(8)]
+        await asyncio.sleep(0)
+        await request(guard)
+        looks = asyncio.create_task(request(guard, "GET"))
+        await asyncio.sleep(0)
+        let.set()
+        await asyncio.gather(*crowd, looks)
+        await request(guard)
+
+    asyncio.run(scene())
+    assert [status for status, _ in sent] == [503, *[200] * 10]
+    assert sent[0][1][b"retry-after"] == b"7"
+
+
+def test_who_sends_too_slowly_is_told():
+    async def app(scope, receive, send):
+        await receive()
+
+    async def never():
+        await asyncio.Event().wait()
+
+    async def scene():
+        scope = {"type": "http", "method": "POST", "path": "/search", "headers": []}
+        config = ServeConfig(host="0.0.0.0", body_timeout_s=0.01)
+        await Guard(app, config)(scope, never, None)
+
+    with pytest.raises(HTTPException) as caught:
+        asyncio.run(scene())
+    assert caught.value.status_code == 408
 
 
 def test_a_mistake_of_the_server_shows_nothing_of_itself(searcher, monkeypatch):

@@ -29,6 +29,16 @@ def problem(
     return JSONResponse({"error": error, "code": code}, status, headers)
 
 
+def busy_problem(retry_after_s: int) -> JSONResponse:
+    """Too much at once, and when to come back."""
+    return problem(
+        503,
+        "busy",
+        "too many requests at once: try again in a moment",
+        {"Retry-After": str(retry_after_s)},
+    )
+
+
 def add_handlers(app: FastAPI, retry_after_s: int) -> None:
     """Give every exception its answer."""
 
@@ -48,10 +58,7 @@ def add_handlers(app: FastAPI, retry_after_s: int) -> None:
 
     @app.exception_handler(Busy)
     async def busy(request: Request, error: Busy) -> JSONResponse:
-        return problem(
-            503, "busy", "too many requests at once: try again in a moment",
-            {"Retry-After": str(retry_after_s)},
-        )  # fmt: skip
+        return busy_problem(retry_after_s)
 
     @app.exception_handler(RequestValidationError)
     @app.exception_handler(ValidationError)

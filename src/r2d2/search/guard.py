@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from r2d2.search.errors import problem
+from r2d2.search.errors import busy_problem, problem
 from r2d2.search.serving import ServeConfig
 
 OPEN = ("/", "/health", "/docs", "/openapi.json", "/favicon.ico")  # asked for no key
@@ -32,6 +32,9 @@ class Guard:
     def __init__(self, app: ASGIApp, config: ServeConfig) -> None:
         self.app = app
         self.config = config
+        # what the queue holds, what the model has in hand, and what is being read and decoded
+        self._room = config.max_queue + 2 * config.max_batch
+        self._inside = 0
         self._hosts = set(config.allowed_hosts)
         if not self._hosts and config.host in LOOPBACK:
             # A page of elsewhere may point its own name at this machine; it would be let in else.
@@ -61,7 +64,16 @@ class Guard:
         if refused is not None:
             await refused(scope, receive, headed)
             return
-        await self.app(scope, self._limited(receive), headed)
+        if scope["method"] != "POST":  # pictures and the page cost the model nothing
+            await self.app(scope, self._limited(receive), headed)
+        elif self._inside >= self._room:  # it would find the queue full: better told unread
+            await busy_problem(self.config.retry_after_s)(scope, receive, headed)
+        else:
+            self._inside += 1
+            try:
+                await self.app(scope, self._limited(receive), headed)
+            finally:
+                self._inside -= 1
 
     def _refusal(self, path: str, headers: Headers) -> Any:
         name = headers.get("host", "")

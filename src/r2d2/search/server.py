@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 PAGE = Path(str(resources.files("r2d2.search"))) / "page"
 CONNECTIONS = 1000  # open at once
+KEEP_ALIVE_S = 75  # longer than clients pause, so that none finds its connection closed
 
 
 def create_app(searcher: Searcher, config: ServeConfig | None = None) -> FastAPI:
@@ -102,7 +103,7 @@ def serve(
             server_header=False,
             lifespan="on",
             limit_concurrency=CONNECTIONS,
-            timeout_keep_alive=5,
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=config.shutdown_s,
         )
     )
