@@ -6,6 +6,7 @@ import lance
 import numpy as np
 import pytest
 
+from r2d2.corpus.parts import Places
 from r2d2.search import embed, index
 from r2d2.search.index import build_index
 from r2d2.search.layout import BAD, VECTOR, open_lance, staging_uri, texts_uri
@@ -217,6 +218,32 @@ def test_new_rows_are_told_of(tmp_path, model, caplog):
     assert "3 new rows" in caplog.text
 
 
+def same_vectors(here, there):
+    one, other = vectors_of(here), vectors_of(there)
+    assert one.keys() == other.keys()
+    for key, (vector, bad) in one.items():
+        assert other[key][1] == bad
+        if vector is not None:
+            np.testing.assert_allclose(other[key][0], vector, atol=1e-5)
+    words = [
+        sorted(lance.dataset(texts_uri(str(path))).to_table(columns=["text"])["text"].to_pylist())
+        for path in (here, there)
+    ]
+    assert words[0] == words[1]
+
+
+@pytest.mark.slow
+def test_workers_of_their_own_give_the_same(tmp_path, model, monkeypatch):
+    """Daft's processes on this machine: the work travels and lands as it does on a cluster."""
+    path = small_table(tmp_path / "t.lance", rows=20, bad=(3,))
+    shutil.copytree(path, tmp_path / "here.lance")
+    build_index(tmp_path / "here.lance", model[1])
+    monkeypatch.setattr(index, "start", lambda runner, workers: Places(workers))
+    done = build_index(path, model[1], runner="ray", workers=2)
+    assert dict(done.images.dropped) == {"unreadable": 1}
+    same_vectors(tmp_path / "here.lance", path)
+
+
 @pytest.mark.slow
 def test_ray_gives_the_same(tmp_path, model):
     pytest.importorskip("ray")
@@ -228,9 +255,4 @@ def test_ray_gives_the_same(tmp_path, model):
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert "images: 31 embedded, left out: 1 unreadable" in out
-    here, there = vectors_of(tmp_path / "here.lance"), vectors_of(path)
-    assert here.keys() == there.keys()
-    for key, (vector, bad) in here.items():
-        assert there[key][1] == bad
-        if vector is not None:
-            np.testing.assert_allclose(there[key][0], vector, atol=1e-5)
+    same_vectors(tmp_path / "here.lance", path)
