@@ -129,7 +129,7 @@ def _variants(table: PairsTable, out: Path, plan: Plan, vocab: str | Path | None
     costs = cost_rows(arms, speeds)
     for runs in run_arms(arms, plan.seeds, out, table, vocab):
         found = summarise(runs, arms[0].name)
-        shown = document(title, arms, found, costs, rows)
+        shown = document(title, arms, found, costs, rows, plan.settings)
         data = {"plan": asdict(plan), "rows": rows, "costs": costs, "arms": as_dict(found)}
         _write(paths, data, markdown(shown), page(shown, found))
     return paths

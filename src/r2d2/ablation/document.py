@@ -97,15 +97,26 @@ def document(
     arms: Sequence[Arm],
     found: Sequence[ArmSummary],
     costs: Mapping[str, Mapping[str, float]],
-    total_rows: int,
+    rows: int,
+    settings: Sequence[str] = (),
 ) -> Document:
-    """All tables of an ablation whose first arm the others are compared with."""
+    """All tables of an ablation whose first arm the others are compared with.
+
+    Args:
+        title: of the page.
+        arms: as they were run.
+        found: their figures.
+        costs: of `cost_rows`.
+        rows: of the training split.
+        settings: over the preset, for all arms.
+    """
     first, config = found[0], arms[0].config
     tasks = [task for task in TASKS if (task, "r_mean") in first.values]
     seconds = sum(sum(arm.seconds) for arm in found)
     runs = sum(len(arm.seeds) for arm in found)
+    over = f" with {', '.join(settings)}" if settings else ""
     about = (
-        f"Preset {config.preset}; {total_rows:,} rows to train on; {len(first.seeds)} seed"
+        f"Preset {config.preset}{over}; {rows:,} rows to train on; {len(first.seeds)} seed"
         f"{'s' if len(first.seeds) > 1 else ''} ({', '.join(map(str, first.seeds))}). The runs of "
         "one seed see the same data in the same order. "
         f"{runs} runs, {seconds / 60:.0f} minutes of training in all."
