@@ -192,5 +192,5 @@ def _check_free(model: Any, dynamic: dict[str, dict[int, Any]], name: str) -> No
             if not sizes[axis].dim_param:
                 raise R2D2Error(
                     f"torch {torch.__version__} fixed axis {axis} of {given.name} in the {name} "
-                    "graph: try another version of torch"
+                    "graph, so this model cannot be exported: try another version of torch"
                 )
