@@ -1,0 +1,64 @@
+"""The model that comes with the package: it loads, it is small, it finds what it should."""
+
+import numpy as np
+import pytest
+
+import r2d2
+from r2d2.data.emoji import emoji_pairs
+from r2d2.data.images import decode_image
+from r2d2.pretrained import shipped_folder
+from r2d2.search.fingerprint import fingerprint
+from r2d2.search.shipped import EmojiGallery
+
+LIMIT = 15_000_000  # bytes, all files together
+
+
+@pytest.fixture(scope="module")
+def model():
+    return r2d2.load("emoji", "cpu")
+
+
+@pytest.fixture(scope="module")
+def encoded(model):
+    """Names and pictures of `test`."""
+    pairs = [pair for pair in emoji_pairs() if pair.split == "test"]
+    images = model.encode_images([decode_image(pair.image) for pair in pairs])
+    return pairs, images, model.encode_texts([pair.texts[0].text for pair in pairs])
+
+
+def test_it_is_small_and_says_where_it_comes_from():
+    files = {file.name: file.stat().st_size for file in shipped_folder().iterdir()}
+    assert set(files) == {
+        "README.md", "config.json", "index.safetensors", "model.safetensors", "tokenizer.json",
+    }  # fmt: skip
+    assert sum(files.values()) <= LIMIT
+    card = (shipped_folder() / "README.md").read_text(encoding="utf-8")
+    for word in ("emoji_checkpoint.sh", "seed", "R@M", "CC-BY 4.0", "Unicode License"):
+        assert word in card
+
+
+def test_it_finds_pictures_it_was_not_trained_on(encoded):
+    _, images, texts = encoded
+    cosine = texts.embedding @ images.embedding.T
+    rank = (cosine >= cosine.diagonal()[:, None]).sum(1)
+    assert (rank <= 10).float().mean() > 0.95
+    assert (rank <= 1).float().mean() > 0.7
+
+
+def test_its_match_head_tells_right_from_wrong(model, encoded):
+    _, images, texts = encoded
+    n = len(images)
+    shifted = (np.arange(n) + n // 2) % n
+    right = model.match(images, texts)
+    wrong = model.match(images, texts[shifted])
+    assert (right > wrong).float().mean() > 0.9
+
+
+def test_the_shipped_vectors_are_this_models(model):
+    gallery = EmojiGallery.shipped(model, shipped_folder())
+    assert gallery is not None, "the index was made by another model: run write_shipped_index"
+    assert gallery.fingerprint == fingerprint(model)
+    pairs = emoji_pairs()[:64]
+    fresh = model.encode_images([decode_image(pair.image) for pair in pairs]).embedding.numpy()
+    stored = gallery.images.take(np.arange(64))
+    assert np.abs(fresh - stored).max() < 2e-3  # stored in 16 bits
