@@ -63,6 +63,7 @@ class Server:
         self._at_once = Counter()
         self.port = 0
         self.host = "photos.test"
+        self.hold_after = None  # so many pictures n0, n1, ...; the next ones wait until it is None
 
     def url(self, path, host=None):
         return f"http://{host or self.host}:{self.port}{path}"
@@ -105,6 +106,8 @@ class Server:
             return True
         if name[0:1] == "n" and name[1:].isdigit():  # n17: a picture of its own
             await asyncio.sleep(0.01)
+            while self.hold_after is not None and sum(self.hits.values()) > self.hold_after:
+                await asyncio.sleep(0.01)
             writer.write(answer(picture(width=16, height=16, seed=int(name[1:]))))
             return True
         writer.write(self.plain(name))

@@ -328,6 +328,7 @@ fetch_images(urls, Path(sys.argv[1]), config, update=lambda *_: None, lookup=loo
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
 def test_a_kill_loses_at_most_one_shard(tmp_path, signum):
     with serving() as server:
+        server.hold_after = 40  # or all might be fetched before the signal is there
         process = subprocess.Popen(
             [sys.executable, "-c", KILLED, str(tmp_path), str(server.port)],
             env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -336,7 +337,8 @@ def test_a_kill_loses_at_most_one_shard(tmp_path, signum):
         while len(shards(tmp_path)) < 3 and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signum)
-        process.wait(10)
+        server.hold_after = None
+        process.wait(60)
         kept = sum(summary(tmp_path).values())
         asked = server.hits.copy()
         assert 15 <= kept < 60
