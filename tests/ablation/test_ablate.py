@@ -17,6 +17,7 @@ from r2d2.corpus.config import SampleConfig
 from r2d2.corpus.sample import in_sample
 from r2d2.errors import RunStoppedError
 from r2d2.evaluation.dataset import EvaluationSet
+from r2d2.evaluation.published import published
 from r2d2.table import Pair, PairsTable, Text, write_table
 from r2d2.training import trainer as trainer_module
 from training.small import SETTINGS, call_cli, contents, name, picture, png, refused, small_table
@@ -299,7 +300,13 @@ def test_a_panel_holds_zero_and_every_mark():
 def test_the_papers_figures_name_known_variants():
     found = paper()
     assert set(found["rows"]) | set(found["differences"]) <= {"r2d2", "wo_et", "wo_twd", "wo_fgd"}
-    assert found["rows"]["r2d2"]["r_mean"] == 74.06
+    rows = {row.model: row.figures for row in published().rows if row.setting == "ablation"}
+    names = {"r2d2": "R2D2", "wo_et": "R2D2 without ET", "wo_twd": "R2D2 without TwD",
+             "wo_fgd": "R2D2 without FgD"}  # fmt: skip
+    for variant, row in found["rows"].items():
+        figures = {k: v for k, v in row.items() if k in ("r_mean", "auc")}
+        assert figures == dict(rows[names[variant]])
+    assert -found["differences"]["wo_et"]["r_1"] == rows["R2D2, what ET adds"]["r1_gain"]
 
 
 def test_tables_are_even(swept):
