@@ -184,8 +184,8 @@ def test_equal_time_gives_the_faster_one_more_epochs_and_keeps_the_first(swept):
 
 
 def test_epochs_of_a_time():
-    assert equal_epochs(10.0, Speed(0.1, 8.0), rows=320, batch_size=32) == 10
-    assert equal_epochs(0.0, Speed(0.1, 8.0), rows=320, batch_size=32) == 1
+    assert equal_epochs(10.0, Speed(0.1, 8.0, 100), rows=320, batch_size=32) == 10
+    assert equal_epochs(0.0, Speed(0.1, 8.0, 100), rows=320, batch_size=32) == 1
 
 
 def spread_table(path, rows=60):

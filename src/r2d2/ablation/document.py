@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -73,7 +73,9 @@ def cost_rows(arms: Sequence[Arm], speeds: Mapping[str, Speed]) -> dict[str, dic
     found = {}
     for arm in arms:
         speed = speeds[arm.name]
-        report = flops(arm.config, max(3, round(speed.length)))
+        text = replace(arm.config.model.text, vocab_size=speed.vocab)
+        config = replace(arm.config, model=replace(arm.config.model, text=text))
+        report = flops(config, max(3, round(speed.length)))
         found[arm.name] = {
             "parameters": report.trainable,
             "tokens": speed.length,

@@ -38,6 +38,7 @@ class Speed:
 
     seconds: float  # a step
     length: float  # tokens that a batch's texts were padded to, on average
+    vocab: int  # tokens of the vocabulary: a run trains its own, or reads one
 
 
 def measure_speeds(
@@ -89,7 +90,7 @@ def _turn(arm: Arm, vocab: str | Path | None) -> Speed:
                 taken.append(time.perf_counter() - began)
                 lengths.append(batch.ids.shape[1])
             seconds += share * statistics.median(taken[WARM:])
-    return Speed(seconds, statistics.fmean(lengths))
+    return Speed(seconds, statistics.fmean(lengths), trainer.tokenizer.vocab_size)
 
 
 def _key(arm: Arm) -> str:
