@@ -311,6 +311,7 @@ def test_what_was_fetched_before_an_error_is_kept(tmp_path):
 
 
 KILLED = """
+import signal
 import sys
 from pathlib import Path
 from r2d2.corpus.config import FetchConfig
@@ -319,6 +320,7 @@ from r2d2.corpus.fetch import fetch_images
 async def lookup(host):
     return ["127.0.0.1"]
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 config = FetchConfig(concurrency=2, allow_private=("*",), shard_rows=5)
 urls = [f"http://photos.test:{sys.argv[2]}/n{n}" for n in range(60)]
 fetch_images(urls, Path(sys.argv[1]), config, update=lambda *_: None, lookup=lookup)
