@@ -52,6 +52,20 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A place to write a file: renamed to `path` when it is done, removed on failure."""
+    work = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield work
+            work.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            work.unlink()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file that appears whole or not at all."""
     write_bytes(path, text.encode("utf-8"))
@@ -59,12 +73,5 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file that appears whole or not at all."""
-    work = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            work.write_bytes(data)
-            work.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            work.unlink()
+    with whole_file(path) as work:
+        work.write_bytes(data)

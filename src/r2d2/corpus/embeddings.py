@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import pyarrow.compute as pc
 
 from r2d2.corpus.rows import IMAGES, open_part, part_count, part_file, part_range
 from r2d2.errors import R2D2Error
-from r2d2.files import disk_errors
+from r2d2.files import whole_file
 from r2d2.progress import Update
 
 BATCH = 64  # images encoded at once
@@ -120,12 +119,5 @@ def _encoded(encode: Encode, batch: list[bytes]) -> Floats:
 
 
 def _save(file: Path, batches: list[Floats]) -> None:
-    work = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        with disk_errors(file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with work.open("wb") as stream:
-                np.save(stream, np.concatenate(batches), allow_pickle=False)
-            work.replace(file)
-    finally:
-        work.unlink(missing_ok=True)
+    with whole_file(file) as work, work.open("wb") as stream:
+        np.save(stream, np.concatenate(batches), allow_pickle=False)

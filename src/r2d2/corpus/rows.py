@@ -8,7 +8,6 @@ sorted, so that a build's result does not depend on its engine, its order or its
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from r2d2.errors import R2D2Error
-from r2d2.files import disk_errors
+from r2d2.files import whole_file
 
 PAIRS, IMAGES = "pairs", "images"
 QUERY, TITLE, CONTENT, CAPTION = "query", "title", "content", "caption"
@@ -78,15 +77,11 @@ def parts_of(image_ids: pa.Array, parts: int) -> npt.NDArray[np.int64]:
 @contextmanager
 def new_part(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     """A Parquet file to write: it appears whole, or not at all."""
-    work = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with pq.ParquetWriter(work, schema, **_storage(schema)) as writer:
-                yield writer
-            work.replace(path)
-    finally:
-        work.unlink(missing_ok=True)
+    with (
+        whole_file(path) as work,
+        pq.ParquetWriter(work, schema, **_storage(schema)) as writer,
+    ):
+        yield writer
 
 
 def _storage(schema: pa.Schema) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from r2d2.corpus.rows import write_rows
 from r2d2.downstream.agreement import fleiss, pairwise_cohen
 from r2d2.downstream.answers import Answer, Answers
+from r2d2.downstream.plain import finite
 from r2d2.downstream.tasks import MATCH, NO_MATCH, UNSURE, Item, set_items
 from r2d2.errors import R2D2Error
 from r2d2.files import write_text
@@ -77,7 +78,7 @@ class Labelled:
         """Plain data for JSON; NaN is null."""
         plain = asdict(self)
         plain["again"] = sorted(self.again)
-        return dict(_finite(plain))
+        return dict(finite(plain))
 
 
 def label_set(
@@ -308,13 +309,3 @@ def _write_report(home: Path, result: Labelled) -> None:
     data = json.dumps(result.to_dict(), ensure_ascii=False, indent=1)
     write_text(home.with_name(home.name + ".report.json"), data)
     write_text(home.with_name(home.name + ".report.html"), html)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(one) for one in value]
-    return value

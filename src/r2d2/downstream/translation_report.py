@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from r2d2.downstream.edits import edit_distance, edit_share
+from r2d2.downstream.plain import finite
 from r2d2.downstream.translations import Job
 from r2d2.files import write_text
 from r2d2.page import template
@@ -67,7 +68,7 @@ class Reviewed:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; NaN is null."""
         plain = {**asdict(self), "disagreement": self.disagreement, "edges": EDGES}
-        return dict(_finite(plain))
+        return dict(finite(plain))
 
 
 def review(job: Job) -> Reviewed:
@@ -127,13 +128,3 @@ def write_review(folder: Path, found: Reviewed) -> Path:
     write_text(page.with_suffix(".json"), text)
     write_text(page, html)
     return page
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(one) for one in value]
-    return value

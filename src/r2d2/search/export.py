@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from r2d2.errors import R2D2Error
-from r2d2.files import disk_errors
+from r2d2.files import whole_file
 from r2d2.search.layout import VECTOR, vector_type
 from r2d2.search.table_gallery import Indexed
 from r2d2.table import PairsTable
@@ -40,23 +39,16 @@ def export_vectors(table: str | Path, out: str | Path, *, overwrite: bool = Fals
         ],
         metadata={"r2d2.fingerprint": indexed.about.fingerprint},
     )
-    work = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
     count = 0
-    try:
-        with disk_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with pq.ParquetWriter(work, schema) as writer:
-                scanner = indexed.dataset.scanner(
-                    columns=["image_id", "split", "texts", VECTOR],
-                    filter=f"{VECTOR} IS NOT NULL",
-                    batch_size=ROWS_AT_ONCE,
-                )
-                for batch in scanner.to_batches():
-                    writer.write_batch(_plain(batch, schema))
-                    count += len(batch)
-            work.replace(target)
-    finally:
-        work.unlink(missing_ok=True)
+    with whole_file(target) as work, pq.ParquetWriter(work, schema) as writer:
+        scanner = indexed.dataset.scanner(
+            columns=["image_id", "split", "texts", VECTOR],
+            filter=f"{VECTOR} IS NOT NULL",
+            batch_size=ROWS_AT_ONCE,
+        )
+        for batch in scanner.to_batches():
+            writer.write_batch(_plain(batch, schema))
+            count += len(batch)
     return count
 
 

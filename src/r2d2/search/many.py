@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from r2d2.data.images import MAX_BYTES, decode_image
 from r2d2.errors import R2D2Error
-from r2d2.files import disk_errors
+from r2d2.files import whole_file
 from r2d2.progress import bars
 from r2d2.search.display import to_dict
 from r2d2.search.query import Query
@@ -50,21 +49,14 @@ def search_many(
     if not lines:
         raise R2D2Error(f"{queries} holds no query: write a text a line")
     answered = refused = 0
-    work = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        with disk_errors(out), bars() as update:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            with work.open("w", encoding="utf-8") as stream:
-                for start in range(0, len(lines), AT_ONCE):
-                    some = lines[start : start + AT_ONCE]
-                    for result in _answered(searcher, queries, some, start, asked):
-                        refused += "error" in result
-                        answered += "error" not in result
-                        stream.write(json.dumps(result, ensure_ascii=False) + "\n")
-                    update("searching", start + len(some), len(lines))
-            work.replace(out)
-    finally:
-        work.unlink(missing_ok=True)
+    with whole_file(out) as work, bars() as update, work.open("w", encoding="utf-8") as stream:
+        for start in range(0, len(lines), AT_ONCE):
+            some = lines[start : start + AT_ONCE]
+            for result in _answered(searcher, queries, some, start, asked):
+                refused += "error" in result
+                answered += "error" not in result
+                stream.write(json.dumps(result, ensure_ascii=False) + "\n")
+            update("searching", start + len(some), len(lines))
     return Done(answered, refused)
 
 

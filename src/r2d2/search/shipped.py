@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import uuid
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from r2d2.data.emoji import chinese_name, emoji_pairs
 from r2d2.errors import R2D2Error
-from r2d2.files import disk_errors
+from r2d2.files import write_bytes
 from r2d2.pretrained import Pretrained, load, shipped_folder
 from r2d2.search.fingerprint import fingerprint
 from r2d2.search.memory_gallery import MemoryGallery, Row
@@ -103,15 +102,7 @@ def write_shipped_index(model: str | Path, out: str | Path | None = None) -> Pat
     rows = [[p.image_id, p.split, [text.text_id for text in p.texts]] for p in pairs]
     about = {"fingerprint": made.fingerprint, "rows": json.dumps(rows, separators=(",", ":"))}
     file = (shipped_folder() if out is None else Path(out)) / INDEX
-    work = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        with disk_errors(file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, work, metadata=about)
-            work.chmod(0o644)
-            work.replace(file)
-    finally:
-        work.unlink(missing_ok=True)
+    write_bytes(file, save(tensors, metadata=about))
     return file
 
 
