@@ -16,6 +16,7 @@ from rich.logging import RichHandler
 from r2d2.commands import (
     ablate,
     annotate,
+    bench,
     corpus,
     data,
     downstream,
@@ -46,6 +47,7 @@ app.add_typer(export.app, name="export")
 app.add_typer(translate.app, name="translate-review")
 app.add_typer(weights.app, name="weights")
 app.command("flops")(flops.flops)
+app.command("bench")(bench.bench)
 app.command("ablate")(ablate.ablate)
 app.command("explain")(explain.explain)
 app.command("index")(search.index)

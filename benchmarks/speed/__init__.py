@@ -1,0 +1,25 @@
+"""What `r2d2 bench` can measure: one module a subject, each against a plain way of doing it.
+
+A subject has `results(rounds, quick)`, which yields a `Result` for each thing it measures. `quick`
+asks for sizes so small that a test can run them; their figures mean nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+
+from benchmarks.speed.compare import Result
+
+# Name on the command line: module in this package. Nothing is imported before it is asked for.
+SUBJECTS: dict[str, str] = {
+    "floor": "what this machine can do at best: multiply, copy",
+}
+
+Results = Callable[[int, bool], Iterator[Result]]
+
+
+def subject(name: str) -> Results:
+    """The function of a subject, by its name in `SUBJECTS`."""
+    results: Results = import_module(f"benchmarks.speed.{name}").results
+    return results

@@ -1,0 +1,95 @@
+"""`r2d2 bench`: this project beside plain implementations of the same, in one run."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from r2d2.errors import R2D2Error
+
+HEAD = f"{'':32}{'ratio':>8}  {'quartiles':15}{'goal':>9}  {'':4}{'plain s':>9}{'ours s':>9}"
+HEAD += f"{'plain MB':>10}{'ours MB':>9}"
+
+
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(help="Subjects; all, if none.")] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Only name the subjects.")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="Measured; their medians count.")] = 7,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Toy sizes, to see it run; the figures mean nothing.")
+    ] = False,
+    cpu_time: Annotated[
+        bool, typer.Option("--cpu-time", help="Seconds of the processor: for a busy machine.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("--json", help="Write the results here.")] = None,
+) -> None:
+    """Speed and memory beside plain implementations of the same (docs/performance.md)."""
+    speed = _benchmarks()
+    known: dict[str, str] = speed.SUBJECTS
+    if listed:
+        for name, what in known.items():
+            typer.echo(f"{name:14} {what}")
+        return
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise R2D2Error(f"no subject {', '.join(unknown)}; there are {', '.join(known)}")
+
+    from r2d2 import progress
+    from r2d2.files import disk_errors, write_text
+
+    if out is not None:
+        with disk_errors(out):  # rather now than after all the work
+            out.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=out.parent).close()
+    found = []
+    clock = time.process_time if cpu_time else time.perf_counter
+    compare = importlib.import_module("benchmarks.speed.compare")
+    typer.echo(HEAD)
+    for name in names or known:
+        # A bar takes standard output for itself: rows come when it is gone.
+        with progress.bars() as update, compare.measuring(clock, update):
+            results = list(speed.subject(name)(1 if quick else rounds, quick))
+        found += [result.to_dict() for result in results]
+        for result in results:
+            typer.echo(line(result))
+    if out is not None:
+        write_text(out, json.dumps(found, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+
+
+def line(result: Any) -> str:
+    """A row of the table; a result's time or memory may not apply."""
+
+    def number(x: float, form: str) -> str:
+        return "" if math.isnan(x) else format(x, form)
+
+    spread = ""
+    if not math.isnan(result.spread[0]):
+        spread = f"{result.spread[0]:.2f}-{result.spread[1]:.2f}"
+    goal = number(result.goal, ".2f")
+    goal = goal and f"{'<=' if result.at_most else '>='} {goal}"
+    met = {None: "", True: "met", False: "no"}[result.met]
+    told = f"{result.name:32}{number(result.ratio, '.3g'):>8}  {spread:15}{goal:>9}  {met:4}"
+    told += f"{number(result.plain_s, '.4g'):>9}{number(result.ours_s, '.4g'):>9}"
+    told += f"{number(result.plain_mb, '.0f'):>10}{number(result.ours_mb, '.0f'):>9}"
+    return f"{told}  {result.note}".rstrip()
+
+
+def _benchmarks() -> Any:
+    """The package beside a checkout's `src`; it is not part of what is installed."""
+    root = Path(__file__).resolve().parents[3]
+    if not (root / "benchmarks" / "speed" / "__init__.py").is_file():
+        raise R2D2Error(
+            "the benchmarks are in the project's repository, not in the installed package: "
+            "clone it and run `r2d2 bench` there, installed with `pip install -e .`"
+        )
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    return importlib.import_module("benchmarks.speed")

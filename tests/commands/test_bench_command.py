@@ -1,0 +1,52 @@
+"""`r2d2 bench`: what it lists, prints, writes and refuses."""
+
+import json
+
+import pytest
+
+from benchmarks.speed import SUBJECTS, subject
+from benchmarks.speed.compare import JSON_KEYS
+from r2d2.commands import bench as command
+from training.small import call_cli
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    return lambda *arguments: call_cli(monkeypatch, capsys, *arguments)
+
+
+def test_it_lists_its_subjects(cli):
+    code, out, _ = cli("bench", "--list")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == list(SUBJECTS)
+
+
+def test_a_table_and_a_file(cli, tmp_path):
+    file = tmp_path / "made" / "speed.json"
+    code, out, lines = cli("bench", "floor", "--quick", "--json", file)
+    assert code == 0, lines
+    results = json.loads(file.read_text(encoding="utf-8"))
+    assert all(tuple(result) == JSON_KEYS for result in results)
+    head, *rows = out.splitlines()
+    assert [row.split()[0] for row in rows] == [result["name"] for result in results]
+    assert "goal" in head
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_one_line_for_what_cannot_be(cli, tmp_path, monkeypatch):
+    def refused(*arguments):
+        code, out, lines = cli("bench", *arguments)
+        (told,) = [line for line in lines if line]
+        assert (code, out) == (2, "")
+        return told
+
+    assert "no subject nothing; there are floor" in refused("nothing")
+    (tmp_path / "file").write_text("")
+    assert "cannot write" in refused("floor", "--quick", "--json", tmp_path / "file" / "x.json")
+    monkeypatch.setattr(command, "__file__", str(tmp_path / "a" / "b" / "c" / "bench.py"))
+    assert "the benchmarks are in the project's repository" in refused("--list")
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_every_subject_is_there(name):
+    assert callable(subject(name))
