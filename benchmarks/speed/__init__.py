@@ -14,6 +14,7 @@ from benchmarks.speed.compare import Result
 # Name on the command line: module in this package. Nothing is imported before it is asked for.
 SUBJECTS: dict[str, str] = {
     "floor": "what this machine can do at best: multiply, copy",
+    "step": "a training step of the whole objective: time, memory",
 }
 
 Results = Callable[[int, bool], Iterator[Result]]

@@ -17,13 +17,14 @@ from pathlib import Path
 os.environ.setdefault("KINETO_LOG_LEVEL", "6")
 
 GRADIENT = "gradient of bytes "
+BEGIN = "the call that is measured"
 
 
 def tensor_peak(call: Callable[[], object], parameters: Iterable[object] = ()) -> float:
     """Bytes that torch holds at the peak of a call, above what it held before.
 
     Args:
-        call: what to run, once.
+        call: what to run. Twice: torch's profiler sees a block let go only if it saw it made.
         parameters: whose gradients are not counted once they are complete.
     """
     import torch
@@ -35,30 +36,36 @@ def tensor_peak(call: Callable[[], object], parameters: Iterable[object] = ()) -
             pass
 
     seen = [p for p in parameters if isinstance(p, torch.Tensor) and p.requires_grad]
-    for parameter in seen:
-        parameter.grad = None
     hooks = [parameter.register_post_accumulate_grad_hook(arrived) for parameter in seen]
-    gc.collect()
     on_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     try:
         with profile(activities=activities, profile_memory=True) as profiled:
             call()
+            for parameter in seen:
+                parameter.grad = None
+            gc.collect()
+            with record_function(BEGIN):
+                pass
+            call()
     finally:
         for hook in hooks:
             hook.remove()
     wanted = torch.profiler.DeviceType.CUDA if on_gpu else torch.profiler.DeviceType.CPU
-    events = []
+    events, began = [], 0
     for event in profiled.profiler.kineto_results.events():  # type: ignore[union-attr]
         if event.name() == "[memory]":
             if event.device_type() == wanted:
                 events.append((event.start_ns(), event.nbytes()))
+        elif event.name() == BEGIN:
+            began = event.start_ns()
         elif event.name().startswith(GRADIENT):
             events.append((event.start_ns(), -int(event.name()[len(GRADIENT) :])))
     live = peak = 0
-    for _, change in sorted(events, key=lambda event: event[0]):
-        live += change
-        peak = max(peak, live)
+    for when, change in sorted(events, key=lambda event: event[0]):
+        if when >= began:
+            live += change
+            peak = max(peak, live)
     return float(peak)
 
 

@@ -94,6 +94,15 @@ def test_complete_gradients_do_not_count():
     assert tensor_peak(call) > 4 * one
 
 
+def test_what_takes_the_place_of_something_is_not_more():
+    held = [torch.zeros(1000)]
+
+    def call():
+        held[0] = held[0] + 1
+
+    assert tensor_peak(call) == 4000  # the new beside the old, for a moment
+
+
 def test_the_whole_process_at_the_peak():
     megabytes = resident_peak(lambda: torch.ones(2**24).sum()) / 1e6
     assert math.isnan(megabytes) or 60 < megabytes < 200

@@ -40,7 +40,7 @@ def test_one_line_for_what_cannot_be(cli, tmp_path, monkeypatch):
         assert (code, out) == (2, "")
         return told
 
-    assert "no subject nothing; there are floor" in refused("nothing")
+    assert "no subject nothing; there are floor, step" in refused("nothing")
     (tmp_path / "file").write_text("")
     assert "cannot write" in refused("floor", "--quick", "--json", tmp_path / "file" / "x.json")
     monkeypatch.setattr(command, "__file__", str(tmp_path / "a" / "b" / "c" / "bench.py"))

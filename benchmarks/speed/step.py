@@ -1,0 +1,56 @@
+"""The training step: the whole R2D2 objective, forward, backward, optimiser, teachers, queue.
+
+Small: ViT-S/16 at 112 pixels, 6 + 3 + 3 layers of width 384, batch 32. Base: batch 4. On a GPU base
+and large in bfloat16, with the share of the GPU's own matrix rate that is reached (MFU).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from benchmarks.speed.compare import Call, Result, compare
+from benchmarks.speed.floor import rates
+from benchmarks.speed.memory import tensor_peak
+from benchmarks.speed.sides import Sides, make_sides, settings
+from benchmarks.speed.work import forward_backward_flops
+
+FASTER = 2.5  # times
+LEANER = 0.6  # of the plain side's memory, at most
+
+
+def results(rounds: int, quick: bool) -> Iterator[Result]:
+    """Time and memory of each size."""
+    gpu = torch.cuda.is_available()
+    device = torch.device("cuda" if gpu else "cpu")
+    for size in ("toy",) if quick else ("base", "large") if gpu else ("small", "base"):
+        batch = ("train.batch_size=32",) if gpu else ()
+        yield from of_size(make_sides(settings(size, *batch), device), size, rounds, quick)
+
+
+def of_size(sides: Sides, size: str, rounds: int, quick: bool = False) -> Iterator[Result]:
+    """Time, memory and, on a GPU, the share of its rate."""
+    device = sides.batch.pixels.device
+    result = compare(f"step.{size}", FASTER, sides.usual, sides.ours, rounds)
+    yield result
+    # The optimiser's state is there by now; gradients count while they are not complete.
+    plain, ours = (tensor_peak(call, model.parameters()) / 1e6 for call, model in _calls(sides))
+    yield Result(
+        f"step.{size}.memory", ours / plain, LEANER, plain_mb=plain, ours_mb=ours, at_most=True,
+        note="ours / plain, above weights, gradients, optimiser, teachers",
+    )  # fmt: skip
+    if device.type == "cuda":
+        work = forward_backward_flops(sides.ours)
+        rate = max(rates("cuda", rounds, quick)["multiply"])
+        yield replace(
+            result, name=f"step.{size}.mfu", ratio=work / result.ours_s / rate, goal=math.nan,
+            spread=(math.nan, math.nan), note=f"{work / 1e12:.2f} TFLOPs a step, of matmul's rate",
+        )  # fmt: skip
+
+
+def _calls(sides: Sides) -> tuple[tuple[Call, nn.Module], tuple[Call, nn.Module]]:
+    return (sides.usual, sides.plain.model), (sides.ours, sides.step.model)
