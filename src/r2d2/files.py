@@ -66,6 +66,34 @@ def whole_file(path: Path) -> Iterator[Path]:
             work.unlink()
 
 
+@contextmanager
+def sole_process(path: Path, busy: str) -> Iterator[None]:
+    """Hold a lock file while the block runs; the lock ends with the process, however it ends.
+
+    Args:
+        path: the lock file; it stays there, with the number of the process that had it last.
+        busy: what another process is doing, and what to do: follows "process N ".
+
+    Raises:
+        R2D2Error: another process holds it.
+    """
+    import fcntl
+
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a+", encoding="ascii")
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            stream.seek(0)
+            raise R2D2Error(f"process {stream.read(20).strip() or '?'} {busy}") from error
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file that appears whole or not at all."""
     write_bytes(path, text.encode("utf-8"))

@@ -115,7 +115,7 @@ def test_a_shard_in_work_is_not_seen_and_cleared_later(tmp_path):
 
 
 def test_two_processes_do_not_fetch_into_one_store(tmp_path):
-    with locked(tmp_path), pytest.raises(R2D2Error, match="another process"), locked(tmp_path):
+    with locked(tmp_path), pytest.raises(R2D2Error, match="fetches into"), locked(tmp_path):
         pass
     with locked(tmp_path):
         pass

@@ -1,13 +1,19 @@
 """The approximate index: recall as a count of what exact search finds; conditions; refusals."""
 
+from contextlib import contextmanager
+
 import lance
 import numpy as np
 import pyarrow as pa
 import pytest
+from safetensors import safe_open
+from typer.testing import CliRunner
 
+from r2d2.cli import app
+from r2d2.pretrained import shipped_folder
 from r2d2.search import ann_build
 from r2d2.search.ann import AnnVectors
-from r2d2.search.ann_build import build_ann
+from r2d2.search.ann_build import Measured, build_ann
 from r2d2.search.layout import (
     BAD,
     TEXT_VECTOR,
@@ -19,7 +25,8 @@ from r2d2.search.layout import (
     vector_type,
     write_about,
 )
-from r2d2.search.table_gallery import Indexed, TableGallery
+from r2d2.search.shipped import INDEX
+from r2d2.search.table_gallery import Indexed, TableGallery, as_matrix
 from r2d2.table import SCHEMA
 from training.small import refused
 
@@ -34,14 +41,20 @@ def unit(count, seed):
 
 
 def column(vectors, missing=()):
+    width = vectors.shape[1]
     mask = np.isin(np.arange(len(vectors)), list(missing))
     return pa.FixedSizeListArray.from_arrays(
-        pa.array(vectors.reshape(-1)), type=vector_type(WIDTH), mask=pa.array(mask)
+        pa.array(vectors.reshape(-1)), type=vector_type(width), mask=pa.array(mask)
     )
 
 
 def indexed_table(path, count=3000, texts=500):
     """A table as `build_index` leaves one, with vectors from nowhere; row 5 has none."""
+    return write_indexed(path, unit(count, 0), unit(texts, 1) if texts else None, {5})
+
+
+def write_indexed(path, images, texts, missing=()):
+    count, width = images.shape
     rows = {
         "image_id": [f"i{n}" for n in range(count)],
         "image": [b""] * count,
@@ -50,17 +63,13 @@ def indexed_table(path, count=3000, texts=500):
     }
     fields = [SCHEMA.field(name) for name in rows]
     table = pa.table(rows, schema=pa.schema(fields))
-    table = table.append_column(VECTOR, column(unit(count, 0), {5}))
-    table = table.append_column(
-        BAD, pa.array([None] * 5 + ["empty"] + [None] * (count - 6), pa.string())
-    )
-    dataset = lance.write_dataset(table, str(path))
-    write_about(dataset, About("f", WIDTH))
-    if texts:
-        beside = lance.write_dataset(
-            pa.table({TEXT_VECTOR: column(unit(texts, 1))}), texts_uri(str(path))
-        )
-        write_about(beside, About("f", WIDTH))
+    table = table.append_column(VECTOR, column(images, missing))
+    bad = ["empty" if n in missing else None for n in range(count)]
+    table = table.append_column(BAD, pa.array(bad, pa.string()))
+    write_about(lance.write_dataset(table, str(path)), About("f", width))
+    if texts is not None:
+        beside = pa.table({TEXT_VECTOR: column(texts)})
+        write_about(lance.write_dataset(beside, texts_uri(str(path))), About("f", width))
     return path
 
 
@@ -84,6 +93,68 @@ def test_the_recall_that_is_told_is_the_recall_that_users_get(built):
         assert np.mean(shares) == pytest.approx(measured.recall[name], abs=0.005)
     about = read_about(open_lance(str(path)), "")
     assert (about.probes, about.refine) == (measured.probes, measured.refine)
+
+
+@contextmanager
+def few_queries():
+    """A tenth of those that a user gets: each takes some 20 ms, and there are many steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ann_build, "QUERIES", 10)
+        yield
+
+
+@pytest.fixture(scope="module")
+def emoji_table(tmp_path_factory):
+    """Vectors of the model that comes along, of real pictures and names, 128 numbers each."""
+    with safe_open(shipped_folder() / INDEX, "np") as stored:
+        images, texts = (stored.get_tensor(name).astype(np.float32) for name in ("images", "texts"))
+    return write_indexed(tmp_path_factory.mktemp("emoji") / "t.lance", images, texts)
+
+
+@pytest.mark.parametrize("kind", ann_build.KINDS)
+def test_every_kind_on_real_vectors(emoji_table, kind):
+    """Recall that is told against recall counted by a matrix product of our own."""
+    with few_queries():
+        measured = build_ann(emoji_table, kind)
+        asked = ann_build._queries(Indexed(str(emoji_table), VECTOR), 3910)
+    assert measured.enough, measured
+    assert "below" not in " ".join(measured.lines())
+    dataset = open_lance(str(emoji_table))
+    index = dataset.list_indices()[0]
+    built = dataset.stats.index_stats(index["name"])["indices"][0]
+    assert built["index_type"].lower() == kind
+    assert built["num_partitions"] == measured.partitions
+    every = as_matrix(dataset.to_table(columns=[VECTOR])[VECTOR].combine_chunks())
+    vectors = TableGallery(emoji_table).images
+    assert isinstance(vectors, AnnVectors)
+    for name, queries in asked.items():
+        shares = []
+        for query, (rows, cosine) in zip(queries, vectors.best(queries, 100), strict=True):
+            scores = every @ query
+            np.testing.assert_allclose(cosine, scores[rows], atol=1e-4)
+            least = np.sort(scores)[-100]
+            shares.append(np.mean(scores[rows] >= least - 1e-6))
+        assert np.mean(shares) == pytest.approx(measured.recall[name], abs=0.01)
+
+
+def test_too_little_is_told_in_the_terminal(emoji_table):
+    with few_queries():
+        found = CliRunner().invoke(
+            app, ["index", str(emoji_table), "--ann", "ivf_pq", "--probes", "1"]
+        )
+    assert found.exit_code == 0, found.output
+    assert "that is below 0.95: build it with more --probes, or as ivf_hnsw_sq" in found.output
+
+
+def test_the_remedy_is_another_than_what_was_tried():
+    def remedy(kind, probes=4):
+        return Measured(kind, 4, probes, 2, {"images": 0.5}, 0.1, 0.1).lines()[-1]
+
+    assert "--probes" in remedy("ivf_sq", 1)
+    assert "--probes" not in remedy("ivf_sq")
+    assert "as ivf_hnsw_sq" in remedy("ivf_sq")
+    assert "as ivf_flat" in remedy("ivf_hnsw_sq")
+    assert "ivf_sq" in remedy("ivf_pq")
 
 
 def test_cosines_and_order(built):

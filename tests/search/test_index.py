@@ -1,6 +1,7 @@
 """Embedding a table: once, only what is new, after a stop; its vectors, its texts, its refusals."""
 
 import shutil
+import signal
 
 import lance
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 
 from r2d2.corpus.parts import Places
 from r2d2.search import embed, index
+from r2d2.search.ann_build import build_ann
 from r2d2.search.index import build_index
-from r2d2.search.layout import BAD, VECTOR, open_lance, staging_uri, texts_uri
+from r2d2.search.layout import BAD, LOCK, VECTOR, open_lance, staging_uri, texts_uri
 from r2d2.search.searcher import Searcher
 from r2d2.search.table_gallery import TableGallery, as_matrix
 from r2d2.table import Pair, Text, append_table, write_table
@@ -23,6 +25,7 @@ from training.small import (
     small_pairs,
     small_table,
     start_cli,
+    wait_until,
 )
 
 
@@ -197,6 +200,28 @@ def test_what_is_no_index(tmp_path, model):
     build_index(path, model[1], texts=False)
     searcher = Searcher.open(path, model[0])
     assert "texts" in refused(searcher.search, picture(1), target="texts")
+
+
+def test_one_run_at_a_time_and_a_dead_one_is_in_nobodys_way(tmp_path, model):
+    path = small_table(tmp_path / "t.lance", rows=20)
+    lock = path / LOCK
+    other = start_cli("index", path, "--model", model[1])
+    try:
+        wait_until(other, lambda: lock.exists() and lock.read_text() == str(other.pid))
+        other.send_signal(signal.SIGSTOP)  # it holds the lock, and cannot end
+        message = refused(build_index, path, model[1])
+        assert f"process {other.pid} indexes {path}: wait for it" in message
+        assert f"process {other.pid}" in refused(build_ann, path)
+        second = start_cli("index", path, "--model", model[1], "--overwrite")
+        out, err = second.communicate()
+        assert (second.returncode, out) == (2, "")
+        assert len(err.strip().splitlines()) == 1
+        assert f"process {other.pid} indexes" in err
+    finally:
+        other.kill()
+        other.communicate()
+    done = build_index(path, model[1])
+    assert done.vectors == done.rows == 32
 
 
 def test_an_empty_table(tmp_path, model):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import hashlib
 import re
 import uuid
@@ -26,7 +25,7 @@ import pyarrow.parquet as pq
 from r2d2.corpus.outcome import Cause, Outcome
 from r2d2.corpus.rows import image_id_of, part_range
 from r2d2.errors import R2D2Error
-from r2d2.files import disk_errors
+from r2d2.files import disk_errors, sole_process
 
 STORE_COLUMNS = pa.schema(
     [
@@ -76,16 +75,8 @@ def shards(store: Path) -> list[Shard]:
 @contextmanager
 def locked(store: Path) -> Iterator[None]:
     """Keep a second process from fetching into the store, and clear what a killed one left."""
-    with disk_errors(store):
-        store.mkdir(parents=True, exist_ok=True)
-        stream = (store / ".lock").open("w")
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise R2D2Error(
-                f"another process fetches into {store}: wait for it, or give another folder"
-            ) from error
+    busy = f"fetches into {store}: wait for it, or give another folder"
+    with sole_process(store / ".lock", busy):
         with disk_errors(store):
             for left in store.glob(".*.partial"):
                 left.unlink()

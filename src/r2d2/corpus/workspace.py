@@ -6,7 +6,6 @@ that counted - is hashed into `stage.json`: where the hash is another one, the s
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -18,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from r2d2.corpus.funnel import StageCount
-from r2d2.errors import R2D2Error
-from r2d2.files import disk_errors, write_text
+from r2d2.files import disk_errors, sole_process, write_text
 
 RECORD = "stage.json"
 
@@ -89,16 +87,8 @@ class Workspace:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep a second build out of the folder; the lock ends with the process."""
-        with disk_errors(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
-            stream = (self.root / ".lock").open("w")
-        with stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise R2D2Error(
-                    f"another build works in {self.root}: wait for it, or give another --work"
-                ) from error
+        busy = f"builds in {self.root}: wait for it, or give another --work"
+        with sole_process(self.root / ".lock", busy):
             yield
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from r2d2.errors import R2D2Error
 from r2d2.search.ann import nearest
 from r2d2.search.gallery import Floats
-from r2d2.search.layout import TEXT_VECTOR, VECTOR, open_lance, texts_uri, write_about
+from r2d2.search.layout import TEXT_VECTOR, VECTOR, indexing, open_lance, texts_uri, write_about
 from r2d2.search.table_gallery import Indexed, as_matrix
 from r2d2.settings import one_of
 from r2d2.table import PairsTable
@@ -54,11 +54,15 @@ class Measured:
             f"comparing {self.refine} x k exactly; exact search {1000 * self.exact_seconds:.1f} ms",
         ]
         if not self.enough:
-            found.append(
-                f"that is below {WANTED}: build it as ivf_hnsw_sq or ivf_sq, which keep more of "
-                "each vector, or with more --probes"
-            )
+            found.append(f"that is below {WANTED}: build it {self._remedy()}")
         return found
+
+    def _remedy(self) -> str:
+        ways = ["with more --probes"] if self.probes < self.partitions else []
+        if self.kind != "ivf_hnsw_sq":
+            other = "ivf_hnsw_sq or ivf_sq" if self.kind == "ivf_pq" else "ivf_hnsw_sq"
+            ways.append(f"as {other}, which may find more")
+        return ", or ".join(ways) or "as ivf_flat, which keeps each vector whole"
 
 
 def build_ann(
@@ -78,10 +82,17 @@ def build_ann(
         told: gets a line when something long begins.
 
     Raises:
-        R2D2Error: no index, too few rows, an unknown kind.
+        R2D2Error: no index, too few rows, an unknown kind, or another process is at it.
     """
     one_of("--ann", kind, KINDS)
-    indexed = Indexed(PairsTable.open(table).path, VECTOR)
+    uri = PairsTable.open(table).path
+    with indexing(uri):
+        return _build(Indexed(uri, VECTOR), kind, probes, told)
+
+
+def _build(
+    indexed: Indexed, kind: str, probes: int | None, told: Callable[[str], None] | None
+) -> Measured:
     count = indexed.dataset.count_rows(filter=f"{VECTOR} IS NOT NULL")
     if count < MIN_ROWS:
         raise R2D2Error(
@@ -94,6 +105,8 @@ def build_ann(
     settings: dict[str, Any] = {"num_partitions": partitions}
     if kind == "ivf_pq":
         settings["num_sub_vectors"] = _parts(indexed.about.width)
+        # a codebook wants so many vectors a partition: of more Lance makes fewer than it is told
+        settings["num_partitions"] = partitions = max(1, min(partitions, count // MIN_ROWS))
     if kind == "ivf_hnsw_sq":  # a graph for each partition: few and large ones
         settings["num_partitions"] = partitions = max(1, count // 100_000)
     dataset = indexed.dataset

@@ -41,6 +41,7 @@ from r2d2.search.layout import (
     TODO,
     VECTOR,
     About,
+    indexing,
     open_lance,
     read_about,
     staging_uri,
@@ -90,20 +91,27 @@ def build_index(
         overwrite: drop another model's vectors, or one's own, and make them anew.
 
     Raises:
-        R2D2Error: no table, no model, or vectors of another model.
+        R2D2Error: no table, no model, vectors of another model, or another process is at it.
     """
     uri = PairsTable.open(table).path
     if Path(str(model)).exists():
         model = Path(model).resolve()
-    net = loaded(str(model))
+    with indexing(uri):
+        return _build(uri, str(model), texts, runner, workers, overwrite)
+
+
+def _build(
+    uri: str, model: str, texts: bool, runner: str, workers: int, overwrite: bool
+) -> Indexed:
+    net = loaded(model)
     made_by = fingerprint(net)
     # On this machine one process with one model: torch takes all cores by itself.
     places = start(runner, workers) if runner != "native" else Places()
     width = net.model.config.embed_dim
     _prepare(uri, made_by, width, overwrite)
     with bars() as update:
-        images = _embed_images(uri, str(model), width, places, update)
-        found = _embed_texts(uri, str(model), width, places, update) if texts else None
+        images = _embed_images(uri, model, width, places, update)
+        found = _embed_texts(uri, model, width, places, update) if texts else None
     dataset = open_lance(uri)
     assert dataset is not None
     vectors = dataset.count_rows(filter=f"{VECTOR} IS NOT NULL")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from r2d2.errors import R2D2Error
+from r2d2.files import sole_process
 
 VECTOR = "image_vector"  # float32, of unit length; null: bad, or not embedded yet
 BAD = "image_vector_bad"  # why there is no vector; null: there is one, or not embedded yet
@@ -16,6 +20,7 @@ TODO = f"{VECTOR} IS NULL AND {BAD} IS NULL"
 TEXT, TEXT_KEY, TEXT_VECTOR = "text", "text_key", "text_vector"
 IMAGE_ID, ADDRESS = "image_id", "image_address"  # in the table of texts: an image that has it
 ABOUT = "r2d2.index"  # in the metadata of both tables
+LOCK = ".indexing.lock"  # in the table's folder
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,20 @@ def texts_uri(uri: str) -> str:
 def staging_uri(uri: str) -> str:
     """Vectors that are not in the table yet: pairs.indexing.lance."""
     return _beside(uri, "indexing")
+
+
+@contextmanager
+def indexing(uri: str) -> Iterator[None]:
+    """Keep a second `r2d2 index` off a table; one in an object store has no locks.
+
+    Raises:
+        R2D2Error: another process is at it.
+    """
+    if "://" in uri:
+        yield
+        return
+    with sole_process(Path(uri) / LOCK, f"indexes {uri}: wait for it, or end it, then try again"):
+        yield
 
 
 def _beside(uri: str, word: str) -> str:
