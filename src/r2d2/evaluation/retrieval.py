@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 from r2d2.errors import R2D2Error
 
 RECALL_AT = (1, 5, 10)
+SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
 T = TypeVar("T")
 
 
@@ -62,6 +63,28 @@ class Relevance:
         mask[rows, items] = True
         _require_answers(torch.from_numpy(mask), start)
         return torch.from_numpy(mask)
+
+    def answers(self, start: int, stop: int) -> int:
+        """How many pairs there are, or a few more: to choose between them and a mask."""
+        bounds = self.query_start[start : stop + 1]
+        keys = self.query_key[bounds[0] : bounds[-1]]
+        ends = [np.searchsorted(self.gallery_key, keys, side=side) for side in SIDES]
+        return int((ends[1] - ends[0]).sum())
+
+    def pairs(
+        self, start: int, stop: int, device: torch.device | str = "cpu"
+    ) -> tuple[Tensor, Tensor]:
+        """The same as pairs: row, less `start`, and item of each answer, (p,) int64, each once.
+
+        Raises:
+            R2D2Error: a query has no answer in the gallery.
+        """
+        rows, items = self._pairs(start, stop)
+        once = np.unique(rows * self.gallery + items)  # two keys may lead to one item
+        rows, items = once // max(1, self.gallery), once % max(1, self.gallery)
+        found = np.bincount(rows, minlength=stop - start)
+        _require_answers(torch.from_numpy(found[:, None] > 0), start)
+        return torch.from_numpy(rows).to(device), torch.from_numpy(items).to(device)
 
     def counts(self, block: int = 4096) -> Tensor:
         """How many items answer each query, (q,) int64."""
