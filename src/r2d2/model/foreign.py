@@ -64,12 +64,12 @@ class ForeignTowers(nn.Module):
         self._keep = keep
         try:
             if self.family == "siglip2":
-                out = self.vision(**self._patches(pixels, keep))
+                states, pooled = self._square(pixels)
             else:
                 out = self.vision(pixel_values=pixels)
+                states, pooled = out.last_hidden_state, out.pooler_output
         finally:
             self._keep = None
-        states, pooled = out.last_hidden_state, out.pooler_output
         if "siglip" in self.family:
             states = torch.cat([pooled[:, None], states], dim=1)
         return Side(states, None, F.normalize(self.image_projection(pooled), dim=-1))
@@ -113,16 +113,21 @@ class ForeignTowers(nn.Module):
         )
         return (pixels * std + mean - their_mean) / their_std
 
-    def _patches(self, pixels: Tensor, keep: Tensor | None) -> dict[str, Tensor]:
-        """Pictures as Siglip2 takes them: rows of patches, each patch's pixels colour by colour."""
+    def _square(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Siglip2 on squares of all its places: (n, P, d_v) and pooled (n, d_v).
+
+        Its own forward makes places and a mask for each picture in a loop, which cannot be
+        exported; here the places are those that it learned, and nothing is masked.
+        """
+        vision: Any = self.vision
         n, side = pixels.shape[0], self.image_size // self.patch
         cut = pixels.view(n, 3, side, self.patch, side, self.patch).permute(0, 2, 4, 3, 5, 1)
-        seen = side * side if keep is None else keep.shape[1]
-        return {
-            "pixel_values": cut.reshape(n, side * side, -1),
-            "pixel_attention_mask": torch.ones(n, seen, dtype=torch.long, device=pixels.device),
-            "spatial_shapes": torch.full((n, 2), side, device=pixels.device),
-        }
+        patches = vision.embeddings.patch_embedding(cut.reshape(n, side * side, -1))
+        states = patches + vision.embeddings.position_embedding.weight
+        states = self._kept(self.vision, None, states)
+        states = vision.encoder(inputs_embeds=states).last_hidden_state
+        states = vision.post_layernorm(states)
+        return states, vision.head(states)
 
     def _kept(self, module: nn.Module, inputs: Any, states: Tensor) -> Tensor:
         """Only the patches asked for, with their places; the class token always."""

@@ -150,7 +150,8 @@ def _settings(
             "leave --max-length out"
         )
     patch = vision.patch_size
-    side = getattr(vision, "image_size", None) or patch * round(vision.num_patches**0.5)
+    # Siglip2 takes any size; ours is the square of all the places it learned
+    side = patch * round(vision.num_patches**0.5) if kind == "siglip2" else vision.image_size
     width = both.projection_dim if "clip" in kind else text.projection_size
     tokenizer: Tokenizer
     if kind == "chinese_clip":
