@@ -114,6 +114,13 @@ def test_a_text_that_is_cut(picture):
     assert "shorter text" in refused(explain, short, picture, "在在在在在在狗")
 
 
+def test_a_text_is_never_cut_without_a_word(picture):
+    """Also where every entity begins before the end."""
+    found = explain(build(max_length=8), picture, "狗狗狗狗狗狗狗狗狗狗狗狗")
+    assert found.notes == ("the model reads 8 tokens of a text: the rest came later",)
+    assert explain(build(max_length=16), picture, "狗").notes == ()
+
+
 def test_refusals(model, picture):
     assert "no noun" in refused(explain, model, picture, "在笑")
     assert "no noun" in refused(explain, model, picture, "")

@@ -10,9 +10,11 @@ import torch
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
 from r2d2.search.fingerprint import fingerprint
+from r2d2.search.index import build_index
 from r2d2.search.memory_gallery import MemoryGallery, Row
 from r2d2.search.searcher import Searcher
 from r2d2.search.serving import ServeConfig
+from r2d2.table import Pair, write_table
 from r2d2.tokenizer import Tokenizer
 from training.small import name, picture, png, small_config
 
@@ -50,6 +52,15 @@ def small_searcher(variant="r2d2", files=None, **settings):
     """Both."""
     model = small_model(variant, **settings)
     return Searcher(model, small_gallery(model, files=files))
+
+
+def empty_searcher(folder):
+    """Over an index without a vector: of a table whose only picture is empty."""
+    model, table = small_model(), folder / "empty.lance"
+    model.save(folder / "model")
+    write_table(table, [Pair("a", b"", (), "train")])
+    build_index(table, folder / "model")
+    return Searcher.open(table, model)
 
 
 def naive_ranking(searcher, text, weight, top_k, rows=None):

@@ -4,13 +4,15 @@ Screenshots are kept under tmp/out.
 """
 
 import base64
+import io
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from search.small import TEXTS, running, small_searcher
+from search.small import TEXTS, empty_searcher, running, small_searcher
 from training.small import picture, png
 
 CHROMIUM = (
@@ -231,6 +233,30 @@ def test_a_wrong_file_gets_a_line(open_page):
     keep(page, "wrong")
     ask(page, TEXTS[2])  # and goes away with the next search
     page.wait_for_selector("#problem", state="hidden")
+
+
+def test_a_huge_picture_gets_a_line_and_an_animated_one_an_answer(open_page):
+    page = open_page()
+    huge, moving = io.BytesIO(), io.BytesIO()
+    Image.new("1", (10_000, 10_000)).save(huge, "PNG")
+    frames = [picture(n) for n in (11, 4, 5)]
+    frames[0].save(moving, "PNG", save_all=True, append_images=frames[1:])
+    page.set_input_files("#file", {"name": "x", "mimeType": "image/png", "buffer": huge.getvalue()})
+    page.wait_for_selector("#problem:not([hidden])")
+    assert "图片太大" in page.inner_text("#problem")
+    page.set_input_files(
+        "#file", {"name": "x", "mimeType": "image/png", "buffer": moving.getvalue()}
+    )
+    page.wait_for_selector("#grid:not(.stale) li:first-child[data-row='11']")
+    assert page.is_hidden("#problem")
+
+
+def test_an_empty_index_gets_a_line(open_page, tmp_path):
+    with running(empty_searcher(tmp_path)) as address:
+        page = open_page(where=address)
+        page.wait_for_selector("#problem >> text=is empty")
+        ask(page, "猫")
+        assert "r2d2 index" in page.inner_text("#problem")
 
 
 def test_a_text_too_long_and_a_server_that_is_gone(open_page):

@@ -16,7 +16,7 @@ from r2d2.search.batching import Busy
 from r2d2.search.guard import Guard
 from r2d2.search.server import create_app
 from r2d2.search.serving import ServeConfig
-from search.small import COUNT, TEXTS, small_searcher
+from search.small import COUNT, TEXTS, empty_searcher, small_searcher
 from training.small import picture, png
 
 BASE = "http://127.0.0.1"
@@ -205,6 +205,18 @@ def giant():
 )  # fmt: skip
 def test_what_search_refuses(client, sent, status, part, code):
     assert problem(client.post("/search", **sent), status, part) == code
+
+
+def test_an_empty_index(tmp_path):
+    """Whoever asks is told; what needs no index works."""
+    with serving(empty_searcher(tmp_path)) as client:
+        for response in (
+            client.post("/search", json={"text": "猫"}),
+            client.post("/search", **form(png(picture(1)))),
+            client.get("/health"),
+        ):
+            problem(response, 422, "is empty: fill the table")
+        assert client.post("/embed", json={"texts": ["猫"]}).status_code == 200
 
 
 def test_what_match_and_embed_refuse(client):

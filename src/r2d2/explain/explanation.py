@@ -135,8 +135,8 @@ def _entities(
             "give a shorter text"
         )
     lost = "、".join(span.text for span in found if span not in shown)
-    note = f"the model reads {longest} tokens of a text: {lost} came later"
-    return shown, [note] if lost else []
+    note = f"the model reads {longest} tokens of a text: {lost or 'the rest'} came later"
+    return shown, [note] if lost or model.tokenizer.cut([text]) else []
 
 
 def _patches(
