@@ -350,7 +350,11 @@ def python(code, *arguments):
     return found.stdout
 
 
-HEAVY = ("torch", "numpy", "pyarrow", "lance", "PIL", "tokenizers", "tensorboard", "matplotlib")
+HEAVY = (
+    "torch", "numpy", "pyarrow", "lance", "PIL", "tokenizers", "tensorboard", "matplotlib",
+    "transformers", "fastapi", "uvicorn", "daft", "ray", "onnx", "onnxruntime",
+    "safetensors", "emoji", "yaml", "duckdb", "huggingface_hub",
+)  # fmt: skip
 
 
 def test_help_is_quick_and_names_every_command():
@@ -364,6 +368,29 @@ def test_help_is_quick_and_names_every_command():
     assert out.endswith("[]\n")
     for command in ("demo", "pretrain", "evaluate", "data"):
         assert command in out
+
+
+def test_the_help_of_every_command_imports_nothing_heavy():
+    """And tells what the command is for."""
+    out = python(
+        "import sys\n"
+        "from typer.main import get_command\n"
+        "from typer.testing import CliRunner\n"
+        "from r2d2.cli import app\n"
+        "def walk(command, path):\n"
+        "    yield path\n"
+        "    for name, inner in getattr(command, 'commands', {}).items():\n"
+        "        yield from walk(inner, [*path, name])\n"
+        "for path in walk(get_command(app), []):\n"
+        "    found = CliRunner().invoke(app, [*path, '--help'])\n"
+        "    assert found.exit_code == 0 and 'Usage' in found.output, (path, found.output)\n"
+        "    heavy = [m for m in sys.argv[1:] if m in sys.modules]\n"
+        "    print(' '.join(path) or 'r2d2', *heavy)\n",
+        *HEAVY,
+    )
+    listed = out.splitlines()
+    assert len(listed) > 30
+    assert {"r2d2", "serve", "corpus build", "export onnx", "weights import"} <= set(listed)
 
 
 def test_importing_the_package_imports_nothing_heavy():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import math
+import resource
 import statistics
 import sys
 import time
@@ -116,6 +117,12 @@ def timed(call: Call) -> float:
     call()
     _settle()
     return clock() - began
+
+
+def processor() -> float:
+    """A clock: seconds of the processor, of this process and its children that ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float]:
