@@ -7,7 +7,7 @@ be swept without running the model again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -85,34 +85,47 @@ def best_by_cosine(
     rows = max(1, block_cells // max(1, len(gallery)))
     finite = _all_finite(queries, gallery)
     columns = gallery.double().T
-    parts: list[tuple[Tensor, ...]] = []
-    for start in range(0, len(queries), rows):
-        stop = min(start + rows, len(queries))
-        scores = _cosines(queries[start:stop], columns)
+    # Written into place, and scores into one store: small tensors that outlive each block's large
+    # ones leave holes that the allocator keeps, gigabytes of them.
+    total = len(queries)
+    found = Candidates(
+        items=torch.empty(total, k, dtype=torch.long),
+        cosine=torch.empty(total, k),
+        relevant=torch.empty(total, k, dtype=torch.bool),
+        ranks=torch.empty(total, dtype=torch.long),
+        below=torch.empty(total, dtype=torch.long),
+        own=torch.empty(total, k, dtype=torch.bool),
+        published=torch.empty(total, dtype=torch.long),
+    )
+    whole = [getattr(found, field.name) for field in fields(Candidates)]
+    store = torch.empty(min(rows, total), len(gallery), device=queries.device)
+    for start in range(0, total, rows):
+        stop = min(start + rows, total)
+        scores = _cosines(queries[start:stop], columns, store[: stop - start])
         few = scores.numel() // SPARSE
         if finite and all(r is None or r.answers(start, stop) <= few for r in (relevance, own)):
             right = relevance.pairs(start, stop, scores.device)
             given = right if own is None else own.pairs(start, stop, scores.device)
-            found = sparse_block(scores, right, given, k)
+            block = sparse_block(scores, right, given, k)
         else:
             relevant = relevance.mask(start, stop).to(scores.device)
             mine = relevant if own is None else own.mask(start, stop).to(scores.device)
-            found = dense_block(scores, relevant, mine, k)
-        parts.append(tuple(x.cpu() for x in found))
-    return Candidates(*(torch.cat(column) for column in zip(*parts, strict=True)))
+            block = dense_block(scores, relevant, mine, k)
+        for place, part in zip(whole, block, strict=True):
+            place[start:stop] = part
+    return found
 
 
-def _cosines(queries: Tensor, columns: Tensor) -> Tensor:
-    """Queries (b, d) with the items that are the float64 columns (d, c): (b, c) float32.
+def _cosines(queries: Tensor, columns: Tensor, out: Tensor) -> Tensor:
+    """Queries (b, d) with the items that are the float64 columns (d, c), into `out` (b, c) float32.
 
     In float32 the last bit differs with a column's place: equal items would not tie. A tile of
     columns at a time, so that its float64 scores stay within the cache: a third of the time less.
     """
-    scores = torch.empty(len(queries), columns.shape[1], device=queries.device)
     asking = queries.double()
     for at in range(0, columns.shape[1], TILE):
-        scores[:, at : at + TILE] = asking @ columns[:, at : at + TILE]
-    return scores
+        out[:, at : at + TILE] = asking @ columns[:, at : at + TILE]
+    return out
 
 
 def _all_finite(queries: Tensor, gallery: Tensor) -> bool:
