@@ -108,6 +108,25 @@ def ours(log: Path, work: Path, memory: int, workers: int) -> dict:
     return {**result, "kept": counts[0].kept, "sampled": kept}
 
 
+def duckdb_queries(log: Path, prior: tuple[float, float] = (0.5, 9.5)) -> dict[str, str]:
+    """The plain side: SQL of each stage, the prior as constants."""
+    alpha, both = prior[0], prior[0] + prior[1]
+    return {
+        "aggregate": f"""create table sums as select url, query, sum(clicks)::bigint as clicks,
+            sum(impressions)::bigint as impressions
+            from read_parquet('{log}/*.parquet') group by url, query""",
+        "rank": f"""create table ranked as
+            with scored as (select *, (clicks + {alpha}) / (impressions + {both}) as ctr from sums
+                            where clicks >= 1 and impressions >= 1),
+            best as (select * from scored
+                     where ctr >= (select quantile_disc(ctr, 0.5) from scored))
+            select * exclude (place) from (select *, row_number() over
+                (partition by url order by ctr desc, query) as place from best)
+            where place <= 10""",
+        "sample": "select * from ranked where hash(url) % 1000000 < 100000",
+    }
+
+
 def duckdb(log: Path, work: Path, memory: int, workers: int) -> dict:
     """Seconds of each stage."""
     import duckdb as engine
@@ -118,21 +137,9 @@ def duckdb(log: Path, work: Path, memory: int, workers: int) -> dict:
     base.execute(f"set temp_directory = '{work / 'spill'}'")
     base.execute("set preserve_insertion_order = false")
     clock, result = time.perf_counter(), {}
-    queries = {
-        "aggregate": f"""create table sums as select url, query, sum(clicks)::bigint as clicks,
-            sum(impressions)::bigint as impressions
-            from read_parquet('{log}/*.parquet') group by url, query""",
-        "rank": """create table ranked as
-            with scored as (select *, (clicks + 0.5) / (impressions + 10) as ctr from sums
-                            where clicks >= 1 and impressions >= 1),
-            best as (select * from scored
-                     where ctr >= (select quantile_disc(ctr, 0.5) from scored))
-            select * exclude (place) from (select *, row_number() over
-                (partition by url order by ctr desc, query) as place from best)
-            where place <= 10""",
-        "sample": f"""copy (select * from ranked where hash(url) % 1000000 < 100000)
-            to '{work / "sample.parquet"}' (format parquet, compression zstd)""",
-    }
+    queries = duckdb_queries(log)
+    target = f"'{work / 'sample.parquet'}' (format parquet, compression zstd)"
+    queries["sample"] = f"copy ({queries['sample']}) to {target}"
     for name, query in queries.items():
         base.execute(query)
         now = time.perf_counter()

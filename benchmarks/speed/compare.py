@@ -125,6 +125,11 @@ def processor() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
+def by_processor() -> bool:
+    """Whether the clock that is set is the processor's."""
+    return _clock.get() is processor
+
+
 def quartiles(values: Sequence[float]) -> tuple[float, float]:
     """The middle half of some values; of one value, itself."""
     if len(values) < 2:
