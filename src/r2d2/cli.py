@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -159,6 +160,8 @@ def main() -> None:
     handler = RichHandler(console=console, show_path=False, show_time=False)
     level = os.environ.get("R2D2_LOG", "INFO" if first_process() else "WARNING")
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
+    # Pillow's word on large pictures, in two lines of its own; our limit is told in one
+    warnings.filterwarnings("ignore", message=".*decompression bomb")
     try:
         app()
     except R2D2Error as error:

@@ -3,12 +3,13 @@
 import json
 
 import pytest
+from PIL import Image
 
 from r2d2.search.display import as_table
 from r2d2.search.query import Query
 from r2d2.search.shipped import INDEX, EmojiGallery, emoji_character, emoji_file, emoji_name
 from search.small import TEXTS, small_model, small_searcher
-from training.small import call_cli, picture, png, small_table
+from training.small import call_cli, picture, png, small_table, start_cli
 
 
 @pytest.fixture
@@ -168,3 +169,16 @@ def test_the_shipped_index_is_what_is_made_now(tmp_path, monkeypatch):
     (tmp_path / INDEX).write_bytes(b"broken")
     with pytest.raises(Exception, match="damaged"):
         EmojiGallery.open(model, tmp_path)
+
+
+def test_a_huge_picture_gets_one_line(tmp_path):
+    """Whatever Pillow has to say about it."""
+    file = tmp_path / "huge.png"
+    for side in (10_000, 14_000):  # Pillow warns of the one and refuses the other
+        Image.new("1", (side, side)).save(file, "PNG")
+        process = start_cli("search", "--image", file, "--pre-ranking")
+        out, err = process.communicate()
+        assert (process.returncode, out) == (2, "")
+        (line,) = err.strip().splitlines()
+        assert line.startswith(f"error: {file} has ")
+        assert "more than 64000000" in line

@@ -73,7 +73,8 @@ def decode_image(
     try:
         image = Image.open(io.BytesIO(data), formats=_formats())
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BadImage("too large", f"{name} is too large ({error}): give a smaller one") from error
+        message = f"{name} has far more than {max_pixels} pixels: give a smaller one"
+        raise BadImage("too large", message) from error
     except UnidentifiedImageError as error:
         raise BadImage(
             "unreadable", f"{name} is no image that can be read: give one of {', '.join(FORMATS)}"
