@@ -98,7 +98,7 @@ def test_what_takes_the_place_of_something_is_not_more():
     def call():
         held[0] = held[0].clone()
 
-    assert tensor_peak(call) == 4000  # the new beside the old, for a moment
+    assert 4000 <= tensor_peak(call) < 4100  # the new beside the old, for a moment; not both again
 
 
 def test_the_whole_process_at_the_peak():
