@@ -7,7 +7,7 @@ the figures follow the code. One multiply-accumulate is two floating-point opera
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -181,26 +181,39 @@ def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost
             saved = min(saved, layers * sum(x.numel() for x in inputs if x.is_floating_point()) * 4)
         return Cost(name, parameters, forward / n, backward / n, saved / n)
 
-    yield cost("image encoder", in_vision, lambda x: towers.encode_images(x).embedding, pixels,
+    # Where no cross encoder reads an item's states, the last layer runs at [CLS] alone.
+    ranks = bool(model.has_match and (o.fgr or labelled))
+
+    def embed_texts(i: Tensor, m: Tensor) -> Tensor:
+        return towers.embed_texts(i, m)
+
+    def read_texts(i: Tensor, m: Tensor) -> Tensor:
+        side = towers.encode_texts(i, m)
+        return side.embedding.sum() + side.states.sum()
+
+    def read_images(x: Tensor) -> Tensor:
+        side = towers.encode_images(x)
+        return side.embedding.sum() + side.states.sum()
+
+    yield cost("image encoder", in_vision, read_images if ranks else towers.embed_images, pixels,
                learns=not frozen, layers=vision.layers)  # fmt: skip
-    yield cost("text encoder", in_text, lambda i, m: towers.encode_texts(i, m).embedding, ids, real,
+    yield cost("text encoder", in_text, read_texts if ranks else embed_texts, ids, real,
                layers=text.layers)  # fmt: skip
-    if both and not labelled:
-        yield cost("text encoder, masked text", [],
-                   lambda i, m: towers.encode_texts(i, m).embedding, ids, real,
+    if both and not labelled:  # under ET a text is read whole in one of its two forms
+        apart = ranks and o.mlm and not o.et
+        yield cost("text encoder, masked text", [], read_texts if apart else embed_texts, ids, real,
                    layers=text.layers)  # fmt: skip
     if o.fgd and not labelled:
         kept = max(1, round(o.image_keep * vision.patches))
         chosen = torch.empty(n, kept, dtype=torch.long, device="meta")
-        yield cost(f"image encoder, {kept} patches", [],
-                   lambda x, k: towers.encode_images(x, k).embedding, pixels, chosen,
+        yield cost(f"image encoder, {kept} patches", [], towers.embed_images, pixels, chosen,
                    learns=not frozen, layers=vision.layers)  # fmt: skip
     if _taught(config):
         for name, modules, call, inputs in (
-            ("teacher of images", in_vision, towers.encode_images, (pixels,)),
-            ("teacher of texts", in_text, towers.encode_texts, (ids, real)),
+            ("teacher of images", in_vision, towers.embed_images, (pixels,)),
+            ("teacher of texts", in_text, towers.embed_texts, (ids, real)),
         ):
-            yield cost(name, modules, lambda *x, c=call: c(*x).embedding, *inputs, learns=False)
+            yield cost(name, modules, call, *inputs, learns=False)
     if not labelled:
         yield _contrast(config, gpus)
     if not model.has_match or not (o.fgr or labelled):
@@ -212,10 +225,17 @@ def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost
     masked = max(1, round(o.mask_share * length))
     side = _sides(states, words, real)
     together = o.et and not labelled
-    positions = torch.empty(pairs, 1 + masked if together else 1, dtype=torch.long, device="meta")
-    yield cost("text-to-image cross encoder", [model.text_to_image, model.match_head_text],
-               lambda v, t, i, k: model.cross_text(*side(v, t), (i, i), k), states, words, index,
-               positions, layers=config.model.cross_layers)  # fmt: skip
+
+    def cross_text(read: int) -> Cost:
+        """With so many positions of each pair read from the last layer."""
+        positions = torch.empty(pairs, read, dtype=torch.long, device="meta")
+        return cost("text-to-image cross encoder", [model.text_to_image, model.match_head_text],
+                    lambda v, t, i, k: model.cross_text(*side(v, t), (i, i), k), states, words,
+                    index, positions, layers=config.model.cross_layers)  # fmt: skip
+
+    # [CLS] of every pair, and the masked tokens of those right ones that the coin masks
+    share = n / pairs * o.et_masked_share if together else 0.0
+    yield _between(cross_text(1), cross_text(1 + masked), share)
     yield cost("image-to-text cross encoder",
                [model.image_to_text, model.match_head_image, model.image_cross_projection],
                lambda v, t, i: model.cross_image(*side(v, t), (i, i)), states, words, index,
@@ -223,7 +243,7 @@ def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost
     if not o.mlm or labelled:
         return
     if not together:
-        where = torch.empty(n, masked, dtype=torch.long, device="meta")
+        where = torch.empty(n, 1 + masked, dtype=torch.long, device="meta")
         yield cost("text-to-image, masked text", [],
                    lambda v, t, k: model.cross_text(*side(v, t), None, k), states, words, where,
                    layers=config.model.cross_layers)  # fmt: skip
@@ -231,6 +251,20 @@ def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost
     hidden = torch.empty(max(1, round(asked)), text.width, device="meta")
     yield cost("masked tokens' head", [model.mlm_head],
                lambda x: model.mlm_head(x, towers.token_embedding), hidden)  # fmt: skip
+
+
+def _between(less: Cost, more: Cost, share: float) -> Cost:
+    """The cost at a share of the way from one to the other."""
+
+    def at(a: float, b: float) -> float:
+        return a + share * (b - a)
+
+    return replace(
+        less,
+        forward=at(less.forward, more.forward),
+        backward=at(less.backward, more.backward),
+        activations=at(less.activations, more.activations),
+    )
 
 
 def _sides(

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from r2d2.model.attention import Attention, FeedForward, QuickGELU, init_weights
+from r2d2.model.packing import Packing
 
 
 def naive_attention(attention, x, context, mask):
@@ -45,6 +46,51 @@ def test_equals_the_loops(masked, context_width):
     torch.testing.assert_close(
         ours, naive_attention(attention, x, context, mask), atol=1e-9, rtol=0
     )
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("context_width", [None, 5])
+def test_few_queries_without_keys_and_values_equal_the_rest(masked, packed, context_width):
+    attention = spread(Attention(8, 2, context_width))
+    x = torch.randn(3, 4, 8, dtype=torch.float64, requires_grad=True)
+    context = torch.randn(3, 6, context_width or 8, dtype=torch.float64, requires_grad=True)
+    mask = torch.arange(6) < torch.tensor([6, 1, 4])[:, None] if masked else None
+    real = torch.arange(4) < torch.tensor([1, 4, 2])[:, None]
+    expected = attention(x, attention.keys_values(context), mask)
+    if packed:
+        packing = Packing(real)
+        found = attention.few(packing.pack(x), context, mask, packing)
+        expected = expected[real]
+    else:
+        found = attention.few(x, context, mask)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+    weights = torch.randn_like(expected)
+    leaves = (x, context, *attention.parameters())
+    for a, b in zip(
+        *(torch.autograd.grad((y * weights).sum(), leaves) for y in (found, expected)), strict=True
+    ):
+        torch.testing.assert_close(a, b, atol=1e-11, rtol=0)
+
+
+def test_few_queries_drop_out_as_many_do():
+    """Means over many draws: the bias of values is dropped with them, and all is scaled up."""
+    attention = spread(Attention(8, 2, dropout=0.5)).train()
+    x, context = torch.randn(1, 1, 8).double(), torch.randn(1, 3, 8).double()
+    many = x.expand(20000, 1, 8), context.expand(20000, 3, 8)
+    few = attention.few(*many)
+    rest = attention(many[0], attention.keys_values(many[1]))
+    torch.testing.assert_close(few.mean(0), rest.mean(0), atol=0.05, rtol=0)
+    torch.testing.assert_close(few.std(0), rest.std(0), atol=0.05, rtol=0)
+
+
+def test_few_queries_record_the_same_weights():
+    attention = spread(Attention(8, 2, 5))
+    x, context = torch.randn(3, 4, 8).double(), torch.randn(3, 6, 5).double()
+    few, rest = [], []
+    attention.few(x, context, record=few)
+    attention(x, attention.keys_values(context), record=rest)
+    torch.testing.assert_close(few, rest)
 
 
 def test_what_is_masked_changes_nothing_and_gets_no_gradient():

@@ -87,6 +87,22 @@ def test_equals_a_plain_pass_a_pair_in_value_and_gradient(layers, masked, given)
         torch.testing.assert_close(a, b, atol=1e-7, rtol=1e-7)
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+def test_positions_that_are_not_read_change_nothing(layers):
+    encoder, side = make(layers), sides(True)
+    real = torch.tensor([[1, 1], [1, 0], [1, 0], [1, 1], [1, 1], [1, 0], [1, 1]]).bool()
+    ours = encoder(*side, PAIRS, POSITIONS, real=real)
+    theirs = naive_forward(encoder, *side, PAIRS, POSITIONS)
+    torch.testing.assert_close(ours[real], theirs[real], atol=1e-8, rtol=0)
+    weights = torch.randn_like(theirs[real])
+    leaves = (side[0], side[2], *encoder.parameters())
+    for a, b in zip(
+        *(torch.autograd.grad((y[real] * weights).sum(), leaves) for y in (ours, theirs)),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, atol=1e-7, rtol=1e-7)
+
+
 def test_all_positions_equal_the_plain_pass():
     encoder, (queries, _, context, _) = make(2), sides(False)
     positions = torch.arange(L).expand(len(PAIRS[0]), -1)

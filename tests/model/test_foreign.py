@@ -148,16 +148,19 @@ def test_the_head_reads_the_states_of_masked_tokens(both, monkeypatch, variant):
         asked.append(losses_module.positions_of_(masked))
         return asked[-1]
 
-    def cross_text(images, texts, pairs=None, positions=None):
-        read.append(positions)
-        return type(ours.model).cross_text(ours.model, images, texts, pairs, positions)
+    def cross_text(images, texts, pairs=None, positions=None, real=None):
+        read.append((positions, real))
+        return type(ours.model).cross_text(ours.model, images, texts, pairs, positions, real)
 
     monkeypatch.setattr(losses_module, "positions_of_", losses_module.positions_of, raising=False)
     monkeypatch.setattr(losses_module, "positions_of", positions_of)
     monkeypatch.setattr(ours.model, "cross_text", cross_text)
     step_of(ours, variant)
-    found = read[0][:4, 1:] if variant == "r2d2" else read[-1]
-    assert torch.equal(found, asked[0][0] + ours.model.towers.text_offset)
+    positions, real = read[0 if variant == "r2d2" else -1]
+    assert torch.equal(positions[:4, 1:], asked[0][0] + ours.model.towers.text_offset)
+    assert torch.equal(real[:4, 1:], asked[0][1])
+    assert real[:, 0].all()
+    assert not real[4:, 1:].any()
 
 
 def test_masked_tokens_stand_where_they_are_asked(both):

@@ -27,10 +27,20 @@ class BertLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, mask: Tensor, packing: Packing | None = None) -> Tensor:
-        """States of the shape of x: (n, L, width), or (T, width) if packed; mask (n, L) bool."""
-        keys_values = self.attention.keys_values(x, packing)
-        attended = self.attention(x, keys_values, mask, packing)
+    def forward(
+        self, x: Tensor, mask: Tensor, packing: Packing | None = None, only_cls: bool = False
+    ) -> Tensor:
+        """States of the shape of x: (n, L, width), or (T, width) if packed; mask (n, L) bool.
+
+        `only_cls`: (n, 1, width), of [CLS].
+        """
+        if only_cls:
+            x = x if packing is None else packing.unpack(x)
+            context, x = x, x[:, :1]
+            attended = self.attention.few(x, context, mask)
+        else:
+            keys_values = self.attention.keys_values(x, packing)
+            attended = self.attention(x, keys_values, mask, packing)
         x = self.attention_norm(x + self.dropout(attended))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))  # type: ignore[no-any-return]
 
@@ -52,14 +62,57 @@ class Bert(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """T (n, L, d_t) of ids (n, L) under mask (n, L) bool, True where a token is real."""
-        x = self.token_embedding(ids) + self.position_embedding[: ids.shape[1]]
-        x = self.dropout(self.input_norm(x + self.segment_embedding))
-        packing = Packing.of(mask)
-        if packing is not None:
-            x = packing.pack(x)
+        x, packing = self._embed(ids, mask)
         for layer in self.layers:
             x = layer(x, mask, packing)
         return x if packing is None else packing.unpack(x)
+
+    def cls(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """T at [CLS] alone, (n, d_t): the last layer runs nowhere else."""
+        return self.some(ids, mask, ids.new_zeros(0))[1]
+
+    def some(self, ids: Tensor, mask: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
+        """Texts of which only some are read token by token.
+
+        Args:
+            ids: (n, L).
+            mask: (n, L) bool.
+            whole: (k,) texts, each once.
+
+        Returns:
+            T (k, L, d_t) of these, in their order, and T at [CLS] of all (n, d_t).
+        """
+        n = len(ids)
+        if not len(self.layers) or len(whole) == n:
+            states = self(ids, mask)
+            return states[whole], states[:, 0]
+        x, packing = self._embed(ids, mask)
+        for layer in self.layers[:-1]:
+            x = layer(x, mask, packing)
+        last = self.layers[-1]
+        if not len(whole):
+            return x.new_zeros(0, *ids.shape[1:], x.shape[-1]), last(x, mask, packing, True)[:, 0]
+        others = torch.ones_like(mask[:, 0]).index_fill(0, whole, False)
+        rest = others.nonzero()[:, 0] if not ids.is_meta else ids.new_empty(n - len(whole))
+        parts = []
+        for index, only_cls in ((whole, False), (rest, True)):
+            if packing is None:
+                part, packed = x.index_select(0, index), None
+            else:
+                rows, packed = packing.select(index)
+                part = x.index_select(0, rows)
+            part = last(part, mask.index_select(0, index), packed, only_cls)
+            parts.append(part if packed is None or only_cls else packed.unpack(part))
+        cls = torch.cat([part[:, 0] for part in parts])
+        place = torch.cat([whole, rest]).argsort()
+        return parts[0], cls.index_select(0, place)
+
+    def _embed(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Packing | None]:
+        """What enters the first layer, packed where there is padding to skip."""
+        x = self.token_embedding(ids) + self.position_embedding[: ids.shape[1]]
+        x = self.dropout(self.input_norm(x + self.segment_embedding))
+        packing = Packing.of(mask)
+        return (x if packing is None else packing.pack(x)), packing
 
 
 class MLMHead(nn.Module):

@@ -23,22 +23,9 @@ class CrossLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.dropout = nn.Dropout(dropout)
 
-    def attend_self(
-        self,
-        x: Tensor,
-        mask: Tensor | None,
-        packing: Packing | None = None,
-        positions: Tensor | None = None,
-    ) -> Tensor:
-        """The first third, of the shape of x.
-
-        With `positions` (m, K) only there, (m, K, width): nothing later reads the others.
-        """
+    def attend_self(self, x: Tensor, mask: Tensor | None, packing: Packing | None = None) -> Tensor:
+        """The first third, of the shape of x."""
         keys_values = self.attention.keys_values(x, packing)
-        if positions is not None:
-            x = x if packing is None else packing.unpack(x)
-            x = x.gather(1, positions[:, :, None].expand(-1, -1, x.shape[2]))
-            packing = None
         attended = self.attention(x, keys_values, mask, packing)
         return self.attention_norm(x + self.dropout(attended))  # type: ignore[no-any-return]
 
@@ -49,11 +36,62 @@ class CrossLayer(nn.Module):
         mask: Tensor | None,
         packing: Packing | None = None,
         record: list[Tensor] | None = None,
+        query: Tensor | None = None,
     ) -> Tensor:
-        """The other two thirds."""
-        attended = self.cross_attention(x, keys_values, mask, packing, record)
+        """The other two thirds; `query`: that of x, where it is known."""
+        attended = self.cross_attention(x, keys_values, mask, packing, record, query)
+        return self._feed(x, attended)
+
+    def at(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        packing: Packing | None,
+        context: Tensor,
+        context_mask: Tensor | None,
+        wanted: Wanted,
+        record: list[Tensor] | None = None,
+    ) -> Tensor:
+        """All of a last layer, at few positions of each pair: nothing later reads the others.
+
+        Args:
+            x: (m, L, width), or (T, width) if packed.
+            mask: (m, L) bool, or None.
+            packing: of x.
+            context: (m, S, context width), a pair each.
+            context_mask: (m, S) bool, or None.
+            wanted: positions.
+            record: as of `attend_context`.
+
+        Returns:
+            (m, K, width), or (T', width) as wanted.packing packs it.
+        """
+        whole = x if packing is None else packing.unpack(x)
+        x, packing = wanted.take(whole), wanted.packing
+        attended = self.attention.few(x, whole, mask, packing)
+        x = self.attention_norm(x + self.dropout(attended))
+        return self._feed(x, self.cross_attention.few(x, context, context_mask, packing, record))
+
+    def _feed(self, x: Tensor, attended: Tensor) -> Tensor:
         x = self.cross_attention_norm(x + self.dropout(attended))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))  # type: ignore[no-any-return]
+
+
+class Wanted:
+    """Some positions of each of m sequences, of which not all need be real."""
+
+    def __init__(self, positions: Tensor, real: Tensor | None) -> None:
+        self.positions = positions  # (m, K)
+        self.packing = Packing.of(real)  # of what is real; None: all
+
+    def take(self, x: Tensor) -> Tensor:
+        """(m, K, width) of x (m, L, width), or (T, width), packed."""
+        m, length, width = x.shape
+        rows = self.positions + torch.arange(m, device=x.device)[:, None] * length
+        flat = x.reshape(m * length, width)
+        if self.packing is None:
+            return flat.index_select(0, rows.flatten()).view(*rows.shape, width)
+        return flat.index_select(0, self.packing.pack(rows[:, :, None])[:, 0])
 
 
 class CrossEncoder(nn.Module):
@@ -81,6 +119,7 @@ class CrossEncoder(nn.Module):
         pairs: tuple[Tensor, Tensor] | None = None,
         positions: Tensor | None = None,
         record: list[Tensor] | None = None,
+        real: Tensor | None = None,
     ) -> Tensor:
         """States of pairs.
 
@@ -93,37 +132,46 @@ class CrossEncoder(nn.Module):
             positions: (m, K) where the last layer is wanted; None: at [CLS] alone.
             record: gets each layer's cross-attention weights (m, heads, L, S), of the last layer
                 (m, heads, K, S); slower.
+            real: (m, K) bool, which positions are read at all; [CLS] must be. None: all.
 
         Returns:
-            (m, K, width).
+            (m, K, width); what stands where `real` is False means nothing.
         """
         if positions is None:
             m = queries.shape[0] if pairs is None else pairs[0].shape[0]
             positions = torch.zeros(m, 1, dtype=torch.long, device=queries.device)
+        wanted = Wanted(positions, real)
         packing = Packing.of(query_mask)
         x = queries if packing is None else packing.pack(queries)
         first, last = self.layers[0], self.layers[-1]
+        query = None
         if first is not last:  # of each item, before there are pairs
             x = first.attend_self(x, query_mask, packing)  # type: ignore[operator]
+            query = first.cross_attention.query(x)  # type: ignore[operator, union-attr]
         if pairs is not None:
             # index_select, for its backward adds rows; plain indexing's is many times slower.
             if packing is None:
                 x = x.index_select(0, pairs[0])
+                query = None if query is None else query.index_select(0, pairs[0])
             else:
-                x, packing = packing.select(x, pairs[0])
+                rows, packing = packing.select(pairs[0])
+                x = x.index_select(0, rows)
+                query = None if query is None else query.index_select(0, rows)
             query_mask, context_mask = _pick(query_mask, pairs[0]), _pick(context_mask, pairs[1])
         for layer in self.layers:
             assert isinstance(layer, CrossLayer)
-            if layer is last:
-                x = layer.attend_self(x, query_mask, packing, positions)
-                packing = None
-            elif layer is not first:
+            if layer is last and positions.shape[1] * layer.attention.heads <= x.shape[-1]:
+                of_pairs = context if pairs is None else context.index_select(0, pairs[1])
+                x = layer.at(x, query_mask, packing, of_pairs, context_mask, wanted, record)
+                return x if wanted.packing is None else wanted.packing.unpack(x)
+            if layer is not first or layer is last:
                 x = layer.attend_self(x, query_mask, packing)
             key, value = layer.cross_attention.keys_values(context)  # of each item too
             if pairs is not None:
                 key, value = key.index_select(0, pairs[1]), value.index_select(0, pairs[1])
-            x = layer.attend_context(x, (key, value), context_mask, packing, record)
-        return x
+            known = query if layer is first else None
+            x = layer.attend_context(x, (key, value), context_mask, packing, record, known)
+        return Wanted(positions, None).take(x if packing is None else packing.unpack(x))
 
 
 def _pick(mask: Tensor | None, index: Tensor) -> Tensor | None:

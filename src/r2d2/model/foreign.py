@@ -93,6 +93,19 @@ class ForeignTowers(nn.Module):
             mask = F.pad(mask, (1, 0), value=True)
         return Side(states, mask, F.normalize(embedding, dim=-1))
 
+    def embed_images(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
+        """See `Towers.embed_images`; its own classes know no shorter way."""
+        return self.encode_images(pixels, keep).embedding
+
+    def embed_texts(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """See `Towers.embed_texts`."""
+        return self.encode_texts(ids, mask).embedding
+
+    def encode_some(self, ids: Tensor, mask: Tensor, whole: Tensor) -> tuple[Side, Tensor]:
+        """See `Towers.encode_some`."""
+        side = self.encode_texts(ids, mask)
+        return side[whole], side.embedding
+
     @property
     def token_embedding(self) -> Tensor:
         """(vocab, d_t), which the MLM head shares."""

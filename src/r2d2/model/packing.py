@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 # In what is exported all shapes follow from those of the input: nothing is skipped there.
-_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 
 class Packing:
@@ -27,7 +27,7 @@ class Packing:
     @staticmethod
     def of(mask: Tensor | None) -> Packing | None:
         """None where there is nothing to skip, or no data to tell by (meta device, export)."""
-        if mask is None or mask.is_meta or _exporting() or bool(mask.all()):
+        if mask is None or mask.is_meta or exporting() or bool(mask.all()):
             return None
         return Packing(mask)
 
@@ -39,8 +39,8 @@ class Packing:
         """(n, L, width) of x (T, width)."""
         return x.index_select(0, self._places).view(*self.mask.shape, x.shape[1])
 
-    def select(self, x: Tensor, index: Tensor) -> tuple[Tensor, Packing]:
-        """The sequences at `index` (m,), out of x (T, width), packed; and their packing."""
+    def select(self, index: Tensor) -> tuple[Tensor, Packing]:
+        """Of the sequences at `index` (m,): which rows of the packed tensor, and their packing."""
         chosen = Packing(self.mask.index_select(0, index))
         places = self._places.view(self.mask.shape).index_select(0, index).flatten()
-        return x.index_select(0, places.index_select(0, chosen._rows)), chosen
+        return places.index_select(0, chosen._rows), chosen

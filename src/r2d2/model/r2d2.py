@@ -66,13 +66,29 @@ class R2D2(nn.Module):
         """See `Towers.encode_texts`."""
         return self.towers.encode_texts(ids, mask)
 
+    def embed_images(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
+        """See `Towers.embed_images`."""
+        return self.towers.embed_images(pixels, keep)
+
+    def encode_some(self, ids: Tensor, mask: Tensor, whole: Tensor) -> tuple[Side, Tensor]:
+        """See `Towers.encode_some`."""
+        return self.towers.encode_some(ids, mask, whole)
+
     def cross_text(
-        self, images: Side, texts: Side, pairs: Pairs | None = None, positions: Tensor | None = None
+        self,
+        images: Side,
+        texts: Side,
+        pairs: Pairs | None = None,
+        positions: Tensor | None = None,
+        real: Tensor | None = None,
     ) -> Tensor:
-        """h_T: text-to-image states (m, K, d_t) of pairs at text positions (m, K), or at [CLS]."""
+        """h_T: text-to-image states (m, K, d_t) of pairs at text positions (m, K), or at [CLS].
+
+        `real` (m, K) bool: which positions are read, [CLS] among them; None: all.
+        """
         swapped = None if pairs is None else (pairs[1], pairs[0])
         states: Tensor = self.text_to_image(
-            texts.states, texts.mask, images.states, images.mask, swapped, positions
+            texts.states, texts.mask, images.states, images.mask, swapped, positions, None, real
         )
         return states
 

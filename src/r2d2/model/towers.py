@@ -52,13 +52,32 @@ class Towers(nn.Module):
     def encode_images(self, pixels: Tensor, keep: Tensor | None = None) -> Side:
         """Images (n, 3, H, W), normalised; `keep` (n, K) the patches to look at, None: all."""
         states = self.vision(pixels, keep)
-        pooled = self.pooled_norm(states[:, 0])
-        return Side(states, None, F.normalize(self.image_projection(pooled), dim=-1))
+        return Side(states, None, self._embed_image(states[:, 0]))
 
     def encode_texts(self, ids: Tensor, mask: Tensor) -> Side:
         """Texts as token ids (n, L) and mask (n, L) bool, True where a token is real."""
         states = self.text(ids, mask)
-        return Side(states, mask, F.normalize(self.text_projection(states[:, 0]), dim=-1))
+        return Side(states, mask, self._embed_text(states[:, 0]))
+
+    def embed_images(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
+        """The embeddings (n, d) of `encode_images` alone, for less."""
+        return self._embed_image(self.vision(pixels, keep, only_cls=True)[:, 0])
+
+    def embed_texts(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """The embeddings (n, d) of `encode_texts` alone, for less."""
+        return self._embed_text(self.text.cls(ids, mask))
+
+    def encode_some(self, ids: Tensor, mask: Tensor, whole: Tensor) -> tuple[Side, Tensor]:
+        """The texts `whole` (k,) of ids (n, L), each once, and the embeddings (n, d) of all."""
+        states, cls = self.text.some(ids, mask, whole)
+        embeddings = self._embed_text(cls)
+        return Side(states, mask[whole], embeddings[whole]), embeddings
+
+    def _embed_image(self, cls: Tensor) -> Tensor:
+        return F.normalize(self.image_projection(self.pooled_norm(cls)), dim=-1)
+
+    def _embed_text(self, cls: Tensor) -> Tensor:
+        return F.normalize(self.text_projection(cls), dim=-1)
 
     @property
     def text_offset(self) -> int:

@@ -20,10 +20,13 @@ class ViTLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(width, eps=eps)
         self.feed_forward = FeedForward(width, activation(config.activation), config.inner_width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """States (n, 1 + P, width)."""
+    def forward(self, x: Tensor, only_cls: bool = False) -> Tensor:
+        """States (n, 1 + P, width); `only_cls`: (n, 1, width), of [CLS]."""
         normed = self.attention_norm(x)
-        x = x + self.attention(normed, self.attention.keys_values(normed))
+        if only_cls:
+            x = x[:, :1] + self.attention.few(normed[:, :1], normed)
+        else:
+            x = x + self.attention(normed, self.attention.keys_values(normed))
         return x + self.feed_forward(self.feed_forward_norm(x))  # type: ignore[no-any-return]
 
 
@@ -45,16 +48,17 @@ class ViT(nn.Module):
         if config.output_norm:
             self.output_norm = nn.LayerNorm(config.width, eps=config.norm_eps)
 
-    def forward(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
+    def forward(self, pixels: Tensor, keep: Tensor | None = None, only_cls: bool = False) -> Tensor:
         """Encode images.
 
         Args:
             pixels: (n, 3, H, W), normalised.
             keep: (n, K) the patches to look at, in any order; the others are dropped before the
                 transformer. None: all P.
+            only_cls: nobody reads the patches' states: the last layer runs at [CLS] alone.
 
         Returns:
-            V (n, 1 + P, d_v), or (n, 1 + K, d_v); [CLS] first.
+            V (n, 1 + P, d_v), or (n, 1 + K, d_v), or (n, 1, d_v); [CLS] first.
         """
         patches = self._patches(pixels)
         positions = self.position_embedding[1:].expand(patches.shape[0], -1, -1)  # (n, P, d_v)
@@ -64,8 +68,9 @@ class ViT(nn.Module):
         x = self.patch_embedding(patches) + positions
         cls = (self.class_embedding + self.position_embedding[0]).expand(x.shape[0], 1, -1)
         x = self.input_norm(torch.cat([cls, x], dim=1))
-        for layer in self.layers:
-            x = layer(x)
+        for left, layer in zip(reversed(range(len(self.layers))), self.layers, strict=True):
+            x = layer(x, only_cls and left == 0)
+        x = x[:, :1] if only_cls else x
         return self.output_norm(x)  # type: ignore[no-any-return]
 
     def _patches(self, pixels: Tensor) -> Tensor:

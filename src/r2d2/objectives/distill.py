@@ -43,15 +43,18 @@ def tgd(
     y = hard_targets(positives(keys, torch.cat([all_keys, queued_keys])))
     w = torch.cat([queued_weights.new_ones(len(all_keys)), queued_weights])
 
+    def against(query: Tensor, batch: Tensor, queued: Tensor) -> Tensor:
+        # The queue is not joined to the batch: it would be copied, and be given a gradient.
+        return torch.cat([query @ batch.T, query @ queued.T], dim=1).float()
+
     def one_way(
         query: Tensor, others: Tensor, teacher_query: Tensor, teacher_others: Tensor, queued: Tensor
     ) -> Tensor:
         with torch.no_grad():
-            candidates = torch.cat([gather(teacher_others), queued])
-            soft = (teacher_query @ candidates.T / temperature).float().softmax(1)
+            logits = against(teacher_query, gather(teacher_others), queued)
+            soft = (logits / temperature).softmax(1)
             weighted_target = w * (alpha * soft + (1 - alpha) * y)
-        candidates = torch.cat([gather(others), queued])
-        log_s = (query @ candidates.T / temperature).float().log_softmax(1)
+        log_s = (against(query, gather(others), queued) / temperature).log_softmax(1)
         return -(weighted_target * log_s).sum(1).mean()
 
     image_to_text = one_way(images, texts, teacher_images, teacher_texts, queued_texts)

@@ -33,12 +33,19 @@ __all__ = ["Batch", "Moment", "Objectives"]
 
 @dataclass(frozen=True)
 class _Encoded:
-    """The student's passes over a batch."""
+    """The student's passes over a batch.
 
-    images: Side
-    texts: Side
-    masked_texts: Side | None
+    FGR reads a text whole in one of its forms, clean or masked; of the other only the embedding is
+    ever asked for.
+    """
+
+    images: Tensor  # (n, d) f_I
+    texts: Tensor  # (n, d) f_T of the clean texts
+    masked_texts: Tensor | None  # (n, d) of the masked ones
+    ranked: tuple[Side, Side] | None  # images, and texts as FGR sees them, where it has begun
+    apart: Side | None  # the masked texts whole, where MLM has a pass of its own
     masked: Tensor | None  # (n, L) where the masked texts are masked
+    coin: Tensor | None  # (n, 1) bool, under ET: which texts FGR sees masked
 
 
 class Objectives(nn.Module):
@@ -98,16 +105,16 @@ class Objectives(nn.Module):
             assert encoded.masked_texts is not None
             assert teacher_images is not None
             assert teacher_texts is not None
-            seen = model.encode_images(batch.pixels, self._kept_patches(model, batch, moment))
+            seen = model.embed_images(batch.pixels, self._kept_patches(model, batch, moment))
             loss, entropy = fgd(
-                seen.embedding, encoded.masked_texts.embedding, teacher_images, teacher_texts,
+                seen, encoded.masked_texts, teacher_images, teacher_texts,
                 config.teacher_temperature, config.student_temperature,
             )  # fmt: skip
             losses["fgd"] = loss
             losses["fgd_entropy"] = entropy
         terms = [self.weights[name] * loss for name, loss in losses.items() if name in self.weights]
         if pull is not None:
-            images, texts = encoded.images.embedding, encoded.texts.embedding
+            images, texts = encoded.images, encoded.texts
             felt = (images * pull.images).sum() + (texts * pull.texts).sum()
             terms.append(felt.float() + model.log_temperature * pull.log_temperature)
         losses["total"] = torch.stack(terms).sum()
@@ -187,22 +194,37 @@ class Objectives(nn.Module):
             return None, None
         assert isinstance(self.teacher, (Towers, ForeignTowers))
         return (
-            self.teacher.encode_images(batch.pixels).embedding,
-            self.teacher.encode_texts(batch.ids, batch.mask).embedding,
+            self.teacher.embed_images(batch.pixels),
+            self.teacher.embed_texts(batch.ids, batch.mask),
         )
 
     def _encode(self, model: R2D2, batch: Batch, moment: Moment) -> _Encoded:
         """Images, clean texts and masked texts; one pass over both kinds of text."""
-        config = self.config
-        images = model.encode_images(batch.pixels)
+        config, n = self.config, len(batch.ids)
+        ranks = config.fgr and moment.ranking
+        own = torch.arange(n, device=batch.ids.device)
+        seen = model.encode_images(batch.pixels) if ranks else None
+        images = model.embed_images(batch.pixels) if seen is None else seen.embedding
         if not (config.mlm or config.fgd):
-            return _Encoded(images, model.encode_texts(batch.ids, batch.mask), None, None)
+            some, texts = model.encode_some(batch.ids, batch.mask, own if ranks else own[:0])
+            ranked = None if seen is None else (seen, some)
+            return _Encoded(images, texts, None, ranked, None, None, None)
         u = uniform(moment.seed, moment.step, Draw.MASK, batch.index, batch.ids.shape[1])
         masked = choose_masked(batch.ids, batch.mask, self.special_ids, config.mask_share, u)
         masked_ids = batch.ids.masked_fill(masked, self.mask_id)
-        both = model.encode_texts(torch.cat([batch.ids, masked_ids]), batch.mask.repeat(2, 1))
-        n = len(batch.ids)
-        return _Encoded(images, both[:n], both[n:], masked)
+        coin = self._coin(batch, moment) if config.et else None
+        if not ranks:
+            whole = own[:0]
+        elif coin is not None:
+            whole = torch.where(coin[:, 0], own + n, own)
+        else:
+            whole = torch.cat([own, own + n]) if config.mlm else own
+        some, both = model.encode_some(
+            torch.cat([batch.ids, masked_ids]), batch.mask.repeat(2, 1), whole
+        )
+        apart = some[n:] if len(whole) > n else None
+        ranked = None if seen is None else (seen, some[:n])
+        return _Encoded(images, both[:n], both[n:], ranked, apart, masked, coin)
 
     def _features(
         self,
@@ -214,12 +236,12 @@ class Objectives(nn.Module):
     ) -> Features:
         blocked = self._blocked(batch, moment)
         masked = encoded.masked
-        if masked is not None and self.config.et:
-            masked = masked & self._coin(batch, moment)
+        if masked is not None and encoded.coin is not None:
+            masked = masked & encoded.coin
         count = torch.zeros((), device=batch.ids.device) if masked is None else masked.sum().float()
         return Features(
-            encoded.images.embedding,
-            encoded.texts.embedding,
+            encoded.images,
+            encoded.texts,
             teacher_images,
             teacher_texts,
             batch.keys,
@@ -262,36 +284,32 @@ class Objectives(nn.Module):
         positive and as a negative: were only positives masked, [MASK] itself would be the answer.
         """
         config = self.config
-        images, texts = encoded.images, encoded.texts
-        masked_texts, masked = encoded.masked_texts, encoded.masked
-        ranked_texts, positions, real = texts, None, None
-        if config.et:
-            assert masked_texts is not None
+        assert encoded.ranked is not None
+        (images, texts), masked = encoded.ranked, encoded.masked
+        positions, real = None, None
+        if encoded.coin is not None:
             assert masked is not None
-            coin = self._coin(batch, moment)
-            ranked_texts = Side(
-                torch.where(coin[:, :, None], masked_texts.states, texts.states),
-                texts.mask,
-                texts.embedding,
-            )
-            masked = masked & coin
-            positions, real = positions_of(masked)
+            positions, real = positions_of(masked & encoded.coin)
 
         u_text, u_image = (
             uniform(moment.seed, moment.step, draw, batch.index, 1)[:, 0]
             for draw in (Draw.NEGATIVE_TEXT, Draw.NEGATIVE_IMAGE)
         )
         pairs, labels = pairs_to_rank(
-            similarity(images.embedding, texts.embedding, model.temperature),
+            similarity(encoded.images, encoded.texts, model.temperature),
             self._blocked(batch, moment), moment.uniform_share, u_text, u_image,
         )  # fmt: skip
         n = len(batch.ids)
-        wanted = None
-        if positions is not None:  # [CLS] of every pair, and the positives' masked positions
+        wanted, read = None, None
+        if positions is not None and real is not None:
+            # [CLS] of every pair, and the positives' masked positions
             wanted = positions.new_zeros(len(labels), 1 + positions.shape[1])
             wanted[:n, 1:] = positions + model.towers.text_offset
-        text_states = model.cross_text(images, ranked_texts, pairs, wanted)
-        image_states = model.cross_image(images, ranked_texts, pairs)
+            read = torch.zeros_like(wanted, dtype=torch.bool)
+            read[:, 0] = True
+            read[:n, 1:] = real
+        text_states = model.cross_text(images, texts, pairs, wanted, read)
+        image_states = model.cross_image(images, texts, pairs)
         losses = {
             "fgr": fgr(
                 model.match_head_text(text_states[:, 0]),
@@ -303,12 +321,16 @@ class Objectives(nn.Module):
         }
         if config.mlm:
             if positions is None:
-                assert masked_texts is not None
+                assert encoded.apart is not None
                 assert masked is not None
                 positions, real = positions_of(masked)
+                offset = model.towers.text_offset
+                # [CLS] as well, so that each pair has one position at least
                 states = model.cross_text(
-                    images, masked_texts, None, positions + model.towers.text_offset
-                )
+                    images, encoded.apart, None,
+                    torch.cat([torch.zeros_like(positions[:, :1]), positions + offset], 1),
+                    torch.cat([torch.ones_like(real[:, :1]), real], 1),
+                )[:, 1:]  # fmt: skip
             else:
                 states = text_states[:n, 1:]
             assert real is not None
