@@ -56,7 +56,7 @@ def test_layers_are_run_again_in_the_backward_pass():
     assert len(layers) == 1 + 1 + 2  # image, text, both cross encoders
     passes = {"n": 0}
     inner = model.towers.vision.layers[0].feed_forward
-    inner.register_forward_hook(lambda *_: passes.update(n=passes["n"] + 1))
+    inner.register_forward_pre_hook(lambda *_: passes.update(n=passes["n"] + 1))
     step(model, config)
     before, passes["n"] = passes["n"], 0
     model.zero_grad()
