@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from r2d2.model.linear import Linear
 from r2d2.model.packing import Packing, exporting
 
 KeysValues = tuple[Tensor, Tensor]  # each (n, heads, S, width / heads)
@@ -24,9 +25,9 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.dropout = dropout
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(context_width or width, 2 * width)
-        self.out = nn.Linear(width, width)
+        self.query = Linear(width, width)
+        self.key_value = Linear(context_width or width, 2 * width)
+        self.out = Linear(width, width)
 
     def keys_values(self, context: Tensor, packing: Packing | None = None) -> KeysValues:
         """Keys and values of `context` (n, S, context width), or (T, context width) if packed."""
@@ -158,7 +159,7 @@ class FeedForward(nn.Sequential):
 
     def __init__(self, width: int, activation: nn.Module, inner_width: int = 0) -> None:
         inner = inner_width or 4 * width
-        super().__init__(nn.Linear(width, inner), activation, nn.Linear(inner, width))
+        super().__init__(Linear(width, inner), activation, Linear(inner, width))
 
 
 def init_weights(module: nn.Module) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from r2d2.config import TextConfig
 from r2d2.model.attention import Attention, FeedForward, activation
+from r2d2.model.linear import Linear, linear
 from r2d2.model.packing import Packing
 
 NORM_EPS = 1e-12  # BERT's, in the cross encoders
@@ -122,11 +123,11 @@ class MLMHead(nn.Module):
         self, width: int, vocab_size: int, act: str = "gelu", norm_eps: float = NORM_EPS
     ) -> None:
         super().__init__()
-        self.dense = nn.Linear(width, width)
+        self.dense = Linear(width, width)
         self.activation = activation(act)
         self.norm = nn.LayerNorm(width, eps=norm_eps)
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
     def forward(self, states: Tensor, token_embedding: Tensor) -> Tensor:
         """Logits (m, vocab) of the states (m, d_t) at masked positions."""
-        return self.norm(self.activation(self.dense(states))) @ token_embedding.T + self.bias  # type: ignore[no-any-return]
+        return linear(self.norm(self.activation(self.dense(states))), token_embedding, self.bias)

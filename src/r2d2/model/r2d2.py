@@ -15,6 +15,7 @@ from r2d2.config import ModelConfig
 from r2d2.model.attention import init_weights
 from r2d2.model.bert import MLMHead
 from r2d2.model.cross import CrossEncoder
+from r2d2.model.linear import Linear
 from r2d2.model.side import Side
 from r2d2.model.towers import make_towers
 
@@ -35,11 +36,11 @@ class R2D2(nn.Module):
         if config.cross_layers:
             width, image_width = config.text.width, config.vision.width
             shape = (config.cross_layers, width, config.text.heads)
-            self.image_cross_projection = nn.Linear(image_width, width)  # W_x
+            self.image_cross_projection = Linear(image_width, width)  # W_x
             self.text_to_image = CrossEncoder(*shape, image_width, config.dropout)
             self.image_to_text = CrossEncoder(*shape, width, config.dropout)
-            self.match_head_text = nn.Linear(width, 2)  # G_T; class 1 is match
-            self.match_head_image = nn.Linear(width, 2)  # G_I
+            self.match_head_text = Linear(width, 2)  # G_T; class 1 is match
+            self.match_head_image = Linear(width, 2)  # G_I
             text = config.text
             self.mlm_head = MLMHead(width, text.vocab_size, text.activation, text.norm_eps)
             for name, part in self.named_children():

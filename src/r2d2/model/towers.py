@@ -13,6 +13,7 @@ from r2d2.config import ModelConfig
 from r2d2.model.attention import init_weights
 from r2d2.model.bert import Bert
 from r2d2.model.foreign import ForeignTowers
+from r2d2.model.linear import Linear
 from r2d2.model.side import Side
 from r2d2.model.vit import ViT
 
@@ -45,8 +46,8 @@ class Towers(nn.Module):
         self.pooled_norm: nn.Module = nn.Identity()
         if vision.pooled_norm:
             self.pooled_norm = nn.LayerNorm(vision.width, eps=vision.norm_eps)
-        self.image_projection = nn.Linear(vision.width, config.embed_dim, bias=bias)
-        self.text_projection = nn.Linear(text.width, config.embed_dim, bias=bias)
+        self.image_projection = Linear(vision.width, config.embed_dim, bias=bias)
+        self.text_projection = Linear(text.width, config.embed_dim, bias=bias)
         self.apply(init_weights)
 
     def encode_images(self, pixels: Tensor, keep: Tensor | None = None) -> Side:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from r2d2.config import VisionConfig
 from r2d2.model.attention import Attention, FeedForward, activation
+from r2d2.model.linear import Linear
 
 
 class ViTLayer(nn.Module):
@@ -37,7 +38,7 @@ class ViT(nn.Module):
         super().__init__()
         self.patch_size = config.patch_size
         # CLIP's patch convolution without bias, as the matrix it is: patches do not overlap.
-        self.patch_embedding = nn.Linear(3 * config.patch_size**2, config.width, bias=False)
+        self.patch_embedding = Linear(3 * config.patch_size**2, config.width, bias=False)
         self.class_embedding = nn.Parameter(torch.empty(config.width).normal_(std=0.02))
         self.position_embedding = nn.Parameter(
             torch.empty(1 + config.patches, config.width).normal_(std=0.02)
