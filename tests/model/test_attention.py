@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from r2d2.model.attention import Attention, FeedForward, QuickGELU, init_weights
+from r2d2.model.attention import Attention, init_weights
 from r2d2.model.packing import Packing
 
 
@@ -124,19 +124,6 @@ def test_drops_out_in_training_only():
     attention.train()
     once, again = (attention(x, attention.keys_values(x)) for _ in range(2))
     assert not torch.equal(once, again)
-
-
-def test_quick_gelu_and_feed_forward():
-    x = torch.linspace(-5, 5, 41, dtype=torch.float64)
-    expected = [v / (1 + math.exp(-1.702 * v)) for v in x.tolist()]
-    assert QuickGELU()(x).tolist() == pytest.approx(expected, abs=1e-12)
-    net = spread(FeedForward(3, QuickGELU()))
-    first, _, second = net
-    assert first.weight.shape == (12, 3)
-    y = torch.randn(2, 3, dtype=torch.float64)
-    inner = y @ first.weight.T + first.bias
-    inner = inner * torch.sigmoid(1.702 * inner)
-    torch.testing.assert_close(net(y), inner @ second.weight.T + second.bias)
 
 
 def test_initial_weights():

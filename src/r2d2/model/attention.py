@@ -1,8 +1,7 @@
-"""The brick of every transformer here: multi-head attention, and the feed-forward beside it."""
+"""The brick of every transformer here: multi-head attention."""
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -135,31 +134,6 @@ class Attention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         n, length, width = x.shape
         return x.view(n, length, self.heads, width // self.heads).transpose(1, 2)
-
-
-class QuickGELU(nn.Module):
-    """x sigmoid(1.702 x), CLIP's activation."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Of any shape, element by element."""
-        return x * torch.sigmoid(1.702 * x)
-
-
-def activation(name: str) -> nn.Module:
-    """One of `config.ACTIVATIONS`."""
-    if name == "quick_gelu":
-        return QuickGELU()
-    if name == "relu":
-        return nn.ReLU()
-    return nn.GELU(approximate="tanh" if name == "gelu_new" else "none")
-
-
-class FeedForward(nn.Sequential):
-    """Two linear maps, four times the width between them unless `inner_width` is given."""
-
-    def __init__(self, width: int, activation: nn.Module, inner_width: int = 0) -> None:
-        inner = inner_width or 4 * width
-        super().__init__(Linear(width, inner), activation, Linear(inner, width))
 
 
 def init_weights(module: nn.Module) -> None:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from r2d2.config import TextConfig
-from r2d2.model.attention import Attention, FeedForward, activation
+from r2d2.model.attention import Attention
+from r2d2.model.feed_forward import FeedForward, activation
 from r2d2.model.linear import Linear, linear
 from r2d2.model.packing import Packing
 

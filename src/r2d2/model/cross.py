@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from r2d2.model.attention import Attention, FeedForward, KeysValues
+from r2d2.model.attention import Attention, KeysValues
 from r2d2.model.bert import NORM_EPS
+from r2d2.model.feed_forward import FeedForward
 from r2d2.model.packing import Packing
 
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from r2d2.config import VisionConfig
-from r2d2.model.attention import Attention, FeedForward, activation
+from r2d2.model.attention import Attention
+from r2d2.model.feed_forward import FeedForward, activation
 from r2d2.model.linear import Linear
 
 
