@@ -14,7 +14,9 @@ from benchmarks.speed.compare import Result
 # Name on the command line: module in this package. Nothing is imported before it is asked for.
 SUBJECTS: dict[str, str] = {
     "floor": "what this machine can do at best: multiply, copy",
-    "step": "a training step of the whole objective: time, memory",
+    "step": "a training step of the whole objective: time, memory, and its floor",
+    "flops": "operations of a step: both sides; with and without enhanced training",
+    "loader": "how long the trainer waits for data",
     "corpus": "20 million rows of a click log, beside DuckDB",
     "startup": "r2d2 --help, import r2d2: seconds",
 }

@@ -13,13 +13,15 @@ from functools import lru_cache
 import torch
 
 from benchmarks.speed.compare import Result, quartiles, tell, timed
+from r2d2.model.linear import linear
 
 
 @lru_cache
 def rates(device: str = "cpu", rounds: int = 7, quick: bool = False) -> dict[str, list[float]]:
     """FLOP/s of matrix products and bytes/s of a copy (read and written), a round each.
 
-    On a GPU the products are in bfloat16, as training's are.
+    `multiply` is by the project's `linear`, `matmul` by torch's own; on a GPU both are the same,
+    in bfloat16, as training's are.
     """
     big = device == "cuda"
     side = 64 if quick else 8192 if big else 1536
@@ -28,13 +30,15 @@ def rates(device: str = "cpu", rounds: int = 7, quick: bool = False) -> dict[str
     out = torch.empty_like(a)
     source = torch.randn(2**16 if quick else 2**28 if big else 2**25, device=device)
     target = torch.empty_like(source)
-    found: dict[str, list[float]] = {"multiply": [], "copy": []}
+    found: dict[str, list[float]] = {"multiply": [], "matmul": [], "copy": []}
     for done in range(rounds + 1):
         tell("floor", done, rounds + 1)
-        multiply = 2.0 * side**3 / timed(lambda: torch.matmul(a, b, out=out))
+        multiply = 2.0 * side**3 / timed(lambda: linear(a, b))
+        matmul = 2.0 * side**3 / timed(lambda: torch.matmul(a, b, out=out))
         copy = 2.0 * source.nbytes / timed(lambda: target.copy_(source))
         if done:  # the first warms up
             found["multiply"].append(multiply)
+            found["matmul"].append(matmul)
             found["copy"].append(copy)
     tell("floor", rounds + 1, rounds + 1)
     return found
@@ -45,7 +49,8 @@ def results(rounds: int, quick: bool) -> Iterator[Result]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     threads = torch.get_num_threads()
     where = "GPU, bfloat16" if device == "cuda" else f"{threads} threads, float32"
-    for name, unit, word in (("multiply", 1e12, "TFLOP/s"), ("copy", 1e9, "GB/s")):
+    rows = (("multiply", 1e12, "TFLOP/s"), ("matmul", 1e12, "TFLOP/s"), ("copy", 1e9, "GB/s"))
+    for name, unit, word in rows:
         rate = [r / unit for r in rates(device, rounds, quick)[name]]
         yield Result(
             f"floor.{name}", statistics.median(rate), math.nan, spread=quartiles(rate),

@@ -1,7 +1,9 @@
 """The training step: the whole R2D2 objective, forward, backward, optimiser, teachers, queue.
 
 Small: ViT-S/16 at 112 pixels, 6 + 3 + 3 layers of width 384, batch 32. Base: batch 4. On a GPU base
-and large in bfloat16, with the share of the GPU's own matrix rate that is reached (MFU).
+and large in bfloat16, batch 32. Beside them the share of the machine's own matrix rate that is
+reached (MFU), and of the floor below which no such step can get: its products at that rate, and
+its states read and written at the rate of a copy.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from benchmarks.speed.compare import Call, Result, compare
 from benchmarks.speed.floor import rates
 from benchmarks.speed.memory import tensor_peak
 from benchmarks.speed.sides import Sides, make_sides, settings
-from benchmarks.speed.work import forward_backward_flops
+from benchmarks.speed.work import flops_of
 
 FASTER = 2.5  # times
 LEANER = 0.6  # of the plain side's memory, at most
@@ -33,7 +35,7 @@ def results(rounds: int, quick: bool) -> Iterator[Result]:
 
 
 def of_size(sides: Sides, size: str, rounds: int, quick: bool = False) -> Iterator[Result]:
-    """Time, memory and, on a GPU, the share of its rate."""
+    """Time, memory, and how far the machine allows."""
     device = sides.batch.pixels.device
     result = compare(f"step.{size}", FASTER, sides.usual, sides.ours, rounds)
     yield result
@@ -43,13 +45,23 @@ def of_size(sides: Sides, size: str, rounds: int, quick: bool = False) -> Iterat
         f"step.{size}.memory", ours / plain, LEANER, plain_mb=plain, ours_mb=ours, at_most=True,
         note="ours / plain, above weights, gradients, optimiser, teachers",
     )  # fmt: skip
-    if device.type == "cuda":
-        work = forward_backward_flops(sides.ours)
-        rate = max(rates("cuda", rounds, quick)["multiply"])
+    work = flops_of(sides.ours)
+    rate, copy = (max(rates(device.type, rounds, quick)[name]) for name in ("multiply", "copy"))
+    floor = work / rate + _bytes(sides) / copy
+    for name, share, note in (
+        ("mfu", work / rate / result.ours_s, f"{work / 1e12:.2f} TFLOPs a step, of matmul's rate"),
+        ("floor", floor / result.ours_s, f"{floor:.3g} s / ours: products, and states updated"),
+    ):
         yield replace(
-            result, name=f"step.{size}.mfu", ratio=work / result.ours_s / rate, goal=math.nan,
-            spread=(math.nan, math.nan), note=f"{work / 1e12:.2f} TFLOPs a step, of matmul's rate",
+            result, name=f"step.{size}.{name}", ratio=share, goal=math.nan,
+            plain_s=math.nan, spread=(math.nan, math.nan), note=note,
         )  # fmt: skip
+
+
+def _bytes(sides: Sides) -> float:
+    """Bytes that an update reads and writes at least: AdamW seven tensors, the teachers three."""
+    learnt = sum(p.nbytes for p in sides.step.model.parameters())
+    return 7.0 * learnt + 3.0 * sum(p.nbytes for p in sides.step.model.towers.parameters())
 
 
 def _calls(sides: Sides) -> tuple[tuple[Call, nn.Module], tuple[Call, nn.Module]]:

@@ -11,8 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 
-def forward_backward_flops(call: Callable[[], object]) -> float:
-    """FLOPs of matrix products in a call."""
+def flops_of(call: Callable[[], object]) -> float:
+    """FLOPs of the matrix products in a call, backward pass and all."""
     # The counter knows the plain products, and the GPU's kernels, but not the CPU's.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         call()

@@ -33,6 +33,18 @@ def test_a_table_and_a_file(cli, tmp_path):
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
+def test_the_step_its_flops_and_its_loader(cli):
+    """Toy sizes: what holds at any size is asked."""
+    code, out, lines = cli("bench", "step", "flops", "loader", "--quick")
+    assert code == 0, lines
+    rows = {row.split()[0]: row.split() for row in out.splitlines()[1:]}
+    assert {"step.toy", "step.toy.memory", "step.toy.mfu", "step.toy.floor"} <= rows.keys()
+    assert {"flops.toy", "flops.et.tiny", "loader.small"} <= rows.keys()
+    assert float(rows["step.toy.memory"][1]) < 0.6
+    assert float(rows["flops.toy"][1]) < 0.75
+    assert float(rows["flops.et.tiny"][1]) < 1
+
+
 def test_one_line_for_what_cannot_be(cli, tmp_path, monkeypatch):
     def refused(*arguments):
         code, out, lines = cli("bench", *arguments)
@@ -40,7 +52,7 @@ def test_one_line_for_what_cannot_be(cli, tmp_path, monkeypatch):
         assert (code, out) == (2, "")
         return told
 
-    assert "no subject nothing; there are floor, step" in refused("nothing")
+    assert "no subject nothing; there are floor, step, " in refused("nothing")
     (tmp_path / "file").write_text("")
     assert "cannot write" in refused("floor", "--quick", "--json", tmp_path / "file" / "x.json")
     monkeypatch.setattr(command, "__file__", str(tmp_path / "a" / "b" / "c" / "bench.py"))
