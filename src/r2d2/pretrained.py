@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -22,16 +22,18 @@ from r2d2.data.images import resize, to_rgb
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
 from r2d2.foreign_tokenizer import load_tokenizer
-from r2d2.model.r2d2 import R2D2
+from r2d2.model.r2d2 import R2D2, Pairs
 from r2d2.model.side import Side
 from r2d2.tokenizer import Tokenizer
 from r2d2.weights.native import load_weights
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+CPU_STATES = 2048  # hidden states of a pass of a cross encoder: of some ten images, at base size
 SHIPPED = "emoji"  # the model that comes with the package, r2d2/shipped/emoji
 
 Images = Sequence[Image.Image] | Side
 Texts = Sequence[str] | Side
+Score = Callable[[Side, Side, Pairs], Tensor]
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,36 @@ class Pretrained:
             raise R2D2Error(f"match pairs images with texts: got {len(images)} and {len(texts)}")
         image_side = images if isinstance(images, Side) else self.encode_images(images)
         text_side = texts if isinstance(texts, Side) else self.encode_texts(texts)
-        steps = range(0, len(image_side), self.batch_size)
-        parts = [slice(start, start + self.batch_size) for start in steps]
-        scores = [self.model.match(image_side[part], text_side[part]) for part in parts]
-        return torch.cat([image_side.embedding.new_empty(0), *scores])  # sides may be empty
+        every = torch.arange(len(image_side), device=image_side.embedding.device)
+        p_text = self.match_text(image_side, text_side, (every, every))
+        return (p_text + self.match_image(image_side, text_side, (every, every))) / 2
+
+    @torch.inference_mode()
+    def match_text(self, images: Side, texts: Side, pairs: Pairs) -> Tensor:
+        """p_T[match], (m,), of pairs: indices (m,) into images, and (m,) into texts.
+
+        Pairs of one image should follow one another: what is the image's is then computed once.
+        """
+        return self._by_parts(self.model.match_text, images, texts, pairs, texts.states.shape[1])
+
+    @torch.inference_mode()
+    def match_image(self, images: Side, texts: Side, pairs: Pairs) -> Tensor:
+        """p_I[match], (m,), of pairs; see `match_text`. Costs several times as much."""
+        return self._by_parts(self.model.match_image, images, texts, pairs, images.states.shape[1])
+
+    def _by_parts(
+        self, score: Score, images: Side, texts: Side, pairs: Pairs, length: int
+    ) -> Tensor:
+        """A score of pairs whose queries have `length` states, as many at a time as do best."""
+        size = self.batch_size
+        if images.embedding.device.type == "cpu":  # there, what leaves the caches is slow
+            size = min(size, max(1, CPU_STATES // length))
+        scores = [images.embedding.new_empty(0)]
+        for start in range(0, len(pairs[0]), size):
+            image, i = torch.unique(pairs[0][start : start + size], return_inverse=True)
+            text, t = torch.unique(pairs[1][start : start + size], return_inverse=True)
+            scores.append(score(images[image], _trimmed(texts[text]), (i, t)))
+        return torch.cat(scores)
 
     @torch.inference_mode()
     def rank(self, query: str, images: Images, top_k: int | None = None) -> list[Ranked]:
@@ -157,6 +185,16 @@ def _refuse_single(given: object) -> None:
     if isinstance(given, (str, Image.Image)):
         kind = "text" if isinstance(given, str) else "picture"
         raise R2D2Error(f"a list is wanted, not one {kind}: write [{kind}]")
+
+
+def _trimmed(texts: Side) -> Side:
+    """Texts without what is padding in all of them."""
+    if texts.mask is None:
+        return texts
+    longest = int(
+        (texts.mask * torch.arange(1, texts.mask.shape[1] + 1).to(texts.mask.device)).max()
+    )
+    return Side(texts.states[:, :longest], texts.mask[:, :longest], texts.embedding)
 
 
 class _NoDraws(TorchFunctionMode):

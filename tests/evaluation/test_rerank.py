@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r2d2.errors import R2D2Error
+from r2d2.evaluation.pairs import match_scores
 from r2d2.evaluation.rerank import (
     WEIGHTS,
     Candidates,
     Reranked,
     best_by_cosine,
     best_weight,
-    match_scores,
     sweep_weights,
 )
 from r2d2.evaluation.retrieval import Relevance

@@ -76,3 +76,18 @@ def test_one_wide_tensor_is_kept():
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
         net(x)
     assert sorted(t.shape[1] for t in kept if id(t) not in weights and len(t) == 16) == [8, 32]
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("rows", [3, 400])  # few, and enough to go by oneDNN
+def test_without_gradients_the_same_comes_out(name, rows):
+    net = FeedForward(64, activation(name))
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    x = torch.randn(rows, 64)
+    before = x.clone()
+    expected = net[2](net[1](net[0](x)))
+    for without in (torch.no_grad, torch.inference_mode):
+        with without():
+            torch.testing.assert_close(net(x), expected, atol=1e-4, rtol=1e-5)
+    assert torch.equal(x, before)  # nothing of the caller's is written into

@@ -56,6 +56,10 @@ def retrieval(
     weight: Annotated[
         float | None, typer.Option(help="Of the match score; the best on `val` by default.")
     ] = None,
+    cascade: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rank by the text side first, by both sides only the best N."),
+    ] = None,
     batch_size: Batch = 256,
     sample: Sample = None,
     text_length: Length = None,
@@ -80,8 +84,8 @@ def retrieval(
     check_folder(out, resume=overwrite)
     settings = Retrieval(
         splits=tuple(split or ()), full=full, t2i_only=t2i_only, top_k=top_k, weight=weight,
-        batch_size=batch_size, sample=sample, text_length=text_length, resamples=resamples,
-        seed=seed, half_states=half_states, benchmark=benchmark,
+        cascade=cascade, batch_size=batch_size, sample=sample, text_length=text_length,
+        resamples=resamples, seed=seed, half_states=half_states, benchmark=benchmark,
         setting="fine-tuned" if fine_tuned else "zero-shot", submission=submission,
     )  # fmt: skip
     written = evaluate_retrieval(model, table, out, settings)

@@ -20,20 +20,15 @@ from torch import Tensor
 
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
-from r2d2.evaluation.encode import Encoded, encode
+from r2d2.evaluation.encode import encode
 from r2d2.evaluation.intervals import recall_intervals
 from r2d2.evaluation.matching import roc_auc
 from r2d2.evaluation.protocol import DualEncoder, Progress
-from r2d2.evaluation.rerank import (
-    BLOCK_CELLS,
-    Reranked,
-    best_weight,
-    match_scores,
-    sweep_weights,
-)
+from r2d2.evaluation.rerank import BLOCK_CELLS, WEIGHTS, Reranked, best_weight, sweep_weights
 from r2d2.evaluation.retrieval import against, chance_recalls, recalls
+from r2d2.evaluation.second_stage import Scored, SecondStage, check_cascade
 from r2d2.evaluation.states import Precision
-from r2d2.evaluation.task import Direction, Plan, Task, make_task
+from r2d2.evaluation.task import Direction, Plan, make_task
 from r2d2.files import write_text
 
 log = logging.getLogger(__name__)
@@ -105,6 +100,7 @@ def evaluate(
     *,
     top_k: int = 32,
     weight: float | None = None,
+    cascade: int | None = None,
     batch_size: int = 256,
     splits: Sequence[str] = ("test", "test_novel"),
     full: Sequence[str] = ("test",),
@@ -123,6 +119,8 @@ def evaluate(
         data: the whole corpus.
         top_k: candidates that the second stage sees.
         weight: of the match score; None: the best on the validation split, or the official 1.
+        cascade: candidates that both cross encoders score, the best by the cheaper one
+            (cascade.py); None: all.
         batch_size: items or pairs a forward pass.
         splits: ranked against themselves; one that the data lack is absent from the results.
         full: ranked against the images and texts of the whole corpus, as NAME_full.
@@ -144,6 +142,8 @@ def evaluate(
         raise R2D2Error(f"top_k is {top_k}: it must be at least 1")
     if weight is not None and not (math.isfinite(weight) and weight >= 0):
         raise R2D2Error(f"the weight of the match score is {weight}: it must be 0 or more")
+    if cascade is not None:
+        check_cascade(model, cascade)
     encoded = encode(model, data, batch_size, progress, memory.states)
     data = encoded.data
     there = {data.splits[i] for i in data.text_image}
@@ -157,10 +157,18 @@ def evaluate(
         for plan in plans
         if plan.split in there
     ]
-    scored = _match_once(model, encoded, tasks, batch_size, progress)
+    stage = SecondStage(model, encoded.images, encoded.texts, batch_size, cascade, progress)
     extra: dict[str, Any] = {"top_k": top_k, "skipped": dict(encoded.data.skipped)}
-    if choosing:
-        curve = _weight_curve(scored.pop())
+    if cascade is not None and model.has_match:
+        extra["cascade"] = cascade
+    validation = tasks.pop() if choosing else None
+    scored: list[Scored] = []
+    if validation is not None:
+        # At once, so that each pair is matched once; but who is in a cascade's head depends on the
+        # weight, which is to be chosen first.
+        together = tasks if cascade is None else []
+        *scored, chosen_on = stage.score([*together, validation], WEIGHTS)
+        curve = _weight_curve(chosen_on)
         weight = best_weight(curve)
         extra["weight_curve"] = {f"{w:g}": r_mean for w, r_mean in curve.items()}
     elif model.has_match and weight is None:
@@ -168,6 +176,8 @@ def evaluate(
         weight = OFFICIAL_WEIGHT
     if model.has_match:
         extra["weight"] = weight
+    if not scored:
+        scored = stage.score(tasks, [weight or 0.0])
     metrics, rankings = {}, {}
     for found in scored:
         name = found.task.name
@@ -185,63 +195,13 @@ def evaluate(
     return Results(metrics | extra, rankings, data, pairs)
 
 
-@dataclass(frozen=True)
-class _Scored:
-    """A task, its candidates matched; without a match head their scores are None."""
-
-    task: Task
-    i2t: Reranked | None
-    t2i: Reranked | None
-    pair_scores: Tensor  # (p,) of the matching pairs: match score, or cosine
-
-
-def _match_once(
-    model: DualEncoder,
-    encoded: Encoded,
-    tasks: Sequence[Task],
-    batch_size: int,
-    progress: Progress | None,
-) -> list[_Scored]:
-    """Run the match head over all that the tasks ask, in one go."""
-    images, texts = encoded.images, encoded.texts
-    if not model.has_match:
-        return [_Scored(task, None, None, _pair_cosine(encoded, task)) for task in tasks]
-    asked = [pairs for task in tasks for pairs in task.pairs()]
-    if not asked:
-        return []
-    image_index, text_index = (torch.cat(column) for column in zip(*asked, strict=True))
-    scores = match_scores(
-        model, images, texts, image_index, text_index, batch_size=batch_size, progress=progress
-    )
-    parts = iter(torch.split(scores, [len(image) for image, _ in asked]))
-    return [
-        _Scored(
-            task,
-            None if task.i2t is None else _reranked(task.i2t, next(parts)),
-            _reranked(task.t2i, next(parts)),
-            next(parts),
-        )
-        for task in tasks
-    ]
-
-
-def _reranked(direction: Direction, match: Tensor) -> Reranked:
-    return Reranked(direction.first, match.view_as(direction.first.cosine))
-
-
-def _pair_cosine(encoded: Encoded, task: Task) -> Tensor:
-    f_image = encoded.images.embedding[task.matching.image].double()
-    f_text = encoded.texts.embedding[task.matching.text].double()
-    return (f_image * f_text).sum(dim=1).float().cpu()
-
-
-def _weight_curve(validation: _Scored) -> dict[float, float]:
+def _weight_curve(validation: Scored) -> dict[float, float]:
     """R@M in % on the validation split under each weight."""
     assert validation.t2i is not None
     return sweep_weights(validation.i2t, validation.t2i)
 
 
-def _metrics(scored: _Scored, weight: float | None) -> dict[str, Any]:
+def _metrics(scored: Scored, weight: float | None) -> dict[str, Any]:
     """One task's part of metrics.json."""
     task = scored.task
     i2t, t2i = task.i2t, task.t2i
@@ -297,7 +257,7 @@ def _spread(
     return found
 
 
-def _matching(scored: _Scored) -> Matching:
+def _matching(scored: Scored) -> Matching:
     pairs = scored.task.matching
     return Matching(pairs.image, pairs.text, pairs.label, scored.pair_scores)
 

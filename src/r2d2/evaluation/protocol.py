@@ -35,6 +35,20 @@ class DualEncoder(Protocol):
 
 
 @runtime_checkable
+class ScoresPairs(Protocol):
+    """A model that scores many pairs of few items, and each of its cross encoders by itself.
+
+    What belongs to one item is then computed once for all of its pairs.
+    """
+
+    def match_text(self, images: Side, texts: Side, pairs: tuple[Tensor, Tensor]) -> Tensor:
+        """p_T[match], (m,), of pairs: indices (m,) into images, and (m,) into texts."""
+
+    def match_image(self, images: Side, texts: Side, pairs: tuple[Tensor, Tensor]) -> Tensor:
+        """p_I[match], (m,), of pairs. `match` is the mean of the two."""
+
+
+@runtime_checkable
 class KnowsImages(Protocol):
     """A source that was computed before and finds an image by its id: no picture is decoded."""
 

@@ -6,7 +6,7 @@ be swept without running the model again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -14,14 +14,13 @@ from torch import Tensor
 
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.blocks import dense_block, sparse_block
-from r2d2.evaluation.protocol import DualEncoder, Progress
+from r2d2.evaluation.cascade import Cascade
 from r2d2.evaluation.retrieval import (
     Relevance,
     published_ranks,
     recalls,
     two_stage_ranks,
 )
-from r2d2.evaluation.states import Stored
 
 # Cosines of a trained model differ by some hundredths among the candidates, match scores by up to
 # 1: the useful range lies between "the match score breaks ties" and "it decides alone", so the grid
@@ -31,7 +30,6 @@ WEIGHTS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 BLOCK_CELLS = 2**23  # scores held at a time: 64 MiB in float64
 TILE = 4096  # items whose scores are made at a time
 SPARSE = 64  # scores a right answer, on average: from there on answers are held as pairs
-NEAR_BATCHES = 64  # within which pairs are sorted by the length of their text
 
 
 @dataclass(frozen=True)
@@ -136,66 +134,18 @@ def _all_finite(queries: Tensor, gallery: Tensor) -> bool:
     return bool(largest < torch.finfo(torch.float32).max)  # which NaN is not
 
 
-@torch.no_grad()
-def match_scores(
-    model: DualEncoder,
-    images: Stored,
-    texts: Stored,
-    image_index: Tensor,
-    text_index: Tensor,
-    *,
-    batch_size: int = 256,
-    progress: Progress | None = None,
-) -> Tensor:
-    """Match score of p pairs, each pair once however often it is asked for.
-
-    Args:
-        model: with a match head.
-        images: encoded.
-        texts: encoded.
-        image_index: (p,) positions in `images`.
-        text_index: (p,) positions in `texts`.
-        batch_size: pairs a forward pass.
-        progress: called with ("match", pairs done, distinct pairs).
-
-    Returns:
-        (p,) float32 on the CPU.
-    """
-    pairs, place = torch.unique(image_index * len(texts) + text_index, return_inverse=True)
-    pair_image, pair_text = pairs // max(1, len(texts)), pairs % max(1, len(texts))
-    scores = torch.empty(len(pairs), dtype=torch.float32)
-    done = 0
-    for batch in _batches(pair_text, texts.length, batch_size):
-        some = images.take(pair_image[batch]), texts.take(pair_text[batch])
-        scores[batch] = model.match(*some).float().cpu()
-        done += len(batch)
-        if progress is not None:
-            progress("match", done, len(pairs))
-    return scores[place]
-
-
-def _batches(pair_text: Tensor, length: Tensor, size: int) -> Iterator[Tensor]:
-    """Positions of pairs that come by image: short texts together, and yet few images at a time.
-
-    A batch is as long as its longest text, so like lengths save half of the work; and the states of
-    an image are read again for every batch that it is in.
-    """
-    window = NEAR_BATCHES * size
-    for start in range(0, len(pair_text), window):
-        order = length[pair_text[start : start + window]].sort(stable=True).indices + start
-        for at in range(0, len(order), size):
-            yield order[at : at + size]
-
-
 @dataclass(frozen=True)
 class Reranked:
     """Both stages of one direction, the weight still open."""
 
     candidates: Candidates
-    match: Tensor  # (q, k) match score of each candidate
+    match: Tensor  # (q, k) match score of each candidate; of a cascade, where it is known, else NaN
+    cascade: Cascade | None = None
 
     def scores(self, weight: float) -> Tensor:
-        """Of the candidates, (q, k): weight x match + cosine."""
+        """Of the candidates, (q, k): weight x match + cosine; as `Cascade.scores` orders them."""
+        if self.cascade is not None:
+            return self.cascade.scores(self.candidates.cosine, self.match, weight)
         scores: Tensor = weight * self.match + self.candidates.cosine
         return scores
 

@@ -39,6 +39,7 @@ class Retrieval:
     t2i_only: bool = False  # texts ask for images and no more, as on MUGE
     top_k: int | None = None  # None: as saved with the model
     weight: float | None = None  # of the match score; None: the best on val, or as saved
+    cascade: int | None = None  # candidates that both cross encoders score; None: all
     batch_size: int = EvaluationConfig.batch_size
     sample: int | None = None  # images a split, for a quick look
     text_length: int | None = None  # tokens; None: as the model is used
@@ -94,6 +95,7 @@ def evaluate_retrieval(
             data,
             top_k=settings.top_k or opened.candidates,
             weight=weight,
+            cascade=settings.cascade,
             batch_size=settings.batch_size,
             splits=splits,
             full=("test",) if settings.full and "test" in there else (),
@@ -168,7 +170,13 @@ def evaluate_run(
 
 def check(settings: Retrieval) -> None:
     """Refuse what cannot be, before any work."""
-    for name, least in (("top_k", 1), ("batch_size", 1), ("sample", 1), ("resamples", 0)):
+    for name, least in (
+        ("top_k", 1),
+        ("cascade", 1),
+        ("batch_size", 1),
+        ("sample", 1),
+        ("resamples", 0),
+    ):
         value = getattr(settings, name)
         if value is not None and value < least:
             raise R2D2Error(f"{name} is {value}: it must be at least {least}")
@@ -275,6 +283,7 @@ def _submit(opened: Opened, table: PairsTable, out: Path, settings: Retrieval) -
             settings.submission,
             top_k=settings.top_k or opened.candidates,
             weight=weight,
+            cascade=settings.cascade,
             batch_size=settings.batch_size,
             progress=update,
         )

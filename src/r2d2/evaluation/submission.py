@@ -16,8 +16,9 @@ from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.encode import encode_pictures, encode_sentences
 from r2d2.evaluation.protocol import DualEncoder, Progress
-from r2d2.evaluation.rerank import best_by_cosine, match_scores
+from r2d2.evaluation.rerank import best_by_cosine
 from r2d2.evaluation.retrieval import Relevance
+from r2d2.evaluation.second_stage import Asked, SecondStage, check_cascade
 from r2d2.files import write_text
 from r2d2.formats.queries import Query, read_queries
 from r2d2.table import PairsTable
@@ -32,6 +33,7 @@ def answer_queries(
     *,
     top_k: int,
     weight: float,
+    cascade: int | None = None,
     batch_size: int = 256,
     progress: Progress | None = None,
 ) -> list[tuple[Query, list[str]]]:
@@ -41,8 +43,11 @@ def answer_queries(
     of the table.
 
     Raises:
-        R2D2Error: the split has no queries with an id, or fewer than ten images.
+        R2D2Error: a cascade cannot be, the split has no queries with an id, or fewer than ten
+            images.
     """
+    if cascade is not None:
+        check_cascade(model, cascade)
     data = EvaluationSet.from_table(table, [split], textless=True, need_texts=False)
     queries = [
         Query(text_id, text, split)
@@ -59,16 +64,18 @@ def answer_queries(
     texts = encode_sentences(model, [query.text for query in queries], batch_size, progress)
     anything = Relevance.of([(0,)] * len(texts), [(0,)] * len(images))
     first = best_by_cosine(texts.embedding, images.embedding, anything, max(top_k, ITEMS))
-    scores = first.cosine.clone()
+    scores = first.cosine.double()
     if model.has_match:
-        asked = first.items[:, :top_k]
+        asked, cosine = first.items[:, :top_k], scores[:, :top_k]
         rows = torch.arange(len(texts))[:, None].expand_as(asked)
-        match = match_scores(
-            model, images, texts, asked.reshape(-1), rows.reshape(-1),
-            batch_size=batch_size, progress=progress,
-        )  # fmt: skip
-        scores[:, :top_k] += weight * match.view_as(asked)
-        scores[:, top_k:] -= 4 + weight  # what was not ranked again stands below, in its order
+        pairs = Asked(asked.reshape(-1), rows.reshape(-1), cosine)
+        stage = SecondStage(model, images, texts, batch_size, cascade, progress)
+        ((match, cheap),) = stage.match([pairs], [weight])
+        match = match.view_as(asked)
+        again = weight * match + cosine if cheap is None else cheap.scores(cosine, match, weight)
+        scores[:, :top_k] = again
+        # What was not ranked again stands below, a cascade's tail too, in its order.
+        scores[:, top_k:] -= 2 * (4 + weight)
     order = scores.sort(dim=1, descending=True, stable=True).indices[:, :ITEMS]
     best = first.items.gather(1, order).tolist()
     return [

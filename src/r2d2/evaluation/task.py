@@ -42,12 +42,6 @@ class Task:
     t2i: Direction
     matching: MatchingPairs
 
-    def pairs(self) -> list[tuple[Tensor, Tensor]]:
-        """What the match head is asked: (images, texts) of i2t, of t2i and of matching."""
-        texts, images = self.t2i.pairs()
-        first = [] if self.i2t is None else [self.i2t.pairs()]
-        return [*first, (images, texts), (self.matching.image, self.matching.text)]
-
 
 @dataclass(frozen=True)
 class Plan:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from r2d2.model.linear import Linear, linear
+from r2d2.model.packing import exporting
 
 QUICK = 1.702  # CLIP's
 
@@ -50,11 +51,22 @@ class FeedForward(nn.Sequential):
         both = _pair_of(act)
         assert isinstance(first, Linear)
         assert isinstance(second, Linear)
+        if not torch.is_grad_enabled() and not torch.compiler.is_compiling() and not exporting():
+            return second(_inner(first, act, x))  # type: ignore[no-any-return]
         if both is None or not torch.is_grad_enabled() or torch.compiler.is_compiling():
             return second(act(first(x)))  # type: ignore[no-any-return]
         return _FeedForward.apply(  # type: ignore[no-any-return, no-untyped-call]
             x, first.weight, first.bias, second.weight, second.bias, both, _half(x)
         )
+
+
+def _inner(first: Linear, act: nn.Module, x: Tensor) -> Tensor:
+    """What enters the second map, with no second tensor of this size: nothing is learnt from it."""
+    if type(act) is nn.GELU and act.approximate == "none":
+        return linear(x, first.weight, first.bias, gelu=True)
+    if type(act) is QuickGELU:
+        return torch.nn.functional.silu(first(x).mul_(QUICK), inplace=True).mul_(1 / QUICK)
+    return act(first(x))  # type: ignore[no-any-return]
 
 
 # An activation, and the gradient at its input from that at its output and from that input.

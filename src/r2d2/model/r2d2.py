@@ -110,12 +110,22 @@ class R2D2(nn.Module):
 
     def match(self, images: Side, texts: Side, pairs: Pairs | None = None) -> Tensor:
         """(p_T[match] + p_I[match]) / 2 of pairs, (m,) in [0, 1]."""
-        p_text, p_image = (
-            logits.float().softmax(-1)[:, 1] for logits in self.match_logits(images, texts, pairs)
-        )
+        p_text, p_image = (_match(logits) for logits in self.match_logits(images, texts, pairs))
         return (p_text + p_image) / 2
+
+    def match_text(self, images: Side, texts: Side, pairs: Pairs | None = None) -> Tensor:
+        """p_T[match] of pairs, (m,): the cheaper half of `match`, as texts have fewer states."""
+        return _match(self.match_head_text(self.cross_text(images, texts, pairs)[:, 0]))
+
+    def match_image(self, images: Side, texts: Side, pairs: Pairs | None = None) -> Tensor:
+        """p_I[match] of pairs, (m,)."""
+        return _match(self.match_head_image(self.cross_image(images, texts, pairs)))
 
     @torch.no_grad()
     def clamp_temperature(self) -> None:
         """Keep tau in its range; called after each optimiser step."""
         self.log_temperature.clamp_(*(math.log(bound) for bound in TEMPERATURE_RANGE))
+
+
+def _match(logits: Tensor) -> Tensor:
+    return logits.float().softmax(-1)[:, 1]

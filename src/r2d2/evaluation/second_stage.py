@@ -1,0 +1,130 @@
+"""The second stage over many tasks: all their pairs in one go, or by a cascade."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from r2d2.errors import R2D2Error
+from r2d2.evaluation.cascade import Cascade
+from r2d2.evaluation.pairs import By, match_scores, require_halves
+from r2d2.evaluation.protocol import DualEncoder, Progress
+from r2d2.evaluation.rerank import Reranked
+from r2d2.evaluation.states import Stored
+from r2d2.evaluation.task import Direction, Task
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A task, its candidates matched; without a match head their scores are None."""
+
+    task: Task
+    i2t: Reranked | None
+    t2i: Reranked | None
+    pair_scores: Tensor  # (p,) of the matching pairs: match score, or cosine
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Pairs that are to be matched; of a direction its candidates, else each for itself."""
+
+    image: Tensor  # (p,) positions
+    text: Tensor  # (p,)
+    cosine: Tensor | None = None  # (q, k), p = q k, best first
+
+
+@dataclass(frozen=True)
+class SecondStage:
+    """The cross encoders of a model, over an encoded corpus."""
+
+    model: DualEncoder
+    images: Stored
+    texts: Stored
+    batch_size: int = 256
+    cascade: int | None = None  # candidates that both cross encoders score; None: all
+    progress: Progress | None = None
+
+    def match(
+        self, asked: Sequence[Asked], weights: Sequence[float]
+    ) -> list[tuple[Tensor, Cascade | None]]:
+        """Match scores (p,) of each; the pairs of all are scored once each.
+
+        Under a cascade only those are scored by both that are in a head under one of the weights,
+        and pairs outside of a direction; the others are NaN.
+        """
+        if not asked:
+            return []
+        sizes = [len(one.image) for one in asked]
+        image, text = torch.cat([a.image for a in asked]), torch.cat([a.text for a in asked])
+        if self.cascade is None:
+            found = torch.split(self._scores(image, text, "both"), sizes)
+            return [(scores, None) for scores in found]
+        by_text = self._scores(image, text, "text")
+        cheap: list[Cascade | None] = []
+        chosen = []
+        for one, scores in zip(asked, torch.split(by_text, sizes), strict=True):
+            if one.cosine is None:
+                cheap.append(None)
+                chosen.append(torch.ones_like(scores, dtype=torch.bool))
+                continue
+            cascade = Cascade(scores.view_as(one.cosine), self.cascade)
+            heads = torch.zeros_like(one.cosine, dtype=torch.bool)
+            for weight in weights:
+                if weight > 0:
+                    heads |= cascade.in_head(one.cosine, weight)
+            cheap.append(cascade)
+            chosen.append(heads.flatten())
+        both = torch.cat(chosen)
+        scores = torch.full_like(by_text, torch.nan)
+        scores[both] = (by_text[both] + self._scores(image[both], text[both], "image")) / 2
+        return list(zip(torch.split(scores, sizes), cheap, strict=True))
+
+    def score(self, tasks: Sequence[Task], weights: Sequence[float]) -> list[Scored]:
+        """Run the match head over all that some tasks ask; cosines where there is none."""
+        if not self.model.has_match:
+            return [Scored(task, None, None, self._cosine(task)) for task in tasks]
+        asked = [one for task in tasks for one in _asked(task)]
+        found = iter(self.match(asked, weights))
+        return [
+            Scored(
+                task,
+                None if task.i2t is None else _reranked(task.i2t, *next(found)),
+                _reranked(task.t2i, *next(found)),
+                next(found)[0],
+            )
+            for task in tasks
+        ]
+
+    def _scores(self, image: Tensor, text: Tensor, by: By) -> Tensor:
+        return match_scores(
+            self.model, self.images, self.texts, image, text,
+            by=by, batch_size=self.batch_size, progress=self.progress,
+        )  # fmt: skip
+
+    def _cosine(self, task: Task) -> Tensor:
+        f_image = self.images.embedding[task.matching.image].double()
+        f_text = self.texts.embedding[task.matching.text].double()
+        return (f_image * f_text).sum(dim=1).float().cpu()
+
+
+def check_cascade(model: DualEncoder, head: int) -> None:
+    """R2D2Error where a cascade is asked for that cannot be."""
+    if head < 1:
+        raise R2D2Error(f"cascade is {head}: it must be at least 1")
+    if model.has_match:
+        require_halves(model)
+
+
+def _asked(task: Task) -> list[Asked]:
+    """What the match head is asked: i2t, t2i and matching."""
+    texts, images = task.t2i.pairs()
+    found = [] if task.i2t is None else [Asked(*task.i2t.pairs(), task.i2t.first.cosine)]
+    pairs = task.matching
+    return [*found, Asked(images, texts, task.t2i.first.cosine), Asked(pairs.image, pairs.text)]
+
+
+def _reranked(direction: Direction, match: Tensor, cascade: Cascade | None) -> Reranked:
+    return Reranked(direction.first, match.view_as(direction.first.cosine), cascade)
