@@ -17,7 +17,6 @@ SUBJECTS: dict[str, str] = {
     "step": "a training step of the whole objective: time, memory, and its floor",
     "flops": "operations of a step: both sides; with and without enhanced training",
     "loader": "how long the trainer waits for data",
-    "step": "a training step of the whole objective: time, memory",
     "two_stage": "the second stage of retrieval, exact and by a cascade",
     "corpus": "20 million rows of a click log, beside DuckDB",
     "startup": "r2d2 --help, import r2d2: seconds",
