@@ -414,3 +414,21 @@ def test_python_m_and_the_command_are_the_same(place):
         assert found.stderr.splitlines() == [
             "error: there is no table at nowhere: give the path of a pairs table"
         ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["--help"], 0), (["search", "猫", "--model", "no"], 2)]
+)
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_one_process_of_several_ends_without_a_teardown(arguments, code, processes):
+    """What is left of gloo would abort it there, after a whole run."""
+    program = (
+        "import atexit, sys; atexit.register(print, 'torn down'); "
+        f"sys.argv = ['r2d2', *{arguments!r}]; from r2d2.cli import main; main()"
+    )
+    place = {"RANK": "0", "WORLD_SIZE": processes}
+    run = [sys.executable, "-c", program]
+    ended = subprocess.run(run, env=os.environ | place, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == code
+    assert ("torn down" in ended.stdout) == (processes == "1")
+    assert len(ended.stdout + ended.stderr) > 40  # what was said is not lost

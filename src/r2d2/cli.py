@@ -162,16 +162,31 @@ def main() -> None:
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
     # Pillow's word on large pictures, in two lines of its own; our limit is told in one
     warnings.filterwarnings("ignore", message=".*decompression bomb")
+    code = _run()
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        from r2d2.training.launch import leave
+
+        leave(code)
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command; gives the exit code."""
     try:
         app()
     except R2D2Error as error:
         who = "error" if first_process() else f"error in process {os.environ['RANK']}"
         console.print(f"{who}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(USER_ERROR)
+        return USER_ERROR
     except RunStoppedError as stopped:
         if first_process():
             console.print(str(stopped), markup=False, highlight=False, soft_wrap=True)
-        sys.exit(INTERRUPTED if stopped.signum == signal.SIGINT else TRY_AGAIN)
+        return INTERRUPTED if stopped.signum == signal.SIGINT else TRY_AGAIN
+    except SystemExit as ended:  # typer's way to end, with 0 too
+        if not isinstance(ended.code, int):
+            raise
+        return ended.code
+    return 0
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import torch.multiprocessing as mp
 from small_step import MOMENT, batch_of, setup
 
 from r2d2.training.distributed import world
+from r2d2.training.launch import leave
 from r2d2.training.sharding import average_uncut, clip_gradients, full, full_state, is_cut, shard
 from r2d2.training.step import Passes, Step, backward, leaves_unused, spread
 
@@ -100,3 +101,4 @@ def process(rank, port, folder):
         }
         (folder / f"said-{rank}.json").write_text(json.dumps(said))
         here.wait()
+    leave(0)
