@@ -69,6 +69,7 @@ def test_a_batch_answers_as_one_by_one(searcher):
         Query(image=picture(2), target="texts", k=4),
         Query(text=TEXTS[1], k=5, two_stage=False),
         Query(text=TEXTS[1], k=12, candidates=3),
+        Query(text=TEXTS[2], k=12, cascade=3),
     ]
     together = searcher.answer(queries)
     for query, found in zip(queries, together, strict=True):
@@ -77,6 +78,51 @@ def test_a_batch_answers_as_one_by_one(searcher):
         for a, b in zip(found.hits, alone.hits, strict=True):
             assert a.score == pytest.approx(b.score, abs=1e-5)
     assert searcher.answer([]) == []
+
+
+def naive_cascade(searcher, text, weight, top_k, head):
+    """(row, match, stage) best first: plain sorts, a pair at a time."""
+    model = searcher.model
+    side = model.encode_texts([text])
+    first = naive_ranking(searcher, text, 0.0, top_k)
+    cosine = {row: c for row, c, _ in first}
+    sides = {row: model.encode_images([picture(3 if row == 7 else row)]) for row, _, _ in first}
+    p_text, p_image = (
+        {row: float(half(sides[row], side)) for row, _, _ in first[:top_k]}
+        for half in (model.model.match_text, model.model.match_image)
+    )
+    cheap = sorted(p_text, key=lambda row: -(weight * p_text[row] + cosine[row]))
+    both = {row: (p_text[row] + p_image[row]) / 2 for row in cheap[:head]}
+    top = sorted(both, key=lambda row: -(weight * both[row] + cosine[row]))
+    return (
+        [(row, both[row], "both") for row in top]
+        + [(row, p_text[row], "text") for row in cheap[head:]]
+        + [(row, None, "cosine") for row, _, _ in first[top_k:]]
+    )
+
+
+@pytest.mark.parametrize("head", [1, 3, 8, 20])
+@torch.inference_mode()
+def test_a_cascade_as_plain_sorting_has_it(searcher, head):
+    for text in TEXTS[:6]:
+        found = searcher.search(text, k=COUNT, cascade=head)
+        wanted = naive_cascade(searcher, text, 2.0, 8, head)
+        assert [(hit.row, hit.stage) for hit in found.hits] == [(r, s) for r, _, s in wanted]
+        for hit, (_, match, _) in zip(found.hits, wanted, strict=True):
+            assert hit.match == (None if match is None else pytest.approx(match, abs=1e-5))
+    whole = searcher.search(TEXTS[0], k=COUNT)
+    assert searcher.search(TEXTS[0], k=COUNT, cascade=8).hits == whole.hits
+
+
+def test_a_cascade_of_texts_and_of_pictures_that_broke():
+    whole = small_searcher()
+    found = whole.search(picture(6), target="texts", k=COUNT, cascade=2)
+    assert [hit.stage for hit in found.hits] == ["both"] * 2 + ["text"] * 6 + ["cosine"] * 32
+    best = whole.search(TEXTS[0], k=8, cascade=2).hits[0]
+    broken = small_searcher(files={best.image_id: b"no picture"})
+    hits = broken.search(TEXTS[0], k=COUNT, cascade=2).hits
+    assert [hit.stage for hit in hits] == ["both"] * 2 + ["text"] * 5 + ["cosine"] * 33
+    assert hits[7].image_id == best.image_id
 
 
 def test_an_image_finds_itself_and_its_twin(searcher):
@@ -177,6 +223,7 @@ def test_the_fingerprint_is_of_what_embeddings_depend_on():
         (Query(text="猫", offset=-1), "-1"),
         (Query(text="猫", offset=9999), "10000"),
         (Query(text="猫", candidates=0), "candidates is 0"),
+        (Query(text="猫", cascade=0), "cascade is 0"),
         (Query(text="猫", target="texts"), "among images"),
         (Query(text="猫", target="sounds"), "sounds"),
     ],

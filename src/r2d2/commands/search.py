@@ -33,6 +33,10 @@ def search(
     candidates: Annotated[
         int | None, typer.Option(min=1, help="Ranked again; as saved with the model by default.")
     ] = None,
+    cascade: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rank these by the text side first, only the best N by both."),
+    ] = None,
     pre_ranking: Annotated[
         bool, typer.Option("--pre-ranking", help="By cosine alone, without the cross encoders.")
     ] = False,
@@ -52,7 +56,8 @@ def search(
         raise R2D2Error("--queries and --out belong together: give both")
     asked = Query(
         text=query, target="texts" if texts else "images", k=top, offset=(page - 1) * top,
-        two_stage=not pre_ranking, candidates=candidates, where=where,
+        two_stage=not pre_ranking, candidates=candidates, cascade=cascade,
+        where=where,
     )  # fmt: skip
     if queries is not None and out is not None:
         from r2d2.search.many import search_many

@@ -67,9 +67,10 @@ def as_table(
     console.print(table)
     stages = "pre-ranked by cosine"
     if found.reranked:
-        stages += (
-            f", the best {found.reranked} ranked again (score = {found.weight:g} match + cosine)"
-        )
+        again = f"the best {found.reranked} ranked again"
+        if query.cascade is not None and query.cascade < found.reranked:
+            again += f", the first {query.cascade} of these by both sides"
+        stages += f", {again} (score = {found.weight:g} match + cosine)"
     console.print(Text(f"{found.searched} {query.target}, {stages}", style="dim"))
 
 

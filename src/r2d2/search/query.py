@@ -8,6 +8,8 @@ from typing import Literal
 from PIL import Image
 
 Target = Literal["images", "texts"]
+# What scored a result: both cross encoders; p_T alone, as a cascade's tail; or nothing but cosine.
+Stage = Literal["both", "text", "cosine"]
 
 MAX_RESULTS = 1000  # a page
 MAX_DEPTH = 10_000  # results from the first to the last of a page
@@ -25,6 +27,7 @@ class Query:
     offset: int = 0  # results passed over: of page p, (p - 1) k
     two_stage: bool = True  # rank the candidates again by the cross encoders
     candidates: int | None = None  # how many of them; None: as saved with the model
+    cascade: int | None = None  # how many of these by both cross encoders; None: all
     where: str | None = None  # SQL condition on the columns, as "split = 'test'"
 
 
@@ -39,9 +42,10 @@ class Hit:
     texts: tuple[str, ...]  # all of the image's; of a text: itself
     cosine: float
     match: float | None  # (p_T + p_I) / 2; None where it was not ranked again
-    score: float  # weight * match + cosine, or the cosine alone
+    score: float  # weight * match + cosine, or the cosine alone; orders results of one `stage`
     split: str | None = None
     image_row: int | None = None  # of a text: that image's row
+    stage: Stage = "cosine"  # those by both stand first, then those by text, then the others
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from r2d2.errors import R2D2Error
 from r2d2.model.side import Side
@@ -25,8 +24,10 @@ from r2d2.search.query import (
     Hit,
     Query,
 )
+from r2d2.search.second_stage import Asked, Matched, match_again
 from r2d2.search.states import KEPT_BYTES, ImageStates
 
+STAGES = ("both", "text")  # as results stand below each other
 MAX_CHARACTERS = 2000  # of a text, before it is cut into tokens
 
 
@@ -98,6 +99,8 @@ class Searcher:
             )
         if query.candidates is not None and not 1 <= query.candidates <= MAX_CANDIDATES:
             raise R2D2Error(f"candidates is {query.candidates}: it must be 1 to {MAX_CANDIDATES}")
+        if query.cascade is not None and not 1 <= query.cascade <= MAX_CANDIDATES:
+            raise R2D2Error(f"cascade is {query.cascade}: it must be 1 to {MAX_CANDIDATES}")
 
     def check_text(self, text: str) -> None:
         """R2D2Error where a text is empty, or longer than the model reads."""
@@ -174,8 +177,8 @@ class Searcher:
         queries: Sequence[Query],
         sides: Sequence[Side],
         first: Sequence[tuple[Rows, Floats]],
-    ) -> list[list[float | None]]:
-        """Match scores of each query's candidates; empty where nothing is ranked again."""
+    ) -> list[list[Matched | None]]:
+        """What is said of each query's candidates; empty where nothing is ranked again."""
         chosen = [
             rows[: self.depth(query)].tolist()
             for query, (rows, _) in zip(queries, first, strict=True)
@@ -191,44 +194,26 @@ class Searcher:
                 [item.texts[0] for item in self.gallery.text_items(texts)]
             )
             text_sides = {row: encoded[i : i + 1] for i, row in enumerate(texts)}
-        scores: list[list[float | None]] = [[None] * len(rows) for rows in chosen]
-        pairs: list[tuple[Side, Side]] = []
-        places: list[tuple[int, int]] = []
-        for number, (query, side, rows) in enumerate(zip(queries, sides, chosen, strict=True)):
-            for place, row in enumerate(rows):
+        asked = []
+        for query, side, rows, (_, cosine) in zip(queries, sides, chosen, first, strict=True):
+            pairs: list[tuple[Side, Side] | None] = []
+            for row in rows:
                 if query.target == "texts":
                     pairs.append((side, text_sides[row]))
-                elif row in image_sides:
-                    pairs.append((image_sides[row], side))
                 else:
-                    continue
-                places.append((number, place))
-        for (number, place), score in zip(places, self._scores(pairs), strict=True):
-            scores[number][place] = score
-        return scores
-
-    def _scores(self, pairs: Sequence[tuple[Side, Side]]) -> list[float]:
-        """Match scores; each distinct item goes through its keys and values once a batch."""
-        scores: list[float] = []
-        step = self.model.batch_size
-        for start in range(0, len(pairs), step):
-            some = pairs[start : start + step]
-            images, image_index = _distinct([image for image, _ in some])
-            texts, text_index = _distinct([text for _, text in some])
-            device = images.embedding.device
-            index = image_index.to(device), text_index.to(device)
-            scores += self.model.model.match(images, texts, index).float().cpu().tolist()
-        return scores
+                    pairs.append((image_sides[row], side) if row in image_sides else None)
+            asked.append(Asked(pairs, cosine[: len(rows)], query.cascade))
+        return match_again(self.model, asked)
 
     def _found(
-        self, query: Query, rows: Rows, cosine: Floats, match: Sequence[float | None]
+        self, query: Query, rows: Rows, cosine: Floats, match: Sequence[Matched | None]
     ) -> Found:
         weight = self.model.match_weight
         depth = len(match)
-        # A candidate that could not be ranked again falls behind those that were.
-        known = np.array([m is not None for m in match], bool)
-        again = np.array([weight * (m or 0.0) for m in match]) + cosine[:depth]
-        order = [*np.lexsort((np.arange(depth), -again, ~known)), *range(depth, len(rows))]
+        # A cascade's tail falls behind its head, and what could not be read behind both.
+        stages = np.array([2 if m is None else STAGES.index(m.stage) for m in match], np.int64)
+        again = np.array([weight * (m.match if m else 0.0) for m in match]) + cosine[:depth]
+        order = [*np.lexsort((np.arange(depth), -again, stages)), *range(depth, len(rows))]
         page = [int(place) for place in order[query.offset : query.offset + query.k]]
         read = self.gallery.items if query.target == "images" else self.gallery.text_items
         items: list[Item] = read([int(rows[place]) for place in page]) if page else []
@@ -240,23 +225,14 @@ class Searcher:
                 image_id=item.image_id,
                 texts=item.texts,
                 cosine=float(cosine[place]),
-                match=match[place] if place < depth else None,
-                score=float(again[place] if place < depth and known[place] else cosine[place]),
+                match=said.match if said else None,
+                score=float(again[place] if said else cosine[place]),
                 split=item.split,
                 image_row=item.image_row,
+                stage=said.stage if said else "cosine",
             )
             for number, (place, item) in enumerate(zip(page, items, strict=True))
+            for said in (match[place] if place < depth else None,)
         )
         vectors = self.gallery.images if query.target == "images" else self.gallery.texts
         return Found(hits, depth, len(vectors), weight if depth else None)
-
-
-def _distinct(sides: Sequence[Side]) -> tuple[Side, Tensor]:
-    """The distinct ones (by identity) in one Side, and the place of each of the n in it."""
-    places: dict[int, int] = {}
-    kept: list[Side] = []
-    for side in sides:
-        if id(side) not in places:
-            places[id(side)] = len(kept)
-            kept.append(side)
-    return Side.cat(kept), torch.tensor([places[id(side)] for side in sides])

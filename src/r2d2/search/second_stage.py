@@ -1,0 +1,94 @@
+"""The second stage of a search: candidates by both cross encoders, or by a cascade of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from r2d2.model.r2d2 import Pairs
+from r2d2.model.side import Side
+from r2d2.pretrained import Pretrained
+from r2d2.search.gallery import Floats
+from r2d2.search.query import Stage
+
+Pair = tuple[Side, Side]  # image and text, each a Side of one
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The candidates of one query."""
+
+    pairs: Sequence[Pair | None]  # in the order of pre-ranking; None: its image cannot be read
+    cosine: Floats  # as many
+    cascade: int | None  # how many are scored by both cross encoders; None: all
+
+
+@dataclass(frozen=True)
+class Matched:
+    """What the cross encoders say of a candidate."""
+
+    match: float  # (p_T + p_I) / 2; at the stage "text" p_T
+    stage: Stage
+
+
+def match_again(model: Pretrained, asked: Sequence[Asked]) -> list[list[Matched | None]]:
+    """Match scores of the candidates of several queries; None where an image cannot be read.
+
+    A cascade scores all candidates by text, and by both those that then lead by
+    weight x p_T + cosine.
+    """
+    places = [(q, c) for q, one in enumerate(asked) for c, p in enumerate(one.pairs) if p]
+    given = [pair for one in asked for pair in one.pairs if pair]
+    by_text = _scores(model, model.match_text, given)
+    found: list[list[Matched | None]] = [[None] * len(one.pairs) for one in asked]
+    for (query, candidate), score in zip(places, by_text, strict=True):
+        found[query][candidate] = Matched(score, "text")
+    heads = [_head(one, f, model.match_weight) for one, f in zip(asked, found, strict=True)]
+    chosen = [n for n, (query, candidate) in enumerate(places) if candidate in heads[query]]
+    by_image = _scores(model, model.match_image, [given[n] for n in chosen])
+    for n, score in zip(chosen, by_image, strict=True):
+        query, candidate = places[n]
+        found[query][candidate] = Matched((by_text[n] + score) / 2, "both")
+    return found
+
+
+def _head(asked: Asked, found: Sequence[Matched | None], weight: float) -> set[int]:
+    """The candidates that both cross encoders are to score; of equals those that lead now."""
+    known = [place for place, one in enumerate(found) if one is not None]
+    if asked.cascade is None or asked.cascade >= len(known):
+        return set(known)
+    cheap = [
+        weight * one.match + float(c) for one, c in zip(found, asked.cosine, strict=True) if one
+    ]
+    order = np.argsort(-np.array(cheap), kind="stable")[: asked.cascade]
+    return {known[int(place)] for place in order}
+
+
+def _scores(
+    model: Pretrained, score: Callable[[Side, Side, Pairs], Tensor], pairs: Sequence[Pair]
+) -> list[float]:
+    """A score of pairs; what is an item's is computed once a batch."""
+    scores: list[float] = []
+    for start in range(0, len(pairs), model.batch_size):
+        some = pairs[start : start + model.batch_size]
+        images, image_index = _distinct([image for image, _ in some])
+        texts, text_index = _distinct([text for _, text in some])
+        device = images.embedding.device
+        index = image_index.to(device), text_index.to(device)
+        scores += score(images, texts, index).float().cpu().tolist()
+    return scores
+
+
+def _distinct(sides: Sequence[Side]) -> tuple[Side, Tensor]:
+    """The distinct ones (by identity) in one Side, and the place of each of the n in it."""
+    places: dict[int, int] = {}
+    kept: list[Side] = []
+    for side in sides:
+        if id(side) not in places:
+            places[id(side)] = len(kept)
+            kept.append(side)
+    return Side.cat(kept), torch.tensor([places[id(side)] for side in sides])
