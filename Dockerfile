@@ -17,7 +17,7 @@ WORKDIR /source
 COPY pyproject.toml LICENSE README.md ./
 COPY src ./src
 ARG EXTRAS=onnx
-RUN pip install ".[$EXTRAS]" && python -m compileall -q /opt/r2d2
+RUN pip install ".[$EXTRAS]"
 
 FROM python:3.12-slim
 # The panel of `r2d2 explain` writes Chinese.

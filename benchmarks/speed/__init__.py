@@ -18,6 +18,7 @@ SUBJECTS: dict[str, str] = {
     "flops": "operations of a step: both sides; with and without enhanced training",
     "loader": "how long the trainer waits for data",
     "two_stage": "the second stage of retrieval, exact and by a cascade",
+    "second_stage": "each of its changes by itself, beside ours without it",
     "embedding": "r2d2 index, beside Pillow and one picture at a time",
     "corpus": "20 million rows of a click log, beside DuckDB",
     "startup": "r2d2 --help, import r2d2: seconds",

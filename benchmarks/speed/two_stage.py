@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.return_types import topk
 
 from benchmarks.speed.compare import Result, compare
 from benchmarks.speed.plain.layers import PlainR2D2, plain_names
@@ -91,20 +92,26 @@ class Stage:
         """The same by a cascade."""
         return self._ask(self.size.head)
 
+    def asked(self) -> list[Asked]:
+        """The candidates of images, then of texts."""
+        rows = torch.arange(self.size.queries)[:, None].expand(-1, self.size.top_k).reshape(-1)
+        by_image, by_text = self._candidates()
+        return [
+            Asked(rows, by_image.indices.reshape(-1), by_image.values),
+            Asked(by_text.indices.reshape(-1), rows, by_text.values),
+        ]
+
+    def _candidates(self) -> tuple[topk, topk]:
+        n, k = self.size.queries, self.size.top_k
+        image, text = self.images.embedding, self.texts.embedding
+        return (image[:n] @ text.T).topk(k), (text[:n] @ image.T).topk(k)
+
     def _ask(self, head: int | None) -> list[dict[int, float]]:
         size = self.size
-        image, text = self.images.embedding, self.texts.embedding
-        rows = torch.arange(size.queries)[:, None].expand(-1, size.top_k)
-        found = [(asking[: size.queries] @ of.T).topk(size.top_k)
-                 for asking, of in ((image, text), (text, image))]  # fmt: skip
-        asked = [
-            Asked(rows.reshape(-1), found[0].indices.reshape(-1), found[0].values),
-            Asked(found[1].indices.reshape(-1), rows.reshape(-1), found[1].values),
-        ]
         stage = SecondStage(self.model, self.images, self.texts, cascade=head)
         scores = []
         for (match, cheap), (cosine, items) in zip(
-            stage.match(asked, [size.weight]), found, strict=True
+            stage.match(self.asked(), [size.weight]), self._candidates(), strict=True
         ):
             match = match.view_as(cosine)
             if cheap is None:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from benchmarks.speed.second_stage import changes, ours
 from benchmarks.speed.two_stage import make_stage, sizes
 
 
@@ -27,3 +28,11 @@ def test_the_cascade_scores_its_head_alike():
         assert len(head) == stage.size.head
         for item, score in head.items():
             assert theirs[item] == pytest.approx(score, abs=1e-4)
+
+
+def test_each_change_leaves_the_scores_alone():
+    stage = make_stage(sizes("toy, two widths"))
+    wanted = ours(stage)
+    for name, without in changes(stage).items():
+        for score, expected in zip(without(), wanted, strict=True):
+            torch.testing.assert_close(score, expected, atol=1e-5, rtol=0, msg=name)
