@@ -63,5 +63,5 @@ done
 
 # 7. One report, beside what others published.
 step "$out/report.html" r2d2 report "$out/icr" "$out/iqr" "$out/icm" "$out/iqm" \
-  --out "$out/report.html" --title "From clicks to figures"
+  --out "$out/report.html" --title "From clicks to figures (emoji: Twemoji, CC-BY 4.0)"
 echo "$out/report.html"

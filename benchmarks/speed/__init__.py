@@ -15,6 +15,7 @@ from benchmarks.speed.compare import Result
 SUBJECTS: dict[str, str] = {
     "floor": "what this machine can do at best: multiply, copy",
     "step": "a training step of the whole objective: time, memory, and its floor",
+    "compiled": "the same with its layers compiled by torch, beside it as it is",
     "flops": "operations of a step: both sides; with and without enhanced training",
     "loader": "how long the trainer waits for data",
     "two_stage": "the second stage of retrieval, exact and by a cascade",
