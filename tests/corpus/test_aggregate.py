@@ -201,9 +201,31 @@ def test_images_inline_are_known_by_their_bytes_and_kept_once(tmp_path):
         image_id(data[1]): (None, data[1]),
         image_id("http://a"): ("http://a", None),
     }
-    coded = [{**r, "image": base64.b64encode(r["image"] or b"").decode()} for r in rows]
-    build([write_log(tmp_path / "b", coded, "jsonl")], tmp_path / "j")
-    assert images_of(tmp_path / "j").equals(images_of(tmp_path / "p"))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_images_as_base64_are_those_of_their_bytes_in_every_format(tmp_path, kind):
+    data = [bytes(range(256)), b"second" * 10]
+    cells = [
+        base64.b64encode(data[0]),
+        base64.encodebytes(data[0]),  # in lines
+        base64.urlsafe_b64encode(data[0]).rstrip(b"="),
+        base64.b64encode(data[1]),
+        b"",
+        b"%%% no base64",
+    ]
+    rows = [
+        {"image": cell.decode(), "url": A, "query": "猫", "clicks": "1"} for cell in cells
+    ]  # fmt: skip
+    count, pairs, _ = build([write_log(tmp_path / "log", rows, kind)], tmp_path / "out")
+    assert count.dropped == {"image is no base64": 1}
+    assert "url=" in count.examples["image is no base64"][0]
+    assert rows_of(pairs) == expected(
+        [(data[0], "猫", "query", 3, 3, 3.0), (data[1], "猫", "query", 1, 1, 1.0),
+         (A, "猫", "query", 1, 1, 1.0)]
+    )  # fmt: skip
+    images = {row["image_id"]: row["image"] for row in images_of(tmp_path / "out").to_pylist()}
+    assert images == {image_id(data[0]): data[0], image_id(data[1]): data[1], image_id(A): None}
 
 
 def test_an_image_of_several_logs_has_the_least_of_its_addresses(tmp_path):

@@ -12,7 +12,7 @@ from formats.published import imported, jsonl, lines, picture, said
 from r2d2.errors import R2D2Error
 from r2d2.formats.queries import Query, queries_file, read_queries
 from r2d2.formats.record import Skipped
-from r2d2.formats.tsv_images import from_base64, tsv_images
+from r2d2.formats.tsv_images import tsv_images
 from training.small import call_cli
 
 
@@ -203,15 +203,6 @@ def test_what_is_missing_is_told(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(R2D2Error, match=r"looked for \{split\}_imgs.tsv .*; found nothing"):
         imported("chinese-clip", tmp_path / "t.lance", tmp_path / "empty")
-
-
-def test_base64_of_either_alphabet():
-    data = bytes(range(256))
-    for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        assert from_base64(encode(data)) == data
-        assert from_base64(b" " + encode(data).rstrip(b"=") + b"\r") == data
-    for wrong in (b"a", b"ab c", b"a%bc", "好".encode()):
-        assert from_base64(wrong) is None
 
 
 def test_pictures_are_read_one_at_a_time(tmp_path):

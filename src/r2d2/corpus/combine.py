@@ -18,10 +18,12 @@ import pyarrow.compute as pc
 from r2d2.corpus.groups import Ints, Mask, add_up, encode, grouped, whole
 from r2d2.corpus.lines import Rejects
 from r2d2.corpus.log import TEXTS
+from r2d2.data.base64_images import binary_column
 
 NO_IMAGE = "no image"
 NO_TEXT = "no text"
 NOT_UTF8 = "not UTF-8"
+NOT_BASE64 = "image is no base64"
 NO_COUNT = {
     "impressions": "impressions are no count",
     "clicks": "clicks are no count",
@@ -75,12 +77,15 @@ def combine(
             codes[name], values[name], bad = encode(chunk[name])
             if bad is not None:
                 broken |= bad
-    image = chunk["image"].combine_chunks() if "image" in chunk.column_names else None
+    image, uncoded = None, np.zeros(rows, dtype=bool)
+    if "image" in chunk.column_names:
+        image, uncoded = binary_column(chunk["image"])
     keyed, digests = image_codes(image, codes, values, prefix, rows)
     asked = codes["query"] >= 0 if "query" in codes else np.zeros(rows, dtype=bool)
     texts = [codes[name] for name in TEXTS if name in codes]
     reasons: dict[str, Mask] = {
         NOT_UTF8: broken,
+        NOT_BASE64: uncoded,
         NO_IMAGE: keyed < 0,
         NO_TEXT: np.maximum.reduce(texts) < 0,
     }
@@ -133,8 +138,6 @@ def image_codes(
     keyed = np.full(rows, -1, dtype=np.int64)
     if image is not None:
         known: dict[bytes, int] = {}
-        if pa.types.is_null(image.type) or pa.types.is_string(image.type):
-            image = image.cast(pa.binary())
         for row in np.flatnonzero(pc.fill_null(pc.greater(pc.binary_length(image), 0), False)):
             digest = hashlib.sha256(image[row].as_buffer()).digest()
             keyed[row] = known.setdefault(digest, len(known))
@@ -221,7 +224,7 @@ def _images(
     if image is None:
         columns["image"] = pa.nulls(len(used), pa.large_binary())
     else:
-        taken = image.cast(pa.large_binary()).take(pa.array(first[used]))
+        taken = image.take(pa.array(first[used]))
         none = pc.equal(pc.binary_length(taken), 0)
         columns["image"] = pc.if_else(none, pa.scalar(None, pa.large_binary()), taken)
     return pa.table(columns).cast(RUN_IMAGES)

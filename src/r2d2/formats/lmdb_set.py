@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from r2d2.data.base64_images import from_base64
 from r2d2.errors import R2D2Error
 from r2d2.formats.plain_pickle import PickleRefusedError, load_plain
 from r2d2.formats.record import Skipped
 from r2d2.formats.tree import Tree
-from r2d2.formats.tsv_images import BAD_BASE64, from_base64
+from r2d2.formats.tsv_images import BAD_BASE64
 
 IMAGES, PAIRS, DATA = "imgs", "pairs", "data.mdb"
 REFUSED = "pair refused"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator
 from pathlib import Path
 
+from r2d2.data.base64_images import from_base64
 from r2d2.formats.lines import MALFORMED, byte_lines
 from r2d2.formats.record import Skipped
 
@@ -33,15 +32,3 @@ def tsv_images(file: Path, skipped: Skipped) -> Iterator[tuple[str, str, bytes]]
             skipped.add(BAD_BASE64, where)
             continue
         yield where, image_id, image
-
-
-def from_base64(packed: bytes) -> bytes | None:
-    """The bytes, from either alphabet, padded or not; None where it is no base64."""
-    packed = packed.strip().translate(_STANDARD).rstrip(b"=")
-    try:
-        return base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        return None
-
-
-_STANDARD = bytes.maketrans(b"-_", b"+/")
