@@ -3,11 +3,12 @@
 from itertools import pairwise
 
 import pytest
+import rjieba
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r2d2.errors import R2D2Error
-from r2d2.explain.entities import LONGEST, entities, positions_of, spans_of, words
+from r2d2.explain.entities import LONGEST, THINGS, UNSORTED, entities, positions_of, spans_of, words
 from r2d2.tokenizer import Tokenizer
 
 
@@ -28,6 +29,10 @@ def names(text):
         ("漂亮的花朵", ["漂亮的花朵"]),
         ("女警察，较浅肤色", ["女警察", "较浅肤色"]),
         ("他在吃iPhone手机", ["iPhone手机"]),
+        ("红色的车和一只鸟", ["红色的车", "鸟"]),
+        ("一只狗叼着飞盘", ["狗", "飞盘"]),
+        ("较深肤色", ["较深肤色"]),
+        ("鸟很大", ["鸟"]),
         ("在笑", []),
         ("美好的", []),
         ("，。！", []),
@@ -36,6 +41,18 @@ def names(text):
 )
 def test_nouns(text, found):
     assert names(text) == found
+
+
+@pytest.mark.parametrize("word", list("啊哦唉哟很较且往您穿叼踩掉否够"))
+def test_a_character_that_jieba_leaves_unsorted_is_no_noun(word):
+    assert rjieba.tag(word) == [(word, UNSORTED)]
+    assert names(word) == []
+    assert names(f"{word}，一只狗") == ["狗"]
+
+
+def test_things_are_unsorted_by_jieba():
+    assert [thing for thing in THINGS if rjieba.tag(thing) != [(thing, UNSORTED)]] == []
+    assert all(names(thing) == [thing] for thing in THINGS)
 
 
 @settings(max_examples=150, deadline=None)

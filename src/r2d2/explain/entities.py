@@ -15,10 +15,19 @@ import rjieba
 from r2d2.errors import R2D2Error
 
 LONGEST = 2000  # characters of a text that is looked at
-NOUNS = ("n", "eng", "j", "zg")  # jieba's: n, nr, ns, nt, nz, ng; Latin letters; 欧盟; 车, 鸟
+NOUNS = ("n", "eng", "j")  # jieba's: n, nr, ns, nt, nz, ng; Latin letters; 欧盟
 ADJECTIVES = ("a", "b", "z")  # adjectives, 大型 and the like, states
 COLOUR = "色"  # the end of a colour's name, which jieba takes for a noun
 NOTHING = ("x", "w")  # punctuation and what has no tag
+# jieba gives 5,666 single characters one tag, whatever they are: 车 and 鸟, and also 穿, 叼 and 啊.
+# Nouns among them are those that name what a picture may show.
+UNSORTED = "zg"
+THINGS = frozenset(
+    "车鸟帽桶土棒棍糖奶汗厂贝垫椽唇睛肾囊孙园井槛篱炉轮篓篷豺蛤螟牡蕉芋薯苇圩岬渚湾浦狱县帜囝囡斧拳疹疖"
+    "凫荪菽屐珥璧杵桦楮榛槭檩甑牍牖镬簋簪箸箪篝笏缶衾裾粽脍蛟螯舫觥豕犍狨"
+    "車樹書門頭雲電燈葉蟲髮紙鐘麵麥龜鍋劍槍樓島園國圖軍銀線鶴體"
+)
+DEGREES = frozenset("较很稍")  # of the same tag; they go with the adjective behind them
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +57,7 @@ def entities(text: str) -> list[Span]:
         start, end, joined = None, 0, False
 
     for span, tag in _tagged(text):
-        noun = tag.startswith(NOUNS)
-        adjective = not noun and tag.startswith(ADJECTIVES)
+        noun, adjective = _kind(span.text, tag)
         if noun or (adjective and (joined or not end)):
             start = span.start if start is None else start
             end, joined = (span.end, False) if noun else (end, joined)
@@ -102,6 +110,14 @@ def shorten(text: str, longest: int = 30) -> str:
     """The text in one line, for a message."""
     line = " ".join(text.split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def _kind(word: str, tag: str) -> tuple[bool, bool]:
+    """Whether it is a noun, and whether it belongs to an adjective before one."""
+    if tag == UNSORTED:
+        return word in THINGS, word in DEGREES
+    noun = tag.startswith(NOUNS)
+    return noun, not noun and tag.startswith(ADJECTIVES)
 
 
 def _tagged(text: str) -> list[tuple[Span, str]]:
