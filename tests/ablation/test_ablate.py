@@ -181,6 +181,9 @@ def test_equal_time_gives_the_faster_one_more_epochs_and_keeps_the_first(swept):
     assert paths[0].name == "equal-time.json"
     assert {arm: cost["epochs"] for arm, cost in found["costs"].items()} == {"r2d2": 2, "prd2": 4}
     assert (out / "runs" / "prd2-4epochs-seed0" / "metrics.json").exists()
+    page = paths[1].read_text(encoding="utf-8")  # PRD2 has no row in the paper's table
+    assert "Cost" in page
+    assert "Beside the paper" not in page
 
 
 def test_epochs_of_a_time():

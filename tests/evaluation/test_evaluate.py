@@ -163,10 +163,13 @@ def test_validation_against_itself_or_the_whole_corpus():
     assert evaluate(Known(), data, top_k=4).metrics["weight"] == 0.01
 
 
-def test_validation_may_be_reported_beside_choosing_on_it():
+def test_what_is_reported_does_not_choose_the_weight(caplog):
     found = evaluate(Known(), corpus(SPLITS), splits=("val",), full=(), top_k=4).metrics
     assert found["val"]["gallery"] == {"images": 8, "texts": 8}
     assert "test" not in found
+    assert found["weight"] == 1.0
+    assert "weight_curve" not in found
+    assert "official" in caplog.text
 
 
 def test_rankings_keep_the_first_ones_with_the_right_one_last_of_its_equals():

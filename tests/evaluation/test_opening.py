@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+import r2d2
 from evaluation.encoders import COLOURS, colour_table, noisy, picture
 from model.foreign import IMAGE, KINDS, LENGTH, save_hf
 from r2d2.errors import R2D2Error
@@ -247,3 +248,14 @@ def test_a_layout_that_cannot_be_is_refused(layout, message, tmp_path):
 def test_what_is_no_model_is_told_what_may_be_given(tmp_path):
     with pytest.raises(R2D2Error, match=r"no model at .* Hugging Face .* encoders.json"):
         open_model(tmp_path)
+
+
+@pytest.mark.parametrize(("splits", "chosen"), [(("val",), False), (("test",), True)])
+def test_the_measured_split_does_not_choose_the_weight(splits, chosen, tmp_path):
+    table = colour_table(tmp_path / "t.lance")
+    settings = Retrieval(resamples=0, splits=splits)
+    evaluate_retrieval("emoji", table, tmp_path / "out", settings)
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
+    assert ("weight_curve" in metrics) == chosen
+    if not chosen:
+        assert metrics["weight"] == r2d2.load("emoji", "cpu").match_weight

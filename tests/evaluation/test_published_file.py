@@ -40,6 +40,11 @@ def test_every_row_has_a_source_and_a_place_in_it():
     assert not {row.set for row in file.rows} & set(file.missing)
 
 
+def test_a_run_stands_in_sets_not_in_means_over_several():
+    file = published()
+    assert set(file.sets) - set(file.of_runs) == {"three-sets", "paper-ablation"}
+
+
 def test_the_papers_figures():
     large = "R2D2 ViT-L/14"
     whole = [rows(large, key, split)["r_mean"] for key, split in

@@ -126,8 +126,9 @@ def document(
     about_tasks = _about(found, len(found) - 1)
     tables = [_task(found, task, about_tasks if i == 0 else "") for i, task in enumerate(tasks)]
     tables.append(_costs(found, costs))
-    if first.name == "r2d2":
-        tables.append(_beside_paper(found, costs))
+    beside = _beside_paper(found, costs)
+    if first.name == "r2d2" and beside.rows:
+        tables.append(beside)
     return Document(title, about, tuple(tables), _notes())
 
 

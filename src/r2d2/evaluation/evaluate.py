@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -118,7 +118,8 @@ def evaluate(
         model: see `DualEncoder`.
         data: the whole corpus.
         top_k: candidates that the second stage sees.
-        weight: of the match score; None: the best on the validation split, or the official 1.
+        weight: of the match score; None: the best on the validation split, or the official 1 where
+            there is none or it is measured itself: what chooses must not be what is reported.
         cascade: candidates that both cross encoders score, the best by the cheaper one
             (cascade.py); None: all.
         batch_size: items or pairs a forward pass.
@@ -149,7 +150,7 @@ def evaluate(
     there = {data.splits[i] for i in data.text_image}
     plans = [Plan(name, name, t2i_only=t2i_only) for name in splits]
     plans += [Plan(f"{name}_full", name, True, t2i_only) for name in full]
-    choosing = model.has_match and weight is None and VALIDATION in there
+    choosing = model.has_match and weight is None and can_choose(there, splits)
     if choosing:
         plans.append(Plan("", VALIDATION, weight_gallery == "full", t2i_only))
     tasks = [
@@ -172,7 +173,9 @@ def evaluate(
         weight = best_weight(curve)
         extra["weight_curve"] = {f"{w:g}": r_mean for w, r_mean in curve.items()}
     elif model.has_match and weight is None:
-        log.warning("no split %r: the match score keeps its official weight of 1", VALIDATION)
+        log.warning(
+            "no split '%s' to choose by: the match score keeps its official weight of 1", VALIDATION
+        )
         weight = OFFICIAL_WEIGHT
     if model.has_match:
         extra["weight"] = weight
@@ -193,6 +196,11 @@ def evaluate(
         metrics[name] |= _spread(rankings[name], data.text_image, resamples, seed)
     pairs = {found.task.name: _matching(found) for found in scored}
     return Results(metrics | extra, rankings, data, pairs)
+
+
+def can_choose(there: Collection[str], measured: Collection[str]) -> bool:
+    """Whether the weight of the match score may be chosen on the validation split."""
+    return VALIDATION in there and VALIDATION not in measured
 
 
 def _weight_curve(validation: Scored) -> dict[float, float]:

@@ -48,6 +48,9 @@ class Row:
     figures: Mapping[str, float]
 
 
+MIXED = "mixed"  # the split of a figure over several sets
+
+
 @dataclass(frozen=True)
 class Published:
     """The whole file."""
@@ -56,6 +59,12 @@ class Published:
     sets: Mapping[str, Mapping[str, Any]]  # name, task, perhaps t2i_only
     protocols: Mapping[str, Mapping[str, Any]]  # about, and whether ours may stand beside
     missing: Mapping[str, str]  # sets whose published table could not be had
+
+    @property
+    def of_runs(self) -> tuple[str, ...]:
+        """The sets that a run may stand in: not what a paper averages over several."""
+        mixed = {row.set for row in self.rows if row.split == MIXED}
+        return tuple(key for key in self.sets if key not in mixed)
 
     def name(self, key: str) -> str:
         """A set's name as people write it."""

@@ -15,7 +15,7 @@ from r2d2.config import EvaluationConfig, to_dict
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.contact import contact_groups, write_examples
 from r2d2.evaluation.dataset import EvaluationSet
-from r2d2.evaluation.evaluate import VALIDATION, Memory, Results, evaluate
+from r2d2.evaluation.evaluate import VALIDATION, Memory, Results, can_choose, evaluate
 from r2d2.evaluation.opening import Opened, open_model
 from r2d2.evaluation.published import published
 from r2d2.evaluation.report import write_report
@@ -76,19 +76,19 @@ def evaluate_retrieval(
     if settings.submission is not None:
         return _submit(opened, table, out, settings)
     splits = choose_splits(table, settings.splits)
-    choosing = opened.encoder.has_match and settings.weight is None
     there = set(table.splits())
+    weight = settings.weight
+    choosing = opened.encoder.has_match and weight is None
+    if choosing and not can_choose(there, splits):
+        weight = opened.match_weight
+        log.info(
+            "no split '%s' to choose by: the match score keeps its saved weight, %g",
+            VALIDATION, weight,
+        )  # fmt: skip
     read = None if settings.full else {*splits, *({VALIDATION} & there if choosing else ())}
     data = EvaluationSet.from_table(table, read, textless=t2i_only)
     if settings.sample is not None:
         data = data.sample(settings.sample, settings.seed)
-    weight = settings.weight
-    if weight is None and opened.pretrained is not None and VALIDATION not in data.splits:
-        weight = opened.pretrained.match_weight
-        if opened.encoder.has_match:
-            log.info(
-                "no split '%s': the match score keeps its saved weight, %g", VALIDATION, weight
-            )
     with progress.bars() as update:
         results = evaluate(
             opened.encoder,
@@ -188,7 +188,7 @@ def choose_benchmark(table: PairsTable, asked: str | None) -> str | None:
     Raises:
         R2D2Error: no such set is known.
     """
-    known = published().sets
+    known = published().of_runs
     if asked is not None and asked not in known:
         raise R2D2Error(f"benchmark {asked!r} is not known: choose of {', '.join(known)}")
     noted = table.metadata.get("benchmark")
