@@ -14,10 +14,13 @@ from starlette.testclient import TestClient
 
 from r2d2.search.batching import Busy
 from r2d2.search.guard import Guard
+from r2d2.search.index import build_index
+from r2d2.search.searcher import Searcher
 from r2d2.search.server import create_app
 from r2d2.search.serving import ServeConfig
-from search.small import COUNT, TEXTS, empty_searcher, small_searcher
-from training.small import picture, png
+from r2d2.table import write_table
+from search.small import COUNT, TEXTS, empty_searcher, small_model, small_searcher
+from training.small import picture, png, small_pairs
 
 BASE = "http://127.0.0.1"
 AS_JSON = {"content-type": "application/json"}
@@ -79,6 +82,16 @@ def test_pages_stages_candidates_and_conditions(client, searcher):
     assert {hit["image_id"] for hit in many["hits"]} == {"i3", "i4"}
     few = client.post("/search", json={"text": "猫", "candidates": 2}).json()
     assert sum(hit["match"] is not None for hit in few["hits"]) == 2
+
+
+def test_a_cascade(client, searcher):
+    for sent in ({"json": {"text": TEXTS[1], "cascade": 3}}, form(text=TEXTS[1], cascade="3")):
+        found = client.post("/search", **sent).json()
+        wanted = searcher.search(TEXTS[1], k=20, cascade=3)
+        assert [(hit["row"], hit["stage"]) for hit in found["hits"]] == [
+            (hit.row, hit.stage) for hit in wanted.hits
+        ]
+        assert [hit["stage"] for hit in found["hits"][2:9]] == ["both"] + ["text"] * 5 + ["cosine"]
 
 
 def test_image_to_images_and_to_texts(client, searcher):
@@ -152,6 +165,17 @@ def test_health_and_description(client, searcher):
     }  # fmt: skip
 
 
+def test_where_a_table_lies_is_told_to_nobody(tmp_path):
+    model, table = small_model(), tmp_path / "t.lance"
+    model.save(tmp_path / "model")
+    write_table(table, small_pairs(4))
+    build_index(table, tmp_path / "model", texts=False)
+    with serving(Searcher.open(table, model)) as client:
+        assert client.get("/health").json()["gallery"] == "t.lance"
+        refusal = client.post("/search", **form(png(picture(1)), target="texts"))
+        problem(refusal, 422, "the texts of t.lance are not indexed")
+
+
 def test_pages_ask_nobody_else(client):
     for path in ("/", "/docs"):
         response = client.get(path)
@@ -185,6 +209,8 @@ def giant():
         ({"json": {"text": "猫", "k": 0}}, 422, "k:", "invalid"),
         ({"json": {"text": "猫", "k": 101}}, 422, "k:", "invalid"),
         ({"json": {"text": "猫", "offset": -1}}, 422, "offset", "invalid"),
+        ({"json": {"text": "猫", "cascade": 0}}, 422, "cascade", "invalid"),
+        ({"json": {"text": "猫", "cascade": 257}}, 422, "cascade", "invalid"),
         ({"json": {"text": "猫", "target": "texts"}}, 422, "among images", "invalid"),
         ({"json": {"text": "猫", "image_url": "http://x/"}}, 422, "image_url", "invalid"),
         ({"json": {"text": "猫", "where": {"nobody": "x"}}}, 422, "no column 'nobody'", "invalid"),
@@ -215,7 +241,7 @@ def test_an_empty_index(tmp_path):
             client.post("/search", **form(png(picture(1)))),
             client.get("/health"),
         ):
-            problem(response, 422, "is empty: fill the table")
+            problem(response, 422, "index of empty.lance is empty: fill the table")
         assert client.post("/embed", json={"texts": ["猫"]}).status_code == 200
 
 
@@ -433,7 +459,6 @@ def test_explain_refuses(client, searcher):
     assert problem(client.post("/explain", json={"text": "在笑", "row": 0}), 422) == "no_noun"
     for wrong, part in (
         ({"text": TEXTS[1]}, "one of the two"),
-        ({"text": TEXTS[1], "row": 10**6}, "there is no row"),
         ({"text": TEXTS[1], "row": -1}, "row"),
         ({"text": TEXTS[1], "row": 0, "layer": 9}, "no layer 9"),
         ({"text": TEXTS[1], "row": 0, "only": ["鲸鱼"]}, "not in the text"),
@@ -442,5 +467,7 @@ def test_explain_refuses(client, searcher):
     ):
         problem(client.post("/explain", json=wrong), 422, part)
     assert problem(client.post("/explain", **form(b"no picture", text=TEXTS[1])), 415)
+    nowhere = client.post("/explain", json={"text": TEXTS[1], "row": COUNT})
+    assert problem(nowhere, 404, f"there is no row {COUNT}") == "not_found"
     with serving(small_searcher("prd2")) as plain:
         problem(plain.post("/explain", json={"text": TEXTS[1], "row": 0}), 422, "prd2")

@@ -14,6 +14,7 @@ from r2d2.data.images import BadImage
 from r2d2.errors import R2D2Error
 from r2d2.explain.explanation import NoNounError
 from r2d2.search.batching import Busy
+from r2d2.search.layout import base_name
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,12 @@ def problem(
 ) -> JSONResponse:
     """An answer of the one form that all errors have."""
     return JSONResponse({"error": error, "code": code}, status, headers)
+
+
+def without_folder(message: str, uri: str) -> str:
+    """A message that names a table, or what lies beside it: not where, which is the server's."""
+    stem = uri.rstrip("/").removesuffix(".lance")
+    return message.replace(stem, base_name(stem)) if stem else message
 
 
 def busy_problem(retry_after_s: int) -> JSONResponse:
@@ -50,7 +57,8 @@ def add_handlers(app: FastAPI, retry_after_s: int) -> None:
 
     @app.exception_handler(R2D2Error)
     async def user_error(request: Request, error: R2D2Error) -> JSONResponse:
-        return problem(422, "invalid", str(error))
+        name = request.app.state.service.searcher.gallery.name
+        return problem(422, "invalid", without_folder(str(error), name))
 
     @app.exception_handler(NoNounError)
     async def no_noun(request: Request, error: NoNounError) -> JSONResponse:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, HTTPException, Request
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
@@ -103,7 +103,7 @@ async def explanation(request: Request) -> ExplainResponse:
 def _of_row(service: Service, row: int) -> Image.Image:
     gallery = service.searcher.gallery
     if row >= len(gallery):
-        raise R2D2Error(f"there is no row {row}: there are {len(gallery)}")
+        raise HTTPException(404, f"there is no row {row}: there are {len(gallery)}")
     picture = decode_image(gallery.files([row])[0], name=f"the picture of row {row}")
     return Image.fromarray(resize(picture, service.searcher.model.model.config.vision.image_size))
 

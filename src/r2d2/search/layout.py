@@ -33,6 +33,11 @@ class About:
     refine: int | None = None  # times k that it compares exactly
 
 
+def base_name(uri: str) -> str:
+    """/data/pairs.lance: pairs.lance. For those who need not know where it lies."""
+    return uri.rstrip("/").rpartition("/")[2]
+
+
 def texts_uri(uri: str) -> str:
     """pairs.lance: pairs.texts.lance."""
     return _beside(uri, "texts")

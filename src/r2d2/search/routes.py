@@ -17,6 +17,7 @@ from starlette.datastructures import FormData, UploadFile
 from r2d2.data.images import decode_image, resize
 from r2d2.errors import R2D2Error
 from r2d2.search.conditions import equals
+from r2d2.search.layout import base_name
 from r2d2.search.query import Hit, Query
 from r2d2.search.schema import (
     IMAGES,
@@ -83,6 +84,7 @@ async def search(request: Request) -> SearchResponse:
         offset=asked.offset,
         two_stage=asked.two_stage,
         candidates=asked.candidates,
+        cascade=asked.cascade,
         where=equals(asked.where, service.searcher.gallery.columns),
     )
     service.searcher.check(query)
@@ -158,7 +160,7 @@ async def health(request: Request) -> HealthResponse:
     searcher = service_of(request).searcher
     return HealthResponse(
         status="ok",
-        gallery=searcher.gallery.name,
+        gallery=base_name(searcher.gallery.name),
         images=len(searcher.gallery.images),
         model=searcher.fingerprint,
         cross_encoders=searcher.model.has_match,

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from r2d2.search.query import Stage
+
 Value = str | int | float | bool
 
 PAGE = 100  # results in one answer
@@ -27,6 +29,9 @@ class SearchRequest(BaseModel):
     candidates: int | None = Field(
         None, ge=1, le=CANDIDATES, description="How many; as saved with the model by default."
     )
+    cascade: int | None = Field(
+        None, ge=1, le=CANDIDATES, description="Rank these by text first, so many by both."
+    )
     where: dict[str, Value | list[Value]] = Field(
         default_factory=dict,
         description="Columns and the values they may have; in a form, as JSON.",
@@ -46,6 +51,9 @@ class HitOut(BaseModel):
     cosine: float
     match: float | None = Field(description="Null where it was not ranked again.")
     score: float = Field(description="weight * match + cosine, or the cosine alone.")
+    stage: Stage = Field(
+        description="What match is of: both cross encoders, the one by text, or none."
+    )
     image: str | None = Field(description="Address of its picture, at this server.")
 
 
