@@ -125,6 +125,44 @@ def test_likes_stay_in_one_split_and_are_no_negatives(tmp_path):
     assert found.check.passed
 
 
+TWINS = ("not picked", "alike", "excluded", "short", "other source", "broken", "same id")
+
+
+def test_texts_of_twins_that_are_left_out_are_no_negatives(tmp_path):
+    """Each picture stands in one more row, which the set does not get, and whose text is near to
+    that of the picture that the model takes for the nearest."""
+    model, pairs, wrong = Numbers(N), [], set()
+    for n in range(21):
+        kind = TWINS[n % len(TWINS)]
+        text, other = f"{letter(900 + 2 * n)}{letter(901 + 2 * n)}的老照片之一", picture(300 + n)
+        told = text[:4] if kind == "short" else text
+        image_id = n if kind in ("broken", "same id") else 100 + n
+        image = b"no picture" if kind == "broken" else picture(n, shade=3 * (kind == "alike"))
+        source = "query" if kind == "other source" else "title"
+        pairs += [
+            pair(n, clicks=9),
+            pair(image_id, clicks=1, image=image, texts=(Text(told, source),)),
+            pair(200 + n, clicks=9, image=other, texts=(Text(text + "高清", "title"),)),
+        ]
+        for what in (image, other, text, text + "高清"):
+            model.place[what] = model.place[caption(n)]
+        wrong.add((f"p{n:04d}", text + "高清"))
+    corpus = table_of(
+        tmp_path / "c.lance",  # the twin's id is all that it has
+        [pair(100 + n, image=picture(600 + n)) for n in range(TWINS.index("excluded"), 21, 7)],
+    )
+    settings = ("size=84", "negatives.kind=hard", "exclude.texts=false")
+    found = made(table_of(tmp_path / "t.lance", pairs), tmp_path / "s.lance", "icm", *settings,
+                 "split.val=0", "split.test=0", model=model, exclude=[corpus.path])  # fmt: skip
+    assert {why: n for stage in found.stages for why, n in stage.dropped.items()} == {
+        "no text of this source and length": 6, "picture unreadable": 3, "the same image_id": 3,
+        "its image_id stands before": 3, "more than were asked for": 6,
+    }  # fmt: skip
+    rows = rows_of(found.path)
+    assert len(rows) == 84
+    assert not wrong & {(image_id, text) for image_id, text, _, label in rows if label == 0}
+
+
 def test_apart_from_another_table(table, tmp_path):
     corpus = table_of(
         tmp_path / "corpus.lance",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -31,10 +33,37 @@ class Candidate:
     image_id: str
     text: Text
     key: str  # of the text
-    own: frozenset[str]  # keys of all texts that the table gives it
     hash: int  # perceptual, 64 bits
     file: int  # hash of the encoded file
     clicks: int
+
+
+class Seen:
+    """All pictures of a table and all that is said of them: also of rows that the set does not get.
+
+    Some of these are the same picture as one that it gets, and then their texts are true of it.
+    """
+
+    def __init__(self) -> None:
+        self.ids = array("q")  # of image ids, hashed; one a row whose picture can be read
+        self.hashes = array("Q")  # perceptual, of the same rows
+        self.texts: dict[int, set[str]] = defaultdict(set)  # keys, by the hash of the image id
+
+    def picture(self, image_id: str, hashed: int) -> None:
+        """What a row's picture looks like."""
+        self.ids.append(picture_hash(image_id))
+        self.hashes.append(hashed)
+
+    def says(self, image_id: str, texts: Sequence[Text]) -> None:
+        """What a row says of its picture, whether or not that can be read."""
+        self.texts[picture_hash(image_id)].update(
+            key for one in texts if (key := text_key(one.text))
+        )
+
+
+def picture_hash(image_id: str) -> int:
+    """An image id as 64 bits, apart from those of text keys, which have no zero in them."""
+    return key_hash(f"picture\0{image_id}")
 
 
 @dataclass
@@ -60,9 +89,9 @@ class Count:
 
 def read_candidates(
     table: PairsTable, config: DownstreamConfig, update: Update
-) -> tuple[list[Candidate], StageCount]:
+) -> tuple[list[Candidate], Seen, StageCount]:
     """Every picture with a text that fits the task; one of each image_id, by the smallest text."""
-    count = Count()
+    count, seen = Count(), Seen()
     found: dict[str, Candidate] = {}
     rows = table.rows()
     for row, pair in _pairs(table, rows, update):
@@ -70,28 +99,28 @@ def read_candidates(
         if pair.label == 0:
             count.drop("labelled as no match", name)
             continue
+        seen.says(pair.image_id, pair.texts)
+        picture = _hash(pair)
+        if isinstance(picture, int):
+            seen.picture(pair.image_id, picture)
         text = choose_text(pair.texts, config.text, config.seed)
         if text is None:
             told = " · ".join(one.text[:24] for one in pair.texts[:2])
             count.drop("no text of this source and length", told or name)
             continue
-        try:
-            picture = decode_image(pair.image, name=pair.image_id)
-        except BadImage as error:
-            count.drop(f"picture {error.kind}", name)
+        if isinstance(picture, BadImage):
+            count.drop(f"picture {picture.kind}", name)
             continue
-        own = frozenset(key for one in pair.texts if (key := text_key(one.text)))
         fresh = Candidate(
-            row, pair.image_id, text, text_key(text.text), own,
-            int(perceptual_hashes([picture])[0]), file_hash(pair.image), pair.clicks or 0,
+            row, pair.image_id, text, text_key(text.text), picture, file_hash(pair.image),
+            pair.clicks or 0,
         )  # fmt: skip
         other = found.get(pair.image_id)
         if other is not None:
             count.drop("its image_id stands before", name)
-            first, second = sorted((fresh, other), key=lambda one: (one.key, one.file, one.row))
-            fresh = replace(first, own=first.own | second.own)
+            fresh = min((fresh, other), key=lambda one: (one.key, one.file, one.row))
         found[pair.image_id] = fresh
-    return [found[name] for name in sorted(found)], count.stage("read", len(rows))
+    return [found[name] for name in sorted(found)], seen, count.stage("read", len(rows))
 
 
 def choose_text(texts: Sequence[Text], choice: TextChoice, seed: int) -> Text | None:
@@ -165,6 +194,14 @@ def pick(
 def hashes_of(candidates: Sequence[Candidate]) -> npt.NDArray[np.uint64]:
     """(n,) perceptual hashes."""
     return np.array([one.hash for one in candidates], dtype=np.uint64)
+
+
+def _hash(pair: Pair) -> int | BadImage:
+    """The perceptual hash of a picture, or why it has none."""
+    try:
+        return int(perceptual_hashes([decode_image(pair.image, name=pair.image_id)])[0])
+    except BadImage as error:
+        return error
 
 
 def _pairs(

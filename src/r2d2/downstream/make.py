@@ -18,19 +18,18 @@ from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.sample import numbers
 from r2d2.downstream.candidates import (
     Candidate,
-    hashes_of,
     pick,
     read_candidates,
     set_apart,
 )
 from r2d2.downstream.config import DownstreamConfig
 from r2d2.downstream.groups import split_groups
-from r2d2.downstream.likeness import Look, connected
+from r2d2.downstream.kin import kin_of
+from r2d2.downstream.likeness import Look
 from r2d2.downstream.negatives import Dealt, Floats, Texts, deal
 from r2d2.errors import R2D2Error
 from r2d2.progress import Update
 from r2d2.table import Pair, PairsTable, Text, write_table
-from r2d2.tokenizer import key_hash
 
 CHUNK = 256  # pictures in memory
 METADATA = "r2d2.downstream"  # the key under which a set's table keeps how it was made
@@ -97,7 +96,7 @@ def make_set(
         raise R2D2Error(f"{out} is one of the tables that are read: choose another place")
     look = Look(config.same.radius)
     known = tuple(know(path, look, update) for path in exclude)
-    candidates, read = read_candidates(table, config, update)
+    candidates, seen, read = read_candidates(table, config, update)
     candidates, apart = set_apart(candidates, known, config)
     stages = [read, *apart]
     wanted = None
@@ -109,16 +108,16 @@ def make_set(
         stages.append(StageCount("pick", "pictures", len(candidates), len(picked), dropped))
     if not picked:
         raise R2D2Error(_nothing(table, stages))
-    groups = connected(
-        hashes_of(picked), config.same.radius, [[key_hash(one.key)] for one in picked]
-    )
+    groups, own = kin_of(picked, seen, config.same.radius)
     ids = [one.image_id for one in picked]
     splits = split_groups(ids, groups, config.split, config.seed)
     rows = [_Row(n, n, split) for n, split in enumerate(splits)]
     hardness = Hardness()
     if config.matching:
         embedder = None if model is None else _Embedder(table, picked, model, update)
-        dealt = _deal(picked, groups, splits, config, embedder)
+        dealt = _deal(
+            picked, Texts([one.key for one in picked], own, groups), splits, config, embedder
+        )
         lost = sorted({int(n) for one in dealt for n in one.left})
         if lost:
             stages.append(_lost(picked, lost))
@@ -188,15 +187,11 @@ class _Embedder:
 
 def _deal(
     picked: Sequence[Candidate],
-    groups: np.typing.NDArray[np.int64],
+    texts: Texts,
     splits: Sequence[str],
     config: DownstreamConfig,
     embedder: _Embedder | None,
 ) -> list[Dealt]:
-    own: dict[int, frozenset[str]] = {}
-    for one, group in zip(picked, groups.tolist(), strict=True):
-        own[group] = own.get(group, frozenset()) | one.own
-    texts = Texts([one.key for one in picked], [own[g] for g in groups.tolist()], groups)
     hard = embedder if config.negatives.kind == "hard" else None
     found = []
     for split in sorted(set(splits)):
