@@ -103,6 +103,13 @@ def contents(path):
     }
 
 
+def texts_of(path):
+    """What each picture of a table was shown for, sorted."""
+    table = PairsTable.open(path)
+    pairs = table.take(table.rows())
+    return sorted(sorted((t.text, t.clicks, t.impressions) for t in p.texts) for p in pairs)
+
+
 EXPECTED = [
     [("query", "红色的汽车", 500, 1500), ("query", "蓝天白云", 2, 1000),
      ("title", "一辆红色的汽车", None, None)],
@@ -133,9 +140,7 @@ def test_a_dirty_log_ends_in_the_rows_it_should(tmp_path):
         "unreadable": 1, "near blank": 1, "too small": 1, "too long": 1,
     }  # fmt: skip
     assert counts["de-duplicate", "images"].dropped == {"within 4 bits": 1}
-    assert counts["unite", "texts"].dropped == {
-        "its image was dropped": 4, "the same text of one image": 1,
-    }  # fmt: skip
+    assert counts["unite", "texts"].dropped == {"its image was dropped": 4}
     assert (found.images, found.texts) == (3, 7)
 
 
@@ -149,6 +154,20 @@ def test_a_smoothed_rate_orders_and_weighs(tmp_path):
     assert (pair.clicks, pair.impressions) == (502, 2500)
     assert weights["蓝天白云"] < pair.ctr < weights["红色的汽车"]
     assert len({t.text_id for t in pair.texts}) == 3
+
+
+def test_spellings_add_up_before_anything_is_ranked(tmp_path):
+    rows = [
+        (SCENES[0], "紅色的汽車", 1000, 0, None),  # no click: alone it would not be ranked at all
+        (SCENES[0], "红色的汽车", 100, 20, None),
+        (SCENES[1], "小狗&amp;小猫", 100, 1, None),  # two clicks only together
+        (SCENES[1], " 小狗\u200b&小猫", 50, 1, None),
+    ]
+    found = built(tmp_path, rows, ("rank.min_clicks=2",))
+    assert texts_of(found.table) == [[("小狗&小猫", 2, 150)], [("红色的汽车", 20, 1100)]]
+    assert found.stages[0].counts[0].notes["pairs"] == 2
+    own = built(tmp_path / "own", rows, ("query.simplified=false",))
+    assert texts_of(own.table) == [[("小狗&小猫", 2, 150)], [("红色的汽车", 20, 100)]]
 
 
 @pytest.mark.parametrize(("memory", "workers"), [(40_000, 1), (2_000_000_000, 2)])

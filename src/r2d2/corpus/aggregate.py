@@ -24,17 +24,19 @@ from r2d2.corpus.config import CorpusConfig
 from r2d2.corpus.engine import held_memory, map_columns, start
 from r2d2.corpus.funnel import StageCount, add_counts
 from r2d2.corpus.lines import Rejects
-from r2d2.corpus.log import find_logs, plan, read_piece
+from r2d2.corpus.log import TEXTS, find_logs, plan, read_piece
 from r2d2.corpus.parts import map_parts
 from r2d2.corpus.rows import (
     IMAGE_COLUMNS,
     IMAGES,
     PAIRS,
+    QUERY,
     new_part,
     part_file,
     part_range,
     write_rows,
 )
+from r2d2.corpus.spelling import respell
 from r2d2.corpus.sums import one_of_each, sum_pairs
 from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors, write_text
@@ -102,10 +104,10 @@ def aggregate(
         )
     size = sum(count.notes["bytes"] for count in counts)
     parts = max(workers, -(-size // max(1, min(share // PART_SHARE, PART_BYTES))), 1)
-    _keep_parts(out, [parts, jobs, asdict(scatter)])
+    _keep_parts(out, [parts, jobs, asdict(scatter), config.query.simplified])
     gathered = map_columns(
         Gather(parts, tuple(f"{job['name']}-{n}" for job, count in zip(jobs, counts, strict=True)
-                            for n in range(count.notes["runs"]))),
+                            for n in range(count.notes["runs"])), config.query.simplified),
         [{"out": str(out), "part": str(part)} for part in range(parts)],
         places,
         "summing up",
@@ -175,6 +177,7 @@ class Gather:
 
     parts: int
     runs: tuple[str, ...]
+    simplified: bool  # queries in one spelling, traditional characters as simplified ones
 
     def __call__(self, job: dict[str, str]) -> StageCount:
         """Write one part of pairs and one of images."""
@@ -182,7 +185,11 @@ class Gather:
         record = out / RUNS / f"part-{part:04d}.json"
         if record.exists():
             return StageCount.from_dict(json.loads(record.read_text(encoding="utf-8")))
-        pairs = sum_pairs(self._rows(out, PAIRS, part, RUN_PAIRS))
+        rows = self._rows(out, PAIRS, part, RUN_PAIRS)
+        query = rows["source"].to_numpy() == TEXTS.index(QUERY)
+        texts = respell(rows["text"], query, self.simplified)
+        pairs = sum_pairs(rows.set_column(rows.schema.get_field_index("text"), "text", texts))
+        del rows, texts
         write_rows(part_file(out, PAIRS, part), pairs)
         notes = {
             "pairs": len(pairs),

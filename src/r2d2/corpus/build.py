@@ -159,7 +159,7 @@ def _stages(
     """All stages before the last; gives the folder of what is to be written, and the prior."""
     summed = space.run(
         "aggregate",
-        [memory_bytes, list(config.rank.examination), config.rank.enabled],
+        [memory_bytes, list(config.rank.examination), config.rank.enabled, config.query.simplified],
         lambda folder: aggregate(
             logs, config, folder, memory_bytes=memory_bytes, runner=runner, workers=workers,
             update=update,

@@ -10,7 +10,6 @@ each text None, or the reason why it is dropped. `text.classifier` names it as "
 
 from __future__ import annotations
 
-import html
 import importlib
 import re
 from collections.abc import Callable, Sequence
@@ -28,6 +27,7 @@ from r2d2.corpus.config import TextConfig
 from r2d2.corpus.contacts import CONTACTS, PRICES, SIGNS
 from r2d2.corpus.funnel import StageCount, add_counts, count_stage
 from r2d2.corpus.rows import PAIRS, QUERY, part_file, read_pairs, write_rows
+from r2d2.corpus.spelling import clean
 from r2d2.corpus.words import EXTRA, Words, read_words
 from r2d2.errors import R2D2Error
 from r2d2.tokenizer import Tokenizer
@@ -36,13 +36,6 @@ BATCH = 20_000  # texts judged at once
 Judge = Callable[[Sequence[str]], Sequence[str | None]]
 Bools = npt.NDArray[np.bool_]
 
-# Full-width letters and digits as their narrow twins; Chinese punctuation stays.
-_NARROW = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if chr(code - 0xFEE0).isalnum()}
-_SPACE = re.compile(r"[^\S\n]+")
-_UNSEEN = re.compile(  # control characters, soft hyphens, marks of direction, replacements
-    "[\u0000-\u0008\u000e-\u001f\u007f-\u009f\u00ad"
-    "\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufffd]"
-)
 _GAP = re.compile(r"(?<=[一-鿿])[ ·•*_~|/\\.\-]{1,3}(?=[一-鿿])")  # within a word to hide it
 
 
@@ -124,16 +117,10 @@ class TextFilter:
             vocab = Tokenizer.from_vocab(config.vocab)
             single = [t for t in vocab.vocabulary() if len(t) == 1]
             self.known = np.array(sorted(map(ord, single)), dtype=np.uint32)
-        self._convert: Any = _opencc() if config.simplified else None
 
     def clean(self, texts: Sequence[str]) -> list[str]:
         """Texts (n,) without what cannot be seen, narrow, simplified; each on one line."""
-        plain = [html.unescape(t) if "&" in t else t for t in texts]
-        joined = "\n".join([t.replace("\n", " ").replace("\r", " ") for t in plain])
-        joined = _SPACE.sub(" ", _UNSEEN.sub("", joined)).translate(_NARROW)
-        if self._convert is not None:
-            joined = self._convert.convert(joined)
-        return [text.strip() for text in joined.split("\n")] if texts else []
+        return clean(texts, self.config.simplified)
 
     def judge(self, texts: Sequence[str]) -> list[str | None]:
         """The rule that drops each cleaned text (n,); None: it is kept."""
@@ -290,14 +277,6 @@ def _import(name: str) -> Judge:
     except (ImportError, AttributeError) as error:
         raise R2D2Error(f"text.classifier '{name}' cannot be imported: {error}") from error
     return found
-
-
-def _opencc() -> Any:
-    try:
-        import opencc
-    except ImportError as error:
-        raise R2D2Error(f"opencc, which makes texts simplified, is missing: {EXTRA}") from error
-    return opencc.OpenCC("t2s")
 
 
 def _rjieba() -> Any:
