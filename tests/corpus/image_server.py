@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from r2d2.corpus.fetch import fetch_images
+from r2d2.corpus.fetch_store import look_up
 
 
 def picture(kind="JPEG", width=64, height=48, seed=0):
@@ -272,6 +273,11 @@ def serving(**tls):
 async def here(host):
     """Every name is this machine's."""
     return ["127.0.0.1"]
+
+
+def ended(store):
+    """How many addresses of a store ended how."""
+    return dict(Counter(look_up(store, "", "g")["status"].to_pylist()))
 
 
 def fetch(urls, store, config, **more):

@@ -15,12 +15,14 @@ import tracemalloc
 
 import pyarrow.parquet as pq
 import pytest
-from image_server import serving
+from image_server import ended, serving
+from pyarrow import csv
 
 from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.fetch import fetch_images
+from r2d2.corpus.fetch_failures import FAILURES_FILE
 from r2d2.corpus.fetch_request import opted_out, unpacked
-from r2d2.corpus.fetch_store import failures, shards, summary
+from r2d2.corpus.fetch_store import shards
 from r2d2.corpus.outcome import FetchFailed
 from r2d2.errors import R2D2Error
 
@@ -185,18 +187,24 @@ def test_every_address_ends_with_its_cause(fetched, place):
 
 
 def test_counts_and_failures_agree(fetched):
-    wanted, store, count, _ = fetched
+    wanted, store, count, server = fetched
     expected = {}
     for cause, _ in wanted.values():
         expected[cause] = expected.get(cause, 0) + 1
-    assert summary(store) == expected
+    assert ended(store) == expected
     assert {"ok": count.kept, **count.dropped} == expected
     assert count.seen == len(wanted)
-    listed = failures(store).to_pylist()
+    listed = csv.read_csv(store / FAILURES_FILE).to_pylist()
     assert {(row["url"], row["cause"]) for row in listed} == {
         (url, cause) for url, (cause, _) in wanted.items() if cause != "ok"
     }
     assert all(row["reason"] for row in listed)
+    causes = [row["cause"] for row in listed]
+    assert causes == [cause for cause in dict.fromkeys(causes) for _ in range(expected[cause])]
+    assert [expected[c] for c in causes] == sorted((expected[c] for c in causes), reverse=True)
+    tries = {row["url"]: row["tries"] for row in listed}
+    asked = {path: tries[server.url(path)] for path in ("/broken", "/gone", "/busy_for_long")}
+    assert asked == {"/broken": 1 + CONFIG.retries, "/gone": 1, "/busy_for_long": 1}
     assert any("HTTP 404" in text for text in count.examples["gone"])
 
 
@@ -269,10 +277,12 @@ def test_retry_failed_fetches_failures_alone_and_the_later_result_holds(tmp_path
             count = fetch(urls, tmp_path, config, retry_failed=True)
         assert server.hits - asked == {("photos.test", "/flaky"): 2}
         assert count.dropped == {"gone": 1, "refused": 1}
-        assert summary(tmp_path) == {"ok": 2, "gone": 1, "refused": 1}
+        assert ended(tmp_path) == {"ok": 2, "gone": 1, "refused": 1}
 
         asked = server.hits.copy()
         fetch(urls, tmp_path, config, retry_failed=["gone"])
+        listed = csv.read_csv(tmp_path / FAILURES_FILE).to_pylist()
+        assert {(row["cause"], row["tries"]) for row in listed} == {("gone", 2), ("refused", 1)}
         assert server.hits - asked == {("photos.test", "/gone"): 1}
         with pytest.raises(R2D2Error, match="did you mean gone"):
             fetch(urls, tmp_path, config, retry_failed=["gon"])
@@ -304,7 +314,7 @@ def test_what_was_fetched_before_an_error_is_kept(tmp_path):
         config = FetchConfig(concurrency=2, allow_private=("photos.test",), shard_rows=10)
         with pytest.raises(R2D2Error, match="stop"):
             fetch_images(urls, tmp_path, config, update=update, lookup=lookup)
-        assert sum(summary(tmp_path).values()) == 25
+        assert sum(ended(tmp_path).values()) == 25
         asked = server.hits.copy()
         assert fetch(urls, tmp_path, config).kept == 40
         assert sum((server.hits - asked).values()) == 15
@@ -341,14 +351,14 @@ def test_a_kill_loses_at_most_one_shard(tmp_path, signum):
         process.send_signal(signum)
         server.hold_after = None
         process.wait(60)
-        kept = sum(summary(tmp_path).values())
+        kept = sum(ended(tmp_path).values())
         asked = server.hits.copy()
         assert 15 <= kept < 60
         # written, in the shard in work, and under way
         assert sum(asked.values()) <= kept + (5 if signum == signal.SIGKILL else 0) + 3
         fetch([server.url(f"/n{n}") for n in range(60)], tmp_path)
         assert sum((server.hits - asked).values()) == 60 - kept
-        assert summary(tmp_path) == {"ok": 60}
+        assert ended(tmp_path) == {"ok": 60}
         assert not list(tmp_path.glob(".*.partial"))
 
 
@@ -368,7 +378,7 @@ import sys
 from pathlib import Path
 from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.fetch import fetch_images
-from r2d2.corpus.fetch_store import summary
+from r2d2.corpus.fetch_store import look_up
 
 async def lookup(host):
     return ["127.0.0.1"]
@@ -378,7 +388,7 @@ config = FetchConfig(allow_private=("*",), retries=0)
 for host in ("photos.test", "another.test"):
     url = f"https://{host}:{port}/ok.jpg"
     fetch_images([url], store / host, config, update=lambda *_: None, lookup=lookup)
-    print(summary(store / host))
+    print(look_up(store / host, "", "g")["status"].to_pylist())
 """
 
 
@@ -400,6 +410,6 @@ def test_a_certificate_must_be_that_of_the_name(tmp_path):
             capture_output=True,
             text=True,
         )
-    assert run.stdout.splitlines() == ["{'ok': 1}", "{'connection failed': 1}"]
+    assert run.stdout.splitlines() == ["['ok']", "['connection failed']"]
     assert asked == ["photos.test", "another.test"]
     assert server.hosts() == {"photos.test"}

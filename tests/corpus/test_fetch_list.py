@@ -7,8 +7,10 @@ from image_server import fetch, serving
 
 from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.fetch import fetch_table
+from r2d2.corpus.fetch_failures import FAILURES_FILE
 from r2d2.corpus.fetch_store import look_up
 from r2d2.errors import R2D2Error
+from training.small import call_cli
 
 CONFIG = FetchConfig(allow_private=("*",))
 
@@ -33,7 +35,7 @@ def test_a_table_of_addresses(tmp_path, kind):
         urls = [server.url("/n1", "127.0.0.1"), server.url("/gone", "127.0.0.1")]
         file = tmp_path / f"zero.{kind}"
         if kind == "parquet":
-            pq.write_table(pa.table({"image_url": [*urls, None], "n": [1, 2, 3]}), file)
+            pq.write_table(pa.table({"image_url": [*urls, None, "  "], "n": [1, 2, 3, 4]}), file)
         elif kind == "csv":
             file.write_text("n,image_url\n1,{}\n2,{}\n3,\n4\n".format(*urls))
         else:
@@ -43,11 +45,33 @@ def test_a_table_of_addresses(tmp_path, kind):
         store = tmp_path / "store"
         count = fetch_table(file, store, config, column="image_url", update=quiet)
         assert (count.seen, count.kept, count.dropped) == (2, 1, {"gone": 1})
-        lost = {"parquet": {"no address": 1}}.get(kind, {"no address": 1, "malformed line": 1})
+        lost = {"parquet": {"no address": 2}}.get(kind, {"no address": 1, "malformed line": 1})
         assert count.notes["passed over"] == lost
         with pytest.raises(R2D2Error, match=r"no column 'url' \(it has .*image_url"):
             fetch_table(file, store, config, update=quiet)
+        # what failed can be fetched from as it is listed
+        config = FetchConfig(allow_private=("127.0.0.1",), retries=0)
+        again = fetch_table(store / FAILURES_FILE, store, config, update=quiet)
+        assert (again.seen, again.dropped) == (1, {"gone": 1})
     with pytest.raises(R2D2Error, match="no file"):
         fetch_table(tmp_path / "none.csv", store, config, update=quiet)
     with pytest.raises(R2D2Error, match="format"):
         fetch_table(tmp_path / "none.doc", store, config, update=quiet)
+
+
+def test_the_command_tells_what_failed_and_what_it_passed_over(tmp_path, monkeypatch, capsys):
+    with serving() as server:
+        file = tmp_path / "urls.csv"
+        urls = [server.url(path, "127.0.0.1") for path in ("/n1", "/gone", "/html")]
+        file.write_text("url,n\n" + "".join(f"{url},1\n" for url in urls) + ",1\n4\na,b,c\n")
+        code, out, lines = call_cli(
+            monkeypatch, capsys, "corpus", "fetch", file, "--out", tmp_path / "store",
+            "--set", "fetch.allow_private=[127.0.0.1]",
+        )  # fmt: skip
+    assert code == 0, lines
+    told = out.splitlines()
+    assert told[0] == f"1 of 3 images are in {tmp_path / 'store'}"
+    assert any(line.startswith("  gone: 1, such as http://127.0.0.1") for line in told)
+    assert f"each with its cause, reason and tries: {tmp_path / 'store' / FAILURES_FILE}" in told
+    assert f"passed over, no address: 1, such as {file}" in told
+    assert f"passed over, malformed line: 2, such as {file}, line 6: 4" in "\n".join(told)

@@ -1,22 +1,25 @@
 """The store: what was put in is what is found, the later holding; nothing half written."""
 
+import csv
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from image_server import ended
 
 from r2d2.corpus import fetch_store
+from r2d2.corpus.fetch_failures import FAILURES_FILE, write_failures
 from r2d2.corpus.fetch_store import (
     ShardWriter,
-    failures,
     locked,
     look_up,
     read_stored,
     shards,
-    summary,
     url_id,
 )
 from r2d2.corpus.outcome import Cause, Outcome
@@ -25,7 +28,19 @@ from r2d2.errors import R2D2Error
 
 def outcome(number, cause=Cause.OK, size=10):
     image = bytes([number % 256]) * size if cause == Cause.OK else None
-    return Outcome(f"http://h/{number}", cause, "" if image else f"why {number}", 200, image, 3, 2)
+    why = "" if image else f'why {number}, and "how"'
+    url = f"http://h/{number}"
+    return Outcome(url, cause, why, 200, image, 3, 2, tries=1 + number % 3)
+
+
+def listed(store):
+    """What the list of failures holds, in its order."""
+    with (store / FAILURES_FILE).open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def quiet(*_):
+    """No progress."""
 
 
 def write(store, outcomes, shard_rows=10_000):
@@ -43,11 +58,12 @@ RESULTS = st.lists(st.tuples(st.integers(0, 30), st.sampled_from(list(Cause))), 
 @given(sittings=st.lists(RESULTS, max_size=4), shard_rows=st.integers(1, 20), wanted=st.data())
 def test_the_later_result_holds_as_in_a_dict(tmp_path_factory, sittings, shard_rows, wanted):
     store = tmp_path_factory.mktemp("store")
-    latest = {}
+    latest, tries = {}, Counter()
     for results in sittings:
         outcomes = [outcome(n, cause, size=1 + n) for n, cause in dict(results).items()]
         write(store, outcomes, shard_rows)
         latest |= {one.url: one for one in outcomes}
+        tries.update({one.url: one.tries for one in outcomes})
     found = look_up(store, "", "g")
     assert dict(zip(found["url"].to_pylist(), found["status"].to_pylist(), strict=True)) == {
         url: one.cause for url, one in latest.items()
@@ -60,15 +76,15 @@ def test_the_later_result_holds_as_in_a_dict(tmp_path_factory, sittings, shard_r
     counts = {}
     for one in latest.values():
         counts[one.cause.value] = counts.get(one.cause.value, 0) + 1
-    assert summary(store) == counts
-    assert failures(store).to_pylist() == sorted(
-        (
-            {"url": url, "cause": one.cause.value, "reason": one.reason}
-            for url, one in latest.items()
-            if one.cause != Cause.OK
-        ),
-        key=lambda row: (row["cause"], row["url"]),
-    )
+    assert ended(store) == counts
+    failed = [one for one in latest.values() if one.cause != Cause.OK]
+    failed.sort(key=lambda one: (-counts[one.cause.value], one.cause.value, url_id(one.url)))
+    assert write_failures(store, quiet) == len(failed)
+    assert listed(store) == [
+        {"url": one.url, "cause": one.cause.value, "reason": one.reason,
+         "tries": str(tries[one.url])}
+        for one in failed
+    ]  # fmt: skip
 
     asked = wanted.draw(st.lists(st.integers(0, 40), unique=True))
     keys = pa.array(sorted(url_id(f"http://h/{n}") for n in asked), pa.string())
@@ -107,7 +123,7 @@ def test_a_shard_in_work_is_not_seen_and_cleared_later(tmp_path):
         writer = ShardWriter(tmp_path, 10_000)
         for n in range(3):
             writer.add(outcome(n, size=fetch_store.GROUP_BYTES))
-    assert (shards(tmp_path), summary(tmp_path)) == ([], {})
+    assert (shards(tmp_path), ended(tmp_path)) == ([], {})
     assert list(tmp_path.glob(".*.partial"))
     del writer
     with locked(tmp_path):
@@ -126,7 +142,7 @@ def test_a_damaged_shard_is_named_with_the_remedy(tmp_path):
     path = shards(tmp_path)[0].path
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(R2D2Error, match=r"cannot be read .*remove this file"):
-        summary(tmp_path)
+        ended(tmp_path)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
@@ -145,3 +161,32 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
         writer.add(outcome(9, size=100_000))
     writer.finish()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_list_of_failures_is_bounded_and_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch_store, "SHARDS_A_RANGE", 1)
+    write(tmp_path, (outcome(n, (Cause.GONE, Cause.TIMED_OUT)[n % 3 > 0]) for n in range(90)), 10)
+    held = []
+    plain = fetch_store.look_up
+    monkeypatch.setattr(
+        fetch_store, "look_up", lambda *some: held.append(len(found := plain(*some))) or found
+    )
+    assert write_failures(tmp_path, quiet) == 90
+    assert len(held) == 10
+    assert max(held) < 30
+    assert [row["cause"] for row in listed(tmp_path)] == ["timed out"] * 60 + ["gone"] * 30
+    damaged = shards(tmp_path)[0].path
+    damaged.write_bytes(damaged.read_bytes()[:-30])
+    with pytest.raises(R2D2Error, match=r"cannot be read .*remove this file"):
+        write_failures(tmp_path, quiet)
+    assert len(listed(tmp_path)) == 90  # as it was
+    assert not list(tmp_path.glob(".*.partial*"))
+
+
+def test_a_shard_of_before_tries_were_counted(tmp_path):
+    write(tmp_path, [outcome(1, Cause.GONE)])
+    path = shards(tmp_path)[0].path
+    pq.write_table(pq.read_table(path).drop_columns("tries"), path)
+    write(tmp_path, [outcome(1, Cause.REFUSED)])
+    write_failures(tmp_path, quiet)
+    assert [(row["cause"], row["tries"]) for row in listed(tmp_path)] == [("refused", "3")]

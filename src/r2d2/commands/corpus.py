@@ -80,6 +80,7 @@ def fetch(
     from r2d2 import progress
     from r2d2.corpus.config import make_corpus_config
     from r2d2.corpus.fetch import fetch_table
+    from r2d2.corpus.fetch_failures import FAILURES_FILE
 
     made = make_corpus_config("zero", config, settings or ()).fetch
     again: Any = cause if retry_failed and cause else retry_failed
@@ -90,6 +91,11 @@ def fetch(
     typer.echo(f"{count.kept:,} of {count.seen:,} images are in {out}")
     for why, n in sorted(count.dropped.items(), key=lambda item: -item[1]):
         typer.echo(f"  {why}: {n:,}, such as {', '.join(count.examples.get(why, ())[:2])}")
+    if count.dropped:
+        typer.echo(f"each with its cause, reason and tries: {out / FAILURES_FILE}")
+    for why, n in count.notes["passed over"].items():
+        examples = ", ".join(count.notes["of these"].get(why, ())[:2])
+        typer.echo(f"passed over, {why}: {n:,}, such as {examples}")
 
 
 @app.command()

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from r2d2.corpus.addresses import Lookup
 from r2d2.corpus.config import FetchConfig
+from r2d2.corpus.fetch_failures import write_failures
 from r2d2.corpus.fetch_list import UrlList, url_list, urls_of_file
 from r2d2.corpus.fetch_queue import outcomes
 from r2d2.corpus.fetch_request import open_client, request
@@ -46,7 +47,8 @@ def fetch_images(
         lookup: resolves a host's name into addresses; the system does by default.
 
     Returns:
-        How many of the addresses have an image now; the rest by cause.
+        How many of the addresses have an image now; the rest by cause. Which they are stands in
+        the store's FAILURES_FILE, beside what failed of earlier lists.
 
     Raises:
         R2D2Error: the store cannot be written, or another process writes it.
@@ -58,7 +60,9 @@ def fetch_images(
             one_of("--retry-failed", cause, sorted(FAILURES))
         again = frozenset(retry_failed)
     with locked(store), url_list(urls, store) as listed:
-        return asyncio.run(_fetch(listed, store, config, again, update, lookup))
+        count = asyncio.run(_fetch(listed, store, config, again, update, lookup))
+        write_failures(store, update)
+    return count
 
 
 def fetch_table(

@@ -121,10 +121,10 @@ def urls_of_file(file: Path, column: str, rejects: Rejects) -> Iterator[str]:
 
 
 def _given(values: pa.Array, file: Path, rejects: Rejects) -> list[str]:
-    values = values.cast(pa.string())
-    if values.null_count:
-        rejects.add(NO_URL, values.null_count, [str(file)])
-    found: list[str] = values.drop_null().to_pylist()
+    given = pc.utf8_trim_whitespace(values.cast(pa.string()))
+    found: list[str] = given.filter(pc.greater(pc.binary_length(given), 0)).to_pylist()
+    if missing := len(given) - len(found):
+        rejects.add(NO_URL, missing, [str(file)])
     return found
 
 

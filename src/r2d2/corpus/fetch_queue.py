@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from r2d2.corpus.config import FetchConfig
@@ -94,7 +94,7 @@ class _Queue:
             self._enter(ended.host)
             if not again:
                 self._open -= 1
-                return ended.result
+                return replace(ended.result, tries=ended.attempt + 1)
 
     async def stop(self) -> None:
         """End what is under way."""

@@ -12,7 +12,7 @@ import datetime
 import hashlib
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +22,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from r2d2.corpus.outcome import Cause, Outcome
+from r2d2.corpus.outcome import Outcome
 from r2d2.corpus.rows import image_id_of, part_range
 from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors, sole_process
+from r2d2.progress import Update
 
 STORE_COLUMNS = pa.schema(
     [
@@ -34,6 +35,7 @@ STORE_COLUMNS = pa.schema(
         ("status", pa.string()),  # a Cause
         ("reason", pa.string()),
         ("http_status", pa.int16()),
+        ("tries", pa.int16()),  # in this sitting
         ("sha256", pa.string()),  # of the file, in hexadecimal
         ("bytes", pa.int64()),
         ("width", pa.int32()),
@@ -44,7 +46,7 @@ STORE_COLUMNS = pa.schema(
 )
 GROUP_BYTES = 8 << 20  # of images, held until they are written
 SHARD_BYTES = 1 << 30
-LOOKED_UP = ("url_id", "url", "status", "reason", "bytes")
+LOOKED_UP = ("url_id", "url", "status", "reason", "tries", "bytes")
 PLACE = [("shard", pa.string()), ("group", pa.int32()), ("row", pa.int32())]
 SHARDS_A_RANGE = 64  # about, whose addresses are in memory at a time to sum up
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]{8})-([0-9a-f]{8})\.parquet")
@@ -106,6 +108,7 @@ class ShardWriter:
                 "status": outcome.cause.value,
                 "reason": outcome.reason,
                 "http_status": outcome.http_status,
+                "tries": outcome.tries,
                 "sha256": None if image is None else hashlib.sha256(image).hexdigest(),
                 "bytes": None if image is None else len(image),
                 "width": outcome.width,
@@ -184,9 +187,10 @@ def look_up(store: Path, low: str, high: str, only: pa.Array | None = None) -> p
         only: the hashes wanted; None: all in the range.
 
     Returns:
-        Columns LOOKED_UP and PLACE, sorted by url_id, each once.
+        Columns LOOKED_UP and PLACE, sorted by url_id, each once; `tries` are those of all results.
     """
     schema = pa.schema([*(STORE_COLUMNS.field(name) for name in LOOKED_UP), *PLACE])
+    schema = schema.set(schema.get_field_index("tries"), pa.field("tries", pa.int64()))
     found = [schema.empty_table()]
     for shard in shards(store):
         if shard.high < low[:8] or shard.low > high:
@@ -196,6 +200,8 @@ def look_up(store: Path, low: str, high: str, only: pa.Array | None = None) -> p
                 if not _overlaps(file, group, low, high):
                     continue
                 rows = file.read_row_group(group, columns=list(LOOKED_UP))
+                if "tries" not in rows.column_names:  # a shard of before they were counted
+                    rows = rows.append_column("tries", pa.repeat(1, len(rows)))
                 here = pc.and_(pc.greater_equal(rows["url_id"], low), pc.less(rows["url_id"], high))
                 if only is not None:
                     here = pc.and_(here, pc.is_in(rows["url_id"], only))
@@ -204,11 +210,13 @@ def look_up(store: Path, low: str, high: str, only: pa.Array | None = None) -> p
                     "group", pa.repeat(pa.scalar(group, pa.int32()), len(rows))
                 )
                 rows = rows.append_column("row", pa.array(range(len(rows)), pa.int32()))
-                found.append(rows.filter(here).cast(schema))
+                found.append(rows.filter(here).select(schema.names).cast(schema))
     rows = pa.concat_tables(found)
     rows = rows.append_column("order", pa.array(range(len(rows)), pa.int64()))
-    latest = rows.group_by("url_id").aggregate([("order", "max")])["order_max"]
-    return rows.drop_columns("order").take(latest).sort_by("url_id")
+    merged = rows.group_by("url_id").aggregate([("order", "max"), ("tries", "sum")])
+    latest = rows.drop_columns("order").take(merged["order_max"])
+    place = schema.get_field_index("tries")
+    return latest.set_column(place, "tries", merged["tries_sum"]).sort_by("url_id")
 
 
 def read_stored(store: Path, places: pa.Table) -> dict[str, bytes]:
@@ -234,31 +242,14 @@ def read_stored(store: Path, places: pa.Table) -> dict[str, bytes]:
     return found
 
 
-def summary(store: Path) -> dict[str, int]:
-    """How many addresses ended how, the most frequent first.
-
-    Raises:
-        R2D2Error: a shard is damaged.
-    """
-    counts: dict[str, int] = {}
-    for rows in _ranges(store):
-        for entry in pc.value_counts(rows["status"]).to_pylist():
-            counts[entry["values"]] = counts.get(entry["values"], 0) + entry["counts"]
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def failures(store: Path) -> pa.Table:
-    """Every address without an image: url, cause, reason; by cause, then address.
-
-    Raises:
-        R2D2Error: a shard is damaged.
-    """
-    schema = pa.schema([(name, pa.string()) for name in ("url", "cause", "reason")])
-    tables = [schema.empty_table()]
-    for rows in _ranges(store):
-        rows = rows.filter(pc.not_equal(rows["status"], Cause.OK.value))
-        tables.append(rows.select(["url", "status", "reason"]).rename_columns(schema.names))
-    return pa.concat_tables(tables).sort_by([("cause", "ascending"), ("url", "ascending")])
+def latest_results(store: Path, update: Update) -> Iterator[pa.Table]:
+    """The latest result of every address as `look_up` gives it, in tables of bounded size."""
+    ranges = 1 + len(shards(store)) // SHARDS_A_RANGE
+    for number in range(ranges):
+        update("summing up", number, ranges)
+        low, high = part_range(number, ranges)
+        yield look_up(store, low, high)
+    update("summing up", ranges, ranges)
 
 
 @contextmanager
@@ -272,14 +263,6 @@ def open_shard(path: Path) -> Iterator[pq.ParquetFile]:
             f"{path} cannot be read ({str(error).splitlines()[0]}): remove this file, "
             "and what was in it is fetched again"
         ) from error
-
-
-def _ranges(store: Path) -> Iterable[pa.Table]:
-    """The latest result of every address, in tables of bounded size."""
-    ranges = 1 + len(shards(store)) // SHARDS_A_RANGE
-    for number in range(ranges):
-        low, high = part_range(number, ranges)
-        yield look_up(store, low, high)
 
 
 def _overlaps(file: pq.ParquetFile, group: int, low: str, high: str) -> bool:

@@ -70,6 +70,7 @@ class Outcome:
     height: int | None = None
     passing: bool = False
     wait: float | None = None
+    tries: int = 1  # made for it
 
 
 def failed(url: str, error: FetchFailed) -> Outcome:
