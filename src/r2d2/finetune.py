@@ -99,7 +99,8 @@ class KeepBest:
         if VALIDATION not in table.splits():
             raise R2D2Error(
                 f"{table.path} has no split '{VALIDATION}' to choose the best epoch by (it has "
-                f"{', '.join(table.splits())}): hold some rows out, a tenth for example"
+                f"{', '.join(table.splits())}): give some rows that split, a tenth for example, as "
+                f"by a column 'split' in the file of captions"
             )
         self.table = table
         self.patience = patience

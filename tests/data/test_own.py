@@ -105,3 +105,82 @@ def test_what_is_not_utf8_or_outside_is_refused(folder):
     (folder / "out.csv").write_text("image,caption\n../secret.png,猫\n", encoding="utf-8")
     assert "image not found" in refused(import_folder, folder / "images", folder / "out.csv", out)
     assert not out.exists()
+
+
+BREAKS = "\u2028\u2029\u0085\x0b\x0c\x1c\x1d\x1e"  # what `str.splitlines` takes for a line's end
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c.tsv", "c.jsonl"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_only_line_breaks_end_a_row(folder, name, line_end):
+    caption = f"一{BREAKS}二"
+    rows = [("image", "caption"), ("a.png", caption), ("b.png", "狗")]
+    if name.endswith("jsonl"):
+        lines = [json.dumps({"image": i, "caption": c}, ensure_ascii=False) for i, c in rows[1:]]
+        # JSON spells control characters, so that the others are left to stand raw
+        assert "\u2028" in lines[0]
+    else:
+        lines = [("\t" if name.endswith("tsv") else ",").join(row) for row in rows]
+    (folder / name).write_bytes((line_end.join(lines) + line_end).encode())
+    found = import_folder(folder / "images", folder / name, folder / "t.lance", overwrite=True)
+    table = PairsTable.open(folder / "t.lance")
+    texts = {p.image_id: [t.text for t in p.texts] for p in table.take(table.rows())}
+    assert texts == {"a.png": [caption], "b.png": ["狗"]}
+    assert not found.skipped
+
+
+def test_swapped_columns_are_told(folder):
+    long = "很长的说明" * 200
+    rows = f"image,caption\n{long},a.png\n{long}\0,b.png\n"
+    (folder / "c.csv").write_text(rows, encoding="utf-8")
+    said = refused(import_folder, folder / "images", folder / "c.csv", folder / "t.lance")
+    assert "image and caption are swapped: 2" in said
+    assert len(said) < 500
+
+
+def test_a_quote_that_is_not_closed_spoils_its_own_row(folder):
+    """Whether the file ends first, the longest field is passed, or a later quote closes it."""
+    for more in ("", ("x" * 999 + "\n") * 200, 'd.png,"还有" 一个\n'):
+        text = f'image,caption\na.png,"没有完\nb.png,狗\n{more}c.png,山\n'
+        found, texts, _ = run(folder, text)
+        assert texts == {"b.png": ["狗"], "deep/c.png": ["山"]}
+        assert found.skipped["a quote is not closed"] == 1
+
+
+def test_rows_of_odd_values_are_counted(folder):
+    rows = [
+        {"image": "a.png", "caption": [None, "猫", True, {"zh": "狗"}, 7]},
+        {"image": "b.png", "caption": "\ud800"},
+        {"image": "c.png\ud800", "caption": "山"},
+        {"image": "b.png", "caption": float("nan")},
+        {"image": "b.png"},
+        {"caption": "狗"},
+        {"image": ["b.png"], "caption": "狗"},
+    ]
+    text = "\n".join(json.dumps(row) for row in rows) + "\n" + "[" * 100_000 + "\n"
+    found, texts, _ = run(folder, text, "c.jsonl")
+    assert texts == {"a.png": ["猫", "7"]}
+    assert found.skipped == {
+        "half of a surrogate pair in a text": 2, "no caption": 2, "image not found": 2,
+        "not a JSON object": 1,
+    }  # fmt: skip
+
+
+def test_splits_as_people_write_them(folder):
+    _, _, pairs = run(folder, "image,caption,split\na.png,猫,Train\nb.png,狗,validation\n")
+    assert {name: pair.split for name, pair in pairs.items()} == {"a.png": "train", "b.png": "val"}
+
+
+def test_a_picture_that_cannot_be_opened_is_counted(folder, monkeypatch):
+    allowed = type(folder).read_bytes
+
+    def read_bytes(path):
+        if path.name == "b.png":
+            raise PermissionError(13, "Permission denied")
+        return allowed(path)
+
+    monkeypatch.setattr(type(folder), "read_bytes", read_bytes)
+    found, texts, _ = run(folder, "image,caption\na.png,猫\nb.png,狗\nc.png,山\nother/d.png,水\n")
+    assert set(texts) == {"a.png", "deep/c.png", "other/d.png"}
+    assert found.skipped == {"image cannot be read": 1}
+    assert found.splits == {"train": 1, "val": 1, "test": 1}

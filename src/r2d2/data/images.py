@@ -85,6 +85,16 @@ def decode_image(
         return to_rgb(image, name=name, max_pixels=max_pixels)
 
 
+def image_bytes(path: Path) -> bytes:
+    """An encoded file. BadImage where it is too large, told without reading it; OSError as ever."""
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise BadImage(
+            "too large", f"{path} has {size} bytes, more than {MAX_BYTES}: give a smaller file"
+        )
+    return path.read_bytes()
+
+
 def read_image(path: Path) -> Image.Image:
     """A picture file as `decode_image` gives it; says so where there are more frames than one.
 
@@ -93,12 +103,7 @@ def read_image(path: Path) -> Image.Image:
         BadImage: it cannot be used.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:  # told without reading it
-            raise BadImage(
-                "too large", f"{path} has {size} bytes, more than {MAX_BYTES}: give a smaller file"
-            )
-        data = path.read_bytes()
+        data = image_bytes(path)
     except OSError as error:
         raise R2D2Error(f"cannot read picture {path}: {error.strerror}; check its path") from error
     image = decode_image(data, name=str(path))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
+import io
 import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from r2d2.data.images import BadImage, decode_image
+from r2d2.data import held_out
+from r2d2.data.csv_records import csv_records
+from r2d2.data.images import BadImage, decode_image, image_bytes
 from r2d2.errors import R2D2Error
 from r2d2.table import Pair, Text, write_table
 from r2d2.tokenizer import text_key
@@ -23,8 +26,9 @@ IMAGE_NAMES = ("image", "image_path", "path", "file", "filename", "file_name", "
 CAPTION_NAMES = ("caption", "captions", "text", "texts", "title", "label_text", "描述", "标题")
 SPLIT_NAMES = ("split", "set", "subset")
 LABEL_NAMES = ("label", "match", "is_match")
-CAPTION, TRAIN = "caption", "train"
+CAPTION = "caption"
 EXAMPLES = 5  # of what was skipped, in the log
+SHOWN = 80  # characters of what a row gave
 
 
 @dataclass
@@ -59,7 +63,8 @@ def import_folder(
     The file is a CSV with a header, or JSONL: a column of image paths (relative to the folder, or
     base names anywhere under it), one of captions (a text, or in JSONL a list of them), optionally
     a split and a label (1 match, 0 not). Several rows of one image become one; of labelled pairs
-    each stays by itself. Without a split column, images are held out by a hash of their content.
+    each stays by itself. Without a split column, images are held out by a hash of their content;
+    of three pictures or more, at least one each for `val` and `test`.
 
     Raises:
         R2D2Error: no such folder or file, no column for images or captions, or nothing usable.
@@ -82,21 +87,26 @@ def read_folder(
     grouped: dict[tuple[Path, str], list[tuple[str, int | None]]] = {}
     for number, row in _rows(file, found):
         where = f"{file}, row {number}"
-        path = names.find(str(row["image"] or "").strip())
-        if path is None:
-            found.skip("image not found", f"{where}: {row['image']}")
+        name, split, given = _cell(row["image"]), _cell(row["split"]), row["caption"]
+        label = "" if row["label"] is None else str(row["label"]).strip()
+        split = held_out.SPLIT_NAMES.get(split.lower(), split)
+        texts = [_cell(one) for one in (given if isinstance(given, list) else [given])]
+        if not _encodes(name, split, *texts):
+            found.skip("half of a surrogate pair in a text", where)
             continue
-        given = row["caption"]
-        texts = [str(t).strip() for t in (given if isinstance(given, list) else [given or ""])]
+        path = names.find(name)
+        if path is None:
+            swapped = len(texts) == 1 and names.find(texts[0]) is not None
+            reason = "image and caption are swapped" if swapped else "image not found"
+            found.skip(reason, f"{where}: {name if len(name) <= SHOWN else name[:SHOWN] + '…'}")
+            continue
         texts = [text for text in texts if text_key(text)]
         if not texts:
             found.skip("no caption", where)
             continue
-        label = str(row.get("label") if row.get("label") is not None else "").strip()
         if label not in ("", "0", "1"):
-            found.skip("label is not 0 or 1", f"{where}: {label}")
+            found.skip("label is not 0 or 1", f"{where}: {label[:SHOWN]}")
             continue
-        split = str(row.get("split") or "").strip()
         grouped.setdefault((path, split), []).extend(
             (text, int(label) if label else None) for text in texts
         )
@@ -109,15 +119,21 @@ def read_folder(
         )
 
     def pairs() -> Iterator[Pair]:
+        drawn = [path for path, split in grouped if not split]
+        named = {split for _, split in grouped if split}
+        held = held_out.moved(drawn, named, val_share, test_share)
         for (path, split), texts in sorted(grouped.items()):
-            data = path.read_bytes()
             try:
+                data = image_bytes(path)
                 picture = decode_image(data, name=str(path))
             except BadImage as error:
                 found.skip(f"image {error.kind}", str(path))
                 continue
+            except OSError as error:
+                found.skip("image cannot be read", f"{path}: {error.strerror}")
+                continue
             digest = hashlib.sha256(data).hexdigest()
-            split = split or _draw(digest, val_share, test_share)
+            split = split or held.get(digest) or held_out.draw(digest, val_share, test_share)
             rows = (
                 [([text], label) for text, label in texts]
                 if any(label is not None for _, label in texts)
@@ -147,8 +163,11 @@ class _Names:
         if not name:
             return None
         direct = self.folder / name
-        if direct.is_file() and direct.resolve().is_relative_to(self.folder.resolve()):
-            return direct
+        try:
+            if direct.is_file() and direct.resolve().is_relative_to(self.folder.resolve()):
+                return direct
+        except (OSError, ValueError):  # no name of a file: too long, or with a zero byte
+            return None
         if self._by_name is None:
             self._by_name = {}
             for path in sorted(self.folder.rglob("*")):
@@ -157,34 +176,49 @@ class _Names:
         return self._by_name.get(Path(name).name)
 
 
-def _draw(digest: str, val_share: float, test_share: float) -> str:
-    """Split of an image by its content: copies of a picture never stand in two splits."""
-    place = int(digest[:13], 16) / 16**13
-    if place < val_share:
-        return "val"
-    return "test" if place < val_share + test_share else TRAIN
+def _cell(value: Any) -> str:
+    """What a cell says; nothing where it is neither a text nor a number."""
+    told = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return str(value).strip() if told and value == value else ""  # a number may be NaN
+
+
+def _encodes(*texts: str) -> bool:
+    """False for half of a surrogate pair, which JSON can spell and UTF-8 cannot hold."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _rows(file: Path, found: Imported) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows by number with their image, caption, split and label, whatever the columns' names."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = file.read_text(encoding="utf-8-sig")  # its line breaks are all \n by now
     except UnicodeDecodeError as error:
         raise R2D2Error(f"{file} is not UTF-8 ({error.reason}): save it as UTF-8") from error
     except OSError as error:
         raise R2D2Error(f"cannot read {file}: {error.strerror}; check the path") from error
     if file.suffix.lower() in (".jsonl", ".json", ".ndjson"):
-        for number, row in _objects(text):
+        rows = list(_objects(text))
+        _check({key: None for _, row in rows if isinstance(row, dict) for key in row}, file)
+        for number, row in rows:
             if isinstance(row, dict):
-                yield number, _named(row, file)
+                yield number, _named(row)
             else:
                 found.skip("not a JSON object", f"{file}, row {number}")
         return
-    delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
-    for number, row in enumerate(
-        csv.DictReader(text.splitlines(True), delimiter=delimiter), start=2
-    ):
-        yield number, _named({k: v for k, v in row.items() if k is not None}, file)
+    # not splitlines(), which also ends a line at U+2028, U+0085 and the like
+    records = csv_records(io.StringIO(text), "\t" if file.suffix.lower() == ".tsv" else ",")
+    header: list[str] | None = None
+    for number, fields in records:
+        if header is None:
+            header = fields or []
+            _check(dict.fromkeys(header), file)
+        elif fields is None:
+            found.skip("a quote is not closed", f"{file}, row {number}")
+        else:
+            yield number, _named(dict(zip_longest(header, fields[: len(header)])))
 
 
 def _objects(text: str) -> Iterator[tuple[int, Any]]:
@@ -193,35 +227,35 @@ def _objects(text: str) -> Iterator[tuple[int, Any]]:
         try:
             yield from enumerate(json.loads(text), start=1)
             return
-        except ValueError:
+        except (ValueError, RecursionError):
             pass  # lines may be lists, too
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
                 yield number, json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 yield number, None
 
 
-def _named(row: Mapping[str, Any], file: Path) -> dict[str, Any]:
+ROLES = {"image": IMAGE_NAMES, "caption": CAPTION_NAMES, "split": SPLIT_NAMES, "label": LABEL_NAMES}
+
+
+def _named(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row by role; None for what it lacks."""
     lowered = {str(key).strip().lower(): value for key, value in row.items()}
+    return {
+        role: next((lowered[name] for name in names if name in lowered), None)
+        for role, names in ROLES.items()
+    }
 
-    def pick(names: tuple[str, ...]) -> str | None:
-        return next((name for name in names if name in lowered), None)
 
-    image, caption = pick(IMAGE_NAMES), pick(CAPTION_NAMES)
-    for what, name, names in (("images", image, IMAGE_NAMES), ("captions", caption, CAPTION_NAMES)):
-        if name is None:
+def _check(columns: Mapping[str, None], file: Path) -> None:
+    """Raise where there is no column of images or none of captions."""
+    lowered = [str(name).strip().lower() for name in columns]
+    for what, names in (("images", IMAGE_NAMES), ("captions", CAPTION_NAMES)):
+        if not any(name in lowered for name in names):
+            has = ", ".join(lowered)
             raise R2D2Error(
-                f"{file} has no column of {what} (it has {', '.join(lowered)}): "
+                f"{file} has no column of {what} (it has {has[:200] or 'none'}): "
                 f"name it {names[0]}, or {', '.join(names[1:4])}"
             )
-    assert image is not None
-    assert caption is not None
-    split, label = pick(SPLIT_NAMES), pick(LABEL_NAMES)
-    return {
-        "image": lowered[image],
-        "caption": lowered[caption],
-        "split": lowered[split] if split else None,
-        "label": lowered[label] if label else None,
-    }

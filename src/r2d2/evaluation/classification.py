@@ -40,7 +40,7 @@ def read_templates(path: Path | None = None) -> list[str]:
         elif path.suffix in (".yaml", ".yml"):
             found = yaml.safe_load(path.read_text(encoding="utf-8"))
         else:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").split("\n")
             found = [line.strip() for line in lines if line.strip()]
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise R2D2Error(f"cannot read templates {path}: {error}") from error

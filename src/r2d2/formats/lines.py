@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from r2d2.data.csv_records import csv_records
 from r2d2.errors import R2D2Error
 from r2d2.formats.record import Skipped
 
@@ -63,20 +63,12 @@ def json_lines(file: Path, skipped: Skipped) -> Iterator[tuple[str, dict[str, An
 def csv_rows(file: Path, skipped: Skipped) -> Iterator[tuple[str, dict[str, str]]]:
     """Where a row stands, and its fields by the names of the header, in lower case."""
     lines = (line + "\n" for _, line in text_lines(file, skipped))
-    reader = csv.reader(lines, delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
     header: list[str] = []
-    while True:
-        try:
-            row = next(reader, None)
-        except csv.Error:  # a field without end
-            skipped.add(MALFORMED, f"{file}, about line {reader.line_num}")
-            continue
-        if row is None:
-            return
-        where = f"{file}, about line {reader.line_num}"
-        if not header:
+    for number, row in csv_records(lines, "\t" if file.suffix.lower() == ".tsv" else ","):
+        where = f"{file}, about line {number}"
+        if row is not None and not header:
             header = [name.strip().lower() for name in row]
-        elif len(row) == len(header):
+        elif row is not None and len(row) == len(header):
             yield where, dict(zip(header, row, strict=True))
         else:
             skipped.add(MALFORMED, where)

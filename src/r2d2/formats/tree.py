@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from r2d2.data.held_out import SPLIT_NAMES
 from r2d2.data.images import MAX_BYTES
 from r2d2.errors import R2D2Error
 from r2d2.formats.record import Skipped
@@ -16,15 +17,6 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif")
 _BOTH_CASES = (*ENDINGS, *(ending.upper() for ending in ENDINGS))
 SHOWN = 6  # of the names found, in a message
 AMBIGUOUS = -1
-_SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-}
 _RUN_ON = re.compile(r"(?<!la)(train|val|test)$")  # flickr8ktrain, but not latest
 
 
@@ -98,7 +90,7 @@ class Tree:
         for folder in file.parents if found is None and root is not None else ():
             if folder == root:
                 break
-            found = _SPLITS.get(folder.name.lower())
+            found = SPLIT_NAMES.get(folder.name.lower())
             if found is not None:
                 break
         return found
@@ -162,7 +154,7 @@ def stem_of(name: str) -> str:
 def split_in(name: str) -> str | None:
     """The split that a name tells, if any: `valid`, `test2`, `flickr8ktrain`."""
     for word in re.split(r"[^a-z]+", name.lower()):
-        if word in _SPLITS:
-            return _SPLITS[word]
+        if word in SPLIT_NAMES:
+            return SPLIT_NAMES[word]
     run_on = _RUN_ON.search(name.lower())
     return run_on[1] if run_on else None

@@ -110,7 +110,7 @@ def _parsed(
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        return path.read_text(encoding="utf-8-sig").split("\n")  # not at U+2028 and the like
     except OSError as error:
         raise R2D2Error(f"cannot read {path}: {error.strerror}; check the path") from error
     except UnicodeDecodeError as error:

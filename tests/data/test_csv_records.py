@@ -1,0 +1,57 @@
+"""Records of CSV: as Python's reader has them where the quotes are whole, else line by line."""
+
+import csv
+import io
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from r2d2.data.csv_records import csv_records
+
+FIELDS = st.lists(st.lists(st.text(max_size=5), min_size=1, max_size=4), max_size=6)
+
+
+@given(rows=FIELDS, delimiter=st.sampled_from([",", "\t"]))
+def test_what_a_writer_wrote_is_read(rows, delimiter):
+    out = io.StringIO(newline="")
+    csv.writer(out, delimiter=delimiter, quoting=csv.QUOTE_ALL).writerows(rows)
+    lines = io.StringIO(out.getvalue(), newline="")
+    assert [fields for _, fields in csv_records(lines, delimiter)] == rows
+
+
+def plain(lines):
+    """The same without memory of what was read, in quadratic time."""
+    at, found = 0, []
+    while at < len(lines):
+        reader = csv.reader(lines[at:])
+        fields, count = next(reader), reader.line_num
+        if count > 1:
+            try:
+                next(csv.reader(lines[at : at + count], strict=True))
+            except csv.Error:
+                fields, count = None, 1
+        if fields is None or fields:
+            found.append((at + 1, fields))
+        at += count
+    return found
+
+
+@given(text=st.text(alphabet='a,"\n', max_size=60))
+def test_whatever_the_quotes(text):
+    lines = text.splitlines(keepends=True)
+    assert list(csv_records(iter(lines))) == plain(lines)
+
+
+def test_quotes_that_are_not_closed():
+    lines = ["a,b\n", '1,"x\n', "2,y\n", '3,"z"\n', '4,"u\n', 'v",w\n', '5,"\n']
+    assert list(csv_records(lines)) == [
+        (1, ["a", "b"]), (2, None), (3, ["2", "y"]), (4, ["3", "z"]), (5, ["4", "u\nv", "w"]),
+        (7, ["5", "\n"]),
+    ]  # fmt: skip
+
+
+def test_a_field_without_end_gives_back_what_it_swallowed():
+    lines = ["a,b\n", '1,"x\n', *(f"{n},{'y' * 1000}\n" for n in range(500))]
+    found = list(csv_records(iter(lines)))
+    assert found[1] == (2, None)
+    assert [fields[0] for _, fields in found[2:]] == [str(n) for n in range(500)]
