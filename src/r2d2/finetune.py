@@ -20,6 +20,7 @@ from r2d2.pretrained import Pretrained, load
 from r2d2.table import PairsTable
 from r2d2.training.pretrain import pretrain
 from r2d2.training.run_folder import METRICS, MODEL, check_folder, saved_run
+from r2d2.training.schedule import warmup_end
 from r2d2.training.sharding import full_state, is_cut
 from r2d2.training.trainer import Trainer
 
@@ -123,7 +124,7 @@ class KeepBest:
                 found = self._measure(model, epoch, trainer.step)
                 if all(found.figure > e.figure for e in seen):
                     model.save(self.out / BEST)
-                self._tell(found, seen, trainer)
+                self._tell(found, seen, trainer.steps)
                 seen.append(found)
                 lines = [json.dumps(e.__dict__) + "\n" for e in seen]
                 write_text(self.out / EPOCHS, "".join(lines))
@@ -157,14 +158,14 @@ class KeepBest:
         stage = "two_stage" if "two_stage" in found else "prerank"
         return Epoch(epoch, step, found[stage]["r_mean"], found["chance"]["r_mean"])
 
-    def _tell(self, found: Epoch, seen: list[Epoch], trainer: Trainer) -> None:
+    def _tell(self, found: Epoch, seen: list[Epoch], steps: int) -> None:
         name = "AUC" if self.config.train.labelled else "R@M"
         best = max([*seen, found], key=lambda e: e.figure)
         log.info(
             "epoch %d: %s on val %.1f (best: %.1f, epoch %d)",
             found.epoch, name, found.figure, best.figure, best.epoch,
         )  # fmt: skip
-        warm = found.step > self.config.train.warmup_steps
+        warm = found.step > warmup_end(steps, self.config.train)
         labelled = self.config.train.labelled
         if warm and found.figure < (found.chance + 2 if labelled else 2 * found.chance):
             log.warning(

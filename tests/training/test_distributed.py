@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from r2d2.training.distributed import ALONE, World, world
+from training.small import small_table
 from training.two import (
     TEXTS,
     VARIANTS,
     WAYS,
+    endless_run,
     group_size_of,
     one_step,
     process,
@@ -73,3 +75,8 @@ def test_without_other_processes_nothing_is_sent():
     assert not World().average(x).requires_grad
     with world() as here:
         assert here == ALONE
+
+
+def test_a_loss_that_is_not_finite_in_one_process_is_left_out_in_all(tmp_path):
+    spawn(endless_run, small_table(tmp_path / "pairs.lance"), tmp_path)
+    assert [(tmp_path / f"bad-{rank}.json").read_text() for rank in (0, 1)] == ["1", "1"]

@@ -23,6 +23,7 @@ from training.small import (
     small_table,
     tensors,
 )
+from training.two import endless_loss
 
 # What draws numbers, or keeps a state, besides the weights: all of it must come back.
 MORE = ("model.dropout=0.1", "train.cache_mb=0", "train.source_shares={title: 1, query: 3}")
@@ -204,7 +205,9 @@ def test_a_gradient_that_is_not_finite_stops_the_run_with_a_remedy_that_helps(
     out = tmp_path / "run"
     steps = Steps(monkeypatch)
     wild = small_config("r2d2", "train.lr=1e30", "train.warmup_steps=0", "train.clip_norm=0")
-    with pytest.raises(R2D2Error, match=r"step \d+: the gradient is not finite") as caught:
+    with pytest.raises(
+        R2D2Error, match=r"step \d+: the loss or the gradient is not finite"
+    ) as caught:
         pretrain(table, out, wild)
     assert "train.lr" in str(caught.value)
     assert "another --out" in str(caught.value)  # --resume refuses other settings
@@ -241,6 +244,31 @@ def test_a_step_that_is_not_finite_changes_nothing(table, tmp_path, monkeypatch)
     rows = history(tmp_path / "run")
     assert math.isnan(rows[5]["grad_norm"])
     assert all(math.isfinite(row["grad_norm"]) for row in rows[:5] + rows[6:])
+
+
+def test_a_loss_that_is_not_finite_is_left_out_though_its_gradient_is(table, tmp_path, monkeypatch):
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    config = small_config("prd2", "train.epochs=1")
+    pretrain(table, whole, config)
+    endless_loss(monkeypatch.setattr, step=1)
+    assert pretrain(table, out, config).bad_steps == 1
+    rows = history(out)
+    assert [math.isfinite(row["loss/total"]) for row in rows] == [True, False, True]
+    assert rows[1]["grad_norm"] == history(whole)[1]["grad_norm"]
+    assert rows[2]["loss/total"] != history(whole)[2]["loss/total"]
+
+
+@pytest.mark.parametrize(("epochs", "batch"), [(1, 8), (3, 8), (2, 22)])
+def test_every_epoch_is_told_of_once_by_its_number(epochs, batch, table, tmp_path):
+    """Of 31 rows: the last step ends the last epoch, whether or not it shows its last row."""
+    told = []
+    settings = (f"train.epochs={epochs}", f"train.batch_size={batch}")
+    summary = pretrain(
+        table, tmp_path / "run", small_config("prd2", *settings),
+        on_epoch=lambda trainer, epoch: bool(told.append((epoch, trainer.step))),
+    )  # fmt: skip
+    assert [epoch for epoch, _ in told] == list(range(1, epochs + 1))
+    assert told[-1] == (epochs, summary.steps)
 
 
 @pytest.mark.parametrize("lost", [shutil.rmtree, lambda out: out.rename(out.with_name("moved"))])

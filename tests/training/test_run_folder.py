@@ -73,6 +73,21 @@ def test_resuming_with_other_settings_names_the_first(setting, words, run):
     assert contents(run / "run") == before
 
 
+def test_a_setting_that_came_later_counts_as_its_default(run, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(run / "run", out)
+    noted = saved_run(out)
+    for group, setting in (("train", "freeze_text"), ("objectives", "ranking_from")):
+        del noted["config"][group][setting]
+    del noted["config"]["tuning"], noted["config"]["model"]["foreign"]
+    (out / "run.json").write_text(json.dumps(noted))
+    config = small_config("prd2", *SHORT)
+    assert pretrain(run / "pairs.lance", out, config, resume=True).steps == 4
+    frozen = small_config("prd2", *SHORT, "train.freeze_text=true")
+    message = refused(pretrain, run / "pairs.lance", out, frozen, resume=True)
+    assert "train.freeze_text=False, not True" in message
+
+
 def test_resuming_as_another_variant_is_refused(run):
     config = small_config("r2d2", "train.epochs=1")
     message = refused(pretrain, run / "pairs.lance", run / "run", config, resume=True)

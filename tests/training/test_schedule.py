@@ -3,9 +3,11 @@
 import math
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from r2d2.config import ObjectiveConfig, TrainConfig
-from r2d2.training.schedule import alpha, learning_rate, ranking, uniform_share
+from r2d2.training.schedule import alpha, epochs_done, learning_rate, ranking, uniform_share
 
 TRAIN = TrainConfig(lr=0.01, min_lr=0.001, warmup_steps=10)
 
@@ -72,3 +74,18 @@ def test_where_ranking_begins_later_its_even_draws_begin_there_too():
 def test_even_draws_that_end_before_ranking_begins_are_none():
     config = ObjectiveConfig(uniform_until=0.3, ranking_from=0.4)
     assert uniform_share(4, 10, config) == 0
+
+
+@given(st.integers(1, 40), st.integers(1, 300), st.integers(1, 300))
+@example(3, 91, 64)
+@example(2, 91, 64)  # both epochs' last rows are in the last step
+@example(1, 91, 64)
+def test_every_epoch_ends_once_and_the_last_with_the_last_step(epochs, rows, batch):
+    steps = max(1, epochs * rows // batch)
+    done = [epochs_done(step, steps, epochs) for step in range(steps + 1)]
+    assert (done[0], done[-1]) == (0, epochs)
+    assert done == sorted(done)
+    if steps >= epochs:
+        ends = [done.index(epoch) for epoch in range(1, epochs + 1)]  # each has a step
+        shown = [-(-epoch * rows // batch) for epoch in range(1, epochs + 1)]
+        assert all(0 <= last - end <= 1 for last, end in zip(shown, ends, strict=True))

@@ -5,14 +5,18 @@ import json
 import os
 import time
 
+import pytest
 import torch
 import torch.multiprocessing as mp
 from small_step import MOMENT, batch_of, setup
 
 from r2d2.training.distributed import world
 from r2d2.training.launch import leave
+from r2d2.training.pretrain import pretrain
 from r2d2.training.sharding import average_uncut, clip_gradients, full, full_state, is_cut, shard
 from r2d2.training.step import Passes, Step, backward, leaves_unused, spread
+from r2d2.training.trainer import Trainer
+from training.small import small_config
 
 TEXTS = [[7, 9, 11, 7], [8, 8], [12, 13, 14, 15, 16, 17, 18], [8, 8], [19], [], [20, 21], [9, 22]]
 KEYS = [[1, 21], [1, 22], [3, 23], [4, 22], [5, 25], [6, 26], [7, 27], [8, 21]]
@@ -21,6 +25,36 @@ VARIANTS = ["r2d2", "wo_et", "prd2", "wo_twd", "wo_tgd", "wo_fgd", "labelled"]
 WAYS = [(1, False), (2, False), (1, True), (2, True)]  # chunks, and whether weights are cut
 HANGS = 500  # seconds, many times what a busy machine takes
 LABELS = [1, 0, 0, 1, 1, 0, 1, 0]
+
+
+def endless_loss(put, step, rank=0):
+    """In one step of one process a loss without an end, whose gradient is as ever."""
+    train_step = Trainer.train_step
+
+    def poisoned(self, batch):
+        if (self.step, self.world.rank) != (step, rank):
+            return train_step(self, batch)
+        contrast = self.objectives.contrast
+
+        def endless(*arguments):
+            return {name: loss + float("inf") for name, loss in contrast(*arguments).items()}
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.objectives, "contrast", endless)
+            return train_step(self, batch)
+
+    put(Trainer, "train_step", poisoned)
+
+
+def endless_run(rank, port, table, folder):
+    """A run of two processes, the second of which meets such a step."""
+    place(rank, port)
+    endless_loss(setattr, step=1, rank=1)
+    with world() as here:
+        summary = pretrain(table, folder / "run", small_config("prd2", "train.epochs=1"))
+        (folder / f"bad-{rank}.json").write_text(json.dumps(summary.bad_steps))
+        here.wait()
+    leave(0)
 
 
 def one_step(variant, here, chunks, group_size, frozen=False, cut=False):

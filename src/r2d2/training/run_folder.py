@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from r2d2.config import Config, to_dict
 from r2d2.errors import R2D2Error
 from r2d2.files import write_text
+from r2d2.settings import merge
 
 RUN, TOKENIZER, CHECKPOINTS, MODEL = "run.json", "tokenizer.json", "checkpoints", "model"
 BAD_BATCH = "bad_batch.json"
@@ -82,8 +84,11 @@ def check_run(out: Path, run: Mapping[str, Any]) -> None:
         raise R2D2Error(
             f"{out} was trained on other rows than {here['table']} holds now: cannot --resume it"
         )
+    # A setting that has come since the run began had its default then.
+    defaults = json.loads(json.dumps(to_dict(Config())))
+    configs = (merge(defaults, there["config"]), here["config"])
     # How a run uses its machines may change: what it learns stays the same, but for rounding.
-    old, new = ({k: v for k, v in run["config"].items() if k != "system"} for run in (there, here))
+    old, new = ({k: v for k, v in config.items() if k != "system"} for config in configs)
     differing = _differences(old, new)
     if differing:
         name, was, wanted = differing[0]

@@ -7,13 +7,28 @@ import math
 from r2d2.config import ObjectiveConfig, TrainConfig
 
 
+def warmup_end(steps: int, config: TrainConfig) -> int:
+    """The step at which the warm-up is over: a short run still gets its cosine."""
+    return min(config.warmup_steps, steps // 2)
+
+
 def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
     """Linear warm-up to `lr`, then a cosine to `min_lr` at the last step."""
-    warmup = min(config.warmup_steps, steps // 2)  # a short run still gets its cosine
+    warmup = warmup_end(steps, config)
     if step < warmup:
         return config.lr * (step + 1) / warmup
     progress = (step - warmup) / max(1, steps - warmup)
     return config.min_lr + (config.lr - config.min_lr) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def epochs_done(step: int, steps: int, epochs: int) -> int:
+    """How many epochs are over after so many steps: a run's steps, spread evenly over its epochs.
+
+    The last step ends the last epoch. Where epochs of rows are no multiple of the batch, an epoch
+    ends with the step that shows its last row or with the one before: so that each has a step of
+    its own to end with, if there are as many.
+    """
+    return step * epochs // steps
 
 
 def alpha(step: int, steps_per_epoch: float, config: ObjectiveConfig) -> float:

@@ -191,7 +191,7 @@ class Trainer:
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """One step of the optimiser; the losses, the gradient's norm and the learning rate.
 
-        A step whose gradient is not finite changes nothing; "grad_norm" tells.
+        A step whose loss or gradient is not finite, in any process, changes nothing.
         """
         train = self.config.train
         lr = schedule.learning_rate(self.step, self.steps, train)
@@ -203,7 +203,9 @@ class Trainer:
         if self.config.system.parallel == "fsdp" and self.world.size > 1:
             average_uncut(self.model.parameters(), self.world)
         norm = clip_gradients(self.model.parameters(), train.clip_norm or float("inf"))
-        if torch.isfinite(norm):
+        # Each process has a loss of its own; a mean is finite only where all of them are.
+        total = self.world.average(losses["total"])
+        if torch.isfinite(norm) and torch.isfinite(total):
             self.optimizer.step()
             self.objectives.after_step(self.model, self.config.system.updates != "single")
             self._bad_in_row = 0
@@ -305,13 +307,13 @@ class Trainer:
 
     @property
     def epochs_done(self) -> int:
-        """Whole epochs behind this step."""
-        return self.step * self.config.train.batch_size // len(self.loader)
+        """Epochs behind this step; see `schedule.epochs_done`."""
+        return schedule.epochs_done(self.step, self.steps, self.config.train.epochs)
 
     def _ends_epoch(self) -> bool:
-        """Whether the last step completed an epoch, or the run."""
-        before = (self.step - 1) * self.config.train.batch_size // len(self.loader)
-        return self.epochs_done > before or self.step == self.steps
+        """Whether the last step ended an epoch."""
+        before = schedule.epochs_done(self.step - 1, self.steps, self.config.train.epochs)
+        return self.epochs_done > before
 
     def summary(self) -> TrainSummary:
         """The figures of the training so far."""
@@ -329,7 +331,7 @@ class Trainer:
     def _tell_bad_step(self, raw: RawBatch) -> None:
         """Warn of a step that was not finite; after too many in a row, note the batch and stop."""
         step, train = self.step - 1, self.config.train
-        log.warning("step %d: the gradient is not finite; the step is left out", step)
+        log.warning("step %d: the loss or the gradient is not finite; the step is left out", step)
         if self._bad_in_row < train.max_bad_steps:
             return
         first = self.world.rank * len(raw.rows)
@@ -340,9 +342,9 @@ class Trainer:
             noted = {"step": step, "rows": rows, "image_ids": ids}
             write_text(self.out / BAD_BATCH, json.dumps(noted, ensure_ascii=False, indent=1))
         raise R2D2Error(
-            f"step {step}: the gradient is not finite, {self._bad_in_row} times in a row, the last "
-            f"batch in {self.out / BAD_BATCH}: lower train.lr (now {train.lr}) or raise "
-            "train.warmup_steps, and start anew in another --out"
+            f"step {step}: the loss or the gradient is not finite, {self._bad_in_row} times in a "
+            f"row, the last batch in {self.out / BAD_BATCH}: lower train.lr (now {train.lr}) or "
+            "raise train.warmup_steps, and start anew in another --out"
         )
 
     def _scalars(self, scalars: dict[str, Tensor]) -> dict[str, float]:

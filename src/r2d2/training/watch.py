@@ -9,6 +9,7 @@ from math import log
 from torch import Tensor
 
 from r2d2.config import Config
+from r2d2.training.schedule import warmup_end
 
 WINDOW = 20  # steps that a mean is taken over
 WAIT = 0.15  # of the run, after the warm-up, before it is judged; at least five windows
@@ -21,8 +22,7 @@ class Watch:
 
     def __init__(self, steps: int, config: Config, variety: Callable[[], tuple[int, int]]) -> None:
         """`variety`: how many different texts how many rows have; asked where it matters."""
-        self._warmup = min(config.train.warmup_steps, steps // 2)
-        self._judged_at = self._warmup + max(5 * WINDOW, round(WAIT * steps))
+        self._judged_at = warmup_end(steps, config.train) + max(5 * WINDOW, round(WAIT * steps))
         self._config = config
         self._variety = variety
         self._first: list[Tensor] = []
