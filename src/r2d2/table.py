@@ -42,6 +42,7 @@ __all__ = [
     "PairsTable",
     "Text",
     "append_table",
+    "is_dataset",
     "join_shards",
     "write_shard",
     "write_table",
@@ -100,6 +101,12 @@ class PairsTable:
     def columns(self) -> tuple[str, ...]:
         """The names of the columns there are, further ones such as embeddings included."""
         return tuple(self._open().schema.names)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of its data files, which no other table has."""
+        found = self._open().get_fragments()
+        return tuple(sorted(file.path for one in found for file in one.data_files()))
 
     @property
     def fingerprint(self) -> str:
@@ -217,14 +224,14 @@ def write_table(
     uri = str(path)
     schema = SCHEMA.with_metadata(dict(metadata or {}))
     if "://" in uri:
-        if not overwrite and _is_dataset(uri):
+        if not overwrite and is_dataset(uri):
             raise R2D2Error(f"{uri} exists: choose another place or ask to overwrite it")
         return _write(uri, pairs, schema, "overwrite" if overwrite else "create", uri)
     target = Path(uri)
     if os.path.lexists(target):
         if not overwrite:
             raise R2D2Error(f"{uri} exists: choose another place or ask to overwrite it")
-        if not (_is_dataset(uri) or (target.is_dir() and not any(target.iterdir()))):
+        if not (is_dataset(uri) or (target.is_dir() and not any(target.iterdir()))):
             raise R2D2Error(f"{uri} is no table, so it is not overwritten: choose another place")
     with _disk_errors(uri):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -258,7 +265,8 @@ def append_table(path: str | Path, pairs: Iterable[Pair]) -> int:
     )
 
 
-def _is_dataset(uri: str) -> bool:
+def is_dataset(uri: str) -> bool:
+    """Whether a Lance dataset opens at a path or URL."""
     try:
         _open_dataset(uri)
     except R2D2Error:
@@ -288,18 +296,21 @@ def _write(uri: str, pairs: Iterable[Pair], schema: pa.Schema, mode: str, name: 
     return count
 
 
-def write_shard(uri: str, pairs: Iterable[Pair]) -> tuple[list[str], int]:
-    """Rows of a table that does not exist yet; gives what `join_shards` wants, and how many.
+def write_shard(
+    uri: str, pairs: Iterable[Pair], *, overwrite: bool = False
+) -> tuple[list[str], int]:
+    """Rows of a table to come; gives what `join_shards` wants, and how many.
 
-    Many processes, on many machines, may each write shards of one table. R2D2Error as for
-    `write_table`.
+    Many processes, on many machines, may each write shards of one table. With `overwrite` there is
+    a table at `uri`, and stays what it is until `join_shards`. R2D2Error as for `write_table`.
     """
     from lance.fragment import write_fragments
 
     fragments: list[str] = []
 
     def write(reader: pa.RecordBatchReader) -> None:
-        found = write_fragments(reader, uri, schema=SCHEMA, mode="create")
+        mode = "overwrite" if overwrite else "create"
+        found = write_fragments(reader, uri, schema=SCHEMA, mode=mode)
         fragments.extend(json.dumps(fragment.to_json()) for fragment in found)
 
     count = _stream(write, pairs, SCHEMA, uri)

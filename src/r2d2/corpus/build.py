@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 
 from r2d2.corpus.aggregate import aggregate
 from r2d2.corpus.align import Model, align
-from r2d2.corpus.card import write_card
 from r2d2.corpus.config import CorpusConfig
 from r2d2.corpus.ctr import Prior, read_prior
 from r2d2.corpus.duplicates import find_duplicates
@@ -25,27 +24,28 @@ from r2d2.corpus.engine import start
 from r2d2.corpus.fetch import fetch_images
 from r2d2.corpus.fetch_join import FetchWork
 from r2d2.corpus.fetch_list import needed_urls
+from r2d2.corpus.finish import REPORT, nothing_left, write_papers
 from r2d2.corpus.funnel import StageCount, add_counts
 from r2d2.corpus.image_filter import ImageWork
 from r2d2.corpus.log import find_logs
-from r2d2.corpus.output import write_corpus
+from r2d2.corpus.output import is_made_of, write_corpus
 from r2d2.corpus.parts import Places, map_parts
+from r2d2.corpus.preflight import already_there, check_place, is_there
 from r2d2.corpus.prune import PruneWork
 from r2d2.corpus.rank import rank
-from r2d2.corpus.report import alignment, contact_sheet, flat, write_corpus_report
 from r2d2.corpus.rows import IMAGES, part_count, part_file
-from r2d2.corpus.stats import table_stats
 from r2d2.corpus.tally import PRIOR
 from r2d2.corpus.text_filter import TextWork
 from r2d2.corpus.unite import unite
-from r2d2.corpus.workspace import Stage, Workspace
+from r2d2.corpus.workspace import Stage, Workspace, digest
 from r2d2.errors import R2D2Error
-from r2d2.files import disk_errors
+from r2d2.files import write_text
 from r2d2.progress import Update
 from r2d2.table import PairsTable
 
 MEMORY = 2_000_000_000  # bytes
 STORE = "fetched"  # what was fetched outlives the stages that use it
+KEY = "build.txt"  # in the last stage's folder: which build it is of
 
 
 @dataclass(frozen=True)
@@ -99,49 +99,46 @@ def build_corpus(
     out = str(out)
     home = Path(out) if "://" not in out else Path(out.rstrip("/").rsplit("/", 1)[-1])
     root = Path(work) if work is not None else home.with_name(home.name + ".build")
-    _check(out, config, model, overwrite)
+    _check(config, model)
     files = find_logs(logs)
+    identity = _identity(files)
+    space = Workspace(root, [identity, asdict(config.log)])
+    key = digest([identity, asdict(config), memory_bytes, out])
+    check_place(out, overwrite or (not retry_failed and _made_by(root, key, out)))
     places = start(runner, workers)
-    space = Workspace(root, [_identity(files), asdict(config.log)])
     with space.lock():
         if retry_failed:
             space.reopen("fetch")
         last, prior = _stages(
             space, logs, config, places, memory_bytes, runner, workers, model, retry_failed, update
         )
-        if not Path(out).exists() and "://" not in out:
+        if not is_made_of(out, space.next_folder("write")):
             space.reopen("write")
         metadata = {
             "made by": "r2d2 corpus build",
             "preset": config.preset,
             "logs": str(len(files)),
         }
-        written = space.run(
-            "write",
-            [asdict(config.sample), out],
-            lambda folder: [
+
+        def write(folder: Path) -> list[StageCount]:
+            if is_there(out) and not overwrite and not is_made_of(out, folder):
+                raise already_there(out)  # it was not when the build began
+            write_text(folder / KEY, key)
+            return [
                 write_corpus(
                     last, out, folder, config.sample, config.rank, prior, metadata, places, update
                 )
-            ],
+            ]
+
+        (written,) = space.run("write", [asdict(config.sample), out], write).counts
+        if not written.kept:
+            raise nothing_left(out, space, config, files)
+        stats, report, card = write_papers(
+            PairsTable.open(out), home, space, config, files, model, model_name, update
         )
-        table = PairsTable.open(out)
-        stats = table_stats(table, update, model.encode_images if model else None, model_name)
-        report = home.with_name(home.name + ".report.html")
-        panels, bounds = alignment(space.folder("align"))
-        funnel = [count for stage in space.stages for count in stage.counts]
-        write_corpus_report(
-            report, home.name, {home.name: stats}, funnel=funnel,
-            sheets=[contact_sheet(table), *bounds], panels=panels,
-            settings=flat(asdict(config)),
-            about=f"Built from {len(files)} log file{'s' if len(files) != 1 else ''} "
-            f"by the preset {config.preset}.",
-        )  # fmt: skip
-        card = home.with_name(home.name + ".README.md")
-        write_card(card, home.name, stats, funnel, config, files)
     if not keep_work:
         _tidy(root, space.stages)
-    return Built(out, written.counts[0].kept, stats.texts, report, card, tuple(space.stages))
+    return Built(out, written.kept, stats.texts, report, card, tuple(space.stages))
 
 
 def _stages(
@@ -238,7 +235,7 @@ def _stages(
     return last, prior
 
 
-def _check(out: str, config: CorpusConfig, model: Model | None, overwrite: bool) -> None:
+def _check(config: CorpusConfig, model: Model | None) -> None:
     """What would only show after hours."""
     if model is None:
         for name, asked in (
@@ -248,18 +245,12 @@ def _check(out: str, config: CorpusConfig, model: Model | None, overwrite: bool)
         ):
             if asked is not None:
                 raise R2D2Error(f"{name} needs a model: give --model, or --set {name}=null")
-    if "://" in out:
-        return
-    place = Path(out)
-    if place.exists() and not overwrite:
-        raise R2D2Error(f"{out} exists: choose another place or ask to overwrite it")
-    if place.exists():
-        PairsTable.open(place)  # nothing but a table is replaced
-    with disk_errors(place.parent):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        probe = place.with_name(f".{place.name}.probe")
-        probe.touch()
-        probe.unlink()
+
+
+def _made_by(root: Path, key: str, out: str) -> bool:
+    """Whether this very build has made the table at `out`, and was cut off before its report."""
+    keys = (file for file in root.glob(f"[0-9][0-9]-write/{KEY}") if file.read_text() == key)
+    return any(is_made_of(out, file.parent) for file in keys)
 
 
 def _identity(files: Sequence[str]) -> list[tuple[str, int, int]]:
@@ -288,7 +279,8 @@ def _lacks_files(folder: Path, parts: int) -> bool:
 
 def _tidy(root: Path, stages: Sequence[Stage]) -> None:
     """Remove what lies between the stages; what was fetched stays for the next build."""
-    for stage in stages:
+    for stage in reversed(stages):  # the last first: cut off here, the build is finished
         shutil.rmtree(stage.folder, ignore_errors=True)
+    (root / REPORT).unlink(missing_ok=True)
     if not (root / STORE).exists():
         shutil.rmtree(root, ignore_errors=True)

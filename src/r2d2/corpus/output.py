@@ -29,12 +29,12 @@ from r2d2.corpus.rows import (
     read_pairs,
 )
 from r2d2.corpus.sample import in_sample, splits
-from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors, write_text
 from r2d2.progress import Update
-from r2d2.table import Pair, Text, join_shards, write_shard
+from r2d2.table import Pair, PairsTable, Text, is_dataset, join_shards, write_shard
 
 SHARDS = "shards"
+JOINED = "joined"  # marks that the shards have become a table
 
 
 def write_corpus(
@@ -50,6 +50,8 @@ def write_corpus(
 ) -> StageCount:
     """Write the table at `out`; a local one takes its place when it is whole.
 
+    Where nothing is left to write, no table is made, and the count says so.
+
     Args:
         united: folder of `unite`.
         out: path or URL of the table; one that is there is replaced.
@@ -63,24 +65,44 @@ def write_corpus(
     """
     remote = "://" in out
     place = out if remote else str(_beside(Path(out)))
-    writer = Shard(str(united), place, str(work / SHARDS), sample, rank, prior)
-    if not remote and not (Path(place).exists() and (work / SHARDS).exists()):
-        for stale in (Path(place), work / SHARDS):  # one without the other is of another build
-            shutil.rmtree(stale, ignore_errors=True)
+    done = is_made_of(out, work)  # and was cut off before it was noted
+    writer = Shard(
+        str(united), place, str(work / SHARDS), sample, rank, prior, remote and is_dataset(out)
+    )
+    if not done and _stale(None if remote else Path(place), work):
+        shutil.rmtree(work / SHARDS, ignore_errors=True)
+        if not remote:
+            shutil.rmtree(place, ignore_errors=True)
     jobs = [{"part": str(n)} for n in range(part_count(united))]
     counts = map_parts(writer, jobs, places, "writing", update)
-    if not any(count.kept for count in counts):
-        raise R2D2Error(
-            f"nothing is left to write to {out}: see what each stage dropped in the report's "
-            "funnel, and loosen it by --set"
-        )
     shards = [shard for count in counts for shard in count.notes["fragments"]]
-    join_shards(place, shards, metadata=metadata)
+    if shards and not done:
+        join_shards(place, shards, metadata=metadata)
+        if not remote:
+            with disk_errors(Path(out)):
+                _swap(Path(place), Path(out))
+    if shards:
+        write_text(work / JOINED, "")
     if not remote:
-        with disk_errors(Path(out)):
-            _swap(Path(place), Path(out))
+        shutil.rmtree(_old(Path(out)), ignore_errors=True)
     whole = add_counts(counts)
     return StageCount(whole.stage, whole.unit, whole.seen, whole.kept, whole.dropped)
+
+
+def is_made_of(out: str, work: Path) -> bool:
+    """Whether the table at `out` is made of the shards that `work` knows, and of nothing else."""
+    records = sorted((work / SHARDS).glob("part-*.json"))
+    counts = (StageCount.from_dict(json.loads(r.read_text(encoding="utf-8"))) for r in records)
+    shards = [json.loads(shard) for count in counts for shard in count.notes["fragments"]]
+    files = sorted(file["path"] for shard in shards for file in shard["files"])
+    return bool(files) and is_dataset(out) and PairsTable.open(out).files == tuple(files)
+
+
+def _stale(place: Path | None, work: Path) -> bool:
+    """Whether what `work` knows of shards is of a table that is gone; `place` is a local one's."""
+    if place is None:
+        return (work / JOINED).exists()
+    return not (place.exists() and (work / SHARDS).exists())  # each without the other is of no use
 
 
 @dataclass(frozen=True)
@@ -93,6 +115,7 @@ class Shard:
     sample: SampleConfig
     rank: RankConfig
     prior: Prior | None
+    replace: bool = False  # a table that is at `place` already
 
     def __call__(self, job: dict[str, str]) -> StageCount:
         """See `map_parts`."""
@@ -112,7 +135,9 @@ class Shard:
         fragments: list[str] = []
         kept = 0
         if first is not None:  # Lance has no shard without rows
-            fragments, kept = write_shard(self.place, itertools.chain([first], found))
+            fragments, kept = write_shard(
+                self.place, itertools.chain([first], found), overwrite=self.replace
+            )
         dropped = {"outside the sample": seen - kept} if seen > kept else {}
         count = StageCount("sample", "images", seen, kept, dropped, {}, {"fragments": fragments})
         write_text(record, json.dumps(count.to_dict()))
@@ -177,9 +202,12 @@ def _beside(out: Path) -> Path:
 
 
 def _swap(fresh: Path, out: Path) -> None:
-    old = out.with_name(f".{out.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
     if os.path.lexists(out):
-        out.rename(old)
+        shutil.rmtree(_old(out), ignore_errors=True)
+        out.rename(_old(out))
     fresh.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
+
+
+def _old(out: Path) -> Path:
+    """Where the table that is replaced waits until the new one is in its place."""
+    return out.with_name(f".{out.name}.old")

@@ -59,19 +59,18 @@ def write_corpus_report(
     Args:
         path: of the HTML file.
         title: of the page.
-        stats: of one corpus, or of two to compare, by name.
+        stats: of one corpus, or of two to compare, by name; none where a build left nothing.
         funnel: the stages of the build.
         sheets: contact sheets.
         panels: bars beside those of `stats`.
         settings: what it was made by, flat.
         about: one sentence under the title.
     """
-    first = next(iter(stats.values()))
     page = template("r2d2.corpus", "report.html").render(
         title=title,
         about=about,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        tiles=_tiles(first) if len(stats) == 1 else [],
+        tiles=_tiles(next(iter(stats.values()))) if len(stats) == 1 else [],
         funnel=[_stage(stage) for stage in funnel],
         names=list(stats),
         panels=[*_panels(list(stats.values())), *panels],
@@ -189,6 +188,8 @@ def _stage(stage: StageCount) -> dict[str, Any]:
 
 def _panels(stats: Sequence[CorpusStats]) -> list[dict[str, Any]]:
     """Bars of the first corpus, and of the second beside them, in shares."""
+    if not stats:
+        return []
     panels = [
         _counts("Splits", "images", [one.splits for one in stats]),
         _counts("Sources", "texts", [one.sources for one in stats]),

@@ -39,7 +39,7 @@ class Workspace:
         """`inputs` is what the whole build starts from, as plain data."""
         self.root = root
         self.stages: list[Stage] = []
-        self._fingerprint = _hash(inputs)
+        self._fingerprint = digest(inputs)
 
     def run(self, name: str, settings: Any, work: Callable[[Path], Sequence[StageCount]]) -> Stage:
         """Do a stage, or take it as done.
@@ -47,8 +47,8 @@ class Workspace:
         `work` writes into the folder it is given, each file whole or not at all; files that an
         earlier attempt left there are its own, made with the same settings.
         """
-        self._fingerprint = _hash([self._fingerprint, name, settings])
-        folder = self.root / f"{len(self.stages) + 1:02d}-{name}"
+        self._fingerprint = digest([self._fingerprint, name, settings])
+        folder = self.next_folder(name)
         record = _read(folder / RECORD)
         if record.get("fingerprint") != self._fingerprint:
             with disk_errors(folder):
@@ -68,10 +68,14 @@ class Workspace:
             record["seconds"] += time.monotonic() - start
             write_text(folder / RECORD, json.dumps(record, ensure_ascii=False))
         counted = tuple(StageCount.from_dict(count) for count in record["counts"])
-        self._fingerprint = _hash([self._fingerprint, record["counts"]])
+        self._fingerprint = digest([self._fingerprint, record["counts"]])
         stage = Stage(name, folder, counted, float(record["seconds"]))
         self.stages.append(stage)
         return stage
+
+    def next_folder(self, name: str) -> Path:
+        """Where the stage after those so far is, if it has this name."""
+        return self.root / f"{len(self.stages) + 1:02d}-{name}"
 
     def reopen(self, name: str) -> None:
         """Let a finished stage run again over its files; those after it notice by its counts."""
@@ -92,7 +96,8 @@ class Workspace:
             yield
 
 
-def _hash(data: Any) -> str:
+def digest(data: Any) -> str:
+    """A short hash of plain data."""
     text = json.dumps(data, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
