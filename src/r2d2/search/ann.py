@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from r2d2.search.chosen import best_chosen
 from r2d2.search.conditions import condition_errors
 from r2d2.search.gallery import Floats, Rows
 
@@ -37,19 +38,19 @@ class AnnVectors:
 
     def best(self, queries: Floats, k: int, where: str | None = None) -> list[tuple[Rows, Floats]]:
         """See `Vectors.best`; what the index has not seen yet is compared exactly by Lance."""
-        about = self._indexed.about
+        if where is not None and self._indexed.choose is not None:
+            chosen = self._indexed.select(where)
+            return best_chosen(self._indexed, queries, k, chosen, self._nearest)
         with condition_errors(where or "", self._indexed.columns):
-            found = [
-                nearest(
-                    self._indexed.dataset, self._indexed.column, query, k, where=where,
-                    probes=about.probes or PROBES, refine=about.refine or REFINE,
-                )
-                for query in queries
-            ]  # fmt: skip
-        addresses = self._indexed.addresses
-        return [
-            (np.searchsorted(addresses, rows).astype(np.int64), cosine) for rows, cosine in found
-        ]
+            return [self._nearest(query, k, where) for query in queries]
+
+    def _nearest(self, query: Floats, k: int, where: str | None = None) -> tuple[Rows, Floats]:
+        about = self._indexed.about
+        found, cosine = nearest(
+            self._indexed.dataset, self._indexed.column, query, k, where=where,
+            probes=about.probes or PROBES, refine=about.refine or REFINE,
+        )  # fmt: skip
+        return np.searchsorted(self._indexed.addresses, found).astype(np.int64), cosine
 
 
 def nearest(

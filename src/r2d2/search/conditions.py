@@ -18,6 +18,7 @@ def condition_errors(where: str, columns: Mapping[str, str]) -> Iterator[None]:
         yield
     except (ValueError, OSError) as error:
         reason = str(error).split(", /")[0].splitlines()[0].removeprefix("Invalid user input: ")
+        reason = reason.split(" Valid fields are")[0]  # the index's own are among them
         known = ", ".join(columns)
         raise R2D2Error(
             f"the condition {where!r} does not work ({reason}): write one such as "

@@ -36,7 +36,8 @@ class Vectors(Protocol):
     def best(self, queries: Floats, k: int, where: str | None = None) -> list[tuple[Rows, Floats]]:
         """Rows and cosines of the k nearest to each of the queries (q, d), best first.
 
-        Fewer than k where there are no more. `where` is an SQL condition on the rows' columns;
+        Fewer than k where there are no more. `where` is an SQL condition on the images'
+        columns, whatever is searched: a text is found where any image that has it fulfils it.
         R2D2Error where it cannot be read.
         """
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from r2d2.search.conditions import condition_errors
 from r2d2.search.exact import ExactVectors
 from r2d2.search.gallery import Item, Rows
+from r2d2.tokenizer import text_key
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,22 @@ class MemoryGallery:
             fingerprint: of the model that made the vectors.
             rows: n images.
             image_vectors: (n, d).
-            text_vectors: (m, d) of their texts, row by row.
+            text_vectors: (m, d) of their texts, row by row; of equal texts the first counts.
             file: the encoded image of an image id.
         """
         self.name = name
         self.fingerprint = fingerprint
         self._rows = list(rows)
         self._file = file
-        self._texts = [(row, text) for row, one in enumerate(rows) for text in one.texts]
+        given = [(row, text) for row, one in enumerate(rows) for text in one.texts]
+        places: dict[str, int] = {}
+        same = [places.setdefault(text_key(text), len(places)) for _, text in given]
+        self.text_rows = np.array(same, np.int64)  # of each text given
+        self._owners = np.array([row for row, _ in given], np.int64)
+        first = np.unique(self.text_rows, return_index=True)[1]
+        self._texts = [given[place] for place in first]
         self.images = ExactVectors(image_vectors, None, self._select)
-        self.texts = ExactVectors(text_vectors, None, self._select_texts)
+        self.texts = ExactVectors(text_vectors[first], None, self._select_texts)
 
     @property
     def columns(self) -> dict[str, str]:
@@ -71,7 +78,7 @@ class MemoryGallery:
         found = []
         for row in rows:
             image, text = self._texts[row]
-            found.append(Item(self._rows[image].image_id, (text,), self._rows[image].split, image))
+            found.append(Item(self._rows[image].image_id, (text,), None, image))
         return found
 
     def files(self, rows: Sequence[int]) -> list[bytes]:
@@ -94,5 +101,4 @@ class MemoryGallery:
         return np.sort(chosen.astype(np.int64))
 
     def _select_texts(self, where: str) -> Rows:
-        images = set(self._select(where).tolist())
-        return np.array([n for n, (row, _) in enumerate(self._texts) if row in images], np.int64)
+        return np.unique(self.text_rows[np.isin(self._owners, self._select(where))])

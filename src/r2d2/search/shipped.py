@@ -94,10 +94,9 @@ def write_shipped_index(model: str | Path, out: str | Path | None = None) -> Pat
     loaded = load(model)
     pairs = emoji_pairs()
     made = EmojiGallery.make(loaded)
-    every = np.arange(len(made.texts))
     tensors = {
         "images": torch.from_numpy(made.images.take(np.arange(len(made)))).half(),
-        "texts": torch.from_numpy(made.texts.take(every)).half(),
+        "texts": torch.from_numpy(made.texts.take(made.text_rows)).half(),
     }
     rows = [[p.image_id, p.split, [text.text_id for text in p.texts]] for p in pairs]
     about = {"fingerprint": made.fingerprint, "rows": json.dumps(rows, separators=(",", ":"))}

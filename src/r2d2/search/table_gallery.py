@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from r2d2.errors import R2D2Error
 from r2d2.search.ann import AnnVectors, has_ann
 from r2d2.search.conditions import condition_errors
 from r2d2.search.exact import ExactVectors
-from r2d2.search.gallery import Item, Rows, Vectors
+from r2d2.search.gallery import Floats, Item, Rows, Vectors
 from r2d2.search.layout import (
     ADDRESS,
     BAD,
@@ -31,6 +31,7 @@ from r2d2.search.layout import (
     read_about,
     texts_uri,
 )
+from r2d2.search.owners import TextsOfImages
 from r2d2.table import PairsTable
 
 log = logging.getLogger(__name__)
@@ -122,6 +123,8 @@ class TableGallery:
                     raise R2D2Error(
                         f"{uri} was made by another model: make it anew by `r2d2 index --overwrite`"
                     )
+                owned = TextsOfImages(self._images.dataset, texts.dataset)
+                texts.choose, texts.columns = owned, self.columns
                 self._texts = texts
             return self._texts
 
@@ -139,15 +142,12 @@ class Indexed:
         self.dataset: Any = dataset
         self.about: About = about
         self.rows = int(dataset.count_rows())
-
-    @cached_property
-    def columns(self) -> dict[str, str]:
-        """Plain columns, and their types."""
-        return {
+        self.columns = {  # plain ones that a condition may name, and their types
             field.name: str(field.type)
             for field in self.dataset.schema
             if field.name not in HIDDEN and _plain(field.type)
         }
+        self.choose: Callable[[str], Rows] | None = None  # where conditions are on another table
 
     @cached_property
     def addresses(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
@@ -164,9 +164,18 @@ class Indexed:
     def select(self, where: str) -> Rows:
         """Rows that fulfil a condition; R2D2Error where it does not work."""
         with condition_errors(where, self.columns):
+            if self.choose is not None:
+                return self.choose(where)
             scanner = self.dataset.scanner(columns=[], filter=where, with_row_address=True)
             found = scanner.to_table()["_rowaddr"].to_numpy()
         return np.searchsorted(self.addresses, np.sort(found)).astype(np.int64)
+
+    def read(self, rows: Rows) -> tuple[Rows, Floats]:
+        """Those of some rows that have a vector, and their vectors, (n, d)."""
+        found = self.dataset.take(rows.tolist(), columns=[self.column])[self.column]
+        column = found.combine_chunks()
+        there = column.is_valid().to_numpy(zero_copy_only=False)
+        return rows[there], as_matrix(column.drop_null())
 
     @cached_property
     def vectors(self) -> Vectors:
