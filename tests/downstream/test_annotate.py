@@ -6,6 +6,7 @@ import io
 import json
 import math
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -61,7 +62,9 @@ def test_tasks_have_pictures_and_texts_and_no_answers(matching):
     assert {task["data"]["pair"] for task in tasks} >= set(gold)
     for task in tasks:
         assert set(task) == {"data"}
-        assert set(task["data"]) == {"project", "pair", "overlap", "text", "image"}
+        assert set(task["data"]) == {
+            "project", "pair", "round", "overlap", "asked", "text", "image",
+        }  # fmt: skip
         head, _, data = task["data"]["image"].partition(",")
         assert head == "data:image/jpeg;base64"
         assert Image.open(io.BytesIO(base64.b64decode(data))).size == (64, 64)
@@ -229,6 +232,108 @@ def test_half_finished_and_foreign_exports(matching, tmp_path):
     )
 
 
+def second_round(table, tmp_path, pairs, strip=False):
+    """Of two people in the first round, who differ about some pairs; and two more are to answer."""
+    export_tasks(table, tmp_path / "one", overlap=2, gold=0)
+    tasks = tasks_of(tmp_path / "one")
+    asked = {task["data"]["pair"] for task in tasks[:pairs]}
+    export_tasks(table, tmp_path / "two", overlap=2, gold=0, only=asked, number=2)
+
+    def take(name, say, folder="two"):
+        tasks = tasks_of(tmp_path / folder)
+        for task in tasks if strip else ():
+            del task["data"]["round"], task["data"]["asked"]
+        file = export_of(tmp_path / f"{name}.json", tasks, say)
+        done = [task for task in json.loads(file.read_text("utf-8")) if task["annotations"]]
+        file.write_text(json.dumps(done), encoding="utf-8")
+        return file
+
+    first = take("e1", lambda n, task: [
+        annotation(truth(task), 1),
+        annotation("unsure" if task["data"]["pair"] in asked else truth(task), 2),
+    ], "one")  # fmt: skip
+
+    def import_(name, say, **rules):
+        files = [first] if say is None else [first, take(name, say)]
+        found = read_answers(files, project_id(table))
+        rules = LabelRules(**rules)
+        return label_set(table, tmp_path / f"{name}.lance", found, rules), found.last_round
+
+    return import_
+
+
+def test_a_second_round_waits_for_all_its_people(matching, tmp_path):
+    table = matching[0]
+    import_ = second_round(table, tmp_path, 10)
+    found, number = import_("none", None)
+    assert (found.left_out, len(found.again), number) == ({"disputed": 10}, 10, 1)
+
+    def half(n, task):
+        return [annotation(truth(task), 3)]
+
+    said = refused(import_, "half", half)
+    assert "10 of 80 pairs have fewer answers than they were to get, such as that of p00" in said
+    found, number = import_("partial", half, partial=True)
+    assert (found.left_out, found.again, number) == ({"unfinished": 10}, frozenset(), 2)
+
+    def some(n, task):  # what nobody has answered yet is not in Label Studio's export
+        return [annotation(truth(task), who) for who in (3, 4)] if n < 4 else []
+
+    assert "6 of 80 pairs have fewer" in refused(import_, "some", some)
+    found, _ = import_("partly", some, partial=True)
+    assert (found.left_out, sum(found.kept.values())) == ({"unfinished": 6}, 74)
+
+    def whole(n, task):
+        return [annotation(truth(task), 3), annotation("unsure" if n == 0 else truth(task), 4)]
+
+    found, _ = import_("whole", whole)
+    assert (found.left_out, len(found.again)) == ({"disputed": 1}, 1)
+    assert sum(found.kept.values()) == 79
+
+    def again(n, task):  # one who has answered before counts once, but is not waited for
+        return [annotation(truth(task), 2, at=5), annotation(truth(task), 3)]
+
+    found, _ = import_("again", again)
+    assert (found.left_out, found.unanimous, found.answers) == ({}, 1, 170)
+
+
+def test_exports_that_name_no_round_count_as_one(matching, tmp_path):
+    import_ = second_round(matching[0], tmp_path, 10, strip=True)
+    found, number = import_("old", lambda n, task: [annotation(truth(task), 3)])
+    assert (found.left_out, sum(found.kept.values()), number) == ({}, 80, 1)
+
+
+def test_pictures_that_cannot_be_read_wait_for_nobody(matching, tmp_path, monkeypatch, capsys):
+    rows = matching[0].take(matching[0].rows())[:20]
+    rows[3] = replace(rows[3], image=b"broken", clicks=10**6)  # the first choice for gold
+    table = table_of(tmp_path / "b.lance", rows)
+    tasks, out, ids = tmp_path / "tasks", tmp_path / "o.lance", rows[3].image_id
+    call = ("annotate", "export", table.path, "--out", tasks, "--overlap", "1", "--gold", "0.2")
+    code, said, _ = call_cli(monkeypatch, capsys, *call)
+    assert code == 0
+    assert f"left out: picture unreadable: 1, such as {ids}" in said
+    gold = read_gold(tasks / "gold.csv")
+    assert set(gold) <= {task["data"]["pair"] for task in tasks_of(tasks)}
+    say = lambda n, task: [annotation("match", 1)]  # noqa: E731
+    file = export_of(tmp_path / "e.json", tasks_of(tasks), say)
+    code, said, error = call_cli(
+        monkeypatch, capsys, "annotate", "import", file, "--set", table.path, "--out", out,
+        "--gold", tasks / "gold.csv",
+    )  # fmt: skip
+    assert code == 0, error
+    assert f"left out: picture unreadable: 1, such as {ids}" in said
+    assert len(rows_of(out)) == 19
+    report = json.loads((tmp_path / "o.lance.report.json").read_text(encoding="utf-8"))
+    assert report["unread"] == {"picture unreadable": [ids]}
+    page = (tmp_path / "o.lance.report.html").read_text(encoding="utf-8")
+    assert f"picture unreadable, such as {ids}" in page
+    none = table_of(tmp_path / "n.lance", [replace(row, image=b"broken") for row in rows])
+    assert "not one picture can be read (picture unreadable 20)" in refused(
+        export_tasks, none, tmp_path / "none"
+    )
+    assert not (tmp_path / "none").exists()
+
+
 def test_gold_files_that_are_none(matching, tmp_path):
     path = tmp_path / "gold.csv"
     path.write_text("pair,answer\nabc,perhaps\n", encoding="utf-8")
@@ -280,7 +385,7 @@ def test_the_commands_and_a_second_round(matching, tmp_path, monkeypatch, capsys
     assert "second round: 6 pairs" in said
     assert "left out: disputed: 6" in said
     second = tasks_of(again)
-    assert len(second) == 6
+    assert [(t["data"]["round"], t["data"]["asked"]) for t in second] == [(2, 6)] * 6
     two = export_of(tmp_path / "two.json", second,
                     lambda n, task: [annotation(truth(task), who) for who in (3, 4)])  # fmt: skip
     code, said, _ = call_cli(

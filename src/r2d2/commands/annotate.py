@@ -39,7 +39,7 @@ def export(
             prefix=prefix, seed=seed, update=update,
         )  # fmt: skip
     for reason, count in found.left_out.items():
-        typer.echo(f"left out: {reason}: {count:,}")
+        typer.echo(f"left out: {reason}: {count:,}, such as {', '.join(found.examples[reason])}")
     typer.echo(
         f"{out}: {found.tasks:,} tasks in {found.files} files, {found.gold:,} of them gold "
         f"(gold.csv: look it over, and keep it from the annotators)"
@@ -89,13 +89,15 @@ def import_(
         )
         if again is not None and found.again:
             export_tasks(
-                table, again, overlap=again_overlap, gold=0.0, only=found.again, update=update
-            )
+                table, again, overlap=again_overlap, gold=0.0, only=found.again,
+                number=answers.last_round + 1, update=update,
+            )  # fmt: skip
     for what, counts in (
         ("kept", found.kept), ("left out", found.left_out), ("not counted", found.skipped),
     ):  # fmt: skip
         for reason, count in counts.items():
-            typer.echo(f"{what}: {reason}: {count:,}")
+            told = ", ".join(found.unread.get(reason, ()))
+            typer.echo(f"{what}: {reason}: {count:,}" + (f", such as {told}" if told else ""))
     typer.echo(f"Fleiss' kappa: {found.fleiss:.3f}; of one mind: {100 * found.unanimous:.1f}%")
     for one in found.people:
         typer.echo(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ class Answer:
     pair: str
     annotator: str
     answer: str  # match, no match or unsure
-    overlap: int  # answers that the question was to get
+    round: int  # in which it was given
     seconds: float | None
     created: str
     task: int | None
@@ -34,12 +35,27 @@ class Answer:
 
 
 @dataclass
+class Asked:
+    """What became of a question in one round."""
+
+    overlap: int  # people that it was to be answered by
+    people: set[str] = field(default_factory=set)  # who answered it
+
+
+@dataclass
 class Answers:
     """All that was read."""
 
     answers: list[Answer] = field(default_factory=list)  # the last of each person and pair
+    asked: dict[str, dict[int, Asked]] = field(default_factory=dict)  # by pair, by round
+    sizes: dict[int, int] = field(default_factory=dict)  # pairs that a round asked about, if known
     tasks: int = 0
     skipped: Counter[str] = field(default_factory=Counter)  # rows of no use, by reason
+
+    @property
+    def last_round(self) -> int:
+        """The number of the latest round that asked."""
+        return max((number for rounds in self.asked.values() for number in rounds), default=1)
 
 
 def read_answers(files: Sequence[Path], project: str) -> Answers:
@@ -59,7 +75,9 @@ def read_answers(files: Sequence[Path], project: str) -> Answers:
         here = _of_project(file, tasks, project, found)
         for task in here:
             found.tasks += 1
+            asked = _asked(task["data"], found)
             for answer in _answers(task, file, found):
+                asked.people.add(answer.annotator)
                 key = (answer.annotator, answer.pair)
                 other = last.get(key)
                 if other is not None:
@@ -81,7 +99,7 @@ def _tasks(file: Path) -> list[Any]:
         data = json.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise R2D2Error(f"cannot read {file}: {error.strerror}; check the path") from error
-    except (UnicodeDecodeError, ValueError) as error:
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise R2D2Error(
             f"{file} is no whole JSON file ({error}): export it again, in the format JSON"
         ) from error
@@ -115,6 +133,21 @@ def _of_project(file: Path, tasks: list[Any], project: str, found: Answers) -> l
     return here
 
 
+def _asked(data: dict[str, Any], found: Answers) -> Asked:
+    """A question as its round asked it; tasks that name no round are of one, whoever wrote them."""
+    number, size = _count(data.get("round")), data.get("asked")
+    if size is not None:
+        found.sizes[number] = max(_count(size), found.sizes.get(number, 0))
+    asked = found.asked.setdefault(data["pair"], {}).setdefault(number, Asked(1))
+    asked.overlap = max(asked.overlap, _count(data.get("overlap")))
+    return asked
+
+
+def _count(value: Any) -> int:
+    """A whole number from one on, as a task's data has it; 1 where it is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 1
+
+
 def _answers(task: dict[str, Any], file: Path, found: Answers) -> list[Answer]:
     data = task["data"]
     some = []
@@ -138,14 +171,15 @@ def _answers(task: dict[str, Any], file: Path, found: Answers) -> list[Answer]:
         if answer is None:
             found.skipped["an answer that is not match, no match or unsure"] += 1
             continue
-        seconds, overlap = one.get("lead_time"), data.get("overlap")
+        seconds, number = one.get("lead_time"), task.get("id")
         some.append(
             Answer(
                 data["pair"], who, answer,
-                overlap if isinstance(overlap, int) and overlap > 0 else 1,
-                float(seconds) if isinstance(seconds, (int, float)) else None,
+                _count(data.get("round")),
+                float(seconds) if isinstance(seconds, float | int) and math.isfinite(seconds)
+                else None,
                 str(one.get("updated_at") or one.get("created_at") or ""),
-                task.get("id") if isinstance(task.get("id"), int) else None, file.name,
+                number if isinstance(number, int) and abs(number) < 1 << 63 else None, file.name,
             )
         )  # fmt: skip
     return some

@@ -18,6 +18,7 @@ from r2d2.downstream.agreement import fleiss, pairwise_cohen
 from r2d2.downstream.answers import Answer, Answers
 from r2d2.downstream.plain import finite
 from r2d2.downstream.tasks import MATCH, NO_MATCH, UNSURE, Item, set_items
+from r2d2.downstream.verdicts import DISPUTED, all_finished, decide, unreadable
 from r2d2.errors import R2D2Error
 from r2d2.files import write_text
 from r2d2.page import template
@@ -72,7 +73,8 @@ class Labelled:
     cohen: Mapping[str, tuple[float, int]]  # "a × b": kappa, questions
     unanimous: float  # share of the questions with two answers or more
     skipped: Mapping[str, int]  # bad rows of the exports
-    again: frozenset[str] = field(default=frozenset())  # pairs that need a second round
+    again: frozenset[str] = field(default=frozenset())  # pairs that need another round
+    unread: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # reason: some image ids
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; NaN is null."""
@@ -121,16 +123,16 @@ def label_set(
     pairs = {item.pair for item in items}
     skipped = Counter(found.skipped)
     answers = []
-    gone: Counter[str] = Counter()  # answers left out, by pair: the others must do
     for one in found.answers:
         if one.annotator in rules.without:
             skipped["of annotators left out"] += 1
-            gone[one.pair] += 1
         elif one.pair in pairs or one.pair in gold:
             answers.append(one)
         else:
             skipped["about a pair that is not in the set (gold? give --gold)"] += 1
-    decided = _decide(items, answers, gone, rules, table)
+    decided = decide(items, found, answers, rules.agree, table, update)
+    if not rules.partial:
+        all_finished(decided, items, table)
     labels = table.labels([item.row for item in items])
     matching = any(label is not None for label in labels)
     rows, kept, left_out, changed = [], Counter[str](), Counter[str](), 0
@@ -146,44 +148,12 @@ def label_set(
         why = ", ".join(f"{reason} {n:,}" for reason, n in left_out.items())
         raise R2D2Error(f"{table.path}: people agreed on no row ({why}): let them answer more")
     result = _result(items, answers, gold, rules, decided, kept, left_out, changed, skipped)
+    result = replace(result, unread=unreadable(decided, items, table))
     write_table(out, _rows(table, rows, update), overwrite=overwrite, metadata=table.metadata)
     home = Path(out)
     _write_audit(home.with_name(home.name + ".audit.parquet"), table, items, answers, gold, decided)
     _write_report(home, result)
     return result
-
-
-UNFINISHED, DISPUTED = "unfinished", "disputed"
-
-
-def _decide(
-    items: Sequence[Item],
-    answers: Sequence[Answer],
-    gone: Counter[str],
-    rules: LabelRules,
-    table: PairsTable,
-) -> dict[str, str]:
-    """The verdict on each pair of the set."""
-    given: dict[str, list[Answer]] = defaultdict(list)
-    for one in answers:
-        given[one.pair].append(one)
-    least = min((one.overlap for one in answers), default=1)
-    decided = {}
-    for item in items:
-        some = given.get(item.pair, [])
-        wanted = max((one.overlap for one in some), default=least)
-        if len(some) < max(1, wanted - gone[item.pair]):
-            decided[item.pair] = UNFINISHED
-            continue
-        (verdict, most), *_ = Counter(one.answer for one in some).most_common()
-        decided[item.pair] = verdict if most > rules.agree * len(some) else DISPUTED
-    missing = sum(verdict == UNFINISHED for verdict in decided.values())
-    if missing and not rules.partial:
-        raise R2D2Error(
-            f"{table.path}: {missing:,} of {len(decided):,} pairs have fewer answers "
-            "than they were to get: let people finish, or give --partial to take what is finished"
-        )
-    return decided
 
 
 def _result(

@@ -23,12 +23,13 @@ from PIL import Image
 
 from r2d2.corpus.sample import numbers
 from r2d2.data.images import BadImage, decode_image
+from r2d2.downstream.candidates import Count
 from r2d2.downstream.likeness import bigrams
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
 from r2d2.progress import Update
 from r2d2.settings import SHARE, SIZE, one_of, within
-from r2d2.table import PairsTable
+from r2d2.table import Pair, PairsTable
 from r2d2.tokenizer import text_key
 
 MATCH, NO_MATCH, UNSURE = "match", "no match", "unsure"
@@ -69,6 +70,7 @@ class Exported:
     files: int
     gold: int
     left_out: dict[str, int]  # by reason
+    examples: dict[str, list[str]]  # some image ids of each
 
 
 def pair_id(image_id: str, text: str) -> str:
@@ -107,6 +109,7 @@ def export_tasks(
     pictures: str = EMBED,
     prefix: str | None = None,
     only: Collection[str] | None = None,
+    number: int = 1,
     seed: int = 0,
     update: Update = lambda *arguments: None,
 ) -> Exported:
@@ -120,11 +123,12 @@ def export_tasks(
         pictures: `embed`, within the tasks; or `files`, beside them, for local file serving.
         prefix: of `files`, the folder below the document root; `out`'s name by default.
         only: pairs to ask about; None: all.
+        number: of the round: the answers of all rounds count together.
         seed: of the order and the gold.
         update: progress.
 
     Raises:
-        R2D2Error: the folder is there, or the set has not one text a row.
+        R2D2Error: the folder is there, the set has not one text a row, or no picture can be read.
     """
     within("--overlap", overlap, SIZE)
     within("--gold", gold, SHARE)
@@ -139,27 +143,37 @@ def export_tasks(
     draws = numbers([item.pair for item in asked], seed, "task")
     asked = [asked[n] for n in np.argsort(draws, kind="stable").tolist()]
     project = project_id(table)
-    left_out: dict[str, int] = {}
+    count = Count()
     place = f"/data/local-files/?d={prefix or out.name}"
-    count = files = 0
+    tasks = files = 0
+    unread: set[str] = set()
     with whole_folder(out) as work:
         held: list[dict[str, Any]] = []
-        for item, data in _pictures(table, asked, update):
-            shown = _shown(data, item, work, place, pictures)
-            if shown is None:
-                left_out["picture unreadable"] = left_out.get("picture unreadable", 0) + 1
+        for item, pair in _pictures(table, asked, update):
+            try:
+                picture = decode_image(pair.image)
+            except BadImage as error:
+                count.drop(f"picture {error.kind}", pair.image_id)
+                unread.add(item.pair)
                 continue
-            count += 1
+            tasks += 1
             held.append(
                 {
                     "data": {
-                        "project": project, "pair": item.pair, "overlap": overlap,
-                        "text": item.text, "image": shown,
+                        "project": project, "pair": item.pair, "round": number,
+                        "overlap": overlap, "asked": len(items), "text": item.text,
+                        "image": _shown(picture, item, work, place, pictures),
                     }
                 }
             )  # fmt: skip
             if len(held) == FILE_TASKS:
                 files += _flush(work, files, held)
+        if not tasks:
+            why = ", ".join(f"{reason} {n:,}" for reason, n in count.dropped.items())
+            raise R2D2Error(
+                f"{table.path} has nothing to ask about: not one picture can be read ({why})"
+            )
+        known = [one for one in known if one[0].pair not in unread]
         files += _flush(work, files, held) if held else 0
         (work / "config.xml").write_text(CONFIG, encoding="utf-8")
         body = {
@@ -170,7 +184,7 @@ def export_tasks(
         }
         _dump(work / "project.json", body)
         _write_gold(table, work / "gold.csv", known)
-    return Exported(count, files, len(known), left_out)
+    return Exported(tasks, files, len(known), count.dropped, count.examples)
 
 
 def read_gold(path: Path) -> dict[str, str]:
@@ -234,22 +248,17 @@ def _gold(
 
 def _pictures(
     table: PairsTable, items: Sequence[Item], update: Update
-) -> Iterator[tuple[Item, bytes]]:
+) -> Iterator[tuple[Item, Pair]]:
     for start in range(0, len(items), CHUNK):
         update("writing tasks", start, len(items))
         some = items[start : start + CHUNK]
-        pairs = table.take([item.row for item in some], ("image",))
-        for item, pair in zip(some, pairs, strict=True):
-            yield item, pair.image
+        pairs = table.take([item.row for item in some], ("image_id", "image"))
+        yield from zip(some, pairs, strict=True)
     update("writing tasks", len(items), len(items))
 
 
-def _shown(data: bytes, item: Item, work: Path, place: str, pictures: str) -> str | None:
-    """The address of a picture for Label Studio; None where it cannot be read."""
-    try:
-        picture = decode_image(data)
-    except BadImage:
-        return None
+def _shown(picture: Image.Image, item: Item, work: Path, place: str, pictures: str) -> str:
+    """The address of a picture for Label Studio."""
     picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=88)

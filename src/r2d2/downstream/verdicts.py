@@ -1,0 +1,112 @@
+"""What people decided on each pair, over all rounds; and what has still to wait for them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from r2d2.corpus.funnel import EXAMPLES
+from r2d2.data.images import BadImage, decode_image
+from r2d2.downstream.answers import Answer, Answers, Asked
+from r2d2.downstream.tasks import Item
+from r2d2.errors import R2D2Error
+from r2d2.progress import Update
+from r2d2.table import PairsTable
+
+CHUNK = 64  # pictures in memory
+UNFINISHED, DISPUTED, PICTURE = "unfinished", "disputed", "picture "
+
+
+def decide(
+    items: Sequence[Item],
+    found: Answers,
+    counted: Sequence[Answer],
+    agree: float,
+    table: PairsTable,
+    update: Update,
+) -> dict[str, str]:
+    """The verdict on each pair of the set.
+
+    A pair is unfinished until every round that asked about it has as many answers as it was to get,
+    also where somebody answers again what he answered before. So is a disputed pair without an
+    answer of a later round that is not through. Where nobody was asked, because the picture cannot
+    be read, nobody is waited for.
+
+    Args:
+        items: the pairs.
+        found: all that was answered.
+        counted: the answers that count.
+        agree: share of them that the most frequent must be above.
+        table: the set.
+        update: progress.
+
+    Returns:
+        By pair: an answer, `disputed`, `unfinished`, or `picture ...`, as an unreadable one is.
+    """
+    given: dict[str, list[str]] = defaultdict(list)
+    for one in counted:
+        given[one.pair].append(one.answer)
+    short = _short(items, found)
+    decided = {}
+    for item in items:
+        rounds, some = found.asked.get(item.pair, {}), given.get(item.pair, [])
+        if not some or any(len(one.people) < one.overlap for one in rounds.values()):
+            decided[item.pair] = UNFINISHED
+            continue
+        (verdict, most), *_ = Counter(some).most_common()
+        if most > agree * len(some):
+            decided[item.pair] = verdict
+        else:
+            decided[item.pair] = UNFINISHED if short - _answered(rounds) else DISPUTED
+    return decided | _unreadable(
+        [item for item in items if item.pair not in found.asked], table, update
+    )
+
+
+def all_finished(decided: Mapping[str, str], items: Sequence[Item], table: PairsTable) -> None:
+    """R2D2Error where people have still to answer."""
+    missing = [item.row for item in items if decided[item.pair] == UNFINISHED]
+    if missing:
+        raise R2D2Error(
+            f"{table.path}: {len(missing):,} of {len(decided):,} pairs have fewer answers than "
+            f"they were to get, such as that of {table.image_ids(missing[:1])[0]}: let people "
+            "finish, or give --partial to take what is finished"
+        )
+
+
+def unreadable(
+    decided: Mapping[str, str], items: Sequence[Item], table: PairsTable
+) -> dict[str, tuple[str, ...]]:
+    """Image ids, some by reason, of the pairs that nobody was asked about."""
+    rows: dict[str, list[int]] = defaultdict(list)
+    for item in items:
+        if decided[item.pair].startswith(PICTURE):
+            rows[decided[item.pair]].append(item.row)
+    return {why: tuple(table.image_ids(some[:EXAMPLES])) for why, some in rows.items()}
+
+
+def _answered(rounds: Mapping[int, Asked]) -> set[int]:
+    return {number for number, one in rounds.items() if one.people}
+
+
+def _short(items: Sequence[Item], found: Answers) -> set[int]:
+    """Later rounds that asked about more pairs than have an answer by now."""
+    counts: Counter[int] = Counter()
+    for item in items:
+        counts.update(_answered(found.asked.get(item.pair, {})))
+    return {number for number, size in found.sizes.items() if number > 1 and counts[number] < size}
+
+
+def _unreadable(items: Sequence[Item], table: PairsTable, update: Update) -> dict[str, str]:
+    """Which of the pairs that were not asked about never can be."""
+    found = {}
+    for start in range(0, len(items), CHUNK):
+        update("looking at what was not asked", start, len(items))
+        some = items[start : start + CHUNK]
+        pairs = table.take([item.row for item in some], ("image_id", "image"))
+        for item, pair in zip(some, pairs, strict=True):
+            try:
+                decode_image(pair.image, name=pair.image_id)
+            except BadImage as error:
+                found[item.pair] = PICTURE + error.kind
+    return found
