@@ -120,6 +120,61 @@ def test_spellings_add_up_before_anything_is_ranked(tmp_path):
     assert texts_of(own.table) == [[("小狗&小猫", 2, 150)], [("红色的汽车", 20, 100)]]
 
 
+def write_copies(folder, rows):
+    """A log by path; paths that start alike are copies of one picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "log.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "query", "clicks", "impressions"])
+        for path, *row in rows:
+            (folder / path).write_bytes(SCENES[int(path[0])])
+            writer.writerow([path, *row])
+    return str(folder / "log.csv")
+
+
+COPIES = [
+    # path, query, clicks, impressions
+    ("0a.jpg", "红色的汽车", 20, 100),
+    ("0b.jpg", "红色的汽车", 0, 300),  # no click: it did not rank, but it was shown
+    ("0b.jpg", "停着的汽车", 5, 50),
+    ("0c.jpg", "红色的汽车", 10, 100),
+    ("0d.jpg", "红色的汽车", 0, 400),  # its only query
+    ("1a.jpg", "雪地里的小狗", 30, 100),
+    ("2a.jpg", "一碗牛肉面", 0, 100),
+    ("0a.jpg", "从未被点击", 0, 70),
+]
+
+
+@pytest.mark.parametrize("memory", [2000, 10**9])
+def test_all_that_the_copies_of_a_picture_were_shown_for_counts(tmp_path, memory):
+    log = write_copies(tmp_path, COPIES)
+
+    def count(name, *settings):
+        config = make_corpus_config("zero", settings=[*SETTINGS, *settings])
+        found = build_corpus([log], tmp_path / name, config, memory_bytes=memory, keep_work=True)
+        return texts_of(found.table), found
+
+    dog = [("雪地里的小狗", 30, 100)]
+    texts, found = count("plain.lance")
+    assert texts == [[("停着的汽车", 5, 50), ("红色的汽车", 30, 500)], dog]
+    table = PairsTable.open(found.table)
+    weights = {t.text: t.weight for p in table.take(table.rows()) for t in p.texts}
+    prior = json.loads(next(tmp_path.rglob("02-rank/prior.json")).read_text())
+    rate = (30 + prior["alpha"]) / (500 + prior["alpha"] + prior["beta"])
+    assert weights["红色的汽车"] == pytest.approx(rate)
+
+    texts, found = count("copies.lance", "rank.copies=true")
+    assert texts == [[("停着的汽车", 5, 50), ("红色的汽车", 30, 900)], dog]
+    counts = {(c.stage, c.unit): c for stage in found.stages for c in stage.counts}
+    assert counts["unite", "images"].dropped == {"one with another": 3, "no text left": 1}
+
+    # each copy ranks by itself, their sum does not
+    texts, found = count("cut.lance", "rank.threshold=0.09")
+    assert texts == [[("停着的汽车", 5, 50)], dog]
+    counts = {(c.stage, c.unit): c for stage in found.stages for c in stage.counts}
+    assert counts["unite", "texts"].dropped["too low a rate once merged"] == 1
+
+
 @pytest.mark.parametrize(("memory", "workers"), [(40_000, 1), (2_000_000_000, 2)])
 def test_the_same_whatever_the_cut_and_the_workers(tmp_path, memory, workers):
     rows = [*DIRTY, *((SCENES[n % 6], f"第{n}个查询", 100 + n, n) for n in range(40))]

@@ -10,7 +10,7 @@ from r2d2.corpus import tally
 from r2d2.corpus.config import RankConfig
 from r2d2.corpus.ctr import Prior, fit_prior, read_prior, score, write_prior
 from r2d2.corpus.parts import Places
-from r2d2.corpus.rank import rank
+from r2d2.corpus.rank import rank, read_least
 from r2d2.corpus.rows import (
     IMAGE_COLUMNS,
     IMAGES,
@@ -220,7 +220,23 @@ def test_a_finished_part_and_prior_are_not_made_again(tmp_path):
     counts = rank(source, out, RankConfig(), places=Places(2), update=silent)
     assert counts[0].notes == {"alpha": 3.0, "beta": 4.0}
     assert read_parts(out, PAIRS)[0]["ctr"] == np.float32(4 / 12)
-    assert sorted(path.name for path in out.iterdir()) == ["images", "pairs", PRIOR]
+    assert sorted(path.name for path in out.iterdir()) == ["images", "least.json", "pairs", PRIOR]
+
+
+@pytest.mark.parametrize("rule", [{}, {"threshold": 0.1}, {"top_share": 0.3}, {"top_count": 7}])
+def test_the_least_rate_kept_is_known(tmp_path, rule):
+    rows = [(n, "x", "query", n % 7, 20 + n) for n in range(60)]
+    _, left, _ = run(tmp_path, rows, RankConfig(**rule), 3)
+    least, kept = read_least(tmp_path / "out"), min(row["ctr"] for row in left)
+    assert least == (0 if not rule else pytest.approx(0.1) if "threshold" in rule else kept)
+    assert read_least(tmp_path / "none") == 0
+
+
+def test_with_copies_all_images_go_on(tmp_path):
+    rows = [(1, "x", "query", 0, 5), (2, "x", "query", 2, 5), (1, "标题", "title", None, None)]
+    counts, left, _ = run(tmp_path, rows, RankConfig(copies=True))
+    assert [row["image_id"] for row in left] == [make_id(2)]
+    assert len(read_parts(tmp_path / "out", IMAGES)) == counts[1].kept == 2
 
 
 def test_no_parts_is_one_clear_line(tmp_path):

@@ -5,6 +5,7 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -49,8 +50,11 @@ def lay_out(folder, pairs, images, parts):
         write_images(part_file(folder / "i", IMAGES, n), schema, some)
 
 
-def run(folder, pairs, images, groups, parts, most=99, prior=PRIOR):
+def run(folder, pairs, images, groups, parts, most=99, prior=PRIOR, unranked=None, least=0.0):
+    """`unranked`: pairs of the log beside those that ranked; None: they are not looked for."""
     lay_out(folder, pairs, images, parts)
+    if unranked is not None:
+        lay_out(folder / "log", [*pairs, *unranked], images, parts)
     merged = [
         {"image_id": i, "into": min(group), "picture": max(group)}
         for group in groups
@@ -62,6 +66,7 @@ def run(folder, pairs, images, groups, parts, most=99, prior=PRIOR):
     counts = unite(
         folder / "p", folder / "i", merge if groups else None, folder / "o",
         RankConfig(max_queries=most), prior, Places(), quiet,
+        summed=None if unranked is None else folder / "log/p", least=least,
     )  # fmt: skip
     out = folder / "o"
     found_pairs = [
@@ -78,6 +83,46 @@ pair_rows = st.lists(
     ),
     min_size=1, max_size=30, unique_by=lambda row: row[:3],
 )  # fmt: skip
+
+
+@settings(max_examples=15, deadline=None)
+@given(pair_rows, st.sets(st.sampled_from(IDS), min_size=1), st.integers(1, 3), st.randoms())
+def test_what_did_not_rank_counts_where_it_ranked_elsewhere(pairs, images, parts, random):
+    some = sorted(images)
+    random.shuffle(some)
+    groups = [some[n : n + 3] for n in range(0, len(some) // 2, 3) if len(some[n : n + 3]) > 1]
+    into = {i: min(group) for group in groups for i in group}
+    ranked = [row for row in pairs if random.random() < 0.5]
+    unranked = [row for row in pairs if row not in ranked]
+    kept = {(into.get(row[0], row[0]), row[1]) for row in ranked if row[0] in images}
+    expected = dict.fromkeys(kept, (0, 0))
+    for image_id, text, _, clicks, impressions, _, _ in pairs:
+        key = (into.get(image_id, image_id), text)
+        # an image that is one with no other was ranked by all of its counts
+        mine = image_id in into or any(row[:2] == (image_id, text) for row in ranked)
+        if key in kept and image_id in images and mine:
+            expected[key] = (expected[key][0] + clicks, expected[key][1] + impressions)
+    with tempfile.TemporaryDirectory() as folder:
+        counts, found, _ = run(Path(folder), ranked, images, groups, parts, unranked=unranked)
+    assert {(r["image_id"], r["text"]): (r["clicks"], r["impressions"]) for r in found} == expected
+    assert (len(found), counts[0].kept) == (len(expected), len(expected))
+    assert counts[0].seen == len(ranked)
+
+
+def test_what_ranks_no_more_once_merged_is_dropped_with_what_lived_by_it(tmp_path):
+    a, b, c = sorted(IDS[:3])
+    pairs = [
+        (a, "猫", "query", 10, 100, 100.0, 0.1), (c, "猫", "query", 10, 100, 100.0, 0.1),
+        (a, "标题", "title", None, None, None, None), (c, "标题", "title", None, None, None, None),
+    ]  # fmt: skip
+    more = [(b, "猫", "query", 0, 300, 300.0, None), (b, "狗", "query", 50, 100, 100.0, None)]
+    least = float(smoothed(10.0, 100.0, PRIOR))
+    counts, found, files = run(
+        tmp_path, pairs, {a, b, c}, [[a, b]], 2, unranked=more, least=float(np.float32(least))
+    )
+    assert {(row["image_id"], row["text"]) for row in found} == {(c, "猫"), (c, "标题")}
+    assert [row["image_id"] for row in files] == [c]
+    assert counts[0].dropped == {"too low a rate once merged": 1, "no query left": 1}
 
 
 @settings(max_examples=30, deadline=None)

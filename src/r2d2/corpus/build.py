@@ -32,7 +32,7 @@ from r2d2.corpus.output import is_made_of, write_corpus
 from r2d2.corpus.parts import Places, map_parts
 from r2d2.corpus.preflight import already_there, check_place, is_there
 from r2d2.corpus.prune import PruneWork
-from r2d2.corpus.rank import rank
+from r2d2.corpus.rank import rank, read_least
 from r2d2.corpus.rows import IMAGES, part_count, part_file
 from r2d2.corpus.tally import PRIOR
 from r2d2.corpus.text_filter import TextWork
@@ -168,6 +168,7 @@ def _stages(
         lambda folder: rank(summed, folder, config.rank, places=places, update=update),
     ).folder
     prior = read_prior(ranked / PRIOR) if config.rank.enabled else None
+    least = read_least(ranked)
     parts = part_count(ranked)
 
     def each(work: Any, what: str, folder: Path, **inputs: Path) -> StageCount:
@@ -180,7 +181,13 @@ def _stages(
         [asdict(config.query), asdict(config.text)],
         lambda folder: [
             each(TextWork(config.query, config.text), "filtering texts", folder, pairs=ranked),
-            each(PruneWork(), "leaving out images", folder, pairs=folder, images=ranked),
+            each(
+                PruneWork(config.rank.copies),
+                "leaving out images",
+                folder,
+                pairs=folder,
+                images=ranked,
+            ),
         ],
     ).folder
     images = texts
@@ -224,8 +231,11 @@ def _stages(
     last = space.run(
         "unite",
         asdict(config.rank),
-        lambda folder: unite(texts, looked, merge, folder, config.rank, prior, places, update),
-    ).folder
+        lambda folder: unite(
+            texts, looked, merge, folder, config.rank, prior, places, update,
+            summed=summed if config.rank.enabled else None, least=least,
+        ),
+    ).folder  # fmt: skip
     if model is not None and (config.align.low is not None or config.align.high is not None):
         last = space.run(
             "align",

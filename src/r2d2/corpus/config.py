@@ -60,6 +60,8 @@ class RankConfig:
     top_share: float | None = None  # or the best share of the pairs ...
     top_count: int | None = None  # ... or the best so many
     max_queries: int = 10  # of an image, the best by smoothed CTR
+    # fetch also images without a query left: some are copies of others, whose counts they add to
+    copies: bool = False
 
     def __post_init__(self) -> None:
         one_of("rank.method", self.method, ("bayes", "wilson"))

@@ -21,7 +21,12 @@ from r2d2.corpus.rows import (
 
 @dataclass(frozen=True)
 class PruneWork:
-    """The images of a part (folder `images`) that its pairs (folder `pairs`) still name."""
+    """The images of a part (folder `images`) that its pairs (folder `pairs`) still name.
+
+    `copies`: all of them, for the others may turn out as copies of those (`rank.copies`).
+    """
+
+    copies: bool = False
 
     def __call__(self, job: dict[str, str]) -> StageCount:
         """See `map_parts`."""
@@ -34,7 +39,7 @@ class PruneWork:
             nonlocal seen
             for row in read_images(part_file(Path(job["images"]), IMAGES, part)):
                 seen += 1
-                if row["image_id"] in wanted:
+                if self.copies or row["image_id"] in wanted:
                     yield row
 
         kept = write_images(part_file(Path(job["out"]), IMAGES, part), IMAGE_COLUMNS, rows())

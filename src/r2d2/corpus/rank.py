@@ -38,6 +38,7 @@ from r2d2.progress import Update
 
 DONE = "done"  # folder of the counts of finished parts
 NO_QUERY = "no query left"
+LEAST = "least.json"  # the rate of the last pair kept
 
 
 @held_memory()
@@ -48,7 +49,8 @@ def rank(
 
     Args:
         inp: folder of the aggregated parts.
-        out: folder to write `pairs` and `images` into, and `prior.json`: see `read_prior`.
+        out: folder to write `pairs` and `images` into, `prior.json` (see `read_prior`) and
+            `least.json` (see `read_least`).
         config: the rules; not enabled, everything passes and `ctr` stays null.
         places: where to work.
         update: progress.
@@ -66,6 +68,8 @@ def rank(
         prior = log_prior(inp, out, jobs, places, update)
         if config.top_share is not None or config.top_count is not None:
             cut, ties = last_kept(config, prior, jobs, places, update)
+    if config.enabled:
+        write_text(out / LEAST, json.dumps(_least(config, cut)))
     for job, tie in zip(jobs, ties, strict=True):
         job["ties"] = str(tie)
     counts = map_columns(Select(config, prior, cut), jobs, places, "ranking", update)
@@ -79,6 +83,20 @@ def rank(
         StageCount("rank", "pairs", pairs.seen, pairs.kept, pairs.dropped, pairs.examples, notes),
         StageCount("rank", "images", seen, kept, dropped),
     ]
+
+
+def read_least(folder: Path) -> float:
+    """The rate below which `rank` kept no pair; 0 where it made no cut by rate."""
+    try:
+        return float(json.loads((folder / LEAST).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return 0.0
+
+
+def _least(config: RankConfig, cut: int) -> float:
+    if config.threshold is not None:
+        return float(np.float32(config.threshold))
+    return float(np.uint32(min(cut, 0x3F800000)).view(np.float32))  # the bits of 1 at most
 
 
 @dataclass(frozen=True)
@@ -157,7 +175,7 @@ class Select:
             for group in range(file.num_row_groups):
                 rows = file.read_row_group(group).select(IMAGE_COLUMNS.names)
                 seen += len(rows)
-                if self.config.enabled:
+                if self.config.enabled and not self.config.copies:
                     rows = rows.filter(pc.is_in(rows["image_id"], alive))
                 kept += len(rows)
                 if len(rows):

@@ -1,4 +1,4 @@
-"""Merged images: the texts and clicks of one go to the other, and the CTR is smoothed anew.
+"""Merged images: the texts and counts of one go to the other, and the CTR is smoothed anew.
 
 Where two images are one, the rows of the one that gives up its id may belong to another part. They
 are few, so each part first sets its own leavers aside, sorted, and then every part takes in those
@@ -21,6 +21,8 @@ from r2d2.corpus.config import RankConfig
 from r2d2.corpus.ctr import Prior, score
 from r2d2.corpus.funnel import EXAMPLES, StageCount, add_counts
 from r2d2.corpus.parts import Places, map_parts
+from r2d2.corpus.rank import NO_QUERY
+from r2d2.corpus.recount import best_queries, moved, still_ranked, unranked, with_counts
 from r2d2.corpus.rows import (
     IMAGES,
     PAIR_COLUMNS,
@@ -37,6 +39,7 @@ from r2d2.corpus.rows import (
 from r2d2.progress import Update
 
 LEAVERS = "leavers"
+REST = "rest"  # kind of part: queries that count where they ranked under another copy
 MERGE_COLUMNS = pa.schema(
     [
         ("image_id", pa.string()),  # of a group of images that are one, each
@@ -64,6 +67,9 @@ def unite(
     prior: Prior | None,
     places: Places,
     update: Update,
+    *,
+    summed: Path | None = None,
+    least: float = 0.0,
 ) -> list[StageCount]:
     """Bring the filtered pairs and images together.
 
@@ -76,6 +82,9 @@ def unite(
         prior: of the whole log; None where there is no ranking.
         places: where to work.
         update: progress.
+        summed: folder of the aggregated pairs, to count what was shown but did not rank; None: that
+            is not counted.
+        least: the rate of the last pair that ranked; merged pairs below it are dropped.
 
     Returns:
         Counts of pairs, then of images.
@@ -83,6 +92,7 @@ def unite(
     parts = part_count(pairs)
     jobs = [
         {"pairs": str(pairs), "images": str(images), "out": str(out), "part": str(n)}
+        | ({} if summed is None else {"summed": str(summed)})
         for n in range(parts)
     ]
     groups = Groups(None if merge is None else str(merge), parts)
@@ -91,7 +101,7 @@ def unite(
     return [
         add_counts(map_parts(work, jobs, places, what, update))
         for work, what in (
-            (UnitePairs(groups, rank, prior), "uniting texts"),
+            (UnitePairs(groups, rank, prior, least), "uniting texts"),
             (UniteImages(groups), "uniting images"),
         )
     ]
@@ -117,6 +127,11 @@ class Groups:
         found = self._read(part, "image_id")
         return {row["image_id"]: row["into"] for row in found if row["image_id"] != row["into"]}
 
+    def stayers(self, part: int) -> list[str]:
+        """Images of a part that others join."""
+        found = self._read(part, "image_id")
+        return [row["image_id"] for row in found if row["image_id"] == row["into"]]
+
     def lenders(self, part: int) -> dict[str, str]:
         """Images of a part whose file stands for a group under another id, and that id."""
         found = self._read(part, "picture")
@@ -140,11 +155,15 @@ class SetAside:
         aside = Path(job["out"]) / LEAVERS
         leavers, lenders = self.groups.leavers(part), self.groups.lenders(part)
         pairs = read_pairs(part_file(Path(job["pairs"]), PAIRS, part)).select(PAIR_COLUMNS.names)
-        pairs = pairs.filter(pc.is_in(pairs["image_id"], pa.array(list(leavers), pa.string())))
-        ids = [leavers[old] for old in pairs["image_id"].to_pylist()]
-        pairs = pairs.set_column(0, PAIR_COLUMNS.field(0), pa.array(ids, pa.string()))
-        if len(pairs):
-            write_rows(part_file(aside, PAIRS, part), pairs.cast(PAIR_COLUMNS).sort_by("image_id"))
+        pairs = pairs.cast(PAIR_COLUMNS)
+        parcels = {
+            PAIRS: pairs.filter(pc.is_in(pairs["image_id"], pa.array(list(leavers), pa.string())))
+        }
+        if "summed" in job:
+            parcels[REST] = unranked(Path(job["summed"]), part, list(leavers), pairs)
+        for kind, rows in parcels.items():
+            if len(rows):
+                write_rows(part_file(aside, kind, part), moved(rows, leavers).sort_by("image_id"))
 
         def files() -> Iterator[dict[str, Any]]:
             for row in read_images(part_file(Path(job["images"]), IMAGES, part)) if lenders else ():
@@ -154,7 +173,8 @@ class SetAside:
         count = 0
         if lenders:
             count = write_images(part_file(aside, IMAGES, part), UNITED_IMAGES, files())
-        return StageCount("set aside", "rows", len(pairs) + count, len(pairs) + count)
+        count += sum(map(len, parcels.values()))
+        return StageCount("set aside", "rows", count, count)
 
 
 @dataclass(frozen=True)
@@ -164,33 +184,36 @@ class UnitePairs:
     groups: Groups
     rank: RankConfig
     prior: Prior | None
+    least: float
 
     def __call__(self, job: dict[str, str]) -> StageCount:
         """See `map_parts`."""
         part = int(job["part"])
         rows = read_pairs(part_file(Path(job["pairs"]), PAIRS, part)).select(PAIR_COLUMNS.names)
         rows = rows.cast(PAIR_COLUMNS)
-        leavers = pa.array(list(self.groups.leavers(part)), pa.string())
-        rows = rows.filter(pc.invert(pc.is_in(rows["image_id"], leavers)))
+        rest = PAIR_COLUMNS.empty_table()
         if self.groups.file is not None:
+            if "summed" in job:
+                rest = unranked(Path(job["summed"]), part, self.groups.stayers(part), rows)
+            leavers = pa.array(list(self.groups.leavers(part)), pa.string())
+            rows = rows.filter(pc.invert(pc.is_in(rows["image_id"], leavers)))
             rows = pa.concat_tables([rows, *_arrivals(job, self.groups.parts, PAIRS)])
+            rest = pa.concat_tables([rest, *_arrivals(job, self.groups.parts, REST)])
         seen = len(rows)
         ids = _ids(part_file(Path(job["images"]), IMAGES, part))
         alive = rows.filter(pc.is_in(rows["image_id"], ids))
         lost = rows.filter(pc.invert(pc.is_in(rows["image_id"], ids)))["text"]
-        united = (
-            alive.drop_columns("ctr")
-            .group_by(["image_id", "source", "text"])
-            .aggregate([(name, "sum") for name in ("clicks", "impressions", "examined")])
-        )
-        united = united.rename_columns([name.removesuffix("_sum") for name in united.column_names])
-        united = united.append_column("ctr", self._ctr(united)).select(PAIR_COLUMNS.names)
-        kept = best_queries(united.cast(PAIR_COLUMNS), self.rank.max_queries)
+        united = with_counts(alive, rest)
+        united = united.set_column(PAIR_COLUMNS.get_field_index("ctr"), "ctr", self._ctr(united))
+        ranked, low, lone = still_ranked(united, self.least)
+        kept = best_queries(ranked, self.rank.max_queries)
         write_rows(part_file(Path(job["out"]), PAIRS, part), kept)
         dropped = {
             "its image was dropped": len(lost),
             "the same text of one image": len(alive) - len(united),
-            "beyond max_queries": len(united) - len(kept),
+            "too low a rate once merged": low,
+            NO_QUERY: lone,
+            "beyond max_queries": len(ranked) - len(kept),
         }
         return StageCount(
             "unite", "texts", seen, len(kept), {k: v for k, v in dropped.items() if v},
@@ -243,21 +266,6 @@ class UniteImages:
 
         write_images(part_file(Path(job["out"]), IMAGES, part), UNITED_IMAGES, files())
         return StageCount("unite", "images", seen, kept, dropped)
-
-
-def best_queries(rows: pa.Table, most: int) -> pa.Table:
-    """At most so many queries an image, the best by CTR; all other texts. Sorted as parts are."""
-    order = [("image_id", "ascending"), ("source", "ascending"), ("ctr", "descending")]
-    rows = rows.sort_by([*order, ("clicks", "descending"), ("text", "ascending")])
-    ids = rows["image_id"].combine_chunks().dictionary_encode().indices.to_numpy()
-    query = pc.equal(rows["source"], QUERY).to_numpy(zero_copy_only=False)
-    change = np.ones(len(rows), dtype=bool)
-    if len(rows) > 1:
-        change[1:] = (ids[1:] != ids[:-1]) | (query[1:] != query[:-1])
-    place = np.arange(len(rows))
-    place = place - np.maximum.accumulate(np.where(change, place, 0))
-    rows = rows.filter(pa.array(~query | (place < most)))
-    return rows.sort_by([(name, "ascending") for name in ("image_id", "source", "text")])
 
 
 def _arrivals(job: dict[str, str], parts: int, kind: str) -> list[pa.Table]:

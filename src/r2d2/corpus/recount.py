@@ -1,0 +1,99 @@
+"""The queries of merged images: all that was shown counts, and what ranks no more is dropped.
+
+Ranking comes before images are fetched, so a picture at two addresses was ranked as two, and a pair
+may have been dropped under one and kept under the other. Where it was kept, what it was shown and
+clicked under the other counts as well: else the sum would leave out just the looks without a click.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from r2d2.corpus.rows import PAIR_COLUMNS, PAIRS, QUERY, open_part, part_file
+
+COUNTS = ("clicks", "impressions", "examined")
+KEYS = ["image_id", "source", "text"]
+
+
+def unranked(summed: Path, part: int, image_ids: Sequence[str], kept: pa.Table) -> pa.Table:
+    """Queries of some images that are not among their kept ones, as PAIR_COLUMNS.
+
+    Args:
+        summed: folder of the aggregated parts.
+        part: which of them.
+        image_ids: of images in that part.
+        kept: the part's pairs that ranked.
+    """
+    wanted = pa.array(list(image_ids), pa.string())
+    found = [PAIR_COLUMNS.empty_table()]
+    if len(wanted):
+        with open_part(part_file(summed, PAIRS, part)) as file:
+            for group in range(file.num_row_groups):
+                rows = file.read_row_group(group, columns=PAIR_COLUMNS.names)
+                query = pc.equal(rows["source"], QUERY)
+                found.append(rows.filter(pc.and_(query, pc.is_in(rows["image_id"], wanted))))
+    rows = pa.concat_tables(found)
+    kept = kept.filter(pc.is_in(kept["image_id"], wanted)).select(KEYS)
+    return rows.join(kept, KEYS, join_type="left anti").select(PAIR_COLUMNS.names)
+
+
+def moved(rows: pa.Table, into: dict[str, str]) -> pa.Table:
+    """Pairs under the id that their image has taken; equal ones may stand more than once."""
+    ids = [into[old] for old in rows["image_id"].to_pylist()]
+    return rows.set_column(0, PAIR_COLUMNS.field(0), pa.array(ids, pa.string()))
+
+
+def add_up(rows: pa.Table) -> pa.Table:
+    """One row a pair, as PAIR_COLUMNS without a rate."""
+    sums = rows.group_by(KEYS).aggregate([(name, "sum") for name in COUNTS])
+    sums = sums.rename_columns([name.removesuffix("_sum") for name in sums.column_names])
+    sums = sums.append_column("ctr", pa.nulls(len(sums), pa.float32()))
+    return sums.select(PAIR_COLUMNS.names).cast(PAIR_COLUMNS)
+
+
+def with_counts(kept: pa.Table, rest: pa.Table) -> pa.Table:
+    """The pairs of `kept`, added up with those of `rest` that are of the same image and text."""
+    same = rest.join(kept.select(KEYS), KEYS, join_type="left semi").select(PAIR_COLUMNS.names)
+    return add_up(pa.concat_tables([kept, same]))
+
+
+def still_ranked(rows: pa.Table, least: float) -> tuple[pa.Table, int, int]:
+    """What ranks with the sums too.
+
+    Args:
+        rows: pairs with their rates.
+        least: the rate of the last pair that ranked.
+
+    Returns:
+        The rows; how many queries have a lesser rate; how many other texts lost their last query.
+    """
+    query = pc.equal(rows["source"], QUERY)
+    low = pc.and_(query, pc.fill_null(pc.less(rows["ctr"], pa.scalar(least, pa.float32())), False))
+    if not pc.any(low).as_py():
+        return rows, 0, 0
+    left = rows.filter(pc.invert(low))
+    alive = left.filter(pc.equal(left["source"], QUERY))["image_id"]
+    gone = rows.filter(low)["image_id"]
+    lone = pc.and_(pc.is_in(left["image_id"], gone), pc.invert(pc.is_in(left["image_id"], alive)))
+    found = left.filter(pc.invert(lone))
+    return found, len(rows) - len(left), len(left) - len(found)
+
+
+def best_queries(rows: pa.Table, most: int) -> pa.Table:
+    """At most so many queries an image, the best by CTR; all other texts. Sorted as parts are."""
+    order = [("image_id", "ascending"), ("source", "ascending"), ("ctr", "descending")]
+    rows = rows.sort_by([*order, ("clicks", "descending"), ("text", "ascending")])
+    ids = rows["image_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    query = pc.equal(rows["source"], QUERY).to_numpy(zero_copy_only=False)
+    change = np.ones(len(rows), dtype=bool)
+    if len(rows) > 1:
+        change[1:] = (ids[1:] != ids[:-1]) | (query[1:] != query[:-1])
+    place = np.arange(len(rows))
+    place = place - np.maximum.accumulate(np.where(change, place, 0))
+    rows = rows.filter(pa.array(~query | (place < most)))
+    return rows.sort_by([(name, "ascending") for name in KEYS])
