@@ -338,6 +338,10 @@ def test_gold_files_that_are_none(matching, tmp_path):
     path = tmp_path / "gold.csv"
     path.write_text("pair,answer\nabc,perhaps\n", encoding="utf-8")
     assert "mend or strike" in refused(read_gold, path)
+    path.write_text("image_id,text\na,b\n", encoding="utf-8")
+    assert "has columns image_id, text: give the gold.csv" in refused(read_gold, path)
+    path.write_text("pair,answer,text\nabc,match,猫\n,,\n", encoding="gb18030")  # as Excel saves
+    assert read_gold(path) == {"abc": "match"}
     assert "cannot read" in refused(read_gold, tmp_path / "none.csv")
     with (matching[1] / "gold.csv").open(encoding="utf-8-sig") as file:
         assert len(list(csv.DictReader(file))) == 8

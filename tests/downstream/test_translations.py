@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from downstream.pairs import picture
 from r2d2.downstream.edits import edit_distance, edit_share
 from r2d2.downstream.sentences import read_sentences
+from r2d2.downstream.tasks import read_gold
 from r2d2.downstream.translation_report import review
 from r2d2.downstream.translations import captions, open_job, start_job, take_sheet
 from r2d2.formats.registry import import_table
@@ -188,6 +189,31 @@ def test_bad_input_is_one_line_and_changes_nothing(job, tmp_path):
     assert "cannot read" in refused(read_sentences, tmp_path / "none.csv")
     (tmp_path / "x.doc").write_text("x", encoding="utf-8")
     assert "of no kind known" in refused(read_sentences, tmp_path / "x.doc")
+
+
+@pytest.mark.parametrize("long", [10, 200_000])
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_a_quote_that_is_not_closed_is_told_by_its_line(job, tmp_path, kind, long):
+    comma = "," if kind == "csv" else "\t"
+    path, rest = tmp_path / f"x.{kind}", f"2.jpg{comma}{'字' * long}\n"
+
+    def write(*head):
+        row = f'1.jpg#0{comma}"两\n行"\n1.jpg#1{comma}"一个人\n'
+        path.write_text(comma.join(head) + "\n" + row + rest, encoding="utf-8")
+
+    write("image_id", "machine")
+    for said in (
+        refused(read_sentences, path),
+        (write("id", "translation"), refused(take_sheet, job, path))[1],
+        (write("pair", "answer"), refused(read_gold, path))[1],
+    ):
+        assert f"x.{kind}, line 4: " in said
+        assert 'a quote (") there is not closed' in said
+    path.write_text(f'image_id{comma}machine\n1.jpg{comma}"一个人"', encoding="utf-8")
+    assert read_sentences(path)[0][0].machine == "一个人"
+    path.write_text(f"image_id{comma}machine\n1.jpg\n2.jpg{comma}狗{comma}猫\n", encoding="utf-8")
+    found, skipped = read_sentences(path)
+    assert ([one.machine for one in found], skipped) == (["狗"], {"no machine translation": 1})
 
 
 @pytest.mark.skipif(not PHOTOGRAPHS.exists(), reason=f"no photographs at {PHOTOGRAPHS}")

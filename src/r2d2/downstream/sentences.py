@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -14,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from r2d2.downstream.sheets import read_sheet, read_text
 from r2d2.errors import R2D2Error
 from r2d2.formats.caption_files import split_line
 
@@ -21,7 +20,6 @@ IMAGE = ("image_id", "image", "filename", "file_name", "path")
 MACHINE = ("machine", "translation", "caption", "text")
 SOURCE = ("source", "english", "sentence")
 CAPTIONS = (".txt", ".token")
-MOST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -74,22 +72,6 @@ def read_sentences(
         why = ", ".join(f"{reason} {n:,}" for reason, n in skipped.items()) or "it is empty"
         raise R2D2Error(f"{file} has no sentence to translate ({why})")
     return list(found.values()), skipped
-
-
-def read_text(file: Path) -> str:
-    """A text file as people's programs write one: UTF-8, or else GB18030, as Excel does."""
-    try:
-        if file.stat().st_size > MOST_BYTES:
-            raise R2D2Error(f"{file} has more than {MOST_BYTES >> 30} GB: give it in parts")
-        data = file.read_bytes()
-    except OSError as error:
-        raise R2D2Error(f"cannot read {file}: {error.strerror}; check the path") from error
-    for encoding in ("utf-8-sig", "gb18030"):
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise R2D2Error(f"{file} is neither UTF-8 nor GB18030: save it as UTF-8")
 
 
 def _lines(file: Path, ending: str, skipped: Counter[str]) -> Iterator[tuple[tuple[str, int], str]]:
@@ -148,22 +130,20 @@ def _rows(file: Path, skipped: Counter[str]) -> Iterator[Mapping[str, Any]]:
                     names.append("image")
                 for batch in opened.iter_batches(1024, columns=names):
                     yield from batch.to_pylist()
-        except (OSError, pa.ArrowInvalid) as error:
+        except (OSError, pa.ArrowException) as error:
             raise R2D2Error(f"{file} is no readable Parquet file: fetch it again") from error
     elif kind in (".jsonl", ".json"):
         for line in read_text(file).split("\n"):
             try:
                 row = json.loads(line) if line.strip() else None
-            except ValueError:
+            except (ValueError, RecursionError):
                 row = "broken"
             if isinstance(row, dict):
                 yield row
             elif row is not None:
                 skipped["no JSON object"] += 1
     elif kind in (".csv", ".tsv"):
-        delimiter = "\t" if kind == ".tsv" else ","
-        for fields in csv.DictReader(io.StringIO(read_text(file), newline=""), delimiter=delimiter):
-            yield {key: value for key, value in fields.items() if key is not None}
+        yield from read_sheet(file)[1]
     else:
         raise R2D2Error(f"{file} is of no kind known: give .txt, .csv, .tsv, .jsonl or .parquet")
 

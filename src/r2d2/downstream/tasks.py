@@ -25,6 +25,7 @@ from r2d2.corpus.sample import numbers
 from r2d2.data.images import BadImage, decode_image
 from r2d2.downstream.candidates import Count
 from r2d2.downstream.likeness import bigrams
+from r2d2.downstream.sheets import read_sheet
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
 from r2d2.progress import Update
@@ -189,12 +190,12 @@ def export_tasks(
 
 def read_gold(path: Path) -> dict[str, str]:
     """The answers of a gold.csv, by pair. R2D2Error where it is none."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise R2D2Error(f"cannot read {path} ({error}): give the gold.csv of the export") from error
-    found = {row.get("pair") or "": (row.get("answer") or "").strip() for row in rows}
+    columns, rows = read_sheet(path)
+    if not {"pair", "answer"} <= set(columns):
+        raise R2D2Error(
+            f"{path} has columns {', '.join(columns) or 'none'}: give the gold.csv of the export"
+        )
+    found = {row["pair"].strip(): row["answer"].strip() for row in rows if any(row.values())}
     wrong = [p for p, answer in found.items() if not p or answer not in (MATCH, NO_MATCH)]
     if wrong:
         raise R2D2Error(

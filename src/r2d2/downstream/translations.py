@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from r2d2.downstream.sentences import Sentence, read_text
+from r2d2.downstream.sentences import Sentence
+from r2d2.downstream.sheets import read_sheet, read_text
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder, write_text
 
@@ -106,22 +107,18 @@ def take_sheet(job: Job, file: Path, by: str | None = None) -> Taken:
     Raises:
         R2D2Error: no sheet of ours, of another job, or not one row that says something.
     """
-    kind = "\t" if file.suffix.lower() == ".tsv" else ","
-    try:
-        rows = list(csv.DictReader(io.StringIO(read_text(file), newline=""), delimiter=kind))
-    except csv.Error as error:
-        raise R2D2Error(f"{file} is no readable CSV ({error}): save it as CSV again") from error
-    columns = set(rows[0]) if rows else set()
+    columns, read = read_sheet(file)
+    rows = list(read)
     number = 2 if "checked" in columns else 1
-    if not {"id", "translation"} <= columns:
+    if not {"id", "translation"} <= set(columns):
         raise R2D2Error(
-            f"{file} has columns {', '.join(map(str, columns)) or 'none'}: give a filled "
+            f"{file} has columns {', '.join(columns) or 'none'}: give a filled "
             f"{SHEETS[1]} or {SHEETS[2]}"
         )
     taken = Taken(number)
     fresh = []
     for row in rows:
-        fields = {str(key): " ".join(str(value or "").split()) for key, value in row.items()}
+        fields = {key: " ".join(value.split()) for key, value in row.items()}
         said = _said(job, fields, number, by, taken.skipped)
         if said is not None:
             fresh.append(said)
