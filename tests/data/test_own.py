@@ -46,6 +46,8 @@ def test_rows_of_one_picture_become_one(folder):
         ("c.jsonl", '{"图片": "a.png", "描述": ["猫","一只猫"]}\n\n{"img": "b.png", "text": "狗"}'),
         ("c.json", '[{"path": "a.png", "text": ["猫", "一只猫"]}, {"img": "b.png", "text": "狗"}]'),
         ("c.tsv", "path\ttitle\na.png\t猫\na.png\t一只猫\nb.png\t狗\n"),
+        ("c.csv", "path\ttitle\na.png\t猫\na.png\t一只猫\nb.png\t狗\n"),
+        ("c.csv", "path;title\na.png;猫\na.png;一只猫\nb.png;狗\n"),
         ("c.csv", 'Filename,Caption\na.png,"猫"\na.png,一只猫\nb.png,狗\n'),
     ],
 )  # fmt: skip
@@ -78,7 +80,7 @@ def test_copies_of_a_picture_share_a_split_and_a_given_split_stays(folder):
 
 def test_labels_keep_pairs_apart(folder):
     (folder / "c.csv").write_text(
-        "image,caption,label\na.png,猫,1\na.png,狗,0\nb.png,狗,yes\n", encoding="utf-8"
+        "image,caption,label\na.png,猫,1\na.png,狗,0.0\nb.png,狗,yes\n", encoding="utf-8"
     )
     found = import_folder(folder / "images", folder / "c.csv", folder / "t.lance")
     table = PairsTable.open(folder / "t.lance")
@@ -184,3 +186,20 @@ def test_a_picture_that_cannot_be_opened_is_counted(folder, monkeypatch):
     assert set(texts) == {"a.png", "deep/c.png", "other/d.png"}
     assert found.skipped == {"image cannot be read": 1}
     assert found.splits == {"train": 1, "val": 1, "test": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("c.csv", "", "holds no row"),
+        ("c.csv", "image,caption\n", "holds no row"),
+        ("c.jsonl", "\n\n", "holds no row"),
+        ("c.json", "5", "not a JSON object: 1"),
+        ("c.csv", '"image,caption\na.png,猫\n', "quote of the header"),
+        ("c.csv", "a,b\na.png,猫\n", "it has a, b"),
+        ("c.jsonl", '{"image": {"path": "a.png"}, "caption": "猫"}', "row 1: no name"),
+    ],
+)
+def test_what_holds_no_pair_is_told(folder, name, text, said):
+    (folder / name).write_text(text, encoding="utf-8")
+    assert said in refused(import_folder, folder / "images", folder / name, folder / "t.lance")

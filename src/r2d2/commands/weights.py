@@ -71,7 +71,7 @@ def towers(
     seed: Annotated[int, typer.Option(help="Of the cross encoders.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Put R2D2's cross encoders on the towers of Chinese-CLIP, CLIP, SigLIP or SigLIP 2."""
+    """Put R2D2's cross encoders on the towers of Chinese-CLIP, CLIP, SigLIP (2) or FG-CLIP 2."""
     from r2d2.weights.towers import import_towers
 
     report = import_towers(

@@ -27,6 +27,7 @@ CAPTION_NAMES = ("caption", "captions", "text", "texts", "title", "label_text", 
 SPLIT_NAMES = ("split", "set", "subset")
 LABEL_NAMES = ("label", "match", "is_match")
 CAPTION = "caption"
+LABELS = {"": None, "0": 0, "1": 1, "0.0": 0, "1.0": 1}  # a column with gaps is one of floats
 EXAMPLES = 5  # of what was skipped, in the log
 SHOWN = 80  # characters of what a row gave
 
@@ -98,18 +99,19 @@ def read_folder(
         if path is None:
             swapped = len(texts) == 1 and names.find(texts[0]) is not None
             reason = "image and caption are swapped" if swapped else "image not found"
-            found.skip(reason, f"{where}: {name if len(name) <= SHOWN else name[:SHOWN] + '…'}")
+            shown = name if len(name) <= SHOWN else name[:SHOWN] + "…"
+            found.skip(reason, f"{where}: {shown or 'no name'}")
             continue
         texts = [text for text in texts if text_key(text)]
         if not texts:
             found.skip("no caption", where)
             continue
-        if label not in ("", "0", "1"):
+        if label not in LABELS:
             found.skip("label is not 0 or 1", f"{where}: {label[:SHOWN]}")
             continue
-        grouped.setdefault((path, split), []).extend(
-            (text, int(label) if label else None) for text in texts
-        )
+        grouped.setdefault((path, split), []).extend((text, LABELS[label]) for text in texts)
+    if not grouped and not found.skipped:
+        raise R2D2Error(f"{file} holds no row: write a picture and a caption a line")
     if not grouped:
         reasons = "; ".join(
             f"{k}: {v}, such as {found.examples[k][0]}" for k, v in found.skipped.items()
@@ -201,7 +203,9 @@ def _rows(file: Path, found: Imported) -> Iterator[tuple[int, dict[str, Any]]]:
         raise R2D2Error(f"cannot read {file}: {error.strerror}; check the path") from error
     if file.suffix.lower() in (".jsonl", ".json", ".ndjson"):
         rows = list(_objects(text))
-        _check({key: None for _, row in rows if isinstance(row, dict) for key in row}, file)
+        if any(isinstance(row, dict) for _, row in rows):
+            columns = {key: None for _, row in rows if isinstance(row, dict) for key in row}
+            _check(columns, file)
         for number, row in rows:
             if isinstance(row, dict):
                 yield number, _named(row)
@@ -209,16 +213,24 @@ def _rows(file: Path, found: Imported) -> Iterator[tuple[int, dict[str, Any]]]:
                 found.skip("not a JSON object", f"{file}, row {number}")
         return
     # not splitlines(), which also ends a line at U+2028, U+0085 and the like
-    records = csv_records(io.StringIO(text), "\t" if file.suffix.lower() == ".tsv" else ",")
-    header: list[str] | None = None
+    records = csv_records(io.StringIO(text), _delimiter(file, text))
+    number, header = next(records, (1, []))
+    if header is None:
+        raise R2D2Error(f"{file}, row {number}: a quote of the header is not closed: close it")
+    _check(dict.fromkeys(header), file)
     for number, fields in records:
-        if header is None:
-            header = fields or []
-            _check(dict.fromkeys(header), file)
-        elif fields is None:
+        if fields is None:
             found.skip("a quote is not closed", f"{file}, row {number}")
         else:
             yield number, _named(dict(zip_longest(header, fields[: len(header)])))
+
+
+def _delimiter(file: Path, text: str) -> str:
+    """What stands between the names of the columns; a comma, where there is any."""
+    header = text.lstrip("\n").partition("\n")[0]
+    if file.suffix.lower() == ".tsv":
+        return "\t"
+    return "," if "," in header else max("\t;", key=header.count)
 
 
 def _objects(text: str) -> Iterator[tuple[int, Any]]:
@@ -252,6 +264,8 @@ def _named(row: Mapping[str, Any]) -> dict[str, Any]:
 def _check(columns: Mapping[str, None], file: Path) -> None:
     """Raise where there is no column of images or none of captions."""
     lowered = [str(name).strip().lower() for name in columns]
+    if not lowered:
+        return  # nothing is there, which the caller tells
     for what, names in (("images", IMAGE_NAMES), ("captions", CAPTION_NAMES)):
         if not any(name in lowered for name in names):
             has = ", ".join(lowered)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,7 +17,14 @@ from r2d2.weights.pickles import load_pickled
 
 CONFIG, VOCAB, TOKENIZER = "config.json", "vocab.txt", "tokenizer.json"
 PREPROCESSOR = "preprocessor_config.json"
-BESIDE = (CONFIG, VOCAB, TOKENIZER, PREPROCESSOR)  # small files that are read with the weights
+TOKENIZER_CONFIG = "tokenizer_config.json"
+BESIDE = (
+    CONFIG,
+    VOCAB,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    PREPROCESSOR,
+)  # small files that are read with the weights
 PICKLED = (".bin", ".pt", ".pth")
 MAX_WEIGHTS = 64 << 30  # bytes a file; the largest published of these kinds has 4 GiB
 MAX_JSON = 64 << 20  # bytes
@@ -34,6 +41,7 @@ class Source:
     others: Mapping[str, str]  # what the file holds beside tensors: name, and what it is
     folder: Path  # where the small files are
     preprocessor: Mapping[str, Any]
+    tokenizer_settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def tokenizer(self) -> Path | None:
@@ -74,9 +82,9 @@ def open_source(where: str | Path) -> Source:
         others |= beside
     if len(tensors) > MAX_TENSORS:
         raise R2D2Error(f"{where} holds {len(tensors)} tensors: no model read here has so many")
-    settings = (_read_json(folder / name) for name in (CONFIG, PREPROCESSOR))
-    config, preprocessor = settings
-    return Source(str(where), tensors, config, others, folder, preprocessor)
+    settings = [_read_json(folder / name) for name in (CONFIG, PREPROCESSOR, TOKENIZER_CONFIG)]
+    config, preprocessor, tokenizer = settings
+    return Source(str(where), tensors, config, others, folder, preprocessor, tokenizer)
 
 
 def choose_weights(names: Iterable[str], where: object) -> str:

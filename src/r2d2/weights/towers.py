@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer as Engine
+from tokenizers import normalizers
 from torch import Tensor
 
 from r2d2.config import ForeignConfig, ModelConfig, TextConfig, VisionConfig
@@ -20,6 +21,7 @@ from r2d2.model.foreign import FAMILIES, PIXELS, build_config
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import Tokenizer
+from r2d2.weights import fgclip2
 from r2d2.weights.importing import REPORT
 from r2d2.weights.report import Imported, ImportReport, Used, check_out
 from r2d2.weights.source import TOKENIZER, VOCAB, Source, open_source
@@ -93,11 +95,13 @@ def read_towers(
     Returns:
         The model, what became of each tensor, and the names of what was initialised afresh.
     """
-    kind = read.config.get("model_type")
+    kind, mapped = read.config.get("model_type"), None
+    if kind == fgclip2.KIND:
+        mapped = fgclip2.as_siglip2(read, max_length)
+        read, kind, max_length = mapped.source, mapped.source.config["model_type"], None
     if kind not in FAMILIES:
-        raise R2D2Error(
-            f"{read.name} is a model of type {kind!r}: towers are taken from {', '.join(FAMILIES)}"
-        )
+        known = ", ".join([*FAMILIES, fgclip2.KIND])
+        raise R2D2Error(f"{read.name} is a model of type {kind!r}: towers are taken from {known}")
     config, tokenizer = _settings(
         read, str(kind), cross_layers, max_length, mask_token, fresh, masks
     )
@@ -106,6 +110,8 @@ def read_towers(
         model = R2D2(config)
     state = dict(model.state_dict())
     imported = _fill(state, read)
+    if mapped is not None:
+        imported = mapped.account(imported)
     model.load_state_dict(state)
     given = {used.ours for used in imported.used}
     missing = [n for n in state if n.startswith("towers.") and n not in given]
@@ -167,6 +173,8 @@ def _settings(
                 f"there is no {TOKENIZER} beside {read.name}: save its fast tokenizer there"
             )
         engine = read_engine(path)
+        if "siglip" in kind:  # it was trained on texts in lower case
+            engine.normalizer = _lower(engine.normalizer)
         found = _roles(engine, read, text, mask_token, need_mask)
     roles = dataclasses.replace(
         roles, length=length, pad_id=found[0], mask_id=found[1], special_ids=found[2]
@@ -201,13 +209,22 @@ def _settings(
     return config, tokenizer
 
 
+def _lower(normalizer: Any) -> Any:
+    lower = normalizers.Lowercase()
+    return lower if normalizer is None else normalizers.Sequence([lower, normalizer])
+
+
 def _roles(
     engine: Engine, read: Source, text: Any, mask_token: str | None, need_mask: bool
 ) -> tuple[int, int, tuple[int, ...]]:
     """Ids of the padding, of what stands for a masked token, and of all that is never masked."""
     pad = text.pad_token_id if text.pad_token_id is not None else text.eos_token_id
+    told = read.tokenizer_settings.get("pad_token")
+    told = told.get("content") if isinstance(told, Mapping) else told
     if engine.padding:
         pad = engine.padding["pad_id"]
+    elif isinstance(told, str) and engine.token_to_id(told) is not None:
+        pad = engine.token_to_id(told)
     names = (mask_token,) if mask_token else MASKS
     masks = [engine.token_to_id(name) for name in names]
     mask = next((found for found in masks if found is not None), None)
