@@ -433,6 +433,7 @@ def test_the_commands(tmp_path, monkeypatch, capsys):
     assert code == 0, lines
     assert "de-duplicate: 3 of 4 images; dropped: within 4 bits 1" in out
     assert "3 images, 7 texts" in out
+    assert "no cut by rate" in out
     for command, more in (
         ("stats", ()), ("compare", (tmp_path / "h.lance",)),
     ):  # fmt: skip

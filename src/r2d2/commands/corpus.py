@@ -58,6 +58,11 @@ def build(
                 f"{count.stage}: {count.kept:,} of {count.seen:,} {count.unit}"
                 + (f"; dropped: {why}" if why else "")
             )
+    if made.rank.enabled and not made.rank.cuts:
+        typer.echo(
+            "rank: no cut by rate; for the best 5% of all pairs shown, as in Zero's paper: "
+            "--set rank.top_share=0.05 --set rank.min_clicks=0"
+        )
     typer.echo(f"{built.table}: {built.images:,} images, {built.texts:,} texts")
     typer.echo(f"report: {built.report}, card: {built.card}")
 

@@ -1,4 +1,4 @@
-"""Settings of a corpus build: one frozen dataclass a stage; presets/ holds the two papers' values.
+"""Settings of a corpus build: one frozen dataclass a stage; presets/zero.yaml holds them all.
 
 A limit that is None is off. "Zero" is arXiv 2205.03860, "DanQing" arXiv 2601.10305.
 """
@@ -74,6 +74,11 @@ class RankConfig:
             raise R2D2Error(
                 "rank: give one of threshold, top_share and top_count, and null for the others"
             )
+
+    @property
+    def cuts(self) -> bool:
+        """Whether pairs are dropped for their rate."""
+        return any(x is not None for x in (self.threshold, self.top_share, self.top_count))
 
 
 @dataclass(frozen=True)
