@@ -291,6 +291,51 @@ def test_a_model_at_chance_is_said(start, own, tmp_path, caplog):
     assert said == {(10, 11.0): False, (11, 11.0): True, (20, 11.0): True, (20, 60.0): False}
 
 
+def test_a_val_too_small_to_tell_is_said(start, own, tmp_path, caplog):
+    table = PairsTable.open(own_table(own / "images", own / "captions.csv", tmp_path / "data"))
+    keep = KeepBest(table, tmp_path, config_of("retrieval"))
+    keep._tell(Epoch(1, 20, 100.0, 100.0), [], 20)
+    assert "hold more pictures out" in caplog.text
+    assert "near chance" not in caplog.text
+
+
+def test_six_pictures_train_with_one_command(start, tmp_path, monkeypatch, capsys):
+    (tmp_path / "im").mkdir()
+    lines = ["image,caption"]
+    for n in range(6):
+        label_picture(n, n).save(tmp_path / "im" / f"{n}.png")
+        lines.append(f"{n}.png,{LABELS[n]}")
+    (tmp_path / "c.csv").write_text("\n".join(lines), encoding="utf-8")
+    settings = [x for s in (*QUICK, "train.epochs=1", "train.batch_size=4") for x in ("--set", s)]
+    asked = ("finetune", "retrieval", tmp_path / "im", "--init", start, "--out", tmp_path / "run")
+    code, _, told = call_cli(monkeypatch, capsys, *asked)
+    assert code == 2
+    assert "--captions" in " ".join(told)
+    code, _, told = call_cli(
+        monkeypatch, capsys, *asked, "--captions", tmp_path / "c.csv", *settings
+    )
+    assert code == 0, told
+    splits = PairsTable.open(tmp_path / "run" / "pairs.lance").splits()
+    assert set(splits) == {"train", "val", "test"}
+    assert sum(splits.values()) == 6
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_matching_needs_both_kinds_before_it_begins(start, tmp_path, split):
+    picture = png(label_picture(0, 0))
+    pairs = [
+        Pair(f"{name}{label}", picture, (Text("红色方块", "query"),), name, label=label)
+        for name in ("train", "val") for label in (0, 1)
+        if (name, label) != (split, 0)
+    ]  # fmt: skip
+    write_table(tmp_path / "pairs.lance", pairs)
+    message = refused(
+        finetune, tmp_path / "pairs.lance", tmp_path / "run", config_of("matching"), init=start
+    )
+    assert f"split '{split}' has no label 0" in message
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_cannot_be_fine_tuned_is_refused(start, tmp_path):
     table = small_table(tmp_path / "pairs.lance")
     config = config_of("matching")

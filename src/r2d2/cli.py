@@ -131,7 +131,7 @@ def finetune(
 ) -> None:
     """Fine-tune a model; the best epoch by `val` lands in OUT/model, with its report."""
     from r2d2.config import make_tuning_config
-    from r2d2.finetune import TABLE, own_table
+    from r2d2.finetune import TABLE, is_plain_folder, own_table
     from r2d2.finetune import finetune as run
     from r2d2.pretrained import load
     from r2d2.training.distributed import world
@@ -142,6 +142,11 @@ def finetune(
         sys.exit(launch(processes, sys.argv[1:]))
     with world() as here:
         table = source if captions is None else str(out / TABLE)
+        if captions is None and is_plain_folder(source):
+            raise R2D2Error(
+                f"{source} is a folder and no pairs table: give its file of captions, too, by "
+                "--captions"
+            )
         if captions is not None and here.first:
             own_table(Path(source), captions, out, resume=resume)
         here.wait()

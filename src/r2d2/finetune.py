@@ -26,7 +26,8 @@ from r2d2.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
-VALIDATION = "val"
+TRAIN, VALIDATION = "train", "val"
+FEW = 50.0  # %; where chance alone gives more, a figure says nothing of the model
 EPOCHS, BEST, TABLE = "epochs.jsonl", "best", "pairs.lance"
 
 
@@ -71,6 +72,12 @@ def finetune(
     return finish(table, table_path, out, config) if keep_best.first else out
 
 
+def is_plain_folder(source: str) -> bool:
+    """Whether it is a folder here that holds no table."""
+    path = Path(source)
+    return path.is_dir() and not (path / "_versions").is_dir()
+
+
 def own_table(images: Path, captions: Path, out: Path, *, resume: bool = False) -> str:
     """The table of a folder and a file of captions, in the run's folder; made if it is not there.
 
@@ -95,14 +102,21 @@ class KeepBest:
         """`patience`: epochs without a better figure before the run ends; 0: it does not.
 
         Raises:
-            R2D2Error: the table has no split to measure.
+            R2D2Error: the table has no split to measure, or no matches and others to learn from.
         """
         if VALIDATION not in table.splits():
             raise R2D2Error(
                 f"{table.path} has no split '{VALIDATION}' to choose the best epoch by (it has "
                 f"{', '.join(table.splits())}): give some rows that split, a tenth for example, as "
-                f"by a column 'split' in the file of captions"
+                "by a column 'split' in the file of captions"
             )
+        for split in (TRAIN, VALIDATION) if config.train.labelled else ():
+            missing = sorted({0, 1} - _kinds(table, split))
+            if missing:
+                raise R2D2Error(
+                    f"{table.path}: split '{split}' has no label {missing[0]}: matching needs "
+                    "pairs with label 1 and pairs with label 0, in 'train' and in 'val'"
+                )
         self.table = table
         self.patience = patience
         self.out = out
@@ -165,6 +179,13 @@ class KeepBest:
             "epoch %d: %s on val %.1f (best: %.1f, epoch %d)",
             found.epoch, name, found.figure, best.figure, best.epoch,
         )  # fmt: skip
+        if found.chance > FEW:
+            log.warning(
+                "val is so small that chance alone gives %s %.1f: hold more pictures out to tell "
+                "one epoch from another",
+                name, found.chance,
+            )  # fmt: skip
+            return
         warm = found.step > warmup_end(steps, self.config.train)
         labelled = self.config.train.labelled
         if warm and found.figure < (found.chance + 2 if labelled else 2 * found.chance):
@@ -185,11 +206,18 @@ def finish(table: PairsTable, table_path: str | Path, out: Path, config: Config)
         return evaluate_run(out, table_path, out, keep_weight=best.has_match)
     found = {}
     for split in table.splits():
-        if split != "train":
+        if split != TRAIN and _kinds(table, split) < {0, 1}:
+            log.warning("split '%s' is not measured: it lacks label 0 or label 1", split)
+        elif split != TRAIN:
             scored = score_labelled(best, table, split, config.evaluation.batch_size)
             found[split] = {"matching": {"auc": scored.auc, "pairs": len(scored.scores)}}
     write_text(out / METRICS, json.dumps(found, indent=2))
     return out / METRICS
+
+
+def _kinds(table: PairsTable, split: str) -> set[int]:
+    """Labels that a split has."""
+    return {label for label in table.labels(table.rows(split)) if label is not None}
 
 
 def read_epochs(out: Path) -> list[Epoch]:
