@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from r2d2.data.images import BadImage, decode_image
+from r2d2.fingerprint import fingerprint
 from r2d2.pretrained import Pretrained, load
 
 
@@ -24,6 +26,11 @@ class Encoder:
     def load(cls, path: str | Path) -> Encoder:
         """The model in a folder; see `r2d2.load`."""
         return cls(load(path))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of what the embeddings depend on; see `r2d2.fingerprint`."""
+        return fingerprint(self.model)
 
     def encode_images(self, files: Sequence[bytes]) -> npt.NDArray[np.float32]:
         """(n, d) of encoded files; one that cannot be read counts as a white picture."""

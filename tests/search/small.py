@@ -7,9 +7,9 @@ import threading
 import numpy as np
 import torch
 
+from r2d2.fingerprint import fingerprint
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
-from r2d2.search.fingerprint import fingerprint
 from r2d2.search.index import build_index
 from r2d2.search.memory_gallery import MemoryGallery, Row
 from r2d2.search.searcher import Searcher

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from r2d2.errors import R2D2Error
-from r2d2.search.fingerprint import fingerprint
+from r2d2.fingerprint import fingerprint
 from r2d2.search.query import Query
 from r2d2.search.searcher import Searcher
 from search.small import COUNT, TEXTS, naive_ranking, small_gallery, small_model, small_searcher

@@ -47,6 +47,10 @@ Floats = npt.NDArray[np.float32]
 class Model(Protocol):
     """What a corpus may ask of a model: embeddings of unit length, and no torch."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the weights: what was done by a model of another one is done anew."""
+
     def encode_images(self, files: Sequence[bytes]) -> Floats:
         """(n, d) of encoded files."""
 

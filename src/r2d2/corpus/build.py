@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from r2d2.corpus.aggregate import aggregate
 from r2d2.corpus.align import Model, align
+from r2d2.corpus.behind import Behind, look_behind
 from r2d2.corpus.config import CorpusConfig
 from r2d2.corpus.ctr import Prior, read_prior
 from r2d2.corpus.duplicates import find_duplicates
@@ -38,7 +39,6 @@ from r2d2.corpus.tally import PRIOR
 from r2d2.corpus.text_filter import TextWork
 from r2d2.corpus.unite import unite
 from r2d2.corpus.workspace import Stage, Workspace, digest
-from r2d2.errors import R2D2Error
 from r2d2.files import write_text
 from r2d2.progress import Update
 from r2d2.table import PairsTable
@@ -99,18 +99,30 @@ def build_corpus(
     out = str(out)
     home = Path(out) if "://" not in out else Path(out.rstrip("/").rsplit("/", 1)[-1])
     root = Path(work) if work is not None else home.with_name(home.name + ".build")
-    _check(config, model)
+    here = str(Path.cwd())
+    behind = look_behind(config, model, here)
     files = find_logs(logs)
     identity = _identity(files)
     space = Workspace(root, [identity, asdict(config.log)])
-    key = digest([identity, asdict(config), memory_bytes, out])
+    key = digest([identity, asdict(config), memory_bytes, out, asdict(behind)])
     check_place(out, overwrite or (not retry_failed and _made_by(root, key, out)))
     places = start(runner, workers)
     with space.lock():
         if retry_failed:
             space.reopen("fetch")
         last, prior = _stages(
-            space, logs, config, places, memory_bytes, runner, workers, model, retry_failed, update
+            space,
+            logs,
+            config,
+            behind,
+            places,
+            memory_bytes,
+            runner,
+            workers,
+            model,
+            retry_failed,
+            here,
+            update,
         )
         if not is_made_of(out, space.next_folder("write")):
             space.reopen("write")
@@ -145,12 +157,14 @@ def _stages(
     space: Workspace,
     logs: Sequence[str],
     config: CorpusConfig,
+    behind: Behind,
     places: Places,
     memory_bytes: int,
     runner: str,
     workers: int,
     model: Model | None,
     retry_failed: bool,
+    here: str,
     update: Update,
 ) -> tuple[Path, Prior | None]:
     """All stages before the last; gives the folder of what is to be written, and the prior."""
@@ -176,11 +190,12 @@ def _stages(
         jobs = [{**given, "out": str(folder), "part": str(n)} for n in range(parts)]
         return add_counts(map_parts(work, jobs, places, what, update))
 
+    judged = TextWork(config.query, config.text, (behind.query, behind.text), here)
     texts = space.run(
         "text",
-        [asdict(config.query), asdict(config.text)],
+        [asdict(config.query), asdict(config.text), behind.query, behind.text],
         lambda folder: [
-            each(TextWork(config.query, config.text), "filtering texts", folder, pairs=ranked),
+            each(judged, "filtering texts", folder, pairs=ranked),
             each(
                 PruneWork(config.rank.copies),
                 "leaving out images",
@@ -209,10 +224,10 @@ def _stages(
             )
             return [*counts, joined]
 
-        images = space.run("fetch", asdict(config.fetch), fetch).folder
+        images = space.run("fetch", [asdict(config.fetch), behind.fetch], fetch).folder
     looked = space.run(
         "image",
-        asdict(config.image),
+        [asdict(config.image), behind.image],
         lambda folder: [each(ImageWork(config.image), "looking at images", folder, images=images)],
     ).folder
     dedup = config.dedup
@@ -220,7 +235,7 @@ def _stages(
     if dedup.exact or dedup.radius is not None or dedup.meaning is not None:
         merge = space.run(
             "duplicates",
-            [asdict(config.dedup), model is not None],
+            [asdict(config.dedup), behind.meaning],
             lambda folder: [
                 find_duplicates(
                     looked, folder / "merge.parquet", config.dedup, update,
@@ -239,22 +254,10 @@ def _stages(
     if model is not None and (config.align.low is not None or config.align.high is not None):
         last = space.run(
             "align",
-            asdict(config.align),
+            [asdict(config.align), behind.align],
             lambda folder: align(last, folder, config.align, model, update),
         ).folder
     return last, prior
-
-
-def _check(config: CorpusConfig, model: Model | None) -> None:
-    """What would only show after hours."""
-    if model is None:
-        for name, asked in (
-            ("dedup.meaning", config.dedup.meaning),
-            ("align.low", config.align.low),
-            ("align.high", config.align.high),
-        ):
-            if asked is not None:
-                raise R2D2Error(f"{name} needs a model: give --model, or --set {name}=null")
 
 
 def _made_by(root: Path, key: str, out: str) -> bool:

@@ -101,7 +101,7 @@ class TextConfig:
     advertising: bool = True  # drop price and advertising phrases
     word_lists: tuple[str, ...] = ("pornography", "gambling", "drugs", "violence", "fraud")
     allow: tuple[str, ...] = ("allow",)  # lists of words within which a listed one does no harm
-    classifier: str | None = None  # "module:function" of your own; see corpus/text_filter.py
+    classifier: str | None = None  # "module:function" of your own; see corpus/classifier.py
 
     def __post_init__(self) -> None:
         counts = ("min_words", "max_words", "min_chars", "max_chars")

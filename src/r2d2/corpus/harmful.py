@@ -33,13 +33,23 @@ class Classifier:
     prepare: Callable[[Image.Image], Floats]  # an RGB picture as the model's input, less the n
 
 
-@cache
 def open_classifier(model: str | None = None) -> Classifier:
-    """The classifier in an ONNX file; None: open_nsfw. Opened once a process.
+    """The classifier in an ONNX file; None: open_nsfw. Opened once a process, as long as it is one.
 
     Raises:
         R2D2Error: the package or the file is missing, or the model is of another shape.
     """
+    if model is None:
+        return _opened(None, 0, 0)
+    try:
+        state = Path(model).stat()
+    except OSError as error:
+        raise R2D2Error(f"image.harmful_model: there is no file {model}") from error
+    return _opened(model, state.st_mtime_ns, state.st_size)
+
+
+@cache
+def _opened(model: str | None, changed: int, size: int) -> Classifier:
     return _open_nsfw() if model is None else _own(model)
 
 

@@ -3,16 +3,12 @@
 A batch is one string of lines wherever a library takes one: converting, searching and counting then
 cost what they cost in C. Rules come in the order of their price, and the first that fails names the
 drop.
-
-A classifier of one's own is a function over a batch, `texts: list[str] -> list[str | None]`: for
-each text None, or the reason why it is dropped. `text.classifier` names it as "module:function".
 """
 
 from __future__ import annotations
 
-import importlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from r2d2.corpus.classifier import Judge, ask, load_judge
 from r2d2.corpus.config import TextConfig
 from r2d2.corpus.contacts import CONTACTS, PRICES, SIGNS
 from r2d2.corpus.funnel import StageCount, add_counts, count_stage
@@ -33,7 +30,6 @@ from r2d2.errors import R2D2Error
 from r2d2.tokenizer import Tokenizer
 
 BATCH = 20_000  # texts judged at once
-Judge = Callable[[Sequence[str]], Sequence[str | None]]
 Bools = npt.NDArray[np.bool_]
 
 _GAP = re.compile(r"(?<=[一-鿿])[ ·•*_~|/\\.\-]{1,3}(?=[一-鿿])")  # within a word to hide it
@@ -101,10 +97,13 @@ class Lines:
 class TextFilter:
     """One configuration, made ready."""
 
-    def __init__(self, config: TextConfig, classifier: Judge | None = None) -> None:
+    def __init__(
+        self, config: TextConfig, classifier: Judge | None = None, home: str = "."
+    ) -> None:
+        """`classifier` takes the place of the one that `config` names, in the folder `home`."""
         self.config = config
         self.classifier = classifier or (
-            _import(config.classifier) if config.classifier is not None else None
+            load_judge(config.classifier, home) if config.classifier is not None else None
         )
         lists = dict(read_words(name) for name in config.word_lists)
         lists = {f"words: {name}": words for name, words in lists.items()}
@@ -117,6 +116,9 @@ class TextFilter:
             vocab = Tokenizer.from_vocab(config.vocab)
             single = [t for t in vocab.vocabulary() if len(t) == 1]
             self.known = np.array(sorted(map(ord, single)), dtype=np.uint32)
+        words = config.noun or config.min_words is not None or config.max_words is not None
+        self._rjieba: Any = _rjieba() if words and config.enabled else None
+        self.clean([""])  # what it needs may be missing
 
     def clean(self, texts: Sequence[str]) -> list[str]:
         """Texts (n,) without what cannot be seen, narrow, simplified; each on one line."""
@@ -202,13 +204,12 @@ class TextFilter:
         """Length in words, and nouns, of what is left."""
         config = self.config
         least, most = config.min_words, config.max_words
-        if least is None and most is None and not config.noun:
+        if self._rjieba is None:
             return
-        rjieba = _rjieba()
         for place, text in enumerate(texts):
             if rules[place] is not None:
                 continue
-            tags = [(w, t) for w, t in rjieba.tag(text) if t[:1] not in ("x", "w")]
+            tags = [(w, t) for w, t in self._rjieba.tag(text) if t[:1] not in ("x", "w")]
             if least is not None and len(tags) < least:
                 rules[place] = "too few words"
             elif most is not None and len(tags) > most:
@@ -220,12 +221,8 @@ class TextFilter:
         if self.classifier is None:
             return
         left = [place for place, rule in enumerate(rules) if rule is None]
-        told = self.classifier([texts[place] for place in left])
-        if len(told) != len(left):
-            raise R2D2Error(
-                f"text.classifier {self.config.classifier} gave {len(told)} answers for "
-                f"{len(left)} texts: one a text is wanted, None to keep it"
-            )
+        name = self.config.classifier or str(getattr(self.classifier, "__name__", "of your own"))
+        told = ask(self.classifier, name, [texts[place] for place in left]) if left else []
         for place, rule in zip(left, told, strict=True):
             rules[place] = rule
 
@@ -236,6 +233,8 @@ class TextWork:
 
     query: TextConfig
     text: TextConfig
+    behind: tuple[str, str] = ("", "")  # of each, a digest of what its settings name
+    home: str = "."  # folder in which a classifier's module may lie
 
     def __call__(self, job: dict[str, str]) -> StageCount:
         """See `map_parts`."""
@@ -245,11 +244,12 @@ class TextWork:
         texts = np.array(rows["text"].to_pylist(), dtype=object)
         kept = np.zeros(len(rows), dtype=bool)
         counts = [StageCount("text filter", "texts", 0, 0)]
-        for config, chosen in ((self.query, is_query), (self.text, ~is_query)):
+        by_source = ((self.query, is_query), (self.text, ~is_query))
+        for (config, chosen), behind in zip(by_source, self.behind, strict=True):
             places = np.flatnonzero(chosen)
             if not len(places):
                 continue
-            cleaned, rules = _ready(config)(texts[places].tolist())
+            cleaned, rules = ready(config, behind, self.home)(texts[places].tolist())
             texts[places] = cleaned
             kept[places] = [rule is None for rule in rules]
             counts.append(count_stage("text filter", "texts", rules, cleaned))
@@ -259,24 +259,15 @@ class TextWork:
         return add_counts(counts)
 
 
-_FILTERS: dict[TextConfig, TextFilter] = {}  # of this process: making one ready takes a second
+# of this process: making one ready takes a second
+_FILTERS: dict[tuple[TextConfig, str], TextFilter] = {}
 
 
-def _ready(config: TextConfig) -> TextFilter:
-    if config not in _FILTERS:
-        _FILTERS[config] = TextFilter(config)
-    return _FILTERS[config]
-
-
-def _import(name: str) -> Judge:
-    module, colon, function = name.partition(":")
-    try:
-        if not colon:
-            raise ImportError('write it as "module:function"')
-        found: Judge = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise R2D2Error(f"text.classifier '{name}' cannot be imported: {error}") from error
-    return found
+def ready(config: TextConfig, behind: str, home: str) -> TextFilter:
+    """The filter of some settings, and of what stood in the files they name (`behind`)."""
+    if (config, behind) not in _FILTERS:
+        _FILTERS[config, behind] = TextFilter(config, home=home)
+    return _FILTERS[config, behind]
 
 
 def _rjieba() -> Any:

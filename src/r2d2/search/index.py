@@ -24,6 +24,7 @@ from r2d2.corpus.engine import start
 from r2d2.corpus.funnel import StageCount, add_counts
 from r2d2.corpus.parts import Places, map_parts
 from r2d2.errors import R2D2Error
+from r2d2.fingerprint import fingerprint
 from r2d2.progress import Update, bars
 from r2d2.search.embed import (
     ROW,
@@ -34,7 +35,6 @@ from r2d2.search.embed import (
     staged_schema,
     text_schema,
 )
-from r2d2.search.fingerprint import fingerprint
 from r2d2.search.layout import (
     BAD,
     TEXT_KEY,

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from r2d2.errors import R2D2Error
+from r2d2.fingerprint import fingerprint
 from r2d2.model.side import Side
 from r2d2.pretrained import SHIPPED, Pretrained, load
-from r2d2.search.fingerprint import fingerprint
 from r2d2.search.gallery import Floats, Gallery, Item, Rows
 from r2d2.search.query import (
     MAX_CANDIDATES,

@@ -15,8 +15,8 @@ from safetensors.torch import save
 from r2d2.data.emoji import chinese_name, emoji_pairs
 from r2d2.errors import R2D2Error
 from r2d2.files import write_bytes
+from r2d2.fingerprint import fingerprint
 from r2d2.pretrained import Pretrained, load, shipped_folder
-from r2d2.search.fingerprint import fingerprint
 from r2d2.search.memory_gallery import MemoryGallery, Row
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,141 @@
+"""A classifier of texts of one's own: a function by name, its answers looked at.
+
+The function takes a batch, `texts: list[str] -> list[str | None]`: for each text None, or the
+reason why it is dropped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from pathlib import Path
+
+from r2d2.errors import R2D2Error
+
+Judge = Callable[[Sequence[str]], Sequence[str | None]]
+SHOWN = 40  # characters of a text in an error
+
+
+def load_judge(name: str, home: str) -> Judge:
+    """The function that "module:function" names; the module may lie in the folder `home`.
+
+    Raises:
+        R2D2Error: it cannot be imported, or is no function.
+    """
+    module, colon, function = name.partition(":")
+    try:
+        if not colon:
+            raise ImportError('write it as "module:function"')
+        with _importable(home):
+            found: Judge = getattr(importlib.import_module(module), function)
+    except Exception as error:  # whatever a module of the user's own may raise
+        raise R2D2Error(
+            f"text.classifier '{name}' cannot be imported: {_told(error)}; modules are looked for "
+            f"in {home} and among what is installed"
+        ) from error
+    if not callable(found):
+        raise R2D2Error(f"text.classifier '{name}' is no function but {type(found).__name__}")
+    return found
+
+
+_DIGESTS: dict[int, tuple[Judge, str]] = {}  # of functions that are held, so that ids stay theirs
+
+
+def judge_digest(name: str, home: str) -> str:
+    """A hash of the code that a classifier was loaded from: all loaded modules of its package.
+
+    What was edited since is not yet loaded, and so does not count.
+    """
+    judge = load_judge(name, home)
+    if id(judge) not in _DIGESTS:
+        top = name.partition(":")[0].partition(".")[0]
+        files = {
+            str(module.__file__)
+            for key, module in list(sys.modules.items())
+            if key.partition(".")[0] == top and getattr(module, "__file__", None)
+        }
+        whole = hashlib.blake2b(digest_size=16)
+        for file in sorted(files):
+            if Path(file).is_file():  # not in an archive
+                whole.update(hashlib.blake2b(Path(file).read_bytes()).digest())
+        _DIGESTS[id(judge)] = judge, whole.hexdigest()
+    return _DIGESTS[id(judge)][1]
+
+
+def ask(judge: Judge, name: str, texts: Sequence[str]) -> list[str | None]:
+    """What a classifier says of texts (n,), one answer a text.
+
+    Raises:
+        R2D2Error: it fails, or gives anything but None or a reason for each text.
+    """
+    try:
+        told = judge(list(texts))
+        answers = None if isinstance(told, (str, bytes, Mapping, Set)) else list(told)
+    except Exception as error:
+        raise R2D2Error(
+            f"text.classifier {name} failed on {_culprit(judge, texts)} ({_told(error)}): mend it"
+        ) from error
+    if answers is None:
+        raise R2D2Error(
+            f"text.classifier {name} gave a {type(told).__name__}: a list is wanted, for each "
+            "text None or a reason"
+        )
+    if len(answers) != len(texts):
+        raise R2D2Error(
+            f"text.classifier {name} gave {len(answers)} answers for {len(texts)} texts: one a "
+            "text is wanted, None to keep it"
+        )
+    for text, answer in zip(texts, answers, strict=True):
+        if answer is not None and (not isinstance(answer, str) or not answer):
+            raise R2D2Error(
+                f"text.classifier {name} gave {answer!r} for the text {_short(text)}: None is "
+                "wanted to keep it, or the reason to drop it in words"
+            )
+    return [None if answer is None else str(answer) for answer in answers]
+
+
+def _culprit(judge: Judge, texts: Sequence[str]) -> str:
+    """The text on which a classifier fails, sought by halves; or the batch, if each half passes."""
+    some = texts
+    while len(some) > 1:
+        half = len(some) // 2
+        failing = next((part for part in (some[:half], some[half:]) if _fails(judge, part)), None)
+        if failing is None:
+            break
+        some = failing
+    batch = f"a batch of {len(texts)} texts that begins with {_short(texts[0])}"
+    if len(some) > 1:
+        return batch
+    return f"the text {_short(some[0])}" + (f" in {batch}" if len(texts) > 1 else "")
+
+
+def _fails(judge: Judge, texts: Sequence[str]) -> bool:
+    try:
+        list(judge(list(texts)))
+    except Exception:
+        return True
+    return False
+
+
+@contextmanager
+def _importable(home: str) -> Iterator[None]:
+    """A folder comes first meanwhile, as where a script lies; then last, to hide nothing else."""
+    sys.path.insert(0, home)
+    try:
+        yield
+    finally:
+        sys.path.remove(home)
+        if home not in sys.path:
+            sys.path.append(home)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")
+
+
+def _told(error: Exception) -> str:
+    line = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
