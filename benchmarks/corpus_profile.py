@@ -30,6 +30,7 @@ STEPS: tuple[tuple[Any, str, str], ...] = (  # where a function is looked up, it
     (aggregate, "combine", "sort and reject in a chunk"),
     (aggregate, "_write_run", "write the runs"),
     (aggregate.Gather, "_rows", "cut a part out of the runs"),
+    (aggregate, "respell", "queries in one spelling"),
     (aggregate, "sum_pairs", "sums of a part, sorted"),
     (aggregate, "write_rows", "write the parts"),
     (rank, "log_prior", "fit the prior"),
