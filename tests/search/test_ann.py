@@ -1,7 +1,5 @@
 """The approximate index: recall as a count of what exact search finds; conditions; refusals."""
 
-from contextlib import contextmanager
-
 import lance
 import numpy as np
 import pyarrow as pa
@@ -11,15 +9,16 @@ from typer.testing import CliRunner
 
 from r2d2.cli import app
 from r2d2.pretrained import shipped_folder
-from r2d2.search import ann_build
+from r2d2.search import ann_build, chosen, table_gallery
 from r2d2.search.ann import AnnVectors
 from r2d2.search.ann_build import Measured, build_ann
 from r2d2.search.layout import (
     BAD,
+    TEXT,
+    TEXT_KEY,
     TEXT_VECTOR,
     VECTOR,
     About,
-    open_lance,
     read_about,
     texts_uri,
     vector_type,
@@ -28,6 +27,7 @@ from r2d2.search.layout import (
 from r2d2.search.shipped import INDEX
 from r2d2.search.table_gallery import Indexed, TableGallery, as_matrix
 from r2d2.table import SCHEMA
+from r2d2.tokenizer import key_hash, text_key
 from training.small import refused
 
 WIDTH = 16
@@ -49,16 +49,20 @@ def column(vectors, missing=()):
 
 
 def indexed_table(path, count=3000, texts=500):
-    """A table as `build_index` leaves one, with vectors from nowhere; row 5 has none."""
+    """A table as `build_index` leaves one, with vectors from nowhere; row 5 has none.
+
+    Text n is that of the images n, n + texts, n + 2 texts ...
+    """
     return write_indexed(path, unit(count, 0), unit(texts, 1) if texts else None, {5})
 
 
 def write_indexed(path, images, texts, missing=()):
     count, width = images.shape
+    words = [f"t{n}" for n in range(len(texts) if texts is not None else 1)]
     rows = {
         "image_id": [f"i{n}" for n in range(count)],
         "image": [b""] * count,
-        "texts": [[]] * count,
+        "texts": [[{"text": words[n % len(words)]}] for n in range(count)],
         "split": ["test" if n % 10 == 0 else "train" for n in range(count)],
     }
     fields = [SCHEMA.field(name) for name in rows]
@@ -68,39 +72,83 @@ def write_indexed(path, images, texts, missing=()):
     table = table.append_column(BAD, pa.array(bad, pa.string()))
     write_about(lance.write_dataset(table, str(path)), About("f", width))
     if texts is not None:
-        beside = pa.table({TEXT_VECTOR: column(texts)})
+        keys = pa.array([key_hash(text_key(word)) for word in words], pa.int64())
+        beside = pa.table({TEXT: words, TEXT_KEY: keys, TEXT_VECTOR: column(texts)})
         write_about(lance.write_dataset(beside, texts_uri(str(path))), About("f", width))
     return path
 
 
-@pytest.fixture(scope="module", params=["ivf_sq", "ivf_flat"])
-def built(request, tmp_path_factory):
-    path = indexed_table(tmp_path_factory.mktemp("ann") / "t.lance")
-    exact = Indexed(str(path), VECTOR).vectors
-    return path, build_ann(path, request.param), exact
-
-
-def test_the_recall_that_is_told_is_the_recall_that_users_get(built):
-    path, measured, exact = built
-    assert measured.enough
-    assert set(measured.recall) == {"texts", "images"}
-    vectors = TableGallery(path).images
-    assert isinstance(vectors, AnnVectors)
-    assert (len(vectors), vectors.width) == (2999, WIDTH)
-    for name, asked in ann_build._queries(Indexed(str(path), VECTOR), 2999).items():
-        found, wanted = vectors.best(asked, 100), exact.best(asked, 100)
-        shares = [len(set(a) & set(b)) / 100 for (a, _), (b, _) in zip(found, wanted, strict=True)]
-        assert np.mean(shares) == pytest.approx(measured.recall[name], abs=0.005)
-    about = read_about(open_lance(str(path)), "")
-    assert (about.probes, about.refine) == (measured.probes, measured.refine)
-
-
-@contextmanager
+@pytest.fixture(scope="module", autouse=True)
 def few_queries():
     """A tenth of those that a user gets: each takes some 20 ms, and there are many steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ann_build, "QUERIES", 10)
         yield
+
+
+@pytest.fixture(scope="module", params=["ivf_sq", "ivf_flat"])
+def built(request, tmp_path_factory):
+    path = indexed_table(tmp_path_factory.mktemp("ann") / "t.lance")
+    exact = {name: part.vectors for name, part in parts_of(path).items()}
+    return path, build_ann(path, request.param), exact
+
+
+def parts_of(path):
+    uri = str(path)
+    return {"images": Indexed(uri, VECTOR), "texts": Indexed(texts_uri(uri), TEXT_VECTOR)}
+
+
+def test_the_recall_that_is_told_is_the_recall_that_users_get(built):
+    path, every, exact = built
+    assert {name: set(one.recall) for name, one in every.items()} == {
+        "images": {"texts", "images"}, "texts": {"images"},
+    }  # fmt: skip
+    for of, measured in every.items():
+        assert measured.enough
+        vectors = getattr(TableGallery(path), of)
+        assert isinstance(vectors, AnnVectors)
+        assert (len(vectors), vectors.width) == ({"images": 2999, "texts": 500}[of], WIDTH)
+        for name, asked in ann_build._queries(of, parts_of(path)).items():
+            pairs = zip(vectors.best(asked, 100), exact[of].best(asked, 100), strict=True)
+            shares = [len(set(a) & set(b)) / 100 for (a, _), (b, _) in pairs]
+            assert np.mean(shares) == pytest.approx(measured.recall[name], abs=0.005)
+        about = read_about(parts_of(path)[of].dataset, "")
+        assert (about.probes, about.refine) == (measured.probes, measured.refine)
+
+
+def test_texts_too_many_for_memory_are_searched_by_their_index(built, tmp_path, monkeypatch):
+    monkeypatch.setattr(table_gallery, "EXACT_BYTES", 1000)
+    new = TableGallery(indexed_table(tmp_path / "t.lance", count=20, texts=300))
+    message = refused(lambda: new.texts)
+    assert "300 vectors" in message
+    assert "take 0.02 MB of memory" in message
+    assert "r2d2 index TABLE --ann ivf_sq" in message
+    rows, _ = TableGallery(built[0]).texts.best(unit(1, 2), 10)[0]
+    assert len(rows) == 10
+
+
+@pytest.mark.parametrize(
+    ("k", "few", "block"), [(5, 100_000, 7), (5, 100_000, 8192), (5, 30, 50), (60, 200, 50)]
+)
+def test_texts_by_a_condition_on_their_images(built, k, few, block, monkeypatch):
+    """Whether the chosen are compared one and all, or more than are asked for are searched."""
+    monkeypatch.setattr(chosen, "FEW", few)
+    monkeypatch.setattr(chosen, "BLOCK", block)
+    texts, every, asked = TableGallery(built[0]).texts, unit(500, 1), unit(3, 2)
+    for where, there in (
+        ("split = 'test'", np.arange(500) % 10 == 0),  # each of its images
+        ("image_id = 'i1003'", np.arange(500) == 3),  # its third image
+        ("split = 'train'", np.arange(500) % 10 != 0),
+        ("image_id != 'i7'", np.ones(500, bool)),
+    ):
+        for query, (rows, cosine) in zip(asked, texts.best(asked, k, where), strict=True):
+            scores = np.where(there, every @ query, -2)
+            assert there[rows].all()
+            np.testing.assert_allclose(cosine, scores[rows], atol=1e-4)
+            wanted = np.argsort(-scores)[: min(k, there.sum())]
+            assert len(rows) == len(wanted)
+            assert len(set(rows) & set(wanted)) >= len(wanted) * (0.9 if there.sum() > few else 1)
+    assert "splt" in refused(texts.best, asked, 5, "splt = 'x'")
 
 
 @pytest.fixture(scope="module")
@@ -114,18 +162,24 @@ def emoji_table(tmp_path_factory):
 @pytest.mark.parametrize("kind", ann_build.KINDS)
 def test_every_kind_on_real_vectors(emoji_table, kind):
     """Recall that is told against recall counted by a matrix product of our own."""
-    with few_queries():
-        measured = build_ann(emoji_table, kind)
-        asked = ann_build._queries(Indexed(str(emoji_table), VECTOR), 3910)
-    assert measured.enough, measured
-    assert "below" not in " ".join(measured.lines())
-    dataset = open_lance(str(emoji_table))
+    both = build_ann(emoji_table, kind)
+    questions = {of: ann_build._queries(of, parts_of(emoji_table)) for of in both}
+    assert list(both) == ["images", "texts"]
+    for of, measured in both.items():
+        assert measured.enough, measured
+        assert "below" not in " ".join(measured.lines())
+        assert_measured(emoji_table, of, kind, measured, questions[of])
+
+
+def assert_measured(path, of, kind, measured, asked):
+    part = parts_of(path)[of]
+    dataset, name = part.dataset, part.column
     index = dataset.list_indices()[0]
     built = dataset.stats.index_stats(index["name"])["indices"][0]
     assert built["index_type"].lower() == kind
     assert built["num_partitions"] == measured.partitions
-    every = as_matrix(dataset.to_table(columns=[VECTOR])[VECTOR].combine_chunks())
-    vectors = TableGallery(emoji_table).images
+    every = as_matrix(dataset.to_table(columns=[name])[name].combine_chunks())
+    vectors = getattr(TableGallery(path), of)
     assert isinstance(vectors, AnnVectors)
     for name, queries in asked.items():
         shares = []
@@ -138,17 +192,17 @@ def test_every_kind_on_real_vectors(emoji_table, kind):
 
 
 def test_too_little_is_told_in_the_terminal(emoji_table):
-    with few_queries():
-        found = CliRunner().invoke(
-            app, ["index", str(emoji_table), "--ann", "ivf_pq", "--probes", "1"]
-        )
+    found = CliRunner().invoke(app, ["index", str(emoji_table), "--ann", "ivf_pq", "--probes", "1"])
     assert found.exit_code == 0, found.output
     assert "that is below 0.95: build it with more --probes, or as ivf_hnsw_sq" in found.output
+    for of in ("images", "texts"):
+        assert f"{of}: ivf_pq, 15 partitions: recall@100 against exact" in found.output
+        assert f"{of}: that is below 0.95" in found.output
 
 
 def test_the_remedy_is_another_than_what_was_tried():
     def remedy(kind, probes=4):
-        return Measured(kind, 4, probes, 2, {"images": 0.5}, 0.1, 0.1).lines()[-1]
+        return Measured("images", kind, 4, probes, 2, {"images": 0.5}, 0.1, 0.1).lines()[-1]
 
     assert "--probes" in remedy("ivf_sq", 1)
     assert "--probes" not in remedy("ivf_sq")
@@ -175,7 +229,7 @@ def test_a_condition_is_applied_before_the_search(built):
 
 def test_too_little_is_told(tmp_path):
     path = indexed_table(tmp_path / "t.lance", texts=0)
-    measured = build_ann(path, "ivf_sq", probes=1)
+    measured = build_ann(path, "ivf_sq", probes=1)["images"]
     assert not measured.enough
     assert set(measured.recall) == {"images"}
     assert "--probes" in measured.lines()[-1]
@@ -184,6 +238,9 @@ def test_too_little_is_told(tmp_path):
 def test_refusals(tmp_path):
     path = indexed_table(tmp_path / "t.lance", count=200, texts=0)
     assert "256" in refused(build_ann, path)
+    told, texts = [], indexed_table(tmp_path / "few.lance", count=200, texts=300)
+    assert list(build_ann(texts, "ivf_flat", told=told.append)) == ["texts"]
+    assert "199 vectors, too few" in told[0]
     assert "--ann" in refused(build_ann, path, "hnsw")
 
 

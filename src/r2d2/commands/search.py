@@ -156,7 +156,8 @@ def index(
             typer.echo(f"texts: {done.texts.kept} embedded")
         typer.echo(f"{done.vectors} of {done.rows} rows have a vector, by {done.fingerprint}")
     if ann is not None:
-        for line in build_ann(table, ann, probes=probes, told=typer.echo).lines():
-            typer.echo(line)
+        for measured in build_ann(table, ann, probes=probes, told=typer.echo).values():
+            for line in measured.lines():
+                typer.echo(line)
     if export is not None:
         typer.echo(f"{export_vectors(table, export, overwrite=overwrite)} vectors: {export}")

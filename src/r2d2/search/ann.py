@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from r2d2.search.table_gallery import Indexed
 
 PROBES, REFINE = 20, 4
+MEASURED_AT = 100  # k that probes and refine are chosen for
 
 
 def has_ann(dataset: Any, column: str) -> bool:
@@ -40,15 +41,21 @@ class AnnVectors:
         """See `Vectors.best`; what the index has not seen yet is compared exactly by Lance."""
         if where is not None and self._indexed.choose is not None:
             chosen = self._indexed.select(where)
-            return best_chosen(self._indexed, queries, k, chosen, self._nearest)
+            return best_chosen(self._indexed, queries, k, chosen, self._deeper)
         with condition_errors(where or "", self._indexed.columns):
             return [self._nearest(query, k, where) for query in queries]
 
-    def _nearest(self, query: Floats, k: int, where: str | None = None) -> tuple[Rows, Floats]:
+    def _deeper(self, query: Floats, k: int) -> tuple[Rows, Floats]:
+        """More than probes were measured for lie in more partitions."""
+        return self._nearest(query, k, times=-(-k // MEASURED_AT))
+
+    def _nearest(
+        self, query: Floats, k: int, where: str | None = None, times: int = 1
+    ) -> tuple[Rows, Floats]:
         about = self._indexed.about
         found, cosine = nearest(
             self._indexed.dataset, self._indexed.column, query, k, where=where,
-            probes=about.probes or PROBES, refine=about.refine or REFINE,
+            probes=times * (about.probes or PROBES), refine=about.refine or REFINE,
         )  # fmt: skip
         return np.searchsorted(self._indexed.addresses, found).astype(np.int64), cosine
 

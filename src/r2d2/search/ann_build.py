@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import isqrt
 from pathlib import Path
@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 
 from r2d2.errors import R2D2Error
-from r2d2.search.ann import nearest
+from r2d2.search.ann import MEASURED_AT, nearest
 from r2d2.search.gallery import Floats
 from r2d2.search.layout import TEXT_VECTOR, VECTOR, indexing, open_lance, texts_uri, write_about
-from r2d2.search.table_gallery import Indexed, as_matrix
+from r2d2.search.table_gallery import Indexed
 from r2d2.settings import one_of
 from r2d2.table import PairsTable
 
 KINDS = ("ivf_sq", "ivf_pq", "ivf_hnsw_sq", "ivf_flat")
 MIN_ROWS = 256  # that a codebook of 256 needs
-K = 100
+K = MEASURED_AT
 QUERIES = 100  # of texts, and of images, that recall is measured on
 WANTED = 0.95
 PROBES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -32,6 +32,7 @@ REFINE = {"ivf_sq": (2, 5), "ivf_flat": (1,), "ivf_hnsw_sq": (2, 5), "ivf_pq": (
 class Measured:
     """An index, set as it will be used, against exact search on the same vectors."""
 
+    of: str  # images or texts
     kind: str
     partitions: int
     probes: int  # partitions looked into
@@ -49,12 +50,13 @@ class Measured:
         """For a terminal."""
         figures = ", ".join(f"{value:.3f} asked by {name}" for name, value in self.recall.items())
         found = [
-            f"{self.kind}, {self.partitions} partitions: recall@{K} against exact search {figures}",
+            f"{self.of}: {self.kind}, {self.partitions} partitions: "
+            f"recall@{K} against exact search {figures}",
             f"{1000 * self.seconds:.1f} ms a query, looking into {self.probes} partitions and "
             f"comparing {self.refine} x k exactly; exact search {1000 * self.exact_seconds:.1f} ms",
         ]
         if not self.enough:
-            found.append(f"that is below {WANTED}: build it {self._remedy()}")
+            found.append(f"{self.of}: that is below {WANTED}: build it {self._remedy()}")
         return found
 
     def _remedy(self) -> str:
@@ -71,15 +73,18 @@ def build_ann(
     *,
     probes: int | None = None,
     told: Callable[[str], None] | None = None,
-) -> Measured:
-    """Build it for the images of an indexed table, and keep what it needs for recall of 0.95.
+) -> dict[str, Measured]:
+    """Build it for the images and the texts of an indexed table, each with recall of 0.95.
+
+    Gives what was measured of `images` and of `texts`; less what has too few rows for an index,
+    which goes on being compared exactly.
 
     Args:
         table: indexed by `build_index`.
         kind: how vectors are kept: `ivf_sq` a byte a number, `ivf_pq` a byte for eight of them,
             `ivf_hnsw_sq` with a graph, `ivf_flat` whole.
         probes: partitions to look into; None: as few as reach the recall.
-        told: gets a line when something long begins.
+        told: gets a line when something long begins, and of what has too few rows.
 
     Raises:
         R2D2Error: no index, too few rows, an unknown kind, or another process is at it.
@@ -87,21 +92,37 @@ def build_ann(
     one_of("--ann", kind, KINDS)
     uri = PairsTable.open(table).path
     with indexing(uri):
-        return _build(Indexed(uri, VECTOR), kind, probes, told)
+        parts = {"images": Indexed(uri, VECTOR)}
+        if open_lance(texts_uri(uri)) is not None:
+            parts["texts"] = Indexed(texts_uri(uri), TEXT_VECTOR)
+        counts = {name: part.count() for name, part in parts.items()}
+        if max(counts.values()) < MIN_ROWS:
+            there = " and ".join(f"{count} {name}" for name, count in counts.items())
+            raise R2D2Error(
+                f"{uri} has vectors of {there}: an approximate index needs {MIN_ROWS}, and exact "
+                "search is fast below some hundred thousand"
+            )
+        found = {}
+        for name, count in counts.items():
+            if count >= MIN_ROWS:
+                found[name] = _build(name, parts, count, kind, probes, told)
+            elif told is not None:
+                told(f"{name}: {count} vectors, too few for an index: they are compared exactly")
+        return found
 
 
 def _build(
-    indexed: Indexed, kind: str, probes: int | None, told: Callable[[str], None] | None
+    name: str,
+    parts: Mapping[str, Indexed],
+    count: int,
+    kind: str,
+    probes: int | None,
+    told: Callable[[str], None] | None,
 ) -> Measured:
-    count = indexed.dataset.count_rows(filter=f"{VECTOR} IS NOT NULL")
-    if count < MIN_ROWS:
-        raise R2D2Error(
-            f"{indexed.uri} has {count} vectors: an approximate index needs {MIN_ROWS}, and exact "
-            "search is fast below some hundred thousand"
-        )
+    indexed = parts[name]
     partitions = max(1, min(4096, isqrt(count)))
     if told is not None:
-        told(f"building {kind} over {count} vectors")
+        told(f"{name}: building {kind} over {count} vectors")
     settings: dict[str, Any] = {"num_partitions": partitions}
     if kind == "ivf_pq":
         settings["num_sub_vectors"] = _parts(indexed.about.width)
@@ -110,11 +131,12 @@ def _build(
     if kind == "ivf_hnsw_sq":  # a graph for each partition: few and large ones
         settings["num_partitions"] = partitions = max(1, count // 100_000)
     dataset = indexed.dataset
-    dataset.create_index(VECTOR, kind.upper(), metric="dot", replace=True, **settings)
+    dataset.create_index(indexed.column, kind.upper(), metric="dot", replace=True, **settings)
     dataset = open_lance(indexed.uri)
     if told is not None:
-        told("measuring its recall against exact search")
-    measured = _measure(dataset, kind, partitions, _queries(indexed, count), probes)
+        told(f"{name}: measuring recall against exact search")
+    start = Measured(name, kind, partitions, 0, 0, {}, 0.0, 0.0)
+    measured = _measure(dataset, indexed.column, start, _queries(name, parts), probes)
     about = replace(indexed.about, probes=measured.probes, refine=measured.refine)
     write_about(dataset, about)
     return measured
@@ -125,30 +147,30 @@ def _parts(width: int) -> int:
     return max(n for n in range(1, max(1, width // 8) + 1) if width % n == 0)
 
 
-def _queries(indexed: Indexed, count: int) -> dict[str, Floats]:
-    """Vectors to ask with: some of the texts where they are indexed, and some of the images."""
-    found = {"images": _some(indexed.dataset, VECTOR, count)}
-    texts = open_lance(texts_uri(indexed.uri))
-    if texts is not None and texts.count_rows():
-        found = {"texts": _some(texts, TEXT_VECTOR, texts.count_rows()), **found}
-    return found
+def _queries(name: str, parts: Mapping[str, Indexed]) -> dict[str, Floats]:
+    """Vectors that users ask with: of images both texts and images, of texts images alone."""
+    askers = ("texts", "images") if name == "images" else ("images",)
+    found = {asker: _some(parts[asker]) for asker in askers if asker in parts}
+    return {asker: asked for asker, asked in found.items() if len(asked)} or {
+        name: _some(parts[name])
+    }
 
 
-def _some(dataset: Any, column: str, count: int) -> Floats:
+def _some(indexed: Indexed) -> Floats:
     """Evenly spread over the table: the same at every run."""
-    total = dataset.count_rows()
+    total = indexed.rows
     rows = np.unique(np.linspace(0, total - 1, min(total, 4 * QUERIES)).astype(np.int64))
-    found = dataset.take(rows.tolist(), columns=[column])[column].combine_chunks()
-    vectors = as_matrix(found.drop_null())
+    _, vectors = indexed.read(rows)
     return vectors[:: max(1, len(vectors) // QUERIES)][:QUERIES]
 
 
 def _measure(
-    dataset: Any, kind: str, partitions: int, queries: dict[str, Floats], probes: int | None
+    dataset: Any, column: str, given: Measured, queries: dict[str, Floats], probes: int | None
 ) -> Measured:
+    kind, partitions = given.kind, given.partitions
     start = time.perf_counter()
     truth = {
-        name: [set(nearest(dataset, VECTOR, q, K, exact=True)[0].tolist()) for q in asked]
+        name: [set(nearest(dataset, column, q, K, exact=True)[0].tolist()) for q in asked]
         for name, asked in queries.items()
     }
     total = sum(len(asked) for asked in queries.values())
@@ -162,7 +184,7 @@ def _measure(
                 name: float(
                     np.mean(
                         [
-                            len(wanted & set(_near(dataset, query, step, refine))) / len(wanted)
+                            len(wanted & _near(dataset, column, query, step, refine)) / len(wanted)
                             for query, wanted in zip(asked, truth[name], strict=True)
                         ]
                     )
@@ -170,7 +192,10 @@ def _measure(
                 for name, asked in queries.items()
             }
             seconds = (time.perf_counter() - start) / total
-            here = Measured(kind, partitions, step, refine, recall, seconds, exact)
+            here = replace(
+                given, probes=step, refine=refine, recall=recall, seconds=seconds,
+                exact_seconds=exact,
+            )  # fmt: skip
             if best is None or min(here.recall.values()) > min(best.recall.values()):
                 best = here
             if here.enough:
@@ -179,6 +204,5 @@ def _measure(
     return best
 
 
-def _near(dataset: Any, query: Floats, probes: int, refine: int) -> list[int]:
-    found: list[int] = nearest(dataset, VECTOR, query, K, probes=probes, refine=refine)[0].tolist()
-    return found
+def _near(dataset: Any, column: str, query: Floats, probes: int, refine: int) -> set[int]:
+    return set(nearest(dataset, column, query, K, probes=probes, refine=refine)[0].tolist())

@@ -170,6 +170,10 @@ class Indexed:
             found = scanner.to_table()["_rowaddr"].to_numpy()
         return np.searchsorted(self.addresses, np.sort(found)).astype(np.int64)
 
+    def count(self) -> int:
+        """How many vectors there are."""
+        return int(self.dataset.count_rows(filter=f"{self.column} IS NOT NULL"))
+
     def read(self, rows: Rows) -> tuple[Rows, Floats]:
         """Those of some rows that have a vector, and their vectors, (n, d)."""
         found = self.dataset.take(rows.tolist(), columns=[self.column])[self.column]
@@ -180,7 +184,7 @@ class Indexed:
     @cached_property
     def vectors(self) -> Vectors:
         """By Lance's index where there is one, else all of them in memory."""
-        count = self.dataset.count_rows(filter=f"{self.column} IS NOT NULL")
+        count = self.count()
         if not count:
             raise R2D2Error(f"the index of {self.uri} is empty: fill the table, run `r2d2 index`")
         if has_ann(self.dataset, self.column):
@@ -188,8 +192,8 @@ class Indexed:
         need = 4 * count * self.about.width
         if need > EXACT_BYTES:
             raise R2D2Error(
-                f"{count} vectors of {self.uri} take {need / 2**30:.0f} GB of memory: build an "
-                "approximate index by `r2d2 index --ann ivf_sq`"
+                f"{count} vectors of {self.uri} take {_size(need)} of memory: build an "
+                "approximate index of images and texts by `r2d2 index TABLE --ann ivf_sq`"
             )
         vectors = np.empty((count, self.about.width), np.float32)
         rows = np.empty(count, np.int64)
@@ -209,6 +213,10 @@ def as_matrix(column: pa.Array) -> np.ndarray[Any, np.dtype[np.float32]]:
     """A column of vectors without nulls as (n, d)."""
     width = column.type.list_size
     return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)  # type: ignore[no-any-return]
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GB" if count >= 1 << 30 else f"{count / 2**20:.2f} MB"
 
 
 def _plain(kind: pa.DataType) -> bool:
