@@ -8,8 +8,16 @@ from pathlib import Path
 class R2D2Error(Exception):
     """Something the user can mend: the message names the thing and the remedy, in one line.
 
-    `r2d2.cli` alone turns it into exit code 2; everything else lets it pass.
+    `r2d2.cli` alone turns it into exit code 2; everything else lets it pass. `code` is the kind of
+    mistake in a word, for the server's clients: they may have words of their own for it.
     """
+
+    code: str = "invalid"
+
+    def __init__(self, *args: object, code: str | None = None) -> None:
+        super().__init__(*args)
+        if code is not None:
+            self.code = code
 
 
 class RunStoppedError(Exception):

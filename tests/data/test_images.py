@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from r2d2.data.images import BadImage, decode_image, resize, to_rgb
+from r2d2.data.images import BadImage, decode_image, has_more_frames, resize, to_rgb
 from r2d2.errors import R2D2Error
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
@@ -149,6 +149,17 @@ def test_the_first_frame_of_an_animation(kind):
     data = encode(frames[0], kind, save_all=True, append_images=frames[1:], duration=50)
     assert Image.open(io.BytesIO(data)).n_frames == 3
     assert decode_image(data).getpixel((4, 4)) == pytest.approx(RED, abs=6)
+    assert has_more_frames(data)
+    assert not has_more_frames(encode(frames[0], kind))
+    assert not has_more_frames(b"no picture")
+
+
+def test_pages_of_a_scan_are_frames_and_previews_of_a_camera_are_not():
+    picture = Image.new("RGB", (8, 8), RED)
+    assert has_more_frames(encode(picture, "TIFF", save_all=True, append_images=[picture]))
+    camera = encode(picture, "MPO", save_all=True, append_images=[picture])
+    assert Image.open(io.BytesIO(camera)).is_animated
+    assert not has_more_frames(camera)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -318,4 +329,4 @@ def test_reading_a_file(tmp_path, caplog):
     frames[0].save(tmp_path / "move.gif", save_all=True, append_images=frames[1:])
     with caplog.at_level(logging.INFO):
         read_image(tmp_path / "move.gif")
-    assert "2 frames" in caplog.text
+    assert "more frames than one" in caplog.text

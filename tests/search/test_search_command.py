@@ -1,6 +1,7 @@
 """`r2d2 index` and `r2d2 search`: tables, JSON, many queries, and one clear line for mistakes."""
 
 import json
+import logging
 
 import pytest
 from PIL import Image
@@ -78,6 +79,16 @@ def test_by_an_image(cli, indexed, tmp_path):
     code, out, lines = cli("search", "--image", file, "--texts", *indexed, "--json")
     assert code == 0, lines
     assert json.loads(out)["hits"][0]["match"] is not None
+
+
+def test_an_animated_image_is_said_to_count_as_its_first_frame(cli, indexed, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    file = tmp_path / "x.gif"
+    picture(9).save(file, "GIF", save_all=True, append_images=[picture(4)])
+    code, out, lines = cli("search", "--image", file, *indexed, "--json")
+    assert code == 0, lines
+    assert json.loads(out)["hits"][0]["image_id"] == "i9"
+    assert f"{file} has more frames than one: the first is used" in caplog.text
 
 
 def test_many(cli, indexed, tmp_path):

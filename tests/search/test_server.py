@@ -18,12 +18,13 @@ from r2d2.search.index import build_index
 from r2d2.search.searcher import Searcher
 from r2d2.search.server import create_app
 from r2d2.search.serving import ServeConfig
-from r2d2.table import write_table
+from r2d2.table import Pair, write_table
 from search.small import COUNT, TEXTS, empty_searcher, small_model, small_searcher
 from training.small import picture, png, small_pairs
 
 BASE = "http://127.0.0.1"
 AS_JSON = {"content-type": "application/json"}
+HALF = b'{"text": "\\ud800"}'  # half a character
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +144,23 @@ def test_an_animation_counts_as_its_first_frame(client):
     assert found["hits"][0]["row"] == 3
 
 
+def test_what_is_said_of_an_animation(client):
+    """In every answer that is made of it; of a picture with one frame nothing."""
+    moving = io.BytesIO()
+    picture(3).save(moving, "GIF", save_all=True, append_images=[picture(4)])
+    still, moving = png(picture(3)), moving.getvalue()
+    for path, fields in (
+        ("/search", {}), ("/match", {"text": "猫"}), ("/embed", {}), ("/explain", {"text": "红猫"}),
+    ):  # fmt: skip
+        assert client.post(path, **form(still, **fields)).json()["notes"] == [], path
+        (note,) = client.post(path, **form(moving, **fields)).json()["notes"]
+        assert note["code"] == "first_frame"
+        assert "the first is used" in note["note"]
+    files = [("image", still), ("image", moving)]
+    assert "picture 2 has" in client.post("/embed", files=files).json()["notes"][0]["note"]
+    assert client.post("/search", json={"text": "猫"}).json()["notes"] == []
+
+
 def test_pictures_of_rows(client):
     address = client.post("/search", json={"text": "猫", "k": 1}).json()["hits"][0]["image"]
     response = client.get(address)
@@ -158,6 +176,8 @@ def test_health_and_description(client, searcher):
     health = client.get("/health").json()
     assert (health["status"], health["images"], health["candidates"]) == ("ok", COUNT, 8)
     assert health["model"] == searcher.fingerprint
+    assert (health["max_bytes"], health["max_pixels"]) == (200_000, 100_000)
+    assert (health["max_tokens"], health["depth"]) == (14, 2000)
     paths = client.get("/openapi.json").json()["paths"]
     assert {"/search", "/match", "/embed", "/health", "/metrics"} <= set(paths)
     assert set(paths["/search"]["post"]["requestBody"]["content"]) == {
@@ -200,9 +220,11 @@ def giant():
 @pytest.mark.parametrize(
     ("sent", "status", "part", "code"),
     [
-        ({"json": {"text": ""}}, 422, "empty", "invalid"),
-        ({"json": {"text": "猫" * 15}}, 422, "the model reads 14", "invalid"),
-        ({"json": {"text": "猫" * 2001}}, 422, "2001", "invalid"),
+        ({"json": {"text": ""}}, 422, "empty", "text_empty"),
+        ({"json": {"text": "猫" * 15}}, 422, "the model reads 14", "text_too_long"),
+        ({"json": {"text": "猫" * 2001}}, 422, "2001", "text_too_long"),
+        ({"content": HALF, "headers": AS_JSON}, 422, "Unicode", "text_unreadable"),
+        ({"json": {"text": "猫", "offset": 1990, "k": 20}}, 422, "the first 2000", "too_deep"),
         ({"json": {}}, 422, "a text or an image", "invalid"),
         ({"json": []}, 422, "no JSON object", "invalid"),
         ({"json": {"text": 5}}, 422, "text", "invalid"),
@@ -241,7 +263,8 @@ def test_an_empty_index(tmp_path):
             client.post("/search", **form(png(picture(1)))),
             client.get("/health"),
         ):
-            problem(response, 422, "index of empty.lance is empty: fill the table")
+            told = problem(response, 422, "index of empty.lance is empty: fill the table")
+            assert told == "index_empty"
         assert client.post("/embed", json={"texts": ["猫"]}).status_code == 200
 
 
@@ -470,4 +493,34 @@ def test_explain_refuses(client, searcher):
     nowhere = client.post("/explain", json={"text": TEXTS[1], "row": COUNT})
     assert problem(nowhere, 404, f"there is no row {COUNT}") == "not_found"
     with serving(small_searcher("prd2")) as plain:
-        problem(plain.post("/explain", json={"text": TEXTS[1], "row": 0}), 422, "prd2")
+        refused = plain.post("/explain", json={"text": TEXTS[1], "row": 0})
+        assert problem(refused, 422, "prd2") == "no_cross_encoders"
+
+
+def test_explain_cuts_a_long_text_and_says_so(client):
+    """The text of a result may be longer than a query may."""
+    found = client.post("/explain", json={"text": "红猫" + "，绿狗" * 9, "row": 0}).json()
+    (note,) = found["notes"]
+    assert note["code"] == "text_cut"
+    assert "came later" in note["note"]
+
+
+def test_explain_tells_a_broken_picture_of_the_gallery_from_the_clients():
+    with serving(small_searcher(files={"i2": b"no picture"})) as client:
+        refused = client.post("/explain", json={"text": TEXTS[1], "row": 2})
+    assert problem(refused, 422, "row 2") == "row_unreadable"
+
+
+def test_texts_that_are_not_indexed(tmp_path):
+    model, table = small_model(), tmp_path / "t.lance"
+    model.save(tmp_path / "model")
+    write_table(table, [Pair("a", png(picture(1)), (), "train")])
+    build_index(table, tmp_path / "model", texts=False)
+    with serving(Searcher.open(table, model)) as client:
+        refused = client.post("/search", **form(png(picture(1)), target="texts"))
+    assert problem(refused, 422, "r2d2 index") == "texts_not_indexed"
+
+
+def test_pages_reach_the_last_result_that_is_given(client):
+    asked = {"text": "猫", "offset": 1980, "k": 20}
+    assert client.post("/search", json=asked).json()["hits"] == []

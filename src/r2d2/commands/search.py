@@ -44,7 +44,6 @@ def search(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out.")] = False,
 ) -> None:
     """Search images by a text, images or texts by an image."""
-    from r2d2.data.images import decode_image
     from r2d2.errors import R2D2Error
     from r2d2.search.display import as_json, as_table
     from r2d2.search.query import Query
@@ -68,9 +67,9 @@ def search(
     if image is not None:
         from dataclasses import replace
 
-        from r2d2.search.many import read_file
+        from r2d2.data.images import read_image
 
-        asked = replace(asked, image=decode_image(read_file(image), name=str(image)))
+        asked = replace(asked, image=read_image(image))
     searcher = Searcher.open(table, model)
     found = searcher.answer([asked])[0]
     if json_:

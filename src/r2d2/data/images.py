@@ -27,6 +27,7 @@ SPARE = 1.15  # times the wanted size that a JPEG decoded at a reduced scale mus
 # Raster formats only: Pillow hands PostScript to an interpreter, no place for untrusted files.
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "JPEG2000", "ICO", "PPM")
 
+MORE_FRAMES = "more frames than one: the first is used"
 Kind = Literal["empty", "unreadable", "truncated", "too large"]
 
 # EXIF tag 0x0112: how the camera was held, and what sets the picture upright.
@@ -46,7 +47,7 @@ class BadImage(R2D2Error):  # noqa: N818  # a state of the data, counted as ofte
     """An image that cannot be used; `kind` says why, so that bad rows can be counted by kind."""
 
     def __init__(self, kind: Kind, message: str) -> None:
-        super().__init__(message)
+        super().__init__(message, code=f"image_{kind.replace(' ', '_')}")
         self.kind: Kind = kind
 
     def __reduce__(self) -> tuple[type[BadImage], tuple[Kind, str]]:
@@ -99,19 +100,31 @@ def read_image(path: Path) -> Image.Image:
     """A picture file as `decode_image` gives it; says so where there are more frames than one.
 
     Raises:
-        R2D2Error: there is no such file.
+        R2D2Error: there is no such file, or it is a folder.
         BadImage: it cannot be used.
     """
+    if path.is_dir():
+        raise R2D2Error(f"{path} is a folder: give a picture")
     try:
         data = image_bytes(path)
     except OSError as error:
         raise R2D2Error(f"cannot read picture {path}: {error.strerror}; check its path") from error
     image = decode_image(data, name=str(path))
-    with Image.open(io.BytesIO(data), formats=_formats()) as header:
-        frames = int(getattr(header, "n_frames", 1))
-    if frames > 1:
-        log.info("%s has %d frames: the first one is used", path, frames)
+    if has_more_frames(data):
+        log.info("%s has %s", path, MORE_FRAMES)
     return image
+
+
+def has_more_frames(data: bytes) -> bool:
+    """Whether a picture that can be read is animated or has pages.
+
+    Not those of a camera's JPEG (MPO): they are previews and light maps of the same picture.
+    """
+    try:  # not how many: whoever writes a file can make counting as long as they like
+        with Image.open(io.BytesIO(data), formats=_formats()) as header:
+            return header.format != "MPO" and bool(getattr(header, "is_animated", False))
+    except Exception:  # the first was read all the same
+        return False
 
 
 def to_rgb(image: Image.Image, *, name: str = "image", max_pixels: int = MAX_PIXELS) -> Image.Image:

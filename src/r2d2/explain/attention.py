@@ -62,7 +62,8 @@ def check_cross(model: R2D2) -> None:
     if not model.has_match:
         raise R2D2Error(
             "this model has no cross encoders (variant prd2), so no attention between text and "
-            "picture: explain with a model of variant r2d2"
+            "picture: explain with a model of variant r2d2",
+            code="no_cross_encoders",
         )
 
 

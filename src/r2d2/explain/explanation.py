@@ -59,6 +59,8 @@ class Explanation:
 class NoNounError(R2D2Error):
     """A text that names nothing; a program may ask for the whole text instead."""
 
+    code: str = "no_noun"
+
 
 @torch.inference_mode()
 def explain(

@@ -12,7 +12,6 @@ from starlette.exceptions import HTTPException
 
 from r2d2.data.images import BadImage
 from r2d2.errors import R2D2Error
-from r2d2.explain.explanation import NoNounError
 from r2d2.search.batching import Busy
 from r2d2.search.layout import base_name
 
@@ -51,18 +50,12 @@ def add_handlers(app: FastAPI, retry_after_s: int) -> None:
 
     @app.exception_handler(BadImage)
     async def bad_image(request: Request, error: BadImage) -> JSONResponse:
-        return problem(
-            IMAGE_STATUS[error.kind], f"image_{error.kind.replace(' ', '_')}", str(error)
-        )
+        return problem(IMAGE_STATUS[error.kind], error.code, str(error))
 
     @app.exception_handler(R2D2Error)
     async def user_error(request: Request, error: R2D2Error) -> JSONResponse:
         name = request.app.state.service.searcher.gallery.name
-        return problem(422, "invalid", without_folder(str(error), name))
-
-    @app.exception_handler(NoNounError)
-    async def no_noun(request: Request, error: NoNounError) -> JSONResponse:
-        return problem(422, "no_noun", str(error))
+        return problem(422, error.code, without_folder(str(error), name))
 
     @app.exception_handler(Busy)
     async def busy(request: Request, error: Busy) -> JSONResponse:

@@ -11,11 +11,11 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from r2d2.data.images import decode_image, resize
+from r2d2.data.images import BadImage, decode_image, resize
 from r2d2.errors import R2D2Error
 from r2d2.explain.explanation import Explanation, explain
 from r2d2.search.routes import ERRORS, body, read_request, service_of
-from r2d2.search.schema import TEXTS, ErrorResponse
+from r2d2.search.schema import TEXTS, ErrorResponse, NoteOut
 from r2d2.search.searcher import Searcher
 from r2d2.search.serving import Service
 
@@ -60,7 +60,7 @@ class ExplainResponse(BaseModel):
     layer: int = Field(description="0: dropping.")
     weighted: bool
     alone: bool
-    notes: list[str] = Field(description="What was left out.")
+    notes: list[NoteOut] = Field(description="What was left out.")
 
 
 _FORM = {
@@ -78,12 +78,15 @@ _FORM = {
 async def explanation(request: Request) -> ExplainResponse:
     """What the nouns of a text look at in a picture; what its parts look at in the text."""
     service = service_of(request)
-    fields, pictures = await read_request(request, images=1, lists=("only",))
-    asked = ExplainRequest.model_validate(fields)
-    service.searcher.check_text(asked.text)
-    if (asked.row is None) == (not pictures):
+    sent = await read_request(request, images=1, lists=("only",))
+    asked = ExplainRequest.model_validate(sent.fields)
+    service.searcher.check_text(asked.text, cut=True)
+    if (asked.row is None) == (not sent.pictures):
         raise R2D2Error("give a picture as the part image of a form, or a row: one of the two")
-    picture = pictures[0] if pictures else await run_in_threadpool(_of_row, service, asked.row or 0)
+    if sent.pictures:
+        picture = sent.pictures[0]
+    else:
+        picture = await run_in_threadpool(_of_row, service, asked.row or 0)
 
     def run(searcher: Searcher) -> Explanation:
         return explain(
@@ -97,18 +100,21 @@ async def explanation(request: Request) -> ExplainResponse:
             only=asked.only or None,
         )
 
-    return _answer(await service.call(run))
+    return _answer(await service.call(run), sent.notes)
 
 
 def _of_row(service: Service, row: int) -> Image.Image:
     gallery = service.searcher.gallery
     if row >= len(gallery):
         raise HTTPException(404, f"there is no row {row}: there are {len(gallery)}")
-    picture = decode_image(gallery.files([row])[0], name=f"the picture of row {row}")
+    try:
+        picture = decode_image(gallery.files([row])[0], name=f"the picture of row {row}")
+    except BadImage as error:  # the gallery's, not the client's
+        raise R2D2Error(str(error), code="row_unreadable") from error
     return Image.fromarray(resize(picture, service.searcher.model.model.config.vision.image_size))
 
 
-def _answer(found: Explanation) -> ExplainResponse:
+def _answer(found: Explanation, notes: list[NoteOut]) -> ExplainResponse:
     def spans(given: Any) -> list[SpanOut]:
         return [SpanOut(text=span.text, start=span.start, end=span.end) for span in given]
 
@@ -126,5 +132,5 @@ def _answer(found: Explanation) -> ExplainResponse:
         layer=found.way.layer,
         weighted=found.way.weighted,
         alone=found.way.alone,
-        notes=list(found.notes),
+        notes=[*notes, *(NoteOut(note=note, code="text_cut") for note in found.notes)],
     )

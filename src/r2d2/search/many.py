@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from r2d2.data.images import MAX_BYTES, decode_image
+from r2d2.data.images import read_image
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_file
 from r2d2.progress import bars
@@ -100,9 +100,7 @@ def _parsed(
     try:
         if "image" in given:
             path = file.parent / str(given["image"])
-            return head, replace(
-                asked, text=given.get("text"), image=decode_image(read_file(path), name=str(path))
-            )
+            return head, replace(asked, text=given.get("text"), image=read_image(path))
         return head, replace(asked, text=given.get("text"))
     except R2D2Error as error:
         return head | {"error": str(error)}, None
@@ -115,14 +113,3 @@ def _lines(path: Path) -> list[str]:
         raise R2D2Error(f"cannot read {path}: {error.strerror}; check the path") from error
     except UnicodeDecodeError as error:
         raise R2D2Error(f"{path} is not UTF-8 text: save it as UTF-8") from error
-
-
-def read_file(path: Path) -> bytes:
-    """A file, within the limits of a picture; R2D2Error where it cannot be read."""
-    try:
-        if path.is_dir():
-            raise R2D2Error(f"{path} is a folder: give a picture")
-        with path.open("rb") as stream:
-            return stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise R2D2Error(f"cannot read {path}: {error.strerror}; check the path") from error

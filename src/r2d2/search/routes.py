@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -14,12 +14,13 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
-from r2d2.data.images import decode_image, resize
+from r2d2.data.images import MORE_FRAMES, decode_image, has_more_frames, resize
 from r2d2.errors import R2D2Error
 from r2d2.search.conditions import equals
 from r2d2.search.layout import base_name
 from r2d2.search.query import Hit, Query
 from r2d2.search.schema import (
+    DEPTH,
     IMAGES,
     TEXTS,
     EmbedRequest,
@@ -28,6 +29,7 @@ from r2d2.search.schema import (
     HealthResponse,
     HitOut,
     MatchResponse,
+    NoteOut,
     SearchRequest,
     SearchResponse,
 )
@@ -39,6 +41,15 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse} for status in (400, 401, 408, 413, 415, 422, 503)
 }
 _FILE = {"type": "string", "format": "binary", "description": "JPEG, PNG, GIF, WebP ..."}
+
+
+@dataclass
+class Sent:
+    """What a request holds."""
+
+    fields: dict[str, Any]
+    pictures: list[Image.Image] = field(default_factory=list)  # at the model's size
+    notes: list[NoteOut] = field(default_factory=list)  # about the pictures
 
 
 def service_of(request: Request) -> Service:
@@ -74,11 +85,16 @@ async def search(request: Request) -> SearchResponse:
     """Images by a text, images by an image, or texts by an image."""
     start = time.perf_counter()
     service = service_of(request)
-    fields, pictures = await read_request(request, images=1)
-    asked = SearchRequest.model_validate(fields)
+    sent = await read_request(request, images=1)
+    asked = SearchRequest.model_validate(sent.fields)
+    if asked.offset + asked.k > DEPTH:
+        raise R2D2Error(
+            f"offset + k is {asked.offset + asked.k}: only the first {DEPTH} results are given",
+            code="too_deep",
+        )
     query = Query(
         text=asked.text,
-        image=pictures[0] if pictures else None,
+        image=sent.pictures[0] if sent.pictures else None,
         target=asked.target,
         k=asked.k,
         offset=asked.offset,
@@ -95,6 +111,7 @@ async def search(request: Request) -> SearchResponse:
         searched=found.searched,
         weight=found.weight,
         milliseconds=round(1000 * (time.perf_counter() - start), 1),
+        notes=sent.notes,
     )
 
 
@@ -114,13 +131,13 @@ async def search(request: Request) -> SearchResponse:
 async def match(request: Request) -> MatchResponse:
     """How well an image and each of several texts match."""
     service = service_of(request)
-    fields, pictures = await read_request(request, images=1, lists=("text",))
-    texts = fields.get("text", [])
-    if not pictures:
+    sent = await read_request(request, images=1, lists=("text",))
+    texts = sent.fields.get("text", [])
+    if not sent.pictures:
         raise R2D2Error("an image is missing: send a form with the parts image and text")
     _check_texts(service, texts)
-    found = await service.match(MatchJob(pictures[0], texts))
-    return MatchResponse(match=found.match, cosine=found.cosine)
+    found = await service.match(MatchJob(sent.pictures[0], texts))
+    return MatchResponse(match=found.match, cosine=found.cosine, notes=sent.notes)
 
 
 @router.post(
@@ -134,14 +151,16 @@ async def match(request: Request) -> MatchResponse:
 async def embed(request: Request) -> EmbedResponse:
     """Embeddings of texts or of images."""
     service = service_of(request)
-    fields, pictures = await read_request(request, images=IMAGES)
-    if pictures:
-        job = EmbedJob(images=pictures)
+    sent = await read_request(request, images=IMAGES)
+    if sent.pictures:
+        job = EmbedJob(images=sent.pictures)
     else:
-        texts = EmbedRequest.model_validate(fields).texts
+        texts = EmbedRequest.model_validate(sent.fields).texts
         _check_texts(service, texts)
         job = EmbedJob(texts=texts)
-    return EmbedResponse(embeddings=await service.embed(job), model=service.searcher.fingerprint)
+    return EmbedResponse(
+        embeddings=await service.embed(job), model=service.searcher.fingerprint, notes=sent.notes
+    )
 
 
 @router.get("/images/{row}", responses={404: {"model": ErrorResponse}}, response_class=Response)
@@ -157,7 +176,8 @@ async def image(request: Request, row: int) -> Response:
 @router.get("/health", response_model=HealthResponse)
 async def health(request: Request) -> HealthResponse:
     """That the server is up, and what it serves."""
-    searcher = service_of(request).searcher
+    service = service_of(request)
+    searcher = service.searcher
     return HealthResponse(
         status="ok",
         gallery=base_name(searcher.gallery.name),
@@ -166,6 +186,10 @@ async def health(request: Request) -> HealthResponse:
         cross_encoders=searcher.model.has_match,
         candidates=searcher.model.top_k,
         columns=searcher.gallery.columns,
+        max_bytes=service.config.max_body_bytes,
+        max_pixels=service.config.max_pixels,
+        max_tokens=searcher.longest_text,
+        depth=DEPTH,
     )
 
 
@@ -175,9 +199,7 @@ async def metrics(request: Request) -> Response:
     return Response(request.app.state.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
-async def read_request(
-    request: Request, images: int, lists: Sequence[str] = ()
-) -> tuple[dict[str, Any], list[Image.Image]]:
+async def read_request(request: Request, images: int, lists: Sequence[str] = ()) -> Sent:
     """A request of JSON or a form: its fields, and its pictures at the model's size.
 
     Args:
@@ -197,14 +219,16 @@ async def read_request(
             raise R2D2Error("the body is no JSON: send an object, or a form") from error
         if not isinstance(fields, dict):
             raise R2D2Error("the body is no JSON object: send one, or a form")
-        return fields, []
+        return Sent(fields)
     if kind != FORM:
         raise HTTPException(415, f"the body is {kind or 'of no type'}: send {JSON} or {FORM}")
     limit = service_of(request).config.max_body_bytes
     async with request.form(
         max_files=images, max_fields=16 + TEXTS, max_part_size=min(limit, 1 << 16)
     ) as form:
-        return _fields(form, lists), await _pictures(request, form, images)
+        sent = Sent(_fields(form, lists))
+        await _add_pictures(sent, request, form, images)
+        return sent
 
 
 def _fields(form: FormData, lists: Sequence[str]) -> dict[str, Any]:
@@ -227,18 +251,24 @@ def _fields(form: FormData, lists: Sequence[str]) -> dict[str, Any]:
     return fields
 
 
-async def _pictures(request: Request, form: FormData, images: int) -> list[Image.Image]:
+async def _add_pictures(sent: Sent, request: Request, form: FormData, images: int) -> None:
     files = [value for value in form.getlist("image") if isinstance(value, UploadFile)]
     if len(files) > images:
         raise R2D2Error(f"there are {len(files)} pictures: send at most {images}")
-    return [await run_in_threadpool(_decode, request, await file.read()) for file in files]
+    for number, file in enumerate(files, 1):
+        picture, more = await run_in_threadpool(_decode, request, await file.read())
+        sent.pictures.append(picture)
+        if more:
+            name = "the picture" if len(files) == 1 else f"picture {number}"
+            sent.notes.append(NoteOut(note=f"{name} has {MORE_FRAMES}", code="first_frame"))
 
 
-def _decode(request: Request, data: bytes) -> Image.Image:
-    """The first frame at the model's size: what waits in the queue is small."""
+def _decode(request: Request, data: bytes) -> tuple[Image.Image, bool]:
+    """The first frame at the model's size, for what waits in the queue is small; are there more?"""
     service = service_of(request)
     picture = decode_image(data, name="the picture", max_pixels=service.config.max_pixels)
-    return Image.fromarray(resize(picture, service.searcher.model.model.config.vision.image_size))
+    size = service.searcher.model.model.config.vision.image_size
+    return Image.fromarray(resize(picture, size)), has_more_frames(data)
 
 
 def _check_texts(service: Service, texts: Sequence[str]) -> None:

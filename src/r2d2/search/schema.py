@@ -14,6 +14,7 @@ PAGE = 100  # results in one answer
 DEPTH = 2000  # from the first result to the last of a page
 CANDIDATES = 256  # ranked again
 TEXTS, IMAGES = 64, 16  # of one request
+NOTES = "As that an animated picture counts as its first frame."
 
 
 class SearchRequest(BaseModel):
@@ -24,7 +25,7 @@ class SearchRequest(BaseModel):
     text: str | None = Field(None, description="What to look for.", examples=["生日蛋糕"])
     target: Literal["images", "texts"] = Field("images", description="What is searched.")
     k: int = Field(20, ge=1, le=PAGE, description="Results.")
-    offset: int = Field(0, ge=0, le=DEPTH - PAGE, description="Results passed over, for pages.")
+    offset: int = Field(0, ge=0, le=DEPTH - 1, description="Results passed over, for pages.")
     two_stage: bool = Field(True, description="Rank the best again by the cross encoders.")
     candidates: int | None = Field(
         None, ge=1, le=CANDIDATES, description="How many; as saved with the model by default."
@@ -37,6 +38,13 @@ class SearchRequest(BaseModel):
         description="Columns and the values they may have; in a form, as JSON.",
         examples=[{"split": "test"}],
     )
+
+
+class NoteOut(BaseModel):
+    """Something to know about an answer."""
+
+    note: str = Field(description="In a sentence.")
+    code: str = Field(description="In a word, for programs.")
 
 
 class HitOut(BaseModel):
@@ -65,6 +73,7 @@ class SearchResponse(BaseModel):
     searched: int = Field(description="How many vectors there are.")
     weight: float | None = Field(description="Of the match score.")
     milliseconds: float = Field(description="In this server, the wait in its queue included.")
+    notes: list[NoteOut] = Field(description=NOTES)
 
 
 class MatchResponse(BaseModel):
@@ -72,6 +81,7 @@ class MatchResponse(BaseModel):
 
     match: list[float] | None = Field(description="In [0, 1]; null for a model without it.")
     cosine: list[float]
+    notes: list[NoteOut] = Field(description=NOTES)
 
 
 class EmbedRequest(BaseModel):
@@ -87,6 +97,7 @@ class EmbedResponse(BaseModel):
 
     embeddings: list[list[float]]
     model: str = Field(description="Fingerprint of the model that made them.")
+    notes: list[NoteOut] = Field(description=NOTES)
 
 
 class HealthResponse(BaseModel):
@@ -99,6 +110,10 @@ class HealthResponse(BaseModel):
     cross_encoders: bool
     candidates: int
     columns: dict[str, str]
+    max_bytes: int = Field(description="Of a request.")
+    max_pixels: int = Field(description="Of a picture.")
+    max_tokens: int = Field(description="Of a text.")
+    depth: int = Field(description="Results that can be reached by pages.")
 
 
 class ErrorResponse(BaseModel):

@@ -95,30 +95,42 @@ class Searcher:
         if query.offset < 0 or query.offset + query.k > MAX_DEPTH:
             raise R2D2Error(
                 f"results {query.offset} to {query.offset + query.k} are asked for: "
-                f"only the first {MAX_DEPTH} are given"
+                f"only the first {MAX_DEPTH} are given",
+                code="too_deep",
             )
         if query.candidates is not None and not 1 <= query.candidates <= MAX_CANDIDATES:
             raise R2D2Error(f"candidates is {query.candidates}: it must be 1 to {MAX_CANDIDATES}")
         if query.cascade is not None and not 1 <= query.cascade <= MAX_CANDIDATES:
             raise R2D2Error(f"cascade is {query.cascade}: it must be 1 to {MAX_CANDIDATES}")
 
-    def check_text(self, text: str) -> None:
-        """R2D2Error where a text is empty, or longer than the model reads."""
+    def check_text(self, text: str, *, cut: bool = False) -> None:
+        """R2D2Error where a text is empty, or longer than the model reads; `cut`: it may be."""
         if not text.strip():
-            raise R2D2Error("the text is empty: give some words")
+            raise R2D2Error("the text is empty: give some words", code="text_empty")
         if len(text) > MAX_CHARACTERS:
             raise R2D2Error(
-                f"the text has {len(text)} characters, more than {MAX_CHARACTERS}: shorten it"
+                f"the text has {len(text)} characters, more than {MAX_CHARACTERS}: shorten it",
+                code="text_too_long",
             )
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise R2D2Error(f"the text is no valid Unicode ({error.reason}): mend it") from error
-        count, room = len(self.model.tokenizer.uncut([text])[0]), self.model.tokenizer.max_length
-        if count > room - 2:
             raise R2D2Error(
-                f"the text has {count} tokens, and the model reads {room - 2}: shorten it"
+                f"the text is no valid Unicode ({error.reason}): mend it", code="text_unreadable"
+            ) from error
+        if cut:
+            return
+        count, room = len(self.model.tokenizer.uncut([text])[0]), self.longest_text
+        if count > room:
+            raise R2D2Error(
+                f"the text has {count} tokens, and the model reads {room}: shorten it",
+                code="text_too_long",
             )
+
+    @property
+    def longest_text(self) -> int:
+        """Tokens of a text that the model reads, without [CLS] and [SEP]."""
+        return self.model.tokenizer.max_length - 2
 
     def encode(self, queries: Sequence[Query]) -> list[Side]:
         """Each query as a Side of one; texts together, images together."""

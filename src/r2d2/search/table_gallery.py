@@ -116,12 +116,16 @@ class TableGallery:
                 uri = texts_uri(self.name)
                 if open_lance(uri) is None:
                     raise R2D2Error(
-                        f"the texts of {self.name} are not indexed: run `r2d2 index` with its texts"
+                        f"the texts of {self.name} are not indexed: "
+                        "run `r2d2 index` with its texts",
+                        code="texts_not_indexed",
                     )
                 texts = Indexed(uri, TEXT_VECTOR)
                 if texts.about.fingerprint != self.fingerprint:
                     raise R2D2Error(
-                        f"{uri} was made by another model: make it anew by `r2d2 index --overwrite`"
+                        f"{uri} was made by another model: "
+                        "make it anew by `r2d2 index --overwrite`",
+                        code="index_of_another_model",
                     )
                 owned = TextsOfImages(self._images.dataset, texts.dataset)
                 texts.choose, texts.columns = owned, self.columns
@@ -136,7 +140,9 @@ class Indexed:
         dataset = open_lance(uri)
         about = None if dataset is None else read_about(dataset, uri)
         if dataset is None or about is None or column not in dataset.schema.names:
-            raise R2D2Error(f"{uri} has no index: make one by `r2d2 index {uri} --model MODEL`")
+            raise R2D2Error(
+                f"{uri} has no index: make one by `r2d2 index {uri} --model MODEL`", code="no_index"
+            )
         self.uri = uri
         self.column = column
         self.dataset: Any = dataset
@@ -186,7 +192,10 @@ class Indexed:
         """By Lance's index where there is one, else all of them in memory."""
         count = self.count()
         if not count:
-            raise R2D2Error(f"the index of {self.uri} is empty: fill the table, run `r2d2 index`")
+            raise R2D2Error(
+                f"the index of {self.uri} is empty: fill the table, run `r2d2 index`",
+                code="index_empty",
+            )
         if has_ann(self.dataset, self.column):
             return AnnVectors(self, count)
         need = 4 * count * self.about.width
