@@ -183,6 +183,96 @@ def test_the_explanation_of_a_result(open_page):
     assert len(page.query_selector_all("canvas")) == 2  # those of the first were taken away
 
 
+def upload(page, data, media="image/png"):
+    page.set_input_files("#file", {"name": "x", "mimeType": media, "buffer": data})
+
+
+def test_a_text_found_by_a_picture_is_explained_in_that_picture(open_page):
+    page = open_page()
+    upload(page, png(picture(5)))
+    settled(page)
+    page.click("text=找文字")
+    page.wait_for_selector("#grid.texts:not(.stale) .hit")
+    sentence = page.inner_text(".hit .caption >> nth=0")
+    page.click(".hit >> nth=0")
+    page.wait_for_selector(".sentence button")
+    assert page.inner_text(".sentence") == sentence
+    pixel = "canvas => [...canvas.getContext('2d').getImageData(16, 16, 1, 1).data].slice(0, 3)"
+    shown = page.query_selector("#detail-picture .still").evaluate(pixel)
+    assert tuple(shown) == picture(5).getpixel((16, 16))
+    assert page.is_visible("#detail-picture canvas.heat")
+    assert page.is_visible("#beside img")  # the picture that the text belongs to
+    page.click("canvas.mark", position={"x": 12, "y": 12})
+    assert "%" in page.inner_text(".shares")
+    keep(page, "explain-text")
+    page.click("#similar")
+    page.wait_for_selector("#grid:not(.texts):not(.stale) .match")
+    assert page.input_value("#text") == sentence
+
+
+def test_an_image_found_by_a_picture_is_explained_by_its_own_text(open_page):
+    page = open_page()
+    upload(page, png(picture(5)))
+    settled(page)
+    assert page.is_hidden("#stage")  # images are compared with images in one stage
+    page.click(".hit >> nth=1")
+    page.wait_for_selector(".sentence button")
+    assert page.inner_text(".sentence") == TEXTS[int(rows(page)[1])]
+    assert "自己的文字" in page.inner_text("#explanation-body")
+    assert page.is_visible("#beside canvas")  # the picture asked by
+    keep(page, "explain-image")
+
+
+def test_the_servers_limit_is_the_pages(open_page):
+    asked = []
+    page = open_page()
+    page.on("request", lambda request: asked.append(request.url))
+    upload(page, bytes(200_000))
+    page.wait_for_selector("#problem >> text=最多 0.0954 MB")
+    assert not [url for url in asked if url.endswith("/search")]
+    with running(small_searcher(), max_body_bytes=12 << 20) as address:
+        page = open_page(where=address)
+        page.wait_for_selector("#about:not(:empty)")
+        upload(page, bytes(11 << 20))
+        page.wait_for_selector("#problem >> text=不是能读的图片")
+
+
+def test_pages_end_where_the_server_says(open_page, address):
+    page = open_page("/docs")
+    page.route("**/health", lambda route: route.fulfill(json=route.fetch().json() | {"depth": 30}))
+    page.goto(f"{address}/?q={TEXTS[1]}")
+    settled(page)
+    page.wait_for_selector("#about:not(:empty)")
+    assert page.is_hidden("#end")
+    page.click("#more")
+    page.wait_for_selector("#grid li:nth-child(30)")
+    assert len(rows(page)) == 30
+    assert page.is_hidden("#more")
+    assert "前 30 条" in page.inner_text("#end")
+    page.click("#language")
+    assert "30 results" in page.inner_text("#end")
+    assert len(rows(page)) == 30  # another language is no other search
+
+
+def test_a_search_by_a_picture_leaves_no_text_in_the_address(open_page, address):
+    page = open_page(f"/?q={TEXTS[1]}")
+    settled(page)
+    found = rows(page)
+    upload(page, png(picture(5)))
+    page.wait_for_selector("#grid:not(.stale) li:first-child[data-row='5']")
+    by_picture = rows(page)
+    assert page.url == f"{address}/"
+    page.go_back()
+    page.wait_for_selector("#grid:not(.stale) .match")
+    assert rows(page) == found
+    page.go_forward()
+    page.wait_for_selector("#grid:not(.stale) .hit:not(:has(.match))")
+    assert rows(page) == by_picture
+    page.reload()
+    page.wait_for_selector("#welcome:not([hidden])")
+    assert page.input_value("#text") == ""
+
+
 def test_a_picture_is_uploaded_dropped_and_pasted(open_page):
     page = open_page()
     file = {"name": "x.png", "mimeType": "image/png", "buffer": png(picture(5))}
@@ -249,20 +339,31 @@ def test_a_huge_picture_gets_a_line_and_an_animated_one_an_answer(open_page):
     )
     page.wait_for_selector("#grid:not(.stale) li:first-child[data-row='11']")
     assert page.is_hidden("#problem")
+    assert "只用了第一帧" in page.inner_text("#notes")
+    keep(page, "animated")
+    page.click(".hit >> nth=0")
+    page.wait_for_selector("#beside canvas")
+    page.keyboard.press("Escape")
+    page.click("#language")
+    assert "only the first" in page.inner_text("#notes")
+    ask(page, TEXTS[1])
+    assert page.is_hidden("#notes")
 
 
 def test_an_empty_index_gets_a_line(open_page, tmp_path):
     with running(empty_searcher(tmp_path)) as address:
         page = open_page(where=address)
-        page.wait_for_selector("#problem >> text=is empty")
+        page.wait_for_selector("#problem >> text=索引里还没有图片")
         ask(page, "猫")
         assert "r2d2 index" in page.inner_text("#problem")
+        page.click("#language")
+        assert "The index is empty" in page.inner_text("#problem")
 
 
 def test_a_text_too_long_and_a_server_that_is_gone(open_page):
     page = open_page()
     ask(page, "猫" * 20)
-    assert "14" in page.inner_text("#problem")
+    assert "模型最多读 14 个词元" in page.inner_text("#problem")
     page.route("**/search", lambda route: route.abort())
     ask(page, "猫")
     page.wait_for_selector("#problem >> text=连接不到服务器")

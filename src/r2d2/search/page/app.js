@@ -4,14 +4,14 @@ import { openDetail } from "./detail.js";
 import { element } from "./elements.js";
 import { clear, place, wait } from "./grid.js";
 import { Problem, get, post } from "./server.js";
-import { label, number, say, sayProblem, switchLanguage } from "./words.js";
+import { label, number, say, sayNote, sayProblem, switchLanguage } from "./words.js";
 
 const PAGE = 24;
-const MAX_BYTES = 10 << 20;
 const id = (name) => document.getElementById(name);
 
 const asked = { text: "", picture: null, shown: null }; // of the last search; shown: its chip's URL
-let last = null; // the last answer, all pages joined
+let last = null; // the last answer, all pages joined, and how it is shown
+const kept = []; // pictures searched by, for the way back
 let health = null;
 let running = null;
 let problem = null;
@@ -21,10 +21,13 @@ async function search({ more = false } = {}) {
   const mine = (running = new AbortController());
   if (!asked.text && !asked.picture) return begin();
   const texts = Boolean(asked.picture) && choice("target") === "texts";
-  const fields = { k: PAGE, offset: more ? last.hits.length : 0, two_stage: choice("stage") === "two" };
+  const offset = more ? last.hits.length : 0;
+  const k = Math.max(1, Math.min(PAGE, depth() - offset));
+  const fields = { k, offset, two_stage: choice("stage") === "two" };
   if (asked.picture) fields.target = texts ? "texts" : "images";
   else fields.text = asked.text;
   tell(null);
+  stages();
   id("welcome").hidden = true;
   id("more").disabled = true;
   if (!more) wait();
@@ -32,20 +35,20 @@ async function search({ more = false } = {}) {
   try {
     const found = await post("/search", fields, asked.picture, mine.signal);
     if (mine !== running) return;
-    const options = { append: more, texts, moves: fields.two_stage, open };
-    place(found.hits, options);
-    last = more ? { ...found, hits: [...last.hits, ...found.hits] } : found;
-    id("more").hidden = found.hits.length < PAGE;
+    const shown = { texts, moves: fields.two_stage, open };
+    place(found.hits, { append: more, ...shown });
+    last = { ...found, hits: more ? [...last.hits, ...found.hits] : found.hits, shown };
+    id("more").hidden = found.hits.length < k || last.hits.length >= Math.min(depth(), found.searched);
     summarise();
-    if (!last.hits.length) tell(new Problem("nothing", say("nothing")));
+    if (!last.hits.length) tell(new Problem("nothing"));
   } catch (error) {
     if (error.name === "AbortError") return;
     if (!more) {
       last = null;
       clear();
-      id("more").hidden = true;
     }
-    id("summary").textContent = "";
+    if (!more || error.code === "too_deep") id("more").hidden = true;
+    summarise();
     tell(error);
   } finally {
     id("more").disabled = false;
@@ -54,11 +57,26 @@ async function search({ more = false } = {}) {
 }
 
 function open(hit) {
-  openDetail(hit, { text: asked.picture ? null : asked.text, found: last, search: usePicture });
+  const { text, picture } = asked;
+  openDetail(hit, { text, picture, texts: last.shown.texts, found: last, limits: health, byPicture: usePicture, byText: useText });
+}
+
+const depth = () => health?.depth || Infinity;
+
+/** Whether there is a choice of stages: images are compared with images in one. */
+function stages() {
+  id("stage").hidden = !health?.cross_encoders || (Boolean(asked.picture) && choice("target") === "images");
 }
 
 function summarise() {
-  if (!last) return;
+  id("notes").hidden = !last?.notes.length;
+  id("end").hidden = !last || last.hits.length < depth();
+  if (!last) {
+    id("summary").textContent = "";
+    return;
+  }
+  id("notes").textContent = last.notes.map((note) => sayNote(note, health)).join(" ");
+  id("end").textContent = say("end")(number(last.hits.length));
   const moved = last.hits.filter((hit) => hit.match !== null && hit.rank !== hit.pre_rank).length;
   id("summary").textContent = last.reranked
     ? say("summaryTwo")(number(last.searched), number(last.reranked), number(moved))
@@ -69,14 +87,16 @@ function begin() {
   last = null;
   clear();
   id("more").hidden = true;
-  id("summary").textContent = "";
+  tell(null);
+  summarise();
+  stages();
   id("welcome").hidden = false;
 }
 
 function tell(error) {
   problem = error;
   id("problem").hidden = !error;
-  if (error) id("problem").textContent = error instanceof Problem ? sayProblem(error.code, error.message) : String(error);
+  if (error) id("problem").textContent = error instanceof Problem ? sayProblem(error.code, error.message, health) : String(error);
 }
 
 const choice = (name) => document.querySelector(`input[name=${name}]:checked`).value;
@@ -86,18 +106,25 @@ function useText(text) {
   asked.text = text.trim();
   id("text").value = text;
   const address = asked.text ? `/?q=${encodeURIComponent(asked.text)}` : "/";
-  if (address !== location.pathname + location.search) history.pushState(null, "", address);
+  if (history.state || address !== location.pathname + location.search) history.pushState(null, "", address);
   search();
 }
 
 function usePicture(file) {
   if (file.type && !file.type.startsWith("image/")) return tell(new Problem("not_picture"));
-  if (file.size > MAX_BYTES) return tell(new Problem("too_large"));
+  if (health && file.size > health.max_bytes) return tell(new Problem("too_large"));
+  history.pushState({ picture: kept.push(file) - 1 }, "", "/");
+  showPicture(file);
+}
+
+function showPicture(file) {
   dropPicture();
   asked.text = "";
   id("text").value = "";
   asked.picture = file;
   asked.shown = URL.createObjectURL(file);
+  id("chip-picture").hidden = false;
+  id("chip-name").hidden = true;
   id("chip-picture").src = asked.shown;
   id("chip-picture").alt = say("query");
   id("chip").hidden = false;
@@ -135,7 +162,7 @@ function relabel() {
 id("language").addEventListener("click", () => {
   switchLanguage();
   relabel();
-  if (last) search();
+  if (last) place(last.hits, { append: false, ...last.shown });
 });
 
 // Ways to ask
@@ -158,6 +185,11 @@ id("pick").addEventListener("click", () => id("file").click());
 id("file").addEventListener("change", () => {
   if (id("file").files[0]) usePicture(id("file").files[0]);
   id("file").value = "";
+});
+id("chip-picture").addEventListener("error", () => { // a format that the server reads and this browser does not
+  id("chip-picture").hidden = true;
+  id("chip-name").hidden = false;
+  id("chip-name").textContent = asked.picture?.name || say("query");
 });
 id("chip-away").addEventListener("click", () => {
   useText("");
@@ -195,6 +227,8 @@ document.addEventListener("keydown", (event) => {
 });
 function fromAddress() {
   const text = new URLSearchParams(location.search).get("q") || "";
+  const back = kept[history.state?.picture];
+  if (back) return showPicture(back);
   dropPicture();
   asked.text = text.trim();
   id("text").value = text;
@@ -206,6 +240,6 @@ relabel();
 fromAddress();
 get("/health").then((found) => {
   health = found;
-  id("stage").hidden = !found.cross_encoders;
+  stages();
   relabel();
 }).catch(tell);

@@ -6,28 +6,66 @@ import { frame } from "./grid.js";
 import { picture } from "./server.js";
 import { say } from "./words.js";
 
-const dialog = document.getElementById("detail");
+const id = (name) => document.getElementById(name);
+const dialog = id("detail");
+const LONGEST = 1024; // pixels of the user's picture, as drawn
 let leaving = new AbortController();
-let similar = null;
+let onward = null;
 
-/** Open it. `found` is the answer that the hit is of; `search` searches by a picture. */
-export function openDetail(hit, { text, found, search }) {
+/**
+ * Open it. `found`: the answer that the hit is of, to a text or to a picture, of images or of `texts`;
+ * `limits`: what /health gave; `byPicture`, `byText`: search on.
+ *
+ * A word and a picture are explained together: those of the query where it has both with the hit, else the
+ * hit's own.
+ */
+export function openDetail(hit, { text, picture: asked, texts, found, limits, byPicture, byText }) {
   leaving.abort();
   leaving = new AbortController();
-  document.getElementById("detail-title").textContent = hit.texts[0] || hit.image_id;
-  const box = document.getElementById("detail-picture");
-  box.replaceChildren(...frame(hit).childNodes);
-  document.getElementById("detail-scores").replaceChildren(...rows(hit, found));
-  const button = document.getElementById("similar");
-  button.hidden = !hit.image;
-  similar = async () => {
+  const signal = leaving.signal;
+  id("detail-title").textContent = hit.texts[0] || hit.image_id;
+  const box = id("detail-picture");
+  if (texts) drawn(asked, box, signal);
+  else box.replaceChildren(...frame(hit).childNodes);
+  box.classList.toggle("lost", !texts && !hit.image);
+  lay(texts ? hit.image && frame(hit) : asked && drawn(asked, element("span", "frame"), signal), say(texts ? "itsPicture" : "query"));
+  id("detail-scores").replaceChildren(...rows(hit, found));
+  const button = id("similar");
+  button.hidden = !texts && !hit.image;
+  button.textContent = say(texts ? "byText" : "similar");
+  onward = async () => {
     dialog.close();
-    search(await picture(hit.image));
+    if (texts) byText(hit.texts[0]);
+    else byPicture(await picture(hit.image));
   };
-  const body = document.getElementById("explanation-body");
   dialog.showModal();
   dialog.scrollTop = 0;
-  explain({ body, frame: box, hit, text, signal: leaving.signal });
+  const what = texts ? { text: hit.texts[0], picture: asked } : { text: asked ? hit.texts[0] : text, row: hit.row, own: Boolean(asked) };
+  explain({ body: id("explanation-body"), frame: box, ...what, limits, signal });
+}
+
+/** The other picture, small, below the large one. */
+function lay(shown, words) {
+  id("beside").hidden = !shown;
+  if (shown) id("beside").replaceChildren(shown, element("figcaption", "quiet", words));
+}
+
+/** Put the first frame of a picture of the user's into a box; its name where the browser cannot show it. */
+function drawn(file, box, signal) {
+  const canvas = element("canvas", "still");
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", say("query"));
+  box.replaceChildren(canvas);
+  createImageBitmap(file).then((bitmap) => {
+    const scale = Math.min(1, LONGEST / Math.max(bitmap.width, bitmap.height));
+    canvas.width = Math.max(1, Math.round(bitmap.width * scale));
+    canvas.height = Math.max(1, Math.round(bitmap.height * scale));
+    canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    bitmap.close();
+  }).catch(() => {
+    if (!signal.aborted) canvas.replaceWith(element("span", "quiet", file.name || say("noPicture")));
+  });
+  return box;
 }
 
 function rows(hit, found) {
@@ -43,7 +81,7 @@ function rows(hit, found) {
   return list.flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]);
 }
 
-document.getElementById("similar").addEventListener("click", () => similar && similar());
+id("similar").addEventListener("click", () => onward && onward());
 dialog.addEventListener("close", () => leaving.abort());
 dialog.addEventListener("click", (event) => {
   if (event.target === dialog) dialog.close(); // the backdrop

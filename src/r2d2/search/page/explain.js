@@ -2,7 +2,7 @@
 
 import { element } from "./elements.js";
 import { post } from "./server.js";
-import { say, sayProblem } from "./words.js";
+import { say, sayNote, sayProblem } from "./words.js";
 
 const HEAT = [[0, 0, 4], [81, 18, 124], [183, 55, 121], [252, 137, 97], [252, 253, 191]]; // as the panel's
 const NO_NOUN = "no_noun";
@@ -10,33 +10,35 @@ const NO_NOUN = "no_noun";
 /**
  * Explain one result.
  * body: the element to fill; frame: the element that holds the <img>, for what is laid over it;
- * hit: the result; text: the query, null where a picture was asked by; signal: ends with the dialog.
+ * text: what is explained, if anything; row or picture: in which picture of the gallery's, or of the
+ * user's; own: whether the text is the picture's; limits: what /health gave; signal: ends with the dialog.
  */
-export async function explain({ body, frame, hit, text, signal }) {
+export async function explain({ body, frame, text, row, picture, own, limits, signal }) {
   if (!text) {
-    body.textContent = say("noExplanationHere");
+    body.textContent = say("noTextHere");
     return;
   }
   body.textContent = say("explaining");
   try {
-    const { found, whole } = await ask(text, hit.row, signal);
-    show(body, frame, found, whole, signal);
+    const { found, whole } = await ask(picture ? { text } : { text, row }, picture, signal);
+    const hint = whole ? "wholeHint" : own ? "ownHint" : "wordsHint";
+    show({ body, frame, found, hint, limits, signal });
   } catch (error) {
-    if (error.name !== "AbortError") body.textContent = sayProblem(error.code, error.message);
+    if (error.name !== "AbortError") body.textContent = sayProblem(error.code, error.message, limits);
   }
 }
 
 /** Of a text without a noun the whole is explained, as one word. */
-async function ask(text, row, signal) {
+async function ask(fields, picture, signal) {
   try {
-    return { found: await post("/explain", { text, row }, null, signal), whole: false };
+    return { found: await post("/explain", fields, picture, signal), whole: false };
   } catch (error) {
     if (error.code !== NO_NOUN) throw error;
-    return { found: await post("/explain", { text, row, only: [text] }, null, signal), whole: true };
+    return { found: await post("/explain", { ...fields, only: [fields.text] }, picture, signal), whole: true };
   }
 }
 
-function show(body, frame, found, whole, signal) {
+function show({ body, frame, found, hint, limits, signal }) {
   const canvas = element("canvas", "heat");
   const marks = element("canvas", "mark");
   for (const one of [canvas, marks]) {
@@ -99,8 +101,8 @@ function show(body, frame, found, whole, signal) {
   });
 
   shares.textContent = say("patchesHint");
-  body.replaceChildren(element("p", "quiet", say(whole ? "wholeHint" : "wordsHint")), sentence, shares);
-  if (found.notes.length) body.append(element("p", "quiet", found.notes.join(" ")));
+  body.replaceChildren(element("p", "quiet", say(hint)), sentence, shares);
+  for (const note of found.notes) body.append(element("p", "quiet", sayNote(note, limits)));
   choose(0);
 }
 

@@ -19,7 +19,9 @@ export async function post(path, fields, picture, signal) {
   let body, more = {};
   if (picture) {
     body = new FormData();
-    for (const [name, value] of Object.entries(fields)) if (value !== undefined) body.append(name, value);
+    for (const [name, value] of Object.entries(fields)) {
+      for (const one of [value].flat()) if (one !== undefined) body.append(name, one);
+    }
     body.append("image", picture, "picture");
   } else {
     body = JSON.stringify(fields);
