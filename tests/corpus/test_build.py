@@ -28,6 +28,7 @@ from corpus.builds import (
     scene,
     write_log,
 )
+from r2d2.commands.corpus import size
 from r2d2.corpus import build as build_module
 from r2d2.corpus import output as output_module
 from r2d2.corpus.build import build_corpus
@@ -361,6 +362,14 @@ def test_what_a_model_says_does_not_agree_is_dropped(tmp_path):
     dropped = page[page.index("At the lower bound") :]
     assert re.search("蓝色的墙面 <small>-?0\\.[0-9]+ dropped", dropped)
     assert re.search("绿色的草地 <small>0\\.[0-9]+ kept", dropped)
+    figures = json.loads(found.report.with_suffix(".json").read_text(encoding="utf-8"))["alignment"]
+    assert figures["bounds"] == {"low": 0.2, "high": None}
+    assert len(figures["edges"]) == len(figures["counts"])
+    assert sum(figures["counts"]) == counts[0].seen == 4
+    nearest = {shown["text"]: shown for shown in figures["nearest"]["low"]}
+    assert {text for text, shown in nearest.items() if not shown["kept"]} == {"蓝色的墙面"}
+    assert all(shown["kept"] == (shown["similarity"] >= 0.2) for shown in nearest.values())
+    assert len(nearest) == 4
     settings = ("align.high=0.5", "dedup.radius=null", "image.enabled=false")
     found = built(tmp_path / "high", TINTED, settings, model=Colours(), keep_work=True)
     counts = [c for stage in found.stages if stage.name == "align" for c in stage.counts]
@@ -396,6 +405,7 @@ def test_the_report_and_the_card(tmp_path):
     figures = json.loads(found.report.with_suffix(".json").read_text(encoding="utf-8"))
     assert figures["stats"]["zero.lance"]["texts"] == 7
     assert figures["funnel"][0]["stage"] == "aggregate"
+    assert "alignment" not in figures
     card = found.card.read_text(encoding="utf-8")
     assert card.startswith("---\nlanguage: [zh]")
     assert "image.min_entropy=2.0" in card
@@ -450,18 +460,28 @@ def test_the_commands(tmp_path, monkeypatch, capsys):
         assert code == 0, lines
         assert (tmp_path / f"{command}.html").exists()
         assert (tmp_path / f"{command}.json").exists()
+
+
+@pytest.mark.parametrize("text", ["2", "0", "63MB", "9999999TB", "1" * 400])
+def test_memory_that_cannot_be_meant_is_refused(text):
+    with pytest.raises(R2D2Error, match=r"bytes: give 64MB to 1000TB, with its unit, as in 2GB"):
+        size(text)
+
+
+@pytest.mark.parametrize("text", ["lots", "1..2GB", ".", "", "-2GB", "2 GB of it", "nan", "inf"])
+def test_what_is_no_amount_of_memory_is_refused(text, tmp_path, monkeypatch, capsys):
     code, _, lines = call_cli(
-        monkeypatch,
-        capsys,
-        "corpus",
-        "build",
-        log,
-        "--out",
-        tmp_path / "y.lance",
-        "--memory",
-        "lots",
-    )
-    assert (code, "500MB" in " ".join(lines)) == (2, True)
+        monkeypatch, capsys, "corpus", "build", tmp_path, "--out", tmp_path / "y.lance",
+        f"--memory={text}",
+    )  # fmt: skip
+    assert (code, len(lines)) == (2, 1)
+    assert f"--memory {text} is no amount: write 500MB" in lines[0]
+
+
+def test_amounts_of_memory():
+    assert [size(text) for text in ("64MB", "2GB", "1.5 GiB", ".5g", "64000000", "1.TB")] == [
+        64 * 10**6, 2 * 10**9, 3 * 2**29, 5 * 10**8, 64 * 10**6, 10**12
+    ]  # fmt: skip
 
 
 @pytest.mark.skipif(not PHOTOGRAPHS.exists(), reason=f"no photographs at {PHOTOGRAPHS}")

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Make a corpus of click logs, or of a crawl.", no_args_is_help=True)
 
+LEAST_MEMORY = 64_000_000  # bytes; less would make thousands of small files and save nothing
+MOST_MEMORY = 10**15
+
 Preset = Annotated[str, typer.Option(help="zero or danqing.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A YAML of settings over it.")]
 ModelPath = Annotated[Path | None, typer.Option("--model", help="A run's folder, or a model's.")]
@@ -45,9 +48,10 @@ def build(
     from r2d2.corpus.config import make_corpus_config
 
     made = make_corpus_config(preset, config, settings or ())
+    memory_bytes = size(memory)
     with progress.bars() as update:
         built = build_corpus(
-            logs, out, made, work=work, memory_bytes=size(memory), runner=runner, workers=workers,
+            logs, out, made, work=work, memory_bytes=memory_bytes, runner=runner, workers=workers,
             model=_model(model), model_name=str(model), retry_failed=retry_failed,
             keep_work=keep_work, overwrite=overwrite, update=update,
         )  # fmt: skip
@@ -167,12 +171,18 @@ def sample(
 
 
 def size(text: str) -> int:
-    """Bytes of 500MB, 2GB, 1.5GiB or a plain number."""
-    found = re.fullmatch(r"([0-9.]+)\s*([kKMGT]?)(i?)[bB]?", text.strip())
+    """Bytes of 500MB, 2GB, 1.5GiB or a plain number; LEAST_MEMORY at the least."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([kKmMgGtT]?)(i?)[bB]?", text.strip())
     if not found:
-        raise R2D2Error(f"'{text}' is no amount of memory: write 500MB, 2GB or 1.5GiB")
+        raise R2D2Error(f"--memory {text} is no amount: write 500MB, 2GB or 1.5GiB")
     power = "KMGT".find(found[2].upper()) + 1 if found[2] else 0
-    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+    count = float(found[1]) * (1024 if found[3] else 1000) ** power
+    if not LEAST_MEMORY <= count < MOST_MEMORY:
+        raise R2D2Error(
+            f"--memory {text} is {count:,.0f} bytes: give {LEAST_MEMORY // 10**6}MB to "
+            f"{MOST_MEMORY // 10**12}TB, with its unit, as in 2GB"
+        )
+    return int(count)
 
 
 def _stats(table: Any, model: Path | None) -> Any:

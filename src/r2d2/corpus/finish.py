@@ -38,11 +38,11 @@ def write_papers(
     stats = table_stats(table, update, model.encode_images if model else None, model_name)
     report = home.with_name(home.name + ".report.html")
     funnel = _funnel(space)
-    panels, bounds = alignment(space.folder("align"))
+    panels, bounds, figures = alignment(space.folder("align"))
     write_corpus_report(
         report, home.name, {home.name: stats}, funnel=funnel,
-        sheets=[contact_sheet(table), *bounds], panels=panels, settings=flat(asdict(config)),
-        about=_about(config, logs),
+        sheets=[contact_sheet(table), *bounds], panels=panels, figures=figures,
+        settings=flat(asdict(config)), about=_about(config, logs),
     )  # fmt: skip
     card = home.with_name(home.name + ".README.md")
     write_card(card, home.name, stats, funnel, config, logs)
@@ -58,10 +58,10 @@ def nothing_left(
     """
     report = space.root / REPORT
     funnel = _funnel(space)
-    panels, bounds = alignment(space.folder("align"))
+    panels, bounds, figures = alignment(space.folder("align"))
     write_corpus_report(
         report, f"{out.rstrip('/').rsplit('/', 1)[-1]}: nothing is left", {}, funnel=funnel,
-        sheets=bounds, panels=panels, settings=flat(asdict(config)),
+        sheets=bounds, panels=panels, figures=figures, settings=flat(asdict(config)),
         about=f"No table was made. {_about(config, logs)}",
     )  # fmt: skip
     last = next((count for count in funnel if not count.kept), funnel[-1])

@@ -51,6 +51,7 @@ def write_corpus_report(
     funnel: Sequence[StageCount] = (),
     sheets: Sequence[Sheet] = (),
     panels: Sequence[dict[str, Any]] = (),
+    figures: Mapping[str, Any] | None = None,
     settings: Mapping[str, str] | None = None,
     about: str = "",
 ) -> None:
@@ -63,6 +64,7 @@ def write_corpus_report(
         funnel: the stages of the build.
         sheets: contact sheets.
         panels: bars beside those of `stats`.
+        figures: what `panels` and `sheets` show, by name, for the JSON.
         settings: what it was made by, flat.
         about: one sentence under the title.
     """
@@ -85,6 +87,7 @@ def write_corpus_report(
         "title": title,
         "stats": {name: one.to_dict() for name, one in stats.items()},
         "funnel": [stage.to_dict() for stage in funnel],
+        **(figures or {}),
         "settings": dict(settings or {}),
     }
     write_text(path.with_suffix(".json"), json.dumps(data, ensure_ascii=False, indent=1))
@@ -122,10 +125,13 @@ def contact_sheet(table: PairsTable, count: int = SHOWN, title: str = "Some of i
     )
 
 
-def alignment(folder: Path | None) -> tuple[list[dict[str, Any]], list[Sheet]]:
-    """A panel of similarities, and examples on both sides of each bound; none without them."""
+def alignment(folder: Path | None) -> tuple[list[dict[str, Any]], list[Sheet], dict[str, Any]]:
+    """A panel of similarities, examples on both sides of each bound, and both as figures.
+
+    All are empty where there was no such stage.
+    """
     if folder is None or not (folder / FOUND).exists():
-        return [], []
+        return [], [], {}
     found = json.loads((folder / FOUND).read_text(encoding="utf-8"))
     bounds = found["bounds"]
     span = " to ".join(
@@ -137,14 +143,22 @@ def alignment(folder: Path | None) -> tuple[list[dict[str, Any]], list[Sheet]]:
         [Histogram(tuple(found["edges"]), tuple(found["counts"]))],
     )
     sheets = []
+    nearest: dict[str, list[dict[str, Any]]] = {}
     for name, some in found["nearest"].items():
-        below, above = ("dropped", "kept") if name == "low" else ("kept", "dropped")
+        nearest[name] = [
+            {
+                "text": text,
+                "similarity": score,
+                "kept": score >= bounds[name] if name == "low" else score <= bounds[name],
+            }
+            for score, text, _ in some
+        ]
         entries = [
             Shown(
                 decode_image(base64.b64decode(file)),
-                [(text, f"{score:.3f} {below if score < bounds[name] else above}")],
+                [(text, f"{score:.3f} {'kept' if shown['kept'] else 'dropped'}")],
             )
-            for score, text, file in some
+            for (score, text, file), shown in zip(some, nearest[name], strict=True)
         ]
         sheets.append(
             Sheet(
@@ -154,7 +168,8 @@ def alignment(folder: Path | None) -> tuple[list[dict[str, Any]], list[Sheet]]:
                 entries,
             )
         )
-    return [panel], sheets
+    counted = {name: found[name] for name in ("bounds", "edges", "counts")}
+    return [panel], sheets, {"alignment": {**counted, "nearest": nearest}}
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
