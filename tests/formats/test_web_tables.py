@@ -9,6 +9,7 @@ from formats.test_zero_sets import store_of
 from r2d2.corpus.fetch_store import url_id
 from r2d2.corpus.outcome import Cause
 from r2d2.errors import R2D2Error
+from r2d2.formats.registry import import_table
 
 URLS = [f"https://e.org/{n}.jpg" for n in range(4)]
 
@@ -107,3 +108,9 @@ def test_a_broken_parquet_is_named(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     with pytest.raises(R2D2Error, match=r"a.parquet is no readable Parquet"):
         imported("danqing", tmp_path / "t.lance", tmp_path / "a.parquet")
+
+
+def test_a_broken_record_of_img2dataset_is_named(tmp_path):
+    (tmp_path / "00000.parquet").write_bytes(b"PAR1")
+    with pytest.raises(R2D2Error, match=r"00000\.parquet is no readable Parquet file"):
+        import_table([tmp_path], "img2dataset", tmp_path / "t.lance")

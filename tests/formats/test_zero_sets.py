@@ -9,6 +9,8 @@ from r2d2.corpus.fetch_store import ShardWriter, url_id
 from r2d2.corpus.outcome import Cause, Outcome
 from r2d2.errors import R2D2Error
 from r2d2.formats import fetched
+from r2d2.formats.registry import import_table
+from r2d2.table import PairsTable
 
 
 @pytest.mark.parametrize(("kind", "length", "source"), [
@@ -153,3 +155,16 @@ def test_aic_icc(tmp_path):
     no_list = lines(tmp_path / "caption_x_annotations_1.json", "{}")
     with pytest.raises(R2D2Error, match="no list"):
         imported("aic-icc", tmp_path / "u.lance", no_list, images)
+
+
+def test_half_of_a_surrogate_pair_spoils_its_own_row(tmp_path):
+    images = pictures(tmp_path / "i", "a.jpg", "b.jpg")
+    broken = {"text": "\ud800", "image_path": "a.jpg"}
+    whole = {"text": "好", "image_path": "b.jpg"}
+    file = tmp_path / "val" / "long_itr_val.json"
+    lines(file, json.dumps(broken), json.dumps(whole))
+    out = tmp_path / "t.lance"
+    found = import_table([file.parent, images], "icr", out)
+    table = PairsTable.open(out)
+    assert [[t.text for t in pair.texts] for pair in table.take(table.rows("val"))] == [["好"]]
+    assert found.skipped == {"half of a surrogate pair in a text": 1, "no text": 1}

@@ -28,6 +28,7 @@ SPLIT_NAMES = ("split", "set", "subset")
 LABEL_NAMES = ("label", "match", "is_match")
 CAPTION = "caption"
 LABELS = {"": None, "0": 0, "1": 1, "0.0": 0, "1.0": 1}  # a column with gaps is one of floats
+HALF = "half of a surrogate pair in a text"
 EXAMPLES = 5  # of what was skipped, in the log
 SHOWN = 80  # characters of what a row gave
 
@@ -92,8 +93,8 @@ def read_folder(
         label = "" if row["label"] is None else str(row["label"]).strip()
         split = held_out.SPLIT_NAMES.get(split.lower(), split)
         texts = [_cell(one) for one in (given if isinstance(given, list) else [given])]
-        if not _encodes(name, split, *texts):
-            found.skip("half of a surrogate pair in a text", where)
+        if not encodes(name, split, *texts):
+            found.skip(HALF, where)
             continue
         path = names.find(name)
         if path is None:
@@ -184,7 +185,7 @@ def _cell(value: Any) -> str:
     return str(value).strip() if told and value == value else ""  # a number may be NaN
 
 
-def _encodes(*texts: str) -> bool:
+def encodes(*texts: str) -> bool:
     """False for half of a surrogate pair, which JSON can spell and UTF-8 cannot hold."""
     try:
         "".join(texts).encode()

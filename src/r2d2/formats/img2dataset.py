@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from r2d2.data.images import MAX_BYTES
 from r2d2.errors import R2D2Error
 from r2d2.formats import parquet, webdataset
@@ -58,7 +56,7 @@ def _files(place: Path, split: str, skipped: Skipped) -> Iterator[Pair]:
 
 
 def _count_failures(table: Path, skipped: Skipped) -> None:
-    with pq.ParquetFile(table) as opened:
+    with parquet.reading(table) as opened:
         if "status" in opened.schema_arrow.names:
             for batch in opened.iter_batches(columns=["status"]):
                 for status in batch.column(0).to_pylist():

@@ -36,7 +36,7 @@ def read(place: Path, split: str, skipped: Skipped) -> Iterator[Pair]:
 
 def open_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Where a row stands, and its fields; R2D2Error where it is broken."""
-    with _reading(file) as opened:
+    with reading(file) as opened:
         row = 0
         for batch in opened.iter_batches(ROWS):
             for fields in batch.to_pylist():
@@ -79,7 +79,8 @@ def write(place: Path, pairs: Iterable[Pair]) -> int:
 
 
 @contextmanager
-def _reading(file: Path) -> Iterator[pq.ParquetFile]:
+def reading(file: Path) -> Iterator[pq.ParquetFile]:
+    """An open file; R2D2Error where it is none, or breaks while it is read."""
     try:
         with pq.ParquetFile(file) as opened:
             yield opened
@@ -88,7 +89,7 @@ def _reading(file: Path) -> Iterator[pq.ParquetFile]:
 
 
 def _columns(file: Path) -> str:
-    with _reading(file) as opened:
+    with reading(file) as opened:
         names = opened.schema_arrow.names
     image = next((name for name in IMAGES if name in names), None)
     if image is None or not any(name in names for name in CAPTIONS):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from r2d2.data.images import BadImage, decode_image
+from r2d2.data.own import HALF, encodes
 from r2d2.table import Pair, Text
 from r2d2.tokenizer import text_key
 
@@ -75,7 +76,9 @@ def make_pair(
     """
     full = []
     for text in texts:
-        if text_key(text.text):
+        if not encodes(text.text, text.text_id or ""):
+            skipped.add(HALF, where)
+        elif text_key(text.text):
             full.append(replace(text, text=text.text.strip()))
         else:
             skipped.add("empty text", where)
@@ -89,6 +92,9 @@ def make_pair(
         return None
     assert image is not None
     name = str(image_id) if image_id not in (None, "") else content_id(image)
+    if not encodes(name, split, others.get("url") or ""):
+        skipped.add(HALF, where)
+        return None
     return Pair(
         name, image, tuple(full), split, width=picture.width, height=picture.height, **others
     )
