@@ -210,6 +210,24 @@ def test_a_text_found_by_a_picture_is_explained_in_that_picture(open_page):
     assert page.input_value("#text") == sentence
 
 
+def test_a_picture_that_the_browser_cannot_show_goes_by_its_name(open_page):
+    page = open_page()
+    file = io.BytesIO()
+    picture(5).save(file, "TIFF")
+    held = {"name": "scan.tiff", "mimeType": "image/tiff", "buffer": file.getvalue()}
+    page.set_input_files("#file", held)
+    page.wait_for_selector("#grid:not(.stale) li:first-child[data-row='5']")
+    page.wait_for_selector("#chip-name >> text=scan.tiff")
+    page.click("text=找文字")
+    page.wait_for_selector("#grid.texts:not(.stale) .hit")
+    page.click(".hit >> nth=0")
+    page.wait_for_selector("#detail-picture >> text=scan.tiff")
+    page.wait_for_selector(".sentence button")
+    box = page.query_selector("#detail-picture").bounding_box()
+    assert box["height"] == pytest.approx(box["width"], abs=2)  # room for the maps
+    keep(page, "explain-tiff")
+
+
 def test_an_image_found_by_a_picture_is_explained_by_its_own_text(open_page):
     page = open_page()
     upload(page, png(picture(5)))

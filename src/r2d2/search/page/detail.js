@@ -25,9 +25,9 @@ export function openDetail(hit, { text, picture: asked, texts, found, limits, by
   const signal = leaving.signal;
   id("detail-title").textContent = hit.texts[0] || hit.image_id;
   const box = id("detail-picture");
+  box.classList.toggle("lost", !texts && !hit.image);
   if (texts) drawn(asked, box, signal);
   else box.replaceChildren(...frame(hit).childNodes);
-  box.classList.toggle("lost", !texts && !hit.image);
   lay(texts ? hit.image && frame(hit) : asked && drawn(asked, element("span", "frame"), signal), say(texts ? "itsPicture" : "query"));
   id("detail-scores").replaceChildren(...rows(hit, found));
   const button = id("similar");
@@ -63,7 +63,9 @@ function drawn(file, box, signal) {
     canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
     bitmap.close();
   }).catch(() => {
-    if (!signal.aborted) canvas.replaceWith(element("span", "quiet", file.name || say("noPicture")));
+    if (signal.aborted) return;
+    box.classList.add("lost");
+    canvas.replaceWith(element("span", "name", file.name || say("noPicture")));
   });
   return box;
 }
