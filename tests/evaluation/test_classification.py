@@ -146,3 +146,8 @@ def test_classes_without_a_picture_can_be_chosen_too(tmp_path):
     labelled = read_classes(PairsTable.open(tmp_path / "t"), "test")
     assert labelled.classes == sorted(["红", "绿", "蓝"])
     assert [labelled.classes[i] for i in labelled.label] == ["红", "绿"]
+
+
+def test_only_line_breaks_end_a_template(tmp_path):
+    (tmp_path / "t.txt").write_bytes("一张{}的\u2028照片\r\n{}\x0b\n".encode())
+    assert read_templates(tmp_path / "t.txt") == ["一张{}的\u2028照片", "{}"]

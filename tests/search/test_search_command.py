@@ -6,6 +6,7 @@ import logging
 import pytest
 from PIL import Image
 
+from r2d2.search import many
 from r2d2.search.display import as_table
 from r2d2.search.query import Query
 from r2d2.search.shipped import INDEX, EmojiGallery, emoji_character, emoji_file, emoji_name
@@ -193,3 +194,8 @@ def test_a_huge_picture_gets_one_line(tmp_path):
         (line,) = err.strip().splitlines()
         assert line.startswith(f"error: {file} has ")
         assert "more than 64000000" in line
+
+
+def test_only_line_breaks_end_a_query(tmp_path):
+    (tmp_path / "q.jsonl").write_bytes('{"text": "猫\u2028狗"}\r\n{"text": "山\u0085"}'.encode())
+    assert many._lines(tmp_path / "q.jsonl") == ['{"text": "猫\u2028狗"}', '{"text": "山\u0085"}']
