@@ -1,5 +1,6 @@
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from r2d2.corpus.config import make_corpus_config
 from r2d2.corpus.lines import Rejects
 from r2d2.corpus.log import find_logs, plan, read_piece
 from r2d2.errors import R2D2Error
+from training.small import call_cli
 
 ROWS = [
     {"url": f"http://a/{n}.jpg", "query": f"猫 {n}", "impressions": str(n + 1), "clicks": "1"}
@@ -187,3 +189,25 @@ def test_dictionaries_and_views_read_as_text(tmp_path):
     views = table.cast(pa.schema([(name, pa.string_view()) for name in table.column_names]))
     pq.write_table(views, tmp_path / "views.parquet")
     assert read([str(tmp_path / "views.parquet")])[0] == ROWS
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.csv", ""), ("a.jsonl", ""), ("b.jsonl", "[1]\n")])
+def test_logs_without_any_row_are_named(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    for changes in ((), ("rank.enabled=false",)):
+        with pytest.raises(R2D2Error, match=rf"no rows that can be read .*{name}"):
+            plan(find_logs([str(tmp_path)]), make_corpus_config("zero", settings=changes))
+
+
+def test_a_pipe_is_no_log(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(R2D2Error, match=r"pipe\.csv is no plain file"):
+        find_logs([str(tmp_path / "pipe.csv")])
+
+
+@pytest.mark.parametrize("command", [("stats", "a"), ("compare", "a", "b")])
+@pytest.mark.parametrize("out", ["s.json", "."])
+def test_a_report_does_not_land_on_its_json(tmp_path, monkeypatch, capsys, command, out):
+    code, _, lines = call_cli(monkeypatch, capsys, "corpus", *command, "--out", tmp_path / out)
+    assert code == 2
+    assert "is to be an HTML file" in lines[-1]

@@ -117,6 +117,7 @@ def stats(
     from r2d2.corpus.report import contact_sheet, write_corpus_report
     from r2d2.table import PairsTable
 
+    _no_json(out)
     opened = PairsTable.open(table)
     found = _stats(opened, model)
     write_corpus_report(out, table, {table: found}, sheets=[contact_sheet(opened)])
@@ -134,6 +135,7 @@ def compare(
     from r2d2.corpus.report import contact_sheet, write_corpus_report
     from r2d2.table import PairsTable
 
+    _no_json(out)
     tables = {name: PairsTable.open(name) for name in (one, other)}
     if len(tables) < 2:
         raise R2D2Error(f"{one} is given twice: give two tables")
@@ -183,6 +185,11 @@ def size(text: str) -> int:
             f"{MOST_MEMORY // 10**12}TB, with its unit, as in 2GB"
         )
     return int(count)
+
+
+def _no_json(out: Path) -> None:
+    if out.suffix == ".json" or out.is_dir():
+        raise R2D2Error(f"--out {out} is to be an HTML file: the JSON lands beside it by itself")
 
 
 def _stats(table: Any, model: Path | None) -> Any:

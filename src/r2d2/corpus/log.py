@@ -86,6 +86,11 @@ def plan(files: Sequence[str], config: CorpusConfig) -> list[dict[str, str]]:
             "prefix": folder if "://" in file else os.path.relpath(folder, common),
         }
         pieces += [{**piece, "cut": json.dumps(cut)} for cut in cuts]
+    if not pieces:
+        raise R2D2Error(
+            f"the logs hold no rows that can be read ({', '.join(files[:3])}"
+            f"{', ...' if len(files) > 3 else ''}): give others"
+        )
     if config.rank.enabled and not ranked:
         raise R2D2Error(
             f"no log has clicks to rank by (there is no column {config.log.clicks!r} beside "
@@ -135,6 +140,8 @@ def _local(log: str) -> list[str]:
         paths = [Path(path) for path in glob.glob(log, recursive=True)]  # noqa: PTH207
     found: list[Path] = []
     for path in paths:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe may never end
+            raise R2D2Error(f"the log {path} is no plain file: write what it gives into one")
         if not path.is_dir() or path.suffix == ".lance":
             found += [path] if path.exists() else []
             continue
