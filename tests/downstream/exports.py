@@ -28,5 +28,5 @@ def export_of(path, tasks, say):
         {"id": n + 1, "annotations": say(n, task), "data": task["data"], "project": 7}
         for n, task in enumerate(tasks)
     ]
-    path.write_text(json.dumps(done, ensure_ascii=False), encoding="utf-8")
+    path.write_text(json.dumps(done), encoding="utf-8")
     return path

@@ -347,6 +347,22 @@ def test_gold_files_that_are_none(matching, tmp_path):
         assert len(list(csv.DictReader(file))) == 8
 
 
+def test_odd_values_of_an_export_do_no_harm(matching, tmp_path):
+    def say(n, task):
+        task["data"] |= {"round": "2", "overlap": -1, "asked": None}
+        odd = (float("nan"), 10**400, -1, True, "x")[n % 5]
+        return [annotation(truth(task), "\ud800甲", lead_time=odd, updated_at="\udfff")]
+
+    found, out = label(matching, tmp_path, say, gold=False)
+    assert (found.left_out, [one.name for one in found.people]) == ({}, ["?甲"])
+    audit = pq.read_table(out.with_name("out.lance.audit.parquet"))["created"].to_pylist()
+    assert set(audit) == {"?"}
+    assert "no share is above" in refused(LabelRules, 1.0)
+    file = tmp_path / "deep.json"
+    file.write_text("[" * 100_000, encoding="utf-8")
+    assert "no whole JSON" in refused(read_answers, [file], "x")
+
+
 def test_export_refuses(matching, tmp_path):
     assert "already" in refused(export_tasks, matching[0], tmp_path)
     assert "embed" in refused(export_tasks, matching[0], tmp_path / "x", pictures="embedded")

@@ -191,6 +191,37 @@ def test_bad_input_is_one_line_and_changes_nothing(job, tmp_path):
     assert "of no kind known" in refused(read_sentences, tmp_path / "x.doc")
 
 
+def test_a_job_that_is_damaged_is_told_by_its_line(job):
+    first = {"id": "1.jpg#0", "number": 1, "text": "一个男人", "by": "甲", "note": ""}
+    passes = job.folder / "passes.jsonl"
+    for row, word in (
+        ([1], "line 2 is damaged"),
+        ({**first, "more": 1}, "line 2 is damaged"),
+        ({**first, "text": None}, "line 2 is damaged (a value of the wrong type)"),
+        ({**first, "id": "9.jpg#0"}, "of another job: it is about 9.jpg#0"),
+        ({**first, "number": 3}, "of another job"),
+        ({**first, "id": "2.jpg#0", "number": 2}, "2.jpg#0 is checked, not translated"),
+    ):
+        passes.write_text(f"{json.dumps(first)}\n{json.dumps(row)}\n", encoding="utf-8")
+        assert word in refused(open_job, job.folder)
+    passes.write_text(json.dumps(first) + "\n", encoding="utf-8")
+    assert set(open_job(job.folder).first) == {"1.jpg#0"}
+    (job.folder / "sentences.jsonl").write_text("", encoding="utf-8")
+    assert "is empty: start the job again" in refused(open_job, job.folder)
+
+
+def test_json_lines_that_are_none_are_counted(tmp_path):
+    path = tmp_path / "s.jsonl"
+    rows = ('{"image_id": "1", "machine": "\\ud800狗"}', "[" * 100_000, "[]", "x",
+            '{"image_id": "2", "machine": ["猫", null]}')  # fmt: skip
+    path.write_text("\n".join(rows), encoding="utf-8")
+    found, skipped = read_sentences(path)
+    assert [one.id for one in start_job(tmp_path / "j", found).sentences.values()] == ["2.jpg#0"]
+    assert skipped == {
+        "no valid Unicode": 1, "a line that is no JSON object": 3, "no machine translation": 1,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("long", [10, 200_000])
 @pytest.mark.parametrize("kind", ["csv", "tsv"])
 def test_a_quote_that_is_not_closed_is_told_by_its_line(job, tmp_path, kind, long):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -87,7 +86,10 @@ def read_answers(files: Sequence[Path], project: str) -> Answers:
                 last[key] = answer
     found.answers = [last[key] for key in sorted(last)]
     if not found.answers:
-        told = ", ".join(f"{why} {n:,}" for why, n in found.skipped.items()) or "no task"
+        told = (
+            ", ".join(f"{why} {n:,}" for why, n in found.skipped.items())
+            or f"{found.tasks:,} tasks that nobody has answered"
+        )
         raise R2D2Error(f"{', '.join(map(str, files))}: not one answer ({told}): label some first")
     return found
 
@@ -176,9 +178,7 @@ def _answers(task: dict[str, Any], file: Path, found: Answers) -> list[Answer]:
             Answer(
                 data["pair"], who, answer,
                 _count(data.get("round")),
-                float(seconds) if isinstance(seconds, float | int) and math.isfinite(seconds)
-                else None,
-                str(one.get("updated_at") or one.get("created_at") or ""),
+                _seconds(seconds), _plain(one.get("updated_at") or one.get("created_at") or ""),
                 number if isinstance(number, int) and abs(number) < 1 << 63 else None, file.name,
             )
         )  # fmt: skip
@@ -191,7 +191,17 @@ def _name(who: Any) -> str | None:
         who = who.get("email") or who.get("username") or who.get("id")
     if isinstance(who, bool) or who is None or who == "":
         return None
-    return str(who)
+    return _plain(who)
+
+
+def _plain(value: Any) -> str:
+    """As a file can hold it: JSON may have half of a surrogate pair."""
+    return str(value).encode("utf-8", "replace").decode("utf-8")
+
+
+def _seconds(value: Any) -> float | None:
+    """A time that can be one."""
+    return float(value) if isinstance(value, float | int) and 0 <= value < 1e12 else None
 
 
 def _choices(result: Any) -> list[str]:

@@ -42,6 +42,10 @@ class LabelRules:
     partial: bool = False  # take what is finished of a half-finished export
 
     def __post_init__(self) -> None:
+        if self.agree == 1:
+            raise R2D2Error(
+                "no share is above --agree 1: give less, such as 0.99 for all of a mind"
+            )
         check(self, "annotate", {"agree": SHARE, "low_kappa": (-1, 1), "low_gold": SHARE})
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from r2d2.downstream.sheets import read_sheet, read_text
+from r2d2.downstream.sheets import is_text, read_sheet, read_text
 from r2d2.errors import R2D2Error
 from r2d2.formats.caption_files import split_line
 
@@ -62,7 +62,9 @@ def read_sentences(
     found: dict[str, Sentence] = {}
     for (image, k), original, machine in pairs:
         name = f"{image}#{k}"
-        if not machine.strip():
+        if not all(map(is_text, (image, original, machine))):
+            skipped["no valid Unicode"] += 1
+        elif not machine.strip():
             skipped["no machine translation"] += 1
         elif name in found:
             skipped["the same picture and number again"] += 1
@@ -141,7 +143,7 @@ def _rows(file: Path, skipped: Counter[str]) -> Iterator[Mapping[str, Any]]:
             if isinstance(row, dict):
                 yield row
             elif row is not None:
-                skipped["no JSON object"] += 1
+                skipped["a line that is no JSON object"] += 1
     elif kind in (".csv", ".tsv"):
         yield from read_sheet(file)[1]
     else:

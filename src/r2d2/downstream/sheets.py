@@ -16,6 +16,11 @@ QUOTE = '"'
 REMEDY = "close it, or save the file as CSV again"
 
 
+def is_text(text: str) -> bool:
+    """Whether a file can hold it: JSON may have half of a surrogate pair."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def read_text(file: Path) -> str:
     """A text file as people's programs write one: UTF-8, or else GB18030, as Excel does."""
     try:

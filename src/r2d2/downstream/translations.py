@@ -12,9 +12,9 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from r2d2.downstream.sentences import Sentence
 from r2d2.downstream.sheets import read_sheet, read_text
@@ -37,6 +37,10 @@ class Said:
     text: str
     by: str
     note: str = ""
+
+
+Row = TypeVar("Row", Sentence, Said)
+TYPES: dict[Any, type] = {"str": str, "int": int}  # of their fields
 
 
 @dataclass
@@ -73,11 +77,16 @@ def open_job(folder: Path) -> Job:
     """A job as it stands. R2D2Error where there is none, or where it is damaged."""
     if not (folder / SENTENCES).is_file():
         raise R2D2Error(f"{folder} is no translation job: start one by `translate-review export`")
-    job = Job(folder, {one["id"]: Sentence(**one) for one in _read(folder / SENTENCES)})
-    if (folder / PASSES).exists():
-        for one in _read(folder / PASSES):
-            said = Said(**one)
-            _put(job, said)
+    sentences = _read(folder / SENTENCES, Sentence)
+    if not sentences:
+        raise R2D2Error(f"{folder / SENTENCES} is empty: start the job again")
+    job = Job(folder, {one.id: one for one in sentences})
+    for said in _passes(folder):
+        if said.id not in job.sentences or said.number not in SHEETS:
+            raise R2D2Error(f"{folder / PASSES} is of another job: it is about {said.id}")
+        if said.number == 2 and said.id not in job.first:
+            raise R2D2Error(f"{folder / PASSES} is damaged: {said.id} is checked, not translated")
+        _put(job, said)
     return job
 
 
@@ -118,8 +127,8 @@ def take_sheet(job: Job, file: Path, by: str | None = None) -> Taken:
     taken = Taken(number)
     fresh = []
     for row in rows:
-        fields = {key: " ".join(value.split()) for key, value in row.items()}
-        said = _said(job, fields, number, by, taken.skipped)
+        folded = {key: " ".join(value.split()) for key, value in row.items()}
+        said = _said(job, folded, number, by, taken.skipped)
         if said is not None:
             fresh.append(said)
     if rows and taken.skipped["of another job"] == len(rows):
@@ -127,11 +136,11 @@ def take_sheet(job: Job, file: Path, by: str | None = None) -> Taken:
     if not fresh:
         why = ", ".join(f"{reason} {n:,}" for reason, n in taken.skipped.items()) or "no row"
         raise R2D2Error(f"{file} says nothing ({why}): fill it in first")
-    before = _read(job.folder / PASSES) if (job.folder / PASSES).exists() else []
+    before = _passes(job.folder)
     for said in fresh:
         _put(job, said)
     taken.rows = len(fresh)
-    write_text(job.folder / PASSES, _json_lines([*before, *map(asdict, fresh)]))
+    write_text(job.folder / PASSES, _json_lines(map(asdict, [*before, *fresh])))
     write_text(job.folder / SHEETS[2], "\ufeff" + sheet(job, 2))
     return taken
 
@@ -158,15 +167,15 @@ def captions(job: Job, tag: str, partial: bool) -> list[str]:
 
 
 def _said(
-    job: Job, fields: dict[str, str], number: int, by: str | None, skipped: Counter[str]
+    job: Job, row: dict[str, str], number: int, by: str | None, skipped: Counter[str]
 ) -> Said | None:
     """What a row says; None where it is of no use."""
-    name = fields.get("id", "")
+    name = row.get("id", "")
     if name not in job.sentences:
         skipped["of another job"] += 1
         return None
     column, person = ("translation", "translator") if number == 1 else ("checked", "checker")
-    text, who = fields.get(column, ""), fields.get(person, "") or by or ""
+    text, who = row.get(column, ""), row.get(person, "") or by or ""
     if not text:
         skipped["not filled in"] += 1
         return None
@@ -182,25 +191,40 @@ def _said(
     if told is None:
         skipped["not translated yet"] += 1
         return None
-    if fields.get("translation", told.text) != told.text:
+    if row.get("translation", told.text) != told.text:
         skipped["its translation was changed in the sheet, or since"] += 1
         return None
     if who == told.by:
         skipped["checked by its own translator"] += 1
         return None
     accepted = text.lower() in ACCEPTED
-    return Said(name, 2, told.text if accepted else text, who, fields.get("note", ""))
+    return Said(name, 2, told.text if accepted else text, who, row.get("note", ""))
 
 
 def _put(job: Job, said: Said) -> None:
     (job.first if said.number == 1 else job.second)[said.id] = said
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    try:
-        return [json.loads(line) for line in read_text(path).split("\n") if line.strip()]
-    except ValueError as error:
-        raise R2D2Error(f"{path} is damaged ({error}): start the job again") from error
+def _passes(folder: Path) -> list[Said]:
+    return _read(folder / PASSES, Said) if (folder / PASSES).exists() else []
+
+
+def _read(path: Path, kind: type[Row]) -> list[Row]:
+    """A file that we wrote, line by line; R2D2Error where a line is none of ours."""
+    found = []
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = kind(**json.loads(line))
+            if any(TYPES[one.type] is not type(getattr(row, one.name)) for one in fields(row)):
+                raise TypeError("a value of the wrong type")
+        except (ValueError, TypeError, RecursionError) as error:
+            raise R2D2Error(
+                f"{path}, line {number} is damaged ({error}): restore it, or start the job again"
+            ) from error
+        found.append(row)
+    return found
 
 
 def _json_lines(rows: Iterable[Any]) -> str:
