@@ -14,7 +14,7 @@ from r2d2.downstream.config import make_downstream_config
 from r2d2.downstream.likeness import near_same
 from r2d2.downstream.make import make_set, set_config, set_radius
 from r2d2.downstream.report import write_set_report
-from r2d2.table import Pair, PairsTable, Text
+from r2d2.table import Pair, PairsTable, Text, write_table
 from training.small import call_cli, refused
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "../shared/data/flickr8k-cn"
@@ -72,6 +72,15 @@ def test_a_matching_set(table, tmp_path):
         "icm", "t.lance", 4,
     )  # fmt: skip
     assert set_radius(table) is None
+
+
+@pytest.mark.parametrize(
+    "noted", ["[1", "[1]", "7", "{}", '{"same": 4}', '{"same": {"radius": 99}}']
+)
+def test_a_note_that_is_none_of_ours_is_no_sets(table, tmp_path, noted):
+    rows = table.take(table.rows()[:2])
+    write_table(tmp_path / "t.lance", rows, metadata={"r2d2.downstream": noted})
+    assert set_radius(PairsTable.open(tmp_path / "t.lance")) is None
 
 
 def test_order_changes_nothing_and_the_seed_much(table, tmp_path):
@@ -223,6 +232,10 @@ def test_bad_input_is_one_line_and_writes_nothing(table, tmp_path):
     assert "not one picture with a text that fits" in refused(
         made, few, out, "icm", "text.least=99"
     )
+    broken = table_of(tmp_path / "broken.lance", [pair(n, image=b"x") for n in range(8)])
+    said = refused(made, broken, out)
+    assert "(picture unreadable 8): give a table with more" in said
+    assert "text.least" in refused(made, few, out, "icm", "text.least=99")
     same = table_of(tmp_path / "same.lance", [
         pair(n, texts=(Text(f"一只猫在屋顶上{letter(n)}", "title"),)) for n in range(60)
     ])  # fmt: skip

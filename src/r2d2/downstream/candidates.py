@@ -22,6 +22,7 @@ from r2d2.table import Pair, PairsTable, Text
 from r2d2.tokenizer import key_hash, text_key
 
 CHUNK = 256  # rows with their pictures in memory
+NO_TEXT = "no text of this source and length"
 COLUMNS = ("image_id", "image", "texts", "clicks", "label")
 
 
@@ -106,7 +107,7 @@ def read_candidates(
         text = choose_text(pair.texts, config.text, config.seed)
         if text is None:
             told = " · ".join(one.text[:24] for one in pair.texts[:2])
-            count.drop("no text of this source and length", told or name)
+            count.drop(NO_TEXT, told or name)
             continue
         if isinstance(picture, BadImage):
             count.drop(f"picture {picture.kind}", name)

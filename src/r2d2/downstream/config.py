@@ -12,6 +12,7 @@ from r2d2.settings import COUNT, SHARE, SIZE, check, from_dict, merge, one_of, p
 CAPTIONS = ("caption", "title", "content")
 QUERIES = ("query",)
 NEGATIVES = ("random", "hard")
+RADIUS = (0, 16)  # bits
 PICKS = ("random", "weight")
 
 
@@ -53,7 +54,7 @@ class Likeness:
     contained: bool = True  # a text within another is near-same: 猫 may be true of 一只猫
 
     def __post_init__(self) -> None:
-        check(self, "same", {"radius": (0, 16), "jaccard": (0.05, 1)})
+        check(self, "same", {"radius": RADIUS, "jaccard": (0.05, 1)})
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,6 @@ def split_groups(
             raise R2D2Error(
                 f"the table is too small for the split: {n} usable pictures in {len(size)} groups "
                 f"of like ones (the largest holds {largest}) give '{name}' {counts[name]}: add "
-                f"pictures, or change split.val, split.test or same.radius"
+                f"pictures, or change size, split.val, split.test or same.radius"
             )
     return found

@@ -17,12 +17,13 @@ from r2d2.corpus.align import Model
 from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.sample import numbers
 from r2d2.downstream.candidates import (
+    NO_TEXT,
     Candidate,
     pick,
     read_candidates,
     set_apart,
 )
-from r2d2.downstream.config import DownstreamConfig
+from r2d2.downstream.config import RADIUS, DownstreamConfig
 from r2d2.downstream.groups import split_groups
 from r2d2.downstream.kin import kin_of
 from r2d2.downstream.likeness import Look
@@ -144,13 +145,18 @@ def set_radius(table: PairsTable) -> int | None:
     noted = set_config(table)
     same = {} if noted is None else noted.get("same")
     found = same.get("radius") if isinstance(same, dict) else None
-    return found if isinstance(found, int) else None
+    lowest, highest = RADIUS
+    return found if isinstance(found, int) and lowest <= found <= highest else None
 
 
 def set_config(table: PairsTable) -> dict[str, object] | None:
     """How a set was made, from its table; None where it is no downstream set."""
     noted = table.metadata.get(METADATA)
-    return None if noted is None else dict(json.loads(noted))
+    try:
+        found = None if noted is None else json.loads(noted)
+    except (ValueError, RecursionError):  # somebody else's, or damaged: no set of ours
+        return None
+    return found if isinstance(found, dict) else None
 
 
 @dataclass(frozen=True)
@@ -279,7 +285,8 @@ def _nothing(table: PairsTable, stages: Sequence[StageCount]) -> str:
     why = "; ".join(
         f"{reason} {count:,}" for stage in stages for reason, count in stage.dropped.items()
     )
+    texts = any(NO_TEXT in stage.dropped for stage in stages)
     return (
         f"{table.path} is too small: not one picture with a text that fits ({why or 'no row'}): "
-        "see text.sources, text.least and text.most"
+        + ("see text.sources, text.least and text.most" if texts else "give a table with more")
     )
