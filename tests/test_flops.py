@@ -40,11 +40,18 @@ def test_parameters_are_the_models(preset, variant):
     assert sum(p.parameters for p in report.parts) == report.everything - 1
 
 
-@pytest.mark.parametrize("variant", ["r2d2", "wo_et", "wo_fgd", "prd2"])
-def test_a_step_that_runs_costs_what_is_said(variant):
-    config = make_config("tiny", variant, (*TINY, "model.dropout=0"))
+@pytest.mark.parametrize(
+    ("variant", "frozen"),
+    [*((v, ()) for v in ("r2d2", "wo_et", "wo_fgd", "prd2")), ("r2d2", ("vision",)),
+     ("r2d2", ("text",)), ("r2d2", ("vision", "text")), ("prd2", ("text",))],
+)  # fmt: skip
+def test_a_step_that_runs_costs_what_is_said(variant, frozen):
+    settings = [f"train.freeze_{tower}=true" for tower in frozen]
+    config = make_config("tiny", variant, (*TINY, "model.dropout=0", *settings))
     torch.manual_seed(0)
     model = R2D2(config.model)
+    for tower in frozen:
+        getattr(model.towers, tower).requires_grad_(False)
     objectives = Objectives(model, config.objectives, 4, range(5))
     n, size = 8, config.model.vision.image_size
     ids = torch.randint(5, 300, (n, LENGTH))
@@ -59,6 +66,7 @@ def test_a_step_that_runs_costs_what_is_said(variant):
     report = flops(config, LENGTH)
     # A batch runs as many positions as its most masked text has; the report takes the mean.
     assert n * report.step == pytest.approx(counter.get_total_flops(), rel=0.05)
+    assert report.trainable == sum(p.numel() for p in model.parameters() if p.grad is not None)
 
 
 def test_the_image_encoder_is_known_from_elsewhere():
@@ -82,8 +90,12 @@ def test_what_settings_change():
 
     plain = of()
     frozen = of("train.freeze_vision=true")
-    assert part(frozen, "image encoder").backward == 0
+    # the projection learns
+    assert part(frozen, "image encoder").backward < part(plain, "image encoder").backward / 500
     assert frozen.trainable < plain.trainable
+    fixed = of("train.freeze_text=true", "system.checkpoint_activations=true")
+    assert part(fixed, "text encoder").backward < part(plain, "text encoder").backward / 500
+    assert fixed.trainable < plain.trainable
     cut = of("system.parallel=fsdp")
     assert cut.memory.weights == plain.memory.weights / 4
     assert cut.memory.activations == plain.memory.activations

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,8 @@ from r2d2.commands import (
     weights,
 )
 from r2d2.commands.options import Preset, Processes, Resume, Settings, Variant
-from r2d2.errors import R2D2Error, RunStoppedError
+from r2d2.errors import R2D2Error, RunStoppedError, TerminatedError
+from r2d2.training.signals import terminable
 
 app = typer.Typer(
     help="R2D2: Chinese image-text pre-training, pre-train, evaluate, report (arXiv 2205.03860).",
@@ -59,6 +61,12 @@ app.command("report")(report.report)
 USER_ERROR = 2
 INTERRUPTED = 130
 TRY_AGAIN = 75  # sysexits' EX_TEMPFAIL: stopped from outside, resume
+
+# What a command that is stopped anywhere goes on by.
+RESUMED = {
+    **dict.fromkeys(("demo", "pretrain", "finetune"), "run the same command with --resume"),
+    "ablate": "the same command goes on from there",
+}
 
 console = Console(stderr=True)
 
@@ -177,8 +185,10 @@ def main() -> None:
 
 def _run() -> int:
     """Run the command; gives the exit code."""
+    command = next(iter(sys.argv[1:]), "")
     try:
-        app()
+        with terminable() if command in RESUMED else nullcontext():
+            app()
     except R2D2Error as error:
         who = "error" if first_process() else f"error in process {os.environ['RANK']}"
         console.print(f"{who}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
@@ -187,6 +197,10 @@ def _run() -> int:
         if first_process():
             console.print(str(stopped), markup=False, highlight=False, soft_wrap=True)
         return INTERRUPTED if stopped.signum == signal.SIGINT else TRY_AGAIN
+    except TerminatedError:
+        if first_process():
+            console.print(f"stopped: {RESUMED[command]}", markup=False, highlight=False)
+        return TRY_AGAIN
     except SystemExit as ended:  # typer's way to end, with 0 too
         if not isinstance(ended.code, int):
             raise

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from r2d2.config import Config
 from r2d2.data.emoji import ATTRIBUTION, build_emoji_table
-from r2d2.errors import R2D2Error, RunStoppedError
+from r2d2.errors import R2D2Error, RunStoppedError, TerminatedError
 from r2d2.evaluation.run import evaluate_run
 from r2d2.table import PairsTable
 from r2d2.training.pretrain import pretrain
@@ -40,5 +40,7 @@ def run_demo(out: Path, config: Config, *, resume: bool = False) -> Path:
     batch_size = config.evaluation.batch_size
     try:
         return evaluate_run(out, table_path, out, batch_size=batch_size, keep_weight=True)
-    except KeyboardInterrupt:
-        raise RunStoppedError(signal.SIGINT, out / MODEL) from None
+    except (KeyboardInterrupt, TerminatedError) as stopped:
+        term = isinstance(stopped, TerminatedError)
+        signum = signal.SIGTERM if term else signal.SIGINT
+        raise RunStoppedError(signum, out / MODEL) from None

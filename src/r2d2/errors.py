@@ -20,6 +20,10 @@ class R2D2Error(Exception):
             self.code = code
 
 
+class TerminatedError(BaseException):
+    """SIGTERM came where no step is in hand; no Exception, so that nothing on its way holds it."""
+
+
 class RunStoppedError(Exception):
     """A signal stopped a run after its checkpoint was written."""
 

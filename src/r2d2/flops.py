@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from r2d2.config import Config
 from r2d2.model.r2d2 import R2D2
 from r2d2.model.side import Side
+from r2d2.model.towers import freeze
 
 TRACED = 4  # pairs; what a pair costs does not depend on how many there are, but for the contrast
 NEGATIVES = 2  # pairs that FGR ranks for each right one: another text, another image
@@ -126,10 +127,10 @@ def flops(config: Config, length: int | None = None, gpus: int = 1) -> FlopsRepo
     length = length or config.model.text.max_length
     with torch.device("meta"):
         model = R2D2(config.model)
+    freeze(model.towers, config.train.freeze_vision, config.train.freeze_text)
     parts = tuple(_parts(config, model, length, gpus))
-    frozen = model.towers.vision.parameters() if config.train.freeze_vision else ()
     everything = sum(p.numel() for p in model.parameters())
-    trainable = everything - sum(p.numel() for p in frozen)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     teachers = sum(p.numel() for p in model.towers.parameters()) if _taught(config) else 0
     share = 1 / gpus if config.system.parallel == "fsdp" else 1.0
     queues = (
@@ -164,7 +165,10 @@ def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost
     real = torch.empty(n, length, dtype=torch.bool, device="meta")
     both = config.objectives.mlm or o.fgd  # clean and masked texts
     labelled = config.train.labelled
-    frozen = config.train.freeze_vision
+    fixed_images, fixed_texts = config.train.freeze_vision, config.train.freeze_text
+    # of which none is run again for a backward pass that does not reach it
+    image_layers = 0 if fixed_images else vision.layers
+    text_layers = 0 if fixed_texts else text.layers
     keep = config.system.checkpoint_activations
     children = dict(towers.named_children())
     in_text = [children.pop("text"), children.pop("text_projection")]
@@ -196,18 +200,18 @@ def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost
         return side.embedding.sum() + side.states.sum()
 
     yield cost("image encoder", in_vision, read_images if ranks else towers.embed_images, pixels,
-               learns=not frozen, layers=vision.layers)  # fmt: skip
+               layers=image_layers)  # fmt: skip
     yield cost("text encoder", in_text, read_texts if ranks else embed_texts, ids, real,
-               layers=text.layers)  # fmt: skip
+               layers=text_layers)  # fmt: skip
     if both and not labelled:  # under ET a text is read whole in one of its two forms
         apart = ranks and o.mlm and not o.et
         yield cost("text encoder, masked text", [], read_texts if apart else embed_texts, ids, real,
-                   layers=text.layers)  # fmt: skip
+                   layers=text_layers)  # fmt: skip
     if o.fgd and not labelled:
         kept = max(1, round(o.image_keep * vision.patches))
         chosen = torch.empty(n, kept, dtype=torch.long, device="meta")
         yield cost(f"image encoder, {kept} patches", [], towers.embed_images, pixels, chosen,
-                   learns=not frozen, layers=vision.layers)  # fmt: skip
+                   layers=image_layers)  # fmt: skip
     if _taught(config):
         for name, modules, call, inputs in (
             ("teacher of images", in_vision, towers.embed_images, (pixels,)),
@@ -219,7 +223,8 @@ def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost
     if not model.has_match or not (o.fgr or labelled):
         return
     states = torch.empty(n, 1 + vision.patches, vision.width, device="meta")
-    words = torch.empty(n, length, text.width, device="meta")
+    states.requires_grad_(not fixed_images)
+    words = torch.empty(n, length, text.width, device="meta", requires_grad=not fixed_texts)
     pairs = n if labelled else (1 + NEGATIVES) * n
     index = torch.empty(pairs, dtype=torch.long, device="meta")
     masked = max(1, round(o.mask_share * length))
@@ -248,7 +253,7 @@ def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost
                    lambda v, t, k: model.cross_text(*side(v, t), None, k), states, words, where,
                    layers=config.model.cross_layers)  # fmt: skip
     asked = n * masked * (o.et_masked_share if together else 1.0)
-    hidden = torch.empty(max(1, round(asked)), text.width, device="meta")
+    hidden = torch.empty(max(1, round(asked)), text.width, device="meta", requires_grad=True)
     yield cost("masked tokens' head", [model.mlm_head],
                lambda x: model.mlm_head(x, towers.token_embedding), hidden)  # fmt: skip
 
@@ -288,16 +293,20 @@ def _contrast(config: Config, gpus: int) -> Cost:
 def _trace(
     call: Callable[..., Any], inputs: tuple[Tensor, ...], learns: bool
 ) -> tuple[float, float, float]:
-    """FLOPs of the forward and of the backward pass, and bytes kept between them."""
+    """FLOPs of the forward pass and of the backward one, and bytes kept between them.
+
+    Inputs that ask for a gradient are what learns before them.
+    """
     if not learns:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             call(*inputs)
         return float(counter.get_total_flops()), 0.0, 0.0
-    states = tuple(x.requires_grad_(x.dim() == 3 and x.is_floating_point()) for x in inputs)
     kept, counter = _Kept(), FlopCounterMode(display=False)
     with kept, torch.autograd.graph.saved_tensors_hooks(kept.add, lambda x: x), counter:
-        out = call(*states)
+        out = call(*inputs)
     forward = float(counter.get_total_flops())
+    if not out.requires_grad:  # a frozen tower without a projection
+        return forward, 0.0, 0.0
     with FlopCounterMode(display=False) as counter:
         out.sum().backward()
     return forward, float(counter.get_total_flops()), float(sum(kept.bytes.values()))

@@ -186,7 +186,13 @@ class PairsTable:
         names = [name for name in columns if name in there] or ["image_id"]  # no column, no rows
         if not index.size:
             return dataset.schema.empty_table().select(names)
-        return dataset.take(index.tolist(), columns=names)
+        try:
+            return dataset.take(index.tolist(), columns=names)
+        except (OSError, ValueError) as error:
+            raise R2D2Error(
+                f"{self.path} cannot be read any more ({_reason(error)}): put the table back and "
+                "run the same command again, a training with --resume"
+            ) from error
 
     def _by_split(self) -> dict[str, npt.NDArray[Any]]:
         if self._split_rows is None:

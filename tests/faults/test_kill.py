@@ -3,6 +3,7 @@
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -96,6 +97,30 @@ def test_stopped_three_ways_and_resumed_is_the_undisturbed_run(table, undisturbe
 
     kill_again_and_again(table, out, 3, "--resume")
     assert_same_run(out, undisturbed)
+
+
+def has_loaded_torch(process):
+    """Whether a command is past its first lines, and still starting."""
+    return "libtorch_cpu" in Path(f"/proc/{process.pid}/maps").read_text()
+
+
+def test_sigterm_while_starting_and_while_measuring_is_told_in_one_line(table, tmp_path):
+    out = tmp_path / "run"
+    process = start(table, out)
+    wait_until(process, lambda: has_loaded_torch(process))
+    code, lines = stop(process, signal.SIGTERM)
+    assert (code, lines[-1]) == (75, "stopped: run the same command with --resume")
+    assert not any("Traceback" in line for line in lines)
+    settings = [x for s in small_settings("r2d2", "train.epochs=1") for x in ("--set", s)]
+    demo = ("demo", "--out", tmp_path / "demo", *settings)
+    process = start_cli(*demo)
+    wait_until(process, (tmp_path / "demo" / "training.json").exists)
+    code, lines = stop(process, signal.SIGTERM)
+    assert code == 75, lines
+    assert lines[-1].startswith("stopped")
+    assert "--resume" in lines[-1]
+    assert not any("Traceback" in line for line in lines)
+    assert not (tmp_path / "demo" / "report.html").exists()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from r2d2.errors import R2D2Error, RunStoppedError
+from r2d2.errors import R2D2Error, RunStoppedError, TerminatedError
 from r2d2.pretrained import load
 from r2d2.table import PairsTable
 from r2d2.training.pretrain import pretrain
@@ -188,6 +188,78 @@ def test_a_second_signal_stops_at_once_and_leaves_the_last_checkpoint(table, tmp
     with pytest.raises(KeyboardInterrupt):
         pretrain(table, tmp_path / "run", small_config("prd2"))
     assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-0000007"]
+
+
+def test_a_second_sigterm_is_told_from_ctrl_c(table, tmp_path, monkeypatch):
+    steps = Steps(monkeypatch)
+    steps.before[1] = lambda: [signal.raise_signal(signal.SIGTERM) for _ in range(2)]
+    with pytest.raises(TerminatedError):
+        pretrain(table, tmp_path / "run", small_config("prd2"))
+
+
+def test_a_signal_while_the_last_epoch_is_measured_is_not_lost(table, tmp_path, monkeypatch):
+    steps, told, out = Steps(monkeypatch), [], tmp_path / "run"
+    config = small_config("prd2", "train.epochs=2")
+
+    def measured(trainer, epoch):
+        told.append(epoch)
+        if told == [1, 2]:
+            signal.raise_signal(signal.SIGTERM)
+        return False
+
+    with pytest.raises(RunStoppedError, match="--resume") as stopped:
+        pretrain(table, out, config, on_epoch=measured)
+    assert stopped.value.signum == signal.SIGTERM
+    assert not (out / "model").exists()
+    made = list(steps.made)
+    pretrain(table, out, config, on_epoch=measured, resume=True)
+    assert steps.made == made  # the last checkpoint was there before
+    assert told == [1, 2, 2]
+    assert (out / "model").is_dir()
+
+
+def test_a_table_that_is_lost_ends_the_run_in_one_line_and_keeps_what_was_learnt(
+    tmp_path, monkeypatch
+):
+    here, away, out = tmp_path / "pairs.lance", tmp_path / "away.lance", tmp_path / "run"
+    small_table(here)
+    config = small_config("prd2", *MORE)
+    pretrain(here, tmp_path / "whole", config)
+    Steps(monkeypatch).before[9] = lambda: here.rename(away)
+    message = refused(pretrain, here, out, config)
+    assert f"{here} cannot be read any more" in message
+    assert "--resume" in message
+    (kept,) = (out / "checkpoints").iterdir()
+    assert int(kept.name.removeprefix("step-")) == len(history(out)) >= 10
+    away.rename(here)
+    pretrain(here, out, config, resume=True)
+    assert_same_run(out, tmp_path / "whole")
+
+
+def test_negatives_stay_in_the_groups_that_the_run_began_with(table, tmp_path, monkeypatch, caplog):
+    """Whatever the number of processes times chunks is later on, where it can be."""
+    groups = {}
+    train_step = Trainer.train_step
+
+    def noted(trainer, batch):
+        groups[trainer.step] = trainer.moment().group_size
+        if trainer.step in (1, 3):
+            signal.raise_signal(signal.SIGTERM)
+        return train_step(trainer, batch)
+
+    monkeypatch.setattr(Trainer, "train_step", noted)
+    out = tmp_path / "run"
+    for chunks in (2, 1, 4):
+        config = small_config("r2d2", "train.epochs=2", f"system.accumulate={chunks}")
+        if chunks == 4:
+            pretrain(table, out, config, resume=True)
+            continue
+        with pytest.raises(RunStoppedError):
+            pretrain(table, out, config, resume=True)
+        assert "negatives" not in caplog.text
+    assert [groups[step] for step in range(7)] == [4, 4, 4, 4, 2, 2, 2]
+    assert json.loads((out / "run.json").read_text())["groups"] == 2
+    assert "began with 2 groups of negatives and goes on with 4" in caplog.text
 
 
 def test_a_run_in_a_thread_trains_without_signals(table, undisturbed, tmp_path):

@@ -35,6 +35,13 @@ def layers_of(side: nn.Module) -> list[nn.Module]:
     return []
 
 
+def freeze(towers: Towers | ForeignTowers, vision: bool, text: bool) -> None:
+    """Leave towers as they are; their projections learn."""
+    for frozen, tower in ((vision, towers.vision), (text, towers.text)):
+        if frozen:
+            tower.requires_grad_(False)
+
+
 class Towers(nn.Module):
     """ViT and BERT with their projections: f = normalize(W [CLS])."""
 

@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
+from r2d2.errors import TerminatedError
+
 log = logging.getLogger(__name__)
 
 GRACE = 30.0  # seconds that processes get to end by themselves after one of them died
@@ -33,6 +35,9 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     """Run `python -m r2d2 ARGUMENTS` so many times; gives the exit code of the first that failed.
 
     Stopped by a signal, all leave with the same code, which is then this one's too.
+
+    Raises:
+        TerminatedError: SIGTERM came before they could take it in hand.
     """
     children: list[subprocess.Popen[bytes]] = []
     asked: list[int] = []  # signals that came from outside
@@ -49,7 +54,12 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
         with socket.create_server((LOOPBACK, 0)) as listener:
             for rank in range(processes):
                 children.append(_start(rank, processes, arguments, listener, ours))
-        return _wait(children, asked)
+                if asked:  # before this one was there to be told
+                    children[-1].send_signal(asked[-1])
+        code = _wait(children, asked)
+        if signal.SIGTERM in asked and code == 128 + signal.SIGTERM:
+            raise TerminatedError
+        return code
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)

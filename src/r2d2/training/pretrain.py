@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,14 +15,24 @@ import torch
 from r2d2.config import Config, to_dict
 from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors, write_text
-from r2d2.pretrained import Pretrained, load
+from r2d2.pretrained import Pretrained, default_device, load
 from r2d2.table import PairsTable
 from r2d2.tokenizer import Tokenizer
 from r2d2.training.distributed import ALONE, World, world
 from r2d2.training.memory import memory_errors
-from r2d2.training.run_folder import MODEL, SUMMARY, TOKENIZER, check_folder, check_run, remember
+from r2d2.training.run_folder import (
+    MODEL,
+    SUMMARY,
+    TOKENIZER,
+    check_folder,
+    check_run,
+    remember,
+    saved_run,
+)
 from r2d2.training.sharding import full_state
-from r2d2.training.trainer import Trainer, TrainSummary, group_size
+from r2d2.training.trainer import Trainer, TrainSummary, group_size, groups_of
+
+log = logging.getLogger(__name__)
 
 CHUNK = 65536  # rows whose texts are in memory while a tokenizer is trained
 
@@ -66,12 +77,14 @@ def pretrain(
             "config": to_dict(config),
             "table": str(table_path),
             "init": None if init is None else str(init),
+            "groups": groups_of(config, here),
         }
         if here.first:
             check_folder(out, resume=resume)
             run["fingerprint"] = table.fingerprint
             check_run(out, run)
         here.wait()
+        config = same_groups(out, config, here)
         tokenizer = start.tokenizer if start else run_tokenizer(table, out, config, vocab, here)
         trainer = Trainer(table, out, config, tokenizer, here, start.model if start else None)
         if here.first:
@@ -87,9 +100,35 @@ def pretrain(
                 )
         hook = partial(on_epoch, trainer) if on_epoch else None
         with memory_errors(trainer.describe()):
-            summary = trainer.run(hook) if trainer.step < trainer.steps else trainer.summary()
+            summary = trainer.run(hook)
         _save(trainer, out, summary)
     return summary
+
+
+def same_groups(out: Path, config: Config, here: World) -> Config:
+    """Draw FGR's negatives within as many groups as the run began with, if the processes allow it.
+
+    Where the settings leave their number open, it is that of the first sitting's processes times
+    chunks, as run.json has it: with others the run would not be the same.
+    """
+    first = (saved_run(out) or {}).get("groups") if here.first else None
+    known = {0: first} if isinstance(first, int) else {}
+    groups = here.union(known, default_device()).get(0)  # one looks, and tells the others
+    ranks = config.objectives.fgr and not config.train.labelled
+    if groups is None or not ranks or groups == groups_of(config, here):
+        return config
+    fixed = replace(config, objectives=replace(config.objectives, negative_groups=groups))
+    try:
+        group_size(fixed, here)
+    except R2D2Error:
+        if here.first:
+            log.warning(
+                "%s began with %d groups of negatives and goes on with %d (processes times "
+                "chunks): FGR draws other ones from here on. To hold them, resume with processes "
+                "times chunks that divide %d", out, groups, groups_of(config, here), groups,
+            )  # fmt: skip
+        return config
+    return fixed
 
 
 def _save(trainer: Trainer, out: Path, summary: TrainSummary) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from r2d2.errors import TerminatedError
+
 
 @contextmanager
 def signals() -> Iterator[list[int]]:
@@ -16,7 +18,7 @@ def signals() -> Iterator[list[int]]:
 
     def note(signum: int, _frame: object) -> None:
         if came:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt if signum == signal.SIGINT else TerminatedError
         came.append(signum)
 
     try:
@@ -29,3 +31,17 @@ def signals() -> Iterator[list[int]]:
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Make an exception of SIGTERM, as Python does of SIGINT: what is half done is put away."""
+
+    def end(_signum: int, _frame: object) -> None:
+        raise TerminatedError
+
+    old = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)

@@ -7,7 +7,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -25,6 +26,7 @@ from r2d2.errors import R2D2Error, RunStoppedError
 from r2d2.files import write_text
 from r2d2.keyed import Draw, uniform
 from r2d2.model.r2d2 import R2D2
+from r2d2.model.towers import freeze
 from r2d2.objectives.losses import Batch, Moment, Objectives
 from r2d2.pretrained import default_device
 from r2d2.table import PairsTable
@@ -109,12 +111,7 @@ class Trainer:
         self.objectives = Objectives(
             self.model, config.objectives, tokenizer.mask_id, tokenizer.special_ids
         ).to(self.device)
-        for frozen, tower in (
-            (train.freeze_vision, self.model.towers.vision),
-            (train.freeze_text, self.model.towers.text),
-        ):
-            if frozen:
-                tower.requires_grad_(False)
+        freeze(self.model.towers, train.freeze_vision, train.freeze_text)
         if system.checkpoint_activations:
             checkpoint_activations(self.model)
         if system.compile:
@@ -242,6 +239,7 @@ class Trainer:
         state = load_checkpoint(checkpoint, self.model, self.objectives, self.optimizer)
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         self.bad_steps = int(state.get("bad_steps", 0))
+        self._saved = self.step
         self.loader.mark_bad({int(item): kind for item, kind in state["bad"].items()})
         log.info("resumed from %s at step %d of %d", checkpoint, self.step, self.steps)
 
@@ -258,9 +256,11 @@ class Trainer:
             R2D2Error: too many steps in a row were not finite.
         """
         train, world = self.config.train, self.world
-        run_log = RunLog(self.out, self.step) if world.first else None
         if on_epoch and self.epochs_done and self._ends_epoch() and on_epoch(self.epochs_done):
             return self.summary()
+        if self.step == self.steps:
+            return self.summary()
+        run_log = RunLog(self.out, self.step) if world.first else None
         share = (train.batch_size, world.rank, world.size)
         batches = self.loader.batches(self.step, self.steps, *share)
         log.info("%s", self.describe())
@@ -270,7 +270,7 @@ class Trainer:
                 began, logged = time.perf_counter() - self.seconds, (self.step, self.seconds)
                 update("pre-training", self.step, self.steps)
                 note = ""
-                for raw in batches:
+                for raw in self._until_lost(batches, run_log):
                     scalars = self.train_step(self.prepare(raw))
                     self.seconds = time.perf_counter() - began
                     if self._bad_in_row:
@@ -286,16 +286,15 @@ class Trainer:
                     update("pre-training", self.step, self.steps, note)
                     if warning := watch.see(self.step, scalars):
                         log.warning("%s", warning)
-                    if world.any(bool(came), self.device):
-                        check(run_log)
-                        raise RunStoppedError(came[0] if came else signal.SIGTERM, self.save())
+                    self._stop(came, run_log)
                     over = on_epoch is not None and self._ends_epoch()
                     regular = self.step % train.checkpoint_every == 0
-                    if (over or regular) and self.step < self.steps:
+                    if over or regular:
                         check(run_log)
                         self.save()
                     if over and on_epoch and on_epoch(self.epochs_done):
                         break
+                self._stop(came, run_log)  # a signal may have come while the epoch was measured
             check(run_log)
         finally:
             batches.close()  # type: ignore[attr-defined]
@@ -304,6 +303,28 @@ class Trainer:
         if self._saved != self.step:
             self.save()
         return self.summary()
+
+    def _stop(self, came: list[int], run_log: RunLog | None) -> None:
+        """Leave with a checkpoint, if a signal came to any process; RunStoppedError."""
+        if self.world.any(bool(came), self.device):
+            check(run_log)
+            raise RunStoppedError(came[0] if came else signal.SIGTERM, self.save())
+
+    def _until_lost(
+        self, batches: Iterator[RawBatch], run_log: RunLog | None
+    ) -> Iterator[RawBatch]:
+        """The batches; where no more can be read, what was learnt so far is kept.
+
+        Only by a process that is alone: another one may not have lost the table, and train on.
+        """
+        try:
+            yield from batches
+        except R2D2Error:
+            if self.world.size == 1 and self.step not in (0, self._saved):
+                with suppress(R2D2Error):  # of the two errors the table's is to be told
+                    check(run_log)
+                    log.info("%s is written", self.save())
+            raise
 
     @property
     def epochs_done(self) -> int:
@@ -364,6 +385,11 @@ def check(run_log: RunLog | None) -> None:
         run_log.check()
 
 
+def groups_of(config: Config, world: World) -> int:
+    """Groups of a batch that draw FGR's negatives among themselves."""
+    return config.objectives.negative_groups or world.size * config.system.accumulate
+
+
 def group_size(config: Config, world: World) -> int:
     """Pairs that draw negatives from each other; 0 where that is the whole batch.
 
@@ -371,7 +397,7 @@ def group_size(config: Config, world: World) -> int:
         R2D2Error: the batch does not divide by processes, chunks and groups.
     """
     batch, parts = config.train.batch_size, world.size * config.system.accumulate
-    groups = config.objectives.negative_groups or parts
+    groups = groups_of(config, world)
     if batch % parts or batch % groups or groups % parts:
         raise R2D2Error(
             f"train.batch_size {batch} in {world.size} processes of {config.system.accumulate} "
