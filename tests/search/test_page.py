@@ -454,7 +454,17 @@ def test_english_dark_and_narrow(open_page):
     assert "余弦" in page.inner_text(".hit >> nth=0")  # the choice lasts
     page.click(".hit >> nth=0")
     page.wait_for_selector("#detail[open]")
+    page.wait_for_selector(".sentence button")
+    page.query_selector("#detail").evaluate("dialog => (dialog.scrollTop = dialog.scrollHeight)")
+    page.click(".sentence button >> nth=-1")
+    seen = page.query_selector("#detail-picture").bounding_box()
+    assert 0 <= seen["y"] < 200  # what the words light up stays in sight
     keep(page, "narrow-detail")
+    close = page.query_selector("#detail .close")
+    assert close.bounding_box()["y"] > 0  # and so does the way out
+    close.click()
+    assert page.is_hidden("#detail")
+    page.click(".hit >> nth=0")
     assert page.query_selector("html").evaluate("html => html.scrollWidth") <= 360
 
 

@@ -115,7 +115,7 @@ function list(found, row, column) {
     .sort((a, b) => b[1] - a[1])
     .slice(0, 5)
     .map(([word, share]) => `${word} ${Math.round(100 * share)}%`)
-    .join("，");
+    .join(say("comma"));
 }
 
 /** A pixel a patch, from the least to the most of the map; the style sheet stretches it, smoothly. */

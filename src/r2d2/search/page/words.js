@@ -12,7 +12,7 @@ const WORDS = {
     wordsHint: "点一个词，看它在图上看哪里：", wholeHint: "这句话里没有名词，按整句给出：",
     patchesHint: "点图上的一块，看它在看哪些词。", patch: (words) => `这一块在看：${words}`,
     ownHint: "用这张图自己的文字来解释。点一个词，看它在图上看哪里：", noTextHere: "这张图没有文字，没有可以解释的词。",
-    byText: "用这句话找图", itsPicture: "这句话原来的图", end: (n) => `最多列出前 ${n} 条，换个说法再找找。`,
+    comma: "，", byText: "用这句话找图", itsPicture: "这句话原来的图", end: (n) => `最多列出前 ${n} 条，换个说法再找找。`,
     notes: {
       first_frame: () => "这张图有多帧，只用了第一帧。",
       text_cut: ({ max_tokens: n }) => `这段文字太长，模型只读了前 ${n} 个词元，后面的没有解释。`,
@@ -54,7 +54,7 @@ const WORDS = {
     wordsHint: "Click a word to see where it looks:", wholeHint: "No noun here, so the whole text is explained:",
     patchesHint: "Click a part of the picture to see which words it looks at.", patch: (words) => `That part looks at ${words}`,
     ownHint: "Explained by the picture's own text. Click a word to see where it looks:", noTextHere: "This picture has no text, so there is no word to explain.",
-    byText: "Find pictures by this text", itsPicture: "The picture this text belongs to", end: (n) => `No more than ${n} results are listed: ask in other words.`,
+    comma: ", ", byText: "Find pictures by this text", itsPicture: "The picture this text belongs to", end: (n) => `No more than ${n} results are listed: ask in other words.`,
     notes: {
       first_frame: () => "This picture has several frames: only the first is used.",
       text_cut: ({ max_tokens: n }) => `A long text: the model read its first ${n} tokens, and the rest is not explained.`,
