@@ -81,6 +81,9 @@ def test_rows_without_texts_and_empty_texts(tmp_path):
     )
     assert (only(report, "rows without a text").count, only(report, "empty texts").count) == (2, 1)
     assert only(report, "rows without a text").examples == ("row 20 (p50)", "row 21 (p51)")
+    assert only(report, "rows without a text").severity == "warn"
+    none = check(tmp_path, [pair(n, text=()) for n in range(3)])
+    assert (only(none, "rows without a text").severity, none.passed) == ("stop", False)
 
 
 def test_a_label_set_is_told_to_use_labels(tmp_path):

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.checks.base import EXAMPLES, TRAIN, Asked, Chunk, Finding, Tally
+from r2d2.checks.base import EXAMPLES, TRAIN, Asked, Chunk, Finding, Severity, Tally
 from r2d2.tokenizer import UNK, key_hash, text_key
 
 LABEL_SHARE = 0.1  # distinct texts a row, below which they are labels rather than captions
@@ -50,7 +50,9 @@ class Texts:
         """See `Check`."""
         left_out = "they are left out; give them a text, or remove them"
         rows = sum(self.rows.values())
-        found = self.bare.finding("rows without a text", "warn", rows, "rows", left_out)
+        # what is left is nothing to train on
+        severity: Severity = "stop" if self.bare.count == rows else "warn"
+        found = self.bare.finding("rows without a text", severity, rows, "rows", left_out)
         found += self.empty.finding("empty texts", "note", self.total, "texts", left_out)
         train, times = self._distinct(TRAIN)
         labels = len(train) < LABEL_SHARE * self.rows[TRAIN]
