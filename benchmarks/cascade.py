@@ -4,7 +4,7 @@
 
 Prints R@M in two stages of every split for each head, then the smallest head that costs `val` at
 most 0.1 points (of its ranking against the whole table, the finer scale), and what it costs
-elsewhere. The weight of the match score is that of the whole second stage on `val`.
+elsewhere. The weight of the match score is the one saved with the model.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def main() -> None:
     data = EvaluationSet.from_table(PairsTable.open(given.table))
     whole = [name for name in ("val", "test") if name in data.splits]
 
-    def measured(head: int | None, weight: float | None) -> dict[str, Any]:
+    def measured(head: int | None) -> dict[str, Any]:
         splits = [name for name in ("val", "test", "test_novel") if name in data.splits]
         return evaluate(
-            model, data, top_k=given.top_k, weight=weight, cascade=head, splits=splits,
-            full=whole, matching=False,
+            model, data, top_k=given.top_k, weight=model.match_weight, cascade=head,
+            splits=splits, full=whole, matching=False,
         ).metrics  # fmt: skip
 
-    exact = measured(None, None)
+    exact = measured(None)
     names = [
         name for name, found in exact.items() if isinstance(found, dict) and "prerank" in found
     ]
@@ -47,13 +47,12 @@ def main() -> None:
     def line(found: dict[str, Any], stage: str = "two_stage") -> list[float]:
         return [found[name][stage]["r_mean"] for name in names]
 
-    weight = exact["weight"]
-    print(f"{given.model}, weight {weight:g}, top {given.top_k}")
+    print(f"{given.model}, weight {model.match_weight:g}, top {given.top_k}")
     print(f"{'head':>10}", *(f"{name:>11}" for name in names))
     print(f"{'pre-rank':>10}", *(f"{r:11.2f}" for r in line(exact, "prerank")))
     figures = {}
     for head in [h for h in HEADS if h < given.top_k]:
-        figures[head] = line(measured(head, weight))
+        figures[head] = line(measured(head))
         print(f"{head:10}", *(f"{r:11.2f}" for r in figures[head]), flush=True)
     all_ = line(exact)
     print(f"{'all':>10}", *(f"{r:11.2f}" for r in all_))

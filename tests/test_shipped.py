@@ -41,8 +41,8 @@ def test_it_finds_pictures_it_was_not_trained_on(encoded):
     _, images, texts = encoded
     cosine = texts.embedding @ images.embedding.T
     rank = (cosine >= cosine.diagonal()[:, None]).sum(1)
-    assert (rank <= 10).float().mean() > 0.95
-    assert (rank <= 1).float().mean() > 0.7
+    assert (rank <= 10).float().mean() > 0.98
+    assert (rank <= 1).float().mean() > 0.85
 
 
 def test_its_match_head_tells_right_from_wrong(model, encoded):

@@ -165,11 +165,11 @@ def test_a_classifier_in_the_folder_where_one_works(tmp_path, workers):
         encoding="utf-8",
     )
     (mine / "colour.py").write_text("NAME = '蓝'\n", encoding="utf-8")
-    first = run(tmp_path, log, "--workers", workers, "--memory", "20kB")
+    first = run(tmp_path, log, "--workers", workers, "--memory", "64MB")
     assert first.returncode == 0, first.stderr
     assert "dropped: mine 1" in first.stdout
     (mine / "colour.py").write_text("NAME = '红'\n", encoding="utf-8")  # what it imports
-    second = run(tmp_path, log, "--workers", workers, "--memory", "20kB")
+    second = run(tmp_path, log, "--workers", workers, "--memory", "64MB")
     assert second.returncode == 0, second.stderr
     assert "dropped: mine 2" in second.stdout
     assert texts_of_path(tmp_path / "z.lance") == ["绿色的草地", "蓝色的墙面"]

@@ -3,6 +3,7 @@
 import csv
 import io
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,3 +56,12 @@ def test_a_field_without_end_gives_back_what_it_swallowed():
     found = list(csv_records(iter(lines)))
     assert found[1] == (2, None)
     assert [fields[0] for _, fields in found[2:]] == [str(n) for n in range(500)]
+
+
+@pytest.mark.parametrize("limit", [50, 10**9])
+def test_a_limit_that_others_set_changes_nothing(limit):
+    before = csv.field_size_limit(limit)
+    try:
+        test_a_field_without_end_gives_back_what_it_swallowed()
+    finally:
+        csv.field_size_limit(before)

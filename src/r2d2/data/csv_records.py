@@ -6,6 +6,8 @@ import csv
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+LONGEST = 131_072  # characters of a record of several lines
+
 
 def csv_records(
     lines: Iterable[str], delimiter: str = ","
@@ -13,9 +15,9 @@ def csv_records(
     """Where each record begins (line, from 1), and its fields.
 
     None in the place of the fields: a quote opens in that line which is not closed before the
-    file ends, or within the length of a field that `csv` allows, or which the quote of a later
-    line closes in the middle of a field. The line is left out, and what the quote had swallowed
-    is read again, from the next line on.
+    file ends, or within LONGEST characters, or which the quote of a later line closes in the middle
+    of a field. The line is left out, and what the quote had swallowed is read again, from the next
+    line on.
 
     Args:
         lines: with their line breaks, so that those within a quoted field are kept.
@@ -27,16 +29,23 @@ def csv_records(
     number = 1  # of its first line
 
     def feed() -> Iterator[str]:
-        while True:
+        held = 0
+        # A limit of our own: that of `csv` is the process's, and others set it.
+        while held <= LONGEST:
             line = again.popleft() if again else next(source, None)
             if line is None:
                 return
+            if not taken:
+                held = 0  # a record begins
+            held += len(line)
             taken.append(line)
             yield line
 
     reader = csv.reader(feed(), delimiter=delimiter)
     while True:
         fields: list[str] | None = None
+        if csv.field_size_limit() < LONGEST:
+            csv.field_size_limit(LONGEST)
         try:
             fields = next(reader)
         except StopIteration:
