@@ -194,11 +194,14 @@ def test_the_same_whatever_the_cut_and_the_workers(tmp_path, memory, workers):
 def test_the_same_on_ray(tmp_path):
     """In a process of its own: Daft takes one runner a process."""
     plain = built(tmp_path / "plain")
-    command = [sys.executable, "-m", "r2d2", "corpus", "build", str(tmp_path / "plain/log.parquet"),
-               "--out", str(tmp_path / "ray.lance"), "--runner", "ray", "--workers", "2",
-               "--memory", "60kB"]  # fmt: skip
-    command += [part for setting in SETTINGS for part in ("--set", setting)]
-    subprocess.run(command, check=True, timeout=300)
+    log, out = str(tmp_path / "plain/log.parquet"), str(tmp_path / "ray.lance")
+    build = (
+        "from r2d2.corpus.build import build_corpus\n"
+        "from r2d2.corpus.config import make_corpus_config\n"
+        f"config = make_corpus_config('zero', settings={SETTINGS!r})\n"
+        f"build_corpus([{log!r}], {out!r}, config, runner='ray', workers=2, memory_bytes=60_000)\n"
+    )
+    subprocess.run([sys.executable, "-c", build], check=True, timeout=300)
     tables = [PairsTable.open(path) for path in (plain.table, tmp_path / "ray.lance")]
     assert len({table.fingerprint for table in tables}) == 1
 
