@@ -20,6 +20,11 @@ class R2D2Error(Exception):
             self.code = code
 
 
+def taken(place: object) -> R2D2Error:
+    """What to raise where something is that was not asked to be replaced."""
+    return R2D2Error(f"{place} exists: choose another place or ask to overwrite it")
+
+
 class TerminatedError(BaseException):
     """SIGTERM came where no step is in hand; no Exception, so that nothing on its way holds it."""
 

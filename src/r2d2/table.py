@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from r2d2.errors import R2D2Error
+from r2d2.errors import R2D2Error, taken
 from r2d2.pair import (
     PAIR_FIELDS,
     SCHEMA,
@@ -231,12 +231,12 @@ def write_table(
     schema = SCHEMA.with_metadata(dict(metadata or {}))
     if "://" in uri:
         if not overwrite and is_dataset(uri):
-            raise R2D2Error(f"{uri} exists: choose another place or ask to overwrite it")
+            raise taken(uri)
         return _write(uri, pairs, schema, "overwrite" if overwrite else "create", uri)
     target = Path(uri)
     if os.path.lexists(target):
         if not overwrite:
-            raise R2D2Error(f"{uri} exists: choose another place or ask to overwrite it")
+            raise taken(uri)
         if not (is_dataset(uri) or (target.is_dir() and not any(target.iterdir()))):
             raise R2D2Error(f"{uri} is no table, so it is not overwritten: choose another place")
     with _disk_errors(uri):

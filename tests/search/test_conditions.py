@@ -4,8 +4,8 @@ import lance
 import numpy as np
 import pytest
 
+from r2d2.fingerprint import fingerprint
 from r2d2.search import owners
-from r2d2.search.fingerprint import fingerprint
 from r2d2.search.index import build_index
 from r2d2.search.layout import texts_uri
 from r2d2.search.memory_gallery import MemoryGallery, Row

@@ -68,12 +68,12 @@ def report(
     """Edit distances and disagreement; with --out, the captions as Flickr30k-CNA has them."""
     from r2d2.downstream.translation_report import review, write_review
     from r2d2.downstream.translations import captions, open_job
-    from r2d2.errors import R2D2Error
+    from r2d2.errors import taken
     from r2d2.files import write_text
 
     opened = open_job(job)
     if out is not None and out.exists() and not overwrite:
-        raise R2D2Error(f"{out} exists: choose another place or ask to overwrite it")
+        raise taken(out)
     lines = [] if out is None else captions(opened, tag, partial)
     found = review(opened)
     page = write_review(job, found)

@@ -31,7 +31,7 @@ from r2d2.corpus.image_filter import ImageWork
 from r2d2.corpus.log import find_logs
 from r2d2.corpus.output import is_made_of, write_corpus
 from r2d2.corpus.parts import Places, map_parts
-from r2d2.corpus.preflight import already_there, check_place, is_there
+from r2d2.corpus.preflight import check_place, is_there
 from r2d2.corpus.prune import PruneWork
 from r2d2.corpus.rank import rank, read_least
 from r2d2.corpus.rows import IMAGES, part_count, part_file
@@ -39,6 +39,7 @@ from r2d2.corpus.tally import PRIOR
 from r2d2.corpus.text_filter import TextWork
 from r2d2.corpus.unite import unite
 from r2d2.corpus.workspace import Stage, Workspace, digest
+from r2d2.errors import taken
 from r2d2.files import write_text
 from r2d2.progress import Update
 from r2d2.table import PairsTable
@@ -134,7 +135,7 @@ def build_corpus(
 
         def write(folder: Path) -> list[StageCount]:
             if is_there(out) and not overwrite and not is_made_of(out, folder):
-                raise already_there(out)  # it was not when the build began
+                raise taken(out)  # it was not when the build began
             write_text(folder / KEY, key)
             return [
                 write_corpus(

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from r2d2.errors import R2D2Error
+from r2d2.errors import R2D2Error, taken
 from r2d2.files import disk_errors
 from r2d2.table import PairsTable, is_dataset, write_table
 
@@ -27,7 +27,7 @@ def check_place(out: str, overwrite: bool) -> None:
     """
     if is_there(out):
         if not overwrite:
-            raise already_there(out)
+            raise taken(out)
         PairsTable.open(out)  # nothing but a table is replaced
     if "://" in out:
         _probe_url(out)
@@ -43,11 +43,6 @@ def check_place(out: str, overwrite: bool) -> None:
 def is_there(out: str) -> bool:
     """Whether anything is at a path, or a table at a URL: folders of an object store are none."""
     return is_dataset(out) if "://" in out else os.path.lexists(out)
-
-
-def already_there(out: str) -> R2D2Error:
-    """What to raise where a table is not to be replaced."""
-    return R2D2Error(f"{out} exists: choose another place or ask to overwrite it")
 
 
 def _probe_url(out: str) -> None:

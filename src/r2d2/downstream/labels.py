@@ -19,7 +19,7 @@ from r2d2.downstream.answers import Answer, Answers
 from r2d2.downstream.plain import finite
 from r2d2.downstream.tasks import MATCH, NO_MATCH, UNSURE, Item, set_items
 from r2d2.downstream.verdicts import DISPUTED, all_finished, decide, unreadable
-from r2d2.errors import R2D2Error
+from r2d2.errors import R2D2Error, taken
 from r2d2.files import write_text
 from r2d2.page import template
 from r2d2.progress import Update
@@ -117,7 +117,7 @@ def label_set(
     """
     gold = gold or {}
     if Path(out).exists() and not overwrite:
-        raise R2D2Error(f"{out} exists: choose another place or ask to overwrite it")
+        raise taken(out)
     if Path(out).resolve() == Path(table.path).resolve():
         raise R2D2Error(f"{out} is the set itself: choose another place")
     strangers = sorted(set(rules.without) - {one.annotator for one in found.answers})

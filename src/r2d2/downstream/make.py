@@ -28,7 +28,7 @@ from r2d2.downstream.groups import split_groups
 from r2d2.downstream.kin import kin_of
 from r2d2.downstream.likeness import Look
 from r2d2.downstream.negatives import Dealt, Floats, Texts, deal
-from r2d2.errors import R2D2Error
+from r2d2.errors import R2D2Error, taken
 from r2d2.progress import Update
 from r2d2.table import Pair, PairsTable, Text, write_table
 
@@ -92,7 +92,7 @@ def make_set(
     if config.matching and (config.size or 0) % 2:
         raise R2D2Error(f"size is {config.size}: matches and non-matches are as many, give it even")
     if Path(out).exists() and not overwrite:
-        raise R2D2Error(f"{out} exists: choose another place or ask to overwrite it")
+        raise taken(out)
     if any(Path(one).resolve() == Path(out).resolve() for one in (table.path, *exclude)):
         raise R2D2Error(f"{out} is one of the tables that are read: choose another place")
     look = Look(config.same.radius)

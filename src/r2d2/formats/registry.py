@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from r2d2.errors import R2D2Error
+from r2d2.errors import R2D2Error, taken
 from r2d2.formats import (
     aic_icc,
     boxes,
@@ -213,7 +213,7 @@ def _check_held(kind: str, share: float, out: str | Path, overwrite: bool) -> No
 
 def _check_free(out: str | Path, overwrite: bool) -> None:
     if not overwrite and Path(out).exists():
-        raise R2D2Error(f"{out} exists: choose another place or ask to overwrite it")
+        raise taken(out)
 
 
 def export_table(
