@@ -21,7 +21,7 @@ from r2d2.table import PairsTable
 from r2d2.training.pretrain import pretrain
 from r2d2.training.run_folder import METRICS, MODEL, check_folder, saved_run
 from r2d2.training.schedule import warmup_end
-from r2d2.training.sharding import full_state, is_cut
+from r2d2.training.sharding import gathered, is_cut
 from r2d2.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ class KeepBest:
         # The first process decides: the others might find what it writes, or not yet.
         if here.any(here.first and (not seen or seen[-1].step < trainer.step), device):
             model = self._model(trainer)
-            if here.first:
+            if model is not None:
                 found = self._measure(model, epoch, trainer.step)
                 if all(found.figure > e.figure for e in seen):
                     model.save(self.out / BEST)
@@ -148,13 +148,16 @@ class KeepBest:
             enough = sum(e.step > best.step for e in seen) >= self.patience
         return here.any(enough, device)
 
-    def _model(self, trainer: Trainer) -> Pretrained:
-        """The model as it is used; gathered where it is cut over the processes."""
+    def _model(self, trainer: Trainer) -> Pretrained | None:
+        """The model as the first process measures it; the others help to gather it, for None."""
         model = trainer.model
-        if is_cut(trainer.module):
-            whole = full_state(model)
-            model = R2D2(trainer.config.model).to(trainer.device)
+        whole = gathered(model.state_dict(), self.first) if is_cut(trainer.module) else None
+        if not self.first:
+            return None
+        if whole is not None:
+            model = R2D2(trainer.config.model)
             model.load_state_dict(whole)
+            model.to(trainer.device)
         top_k = self.config.evaluation.top_k
         return Pretrained(model, trainer.tokenizer, top_k=top_k)
 

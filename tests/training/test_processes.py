@@ -76,6 +76,7 @@ def test_two_processes_make_the_run_of_one(system, table, alone, tmp_path):
     assert process.returncode == 0, err
     assert out.count("model: ") == 1
     assert "2 processes on cpu" in err
+    assert "UserWarning" not in err
     assert "FutureWarning" not in err
     assert_alike(tmp_path / "run", alone)
 

@@ -13,7 +13,7 @@ from small_step import MOMENT, batch_of, setup
 from r2d2.training.distributed import world
 from r2d2.training.launch import leave
 from r2d2.training.pretrain import pretrain
-from r2d2.training.sharding import average_uncut, clip_gradients, full, full_state, is_cut, shard
+from r2d2.training.sharding import average_uncut, clip_gradients, full, gathered, is_cut, shard
 from r2d2.training.step import Passes, Step, backward, leaves_unused, spread
 from r2d2.training.trainer import Trainer
 from training.small import small_config
@@ -76,13 +76,14 @@ def one_step(variant, here, chunks, group_size, frozen=False, cut=False):
     losses = {name: here.average(loss).double() for name, loss in losses.items()}
     if cut:
         assert is_cut(step)
+        assert gathered(model.state_dict(), False) == {}
         average_uncut(model.parameters(), here)
     named = [(n, p) for n, p in model.named_parameters() if p.grad is not None]
     found = {f"grad {n}": full(p.grad).clone() for n, p in named}
     for clip in (0.1, 1e9):  # the second gives the norm after the first
         found[f"norm clipped at {clip}"] = clip_gradients(model.parameters(), clip)
     objectives.after_step(model)
-    found |= {f"state {n}": t for n, t in full_state(objectives).items()}
+    found |= {f"state {n}": t for n, t in gathered(objectives.state_dict(), True).items()}
     return {f"loss {n}": loss for n, loss in losses.items()} | found
 
 

@@ -15,17 +15,17 @@ from torch import Tensor, nn
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
 from r2d2.training.distributed import ALONE, World
-from r2d2.training.sharding import cut_like, full, full_state, load_full_state
+from r2d2.training.sharding import cut_like, gathered, load_full_state
 from r2d2.weights.native import check_tensors, load_tensors
 
 WEIGHTS, STATE, PROGRESS = "model.safetensors", "state.safetensors", "progress.json"
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """The optimiser's state by parameter name, "NAME/exp_avg" and so on."""
+    """The optimiser's state by parameter name, "NAME/exp_avg" and so on; cut as it is."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     return {
-        f"{names[parameter]}/{key}": full(value)
+        f"{names[parameter]}/{key}": value
         for parameter, state in optimizer.state.items()
         for key, value in state.items()
     }
@@ -63,13 +63,13 @@ def save_checkpoint(
     gathered on the way.
     """
     path = folder / f"step-{progress['step']:07d}"
-    weights = _contiguous(full_state(model))
-    state = {f"objectives/{k}": v for k, v in full_state(objectives).items()}
+    state = {f"objectives/{k}": v for k, v in objectives.state_dict().items()}
     state |= {f"optimizer/{k}": v for k, v in optimizer_tensors(optimizer, model).items()}
+    weights, state = (gathered(part, world.first) for part in (model.state_dict(), state))
     if world.first:
         with whole_folder(path) as work:
             save_file(weights, work / WEIGHTS)
-            save_file(_contiguous(state), work / STATE)
+            save_file(state, work / STATE)
             (work / PROGRESS).write_text(json.dumps(dict(progress), indent=1), encoding="utf-8")
         whole = sorted(folder.glob("step-*"))
         for old in (*whole[:-keep], *folder.glob(".step-*")):  # those with a dot: half written
@@ -114,7 +114,3 @@ def load_checkpoint(
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}

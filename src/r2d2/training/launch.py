@@ -95,7 +95,8 @@ def _start(
     }  # fmt: skip
     # Processes of as many threads as there are cores fight over them.
     cores = max(1, (os.cpu_count() or 1) // processes)
-    environment = {"OMP_NUM_THREADS": str(cores)}
+    # One that dies of a fault in native code leaves at least the lines that its threads were at.
+    environment = {"OMP_NUM_THREADS": str(cores), "PYTHONFAULTHANDLER": "1"}
     # A name that the machine has on the network may not lead back to it.
     own = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
     environment |= {"GLOO_SOCKET_IFNAME": own[0]} if own else {}

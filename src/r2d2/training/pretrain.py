@@ -29,7 +29,7 @@ from r2d2.training.run_folder import (
     remember,
     saved_run,
 )
-from r2d2.training.sharding import full_state
+from r2d2.training.sharding import gathered
 from r2d2.training.trainer import Trainer, TrainSummary, group_size, groups_of
 
 log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def same_groups(out: Path, config: Config, here: World) -> Config:
 
 def _save(trainer: Trainer, out: Path, summary: TrainSummary) -> None:
     """The finished model and its figures; parameters that are cut are gathered on the way."""
-    whole = full_state(trainer.model)
+    whole = gathered(trainer.model.state_dict(), trainer.world.first)
     if trainer.world.first:
         write_text(out / SUMMARY, json.dumps(summary.as_dict(), indent=1))
         top_k = trainer.config.evaluation.top_k

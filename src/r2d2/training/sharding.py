@@ -31,8 +31,9 @@ def shard(step: Step, device: torch.device) -> Step:
             for layer in layers_of(side):
                 fully_shard(layer, mesh=mesh)
     if model.has_match:
-        fully_shard(model.text_to_image, mesh=mesh)
-        fully_shard(model.image_to_text, mesh=mesh)
+        for cross in (model.text_to_image, model.image_to_text):
+            cross.register_forward_hook(_copy)  # runs before FSDP2's own hook, which follows
+            fully_shard(cross, mesh=mesh)
     fully_shard(step, mesh=mesh, ignored_params={model.log_temperature})
     return step
 
@@ -47,9 +48,18 @@ def full(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def full_state(module: nn.Module) -> dict[str, Tensor]:
-    """A module's state by name, whole; every process must ask at the same time."""
-    return {name: full(tensor) for name, tensor in module.state_dict().items()}
+def gathered(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
+    """Whole tensors in main memory, by name; every process must ask at the same time.
+
+    They are gathered one by one, and a process that has no use for them keeps none (`keep` False
+    gives an empty dict): what was cut for lack of room is never on one device at once.
+    """
+    kept = {}
+    for name, tensor in tensors.items():
+        whole = full(tensor)
+        if keep:
+            kept[name] = whole.detach().cpu().contiguous()
+    return kept
 
 
 def cut_like(whole: Tensor, like: Tensor) -> Tensor:
@@ -60,7 +70,7 @@ def cut_like(whole: Tensor, like: Tensor) -> Tensor:
 
 
 def load_full_state(module: nn.Module, whole: Mapping[str, Tensor]) -> None:
-    """The inverse of `full_state`; names and shapes were checked before."""
+    """Set a module's state, each process its part; names and shapes were checked before."""
     own = module.state_dict()
     module.load_state_dict({name: cut_like(t, own[name]) for name, t in whole.items()})
 
@@ -89,6 +99,11 @@ def average_uncut(parameters: Iterable[nn.Parameter], world: World) -> None:
 def is_cut(module: nn.Module) -> bool:
     """Whether a module went through `shard`."""
     return isinstance(module, FSDPModule)
+
+
+def _copy(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+    """FSDP2 warns of a unit that gives a view: its hook would be lost by a change in place."""
+    return output.clone()
 
 
 def _square(tensors: list[Tensor]) -> Tensor | float:
