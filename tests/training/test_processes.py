@@ -95,15 +95,21 @@ def test_stopped_with_two_and_resumed_with_one_it_is_the_same_run(table, alone, 
     assert_alike(out, alone)
 
 
-def test_a_process_that_dies_ends_the_others(table, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(signal.SIGKILL, "memory ran out"), (signal.SIGSEGV, "the lines above say where")],
+)
+def test_a_process_that_dies_ends_the_others(number, said, table, tmp_path):
     out = tmp_path / "run"
     process = start(table, out, "--processes", 2, system=("train.epochs=200",))
     wait_until(process, lambda: logged(out) >= 3)
-    os.kill(children(process)[1], signal.SIGKILL)
+    os.kill(children(process)[1], number)
     _, err = process.communicate(timeout=400)
-    assert process.returncode == 128 + signal.SIGKILL, err
+    assert process.returncode == 128 + number, err
     (told,) = [line for line in err.splitlines() if "--resume" in line]
-    assert "process 1 was killed by SIGKILL" in told
+    assert f"process 1 was killed by {number.name}" in told
+    assert said in told
+    assert ("most recent call first" in err) == (number == signal.SIGSEGV)
     assert "Traceback" not in err
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import time
 
@@ -9,9 +10,14 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from small_step import MOMENT, batch_of, setup
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 
+from r2d2.config import TrainConfig
+from r2d2.training.checkpoint import optimizer_tensors
 from r2d2.training.distributed import world
 from r2d2.training.launch import leave
+from r2d2.training.optimizer import make_optimizer
 from r2d2.training.pretrain import pretrain
 from r2d2.training.sharding import average_uncut, clip_gradients, full, gathered, is_cut, shard
 from r2d2.training.step import Passes, Step, backward, leaves_unused, spread
@@ -84,7 +90,35 @@ def one_step(variant, here, chunks, group_size, frozen=False, cut=False):
         found[f"norm clipped at {clip}"] = clip_gradients(model.parameters(), clip)
     objectives.after_step(model)
     found |= {f"state {n}": t for n, t in gathered(objectives.state_dict(), True).items()}
+    optimizer = make_optimizer(model, TrainConfig())
+    optimizer.step()  # with nothing more to gather than what the calls above do
+    found |= {f"optimizer {n}": t for n, t in gathered(moments(optimizer, model), True).items()}
     return {f"loss {n}": loss for n, loss in losses.items()} | found
+
+
+def moments(optimizer, model):
+    """What AdamW keeps of each parameter's gradients."""
+    kept = optimizer_tensors(optimizer, model)
+    return {name: tensor for name, tensor in kept.items() if not name.endswith("/step")}
+
+
+def forbid_crashing_collectives():
+    """In this process: what crashes gloo now and then, see `sharding.full`, raises instead."""
+
+    def refuse(*_arguments):
+        raise AssertionError("a collective whose name gloo does not hold in place")
+
+    for name in ("all_gather_into_tensor", "reduce_scatter_tensor"):
+        setattr(torch.ops._c10d_functional, name, refuse)
+        setattr(torch.ops._c10d_functional, f"{name}_coalesced", refuse)
+
+
+def cut_and_whole():
+    """Tensors of few rows, cut over the processes and gathered again, beside what they were."""
+    mesh = init_device_mesh("cpu", (2,))
+    for shape in [(7, 3), (1,), (4, 2), (3, 2, 2), (1, 5)]:
+        x = torch.arange(math.prod(shape), dtype=torch.float32).view(shape)
+        assert torch.equal(full(distribute_tensor(x, mesh, [Shard(0)])), x), shape
 
 
 def spawn(work, *arguments):
@@ -124,6 +158,8 @@ def process(rank, port, folder):
     with world() as here, world() as again:
         assert here == again
         assert (here.rank, here.size, here.first) == (rank, 2, rank == 0)
+        forbid_crashing_collectives()
+        cut_and_whole()
         for chunks, cut in WAYS:
             for variant in variants_of(cut):
                 found = one_step(variant, here, chunks, group_size_of(chunks), cut=cut)

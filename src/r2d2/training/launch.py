@@ -126,8 +126,13 @@ def _wait(children: Sequence[subprocess.Popen[bytes]], asked: Sequence[int]) -> 
     codes = {rank: child.wait() for rank, child in enumerate(children) if rank not in late}
     rank, code = min(codes.items(), key=lambda item: (item[1] in (0, LOST), item[1] == 0, item[1]))
     if code < 0 and not asked:  # it could not speak for itself
+        why = {
+            signal.SIGKILL: " (by the system, where memory ran out)",
+            signal.SIGABRT: " (a fault in native code: the lines above say where)",
+            signal.SIGSEGV: " (a fault in native code: the lines above say where)",
+        }
         log.error(
-            "process %d was killed by %s (by the system, where memory ran out): go on from the "
-            "last checkpoint with --resume", rank, signal.Signals(-code).name,
+            "process %d was killed by %s%s: go on from the last checkpoint with --resume",
+            rank, signal.Signals(-code).name, why.get(signal.Signals(-code), ""),
         )  # fmt: skip
     return 128 - code if code < 0 else code  # killed by a signal, as a shell says it

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from r2d2.model.towers import layers_of
 from r2d2.training.distributed import World
@@ -43,9 +43,26 @@ def local(tensors: Iterable[Tensor]) -> list[Tensor]:
     return [t.to_local() if isinstance(t, DTensor) else t for t in tensors]
 
 
+@torch.no_grad()
 def full(tensor: Tensor) -> Tensor:
-    """The whole tensor; every process must ask at the same time."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    """The whole tensor, without gradient; every process must ask at the same time.
+
+    By `all_gather` and not by `DTensor.full_tensor`, whose collective crashes gloo now and then:
+    its two worker threads write the name of each collective that has ended into one std::string,
+    without a lock (PyTorch 2.13, ProcessGroupGloo::runLoop). This one's name, 19 characters, lies
+    on the heap, and two threads that end together free it twice; a name of up to 15 lies in place.
+    """
+    if not isinstance(tensor, DTensor):
+        return tensor
+    assert tensor.placements == (Shard(0),)
+    rows, own = tensor.shape[0], tensor.to_local()
+    group = tensor.device_mesh.get_group()
+    # The first processes hold the more rows, the last ones perhaps none; what is sent is as long.
+    sent = own.new_zeros(-(-rows // group.size()), *tensor.shape[1:])
+    sent[: len(own)] = own
+    parts = [torch.empty_like(sent) for _ in range(group.size())]
+    dist.all_gather(parts, sent, group=group)
+    return torch.cat(parts)[:rows]
 
 
 def gathered(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
