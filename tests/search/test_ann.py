@@ -134,7 +134,8 @@ def test_texts_by_a_condition_on_their_images(built, k, few, block, monkeypatch)
     """Whether the chosen are compared one and all, or more than are asked for are searched."""
     monkeypatch.setattr(chosen, "FEW", few)
     monkeypatch.setattr(chosen, "BLOCK", block)
-    texts, every, asked = TableGallery(built[0]).texts, unit(500, 1), unit(3, 2)
+    texts, every, asked = TableGallery(built[0]).texts, unit(500, 1), unit(20, 2)
+    found = []  # shares of what exact search gives, where the index was asked
     for where, there in (
         ("split = 'test'", np.arange(500) % 10 == 0),  # each of its images
         ("image_id = 'i1003'", np.arange(500) == 3),  # its third image
@@ -147,7 +148,13 @@ def test_texts_by_a_condition_on_their_images(built, k, few, block, monkeypatch)
             np.testing.assert_allclose(cosine, scores[rows], atol=1e-4)
             wanted = np.argsort(-scores)[: min(k, there.sum())]
             assert len(rows) == len(wanted)
-            assert len(set(rows) & set(wanted)) >= len(wanted) * (0.9 if there.sum() > few else 1)
+            share = len(set(rows) & set(wanted)) / len(wanted)
+            if there.sum() > few:
+                found.append(share)
+            else:
+                assert share == 1
+    # The index is made of clusters that nobody can seed: one query may well miss one text.
+    assert not found or np.mean(found) > 0.9
     assert "splt" in refused(texts.best, asked, 5, "splt = 'x'")
 
 
