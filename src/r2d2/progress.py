@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -32,7 +33,9 @@ def bars(hidden: bool = False) -> Iterator[Update]:
         TimeRemainingColumn(elapsed_when_finished=False),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=hidden) as progress:
+    # On a terminal what is printed goes above the bars; a file or a pipe gets it as it is.
+    console, above = Console(stderr=True), sys.stdout.isatty()
+    with Progress(*columns, console=console, redirect_stdout=above, disable=hidden) as progress:
         tasks: dict[str, TaskID] = {}
 
         def update(what: str, done: int, total: int, note: str | None = None) -> None:

@@ -1,12 +1,15 @@
 """`r2d2 bench`: what it lists, prints, writes and refuses."""
 
 import json
+import sys
+import types
 
 import pytest
 
 from benchmarks.speed import SUBJECTS, subject
-from benchmarks.speed.compare import JSON_KEYS
+from benchmarks.speed.compare import JSON_KEYS, Result
 from r2d2.commands import bench as command
+from r2d2.errors import R2D2Error
 from training.small import call_cli
 
 
@@ -31,6 +34,27 @@ def test_a_table_and_a_file(cli, tmp_path):
     assert [row.split()[0] for row in rows] == [result["name"] for result in results]
     assert "goal" in head
     assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_every_row_comes_as_soon_as_it_is_measured(cli, monkeypatch, tmp_path, terminal):
+    """What was measured before a subject fails is printed and in the file; a bar hides nothing."""
+    file = tmp_path / "speed.json"
+
+    def results(rounds, quick):
+        yield Result("first", float(rounds), 1.0)
+        assert [result["name"] for result in json.loads(file.read_text())] == ["first"]
+        raise R2D2Error("the second fails")
+
+    broken = types.ModuleType("broken")
+    broken.results = results
+    monkeypatch.setitem(sys.modules, "benchmarks.speed.broken", broken)
+    monkeypatch.setitem(SUBJECTS, "broken", "fails after a row")
+    monkeypatch.setenv("FORCE_COLOR" if terminal else "NO_COLOR", "1")  # the bars' terminal
+    code, out, lines = cli("bench", "broken", "--rounds", 3, "--json", file)
+    assert code == 2
+    assert [row.split()[:2] for row in out.splitlines()[1:]] == [["first", "3"]]
+    assert "the second fails" in " ".join(lines)
 
 
 def test_the_step_its_flops_and_its_loader(cli):

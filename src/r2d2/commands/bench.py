@@ -49,19 +49,18 @@ def bench(
         with disk_errors(out):  # rather now than after all the work
             out.parent.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=out.parent).close()
-    found = []
+    found: list[dict[str, Any]] = []
     compare = importlib.import_module("benchmarks.speed.compare")
     clock = compare.processor if cpu_time else time.perf_counter
     typer.echo(HEAD)
-    for name in names or known:
-        # A bar takes standard output for itself: rows come when it is gone.
-        with progress.bars() as update, compare.measuring(clock, update):
-            results = list(speed.subject(name)(1 if quick else rounds, quick))
-        found += [result.to_dict() for result in results]
-        for result in results:
-            typer.echo(line(result))
-    if out is not None:
-        write_text(out, json.dumps(found, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+    with progress.bars() as update, compare.measuring(clock, update):
+        for name in names or known:
+            for result in speed.subject(name)(1 if quick else rounds, quick):
+                typer.echo(line(result))
+                found.append(result.to_dict())
+                if out is not None:  # at once: a subject takes minutes, and may be broken off
+                    told = json.dumps(found, ensure_ascii=False, indent=1, allow_nan=False)
+                    write_text(out, told + "\n")
 
 
 def line(result: Any) -> str:
