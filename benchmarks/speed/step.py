@@ -15,13 +15,15 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from benchmarks.speed.compare import Call, Result, compare
+from benchmarks.speed.compare import Call, Result, compare, tell
 from benchmarks.speed.floor import rates
 from benchmarks.speed.memory import tensor_peak
+from benchmarks.speed.plain.layers import plain_names
 from benchmarks.speed.sides import Sides, make_sides, settings
 from benchmarks.speed.work import flops_of
 
 FASTER = 2.5  # times
+LOSSES, GRADIENTS = 1e-5, 1e-4  # how far apart both sides may be
 LEANER = 0.6  # of the plain side's memory, at most
 
 
@@ -37,6 +39,7 @@ def results(rounds: int, quick: bool) -> Iterator[Result]:
 def of_size(sides: Sides, size: str, rounds: int, quick: bool = False) -> Iterator[Result]:
     """Time, memory, and how far the machine allows."""
     device = sides.batch.pixels.device
+    yield from agreement(sides, size)
     result = compare(f"step.{size}", FASTER, sides.usual, sides.ours, rounds)
     yield result
     # The optimiser's state is there by now; gradients count while they are not complete.
@@ -56,6 +59,33 @@ def of_size(sides: Sides, size: str, rounds: int, quick: bool = False) -> Iterat
             result, name=f"step.{size}.{name}", ratio=share, goal=math.nan,
             plain_s=math.nan, spread=(math.nan, math.nan), note=note,
         )  # fmt: skip
+
+
+def agreement(sides: Sides, size: str) -> Iterator[Result]:
+    """How far apart the first step's losses and gradients are: a ratio of times counts for nothing
+    else. In bfloat16 without a goal: there both round.
+    """
+    tell(f"step.{size}.agreement", 0, 2)
+    ours = sides.ours()
+    tell(f"step.{size}.agreement", 1, 2)
+    plain = sides.usual()
+    tell(f"step.{size}.agreement", 2, 2)
+    same_losses, same_gradients = (math.nan,) * 2 if sides.bfloat16 else (LOSSES, GRADIENTS)
+    yield Result(
+        f"step.{size}.losses", max(abs(float(ours[name]) - float(plain[name])) for name in plain),
+        same_losses, at_most=True, note="largest difference between the sides",
+    )  # fmt: skip
+    found = {n: p.grad for n, p in sides.step.model.named_parameters() if p.grad is not None}
+    found = plain_names(found, sides.config.model.vision.patch_size)
+    apart = [
+        float((found[name] - p.grad).abs().max() / p.grad.abs().max())
+        for name, p in sides.plain.model.named_parameters()
+        if p.grad is not None and ".key.bias" not in name  # of keys: 0 but for rounding
+    ]
+    yield Result(
+        f"step.{size}.gradients", max(apart), same_gradients, at_most=True,
+        note="largest difference, as a share of a tensor's largest gradient",
+    )  # fmt: skip
 
 
 def _bytes(sides: Sides) -> float:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.return_types import topk
 
-from benchmarks.speed.compare import Result, compare
+from benchmarks.speed.compare import Result, compare, tell
 from benchmarks.speed.plain.layers import PlainR2D2, plain_names
 from benchmarks.speed.plain.two_stage import Corpus, images_ask, texts_ask
 from benchmarks.speed.sides import settings
@@ -28,6 +28,7 @@ from r2d2.pretrained import Pretrained, load
 from r2d2.tokenizer import Tokenizer
 
 FASTER, CASCADE_FASTER = 3.0, 8.0  # times
+SCORES = 1e-4  # how far apart both sides' may be
 SHORTEST, LONGEST = 8, 28  # tokens a text of random ones, [CLS] and [SEP] included
 
 
@@ -60,11 +61,26 @@ def results(rounds: int, quick: bool) -> Iterator[Result]:
         size = sizes(name)
         stage = make_stage(size)
         note = f"{size.queries} queries each way, top {size.top_k}"
+        yield agreement(stage)
         yield compare(f"two_stage.{name}", FASTER, stage.plain, stage.ours, rounds, note=note)
         yield compare(
             f"two_stage.{name}.cascade", CASCADE_FASTER, stage.plain, stage.cascaded, rounds,
             note=f"{note}, both sides for {size.head}",
         )  # fmt: skip
+
+
+def agreement(stage: Stage) -> Result:
+    """How far apart both sides' scores are: a ratio of times counts for nothing else."""
+    tell(f"two_stage.{stage.size.name}.scores", 0, 1)
+    apart, alone = 0.0, 0
+    for plain, ours in zip(stage.plain(), stage.ours(), strict=True):
+        alone += len(plain.keys() ^ ours.keys())
+        apart = max(apart, *(abs(plain[item] - ours[item]) for item in plain.keys() & ours.keys()))
+    tell(f"two_stage.{stage.size.name}.scores", 1, 1)
+    return Result(
+        f"two_stage.{stage.size.name}.scores", apart, SCORES, at_most=True,
+        note=f"largest difference between the sides; {alone} candidates of one side alone",
+    )  # fmt: skip
 
 
 @dataclass

@@ -5,6 +5,7 @@ import torch
 
 from benchmarks.speed.plain.layers import plain_names
 from benchmarks.speed.sides import MOMENT, draws_of, make_sides, settings
+from benchmarks.speed.step import agreement
 
 
 @pytest.fixture(params=["toy", "toy, one width"])
@@ -51,3 +52,14 @@ def test_teachers_and_queues_agree_after_a_step(sides):
     torch.testing.assert_close(objectives.queue.texts, plain.text_queue)
     assert objectives.queue.keys.equal(plain.queue_keys)
     torch.testing.assert_close(objectives.queue.weights, plain.queue_weights)
+
+
+def test_the_command_says_whether_they_agree(sides):
+    assert [found.met for found in agreement(sides, "toy")] == [True, True]
+
+
+def test_and_whether_they_do_not():
+    sides = make_sides(settings("toy"), torch.device("cpu"))
+    with torch.no_grad():
+        sides.plain.model.match_head_text.bias += torch.tensor([0.0, 0.01])
+    assert [found.met for found in agreement(sides, "toy")] == [False, False]

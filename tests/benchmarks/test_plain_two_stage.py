@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks.speed.second_stage import changes, ours
-from benchmarks.speed.two_stage import make_stage, sizes
+from benchmarks.speed.two_stage import agreement, make_stage, sizes
 
 
 @pytest.mark.parametrize("name", ["toy", "toy, two widths"])
@@ -19,6 +19,14 @@ def test_scores_agree(name):
             assert mine[item] == pytest.approx(score, abs=1e-4)
     spread = torch.tensor([max(one.values()) - min(one.values()) for one in ours])
     assert float(spread.min()) > 0.01  # scores that say something
+
+
+def test_the_command_says_whether_they_agree():
+    stage = make_stage(sizes("toy"))
+    assert agreement(stage).met is True
+    with torch.no_grad():
+        stage.usual.match_head_text.bias += torch.tensor([0.0, 0.01])
+    assert agreement(stage).met is False
 
 
 def test_the_cascade_scores_its_head_alike():

@@ -171,9 +171,9 @@ class PlainStep:
             teacher.data = teacher.data * momentum + student.data * (1.0 - momentum)
         self.queue_weights *= self.config.queue_decay
         images, texts, keys = self._entering
-        for image, text, key in zip(images, texts, keys, strict=True):
-            self.image_queue[self.pointer] = image
-            self.text_queue[self.pointer] = text
-            self.queue_keys[self.pointer] = key
-            self.queue_weights[self.pointer] = 1.0
-            self.pointer = (self.pointer + 1) % len(self.queue_weights)
+        places = (self.pointer + torch.arange(len(images))) % len(self.queue_weights)
+        self.image_queue[places] = images
+        self.text_queue[places] = texts
+        self.queue_keys[places] = keys
+        self.queue_weights[places] = 1.0
+        self.pointer = (self.pointer + len(images)) % len(self.queue_weights)
