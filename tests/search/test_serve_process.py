@@ -11,7 +11,7 @@ import pytest
 from r2d2.pretrained import WEIGHTS, shipped_folder
 from r2d2.search.index import build_index
 from search.load import attack
-from search.small import TEXTS, small_model
+from search.small import TEXTS, empty_searcher, small_model
 from training.small import call_cli, picture, png, small_table, start_cli
 
 
@@ -72,6 +72,13 @@ def test_a_model_that_does_not_fit(indexed, monkeypatch, capsys, tmp_path):
     arguments = ("serve", "--port", 0, *indexed[:2], "--model", tmp_path / "other")
     code, _, lines = call_cli(monkeypatch, capsys, *arguments)
     assert (code, "another model" in " ".join(lines)) == (2, True)
+
+
+def test_an_empty_index_is_not_served(monkeypatch, capsys, tmp_path):
+    empty_searcher(tmp_path)
+    arguments = ("--table", tmp_path / "empty.lance", "--model", tmp_path / "model")
+    code, _, lines = call_cli(monkeypatch, capsys, "serve", "--port", 0, *arguments)
+    assert (code, "empty.lance is empty: fill the table" in " ".join(lines)) == (2, True)
 
 
 @pytest.mark.slow

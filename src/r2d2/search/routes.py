@@ -17,6 +17,7 @@ from starlette.datastructures import FormData, UploadFile
 from r2d2.data.images import MORE_FRAMES, decode_image, has_more_frames, resize
 from r2d2.errors import R2D2Error
 from r2d2.search.conditions import equals
+from r2d2.search.errors import problem, without_folder
 from r2d2.search.layout import base_name
 from r2d2.search.query import Hit, Query
 from r2d2.search.schema import (
@@ -173,15 +174,22 @@ async def image(request: Request, row: int) -> Response:
     return Response(data, media_type=kind, headers={"cache-control": "private, max-age=86400"})
 
 
-@router.get("/health", response_model=HealthResponse)
-async def health(request: Request) -> HealthResponse:
-    """That the server is up, and what it serves."""
+@router.get(
+    "/health", response_model=HealthResponse, responses={503: {"model": ErrorResponse}}
+)
+async def health(request: Request) -> HealthResponse | Response:
+    """That the server is up, and what it serves; 503 where it cannot search, and why."""
     service = service_of(request)
     searcher = service.searcher
+    try:
+        # vectors are read when they are first asked for: others are not to wait for that
+        images = await run_in_threadpool(lambda: len(searcher.gallery.images))
+    except R2D2Error as error:  # its user did nothing wrong, and a balancer is to go elsewhere
+        return problem(503, error.code, without_folder(str(error), searcher.gallery.name))
     return HealthResponse(
         status="ok",
         gallery=base_name(searcher.gallery.name),
-        images=len(searcher.gallery.images),
+        images=images,
         model=searcher.fingerprint,
         cross_encoders=searcher.model.has_match,
         candidates=searcher.model.top_k,

@@ -86,10 +86,13 @@ def serve(
         started: called with the address once connections are accepted.
 
     Raises:
-        R2D2Error: the port is taken, or the server would be open to the network without a key.
+        R2D2Error: the port is taken, or no search can be answered: the index is empty, or its
+            vectors are more than memory may hold.
     """
     import uvicorn
 
+    # Read now: not while the first who asks waits, nor by two threads at once.
+    log.info("%d vectors", len(searcher.gallery.images))
     sock = _listen(config)
     if config.host not in LOOPBACK and config.api_key is None:
         log.warning("everyone who reaches %s may ask this server: see --api-key", config.host)
