@@ -72,7 +72,7 @@ def agreement(sides: Sides, size: str) -> Iterator[Result]:
     tell(f"step.{size}.agreement", 2, 2)
     same_losses, same_gradients = (math.nan,) * 2 if sides.bfloat16 else (LOSSES, GRADIENTS)
     yield Result(
-        f"step.{size}.losses", max(abs(float(ours[name]) - float(plain[name])) for name in plain),
+        f"step.{size}.losses", max((ours[name] - plain[name]).abs().item() for name in plain),
         same_losses, at_most=True, note="largest difference between the sides",
     )  # fmt: skip
     found = {n: p.grad for n, p in sides.step.model.named_parameters() if p.grad is not None}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -22,8 +21,13 @@ Update = Callable[..., None]
 
 
 @contextmanager
-def bars(hidden: bool = False) -> Iterator[Update]:
-    """Bars for as many stages as turn up; `hidden`: none, for all but a run's first process."""
+def bars(hidden: bool = False, leave: bool = True) -> Iterator[Update]:
+    """Bars for as many stages as turn up.
+
+    Args:
+        hidden: none, for all but a run's first process.
+        leave: whether they stay on a terminal at the end.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -33,9 +37,8 @@ def bars(hidden: bool = False) -> Iterator[Update]:
         TimeRemainingColumn(elapsed_when_finished=False),
         TextColumn("{task.fields[note]}"),
     )
-    # On a terminal what is printed goes above the bars; a file or a pipe gets it as it is.
-    console, above = Console(stderr=True), sys.stdout.isatty()
-    with Progress(*columns, console=console, redirect_stdout=above, disable=hidden) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=hidden, transient=not leave) as progress:
         tasks: dict[str, TaskID] = {}
 
         def update(what: str, done: int, total: int, note: str | None = None) -> None:

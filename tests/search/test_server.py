@@ -5,13 +5,17 @@ import contextlib
 import io
 import json
 import logging
+import threading
 
+import httpx
 import pytest
 from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
+from r2d2.search import routes
+from r2d2.search import serving as serving_module
 from r2d2.search.batching import Busy
 from r2d2.search.guard import Guard
 from r2d2.search.index import build_index
@@ -346,6 +350,59 @@ def test_a_crowd_is_turned_away_before_it_is_read():
     asyncio.run(scene())
     assert [status for status, _ in sent] == [503, *[200] * 10]
     assert sent[0][1][b"retry-after"] == b"7"
+
+
+def test_few_pictures_are_decoded_at_once(searcher, monkeypatch):
+    """A crowd's pictures would take hundreds of MB each together."""
+    inside, most, lock = [], [], threading.Lock()
+    together = threading.Barrier(serving_module.DECODERS, timeout=60)  # so many are, all the time
+
+    def counted(function):
+        def call(*given):
+            with lock:
+                inside.append(1)
+                most.append(len(inside))
+            together.wait()
+            try:
+                return function(*given)
+            finally:
+                with lock:
+                    inside.pop()
+
+        return call
+
+    async def scene():
+        app = create_app(searcher)
+        monkeypatch.setattr(routes, "_decode", counted(routes._decode))
+        monkeypatch.setattr(app.state.pictures, "get", counted(app.state.pictures.get))
+        file = png(picture(1).resize((1500, 1500)))
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
+            sent = [http.post("/search", files={"image": file}) for _ in range(12)]
+            sent += [http.get(f"/images/{row}") for row in range(12)]
+            found = await asyncio.gather(*sent)
+        app.state.service.close()
+        return [response.status_code for response in found]
+
+    assert asyncio.run(scene()) == [200] * 24
+    assert max(most) == serving_module.DECODERS
+
+
+def test_no_place_to_decode_in_time(searcher):
+    async def scene():
+        service = serving_module.Service(searcher, ServeConfig(answer_timeout_s=0.01))
+        try:
+            async with contextlib.AsyncExitStack() as all_places:
+                for _ in range(serving_module.DECODERS):
+                    await all_places.enter_async_context(service.decoding())
+                with pytest.raises(Busy):
+                    await all_places.enter_async_context(service.decoding())
+            async with service.decoding():  # they are free again
+                pass
+        finally:
+            service.close()
+
+    asyncio.run(scene())
 
 
 def test_who_sends_too_slowly_is_told():

@@ -53,14 +53,19 @@ def bench(
     compare = importlib.import_module("benchmarks.speed.compare")
     clock = compare.processor if cpu_time else time.perf_counter
     typer.echo(HEAD)
-    with progress.bars() as update, compare.measuring(clock, update):
-        for name in names or known:
-            for result in speed.subject(name)(1 if quick else rounds, quick):
-                typer.echo(line(result))
-                found.append(result.to_dict())
-                if out is not None:  # at once: a subject takes minutes, and may be broken off
-                    told = json.dumps(found, ensure_ascii=False, indent=1, allow_nan=False)
-                    write_text(out, told + "\n")
+    for name in names or known:
+        results = iter(speed.subject(name)(1 if quick else rounds, quick))
+        while True:
+            # A bar and a row would write over one another: it goes before the row comes.
+            with progress.bars(leave=False) as update, compare.measuring(clock, update):
+                result = next(results, None)
+            if result is None:
+                break
+            typer.echo(line(result))
+            found.append(result.to_dict())
+            if out is not None:  # at once: a subject takes minutes, and may be broken off
+                told = json.dumps(found, ensure_ascii=False, indent=1, allow_nan=False)
+                write_text(out, told + "\n")
 
 
 def line(result: Any) -> str:
@@ -72,7 +77,7 @@ def line(result: Any) -> str:
     spread = ""
     if not math.isnan(result.spread[0]):
         spread = f"{result.spread[0]:.2f}-{result.spread[1]:.2f}"
-    goal = number(result.goal, ".2f")
+    goal = number(result.goal, ".0e" if result.goal < 0.01 else ".2f")
     goal = goal and f"{'<=' if result.at_most else '>='} {goal}"
     met = {None: "", True: "met", False: "no"}[result.met]
     told = f"{result.name:32}{number(result.ratio, '.3g'):>8}  {spread:15}{goal:>9}  {met:4}"

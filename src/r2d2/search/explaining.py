@@ -86,7 +86,8 @@ async def explanation(request: Request) -> ExplainResponse:
     if sent.pictures:
         picture = sent.pictures[0]
     else:
-        picture = await run_in_threadpool(_of_row, service, asked.row or 0)
+        async with service.decoding():
+            picture = await run_in_threadpool(_of_row, service, asked.row or 0)
 
     def run(searcher: Searcher) -> Explanation:
         return explain(

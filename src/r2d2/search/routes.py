@@ -168,15 +168,14 @@ async def embed(request: Request) -> EmbedResponse:
 async def image(request: Request, row: int) -> Response:
     """The picture of a row, small."""
     try:
-        data, kind = await run_in_threadpool(request.app.state.pictures.get, row)
+        async with service_of(request).decoding():
+            data, kind = await run_in_threadpool(request.app.state.pictures.get, row)
     except IndexError:
         raise HTTPException(404, f"there is no image {row}") from None
     return Response(data, media_type=kind, headers={"cache-control": "private, max-age=86400"})
 
 
-@router.get(
-    "/health", response_model=HealthResponse, responses={503: {"model": ErrorResponse}}
-)
+@router.get("/health", response_model=HealthResponse, responses={503: {"model": ErrorResponse}})
 async def health(request: Request) -> HealthResponse | Response:
     """That the server is up, and what it serves; 503 where it cannot search, and why."""
     service = service_of(request)
@@ -264,7 +263,8 @@ async def _add_pictures(sent: Sent, request: Request, form: FormData, images: in
     if len(files) > images:
         raise R2D2Error(f"there are {len(files)} pictures: send at most {images}")
     for number, file in enumerate(files, 1):
-        picture, more = await run_in_threadpool(_decode, request, await file.read())
+        async with service_of(request).decoding():
+            picture, more = await run_in_threadpool(_decode, request, await file.read())
         sent.pictures.append(picture)
         if more:
             name = "the picture" if len(files) == 1 else f"picture {number}"

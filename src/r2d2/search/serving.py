@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from PIL import Image
 
-from r2d2.search.batching import Batcher
+from r2d2.search.batching import Batcher, Busy
 from r2d2.search.query import Found, Query
 from r2d2.search.searcher import Searcher
+
+DECODERS = max(1, min(4, os.cpu_count() or 1))  # pictures at once: one may take 300 MB
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ class Service:
         self.version = secrets.token_hex(4)  # in the addresses of pictures: browsers keep these
         self.batches: list[Callable[[int], None]] = []  # told the size of each batch
         self._batcher = Batcher(self._run, config.max_batch, config.max_queue)
+        self._decoders = asyncio.Semaphore(DECODERS)
 
     @property
     def waiting(self) -> int:
@@ -100,6 +106,19 @@ class Service:
     async def call(self, function: Callable[[Searcher], Any]) -> Any:
         """What `function` gives in the model's thread; `Busy` as `Batcher.submit`."""
         return await self._submit(CallJob(function))
+
+    @contextlib.asynccontextmanager
+    async def decoding(self) -> AsyncIterator[None]:
+        """A place to decode a picture in; Busy where none comes free in time."""
+        try:
+            async with asyncio.timeout(self.config.answer_timeout_s):
+                await self._decoders.acquire()
+        except TimeoutError as error:
+            raise Busy from error
+        try:
+            yield
+        finally:
+            self._decoders.release()
 
     def close(self) -> None:
         """Let the batch in hand end, refuse the rest."""
