@@ -10,13 +10,16 @@ from r2d2.model.r2d2 import R2D2
 from r2d2.objectives.batch import Batch, Moment
 from r2d2.objectives.losses import Objectives
 from r2d2.objectives.momentum import teacher_of
+from r2d2.table import PairsTable
+from r2d2.tokenizer import Tokenizer
 from r2d2.training.memory import (
     checkpoint_activations,
     compile_layers,
     layers_of,
     memory_errors,
 )
-from training.small import refused, small_settings
+from r2d2.training.trainer import Trainer
+from training.small import refused, small_config, small_settings, small_table
 
 
 def step(model, config):
@@ -32,8 +35,18 @@ def step(model, config):
     return losses["total"].detach(), gradients
 
 
+def compile_and_checkpoint(model):
+    compile_layers(model)
+    checkpoint_activations(model)
+
+
 @pytest.mark.parametrize(
-    "how", [checkpoint_activations, pytest.param(compile_layers, marks=pytest.mark.slow)]
+    "how",
+    [
+        checkpoint_activations,
+        pytest.param(compile_layers, marks=pytest.mark.slow),
+        pytest.param(compile_and_checkpoint, marks=pytest.mark.slow),
+    ],
 )
 def test_loss_and_gradients_stay(how):
     config = make_config("tiny", "r2d2", small_settings("r2d2", "model.vision.layers=2"))
@@ -68,13 +81,43 @@ def test_layers_are_run_again_in_the_backward_pass():
     assert (before, passes["n"]) == (3, 5)
 
 
-def test_what_is_compiled_is_every_layer_and_the_teachers_too():
+@pytest.fixture
+def compiled(monkeypatch):
+    """What torch.compile was asked for, which then runs as it is; and how often each ran."""
+    asked = []
+
+    def watched(function, **how):
+        assert how == {"dynamic": True}
+        asked.append([function, 0])
+        mine = asked[-1]
+
+        def run(*arguments):
+            mine[1] += 1
+            return function(*arguments)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", watched)
+    return asked
+
+
+def test_what_is_compiled_is_every_layer_and_the_teachers_too(compiled):
     config = make_config("tiny", "r2d2", small_settings("r2d2", "model.vision.layers=2"))
     model = R2D2(config.model)
-    teacher = teacher_of(model.towers)
-    compile_layers(model, teacher)
-    compiled = [m for part in (model, teacher) for m in part.modules() if m._compiled_call_impl]
+    compile_layers(model, teacher_of(model.towers))
     assert len(compiled) == (2 + 1 + 2) + (2 + 1)
+
+
+def test_what_is_run_again_in_the_backward_pass_is_compiled_too(compiled, tmp_path):
+    # torch compiles nothing within the call of a checkpoint: that must be the outer one.
+    table = PairsTable.open(small_table(tmp_path / "pairs.lance"))
+    texts = [text.text for of_row in table.texts(table.rows("train")) for text in of_row]
+    config = small_config("r2d2", "system.compile=true", "system.checkpoint_activations=true")
+    trainer = Trainer(table, tmp_path / "run", config, Tokenizer.train(texts, 64, 16))
+    assert [function.__name__ for function, _ in compiled] == ["forward"] * (4 + 2)
+    trainer.train_step(trainer.prepare(trainer.loader.batch(0, 8)))
+    # of the image tower's: two passes, both run again, as are the text tower's and the others'
+    assert [runs for _, runs in compiled] == [4, 4, 2, 2, 1, 1]
 
 
 def test_a_gpu_without_memory_left_is_one_line_with_remedies():

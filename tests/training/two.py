@@ -158,6 +158,11 @@ def process(rank, port, folder):
     with world() as here, world() as again:
         assert here == again
         assert (here.rank, here.size, here.first) == (rank, 2, rank == 0)
+        assert here.local_size == 2
+        with pytest.MonkeyPatch.context() as patch:  # as if each were on a machine of its own
+            patch.setenv("LOCAL_WORLD_SIZE", "1")
+            with world() as apart:
+                assert apart.local_size == 1
         forbid_crashing_collectives()
         cut_and_whole()
         for chunks, cut in WAYS:

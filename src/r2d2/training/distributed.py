@@ -34,6 +34,7 @@ class World:
     rank: int = 0
     size: int = 1
     local_rank: int = 0  # on this machine: the number of its GPU
+    local_size: int = 1  # processes on this machine
 
     @property
     def first(self) -> bool:
@@ -134,12 +135,11 @@ def world() -> Iterator[World]:
         yield ALONE
         return
     if dist.is_initialized():  # within another such context
-        local = int(os.environ.get("LOCAL_RANK", "0"))
-        yield World(dist.get_rank(), dist.get_world_size(), local)
+        yield World(dist.get_rank(), dist.get_world_size(), *_on_this_machine())
         return
     try:
         rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        local = int(os.environ.get("LOCAL_RANK", "0"))
+        local, of_machine = _on_this_machine()
     except (KeyError, ValueError) as error:
         raise _lost_each_other(error) from error
     cuda = torch.cuda.is_available()
@@ -164,7 +164,7 @@ def world() -> Iterator[World]:
     _end_with_parent()
     whole = False
     try:
-        yield World(rank, size, local)
+        yield World(rank, size, local, of_machine)
         whole = True
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
@@ -179,6 +179,12 @@ def world() -> Iterator[World]:
         # The others may be waiting for this one: NCCL would wait for them in its turn.
         if whole or not cuda:
             dist.destroy_process_group()
+
+
+def _on_this_machine() -> tuple[int, int]:
+    """This process's number there, and how many there are; of all, where nothing else is said."""
+    of_machine = os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"])
+    return int(os.environ.get("LOCAL_RANK", "0")), int(of_machine)
 
 
 def _lost_each_other(error: Exception) -> R2D2Error:

@@ -30,9 +30,12 @@ def checkpoint_activations(model: R2D2) -> None:
 
 
 def compile_layers(model: R2D2, teacher: nn.Module | None = None) -> None:
-    """torch.compile, in place: one graph a kind of layer, shapes dynamic since texts vary."""
+    """torch.compile, in place: one graph a kind of layer, shapes dynamic since texts vary.
+
+    Before `checkpoint_activations`, whose call nothing is compiled within.
+    """
     for layer in (*layers_of(model), *(_tower_layers(teacher) if teacher is not None else ())):
-        layer.compile(dynamic=True)
+        layer.forward = torch.compile(layer.forward, dynamic=True)
 
 
 def _tower_layers(towers: nn.Module) -> Iterator[nn.Module]:

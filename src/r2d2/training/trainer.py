@@ -101,7 +101,7 @@ class Trainer:
             train.cache_mb,
             train.neighbours,
             round(train.neighbours_from * train.epochs),
-            system.decode_threads or max(1, min(8, (os.cpu_count() or 1) // world.size)),
+            system.decode_threads or decoders(world),
             train.labelled,
         )
         self.steps = max(1, train.epochs * len(self.loader) // train.batch_size)
@@ -112,10 +112,10 @@ class Trainer:
             self.model, config.objectives, tokenizer.mask_id, tokenizer.special_ids
         ).to(self.device)
         freeze(self.model.towers, train.freeze_vision, train.freeze_text)
-        if system.checkpoint_activations:
-            checkpoint_activations(self.model)
         if system.compile:
             compile_layers(self.model, self.objectives.teacher)
+        if system.checkpoint_activations:
+            checkpoint_activations(self.model)
         step = Step(self.model, self.objectives, world)
         self.module: Step | DistributedDataParallel = (
             shard(step, self.device)
@@ -123,7 +123,7 @@ class Trainer:
             else spread(step, self.device, leaves_unused(step, train.labelled))
         )
         self.passes = Passes(
-            system.accumulate, _bfloat16(system.precision, self.device), config.model.dropout > 0
+            system.accumulate, bfloat16(system.precision, self.device), config.model.dropout > 0
         )
         self.optimizer = make_optimizer(self.model, train, system.updates)
         self.step = 0
@@ -385,6 +385,13 @@ def check(run_log: RunLog | None) -> None:
         run_log.check()
 
 
+def decoders(world: World) -> int:
+    """Threads that read and decode, a process: its share of this machine's cores, at most 8."""
+    # What a container or a cluster's scheduler leaves to us may be fewer than the machine has.
+    there = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+    return max(1, min(8, (len(there) or os.cpu_count() or 1) // world.local_size))
+
+
 def groups_of(config: Config, world: World) -> int:
     """Groups of a batch that draw FGR's negatives among themselves."""
     return config.objectives.negative_groups or world.size * config.system.accumulate
@@ -407,7 +414,9 @@ def group_size(config: Config, world: World) -> int:
     return batch // groups if groups > 1 else 0
 
 
-def _bfloat16(precision: str, device: torch.device) -> bool:
+def bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether a step computes in it; see `SystemConfig`."""
     if precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+        # Older GPUs than Ampere emulate it, and are faster in float32.
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return precision == "bfloat16"
