@@ -78,6 +78,7 @@ def test_two_processes_make_the_run_of_one(system, table, alone, tmp_path):
     assert "2 processes on cpu" in err
     assert "UserWarning" not in err
     assert "FutureWarning" not in err
+    assert "find_unused_parameters" not in err
     assert_alike(tmp_path / "run", alone)
 
 

@@ -35,6 +35,7 @@ class Step(nn.Module):
         self.model = model
         self.objectives = objectives
         self.world = world
+        self.together = False  # under DDP, which waits for the gradient of every parameter
 
     def forward(
         self,
@@ -50,6 +51,8 @@ class Step(nn.Module):
         losses: dict[str, Tensor] = self.objectives(
             self.model, batch, moment, self.world, pull, taught
         )
+        if self.together and not moment.ranking:
+            losses["total"] = losses["total"] + 0 * sum(p.sum() for p in waiting(self.model))
         return losses
 
 
@@ -65,8 +68,15 @@ class Passes:
 def leaves_unused(step: Step, labelled: bool) -> bool:
     """Whether parameters that learn take no part in the loss: DDP must then look for them."""
     config = step.objectives.config
-    ranks = config.fgr and config.mlm and not config.ranking_from
-    return step.model.has_match and (labelled or not ranks)
+    return step.model.has_match and (labelled or not (config.fgr and config.mlm))
+
+
+def waiting(model: R2D2) -> list[nn.Parameter]:
+    """What takes part in the loss from the moment on at which ranking begins."""
+    return [
+        p for name, p in model.named_parameters()
+        if p.requires_grad and name != "log_temperature" and not name.startswith("towers.")
+    ]  # fmt: skip
 
 
 def spread(step: Step, device: torch.device, find_unused: bool) -> Step | DistributedDataParallel:
@@ -75,6 +85,7 @@ def spread(step: Step, device: torch.device, find_unused: bool) -> Step | Distri
         return step
     # Queue and counters are equal everywhere by construction: sending them each step is waste.
     names = inspect.signature(DistributedDataParallel.__init__).parameters
+    step.together = not find_unused
     new = "forward_sync_buffers" in names  # from PyTorch 2.13 on; the old name warns
     buffers: dict[str, Any] = {"forward_sync_buffers" if new else "broadcast_buffers": False}
     return DistributedDataParallel(
@@ -136,6 +147,9 @@ def backward(
                 losses = module(chunk, moment, pulls[number], taught[number])
             (losses["total"] / len(chunks)).backward()
         seen.append({name: loss.detach() for name, loss in losses.items()})
+    if step.together and not moment.ranking:  # zeros: the optimiser would still decay by them
+        for parameter in waiting(step.model):
+            parameter.grad = None
     mean = {name: torch.stack([s[name] for s in seen]).mean() for name in seen[0]}
     if contrast:
         weights = step.objectives.weights
