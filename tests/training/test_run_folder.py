@@ -73,6 +73,18 @@ def test_resuming_with_other_settings_names_the_first(setting, words, run):
     assert contents(run / "run") == before
 
 
+def test_how_a_run_uses_its_machine_may_change(run, tmp_path):
+    """What the words on a full memory or disk tell to change, with --resume."""
+    out = tmp_path / "run"
+    shutil.copytree(run / "run", out)
+    more = (
+        "system.accumulate=2", "evaluation.batch_size=64", "train.cache_mb=7",
+        "train.checkpoint_every=3", "train.keep_checkpoints=2", "train.log_every=2",
+    )  # fmt: skip
+    config = small_config("prd2", *SHORT, *more)
+    assert pretrain(run / "pairs.lance", out, config, resume=True).steps == 4
+
+
 def test_a_setting_that_came_later_counts_as_its_default(run, tmp_path):
     out = tmp_path / "run"
     shutil.copytree(run / "run", out)
