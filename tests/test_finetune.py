@@ -3,9 +3,11 @@
 import csv
 import json
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -13,6 +15,7 @@ import r2d2
 from r2d2.config import make_tuning_config
 from r2d2.finetune import Epoch, KeepBest, finetune, own_table, read_epochs
 from r2d2.table import Pair, PairsTable, Text, write_table
+from r2d2.training.distributed import ALONE
 from r2d2.training.pretrain import pretrain
 from training.small import (
     COLOURS,
@@ -275,6 +278,26 @@ def test_stopped_and_resumed_it_is_the_undisturbed_run(start, own, tmp_path, mon
     assert read_epochs(out) == read_epochs(whole)
     ours, theirs = tensors(out), tensors(whole)
     assert all(ours[name].equal(theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize(("kind", "precision"), [("cuda", "high"), ("cpu", "highest")])
+def test_on_a_gpu_an_epoch_is_measured_on_its_tensor_cores(
+    kind, precision, own, tmp_path, monkeypatch
+):
+    """Others wait for it; the contrast of a step is computed in float32 as ever."""
+    table = PairsTable.open(own_table(own / "images", own / "captions.csv", tmp_path / "data"))
+    seen = []
+
+    def measure(_self, _model, epoch, step):
+        seen.append(torch.get_float32_matmul_precision())
+        return Epoch(epoch, step, 0.0, 10.0)
+
+    monkeypatch.setattr(KeepBest, "_measure", measure)
+    monkeypatch.setattr(KeepBest, "_model", lambda *_: SimpleNamespace(save=lambda _path: None))
+    trainer = SimpleNamespace(world=ALONE, device=torch.device(kind), step=10, steps=20)
+    KeepBest(table, tmp_path, config_of("retrieval"))(trainer, 1)
+    assert seen == [precision]
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_a_model_at_chance_is_said(start, own, tmp_path, caplog):

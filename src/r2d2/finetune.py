@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from r2d2.config import Config
 from r2d2.data.own import import_folder
@@ -135,7 +139,8 @@ class KeepBest:
         if here.any(here.first and (not seen or seen[-1].step < trainer.step), device):
             model = self._model(trainer)
             if model is not None:
-                found = self._measure(model, epoch, trainer.step)
+                with tensor_cores(device):
+                    found = self._measure(model, epoch, trainer.step)
                 if all(found.figure > e.figure for e in seen):
                     model.save(self.out / BEST)
                 self._tell(found, seen, trainer.steps)
@@ -216,6 +221,21 @@ def finish(table: PairsTable, table_path: str | Path, out: Path, config: Config)
             found[split] = {"matching": {"auc": scored.auc, "pairs": len(scored.scores)}}
     write_text(out / METRICS, json.dumps(found, indent=2))
     return out / METRICS
+
+
+@contextmanager
+def tensor_cores(device: torch.device) -> Iterator[None]:
+    """Let a GPU multiply float32 in TF32 for as long as the context lasts: several times as fast.
+
+    For what all processes wait for. Scores stay float32; in bfloat16 candidates would tie.
+    """
+    before = torch.get_float32_matmul_precision()
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _kinds(table: PairsTable, split: str) -> set[int]:

@@ -127,5 +127,11 @@ def test_a_gpu_without_memory_left_is_one_line_with_remedies():
 
     message = refused(run)
     assert "64 pairs a step" in message
-    for remedy in ("accumulate", "checkpoint_activations", "fsdp", "--resume"):
+    for remedy in (
+        "accumulate",
+        "checkpoint_activations",
+        "fsdp",
+        "evaluation.batch_size",
+        "--resume",
+    ):
         assert remedy in message

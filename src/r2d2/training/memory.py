@@ -52,5 +52,6 @@ def memory_errors(what: str) -> Iterator[None]:
         raise R2D2Error(
             f"the GPU's memory does not hold {what}: --set system.accumulate=2 or more, "
             "system.checkpoint_activations=true, or with several GPUs system.parallel=fsdp; "
-            "`r2d2 flops` tells what each of them needs. Go on with --resume"
+            "`r2d2 flops` tells what each of them needs. Where an epoch was being measured: --set "
+            "evaluation.batch_size=64 or less. Go on with --resume"
         ) from error
