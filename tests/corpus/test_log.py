@@ -108,25 +108,48 @@ def test_malformed_lines_of_jsonl_are_counted(tmp_path):
     assert f"{log}, line 6" in rejects.examples["malformed line"][0]
 
 
-def test_malformed_lines_of_csv_are_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr(lines, "FIELD_CHARS", 200)
+def test_malformed_lines_of_csv_are_counted(tmp_path):
     log = tmp_path / "log.csv"
     good = [",".join(row.values()).encode() for row in ROWS]
     bad = [
         b"http://a,cat",
         b"http://a,cat,1,1,1,1",
         b"http://a,\xff\xfe,1,1",
-        b'"' + b"x" * 300 + b'",a,1,1',
+        b'http://a,"cat,1,1',  # swallows no other line
     ]
     head = "\ufeffurl,query,impressions,clicks".encode()
     quoted = b'http://a,"a ""b""\nc",2,1'
     log.write_bytes(b"\r\n".join([head, *good[:5], *bad, b"", *good[5:], quoted]))
     rows, rejects, _ = read([str(log)])
     last = {"url": "http://a", "query": 'a "b"\nc', "impressions": "2", "clicks": "1"}
-    assert rows[:5] == ROWS[:5]
-    assert rows[-1] == last
-    assert rejects.dropped["malformed line"] >= len(bad)
-    assert len(rows) + rejects.dropped["malformed line"] >= len(good) + len(bad)
+    assert rows == [*ROWS, last]
+    assert rejects.dropped == {"malformed line": len(bad)}
+    assert f"{log}, line 10: a quote is not closed" in rejects.examples["malformed line"]
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("name", ["log.csv", "log.tsv", "log.jsonl", "log.csv.gz"])
+def test_logs_as_excel_saves_them(tmp_path, encoding, name):
+    rows = [{**row, "query": f"白色的小狗 {n}"} for n, row in enumerate(ROWS)]
+    comma = "\t" if "tsv" in name or encoding == "utf-16" else ","  # "Unicode text" has tabs
+    text = "".join(comma.join(row) + "\r\n" for row in ([*rows[0]], *(r.values() for r in rows)))
+    if name.endswith("jsonl"):
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    data = text.encode(encoding)
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    found, rejects, _ = read([str(tmp_path / name)])
+    assert found == rows
+    assert rejects.dropped == {}
+
+
+def test_a_log_of_no_known_encoding_is_named(tmp_path):
+    (tmp_path / "log.csv").write_bytes("網址,查詢\nhttp://a,紅色的汽車\n".encode("big5"))
+    with pytest.raises(R2D2Error, match=r"log\.csv is neither UTF-8 nor .*iconv -f BIG5") as caught:
+        read([str(tmp_path / "log.csv")])
+    assert "\n" not in str(caught.value)
+    (tmp_path / "log.csv").write_text('url,"query\nhttp://a,b\n')
+    with pytest.raises(R2D2Error, match=r"log\.csv, line 1: a quote is not closed among the names"):
+        read([str(tmp_path / "log.csv")])
 
 
 def test_a_line_without_end_is_passed_over(tmp_path, monkeypatch):
@@ -203,6 +226,16 @@ def test_a_pipe_is_no_log(tmp_path):
     os.mkfifo(tmp_path / "pipe.csv")
     with pytest.raises(R2D2Error, match=r"pipe\.csv is no plain file"):
         find_logs([str(tmp_path / "pipe.csv")])
+
+
+@pytest.mark.parametrize("command", [("stats", "a"), ("compare", "a", "b")])
+def test_a_report_that_cannot_be_written_stops_at_once(monkeypatch, capsys, command):
+    """Before the tables, which are not there, are opened."""
+    code, _, lines = call_cli(
+        monkeypatch, capsys, "corpus", *command, "--out", "/proc/nothing/s.html"
+    )
+    assert code == 2
+    assert "cannot write /proc/nothing" in lines[-1]
 
 
 @pytest.mark.parametrize("command", [("stats", "a"), ("compare", "a", "b")])

@@ -99,10 +99,29 @@ def test_what_is_broken_is_counted(folder):
     assert found.skipped == {"image unreadable": 1, "no caption": 1, "not a JSON object": 2}
 
 
-def test_what_is_not_utf8_or_outside_is_refused(folder):
-    (folder / "gbk.csv").write_bytes("image,caption\na.png,红色方块\n".encode("gb18030"))
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-16"])
+@pytest.mark.parametrize("name", ["c.csv", "c.jsonl"])
+def test_what_excel_saves_in_china_is_read(folder, encoding, name):
+    text = "图片,描述\na.png,一只白猫\n"
+    if name == "c.jsonl":
+        text = '{"图片": "a.png", "描述": "一只白猫"}\n'
+    assert run(folder, text, name, encoding)[1] == {"a.png": ["一只白猫"]}
+    # "Unicode text" is of tabs, whatever its ending
+    if name == "c.csv":
+        assert run(folder, text.replace(",", "\t"), name, encoding)[1] == {"a.png": ["一只白猫"]}
+
+
+def test_a_row_that_cannot_be_read_is_counted(folder):
+    rows = "image,caption\na.png,一只白猫\n".encode() + b"b.png,\xe7\x8b\n"
+    (folder / "c.csv").write_bytes(rows)
+    found = import_folder(folder / "images", folder / "c.csv", folder / "t.lance")
+    assert (found.rows, found.skipped) == (1, {"characters that cannot be read": 1})
+
+
+def test_what_is_of_no_known_encoding_or_outside_is_refused(folder):
+    (folder / "b5.csv").write_bytes("圖片,描述\na.png,紅色方塊\n".encode("big5"))
     out = folder / "t.lance"
-    assert "UTF-8" in refused(import_folder, folder / "images", folder / "gbk.csv", out)
+    assert "perhaps Big5" in refused(import_folder, folder / "images", folder / "b5.csv", out)
     Image.new("RGB", (8, 8)).save(folder / "secret.png")
     (folder / "out.csv").write_text("image,caption\n../secret.png,猫\n", encoding="utf-8")
     assert "image not found" in refused(import_folder, folder / "images", folder / "out.csv", out)

@@ -177,6 +177,10 @@ def test_bad_input_is_one_line_and_changes_nothing(job, tmp_path):
     ):
         path.write_text(text, encoding="utf-8")
         assert word in refused(take_sheet, job, path)
+    path.write_text("id,translation\n1.jpg#0,x\n1.jpg#1,\ufffd\n", encoding="utf-8")
+    assert "says nothing (characters that cannot be read 1, no translator named 1)" in refused(
+        take_sheet, job, path
+    )
     path.write_bytes(b"\xff\xfe\x81")
     assert "neither UTF-8 nor GB18030" in refused(take_sheet, job, path)
     assert sorted(path.name for path in job.folder.iterdir()) == before
@@ -224,7 +228,7 @@ def test_json_lines_that_are_none_are_counted(tmp_path):
 
 @pytest.mark.parametrize("long", [10, 200_000])
 @pytest.mark.parametrize("kind", ["csv", "tsv"])
-def test_a_quote_that_is_not_closed_is_told_by_its_line(job, tmp_path, kind, long):
+def test_a_quote_that_is_not_closed_spoils_its_line(job, tmp_path, caplog, kind, long):
     comma = "," if kind == "csv" else "\t"
     path, rest = tmp_path / f"x.{kind}", f"2.jpg{comma}{'字' * long}\n"
 
@@ -233,13 +237,19 @@ def test_a_quote_that_is_not_closed_is_told_by_its_line(job, tmp_path, kind, lon
         path.write_text(comma.join(head) + "\n" + row + rest, encoding="utf-8")
 
     write("image_id", "machine")
-    for said in (
-        refused(read_sentences, path),
-        (write("id", "translation"), refused(take_sheet, job, path))[1],
-        (write("pair", "answer"), refused(read_gold, path))[1],
-    ):
-        assert f"x.{kind}, line 4: " in said
-        assert 'a quote (") there is not closed' in said
+    found, skipped = read_sentences(path)
+    assert [one.image for one in found] == ["1.jpg#0", "2.jpg"]
+    assert [one.image for one in found if one.machine == "字" * long] == ["2.jpg"]
+    assert skipped == {"a quote is not closed": 1}
+    write("id", "translation")
+    taken = take_sheet(job, path, by="甲")
+    assert (taken.rows, taken.skipped) == (1, {"a quote is not closed": 1, "of another job": 1})
+    told = f"x.{kind}, line 4 is left out: a quote is not closed: mend that line"
+    assert caplog.text.count(told) == 2
+    write("pair", "answer")  # gold would be less than it was: no line of it is left out
+    assert f"x.{kind}, line 4: a quote is not closed: mend" in refused(read_gold, path)
+    path.write_text(f'pair{comma}"answer\n1{comma}2\n', encoding="utf-8")
+    assert f"x.{kind}, line 1: a quote is not closed: mend" in refused(read_gold, path)
     path.write_text(f'image_id{comma}machine\n1.jpg{comma}"一个人"', encoding="utf-8")
     assert read_sentences(path)[0][0].machine == "一个人"
     path.write_text(f"image_id{comma}machine\n1.jpg\n2.jpg{comma}狗{comma}猫\n", encoding="utf-8")

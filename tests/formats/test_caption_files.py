@@ -161,7 +161,7 @@ def test_a_wrong_folder_is_told_what_was_found(tmp_path):
     captions = lines(tmp_path / "c.txt", "1.jpg#0 狗")
     with pytest.raises(R2D2Error, match="no picture there"):
         imported("flickr8k-cn", tmp_path / "t.lance", captions)
-    captions.write_bytes("1.jpg#0 狗".encode("gb18030"))
-    with pytest.raises(R2D2Error, match=r"not one row as coco-cn \(not UTF-8 1\)"):
+    captions.write_bytes("1.jpg#0 一隻狗\n1.jpg#1 黑色的貓\n".encode("big5"))
+    with pytest.raises(R2D2Error, match=r"c\.txt is neither UTF-8 nor GB18030.*perhaps Big5"):
         imported("coco-cn", tmp_path / "t.lance", captions, tmp_path / "photos")
     assert not (tmp_path / "t.lance").exists()

@@ -69,7 +69,8 @@ def test_folders_may_bear_the_names(tmp_path):
     [
         ("猫\n", "names 1 classes, but there are 2 folders"),
         ("dog\t狗\nbird\t鸟\n", "folder cat has no name"),
-        (b"\xc3\xa8\xb9\xb7", "not UTF-8"),
+        ("猫狗".encode("gb18030"), "names 1 classes, but there are 2 folders"),
+        ("黑色的貓\n會跑的狗\n".encode("big5"), "neither UTF-8 nor GB18030"),
     ],
 )
 def test_a_file_of_names_that_does_not_fit(tmp_path, content, message):

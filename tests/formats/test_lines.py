@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from formats.published import lines
+from r2d2.errors import R2D2Error
 from r2d2.formats import lines as subject
 from r2d2.formats.record import Skipped
 
@@ -61,9 +62,26 @@ def test_rows_of_a_csv(tmp_path):
     assert skipped.counts == {"malformed line": 2}
 
 
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-16"])
+def test_rows_of_a_csv_as_excel_saves_it(tmp_path, encoding):
+    file = tmp_path / "a.csv"
+    file.write_text("URL\t标题\r\nu1\t一句, 有逗号\r\n\r\nu2\t好\r\n", encoding=encoding)
+    skipped = Skipped()
+    assert [row for _, row in subject.csv_rows(file, skipped)] == [
+        {"url": "u1", "标题": "一句, 有逗号"}, {"url": "u2", "标题": "好"},
+    ]  # fmt: skip
+    assert not skipped.counts
+
+
+def test_the_names_of_the_columns_have_a_quote_that_is_not_closed(tmp_path):
+    file = lines(tmp_path / "a.csv", 'a,"b', "1,2", "3,4")
+    with pytest.raises(R2D2Error, match=r"a\.csv, about line 1: a quote is not closed"):
+        list(subject.csv_rows(file, Skipped()))
+
+
 def test_a_quote_that_never_ends(tmp_path):
     file = lines(tmp_path / "a.csv", "a,b", "1,2", '3,"' + "x" * 200_000, "5,6")
     skipped = Skipped()
     rows = [row["a"] for _, row in subject.csv_rows(file, skipped)]
-    assert rows[0] == "1"
+    assert rows == ["1", "5"]
     assert skipped.counts["malformed line"] == 1

@@ -114,7 +114,7 @@ def urls_of_file(file: Path, column: str, rejects: Rejects) -> Iterator[str]:
                     yield from _given(batch.column(0), file, rejects)
             return
         with open_file(name) as stream:
-            _need(file, column, head_columns(unpacked(stream, name), kind))
+            _need(file, column, head_columns(unpacked(stream, name), kind, name))
         with open_file(name) as stream:
             for chunk in read_lines(unpacked(stream, name), kind, {"url": column}, rejects, name):
                 yield from _given(chunk["url"], file, rejects)

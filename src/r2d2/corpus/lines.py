@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
@@ -11,11 +9,13 @@ from typing import IO, Any
 import pyarrow as pa
 
 from r2d2.corpus.funnel import EXAMPLES
+from r2d2.data.csv_records import LONGEST, NOT_CLOSED, csv_records
+from r2d2.data.encodings import LOST, as_utf8, open_text
+from r2d2.errors import R2D2Error
 
 MALFORMED = "malformed line"
 LINE_BYTES = 64 << 20  # of a line; a longer one is malformed
-FIELD_CHARS = 128 << 10  # of a CSV field: what a quote that is never closed may swallow ...
-IMAGE_CHARS = 64 << 20  # ... and where a field may be an image
+IMAGE_CHARS = 64 << 20  # of a CSV record whose base64 is broken into lines
 HEAD_LINES = 1000  # of a JSONL file, whose keys are its columns
 CHUNK_ROWS = 64 << 10
 CHUNK_CHARS = 16 << 20
@@ -36,12 +36,12 @@ class Rejects:
             self.examples[reason] = (*known, *(text[:200] for text in shown))[:EXAMPLES]
 
 
-def head_columns(stream: IO[bytes], kind: str) -> list[str]:
-    """Names of the columns; none of an empty file."""
+def head_columns(stream: IO[bytes], kind: str, file: str) -> list[str]:
+    """Names of the columns; none of an empty file. R2D2Error where they cannot be read."""
     if kind != "jsonl":
-        return next(_csv(stream, kind), [])
+        return next(_csv(stream, kind, file))[1]
     names: dict[str, None] = {}
-    for number, line in enumerate(_lines(stream)):
+    for number, line in enumerate(_lines(as_utf8(stream, file))):
         if number == HEAD_LINES:
             break
         names.update(dict.fromkeys(_record(line) or ()))
@@ -59,11 +59,14 @@ def read_lines(
         columns: role: name of the column.
         rejects: where malformed lines are counted.
         file: its name, for the examples.
+
+    Raises:
+        R2D2Error: the encoding, or the names of the columns, cannot be read.
     """
     rows: list[list[Any]] = []
     size = 0
     read = _jsonl_rows if kind == "jsonl" else _csv_rows
-    for number, row, text in read(stream, kind, columns):
+    for number, row, text in read(stream, kind, columns, file):
         if row is None or not _encodes(row):
             rejects.add(MALFORMED, 1, [f"{file}, line {number}: {text}"])
             continue
@@ -110,9 +113,9 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 
 def _jsonl_rows(
-    stream: IO[bytes], kind: str, columns: Mapping[str, str]
+    stream: IO[bytes], kind: str, columns: Mapping[str, str], file: str
 ) -> Iterator[tuple[int, list[Any] | None, str]]:
-    for number, line in enumerate(_lines(stream), 1):
+    for number, line in enumerate(_lines(as_utf8(stream, file)), 1):
         if line.isspace():
             continue
         record = _record(line)
@@ -126,25 +129,14 @@ def _jsonl_rows(
 
 
 def _csv_rows(
-    stream: IO[bytes], kind: str, columns: Mapping[str, str]
+    stream: IO[bytes], kind: str, columns: Mapping[str, str], file: str
 ) -> Iterator[tuple[int, list[Any] | None, str]]:
-    lines = _csv(stream, kind)
-    header: list[str] = next(lines, [])
+    records = _csv(stream, kind, file, IMAGE_CHARS if "image" in columns else LONGEST)
+    header = next(records)[1]
     places = [header.index(name) for name in columns.values()]
-    csv.field_size_limit(IMAGE_CHARS if "image" in columns else FIELD_CHARS)
-    while True:
-        number = lines.line_num + 1
-        try:
-            fields = next(lines)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield number, None, str(error)
-            continue
-        if not fields:
-            continue  # an empty line
+    for number, fields in records:
         row: list[Any] | None = None
-        if len(fields) == len(header) and not any("\ufffd" in fields[place] for place in places):
+        if len(fields) == len(header) and not any(LOST in fields[place] for place in places):
             try:
                 row = [
                     _value(role, fields[place] or None)
@@ -152,13 +144,26 @@ def _csv_rows(
                 ]
             except ValueError:
                 row = None
-        yield number, row, " | ".join(fields) if row is None else ""
+        yield number, row, (" | ".join(fields) or NOT_CLOSED) if row is None else ""
 
 
-def _csv(stream: IO[bytes], kind: str) -> Any:
-    # bytes that are no UTF-8 become U+FFFD, by which their row is known
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
-    return csv.reader(text, delimiter="\t" if kind == "tsv" else ",")
+def _csv(
+    stream: IO[bytes], kind: str, file: str, longest: int = LONGEST
+) -> Iterator[tuple[int, list[str]]]:
+    """Line and fields of the header, then of each record; no fields where a quote has no end."""
+    # bytes without a meaning become LOST, by which their row is known
+    text = open_text(stream, file, newline="")
+    # a line that is too long is cut, and so has too few fields
+    lines = iter(lambda: text.readline(LINE_BYTES), "")
+    records = csv_records(lines, "\t" if kind == "tsv" else None, longest)
+    number, header = next(records, (1, []))
+    if header is None:
+        raise R2D2Error(
+            f"{file}, line {number}: {NOT_CLOSED} among the names of the columns: close it"
+        )
+    yield number, header
+    for number, fields in records:
+        yield number, fields or []
 
 
 def _value(role: str, value: Any) -> Any:

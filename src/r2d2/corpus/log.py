@@ -184,7 +184,7 @@ def _look(file: str, kind: str) -> tuple[dict[str, pa.DataType], list[list[int]]
         return {field.name: field.type for field in dataset.schema}, fragments
     if kind != "parquet":
         with open_file(file) as stream:
-            names = head_columns(unpacked(stream, file), kind)
+            names = head_columns(unpacked(stream, file), kind, file)
         return dict.fromkeys(names, pa.string()), [[]]
     with open_parquet(file) as parquet:
         meta, schema = parquet.metadata, parquet.schema_arrow

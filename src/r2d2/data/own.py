@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from r2d2.data import held_out
-from r2d2.data.csv_records import csv_records
+from r2d2.data.csv_records import NOT_CLOSED, csv_records
+from r2d2.data.encodings import LOST, open_text
 from r2d2.data.images import BadImage, decode_image, image_bytes
 from r2d2.errors import R2D2Error
 from r2d2.table import Pair, Text, write_table
@@ -29,6 +30,7 @@ LABEL_NAMES = ("label", "match", "is_match")
 CAPTION = "caption"
 LABELS = {"": None, "0": 0, "1": 1, "0.0": 0, "1.0": 1}  # a column with gaps is one of floats
 HALF = "half of a surrogate pair in a text"
+BROKEN = "characters that cannot be read"
 EXAMPLES = 5  # of what was skipped, in the log
 SHOWN = 80  # characters of what a row gave
 
@@ -95,6 +97,9 @@ def read_folder(
         texts = [_cell(one) for one in (given if isinstance(given, list) else [given])]
         if not encodes(name, split, *texts):
             found.skip(HALF, where)
+            continue
+        if any(LOST in text for text in (name, split, *texts)):
+            found.skip(BROKEN, where)
             continue
         path = names.find(name)
         if path is None:
@@ -197,9 +202,8 @@ def encodes(*texts: str) -> bool:
 def _rows(file: Path, found: Imported) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows by number with their image, caption, split and label, whatever the columns' names."""
     try:
-        text = file.read_text(encoding="utf-8-sig")  # its line breaks are all \n by now
-    except UnicodeDecodeError as error:
-        raise R2D2Error(f"{file} is not UTF-8 ({error.reason}): save it as UTF-8") from error
+        with file.open("rb") as stream:
+            text = open_text(stream, file).read()  # its line breaks are all \n by now
     except OSError as error:
         raise R2D2Error(f"cannot read {file}: {error.strerror}; check the path") from error
     if file.suffix.lower() in (".jsonl", ".json", ".ndjson"):
@@ -214,24 +218,16 @@ def _rows(file: Path, found: Imported) -> Iterator[tuple[int, dict[str, Any]]]:
                 found.skip("not a JSON object", f"{file}, row {number}")
         return
     # not splitlines(), which also ends a line at U+2028, U+0085 and the like
-    records = csv_records(io.StringIO(text), _delimiter(file, text))
+    records = csv_records(io.StringIO(text), "\t" if file.suffix.lower() == ".tsv" else None)
     number, header = next(records, (1, []))
     if header is None:
         raise R2D2Error(f"{file}, row {number}: a quote of the header is not closed: close it")
     _check(dict.fromkeys(header), file)
     for number, fields in records:
         if fields is None:
-            found.skip("a quote is not closed", f"{file}, row {number}")
+            found.skip(NOT_CLOSED, f"{file}, row {number}")
         else:
             yield number, _named(dict(zip_longest(header, fields[: len(header)])))
-
-
-def _delimiter(file: Path, text: str) -> str:
-    """What stands between the names of the columns; a comma, where there is any."""
-    header = text.lstrip("\n").partition("\n")[0]
-    if file.suffix.lower() == ".tsv":
-        return "\t"
-    return "," if "," in header else max("\t;", key=header.count)
 
 
 def _objects(text: str) -> Iterator[tuple[int, Any]]:

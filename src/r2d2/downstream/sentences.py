@@ -145,7 +145,7 @@ def _rows(file: Path, skipped: Counter[str]) -> Iterator[Mapping[str, Any]]:
             elif row is not None:
                 skipped["a line that is no JSON object"] += 1
     elif kind in (".csv", ".tsv"):
-        yield from read_sheet(file)[1]
+        yield from read_sheet(file, skipped)[1]
     else:
         raise R2D2Error(f"{file} is of no kind known: give .txt, .csv, .tsv, .jsonl or .parquet")
 

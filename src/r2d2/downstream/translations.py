@@ -110,13 +110,14 @@ def take_sheet(job: Job, file: Path, by: str | None = None) -> Taken:
 
     Args:
         job: as it stands; takes in what was said.
-        file: CSV, as UTF-8 or GB18030.
+        file: CSV, as UTF-8, GB18030 or UTF-16; rows that cannot be read are counted.
         by: who filled it, where a row names nobody.
 
     Raises:
         R2D2Error: no sheet of ours, of another job, or not one row that says something.
     """
-    columns, read = read_sheet(file)
+    unread: Counter[str] = Counter()
+    columns, read = read_sheet(file, unread)
     rows = list(read)
     number = 2 if "checked" in columns else 1
     if not {"id", "translation"} <= set(columns):
@@ -125,6 +126,7 @@ def take_sheet(job: Job, file: Path, by: str | None = None) -> Taken:
             f"{SHEETS[1]} or {SHEETS[2]}"
         )
     taken = Taken(number)
+    taken.skipped.update(unread)
     fresh = []
     for row in rows:
         folded = {key: " ".join(value.split()) for key, value in row.items()}

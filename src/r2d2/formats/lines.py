@@ -1,4 +1,4 @@
-"""Text files line by line: UTF-8 with or without BOM, LF or CRLF; what is broken is counted."""
+"""Text files line by line: UTF-8, GB18030 or UTF-16, LF or CRLF; what is broken is counted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from r2d2.data.csv_records import csv_records
+from r2d2.data.csv_records import NOT_CLOSED, csv_records
+from r2d2.data.encodings import as_utf8
 from r2d2.errors import R2D2Error
 from r2d2.formats.record import Skipped
 
@@ -18,9 +19,10 @@ MALFORMED = "malformed line"
 
 
 def byte_lines(file: Path, skipped: Skipped) -> Iterator[tuple[int, bytes]]:
-    """Number (from 1) and content of each line that is not empty."""
+    """Number (from 1) and content of each line that is not empty, as UTF-8."""
     try:
-        with file.open("rb") as stream:
+        with file.open("rb") as opened:
+            stream = as_utf8(opened, file)
             number = 0
             while line := stream.readline(LINE_BYTES):
                 number += 1
@@ -29,8 +31,6 @@ def byte_lines(file: Path, skipped: Skipped) -> Iterator[tuple[int, bytes]]:
                     while line and not line.endswith(b"\n"):
                         line = stream.readline(LINE_BYTES)
                     continue
-                if number == 1:
-                    line = line.removeprefix(b"\xef\xbb\xbf")
                 line = line.rstrip(b"\r\n")
                 if line.strip():
                     yield number, line
@@ -64,8 +64,10 @@ def csv_rows(file: Path, skipped: Skipped) -> Iterator[tuple[str, dict[str, str]
     """Where a row stands, and its fields by the names of the header, in lower case."""
     lines = (line + "\n" for _, line in text_lines(file, skipped))
     header: list[str] = []
-    for number, row in csv_records(lines, "\t" if file.suffix.lower() == ".tsv" else ","):
+    for number, row in csv_records(lines, "\t" if file.suffix.lower() == ".tsv" else None):
         where = f"{file}, about line {number}"
+        if row is None and not header:
+            raise R2D2Error(f"{where}: {NOT_CLOSED} among the names of the columns: close it")
         if row is not None and not header:
             header = [name.strip().lower() for name in row]
         elif row is not None and len(row) == len(header):
