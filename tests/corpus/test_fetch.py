@@ -288,6 +288,28 @@ def test_retry_failed_fetches_failures_alone_and_the_later_result_holds(tmp_path
             fetch(urls, tmp_path, config, retry_failed=["gon"])
 
 
+def test_a_host_that_is_blocked_later_loses_its_images_and_gets_them_back(tmp_path):
+    with serving() as server:
+        hosts = ("a.many.test", "b.many.test", "photos.test")
+        urls = [server.url(f"/n{n}", host) for n, host in enumerate(hosts)]
+        urls.append(server.url("/gone", "a.many.test"))
+        open_to_all = dataclasses.replace(CONFIG, allow_private=("*",), block=())
+        assert fetch(urls, tmp_path, open_to_all).kept == 3
+        asked = server.hits.copy()
+        blocking = dataclasses.replace(open_to_all, block=("many.test",))
+        for _ in range(2):
+            count = fetch(urls, tmp_path, blocking)
+            assert (count.kept, count.dropped) == (1, {"refused": 2, "gone": 1})
+        assert server.hits == asked
+        assert any("blocked host: a.many.test" in text for text in count.examples["refused"])
+        assert ended(tmp_path) == {"ok": 1, "refused": 2, "gone": 1}
+        listed = csv.read_csv(tmp_path / FAILURES_FILE).to_pylist()
+        assert [row["cause"] for row in listed] == ["refused", "refused", "gone"]
+        less = dataclasses.replace(open_to_all, block=("b.many.test",))
+        assert fetch(urls, tmp_path, less).dropped == {"refused": 1, "gone": 1}
+        assert server.hits - asked == {("a.many.test", "/n0"): 1}
+
+
 def test_few_requests_to_one_host_and_many_in_all(tmp_path):
     with serving() as server:
         config = FetchConfig(

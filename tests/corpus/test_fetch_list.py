@@ -59,6 +59,33 @@ def test_a_table_of_addresses(tmp_path, kind):
         fetch_table(tmp_path / "none.doc", store, config, update=quiet)
 
 
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-16"])
+def test_addresses_of_a_list_as_excel_saves_it(tmp_path, encoding):
+    file = tmp_path / "urls.csv"
+    file.write_text("标题,url\n白色的小狗,ftp://a/1.jpg\n", encoding=encoding)
+    count = fetch_table(file, tmp_path / "store", CONFIG, update=quiet)
+    assert (count.seen, count.dropped, count.notes["passed over"]) == (1, {"refused": 1}, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("url,n\n", "it holds no row"),
+        ("url,n\n,1\n ,2\n3\n", "no address 2, malformed line 1|malformed line 1, no address 2"),
+    ],
+)
+def test_a_list_without_an_address_stops_at_once(tmp_path, text, why):
+    file = tmp_path / "urls.csv"
+    file.write_text(text)
+    said = rf"urls\.csv has no address in its column 'url' \(({why})\): give"
+    with pytest.raises(R2D2Error, match=said):
+        fetch_table(file, tmp_path / "store", CONFIG, update=quiet)
+    pq.write_table(pa.table({"url": pa.array([], pa.string())}), tmp_path / "urls.parquet")
+    with pytest.raises(R2D2Error, match=r"has no address in its column 'url' \(it holds no row"):
+        fetch_table(tmp_path / "urls.parquet", tmp_path / "store", CONFIG, update=quiet)
+    assert not (tmp_path / "store").exists()
+
+
 def test_the_command_tells_what_failed_and_what_it_passed_over(tmp_path, monkeypatch, capsys):
     with serving() as server:
         file = tmp_path / "urls.csv"

@@ -1,14 +1,15 @@
 """Fetching images by their addresses: many at a time, few of one host, in any number of sittings.
 
 Every address ends in the store with one cause. What is there is not fetched again, unless it failed
-and failures are asked for.
+and failures are asked for, or `fetch.block` says otherwise of its host by now.
 """
 
 from __future__ import annotations
 
 import asyncio
 from bisect import insort
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,11 +19,12 @@ from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.fetch_failures import write_failures
 from r2d2.corpus.fetch_list import UrlList, url_list, urls_of_file
 from r2d2.corpus.fetch_queue import outcomes
-from r2d2.corpus.fetch_request import open_client, request
+from r2d2.corpus.fetch_request import block_differs, open_client, request
 from r2d2.corpus.fetch_store import ShardWriter, locked, look_up
 from r2d2.corpus.funnel import EXAMPLES, StageCount
 from r2d2.corpus.lines import Rejects
 from r2d2.corpus.outcome import FAILURES, MAY_PASS, Cause
+from r2d2.errors import R2D2Error
 from r2d2.progress import Update
 from r2d2.settings import one_of
 
@@ -41,7 +43,8 @@ def fetch_images(
     Args:
         urls: their addresses, in any order; repeated ones count once.
         store: folder of the results, made where there is none; see `fetch_store`.
-        config: limits.
+        config: limits. What was fetched before of a host that `block` names now is refused, and
+            asked for again where it is named no longer.
         retry_failed: fetch failures again: those that may pass (True), or of these causes.
         update: progress.
         lookup: resolves a host's name into addresses; the system does by default.
@@ -77,9 +80,20 @@ def fetch_table(
     """`fetch_images` for the addresses in a table of Parquet, CSV or JSONL.
 
     The notes of the count say how many rows were passed over for which reason.
+
+    Raises:
+        R2D2Error: as `fetch_images`; or the file cannot be read, or has no address.
     """
     rejects = Rejects()
-    urls = urls_of_file(file, column, rejects)
+    urls: Iterator[str] = urls_of_file(file, column, rejects)
+    first = next(urls, None)
+    if first is None:
+        why = ", ".join(f"{reason} {n:,}" for reason, n in rejects.dropped.items())
+        raise R2D2Error(
+            f"{file} has no address in its column {column!r} ({why or 'it holds no row'}): give a "
+            "file with some, or name another column by --column"
+        )
+    urls = chain([first], urls)
     found = fetch_images(urls, store, config, retry_failed=retry_failed, update=update)
     notes = {"passed over": rejects.dropped, "of these": rejects.examples}
     return StageCount(
@@ -131,7 +145,10 @@ async def _fetch(
                 known = _known(store, batch)
                 for key, url in batch:
                     cause, reason = known.get(key, ("", ""))
-                    if cause == "" or cause in again:
+                    if (
+                        cause == "" or cause in again
+                        or block_differs(url, cause, reason, client.blocked)
+                    ):  # fmt: skip
                         missing.append(url)
                         continue
                     counted.add(key, url, cause, reason)

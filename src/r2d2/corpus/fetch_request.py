@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 GONE = (404, 410)
 PASSING = (408, 425, 429, 500, 502, 503, 504)  # answers that another try may change
 REDIRECTS = (301, 302, 303, 307, 308)
+BLOCKED = "blocked host: "  # begins the reason for which such an address is refused
 LARGE_BYTES = 1 << 20  # beyond this a body waits for one of ...
 LARGE_PLACES = 8  # ... so many, so that memory is bounded however many requests there are
 KEEP_ALIVE_S = 2.0  # an idle connection is an open file
@@ -182,8 +183,23 @@ async def _check(client: Client, url: URL) -> None:
     if url.port in BAD_PORTS:
         raise FetchFailed(Cause.REFUSED, f"no web address: port {url.port} is another service's")
     if within(host, client.blocked):
-        raise FetchFailed(Cause.REFUSED, f"blocked host: {host}")
+        raise FetchFailed(Cause.REFUSED, f"{BLOCKED}{host}")
     await client.book.find(host)  # again when it is connected to; here it tells the cause
+
+
+def block_differs(url: str, cause: str, reason: str, blocked: frozenset[str]) -> bool:
+    """Whether what is known of an address goes against the hosts that are blocked by now.
+
+    Where a redirect led is not known of an image that was fetched.
+    """
+    if cause == Cause.REFUSED and reason.startswith(BLOCKED):
+        return not within(reason.removeprefix(BLOCKED), blocked)
+    if cause != Cause.OK or not blocked:
+        return False
+    try:
+        return within(_url(url).raw_host or "", blocked)
+    except ValueError:
+        return False
 
 
 def _check_opt_out(config: FetchConfig, headers: Any) -> None:
