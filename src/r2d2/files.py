@@ -29,6 +29,15 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise R2D2Error(f"cannot write {path}: {reason}; check the path and its rights") from error
 
 
+def try_place(path: Path) -> None:
+    """R2D2Error where nothing can be written at a path; asked before the work it takes."""
+    with disk_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe = path.with_name(f".{path.name}.probe")
+        probe.touch()
+        probe.unlink()
+
+
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """A folder to write into: renamed to `path` when all is on disk, removed on failure."""

@@ -6,6 +6,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -317,6 +318,38 @@ def test_text_that_is_no_utf8_is_counted(tmp_path):
     count, pairs, _ = build([tmp_path / "log.parquet"], tmp_path / "out")
     assert count.dropped == {"not UTF-8": 2}
     assert pairs["text"].to_pylist() == ["猫"]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("change", ["rank.enabled=true", "rank.enabled=false"])
+def test_logs_of_names_alone_stop_the_build(tmp_path, caplog, kind, change):
+    names = {"url": A, "query": "猫", "impressions": "3", "clicks": "1"}
+    full = write_log(tmp_path / "full", [names], kind)
+    empty = tmp_path / f"empty.{kind}"
+    if kind == "csv":
+        empty.write_text(",".join(names) + "\n")
+    elif kind == "jsonl":
+        empty.write_text("\n\n")
+    else:
+        table = pa.table({name: pa.array([], pa.string()) for name in names})
+        write = pq.write_table if kind == "parquet" else lance.write_dataset
+        write(table, empty)
+    said = r"logs (name their columns and )?hold no rows? .*empty\."
+    with pytest.raises(R2D2Error, match=said) as caught:
+        build([str(empty)], tmp_path / "out", change)
+    assert "click" not in str(caught.value)
+    count, _, _ = build([full, str(empty)], tmp_path / "both", change)
+    assert count.kept == 1
+    if kind in ("csv", "parquet"):
+        assert f"1 of 2 logs hold no row: {empty}" in caplog.text
+
+
+def test_a_log_without_a_row_that_can_be_used_stops_the_build(tmp_path):
+    log = tmp_path / "log.csv"
+    log.write_text("url,query,impressions,clicks\nhttp://a,cat\n,cat,3,1\n")
+    said = r"not one of 2 rows of the logs can be used \(malformed line: 1, .*log\.csv.*mend"
+    with pytest.raises(R2D2Error, match=said):
+        build([str(log)], tmp_path / "out")
 
 
 def test_logs_without_a_click_stop_the_build(tmp_path):

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -33,6 +34,7 @@ from r2d2.corpus import build as build_module
 from r2d2.corpus import output as output_module
 from r2d2.corpus.build import build_corpus
 from r2d2.corpus.config import make_corpus_config
+from r2d2.corpus.finish import left_aside
 from r2d2.data.emoji import emoji_pairs
 from r2d2.errors import R2D2Error
 from r2d2.table import PairsTable, Text, write_table
@@ -164,7 +166,15 @@ def test_all_that_the_copies_of_a_picture_were_shown_for_counts(tmp_path, memory
     rate = (30 + prior["alpha"]) / (500 + prior["alpha"] + prior["beta"])
     assert weights["红色的汽车"] == pytest.approx(rate)
 
+    counts = [count for stage in found.stages for count in stage.counts]
+    said = left_aside(make_corpus_config("zero"), counts)
+    assert said.startswith("2 images, shown 500 times, have no query that ranked")  # 0d and 2a
+    assert said[1:] in found.report.read_text(encoding="utf-8")
+    alone = make_corpus_config("zero", settings=["dedup.exact=false", "dedup.radius=null"])
+    assert not left_aside(alone, counts)
+
     texts, found = count("copies.lance", "rank.copies=true")
+    assert "have no query that ranked" not in found.report.read_text(encoding="utf-8")
     assert texts == [[("停着的汽车", 5, 50), ("红色的汽车", 30, 900)], dog]
     counts = {(c.stage, c.unit): c for stage in found.stages for c in stage.counts}
     assert counts["unite", "images"].dropped == {"one with another": 3, "no text left": 1}
@@ -463,6 +473,17 @@ def test_the_commands(tmp_path, monkeypatch, capsys):
         assert code == 0, lines
         assert (tmp_path / f"{command}.html").exists()
         assert (tmp_path / f"{command}.json").exists()
+    arguments = ("corpus", "compare", tmp_path / "z.lance", "--out", tmp_path / "c.html")
+    (tmp_path / "link.lance").symlink_to(tmp_path / "z.lance")
+    for other in ("z.lance", "link.lance", "nosuch/../z.lance", "z.lance/"):
+        code, _, lines = call_cli(monkeypatch, capsys, *arguments, f"{tmp_path}/{other}")
+        assert code == 2
+        assert "are one table: give two" in lines[-1]
+    assert not (tmp_path / "c.html").exists()
+    shutil.copytree(tmp_path / "z.lance", tmp_path / "copy.lance")
+    code, out, _ = call_cli(monkeypatch, capsys, *arguments, tmp_path / "copy.lance")
+    assert code == 0
+    assert "both hold the same images, splits and texts" in out
 
 
 @pytest.mark.parametrize("text", ["2", "0", "63MB", "9999999TB", "1" * 400])

@@ -196,7 +196,7 @@ def test_nothing_left_is_told_with_all_counts(tmp_path, place):
     [
         (("rank.min_clicks=100000",), "rank"),
         (("query.min_chars=100", "text.min_chars=100"), "text filter"),
-        (("sample.share=0",), "sample"),
+        (("sample.share=1e-9",), "sample"),
     ],
 )
 def test_whichever_stage_leaves_nothing_is_named(tmp_path, settings, stage):

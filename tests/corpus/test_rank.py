@@ -190,7 +190,11 @@ def test_the_prior_is_that_of_all_pairs(tmp_path):
     clicks, looks = (np.array([float(row[i]) for row in rows]) for i in (3, 4))
     prior = fit_prior(clicks, looks)
     assert read_prior(tmp_path / "out" / PRIOR) == prior
-    assert counts[0].notes == {"alpha": prior.alpha, "beta": prior.beta}
+    aside = [row for row in rows if row[3] < 2]
+    assert counts[0].notes == {
+        "alpha": prior.alpha, "beta": prior.beta,
+        "aside_images": len(aside), "aside_impressions": sum(row[4] for row in aside),
+    }  # fmt: skip
 
 
 def test_the_prior_comes_from_the_same_sample_however_it_is_cut(tmp_path, monkeypatch):

@@ -5,12 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r2d2.corpus.config import SampleConfig
+from r2d2.corpus.config import RankConfig, SampleConfig
 from r2d2.corpus.sample import in_sample, numbers, sample_table, splits
+from r2d2.errors import R2D2Error
 from r2d2.table import Pair, PairsTable, Text, write_table
+from training.small import call_cli
 
 ids = st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=40, unique=True)
-shares = st.floats(0, 1)
+shares = st.floats(0, 1, exclude_min=True)
 
 
 def chosen(some, share):
@@ -34,8 +36,8 @@ def test_a_smaller_share_lies_within_a_larger(some, one, other, random):
 
 
 @given(ids)
-def test_nothing_and_all(some):
-    assert not in_sample(some, SampleConfig(0.0)).any()
+def test_next_to_nothing_and_all(some):
+    assert not in_sample(some, SampleConfig(1e-16)).any()
     assert in_sample(some, SampleConfig(1.0)).all()
 
 
@@ -70,3 +72,27 @@ def test_a_table_is_sampled_row_by_row(tmp_path):
     assert sampled.take(sampled.rows()) == expected
     assert count == len(expected)
     assert sampled.metadata["licence"] == "ours"
+
+
+def test_a_share_that_keeps_nothing_stops_at_once(tmp_path, monkeypatch, capsys):
+    rows = [Pair(f"i{n}", b"x", (Text("猫", "title"),), "train") for n in range(20)]
+    write_table(tmp_path / "t.lance", rows)
+    write_table(tmp_path / "none.lance", [])
+
+    def said(table, *more):
+        code, _, lines = call_cli(
+            monkeypatch, capsys, "corpus", "sample", tmp_path / table, "--out",
+            tmp_path / "s.lance", *more,
+        )  # fmt: skip
+        assert code == 2
+        assert not (tmp_path / "s.lance").exists()
+        return lines[-1]
+
+    for share in ("0", "-0.5", "1.5", "nan"):
+        assert f"(--share) is {float(share):g}: give more than 0" in said(
+            "t.lance", f"--share={share}"
+        )
+    assert "a share of 0.0001 keeps none of the 20 images of" in said("t.lance", "--share=0.0001")
+    assert "keeps none of the 0 images of" in said("none.lance", "--share=1")
+    with pytest.raises(R2D2Error, match=r"rank\.top_share is 0, which keeps no pair"):
+        RankConfig(top_share=0.0)

@@ -46,6 +46,7 @@ def build(
     from r2d2 import progress
     from r2d2.corpus.build import build_corpus
     from r2d2.corpus.config import make_corpus_config
+    from r2d2.corpus.finish import left_aside
 
     made = make_corpus_config(preset, config, settings or ())
     memory_bytes = size(memory)
@@ -67,6 +68,8 @@ def build(
             "rank: no cut by rate; for the best 5% of all pairs shown, as in Zero's paper: "
             "--set rank.top_share=0.05 --set rank.min_clicks=0"
         )
+    if aside := left_aside(made, [count for stage in built.stages for count in stage.counts]):
+        typer.echo(f"rank: {aside}")
     typer.echo(f"{built.table}: {built.images:,} images, {built.texts:,} texts")
     typer.echo(f"report: {built.report}, card: {built.card}")
 
@@ -117,7 +120,7 @@ def stats(
     from r2d2.corpus.report import contact_sheet, write_corpus_report
     from r2d2.table import PairsTable
 
-    _no_json(out)
+    _check_report(out)
     opened = PairsTable.open(table)
     found = _stats(opened, model)
     write_corpus_report(out, table, {table: found}, sheets=[contact_sheet(opened)])
@@ -135,10 +138,10 @@ def compare(
     from r2d2.corpus.report import contact_sheet, write_corpus_report
     from r2d2.table import PairsTable
 
-    _no_json(out)
+    _check_report(out)
+    if _place(one) == _place(other):
+        raise R2D2Error(f"{one} and {other} are one table: give two")
     tables = {name: PairsTable.open(name) for name in (one, other)}
-    if len(tables) < 2:
-        raise R2D2Error(f"{one} is given twice: give two tables")
     found = {name: _stats(table, model) for name, table in tables.items()}
     sheets = [contact_sheet(table, 12, title=name) for name, table in tables.items()]
     write_corpus_report(out, f"{one} and {other}", found, sheets=sheets)
@@ -148,6 +151,8 @@ def compare(
             f"{measures.mean_length:.1f} characters, {100 * measures.content_share:.0f}% words of "
             f"meaning, {measures.distinct_words:,} distinct"
         )
+    if len({table.fingerprint for table in tables.values()}) == 1:
+        typer.echo("both hold the same images, splits and texts, in the same order")
     typer.echo(f"report: {out}")
 
 
@@ -155,7 +160,7 @@ def compare(
 def sample(
     table: Annotated[str, typer.Argument(help="A pairs table.")],
     out: Annotated[Path, typer.Option(help="The table to write.")],
-    share: Annotated[float, typer.Option(min=0.0, max=1.0, help="Of the images.")],
+    share: Annotated[float, typer.Option(help="Of the images: more than 0, up to 1.")],
     seed: Annotated[int, typer.Option(help="As of the build, so that shares nest.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
@@ -165,10 +170,9 @@ def sample(
     from r2d2.corpus.sample import sample_table
     from r2d2.table import PairsTable
 
+    config = SampleConfig(share=share, seed=seed)
     with progress.bars() as update:
-        kept = sample_table(
-            PairsTable.open(table), out, SampleConfig(share=share, seed=seed), update, overwrite
-        )
+        kept = sample_table(PairsTable.open(table), out, config, update, overwrite)
     typer.echo(f"{out}: {kept:,} images")
 
 
@@ -187,9 +191,18 @@ def size(text: str) -> int:
     return int(count)
 
 
-def _no_json(out: Path) -> None:
+def _check_report(out: Path) -> None:
+    """R2D2Error where no report can be written, before the minutes that it takes to make one."""
+    from r2d2.files import try_place
+
     if out.suffix == ".json" or out.is_dir():
         raise R2D2Error(f"--out {out} is to be an HTML file: the JSON lands beside it by itself")
+    try_place(out)
+
+
+def _place(table: str) -> str:
+    """Where a table is, however it is spelled."""
+    return table.rstrip("/") if "://" in table else str(Path(table).resolve())
 
 
 def _stats(table: Any, model: Path | None) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import json
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -41,6 +42,8 @@ from r2d2.corpus.sums import one_of_each, sum_pairs
 from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors, write_text
 from r2d2.progress import Update
+
+log = logging.getLogger(__name__)
 
 RUNS = "runs"
 ROW_BYTES = 500  # what a row of a chunk takes while it is summed
@@ -96,7 +99,15 @@ def aggregate(
     spread = map_columns if columns else map_parts
     counts = spread(scatter, jobs, places, "reading logs", update)
     rows = add_counts(counts) if counts else StageCount("aggregate", "rows", 0, 0)
+    _need_rows(jobs, counts, rows)
     clicks = sum(count.notes["clicks"] for count in counts)
+    if config.rank.enabled and not rows.kept:
+        example = next((shown[0] for shown in rows.examples.values() if shown), "")
+        raise R2D2Error(
+            f"not one of {rows.seen:,} rows of the logs can be used ({_reasons(rows)}"
+            f"{', such as ' * bool(example)}{example}): mend them, or map other columns by "
+            "--set log.COLUMN=NAME"
+        )
     if config.rank.enabled and clicks == 0:
         raise R2D2Error(
             f"the logs hold no click in {rows.seen} rows ({_reasons(rows)}): without clicks there "
@@ -249,6 +260,24 @@ def _keep_parts(out: Path, origin: list[Any]) -> None:
         for old in (out / RUNS).glob("part-*.json"):
             old.unlink()
         write_text(record, text)
+
+
+def _need_rows(
+    jobs: Sequence[dict[str, str]], counts: Sequence[StageCount], rows: StageCount
+) -> None:
+    """Say which logs have no row under the names of their columns; R2D2Error where none has."""
+    seen: dict[str, int] = {}
+    for job, count in zip(jobs, counts, strict=True):
+        seen[job["file"]] = seen.get(job["file"], 0) + count.seen
+    empty = [file for file, number in seen.items() if not number]
+    shown = ", ".join(empty[:3]) + (", ..." if len(empty) > 3 else "")
+    if not rows.seen:
+        raise R2D2Error(
+            f"the logs name their columns and hold no row ({shown}): write them out again, or give "
+            "others"
+        )
+    if empty:
+        log.warning("%d of %d logs hold no row: %s", len(empty), len(seen), shown)
 
 
 def _reasons(rows: StageCount) -> str:

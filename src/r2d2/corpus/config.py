@@ -66,6 +66,8 @@ class RankConfig:
     def __post_init__(self) -> None:
         one_of("rank.method", self.method, ("bayes", "wilson"))
         check(self, "rank", {"confidence": (0.5, 0.999999), "threshold": SHARE})
+        if self.top_share == 0:
+            raise R2D2Error("rank.top_share is 0, which keeps no pair: give more, and up to 1")
         check(self, "rank", {"top_share": SHARE, "top_count": SIZE, "max_queries": SIZE})
         check(self, "rank", {"min_impressions": COUNT, "min_clicks": COUNT})
         for value in self.examination:
@@ -192,7 +194,11 @@ class SampleConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check(self, "sample", {"share": SHARE})
+        if not 0 < self.share <= 1:
+            raise R2D2Error(
+                f"sample.share (--share) is {self.share:g}: give more than 0, which would keep no "
+                "image, and up to 1, which keeps all"
+            )
         for name, share in self.splits.items():
             within(f"sample.splits.{name}", share, SHARE)
         if sum(self.splits.values()) >= 1:

@@ -42,7 +42,7 @@ def write_papers(
     write_corpus_report(
         report, home.name, {home.name: stats}, funnel=funnel,
         sheets=[contact_sheet(table), *bounds], panels=panels, figures=figures,
-        settings=flat(asdict(config)), about=_about(config, logs),
+        settings=flat(asdict(config)), about=_about(config, logs, funnel),
     )  # fmt: skip
     card = home.with_name(home.name + ".README.md")
     write_card(card, home.name, stats, funnel, config, logs)
@@ -62,7 +62,7 @@ def nothing_left(
     write_corpus_report(
         report, f"{out.rstrip('/').rsplit('/', 1)[-1]}: nothing is left", {}, funnel=funnel,
         sheets=bounds, panels=panels, figures=figures, settings=flat(asdict(config)),
-        about=f"No table was made. {_about(config, logs)}",
+        about=f"No table was made. {_about(config, logs, funnel)}",
     )  # fmt: skip
     last = next((count for count in funnel if not count.kept), funnel[-1])
     why = ", ".join(f"{rule} {n:,}" for rule, n in last.dropped.items()) or "there were none"
@@ -76,6 +76,26 @@ def _funnel(space: Workspace) -> list[StageCount]:
     return [count for stage in space.stages for count in stage.counts]
 
 
-def _about(config: CorpusConfig, logs: Sequence[str]) -> str:
+def left_aside(config: CorpusConfig, funnel: Sequence[StageCount]) -> str:
+    """What was shown of images of which no query ranked, and how to count it; else nothing.
+
+    Which of them are copies of an image that stayed is known of those alone that are fetched.
+    """
+    dedup = config.dedup
+    merges = dedup.exact or dedup.radius is not None or dedup.meaning is not None
+    notes = next((count.notes for count in funnel if "aside_images" in count.notes), {})
+    if not notes.get("aside_images") or config.rank.copies or not merges:
+        return ""
+    return (
+        f"{notes['aside_images']:,} images, shown {notes['aside_impressions']:,} times, have no "
+        "query that ranked and are not fetched; where one is a copy of an image that stayed, its "
+        "impressions are missing from the rates there: --set rank.copies=true counts them"
+    )
+
+
+def _about(config: CorpusConfig, logs: Sequence[str], funnel: Sequence[StageCount]) -> str:
     many = "s" if len(logs) != 1 else ""
-    return f"Built from {len(logs)} log file{many} by the preset {config.preset}."
+    aside = left_aside(config, funnel)
+    return f"Built from {len(logs)} log file{many} by the preset {config.preset}." + (
+        f" {aside[0].upper()}{aside[1:]}." if aside else ""
+    )

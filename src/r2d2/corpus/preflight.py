@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from r2d2.errors import R2D2Error, taken
-from r2d2.files import disk_errors
+from r2d2.files import try_place
 from r2d2.table import PairsTable, is_dataset, write_table
 
 
@@ -32,12 +32,7 @@ def check_place(out: str, overwrite: bool) -> None:
     if "://" in out:
         _probe_url(out)
         return
-    place = Path(out)
-    with disk_errors(place.parent):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        probe = place.with_name(f".{place.name}.probe")
-        probe.touch()
-        probe.unlink()
+    try_place(Path(out))
 
 
 def is_there(out: str) -> bool:

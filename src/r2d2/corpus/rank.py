@@ -57,6 +57,8 @@ def rank(
 
     Returns:
         Counts of pairs by the rule that dropped them, and of images, which live by their queries.
+        The notes of the first tell the prior, and how many images of which no query ranked were
+        shown how often.
     """
     jobs = [
         {"inp": str(inp), "out": str(out), "part": str(part)} for part in range(part_count(inp))
@@ -76,7 +78,12 @@ def rank(
     shutil.rmtree(out / TALLY, ignore_errors=True)
     shutil.rmtree(out / DONE, ignore_errors=True)
     seen, kept = (sum(count.notes[name] for count in counts) for name in ("images", "images_kept"))
-    notes = {"alpha": prior.alpha, "beta": prior.beta} if config.enabled else {}
+    notes: dict[str, float] = {}
+    if config.enabled:
+        notes = {"alpha": prior.alpha, "beta": prior.beta}
+    if seen > kept:
+        aside = sum(count.notes.get("aside_impressions", 0) for count in counts)
+        notes |= {"aside_images": seen - kept, "aside_impressions": aside}
     pairs = add_counts(counts)
     dropped = {NO_QUERY: seen - kept} if seen > kept else {}
     return [
@@ -130,6 +137,7 @@ class Select:
                 examples[name] = _show(rows.take(pa.array(places[:EXAMPLES])))
         alive = pc.unique(rows["image_id"].filter(pa.array(kept)))
         notes = self._images(inp, out, part, alive)
+        notes["aside_impressions"] = _aside(rows, kept)
         count = StageCount("rank", "pairs", len(rows), int(kept.sum()), dropped, examples, notes)
         write_text(record, json.dumps(count.to_dict()))
         return count
@@ -181,6 +189,15 @@ class Select:
                 if len(rows):
                     writer.write_table(rows.cast(IMAGE_COLUMNS))
         return {"images": seen, "images_kept": kept}
+
+
+def _aside(rows: pa.Table, kept: npt.NDArray[np.bool_]) -> int:
+    """How often those images of a part were shown of which no row is kept."""
+    image = _images_of(rows["image_id"])
+    alive = np.zeros(len(rows) + 1, dtype=bool)
+    alive[image[kept]] = True
+    shown = pc.fill_null(rows["impressions"], 0).to_numpy()
+    return int(shown[~alive[image]].sum())
 
 
 def _surplus(image: Ints, bits: Bits, alive: npt.NDArray[np.bool_], most: int) -> Ints:

@@ -14,11 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from r2d2.corpus.config import SampleConfig
+from r2d2.corpus.preflight import check_place
+from r2d2.errors import R2D2Error
 from r2d2.progress import Update
 from r2d2.table import Pair, PairsTable, write_table
 
 REST = "train"
 CHUNK = 1024  # rows read at once
+IDS = 64 << 10  # ids read at once
 
 
 def numbers(image_ids: Iterable[str], seed: int, what: str) -> npt.NDArray[np.float64]:
@@ -44,14 +47,28 @@ def sample_table(
     update: Update,
     overwrite: bool = False,
 ) -> int:
-    """Write a share of a table, its rows and splits as they are; gives how many."""
-    rows = table.rows()
+    """Write a share of a table, its rows and splits as they are; gives how many.
+
+    Raises:
+        R2D2Error: no image is within the share, or the place does not serve.
+    """
+    check_place(str(out), overwrite)
+    every = table.rows()
+    chosen = [np.zeros(0, dtype=bool)]
+    for start in range(0, len(every), IDS):
+        update("choosing", start, len(every))
+        chosen.append(in_sample(table.image_ids(every[start : start + IDS]), config))
+    rows = every[np.concatenate(chosen)]
+    if not len(rows):
+        raise R2D2Error(
+            f"a share of {config.share:g} keeps none of the {len(every):,} images of {table.path}: "
+            + ("give a larger one" if len(every) else "give a table that has some")
+        )
 
     def pairs() -> Iterator[Pair]:
         for start in range(0, len(rows), CHUNK):
             update("sampling", start, len(rows))
-            some = rows[start : start + CHUNK]
-            yield from table.take(some[in_sample(table.image_ids(some), config)])
+            yield from table.take(rows[start : start + CHUNK])
         update("sampling", len(rows), len(rows))
 
     return write_table(out, pairs(), overwrite=overwrite, metadata=table.metadata)
