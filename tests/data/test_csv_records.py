@@ -24,15 +24,14 @@ def plain(lines):
     """The same without memory of what was read, in quadratic time."""
     at, found = 0, []
     while at < len(lines):
-        reader = csv.reader(lines[at:])
+        reader = csv.reader([*lines[at:], "one more"])
         fields, count = next(reader), reader.line_num
-        try:
-            if count > 1 or fields:  # a quote may be open at the end of the last line, too
-                next(
-                    csv.reader(lines[at : at + count], strict=count > 1 or at + count == len(lines))
-                )
-        except csv.Error as error:
-            if count > 1 or "unexpected end" in str(error):
+        if at + count > len(lines):  # a quote is open at the end of the file
+            fields, count = None, 1
+        elif count > 1:
+            try:
+                next(csv.reader(lines[at : at + count], strict=True))
+            except csv.Error:
                 fields, count = None, 1
         if fields is None or fields:
             found.append((at + 1, fields))

@@ -20,8 +20,8 @@ MARKS = {
     codecs.BOM_UTF16_LE: UTF16_LE,
     codecs.BOM_UTF16_BE: UTF16_BE,
 }
-STEP = 256 << 10  # bytes read at a time; the encoding is told by two such pieces with ...
-HEAD_BYTES = 16 << 20  # ... something other than ASCII in them, or by this much
+STEP = 128 << 10  # bytes read at a time; the encoding is told by two such pieces with ...
+HEAD_BYTES = 512 << 10  # ... something other than ASCII in them, or by this much
 LOST = "\ufffd"  # stands in a text where its bytes had no meaning
 NOT_TEXT = b"\xff"  # in no UTF-8: so a line that could not be read is known as broken further on
 _BROKEN = "r2d2-broken"
@@ -69,6 +69,8 @@ def encoding_of(head: bytes, name: object, whole: bool = True) -> str:
         name: of the file, for the error.
         whole: whether that is all there is.
     """
+    if head.isascii() and 0 not in head:
+        return UTF8
     wide = _utf16(head, whole)
     if wide is not None:
         return wide
