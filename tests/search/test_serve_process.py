@@ -8,9 +8,10 @@ import threading
 import httpx
 import pytest
 
+from benchmarks.serve_load import TEXTS as EMOJI_TEXTS
+from benchmarks.serve_load import attack
 from r2d2.pretrained import WEIGHTS, shipped_folder
 from r2d2.search.index import build_index
-from search.load import attack
 from search.small import TEXTS, empty_searcher, small_model
 from training.small import call_cli, picture, png, small_table, start_cli
 
@@ -85,7 +86,7 @@ def test_an_empty_index_is_not_served(monkeypatch, capsys, tmp_path):
 def test_two_hundred_clients_for_a_minute(indexed):
     """No error but 503, and memory that stays where it is; the docs have the figures."""
     shipped = (shipped_folder() / WEIGHTS).is_file()
-    texts = ["生日蛋糕", "下雨", "难过的猫", "足球", "中国国旗", "红色的心"] if shipped else TEXTS
+    texts = EMOJI_TEXTS if shipped else TEXTS
     with served(*(() if shipped else indexed), threads=None) as (process, address, log):
         attack(address, process.pid, texts, png(picture(3)), clients=20, seconds=5)  # warm
         seen = attack(address, process.pid, texts, png(picture(3)))

@@ -1,11 +1,46 @@
-"""Many clients at once against a server, and what they saw."""
+"""Many clients at once against `r2d2 serve`: what they saw, and the server's memory meanwhile.
 
+    python -m benchmarks.serve_load --clients 50 --seconds 180
+
+Starts a server of its own over the emoji corpus. A tenth of the clients ask by a picture. The test
+of the server under load takes its crowd from here.
+"""
+
+import argparse
 import asyncio
+import io
+import subprocess
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 
 import httpx
+from PIL import Image
+
+TEXTS = ("生日蛋糕", "下雨", "难过的猫", "足球", "中国国旗", "红色的心")
+
+
+def main():
+    """Serve, ask, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=60)
+    given = parser.parse_args()
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 64).convert("RGB").save(file, "PNG")
+    command = (sys.executable, "-m", "r2d2", "serve", "--port", "0")
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        address = server.stdout.readline().split()[0]
+        seen = attack(address, server.pid, TEXTS, file.getvalue(), given.clients, given.seconds)
+    finally:
+        server.terminate()
+        server.wait(60)
+    print(f"{given.clients} clients, {given.seconds:.0f} s: {dict(seen.statuses)}")
+    print(f"p50 {seen.percentile(0.5):.2f} s, p95 {seen.percentile(0.95):.2f} s")
+    memory = " ".join(f"{size / 2**20:.0f}" for size in seen.memory)
+    print(f"memory, MB, every {given.seconds / 30:.0f} s: {memory}")
 
 
 @dataclass
@@ -64,3 +99,7 @@ async def _attack(address, pid, texts, picture, clients, seconds):
 
         await asyncio.gather(watch(), *(client(number) for number in range(clients)))
     return seen
+
+
+if __name__ == "__main__":
+    main()
