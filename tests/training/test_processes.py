@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from r2d2.training.checkpoint import latest_checkpoint
 from r2d2.training.pretrain import pretrain
 from training.small import (
     history,
@@ -86,12 +87,14 @@ def test_stopped_with_two_and_resumed_with_one_it_is_the_same_run(table, alone, 
     out = tmp_path / "run"
     process = start(table, out, "--processes", 2)
     wait_until(process, lambda: logged(out) >= 6)
-    process.send_signal(signal.SIGTERM)
+    for pid in (*children(process), process.pid):  # as Slurm does, to each process of a job
+        os.kill(pid, signal.SIGTERM)
     _, err = process.communicate(timeout=400)
     assert process.returncode == 75, err
     assert err.count("--resume") == 1
     made = logged(out)
     assert 6 <= made < len(history(alone))
+    assert latest_checkpoint(out / "checkpoints").name == f"step-{made:07d}"
     pretrain(table, out, small_config("r2d2", *GROUPS, "system.accumulate=2"), resume=True)
     assert_alike(out, alone)
 

@@ -13,6 +13,7 @@ from r2d2.errors import R2D2Error, RunStoppedError, TerminatedError
 from r2d2.pretrained import load
 from r2d2.table import PairsTable
 from r2d2.training.pretrain import pretrain
+from r2d2.training.signals import signals
 from r2d2.training.trainer import Trainer
 from training.small import (
     assert_same_run,
@@ -195,6 +196,16 @@ def test_a_second_sigterm_is_told_from_ctrl_c(table, tmp_path, monkeypatch):
     steps.before[1] = lambda: [signal.raise_signal(signal.SIGTERM) for _ in range(2)]
     with pytest.raises(TerminatedError):
         pretrain(table, tmp_path / "run", small_config("prd2"))
+
+
+def test_of_several_processes_sigterm_is_one_wish_however_often_it_comes():
+    """A scheduler sends it to each of them, and so does the process that started them."""
+    with signals(several=True) as came:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGTERM)
+        assert came == [signal.SIGTERM]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_a_signal_while_the_last_epoch_is_measured_is_not_lost(table, tmp_path, monkeypatch):

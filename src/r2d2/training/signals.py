@@ -1,4 +1,4 @@
-"""Signals that stop a run: the step in hand ends first, a second signal stops at once."""
+"""Signals that stop a run: the step in hand ends first, a second wish stops at once."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from r2d2.errors import TerminatedError
 
 
 @contextmanager
-def signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in the list that it gives."""
+def signals(several: bool = False) -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM in the list that it gives.
+
+    `several`: of a run of several processes. A scheduler may send SIGTERM to each of them and to
+    the one that started them, which passes it on: it is one wish then, however often it comes.
+    """
     came: list[int] = []
     old: dict[signal.Signals, Any] = {}
 
     def note(signum: int, _frame: object) -> None:
+        if several and signum == signal.SIGTERM and signum in came:
+            return
         if came:
             raise KeyboardInterrupt if signum == signal.SIGINT else TerminatedError
         came.append(signum)

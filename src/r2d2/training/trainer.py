@@ -266,7 +266,7 @@ class Trainer:
         log.info("%s", self.describe())
         watch = Watch(self.steps, self.config, self.loader.variety)
         try:
-            with signals() as came, progress.bars(hidden=not world.first) as update:
+            with signals(world.size > 1) as came, progress.bars(hidden=not world.first) as update:
                 began, logged = time.perf_counter() - self.seconds, (self.step, self.seconds)
                 update("pre-training", self.step, self.steps)
                 note = ""
