@@ -211,9 +211,19 @@ def test_a_listed_word_beside_an_allowed_one_still_counts():
 def test_lists_that_cannot_be_read_are_refused(tmp_path):
     with pytest.raises(R2D2Error, match="pornography"):
         TextFilter(TextConfig(word_lists=("nosuch",)))
-    (tmp_path / "gbk.txt").write_bytes("毒品".encode("gb18030"))
+    (tmp_path / "b5.txt").write_bytes("紅色的汽車\n這間餐廳\n".encode("big5"))
     with pytest.raises(R2D2Error, match="UTF-8"):
-        TextFilter(TextConfig(word_lists=(str(tmp_path / "gbk.txt"),)))
+        TextFilter(TextConfig(word_lists=(str(tmp_path / "b5.txt"),)))
+    (tmp_path / "cut.txt").write_bytes("红色的汽车\n餐厅".encode()[:-1])
+    with pytest.raises(R2D2Error, match=r"cut\.txt, line 2 has characters that cannot be read"):
+        TextFilter(TextConfig(word_lists=(str(tmp_path / "cut.txt"),)))
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "utf-16"])
+def test_a_list_as_notepad_saves_it(tmp_path, encoding):
+    (tmp_path / "brands.txt").write_text("蓝鲸牌\n白鹤牌\n", encoding=encoding)
+    own = TextFilter(TextConfig(word_lists=(str(tmp_path / "brands.txt"),)))
+    assert own(["蓝鲸牌电视机", "一只白色的小狗"])[1] == ["words: brands", None]
 
 
 def test_every_built_in_list_is_sound():

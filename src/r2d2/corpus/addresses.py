@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from r2d2.corpus.outcome import Cause, FetchFailed
+from r2d2.data.encodings import read_lines
 from r2d2.errors import R2D2Error
 
 Lookup = Callable[[str], Awaitable[list[str]]]  # addresses of a name; raises OSError
@@ -128,8 +129,8 @@ def host_list(entries: Iterable[str]) -> frozenset[str]:
         lines = [entry]
         if "/" in entry or entry.endswith(".txt"):
             try:
-                lines = Path(entry).read_text(encoding="utf-8").splitlines()
-            except (OSError, UnicodeDecodeError) as error:
+                lines = read_lines(Path(entry))
+            except OSError as error:
                 raise R2D2Error(
                     f"cannot read the hosts of {entry} ({error}): "
                     "give a text file of one host a line, or hosts themselves"

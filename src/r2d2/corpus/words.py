@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from r2d2.data.encodings import read_lines
 from r2d2.errors import R2D2Error
 from r2d2.settings import data_files
 
@@ -25,23 +26,21 @@ def read_words(name: str) -> tuple[str, list[str]]:
     """A list by its name, or a file of one word a line, `#` for comments; gives its short name.
 
     Raises:
-        R2D2Error: there is no such list or file, or it is not UTF-8.
+        R2D2Error: there is no such list or file, or it is in no known encoding.
     """
     files = data_files(BUILT_IN, ".txt")
     if name in files:
-        text, short = files[name].read_text(encoding="utf-8"), name
+        lines, short = files[name].read_text(encoding="utf-8").splitlines(), name
     else:
         path = Path(name)
         try:
-            text, short = path.read_text(encoding="utf-8-sig"), path.stem
+            lines, short = read_lines(path), path.stem
         except OSError as error:
             raise R2D2Error(
                 f"cannot read the words in {name} ({error.strerror}): give a file, or one of "
                 f"{', '.join(files)}"
             ) from error
-        except UnicodeDecodeError as error:
-            raise R2D2Error(f"{name} is not UTF-8: save it so, one word a line") from error
-    words = (line.split("#")[0].strip().lower() for line in text.splitlines())
+    words = (line.split("#")[0].strip().lower() for line in lines)
     return short, sorted({word for word in words if word})
 
 

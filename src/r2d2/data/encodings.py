@@ -8,6 +8,7 @@ import io
 import itertools
 import logging
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import IO, Any
 
 from r2d2.errors import R2D2Error
@@ -57,6 +58,21 @@ def open_text(stream: IO[bytes], name: object, newline: str | None = None) -> io
     return io.TextIOWrapper(
         as_utf8(stream, name), encoding="utf-8", errors="replace", newline=newline
     )
+
+
+def read_lines(file: Path) -> list[str]:
+    """The lines of a small text file, cut at line breaks alone.
+
+    Raises:
+        R2D2Error: some of it is in no known encoding.
+        OSError: as of `open`.
+    """
+    with file.open("rb") as stream:
+        lines = open_text(stream, file).read().split("\n")
+    broken = next((number for number, line in enumerate(lines, 1) if LOST in line), None)
+    if broken is not None:
+        raise R2D2Error(f"{file}, line {broken} has characters that cannot be read: mend it")
+    return lines
 
 
 def encoding_of(head: bytes, name: object, whole: bool = True) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from r2d2.data.encodings import read_lines
 from r2d2.data.images import read_image
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_file
@@ -108,8 +109,6 @@ def _parsed(
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8-sig").split("\n")  # not at U+2028 and the like
+        return read_lines(path)  # not at U+2028 and the like
     except OSError as error:
         raise R2D2Error(f"cannot read {path}: {error.strerror}; check the path") from error
-    except UnicodeDecodeError as error:
-        raise R2D2Error(f"{path} is not UTF-8 text: save it as UTF-8") from error
