@@ -71,10 +71,11 @@ def hub():
     server.server_close()
 
 
-def python(code, hub, cache):
+def python(code, hub, cache, **more):
     """Run code in a process of its own: the client reads its settings when it is imported."""
     plain = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
     env = {**plain, "HF_ENDPOINT": hub, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1"}
+    env |= more
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
 
 
@@ -94,6 +95,12 @@ def test_a_hub_id_is_imported_and_only_what_is_needed_is_fetched(hub, tmp_path):
     asked = {path.rsplit("/", 1)[-1] for path in Hub.asked}
     assert asked == {"model.safetensors", "config.json", "tokenizer.json", "vocab.txt"}
     assert (tmp_path / "back/import.json").is_file()
+    Hub.asked.clear()
+    code = code.replace(str(tmp_path / "back"), str(tmp_path / "again"))
+    ran = python(code, hub, tmp_path / "cache", HF_HUB_OFFLINE="1")  # from what was fetched
+    assert ran.returncode == 0, ran.stderr
+    assert not Hub.asked
+    assert (tmp_path / "again/import.json").is_file()
 
 
 def test_an_id_that_the_hub_does_not_know(hub, tmp_path):

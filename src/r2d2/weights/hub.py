@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 from r2d2.errors import R2D2Error
+
+log = logging.getLogger(__name__)
 
 _ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
@@ -19,13 +22,14 @@ def is_hub_id(text: str) -> bool:
 def fetch(where: str) -> tuple[list[str], Callable[[str], Path]]:
     """The files of a repository, and a function that fetches one of them.
 
-    Files land in the hub's own cache. HF_ENDPOINT and HF_HUB_OFFLINE are heeded.
+    Files land in the hub's own cache; where the hub is out of reach, what was fetched before is
+    read from there. HF_ENDPOINT and HF_HUB_OFFLINE are heeded.
 
     Raises:
         R2D2Error: `huggingface_hub` is missing, or the hub cannot be reached or knows no such id.
     """
     try:
-        from huggingface_hub import HfApi, hf_hub_download
+        from huggingface_hub import HfApi, hf_hub_download, snapshot_download
     except ImportError as error:
         raise R2D2Error(
             f"{where} is no path here, and reading from the hub needs huggingface_hub: "
@@ -49,5 +53,10 @@ def fetch(where: str) -> tuple[list[str], Callable[[str], Path]]:
     try:
         listed = HfApi().list_repo_files(name, revision=revision or None)
     except Exception as error:
-        raise told(error) from error
+        try:  # machines that train often have no network: the weights were fetched from another
+            kept = snapshot_download(name, revision=revision or None, local_files_only=True)
+        except Exception:
+            raise told(error) from error
+        log.info("%s: the hub was not asked, its files are read from the cache", where)
+        listed = [file.name for file in Path(kept).iterdir()]
     return [file for file in listed if "/" not in file], get
