@@ -121,7 +121,7 @@ def test_every_spelling_of_an_address_is_read_as_the_system_reads_it(host, meant
 
 def test_hosts_cover_their_subdomains_and_nothing_else(tmp_path):
     listed = tmp_path / "hosts.txt"
-    listed.write_text("\ufeffbad.test\n# bad hosts\n*.worse.test  # all of it\n\n例子.测试\n")
+    listed.write_text("# bad hosts\nbad.test\n*.worse.test  # all of it\n\n例子.测试\n")
     hosts = host_list([str(listed), "Alone.TEST."])
     assert hosts == {"bad.test", "worse.test", "xn--fsqu00a.xn--0zwm56d", "alone.test"}
     for host in ("bad.test", "a.b.bad.test", "BAD.test.", "worse.test", "img.alone.test"):
@@ -129,6 +129,9 @@ def test_hosts_cover_their_subdomains_and_nothing_else(tmp_path):
     for host in ("test", "notbad.test", "bad.test.org", "", "bad"):
         assert not within(host, hosts), host
     assert within("anything", frozenset({"*"}))
+    for encoding in ("utf-8-sig", "gbk", "utf-16"):
+        listed.write_text("# 不可取图的网站\nbad.test  # 广告图片太多\n", encoding=encoding)
+        assert host_list([str(listed)]) == {"bad.test"}
     with pytest.raises(R2D2Error, match=r"cannot read the hosts of none\.txt"):
         host_list(["none.txt"])
 
