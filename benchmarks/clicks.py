@@ -110,7 +110,11 @@ def main() -> None:
                 # Steps count, not epochs: one corpus may hold more images than the other.
                 images = row["images"]
                 epochs = max(1, round(arguments.epochs * rows[0]["images"] / images))
-                settings = [f"train.epochs={epochs}", f"train.seed={seed}"]
+                settings = [
+                    f"train.epochs={epochs}",
+                    f"train.seed={seed}",
+                    "train.weight_decay=0.05",
+                ]
                 pretrain(
                     path, folder, make_config("tiny", arguments.variant, settings), resume=True
                 )

@@ -22,6 +22,7 @@ from=kw
     r2d2 data compose "$out/$from.lance" --grids 1200 --out "$out/train-$from.lance"
 
 settings=(--preset tiny --set train.seed=0 --set train.weight_decay=0.5 --set system.threads=1
+    --set objectives.weight_fgr=1 --set objectives.weight_mlm=1
     --set "train.source_shares={title: 0.6, query: 0.4}")
 r2d2 pretrain "$out/train-$from.lance" --out "$out/first-$from" "${settings[@]}" --resume \
     --set train.epochs=120 --set objectives.ranking_from=0.4 --set objectives.uniform_until=0.8

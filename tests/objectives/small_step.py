@@ -11,6 +11,7 @@ from r2d2.model.r2d2 import R2D2
 from r2d2.objectives.losses import Batch, Moment, Objectives
 
 PAD, UNK, CLS, SEP, MASK = SPECIAL = range(5)
+ALIKE = ("objectives.weight_fgr=1", "objectives.weight_mlm=1")  # terms that weigh what they are
 TERMS = {
     "r2d2": {"tgd", "fgd", "fgr", "mlm"},
     "prd2": {"tgd", "fgd"},
@@ -36,7 +37,7 @@ def model_config(**changes):
 
 def setup(variant, queue_size=10, **objectives):
     """A model far from its start, teachers that differ from it, and some queued features."""
-    config = make_config("tiny", variant)
+    config = make_config("tiny", variant, ALIKE)
     model = R2D2(model_config(cross_layers=min(2, config.model.cross_layers))).double()
     if model.has_match:  # zero at the start: no gradient would reach the cross encoders
         for head in (model.match_head_text, model.match_head_image):

@@ -5,7 +5,18 @@ import math
 
 import pytest
 import torch
-from small_step import KEYS, MASK, MOMENT, SPECIAL, TERMS, TEXTS, batch_of, model_config, setup
+from small_step import (
+    ALIKE,
+    KEYS,
+    MASK,
+    MOMENT,
+    SPECIAL,
+    TERMS,
+    TEXTS,
+    batch_of,
+    model_config,
+    setup,
+)
 
 from r2d2.config import make_config
 from r2d2.model.r2d2 import R2D2
@@ -68,7 +79,7 @@ def test_no_gradient_reaches_teachers_or_queue():
 
 @pytest.mark.parametrize("variant", ["r2d2", "wo_et"])
 def test_fgr_starts_at_chance(variant):
-    config = make_config("tiny", variant)
+    config = make_config("tiny", variant, ALIKE)
     shape = dataclasses.replace(
         config.model, text=dataclasses.replace(config.model.text, vocab_size=300)
     )
