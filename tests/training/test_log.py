@@ -39,6 +39,7 @@ def board(run):
 @pytest.mark.parametrize("variant", LOSSES)
 def test_every_loss_of_the_variant_is_logged_in_both(variant, table, tmp_path):
     config = small_config(variant, "train.epochs=2")
+    weights = {"loss/fgr": config.objectives.weight_fgr, "loss/mlm": config.objectives.weight_mlm}
     pretrain(table, tmp_path, config)
     rows = read_history(tmp_path)
     assert [row["step"] for row in rows] == list(range(8))
@@ -50,7 +51,8 @@ def test_every_loss_of_the_variant_is_logged_in_both(variant, table, tmp_path):
         assert [value for _, value in events] == pytest.approx([row[name] for row in rows])
     for row in rows:
         parts = LOSSES[variant] - {"loss/fgd_entropy"}
-        assert row["loss/total"] == pytest.approx(sum(row[name] for name in parts))
+        weighted = sum(weights.get(name, 1) * row[name] for name in parts)
+        assert row["loss/total"] == pytest.approx(weighted)
         assert row["lr"] == pytest.approx(learning_rate(row["step"], 8, config.train))
         assert row["grad_norm"] > 0
         assert row["pairs_per_second"] > 0
