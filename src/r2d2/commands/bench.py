@@ -6,7 +6,6 @@ import importlib
 import json
 import math
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,12 +42,10 @@ def bench(
         raise R2D2Error(f"no subject {', '.join(unknown)}; there are {', '.join(known)}")
 
     from r2d2 import progress
-    from r2d2.files import disk_errors, write_text
+    from r2d2.files import try_place, write_text
 
     if out is not None:
-        with disk_errors(out):  # rather now than after all the work
-            out.parent.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=out.parent).close()
+        try_place(out)
     found: list[dict[str, Any]] = []
     compare = importlib.import_module("benchmarks.speed.compare")
     clock = compare.processor if cpu_time else time.perf_counter

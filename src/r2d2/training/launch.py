@@ -29,6 +29,7 @@ PARENT = "R2D2_PARENT"  # number of a pipe that ends when the process that start
 LOOPBACK = "127.0.0.1"
 LOST = 3  # exit code of a process that ends since another one did
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_FAULTS = (signal.SIGABRT, signal.SIGSEGV)  # after which faulthandler tells where threads were
 
 
 def launch(processes: int, arguments: Sequence[str]) -> int:
@@ -126,13 +127,14 @@ def _wait(children: Sequence[subprocess.Popen[bytes]], asked: Sequence[int]) -> 
     codes = {rank: child.wait() for rank, child in enumerate(children) if rank not in late}
     rank, code = min(codes.items(), key=lambda item: (item[1] in (0, LOST), item[1] == 0, item[1]))
     if code < 0 and not asked:  # it could not speak for itself
-        why = {
-            signal.SIGKILL: " (by the system, where memory ran out)",
-            signal.SIGABRT: " (a fault in native code: the lines above say where)",
-            signal.SIGSEGV: " (a fault in native code: the lines above say where)",
-        }
+        number = signal.Signals(-code)
+        why = ""
+        if number == signal.SIGKILL:
+            why = " (by the system, where memory ran out)"
+        elif number in _FAULTS:
+            why = " (a fault in native code: the lines above say where)"
         log.error(
             "process %d was killed by %s%s: go on from the last checkpoint with --resume",
-            rank, signal.Signals(-code).name, why.get(signal.Signals(-code), ""),
+            rank, number.name, why,
         )  # fmt: skip
     return 128 - code if code < 0 else code  # killed by a signal, as a shell says it
