@@ -96,6 +96,8 @@ def own_table(images: Path, captions: Path, out: Path, *, resume: bool = False) 
             "%d rows, %d texts: %s", imported.rows, imported.texts,
             ", ".join(f"{name} {count}" for name, count in sorted(imported.splits.items())),
         )  # fmt: skip
+        for line in imported.dropped.lines():
+            log.warning("%s", line)
     return str(path)
 
 

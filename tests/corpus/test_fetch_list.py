@@ -71,7 +71,10 @@ def test_addresses_of_a_list_as_excel_saves_it(tmp_path, encoding):
     ("text", "why"),
     [
         ("url,n\n", "it holds no row"),
-        ("url,n\n,1\n ,2\n3\n", "no address 2, malformed line 1|malformed line 1, no address 2"),
+        (
+            "url,n\n,1\n ,2\n3\n",
+            "no address: 2, such as .*; malformed line: 1, such as .*, line 4: 3",
+        ),
     ],
 )
 def test_a_list_without_an_address_stops_at_once(tmp_path, text, why):

@@ -10,9 +10,9 @@ from logs import FORMATS, write_log
 
 from r2d2.corpus import lines
 from r2d2.corpus.config import make_corpus_config
-from r2d2.corpus.lines import Rejects
 from r2d2.corpus.log import find_logs, plan, read_piece
 from r2d2.errors import R2D2Error
+from r2d2.inputs.dropped_rows import DroppedRows
 from training.small import call_cli
 
 ROWS = [
@@ -22,18 +22,18 @@ ROWS = [
 
 
 def read(logs, *changes):
-    rejects = Rejects()
+    dropped = DroppedRows()
     pieces = plan(find_logs(logs), make_corpus_config("zero", settings=changes))
-    rows = [row for piece in pieces for chunk in read_piece(piece, rejects)
+    rows = [row for piece in pieces for chunk in read_piece(piece, dropped)
             for row in chunk.to_pylist()]  # fmt: skip
-    return rows, rejects, pieces
+    return rows, dropped, pieces
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_format_reads_alike(tmp_path, kind):
-    rows, rejects, _ = read([write_log(tmp_path / "log", ROWS, kind)])
+    rows, dropped, _ = read([write_log(tmp_path / "log", ROWS, kind)])
     assert rows == ROWS
-    assert rejects.dropped == {}
+    assert dropped.counts == {}
 
 
 def test_columns_are_mapped(tmp_path):
@@ -82,12 +82,12 @@ def test_chunks_are_bounded_by_rows_and_bytes(tmp_path, monkeypatch):
     piece = plan(
         find_logs([write_log(tmp_path / "log", ROWS, "jsonl")]), make_corpus_config("zero")
     )[0]
-    assert [len(chunk) for chunk in read_piece(piece, Rejects())] == [4, 4, 2]
+    assert [len(chunk) for chunk in read_piece(piece, DroppedRows())] == [4, 4, 2]
     monkeypatch.setattr("r2d2.corpus.log.READ_BYTES", 1)
     piece = plan(
         find_logs([write_log(tmp_path / "log", ROWS, "parquet")]), make_corpus_config("zero")
     )[0]
-    assert {len(chunk) for chunk in read_piece(piece, Rejects())} == {1}
+    assert {len(chunk) for chunk in read_piece(piece, DroppedRows())} == {1}
 
 
 def test_malformed_lines_of_jsonl_are_counted(tmp_path):
@@ -102,10 +102,10 @@ def test_malformed_lines_of_jsonl_are_counted(tmp_path):
         b"[" * 100_000,
     ]
     log.write_bytes(b"\n".join([*good[:5], *bad, b"  ", *good[5:]]))
-    rows, rejects, _ = read([str(log)])
+    rows, dropped, _ = read([str(log)])
     assert rows == ROWS
-    assert rejects.dropped == {"malformed line": len(bad)}
-    assert f"{log}, line 6" in rejects.examples["malformed line"][0]
+    assert dropped.counts == {"malformed line": len(bad)}
+    assert f"{log}, line 6" in dropped.examples["malformed line"][0]
 
 
 def test_malformed_lines_of_csv_are_counted(tmp_path):
@@ -120,11 +120,11 @@ def test_malformed_lines_of_csv_are_counted(tmp_path):
     head = "\ufeffurl,query,impressions,clicks".encode()
     quoted = b'http://a,"a ""b""\nc",2,1'
     log.write_bytes(b"\r\n".join([head, *good[:5], *bad, b"", *good[5:], quoted]))
-    rows, rejects, _ = read([str(log)])
+    rows, dropped, _ = read([str(log)])
     last = {"url": "http://a", "query": 'a "b"\nc', "impressions": "2", "clicks": "1"}
     assert rows == [*ROWS, last]
-    assert rejects.dropped == {"malformed line": len(bad)}
-    assert f"{log}, line 10: a quote is not closed" in rejects.examples["malformed line"]
+    assert dropped.counts == {"malformed line": len(bad)}
+    assert f"{log}, line 10: a quote is not closed" in dropped.examples["malformed line"]
 
 
 @pytest.mark.parametrize("encoding", ["gb18030", "utf-16", "utf-16-le"])
@@ -137,9 +137,9 @@ def test_logs_as_excel_saves_them(tmp_path, encoding, name):
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     data = text.encode(encoding)
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
-    found, rejects, _ = read([str(tmp_path / name)])
+    found, dropped, _ = read([str(tmp_path / name)])
     assert found == rows
-    assert rejects.dropped == {}
+    assert dropped.counts == {}
 
 
 def test_a_log_of_no_known_encoding_is_named(tmp_path):
@@ -157,9 +157,9 @@ def test_a_line_without_end_is_passed_over(tmp_path, monkeypatch):
     log = tmp_path / "log.jsonl"
     good = [json.dumps(row) for row in ROWS]
     log.write_text("\n".join([*good[:3], '{"url": "' + "x" * 5000 + '"}', *good[3:]]))
-    rows, rejects, _ = read([str(log)])
+    rows, dropped, _ = read([str(log)])
     assert len(rows) == len(ROWS)
-    assert rejects.dropped == {"malformed line": 1}
+    assert dropped.counts == {"malformed line": 1}
 
 
 def fails(tmp_path, rows, message, *changes, kind="parquet", types=None):

@@ -1,7 +1,6 @@
 """A folder of pictures and a file of captions, as people have them."""
 
 import json
-import logging
 
 import numpy as np
 import pytest
@@ -60,12 +59,11 @@ def test_a_caption_with_a_line_break_and_quotes(folder):
     assert run(folder, text, encoding="utf-8-sig")[1] == {"a.png": ['第一行\n第"二"行']}
 
 
-def test_a_file_is_found_by_its_base_name_where_that_is_unique(folder, caplog):
-    with caplog.at_level(logging.WARNING):
-        found, texts, _ = run(folder, "image,caption\nc.png,山\nd.png,水\nother/d.png,云\n")
+def test_a_file_is_found_by_its_base_name_where_that_is_unique(folder):
+    found, texts, _ = run(folder, "image,caption\nc.png,山\nd.png,水\nother/d.png,云\n")
     assert texts == {"deep/c.png": ["山"], "other/d.png": ["云"]}
-    assert found.skipped == {"image not found": 1}
-    assert "row 3: d.png" in caplog.text
+    assert found.dropped.counts == {"image not found": 1}
+    assert "row 3: d.png" in found.dropped.examples["image not found"][0]
 
 
 def test_copies_of_a_picture_share_a_split_and_a_given_split_stays(folder):
@@ -86,7 +84,7 @@ def test_labels_keep_pairs_apart(folder):
     table = PairsTable.open(folder / "t.lance")
     pairs = [(p.texts[0].text, p.label) for p in table.take(table.rows())]
     assert pairs == [("猫", 1), ("狗", 0)]
-    assert found.skipped == {"label is not 0 or 1": 1}
+    assert found.dropped.counts == {"label is not 0 or 1": 1}
 
 
 def test_what_is_broken_is_counted(folder):
@@ -96,7 +94,7 @@ def test_what_is_broken_is_counted(folder):
     text = "".join(json.dumps(line) + "\n" for line in lines) + "{oops\n"
     found, texts, _ = run(folder, text, "c.jsonl")
     assert texts == {"a.png": ["猫"]}
-    assert found.skipped == {"image unreadable": 1, "no caption": 1, "not a JSON object": 2}
+    assert found.dropped.counts == {"image unreadable": 1, "no caption": 1, "not a JSON object": 2}
 
 
 @pytest.mark.parametrize("encoding", ["gb18030", "utf-16"])
@@ -115,7 +113,7 @@ def test_a_row_that_cannot_be_read_is_counted(folder):
     rows = "image,caption\na.png,一只白猫\n".encode() + b"b.png,\xe7\x8b\n"
     (folder / "c.csv").write_bytes(rows)
     found = import_folder(folder / "images", folder / "c.csv", folder / "t.lance")
-    assert (found.rows, found.skipped) == (1, {"characters that cannot be read": 1})
+    assert (found.rows, found.dropped.counts) == (1, {"characters that cannot be read": 1})
 
 
 def test_what_is_of_no_known_encoding_or_outside_is_refused(folder):
@@ -147,7 +145,7 @@ def test_only_line_breaks_end_a_row(folder, name, line_end):
     table = PairsTable.open(folder / "t.lance")
     texts = {p.image_id: [t.text for t in p.texts] for p in table.take(table.rows())}
     assert texts == {"a.png": [caption], "b.png": ["狗"]}
-    assert not found.skipped
+    assert not found.dropped
 
 
 def test_swapped_columns_are_told(folder):
@@ -165,7 +163,7 @@ def test_a_quote_that_is_not_closed_spoils_its_own_row(folder):
         text = f'image,caption\na.png,"没有完\nb.png,狗\n{more}c.png,山\n'
         found, texts, _ = run(folder, text)
         assert texts == {"b.png": ["狗"], "deep/c.png": ["山"]}
-        assert found.skipped["a quote is not closed"] == 1
+        assert found.dropped.counts["a quote is not closed"] == 1
 
 
 def test_rows_of_odd_values_are_counted(folder):
@@ -181,7 +179,7 @@ def test_rows_of_odd_values_are_counted(folder):
     text = "\n".join(json.dumps(row) for row in rows) + "\n" + "[" * 100_000 + "\n"
     found, texts, _ = run(folder, text, "c.jsonl")
     assert texts == {"a.png": ["猫", "7"]}
-    assert found.skipped == {
+    assert found.dropped.counts == {
         "half of a surrogate pair in a text": 2, "no caption": 2, "image not found": 2,
         "not a JSON object": 1,
     }  # fmt: skip
@@ -203,7 +201,7 @@ def test_a_picture_that_cannot_be_opened_is_counted(folder, monkeypatch):
     monkeypatch.setattr(type(folder), "read_bytes", read_bytes)
     found, texts, _ = run(folder, "image,caption\na.png,猫\nb.png,狗\nc.png,山\nother/d.png,水\n")
     assert set(texts) == {"a.png", "deep/c.png", "other/d.png"}
-    assert found.skipped == {"image cannot be read": 1}
+    assert found.dropped.counts == {"image cannot be read": 1}
     assert found.splits == {"train": 1, "val": 1, "test": 1}
 
 

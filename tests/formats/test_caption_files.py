@@ -67,7 +67,7 @@ def test_flickr8k_cn_takes_captions_by_people_and_the_files_of_names(tmp_path):
         ("3_c", "test", ["一匹马"]),
     ]  # fmt: skip
     assert [text.text_id for text in rows[0].texts] == ["1_a.jpg#zhc#0", "1_a.jpg#zhc#1"]
-    assert found.skipped == {
+    assert found.dropped.counts == {
         "empty text": 1, "id twice": 1, "image not found": 1, "in no split file": 1,
         "malformed line": 1, "in two split files, the first holds": 1,
     }  # fmt: skip
@@ -150,7 +150,7 @@ def test_long_captions(tmp_path, kind, name):
     lines(tmp_path / name, f"images/b/1.jpg\t{long}", f"images/b/2.jpg\t{long}。", "1.jpg\t哪一个")
     found, rows, _ = imported(kind, tmp_path / "t.lance", tmp_path)
     assert said(rows) == [("1", "test", [long]), ("2", "test", [long + "。"])]
-    assert found.skipped == {"image not found": 1}
+    assert found.dropped.counts == {"image not found": 1}
 
 
 def test_a_wrong_folder_is_told_what_was_found(tmp_path):

@@ -34,7 +34,7 @@ def test_elevater(tmp_path):
     assert {(t.source, t.text_id) for row in rows for t in row.texts} == {
         ("class", "000"), ("class", "001"), ("class", "003"),
     }  # fmt: skip
-    assert found.skipped == {"image empty": 1}
+    assert found.dropped.counts == {"image empty": 1}
 
 
 @pytest.mark.parametrize("how", ["lines", "tabs", "json"])
@@ -123,7 +123,7 @@ def test_boxes(tmp_path):
         assert np.array_equal(np.asarray(decode_image(row.image)), part)
         assert (row.height, row.width) == part.shape[:2]
     assert classes(table) == ["狗", "猫", "马"]
-    assert found.skipped == {
+    assert found.dropped.counts == {
         "id twice": 1, "no box within the picture": 3, "malformed annotation": 1,
         "image not found": 1, "image unreadable": 1, "image not listed": 1,
     }  # fmt: skip

@@ -76,7 +76,7 @@ def test_the_corpus_keeps_its_ids_splits_and_pictures(imported, corpus):
         before = corpus[image_id]
         assert (pair.image, pair.split) == (before.image, before.split)
         assert pair.texts[: len(before.texts)] == before.texts
-    assert found.skipped == {
+    assert found.dropped.counts == {
         "a name of test_novel, kept from train": 1, "malformed annotation": 1, "no text": 1,
         "annotated twice": 1,
     }  # fmt: skip

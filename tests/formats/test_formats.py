@@ -51,7 +51,7 @@ def test_there_and_back(tmp_path, monkeypatch, kind, rows_a_file):
     assert export_table(table, kind, tmp_path / "out") == 7
     assert not list((tmp_path / "out").glob(".*"))
     found = import_table([tmp_path / "out"], kind, tmp_path / "b.lance")
-    assert (found.rows, found.skipped) == (7, {})
+    assert (found.rows, found.dropped.counts) == (7, {})
     again = PairsTable.open(tmp_path / "b.lance")
     assert again.take(again.rows()) == table.take(table.rows())
     assert export_table(table, kind, tmp_path / "val", split="val") == 2
@@ -74,7 +74,7 @@ def test_a_foreign_tar(tmp_path):
     assert [pair.texts[0].text for pair in read] == ["一只猫", "一只狗", "还好", "不出去"]
     assert {pair.split for pair in read} == {"test"}
     assert len({pair.image_id for pair in read}) == 4
-    assert found.skipped == {
+    assert found.dropped.counts == {
         "no text": 1, "image unreadable": 1, "json unreadable, its row is kept": 1,
     }  # fmt: skip
     assert not (tmp_path.parent / "evil.jpg").exists()
@@ -87,7 +87,7 @@ def test_a_damaged_tar_gives_what_is_whole(tmp_path):
     (tmp_path / "0.tar").write_bytes(data[: len(data) // 2])
     found = import_table([tmp_path / "0.tar"], "webdataset", tmp_path / "t.lance")
     assert 1 <= found.rows < 4
-    assert found.skipped["tar file damaged, its rest is left out"] == 1
+    assert found.dropped.counts["tar file damaged, its rest is left out"] == 1
 
 
 def test_parquet_of_others(tmp_path):
@@ -138,7 +138,7 @@ def test_img2dataset(tmp_path, layout):
     assert [(p.texts[0].text, p.url) for p in read] == [
         ("第0张", "http://e.org/0"), ("第1张", "http://e.org/1"),
     ]  # fmt: skip
-    assert found.skipped == {"not fetched: failed_to_download": 1}
+    assert found.dropped.counts == {"not fetched: failed_to_download": 1}
 
 
 def test_refusals(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from formats.published import lines
 from r2d2.errors import R2D2Error
 from r2d2.formats import lines as subject
-from r2d2.formats.record import Skipped
+from r2d2.inputs.dropped_rows import DroppedRows
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
@@ -26,26 +26,26 @@ def test_a_list_is_read_as_json_reads_it(tmp_path_factory, items, chunk, spread)
     file.write_text(json.dumps(items, indent=2 if spread else None, ensure_ascii=False))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subject, "CHUNK", chunk)
-        skipped = Skipped()
-        assert [item for _, item in subject.json_items(file, skipped)] == items
-    assert not skipped.counts
+        dropped = DroppedRows()
+        assert [item for _, item in subject.json_items(file, dropped)] == items
+    assert not dropped.counts
 
 
 def test_a_broken_list_gives_what_is_before(tmp_path):
     for text in ("[1, 2, {", "[1, 2, oops, 3]", "[1, 2,", "[1, 2"):
         file = lines(tmp_path / "a.json", text)
-        skipped = Skipped()
-        assert [item for _, item in subject.json_items(file, skipped)] == [1, 2]
-        assert sum(skipped.counts.values()) == 1
+        dropped = DroppedRows()
+        assert [item for _, item in subject.json_items(file, dropped)] == [1, 2]
+        assert sum(dropped.counts.values()) == 1
 
 
 def test_lines_that_are_too_long_are_passed_over(tmp_path, monkeypatch):
     monkeypatch.setattr(subject, "LINE_BYTES", 12)
     file = lines(tmp_path / "a.txt", "a" * 30, "1234567", "", "b" * 8, "好", end="\r\n", bom=True)
-    skipped = Skipped()
-    found = list(subject.text_lines(file, skipped))
+    dropped = DroppedRows()
+    found = list(subject.text_lines(file, dropped))
     assert [line for _, line in found] == ["1234567", "b" * 8, "好"]
-    assert skipped.counts == {"line too long": 1}
+    assert dropped.counts == {"line too long": 1}
 
 
 def test_rows_of_a_csv(tmp_path):
@@ -53,35 +53,35 @@ def test_rows_of_a_csv(tmp_path):
         tmp_path / "a.csv", " URL ,Caption", 'u1,"一句, 有逗号"', 'u2,"两行', '的"', "u3", "u4,x,y",
         "u5,好", end="\r\n", bom=True,
     )  # fmt: skip
-    skipped = Skipped()
-    rows = [row for _, row in subject.csv_rows(file, skipped)]
+    dropped = DroppedRows()
+    rows = [row for _, row in subject.csv_rows(file, dropped)]
     assert rows == [
         {"url": "u1", "caption": "一句, 有逗号"}, {"url": "u2", "caption": "两行\n的"},
         {"url": "u5", "caption": "好"},
     ]  # fmt: skip
-    assert skipped.counts == {"malformed line": 2}
+    assert dropped.counts == {"malformed line": 2}
 
 
 @pytest.mark.parametrize("encoding", ["gb18030", "utf-16"])
 def test_rows_of_a_csv_as_excel_saves_it(tmp_path, encoding):
     file = tmp_path / "a.csv"
     file.write_text("URL\t标题\r\nu1\t一句, 有逗号\r\n\r\nu2\t好\r\n", encoding=encoding)
-    skipped = Skipped()
-    assert [row for _, row in subject.csv_rows(file, skipped)] == [
+    dropped = DroppedRows()
+    assert [row for _, row in subject.csv_rows(file, dropped)] == [
         {"url": "u1", "标题": "一句, 有逗号"}, {"url": "u2", "标题": "好"},
     ]  # fmt: skip
-    assert not skipped.counts
+    assert not dropped.counts
 
 
 def test_the_names_of_the_columns_have_a_quote_that_is_not_closed(tmp_path):
     file = lines(tmp_path / "a.csv", 'a,"b', "1,2", "3,4")
     with pytest.raises(R2D2Error, match=r"a\.csv, about line 1: a quote is not closed"):
-        list(subject.csv_rows(file, Skipped()))
+        list(subject.csv_rows(file, DroppedRows()))
 
 
 def test_a_quote_that_never_ends(tmp_path):
     file = lines(tmp_path / "a.csv", "a,b", "1,2", '3,"' + "x" * 200_000, "5,6")
-    skipped = Skipped()
-    rows = [row["a"] for _, row in subject.csv_rows(file, skipped)]
+    dropped = DroppedRows()
+    rows = [row["a"] for _, row in subject.csv_rows(file, dropped)]
     assert rows == ["1", "5"]
-    assert skipped.counts["malformed line"] == 1
+    assert dropped.counts["malformed line"] == 1

@@ -16,7 +16,7 @@ def test_one_s_own(tmp_path):
     )  # fmt: skip
     found, rows, _ = imported("own", tmp_path / "t.lance", images, file)
     assert said(rows) == [("a.jpg", "train", ["一只狗", "两只狗"])]
-    assert found.skipped == {"image not found": 1, "no caption": 1}
+    assert found.dropped.counts == {"image not found": 1, "no caption": 1}
     other = jsonl(tmp_path / "more.jsonl", {"image": "a.jpg", "caption": "狗"})
     with pytest.raises(R2D2Error, match="1 folders and 2 files of captions: give one of each"):
         imported("own", tmp_path / "u.lance", images, file, other)
@@ -45,6 +45,6 @@ def test_a_row_without_texts_goes_out_and_comes_back(tmp_path, kind):
     write_table(tmp_path / "a.lance", rows)
     export_table(PairsTable.open(tmp_path / "a.lance"), kind, tmp_path / "out")
     found = import_table([tmp_path / "out"], kind, tmp_path / "b.lance")
-    assert not found.skipped
+    assert not found.dropped
     table = PairsTable.open(tmp_path / "b.lance")
     assert table.take(table.rows()) == rows

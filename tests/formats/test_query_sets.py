@@ -11,8 +11,8 @@ import pytest
 from formats.published import imported, jsonl, lines, picture, said
 from r2d2.errors import R2D2Error
 from r2d2.formats.queries import Query, queries_file, read_queries
-from r2d2.formats.record import Skipped
 from r2d2.formats.tsv_images import tsv_images
+from r2d2.inputs.dropped_rows import DroppedRows
 from training.small import call_cli
 
 
@@ -70,7 +70,7 @@ def test_muge(tmp_path, how):
     assert read_queries(table.path) == queries
     assert queries_file(table.path) == tmp_path / "m.queries.jsonl"
     assert found.queries == 2
-    assert found.skipped == {
+    assert found.dropped.counts == {
         "id twice": 2, "bad base64": 1, "malformed line": 4, "empty text": 1,
         "image truncated": 1, "picture of a text not found": 1,
     }  # fmt: skip
@@ -189,7 +189,7 @@ def test_pairs_of_lmdb_that_are_no_pairs_are_counted(tmp_path):
         txn.put(b"5", b"%%%")
     found, rows, _ = imported("chinese-clip", tmp_path / "t.lance", store)
     assert said(rows)[:2] == [("1", "train", ["二train"]), ("2", "train", ["一train", "二train"])]
-    assert found.skipped == {"pair refused": 3, "id twice": 1, "bad base64": 1}
+    assert found.dropped.counts == {"pair refused": 3, "id twice": 1, "bad base64": 1}
     (store / "valid" / "imgs" / "data.mdb").write_bytes(b"no database" * 1000)
     with pytest.raises(R2D2Error, match="no readable LMDB"):
         imported("chinese-clip", tmp_path / "u.lance", store)
@@ -210,7 +210,7 @@ def test_pictures_are_read_one_at_a_time(tmp_path):
     file = lines(tmp_path / "a_imgs.tsv", *(f"{n}\t{line}" for n in range(40)))
     tracemalloc.start()
     try:
-        assert sum(1 for _ in tsv_images(file, Skipped())) == 40
+        assert sum(1 for _ in tsv_images(file, DroppedRows())) == 40
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -3,8 +3,8 @@
 import pytest
 
 from formats.published import lines, picture, pictures
-from r2d2.formats.record import Skipped
 from r2d2.formats.tree import Tree, split_in, stem_of
+from r2d2.inputs.dropped_rows import DroppedRows
 
 
 @pytest.mark.parametrize(
@@ -43,10 +43,10 @@ def test_pictures_by_name(tmp_path):
     pictures(tmp_path / "two", "b.PNG", "x.jpg", "same.jpg")
     (tmp_path / "outside.jpg").write_bytes(b"secret")
     tree = Tree([tmp_path / "one", tmp_path / "two"])
-    skipped = Skipped()
+    dropped = DroppedRows()
 
     def seed(name):
-        found = tree.read(name, "here", skipped)
+        found = tree.read(name, "here", dropped)
         return next((n for n in range(3) if found == picture(n)), found)
 
     assert [seed(name) for name in ("a.jpg", "a", "z/a.jpg", "z\\a.jpg", "b", "x.jpg")] == [
@@ -55,7 +55,7 @@ def test_pictures_by_name(tmp_path):
     assert [seed(name) for name in ("one/same.jpg", "two/same.jpg", "two/same")] == [1, 2, 2]
     for name in ("same.jpg", "../outside.jpg", str(tmp_path / "outside.jpg"), "", "one/", ".."):
         assert seed(name) is None
-    assert skipped.counts == {"image not found": 6}
+    assert dropped.counts == {"image not found": 6}
 
 
 def test_links_are_followed_once(tmp_path):
@@ -65,4 +65,4 @@ def test_links_are_followed_once(tmp_path):
     (root / "images").symlink_to(real)
     (root / "again").symlink_to(real)
     (real / "loop").symlink_to(root)
-    assert Tree([root]).read("a.jpg", "here", Skipped()) == picture(0)
+    assert Tree([root]).read("a.jpg", "here", DroppedRows()) == picture(0)

@@ -37,7 +37,7 @@ def test_wukong_fetched(tmp_path):
         URLS[0]: ["一只狗", "又一句"], URLS[1]: ["两只, 三只"],
     }  # fmt: skip
     assert {row.image_id for row in rows} == {url_id(url) for url in URLS[:2]}
-    assert found.skipped == {
+    assert found.dropped.counts == {
         "no address": 1, "malformed line": 1, "empty text": 1, "not fetched: gone": 1,
     }  # fmt: skip
 
@@ -60,7 +60,7 @@ def test_wukong_test_names_files(tmp_path):
     )  # fmt: skip
     found, rows, _ = imported("wukong", tmp_path / "t.lance", tmp_path)
     assert said(rows) == [("00000000-0", "test", ["一只狗"]), ("00000001-1", "test", ["猫"])]
-    assert found.skipped == {"image not found": 1}
+    assert found.dropped.counts == {"image not found": 1}
 
 
 def test_danqing_takes_the_better_caption_or_the_one_named(tmp_path):
@@ -88,7 +88,7 @@ def test_pictures_within(tmp_path):
     assert [[t.text for t in row.texts] for row in rows] == [["一", "二"], ["五"]]
     assert rows[0].image_id == "甲"
     assert len(rows[1].image_id) == 32
-    assert found.skipped == {"empty text": 1, "no picture": 1, "image unreadable": 1}
+    assert found.dropped.counts == {"empty text": 1, "no picture": 1, "image unreadable": 1}
 
 
 def test_json_lines_with_files(tmp_path):
@@ -101,7 +101,7 @@ def test_json_lines_with_files(tmp_path):
     file = jsonl(tmp_path / "a.jsonl", {"path": "images/a.jpg", "caption": "狗"}, "{")
     found, rows, _ = imported("taisu", tmp_path / "t.lance", file, images)
     assert said(rows) == [("a", "train", ["狗"])]
-    assert found.skipped == {"malformed line": 1}
+    assert found.dropped.counts == {"malformed line": 1}
 
 
 def test_a_broken_parquet_is_named(tmp_path):

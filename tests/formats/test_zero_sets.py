@@ -35,7 +35,7 @@ def test_retrieval(tmp_path, kind, length, source):
     found, rows, _ = imported(kind, tmp_path / "t.lance", tmp_path)
     assert said(rows) == [("a", "train", ["一只狗", "两只狗"]), ("c", "val", ["猫"])]
     assert {text.source for row in rows for text in row.texts} == {source}
-    assert found.skipped == {
+    assert found.dropped.counts == {
         "empty text": 1, "no text": 2, "image not found": 1, "no image_path": 1,
         "malformed line": 2,
     }  # fmt: skip
@@ -57,7 +57,7 @@ def test_matching(tmp_path, kind, length):
     assert [(*one, row.label) for one, row in zip(said(rows), rows, strict=True)] == [
         ("a", "test", ["狗"], 1), ("a", "test", ["猫"], 0),
     ]  # fmt: skip
-    assert found.skipped == {"label is not 0 or 1": 2, "image unreadable": 1}
+    assert found.dropped.counts == {"label is not 0 or 1": 2, "image unreadable": 1}
     with pytest.raises(R2D2Error, match=f"looked for .*{length}_itr_.*found {length}_itm_test"):
         imported({"icm": "icr", "iqm": "iqr"}[kind], tmp_path / "u.lance", tmp_path / "test")
 
@@ -86,7 +86,7 @@ def test_the_corpus_with_pictures_in_a_folder(tmp_path):
         (url_id("http://e.org/p/from_url.png?w=1"), "http://e.org/p/from_url.png?w=1"),
         (url_id("http://e.org/d.jpg"), "http://e.org/d.jpg"),
     ]
-    assert found.skipped == {
+    assert found.dropped.counts == {
         "image not found": 1, "no address": 1, "empty text": 1, "no text": 1,
     }  # fmt: skip
 
@@ -125,7 +125,7 @@ def test_the_corpus_joined_with_what_was_fetched(tmp_path, monkeypatch, held, bl
     for n, url in enumerate(urls[:7]):
         assert by_url[url].image == picture(n)
         assert [t.text for t in by_url[url].texts] == [f"题{n}", *(["再问"] if n == 0 else [])]
-    assert found.skipped == {"not fetched: gone": 1, "not fetched": 1}
+    assert found.dropped.counts == {"not fetched: gone": 1, "not fetched": 1}
 
 
 def test_aic_icc(tmp_path):
@@ -148,7 +148,7 @@ def test_aic_icc(tmp_path):
         ("a", "train", ["一", "二", "四"]), ("c", "train", ["独句"]), ("b", "val", ["好"]),
     ]  # fmt: skip
     assert [text.text_id for text in rows[0].texts] == ["a#0", "a#1", "a#3"]
-    assert found.skipped == {
+    assert found.dropped.counts == {
         "empty text": 1, "id twice": 1, "image not found": 1, "malformed line": 2,
         "malformed JSON, its rest is left out": 1,
     }  # fmt: skip
@@ -167,4 +167,4 @@ def test_half_of_a_surrogate_pair_spoils_its_own_row(tmp_path):
     found = import_table([file.parent, images], "icr", out)
     table = PairsTable.open(out)
     assert [[t.text for t in pair.texts] for pair in table.take(table.rows("val"))] == [["好"]]
-    assert found.skipped == {"half of a surrogate pair in a text": 1, "no text": 1}
+    assert found.dropped.counts == {"half of a surrogate pair in a text": 1, "no text": 1}

@@ -146,8 +146,8 @@ def import_(
         typer.echo(f"{queries_file(out)}: {found.queries:,} queries without an answer")
     if held_out is not None:
         typer.echo(f"{held_out}: {found.held:,} rows")
-    for reason, count in found.skipped.most_common():
-        typer.echo(f"  left out: {reason}: {count:,}")
+    for line in found.dropped.lines():
+        typer.echo(f"  {line}")
 
 
 @app.command()

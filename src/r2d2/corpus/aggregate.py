@@ -24,7 +24,6 @@ from r2d2.corpus.combine import RUN_IMAGES, RUN_PAIRS, combine
 from r2d2.corpus.config import CorpusConfig
 from r2d2.corpus.engine import held_memory, map_columns, start
 from r2d2.corpus.funnel import StageCount, add_counts
-from r2d2.corpus.lines import Rejects
 from r2d2.corpus.log import TEXTS, find_logs, plan, read_piece
 from r2d2.corpus.parts import map_parts
 from r2d2.corpus.rows import (
@@ -41,6 +40,7 @@ from r2d2.corpus.spelling import respell
 from r2d2.corpus.sums import one_of_each, sum_pairs
 from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors, write_text
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.progress import Update
 
 log = logging.getLogger(__name__)
@@ -151,28 +151,28 @@ class Scatter:
             done = json.loads(record.read_text(encoding="utf-8"))
             if done.pop("source") == source:
                 return StageCount.from_dict(done)
-        rejects, kept, clicks, size, runs = Rejects(), 0, 0, 0, 0
-        for chunk in self._chunks(job, rejects):
+        dropped, kept, clicks, size, runs = DroppedRows(), 0, 0, 0, 0
+        for chunk in self._chunks(job, dropped):
             pairs, images, rows = combine(
-                chunk, job["folder"], job["prefix"], self.examination, rejects, job["file"]
+                chunk, job["folder"], job["prefix"], self.examination, dropped, job["file"]
             )
             for kind, table in ((PAIRS, pairs), (IMAGES, images)):
                 _write_run(folder / f"{name}-{runs}.{kind}.arrow", table)
                 size += table.nbytes
             kept, runs = kept + rows, runs + 1
             clicks += pc.sum(pairs["clicks"]).as_py() or 0
-        seen = kept + sum(rejects.dropped.values())
+        seen = kept + dropped.total
         notes = {"clicks": clicks, "bytes": size, "runs": runs}
         count = StageCount(
-            "aggregate", "rows", seen, kept, rejects.dropped, rejects.examples, notes
+            "aggregate", "rows", seen, kept, dict(dropped.counts), dropped.first_examples(), notes
         )  # fmt: skip
         write_text(record, json.dumps({**count.to_dict(), "source": source}))
         return count
 
-    def _chunks(self, job: dict[str, str], rejects: Rejects) -> Iterator[pa.Table]:
+    def _chunks(self, job: dict[str, str], dropped: DroppedRows) -> Iterator[pa.Table]:
         held: list[pa.Table] = []
         rows = size = 0
-        for table in read_piece(job, rejects):
+        for table in read_piece(job, dropped):
             held.append(table)
             rows, size = rows + len(table), size + table.nbytes
             if rows >= self.rows or size >= self.size:

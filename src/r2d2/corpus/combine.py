@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from r2d2.corpus.groups import Ints, Mask, add_up, encode, grouped, whole
-from r2d2.corpus.lines import Rejects
 from r2d2.corpus.log import TEXTS
 from r2d2.data.base64_images import binary_column
+from r2d2.inputs.dropped_rows import EXAMPLES, DroppedRows
 
 NO_IMAGE = "no image"
 NO_TEXT = "no text"
@@ -52,7 +52,7 @@ def combine(
     folder: str,
     prefix: str,
     examination: tuple[float, ...],
-    rejects: Rejects,
+    dropped: DroppedRows,
     file: str,
 ) -> tuple[pa.Table, pa.Table, int]:
     """Sums per (image, text) of a chunk, and its images, both sorted by id.
@@ -62,7 +62,7 @@ def combine(
         folder: where the log's paths start, and
         prefix: how that folder is named among the logs, for the ids of such images.
         examination: chance that position 1, 2, ... is looked at; further ones as the last.
-        rejects: where malformed rows are counted.
+        dropped: where malformed rows are counted.
         file: the log's name, for their examples.
 
     Returns:
@@ -101,7 +101,7 @@ def combine(
         chances = np.rint(np.array(examination) * EXAMINED_UNIT).astype(np.int64)
         place = np.clip(counts["position"], 1, len(chances)) - 1
         counts["examined"] = counts["impressions"] * chances[place]
-    kept = _reject(reasons, chunk, rejects, file)
+    kept = _reject(reasons, chunk, dropped, file)
 
     order = np.argsort(digests.view("S16").reshape(-1))
     digests = digests[order]
@@ -230,7 +230,7 @@ def _images(
     return pa.table(columns).cast(RUN_IMAGES)
 
 
-def _reject(reasons: Mapping[str, Mask], chunk: pa.Table, rejects: Rejects, file: str) -> Mask:
+def _reject(reasons: Mapping[str, Mask], chunk: pa.Table, dropped: DroppedRows, file: str) -> Mask:
     """Count each bad row under its first reason; gives the mask of the good ones."""
     kept = np.ones(len(chunk), dtype=bool)
     names = [name for name in chunk.column_names if name != "image"]
@@ -239,12 +239,14 @@ def _reject(reasons: Mapping[str, Mask], chunk: pa.Table, rejects: Rejects, file
             continue
         rows = np.flatnonzero(bad & kept)
         kept &= ~bad
-        shown = chunk.select(names).take(pa.array(rows[:8]))
+        shown = chunk.select(names).take(pa.array(rows[:EXAMPLES]))
         words = [
             ", ".join(f"{name}={_show(shown[name][place])}" for name in names)
             for place in range(len(shown))
         ]
-        rejects.add(reason, len(rows), [f"{file}: {text}" for text in words])
+        for text in words:
+            dropped.add(reason, f"{file}: {text}")
+        dropped.add(reason, "", len(rows) - len(words))
     return kept
 
 

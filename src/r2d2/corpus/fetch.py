@@ -22,9 +22,9 @@ from r2d2.corpus.fetch_queue import outcomes
 from r2d2.corpus.fetch_request import block_differs, open_client, request
 from r2d2.corpus.fetch_store import ShardWriter, locked, look_up
 from r2d2.corpus.funnel import EXAMPLES, StageCount
-from r2d2.corpus.lines import Rejects
 from r2d2.corpus.outcome import FAILURES, MAY_PASS, Cause
 from r2d2.errors import R2D2Error
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.progress import Update
 from r2d2.settings import one_of
 
@@ -84,18 +84,18 @@ def fetch_table(
     Raises:
         R2D2Error: as `fetch_images`; or the file cannot be read, or has no address.
     """
-    rejects = Rejects()
-    urls: Iterator[str] = urls_of_file(file, column, rejects)
+    dropped = DroppedRows()
+    urls: Iterator[str] = urls_of_file(file, column, dropped)
     first = next(urls, None)
     if first is None:
-        why = ", ".join(f"{reason} {n:,}" for reason, n in rejects.dropped.items())
+        why = dropped.reasons() or "it holds no row"
         raise R2D2Error(
-            f"{file} has no address in its column {column!r} ({why or 'it holds no row'}): give a "
-            "file with some, or name another column by --column"
+            f"{file} has no address in its column {column!r} ({why}): give a file "
+            "with some, or name another column by --column"
         )
     urls = chain([first], urls)
     found = fetch_images(urls, store, config, retry_failed=retry_failed, update=update)
-    notes = {"passed over": rejects.dropped, "of these": rejects.examples}
+    notes = {"passed over": dict(dropped.counts), "of these": dropped.first_examples()}
     return StageCount(
         found.stage, found.unit, found.seen, found.kept, found.dropped, found.examples, notes
     )

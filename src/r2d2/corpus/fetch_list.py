@@ -20,11 +20,12 @@ import pyarrow.compute as pc
 
 from r2d2.corpus.engine import PACKED, open_file, open_parquet, reading, unpacked
 from r2d2.corpus.fetch_store import url_id
-from r2d2.corpus.lines import Rejects, head_columns, read_lines
+from r2d2.corpus.lines import head_columns, read_lines
 from r2d2.corpus.log import FORMATS
 from r2d2.corpus.rows import open_part
 from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors
+from r2d2.inputs.dropped_rows import DroppedRows
 
 HELD = 1 << 20  # addresses in memory; more go by way of the disk, in as many ...
 PILES = 256  # ... piles as two hexadecimal digits tell apart
@@ -93,8 +94,8 @@ def needed_urls(images: Path) -> Iterator[str]:
             yield from rows["url"].filter(here).to_pylist()
 
 
-def urls_of_file(file: Path, column: str, rejects: Rejects) -> Iterator[str]:
-    """The addresses in a table of Parquet, CSV or JSONL; rows without one go to `rejects`.
+def urls_of_file(file: Path, column: str, dropped: DroppedRows) -> Iterator[str]:
+    """The addresses in a table of Parquet, CSV or JSONL; rows without one go to `dropped`.
 
     Raises:
         R2D2Error: the file cannot be read, or lacks the column.
@@ -111,20 +112,20 @@ def urls_of_file(file: Path, column: str, rejects: Rejects) -> Iterator[str]:
             with open_parquet(name) as parquet:
                 _need(file, column, parquet.schema_arrow.names)
                 for batch in parquet.iter_batches(columns=[column]):
-                    yield from _given(batch.column(0), file, rejects)
+                    yield from _given(batch.column(0), file, dropped)
             return
         with open_file(name) as stream:
             _need(file, column, head_columns(unpacked(stream, name), kind, name))
         with open_file(name) as stream:
-            for chunk in read_lines(unpacked(stream, name), kind, {"url": column}, rejects, name):
-                yield from _given(chunk["url"], file, rejects)
+            for chunk in read_lines(unpacked(stream, name), kind, {"url": column}, dropped, name):
+                yield from _given(chunk["url"], file, dropped)
 
 
-def _given(values: pa.Array, file: Path, rejects: Rejects) -> list[str]:
+def _given(values: pa.Array, file: Path, dropped: DroppedRows) -> list[str]:
     given = pc.utf8_trim_whitespace(values.cast(pa.string()))
     found: list[str] = given.filter(pc.greater(pc.binary_length(given), 0)).to_pylist()
     if missing := len(given) - len(found):
-        rejects.add(NO_URL, missing, [str(file)])
+        dropped.add(NO_URL, str(file), missing)
     return found
 
 

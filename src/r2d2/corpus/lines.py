@@ -8,10 +8,10 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from r2d2.corpus.funnel import EXAMPLES
 from r2d2.data.csv_records import LONGEST, NOT_CLOSED, csv_records
 from r2d2.data.encodings import LOST, as_utf8, open_text
 from r2d2.errors import R2D2Error
+from r2d2.inputs.dropped_rows import DroppedRows
 
 MALFORMED = "malformed line"
 LINE_BYTES = 64 << 20  # of a line; a longer one is malformed
@@ -19,21 +19,6 @@ IMAGE_CHARS = 64 << 20  # of a CSV record whose base64 is broken into lines
 HEAD_LINES = 1000  # of a JSONL file, whose keys are its columns
 CHUNK_ROWS = 64 << 10
 CHUNK_CHARS = 16 << 20
-
-
-class Rejects:
-    """What is passed over of a log: how many rows for which reason, and the first of them."""
-
-    def __init__(self) -> None:
-        self.dropped: dict[str, int] = {}
-        self.examples: dict[str, tuple[str, ...]] = {}
-
-    def add(self, reason: str, count: int, shown: Sequence[str]) -> None:
-        """`count` rows more; `shown` are some of them in words."""
-        if count:
-            self.dropped[reason] = self.dropped.get(reason, 0) + count
-            known = self.examples.get(reason, ())
-            self.examples[reason] = (*known, *(text[:200] for text in shown))[:EXAMPLES]
 
 
 def head_columns(stream: IO[bytes], kind: str, file: str) -> list[str]:
@@ -49,7 +34,7 @@ def head_columns(stream: IO[bytes], kind: str, file: str) -> list[str]:
 
 
 def read_lines(
-    stream: IO[bytes], kind: str, columns: Mapping[str, str], rejects: Rejects, file: str
+    stream: IO[bytes], kind: str, columns: Mapping[str, str], dropped: DroppedRows, file: str
 ) -> Iterator[pa.Table]:
     """Chunks of rows.
 
@@ -57,7 +42,7 @@ def read_lines(
         stream: the file.
         kind: csv, tsv or jsonl.
         columns: role: name of the column.
-        rejects: where malformed lines are counted.
+        dropped: where malformed lines are counted.
         file: its name, for the examples.
 
     Raises:
@@ -68,7 +53,7 @@ def read_lines(
     read = _jsonl_rows if kind == "jsonl" else _csv_rows
     for number, row, text in read(stream, kind, columns, file):
         if row is None or not _encodes(row):
-            rejects.add(MALFORMED, 1, [f"{file}, line {number}: {text}"])
+            dropped.add(MALFORMED, f"{file}, line {number}: {text}")
             continue
         rows.append(row)
         size += sum(map(len, filter(None, row)))

@@ -17,8 +17,9 @@ import pyarrow as pa
 
 from r2d2.corpus.config import CorpusConfig
 from r2d2.corpus.engine import PACKED, import_daft, open_file, open_parquet, reading, unpacked
-from r2d2.corpus.lines import Rejects, head_columns, read_lines
+from r2d2.corpus.lines import head_columns, read_lines
 from r2d2.errors import R2D2Error
+from r2d2.inputs.dropped_rows import DroppedRows
 
 IMAGES = ("image", "url", "path")
 TEXTS = ("query", "title", "content", "caption")
@@ -99,8 +100,8 @@ def plan(files: Sequence[str], config: CorpusConfig) -> list[dict[str, str]]:
     return pieces
 
 
-def read_piece(piece: Mapping[str, str], rejects: Rejects) -> Iterator[pa.Table]:
-    """Chunks of a piece, their columns named as in `LogConfig`; malformed lines go to `rejects`."""
+def read_piece(piece: Mapping[str, str], dropped: DroppedRows) -> Iterator[pa.Table]:
+    """Chunks of a piece, their columns named as in `LogConfig`; malformed lines go to `dropped`."""
     file, kind = piece["file"], piece["format"]
     columns: dict[str, str] = json.loads(piece["columns"])
     cut: list[int] = json.loads(piece["cut"])
@@ -113,7 +114,7 @@ def read_piece(piece: Mapping[str, str], rejects: Rejects) -> Iterator[pa.Table]
             batches = _lance(file, cut, columns)
         else:
             with open_file(file) as stream:
-                yield from read_lines(unpacked(stream, file), kind, columns, rejects, file)
+                yield from read_lines(unpacked(stream, file), kind, columns, dropped, file)
             return
         for batch in batches:
             yield pa.Table.from_batches([batch]).rename_columns(

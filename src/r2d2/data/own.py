@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,10 +17,9 @@ from r2d2.data.csv_records import NOT_CLOSED, csv_records
 from r2d2.data.encodings import LOST, open_text
 from r2d2.data.images import BadImage, decode_image, image_bytes
 from r2d2.errors import R2D2Error
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.table import Pair, Text, write_table
 from r2d2.tokenizer import text_key
-
-log = logging.getLogger(__name__)
 
 IMAGE_NAMES = ("image", "image_path", "path", "file", "filename", "file_name", "img", "图片")
 CAPTION_NAMES = ("caption", "captions", "text", "texts", "title", "label_text", "描述", "标题")
@@ -31,7 +29,6 @@ CAPTION = "caption"
 LABELS = {"": None, "0": 0, "1": 1, "0.0": 0, "1.0": 1}  # a column with gaps is one of floats
 HALF = "half of a surrogate pair in a text"
 BROKEN = "characters that cannot be read"
-EXAMPLES = 5  # of what was skipped, in the log
 SHOWN = 80  # characters of what a row gave
 
 
@@ -42,15 +39,7 @@ class Imported:
     rows: int = 0
     texts: int = 0
     splits: Counter[str] = field(default_factory=Counter)
-    skipped: Counter[str] = field(default_factory=Counter)  # by reason
-    examples: dict[str, list[str]] = field(default_factory=dict)
-
-    def skip(self, reason: str, what: str) -> None:
-        """Count a row that is left out."""
-        self.skipped[reason] += 1
-        some = self.examples.setdefault(reason, [])
-        if len(some) < EXAMPLES:
-            some.append(what)
+    dropped: DroppedRows = field(default_factory=DroppedRows)
 
 
 def import_folder(
@@ -76,8 +65,6 @@ def import_folder(
     found = Imported()
     pairs = read_folder(Path(images), Path(captions), found, val_share, test_share)
     write_table(out, pairs, overwrite=overwrite)
-    for reason, count in found.skipped.items():
-        log.warning("%d rows left out, %s: %s", count, reason, "; ".join(found.examples[reason]))
     return found
 
 
@@ -96,34 +83,32 @@ def read_folder(
         split = held_out.SPLIT_NAMES.get(split.lower(), split)
         texts = [_cell(one) for one in (given if isinstance(given, list) else [given])]
         if not encodes(name, split, *texts):
-            found.skip(HALF, where)
+            found.dropped.add(HALF, where)
             continue
         if any(LOST in text for text in (name, split, *texts)):
-            found.skip(BROKEN, where)
+            found.dropped.add(BROKEN, where)
             continue
         path = names.find(name)
         if path is None:
             swapped = len(texts) == 1 and names.find(texts[0]) is not None
             reason = "image and caption are swapped" if swapped else "image not found"
             shown = name if len(name) <= SHOWN else name[:SHOWN] + "…"
-            found.skip(reason, f"{where}: {shown or 'no name'}")
+            found.dropped.add(reason, f"{where}: {shown or 'no name'}")
             continue
         texts = [text for text in texts if text_key(text)]
         if not texts:
-            found.skip("no caption", where)
+            found.dropped.add("no caption", where)
             continue
         if label not in LABELS:
-            found.skip("label is not 0 or 1", f"{where}: {label[:SHOWN]}")
+            found.dropped.add("label is not 0 or 1", f"{where}: {label[:SHOWN]}")
             continue
         grouped.setdefault((path, split), []).extend((text, LABELS[label]) for text in texts)
-    if not grouped and not found.skipped:
+    if not grouped and not found.dropped:
         raise R2D2Error(f"{file} holds no row: write a picture and a caption a line")
     if not grouped:
-        reasons = "; ".join(
-            f"{k}: {v}, such as {found.examples[k][0]}" for k, v in found.skipped.items()
-        )
         raise R2D2Error(
-            f"no row of {file} has both an image under {folder} and a caption ({reasons})"
+            f"no row of {file} has both an image under {folder} and a caption "
+            f"({found.dropped.reasons()})"
         )
 
     def pairs() -> Iterator[Pair]:
@@ -135,10 +120,10 @@ def read_folder(
                 data = image_bytes(path)
                 picture = decode_image(data, name=str(path))
             except BadImage as error:
-                found.skip(f"image {error.kind}", str(path))
+                found.dropped.add(f"image {error.kind}", str(path))
                 continue
             except OSError as error:
-                found.skip("image cannot be read", f"{path}: {error.strerror}")
+                found.dropped.add("image cannot be read", f"{path}: {error.strerror}")
                 continue
             digest = hashlib.sha256(data).hexdigest()
             split = split or held.get(digest) or held_out.draw(digest, val_share, test_share)
@@ -215,7 +200,7 @@ def _rows(file: Path, found: Imported) -> Iterator[tuple[int, dict[str, Any]]]:
             if isinstance(row, dict):
                 yield number, _named(row)
             else:
-                found.skip("not a JSON object", f"{file}, row {number}")
+                found.dropped.add("not a JSON object", f"{file}, row {number}")
         return
     # not splitlines(), which also ends a line at U+2028, U+0085 and the like
     records = csv_records(io.StringIO(text), "\t" if file.suffix.lower() == ".tsv" else None)
@@ -225,7 +210,7 @@ def _rows(file: Path, found: Imported) -> Iterator[tuple[int, dict[str, Any]]]:
     _check(dict.fromkeys(header), file)
     for number, fields in records:
         if fields is None:
-            found.skip(NOT_CLOSED, f"{file}, row {number}")
+            found.dropped.add(NOT_CLOSED, f"{file}, row {number}")
         else:
             yield number, _named(dict(zip_longest(header, fields[: len(header)])))
 

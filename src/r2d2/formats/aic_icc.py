@@ -21,19 +21,19 @@ def read(given: Given) -> Iterator[Pair]:
     for file in files:
         split = tree.split_of(file) or given.split
         known: set[str] = set()
-        for where, fields in json_items(file, given.skipped):
+        for where, fields in json_items(file, given.dropped):
             name = fields.get("image_id") if isinstance(fields, dict) else None
             captions = fields.get("caption") if isinstance(fields, dict) else None
             captions = [captions] if isinstance(captions, str) else captions
             if not isinstance(name, str) or not isinstance(captions, list):
-                given.skipped.add(MALFORMED, where)
+                given.dropped.add(MALFORMED, where)
                 continue
             image_id = stem_of(name)
             if image_id in known:
-                given.skipped.add("id twice", where)
+                given.dropped.add("id twice", where)
                 continue
             known.add(image_id)
-            image = tree.read(name, where, given.skipped)
+            image = tree.read(name, where, given.dropped)
             if image is None:
                 continue
             texts = [
@@ -41,6 +41,6 @@ def read(given: Given) -> Iterator[Pair]:
                 for number, caption in enumerate(captions)
                 if isinstance(caption, str)
             ]
-            pair = make_pair(where, image, texts, split, given.skipped, image_id=image_id)
+            pair = make_pair(where, image, texts, split, given.dropped, image_id=image_id)
             if pair is not None:
                 yield pair

@@ -19,8 +19,9 @@ from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import R2D2Error
 from r2d2.formats.classes import class_names, class_text
 from r2d2.formats.given import Given
-from r2d2.formats.record import Skipped, make_pair
+from r2d2.formats.record import make_pair
 from r2d2.formats.tree import Tree
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.table import Pair
 
 EXPECTS = "valid_category_data_total_zh.json, and a folder of pictures"
@@ -39,32 +40,32 @@ def read(given: Given) -> Iterator[Pair]:
     content = _load(file)
     names = {str(one.get("id")): str(one.get("name") or "") for one in content["categories"]}
     given.metadata.update(class_names(list(names.values())))
-    boxes = _boxes(file, content["annotations"], names, given.skipped)
+    boxes = _boxes(file, content["annotations"], names, given.dropped)
     for one in content["images"]:
         where = f"{file}, image {one.get('id')}"
         some = boxes.pop(str(one.get("id")), [])
         if not some:
             continue
-        image = _upright(tree.read(str(one.get("file_name") or ""), where, given.skipped))
+        image = _upright(tree.read(str(one.get("file_name") or ""), where, given.dropped))
         if isinstance(image, BadImage):
-            given.skipped.add(f"image {image.kind}", where)
+            given.dropped.add(f"image {image.kind}", where)
             continue
         if image is None:
             continue
         for number, category, bbox in some:
             cropped = _crop(image, bbox)
             if cropped is None:
-                given.skipped.add("no box within the picture", f"{file}, annotation {number}")
+                given.dropped.add("no box within the picture", f"{file}, annotation {number}")
                 continue
             pair = make_pair(
-                where, cropped, [class_text(names[category], category)], "test", given.skipped,
+                where, cropped, [class_text(names[category], category)], "test", given.dropped,
                 image_id=f"{one.get('id')}:{number}",
             )  # fmt: skip
             if pair is not None:
                 yield pair
     for lost in boxes.values():
         for number, _, _ in lost:
-            given.skipped.add("image not listed", f"{file}, annotation {number}")
+            given.dropped.add("image not listed", f"{file}, annotation {number}")
 
 
 def _load(file: Path) -> dict[str, list[dict[str, Any]]]:
@@ -79,7 +80,7 @@ def _load(file: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def _boxes(
-    file: Path, annotations: list[dict[str, Any]], names: dict[str, str], skipped: Skipped
+    file: Path, annotations: list[dict[str, Any]], names: dict[str, str], dropped: DroppedRows
 ) -> dict[str, list[Box]]:
     """Boxes by image; an annotation without an id has its number."""
     found: dict[str, list[Box]] = {}
@@ -88,9 +89,9 @@ def _boxes(
         number, category = str(one.get("id", place)), str(one.get("category_id"))
         where = f"{file}, annotation {number}"
         if category not in names or one.get("image_id") is None:
-            skipped.add(MALFORMED, where)
+            dropped.add(MALFORMED, where)
         elif number in known:
-            skipped.add("id twice", where)
+            dropped.add("id twice", where)
         else:
             known.add(number)
             found.setdefault(str(one["image_id"]), []).append((number, category, one.get("bbox")))

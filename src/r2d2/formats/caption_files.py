@@ -20,8 +20,9 @@ from pathlib import Path
 
 from r2d2.formats.given import Given
 from r2d2.formats.lines import MALFORMED, text_lines
-from r2d2.formats.record import CAPTION, Skipped, make_pair
+from r2d2.formats.record import CAPTION, make_pair
 from r2d2.formats.tree import Tree, stem_of
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.table import Pair, Text
 
 HEAD = 20  # lines, by which a file of names is told from one of captions
@@ -77,15 +78,15 @@ def _read(files: CaptionFiles, given: Given) -> Iterator[Pair]:
     if not captions:
         raise tree.nothing(expects)
     tree.need_pictures(expects)
-    splits = _splits(files, tree, given.skipped)
+    splits = _splits(files, tree, given.dropped)
     for split, lines in _grouped(files, captions, splits, tree, given):
         for name, some in lines.items():
             where = some[0][0]
-            image = tree.read(name, where, given.skipped)
+            image = tree.read(name, where, given.dropped)
             if image is None:
                 continue
             texts = [Text(caption, CAPTION, text_id=key) for _, key, caption in some]
-            pair = make_pair(where, image, texts, split, given.skipped, image_id=stem_of(name))
+            pair = make_pair(where, image, texts, split, given.dropped, image_id=stem_of(name))
             if pair is not None:
                 yield pair
 
@@ -121,14 +122,14 @@ def is_list(file: Path) -> bool:
     if file.suffix.lower() != ".txt":
         return False
     head = []
-    for _, line in text_lines(file, Skipped()):
+    for _, line in text_lines(file, DroppedRows()):
         head.append(line.split())
         if len(head) == HEAD:
             break
     return bool(head) and all(len(words) == 1 and "#" not in words[0] for words in head)
 
 
-def _splits(files: CaptionFiles, tree: Tree, skipped: Skipped) -> dict[str, str]:
+def _splits(files: CaptionFiles, tree: Tree, dropped: DroppedRows) -> dict[str, str]:
     """Split by picture, of the lists that there are."""
     found: dict[str, str] = {}
     for file in tree.others:
@@ -136,10 +137,10 @@ def _splits(files: CaptionFiles, tree: Tree, skipped: Skipped) -> dict[str, str]
         fits = any(file.match(p) for p in files.lists) or file in tree.paths
         if not fits or split is None or not is_list(file):
             continue
-        for where, line in text_lines(file, skipped):
+        for where, line in text_lines(file, dropped):
             name = stem_of(line.strip().partition("#")[0])
             if found.setdefault(name, split) != split:
-                skipped.add("in two split files, the first holds", where)
+                dropped.add("in two split files, the first holds", where)
     return found
 
 
@@ -151,20 +152,20 @@ def _grouped(
     known: set[tuple[str, str]] = set()  # split and text_id
     for file in captions:
         of_file = tree.split_of(file) or files.split or given.split
-        for where, line in text_lines(file, given.skipped):
+        for where, line in text_lines(file, given.dropped):
             found = split_line(line)
             if found is None:
-                given.skipped.add(MALFORMED, where)
+                given.dropped.add(MALFORMED, where)
                 continue
             name, key, caption = found
             caption = joined(caption) if is_cut(file) else caption
             split = splits.get(stem_of(name)) if splits else of_file
             if split is None:
-                given.skipped.add(NO_SPLIT, where)
+                given.dropped.add(NO_SPLIT, where)
                 continue
             if key is not None:
                 if (split, key) in known:
-                    given.skipped.add("id twice", where)
+                    given.dropped.add("id twice", where)
                     continue
                 known.add((split, key))
             by_name = grouped.setdefault(split, {})

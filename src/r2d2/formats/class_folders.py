@@ -16,8 +16,9 @@ from r2d2.errors import R2D2Error
 from r2d2.formats.classes import class_names, class_text
 from r2d2.formats.given import Given
 from r2d2.formats.lines import text_lines
-from r2d2.formats.record import Skipped, make_pair
+from r2d2.formats.record import make_pair
 from r2d2.formats.tree import ENDINGS, Tree, split_in
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.table import Pair
 
 EXPECTS = "{split}/{class}/*.jpg or {class}/*.jpg, and label_cn.txt or classes.txt or classes.json"
@@ -44,7 +45,7 @@ def read(given: Given) -> Iterator[Pair]:
                 continue
             pair = make_pair(
                 str(file), file.read_bytes(), [class_text(names[folder.name], folder.name)],
-                split or given.split, given.skipped,
+                split or given.split, given.dropped,
                 image_id="/".join(filter(None, (split, folder.name, file.name))),
             )  # fmt: skip
             if pair is not None:
@@ -84,9 +85,9 @@ def _names(given: Given, order: list[str]) -> dict[str, str]:
         if isinstance(content, dict) and all(isinstance(v, str) for v in content.values()):
             return {key: value.strip() for key, value in content.items()}
         raise R2D2Error(f"{file} is no JSON object of folder and name: mend it")
-    skipped = Skipped()
-    lines = [line.strip() for _, line in text_lines(file, skipped)]
-    if skipped.counts:
+    dropped = DroppedRows()
+    lines = [line.strip() for _, line in text_lines(file, dropped)]
+    if dropped.counts:
         raise R2D2Error(f"{file} is not UTF-8: save it as UTF-8")
     if all("\t" in line for line in lines):
         pairs = (line.split("\t", 1) for line in lines)

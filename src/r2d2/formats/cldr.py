@@ -20,7 +20,7 @@ from typing import Any
 from r2d2.data.emoji import ATTRIBUTION, SOURCE, emoji_pairs
 from r2d2.errors import R2D2Error
 from r2d2.formats.given import Given
-from r2d2.formats.record import Skipped
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.table import Pair, Text
 from r2d2.tokenizer import text_key
 
@@ -48,7 +48,7 @@ def read(given: Given) -> Iterator[Pair]:
     A keyword's weight is one over the number of pictures that bear it: 男 stands at 434 of them and
     tells little, where a query's rate of clicks would be low.
     """
-    words = _annotations(given.paths, given.skipped)
+    words = _annotations(given.paths, given.dropped)
     given.metadata.update(METADATA)
     corpus = emoji_pairs()
     novel = _names(pair for pair in corpus if pair.split == "test_novel")
@@ -63,7 +63,7 @@ def read(given: Given) -> Iterator[Pair]:
                 continue
             seen.add(key)
             if pair.split == "train" and key in novel:
-                given.skipped.add("a name of test_novel, kept from train", str(text.text_id))
+                given.dropped.add("a name of test_novel, kept from train", str(text.text_id))
                 continue
             weight = 1 / bearers[key] if text.source == QUERY else text.weight
             added.append(replace(text, weight=weight))
@@ -76,7 +76,7 @@ def held(given: Given) -> Iterator[Pair]:
     A keyword is held out everywhere or nowhere, and never where it is some picture's name, so that
     no row of `read` has it for a text. The pictures are those of `read`, of all its splits.
     """
-    words = _annotations(given.paths, Skipped())
+    words = _annotations(given.paths, DroppedRows())
     corpus = emoji_pairs()
     chosen = _held(corpus, words, given.held_share)
     for pair in corpus:
@@ -123,7 +123,7 @@ def _bare(image_id: str) -> str:
     return "-".join(code for code in image_id.split("-") if code != _SELECTOR)
 
 
-def _annotations(paths: tuple[Path, ...], skipped: Skipped) -> dict[str, Words]:
+def _annotations(paths: tuple[Path, ...], dropped: DroppedRows) -> dict[str, Words]:
     """Spoken name and keywords by code points, of all files; R2D2Error where there are none."""
     files = [file for path in paths for file in _files(path)]
     found: dict[str, Words] = {}
@@ -131,15 +131,15 @@ def _annotations(paths: tuple[Path, ...], skipped: Skipped) -> dict[str, Words]:
         for character, entry in _entries(file):
             code = _bare("-".join(f"{ord(c):x}" for c in character))
             if not isinstance(entry, dict):
-                skipped.add("malformed annotation", f"{file}: {character}")
+                dropped.add("malformed annotation", f"{file}: {character}")
                 continue
             spoken = [text for text in _strings(entry.get("tts")) if text_key(text)]
             keywords = [text for text in _strings(entry.get("default")) if text_key(text)]
             if not spoken and not keywords:
-                skipped.add("no text", f"{file}: {character}")
+                dropped.add("no text", f"{file}: {character}")
                 continue
             if code in found:
-                skipped.add("annotated twice", f"{file}: {character}")
+                dropped.add("annotated twice", f"{file}: {character}")
                 continue
             found[code] = (spoken[0] if spoken else None, tuple(keywords))
     return found

@@ -79,7 +79,7 @@ def _join(rows: list[Row], store: Path, given: Given) -> Iterator[Pair]:
     good = known.filter(pc.equal(known["status"], Cause.OK))
     for key, status in zip(known["url_id"].to_pylist(), known["status"].to_pylist(), strict=True):
         if status != Cause.OK:
-            given.skipped.add(f"{NOT_FETCHED}: {status}", by_url.pop(key)[0].url)
+            given.dropped.add(f"{NOT_FETCHED}: {status}", by_url.pop(key)[0].url)
     start = 0
     sizes = good["bytes"].to_pylist()
     ids = good["url_id"].to_pylist()
@@ -95,14 +95,14 @@ def _join(rows: list[Row], store: Path, given: Given) -> Iterator[Pair]:
                 yield pair
         start = end
     for lost in by_url.values():
-        given.skipped.add(NOT_FETCHED, lost[0].url)
+        given.dropped.add(NOT_FETCHED, lost[0].url)
 
 
 def _pair(rows: list[Row], image: bytes | None, key: str, given: Given) -> Pair | None:
     first = rows[0]
     texts = dict.fromkeys(text for row in rows for text in row.texts)
     return make_pair(
-        first.where or first.url, image, texts, first.split, given.skipped,
+        first.where or first.url, image, texts, first.split, given.dropped,
         image_id=first.image_id or key, url=first.url,
     )  # fmt: skip
 

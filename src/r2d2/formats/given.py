@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from r2d2.formats.queries import Query
-from r2d2.formats.record import Skipped
+from r2d2.inputs.dropped_rows import DroppedRows
 
 
 @dataclass(frozen=True)
 class Given:
     """The paths, and how they are to be read.
 
-    `skipped`, `queries` and `metadata` are filled while the rows are read; `metadata` before the
+    `dropped`, `queries` and `metadata` are filled while the rows are read; `metadata` before the
     first of them.
     """
 
@@ -21,6 +21,6 @@ class Given:
     split: str = "train"  # of rows whose files name none
     caption: str | None = None  # the column of captions, where a table has several
     held_share: float = 0.0  # of the texts that a reader can hold out, kept from its rows
-    skipped: Skipped = field(default_factory=Skipped)
+    dropped: DroppedRows = field(default_factory=DroppedRows)
     queries: list[Query] = field(default_factory=list)  # texts whose picture is not told
     metadata: dict[str, str] = field(default_factory=dict)  # of the table

@@ -10,7 +10,7 @@ from typing import Any
 from r2d2.data.csv_records import NOT_CLOSED, csv_records
 from r2d2.data.encodings import as_utf8
 from r2d2.errors import R2D2Error
-from r2d2.formats.record import Skipped
+from r2d2.inputs.dropped_rows import DroppedRows
 
 LINE_BYTES = 96 << 20  # of a line: a picture of 64 MB in base64 fits
 CHUNK = 1 << 20  # characters read at once
@@ -18,7 +18,7 @@ ITEM_CHARS = 16 << 20  # of an item in a list
 MALFORMED = "malformed line"
 
 
-def byte_lines(file: Path, skipped: Skipped) -> Iterator[tuple[int, bytes]]:
+def byte_lines(file: Path, dropped: DroppedRows) -> Iterator[tuple[int, bytes]]:
     """Number (from 1) and content of each line that is not empty, as UTF-8."""
     try:
         with file.open("rb") as opened:
@@ -27,7 +27,7 @@ def byte_lines(file: Path, skipped: Skipped) -> Iterator[tuple[int, bytes]]:
             while line := stream.readline(LINE_BYTES):
                 number += 1
                 if len(line) == LINE_BYTES and not line.endswith(b"\n"):
-                    skipped.add("line too long", f"{file}, line {number}")
+                    dropped.add("line too long", f"{file}, line {number}")
                     while line and not line.endswith(b"\n"):
                         line = stream.readline(LINE_BYTES)
                     continue
@@ -38,18 +38,18 @@ def byte_lines(file: Path, skipped: Skipped) -> Iterator[tuple[int, bytes]]:
         raise R2D2Error(f"cannot read {file}: {error.strerror}; check the path") from error
 
 
-def text_lines(file: Path, skipped: Skipped) -> Iterator[tuple[str, str]]:
+def text_lines(file: Path, dropped: DroppedRows) -> Iterator[tuple[str, str]]:
     """Where a line stands, for what is told of it, and its text."""
-    for number, line in byte_lines(file, skipped):
+    for number, line in byte_lines(file, dropped):
         try:
             yield f"{file}, line {number}", line.decode()
         except UnicodeDecodeError:
-            skipped.add("not UTF-8", f"{file}, line {number}")
+            dropped.add("not UTF-8", f"{file}, line {number}")
 
 
-def json_lines(file: Path, skipped: Skipped) -> Iterator[tuple[str, dict[str, Any]]]:
+def json_lines(file: Path, dropped: DroppedRows) -> Iterator[tuple[str, dict[str, Any]]]:
     """Where an object stands, and the object; one a line."""
-    for where, line in text_lines(file, skipped):
+    for where, line in text_lines(file, dropped):
         try:
             found = json.loads(line)
         except (ValueError, RecursionError):
@@ -57,12 +57,12 @@ def json_lines(file: Path, skipped: Skipped) -> Iterator[tuple[str, dict[str, An
         if isinstance(found, dict):
             yield where, found
         else:
-            skipped.add(MALFORMED, where)
+            dropped.add(MALFORMED, where)
 
 
-def csv_rows(file: Path, skipped: Skipped) -> Iterator[tuple[str, dict[str, str]]]:
+def csv_rows(file: Path, dropped: DroppedRows) -> Iterator[tuple[str, dict[str, str]]]:
     """Where a row stands, and its fields by the names of the header, in lower case."""
-    lines = (line + "\n" for _, line in text_lines(file, skipped))
+    lines = (line + "\n" for _, line in text_lines(file, dropped))
     header: list[str] = []
     for number, row in csv_records(lines, "\t" if file.suffix.lower() == ".tsv" else None):
         where = f"{file}, about line {number}"
@@ -73,10 +73,10 @@ def csv_rows(file: Path, skipped: Skipped) -> Iterator[tuple[str, dict[str, str]
         elif row is not None and len(row) == len(header):
             yield where, dict(zip(header, row, strict=True))
         else:
-            skipped.add(MALFORMED, where)
+            dropped.add(MALFORMED, where)
 
 
-def json_items(file: Path, skipped: Skipped) -> Iterator[tuple[str, Any]]:
+def json_items(file: Path, dropped: DroppedRows) -> Iterator[tuple[str, Any]]:
     """The items of one JSON list, however long it is; what follows a broken one is left out."""
     decoder = json.JSONDecoder()
     with _open(file) as stream:
@@ -97,7 +97,7 @@ def json_items(file: Path, skipped: Skipped) -> Iterator[tuple[str, Any]]:
                 more = stream.read(max(CHUNK, len(text)))
                 text += more
                 if not more or len(text) > ITEM_CHARS + CHUNK:
-                    skipped.add("malformed JSON, its rest is left out", f"{file}, item {number}")
+                    dropped.add("malformed JSON, its rest is left out", f"{file}, item {number}")
                     return
                 continue
             yield f"{file}, item {number}", item

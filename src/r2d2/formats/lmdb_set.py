@@ -14,9 +14,9 @@ from typing import Any
 from r2d2.data.base64_images import from_base64
 from r2d2.errors import R2D2Error
 from r2d2.formats.plain_pickle import PickleRefusedError, load_plain
-from r2d2.formats.record import Skipped
 from r2d2.formats.tree import Tree
 from r2d2.formats.tsv_images import BAD_BASE64
+from r2d2.inputs.dropped_rows import DroppedRows
 
 IMAGES, PAIRS, DATA = "imgs", "pairs", "data.mdb"
 REFUSED = "pair refused"
@@ -40,19 +40,19 @@ def find(tree: Tree) -> dict[str, Store]:
     }
 
 
-def images(store: Store, skipped: Skipped) -> Iterator[tuple[str, str, bytes]]:
+def images(store: Store, dropped: DroppedRows) -> Iterator[tuple[str, str, bytes]]:
     """Where it stands, id and file of each picture; one is in memory at a time."""
     for where, key, value in _entries(store.images):
         if key == b"num_images":
             continue
         image = from_base64(value)
         if image is None:
-            skipped.add(BAD_BASE64, where)
+            dropped.add(BAD_BASE64, where)
             continue
         yield where, key.decode("utf-8", "replace"), image
 
 
-def pairs(store: Store, skipped: Skipped) -> Iterator[tuple[str, str, str, str]]:
+def pairs(store: Store, dropped: DroppedRows) -> Iterator[tuple[str, str, str, str]]:
     """Where it stands, image id, text id and text of each pair."""
     for where, key, value in _entries(store.pairs):
         if key == b"num_samples":
@@ -60,10 +60,10 @@ def pairs(store: Store, skipped: Skipped) -> Iterator[tuple[str, str, str, str]]
         try:
             found = load_plain(value)
         except PickleRefusedError as error:
-            skipped.add(REFUSED, f"{where} ({error})")
+            dropped.add(REFUSED, f"{where} ({error})")
             continue
         if not isinstance(found, tuple) or len(found) != 3 or not isinstance(found[2], str):
-            skipped.add(REFUSED, f"{where} (no image id, text id and text)")
+            dropped.add(REFUSED, f"{where} (no image id, text id and text)")
             continue
         yield where, str(found[0]), str(found[1]), found[2]
 

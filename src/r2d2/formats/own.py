@@ -24,9 +24,4 @@ def read(given: Given) -> Iterator[Pair]:
             f"{len(folders)} folders and {len(files)} files of captions: give one of each"
         )
     tree.need_pictures(EXPECTS)
-    found = Imported()
-    try:
-        yield from read_folder(folders[0], files[0], found)
-    finally:
-        for reason, count in found.skipped.items():
-            given.skipped.counts[reason] += count
+    yield from read_folder(folders[0], files[0], Imported(dropped=given.dropped))

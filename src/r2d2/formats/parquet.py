@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors
-from r2d2.formats.record import CAPTIONS, Skipped, to_pair
+from r2d2.formats.record import CAPTIONS, to_pair
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.pair import SCHEMA, chunks, to_batch
 from r2d2.table import Pair
 
@@ -21,7 +22,7 @@ ROWS = 64  # read at once
 SHARD = 10_000  # rows a file
 
 
-def read(place: Path, split: str, skipped: Skipped) -> Iterator[Pair]:
+def read(place: Path, split: str, dropped: DroppedRows) -> Iterator[Pair]:
     """Rows of a file, or of all in a folder, in order of their names."""
     files = [place] if place.is_file() else sorted(place.rglob("*.parquet"))
     if not files:
@@ -29,7 +30,7 @@ def read(place: Path, split: str, skipped: Skipped) -> Iterator[Pair]:
     for file in files:
         image = _columns(file)
         for where, fields in open_rows(file):
-            pair = to_pair(where, image_bytes(fields.get(image)), fields, split, skipped)
+            pair = to_pair(where, image_bytes(fields.get(image)), fields, split, dropped)
             if pair is not None:
                 yield pair
 

@@ -23,9 +23,10 @@ from r2d2.formats import lmdb_set
 from r2d2.formats.given import Given
 from r2d2.formats.lines import MALFORMED, json_lines
 from r2d2.formats.queries import Query
-from r2d2.formats.record import Skipped, make_pair
+from r2d2.formats.record import make_pair
 from r2d2.formats.tree import Tree, split_in
 from r2d2.formats.tsv_images import TWICE, tsv_images
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.table import Pair, Text
 
 MUGE = "MR_{split}_imgs.tsv and MR_{split}_queries.jsonl"
@@ -68,23 +69,23 @@ def _read(source: str, expects: str, given: Given) -> Iterator[Pair]:
             raise tree.nothing(f"{name}_queries.jsonl or {name}_texts.jsonl, beside its pictures")
     for name, file in images.items():
         split = tree.split_of(file) or given.split
-        said = _texts(texts[name], source, split, given.skipped)
-        yield from _rows(tsv_images(file, given.skipped), said, split, given)
+        said = _texts(texts[name], source, split, given.dropped)
+        yield from _rows(tsv_images(file, given.dropped), said, split, given)
     for name, store in stores.items():
         if name in images:
             continue  # the same pictures
         split = split_in(name) or given.split
         said = Texts()
         if name in texts:  # pairs lack the texts that have no picture
-            said = _texts(texts[name], source, split, given.skipped)
+            said = _texts(texts[name], source, split, given.dropped)
         else:
-            for where, image, key, text in lmdb_set.pairs(store, given.skipped):
+            for where, image, key, text in lmdb_set.pairs(store, given.dropped):
                 if f"{key}\t{image}" in said.known:
-                    given.skipped.add(TWICE, where)
+                    given.dropped.add(TWICE, where)
                     continue
                 said.known.add(f"{key}\t{image}")
                 said.add(Text(text, source, text_id=key), [image], split)
-        yield from _rows(lmdb_set.images(store, given.skipped), said, split, given)
+        yield from _rows(lmdb_set.images(store, given.dropped), said, split, given)
 
 
 def split_name(file: Path) -> str:
@@ -98,34 +99,34 @@ def _rows(
     for where, image_id, image in images:
         texts = said.of_image.pop(image_id, [])
         pair = make_pair(
-            where, image, texts, split, given.skipped, image_id=image_id,
+            where, image, texts, split, given.dropped, image_id=image_id,
             may_lack_texts=split != "train",
         )  # fmt: skip
         if pair is not None:
             yield pair
     for image_id, lost in said.of_image.items():
         for text in lost:
-            given.skipped.add(LOST, f"{split}, text {text.text_id}: {image_id}")
+            given.dropped.add(LOST, f"{split}, text {text.text_id}: {image_id}")
     given.queries.extend(said.alone)
 
 
-def _texts(file: Path, source: str, split: str, skipped: Skipped) -> Texts:
+def _texts(file: Path, source: str, split: str, dropped: DroppedRows) -> Texts:
     found = Texts()
-    for where, fields in json_lines(file, skipped):
+    for where, fields in json_lines(file, dropped):
         names = next((names for names in NAMES if names[0] in fields and names[1] in fields), None)
         if names is None:
-            skipped.add(MALFORMED, where)
+            dropped.add(MALFORMED, where)
             continue
         key, text, images = (fields.get(name) for name in names)
         if not _is_id(key) or not isinstance(text, str) or not isinstance(images or [], list):
-            skipped.add(MALFORMED, where)
+            dropped.add(MALFORMED, where)
             continue
         if str(key) in found.known:
-            skipped.add(TWICE, where)
+            dropped.add(TWICE, where)
             continue
         found.known.add(str(key))
         if not text.strip():
-            skipped.add("empty text", where)
+            dropped.add("empty text", where)
             continue
         ids = [str(image) for image in images or [] if _is_id(image)]
         found.add(Text(text, source, text_id=str(key)), ids, split)

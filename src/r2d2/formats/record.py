@@ -3,40 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from r2d2.data.images import BadImage, decode_image
 from r2d2.data.own import HALF, encodes
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.table import Pair, Text
 from r2d2.tokenizer import text_key
-
-log = logging.getLogger(__name__)
 
 CAPTION = "caption"
 CAPTIONS = ("texts", "captions", "caption", "text", "txt", "title")
 ENDINGS = {"JPEG": "jpg", "PNG": "png", "GIF": "gif", "WEBP": "webp"}
-TOLD = 5  # of each reason, in the log
-
-
-@dataclass
-class Skipped:
-    """Rows that are left out, by reason; the first of each are told in the log."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def add(self, reason: str, where: str) -> None:
-        """One more."""
-        self.counts[reason] += 1
-        if self.counts[reason] <= TOLD:
-            log.warning("%s: %s; skipped", where, reason)
 
 
 def to_pair(
-    where: str, image: bytes | None, fields: Mapping[str, Any], split: str, skipped: Skipped
+    where: str, image: bytes | None, fields: Mapping[str, Any], split: str, dropped: DroppedRows
 ) -> Pair | None:
     """A row, or None where it is of no use.
 
@@ -45,11 +28,11 @@ def to_pair(
         image: the encoded file.
         fields: what is known besides, under the names that the formats use.
         split: where the fields name none.
-        skipped: counts the rows of no use.
+        dropped: counts the rows of no use.
     """
     label = fields.get("label")
     return make_pair(
-        where, image, _texts(fields), str(fields.get("split") or split), skipped,
+        where, image, _texts(fields), str(fields.get("split") or split), dropped,
         image_id=fields.get("image_id"), may_lack_texts=fields.get("texts") == [],
         url=_or_none(fields.get("url"), str),
         ctr=_or_none(fields.get("ctr"), float), clicks=_or_none(fields.get("clicks"), int),
@@ -59,7 +42,7 @@ def to_pair(
 
 
 def make_pair(
-    where: str, image: bytes | None, texts: Iterable[Text], split: str, skipped: Skipped,
+    where: str, image: bytes | None, texts: Iterable[Text], split: str, dropped: DroppedRows,
     *, image_id: Any = None, may_lack_texts: bool = False, **others: Any,
 ) -> Pair | None:  # fmt: skip
     """A row, or None where it is of no use.
@@ -69,7 +52,7 @@ def make_pair(
         image: the encoded file.
         texts: of the image; empty ones are counted and left out.
         split: of the row.
-        skipped: counts what is of no use.
+        dropped: counts what is of no use.
         image_id: None: by the file's content.
         may_lack_texts: it is of use even so, as something to be found.
         others: further fields of a Pair.
@@ -77,23 +60,23 @@ def make_pair(
     full = []
     for text in texts:
         if not encodes(text.text, text.text_id or ""):
-            skipped.add(HALF, where)
+            dropped.add(HALF, where)
         elif text_key(text.text):
             full.append(replace(text, text=text.text.strip()))
         else:
-            skipped.add("empty text", where)
+            dropped.add("empty text", where)
     if not full and not may_lack_texts:
-        skipped.add("no text", where)
+        dropped.add("no text", where)
         return None
     try:
         picture = decode_image(image or b"", name=where)
     except BadImage as error:
-        skipped.add(f"image {error.kind}", where)
+        dropped.add(f"image {error.kind}", where)
         return None
     assert image is not None
     name = str(image_id) if image_id not in (None, "") else content_id(image)
     if not encodes(name, split, others.get("url") or ""):
-        skipped.add(HALF, where)
+        dropped.add(HALF, where)
         return None
     return Pair(
         name, image, tuple(full), split, width=picture.width, height=picture.height, **others

@@ -27,7 +27,7 @@ from r2d2.formats import (
 from r2d2.formats.caption_files import CaptionFiles
 from r2d2.formats.given import Given
 from r2d2.formats.queries import write_queries
-from r2d2.formats.record import Skipped
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.progress import Update
 from r2d2.settings import one_of
 from r2d2.table import Pair, PairsTable, write_table
@@ -37,7 +37,7 @@ CHUNK = 256  # rows read at once
 
 HELD_SHARE = 0.1  # of the texts of a format that can hold some out
 
-Place = Callable[[Path, str, Skipped], Iterator[Pair]]  # place, split where none is given
+Place = Callable[[Path, str, DroppedRows], Iterator[Pair]]  # place, split where none is given
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def _each(read: Place) -> Callable[[Given], Iterator[Pair]]:
 
     def every(given: Given) -> Iterator[Pair]:
         for path in given.paths:
-            yield from read(path, given.split, given.skipped)
+            yield from read(path, given.split, given.dropped)
 
     return every
 
@@ -140,7 +140,7 @@ class Imported:
     queries: int = 0  # without a picture, in the file beside the table
     held: int = 0  # rows of the table of texts held out
     splits: Counter[str] = field(default_factory=Counter)
-    skipped: Counter[str] = field(default_factory=Counter)
+    dropped: DroppedRows = field(default_factory=DroppedRows)
 
 
 def import_table(
@@ -176,7 +176,7 @@ def import_table(
         _check_held(kind, held_share, held_out, overwrite)
     found = Imported()
     share = 0.0 if held_out is None else held_share
-    given = Given(tuple(map(Path, paths)), split, caption, share, Skipped(found.skipped))
+    given = Given(tuple(map(Path, paths)), split, caption, share, found.dropped)
 
     def pairs() -> Iterator[Pair]:
         for found.rows, pair in enumerate(chosen.read(given), 1):
@@ -186,7 +186,7 @@ def import_table(
             found.splits[pair.split] += 1
             yield pair
         if not found.rows:
-            told = ", ".join(f"{why} {n:,}" for why, n in found.skipped.items()) or "nothing in it"
+            told = found.dropped.reasons() or "nothing in it"
             shown = ", ".join(map(str, paths))
             raise R2D2Error(f"{shown} gives not one row as {kind} ({told}): is it of this format?")
 

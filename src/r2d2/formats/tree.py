@@ -11,7 +11,7 @@ from pathlib import Path
 from r2d2.data.held_out import SPLIT_NAMES
 from r2d2.data.images import MAX_BYTES
 from r2d2.errors import R2D2Error
-from r2d2.formats.record import Skipped
+from r2d2.inputs.dropped_rows import DroppedRows
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif")
 _BOTH_CASES = (*ENDINGS, *(ending.upper() for ending in ENDINGS))
@@ -64,19 +64,19 @@ class Tree:
             where = ", ".join(map(str, self.paths))
             raise R2D2Error(f"{where}: no picture there; give its folder as well: {expects}")
 
-    def read(self, name: str, where: str, skipped: Skipped) -> bytes | None:
+    def read(self, name: str, where: str, dropped: DroppedRows) -> bytes | None:
         """The picture of a name, with or without folders and ending; None is counted by reason."""
         path = self._path(name)
         if path is None:
-            skipped.add("image not found", f"{where}: {name[:200]}")
+            dropped.add("image not found", f"{where}: {name[:200]}")
             return None
         try:
             if path.stat().st_size > MAX_BYTES:
-                skipped.add("image too large", str(path))
+                dropped.add("image too large", str(path))
                 return None
             return path.read_bytes()
         except OSError:
-            skipped.add("image cannot be read", str(path))
+            dropped.add("image cannot be read", str(path))
             return None
 
     def has(self, name: str) -> bool:

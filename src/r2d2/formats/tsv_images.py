@@ -7,28 +7,28 @@ from pathlib import Path
 
 from r2d2.data.base64_images import from_base64
 from r2d2.formats.lines import MALFORMED, byte_lines
-from r2d2.formats.record import Skipped
+from r2d2.inputs.dropped_rows import DroppedRows
 
 BAD_BASE64 = "bad base64"
 TWICE = "id twice"
 
 
-def tsv_images(file: Path, skipped: Skipped) -> Iterator[tuple[str, str, bytes]]:
+def tsv_images(file: Path, dropped: DroppedRows) -> Iterator[tuple[str, str, bytes]]:
     """Where it stands, id and file of each picture; one is in memory at a time, and the ids."""
     known: set[str] = set()
-    for number, line in byte_lines(file, skipped):
+    for number, line in byte_lines(file, dropped):
         where = f"{file}, line {number}"
         key, tab, packed = line.partition(b"\t")
         image_id = key.strip().decode("utf-8", "replace")
         if not tab or not image_id:
-            skipped.add(MALFORMED, where)
+            dropped.add(MALFORMED, where)
             continue
         if image_id in known:
-            skipped.add(TWICE, where)
+            dropped.add(TWICE, where)
             continue
         known.add(image_id)
         image = from_base64(packed)
         if image is None:
-            skipped.add(BAD_BASE64, where)
+            dropped.add(BAD_BASE64, where)
             continue
         yield where, image_id, image

@@ -15,8 +15,9 @@ from r2d2.formats import fetched
 from r2d2.formats.given import Given
 from r2d2.formats.lines import csv_rows, json_lines
 from r2d2.formats.parquet import IMAGES, image_bytes, open_rows
-from r2d2.formats.record import CAPTION, Skipped, make_pair
+from r2d2.formats.record import CAPTION, make_pair
 from r2d2.formats.tree import Tree, stem_of
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.table import Pair, Text
 
 EXPECTS = (
@@ -48,10 +49,10 @@ def read(given: Given) -> Iterator[Pair]:
         split = tree.split_of(file) or given.split
         for where, fields in _rows(file, given):
             texts = _texts(file, fields, given, where)
-            image, name = _picture(file, fields, tree, where, given.skipped)
+            image, name = _picture(file, fields, tree, where, given.dropped)
             if image is None:
                 continue
-            pair = make_pair(where, image, texts, split, given.skipped, image_id=name)
+            pair = make_pair(where, image, texts, split, given.dropped, image_id=name)
             if pair is not None:
                 yield pair
 
@@ -62,7 +63,7 @@ def _web_rows(files: list[Path], tree: Tree, given: Given) -> Iterator[fetched.R
         for where, fields in _rows(file, given):
             url = _first(fields, URLS)
             if not isinstance(url, str) or not url.strip():
-                given.skipped.add("no address", where)
+                given.dropped.add("no address", where)
                 continue
             texts = tuple(_texts(file, fields, given, where))
             yield fetched.Row(url.strip(), texts, split, where=where)
@@ -73,15 +74,15 @@ def _rows(file: Path, given: Given) -> Iterator[tuple[str, dict[str, Any]]]:
     if ending == ".parquet":
         rows: Iterator[tuple[str, dict[str, Any]]] = open_rows(file)
     elif ending in (".csv", ".tsv"):
-        rows = iter(csv_rows(file, given.skipped))
+        rows = iter(csv_rows(file, given.dropped))
     else:
-        rows = json_lines(file, given.skipped)
+        rows = json_lines(file, given.dropped)
     for where, fields in rows:
         yield where, {str(name).strip().lower(): value for name, value in fields.items()}
 
 
 def _picture(
-    file: Path, fields: dict[str, Any], tree: Tree, where: str, skipped: Skipped
+    file: Path, fields: dict[str, Any], tree: Tree, where: str, dropped: DroppedRows
 ) -> tuple[bytes | None, str | None]:
     """The picture and its id; None where it is not there, which is counted."""
     within = next((name for name in IMAGES if name in fields), None)
@@ -89,7 +90,7 @@ def _picture(
     if within is not None and (image := image_bytes(fields[within])) is not None:
         return image, _first(fields, IDS)
     if isinstance(name, str) and name.strip():
-        return tree.read(name, where, skipped), stem_of(name)
+        return tree.read(name, where, dropped), stem_of(name)
     if within is None and not any(column in fields for column in FILES):
         if any(column in fields for column in URLS):
             raise R2D2Error(
@@ -97,7 +98,7 @@ def _picture(
                 "--out FOLDER`, and give FOLDER as another path"
             )
         raise R2D2Error(f"{file} has columns {', '.join(fields)}: looked for {EXPECTS}")
-    skipped.add("no picture", where)
+    dropped.add("no picture", where)
     return None, None
 
 

@@ -17,7 +17,8 @@ from PIL import Image
 from r2d2.data.images import MAX_BYTES
 from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors
-from r2d2.formats.record import ENDINGS, Skipped, to_fields, to_pair
+from r2d2.formats.record import ENDINGS, to_fields, to_pair
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.table import Pair
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "avif")
@@ -25,7 +26,7 @@ ROWS = 10_000  # a tar file
 Members = dict[str, bytes]  # of one stem, by ending
 
 
-def read(place: Path, split: str, skipped: Skipped) -> Iterator[Pair]:
+def read(place: Path, split: str, dropped: DroppedRows) -> Iterator[Pair]:
     """Rows of a tar file, or of all in a folder, in order of their names."""
     files = (
         [place] if place.is_file() else sorted([*place.rglob("*.tar"), *place.rglob("*.tar.gz")])
@@ -33,15 +34,15 @@ def read(place: Path, split: str, skipped: Skipped) -> Iterator[Pair]:
     if not files:
         raise R2D2Error(f"{place} holds no .tar file: give one, or a folder of them")
     for file in files:
-        for stem, members in _rows(file, skipped):
+        for stem, members in _rows(file, dropped):
             where = f"{file}, {stem}"
             picture = next((members[end] for end in PICTURES if end in members), None)
-            pair = to_pair(where, picture, fields_of(members, where, skipped), split, skipped)
+            pair = to_pair(where, picture, fields_of(members, where, dropped), split, dropped)
             if pair is not None:
                 yield pair
 
 
-def fields_of(members: Members, where: str, skipped: Skipped) -> dict[str, Any]:
+def fields_of(members: Members, where: str, dropped: DroppedRows) -> dict[str, Any]:
     """What the .json and the .txt of a row tell."""
     fields: dict[str, Any] = {}
     if "json" in members:
@@ -49,7 +50,7 @@ def fields_of(members: Members, where: str, skipped: Skipped) -> dict[str, Any]:
             found = json.loads(members["json"])
             fields = found if isinstance(found, dict) else {}
         except ValueError:
-            skipped.add("json unreadable, its row is kept", where)
+            dropped.add("json unreadable, its row is kept", where)
     if "txt" in members:
         fields.setdefault("txt", members["txt"].decode("utf-8", "replace"))
     return fields
@@ -95,7 +96,7 @@ def ending(image: bytes) -> str:
         return "jpg"
 
 
-def _rows(file: Path, skipped: Skipped) -> Iterator[tuple[str, Members]]:
+def _rows(file: Path, dropped: DroppedRows) -> Iterator[tuple[str, Members]]:
     held: Members = {}
     stem = None
     try:
@@ -111,12 +112,12 @@ def _rows(file: Path, skipped: Skipped) -> Iterator[tuple[str, Members]]:
                     held = {}
                 stem = this
                 if member.size > MAX_BYTES:
-                    skipped.add("member too large", f"{file}, {member.name}")
+                    dropped.add("member too large", f"{file}, {member.name}")
                     continue
                 opened = tar.extractfile(member)
                 held[end.lower()] = opened.read() if opened is not None else b""
     except (tarfile.TarError, EOFError, OSError) as error:
-        skipped.add("tar file damaged, its rest is left out", f"{file} ({error})")
+        dropped.add("tar file damaged, its rest is left out", f"{file} ({error})")
     if held:
         yield str(stem), held
 

@@ -47,11 +47,11 @@ def read(given: Given) -> Iterator[Pair]:
     for row in rows:
         base = urlsplit(row.url).path.rpartition("/")[2]
         key = row.image_id or ""
-        image = tree.read(key if key and tree.has(key) else base or key, row.where, given.skipped)
+        image = tree.read(key if key and tree.has(key) else base or key, row.where, given.dropped)
         if image is None:
             continue
         pair = make_pair(
-            row.where, image, row.texts, row.split, given.skipped,
+            row.where, image, row.texts, row.split, given.dropped,
             image_id=row.image_id or url_id(row.url), url=row.url or None,
         )  # fmt: skip
         if pair is not None:
@@ -61,11 +61,11 @@ def read(given: Given) -> Iterator[Pair]:
 def _rows(files: list[Path], tree: Tree, given: Given) -> Iterator[fetched.Row]:
     for file in files:
         split = tree.split_of(file) or given.split
-        for where, record in json_lines(file, given.skipped):
+        for where, record in json_lines(file, given.dropped):
             fields = {str(name).replace("_", "").lower(): v for name, v in record.items()}
             url, key = _first(fields, URLS), _first(fields, KEYS)
             if not url and not key:
-                given.skipped.add("no address", where)
+                given.dropped.add("no address", where)
                 continue
             yield fetched.Row(url, tuple(_texts(fields)), split, key or None, where)
 

@@ -46,10 +46,10 @@ def _read(length: str, task: str, given: Given) -> Iterator[Pair]:
     for file in files:
         split = tree.split_of(file) or given.split
         grouped: dict[str, tuple[str, list[Text]]] = {}  # of retrieval: where, texts
-        for number, (where, fields) in enumerate(json_lines(file, given.skipped)):
+        for number, (where, fields) in enumerate(json_lines(file, given.dropped)):
             path, text = fields.get("image_path"), fields.get("text")
             if not isinstance(path, str) or not isinstance(text, str):
-                given.skipped.add("no image_path" if not isinstance(path, str) else NO_TEXT, where)
+                given.dropped.add("no image_path" if not isinstance(path, str) else NO_TEXT, where)
                 continue
             name = path.replace("\\", "/").rpartition("/")[2]
             said = Text(text, source, text_id=f"{split}-{number}")
@@ -58,18 +58,18 @@ def _read(length: str, task: str, given: Given) -> Iterator[Pair]:
                 continue
             label = fields.get("label")
             if isinstance(label, bool) or label not in (0, 1, "0", "1"):
-                given.skipped.add(BAD_LABEL, where)
+                given.dropped.add(BAD_LABEL, where)
                 continue
-            image = tree.read(name, where, given.skipped)
+            image = tree.read(name, where, given.dropped)
             pair = image and make_pair(
-                where, image, [said], split, given.skipped, image_id=stem_of(name), label=int(label)
+                where, image, [said], split, given.dropped, image_id=stem_of(name), label=int(label)
             )
             if pair:
                 yield pair
         for name, (where, texts) in grouped.items():
-            image = tree.read(name, where, given.skipped)
+            image = tree.read(name, where, given.dropped)
             pair = image and make_pair(
-                where, image, texts, split, given.skipped, image_id=stem_of(name)
+                where, image, texts, split, given.dropped, image_id=stem_of(name)
             )
             if pair:
                 yield pair

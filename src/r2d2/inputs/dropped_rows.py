@@ -1,0 +1,80 @@
+"""What is left out of an input: how many rows for which reason, and the first few of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+EXAMPLES = 5  # named of each reason
+EXAMPLE_CHARS = 300  # of an example
+
+
+@dataclass
+class DroppedRows:
+    """The one tally of rows, texts and values that a reader leaves out.
+
+    A reader adds to it while it reads; the command prints `lines()` after its work.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)  # by reason
+    examples: dict[str, list[str]] = field(default_factory=dict)  # by reason, the first few
+
+    def add(self, reason: str, where: str, count: int = 1) -> None:
+        """Count rows that are left out.
+
+        Args:
+            reason: why, in words that are the same for every such row.
+            where: the file and the row, perhaps followed by a colon and the value.
+            count: rows; `where` names the first of them.
+        """
+        if count <= 0:
+            return
+        self.counts[reason] += count
+        named = self.examples.setdefault(reason, [])
+        if where and len(named) < EXAMPLES:
+            named.append(where if len(where) <= EXAMPLE_CHARS else where[:EXAMPLE_CHARS] + "…")
+
+    def update(self, other: DroppedRows) -> None:
+        """Add what another reader left out."""
+        for reason, count in other.counts.items():
+            self.counts[reason] += count
+            named = self.examples.setdefault(reason, [])
+            named += other.examples.get(reason, [])[: EXAMPLES - len(named)]
+
+    @property
+    def total(self) -> int:
+        """How many in all."""
+        return sum(self.counts.values())
+
+    def __bool__(self) -> bool:
+        return self.total > 0
+
+    def first_examples(self) -> dict[str, tuple[str, ...]]:
+        """The examples by reason, as a `StageCount` holds them."""
+        return {reason: tuple(named) for reason, named in self.examples.items()}
+
+    def reasons(self) -> str:
+        """Every reason with its number and its first example, in one line, for an error."""
+        told = []
+        for reason, count in self.counts.most_common():
+            named = self.examples.get(reason)
+            told.append(f"{reason}: {count:,}" + (f", such as {named[0]}" if named else ""))
+        return "; ".join(told)
+
+    def lines(self) -> list[str]:
+        """A line a reason, most frequent first: the number, and the first few by name."""
+        return dropped_lines(self.counts, self.examples)
+
+
+def dropped_lines(
+    counts: Mapping[str, int], examples: Mapping[str, list[str] | tuple[str, ...]]
+) -> list[str]:
+    """The lines of `DroppedRows.lines`, of counts and examples that were kept apart."""
+    lines = []
+    for reason, count in sorted(counts.items(), key=lambda item: -item[1]):
+        named = list(examples.get(reason, ()))[:EXAMPLES]
+        more = "; …" if named and count > len(named) else ""
+        shown = f" ({'; '.join(named)}{more})" if named else ""
+        lines.append(f"left out: {reason}: {count:,}{shown}")
+    return lines
