@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from r2d2.data.images import BadImage, decode_image
 from r2d2.data.own import HALF, encodes
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.ids import content_id
 from r2d2.table import Pair, Text
 from r2d2.tokenizer import text_key
 
@@ -81,11 +81,6 @@ def make_pair(
     return Pair(
         name, image, tuple(full), split, width=picture.width, height=picture.height, **others
     )
-
-
-def content_id(image: bytes) -> str:
-    """An id by content: 32 hexadecimal digits."""
-    return hashlib.sha256(image).hexdigest()[:32]
 
 
 def to_fields(pair: Pair) -> dict[str, Any]:
