@@ -287,6 +287,29 @@ def text_key(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).lower().split())
 
 
+# What stands around a sentence and is no part of it, after NFKC: end marks, quotes, brackets.
+_AROUND = "。.!?,;:、…·・~—'\"`‘’“”„«»‹›「」『』《》〈〉【】〔〕()[]{}¡¿"
+
+
+def loose_text_key(text: str) -> str:
+    """What two texts must share to be the same text for splits and for leak checks.
+
+    Coarser than `text_key`, which stays what training and evaluation call equal: here texts are the
+    same also if they differ in spaces, in invisible characters, in variation selectors, or in the
+    marks at their ends, such as a final 。. What is inside a text counts, and so do traditional
+    characters against simplified ones, which only a dictionary could fold. A text of nothing but
+    such marks keeps its `text_key`.
+    """
+    folded = unicodedata.normalize("NFKC", text_key(text).casefold())
+    visible = "".join(char for char in folded if not (char.isspace() or _invisible(char)))
+    return visible.strip(_AROUND) or text_key(text)
+
+
+def _invisible(char: str) -> bool:
+    """Whether a character is a control, a zero-width one, or a variation selector."""
+    return unicodedata.category(char) in ("Cc", "Cf") or "\ufe00" <= char <= "\ufe0f"
+
+
 def key_hash(key: str) -> int:
     """A text key or an image id as a signed 64-bit integer, so that tensors can compare them.
 

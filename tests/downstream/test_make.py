@@ -15,6 +15,7 @@ from r2d2.downstream.likeness import near_same
 from r2d2.downstream.make import make_set, set_config, set_radius
 from r2d2.downstream.report import write_set_report
 from r2d2.table import Pair, PairsTable, Text, write_table
+from r2d2.tokenizer import loose_text_key
 from training.small import call_cli, refused
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "../shared/data/flickr8k-cn"
@@ -81,6 +82,54 @@ def test_a_note_that_is_none_of_ours_is_no_sets(table, tmp_path, noted):
     rows = table.take(table.rows()[:2])
     write_table(tmp_path / "t.lance", rows, metadata={"r2d2.downstream": noted})
     assert set_radius(PairsTable.open(tmp_path / "t.lance")) is None
+
+
+@pytest.mark.parametrize("ids", ["none", "of the picture"])
+def test_no_column_beside_picture_and_text_tells_the_label(ids, tmp_path):
+    """Of what a row says of picture and text, nothing may depend on whether they belong together.
+
+    Clicks of one's own picture add up, and ids of texts are often made of that of their picture.
+    """
+    pairs = [
+        pair(
+            n, clicks=100 + n, impressions=1000 + n, ctr=0.1 + n / 1000,
+            texts=(
+                Text(caption(n), "title", 0.1 + n / 1000, f"p{n:04d}#0" if ids != "none" else None,
+                     100 + n, 1000 + n),
+            ),
+        )
+        for n in range(N)
+    ]  # fmt: skip
+    made(table_of(tmp_path / "t.lance", pairs), tmp_path / "s.lance")
+    set_table = PairsTable.open(tmp_path / "s.lance")
+    rows = set_table.take(set_table.rows())
+    by_picture, by_text, ids_of = defaultdict(set), defaultdict(set), defaultdict(set)
+    for row in rows:
+        (text,) = row.texts
+        by_picture[row.image_id].add((row.clicks, row.impressions, row.ctr, row.image, row.split))
+        by_text[text.text].add(text)
+        ids_of[text.text_id].add(text.text)
+        assert row.image_id not in text.text_id
+        # what stands on both sides of a row cannot be compared
+        assert (text.clicks, text.impressions, text.weight) == (None, None, 1.0)
+    assert all(len(one) == 1 for one in (*by_picture.values(), *by_text.values()))
+    assert all(len(texts) == 1 for texts in ids_of.values())
+    assert {row.clicks for row in rows} == {100 + n for n in range(N)}
+
+
+def test_texts_that_differ_in_spelling_alone_stand_in_one_split(tmp_path):
+    ends = ("", "。", " ！", "…")
+    pairs = [
+        pair(n, texts=(Text(caption(n // 4).replace("和", " 和 " if n % 2 else "和") + ends[n % 4],
+                            "title"),))
+        for n in range(4 * 40)
+    ]  # fmt: skip
+    found = made(table_of(tmp_path / "t.lance", pairs), tmp_path / "s.lance")
+    split = defaultdict(set)
+    for _, text, name, _ in rows_of(found.path):
+        split[loose_text_key(text)].add(name)
+    assert found.groups == 40
+    assert all(len(names) == 1 for names in split.values())
 
 
 def test_order_changes_nothing_and_the_seed_much(table, tmp_path):

@@ -9,7 +9,7 @@ from r2d2.errors import R2D2Error
 from r2d2.formats.cldr import HELD_SPLIT
 from r2d2.formats.registry import import_table
 from r2d2.table import PairsTable
-from r2d2.tokenizer import text_key
+from r2d2.tokenizer import loose_text_key, text_key
 from training.small import call_cli
 
 KEYWORDS = [f"词{n}" for n in range(300)]
@@ -106,6 +106,19 @@ def test_a_held_keyword_is_in_no_row(imported):
     assert set(held) == {"1f44b", "1f44b-1f3fb"}  # of all that have it
     assert [t.text for t in held["1f44b"].texts] == [t.text for t in held["1f44b-1f3fb"].texts]
     assert {pair.split for pair in held.values()} == {HELD_SPLIT}
+
+
+def test_all_spellings_of_a_keyword_are_held_out_together(tmp_path):
+    spelled = [f"{word}{end}" for word in KEYWORDS for end in ("", "！", "。")]
+    package = write_package(tmp_path / "a", "annotations", {"👋": {"default": spelled}})
+    import_table([package], "cldr-annotations", tmp_path / "t.lance", held_out=tmp_path / "h.lance")
+    sides = []
+    for name in ("t", "h"):
+        table = PairsTable.open(tmp_path / f"{name}.lance")
+        texts = [text.text for row in table.texts(table.rows()) for text in row]
+        sides.append({loose_text_key(text) for text in texts})
+    assert sides[1]
+    assert not sides[0] & sides[1]
 
 
 def test_what_is_wrong_is_said_before_any_work(tmp_path, monkeypatch, capsys):

@@ -11,7 +11,7 @@ from r2d2.checks.base import Known, Near, file_hash
 from r2d2.data.images import BadImage, decode_image
 from r2d2.progress import Update
 from r2d2.table import PairsTable
-from r2d2.tokenizer import key_hash, text_key
+from r2d2.tokenizer import key_hash, loose_text_key
 
 CHUNK = 256  # rows with their pictures in memory
 
@@ -35,7 +35,7 @@ def know(path: str | Path, near: Near | None, update: Update) -> Known:
         some = rows[start : start + CHUNK]
         for pair in table.take(some, ("image_id", "image", "texts")):
             ids.append(key_hash(pair.image_id))
-            texts.extend(key_hash(key) for text in pair.texts if (key := text_key(text.text)))
+            texts.extend(key_hash(key) for text in pair.texts if (key := loose_text_key(text.text)))
             if not pair.image:
                 continue
             files.append(file_hash(pair.image))

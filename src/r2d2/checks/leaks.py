@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from r2d2.checks.base import TRAIN, Asked, Chunk, Fact, Finding, Severity, file_hash
-from r2d2.tokenizer import key_hash, text_key
+from r2d2.tokenizer import key_hash, loose_text_key
 
 ID, FILE, NEAR, TEXT = "an image_id", "a file", "a near-duplicate picture", "a text"
 
@@ -50,7 +50,8 @@ class Leaks:
             side.files.append(file_hash(pair.image))
             if (hashed := getattr(seen, "hash", None)) is not None:
                 side.prints.append(hashed)
-            side.texts.extend(key_hash(key) for text in pair.texts if (key := text_key(text.text)))
+            keys = (loose_text_key(text.text) for text in pair.texts)
+            side.texts.extend(key_hash(key) for key in keys if key)
 
     def findings(self) -> list[Finding]:
         """See `Check`."""

@@ -19,7 +19,7 @@ from r2d2.downstream.config import DownstreamConfig, TextChoice
 from r2d2.downstream.likeness import near_to
 from r2d2.progress import Update
 from r2d2.table import Pair, PairsTable, Text
-from r2d2.tokenizer import key_hash, text_key
+from r2d2.tokenizer import key_hash, loose_text_key, text_key
 
 CHUNK = 256  # rows with their pictures in memory
 NO_TEXT = "no text of this source and length"
@@ -33,7 +33,7 @@ class Candidate:
     row: int  # of the table
     image_id: str
     text: Text
-    key: str  # of the text
+    key: str  # of the text, loose
     hash: int  # perceptual, 64 bits
     file: int  # hash of the encoded file
     clicks: int
@@ -48,7 +48,9 @@ class Seen:
     def __init__(self) -> None:
         self.ids = array("q")  # of image ids, hashed; one a row whose picture can be read
         self.hashes = array("Q")  # perceptual, of the same rows
-        self.texts: dict[int, set[str]] = defaultdict(set)  # keys, by the hash of the image id
+        self.texts: dict[int, set[str]] = defaultdict(
+            set
+        )  # loose keys, by the hash of the image id
 
     def picture(self, image_id: str, hashed: int) -> None:
         """What a row's picture looks like."""
@@ -58,7 +60,7 @@ class Seen:
     def says(self, image_id: str, texts: Sequence[Text]) -> None:
         """What a row says of its picture, whether or not that can be read."""
         self.texts[picture_hash(image_id)].update(
-            key for one in texts if (key := text_key(one.text))
+            key for one in texts if (key := loose_text_key(one.text))
         )
 
 
@@ -113,7 +115,7 @@ def read_candidates(
             count.drop(f"picture {picture.kind}", name)
             continue
         fresh = Candidate(
-            row, pair.image_id, text, text_key(text.text), picture, file_hash(pair.image),
+            row, pair.image_id, text, loose_text_key(text.text), picture, file_hash(pair.image),
             pair.clicks or 0,
         )  # fmt: skip
         other = found.get(pair.image_id)

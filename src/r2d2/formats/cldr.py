@@ -22,7 +22,7 @@ from r2d2.errors import R2D2Error
 from r2d2.formats.given import Given
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.table import Pair, Text
-from r2d2.tokenizer import text_key
+from r2d2.tokenizer import loose_text_key, text_key
 
 LANGUAGE = "zh"
 QUERY = "query"
@@ -59,10 +59,11 @@ def read(given: Given) -> Iterator[Pair]:
         added = []
         for text in _said(pair, words):
             key = text_key(text.text)
-            if key in seen or (text.source == QUERY and key in kept_back):
+            loose = loose_text_key(text.text)
+            if key in seen or (text.source == QUERY and loose in kept_back):
                 continue
             seen.add(key)
-            if pair.split == "train" and key in novel:
+            if pair.split == "train" and loose in novel:
                 given.dropped.add("a name of test_novel, kept from train", str(text.text_id))
                 continue
             weight = 1 / bearers[key] if text.source == QUERY else text.weight
@@ -82,7 +83,7 @@ def held(given: Given) -> Iterator[Pair]:
     for pair in corpus:
         kept: dict[str, Text] = {}
         for text in _said(pair, words):
-            if text.source == QUERY and text_key(text.text) in chosen:
+            if text.source == QUERY and loose_text_key(text.text) in chosen:
                 kept.setdefault(text_key(text.text), text)
         if kept:
             yield replace(pair, texts=tuple(kept.values()), split=HELD_SPLIT)
@@ -103,15 +104,20 @@ def _keywords(pair: Pair, words: dict[str, Words]) -> set[str]:
 
 
 def _names(pairs: Iterator[Pair]) -> set[str]:
-    return {text_key(text.text) for pair in pairs for text in pair.texts}
+    return {loose_text_key(text.text) for pair in pairs for text in pair.texts}
 
 
 def _held(corpus: list[Pair], words: dict[str, Words], share: float) -> set[str]:
-    """Keys of the keywords that a hash holds out, no name among them."""
+    """Loose keys of the keywords that a hash holds out, no name among them.
+
+    All spellings of a keyword are held out together, by the hash of the smallest.
+    """
     said = [text for pair in corpus for text in _said(pair, words)]
-    names = _names(iter(corpus)) | {text_key(t.text) for t in said if t.source == SOURCE}
-    keys = {text_key(t.text) for t in said if t.source == QUERY} - names
-    return {key for key in keys if _draw(key) < share}
+    names = _names(iter(corpus)) | {loose_text_key(t.text) for t in said if t.source == SOURCE}
+    smallest: dict[str, str] = {}
+    for key in sorted({text_key(t.text) for t in said if t.source == QUERY}):
+        smallest.setdefault(loose_text_key(key), key)
+    return {loose for loose, key in smallest.items() if loose not in names and _draw(key) < share}
 
 
 def _draw(key: str) -> float:
