@@ -115,12 +115,15 @@ def test_spellings_add_up_before_anything_is_ranked(tmp_path):
         (SCENES[0], "红色的汽车", 100, 20, None),
         (SCENES[1], "小狗&amp;小猫", 100, 1, None),  # two clicks only together
         (SCENES[1], " 小狗\u200b&小猫", 50, 1, None),
+        (SCENES[2], "❤️ iPhone 爱心 壁纸？", 100, 1, None),
+        (SCENES[2], "❤ <em>iphone</em> 爱心壁纸?", 30, 1, None),
     ]
     found = built(tmp_path, rows, ("rank.min_clicks=2",))
-    assert texts_of(found.table) == [[("小狗&小猫", 2, 150)], [("红色的汽车", 20, 1100)]]
-    assert found.stages[0].counts[0].notes["pairs"] == 2
+    heart = [("❤ iphone 爱心壁纸?", 2, 130)]
+    assert texts_of(found.table) == [heart, [("小狗&小猫", 2, 150)], [("红色的汽车", 20, 1100)]]
+    assert found.stages[0].counts[0].notes["pairs"] == 3
     own = built(tmp_path / "own", rows, ("query.simplified=false",))
-    assert texts_of(own.table) == [[("小狗&小猫", 2, 150)], [("红色的汽车", 20, 100)]]
+    assert texts_of(own.table) == [heart, [("小狗&小猫", 2, 150)], [("红色的汽车", 20, 100)]]
 
 
 def write_copies(folder, rows):
