@@ -119,7 +119,7 @@ configs = st.builds(
     st.one_of(
         st.just({}),
         st.builds(lambda x: {"threshold": x}, st.floats(0, 1)),
-        st.builds(lambda x: {"top_share": x}, st.floats(0, 1)),
+        st.builds(lambda x: {"top_share": x}, st.floats(0, 1, exclude_min=True)),
         st.builds(lambda x: {"top_count": x}, st.integers(1, 30)),
     ),
     method=st.sampled_from(["bayes", "wilson"]),
