@@ -46,7 +46,8 @@ DIRTY = [
 DROPPED = {
     "no image": 2,
     "no text": 2,
-    "impressions are no count": 5,
+    "impressions are missing": 1,
+    "impressions are no count": 4,
     "clicks are no count": 1,
     "more clicks than impressions": 1,
 }
@@ -103,7 +104,9 @@ def test_a_dirty_log_in_every_format_and_any_cut(tmp_path, kind, memory):
     malformed = {"malformed line": 1} if kind in ("csv", "jsonl") else {}
     assert count.dropped == {**DROPPED, **malformed}
     assert (count.stage, count.unit, count.kept) == ("aggregate", "rows", 5)
-    assert count.notes == {"pairs": 6, "images": 3, "clicks": 6, "impressions": 25}
+    assert count.notes == {
+        "pairs": 6, "images": 3, "clicks": 6, "impressions": 25, "null_clicks": 0,
+    }  # fmt: skip
     assert all("a." in text or "b." in text for shown in count.examples.values() for text in shown)
     assert (parts > 1) == (memory == 2000)
     assert pairs.schema.equals(PAIR_COLUMNS)
@@ -262,7 +265,8 @@ def test_counts_of_any_type(tmp_path, impressions, good):
     pq.write_table(table, tmp_path / "log.parquet")
     found, pairs, _ = build([tmp_path / "log.parquet"], tmp_path / "out", "rank.enabled=false")
     assert found.kept == good
-    assert found.dropped == {"impressions are no count": count - good}
+    wrong = {"impressions are missing": 1, "impressions are no count": count - good - 1}
+    assert found.dropped == {reason: rows for reason, rows in wrong.items() if rows}
     assert pairs["impressions"].to_pylist() == [2] * good
 
 

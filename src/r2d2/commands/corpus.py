@@ -63,6 +63,11 @@ def build(
                 f"{count.stage}: {count.kept:,} of {count.seen:,} {count.unit}"
                 + (f"; dropped: {why}" if why else "")
             )
+            if count.unit == "rows":  # of the log: what is wrong with it is the user's to mend
+                for rule in count.dropped:
+                    typer.echo(f"  {rule}: {', '.join(count.examples.get(rule, ())[:2])}")
+            if empty := count.notes.get("null_clicks"):
+                typer.echo(f"  clicks of {empty:,} rows are NULL, which counts as 0")
     if made.rank.enabled and not made.rank.cuts:
         typer.echo(
             "rank: no cut by rate; for the best 5% of all pairs shown, as in Zero's paper: "

@@ -127,6 +127,7 @@ def aggregate(
     shutil.rmtree(out / RUNS, ignore_errors=True)
     names = ("pairs", "images", "clicks", "impressions")
     notes = {name: sum(part.notes[name] for part in gathered) for name in names}
+    notes["null_clicks"] = sum(count.notes["null_clicks"] for count in counts)
     return [
         StageCount(
             "aggregate", "rows", rows.seen, rows.kept, rows.dropped, rows.examples, notes
@@ -151,18 +152,19 @@ class Scatter:
             done = json.loads(record.read_text(encoding="utf-8"))
             if done.pop("source") == source:
                 return StageCount.from_dict(done)
-        dropped, kept, clicks, size, runs = DroppedRows(), 0, 0, 0, 0
+        dropped, kept, clicks, size, runs, null_clicks = DroppedRows(), 0, 0, 0, 0, 0
         for chunk in self._chunks(job, dropped):
-            pairs, images, rows = combine(
+            sums = combine(
                 chunk, job["folder"], job["prefix"], self.examination, dropped, job["file"]
             )
-            for kind, table in ((PAIRS, pairs), (IMAGES, images)):
+            for kind, table in ((PAIRS, sums.pairs), (IMAGES, sums.images)):
                 _write_run(folder / f"{name}-{runs}.{kind}.arrow", table)
                 size += table.nbytes
-            kept, runs = kept + rows, runs + 1
-            clicks += pc.sum(pairs["clicks"]).as_py() or 0
+            kept, runs = kept + sums.rows, runs + 1
+            clicks += pc.sum(sums.pairs["clicks"]).as_py() or 0
+            null_clicks += sums.null_clicks
         seen = kept + dropped.total
-        notes = {"clicks": clicks, "bytes": size, "runs": runs}
+        notes = {"clicks": clicks, "bytes": size, "runs": runs, "null_clicks": null_clicks}
         count = StageCount(
             "aggregate", "rows", seen, kept, dict(dropped.counts), dropped.first_examples(), notes
         )  # fmt: skip

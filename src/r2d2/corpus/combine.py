@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from r2d2.corpus.groups import Ints, Mask, add_up, encode, grouped, whole
+from r2d2.corpus.groups import Ints, Mask, add_up, encode, grouped, missing, whole
 from r2d2.corpus.log import TEXTS
 from r2d2.data.base64_images import binary_column
 from r2d2.inputs.dropped_rows import EXAMPLES, DroppedRows
@@ -29,6 +30,7 @@ NO_COUNT = {
     "clicks": "clicks are no count",
     "position": "position is no rank from 1",
 }
+NO_IMPRESSIONS = "impressions are missing"  # no number can be put in their place
 TOO_MANY_CLICKS = "more clicks than impressions"
 EXAMINED_UNIT = 1 << 24  # examined impressions are summed in whole parts of 1 / this
 ID = pa.binary(16)  # half a SHA-256; sorts as its hexadecimal form does
@@ -47,6 +49,16 @@ RUN_IMAGES = pa.schema(
 )
 
 
+@dataclass(frozen=True)
+class ChunkSums:
+    """What a chunk of a log adds up to."""
+
+    pairs: pa.Table  # RUN_PAIRS
+    images: pa.Table  # RUN_IMAGES
+    rows: int  # of the log that went into them
+    null_clicks: int  # of these rows without a number of clicks, which counts as 0
+
+
 def combine(
     chunk: pa.Table,
     folder: str,
@@ -54,8 +66,10 @@ def combine(
     examination: tuple[float, ...],
     dropped: DroppedRows,
     file: str,
-) -> tuple[pa.Table, pa.Table, int]:
+) -> ChunkSums:
     """Sums per (image, text) of a chunk, and its images, both sorted by id.
+
+    A row without a number of clicks was shown and not clicked.
 
     Args:
         chunk: columns named as in `LogConfig`.
@@ -64,9 +78,6 @@ def combine(
         examination: chance that position 1, 2, ... is looked at; further ones as the last.
         dropped: where malformed rows are counted.
         file: the log's name, for their examples.
-
-    Returns:
-        RUN_PAIRS and RUN_IMAGES, and how many rows went into them.
     """
     rows = len(chunk)
     codes: dict[str, Ints] = {}
@@ -90,10 +101,17 @@ def combine(
         NO_TEXT: np.maximum.reduce(texts) < 0,
     }
     counts = {}
+    no_click = np.zeros(rows, dtype=bool)
     for name, reason in NO_COUNT.items():
-        if name in chunk.column_names:
-            counts[name], good = whole(chunk[name], least=int(name == "position"))
-            reasons[reason] = asked & ~good
+        if name not in chunk.column_names:
+            continue
+        counts[name], good = whole(chunk[name], least=int(name == "position"))
+        if name == "impressions":
+            reasons[NO_IMPRESSIONS] = asked & missing(chunk[name])
+        elif name == "clicks":  # of what was shown, joined with what was clicked: 0 clicks
+            no_click = asked & missing(chunk[name])
+            good |= no_click
+        reasons[reason] = asked & ~good
     if "clicks" in counts:
         counts.setdefault("impressions", np.ones(rows, dtype=np.int64))
         reasons[TOO_MANY_CLICKS] = asked & (counts["clicks"] > counts["impressions"])
@@ -120,7 +138,9 @@ def combine(
         ranks, pairs = ranks[by_image], pairs.combine_chunks().take(pa.array(by_image))
     pairs = pairs.add_column(0, RUN_PAIRS.field("id"), _binary(digests[ranks])).cast(RUN_PAIRS)
     images = _images(ranked, kept, digests, image, codes, values, folder)
-    return pairs, images, int(np.count_nonzero(kept))
+    return ChunkSums(
+        pairs, images, int(np.count_nonzero(kept)), int(np.count_nonzero(kept & no_click))
+    )
 
 
 def image_codes(

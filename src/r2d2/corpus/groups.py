@@ -13,6 +13,7 @@ Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 MOST = 1 << 38  # of a count: their sums stay within 64 bits
+NULL_WORD = r"^(?i:null|none|\\n)?$"  # a NULL as databases write it into text; also an empty cell
 
 
 def encode(column: pa.ChunkedArray) -> tuple[Ints, pa.Array, Mask | None]:
@@ -47,7 +48,7 @@ def whole(column: pa.ChunkedArray, least: int) -> tuple[Ints, Mask]:
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
     if not pa.types.is_integer(array.type) or pa.types.is_uint64(array.type):
-        if not (pa.types.is_floating(array.type) or pa.types.is_integer(array.type)):
+        if not _is_number(array.type):
             text = pc.utf8_trim_whitespace(array.cast(pa.string()))
             number = pc.match_substring_regex(text, r"^[0-9]{1,15}(\.0*)?$")
             array = pc.if_else(number, text, pa.scalar(None, pa.string()))
@@ -58,6 +59,19 @@ def whole(column: pa.ChunkedArray, least: int) -> tuple[Ints, Mask]:
     found = pc.fill_null(array.cast(pa.int64()), -1).to_numpy()
     good = (found >= least) & (found <= MOST)
     return np.where(good, found, 0), good
+
+
+def missing(column: pa.ChunkedArray) -> Mask:
+    """Mask (n,) of the counts that are NULL: null in a column of numbers, or a text for it."""
+    array = column.combine_chunks()
+    if pa.types.is_dictionary(array.type):
+        array = array.cast(array.type.value_type)
+    null = array.is_null()
+    if not _is_number(array.type):
+        text = pc.utf8_trim_whitespace(array.cast(pa.string()))
+        null = pc.or_(null, pc.fill_null(pc.match_substring_regex(text, NULL_WORD), False))
+    found: Mask = null.to_numpy(zero_copy_only=False)
+    return found
 
 
 def numbered(column: pa.ChunkedArray) -> tuple[Ints, pa.Array]:
@@ -108,6 +122,10 @@ def add_up(amounts: Ints, order: Ints, starts: Ints) -> Ints:
         return np.zeros(0, dtype=np.int64)
     sums: Ints = np.add.reduceat(amounts[order], starts, dtype=np.int64)
     return sums
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _decode(value: bytes | None) -> str | None:
