@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ SIZE: Range = (1, INFINITY)
 COUNT: Range = (0, INFINITY)
 POSITIVE: Range = (1e-12, INFINITY)
 SHARE: Range = (0, 1)
+
+_BARE_STAR = re.compile(r"(?<![^\s\[,])\*(?![^\s\],])")  # which YAML takes for a reference
 
 T = TypeVar("T")
 
@@ -84,7 +87,7 @@ def parse_setting(setting: str) -> dict[str, Any]:
     if not equals:
         raise R2D2Error(f"setting '{setting}' has no value: write NAME=VALUE, e.g. train.lr=0.001")
     try:
-        over: Any = yaml.safe_load(text)
+        over: Any = yaml.safe_load(_BARE_STAR.sub("'*'", text))
     except yaml.YAMLError as error:
         raise R2D2Error(f"setting '{setting}': the value is not readable YAML") from error
     for key in reversed(path.strip().split(".")):
@@ -117,8 +120,10 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def _convert(value: Any, kind: Any, path: str) -> Any:
-    """A value out of YAML as the type that a field asks for."""
+    """A value out of YAML as the type that a field asks for; one word serves as a list of words."""
     origin, inner = get_origin(kind), get_args(kind)
+    if origin is tuple and inner == (str, Ellipsis) and isinstance(value, str):
+        value = [value]
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, Mapping):
             raise R2D2Error(f"setting {path} is a group: give {path}.NAME=VALUE")

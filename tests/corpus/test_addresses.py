@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r2d2.corpus import addresses
-from r2d2.corpus.addresses import AddressBook, host_list, literal, special, within
+from r2d2.corpus.addresses import AddressBook
+from r2d2.corpus.host_lists import PrivateHosts, host_list, within
 from r2d2.corpus.outcome import Cause, FetchFailed
+from r2d2.corpus.special_addresses import literal, special
 from r2d2.errors import R2D2Error
 
 PRIVATE = [
@@ -239,5 +241,76 @@ def test_the_system_resolves_this_machine_and_it_is_refused():
                 await book.find("localhost")
         finally:
             await book.close()
+
+    asyncio.run(main())
+
+
+def allowed(entries, host, *addresses):
+    """Which addresses of a host may be connected to."""
+    try:
+        return PrivateHosts.read(entries).permitted(host, addresses)
+    except FetchFailed as error:
+        return () if "fetch.allow_private" in error.reason else None
+
+
+def test_a_network_allows_its_addresses_and_no_others():
+    inner = ["10.0.0.0/8", "fd00::/8"]
+    for address in ("10.0.0.1", "10.255.1.2", "fd00::7", "::ffff:10.0.0.1"):
+        assert allowed(inner, "store.test", address) == (address,)
+    for address in ("127.0.0.1", "192.168.0.1", "169.254.169.254", "::1", "fe80::1", "fd00::7%eth0",
+                    "::ffff:192.168.0.1", "64:ff9b::a00:1", "2002:a00:1::1"):  # fmt: skip
+        assert allowed(inner, "store.test", address) == (), address
+    mixed = ("192.168.0.1", "10.0.0.1", "8.8.8.8")
+    assert allowed(inner, "store.test", *mixed) == ("10.0.0.1", "8.8.8.8")
+
+
+def test_an_address_allows_itself_and_a_name_its_own(tmp_path):
+    assert allowed(["10.1.2.3"], "any.test", "10.1.2.3") == ("10.1.2.3",)
+    assert allowed(["10.1.2.3"], "any.test", "10.1.2.4") == ()
+    assert allowed(["[::1]"], "::1", "::1") == ("::1",)
+    assert allowed(["store.test"], "img.store.test", "192.168.0.1") == ("192.168.0.1",)
+    assert allowed(["*.store.test"], "img.store.test", "192.168.0.1") == ("192.168.0.1",)
+    assert allowed(["store.test"], "store.test.evil.test", "192.168.0.1") == ()
+    assert allowed(["*"], "any.test", "127.0.0.1") == ("127.0.0.1",)
+    listed = tmp_path / "private.txt"
+    listed.write_text("10.0.0.0/8  # 图片库\nstore.test\n", encoding="utf-8")
+    assert allowed([str(listed)], "any.test", "10.1.2.3") == ("10.1.2.3",)
+    assert allowed([str(listed)], "store.test", "127.0.0.1") == ("127.0.0.1",)
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ("10.0.0.1/8", r"10\.0\.0\.1/8 is no network .*write 10\.0\.0\.0/8"),
+        ("10.0.0.0/33", r"10\.0\.0\.0/33 is no network .*write it as 10\.0\.0\.0/8"),
+        ("store.test:8080", r"'store\.test:8080' is no host: give the name alone"),
+        ("store test", "is no host"),
+        ("http://store.test/", "cannot read the hosts of http://store.test/"),
+    ],
+)
+def test_what_is_neither_a_host_nor_a_network_is_refused(entry, told):
+    with pytest.raises(R2D2Error, match=told):
+        PrivateHosts.read([entry])
+
+
+@pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "017700000001", "127.1"])
+def test_an_address_in_disguise_is_refused_even_where_its_network_is_allowed(host):
+    async def main():
+        for entries in (["127.0.0.0/8"], ["*"]):
+            with pytest.raises(FetchFailed, match=r"written for 127\.0\.0\.1"):
+                await AddressBook(entries).find(host)
+
+    asyncio.run(main())
+
+
+def test_a_name_that_turns_to_another_private_network_is_not_connected_to(monkeypatch):
+    monkeypatch.setattr(addresses, "SECONDS", -1.0)
+
+    async def main():
+        answers = {"turns.test": [["10.0.0.1"], ["127.0.0.1"]]}
+        book = AddressBook(["10.0.0.0/8"], named(answers))
+        assert await book.find("turns.test") == ("10.0.0.1",)
+        with pytest.raises(OSError, match="private"):
+            await book.resolve("turns.test", 80)
 
     asyncio.run(main())

@@ -20,8 +20,9 @@ from pyarrow import csv
 
 from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.fetch import fetch_images
+from r2d2.corpus.fetch_decision import opted_out
 from r2d2.corpus.fetch_failures import FAILURES_FILE
-from r2d2.corpus.fetch_request import opted_out, unpacked
+from r2d2.corpus.fetch_request import unpacked
 from r2d2.corpus.fetch_store import shards
 from r2d2.corpus.outcome import FetchFailed
 from r2d2.errors import R2D2Error

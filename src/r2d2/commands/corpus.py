@@ -21,6 +21,13 @@ MOST_MEMORY = 10**15
 
 Preset = Annotated[str, typer.Option(help="zero or danqing.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A YAML of settings over it.")]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Fetch again what could not be fetched.")
+]
+Causes = Annotated[
+    list[str] | None,
+    typer.Option("--cause", help="With --retry-failed: of this cause; may be repeated."),
+]
 ModelPath = Annotated[Path | None, typer.Option("--model", help="A run's folder, or a model's.")]
 
 
@@ -37,9 +44,8 @@ def build(
     model: ModelPath = None,
     work: Annotated[Path | None, typer.Option(help="Folder between the stages.")] = None,
     keep_work: Annotated[bool, typer.Option("--keep-work", help="Do not remove it.")] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Fetch again what could not be fetched.")
-    ] = False,
+    retry_failed: RetryFailed = False,
+    cause: Causes = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Aggregate, rank, filter, fetch, de-duplicate, sample, write; goes on where it was stopped."""
@@ -50,10 +56,11 @@ def build(
 
     made = make_corpus_config(preset, config, settings or ())
     memory_bytes = size(memory)
+    again = _retried(retry_failed, cause)
     with progress.bars() as update:
         built = build_corpus(
             logs, out, made, work=work, memory_bytes=memory_bytes, runner=runner, workers=workers,
-            model=_model(model), model_name=str(model), retry_failed=retry_failed,
+            model=_model(model), model_name=str(model), retry_failed=again,
             keep_work=keep_work, overwrite=overwrite, update=update,
         )  # fmt: skip
     for stage in built.stages:
@@ -63,7 +70,7 @@ def build(
                 f"{count.stage}: {count.kept:,} of {count.seen:,} {count.unit}"
                 + (f"; dropped: {why}" if why else "")
             )
-            if count.unit == "rows":  # of the log: what is wrong with it is the user's to mend
+            if count.unit in ("rows", "addresses"):  # of the log: the user may mend them
                 for rule in count.dropped:
                     typer.echo(f"  {rule}: {', '.join(count.examples.get(rule, ())[:2])}")
             if empty := count.notes.get("null_clicks"):
@@ -84,12 +91,8 @@ def fetch(
     file: Annotated[Path, typer.Argument(help="Parquet, CSV or JSONL with a column of addresses.")],
     out: Annotated[Path, typer.Option(help="Folder of what is fetched; goes on where it was.")],
     column: Annotated[str, typer.Option(help="Of the addresses.")] = "url",
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Fetch again what could not be fetched.")
-    ] = False,
-    cause: Annotated[
-        list[str] | None, typer.Option(help="With --retry-failed: of this cause; may be repeated.")
-    ] = None,
+    retry_failed: RetryFailed = False,
+    cause: Causes = None,
     config: ConfigFile = None,
     settings: Settings = None,
 ) -> None:
@@ -100,9 +103,7 @@ def fetch(
     from r2d2.corpus.fetch_failures import FAILURES_FILE
 
     made = make_corpus_config("zero", config, settings or ()).fetch
-    again: Any = cause if retry_failed and cause else retry_failed
-    if cause and not retry_failed:
-        raise R2D2Error("--cause goes with --retry-failed")
+    again = _retried(retry_failed, cause)
     with progress.bars() as update:
         count = fetch_table(file, out, made, column=column, retry_failed=again, update=update)
     typer.echo(f"{count.kept:,} of {count.seen:,} images are in {out}")
@@ -194,6 +195,13 @@ def size(text: str) -> int:
             f"{MOST_MEMORY // 10**12}TB, with its unit, as in 2GB"
         )
     return int(count)
+
+
+def _retried(retry_failed: bool, causes: list[str] | None) -> bool | list[str]:
+    """What --retry-failed and --cause ask for."""
+    if causes and not retry_failed:
+        raise R2D2Error("--cause goes with --retry-failed")
+    return causes or retry_failed
 
 
 def _check_report(out: Path) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from r2d2.corpus.addresses import host_list
 from r2d2.corpus.align import Model
 from r2d2.corpus.classifier import judge_digest
 from r2d2.corpus.config import CorpusConfig, FetchConfig, ImageConfig, TextConfig
 from r2d2.corpus.harmful import harmful
+from r2d2.corpus.host_lists import PrivateHosts, host_list
 from r2d2.corpus.text_filter import ready
 from r2d2.corpus.words import read_words
 from r2d2.corpus.workspace import digest
@@ -75,7 +75,8 @@ def _text(config: TextConfig, home: str) -> str:
 
 
 def _fetch(config: FetchConfig) -> str:
-    return digest([sorted(host_list(config.block)), sorted(host_list(config.allow_private))])
+    private = PrivateHosts.read(config.allow_private)
+    return digest([sorted(host_list(config.block)), sorted(private.hosts), private.networks])
 
 
 def _image(config: ImageConfig) -> str:

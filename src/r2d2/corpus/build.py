@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from r2d2.corpus.config import CorpusConfig
 from r2d2.corpus.ctr import Prior, read_prior
 from r2d2.corpus.duplicates import find_duplicates
 from r2d2.corpus.engine import start
-from r2d2.corpus.fetch import fetch_images
+from r2d2.corpus.fetch import fetch_images, retried_causes
 from r2d2.corpus.fetch_join import FetchWork
 from r2d2.corpus.fetch_list import needed_urls
 from r2d2.corpus.finish import REPORT, nothing_left, write_papers
@@ -72,7 +72,7 @@ def build_corpus(
     workers: int = 1,
     model: Model | None = None,
     model_name: str = "",
-    retry_failed: bool = False,
+    retry_failed: bool | Collection[str] = False,
     keep_work: bool = False,
     overwrite: bool = False,
     update: Update = lambda *arguments: None,
@@ -89,7 +89,7 @@ def build_corpus(
         workers: parts at a time.
         model: for `dedup.meaning`, `align` and the balance of the report.
         model_name: what the report calls it.
-        retry_failed: fetch again what could not be fetched.
+        retry_failed: fetch failures again: those that may pass (True), or of these causes.
         keep_work: leave the stages' folders.
         overwrite: replace a table at `out`.
         update: progress.
@@ -97,6 +97,7 @@ def build_corpus(
     Raises:
         R2D2Error: whatever the user can mend; what is done stays done.
     """
+    retried_causes(retry_failed)  # a wrong one stops at once
     out = str(out)
     home = Path(out) if "://" not in out else Path(out.rstrip("/").rsplit("/", 1)[-1])
     root = Path(work) if work is not None else home.with_name(home.name + ".build")
@@ -164,7 +165,7 @@ def _stages(
     runner: str,
     workers: int,
     model: Model | None,
-    retry_failed: bool,
+    retry_failed: bool | Collection[str],
     here: str,
     update: Update,
 ) -> tuple[Path, Prior | None]:

@@ -127,7 +127,8 @@ class FetchConfig:
     max_bytes: int = 20_000_000
     max_pixels: int = 64_000_000
     max_redirects: int = 5
-    # hosts, their subdomains included, that may lie in a private network or on this machine; *: all
+    # hosts (with their subdomains), addresses and networks (10.0.0.0/8) that may be fetched from
+    # although they are private or this machine; files of one a line; *: all
     allow_private: tuple[str, ...] = ()
     respect_opt_out: bool = True  # X-Robots-Tag: noai, noindex and their like; TDM-Reservation: 1
     block: tuple[str, ...] = ()  # hosts, their subdomains included; or files of one a line

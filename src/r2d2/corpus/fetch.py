@@ -1,7 +1,7 @@
 """Fetching images by their addresses: many at a time, few of one host, in any number of sittings.
 
 Every address ends in the store with one cause. What is there is not fetched again, unless it failed
-and failures are asked for, or `fetch.block` says otherwise of its host by now.
+and failures are asked for, or the settings that decided it have other values by now.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import pyarrow as pa
 
 from r2d2.corpus.addresses import Lookup
 from r2d2.corpus.config import FetchConfig
+from r2d2.corpus.fetch_decision import StoredResult, is_open_again, refusal
 from r2d2.corpus.fetch_failures import write_failures
 from r2d2.corpus.fetch_list import UrlList, url_list, urls_of_file
 from r2d2.corpus.fetch_queue import outcomes
-from r2d2.corpus.fetch_request import block_differs, open_client, request
+from r2d2.corpus.fetch_request import open_client, request
 from r2d2.corpus.fetch_store import ShardWriter, locked, look_up
 from r2d2.corpus.funnel import EXAMPLES, StageCount
 from r2d2.corpus.outcome import FAILURES, MAY_PASS, Cause
@@ -43,8 +44,7 @@ def fetch_images(
     Args:
         urls: their addresses, in any order; repeated ones count once.
         store: folder of the results, made where there is none; see `fetch_store`.
-        config: limits. What was fetched before of a host that `block` names now is refused, and
-            asked for again where it is named no longer.
+        config: limits. They hold for what was fetched before, too: see `fetch_decision`.
         retry_failed: fetch failures again: those that may pass (True), or of these causes.
         update: progress.
         lookup: resolves a host's name into addresses; the system does by default.
@@ -56,16 +56,24 @@ def fetch_images(
     Raises:
         R2D2Error: the store cannot be written, or another process writes it.
     """
-    if isinstance(retry_failed, bool):
-        again = frozenset[str](MAY_PASS if retry_failed else ())
-    else:
-        for cause in retry_failed:
-            one_of("--retry-failed", cause, sorted(FAILURES))
-        again = frozenset(retry_failed)
+    again = retried_causes(retry_failed)
     with locked(store), url_list(urls, store) as listed:
         count = asyncio.run(_fetch(listed, store, config, again, update, lookup))
         write_failures(store, update)
     return count
+
+
+def retried_causes(retry_failed: bool | Collection[str]) -> frozenset[str]:
+    """The causes of failures that are fetched again: those that may pass (True), or those named.
+
+    Raises:
+        R2D2Error: there is no such cause.
+    """
+    if isinstance(retry_failed, bool):
+        return frozenset(MAY_PASS if retry_failed else ())
+    for cause in retry_failed:
+        one_of("--cause", cause, sorted(FAILURES))
+    return frozenset(retry_failed)
 
 
 def fetch_table(
@@ -144,15 +152,20 @@ async def _fetch(
                 missing = []
                 known = _known(store, batch)
                 for key, url in batch:
-                    cause, reason = known.get(key, ("", ""))
+                    stored = known.get(key)
                     if (
-                        cause == "" or cause in again
-                        or block_differs(url, cause, reason, client.blocked)
-                    ):  # fmt: skip
+                        stored is None
+                        or stored.cause in again
+                        or is_open_again(stored, client.policy)
+                    ):
                         missing.append(url)
                         continue
-                    counted.add(key, url, cause, reason)
-                    done, ok = done + 1, ok + (cause == Cause.OK)
+                    refused = refusal(stored, client.policy)
+                    if refused is not None:
+                        writer.add(refused)
+                    known_as = refused or stored
+                    counted.add(key, url, known_as.cause, known_as.reason)
+                    done, ok = done + 1, ok + (known_as.cause == Cause.OK)
                 keys = {url: key for key, url in batch}
                 known.clear()
                 async for outcome in outcomes(missing, lambda url: request(client, url), config):
@@ -168,11 +181,10 @@ async def _fetch(
     return counted.count("addresses")
 
 
-def _known(store: Path, batch: list[tuple[str, str]]) -> dict[str, tuple[str, str]]:
-    """Cause and reason of those that the store has, by hash."""
+def _known(store: Path, batch: list[tuple[str, str]]) -> dict[str, StoredResult]:
+    """The results that the store has, by hash."""
     if not batch:
         return {}
     keys = pa.array([key for key, _ in batch], pa.string())
     rows = look_up(store, batch[0][0], batch[-1][0] + "g", keys)
-    found = (rows[name].to_pylist() for name in ("url_id", "status", "reason"))
-    return {key: (cause, reason) for key, cause, reason in zip(*found, strict=True)}
+    return {row["url_id"]: StoredResult.from_row(row) for row in rows.to_pylist()}

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import errno
+import itertools
 import logging
 import re
 import ssl
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from r2d2.corpus.addresses import AddressBook, Lookup, host_list, within
+from r2d2.corpus.addresses import AddressBook, Lookup
 from r2d2.corpus.config import FetchConfig
-from r2d2.corpus.outcome import Cause, FetchFailed, Outcome, failed
+from r2d2.corpus.fetch_decision import Policy, decision_key
+from r2d2.corpus.outcome import Cause, FetchFailed, Outcome, Trail, failed
 from r2d2.corpus.sniff import image_size
+from r2d2.corpus.special_addresses import special
 from r2d2.errors import R2D2Error
 
 if TYPE_CHECKING:
@@ -30,14 +33,9 @@ _log = logging.getLogger(__name__)
 GONE = (404, 410)
 PASSING = (408, 425, 429, 500, 502, 503, 504)  # answers that another try may change
 REDIRECTS = (301, 302, 303, 307, 308)
-BLOCKED = "blocked host: "  # begins the reason for which such an address is refused
 LARGE_BYTES = 1 << 20  # beyond this a body waits for one of ...
 LARGE_PLACES = 8  # ... so many, so that memory is bounded however many requests there are
 KEEP_ALIVE_S = 2.0  # an idle connection is an open file
-# what img2dataset takes for an opt-out, and `none`, which is noindex and nofollow in one
-OPT_OUTS = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
-# X-Robots-Tag's directives with a value, whose colon ends no crawler's name
-_VALUED = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
 _HOST = re.compile(r"[0-9A-Za-z._:-]+")
 # ports of other services, which no browser asks for a page (WHATWG Fetch, "bad port")
 # fmt: off
@@ -58,7 +56,7 @@ class Client:
     session: aiohttp.ClientSession
     book: AddressBook
     config: FetchConfig
-    blocked: frozenset[str]
+    policy: Policy
     large: asyncio.Semaphore
 
 
@@ -69,7 +67,7 @@ async def open_client(config: FetchConfig, lookup: Lookup | None = None) -> Asyn
         import aiohttp
     except ImportError as error:
         raise R2D2Error('fetching images needs aiohttp: pip install "zero-r2d2[corpus]"') from error
-    blocked = host_list(config.block)
+    policy = Policy(config)
     book = AddressBook(config.allow_private, lookup)
     resolver: Any = book  # it has the resolver's two methods, and needs no aiohttp to be imported
     connector = aiohttp.TCPConnector(
@@ -92,7 +90,7 @@ async def open_client(config: FetchConfig, lookup: Lookup | None = None) -> Asyn
         },
     )
     try:
-        yield Client(session, book, config, blocked, asyncio.Semaphore(LARGE_PLACES))
+        yield Client(session, book, config, policy, asyncio.Semaphore(LARGE_PLACES))
     finally:
         await session.close()
         await book.close()
@@ -108,17 +106,23 @@ async def request(client: Client, address: str) -> Outcome:
 
     no_connection = Cause.NO_CONNECTION
     status = None
+    trail = Trail()
     try:
         async with asyncio.timeout(client.config.timeout_s):
-            body, status = await _follow(client, address)
+            body, status = await _follow(client, address, trail)
         width, height = image_size(body, client.config.max_pixels)
-        return Outcome(address, Cause.OK, "", status, body, width, height)
+        return Outcome(address, Cause.OK, "", status, body, width, height, trail=trail)
     except FetchFailed as error:
         found = error
         found.http_status = found.http_status or status
     except TimeoutError as error:
         limits = f"{client.config.timeout_s:g} s ({client.config.connect_timeout_s:g} s to connect)"
-        found = FetchFailed(Cause.TIMED_OUT, str(error) or f"not done in {limits}", passing=True)
+        found = FetchFailed(
+            Cause.TIMED_OUT,
+            str(error) or f"not done in {limits}",
+            passing=True,
+            settings=("timeout_s", "connect_timeout_s"),
+        )
     except aiohttp.ClientPayloadError as error:
         found = FetchFailed(Cause.TRUNCATED, f"the connection ended early: {error}", passing=True)
     except aiohttp.ClientResponseError as error:
@@ -137,27 +141,28 @@ async def request(client: Client, address: str) -> Outcome:
     except Exception as error:  # one odd answer among millions must not end the rest
         _log.warning("fetching %s: %r", address, error, exc_info=True)
         found = FetchFailed(no_connection, f"unexpected: {error!r}")
-    return failed(address, found)
+    return failed(address, found, decided_by=decision_key(found, client.config), trail=trail)
 
 
-async def _follow(client: Client, address: str) -> tuple[bytes, int]:
+async def _follow(client: Client, address: str, trail: Trail) -> tuple[bytes, int]:
     """The body at an address, or where it redirects to, and the HTTP status."""
     url = _parsed(lambda: _url(address), address)
-    for _ in range(client.config.max_redirects + 1):
-        await _check(client, url)
+    for redirects in itertools.count():
+        client.policy.check_redirects(redirects)
+        await _check(client, url, trail)
         async with client.session.get(url, allow_redirects=False) as response:
             status = response.status
             if status in (200, 203):
-                _check_opt_out(client.config, response.headers)
+                trail.robots = list(response.headers.getall("X-Robots-Tag", ()))
+                trail.reserved = response.headers.get("TDM-Reservation", "").strip() == "1"
+                client.policy.check_opt_out(trail)
                 return await _body(client, response), status
             place = response.headers.get("Location")
             if status not in REDIRECTS or place is None:
                 raise _http_error(status, response.headers)
         here, there = url, place
         url = _parsed(lambda here=here, there=there: here.join(_url(there)), place)  # type: ignore[misc]
-    raise FetchFailed(
-        Cause.HTTP_ERROR, f"more than {client.config.max_redirects} redirects", http_status=status
-    )
+    raise AssertionError("the number of redirects has a limit")
 
 
 def _url(text: str) -> URL:
@@ -173,7 +178,7 @@ def _parsed(parse: Callable[[], URL], shown: str) -> URL:
         raise FetchFailed(Cause.REFUSED, f"no web address: {shown[:100]!r} ({error})") from error
 
 
-async def _check(client: Client, url: URL) -> None:
+async def _check(client: Client, url: URL, trail: Trail) -> None:
     """Raise FetchFailed unless this may be asked for."""
     host = url.raw_host or ""
     if url.scheme not in ("http", "https") or not _HOST.fullmatch(host):
@@ -182,55 +187,13 @@ async def _check(client: Client, url: URL) -> None:
         raise FetchFailed(Cause.REFUSED, "no web address: it has a password or a user's name in it")
     if url.port in BAD_PORTS:
         raise FetchFailed(Cause.REFUSED, f"no web address: port {url.port} is another service's")
-    if within(host, client.blocked):
-        raise FetchFailed(Cause.REFUSED, f"{BLOCKED}{host}")
-    await client.book.find(host)  # again when it is connected to; here it tells the cause
-
-
-def block_differs(url: str, cause: str, reason: str, blocked: frozenset[str]) -> bool:
-    """Whether what is known of an address goes against the hosts that are blocked by now.
-
-    Where a redirect led is not known of an image that was fetched.
-    """
-    if cause == Cause.REFUSED and reason.startswith(BLOCKED):
-        return not within(reason.removeprefix(BLOCKED), blocked)
-    if cause != Cause.OK or not blocked:
-        return False
-    try:
-        return within(_url(url).raw_host or "", blocked)
-    except ValueError:
-        return False
-
-
-def _check_opt_out(config: FetchConfig, headers: Any) -> None:
-    if not config.respect_opt_out:
-        return
-    agent = config.user_agent.partition("/")[0].strip().lower()
-    said = opted_out(headers.getall("X-Robots-Tag", ()), agent)
-    if said is not None:
-        raise FetchFailed(Cause.REFUSED, f"opt-out: X-Robots-Tag: {said}")
-    if headers.get("TDM-Reservation", "").strip() == "1":
-        raise FetchFailed(Cause.REFUSED, "opt-out: TDM-Reservation: 1")
-
-
-def opted_out(values: Iterable[str], agent: str) -> str | None:
-    """The directive of X-Robots-Tag headers by which an image is not for training; None: none is.
-
-    Args:
-        values: of each such header, as in "noai, otherbot: noindex, nofollow": what follows a
-            crawler's name is for that one alone.
-        agent: our name, in lower case.
-    """
-    for value in values:
-        ours = True
-        for item in value.lower().split(","):
-            name, colon, rest = item.partition(":")
-            directive = item.strip()
-            if colon and name.strip() not in _VALUED:
-                ours, directive = name.strip() in (agent, "*"), rest.strip()
-            if ours and directive in OPT_OUTS:
-                return directive
-    return None
+    trail.hosts.append(host)
+    client.policy.check_host(host)
+    addresses = await client.book.addresses(host)
+    if any(special(address) for address in addresses):
+        trail.private[host] = list(addresses)
+    # judged again when it is connected to; here it tells the cause
+    client.policy.private.permitted(host, addresses)
 
 
 def _http_error(status: int, headers: Mapping[str, str]) -> FetchFailed:
@@ -243,6 +206,7 @@ def _http_error(status: int, headers: Mapping[str, str]) -> FetchFailed:
         http_status=status,
         passing=status in PASSING,
         wait=wait,
+        settings=("user_agent",),  # some servers refuse by it
     )
 
 
@@ -261,18 +225,15 @@ def _retry_after(value: str | None) -> float | None:
 
 async def _body(client: Client, response: aiohttp.ClientResponse) -> bytes:
     """All bytes of an answer, up to the limit, whatever length it claims."""
-    most, status = client.config.max_bytes, response.status
-    if (response.content_length or 0) > most:
-        raise FetchFailed(
-            Cause.TOO_LARGE, f"{response.content_length} bytes announced", http_status=status
-        )
+    most = client.config.max_bytes
+    announced = response.content_length or 0
+    client.policy.check_bytes(announced, f"{announced} bytes announced")
     body = bytearray()
     async with AsyncExitStack() as places:
         waited = False
         async for chunk in response.content.iter_any():
             body += chunk
-            if len(body) > most:
-                raise FetchFailed(Cause.TOO_LARGE, f"more than {most} bytes", http_status=status)
+            client.policy.check_bytes(len(body))
             if len(body) > LARGE_BYTES and not waited:
                 await places.enter_async_context(client.large)
                 waited = True
@@ -294,7 +255,9 @@ def unpacked(body: bytes, coding: str, most: int) -> bytes:
     except zlib.error as error:
         raise FetchFailed(Cause.NOT_IMAGE, f"Content-Encoding {coding}, but {error}") from error
     if len(data) > most:
-        raise FetchFailed(Cause.TOO_LARGE, f"more than {most} bytes once unpacked")
+        raise FetchFailed(
+            Cause.TOO_LARGE, f"more than {most} bytes once unpacked", settings=("max_bytes",)
+        )
     if not unpacker.eof:
         raise FetchFailed(Cause.TRUNCATED, f"its {coding} ends early", passing=True)
     return data

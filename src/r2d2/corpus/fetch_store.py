@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from r2d2.corpus.fetch_decision import key_columns
 from r2d2.corpus.outcome import Outcome
 from r2d2.corpus.rows import image_id_of, part_range
 from r2d2.errors import R2D2Error
@@ -42,11 +43,20 @@ STORE_COLUMNS = pa.schema(
         ("height", pa.int32()),
         ("image", pa.large_binary()),  # the file as it came; null where there is none
         ("fetched_at", pa.timestamp("s", "UTC")),
+        ("decided_by", pa.string()),  # the settings by which it failed, as JSON
+        ("trail", pa.string()),  # what the request met, as JSON; see `Trail`
     ]
 )
 GROUP_BYTES = 8 << 20  # of images, held until they are written
 SHARD_BYTES = 1 << 30
-LOOKED_UP = ("url_id", "url", "status", "reason", "tries", "bytes")
+LOOKED_UP = (
+    "url_id", "url", "status", "reason", "tries", "bytes", "width", "height", "decided_by", "trail",
+)  # fmt: skip
+NEWER = {  # columns that early versions did not write
+    "tries": pa.scalar(1, pa.int16()),
+    "decided_by": pa.scalar(None, pa.string()),
+    "trail": pa.scalar(None, pa.string()),
+}
 PLACE = [("shard", pa.string()), ("group", pa.int32()), ("row", pa.int32())]
 SHARDS_A_RANGE = 64  # about, whose addresses are in memory at a time to sum up
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]{8})-([0-9a-f]{8})\.parquet")
@@ -115,6 +125,7 @@ class ShardWriter:
                 "height": outcome.height,
                 "image": image,
                 "fetched_at": datetime.datetime.now(datetime.UTC).replace(microsecond=0),
+                **key_columns(outcome),
             }
         )
         self._held_bytes += size
@@ -151,7 +162,7 @@ class ShardWriter:
                     STORE_COLUMNS,
                     # images are compressed already
                     compression={name: "zstd" for name in STORE_COLUMNS.names if name != "image"},
-                    use_dictionary=["status", "reason"],
+                    use_dictionary=["status", "reason", "decided_by", "trail"],
                     write_statistics=["url_id"],
                 )
             self._writer.write_table(pa.Table.from_pylist(rows, STORE_COLUMNS))
@@ -200,8 +211,9 @@ def look_up(store: Path, low: str, high: str, only: pa.Array | None = None) -> p
                 if not _overlaps(file, group, low, high):
                     continue
                 rows = file.read_row_group(group, columns=list(LOOKED_UP))
-                if "tries" not in rows.column_names:  # a shard of before they were counted
-                    rows = rows.append_column("tries", pa.repeat(1, len(rows)))
+                for name, value in NEWER.items():  # a shard of before they were noted
+                    if name not in rows.column_names:
+                        rows = rows.append_column(name, pa.repeat(value, len(rows)))
                 here = pc.and_(pc.greater_equal(rows["url_id"], low), pc.less(rows["url_id"], high))
                 if only is not None:
                     here = pc.and_(here, pc.is_in(rows["url_id"], only))

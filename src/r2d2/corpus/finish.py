@@ -66,6 +66,9 @@ def nothing_left(
     )  # fmt: skip
     last = next((count for count in funnel if not count.kept), funnel[-1])
     why = ", ".join(f"{rule} {n:,}" for rule, n in last.dropped.items()) or "there were none"
+    most = max(last.dropped, key=lambda rule: last.dropped[rule], default="")
+    for example in last.examples.get(most, ())[:1]:
+        why += f", such as {example}"
     return R2D2Error(
         f"nothing is left to write to {out}: {last.stage} kept none of {last.seen:,} {last.unit} "
         f"({why}); loosen it by --set; all stages' counts with examples are in {report}"

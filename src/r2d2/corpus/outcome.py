@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 REASON_CHARS = 200  # kept of a reason
 
@@ -47,14 +49,36 @@ class FetchFailed(Exception):  # noqa: N818  # a state of the web, counted as of
         http_status: int | None = None,
         passing: bool = False,
         wait: float | None = None,
+        settings: tuple[str, ...] = (),
     ) -> None:
-        """`passing`: worth another try at once; `wait`: seconds that the server asks for."""
+        """A failure.
+
+        Args:
+            cause: which kind.
+            reason: in words.
+            http_status: of the answer, if there was one.
+            passing: whether it is worth another try at once.
+            wait: seconds that the server asks for.
+            settings: names in `FetchConfig` by whose values it failed.
+        """
         super().__init__(reason)
         self.cause = cause
         self.reason = reason
         self.http_status = http_status
         self.passing = passing
         self.wait = wait
+        self.settings = settings
+
+
+@dataclass
+class Trail:
+    """What a request met on its way that settings judge."""
+
+    hosts: list[str] = field(default_factory=list)  # asked: the address's own, then of redirects
+    # addresses of those hosts of which one is private
+    private: dict[str, list[str]] = field(default_factory=dict)
+    robots: list[str] = field(default_factory=list)  # values of X-Robots-Tag
+    reserved: bool = False  # TDM-Reservation: 1
 
 
 @dataclass(frozen=True)
@@ -71,11 +95,21 @@ class Outcome:
     passing: bool = False
     wait: float | None = None
     tries: int = 1  # made for it
+    decided_by: Mapping[str, Any] | None = None  # settings and their values; see fetch_decision
+    trail: Trail | None = None
 
 
-def failed(url: str, error: FetchFailed) -> Outcome:
+def failed(
+    url: str,
+    error: FetchFailed,
+    *,
+    decided_by: Mapping[str, Any] | None = None,
+    trail: Trail | None = None,
+    tries: int = 1,
+) -> Outcome:
     """The outcome that a failure makes."""
     reason = " ".join(error.reason.split())[:REASON_CHARS]
     return Outcome(
-        url, error.cause, reason, error.http_status, passing=error.passing, wait=error.wait
-    )
+        url, error.cause, reason, error.http_status, passing=error.passing, wait=error.wait,
+        tries=tries, decided_by=decided_by, trail=trail,
+    )  # fmt: skip

@@ -33,7 +33,9 @@ def image_size(data: bytes, max_pixels: int) -> tuple[int, int]:
         raise FetchFailed(Cause.NOT_IMAGE, f"{width}x{height} pixels")
     if width * height > max_pixels:
         raise FetchFailed(
-            Cause.TOO_LARGE, f"{width}x{height} pixels, more than {max_pixels} in all"
+            Cause.TOO_LARGE,
+            f"{width}x{height} pixels, more than {max_pixels} in all",
+            settings=("max_pixels",),
         )
     if not _whole(data):
         raise FetchFailed(Cause.TRUNCATED, f"its end is missing, {len(data)} bytes")
@@ -47,7 +49,7 @@ def _header_size(data: bytes) -> tuple[int, int]:
             with Image.open(io.BytesIO(data), formats=_formats()) as image:
                 return image.size
     except Image.DecompressionBombError as error:
-        raise FetchFailed(Cause.TOO_LARGE, str(error)) from error
+        raise FetchFailed(Cause.TOO_LARGE, str(error), settings=("max_pixels",)) from error
     except UnidentifiedImageError as error:
         if _starts_as_image(data):
             raise FetchFailed(Cause.TRUNCATED, f"its header is broken, {len(data)} bytes") from (
