@@ -104,7 +104,7 @@ def test_numbers_that_are_no_counts_are_told_by_reason_and_shown(
     )
     assert code == 0, lines
     for reason in WRONG:
-        shown = next(line for line in out.splitlines() if line.strip().startswith(reason))
+        shown = next(line for line in out.splitlines() if f"left out: {reason}: " in line)
         assert Path(log).name in shown
         assert BLUE in shown
 

@@ -53,6 +53,7 @@ def build(
     from r2d2.corpus.build import build_corpus
     from r2d2.corpus.config import make_corpus_config
     from r2d2.corpus.finish import left_aside
+    from r2d2.inputs.dropped_rows import dropped_lines
 
     made = make_corpus_config(preset, config, settings or ())
     memory_bytes = size(memory)
@@ -71,8 +72,8 @@ def build(
                 + (f"; dropped: {why}" if why else "")
             )
             if count.unit in ("rows", "addresses"):  # of the log: the user may mend them
-                for rule in count.dropped:
-                    typer.echo(f"  {rule}: {', '.join(count.examples.get(rule, ())[:2])}")
+                for line in dropped_lines(count.dropped, count.examples):
+                    typer.echo(f"  {line}")
             if empty := count.notes.get("null_clicks"):
                 typer.echo(f"  clicks of {empty:,} rows are NULL, which counts as 0")
     if made.rank.enabled and not made.rank.cuts:
