@@ -25,7 +25,19 @@ MAX_BYTES = 64 << 20  # of an encoded file
 MAX_PIXELS = 64_000_000  # of a decoded one, 192 MB as RGB: a file of kilobytes can hold gigabytes
 SPARE = 1.15  # times the wanted size that a JPEG decoded at a reduced scale must have
 # Raster formats only: Pillow hands PostScript to an interpreter, no place for untrusted files.
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "JPEG2000", "ICO", "PPM")
+FORMATS = (
+    "JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "JPEG2000", "ICO", "PPM",
+    "HEIF",
+)  # fmt: skip
+# What Pillow also has suffixes for, and what is no still picture: documents, films, measurements.
+_NO_PICTURES = {
+    "PDF", "EPS", "WMF", "MPEG", "FLI", "FITS", "BUFR", "GRIB", "HDF5", "IPTC", "XBM", "XPM",
+}  # fmt: skip
+HEIF_SUFFIXES = (".heic", ".heics", ".heif", ".heifs", ".hif")
+HEIF_BRANDS = (
+    b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1",
+)  # fmt: skip
+NEEDS_HEIF = 'unreadable, HEIC needs pip install "zero-r2d2[heic]"'
 
 MORE_FRAMES = "more frames than one: the first is used"
 Kind = Literal["empty", "unreadable", "truncated", "too large"]
@@ -44,14 +56,19 @@ _UPRIGHT = {
 
 
 class BadImage(R2D2Error):  # noqa: N818  # a state of the data, counted as often as raised
-    """An image that cannot be used; `kind` says why, so that bad rows can be counted by kind."""
+    """An image that cannot be used; `kind` says why, so that bad rows can be counted by kind.
 
-    def __init__(self, kind: Kind, message: str) -> None:
+    `reason` is the kind in the words of a report, with the package that is missing where one is.
+    """
+
+    def __init__(self, kind: Kind, message: str, reason: str = "") -> None:
         super().__init__(message, code=f"image_{kind.replace(' ', '_')}")
         self.kind: Kind = kind
+        self.reason = reason or kind
 
-    def __reduce__(self) -> tuple[type[BadImage], tuple[Kind, str]]:
-        return type(self), (self.kind, str(self))  # a loader process sends it to the main one
+    def __reduce__(self) -> tuple[type[BadImage], tuple[Kind, str, str]]:
+        # a loader process sends it to the main one
+        return type(self), (self.kind, str(self), self.reason)
 
 
 def decode_image(
@@ -77,6 +94,9 @@ def decode_image(
         message = f"{name} has far more than {max_pixels} pixels: give a smaller one"
         raise BadImage("too large", message) from error
     except UnidentifiedImageError as error:
+        if is_heif(data) and "HEIF" not in _formats():
+            message = f'{name} is HEIC, as phones write it: pip install "zero-r2d2[heic]" reads it'
+            raise BadImage("unreadable", message, NEEDS_HEIF) from error
         raise BadImage(
             "unreadable", f"{name} is no image that can be read: give one of {', '.join(FORMATS)}"
         ) from error
@@ -271,9 +291,33 @@ def _broken(name: str, error: Exception) -> BadImage:
     return BadImage("unreadable", f"{name} cannot be read ({text}): give another image")
 
 
+def is_heif(data: bytes) -> bool:
+    """Whether a file begins as HEIC or HEIF, which phones write."""
+    return data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS
+
+
+@functools.cache
+def picture_suffixes() -> tuple[str, ...]:
+    """The suffixes of pictures, in lower case: Pillow's, and HEIC's.
+
+    Those of rare formats that are not decoded are among them, and HEIC's without the package that
+    reads it: such a file is a picture that cannot be read, which is told.
+    """
+    Image.init()
+    known = Image.registered_extensions()
+    stills = (end for end, name in known.items() if name in Image.OPEN and name not in _NO_PICTURES)
+    return tuple(sorted({*stills, *HEIF_SUFFIXES}))
+
+
 @functools.cache
 def _formats() -> tuple[str, ...]:
     Image.init()
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        pass
+    else:
+        register_heif_opener()
     return tuple(
         name for name in FORMATS if name in Image.OPEN
     )  # AVIF and others are build options
