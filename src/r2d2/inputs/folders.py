@@ -1,0 +1,143 @@
+"""The files under the folders given: each folder once, links and loops included, in fixed order."""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from r2d2.data.images import picture_suffixes
+from r2d2.errors import R2D2Error
+
+HIDDEN = "hidden file passed over"
+# What systems and tools leave beside one's files: macOS, Synology and QNAP, Windows.
+_LITTER = {
+    "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information",
+    "thumbs.db", "ehthumbs.db", "desktop.ini",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder and its files, folders not among them."""
+
+    path: str  # absolute, as it was reached
+    root: Path  # the folder given that it is under
+    hidden: bool  # it, or a folder between it and the root, is hidden
+    names: tuple[str, ...]  # in order
+    links: frozenset[str]  # those of the names that are links
+    inode: tuple[int, int]  # device and number
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file's or a folder's name is one that is passed over: `._a.jpg`, `__MACOSX`."""
+    return name.startswith(".") or name.casefold() in _LITTER
+
+
+def is_hidden_path(path: str) -> bool:
+    """Whether any part of a path is hidden."""
+    return any(is_hidden(part) for part in path.split("/") if part not in ("", ".", ".."))
+
+
+def is_picture(name: str) -> bool:
+    """Whether a name has a suffix of pictures, in upper or lower case."""
+    return name.lower().endswith(picture_suffixes())
+
+
+def suffix_of(name: str) -> str:
+    """The suffix by which a name is one of a picture, as it is written; empty where it is none."""
+    return os.path.splitext(name)[1] if is_picture(name) else ""  # noqa: PTH122  # no file is meant
+
+
+def readable(name: str) -> str:
+    """A name as text: one that is not UTF-8 is GB18030, as Windows in China packs archives.
+
+    Bytes that are neither are written in hexadecimal.
+    """
+    if name.isascii():
+        return name
+    data = os.fsencode(name)
+    for encoding in ("utf-8", "gb18030"):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return data.decode("utf-8", "backslashreplace")
+
+
+def walk(roots: Sequence[Path]) -> Iterator[Folder]:
+    """Every folder under the roots, once, whatever links lead to it.
+
+    Folders come in order of their names. Those that only links lead to come last, so that a file
+    is known by its own path and not by a link's.
+
+    Raises:
+        R2D2Error: a folder cannot be read.
+    """
+    seen: set[tuple[int, int]] = set()
+    waiting = [(os.path.abspath(root), root, False) for root in roots]  # noqa: PTH100  # keep links
+    while waiting:
+        links: list[tuple[str, Path, bool]] = []
+        stack = waiting[::-1]
+        while stack:
+            path, root, hidden = stack.pop()
+            listed = _list(path, root, hidden, seen)
+            if listed is None:
+                continue
+            folder, inner, linked = listed
+            yield folder
+            stack += [(p, root, h) for p, h in reversed(inner)]
+            links += [(p, root, h) for p, h in linked]
+        waiting = links
+
+
+def _list(
+    path: str, root: Path, hidden: bool, seen: set[tuple[int, int]]
+) -> tuple[Folder, list[tuple[str, bool]], list[tuple[str, bool]]] | None:
+    """A folder, the folders in it, and the links to folders in it; None where it was seen."""
+    names: list[str] = []
+    links: list[str] = []
+    inner: list[tuple[str, bool]] = []
+    linked: list[tuple[str, bool]] = []
+    try:
+        about = os.stat(path)  # noqa: PTH116  # many: no Path for each
+        inode = (about.st_dev, about.st_ino)
+        if inode in seen:
+            return None
+        seen.add(inode)
+        with os.scandir(path) as entries:
+            for entry in sorted(entries, key=lambda one: one.name):
+                is_link = entry.is_symlink()
+                kind = _kind(entry)
+                if kind == "folder":
+                    found = (entry.path, hidden or is_hidden(entry.name))
+                    (linked if is_link else inner).append(found)
+                elif kind == "file":
+                    names.append(entry.name)
+                    if is_link:
+                        links.append(entry.name)
+    except OSError as error:
+        if hidden:
+            return None  # such as lost+found: it would be passed over
+        raise R2D2Error(
+            f"cannot read the folder {readable(path)}: {error.strerror}; check its rights"
+        ) from error
+    folder = Folder(path, root, hidden, tuple(names), frozenset(links), inode)
+    return folder, inner, linked
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """`file`, `folder`, or nothing for pipes, devices and links that lead nowhere or in circles."""
+    try:
+        mode = entry.stat().st_mode
+    except OSError:
+        return ""
+    return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else ""
+
+
+def composed(text: str) -> str:
+    """A name in NFC: macOS hands out names in NFD, and lists are typed in NFC."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)

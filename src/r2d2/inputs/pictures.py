@@ -1,0 +1,265 @@
+"""Pictures by the name that a row gives them: the one resolver for every reader of files.
+
+A row names a picture by its path, relative to the folder given or to the file that the row stands
+in, or absolute. A base name alone may stand for a picture anywhere under the folders, where only
+one has it. A path is never cut to its base name: `2019/a.jpg` is not `2020/a.jpg`. What is not
+under the folders given is not found, whatever `..` or absolute paths a row has; links that stand in
+the folders are followed.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from pathlib import Path
+
+from r2d2.data.images import picture_suffixes
+from r2d2.inputs.folders import Folder, composed, is_hidden, is_picture, readable, walk
+from r2d2.inputs.ids import path_id
+from r2d2.inputs.spellings import base_names, spellings
+
+Place = tuple[int, str]  # number of a folder, name of a file in it
+
+
+class Missing(Enum):
+    """Why a name gives no picture; the value is the reason as it is counted."""
+
+    NOT_FOUND = "image not found"
+    AMBIGUOUS = "image name fits several files"
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A picture under the folders given. One file is one of these, however a row spells it."""
+
+    path: Path
+    name: str  # its path relative to the folder given, with / and in NFC
+    folder: str  # that of the name, with / at both ends removed; empty for the folder given
+
+
+class PictureIndex:
+    """The pictures under the folders given. Memory: a name and a number for each."""
+
+    def __init__(self, roots: Sequence[Path], *, suffix_optional: bool = False) -> None:
+        """Walk the folders.
+
+        Args:
+            roots: folders.
+            suffix_optional: rows may leave out the suffix, as COCO-CN's do.
+
+        Raises:
+            R2D2Error: a folder cannot be read.
+        """
+        self.roots = tuple(roots)
+        self.count = 0  # pictures that are not hidden
+        self._suffixes = picture_suffixes() if suffix_optional else ()
+        self._absolute = [os.path.abspath(root) for root in roots]  # noqa: PTH100  # keep links
+        self._folders: list[str] = []
+        self._root_of: list[Path] = []
+        self._hidden: set[int] = set()
+        self._by_path: dict[str, int] = {}
+        self._by_inode: dict[tuple[int, int], int] = {}
+        self._by_composed: dict[str, list[int]] = {}  # folders whose path is not in NFC
+        self._single: dict[str, int] = {}  # base name: the one folder that has it
+        self._several: dict[str, array[int]] = {}  # base name: folders, in ascending order
+        self._odd: dict[str, list[str]] = {}  # names not in NFC or UTF-8, by what they read as
+        self._others: list[Place] = []  # files that are no pictures and not hidden
+        links: list[Place] = []
+        for folder in walk(roots):
+            links += self._add(folder)
+        self._targets = self._resolve(links)
+        self._number_at = lru_cache(4096)(self._number_by_inode)
+
+    def find(self, name: str, near: Path | None = None) -> PictureFile | Missing:
+        """The picture that a row means.
+
+        Args:
+            name: as the row has it; `inputs.spellings` says what is understood.
+            near: the file that the row stands in; a path may be relative to its folder.
+        """
+        for spelling in spellings(name):
+            hits = self._by_whole_path(spelling, near) or self._by_base_name(spelling)
+            places = {self._targets.get(hit, hit) for hit in hits}
+            if len(places) > 1:
+                return Missing.AMBIGUOUS
+            if places:
+                return self._file(places.pop())
+        return Missing.NOT_FOUND
+
+    def others(self) -> Iterator[Path]:
+        """The files that are no pictures, hidden ones left out, in order."""
+        return (Path(self._folders[number], name) for number, name in self._others)
+
+    def names(self) -> Iterator[str]:
+        """Base names of pictures, hidden ones left out."""
+        for name in [*self._single, *self._several]:
+            if is_picture(name) and not is_hidden(name):
+                yield name
+
+    def folder_names(self) -> list[str]:
+        """Names of the folders under those that were given."""
+        given = set(self._absolute)
+        return [readable(posixpath.basename(f)) for f in self._folders if f not in given]
+
+    def _add(self, folder: Folder) -> list[Place]:
+        """Note a folder and its files; gives those that are links."""
+        number = len(self._folders)
+        self._folders.append(folder.path)
+        self._root_of.append(folder.root)
+        self._by_path[folder.path] = number
+        self._by_inode[folder.inode] = number
+        read_as = composed(readable(folder.path))
+        if read_as != folder.path:
+            self._by_composed.setdefault(read_as, []).append(number)
+        if folder.hidden:
+            self._hidden.add(number)
+        links = []
+        for name in folder.names:
+            picture = is_picture(name)
+            passed = folder.hidden or is_hidden(name)
+            if not picture and not passed:
+                self._others.append((number, name))
+            if not picture and "." in name:
+                continue
+            self.count += picture and not passed
+            self._note(name, number)
+            if name in folder.links:
+                links.append((number, name))
+        return links
+
+    def _note(self, name: str, number: int) -> None:
+        first = self._single.pop(name, None)
+        if first is not None:
+            self._several[name] = array("L", (first, number))
+        elif name in self._several:
+            self._several[name].append(number)
+        else:
+            self._single[name] = number
+            read_as = composed(readable(name))
+            if read_as != name:
+                self._odd.setdefault(read_as, []).append(name)
+
+    def _resolve(self, links: list[Place]) -> dict[Place, Place]:
+        """For links to files, the file itself where it is here, else the first link to it."""
+        targets: dict[Place, Place] = {}
+        outside: dict[str, Place] = {}
+        for number, name in links:
+            real = os.path.realpath(posixpath.join(self._folders[number], name))
+            folder, base = posixpath.split(real)
+            home = self._number_by_inode(folder)
+            if home is not None and self._has(base, home):
+                targets[number, name] = (home, base)
+            elif outside.setdefault(real, (number, name)) != (number, name):
+                targets[number, name] = outside[real]
+        return targets
+
+    def _file(self, place: Place) -> PictureFile:
+        number, base = place
+        path = posixpath.join(self._folders[number], base)
+        name = readable(path_id(path, self._root_of[number]))
+        return PictureFile(Path(path), name, posixpath.dirname(name))
+
+    def _by_whole_path(self, name: str, near: Path | None) -> set[Place]:
+        """Files at a path: the nearest reading of it that has any."""
+        if posixpath.isabs(name):
+            name = re.sub("^/+", "/", name)
+            hits = self._at(name)
+            if hits or os.path.lexists(name):
+                return hits or self._at(os.path.realpath(name))
+            return self._under(self._absolute, name.lstrip("/"))  # as addresses of a site are
+        starts = list(self._absolute)
+        if near is not None:
+            starts.append(os.path.dirname(os.path.abspath(near)))  # noqa: PTH100, PTH120
+        return self._under(starts, name) or self._by_overlap(name)
+
+    def _under(self, starts: Iterable[str], name: str) -> set[Place]:
+        return {hit for start in starts for hit in self._at(posixpath.join(start, name))}
+
+    def _by_overlap(self, name: str) -> set[Place]:
+        """Files at a path that repeats the end of a folder's: `photos/a.jpg` under `photos`."""
+        parts = posixpath.normpath(name).split("/")
+        hits: set[Place] = set()
+        for root in self._absolute:
+            end = composed(readable(root)).split("/")[1:]
+            for count in range(1, min(len(end), len(parts) - 1) + 1):
+                if [composed(part) for part in parts[:count]] == end[-count:]:
+                    hits |= self._at(posixpath.join(root, *parts[count:]))
+        return hits
+
+    def _at(self, path: str) -> set[Place]:
+        """The files at an absolute path."""
+        folder, base = posixpath.split(path)
+        if base in ("", ".", ".."):
+            return set()
+        numbers: list[int] = []
+        if ".." in folder.split("/"):  # what `..` is of a link only the system can say
+            number = self._number_at(folder)
+            numbers = [] if number is None else [number]
+        numbers = numbers or self._numbers(posixpath.normpath(folder))
+        return {(number, found) for number in numbers for found in self._in(number, base)}
+
+    def _numbers(self, folder: str) -> list[int]:
+        """The folders at an absolute path, also by another link, or in NFC and NFD."""
+        number = self._by_path.get(folder)
+        if number is None:
+            number = self._number_at(folder)
+        if number is not None:
+            return [number]
+        nfc = composed(folder)
+        same = [self._by_path[nfc]] if nfc in self._by_path else []
+        return same + self._by_composed.get(nfc, [])
+
+    def _number_by_inode(self, folder: str) -> int | None:
+        try:
+            about = os.stat(folder)  # noqa: PTH116  # once a row
+        except (OSError, ValueError):  # not there, or no path: too long, half of a surrogate pair
+            return None
+        return self._by_inode.get((about.st_dev, about.st_ino))
+
+    def _in(self, number: int, base: str) -> list[str]:
+        """The files of a folder that a base name may mean; the nearest of them."""
+        for names in base_names(base, self._odd, self._suffixes):
+            found = [name for name in dict.fromkeys(names) if self._has(name, number)]
+            if found:
+                return found
+        try:  # a name that says it is no picture: its content may tell otherwise
+            there = os.path.isfile(posixpath.join(self._folders[number], base))  # noqa: PTH113
+        except ValueError:
+            return []
+        return [base] if there else []
+
+    def _has(self, name: str, number: int) -> bool:
+        if self._single.get(name) == number:
+            return True
+        several = self._several.get(name)
+        if several is None:
+            return False
+        place = bisect_left(several, number)
+        return place < len(several) and several[place] == number
+
+    def _by_base_name(self, name: str) -> set[Place]:
+        """Files of a base name anywhere under the folders; of a hidden one none."""
+        if "/" in name:
+            return set()
+        for names in base_names(name, self._odd, self._suffixes):
+            hits = {
+                (number, found)
+                for found in names
+                if not is_hidden(found)
+                for number in self._everywhere(found)
+                if number not in self._hidden
+            }
+            if hits:
+                return hits
+        return set()
+
+    def _everywhere(self, name: str) -> Sequence[int]:
+        number = self._single.get(name)
+        return self._several.get(name, ()) if number is None else (number,)
