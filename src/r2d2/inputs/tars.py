@@ -1,0 +1,265 @@
+"""The samples of a tar file, whatever the order of its members; one sample is in memory at a time.
+
+The headers are read first: a name and two numbers for each member stay in memory. Then each sample
+is read from where its members stand. Nothing is unpacked under a name from the tar, so that no name
+reaches outside. A packed tar whose samples lie scattered is unpacked into one unnamed file in
+TMPDIR, for it cannot be read backwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import lzma
+import posixpath
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, NamedTuple, cast
+
+from r2d2.data.images import MAX_BYTES
+from r2d2.errors import R2D2Error
+from r2d2.files import disk_errors
+from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.folders import HIDDEN, is_hidden, is_hidden_path, is_picture, readable, walk
+from r2d2.inputs.samples import SEVERAL_PICTURES, SampleNames, key_of, samples_of
+
+DAMAGED = "tar file damaged, its rest is left out"
+TOO_LARGE = "member too large"
+NO_TARGET = "link in a tar to a file that is not in it"
+TWICE = "member twice"
+TWICE_APART = "member twice with different content, its sample is left out"
+CHUNK = 1 << 20
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_BROKEN = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture and what stands beside it, as they were stored."""
+
+    name: str  # path without suffix
+    picture: bytes | None
+    json: bytes | None = None
+    texts: list[bytes] = field(default_factory=list)
+
+
+class _Member(NamedTuple):
+    name: str
+    number: int  # in the tar, of the files that are read
+    offset: int
+    size: int
+
+
+def tar_files(path: Path) -> list[Path]:
+    """A tar file itself, or those of a folder that are not hidden, in order of their paths."""
+    if path.is_file():
+        return [path]
+    return sorted(
+        Path(folder.path, name)
+        for folder in walk([path])
+        for name in folder.names
+        if name.lower().endswith(TAR_SUFFIXES) and not (folder.hidden or is_hidden(name))
+    )
+
+
+def tar_samples(file: Path, dropped: DroppedRows) -> Iterator[Sample]:
+    """The samples of a tar, also packed by gzip, bzip2 or xz; what is left out goes to `dropped`.
+
+    Raises:
+        R2D2Error: the file cannot be opened.
+    """
+    try:
+        tar = tarfile.open(file, "r:*")  # noqa: SIM115  # closed below
+    except OSError as error:
+        if error.errno is None:  # it is there, but no packed file
+            dropped.add(DAMAGED, f"{file} ({error})")
+            return
+        raise R2D2Error(f"cannot read {file}: {error.strerror}; check the path") from error
+    except _BROKEN as error:
+        dropped.add(DAMAGED, f"{file} ({error})")
+        return
+    with tar:
+        groups, end = _groups(tar, file, dropped)
+        source = cast(IO[bytes], tar.fileobj)
+        if isinstance(source, io.BufferedReader) or not _scattered(groups):
+            yield from _read(groups, source, file, dropped)
+            return
+        with tempfile.TemporaryFile() as plain:
+            _unpack(source, plain, end)
+            yield from _read(groups, plain, file, dropped)
+
+
+def _unpack(source: IO[bytes], plain: IO[bytes], size: int) -> None:
+    """Copy the first bytes of a packed tar; less where it is cut short."""
+    source.seek(0)
+    while plain.tell() < size:
+        try:
+            chunk = source.read(min(CHUNK, size - plain.tell()))
+        except _BROKEN:
+            return  # as was told when the headers were read
+        if not chunk:
+            return
+        with disk_errors(Path(tempfile.gettempdir())):
+            plain.write(chunk)
+
+
+def _groups(
+    tar: tarfile.TarFile, file: Path, dropped: DroppedRows
+) -> tuple[dict[str, list[_Member]], int]:
+    """The members by WebDataset's key, and where the last of them ends."""
+    groups: dict[str, list[_Member]] = {}
+    links: list[tuple[str, str]] = []
+    number = end = 0
+    try:
+        while (member := tar.next()) is not None:
+            tar.members.clear()  # type: ignore[attr-defined]  # it keeps all that it has read
+            end = tar.offset
+            if not (member.isreg() or member.islnk() or member.issym()):
+                continue
+            if is_hidden_path(member.name):
+                if is_picture(member.name):
+                    dropped.add(HIDDEN, f"{file}, {readable(member.name)}")
+                continue
+            if not member.isreg():
+                links.append((member.name, member.linkname))
+                continue
+            entry = _Member(member.name, number, member.offset_data, member.size)
+            groups.setdefault(key_of(member.name), []).append(entry)
+            number += 1
+    except _BROKEN as error:
+        dropped.add(DAMAGED, f"{file} ({error})")
+    else:
+        _look_behind(tar, file, dropped)
+    _follow(links, groups, number, file, dropped)
+    return groups, end
+
+
+def _look_behind(tar: tarfile.TarFile, file: Path, dropped: DroppedRows) -> None:
+    """Tell where a tar does not end as it should: cut off, a broken header, a second tar behind."""
+    source = cast(IO[bytes], tar.fileobj)
+    source.seek(tar.offset)
+    chunk = source.read(CHUNK)
+    if not chunk:
+        dropped.add(DAMAGED, f"{file} (it has no end)")
+    while chunk and not chunk.strip(b"\0"):
+        chunk = source.read(CHUNK)
+    if chunk:
+        dropped.add(DAMAGED, f"{file} (something follows its end at byte {tar.offset:,})")
+
+
+def _follow(
+    links: list[tuple[str, str]], groups: dict[str, list[_Member]], number: int, file: Path,
+    dropped: DroppedRows,
+) -> None:  # fmt: skip
+    """Put links to members among the members: tar stores a file of two names once."""
+    if not links:
+        return
+    stored = {_path(one.name): one for some in groups.values() for one in some}
+    for name, target in links:
+        beside = posixpath.join(posixpath.dirname(name), target)  # as a symbolic link means it
+        found = stored.get(_path(target)) or stored.get(_path(beside))
+        if found is None:
+            dropped.add(NO_TARGET, f"{file}, {readable(name)}")
+            continue
+        groups.setdefault(key_of(name), []).append(found._replace(name=name, number=number))
+        number += 1
+
+
+def _path(name: str) -> str:
+    return posixpath.normpath(name.lstrip("/"))
+
+
+def _scattered(groups: dict[str, list[_Member]]) -> bool:
+    """Whether reading sample by sample goes back in the file."""
+    place = -1
+    for members in groups.values():
+        for member in members:
+            if member.offset < place:
+                return True
+            place = member.offset
+    return False
+
+
+def _read(
+    groups: dict[str, list[_Member]], source: IO[bytes], file: Path, dropped: DroppedRows
+) -> Iterator[Sample]:
+    try:
+        for key, members in groups.items():
+            for some in _occurrences(key, members, source, file, dropped):
+                for names in samples_of(some):
+                    sample = _sample(names, some, source, file, dropped)
+                    if sample is not None:
+                        yield sample
+    except _BROKEN as error:
+        dropped.add(DAMAGED, f"{file} ({error})")
+
+
+def _occurrences(
+    key: str, members: list[_Member], source: IO[bytes], file: Path, dropped: DroppedRows
+) -> list[dict[str, _Member]]:
+    """The members of one key by name; several such where tars of the same keys were joined."""
+    runs: list[dict[str, _Member]] = []
+    before = -2
+    repeats = len({member.name for member in members}) < len(members)
+    for member in members:
+        if not runs or (repeats and member.number != before + 1):
+            runs.append({})
+        name, before = _path(member.name), member.number
+        known = runs[-1].get(name)
+        if known is not None:
+            where = f"{file}, {readable(name)}"
+            if _digest(known, source) != _digest(member, source):
+                dropped.add(TWICE_APART, where)
+                return []
+            dropped.add(TWICE, where)
+            continue
+        runs[-1][name] = member
+    if len(runs) > 1 and not all(any(map(is_picture, run)) for run in runs):
+        dropped.add(TWICE_APART, f"{file}, {readable(key)}")  # whose text it is cannot be told
+        return []
+    return runs
+
+
+def _digest(member: _Member, source: IO[bytes]) -> bytes:
+    source.seek(member.offset)
+    digest = hashlib.sha256()
+    left = member.size
+    while left and (chunk := source.read(min(left, CHUNK))):
+        digest.update(chunk)
+        left -= len(chunk)
+    return digest.digest()
+
+
+def _sample(
+    names: SampleNames, members: dict[str, _Member], source: IO[bytes], file: Path,
+    dropped: DroppedRows,
+) -> Sample | None:  # fmt: skip
+    where = f"{file}, {readable(names.key)}"
+    if SEVERAL_PICTURES in names.left.values():
+        dropped.add(SEVERAL_PICTURES, where)
+        return None
+    for name, reason in names.left.items():
+        dropped.add(reason, f"{file}, {readable(name)}")
+    used = [name for name in (names.picture, names.json, *names.texts) if name is not None]
+    large = [name for name in used if members[name].size > MAX_BYTES]
+    if large:
+        dropped.add(TOO_LARGE, f"{file}, {readable(large[0])}")
+        return None
+
+    def content(name: str) -> bytes:
+        source.seek(members[name].offset)
+        data = source.read(members[name].size)
+        if len(data) < members[name].size:
+            raise EOFError(f"{name} is cut short")
+        return data
+
+    return Sample(
+        readable(names.key),
+        None if names.picture is None else content(names.picture),
+        None if names.json is None else content(names.json),
+        [content(name) for name in names.texts],
+    )
