@@ -7,6 +7,7 @@ opens the dataset anew in the other process, and loader processes are best spawn
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import errno
 import json
@@ -35,6 +36,7 @@ from r2d2.pair import (
     to_pair,
     to_texts,
 )
+from r2d2.unique_ids import UniqueIds
 
 __all__ = [
     "SCHEMA",
@@ -164,14 +166,17 @@ class PairsTable:
         found: list[int | None] = self._take(rows, ("label",))["label"].to_pylist()
         return found
 
-    def scan(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def scan(
+        self, columns: Sequence[str], batch_rows: int | None = None
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
         """The whole table in order, a batch at a time, each with the number of its first row.
 
-        Of `columns` those that are there.
+        Of `columns` those that are there; `batch_rows`: at most, where they hold pictures.
         """
         names = [name for name in columns if name in self.columns]
         start = 0
-        for batch in self._open().scanner(columns=names, scan_in_order=True).to_batches():
+        scanner = self._open().scanner(columns=names, scan_in_order=True, batch_size=batch_rows)
+        for batch in scanner.to_batches():
             yield start, batch
             start += len(batch)
 
@@ -224,8 +229,12 @@ def write_table(
     """Write a new table and return its number of rows; streams, so memory stays bounded.
 
     A local table appears whole or not at all: it is written beside its place and renamed. On object
-    stores Lance's own commit does the same. R2D2Error where `path` exists (unless `overwrite`,
-    which replaces a table and nothing else), the disk is full, or a row does not fit the schema.
+    stores Lance's own commit does the same. An image id may stand once, or in several pairs with
+    labels; see `UniqueIds` for what it costs to tell.
+
+    Raises:
+        R2D2Error: `path` exists (unless `overwrite`, which replaces a table and nothing else), the
+            disk is full, a row does not fit the schema, or an image id stands twice.
     """
     uri = str(path)
     schema = SCHEMA.with_metadata(dict(metadata or {}))
@@ -260,15 +269,23 @@ def write_table(
 
 
 def append_table(path: str | Path, pairs: Iterable[Pair]) -> int:
-    """Add rows to a table and return how many; a failure leaves it as it was. Raises R2D2Error."""
+    """Add rows to a table and return how many; a failure leaves it as it was.
+
+    The ids that are there are read first, and the pictures of pairs with labels. Raises R2D2Error
+    as `write_table` does. Ids that a table of version 0.1 has twice may stay.
+    """
     uri = str(path)
-    there = PairsTable.open(path)._open().schema
+    table = PairsTable.open(path)
+    there = table._open().schema
     missing = [name for name in SCHEMA.names if name not in there.names]
     if missing:
         raise R2D2Error(f"{uri} has no column {missing[0]!r}: add it, or write a new table")
-    return _write(
-        uri, pairs, pa.schema([there.field(name) for name in SCHEMA.names]), "append", uri
-    )
+    ids = UniqueIds(uri)
+    labelled = any(rows["label"].null_count < len(rows) for _, rows in table.scan(("label",)))
+    for _, rows in table.scan(("image_id", "label", "image") if labelled else ("image_id",), 1024):
+        collections.deque(ids.note(rows), maxlen=0)
+    schema = pa.schema([there.field(name) for name in SCHEMA.names])
+    return _write(uri, pairs, schema, "append", uri, ids)
 
 
 def is_dataset(uri: str) -> bool:
@@ -291,13 +308,20 @@ def _open_dataset(uri: str, version: int | None = None) -> Any:
         ) from error
 
 
-def _write(uri: str, pairs: Iterable[Pair], schema: pa.Schema, mode: str, name: str) -> int:
+def _write(
+    uri: str,
+    pairs: Iterable[Pair],
+    schema: pa.Schema,
+    mode: str,
+    name: str,
+    ids: UniqueIds | None = None,
+) -> int:
     import lance
 
     def write(reader: pa.RecordBatchReader) -> None:
         lance.write_dataset(reader, uri, schema=schema, mode=mode)
 
-    count = _stream(write, pairs, schema, name)
+    count = _stream(write, pairs, schema, ids or UniqueIds(name), name)
     log.info("wrote %d rows to %s", count, name)
     return count
 
@@ -308,7 +332,8 @@ def write_shard(
     """Rows of a table to come; gives what `join_shards` wants, and how many.
 
     Many processes, on many machines, may each write shards of one table. With `overwrite` there is
-    a table at `uri`, and stays what it is until `join_shards`. R2D2Error as for `write_table`.
+    a table at `uri`, and stays what it is until `join_shards`. R2D2Error as for `write_table`; that
+    no id stands in two shards is for the caller to see to.
     """
     from lance.fragment import write_fragments
 
@@ -319,7 +344,7 @@ def write_shard(
         found = write_fragments(reader, uri, schema=SCHEMA, mode=mode)
         fragments.extend(json.dumps(fragment.to_json()) for fragment in found)
 
-    count = _stream(write, pairs, SCHEMA, uri)
+    count = _stream(write, pairs, SCHEMA, UniqueIds(uri), uri)
     return fragments, count
 
 
@@ -339,6 +364,7 @@ def _stream(
     write: Callable[[pa.RecordBatchReader], None],
     pairs: Iterable[Pair],
     schema: pa.Schema,
+    ids: UniqueIds,
     name: str,
 ) -> int:
     """Hand pairs to Lance in batches; a failure of theirs comes out as it was raised."""
@@ -349,7 +375,9 @@ def _stream(
         nonlocal count
         try:
             for held in chunks(pairs):
-                yield to_batch(held, schema)
+                rows = to_batch(held, schema)
+                ids.check(rows)
+                yield rows
                 count += len(held)
         except BaseException as error:  # Arrow's C stream would pass on its text only
             failure.append(error)
