@@ -1,11 +1,10 @@
 """An id stands once in a table; pairs of a matching set share the id of their picture."""
 
-import lance
-import pyarrow as pa
 import pytest
 
+from old_table import write_old_table
 from r2d2.errors import R2D2Error
-from r2d2.table import SCHEMA, Pair, PairsTable, Text, append_table, write_shard, write_table
+from r2d2.table import Pair, PairsTable, Text, append_table, write_shard, write_table
 from r2d2.unique_ids import DigestMap
 
 
@@ -49,12 +48,7 @@ def test_the_pairs_of_a_matching_set_share_the_id_of_one_picture(tmp_path):
 
 def test_a_table_of_0_1_with_repeated_ids_is_read_and_appended_to(tmp_path):
     old = [pair("a"), pair("a", text="狗"), pair("b", b"1", 1), pair("b", b"2", 0)]
-    rows = pa.Table.from_pylist(
-        [{**{n: getattr(p, n) for n in SCHEMA.names if n != "texts"},
-          "texts": [{"text": p.texts[0].text, "source": "caption", "weight": 1.0}]} for p in old],
-        SCHEMA,
-    )  # fmt: skip
-    lance.write_dataset(rows, str(tmp_path / "t.lance"))
+    write_old_table(tmp_path / "t.lance", old)
     table = PairsTable.open(tmp_path / "t.lance")
     assert table.image_ids(table.rows()) == ["a", "a", "b", "b"]
     assert [p.texts[0].text for p in table.take([1])] == ["狗"]

@@ -96,7 +96,7 @@ def own_table(images: Path, captions: Path, out: Path, *, resume: bool = False) 
             "%d rows, %d texts: %s", imported.rows, imported.texts,
             ", ".join(f"{name} {count}" for name, count in sorted(imported.splits.items())),
         )  # fmt: skip
-        for line in imported.dropped.lines():
+        for line in [*imported.dropped.lines(), *imported.renamed.lines("kept")]:
             log.warning("%s", line)
     return str(path)
 

@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from old_table import write_old_table
 from r2d2.data.images import decode_image, resize
 from r2d2.data.loader import AHEAD, PairsLoader
 from r2d2.data.order import epoch_order, epoch_shuffle
@@ -236,7 +237,8 @@ def test_keys_are_equal_where_image_or_text_is(tmp_path):
         Pair("c", png(picture(2)), (Text("Ｃake", "title"),), "train"),
         Pair("d", png(picture(3)), (Text("cake", "title"),), "train"),
     ]
-    loader = loader_of(tmp_path, pairs)
+    write_old_table(tmp_path / "pairs.lance", pairs)
+    loader = made(PairsTable.open(tmp_path / "pairs.lance"), 3, {})
     batch = loader.batch(0, 5)
     keys = {text: tuple(key) for text, key in zip(batch.texts, batch.keys.tolist(), strict=True)}
     image = {text: key[0] for text, key in keys.items()}

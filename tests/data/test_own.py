@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from r2d2.data.own import import_folder
+from r2d2.inputs.ids import RENAMED_IMAGE, REPEATED_ROW, REPEATED_TEXT
 from r2d2.table import PairsTable
-from training.small import png, refused
+from training.small import picture, png, refused
 
 
 @pytest.fixture
@@ -220,3 +221,25 @@ def test_a_picture_that_cannot_be_opened_is_counted(folder, monkeypatch):
 def test_what_holds_no_pair_is_told(folder, name, text, said):
     (folder / name).write_text(text, encoding="utf-8")
     assert said in refused(import_folder, folder / "images", folder / name, folder / "t.lance")
+
+
+def test_a_picture_of_two_splits_and_equal_rows_lose_nothing(tmp_path):
+    (tmp_path / "c.csv").write_text(
+        "image,caption,split\na.png,猫,train\na.png,一只猫,val\na.png,猫,train\nb.png,狗,val\n"
+    )
+    for number, name in enumerate(("a.png", "b.png")):
+        (tmp_path / name).write_bytes(png(picture(number)))
+    found = import_folder(tmp_path, tmp_path / "c.csv", tmp_path / "t.lance")
+    table = PairsTable.open(tmp_path / "t.lance")
+    rows = table.take(table.rows())
+    assert [(r.image_id[:5], r.split, r.texts[0].text) for r in rows] == [
+        ("a.png", "train", "猫"), ("a.png", "val", "一只猫"), ("b.png", "val", "狗"),
+    ]  # fmt: skip
+    assert len({row.image_id for row in rows}) == 3
+    assert found.renamed.counts == {RENAMED_IMAGE: 1}
+    assert found.dropped.counts == {REPEATED_TEXT: 1}
+    assert found.dropped.examples[REPEATED_TEXT] == [f"{tmp_path / 'a.png'}: 猫"]
+    (tmp_path / "l.csv").write_text("image,caption,label\na.png,猫,1\na.png,狗,0\na.png,猫,1\n")
+    found = import_folder(tmp_path, tmp_path / "l.csv", tmp_path / "l.lance")
+    assert (found.rows, found.texts, sum(found.splits.values())) == (2, 2, 2)
+    assert found.dropped.counts == {REPEATED_ROW: 1}

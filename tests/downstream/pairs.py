@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image
 
+from old_table import write_old_table
 from r2d2.table import Pair, PairsTable, Text, write_table
 from training.small import png
 
@@ -46,6 +47,12 @@ def pair(n, split="train", **more):
 
 def table_of(path, pairs):
     write_table(path, pairs, overwrite=True)
+    return PairsTable.open(path)
+
+
+def old_table_of(path, pairs):
+    """A table as version 0.1 wrote it, where an id may stand twice."""
+    write_old_table(path, pairs)
     return PairsTable.open(path)
 
 

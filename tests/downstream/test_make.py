@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from downstream.pairs import caption, letter, pair, picture, query, rows_of, table_of
+from downstream.pairs import caption, letter, old_table_of, pair, picture, query, rows_of, table_of
 from r2d2.data.emoji import emoji_pairs
 from r2d2.downstream.config import make_downstream_config
 from r2d2.downstream.likeness import near_same
@@ -210,7 +210,7 @@ def test_texts_of_twins_that_are_left_out_are_no_negatives(tmp_path):
         [pair(100 + n, image=picture(600 + n)) for n in range(TWINS.index("excluded"), 21, 7)],
     )
     settings = ("size=84", "negatives.kind=hard", "exclude.texts=false")
-    found = made(table_of(tmp_path / "t.lance", pairs), tmp_path / "s.lance", "icm", *settings,
+    found = made(old_table_of(tmp_path / "t.lance", pairs), tmp_path / "s.lance", "icm", *settings,
                  "split.val=0", "split.test=0", model=model, exclude=[corpus.path])  # fmt: skip
     assert {why: n for stage in found.stages for why, n in stage.dropped.items()} == {
         "no text of this source and length": 6, "picture unreadable": 3, "the same image_id": 3,
@@ -266,7 +266,7 @@ def test_what_is_left_out_is_counted(tmp_path):
         pair(53, label=0),
         pair(3, texts=(Text(caption(3) + "又", "title"),)),
     ]
-    found = made(table_of(tmp_path / "t.lance", pairs), tmp_path / "s.lance")
+    found = made(old_table_of(tmp_path / "t.lance", pairs), tmp_path / "s.lance")
     assert found.stages[0].dropped == {
         "picture unreadable": 1, "no text of this source and length": 2,
         "labelled as no match": 1, "its image_id stands before": 1,

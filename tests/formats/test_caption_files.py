@@ -5,6 +5,7 @@ import pytest
 from formats.published import imported, lines, pictures, said
 from r2d2.errors import R2D2Error
 from r2d2.formats.caption_files import joined, split_line
+from r2d2.inputs.ids import RENAMED_TEXT, REPEATED_TEXT
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,8 @@ def test_flickr8k_cn_takes_captions_by_people_and_the_files_of_names(tmp_path):
         "2_b.jpg#zhc#0 \u3000",  # a full-width space
         "2_b.jpg#zhc#1 \u3000一只猫 ",
         "1_a.jpg#zhc#1 一只狗",  # said twice by two people: both stay
-        "1_a.jpg#zhc#1 又一只",
+        "1_a.jpg#zhc#1 又一只",  # another caption of that id
+        "1_a.jpg#zhc#1 一只狗",
         "",
         "3_c.jpg#zhc#0 一匹马",
         "4_d.jpg#zhc#0 没有图",
@@ -62,13 +64,17 @@ def test_flickr8k_cn_takes_captions_by_people_and_the_files_of_names(tmp_path):
     lines(data / "flickr8kval.txt", "2_b", "1_a")
     lines(data / "flickr8ktest.txt", "3_c.jpg")
     found, rows, _ = imported("flickr8k-cn", tmp_path / "t.lance", tmp_path)
+    folder = "Flicker8k_Dataset"
     assert said(rows) == [
-        ("1_a", "train", ["一只狗", "一只狗"]), ("2_b", "val", ["一只猫"]),
-        ("3_c", "test", ["一匹马"]),
+        (f"{folder}/1_a.jpg", "train", ["一只狗", "一只狗", "又一只"]),
+        (f"{folder}/2_b.jpg", "val", ["一只猫"]), (f"{folder}/3_c.jpg", "test", ["一匹马"]),
     ]  # fmt: skip
-    assert [text.text_id for text in rows[0].texts] == ["1_a.jpg#zhc#0", "1_a.jpg#zhc#1"]
+    first, second, third = (text.text_id for text in rows[0].texts)
+    assert (first, second) == ("1_a.jpg#zhc#0", "1_a.jpg#zhc#1")
+    assert third.startswith("1_a.jpg#zhc#1-")
+    assert found.renamed.counts == {RENAMED_TEXT: 1}
     assert found.dropped.counts == {
-        "empty text": 1, "id twice": 1, "image not found": 1, "in no split file": 1,
+        "empty text": 1, REPEATED_TEXT: 1, "image not found": 1, "in no split file": 1,
         "malformed line": 1, "in two split files, the first holds": 1,
     }  # fmt: skip
 
@@ -79,9 +85,9 @@ def test_another_choice_of_captions_is_given_by_name(tmp_path):
     lines(data / "flickr8kzhc.caption.txt", "1_a.jpg#zhc#0 人写的")
     machine = lines(data / "flickr8kzhb.caption.txt", "1_a.jpg#zhb#0 机器译的")
     _, rows, _ = imported("flickr8k-cn", tmp_path / "t.lance", machine, images)
-    assert said(rows) == [("1_a", "train", ["机器译的"])]
+    assert said(rows) == [("1_a.jpg", "train", ["机器译的"])]
     _, rows, _ = imported("flickr8k-cn", tmp_path / "u.lance", machine, images, split="test")
-    assert said(rows) == [("1_a", "test", ["机器译的"])]
+    assert said(rows) == [("1_a.jpg", "test", ["机器译的"])]
 
 
 def test_flickr30k_cn_is_joined_again(tmp_path):
@@ -93,7 +99,10 @@ def test_flickr30k_cn_is_joined_again(tmp_path):
         lines(tmp_path / name / "TextData" / f"seg.{name}.caption.txt", caption)
         lines(tmp_path / name / "ImageSets" / f"{name}.txt", key)
     _, rows, _ = imported("flickr30k-cn", tmp_path / "t.lance", tmp_path)
-    assert said(rows) == [("1", "train", ["两个男人，在笑"]), ("2", "test", ["一只狗"])]
+    assert said(rows) == [
+        ("flickr30k-images/1.jpg", "train", ["两个男人，在笑"]),
+        ("flickr30k-images/2.jpg", "test", ["一只狗"]),
+    ]
 
 
 def test_flickr30k_cna(tmp_path):
@@ -103,8 +112,9 @@ def test_flickr30k_cna(tmp_path):
     lines(tmp_path / "test" / "flickr30k_cn_test.txt", "3.jpg#zhm#0\t四句")
     lines(tmp_path / "README.txt", "something else")
     _, rows, _ = imported("flickr30k-cna", tmp_path / "t.lance", tmp_path)
-    assert said(rows) == [
-        ("3", "test", ["四句"]), ("1", "train", ["一句", "两句"]), ("2", "val", ["三句", "三句"]),
+    assert [(name.removeprefix("flickr30k-images/"), *more) for name, *more in said(rows)] == [
+        ("3.jpg", "test", ["四句"]), ("1.jpg", "train", ["一句", "两句"]),
+        ("2.jpg", "val", ["三句", "三句"]),
     ]  # fmt: skip
 
 
@@ -126,13 +136,15 @@ def test_coco_cn(tmp_path):
     lines(data / "coco-cn_test.txt", "COCO_val2014_000000000042")
     _, rows, _ = imported("coco-cn", tmp_path / "t.lance", tmp_path)
     assert said(rows) == [
-        ("COCO_train2014_000000000042", "train", ["人写的"]),
-        ("COCO_val2014_000000000042", "test", ["另一句"]),
+        ("train2014/COCO_train2014_000000000042.jpg", "train", ["人写的"]),
+        ("val2014/COCO_val2014_000000000042.jpg", "test", ["另一句"]),
     ]
     _, rows, _ = imported(
         "coco-cn", tmp_path / "u.lance", other, data / "coco-cn_test.txt", tmp_path / "val2014"
     )
-    assert said(rows) == [("COCO_val2014_000000000042", "test", [f"人译的{n}" for n in range(5)])]
+    assert said(rows) == [
+        ("COCO_val2014_000000000042.jpg", "test", [f"人译的{n}" for n in range(5)])
+    ]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +161,10 @@ def test_long_captions(tmp_path, kind, name):
     long = "长" * 300
     lines(tmp_path / name, f"images/b/1.jpg\t{long}", f"images/b/2.jpg\t{long}。", "1.jpg\t哪一个")
     found, rows, _ = imported(kind, tmp_path / "t.lance", tmp_path)
-    assert said(rows) == [("1", "test", [long]), ("2", "test", [long + "。"])]
+    assert said(rows) == [
+        ("images/b/1.jpg", "test", [long]),
+        ("images/b/2.jpg", "test", [long + "。"]),
+    ]
     assert found.dropped.counts == {"image not found": 1}
 
 

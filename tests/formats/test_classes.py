@@ -116,15 +116,19 @@ def test_boxes(tmp_path):
     ])  # fmt: skip
     found, rows, table = imported("boxclass-cn", tmp_path / "t.lance", tmp_path)
     assert said(rows) == [
-        ("7:1", "test", ["狗"]), ("7:2", "test", ["马"]), ("7:10", "test", ["猫"]),
+        ("7:1", "test", ["狗"]), ("7:2", "test", ["马"]), (rows[2].image_id, "test", ["马"]),
+        ("7:10", "test", ["猫"]),
     ]  # fmt: skip
+    assert rows[2].image_id.startswith("7:2-")  # another box of that id
     whole = np.asarray(decode_image(picture(1, "PNG", (30, 20))))
-    for row, part in zip(rows, (whole[3:8, 2:12], whole[10:, 20:], whole), strict=True):
+    for row, part in zip(
+        rows, (whole[3:8, 2:12], whole[10:, 20:], whole[:5, :5], whole), strict=True
+    ):
         assert np.array_equal(np.asarray(decode_image(row.image)), part)
         assert (row.height, row.width) == part.shape[:2]
     assert classes(table) == ["狗", "猫", "马"]
     assert found.dropped.counts == {
-        "id twice": 1, "no box within the picture": 3, "malformed annotation": 1,
+        "no box within the picture": 3, "malformed annotation": 1,
         "image not found": 1, "image unreadable": 1, "image not listed": 1,
     }  # fmt: skip
 

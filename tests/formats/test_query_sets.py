@@ -13,6 +13,7 @@ from r2d2.errors import R2D2Error
 from r2d2.formats.queries import Query, queries_file, read_queries
 from r2d2.formats.tsv_images import tsv_images
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.ids import RENAMED_IMAGE, RENAMED_TEXT
 from training.small import call_cli
 
 
@@ -60,18 +61,22 @@ def test_muge(tmp_path, how):
     assert said(rows) == [
         ("31", "test", []), ("32", "test", []),
         ("11", "train", ["连衣裙", "红裙"]), ("12", "train", ["连衣裙"]),
-        ("21", "val", ["鞋"]), ("22", "val", []),
+        ("21", "val", ["鞋"]), ("22", "val", ["重复"]), (rows[6].image_id, "val", ["鞋"]),
     ]  # fmt: skip
     assert [row.image for row in rows[2:4]] == [picture(1), picture(2)]
-    assert {(t.text_id, t.source) for row in rows for t in row.texts} == {
-        ("1", "query"), ("2", "query"), ("3", "query"),
+    assert [row.image for row in rows[4:]] == [picture(3), picture(4), picture(5)]
+    assert rows[6].image_id.startswith("21-")
+    assert {(t.text_id.partition("-")[0], t.source, t.text) for r in rows for t in r.texts} == {
+        ("1", "query", "连衣裙"), ("2", "query", "红裙"), ("3", "query", "鞋"),
+        ("3", "query", "重复"),
     }  # fmt: skip
+    assert found.renamed.counts == {RENAMED_IMAGE: 1, RENAMED_TEXT: 1}
     queries = [Query("8", "沙发", "test"), Query("9", "桌子", "test")]
     assert read_queries(table.path) == queries
     assert queries_file(table.path) == tmp_path / "m.queries.jsonl"
     assert found.queries == 2
     assert found.dropped.counts == {
-        "id twice": 2, "bad base64": 1, "malformed line": 4, "empty text": 1,
+        "bad base64": 1, "malformed line": 4, "empty text": 1,
         "image truncated": 1, "picture of a text not found": 1,
     }  # fmt: skip
 
@@ -94,7 +99,7 @@ def test_the_command_tells_of_the_queries(tmp_path, monkeypatch, capsys):
         tmp_path / "m.lance",
     )  # fmt: skip
     assert code == 0, told
-    assert "6 rows, 4 texts; test 2, train 2, val 2" in out
+    assert "7 rows, 6 texts; test 2, train 2, val 3" in out
     assert "m.queries.jsonl: 2 queries without an answer" in out
     assert "left out: malformed line: 4" in out
     code, out, _ = call_cli(monkeypatch, capsys, "data", "formats")
@@ -153,8 +158,10 @@ def test_chinese_clip_both_ways(tmp_path):
     _, rows, table = imported("chinese-clip", tmp_path / "a.lance", folder)
     assert said(rows) == [
         ("1", "train", ["二train"]), ("2", "train", ["一train", "二train"]),
-        ("1", "val", ["二valid"]), ("2", "val", ["一valid", "二valid"]),
+        (rows[2].image_id, "val", ["二valid"]), (rows[3].image_id, "val", ["一valid", "二valid"]),
     ]  # fmt: skip
+    assert [row.image_id.partition("-")[0] for row in rows[2:]] == ["1", "2"]
+    assert [text.text_id for row in rows for text in row.texts] == ["8", "7", "8"] * 2
     assert [(q.text_id, q.split) for q in read_queries(table.path)] == [
         ("9", "train"),
         ("9", "val"),
@@ -188,8 +195,12 @@ def test_pairs_of_lmdb_that_are_no_pairs_are_counted(tmp_path):
     ):
         txn.put(b"5", b"%%%")
     found, rows, _ = imported("chinese-clip", tmp_path / "t.lance", store)
-    assert said(rows)[:2] == [("1", "train", ["二train"]), ("2", "train", ["一train", "二train"])]
-    assert found.dropped.counts == {"pair refused": 3, "id twice": 1, "bad base64": 1}
+    assert said(rows)[:2] == [
+        ("1", "train", ["二train", "又一次"]),
+        ("2", "train", ["一train", "二train"]),
+    ]
+    assert found.dropped.counts == {"pair refused": 3, "bad base64": 1}
+    assert found.renamed.counts == {RENAMED_IMAGE: 2, RENAMED_TEXT: 1}
     (store / "valid" / "imgs" / "data.mdb").write_bytes(b"no database" * 1000)
     with pytest.raises(R2D2Error, match="no readable LMDB"):
         imported("chinese-clip", tmp_path / "u.lance", store)

@@ -59,7 +59,10 @@ def test_wukong_test_names_files(tmp_path):
         "wukong_test/00000001-1.jpg,猫,u",
     )  # fmt: skip
     found, rows, _ = imported("wukong", tmp_path / "t.lance", tmp_path)
-    assert said(rows) == [("00000000-0", "test", ["一只狗"]), ("00000001-1", "test", ["猫"])]
+    assert said(rows) == [
+        ("wukong_test/00000000-0.jpg", "test", ["一只狗"]),
+        ("wukong_test/00000001-1.jpg", "test", ["猫"]),
+    ]
     assert found.dropped.counts == {"image not found": 1}
 
 
@@ -100,7 +103,7 @@ def test_json_lines_with_files(tmp_path):
         imported("taisu", tmp_path / "t.lance", file, images)
     file = jsonl(tmp_path / "a.jsonl", {"path": "images/a.jpg", "caption": "狗"}, "{")
     found, rows, _ = imported("taisu", tmp_path / "t.lance", file, images)
-    assert said(rows) == [("a", "train", ["狗"])]
+    assert said(rows) == [("a.jpg", "train", ["狗"])]
     assert found.dropped.counts == {"malformed line": 1}
 
 

@@ -10,6 +10,7 @@ from r2d2.corpus.outcome import Cause, Outcome
 from r2d2.errors import R2D2Error
 from r2d2.formats import fetched
 from r2d2.formats.registry import import_table
+from r2d2.inputs.ids import RENAMED_IMAGE, RENAMED_TEXT
 from r2d2.table import PairsTable
 
 
@@ -33,7 +34,10 @@ def test_retrieval(tmp_path, kind, length, source):
     other = {"icr": "short", "iqr": "long"}[kind]
     jsonl(tmp_path / "val" / f"{other}_itr_val.json", {"text": "别的", "image_path": "c.jpg"})
     found, rows, _ = imported(kind, tmp_path / "t.lance", tmp_path)
-    assert said(rows) == [("a", "train", ["一只狗", "两只狗"]), ("c", "val", ["猫"])]
+    assert said(rows) == [
+        ("IQR_IQM_ICR_ICM_images/a.jpg", "train", ["一只狗", "两只狗"]),
+        ("IQR_IQM_ICR_ICM_images/c.jpg", "val", ["猫"]),
+    ]  # fmt: skip
     assert {text.source for row in rows for text in row.texts} == {source}
     assert found.dropped.counts == {
         "empty text": 1, "no text": 2, "image not found": 1, "no image_path": 1,
@@ -55,7 +59,7 @@ def test_matching(tmp_path, kind, length):
     )
     found, rows, _ = imported(kind, tmp_path / "t.lance", tmp_path)
     assert [(*one, row.label) for one, row in zip(said(rows), rows, strict=True)] == [
-        ("a", "test", ["狗"], 1), ("a", "test", ["猫"], 0),
+        ("images/a.jpg", "test", ["狗"], 1), ("images/a.jpg", "test", ["猫"], 0),
     ]  # fmt: skip
     assert found.dropped.counts == {"label is not 0 or 1": 2, "image unreadable": 1}
     with pytest.raises(R2D2Error, match=f"looked for .*{length}_itr_.*found {length}_itm_test"):
@@ -145,11 +149,14 @@ def test_aic_icc(tmp_path):
     )
     found, rows, _ = imported("aic-icc", tmp_path / "t.lance", tmp_path)
     assert said(rows) == [
-        ("a", "train", ["一", "二", "四"]), ("c", "train", ["独句"]), ("b", "val", ["好"]),
+        ("a.jpg", "train", ["一", "二", "四"]), (rows[1].image_id, "train", ["重复"]),
+        ("c.jpg", "train", ["独句"]), ("b.jpg", "val", ["好"]),
     ]  # fmt: skip
-    assert [text.text_id for text in rows[0].texts] == ["a#0", "a#1", "a#3"]
+    assert [text.text_id for text in rows[0].texts] == ["a.jpg#0", "a.jpg#1", "a.jpg#3"]
+    assert rows[1].image_id.startswith("a.jpg-")
+    assert found.renamed.counts == {RENAMED_IMAGE: 1, RENAMED_TEXT: 1}
     assert found.dropped.counts == {
-        "empty text": 1, "id twice": 1, "image not found": 1, "malformed line": 2,
+        "empty text": 1, "image not found": 1, "malformed line": 2,
         "malformed JSON, its rest is left out": 1,
     }  # fmt: skip
     no_list = lines(tmp_path / "caption_x_annotations_1.json", "{}")

@@ -146,7 +146,7 @@ def import_(
         typer.echo(f"{queries_file(out)}: {found.queries:,} queries without an answer")
     if held_out is not None:
         typer.echo(f"{held_out}: {found.held:,} rows")
-    for line in found.dropped.lines():
+    for line in [*found.dropped.lines(), *found.renamed.lines("kept")]:
         typer.echo(f"  {line}")
 
 

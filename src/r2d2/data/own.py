@@ -18,6 +18,7 @@ from r2d2.data.encodings import LOST, open_text
 from r2d2.data.images import BadImage, decode_image, image_bytes
 from r2d2.errors import R2D2Error
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.ids import REPEATED_TEXT, IdChanges, path_id, unique_ids
 from r2d2.table import Pair, Text, write_table
 from r2d2.tokenizer import text_key
 
@@ -40,6 +41,7 @@ class Imported:
     texts: int = 0
     splits: Counter[str] = field(default_factory=Counter)
     dropped: DroppedRows = field(default_factory=DroppedRows)
+    renamed: DroppedRows = field(default_factory=DroppedRows)  # rows kept by another id
 
 
 def import_folder(
@@ -130,18 +132,28 @@ def read_folder(
             rows = (
                 [([text], label) for text, label in texts]
                 if any(label is not None for _, label in texts)
-                else [(list(dict.fromkeys(text for text, _ in texts)), None)]
+                else [(different([text for text, _ in texts], path), None)]
             )
             for some, label in rows:
-                found.rows += 1
-                found.texts += len(some)
-                found.splits[split] += 1
                 yield Pair(
-                    str(path.relative_to(folder)), data, tuple(Text(t, CAPTION) for t in some),
+                    path_id(path, folder), data, tuple(Text(t, CAPTION) for t in some),
                     split, width=picture.width, height=picture.height, label=label,
                 )  # fmt: skip
 
-    return pairs()
+    def different(texts: list[str], path: Path) -> list[str]:
+        kept = dict.fromkeys(texts)
+        for text in (Counter(texts) - Counter(kept.keys())).elements():
+            found.dropped.add(REPEATED_TEXT, f"{path}: {text}")
+        return list(kept)
+
+    def counted() -> Iterator[Pair]:
+        for pair in unique_ids(pairs(), IdChanges(found.dropped, found.renamed)):
+            found.rows += 1
+            found.texts += len(pair.texts)
+            found.splits[pair.split] += 1
+            yield pair
+
+    return counted()
 
 
 class _Names:

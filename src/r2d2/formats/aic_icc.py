@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from r2d2.formats.given import Given
 from r2d2.formats.lines import MALFORMED, json_items
 from r2d2.formats.record import CAPTION, make_pair
-from r2d2.formats.tree import Tree, stem_of
+from r2d2.formats.tree import Tree
 from r2d2.table import Pair, Text
 
 EXPECTS = "caption_*_annotations_*.json: image_id, caption (a list); and a folder of pictures"
@@ -20,7 +20,6 @@ def read(given: Given) -> Iterator[Pair]:
     tree.need_pictures(EXPECTS)
     for file in files:
         split = tree.split_of(file) or given.split
-        known: set[str] = set()
         for where, fields in json_items(file, given.dropped):
             name = fields.get("image_id") if isinstance(fields, dict) else None
             captions = fields.get("caption") if isinstance(fields, dict) else None
@@ -28,19 +27,14 @@ def read(given: Given) -> Iterator[Pair]:
             if not isinstance(name, str) or not isinstance(captions, list):
                 given.dropped.add(MALFORMED, where)
                 continue
-            image_id = stem_of(name)
-            if image_id in known:
-                given.dropped.add("id twice", where)
-                continue
-            known.add(image_id)
-            image = tree.read(name, where, given.dropped)
-            if image is None:
+            picture = tree.read(name, where, given.dropped)
+            if picture is None:
                 continue
             texts = [
-                Text(caption, CAPTION, text_id=f"{image_id}#{number}")
+                Text(caption, CAPTION, text_id=f"{name}#{number}")
                 for number, caption in enumerate(captions)
                 if isinstance(caption, str)
             ]
-            pair = make_pair(where, image, texts, split, given.dropped, image_id=image_id)
+            pair = make_pair(where, picture[1], texts, split, given.dropped, image_id=name)
             if pair is not None:
                 yield pair

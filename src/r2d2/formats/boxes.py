@@ -46,7 +46,8 @@ def read(given: Given) -> Iterator[Pair]:
         some = boxes.pop(str(one.get("id")), [])
         if not some:
             continue
-        image = _upright(tree.read(str(one.get("file_name") or ""), where, given.dropped))
+        picture = tree.read(str(one.get("file_name") or ""), where, given.dropped)
+        image = None if picture is None else _upright(picture[1])
         if isinstance(image, BadImage):
             given.dropped.add(f"image {image.kind}", where)
             continue
@@ -84,24 +85,18 @@ def _boxes(
 ) -> dict[str, list[Box]]:
     """Boxes by image; an annotation without an id has its number."""
     found: dict[str, list[Box]] = {}
-    known: set[str] = set()
     for place, one in enumerate(annotations):
         number, category = str(one.get("id", place)), str(one.get("category_id"))
         where = f"{file}, annotation {number}"
         if category not in names or one.get("image_id") is None:
             dropped.add(MALFORMED, where)
-        elif number in known:
-            dropped.add("id twice", where)
         else:
-            known.add(number)
             found.setdefault(str(one["image_id"]), []).append((number, category, one.get("bbox")))
     return found
 
 
-def _upright(data: bytes | None) -> Image.Image | BadImage | None:
+def _upright(data: bytes) -> Image.Image | BadImage:
     """The picture as its boxes mean it: as it is stored, whatever its EXIF says of turning it."""
-    if data is None:
-        return None
     try:
         image = decode_image(data)
         with Image.open(io.BytesIO(data)) as stored:

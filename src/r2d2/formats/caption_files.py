@@ -23,6 +23,7 @@ from r2d2.formats.lines import MALFORMED, text_lines
 from r2d2.formats.record import CAPTION, make_pair
 from r2d2.formats.tree import Tree, stem_of
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.ids import REPEATED_TEXT
 from r2d2.table import Pair, Text
 
 HEAD = 20  # lines, by which a file of names is told from one of captions
@@ -63,7 +64,7 @@ TRANSLATED = CaptionFiles(("image_caption_trans.txt",), split="test")  # DCI-CN 
 _TAG = re.compile(r"(?<=.):[A-Za-z]+$")
 _GAP = re.compile(r"\s+(?=[^\x00-\x7f])|(?<=[^\x00-\x7f])\s+")  # beside what is not Latin
 
-Line = tuple[str, str | None, str]  # where it stands, text_id, caption
+Line = tuple[str, str, str | None, str]  # where it stands, picture's name, text_id, caption
 
 
 def reader(files: CaptionFiles) -> Callable[[Given], Iterator[Pair]]:
@@ -80,13 +81,14 @@ def _read(files: CaptionFiles, given: Given) -> Iterator[Pair]:
     tree.need_pictures(expects)
     splits = _splits(files, tree, given.dropped)
     for split, lines in _grouped(files, captions, splits, tree, given):
-        for name, some in lines.items():
-            where = some[0][0]
-            image = tree.read(name, where, given.dropped)
-            if image is None:
+        for some in lines.values():
+            where, name, *_ = some[0]
+            picture = tree.read(name, where, given.dropped)
+            if picture is None:
                 continue
-            texts = [Text(caption, CAPTION, text_id=key) for _, key, caption in some]
-            pair = make_pair(where, image, texts, split, given.dropped, image_id=stem_of(name))
+            image_id, image = picture
+            texts = [Text(caption, CAPTION, text_id=key) for _, _, key, caption in some]
+            pair = make_pair(where, image, texts, split, given.dropped, image_id=image_id)
             if pair is not None:
                 yield pair
 
@@ -149,7 +151,7 @@ def _grouped(
 ) -> Iterator[tuple[str, dict[str, list[Line]]]]:
     """The lines of each picture, by split; a picture of two splits stands in both."""
     grouped: dict[str, dict[str, list[Line]]] = {}
-    known: set[tuple[str, str]] = set()  # split and text_id
+    known: set[tuple[str, str, str]] = set()  # split, text_id and caption
     for file in captions:
         of_file = tree.split_of(file) or files.split or given.split
         for where, line in text_lines(file, given.dropped):
@@ -164,10 +166,10 @@ def _grouped(
                 given.dropped.add(NO_SPLIT, where)
                 continue
             if key is not None:
-                if (split, key) in known:
-                    given.dropped.add("id twice", where)
+                if (split, key, caption) in known:
+                    given.dropped.add(REPEATED_TEXT, where)
                     continue
-                known.add((split, key))
-            by_name = grouped.setdefault(split, {})
-            by_name.setdefault(name, []).append((where, key, caption))
+                known.add((split, key, caption))
+            by_picture = grouped.setdefault(split, {})
+            by_picture.setdefault(tree.id_of(name) or name, []).append((where, name, key, caption))
     yield from grouped.items()

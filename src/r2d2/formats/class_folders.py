@@ -19,6 +19,7 @@ from r2d2.formats.lines import text_lines
 from r2d2.formats.record import make_pair
 from r2d2.formats.tree import ENDINGS, Tree, split_in
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.ids import path_id
 from r2d2.table import Pair
 
 EXPECTS = "{split}/{class}/*.jpg or {class}/*.jpg, and label_cn.txt or classes.txt or classes.json"
@@ -31,7 +32,7 @@ def read(given: Given) -> Iterator[Pair]:
     folders = _folders([path for path in given.paths if path.is_dir()])
     if not folders:
         raise Tree(given.paths).nothing(EXPECTS)
-    order = sorted({folder.name for _, folder in folders})
+    order = sorted({folder.name for _, _, folder in folders})
     names = _names(given, order)
     given.metadata.update(class_names(list(names.values())))
     missing = [name for name in order if name not in names]
@@ -39,28 +40,28 @@ def read(given: Given) -> Iterator[Pair]:
         raise R2D2Error(
             f"folder {missing[0]} has no name among {len(names)} classes: mend the file of names"
         )
-    for split, folder in folders:
+    for root, split, folder in folders:
         for file in sorted(folder.rglob("*")):
             if file.suffix.lower() not in ENDINGS or not file.is_file():
                 continue
             pair = make_pair(
                 str(file), file.read_bytes(), [class_text(names[folder.name], folder.name)],
                 split or given.split, given.dropped,
-                image_id="/".join(filter(None, (split, folder.name, file.name))),
+                image_id=path_id(file, root),
             )  # fmt: skip
             if pair is not None:
                 yield pair
 
 
-def _folders(roots: list[Path]) -> list[tuple[str | None, Path]]:
-    """Split and folder of each class, where there are pictures."""
-    found: list[tuple[str | None, Path]] = []
+def _folders(roots: list[Path]) -> list[tuple[Path, str | None, Path]]:
+    """Folder given, split and folder of each class, where there are pictures."""
+    found: list[tuple[Path, str | None, Path]] = []
     for root in roots:
         for folder in sorted(path for path in root.iterdir() if path.is_dir()):
             split = split_in(folder.name) if folder.name.isascii() else None
             inner = sorted(path for path in folder.iterdir() if path.is_dir()) if split else []
-            found += [(split, path) for path in inner] or [(None, folder)]
-    return [(split, folder) for split, folder in found if _has_picture(folder)]
+            found += [(root, split, path) for path in inner] or [(root, None, folder)]
+    return [one for one in found if _has_picture(one[2])]
 
 
 def _has_picture(folder: Path) -> bool:

@@ -13,8 +13,8 @@ from r2d2.inputs.dropped_rows import DroppedRows
 class Given:
     """The paths, and how they are to be read.
 
-    `dropped`, `queries` and `metadata` are filled while the rows are read; `metadata` before the
-    first of them.
+    `dropped`, `renamed`, `queries` and `metadata` are filled while the rows are read; `metadata`
+    before the first of them.
     """
 
     paths: tuple[Path, ...]
@@ -22,5 +22,6 @@ class Given:
     caption: str | None = None  # the column of captions, where a table has several
     held_share: float = 0.0  # of the texts that a reader can hold out, kept from its rows
     dropped: DroppedRows = field(default_factory=DroppedRows)
+    renamed: DroppedRows = field(default_factory=DroppedRows)  # rows and texts kept by another id
     queries: list[Query] = field(default_factory=list)  # texts whose picture is not told
     metadata: dict[str, str] = field(default_factory=dict)  # of the table

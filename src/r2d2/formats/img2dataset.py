@@ -10,7 +10,10 @@ from r2d2.errors import R2D2Error
 from r2d2.formats import parquet, webdataset
 from r2d2.formats.record import to_pair
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.ids import path_id
 from r2d2.table import Pair
+
+KEY = "key"  # of a row in its records, in all layouts
 
 
 def read(place: Path, split: str, dropped: DroppedRows) -> Iterator[Pair]:
@@ -27,14 +30,13 @@ def read(place: Path, split: str, dropped: DroppedRows) -> Iterator[Pair]:
         _count_failures(table, dropped)
     if tars:
         for tar in tars:
-            yield from webdataset.read(tar, split, dropped)
+            yield from webdataset.read(tar, split, dropped, KEY)
     elif any(folder.is_dir() for folder in place.iterdir()):
         yield from _files(place, split, dropped)
     elif tables:
         for table in tables:
-            yield from parquet.read(
-                table, split, DroppedRows()
-            )  # failures have no picture: told above
+            # failures have no picture: told above
+            yield from parquet.read(table, split, DroppedRows(), KEY)
     else:
         raise R2D2Error(f"{place} holds no .tar, .parquet or folder: give img2dataset's output")
 
@@ -53,6 +55,7 @@ def _files(place: Path, split: str, dropped: DroppedRows) -> Iterator[Pair]:
                 if file.with_suffix(f".{end}").is_file()
             }
             fields = webdataset.fields_of(beside, str(file), dropped)
+            fields["image_id"] = fields.get(KEY) or path_id(file, place)
             pair = to_pair(str(file), file.read_bytes(), fields, split, dropped)
             if pair is not None:
                 yield pair

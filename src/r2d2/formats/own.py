@@ -24,4 +24,6 @@ def read(given: Given) -> Iterator[Pair]:
             f"{len(folders)} folders and {len(files)} files of captions: give one of each"
         )
     tree.need_pictures(EXPECTS)
-    yield from read_folder(folders[0], files[0], Imported(dropped=given.dropped))
+    yield from read_folder(
+        folders[0], files[0], Imported(dropped=given.dropped, renamed=given.renamed)
+    )

@@ -22,14 +22,20 @@ ROWS = 64  # read at once
 SHARD = 10_000  # rows a file
 
 
-def read(place: Path, split: str, dropped: DroppedRows) -> Iterator[Pair]:
-    """Rows of a file, or of all in a folder, in order of their names."""
+def read(
+    place: Path, split: str, dropped: DroppedRows, id_field: str = "image_id"
+) -> Iterator[Pair]:
+    """Rows of a file, or of all in a folder, in order of their names.
+
+    Without an id of its own a row has that of its picture's content.
+    """
     files = [place] if place.is_file() else sorted(place.rglob("*.parquet"))
     if not files:
         raise R2D2Error(f"{place} holds no .parquet file: give one, or a folder of them")
     for file in files:
         image = _columns(file)
         for where, fields in open_rows(file):
+            fields["image_id"] = fields.get(id_field)
             pair = to_pair(where, image_bytes(fields.get(image)), fields, split, dropped)
             if pair is not None:
                 yield pair

@@ -8,6 +8,8 @@
 
 A text may belong to several pictures, a picture to several texts or to none: then it is a row
 without texts, something to be found. A text without pictures is a query without an answer.
+A text id may stand twice with different texts: the files of Chinese-CLIP's own conversion script
+have such. Each text is kept, the later one under an id of its own.
 Texts are held in memory, pictures are not.
 """
 
@@ -25,8 +27,9 @@ from r2d2.formats.lines import MALFORMED, json_lines
 from r2d2.formats.queries import Query
 from r2d2.formats.record import make_pair
 from r2d2.formats.tree import Tree, split_in
-from r2d2.formats.tsv_images import TWICE, tsv_images
+from r2d2.formats.tsv_images import tsv_images
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.ids import REPEATED_TEXT, TextIds
 from r2d2.table import Pair, Text
 
 MUGE = "MR_{split}_imgs.tsv and MR_{split}_queries.jsonl"
@@ -40,16 +43,26 @@ LOST = "picture of a text not found"
 class Texts:
     """The texts of a split, by picture; and those without."""
 
-    of_image: dict[str, list[Text]] = field(default_factory=dict)
-    alone: list[Query] = field(default_factory=list)
-    known: set[str] = field(default_factory=set)  # ids
+    split: str
+    source: str
+    ids: TextIds
+    of_image: dict[str, dict[Text, None]] = field(default_factory=dict)
+    alone: dict[Query, None] = field(default_factory=dict)
 
-    def add(self, text: Text, images: list[str], split: str) -> None:
-        """One more."""
-        for image in dict.fromkeys(images):
-            self.of_image.setdefault(image, []).append(text)
+    def add(self, text_id: str, text: str, images: list[str]) -> bool:
+        """Note a text; False where it is known already, of the same pictures or of more."""
+        text = text.strip()
+        text_id = self.ids.unique(self.split, text_id, text)
         if not images:
-            self.alone.append(Query(str(text.text_id), text.text.strip(), split))
+            query = Query(text_id, text, self.split)
+            new = query not in self.alone
+            self.alone[query] = None
+            return new
+        said = Text(text, self.source, text_id=text_id)
+        new = any(said not in self.of_image.get(image, ()) for image in images)
+        for image in images:
+            self.of_image.setdefault(image, {})[said] = None
+        return new
 
 
 def reader(source: str, expects: str) -> Callable[[Given], Iterator[Pair]]:
@@ -67,24 +80,23 @@ def _read(source: str, expects: str, given: Given) -> Iterator[Pair]:
     for name in images:
         if name not in texts:
             raise tree.nothing(f"{name}_queries.jsonl or {name}_texts.jsonl, beside its pictures")
+    ids = TextIds(given.renamed)
     for name, file in images.items():
         split = tree.split_of(file) or given.split
-        said = _texts(texts[name], source, split, given.dropped)
+        said = Texts(split, source, ids)
+        _read_texts(texts[name], said, given.dropped)
         yield from _rows(tsv_images(file, given.dropped), said, split, given)
     for name, store in stores.items():
         if name in images:
             continue  # the same pictures
         split = split_in(name) or given.split
-        said = Texts()
+        said = Texts(split, source, ids)
         if name in texts:  # pairs lack the texts that have no picture
-            said = _texts(texts[name], source, split, given.dropped)
+            _read_texts(texts[name], said, given.dropped)
         else:
             for where, image, key, text in lmdb_set.pairs(store, given.dropped):
-                if f"{key}\t{image}" in said.known:
-                    given.dropped.add(TWICE, where)
-                    continue
-                said.known.add(f"{key}\t{image}")
-                said.add(Text(text, source, text_id=key), [image], split)
+                if not said.add(key, text, [image]):
+                    given.dropped.add(REPEATED_TEXT, where)
         yield from _rows(lmdb_set.images(store, given.dropped), said, split, given)
 
 
@@ -96,8 +108,10 @@ def split_name(file: Path) -> str:
 def _rows(
     images: Iterator[tuple[str, str, bytes]], said: Texts, split: str, given: Given
 ) -> Iterator[Pair]:
+    there: set[str] = set()
     for where, image_id, image in images:
-        texts = said.of_image.pop(image_id, [])
+        there.add(image_id)
+        texts = said.of_image.get(image_id, ())
         pair = make_pair(
             where, image, texts, split, given.dropped, image_id=image_id,
             may_lack_texts=split != "train",
@@ -105,13 +119,12 @@ def _rows(
         if pair is not None:
             yield pair
     for image_id, lost in said.of_image.items():
-        for text in lost:
+        for text in () if image_id in there else lost:
             given.dropped.add(LOST, f"{split}, text {text.text_id}: {image_id}")
     given.queries.extend(said.alone)
 
 
-def _texts(file: Path, source: str, split: str, dropped: DroppedRows) -> Texts:
-    found = Texts()
+def _read_texts(file: Path, said: Texts, dropped: DroppedRows) -> None:
     for where, fields in json_lines(file, dropped):
         names = next((names for names in NAMES if names[0] in fields and names[1] in fields), None)
         if names is None:
@@ -121,16 +134,12 @@ def _texts(file: Path, source: str, split: str, dropped: DroppedRows) -> Texts:
         if not _is_id(key) or not isinstance(text, str) or not isinstance(images or [], list):
             dropped.add(MALFORMED, where)
             continue
-        if str(key) in found.known:
-            dropped.add(TWICE, where)
-            continue
-        found.known.add(str(key))
         if not text.strip():
             dropped.add("empty text", where)
             continue
         ids = [str(image) for image in images or [] if _is_id(image)]
-        found.add(Text(text, source, text_id=str(key)), ids, split)
-    return found
+        if not said.add(str(key), text, ids):
+            dropped.add(REPEATED_TEXT, where)
 
 
 def _is_id(value: Any) -> bool:

@@ -28,6 +28,7 @@ from r2d2.formats.caption_files import CaptionFiles
 from r2d2.formats.given import Given
 from r2d2.formats.queries import write_queries
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.ids import IdChanges, unique_ids
 from r2d2.progress import Update
 from r2d2.settings import one_of
 from r2d2.table import Pair, PairsTable, write_table
@@ -141,6 +142,7 @@ class Imported:
     held: int = 0  # rows of the table of texts held out
     splits: Counter[str] = field(default_factory=Counter)
     dropped: DroppedRows = field(default_factory=DroppedRows)
+    renamed: DroppedRows = field(default_factory=DroppedRows)  # rows and texts kept by another id
 
 
 def import_table(
@@ -176,10 +178,11 @@ def import_table(
         _check_held(kind, held_share, held_out, overwrite)
     found = Imported()
     share = 0.0 if held_out is None else held_share
-    given = Given(tuple(map(Path, paths)), split, caption, share, found.dropped)
+    given = Given(tuple(map(Path, paths)), split, caption, share, found.dropped, found.renamed)
 
     def pairs() -> Iterator[Pair]:
-        for found.rows, pair in enumerate(chosen.read(given), 1):
+        rows = unique_ids(chosen.read(given), IdChanges(found.dropped, found.renamed))
+        for found.rows, pair in enumerate(rows, 1):
             if found.rows % CHUNK == 0:
                 update("importing", found.rows, None)
             found.texts += len(pair.texts)

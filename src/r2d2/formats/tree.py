@@ -12,6 +12,7 @@ from r2d2.data.held_out import SPLIT_NAMES
 from r2d2.data.images import MAX_BYTES
 from r2d2.errors import R2D2Error
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.ids import path_id
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".avif")
 _BOTH_CASES = (*ENDINGS, *(ending.upper() for ending in ENDINGS))
@@ -28,6 +29,7 @@ class Tree:
         self.others: list[Path] = []  # that are no pictures, in order of their names
         self._roots: dict[Path, Path] = {}  # of each of them
         self._folders: list[str] = []
+        self._root_of: dict[str, Path] = {}  # of each of them
         self._pictures: dict[str, int] = {}  # base name: the number of its folder
         for path in self.paths:
             if path.is_dir():
@@ -64,8 +66,11 @@ class Tree:
             where = ", ".join(map(str, self.paths))
             raise R2D2Error(f"{where}: no picture there; give its folder as well: {expects}")
 
-    def read(self, name: str, where: str, dropped: DroppedRows) -> bytes | None:
-        """The picture of a name, with or without folders and ending; None is counted by reason."""
+    def read(self, name: str, where: str, dropped: DroppedRows) -> tuple[str, bytes] | None:
+        """The id and the file of a picture, by its name with or without folders and ending.
+
+        None is counted by reason.
+        """
         path = self._path(name)
         if path is None:
             dropped.add("image not found", f"{where}: {name[:200]}")
@@ -74,14 +79,15 @@ class Tree:
             if path.stat().st_size > MAX_BYTES:
                 dropped.add("image too large", str(path))
                 return None
-            return path.read_bytes()
+            return path_id(path, self._root_of[str(path.parent)]), path.read_bytes()
         except OSError:
             dropped.add("image cannot be read", str(path))
             return None
 
-    def has(self, name: str) -> bool:
-        """Whether there is a picture of this name."""
-        return self._path(name) is not None
+    def id_of(self, name: str) -> str | None:
+        """The id of the picture of a name, the same for all its spellings; None: there is none."""
+        path = self._path(name)
+        return None if path is None else path_id(path, self._root_of[str(path.parent)])
 
     def split_of(self, file: Path) -> str | None:
         """The split that a file's name, or a folder's between it and the path given, tells."""
@@ -106,6 +112,7 @@ class Tree:
             folders.sort()
             number = len(self._folders)
             self._folders.append(folder)
+            self._root_of[folder] = root
             for name in sorted(names):
                 if name.startswith("."):
                     continue

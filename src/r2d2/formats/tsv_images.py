@@ -10,12 +10,10 @@ from r2d2.formats.lines import MALFORMED, byte_lines
 from r2d2.inputs.dropped_rows import DroppedRows
 
 BAD_BASE64 = "bad base64"
-TWICE = "id twice"
 
 
 def tsv_images(file: Path, dropped: DroppedRows) -> Iterator[tuple[str, str, bytes]]:
-    """Where it stands, id and file of each picture; one is in memory at a time, and the ids."""
-    known: set[str] = set()
+    """Where it stands, id and file of each picture; one is in memory at a time."""
     for number, line in byte_lines(file, dropped):
         where = f"{file}, line {number}"
         key, tab, packed = line.partition(b"\t")
@@ -23,10 +21,6 @@ def tsv_images(file: Path, dropped: DroppedRows) -> Iterator[tuple[str, str, byt
         if not tab or not image_id:
             dropped.add(MALFORMED, where)
             continue
-        if image_id in known:
-            dropped.add(TWICE, where)
-            continue
-        known.add(image_id)
         image = from_base64(packed)
         if image is None:
             dropped.add(BAD_BASE64, where)

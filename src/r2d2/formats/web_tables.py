@@ -16,8 +16,7 @@ from r2d2.formats.given import Given
 from r2d2.formats.lines import csv_rows, json_lines
 from r2d2.formats.parquet import IMAGES, image_bytes, open_rows
 from r2d2.formats.record import CAPTION, make_pair
-from r2d2.formats.tree import Tree, stem_of
-from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.formats.tree import Tree
 from r2d2.table import Pair, Text
 
 EXPECTS = (
@@ -32,7 +31,7 @@ IDS = ("image_id", "id", "key")
 
 
 def read(given: Given) -> Iterator[Pair]:
-    """A row a picture; rows of one address become one."""
+    """A row a picture; rows of one address, or of one file of a picture, become one."""
     tree = Tree(given.paths)
     store = fetched.find_store(given.paths)
     files = [path for path in given.paths if path.is_file()] or [
@@ -47,12 +46,25 @@ def read(given: Given) -> Iterator[Pair]:
         return
     for file in files:
         split = tree.split_of(file) or given.split
+        named: dict[str, tuple[str, str, list[Text]]] = {}  # where, name, texts; by picture
         for where, fields in _rows(file, given):
             texts = _texts(file, fields, given, where)
-            image, name = _picture(file, fields, tree, where, given.dropped)
-            if image is None:
+            image, name = _picture(file, fields)
+            if image is not None:
+                pair = make_pair(
+                    where, image, texts, split, given.dropped, image_id=_first(fields, IDS)
+                )
+                if pair is not None:
+                    yield pair
+            elif name:
+                named.setdefault(tree.id_of(name) or name, (where, name, []))[2].extend(texts)
+            else:
+                given.dropped.add("no picture", where)
+        for where, name, texts in named.values():
+            picture = tree.read(name, where, given.dropped)
+            if picture is None:
                 continue
-            pair = make_pair(where, image, texts, split, given.dropped, image_id=name)
+            pair = make_pair(where, picture[1], texts, split, given.dropped, image_id=picture[0])
             if pair is not None:
                 yield pair
 
@@ -81,16 +93,17 @@ def _rows(file: Path, given: Given) -> Iterator[tuple[str, dict[str, Any]]]:
         yield where, {str(name).strip().lower(): value for name, value in fields.items()}
 
 
-def _picture(
-    file: Path, fields: dict[str, Any], tree: Tree, where: str, dropped: DroppedRows
-) -> tuple[bytes | None, str | None]:
-    """The picture and its id; None where it is not there, which is counted."""
+def _picture(file: Path, fields: dict[str, Any]) -> tuple[bytes | None, str]:
+    """The picture that a row holds, and the name of its file; None or nothing where there is none.
+
+    R2D2Error where the file has no column of pictures, of either kind.
+    """
     within = next((name for name in IMAGES if name in fields), None)
     name = _first(fields, FILES)
     if within is not None and (image := image_bytes(fields[within])) is not None:
-        return image, _first(fields, IDS)
+        return image, ""
     if isinstance(name, str) and name.strip():
-        return tree.read(name, where, dropped), stem_of(name)
+        return None, name.strip()
     if within is None and not any(column in fields for column in FILES):
         if any(column in fields for column in URLS):
             raise R2D2Error(
@@ -98,8 +111,7 @@ def _picture(
                 "--out FOLDER`, and give FOLDER as another path"
             )
         raise R2D2Error(f"{file} has columns {', '.join(fields)}: looked for {EXPECTS}")
-    dropped.add("no picture", where)
-    return None, None
+    return None, ""
 
 
 def _texts(file: Path, fields: dict[str, Any], given: Given, where: str) -> list[Text]:

@@ -19,6 +19,7 @@ from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors
 from r2d2.formats.record import ENDINGS, to_fields, to_pair
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.ids import path_id
 from r2d2.table import Pair
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "avif")
@@ -26,18 +27,26 @@ ROWS = 10_000  # a tar file
 Members = dict[str, bytes]  # of one stem, by ending
 
 
-def read(place: Path, split: str, dropped: DroppedRows) -> Iterator[Pair]:
-    """Rows of a tar file, or of all in a folder, in order of their names."""
+def read(
+    place: Path, split: str, dropped: DroppedRows, id_field: str = "image_id"
+) -> Iterator[Pair]:
+    """Rows of a tar file, or of all in a folder, in order of their names.
+
+    Without an id of its own a row has the path of its tar file and the key of its members.
+    """
     files = (
         [place] if place.is_file() else sorted([*place.rglob("*.tar"), *place.rglob("*.tar.gz")])
     )
     if not files:
         raise R2D2Error(f"{place} holds no .tar file: give one, or a folder of them")
     for file in files:
+        name = path_id(file, place if place.is_dir() else place.parent)
         for stem, members in _rows(file, dropped):
             where = f"{file}, {stem}"
             picture = next((members[end] for end in PICTURES if end in members), None)
-            pair = to_pair(where, picture, fields_of(members, where, dropped), split, dropped)
+            fields = fields_of(members, where, dropped)
+            fields["image_id"] = fields.get(id_field) or f"{name}/{stem.lstrip('/')}"
+            pair = to_pair(where, picture, fields, split, dropped)
             if pair is not None:
                 yield pair
 

@@ -47,11 +47,12 @@ def read(given: Given) -> Iterator[Pair]:
     for row in rows:
         base = urlsplit(row.url).path.rpartition("/")[2]
         key = row.image_id or ""
-        image = tree.read(key if key and tree.has(key) else base or key, row.where, given.dropped)
-        if image is None:
+        name = key if key and tree.id_of(key) else base or key
+        picture = tree.read(name, row.where, given.dropped)
+        if picture is None:
             continue
         pair = make_pair(
-            row.where, image, row.texts, row.split, given.dropped,
+            row.where, picture[1], row.texts, row.split, given.dropped,
             image_id=row.image_id or url_id(row.url), url=row.url or None,
         )  # fmt: skip
         if pair is not None:

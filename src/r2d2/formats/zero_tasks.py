@@ -13,7 +13,7 @@ from functools import partial
 from r2d2.formats.given import Given
 from r2d2.formats.lines import json_lines
 from r2d2.formats.record import CAPTION, make_pair
-from r2d2.formats.tree import Tree, stem_of
+from r2d2.formats.tree import Tree
 from r2d2.table import Pair, Text
 
 QUERY = "query"
@@ -45,31 +45,31 @@ def _read(length: str, task: str, given: Given) -> Iterator[Pair]:
     source = CAPTION if length == "long" else QUERY
     for file in files:
         split = tree.split_of(file) or given.split
-        grouped: dict[str, tuple[str, list[Text]]] = {}  # of retrieval: where, texts
+        grouped: dict[str, tuple[str, str, list[Text]]] = {}  # where, name, texts; by picture
         for number, (where, fields) in enumerate(json_lines(file, given.dropped)):
             path, text = fields.get("image_path"), fields.get("text")
             if not isinstance(path, str) or not isinstance(text, str):
                 given.dropped.add("no image_path" if not isinstance(path, str) else NO_TEXT, where)
                 continue
-            name = path.replace("\\", "/").rpartition("/")[2]
             said = Text(text, source, text_id=f"{split}-{number}")
             if task == "itr":
-                grouped.setdefault(name, (where, []))[1].append(said)
+                grouped.setdefault(tree.id_of(path) or path, (where, path, []))[2].append(said)
                 continue
             label = fields.get("label")
             if isinstance(label, bool) or label not in (0, 1, "0", "1"):
                 given.dropped.add(BAD_LABEL, where)
                 continue
-            image = tree.read(name, where, given.dropped)
-            pair = image and make_pair(
-                where, image, [said], split, given.dropped, image_id=stem_of(name), label=int(label)
-            )
+            picture = tree.read(path, where, given.dropped)
+            pair = picture and make_pair(
+                where, picture[1], [said], split, given.dropped, image_id=picture[0],
+                label=int(label),
+            )  # fmt: skip
             if pair:
                 yield pair
-        for name, (where, texts) in grouped.items():
-            image = tree.read(name, where, given.dropped)
-            pair = image and make_pair(
-                where, image, texts, split, given.dropped, image_id=stem_of(name)
+        for where, name, texts in grouped.values():
+            picture = tree.read(name, where, given.dropped)
+            pair = picture and make_pair(
+                where, picture[1], texts, split, given.dropped, image_id=picture[0]
             )
             if pair:
                 yield pair

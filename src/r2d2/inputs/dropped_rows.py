@@ -62,13 +62,15 @@ class DroppedRows:
             told.append(f"{reason}: {count:,}" + (f", such as {named[0]}" if named else ""))
         return "; ".join(told)
 
-    def lines(self) -> list[str]:
+    def lines(self, outcome: str = "left out") -> list[str]:
         """A line a reason, most frequent first: the number, and the first few by name."""
-        return dropped_lines(self.counts, self.examples)
+        return dropped_lines(self.counts, self.examples, outcome)
 
 
 def dropped_lines(
-    counts: Mapping[str, int], examples: Mapping[str, list[str] | tuple[str, ...]]
+    counts: Mapping[str, int],
+    examples: Mapping[str, list[str] | tuple[str, ...]],
+    outcome: str = "left out",
 ) -> list[str]:
     """The lines of `DroppedRows.lines`, of counts and examples that were kept apart."""
     lines = []
@@ -76,5 +78,5 @@ def dropped_lines(
         named = list(examples.get(reason, ()))[:EXAMPLES]
         more = "; …" if named and count > len(named) else ""
         shown = f" ({'; '.join(named)}{more})" if named else ""
-        lines.append(f"left out: {reason}: {count:,}{shown}")
+        lines.append(f"{outcome}: {reason}: {count:,}{shown}")
     return lines
