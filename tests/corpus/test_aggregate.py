@@ -286,14 +286,15 @@ def test_paths_belong_to_the_folder_of_their_log(tmp_path):
         rows = [{"path": "./1.jpg", "query": "q", "clicks": "1"}]
         logs.append(write_log(tmp_path / name / "log", rows, "csv"))
     _, pairs, _ = build(logs, tmp_path / "both")
-    assert set(pairs["image_id"].to_pylist()) == {image_id("x/1.jpg"), image_id("y/1.jpg")}
+    keys = {image_id(str(tmp_path / name / "1.jpg")) for name in ("x", "y")}
+    assert set(pairs["image_id"].to_pylist()) == keys
     paths = images_of(tmp_path / "both")["path"].to_pylist()
     assert {Path(path).resolve() for path in paths} == {
         tmp_path / "x" / "1.jpg",
         tmp_path / "y" / "1.jpg",
     }
     _, pairs, _ = build(logs[:1], tmp_path / "one")
-    assert pairs["image_id"].to_pylist() == [image_id("1.jpg")]
+    assert pairs["image_id"].to_pylist() == [image_id(str(tmp_path / "x/1.jpg"))]
 
 
 def test_a_crawl_has_no_counts(tmp_path):

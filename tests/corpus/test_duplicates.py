@@ -29,8 +29,8 @@ def make_id(number):
 
 def picture(number, sha, phash, side=100, size=1000, meaning=0):
     """A row of the image filter; the file's one byte is what the model sees in it."""
-    return {"image_id": make_id(number), "sha256": f"{sha:064x}", "phash": phash, "width": side,
-            "height": side, "bytes": size, "image": bytes([meaning])}  # fmt: skip
+    return {"image_id": make_id(number), "final_id": f"{99 - number:032d}",
+            "sha256": f"{sha:064x}", "phash": phash, "width": side, "height": side, "bytes": size, "image": bytes([meaning])}  # fmt: skip
 
 
 def write(folder, rows, parts=3):
@@ -48,6 +48,9 @@ def find(folder, rows, config, encode=None, parts=3):
     assert table.schema == MERGE_COLUMNS
     found = {row["image_id"]: (row["into"], row["picture"]) for row in table.to_pylist()}
     numbers = {make_id(n): n for n in range(40)}
+    for row in table.to_pylist():  # the group's id in the table is the least of its images'
+        last = max(numbers[key] for key, (into, _) in found.items() if into == row["into"])
+        assert row["final_id"] == f"{99 - last:032d}"
     return count, {numbers[a]: tuple(numbers[x] for x in b) for a, b in found.items()}
 
 

@@ -118,10 +118,8 @@ INLINE = {"em", "b", "a"}
 
 def is_chinese(c):
     return (
-        (unicodedata.name(c, "").startswith("CJK ")
-        and "IDEOGRAPH" in unicodedata.name(c))
-        or c == "〇"
-    )
+        unicodedata.name(c, "").startswith("CJK ") and "IDEOGRAPH" in unicodedata.name(c)
+    ) or c == "〇"
 
 
 def twin(text, convert):

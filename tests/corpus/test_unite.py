@@ -45,8 +45,15 @@ def lay_out(folder, pairs, images, parts):
         rows = [dict(zip(PAIR_COLUMNS.names, row, strict=True)) for row in here]
         write_rows(part_file(folder / "p", PAIRS, n), pa.Table.from_pylist(rows, PAIR_COLUMNS))
         there = sorted(i for i in images if first <= i < last)
-        some = [{"image_id": i, "image": i.encode()} for i in there]
-        schema = pa.schema([*IMAGE_COLUMNS, ("width", pa.int32()), ("height", pa.int32())])
+        some = [{"image_id": i, "final_id": i[::-1], "image": i.encode()} for i in there]
+        schema = pa.schema(
+            [
+                *IMAGE_COLUMNS,
+                ("final_id", pa.string()),
+                ("width", pa.int32()),
+                ("height", pa.int32()),
+            ]
+        )
         write_images(part_file(folder / "i", IMAGES, n), schema, some)
 
 
@@ -56,7 +63,7 @@ def run(folder, pairs, images, groups, parts, most=99, prior=PRIOR, unranked=Non
     if unranked is not None:
         lay_out(folder / "log", [*pairs, *unranked], images, parts)
     merged = [
-        {"image_id": i, "into": min(group), "picture": max(group)}
+        {"image_id": i, "into": min(group), "picture": max(group), "final_id": f"f{min(group)}"}
         for group in groups
         for i in group
     ]
@@ -149,6 +156,8 @@ def test_nothing_is_lost(pairs, images, parts, random):
     assert [row["image_id"] for row in files] == sorted({key[0] for key in expected})
     stands = {min(group): max(group) for group in groups}
     for row in files:
+        grouped = row["image_id"] in stands
+        assert row["final_id"] == (f"f{row['image_id']}" if grouped else row["image_id"][::-1])
         assert row["image"] == stands.get(row["image_id"], row["image_id"]).encode()
     assert pictures.seen == len(images)
     assert pictures.kept == len(files)

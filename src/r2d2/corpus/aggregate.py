@@ -154,9 +154,7 @@ class Scatter:
                 return StageCount.from_dict(done)
         dropped, kept, clicks, size, runs, null_clicks = DroppedRows(), 0, 0, 0, 0, 0
         for chunk in self._chunks(job, dropped):
-            sums = combine(
-                chunk, job["folder"], job["prefix"], self.examination, dropped, job["file"]
-            )
+            sums = combine(chunk, job["folder"], self.examination, dropped, job["file"])
             for kind, table in ((PAIRS, sums.pairs), (IMAGES, sums.images)):
                 _write_run(folder / f"{name}-{runs}.{kind}.arrow", table)
                 size += table.nbytes

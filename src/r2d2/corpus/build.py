@@ -208,7 +208,7 @@ def _stages(
         ],
     ).folder
     images = texts
-    if _lacks_files(texts, parts):
+    if _any(texts, parts, "image", null=True):
         store = space.root / STORE
 
         def fetch(folder: Path) -> list[StageCount]:
@@ -234,7 +234,8 @@ def _stages(
     ).folder
     dedup = config.dedup
     merge: Path | None = None
-    if dedup.exact or dedup.radius is not None or dedup.meaning is not None:
+    merges = dedup.exact or dedup.radius is not None or dedup.meaning is not None
+    if merges or _any(texts, parts, "path", null=False):  # one file may lie at several paths
         merge = space.run(
             "duplicates",
             [asdict(config.dedup), behind.meaning],
@@ -280,14 +281,15 @@ def _identity(files: Sequence[str]) -> list[tuple[str, int, int]]:
     return found
 
 
-def _lacks_files(folder: Path, parts: int) -> bool:
-    """Whether any image is not there yet."""
+def _any(folder: Path, parts: int, column: str, *, null: bool) -> bool:
+    """Whether any image lacks a column (`null`), or any has it; where it is not known, yes."""
     for part in range(parts):
         with pq.ParquetFile(part_file(folder, IMAGES, part)) as file:
-            place = file.schema_arrow.get_field_index("image")
+            place = file.schema_arrow.get_field_index(column)
             for group in range(file.num_row_groups):
-                known = file.metadata.row_group(group).column(place).statistics
-                if known is None or known.null_count != 0:
+                meta = file.metadata.row_group(group)
+                known = meta.column(place).statistics
+                if known is None or known.null_count != (0 if null else meta.num_rows):
                     return True
     return False
 

@@ -62,7 +62,6 @@ class ChunkSums:
 def combine(
     chunk: pa.Table,
     folder: str,
-    prefix: str,
     examination: tuple[float, ...],
     dropped: DroppedRows,
     file: str,
@@ -73,8 +72,7 @@ def combine(
 
     Args:
         chunk: columns named as in `LogConfig`.
-        folder: where the log's paths start, and
-        prefix: how that folder is named among the logs, for the ids of such images.
+        folder: where the log's paths start.
         examination: chance that position 1, 2, ... is looked at; further ones as the last.
         dropped: where malformed rows are counted.
         file: the log's name, for their examples.
@@ -91,7 +89,7 @@ def combine(
     image, uncoded = None, np.zeros(rows, dtype=bool)
     if "image" in chunk.column_names:
         image, uncoded = binary_column(chunk["image"])
-    keyed, digests = image_codes(image, codes, values, prefix, rows)
+    keyed, digests = image_codes(image, codes, values, folder, rows)
     asked = codes["query"] >= 0 if "query" in codes else np.zeros(rows, dtype=bool)
     texts = [codes[name] for name in TEXTS if name in codes]
     reasons: dict[str, Mask] = {
@@ -147,12 +145,13 @@ def image_codes(
     image: pa.Array | None,
     codes: Mapping[str, Ints],
     values: Mapping[str, pa.Array],
-    prefix: str,
+    folder: str,
     rows: int,
 ) -> tuple[Ints, npt.NDArray[np.uint8]]:
     """Which image each row is of, (n,), -1 for none; and the images' digests (m, 16).
 
-    An image is known by its bytes, else by its address, else by its path.
+    An image is known by its bytes, else by its address, else by the place of its file, until that
+    is read: then it gets the id of its content (`image_filter`).
     """
     digests: list[bytes] = []
     keyed = np.full(rows, -1, dtype=np.int64)
@@ -167,7 +166,7 @@ def image_codes(
             continue
         keys = values[name].to_pylist()
         if name == "path":
-            keys = [posixpath.normpath(posixpath.join(prefix, key)) for key in keys]
+            keys = [posixpath.normpath(posixpath.join(folder, key)) for key in keys]
         rest = (keyed < 0) & (codes[name] >= 0)
         keyed[rest] = codes[name][rest] + len(digests)
         digests += [hashlib.sha256(key.encode()).digest() for key in keys]

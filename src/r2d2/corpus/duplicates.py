@@ -27,6 +27,7 @@ from r2d2.progress import Update
 _SCHEMA = pa.schema(
     [
         ("image_id", pa.large_string()),
+        ("final_id", pa.large_string()),
         ("sha256", pa.large_string()),
         ("phash", pa.uint64()),
         ("width", pa.int64()),
@@ -42,7 +43,8 @@ def find_duplicates(
 ) -> StageCount:
     """Write `out`, a file of MERGE_COLUMNS: one row for each image of a group of two or more.
 
-    A group's id is its smallest. Its picture is the largest by pixels, then by bytes, then the one
+    Images of one final id are one, whatever the settings: they are one file at several paths. A
+    group's ids are its smallest. Its picture is the largest by pixels, then by bytes, then the one
     of the smallest id; of a group found by meaning, so the picture of the one nearest the centre.
 
     Args:
@@ -63,11 +65,9 @@ def find_duplicates(
     rows = _read(images)
     n = len(rows)
     ids = rows["image_id"]
-    group = np.arange(n)
+    group = _first_of(rows["sha256"] if config.exact else rows["final_id"])
     reason = np.full(n, "", dtype=object)
-    if config.exact:
-        group = _first_of(rows["sha256"])
-        reason[group != np.arange(n)] = "the same file"
+    reason[group != np.arange(n)] = "the same file"
     update("duplicates", 1, 3)
     if config.radius is not None:
         joined = near_groups(rows["phash"].to_numpy(), config.radius)
@@ -90,7 +90,9 @@ def find_duplicates(
     counts = np.bincount(group, minlength=n)
     members = np.flatnonzero(counts[group] > 1)
     into, picture = (ids.take(pa.array(which[members])) for which in (group, keep))
-    merged = pa.table([ids.take(pa.array(members)), into, picture], names=MERGE_COLUMNS.names)
+    final = rows["final_id"].take(pa.array(_least(rows["final_id"], group)[members]))
+    columns = [ids.take(pa.array(members)), into, picture, final]
+    merged = pa.table(columns, names=MERGE_COLUMNS.names)
     write_rows(out, merged.cast(MERGE_COLUMNS))
     shutil.rmtree(out.with_name(f"{out.stem}-embeddings"), ignore_errors=True)
     update("duplicates", 3, 3)
@@ -119,6 +121,17 @@ def _first_of(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     codes = column.combine_chunks().dictionary_encode().indices.to_numpy()
     _, first, back = np.unique(codes, return_index=True, return_inverse=True)
     found: npt.NDArray[np.int64] = first[back.reshape(-1)]
+    return found
+
+
+def _least(column: pa.ChunkedArray, group: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The place (n,) of the least value of each image's group."""
+    place = np.empty(len(group), np.int64)
+    order = pc.sort_indices(column).to_numpy().astype(np.int64)
+    place[order] = np.arange(len(order))
+    first = np.full(len(group), len(group))
+    np.minimum.at(first, group, place)
+    found: npt.NDArray[np.int64] = order[first[group]]
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ from r2d2.corpus.harmful import harmful, open_classifier
 from r2d2.corpus.phash import perceptual_hashes
 from r2d2.corpus.rows import IMAGES, part_file, read_images, write_images
 from r2d2.data.images import BadImage, decode_image
+from r2d2.inputs.ids import content_id
 
 MEASURED = pa.schema(
     [
         ("image_id", pa.string()),
+        ("final_id", pa.string()),  # that the image has in the table
         ("url", pa.string()),
         ("image", pa.large_binary()),
         ("width", pa.int32()),  # pixels
@@ -124,6 +126,15 @@ def look(data: bytes | None, config: ImageConfig) -> tuple[str | None, dict[str,
     }
 
 
+def final_id(row: Mapping[str, Any]) -> str:
+    """The id of an image in the table: of its address, or of its content where it has none.
+
+    Until its file is read, an image by path is known by the place of that file, which differs
+    between machines.
+    """
+    return str(row["image_id"]) if row.get("url") is not None else content_id(row["image"])
+
+
 @dataclass(frozen=True)
 class ImageWork:
     """The pictures of a part: decoded, measured, judged; those kept with their measures."""
@@ -147,7 +158,8 @@ class ImageWork:
                 rule, fields = look(row.get("image"), self.config)
                 if rule is None:
                     kept += 1
-                    yield {**{name: row.get(name) for name in _KNOWN}, **fields}
+                    known = {name: row.get(name) for name in _KNOWN}
+                    yield {**known, "final_id": final_id(row), **fields}
                     continue
                 dropped[rule] += 1
                 shown = examples.setdefault(rule, [])

@@ -67,8 +67,6 @@ def plan(files: Sequence[str], config: CorpusConfig) -> list[dict[str, str]]:
     """
     ranked = False
     pieces: list[dict[str, str]] = []
-    homes = [posixpath.dirname(file) for file in files if "://" not in file]
-    common = os.path.commonpath(homes) if homes else "/"
     for file in files:
         kind = _format(file)
         with reading(file):
@@ -77,14 +75,11 @@ def plan(files: Sequence[str], config: CorpusConfig) -> list[dict[str, str]]:
             continue  # an empty file
         columns = _columns(file, fields, config)
         ranked = ranked or "clicks" in columns
-        folder = posixpath.dirname(file)
         piece = {
             "file": file,
             "format": kind,
             "columns": json.dumps(columns),
-            # a path of the log is looked up in its folder, and named from the logs' common one
-            "folder": folder,
-            "prefix": folder if "://" in file else os.path.relpath(folder, common),
+            "folder": posixpath.dirname(file),  # in which a path of the log is looked up
         }
         pieces += [{**piece, "cut": json.dumps(cut)} for cut in cuts]
     if not pieces:

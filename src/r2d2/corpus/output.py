@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from r2d2.corpus.config import RankConfig, SampleConfig
 from r2d2.corpus.ctr import Prior, score
@@ -146,15 +145,17 @@ class Shard:
     def _pairs(self, part: int) -> Iterator[Pair | None]:
         """The rows of a part in order; None for what the sample leaves out."""
         rows = read_pairs(part_file(Path(self.united), PAIRS, part))
-        ids = pc.unique(rows["image_id"]).to_pylist()
-        chosen = dict(zip(ids, in_sample(ids, self.sample), strict=True))
-        split = dict(zip(ids, splits(ids, self.sample), strict=True))
         texts = itertools.groupby(rows.to_pylist(), key=lambda row: row["image_id"])
-        images = read_images(part_file(Path(self.united), IMAGES, part))
-        for (image_id, found), image in zip(texts, images, strict=True):
+        files = part_file(Path(self.united), IMAGES, part)
+        ids = [row["final_id"] for row in read_images(files, ["final_id"])]
+        chosen = in_sample(ids, self.sample)
+        split = splits(ids, self.sample)
+        for place, ((image_id, found), image) in enumerate(
+            zip(texts, read_images(files), strict=True)
+        ):
             if image["image_id"] != image_id:
                 raise ValueError(f"part {part}: texts of {image_id} beside {image['image_id']}")
-            yield self._pair(image, list(found), split[image_id]) if chosen[image_id] else None
+            yield self._pair(image, list(found), split[place]) if chosen[place] else None
 
     def _pair(self, image: Mapping[str, Any], texts: list[dict[str, Any]], split: str) -> Pair:
         queries = [text for text in texts if text["source"] == QUERY]
@@ -167,14 +168,14 @@ class Shard:
             examined = sum(text["examined"] or 0.0 for text in queries)
             ctr = float(score(np.array([clicks]), np.array([examined]), self.rank, self.prior)[0])
         return Pair(
-            image["image_id"],
+            image["final_id"],
             image["image"],
             tuple(
                 Text(
                     text["text"],
                     text["source"],
                     1.0 if text["ctr"] is None else text["ctr"],
-                    text_id(image["image_id"], text["source"], text["text"]),
+                    text_id(image["final_id"], text["source"], text["text"]),
                     text["clicks"],
                     text["impressions"],
                 )

@@ -45,11 +45,13 @@ MERGE_COLUMNS = pa.schema(
         ("image_id", pa.string()),  # of a group of images that are one, each
         ("into", pa.string()),  # the group's id
         ("picture", pa.string()),  # whose file stands for the group
+        ("final_id", pa.string()),  # that the group has in the table
     ]
 )
 UNITED_IMAGES = pa.schema(
     [
         ("image_id", pa.string()),
+        ("final_id", pa.string()),  # that the image has in the table
         ("url", pa.string()),
         ("image", pa.large_binary()),
         ("width", pa.int32()),
@@ -136,6 +138,10 @@ class Groups:
         """Images of a part whose file stands for a group under another id, and that id."""
         found = self._read(part, "picture")
         return {row["picture"]: row["into"] for row in found if row["picture"] != row["into"]}
+
+    def final_ids(self, part: int) -> dict[str, str]:
+        """The ids in the table of the groups of a part."""
+        return {row["into"]: row["final_id"] for row in self._read(part, "into")}
 
     def borrowers(self, part: int) -> set[str]:
         """Groups of a part that take their file from elsewhere."""
@@ -242,6 +248,7 @@ class UniteImages:
         """See `map_parts`."""
         part = int(job["part"])
         leavers, borrowers = self.groups.leavers(part), self.groups.borrowers(part)
+        final_ids = self.groups.final_ids(part)
         wanted = set(_ids(part_file(Path(job["out"]), PAIRS, part)).to_pylist())
         lent = {
             row["image_id"]: row
@@ -262,6 +269,7 @@ class UniteImages:
                 else:
                     kept += 1
                     row = lent.get(row["image_id"], row)
+                    row["final_id"] = final_ids.get(row["image_id"], row["final_id"])
                     yield {name: row[name] for name in UNITED_IMAGES.names}
 
         write_images(part_file(Path(job["out"]), IMAGES, part), UNITED_IMAGES, files())
