@@ -30,7 +30,8 @@ def make_id(number):
 def picture(number, sha, phash, side=100, size=1000, meaning=0):
     """A row of the image filter; the file's one byte is what the model sees in it."""
     return {"image_id": make_id(number), "final_id": f"{99 - number:032d}",
-            "sha256": f"{sha:064x}", "phash": phash, "width": side, "height": side, "bytes": size, "image": bytes([meaning])}  # fmt: skip
+            "sha256": f"{sha:064x}", "phash": phash, "width": side, "height": side,
+            "bytes": size, "image": bytes([meaning])}  # fmt: skip
 
 
 def write(folder, rows, parts=3):
