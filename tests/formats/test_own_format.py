@@ -16,7 +16,7 @@ def test_one_s_own(tmp_path):
     )  # fmt: skip
     found, rows, _ = imported("own", tmp_path / "t.lance", images, file)
     assert said(rows) == [("a.jpg", "train", ["一只狗", "两只狗"])]
-    assert found.dropped.counts == {"image not found": 1, "no caption": 1}
+    assert found.dropped.counts == {"image not found": 1, "no text": 1}
     other = jsonl(tmp_path / "more.jsonl", {"image": "a.jpg", "caption": "狗"})
     with pytest.raises(R2D2Error, match="1 folders and 2 files of captions: give one of each"):
         imported("own", tmp_path / "u.lance", images, file, other)

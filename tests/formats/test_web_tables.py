@@ -38,7 +38,8 @@ def test_wukong_fetched(tmp_path):
     }  # fmt: skip
     assert {row.image_id for row in rows} == {url_id(url) for url in URLS[:2]}
     assert found.dropped.counts == {
-        "no address": 1, "malformed line": 1, "empty text": 1, "not fetched: gone": 1,
+        "no address": 1,
+        "a text of a row that is kept: no text": 1, "malformed row": 1, "not fetched: gone": 1,
     }  # fmt: skip
 
 
@@ -91,20 +92,24 @@ def test_pictures_within(tmp_path):
     assert [[t.text for t in row.texts] for row in rows] == [["一", "二"], ["五"]]
     assert rows[0].image_id == "甲"
     assert len(rows[1].image_id) == 32
-    assert found.dropped.counts == {"empty text": 1, "no picture": 1, "image unreadable": 1}
+    assert found.dropped.counts == {
+        "a text of a row that is kept: no text": 1,
+        "no picture": 1,
+        "image unreadable": 1,
+    }
 
 
 def test_json_lines_with_files(tmp_path):
     images = pictures(tmp_path / "images", "a.jpg")
+    file = jsonl(tmp_path / "a.jsonl", {"path": "images/a.jpg"}, "{")
+    with pytest.raises(R2D2Error, match="has columns path, none of them"):
+        imported("taisu", tmp_path / "t.lance", file, images)
     file = jsonl(
         tmp_path / "a.jsonl", {"path": "images/a.jpg", "caption": "狗"}, "{", {"path": "a.jpg"}
     )
-    with pytest.raises(R2D2Error, match="has columns path, none of them"):
-        imported("taisu", tmp_path / "t.lance", file, images)
-    file = jsonl(tmp_path / "a.jsonl", {"path": "images/a.jpg", "caption": "狗"}, "{")
     found, rows, _ = imported("taisu", tmp_path / "t.lance", file, images)
     assert said(rows) == [("a.jpg", "train", ["狗"])]
-    assert found.dropped.counts == {"malformed line": 1}
+    assert found.dropped.counts == {"not a JSON object": 1, "no text": 1}
 
 
 def test_a_broken_parquet_is_named(tmp_path):

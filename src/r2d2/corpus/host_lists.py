@@ -9,8 +9,8 @@ from pathlib import Path
 
 from r2d2.corpus.outcome import Cause, FetchFailed
 from r2d2.corpus.special_addresses import literal, special
-from r2d2.data.encodings import read_lines
 from r2d2.errors import R2D2Error
+from r2d2.inputs.encoding import read_lines
 
 
 def within(host: str, hosts: frozenset[str]) -> bool:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import pyarrow as pa
 
-from r2d2.data.csv_records import LONGEST, NOT_CLOSED, csv_records
-from r2d2.data.encodings import LOST, as_utf8, open_text
 from r2d2.errors import R2D2Error
+from r2d2.inputs.csv_records import LONGEST, NOT_CLOSED, CsvRow, csv_table
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.encoding import LOST, as_utf8
+from r2d2.inputs.lines import csv_lines
+from r2d2.inputs.rows import check_repeated, fold
 
 MALFORMED = "malformed line"
 LINE_BYTES = 64 << 20  # of a line; a longer one is malformed
 IMAGE_CHARS = 64 << 20  # of a CSV record whose base64 is broken into lines
 HEAD_LINES = 1000  # of a JSONL file, whose keys are its columns
+TEXTS = ("query", "title", "content", "caption")
 CHUNK_ROWS = 64 << 10
 CHUNK_CHARS = 16 << 20
 
@@ -24,7 +27,7 @@ CHUNK_CHARS = 16 << 20
 def head_columns(stream: IO[bytes], kind: str, file: str) -> list[str]:
     """Names of the columns; none of an empty file. R2D2Error where they cannot be read."""
     if kind != "jsonl":
-        return next(_csv(stream, kind, file))[1]
+        return _csv(stream, kind, file, DroppedRows())[0]
     names: dict[str, None] = {}
     for number, line in enumerate(_lines(as_utf8(stream, file))):
         if number == HEAD_LINES:
@@ -51,7 +54,7 @@ def read_lines(
     rows: list[list[Any]] = []
     size = 0
     read = _jsonl_rows if kind == "jsonl" else _csv_rows
-    for number, row, text in read(stream, kind, columns, file):
+    for number, row, text in read(stream, kind, columns, file, dropped):
         if row is None or not _encodes(row):
             dropped.add(MALFORMED, f"{file}, line {number}: {text}")
             continue
@@ -98,7 +101,7 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 
 def _jsonl_rows(
-    stream: IO[bytes], kind: str, columns: Mapping[str, str], file: str
+    stream: IO[bytes], kind: str, columns: Mapping[str, str], file: str, dropped: DroppedRows
 ) -> Iterator[tuple[int, list[Any] | None, str]]:
     for number, line in enumerate(_lines(as_utf8(stream, file)), 1):
         if line.isspace():
@@ -114,14 +117,20 @@ def _jsonl_rows(
 
 
 def _csv_rows(
-    stream: IO[bytes], kind: str, columns: Mapping[str, str], file: str
+    stream: IO[bytes], kind: str, columns: Mapping[str, str], file: str, dropped: DroppedRows
 ) -> Iterator[tuple[int, list[Any] | None, str]]:
-    records = _csv(stream, kind, file, IMAGE_CHARS if "image" in columns else LONGEST)
-    header = next(records)[1]
+    texts = {name for role, name in columns.items() if role in TEXTS}
+    longest = IMAGE_CHARS if "image" in columns else LONGEST
+    header, records = _csv(stream, kind, file, dropped, texts, longest)
+    check_repeated(header, {fold(name) for name in columns.values()}, file)
     places = [header.index(name) for name in columns.values()]
-    for number, fields in records:
-        row: list[Any] | None = None
-        if len(fields) == len(header) and not any(LOST in fields[place] for place in places):
+    for record in records:
+        fields, row = record.fields, None
+        if fields is None:
+            told = record.fault if record.fault == NOT_CLOSED else record.raw.strip()
+            yield record.line, None, told
+            continue
+        if not any(LOST in fields[place] for place in places):
             try:
                 row = [
                     _value(role, fields[place] or None)
@@ -129,26 +138,23 @@ def _csv_rows(
                 ]
             except ValueError:
                 row = None
-        yield number, row, (" | ".join(fields) or NOT_CLOSED) if row is None else ""
+        yield record.line, row, " | ".join(fields) if row is None else ""
 
 
 def _csv(
-    stream: IO[bytes], kind: str, file: str, longest: int = LONGEST
-) -> Iterator[tuple[int, list[str]]]:
-    """Line and fields of the header, then of each record; no fields where a quote has no end."""
+    stream: IO[bytes], kind: str, file: str, dropped: DroppedRows,
+    texts: Collection[str] = (), longest: int = LONGEST,
+) -> tuple[list[str], Iterator[CsvRow]]:  # fmt: skip
+    """The names of the columns, and the rows."""
     # bytes without a meaning become LOST, by which their row is known
-    text = open_text(stream, file, newline="")
-    # a line that is too long is cut, and so has too few fields
-    lines = iter(lambda: text.readline(LINE_BYTES), "")
-    records = csv_records(lines, "\t" if kind == "tsv" else None, longest)
-    number, header = next(records, (1, []))
-    if header is None:
+    lines = csv_lines(stream, file, dropped)
+    delimiter = "\t" if kind == "tsv" else None
+    header, rows = csv_table(lines, delimiter, lambda name: name in texts, longest)
+    if header.fields is None:
         raise R2D2Error(
-            f"{file}, line {number}: {NOT_CLOSED} among the names of the columns: close it"
+            f"{file}, line {header.line}: {NOT_CLOSED} among the names of the columns: close it"
         )
-    yield number, header
-    for number, fields in records:
-        yield number, fields or []
+    return header.fields, rows
 
 
 def _value(role: str, value: Any) -> Any:

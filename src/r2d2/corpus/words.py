@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.data.encodings import read_lines
 from r2d2.errors import R2D2Error
+from r2d2.inputs.encoding import read_lines
 from r2d2.settings import data_files
 
 BUILT_IN = "corpus/words"

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from r2d2.data.csv_records import NOT_CLOSED, csv_records
-from r2d2.data.encodings import LOST, open_text
 from r2d2.errors import R2D2Error
+from r2d2.inputs.csv_records import NOT_CLOSED, between, csv_records
+from r2d2.inputs.encoding import LOST, open_text
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,9 @@ def read_sheet(
 def _rows(file: Path) -> Iterator[tuple[int, list[str], str]]:
     """Rows that have a field, each with its line and what is wrong with it, if anything."""
     lines = io.StringIO(read_text(file), newline="")
-    for number, fields in csv_records(lines, "\t" if file.suffix.lower() == ".tsv" else None):
+    delimiter = "\t" if file.suffix.lower() == ".tsv" else between(next(lines, ""))
+    lines.seek(0)
+    for number, fields, _ in csv_records(lines, delimiter):
         if fields is None:
             yield number, [], NOT_CLOSED
         else:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from r2d2.formats.given import Given
-from r2d2.formats.lines import MALFORMED, json_items
-from r2d2.formats.record import CAPTION, make_pair
+from r2d2.formats.record import make_pair
 from r2d2.formats.tree import Tree
-from r2d2.table import Pair, Text
+from r2d2.inputs.json_text import json_items
+from r2d2.inputs.lines import MALFORMED
+from r2d2.inputs.texts import read_texts
+from r2d2.table import Pair
 
 EXPECTS = "caption_*_annotations_*.json: image_id, caption (a list); and a folder of pictures"
 
@@ -30,11 +32,9 @@ def read(given: Given) -> Iterator[Pair]:
             picture = tree.read(name, where, given.dropped)
             if picture is None:
                 continue
-            texts = [
-                Text(caption, CAPTION, text_id=f"{name}#{number}")
-                for number, caption in enumerate(captions)
-                if isinstance(caption, str)
-            ]
-            pair = make_pair(where, picture[1], texts, split, given.dropped, image_id=name)
+            texts, faults = read_texts(captions, text_ids=name)
+            pair = make_pair(
+                where, picture[1], texts, split, given.dropped, faults=faults, image_id=name
+            )
             if pair is not None:
                 yield pair

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from r2d2.formats.given import Given
 from r2d2.formats.record import make_pair
 from r2d2.formats.tree import Tree
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.json_text import read_json
 from r2d2.table import Pair
 
 EXPECTS = "valid_category_data_total_zh.json, and a folder of pictures"
@@ -70,10 +70,7 @@ def read(given: Given) -> Iterator[Pair]:
 
 
 def _load(file: Path) -> dict[str, list[dict[str, Any]]]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise R2D2Error(f"{file} is no readable JSON ({error}): fetch it again") from error
+    content = read_json(file, "fetch it again")
     keys = ("categories", "images", "annotations")
     if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in keys):
         raise R2D2Error(f"{file} has no {', '.join(keys)}: give the file as it was published")

@@ -19,11 +19,12 @@ from functools import partial
 from pathlib import Path
 
 from r2d2.formats.given import Given
-from r2d2.formats.lines import MALFORMED, text_lines
-from r2d2.formats.record import CAPTION, make_pair
+from r2d2.formats.record import make_pair
 from r2d2.formats.tree import Tree, stem_of
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import REPEATED_TEXT
+from r2d2.inputs.lines import MALFORMED, text_lines
+from r2d2.inputs.texts import CAPTION
 from r2d2.table import Pair, Text
 
 HEAD = 20  # lines, by which a file of names is told from one of captions

@@ -7,7 +7,6 @@ As Chinese-CLIP publishes ELEVATER's sets: `{split}/{class}/*.jpg` and `label_cn
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +14,11 @@ from pathlib import Path
 from r2d2.errors import R2D2Error
 from r2d2.formats.classes import class_names, class_text
 from r2d2.formats.given import Given
-from r2d2.formats.lines import text_lines
 from r2d2.formats.record import make_pair
 from r2d2.formats.tree import ENDINGS, Tree, split_in
-from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.encoding import read_text, split_lines
 from r2d2.inputs.ids import path_id
+from r2d2.inputs.json_text import read_json
 from r2d2.table import Pair
 
 EXPECTS = "{split}/{class}/*.jpg or {class}/*.jpg, and label_cn.txt or classes.txt or classes.json"
@@ -79,17 +78,11 @@ def _names(given: Given, order: list[str]) -> dict[str, str]:
             "give it as another path"
         )
     if file.suffix.lower() == ".json":
-        try:
-            content = json.loads(file.read_text(encoding="utf-8-sig"))
-        except (ValueError, OSError) as error:
-            raise R2D2Error(f"{file} is no readable JSON ({error}): mend it") from error
+        content = read_json(file, "mend it")
         if isinstance(content, dict) and all(isinstance(v, str) for v in content.values()):
             return {key: value.strip() for key, value in content.items()}
         raise R2D2Error(f"{file} is no JSON object of folder and name: mend it")
-    dropped = DroppedRows()
-    lines = [line.strip() for _, line in text_lines(file, dropped)]
-    if dropped.counts:
-        raise R2D2Error(f"{file} is not UTF-8: save it as UTF-8")
+    lines = [line.strip() for line in split_lines(read_text(file)) if line.strip()]
     if all("\t" in line for line in lines):
         pairs = (line.split("\t", 1) for line in lines)
         return {folder.strip(): name.strip() for folder, name in pairs}

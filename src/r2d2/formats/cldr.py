@@ -10,7 +10,6 @@ Its text_id is the same wherever it stands, since it is one query with several a
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,6 +20,8 @@ from r2d2.data.emoji import ATTRIBUTION, SOURCE, emoji_pairs
 from r2d2.errors import R2D2Error
 from r2d2.formats.given import Given
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.json_text import read_json
+from r2d2.inputs.texts import read_texts, usable_texts
 from r2d2.table import Pair, Text
 from r2d2.tokenizer import loose_text_key, text_key
 
@@ -139,15 +140,15 @@ def _annotations(paths: tuple[Path, ...], dropped: DroppedRows) -> dict[str, Wor
             if not isinstance(entry, dict):
                 dropped.add("malformed annotation", f"{file}: {character}")
                 continue
-            spoken = [text for text in _strings(entry.get("tts")) if text_key(text)]
-            keywords = [text for text in _strings(entry.get("default")) if text_key(text)]
-            if not spoken and not keywords:
-                dropped.add("no text", f"{file}: {character}")
+            spoken, faults = read_texts(entry.get("tts") or [])
+            keywords, others = read_texts(entry.get("default") or [])
+            where = f"{file}: {character}"
+            if usable_texts([*spoken, *keywords], [*faults, *others], where, dropped) is None:
                 continue
             if code in found:
                 dropped.add("annotated twice", f"{file}: {character}")
                 continue
-            found[code] = (spoken[0] if spoken else None, tuple(keywords))
+            found[code] = (spoken[0].text if spoken else None, tuple(t.text for t in keywords))
     return found
 
 
@@ -166,16 +167,9 @@ def _files(path: Path) -> list[Path]:
 
 
 def _entries(file: Path) -> list[tuple[str, Any]]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise R2D2Error(f"{file} is no readable JSON ({error}): fetch it again") from error
+    content = read_json(file, "fetch it again")
     for top in ("annotations", "annotationsDerived"):
         inner = content.get(top) if isinstance(content, dict) else None
         if isinstance(inner, dict) and isinstance(inner.get("annotations"), dict):
             return list(inner["annotations"].items())
     raise R2D2Error(f"{file} has no annotations within: give CLDR's {LANGUAGE}/annotations.json")
-
-
-def _strings(value: Any) -> list[str]:
-    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,12 +21,15 @@ from r2d2.corpus.fetch_store import look_up, read_stored, shards, url_id
 from r2d2.corpus.outcome import Cause
 from r2d2.formats.given import Given
 from r2d2.formats.record import make_pair
+from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.values import BadValueError, text_value
 from r2d2.table import Pair, Text
 
 HELD = 200_000  # rows in memory; more go by way of the disk, in as many ...
 PILES = 256  # ... piles as two hexadecimal digits tell apart
 BLOCK_BYTES = 32 << 20  # of pictures in memory
 NOT_FETCHED = "not fetched"
+NO_ADDRESS = "no address"
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,19 @@ class Row:
     split: str
     image_id: str | None = None
     where: str = ""
+    faults: tuple[str, ...] = ()  # why other texts of the row were left out
+
+
+def address_of(value: Any, where: str, dropped: DroppedRows) -> str | None:
+    """The address that a row names; None, where there is none, is counted."""
+    try:
+        address = text_value(value)
+    except BadValueError as error:
+        dropped.add(f"no address: {error}", f"{where}: {error.shown}")
+        return None
+    if address is None:
+        dropped.add(NO_ADDRESS, where)
+    return address
 
 
 def find_store(paths: Iterable[Path]) -> Path | None:
@@ -79,7 +96,8 @@ def _join(rows: list[Row], store: Path, given: Given) -> Iterator[Pair]:
     good = known.filter(pc.equal(known["status"], Cause.OK))
     for key, status in zip(known["url_id"].to_pylist(), known["status"].to_pylist(), strict=True):
         if status != Cause.OK:
-            given.dropped.add(f"{NOT_FETCHED}: {status}", by_url.pop(key)[0].url)
+            lost = by_url.pop(key)
+            given.dropped.add(f"{NOT_FETCHED}: {status}", _named(lost[0]), len(lost))
     start = 0
     sizes = good["bytes"].to_pylist()
     ids = good["url_id"].to_pylist()
@@ -95,7 +113,7 @@ def _join(rows: list[Row], store: Path, given: Given) -> Iterator[Pair]:
                 yield pair
         start = end
     for lost in by_url.values():
-        given.dropped.add(NOT_FETCHED, lost[0].url)
+        given.dropped.add(NOT_FETCHED, _named(lost[0]), len(lost))
 
 
 def _pair(rows: list[Row], image: bytes | None, key: str, given: Given) -> Pair | None:
@@ -103,8 +121,13 @@ def _pair(rows: list[Row], image: bytes | None, key: str, given: Given) -> Pair 
     texts = dict.fromkeys(text for row in rows for text in row.texts)
     return make_pair(
         first.where or first.url, image, texts, first.split, given.dropped,
+        faults=[fault for row in rows for fault in row.faults],
         image_id=first.image_id or key, url=first.url,
     )  # fmt: skip
+
+
+def _named(row: Row) -> str:
+    return f"{row.where}: {row.url}" if row.where else row.url
 
 
 def _pile(rows: list[Row], work: Path) -> None:
@@ -120,4 +143,5 @@ def _pile(rows: list[Row], work: Path) -> None:
 def _unpack(line: str) -> Row:
     fields = json.loads(line)
     fields["texts"] = tuple(Text(**text) for text in fields["texts"])
+    fields["faults"] = tuple(fields["faults"])
     return Row(**fields)

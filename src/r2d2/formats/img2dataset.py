@@ -11,6 +11,7 @@ from r2d2.formats import parquet, webdataset
 from r2d2.formats.record import to_pair
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import path_id
+from r2d2.inputs.rows import open_parquet
 from r2d2.table import Pair
 
 KEY = "key"  # of a row in its records, in all layouts
@@ -55,6 +56,8 @@ def _files(place: Path, split: str, dropped: DroppedRows) -> Iterator[Pair]:
                 if file.with_suffix(f".{end}").is_file()
             }
             fields = webdataset.fields_of(beside, str(file), dropped)
+            if fields is None:
+                continue
             fields["image_id"] = fields.get(KEY) or path_id(file, place)
             pair = to_pair(str(file), file.read_bytes(), fields, split, dropped)
             if pair is not None:
@@ -62,7 +65,7 @@ def _files(place: Path, split: str, dropped: DroppedRows) -> Iterator[Pair]:
 
 
 def _count_failures(table: Path, dropped: DroppedRows) -> None:
-    with parquet.reading(table) as opened:
+    with open_parquet(table) as opened:
         if "status" in opened.schema_arrow.names:
             for batch in opened.iter_batches(columns=["status"]):
                 for status in batch.column(0).to_pylist():

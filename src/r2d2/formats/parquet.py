@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors
-from r2d2.formats.record import CAPTIONS, to_pair
+from r2d2.formats.record import CAPTIONS, FIELDS, to_pair
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.rows import fold, parquet_rows
 from r2d2.pair import SCHEMA, chunks, to_batch
 from r2d2.table import Pair
 
 IMAGES = ("image", "jpg", "jpeg", "png", "img", "image_bytes")
-ROWS = 64  # read at once
 SHARD = 10_000  # rows a file
 
 
@@ -33,22 +32,13 @@ def read(
     if not files:
         raise R2D2Error(f"{place} holds no .parquet file: give one, or a folder of them")
     for file in files:
-        image = _columns(file)
-        for where, fields in open_rows(file):
-            fields["image_id"] = fields.get(id_field)
-            pair = to_pair(where, image_bytes(fields.get(image)), fields, split, dropped)
+        used = (*IMAGES, *FIELDS, fold(id_field))
+        for where, fields in parquet_rows(file, used, partial(_check, file)):
+            image = next(fields[name] for name in IMAGES if name in fields)
+            fields["image_id"] = fields.get(fold(id_field))
+            pair = to_pair(where, image_bytes(image), fields, split, dropped)
             if pair is not None:
                 yield pair
-
-
-def open_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Where a row stands, and its fields; R2D2Error where it is broken."""
-    with reading(file) as opened:
-        row = 0
-        for batch in opened.iter_batches(ROWS):
-            for fields in batch.to_pylist():
-                yield f"{file}, row {row}", fields
-                row += 1
 
 
 def image_bytes(value: Any) -> bytes | None:
@@ -85,26 +75,13 @@ def write(place: Path, pairs: Iterable[Pair]) -> int:
     return count
 
 
-@contextmanager
-def reading(file: Path) -> Iterator[pq.ParquetFile]:
-    """An open file; R2D2Error where it is none, or breaks while it is read."""
-    try:
-        with pq.ParquetFile(file) as opened:
-            yield opened
-    except (pa.ArrowInvalid, OSError) as error:
-        raise R2D2Error(f"{file} is no readable Parquet file ({error}): fetch it again") from error
-
-
-def _columns(file: Path) -> str:
-    with reading(file) as opened:
-        names = opened.schema_arrow.names
-    image = next((name for name in IMAGES if name in names), None)
-    if image is None or not any(name in names for name in CAPTIONS):
+def _check(file: Path, names: list[str]) -> None:
+    """R2D2Error where there is no column of pictures or none of texts."""
+    if not any(name in names for name in IMAGES) or not any(name in names for name in CAPTIONS):
         raise R2D2Error(
             f"{file} has columns {', '.join(names)}: one of pictures ({', '.join(IMAGES)}) "
             f"and one of texts ({', '.join(CAPTIONS)}) is wanted"
         )
-    return image
 
 
 def _close(writer: Any, work: Path) -> None:

@@ -23,13 +23,17 @@ from typing import Any
 
 from r2d2.formats import lmdb_set
 from r2d2.formats.given import Given
-from r2d2.formats.lines import MALFORMED, json_lines
 from r2d2.formats.queries import Query
 from r2d2.formats.record import make_pair
 from r2d2.formats.tree import Tree, split_in
 from r2d2.formats.tsv_images import tsv_images
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import REPEATED_TEXT, TextIds
+from r2d2.inputs.json_text import json_lines
+from r2d2.inputs.lines import MALFORMED
+from r2d2.inputs.rows import TWO_FIELDS, repeated_name
+from r2d2.inputs.texts import NO_TEXT
+from r2d2.inputs.values import BadValueError, name_value, text_value
 from r2d2.table import Pair, Text
 
 MUGE = "MR_{split}_imgs.tsv and MR_{split}_queries.jsonl"
@@ -130,17 +134,25 @@ def _read_texts(file: Path, said: Texts, dropped: DroppedRows) -> None:
         if names is None:
             dropped.add(MALFORMED, where)
             continue
-        key, text, images = (fields.get(name) for name in names)
-        if not _is_id(key) or not isinstance(text, str) or not isinstance(images or [], list):
-            dropped.add(MALFORMED, where)
+        repeated = repeated_name(fields, names)
+        if repeated is not None:
+            dropped.add(TWO_FIELDS, f"{where}: {repeated}")
             continue
-        if not text.strip():
-            dropped.add("empty text", where)
+        try:
+            key, text = name_value(fields.get(names[0])), text_value(fields.get(names[1]))
+            images = _ids(fields.get(names[2]))
+        except BadValueError as error:
+            dropped.add(str(error), f"{where}: {error.shown}")
             continue
-        ids = [str(image) for image in images or [] if _is_id(image)]
-        if not said.add(str(key), text, ids):
+        if key is None:
+            dropped.add("no text id", where)
+        elif text is None:
+            dropped.add(NO_TEXT, where)
+        elif not said.add(key, text, images):
             dropped.add(REPEATED_TEXT, where)
 
 
-def _is_id(value: Any) -> bool:
-    return isinstance(value, (str, int)) and not isinstance(value, bool) and value != ""
+def _ids(value: Any) -> list[str]:
+    """The pictures that a text names; holes in the list are passed over."""
+    items = value if isinstance(value, list) else [value]
+    return [name for item in items if (name := name_value(item)) is not None]

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from r2d2.data.images import BadImage, decode_image
-from r2d2.data.own import HALF, encodes
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import content_id
+from r2d2.inputs.texts import NO_TEXT, read_texts, usable_texts
+from r2d2.inputs.values import (
+    BadValueError,
+    integer_value,
+    is_missing,
+    label_value,
+    name_value,
+    real_value,
+    text_value,
+)
 from r2d2.table import Pair, Text
-from r2d2.tokenizer import text_key
 
-CAPTION = "caption"
 CAPTIONS = ("texts", "captions", "caption", "text", "txt", "title")
+FIELDS = (*CAPTIONS, "image_id", "url", "split", "ctr", "clicks", "impressions", "label")
 ENDINGS = {"JPEG": "jpg", "PNG": "png", "GIF": "gif", "WEBP": "webp"}
 
 
@@ -26,47 +34,57 @@ def to_pair(
     Args:
         where: it stands, for what is told of it.
         image: the encoded file.
-        fields: what is known besides, under the names that the formats use.
+        fields: what is known besides, under the names in FIELDS.
         split: where the fields name none.
         dropped: counts the rows of no use.
     """
-    label = fields.get("label")
+    value = next((v for name in CAPTIONS if not _is_empty(v := fields.get(name))), None)
+    texts, faults = ([], []) if value is None else read_texts(value)
+    try:
+        numbers: dict[str, Any] = {
+            "ctr": real_value(fields.get("ctr"), "ctr"),
+            "clicks": integer_value(fields.get("clicks"), "clicks"),
+            "impressions": integer_value(fields.get("impressions"), "impressions"),
+            "label": label_value(fields.get("label")),
+        }
+        own_split = name_value(fields.get("split"))
+    except BadValueError as error:
+        dropped.add(str(error), f"{where}: {error.shown}")
+        return None
     return make_pair(
-        where, image, _texts(fields), str(fields.get("split") or split), dropped,
+        where, image, texts, own_split or split, dropped, faults=faults,
         image_id=fields.get("image_id"), may_lack_texts=fields.get("texts") == [],
-        url=_or_none(fields.get("url"), str),
-        ctr=_or_none(fields.get("ctr"), float), clicks=_or_none(fields.get("clicks"), int),
-        impressions=_or_none(fields.get("impressions"), int),
-        label=int(label) if label in (0, 1, "0", "1") else None,
+        url=fields.get("url"), **numbers,
     )  # fmt: skip
 
 
 def make_pair(
     where: str, image: bytes | None, texts: Iterable[Text], split: str, dropped: DroppedRows,
-    *, image_id: Any = None, may_lack_texts: bool = False, **others: Any,
+    *, faults: Sequence[str] = (), image_id: Any = None, url: Any = None,
+    may_lack_texts: bool = False, **others: Any,
 ) -> Pair | None:  # fmt: skip
     """A row, or None where it is of no use.
 
     Args:
         where: it stands, for what is told of it.
         image: the encoded file.
-        texts: of the image; empty ones are counted and left out.
+        texts: of the image; those that are of no use are counted and left out.
         split: of the row.
         dropped: counts what is of no use.
+        faults: why other texts of the row were left out before, a reason each.
         image_id: None: by the file's content.
+        url: where the picture comes from.
         may_lack_texts: it is of use even so, as something to be found.
         others: further fields of a Pair.
     """
-    full = []
-    for text in texts:
-        if not encodes(text.text, text.text_id or ""):
-            dropped.add(HALF, where)
-        elif text_key(text.text):
-            full.append(replace(text, text=text.text.strip()))
-        else:
-            dropped.add("empty text", where)
-    if not full and not may_lack_texts:
-        dropped.add("no text", where)
+    good, bad = _checked(texts)
+    usable = usable_texts(good, [*faults, *bad], where, dropped, may_lack_texts)
+    if usable is None:
+        return None
+    try:
+        name, row_split, address = name_value(image_id), name_value(split), name_value(url)
+    except BadValueError as error:
+        dropped.add(str(error), f"{where}: {error.shown}")
         return None
     try:
         picture = decode_image(image or b"", name=where)
@@ -74,13 +92,10 @@ def make_pair(
         dropped.add(f"image {error.kind}", where)
         return None
     assert image is not None
-    name = str(image_id) if image_id not in (None, "") else content_id(image)
-    if not encodes(name, split, others.get("url") or ""):
-        dropped.add(HALF, where)
-        return None
     return Pair(
-        name, image, tuple(full), split, width=picture.width, height=picture.height, **others
-    )
+        name or content_id(image), image, tuple(usable), row_split or split, url=address,
+        width=picture.width, height=picture.height, **others,
+    )  # fmt: skip
 
 
 def to_fields(pair: Pair) -> dict[str, Any]:
@@ -101,26 +116,22 @@ def to_fields(pair: Pair) -> dict[str, Any]:
     }
 
 
-def _texts(fields: Mapping[str, Any]) -> tuple[Text, ...]:
-    given = next((fields[name] for name in CAPTIONS if fields.get(name)), None)
-    if given is None:
-        return ()
-    found = []
-    for one in given if isinstance(given, list) else [given]:
-        if isinstance(one, Mapping):
-            known: dict[str, Any] = {n: one.get(n) for n in Text.__dataclass_fields__}
-            known["source"] = known["source"] or CAPTION
-            known["weight"] = 1.0 if known["weight"] is None else float(known["weight"])
-            text = Text(**known)
+def _checked(texts: Iterable[Text]) -> tuple[list[Text], list[str]]:
+    """The good texts, and a reason for each of the others."""
+    good: list[Text] = []
+    faults: list[str] = []
+    for text in texts:
+        try:
+            value, text_id = text_value(text.text), name_value(text.text_id)
+        except BadValueError as error:
+            faults.append(str(error))
+            continue
+        if value is None:
+            faults.append(NO_TEXT)
         else:
-            text = Text(str(one), CAPTION)
-        if isinstance(text.text, str):
-            found.append(text)
-    return tuple(found)
+            good.append(replace(text, text=value, text_id=text_id))
+    return good, faults
 
 
-def _or_none(value: Any, kind: Any) -> Any:
-    try:
-        return None if value is None or value == "" else kind(value)
-    except (TypeError, ValueError):
-        return None
+def _is_empty(value: Any) -> bool:
+    return is_missing(value) or (isinstance(value, list) and not value)

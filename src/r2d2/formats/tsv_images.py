@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from r2d2.data.base64_images import from_base64
-from r2d2.formats.lines import MALFORMED, byte_lines
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.lines import MALFORMED, byte_lines
 
 BAD_BASE64 = "bad base64"
 

@@ -12,11 +12,14 @@ from typing import Any
 
 from r2d2.errors import R2D2Error
 from r2d2.formats import fetched
+from r2d2.formats.fetched import address_of
 from r2d2.formats.given import Given
-from r2d2.formats.lines import csv_rows, json_lines
-from r2d2.formats.parquet import IMAGES, image_bytes, open_rows
-from r2d2.formats.record import CAPTION, make_pair
+from r2d2.formats.parquet import IMAGES, image_bytes
+from r2d2.formats.record import make_pair
 from r2d2.formats.tree import Tree
+from r2d2.inputs.rows import Row, fold, table_rows
+from r2d2.inputs.texts import read_texts, usable_texts
+from r2d2.inputs.values import BadValueError, is_missing, name_value
 from r2d2.table import Pair, Text
 
 EXPECTS = (
@@ -47,19 +50,25 @@ def read(given: Given) -> Iterator[Pair]:
     for file in files:
         split = tree.split_of(file) or given.split
         named: dict[str, tuple[str, str, list[Text]]] = {}  # where, name, texts; by picture
-        for where, fields in _rows(file, given):
-            texts = _texts(file, fields, given, where)
-            image, name = _picture(file, fields)
+        for where, fields in _rows(file, given, fetched_before=False):
+            texts, faults = read_texts(_first(fields, _caption_names(given)))
+            image = next((image_bytes(v) for n in IMAGES if (v := fields.get(n))), None)
+            try:
+                name = name_value(_first(fields, FILES))
+            except BadValueError as error:
+                given.dropped.add(str(error), f"{where}: {error.shown}")
+                continue
             if image is not None:
                 pair = make_pair(
-                    where, image, texts, split, given.dropped, image_id=_first(fields, IDS)
-                )
+                    where, image, texts, split, given.dropped, faults=faults,
+                    image_id=_first(fields, IDS),
+                )  # fmt: skip
                 if pair is not None:
                     yield pair
-            elif name:
-                named.setdefault(tree.id_of(name) or name, (where, name, []))[2].extend(texts)
-            else:
+            elif name is None:
                 given.dropped.add("no picture", where)
+            elif usable_texts(texts, faults, where, given.dropped) is not None:
+                named.setdefault(tree.id_of(name) or name, (where, name, []))[2].extend(texts)
         for where, name, texts in named.values():
             picture = tree.read(name, where, given.dropped)
             if picture is None:
@@ -72,63 +81,39 @@ def read(given: Given) -> Iterator[Pair]:
 def _web_rows(files: list[Path], tree: Tree, given: Given) -> Iterator[fetched.Row]:
     for file in files:
         split = tree.split_of(file) or given.split
-        for where, fields in _rows(file, given):
-            url = _first(fields, URLS)
-            if not isinstance(url, str) or not url.strip():
-                given.dropped.add("no address", where)
-                continue
-            texts = tuple(_texts(file, fields, given, where))
-            yield fetched.Row(url.strip(), texts, split, where=where)
+        for where, fields in _rows(file, given, fetched_before=True):
+            url = address_of(_first(fields, URLS), where, given.dropped)
+            if url is not None:
+                texts, faults = read_texts(_first(fields, _caption_names(given)))
+                yield fetched.Row(url, tuple(texts), split, where=where, faults=tuple(faults))
 
 
-def _rows(file: Path, given: Given) -> Iterator[tuple[str, dict[str, Any]]]:
-    ending = file.suffix.lower()
-    if ending == ".parquet":
-        rows: Iterator[tuple[str, dict[str, Any]]] = open_rows(file)
-    elif ending in (".csv", ".tsv"):
-        rows = iter(csv_rows(file, given.dropped))
-    else:
-        rows = json_lines(file, given.dropped)
-    for where, fields in rows:
-        yield where, {str(name).strip().lower(): value for name, value in fields.items()}
+def _rows(file: Path, given: Given, fetched_before: bool) -> Iterator[Row]:
+    captions = _caption_names(given)
+    used = (*IMAGES, *captions, *URLS, *FILES, *IDS)
 
-
-def _picture(file: Path, fields: dict[str, Any]) -> tuple[bytes | None, str]:
-    """The picture that a row holds, and the name of its file; None or nothing where there is none.
-
-    R2D2Error where the file has no column of pictures, of either kind.
-    """
-    within = next((name for name in IMAGES if name in fields), None)
-    name = _first(fields, FILES)
-    if within is not None and (image := image_bytes(fields[within])) is not None:
-        return image, ""
-    if isinstance(name, str) and name.strip():
-        return None, name.strip()
-    if within is None and not any(column in fields for column in FILES):
-        if any(column in fields for column in URLS):
+    def check(names: list[str]) -> None:
+        if not any(name in names for name in captions):
+            raise R2D2Error(
+                f"{file} has columns {', '.join(names)}, none of them {' or '.join(captions)}: "
+                "name the one of captions with --caption-column"
+            )
+        if fetched_before or any(name in names for name in (*IMAGES, *FILES)):
+            return
+        if any(name in names for name in URLS):
             raise R2D2Error(
                 f"{file} has addresses, not pictures: fetch them with `r2d2 corpus fetch {file} "
                 "--out FOLDER`, and give FOLDER as another path"
             )
-        raise R2D2Error(f"{file} has columns {', '.join(fields)}: looked for {EXPECTS}")
-    return None, ""
+        raise R2D2Error(f"{file} has columns {', '.join(names)}: looked for {EXPECTS}")
+
+    return table_rows(file, given.dropped, used, captions, check)
 
 
-def _texts(file: Path, fields: dict[str, Any], given: Given, where: str) -> list[Text]:
-    if given.caption is not None:
-        names: tuple[str, ...] = (given.caption.strip().lower(),)
-    else:
-        names = CAPTIONS
-    column = next((name for name in names if name in fields), None)
-    if column is None:
-        raise R2D2Error(
-            f"{file} has columns {', '.join(fields)}, none of them {' or '.join(names)}: name the "
-            "one of captions with --caption-column"
-        )
-    value = fields[column]
-    texts = value if isinstance(value, list) else [value]
-    return [Text(text, CAPTION) for text in texts if isinstance(text, str)]
+def _caption_names(given: Given) -> tuple[str, ...]:
+    return CAPTIONS if given.caption is None else (fold(given.caption),)
 
 
 def _first(fields: dict[str, Any], names: tuple[str, ...]) -> Any:
-    return next((fields[name] for name in names if fields.get(name) not in (None, "")), None)
+    """The first of the columns that has a value."""
+    return next((v for name in names if not is_missing(v := fields.get(name))), None)

@@ -17,9 +17,11 @@ from PIL import Image
 from r2d2.data.images import MAX_BYTES
 from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors
-from r2d2.formats.record import ENDINGS, to_fields, to_pair
+from r2d2.formats.record import ENDINGS, FIELDS, to_fields, to_pair
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import path_id
+from r2d2.inputs.json_text import NOT_OBJECT, decode_json
+from r2d2.inputs.rows import TWO_FIELDS, repeated_name
 from r2d2.table import Pair
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "avif")
@@ -45,23 +47,35 @@ def read(
             where = f"{file}, {stem}"
             picture = next((members[end] for end in PICTURES if end in members), None)
             fields = fields_of(members, where, dropped)
+            if fields is None:
+                continue
             fields["image_id"] = fields.get(id_field) or f"{name}/{stem.lstrip('/')}"
             pair = to_pair(where, picture, fields, split, dropped)
             if pair is not None:
                 yield pair
 
 
-def fields_of(members: Members, where: str, dropped: DroppedRows) -> dict[str, Any]:
-    """What the .json and the .txt of a row tell."""
+def fields_of(members: Members, where: str, dropped: DroppedRows) -> dict[str, Any] | None:
+    """What the .json and the .txt of a row tell; None where neither can be read."""
     fields: dict[str, Any] = {}
     if "json" in members:
         try:
-            found = json.loads(members["json"])
-            fields = found if isinstance(found, dict) else {}
-        except ValueError:
-            dropped.add("json unreadable, its row is kept", where)
+            content = decode_json(members["json"])
+            if not isinstance(content, dict):
+                raise ValueError(NOT_OBJECT)
+        except ValueError as error:
+            kept = "json unreadable, its row is kept" if "txt" in members else "json unreadable"
+            dropped.add(kept, f"{where}: {error}")
+            if "txt" not in members:
+                return None
+        else:
+            repeated = repeated_name(content, FIELDS)
+            if repeated is not None:
+                dropped.add(TWO_FIELDS, f"{where}: {repeated}")
+                return None
+            fields = content
     if "txt" in members:
-        fields.setdefault("txt", members["txt"].decode("utf-8", "replace"))
+        fields.setdefault("txt", members["txt"])  # decoded with the other texts
     return fields
 
 

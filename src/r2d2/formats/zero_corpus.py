@@ -15,9 +15,12 @@ from urllib.parse import urlsplit
 from r2d2.corpus.fetch_store import url_id
 from r2d2.formats import fetched
 from r2d2.formats.given import Given
-from r2d2.formats.lines import json_lines
 from r2d2.formats.record import make_pair
 from r2d2.formats.tree import Tree
+from r2d2.inputs.json_text import json_lines
+from r2d2.inputs.rows import TWO_FIELDS, fold
+from r2d2.inputs.texts import read_texts
+from r2d2.inputs.values import BadValueError, is_missing, name_value
 from r2d2.table import Pair, Text
 
 EXPECTS = (
@@ -52,7 +55,7 @@ def read(given: Given) -> Iterator[Pair]:
         if picture is None:
             continue
         pair = make_pair(
-            row.where, picture[1], row.texts, row.split, given.dropped,
+            row.where, picture[1], row.texts, row.split, given.dropped, faults=row.faults,
             image_id=row.image_id or url_id(row.url), url=row.url or None,
         )  # fmt: skip
         if pair is not None:
@@ -63,22 +66,35 @@ def _rows(files: list[Path], tree: Tree, given: Given) -> Iterator[fetched.Row]:
     for file in files:
         split = tree.split_of(file) or given.split
         for where, record in json_lines(file, given.dropped):
-            fields = {str(name).replace("_", "").lower(): v for name, v in record.items()}
-            url, key = _first(fields, URLS), _first(fields, KEYS)
-            if not url and not key:
-                given.dropped.add("no address", where)
+            fields = {fold(name).replace("_", ""): v for name, v in record.items()}
+            if len(fields) < len(record) or record.repeated:
+                given.dropped.add(TWO_FIELDS, where)
                 continue
-            yield fetched.Row(url, tuple(_texts(fields)), split, key or None, where)
+            try:
+                url, key = (name_value(_first(fields, names)) for names in (URLS, KEYS))
+            except BadValueError as error:
+                given.dropped.add(f"no address: {error}", f"{where}: {error.shown}")
+                continue
+            if not url and not key:
+                given.dropped.add(fetched.NO_ADDRESS, where)
+                continue
+            texts, faults = _texts(fields)
+            yield fetched.Row(url or "", tuple(texts), split, key or None, where, tuple(faults))
 
 
-def _texts(fields: Mapping[str, Any]) -> Iterator[Text]:
+def _texts(fields: Mapping[str, Any]) -> tuple[list[Text], list[str]]:
+    """The good texts of a row, and a reason for each of the others."""
+    texts: list[Text] = []
+    faults: list[str] = []
     for source, names in SOURCES.items():
-        value = next((fields[name] for name in names if fields.get(name)), None)
-        for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str):
-                yield Text(text, source)
+        value = _first(fields, names)
+        if not is_missing(value):
+            good, bad = read_texts(value, source)
+            texts += good
+            faults += bad
+    return texts, faults
 
 
-def _first(fields: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    found = next((fields[name] for name in names if fields.get(name)), "")
-    return str(found).strip() if isinstance(found, (str, int)) else ""
+def _first(fields: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    """The first of the fields that has a value."""
+    return next((v for name in names if not is_missing(v := fields.get(name))), None)

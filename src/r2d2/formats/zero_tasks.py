@@ -11,15 +11,17 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from r2d2.formats.given import Given
-from r2d2.formats.lines import json_lines
-from r2d2.formats.record import CAPTION, make_pair
+from r2d2.formats.record import make_pair
 from r2d2.formats.tree import Tree
+from r2d2.inputs.json_text import json_lines
+from r2d2.inputs.rows import TWO_FIELDS, repeated_name
+from r2d2.inputs.texts import CAPTION, NO_TEXT
+from r2d2.inputs.values import BAD_LABEL, BadValueError, label_value, name_value, text_value
 from r2d2.table import Pair, Text
 
 QUERY = "query"
 IMAGES = "IQR_IQM_ICR_ICM_images"
-NO_TEXT = "no text"
-BAD_LABEL = "label is not 0 or 1"
+FIELDS = ("image_path", "text", "label")
 
 
 def expects(length: str, task: str) -> str:
@@ -47,22 +49,30 @@ def _read(length: str, task: str, given: Given) -> Iterator[Pair]:
         split = tree.split_of(file) or given.split
         grouped: dict[str, tuple[str, str, list[Text]]] = {}  # where, name, texts; by picture
         for number, (where, fields) in enumerate(json_lines(file, given.dropped)):
-            path, text = fields.get("image_path"), fields.get("text")
-            if not isinstance(path, str) or not isinstance(text, str):
-                given.dropped.add("no image_path" if not isinstance(path, str) else NO_TEXT, where)
+            repeated = repeated_name(fields, FIELDS)
+            if repeated is not None:
+                given.dropped.add(TWO_FIELDS, f"{where}: {repeated}")
+                continue
+            try:
+                path, text = name_value(fields.get("image_path")), text_value(fields.get("text"))
+                label = label_value(fields.get("label")) if task == "itm" else None
+            except BadValueError as error:
+                given.dropped.add(str(error), f"{where}: {error.shown}")
+                continue
+            if path is None or text is None:
+                given.dropped.add("no image_path" if path is None else NO_TEXT, where)
                 continue
             said = Text(text, source, text_id=f"{split}-{number}")
             if task == "itr":
                 grouped.setdefault(tree.id_of(path) or path, (where, path, []))[2].append(said)
                 continue
-            label = fields.get("label")
-            if isinstance(label, bool) or label not in (0, 1, "0", "1"):
+            if label is None:
                 given.dropped.add(BAD_LABEL, where)
                 continue
             picture = tree.read(path, where, given.dropped)
             pair = picture and make_pair(
                 where, picture[1], [said], split, given.dropped, image_id=picture[0],
-                label=int(label),
+                label=label,
             )  # fmt: skip
             if pair:
                 yield pair

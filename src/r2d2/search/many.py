@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from r2d2.data.encodings import read_lines
 from r2d2.data.images import read_image
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_file
+from r2d2.inputs.encoding import read_lines
 from r2d2.progress import bars
 from r2d2.search.display import to_dict
 from r2d2.search.query import Query

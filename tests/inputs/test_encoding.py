@@ -6,9 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r2d2.data import encodings
-from r2d2.data.encodings import as_utf8, encoding_of, open_text
 from r2d2.errors import R2D2Error
+from r2d2.inputs import encoding as subject
+from r2d2.inputs.encoding import (
+    as_utf8,
+    decode_text,
+    encoding_of,
+    open_text,
+    read_lines,
+    read_text,
+)
 
 CHINESE = [
     "一只白色的小狗在雪地里奔跑",
@@ -49,8 +56,8 @@ def test_what_people_save_is_read(encoding, header, captions):
 def test_the_cut_of_what_is_read_at_once_changes_nothing(text, encoding, step):
     text = table([*CHINESE, text])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encodings, "STEP", step)
-        patch.setattr(encodings, "HEAD_BYTES", 400)
+        patch.setattr(subject, "STEP", step)
+        patch.setattr(subject, "SAMPLE_BYTES", 400)
         assert read(text.encode(encoding)).decode() == text
 
 
@@ -103,3 +110,89 @@ def test_a_file_read_as_another_encoding_is_told_once(caplog):
     assert [r.getMessage() for r in caplog.records] == [
         "told-once.csv is no UTF-8: read as GB18030"
     ]
+
+
+def test_the_encoding_is_told_where_the_first_chinese_stands():
+    """Two megabytes of addresses come first, and more than fits into memory at once."""
+    ascii_rows = HEADER + "".join(f"http://a/{n:09}.jpg,a dog\n" for n in range(80_000))
+    assert len(ascii_rows) > 2 << 20
+    for saved in ("utf-8", "gb18030", "utf-16", "utf-16-le"):
+        assert read((ascii_rows + table(CHINESE, "")).encode(saved)).decode() == (
+            ascii_rows + table(CHINESE, "")
+        )
+
+
+def test_what_comes_before_the_first_chinese_is_read_without_being_held():
+    class Endless(io.RawIOBase):
+        given = 0
+
+        def read(self, size=-1):
+            self.given += size
+            return b"http://a/b.jpg,dog\n" * (size // 19)
+
+    stream = Endless()
+    found = as_utf8(stream, "x.csv")
+    for _ in range(1000):
+        assert found.readline() == b"http://a/b.jpg,dog\n"
+    assert stream.given < 1 << 20
+
+
+SMALL = [
+    "猫", "一只猫", "猫 猫", "两只猫", "一只猫一只猫一只猫坐", "小狗在跑", "红色，好看", "T恤", "a",
+    "", "5 只猫", "第5路公交车", "猫\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("saved", ["utf-8", "utf-8-sig", "gbk", "gb18030", "utf-16"])
+@pytest.mark.parametrize("text", SMALL)
+def test_a_small_text_is_read(text, saved):
+    assert decode_text(text.encode(saved)) == text
+
+
+@pytest.mark.parametrize("text", ["café", "25°C", "дом и сад", "Ελλάδα", "naïve café", "5×3"])
+def test_letters_that_are_not_chinese_stay(text):
+    assert decode_text(text.encode()) == text
+
+
+@pytest.mark.parametrize("saved", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", ["小狗在跑", "一只猫", "红色，好看\n"])
+def test_a_small_text_in_utf16_without_a_mark(text, saved):
+    assert decode_text(text.encode(saved)) == text
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "crème brûlée à l'été".encode("latin-1"), "這間餐廳的牛肉麵很好吃".encode("big5"),
+        "小狗".encode()[:-1], b"\xff\xfe\x81", bytes(range(256)), "猫\ufffd".encode(),
+        "猫ねこネコ".encode("shift-jis"),
+    ],
+)  # fmt: skip
+def test_a_small_text_that_fits_no_encoding_is_none(data):
+    assert decode_text(data) is None
+
+
+@given(
+    st.text(
+        "的一是了我不人在他有这上们来到时大地为子中你说生国年着就那和要她出也得里后猫狗，。",
+        min_size=1,
+    )
+)
+def test_any_text_of_common_characters_is_read_in_gbk(text):
+    assert decode_text(text.encode("gbk")) == text
+
+
+def test_lines_of_utf8_within_gbk_are_read_as_such():
+    mixed = table(CHINESE[:2]).encode("gbk") + table(CHINESE[2:3], "").encode()
+    assert read(mixed * 2).decode() == (table(CHINESE[:2]) + table(CHINESE[2:3], "")) * 2
+
+
+def test_a_small_file_is_read_whole(tmp_path):
+    file = tmp_path / "words.txt"
+    file.write_bytes("猫\r\n狗\r鸟\n".encode("utf-16"))
+    assert read_lines(file) == ["猫", "狗", "鸟", ""]
+    file.write_bytes("猫\n狗".encode() + b"\xff\n")
+    with pytest.raises(R2D2Error, match=r"words\.txt, line 2 has characters that cannot be read"):
+        read_text(file)
+    with pytest.raises(R2D2Error, match="cannot read"):
+        read_text(tmp_path / "none.txt")

@@ -1,0 +1,122 @@
+"""JSON of any encoding: a whole file, one object a line, or one list however long it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from r2d2.errors import R2D2Error
+from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.encoding import decode_text, open_text, read_text
+from r2d2.inputs.lines import opened, text_lines
+from r2d2.inputs.values import shown
+
+CHUNK = 1 << 20  # characters read at once
+ITEM_CHARS = 16 << 20  # of an item in a list
+NOT_OBJECT = "not a JSON object"
+BROKEN_LIST = "malformed JSON, its rest is left out"
+
+
+class JsonObject(dict[str, Any]):
+    """An object, and the names that it has twice; of these it holds the last value."""
+
+    repeated: frozenset[str] = frozenset()
+
+
+def parse_json(text: str) -> Any:
+    """What a text says; ValueError where it is no JSON. Objects are of `JsonObject`."""
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def decode_json(data: bytes) -> Any:
+    """The JSON of a small file's bytes; ValueError where no encoding fits, or it is no JSON."""
+    text = decode_text(data)
+    if text is None:
+        raise ValueError("it is in no known encoding")
+    return parse_json(text)
+
+
+def read_json(file: Path, remedy: str) -> Any:
+    """The JSON of a whole file. R2D2Error, with what is to be done, where it cannot be read."""
+    try:
+        return parse_json(read_text(file))
+    except ValueError as error:
+        raise R2D2Error(f"{file} is no readable JSON ({error}): {remedy}") from error
+
+
+def json_lines(file: Path, dropped: DroppedRows) -> Iterator[tuple[str, JsonObject]]:
+    """Where an object stands, and the object; one a line."""
+    for where, line in text_lines(file, dropped):
+        try:
+            value = parse_json(line)
+        except ValueError:
+            value = None
+        if isinstance(value, JsonObject):
+            yield where, value
+        else:
+            dropped.add(NOT_OBJECT, f"{where}: {shown(line)}")
+
+
+def json_items(file: Path, dropped: DroppedRows) -> Iterator[tuple[str, Any]]:
+    """The items of one list (the first is item 1); what follows a broken one is left out."""
+    decoder = json.JSONDecoder(object_pairs_hook=_object)
+    with opened(file) as stream:
+        source = open_text(stream, file)
+        text = source.read(CHUNK).lstrip()
+        if not text.startswith("["):
+            raise R2D2Error(f"{file} is no list in JSON: give the file as it was published")
+        text, number = text[1:], 1
+        while True:
+            text = text.lstrip(" \t\r\n,")
+            if text.startswith("]"):
+                if (text[1:] + source.read(CHUNK)).strip():
+                    dropped.add(BROKEN_LIST, f"{file}, behind item {number - 1}")
+                return
+            try:
+                item, end = decoder.raw_decode(text)
+                whole = end < len(text)  # a number may go on
+            except (ValueError, RecursionError):
+                whole = False
+            if not whole:
+                more = source.read(max(CHUNK, len(text)))
+                text += more
+                if not more or len(text) > ITEM_CHARS + CHUNK:
+                    dropped.add(BROKEN_LIST, f"{file}, item {number}")
+                    return
+                continue
+            yield f"{file}, item {number}", item
+            text, number = text[end:], number + 1
+
+
+def json_objects(file: Path, dropped: DroppedRows) -> Iterator[tuple[str, JsonObject]]:
+    """Where an object stands, and the object: of one list, or else one a line."""
+    if not _is_list(file):
+        yield from json_lines(file, dropped)
+        return
+    for where, item in json_items(file, dropped):
+        if isinstance(item, JsonObject):
+            yield where, item
+        else:
+            dropped.add(NOT_OBJECT, f"{where}: {shown(item)}")
+
+
+def _is_list(file: Path) -> bool:
+    with opened(file) as stream:
+        text = open_text(stream, file)
+        while part := text.read(1 << 12):
+            if part.strip():
+                return part.lstrip().startswith("[")
+    return False
+
+
+def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
+    made = JsonObject(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        made.repeated = frozenset(name for name in names if names.count(name) > 1)
+    return made
