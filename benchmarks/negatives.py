@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from r2d2.checks.base import Asked
-from r2d2.checks.baselines import Baselines, grams
+from r2d2.checks.baselines import Baselines
+from r2d2.checks.features import grams
 from r2d2.checks.run import check_table
 from r2d2.data.emoji import build_emoji_table
 from r2d2.downstream.config import make_downstream_config
@@ -28,6 +29,8 @@ from r2d2.downstream.make import make_set
 from r2d2.table import PairsTable, write_table
 
 BINS = 1024  # that n-grams are hashed into
+
+SHOWN = ("text only", "text length only", "frequency only", "picture only")
 
 
 def quiet(*_: object, **__: object) -> None:
@@ -93,17 +96,14 @@ def main() -> None:
         base = PairsTable.open(home / "random.lance")
         for how in ("drawn", "nearest"):
             sets[how] = (redrawn(base, home / f"{how}.lance", how, model), float("nan"))
-        names: list[str] = []
+        lines += [
+            "| wrong texts | cosine | " + " | ".join(SHOWN) + " |",
+            "|---|---|" + "---|" * len(SHOWN),
+        ]
         for name, (path, cosine) in sets.items():
             report = check_table(path, quiet, Asked(), checks=(Baselines,))
-            told = {fact.name.split(",")[1].strip(): fact for fact in report.facts}
-            if not names:
-                names = list(told)
-                lines += [
-                    "| wrong texts | cosine | " + " | ".join(names) + " |",
-                    "|---|---|" + "---|" * len(names),
-                ]
-            cells = [f"{told[n].value} {str(told[n].note).split(';')[0]}" for n in names]
+            told = {fact.name.removeprefix("baseline, "): fact for fact in report.facts}
+            cells = [f"{told[n].value} {str(told[n].note).split(' on ')[0]}" for n in SHOWN]
             near = "–" if np.isnan(cosine) else f"{cosine:.3f}"
             lines.append(f"| {name} | {near} | " + " | ".join(cells) + " |")
     sys.stdout.write("\n".join(lines) + "\n")

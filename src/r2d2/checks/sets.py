@@ -41,6 +41,7 @@ class Splits:
 
 
 LEAST = 0.4  # share of the rarer label in a balanced set
+FEWEST = 11  # labels: that a fair coin gives so many alike happens once in 1,000
 
 
 class Labels:
@@ -57,6 +58,7 @@ class Labels:
     def findings(self) -> list[Finding]:
         """See `Check`."""
         found = []
+        both = all(any(counts[label] for counts in self.counts.values()) for label in (0, 1))
         for split, counts in sorted(self.counts.items()):
             right, none = counts[1], counts[None]
             known = right + counts[0]
@@ -69,7 +71,16 @@ class Labels:
                         "rows", (), "matching leaves them out; retrieval reads them as matches",
                     )
                 )  # fmt: skip
-            if not LEAST <= right / known <= 1 - LEAST:
+            if known in (right, counts[0]) and known >= FEWEST and both:
+                found.append(
+                    Finding(
+                        f"split '{split}' has one label only", "stop", known, known, "labels",
+                        (f"every label of split '{split}' is {int(known == right)}",),
+                        "nothing can be learnt from such a split nor measured on it: let every "
+                        "split have matches and non-matches",
+                    )
+                )  # fmt: skip
+            elif not LEAST <= right / known <= 1 - LEAST:
                 found.append(
                     Finding(
                         f"labels of split '{split}' are out of balance", "warn", right, known,
