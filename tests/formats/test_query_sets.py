@@ -94,6 +94,15 @@ def test_a_table_without_queries_has_no_file_of_them(tmp_path):
         read_queries(table.path)
 
 
+def test_a_file_of_queries_is_not_replaced_unasked(tmp_path):
+    folder = muge(tmp_path / "muge")
+    file = lines(tmp_path / "m.queries.jsonl", "mine")
+    with pytest.raises(R2D2Error, match=r"m\.queries\.jsonl exists"):
+        imported("muge", tmp_path / "m.lance", folder)
+    assert file.read_text() == "mine\n"
+    assert not (tmp_path / "m.lance").exists()
+
+
 def test_the_command_tells_of_the_queries(tmp_path, monkeypatch, capsys):
     code, out, told = call_cli(
         monkeypatch, capsys, "data", "import", "muge", muge(tmp_path / "muge"), "--out",

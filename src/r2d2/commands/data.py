@@ -166,11 +166,15 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder for the files.")],
     split: Annotated[str | None, typer.Option(help="Only this one.")] = None,
 ) -> None:
-    """Write a pairs table in another format."""
+    """Write a pairs table in another format, with its metadata and its queries."""
     from r2d2 import progress
     from r2d2.formats.registry import export_table
-    from r2d2.table import PairsTable
+    from r2d2.table import SCHEMA, PairsTable
 
+    opened = PairsTable.open(table)
     with progress.bars() as update:
-        count = export_table(PairsTable.open(table), kind, out, split=split, update=update)
+        count = export_table(opened, kind, out, split=split, update=update)
     typer.echo(f"{out}: {count:,} rows")
+    for column in opened.columns:
+        if column not in SCHEMA.names:
+            typer.echo(f"not exported: column {column}; vectors are made anew by `r2d2 index`")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from r2d2.errors import R2D2Error
 from r2d2.evaluation.encode import batches
 from r2d2.evaluation.protocol import DualEncoder, KnowsImages, Progress
 from r2d2.evaluation.retrieval import rank_of_best
-from r2d2.formats.classes import CLASS, CLASSES
+from r2d2.formats.classes import CLASS, listed_classes, row_classes
 from r2d2.table import PairsTable
 from r2d2.tokenizer import key_hash, text_key
 
@@ -74,16 +73,11 @@ def read_classes(
     Raises:
         R2D2Error: no image of the split has one, or the table knows fewer than two classes.
     """
-    every = table.rows(None)
-    names = _listed(table)
+    names = listed_classes(table)
     of_row: dict[int, str] = {}
-    for start in range(0, len(every), 8192):
-        part = every[start : start + 8192]
-        for row, texts in zip(part.tolist(), table.texts(part), strict=True):
-            name = next((t.text.strip() for t in texts if t.source == CLASS and t.text.strip()), "")
-            if name:
-                of_row[row] = text_key(name)
-                names.setdefault(text_key(name), name)
+    for row, name in row_classes(table):
+        of_row[row] = text_key(name)
+        names.setdefault(text_key(name), name)
     if not of_row:
         raise R2D2Error(
             f"{table.path} has no texts of source '{CLASS}': import a folder per class, or give "
@@ -106,15 +100,6 @@ def read_classes(
         [names[key] for key in keys],
         {"no class": len(rows) - sum(row in of_row for row in rows)},
     )
-
-
-def _listed(table: PairsTable) -> dict[str, str]:
-    """Names by key that the table's metadata list, those of which it has no picture too."""
-    try:
-        found = json.loads(table.metadata.get(CLASSES, "[]"))
-        return {text_key(str(name)): str(name) for name in found if text_key(str(name))}
-    except (ValueError, TypeError) as error:
-        raise R2D2Error(f"{table.path}: its list of classes is damaged: import it again") from error
 
 
 @torch.no_grad()

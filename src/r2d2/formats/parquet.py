@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 
 from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors
-from r2d2.formats.record import CAPTIONS, FIELDS, to_pair
+from r2d2.formats.notes import NAME, TableNotes
+from r2d2.formats.record import CAPTIONS, FIELDS, is_exported, restored_pair, to_pair
 from r2d2.inputs.dropped_rows import DroppedRows
-from r2d2.inputs.rows import fold, parquet_rows
-from r2d2.pair import SCHEMA, chunks, to_batch
+from r2d2.inputs.rows import fold, open_parquet, parquet_rows
+from r2d2.pair import PAIR_FIELDS, SCHEMA, chunks, to_batch
 from r2d2.table import Pair
 
 IMAGES = ("image", "jpg", "jpeg", "png", "img", "image_bytes")
@@ -28,17 +29,24 @@ def read(
 
     Without an id of its own a row has that of its picture's content.
     """
-    files = [place] if place.is_file() else sorted(place.rglob("*.parquet"))
-    if not files:
-        raise R2D2Error(f"{place} holds no .parquet file: give one, or a folder of them")
-    for file in files:
-        used = (*IMAGES, *FIELDS, fold(id_field))
+    for file in _files(place):
+        exported = _note(file) is not None
+        used = (*IMAGES, *FIELDS, *PAIR_FIELDS, fold(id_field))
         for where, fields in parquet_rows(file, used, partial(_check, file)):
             image = next(fields[name] for name in IMAGES if name in fields)
             fields["image_id"] = fields.get(fold(id_field))
-            pair = to_pair(where, image_bytes(image), fields, split, dropped)
+            read_pair = restored_pair if exported and is_exported(fields) else to_pair
+            pair = read_pair(where, image_bytes(image), fields, split, dropped)
             if pair is not None:
                 yield pair
+
+
+def notes(place: Path) -> Iterator[tuple[str, str]]:
+    """What the exported files at a path say of their table, and where it stands."""
+    for file in _files(place):
+        text = _note(file)
+        if text is not None:
+            yield str(file), text
 
 
 def image_bytes(value: Any) -> bytes | None:
@@ -48,9 +56,13 @@ def image_bytes(value: Any) -> bytes | None:
     return value if isinstance(value, bytes) else None
 
 
-def write(place: Path, pairs: Iterable[Pair]) -> int:
-    """Files of SHARD rows in a folder, in the columns of a pairs table; each appears whole."""
+def write(place: Path, pairs: Iterable[Pair], notes: TableNotes) -> int:
+    """Files of SHARD rows in a folder, in the columns of a pairs table; each appears whole.
+
+    Every file has the table's metadata in its schema; the first one has the queries, too.
+    """
     count = 0
+    text = notes.to_json()
     with disk_errors(place):
         place.mkdir(parents=True, exist_ok=True)
         writer: Any = None
@@ -59,7 +71,8 @@ def write(place: Path, pairs: Iterable[Pair]) -> int:
             for some in chunks(pairs):
                 if writer is None:
                     work = place / f".{count // SHARD:05d}.parquet.partial"
-                    writer = pq.ParquetWriter(work, SCHEMA)
+                    writer = pq.ParquetWriter(work, SCHEMA.with_metadata({NAME: text}))
+                    text = TableNotes(notes.metadata).to_json()
                 writer.write_batch(to_batch(some, SCHEMA))
                 before, count = count, count + len(some)
                 if count // SHARD > before // SHARD:
@@ -73,6 +86,21 @@ def write(place: Path, pairs: Iterable[Pair]) -> int:
                 writer.close()
                 work.unlink(missing_ok=True)
     return count
+
+
+def _files(place: Path) -> list[Path]:
+    """The Parquet files at a path; R2D2Error where there are none."""
+    files = [place] if place.is_file() else sorted(place.rglob("*.parquet"))
+    if not files:
+        raise R2D2Error(f"{place} holds no .parquet file: give one, or a folder of them")
+    return files
+
+
+def _note(file: Path) -> str | None:
+    """The text under NAME in the metadata of the schema, which exported files have."""
+    with open_parquet(file) as table:
+        text = (table.schema_arrow.metadata or {}).get(NAME.encode())
+    return None if text is None else text.decode(errors="replace")
 
 
 def _check(file: Path, names: list[str]) -> None:

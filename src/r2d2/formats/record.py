@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from r2d2.data.images import BadImage, decode_image
+from r2d2.errors import R2D2Error
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import content_id
 from r2d2.inputs.texts import NO_TEXT, read_texts, usable_texts
@@ -19,11 +20,14 @@ from r2d2.inputs.values import (
     real_value,
     text_value,
 )
+from r2d2.pair import PAIR_FIELDS, SCHEMA, to_batch
+from r2d2.pair import to_pair as pair_of
 from r2d2.table import Pair, Text
+from r2d2.tokenizer import text_key
 
 CAPTIONS = ("texts", "captions", "caption", "text", "txt", "title")
 FIELDS = (*CAPTIONS, "image_id", "url", "split", "ctr", "clicks", "impressions", "label")
-ENDINGS = {"JPEG": "jpg", "PNG": "png", "GIF": "gif", "WEBP": "webp"}
+TEXT_FIELDS = set(Text.__dataclass_fields__)
 
 
 def to_pair(
@@ -96,6 +100,44 @@ def make_pair(
         name or content_id(image), image, tuple(usable), row_split or split, url=address,
         width=picture.width, height=picture.height, **others,
     )  # fmt: skip
+
+
+def restored_pair(
+    where: str, image: bytes | None, fields: Mapping[str, Any], split: str, dropped: DroppedRows
+) -> Pair | None:
+    """A row of a table that was exported, as it was; None where its picture cannot be read.
+
+    Args:
+        where: it stands, for what is told of it.
+        image: the encoded file.
+        fields: those of a Pair, as `to_fields` gives them.
+        split: where the table names none.
+        dropped: counts the rows of no use.
+    """
+    try:
+        decode_image(image or b"", name=where)
+    except BadImage as error:
+        dropped.add(f"image {error.kind}", where)
+        return None
+    assert image is not None
+    pair = pair_of({**fields, "image": image})
+    return replace(pair, split=pair.split or split, image_id=pair.image_id or content_id(image))
+
+
+def is_exported(fields: Mapping[str, Any]) -> bool:
+    """Whether they are those of `to_fields`, of the right types, and no text is empty."""
+    texts = fields.get("texts")
+    if not fields.keys() >= set(PAIR_FIELDS) - {"image"} or not isinstance(texts, list):
+        return False
+    if not all(isinstance(text, dict) and text.keys() >= TEXT_FIELDS for text in texts):
+        return False
+    if not all(isinstance(text["text"], str) and text_key(text["text"]) for text in texts):
+        return False
+    try:
+        to_batch([pair_of({**fields, "image": b""})], SCHEMA)
+    except R2D2Error:
+        return False
+    return True
 
 
 def to_fields(pair: Pair) -> dict[str, Any]:

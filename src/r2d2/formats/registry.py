@@ -26,7 +26,8 @@ from r2d2.formats import (
 )
 from r2d2.formats.caption_files import CaptionFiles
 from r2d2.formats.given import Given
-from r2d2.formats.queries import write_queries
+from r2d2.formats.notes import TableNotes, add_notes, notes_of
+from r2d2.formats.queries import queries_file, write_queries
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import IdChanges, unique_ids
 from r2d2.progress import Update
@@ -36,8 +37,10 @@ from r2d2.table import Pair, PairsTable, write_table
 CHUNK = 256  # rows read at once
 
 
+LOCAL_ONLY = "query without an answer, which has its place beside a local table only"
 HELD_SHARE = 0.1  # of the texts of a format that can hold some out
 
+Notes = Callable[[Path], Iterator[tuple[str, str]]]  # where, text
 Place = Callable[[Path, str, DroppedRows], Iterator[Pair]]  # place, split where none is given
 
 
@@ -48,14 +51,16 @@ class Format:
     about: str
     expects: str  # the files, in a line
     read: Callable[[Given], Iterator[Pair]]
-    write: Callable[[Path, Iterable[Pair]], int] | None = None
+    write: Callable[[Path, Iterable[Pair], TableNotes], int] | None = None
     held: Callable[[Given], Iterator[Pair]] | None = None  # rows of the texts held out
 
 
-def _each(read: Place) -> Callable[[Given], Iterator[Pair]]:
-    """One path after the other."""
+def _each(read: Place, notes: Notes | None = None) -> Callable[[Given], Iterator[Pair]]:
+    """One path after the other; first what all of them say of their table."""
 
     def every(given: Given) -> Iterator[Pair]:
+        if notes is not None:
+            add_notes(given, chain.from_iterable(map(notes, given.paths)))
         for path in given.paths:
             yield from read(path, given.split, given.dropped)
 
@@ -114,11 +119,11 @@ FORMATS = {
     "own": Format("pictures and captions of one's own", own.EXPECTS, own.read),
     "webdataset": Format(
         "tar files of pictures with their texts", "*.tar: NAME.jpg, NAME.txt and NAME.json",
-        _each(webdataset.read), webdataset.write,
+        _each(webdataset.read, webdataset.notes), webdataset.write,
     ),
     "parquet": Format(
         "Parquet files of pictures and texts", "*.parquet: a column image, one of caption or texts",
-        _each(parquet.read), parquet.write,
+        _each(parquet.read, parquet.notes), parquet.write,
     ),
     "img2dataset": Format(
         "what img2dataset writes", "its output folder: tar files, folders or Parquet",
@@ -174,6 +179,8 @@ def import_table(
         if not Path(path).exists():
             raise R2D2Error(f"there is nothing at {path}: give a file or a folder")
     _check_free(out, overwrite)
+    if "://" not in str(out):
+        _check_free(queries_file(out), overwrite)
     if held_out is not None:
         _check_held(kind, held_share, held_out, overwrite)
     found = Imported()
@@ -198,7 +205,9 @@ def import_table(
     write_table(out, chain([first], rows), overwrite=overwrite, metadata=given.metadata)
     if "://" not in str(out):
         write_queries(out, given.queries)
-    found.queries = len(given.queries)
+        found.queries = len(given.queries)
+    elif given.queries:
+        found.dropped.add(LOCAL_ONLY, f"query {given.queries[0].text_id}", len(given.queries))
     if held_out is not None and chosen.held is not None:
         rows = chosen.held(given)
         found.held = write_table(held_out, rows, overwrite=overwrite, metadata=given.metadata)
@@ -225,6 +234,9 @@ def export_table(
 ) -> int:  # fmt: skip
     """Write a table, or one split of it, in another format; gives how many rows.
 
+    The columns of a pairs table, its metadata and its queries go along; other columns, such as
+    vectors, do not.
+
     Raises:
         R2D2Error: an unknown format, one that is only read, or a folder that is not empty.
     """
@@ -244,4 +256,4 @@ def export_table(
             yield from table.take(rows[start : start + CHUNK])
         update("exporting", len(rows), len(rows))
 
-    return write(place, pairs())
+    return write(place, pairs(), notes_of(table, split))

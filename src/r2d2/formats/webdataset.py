@@ -16,15 +16,20 @@ from PIL import Image
 
 from r2d2.data.images import MAX_BYTES
 from r2d2.errors import R2D2Error
-from r2d2.files import disk_errors
-from r2d2.formats.record import ENDINGS, FIELDS, to_fields, to_pair
+from r2d2.files import disk_errors, write_text
+from r2d2.formats.notes import NAME, TableNotes
+from r2d2.formats.record import FIELDS, is_exported, restored_pair, to_fields, to_pair
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import path_id
 from r2d2.inputs.json_text import NOT_OBJECT, decode_json
 from r2d2.inputs.rows import TWO_FIELDS, repeated_name
 from r2d2.table import Pair
 
-PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "avif")
+PICTURES = (
+    "jpg", "jpeg", "png", "webp", "gif", "bmp", "avif", "tif", "tiff", "jp2", "ico", "ppm", "mpo",
+)  # fmt: skip
+ENDINGS = {"JPEG": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}  # others bear their format's name
+NOTES = f"{NAME}.json"  # beside the tar files
 ROWS = 10_000  # a tar file
 Members = dict[str, bytes]  # of one stem, by ending
 
@@ -36,12 +41,7 @@ def read(
 
     Without an id of its own a row has the path of its tar file and the key of its members.
     """
-    files = (
-        [place] if place.is_file() else sorted([*place.rglob("*.tar"), *place.rglob("*.tar.gz")])
-    )
-    if not files:
-        raise R2D2Error(f"{place} holds no .tar file: give one, or a folder of them")
-    for file in files:
+    for file in _files(place):
         name = path_id(file, place if place.is_dir() else place.parent)
         for stem, members in _rows(file, dropped):
             where = f"{file}, {stem}"
@@ -50,9 +50,18 @@ def read(
             if fields is None:
                 continue
             fields["image_id"] = fields.get(id_field) or f"{name}/{stem.lstrip('/')}"
-            pair = to_pair(where, picture, fields, split, dropped)
+            read_pair = restored_pair if is_exported(fields) else to_pair
+            pair = read_pair(where, picture, fields, split, dropped)
             if pair is not None:
                 yield pair
+
+
+def notes(place: Path) -> Iterator[tuple[str, str]]:
+    """What the exported tar files that `read` reads say of their table, and where it stands."""
+    for folder in dict.fromkeys(file.parent for file in _files(place)):
+        file = folder / NOTES
+        if file.is_file():
+            yield str(file), file.read_text(encoding="utf-8", errors="replace")
 
 
 def fields_of(members: Members, where: str, dropped: DroppedRows) -> dict[str, Any] | None:
@@ -79,14 +88,15 @@ def fields_of(members: Members, where: str, dropped: DroppedRows) -> dict[str, A
     return fields
 
 
-def write(place: Path, pairs: Iterable[Pair]) -> int:
-    """Tar files of ROWS rows in a folder; each appears whole."""
+def write(place: Path, pairs: Iterable[Pair], notes: TableNotes) -> int:
+    """Tar files of ROWS rows in a folder, and the notes beside them; each appears whole."""
     count = 0
     tar: tarfile.TarFile | None = None
     work = place
     try:
         with disk_errors(place):
             place.mkdir(parents=True, exist_ok=True)
+            write_text(place / NOTES, notes.to_json())
             for pair in pairs:
                 if count % ROWS == 0:
                     if tar is not None:
@@ -114,9 +124,20 @@ def ending(image: bytes) -> str:
     """What a picture's file is called, by its content."""
     try:
         with Image.open(io.BytesIO(image)) as opened:
-            return ENDINGS.get(opened.format or "", "jpg")
+            name = opened.format or ""
+            return ENDINGS.get(name) or (name.lower() if name.lower() in PICTURES else "jpg")
     except OSError:
         return "jpg"
+
+
+def _files(place: Path) -> list[Path]:
+    """The tar files at a path; R2D2Error where there are none."""
+    files = (
+        [place] if place.is_file() else sorted([*place.rglob("*.tar"), *place.rglob("*.tar.gz")])
+    )
+    if not files:
+        raise R2D2Error(f"{place} holds no .tar file: give one, or a folder of them")
+    return files
 
 
 def _rows(file: Path, dropped: DroppedRows) -> Iterator[tuple[str, Members]]:
