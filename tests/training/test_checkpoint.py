@@ -109,6 +109,34 @@ def test_only_the_newest_is_kept_and_found(trainer, tmp_path):
     assert latest_checkpoint(tmp_path) == path
 
 
+def test_the_newest_is_the_one_of_the_highest_number_however_many_digits_it_has(trainer, tmp_path):
+    """As text, step-10000000 comes before step-9999500."""
+    for step in (9_999_500, 10_000_000, 10_000_500):
+        path = save_checkpoint(tmp_path, *parts(trainer), {"step": step}, keep=2)
+        assert path.is_dir()
+        assert latest_checkpoint(tmp_path) == path
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-10000000", "step-10000500"]
+    assert load_checkpoint(path, *fresh(trainer))["step"] == 10_000_500
+
+
+def test_other_names_in_the_folder_are_no_checkpoints_and_stay(trainer, tmp_path):
+    (tmp_path / "step-0000009").write_text("a file")
+    junk = (
+        "step-", "step-last", "step-0000007.bak", "step-99999999 (copy)", "step--0000008",
+        "step-00000１0", "xstep-0000011", ".step-notes", ".step-0000002.mine",
+    )  # fmt: skip
+    for name in junk:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "notes.txt").write_text("mine")
+    before = contents(tmp_path)
+    assert latest_checkpoint(tmp_path) is None
+    save(trainer, tmp_path, 3)
+    path = save(trainer, tmp_path, 4)
+    assert latest_checkpoint(tmp_path) == path
+    shutil.rmtree(path)
+    assert contents(tmp_path) == before
+
+
 def test_what_a_kill_left_half_written_is_no_checkpoint_and_is_cleared_away(trainer, tmp_path):
     half = tmp_path / ".step-0000002.0badcafe.partial"
     half.mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,9 @@ from r2d2.training.sharding import cut_like, gathered, load_full_state
 from r2d2.weights.native import check_tensors, load_tensors
 
 WEIGHTS, STATE, PROGRESS = "model.safetensors", "state.safetensors", "progress.json"
+
+_CHECKPOINT = re.compile(r"step-([0-9]+)")
+_HALF_WRITTEN = re.compile(r"\.step-[0-9]+\.[0-9a-f]+\.(?:partial|old)")  # see `whole_folder`
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
@@ -57,7 +61,7 @@ def save_checkpoint(
     keep: int = 1,
     world: World = ALONE,
 ) -> Path:
-    """Write `folder`/step-NNNNNNN whole, then remove all but the newest `keep`.
+    """Write `folder`/step-NNNNNNN whole, then remove all checkpoints but the newest `keep`.
 
     Every process calls it, the first one writes: parameters that are cut over the processes are
     gathered on the way.
@@ -71,16 +75,29 @@ def save_checkpoint(
             save_file(weights, work / WEIGHTS)
             save_file(state, work / STATE)
             (work / PROGRESS).write_text(json.dumps(dict(progress), indent=1), encoding="utf-8")
-        whole = sorted(folder.glob("step-*"))
-        for old in (*whole[:-keep], *folder.glob(".step-*")):  # those with a dot: half written
+        half_written = [p for p in folder.iterdir() if _HALF_WRITTEN.fullmatch(p.name)]
+        for old in (*checkpoints(folder)[:-keep], *half_written):
             shutil.rmtree(old, ignore_errors=True)
     world.wait()
     return path
 
 
+def checkpoints(folder: Path) -> list[Path]:
+    """The whole checkpoints in a folder, by the number of their step, the newest last.
+
+    Whatever else lies there is none: a file, or a folder of another name.
+    """
+    steps = {
+        path: int(match[1])
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if (match := _CHECKPOINT.fullmatch(path.name)) and path.is_dir()
+    }
+    return sorted(steps, key=lambda path: (steps[path], path.name))
+
+
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint of a run, or None."""
-    return max(folder.glob("step-*"), default=None, key=lambda path: path.name)
+    return next(reversed(checkpoints(folder)), None)
 
 
 def load_checkpoint(
