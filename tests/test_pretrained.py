@@ -21,12 +21,12 @@ PICTURES = [picture(n) for n in range(11)]
 TEXTS = [name(n) for n in range(11)]
 
 
-def make(variant="r2d2", match_weight=0.7, **settings):
+def make(variant="r2d2", match_weight=0.7, more=(), **settings):
     """A model with weights that tell pictures apart, however little they know of them."""
     tokenizer = Tokenizer.train(TEXTS, 64, 16)
     vocab = f"model.text.vocab_size={tokenizer.vocab_size}"
     torch.manual_seed(5)
-    model = R2D2(small_config(variant, vocab).model)
+    model = R2D2(small_config(variant, vocab, *more).model)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:

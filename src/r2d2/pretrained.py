@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -16,6 +16,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from r2d2.arguments import (
+    listed,
+    one_text,
+    path_of,
+    usable_device,
+    usable_precision,
+    whole_number,
+)
 from r2d2.config import ModelConfig, from_dict, to_dict
 from r2d2.data.augment import normalize
 from r2d2.data.images import resize, to_rgb
@@ -31,8 +39,8 @@ CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json
 CPU_STATES = 2048  # hidden states of a pass of a cross encoder: of some ten images, at base size
 SHIPPED = "emoji"  # the model that comes with the package, r2d2/shipped/emoji
 
-Images = Sequence[Image.Image] | Side
-Texts = Sequence[str] | Side
+Images = Iterable[Image.Image] | Side
+Texts = Iterable[str] | Side
 Score = Callable[[Side, Side, Pairs], Tensor]
 
 
@@ -47,7 +55,10 @@ class Ranked:
 
 
 class Pretrained:
-    """Model, tokenizer and the settings they were saved with."""
+    """Model, tokenizer and the settings they were saved with.
+
+    Pictures and texts come in anything that has an order: a list, a tuple, a generator.
+    """
 
     def __init__(
         self,
@@ -68,31 +79,50 @@ class Pretrained:
         """Whether there are cross encoders: False for PRD2."""
         return self.model.has_match
 
+    def to(self, place: str | int | torch.device | torch.dtype) -> Pretrained:
+        """Move the model, itself: to a device ("cuda", "cpu"), or to a precision (torch.bfloat16).
+
+        Raises:
+            R2D2Error: there is no such device here, or no model computes in such numbers.
+        """
+        if isinstance(place, torch.dtype):
+            self.model.to(usable_precision(place))
+        else:
+            self.model.to(usable_device(place))
+        return self
+
     @torch.inference_mode()
-    def encode_images(self, images: Sequence[Image.Image]) -> Side:
-        """Pictures of any mode and size; see `Side` for the shapes."""
-        _refuse_single(images)
-        if not len(images):
+    def encode_images(self, images: Iterable[Image.Image]) -> Side:
+        """Pictures of any mode and size; see `Side` for the shapes.
+
+        Raises:
+            R2D2Error: no list of pictures, an empty one, or a picture that cannot be used.
+        """
+        pictures = listed(images, "picture")
+        if not pictures:
             raise R2D2Error("encode_images got an empty list: give at least one picture")
-        size = self.model.config.vision.image_size
+        size, device = self.model.config.vision.image_size, self.model.towers.device
         sides = []
-        for start in range(0, len(images), self.batch_size):
-            chunk = images[start : start + self.batch_size]
-            pixels = np.stack([resize(to_rgb(image), size) for image in chunk])
-            device = self.model.towers.device
+        for start in range(0, len(pictures), self.batch_size):
+            chunk = enumerate(pictures[start : start + self.batch_size], start)
+            pixels = np.stack([resize(to_rgb(p, name=f"picture {i}"), size) for i, p in chunk])
             sides.append(self.model.encode_images(normalize(torch.from_numpy(pixels).to(device))))
         return Side.cat(sides)
 
     @torch.inference_mode()
-    def encode_texts(self, texts: Sequence[str]) -> Side:
-        """Sentences, cut at the model's longest; see `Side` for the shapes."""
-        _refuse_single(texts)
-        if not len(texts):
+    def encode_texts(self, texts: Iterable[str]) -> Side:
+        """Sentences, cut at the model's longest; see `Side` for the shapes.
+
+        Raises:
+            R2D2Error: no list of texts, an empty one, or something in it that is no text.
+        """
+        sentences = [one_text(t, f"text {i}") for i, t in enumerate(listed(texts, "text"))]
+        if not sentences:
             raise R2D2Error("encode_texts got an empty list: give at least one text")
         device = self.model.towers.device
         sides = []
-        for start in range(0, len(texts), self.batch_size):
-            ids, mask = self.tokenizer(texts[start : start + self.batch_size])
+        for start in range(0, len(sentences), self.batch_size):
+            ids, mask = self.tokenizer(sentences[start : start + self.batch_size])
             sides.append(self.model.encode_texts(ids.to(device), mask.to(device)))
         return Side.cat(sides)
 
@@ -101,16 +131,16 @@ class Pretrained:
         """How well image i and text i match, (n,) in [0, 1]; raw inputs or what was encoded before.
 
         Raises:
-            R2D2Error: unequal lengths, or a model without cross encoders (PRD2).
+            R2D2Error: unequal lengths, a model without cross encoders (PRD2), what another model
+                encoded, or no lists of pictures and texts.
         """
         if not self.has_match:
             raise R2D2Error("this model has no cross encoders (variant prd2): use the embeddings")
-        _refuse_single(images)
-        _refuse_single(texts)
+        images = images if isinstance(images, Side) else listed(images, "picture")
+        texts = texts if isinstance(texts, Side) else listed(texts, "text")
         if len(images) != len(texts):
             raise R2D2Error(f"match pairs images with texts: got {len(images)} and {len(texts)}")
-        image_side = images if isinstance(images, Side) else self.encode_images(images)
-        text_side = texts if isinstance(texts, Side) else self.encode_texts(texts)
+        image_side, text_side = self._image_side(images), self._text_side(texts)
         every = torch.arange(len(image_side), device=image_side.embedding.device)
         p_text = self.match_text(image_side, text_side, (every, every))
         return (p_text + self.match_image(image_side, text_side, (every, every))) / 2
@@ -128,6 +158,29 @@ class Pretrained:
         """p_I[match], (m,), of pairs; see `match_text`. Costs several times as much."""
         return self._by_parts(self.model.match_image, images, texts, pairs, images.states.shape[1])
 
+    def _image_side(self, images: Images) -> Side:
+        """Encoded here, or before by this model."""
+        if not isinstance(images, Side):
+            return self.encode_images(images)
+        return self._own(images, "images", self.model.config.vision.width)
+
+    def _text_side(self, texts: Texts) -> Side:
+        """Encoded here, or before by this model."""
+        if not isinstance(texts, Side):
+            return self.encode_texts(texts)
+        return self._own(texts, "texts", self.model.config.text.width)
+
+    def _own(self, side: Side, name: str, width: int) -> Side:
+        """Where the model is now. R2D2Error where its shape tells that another one encoded it."""
+        shape = (side.states.shape[-1], side.embedding.shape[-1])
+        if shape != (width, self.model.config.embed_dim):
+            raise R2D2Error(
+                f"the {name} were encoded by another model: their states and embeddings have "
+                f"{shape[0]} and {shape[1]} numbers, and this model's {width} and "
+                f"{self.model.config.embed_dim}; encode them again"
+            )
+        return side.to(self.model.towers.device)
+
     def _by_parts(
         self, score: Score, images: Side, texts: Side, pairs: Pairs, length: int
     ) -> Tensor:
@@ -135,22 +188,26 @@ class Pretrained:
         size = self.batch_size
         if images.embedding.device.type == "cpu":  # there, what leaves the caches is slow
             size = min(size, max(1, CPU_STATES // length))
-        scores = [images.embedding.new_empty(0)]
+        dtype = self.model.log_temperature.dtype  # of the model now; what is encoded may be older
+        scores = [torch.empty(0, device=images.embedding.device)]
         for start in range(0, len(pairs[0]), size):
             image, i = torch.unique(pairs[0][start : start + size], return_inverse=True)
             text, t = torch.unique(pairs[1][start : start + size], return_inverse=True)
-            scores.append(score(images[image], _trimmed(texts[text]), (i, t)))
+            sides = (images[image].to(dtype), _trimmed(texts[text]).to(dtype))
+            scores.append(score(*sides, (i, t)))
         return torch.cat(scores)
 
     @torch.inference_mode()
     def rank(self, query: str, images: Images, top_k: int | None = None) -> list[Ranked]:
-        """Images for a text, best first: ranked by cosine, the first `top_k` again by match."""
-        top_k = self.top_k if top_k is None else top_k
-        if top_k < 1:
-            raise R2D2Error(f"top_k is {top_k}: it must be at least 1")
-        side = images if isinstance(images, Side) else self.encode_images(images)
-        text = self.encode_texts([query])
-        cosine = (side.embedding @ text.embedding[0]).float()
+        """Images for a text, best first: ranked by cosine, the first `top_k` again by match.
+
+        Raises:
+            R2D2Error: no single text, no list of pictures, or what another model encoded.
+        """
+        top_k = self.top_k if top_k is None else whole_number(top_k, "top_k")
+        text = self.encode_texts([one_text(query, "query")])
+        side = self._image_side(images)
+        cosine = side.embedding.float() @ text.embedding[0].float()
         order = cosine.argsort(descending=True, stable=True)
         if not self.has_match:
             return [Ranked(i, float(cosine[i]), float(cosine[i]), None) for i in order.tolist()]
@@ -179,12 +236,6 @@ class Pretrained:
             save_file({k: v.contiguous() for k, v in state.items()}, work / WEIGHTS)
             self.tokenizer.save(work / TOKENIZER)
             (work / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
-
-
-def _refuse_single(given: object) -> None:
-    if isinstance(given, (str, Image.Image)):
-        kind = "text" if isinstance(given, str) else "picture"
-        raise R2D2Error(f"a list is wanted, not one {kind}: write [{kind}]")
 
 
 def _trimmed(texts: Side) -> Side:
@@ -219,7 +270,36 @@ def shipped_folder() -> Path:
     return Path(str(resources.files("r2d2"))) / "shipped" / SHIPPED
 
 
-def load(path: str | Path, device: str | torch.device | None = None) -> Pretrained:
+def model_folder(path: str | Path) -> Path:
+    """The folder that holds a model's files; see `load`.
+
+    Raises:
+        R2D2Error: there is none.
+    """
+    wanted = f"a run's folder or its model/ folder, or '{SHIPPED}'"
+    folder = path_of(path, wanted)
+    try:
+        if str(path) == SHIPPED and not folder.exists():
+            folder = shipped_folder()
+        if (folder / "model" / WEIGHTS).is_file():
+            folder = folder / "model"
+        found = all((folder / name).is_file() for name in (CONFIG, WEIGHTS))
+        why = ""
+        if not found and folder.is_file():
+            why = f" ({folder.name} is a file; its folder is {folder.parent})"
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        found, why = False, f" ({error.strerror})"
+    if not found:
+        raise R2D2Error(f"there is no model at {path}{why}: give {wanted}")
+    return folder
+
+
+def load_config(path: str | Path) -> ModelConfig:
+    """The shape of a saved model, without its weights; see `load`."""
+    return _read_config(model_folder(path) / CONFIG)[0]
+
+
+def load(path: str | Path, device: str | int | torch.device | None = None) -> Pretrained:
     """The model in a folder written by `Pretrained.save`, or in the run that wrote one.
 
     Args:
@@ -227,28 +307,16 @@ def load(path: str | Path, device: str | torch.device | None = None) -> Pretrain
         device: where to; None: the GPU where there is one.
 
     Raises:
-        R2D2Error: no model there, or files that do not fit one another.
+        R2D2Error: no model there, files that do not fit one another, or no such device here.
     """
-    folder = Path(path)
-    if str(path) == SHIPPED and not folder.exists():
-        folder = shipped_folder()
-    if (folder / "model" / WEIGHTS).is_file():
-        folder = folder / "model"
-    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
-        raise R2D2Error(
-            f"there is no model at {path}: give a run's folder or its model/ folder, or '{SHIPPED}'"
-        )
-    try:
-        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        model_config = from_dict(ModelConfig, config["model"], "model")
-        match_weight, top_k = float(config["match_weight"]), int(config["top_k"])
-    except (ValueError, KeyError, TypeError, AttributeError, R2D2Error) as error:
-        raise R2D2Error(f"{folder / CONFIG} is damaged ({error}): save the model again") from error
+    folder = model_folder(path)
+    model_config, match_weight, top_k = _read_config(folder / CONFIG)
+    there = default_device() if device is None else usable_device(device)
     if model_config.foreign is None:
-        with torch.device(device or default_device()), _NoDraws():
+        with there, _NoDraws():
             model = R2D2(model_config)
     else:  # others' classes hold buffers that no file has
-        model = R2D2(model_config).to(device or default_device())
+        model = R2D2(model_config).to(there)
     load_weights(model, folder / WEIGHTS)
     tokenizer, text = load_tokenizer(folder / TOKENIZER, model_config), model_config.text
     if tokenizer.vocab_size > text.vocab_size or tokenizer.max_length > text.max_length:
@@ -258,3 +326,13 @@ def load(path: str | Path, device: str | torch.device | None = None) -> Pretrain
             f"{text.max_length}; save the model again"
         )
     return Pretrained(model, tokenizer, match_weight, top_k)
+
+
+def _read_config(path: Path) -> tuple[ModelConfig, float, int]:
+    """The model's shape, the weight of its match score, and top_k."""
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        model_config = from_dict(ModelConfig, config["model"], "model")
+        return model_config, float(config["match_weight"]), int(config["top_k"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, R2D2Error) as error:
+        raise R2D2Error(f"{path} is damaged ({error}): save the model again") from error

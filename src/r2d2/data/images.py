@@ -154,7 +154,10 @@ def to_rgb(image: Image.Image, *, name: str = "image", max_pixels: int = MAX_PIX
     where it is no Pillow image.
     """
     if not isinstance(image, Image.Image):
-        raise R2D2Error(f"{name} is a {type(image).__name__}: give a PIL.Image")
+        raise R2D2Error(
+            f"{name} is a {type(image).__name__}: give a PIL.Image, as by Image.open(path) or "
+            "Image.fromarray(array)"
+        )
     width, height = image.size
     if width * height == 0:
         raise BadImage("empty", f"{name} has no pixels ({width}x{height}): give another image")

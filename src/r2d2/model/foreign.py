@@ -118,13 +118,13 @@ class ForeignTowers(nn.Module):
         return self.token_embedding.device
 
     def _normalise(self, pixels: Tensor) -> Tensor:
-        theirs = (self.foreign.mean, self.foreign.std)
+        theirs, dtype = (self.foreign.mean, self.foreign.std), self.token_embedding.dtype
         if theirs == PIXELS:
-            return pixels
+            return pixels.to(dtype)
         mean, std, their_mean, their_std = (
             torch.tensor(x, device=pixels.device)[:, None, None] for x in (*PIXELS, *theirs)
         )
-        return (pixels * std + mean - their_mean) / their_std
+        return ((pixels * std + mean - their_mean) / their_std).to(dtype)
 
     def _square(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Siglip2 on squares of all its places: (n, P, d_v) and pooled (n, d_v).

@@ -28,6 +28,13 @@ class Side:
         mask = None if self.mask is None else self.mask[index]
         return Side(self.states[index], mask, self.embedding[index])
 
+    def to(self, place: torch.device | torch.dtype) -> Side:
+        """On another device, or with states and embedding in another precision."""
+        mask = self.mask
+        if mask is not None and isinstance(place, torch.device):
+            mask = mask.to(place)
+        return Side(self.states.to(place), mask, self.embedding.to(place))
+
     @staticmethod
     def cat(sides: Sequence[Side]) -> Side:
         """Join along n, padding shorter sequences with zeros to the longest."""

@@ -62,7 +62,7 @@ class ViT(nn.Module):
         Returns:
             V (n, 1 + P, d_v), or (n, 1 + K, d_v), or (n, 1, d_v); [CLS] first.
         """
-        patches = self._patches(pixels)
+        patches = self._patches(pixels).to(self.class_embedding.dtype)
         positions = self.position_embedding[1:].expand(patches.shape[0], -1, -1)  # (n, P, d_v)
         if keep is not None:
             patches = patches.gather(1, keep[:, :, None].expand(-1, -1, patches.shape[2]))
