@@ -22,7 +22,6 @@ TINY = (
     "model.cross_layers=1",
     "model.embed_dim=16",
     "objectives.queue_size=128",
-    "train.train_vocab=false",  # as the larger presets have it; the demo trains one all the same
     "train.epochs=1",
     "train.log_every=5",
     "system.threads=1",
@@ -180,6 +179,15 @@ def test_a_table_in_the_place_of_the_corpus_is_refused(tmp_path, monkeypatch, ca
     assert len(lines) == 1
     assert str(tmp_path / "pairs.lance") in lines[0]
     assert contents(tmp_path) == before
+
+
+def test_the_demo_trains_its_tokenizer_with_every_preset(tmp_path, monkeypatch, capsys):
+    """The larger ones read a vocab.txt elsewhere; a setting that is not used is refused."""
+    more = (*SETTINGS, "--set", "train.train_vocab=false")
+    code, _, lines = call_cli(monkeypatch, capsys, "demo", "--out", tmp_path / "run", *more)
+    assert code == 2
+    assert "train.train_vocab" in lines[0]
+    assert not (tmp_path / "run").exists()
 
 
 def test_ctrl_c_while_measuring_says_how_to_go_on(demo, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 import r2d2
 from r2d2.config import make_tuning_config
 from r2d2.finetune import Epoch, KeepBest, finetune, own_table, read_epochs
+from r2d2.pretrained import load_config
 from r2d2.table import Pair, PairsTable, Text, write_table
 from r2d2.training.distributed import ALONE
 from r2d2.training.pretrain import pretrain
@@ -245,7 +247,7 @@ def test_matching_is_learnt_from_labels_and_stopped_when_it_is_enough(
 
 
 def test_a_pair_labelled_as_no_match_is_no_positive(start, matching, tmp_path):
-    config = config_of("retrieval", "train.epochs=1")
+    config = replace(config_of("retrieval", "train.epochs=1"), model=load_config(start))
     pretrain(matching, tmp_path / "run", config, init=start)
     skipped = json.loads((tmp_path / "run" / "training.json").read_text())["skipped"]
     train = PairsTable.open(matching)

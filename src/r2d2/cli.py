@@ -83,7 +83,9 @@ def demo(
     from r2d2.config import make_config
     from r2d2.demo import run_demo
 
-    report = run_demo(out, make_config(preset, variant, settings or ()), resume=resume)
+    # A larger preset would ask for a vocab.txt; the demo needs nothing that is not installed.
+    chosen = ("train.train_vocab=true", *(settings or ()))
+    report = run_demo(out, make_config(preset, variant, chosen), resume=resume)
     typer.echo(f"report: {report}")
 
 
@@ -91,11 +93,17 @@ def demo(
 def pretrain(
     table: Annotated[str, typer.Argument(help="A pairs table.")],
     out: Annotated[Path, typer.Option(help="Folder for the run.")],
-    preset: Preset = "tiny",
-    variant: Variant = "r2d2",
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Size: tiny (default), small, base or large; with --init its own."),
+    ] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(help="r2d2 (default), prd2, wo_et, wo_twd, wo_tgd, wo_fgd; or --init's own."),
+    ] = None,
     settings: Settings = None,
     vocab: Annotated[
-        Path | None, typer.Option(help="A BERT vocab.txt, for the larger presets.")
+        Path | None, typer.Option(help="A BERT vocab.txt, instead of training a tokenizer.")
     ] = None,
     init: Annotated[
         Path | None, typer.Option(help="A saved model to start from; see `r2d2 weights import`.")
@@ -104,11 +112,18 @@ def pretrain(
     resume: Resume = False,
 ) -> None:
     """Pre-train on a table's split `train`; the model lands in OUT/model."""
-    from r2d2.config import make_config
+    from r2d2.config import make_config, read_vocab
     from r2d2.training.launch import launch
+    from r2d2.training.pretrain import check_vocab
     from r2d2.training.pretrain import pretrain as run
+    from r2d2.training.start import config_from, find_start
 
-    config = make_config(preset, variant, settings or ())
+    start, chosen = find_start(out, init, resume), settings or ()
+    if start is None:
+        config = make_config(preset or "tiny", variant or "r2d2", read_vocab(chosen, vocab))
+    else:
+        config = config_from(start, preset, variant, chosen)
+    check_vocab(config, vocab, start)
     if processes > 1 and "RANK" not in os.environ:
         sys.exit(launch(processes, sys.argv[1:]))
     hook = None
@@ -128,8 +143,10 @@ def finetune(
     source: Annotated[
         str, typer.Argument(metavar="DATA", help="A pairs table; or a folder, with --captions.")
     ],
-    init: Annotated[Path, typer.Option(help="The model to start from.")],
     out: Annotated[Path, typer.Option(help="Folder for the run.")],
+    init: Annotated[
+        Path | None, typer.Option(help="The model to start from; --resume knows it by itself.")
+    ] = None,
     captions: Annotated[
         Path | None, typer.Option(help="CSV or JSONL: image, caption, perhaps split and label.")
     ] = None,
@@ -139,13 +156,13 @@ def finetune(
 ) -> None:
     """Fine-tune a model; the best epoch by `val` lands in OUT/model, with its report."""
     from r2d2.config import make_tuning_config
-    from r2d2.finetune import TABLE, is_plain_folder, own_table
+    from r2d2.finetune import TABLE, is_plain_folder, own_table, tuning_start
     from r2d2.finetune import finetune as run
-    from r2d2.pretrained import load
     from r2d2.training.distributed import world
     from r2d2.training.launch import launch
 
-    config = make_tuning_config(task, load(init, "cpu").has_match, settings or ())
+    start = tuning_start(out, init, resume)
+    config = make_tuning_config(task, start.model.cross_layers > 0, settings or ())
     if processes > 1 and "RANK" not in os.environ:
         sys.exit(launch(processes, sys.argv[1:]))
     with world() as here:

@@ -322,16 +322,32 @@ def make_tuning_config(task: str, ranks: bool, settings: Sequence[str] = ()) -> 
     Args:
         task: retrieval or matching.
         ranks: whether the model has cross encoders (R2D2), or not (PRD2).
-        settings: each "group.name=value".
+        settings: each "group.name=value"; none of the model, whose shape stays as it is.
 
     Raises:
-        R2D2Error: unknown task or setting, or a value of the wrong type.
+        R2D2Error: unknown task or setting, a value of the wrong type, or what the model decides.
     """
     variant = "r2d2" if ranks else "prd2"
     data = merge(read_preset("variants", "variant", variant), read_preset("tuning", "task", task))
     for setting in settings:
-        data = merge(data, parse_setting(setting))
-    return from_dict(Config, {"preset": f"finetune {task}", "variant": variant, **data})
+        over = parse_setting(setting)
+        if decided := sorted(over.keys() & {"model", "preset", "variant"}):
+            raise R2D2Error(
+                f"setting '{setting}': the model at --init decides {decided[0]}; leave it out"
+            )
+        data = merge(data, over)
+    config = from_dict(Config, {"preset": f"finetune {task}", "variant": variant, **data})
+    if config.train.train_vocab:
+        raise R2D2Error(
+            "setting 'train.train_vocab=true': the model at --init has its own tokenizer; leave it "
+            "out"
+        )
+    return config
+
+
+def read_vocab(settings: Sequence[str], vocab: object) -> tuple[str, ...]:
+    """Settings under which a vocab.txt, if one is given, is read, whatever the preset would do."""
+    return tuple(settings) if vocab is None else ("train.train_vocab=false", *settings)
 
 
 def make_config(

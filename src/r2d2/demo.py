@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 from r2d2.config import Config
@@ -23,10 +22,16 @@ TABLE = "pairs.lance"
 def run_demo(out: Path, config: Config, *, resume: bool = False) -> Path:
     """Build the corpus, pre-train, evaluate; all under `out`. Gives the report's path.
 
+    `config`: with train.train_vocab, for the demo needs nothing that is not installed.
+
     Raises:
         R2D2Error: whatever the user can mend.
         RunStoppedError: a signal came; the checkpoint is written.
     """
+    if not config.train.train_vocab:
+        raise R2D2Error(
+            "the demo trains its own tokenizer and reads no vocab.txt: set train.train_vocab=true"
+        )
     check_folder(out, resume=resume)
     table_path = out / TABLE
     if not table_path.exists():
@@ -34,8 +39,6 @@ def run_demo(out: Path, config: Config, *, resume: bool = False) -> Path:
         build_emoji_table(table_path)
     elif PairsTable.open(table_path).metadata.get("title") != ATTRIBUTION["title"]:
         raise R2D2Error(f"{table_path} is not the embedded corpus: give another --out")
-    # A larger preset would ask for a vocab.txt; the demo needs nothing that is not installed.
-    config = replace(config, train=replace(config.train, train_vocab=True))
     pretrain(table_path, out, config, resume=True)
     batch_size = config.evaluation.batch_size
     try:

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,6 +26,7 @@ from r2d2.training.pretrain import pretrain
 from r2d2.training.run_folder import METRICS, MODEL, check_folder, saved_run
 from r2d2.training.schedule import warmup_end
 from r2d2.training.sharding import gathered, is_cut
+from r2d2.training.start import Start, find_start
 from r2d2.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -50,13 +51,13 @@ def finetune(
     out: str | Path,
     config: Config,
     *,
-    init: str | Path,
+    init: str | Path | None = None,
     resume: bool = False,
 ) -> Path:
     """Fine-tune the model at `init` on split `train`; the best epoch by `val` lands in `out`/model.
 
-    With `config.train.labelled` it learns matching from a table's labels, else retrieval. Every
-    process of a run calls it; see `pretrain`.
+    With `config.train.labelled` it learns matching from a table's labels, else retrieval. The
+    model's shape takes the settings' place. Every process of a run calls it; see `pretrain`.
 
     Returns:
         The report's path; of a matching set, that of its metrics.
@@ -67,13 +68,32 @@ def finetune(
     """
     table, out = PairsTable.open(table_path), Path(out)
     keep_best = KeepBest(table, out, config, config.tuning.patience)
-    if config.train.labelled and not load(init, "cpu").has_match:
+    start = tuning_start(out, init, resume)
+    if config.train.labelled and not start.model.cross_layers:
         raise R2D2Error(
-            f"{init} has no cross encoders to learn matching with: give an R2D2 model, or "
+            f"{start.init} has no cross encoders to learn matching with: give an R2D2 model, or "
             "fine-tune for retrieval"
         )
+    config = replace(config, model=start.model)
     pretrain(table_path, out, config, resume=resume, init=init, on_epoch=keep_best)
     return finish(table, table_path, out, config) if keep_best.first else out
+
+
+def tuning_start(out: Path, init: str | Path | None, resume: bool) -> Start:
+    """The model that is fine-tuned; see `find_start`.
+
+    Raises:
+        R2D2Error: there is none, or the run that is resumed was a pre-training.
+    """
+    start = find_start(out, init, resume)
+    if start is None and saved_run(out) is not None:
+        raise R2D2Error(
+            f"{out} was started from random weights, so it is no fine-tuning: give another --out "
+            "and --init MODEL"
+        )
+    if start is None:
+        raise R2D2Error("there is no model to fine-tune: give --init MODEL, a run or a model/")
+    return start
 
 
 def is_plain_folder(source: str) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from r2d2.config import to_dict
 from r2d2.pretrained import Pretrained
@@ -23,8 +25,19 @@ def fingerprint(model: Pretrained) -> str:
     digest = hashlib.blake2b(digest_size=8)
     digest.update(json.dumps({name: settings[name] for name in PARTS}, sort_keys=True).encode())
     digest.update(str(model.tokenizer.__getstate__()).encode())
-    for name, tensor in sorted(model.model.towers.state_dict().items()):
+    _update(digest, model.model.towers.state_dict())
+    return digest.hexdigest()
+
+
+def weights_fingerprint(model: Pretrained) -> str:
+    """16 hex digits: the tokenizer and all weights, those of cross encoders and heads too."""
+    digest = hashlib.blake2b(str(model.tokenizer.__getstate__()).encode(), digest_size=8)
+    _update(digest, model.model.state_dict())
+    return digest.hexdigest()
+
+
+def _update(digest: hashlib.blake2b, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        digest.update(memoryview(data.numpy()))
-    return digest.hexdigest()
+        digest.update(data.numpy().data)

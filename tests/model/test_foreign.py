@@ -19,6 +19,7 @@ from r2d2.objectives import losses as losses_module
 from r2d2.objectives.batch import Batch, Moment
 from r2d2.objectives.losses import Objectives
 from r2d2.training.pretrain import pretrain
+from r2d2.training.start import config_from, find_start
 from r2d2.weights.towers import import_towers
 from training.small import call_cli, small_table
 
@@ -190,7 +191,7 @@ def test_frozen_towers_stay_bit_equal_and_the_rest_learns(tmp_path, frozen):
     table = small_table(tmp_path / "pairs.lance")
     sides = ("vision", "text") if frozen == "both" else (frozen,)
     settings = [f"train.freeze_{side}=true" for side in sides]
-    config = make_config("tiny", "r2d2", [
+    config = config_from(find_start(tmp_path / "run", tmp_path / "ours", False), None, None, [
         "train.epochs=2", "train.batch_size=8", "train.warmup_steps=1", "objectives.queue_size=16",
         "train.layer_decay=0.9", "system.threads=1", *settings,
     ])  # fmt: skip
@@ -209,7 +210,9 @@ def test_trained_saved_loaded_ranked_and_measured(kind, tmp_path, monkeypatch, c
     table = small_table(tmp_path / "pairs.lance")
     settings = ["train.epochs=2", "train.batch_size=8", "train.warmup_steps=1",
                 "objectives.queue_size=16", "system.threads=1"]  # fmt: skip
-    pretrain(table, tmp_path / "run", make_config("tiny", "r2d2", settings), init=tmp_path / "ours")
+    start = find_start(tmp_path / "run", tmp_path / "ours", False)
+    config = config_from(start, None, None, settings)
+    pretrain(table, tmp_path / "run", config, init=tmp_path / "ours")
     model = r2d2.load(tmp_path / "run", "cpu")
     images = pictures(4, side=40)
     side, texts = model.encode_images(images), model.encode_texts(TEXTS)

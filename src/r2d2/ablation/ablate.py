@@ -20,12 +20,13 @@ from r2d2.ablation.runs import Arm, check_arms, run_arms
 from r2d2.ablation.shares import TRAIN, curve_png, share_table
 from r2d2.ablation.speed import Speed, equal_epochs, measure_speeds
 from r2d2.ablation.summary import TASKS, ArmSummary, as_dict, mean_spread, summarise
-from r2d2.config import Config, make_config, variants
+from r2d2.config import Config, make_config, read_vocab, variants
 from r2d2.data.emoji import ATTRIBUTION, build_emoji_table
 from r2d2.errors import R2D2Error
 from r2d2.files import write_bytes, write_text
 from r2d2.settings import one_of
 from r2d2.table import PairsTable
+from r2d2.training.pretrain import check_vocab
 
 log = logging.getLogger(__name__)
 
@@ -94,8 +95,9 @@ def ablate(
     """
     if out.exists() and not out.is_dir():
         raise R2D2Error(f"{out} is a file: give a folder")
-    for variant in plan.variants:
-        plan.config(variant)  # a wrong setting stops here, before any work
+    plan = replace(plan, settings=read_vocab(plan.settings, vocab))
+    for variant in plan.variants:  # a wrong setting stops here, before any work
+        check_vocab(plan.config(variant), vocab)
     if table_path is None:
         table_path = out / TABLE
         if not table_path.exists():

@@ -15,7 +15,7 @@ import torch
 from r2d2.config import Config, to_dict
 from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors, write_text
-from r2d2.pretrained import Pretrained, default_device, load
+from r2d2.pretrained import Pretrained, default_device
 from r2d2.table import PairsTable
 from r2d2.tokenizer import Tokenizer
 from r2d2.training.distributed import ALONE, World, world
@@ -30,6 +30,7 @@ from r2d2.training.run_folder import (
     saved_run,
 )
 from r2d2.training.sharding import gathered
+from r2d2.training.start import Start, find_start
 from r2d2.training.trainer import Trainer, TrainSummary, group_size, groups_of
 
 log = logging.getLogger(__name__)
@@ -56,8 +57,9 @@ def pretrain(
         out: the run's folder.
         config: settings.
         resume: go on with the run that is there; without it such a folder is refused.
-        vocab: a BERT vocab.txt, for presets that do not train a tokenizer of their own.
-        init: a saved model to start from; its shape and tokenizer take the settings' place.
+        vocab: a BERT vocab.txt, for settings that do not train a tokenizer of their own.
+        init: a saved model to start from, of the settings' shape; its tokenizer is the run's. A
+            run that is resumed knows by itself what it was started from.
         on_epoch: see `Trainer.run`; it gets the trainer, too.
 
     Raises:
@@ -68,25 +70,29 @@ def pretrain(
     if config.system.threads:
         torch.set_num_threads(config.system.threads)
     table = PairsTable.open(table_path)
-    start = load(init, "cpu") if init is not None else None
+    start = find_start(out, init, resume)
+    check_vocab(config, vocab, start)
     if start is not None:
-        config = replace(config, model=start.model.config)
+        config = start.fit(config)
     with world() as here:
         group_size(config, here)  # before anything is written
         run: dict[str, Any] = {
             "config": to_dict(config),
             "table": str(table_path),
-            "init": None if init is None else str(init),
+            "init": None if start is None else start.init,
             "groups": groups_of(config, here),
         }
+        model = None if start is None else start.open(out)
         if here.first:
             check_folder(out, resume=resume)
             run["fingerprint"] = table.fingerprint
+            if start is not None and model is not None:
+                run["init_hash"] = start.hash(out, model)
             check_run(out, run)
         here.wait()
         config = same_groups(out, config, here)
-        tokenizer = start.tokenizer if start else run_tokenizer(table, out, config, vocab, here)
-        trainer = Trainer(table, out, config, tokenizer, here, start.model if start else None)
+        tokenizer = model.tokenizer if model else run_tokenizer(table, out, config, vocab, here)
+        trainer = Trainer(table, out, config, tokenizer, here, model.model if model else None)
         if here.first:
             remember(out, run)  # not before all this succeeded: what the user mends starts anew
             trainer.tokenizer.save(out / TOKENIZER)
@@ -103,6 +109,22 @@ def pretrain(
             summary = trainer.run(hook)
         _save(trainer, out, summary)
     return summary
+
+
+def check_vocab(config: Config, vocab: str | Path | None, start: Start | None = None) -> None:
+    """Refuse a vocab.txt where the tokenizer comes from somewhere else; R2D2Error."""
+    if vocab is None:
+        return
+    if start is not None:
+        raise R2D2Error(
+            f"--vocab {vocab} gives a tokenizer, and {start.init} comes with its own: leave one of "
+            "them out"
+        )
+    if config.train.train_vocab:
+        raise R2D2Error(
+            f"--vocab {vocab} gives a tokenizer, and train.train_vocab=true trains one: leave one "
+            "of them out"
+        )
 
 
 def same_groups(out: Path, config: Config, here: World) -> Config:
@@ -154,7 +176,15 @@ def run_tokenizer(
     """
     saved = out / TOKENIZER
     if here.first:
-        tokenizer = Tokenizer.load(saved) if saved.exists() else _fresh(table, config, vocab)
+        if saved.exists():
+            tokenizer = Tokenizer.load(saved)
+            if vocab is not None and _state(_fresh(table, config, vocab)) != _state(tokenizer):
+                raise R2D2Error(
+                    f"{saved} was not made from {vocab} as it is now: leave --vocab out, or start "
+                    "anew in another --out"
+                )
+        else:
+            tokenizer = _fresh(table, config, vocab)
         if here.size == 1:
             return tokenizer
         with disk_errors(out):
@@ -162,6 +192,11 @@ def run_tokenizer(
         tokenizer.save(saved)
     here.wait()
     return Tokenizer.load(saved)
+
+
+def _state(tokenizer: Tokenizer) -> str:
+    """What a tokenizer does, as its file has it."""
+    return tokenizer.__getstate__()
 
 
 def _fresh(table: PairsTable, config: Config, vocab: str | Path | None) -> Tokenizer:

@@ -84,7 +84,9 @@ class Trainer:
             R2D2Error: the batch does not divide by processes, chunks and groups.
         """
         self.config = config
-        if config.model.foreign is None:
+        if model is not None:
+            self.config = replace(config, model=model.config)
+        elif config.model.foreign is None:
             text = replace(config.model.text, vocab_size=tokenizer.vocab_size)
             self.config = replace(config, model=replace(config.model, text=text))
         self.out = out

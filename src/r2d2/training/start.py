@@ -1,0 +1,196 @@
+"""The saved model that a run starts from: it decides the shape and the tokenizer of the run.
+
+Settings that contradict it are refused, and what nobody asked for follows it. A run that is resumed
+knows its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from r2d2.config import Config, ModelConfig, from_dict, make_config, presets, to_dict
+from r2d2.errors import R2D2Error
+from r2d2.fingerprint import weights_fingerprint
+from r2d2.foreign_tokenizer import load_tokenizer
+from r2d2.model.r2d2 import R2D2
+from r2d2.pretrained import SHIPPED, Pretrained, load, load_config
+from r2d2.settings import merge, parse_setting, read_preset
+from r2d2.training.checkpoint import latest_checkpoint
+from r2d2.training.run_folder import CHECKPOINTS, TOKENIZER, saved_run
+
+VOCAB_SIZE = "text.vocab_size"  # the tokenizer's business
+# A preset names a size; these come with the tokenizer, or are learnt.
+NOT_OF_A_SIZE = (VOCAB_SIZE, "text.max_length", "temperature")
+
+
+@dataclass(frozen=True)
+class Start:
+    """A saved model, and what a resumed run noted of it."""
+
+    init: str  # its path
+    model: ModelConfig
+    begun: bool = False  # the run's own checkpoint holds the weights by now
+    first_init: str | None = None  # what the run that is resumed was started with ...
+    first_hash: str | None = None  # ... and its weights
+
+    def open(self, out: Path) -> Pretrained:
+        """The model; where the run has a checkpoint, of its shape only. R2D2Error as `load`."""
+        if not self.begun:
+            return load(self.init, "cpu")
+        return Pretrained(R2D2(self.model), load_tokenizer(out / TOKENIZER, self.model))
+
+    def hash(self, out: Path, model: Pretrained) -> str | None:
+        """Of the opened model's weights, for run.json.
+
+        Raises:
+            R2D2Error: it is not the model that the resumed run was started with.
+        """
+        if self.begun:
+            return self.first_hash
+        here = weights_fingerprint(model)
+        if self.first_hash in (None, here):
+            return here
+        if self.init == self.first_init:
+            raise R2D2Error(
+                f"{out} was started from {self.init}, which has changed since: put it back as it "
+                "was, or start anew in another --out"
+            )
+        raise _another(out, self.first_init, self.init)
+
+    def fit(self, config: Config) -> Config:
+        """Settings with the model's shape. R2D2Error where they ask for another one."""
+        own, wanted = dict(_leaves(to_dict(self.model))), dict(_leaves(to_dict(config.model)))
+        for name in {**own, **wanted}:  # in the order of the settings
+            if name != VOCAB_SIZE and own.get(name) != wanted.get(name):
+                raise R2D2Error(
+                    f"the settings have model.{name}={wanted.get(name)}, and {self.init} has "
+                    f"{own.get(name)}: give settings of its shape (r2d2.load(...).model.config)"
+                )
+        return replace(config, model=self.model)
+
+
+def find_start(out: Path, init: str | Path | None, resume: bool) -> Start | None:
+    """What a run starts from; None: random weights.
+
+    Args:
+        out: the run's folder.
+        init: what the user named, if anything; a run that is resumed knows it by itself.
+        resume: whether a run that is there goes on.
+
+    Raises:
+        R2D2Error: there is no such model, or the run was started from another one.
+    """
+    run = saved_run(out) if resume else None
+    if run is None:
+        return None if init is None else Start(_absolute(init), load_config(init))
+    if run.get("init") is None:
+        if init is None:
+            return None
+        raise R2D2Error(f"{out} was started from random weights, not from {init}: leave --init out")
+    noted, noted_hash = _absolute(run["init"]), run.get("init_hash")
+    path = noted if init is None else _absolute(init)
+    if path != noted:
+        if noted_hash is None:
+            raise _another(out, noted, path)
+        return Start(path, load_config(path), False, noted, noted_hash)
+    if latest_checkpoint(out / CHECKPOINTS) is not None:
+        shape = merge(to_dict(ModelConfig()), run["config"].get("model", {}))
+        model = from_dict(ModelConfig, shape, "model")
+        return Start(noted, model, True, noted, noted_hash)
+    try:
+        return Start(noted, load_config(noted), False, noted, noted_hash)
+    except R2D2Error as error:
+        raise R2D2Error(
+            f"{out} was started from {noted}, which cannot be opened any more ({error}): put it "
+            "back, or start anew in another --out"
+        ) from error
+
+
+def config_from(
+    start: Start, preset: str | None, variant: str | None, settings: Sequence[str] = ()
+) -> Config:
+    """Settings to train a saved model on, its shape among them.
+
+    Args:
+        start: the model.
+        preset: what the user asked for; None: the one nearest to the model in size.
+        variant: what the user asked for; None: r2d2 or prd2, as the model has cross encoders.
+        settings: each "group.name=value".
+
+    Raises:
+        R2D2Error: one of them contradicts the model; or as `make_config`.
+    """
+    asked: dict[str, str] = {}  # setting of the model: who asks for it
+    if preset is not None:
+        names = (name for name, _ in _leaves(_model_part(read_preset("presets", "preset", preset))))
+        asked |= {name: f"--preset {preset}" for name in names if name not in NOT_OF_A_SIZE}
+    if variant is not None:
+        part = _model_part(read_preset("variants", "variant", variant))
+        asked |= {name: f"--variant {variant}" for name, _ in _leaves(part)}
+    for setting in settings:
+        part = _model_part(parse_setting(setting))
+        asked |= {name: f"--set model.{name}" for name, _ in _leaves(part)}
+    implied = "r2d2" if start.model.cross_layers else "prd2"
+    config = make_config(preset or nearest_preset(start.model), variant or implied, settings)
+    own, wanted = dict(_leaves(to_dict(start.model))), dict(_leaves(to_dict(config.model)))
+    for name, source in asked.items():
+        if wanted.get(name) != own.get(name):
+            raise R2D2Error(
+                f"{source} asks for model.{name}={wanted.get(name)}, and {start.init} has "
+                f"{own.get(name)}: leave {source} out, or give a model of that shape"
+            )
+    if config.objectives.fgr and not start.model.cross_layers:
+        raise R2D2Error(
+            f"variant {config.variant} trains cross encoders, and {start.init} has none: leave "
+            "--variant out, or give a model that has them"
+        )
+    if config.train.train_vocab and _asks_for_vocab(settings):
+        raise R2D2Error(
+            f"train.train_vocab=true trains a tokenizer, and {start.init} comes with its own: "
+            "leave the setting out"
+        )
+    return replace(config, model=start.model)
+
+
+def nearest_preset(model: ModelConfig) -> str:
+    """The preset whose towers are nearest to a model's in size."""
+
+    def size(shape: ModelConfig) -> float:
+        return math.log(sum(s.layers * s.width**2 + s.width for s in (shape.vision, shape.text)))
+
+    return min(presets(), key=lambda name: abs(size(make_config(name).model) - size(model)))
+
+
+def _another(out: Path, first: object, given: object) -> R2D2Error:
+    return R2D2Error(
+        f"{out} was started from {first}, and {given} is another model: leave --init out"
+    )
+
+
+def _absolute(init: str | Path) -> str:
+    """A path that holds in any working directory; the name of the package's model stays."""
+    path = Path(init)
+    return str(init) if str(init) == SHIPPED and not path.exists() else str(path.absolute())
+
+
+def _asks_for_vocab(settings: Sequence[str]) -> bool:
+    parts = [parse_setting(setting).get("train") for setting in settings]
+    return any(isinstance(part, Mapping) and "train_vocab" in part for part in parts)
+
+
+def _model_part(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    part = data.get("model", {})
+    return part if isinstance(part, Mapping) else {}
+
+
+def _leaves(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each setting of nested data by its full name; a list counts as a tuple."""
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", tuple(value) if isinstance(value, list) else value
