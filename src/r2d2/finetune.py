@@ -134,7 +134,8 @@ class KeepBest:
             raise R2D2Error(
                 f"{table.path} has no split '{VALIDATION}' to choose the best epoch by (it has "
                 f"{', '.join(table.splits())}): give some rows that split, a tenth for example, as "
-                "by a column 'split' in the file of captions"
+                "by a column 'split' in the file of captions, or by "
+                "--set 'sample.splits={val: 0.1}' of r2d2 corpus build"
             )
         for split in (TRAIN, VALIDATION) if config.train.labelled else ():
             missing = sorted({0, 1} - _kinds(table, split))

@@ -72,11 +72,11 @@ def read_preset(folder: str, what: str, name: str) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `over`, groups merged name by name."""
+    """`base` with the values of `over`, groups merged name by name; an empty group empties it."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping) and value
         merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]
     return merged
 

@@ -303,8 +303,12 @@ def test_a_crawl_without_clicks(tmp_path):
     table = PairsTable.open(found.table)
     assert {t.source for p in table.take(table.rows()) for t in p.texts} == {"caption"}
     assert all(p.ctr is None and p.clicks is None for p in table.take(table.rows()))
+    open_config = make_corpus_config("zero", settings=SETTINGS)  # the log has no queries
+    again = build_corpus([str(tmp_path / "crawl.parquet")], tmp_path / "d.lance", open_config)
+    assert PairsTable.open(again.table).fingerprint == table.fingerprint
+    ranked = make_corpus_config("zero", settings=[*SETTINGS, "rank.enabled=true"])
     with pytest.raises(R2D2Error, match=r"rank\.enabled"):
-        build_corpus([str(tmp_path / "crawl.parquet")], tmp_path / "d.lance", make_corpus_config())
+        build_corpus([str(tmp_path / "crawl.parquet")], tmp_path / "e.lance", ranked)
 
 
 def test_a_crawl_by_the_thresholds_of_danqing(tmp_path):

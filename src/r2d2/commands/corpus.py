@@ -76,14 +76,25 @@ def build(
                     typer.echo(f"  {line}")
             if empty := count.notes.get("null_clicks"):
                 typer.echo(f"  clicks of {empty:,} rows are NULL, which counts as 0")
-    if made.rank.enabled and not made.rank.cuts:
+    if made.rank.enabled is None and not built.config.rank.active:
+        typer.echo("rank: nothing is ranked: the logs have no queries, so that every pair stays")
+    elif built.config.rank.active and not made.rank.cuts:
         typer.echo(
             "rank: no cut by rate; for the best 5% of all pairs shown, as in Zero's paper: "
             "--set rank.top_share=0.05 --set rank.min_clicks=0"
         )
-    if aside := left_aside(made, [count for stage in built.stages for count in stage.counts]):
+    if aside := left_aside(
+        built.config, [count for stage in built.stages for count in stage.counts]
+    ):
         typer.echo(f"rank: {aside}")
-    typer.echo(f"{built.table}: {built.images:,} images, {built.texts:,} texts")
+    splits = ", ".join(f"{name} {count:,}" for name, count in built.splits.items())
+    typer.echo(f"{built.table}: {built.images:,} images, {built.texts:,} texts; splits: {splits}")
+    for name in built.config.sample.splits:
+        if name not in built.splits:
+            typer.echo(
+                f"no picture is in the split {name}, for the table is small; to hold out more, for "
+                f"fine-tuning: --set 'sample.splits={{{name}: 0.2}}'"
+            )
     typer.echo(f"report: {built.report}, card: {built.card}")
 
 

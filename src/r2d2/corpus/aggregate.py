@@ -24,7 +24,8 @@ from r2d2.corpus.combine import RUN_IMAGES, RUN_PAIRS, combine
 from r2d2.corpus.config import CorpusConfig
 from r2d2.corpus.engine import held_memory, map_columns, start
 from r2d2.corpus.funnel import StageCount, add_counts
-from r2d2.corpus.log import TEXTS, find_logs, plan, read_piece
+from r2d2.corpus.log import find_logs, plan, read_piece
+from r2d2.corpus.log_columns import TEXTS
 from r2d2.corpus.parts import map_parts
 from r2d2.corpus.rows import (
     IMAGE_COLUMNS,
@@ -101,14 +102,14 @@ def aggregate(
     rows = add_counts(counts) if counts else StageCount("aggregate", "rows", 0, 0)
     _need_rows(jobs, counts, rows)
     clicks = sum(count.notes["clicks"] for count in counts)
-    if config.rank.enabled and not rows.kept:
+    if config.rank.active and not rows.kept:
         example = next((shown[0] for shown in rows.examples.values() if shown), "")
         raise R2D2Error(
             f"not one of {rows.seen:,} rows of the logs can be used ({_reasons(rows)}"
             f"{', such as ' * bool(example)}{example}): mend them, or map other columns by "
             "--set log.COLUMN=NAME"
         )
-    if config.rank.enabled and clicks == 0:
+    if config.rank.active and clicks == 0:
         raise R2D2Error(
             f"the logs hold no click in {rows.seen} rows ({_reasons(rows)}): without clicks there "
             "is no ranking; map the column by --set log.clicks=NAME, or --set rank.enabled=false"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from r2d2.corpus.fetch_list import needed_urls
 from r2d2.corpus.finish import REPORT, nothing_left, write_papers
 from r2d2.corpus.funnel import StageCount, add_counts
 from r2d2.corpus.image_filter import ImageWork
-from r2d2.corpus.log import find_logs
+from r2d2.corpus.log import find_logs, with_ranking
 from r2d2.corpus.output import is_made_of, write_corpus
 from r2d2.corpus.parts import Places, map_parts
 from r2d2.corpus.preflight import check_place, is_there
@@ -56,6 +56,8 @@ class Built:
     table: str
     images: int
     texts: int
+    splits: Mapping[str, int]  # images of each
+    config: CorpusConfig  # with what was left open decided
     report: Path
     card: Path
     stages: tuple[Stage, ...]
@@ -104,6 +106,7 @@ def build_corpus(
     here = str(Path.cwd())
     behind = look_behind(config, model, here)
     files = find_logs(logs)
+    config = with_ranking(config, files)
     identity = _identity(files)
     space = Workspace(root, [identity, asdict(config.log)])
     key = digest([identity, asdict(config), memory_bytes, out, asdict(behind)])
@@ -152,7 +155,9 @@ def build_corpus(
         )
     if not keep_work:
         _tidy(root, space.stages)
-    return Built(out, written.kept, stats.texts, report, card, tuple(space.stages))
+    return Built(
+        out, written.kept, stats.texts, stats.splits, config, report, card, tuple(space.stages)
+    )
 
 
 def _stages(
@@ -172,7 +177,7 @@ def _stages(
     """All stages before the last; gives the folder of what is to be written, and the prior."""
     summed = space.run(
         "aggregate",
-        [memory_bytes, list(config.rank.examination), config.rank.enabled, config.query.simplified],
+        [memory_bytes, list(config.rank.examination), config.rank.active, config.query.simplified],
         lambda folder: aggregate(
             logs, config, folder, memory_bytes=memory_bytes, runner=runner, workers=workers,
             update=update,
@@ -183,7 +188,7 @@ def _stages(
         asdict(config.rank),
         lambda folder: rank(summed, folder, config.rank, places=places, update=update),
     ).folder
-    prior = read_prior(ranked / PRIOR) if config.rank.enabled else None
+    prior = read_prior(ranked / PRIOR) if config.rank.active else None
     least = read_least(ranked)
     parts = part_count(ranked)
 
@@ -251,7 +256,7 @@ def _stages(
         asdict(config.rank),
         lambda folder: unite(
             texts, looked, merge, folder, config.rank, prior, places, update,
-            summed=summed if config.rank.enabled else None, least=least,
+            summed=summed if config.rank.active else None, least=least,
         ),
     ).folder  # fmt: skip
     if model is not None and (config.align.low is not None or config.align.high is not None):

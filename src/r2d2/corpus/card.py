@@ -41,7 +41,7 @@ size_categories: [{_size(stats.images)}]
 
 {stats.images:,} images with {stats.texts:,} Chinese texts
 ({", ".join(f"{source} {count:,}" for source, count in stats.sources.items())}),
-{"ranked by click-through rate" if config.rank.enabled else "from a crawl without clicks"}.
+{"ranked by click-through rate" if config.rank.active else "from a crawl without clicks"}.
 Splits: {", ".join(f"{split} {count:,}" for split, count in stats.splits.items())}.
 
 A row is an image (`image_id`, `image`, `url`, `width`, `height`), its texts (`text`, `source`,

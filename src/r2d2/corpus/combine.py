@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from r2d2.corpus.groups import Ints, Mask, add_up, encode, grouped, missing, whole
-from r2d2.corpus.log import TEXTS
+from r2d2.corpus.log_columns import TEXTS
 from r2d2.data.base64_images import binary_column
 from r2d2.inputs.dropped_rows import EXAMPLES, DroppedRows
 

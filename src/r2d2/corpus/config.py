@@ -50,7 +50,7 @@ class LogConfig:
 class RankConfig:
     """Ranking by click-through rate."""
 
-    enabled: bool = True  # off for a crawl without clicks
+    enabled: bool | None = None  # None: where a log has queries; off for a crawl without clicks
     method: str = "bayes"  # empirical Bayes (bayes), or the Wilson lower bound (wilson)
     confidence: float = 0.95  # of the Wilson bound, two-sided
     examination: tuple[float, ...] = ()  # chance that position 1, 2, ... is looked at; none: all 1
@@ -76,6 +76,11 @@ class RankConfig:
             raise R2D2Error(
                 "rank: give one of threshold, top_share and top_count, and null for the others"
             )
+
+    @property
+    def active(self) -> bool:
+        """Whether pairs are ranked; a build asks its logs where that was left open."""
+        return self.enabled is not False
 
     @property
     def cuts(self) -> bool:
@@ -191,7 +196,8 @@ class SampleConfig:
     """A share of the corpus, and what is held out of it, by a hash of image_id."""
 
     share: float = 1.0  # of the images; a smaller share lies within a larger one
-    splits: Mapping[str, float] = field(default_factory=dict)  # name: share; the rest is train
+    # name: share; the rest is train
+    splits: Mapping[str, float] = field(default_factory=lambda: {"val": 0.05})
     seed: int = 0
 
     def __post_init__(self) -> None:

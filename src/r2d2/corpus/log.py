@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import glob
 import json
+import logging
 import os
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
-from r2d2.corpus.config import CorpusConfig
+from r2d2.corpus.config import CorpusConfig, LogConfig
 from r2d2.corpus.engine import PACKED, import_daft, open_file, open_parquet, reading, unpacked
 from r2d2.corpus.lines import head_columns, read_lines
+from r2d2.corpus.log_columns import is_text, log_columns, text_image_role
+from r2d2.corpus.pairs_log import is_pairs_table, pairs_columns, read_pairs_table
 from r2d2.errors import R2D2Error
 from r2d2.inputs.dropped_rows import DroppedRows
 
-IMAGES = ("image", "url", "path")
-TEXTS = ("query", "title", "content", "caption")
-COUNTS = ("impressions", "clicks", "position")
+log = logging.getLogger(__name__)
+
 FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
@@ -33,6 +36,8 @@ FORMATS = {
     ".ndjson": "jsonl",
     ".lance": "lance",
 }
+PAIRS = "pairs table"  # a Lance dataset of that kind
+HEAD_ROWS = 100  # whose images tell what a column of text holds
 PIECE_ROWS = 1 << 20  # of a Parquet file, before it is cut between row groups
 READ_ROWS = 128 << 10  # read at a time: more are slower, for their memory is new each time ...
 READ_BYTES = 32 << 20  # ... or fewer, where rows are large
@@ -48,11 +53,11 @@ def find_logs(logs: Sequence[str]) -> list[str]:
         R2D2Error: nothing is there, or a file's ending tells no format.
     """
     found: list[str] = []
-    for log in logs:
-        files = _remote(log) if "://" in log else _local(log)
+    for place in logs:
+        files = _remote(place) if "://" in place else _local(place)
         if not files:
             raise R2D2Error(
-                f"no log at {log}: give files, folders or globs of {', '.join(FORMATS)}"
+                f"no log at {place}: give files, folders or globs of {', '.join(FORMATS)}"
             )
         found += files
     return sorted(set(found))
@@ -67,32 +72,80 @@ def plan(files: Sequence[str], config: CorpusConfig) -> list[dict[str, str]]:
     """
     ranked = False
     pieces: list[dict[str, str]] = []
+    unused_splits = []
     for file in files:
-        kind = _format(file)
         with reading(file):
-            fields, cuts = _look(file, kind)
+            kind, fields, cuts = _look(file)
         if not fields:
             continue  # an empty file
-        columns = _columns(file, fields, config)
+        # the columns of a pairs table have their own names, whatever those of other logs are
+        own = replace(config, log=LogConfig()) if kind == PAIRS else config
+        columns = log_columns(file, fields, own)
         ranked = ranked or "clicks" in columns
+        if kind == PAIRS or "split" in set(fields) - set(columns.values()):
+            unused_splits.append(file)
         piece = {
             "file": file,
             "format": kind,
             "columns": json.dumps(columns),
             "folder": posixpath.dirname(file),  # in which a path of the log is looked up
         }
+        if cuts and "image" in columns and is_text(fields[columns["image"]]):
+            columns = _named_images({**piece, "cut": json.dumps(cuts[0])}, columns)
+            piece["columns"] = json.dumps(columns)
         pieces += [{**piece, "cut": json.dumps(cut)} for cut in cuts]
     if not pieces:
         raise R2D2Error(
             f"the logs hold no rows that can be read ({', '.join(files[:3])}"
             f"{', ...' if len(files) > 3 else ''}): give others"
         )
-    if config.rank.enabled and not ranked:
+    if unused_splits:
+        log.warning(
+            "the column 'split' of %s is not used: what is held out is drawn by sample.splits; "
+            "leave out what is a test set",
+            ", ".join(unused_splits[:3]) + (", ..." if len(unused_splits) > 3 else ""),
+        )
+    if config.rank.active and not ranked:
         raise R2D2Error(
             f"no log has clicks to rank by (there is no column {config.log.clicks!r} beside "
             f"{config.log.query!r}): map it by --set log.clicks=NAME, or --set rank.enabled=false"
         )
     return pieces
+
+
+def with_ranking(config: CorpusConfig, files: Sequence[str]) -> CorpusConfig:
+    """The settings, with `rank.enabled` decided by the logs where it was left open.
+
+    Logs without any query are ranked by nothing, unless a cut by rate is asked for.
+    """
+    if config.rank.enabled is not None:
+        return config
+    asked = config.rank.cuts or bool(config.rank.examination)
+    return replace(config, rank=replace(config.rank, enabled=asked or _any_query(files, config)))
+
+
+def _any_query(files: Sequence[str], config: CorpusConfig) -> bool:
+    for file in files:
+        with reading(file):
+            kind, fields, _ = _look(file)
+        if ("query" if kind == PAIRS else config.log.query) in fields:
+            return True
+    return False
+
+
+def _named_images(piece: Mapping[str, str], columns: dict[str, str]) -> dict[str, str]:
+    """The columns with text in `image` as what it is: base64, or paths, or addresses."""
+    name = columns["image"]
+    alone = {**piece, "columns": json.dumps({"image": name})}
+    values: list[str] = []
+    for chunk in read_piece(alone, DroppedRows()):
+        values += chunk["image"].slice(0, HEAD_ROWS).cast(pa.string()).drop_null().to_pylist()
+        if len(values) >= HEAD_ROWS:
+            break
+    role = text_image_role(values)
+    if role == "image" or role in columns:
+        return columns
+    return {role if key == "image" else key: column for key, column in columns.items()}
 
 
 def read_piece(piece: Mapping[str, str], dropped: DroppedRows) -> Iterator[pa.Table]:
@@ -105,6 +158,10 @@ def read_piece(piece: Mapping[str, str], dropped: DroppedRows) -> Iterator[pa.Ta
         batches: Iterable[pa.RecordBatch]
         if kind == "parquet":
             batches = _parquet(file, cut, columns)
+        elif kind == PAIRS:
+            import lance
+
+            batches = read_pairs_table(lance.dataset(file), cut, columns, dropped, file)
         elif kind == "lance":
             batches = _lance(file, cut, columns)
         else:
@@ -170,18 +227,21 @@ def _known(name: str) -> bool:
         return False
 
 
-def _look(file: str, kind: str) -> tuple[dict[str, pa.DataType], list[list[int]]]:
-    """The columns of a file, and how it is cut: numbers of row groups, or of fragments."""
+def _look(file: str) -> tuple[str, dict[str, pa.DataType], list[list[int]]]:
+    """Kind and columns of a file, and how it is cut: numbers of row groups, or of fragments."""
+    kind = _format(file)
     if kind == "lance":
         import lance
 
         dataset = lance.dataset(file)
         fragments = [[fragment.fragment_id] for fragment in dataset.get_fragments()]
-        return {field.name: field.type for field in dataset.schema}, fragments
+        if is_pairs_table(dataset.schema):
+            return PAIRS, pairs_columns(dataset), fragments
+        return kind, {field.name: field.type for field in dataset.schema}, fragments
     if kind != "parquet":
         with open_file(file) as stream:
             names = head_columns(unpacked(stream, file), kind, file)
-        return dict.fromkeys(names, pa.string()), [[]]
+        return kind, dict.fromkeys(names, pa.string()), [[]]
     with open_parquet(file) as parquet:
         meta, schema = parquet.metadata, parquet.schema_arrow
     cuts: list[list[int]] = [[]]
@@ -192,54 +252,7 @@ def _look(file: str, kind: str) -> tuple[dict[str, pa.DataType], list[list[int]]
             rows = 0
         cuts[-1].append(group)
         rows += meta.row_group(group).num_rows
-    return {field.name: field.type for field in schema}, cuts
-
-
-def _columns(file: str, fields: Mapping[str, pa.DataType], config: CorpusConfig) -> dict[str, str]:
-    """Which column of a file serves as what, {role: column}; R2D2Error where it cannot do."""
-    has = f"it has the columns {', '.join(fields)}"
-    roles = (*IMAGES, *TEXTS, *COUNTS)
-    columns = {role: name for role in roles if (name := getattr(config.log, role)) in fields}
-    for what, choices in (("images", IMAGES), ("texts", TEXTS)):
-        if not any(role in columns for role in choices):
-            raise R2D2Error(
-                f"{file} has no column of {what} ({has}): "
-                f"map one by --set {' or '.join(f'log.{role}=NAME' for role in choices)}"
-            )
-    if "query" not in columns:
-        columns = {role: name for role, name in columns.items() if role not in COUNTS}
-    elif config.rank.enabled and "clicks" not in columns:
-        raise R2D2Error(
-            f"{file} has queries but no clicks ({has}): map them by --set log.clicks=NAME, "
-            "or do without ranking by --set rank.enabled=false"
-        )
-    if not config.rank.examination:
-        columns.pop("position", None)
-    elif "clicks" in columns and "position" not in columns:
-        raise R2D2Error(
-            f"{file} has no positions for rank.examination ({has}): map them by "
-            "--set log.position=NAME, or --set rank.examination=[]"
-        )
-    for role, name in columns.items():
-        if not _serves(role, fields[name]):
-            raise R2D2Error(
-                f"{file}: column {name!r} is {fields[name]}, which is no {role}: "
-                f"map another by --set log.{role}=NAME"
-            )
-    return columns
-
-
-def _serves(role: str, kind: pa.DataType) -> bool:
-    is_ = pa.types
-    if is_.is_dictionary(kind):
-        kind = kind.value_type
-    binary = is_.is_binary(kind) or is_.is_large_binary(kind) or is_.is_binary_view(kind)
-    text = is_.is_string(kind) or is_.is_large_string(kind) or is_.is_string_view(kind)
-    if is_.is_null(kind) or text:
-        return True  # an image as text is base64
-    if role in COUNTS:
-        return bool(is_.is_integer(kind) or is_.is_floating(kind) or is_.is_decimal(kind))
-    return bool(binary)
+    return kind, {field.name: field.type for field in schema}, cuts
 
 
 def _parquet(file: str, groups: list[int], columns: dict[str, str]) -> Iterator[pa.RecordBatch]:

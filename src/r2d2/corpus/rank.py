@@ -66,11 +66,11 @@ def rank(
     if not jobs:
         raise R2D2Error(f"{inp} holds no parts: aggregate a log into it first")
     prior, cut, ties = Prior(), 0, [0] * len(jobs)
-    if config.enabled:
+    if config.active:
         prior = log_prior(inp, out, jobs, places, update)
         if config.top_share is not None or config.top_count is not None:
             cut, ties = last_kept(config, prior, jobs, places, update)
-    if config.enabled:
+    if config.active:
         write_text(out / LEAST, json.dumps(_least(config, cut)))
     for job, tie in zip(jobs, ties, strict=True):
         job["ties"] = str(tie)
@@ -79,7 +79,7 @@ def rank(
     shutil.rmtree(out / DONE, ignore_errors=True)
     seen, kept = (sum(count.notes[name] for count in counts) for name in ("images", "images_kept"))
     notes: dict[str, float] = {}
-    if config.enabled:
+    if config.active:
         notes = {"alpha": prior.alpha, "beta": prior.beta}
     if seen > kept:
         aside = sum(count.notes.get("aside_impressions", 0) for count in counts)
@@ -146,7 +146,7 @@ class Select:
         """Of each row (n,) 0 or the number of the rule that drops it, its CTR, and the rules."""
         config = self.config
         verdict = np.zeros(len(rows), dtype=np.int64)
-        if not config.enabled:
+        if not config.active:
             return verdict, pa.nulls(len(rows), pa.float32()), []
         best = next(
             (name for name in ("top_share", "top_count") if getattr(config, name) is not None),
@@ -183,7 +183,7 @@ class Select:
             for group in range(file.num_row_groups):
                 rows = file.read_row_group(group).select(IMAGE_COLUMNS.names)
                 seen += len(rows)
-                if self.config.enabled and not self.config.copies:
+                if self.config.active and not self.config.copies:
                     rows = rows.filter(pc.is_in(rows["image_id"], alive))
                 kept += len(rows)
                 if len(rows):

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from r2d2.corpus.combine import EXAMINED_UNIT
 from r2d2.corpus.groups import Ints, add_up, grouped, numbered
-from r2d2.corpus.log import TEXTS
+from r2d2.corpus.log_columns import TEXTS
 from r2d2.corpus.rows import GROUP_BYTES, IMAGE_COLUMNS, PAIR_COLUMNS, PAIR_ROWS
 
 
