@@ -150,7 +150,13 @@ def test_a_value_is_shown_in_one_short_line():
 def test_a_list_with_holes_keeps_its_texts():
     texts, faults = read_texts([None, "猫", math.nan, 5, "", {"text": None}, {"text": "狗"}])
     assert [text.text for text in texts] == ["猫", "狗"]
-    assert faults == ["no text", "no text", "a text that is no string", "no text", "no text"]
+    assert [fault.reason for fault in faults] == [
+        "no text",
+        "no text",
+        "a text that is no string",
+        "no text",
+        "no text",
+    ]
     dropped = DroppedRows()
     assert usable_texts(texts, faults, "a.json, row 1", dropped) == texts
     assert dropped.counts == {

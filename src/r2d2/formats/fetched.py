@@ -22,6 +22,7 @@ from r2d2.corpus.outcome import Cause
 from r2d2.formats.given import Given
 from r2d2.formats.record import make_pair
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.texts import Fault
 from r2d2.inputs.values import BadValueError, text_value
 from r2d2.table import Pair, Text
 
@@ -41,7 +42,7 @@ class Row:
     split: str
     image_id: str | None = None
     where: str = ""
-    faults: tuple[str, ...] = ()  # why other texts of the row were left out
+    faults: tuple[Fault, ...] = ()  # why other texts of the row were left out
 
 
 def address_of(value: Any, where: str, dropped: DroppedRows) -> str | None:
@@ -143,5 +144,5 @@ def _pile(rows: list[Row], work: Path) -> None:
 def _unpack(line: str) -> Row:
     fields = json.loads(line)
     fields["texts"] = tuple(Text(**text) for text in fields["texts"])
-    fields["faults"] = tuple(fields["faults"])
+    fields["faults"] = tuple(Fault(*fault) for fault in fields["faults"])
     return Row(**fields)

@@ -55,7 +55,7 @@ def _files(place: Path, split: str, dropped: DroppedRows) -> Iterator[Pair]:
                 for end in ("json", "txt")
                 if file.with_suffix(f".{end}").is_file()
             }
-            fields = webdataset.fields_of(beside, str(file), dropped)
+            fields = webdataset.fields_of(beside, folder, str(file), dropped)
             if fields is None:
                 continue
             fields["image_id"] = fields.get(KEY) or path_id(file, place)

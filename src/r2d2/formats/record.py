@@ -10,7 +10,7 @@ from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import R2D2Error
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import content_id
-from r2d2.inputs.texts import NO_TEXT, read_texts, usable_texts
+from r2d2.inputs.texts import NO_TEXT, Fault, read_texts, usable_texts
 from r2d2.inputs.values import (
     BadValueError,
     integer_value,
@@ -64,7 +64,7 @@ def to_pair(
 
 def make_pair(
     where: str, image: bytes | None, texts: Iterable[Text], split: str, dropped: DroppedRows,
-    *, faults: Sequence[str] = (), image_id: Any = None, url: Any = None,
+    *, faults: Sequence[Fault] = (), image_id: Any = None, url: Any = None,
     may_lack_texts: bool = False, **others: Any,
 ) -> Pair | None:  # fmt: skip
     """A row, or None where it is of no use.
@@ -75,7 +75,7 @@ def make_pair(
         texts: of the image; those that are of no use are counted and left out.
         split: of the row.
         dropped: counts what is of no use.
-        faults: why other texts of the row were left out before, a reason each.
+        faults: why other texts of the row were left out before.
         image_id: None: by the file's content.
         url: where the picture comes from.
         may_lack_texts: it is of use even so, as something to be found.
@@ -158,18 +158,18 @@ def to_fields(pair: Pair) -> dict[str, Any]:
     }
 
 
-def _checked(texts: Iterable[Text]) -> tuple[list[Text], list[str]]:
+def _checked(texts: Iterable[Text]) -> tuple[list[Text], list[Fault]]:
     """The good texts, and a reason for each of the others."""
     good: list[Text] = []
-    faults: list[str] = []
+    faults: list[Fault] = []
     for text in texts:
         try:
             value, text_id = text_value(text.text), name_value(text.text_id)
         except BadValueError as error:
-            faults.append(str(error))
+            faults.append(Fault(str(error), error.shown))
             continue
         if value is None:
-            faults.append(NO_TEXT)
+            faults.append(Fault(NO_TEXT))
         else:
             good.append(replace(text, text=value, text_id=text_id))
     return good, faults

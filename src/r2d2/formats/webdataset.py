@@ -20,6 +20,7 @@ from r2d2.files import disk_errors, write_text
 from r2d2.formats.notes import NAME, TableNotes
 from r2d2.formats.record import FIELDS, is_exported, restored_pair, to_fields, to_pair
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.encoding import decode_text
 from r2d2.inputs.ids import path_id
 from r2d2.inputs.json_text import NOT_OBJECT, decode_json
 from r2d2.inputs.rows import TWO_FIELDS, repeated_name
@@ -30,6 +31,7 @@ PICTURES = (
 )  # fmt: skip
 ENDINGS = {"JPEG": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}  # others bear their format's name
 NOTES = f"{NAME}.json"  # beside the tar files
+BAD_JSON = "json unreadable"
 ROWS = 10_000  # a tar file
 Members = dict[str, bytes]  # of one stem, by ending
 
@@ -46,7 +48,7 @@ def read(
         for stem, members in _rows(file, dropped):
             where = f"{file}, {stem}"
             picture = next((members[end] for end in PICTURES if end in members), None)
-            fields = fields_of(members, where, dropped)
+            fields = fields_of(members, file, where, dropped)
             if fields is None:
                 continue
             fields["image_id"] = fields.get(id_field) or f"{name}/{stem.lstrip('/')}"
@@ -64,19 +66,22 @@ def notes(place: Path) -> Iterator[tuple[str, str]]:
             yield str(file), file.read_text(encoding="utf-8", errors="replace")
 
 
-def fields_of(members: Members, where: str, dropped: DroppedRows) -> dict[str, Any] | None:
+def fields_of(
+    members: Members, home: Path, where: str, dropped: DroppedRows
+) -> dict[str, Any] | None:
     """What the .json and the .txt of a row tell; None where neither can be read."""
     fields: dict[str, Any] = {}
+    text = decode_text(members["txt"], home) if "txt" in members else None
     if "json" in members:
         try:
-            content = decode_json(members["json"])
+            content = decode_json(members["json"], home)
             if not isinstance(content, dict):
                 raise ValueError(NOT_OBJECT)
         except ValueError as error:
-            kept = "json unreadable, its row is kept" if "txt" in members else "json unreadable"
-            dropped.add(kept, f"{where}: {error}")
-            if "txt" not in members:
+            if text is None:
+                dropped.add(BAD_JSON, f"{where}: {error}")
                 return None
+            dropped.add(f"{BAD_JSON}, its row is kept", f"{where}: {error}")
         else:
             repeated = repeated_name(content, FIELDS)
             if repeated is not None:
@@ -84,7 +89,7 @@ def fields_of(members: Members, where: str, dropped: DroppedRows) -> dict[str, A
                 return None
             fields = content
     if "txt" in members:
-        fields.setdefault("txt", members["txt"])  # decoded with the other texts
+        fields.setdefault("txt", members["txt"] if text is None else text)
     return fields
 
 

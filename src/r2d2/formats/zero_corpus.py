@@ -19,7 +19,7 @@ from r2d2.formats.record import make_pair
 from r2d2.formats.tree import Tree
 from r2d2.inputs.json_text import json_lines
 from r2d2.inputs.rows import TWO_FIELDS, fold
-from r2d2.inputs.texts import read_texts
+from r2d2.inputs.texts import Fault, read_texts
 from r2d2.inputs.values import BadValueError, is_missing, name_value
 from r2d2.table import Pair, Text
 
@@ -82,10 +82,10 @@ def _rows(files: list[Path], tree: Tree, given: Given) -> Iterator[fetched.Row]:
             yield fetched.Row(url or "", tuple(texts), split, key or None, where, tuple(faults))
 
 
-def _texts(fields: Mapping[str, Any]) -> tuple[list[Text], list[str]]:
+def _texts(fields: Mapping[str, Any]) -> tuple[list[Text], list[Fault]]:
     """The good texts of a row, and a reason for each of the others."""
     texts: list[Text] = []
-    faults: list[str] = []
+    faults: list[Fault] = []
     for source, names in SOURCES.items():
         value = _first(fields, names)
         if not is_missing(value):

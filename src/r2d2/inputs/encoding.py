@@ -95,8 +95,13 @@ def _whole_text(file: Path) -> str:
     return text
 
 
-def decode_text(data: bytes) -> str | None:
-    """A small text, such as the caption beside a picture; None where no encoding fits all of it."""
+def decode_text(data: bytes, name: object = None) -> str | None:
+    """A small text, such as the caption beside a picture; None where no encoding fits all of it.
+
+    Args:
+        data: of the text.
+        name: of the folder or archive that it stands in, of which another encoding is told once.
+    """
     encoding = detect_encoding(data)
     if encoding is None:
         return None
@@ -105,7 +110,11 @@ def decode_text(data: bytes) -> str | None:
         text = data.removeprefix(mark).decode(encoding)
     except UnicodeDecodeError:
         return None
-    return None if LOST in text else text.removeprefix(BOM)
+    if LOST in text:
+        return None
+    if encoding != UTF8 and name is not None:
+        _tell(str(name), encoding)
+    return text.removeprefix(BOM)
 
 
 def encoding_of(head: bytes, name: object, whole: bool = True) -> str:

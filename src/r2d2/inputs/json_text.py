@@ -33,9 +33,12 @@ def parse_json(text: str) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-def decode_json(data: bytes) -> Any:
-    """The JSON of a small file's bytes; ValueError where no encoding fits, or it is no JSON."""
-    text = decode_text(data)
+def decode_json(data: bytes, name: object = None) -> Any:
+    """The JSON of a small file; ValueError where no encoding fits, or it is no JSON.
+
+    `name` as in `decode_text`.
+    """
+    text = decode_text(data, name)
     if text is None:
         raise ValueError("it is in no known encoding")
     return parse_json(text)

@@ -101,7 +101,7 @@ def csv_rows(
             where = f"{file}, line {row.line}"
             if row.fields is None:
                 dropped.add(row.fault, f"{where}: {shown(row.raw)}")
-            elif row.fields == header.fields:
+            elif fold(row.fields[0]) == names[0] and [*map(fold, row.fields)] == names:
                 dropped.add("the names of the columns again", where)
             else:
                 yield where, dict(zip(names, row.fields, strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.values import (
@@ -21,10 +21,17 @@ NO_TEXT = "no text"
 HOLE = "a text of a row that is kept"  # and why, in the tally
 
 
+class Fault(NamedTuple):
+    """Why a text is left out, and the value in words."""
+
+    reason: str
+    shown: str = ""
+
+
 def read_texts(
     value: Any, source: str = CAPTION, *, text_ids: str | None = None
-) -> tuple[list[Text], list[str]]:
-    """The good texts of a value, and a reason for each of the others.
+) -> tuple[list[Text], list[Fault]]:
+    """The good texts of a value, and a fault for each of the others.
 
     Args:
         value: a text, a list of texts, or structs with `text` and perhaps `source`, `weight`,
@@ -33,15 +40,15 @@ def read_texts(
         text_ids: texts that have no id get this, `#` and their place in the list (from 0).
     """
     good: list[Text] = []
-    faults: list[str] = []
+    faults: list[Fault] = []
     for place, item in enumerate(_items(value)):
         try:
             text = _text(item, source)
         except BadValueError as error:
-            faults.append(str(error))
+            faults.append(Fault(str(error), error.shown))
             continue
         if text is None:
-            faults.append(NO_TEXT)
+            faults.append(Fault(NO_TEXT))
         elif text_ids is not None and text.text_id is None:
             good.append(Text(text.text, text.source, text.weight, f"{text_ids}#{place}"))
         else:
@@ -51,7 +58,7 @@ def read_texts(
 
 def usable_texts(
     texts: Sequence[Text],
-    faults: Sequence[str],
+    faults: Sequence[Fault],
     where: str,
     dropped: DroppedRows,
     may_lack_texts: bool = False,
@@ -62,11 +69,16 @@ def usable_texts(
     without.
     """
     if not texts and not may_lack_texts:
-        dropped.add(faults[0] if faults else NO_TEXT, where)
+        fault = faults[0] if faults else Fault(NO_TEXT)
+        dropped.add(fault.reason, _told(where, fault))
         return None
     for fault in faults:
-        dropped.add(f"{HOLE}: {fault}", where)
+        dropped.add(f"{HOLE}: {fault.reason}", _told(where, fault))
     return texts
+
+
+def _told(where: str, fault: Fault) -> str:
+    return f"{where}: {fault.shown}" if fault.shown else where
 
 
 def _items(value: Any) -> list[Any]:
