@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
 import sys
-import warnings
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
 
 from r2d2.commands import (
     ablate,
@@ -32,8 +26,10 @@ from r2d2.commands import (
     weights,
 )
 from r2d2.commands.options import Preset, Processes, Resume, Settings, Variant
-from r2d2.errors import R2D2Error, RunStoppedError, TerminatedError
-from r2d2.training.signals import terminable
+from r2d2.entry import first_process, main
+from r2d2.errors import R2D2Error
+
+__all__ = ["app", "main"]
 
 app = typer.Typer(
     help="R2D2: Chinese image-text pre-training, pre-train, evaluate, report (arXiv 2205.03860).",
@@ -57,18 +53,6 @@ app.command("index")(search.index)
 app.command("search")(search.search)
 app.command("serve")(search.serve)
 app.command("report")(report.report)
-
-USER_ERROR = 2
-INTERRUPTED = 130
-TRY_AGAIN = 75  # sysexits' EX_TEMPFAIL: stopped from outside, resume
-
-# What a command that is stopped anywhere goes on by.
-RESUMED = {
-    **dict.fromkeys(("demo", "pretrain", "finetune"), "run the same command with --resume"),
-    "ablate": "the same command goes on from there",
-}
-
-console = Console(stderr=True)
 
 
 @app.command()
@@ -178,52 +162,3 @@ def finetune(
         report = run(table, out, config, init=init, resume=resume)
     if first_process():
         typer.echo(f"model: {out / 'model'}, report: {report}")
-
-
-def first_process() -> bool:
-    """Whether this is the process of a run that speaks."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def main() -> None:
-    """Entry point: what a user can mend becomes one line and exit code 2."""
-    handler = RichHandler(console=console, show_path=False, show_time=False)
-    level = os.environ.get("R2D2_LOG", "INFO" if first_process() else "WARNING")
-    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
-    # Pillow's word on large pictures, in two lines of its own; our limit is told in one
-    warnings.filterwarnings("ignore", message=".*decompression bomb")
-    code = _run()
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        from r2d2.training.launch import leave
-
-        leave(code)
-    sys.exit(code)
-
-
-def _run() -> int:
-    """Run the command; gives the exit code."""
-    command = next(iter(sys.argv[1:]), "")
-    try:
-        with terminable() if command in RESUMED else nullcontext():
-            app()
-    except R2D2Error as error:
-        who = "error" if first_process() else f"error in process {os.environ['RANK']}"
-        console.print(f"{who}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        return USER_ERROR
-    except RunStoppedError as stopped:
-        if first_process():
-            console.print(str(stopped), markup=False, highlight=False, soft_wrap=True)
-        return INTERRUPTED if stopped.signum == signal.SIGINT else TRY_AGAIN
-    except TerminatedError:
-        if first_process():
-            console.print(f"stopped: {RESUMED[command]}", markup=False, highlight=False)
-        return TRY_AGAIN
-    except SystemExit as ended:  # typer's way to end, with 0 too
-        if not isinstance(ended.code, int):
-            raise
-        return ended.code
-    return 0
-
-
-if __name__ == "__main__":
-    main()

@@ -8,7 +8,7 @@ from pathlib import Path
 class R2D2Error(Exception):
     """Something the user can mend: the message names the thing and the remedy, in one line.
 
-    `r2d2.cli` alone turns it into exit code 2; everything else lets it pass. `code` is the kind of
+    `r2d2.entry` alone turns it into exit code 2; all else lets it pass. `code` is the kind of
     mistake in a word, for the server's clients: they may have words of their own for it.
     """
 

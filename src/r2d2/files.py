@@ -14,6 +14,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from r2d2.errors import R2D2Error
+from r2d2.written import note_written
 
 
 @contextmanager
@@ -38,6 +39,36 @@ def try_place(path: Path) -> None:
         probe.unlink()
 
 
+def remove_folder(path: Path) -> None:
+    """Remove what can be removed; a signal on the way does not leave the rest."""
+    try:
+        shutil.rmtree(path, ignore_errors=True)
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def replace_folder(fresh: Path, path: Path) -> None:
+    """Put a folder in its place, and remove what was there; an exception leaves the old one.
+
+    A file system has no call that replaces a folder that is not empty. So the old one steps aside
+    for a moment, under a hidden name beside it.
+    """
+    old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+    moved = False
+    try:
+        if os.path.lexists(path):
+            path.rename(old)
+            moved = True
+        fresh.rename(path)
+    except BaseException:
+        if os.path.lexists(old) and not os.path.lexists(path):
+            old.rename(path)
+        raise
+    note_written(path)
+    if moved:
+        remove_folder(old)
+
+
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """A folder to write into: renamed to `path` when all is on disk, removed on failure."""
@@ -50,15 +81,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
             for file in work.iterdir():
                 with file.open("rb") as stream:
                     os.fsync(stream.fileno())
-            if path.exists():
-                old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
-                path.rename(old)
-                work.rename(path)
-                shutil.rmtree(old)
-            else:
-                work.rename(path)
+            replace_folder(work, path)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        remove_folder(work)
 
 
 @contextmanager
@@ -70,6 +95,7 @@ def whole_file(path: Path) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield work
             work.replace(path)
+            note_written(path)
     finally:
         with contextlib.suppress(OSError):
             work.unlink()

@@ -13,7 +13,6 @@ import errno
 import json
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from r2d2.errors import R2D2Error, taken
+from r2d2.files import remove_folder, replace_folder
+from r2d2.native_write import write_batches
 from r2d2.pair import (
     PAIR_FIELDS,
     SCHEMA,
@@ -252,19 +253,12 @@ def write_table(
         target.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
-        fresh, old = work / "new.lance", work / "old.lance"
+        fresh = work / "new.lance"
         count = _write(str(fresh), pairs, schema, "create", uri)
         with _disk_errors(uri):
-            if os.path.lexists(target):
-                target.rename(old)
-            try:
-                fresh.rename(target)
-            except OSError:
-                if os.path.lexists(old):
-                    old.rename(target)
-                raise
+            replace_folder(fresh, target)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        remove_folder(work)
     return count
 
 
@@ -369,28 +363,17 @@ def _stream(
 ) -> int:
     """Hand pairs to Lance in batches; a failure of theirs comes out as it was raised."""
     count = 0
-    failure: list[BaseException] = []
 
     def batches() -> Iterator[pa.RecordBatch]:
         nonlocal count
-        try:
-            for held in chunks(pairs):
-                rows = to_batch(held, schema)
-                ids.check(rows)
-                yield rows
-                count += len(held)
-        except BaseException as error:  # Arrow's C stream would pass on its text only
-            failure.append(error)
-            raise
+        for held in chunks(pairs):
+            rows = to_batch(held, schema)
+            ids.check(rows)
+            yield rows
+            count += len(held)
 
-    reader = pa.RecordBatchReader.from_batches(schema, batches())
     with _disk_errors(name):
-        try:
-            write(reader)
-        except BaseException as error:
-            if failure:
-                raise failure[0] from error
-            raise
+        write_batches(write, schema, batches())
     return count
 
 

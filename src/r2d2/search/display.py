@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -21,8 +22,13 @@ def to_dict(found: Found) -> dict[str, Any]:
 
 
 def as_json(found: Found) -> str:
-    """One object, readable."""
-    return json.dumps(to_dict(found), ensure_ascii=False, indent=1)
+    """One object, readable; in ASCII where standard output has no room for its characters."""
+    text = json.dumps(to_dict(found), ensure_ascii=False, indent=1)
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        text = json.dumps(to_dict(found), indent=1)
+    return text
 
 
 def as_table(

@@ -15,6 +15,7 @@ from PIL import Image
 
 from r2d2.corpus.funnel import StageCount
 from r2d2.data.images import BadImage, decode_resized
+from r2d2.native_write import write_whole
 from r2d2.pretrained import Pretrained, load
 from r2d2.search.gallery import Floats
 from r2d2.search.layout import (
@@ -100,7 +101,8 @@ class EmbedImages:
                     schema=staged_schema(column.type.list_size),
                 )
             )
-        lance.write_dataset(pa.concat_tables(tables), self.staging, mode="append")
+        rows = pa.concat_tables(tables)
+        write_whole(lambda: lance.write_dataset(rows, self.staging, mode="append"))
         return StageCount("index", "images", len(rows), len(rows) - bad.total(), dict(bad))
 
 
@@ -122,7 +124,7 @@ class EmbedTexts:
         arrays = [pa.array(texts), pa.array(keys, pa.int64()), pa.array(ids, pa.string()),
                   pa.array(addresses, pa.uint64()), column]  # fmt: skip
         table = pa.Table.from_arrays(arrays, schema=text_schema(vectors.shape[1]))
-        lance.write_dataset(table, self.table, mode="append")
+        write_whole(lambda: lance.write_dataset(table, self.table, mode="append"))
         return StageCount("index", "texts", len(texts), len(texts))
 
 

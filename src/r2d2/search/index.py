@@ -13,6 +13,7 @@ import logging
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from r2d2.corpus.funnel import StageCount, add_counts
 from r2d2.corpus.parts import Places, map_parts
 from r2d2.errors import R2D2Error
 from r2d2.fingerprint import fingerprint
+from r2d2.native_write import write_whole
 from r2d2.progress import Update, bars
 from r2d2.search.embed import (
     ROW,
@@ -196,7 +198,8 @@ def _put_in(uri: str, staging: str) -> None:
         here = waiting.to_table(filter=f"{STAGED} >= {first} AND {STAGED} < {first + (1 << 32)}")
         if not len(here):
             continue
-        changed, fields = fragment.update_columns(here, left_on=ROW, right_on=STAGED)
+        update = partial(fragment.update_columns, here, left_on=ROW, right_on=STAGED)
+        changed, fields = write_whole(update)
         operation = lance.LanceOperation.Update(updated_fragments=[changed], fields_modified=fields)
         lance.LanceDataset.commit(uri, operation, read_version=dataset.version)
     drop(staging)
@@ -256,7 +259,7 @@ def _texts(dataset: Any) -> Iterator[tuple[int, str, str, int]]:
 def _create(uri: str, schema: pa.Schema) -> Any:
     import lance
 
-    return lance.write_dataset(schema.empty_table(), uri, mode="create")
+    return write_whole(lambda: lance.write_dataset(schema.empty_table(), uri, mode="create"))
 
 
 def drop(uri: str) -> None:

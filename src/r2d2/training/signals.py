@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -39,15 +42,32 @@ def signals(several: bool = False) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def terminable() -> Iterator[None]:
-    """Make an exception of SIGTERM, as Python does of SIGINT: what is half done is put away."""
+def raise_at_signals() -> list[int]:
+    """Make an exception of the first SIGINT or SIGTERM, from here to the end of the process.
 
-    def end(_signum: int, _frame: object) -> None:
-        raise TerminatedError
+    What is half done is put away on that exception's way. A second signal would leave it half put
+    away, so it only says so; the third ends the process at once. Gives the list of those that came.
+    """
+    came: list[int] = []
 
-    old = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, old)
+    def note(signum: int, _frame: object) -> None:
+        came.append(signum)
+        if len(came) == 1:
+            raise KeyboardInterrupt if signum == signal.SIGINT else TerminatedError
+        if len(came) == 2:
+            os.write(2, b"stopping: what is half done is put away; once more ends it at once\n")
+            return
+        os._exit(128 + signum)
+
+    def unraisable(raised: sys.UnraisableHookArgs) -> None:
+        """Raise it anew where it came in a destructor, which swallows it."""
+        if came and isinstance(raised.exc_value, KeyboardInterrupt | TerminatedError):
+            _thread.interrupt_main(signal.Signals(came.pop()))
+        else:
+            sys.__unraisablehook__(raised)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as of a job in the background
+            signal.signal(number, note)
+    sys.unraisablehook = unraisable
+    return came
