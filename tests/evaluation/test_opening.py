@@ -1,6 +1,7 @@
 """Any kind of model behind the protocol, against the code it comes from."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -113,6 +114,24 @@ def test_embeddings_are_found_by_id_and_text(tmp_path):
     assert metrics["run"]["cut"]["test"]["cut"] is None
     with pytest.raises(R2D2Error, match="leave --text-length out"):
         open_model(tmp_path / "e", text_length=20)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0])
+@pytest.mark.parametrize("side", ["images", "texts"])
+def test_embeddings_without_a_direction_are_refused_by_name(side, value, tmp_path):
+    """One NaN among the images made every rank the last one, and R@1 fell to 0 without a word."""
+    table = colour_table(tmp_path / "t.lance")
+    images, ids, sentences, texts = embeddings(tmp_path / "e")
+    matrix, names = (images, ids) if side == "images" else (sentences, texts)
+    rows = [n for n, name in enumerate(names) if name.startswith(("test-", "红", "黑"))][:2]
+    matrix[rows] = value
+    shutil.rmtree(tmp_path / "e")
+    precomputed.write(tmp_path / "e", images, ids, sentences, texts)
+    with pytest.raises(R2D2Error, match=rf"[12] of \d+ embeddings of {side}.*{names[rows[0]]}"):
+        evaluate_retrieval(
+            tmp_path / "e", table, tmp_path / "out", Retrieval(resamples=5, splits=("test",))
+        )
+    assert not (tmp_path / "out" / "metrics.json").exists()
 
 
 def test_parquet_is_read_as_numpy_is(tmp_path):

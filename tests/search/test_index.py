@@ -5,13 +5,24 @@ import signal
 
 import lance
 import numpy as np
+import pyarrow as pa
 import pytest
+import torch
 
 from r2d2.corpus.parts import Places
 from r2d2.search import embed, index
 from r2d2.search.ann_build import build_ann
 from r2d2.search.index import build_index
-from r2d2.search.layout import BAD, LOCK, VECTOR, open_lance, staging_uri, texts_uri
+from r2d2.search.layout import (
+    BAD,
+    LOCK,
+    VECTOR,
+    open_lance,
+    read_about,
+    staging_uri,
+    texts_uri,
+    write_about,
+)
 from r2d2.search.searcher import Searcher
 from r2d2.search.table_gallery import TableGallery, as_matrix
 from r2d2.table import Pair, Text, append_table, write_table
@@ -103,6 +114,44 @@ def test_a_second_run_does_nothing_and_a_grown_table_needs_its_new_rows_only(tmp
     assert {k: after[k] for k in before} == before
     wanted = net.encode_images([picture(29)]).embedding[0].numpy()
     np.testing.assert_allclose(after["i29"][0], wanted, atol=1e-5)
+
+
+def broken(net, folder):
+    """A model whose images have no embedding, as one of weights that are NaN."""
+    with torch.no_grad():
+        for parameter in net.model.towers.vision.parameters():
+            parameter.fill_(torch.nan)
+    net.save(folder)
+    return folder
+
+
+def test_vectors_that_are_not_finite_are_left_out_and_named(tmp_path):
+    path = small_table(tmp_path / "t.lance", rows=8)
+    folder = broken(small_model(), tmp_path / "broken")
+    done = build_index(path, folder, texts=False)
+    (kind,) = done.images.dropped
+    assert "NaN" in kind
+    assert (done.images.seen, done.images.kept, done.vectors) == (20, 0, 0)
+    assert done.images.examples[kind][:2] == ("i0", "i1")
+    assert vectors_of(path)["i0"] == (None, kind)
+
+
+def test_a_table_whose_vectors_are_damaged_is_not_searched(tmp_path, model):
+    path = small_table(tmp_path / "t.lance", rows=8)
+    build_index(path, model[1])
+    assert TableGallery(path).images is not None
+    dataset = open_lance(str(path))
+    about, rows = read_about(dataset, str(path)), dataset.to_table()
+    place, column = rows.schema.get_field_index(VECTOR), rows[VECTOR].combine_chunks()
+    matrix = as_matrix(column).copy()
+    matrix[3, 0] = np.nan
+    column = pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), type=column.type)
+    lance.write_dataset(rows.set_column(place, VECTOR, column), str(path), mode="overwrite")
+    write_about(open_lance(str(path)), about)
+    said = refused(lambda: TableGallery(path).images)
+    assert "1 of 20 embeddings" in said
+    assert "row 3" in said
+    assert "--overwrite" in said
 
 
 class StopError(Exception):

@@ -15,6 +15,7 @@ from r2d2.corpus.rows import IMAGES, open_part, part_count, part_file, part_rang
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_file
 from r2d2.progress import Update
+from r2d2.vectors import without_direction
 
 BATCH = 64  # images encoded at once
 Floats = npt.NDArray[np.float32]
@@ -109,7 +110,7 @@ def _encoded(encode: Encode, batch: list[bytes]) -> Floats:
             f"its function must give ({len(batch)}, d)"
         )
     length = np.linalg.norm(x, axis=1, keepdims=True)
-    if not (np.isfinite(length) & (length > 0)).all():
+    if without_direction(x).any() or not length.all():
         raise R2D2Error(
             "the model gave an embedding without a direction (zero, or not finite): "
             "check its weights"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import R2D2Error
-from r2d2.evaluation.encode import batches
+from r2d2.evaluation.encode import batches, check_side, embedding_check
 from r2d2.evaluation.protocol import DualEncoder, KnowsImages, Progress
 from r2d2.evaluation.retrieval import rank_of_best
 from r2d2.formats.classes import CLASS, listed_classes, row_classes
@@ -108,10 +108,13 @@ def class_embeddings(
 ) -> Tensor:
     """(classes, d) of unit length: the mean over the templates, each of unit length before."""
     prompts = [template.replace(PLACE, name) for name in classes for template in templates]
-    parts = [
-        model.encode_texts([prompts[i] for i in batch]).embedding.float()
-        for batch in batches(len(prompts), batch_size)
-    ]
+    directions = embedding_check("texts")
+    parts = []
+    for batch in batches(len(prompts), batch_size):
+        sentences = [prompts[i] for i in batch]
+        parts.append(model.encode_texts(sentences).embedding.float())
+        check_side(directions, parts[-1], sentences)
+    directions.done()
     whole = torch.cat(parts).view(len(classes), len(templates), -1)
     return F.normalize(whole.mean(dim=1), dim=-1)
 
@@ -146,9 +149,11 @@ def classify(
     labels: list[int] = []
     ranks: list[Tensor] = []
     guesses: list[Tensor] = []
+    directions = embedding_check("images")
     for batch in batches(len(labelled.rows), batch_size):
         good, embedding = _encode(model, table, labelled, batch, skipped)
         if embedding is not None:
+            check_side(directions, embedding, [labelled.image_ids[i] for i in good])
             label = torch.tensor([labelled.label[i] for i in good], device=embedding.device)
             scores = (embedding.double() @ prototypes.double().T).float()
             right = F.one_hot(label, len(prototypes)).bool()
@@ -161,6 +166,7 @@ def classify(
             labels += label.tolist()
         if progress is not None:
             progress("images", batch[-1] + 1, len(labelled.rows))
+    directions.done()
     if not ids:
         raise R2D2Error(f"{table.path}: no picture can be used: check the table's images")
     return Classified(

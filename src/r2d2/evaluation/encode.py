@@ -8,12 +8,15 @@ from dataclasses import dataclass
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from r2d2.data.images import BadImage
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.protocol import DualEncoder, KnowsImages, Progress
 from r2d2.evaluation.states import Precision, Stored
+from r2d2.model.side import Side
+from r2d2.vectors import Directions
 
 
 @dataclass(frozen=True)
@@ -53,18 +56,21 @@ def encode_pictures(
     """Encode the images, and leave out those that cannot be read.
 
     Raises:
-        R2D2Error: not one image can be used.
+        R2D2Error: not one image can be used, or an embedding has no direction.
     """
     good: list[int] = []
     bad: Counter[str] = Counter()
     images = Stored(states=model.has_match, precision=precision)
+    directions = embedding_check("images")
     for batch in batches(len(data.image_ids), batch_size):
         if isinstance(model, KnowsImages):
             known = [i for i in batch if model.knows(data.image_ids[i])]
             bad["no embedding"] += len(batch) - len(known)
             good += known
             if known:
-                images.add(model.known_images([data.image_ids[i] for i in known]))
+                names = [data.image_ids[i] for i in known]
+                images.add(seen := model.known_images(names))
+                check_side(directions, seen, names)
         else:
             pictures: list[Image.Image] = []
             for position, found in zip(batch, data.load(batch), strict=True):
@@ -74,12 +80,14 @@ def encode_pictures(
                     good.append(position)
                     pictures.append(found)
             if pictures:
-                images.add(model.encode_images(pictures))
+                images.add(seen := model.encode_images(pictures))
+                check_side(directions, seen, [data.image_ids[i] for i in good[-len(pictures) :]])
         if progress is not None:
             progress("images", batch[-1] + 1, len(data.image_ids))
     if not good:
         kinds = ", ".join(f"{n} {kind}" for kind, n in sorted((+bad).items())) or "none there"
         raise R2D2Error(f"no image can be evaluated ({kinds}): check the table's images")
+    directions.done()
     images.done()
     return data.keep(good, +bad), images
 
@@ -92,14 +100,36 @@ def encode_sentences(
     progress: Progress | None = None,
     precision: Precision = "float32",
 ) -> Stored:
-    """Encode m texts; at least one."""
+    """Encode m texts; at least one.
+
+    Raises:
+        R2D2Error: an embedding has no direction.
+    """
     stored = Stored(states=model.has_match, precision=precision)
+    directions = embedding_check("texts")
     for batch in batches(len(texts), batch_size):
-        stored.add(model.encode_texts([texts[position] for position in batch]))
+        sentences = [texts[position] for position in batch]
+        stored.add(read := model.encode_texts(sentences))
+        check_side(directions, read, sentences)
         if progress is not None:
             progress("texts", batch[-1] + 1, len(texts))
+    directions.done()
     stored.done()
     return stored
+
+
+def embedding_check(unit: str) -> Directions:
+    """Refuses embeddings of images or of texts that cannot be compared; one for each side."""
+    return Directions(
+        unit,
+        "make them anew or take these out; where a model gave them, its weights are broken",
+    )
+
+
+def check_side(directions: Directions, side: Side | Tensor, names: Sequence[str]) -> None:
+    """Look over the embeddings of a batch, or such embeddings (n, d)."""
+    embedding = side.embedding if isinstance(side, Side) else side
+    directions.add(embedding.detach().float().cpu().numpy(), names)
 
 
 def batches(total: int, size: int) -> list[range]:

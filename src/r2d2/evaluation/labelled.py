@@ -10,6 +10,7 @@ from torch import Tensor
 
 from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import R2D2Error
+from r2d2.evaluation.encode import check_side, embedding_check
 from r2d2.evaluation.matching import roc_auc
 from r2d2.evaluation.protocol import DualEncoder, KnowsImages, Progress
 from r2d2.model.side import Side
@@ -72,6 +73,7 @@ def score_labelled(
     scores, labels, skipped = [], [], 0
     image_ids: list[str] = []
     texts: list[str] = []
+    of_images, of_texts = embedding_check("images"), embedding_check("texts")
     for start in range(0, len(known), batch_size):
         part = known[start : start + batch_size]
         pairs = table.take([row for row, _ in part], ("image_id", "image", "texts"))
@@ -83,6 +85,8 @@ def score_labelled(
             image_ids += [pairs[i].image_id for i in good]
             texts += sentences
             side = model.encode_texts(sentences)
+            check_side(of_images, images, [pairs[i].image_id for i in good])
+            check_side(of_texts, side, sentences)
             found = (
                 model.match(images, side)
                 if model.has_match
@@ -91,6 +95,8 @@ def score_labelled(
             scores.append(found.float().cpu())
         if progress:
             progress("match", min(start + batch_size, len(known)), len(known))
+    of_images.done()
+    of_texts.done()
     if not scores:
         raise R2D2Error(f"{table.path}: no picture of split '{split}' can be used")
     return LabelledScores(torch.cat(scores), torch.tensor(labels), skipped, image_ids, texts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +14,7 @@ from PIL import Image
 
 from r2d2.corpus.funnel import StageCount
 from r2d2.data.images import BadImage, decode_resized
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.native_write import write_whole
 from r2d2.pretrained import Pretrained, load
 from r2d2.search.gallery import Floats
@@ -28,6 +28,7 @@ from r2d2.search.layout import (
     VECTOR,
     vector_type,
 )
+from r2d2.vectors import NO_DIRECTION, Directions, without_direction
 
 ROW = "_rowaddr"  # as Lance calls it; a name that no column may have
 STAGED = "row_address"
@@ -77,11 +78,11 @@ class EmbedImages:
         dataset = lance.dataset(self.table, version=self.version)
         model = loaded(self.model)
         size = model.model.config.vision.image_size
-        bad: Counter[str] = Counter()
+        bad = DroppedRows()
         tables = []
         for start in range(0, len(rows), FILES_AT_ONCE):
             some = rows[start : start + FILES_AT_ONCE]
-            found = dataset.take(some, columns=["image", ROW])
+            found = dataset.take(some, columns=["image_id", "image", ROW])
             kinds: list[str | None] = []
             pictures: list[Image.Image] = []
             for file in found["image"].to_pylist():
@@ -90,10 +91,14 @@ class EmbedImages:
                     kinds.append(None)
                 except BadImage as error:
                     kinds.append(error.kind)
-                    bad[error.kind] += 1
             vectors = (
                 model.encode_images(pictures).embedding.float().cpu().numpy() if pictures else None
             )
+            if vectors is not None:
+                vectors = _with_direction(vectors, kinds)
+            for image_id, kind in zip(found["image_id"].to_pylist(), kinds, strict=True):
+                if kind is not None:
+                    bad.add(kind, image_id or "no image_id")
             column = nullable_vectors(vectors, kinds, model.model.config.embed_dim)
             tables.append(
                 pa.Table.from_arrays(
@@ -101,9 +106,16 @@ class EmbedImages:
                     schema=staged_schema(column.type.list_size),
                 )
             )
-        rows = pa.concat_tables(tables)
-        write_whole(lambda: lance.write_dataset(rows, self.staging, mode="append"))
-        return StageCount("index", "images", len(rows), len(rows) - bad.total(), dict(bad))
+        vectors_of_rows = pa.concat_tables(tables)
+        write_whole(lambda: lance.write_dataset(vectors_of_rows, self.staging, mode="append"))
+        return StageCount(
+            "index",
+            "images",
+            len(rows),
+            len(rows) - bad.total,
+            dict(bad.counts),
+            bad.first_examples(),
+        )
 
 
 @dataclass(frozen=True)
@@ -120,12 +132,24 @@ class EmbedTexts:
         rows = json.loads(job["texts"])
         texts, keys, ids, addresses = (list(column) for column in zip(*rows, strict=True))
         vectors = loaded(self.model).encode_texts(texts).embedding.float().cpu().numpy()
+        directions = Directions("texts", "the weights of the model are broken: give another")
+        directions.add(vectors, texts)
+        directions.done()
         column = nullable_vectors(vectors, [None] * len(texts), vectors.shape[1])
         arrays = [pa.array(texts), pa.array(keys, pa.int64()), pa.array(ids, pa.string()),
                   pa.array(addresses, pa.uint64()), column]  # fmt: skip
         table = pa.Table.from_arrays(arrays, schema=text_schema(vectors.shape[1]))
         write_whole(lambda: lance.write_dataset(table, self.table, mode="append"))
         return StageCount("index", "texts", len(texts), len(texts))
+
+
+def _with_direction(vectors: Floats, kinds: list[str | None]) -> Floats:
+    """The vectors (m, d) of the good ones that point somewhere; the kinds of the others are set."""
+    bad = without_direction(vectors)
+    good = [place for place, kind in enumerate(kinds) if kind is None]
+    for place in np.flatnonzero(bad).tolist():
+        kinds[good[place]] = NO_DIRECTION
+    return vectors[~bad]
 
 
 def nullable_vectors(vectors: Floats | None, kinds: Sequence[str | None], width: int) -> Any:

@@ -59,6 +59,7 @@ log = logging.getLogger(__name__)
 BLOCKS = 200  # into which a table is cut ...
 BLOCK_ROWS = (128, 8192)  # ... of at least and at most so many rows; a stop loses one of them
 TEXTS_AT_ONCE = 1024
+SHOWN = 3  # images named of each kind that were left out
 WAVE = 64  # blocks of texts that are prepared before they are handed out
 
 
@@ -274,5 +275,9 @@ def drop(uri: str) -> None:
 
 
 def count_bad(counts: StageCount) -> str:
-    """`3 unreadable, 1 empty`, or nothing."""
-    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.dropped.items()))
+    """`3 unreadable (such as p1, p2), 1 empty (such as p7)`, or nothing."""
+    return ", ".join(
+        f"{count} {kind}" + (f" (such as {', '.join(names[:SHOWN])})" if names else "")
+        for kind, count in sorted(counts.dropped.items())
+        for names in (counts.examples.get(kind, ()),)
+    )

@@ -26,6 +26,7 @@ from r2d2.search.query import (
 )
 from r2d2.search.second_stage import Asked, Matched, match_again
 from r2d2.search.states import KEPT_BYTES, ImageStates
+from r2d2.vectors import Directions
 
 STAGES = ("both", "text")  # as results stand below each other
 MAX_CHARACTERS = 2000  # of a text, before it is cut into tokens
@@ -143,7 +144,11 @@ class Searcher:
         if images:
             encoded = self.model.encode_images([image for _, image in images])
             sides |= {place: encoded[i : i + 1] for i, (place, _) in enumerate(images)}
-        return [sides[place] for place in range(len(queries))]
+        directions = Directions("queries", "the weights of the model are broken: give another")
+        found = [sides[place] for place in range(len(queries))]
+        for place, side in enumerate(found):
+            directions.add(side.embedding.float().cpu().numpy(), [f"query {place}"])
+        return found
 
     @torch.inference_mode()
     def answer(self, queries: Sequence[Query]) -> list[Found]:

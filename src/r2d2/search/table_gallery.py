@@ -33,6 +33,7 @@ from r2d2.search.layout import (
 )
 from r2d2.search.owners import TextsOfImages
 from r2d2.table import PairsTable
+from r2d2.vectors import Directions
 
 log = logging.getLogger(__name__)
 
@@ -207,6 +208,9 @@ class Indexed:
         vectors = np.empty((count, self.about.width), np.float32)
         rows = np.empty(count, np.int64)
         place = 0
+        directions = Directions(
+            f"the index of {self.uri}", "make it anew by `r2d2 index --overwrite`"
+        )
         scanner = self.dataset.scanner(
             columns=[self.column], filter=f"{self.column} IS NOT NULL", with_row_address=True
         )
@@ -214,7 +218,10 @@ class Indexed:
             stop = place + len(batch)
             vectors[place:stop] = as_matrix(batch[self.column])
             rows[place:stop] = np.searchsorted(self.addresses, batch["_rowaddr"].to_numpy())
+            names = [f"row {row}" for row in rows[place:stop]]
+            directions.add(vectors[place:stop], names)
             place = stop
+        directions.done()
         return ExactVectors(vectors, rows, self.select)
 
 
