@@ -106,6 +106,16 @@ class PairsTable:
         return tuple(self._open().schema.names)
 
     @property
+    def vector_columns(self) -> tuple[str, ...]:
+        """The names of the columns of vectors: lists of one length, of floating-point numbers."""
+        return tuple(
+            field.name
+            for field in self._open().schema
+            if pa.types.is_fixed_size_list(field.type)
+            and pa.types.is_floating(field.type.value_type)
+        )
+
+    @property
     def files(self) -> tuple[str, ...]:
         """The names of its data files, which no other table has."""
         found = self._open().get_fragments()

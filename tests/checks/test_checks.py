@@ -192,7 +192,7 @@ def test_a_sample_of_the_pictures_is_looked_at(tmp_path):
 
 
 def test_every_check_is_named_once_and_an_empty_table_is_refused(tmp_path):
-    assert len(set(CHECKS)) == len(CHECKS) == 8
+    assert len(set(CHECKS)) == len(CHECKS) == 9
     write_table(tmp_path / "t.lance", [])
     assert "no row" in refused(check_table, tmp_path / "t.lance", quiet)
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from r2d2.checks.base import Asked, Check, Chunk, Fact, Finding, Measure, glance
 from r2d2.checks.baselines import Baselines
+from r2d2.checks.ids import Ids
 from r2d2.checks.leaks import Leaks
 from r2d2.checks.pictures import Pictures
 from r2d2.checks.sets import Labels, Sizes, Splits
 from r2d2.checks.texts import Texts, Tokens
+from r2d2.checks.vectors import check_vectors
 from r2d2.errors import R2D2Error
 from r2d2.progress import Update
 from r2d2.table import PairsTable
@@ -22,7 +25,7 @@ PICTURES = 50_000  # decoded; of a larger table a sample by hash of the row
 MIX = 0x9E3779B97F4A7C15  # times a row number: even in 64 bits (Knuth's golden ratio)
 
 CHECKS: tuple[type[Check], ...] = (
-    Splits, Texts, Tokens, Pictures, Labels, Sizes, Leaks, Baselines,
+    Splits, Ids, Texts, Tokens, Pictures, Labels, Sizes, Leaks, Baselines,
 )  # fmt: skip
 ORDER: Mapping[str, int] = {"stop": 0, "warn": 1, "note": 2}
 
@@ -40,8 +43,23 @@ class CheckReport:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing stands in the way of training."""
+        """Whether nothing stands in the way of training and spoils no figure."""
         return all(finding.severity != "stop" for finding in self.findings)
+
+    @property
+    def verdict(self) -> str:
+        """The end of the report in a few words."""
+        if not self.findings:
+            return "nothing found that would go wrong"
+        counts: Counter[str] = Counter(finding.severity for finding in self.findings)
+        told = [
+            f"{counts[severity]} {word}{'s' * (counts[severity] > 1)}"
+            for severity, word in (("warn", "warning"), ("note", "note"))
+            if counts[severity]
+        ]
+        stops = counts["stop"]
+        spoiled = f"{stops} finding{'s spoil' if stops > 1 else ' spoils'} a figure"
+        return "; ".join([spoiled if stops else "nothing found that spoils a figure", *told])
 
     def lines(self) -> list[str]:
         """What to print: the worst first."""
@@ -49,14 +67,17 @@ class CheckReport:
             f"{self.table}: {self.rows:,} rows, {self.texts:,} texts; "
             f"{self.pictures:,} pictures read"
         )
-        told = [head, *(fact.line() for fact in self.facts)]
-        if not self.findings:
-            return [*told, "nothing found that would go wrong"]
-        return [*told, *(line for finding in self.findings for line in finding.lines())]
+        return [
+            head,
+            *(fact.line() for fact in self.facts),
+            *(line for finding in self.findings for line in finding.lines()),
+            self.verdict,
+        ]
 
     def json(self) -> str:
         """All of it."""
-        return json.dumps(asdict(self), ensure_ascii=False, indent=1)
+        told = {"passed": self.passed, "verdict": self.verdict, **asdict(self)}
+        return json.dumps(told, ensure_ascii=False, indent=1)
 
 
 def check_table(
@@ -101,7 +122,24 @@ def check_table(
         for check in running:
             check.see(chunk)
     update("checking", len(rows), len(rows))
-    findings = [finding for check in running for finding in check.findings()]
+    vector_facts, findings = check_vectors(table)
+    findings += [finding for check in running for finding in check.findings()]
     findings.sort(key=lambda finding: ORDER[finding.severity])
     facts = [fact for check in running if isinstance(check, Measure) for fact in check.facts()]
+    facts += vector_facts + _not_checked(asked)
     return CheckReport(str(path), len(rows), texts, looked_at, tuple(findings), tuple(facts))
+
+
+def _not_checked(asked: Asked) -> list[Fact]:
+    """What was not looked for, and what to give for it."""
+    found = []
+    if asked.tokenizer is None:
+        found.append(
+            Fact("texts against a vocabulary", "not checked",
+                 "give --model or --vocab of `r2d2 data check`")
+        )  # fmt: skip
+    if asked.near is None:
+        found.append(
+            Fact("near-duplicate pictures", "not checked", "give --radius 4 of `r2d2 data check`")
+        )
+    return found

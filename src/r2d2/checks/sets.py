@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 
-from r2d2.checks.base import TRAIN, Asked, Chunk, Fact, Finding
+from r2d2.checks.base import TRAIN, Asked, Chunk, Fact, Finding, Tally
 from r2d2.tokenizer import key_hash, text_key
 
 
@@ -49,15 +49,22 @@ class Labels:
 
     def __init__(self, asked: Asked) -> None:
         self.counts: dict[str, Counter[int | None]] = {}
+        self.other, self.rows = Tally(), 0
 
     def see(self, chunk: Chunk) -> None:
         """See `Check`."""
-        for pair in chunk.pairs:
+        for row, pair in zip(chunk.rows, chunk.pairs, strict=True):
+            self.rows += 1
             self.counts.setdefault(pair.split, Counter())[pair.label] += 1
+            if pair.label not in (None, 0, 1):
+                self.other.add(f"row {row}: {pair.label}")
 
     def findings(self) -> list[Finding]:
         """See `Check`."""
-        found = []
+        found = self.other.finding(
+            "labels that are neither 0 nor 1", "warn", self.rows, "rows",
+            "matching knows 1 for a match and 0 for none: write one of them, or leave it empty",
+        )  # fmt: skip
         both = all(any(counts[label] for counts in self.counts.values()) for label in (0, 1))
         for split, counts in sorted(self.counts.items()):
             right, none = counts[1], counts[None]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from r2d2.checks.base import EXAMPLES, TRAIN, Asked, Chunk, Finding, Severity, Tally
-from r2d2.tokenizer import UNK, key_hash, text_key
+from r2d2.pair import Pair
+from r2d2.tokenizer import UNK, key_hash, loose_text_key, text_key
 
 LABEL_SHARE = 0.1  # distinct texts a row, below which they are labels rather than captions
 REPEATS = 0.05  # share of repeats among captions, from which they are told
 SHOWN = 100_000  # texts kept for examples
+FOREIGN_SHARE = 0.1  # of texts without a known word, from which recall says little of a model
 SHORT = 40  # characters of a text in an example
 
 
@@ -21,11 +24,13 @@ class Texts:
     """Empty, repeated and leaked texts."""
 
     def __init__(self, asked: Asked) -> None:
-        self.bare, self.empty = Tally(), Tally()
+        self.bare, self.empty, self.twice = Tally(), Tally(), Tally()
         self.rows: Counter[str] = Counter()
         self.total = 0
         self.matching = False  # a matching set: its texts stand in matches and in non-matches
-        self.hashes: dict[str, array[int]] = {}  # of the texts of each split
+        # of the texts of each split, as training compares them, and as leaks are looked for
+        self.hashes: dict[str, array[int]] = {}
+        self.loose: dict[str, array[int]] = {}
         self.shown: dict[int, str] = {}
 
     def see(self, chunk: Chunk) -> None:
@@ -37,14 +42,24 @@ class Texts:
             self.total += len(keys)
             if not any(keys):
                 self.bare.add(f"row {row} ({pair.image_id})")
-            for key in keys:
-                if key:
-                    hashed = key_hash(key)
-                    self.hashes.setdefault(pair.split, array("q")).append(hashed)
-                    if len(self.shown) < SHOWN:
-                        self.shown[hashed] = key
-                elif any(keys):
+            self._see_texts(row, pair, keys)
+
+    def _see_texts(self, row: int, pair: Pair, keys: list[str]) -> None:
+        hashes = self.hashes.setdefault(pair.split, array("q"))
+        loose = self.loose.setdefault(pair.split, array("q"))
+        of_row: set[int] = set()
+        for text, key in zip(pair.texts, keys, strict=True):
+            if not key:
+                if any(keys):
                     self.empty.add(f"row {row} ({pair.image_id})")
+                continue
+            hashes.append(key_hash(key))
+            loose.append(key_hash(loose_text_key(text.text)))
+            if loose[-1] in of_row:
+                self.twice.add(f"row {row}: {key[:SHORT]}")
+            of_row.add(loose[-1])
+            if len(self.shown) < SHOWN:
+                self.shown[hashes[-1]] = self.shown[loose[-1]] = key
 
     def findings(self) -> list[Finding]:
         """See `Check`."""
@@ -54,7 +69,11 @@ class Texts:
         severity: Severity = "stop" if self.bare.count == rows else "warn"
         found = self.bare.finding("rows without a text", severity, rows, "rows", left_out)
         found += self.empty.finding("empty texts", "note", self.total, "texts", left_out)
-        train, times = self._distinct(TRAIN)
+        found += self.twice.finding(
+            "texts that stand twice in their row", "note", self.total, "texts",
+            "training draws such a text more often than others: leave one of the two out",
+        )  # fmt: skip
+        train, times = _distinct(self.hashes, TRAIN)
         labels = len(train) < LABEL_SHARE * self.rows[TRAIN]
         repeats = int(times.sum()) - len(train)
         most = tuple(
@@ -82,8 +101,8 @@ class Texts:
                 )
             )  # fmt: skip
         for split in sorted(self.hashes.keys() - {TRAIN}) if len(train) and not labels else ():
-            there, _ = self._distinct(split)
-            shared = np.intersect1d(there, train, assume_unique=True)
+            there, _ = _distinct(self.loose, split)
+            shared = np.intersect1d(there, _distinct(self.loose, TRAIN)[0], assume_unique=True)
             if len(shared):
                 found.append(
                     Finding(
@@ -96,13 +115,17 @@ class Texts:
                 )  # fmt: skip
         return found
 
-    def _distinct(self, split: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        keys = np.array(self.hashes.get(split, ()), dtype=np.int64)
-        distinct, times = np.unique(keys, return_counts=True)
-        return distinct, times
-
     def _text(self, hashed: np.int64) -> str:
         return self.shown.get(int(hashed), "a text further down")
+
+
+def _distinct(
+    hashes: Mapping[str, array[int]], split: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The different texts of a split, and how often each stands there."""
+    keys = np.array(hashes.get(split, ()), dtype=np.int64)
+    distinct, times = np.unique(keys, return_counts=True)
+    return distinct, times
 
 
 class Tokens:
@@ -110,7 +133,7 @@ class Tokens:
 
     def __init__(self, asked: Asked) -> None:
         self.tokenizer, self.length = asked.tokenizer, asked.max_length
-        self.cut, self.unknown, self.total = Tally(), Tally(), 0
+        self.cut, self.unknown, self.foreign, self.total = Tally(), Tally(), Tally(), 0
         self.characters: Counter[str] = Counter()
 
     def see(self, chunk: Chunk) -> None:
@@ -125,6 +148,8 @@ class Tokens:
             length = len(tokens) + 2  # [CLS] and [SEP]
             if length > self.length:
                 self.cut.add(f"row {row}, {length} tokens: {text[:SHORT]}…")
+            if text_key(text) and not _has_word(tokens):
+                self.foreign.add(f"row {row}: {text[:SHORT].strip()}")
             if UNK in tokens:  # a word may be unknown for one character of it: ask each alone
                 alone = sorted(set(text))
                 pieces = zip(alone, self.tokenizer.uncut(alone), strict=True)
@@ -138,6 +163,12 @@ class Tokens:
             "their end is never read: shorten them, cut them into several texts, or raise "
             "model.text.max_length (`r2d2 weights import --max-length` for published weights)",
         )  # fmt: skip
+        many = self.foreign.count > FOREIGN_SHARE * self.total
+        found += self.foreign.finding(
+            "texts with no known word at all", "stop" if many else "warn", self.total, "texts",
+            "they all read alike, so their recall is chance: give the vocabulary that fits by "
+            "--vocab or --model, or leave them out",
+        )  # fmt: skip
         if self.unknown.count:
             most = " ".join(char for char, _ in self.characters.most_common(12))
             found += [
@@ -150,3 +181,8 @@ class Tokens:
                 )
             ]  # fmt: skip
         return found
+
+
+def _has_word(tokens: Sequence[str]) -> bool:
+    """Whether a token is neither unknown nor of punctuation only."""
+    return any(token != UNK and any(char.isalnum() for char in token) for token in tokens)

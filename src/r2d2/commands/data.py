@@ -74,7 +74,11 @@ def check(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write it there as JSON.")] = None,
 ) -> None:
-    """Tell before training what will go wrong; exit code 1 where training cannot work."""
+    """Tell before training what will go wrong, and whether half of a pair tells its label.
+
+    Exit code 0: nothing that spoils a figure, though there may be warnings. 1: a finding marked
+    `stop`: training cannot work, or a figure on this table means nothing. 2: bad input.
+    """
     from r2d2 import progress
     from r2d2.checks.against import know
     from r2d2.checks.base import Asked
@@ -104,10 +108,6 @@ def check(
         report = check_table(table, update, asked, pictures)
     for line in report.lines():
         typer.echo(line)
-    if tokenizer is None:
-        typer.echo("texts were not held against a vocabulary: give --model or --vocab")
-    if look is None:
-        typer.echo("near-duplicates were not looked for: give --radius 4")
     if out is not None:
         write_text(out, report.json())
     if not report.passed:

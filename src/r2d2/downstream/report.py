@@ -43,6 +43,7 @@ def write_set_report(made: Made) -> Path:
         columns=list(dict.fromkeys(what for fact in shared for what in fact.parts)),
         facts=told,
         findings=made.check.findings,
+        verdict=made.check.verdict,
         items=_items(made),
         settings=flat(asdict(made.config)),
     )

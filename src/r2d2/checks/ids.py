@@ -1,0 +1,140 @@
+"""Ids that stand for several things, and pairs that have two labels."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from r2d2.checks.base import EXAMPLES, Asked, Chunk, Finding, Severity, Tally, file_hash
+from r2d2.tokenizer import key_hash, loose_text_key, text_key
+
+MANY = 0.1  # share of labelled pairs with two labels, from which figures mean nothing
+
+Hashes = npt.NDArray[np.int64]
+
+
+class Ids:
+    """Image ids, text ids, and pairs of picture and text, each of which should stand for one."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.bare = Tally()
+        self.rows = array("q")
+        self.images, self.files = array("q"), array("Q")  # of each row
+        self.labelled = array("b")
+        self.text_rows, self.text_ids, self.texts = array("q"), array("q"), array("q")
+        self.pair_rows, self.pairs, self.labels = array("q"), array("q"), array("q")
+
+    def see(self, chunk: Chunk) -> None:
+        """See `Check`."""
+        for row, pair in zip(chunk.rows, chunk.pairs, strict=True):
+            if not pair.image_id:
+                self.bare.add(f"row {row}")
+            self.rows.append(row)
+            self.images.append(key_hash(pair.image_id))
+            self.files.append(file_hash(pair.image))
+            self.labelled.append(pair.label is not None)
+            for text in pair.texts:
+                if text.text_id is not None:
+                    self.text_rows.append(row)
+                    self.text_ids.append(key_hash(f"{pair.split}\0{text.text_id}"))
+                    self.texts.append(key_hash(text_key(text.text)))
+                if pair.label in (0, 1):
+                    self.pair_rows.append(row)
+                    both = f"{pair.image_id}\0{loose_text_key(text.text)}"
+                    self.pairs.append(key_hash(both))
+                    self.labels.append(pair.label)
+
+    def findings(self) -> list[Finding]:
+        """See `Check`."""
+        rows, images = _array(self.rows), _array(self.images)
+        files = np.array(self.files, dtype=np.uint64).view(np.int64)
+        found = self.bare.finding(
+            "rows without an image_id", "stop", len(rows), "rows",
+            "evaluation takes them all for one picture: give each picture an id of its own",
+        )  # fmt: skip
+        found += _several(
+            images, files, rows, "image ids that stand for different pictures", "stop",
+            "rows", "evaluation takes them for one picture, so that chance alone finds it: give "
+            "each picture an id of its own",
+        )  # fmt: skip
+        free = ~np.array(self.labelled, dtype=np.bool_)
+        found += self._repeated(images[free], rows[free], images, files)
+        found += _several(
+            _array(self.text_ids), _array(self.texts), _array(self.text_rows),
+            "text ids that stand for different texts of a split", "warn", "texts",
+            "a file of results by text_id cannot tell them apart: give each text an id of its own",
+        )  # fmt: skip
+        found += _several(
+            _array(self.pairs), _array(self.labels), _array(self.pair_rows),
+            "pairs of picture and text that are labelled both 1 and 0", "warn", "labelled pairs",
+            "no model can get both right: ask people again, or leave them out", MANY,
+        )  # fmt: skip
+        return found
+
+    def _repeated(self, ids: Hashes, rows: Hashes, images: Hashes, files: Hashes) -> list[Finding]:
+        """Rows without a label that repeat an image_id whose picture is the same in all rows."""
+        different = set(_of_several(images, files).tolist())
+        repeats = Tally()
+        for members, key in _groups(ids, rows):
+            if key not in different:
+                for _ in members[1:]:
+                    repeats.add(_equal(members))
+        return repeats.finding(
+            "rows that repeat an image_id", "warn", len(images), "rows",
+            "they are rows of one picture: put its texts into one row",
+        )  # fmt: skip
+
+
+def _several(
+    keys: Hashes, values: Hashes, rows: Hashes, name: str, severity: Severity, unit: str,
+    remedy: str, many: float | None = None,
+) -> list[Finding]:  # fmt: skip
+    """Where one key has several values: how many items have such a key, and rows that do.
+
+    From a share of `many` it stops.
+    """
+    bad = np.isin(keys, _of_several(keys, values))
+    count = int(bad.sum())
+    if not count:
+        return []
+    if many is not None and count > many * len(keys):
+        severity = "stop"
+    told: list[str] = []
+    for members, _ in _groups(keys[bad], rows[bad]):
+        if len(told) == EXAMPLES:
+            break
+        told.append(_equal(members))
+    return [Finding(name, severity, count, len(keys), unit, tuple(told), remedy)]
+
+
+def _of_several(keys: Hashes, values: Hashes) -> Hashes:
+    """The keys that have more than one value."""
+    both = np.unique(np.stack([keys, values], axis=1), axis=0)[:, 0] if len(keys) else keys
+    distinct, times = np.unique(both, return_counts=True)
+    return np.asarray(distinct[times > 1], dtype=np.int64)
+
+
+def _groups(keys: Hashes, rows: Hashes) -> Iterator[tuple[list[int], int]]:
+    """The rows of each key that stands more than once, by the first of them."""
+    if not len(keys):
+        return
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order], prepend=keys[order][:1] - 1)).tolist()
+    ends = [*starts[1:], len(keys)]
+    found = [
+        (rows[order[start:end]].tolist(), int(keys[order[start]]))
+        for start, end in zip(starts, ends, strict=False)
+        if end - start > 1
+    ]
+    yield from sorted(found)
+
+
+def _equal(rows: list[int]) -> str:
+    return "rows " + " = ".join(map(str, rows[:4])) + (" = …" if rows[4:] else "")
+
+
+def _array(values: array[int]) -> Hashes:
+    return np.array(values, dtype=np.int64)

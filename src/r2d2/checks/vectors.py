@@ -1,0 +1,54 @@
+"""Vector columns of a table, and of the table of its texts: embeddings that point nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from r2d2.checks.base import Fact, Finding, Tally
+from r2d2.search.layout import TEXT_VECTOR, open_lance, texts_uri
+from r2d2.table import PairsTable
+from r2d2.vectors import without_direction
+
+
+def check_vectors(table: PairsTable) -> tuple[list[Fact], list[Finding]]:
+    """How many vectors there are, and which of them are NaN, infinite or zero."""
+    facts, findings = [], []
+    columns = [(table.path, name, table.scan((name,))) for name in table.vector_columns]
+    texts = open_lance(texts_uri(table.path))
+    if texts is not None and TEXT_VECTOR in texts.schema.names:
+        columns.append((texts_uri(table.path), TEXT_VECTOR, _scan(texts, TEXT_VECTOR)))
+    for place, name, batches in columns:
+        total, bad = _look_over(batches)
+        facts.append(Fact(f"vectors of column {name}", total, f"in {place}"))
+        findings += bad.finding(
+            f"vectors of column {name} that are NaN, infinite or zero", "stop", total, "vectors",
+            "every search and every figure over this column is wrong: make the vectors anew "
+            "(`r2d2 index --overwrite`)",
+        )  # fmt: skip
+    return facts, findings
+
+
+def _look_over(batches: Iterable[tuple[int, pa.RecordBatch]]) -> tuple[int, Tally]:
+    total, bad = 0, Tally()
+    for start, batch in batches:
+        column = batch.column(0)
+        there = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+        if not len(there):
+            continue
+        flat = column.drop_null().flatten()
+        matrix = flat.to_numpy(zero_copy_only=False).reshape(len(there), -1)
+        total += len(there)
+        for row in there[without_direction(matrix)].tolist():
+            bad.add(f"row {start + row}")
+    return total, bad
+
+
+def _scan(dataset: Any, name: str) -> Iterator[tuple[int, pa.RecordBatch]]:
+    start = 0
+    for batch in dataset.scanner(columns=[name], scan_in_order=True).to_batches():
+        yield start, batch
+        start += len(batch)
