@@ -58,7 +58,7 @@ def test_null_captions_of_a_tar_are_no_text(tmp_path):
     )  # fmt: skip
     assert texts(rows) == [["一只猫"], ["小狗"]]
     assert found.dropped.counts == {NO_TEXT: 4, KEPT: 1}
-    assert found.dropped.examples[NO_TEXT][0].endswith("a.tar, /1")
+    assert found.dropped.examples[NO_TEXT][0].endswith("a.tar, 1")
 
 
 def test_a_caption_list_with_every_kind_of_hole(tmp_path):
@@ -187,7 +187,7 @@ def test_an_odd_value_drops_its_row_and_no_other(tmp_path, record, reason):
     assert texts(rows) == [["狗"]]
     assert (rows[0].clicks, rows[0].ctr, rows[0].label, rows[0].impressions) == (3, None, 1, None)
     assert found.dropped.counts == {reason: 1}
-    assert "a.tar, /0" in found.dropped.examples[reason][0]
+    assert "a.tar, 0" in found.dropped.examples[reason][0]
 
 
 def test_labels_as_people_write_them(tmp_path):

@@ -174,3 +174,19 @@ def test_half_of_a_surrogate_pair_spoils_its_own_row(tmp_path):
     table = PairsTable.open(out)
     assert [[t.text for t in pair.texts] for pair in table.take(table.rows("val"))] == [["好"]]
     assert found.dropped.counts == {"half of a surrogate pair in a text": 1}
+
+
+def test_a_path_is_cut_to_its_base_name_only_where_it_can_mean_one_picture(tmp_path):
+    pictures(tmp_path / "images", "a.jpg", "b.jpg")
+    file = jsonl(
+        tmp_path / "long_itr_train.json",
+        *({"text": t, "image_path": p} for t, p in (("一", "x/1/a.jpg"), ("二", "x/2/a.jpg"),
+                                                     ("三", "x/1/b.jpg"))),
+    )  # fmt: skip
+    found, rows, _ = imported("icr", tmp_path / "t.lance", tmp_path)
+    assert said(rows) == [("images/b.jpg", "train", ["三"])]
+    assert found.dropped.counts == {"image not found": 2}
+    pictures(tmp_path / "images" / "2", "c.jpg")  # no longer one folder, as it was published
+    jsonl(file, {"text": "一", "image_path": "2/c.jpg"}, {"text": "二", "image_path": "2/a.jpg"})
+    _, rows, _ = imported("icr", tmp_path / "u.lance", file, tmp_path / "images")
+    assert said(rows) == [("2/c.jpg", "train", ["一"])]

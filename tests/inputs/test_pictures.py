@@ -26,7 +26,7 @@ def found(index, name, near=None):
     return got.value if isinstance(got, Missing) else got.name
 
 
-NOT_FOUND, AMBIGUOUS = Missing.NOT_FOUND.value, Missing.AMBIGUOUS.value
+NOT_FOUND, AMBIGUOUS = Missing.UNKNOWN.value, Missing.AMBIGUOUS.value
 
 
 @pytest.mark.parametrize(

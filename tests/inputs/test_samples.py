@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r2d2.inputs import tars
+from r2d2.inputs import samples, tars
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.samples import key_of, samples_of
 from r2d2.inputs.tars import tar_samples
@@ -27,7 +27,7 @@ def test_keys():
 
 
 @pytest.mark.parametrize(
-    ("names", "samples", "left"),
+    ("names", "expected", "left"),
     [
         (["a.jpg", "a.json", "a.txt"], [("a", "a.jpg", "a.json", ["a.txt"])], 0),
         (["a.b.jpg", "a.b.txt"], [("a.b", "a.b.jpg", None, ["a.b.txt"])], 0),
@@ -47,9 +47,9 @@ def test_keys():
          [("a.1", "a.1.jpg", None, ["a.1.txt"]), ("a.2", "a.2.jpg", None, ["a.2.txt"])], 1),
     ],
 )  # fmt: skip
-def test_samples_of_one_key(names, samples, left):
+def test_samples_of_one_key(names, expected, left):
     got, reasons = grouped(*names)
-    assert got == samples
+    assert got == expected
     assert len(reasons) == left
 
 
@@ -153,10 +153,10 @@ def test_links_in_a_tar(tmp_path):
 
 
 def test_a_large_member_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(tars, "MAX_BYTES", 10)
+    monkeypatch.setattr(samples, "MAX_BYTES", 10)
     members = [("1.jpg", b"12345678901"), ("1.txt", b"x"), ("2.jpg", b"1"), ("2.txt", b"x")]
     rows, dropped = read(tar_of(tmp_path / "0.tar", *members))
-    assert (rows, dropped) == ([("2", b"1", [b"x"])], {"member too large": 1})
+    assert (rows, dropped) == ([("2", b"1", [b"x"])], {"file too large": 1})
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -11,6 +11,7 @@ from r2d2.inputs.splits import (
     split_of_path,
     split_of_value,
 )
+from r2d2.inputs.values import BadValueError
 
 USUAL = {
     "train": ["train", "Training", " TRAIN ", "trn", "ｔｒａｉｎ", "训练集", "训练"],
@@ -37,11 +38,9 @@ def test_an_empty_cell_tells_nothing(value):
     assert split_of_value(value) is None
 
 
-@pytest.mark.parametrize(
-    "value", [True, ["train"], {}, b"train", "a\nb", "a\0", "\ud800", "x" * 65]
-)
+@pytest.mark.parametrize("value", [True, ["train"], {}, "a\nb", "a\0", "\ud800", "x" * 65])
 def test_a_value_that_is_no_name_is_refused(value):
-    with pytest.raises(ValueError, match="split is no name"):
+    with pytest.raises(BadValueError):
         split_of_value(value)
 
 

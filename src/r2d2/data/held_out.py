@@ -7,19 +7,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from r2d2.data.images import BadImage, decode_image, image_bytes
+from r2d2.inputs.splits import TEST, TRAIN, VAL
 
-TRAIN, VAL, TEST = "train", "val", "test"
 SMALL = 1000  # pictures; of so many a hash may leave a split empty
 LEAST = 3  # different pictures, one for each split
-SPLIT_NAMES = {  # as people write them
-    "train": TRAIN,
-    "training": TRAIN,
-    "val": VAL,
-    "valid": VAL,
-    "validation": VAL,
-    "dev": VAL,
-    "test": TEST,
-}
 
 
 def draw(digest: str, val_share: float, test_share: float) -> str:

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from r2d2.data import held_out
-from r2d2.data.images import BadImage, decode_image, image_bytes
+from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import R2D2Error
 from r2d2.inputs.dropped_rows import DroppedRows
-from r2d2.inputs.ids import REPEATED_TEXT, IdChanges, path_id, unique_ids
+from r2d2.inputs.ids import REPEATED_TEXT, IdChanges, unique_ids
+from r2d2.inputs.pictures import NOT_FOUND, Missing, PictureFile, PictureIndex, load_picture
 from r2d2.inputs.rows import table_rows
+from r2d2.inputs.splits import split_of_file, split_of_folders, split_of_value
 from r2d2.inputs.texts import CAPTION, read_texts, usable_texts
 from r2d2.inputs.values import BadValueError, is_missing, label_value, name_value, shown
 from r2d2.table import Pair, Text, write_table
@@ -52,8 +54,9 @@ def import_folder(
     The file is a CSV with a header, or JSONL: a column of image paths (relative to the folder, or
     base names anywhere under it), one of captions (a text, or in JSONL a list of them), optionally
     a split and a label (1 match, 0 not). Several rows of one image become one; of labelled pairs
-    each stays by itself. Without a split column, images are held out by a hash of their content;
-    of three pictures or more, at least one each for `val` and `test`.
+    each stays by itself. Where neither a split column, nor the file's name, nor a picture's folders
+    tell the split, images are held out by a hash of their content; of three pictures or more, at
+    least one each for `val` and `test`.
 
     Raises:
         R2D2Error: no such folder or file, no column for images or captions, or nothing usable.
@@ -70,27 +73,31 @@ def read_folder(
     """The rows of `import_folder`, what became of them in `found`. Raises as it does, at once."""
     if not folder.is_dir():
         raise R2D2Error(f"there is no folder {folder}: give the folder of the images")
-    names = _Names(folder)
-    grouped: dict[tuple[Path, str], dict[tuple[str, int | None], None]] = {}
+    pictures = PictureIndex([folder])
+    of_file = split_of_file(file.name)
+    grouped: dict[tuple[PictureFile, str], dict[tuple[str, int | None], None]] = {}
     check = partial(_check, file)
     for where, row in table_rows(file, found.dropped, USED, CAPTION_NAMES, check):
         try:
             name = name_value(_first(row, IMAGE_NAMES)) or ""
-            split = name_value(_first(row, SPLIT_NAMES)) or ""
+            split = split_of_value(_first(row, SPLIT_NAMES))
             label = label_value(_first(row, LABEL_NAMES))
         except BadValueError as error:
             found.dropped.add(str(error), f"{where}: {error.shown}")
             continue
-        split = held_out.SPLIT_NAMES.get(split.lower(), split)
         texts, faults = read_texts(_first(row, CAPTION_NAMES))
-        path = names.find(name)
-        if path is None:
-            swapped = len(texts) == 1 and names.find(texts[0].text) is not None
-            reason = "image and caption are swapped" if swapped else "image not found"
-            found.dropped.add(reason, f"{where}: {shown(name) or 'no name'}")
+        picture = pictures.find(name, file)
+        if isinstance(picture, Missing):
+            swapped = len(texts) == 1 and isinstance(
+                pictures.find(texts[0].text, file), PictureFile
+            )
+            reason = "image and caption are swapped" if swapped else NOT_FOUND
+            told = f" ({picture.value})" if picture is Missing.AMBIGUOUS else ""
+            found.dropped.add(reason, f"{where}: {shown(name) or 'no name'}{told}")
             continue
         usable = usable_texts(texts, faults, where, found.dropped)
-        captions = grouped.setdefault((path, split), {}) if usable else {}
+        split = split or of_file or split_of_folders(picture.folder) or ""
+        captions = grouped.setdefault((picture, split), {}) if usable else {}
         for text in usable or ():
             if (text.text, label) in captions:
                 found.dropped.add(REPEATED_TEXT, f"{where}: {shown(text.text)}")
@@ -104,18 +111,17 @@ def read_folder(
         )
 
     def pairs() -> Iterator[Pair]:
-        drawn = [path for path, split in grouped if not split]
+        drawn = [picture.path for picture, split in grouped if not split]
         named = {split for _, split in grouped if split}
         held = held_out.moved(drawn, named, val_share, test_share)
-        for (path, split), texts in sorted(grouped.items()):
-            try:
-                data = image_bytes(path)
-                picture = decode_image(data, name=str(path))
-            except BadImage as error:
-                found.dropped.add(f"image {error.kind}", str(path))
+        for (file, split), texts in sorted(grouped.items(), key=lambda item: _order(*item[0])):
+            data = load_picture(file.path, file.name, found.dropped)
+            if data is None:
                 continue
-            except OSError as error:
-                found.dropped.add("image cannot be read", f"{path}: {error.strerror}")
+            try:
+                picture = decode_image(data, name=file.name)
+            except BadImage as error:
+                found.dropped.add(f"image {error.reason}", str(file.path))
                 continue
             digest = hashlib.sha256(data).hexdigest()
             split = split or held.get(digest) or held_out.draw(digest, val_share, test_share)
@@ -126,7 +132,7 @@ def read_folder(
             )
             for some, label in rows:
                 yield Pair(
-                    path_id(path, folder), data, tuple(Text(t, CAPTION) for t in some),
+                    file.name, data, tuple(Text(t, CAPTION) for t in some),
                     split, width=picture.width, height=picture.height, label=label,
                 )  # fmt: skip
 
@@ -140,29 +146,8 @@ def read_folder(
     return counted()
 
 
-class _Names:
-    """Files under a folder, by relative path or by base name where that is unique."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._by_name: dict[str, Path | None] | None = None
-
-    def find(self, name: str) -> Path | None:
-        """The file that a row means; None where there is none, or several."""
-        if not name:
-            return None
-        direct = self.folder / name
-        try:
-            if direct.is_file() and direct.resolve().is_relative_to(self.folder.resolve()):
-                return direct
-        except (OSError, ValueError):  # no name of a file: too long, or with a zero byte
-            return None
-        if self._by_name is None:
-            self._by_name = {}
-            for path in sorted(self.folder.rglob("*")):
-                if path.is_file():
-                    self._by_name[path.name] = None if path.name in self._by_name else path
-        return self._by_name.get(Path(name).name)
+def _order(picture: PictureFile, split: str) -> tuple[Path, str]:
+    return picture.path, split
 
 
 def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:

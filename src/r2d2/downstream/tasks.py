@@ -154,7 +154,7 @@ def export_tasks(
             try:
                 picture = decode_image(pair.image)
             except BadImage as error:
-                count.drop(f"picture {error.kind}", pair.image_id)
+                count.drop(f"picture {error.reason}", pair.image_id)
                 unread.add(item.pair)
                 continue
             tasks += 1

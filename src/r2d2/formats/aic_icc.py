@@ -21,7 +21,7 @@ def read(given: Given) -> Iterator[Pair]:
     files = tree.find(("caption_*_annotations_*.json",), EXPECTS)
     tree.need_pictures(EXPECTS)
     for file in files:
-        split = tree.split_of(file) or given.split
+        of_file = tree.split_of(file)
         for where, fields in json_items(file, given.dropped):
             name = fields.get("image_id") if isinstance(fields, dict) else None
             captions = fields.get("caption") if isinstance(fields, dict) else None
@@ -29,9 +29,10 @@ def read(given: Given) -> Iterator[Pair]:
             if not isinstance(name, str) or not isinstance(captions, list):
                 given.dropped.add(MALFORMED, where)
                 continue
-            picture = tree.read(name, where, given.dropped)
+            picture = tree.read(name, where, given.dropped, file)
             if picture is None:
                 continue
+            split = of_file or tree.split_of_picture(name, file) or given.split
             texts, faults = read_texts(captions, text_ids=name)
             pair = make_pair(
                 where, picture[1], texts, split, given.dropped, faults=faults, image_id=name

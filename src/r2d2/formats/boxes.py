@@ -46,10 +46,10 @@ def read(given: Given) -> Iterator[Pair]:
         some = boxes.pop(str(one.get("id")), [])
         if not some:
             continue
-        picture = tree.read(str(one.get("file_name") or ""), where, given.dropped)
+        picture = tree.read(str(one.get("file_name") or ""), where, given.dropped, file)
         image = None if picture is None else _upright(picture[1])
         if isinstance(image, BadImage):
-            given.dropped.add(f"image {image.kind}", where)
+            given.dropped.add(f"image {image.reason}", where)
             continue
         if image is None:
             continue

@@ -12,12 +12,14 @@ captions cut into words (`seg.*.caption.txt`, some with `:TAG` at each word): th
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from r2d2.data.images import picture_suffixes
 from r2d2.formats.given import Given
 from r2d2.formats.record import make_pair
 from r2d2.formats.tree import Tree, stem_of
@@ -65,7 +67,16 @@ TRANSLATED = CaptionFiles(("image_caption_trans.txt",), split="test")  # DCI-CN 
 _TAG = re.compile(r"(?<=.):[A-Za-z]+$")
 _GAP = re.compile(r"\s+(?=[^\x00-\x7f])|(?<=[^\x00-\x7f])\s+")  # beside what is not Latin
 
-Line = tuple[str, str, str | None, str]  # where it stands, picture's name, text_id, caption
+
+@dataclass(frozen=True)
+class Line:
+    """A line of captions."""
+
+    file: Path
+    where: str
+    name: str  # of the picture
+    text_id: str | None
+    caption: str
 
 
 def reader(files: CaptionFiles) -> Callable[[Given], Iterator[Pair]]:
@@ -83,12 +94,12 @@ def _read(files: CaptionFiles, given: Given) -> Iterator[Pair]:
     splits = _splits(files, tree, given.dropped)
     for split, lines in _grouped(files, captions, splits, tree, given):
         for some in lines.values():
-            where, name, *_ = some[0]
-            picture = tree.read(name, where, given.dropped)
+            where = some[0].where
+            picture = tree.read(some[0].name, where, given.dropped, some[0].file)
             if picture is None:
                 continue
             image_id, image = picture
-            texts = [Text(caption, CAPTION, text_id=key) for _, _, key, caption in some]
+            texts = [Text(line.caption, CAPTION, text_id=line.text_id) for line in some]
             pair = make_pair(where, image, texts, split, given.dropped, image_id=image_id)
             if pair is not None:
                 yield pair
@@ -100,11 +111,20 @@ def split_line(line: str) -> tuple[str, str | None, str] | None:
     if not tab:
         parts = line.split(None, 1)
         key, caption = (parts[0], parts[1]) if len(parts) == 2 else (line, "")
-    name, tag, _ = key.strip().partition("#")
+    key = key.strip()
+    named = _named_picture().match(key)  # a # may stand before the suffix
+    name, _, tag = (named[0], "#", key[named.end() + 1 :]) if named else key.partition("#")
     name = name.strip()
     if not name or (not tab and not caption and not tag):
         return None
-    return name, key.strip() if tag else None, caption
+    return name, key if tag else None, caption
+
+
+@functools.cache
+def _named_picture() -> re.Pattern[str]:
+    """A picture's name with its suffix, up to a tag or the end."""
+    suffixes = "|".join(re.escape(suffix) for suffix in picture_suffixes())
+    return re.compile(rf".+?(?:{suffixes})(?=#|$)", re.IGNORECASE)
 
 
 def is_cut(file: Path) -> bool:
@@ -141,10 +161,20 @@ def _splits(files: CaptionFiles, tree: Tree, dropped: DroppedRows) -> dict[str, 
         if not fits or split is None or not is_list(file):
             continue
         for where, line in text_lines(file, dropped):
-            name = stem_of(line.strip().partition("#")[0])
-            if found.setdefault(name, split) != split:
+            name = line.strip()
+            key = _picture_key(name, file, tree)
+            if found.setdefault(key, split) != split:
                 dropped.add("in two split files, the first holds", where)
     return found
+
+
+def _picture_key(name: str, file: Path, tree: Tree) -> str:
+    """The same for all spellings of a picture, in lists and in captions."""
+    return (
+        tree.id_of(name, file)
+        or tree.id_of(name.partition("#")[0], file)
+        or stem_of(name.partition("#")[0])
+    )
 
 
 def _grouped(
@@ -154,23 +184,27 @@ def _grouped(
     grouped: dict[str, dict[str, list[Line]]] = {}
     known: set[tuple[str, str, str]] = set()  # split, text_id and caption
     for file in captions:
-        of_file = tree.split_of(file) or files.split or given.split
+        of_file = tree.split_of(file) or files.split
         for where, line in text_lines(file, given.dropped):
             found = split_line(line)
             if found is None:
                 given.dropped.add(MALFORMED, where)
                 continue
-            name, key, caption = found
+            name, text_id, caption = found
             caption = joined(caption) if is_cut(file) else caption
-            split = splits.get(stem_of(name)) if splits else of_file
+            key = _picture_key(name, file, tree)
+            if splits:
+                split = splits.get(key)
+            else:
+                split = of_file or tree.split_of_picture(name, file) or given.split
             if split is None:
                 given.dropped.add(NO_SPLIT, where)
                 continue
-            if key is not None:
-                if (split, key, caption) in known:
+            if text_id is not None:
+                if (split, text_id, caption) in known:
                     given.dropped.add(REPEATED_TEXT, where)
                     continue
-                known.add((split, key, caption))
-            by_picture = grouped.setdefault(split, {})
-            by_picture.setdefault(tree.id_of(name) or name, []).append((where, name, key, caption))
+                known.add((split, text_id, caption))
+            said = Line(file, where, name, text_id, caption)
+            grouped.setdefault(split, {}).setdefault(key, []).append(said)
     yield from grouped.items()

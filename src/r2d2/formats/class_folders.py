@@ -7,31 +7,53 @@ As Chinese-CLIP publishes ELEVATER's sets: `{split}/{class}/*.jpg` and `label_cn
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from r2d2.errors import R2D2Error
 from r2d2.formats.classes import class_names, class_text
 from r2d2.formats.given import Given
 from r2d2.formats.record import make_pair
-from r2d2.formats.tree import ENDINGS, Tree, split_in
+from r2d2.formats.tree import Tree
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.encoding import read_text, split_lines
+from r2d2.inputs.folders import HIDDEN, is_hidden, is_picture, readable, walk
 from r2d2.inputs.ids import path_id
 from r2d2.inputs.json_text import read_json
+from r2d2.inputs.pictures import load_picture
+from r2d2.inputs.splits import split_of_folder
 from r2d2.table import Pair
 
 EXPECTS = "{split}/{class}/*.jpg or {class}/*.jpg, and label_cn.txt or classes.txt or classes.json"
 NAMES = ("label_cn.txt", "labels_cn.txt", "classes_cn.txt", "classes.txt", "classes.json")
+NO_CLASS = "picture in no folder of a class"
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
+
+
+@dataclass(frozen=True)
+class ClassFolder:
+    """The pictures of a class under a folder given."""
+
+    name: str
+    root: Path
+    split: str | None
+    pictures: tuple[str, ...]  # paths from the root, in order
 
 
 def read(given: Given) -> Iterator[Pair]:
     """A row a picture; the classes' names are in the table's metadata."""
-    folders = _folders([path for path in given.paths if path.is_dir()])
+    folders = [
+        folder
+        for root in given.paths
+        if root.is_dir()
+        for folder in class_folders(root, given.dropped)
+    ]
     if not folders:
         raise Tree(given.paths).nothing(EXPECTS)
-    order = sorted({folder.name for _, _, folder in folders})
+    order = sorted({folder.name for folder in folders})
     names = _names(given, order)
     given.metadata.update(class_names(list(names.values())))
     missing = [name for name in order if name not in names]
@@ -39,32 +61,70 @@ def read(given: Given) -> Iterator[Pair]:
         raise R2D2Error(
             f"folder {missing[0]} has no name among {len(names)} classes: mend the file of names"
         )
-    for root, split, folder in folders:
-        for file in sorted(folder.rglob("*")):
-            if file.suffix.lower() not in ENDINGS or not file.is_file():
+    for folder in folders:
+        for name in folder.pictures:
+            file = folder.root / name
+            image = load_picture(file, folder.name, given.dropped)
+            if image is None:
                 continue
             pair = make_pair(
-                str(file), file.read_bytes(), [class_text(names[folder.name], folder.name)],
-                split or given.split, given.dropped,
-                image_id=path_id(file, root),
+                str(file), image, [class_text(names[folder.name], folder.name)],
+                folder.split or given.split, given.dropped,
+                image_id=readable(path_id(file, folder.root)),
             )  # fmt: skip
             if pair is not None:
                 yield pair
 
 
-def _folders(roots: list[Path]) -> list[tuple[Path, str | None, Path]]:
-    """Folder given, split and folder of each class, where there are pictures."""
-    found: list[tuple[Path, str | None, Path]] = []
-    for root in roots:
-        for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-            split = split_in(folder.name) if folder.name.isascii() else None
-            inner = sorted(path for path in folder.iterdir() if path.is_dir()) if split else []
-            found += [(root, split, path) for path in inner] or [(root, None, folder)]
-    return [one for one in found if _has_picture(one[2])]
+def class_folders(root: Path, dropped: DroppedRows) -> list[ClassFolder]:
+    """The classes under a folder, in order; pictures in no class and hidden ones are counted.
+
+    Folders of splits stand above those of classes. A folder such as `train` is that of a split
+    where all beside it are, or at least one more, and where its pictures stand in folders.
+    """
+    paths: list[str] = []
+    for folder in walk([root]):
+        for name in folder.names:
+            if is_picture(name):
+                path = posixpath.normpath(f"{folder.relative}/{name}")
+                if folder.hidden or is_hidden(name):
+                    dropped.add(HIDDEN, readable(str(root / path)))
+                else:
+                    paths.append(path)
+    above = 0  # folders between the root and those of splits or classes
+    while (tops := _tops(paths, above)) and len(tops) == 1 and _are_splits(_tops(paths, above + 1)):
+        above += 1
+    splits = {top for top, deep in tops.items() if deep and split_of_folder(top)}
+    if splits != set(tops) and len(splits) < 2:
+        splits = set()
+    classes: dict[tuple[str | None, str], list[str]] = {}
+    for path in sorted(paths):
+        parts = path.split("/")[above:]
+        split = split_of_folder(parts[0]) if parts[0] in splits else None
+        inner = parts[1:] if split else parts
+        if len(inner) < 2:
+            dropped.add(NO_CLASS, readable(str(root / path)))
+            continue
+        classes.setdefault((split, inner[0]), []).append(path)
+    whole = split_of_folder(root.name)
+    return [
+        ClassFolder(readable(name), root, split or whole, tuple(some))
+        for (split, name), some in classes.items()
+    ]
 
 
-def _has_picture(folder: Path) -> bool:
-    return any(path.suffix.lower() in ENDINGS for path in folder.rglob("*"))
+def _tops(paths: list[str], above: int) -> dict[str, bool]:
+    """Folders of a level, and whether there are folders with pictures in them."""
+    tops: dict[str, bool] = {}
+    for path in paths:
+        parts = path.split("/")[above:]
+        if len(parts) > 1:
+            tops[parts[0]] = tops.get(parts[0], False) or len(parts) > 2
+    return tops
+
+
+def _are_splits(tops: dict[str, bool]) -> bool:
+    return bool(tops) and all(deep and split_of_folder(top) for top, deep in tops.items())
 
 
 def _names(given: Given, order: list[str]) -> dict[str, str]:

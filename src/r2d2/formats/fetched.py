@@ -109,9 +109,13 @@ def _join(rows: list[Row], store: Path, given: Given) -> Iterator[Pair]:
             end += 1
         images = read_stored(store, good.slice(start, end - start))
         for key in ids[start:end]:
-            pair = _pair(by_url.pop(key), images.get(key), key, given)
-            if pair is not None:
-                yield pair
+            by_split: dict[str, list[Row]] = {}  # no text of one split goes to another
+            for row in by_url.pop(key):
+                by_split.setdefault(row.split, []).append(row)
+            for some in by_split.values():
+                pair = _pair(some, images.get(key), key, given)
+                if pair is not None:
+                    yield pair
         start = end
     for lost in by_url.values():
         given.dropped.add(NOT_FETCHED, _named(lost[0]), len(lost))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from r2d2.data.images import MAX_BYTES
 from r2d2.errors import R2D2Error
 from r2d2.formats import parquet, webdataset
 from r2d2.formats.record import to_pair
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.folders import HIDDEN, files_under, is_hidden, is_picture, readable, walk
 from r2d2.inputs.ids import path_id
 from r2d2.inputs.rows import open_parquet
+from r2d2.inputs.samples import key_of, load_sample, samples_of
+from r2d2.inputs.splits import split_of_folders
+from r2d2.inputs.tars import TAR_SUFFIXES
 from r2d2.table import Pair
 
+SUCCESS = "success"
 KEY = "key"  # of a row in its records, in all layouts
 
 
@@ -25,43 +30,67 @@ def read(place: Path, split: str, dropped: DroppedRows) -> Iterator[Pair]:
     """
     if not place.is_dir():
         raise R2D2Error(f"{place} is no folder: give img2dataset's output folder")
-    tars = sorted(place.glob("*.tar"))
-    tables = sorted(place.glob("*.parquet"))
+    tables = files_under(place, (".parquet", ".pq"))
     for table in tables:
         _count_failures(table, dropped)
-    if tars:
-        for tar in tars:
-            yield from webdataset.read(tar, split, dropped, KEY)
-    elif any(folder.is_dir() for folder in place.iterdir()):
+    if files_under(place, TAR_SUFFIXES):
+        yield from webdataset.read(place, split, dropped, KEY)
+    elif any(is_picture(name) for folder in walk([place]) for name in folder.names):
         yield from _files(place, split, dropped)
     elif tables:
-        for table in tables:
-            # failures have no picture: told above
-            yield from parquet.read(table, split, DroppedRows(), KEY)
+        yield from parquet.read(place, split, dropped, KEY, _is_fetched)
     else:
         raise R2D2Error(f"{place} holds no .tar, .parquet or folder: give img2dataset's output")
 
 
 def _files(place: Path, split: str, dropped: DroppedRows) -> Iterator[Pair]:
-    for folder in sorted(path for path in place.iterdir() if path.is_dir()):
-        for file in sorted(folder.iterdir()):
-            if file.suffix[1:].lower() not in webdataset.PICTURES:
-                continue
-            if file.stat().st_size > MAX_BYTES:
-                dropped.add("file too large", str(file))
-                continue
-            beside = {
-                end: file.with_suffix(f".{end}").read_bytes()
-                for end in ("json", "txt")
-                if file.with_suffix(f".{end}").is_file()
-            }
-            fields = webdataset.fields_of(beside, folder, str(file), dropped)
-            if fields is None:
-                continue
-            fields["image_id"] = fields.get(KEY) or path_id(file, place)
-            pair = to_pair(str(file), file.read_bytes(), fields, split, dropped)
-            if pair is not None:
-                yield pair
+    for folder in walk([place]):
+        of_folder = split_of_folders(f"{place.name}/{folder.relative}") or split
+        groups: dict[str, list[str]] = {}
+        for name in folder.names:
+            if folder.hidden or is_hidden(name):
+                if is_picture(name):
+                    dropped.add(HIDDEN, str(place / folder.relative / name))
+            else:
+                groups.setdefault(key_of(name), []).append(name)
+        for some in groups.values():
+            yield from _rows(place, place / folder.relative, some, of_folder, dropped)
+
+
+def _rows(
+    place: Path, folder: Path, names: list[str], split: str, dropped: DroppedRows
+) -> Iterator[Pair]:
+    """The rows of the files of one key."""
+    for sample_names in samples_of(names):
+        if sample_names.picture is None and sample_names.json is None and not sample_names.texts:
+            continue  # a record of img2dataset's own
+        try:
+            sizes = {name: (folder / name).stat().st_size for name in names}
+            sample = load_sample(
+                sample_names,
+                f"{folder}/",
+                sizes,
+                lambda name: (folder / name).read_bytes(),
+                dropped,
+            )
+        except OSError as error:
+            dropped.add("file cannot be read", f"{error.filename}: {error.strerror}")
+            continue
+        if sample is None:
+            continue
+        where = str(folder / str(sample_names.picture))
+        fields = webdataset.fields_of(sample, folder, where, dropped)
+        if fields is None:
+            continue
+        fields["image_id"] = fields.get(KEY) or readable(path_id(where, place))
+        pair = to_pair(where, sample.picture, fields, split, dropped)
+        if pair is not None:
+            yield pair
+
+
+def _is_fetched(fields: Mapping[str, Any]) -> bool:
+    """Whether a row has a picture; the others are counted by `_count_failures`."""
+    return fields.get("status") in (None, SUCCESS)
 
 
 def _count_failures(table: Path, dropped: DroppedRows) -> None:
@@ -69,5 +98,5 @@ def _count_failures(table: Path, dropped: DroppedRows) -> None:
         if "status" in opened.schema_arrow.names:
             for batch in opened.iter_batches(columns=["status"]):
                 for status in batch.column(0).to_pylist():
-                    if status not in (None, "success"):
+                    if status not in (None, SUCCESS):
                         dropped.add(f"not fetched: {status}", str(table))

@@ -33,11 +33,16 @@ class Store:
 def find(tree: Tree) -> dict[str, Store]:
     """The stores there are, by the name of their split's folder."""
     folders = [file.parent for file in tree.others if file.name == DATA]
-    return {
-        folder.parent.name: Store(folder, folder.with_name(PAIRS))
-        for folder in folders
-        if folder.name == IMAGES and (folder.with_name(PAIRS) / DATA).is_file()
-    }
+    found: dict[str, Store] = {}
+    for folder in folders:
+        if folder.name == IMAGES and (folder.with_name(PAIRS) / DATA).is_file():
+            store = Store(folder, folder.with_name(PAIRS))
+            first = found.setdefault(folder.parent.name, store)
+            if first != store:
+                raise R2D2Error(
+                    f"{first.images} and {folder} are of one split: import one of them alone"
+                )
+    return found
 
 
 def images(store: Store, dropped: DroppedRows) -> Iterator[tuple[str, str, bytes]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from r2d2.files import disk_errors
 from r2d2.formats.notes import NAME, TableNotes
 from r2d2.formats.record import CAPTIONS, FIELDS, is_exported, restored_pair, to_pair
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.folders import files_under
 from r2d2.inputs.rows import fold, open_parquet, parquet_rows
+from r2d2.inputs.splits import split_of_path
 from r2d2.pair import PAIR_FIELDS, SCHEMA, chunks, to_batch
 from r2d2.table import Pair
 
@@ -23,20 +25,28 @@ SHARD = 10_000  # rows a file
 
 
 def read(
-    place: Path, split: str, dropped: DroppedRows, id_field: str = "image_id"
+    place: Path,
+    split: str,
+    dropped: DroppedRows,
+    id_field: str = "image_id",
+    wanted: Callable[[Mapping[str, Any]], bool] = lambda fields: True,
 ) -> Iterator[Pair]:
     """Rows of a file, or of all in a folder, in order of their names.
 
-    Without an id of its own a row has that of its picture's content.
+    Without an id of its own a row has that of its picture's content. Rows that are not `wanted`,
+    which is asked with their fields and their `status`, are passed over.
     """
     for file in _files(place):
         exported = _note(file) is not None
-        used = (*IMAGES, *FIELDS, *PAIR_FIELDS, fold(id_field))
+        of_file = split_of_path(file, place) or split
+        used = (*IMAGES, *FIELDS, *PAIR_FIELDS, fold(id_field), "status")
         for where, fields in parquet_rows(file, used, partial(_check, file)):
+            if not wanted(fields):
+                continue
             image = next(fields[name] for name in IMAGES if name in fields)
             fields["image_id"] = fields.get(fold(id_field))
             read_pair = restored_pair if exported and is_exported(fields) else to_pair
-            pair = read_pair(where, image_bytes(image), fields, split, dropped)
+            pair = read_pair(where, image_bytes(image), fields, of_file, dropped)
             if pair is not None:
                 yield pair
 
@@ -90,7 +100,7 @@ def write(place: Path, pairs: Iterable[Pair], notes: TableNotes) -> int:
 
 def _files(place: Path) -> list[Path]:
     """The Parquet files at a path; R2D2Error where there are none."""
-    files = [place] if place.is_file() else sorted(place.rglob("*.parquet"))
+    files = files_under(place, (".parquet", ".pq"))
     if not files:
         raise R2D2Error(f"{place} holds no .parquet file: give one, or a folder of them")
     return files

@@ -21,17 +21,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from r2d2.errors import R2D2Error
 from r2d2.formats import lmdb_set
 from r2d2.formats.given import Given
 from r2d2.formats.queries import Query
 from r2d2.formats.record import make_pair
-from r2d2.formats.tree import Tree, split_in
+from r2d2.formats.tree import Tree
 from r2d2.formats.tsv_images import tsv_images
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import REPEATED_TEXT, TextIds
 from r2d2.inputs.json_text import json_lines
 from r2d2.inputs.lines import MALFORMED
 from r2d2.inputs.rows import TWO_FIELDS, repeated_name
+from r2d2.inputs.splits import split_of_file
 from r2d2.inputs.texts import NO_TEXT
 from r2d2.inputs.values import BadValueError, name_value, text_value
 from r2d2.table import Pair, Text
@@ -77,10 +79,10 @@ def reader(source: str, expects: str) -> Callable[[Given], Iterator[Pair]]:
 def _read(source: str, expects: str, given: Given) -> Iterator[Pair]:
     tree = Tree(given.paths)
     stores = lmdb_set.find(tree)
-    images = {split_name(file): file for file in tree.others if file.name.endswith("_imgs.tsv")}
+    images = _by_split([file for file in tree.others if file.name.endswith("_imgs.tsv")])
     if not stores and not images:
         raise tree.nothing(expects)
-    texts = {split_name(f): f for f in tree.others if any(f.match(p) for p in TEXTS)}
+    texts = _by_split([f for f in tree.others if any(f.match(p) for p in TEXTS)])
     for name in images:
         if name not in texts:
             raise tree.nothing(f"{name}_queries.jsonl or {name}_texts.jsonl, beside its pictures")
@@ -93,7 +95,7 @@ def _read(source: str, expects: str, given: Given) -> Iterator[Pair]:
     for name, store in stores.items():
         if name in images:
             continue  # the same pictures
-        split = split_in(name) or given.split
+        split = split_of_file(name) or given.split
         said = Texts(split, source, ids)
         if name in texts:  # pairs lack the texts that have no picture
             _read_texts(texts[name], said, given.dropped)
@@ -102,6 +104,16 @@ def _read(source: str, expects: str, given: Given) -> Iterator[Pair]:
                 if not said.add(key, text, [image]):
                     given.dropped.add(REPEATED_TEXT, where)
         yield from _rows(lmdb_set.images(store, given.dropped), said, split, given)
+
+
+def _by_split(files: list[Path]) -> dict[str, Path]:
+    """The files by the name of their split; R2D2Error where two have the same."""
+    found: dict[str, Path] = {}
+    for file in files:
+        first = found.setdefault(split_name(file), file)
+        if first != file:
+            raise R2D2Error(f"{first} and {file} have one name: import one of their folders alone")
+    return found
 
 
 def split_name(file: Path) -> str:

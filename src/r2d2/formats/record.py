@@ -10,6 +10,7 @@ from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import R2D2Error
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import content_id
+from r2d2.inputs.splits import split_of_value
 from r2d2.inputs.texts import NO_TEXT, Fault, read_texts, usable_texts
 from r2d2.inputs.values import (
     BadValueError,
@@ -51,7 +52,7 @@ def to_pair(
             "impressions": integer_value(fields.get("impressions"), "impressions"),
             "label": label_value(fields.get("label")),
         }
-        own_split = name_value(fields.get("split"))
+        own_split = split_of_value(fields.get("split"))
     except BadValueError as error:
         dropped.add(str(error), f"{where}: {error.shown}")
         return None
@@ -93,7 +94,7 @@ def make_pair(
     try:
         picture = decode_image(image or b"", name=where)
     except BadImage as error:
-        dropped.add(f"image {error.kind}", where)
+        dropped.add(f"image {error.reason}", where)
         return None
     assert image is not None
     return Pair(
@@ -117,7 +118,7 @@ def restored_pair(
     try:
         decode_image(image or b"", name=where)
     except BadImage as error:
-        dropped.add(f"image {error.kind}", where)
+        dropped.add(f"image {error.reason}", where)
         return None
     assert image is not None
     pair = pair_of({**fields, "image": image})

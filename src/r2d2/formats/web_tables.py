@@ -18,6 +18,7 @@ from r2d2.formats.parquet import IMAGES, image_bytes
 from r2d2.formats.record import make_pair
 from r2d2.formats.tree import Tree
 from r2d2.inputs.rows import Row, fold, table_rows
+from r2d2.inputs.splits import split_of_value
 from r2d2.inputs.texts import read_texts, usable_texts
 from r2d2.inputs.values import BadValueError, is_missing, name_value
 from r2d2.table import Pair, Text
@@ -30,6 +31,7 @@ ENDINGS = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
 CAPTIONS = ("recaption", "caption", "captions", "texts", "text", "alt_text", "txt", "title")
 URLS = ("url", "image_url", "imageurl", "img_url")
 FILES = ("dir", "path", "image_path", "file_name", "filename", "file")
+SPLIT = "split"
 IDS = ("image_id", "id", "key")
 
 
@@ -48,19 +50,21 @@ def read(given: Given) -> Iterator[Pair]:
         yield from fetched.join(_web_rows(files, tree, given), store, given)
         return
     for file in files:
-        split = tree.split_of(file) or given.split
-        named: dict[str, tuple[str, str, list[Text]]] = {}  # where, name, texts; by picture
+        of_file = tree.split_of(file)
+        # where, name, texts; by split and picture
+        named: dict[tuple[str, str], tuple[str, str, list[Text]]] = {}
         for where, fields in _rows(file, given, fetched_before=False):
             texts, faults = read_texts(_first(fields, _caption_names(given)))
             image = next((image_bytes(v) for n in IMAGES if (v := fields.get(n))), None)
             try:
                 name = name_value(_first(fields, FILES))
+                split = split_of_value(fields.get(SPLIT)) or of_file
             except BadValueError as error:
                 given.dropped.add(str(error), f"{where}: {error.shown}")
                 continue
             if image is not None:
                 pair = make_pair(
-                    where, image, texts, split, given.dropped, faults=faults,
+                    where, image, texts, split or given.split, given.dropped, faults=faults,
                     image_id=_first(fields, IDS),
                 )  # fmt: skip
                 if pair is not None:
@@ -68,9 +72,11 @@ def read(given: Given) -> Iterator[Pair]:
             elif name is None:
                 given.dropped.add("no picture", where)
             elif usable_texts(texts, faults, where, given.dropped) is not None:
-                named.setdefault(tree.id_of(name) or name, (where, name, []))[2].extend(texts)
-        for where, name, texts in named.values():
-            picture = tree.read(name, where, given.dropped)
+                split = split or tree.split_of_picture(name, file) or given.split
+                key = (split, tree.id_of(name, file) or name)
+                named.setdefault(key, (where, name, []))[2].extend(texts)
+        for (split, _), (where, name, texts) in named.items():
+            picture = tree.read(name, where, given.dropped, file)
             if picture is None:
                 continue
             pair = make_pair(where, picture[1], texts, split, given.dropped, image_id=picture[0])
@@ -80,8 +86,13 @@ def read(given: Given) -> Iterator[Pair]:
 
 def _web_rows(files: list[Path], tree: Tree, given: Given) -> Iterator[fetched.Row]:
     for file in files:
-        split = tree.split_of(file) or given.split
+        of_file = tree.split_of(file) or given.split
         for where, fields in _rows(file, given, fetched_before=True):
+            try:
+                split = split_of_value(fields.get(SPLIT)) or of_file
+            except BadValueError as error:
+                given.dropped.add(str(error), f"{where}: {error.shown}")
+                continue
             url = address_of(_first(fields, URLS), where, given.dropped)
             if url is not None:
                 texts, faults = read_texts(_first(fields, _caption_names(given)))
@@ -90,7 +101,7 @@ def _web_rows(files: list[Path], tree: Tree, given: Given) -> Iterator[fetched.R
 
 def _rows(file: Path, given: Given, fetched_before: bool) -> Iterator[Row]:
     captions = _caption_names(given)
-    used = (*IMAGES, *captions, *URLS, *FILES, *IDS)
+    used = (*IMAGES, *captions, *URLS, *FILES, *IDS, SPLIT)
 
     def check(names: list[str]) -> None:
         if not any(name in names for name in captions):

@@ -1,7 +1,4 @@
-"""WebDataset: tar files whose members of one stem are a row - picture, .txt and .json.
-
-Nothing is ever unpacked to disk, so no name in a tar reaches outside.
-"""
+"""WebDataset: tar files whose members of one key are a row - picture, .txt and .json."""
 
 from __future__ import annotations
 
@@ -14,26 +11,25 @@ from typing import Any
 
 from PIL import Image
 
-from r2d2.data.images import MAX_BYTES
 from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors, write_text
 from r2d2.formats.notes import NAME, TableNotes
 from r2d2.formats.record import FIELDS, is_exported, restored_pair, to_fields, to_pair
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.encoding import decode_text
+from r2d2.inputs.folders import files_under, is_picture
 from r2d2.inputs.ids import path_id
 from r2d2.inputs.json_text import NOT_OBJECT, decode_json
 from r2d2.inputs.rows import TWO_FIELDS, repeated_name
+from r2d2.inputs.samples import Sample
+from r2d2.inputs.splits import split_of_path
+from r2d2.inputs.tars import TAR_SUFFIXES, tar_samples
 from r2d2.table import Pair
 
-PICTURES = (
-    "jpg", "jpeg", "png", "webp", "gif", "bmp", "avif", "tif", "tiff", "jp2", "ico", "ppm", "mpo",
-)  # fmt: skip
 ENDINGS = {"JPEG": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}  # others bear their format's name
 NOTES = f"{NAME}.json"  # beside the tar files
 BAD_JSON = "json unreadable"
 ROWS = 10_000  # a tar file
-Members = dict[str, bytes]  # of one stem, by ending
 
 
 def read(
@@ -45,15 +41,15 @@ def read(
     """
     for file in _files(place):
         name = path_id(file, place if place.is_dir() else place.parent)
-        for stem, members in _rows(file, dropped):
-            where = f"{file}, {stem}"
-            picture = next((members[end] for end in PICTURES if end in members), None)
-            fields = fields_of(members, file, where, dropped)
+        of_file = split_of_path(file, place) or split
+        for sample in tar_samples(file, dropped):
+            where = f"{file}, {sample.name}"
+            fields = fields_of(sample, file, where, dropped)
             if fields is None:
                 continue
-            fields["image_id"] = fields.get(id_field) or f"{name}/{stem.lstrip('/')}"
+            fields["image_id"] = fields.get(id_field) or f"{name}/{sample.name}"
             read_pair = restored_pair if is_exported(fields) else to_pair
-            pair = read_pair(where, picture, fields, split, dropped)
+            pair = read_pair(where, sample.picture, fields, of_file, dropped)
             if pair is not None:
                 yield pair
 
@@ -67,18 +63,18 @@ def notes(place: Path) -> Iterator[tuple[str, str]]:
 
 
 def fields_of(
-    members: Members, home: Path, where: str, dropped: DroppedRows
+    sample: Sample, home: Path, where: str, dropped: DroppedRows
 ) -> dict[str, Any] | None:
     """What the .json and the .txt of a row tell; None where neither can be read."""
     fields: dict[str, Any] = {}
-    text = decode_text(members["txt"], home) if "txt" in members else None
-    if "json" in members:
+    decoded = [decode_text(text, home) for text in sample.texts]
+    if sample.json is not None:
         try:
-            content = decode_json(members["json"], home)
+            content = decode_json(sample.json, home)
             if not isinstance(content, dict):
                 raise ValueError(NOT_OBJECT)
         except ValueError as error:
-            if text is None:
+            if all(text is None for text in decoded):
                 dropped.add(BAD_JSON, f"{where}: {error}")
                 return None
             dropped.add(f"{BAD_JSON}, its row is kept", f"{where}: {error}")
@@ -88,8 +84,9 @@ def fields_of(
                 dropped.add(TWO_FIELDS, f"{where}: {repeated}")
                 return None
             fields = content
-    if "txt" in members:
-        fields.setdefault("txt", members["txt"] if text is None else text)
+    texts = [text or raw for text, raw in zip(decoded, sample.texts, strict=True)]
+    if texts:
+        fields.setdefault("txt", texts if len(texts) > 1 else texts[0])
     return fields
 
 
@@ -130,45 +127,17 @@ def ending(image: bytes) -> str:
     try:
         with Image.open(io.BytesIO(image)) as opened:
             name = opened.format or ""
-            return ENDINGS.get(name) or (name.lower() if name.lower() in PICTURES else "jpg")
+            return ENDINGS.get(name) or (name.lower() if is_picture(f"a.{name}") else "jpg")
     except OSError:
         return "jpg"
 
 
 def _files(place: Path) -> list[Path]:
     """The tar files at a path; R2D2Error where there are none."""
-    files = (
-        [place] if place.is_file() else sorted([*place.rglob("*.tar"), *place.rglob("*.tar.gz")])
-    )
+    files = files_under(place, TAR_SUFFIXES)
     if not files:
         raise R2D2Error(f"{place} holds no .tar file: give one, or a folder of them")
     return files
-
-
-def _rows(file: Path, dropped: DroppedRows) -> Iterator[tuple[str, Members]]:
-    held: Members = {}
-    stem = None
-    try:
-        with tarfile.open(file, "r|*") as tar:
-            for member in tar:
-                if not member.isfile():
-                    continue
-                folder, _, base = member.name.rpartition("/")
-                name, _, end = base.partition(".")
-                this = f"{folder}/{name}"
-                if this != stem and held:
-                    yield str(stem), held
-                    held = {}
-                stem = this
-                if member.size > MAX_BYTES:
-                    dropped.add("member too large", f"{file}, {member.name}")
-                    continue
-                opened = tar.extractfile(member)
-                held[end.lower()] = opened.read() if opened is not None else b""
-    except (tarfile.TarError, EOFError, OSError) as error:
-        dropped.add("tar file damaged, its rest is left out", f"{file} ({error})")
-    if held:
-        yield str(stem), held
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -8,9 +8,10 @@ from a folder, by `ImageKey` or the last part of the address, or from what `r2d2
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from r2d2.corpus.fetch_store import url_id
 from r2d2.formats import fetched
@@ -19,6 +20,7 @@ from r2d2.formats.record import make_pair
 from r2d2.formats.tree import Tree
 from r2d2.inputs.json_text import json_lines
 from r2d2.inputs.rows import TWO_FIELDS, fold
+from r2d2.inputs.splits import split_of_value
 from r2d2.inputs.texts import Fault, read_texts
 from r2d2.inputs.values import BadValueError, is_missing, name_value
 from r2d2.table import Pair, Text
@@ -44,31 +46,40 @@ def read(given: Given) -> Iterator[Pair]:
     files = tree.find(PATTERNS, EXPECTS)
     rows = _rows(files, tree, given)
     if store is not None:
-        yield from fetched.join(rows, store, given)
+        fetched_rows = (replace(row, split=row.split or given.split) for _, row in rows)
+        yield from fetched.join(fetched_rows, store, given)
         return
     tree.need_pictures(EXPECTS)
-    for row in rows:
-        base = urlsplit(row.url).path.rpartition("/")[2]
+    for file, row in rows:
+        base = unquote(urlsplit(row.url).path.rpartition("/")[2])
         key = row.image_id or ""
-        name = key if key and tree.id_of(key) else base or key
-        picture = tree.read(name, row.where, given.dropped)
+        name = key if key and tree.id_of(key, file) else base or key
+        picture = tree.read(name, row.where, given.dropped, file)
         if picture is None:
             continue
         pair = make_pair(
-            row.where, picture[1], row.texts, row.split, given.dropped, faults=row.faults,
+            row.where, picture[1], row.texts,
+            row.split or tree.split_of_picture(name, file) or given.split, given.dropped,
+            faults=row.faults,
             image_id=row.image_id or url_id(row.url), url=row.url or None,
         )  # fmt: skip
         if pair is not None:
             yield pair
 
 
-def _rows(files: list[Path], tree: Tree, given: Given) -> Iterator[fetched.Row]:
+def _rows(files: list[Path], tree: Tree, given: Given) -> Iterator[tuple[Path, fetched.Row]]:
+    """The file of each row, and the row; without a split where neither tells one."""
     for file in files:
-        split = tree.split_of(file) or given.split
+        of_file = tree.split_of(file) or ""
         for where, record in json_lines(file, given.dropped):
             fields = {fold(name).replace("_", ""): v for name, v in record.items()}
             if len(fields) < len(record) or record.repeated:
                 given.dropped.add(TWO_FIELDS, where)
+                continue
+            try:
+                split = split_of_value(fields.get("split")) or of_file
+            except BadValueError as error:
+                given.dropped.add(str(error), f"{where}: {error.shown}")
                 continue
             try:
                 url, key = (name_value(_first(fields, names)) for names in (URLS, KEYS))
@@ -79,7 +90,8 @@ def _rows(files: list[Path], tree: Tree, given: Given) -> Iterator[fetched.Row]:
                 given.dropped.add(fetched.NO_ADDRESS, where)
                 continue
             texts, faults = _texts(fields)
-            yield fetched.Row(url or "", tuple(texts), split, key or None, where, tuple(faults))
+            row = fetched.Row(url or "", tuple(texts), split, key or None, where, tuple(faults))
+            yield file, row
 
 
 def _texts(fields: Mapping[str, Any]) -> tuple[list[Text], list[Fault]]:

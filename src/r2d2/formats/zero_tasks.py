@@ -1,27 +1,31 @@
 """Zero's downstream sets: ICR and IQR for retrieval, ICM and IQM for matching.
 
 `{split}/{long|short}_itr_{split}.json` and `..._itm_...`: one JSON a line, `text` and `image_path`,
-of which only the base name counts, and `label` for matching. Long ones are captions (ICR, ICM),
-short ones queries (IQR, IQM). Layout: zero.so.com, and the readers of the official code.
+of which the base name counts where the pictures stand in one folder, and `label` for matching.
+Long ones are captions (ICR, ICM), short ones queries (IQR, IQM). Layout: zero.so.com, and the
+readers of the official code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 from r2d2.formats.given import Given
 from r2d2.formats.record import make_pair
 from r2d2.formats.tree import Tree
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.json_text import json_lines
 from r2d2.inputs.rows import TWO_FIELDS, repeated_name
+from r2d2.inputs.splits import split_of_value
 from r2d2.inputs.texts import CAPTION, NO_TEXT
 from r2d2.inputs.values import BAD_LABEL, BadValueError, label_value, name_value, text_value
 from r2d2.table import Pair, Text
 
 QUERY = "query"
 IMAGES = "IQR_IQM_ICR_ICM_images"
-FIELDS = ("image_path", "text", "label")
+FIELDS = ("image_path", "text", "label", "split")
 
 
 def expects(length: str, task: str) -> str:
@@ -46,8 +50,10 @@ def _read(length: str, task: str, given: Given) -> Iterator[Pair]:
     tree.need_pictures(wanted)
     source = CAPTION if length == "long" else QUERY
     for file in files:
-        split = tree.split_of(file) or given.split
-        grouped: dict[str, tuple[str, str, list[Text]]] = {}  # where, name, texts; by picture
+        of_file = tree.split_of(file)
+        known = _paths(file)
+        # where, name, texts; by split and picture
+        grouped: dict[tuple[str, str], tuple[str, str, list[Text]]] = {}
         for number, (where, fields) in enumerate(json_lines(file, given.dropped)):
             repeated = repeated_name(fields, FIELDS)
             if repeated is not None:
@@ -56,30 +62,58 @@ def _read(length: str, task: str, given: Given) -> Iterator[Pair]:
             try:
                 path, text = name_value(fields.get("image_path")), text_value(fields.get("text"))
                 label = label_value(fields.get("label")) if task == "itm" else None
+                split = split_of_value(fields.get("split")) or of_file
             except BadValueError as error:
                 given.dropped.add(str(error), f"{where}: {error.shown}")
                 continue
             if path is None or text is None:
                 given.dropped.add("no image_path" if path is None else NO_TEXT, where)
                 continue
+            path = _published(path, tree, file, known)
+            split = split or tree.split_of_picture(path, file) or given.split
             said = Text(text, source, text_id=f"{split}-{number}")
             if task == "itr":
-                grouped.setdefault(tree.id_of(path) or path, (where, path, []))[2].append(said)
+                key = (split, tree.id_of(path, file) or path)
+                grouped.setdefault(key, (where, path, []))[2].append(said)
                 continue
             if label is None:
                 given.dropped.add(BAD_LABEL, where)
                 continue
-            picture = tree.read(path, where, given.dropped)
+            picture = tree.read(path, where, given.dropped, file)
             pair = picture and make_pair(
                 where, picture[1], [said], split, given.dropped, image_id=picture[0],
                 label=label,
             )  # fmt: skip
             if pair:
                 yield pair
-        for where, name, texts in grouped.values():
-            picture = tree.read(name, where, given.dropped)
+        for (split, _), (where, name, texts) in grouped.items():
+            picture = tree.read(name, where, given.dropped, file)
             pair = picture and make_pair(
                 where, picture[1], texts, split, given.dropped, image_id=picture[0]
             )
             if pair:
                 yield pair
+
+
+def _paths(file: Path) -> dict[str, str]:
+    """The one path with a folder that a base name stands for; an empty one where there are more."""
+    known: dict[str, str] = {}
+    for _, fields in json_lines(file, DroppedRows()):
+        path = fields.get("image_path")
+        if isinstance(path, str):
+            path = path.strip().replace("\\", "/")
+            folder, _, base = path.rpartition("/")
+            if folder and known.setdefault(base, path) != path:
+                known[base] = ""
+    return known
+
+
+def _published(path: str, tree: Tree, file: Path, known: dict[str, str]) -> str:
+    """The path, or its base name where that is as good, as in the sets as they are published.
+
+    Their paths are those of another machine, their pictures stand in one folder.
+    """
+    if tree.id_of(path, file) is not None or not tree.pictures.is_flat:
+        return path
+    base = path.strip().replace("\\", "/").rpartition("/")[2]
+    return base if known.get(base) != "" else path

@@ -26,6 +26,7 @@ class Folder:
 
     path: str  # absolute, as it was reached
     root: Path  # the folder given that it is under
+    relative: str  # its path from there; `.` for the root itself
     hidden: bool  # it, or a folder between it and the root, is hidden
     names: tuple[str, ...]  # in order
     links: frozenset[str]  # those of the names that are links
@@ -78,7 +79,7 @@ def walk(roots: Sequence[Path]) -> Iterator[Folder]:
         R2D2Error: a folder cannot be read.
     """
     seen: set[tuple[int, int]] = set()
-    waiting = [(os.path.abspath(root), root, False) for root in roots]  # noqa: PTH100  # keep links
+    waiting = [(absolute(root), root, False) for root in roots]
     while waiting:
         links: list[tuple[str, Path, bool]] = []
         stack = waiting[::-1]
@@ -92,6 +93,21 @@ def walk(roots: Sequence[Path]) -> Iterator[Folder]:
             stack += [(p, root, h) for p, h in reversed(inner)]
             links += [(p, root, h) for p, h in linked]
         waiting = links
+
+
+def files_under(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """A file itself, or those of a folder with one of the suffixes, in order of their paths.
+
+    Hidden files are left out; links are followed.
+    """
+    if path.is_file():
+        return [path]
+    return sorted(
+        path / folder.relative / name
+        for folder in walk([path])
+        for name in folder.names
+        if name.lower().endswith(suffixes) and not (folder.hidden or is_hidden(name))
+    )
 
 
 def _list(
@@ -125,7 +141,8 @@ def _list(
         raise R2D2Error(
             f"cannot read the folder {readable(path)}: {error.strerror}; check its rights"
         ) from error
-    folder = Folder(path, root, hidden, tuple(names), frozenset(links), inode)
+    relative = os.path.relpath(path, absolute(root))
+    folder = Folder(path, root, relative, hidden, tuple(names), frozenset(links), inode)
     return folder, inner, linked
 
 
@@ -136,6 +153,13 @@ def _kind(entry: os.DirEntry[str]) -> str:
     except OSError:
         return ""
     return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else ""
+
+
+def absolute(path: Path) -> str:
+    """An absolute path; links in it stay, unless there is a `..`, which goes back from a target."""
+    if ".." in path.parts:
+        return os.path.realpath(path)
+    return os.path.abspath(path)  # noqa: PTH100  # a Path would keep doubled slashes
 
 
 def composed(text: str) -> str:

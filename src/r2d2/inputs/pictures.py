@@ -20,19 +20,22 @@ from enum import Enum
 from functools import lru_cache
 from pathlib import Path
 
-from r2d2.data.images import picture_suffixes
-from r2d2.inputs.folders import Folder, composed, is_hidden, is_picture, readable, walk
-from r2d2.inputs.ids import path_id
+from r2d2.data.images import BadImage, image_bytes, picture_suffixes
+from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.folders import Folder, absolute, composed, is_hidden, is_picture, readable, walk
 from r2d2.inputs.spellings import base_names, spellings
 
 Place = tuple[int, str]  # number of a folder, name of a file in it
 
 
-class Missing(Enum):
-    """Why a name gives no picture; the value is the reason as it is counted."""
+NOT_FOUND = "image not found"  # the reason under which rows are counted
 
-    NOT_FOUND = "image not found"
-    AMBIGUOUS = "image name fits several files"
+
+class Missing(Enum):
+    """Why a name gives no picture; the value is told behind the name."""
+
+    UNKNOWN = "no such picture under the folder"
+    AMBIGUOUS = "several pictures have this name, and no path tells which"
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class PictureFile:
 
     path: Path
     name: str  # its path relative to the folder given, with / and in NFC
-    folder: str  # that of the name, with / at both ends removed; empty for the folder given
+    folder: str  # that of the name; empty for a picture in the folder given itself
+    root: Path  # the folder given
 
 
 class PictureIndex:
@@ -59,10 +63,12 @@ class PictureIndex:
         """
         self.roots = tuple(roots)
         self.count = 0  # pictures that are not hidden
+        self._with_pictures: set[int] = set()  # folders, as far as the second
         self._suffixes = picture_suffixes() if suffix_optional else ()
-        self._absolute = [os.path.abspath(root) for root in roots]  # noqa: PTH100  # keep links
+        self._absolute = [absolute(root) for root in roots]
         self._folders: list[str] = []
         self._root_of: list[Path] = []
+        self._relative: list[str] = []
         self._hidden: set[int] = set()
         self._by_path: dict[str, int] = {}
         self._by_inode: dict[tuple[int, int], int] = {}
@@ -91,11 +97,17 @@ class PictureIndex:
                 return Missing.AMBIGUOUS
             if places:
                 return self._file(places.pop())
-        return Missing.NOT_FOUND
+        return Missing.UNKNOWN
 
-    def others(self) -> Iterator[Path]:
-        """The files that are no pictures, hidden ones left out, in order."""
-        return (Path(self._folders[number], name) for number, name in self._others)
+    @property
+    def is_flat(self) -> bool:
+        """Whether all pictures that are not hidden stand in one folder."""
+        return len(self._with_pictures) <= 1
+
+    def others(self) -> Iterator[tuple[Path, Path]]:
+        """The files that are no pictures, and the folder given of each; hidden ones left out."""
+        for place in self._others:
+            yield self._path(place), self._root_of[place[0]]
 
     def names(self) -> Iterator[str]:
         """Base names of pictures, hidden ones left out."""
@@ -113,6 +125,7 @@ class PictureIndex:
         number = len(self._folders)
         self._folders.append(folder.path)
         self._root_of.append(folder.root)
+        self._relative.append(folder.relative)
         self._by_path[folder.path] = number
         self._by_inode[folder.inode] = number
         read_as = composed(readable(folder.path))
@@ -128,7 +141,10 @@ class PictureIndex:
                 self._others.append((number, name))
             if not picture and "." in name:
                 continue
-            self.count += picture and not passed
+            if picture and not passed:
+                self.count += 1
+                if len(self._with_pictures) < 2:
+                    self._with_pictures.add(number)
             self._note(name, number)
             if name in folder.links:
                 links.append((number, name))
@@ -162,9 +178,15 @@ class PictureIndex:
 
     def _file(self, place: Place) -> PictureFile:
         number, base = place
-        path = posixpath.join(self._folders[number], base)
-        name = readable(path_id(path, self._root_of[number]))
-        return PictureFile(Path(path), name, posixpath.dirname(name))
+        name = posixpath.normpath(posixpath.join(self._relative[number], base))
+        name = composed(readable(name))
+        root = self._root_of[number]
+        return PictureFile(self._path(place), name, posixpath.dirname(name), root)
+
+    def _path(self, place: Place) -> Path:
+        """A file by a path that begins as the folder was given."""
+        number, name = place
+        return self._root_of[number] / self._relative[number] / name
 
     def _by_whole_path(self, name: str, near: Path | None) -> set[Place]:
         """Files at a path: the nearest reading of it that has any."""
@@ -176,7 +198,7 @@ class PictureIndex:
             return self._under(self._absolute, name.lstrip("/"))  # as addresses of a site are
         starts = list(self._absolute)
         if near is not None:
-            starts.append(os.path.dirname(os.path.abspath(near)))  # noqa: PTH100, PTH120
+            starts.append(absolute(near.parent))
         return self._under(starts, name) or self._by_overlap(name)
 
     def _under(self, starts: Iterable[str], name: str) -> set[Place]:
@@ -263,3 +285,14 @@ class PictureIndex:
     def _everywhere(self, name: str) -> Sequence[int]:
         number = self._single.get(name)
         return self._several.get(name, ()) if number is None else (number,)
+
+
+def load_picture(path: Path, where: str, dropped: DroppedRows) -> bytes | None:
+    """The file of a picture; None where it is too large or cannot be read, which is counted."""
+    try:
+        return image_bytes(path)
+    except BadImage as error:
+        dropped.add(f"image {error.reason}", f"{where}: {path}")
+    except OSError as error:
+        dropped.add("image cannot be read", f"{where}: {path}: {error.strerror}")
+    return None

@@ -9,11 +9,15 @@ then each of these is a sample.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from r2d2.inputs.folders import is_picture
+from r2d2.data.images import MAX_BYTES
+from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.folders import is_picture, readable
 
+NO_PICTURE = "no picture beside a text"
+TOO_LARGE = "file too large"
 OTHER_PICTURE = "another picture of the same sample"
 OTHER_TEXT = "another text of the same sample"
 SEVERAL_PICTURES = "several pictures in one sample, none with its plain name"
@@ -30,6 +34,16 @@ class SampleNames:
     json: str | None = None
     texts: list[str] = field(default_factory=list)  # the captions: one, or several in order
     left: dict[str, str] = field(default_factory=dict)  # names that are not used: reason
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture and what stands beside it, as they were stored."""
+
+    name: str  # path without suffix
+    picture: bytes
+    json: bytes | None
+    texts: list[bytes]
 
 
 def key_of(name: str) -> str:
@@ -59,6 +73,41 @@ def samples_of(names: Iterable[str]) -> list[SampleNames]:
         if stem not in own and stem not in alone:
             samples[0].left |= {name: OTHER_TEXT for name in some if _is_text(name)}
     return samples
+
+
+def load_sample(
+    names: SampleNames, place: str, sizes: Mapping[str, int], content: Callable[[str], bytes],
+    dropped: DroppedRows,
+) -> Sample | None:  # fmt: skip
+    """The files of a sample; None where it has no picture or is too large, which is counted.
+
+    Args:
+        names: of its files.
+        place: what stands before a name where it is told, such as the tar's path.
+        sizes: of the files, in bytes.
+        content: reads a file.
+        dropped: counts what is left out.
+    """
+    where = place + readable(names.key)
+    if SEVERAL_PICTURES in names.left.values():
+        dropped.add(SEVERAL_PICTURES, where)
+        return None
+    for name, reason in names.left.items():
+        dropped.add(reason, place + readable(name))
+    if names.picture is None:
+        dropped.add(NO_PICTURE, where)
+        return None
+    used = [names.picture, *([] if names.json is None else [names.json]), *names.texts]
+    for name in used:
+        if sizes[name] > MAX_BYTES:
+            dropped.add(TOO_LARGE, place + readable(name))
+            return None
+    return Sample(
+        readable(names.key),
+        content(names.picture),
+        None if names.json is None else content(names.json),
+        [content(name) for name in names.texts],
+    )
 
 
 def _sample(names: list[str]) -> SampleNames:

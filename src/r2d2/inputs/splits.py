@@ -7,11 +7,12 @@ was given tell nothing.
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from pathlib import Path
 from typing import Any
+
+from r2d2.inputs.values import BadValueError, is_missing, name_value
 
 TRAIN, VAL, TEST = "train", "val", "test"
 SPELLINGS = {
@@ -41,20 +42,18 @@ def split_of_value(value: Any) -> str | None:
         None where the cell is empty, null or NaN.
 
     Raises:
-        ValueError: it is no text or number, has line breaks or other control characters, half of a
-            surrogate pair, or more than LONGEST characters; the row is to be counted as BAD_SPLIT.
+        BadValueError: it is no text or whole number, has line breaks or other control characters,
+            or more than LONGEST characters.
     """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if is_missing(value):
         return None
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(BAD_SPLIT)
-    name = str(value).strip()
+    name = name_value(value) or ""
     known = _SPLITS.get(_plain(name))
     if known is not None:
         return known
-    if len(name) > LONGEST or any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
-        raise ValueError(BAD_SPLIT)
-    return name or None
+    if len(name) > LONGEST or any(unicodedata.category(c) == "Cc" for c in name):
+        raise BadValueError(BAD_SPLIT, value)
+    return name
 
 
 def split_of_file(name: str) -> str | None:

@@ -16,19 +16,16 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
-from r2d2.data.images import MAX_BYTES
 from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors
 from r2d2.inputs.dropped_rows import DroppedRows
-from r2d2.inputs.folders import HIDDEN, is_hidden, is_hidden_path, is_picture, readable, walk
-from r2d2.inputs.samples import SEVERAL_PICTURES, SampleNames, key_of, samples_of
+from r2d2.inputs.folders import HIDDEN, is_hidden_path, is_picture, readable
+from r2d2.inputs.samples import Sample, SampleNames, key_of, load_sample, samples_of
 
 DAMAGED = "tar file damaged, its rest is left out"
-TOO_LARGE = "member too large"
 NO_TARGET = "link in a tar to a file that is not in it"
 TWICE = "member twice"
 TWICE_APART = "member twice with different content, its sample is left out"
@@ -37,33 +34,11 @@ TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _BROKEN = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A picture and what stands beside it, as they were stored."""
-
-    name: str  # path without suffix
-    picture: bytes | None
-    json: bytes | None = None
-    texts: list[bytes] = field(default_factory=list)
-
-
 class _Member(NamedTuple):
     name: str
     number: int  # in the tar, of the files that are read
     offset: int
     size: int
-
-
-def tar_files(path: Path) -> list[Path]:
-    """A tar file itself, or those of a folder that are not hidden, in order of their paths."""
-    if path.is_file():
-        return [path]
-    return sorted(
-        Path(folder.path, name)
-        for folder in walk([path])
-        for name in folder.names
-        if name.lower().endswith(TAR_SUFFIXES) and not (folder.hidden or is_hidden(name))
-    )
 
 
 def tar_samples(file: Path, dropped: DroppedRows) -> Iterator[Sample]:
@@ -83,14 +58,14 @@ def tar_samples(file: Path, dropped: DroppedRows) -> Iterator[Sample]:
         dropped.add(DAMAGED, f"{file} ({error})")
         return
     with tar:
-        groups, end = _groups(tar, file, dropped)
+        groups, end, whole = _groups(tar, file, dropped)
         source = cast(IO[bytes], tar.fileobj)
         if isinstance(source, io.BufferedReader) or not _scattered(groups):
-            yield from _read(groups, source, file, dropped)
+            yield from _read(groups, source, file, dropped, whole)
             return
         with tempfile.TemporaryFile() as plain:
             _unpack(source, plain, end)
-            yield from _read(groups, plain, file, dropped)
+            yield from _read(groups, plain, file, dropped, whole)
 
 
 def _unpack(source: IO[bytes], plain: IO[bytes], size: int) -> None:
@@ -109,8 +84,8 @@ def _unpack(source: IO[bytes], plain: IO[bytes], size: int) -> None:
 
 def _groups(
     tar: tarfile.TarFile, file: Path, dropped: DroppedRows
-) -> tuple[dict[str, list[_Member]], int]:
-    """The members by WebDataset's key, and where the last of them ends."""
+) -> tuple[dict[str, list[_Member]], int, bool]:
+    """The members by WebDataset's key, where the last ends, and whether the tar is whole."""
     groups: dict[str, list[_Member]] = {}
     links: list[tuple[str, str]] = []
     number = end = 0
@@ -130,25 +105,25 @@ def _groups(
             entry = _Member(member.name, number, member.offset_data, member.size)
             groups.setdefault(key_of(member.name), []).append(entry)
             number += 1
+        fault = _fault_behind(tar)
     except _BROKEN as error:
-        dropped.add(DAMAGED, f"{file} ({error})")
-    else:
-        _look_behind(tar, file, dropped)
+        fault = str(error)
+    if fault:
+        dropped.add(DAMAGED, f"{file} ({fault})")
     _follow(links, groups, number, file, dropped)
-    return groups, end
+    return groups, end, not fault
 
 
-def _look_behind(tar: tarfile.TarFile, file: Path, dropped: DroppedRows) -> None:
-    """Tell where a tar does not end as it should: cut off, a broken header, a second tar behind."""
+def _fault_behind(tar: tarfile.TarFile) -> str:
+    """What is wrong where a tar ends: it is cut off, or a broken header or a second tar follows."""
     source = cast(IO[bytes], tar.fileobj)
     source.seek(tar.offset)
     chunk = source.read(CHUNK)
     if not chunk:
-        dropped.add(DAMAGED, f"{file} (it has no end)")
+        return "it has no end"
     while chunk and not chunk.strip(b"\0"):
         chunk = source.read(CHUNK)
-    if chunk:
-        dropped.add(DAMAGED, f"{file} (something follows its end at byte {tar.offset:,})")
+    return f"something follows its end at byte {tar.offset:,}" if chunk else ""
 
 
 def _follow(
@@ -185,8 +160,9 @@ def _scattered(groups: dict[str, list[_Member]]) -> bool:
 
 
 def _read(
-    groups: dict[str, list[_Member]], source: IO[bytes], file: Path, dropped: DroppedRows
-) -> Iterator[Sample]:
+    groups: dict[str, list[_Member]], source: IO[bytes], file: Path, dropped: DroppedRows,
+    whole: bool,
+) -> Iterator[Sample]:  # fmt: skip
     try:
         for key, members in groups.items():
             for some in _occurrences(key, members, source, file, dropped):
@@ -195,7 +171,8 @@ def _read(
                     if sample is not None:
                         yield sample
     except _BROKEN as error:
-        dropped.add(DAMAGED, f"{file} ({error})")
+        if whole:  # else it was told before
+            dropped.add(DAMAGED, f"{file} ({error})")
 
 
 def _occurrences(
@@ -238,28 +215,13 @@ def _sample(
     names: SampleNames, members: dict[str, _Member], source: IO[bytes], file: Path,
     dropped: DroppedRows,
 ) -> Sample | None:  # fmt: skip
-    where = f"{file}, {readable(names.key)}"
-    if SEVERAL_PICTURES in names.left.values():
-        dropped.add(SEVERAL_PICTURES, where)
-        return None
-    for name, reason in names.left.items():
-        dropped.add(reason, f"{file}, {readable(name)}")
-    used = [name for name in (names.picture, names.json, *names.texts) if name is not None]
-    large = [name for name in used if members[name].size > MAX_BYTES]
-    if large:
-        dropped.add(TOO_LARGE, f"{file}, {readable(large[0])}")
-        return None
-
     def content(name: str) -> bytes:
         source.seek(members[name].offset)
         data = source.read(members[name].size)
         if len(data) < members[name].size:
-            raise EOFError(f"{name} is cut short")
+            raise EOFError(f"{readable(name)} is cut short")
         return data
 
-    return Sample(
-        readable(names.key),
-        None if names.picture is None else content(names.picture),
-        None if names.json is None else content(names.json),
-        [content(name) for name in names.texts],
+    return load_sample(
+        names, f"{file}, ", {name: one.size for name, one in members.items()}, content, dropped
     )
