@@ -153,7 +153,7 @@ class Baselines:
                 dense_rows(in_train[place]), words[place], train[place], labels[place]
             )
         else:
-            reason = "no text and no picture of them is in 'train'"
+            reason = "no text and no picture of a held-out row is in 'train'"
             known = Judgement(HELD_OUT, int(held.sum()), reason=reason)
         return [
             of_text("text", features.text_ngrams(rows), "", COMPARE),
@@ -197,7 +197,7 @@ def _remembered(rows: Sequence[LabelledRow], words: Ints, held: Mask, labels: Ma
         if one.pair.split == TRAIN:
             balance[one.words] += 1 if one.pair.label else -1
     if not any(int(key) in balance for key in words[held]):
-        reason = "no text of them has a label in 'train'"
+        reason = "no text of a held-out row has a label in 'train'"
         return Judgement(HELD_OUT, int(held.sum()), reason=reason)
     scores = np.array([balance[int(key)] for key in words[held]], dtype=np.float64)
     return by_scores(scores, words[held], labels[held], HELD_OUT)
