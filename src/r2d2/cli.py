@@ -145,6 +145,11 @@ def finetune(
     from r2d2.training.distributed import world
     from r2d2.training.launch import launch
 
+    made = resume and (out / TABLE).exists()
+    if captions is not None and not made and not is_plain_folder(source):
+        is_table = (Path(source) / "_versions").is_dir()
+        kind = "a pairs table, which has its captions" if is_table else "no folder of pictures"
+        raise R2D2Error(f"{source} is {kind}: leave --captions out, or give the pictures' folder")
     start = tuning_start(out, init, resume)
     config = make_tuning_config(task, start.model.cross_layers > 0, settings or ())
     if processes > 1 and "RANK" not in os.environ:

@@ -131,7 +131,7 @@ def test_what_is_wrong_is_said_before_any_work(tmp_path, monkeypatch, capsys):
         with pytest.raises(R2D2Error, match=message):
             import_table([path], "cldr-annotations", tmp_path / "t.lance")
     for kind, extra, message in (
-        ("webdataset", (tmp_path / "h",), "choose of cldr-annotations"),
+        ("webdataset", (tmp_path / "h",), "formats that do: cldr-annotations"),
         ("cldr-annotations", (tmp_path / "h", "--held-share", "1"), "between"),
         ("cldr-annotations", (tmp_path,), "exists"),
     ):

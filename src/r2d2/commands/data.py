@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from r2d2.commands.options import Overwrite
+from r2d2.commands.options import Overwrite, refuse_given
 
 app = typer.Typer(help="Make pairs tables, and look them over.", no_args_is_help=True)
 
@@ -53,6 +53,7 @@ def compose(
 
 @app.command()
 def check(
+    context: typer.Context,
     table: Annotated[str, typer.Argument(help="A pairs table.")],
     model: Annotated[
         Path | None, typer.Option(help="Whose vocabulary and length the texts must fit.")
@@ -93,6 +94,10 @@ def check(
 
     if model is not None and vocab is not None:
         raise R2D2Error("give --model or --vocab, not both: a model has its own vocabulary")
+    if model is None and vocab is None:
+        refuse_given(context, ("max_length",), "goes with --model or --vocab")
+    if pictures == 0:
+        refuse_given(context, ("min_side",), "goes with --pictures above 0")
     tokenizer, length = None, max_length or MAX_LENGTH
     if model is not None:
         loaded = load(model, "cpu")
@@ -119,7 +124,9 @@ def import_(
     kind: Annotated[str, typer.Argument(metavar="FORMAT", help="See `r2d2 data formats`.")],
     paths: Annotated[list[Path], typer.Argument(help="Files and folders of this format.")],
     out: Annotated[str, typer.Option(help="The pairs table to write.")],
-    split: Annotated[str, typer.Option(help="Of rows whose files name none.")] = "train",
+    split: Annotated[
+        str | None, typer.Option(help="Of rows whose files name none; train if not given.")
+    ] = None,
     caption_column: Annotated[
         str | None, typer.Option(help="Of captions, where a table has several.")
     ] = None,
@@ -127,7 +134,9 @@ def import_(
         str | None,
         typer.Option(help="A second table, of texts kept out of the first; cldr-annotations only."),
     ] = None,
-    held_share: Annotated[float, typer.Option(help="Of the texts, for --held-out.")] = 0.1,
+    held_share: Annotated[
+        float | None, typer.Option(help="Of the texts, for --held-out; 0.1 if not given.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a pairs table of a download, as it was published."""
@@ -142,6 +151,8 @@ def import_(
         )  # fmt: skip
     splits = ", ".join(f"{name} {n:,}" for name, n in sorted(found.splits.items()))
     typer.echo(f"{out}: {found.rows:,} rows, {found.texts:,} texts; {splits}")
+    if split is not None and not found.splits[split]:
+        typer.echo(f"--split {split}: no row needed it, the files name their splits")
     if found.queries:
         typer.echo(f"{queries_file(out)}: {found.queries:,} queries without an answer")
     if held_out is not None:

@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
-from r2d2.commands.options import Overwrite
+from r2d2.commands.options import Overwrite, refuse_given
+
+MEASURED = (  # options of what a submission does not measure
+    "split", "full", "t2i_only", "sample", "resamples", "seed", "half_states", "fine_tuned",
+    "benchmark",
+)  # fmt: skip
 
 app = typer.Typer(help="Measure a model on a pairs table.", no_args_is_help=True)
 
@@ -40,6 +45,7 @@ Benchmark = Annotated[
 
 @app.command()
 def retrieval(
+    context: typer.Context,
     model: Model,
     table: Table,
     out: Out,
@@ -81,6 +87,9 @@ def retrieval(
     from r2d2.evaluation.run import Retrieval, evaluate_retrieval
     from r2d2.training.run_folder import check_folder
 
+    if submission is not None:
+        refuse_given(context, MEASURED, "has no effect on --submission, which measures nothing")
+    _check_seed(context, sample, resamples)
     check_folder(out, resume=overwrite)
     settings = Retrieval(
         splits=tuple(split or ()), full=full, t2i_only=t2i_only, top_k=top_k, weight=weight,
@@ -94,6 +103,7 @@ def retrieval(
 
 @app.command()
 def matching(
+    context: typer.Context,
     model: Model,
     table: Table,
     out: Out,
@@ -113,6 +123,7 @@ def matching(
     from r2d2.evaluation.match_run import Matching, evaluate_matching
     from r2d2.training.run_folder import check_folder
 
+    _check_seed(context, sample, resamples)
     check_folder(out, resume=overwrite)
     settings = Matching(
         splits=tuple(split or ()), batch_size=batch_size, sample=sample, text_length=text_length,
@@ -124,6 +135,7 @@ def matching(
 
 @app.command()
 def classification(
+    context: typer.Context,
     model: Model,
     table: Table,
     out: Out,
@@ -144,9 +156,15 @@ def classification(
     from r2d2.evaluation.class_run import Classification, evaluate_classification
     from r2d2.training.run_folder import check_folder
 
+    _check_seed(context, sample, resamples)
     check_folder(out, resume=overwrite)
     settings = Classification(
         splits=tuple(split or ()), templates=templates, batch_size=batch_size, sample=sample,
         text_length=text_length, resamples=resamples, seed=seed, benchmark=benchmark,
     )  # fmt: skip
     typer.echo(f"report: {evaluate_classification(model, table, out, settings)}")
+
+
+def _check_seed(context: typer.Context, sample: int | None, resamples: int) -> None:
+    if sample is None and resamples == 0:
+        refuse_given(context, ("seed",), "goes with --sample or --resamples: nothing is drawn")

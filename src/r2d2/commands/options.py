@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from r2d2.errors import R2D2Error
+
 Preset = Annotated[str, typer.Option(help="Size: tiny, small, base or large.")]
 Variant = Annotated[str, typer.Option(help="r2d2, prd2, wo_et, wo_twd, wo_tgd or wo_fgd.")]
 Settings = Annotated[
@@ -16,3 +18,22 @@ Processes = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")]
+
+
+def refuse_given(context: typer.Context, names: tuple[str, ...], reason: str) -> None:
+    """Refuse options that have no effect here; their defaults are no matter.
+
+    Args:
+        context: of the command.
+        names: of its parameters.
+        reason: why, after the option's name.
+
+    Raises:
+        R2D2Error: one of them stands in the command line.
+    """
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            spelled = [*parameter.opts, *parameter.secondary_opts]
+            negated = len(spelled) > 1 and context.params[parameter.name] is False
+            raise R2D2Error(f"{spelled[-1 if negated else 0]} {reason}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from r2d2.commands.options import refuse_given
+
 Table = Annotated[
     str | None, typer.Option(help="A table with an index; the emoji that come along by default.")
 ]
@@ -14,6 +16,7 @@ Model = Annotated[str, typer.Option(help="The model that made the index: a run's
 
 
 def search(
+    context: typer.Context,
     query: Annotated[str | None, typer.Argument(help="What to look for, as 生日蛋糕.")] = None,
     image: Annotated[Path | None, typer.Option(help="Look for what is like this picture.")] = None,
     texts: Annotated[
@@ -53,15 +56,31 @@ def search(
         raise R2D2Error("give a text, or --image FILE, or --queries FILE: one of them")
     if (queries is None) != (out is None):
         raise R2D2Error("--queries and --out belong together: give both")
+    if texts and query is not None:
+        raise R2D2Error("--texts goes with --image: a text is searched among images")
+    if queries is not None:
+        refuse_given(context, ("json_",), "is for one query: --queries writes JSONL to --out")
+    else:
+        refuse_given(context, ("overwrite",), "goes with --out")
+    again = ("candidates", "cascade")
+    if pre_ranking:
+        refuse_given(context, again, "ranks again, and --pre-ranking does not: give one of them")
     asked = Query(
         text=query, target="texts" if texts else "images", k=top, offset=(page - 1) * top,
         two_stage=not pre_ranking, candidates=candidates, cascade=cascade,
         where=where,
     )  # fmt: skip
+
+    def opened() -> Searcher:
+        searcher = Searcher.open(table, model)
+        if not searcher.model.has_match:
+            refuse_given(context, again, f"ranks again, and {model} has no cross encoders")
+        return searcher
+
     if queries is not None and out is not None:
         from r2d2.search.many import search_many
 
-        done = search_many(Searcher.open(table, model), queries, out, asked, overwrite=overwrite)
+        done = search_many(opened(), queries, out, asked, overwrite=overwrite)
         typer.echo(f"{done.answered} queries answered, {done.refused} refused: {out}")
         return
     if image is not None:
@@ -70,7 +89,7 @@ def search(
         from r2d2.data.images import read_image
 
         asked = replace(asked, image=read_image(image))
-    searcher = Searcher.open(table, model)
+    searcher = opened()
     found = searcher.answer([asked])[0]
     if json_:
         typer.echo(as_json(found))
@@ -114,6 +133,7 @@ def serve(
 
 
 def index(
+    context: typer.Context,
     table: Annotated[str, typer.Argument(help="A pairs table.")],
     model: Annotated[
         str | None, typer.Option(help="A run's folder, a saved model's, or emoji.")
@@ -145,6 +165,14 @@ def index(
 
     if model is None and ann is None and export is None:
         raise R2D2Error("give --model MODEL to embed the table, or --ann, or --export")
+    if model is None:
+        refuse_given(context, ("texts", "runner", "workers"), "goes with --model")
+        if export is None:
+            refuse_given(context, ("overwrite",), "goes with --model or --export")
+    if runner == "native":
+        refuse_given(context, ("workers",), "goes with --runner ray")
+    if ann is None:
+        refuse_given(context, ("probes",), "goes with --ann")
     if model is not None:
         done = build_index(
             table, model, texts=texts, runner=runner, workers=workers, overwrite=overwrite

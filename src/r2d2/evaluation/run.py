@@ -72,7 +72,10 @@ def evaluate_retrieval(
     table = PairsTable.open(table_path)
     benchmark = choose_benchmark(table, settings.benchmark)
     t2i_only = settings.t2i_only or published().t2i_only(benchmark or "")
+    if settings.full and "test" not in table.splits():
+        raise R2D2Error(f"--full ranks split test against the whole table: {table.path} has none")
     opened = open_model(source, text_length=settings.text_length)
+    _check_stages(settings, opened)
     if settings.submission is not None:
         return _submit(opened, table, out, settings)
     splits = choose_splits(table, settings.splits)
@@ -180,6 +183,22 @@ def check(settings: Retrieval) -> None:
         value = getattr(settings, name)
         if value is not None and value < least:
             raise R2D2Error(f"{name} is {value}: it must be at least {least}")
+
+
+def _check_stages(settings: Retrieval, opened: Opened) -> None:
+    """Refuse settings of the second stage for a model that has none."""
+    given = {
+        "--top-k": settings.top_k is not None,
+        "--weight": settings.weight is not None,
+        "--cascade": settings.cascade is not None,
+        "--half-states": settings.half_states,
+    }
+    for option, is_given in given.items():
+        if is_given and not opened.encoder.has_match:
+            raise R2D2Error(
+                f"{option} is of the second stage, and {opened.name} has no cross encoders: leave "
+                "it out"
+            )
 
 
 def choose_benchmark(table: PairsTable, asked: str | None) -> str | None:

@@ -39,6 +39,7 @@ CHUNK = 256  # rows read at once
 
 LOCAL_ONLY = "query without an answer, which has its place beside a local table only"
 HELD_SHARE = 0.1  # of the texts of a format that can hold some out
+SPLIT, CAPTION_COLUMN, HELD_OUT = "--split", "--caption-column", "--held-out"
 
 Notes = Callable[[Path], Iterator[tuple[str, str]]]  # where, text
 Place = Callable[[Path, str, DroppedRows], Iterator[Pair]]  # place, split where none is given
@@ -53,6 +54,7 @@ class Format:
     read: Callable[[Given], Iterator[Pair]]
     write: Callable[[Path, Iterable[Pair], TableNotes], int] | None = None
     held: Callable[[Given], Iterator[Pair]] | None = None  # rows of the texts held out
+    options: tuple[str, ...] = (SPLIT,)  # of `data import`, of those that not all formats take
 
 
 def _each(read: Place, notes: Notes | None = None) -> Callable[[Given], Iterator[Pair]]:
@@ -68,7 +70,8 @@ def _each(read: Place, notes: Notes | None = None) -> Callable[[Given], Iterator
 
 
 def _captions(about: str, files: CaptionFiles) -> Format:
-    return Format(about, files.expects(), caption_files.reader(files))
+    options = (SPLIT,) if files.split is None else ()  # of others the format names it
+    return Format(about, files.expects(), caption_files.reader(files), options=options)
 
 
 def _zero(about: str, length: str, task: str) -> Format:
@@ -80,7 +83,8 @@ def _queries(about: str, source: str, expects: str) -> Format:
 
 
 def _web(about: str) -> Format:
-    return Format(about, web_tables.EXPECTS, web_tables.read)
+    options = (SPLIT, CAPTION_COLUMN)
+    return Format(about, web_tables.EXPECTS, web_tables.read, options=options)
 
 
 FORMATS = {
@@ -112,11 +116,13 @@ FORMATS = {
     "lit-cn": _captions("LIT-CN: long captions", caption_files.LIT_CN),
     "dci-cn": _captions("DCI-CN: long captions, translated", caption_files.TRANSLATED),
     "docci-cn": _captions("DOCCI-CN: long captions, translated", caption_files.TRANSLATED),
-    "boxclass-cn": Format("BoxClass-CN: boxes to be classified", boxes.EXPECTS, boxes.read),
+    "boxclass-cn": Format(
+        "BoxClass-CN: boxes to be classified", boxes.EXPECTS, boxes.read, options=()
+    ),
     "class-folders": Format(
         "a folder a class, with Chinese names", class_folders.EXPECTS, class_folders.read
     ),
-    "own": Format("pictures and captions of one's own", own.EXPECTS, own.read),
+    "own": Format("pictures and captions of one's own", own.EXPECTS, own.read, options=()),
     "webdataset": Format(
         "tar files of pictures with their texts", "*.tar: NAME.jpg, NAME.txt and NAME.json",
         _each(webdataset.read, webdataset.notes), webdataset.write,
@@ -132,7 +138,7 @@ FORMATS = {
     "cldr-annotations": Format(
         "the emoji corpus with the keywords of Unicode CLDR",
         "zh/annotations.json of npm packages cldr-annotations-full, cldr-annotations-derived-full",
-        cldr.read, held=cldr.held,
+        cldr.read, held=cldr.held, options=(HELD_OUT,),
     ),
 }  # fmt: skip
 
@@ -151,9 +157,10 @@ class Imported:
 
 
 def import_table(
-    paths: Sequence[str | Path], kind: str, out: str | Path, *, split: str = "train",
-    caption: str | None = None, held_out: str | Path | None = None, held_share: float = HELD_SHARE,
-    overwrite: bool = False, update: Update = lambda *arguments: None,
+    paths: Sequence[str | Path], kind: str, out: str | Path, *, split: str | None = None,
+    caption: str | None = None, held_out: str | Path | None = None,
+    held_share: float | None = None, overwrite: bool = False,
+    update: Update = lambda *arguments: None,
 ) -> Imported:  # fmt: skip
     """Write a pairs table of another format's files.
 
@@ -161,31 +168,43 @@ def import_table(
         paths: files and folders.
         kind: one of FORMATS.
         out: the table to write.
-        split: of rows whose files name none.
-        caption: the column of captions, where a table has several.
+        split: of rows whose files name none; None: train.
+        caption: the column of captions, where a table has several; some formats only.
         held_out: a second table, of texts that the first one then lacks; some formats only.
-        held_share: of those texts, in (0, 1).
+        held_share: of those texts, in (0, 1); None: HELD_SHARE.
         overwrite: replace the tables at `out` and `held_out`.
         update: progress.
 
     Raises:
-        R2D2Error: nothing there, an unknown format, or not one usable row.
+        R2D2Error: nothing there, an unknown format, an option that it does not take, or not one
+            usable row.
     """
     one_of("FORMAT", kind, tuple(FORMATS))
     chosen = FORMATS[kind]
+    for option, value in ((SPLIT, split), (CAPTION_COLUMN, caption), (HELD_OUT, held_out)):
+        if value is not None and option not in chosen.options:
+            able = ", ".join(name for name, one in FORMATS.items() if option in one.options)
+            raise R2D2Error(f"{kind} does not take {option}: leave it out; formats that do: {able}")
     if not paths:
         raise R2D2Error(f"no path given: {kind} wants {chosen.expects}")
+    if held_share is not None and held_out is None:
+        raise R2D2Error("--held-share goes with --held-out: leave it out, or name a second table")
     for path in paths:
         if not Path(path).exists():
             raise R2D2Error(f"there is nothing at {path}: give a file or a folder")
     _check_free(out, overwrite)
     if "://" not in str(out):
         _check_free(queries_file(out), overwrite)
+    share = 0.0
     if held_out is not None:
-        _check_held(kind, held_share, held_out, overwrite)
+        share = HELD_SHARE if held_share is None else held_share
+        if not 0 < share < 1:
+            raise R2D2Error(f"--held-share is {share}: give a share between 0 and 1, such as 0.1")
+        _check_free(held_out, overwrite)
     found = Imported()
-    share = 0.0 if held_out is None else held_share
-    given = Given(tuple(map(Path, paths)), split, caption, share, found.dropped, found.renamed)
+    given = Given(
+        tuple(map(Path, paths)), split or "train", caption, share, found.dropped, found.renamed
+    )
 
     def pairs() -> Iterator[Pair]:
         rows = unique_ids(chosen.read(given), IdChanges(found.dropped, found.renamed))
@@ -212,15 +231,6 @@ def import_table(
         rows = chosen.held(given)
         found.held = write_table(held_out, rows, overwrite=overwrite, metadata=given.metadata)
     return found
-
-
-def _check_held(kind: str, share: float, out: str | Path, overwrite: bool) -> None:
-    if FORMATS[kind].held is None:
-        able = ", ".join(name for name, one in FORMATS.items() if one.held)
-        raise R2D2Error(f"{kind} holds no texts out: leave --held-out, or choose of {able}")
-    if not 0 < share < 1:
-        raise R2D2Error(f"--held-share is {share}: give a share between 0 and 1, such as 0.1")
-    _check_free(out, overwrite)
 
 
 def _check_free(out: str | Path, overwrite: bool) -> None:

@@ -7,6 +7,7 @@ its address (`url`), which `r2d2 corpus fetch` has fetched before: its folder is
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from r2d2.formats.given import Given
 from r2d2.formats.parquet import IMAGES, image_bytes
 from r2d2.formats.record import make_pair
 from r2d2.formats.tree import Tree
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.rows import Row, fold, table_rows
 from r2d2.inputs.splits import split_of_value
 from r2d2.inputs.texts import read_texts, usable_texts
@@ -46,6 +48,9 @@ def read(given: Given) -> Iterator[Pair]:
     ]
     if not files:
         raise tree.nothing(EXPECTS)
+    for file in files:  # the columns of all, before the work on the first
+        tried = replace(given, dropped=DroppedRows())
+        next(_rows(file, tried, fetched_before=store is not None), None)
     if store is not None:
         yield from fetched.join(_web_rows(files, tree, given), store, given)
         return
