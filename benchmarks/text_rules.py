@@ -4,8 +4,9 @@
     python benchmarks/text_rules.py --show development
 
 Each row of `tests/corpus/sentences/*.tsv` is a sentence that the preset `zero` must keep or must
-drop, with the rule that it must hit, or that it resembles and must not hit. The rules were written
-with a view of `development.tsv` alone; `measuring.tsv` was only measured. `--show` lists the errors
+drop, with the rule that it must hit, or that it resembles and must not hit. Half of the sentences
+that were written before the rules are in `measuring.tsv`, those that were written after them in
+`unseen.tsv`; the rules were made with a view of `development.tsv` alone. `--show` lists the errors
 of one file.
 """
 
@@ -21,7 +22,7 @@ from r2d2.corpus.config import TextConfig
 from r2d2.corpus.text_filter import TextFilter
 
 SENTENCES = Path(__file__).parents[1] / "tests/corpus/sentences"
-FILES = ("development", "measuring")
+FILES = ("development", "measuring", "unseen")
 
 
 @dataclass(frozen=True)

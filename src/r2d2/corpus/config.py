@@ -104,10 +104,13 @@ class TextConfig:
     max_repeat: int | None = 5  # the same character in a row
     max_unknown: float | None = None  # share of characters that the vocabulary lacks
     vocab: str | None = None  # a BERT vocab.txt, for max_unknown
+    mojibake: bool = True  # drop texts that were decoded by a wrong encoding
     contacts: bool = True  # drop phone numbers, QQ, WeChat, addresses of mail and web
     advertising: bool = True  # drop price and advertising phrases
     word_lists: tuple[str, ...] = ("pornography", "gambling", "drugs", "violence", "fraud")
-    allow: tuple[str, ...] = ("allow",)  # lists of words within which a listed one does no harm
+    # lists of words within which a listed one does no harm; and three built-in ones of words beside
+    # which those of the built-in lists do none: reports, topics, designs
+    allow: tuple[str, ...] = ("allow", "reports", "topics", "designs")
     classifier: str | None = None  # "module:function" of your own; see corpus/classifier.py
 
     def __post_init__(self) -> None:

@@ -87,7 +87,13 @@ def respell(texts: pa.ChunkedArray, chosen: npt.NDArray[np.bool_], simplified: b
 
 def simplify(joined: str) -> str:
     """A text, or lines of them, in simplified characters."""
-    converted: str = _opencc().convert(joined)
+    converted: str = _opencc("t2s").convert(joined)
+    return converted
+
+
+def make_traditional(text: str) -> str:
+    """A text in traditional characters, as far as one can tell."""
+    converted: str = _opencc("s2t").convert(text)
     return converted
 
 
@@ -155,9 +161,9 @@ def _odd_in_queries() -> npt.NDArray[np.bool_]:
 
 
 @cache
-def _opencc() -> Any:
+def _opencc(conversion: str) -> Any:
     try:
         import opencc
     except ImportError as error:
         raise R2D2Error(f"opencc, which makes texts simplified, is missing: {EXTRA}") from error
-    return opencc.OpenCC("t2s")
+    return opencc.OpenCC(conversion)

@@ -7,10 +7,8 @@ drop.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,77 +19,28 @@ import pyarrow.compute as pc
 
 from r2d2.corpus.classifier import Judge, ask, load_judge
 from r2d2.corpus.config import TextConfig
-from r2d2.corpus.contacts import CONTACTS, PRICES, SIGNS
+from r2d2.corpus.contacts import has_contact
+from r2d2.corpus.folding import close_up, fold
 from r2d2.corpus.funnel import StageCount, add_counts, count_stage
+from r2d2.corpus.measures import (
+    DIGIT,
+    FOLDED,
+    LETTER,
+    NAME,
+    NUMERAL,
+    PRICE,
+    Bools,
+    Lines,
+)
+from r2d2.corpus.mojibake import is_mojibake
+from r2d2.corpus.prices import offers
 from r2d2.corpus.rows import PAIRS, QUERY, part_file, read_pairs, write_rows
 from r2d2.corpus.spelling import clean
-from r2d2.corpus.words import EXTRA, Words, read_words
-from r2d2.errors import R2D2Error
+from r2d2.corpus.word_rules import load_rjieba, make_word_rules
+from r2d2.corpus.words import ADVERTISING, WordMatch
 from r2d2.tokenizer import Tokenizer
 
 BATCH = 20_000  # texts judged at once
-Bools = npt.NDArray[np.bool_]
-
-_GAP = re.compile(r"(?<=[一-鿿])[ ·•*_~|/\\.\-]{1,3}(?=[一-鿿])")  # within a word to hide it
-
-
-@dataclass(frozen=True)
-class Lines:
-    """A batch as one string, and what is counted of each text in one go."""
-
-    texts: Sequence[str]
-
-    @cached_property
-    def codes(self) -> npt.NDArray[np.uint32]:
-        """Code points of all texts, each followed by a line break."""
-        return np.frombuffer("".join(f"{t}\n" for t in self.texts).encode("utf-32-le"), "<u4")
-
-    @cached_property
-    def starts(self) -> npt.NDArray[np.int64]:
-        """Where each text begins in `codes`, and where one more would (n + 1,)."""
-        return np.concatenate([[0], np.flatnonzero(self.codes == 10) + 1])
-
-    @cached_property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """Characters of each text."""
-        return np.diff(self.starts) - 1
-
-    def sums(self, flags: Bools) -> npt.NDArray[np.int64]:
-        """How many characters of each text have a flag; `flags` is as long as `codes`."""
-        total = np.concatenate([[0], np.cumsum(flags)])
-        found: npt.NDArray[np.int64] = total[self.starts[1:] - 1] - total[self.starts[:-1]]
-        return found
-
-    @cached_property
-    def chinese(self) -> npt.NDArray[np.float64]:
-        """The share of Chinese characters among all but spaces."""
-        c = self.codes
-        han = ((c >= 0x3400) & (c <= 0x9FFF)) | ((c >= 0xF900) & (c <= 0xFAFF)) | (c >= 0x20000)
-        han &= c < 0x30000
-        return self.sums(han | (c == 0x3007)) / np.maximum(self.sums((c != 32) & (c != 10)), 1)
-
-    @cached_property
-    def longest_run(self) -> npt.NDArray[np.int64]:
-        """How often the same character stands in a row, at most."""
-        change = np.flatnonzero(np.append(True, np.diff(self.codes) != 0)[: len(self.codes)])
-        runs = np.diff(np.append(change, len(self.codes)))
-        text = np.searchsorted(self.starts, change, side="right") - 1
-        longest = np.zeros(len(self.texts), np.int64)
-        real = self.codes[change] != 10
-        np.maximum.at(longest, text[real], runs[real])
-        return longest
-
-    @cached_property
-    def entropy(self) -> npt.NDArray[np.float64]:
-        """Bits of each text's own characters."""
-        n = len(self.texts)
-        text = np.repeat(np.arange(n), self.lengths)
-        keep = self.codes != 10
-        keys, counts = np.unique(text * 2**21 + self.codes[keep], return_counts=True)
-        where = keys >> 21
-        shares = counts / np.maximum(self.lengths[where], 1)
-        bits = -shares * np.log2(shares)
-        return np.bincount(where, bits, minlength=n).astype(np.float64)
 
 
 class TextFilter:
@@ -105,19 +54,14 @@ class TextFilter:
         self.classifier = classifier or (
             load_judge(config.classifier, home) if config.classifier is not None else None
         )
-        lists = dict(read_words(name) for name in config.word_lists)
-        lists = {f"words: {name}": words for name, words in lists.items()}
-        if config.advertising:
-            lists["advertising"] = read_words("advertising")[1]
-        allowed = [word for name in config.allow for word in read_words(name)[1]]
-        self.words = Words(lists, allowed)
+        self.words = make_word_rules(config)
         self.known: npt.NDArray[np.uint32] | None = None
         if config.vocab is not None:
             vocab = Tokenizer.from_vocab(config.vocab)
             single = [t for t in vocab.vocabulary() if len(t) == 1]
             self.known = np.array(sorted(map(ord, single)), dtype=np.uint32)
         words = config.noun or config.min_words is not None or config.max_words is not None
-        self._rjieba: Any = _rjieba() if words and config.enabled else None
+        self._rjieba: Any = load_rjieba() if words and config.enabled else None
         self.clean([""])  # what it needs may be missing
 
     def clean(self, texts: Sequence[str]) -> list[str]:
@@ -139,6 +83,7 @@ class TextFilter:
         drop("empty", length == 0)
         if not config.enabled:
             return rules
+        self._look_for_mojibake(lines, rules)
         if config.min_chars is not None:
             drop("too short", length < config.min_chars)
         if config.max_chars is not None:
@@ -149,8 +94,9 @@ class TextFilter:
             drop("low entropy", lines.entropy < config.min_entropy)
         if config.max_unknown is not None and self.known is not None:
             drop("unknown characters", self._unknown(lines) > config.max_unknown)
-        self._look_for_signs(texts, rules)
-        self._look_for_words(texts, rules)
+        self._look_for_contacts(lines, rules)
+        self._look_for_prices(lines, rules)
+        self._look_for_words(lines, rules)
         if config.min_chinese is not None:
             drop("too little Chinese", lines.chinese < config.min_chinese)
         self._cut_words(texts, rules)
@@ -175,30 +121,60 @@ class TextFilter:
         strange = real & ~np.isin(lower.codes, self.known)
         return lower.sums(strange) / np.maximum(lower.sums(real), 1)
 
-    def _look_for_signs(self, texts: Sequence[str], rules: list[str | None]) -> None:
-        """Contacts and prices, where a text has any sign of them."""
-        if not (self.config.contacts or self.config.advertising):
+    def _look_for_contacts(self, lines: Lines, rules: list[str | None]) -> None:
+        """Contacts, in texts that have letters, digits or a character of a service's name."""
+        if not self.config.contacts:
             return
-        for place, text in enumerate(texts):
-            if rules[place] is None and SIGNS.search(text):
-                if self.config.contacts and CONTACTS.search(text.lower()):
-                    rules[place] = "contacts"
-                elif self.config.advertising and PRICES.search(text):
-                    rules[place] = "advertising"
+        signs = lines.bits & (DIGIT | LETTER | FOLDED | NAME) != 0
+        signs |= lines.sums(lines.character_bits & NUMERAL != 0) >= 5
+        plain = lines.bits & (DIGIT | LETTER | FOLDED) == 0
+        for place in np.flatnonzero(signs).tolist():
+            text = lines.texts[place]
+            if rules[place] is None and has_contact(text if plain[place] else fold(text)):
+                rules[place] = "contacts"
 
-    def _look_for_words(self, texts: Sequence[str], rules: list[str | None]) -> None:
-        """Listed words; also those with dots or spaces between their characters."""
-        lowered = [text.lower() for text in texts]
-        starts = np.cumsum([0, *(len(text) + 1 for text in lowered)])
-        found = self.words.find("\n".join(lowered))
-        hidden = [place for place, text in enumerate(lowered) if _GAP.search(text)]
-        places = np.searchsorted(starts, [at for _, at in found], side="right") - 1
-        for (name, _), place in zip(found, places.tolist(), strict=True):
-            rules[place] = rules[place] or name
-        for place in hidden:
+    def _look_for_prices(self, lines: Lines, rules: list[str | None]) -> None:
+        """Prices and discounts, in texts that have a number and a word for one."""
+        if not self.config.advertising:
+            return
+        signs = lines.bits & (DIGIT | NUMERAL | FOLDED) != 0
+        signs &= lines.bits & (PRICE | FOLDED) != 0
+        apart = lines.taken_apart
+        for place in np.flatnonzero(signs).tolist():
             if rules[place] is None:
-                told = self.words.find(_GAP.sub("", lowered[place]))
-                rules[place] = told[0][0] if told else None
+                folded = fold(lines.texts[place])
+                spans = offers(folded)
+                if not spans and apart[place]:
+                    folded = close_up(folded)
+                    spans = offers(folded)
+                if spans and not self.words.is_design(folded, spans):
+                    rules[place] = ADVERTISING
+
+    def _look_for_mojibake(self, lines: Lines, rules: list[str | None]) -> None:
+        if not self.config.mojibake:
+            return
+        for place in np.flatnonzero(lines.suspicious).tolist():
+            if rules[place] is None and is_mojibake(lines.texts[place]):
+                rules[place] = "mojibake"
+
+    def _look_for_words(self, lines: Lines, rules: list[str | None]) -> None:
+        """Listed words; also those that are spelt otherwise or taken apart."""
+        lowered = [text.lower() for text in lines.texts]
+        starts = np.cumsum([0, *(len(text) + 1 for text in lowered)])
+        matches = self.words.find("\n".join(lowered))
+        places = np.searchsorted(starts, [m.start for m in matches], side="right") - 1
+        found: dict[int, list[WordMatch]] = {}
+        for match, place in zip(matches, places.tolist(), strict=True):
+            if rules[place] is None:
+                first = int(starts[place])
+                moved = WordMatch(match.list, match.start - first, match.stop - first)
+                found.setdefault(place, []).append(moved)
+        for place, some in found.items():
+            rules[place] = self.words.judge(lowered[place], some)
+        hidden = lines.taken_apart | (lines.bits & FOLDED != 0)
+        for place in np.flatnonzero(hidden).tolist():
+            if rules[place] is None:
+                rules[place] = self.words.find_hidden(lowered[place])
 
     def _cut_words(self, texts: Sequence[str], rules: list[str | None]) -> None:
         """Length in words, and nouns, of what is left."""
@@ -268,11 +244,3 @@ def ready(config: TextConfig, behind: str, home: str) -> TextFilter:
     if (config, behind) not in _FILTERS:
         _FILTERS[config, behind] = TextFilter(config, home=home)
     return _FILTERS[config, behind]
-
-
-def _rjieba() -> Any:
-    try:
-        import rjieba
-    except ImportError as error:
-        raise R2D2Error(f"rjieba, which cuts words, is missing: {EXTRA}") from error
-    return rjieba

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,26 @@ from r2d2.settings import data_files
 
 BUILT_IN = "corpus/words"
 EXTRA = 'pip install "zero-r2d2[corpus]"'
+ADVERTISING = "advertising"
+# Lists beside whose words those of other built-in lists do no harm: {context: lists}.
+CONTEXTS = {
+    "reports": ("drugs", "fraud", "gambling", "pornography", "violence"),
+    "topics": ("drugs", "fraud", "gambling", "violence"),
+    "designs": (ADVERTISING,),
+}
+
+
+@dataclass(frozen=True)
+class WordMatch:
+    """A listed word in a text."""
+
+    list: str  # its list's name
+    start: int  # of text[start:stop]
+    stop: int
 
 
 def built_in() -> list[str]:
-    """Names of the lists that come along; "allow" and "advertising" have their own use."""
+    """Names of the lists that come along; see `CONTEXTS` for those that are no list to drop by."""
     return sorted(data_files(BUILT_IN, ".txt"))
 
 
@@ -53,15 +70,15 @@ class Words:
         self._words = _automaton(words) if words else None
         self._allowed = _automaton(list(allowed)) if allowed else None
 
-    def find(self, joined: str) -> list[tuple[str, int]]:
-        """(list, place of the word's first character) of all that stands in a text."""
+    def find(self, joined: str) -> list[WordMatch]:
+        """All that stand in a text and not within an allowed word."""
         if self._words is None:
             return []
         found = self._words.find_matches_as_indexes(joined, overlapping=True)
         if self._allowed is not None and found:
             spans = self._allowed.find_matches_as_indexes(joined, overlapping=True)
             found = _outside(found, spans)
-        return [(self._names[which], start) for which, start, _ in found]
+        return [WordMatch(self._names[which], start, stop) for which, start, stop in found]
 
 
 def _outside(
