@@ -253,3 +253,45 @@ def test_a_picture_of_two_splits_and_equal_rows_lose_nothing(tmp_path):
     found = import_folder(tmp_path, tmp_path / "l.csv", tmp_path / "l.lance")
     assert (found.rows, found.texts, sum(found.splits.values())) == (2, 2, 2)
     assert found.dropped.counts == {REPEATED_TEXT: 1}
+
+
+@pytest.mark.parametrize("given", ["images", "images/deep/..", "link", "absolute"])
+def test_absolute_paths_however_the_folder_is_given(folder, monkeypatch, given):
+    monkeypatch.chdir(folder)
+    (folder / "link").symlink_to(folder / "images")
+    rows = [f"{folder}/images/a.png,猫", f"{folder}/link/b.png,狗", f"{folder}/secret.png,没有"]
+    (folder / "abs.csv").write_text("\n".join(["image,caption", *rows]), encoding="utf-8")
+    Image.new("RGB", (8, 8)).save(folder / "secret.png")
+    images = folder / "images" if given == "absolute" else given
+    found = import_folder(images, "abs.csv", "t.lance")
+    table = PairsTable.open("t.lance")
+    texts = {p.image_id: p.texts[0].text for p in table.take(table.rows())}
+    assert texts == {"a.png": "猫", "b.png": "狗"}
+    assert found.dropped.counts == {"image not found": 1}
+
+
+def test_a_missing_folder_gives_no_other_picture(folder):
+    found, texts, _ = run(
+        folder, "image,caption\nnone/a.png,没有\nother/c.png,没有\nother\\d.png,云\nb.png,狗\n"
+    )
+    assert texts == {"other/d.png": ["云"], "b.png": ["狗"]}
+    assert found.dropped.counts == {"image not found": 2}
+
+
+def test_folders_and_the_name_of_the_file_tell_the_split(folder):
+    (folder / "images" / "deep").rename(folder / "images" / "val")
+    rows = "image,caption,split\nval/c.png,山,\nval/d.png,水,测试集\na.png,猫,开发集\n"
+    _, _, pairs = run(folder, rows)
+    assert {n: p.split for n, p in pairs.items()} == {
+        "val/c.png": "val", "val/d.png": "test", "a.png": "val",
+    }  # fmt: skip
+    _, _, pairs = run(folder, "image,caption\na.png,猫\nval/c.png,山\n", "训练集.csv")
+    assert {p.split for p in pairs.values()} == {"train"}
+
+
+def test_other_suffixes_are_pictures_too(folder):
+    (folder / "images" / "a.png").rename(folder / "images" / "a.JFIF")
+    (folder / "images" / "b.heic").write_bytes(b"x")
+    found, texts, _ = run(folder, "image,caption\na.jfif,猫\nb.heic,狗\n")
+    assert texts == {"a.JFIF": ["猫"]}
+    assert found.dropped.counts == {"image unreadable": 1}

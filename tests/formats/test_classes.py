@@ -153,3 +153,40 @@ def test_a_broken_file_of_boxes_is_named(tmp_path):
     box_file(tmp_path, [], categories={})
     with pytest.raises(R2D2Error, match="has no categories, images, annotations"):
         imported("boxclass-cn", tmp_path / "t.lance", tmp_path)
+
+
+def test_folders_of_splits_stand_above_those_of_classes(tmp_path):
+    for name in ("data/train/猫", "data/验证集/猫", "data/test/狗/大狗", "data/test/狗/小狗"):
+        pictures(tmp_path / name, "1.jpg")
+    pictures(tmp_path / "data" / "test", "lost.jpg")
+    found, rows, _ = imported("class-folders", tmp_path / "t.lance", tmp_path)
+    assert said(rows) == [
+        ("data/test/狗/大狗/1.jpg", "test", ["狗"]), ("data/test/狗/小狗/1.jpg", "test", ["狗"]),
+        ("data/train/猫/1.jpg", "train", ["猫"]), ("data/验证集/猫/1.jpg", "val", ["猫"]),
+    ]  # fmt: skip
+    assert found.dropped.counts == {"picture in no folder of a class": 1}
+
+
+def test_a_class_may_be_called_as_a_split(tmp_path):
+    for name in ("train/fast", "train/slow", "bus", "car"):
+        pictures(tmp_path / "set" / name, "1.jpg")
+    names = lines(tmp_path / "names.json", '{"train": "火车", "bus": "公交车", "car": "轿车"}')
+    _, rows, _ = imported("class-folders", tmp_path / "t.lance", tmp_path / "set", names)
+    assert [(row.split, row.texts[0].text) for row in rows] == [
+        ("train", "公交车"), ("train", "轿车"), ("train", "火车"), ("train", "火车"),
+    ]  # fmt: skip
+    _, rows, _ = imported(
+        "class-folders", tmp_path / "u.lance", tmp_path / "set", names, split="test"
+    )
+    assert {row.split for row in rows} == {"test"}
+
+
+def test_what_systems_leave_is_no_class(tmp_path):
+    pictures(tmp_path / "猫", "a.jpg", "._a.jpg", "Thumbs.db")
+    pictures(tmp_path / "__MACOSX" / "猫", "._a.jpg")
+    pictures(tmp_path / ".ipynb_checkpoints", "a.jpg")
+    (tmp_path / "猫" / "loop").symlink_to(tmp_path)
+    found, rows, table = imported("class-folders", tmp_path / "t.lance", tmp_path)
+    assert said(rows) == [("猫/a.jpg", "train", ["猫"])]
+    assert classes(table) == ["猫"]
+    assert found.dropped.counts == {"hidden file passed over": 3}
