@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from r2d2.corpus.config import FetchConfig
+from r2d2.corpus.fetch_join import read_path
+from r2d2.corpus.outcome import Cause, FetchFailed
+from r2d2.corpus.sniff import image_size
 from r2d2.data.images import BadImage, decode_image, decode_resized, picture_suffixes
 
 GRADIENT = Image.fromarray(np.add.outer(np.arange(48) * 4, np.arange(64)).astype(np.uint8))
@@ -38,6 +42,10 @@ def test_heic_is_read_as_it_stands():
 WITHOUT = """
 import sys
 sys.modules["pillow_heif"] = None  # as where it is not installed
+from r2d2.corpus.config import FetchConfig
+from r2d2.corpus.fetch_join import read_path
+from r2d2.corpus.outcome import Cause, FetchFailed
+from r2d2.corpus.sniff import image_size
 from r2d2.data.images import BadImage, decode_image
 for data in (sys.stdin.buffer.read(), b"no picture"):
     try:
@@ -53,7 +61,7 @@ def test_without_the_package_the_message_names_the_extra():
     )
     heif, other = done.stdout.decode().splitlines()
     assert heif.count('pip install "zero-r2d2[heic]"') == 2
-    assert heif.startswith("unreadable | unreadable, HEIC needs")
+    assert heif.startswith("unreadable | unreadable: HEIC, which needs")
     assert other.startswith("unreadable | unreadable | a.heic is no image")
 
 
@@ -77,3 +85,16 @@ def test_what_pillow_reads_is_a_picture(kind, suffix):
 def test_what_is_no_still_picture_is_none():
     assert {".pdf", ".eps", ".ps", ".mpg", ".h5", ".fits", ".wmf"}.isdisjoint(picture_suffixes())
     assert {".heic", ".heif", ".hif", ".tga", ".psd"} <= set(picture_suffixes())
+
+
+def test_the_corpus_takes_heic_for_an_image():
+    assert image_size(heic(), 10_000) == (64, 48)
+    with pytest.raises(FetchFailed, match="header is broken"):
+        image_size(heic()[:40], 10_000)
+
+
+def test_a_path_of_a_log_is_found_by_its_spellings(tmp_path):
+    (tmp_path / "a b.jpg").write_bytes(encoded("JPEG"))
+    outcome = read_path(f"{tmp_path}/a%20b.jpg", FetchConfig())
+    assert (outcome.cause, outcome.image) == (Cause.OK, encoded("JPEG"))
+    assert read_path(f"{tmp_path}/c.jpg", FetchConfig()).cause == Cause.GONE

@@ -8,6 +8,7 @@ import pytest
 
 from formats.published import pictures
 from r2d2.inputs.pictures import Missing, PictureIndex
+from r2d2.inputs.spellings import existing_file
 
 
 @pytest.fixture
@@ -162,3 +163,13 @@ def test_files_of_no_suffix_are_found(tmp_path):
     pictures(tmp_path / "a", "0123abcd")
     index = PictureIndex([tmp_path])
     assert found(index, "0123abcd") == found(index, "a/0123abcd") == "a/0123abcd"
+
+
+@pytest.mark.parametrize(
+    "name", ["a\\猫.jpg", "a/%E7%8C%AB.jpg", "a/猫.JPG", " a/猫.jpg", "a/猫.jpg"]
+)
+def test_an_existing_file_by_its_spellings(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    pictures(tmp_path / "a", "猫.jpg")
+    assert existing_file(name) == "a/猫.jpg"
+    assert existing_file("b/猫.jpg") == "b/猫.jpg"  # it is not there

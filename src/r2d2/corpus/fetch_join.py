@@ -20,6 +20,7 @@ from r2d2.corpus.outcome import Cause, FetchFailed, Outcome, failed
 from r2d2.corpus.rows import IMAGE_COLUMNS, IMAGES, open_part, part_file, read_images, write_images
 from r2d2.corpus.sniff import image_size
 from r2d2.errors import R2D2Error
+from r2d2.inputs.spellings import existing_file
 
 NOT_FETCHED = "not fetched"
 BLOCK_BYTES = 32 << 20  # of stored images in memory at a time
@@ -114,6 +115,8 @@ def read_path(path: str, config: FetchConfig) -> Outcome:
 
 def _read(path: str, most: int) -> bytes:
     try:
+        if "://" not in path:
+            path = existing_file(path)
         if "://" not in path and not stat.S_ISREG(Path(path).stat().st_mode):
             raise FetchFailed(Cause.REFUSED, "no plain file")  # a pipe would never end
         with open_file(path) as stream:

@@ -10,8 +10,9 @@ import warnings
 from PIL import Image, UnidentifiedImageError
 
 from r2d2.corpus.outcome import Cause, FetchFailed
+from r2d2.data.images import HEIF_EXTRA, is_heif, readable_formats
 
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF")  # and WebP, by hand
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF", "HEIF")
 _PNG_END = b"IEND\xaeB`\x82"
 
 
@@ -62,13 +63,14 @@ def _header_size(data: bytes) -> tuple[int, int]:
 
 @functools.cache
 def _formats() -> list[str]:
-    Image.init()
-    return [name for name in FORMATS if name in Image.OPEN]
+    return [name for name in FORMATS if name in readable_formats()]  # and WebP, by hand
 
 
 def _starts_as_image(data: bytes) -> bool:
     if data[4:12] in (b"ftypavif", b"ftypavis"):
         return "AVIF" in _formats()
+    if is_heif(data):
+        return "HEIF" in _formats()
     return data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a"))
 
 
@@ -148,6 +150,8 @@ def _looks_like(data: bytes) -> str:
         return "SVG" if b"<svg" in head else "HTML or XML"
     if head[:1] in (b"{", b"["):
         return "JSON"
+    if is_heif(data) and "HEIF" not in _formats():
+        return f"HEIC, {HEIF_EXTRA}"
     if data[4:8] == b"ftyp":
         return f"a file of the kind {data[8:12].decode('latin-1')}"
     try:

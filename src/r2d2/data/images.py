@@ -37,7 +37,7 @@ HEIF_SUFFIXES = (".heic", ".heics", ".heif", ".heifs", ".hif")
 HEIF_BRANDS = (
     b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1",
 )  # fmt: skip
-NEEDS_HEIF = 'unreadable, HEIC needs pip install "zero-r2d2[heic]"'
+HEIF_EXTRA = 'which needs pip install "zero-r2d2[heic]"'
 
 MORE_FRAMES = "more frames than one: the first is used"
 Kind = Literal["empty", "unreadable", "truncated", "too large"]
@@ -89,14 +89,14 @@ def decode_image(
             "too large", f"{name} has {len(data)} bytes, more than {max_bytes}: give a smaller file"
         )
     try:
-        image = Image.open(io.BytesIO(data), formats=_formats())
+        image = Image.open(io.BytesIO(data), formats=readable_formats())
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         message = f"{name} has far more than {max_pixels} pixels: give a smaller one"
         raise BadImage("too large", message) from error
     except UnidentifiedImageError as error:
-        if is_heif(data) and "HEIF" not in _formats():
-            message = f'{name} is HEIC, as phones write it: pip install "zero-r2d2[heic]" reads it'
-            raise BadImage("unreadable", message, NEEDS_HEIF) from error
+        if is_heif(data) and "HEIF" not in readable_formats():
+            message = f"{name} is HEIC, as phones write it, {HEIF_EXTRA}"
+            raise BadImage("unreadable", message, f"unreadable: HEIC, {HEIF_EXTRA}") from error
         raise BadImage(
             "unreadable", f"{name} is no image that can be read: give one of {', '.join(FORMATS)}"
         ) from error
@@ -141,7 +141,7 @@ def has_more_frames(data: bytes) -> bool:
     Not those of a camera's JPEG (MPO): they are previews and light maps of the same picture.
     """
     try:  # not how many: whoever writes a file can make counting as long as they like
-        with Image.open(io.BytesIO(data), formats=_formats()) as header:
+        with Image.open(io.BytesIO(data), formats=readable_formats()) as header:
             return header.format != "MPO" and bool(getattr(header, "is_animated", False))
     except Exception:  # the first was read all the same
         return False
@@ -313,7 +313,8 @@ def picture_suffixes() -> tuple[str, ...]:
 
 
 @functools.cache
-def _formats() -> tuple[str, ...]:
+def readable_formats() -> tuple[str, ...]:
+    """Those of FORMATS that can be decoded here, by Pillow's names."""
     Image.init()
     try:
         from pillow_heif import register_heif_opener

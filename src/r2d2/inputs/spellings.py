@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from urllib.parse import unquote
 
@@ -24,6 +26,16 @@ def spellings(name: str) -> list[str]:
     forms += [form.replace("\\", "/") for form in forms]
     forms += [decoded for form in forms if (decoded := _unquoted(form))]
     return [form for form in dict.fromkeys(forms) if form.strip() and "\0" not in form]
+
+
+def existing_file(path: str) -> str:
+    """The file at a path, by the first spelling of it that there is; else the path itself."""
+    for spelling in spellings(path):
+        forms = (spelling, composed(spelling), unicodedata.normalize("NFD", spelling))
+        for form in dict.fromkeys((*forms, *suffix_cases(spelling))):
+            if os.path.isfile(form):  # noqa: PTH113  # once a row
+                return form
+    return path
 
 
 def suffix_cases(base: str) -> Iterator[str]:
