@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 
 import r2d2
 from r2d2.config import make_tuning_config
-from r2d2.finetune import Epoch, KeepBest, finetune, own_table, read_epochs
+from r2d2.finetune import KeepBest, finetune, own_table
 from r2d2.pretrained import load_config
 from r2d2.table import Pair, PairsTable, Text, write_table
 from r2d2.training.distributed import ALONE
+from r2d2.training.epochs import Epoch, read_epochs
 from r2d2.training.pretrain import pretrain
 from training.small import (
     COLOURS,
@@ -314,6 +315,54 @@ def test_a_model_at_chance_is_said(start, own, tmp_path, caplog):
             keep._tell(Epoch(1, step, figure, 10.0), [], 20)
         said[step, figure] = "near chance" in caplog.text
     assert said == {(10, 11.0): False, (11, 11.0): True, (20, 11.0): True, (20, 60.0): False}
+
+
+ADVICE = {
+    "high": "may be too high",
+    "frozen": "train.freeze_vision=false",
+    "low": "--set train.lr=",
+}
+
+
+@pytest.mark.parametrize(
+    ("figures", "settings", "advice"),
+    [
+        ((11.0,), (), [()]),  # nobody knows yet whether it rises
+        ((25.0, 11.0, 10.0), (), [None, ("high",), None]),
+        ((11.0, 12.0, 13.0), (), [(), None, None]),
+        ((11.0,), ("train.freeze_vision=true",), [("frozen",)]),
+        ((25.0, 11.0), ("train.freeze_vision=true",), [None, ("frozen",)]),
+        ((25.0, 11.0), ("train.lr=1e-6", "train.freeze_vision=true"), [None, ("frozen", "low")]),
+    ],
+)
+def test_chance_is_said_once_and_with_the_cause_that_the_settings_allow(
+    figures, settings, advice, own, tmp_path, caplog
+):
+    """Of a run of 20 steps, one measured at each of the last ones."""
+    table = PairsTable.open(own_table(own / "images", own / "captions.csv", tmp_path / "data"))
+    keep = KeepBest(table, tmp_path, config_of("retrieval", *settings))
+    seen, found = [], []
+    for number, figure in enumerate(figures):
+        caplog.clear()
+        epoch = Epoch(number + 1, 12 + number, figure, 10.0)
+        keep._tell(epoch, seen, 20)
+        seen.append(epoch)
+        text = caplog.text
+        said = tuple(name for name, words in ADVICE.items() if words in text)
+        found.append(said if "near chance" in text else None)
+    assert found == advice
+
+
+def test_what_was_held_back_while_it_rose_is_said_when_it_falls(own, tmp_path, caplog):
+    table = PairsTable.open(own_table(own / "images", own / "captions.csv", tmp_path / "data"))
+    keep, seen, found = KeepBest(table, tmp_path, config_of("retrieval")), [], []
+    for step, figure in ((2, 10.0), (8, 11.0), (12, 10.5), (16, 10.4)):  # the warm-up has five
+        caplog.clear()
+        epoch = Epoch(len(seen) + 1, step, figure, 10.0)
+        keep._tell(epoch, seen, 20)
+        seen.append(epoch)
+        found.append("near chance" in caplog.text)
+    assert found == [False, False, True, False]
 
 
 def test_a_val_too_small_to_tell_is_said(start, own, tmp_path, caplog):

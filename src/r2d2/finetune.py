@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,6 +22,8 @@ from r2d2.files import write_text
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained, load
 from r2d2.table import PairsTable
+from r2d2.training.epochs import Epoch, read_epochs, still_rising, write_epochs
+from r2d2.training.preflight import held_back
 from r2d2.training.pretrain import pretrain
 from r2d2.training.run_folder import METRICS, MODEL, check_folder, saved_run
 from r2d2.training.schedule import warmup_end
@@ -33,17 +35,7 @@ log = logging.getLogger(__name__)
 
 TRAIN, VALIDATION = "train", "val"
 FEW = 50.0  # %; where chance alone gives more, a figure says nothing of the model
-EPOCHS, BEST, TABLE = "epochs.jsonl", "best", "pairs.lance"
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One line of epochs.jsonl."""
-
-    epoch: int
-    step: int
-    figure: float  # R@M of retrieval, or AUC of matching, on `val`, in %
-    chance: float
+BEST, TABLE = "best", "pairs.lance"
 
 
 def finetune(
@@ -75,7 +67,9 @@ def finetune(
             "fine-tune for retrieval"
         )
     config = replace(config, model=start.model)
-    pretrain(table_path, out, config, resume=resume, init=init, on_epoch=keep_best)
+    pretrain(
+        table_path, out, config, resume=resume, init=init, on_epoch=keep_best, stage="fine-tuning"
+    )
     return finish(table, table_path, out, config) if keep_best.first else out
 
 
@@ -168,8 +162,7 @@ class KeepBest:
                     model.save(self.out / BEST)
                 self._tell(found, seen, trainer.steps)
                 seen.append(found)
-                lines = [json.dumps(e.__dict__) + "\n" for e in seen]
-                write_text(self.out / EPOCHS, "".join(lines))
+                write_epochs(self.out, seen)
         enough = False
         if seen and self.patience:
             best = max(seen, key=lambda e: e.figure)
@@ -217,16 +210,31 @@ class KeepBest:
                 name, found.chance,
             )  # fmt: skip
             return
-        warm = found.step > warmup_end(steps, self.config.train)
-        labelled = self.config.train.labelled
-        if warm and found.figure < (found.chance + 2 if labelled else 2 * found.chance):
-            log.warning(
-                "%s is %.1f, near chance (%.1f), after the warm-up: is %s the model that was "
-                "meant, and do the texts belong to their pictures? `r2d2 data check` looks for it; "
-                "train.lr %g may be too high, too",
-                name, found.figure, found.chance, (saved_run(self.out) or {}).get("init"),
-                self.config.train.lr,
-            )  # fmt: skip
+        epochs = [*seen, found]
+        hopeless = [
+            e for i, e in enumerate(epochs)
+            if self._at_chance(e, steps) and not still_rising(epochs[: i + 1])
+        ]  # fmt: skip
+        if hopeless != [found]:  # not this one, or an earlier one was told of
+            return
+        causes = [
+            f"is {(saved_run(self.out) or {}).get('init')} the model that was meant, and do the "
+            "texts belong to their pictures? `r2d2 data check` looks for it"
+        ]
+        if (reason := held_back(steps, self.config.train)) is not None:
+            causes.append(reason)
+        elif seen:  # it has not risen since, though all of it was trained
+            causes.append(f"train.lr={self.config.train.lr:g} may be too high")
+        log.warning(
+            "%s is %.1f, near chance (%.1f), after the warm-up: %s",
+            name, found.figure, found.chance, "; or: ".join(causes),
+        )  # fmt: skip
+
+    def _at_chance(self, epoch: Epoch, steps: int) -> bool:
+        """Whether the warm-up is over and what was measured is what guessing gets."""
+        train = self.config.train
+        limit = epoch.chance + 2 if train.labelled else 2 * epoch.chance
+        return epoch.step > warmup_end(steps, train) and epoch.figure < limit
 
 
 def finish(table: PairsTable, table_path: str | Path, out: Path, config: Config) -> Path:
@@ -264,11 +272,3 @@ def tensor_cores(device: torch.device) -> Iterator[None]:
 def _kinds(table: PairsTable, split: str) -> set[int]:
     """Labels that a split has."""
     return {label for label in table.labels(table.rows(split)) if label is not None}
-
-
-def read_epochs(out: Path) -> list[Epoch]:
-    """What was measured so far."""
-    path = out / EPOCHS
-    if not path.exists():
-        return []
-    return [Epoch(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -2,9 +2,11 @@
 
 import math
 
+import pytest
 import torch
 
 from r2d2.config import make_config
+from r2d2.training.epochs import Epoch
 from r2d2.training.watch import WINDOW, Watch
 
 
@@ -50,9 +52,30 @@ def test_the_queue_filling_up_is_no_rise():
 def test_the_cause_is_the_likeliest():
     assert "looks like labels" in next(iter(said(watch(texts=10), chance).values()))
     hot = said(watch(1000, "train.lr=0.01"), chance)
+    assert "may be too high" in next(iter(hot.values()))
     assert "try a tenth" in next(iter(hot.values()))
     stuck = said(watch(1000, "train.freeze_vision=true"), chance)
-    assert "little can move" in next(iter(stuck.values()))
+    assert "train.freeze_vision=false" in next(iter(stuck.values()))
+    slow = said(watch(1000, "train.lr=1e-6"), chance)
+    assert "--set train.lr=" in next(iter(slow.values()))
+
+
+def test_a_rate_is_not_called_too_high_where_it_cannot_be_the_cause():
+    """A tower that is frozen learns at no rate; 1e-3 is the rate of the preset tiny."""
+    for settings in (("train.lr=0.01", "train.freeze_vision=true"),
+                     ("train.lr=0.01", "train.freeze_text=true"), ("train.lr=1e-3",)):  # fmt: skip
+        (message,) = said(watch(1000, *settings), chance).values()
+        assert "high" not in message, settings
+
+
+@pytest.mark.parametrize(("figures", "is_said"), [
+    ((), True), ((10.0,), True), ((10.0, 12.0), False), ((10.0, 12.0, 11.0), True),
+])  # fmt: skip
+def test_nothing_is_said_while_recall_rises(figures, is_said):
+    epochs = [Epoch(n + 1, 100 * n, figure, 1.0) for n, figure in enumerate(figures)]
+    config = make_config("tiny", "r2d2", ["train.warmup_steps=50", "train.lr=1e-2"])
+    seen = Watch(1000, config, lambda: (1000, 1000), lambda: epochs)
+    assert bool(said(seen, chance)) == is_said
 
 
 def test_other_objectives_have_their_own_chance():

@@ -86,7 +86,7 @@ def run_arms(
         for arm in arms:
             count = len(arms) * len(seeds)
             log.info("run %d of %d: %s, seed %d", len(done) + 1, count, arm.name, seed)
-            done.append(_run(arm, seed, out, data, vocab))
+            done.append(_run(arm, seed, out, data, vocab, forewarn=not done))
         yield done
 
 
@@ -104,11 +104,21 @@ def _seeded(config: Config, seed: int) -> Config:
     return replace(config, train=replace(config.train, seed=seed))
 
 
-def _run(arm: Arm, seed: int, out: Path, data: EvaluationSet, vocab: str | Path | None) -> Run:
+def _run(
+    arm: Arm,
+    seed: int,
+    out: Path,
+    data: EvaluationSet,
+    vocab: str | Path | None,
+    forewarn: bool,
+) -> Run:
     folder = arm.folder(out, seed)
     if not (folder / METRICS).exists():
         try:
-            pretrain(arm.table, folder, _seeded(arm.config, seed), resume=True, vocab=vocab)
+            pretrain(
+                arm.table, folder, _seeded(arm.config, seed), resume=True, vocab=vocab,
+                forewarn=forewarn,  # the plans of one ablation lack the same
+            )  # fmt: skip
         except RunStoppedError as stopped:
             how = "the same command goes on from there"
             raise RunStoppedError(stopped.signum, stopped.checkpoint, how) from None

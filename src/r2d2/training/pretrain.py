@@ -18,6 +18,7 @@ from r2d2.files import disk_errors, write_text
 from r2d2.pretrained import Pretrained, default_device
 from r2d2.table import PairsTable
 from r2d2.tokenizer import Tokenizer
+from r2d2.training import preflight
 from r2d2.training.distributed import ALONE, World, world
 from r2d2.training.memory import memory_errors
 from r2d2.training.run_folder import (
@@ -47,6 +48,8 @@ def pretrain(
     vocab: str | Path | None = None,
     init: str | Path | None = None,
     on_epoch: Callable[[Trainer, int], bool] | None = None,
+    stage: str = "pre-training",
+    forewarn: bool = True,
 ) -> TrainSummary:
     """Train on a table's split `train` and write the model to `out`/model.
 
@@ -61,6 +64,8 @@ def pretrain(
         init: a saved model to start from, of the settings' shape; its tokenizer is the run's. A
             run that is resumed knows by itself what it was started from.
         on_epoch: see `Trainer.run`; it gets the trainer, too.
+        stage: what the log and the progress bar call the training.
+        forewarn: whether to say before the first step what the plan lacks; see `preflight`.
 
     Raises:
         R2D2Error: whatever the user can mend.
@@ -104,9 +109,12 @@ def pretrain(
                     f"process {here.rank} finds other checkpoints in {out} than another one: give "
                     "an --out that all machines share"
                 )
+        if forewarn and here.first and trainer.step == 0:
+            for warning in preflight.warnings(len(trainer.loader), trainer.steps, config.train):
+                log.warning("%s", warning)
         hook = partial(on_epoch, trainer) if on_epoch else None
         with memory_errors(trainer.describe()):
-            summary = trainer.run(hook)
+            summary = trainer.run(hook, stage)
         _save(trainer, out, summary)
     return summary
 

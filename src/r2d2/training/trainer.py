@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -34,6 +35,7 @@ from r2d2.tokenizer import Tokenizer
 from r2d2.training import schedule
 from r2d2.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from r2d2.training.distributed import ALONE, World
+from r2d2.training.epochs import read_epochs
 from r2d2.training.log import RunLog
 from r2d2.training.memory import checkpoint_activations, compile_layers
 from r2d2.training.optimizer import make_optimizer
@@ -245,13 +247,14 @@ class Trainer:
         self.loader.mark_bad({int(item): kind for item, kind in state["bad"].items()})
         log.info("resumed from %s at step %d of %d", checkpoint, self.step, self.steps)
 
-    def run(self, on_epoch: OnEpoch | None = None) -> TrainSummary:
+    def run(self, on_epoch: OnEpoch | None = None, stage: str = "pre-training") -> TrainSummary:
         """Train to the end.
 
         Args:
             on_epoch: called by every process when an epoch is over, its checkpoint written, with
                 the number of epochs done; True ends the run. A resumed run that stands at the end
                 of an epoch calls it again.
+            stage: what the log and the progress bar call the training.
 
         Raises:
             RunStoppedError: SIGINT or SIGTERM came; a checkpoint is written.
@@ -265,12 +268,13 @@ class Trainer:
         run_log = RunLog(self.out, self.step) if world.first else None
         share = (train.batch_size, world.rank, world.size)
         batches = self.loader.batches(self.step, self.steps, *share)
-        log.info("%s", self.describe())
-        watch = Watch(self.steps, self.config, self.loader.variety)
+        log.info("%s: %s", stage, self.describe())
+        measured = partial(read_epochs, self.out)
+        watch = Watch(self.steps, self.config, self.loader.variety, measured)
         try:
             with signals(world.size > 1) as came, progress.bars(hidden=not world.first) as update:
                 began, logged = time.perf_counter() - self.seconds, (self.step, self.seconds)
-                update("pre-training", self.step, self.steps)
+                update(stage, self.step, self.steps)
                 note = ""
                 for raw in self._until_lost(batches, run_log):
                     scalars = self.train_step(self.prepare(raw))
@@ -285,7 +289,7 @@ class Trainer:
                         if run_log:
                             run_log.write(self.step - 1, values)
                         note = f"loss {values['loss/total']:.3f}"
-                    update("pre-training", self.step, self.steps, note)
+                    update(stage, self.step, self.steps, note)
                     if warning := watch.see(self.step, scalars):
                         log.warning("%s", warning)
                     self._stop(came, run_log)

@@ -1,14 +1,19 @@
-"""Says in the log when a run does not learn, with the likely cause."""
+"""Says in the log when a run does not learn, with the likely cause.
+
+Not where recall on `val` still rises: the loss has a floor, and soft targets raise it.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import log
 
 from torch import Tensor
 
 from r2d2.config import Config
+from r2d2.training.epochs import Epoch, still_rising
+from r2d2.training.preflight import HIGHEST, held_back
 from r2d2.training.schedule import warmup_end
 
 WINDOW = 20  # steps that a mean is taken over
@@ -20,8 +25,23 @@ FEW_TEXTS = 0.1  # distinct texts a row, below which they look like labels
 class Watch:
     """Compares the contrastive loss (of a matching set: FGR's) with what it was at first, once."""
 
-    def __init__(self, steps: int, config: Config, variety: Callable[[], tuple[int, int]]) -> None:
-        """`variety`: how many different texts how many rows have; asked where it matters."""
+    def __init__(
+        self,
+        steps: int,
+        config: Config,
+        variety: Callable[[], tuple[int, int]],
+        measured: Callable[[], Sequence[Epoch]] = tuple,
+    ) -> None:
+        """Both functions are asked where it matters.
+
+        Args:
+            steps: of the whole run.
+            config: its settings.
+            variety: how many different texts how many rows have.
+            measured: what was found on `val` so far.
+        """
+        self._steps = steps
+        self._measured = measured
         self._judged_at = warmup_end(steps, config.train) + max(5 * WINDOW, round(WAIT * steps))
         self._config = config
         self._variety = variety
@@ -41,7 +61,7 @@ class Watch:
         first, last = (
             sum(x.item() for x in part) / len(part) for part in (self._first, self._last)
         )
-        if last < (1 - FALL) * first:
+        if last < (1 - FALL) * first or still_rising(self._measured()):
             return None
         return (
             f"by step {step} the loss has not fallen ({100 * first:.0f}% of chance's at first, "
@@ -66,11 +86,11 @@ class Watch:
                 "most of a batch is then its own positive: lower train.batch_size, or give texts "
                 "that describe each picture"
             )
-        if train.lr >= 1e-3:
-            return f"train.lr is {train.lr:g}, high for a model of any size: try a tenth of it"
-        if train.freeze_vision or train.lr <= 1e-6:
+        if (reason := held_back(self._steps, train)) is not None:
+            return reason
+        if train.lr > HIGHEST:
             return (
-                f"little can move (train.lr {train.lr:g}, train.freeze_vision "
-                f"{str(train.freeze_vision).lower()}): raise train.lr, or train the image tower too"
+                f"train.lr={train.lr:g} may be too high, for no preset has more than {HIGHEST:g}: "
+                "try a tenth of it"
             )
         return "check with `r2d2 data check` that the texts belong to their pictures"

@@ -1,0 +1,75 @@
+"""Told before the first step: a plan under which a run can learn little or nothing."""
+
+from __future__ import annotations
+
+from r2d2.config import TrainConfig
+from r2d2.training.schedule import warmup_end
+
+BATCHES = 4  # a table that fills fewer shows the same pictures in nearly every batch
+WEIGHT = 0.02  # a weight's usual size: the standard deviation that BERT and CLIP begin with
+MOVED = 0.1  # of that size: a run that can move a weight by less leaves the model as it is
+HIGHEST = 1e-3  # train.lr of the smallest preset; larger models have lower ones
+
+
+def warnings(rows: int, steps: int, config: TrainConfig) -> list[str]:
+    """What to tell the user of a run before it starts.
+
+    Args:
+        rows: of the training split, that can be used.
+        steps: of the whole run.
+        config: its settings.
+    """
+    messages = []
+    if rows < BATCHES * config.batch_size:
+        smaller = max(2, 2 ** (max(1, rows // BATCHES).bit_length() - 1))
+        messages.append(
+            f"the training split has {rows} rows, less than {BATCHES} batches of "
+            f"{config.batch_size}: every batch holds nearly the same pictures, which leaves few "
+            "wrong pairs to tell apart. Give more rows, or smaller batches by "
+            f"--set train.batch_size={smaller}"
+        )
+    if steps < config.warmup_steps:
+        messages.append(
+            f"the plan has {steps} steps, fewer than train.warmup_steps={config.warmup_steps}: the "
+            f"learning rate rises for {warmup_end(steps, config)} of them. Raise train.epochs, or "
+            f"--set train.warmup_steps={max(1, steps // 10)}"
+        )
+    if message := too_slow(steps, config):
+        messages.append(message)
+    return messages
+
+
+def too_slow(steps: int, config: TrainConfig) -> str | None:
+    """Says that the learning rates of a run add up to too little; None: to enough.
+
+    A step of AdamW moves a weight by about the learning rate at most, however large its gradient.
+    """
+    moved = path(steps, config)
+    if moved >= MOVED * WEIGHT:
+        return None
+    enough = config.lr * WEIGHT / moved
+    remedy = f"--set train.lr={float(f'{min(enough, HIGHEST):.0e}'):g}"
+    if enough > HIGHEST:
+        remedy += " and a higher train.epochs"
+    return (
+        f"{steps} steps at train.lr={config.lr:g} can move a weight by {moved:.1g} at most, where "
+        f"weights are about {WEIGHT:g}: the model will stay nearly as it is. {remedy}"
+    )
+
+
+def path(steps: int, config: TrainConfig) -> float:
+    """The sum of a run's learning rates."""
+    warmup = warmup_end(steps, config)
+    return (config.lr * steps + config.min_lr * (steps - warmup)) / 2
+
+
+def held_back(steps: int, config: TrainConfig) -> str | None:
+    """What leaves a model as it is, with the remedy; None: nothing in the settings does."""
+    reasons = [message] if (message := too_slow(steps, config)) else []
+    for tower in ("vision", "text"):
+        if getattr(config, f"freeze_{tower}"):
+            reasons.append(
+                f"train.freeze_{tower}=true leaves a tower as it is, and --set "
+                f"train.freeze_{tower}=false trains it"
+            )
+    return "; ".join(reasons) or None
