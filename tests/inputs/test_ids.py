@@ -1,8 +1,11 @@
 """Ids: the path under the folder given, whatever its spelling; never twice in a table."""
 
+import random
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from r2d2.inputs.ids import (
     RENAMED_IMAGE,
@@ -14,6 +17,7 @@ from r2d2.inputs.ids import (
     unique_ids,
 )
 from r2d2.pair import Pair, Text
+from r2d2.table import write_table
 
 
 def test_an_id_is_the_path_under_the_folder(tmp_path, monkeypatch):
@@ -43,7 +47,7 @@ def test_a_picture_without_a_name_is_named_by_its_content():
 
 
 def row(image_id, image=b"1", texts=("猫",), split="train", label=None, text_ids=None):
-    ids = text_ids or [None] * len(texts)
+    ids = (text_ids or [None] * len(texts))[: len(texts)]
     held = tuple(Text(t, "caption", text_id=i) for t, i in zip(texts, ids, strict=True))
     return Pair(image_id, image, held, split, label=label)
 
@@ -102,3 +106,34 @@ def test_a_text_id_has_one_text_in_a_split():
     assert second.startswith("1-")
     assert changes.renamed.counts == {RENAMED_TEXT: 1}
     assert changes.renamed.examples[RENAMED_TEXT] == [f"1 is {second}: 狗"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_rows_become_a_table_and_none_that_differs_is_lost(tmp_path, seed):
+    draw = random.Random(seed)
+    rows = [
+        row(
+            draw.choice(["a", "b", "a-1"]), draw.choice([b"1", b"2", b"3"]),
+            draw.choice([["猫"], ["狗"], ["猫", "狗"], []]), draw.choice(["train", "val"]),
+            label=draw.choice([None, None, 0, 1]),
+            text_ids=None if draw.random() < 0.5 else [draw.choice("12") for _ in range(2)],
+        )
+        for _ in range(60)
+    ]  # fmt: skip
+    kept, changes = unique(*rows)
+    assert len(kept) + changes.dropped.total == len(rows)
+
+    def told(pair, image_id):
+        texts = tuple(text.text for text in pair.texts)
+        return image_id, pair.image, texts, pair.split, pair.label
+
+    ways = {told(pair, pair.image_id) for pair in rows}
+    assert len({told(pair, pair.image_id) for pair in kept}) == len(kept) == len(ways)
+    assert {way[1:] for way in ways} == {told(pair, "")[1:] for pair in kept}
+    assert write_table(tmp_path / "t.lance", kept) == len(kept)
+    named = {}
+    for pair in kept:
+        for text in pair.texts:
+            if text.text_id is not None:
+                assert named.setdefault((pair.split, text.text_id), text.text) == text.text
+    assert unique(*kept)[0] == kept
