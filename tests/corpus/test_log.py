@@ -9,9 +9,11 @@ import pytest
 from logs import FORMATS, write_log
 
 from r2d2.corpus import lines
+from r2d2.corpus.combine import combine
 from r2d2.corpus.config import make_corpus_config
 from r2d2.corpus.log import find_logs, plan, read_piece
 from r2d2.errors import R2D2Error
+from r2d2.inputs import lines as input_lines
 from r2d2.inputs.dropped_rows import DroppedRows
 from training.small import call_cli
 
@@ -153,13 +155,13 @@ def test_a_log_of_no_known_encoding_is_named(tmp_path):
 
 
 def test_a_line_without_end_is_passed_over(tmp_path, monkeypatch):
-    monkeypatch.setattr(lines, "LINE_BYTES", 1000)
+    monkeypatch.setattr(input_lines, "LINE_BYTES", 1000)
     log = tmp_path / "log.jsonl"
     good = [json.dumps(row) for row in ROWS]
     log.write_text("\n".join([*good[:3], '{"url": "' + "x" * 5000 + '"}', *good[3:]]))
     rows, dropped, _ = read([str(log)])
     assert len(rows) == len(ROWS)
-    assert dropped.counts == {"malformed line": 1}
+    assert dropped.counts == {"line too long": 1}
 
 
 def fails(tmp_path, rows, message, *changes, kind="parquet", types=None):
@@ -244,3 +246,52 @@ def test_a_report_does_not_land_on_its_json(tmp_path, monkeypatch, capsys, comma
     code, _, lines = call_cli(monkeypatch, capsys, "corpus", *command, "--out", tmp_path / out)
     assert code == 2
     assert "is to be an HTML file" in lines[-1]
+
+
+GAPS = ["", "NULL", "nan", "None", "\\N", "  "]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_what_programs_write_for_nothing_is_no_text_and_no_clicks(tmp_path, kind):
+    rows = [{"url": "http://a", "query": gap, "impressions": "1", "clicks": "1"} for gap in GAPS]
+    rows += [{"url": "http://a", "query": "猫", "impressions": "3", "clicks": gap} for gap in GAPS]
+    log = write_log(tmp_path / "log", rows, kind)
+    pieces = plan([log], make_corpus_config("zero"))
+    chunk = pa.concat_tables(
+        chunk for piece in pieces for chunk in read_piece(piece, DroppedRows())
+    )
+    dropped = DroppedRows()
+    sums = combine(chunk, str(tmp_path), (), dropped, log)
+    assert dropped.counts == {"no text": len(GAPS)}
+    assert sums.pairs.select(["text", "clicks", "impressions"]).to_pylist() == [
+        {"text": "猫", "clicks": 0, "impressions": 3 * len(GAPS)}
+    ]
+
+
+def test_odd_values_of_jsonl(tmp_path):
+    log = tmp_path / "log.jsonl"
+    rows = [
+        {"query": float("nan")}, {"query": 5}, {"query": True}, {"query": "猫\ufffd"},
+        {"query": "猫", "clicks": float("nan")}, {"query": "猫", "clicks": True},
+        {"query": "猫", "clicks": 1e400},
+    ]  # fmt: skip
+    full = [{"url": "http://a", "query": "猫", "impressions": 2, "clicks": 1} | row for row in rows]
+    log.write_text("\n".join(map(json.dumps, full)))
+    read_rows, dropped, _ = read([str(log)])
+    assert [(row["query"], row["clicks"]) for row in read_rows] == [
+        (None, "1"), ("猫", "nan"), ("猫", "inf"),
+    ]  # fmt: skip
+    assert dropped.counts == {"malformed line": 4}
+
+
+def test_a_query_with_commas_is_whole_where_its_column_is_the_last(tmp_path):
+    log = tmp_path / "log.csv"
+    log.write_text("url,impressions,clicks,query\nhttp://a,2,1,红色,好看\n")
+    assert [row["query"] for row in read([str(log)])[0]] == ["红色,好看"]
+    log.write_text("url,query,impressions,clicks\nhttp://a,红色,好看,2,1\n")
+    rows, dropped, _ = read([str(log)])
+    assert not rows
+    assert dropped.counts == {"malformed line": 1}
+    log.write_text("url,query,Query,impressions,clicks\nhttp://a,红色,好看,2,1\n")
+    with pytest.raises(R2D2Error, match=r"log\.csv has 2 columns named 'query'"):
+        read([str(log)])

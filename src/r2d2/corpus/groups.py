@@ -8,12 +8,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from r2d2.corpus.engine import import_daft
+from r2d2.inputs.encoding import decode_text
+from r2d2.inputs.values import GAPS
 
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 MOST = 1 << 38  # of a count: their sums stay within 64 bits
-NULL_WORD = r"^(?i:null|none|\\n)?$"  # a NULL as databases write it into text; also an empty cell
+GAP_WORDS = pa.array(sorted({v for gap in GAPS for v in (gap, gap.upper(), gap.title(), "NaN")}))
 
 
 def encode(column: pa.ChunkedArray) -> tuple[Ints, pa.Array, Mask | None]:
@@ -29,15 +31,17 @@ def encode(column: pa.ChunkedArray) -> tuple[Ints, pa.Array, Mask | None]:
         texts = values.cast(pa.string())
         texts.validate(full=True)
     except pa.ArrowInvalid:
-        decoded = [_decode(value) for value in values.cast(pa.large_binary()).to_pylist()]
+        decoded = [
+            decode_text(value or b"") for value in values.cast(pa.large_binary()).to_pylist()
+        ]
         bad = np.array([text is None for text in decoded] + [False])[codes]
         texts = pa.array([text or "" for text in decoded], pa.string())
     trimmed = pc.fill_null(pc.utf8_trim_whitespace(texts), "")
-    lengths = pc.binary_length(trimmed)
-    if len(texts) and trimmed.equals(texts) and pc.min(lengths).as_py() > 0:
+    gaps = _gaps(trimmed)
+    if trimmed.equals(texts) and not pc.any(gaps).as_py():
         return codes, texts, bad
     again = trimmed.dictionary_encode()  # two may be one once they are trimmed
-    empty = pc.equal(lengths, 0).to_numpy(zero_copy_only=False)
+    empty = gaps.to_numpy(zero_copy_only=False)
     place = np.where(empty, -1, again.indices.to_numpy())
     return np.append(place, -1)[codes], again.dictionary, bad
 
@@ -62,16 +66,20 @@ def whole(column: pa.ChunkedArray, least: int) -> tuple[Ints, Mask]:
 
 
 def missing(column: pa.ChunkedArray) -> Mask:
-    """Mask (n,) of the counts that are NULL: null in a column of numbers, or a text for it."""
+    """Mask (n,) of the counts that are NULL: null or NaN among numbers, or a text for it."""
     array = column.combine_chunks()
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
-    null = array.is_null()
+    null = array.is_null(nan_is_null=True)
     if not _is_number(array.type):
-        text = pc.utf8_trim_whitespace(array.cast(pa.string()))
-        null = pc.or_(null, pc.fill_null(pc.match_substring_regex(text, NULL_WORD), False))
+        null = pc.or_(null, _gaps(pc.utf8_trim_whitespace(array.cast(pa.string()))))
     found: Mask = null.to_numpy(zero_copy_only=False)
     return found
+
+
+def _gaps(texts: pa.Array) -> pa.Array:
+    """Mask of the texts that stand for nothing: empty, or NULL, NaN and the like."""
+    return pc.is_in(texts, GAP_WORDS)
 
 
 def numbered(column: pa.ChunkedArray) -> tuple[Ints, pa.Array]:
@@ -126,10 +134,3 @@ def add_up(amounts: Ints, order: Ints, starts: Ints) -> Ints:
 
 def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-
-
-def _decode(value: bytes | None) -> str | None:
-    try:
-        return (value or b"").decode()
-    except UnicodeDecodeError:
-        return None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
 from typing import IO, Any
 
 import pyarrow as pa
@@ -11,14 +12,14 @@ import pyarrow as pa
 from r2d2.errors import R2D2Error
 from r2d2.inputs.csv_records import LONGEST, NOT_CLOSED, CsvRow, csv_table
 from r2d2.inputs.dropped_rows import DroppedRows
-from r2d2.inputs.encoding import LOST, as_utf8
-from r2d2.inputs.lines import csv_lines
+from r2d2.inputs.lines import csv_lines, stream_lines
 from r2d2.inputs.rows import check_repeated, fold
+from r2d2.inputs.values import is_missing, text_fault
 
 MALFORMED = "malformed line"
-LINE_BYTES = 64 << 20  # of a line; a longer one is malformed
 IMAGE_CHARS = 64 << 20  # of a CSV record whose base64 is broken into lines
 HEAD_LINES = 1000  # of a JSONL file, whose keys are its columns
+COUNTS = ("impressions", "clicks", "position")
 TEXTS = ("query", "title", "content", "caption")
 CHUNK_ROWS = 64 << 10
 CHUNK_CHARS = 16 << 20
@@ -29,9 +30,7 @@ def head_columns(stream: IO[bytes], kind: str, file: str) -> list[str]:
     if kind != "jsonl":
         return _csv(stream, kind, file, DroppedRows())[0]
     names: dict[str, None] = {}
-    for number, line in enumerate(_lines(as_utf8(stream, file))):
-        if number == HEAD_LINES:
-            break
+    for _, line in islice(stream_lines(stream, file, DroppedRows()), HEAD_LINES):
         names.update(dict.fromkeys(_record(line) or ()))
     return list(names)
 
@@ -55,7 +54,7 @@ def read_lines(
     size = 0
     read = _jsonl_rows if kind == "jsonl" else _csv_rows
     for number, row, text in read(stream, kind, columns, file, dropped):
-        if row is None or not _encodes(row):
+        if row is None or text_fault("".join(filter(None, row))) is not None:
             dropped.add(MALFORMED, f"{file}, line {number}: {text}")
             continue
         rows.append(row)
@@ -74,27 +73,9 @@ def _table(rows: list[list[Any]], columns: Mapping[str, str]) -> pa.Table:
     return pa.Table.from_arrays(arrays, names=list(columns))
 
 
-def _encodes(row: Sequence[Any]) -> bool:
-    """False for half a surrogate pair, which JSON can spell and UTF-8 cannot hold."""
-    try:
-        "".join(value for value in row if isinstance(value, str)).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Lines; of one that is too long only the beginning, which no parser takes."""
-    while line := stream.readline(LINE_BYTES):
-        if len(line) == LINE_BYTES and not line.endswith(b"\n"):
-            while (rest := stream.readline(LINE_BYTES)) and not rest.endswith(b"\n"):
-                pass
-        yield line
-
-
 def _record(line: bytes) -> dict[str, Any] | None:
     try:
-        found = json.loads(line)
+        found = json.loads(line.decode())
     except (ValueError, RecursionError):  # also bytes that are no UTF-8
         return None
     return found if isinstance(found, dict) else None
@@ -103,9 +84,7 @@ def _record(line: bytes) -> dict[str, Any] | None:
 def _jsonl_rows(
     stream: IO[bytes], kind: str, columns: Mapping[str, str], file: str, dropped: DroppedRows
 ) -> Iterator[tuple[int, list[Any] | None, str]]:
-    for number, line in enumerate(_lines(as_utf8(stream, file)), 1):
-        if line.isspace():
-            continue
+    for number, line in stream_lines(stream, file, dropped):
         record = _record(line)
         row: list[Any] | None = None
         if record is not None:
@@ -125,20 +104,12 @@ def _csv_rows(
     check_repeated(header, {fold(name) for name in columns.values()}, file)
     places = [header.index(name) for name in columns.values()]
     for record in records:
-        fields, row = record.fields, None
+        fields = record.fields
         if fields is None:
             told = record.fault if record.fault == NOT_CLOSED else record.raw.strip()
             yield record.line, None, told
             continue
-        if not any(LOST in fields[place] for place in places):
-            try:
-                row = [
-                    _value(role, fields[place] or None)
-                    for role, place in zip(columns, places, strict=True)
-                ]
-            except ValueError:
-                row = None
-        yield record.line, row, " | ".join(fields) if row is None else ""
+        yield record.line, [fields[place] or None for place in places], ""
 
 
 def _csv(
@@ -157,14 +128,12 @@ def _csv(
     return header.fields, rows
 
 
-def _value(role: str, value: Any) -> Any:
-    """A cell as text, an image in base64; ValueError for what is none."""
-    if value is None:
-        return None
-    if isinstance(value, str):
+def _value(role: str, value: Any) -> str | None:
+    """A JSON value as text, an image in base64; ValueError for what is none."""
+    if value is None or isinstance(value, str):
         return value
-    if role == "image":
-        raise ValueError("an image in a text file is base64")
-    if isinstance(value, bool | list | dict) and role not in ("impressions", "clicks", "position"):
-        raise ValueError("a text is a string")
-    return str(value)
+    if role in COUNTS and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if is_missing(value):
+        return None
+    raise ValueError("an image in a text file is base64, and a text is a string")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 LONGEST = 131_072  # characters of a record of several lines, where they hold no pictures
 FIELD_CHARS = 96 << 20  # of a field in one line: a picture of 64 MB in base64 fits
@@ -19,8 +19,7 @@ NOT_CLOSED = "a quote is not closed"
 MALFORMED = "malformed row"
 
 
-@dataclass(frozen=True, slots=True)
-class CsvRow:
+class CsvRow(NamedTuple):
     """A row, or what is wrong with it."""
 
     line: int  # its first, from 1
