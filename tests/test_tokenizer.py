@@ -335,6 +335,16 @@ def test_loading_another_kind_of_model(tmp_path):
         Tokenizer.load(tmp_path / "wp.json")
 
 
+@pytest.mark.parametrize("saved", ["utf-8-sig", "utf-16", "gb18030"])
+def test_a_vocabulary_saved_by_another_program(tmp_path, vocab_file, saved):
+    ours = Tokenizer.from_vocab(vocab_file)
+    text = vocab_file.read_text(encoding="utf-8")
+    (tmp_path / "saved.txt").write_bytes(text.replace("\n", "\r\n").encode(saved))
+    theirs = Tokenizer.from_vocab(tmp_path / "saved.txt")
+    assert theirs.vocab_size == ours.vocab_size
+    assert (theirs.pad_id, theirs.mask_id) == (ours.pad_id, ours.mask_id)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -344,7 +354,7 @@ def test_loading_another_kind_of_model(tmp_path):
             b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\na\n",
             "line 8: token 'a' stands on line 6 too",
         ),
-        (b"\xff\xfe[\x00P\x00", "not UTF-8"),
+        (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n\xff\xfe\x81\na\nb\n", "not UTF-8"),
     ],
 )
 def test_malformed_vocabularies(tmp_path, content, message):

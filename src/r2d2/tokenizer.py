@@ -8,6 +8,7 @@ into pieces (Devlin et al., arXiv 1810.04805). `Tokenizer.from_vocab` reads thei
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import string
 import tempfile
@@ -21,6 +22,7 @@ from tokenizers import Tokenizer as Engine
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from r2d2.errors import R2D2Error
+from r2d2.inputs.encoding import as_utf8
 
 if TYPE_CHECKING:
     import torch
@@ -108,13 +110,14 @@ class Tokenizer:
     def from_vocab(cls, path: str | Path, max_length: int = MAX_LENGTH) -> Tokenizer:
         """Read a BERT `vocab.txt`, one token a line; ids are line numbers from 0.
 
-        Raises R2D2Error on a file that is missing, not UTF-8, holds a token twice or lacks a
-        special one.
+        Raises R2D2Error on a file that is missing, in no known encoding, holds a token twice or
+        lacks a special one.
         """
         vocab: dict[str, int] = {}
         try:
-            with Path(path).open(encoding="utf-8") as file:
-                for index, line in enumerate(file):  # not splitlines(): U+2028 may be a token
+            with Path(path).open("rb") as stream:
+                text = io.TextIOWrapper(as_utf8(stream, path), encoding="utf-8")
+                for index, line in enumerate(text):  # not splitlines(): U+2028 may be a token
                     token = line.rstrip("\n")
                     if vocab.setdefault(token, index) != index:
                         raise R2D2Error(

@@ -108,6 +108,8 @@ def test_our_templates_and_others(tmp_path):
     assert all(t.count("{}") == 1 for t in ours)
     (tmp_path / "t.txt").write_text("﻿{}照\r\n\r\n一张{}\n", encoding="utf-8")
     assert read_templates(tmp_path / "t.txt") == ["{}照", "一张{}"]
+    (tmp_path / "t.txt").write_text("{}的照片\n", encoding="gbk")
+    assert read_templates(tmp_path / "t.txt") == ["{}的照片"]
     for bad in ("没有\n", "", "{}{}\n"):
         (tmp_path / "t.txt").write_text(bad, encoding="utf-8")
         with pytest.raises(R2D2Error, match="template"):

@@ -48,7 +48,7 @@ def test_what_people_save_is_read(encoding, header, captions):
 
 
 @given(
-    text=st.text(st.characters(exclude_categories=["Cs", "Cc"])),
+    text=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20),
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "gb18030", "utf-16"]),
     step=st.integers(60, 130),
 )
@@ -196,3 +196,10 @@ def test_a_small_file_is_read_whole(tmp_path):
         read_text(file)
     with pytest.raises(R2D2Error, match="cannot read"):
         read_text(tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize("mark", [b"\xff\xfe", b"\xfe\xff"])
+def test_a_mark_in_the_middle_of_a_file_is_a_broken_line(mark):
+    data = HEADER.encode() * 9 + mark + b"\x81\n" + "http://a,一只猫\n".encode() * 3
+    assert read(data) == data
+    assert read(b"x" * 200_000 + b"\n" + data) == b"x" * 200_000 + b"\n" + data

@@ -6,6 +6,7 @@ import logging
 import pytest
 from PIL import Image
 
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.search import many
 from r2d2.search.display import as_table
 from r2d2.search.query import Query
@@ -109,7 +110,26 @@ def test_many(cli, indexed, tmp_path):
     assert found[1]["hits"][0]["image_id"] == "i9"
     assert [("error" in line) for line in found] == [False, False, True, True, True, True, True]
     assert "14" in found[3]["error"]
-    (tmp_path / "q.txt").write_text(f"{TEXTS[5]}\n\n{TEXTS[6]}\n", encoding="utf-8")
+    assert f"left out: no answer: 5 ({tmp_path / 'q.jsonl'}, line 3: " in said
+    items = [{"text": TEXTS[5]}, {"text": None}, {"text": float("nan")}, {"text": "\ud800"}]
+    (tmp_path / "q.json").write_text(json.dumps(items), encoding="utf-16")
+    code, said, _ = cli(
+        "search", "--queries", tmp_path / "q.json", "--out", out, "--overwrite", *indexed
+    )
+    assert "1 queries answered, 3 refused" in said
+    found = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [line.get("error") for line in found] == [
+        None, "no text", "no text", "half of a surrogate pair in a text",
+    ]  # fmt: skip
+    (tmp_path / "q.txt").write_bytes(f"{TEXTS[5]}\n".encode() + b"\xe7\x8b\nNone\n")
+    code, said, _ = cli(
+        "search", "--queries", tmp_path / "q.txt", "--out", out, "--overwrite", *indexed
+    )
+    assert "1 queries answered, 2 refused" in said
+    assert f"{tmp_path / 'q.txt'}, line 2: a line in no known encoding" in said
+    out.unlink()
+    (tmp_path / "q.txt").write_text(f"{TEXTS[5]}\n\n{TEXTS[6]}\n", encoding="gbk")
+    cli("search", "--queries", tmp_path / "q.txt", "--out", out, *indexed)
     code, _, errors = cli("search", "--queries", tmp_path / "q.txt", "--out", out, *indexed)
     assert (code, "--overwrite" in " ".join(errors)) == (2, True)
     code, said, _ = cli(
@@ -198,4 +218,5 @@ def test_a_huge_picture_gets_one_line(tmp_path):
 
 def test_only_line_breaks_end_a_query(tmp_path):
     (tmp_path / "q.jsonl").write_bytes('{"text": "猫\u2028狗"}\r\n{"text": "山\u0085"}'.encode())
-    assert many._lines(tmp_path / "q.jsonl") == ['{"text": "猫\u2028狗"}', '{"text": "山\u0085"}']
+    found = [text for _, text in many._lines(tmp_path / "q.jsonl", DroppedRows())]
+    assert found == ['{"text": "猫\u2028狗"}', '{"text": "山\u0085"}']

@@ -81,7 +81,9 @@ def search(
         from r2d2.search.many import search_many
 
         done = search_many(opened(), queries, out, asked, overwrite=overwrite)
-        typer.echo(f"{done.answered} queries answered, {done.refused} refused: {out}")
+        typer.echo(f"{done.answered} queries answered, {done.dropped.total} refused: {out}")
+        for line in done.dropped.lines():
+            typer.echo(f"  {line}")
         return
     if image is not None:
         from dataclasses import replace

@@ -19,6 +19,7 @@ from r2d2.evaluation.encode import batches, check_side, embedding_check
 from r2d2.evaluation.protocol import DualEncoder, KnowsImages, Progress
 from r2d2.evaluation.retrieval import rank_of_best
 from r2d2.formats.classes import CLASS, listed_classes, row_classes
+from r2d2.inputs.encoding import read_text, split_lines
 from r2d2.table import PairsTable
 from r2d2.tokenizer import key_hash, text_key
 
@@ -37,9 +38,9 @@ def read_templates(path: Path | None = None) -> list[str]:
             text = resources.files("r2d2.evaluation").joinpath("prompts.yaml").read_text("utf-8")
             found = yaml.safe_load(text)
         elif path.suffix in (".yaml", ".yml"):
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
+            found = yaml.safe_load(read_text(path))
         else:
-            lines = path.read_text(encoding="utf-8-sig").split("\n")
+            lines = split_lines(read_text(path))
             found = [line.strip() for line in lines if line.strip()]
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise R2D2Error(f"cannot read templates {path}: {error}") from error

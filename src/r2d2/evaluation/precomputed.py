@@ -19,6 +19,8 @@ from torch import Tensor
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.protocol import embedded
 from r2d2.files import whole_folder
+from r2d2.inputs.json_text import read_json
+from r2d2.inputs.values import BadValueError, name_value
 from r2d2.model.side import Side
 
 Matrix = NDArray[np.float32]
@@ -106,7 +108,7 @@ def _read_side(folder: Path, name: str) -> tuple[Matrix, list[str]]:
     try:
         if array.is_file():
             matrix = np.load(array, mmap_mode="r", allow_pickle=False)
-            names = json.loads((folder / listing).read_text(encoding="utf-8"))
+            names = read_json(folder / listing, "give a JSON list")
         else:
             matrix, names = _read_parquet(table, column)
     except (OSError, ValueError, KeyError) as error:
@@ -118,7 +120,18 @@ def _read_side(folder: Path, name: str) -> tuple[Matrix, list[str]]:
         raise R2D2Error(f"{folder}/{name}.npy is {matrix.dtype} {matrix.shape}: give floats (n, d)")
     if not isinstance(names, list) or len(names) != len(matrix):
         raise R2D2Error(f"{folder}: {len(matrix)} embeddings of {name}, but not as many names")
-    return matrix, [str(one) for one in names]
+    return matrix, [_name(folder, name, place, value) for place, value in enumerate(names)]
+
+
+def _name(folder: Path, side: str, place: int, value: object) -> str:
+    """An image's id, or a text; R2D2Error where it is none."""
+    try:
+        name = name_value(value)
+    except BadValueError as error:
+        raise R2D2Error(f"{folder}: {side}, item {place + 1}: {error}: {error.shown}") from error
+    if name is None:
+        raise R2D2Error(f"{folder}: {side}, item {place + 1} has no name: give one for each row")
+    return name
 
 
 def _read_parquet(path: Path, column: str) -> tuple[Matrix, list[str]]:
@@ -128,7 +141,7 @@ def _read_parquet(path: Path, column: str) -> tuple[Matrix, list[str]]:
     table = pq.read_table(path, columns=[column, "embedding"])
     flat = pa.concat_arrays([chunk.flatten() for chunk in table["embedding"].chunks])
     matrix = flat.cast(pa.float32()).to_numpy(zero_copy_only=False)
-    return matrix.reshape(len(table), -1), table[column].cast(pa.string()).to_pylist()
+    return matrix.reshape(len(table), -1), table[column].to_pylist()
 
 
 def _side(matrix: Matrix, rows: list[int]) -> Side:

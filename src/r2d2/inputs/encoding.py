@@ -117,18 +117,19 @@ def decode_text(data: bytes, name: object = None) -> str | None:
     return text.removeprefix(BOM)
 
 
-def encoding_of(head: bytes, name: object, whole: bool = True) -> str:
+def encoding_of(head: bytes, name: object, whole: bool = True, first: bool = True) -> str:
     """UTF8, GB18030, UTF16_LE or UTF16_BE, by a sample of a file.
 
     Args:
         head: the sample.
         name: of the file, for the error.
-        whole: whether that is all there is.
+        whole: whether nothing comes after it.
+        first: whether nothing comes before it; else what is there is ASCII, and this no UTF-16.
 
     Raises:
         R2D2Error: it is none of them.
     """
-    found = detect_encoding(head, whole)
+    found = detect_encoding(head, whole, first)
     if found is not None:
         return found
     if 100 * head.count(0) > len(head):
@@ -141,19 +142,18 @@ def encoding_of(head: bytes, name: object, whole: bool = True) -> str:
     )  # fmt: skip
 
 
-def detect_encoding(head: bytes, whole: bool = True) -> str | None:
+def detect_encoding(head: bytes, whole: bool = True, first: bool = True) -> str | None:
     """As `encoding_of`; None where it is none of them.
 
     Not by whether all of it can be decoded: one broken line does not make another encoding.
     """
     if head.isascii() and 0 not in head:
         return UTF8
-    marked = next((MARKS[mark] for mark in MARKS if head.startswith(mark)), None)
-    if marked == UTF8:
-        return UTF8
-    wide = _utf16(head, whole, marked)
-    if wide is not None:
-        return wide
+    if first:
+        marked = next((MARKS[mark] for mark in MARKS if head.startswith(mark)), None)
+        wide = UTF8 if marked == UTF8 else _utf16(head, whole, marked)
+        if wide is not None:
+            return wide
     if 100 * head.count(0) > len(head):
         return None
     if not whole:
@@ -167,7 +167,7 @@ def detect_encoding(head: bytes, whole: bool = True) -> str | None:
     broken = text.count(LOST)
     if _wide(text) - broken > 2 * broken and not (_is_gb2312(head) and _is_odd(text)):
         return UTF8  # with some broken lines
-    if whole and (wide := _common_utf16(head)) is not None:
+    if whole and first and (wide := _common_utf16(head)) is not None:
         return wide
     if _is_gb18030(head):
         return GB18030
@@ -181,7 +181,8 @@ def _utf8_pieces(stream: IO[bytes], name: object) -> Iterator[bytes]:
     """The file in pieces, as UTF-8; ASCII goes through until the first other byte comes."""
     head = _read(stream, STEP)
     mark = next((mark for mark in MARKS if head.startswith(mark)), b"")
-    if not mark and 0 not in head:
+    first = bool(mark) or 0 in head or not head.isascii()
+    if not first:
         while head.isascii():
             yield head
             head = _read(stream, STEP)
@@ -195,7 +196,7 @@ def _utf8_pieces(stream: IO[bytes], name: object) -> Iterator[bytes]:
         piece = _read(stream, STEP)
         more = bool(piece)
         head += piece
-    encoding = encoding_of(head, name, not more)
+    encoding = encoding_of(head, name, not more, first)
     pieces = _pieces(head.removeprefix(mark), stream)
     if encoding == UTF8:
         yield from pieces

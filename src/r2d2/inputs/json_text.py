@@ -98,7 +98,7 @@ def json_items(file: Path, dropped: DroppedRows) -> Iterator[tuple[str, Any]]:
 
 def json_objects(file: Path, dropped: DroppedRows) -> Iterator[tuple[str, JsonObject]]:
     """Where an object stands, and the object: of one list, or else one a line."""
-    if not _is_list(file):
+    if not is_list(file):
         yield from json_lines(file, dropped)
         return
     for where, item in json_items(file, dropped):
@@ -108,7 +108,8 @@ def json_objects(file: Path, dropped: DroppedRows) -> Iterator[tuple[str, JsonOb
             dropped.add(NOT_OBJECT, f"{where}: {shown(item)}")
 
 
-def _is_list(file: Path) -> bool:
+def is_list(file: Path) -> bool:
+    """Whether a file holds one JSON list, by its beginning."""
     with opened(file) as stream:
         text = open_text(stream, file)
         while part := text.read(1 << 12):

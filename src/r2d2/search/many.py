@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,35 @@ from typing import Any
 from r2d2.data.images import read_image
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_file
-from r2d2.inputs.encoding import read_lines
+from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.json_text import JsonObject, is_list, json_items, parse_json
+from r2d2.inputs.lines import NO_ENCODING, byte_lines
+from r2d2.inputs.rows import TWO_FIELDS, repeated_name
+from r2d2.inputs.values import (
+    BadValueError,
+    is_missing,
+    name_value,
+    shown,
+    text_fault,
+    text_value,
+)
 from r2d2.progress import bars
 from r2d2.search.display import to_dict
 from r2d2.search.query import Query
 from r2d2.search.searcher import Searcher
 
 AT_ONCE = 64
+JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
+
+Line = tuple[str, str | Exception]  # where it stands, and its text, or why it cannot be read
 
 
 @dataclass(frozen=True)
 class Done:
-    """How many queries were answered, and how many could not be."""
+    """How many queries were answered, and which could not be."""
 
     answered: int
-    refused: int
+    dropped: DroppedRows
 
 
 def search_many(
@@ -35,46 +49,54 @@ def search_many(
 
     Args:
         searcher: model and gallery.
-        queries: a text a line; or, named .jsonl, an object a line with `text` or `image` (a path,
-            relative to the file) and perhaps `id`. Empty lines are passed over.
+        queries: a text a line; or, named .jsonl, .ndjson or .json, an object a line (or one list of
+            objects) with `text` or `image` (a path, relative to the file) and perhaps `id`. Empty
+            lines are passed over.
         out: a line a query: `query`, perhaps `id`, and `hits`; or `error`, where it has no answer.
         asked: everything but the text and the image.
         overwrite: replace `out`.
 
     Raises:
-        R2D2Error: the file cannot be read, `out` exists, or nothing in it was answered.
+        R2D2Error: the file cannot be read, `out` exists, or it holds no query.
     """
     if out.exists() and not overwrite:
         raise R2D2Error(f"{out} exists: choose another --out, or give --overwrite")
-    lines = [line for line in _lines(queries) if line.strip()]
+    dropped = DroppedRows()
+    lines = list(_lines(queries, dropped))
     if not lines:
-        raise R2D2Error(f"{queries} holds no query: write a text a line")
-    answered = refused = 0
+        why = dropped.reasons()
+        raise R2D2Error(
+            f"{queries} holds no query{f' ({why})' if why else ''}: write a text a line"
+        )
+    answered = 0
     with whole_file(out) as work, bars() as update, work.open("w", encoding="utf-8") as stream:
         for start in range(0, len(lines), AT_ONCE):
             some = lines[start : start + AT_ONCE]
-            for result in _answered(searcher, queries, some, start, asked):
-                refused += "error" in result
-                answered += "error" not in result
+            results = _answered(searcher, queries, some, asked)
+            for (where, _), result in zip(some, results, strict=True):
+                if "error" in result:
+                    dropped.add("no answer", f"{where}: {result['error']}")
+                else:
+                    answered += 1
                 stream.write(json.dumps(result, ensure_ascii=False) + "\n")
             update("searching", start + len(some), len(lines))
-    return Done(answered, refused)
+    return Done(answered, dropped)
 
 
 def _answered(
-    searcher: Searcher, file: Path, lines: list[str], start: int, asked: Query
+    searcher: Searcher, file: Path, lines: Sequence[Line], asked: Query
 ) -> Iterator[dict[str, Any]]:
     heads: list[dict[str, Any]] = []
     queries: dict[int, Query] = {}
-    for place, line in enumerate(lines):
-        head, query = _parsed(file, line, start + place, asked)
+    for place, (_, line) in enumerate(lines):
+        head: dict[str, Any] = {"query": None}
         heads.append(head)
-        if query is not None:
-            try:
-                searcher.check(query)
-                queries[place] = query
-            except R2D2Error as error:
-                head["error"] = str(error)
+        try:
+            query = _query(file, line, asked, head)
+            searcher.check(query)
+            queries[place] = query
+        except (R2D2Error, BadValueError) as error:
+            head["error"] = str(error)
     found = dict(
         zip(queries, searcher.answer(list(queries.values())) if queries else (), strict=True)
     )
@@ -82,33 +104,46 @@ def _answered(
         yield head | (to_dict(found[place]) if place in found else {})
 
 
-def _parsed(
-    file: Path, line: str, number: int, asked: Query
-) -> tuple[dict[str, Any], Query | None]:
-    """What the line's result begins with, and its query; None where there is none to be had."""
-    if file.suffix.lower() not in (".jsonl", ".ndjson"):
-        text = line.strip()
-        return {"query": text}, replace(asked, text=text)
+def _query(file: Path, line: str | Exception, asked: Query, head: dict[str, Any]) -> Query:
+    """The query of a line; what its result begins with goes into `head`. Raises where it is bad."""
+    if isinstance(line, Exception):
+        raise line
+    if file.suffix.lower() not in JSON_SUFFIXES:
+        head["query"] = line.strip() if text_fault(line) is None else shown(line)
+        return replace(asked, text=_required(text_value(line)))
     try:
-        given = json.loads(line)
-        if not isinstance(given, dict) or not isinstance(given.get("text", ""), str):
-            raise ValueError("no object with text or image")
+        given = parse_json(line)
     except ValueError as error:
-        return {"query": None, "error": f"query {number + 1} is no JSON object: {error}"}, None
-    head: dict[str, Any] = {"query": given.get("text") or given.get("image")}
-    if "id" in given:
-        head = {"id": given["id"], **head}
-    try:
-        if "image" in given:
-            path = file.parent / str(given["image"])
-            return head, replace(asked, text=given.get("text"), image=read_image(path))
-        return head, replace(asked, text=given.get("text"))
-    except R2D2Error as error:
-        return head | {"error": str(error)}, None
+        raise BadValueError(f"no JSON object: {error}", line) from error
+    if not isinstance(given, JsonObject):
+        raise BadValueError("no JSON object", line)
+    repeated = repeated_name(given, ("id", "text", "image"))
+    if repeated is not None:
+        raise BadValueError(f"{TWO_FIELDS}: {repeated}", line)
+    if not is_missing(given.get("id")):
+        head["id"] = given["id"] if isinstance(given["id"], int) else name_value(given["id"])
+    text, image = text_value(given.get("text")), name_value(given.get("image"))
+    head["query"] = text or image
+    if image is not None:
+        return replace(asked, text=text, image=read_image(file.parent / image))
+    return replace(asked, text=_required(text))
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return read_lines(path)  # not at U+2028 and the like
-    except OSError as error:
-        raise R2D2Error(f"cannot read {path}: {error.strerror}; check the path") from error
+def _required(text: str | None) -> str:
+    if text is None:
+        raise BadValueError("no text", text)
+    return text
+
+
+def _lines(file: Path, dropped: DroppedRows) -> Iterator[Line]:
+    """Each line that is not empty, and where it stands; of one JSON list its items."""
+    if file.suffix.lower() in JSON_SUFFIXES and is_list(file):
+        for where, item in json_items(file, dropped):
+            yield where, json.dumps(item)
+        return
+    for number, line in byte_lines(file, dropped):
+        where = f"{file}, line {number}"
+        try:
+            yield where, line.decode()
+        except UnicodeDecodeError:
+            yield where, BadValueError(NO_ENCODING, line[:40])
