@@ -31,7 +31,7 @@ _PRODUCT = re.compile(  # what looks like an account and is none
     r"|logo|icons?|wechat|weixin|emoji|banner|design|poster|template|sticker|telegram|tiktok"
 )
 _FIRST = (  # characters with which a pattern below may begin; the search is faster for it
-    r"(?=[微薇徽威卫维围唯为征绿电纸小推脸陌探抖快公视支旺闲蝙飞加+私\W_]|^|(?<![a-z])[a-z])"
+    r"(?=[微薇徽威卫维围唯为征绿电纸小推脸陌探抖快公视支旺闲蝙飞加+私@\W_]|^|(?<![a-z])[a-z])"
 )
 _ACCOUNT = re.compile(
     _FIRST
@@ -40,12 +40,14 @@ _ACCOUNT = re.compile(
         (
             _WECHAT + _MARK + _ID,
             _WECHAT + r"[\W_]{0,3}" + _ID_WITH_DIGIT,
+            rf"(?<![a-z])v{_GAP}x[\W_]{{1,3}}" + _ID,  # means nothing else
             _WECHAT_SOUND + _MARK + _ID,
             _WECHAT_SOUND + r"[\W_]{0,3}" + _ID_WITH_DIGIT,
             r"(?:加|\+|私|(?:^|[\W_])(?=[vw微薇威徽卫]\s?:))\s?(?:我|个|下)?\s?[vw微薇威徽卫][\W_]{0,3}"
             + _ID_WITH_DIGIT,
             _SERVICE + _MARK + _ID,
             _SERVICE + r"\s?" + _ID_WITH_DIGIT,
+            r"@" + _ID + r"[\W_]{0,3}(?:telegram|tg|电报)",
             r"飞机(?:群|频道)?[\W_]{0,2}(?:号[\W_]{0,2}|@)" + _ID,
             r"飞机\s?:\s?" + _ID_WITH_DIGIT,
         )
