@@ -182,6 +182,7 @@ def test_two_pictures_of_one_text_in_a_folder(tmp_path):
     pictures(tmp_path / "out" / "0", "a.png", "a.jpg", "b.jpg", "._b.jpg")
     lines(tmp_path / "out" / "0" / "a.txt", "甲", end="")
     lines(tmp_path / "out" / "0" / "b.txt", "乙", end="")
+    lines(tmp_path / "out" / "00000_stats.json", "{}")
     found, rows, _ = imported("img2dataset", tmp_path / "t.lance", tmp_path / "out")
     assert {row.texts[0].text: row.image for row in rows} == {"甲": picture(1), "乙": picture(2)}
     assert found.dropped.counts == {

@@ -3,8 +3,11 @@
 import os
 import unicodedata
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from formats.published import pictures
 from r2d2.inputs.pictures import Missing, PictureIndex
@@ -173,3 +176,38 @@ def test_an_existing_file_by_its_spellings(tmp_path, monkeypatch, name):
     pictures(tmp_path / "a", "猫.jpg")
     assert existing_file(name) == "a/猫.jpg"
     assert existing_file("b/猫.jpg") == "b/猫.jpg"  # it is not there
+
+
+FOLDERS = st.lists(st.sampled_from(["a", "b", "猫", "été", "c d", "#1"]), max_size=2)
+NAMES = st.sampled_from(["x.jpg", "x.PNG", "é.jpg", "狗.tif", "x y.jfif", "a+b&c.webp", "x.1.jpg"])
+
+
+@given(
+    files=st.lists(st.tuples(FOLDERS, NAMES), min_size=1, max_size=6),
+    draw=st.randoms(use_true_random=False),
+)
+def test_every_spelling_of_a_file_finds_it_and_no_other(tmp_path_factory, files, draw):
+    top = tmp_path_factory.mktemp("spellings")
+    root = top / "photos"
+    paths = {"/".join((*folders, name)) for folders, name in files}
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(path.encode())
+    (top / "link").symlink_to(root)
+    index = PictureIndex([draw.choice([root, top / "link", root / ".." / "photos"])])
+    for path in paths:
+        for name in (
+            path, f"./{path}", f" {path}", path.replace("/", "//"), path.replace("/", "\\"),
+            f"none/../{path}", quote(path), f"{root}/{path}", f"{top}/link/{path}",
+            f"../photos/{path}", (root / path).as_uri(), unicodedata.normalize("NFD", path),
+        ):  # fmt: skip
+            assert index.find(name).path.read_bytes() == path.encode(), name
+        folder, _, base = path.rpartition("/")
+        other = index.find(f"{folder}/none/{base}")  # a path that is not there
+        assert isinstance(other, Missing) or other.name == f"{folder}/none/{base}"
+        alone = index.find(base)
+        bearers = [one for one in paths if one.rpartition("/")[2] == base]
+        if base not in paths and len(bearers) > 1:
+            assert alone is Missing.AMBIGUOUS
+        else:
+            assert alone.name == (base if base in paths else path)

@@ -19,6 +19,7 @@ from r2d2.inputs.tars import TAR_SUFFIXES
 from r2d2.table import Pair
 
 SUCCESS = "success"
+STATISTICS = "_stats.json"  # of a shard, beside the pictures' folders
 KEY = "key"  # of a row in its records, in all layouts
 
 
@@ -51,7 +52,7 @@ def _files(place: Path, split: str, dropped: DroppedRows) -> Iterator[Pair]:
             if folder.hidden or is_hidden(name):
                 if is_picture(name):
                     dropped.add(HIDDEN, str(place / folder.relative / name))
-            else:
+            elif not name.endswith(STATISTICS):
                 groups.setdefault(key_of(name), []).append(name)
         for some in groups.values():
             yield from _rows(place, place / folder.relative, some, of_folder, dropped)
@@ -63,7 +64,7 @@ def _rows(
     """The rows of the files of one key."""
     for sample_names in samples_of(names):
         if sample_names.picture is None and sample_names.json is None and not sample_names.texts:
-            continue  # a record of img2dataset's own
+            continue  # neither a picture nor its text
         try:
             sizes = {name: (folder / name).stat().st_size for name in names}
             sample = load_sample(

@@ -271,13 +271,15 @@ class PictureIndex:
         if "/" in name:
             return set()
         for names in base_names(name, self._odd, self._suffixes):
-            hits = {
-                (number, found)
-                for found in names
-                if not is_hidden(found)
-                for number in self._everywhere(found)
-                if number not in self._hidden
-            }
+            hits: set[Place] = set()
+            for found in names:
+                if is_hidden(found):
+                    continue
+                for number in self._everywhere(found):
+                    if number not in self._hidden:
+                        hits.add(self._targets.get((number, found), (number, found)))
+                    if len(hits) > 1:  # there may be as many as folders, a row each
+                        return hits
             if hits:
                 return hits
         return set()

@@ -26,6 +26,7 @@ from r2d2.inputs.folders import HIDDEN, is_hidden_path, is_picture, readable
 from r2d2.inputs.samples import Sample, SampleNames, key_of, load_sample, samples_of
 
 DAMAGED = "tar file damaged, its rest is left out"
+SPARSE = "member with holes, which is not read"
 NO_TARGET = "link in a tar to a file that is not in it"
 TWICE = "member twice"
 TWICE_APART = "member twice with different content, its sample is left out"
@@ -98,6 +99,9 @@ def _groups(
             if is_hidden_path(member.name):
                 if is_picture(member.name):
                     dropped.add(HIDDEN, f"{file}, {readable(member.name)}")
+                continue
+            if member.issparse():
+                dropped.add(SPARSE, f"{file}, {readable(member.name)}")
                 continue
             if not member.isreg():
                 links.append((member.name, member.linkname))
