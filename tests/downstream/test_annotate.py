@@ -213,7 +213,7 @@ def test_half_finished_and_foreign_exports(matching, tmp_path):
     export_of(file, tasks, lambda n, task: [])
     assert "not one answer" in refused(read_answers, [file], project)
     for content, word in (
-        ('[{"id": 1, "annotations": [', "no whole JSON"),
+        ('[{"id": 1, "annotations": [', "no readable JSON"),
         ('{"id": 1}', "no list of tasks"),
         ('[{"pair": "1", "answer": "match"}]', "not JSON-MIN"),
     ):
@@ -222,7 +222,7 @@ def test_half_finished_and_foreign_exports(matching, tmp_path):
     assert "cannot read" in refused(read_answers, [tmp_path / "none.json"], project)
     export_of(file, [*tasks, *foreign], honest)
     mixed = read_answers([file], project)
-    assert mixed.skipped == {"a task of another set": 84}
+    assert mixed.dropped.counts == {"a task of another set": 84}
     assert mixed.tasks == 84
     before = rows_of(out)
     assert "exists" in refused(label, matching, tmp_path, honest)
@@ -360,7 +360,7 @@ def test_odd_values_of_an_export_do_no_harm(matching, tmp_path):
     assert "no share is above" in refused(LabelRules, 1.0)
     file = tmp_path / "deep.json"
     file.write_text("[" * 100_000, encoding="utf-8")
-    assert "no whole JSON" in refused(read_answers, [file], "x")
+    assert "no readable JSON" in refused(read_answers, [file], "x")
 
 
 def test_export_refuses(matching, tmp_path):

@@ -81,12 +81,12 @@ NEW = {"1.jpg#0": "一个男人在骑车", "1.jpg#1": "两条狗", "2.jpg#0": "�
 
 def test_sentences_of_a_table(tmp_path):
     (tmp_path / "s.csv").write_text(CSV, encoding="gb18030")
-    found, skipped = read_sentences(tmp_path / "s.csv")
+    found, dropped = read_sentences(tmp_path / "s.csv")
     assert [(one.id, one.source, one.machine) for one in found] == [
         ("1.jpg#0", "A man rides", "一个人骑"), ("1.jpg#1", "Two dogs", "两狗"),
         ("2.jpg#0", "A bus", "一个巴士"),
     ]  # fmt: skip
-    assert skipped == {"no machine translation": 1, "no picture": 1}
+    assert dropped.counts == {"no machine translation": 1, "no picture": 1}
 
 
 def test_sentences_of_caption_lines(tmp_path):
@@ -108,7 +108,7 @@ def test_two_passes_and_what_they_say(job, tmp_path):
                   checked={"1.jpg#0": "OK", "1.jpg#1": "两只狗", "2.jpg#0": "√"},
                   checker={"*": "丙"})  # fmt: skip
     taken = take_sheet(job, second)
-    assert (taken.number, taken.rows, taken.skipped) == (2, 3, {})
+    assert (taken.number, taken.rows, taken.dropped.counts) == (2, 3, {})
     again = open_job(job.folder)
     assert captions(again, "zh", False) == [
         "1.jpg#zh#0 一个男人在骑车", "1.jpg#zh#1 两只狗", "2.jpg#zh#0 一辆公交车",
@@ -141,7 +141,8 @@ def test_the_result_reads_as_a_caption_file(job, tmp_path):
     table = PairsTable.open(tmp_path / "t.lance")
     rows = table.take(table.rows())
     assert {row.image_id: [t.text for t in row.texts] for row in rows} == {
-        "1": ["一个男人在骑车", "两条狗"], "2": ["一辆公交车"],
+        "flickr30k-images/1.jpg": ["一个男人在骑车", "两条狗"],
+        "flickr30k-images/2.jpg": ["一辆公交车"],
     }  # fmt: skip
     assert {row.split for row in rows} == {"test"}
 
@@ -149,13 +150,13 @@ def test_the_result_reads_as_a_caption_file(job, tmp_path):
 def test_bad_rows_are_counted(job, tmp_path):
     some = fill(tmp_path / "1.csv", job.folder / "pass-1.csv",
                 translation={**NEW, "2.jpg#0": ""}, translator={"1.jpg#0": "甲"})  # fmt: skip
-    assert take_sheet(job, some).skipped == {"not filled in": 1, "no translator named": 1}
+    assert take_sheet(job, some).dropped.counts == {"not filled in": 1, "no translator named": 1}
     take_sheet(job, fill(tmp_path / "1b.csv", job.folder / "pass-1.csv", translation=NEW), by="甲")
     sheet = fill(tmp_path / "2.csv", job.folder / "pass-2.csv", checked={"*": "ok"},
                  checker={"1.jpg#0": "甲", "*": "乙"},
                  translation={**NEW, "1.jpg#1": "被改了"})  # fmt: skip
     taken = take_sheet(job, sheet)
-    assert taken.skipped == {
+    assert taken.dropped.counts == {
         "checked by its own translator": 1,
         "its translation was changed in the sheet, or since": 1,
     }
@@ -163,7 +164,7 @@ def test_bad_rows_are_counted(job, tmp_path):
     with (job.folder / "pass-2.csv").open(encoding="utf-8-sig") as file:
         assert [row["id"] for row in csv.DictReader(file)] == ["1.jpg#0", "1.jpg#1"]
     late = fill(tmp_path / "l.csv", job.folder / "pass-1.csv", translation={"*": "晚了"})
-    assert take_sheet(job, late, by="甲").skipped == {"checked already": 1}
+    assert take_sheet(job, late, by="甲").dropped.counts == {"checked already": 1}
 
 
 def test_bad_input_is_one_line_and_changes_nothing(job, tmp_path):
@@ -178,7 +179,7 @@ def test_bad_input_is_one_line_and_changes_nothing(job, tmp_path):
         path.write_text(text, encoding="utf-8")
         assert word in refused(take_sheet, job, path)
     path.write_text("id,translation\n1.jpg#0,x\n1.jpg#1,\ufffd\n", encoding="utf-8")
-    assert "says nothing (characters that cannot be read 1, no translator named 1)" in refused(
+    assert "says nothing (characters that cannot be read: 1, such as " in refused(
         take_sheet, job, path
     )
     path.write_bytes(b"\xff\xfe\x81")
@@ -219,16 +220,17 @@ def test_json_lines_that_are_none_are_counted(tmp_path):
     rows = ('{"image_id": "1", "machine": "\\ud800狗"}', "[" * 100_000, "[]", "x",
             '{"image_id": "2", "machine": ["猫", null]}')  # fmt: skip
     path.write_text("\n".join(rows), encoding="utf-8")
-    found, skipped = read_sentences(path)
+    found, dropped = read_sentences(path)
     assert [one.id for one in start_job(tmp_path / "j", found).sentences.values()] == ["2.jpg#0"]
-    assert skipped == {
-        "no valid Unicode": 1, "a line that is no JSON object": 3, "no machine translation": 1,
+    assert dropped.counts == {
+        "half of a surrogate pair in a text": 1, "not a JSON object": 3,
+        "no machine translation": 1,
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("long", [10, 200_000])
 @pytest.mark.parametrize("kind", ["csv", "tsv"])
-def test_a_quote_that_is_not_closed_spoils_its_line(job, tmp_path, caplog, kind, long):
+def test_a_quote_that_is_not_closed_spoils_its_line(job, tmp_path, kind, long):
     comma = "," if kind == "csv" else "\t"
     path, rest = tmp_path / f"x.{kind}", f"2.jpg{comma}{'字' * long}\n"
 
@@ -237,15 +239,15 @@ def test_a_quote_that_is_not_closed_spoils_its_line(job, tmp_path, caplog, kind,
         path.write_text(comma.join(head) + "\n" + row + rest, encoding="utf-8")
 
     write("image_id", "machine")
-    found, skipped = read_sentences(path)
+    found, dropped = read_sentences(path)
     assert [one.image for one in found] == ["1.jpg#0", "2.jpg"]
     assert [one.image for one in found if one.machine == "字" * long] == ["2.jpg"]
-    assert skipped == {"a quote is not closed": 1}
+    assert dropped.counts == {"a quote is not closed": 1}
     write("id", "translation")
     taken = take_sheet(job, path, by="甲")
-    assert (taken.rows, taken.skipped) == (1, {"a quote is not closed": 1, "of another job": 1})
-    told = f"x.{kind}, line 4 is left out: a quote is not closed: mend that line"
-    assert caplog.text.count(told) == 2
+    assert taken.rows == 1
+    assert taken.dropped.counts == {"a quote is not closed": 1, "of another job": 1}
+    assert f"x.{kind}, line 4" in taken.dropped.examples["a quote is not closed"][0]
     write("pair", "answer")  # gold would be less than it was: no line of it is left out
     assert f"x.{kind}, line 4: a quote is not closed: mend" in refused(read_gold, path)
     path.write_text(f'pair{comma}"answer\n1{comma}2\n', encoding="utf-8")
@@ -253,8 +255,9 @@ def test_a_quote_that_is_not_closed_spoils_its_line(job, tmp_path, caplog, kind,
     path.write_text(f'image_id{comma}machine\n1.jpg{comma}"一个人"', encoding="utf-8")
     assert read_sentences(path)[0][0].machine == "一个人"
     path.write_text(f"image_id{comma}machine\n1.jpg\n2.jpg{comma}狗{comma}猫\n", encoding="utf-8")
-    found, skipped = read_sentences(path)
-    assert ([one.machine for one in found], skipped) == (["狗"], {"no machine translation": 1})
+    found, dropped = read_sentences(path)
+    assert [one.machine for one in found] == ["狗,猫" if kind == "csv" else "狗 猫"]
+    assert dropped.counts == {"malformed row": 1}
 
 
 @pytest.mark.skipif(not PHOTOGRAPHS.exists(), reason=f"no photographs at {PHOTOGRAPHS}")

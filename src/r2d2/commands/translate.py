@@ -25,11 +25,10 @@ def export(
     from r2d2.downstream.sentences import read_sentences
     from r2d2.downstream.translations import SHEETS, start_job
 
-    found, skipped = read_sentences(sentences, source, ending)
+    found, dropped = read_sentences(sentences, source, ending)
     start_job(out, found)
-    for reason, count in skipped.items():
-        if count:
-            typer.echo(f"left out: {reason}: {count:,}")
+    for line in dropped.lines():
+        typer.echo(line)
     typer.echo(f"{out}: {len(found):,} sentences; fill in {out / SHEETS[1]}")
 
 
@@ -47,8 +46,8 @@ def import_(
         taken = take_sheet(opened, file, by)
         what = "translations" if taken.number == 1 else "checks"
         typer.echo(f"{file}: {taken.rows:,} {what}")
-        for reason, count in taken.skipped.items():
-            typer.echo(f"  left out: {reason}: {count:,}")
+        for line in taken.dropped.lines():
+            typer.echo(f"  {line}")
     done = f"{len(opened.first):,} translated, {len(opened.second):,} checked"
     typer.echo(f"{job}: {done}, of {len(opened.sentences):,}; to check: {job / SHEETS[2]}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,9 @@ from typing import Any
 
 from r2d2.downstream.tasks import MATCH, NO_MATCH, UNSURE
 from r2d2.errors import R2D2Error
+from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.json_text import read_json
+from r2d2.inputs.values import is_missing, shown
 
 MEANINGS = {
     MATCH: MATCH, "匹配": MATCH, NO_MATCH: NO_MATCH, "不匹配": NO_MATCH, UNSURE: UNSURE,
@@ -49,7 +51,7 @@ class Answers:
     asked: dict[str, dict[int, Asked]] = field(default_factory=dict)  # by pair, by round
     sizes: dict[int, int] = field(default_factory=dict)  # pairs that a round asked about, if known
     tasks: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)  # rows of no use, by reason
+    dropped: DroppedRows = field(default_factory=DroppedRows)  # answers of no use
 
     @property
     def last_round(self) -> int:
@@ -80,16 +82,15 @@ def read_answers(files: Sequence[Path], project: str) -> Answers:
                 key = (answer.annotator, answer.pair)
                 other = last.get(key)
                 if other is not None:
-                    found.skipped["answered again: the later one counts"] += 1
+                    found.dropped.add(
+                        "answered again: the later one counts", f"{file}, {answer.pair}"
+                    )
                     if other.created > answer.created:
                         continue
                 last[key] = answer
     found.answers = [last[key] for key in sorted(last)]
     if not found.answers:
-        told = (
-            ", ".join(f"{why} {n:,}" for why, n in found.skipped.items())
-            or f"{found.tasks:,} tasks that nobody has answered"
-        )
+        told = found.dropped.reasons() or f"{found.tasks:,} tasks that nobody has answered"
         raise R2D2Error(f"{', '.join(map(str, files))}: not one answer ({told}): label some first")
     return found
 
@@ -98,13 +99,9 @@ def _tasks(file: Path) -> list[Any]:
     try:
         if file.stat().st_size > MOST_BYTES:
             raise R2D2Error(f"{file} has more than {MOST_BYTES >> 30} GB: export it in parts")
-        data = json.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise R2D2Error(f"cannot read {file}: {error.strerror}; check the path") from error
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise R2D2Error(
-            f"{file} is no whole JSON file ({error}): export it again, in the format JSON"
-        ) from error
+    data = read_json(file, "export it again, in the format JSON")
     if not isinstance(data, list):
         raise R2D2Error(f"{file} is no list of tasks: export in Label Studio's format JSON")
     if data and not any(isinstance(task, dict) and "annotations" in task for task in data):
@@ -131,7 +128,8 @@ def _of_project(file: Path, tasks: list[Any], project: str, found: Answers) -> l
             f"{file} is about another set ({why}; this one is {project}): give the set that the "
             "tasks were exported of"
         )
-    found.skipped.update(other)
+    for reason, count in other.items():
+        found.dropped.add(reason, str(file), count)
     return here
 
 
@@ -154,31 +152,32 @@ def _answers(task: dict[str, Any], file: Path, found: Answers) -> list[Answer]:
     data = task["data"]
     some = []
     annotations = task.get("annotations")
+    where = f"{file}, task {shown(task.get('id'))}"
     for one in annotations if isinstance(annotations, list) else []:
         if not isinstance(one, dict):
-            found.skipped["an annotation that is no object"] += 1
+            found.dropped.add("an annotation that is no object", where)
             continue
         if one.get("was_cancelled"):
-            found.skipped["skipped by the annotator"] += 1
+            found.dropped.add("skipped by the annotator", where)
             continue
         who = _name(one.get("completed_by"))
         if who is None:
-            found.skipped["an annotation by nobody"] += 1
+            found.dropped.add("an annotation by nobody", where)
             continue
         chosen = _choices(one.get("result"))
         if len(chosen) != 1:
-            found.skipped["no answer" if not chosen else "several answers at once"] += 1
+            found.dropped.add("no answer" if not chosen else "several answers at once", where)
             continue
         answer = MEANINGS.get(chosen[0])
         if answer is None:
-            found.skipped["an answer that is not match, no match or unsure"] += 1
+            found.dropped.add("an answer that is not match, no match or unsure", where)
             continue
         seconds, number = one.get("lead_time"), task.get("id")
         some.append(
             Answer(
                 data["pair"], who, answer,
                 _count(data.get("round")),
-                _seconds(seconds), _plain(one.get("updated_at") or one.get("created_at") or ""),
+                _seconds(seconds), shown(one.get("updated_at") or one.get("created_at") or ""),
                 number if isinstance(number, int) and abs(number) < 1 << 63 else None, file.name,
             )
         )  # fmt: skip
@@ -189,14 +188,9 @@ def _name(who: Any) -> str | None:
     """A person as Label Studio names one: a number, or a user with an address."""
     if isinstance(who, dict):
         who = who.get("email") or who.get("username") or who.get("id")
-    if isinstance(who, bool) or who is None or who == "":
+    if isinstance(who, bool) or is_missing(who):
         return None
-    return _plain(who)
-
-
-def _plain(value: Any) -> str:
-    """As a file can hold it: JSON may have half of a surrogate pair."""
-    return str(value).encode("utf-8", "replace").decode("utf-8")
+    return shown(who, 500)
 
 
 def _seconds(value: Any) -> float | None:

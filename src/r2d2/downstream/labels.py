@@ -125,7 +125,7 @@ def label_set(
         raise R2D2Error(f"--without {strangers[0]}: nobody of this name has answered")
     items = set_items(table)
     pairs = {item.pair for item in items}
-    skipped = Counter(found.skipped)
+    skipped = Counter(found.dropped.counts)
     answers = []
     for one in found.answers:
         if one.annotator in rules.without:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from r2d2.downstream.sheets import is_text, read_sheet, read_text
 from r2d2.errors import R2D2Error
 from r2d2.formats.caption_files import split_line
+from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.lines import text_lines
+from r2d2.inputs.rows import SUFFIXES, table_rows
+from r2d2.inputs.values import BadValueError, is_missing, name_value, shown, text_value
 
 IMAGE = ("image_id", "image", "filename", "file_name", "path")
 MACHINE = ("machine", "translation", "caption", "text")
@@ -35,7 +35,7 @@ class Sentence:
 
 def read_sentences(
     file: Path, source: Path | None = None, ending: str = ".jpg"
-) -> tuple[list[Sentence], Counter[str]]:
+) -> tuple[list[Sentence], DroppedRows]:
     """The sentences of a file, in its order, and what was left out.
 
     Args:
@@ -47,107 +47,99 @@ def read_sentences(
     Raises:
         R2D2Error: it cannot be read, or has no sentence.
     """
-    skipped: Counter[str] = Counter()
+    dropped = DroppedRows()
     if file.suffix.lower() in CAPTIONS:
-        sources = dict(_lines(source, ending, skipped)) if source else {}
-        pairs = [(key, sources.get(key, ""), text) for key, text in _lines(file, ending, skipped)]
-        if source and not any(text for _, text, _ in pairs):
+        lines = _lines(source, ending, dropped) if source else ()
+        sources = {key: text for _, key, text in lines}
+        pairs: list[tuple[str, tuple[str, int], Any, Any]] = [
+            (where, key, sources.get(key, ""), text)
+            for where, key, text in _lines(file, ending, dropped)
+        ]
+        if source and not any(text for _, _, text, _ in pairs):
             raise R2D2Error(
                 f"{source} has no sentence of a picture in {file}: are both of one set?"
             )
     else:
         if source is not None:
             raise R2D2Error(f"--source goes with caption lines: {file} has a column for it")
-        pairs = list(_columns(file, ending, skipped))
+        pairs = list(_columns(file, ending, dropped))
     found: dict[str, Sentence] = {}
-    for (image, k), original, machine in pairs:
+    for where, (image, k), given, translated in pairs:
         name = f"{image}#{k}"
-        if not all(map(is_text, (image, original, machine))):
-            skipped["no valid Unicode"] += 1
-        elif not machine.strip():
-            skipped["no machine translation"] += 1
+        try:
+            original, machine = text_value(given), text_value(translated)
+        except BadValueError as error:
+            dropped.add(str(error), f"{where}: {error.shown}")
+            continue
+        if machine is None:
+            dropped.add("no machine translation", where)
         elif name in found:
-            skipped["the same picture and number again"] += 1
+            dropped.add("the same picture and number again", where)
         else:
-            found[name] = Sentence(name, image, k, _line(original), _line(machine))
+            found[name] = Sentence(name, image, k, _line(original or ""), _line(machine))
     if not found:
-        why = ", ".join(f"{reason} {n:,}" for reason, n in skipped.items()) or "it is empty"
+        why = dropped.reasons() or "it is empty"
         raise R2D2Error(f"{file} has no sentence to translate ({why})")
-    return list(found.values()), skipped
+    return list(found.values()), dropped
 
 
-def _lines(file: Path, ending: str, skipped: Counter[str]) -> Iterator[tuple[tuple[str, int], str]]:
-    """Picture and number with each caption; without a number, by their order."""
+def _lines(
+    file: Path, ending: str, dropped: DroppedRows
+) -> Iterator[tuple[str, tuple[str, int], str]]:
+    """Where it stands, picture and number of each caption; without a number, by their order."""
     count: Counter[str] = Counter()
-    for line in read_text(file).split("\n"):
-        found = split_line(line) if line.strip() else None
+    for where, line in text_lines(file, dropped):
+        found = split_line(line)
         if found is None:
-            skipped["no caption line"] += bool(line.strip())
+            dropped.add("no caption line", f"{where}: {shown(line)}")
             continue
         name, key, text = found
         name = _name(name, ending)
         number = (key or "").rpartition("#")[2]
         k = int(number) if number.isascii() and number.isdigit() else count[name]
         count[name] += 1
-        yield (name, k), text
+        yield where, (name, k), text
 
 
 def _columns(
-    file: Path, ending: str, skipped: Counter[str]
-) -> Iterator[tuple[tuple[str, int], str, str]]:
+    file: Path, ending: str, dropped: DroppedRows
+) -> Iterator[tuple[str, tuple[str, int], Any, Any]]:
+    """Where it stands, picture and number, sentence and translation of each row."""
     count: Counter[str] = Counter()
-    checked = False
-    for row in _rows(file, skipped):
-        lowered = {str(key).strip().lower(): value for key, value in row.items()}
-        image, machine, source = (
-            next((lowered[name] for name in names if name in lowered), None)
-            for names in (IMAGE, MACHINE, SOURCE)
-        )
-        if not checked and (image is None or machine is None):
-            raise R2D2Error(
-                f"{file} has columns {', '.join(lowered) or 'none'}: one of pictures "
-                f"({', '.join(IMAGE)}) and one of translations ({', '.join(MACHINE)}) is wanted"
-            )
-        checked = True
-        if not image:
-            skipped["no picture"] += 1
+    if file.suffix.lower() not in SUFFIXES:
+        raise R2D2Error(f"{file} is of no kind known: give .txt, .csv, .tsv, .jsonl or .parquet")
+    used = (*IMAGE, *MACHINE, *SOURCE)
+    for where, row in table_rows(file, dropped, used, (*MACHINE, *SOURCE), partial(_check, file)):
+        machine, source = _first(row, MACHINE), _first(row, SOURCE)
+        try:
+            image = name_value(_first(row, IMAGE))
+        except BadValueError as error:
+            dropped.add(str(error), f"{where}: {error.shown}")
             continue
-        name = _name(str(image), ending)
+        if image is None:
+            dropped.add("no picture", where)
+            continue
+        name = _name(image, ending)
         machines = machine if isinstance(machine, list) else [machine]
         sources = source if isinstance(source, list) else [source] * len(machines)
         for n, text in enumerate(machines):
             original = sources[n] if n < len(sources) else None
-            yield (name, count[name]), str(original or ""), str(text or "")
+            yield where, (name, count[name]), original, text
             count[name] += 1
 
 
-def _rows(file: Path, skipped: Counter[str]) -> Iterator[Mapping[str, Any]]:
-    kind = file.suffix.lower()
-    if kind == ".parquet":
-        try:
-            with pq.ParquetFile(file) as opened:
-                names = [n for n in opened.schema_arrow.names if n.lower() != "image"]
-                wide = opened.schema_arrow.names
-                if "image_id" not in names and "image" in wide:
-                    names.append("image")
-                for batch in opened.iter_batches(1024, columns=names):
-                    yield from batch.to_pylist()
-        except (OSError, pa.ArrowException) as error:
-            raise R2D2Error(f"{file} is no readable Parquet file: fetch it again") from error
-    elif kind in (".jsonl", ".json"):
-        for line in read_text(file).split("\n"):
-            try:
-                row = json.loads(line) if line.strip() else None
-            except (ValueError, RecursionError):
-                row = "broken"
-            if isinstance(row, dict):
-                yield row
-            elif row is not None:
-                skipped["a line that is no JSON object"] += 1
-    elif kind in (".csv", ".tsv"):
-        yield from read_sheet(file, skipped)[1]
-    else:
-        raise R2D2Error(f"{file} is of no kind known: give .txt, .csv, .tsv, .jsonl or .parquet")
+def _check(file: Path, columns: list[str]) -> None:
+    """R2D2Error where there is no column of pictures or none of translations."""
+    if not all(any(name in columns for name in names) for names in (IMAGE, MACHINE)):
+        raise R2D2Error(
+            f"{file} has columns {', '.join(columns) or 'none'}: one of pictures "
+            f"({', '.join(IMAGE)}) and one of translations ({', '.join(MACHINE)}) is wanted"
+        )
+
+
+def _first(row: Mapping[str, Any], names: Sequence[str]) -> Any:
+    """The first of the columns that has a value."""
+    return next((v for name in names if not is_missing(v := row.get(name))), None)
 
 
 def _name(image: str, ending: str) -> str:

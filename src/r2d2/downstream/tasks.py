@@ -195,7 +195,7 @@ def read_gold(path: Path) -> dict[str, str]:
         raise R2D2Error(
             f"{path} has columns {', '.join(columns) or 'none'}: give the gold.csv of the export"
         )
-    found = {row["pair"].strip(): row["answer"].strip() for row in rows if any(row.values())}
+    found = {row["pair"].strip(): row["answer"].strip() for _, row in rows if any(row.values())}
     wrong = [p for p, answer in found.items() if not p or answer not in (MATCH, NO_MATCH)]
     if wrong:
         raise R2D2Error(

@@ -10,16 +10,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from r2d2.downstream.sentences import Sentence
-from r2d2.downstream.sheets import read_sheet, read_text
+from r2d2.downstream.sheets import read_sheet
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder, write_text
+from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.encoding import read_text, split_lines
 
 SENTENCES, PASSES = "sentences.jsonl", "passes.jsonl"
 FIRST = ("id", "image", "source", "machine", "translation", "translator")
@@ -59,7 +60,7 @@ class Taken:
 
     number: int  # of the pass
     rows: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
+    dropped: DroppedRows = field(default_factory=DroppedRows)
 
 
 def start_job(folder: Path, sentences: Sequence[Sentence]) -> Job:
@@ -116,8 +117,8 @@ def take_sheet(job: Job, file: Path, by: str | None = None) -> Taken:
     Raises:
         R2D2Error: no sheet of ours, of another job, or not one row that says something.
     """
-    unread: Counter[str] = Counter()
-    columns, read = read_sheet(file, unread)
+    dropped = DroppedRows()
+    columns, read = read_sheet(file, dropped)
     rows = list(read)
     number = 2 if "checked" in columns else 1
     if not {"id", "translation"} <= set(columns):
@@ -125,18 +126,17 @@ def take_sheet(job: Job, file: Path, by: str | None = None) -> Taken:
             f"{file} has columns {', '.join(columns) or 'none'}: give a filled "
             f"{SHEETS[1]} or {SHEETS[2]}"
         )
-    taken = Taken(number)
-    taken.skipped.update(unread)
+    taken = Taken(number, dropped=dropped)
     fresh = []
-    for row in rows:
+    for where, row in rows:
         folded = {key: " ".join(value.split()) for key, value in row.items()}
-        said = _said(job, folded, number, by, taken.skipped)
+        said = _said(job, folded, number, by, where, dropped)
         if said is not None:
             fresh.append(said)
-    if rows and taken.skipped["of another job"] == len(rows):
+    if rows and dropped.counts["of another job"] == len(rows):
         raise R2D2Error(f"{file} is a sheet of another job: not one of its ids is in {job.folder}")
     if not fresh:
-        why = ", ".join(f"{reason} {n:,}" for reason, n in taken.skipped.items()) or "no row"
+        why = dropped.reasons() or "no row"
         raise R2D2Error(f"{file} says nothing ({why}): fill it in first")
     before = _passes(job.folder)
     for said in fresh:
@@ -169,35 +169,35 @@ def captions(job: Job, tag: str, partial: bool) -> list[str]:
 
 
 def _said(
-    job: Job, row: dict[str, str], number: int, by: str | None, skipped: Counter[str]
+    job: Job, row: dict[str, str], number: int, by: str | None, where: str, dropped: DroppedRows
 ) -> Said | None:
     """What a row says; None where it is of no use."""
     name = row.get("id", "")
     if name not in job.sentences:
-        skipped["of another job"] += 1
+        dropped.add("of another job", where)
         return None
     column, person = ("translation", "translator") if number == 1 else ("checked", "checker")
     text, who = row.get(column, ""), row.get(person, "") or by or ""
     if not text:
-        skipped["not filled in"] += 1
+        dropped.add("not filled in", where)
         return None
     if not who:
-        skipped[f"no {person} named"] += 1
+        dropped.add(f"no {person} named", where)
         return None
     if number == 1:
         if name in job.second:
-            skipped["checked already"] += 1
+            dropped.add("checked already", where)
             return None
         return Said(name, 1, text, who)
     told = job.first.get(name)
     if told is None:
-        skipped["not translated yet"] += 1
+        dropped.add("not translated yet", where)
         return None
     if row.get("translation", told.text) != told.text:
-        skipped["its translation was changed in the sheet, or since"] += 1
+        dropped.add("its translation was changed in the sheet, or since", where)
         return None
     if who == told.by:
-        skipped["checked by its own translator"] += 1
+        dropped.add("checked by its own translator", where)
         return None
     accepted = text.lower() in ACCEPTED
     return Said(name, 2, told.text if accepted else text, who, row.get("note", ""))
@@ -214,7 +214,7 @@ def _passes(folder: Path) -> list[Said]:
 def _read(path: Path, kind: type[Row]) -> list[Row]:
     """A file that we wrote, line by line; R2D2Error where a line is none of ours."""
     found = []
-    for number, line in enumerate(read_text(path).split("\n"), 1):
+    for number, line in enumerate(split_lines(read_text(path)), 1):
         if not line.strip():
             continue
         try:
