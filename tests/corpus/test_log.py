@@ -248,13 +248,14 @@ def test_a_report_does_not_land_on_its_json(tmp_path, monkeypatch, capsys, comma
     assert "is to be an HTML file" in lines[-1]
 
 
+NULLS = ["", "NULL", "None", "\\N"]
 GAPS = ["", "NULL", "nan", "None", "\\N", "  "]
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_what_programs_write_for_nothing_is_no_text_and_no_clicks(tmp_path, kind):
     rows = [{"url": "http://a", "query": gap, "impressions": "1", "clicks": "1"} for gap in GAPS]
-    rows += [{"url": "http://a", "query": "猫", "impressions": "3", "clicks": gap} for gap in GAPS]
+    rows += [{"url": "http://a", "query": "猫", "impressions": "3", "clicks": gap} for gap in NULLS]
     log = write_log(tmp_path / "log", rows, kind)
     pieces = plan([log], make_corpus_config("zero"))
     chunk = pa.concat_tables(
@@ -264,7 +265,7 @@ def test_what_programs_write_for_nothing_is_no_text_and_no_clicks(tmp_path, kind
     sums = combine(chunk, str(tmp_path), (), dropped, log)
     assert dropped.counts == {"no text": len(GAPS)}
     assert sums.pairs.select(["text", "clicks", "impressions"]).to_pylist() == [
-        {"text": "猫", "clicks": 0, "impressions": 3 * len(GAPS)}
+        {"text": "猫", "clicks": 0, "impressions": 3 * len(NULLS)}
     ]
 
 

@@ -15,6 +15,7 @@ Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 MOST = 1 << 38  # of a count: their sums stay within 64 bits
+NULL_WORD = r"^(?i:null|none|\\n)?$"  # a NULL count as databases write it; also an empty cell
 GAP_WORDS = pa.array(sorted({v for gap in GAPS for v in (gap, gap.upper(), gap.title(), "NaN")}))
 
 
@@ -66,13 +67,14 @@ def whole(column: pa.ChunkedArray, least: int) -> tuple[Ints, Mask]:
 
 
 def missing(column: pa.ChunkedArray) -> Mask:
-    """Mask (n,) of the counts that are NULL: null or NaN among numbers, or a text for it."""
+    """Mask (n,) of the counts that are NULL: null in a column of numbers, or a text for it."""
     array = column.combine_chunks()
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
-    null = array.is_null(nan_is_null=True)
+    null = array.is_null()
     if not _is_number(array.type):
-        null = pc.or_(null, _gaps(pc.utf8_trim_whitespace(array.cast(pa.string()))))
+        text = pc.utf8_trim_whitespace(array.cast(pa.string()))
+        null = pc.or_(null, pc.fill_null(pc.match_substring_regex(text, NULL_WORD), False))
     found: Mask = null.to_numpy(zero_copy_only=False)
     return found
 
