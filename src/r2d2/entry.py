@@ -69,8 +69,10 @@ def _run(came: list[int]) -> int:
 
         from rich.console import Console
         from rich.logging import RichHandler
+        from typer.main import get_command
 
         from r2d2.cli import app
+        from r2d2.commands.output import with_output_locks
 
         handler = RichHandler(console=Console(stderr=True), show_path=False, show_time=False)
         level = os.environ.get("R2D2_LOG", "INFO" if first_process() else "WARNING")
@@ -78,7 +80,7 @@ def _run(came: list[int]) -> int:
         # Pillow's word on large pictures, in two lines of its own; our limit is told in one
         warnings.filterwarnings("ignore", message=".*decompression bomb")
         _check_arguments(sys.argv[1:])
-        app()
+        with_output_locks(get_command(app))()
     except RunStoppedError as stopped:
         if first_process():
             _say(str(stopped))

@@ -25,6 +25,7 @@ import pyarrow as pa
 from r2d2.errors import R2D2Error, taken
 from r2d2.files import remove_folder, replace_folder
 from r2d2.native_write import write_batches
+from r2d2.output_lock import locks_output
 from r2d2.pair import (
     PAIR_FIELDS,
     SCHEMA,
@@ -230,6 +231,7 @@ class PairsTable:
         return self._dataset
 
 
+@locks_output
 def write_table(
     path: str | Path,
     pairs: Iterable[Pair],
@@ -272,6 +274,7 @@ def write_table(
     return count
 
 
+@locks_output
 def append_table(path: str | Path, pairs: Iterable[Pair]) -> int:
     """Add rows to a table and return how many; a failure leaves it as it was.
 

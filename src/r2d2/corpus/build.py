@@ -41,6 +41,7 @@ from r2d2.corpus.unite import unite
 from r2d2.corpus.workspace import Stage, Workspace, digest
 from r2d2.errors import taken
 from r2d2.files import write_text
+from r2d2.output_lock import sole_writer
 from r2d2.progress import Update
 from r2d2.table import PairsTable
 
@@ -112,7 +113,7 @@ def build_corpus(
     key = digest([identity, asdict(config), memory_bytes, out, asdict(behind)])
     check_place(out, overwrite or (not retry_failed and _made_by(root, key, out)))
     places = start(runner, workers)
-    with space.lock():
+    with sole_writer(out), space.lock():
         if retry_failed:
             space.reopen("fetch")
         last, prior = _stages(
