@@ -180,7 +180,8 @@ def test_all_that_the_copies_of_a_picture_were_shown_for_counts(tmp_path, memory
     assert "have no query that ranked" not in found.report.read_text(encoding="utf-8")
     assert texts == [[("停着的汽车", 5, 50), ("红色的汽车", 30, 900)], dog]
     counts = {(c.stage, c.unit): c for stage in found.stages for c in stage.counts}
-    assert counts["unite", "images"].dropped == {"one with another": 3, "no text left": 1}
+    assert counts["de-duplicate", "images"].dropped == {"the same file": 3}
+    assert counts["unite", "images"].dropped == {"no text left": 1}
 
     # each copy ranks by itself, their sum does not
     texts, found = count("cut.lance", "rank.threshold=0.09")

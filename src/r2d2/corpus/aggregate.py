@@ -131,7 +131,8 @@ def aggregate(
     notes["null_clicks"] = sum(count.notes["null_clicks"] for count in counts)
     return [
         StageCount(
-            "aggregate", "rows", rows.seen, rows.kept, rows.dropped, rows.examples, notes
+            "aggregate", "rows", rows.seen, rows.kept, rows.dropped, rows.examples, notes,
+            rows.flows,
         )
     ]  # fmt: skip
 
@@ -154,6 +155,7 @@ class Scatter:
             if done.pop("source") == source:
                 return StageCount.from_dict(done)
         dropped, kept, clicks, size, runs, null_clicks = DroppedRows(), 0, 0, 0, 0, 0
+        parts = [StageCount("aggregate", "rows", 0, 0)]
         for chunk in self._chunks(job, dropped):
             sums = combine(chunk, job["folder"], self.examination, dropped, job["file"])
             for kind, table in ((PAIRS, sums.pairs), (IMAGES, sums.images)):
@@ -162,10 +164,13 @@ class Scatter:
             kept, runs = kept + sums.rows, runs + 1
             clicks += pc.sum(sums.pairs["clicks"]).as_py() or 0
             null_clicks += sums.null_clicks
+            parts.append(StageCount("aggregate", "rows", 0, 0, flows=sums.flows))
+        flows = add_counts(parts).flows
         seen = kept + dropped.total
         notes = {"clicks": clicks, "bytes": size, "runs": runs, "null_clicks": null_clicks}
         count = StageCount(
-            "aggregate", "rows", seen, kept, dict(dropped.counts), dropped.first_examples(), notes
+            "aggregate", "rows", seen, kept, dict(dropped.counts), dropped.first_examples(), notes,
+            flows,
         )  # fmt: skip
         write_text(record, json.dumps({**count.to_dict(), "source": source}))
         return count

@@ -11,7 +11,7 @@ import io
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from r2d2.corpus.config import AlignConfig
-from r2d2.corpus.funnel import StageCount, add_counts, count_stage
+from r2d2.corpus.funnel import COUNTED, FlowTally, StageCount, add_counts, count_stage
 from r2d2.corpus.rows import (
     IMAGES,
     PAIRS,
@@ -127,7 +127,11 @@ def align(
         pairs, files = (part_file(united, kind, part) for kind in (PAIRS, IMAGES))
         rows = read_pairs(pairs)
         rules = list(_rules(rows, files, config, model, found))
-        texts.append(count_stage("align", "texts", rules, rows["text"].to_pylist()))
+        flowing = FlowTally()
+        for rule, row in zip(rules, rows.select(list(COUNTED)).to_pylist(), strict=True):
+            flowing.add(rule, row)
+        counted = count_stage("align", "texts", rules, rows["text"].to_pylist())
+        texts.append(replace(counted, flows=flowing.flows()))
         kept = rows.filter(pa.array([rule is None for rule in rules], pa.bool_()))
         write_rows(part_file(out, PAIRS, part), kept)
         wanted = set(kept["image_id"].to_pylist())

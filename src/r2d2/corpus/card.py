@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from r2d2.corpus.config import CorpusConfig
-from r2d2.corpus.funnel import StageCount
+from r2d2.corpus.funnel import StageCount, clicks_of
 from r2d2.corpus.report import flat
 from r2d2.corpus.stats import CorpusStats
 from r2d2.files import write_text
@@ -26,7 +26,7 @@ def write_card(
     rows = "\n".join(
         f"| {stage.stage} | {stage.unit} | {stage.seen:,} | {stage.kept:,} | "
         + ("; ".join(f"{rule} {n:,}" for rule, n in stage.dropped.items()) or "none")
-        + " |"
+        + f" | {_sums(stage)} |"
         for stage in funnel
     )
     settings = " ".join(f"--set {key}={value}" for key, value in changed.items())
@@ -56,8 +56,8 @@ r2d2 corpus build LOGS --out {name} --preset {config.preset} {settings}
 
 {len(logs)} log file{"s" if len(logs) != 1 else ""}. What each stage saw, kept and dropped:
 
-| stage | of | seen | kept | dropped |
-|---|---|---|---|---|
+| stage | of | seen | kept | dropped | left after it |
+|---|---|---|---|---|---|
 {rows}
 
 ## Before you use it
@@ -67,6 +67,13 @@ and pictures miss some, and people may be recognisable. Texts from clicks repeat
 searched believe.
 """
     write_text(path, text)
+
+
+def _sums(stage: StageCount) -> str:
+    """The clicks and impressions that are left; nothing where nothing was shown."""
+    if not stage.flows:
+        return ""
+    return clicks_of(stage.flows["clicks"].kept, stage.flows["impressions"].kept)
 
 
 def _changed(config: CorpusConfig) -> dict[str, str]:

@@ -16,11 +16,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from r2d2.corpus.flows import flows_of
+from r2d2.corpus.funnel import Flow
 from r2d2.corpus.groups import Ints, Mask, add_up, encode, grouped, missing, whole
 from r2d2.corpus.log_columns import TEXTS
 from r2d2.data.base64_images import binary_column
 from r2d2.inputs.dropped_rows import EXAMPLES, DroppedRows
 
+NO_QUERY = "no query to count for"  # of clicks and impressions in a row with a title alone
 NO_IMAGE = "no image"
 NO_TEXT = "no text"
 NOT_UTF8 = "not UTF-8"
@@ -57,6 +60,7 @@ class ChunkSums:
     images: pa.Table  # RUN_IMAGES
     rows: int  # of the log that went into them
     null_clicks: int  # of these rows without a number of clicks, which counts as 0
+    flows: dict[str, Flow]
 
 
 def combine(
@@ -111,13 +115,16 @@ def combine(
             good |= no_click
         reasons[reason] = asked & ~good
     if "clicks" in counts:
-        counts.setdefault("impressions", np.ones(rows, dtype=np.int64))
+        counts.setdefault("impressions", asked.astype(np.int64))
         reasons[TOO_MANY_CLICKS] = asked & (counts["clicks"] > counts["impressions"])
     if examination and "position" in counts:
         chances = np.rint(np.array(examination) * EXAMINED_UNIT).astype(np.int64)
         place = np.clip(counts["position"], 1, len(chances)) - 1
         counts["examined"] = counts["impressions"] * chances[place]
-    kept = _reject(reasons, chunk, dropped, file)
+    verdict = _reject(reasons, chunk, dropped, file)
+    kept = verdict == 0
+    verdict[kept & ~asked] = len(reasons) + 1
+    flows = flows_of(counts, verdict, [*reasons, NO_QUERY])
 
     order = np.argsort(digests.view("S16").reshape(-1))
     digests = digests[order]
@@ -137,7 +144,11 @@ def combine(
     pairs = pairs.add_column(0, RUN_PAIRS.field("id"), _binary(digests[ranks])).cast(RUN_PAIRS)
     images = _images(ranked, kept, digests, image, codes, values, folder)
     return ChunkSums(
-        pairs, images, int(np.count_nonzero(kept)), int(np.count_nonzero(kept & no_click))
+        pairs,
+        images,
+        int(np.count_nonzero(kept)),
+        int(np.count_nonzero(kept & no_click)),
+        flows,
     )
 
 
@@ -249,15 +260,17 @@ def _images(
     return pa.table(columns).cast(RUN_IMAGES)
 
 
-def _reject(reasons: Mapping[str, Mask], chunk: pa.Table, dropped: DroppedRows, file: str) -> Mask:
-    """Count each bad row under its first reason; gives the mask of the good ones."""
-    kept = np.ones(len(chunk), dtype=bool)
+def _reject(
+    reasons: Mapping[str, Mask], chunk: pa.Table, dropped: DroppedRows, file: str
+) -> npt.NDArray[np.int64]:
+    """Count each bad row under its first reason; gives the number of that from 1, 0 for none."""
+    verdict = np.zeros(len(chunk), dtype=np.int64)
     names = [name for name in chunk.column_names if name != "image"]
-    for reason, bad in reasons.items():
-        if not bad.any():
+    for number, (reason, bad) in enumerate(reasons.items(), 1):
+        rows = np.flatnonzero(bad & (verdict == 0))
+        if not len(rows):
             continue
-        rows = np.flatnonzero(bad & kept)
-        kept &= ~bad
+        verdict[rows] = number
         shown = chunk.select(names).take(pa.array(rows[:EXAMPLES]))
         words = [
             ", ".join(f"{name}={_show(shown[name][place])}" for name in names)
@@ -266,7 +279,7 @@ def _reject(reasons: Mapping[str, Mask], chunk: pa.Table, dropped: DroppedRows, 
         for text in words:
             dropped.add(reason, f"{file}: {text}")
         dropped.add(reason, "", len(rows) - len(words))
-    return kept
+    return verdict
 
 
 def _show(value: pa.Scalar) -> str:

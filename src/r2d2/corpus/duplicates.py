@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from r2d2.corpus.config import DedupConfig
 from r2d2.corpus.embeddings import Encode, embed_images
+from r2d2.corpus.flows import amounts_of, flows_of
 from r2d2.corpus.funnel import EXAMPLES, StageCount
 from r2d2.corpus.meaning import group_meanings
 from r2d2.corpus.near import near_groups
@@ -33,6 +34,8 @@ _SCHEMA = pa.schema(
         ("width", pa.int64()),
         ("height", pa.int64()),
         ("bytes", pa.int64()),
+        ("clicks", pa.int64()),
+        ("impressions", pa.int64()),
     ]
 )
 COLUMNS = _SCHEMA.names
@@ -104,7 +107,9 @@ def find_duplicates(
         told[why] = tuple(
             f"{ids[int(p)].as_py()} = {ids[int(group[p])].as_py()}" for p in places[:EXAMPLES]
         )
-    return StageCount("de-duplicate", "images", n, n - int(gone.sum()), dropped, told)
+    # what the copies were shown for goes to the image that they are one with
+    flows = flows_of(amounts_of(rows), np.zeros(n, dtype=np.int64), [])
+    return StageCount("de-duplicate", "images", n, n - int(gone.sum()), dropped, told, flows=flows)
 
 
 def _read(images: Path) -> pa.Table:

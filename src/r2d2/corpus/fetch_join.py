@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.engine import open_file
 from r2d2.corpus.fetch import CauseCount
 from r2d2.corpus.fetch_store import look_up, read_stored, url_id
-from r2d2.corpus.funnel import StageCount
+from r2d2.corpus.funnel import FlowTally, StageCount
 from r2d2.corpus.outcome import Cause, FetchFailed, Outcome, failed
-from r2d2.corpus.rows import IMAGE_COLUMNS, IMAGES, open_part, part_file, read_images, write_images
+from r2d2.corpus.rows import COUNTED_IMAGES, IMAGES, open_part, part_file, read_images, write_images
 from r2d2.corpus.sniff import image_size
 from r2d2.errors import R2D2Error
 from r2d2.inputs.spellings import existing_file
@@ -44,17 +44,18 @@ class FetchWork:
     def __call__(self, job: dict[str, str]) -> StageCount:
         """See `map_parts`."""
         part = int(job["part"])
-        counted = CauseCount()
+        counted, flowing = CauseCount(), FlowTally()
 
         def files() -> Iterator[Row]:
             for row, cause, reason in self._rows(part_file(Path(job["images"]), IMAGES, part)):
                 shown = row["path"] or row["url"] or row["image_id"]
                 counted.add(row["image_id"], shown, cause, reason)
+                flowing.add(None if cause == Cause.OK else str(cause), row)
                 if cause == Cause.OK:
-                    yield {name: row[name] for name in IMAGE_COLUMNS.names}
+                    yield row
 
-        write_images(part_file(Path(job["out"]), IMAGES, part), IMAGE_COLUMNS, files())
-        return counted.count("images")
+        write_images(part_file(Path(job["out"]), IMAGES, part), COUNTED_IMAGES, files())
+        return replace(counted.count("images"), flows=flowing.flows())
 
     def _rows(self, part: Path) -> Iterator[tuple[Row, str, str]]:
         """Every row in order: with its file, OK and nothing, or with the cause and the reason."""
@@ -63,7 +64,7 @@ class FetchWork:
         sizes = stored["bytes"].to_pylist()
         block: list[tuple[Row, int | None]] = []
         size = 0
-        for row in read_images(part, IMAGE_COLUMNS.names):
+        for row in read_images(part, COUNTED_IMAGES.names):
             lacks = row["image"] is None and row["path"] is None and row["url"] is not None
             place = places.get(url_id(row["url"])) if lacks else None
             block.append((row, place))

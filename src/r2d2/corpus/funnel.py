@@ -6,7 +6,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+COUNTED = ("clicks", "impressions")
 EXAMPLES = 8  # kept of a rule
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A sum that goes through a stage, such as the clicks of all its pairs."""
+
+    seen: int
+    kept: int
+    dropped: Mapping[str, int] = field(default_factory=dict)  # rule: how much
+    added: int = 0  # what joins at this stage: counts of copies that did not rank
 
 
 @dataclass(frozen=True)
@@ -20,6 +31,7 @@ class StageCount:
     dropped: Mapping[str, int] = field(default_factory=dict)  # rule: how many
     examples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # rule: some of them
     notes: Mapping[str, Any] = field(default_factory=dict)  # what else is worth telling
+    flows: Mapping[str, Flow] = field(default_factory=dict)  # clicks and impressions, where known
 
     def __post_init__(self) -> None:
         if self.seen != self.kept + sum(self.dropped.values()):
@@ -27,6 +39,12 @@ class StageCount:
                 f"{self.stage}: {self.seen} seen, but {self.kept} kept and {dict(self.dropped)} "
                 "dropped: every item must be one or the other"
             )
+        for name, flow in self.flows.items():
+            if flow.seen + flow.added != flow.kept + sum(flow.dropped.values()):
+                raise ValueError(
+                    f"{self.stage}: {flow.seen} {name} + {flow.added} added, but {flow.kept} kept "
+                    f"and {dict(flow.dropped)} dropped"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -36,7 +54,8 @@ class StageCount:
     def from_dict(cls, data: Mapping[str, Any]) -> StageCount:
         """What `to_dict` gave, also by way of JSON."""
         examples = {rule: tuple(found) for rule, found in data["examples"].items()}
-        return cls(**{**data, "examples": examples})
+        flows = {name: Flow(**flow) for name, flow in data.get("flows", {}).items()}
+        return cls(**{**data, "examples": examples, "flows": flows})
 
 
 def count_stage(
@@ -57,6 +76,32 @@ def count_stage(
     return StageCount(stage, unit, seen, kept, dropped, examples)
 
 
+class FlowTally:
+    """Clicks and impressions of items as they are kept or dropped, one after the other."""
+
+    def __init__(self) -> None:
+        self._kept = dict.fromkeys(COUNTED, 0)
+        self._dropped: dict[str, dict[str, int]] = {name: {} for name in COUNTED}
+
+    def add(self, rule: str | None, row: Mapping[str, Any]) -> None:
+        """One item with its `clicks` and `impressions`; None: it is kept, else the rule."""
+        for name in COUNTED:
+            amount = int(row.get(name) or 0)
+            if rule is None:
+                self._kept[name] += amount
+            elif amount:
+                dropped = self._dropped[name]
+                dropped[rule] = dropped.get(rule, 0) + amount
+
+    def flows(self) -> dict[str, Flow]:
+        """What was added; nothing where nothing was ever shown."""
+        found = {
+            name: Flow(kept + sum(self._dropped[name].values()), kept, self._dropped[name])
+            for name, kept in self._kept.items()
+        }
+        return found if any(flow.seen for flow in found.values()) else {}
+
+
 def add_counts(parts: Iterable[StageCount]) -> StageCount:
     """The parts of one stage as one, with the notes of the first; ValueError without any part."""
     parts = list(parts)
@@ -71,4 +116,20 @@ def add_counts(parts: Iterable[StageCount]) -> StageCount:
             examples[rule] = (*examples.get(rule, ()), *found)[:EXAMPLES]
     first = parts[0]
     seen, kept = sum(p.seen for p in parts), sum(p.kept for p in parts)
-    return StageCount(first.stage, first.unit, seen, kept, dropped, examples, first.notes)
+    flows: dict[str, Flow] = {}
+    for part in parts:
+        for name, flow in part.flows.items():
+            flows[name] = _add(flows[name], flow) if name in flows else flow
+    return StageCount(first.stage, first.unit, seen, kept, dropped, examples, first.notes, flows)
+
+
+def clicks_of(clicks: int, impressions: int) -> str:
+    """Both sums in words."""
+    return f"{clicks:,} clicks of {impressions:,}"
+
+
+def _add(one: Flow, other: Flow) -> Flow:
+    dropped = dict(one.dropped)
+    for rule, amount in other.dropped.items():
+        dropped[rule] = dropped.get(rule, 0) + amount
+    return Flow(one.seen + other.seen, one.kept + other.kept, dropped, one.added + other.added)

@@ -15,7 +15,7 @@ import pyarrow as pa
 from PIL import Image
 
 from r2d2.corpus.config import ImageConfig
-from r2d2.corpus.funnel import EXAMPLES, StageCount
+from r2d2.corpus.funnel import EXAMPLES, FlowTally, StageCount
 from r2d2.corpus.harmful import harmful, open_classifier
 from r2d2.corpus.phash import perceptual_hashes
 from r2d2.corpus.rows import IMAGES, part_file, read_images, write_images
@@ -37,9 +37,11 @@ MEASURED = pa.schema(
         ("entropy", pa.float32()),  # bits, of the histogram of grey values
         ("sharpness", pa.float32()),  # variance of the Laplacian
         ("harmful", pa.float32()),  # probability; null where it was not asked
+        ("clicks", pa.int64()),  # of its queries
+        ("impressions", pa.int64()),
     ]
 )
-_KNOWN = ("image_id", "url", "image")
+_KNOWN = ("image_id", "url", "image", "clicks", "impressions")
 NO_FILE = "no file"
 
 
@@ -149,6 +151,7 @@ class ImageWork:
         out = part_file(Path(job["out"]), IMAGES, part)
         dropped: Counter[str] = Counter()
         examples: dict[str, list[str]] = {}
+        flowing = FlowTally()
         seen = kept = 0
 
         def rows() -> Iterator[dict[str, Any]]:
@@ -156,6 +159,7 @@ class ImageWork:
             for row in read_images(part_file(Path(job["images"]), IMAGES, part)):
                 seen += 1
                 rule, fields = look(row.get("image"), self.config)
+                flowing.add(rule, row)
                 if rule is None:
                     kept += 1
                     known = {name: row.get(name) for name in _KNOWN}
@@ -169,7 +173,9 @@ class ImageWork:
 
         write_images(out, MEASURED, rows())
         told = {rule: tuple(found) for rule, found in examples.items()}
-        return StageCount("image filter", "images", seen, kept, dict(dropped), told)
+        return StageCount(
+            "image filter", "images", seen, kept, dict(dropped), told, flows=flowing.flows()
+        )
 
 
 def _laplacian(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from r2d2.corpus.config import RankConfig, SampleConfig
 from r2d2.corpus.ctr import Prior, score
-from r2d2.corpus.funnel import StageCount, add_counts
+from r2d2.corpus.funnel import FlowTally, StageCount, add_counts
 from r2d2.corpus.parts import Places, map_parts
 from r2d2.corpus.rows import (
     IMAGES,
@@ -33,6 +33,7 @@ from r2d2.progress import Update
 from r2d2.table import Pair, PairsTable, Text, is_dataset, join_shards, write_shard
 
 SHARDS = "shards"
+OUTSIDE = "outside the sample"
 JOINED = "joined"  # marks that the shards have become a table
 
 
@@ -85,7 +86,9 @@ def write_corpus(
     if not remote:
         shutil.rmtree(_old(Path(out)), ignore_errors=True)
     whole = add_counts(counts)
-    return StageCount(whole.stage, whole.unit, whole.seen, whole.kept, whole.dropped)
+    return StageCount(
+        whole.stage, whole.unit, whole.seen, whole.kept, whole.dropped, flows=whole.flows
+    )
 
 
 def is_made_of(out: str, work: Path) -> bool:
@@ -123,11 +126,14 @@ class Shard:
         if record.exists():
             return StageCount.from_dict(json.loads(record.read_text(encoding="utf-8")))
         seen = 0
+        flowing = FlowTally()
 
         def pairs() -> Iterator[Pair]:
             nonlocal seen
-            for seen, pair in enumerate(self._pairs(part), 1):  # noqa: B007  # read outside
-                if pair is not None:
+            for seen, (chosen, pair) in enumerate(self._pairs(part), 1):  # noqa: B007  # read outside
+                shown = {"clicks": pair.clicks, "impressions": pair.impressions}
+                flowing.add(None if chosen else OUTSIDE, shown)
+                if chosen:
                     yield pair
 
         first = next(found := pairs(), None)
@@ -137,13 +143,14 @@ class Shard:
             fragments, kept = write_shard(
                 self.place, itertools.chain([first], found), overwrite=self.replace
             )
-        dropped = {"outside the sample": seen - kept} if seen > kept else {}
-        count = StageCount("sample", "images", seen, kept, dropped, {}, {"fragments": fragments})
+        dropped = {OUTSIDE: seen - kept} if seen > kept else {}
+        notes = {"fragments": fragments}
+        count = StageCount("sample", "images", seen, kept, dropped, {}, notes, flowing.flows())
         write_text(record, json.dumps(count.to_dict()))
         return count
 
-    def _pairs(self, part: int) -> Iterator[Pair | None]:
-        """The rows of a part in order; None for what the sample leaves out."""
+    def _pairs(self, part: int) -> Iterator[tuple[bool, Pair]]:
+        """The rows of a part in order, and whether each is within the sample."""
         rows = read_pairs(part_file(Path(self.united), PAIRS, part))
         texts = itertools.groupby(rows.to_pylist(), key=lambda row: row["image_id"])
         files = part_file(Path(self.united), IMAGES, part)
@@ -155,7 +162,7 @@ class Shard:
         ):
             if image["image_id"] != image_id:
                 raise ValueError(f"part {part}: texts of {image_id} beside {image['image_id']}")
-            yield self._pair(image, list(found), split[place]) if chosen[place] else None
+            yield bool(chosen[place]), self._pair(image, list(found), split[place])
 
     def _pair(self, image: Mapping[str, Any], texts: list[dict[str, Any]], split: str) -> Pair:
         queries = [text for text in texts if text["source"] == QUERY]

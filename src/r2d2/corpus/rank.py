@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from r2d2.corpus.config import RankConfig
 from r2d2.corpus.ctr import Prior
 from r2d2.corpus.engine import held_memory, map_columns
+from r2d2.corpus.flows import amounts_of, flows_of
 from r2d2.corpus.funnel import EXAMPLES, StageCount, add_counts
 from r2d2.corpus.groups import Ints
 from r2d2.corpus.parts import Places
@@ -87,7 +88,16 @@ def rank(
     pairs = add_counts(counts)
     dropped = {NO_QUERY: seen - kept} if seen > kept else {}
     return [
-        StageCount("rank", "pairs", pairs.seen, pairs.kept, pairs.dropped, pairs.examples, notes),
+        StageCount(
+            "rank",
+            "pairs",
+            pairs.seen,
+            pairs.kept,
+            pairs.dropped,
+            pairs.examples,
+            notes,
+            pairs.flows,
+        ),
         StageCount("rank", "images", seen, kept, dropped),
     ]
 
@@ -138,7 +148,10 @@ class Select:
         alive = pc.unique(rows["image_id"].filter(pa.array(kept)))
         notes = self._images(inp, out, part, alive)
         notes["aside_impressions"] = _aside(rows, kept)
-        count = StageCount("rank", "pairs", len(rows), int(kept.sum()), dropped, examples, notes)
+        flows = flows_of(amounts_of(rows), verdict, names)
+        count = StageCount(
+            "rank", "pairs", len(rows), int(kept.sum()), dropped, examples, notes, flows
+        )
         write_text(record, json.dumps(count.to_dict()))
         return count
 

@@ -62,7 +62,7 @@ def with_counts(kept: pa.Table, rest: pa.Table) -> pa.Table:
     return add_up(pa.concat_tables([kept, same]))
 
 
-def still_ranked(rows: pa.Table, least: float) -> tuple[pa.Table, int, int]:
+def still_ranked(rows: pa.Table, least: float) -> tuple[pa.Table, pa.Table, int]:
     """What ranks with the sums too.
 
     Args:
@@ -70,18 +70,18 @@ def still_ranked(rows: pa.Table, least: float) -> tuple[pa.Table, int, int]:
         least: the rate of the last pair that ranked.
 
     Returns:
-        The rows; how many queries have a lesser rate; how many other texts lost their last query.
+        The rows; the queries of a lesser rate; how many other texts lost their last query.
     """
     query = pc.equal(rows["source"], QUERY)
     low = pc.and_(query, pc.fill_null(pc.less(rows["ctr"], pa.scalar(least, pa.float32())), False))
     if not pc.any(low).as_py():
-        return rows, 0, 0
+        return rows, rows.slice(0, 0), 0
     left = rows.filter(pc.invert(low))
     alive = left.filter(pc.equal(left["source"], QUERY))["image_id"]
     gone = rows.filter(low)["image_id"]
     lone = pc.and_(pc.is_in(left["image_id"], gone), pc.invert(pc.is_in(left["image_id"], alive)))
     found = left.filter(pc.invert(lone))
-    return found, len(rows) - len(left), len(left) - len(found)
+    return found, rows.filter(low), len(left) - len(found)
 
 
 def best_queries(rows: pa.Table, most: int) -> pa.Table:

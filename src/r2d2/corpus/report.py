@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from r2d2.corpus.align import FOUND
-from r2d2.corpus.funnel import StageCount
+from r2d2.corpus.funnel import StageCount, clicks_of
 from r2d2.corpus.sample import numbers
 from r2d2.corpus.stats import CorpusStats, Histogram
 from r2d2.data.images import BadImage, decode_image
@@ -198,7 +198,29 @@ def _tiles(stats: CorpusStats) -> list[tuple[str, str, str]]:
 
 def _stage(stage: StageCount) -> dict[str, Any]:
     order = sorted(stage.dropped.items(), key=lambda item: (-item[1], item[0]))
-    return {**stage.to_dict(), "dropped": order, "examples": stage.examples}
+    shown = {**stage.to_dict(), "dropped": order, "examples": stage.examples}
+    return {**shown, "sums": _sums(stage)}
+
+
+def _sums(stage: StageCount) -> dict[str, Any]:
+    """Clicks and impressions of a stage in words: seen, kept, and dropped by rule; or nothing."""
+    if not stage.flows:
+        return {}
+    clicks, shown = stage.flows["clicks"], stage.flows["impressions"]
+    rules = [*clicks.dropped, *shown.dropped]
+    dropped = {
+        rule: clicks_of(clicks.dropped.get(rule, 0), shown.dropped.get(rule, 0)) for rule in rules
+    }
+    others = [(rule, words) for rule, words in dropped.items() if rule not in stage.dropped]
+    if clicks.added or shown.added:
+        joined = clicks_of(clicks.added, shown.added)
+        others.append(("added from copies whose queries did not rank", joined))
+    return {
+        "seen": clicks_of(clicks.seen, shown.seen),
+        "kept": clicks_of(clicks.kept, shown.kept),
+        "dropped": dropped,
+        "others": others,
+    }
 
 
 def _panels(stats: Sequence[CorpusStats]) -> list[dict[str, Any]]:

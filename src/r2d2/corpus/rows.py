@@ -43,6 +43,8 @@ IMAGE_COLUMNS = pa.schema(
         ("image", pa.large_binary()),  # the encoded file, once it is there
     ]
 )
+# from the text filter on an image carries the sums of its queries, to tell what is lost with it
+COUNTED_IMAGES = pa.schema([*IMAGE_COLUMNS, ("clicks", pa.int64()), ("impressions", pa.int64())])
 GROUP_BYTES = 32 << 20  # of a row group of images: what a reader must hold
 PAIR_ROWS = 128 << 10  # of a row group of pairs
 

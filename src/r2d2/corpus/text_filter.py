@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from r2d2.corpus.classifier import Judge, ask, load_judge
 from r2d2.corpus.config import TextConfig
 from r2d2.corpus.contacts import has_contact
+from r2d2.corpus.flows import amounts_of, flows_of
 from r2d2.corpus.folding import close_up, fold
 from r2d2.corpus.funnel import StageCount, add_counts, count_stage
 from r2d2.corpus.measures import (
@@ -220,6 +221,7 @@ class TextWork:
         texts = np.array(rows["text"].to_pylist(), dtype=object)
         kept = np.zeros(len(rows), dtype=bool)
         counts = [StageCount("text filter", "texts", 0, 0)]
+        verdicts = np.full(len(rows), None, dtype=object)
         by_source = ((self.query, is_query), (self.text, ~is_query))
         for (config, chosen), behind in zip(by_source, self.behind, strict=True):
             places = np.flatnonzero(chosen)
@@ -228,10 +230,17 @@ class TextWork:
             cleaned, rules = ready(config, behind, self.home)(texts[places].tolist())
             texts[places] = cleaned
             kept[places] = [rule is None for rule in rules]
+            verdicts[places] = rules
             counts.append(count_stage("text filter", "texts", rules, cleaned))
         index = rows.schema.get_field_index("text")
         rows = rows.set_column(index, rows.schema.field(index), pa.array(texts, pa.string()))
         write_rows(part_file(Path(job["out"]), PAIRS, part), rows.filter(pa.array(kept)))
+        names = list(dict.fromkeys(rule for count in counts for rule in count.dropped))
+        numbers: dict[str | None, int] = {rule: n for n, rule in enumerate(names, 1)}
+        numbers[None] = 0
+        verdict = np.array([numbers[rule] for rule in verdicts], dtype=np.int64)
+        flows = flows_of(amounts_of(rows), verdict, names)
+        counts.append(StageCount("text filter", "texts", 0, 0, flows=flows))
         return add_counts(counts)
 
 

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from r2d2.corpus.config import RankConfig
 from r2d2.corpus.ctr import Prior, score
-from r2d2.corpus.funnel import EXAMPLES, StageCount, add_counts
+from r2d2.corpus.flows import totals
+from r2d2.corpus.funnel import COUNTED, EXAMPLES, Flow, StageCount, add_counts
 from r2d2.corpus.parts import Places, map_parts
 from r2d2.corpus.rank import NO_QUERY
 from r2d2.corpus.recount import best_queries, moved, still_ranked, unranked, with_counts
@@ -217,13 +218,14 @@ class UnitePairs:
         dropped = {
             "its image was dropped": len(lost),
             "the same text of one image": len(alive) - len(united),
-            "too low a rate once merged": low,
+            "too low a rate once merged": len(low),
             NO_QUERY: lone,
             "beyond max_queries": len(ranked) - len(kept),
         }
         return StageCount(
             "unite", "texts", seen, len(kept), {k: v for k, v in dropped.items() if v},
             {"its image was dropped": tuple(lost[:EXAMPLES].to_pylist())} if len(lost) else {},
+            flows=_flows(alive, united, low, ranked, kept),
         )  # fmt: skip
 
     def _ctr(self, rows: pa.Table) -> pa.Array:
@@ -261,10 +263,10 @@ class UniteImages:
         def files() -> Iterator[dict[str, Any]]:
             nonlocal seen, kept
             for row in read_images(part_file(Path(job["images"]), IMAGES, part)):
-                seen += 1
                 if row["image_id"] in leavers:
-                    dropped["one with another"] = dropped.get("one with another", 0) + 1
-                elif row["image_id"] not in wanted:
+                    continue  # counted as a duplicate when it was found
+                seen += 1
+                if row["image_id"] not in wanted:
                     dropped["no text left"] = dropped.get("no text left", 0) + 1
                 else:
                     kept += 1
@@ -274,6 +276,32 @@ class UniteImages:
 
         write_images(part_file(Path(job["out"]), IMAGES, part), UNITED_IMAGES, files())
         return StageCount("unite", "images", seen, kept, dropped)
+
+
+def _flows(
+    alive: pa.Table, united: pa.Table, low: pa.Table, ranked: pa.Table, kept: pa.Table
+) -> dict[str, Flow]:
+    """The sums of a part: what images that are there brought, what joined it, and what was left."""
+    tables = (alive, united, low, ranked, kept)
+    seen, all_, lost, left, end = (totals(table) for table in tables)
+    if not any(all_.values()):
+        return {}
+    return {
+        name: Flow(
+            seen[name],
+            end[name],
+            {
+                rule: amount
+                for rule, amount in (
+                    ("too low a rate once merged", lost[name]),
+                    ("beyond max_queries", left[name] - end[name]),
+                )
+                if amount
+            },
+            all_[name] - seen[name],
+        )
+        for name in COUNTED
+    }
 
 
 def _arrivals(job: dict[str, str], parts: int, kind: str) -> list[pa.Table]:
