@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
-from r2d2.search import routes
+from r2d2.search import request_body
 from r2d2.search import serving as serving_module
 from r2d2.search.batching import Busy
 from r2d2.search.guard import Guard
@@ -373,7 +373,7 @@ def test_few_pictures_are_decoded_at_once(searcher, monkeypatch):
 
     async def scene():
         app = create_app(searcher)
-        monkeypatch.setattr(routes, "_decode", counted(routes._decode))
+        monkeypatch.setattr(request_body, "_decode", counted(request_body._decode))
         monkeypatch.setattr(app.state.pictures, "get", counted(app.state.pictures.get))
         file = png(picture(1).resize((1500, 1500)))
         transport = httpx.ASGITransport(app)
@@ -413,8 +413,9 @@ def test_who_sends_too_slowly_is_told():
         await asyncio.Event().wait()
 
     async def scene():
-        scope = {"type": "http", "method": "POST", "path": "/search", "headers": []}
-        config = ServeConfig(host="0.0.0.0", body_timeout_s=0.01)
+        headers = [(b"host", b"127.0.0.1")]
+        scope = {"type": "http", "method": "POST", "path": "/search", "headers": headers}
+        config = ServeConfig(body_timeout_s=0.01)
         await Guard(app, config)(scope, never, None)
 
     with pytest.raises(HTTPException) as caught:

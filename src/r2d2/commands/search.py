@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -122,8 +123,10 @@ def serve(
     from r2d2.search.server import serve as run
     from r2d2.search.serving import ServeConfig
 
+    if api_key is None:
+        api_key = os.environ.get("R2D2_API_KEY")  # Typer takes an empty one for none
     config = ServeConfig(
-        host=host, port=port, api_key=api_key or None, allowed_hosts=tuple(allow_host or ()),
+        host=host, port=port, api_key=api_key, allowed_hosts=tuple(allow_host or ()),
         max_queue=max_queue, max_batch=max_batch, max_body_bytes=int(max_mb * (1 << 20)),
         max_pixels=int(max_megapixels * 1e6), answer_timeout_s=timeout,
     )  # fmt: skip

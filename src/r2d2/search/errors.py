@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from r2d2.data.images import BadImage
 from r2d2.errors import R2D2Error
@@ -17,6 +18,7 @@ from r2d2.search.layout import base_name
 
 log = logging.getLogger(__name__)
 
+CLIENT_LEFT = 499  # as nginx has it: the client closed the connection before its request was whole
 IMAGE_STATUS = {"empty": 400, "unreadable": 415, "truncated": 400, "too large": 413}
 CODES = {400: "bad_request", 401: "key", 404: "not_found", 405: "method", 408: "slow",
          413: "too_large", 415: "type", 421: "host", 422: "invalid"}  # fmt: skip
@@ -56,6 +58,10 @@ def add_handlers(app: FastAPI, retry_after_s: int) -> None:
     async def user_error(request: Request, error: R2D2Error) -> JSONResponse:
         name = request.app.state.service.searcher.gallery.name
         return problem(422, error.code, without_folder(str(error), name))
+
+    @app.exception_handler(ClientDisconnect)
+    async def left(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=CLIENT_LEFT)  # for the log and the figures: nobody gets it
 
     @app.exception_handler(Busy)
     async def busy(request: Request, error: Busy) -> JSONResponse:

@@ -14,7 +14,8 @@ from starlette.concurrency import run_in_threadpool
 from r2d2.data.images import BadImage, decode_image, resize
 from r2d2.errors import R2D2Error
 from r2d2.explain.explanation import Explanation, explain
-from r2d2.search.routes import ERRORS, body, read_request, service_of
+from r2d2.search.request_body import read_request, service_of
+from r2d2.search.routes import ERRORS, body
 from r2d2.search.schema import TEXTS, ErrorResponse, NoteOut
 from r2d2.search.searcher import Searcher
 from r2d2.search.serving import Service
@@ -79,7 +80,7 @@ async def explanation(request: Request) -> ExplainResponse:
     """What the nouns of a text look at in a picture; what its parts look at in the text."""
     service = service_of(request)
     sent = await read_request(request, images=1, lists=("only",))
-    asked = ExplainRequest.model_validate(sent.fields)
+    asked = sent.validated(ExplainRequest)
     service.searcher.check_text(asked.text, cut=True)
     if (asked.row is None) == (not sent.pictures):
         raise R2D2Error("give a picture as the part image of a form, or a row: one of the two")

@@ -11,11 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from r2d2.search.errors import busy_problem, problem
+from r2d2.search.hosts import is_own, own_names
 from r2d2.search.serving import ServeConfig
 
 OPEN = ("/", "/health", "/docs", "/openapi.json", "/favicon.ico")  # asked for no key
 OPEN_UNDER = "/static/"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -35,10 +35,7 @@ class Guard:
         # what the queue holds, what the model has in hand, and what is being read and decoded
         self._room = config.max_queue + 2 * config.max_batch
         self._inside = 0
-        self._hosts = set(config.allowed_hosts)
-        if not self._hosts and config.host in LOOPBACK:
-            # A page of elsewhere may point its own name at this machine; it would be let in else.
-            self._hosts = {*LOOPBACK, config.host}
+        self._names = own_names(config.allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -76,9 +73,7 @@ class Guard:
                 self._inside -= 1
 
     def _refusal(self, path: str, headers: Headers) -> Any:
-        name = headers.get("host", "")
-        bare = name.rsplit(":", 1)[0] if not name.endswith("]") and ":" in name else name
-        if self._hosts and bare.strip("[]") not in self._hosts:
+        if not is_own(headers.getlist("host"), self._names):
             return problem(421, "host", "this server is not known by that name: see --allow-host")
         if self.config.api_key is not None and path not in OPEN and not path.startswith(OPEN_UNDER):
             kind, _, given = headers.get("authorization", "").partition(" ")

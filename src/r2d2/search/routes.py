@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from PIL import Image
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
 
-from r2d2.data.images import MORE_FRAMES, decode_image, has_more_frames, resize
 from r2d2.errors import R2D2Error
 from r2d2.search.conditions import equals
 from r2d2.search.errors import problem, without_folder
 from r2d2.search.layout import base_name
 from r2d2.search.query import Hit, Query
+from r2d2.search.request_body import FORM, JSON, read_request, service_of
 from r2d2.search.schema import (
     DEPTH,
     IMAGES,
@@ -30,33 +27,16 @@ from r2d2.search.schema import (
     HealthResponse,
     HitOut,
     MatchResponse,
-    NoteOut,
     SearchRequest,
     SearchResponse,
 )
 from r2d2.search.serving import EmbedJob, MatchJob, Service
 
 router = APIRouter()
-FORM, JSON = "multipart/form-data", "application/json"
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse} for status in (400, 401, 408, 413, 415, 422, 503)
 }
 _FILE = {"type": "string", "format": "binary", "description": "JPEG, PNG, GIF, WebP ..."}
-
-
-@dataclass
-class Sent:
-    """What a request holds."""
-
-    fields: dict[str, Any]
-    pictures: list[Image.Image] = field(default_factory=list)  # at the model's size
-    notes: list[NoteOut] = field(default_factory=list)  # about the pictures
-
-
-def service_of(request: Request) -> Service:
-    """The service of the app that got the request."""
-    found: Service = request.app.state.service
-    return found
 
 
 def body(json_model: type[BaseModel] | None, form: dict[str, Any], required: list[str]) -> Any:
@@ -87,7 +67,7 @@ async def search(request: Request) -> SearchResponse:
     start = time.perf_counter()
     service = service_of(request)
     sent = await read_request(request, images=1)
-    asked = SearchRequest.model_validate(sent.fields)
+    asked = sent.validated(SearchRequest)
     if asked.offset + asked.k > DEPTH:
         raise R2D2Error(
             f"offset + k is {asked.offset + asked.k}: only the first {DEPTH} results are given",
@@ -156,7 +136,7 @@ async def embed(request: Request) -> EmbedResponse:
     if sent.pictures:
         job = EmbedJob(images=sent.pictures)
     else:
-        texts = EmbedRequest.model_validate(sent.fields).texts
+        texts = sent.validated(EmbedRequest).texts
         _check_texts(service, texts)
         job = EmbedJob(texts=texts)
     return EmbedResponse(
@@ -204,79 +184,6 @@ async def health(request: Request) -> HealthResponse | Response:
 async def metrics(request: Request) -> Response:
     """For Prometheus."""
     return Response(request.app.state.metrics.text(), media_type="text/plain; version=0.0.4")
-
-
-async def read_request(request: Request, images: int, lists: Sequence[str] = ()) -> Sent:
-    """A request of JSON or a form: its fields, and its pictures at the model's size.
-
-    Args:
-        request: whose body was not read yet.
-        images: how many pictures it may have, as parts `image`.
-        lists: fields that may stand several times, given as lists.
-
-    Raises:
-        R2D2Error: neither JSON nor a form, too many parts, a part that does not belong.
-        BadImage: a picture that cannot be read or is too large.
-    """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == JSON:
-        try:
-            fields = json.loads(await request.body())
-        except (ValueError, RecursionError) as error:
-            raise R2D2Error("the body is no JSON: send an object, or a form") from error
-        if not isinstance(fields, dict):
-            raise R2D2Error("the body is no JSON object: send one, or a form")
-        return Sent(fields)
-    if kind != FORM:
-        raise HTTPException(415, f"the body is {kind or 'of no type'}: send {JSON} or {FORM}")
-    limit = service_of(request).config.max_body_bytes
-    async with request.form(
-        max_files=images, max_fields=16 + TEXTS, max_part_size=min(limit, 1 << 16)
-    ) as form:
-        sent = Sent(_fields(form, lists))
-        await _add_pictures(sent, request, form, images)
-        return sent
-
-
-def _fields(form: FormData, lists: Sequence[str]) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    for name, value in form.multi_items():
-        if isinstance(value, UploadFile):
-            if name != "image":
-                raise R2D2Error(f"there is a file in part {name!r}: pictures come as image")
-        elif name in lists:
-            fields.setdefault(name, []).append(value)
-        elif name == "where":
-            try:
-                fields[name] = json.loads(value)
-            except ValueError as error:
-                raise R2D2Error('where is no JSON: write it as {"split": "test"}') from error
-        elif name == "image":
-            raise R2D2Error("the part image is no file: send a picture, not its address")
-        else:
-            fields[name] = value
-    return fields
-
-
-async def _add_pictures(sent: Sent, request: Request, form: FormData, images: int) -> None:
-    files = [value for value in form.getlist("image") if isinstance(value, UploadFile)]
-    if len(files) > images:
-        raise R2D2Error(f"there are {len(files)} pictures: send at most {images}")
-    for number, file in enumerate(files, 1):
-        async with service_of(request).decoding():
-            picture, more = await run_in_threadpool(_decode, request, await file.read())
-        sent.pictures.append(picture)
-        if more:
-            name = "the picture" if len(files) == 1 else f"picture {number}"
-            sent.notes.append(NoteOut(note=f"{name} has {MORE_FRAMES}", code="first_frame"))
-
-
-def _decode(request: Request, data: bytes) -> tuple[Image.Image, bool]:
-    """The first frame at the model's size, for what waits in the queue is small; are there more?"""
-    service = service_of(request)
-    picture = decode_image(data, name="the picture", max_pixels=service.config.max_pixels)
-    size = service.searcher.model.model.config.vision.image_size
-    return Image.fromarray(resize(picture, size)), has_more_frames(data)
 
 
 def _check_texts(service: Service, texts: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import logging
 import signal
 import socket
@@ -18,7 +19,8 @@ from r2d2 import __version__
 from r2d2.errors import R2D2Error
 from r2d2.search import explaining
 from r2d2.search.errors import add_handlers
-from r2d2.search.guard import LOOPBACK, Guard
+from r2d2.search.guard import Guard
+from r2d2.search.head import HeadAsGet
 from r2d2.search.pictures import Pictures
 from r2d2.search.routes import router
 from r2d2.search.searcher import Searcher
@@ -71,6 +73,7 @@ def create_app(searcher: Searcher, config: ServeConfig | None = None) -> FastAPI
 
     app.mount("/static", StaticFiles(directory=PAGE), name="static")
     app.add_middleware(Guard, config=config)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Telemetry, metrics=app.state.metrics)  # outermost: it counts refusals too
     return app
 
@@ -94,7 +97,7 @@ def serve(
     # Read now: not while the first who asks waits, nor by two threads at once.
     log.info("%d vectors", len(searcher.gallery.images))
     sock = _listen(config)
-    if config.host not in LOOPBACK and config.api_key is None:
+    if config.api_key is None and not ipaddress.ip_address(sock.getsockname()[0]).is_loopback:
         log.warning("everyone who reaches %s may ask this server: see --api-key", config.host)
     app = create_app(searcher, config)
     log_to_stderr()

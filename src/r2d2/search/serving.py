@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -13,10 +14,15 @@ from typing import Any
 import torch
 from PIL import Image
 
+from r2d2.errors import R2D2Error
 from r2d2.search.batching import Batcher, Busy
+from r2d2.search.hosts import own_names
 from r2d2.search.query import Found, Query
 from r2d2.search.searcher import Searcher
 
+log = logging.getLogger(__name__)
+
+KEY_LENGTH = 16  # characters of an API key that nobody guesses
 DECODERS = max(1, min(4, os.cpu_count() or 1))  # pictures at once: one may take 300 MB
 
 
@@ -27,7 +33,7 @@ class ServeConfig:
     host: str = "127.0.0.1"  # this machine only
     port: int = 8000
     api_key: str | None = None  # None: nobody is asked for one
-    allowed_hosts: tuple[str, ...] = ()  # names in the Host header; (): those of `host`
+    allowed_hosts: tuple[str, ...] = ()  # names in Host besides addresses in digits and localhost
     max_body_bytes: int = 10 << 20  # of a request
     max_pixels: int = 32_000_000  # of a picture
     max_queue: int = 64  # requests that wait for the model; one more gets 503
@@ -36,6 +42,31 @@ class ServeConfig:
     answer_timeout_s: float = 30.0  # for the model's answer
     retry_after_s: int = 1  # what a 503 asks for
     shutdown_s: int = 10  # for what is under way when the server is told to stop
+
+    def __post_init__(self) -> None:
+        """R2D2Error for a key that no client could send, or a name that is none."""
+        own_names(self.allowed_hosts)
+        if self.api_key is not None:
+            _check_key(self.api_key)
+
+
+def _check_key(key: str) -> None:
+    """What stands in a header: visible ASCII. The message does not repeat it."""
+    if not key:
+        raise R2D2Error(
+            "the API key is empty, which would let everyone in: give one, or unset R2D2_API_KEY"
+        )
+    if any(character.isspace() for character in key):
+        raise R2D2Error("the API key has a space in it, which headers cannot hold: leave it out")
+    if not all("!" <= character <= "~" for character in key):
+        raise R2D2Error(
+            "the API key has characters that are not printable ASCII, which clients cannot send: "
+            "use letters and digits of English"
+        )
+    if len(key) < KEY_LENGTH:
+        log.warning(
+            "the API key has %d characters and can be guessed: use %d or more", len(key), KEY_LENGTH
+        )
 
 
 @dataclass(frozen=True)
