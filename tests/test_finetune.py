@@ -20,10 +20,12 @@ from r2d2.table import Pair, PairsTable, Text, write_table
 from r2d2.training.distributed import ALONE
 from r2d2.training.epochs import Epoch, read_epochs
 from r2d2.training.pretrain import pretrain
+from r2d2.training.run_folder import remember
 from training.small import (
     COLOURS,
     SIDE,
     call_cli,
+    contents,
     history,
     png,
     refused,
@@ -189,6 +191,34 @@ def test_what_is_wrong_with_a_file_is_said(own, tmp_path):
     line = {"image": "../../secret.png", "caption": ["猫"]}
     outside.write_text(json.dumps(line) + "\nnot json\n", encoding="utf-8")
     assert "image not found" in refused(own_table, images, outside, table)
+
+
+def test_a_table_of_somebody_elses_is_not_replaced(own, tmp_path):
+    small_table(tmp_path / "pairs.lance")
+    before = contents(tmp_path)
+    for resume in (False, True):
+        message = refused(own_table, own / "images", own / "captions.csv", tmp_path, resume=resume)
+        assert str(tmp_path / "pairs.lance") in message
+        assert "another --out" in message
+        assert contents(tmp_path) == before
+
+
+def test_captions_that_have_changed_make_the_table_anew_until_a_run_is_there(own, tmp_path):
+    captions, out = tmp_path / "captions.csv", tmp_path / "run"
+    lines = (own / "captions.csv").read_text("utf-8-sig").splitlines()
+    rows = []
+    for count, resume in ((20, False), (21, False), (22, True)):
+        captions.write_text("\n".join(lines[: 1 + count]), encoding="utf-8")
+        rows.append(len(PairsTable.open(own_table(own / "images", captions, out, resume=resume))))
+    assert rows == [20, 21, 22]
+    remember(out, {"config": {}, "fingerprint": "f"})
+    assert own_table(own / "images", captions, out, resume=True) == str(out / "pairs.lance")
+    captions.write_text("\n".join(lines), encoding="utf-8")
+    before = contents(out)
+    message = refused(own_table, own / "images", captions, out, resume=True)
+    assert str(captions) in message
+    assert "changed" in message
+    assert contents(out) == before
 
 
 @pytest.fixture(scope="module")

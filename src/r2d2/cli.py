@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -66,10 +65,14 @@ def demo(
     """The whole method on the embedded emoji corpus: build it, pre-train, evaluate, report."""
     from r2d2.config import make_config
     from r2d2.demo import run_demo
+    from r2d2.used_settings import check_used, tell_idle
 
     # A larger preset would ask for a vocab.txt; the demo needs nothing that is not installed.
     chosen = ("train.train_vocab=true", *(settings or ()))
-    report = run_demo(out, make_config(preset, variant, chosen), resume=resume)
+    config = make_config(preset, variant, chosen)
+    check_used(chosen, "demo")
+    tell_idle([config], chosen)
+    report = run_demo(out, config, resume=resume)
     typer.echo(f"report: {report}")
 
 
@@ -97,10 +100,11 @@ def pretrain(
 ) -> None:
     """Pre-train on a table's split `train`; the model lands in OUT/model."""
     from r2d2.config import make_config, read_vocab
-    from r2d2.training.launch import launch
+    from r2d2.training.launch import ensure_processes
     from r2d2.training.pretrain import check_vocab
     from r2d2.training.pretrain import pretrain as run
     from r2d2.training.start import config_from, find_start
+    from r2d2.used_settings import check_used, tell_idle
 
     start, chosen = find_start(out, init, resume), settings or ()
     if start is None:
@@ -108,8 +112,9 @@ def pretrain(
     else:
         config = config_from(start, preset, variant, chosen)
     check_vocab(config, vocab, start)
-    if processes > 1 and "RANK" not in os.environ:
-        sys.exit(launch(processes, sys.argv[1:]))
+    check_used(chosen, "pretrain")
+    ensure_processes(processes, sys.argv[1:])
+    tell_idle([config], chosen)
     hook = None
     if config.train.validate:
         from r2d2.finetune import KeepBest
@@ -143,7 +148,8 @@ def finetune(
     from r2d2.finetune import TABLE, is_plain_folder, own_table, tuning_start
     from r2d2.finetune import finetune as run
     from r2d2.training.distributed import world
-    from r2d2.training.launch import launch
+    from r2d2.training.launch import ensure_processes
+    from r2d2.used_settings import check_used, tell_idle
 
     made = resume and (out / TABLE).exists()
     if captions is not None and not made and not is_plain_folder(source):
@@ -152,8 +158,9 @@ def finetune(
         raise R2D2Error(f"{source} is {kind}: leave --captions out, or give the pictures' folder")
     start = tuning_start(out, init, resume)
     config = make_tuning_config(task, start.model.cross_layers > 0, settings or ())
-    if processes > 1 and "RANK" not in os.environ:
-        sys.exit(launch(processes, sys.argv[1:]))
+    check_used(settings or (), "finetune")
+    ensure_processes(processes, sys.argv[1:])
+    tell_idle([config], settings or ())
     with world() as here:
         table = source if captions is None else str(out / TABLE)
         if captions is None and is_plain_folder(source):

@@ -231,6 +231,11 @@ class TrainConfig:
         counts = ("warmup_steps", "weight_decay", "clip_norm", "min_lr", "cache_mb")
         check(self, "train", dict.fromkeys(counts, COUNT))
         check(self, "train", {"lr": POSITIVE, "eps": POSITIVE, "neighbours_from": SHARE})
+        if self.min_lr > self.lr:
+            raise R2D2Error(
+                f"train.min_lr is {self.min_lr:g}, above train.lr, {self.lr:g}: the rate falls "
+                "from train.lr to train.min_lr; lower train.min_lr"
+            )
         for beta in self.betas:
             within("train.betas", beta, (0.0, 0.999999))
         for source, share in self.source_shares.items():

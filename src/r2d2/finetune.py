@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 TRAIN, VALIDATION = "train", "val"
 FEW = 50.0  # %; where chance alone gives more, a figure says nothing of the model
 BEST, TABLE = "best", "pairs.lance"
+CAPTIONS = "captions.json"  # which file of captions the table was made of
 
 
 def finetune(
@@ -100,12 +102,27 @@ def own_table(images: Path, captions: Path, out: Path, *, resume: bool = False) 
     """The table of a folder and a file of captions, in the run's folder; made if it is not there.
 
     Raises:
-        R2D2Error: see `import_folder`, or the folder holds another run.
+        R2D2Error: see `import_folder`; or the folder holds another run, or a table that was not
+            made here, or the run that is resumed was made of other captions.
     """
-    path = out / TABLE
-    if not (resume and path.exists()):
+    path, note = out / TABLE, out / CAPTIONS
+    wanted = {"captions": str(captions.absolute()), "hash": _content_hash(captions)}
+    noted = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else None
+    begun = resume and saved_run(out) is not None
+    if path.exists() and noted is None and not begun:
+        raise R2D2Error(
+            f"{path} was not made by this command: give another --out, or fine-tune on it, without "
+            "--captions"
+        )
+    if begun and noted is not None and noted["hash"] != wanted["hash"]:
+        raise R2D2Error(
+            f"{captions} has changed since {path} was made of it: give it as it was, or start anew "
+            "in another --out"
+        )
+    if not (resume and path.exists() and (begun or noted == wanted)):
         check_folder(out, resume=False)
         imported = import_folder(images, captions, path, overwrite=path.exists())
+        write_text(note, json.dumps(wanted, ensure_ascii=False, indent=1))
         log.info(
             "%d rows, %d texts: %s", imported.rows, imported.texts,
             ", ".join(f"{name} {count}" for name, count in sorted(imported.splits.items())),
@@ -113,6 +130,14 @@ def own_table(images: Path, captions: Path, out: Path, *, resume: bool = False) 
         for line in [*imported.dropped.lines(), *imported.renamed.lines("kept")]:
             log.warning("%s", line)
     return str(path)
+
+
+def _content_hash(file: Path) -> str:
+    """Of the bytes of a file; empty where it cannot be read, which its reader tells."""
+    try:
+        return hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
+    except OSError:
+        return ""
 
 
 class KeepBest:

@@ -7,7 +7,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -93,6 +93,21 @@ def parse_setting(setting: str) -> dict[str, Any]:
     for key in reversed(path.strip().split(".")):
         over = {key: over}
     return dict(over)
+
+
+def leaves(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each setting of nested data by its full name; a list counts as a tuple."""
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", tuple(value) if isinstance(value, list) else value
+
+
+def named_settings(settings: Sequence[str]) -> list[str]:
+    """The full names that settings ("group.name=value") set, each once. Raises R2D2Error."""
+    names = (name for setting in settings for name, _ in leaves(parse_setting(setting)))
+    return list(dict.fromkeys(names))
 
 
 def from_dict(kind: type[T], values: Mapping[str, Any], path: str = "") -> T:

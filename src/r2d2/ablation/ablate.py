@@ -24,9 +24,10 @@ from r2d2.config import Config, make_config, read_vocab, variants
 from r2d2.data.emoji import ATTRIBUTION, build_emoji_table
 from r2d2.errors import R2D2Error
 from r2d2.files import write_bytes, write_text
-from r2d2.settings import one_of
+from r2d2.settings import named_settings, one_of
 from r2d2.table import PairsTable
 from r2d2.training.pretrain import check_vocab
+from r2d2.used_settings import check_used, tell_idle
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,8 @@ ALL = ("r2d2", "prd2", "wo_et", "wo_twd", "wo_tgd", "wo_fgd")
 class Plan:
     """What to run."""
 
-    variants: tuple[str, ...] = ALL  # the first is what the others are compared with
+    # The first is what the others are compared with; none: all, or of more data r2d2 alone.
+    variants: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
     preset: str = "tiny"
     settings: tuple[str, ...] = ()
@@ -48,6 +50,14 @@ class Plan:
     shares: tuple[float, ...] = ()  # of the training split: the curve of more data instead
 
     def __post_init__(self) -> None:
+        if not self.variants:
+            object.__setattr__(self, "variants", ALL[:1] if self.shares else ALL)
+        if self.shares and len(self.variants) > 1:
+            raise R2D2Error(
+                f"--data-shares is of one variant: leave {', '.join(self.variants[1:])} out"
+            )
+        if self.equal_time and "train.epochs" in named_settings(self.settings):
+            raise R2D2Error("--equal-time decides the epochs: leave --set train.epochs out")
         for name, given in (("variants", self.variants), ("seeds", self.seeds)):
             if not given or len(set(given)) < len(given):
                 raise R2D2Error(f"--{name} {', '.join(map(str, given))}: name each once, and one")
@@ -96,8 +106,11 @@ def ablate(
     if out.exists() and not out.is_dir():
         raise R2D2Error(f"{out} is a file: give a folder")
     plan = replace(plan, settings=read_vocab(plan.settings, vocab))
-    for variant in plan.variants:  # a wrong setting stops here, before any work
-        check_vocab(plan.config(variant), vocab)
+    configs = [plan.config(variant) for variant in plan.variants]
+    for config in configs:  # a wrong setting stops here, before any work
+        check_vocab(config, vocab)
+    check_used(plan.settings, "ablate")
+    tell_idle(configs, plan.settings)
     if table_path is None:
         table_path = out / TABLE
         if not table_path.exists():

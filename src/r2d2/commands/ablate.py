@@ -20,8 +20,12 @@ def ablate(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for runs and reports.")] = Path("runs/ablation"),
     variants: Annotated[
-        str, typer.Option(help="With commas; the first is what the others are compared with.")
-    ] = "r2d2,prd2,wo_et,wo_twd,wo_tgd,wo_fgd",
+        str,
+        typer.Option(
+            help="With commas; the first is what the others are compared with. Left out: all six; "
+            "with --data-shares, which is of one, r2d2."
+        ),
+    ] = "",
     seeds: Annotated[str, typer.Option(help="With commas; five and more allow a verdict.")] = (
         "0,1,2"
     ),

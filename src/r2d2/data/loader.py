@@ -103,6 +103,11 @@ class PairsLoader:
         texts = self.table.texts(some)
         return len({text_key(text.text) for of_row in texts for text in of_row}), len(some)
 
+    def sources(self, sample: int = VARIETY) -> list[str]:
+        """The sources of the texts of some rows, spread over the split."""
+        texts = self.table.texts(self._rows[:: -(-len(self._rows) // sample)])
+        return sorted({text.source for of_row in texts for text in of_row})
+
     @property
     def bad(self) -> dict[int, str]:
         """The items whose picture proved unusable so far, with its kind."""

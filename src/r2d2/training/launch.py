@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-from r2d2.errors import TerminatedError
+from r2d2.errors import R2D2Error, TerminatedError
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,24 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
                 child.kill()
         os.close(ours)
         os.close(theirs)
+
+
+def ensure_processes(processes: int, arguments: Sequence[str]) -> None:
+    """Start as many processes and leave with their code; nothing where this is one of them.
+
+    Raises:
+        R2D2Error: torchrun has started another number of them.
+        TerminatedError: see `launch`.
+    """
+    if "RANK" not in os.environ:
+        if processes > 1:
+            sys.exit(launch(processes, arguments))
+        return
+    there = os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1"))
+    if LISTENER not in os.environ and processes > 1 and str(processes) != there:
+        raise R2D2Error(
+            f"--processes {processes}: torchrun has started {there} on this machine; leave it out"
+        )
 
 
 def leave(code: int) -> NoReturn:

@@ -110,7 +110,10 @@ def pretrain(
                     "an --out that all machines share"
                 )
         if forewarn and here.first and trainer.step == 0:
-            for warning in preflight.warnings(len(trainer.loader), trainer.steps, config.train):
+            for warning in (
+                *preflight.warnings(len(trainer.loader), trainer.steps, config.train),
+                *preflight.idle_parts(config, trainer.loader.sources),
+            ):
                 log.warning("%s", warning)
         hook = partial(on_epoch, trainer) if on_epoch else None
         with memory_errors(trainer.describe()):

@@ -41,6 +41,8 @@ def uniform_share(step: int, steps: int, config: ObjectiveConfig) -> float:
     start, end = config.ranking_from * steps, config.uniform_until * steps
     if step >= end:
         return 0.0
+    if start >= end:  # all that is before the end is before ranking begins, too
+        return config.uniform_share
     return config.uniform_share * min(1.0, (end - step) / (end - start))
 
 

@@ -7,7 +7,7 @@ knows its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from r2d2.fingerprint import weights_fingerprint
 from r2d2.foreign_tokenizer import load_tokenizer
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import SHIPPED, Pretrained, load, load_config
-from r2d2.settings import merge, parse_setting, read_preset
+from r2d2.settings import leaves, merge, named_settings, parse_setting, read_preset
 from r2d2.training.checkpoint import latest_checkpoint
 from r2d2.training.run_folder import CHECKPOINTS, TOKENIZER, saved_run
 
@@ -63,7 +63,7 @@ class Start:
 
     def fit(self, config: Config) -> Config:
         """Settings with the model's shape. R2D2Error where they ask for another one."""
-        own, wanted = dict(_leaves(to_dict(self.model))), dict(_leaves(to_dict(config.model)))
+        own, wanted = dict(leaves(to_dict(self.model))), dict(leaves(to_dict(config.model)))
         for name in {**own, **wanted}:  # in the order of the settings
             if name != VOCAB_SIZE and own.get(name) != wanted.get(name):
                 raise R2D2Error(
@@ -126,17 +126,17 @@ def config_from(
     """
     asked: dict[str, str] = {}  # setting of the model: who asks for it
     if preset is not None:
-        names = (name for name, _ in _leaves(_model_part(read_preset("presets", "preset", preset))))
+        names = (name for name, _ in leaves(_model_part(read_preset("presets", "preset", preset))))
         asked |= {name: f"--preset {preset}" for name in names if name not in NOT_OF_A_SIZE}
     if variant is not None:
         part = _model_part(read_preset("variants", "variant", variant))
-        asked |= {name: f"--variant {variant}" for name, _ in _leaves(part)}
+        asked |= {name: f"--variant {variant}" for name, _ in leaves(part)}
     for setting in settings:
         part = _model_part(parse_setting(setting))
-        asked |= {name: f"--set model.{name}" for name, _ in _leaves(part)}
+        asked |= {name: f"--set model.{name}" for name, _ in leaves(part)}
     implied = "r2d2" if start.model.cross_layers else "prd2"
     config = make_config(preset or nearest_preset(start.model), variant or implied, settings)
-    own, wanted = dict(_leaves(to_dict(start.model))), dict(_leaves(to_dict(config.model)))
+    own, wanted = dict(leaves(to_dict(start.model))), dict(leaves(to_dict(config.model)))
     for name, source in asked.items():
         if wanted.get(name) != own.get(name):
             raise R2D2Error(
@@ -148,7 +148,7 @@ def config_from(
             f"variant {config.variant} trains cross encoders, and {start.init} has none: leave "
             "--variant out, or give a model that has them"
         )
-    if config.train.train_vocab and _asks_for_vocab(settings):
+    if config.train.train_vocab and "train.train_vocab" in named_settings(settings):
         raise R2D2Error(
             f"train.train_vocab=true trains a tokenizer, and {start.init} comes with its own: "
             "leave the setting out"
@@ -177,20 +177,6 @@ def _absolute(init: str | Path) -> str:
     return str(init) if str(init) == SHIPPED and not path.exists() else str(path.absolute())
 
 
-def _asks_for_vocab(settings: Sequence[str]) -> bool:
-    parts = [parse_setting(setting).get("train") for setting in settings]
-    return any(isinstance(part, Mapping) and "train_vocab" in part for part in parts)
-
-
 def _model_part(data: Mapping[str, Any]) -> Mapping[str, Any]:
     part = data.get("model", {})
     return part if isinstance(part, Mapping) else {}
-
-
-def _leaves(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Each setting of nested data by its full name; a list counts as a tuple."""
-    for name, value in data.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", tuple(value) if isinstance(value, list) else value

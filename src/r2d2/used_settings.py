@@ -1,0 +1,93 @@
+"""Settings that a user gave and a command would not use: told, or refused where it cannot be meant.
+
+A setting that the variant turns off is told only, for several variants often share their settings.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from r2d2.config import Config
+from r2d2.entry import first_process
+from r2d2.errors import R2D2Error
+from r2d2.settings import named_settings
+
+log = logging.getLogger(__name__)
+
+
+def _contrast(config: Config) -> bool:
+    return not config.train.labelled
+
+
+def _tgd(config: Config) -> bool:
+    return _contrast(config) and config.objectives.tgd
+
+
+def _fgd(config: Config) -> bool:
+    return _contrast(config) and config.objectives.fgd
+
+
+def _fgr(config: Config) -> bool:
+    return _contrast(config) and config.objectives.fgr
+
+
+def _mlm(config: Config) -> bool:
+    return _contrast(config) and config.objectives.mlm
+
+
+# Which settings take effect only under a condition.
+CONDITIONS: dict[str, Callable[[Config], bool]] = {
+    **dict.fromkeys(("alpha", "queue_size", "queue_decay"), _tgd),
+    "momentum": lambda c: _tgd(c) or _fgd(c),
+    "weight_contrastive": _contrast,
+    **dict.fromkeys(
+        ("image_keep", "teacher_temperature", "student_temperature", "weight_fgd"), _fgd
+    ),
+    **dict.fromkeys(
+        ("ranking_from", "positive_weight", "uniform_share", "uniform_until", "negative_groups"),
+        _fgr,
+    ),
+    "weight_fgr": lambda c: _fgr(c) or c.train.labelled,
+    "weight_mlm": _mlm,
+    "mask_share": lambda c: _mlm(c) or _fgd(c),
+    "et_masked_share": lambda c: _contrast(c) and c.objectives.et,
+}
+CONDITIONS = {f"objectives.{name}": condition for name, condition in CONDITIONS.items()}
+CONDITIONS["train.neighbours_from"] = lambda c: c.train.neighbours > 1
+
+# Which command uses a setting, and what to tell the users of the others.
+COMMANDS = {
+    "tuning.patience": (("finetune",), "only `r2d2 finetune` stops early"),
+    "train.validate": (("pretrain",), "`r2d2 pretrain` alone has a choice, and `r2d2 finetune` "
+                       "measures every epoch"),
+    "train.labelled": (("pretrain",), "`r2d2 finetune` learns labels by the task matching, and "
+                       "`r2d2 pretrain` by this setting"),
+}  # fmt: skip
+
+
+def check_used(settings: Sequence[str], command: str) -> None:
+    """Refuse settings ("group.name=value") that a command has no use for.
+
+    Args:
+        settings: as the user gave them.
+        command: pretrain, finetune, demo or ablate.
+
+    Raises:
+        R2D2Error: a setting is another command's.
+    """
+    for name in named_settings(settings):
+        commands, reason = COMMANDS.get(name, ((command,), ""))
+        if command not in commands:
+            raise R2D2Error(
+                f"setting {name}: `r2d2 {command}` does not use it ({reason}); leave it out"
+            )
+
+
+def tell_idle(configs: Sequence[Config], settings: Sequence[str]) -> None:
+    """Warn of settings that none of the configurations uses; the first process of a run does."""
+    names = [name for name in named_settings(settings) if name in CONDITIONS]
+    idle = [name for name in names if not any(CONDITIONS[name](config) for config in configs)]
+    if idle and first_process():
+        variants = ", ".join(dict.fromkeys(config.variant for config in configs))
+        log.warning("not used by variant %s with these settings: %s", variants, ", ".join(idle))
