@@ -27,8 +27,8 @@ def warnings(rows: int, steps: int, config: TrainConfig) -> list[str]:
     if rows < BATCHES * config.batch_size:
         smaller = max(2, 2 ** (max(1, rows // BATCHES).bit_length() - 1))
         messages.append(
-            f"the training split has {rows} rows, less than {BATCHES} batches of "
-            f"{config.batch_size}: every batch holds nearly the same pictures, which leaves few "
+            f"the training split fills less than {BATCHES} batches of {config.batch_size} (it has "
+            f"{rows} rows): every batch holds nearly the same pictures, which leaves few "
             "wrong pairs to tell apart. Give more rows, or smaller batches by "
             f"--set train.batch_size={smaller}"
         )
