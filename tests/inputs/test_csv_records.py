@@ -162,3 +162,35 @@ def test_no_caption_is_cut_whether_quoted_or_not(rows):
     csv.writer(out).writerows([("image", "caption"), *rows])
     for text in (written, out.getvalue()):
         assert [fields for _, fields in table(text)[1]] == [list(row) for row in rows]
+
+
+def test_a_quote_does_not_swallow_the_rows_that_come_after_it():
+    """The quote of a later row closes it, so that all rows between would be one caption."""
+    names, rows = table('image,caption\n0.jpg,"引号开头\n1.jpg,狗\n2.jpg,猫"\n3.jpg,鸟\n')
+    assert rows == [
+        (2, NOT_CLOSED), (3, ["1.jpg", "狗"]), (4, ["2.jpg", '猫"']), (5, ["3.jpg", "鸟"]),
+    ]  # fmt: skip
+    names, rows = table('caption,image\n"引号开头,0.jpg\n猫",1.jpg\n鸟,2.jpg\n')
+    assert rows == [(2, NOT_CLOSED), (3, ['猫"', "1.jpg"]), (4, ["鸟", "2.jpg"])]
+
+
+def test_a_caption_of_several_lines_stays_one():
+    text = 'image,caption\n0.jpg,"第一行,\n第二行,完"\n1.jpg,"看\n\n图"\n'
+    assert table(text)[1] == [(2, ["0.jpg", "第一行,\n第二行,完"]), (4, ["1.jpg", "看\n\n图"])]
+    text = 'caption,image\n"第一行\n第二行",0.jpg\n"看,\n图",1.jpg\n'
+    assert table(text)[1] == [(2, ["第一行\n第二行", "0.jpg"]), (4, ["看,\n图", "1.jpg"])]
+
+
+def test_quotes_between_tabs_that_mean_nothing():
+    text = 'image\tcaption\na\t"引号开头\nb\t猫"\nc\t"整个"\nd\t"多行\n第二行"\ne\t"末尾\n'
+    assert table(text, "\t")[1] == [
+        (2, ["a", '"引号开头']), (3, ["b", '猫"']), (4, ["c", "整个"]), (5, ["d", "多行\n第二行"]),
+        (7, ["e", '"末尾']),
+    ]  # fmt: skip
+
+
+def test_the_line_by_which_excel_names_the_delimiter():
+    names, rows = table("sep=;\nimage;caption\na.jpg;一只猫,坐着\n")
+    assert (names, rows) == (["image", "caption"], [(3, ["a.jpg", "一只猫,坐着"])])
+    names, rows = table('"sep=,"\nimage,caption\na.jpg,猫;狗\n')
+    assert (names, rows) == (["image", "caption"], [(3, ["a.jpg", "猫;狗"])])
