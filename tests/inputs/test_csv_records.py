@@ -166,11 +166,11 @@ def test_no_caption_is_cut_whether_quoted_or_not(rows):
 
 def test_a_quote_does_not_swallow_the_rows_that_come_after_it():
     """The quote of a later row closes it, so that all rows between would be one caption."""
-    names, rows = table('image,caption\n0.jpg,"引号开头\n1.jpg,狗\n2.jpg,猫"\n3.jpg,鸟\n')
+    _, rows = table('image,caption\n0.jpg,"引号开头\n1.jpg,狗\n2.jpg,猫"\n3.jpg,鸟\n')
     assert rows == [
         (2, NOT_CLOSED), (3, ["1.jpg", "狗"]), (4, ["2.jpg", '猫"']), (5, ["3.jpg", "鸟"]),
     ]  # fmt: skip
-    names, rows = table('caption,image\n"引号开头,0.jpg\n猫",1.jpg\n鸟,2.jpg\n')
+    _, rows = table('caption,image\n"引号开头,0.jpg\n猫",1.jpg\n鸟,2.jpg\n')
     assert rows == [(2, NOT_CLOSED), (3, ['猫"', "1.jpg"]), (4, ["鸟", "2.jpg"])]
 
 

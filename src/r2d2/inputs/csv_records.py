@@ -90,9 +90,9 @@ def csv_records(
 
     None in the place of the fields: a quote opens in that line which is not closed before the
     file ends, or within `longest` characters, or which the quote of a later line closes in the
-    middle of a field, or, by the `form` of a row, which swallows whole rows. The line is left out,
-    and what the quote had swallowed is read again, from the next line on. A field such as `"a" b`, with text behind its closing quote, is read as it
-    stands.
+    middle of a field, or which holds rows, by their `form`. The line is left out, and what the
+    quote had swallowed is read again, from the next line on. A field such as `"a" b`, with text
+    behind its closing quote, is read as it stands.
     """
     source = iter(lines)
     again: deque[str] = deque()  # lines that were read and given back
@@ -145,7 +145,7 @@ class _RowForm:
         self.rest = False  # whether the last one takes what is too much
 
     def swallows(self, lines: list[str], fields: list[str]) -> bool:
-        """Whether a record of several lines holds rows in a quote: two lines are rows by themselves.
+        """Whether a record of several lines holds rows in a quote: two lines are rows alone.
 
         A comma may stand in any text. So between commas one column must name pictures in the record
         and in both lines; a tab in a text of several lines is rare enough.
