@@ -6,6 +6,7 @@ from formats.published import imported, lines, pictures, said
 from r2d2.errors import R2D2Error
 from r2d2.formats.caption_files import joined, split_line
 from r2d2.inputs.ids import RENAMED_TEXT, REPEATED_TEXT
+from r2d2.inputs.pictures import Missing
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_long_captions(tmp_path, kind, name):
         ("images/b/1.jpg", "test", [long]),
         ("images/b/2.jpg", "test", [long + "。"]),
     ]
-    assert found.dropped.counts == {"image not found": 1}
+    assert found.dropped.counts == {Missing.AMBIGUOUS.value: 1}
 
 
 def test_a_wrong_folder_is_told_what_was_found(tmp_path):
@@ -181,3 +182,23 @@ def test_a_wrong_folder_is_told_what_was_found(tmp_path):
     with pytest.raises(R2D2Error, match=r"c\.txt is neither UTF-8 nor GB18030.*perhaps Big5"):
         imported("coco-cn", tmp_path / "t.lance", captions, tmp_path / "photos")
     assert not (tmp_path / "t.lance").exists()
+
+
+def test_names_with_spaces_are_told_by_the_pictures_that_there_are(tmp_path):
+    photos = pictures(tmp_path / "photos", "my.jpg", "my photo.jpg", "my 2nd photo.png", "b.jpg")
+    pictures(photos / "summer trip", "sea side.jpg")
+    file = lines(
+        tmp_path / "flickr30k_cna.txt",
+        "my photo.jpg 一只猫 坐着", "my photo.jpg#1 又一只", "my photo#2 第三只", "my 狗",
+        "my.jpg 狗 跑", "my 2nd photo.png 鸟", "summer trip/sea side.jpg 海 边",
+        "b 看 b.jpg 图", "no photo.jpg 没有", "none 没有 图",
+    )  # fmt: skip
+    found, rows, _ = imported("flickr30k-cna", tmp_path / "t.lance", file, photos)
+    assert {name: texts for name, _, texts in said(rows)} == {
+        "my photo.jpg": ["一只猫 坐着", "又一只", "第三只"], "my.jpg": ["狗", "狗 跑"],
+        "my 2nd photo.png": ["鸟"], "summer trip/sea side.jpg": ["海 边"],
+        "b.jpg": ["看 b.jpg 图"],
+    }  # fmt: skip
+    assert found.dropped.examples["image not found"] == [
+        f"{file}, line 9: no photo.jpg", f"{file}, line 10: none",
+    ]  # fmt: skip

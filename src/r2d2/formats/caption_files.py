@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from r2d2.data.images import picture_suffixes
@@ -64,6 +65,7 @@ COCO_CN = CaptionFiles(
 LIT_CN = CaptionFiles(("image_caption_long_cn.txt",), split="test")
 TRANSLATED = CaptionFiles(("image_caption_trans.txt",), split="test")  # DCI-CN and DOCCI-CN
 
+_SPACE = re.compile(r"\s+")
 _TAG = re.compile(r"(?<=.):[A-Za-z]+$")
 _GAP = re.compile(r"\s+(?=[^\x00-\x7f])|(?<=[^\x00-\x7f])\s+")  # beside what is not Latin
 
@@ -105,26 +107,50 @@ def _read(files: CaptionFiles, given: Given) -> Iterator[Pair]:
                 yield pair
 
 
-def split_line(line: str) -> tuple[str, str | None, str] | None:
-    """Picture's name, text_id and caption of a line; None where it is no such line."""
+def split_line(
+    line: str, exists: Callable[[str], bool] = lambda name: True, spaces: int = 0
+) -> tuple[str, str | None, str] | None:
+    """Picture's name, text_id and caption of a line; None where it is no such line.
+
+    Args:
+        line: without its line break.
+        exists: whether there is a picture of a name, for lines without a tab.
+        spaces: at most so many stand in the names of pictures. The longest name that exists counts;
+            where none does, it ends at the first suffix of a picture, or else at the first space.
+    """
     key, tab, caption = line.partition("\t")
     if not tab:
-        parts = line.split(None, 1)
-        key, caption = (parts[0], parts[1]) if len(parts) == 2 else (line, "")
+        key, caption = _cut_at_space(line.strip(), exists, spaces)
     key = key.strip()
-    named = _named_picture().match(key)  # a # may stand before the suffix
-    name, _, tag = (named[0], "#", key[named.end() + 1 :]) if named else key.partition("#")
-    name = name.strip()
+    name, tag = _name_and_tag(key)
     if not name or (not tab and not caption and not tag):
         return None
     return name, key if tag else None, caption
 
 
+def _cut_at_space(line: str, exists: Callable[[str], bool], spaces: int) -> tuple[str, str]:
+    """The name of a picture, perhaps with a tag, and the caption behind it."""
+    gaps = list(islice(_SPACE.finditer(line), spaces + 1))
+    for gap in reversed(gaps):
+        name, tag = _name_and_tag(line[: gap.start()])
+        if not _SPACE.search(tag) and exists(name):
+            return line[: gap.start()], line[gap.end() :]
+    named = _named_picture(r"\s|$").match(line)
+    end = _SPACE.search(line, named.end() if named else 0)
+    return (line[: end.start()], line[end.end() :]) if end else (line, "")
+
+
+def _name_and_tag(key: str) -> tuple[str, str]:
+    named = _named_picture("$").match(key)  # a # may stand before the suffix
+    name, tag = (named[0], key[named.end() + 1 :]) if named else key.partition("#")[::2]
+    return name.strip(), tag
+
+
 @functools.cache
-def _named_picture() -> re.Pattern[str]:
-    """A picture's name with its suffix, up to a tag or the end."""
+def _named_picture(end: str) -> re.Pattern[str]:
+    """A picture's name with its suffix, up to a tag or what `end` stands for."""
     suffixes = "|".join(re.escape(suffix) for suffix in picture_suffixes())
-    return re.compile(rf".+?(?:{suffixes})(?=#|$)", re.IGNORECASE)
+    return re.compile(rf".+?(?:{suffixes})(?=#|{end})", re.IGNORECASE)
 
 
 def is_cut(file: Path) -> bool:
@@ -177,6 +203,10 @@ def _picture_key(name: str, file: Path, tree: Tree) -> str:
     )
 
 
+def _exists(tree: Tree, file: Path, name: str) -> bool:
+    return tree.id_of(name, file) is not None
+
+
 def _grouped(
     files: CaptionFiles, captions: list[Path], splits: dict[str, str], tree: Tree, given: Given
 ) -> Iterator[tuple[str, dict[str, list[Line]]]]:
@@ -185,8 +215,9 @@ def _grouped(
     known: set[tuple[str, str, str]] = set()  # split, text_id and caption
     for file in captions:
         of_file = tree.split_of(file) or files.split
+        exists = partial(_exists, tree, file)
         for where, line in text_lines(file, given.dropped):
-            found = split_line(line)
+            found = split_line(line, exists, tree.pictures.most_spaces)
             if found is None:
                 given.dropped.add(MALFORMED, where)
                 continue

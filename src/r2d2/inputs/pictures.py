@@ -14,28 +14,39 @@ import posixpath
 import re
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from r2d2.data.images import BadImage, image_bytes, picture_suffixes
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.folders import Folder, absolute, composed, is_hidden, is_picture, readable, walk
 from r2d2.inputs.spellings import base_names, spellings
+from r2d2.inputs.values import name_value, shown
 
 Place = tuple[int, str]  # number of a folder, name of a file in it
 
 
-NOT_FOUND = "image not found"  # the reason under which rows are counted
+NOT_FOUND = "image not found"
 
 
 class Missing(Enum):
-    """Why a name gives no picture; the value is told behind the name."""
+    """Why a name gives no picture: the reason under which its row is counted."""
 
-    UNKNOWN = "no such picture under the folder"
-    AMBIGUOUS = "several pictures have this name, and no path tells which"
+    UNKNOWN = NOT_FOUND
+    AMBIGUOUS = f"{NOT_FOUND}: several have this name, write the path as well"
+    ELSEWHERE = (
+        f"{NOT_FOUND}: an absolute path that is not under the folder given, write it relative to "
+        "that folder"
+    )
+    ADDRESS = f"{NOT_FOUND}: an address, fetch it first by `r2d2 corpus fetch`"
+
+
+_ABSOLUTE = re.compile(r"/|\\\\|[a-z]:[\\/]|file:", re.IGNORECASE)  # of Windows, too
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,7 @@ class PictureIndex:
         """
         self.roots = tuple(roots)
         self.count = 0  # pictures that are not hidden
+        self.most_spaces = 0  # in the name of a picture, with its path
         self._with_pictures: set[int] = set()  # folders, as far as the second
         self._suffixes = picture_suffixes() if suffix_optional else ()
         self._absolute = [absolute(root) for root in roots]
@@ -97,7 +109,9 @@ class PictureIndex:
                 return Missing.AMBIGUOUS
             if places:
                 return self._file(places.pop())
-        return Missing.UNKNOWN
+        if _ABSOLUTE.match(name.strip()):
+            return Missing.ELSEWHERE
+        return Missing.ADDRESS if _ADDRESS.match(name.strip()) else Missing.UNKNOWN
 
     @property
     def is_flat(self) -> bool:
@@ -134,6 +148,7 @@ class PictureIndex:
         if folder.hidden:
             self._hidden.add(number)
         links = []
+        spaces = len(folder.path.split())
         for name in folder.names:
             picture = is_picture(name)
             passed = folder.hidden or is_hidden(name)
@@ -143,6 +158,7 @@ class PictureIndex:
                 continue
             if picture and not passed:
                 self.count += 1
+                self.most_spaces = max(self.most_spaces, spaces + len(name.split()) - 2)
                 if len(self._with_pictures) < 2:
                     self._with_pictures.add(number)
             self._note(name, number)
@@ -287,6 +303,27 @@ class PictureIndex:
     def _everywhere(self, name: str) -> Sequence[int]:
         number = self._single.get(name)
         return self._several.get(name, ()) if number is None else (number,)
+
+
+def add_missing(picture: Missing, name: str, where: str, dropped: DroppedRows) -> None:
+    """Count a row whose name gives no picture."""
+    dropped.add(picture.value, f"{where}: {shown(name, 200) or 'no name'}")
+
+
+def picture_value(value: Any) -> tuple[bytes | None, str | None]:
+    """The file and the path of a picture in a column of pictures, None for what is not there.
+
+    A column holds the file, or a path, or a struct of `bytes` and `path` as `datasets` writes it.
+
+    Raises:
+        BadValueError: a path that is no text.
+    """
+    path = None
+    if isinstance(value, Mapping):
+        value, path = value.get("bytes"), value.get("path")
+    if isinstance(value, bytes):
+        return value, name_value(path)
+    return None, name_value(value if path is None else path)
 
 
 def load_picture(path: Path, where: str, dropped: DroppedRows) -> bytes | None:
