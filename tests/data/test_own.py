@@ -8,6 +8,7 @@ from PIL import Image
 
 from r2d2.data.own import import_folder
 from r2d2.inputs.ids import RENAMED_IMAGE, REPEATED_TEXT
+from r2d2.inputs.pictures import Missing
 from r2d2.table import PairsTable
 from training.small import picture, png, refused
 
@@ -63,8 +64,8 @@ def test_a_caption_with_a_line_break_and_quotes(folder):
 def test_a_file_is_found_by_its_base_name_where_that_is_unique(folder):
     found, texts, _ = run(folder, "image,caption\nc.png,山\nd.png,水\nother/d.png,云\n")
     assert texts == {"deep/c.png": ["山"], "other/d.png": ["云"]}
-    assert found.dropped.counts == {"image not found": 1}
-    assert "line 3: d.png" in found.dropped.examples["image not found"][0]
+    assert found.dropped.counts == {Missing.AMBIGUOUS.value: 1}
+    assert "line 3: d.png" in found.dropped.examples[Missing.AMBIGUOUS.value][0]
 
 
 def test_copies_of_a_picture_share_a_split_and_a_given_split_stays(folder):
@@ -223,7 +224,7 @@ def test_a_picture_that_cannot_be_opened_is_counted(folder, monkeypatch):
         ("c.csv", "a,b\na.png,猫\n", "it has a, b"),
         (
             "c.jsonl",
-            '{"image": {"path": "a.png"}, "caption": "猫"}',
+            '{"image": {"path": ["a.png"]}, "caption": "猫"}',
             "a text that is no string: 1, such as",
         ),
     ],
@@ -267,7 +268,7 @@ def test_absolute_paths_however_the_folder_is_given(folder, monkeypatch, given):
     table = PairsTable.open("t.lance")
     texts = {p.image_id: p.texts[0].text for p in table.take(table.rows())}
     assert texts == {"a.png": "猫", "b.png": "狗"}
-    assert found.dropped.counts == {"image not found": 1}
+    assert found.dropped.counts == {Missing.ELSEWHERE.value: 1}
 
 
 def test_a_missing_folder_gives_no_other_picture(folder):

@@ -11,6 +11,9 @@ import pytest
 
 from formats.published import imported, jsonl, lines, picture, pictures, said
 from r2d2.errors import R2D2Error
+from r2d2.inputs.pictures import Missing
+
+ELSEWHERE, ADDRESS = Missing.ELSEWHERE.value, Missing.ADDRESS.value
 
 
 def splits(rows):
@@ -210,3 +213,39 @@ def test_two_files_of_one_split_are_refused(tmp_path):
         )
     with pytest.raises(R2D2Error, match="have one name: import one"):
         imported("chinese-clip", tmp_path / "t.lance", tmp_path)
+
+
+def test_pictures_beside_a_parquet_file(tmp_path):
+    """`datasets` writes a struct of bytes and path; without bytes the file stands beside."""
+    pictures(tmp_path / "hf" / "images" / "val", "a.jpg")
+    pictures(tmp_path / "hf" / "images", "b.jpg")
+    names = ["images/val/a.jpg", "images\\b.jpg", "images/x.jpg", None, "/home/li/b.jpg"]
+    told = ["第一", "第二", "第三", "第四", "第五"]
+    held = [{"bytes": None, "path": name} for name in names]
+    for number, column in enumerate((held, names)):
+        file = tmp_path / "hf" / "data.parquet"
+        pq.write_table(pa.table({"image": column, "text": told}), file)
+        found, rows, _ = imported("parquet", tmp_path / f"t{number}.lance", tmp_path / "hf")
+        assert sorted(said(rows)) == [
+            ("images/b.jpg", "train", ["第二"]), ("images/val/a.jpg", "val", ["第一"]),
+        ]  # fmt: skip
+        assert found.dropped.counts == {"image not found": 1, "image empty": 1, ELSEWHERE: 1}
+        found, rows, _ = imported("danqing", tmp_path / f"u{number}.lance", tmp_path / "hf")
+        assert sorted(said(rows)) == [
+            ("images/b.jpg", "train", ["第二"]), ("images/val/a.jpg", "val", ["第一"]),
+        ]  # fmt: skip
+        assert found.dropped.counts == {"image not found": 1, "no picture": 1, ELSEWHERE: 1}
+        found, rows, _ = imported("own", tmp_path / f"v{number}.lance", tmp_path / "hf", file)
+        assert {row.image_id for row in rows} == {"images/b.jpg", "images/val/a.jpg"}
+        assert found.dropped.counts == {"image not found": 2, ELSEWHERE: 1}
+
+
+def test_paths_of_another_computer_and_addresses_come_with_the_remedy(tmp_path):
+    images = pictures(tmp_path / "photos", "a.jpg", "b.jpg")
+    names = ["a.jpg", "C:\\li\\b.jpg", "/home/li/b.jpg", "\\\\nas\\b.jpg", "https://a.cn/b.jpg"]
+    file = lines(tmp_path / "c.csv", "image,caption", *(f"{name},猫" for name in names))
+    found, rows, _ = imported("own", tmp_path / "t.lance", images, file)
+    assert [row.image_id for row in rows] == ["a.jpg"]
+    assert found.dropped.counts == {ELSEWHERE: 3, ADDRESS: 1}
+    assert "relative to that folder" in ELSEWHERE
+    assert "r2d2 corpus fetch" in ADDRESS

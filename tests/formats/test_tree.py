@@ -5,6 +5,7 @@ import pytest
 from formats.published import lines, picture, pictures
 from r2d2.formats.tree import Tree, stem_of
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.pictures import Missing
 
 
 def test_a_split_s_folder_counts_within_the_path_given(tmp_path):
@@ -51,7 +52,9 @@ def test_pictures_by_name(tmp_path):
         "..",
     ):
         assert seed(name) is None
-    assert dropped.counts == {"image not found": 7}
+    assert dropped.counts == {
+        Missing.UNKNOWN.value: 5, Missing.ELSEWHERE.value: 1, Missing.AMBIGUOUS.value: 1,
+    }  # fmt: skip
 
 
 def test_links_are_followed_once(tmp_path):

@@ -31,6 +31,7 @@ def found(index, name, near=None):
 
 
 NOT_FOUND, AMBIGUOUS = Missing.UNKNOWN.value, Missing.AMBIGUOUS.value
+ELSEWHERE, ADDRESS = Missing.ELSEWHERE.value, Missing.ADDRESS.value
 
 
 @pytest.mark.parametrize(
@@ -48,8 +49,8 @@ NOT_FOUND, AMBIGUOUS = Missing.UNKNOWN.value, Missing.AMBIGUOUS.value
         ("only.jpg", "2020/only.jpg"),
         # a path is never cut to its base name
         ("2019/a.jpg", NOT_FOUND), ("2019/only.jpg", NOT_FOUND), ("./only.jpg", NOT_FOUND),
-        ("2021/only.jpg", NOT_FOUND), ("C:\\x\\only.jpg", NOT_FOUND), ("/x/only.jpg", NOT_FOUND),
-        ("file:///x/only.jpg", NOT_FOUND), ("http://x.cn/p.jpg", NOT_FOUND), ("p", NOT_FOUND),
+        ("2021/only.jpg", NOT_FOUND), ("C:\\x\\only.jpg", ELSEWHERE), ("/x/only.jpg", ELSEWHERE),
+        ("file:///x/only.jpg", ELSEWHERE), ("http://x.cn/p.jpg", ADDRESS), ("p", NOT_FOUND),
         ("a.jpg", AMBIGUOUS),
         ("", NOT_FOUND), ("  ", NOT_FOUND), (".", NOT_FOUND), ("..", NOT_FOUND),
         ("2020/", NOT_FOUND), ("p.jpg/", NOT_FOUND),
@@ -78,7 +79,7 @@ def test_absolute_paths_however_the_folder_is_given(photos, tmp_path, monkeypatc
         "relative to the folder at hand": f"{given}/2021/a.jpg",
     }[row]
     assert found(PictureIndex([given]), name, tmp_path / "c.csv") == "2021/a.jpg"
-    assert found(PictureIndex([given]), f"{tmp_path}/outside.jpg") == NOT_FOUND
+    assert found(PictureIndex([given]), f"{tmp_path}/outside.jpg") == ELSEWHERE
 
 
 def test_a_path_relative_to_the_file_of_the_row(photos):
@@ -124,7 +125,7 @@ def test_one_file_is_one_picture_by_links_too(photos, tmp_path):
     assert found(index, "only.jpg") == "2020/only.jpg"
     assert found(index, "1x.jpg") == found(index, "0x.jpg") == "0x.jpg"
     assert found(index, "lost.jpg") == NOT_FOUND
-    assert found(index, str(elsewhere / "x.jpg")) == NOT_FOUND  # the folder has it by a link only
+    assert found(index, str(elsewhere / "x.jpg")) == ELSEWHERE  # the folder has it by a link only
     (tmp_path / "to_p.jpg").symlink_to(photos / "p.jpg")
     assert found(index, str(tmp_path / "to_p.jpg")) == "p.jpg"
 

@@ -15,11 +15,18 @@ from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import R2D2Error
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import REPEATED_TEXT, IdChanges, unique_ids
-from r2d2.inputs.pictures import NOT_FOUND, Missing, PictureFile, PictureIndex, load_picture
+from r2d2.inputs.pictures import (
+    Missing,
+    PictureFile,
+    PictureIndex,
+    add_missing,
+    load_picture,
+    picture_value,
+)
 from r2d2.inputs.rows import table_rows
 from r2d2.inputs.splits import split_of_file, split_of_folders, split_of_value
 from r2d2.inputs.texts import CAPTION, read_texts, usable_texts
-from r2d2.inputs.values import BadValueError, is_missing, label_value, name_value, shown
+from r2d2.inputs.values import BadValueError, is_missing, label_value, shown
 from r2d2.table import Pair, Text, write_table
 
 IMAGE_NAMES = ("image", "image_path", "path", "file", "filename", "file_name", "img", "图片")
@@ -79,7 +86,7 @@ def read_folder(
     check = partial(_check, file)
     for where, row in table_rows(file, found.dropped, USED, CAPTION_NAMES, check):
         try:
-            name = name_value(_first(row, IMAGE_NAMES)) or ""
+            name = picture_value(_first(row, IMAGE_NAMES))[1] or ""
             split = split_of_value(_first(row, SPLIT_NAMES))
             label = label_value(_first(row, LABEL_NAMES))
         except BadValueError as error:
@@ -91,9 +98,10 @@ def read_folder(
             swapped = len(texts) == 1 and isinstance(
                 pictures.find(texts[0].text, file), PictureFile
             )
-            reason = "image and caption are swapped" if swapped else NOT_FOUND
-            told = f" ({picture.value})" if picture is Missing.AMBIGUOUS else ""
-            found.dropped.add(reason, f"{where}: {shown(name) or 'no name'}{told}")
+            if swapped:
+                found.dropped.add("image and caption are swapped", f"{where}: {shown(name)}")
+            else:
+                add_missing(picture, name, where, found.dropped)
             continue
         usable = usable_texts(texts, faults, where, found.dropped)
         split = split or of_file or split_of_folders(picture.folder) or ""

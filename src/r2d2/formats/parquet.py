@@ -13,10 +13,13 @@ from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors
 from r2d2.formats.notes import NAME, TableNotes
 from r2d2.formats.record import CAPTIONS, FIELDS, is_exported, restored_pair, to_pair
+from r2d2.formats.tree import Tree
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.folders import files_under
+from r2d2.inputs.pictures import picture_value
 from r2d2.inputs.rows import fold, open_parquet, parquet_rows
 from r2d2.inputs.splits import split_of_path
+from r2d2.inputs.values import BadValueError, is_missing
 from r2d2.pair import PAIR_FIELDS, SCHEMA, chunks, to_batch
 from r2d2.table import Pair
 
@@ -33,20 +36,36 @@ def read(
 ) -> Iterator[Pair]:
     """Rows of a file, or of all in a folder, in order of their names.
 
-    Without an id of its own a row has that of its picture's content. Rows that are not `wanted`,
-    which is asked with their fields and their `status`, are passed over.
+    A picture may stand in the file, or beside it under the path that the row names. Without an id
+    of its own a row has that of its picture's content, or its path under the folder given. Rows
+    that are not `wanted`, which is asked with their fields and their `status`, are passed over.
     """
+    tree: Tree | None = None  # of the pictures beside the files, once one is named
     for file in _files(place):
         exported = _note(file) is not None
-        of_file = split_of_path(file, place) or split
+        of_file = split_of_path(file, place)
         used = (*IMAGES, *FIELDS, *PAIR_FIELDS, fold(id_field), "status")
         for where, fields in parquet_rows(file, used, partial(_check, file)):
             if not wanted(fields):
                 continue
-            image = next(fields[name] for name in IMAGES if name in fields)
             fields["image_id"] = fields.get(fold(id_field))
+            of_row = of_file
+            try:
+                image, path = picture_value(next(fields[n] for n in IMAGES if n in fields))
+            except BadValueError as error:
+                dropped.add(f"image: {error}", f"{where}: {error.shown}")
+                continue
+            if image is None and path is not None:
+                tree = tree or Tree([place if place.is_dir() else place.parent])
+                picture = tree.read(path, where, dropped, file)
+                if picture is None:
+                    continue
+                if is_missing(fields["image_id"]):
+                    fields["image_id"] = picture[0]
+                image = picture[1]
+                of_row = of_file or tree.split_of_picture(path, file)
             read_pair = restored_pair if exported and is_exported(fields) else to_pair
-            pair = read_pair(where, image_bytes(image), fields, of_file, dropped)
+            pair = read_pair(where, image, fields, of_row or split, dropped)
             if pair is not None:
                 yield pair
 
@@ -57,13 +76,6 @@ def notes(place: Path) -> Iterator[tuple[str, str]]:
         text = _note(file)
         if text is not None:
             yield str(file), text
-
-
-def image_bytes(value: Any) -> bytes | None:
-    """The file itself, also within a struct of `bytes` and `path`, as `datasets` writes it."""
-    if isinstance(value, dict):
-        value = value.get("bytes")
-    return value if isinstance(value, bytes) else None
 
 
 def write(place: Path, pairs: Iterable[Pair], notes: TableNotes) -> int:

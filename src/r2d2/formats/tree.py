@@ -10,7 +10,7 @@ from pathlib import Path
 from r2d2.errors import R2D2Error
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.folders import suffix_of
-from r2d2.inputs.pictures import NOT_FOUND, Missing, PictureIndex, load_picture
+from r2d2.inputs.pictures import Missing, PictureIndex, add_missing, load_picture
 from r2d2.inputs.splits import split_of_folders, split_of_path
 
 SHOWN = 6  # of the names found, in a message
@@ -73,8 +73,7 @@ class Tree:
         """
         picture = self.pictures.find(name, near)
         if isinstance(picture, Missing):
-            told = f" ({picture.value})" if picture is Missing.AMBIGUOUS else ""
-            dropped.add(NOT_FOUND, f"{where}: {name[:200]}{told}")
+            add_missing(picture, name, where, dropped)
             return None
         image = load_picture(picture.path, where, dropped)
         return None if image is None else (picture.name, image)

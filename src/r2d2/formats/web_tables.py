@@ -15,10 +15,11 @@ from r2d2.errors import R2D2Error
 from r2d2.formats import fetched
 from r2d2.formats.fetched import address_of
 from r2d2.formats.given import Given
-from r2d2.formats.parquet import IMAGES, image_bytes
+from r2d2.formats.parquet import IMAGES
 from r2d2.formats.record import make_pair
 from r2d2.formats.tree import Tree
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.pictures import picture_value
 from r2d2.inputs.rows import Row, fold, table_rows
 from r2d2.inputs.splits import split_of_value
 from r2d2.inputs.texts import read_texts, usable_texts
@@ -60,9 +61,9 @@ def read(given: Given) -> Iterator[Pair]:
         named: dict[tuple[str, str], tuple[str, str, list[Text]]] = {}
         for where, fields in _rows(file, given, fetched_before=False):
             texts, faults = read_texts(_first(fields, _caption_names(given)))
-            image = next((image_bytes(v) for n in IMAGES if (v := fields.get(n))), None)
             try:
-                name = name_value(_first(fields, FILES))
+                image, path = picture_value(_first(fields, IMAGES))
+                name = name_value(_first(fields, FILES)) or path
                 split = split_of_value(fields.get(SPLIT)) or of_file
             except BadValueError as error:
                 given.dropped.add(str(error), f"{where}: {error.shown}")
