@@ -83,13 +83,14 @@ def running(searcher, **settings):
     """A server of its own thread on a free port; gives its address."""
     import uvicorn
 
-    from r2d2.search.server import create_app
+    from r2d2.search.server import create_app, uvicorn_config
 
-    app = create_app(searcher, ServeConfig(**settings))
+    config = ServeConfig(**settings)
+    app = create_app(searcher, config)
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        sock.listen(64)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
+        sock.listen(1024)
+        server = uvicorn.Server(uvicorn_config(app, config))
         ready = threading.Event()
         original = server.startup
 

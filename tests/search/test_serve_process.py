@@ -26,9 +26,9 @@ def indexed(tmp_path_factory):
 
 
 @contextlib.contextmanager
-def served(*arguments, threads=1):
+def served(*arguments, **settings):
     """The process, its address, its log: read all the time, for a full pipe would block it."""
-    process = start_cli("serve", "--port", 0, *arguments, threads=threads)
+    process = start_cli("serve", "--port", 0, *arguments, **settings)
     log = []
     reader = threading.Thread(target=lambda: log.extend(process.stderr))
     reader.start()
@@ -57,6 +57,20 @@ def test_it_answers_and_ends_cleanly(indexed, signum):
     assert "Traceback" not in err
     assert '"route": "/search", "status": 200' in err
     assert TEXTS[1] not in err
+
+
+def test_half_sent_requests_where_few_files_may_be_open(indexed):
+    """Sockets are files: the server keeps within what the system allows, and answers others."""
+    with served(*indexed, files=300) as (process, address, log), contextlib.ExitStack() as stack:
+        port = int(address.rstrip("/").rpartition(":")[2])
+        for _ in range(400):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", port), 60))
+            sock.sendall(b"POST /search HTTP/1.1\r\nHost: local")
+        found = httpx.post(f"{address}search", json={"text": TEXTS[1], "k": 2}, timeout=60)
+        assert len(found.json()["hits"]) == 2
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert not [line for line in log if "Too many open files" in line]
 
 
 def test_a_port_that_is_taken(indexed, monkeypatch, capsys):

@@ -324,8 +324,13 @@ def test_a_crowd_is_turned_away_before_it_is_read():
     let, sent = asyncio.Event(), []
 
     async def app(scope, receive, send):
+        if scope["method"] == "POST":
+            await receive()
         await let.wait()
         await PlainTextResponse("done")(scope, receive, send)
+
+    async def receive():
+        return {"type": "http.request", "body": b""}
 
     async def request(guard, method="POST"):
         async def send(message):
@@ -334,7 +339,7 @@ def test_a_crowd_is_turned_away_before_it_is_read():
 
         headers = [(b"host", b"127.0.0.1")]
         scope = {"type": "http", "method": method, "path": "/search", "headers": headers}
-        await guard(scope, None, send)
+        await guard(scope, receive, send)
 
     async def scene():
         guard = Guard(app, ServeConfig(max_queue=2, max_batch=3, retry_after_s=7))
@@ -415,7 +420,7 @@ def test_who_sends_too_slowly_is_told():
     async def scene():
         headers = [(b"host", b"127.0.0.1")]
         scope = {"type": "http", "method": "POST", "path": "/search", "headers": headers}
-        config = ServeConfig(body_timeout_s=0.01)
+        config = ServeConfig(client_timeout_s=0.01)
         await Guard(app, config)(scope, never, None)
 
     with pytest.raises(HTTPException) as caught:

@@ -145,14 +145,18 @@ def contents(folder):
     }
 
 
-def start_cli(*arguments, threads=1):
-    """`python -m r2d2 ...` in a process of its own; threads None: as many as it likes."""
+def start_cli(*arguments, threads=1, files=None):
+    """`python -m r2d2 ...` in a process of its own; threads None: as many as it likes.
+
+    files: how many it may open at once, by the shell's `ulimit`.
+    """
+    limit = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"] if files else []
     environment = os.environ | {"COLUMNS": "200"}
     environment.pop("OMP_NUM_THREADS", None)
     if threads:
         environment["OMP_NUM_THREADS"] = str(threads)
     return subprocess.Popen(
-        [sys.executable, "-m", "r2d2", *map(str, arguments)],
+        [*limit, sys.executable, "-m", "r2d2", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -117,6 +117,14 @@ def serve(
     max_mb: Annotated[float, typer.Option(min=0.01, help="Of a request.")] = 10,
     max_megapixels: Annotated[float, typer.Option(min=0.01, help="Of a picture.")] = 32,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to an answer.")] = 30,
+    client_timeout: Annotated[
+        float,
+        typer.Option(min=0.1, help="Seconds that a request's headers and body may take each."),
+    ] = 15,
+    client_connections: Annotated[
+        int,
+        typer.Option(min=1, help="Of one client; those of this machine are counted together only."),
+    ] = 100,
 ) -> None:
     """Serve search, match and embed over HTTP, with a page to search in."""
     from r2d2.search.searcher import Searcher
@@ -129,6 +137,7 @@ def serve(
         host=host, port=port, api_key=api_key, allowed_hosts=tuple(allow_host or ()),
         max_queue=max_queue, max_batch=max_batch, max_body_bytes=int(max_mb * (1 << 20)),
         max_pixels=int(max_megapixels * 1e6), answer_timeout_s=timeout,
+        client_timeout_s=client_timeout, client_connections=client_connections,
     )  # fmt: skip
     run(
         Searcher.open(table, model),

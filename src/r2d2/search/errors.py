@@ -18,10 +18,11 @@ from r2d2.search.layout import base_name
 
 log = logging.getLogger(__name__)
 
+BUSY = "too many requests at once: try again in a moment"
 CLIENT_LEFT = 499  # as nginx has it: the client closed the connection before its request was whole
 IMAGE_STATUS = {"empty": 400, "unreadable": 415, "truncated": 400, "too large": 413}
 CODES = {400: "bad_request", 401: "key", 404: "not_found", 405: "method", 408: "slow",
-         413: "too_large", 415: "type", 421: "host", 422: "invalid"}  # fmt: skip
+         413: "too_large", 415: "type", 421: "host", 422: "invalid", 503: "busy"}  # fmt: skip
 
 
 def problem(
@@ -39,12 +40,12 @@ def without_folder(message: str, uri: str) -> str:
 
 def busy_problem(retry_after_s: int) -> JSONResponse:
     """Too much at once, and when to come back."""
-    return problem(
-        503,
-        "busy",
-        "too many requests at once: try again in a moment",
-        {"Retry-After": str(retry_after_s)},
-    )
+    return problem(503, "busy", BUSY, retry_after(retry_after_s))
+
+
+def retry_after(seconds: int) -> dict[str, str]:
+    """The header that says when to come back."""
+    return {"Retry-After": str(seconds)}
 
 
 def add_handlers(app: FastAPI, retry_after_s: int) -> None:

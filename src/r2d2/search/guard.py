@@ -1,15 +1,14 @@
-"""Before a request is read: whose name it calls, whose key it has, how large it is and how slow."""
+"""Before a request is read: whose name it calls, whose key it has, how large it says it is."""
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 from typing import Any
 
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from r2d2.search.bodies import Bodies, too_large
 from r2d2.search.errors import busy_problem, problem
 from r2d2.search.hosts import is_own, own_names
 from r2d2.search.serving import ServeConfig
@@ -32,9 +31,7 @@ class Guard:
     def __init__(self, app: ASGIApp, config: ServeConfig) -> None:
         self.app = app
         self.config = config
-        # what the queue holds, what the model has in hand, and what is being read and decoded
-        self._room = config.max_queue + 2 * config.max_batch
-        self._inside = 0
+        self._bodies = Bodies(config)
         self._names = own_names(config.allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,15 +59,15 @@ class Guard:
             await refused(scope, receive, headed)
             return
         if scope["method"] != "POST":  # pictures and the page cost the model nothing
-            await self.app(scope, self._limited(receive), headed)
-        elif self._inside >= self._room:  # it would find the queue full: better told unread
+            await self.app(scope, receive, headed)
+        elif self._bodies.full:  # better told unread
             await busy_problem(self.config.retry_after_s)(scope, receive, headed)
         else:
-            self._inside += 1
+            body = self._bodies.enter(receive)
             try:
-                await self.app(scope, self._limited(receive), headed)
+                await self.app(scope, body.receive, headed)
             finally:
-                self._inside -= 1
+                self._bodies.leave(body)
 
     def _refusal(self, path: str, headers: Headers) -> Any:
         if not is_own(headers.getlist("host"), self._names):
@@ -85,32 +82,5 @@ class Guard:
                 )  # fmt: skip
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > self.config.max_body_bytes:
-            return problem(413, "too_large", self._too_large())
+            return problem(413, "too_large", too_large(self.config))
         return None
-
-    def _limited(self, receive: Receive) -> Receive:
-        read = 0
-        end = asyncio.get_running_loop().time() + self.config.body_timeout_s
-        whole = False
-
-        async def limited() -> Message:
-            nonlocal read, whole
-            if whole:  # what comes after the body is the client's leaving; that may take long
-                return await receive()
-            left = end - asyncio.get_running_loop().time()
-            try:
-                message = await asyncio.wait_for(receive(), max(0.0, left))
-            except TimeoutError as error:
-                raise HTTPException(408, "the request took too long to arrive") from error
-            if message["type"] == "http.request":
-                read += len(message.get("body", b""))
-                whole = not message.get("more_body", False)
-                if read > self.config.max_body_bytes:
-                    raise HTTPException(413, self._too_large())
-            return message
-
-        return limited
-
-    def _too_large(self) -> str:
-        megabytes = self.config.max_body_bytes / (1 << 20)
-        return f"the request is larger than {megabytes:.3g} MB: give a smaller picture"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
 import ipaddress
 import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from typing import cast
 
+import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -18,6 +23,7 @@ from starlette.staticfiles import StaticFiles
 from r2d2 import __version__
 from r2d2.errors import R2D2Error
 from r2d2.search import explaining
+from r2d2.search.connections import Connection, Places
 from r2d2.search.errors import add_handlers
 from r2d2.search.guard import Guard
 from r2d2.search.head import HeadAsGet
@@ -30,7 +36,7 @@ from r2d2.search.telemetry import Metrics, Telemetry, log_to_stderr
 log = logging.getLogger(__name__)
 
 PAGE = Path(str(resources.files("r2d2.search"))) / "page"
-CONNECTIONS = 1000  # open at once
+WANTED_FILES = 4096  # open at once, where the system allows it
 KEEP_ALIVE_S = 75  # longer than clients pause, so that none finds its connection closed
 
 
@@ -78,6 +84,26 @@ def create_app(searcher: Searcher, config: ServeConfig | None = None) -> FastAPI
     return app
 
 
+def uvicorn_config(app: FastAPI, config: ServeConfig) -> uvicorn.Config:
+    """Uvicorn with places for connections, which it lacks."""
+    files = _open_files()
+    # half is for tables, temporary files, and sockets that were accepted and are not yet counted
+    config = replace(config, connections=min(config.connections, files // 2))
+    places = Places(config, app.state.metrics.connection_dropped)
+    return uvicorn.Config(
+        app,
+        http=cast("type[asyncio.Protocol]", functools.partial(Connection, places=places)),
+        backlog=files // 10,  # so many are accepted before one is counted
+        ws="none",  # none is spoken, and its connections would leave their places unseen
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=config.shutdown_s,
+    )
+
+
 def serve(
     searcher: Searcher, config: ServeConfig, started: Callable[[str], None] | None = None
 ) -> None:
@@ -92,8 +118,6 @@ def serve(
         R2D2Error: the port is taken, or no search can be answered: the index is empty, or its
             vectors are more than memory may hold.
     """
-    import uvicorn
-
     # Read now: not while the first who asks waits, nor by two threads at once.
     log.info("%d vectors", len(searcher.gallery.images))
     sock = _listen(config)
@@ -101,18 +125,7 @@ def serve(
         log.warning("everyone who reaches %s may ask this server: see --api-key", config.host)
     app = create_app(searcher, config)
     log_to_stderr()
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            lifespan="on",
-            limit_concurrency=CONNECTIONS,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=config.shutdown_s,
-        )
-    )
+    server = uvicorn.Server(uvicorn_config(app, config))
     # uvicorn raises the signal once more when all is done: that is to end in silence
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -121,6 +134,19 @@ def serve(
         started(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
     server.run([sock])
     log.info("stopped")
+
+
+def _open_files() -> int:
+    """How many files, sockets among them, the process may open; raised as far as it may be."""
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return WANTED_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
 
 
 def _listen(config: ServeConfig) -> socket.socket:

@@ -38,7 +38,9 @@ class ServeConfig:
     max_pixels: int = 32_000_000  # of a picture
     max_queue: int = 64  # requests that wait for the model; one more gets 503
     max_batch: int = 16  # requests that go through the model together
-    body_timeout_s: float = 15.0  # for a request to arrive whole
+    connections: int = 1000  # open at once
+    client_connections: int = 100  # of one client; this machine's own are not counted
+    client_timeout_s: float = 15.0  # for headers to arrive, for a body, to take up an answer
     answer_timeout_s: float = 30.0  # for the model's answer
     retry_after_s: int = 1  # what a 503 asks for
     shutdown_s: int = 10  # for what is under way when the server is told to stop

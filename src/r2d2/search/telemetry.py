@@ -41,8 +41,18 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
         service.batches.append(batch.observe)
+        self._dropped = Counter(
+            "r2d2_connections_dropped",
+            "Connections ended by the server: for room, refused for want of it, or too slow.",
+            ["reason"],
+            registry=self.registry,
+        )
         waiting = Gauge("r2d2_queue", "Requests that wait for the model.", registry=self.registry)
         waiting.set_function(lambda: service.waiting)
+
+    def connection_dropped(self, reason: str) -> None:
+        """One more."""
+        self._dropped.labels(reason).inc()
 
     def text(self) -> bytes:
         """In Prometheus's format."""

@@ -1,0 +1,117 @@
+"""Requests with a body: how large, how long on their way, and how many at once.
+
+Those that are still being read and those that are worked on are counted apart. Were they not,
+clients that never end their bodies would take all the places of those that do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive
+
+from r2d2.search.errors import BUSY, retry_after
+from r2d2.search.serving import ServeConfig
+
+_CLOSE = {"Connection": "close"}  # what is left of the body is not waited for
+
+
+class Bodies:
+    """The requests inside the server."""
+
+    def __init__(self, config: ServeConfig) -> None:
+        self.config = config
+        # what the queue holds, what the model has in hand, and what is being decoded
+        self._room = config.max_queue + 2 * config.max_batch
+        self._reading: dict[Body, None] = {}  # that which was silent longest first
+        self._working: set[Body] = set()
+
+    @property
+    def full(self) -> bool:
+        """Whether one more would find the queue full."""
+        return len(self._working) >= self._room
+
+    def enter(self, receive: Receive) -> Body:
+        """One more."""
+        body = Body(self, receive)
+        self._reading[body] = None
+        # soon, not now: a body that came with its head is read by then, and takes no place
+        asyncio.get_running_loop().call_soon(self._make_room)
+        return body
+
+    def came(self, body: Body) -> None:
+        """A piece of it came, not the last one."""
+        if body in self._reading:
+            del self._reading[body]
+            self._reading[body] = None  # at the end
+
+    def arrived(self, body: Body) -> None:
+        """It is whole, and is worked on from now."""
+        self._reading.pop(body, None)
+        self._working.add(body)
+
+    def leave(self, body: Body) -> None:
+        """It was answered, in whatever way."""
+        self._reading.pop(body, None)
+        self._working.discard(body)
+
+    def _make_room(self) -> None:
+        while len(self._reading) > self._room:
+            first = next(iter(self._reading))
+            del self._reading[first]
+            first.give_way()
+
+
+class Body:
+    """The body of a request."""
+
+    def __init__(self, bodies: Bodies, receive: Receive) -> None:
+        self._bodies = bodies
+        self._receive = receive
+        self._end = asyncio.get_running_loop().time() + bodies.config.client_timeout_s
+        self._timeout: asyncio.Timeout | None = None
+        self._gives_way = False
+        self._whole = False
+        self._read = 0
+
+    async def receive(self) -> Message:
+        """See ASGI.
+
+        Raises:
+            HTTPException: 408 too slow, 413 too large, 503 others need its place.
+        """
+        if self._whole:  # what comes after the body is the client's leaving; that may take long
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(0 if self._gives_way else self._end) as self._timeout:
+                message = await self._receive()
+        except TimeoutError as error:
+            if self._gives_way:
+                headers = {**_CLOSE, **retry_after(self._bodies.config.retry_after_s)}
+                raise HTTPException(503, BUSY, headers) from error
+            raise HTTPException(408, "the request took too long to arrive", _CLOSE) from error
+        finally:
+            self._timeout = None
+        if message["type"] == "http.request":
+            self._read += len(message.get("body", b""))
+            if self._read > self._bodies.config.max_body_bytes:
+                raise HTTPException(413, too_large(self._bodies.config), _CLOSE)
+            if not message.get("more_body", False):
+                self._whole = True
+                self._bodies.arrived(self)
+            else:
+                self._bodies.came(self)
+        return message
+
+    def give_way(self) -> None:
+        """End it: another needs its place."""
+        self._gives_way = True
+        if self._timeout is not None:
+            self._timeout.reschedule(0)
+
+
+def too_large(config: ServeConfig) -> str:
+    """The sentence for a body of too many bytes."""
+    megabytes = config.max_body_bytes / (1 << 20)
+    return f"the request is larger than {megabytes:.3g} MB: give a smaller picture"
