@@ -47,6 +47,7 @@ def test_rows_of_one_picture_become_one(folder):
         ("c.jsonl", '{"图片": "a.png", "描述": ["猫","一只猫"]}\n\n{"img": "b.png", "text": "狗"}'),
         ("c.json", '[{"path": "a.png", "text": ["猫", "一只猫"]}, {"img": "b.png", "text": "狗"}]'),
         ("c.tsv", "path\ttitle\na.png\t猫\na.png\t一只猫\nb.png\t狗\n"),
+        ("c.csv", "图片名称,文本\na.png,猫\na.png,一只猫\nb.png,狗\n"),
         ("c.csv", "path\ttitle\na.png\t猫\na.png\t一只猫\nb.png\t狗\n"),
         ("c.csv", "path;title\na.png;猫\na.png;一只猫\nb.png;狗\n"),
         ("c.csv", 'Filename,Caption\na.png,"猫"\na.png,一只猫\nb.png,狗\n'),
@@ -221,7 +222,7 @@ def test_a_picture_that_cannot_be_opened_is_counted(folder, monkeypatch):
             '"image,caption\na.png,猫\n',
             "a quote is not closed among the names of the columns",
         ),
-        ("c.csv", "a,b\na.png,猫\n", "it has a, b"),
+        ("c.csv", "a,b\na.png,猫\n", "it has a, b): name it in the first line image, or"),
         (
             "c.jsonl",
             '{"image": {"path": ["a.png"]}, "caption": "猫"}',

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,16 +25,28 @@ from r2d2.inputs.pictures import (
     picture_value,
 )
 from r2d2.inputs.rows import table_rows
-from r2d2.inputs.splits import split_of_file, split_of_folders, split_of_value
+from r2d2.inputs.splits import TRAIN, split_of_file, split_of_folders, split_of_value
 from r2d2.inputs.texts import CAPTION, read_texts, usable_texts
 from r2d2.inputs.values import BadValueError, is_missing, label_value, shown
 from r2d2.table import Pair, Text, write_table
 
-IMAGE_NAMES = ("image", "image_path", "path", "file", "filename", "file_name", "img", "图片")
-CAPTION_NAMES = ("caption", "captions", "text", "texts", "title", "label_text", "描述", "标题")
+IMAGE_NAMES = (
+    "image", "image_path", "path", "file", "filename", "file_name", "img", "图片", "图片名",
+    "图片名称", "图片路径", "图像", "文件名",
+)  # fmt: skip
+CAPTION_NAMES = (
+    "caption", "captions", "text", "texts", "title", "label_text", "描述", "图片描述", "标题",
+    "文本", "文字", "说明",
+)  # fmt: skip
 SPLIT_NAMES = ("split", "set", "subset")
 LABEL_NAMES = ("label", "match", "is_match")
 USED = (*IMAGE_NAMES, *CAPTION_NAMES, *SPLIT_NAMES, *LABEL_NAMES)
+
+
+# Texts with their labels, and where each stands, by picture and split; "": none is told
+Captions = dict[tuple[PictureFile, str], dict[tuple[str, int | None], str]]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -63,58 +76,57 @@ def import_folder(
     a split and a label (1 match, 0 not). Several rows of one image become one; of labelled pairs
     each stays by itself. Where neither a split column, nor the file's name, nor a picture's folders
     tell the split, images are held out by a hash of their content; of three pictures or more, at
-    least one each for `val` and `test`.
+    least one each for `val` and `test`. The same where such names say `train` and nothing else.
 
     Raises:
         R2D2Error: no such folder or file, no column for images or captions, or nothing usable.
     """
     found = Imported()
-    pairs = read_folder(Path(images), Path(captions), found, val_share, test_share)
+    pairs = read_folder(Path(images), [Path(captions)], found, val_share, test_share)
     write_table(out, pairs, overwrite=overwrite)
     return found
 
 
 def read_folder(
-    folder: Path, file: Path, found: Imported, val_share: float = 0.1, test_share: float = 0.1
+    folder: Path,
+    files: Sequence[Path],
+    found: Imported,
+    val_share: float = 0.1,
+    test_share: float = 0.1,
 ) -> Iterator[Pair]:
-    """The rows of `import_folder`, what became of them in `found`. Raises as it does, at once."""
+    """The rows of `import_folder`, what became of them in `found`. Raises as it does, at once.
+
+    Several files are read as if they were one.
+    """
     if not folder.is_dir():
         raise R2D2Error(f"there is no folder {folder}: give the folder of the images")
     pictures = PictureIndex([folder])
-    of_file = split_of_file(file.name)
-    grouped: dict[tuple[PictureFile, str], dict[tuple[str, int | None], None]] = {}
-    check = partial(_check, file)
-    for where, row in table_rows(file, found.dropped, USED, CAPTION_NAMES, check):
-        try:
-            name = picture_value(_first(row, IMAGE_NAMES))[1] or ""
-            split = split_of_value(_first(row, SPLIT_NAMES))
-            label = label_value(_first(row, LABEL_NAMES))
-        except BadValueError as error:
-            found.dropped.add(str(error), f"{where}: {error.shown}")
-            continue
-        texts, faults = read_texts(_first(row, CAPTION_NAMES))
-        picture = pictures.find(name, file)
-        if isinstance(picture, Missing):
-            swapped = len(texts) == 1 and isinstance(
-                pictures.find(texts[0].text, file), PictureFile
-            )
-            if swapped:
-                found.dropped.add("image and caption are swapped", f"{where}: {shown(name)}")
-            else:
-                add_missing(picture, name, where, found.dropped)
-            continue
-        usable = usable_texts(texts, faults, where, found.dropped)
-        split = split or of_file or split_of_folders(picture.folder) or ""
-        captions = grouped.setdefault((picture, split), {}) if usable else {}
-        for text in usable or ():
-            if (text.text, label) in captions:
-                found.dropped.add(REPEATED_TEXT, f"{where}: {shown(text.text)}")
-            captions[text.text, label] = None
+    by_column: Captions = {}  # of rows whose split a column tells
+    by_name: Captions = {}  # of the others: a name of a file or folder tells it, or nothing
+    for file in files:
+        _gather(file, pictures, by_column, by_name, found.dropped)
+    # Of a part of a data set all names say `train`; it has no pictures to measure on.
+    only_train = bool(by_name) and {split for _, split in (*by_column, *by_name)} == {TRAIN}
+    if only_train and val_share + test_share > 0:
+        log.info(
+            "the names of files and folders say no split but train: a tenth each is held out for "
+            "val and test; a column `split` is taken at its word"
+        )
+    grouped = by_column
+    told = dict(iter(by_column))
+    for (picture, named), captions in by_name.items():
+        split = told.get(picture, "") if only_train or not named else named
+        kept = grouped.setdefault((picture, split), {})
+        for (text, label), where in captions.items():
+            if (text, label) in kept:
+                found.dropped.add(REPEATED_TEXT, f"{where}: {shown(text)}")
+            kept.setdefault((text, label), where)
+    shown_files = ", ".join(map(str, files))
     if not grouped and not found.dropped:
-        raise R2D2Error(f"{file} holds no row: write a picture and a caption a line")
+        raise R2D2Error(f"{shown_files} holds no row: write a picture and a caption a line")
     if not grouped:
         raise R2D2Error(
-            f"no row of {file} has both an image under {folder} and a caption "
+            f"no row of {shown_files} has both an image under {folder} and a caption "
             f"({found.dropped.reasons()})"
         )
 
@@ -154,6 +166,43 @@ def read_folder(
     return counted()
 
 
+def _gather(
+    file: Path, pictures: PictureIndex, by_column: Captions, by_name: Captions,
+    dropped: DroppedRows,
+) -> None:  # fmt: skip
+    """Add the rows of a file of captions."""
+    of_file = split_of_file(file.name)
+    check = partial(_check, file)
+    for where, row in table_rows(file, dropped, USED, CAPTION_NAMES, check):
+        try:
+            name = picture_value(_first(row, IMAGE_NAMES))[1] or ""
+            of_row = split_of_value(_first(row, SPLIT_NAMES))
+            label = label_value(_first(row, LABEL_NAMES))
+        except BadValueError as error:
+            dropped.add(str(error), f"{where}: {error.shown}")
+            continue
+        texts, faults = read_texts(_first(row, CAPTION_NAMES))
+        picture = pictures.find(name, file)
+        if isinstance(picture, Missing):
+            swapped = len(texts) == 1 and isinstance(
+                pictures.find(texts[0].text, file), PictureFile
+            )
+            if swapped:
+                dropped.add("image and caption are swapped", f"{where}: {shown(name)}")
+            else:
+                add_missing(picture, name, where, dropped)
+            continue
+        usable = usable_texts(texts, faults, where, dropped)
+        if not usable:
+            continue
+        split = of_row or of_file or split_of_folders(picture.folder) or ""
+        captions = (by_column if of_row else by_name).setdefault((picture, split), {})
+        for text in usable:
+            if (text.text, label) in captions:
+                dropped.add(REPEATED_TEXT, f"{where}: {shown(text.text)}")
+            captions.setdefault((text.text, label), where)
+
+
 def _order(picture: PictureFile, split: str) -> tuple[Path, str]:
     return picture.path, split
 
@@ -161,6 +210,10 @@ def _order(picture: PictureFile, split: str) -> tuple[Path, str]:
 def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     """The first of the columns that has a value."""
     return next((v for name in names if not is_missing(v := row.get(name))), None)
+
+
+def _is_chinese(name: str) -> bool:
+    return not name.isascii()
 
 
 def _check(file: Path, columns: list[str]) -> None:
@@ -171,6 +224,6 @@ def _check(file: Path, columns: list[str]) -> None:
         if not any(name in columns for name in names):
             has = ", ".join(columns)
             raise R2D2Error(
-                f"{file} has no column of {what} (it has {has[:200] or 'none'}): "
-                f"name it {names[0]}, or {', '.join(names[1:4])}"
+                f"{file} has no column of {what} (it has {has[:200] or 'none'}): name it in the "
+                f"first line {names[0]}, or {', '.join(names[1:4])}, {next(filter(_is_chinese, names))}"
             )
