@@ -15,6 +15,7 @@ from r2d2.data.emoji import emoji_pairs
 from r2d2.evaluation.class_run import Classification, evaluate_classification
 from r2d2.evaluation.match_run import Matching, evaluate_matching
 from r2d2.evaluation.run import Retrieval, evaluate_retrieval
+from r2d2.formats import parquet, registry, webdataset
 from r2d2.formats.classes import class_names, class_text
 from r2d2.formats.queries import Query, read_queries, write_queries
 from r2d2.formats.registry import FORMATS, export_table, import_table
@@ -223,3 +224,32 @@ def test_an_exported_file_that_was_changed_is_read_by_its_values(tmp_path):
     assert {text.text for row in back.texts(back.rows()) for text in row} == {"新的"}
     assert found.rows == 7
     assert back.metadata == METADATA
+
+
+class StoppedError(Exception):
+    """Stands for a signal or a full disk in the middle of an export."""
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+@pytest.mark.parametrize("there", [False, True])
+def test_an_export_that_fails_leaves_nothing(tmp_path, monkeypatch, kind, there):
+    """Whole files alone would not tell that others are missing."""
+    monkeypatch.setattr(webdataset, "ROWS", 2)
+    monkeypatch.setattr(parquet, "SHARD", 2)
+    monkeypatch.setattr(registry, "CHUNK", 1)
+    rows = [Pair(str(n), picture(n), (Text("猫", "query"),), "train") for n in range(5)]
+    write_table(tmp_path / "a.lance", rows)
+    out = tmp_path / "exports" / "out"
+    if there:
+        out.mkdir(parents=True)
+
+    def stop(name, done, total):
+        if done == 3:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        export_table(PairsTable.open(tmp_path / "a.lance"), kind, out, update=stop)
+    left = sorted(path.name for path in out.parent.rglob("*")) if out.parent.exists() else []
+    assert left == (["out"] if there else [])
+    assert export_table(PairsTable.open(tmp_path / "a.lance"), kind, out) == 5
+    assert import_table([out], kind, tmp_path / "back.lance").rows == 5

@@ -212,10 +212,6 @@ def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return next((v for name in names if not is_missing(v := row.get(name))), None)
 
 
-def _is_chinese(name: str) -> bool:
-    return not name.isascii()
-
-
 def _check(file: Path, columns: list[str]) -> None:
     """Raise where there is no column of images or none of captions."""
     if not columns:
@@ -223,7 +219,8 @@ def _check(file: Path, columns: list[str]) -> None:
     for what, names in (("images", IMAGE_NAMES), ("captions", CAPTION_NAMES)):
         if not any(name in columns for name in names):
             has = ", ".join(columns)
+            chinese = next(name for name in names if not name.isascii())
             raise R2D2Error(
                 f"{file} has no column of {what} (it has {has[:200] or 'none'}): name it in the "
-                f"first line {names[0]}, or {', '.join(names[1:4])}, {next(filter(_is_chinese, names))}"
+                f"first line {names[0]}, or {', '.join(names[1:4])}, {chinese}"
             )

@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from r2d2.errors import R2D2Error
-from r2d2.files import disk_errors
 from r2d2.formats.notes import NAME, TableNotes
 from r2d2.formats.record import CAPTIONS, FIELDS, is_exported, restored_pair, to_pair
 from r2d2.formats.tree import Tree
@@ -79,34 +78,27 @@ def notes(place: Path) -> Iterator[tuple[str, str]]:
 
 
 def write(place: Path, pairs: Iterable[Pair], notes: TableNotes) -> int:
-    """Files of SHARD rows in a folder, in the columns of a pairs table; each appears whole.
+    """Files of SHARD rows in a folder that is there, in the columns of a pairs table.
 
     Every file has the table's metadata in its schema; the first one has the queries, too.
     """
     count = 0
     text = notes.to_json()
-    with disk_errors(place):
-        place.mkdir(parents=True, exist_ok=True)
-        writer: Any = None
-        work = place
-        try:
-            for some in chunks(pairs):
-                if writer is None:
-                    work = place / f".{count // SHARD:05d}.parquet.partial"
-                    writer = pq.ParquetWriter(work, SCHEMA.with_metadata({NAME: text}))
-                    text = TableNotes(notes.metadata).to_json()
-                writer.write_batch(to_batch(some, SCHEMA))
-                before, count = count, count + len(some)
-                if count // SHARD > before // SHARD:
-                    _close(writer, work)
-                    writer = None
-            if writer is not None:
-                _close(writer, work)
-                writer = None
-        finally:
-            if writer is not None:
+    writer: Any = None
+    try:
+        for some in chunks(pairs):
+            if writer is None:
+                file = place / f"{count // SHARD:05d}.parquet"
+                writer = pq.ParquetWriter(file, SCHEMA.with_metadata({NAME: text}))
+                text = TableNotes(notes.metadata).to_json()
+            writer.write_batch(to_batch(some, SCHEMA))
+            before, count = count, count + len(some)
+            if count // SHARD > before // SHARD:
                 writer.close()
-                work.unlink(missing_ok=True)
+                writer = None
+    finally:
+        if writer is not None:
+            writer.close()
     return count
 
 
@@ -132,8 +124,3 @@ def _check(file: Path, names: list[str]) -> None:
             f"{file} has columns {', '.join(names)}: one of pictures ({', '.join(IMAGES)}) "
             f"and one of texts ({', '.join(CAPTIONS)}) is wanted"
         )
-
-
-def _close(writer: Any, work: Path) -> None:
-    writer.close()
-    work.replace(work.with_name(work.name.removeprefix(".").removesuffix(".partial")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from r2d2.errors import R2D2Error, taken
+from r2d2.files import whole_folder
 from r2d2.formats import (
     aic_icc,
     boxes,
@@ -244,8 +246,8 @@ def export_table(
 ) -> int:  # fmt: skip
     """Write a table, or one split of it, in another format; gives how many rows.
 
-    The columns of a pairs table, its metadata and its queries go along; other columns, such as
-    vectors, do not.
+    The folder appears when all of it is written, or not at all. The columns of a pairs table, its
+    metadata and its queries go along; other columns, such as vectors, do not.
 
     Raises:
         R2D2Error: an unknown format, one that is only read, or a folder that is not empty.
@@ -258,6 +260,8 @@ def export_table(
     place = Path(out)
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise R2D2Error(f"{out} is there already: give an empty folder, or a new one")
+    if os.path.ismount(place):  # Path.is_mount raises where there is nothing
+        raise R2D2Error(f"{out} is a mount point, which no folder can replace: give one within it")
     rows = table.rows(split)
 
     def pairs() -> Iterator[Pair]:
@@ -266,4 +270,5 @@ def export_table(
             yield from table.take(rows[start : start + CHUNK])
         update("exporting", len(rows), len(rows))
 
-    return write(place, pairs(), notes_of(table, split))
+    with whole_folder(place) as work:
+        return write(work, pairs(), notes_of(table, split))

@@ -12,7 +12,6 @@ from typing import Any
 from PIL import Image
 
 from r2d2.errors import R2D2Error
-from r2d2.files import disk_errors, write_text
 from r2d2.formats.notes import NAME, TableNotes
 from r2d2.formats.record import FIELDS, is_exported, restored_pair, to_fields, to_pair
 from r2d2.inputs.dropped_rows import DroppedRows
@@ -91,34 +90,27 @@ def fields_of(
 
 
 def write(place: Path, pairs: Iterable[Pair], notes: TableNotes) -> int:
-    """Tar files of ROWS rows in a folder, and the notes beside them; each appears whole."""
+    """Tar files of ROWS rows in a folder that is there, and the notes beside them."""
     count = 0
     tar: tarfile.TarFile | None = None
-    work = place
+    (place / NOTES).write_text(notes.to_json(), encoding="utf-8")
     try:
-        with disk_errors(place):
-            place.mkdir(parents=True, exist_ok=True)
-            write_text(place / NOTES, notes.to_json())
-            for pair in pairs:
-                if count % ROWS == 0:
-                    if tar is not None:
-                        _close(tar, work)
-                    work = place / f".{count // ROWS:05d}.tar.partial"
-                    tar = tarfile.open(work, "w")  # noqa: SIM115  # closed when it is full
-                assert tar is not None
-                stem = f"{count:09d}"
-                _add(tar, f"{stem}.{ending(pair.image)}", pair.image)
-                _add(tar, f"{stem}.txt", (pair.texts[0].text if pair.texts else "").encode())
-                fields = json.dumps(to_fields(pair), ensure_ascii=False)
-                _add(tar, f"{stem}.json", fields.encode())
-                count += 1
-            if tar is not None:
-                _close(tar, work)
-                tar = None
+        for pair in pairs:
+            if count % ROWS == 0:
+                if tar is not None:
+                    tar.close()
+                file = place / f"{count // ROWS:05d}.tar"
+                tar = tarfile.open(file, "w")  # noqa: SIM115  # closed when it is full
+            assert tar is not None
+            stem = f"{count:09d}"
+            _add(tar, f"{stem}.{ending(pair.image)}", pair.image)
+            _add(tar, f"{stem}.txt", (pair.texts[0].text if pair.texts else "").encode())
+            fields = json.dumps(to_fields(pair), ensure_ascii=False)
+            _add(tar, f"{stem}.json", fields.encode())
+            count += 1
     finally:
         if tar is not None:
             tar.close()
-            work.unlink(missing_ok=True)
     return count
 
 
@@ -144,8 +136,3 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     info = tarfile.TarInfo(name)
     info.size = len(data)
     tar.addfile(info, io.BytesIO(data))
-
-
-def _close(tar: tarfile.TarFile, work: Path) -> None:
-    tar.close()
-    work.replace(work.with_name(work.name.removeprefix(".").removesuffix(".partial")))
