@@ -16,8 +16,9 @@ import numpy.typing as npt
 from r2d2.corpus.config import SampleConfig
 from r2d2.corpus.preflight import check_place
 from r2d2.errors import R2D2Error
+from r2d2.formats.derived import write_derived_table
 from r2d2.progress import Update
-from r2d2.table import Pair, PairsTable, write_table
+from r2d2.table import Pair, PairsTable
 
 REST = "train"
 CHUNK = 1024  # rows read at once
@@ -47,7 +48,7 @@ def sample_table(
     update: Update,
     overwrite: bool = False,
 ) -> int:
-    """Write a share of a table, its rows and splits as they are; gives how many.
+    """Write a share of a table, its rows, splits, metadata and queries as they are; gives how many.
 
     Raises:
         R2D2Error: no image is within the share, or the place does not serve.
@@ -71,7 +72,7 @@ def sample_table(
             yield from table.take(rows[start : start + CHUNK])
         update("sampling", len(rows), len(rows))
 
-    return write_table(out, pairs(), overwrite=overwrite, metadata=table.metadata)
+    return write_derived_table(table, out, pairs(), overwrite)
 
 
 def splits(image_ids: Iterable[str], config: SampleConfig) -> list[str]:

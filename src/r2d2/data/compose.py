@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from r2d2.data.grid import grid_pairs
+from r2d2.formats.derived import write_derived_table
 from r2d2.progress import Update
-from r2d2.table import Pair, PairsTable, write_table
+from r2d2.table import Pair, PairsTable
 
 TRAIN = "train"
 CHUNK = 256  # rows read at once
@@ -24,7 +25,7 @@ def compose_table(
 ) -> int:
     """Write a table of all rows of `table`, then of `count` grids of its training pictures.
 
-    The training rows are held in memory: this is for small tables of small pictures.
+    The metadata and the queries of `table` go along. The training rows are held in memory: this is for small tables of small pictures.
 
     Args:
         table: of emoji, or of other pictures that fill their frame.
@@ -55,4 +56,4 @@ def compose_table(
             update("composing", number, count)
             yield pair
 
-    return write_table(out, pairs(), overwrite=overwrite, metadata=table.metadata)
+    return write_derived_table(table, out, pairs(), overwrite)
