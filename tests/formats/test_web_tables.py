@@ -10,6 +10,7 @@ from r2d2.corpus.fetch_store import url_id
 from r2d2.corpus.outcome import Cause
 from r2d2.errors import R2D2Error
 from r2d2.formats.registry import import_table
+from r2d2.inputs.ids import REPEATED_TEXT
 
 URLS = [f"https://e.org/{n}.jpg" for n in range(4)]
 
@@ -122,3 +123,13 @@ def test_a_broken_record_of_img2dataset_is_named(tmp_path):
     (tmp_path / "00000.parquet").write_bytes(b"PAR1")
     with pytest.raises(R2D2Error, match=r"00000\.parquet is no readable Parquet file"):
         import_table([tmp_path], "img2dataset", tmp_path / "t.lance")
+
+
+def test_equal_texts_of_one_address_are_counted(tmp_path):
+    file = lines(
+        tmp_path / "w.csv", "url,caption", f"{URLS[0]},狗", f"{URLS[0]},一只狗", f"{URLS[0]},狗"
+    )
+    store = store_of(tmp_path / "fetched", {URLS[0]: picture(0)})
+    found, rows, _ = imported("wukong", tmp_path / "t.lance", file, store)
+    assert [[text.text for text in row.texts] for row in rows] == [["狗", "一只狗"]]
+    assert found.dropped.examples == {REPEATED_TEXT: [f"{file}, line 4: {URLS[0]}: 狗"]}

@@ -25,7 +25,8 @@ def compose_table(
 ) -> int:
     """Write a table of all rows of `table`, then of `count` grids of its training pictures.
 
-    The metadata and the queries of `table` go along. The training rows are held in memory: this is for small tables of small pictures.
+    The metadata and the queries of `table` go along. The training rows are held in memory: this is
+    for small tables of small pictures.
 
     Args:
         table: of emoji, or of other pictures that fill their frame.

@@ -22,8 +22,9 @@ from r2d2.corpus.outcome import Cause
 from r2d2.formats.given import Given
 from r2d2.formats.record import make_pair
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.ids import REPEATED_TEXT
 from r2d2.inputs.texts import Fault
-from r2d2.inputs.values import BadValueError, text_value
+from r2d2.inputs.values import BadValueError, shown, text_value
 from r2d2.table import Pair, Text
 
 HELD = 200_000  # rows in memory; more go by way of the disk, in as many ...
@@ -123,7 +124,12 @@ def _join(rows: list[Row], store: Path, given: Given) -> Iterator[Pair]:
 
 def _pair(rows: list[Row], image: bytes | None, key: str, given: Given) -> Pair | None:
     first = rows[0]
-    texts = dict.fromkeys(text for row in rows for text in row.texts)
+    texts: dict[Text, None] = {}
+    for row in rows:
+        for text in row.texts:
+            if text in texts:
+                given.dropped.add(REPEATED_TEXT, f"{_named(row)}: {shown(text.text)}")
+            texts[text] = None
     return make_pair(
         first.where or first.url, image, texts, first.split, given.dropped,
         faults=[fault for row in rows for fault in row.faults],
