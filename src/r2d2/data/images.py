@@ -17,6 +17,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from r2d2.data.limits import (
+    PieceReader,
+    TooManyPieces,
+    icon_frame,
+    too_large,
+    too_many_scans,
+    too_many_strips,
+    too_slow,
+)
 from r2d2.errors import R2D2Error
 
 log = logging.getLogger(__name__)
@@ -88,8 +97,15 @@ def decode_image(
         raise BadImage(
             "too large", f"{name} has {len(data)} bytes, more than {max_bytes}: give a smaller file"
         )
+    if too_many_scans(data):
+        raise BadImage("unreadable", f"{name} has far more scans than a JPEG has: save it anew")
+    if too_many_strips(data):
+        raise BadImage("unreadable", f"{name} has far more strips than a TIFF has: save it anew")
     try:
-        image = Image.open(io.BytesIO(data), formats=readable_formats())
+        frame = icon_frame(data)
+        if frame is not None:
+            _check_cost(frame, name, len(data), max_pixels)
+        image = Image.open(PieceReader(data), formats=readable_formats())
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         message = f"{name} has far more than {max_pixels} pixels: give a smaller one"
         raise BadImage("too large", message) from error
@@ -103,7 +119,21 @@ def decode_image(
     except Exception as error:  # a broken header raises what its parser stumbles on
         raise _broken(name, error) from error
     with image:
+        _check_cost(image, name, len(data), max_pixels)
         return to_rgb(image, name=name, max_pixels=max_pixels)
+
+
+def _check_cost(image: Image.Image, name: str, size: int, max_pixels: int) -> None:
+    """BadImage where decoding a file of `size` bytes would cost too much, by its header."""
+    reason = too_large(*image.size, max_pixels)
+    if reason is not None:
+        raise BadImage("too large", f"{name} has {reason}: give a smaller one")
+    if too_slow(image, size, max_pixels):
+        raise BadImage(
+            "too large",
+            f"{name} is a {image.format} of {image.width}x{image.height} pixels in a form that is "
+            "slow to read: save it as PNG",
+        )
 
 
 def image_bytes(path: Path) -> bytes:
@@ -161,11 +191,9 @@ def to_rgb(image: Image.Image, *, name: str = "image", max_pixels: int = MAX_PIX
     width, height = image.size
     if width * height == 0:
         raise BadImage("empty", f"{name} has no pixels ({width}x{height}): give another image")
-    if width * height > max_pixels:
-        raise BadImage(
-            "too large",
-            f"{name} has {width}x{height} pixels, more than {max_pixels}: give a smaller one",
-        )
+    reason = too_large(width, height, max_pixels)
+    if reason is not None:
+        raise BadImage("too large", f"{name} has {reason}: give a smaller one")
     try:
         image.load()
         rgb = _flatten(image)
@@ -212,7 +240,7 @@ def _fast_jpeg(
     data: bytes, size: int, max_bytes: int, max_pixels: int
 ) -> npt.NDArray[np.uint8] | None:
     """Pixels (size, size, 3) of a JPEG that is whole, plain and large; None: take the slow way."""
-    if not data.startswith(b"\xff\xd8\xff") or len(data) > max_bytes:
+    if not data.startswith(b"\xff\xd8\xff") or len(data) > max_bytes or too_many_scans(data):
         return None
     import simplejpeg
     import torch
@@ -222,7 +250,7 @@ def _fast_jpeg(
     except ValueError:  # the slow way says what is wrong
         return None
     plain = colours in ("RGB", "YCbCr", "Gray")
-    if not plain or min(width, height) < size or width * height > max_pixels:
+    if not plain or min(width, height) < size or too_large(width, height, max_pixels):
         return None
     # Of the eighths that a decoder offers, these alone have vector code: 5/8 takes longer than 8/8.
     eighths = next(n for n in (1, 2, 4, 8) if min(width, height) * n >= 8 * size * SPARE or n == 8)
@@ -285,6 +313,8 @@ def _orientation(image: Image.Image) -> int:
 def _broken(name: str, error: Exception) -> BadImage:
     if isinstance(error, BadImage):
         return error
+    if isinstance(error, TooManyPieces):
+        return BadImage("unreadable", f"{name} has {error}: save it anew")
     text = " ".join(str(error).split()) or type(error).__name__
     short = any(sign in text.lower() for sign in ("truncated", "broken data stream", "not enough"))
     if short or isinstance(error, EOFError):
