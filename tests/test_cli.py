@@ -258,14 +258,16 @@ def test_a_folder_of_another_run(refused, place):
     )
     assert "holds another run" in refused("demo", "--out", place / "run")
     evaluate = ("evaluate", "retrieval", place / "run", place / "pairs.lance")
-    assert "holds another run" in refused(*evaluate, "--out", place / "run")
+    assert "holds a run: give another --out, or --overwrite" in refused(
+        *evaluate, "--out", place / "run"
+    )
 
 
 def test_a_report_is_not_overwritten_unless_asked(cli, refused, place, tmp_path):
     command = ("evaluate", "retrieval", place / "run", place / "pairs.lance", "--out", tmp_path)
     assert cli(*command)[0] == 0
     before = contents(tmp_path)
-    assert "already holds metrics.json" in refused(*command)
+    assert "metrics.json exists: give another --out, or --overwrite" in refused(*command)
     assert contents(tmp_path) == before
     assert cli(*command, "--overwrite", "--top-k", "2")[0] == 0
     assert json.loads((tmp_path / "metrics.json").read_text())["top_k"] == 2

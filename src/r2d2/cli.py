@@ -103,9 +103,12 @@ def pretrain(
     from r2d2.training.launch import ensure_processes
     from r2d2.training.pretrain import check_vocab
     from r2d2.training.pretrain import pretrain as run
+    from r2d2.training.run_folder import check_folder
     from r2d2.training.start import config_from, find_start
     from r2d2.used_settings import check_used, tell_idle
 
+    if first_process():
+        check_folder(out, resume=resume)
     start, chosen = find_start(out, init, resume), settings or ()
     if start is None:
         config = make_config(preset or "tiny", variant or "r2d2", read_vocab(chosen, vocab))
@@ -145,12 +148,16 @@ def finetune(
 ) -> None:
     """Fine-tune a model; the best epoch by `val` lands in OUT/model, with its report."""
     from r2d2.config import make_tuning_config
-    from r2d2.finetune import TABLE, is_plain_folder, own_table, tuning_start
+    from r2d2.finetune import CAPTIONS, TABLE, is_plain_folder, own_table, tuning_start
     from r2d2.finetune import finetune as run
     from r2d2.training.distributed import world
     from r2d2.training.launch import ensure_processes
+    from r2d2.training.run_folder import check_folder
     from r2d2.used_settings import check_used, tell_idle
 
+    new = captions is not None and not (out / CAPTIONS).exists()
+    if first_process():
+        check_folder(out, resume=resume, more=[TABLE] if new else [])
     made = resume and (out / TABLE).exists()
     if captions is not None and not made and not is_plain_folder(source):
         is_table = (Path(source) / "_versions").is_dir()

@@ -32,7 +32,7 @@ def run_demo(out: Path, config: Config, *, resume: bool = False) -> Path:
         raise R2D2Error(
             "the demo trains its own tokenizer and reads no vocab.txt: set train.train_vocab=true"
         )
-    check_folder(out, resume=resume)
+    check_folder(out, resume=resume, more=[TABLE])
     table_path = out / TABLE
     if not table_path.exists():
         log.info("building the embedded corpus at %s", table_path)

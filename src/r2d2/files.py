@@ -32,9 +32,9 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 def try_place(path: Path) -> None:
     """R2D2Error where nothing can be written at a path; asked before the work it takes."""
-    with disk_errors(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        probe = path.with_name(f".{path.name}.probe")
+    with disk_errors(path):
+        home = next((folder for folder in path.parents if os.path.lexists(folder)), path.parent)
+        probe = home / f".{path.name}.probe"
         probe.touch()
         probe.unlink()
 

@@ -245,7 +245,7 @@ def test_a_report_that_cannot_be_written_stops_at_once(monkeypatch, capsys, comm
 def test_a_report_does_not_land_on_its_json(tmp_path, monkeypatch, capsys, command, out):
     code, _, lines = call_cli(monkeypatch, capsys, "corpus", *command, "--out", tmp_path / out)
     assert code == 2
-    assert "is to be an HTML file" in lines[-1]
+    assert "ends in .html" in lines[-1]
 
 
 NULLS = ["", "NULL", "None", "\\N"]

@@ -202,7 +202,9 @@ def test_what_is_there_is_kept(place, tmp_path):
     message = refused(export_onnx, place / "model", place / "out")
     assert "--overwrite" in message
     (tmp_path / "mine.txt").write_text("x")
-    assert "no exported model" in refused(export_onnx, place / "model", tmp_path, overwrite=True)
+    assert "was not written by this command" in refused(
+        export_onnx, place / "model", tmp_path, overwrite=True
+    )
     assert "no model at" in refused(export_onnx, tmp_path / "none", tmp_path / "new")
     assert not (tmp_path / "new").exists()
 

@@ -364,7 +364,10 @@ def test_odd_values_of_an_export_do_no_harm(matching, tmp_path):
 
 
 def test_export_refuses(matching, tmp_path):
-    assert "already" in refused(export_tasks, matching[0], tmp_path)
+    (tmp_path / "mine.txt").write_text("x")
+    assert "exists: give another --out" in refused(export_tasks, matching[0], tmp_path)
+    said = refused(export_tasks, matching[0], tmp_path, overwrite=True)
+    assert "was not written by this command" in said
     assert "embed" in refused(export_tasks, matching[0], tmp_path / "x", pictures="embedded")
     two = table_of(tmp_path / "two.lance", [pair(0, texts=(Text("甲", "t"), Text("乙", "t")))])
     assert "one text a row" in refused(export_tasks, two, tmp_path / "x")
@@ -416,4 +419,4 @@ def test_the_commands_and_a_second_round(matching, tmp_path, monkeypatch, capsys
     assert len(rows_of(out)) == 80
     code, _, error = call_cli(monkeypatch, capsys, *call)
     assert code == 2
-    assert "already" in error[-1]
+    assert "exists: give another --out, or --overwrite" in error[-1]

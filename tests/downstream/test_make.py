@@ -302,7 +302,7 @@ def test_bad_input_is_one_line_and_writes_nothing(table, tmp_path):
     made(table, out)
     before = rows_of(out)
     assert "exists" in refused(made, table, out, "icm", "seed=3")
-    assert "one of the tables" in refused(made, table, table.path, overwrite=True)
+    assert "is read from" in refused(made, table, table.path, overwrite=True)
     assert rows_of(out) == before
 
 

@@ -26,7 +26,7 @@ def call(place, monkeypatch, capsys):
         if "--model" not in more:
             arguments += ["--model", str(place / "model")]
         if "--out" not in more:
-            arguments += ["--out", str(out or place / "panel.png")]
+            arguments += ["--out", str(out or place / "panel.png"), "--overwrite"]
         code, said, errors = call_cli(monkeypatch, capsys, *arguments, *more)
         return code, said + " ".join(errors)
 
@@ -65,7 +65,7 @@ def test_an_animated_one(place, call, caplog):
         ("a.png", "狗" * 3000, (), "give a sentence"),
         ("a.png", TEXT, ("--layer", "9"), "no layer 9"),
         ("a.png", TEXT, ("--only", "猫"), "not in the text"),
-        ("a.png", TEXT, ("--out", "panel.jpg"), "PNG"),
+        ("a.png", TEXT, ("--out", "panel.jpg"), "ends in .png"),
         ("a.png", TEXT, ("--model", "nowhere"), "no model at nowhere"),
     ],
 )

@@ -133,7 +133,7 @@ def test_what_is_wrong_is_said_before_any_work(tmp_path, monkeypatch, capsys):
     for kind, extra, message in (
         ("webdataset", (tmp_path / "h",), "formats that do: cldr-annotations"),
         ("cldr-annotations", (tmp_path / "h", "--held-share", "1"), "between"),
-        ("cldr-annotations", (tmp_path,), "exists"),
+        ("cldr-annotations", (tmp_path,), "is read from"),
     ):
         code, _, lines = call_cli(
             monkeypatch, capsys, "data", "import", kind, tmp_path, "--held-out", *extra,

@@ -55,8 +55,10 @@ def test_there_and_back(tmp_path, monkeypatch, kind, rows_a_file):
     again = PairsTable.open(tmp_path / "b.lance")
     assert again.take(again.rows()) == table.take(table.rows())
     assert export_table(table, kind, tmp_path / "val", split="val") == 2
-    with pytest.raises(R2D2Error, match="already"):
+    with pytest.raises(R2D2Error, match="out exists: give another --out, or --overwrite"):
         export_table(table, kind, tmp_path / "out")
+    assert export_table(table, kind, tmp_path / "out", split="val", overwrite=True) == 2
+    assert import_table([tmp_path / "out"], kind, tmp_path / "c.lance").rows == 2
 
 
 def test_a_foreign_tar(tmp_path):

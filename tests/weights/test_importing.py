@@ -189,8 +189,8 @@ def test_what_does_not_go_together_is_refused(tmp_path):
     refused("not a multiple of patch_size", [bert, clip], out, image_size=IMAGE + PATCH - 1)
     refused("lacks vision_model", bert, out, kind="clip")
     refused("is a model of ours already", tmp_path / "ours", out)
-    refused("is there already", [bert, clip], tmp_path / "ours")
-    refused("is what is read from", bert, bert, overwrite=True)
+    refused("exists: give another --out, or --overwrite", [bert, clip], tmp_path / "ours")
+    refused("is read from", bert, bert, overwrite=True)
     (tmp_path / "photos/2020").mkdir(parents=True)
     refused("was not written by this", [bert, clip], tmp_path / "photos", overwrite=True)
     long = tmp_path / "long.txt"

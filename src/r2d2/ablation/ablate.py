@@ -16,14 +16,14 @@ from r2d2.ablation.document import (
     markdown,
 )
 from r2d2.ablation.page import page
-from r2d2.ablation.runs import Arm, check_arms, run_arms
+from r2d2.ablation.runs import RUNS, Arm, check_arms, run_arms
 from r2d2.ablation.shares import TRAIN, curve_png, share_table
 from r2d2.ablation.speed import Speed, equal_epochs, measure_speeds
 from r2d2.ablation.summary import TASKS, ArmSummary, as_dict, mean_spread, summarise
 from r2d2.config import Config, make_config, read_vocab, variants
 from r2d2.data.emoji import ATTRIBUTION, build_emoji_table
 from r2d2.errors import R2D2Error
-from r2d2.files import write_bytes, write_text
+from r2d2.files import try_place, write_bytes, write_text
 from r2d2.settings import named_settings, one_of
 from r2d2.table import PairsTable
 from r2d2.training.pretrain import check_vocab
@@ -103,8 +103,7 @@ def ablate(
         R2D2Error: whatever the user can mend.
         RunStoppedError: a signal came; the same command goes on.
     """
-    if out.exists() and not out.is_dir():
-        raise R2D2Error(f"{out} is a file: give a folder")
+    check_ablation(out, plan)
     plan = replace(plan, settings=read_vocab(plan.settings, vocab))
     configs = [plan.config(variant) for variant in plan.variants]
     for config in configs:  # a wrong setting stops here, before any work
@@ -130,17 +129,36 @@ def ablate(
     return _variants(table, out, plan, vocab)
 
 
+def check_ablation(out: Path, plan: Plan) -> None:
+    """R2D2Error where the reports would replace what no ablation wrote, or cannot be written."""
+    if out.exists() and not out.is_dir():
+        raise R2D2Error(f"{out} is a file: give a folder")
+    if not (out / RUNS).is_dir():
+        for path in _reports(out, plan):
+            if path.exists():
+                raise R2D2Error(f"{path} is of no ablation: give another --out")
+    try_place(out / RUNS)
+
+
+def _reports(out: Path, plan: Plan) -> list[Path]:
+    """What is written, JSON first."""
+    if plan.shares:
+        return [out / f"data.{ending}" for ending in ("json", "md", "png")]
+    name = "ablation" if plan.equal_time is None else "equal-time"
+    return [out / f"{name}.{ending}" for ending in ("json", "md", "html")]
+
+
 def _variants(table: PairsTable, out: Path, plan: Plan, vocab: str | Path | None) -> list[Path]:
     rows = len(table.rows(TRAIN))
     arms = [Arm(variant, plan.config(variant), table.path, rows) for variant in plan.variants]
     if plan.equal_time is None:
         check_arms(arms, plan.seeds, out)
     speeds = measure_speeds(arms, out, vocab)
-    name, title = "ablation", "Ablation, equal epochs"
+    title = "Ablation, equal epochs"
     if plan.equal_time is not None:
         arms = [_timed(arm, arms[0], speeds, plan.equal_time) for arm in arms]
-        name, title = "equal-time", "Ablation, equal time"
-    paths = [out / f"{name}.{ending}" for ending in ("json", "md", "html")]
+        title = "Ablation, equal time"
+    paths = _reports(out, plan)
     costs = cost_rows(arms, speeds)
     for runs in run_arms(arms, plan.seeds, out, table, vocab):
         found = summarise(runs, arms[0].name)
@@ -175,7 +193,7 @@ def _data(table: PairsTable, out: Path, plan: Plan, vocab: str | Path | None) ->
         path, rows = share_table(table, out, share)
         arm = Arm(f"{share:.0%}", config, path, rows, share)
         arms.append(_epochs(arm, max(1, round(config.train.epochs * all_rows / rows))))
-    paths = [out / f"data.{ending}" for ending in ("json", "md", "png")]
+    paths = _reports(out, plan)
     for runs in run_arms(arms, plan.seeds, out, table, vocab):
         found = summarise(runs, arms[0].name)
         data = {"plan": asdict(plan), "rows": [arm.rows for arm in arms], "arms": as_dict(found)}

@@ -27,16 +27,19 @@ def export(
         str | None, typer.Option(help="Of files: OUT's place below the document root.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the order, and of the gold items.")] = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write tasks, labelling config and project for Label Studio."""
     from r2d2 import progress
-    from r2d2.downstream.tasks import export_tasks
+    from r2d2.downstream.tasks import export_tasks, is_tasks
+    from r2d2.outputs import a_folder, check_outputs
     from r2d2.table import PairsTable
 
+    check_outputs([a_folder(out, is_tasks)], inputs=[source], overwrite=overwrite)
     with progress.bars() as update:
         found = export_tasks(
             PairsTable.open(source), out, overlap=overlap, gold=gold, pictures=pictures,
-            prefix=prefix, seed=seed, update=update,
+            prefix=prefix, seed=seed, overwrite=overwrite, update=update,
         )  # fmt: skip
     for reason, count in found.left_out.items():
         typer.echo(f"left out: {reason}: {count:,}, such as {', '.join(found.examples[reason])}")
@@ -72,14 +75,16 @@ def import_(
     """Labels by majority, how far people agree, and an audit of who said what."""
     from r2d2 import progress
     from r2d2.downstream.answers import read_answers
-    from r2d2.downstream.labels import LabelRules, label_set
-    from r2d2.downstream.tasks import export_tasks, project_id, read_gold
-    from r2d2.errors import R2D2Error
+    from r2d2.downstream.labels import LabelRules, label_outputs, label_set
+    from r2d2.downstream.tasks import export_tasks, is_tasks, project_id, read_gold
+    from r2d2.outputs import a_folder, check_outputs
     from r2d2.table import PairsTable
 
+    second = [] if again is None else [a_folder(again, is_tasks, "--again")]
+    check_outputs(
+        [*label_outputs(out), *second], inputs=[source, gold, *exports], overwrite=overwrite
+    )
     rules = LabelRules(agree, low_kappa, low_gold, tuple(without or ()), partial)
-    if again is not None and again.exists():
-        raise R2D2Error(f"{again} is there already: give a new folder")
     table = PairsTable.open(source)
     known = {} if gold is None else read_gold(gold)
     answers = read_answers(exports, project_id(table))
@@ -90,7 +95,7 @@ def import_(
         if again is not None and found.again:
             export_tasks(
                 table, again, overlap=again_overlap, gold=0.0, only=found.again,
-                number=answers.last_round + 1, update=update,
+                number=answers.last_round + 1, overwrite=overwrite, update=update,
             )  # fmt: skip
     for what, counts in (
         ("kept", found.kept), ("left out", found.left_out), ("not counted", found.skipped),

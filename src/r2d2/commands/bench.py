@@ -29,6 +29,7 @@ def bench(
         bool, typer.Option("--cpu-time", help="Seconds of the processor: for a busy machine.")
     ] = False,
     out: Annotated[Path | None, typer.Option("--json", help="Write the results here.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the --json.")] = False,
 ) -> None:
     """Speed and memory beside plain implementations of the same (docs/performance.md)."""
     speed = _benchmarks()
@@ -42,10 +43,11 @@ def bench(
         raise R2D2Error(f"no subject {', '.join(unknown)}; there are {', '.join(known)}")
 
     from r2d2 import progress
-    from r2d2.files import try_place, write_text
+    from r2d2.files import write_text
+    from r2d2.outputs import a_file, check_outputs
 
     if out is not None:
-        try_place(out)
+        check_outputs([a_file(out, ".json", option="--json")], overwrite=overwrite)
     found: list[dict[str, Any]] = []
     compare = importlib.import_module("benchmarks.speed.compare")
     clock = compare.processor if cpu_time else time.perf_counter

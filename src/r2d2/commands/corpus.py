@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,7 +51,7 @@ def build(
 ) -> None:
     """Aggregate, rank, filter, fetch, de-duplicate, sample, write; goes on where it was stopped."""
     from r2d2 import progress
-    from r2d2.corpus.build import build_corpus
+    from r2d2.corpus.build import build_corpus, check_build
     from r2d2.corpus.config import make_corpus_config
     from r2d2.corpus.finish import left_aside
     from r2d2.inputs.dropped_rows import dropped_lines
@@ -58,6 +59,7 @@ def build(
     made = make_corpus_config(preset, config, settings or ())
     memory_bytes = size(memory)
     again = _retried(retry_failed, cause)
+    check_build(logs, out, work, overwrite)
     with progress.bars() as update:
         built = build_corpus(
             logs, out, made, work=work, memory_bytes=memory_bytes, runner=runner, workers=workers,
@@ -133,12 +135,13 @@ def stats(
     table: Annotated[str, typer.Argument(help="A pairs table.")],
     out: Annotated[Path, typer.Option(help="An HTML file; the same as JSON beside it.")],
     model: ModelPath = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """What a table holds: sizes, lengths, words, sources, balance; with pictures."""
     from r2d2.corpus.report import contact_sheet, write_corpus_report
     from r2d2.table import PairsTable
 
-    _check_report(out)
+    _check_report(out, [table, model], overwrite)
     opened = PairsTable.open(table)
     found = _stats(opened, model)
     write_corpus_report(out, table, {table: found}, sheets=[contact_sheet(opened)])
@@ -151,12 +154,13 @@ def compare(
     other: Annotated[str, typer.Argument(help="Another.")],
     out: Annotated[Path, typer.Option(help="An HTML file; the same as JSON beside it.")],
     model: ModelPath = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Two tables beside each other, by the measures of `stats`."""
     from r2d2.corpus.report import contact_sheet, write_corpus_report
     from r2d2.table import PairsTable
 
-    _check_report(out)
+    _check_report(out, [one, other, model], overwrite)
     if _place(one) == _place(other):
         raise R2D2Error(f"{one} and {other} are one table: give two")
     tables = {name: PairsTable.open(name) for name in (one, other)}
@@ -186,9 +190,12 @@ def sample(
     from r2d2 import progress
     from r2d2.corpus.config import SampleConfig
     from r2d2.corpus.sample import sample_table
+    from r2d2.formats.queries import table_outputs
+    from r2d2.outputs import check_outputs
     from r2d2.table import PairsTable
 
     config = SampleConfig(share=share, seed=seed)
+    check_outputs(table_outputs(out), inputs=[table], overwrite=overwrite)
     with progress.bars() as update:
         kept = sample_table(PairsTable.open(table), out, config, update, overwrite)
     typer.echo(f"{out}: {kept:,} images")
@@ -216,13 +223,12 @@ def _retried(retry_failed: bool, causes: list[str] | None) -> bool | list[str]:
     return causes or retry_failed
 
 
-def _check_report(out: Path) -> None:
+def _check_report(out: Path, inputs: Sequence[str | Path | None], overwrite: bool) -> None:
     """R2D2Error where no report can be written, before the minutes that it takes to make one."""
-    from r2d2.files import try_place
+    from r2d2.outputs import a_file, check_outputs
 
-    if out.suffix == ".json" or out.is_dir():
-        raise R2D2Error(f"--out {out} is to be an HTML file: the JSON lands beside it by itself")
-    try_place(out)
+    outputs = [a_file(out, ".html", ".htm"), a_file(out.with_suffix(".json"), ".json")]
+    check_outputs(outputs, inputs=inputs, overwrite=overwrite)
 
 
 def _place(table: str) -> str:

@@ -24,7 +24,9 @@ def emoji(
 ) -> None:
     """Write the embedded corpus: emoji pictures with their Chinese names."""
     from r2d2.data.emoji import build_emoji_table
+    from r2d2.outputs import a_table, check_outputs
 
+    check_outputs([a_table(out)], overwrite=overwrite)
     table = build_emoji_table(out, overwrite=overwrite)
     typer.echo(
         f"{out}: {len(table)} rows, " + ", ".join(f"{k} {v}" for k, v in table.splits().items())
@@ -42,8 +44,11 @@ def compose(
     """Write a table with composed pictures besides, which teach where a thing is."""
     from r2d2 import progress
     from r2d2.data.compose import compose_table
+    from r2d2.formats.queries import table_outputs
+    from r2d2.outputs import check_outputs
     from r2d2.table import PairsTable
 
+    check_outputs(table_outputs(out), inputs=[table], overwrite=overwrite)
     with progress.bars() as update:
         count = compose_table(
             PairsTable.open(table), out, grids, seed, overwrite=overwrite, update=update
@@ -74,6 +79,7 @@ def check(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write it there as JSON.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Tell before training what will go wrong, and whether half of a pair tells its label.
 
@@ -88,6 +94,7 @@ def check(
     from r2d2.downstream.make import set_radius
     from r2d2.errors import R2D2Error
     from r2d2.files import write_text
+    from r2d2.outputs import a_file, check_outputs
     from r2d2.pretrained import load
     from r2d2.table import PairsTable
     from r2d2.tokenizer import MAX_LENGTH, Tokenizer
@@ -98,6 +105,11 @@ def check(
         refuse_given(context, ("max_length",), "goes with --model or --vocab")
     if pictures == 0:
         refuse_given(context, ("min_side",), "goes with --pictures above 0")
+    if out is None:
+        refuse_given(context, ("overwrite",), "goes with --out")
+    else:
+        read = [table, model, vocab, *(against or ())]
+        check_outputs([a_file(out, ".json")], inputs=read, overwrite=overwrite)
     tokenizer, length = None, max_length or MAX_LENGTH
     if model is not None:
         loaded = load(model, "cpu")
@@ -176,15 +188,18 @@ def export(
     kind: Annotated[str, typer.Option("--format", help="webdataset or parquet.")],
     out: Annotated[Path, typer.Option(help="Folder for the files.")],
     split: Annotated[str | None, typer.Option(help="Only this one.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a pairs table in another format, with its metadata and its queries."""
     from r2d2 import progress
-    from r2d2.formats.registry import export_table
+    from r2d2.formats.registry import export_table, is_export
+    from r2d2.outputs import a_folder, check_outputs
     from r2d2.table import SCHEMA, PairsTable
 
+    check_outputs([a_folder(out, is_export)], inputs=[table], overwrite=overwrite)
     opened = PairsTable.open(table)
     with progress.bars() as update:
-        count = export_table(opened, kind, out, split=split, update=update)
+        count = export_table(opened, kind, out, split=split, overwrite=overwrite, update=update)
     typer.echo(f"{out}: {count:,} rows")
     for column in opened.columns:
         if column not in SCHEMA.names:

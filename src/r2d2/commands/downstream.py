@@ -35,10 +35,12 @@ def make(
     """One text an image, balanced, split 8:1:1 by group; exit code 1 where its check fails."""
     from r2d2 import progress
     from r2d2.downstream.config import make_downstream_config
-    from r2d2.downstream.make import make_set
+    from r2d2.downstream.make import make_set, set_outputs
     from r2d2.downstream.report import write_set_report
+    from r2d2.outputs import check_outputs
     from r2d2.table import PairsTable
 
+    check_outputs(set_outputs(out), inputs=[table, model, *(exclude or ())], overwrite=overwrite)
     given = list(settings or ())
     if model is not None and not any(one.startswith("negatives.kind") for one in given):
         given.append("negatives.kind=hard")

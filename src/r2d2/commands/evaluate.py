@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from r2d2.commands.options import Overwrite, refuse_given
+from r2d2.errors import R2D2Error
 
 MEASURED = (  # options of what a submission does not measure
     "split", "full", "t2i_only", "sample", "resamples", "seed", "half_states", "fine_tuned",
     "benchmark",
 )  # fmt: skip
+
+# What an evaluation writes in its folder.
+RETRIEVAL = ("metrics.json", "examples.json", "report.html")
+LABELLED = ("metrics.json", "report.html", "report.md")  # matching and classification
+SUBMISSION = "submission.jsonl"
 
 app = typer.Typer(help="Measure a model on a pairs table.", no_args_is_help=True)
 
@@ -85,12 +92,12 @@ def retrieval(
 ) -> None:
     """Recall by pre-ranking and in two stages, in our way of counting and the papers'."""
     from r2d2.evaluation.run import Retrieval, evaluate_retrieval
-    from r2d2.training.run_folder import check_folder
 
     if submission is not None:
         refuse_given(context, MEASURED, "has no effect on --submission, which measures nothing")
     _check_seed(context, sample, resamples)
-    check_folder(out, resume=overwrite)
+    names = RETRIEVAL if submission is None else (SUBMISSION,)
+    _check_out(out, names, [model, table], overwrite)
     settings = Retrieval(
         splits=tuple(split or ()), full=full, t2i_only=t2i_only, top_k=top_k, weight=weight,
         cascade=cascade, batch_size=batch_size, sample=sample, text_length=text_length,
@@ -121,10 +128,9 @@ def matching(
 ) -> None:
     """AUC, average precision, accuracy and calibration on pairs that carry labels."""
     from r2d2.evaluation.match_run import Matching, evaluate_matching
-    from r2d2.training.run_folder import check_folder
 
     _check_seed(context, sample, resamples)
-    check_folder(out, resume=overwrite)
+    _check_out(out, LABELLED, [model, table], overwrite)
     settings = Matching(
         splits=tuple(split or ()), batch_size=batch_size, sample=sample, text_length=text_length,
         resamples=resamples, seed=seed, benchmark=benchmark,
@@ -154,10 +160,9 @@ def classification(
 ) -> None:
     """Zero-shot: top-1, top-5 and every class, by Chinese prompts around the class names."""
     from r2d2.evaluation.class_run import Classification, evaluate_classification
-    from r2d2.training.run_folder import check_folder
 
     _check_seed(context, sample, resamples)
-    check_folder(out, resume=overwrite)
+    _check_out(out, LABELLED, [model, table, templates], overwrite)
     settings = Classification(
         splits=tuple(split or ()), templates=templates, batch_size=batch_size, sample=sample,
         text_length=text_length, resamples=resamples, seed=seed, benchmark=benchmark,
@@ -168,3 +173,16 @@ def classification(
 def _check_seed(context: typer.Context, sample: int | None, resamples: int) -> None:
     if sample is None and resamples == 0:
         refuse_given(context, ("seed",), "goes with --sample or --resamples: nothing is drawn")
+
+
+def _check_out(
+    out: Path, names: Sequence[str], inputs: Sequence[str | Path | None], overwrite: bool
+) -> None:
+    """R2D2Error where a file of an evaluation cannot be written, or would replace another."""
+    from r2d2.outputs import a_file, check_outputs
+    from r2d2.training.run_folder import RUN
+
+    files = [a_file(out / name, Path(name).suffix) for name in names]
+    check_outputs(files, inputs=inputs, overwrite=overwrite)
+    if (out / RUN).exists() and not overwrite:  # whose own figures these would seem to be
+        raise R2D2Error(f"{out} holds a run: give another --out, or --overwrite")

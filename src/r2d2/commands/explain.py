@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from r2d2.commands.options import Overwrite
+
 
 def explain(
     image: Annotated[Path, typer.Argument(help="A picture.")],
@@ -40,14 +42,16 @@ def explain(
         list[str] | None,
         typer.Option(help="A word of the text to explain in place of its nouns; may be repeated."),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw what each noun of a text looks at in a picture; print what each part looks at."""
     from r2d2.data.images import read_image
     from r2d2.explain import explain as run
-    from r2d2.explain.report import check_out, lines, write_panel
+    from r2d2.explain.report import lines, write_panel
+    from r2d2.outputs import a_file, check_outputs
     from r2d2.pretrained import load
 
-    check_out(out)
+    check_outputs([a_file(out, ".png")], inputs=[image, model], overwrite=overwrite)
     picture = read_image(image)
     found = run(
         load(model), picture, text, weighted=weighted, alone=alone, layer=layer, dropping=dropping,

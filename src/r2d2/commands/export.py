@@ -33,12 +33,14 @@ def onnx(
     overwrite: Overwrite = False,
 ) -> None:
     """Image encoder from raw pixels, text encoder and pair scorer as ONNX; tokenizer; README."""
-    from r2d2.deploy.export import export_onnx
+    from r2d2.deploy.export import export_onnx, is_exported
     from r2d2.errors import R2D2Error
+    from r2d2.outputs import a_folder, check_outputs
     from r2d2.progress import bars
 
     if table is not None and not int8:
         raise R2D2Error("--table is what --int8 is measured on: give both or none")
+    check_outputs([a_folder(out, is_exported)], inputs=[model, table], overwrite=overwrite)
     with bars() as update:
         steps = 6 if int8 else 3
         done = 0

@@ -20,15 +20,12 @@ def report(
     overwrite: Overwrite = False,
 ) -> None:
     """One page of several evaluations: tables, curves, examples, published rows of the same set."""
-    from r2d2.errors import R2D2Error
     from r2d2.evaluation.comparison_page import write_comparison
     from r2d2.evaluation.published import read_published
+    from r2d2.outputs import a_file, check_outputs
 
-    if out.suffix != ".html":
-        raise R2D2Error(f"--out is {out}: give the name of an .html file")
-    for path in (out, out.with_suffix(".md")):
-        if path.exists() and not overwrite:
-            raise R2D2Error(f"{path} exists: give another --out, or --overwrite")
+    outputs = [a_file(out, ".html"), a_file(out.with_suffix(".md"), ".md")]
+    check_outputs(outputs, inputs=[*runs, published], overwrite=overwrite)
     file = read_published(published) if published else None
     for path in write_comparison(runs, out, title=title, file=file):
         typer.echo(f"report: {path}")

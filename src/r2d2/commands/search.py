@@ -49,6 +49,7 @@ def search(
 ) -> None:
     """Search images by a text, images or texts by an image."""
     from r2d2.errors import R2D2Error
+    from r2d2.outputs import a_file, check_outputs
     from r2d2.search.display import as_json, as_table
     from r2d2.search.query import Query
     from r2d2.search.searcher import Searcher
@@ -66,6 +67,9 @@ def search(
     again = ("candidates", "cascade")
     if pre_ranking:
         refuse_given(context, again, "ranks again, and --pre-ranking does not: give one of them")
+    if out is not None:
+        outputs, read = [a_file(out, ".jsonl", ".ndjson")], [queries, table, model]
+        check_outputs(outputs, inputs=read, overwrite=overwrite)
     asked = Query(
         text=query, target="texts" if texts else "images", k=top, offset=(page - 1) * top,
         two_stage=not pre_ranking, candidates=candidates, cascade=cascade,
@@ -172,10 +176,13 @@ def index(
     ] = False,
 ) -> None:
     """Embed a table's images and texts: what is new, or all for a new model."""
+    from r2d2.corpus.engine import RUNNERS
     from r2d2.errors import R2D2Error
-    from r2d2.search.ann_build import build_ann
+    from r2d2.outputs import a_file, check_outputs
+    from r2d2.search.ann_build import KINDS, build_ann
     from r2d2.search.export import export_vectors
     from r2d2.search.index import build_index, count_bad
+    from r2d2.settings import one_of
 
     if model is None and ann is None and export is None:
         raise R2D2Error("give --model MODEL to embed the table, or --ann, or --export")
@@ -187,6 +194,12 @@ def index(
         refuse_given(context, ("workers",), "goes with --runner ray")
     if ann is None:
         refuse_given(context, ("probes",), "goes with --ann")
+    if ann is not None:
+        one_of("--ann", ann, KINDS)
+    one_of("--runner", runner, RUNNERS)
+    if export is not None:
+        outputs = [a_file(export, ".parquet", option="--export")]
+        check_outputs(outputs, inputs=[table, model], overwrite=overwrite)
     if model is not None:
         done = build_index(
             table, model, texts=texts, runner=runner, workers=workers, overwrite=overwrite

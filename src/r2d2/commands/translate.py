@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from r2d2.commands.options import Overwrite
+
 app = typer.Typer(help="Translate captions anew, with a double check.", no_args_is_help=True)
 
 
@@ -20,13 +22,16 @@ def export(
         Path | None, typer.Option(help="Of caption lines: those that were translated.")
     ] = None,
     ending: Annotated[str, typer.Option(help="Of a picture's name that has none.")] = ".jpg",
+    overwrite: Overwrite = False,
 ) -> None:
     """Start a job: OUT/pass-1.csv is the sheet for the translators."""
     from r2d2.downstream.sentences import read_sentences
-    from r2d2.downstream.translations import SHEETS, start_job
+    from r2d2.downstream.translations import SHEETS, is_unanswered, start_job
+    from r2d2.outputs import a_folder, check_outputs
 
+    check_outputs([a_folder(out, is_unanswered)], inputs=[sentences, source], overwrite=overwrite)
     found, dropped = read_sentences(sentences, source, ending)
-    start_job(out, found)
+    start_job(out, found, overwrite=overwrite)
     for line in dropped.lines():
         typer.echo(line)
     typer.echo(f"{out}: {len(found):,} sentences; fill in {out / SHEETS[1]}")
@@ -60,19 +65,17 @@ def report(
     partial: Annotated[
         bool, typer.Option("--partial", help="Write what is checked of an unfinished job.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")] = (
-        False
-    ),
+    overwrite: Overwrite = False,
 ) -> None:
     """Edit distances and disagreement; with --out, the captions as Flickr30k-CNA has them."""
     from r2d2.downstream.translation_report import review, write_review
     from r2d2.downstream.translations import captions, open_job
-    from r2d2.errors import taken
     from r2d2.files import write_text
+    from r2d2.outputs import a_file, check_outputs
 
+    if out is not None:
+        check_outputs([a_file(out, ".txt")], inputs=[job], overwrite=overwrite)
     opened = open_job(job)
-    if out is not None and out.exists() and not overwrite:
-        raise taken(out)
     lines = [] if out is None else captions(opened, tag, partial)
     found = review(opened)
     page = write_review(job, found)

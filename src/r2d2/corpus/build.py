@@ -25,13 +25,12 @@ from r2d2.corpus.engine import start
 from r2d2.corpus.fetch import fetch_images, retried_causes
 from r2d2.corpus.fetch_join import FetchWork
 from r2d2.corpus.fetch_list import needed_urls
-from r2d2.corpus.finish import REPORT, nothing_left, write_papers
+from r2d2.corpus.finish import REPORT, nothing_left, paper_files, write_papers
 from r2d2.corpus.funnel import StageCount, add_counts
 from r2d2.corpus.image_filter import ImageWork
 from r2d2.corpus.log import find_logs, with_ranking
 from r2d2.corpus.output import is_made_of, write_corpus
 from r2d2.corpus.parts import Places, map_parts
-from r2d2.corpus.preflight import check_place, is_there
 from r2d2.corpus.prune import PruneWork
 from r2d2.corpus.rank import rank, read_least
 from r2d2.corpus.rows import IMAGES, part_count, part_file
@@ -42,6 +41,7 @@ from r2d2.corpus.workspace import Stage, Workspace, digest
 from r2d2.errors import taken
 from r2d2.files import write_text
 from r2d2.output_lock import sole_writer
+from r2d2.outputs import a_file, a_table, check_outputs, table_is_there
 from r2d2.progress import Update
 from r2d2.table import PairsTable
 
@@ -62,6 +62,26 @@ class Built:
     report: Path
     card: Path
     stages: tuple[Stage, ...]
+
+
+def _homes(out: str, work: Path | None) -> tuple[Path, Path]:
+    """Beside what the report and the card stand, and the folder between the stages."""
+    home = Path(out) if "://" not in out else Path(out.rstrip("/").rsplit("/", 1)[-1])
+    return home, Path(work) if work is not None else home.with_name(home.name + ".build")
+
+
+def check_build(logs: Sequence[str], out: str, work: Path | None, overwrite: bool) -> None:
+    """Refuse outputs before anything is read; a build that goes on has some of them already.
+
+    Raises:
+        R2D2Error: see `check_outputs`.
+    """
+    home, root = _homes(out, work)
+    check_outputs(
+        [a_table(out), *(a_file(file, file.suffix) for file in paper_files(home))],
+        inputs=logs,
+        overwrite=overwrite or root.exists(),
+    )
 
 
 def build_corpus(
@@ -102,8 +122,8 @@ def build_corpus(
     """
     retried_causes(retry_failed)  # a wrong one stops at once
     out = str(out)
-    home = Path(out) if "://" not in out else Path(out.rstrip("/").rsplit("/", 1)[-1])
-    root = Path(work) if work is not None else home.with_name(home.name + ".build")
+    home, root = _homes(out, work)
+    check_build(logs, out, work, overwrite)
     here = str(Path.cwd())
     behind = look_behind(config, model, here)
     files = find_logs(logs)
@@ -111,7 +131,8 @@ def build_corpus(
     identity = _identity(files)
     space = Workspace(root, [identity, asdict(config.log)])
     key = digest([identity, asdict(config), memory_bytes, out, asdict(behind)])
-    check_place(out, overwrite or (not retry_failed and _made_by(root, key, out)))
+    replaced = overwrite or (not retry_failed and _made_by(root, key, out))
+    check_outputs([a_table(out)], inputs=logs, overwrite=replaced)
     places = start(runner, workers)
     with sole_writer(out), space.lock():
         if retry_failed:
@@ -139,7 +160,7 @@ def build_corpus(
         }
 
         def write(folder: Path) -> list[StageCount]:
-            if is_there(out) and not overwrite and not is_made_of(out, folder):
+            if table_is_there(out) and not overwrite and not is_made_of(out, folder):
                 raise taken(out)  # it was not when the build began
             write_text(folder / KEY, key)
             return [

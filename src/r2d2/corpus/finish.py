@@ -20,6 +20,13 @@ from r2d2.table import PairsTable
 REPORT = "report.html"  # in the work folder, of a build that left nothing
 
 
+def paper_files(home: Path) -> tuple[Path, Path, Path]:
+    """The report, the same as JSON, and the card."""
+    endings = (".report.html", ".report.json", ".README.md")
+    report, data, card = (home.with_name(home.name + ending) for ending in endings)
+    return report, data, card
+
+
 def write_papers(
     table: PairsTable,
     home: Path,
@@ -36,7 +43,7 @@ def write_papers(
         What the table holds, the report's path, and the card's.
     """
     stats = table_stats(table, update, model.encode_images if model else None, model_name)
-    report = home.with_name(home.name + ".report.html")
+    report, _, card = paper_files(home)
     funnel = _funnel(space)
     panels, bounds, figures = alignment(space.folder("align"))
     write_corpus_report(
@@ -44,7 +51,6 @@ def write_papers(
         sheets=[contact_sheet(table), *bounds], panels=panels, figures=figures,
         settings=flat(asdict(config)), about=_about(config, logs, funnel),
     )  # fmt: skip
-    card = home.with_name(home.name + ".README.md")
     write_card(card, home.name, stats, funnel, config, logs)
     return stats, report, card
 

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from r2d2.corpus.config import SampleConfig
-from r2d2.corpus.preflight import check_place
 from r2d2.errors import R2D2Error
 from r2d2.formats.derived import write_derived_table
+from r2d2.formats.queries import table_outputs
+from r2d2.outputs import check_outputs
 from r2d2.progress import Update
 from r2d2.table import Pair, PairsTable
 
@@ -53,7 +54,7 @@ def sample_table(
     Raises:
         R2D2Error: no image is within the share, or the place does not serve.
     """
-    check_place(str(out), overwrite)
+    check_outputs(table_outputs(out), inputs=[table.path], overwrite=overwrite)
     every = table.rows()
     chosen = [np.zeros(0, dtype=bool)]
     for start in range(0, len(every), IDS):

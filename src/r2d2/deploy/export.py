@@ -12,9 +12,9 @@ from typing import Any
 
 from r2d2.config import to_dict
 from r2d2.deploy.graphs import MATCH, OPSET, build_graphs
-from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
 from r2d2.foreign_tokenizer import ForeignTokenizer
+from r2d2.outputs import a_folder, check_outputs
 from r2d2.pretrained import Pretrained, load
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def export_onnx(
         R2D2Error: no model, `out` is taken, a package is missing, or a part cannot be exported.
     """
     out = Path(out)
-    _check_out(out, overwrite)
+    check_outputs([a_folder(out, is_exported)], inputs=[source], overwrite=overwrite)
     model = load(source, "cpu")
     graphs = build_graphs(model.model, progress)
     with whole_folder(out) as work:
@@ -82,15 +82,9 @@ def export_onnx(
     return Exported(out, sizes)
 
 
-def _check_out(out: Path, overwrite: bool) -> None:
-    """R2D2Error, before any work, where `out` may not be written."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    ours = (out / "image.onnx").is_file() and (out / "config.json").is_file()
-    if not ours:
-        raise R2D2Error(f"{out} is there and no exported model: choose another folder")
-    if not overwrite:
-        raise R2D2Error(f"{out} exists: choose another folder or give --overwrite")
+def is_exported(folder: Path) -> bool:
+    """Whether a folder holds what `export_onnx` writes."""
+    return (folder / "image.onnx").is_file() and (folder / "config.json").is_file()
 
 
 def _save(graph: Any, path: Path) -> None:

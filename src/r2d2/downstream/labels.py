@@ -19,8 +19,9 @@ from r2d2.downstream.answers import Answer, Answers
 from r2d2.downstream.plain import finite
 from r2d2.downstream.tasks import MATCH, NO_MATCH, UNSURE, Item, set_items
 from r2d2.downstream.verdicts import DISPUTED, all_finished, decide, unreadable
-from r2d2.errors import R2D2Error, taken
+from r2d2.errors import R2D2Error
 from r2d2.files import write_text
+from r2d2.outputs import Output, a_file, a_table, check_outputs
 from r2d2.page import template
 from r2d2.progress import Update
 from r2d2.settings import SHARE, check
@@ -29,6 +30,9 @@ from r2d2.table import Pair, PairsTable, write_table
 CHUNK = 256
 LABELS = {MATCH: 1, NO_MATCH: 0}
 FEWEST = 5  # gold items, or questions shared with another, by which a person is judged
+
+
+AUDIT, REPORT_JSON, REPORT_HTML = ".audit.parquet", ".report.json", ".report.html"  # beside it
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,16 @@ class Labelled:
         return dict(finite(plain))
 
 
+def label_outputs(out: str | Path) -> list[Output]:
+    """All that `label_set` writes."""
+    files = [_beside(Path(out), ending) for ending in (AUDIT, REPORT_JSON, REPORT_HTML)]
+    return [a_table(out), *(a_file(file, file.suffix) for file in files)]
+
+
+def _beside(home: Path, ending: str) -> Path:
+    return home.with_name(home.name + ending)
+
+
 def label_set(
     table: PairsTable,
     out: str | Path,
@@ -116,10 +130,7 @@ def label_set(
             something stands at `out`.
     """
     gold = gold or {}
-    if Path(out).exists() and not overwrite:
-        raise taken(out)
-    if Path(out).resolve() == Path(table.path).resolve():
-        raise R2D2Error(f"{out} is the set itself: choose another place")
+    check_outputs(label_outputs(out), inputs=[table.path], overwrite=overwrite)
     strangers = sorted(set(rules.without) - {one.annotator for one in found.answers})
     if strangers:
         raise R2D2Error(f"--without {strangers[0]}: nobody of this name has answered")
@@ -155,7 +166,7 @@ def label_set(
     result = replace(result, unread=unreadable(decided, items, table))
     write_table(out, _rows(table, rows, update), overwrite=overwrite, metadata=table.metadata)
     home = Path(out)
-    _write_audit(home.with_name(home.name + ".audit.parquet"), table, items, answers, gold, decided)
+    _write_audit(_beside(home, AUDIT), table, items, answers, gold, decided)
     _write_report(home, result)
     return result
 
@@ -281,5 +292,5 @@ def _write_report(home: Path, result: Labelled) -> None:
         title=home.name, result=result, isnan=math.isnan
     )
     data = json.dumps(result.to_dict(), ensure_ascii=False, indent=1)
-    write_text(home.with_name(home.name + ".report.json"), data)
-    write_text(home.with_name(home.name + ".report.html"), html)
+    write_text(_beside(home, REPORT_JSON), data)
+    write_text(_beside(home, REPORT_HTML), html)

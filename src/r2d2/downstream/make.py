@@ -29,7 +29,8 @@ from r2d2.downstream.groups import split_groups
 from r2d2.downstream.kin import kin_of
 from r2d2.downstream.likeness import Look
 from r2d2.downstream.negatives import Dealt, Floats, Texts, deal
-from r2d2.errors import R2D2Error, taken
+from r2d2.errors import R2D2Error
+from r2d2.outputs import Output, a_file, a_table, check_outputs
 from r2d2.progress import Update
 from r2d2.table import Pair, PairsTable, Text, write_table
 
@@ -63,6 +64,18 @@ class Made:
     excluded: tuple[str, ...] = field(default=())
 
 
+def set_outputs(out: str | Path) -> list[Output]:
+    """All that making a set writes: the table, and the report beside it."""
+    page = report_file(out)
+    return [a_table(out), a_file(page, ".html"), a_file(page.with_suffix(".json"), ".json")]
+
+
+def report_file(out: str | Path) -> Path:
+    """Where the report of a set stands."""
+    home = Path(out)
+    return home.with_name(home.name + ".report.html")
+
+
 def make_set(
     table: PairsTable,
     out: str | Path,
@@ -92,10 +105,7 @@ def make_set(
         raise R2D2Error("hard negatives need a model: give --model, or negatives.kind=random")
     if config.matching and (config.size or 0) % 2:
         raise R2D2Error(f"size is {config.size}: matches and non-matches are as many, give it even")
-    if Path(out).exists() and not overwrite:
-        raise taken(out)
-    if any(Path(one).resolve() == Path(out).resolve() for one in (table.path, *exclude)):
-        raise R2D2Error(f"{out} is one of the tables that are read: choose another place")
+    check_outputs(set_outputs(out), inputs=[table.path, *exclude], overwrite=overwrite)
     look = Look(config.same.radius)
     known = tuple(know(path, look, update) for path in exclude)
     candidates, seen, read = read_candidates(table, config, update)

@@ -12,7 +12,7 @@ from typing import Any
 from r2d2.corpus.report import flat
 from r2d2.corpus.sample import numbers
 from r2d2.data.images import BadImage, decode_image
-from r2d2.downstream.make import Made
+from r2d2.downstream.make import Made, report_file
 from r2d2.files import write_text
 from r2d2.page import template
 from r2d2.table import PairsTable
@@ -28,8 +28,7 @@ NAMES = {
 
 def write_set_report(made: Made) -> Path:
     """Write the report (HTML) beside the set, and the same figures as JSON; gives the HTML."""
-    home = Path(made.path)
-    page = home.with_name(home.name + ".report.html")
+    home, page = Path(made.path), report_file(made.path)
     shared = [fact for fact in made.check.facts if fact.parts]
     told = [fact for fact in made.check.facts if not fact.parts]
     name = NAMES[made.config.task]

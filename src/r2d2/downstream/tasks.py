@@ -28,6 +28,7 @@ from r2d2.downstream.likeness import bigrams
 from r2d2.downstream.sheets import read_sheet
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
+from r2d2.outputs import a_folder, check_outputs
 from r2d2.progress import Update
 from r2d2.settings import SHARE, SIZE, one_of, within
 from r2d2.table import Pair, PairsTable
@@ -112,6 +113,7 @@ def export_tasks(
     only: Collection[str] | None = None,
     number: int = 1,
     seed: int = 0,
+    overwrite: bool = False,
     update: Update = lambda *arguments: None,
 ) -> Exported:
     """Write a folder: tasks, the labelling config, the project as Label Studio's API takes it.
@@ -126,6 +128,7 @@ def export_tasks(
         only: pairs to ask about; None: all.
         number: of the round: the answers of all rounds count together.
         seed: of the order and the gold.
+        overwrite: replace tasks at `out`.
         update: progress.
 
     Raises:
@@ -134,8 +137,7 @@ def export_tasks(
     within("--overlap", overlap, SIZE)
     within("--gold", gold, SHARE)
     one_of("--pictures", pictures, (EMBED, FILES))
-    if out.exists():
-        raise R2D2Error(f"{out} is there already: give a new folder")
+    check_outputs([a_folder(out, is_tasks)], inputs=[table.path], overwrite=overwrite)
     every = set_items(table)
     items = [item for item in every if only is None or item.pair in only]
     known = _gold(table, every, items, round(gold * len(items)), seed)
@@ -186,6 +188,11 @@ def export_tasks(
         _dump(work / "project.json", body)
         _write_gold(table, work / "gold.csv", known)
     return Exported(tasks, files, len(known), count.dropped, count.examples)
+
+
+def is_tasks(folder: Path) -> bool:
+    """Whether a folder was written by `export_tasks`."""
+    return all((folder / name).is_file() for name in ("config.xml", "project.json", "gold.csv"))
 
 
 def read_gold(path: Path) -> dict[str, str]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from r2d2.errors import R2D2Error
 from r2d2.explain.explanation import Explanation
 from r2d2.explain.maps import describe
 from r2d2.files import write_bytes
@@ -29,14 +28,6 @@ def lines(found: Explanation) -> list[str]:
             f"map in one patch); that patch looks at {looked or 'no word'}"
         )
     return [*said, *(f"note: {note}" for note in found.notes)]
-
-
-def check_out(out: Path) -> None:
-    """R2D2Error, before any work, where a panel could not be written under this name."""
-    if out.suffix.lower() != ".png":
-        raise R2D2Error(f"{out} does not end in .png: the panel is a PNG picture")
-    if out.is_dir():
-        raise R2D2Error(f"{out} is a folder: give a file ending in .png")
 
 
 def write_panel(out: Path, found: Explanation) -> None:

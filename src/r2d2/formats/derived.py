@@ -6,8 +6,8 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from r2d2.errors import taken
-from r2d2.formats.queries import queries_file, read_queries, write_queries
+from r2d2.formats.queries import read_queries, table_outputs, write_queries
+from r2d2.outputs import check_outputs
 from r2d2.table import Pair, PairsTable, write_table
 
 log = logging.getLogger(__name__)
@@ -21,12 +21,11 @@ def write_derived_table(
     Queries have no place beside a table at a URL; the log says how many are left out there.
 
     Raises:
-        R2D2Error: as `write_table`, or a file of queries is beside `out` already.
+        R2D2Error: see `check_outputs` and `write_table`.
     """
+    check_outputs(table_outputs(out), inputs=[table.path], overwrite=overwrite)
     queries = [] if "://" in table.path else read_queries(table.path)
     local = "://" not in str(out)
-    if local and not overwrite and queries_file(out).exists():
-        raise taken(queries_file(out))
     count = write_table(out, pairs, overwrite=overwrite, metadata=table.metadata)
     if local:
         write_queries(out, queries)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from r2d2.errors import R2D2Error
 from r2d2.files import write_text
+from r2d2.outputs import Output, a_file, a_table
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,12 @@ def queries_file(table: str | Path) -> Path:
     """Where the queries of a table stand: `muge.lance` has `muge.queries.jsonl` beside it."""
     path = Path(table)
     return path.with_name(f"{path.name.removesuffix('.lance')}.queries.jsonl")
+
+
+def table_outputs(table: str | Path) -> list[Output]:
+    """All that is written of a table at --out: itself, and its queries where they have a place."""
+    beside = [] if "://" in str(table) else [a_file(queries_file(table), ".jsonl")]
+    return [a_table(table), *beside]
 
 
 def write_queries(table: str | Path, queries: Iterable[Query]) -> None:

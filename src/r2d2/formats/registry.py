@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from r2d2.errors import R2D2Error, taken
+from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
 from r2d2.formats import (
     aic_icc,
@@ -29,15 +29,16 @@ from r2d2.formats import (
 from r2d2.formats.caption_files import CaptionFiles
 from r2d2.formats.given import Given
 from r2d2.formats.notes import TableNotes, add_notes, notes_of
-from r2d2.formats.queries import queries_file, write_queries
+from r2d2.formats.queries import table_outputs, write_queries
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import IdChanges, unique_ids
+from r2d2.outputs import a_folder, a_table, check_outputs
 from r2d2.progress import Update
 from r2d2.settings import one_of
 from r2d2.table import Pair, PairsTable, write_table
 
 CHUNK = 256  # rows read at once
-
+EXPORTED = re.compile(r"[0-9]+\.(tar|parquet)|" + re.escape(webdataset.NOTES))
 
 LOCAL_ONLY = "query without an answer, which has its place beside a local table only"
 HELD_SHARE = 0.1  # of the texts of a format that can hold some out
@@ -191,18 +192,18 @@ def import_table(
         raise R2D2Error(f"no path given: {kind} wants {chosen.expects}")
     if held_share is not None and held_out is None:
         raise R2D2Error("--held-share goes with --held-out: leave it out, or name a second table")
+    outputs = table_outputs(out)
+    if held_out is not None:
+        outputs.append(a_table(held_out, HELD_OUT))
+    check_outputs(outputs, inputs=paths, overwrite=overwrite)
     for path in paths:
         if not Path(path).exists():
             raise R2D2Error(f"there is nothing at {path}: give a file or a folder")
-    _check_free(out, overwrite)
-    if "://" not in str(out):
-        _check_free(queries_file(out), overwrite)
     share = 0.0
     if held_out is not None:
         share = HELD_SHARE if held_share is None else held_share
         if not 0 < share < 1:
             raise R2D2Error(f"--held-share is {share}: give a share between 0 and 1, such as 0.1")
-        _check_free(held_out, overwrite)
     found = Imported()
     given = Given(
         tuple(map(Path, paths)), split or "train", caption, share, found.dropped, found.renamed
@@ -235,14 +236,14 @@ def import_table(
     return found
 
 
-def _check_free(out: str | Path, overwrite: bool) -> None:
-    if not overwrite and Path(out).exists():
-        raise taken(out)
+def is_export(folder: Path) -> bool:
+    """Whether a folder holds nothing but what `export_table` writes."""
+    return all(EXPORTED.fullmatch(file.name) for file in folder.iterdir())
 
 
 def export_table(
     table: PairsTable, kind: str, out: str | Path, *, split: str | None = None,
-    update: Update = lambda *arguments: None,
+    overwrite: bool = False, update: Update = lambda *arguments: None,
 ) -> int:  # fmt: skip
     """Write a table, or one split of it, in another format; gives how many rows.
 
@@ -257,11 +258,7 @@ def export_table(
     if write is None:
         able = ", ".join(name for name, one in FORMATS.items() if one.write)
         raise R2D2Error(f"{kind} is only read: choose of {able}")
-    place = Path(out)
-    if place.exists() and (not place.is_dir() or any(place.iterdir())):
-        raise R2D2Error(f"{out} is there already: give an empty folder, or a new one")
-    if os.path.ismount(place):  # Path.is_mount raises where there is nothing
-        raise R2D2Error(f"{out} is a mount point, which no folder can replace: give one within it")
+    check_outputs([a_folder(out, is_export)], inputs=[table.path], overwrite=overwrite)
     rows = table.rows(split)
 
     def pairs() -> Iterator[Pair]:
@@ -270,5 +267,5 @@ def export_table(
             yield from table.take(rows[start : start + CHUNK])
         update("exporting", len(rows), len(rows))
 
-    with whole_folder(place) as work:
+    with whole_folder(Path(out)) as work:
         return write(work, pairs(), notes_of(table, split))

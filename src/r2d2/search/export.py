@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from r2d2.errors import R2D2Error
 from r2d2.files import whole_file
+from r2d2.outputs import a_file, check_outputs
 from r2d2.search.layout import VECTOR, vector_type
 from r2d2.search.table_gallery import Indexed
 from r2d2.table import PairsTable
@@ -27,8 +27,9 @@ def export_vectors(table: str | Path, out: str | Path, *, overwrite: bool = Fals
         R2D2Error: no index, or `out` exists.
     """
     target = Path(out)
-    if target.exists() and not overwrite:
-        raise R2D2Error(f"{target} exists: choose another place, or give --overwrite")
+    check_outputs(
+        [a_file(target, ".parquet", option="--export")], inputs=[table], overwrite=overwrite
+    )
     indexed = Indexed(PairsTable.open(table).path, VECTOR)
     schema = pa.schema(
         [

@@ -23,6 +23,7 @@ from r2d2.inputs.values import (
     text_fault,
     text_value,
 )
+from r2d2.outputs import a_file, check_outputs
 from r2d2.progress import bars
 from r2d2.search.display import to_dict
 from r2d2.search.query import Query
@@ -59,8 +60,7 @@ def search_many(
     Raises:
         R2D2Error: the file cannot be read, `out` exists, or it holds no query.
     """
-    if out.exists() and not overwrite:
-        raise R2D2Error(f"{out} exists: choose another --out, or give --overwrite")
+    check_outputs([a_file(out, ".jsonl", ".ndjson")], inputs=[queries], overwrite=overwrite)
     dropped = DroppedRows()
     lines = list(_lines(queries, dropped))
     if not lines:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from r2d2.config import Config, to_dict
 from r2d2.errors import R2D2Error
-from r2d2.files import write_text
+from r2d2.files import try_place, write_text
 from r2d2.settings import merge
 
 RUN, TOKENIZER, CHECKPOINTS, MODEL = "run.json", "tokenizer.json", "checkpoints", "model"
 BAD_BATCH = "bad_batch.json"
 SUMMARY, METRICS, REPORT = "training.json", "metrics.json", "report.html"
+
+# All that a training, and its evaluation, leave in the folder.
+WRITTEN = (
+    TOKENIZER, CHECKPOINTS, MODEL, SUMMARY, METRICS, REPORT, BAD_BATCH, "best", "epochs.jsonl",
+    "examples.json", "history.jsonl", "tensorboard",
+)  # fmt: skip
 
 # How a run uses its machines may change: what it learns stays the same, but for rounding.
 FREE = (
@@ -46,22 +52,28 @@ def _read(path: Path, wanted: Mapping[str, type]) -> dict[str, Any] | None:
     return noted
 
 
-def check_folder(out: Path, *, resume: bool) -> None:
-    """Refuse a folder that holds another run, before anything is written.
+def check_folder(out: Path, *, resume: bool, more: Sequence[str] = ()) -> None:
+    """Refuse a folder that holds another run, or cannot be written, before anything is done.
+
+    Args:
+        out: the run's folder.
+        resume: whether the run that it holds goes on.
+        more: names of what will be written there besides WRITTEN.
 
     Raises:
-        R2D2Error: it does and `resume` is off, or it is no folder.
+        R2D2Error: something of these is there and `resume` is off, or nothing can be written.
     """
     there = next((place for place in (out, *out.parents) if place.exists()), out)
     if there.exists() and not there.is_dir():
         raise R2D2Error(f"{there} is a file: give a folder for the run")
+    try_place(out / RUN)
     if resume:
         return
-    if saved_run(out) is not None:
+    if (out / RUN).exists():
         raise R2D2Error(
-            f"{out} holds another run: go on with it by --resume, or give another --out"
+            f"{out} holds another run ({RUN}): go on with it by --resume, or give another --out"
         )
-    for name in (TOKENIZER, CHECKPOINTS, MODEL, METRICS, REPORT):
+    for name in (*WRITTEN, *more):
         if (out / name).exists():
             raise R2D2Error(f"{out} already holds {name}: give another --out")
 

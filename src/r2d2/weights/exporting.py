@@ -49,7 +49,7 @@ def export_weights(
         R2D2Error: the layout cannot hold this model, and why; or nothing is there.
     """
     layout, out = layout_of(kind), Path(out)
-    check_out(out, overwrite, (Path(model_dir), Path(model_dir) / "model"))
+    check_out(out, overwrite, [model_dir, Path(model_dir) / "model"])
     pretrained = load(model_dir, device="cpu")
     config = pretrained.model.config
     state = {name: tensor.detach() for name, tensor in pretrained.model.state_dict().items()}

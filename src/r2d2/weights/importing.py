@@ -72,9 +72,7 @@ def import_weights(
     """
     out = Path(out)
     places = [source] if isinstance(source, (str, Path)) else list(source)
-    check_out(
-        out, overwrite, (folder for place in places for folder in (Path(place), Path(place).parent))
-    )
+    check_out(out, overwrite, [*places, vocab])
     if not places:
         raise R2D2Error("no source is given: name a folder, a file or a hub id")
     if kind is not None and len(places) > 1:

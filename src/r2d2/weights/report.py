@@ -9,24 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from r2d2.config import ModelConfig
-from r2d2.errors import R2D2Error
+from r2d2.outputs import a_folder, check_outputs
+
+WEIGHTS = ("model.safetensors", "model.pth", "clip.pt")
+ENDINGS = (".json", ".pt", ".pth", ".safetensors", ".txt")
 
 
-def check_out(out: Path, overwrite: bool, sources: Iterable[Path] = ()) -> None:
-    """Refuse a place for the result that would cost the user something.
+def is_weights(folder: Path) -> bool:
+    """Whether a folder holds nothing but a model's files, as the commands here write them."""
+    inside = list(folder.iterdir())
+    return any((folder / name).is_file() for name in WEIGHTS) and all(
+        file.is_file() and file.suffix in ENDINGS for file in inside
+    )
 
-    Raises:
-        R2D2Error: something is there and `overwrite` is off, or it is no folder of ours, or it is
-            where the sources are read from.
-    """
-    if not out.exists():
-        return
-    if not overwrite:
-        raise R2D2Error(f"{out} is there already: give another --out, or --overwrite")
-    if any(out.resolve() == source.resolve() for source in sources):
-        raise R2D2Error(f"{out} is what is read from: give another --out")
-    if not out.is_dir() or any(inside.is_dir() for inside in out.iterdir()):
-        raise R2D2Error(f"{out} was not written by this command: give another --out")
+
+def check_out(out: Path, overwrite: bool, sources: Iterable[str | Path | None] = ()) -> None:
+    """Refuse a place for the result that would cost the user something; R2D2Error."""
+    check_outputs([a_folder(out, is_weights)], inputs=sources, overwrite=overwrite)
 
 
 @dataclass(frozen=True)

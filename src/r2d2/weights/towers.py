@@ -66,7 +66,7 @@ def import_towers(
         R2D2Error: another kind of model, missing files, or tensors that do not fit.
     """
     out = Path(out)
-    check_out(out, overwrite, [Path(source), Path(source).parent])
+    check_out(out, overwrite, [source])
     model, imported, fresh_names = read_towers(
         open_source(source), cross_layers=cross_layers, max_length=max_length,
         mask_token=mask_token, fresh=fresh, seed=seed,
