@@ -127,6 +127,27 @@ def test_two_passes_and_what_they_say(job, tmp_path):
     assert [json.loads(line)["number"] for line in told] == [1] * 3 + [2] * 3
 
 
+def test_checks_that_are_not_recorded_stay_in_the_sheet(job, tmp_path):
+    """A second translator hands in while the checkers write in JOB/pass-2.csv itself."""
+    some = {name: NEW[name] for name in ("1.jpg#0", "1.jpg#1")}
+    first = fill(tmp_path / "1.csv", job.folder / "pass-1.csv", translation=some,
+                 translator={"*": "甲"})  # fmt: skip
+    take_sheet(job, first)
+    sheet = job.folder / "pass-2.csv"
+    fill(sheet, sheet, checked={"1.jpg#0": "OK", "1.jpg#1": "两只狗"}, note={"1.jpg#1": "量词"})
+    late = fill(tmp_path / "late.csv", job.folder / "pass-1.csv",
+                translation={"1.jpg#0": "男人骑车", "2.jpg#0": NEW["2.jpg#0"]},
+                translator={"*": "乙"})  # fmt: skip
+    take_sheet(job, late)
+    with sheet.open(encoding="utf-8-sig", newline="") as file:
+        rows = {row["id"]: (row["checked"], row["note"]) for row in csv.DictReader(file)}
+    assert rows == {
+        "1.jpg#0": ("", ""),  # of a translation that is another now
+        "1.jpg#1": ("两只狗", "量词"),
+        "2.jpg#0": ("", ""),
+    }
+
+
 def test_the_result_reads_as_a_caption_file(job, tmp_path):
     take_sheet(job, fill(tmp_path / "1.csv", job.folder / "pass-1.csv", translation=NEW), by="甲")
     take_sheet(job, fill(tmp_path / "2.csv", job.folder / "pass-2.csv", checked={"*": "ok"}),
@@ -187,7 +208,7 @@ def test_bad_input_is_one_line_and_changes_nothing(job, tmp_path):
     assert sorted(path.name for path in job.folder.iterdir()) == before
     assert "not checked by a second person" in refused(captions, job, "zh", False)
     assert "not one sentence" in refused(captions, job, "zh", True)
-    assert "already" in refused(start_job, job.folder, [])
+    assert "exists: give another --out" in refused(start_job, job.folder, [])
     assert "no translation job" in refused(open_job, tmp_path)
     path.write_text("a,b\n1,2\n", encoding="utf-8")
     assert "is wanted" in refused(read_sentences, path)

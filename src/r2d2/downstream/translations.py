@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,9 @@ from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder, write_text
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.encoding import read_text, split_lines
+from r2d2.outputs import a_folder, check_outputs
+
+Checks = Mapping[tuple[str, str], tuple[str, str, str]]  # by id and translation
 
 SENTENCES, PASSES = "sentences.jsonl", "passes.jsonl"
 FIRST = ("id", "image", "source", "machine", "translation", "translator")
@@ -63,10 +66,14 @@ class Taken:
     dropped: DroppedRows = field(default_factory=DroppedRows)
 
 
-def start_job(folder: Path, sentences: Sequence[Sentence]) -> Job:
+def is_unanswered(folder: Path) -> bool:
+    """Whether a folder holds a job of which no answer was recorded; others are not replaced."""
+    return (folder / SENTENCES).is_file() and not (folder / PASSES).exists()
+
+
+def start_job(folder: Path, sentences: Sequence[Sentence], *, overwrite: bool = False) -> Job:
     """Write a job with its first sheet. R2D2Error where the folder is there."""
-    if folder.exists():
-        raise R2D2Error(f"{folder} is there already: give a new folder")
+    check_outputs([a_folder(folder, is_unanswered)], overwrite=overwrite)
     job = Job(folder, {one.id: one for one in sentences})
     with whole_folder(folder) as work:
         (work / SENTENCES).write_text(_json_lines(map(asdict, sentences)), encoding="utf-8")
@@ -91,8 +98,8 @@ def open_job(folder: Path) -> Job:
     return job
 
 
-def sheet(job: Job, number: int) -> str:
-    """What a pass has still to do, as CSV."""
+def sheet(job: Job, number: int, filled: Checks | None = None) -> str:
+    """What a pass has still to do, as CSV; of the second, with what is `filled` in already."""
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(FIRST if number == 1 else SECOND)
@@ -102,8 +109,21 @@ def sheet(job: Job, number: int) -> str:
         if number == 1 and told is None:
             writer.writerow((*head, "", ""))
         elif number == 2 and told is not None and one.id not in job.second:
-            writer.writerow((*head, told.text, told.by, "", "", ""))
+            own = (filled or {}).get((one.id, told.text), ("", "", ""))
+            writer.writerow((*head, told.text, told.by, *own))
     return out.getvalue()
+
+
+def _filled(job: Job) -> Checks:
+    """What checkers wrote into the job's own sheet, by id and translation."""
+    place = job.folder / SHEETS[2]
+    rows = read_sheet(place, DroppedRows())[1] if place.is_file() else ()
+    return {
+        (row.get("id", ""), row.get("translation", "")): (
+            row.get("checked", ""), row.get("checker", ""), row.get("note", ""),
+        )
+        for _, row in rows
+    }  # fmt: skip
 
 
 def take_sheet(job: Job, file: Path, by: str | None = None) -> Taken:
@@ -143,7 +163,7 @@ def take_sheet(job: Job, file: Path, by: str | None = None) -> Taken:
         _put(job, said)
     taken.rows = len(fresh)
     write_text(job.folder / PASSES, _json_lines(map(asdict, [*before, *fresh])))
-    write_text(job.folder / SHEETS[2], "\ufeff" + sheet(job, 2))
+    write_text(job.folder / SHEETS[2], "\ufeff" + sheet(job, 2, _filled(job)))
     return taken
 
 
