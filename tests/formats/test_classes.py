@@ -10,6 +10,7 @@ from PIL import Image
 from formats.published import imported, lines, picture, pictures, said
 from r2d2.data.images import decode_image
 from r2d2.errors import R2D2Error
+from r2d2.inputs.folders import NO_SUFFIX
 
 
 def classes(table):
@@ -34,7 +35,7 @@ def test_elevater(tmp_path):
     assert {(t.source, t.text_id) for row in rows for t in row.texts} == {
         ("class", "000"), ("class", "001"), ("class", "003"),
     }  # fmt: skip
-    assert found.dropped.counts == {"image empty": 1}
+    assert found.dropped.counts == {"image empty": 1, NO_SUFFIX: 1}
 
 
 @pytest.mark.parametrize("how", ["lines", "tabs", "json"])
@@ -190,3 +191,16 @@ def test_what_systems_leave_is_no_class(tmp_path):
     assert said(rows) == [("猫/a.jpg", "train", ["猫"])]
     assert classes(table) == ["猫"]
     assert found.dropped.counts == {"hidden file passed over": 3}
+
+
+def test_files_without_a_picture_s_suffix_are_counted(tmp_path):
+    """Such as a picture that lost its suffix, or one that Pillow cannot read."""
+    pictures(tmp_path / "猫", "a.jpg")
+    pictures(tmp_path / "狗", "a.jpg")
+    for name in ("猫/b", "猫/c.svg", "狗/d.jpg.download", "狗/Thumbs.db"):
+        (tmp_path / name).write_bytes(picture(1))
+    lines(tmp_path / "label_cn.txt", "猫", "狗")
+    found, rows, _ = imported("class-folders", tmp_path / "t.lance", tmp_path)
+    assert len(rows) == 2
+    assert found.dropped.counts == {NO_SUFFIX: 3}
+    assert found.dropped.examples[NO_SUFFIX][0] == str(tmp_path / "狗" / "d.jpg.download")

@@ -13,6 +13,7 @@ import pytest
 
 from formats.published import imported, lines, picture, pictures
 from r2d2.errors import R2D2Error
+from r2d2.inputs.folders import NO_SUFFIX
 
 NO_TEXT = "no text"
 KEPT = "a text of a row that is kept: no text"
@@ -340,3 +341,16 @@ def test_what_a_writer_wrote_comes_back_however_it_is_saved(tmp_path):
             )
             assert texts(rows) == [[text.strip()] for text in captions]
             assert not found.dropped
+
+
+def test_stray_files_of_img2dataset_are_counted(tmp_path):
+    folder = pictures(tmp_path / "out" / "00000", "a.jpg", "b.jpg")
+    for name in ("a", "b"):
+        lines(folder / f"{name}.txt", name)
+    lines(tmp_path / "out" / "00000_stats.json", "{}")
+    (folder / "c").write_bytes(picture(3))
+    (folder / "d.svg").write_text("<svg/>")
+    (folder / "e.txt").write_text("没有图")
+    found, _, _ = imported("img2dataset", tmp_path / "t.lance", tmp_path / "out")
+    assert found.rows == 2
+    assert found.dropped.counts == {NO_SUFFIX: 2, "no picture beside a text": 1}

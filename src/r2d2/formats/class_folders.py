@@ -20,7 +20,7 @@ from r2d2.formats.record import make_pair
 from r2d2.formats.tree import Tree
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.encoding import read_text, split_lines
-from r2d2.inputs.folders import HIDDEN, is_hidden, is_picture, readable, walk
+from r2d2.inputs.folders import HIDDEN, NO_SUFFIX, is_hidden, is_picture, readable, walk
 from r2d2.inputs.ids import path_id
 from r2d2.inputs.json_text import read_json
 from r2d2.inputs.pictures import load_picture
@@ -77,7 +77,8 @@ def read(given: Given) -> Iterator[Pair]:
 
 
 def class_folders(root: Path, dropped: DroppedRows) -> list[ClassFolder]:
-    """The classes under a folder, in order; pictures in no class and hidden ones are counted.
+    """The classes under a folder, in order; pictures in no class, hidden ones, and other files
+    are counted.
 
     Folders of splits stand above those of classes. A folder such as `train` is that of a split
     where all beside it are, or at least one more, and where its pictures stand in folders.
@@ -85,12 +86,14 @@ def class_folders(root: Path, dropped: DroppedRows) -> list[ClassFolder]:
     paths: list[str] = []
     for folder in walk([root]):
         for name in folder.names:
-            if is_picture(name):
-                path = posixpath.normpath(f"{folder.relative}/{name}")
-                if folder.hidden or is_hidden(name):
+            path = posixpath.normpath(f"{folder.relative}/{name}")
+            if folder.hidden or is_hidden(name):
+                if is_picture(name):
                     dropped.add(HIDDEN, readable(str(root / path)))
-                else:
-                    paths.append(path)
+            elif is_picture(name):
+                paths.append(path)
+            elif folder.relative != ".":  # beside the classes stand lists of their names and such
+                dropped.add(NO_SUFFIX, readable(str(root / path)))
     above = 0  # folders between the root and those of splits or classes
     while (tops := _tops(paths, above)) and len(tops) == 1 and _are_splits(_tops(paths, above + 1)):
         above += 1

@@ -10,7 +10,15 @@ from r2d2.errors import R2D2Error
 from r2d2.formats import parquet, webdataset
 from r2d2.formats.record import to_pair
 from r2d2.inputs.dropped_rows import DroppedRows
-from r2d2.inputs.folders import HIDDEN, files_under, is_hidden, is_picture, readable, walk
+from r2d2.inputs.folders import (
+    HIDDEN,
+    NO_SUFFIX,
+    files_under,
+    is_hidden,
+    is_picture,
+    readable,
+    walk,
+)
 from r2d2.inputs.ids import path_id
 from r2d2.inputs.rows import open_parquet
 from r2d2.inputs.samples import key_of, load_sample, samples_of
@@ -20,6 +28,7 @@ from r2d2.table import Pair
 
 SUCCESS = "success"
 STATISTICS = "_stats.json"  # of a shard, beside the pictures' folders
+RECORDS = (".parquet", ".pq")  # of a shard, with a row for each address
 KEY = "key"  # of a row in its records, in all layouts
 
 
@@ -64,7 +73,10 @@ def _rows(
     """The rows of the files of one key."""
     for sample_names in samples_of(names):
         if sample_names.picture is None and sample_names.json is None and not sample_names.texts:
-            continue  # neither a picture nor its text
+            for name in names:  # neither a picture nor its text
+                if not name.lower().endswith(RECORDS):
+                    dropped.add(NO_SUFFIX, str(folder / name))
+            continue
         try:
             sizes = {name: (folder / name).stat().st_size for name in names}
             sample = load_sample(

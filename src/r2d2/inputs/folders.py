@@ -13,6 +13,7 @@ from r2d2.data.images import picture_suffixes
 from r2d2.errors import R2D2Error
 
 HIDDEN = "hidden file passed over"
+NO_SUFFIX = "file without the suffix of a picture"  # where all files should be pictures
 # What systems and tools leave beside one's files: macOS, Synology and QNAP, Windows.
 _LITTER = {
     "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information",
