@@ -194,3 +194,7 @@ def test_the_line_by_which_excel_names_the_delimiter():
     assert (names, rows) == (["image", "caption"], [(3, ["a.jpg", "一只猫,坐着"])])
     names, rows = table('"sep=,"\nimage,caption\na.jpg,猫;狗\n')
     assert (names, rows) == (["image", "caption"], [(3, ["a.jpg", "猫;狗"])])
+
+
+def test_rows_of_delimiters_before_the_names_of_the_columns():
+    assert table("\n,,\n;\nimage,caption\na,猫\n") == (["image", "caption"], [(5, ["a", "猫"])])

@@ -187,3 +187,9 @@ def test_structs_and_arrays():
         Text("狗", "title"),
     ]
     assert [t.text_id for t in read_texts(["猫", None, "狗"], text_ids="p1")[0]] == ["p1#0", "p1#2"]
+
+
+@pytest.mark.parametrize("value", ["\u200b", " \ufeff\u200d ", "\u2060\u00ad", "\ufe0f", "\u3164"])
+def test_a_text_that_nobody_can_see_is_none(value):
+    assert text_value(value) is None
+    assert text_value(f"猫{value}狗") == f"猫{value}狗"

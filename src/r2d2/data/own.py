@@ -24,7 +24,7 @@ from r2d2.inputs.pictures import (
     load_picture,
     picture_value,
 )
-from r2d2.inputs.rows import table_rows
+from r2d2.inputs.rows import CSV, TSV, table_rows
 from r2d2.inputs.splits import TRAIN, split_of_file, split_of_folders, split_of_value
 from r2d2.inputs.texts import CAPTION, read_texts, usable_texts
 from r2d2.inputs.values import BadValueError, is_missing, label_value, shown
@@ -216,11 +216,13 @@ def _check(file: Path, columns: list[str]) -> None:
     """Raise where there is no column of images or none of captions."""
     if not columns:
         return  # nothing is there, which the caller tells
+    is_csv = file.suffix.lower().removeprefix(".") in (*CSV, *TSV)
     for what, names in (("images", IMAGE_NAMES), ("captions", CAPTION_NAMES)):
         if not any(name in columns for name in names):
             has = ", ".join(columns)
             chinese = next(name for name in names if not name.isascii())
             raise R2D2Error(
-                f"{file} has no column of {what} (it has {has[:200] or 'none'}): name it in the "
-                f"first line {names[0]}, or {', '.join(names[1:4])}, {chinese}"
+                f"{file} has no column of {what} (it has {has[:200] or 'none'}): name it "
+                f"{'in the first line ' if is_csv else ''}{names[0]}, or "
+                f"{', '.join(names[1:4])}, {chinese}"
             )

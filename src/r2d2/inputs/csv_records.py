@@ -27,6 +27,7 @@ FIELD_CHARS = 96 << 20  # of a field in one line: a picture of 64 MB in base64 f
 NOT_CLOSED = "a quote is not closed"
 MALFORMED = "malformed row"
 _SEPARATOR = re.compile(r'"?sep=([,;\t])"?')  # Excel's way of naming the delimiter, as its own line
+_EMPTY = ',;"\t \r\n'  # characters of a row without a value
 
 
 class CsvRow(NamedTuple):
@@ -61,10 +62,11 @@ def csv_table(
     before = []  # the first row: empty lines, and the first that is not
     for line in source:
         named = _SEPARATOR.fullmatch(line.strip())
-        before.append("\n" if named else line)
         delimiter = named[1] if named and delimiter is None else delimiter
-        if line.strip() and not named:
+        if line.strip(_EMPTY) and not named:
+            before.append(line)
             break
+        before.append("\n")
     if delimiter is None:
         delimiter = between(before[-1] if before else "")
     form = _RowForm(delimiter)

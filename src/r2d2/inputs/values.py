@@ -12,6 +12,7 @@ in the choice of the column. CSV has texts only, so that a caption "5" stays.
 from __future__ import annotations
 
 import math
+import unicodedata
 from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any
@@ -22,6 +23,8 @@ from r2d2.inputs.encoding import BOM, LOST, decode_text
 GAPS = frozenset({"", "none", "null", "nan", "<na>", "nat", "\\n", "#n/a", "n/a"})
 MOST_INTEGER = 2**63 - 1  # what a table holds
 MOST_REAL = 3.4028234e38  # what a table holds: 32 bits
+_UNSEEN_KINDS = ("Cc", "Cf", "Zl", "Zp", "Zs")  # controls, zero-width marks, spaces
+_FILLERS = "\u115f\u1160\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))  # and selectors
 HALF = "half of a surrogate pair in a text"
 BROKEN = "characters that cannot be read"
 NUL = "a NUL character in a text"
@@ -81,7 +84,7 @@ def text_value(value: Any) -> str | None:
     if fault is not None:
         raise BadValueError(fault, value)
     text = value.strip().strip(BOM).strip()
-    return None if is_missing(text) else text
+    return None if is_missing(text) or not any(map(_is_seen, text)) else text
 
 
 def name_value(value: Any) -> str | None:
@@ -136,6 +139,10 @@ def shown(value: Any, length: int = 80) -> str:
     """A value for a message: in one line, not long, writable in any encoding of Unicode."""
     text = " ".join(str(value)[: 4 * length].split()).encode("utf-8", "replace").decode()
     return text if len(text) <= length else text[:length] + "…"
+
+
+def _is_seen(character: str) -> bool:
+    return unicodedata.category(character) not in _UNSEEN_KINDS and character not in _FILLERS
 
 
 def _is_whole(value: Any) -> bool:
