@@ -219,4 +219,30 @@ def test_a_huge_picture_gets_one_line(tmp_path):
 def test_only_line_breaks_end_a_query(tmp_path):
     (tmp_path / "q.jsonl").write_bytes('{"text": "猫\u2028狗"}\r\n{"text": "山\u0085"}'.encode())
     found = [text for _, text in many._lines(tmp_path / "q.jsonl", DroppedRows())]
-    assert found == ['{"text": "猫\u2028狗"}', '{"text": "山\u0085"}']
+    assert found == [{"text": "猫\u2028狗"}, {"text": "山\u0085"}]
+
+
+def test_a_table_of_queries_is_read_by_its_columns(cli, indexed, tmp_path):
+    """A CSV was read line by line, its header and its other columns being parts of queries."""
+    out = tmp_path / "out.jsonl"
+
+    def search(name, text):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        arguments = ("--queries", tmp_path / name, "--out", out, "--overwrite", *indexed)
+        code, said, errors = cli("search", *arguments)
+        found = out.read_text(encoding="utf-8").splitlines() if code == 0 else []
+        return [json.loads(line) for line in found], said, " ".join(errors)
+
+    found, said, _ = search("q.csv", f"编号,id,Query\n1,a,{TEXTS[5]}\n2,b,\n3,c\n")
+    assert [(line["id"], line["query"]) for line in found] == [("a", TEXTS[5]), ("b", None)]
+    assert "1 queries answered, 2 refused" in said
+    assert "left out: malformed row: 1" in said
+    found, _, _ = search("q.tsv", f"text\tid\n{TEXTS[5]}\t1\n{TEXTS[6]}\t2\n")
+    assert [line["query"] for line in found] == [TEXTS[5], TEXTS[6]]
+    found, said, _ = search("q.json", json.dumps([TEXTS[5], {"query": TEXTS[6]}, None, 5]))
+    assert [line["query"] for line in found] == [TEXTS[5], TEXTS[6], None, None]
+    found, said, _ = search("q.jsonl", f'{{"query": "{TEXTS[5]}"}}\n"{TEXTS[6]}"\n')
+    assert [line["query"] for line in found] == [TEXTS[5], TEXTS[6]]
+    _, _, error = search("bad.csv", f"{TEXTS[5]}\n{TEXTS[6]}\n")
+    assert "has no column of queries" in error
+    assert "a text a line in a .txt" in error

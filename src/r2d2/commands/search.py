@@ -24,7 +24,10 @@ def search(
         bool, typer.Option("--texts", help="With --image: among texts, not images.")
     ] = False,
     queries: Annotated[
-        Path | None, typer.Option(help="Many at once: a text a line, or JSONL; see --out.")
+        Path | None,
+        typer.Option(
+            help="Many at once: a text a line, JSONL, or a table with a column text; see --out."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="JSONL file for the results of many.")] = None,
     table: Table = None,

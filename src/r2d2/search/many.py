@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from r2d2.data.images import read_image
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_file
 from r2d2.inputs.dropped_rows import DroppedRows
-from r2d2.inputs.json_text import JsonObject, is_list, json_items, parse_json
+from r2d2.inputs.json_text import is_list, json_items, parse_json
 from r2d2.inputs.lines import NO_ENCODING, byte_lines
-from r2d2.inputs.rows import TWO_FIELDS, repeated_name
+from r2d2.inputs.rows import CSV, PARQUET, TSV, TWO_FIELDS, fold, repeated_name, table_rows
 from r2d2.inputs.values import (
     BadValueError,
     is_missing,
@@ -32,7 +33,12 @@ from r2d2.search.searcher import Searcher
 AT_ONCE = 64
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
-Line = tuple[str, str | Exception]  # where it stands, and its text, or why it cannot be read
+TABLES = tuple(f".{suffix}" for suffix in (*CSV, *TSV, *PARQUET))
+TEXTS = ("text", "query", "查询", "文本")  # the first of these columns that has a value
+COLUMNS = ("id", "image", *TEXTS)
+
+# Where it stands, and a text, or an object (JSON that is neither, too), or why it cannot be read
+Line = tuple[str, Any]
 
 
 @dataclass(frozen=True)
@@ -50,9 +56,9 @@ def search_many(
 
     Args:
         searcher: model and gallery.
-        queries: a text a line; or, named .jsonl, .ndjson or .json, an object a line (or one list of
-            objects) with `text` or `image` (a path, relative to the file) and perhaps `id`. Empty
-            lines are passed over.
+        queries: a text a line; or, named .jsonl, .ndjson or .json, a text or an object a line (or
+            one list of them), an object with `text` or `query`, or `image` (a path, relative to the
+            file), and perhaps `id`; or a table of these columns. Empty lines are passed over.
         out: a line a query: `query`, perhaps `id`, and `hits`; or `error`, where it has no answer.
         asked: everything but the text and the image.
         overwrite: replace `out`.
@@ -104,25 +110,23 @@ def _answered(
         yield head | (to_dict(found[place]) if place in found else {})
 
 
-def _query(file: Path, line: str | Exception, asked: Query, head: dict[str, Any]) -> Query:
+def _query(file: Path, line: Any, asked: Query, head: dict[str, Any]) -> Query:
     """The query of a line; what its result begins with goes into `head`. Raises where it is bad."""
     if isinstance(line, Exception):
         raise line
-    if file.suffix.lower() not in JSON_SUFFIXES:
+    if isinstance(line, str):
         head["query"] = line.strip() if text_fault(line) is None else shown(line)
         return replace(asked, text=_required(text_value(line)))
-    try:
-        given = parse_json(line)
-    except ValueError as error:
-        raise BadValueError(f"no JSON object: {error}", line) from error
-    if not isinstance(given, JsonObject):
-        raise BadValueError("no JSON object", line)
-    repeated = repeated_name(given, ("id", "text", "image"))
+    if not isinstance(line, dict):
+        raise BadValueError("neither a text nor an object", line)
+    repeated = repeated_name(line, COLUMNS)
     if repeated is not None:
         raise BadValueError(f"{TWO_FIELDS}: {repeated}", line)
+    given = {fold(name): value for name, value in line.items()}
     if not is_missing(given.get("id")):
         head["id"] = given["id"] if isinstance(given["id"], int) else name_value(given["id"])
-    text, image = text_value(given.get("text")), name_value(given.get("image"))
+    value = next((given[name] for name in TEXTS if not is_missing(given.get(name))), None)
+    text, image = text_value(value), name_value(given.get("image"))
     head["query"] = text or image
     if image is not None:
         return replace(asked, text=text, image=read_image(file.parent / image))
@@ -136,14 +140,35 @@ def _required(text: str | None) -> str:
 
 
 def _lines(file: Path, dropped: DroppedRows) -> Iterator[Line]:
-    """Each line that is not empty, and where it stands; of one JSON list its items."""
-    if file.suffix.lower() in JSON_SUFFIXES and is_list(file):
-        for where, item in json_items(file, dropped):
-            yield where, json.dumps(item)
+    """Lines that are not empty, rows of a table, or items of a list, and where each stands."""
+    suffix = file.suffix.lower()
+    if suffix in TABLES:
+        yield from table_rows(file, dropped, COLUMNS, TEXTS, partial(_check, file))
+        return
+    if suffix in JSON_SUFFIXES and is_list(file):
+        yield from json_items(file, dropped)
         return
     for number, line in byte_lines(file, dropped):
         where = f"{file}, line {number}"
         try:
-            yield where, line.decode()
+            text = line.decode()
+            yield where, _parsed(text) if suffix in JSON_SUFFIXES else text
         except UnicodeDecodeError:
             yield where, BadValueError(NO_ENCODING, line[:40])
+
+
+def _parsed(line: str) -> Any:
+    """The JSON of a line, or why it is none."""
+    try:
+        return parse_json(line)
+    except ValueError as error:
+        return BadValueError(f"no JSON: {error}", line)
+
+
+def _check(file: Path, columns: list[str]) -> None:
+    """R2D2Error where no column is one of queries."""
+    if columns and not any(name in columns for name in (*TEXTS, "image")):
+        raise R2D2Error(
+            f"{file} has no column of queries (it has {', '.join(columns)[:200]}): name it text or "
+            "query in the first line, or give a text a line in a .txt"
+        )
