@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+NEEDS_CAPTIONS = (
+    "give its pictures captions, as by `r2d2 data import own FOLDER CAPTIONS.csv --out TABLE`"
+)
+
 
 class R2D2Error(Exception):
     """Something the user can mend: the message names the thing and the remedy, in one line.

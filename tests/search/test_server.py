@@ -22,7 +22,7 @@ from r2d2.search.index import build_index
 from r2d2.search.searcher import Searcher
 from r2d2.search.server import create_app
 from r2d2.search.serving import ServeConfig
-from r2d2.table import Pair, write_table
+from r2d2.table import Pair, Text, write_table
 from search.small import COUNT, TEXTS, empty_searcher, small_model, small_searcher
 from training.small import picture, png, small_pairs
 
@@ -579,7 +579,7 @@ def test_explain_tells_a_broken_picture_of_the_gallery_from_the_clients():
 def test_texts_that_are_not_indexed(tmp_path):
     model, table = small_model(), tmp_path / "t.lance"
     model.save(tmp_path / "model")
-    write_table(table, [Pair("a", png(picture(1)), (), "train")])
+    write_table(table, [Pair("a", png(picture(1)), (Text(TEXTS[0], "title"),), "train")])
     build_index(table, tmp_path / "model", texts=False)
     with serving(Searcher.open(table, model)) as client:
         refused = client.post("/search", **form(png(picture(1)), target="texts"))

@@ -163,6 +163,8 @@ def import_(
         )  # fmt: skip
     splits = ", ".join(f"{name} {n:,}" for name, n in sorted(found.splits.items()))
     typer.echo(f"{out}: {found.rows:,} rows, {found.texts:,} texts; {splits}")
+    if not found.texts:
+        typer.echo("its pictures can be searched; to train and to evaluate they need captions")
     if split is not None and not found.splits[split]:
         typer.echo(f"--split {split}: no row needed it, the files name their splits")
     if found.queries:

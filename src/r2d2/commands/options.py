@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,25 @@ Processes = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")]
+
+# Of a folder of pictures, whose table a command makes or brings up to date.
+FolderOut = Annotated[
+    Path | None,
+    typer.Option(help="Folder for the table of a folder of pictures; beside it by default."),
+]
+FolderCaptions = Annotated[
+    Path | None,
+    typer.Option("--captions", help="CSV or JSONL of captions; else .txt and .json beside them."),
+]
+FollowLinks = Annotated[
+    bool | None,
+    typer.Option("--follow-links/--no-follow-links", help="Follow links out of the folder."),
+]
+Copy = Annotated[
+    bool | None,
+    typer.Option("--copy/--no-copy", help="Keep copies of the pictures, not thumbnails."),
+]
+OF_FOLDERS = ("out", "captions", "follow_links", "copies")  # the parameters of these
 
 
 def refuse_given(context: typer.Context, names: tuple[str, ...], reason: str) -> None:

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from r2d2.commands.options import refuse_given
+from r2d2.commands.options import (
+    OF_FOLDERS,
+    Copy,
+    FolderCaptions,
+    FolderOut,
+    FollowLinks,
+    refuse_given,
+)
+
+if TYPE_CHECKING:
+    from r2d2.photo_folder.place import FolderOptions
+    from r2d2.search.searcher import Searcher
 
 Table = Annotated[
-    str | None, typer.Option(help="A table with an index; the emoji that come along by default.")
+    str | None,
+    typer.Option(help="A table with an index, or a folder of pictures; emoji by default."),
 ]
-Model = Annotated[str, typer.Option(help="The model that made the index: a run's folder, ...")]
+Model = Annotated[
+    str | None,
+    typer.Option(help="The model that made the index; emoji, or as the folder was opened before."),
+]
 
 
 def search(
@@ -31,7 +46,7 @@ def search(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="JSONL file for the results of many.")] = None,
     table: Table = None,
-    model: Model = "emoji",
+    model: Model = None,
     top: Annotated[int, typer.Option("--top", "-k", min=1, help="Results.")] = 10,
     page: Annotated[int, typer.Option(min=1, help="Which results: 2 after the first --top.")] = 1,
     where: Annotated[
@@ -55,7 +70,6 @@ def search(
     from r2d2.outputs import a_file, check_outputs
     from r2d2.search.display import as_json, as_table
     from r2d2.search.query import Query
-    from r2d2.search.searcher import Searcher
 
     if sum(given is not None for given in (query, image, queries)) != 1:
         raise R2D2Error("give a text, or --image FILE, or --queries FILE: one of them")
@@ -80,9 +94,9 @@ def search(
     )  # fmt: skip
 
     def opened() -> Searcher:
-        searcher = Searcher.open(table, model)
+        searcher = _opened(table, model)
         if not searcher.model.has_match:
-            refuse_given(context, again, f"ranks again, and {model} has no cross encoders")
+            refuse_given(context, again, "ranks again, and the model has no cross encoders")
         return searcher
 
     if queries is not None and out is not None:
@@ -108,8 +122,12 @@ def search(
 
 
 def serve(
+    context: typer.Context,
+    folder: Annotated[
+        str | None, typer.Argument(help="A folder of pictures, or a table; as --table.")
+    ] = None,
     table: Table = None,
-    model: Model = "emoji",
+    model: Model = None,
     host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0: to all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
     api_key: Annotated[
@@ -132,9 +150,13 @@ def serve(
         int,
         typer.Option(min=1, help="Of one client; those of this machine are counted together only."),
     ] = 100,
+    out: FolderOut = None,
+    captions: FolderCaptions = None,
+    follow_links: FollowLinks = None,
+    copies: Copy = None,
 ) -> None:
     """Serve search, match and embed over HTTP, with a page to search in."""
-    from r2d2.search.searcher import Searcher
+    from r2d2.errors import R2D2Error
     from r2d2.search.server import serve as run
     from r2d2.search.serving import ServeConfig
 
@@ -146,8 +168,12 @@ def serve(
         max_pixels=int(max_megapixels * 1e6), answer_timeout_s=timeout,
         client_timeout_s=client_timeout, client_connections=client_connections,
     )  # fmt: skip
+    if folder is not None and table is not None:
+        raise R2D2Error("give a folder, or --table: one of them")
+    shown = table if folder is None else folder
+    options = _folder_options(context, shown, model, out, captions, follow_links, copies)
     run(
-        Searcher.open(table, model),
+        _opened(shown, model, options),
         config,
         lambda address: typer.echo(f"{address} is open; Ctrl-C closes it"),
     )
@@ -155,7 +181,7 @@ def serve(
 
 def index(
     context: typer.Context,
-    table: Annotated[str, typer.Argument(help="A pairs table.")],
+    table: Annotated[str, typer.Argument(help="A pairs table, or a folder of pictures.")],
     model: Annotated[
         str | None, typer.Option(help="A run's folder, a saved model's, or emoji.")
     ] = None,
@@ -177,19 +203,29 @@ def index(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make the vectors anew; replace --export.")
     ] = False,
+    out: FolderOut = None,
+    captions: FolderCaptions = None,
+    follow_links: FollowLinks = None,
+    copies: Copy = None,
 ) -> None:
-    """Embed a table's images and texts: what is new, or all for a new model."""
+    """Embed a table's images and texts, or a folder's pictures: what is new, or all anew."""
     from r2d2.corpus.engine import RUNNERS
     from r2d2.errors import R2D2Error
     from r2d2.outputs import a_file, check_outputs
     from r2d2.search.ann_build import KINDS, build_ann
     from r2d2.search.export import export_vectors
     from r2d2.search.index import build_index, count_bad
+    from r2d2.search.kinds import note_of_gallery
+    from r2d2.search.table_gallery import TableGallery
     from r2d2.settings import one_of
 
-    if model is None and ann is None and export is None:
-        raise R2D2Error("give --model MODEL to embed the table, or --ann, or --export")
-    if model is None:
+    anew = overwrite and export is None
+    options = _folder_options(context, table, model, out, captions, follow_links, copies, anew)
+    if options is not None:
+        refuse_given(context, ("texts", "runner", "workers"), "goes with a pairs table")
+    elif model is None:
+        if ann is None and export is None:
+            raise R2D2Error("give --model MODEL to embed the table, or --ann, or --export")
         refuse_given(context, ("texts", "runner", "workers"), "goes with --model")
         if export is None:
             refuse_given(context, ("overwrite",), "goes with --model or --export")
@@ -202,7 +238,9 @@ def index(
     one_of("--runner", runner, RUNNERS)
     if export is not None:
         outputs = [a_file(export, ".parquet", option="--export")]
-        check_outputs(outputs, inputs=[table, model], overwrite=overwrite)
+        check_outputs(outputs, inputs=[table, model, captions], overwrite=overwrite)
+    if options is not None:
+        table, model = _indexed_folder(table, options), None
     if model is not None:
         done = build_index(
             table, model, texts=texts, runner=runner, workers=workers, overwrite=overwrite
@@ -212,9 +250,60 @@ def index(
         if done.texts is not None:
             typer.echo(f"texts: {done.texts.kept} embedded")
         typer.echo(f"{done.vectors} of {done.rows} rows have a vector, by {done.fingerprint}")
+        note = note_of_gallery(TableGallery(table)) if done.vectors else None
+        if note is not None:
+            typer.echo(note)
     if ann is not None:
         for measured in build_ann(table, ann, probes=probes, told=typer.echo).values():
             for line in measured.lines():
                 typer.echo(line)
     if export is not None:
         typer.echo(f"{export_vectors(table, export, overwrite=overwrite)} vectors: {export}")
+
+
+def _folder_options(
+    context: typer.Context, path: str | None, model: str | None, out: Path | None,
+    captions: Path | None, follow_links: bool | None, copies: bool | None, overwrite: bool = False,
+) -> FolderOptions | None:  # fmt: skip
+    """What is asked for of a folder of pictures; None, and no such option, where `path` is none."""
+    from r2d2.errors import R2D2Error
+    from r2d2.photo_folder.place import FolderOptions, is_picture_folder
+
+    if path is None or not is_picture_folder(path):
+        refuse_given(context, OF_FOLDERS, "goes with a folder of pictures")
+        return None
+    if captions is not None and not captions.is_file():
+        raise R2D2Error(f"there is no file {captions}: give --captions a CSV or JSONL file")
+    return FolderOptions(model, captions, follow_links, copies, out, overwrite)
+
+
+def _indexed_folder(path: str, options: FolderOptions) -> str:
+    """Bring the table of a folder up to date; gives the table."""
+    from r2d2.photo_folder.estimate import folder_size, size_in_words
+    from r2d2.photo_folder.open import open_folder
+
+    opened = open_folder(path, options, typer.echo)
+    typer.echo(f"{opened.place}: {size_in_words(folder_size(opened.place))}")
+    return opened.uri
+
+
+def _opened(path: str | None, model: str | None, options: FolderOptions | None = None) -> Searcher:
+    """A table, the emoji, or a folder of pictures that is brought up to date first."""
+    from r2d2.photo_folder.gallery import FolderGallery
+    from r2d2.photo_folder.open import open_folder
+    from r2d2.photo_folder.place import FolderOptions, is_picture_folder
+    from r2d2.search.kinds import note_of_gallery
+    from r2d2.search.searcher import Searcher
+
+    if path is None or not is_picture_folder(path):
+        searcher = Searcher.open(path, model)
+    else:
+        asked = FolderOptions(model) if options is None else options
+        opened = open_folder(path, asked, lambda line: typer.echo(line, err=True))
+        searcher = Searcher(opened.model, FolderGallery(opened))
+        if opened.changes is not None:
+            return searcher  # it was told already
+    note = note_of_gallery(searcher.gallery)
+    if note is not None:
+        typer.echo(note, err=True)
+    return searcher

@@ -105,9 +105,37 @@ def read_folder(
     by_name: Captions = {}  # of the others: a name of a file or folder tells it, or nothing
     for file in files:
         _gather(file, pictures, by_column, by_name, found.dropped)
+    grouped = with_splits(by_column, by_name, found.dropped, val_share + test_share > 0)
+    shown_files = ", ".join(map(str, files))
+    if not grouped and not found.dropped:
+        raise R2D2Error(f"{shown_files} holds no row: write a picture and a caption a line")
+    if not grouped:
+        raise R2D2Error(
+            f"no row of {shown_files} has both an image under {folder} and a caption "
+            f"({found.dropped.reasons()})"
+        )
+    return captioned_pairs(grouped, found, val_share, test_share)
+
+
+def read_captions(pictures: PictureIndex, file: Path, dropped: DroppedRows) -> Captions:
+    """The texts of a file of captions by picture and split; R2D2Error where it cannot be read."""
+    by_column: Captions = {}
+    by_name: Captions = {}
+    _gather(file, pictures, by_column, by_name, dropped)
+    return with_splits(by_column, by_name, dropped, holds_out=False)
+
+
+def with_splits(
+    by_column: Captions, by_name: Captions, dropped: DroppedRows, holds_out: bool = True
+) -> Captions:
+    """Texts whose split a column tells, and those where a name tells it or nothing, as one.
+
+    Where names say `train` alone, and pictures are to be held out of it, such a split is empty.
+    """
     # Of a part of a data set all names say `train`; it has no pictures to measure on.
-    only_train = bool(by_name) and {split for _, split in (*by_column, *by_name)} == {TRAIN}
-    if only_train and val_share + test_share > 0:
+    splits = {split for _, split in (*by_column, *by_name)}
+    only_train = holds_out and bool(by_name) and splits == {TRAIN}
+    if only_train:
         log.info(
             "the names of files and folders say no split but train: a tenth each is held out for "
             "val and test; a column `split` is taken at its word"
@@ -119,16 +147,15 @@ def read_folder(
         kept = grouped.setdefault((picture, split), {})
         for (text, label), where in captions.items():
             if (text, label) in kept:
-                found.dropped.add(REPEATED_TEXT, f"{where}: {shown(text)}")
+                dropped.add(REPEATED_TEXT, f"{where}: {shown(text)}")
             kept.setdefault((text, label), where)
-    shown_files = ", ".join(map(str, files))
-    if not grouped and not found.dropped:
-        raise R2D2Error(f"{shown_files} holds no row: write a picture and a caption a line")
-    if not grouped:
-        raise R2D2Error(
-            f"no row of {shown_files} has both an image under {folder} and a caption "
-            f"({found.dropped.reasons()})"
-        )
+    return grouped
+
+
+def captioned_pairs(
+    grouped: Captions, found: Imported, val_share: float = 0.1, test_share: float = 0.1
+) -> Iterator[Pair]:
+    """The rows of pictures, with texts or without, in order of paths; see `import_folder`."""
 
     def pairs() -> Iterator[Pair]:
         drawn = [picture.path for picture, split in grouped if not split]

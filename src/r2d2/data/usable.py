@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from r2d2.errors import R2D2Error
+from r2d2.errors import NEEDS_CAPTIONS, R2D2Error
 from r2d2.table import PairsTable
 
 
@@ -52,7 +52,7 @@ def usable_rows(table: PairsTable, split: str, labelled: bool) -> Usable:
         raise R2D2Error(
             f"{table.path}: no row of split '{split}' has a text"
             + (" and a label" if labelled else "")
-            + f" ({dict(left_out)} left out): nothing to train on"
+            + f" ({dict(left_out)} left out), so there is nothing to train on: {NEEDS_CAPTIONS}"
         )
     small = np.uint32 if len(table) < 1 << 32 else np.uint64
     return Usable(rows[good].astype(small), labels[good] if labelled else None, left_out)

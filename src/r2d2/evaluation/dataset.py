@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from r2d2.data.images import BadImage, decode_image
-from r2d2.errors import R2D2Error
+from r2d2.errors import NEEDS_CAPTIONS, R2D2Error
 from r2d2.table import Pair, PairsTable
 from r2d2.tokenizer import key_hash, text_key
 
@@ -85,7 +85,10 @@ class EvaluationSet:
             ids.append(pair.image_id)
             found_splits.append(pair.split)
         if need_texts and not texts:
-            raise R2D2Error(f"{table.path}: no row has a text: there is nothing to evaluate")
+            raise R2D2Error(
+                f"{table.path}: no row has a text, so there is nothing to evaluate: "
+                f"{NEEDS_CAPTIONS}"
+            )
 
         def load(positions: Sequence[int]) -> list[Image.Image | BadImage]:
             chosen = table.take([rows[p] for p in positions], columns=("image_id", "image"))

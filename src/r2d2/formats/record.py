@@ -43,8 +43,7 @@ def to_pair(
         split: where the fields name none.
         dropped: counts the rows of no use.
     """
-    value = next((v for name in CAPTIONS if not _is_empty(v := fields.get(name))), None)
-    texts, faults = ([], []) if value is None else read_texts(value)
+    texts, faults = captions_of(fields)
     try:
         numbers: dict[str, Any] = {
             "ctr": real_value(fields.get("ctr"), "ctr"),
@@ -61,6 +60,12 @@ def to_pair(
         image_id=fields.get("image_id"), may_lack_texts=fields.get("texts") == [],
         url=fields.get("url"), **numbers,
     )  # fmt: skip
+
+
+def captions_of(fields: Mapping[str, Any]) -> tuple[list[Text], list[Fault]]:
+    """The good texts under the first name of CAPTIONS that has any, and a fault for each other."""
+    value = next((v for name in CAPTIONS if not _is_empty(v := fields.get(name))), None)
+    return ([], []) if value is None else read_texts(value)
 
 
 def make_pair(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,8 @@ class Folder:
     names: tuple[str, ...]  # in order
     links: frozenset[str]  # those of the names that are links
     inode: tuple[int, int]  # device and number
+    folder_links: tuple[str, ...] = ()  # names of links to folders
+    dead_links: tuple[str, ...] = ()  # names of links that lead nowhere or in circles
 
 
 def is_hidden(name: str) -> bool:
@@ -70,11 +72,22 @@ def readable(name: str) -> str:
     return data.decode("utf-8", "backslashreplace")
 
 
-def walk(roots: Sequence[Path]) -> Iterator[Folder]:
+def walk(
+    roots: Sequence[Path],
+    *,
+    follow_links: bool = True,
+    unreadable: Callable[[str, OSError], None] | None = None,
+) -> Iterator[Folder]:
     """Every folder under the roots, once, whatever links lead to it.
 
     Folders come in order of their names. Those that only links lead to come last, so that a file
     is known by its own path and not by a link's.
+
+    Args:
+        roots: folders.
+        follow_links: go into folders that links lead to.
+        unreadable: is told the path of a folder below the roots that cannot be read, which is then
+            left out; None: such a folder raises.
 
     Raises:
         R2D2Error: a folder cannot be read.
@@ -86,13 +99,14 @@ def walk(roots: Sequence[Path]) -> Iterator[Folder]:
         stack = waiting[::-1]
         while stack:
             path, root, hidden = stack.pop()
-            listed = _list(path, root, hidden, seen)
+            listed = _list(path, root, hidden, seen, unreadable)
             if listed is None:
                 continue
             folder, inner, linked = listed
             yield folder
             stack += [(p, root, h) for p, h in reversed(inner)]
-            links += [(p, root, h) for p, h in linked]
+            if follow_links:
+                links += [(p, root, h) for p, h in linked]
         waiting = links
 
 
@@ -112,13 +126,18 @@ def files_under(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 def _list(
-    path: str, root: Path, hidden: bool, seen: set[tuple[int, int]]
+    path: str,
+    root: Path,
+    hidden: bool,
+    seen: set[tuple[int, int]],
+    unreadable: Callable[[str, OSError], None] | None,
 ) -> tuple[Folder, list[tuple[str, bool]], list[tuple[str, bool]]] | None:
     """A folder, the folders in it, and the links to folders in it; None where it was seen."""
     names: list[str] = []
     links: list[str] = []
     inner: list[tuple[str, bool]] = []
     linked: list[tuple[str, bool]] = []
+    dead: list[str] = []
     try:
         about = os.stat(path)  # noqa: PTH116  # many: no Path for each
         inode = (about.st_dev, about.st_ino)
@@ -136,14 +155,22 @@ def _list(
                     names.append(entry.name)
                     if is_link:
                         links.append(entry.name)
+                elif is_link and not kind:
+                    dead.append(entry.name)
     except OSError as error:
         if hidden:
             return None  # such as lost+found: it would be passed over
+        if unreadable is not None and path != absolute(root):
+            unreadable(path, error)
+            return None
         raise R2D2Error(
             f"cannot read the folder {readable(path)}: {error.strerror}; check its rights"
         ) from error
     relative = os.path.relpath(path, absolute(root))
-    folder = Folder(path, root, relative, hidden, tuple(names), frozenset(links), inode)
+    folder = Folder(
+        path, root, relative, hidden, tuple(names), frozenset(links), inode,
+        tuple(os.path.basename(path) for path, _ in linked), tuple(dead),  # noqa: PTH119
+    )  # fmt: skip
     return folder, inner, linked
 
 

@@ -43,13 +43,15 @@ def as_table(
         )
         return
     draws = isinstance(searcher.gallery, EmojiGallery)
+    worded = draws or any(hit.texts for hit in found.hits)
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("#", justify="right")
     if draws:
         table.add_column("")
-    table.add_column("text")
+    if worded:
+        table.add_column("text")
     if not draws:
-        table.add_column("image_id", style="dim", overflow="fold")
+        table.add_column("image_id", style="dim" if worded else None, overflow="fold")
     table.add_column("cosine", justify="right")
     if found.reranked:
         table.add_column("match", justify="right")
@@ -59,7 +61,9 @@ def as_table(
         cells: list[str | Text] = [str(hit.rank)]
         if draws:
             cells.append(Text(emoji_character(hit.image_id) or ""))
-        cells.append(Text("; ".join(hit.texts[:3]) + (" ..." if len(hit.texts) > 3 else "")))
+        if worded:
+            more = " ..." if len(hit.texts) > 3 else ""
+            cells.append(Text("; ".join(hit.texts[:3]) + more))
         if not draws:
             cells.append(Text(hit.image_id))
         cells.append(f"{hit.cosine:.3f}")

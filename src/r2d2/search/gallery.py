@@ -76,3 +76,9 @@ class Gallery(Protocol):
 
     def files(self, rows: Sequence[int]) -> list[bytes]:
         """The encoded image files at `rows`."""
+
+    def thumbnail(self, row: int) -> bytes | None:
+        """The encoded thumbnail that is kept of an image; None where none is."""
+
+    def original(self, row: int) -> bytes | None:
+        """The encoded image file at its full size; None where it is gone, or cannot be read."""

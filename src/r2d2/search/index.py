@@ -11,7 +11,6 @@ import contextlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,6 +50,7 @@ from r2d2.search.layout import (
     vector_type,
     write_about,
 )
+from r2d2.search.table_texts import texts_of
 from r2d2.table import PairsTable
 from r2d2.tokenizer import key_hash, text_key
 
@@ -231,7 +231,7 @@ def _embed_texts(uri: str, model: str, width: int, places: Places, update: Updat
 
     held: list[list[Any]] = []
     row = 0
-    for row, text, image_id, address in _texts(dataset):
+    for row, text, image_id, address in texts_of(dataset):
         key = key_hash(text_key(text))
         if key in known:
             continue
@@ -243,18 +243,6 @@ def _embed_texts(uri: str, model: str, width: int, places: Places, update: Updat
     if held:
         hand_out(held, total)
     return add_counts(counts)
-
-
-def _texts(dataset: Any) -> Iterator[tuple[int, str, str, int]]:
-    """Row, text, image id and address of every text that is not empty, in the order of rows."""
-    row = 0
-    scanner = dataset.scanner(columns=["image_id", "texts"], with_row_address=True)
-    for batch in scanner.to_batches():
-        for one in batch.to_pylist():
-            row += 1
-            for text in one["texts"] or ():
-                if text["text"] and text["text"].strip():
-                    yield row, text["text"], one["image_id"], one[ROW]
 
 
 def _create(uri: str, schema: pa.Schema) -> Any:

@@ -85,6 +85,14 @@ class MemoryGallery:
         """See `Gallery.files`."""
         return [self._file(self._rows[row].image_id) for row in rows]
 
+    def thumbnail(self, row: int) -> bytes | None:
+        """See `Gallery.thumbnail`: none is kept."""
+        return None
+
+    def original(self, row: int) -> bytes | None:
+        """See `Gallery.original`."""
+        return self.files([row])[0] or None
+
     def _select(self, where: str) -> Rows:
         import lance  # only where there is a condition: it takes a moment to load
 

@@ -6,12 +6,10 @@ import io
 import threading
 from collections import OrderedDict
 
-from PIL import Image
-
-from r2d2.data.images import decode_image
+from r2d2.data.images import BadImage, decode_image, upright_size
+from r2d2.data.thumbnails import QUALITY, media_type, thumbnail_file
 from r2d2.search.gallery import Gallery
 
-SIDE = 384  # pixels of the longer side, for dense screens
 KEPT_BYTES = 64 << 20
 
 
@@ -33,7 +31,10 @@ class Pictures:
             if row in self._held:
                 self._held.move_to_end(row)
                 return self._held[row]
-        made = _small(decode_image(self._gallery.files([row])[0], name=f"the picture of row {row}"))
+        small = self._gallery.thumbnail(row)
+        if small is None:
+            small = thumbnail_file(self._gallery.files([row])[0], name=f"the picture of row {row}")
+        made = small, media_type(small) or "image/png"
         with self._lock:
             if row not in self._held:
                 self._held[row] = made
@@ -42,13 +43,27 @@ class Pictures:
                 self._bytes -= len(self._held.popitem(last=False)[1][0])
         return made
 
+    def whole(self, row: int) -> tuple[bytes, str, bool]:
+        """The picture at its full size, its media type, and whether it is the file itself.
 
-def _small(picture: Image.Image) -> tuple[bytes, str]:
-    photo = max(picture.size) > SIDE
-    picture.thumbnail((SIDE, SIDE))
+        A format that not every browser shows comes as JPEG. Where the file is gone or broken, it is
+        the thumbnail. IndexError for a row that there is not, BadImage where there is neither.
+        """
+        if not 0 <= row < len(self._gallery):
+            raise IndexError(row)
+        data = self._gallery.original(row)
+        if data is not None:
+            try:
+                return *_for_browsers(data), True
+            except BadImage:  # it was good when it was indexed: the thumbnail is left
+                pass
+        return *self.get(row), False
+
+
+def _for_browsers(data: bytes) -> tuple[bytes, str]:
+    kind = media_type(data)
+    if kind is not None and upright_size(data) is not None:
+        return data, kind
     file = io.BytesIO()
-    if photo:
-        picture.save(file, "JPEG", quality=85)
-        return file.getvalue(), "image/jpeg"
-    picture.save(file, "PNG")
-    return file.getvalue(), "image/png"
+    decode_image(data).save(file, "JPEG", quality=QUALITY)
+    return file.getvalue(), "image/jpeg"

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from r2d2.errors import R2D2Error
 from r2d2.search.conditions import equals
 from r2d2.search.errors import problem, without_folder
+from r2d2.search.kinds import OTHER_KIND
 from r2d2.search.layout import base_name
 from r2d2.search.query import Hit, Query
 from r2d2.search.request_body import FORM, JSON, read_request, service_of
@@ -27,6 +28,7 @@ from r2d2.search.schema import (
     HealthResponse,
     HitOut,
     MatchResponse,
+    NoteOut,
     SearchRequest,
     SearchResponse,
 )
@@ -155,6 +157,24 @@ async def image(request: Request, row: int) -> Response:
     return Response(data, media_type=kind, headers={"cache-control": "private, max-age=86400"})
 
 
+@router.get(
+    "/images/{row}/whole", responses={404: {"model": ErrorResponse}}, response_class=Response
+)
+async def whole_image(request: Request, row: int) -> Response:
+    """The picture of a row at its full size; X-Picture: thumbnail, where its file is gone."""
+    try:
+        async with service_of(request).decoding():
+            found = await run_in_threadpool(request.app.state.pictures.whole, row)
+    except IndexError:
+        raise HTTPException(404, f"there is no image {row}") from None
+    data, kind, whole = found
+    headers = {
+        "cache-control": "private, max-age=60",  # the file may change, or go
+        "x-picture": "whole" if whole else "thumbnail",
+    }
+    return Response(data, media_type=kind, headers=headers)
+
+
 @router.get("/health", response_model=HealthResponse, responses={503: {"model": ErrorResponse}})
 async def health(request: Request) -> HealthResponse | Response:
     """That the server is up, and what it serves; 503 where it cannot search, and why."""
@@ -163,6 +183,7 @@ async def health(request: Request) -> HealthResponse | Response:
     try:
         # vectors are read when they are first asked for: others are not to wait for that
         images = await run_in_threadpool(lambda: len(searcher.gallery.images))
+        note = await run_in_threadpool(lambda: service.gallery_note)
     except R2D2Error as error:  # its user did nothing wrong, and a balancer is to go elsewhere
         return problem(503, error.code, without_folder(str(error), searcher.gallery.name))
     return HealthResponse(
@@ -177,6 +198,7 @@ async def health(request: Request) -> HealthResponse | Response:
         max_pixels=service.config.max_pixels,
         max_tokens=searcher.longest_text,
         depth=DEPTH,
+        notes=[] if note is None else [NoteOut(note=note, code=OTHER_KIND)],
     )
 
 
@@ -197,4 +219,6 @@ def _hit(hit: Hit, query: Query, service: Service) -> HitOut:
     row = hit.row if query.target == "images" else hit.image_row
     plain = asdict(hit)
     del plain["image_row"]
-    return HitOut(**plain, image=None if row is None else f"/images/{row}?v={service.version}")
+    version = f"?v={service.version}"
+    small, whole = (None, None) if row is None else (f"/images/{row}", f"/images/{row}/whole")
+    return HitOut(**plain, image=small and small + version, whole=whole and whole + version)

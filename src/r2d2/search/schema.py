@@ -62,7 +62,8 @@ class HitOut(BaseModel):
     stage: Stage = Field(
         description="What match is of: both cross encoders, the one by text, or none."
     )
-    image: str | None = Field(description="Address of its picture, at this server.")
+    image: str | None = Field(description="Address of its thumbnail, at this server.")
+    whole: str | None = Field(description="Address of the whole picture, at this server.")
 
 
 class SearchResponse(BaseModel):
@@ -114,6 +115,7 @@ class HealthResponse(BaseModel):
     max_pixels: int = Field(description="Of a picture.")
     max_tokens: int = Field(description="Of a text.")
     depth: int = Field(description="Results that can be reached by pages.")
+    notes: list[NoteOut] = Field(description="As that the model is for other pictures.")
 
 
 class ErrorResponse(BaseModel):

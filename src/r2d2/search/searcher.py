@@ -61,16 +61,29 @@ class Searcher:
     def open(
         cls,
         table: str | Path | None = None,
-        model: str | Path | Pretrained = SHIPPED,
+        model: str | Path | Pretrained | None = None,
         device: str | torch.device | None = None,
     ) -> Searcher:
         """Open an indexed table; None: the emoji corpus, with whatever model.
 
+        Of a folder of pictures the table is made, or brought up to date, first. No model: the one
+        that a folder's table was made with, else the shipped one.
+
         R2D2Error where the table has no index, or another model's.
         """
+        from r2d2.photo_folder.gallery import FolderGallery
+        from r2d2.photo_folder.open import open_folder
+        from r2d2.photo_folder.place import FolderOptions, is_picture_folder
         from r2d2.search.shipped import EmojiGallery
         from r2d2.search.table_gallery import TableGallery
 
+        if table is not None and is_picture_folder(table):
+            if isinstance(model, Pretrained):
+                raise R2D2Error(f"{table} is a folder of pictures: give its model by name")
+            opened = open_folder(table, FolderOptions(model=None if model is None else str(model)))
+            net = opened.model if device is None else opened.model.to(device)
+            return cls(net, FolderGallery(opened))
+        model = SHIPPED if model is None else model
         there = None if table is None else TableGallery(table)  # before a model is loaded
         loaded = model if isinstance(model, Pretrained) else load(model, device)
         return cls(loaded, EmojiGallery.open(loaded) if there is None else there)

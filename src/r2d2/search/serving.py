@@ -9,6 +9,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from PIL import Image
 from r2d2.errors import R2D2Error
 from r2d2.search.batching import Batcher, Busy
 from r2d2.search.hosts import own_names
+from r2d2.search.kinds import note_of_gallery
 from r2d2.search.query import Found, Query
 from r2d2.search.searcher import Searcher
 
@@ -115,6 +117,11 @@ class Service:
         self.batches: list[Callable[[int], None]] = []  # told the size of each batch
         self._batcher = Batcher(self._run, config.max_batch, config.max_queue)
         self._decoders = asyncio.Semaphore(DECODERS)
+
+    @cached_property
+    def gallery_note(self) -> str | None:
+        """What there is to say of the gallery and the model; see `note_of_gallery`."""
+        return note_of_gallery(self.searcher.gallery)
 
     @property
     def waiting(self) -> int:

@@ -32,6 +32,7 @@ from r2d2.search.layout import (
     texts_uri,
 )
 from r2d2.search.owners import TextsOfImages
+from r2d2.search.table_texts import texts_of
 from r2d2.table import PairsTable
 from r2d2.vectors import Directions
 
@@ -47,7 +48,7 @@ class TableGallery:
     def __init__(self, path: str | Path) -> None:
         """R2D2Error where there is no table, or no index of it, or nothing in that."""
         table = PairsTable.open(path)
-        self.name = table.path
+        self.name = self.uri = table.path
         self._images = Indexed(table.path, VECTOR)
         self._texts: Indexed | None = None
         self._lock = threading.Lock()
@@ -81,7 +82,7 @@ class TableGallery:
     def items(self, rows: Sequence[int]) -> list[Item]:
         """See `Gallery.items`."""
         columns = ["image_id", "texts", "split"]
-        found = self._images.dataset.take(list(rows), columns=columns).to_pylist()
+        found = self._take(rows, columns)
         return [
             Item(one["image_id"], tuple(t["text"] for t in one["texts"] or ()), one["split"])
             for one in found
@@ -107,14 +108,35 @@ class TableGallery:
 
     def files(self, rows: Sequence[int]) -> list[bytes]:
         """See `Gallery.files`."""
-        found = self._images.dataset.take(list(rows), columns=["image"])["image"]
-        return [file or b"" for file in found.to_pylist()]
+        return [one["image"] or b"" for one in self._take(rows, ["image"])]
+
+    def thumbnail(self, row: int) -> bytes | None:
+        """See `Gallery.thumbnail`: none is kept."""
+        return None
+
+    def original(self, row: int) -> bytes | None:
+        """See `Gallery.original`."""
+        return self.files([row])[0] or None
+
+    def _take(self, rows: Sequence[int], columns: list[str]) -> list[dict[str, Any]]:
+        found = self._images.dataset.take(list(rows), columns=columns)
+        return found.to_pylist()  # type: ignore[no-any-return]
+
+    def _has_texts(self) -> bool:
+        """Whether any image has one; reads no further than to the first."""
+        return next(texts_of(self._images.dataset), None) is not None
 
     @property
     def _text_table(self) -> Indexed:
         with self._lock:
             if self._texts is None:
-                uri = texts_uri(self.name)
+                uri = texts_uri(self.uri)
+                if not self._has_texts():
+                    raise R2D2Error(
+                        f"the pictures of {self.name} have no texts: search among images, or give "
+                        "the table texts and run `r2d2 index`",
+                        code="no_texts",
+                    )
                 if open_lance(uri) is None:
                     raise R2D2Error(
                         f"the texts of {self.name} are not indexed: "

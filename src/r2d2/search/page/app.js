@@ -148,6 +148,8 @@ function relabel() {
   if (health) {
     const name = health.gallery === "the emoji corpus" ? say("emoji") : health.gallery;
     id("about").textContent = say("about")(name, number(health.images));
+    id("model-note").hidden = !health.notes.length;
+    id("model-note").textContent = health.notes.map((note) => sayNote(note, health)).join(" ");
   }
   id("examples").replaceChildren(...say("examples").map((text) => {
     const button = element("button", "", text);

@@ -3,7 +3,7 @@
 import { element } from "./elements.js";
 import { explain } from "./explain.js";
 import { frame } from "./grid.js";
-import { picture } from "./server.js";
+import { picture, whole } from "./server.js";
 import { say } from "./words.js";
 
 const id = (name) => document.getElementById(name);
@@ -23,11 +23,15 @@ export function openDetail(hit, { text, picture: asked, texts, found, limits, by
   leaving.abort();
   leaving = new AbortController();
   const signal = leaving.signal;
+  id("lost").hidden = true;
   id("detail-title").textContent = hit.texts[0] || hit.image_id;
   const box = id("detail-picture");
   box.classList.toggle("lost", !texts && !hit.image);
   if (texts) drawn(asked, box, signal);
-  else box.replaceChildren(...frame(hit).childNodes);
+  else {
+    box.replaceChildren(...frame(hit).childNodes);
+    enlarge(box.querySelector("img"), hit.whole, signal);
+  }
   lay(texts ? hit.image && frame(hit) : asked && drawn(asked, element("span", "frame"), signal), say(texts ? "itsPicture" : "query"));
   id("detail-scores").replaceChildren(...rows(hit, found));
   const button = id("similar");
@@ -42,6 +46,18 @@ export function openDetail(hit, { text, picture: asked, texts, found, limits, by
   dialog.scrollTop = 0;
   const what = texts ? { text: hit.texts[0], picture: asked } : { text: asked ? hit.texts[0] : text, row: hit.row, own: Boolean(asked) };
   explain({ body: id("explanation-body"), frame: box, ...what, limits, signal });
+}
+
+/** Put the whole picture in the place of its thumbnail, and say where its file is gone. */
+async function enlarge(image, address, signal) {
+  if (!image || !address) return;
+  try {
+    const { blob, lost } = await whole(address, signal);
+    const url = URL.createObjectURL(blob);
+    signal.addEventListener("abort", () => URL.revokeObjectURL(url), { once: true });
+    id("lost").hidden = !lost;
+    image.src = url;
+  } catch { /* the thumbnail stays, or the dialog is closed */ }
 }
 
 /** The other picture, small, below the large one. */

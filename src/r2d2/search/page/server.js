@@ -84,8 +84,11 @@ export async function show(image, address, lost) {
 }
 
 /** A picture of the server's as a blob. */
-export async function picture(address) {
-  const response = await fetch(address, { headers: headers() });
+export const picture = async (address) => (await whole(address)).blob;
+
+/** A picture of the server's as a blob, and whether it is no more than the thumbnail of a file that is gone. */
+export async function whole(address, signal) {
+  const response = await fetch(address, { headers: headers(), signal });
   if (!response.ok) throw new Problem(String(response.status));
-  return response.blob();
+  return { blob: await response.blob(), lost: response.headers.get("x-picture") === "thumbnail" };
 }

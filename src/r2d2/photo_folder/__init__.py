@@ -1,0 +1,1 @@
+"""A folder of pictures as a table that can be searched, brought up to date on every start."""

@@ -1,0 +1,62 @@
+"""The table of a folder as a gallery: thumbnails from the table, pictures from their files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from r2d2.data.images import BadImage, image_bytes
+from r2d2.photo_folder.open import OpenedFolder
+from r2d2.photo_folder.rows import BYTES, FILE, INNER, MODIFIED
+from r2d2.search.table_gallery import TableGallery
+
+
+class FolderGallery(TableGallery):
+    """See `Gallery`."""
+
+    def __init__(self, opened: OpenedFolder) -> None:
+        super().__init__(opened.uri)
+        self.name = opened.settings.folder
+        self._root = Path(opened.settings.folder)
+        self._real_root = os.path.realpath(self._root)
+        self._settings = opened.settings
+        for name in INNER:  # no condition is to name them
+            self._images.columns.pop(name, None)
+
+    def files(self, rows: Sequence[int]) -> list[bytes]:
+        """The files as they were embedded: where one was changed or is gone, its thumbnail."""
+        if self._settings.copies:
+            return super().files(rows)
+        found = self._take(rows, ["image", FILE, BYTES, MODIFIED])
+        return [
+            self._read(row[FILE], (row[BYTES], row[MODIFIED])) or row["image"] or b""
+            for row in found
+        ]
+
+    def thumbnail(self, row: int) -> bytes | None:
+        """See `Gallery.thumbnail`."""
+        if self._settings.copies:
+            return None
+        return self._take([row], ["image"])[0]["image"] or None
+
+    def original(self, row: int) -> bytes | None:
+        """The file as it is now; of a table of copies, the copy."""
+        if self._settings.copies:
+            return super().original(row)
+        return self._read(self._take([row], [FILE])[0][FILE])
+
+    def _read(self, file: bytes, state: tuple[int, int] | None = None) -> bytes | None:
+        """A file; None where it cannot be read, or its size and time are others than `state`."""
+        path = self._root / os.fsdecode(file)
+        try:
+            real = os.path.realpath(path)
+            inside = os.path.commonpath([self._real_root, real]) == self._real_root
+            if not (inside or self._settings.follow_links):
+                return None  # it has become a link since
+            about = path.stat()
+            if state is not None and (about.st_size, about.st_mtime_ns) != state:
+                return None
+            return image_bytes(path)
+        except (OSError, BadImage):
+            return None

@@ -1,0 +1,219 @@
+"""Open a folder of pictures for search: its table made, or brought up to date."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from r2d2.data.images import upright_size
+from r2d2.errors import R2D2Error
+from r2d2.files import sole_process
+from r2d2.fingerprint import fingerprint
+from r2d2.formats.picture_captions import CaptionSource, captions_beside, captions_in_file
+from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.folders import absolute
+from r2d2.inputs.picture_listing import Listing, list_pictures
+from r2d2.native_write import write_whole
+from r2d2.photo_folder.estimate import LITTLE, check_room, estimate
+from r2d2.photo_folder.place import (
+    LOCK,
+    TABLE,
+    FolderOptions,
+    FolderSettings,
+    is_table_folder,
+    make_folder,
+    read_settings,
+    table_folder,
+    write_settings,
+)
+from r2d2.photo_folder.plan import plan_update
+from r2d2.photo_folder.rows import FolderTable
+from r2d2.photo_folder.texts import prune_texts
+from r2d2.photo_folder.update import FolderChanges, FolderUpdate
+from r2d2.pretrained import SHIPPED, Pretrained
+from r2d2.progress import bars
+from r2d2.search.embed import loaded
+from r2d2.search.index import build_index, drop
+from r2d2.search.kinds import EMOJI_ONLY, SAMPLE, is_of_another_kind
+from r2d2.search.layout import BAD, About, open_lance, read_about, staging_uri, texts_uri
+from r2d2.search.table_texts import texts_of
+
+log = logging.getLogger(__name__)
+
+SMALL_FRAGMENTS = 24  # of fewer rows than FRAGMENT_ROWS, which are put together then
+FRAGMENT_ROWS = 8192
+OLD = timedelta(days=7)  # versions of the table that a server may still read
+
+Told = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class OpenedFolder:
+    """A folder whose table is up to date."""
+
+    place: Path  # the folder of the table
+    uri: str  # the table
+    settings: FolderSettings
+    model: Pretrained
+    changes: FolderChanges | None  # None: the folder of pictures is not there now
+
+
+def open_folder(
+    path: str | Path, options: FolderOptions | None = None, told: Told = log.info
+) -> OpenedFolder:
+    """Make the table of a folder of pictures, or bring it up to date.
+
+    Args:
+        path: the folder of the pictures, or the folder of its table.
+        options: what is asked for; what is not is as it was at the last start.
+        told: gets each line for people.
+
+    Raises:
+        R2D2Error: no folder, no picture in it, another process is at it, the vectors are another
+            model's, the disk is full.
+    """
+    options = FolderOptions() if options is None else options
+    folder = Path(path)
+    if is_table_folder(folder):
+        if options.out is not None:
+            raise R2D2Error(f"{path} is the folder of a table: leave out --out")
+        place = Path(absolute(folder))
+        there = read_settings(place)
+        assert there is not None
+        folder = Path(there.folder)
+        if not folder.is_dir():
+            return _as_it_stands(place, options.apply(there), told)
+    else:
+        place = table_folder(folder, options.out)
+        there = read_settings(place)
+    settings = options.apply(there or FolderSettings(absolute(folder)))
+    settings = replace(settings, folder=absolute(folder), model=_model_name(settings.model))
+    if there is not None and there.copies != settings.copies and not options.overwrite:
+        raise R2D2Error(
+            f"{place} holds {'copies' if there.copies else 'thumbnails'} of the pictures: give "
+            "--overwrite to make it anew"
+        )
+    with bars(leave=False) as update:
+        listing = list_pictures(
+            folder,
+            follow_links=settings.follow_links,
+            sidecars=settings.captions is None,
+            not_counted=None if settings.captions is None else Path(settings.captions),
+            progress=lambda count: update("files", count, None),
+        )
+    if not listing.pictures and not listing.unreadable:
+        had = f"; its table {place} is left as it is" if there is not None else ""
+        raise R2D2Error(
+            f"{folder} holds no picture: give a folder that does, or attach its disk{had}"
+        )
+    model = loaded(str(settings.model))
+    make_folder(place)
+    busy = f"is bringing {place} up to date: wait for it, or end it, then try again"
+    with sole_process(place / LOCK, busy):
+        changes = _bring_up_to_date(place, listing, settings, model, options.overwrite, told)
+    return OpenedFolder(place, str(place / TABLE), settings, model, changes)
+
+
+def _model_name(model: str | None) -> str:
+    """A name that means the same from every working directory."""
+    if model is None or model == SHIPPED or not Path(model).exists():
+        return model or SHIPPED
+    return str(Path(model).resolve())
+
+
+def _as_it_stands(place: Path, settings: FolderSettings, told: Told) -> OpenedFolder:
+    told(f"{settings.folder} is not there now: {place} is searched as it stands, by thumbnails")
+    model = loaded(str(settings.model))
+    return OpenedFolder(place, str(place / TABLE), settings, model, None)
+
+
+def _bring_up_to_date(
+    place: Path, listing: Listing, settings: FolderSettings, model: Pretrained, overwrite: bool,
+    told: Told,
+) -> FolderChanges:  # fmt: skip
+    uri = str(place / TABLE)
+    about = About(fingerprint(model), model.model.config.embed_dim)
+    dataset = open_lance(uri)
+    made = None if dataset is None or overwrite else read_about(dataset, uri)
+    if made is not None and made.fingerprint != about.fingerprint:
+        raise R2D2Error(
+            f"{place} was made by another model ({made.fingerprint}, this one is "
+            f"{about.fingerprint}): give --model that one, or make it anew by `r2d2 index "
+            f"{settings.folder} --model {settings.model} --overwrite`"
+        )
+    captions = _captions(settings, listing)
+    sample = listing.pictures[:: max(1, len(listing.pictures) // SAMPLE)][:SAMPLE]
+    sizes = ((picture.path, upright_size(listing.root / picture.path)) for picture in sample)
+    if is_of_another_kind(about.fingerprint, sizes):
+        told(EMOJI_ONLY)
+    table = FolderTable(uri, about)
+    known, left = ({}, []) if overwrite else table.known()
+    plan = plan_update(listing, known)
+    if plan.to_read:
+        need = estimate(listing.root, plan.to_read, about.width, settings.copies)
+        if overwrite or dataset is None or need.total > LITTLE:
+            told(need.line(place))
+        check_room(place, need)
+    if overwrite:
+        for part in (uri, texts_uri(uri), staging_uri(uri)):
+            drop(part)
+        table = FolderTable(uri, about)
+    table.make()
+    table.remove(left)
+    write_settings(place, settings)
+    with bars() as update:
+        work = FolderUpdate(listing, plan, table, model, captions, settings.copies, update)
+        changes = work.run()
+    _finish(uri, settings, about, bool(left) or changes.any)
+    changes.bad = _without_vector(uri)
+    told(f"{settings.folder}: {changes.line()}")
+    for line in [*changes.bad.lines("cannot be searched"), *changes.dropped.lines()]:
+        told(f"  {line}")
+    return changes
+
+
+def _captions(settings: FolderSettings, listing: Listing) -> CaptionSource:
+    if settings.captions is None:
+        return captions_beside(listing, listing.dropped)
+    file = Path(settings.captions)
+    if not file.is_file():
+        raise R2D2Error(
+            f"the captions {file} are not there: give --captions FILE, or put them back"
+        )
+    return captions_in_file(file, listing, listing.dropped)
+
+
+def _finish(uri: str, settings: FolderSettings, about: About, changed: bool) -> None:
+    """Put small parts of the table together, and bring the texts up to date."""
+    dataset = open_lance(uri)
+    assert dataset is not None
+    if changed:
+        small = [part for part in dataset.get_fragments() if part.count_rows() < FRAGMENT_ROWS]
+        if len(small) > SMALL_FRAGMENTS:
+            compact = dataset.optimize.compact_files
+            write_whole(lambda: compact(target_rows_per_fragment=FRAGMENT_ROWS))
+        prune_texts(uri, about)
+    dataset = open_lance(uri)
+    assert dataset is not None
+    if next(texts_of(dataset), None) is not None:
+        build_index(uri, str(settings.model))
+    if changed:
+        for part in (open_lance(uri), open_lance(texts_uri(uri))):
+            if part is not None:
+                write_whole(lambda d=part: d.cleanup_old_versions(older_than=OLD))  # type: ignore[misc]
+
+
+def _without_vector(uri: str) -> DroppedRows:
+    """Pictures of the table that cannot be found, by reason."""
+    dataset = open_lance(uri)
+    assert dataset is not None
+    bad = DroppedRows()
+    for batch in dataset.to_batches(columns=["image_id", BAD], filter=f"{BAD} IS NOT NULL"):
+        for image_id, reason in zip(
+            *(batch[n].to_pylist() for n in ("image_id", BAD)), strict=True
+        ):
+            bad.add(reason, image_id)
+    return bad

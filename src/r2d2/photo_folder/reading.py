@@ -1,0 +1,87 @@
+"""A picture file read once: its digest, its thumbnail, and its pixels for the model."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Container
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from r2d2.data.images import MAX_BYTES, BadImage, decode_resized, upright_size
+from r2d2.data.thumbnails import thumbnail_file
+
+TRIES = 3  # of reading a file that changes meanwhile
+CHANGING = "file changes while it is read"
+
+
+class ChangingFileError(OSError):
+    """A file that was written to while it was read, at every try."""
+
+
+@dataclass(frozen=True)
+class PictureContent:
+    """What was read of a file."""
+
+    size: int  # bytes
+    modified: int  # nanoseconds since 1970
+    digest: str  # 32 hexadecimal digits
+    decoded: bool  # False: the digest was known, and the rest was left
+    thumbnail: bytes = b""
+    file: bytes | None = None  # where copies are wanted
+    pixels: npt.NDArray[np.uint8] | None = None  # (size, size, 3)
+    width: int | None = None
+    height: int | None = None
+    bad: str | None = None  # why there are no pixels
+
+
+def read_picture(
+    path: Path, side: int, *, known: Container[str] = (), copies: bool = False
+) -> PictureContent:
+    """Read a file.
+
+    Args:
+        path: of the file.
+        side: pixels of the model's input.
+        known: digests of which nothing but the digest is wanted.
+        copies: keep the file's content.
+
+    Raises:
+        OSError: it cannot be read, or changes all the time.
+    """
+    for _ in range(TRIES):
+        with path.open("rb") as stream:
+            before = os.fstat(stream.fileno())
+            data = stream.read(MAX_BYTES + 1)  # one byte more: too large, which decoding tells
+            digest = hashlib.sha256(data)
+            while more := stream.read(1 << 20) if len(data) > MAX_BYTES else b"":
+                digest.update(more)
+            after = os.fstat(stream.fileno())
+        if _same(before, after):
+            break
+    else:
+        raise ChangingFileError(f"{CHANGING}: {path}")
+    about: dict[str, Any] = {
+        "size": after.st_size, "modified": after.st_mtime_ns, "digest": digest.hexdigest()[:32],
+    }  # fmt: skip
+    if about["digest"] in known:
+        return PictureContent(**about, decoded=False)
+    name = str(path)
+    try:
+        pixels = decode_resized(data, side, name=name)
+        thumbnail = thumbnail_file(data, name=name)
+    except BadImage as error:
+        return PictureContent(**about, decoded=True, bad=error.reason)
+    width, height = upright_size(data) or (None, None)
+    return PictureContent(
+        **about, decoded=True, thumbnail=thumbnail, file=data if copies else None, pixels=pixels,
+        width=width, height=height,
+    )  # fmt: skip
+
+
+def _same(before: os.stat_result, after: os.stat_result) -> bool:
+    return (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)

@@ -1,0 +1,128 @@
+"""The table of a folder: columns of a pairs table, those of its index, and those of the files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from r2d2.errors import R2D2Error
+from r2d2.files import disk_errors
+from r2d2.native_write import write_whole
+from r2d2.pair import SCHEMA
+from r2d2.search.layout import BAD, VECTOR, About, open_lance, vector_type, write_about
+
+FILE = "file"  # path under the folder, as the system has it, in bytes
+FOLDER = "folder"  # that of the picture, relative, for conditions
+BYTES, MODIFIED = "bytes", "modified"  # size, and nanoseconds since 1970
+DIGEST = "digest"  # of the content
+CAPTIONS = "captions_state"  # what tells whether the captions were changed
+INNER = frozenset({DIGEST, CAPTIONS})  # columns that are nobody else's concern
+ROW_ID = "_rowid"  # as Lance calls it
+AT_ONCE = 500  # row ids in a condition
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPicture:
+    """What the table says of a file."""
+
+    number: int  # of the row, as the table stood when it was read
+    row_id: int
+    path: str
+    image_id: str
+    size: int
+    modified: int
+    digest: str
+    captions: str
+    bad: str | None
+
+
+def schema(width: int) -> pa.Schema:
+    """The columns, of vectors of `width` numbers."""
+    more = [
+        (FILE, pa.binary()), (FOLDER, pa.string()), (BYTES, pa.int64()), (MODIFIED, pa.int64()),
+        (DIGEST, pa.string()), (CAPTIONS, pa.string()), (VECTOR, vector_type(width)),
+        (BAD, pa.string()),
+    ]  # fmt: skip
+    return pa.schema([*SCHEMA, *(pa.field(name, kind) for name, kind in more)])
+
+
+class FolderTable:
+    """The table, open for changes; each is on disk whole or not at all."""
+
+    def __init__(self, uri: str, about: About) -> None:
+        """Open it where it is; R2D2Error where what is there is no table."""
+        self.uri = uri
+        self.about = about
+        self._start: Any = open_lance(uri)  # its row numbers stay
+        if self._start is None and Path(uri).exists():
+            raise R2D2Error(
+                f"{uri} is damaged: remove {Path(uri).parent}, then run the same command again"
+            )
+
+    def make(self) -> None:
+        """Make it, empty, where it is not there."""
+        import lance
+
+        if self._start is not None:
+            return
+        empty = schema(self.about.width).empty_table()
+        with self._disk():
+            self._start = write_whole(lambda: lance.write_dataset(empty, self.uri, mode="create"))
+            write_about(self._start, self.about)
+
+    def known(self) -> tuple[dict[str, KnownPicture], list[int]]:
+        """What it says of each file, by path; and ids of rows that a stop left behind."""
+        names = ["image_id", FILE, BYTES, MODIFIED, DIGEST, CAPTIONS, BAD]
+        known: dict[str, KnownPicture] = {}
+        left: list[int] = []
+        number = 0
+        if self._start is None:
+            return known, left
+        scanner = self._start.scanner(columns=names, with_row_id=True, scan_in_order=True)
+        for batch in scanner.to_batches():
+            columns = [batch[name].to_pylist() for name in (ROW_ID, *names)]
+            for row_id, image_id, file, *others in zip(*columns, strict=True):
+                picture = KnownPicture(number, row_id, os.fsdecode(file), image_id, *others)
+                number += 1
+                earlier = known.pop(picture.path, None)
+                if earlier is not None:  # a newer row of the file stands behind it
+                    left.append(earlier.row_id)
+                known[picture.path] = picture
+        return known, left
+
+    def take(self, rows: Sequence[KnownPicture]) -> list[dict[str, Any]]:
+        """Rows whole, as the table stood when it was opened."""
+        if not rows:
+            return []
+        found = self._start.take([row.number for row in rows])
+        return found.to_pylist()  # type: ignore[no-any-return]
+
+    def add(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Append rows; all of them, or none where the disk is full."""
+        import lance
+
+        if not rows:
+            return
+        table = pa.Table.from_pylist(list(rows), schema=schema(self.about.width))
+        with self._disk():
+            write_whole(lambda: lance.write_dataset(table, self.uri, mode="append"))
+
+    def remove(self, row_ids: Sequence[int]) -> None:
+        """Remove rows."""
+        for first in range(0, len(row_ids), AT_ONCE):
+            listed = ", ".join(map(str, row_ids[first : first + AT_ONCE]))
+            dataset = open_lance(self.uri)
+            assert dataset is not None
+            with self._disk():
+                write_whole(lambda d=dataset, w=listed: d.delete(f"{ROW_ID} IN ({w})"))  # type: ignore[misc]
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        with disk_errors(Path(self.uri).parent):
+            yield

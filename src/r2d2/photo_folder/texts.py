@@ -1,0 +1,70 @@
+"""The table of distinct texts beside a folder's table, after rows were changed or removed.
+
+`r2d2 index` only adds texts. Here those that no picture has any more go, and each is given to a
+picture that has it, while its vector stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from r2d2.native_write import write_batches
+from r2d2.search.embed import text_schema
+from r2d2.search.index import drop
+from r2d2.search.layout import (
+    ADDRESS,
+    IMAGE_ID,
+    TEXT,
+    TEXT_KEY,
+    About,
+    open_lance,
+    texts_uri,
+    write_about,
+)
+from r2d2.search.table_texts import texts_of
+from r2d2.tokenizer import key_hash, text_key
+
+ROWS_AT_ONCE = 4096
+
+
+def prune_texts(uri: str, about: About) -> None:
+    """Keep the texts that stand in the table at `uri`; nothing where it has no table of texts."""
+    import lance
+
+    target = texts_uri(uri)
+    texts, pictures = open_lance(target), open_lance(uri)
+    if texts is None or pictures is None:
+        return
+    owners: dict[int, tuple[str, str, int]] = {}
+    for _, text, image_id, address in texts_of(pictures):
+        owners.setdefault(key_hash(text_key(text)), (text, image_id, address))
+    if not owners:
+        drop(target)
+        return
+    kept = text_schema(about.width)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in texts.to_batches(batch_size=ROWS_AT_ONCE):
+            keys = batch[TEXT_KEY].to_pylist()
+            chosen = batch.filter(pa.array([key in owners for key in keys]))
+            if not len(chosen):
+                continue
+            mine = [owners[key] for key in keys if key in owners]
+            columns: dict[str, Any] = {
+                TEXT: pa.array([text for text, _, _ in mine], pa.string()),
+                IMAGE_ID: pa.array([image_id for _, image_id, _ in mine], pa.string()),
+                ADDRESS: pa.array([address for _, _, address in mine], pa.uint64()),
+            }
+            arrays = [columns.get(field.name, chosen.column(field.name)) for field in kept]
+            yield pa.RecordBatch.from_arrays(arrays, schema=kept)
+
+    def write(reader: pa.RecordBatchReader) -> None:
+        lance.write_dataset(reader, target, schema=kept, mode="overwrite")
+
+    write_batches(write, kept, batches())
+    written = open_lance(target)
+    assert written is not None
+    write_about(written, about)

@@ -1,0 +1,49 @@
+"""A folder of drawn pictures, and what its table says."""
+
+import os
+from pathlib import Path
+
+from r2d2.photo_folder.open import open_folder
+from r2d2.photo_folder.place import FolderOptions
+from r2d2.search.layout import VECTOR, open_lance
+from training.small import picture, png
+
+
+def draw(folder, names, first=0):
+    """A picture of its own for each name."""
+    for number, name in enumerate(names, first):
+        file = Path(folder, name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(png(picture(number)))
+    return Path(folder)
+
+
+def start(folder, model, **options):
+    """Bring it up to date; gives what was opened, and the lines that were told."""
+    lines = []
+    opened = open_folder(folder, FolderOptions(model=str(model), **options), lines.append)
+    return opened, lines
+
+
+def counts(opened):
+    """New, changed, moved, deleted, unchanged."""
+    changes = opened.changes
+    return changes.new, changes.changed, changes.moved, changes.deleted, changes.unchanged
+
+
+def rows(opened, *columns):
+    """The table's rows by image id, without what was read of no column."""
+    dataset = open_lance(opened.uri)
+    found = dataset.to_table(columns=["image_id", *columns]).to_pylist()
+    ids = [row["image_id"] for row in found]
+    assert len(ids) == len(set(ids)), "an id stands twice"
+    return {row.pop("image_id"): row for row in found}
+
+
+def vectors(opened):
+    return {name: tuple(row[VECTOR] or ()) for name, row in rows(opened, VECTOR).items()}
+
+
+def touch(file, seconds=1_000_000_000):
+    """Another time of the last change."""
+    os.utime(file, (seconds, seconds))

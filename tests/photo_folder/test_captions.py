@@ -1,0 +1,102 @@
+"""Captions are optional: a file of them, or files beside the pictures; changes are taken up."""
+
+import json
+
+from PIL import Image
+
+from photo_folder.helpers import counts, draw, rows, start, vectors
+from r2d2.photo_folder import update
+from r2d2.search.layout import open_lance, texts_uri
+from r2d2.search.searcher import Searcher
+from training.small import picture, refused
+
+
+def texts(opened):
+    return {name: [t["text"] for t in row["texts"]] for name, row in rows(opened, "texts").items()}
+
+
+def test_a_csv_of_captions(photos, model, tmp_path, monkeypatch):
+    draw(photos, ["a.png", "b/b.png", "c.png"])
+    file = tmp_path / "captions.csv"
+    file.write_text("image,caption\na.png,红色的猫\nb.png,蓝色的狗\na.png,猫\nx.png,没有\n")
+    opened, lines = start(photos, model, captions=file)
+    assert texts(opened) == {"a.png": ["红色的猫", "猫"], "b/b.png": ["蓝色的狗"], "c.png": []}
+    assert any("image not found: 1" in line and "x.png" in line for line in lines)
+    before = vectors(opened)
+    monkeypatch.setattr(update, "Image", None)  # no picture is embedded again
+    file.write_text("image,caption\na.png,红色的猫\nb.png,绿色的鸟\n")
+    opened, lines = start(photos, model)  # the file is known
+    assert texts(opened) == {"a.png": ["红色的猫"], "b/b.png": ["绿色的鸟"], "c.png": []}
+    assert counts(opened) == (0, 0, 0, 0, 1)
+    assert any("captions of 2 changed" in line for line in lines)
+    assert vectors(opened) == before
+    file.unlink()
+    assert "captions" in refused(start, photos, model)
+
+
+def test_captions_with_a_label_of_0_are_not_the_pictures(photos, model, tmp_path):
+    draw(photos, ["a.png"])
+    file = tmp_path / "c.csv"
+    file.write_text("image,caption,label\na.png,红色的猫,1\na.png,绿色的狗,0\n")
+    assert texts(start(photos, model, captions=file)[0]) == {"a.png": ["红色的猫"]}
+
+
+def test_texts_beside_the_pictures(photos, model):
+    draw(photos, ["a.png", "b.png", "c.v2.png", "d.png", "e.png", "f.png"])
+    (photos / "a.txt").write_text("红色的猫\n")
+    (photos / "b.json").write_text(json.dumps({"caption": ["蓝色的狗", "狗"], "split": "val"}))
+    (photos / "c.v2.txt").write_bytes("黄色的马".encode("gb18030"))
+    (photos / "d.json").write_text("{no json")
+    (photos / "e.png.json").write_text(json.dumps({"title": "e.png"}))  # as exports of albums have
+    (photos / "notes.txt").write_text("of nothing")
+    opened, lines = start(photos, model)
+    found = texts(opened)
+    assert found["a.png"] == ["红色的猫"]
+    assert found["b.png"] == ["蓝色的狗", "狗"]
+    assert found["c.v2.png"] == ["黄色的马"]
+    assert found["d.png"] == found["e.png"] == found["f.png"] == []
+    assert rows(opened, "split")["b.png"]["split"] == "val"
+    assert any(
+        ("json unreadable: 1" in line and "d.png" in line) or "d.json" in line for line in lines
+    )
+    assert any("no picture by its name: 1 (notes.txt)" in line for line in lines)
+    (photos / "a.txt").unlink()
+    (photos / "f.txt").write_text("紫色的花")
+    opened, lines = start(photos, model)
+    found = texts(opened)
+    assert (found["a.png"], found["f.png"]) == ([], ["紫色的花"])
+    assert any("6 unchanged" not in line and "captions of 2 changed" in line for line in lines)
+
+
+def test_two_formats_of_a_picture_share_its_text(photos, model):
+    draw(photos, ["a.png"])
+    Image.fromarray(picture_array(3)).save(photos / "a.jpg")
+    (photos / "a.txt").write_text("红色的猫")
+    assert texts(start(photos, model)[0]) == {"a.png": ["红色的猫"], "a.jpg": ["红色的猫"]}
+
+
+def picture_array(number):
+    import numpy as np
+
+    return np.asarray(picture(number))
+
+
+def test_texts_are_searched_by_a_picture_and_follow_it(photos, model):
+    draw(photos, ["a.png", "b.png"])
+    (photos / "a.txt").write_text("红色的猫")
+    (photos / "b.txt").write_text("蓝色的狗")
+    start(photos, model)
+    (photos / "a.png").rename(photos / "z.png")
+    (photos / "a.txt").rename(photos / "z.txt")
+    (photos / "b.txt").unlink()
+    start(photos, model)
+    searcher = Searcher.open(photos, str(model))
+    hits = searcher.search(picture(0), target="texts").hits
+    assert [(hit.texts, hit.image_id) for hit in hits] == [(("红色的猫",), "z.png")]
+    assert hits[0].image_row is not None
+    (photos / "z.txt").unlink()
+    opened, _ = start(photos, model)
+    assert open_lance(texts_uri(opened.uri)) is None
+    told = refused(Searcher.open(photos, str(model)).search, picture(0), target="texts")
+    assert "no texts" in told
+    assert str(photos) in told
