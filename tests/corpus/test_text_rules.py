@@ -12,7 +12,7 @@ ZERO = TextFilter(TextConfig())
 @pytest.mark.parametrize("name", FILES)
 def test_few_bad_sentences_are_missed_and_few_good_ones_dropped(name):
     rates = measure(read_sentences(SENTENCES / f"{name}.tsv"), ZERO)
-    assert min(rates.good, rates.bad) > 100
+    assert min(rates.good, rates.bad) > 60
     assert len(rates.missed) <= 0.1 * rates.bad, rates.missed
     assert len(rates.dropped) <= 0.05 * rates.good, rates.dropped
     assert not rates.mistaken
@@ -34,3 +34,21 @@ def test_no_sentence_is_there_twice():
 def test_each_rule_can_be_turned_off(setting, text):
     assert ZERO([text])[1] == [setting]
     assert TextFilter(TextConfig(**{setting: False}))([text])[1] == [None]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "手工皂 wei xin hao: soap2020",
+        "手工皂 🛰️ soap2020",
+        "手工皂 薇⭐ soap2020",
+        "订票电话 8 0 0 - 8 2 0 - 5 5 1 2",
+    ],
+)
+def test_sounds_emoji_and_wide_gaps_hide_no_contact(text):
+    assert ZERO([text])[1] == ["contacts"]
+
+
+@pytest.mark.parametrize("text", ["五⭐酒店大堂", "卫星🛰️模型", "微号螺丝刀", "hao123导航页截图"])
+def test_the_same_signs_without_an_account_are_kept(text):
+    assert ZERO([text])[1] == [None]

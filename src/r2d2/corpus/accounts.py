@@ -10,7 +10,9 @@ _WECHAT = (  # names that mean nothing else
     rf"|(?<![a-z])wei{_GAP}xin|[微薇徽威]\W?(?:x(?:in)?(?![a-z])|我)|(?<![a-z])wei信"
     rf"|(?<![a-z])we\W?chat|(?<![a-z])v?[vw]{_GAP}x(?:in)?|绿(?:色)?泡泡)"
 )
-_WECHAT_SOUND = rf"(?:[威维卫围唯为薇微征]{_GAP}(?:信|芯|心|星))"  # words of their own: 威信, 微芯
+_WECHAT_SOUND = (  # words of their own: 威信, 微芯
+    rf"(?:[威维卫围唯为薇微征]{_GAP}(?:信|芯|心|星)|[微薇徽]{_GAP}号)"
+)
 _SERVICE = (
     r"(?:telegram|电报|纸飞机|小飞机|(?<![a-z])(?:tg|line|ins|ig|fb|dy|ks|xhs)|skype|instagram"
     r"|facebook|twitter|推特|脸书|kakao(?:talk)?|snapchat|discord|whats?app|陌陌|探探|抖音|dou音|抖yin|d音|快手|快shou"
@@ -19,7 +21,7 @@ _SERVICE = (
 _ID = r"([a-z0-9][-_a-z0-9]{4,19})(?![-_a-z0-9])"
 _ID_WITH_DIGIT = r"((?=[-_a-z]*\d)[a-z0-9][-_a-z0-9]{4,19})(?![-_a-z0-9.])"
 _MARK = (  # between a name and what is surely an account of it
-    r"[\W_]{0,3}(?:(?:号码?|账号|帐号|(?<![a-z])id(?![a-z])|联系|同号|搜索?|频道|群组?|关注|[:@])"
+    r"[\W_]{0,3}(?:(?:号码?|hao(?:ma)?(?![a-z])|账号|帐号|(?<![a-z])id(?![a-z])|联系|同号|搜索?|频道|群组?|关注|[:@])"
     r"[\W_]{0,2})+@?"
 )
 _PRODUCT = re.compile(  # what looks like an account and is none

@@ -14,7 +14,7 @@ from r2d2.corpus.numbers import has_number
 from r2d2.corpus.web_addresses import has_address
 
 _LETTER_OR_DIGIT = re.compile(r"[a-z0-9]")
-_RUN_OF_NUMERALS = re.compile(rf"(?:[\d{NUMERALS}][\W_il]{{0,2}}){{5}}")
+_RUN_OF_NUMERALS = re.compile(rf"(?:[\d{NUMERALS}][\W_il]{{0,3}}){{5}}")
 
 
 def has_contact(folded: str) -> bool:
