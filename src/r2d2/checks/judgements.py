@@ -14,7 +14,7 @@ small set is told apart by luck.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,6 +39,7 @@ class Judgement:
     half: float = float("nan")  # of the interval about it
     accuracy: float = float("nan")  # at the threshold that the rows it was learnt on set
     reason: str = ""  # why it was not measured
+    one_sided: bool = False  # whether only an AUC over chance tells something
 
     @property
     def measured(self) -> bool:
@@ -47,8 +48,11 @@ class Judgement:
 
     @property
     def above(self) -> float:
-        """Distance from chance that the interval does not explain; under chance it counts too."""
-        return max(0.0, abs(self.auc - 0.5) - self.half) if self.measured else 0.0
+        """Distance from chance that the interval does not explain."""
+        if not self.measured:
+            return 0.0
+        distance = self.auc - 0.5 if self.one_sided else abs(self.auc - 0.5)
+        return max(0.0, distance - self.half)
 
     def line(self) -> str:
         """What to print."""
@@ -92,16 +96,19 @@ def judge(
 
 
 def by_halves(rows: Rows, keys: Ints, train: Mask, labels: Mask) -> Judgement:
-    """Learn on half of the held-out rows and ask the other; of all rows where those are too few."""
+    """Learn on half of the held-out rows and ask the other; of all rows where those are too few.
+
+    Two halves of one set are alike. An AUC under chance only says that they share what has both
+    labels, such as a picture that was encoded twice, and gives no label away.
+    """
     part, name = ~train, HALVES
     if _lacking(labels[part]) and train.any():
         part, name = np.ones_like(train), HALVES_OF_ALL
     if lacking := _lacking(labels[part]):
         return Judgement(name, int(part.sum()), reason=lacking)
     even = keys % 2 == 0
-    return _asked(
-        rows, keys, labels, name, [(part & even, part & ~even), (part & ~even, part & even)]
-    )
+    ways = [(part & even, part & ~even), (part & ~even, part & even)]
+    return replace(_asked(rows, keys, labels, name, ways), one_sided=True)
 
 
 def by_scores(scores: Floats, keys: Ints, labels: Mask, name: str) -> Judgement:

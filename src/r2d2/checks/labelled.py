@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.checks.base import TRAIN, Chunk, Glance, file_kind
+from r2d2.checks.base import TRAIN, Chunk, Glance, file_hash, file_kind
 from r2d2.pair import Pair, Text
 from r2d2.tokenizer import key_hash, loose_text_key
 
@@ -29,7 +29,7 @@ class LabelledRow:
     pair: Pair  # its picture is empty, it has one text
     row: int  # of the table
     rank: int  # among the labelled rows of its split
-    picture: int  # key of the image_id
+    picture: int  # key of the file
     words: int  # key of the text
     picture_again: bool  # a row of its split before it has the picture
     text_again: bool  # ... the text
@@ -91,7 +91,8 @@ class LabelledRows:
     def see(self, chunk: Chunk) -> None:
         """Keep what is labelled, a row for each of its texts."""
         for row, pair, seen in zip(chunk.rows, chunk.pairs, chunk.glances, strict=True):
-            picture = key_hash(pair.image_id) & POSITIVE
+            # by the file: a set may give one picture another id in each row
+            picture = file_hash(pair.image) & POSITIVE
             keys = [key_hash(loose_text_key(text.text)) & POSITIVE for text in pair.texts]
             if pair.split == TRAIN:
                 self._train_pictures.append(picture)

@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 
-from r2d2.checks.base import TRAIN, Asked, Chunk, Fact, Finding, Tally
+from r2d2.checks.base import TRAIN, Asked, Chunk, Fact, Finding, Tally, file_hash
 from r2d2.tokenizer import key_hash, text_key
 
 
@@ -102,13 +102,13 @@ class Sizes:
     """Lengths of texts, and how many texts and pictures are repeats; told, not judged."""
 
     def __init__(self, asked: Asked) -> None:
-        self.lengths, self.keys, self.ids = array("i"), array("q"), array("q")
+        self.lengths, self.keys, self.files = array("i"), array("q"), array("Q")
         self.splits: dict[str, Counter[int | None]] = {}
 
     def see(self, chunk: Chunk) -> None:
         """See `Check`."""
         for pair in chunk.pairs:
-            self.ids.append(key_hash(pair.image_id))
+            self.files.append(file_hash(pair.image))
             self.splits.setdefault(pair.split, Counter())[pair.label] += 1
         for _, text in chunk.texts():
             key = text_key(text)
@@ -129,7 +129,7 @@ class Sizes:
             low, middle, high = np.percentile(np.array(self.lengths), (5, 50, 95))
             note = f"5%: {low:.0f}, 95%: {high:.0f}, longest: {max(self.lengths):,}"
             found.append(Fact("characters of a text, median", float(middle), note))
-        for what, hashes in (("texts", self.keys), ("pictures", self.ids)):
-            distinct = len(np.unique(np.array(hashes, dtype=np.int64)))
+        for what, hashes in (("texts", self.keys), ("pictures", self.files)):
+            distinct = len(np.unique(np.array(hashes)))
             found.append(Fact(f"distinct {what}", distinct, f"of {len(hashes):,}"))
         return found
