@@ -35,9 +35,17 @@ def test_a_table_of_less_than_a_few_batches(rows, batch, smaller):
 def test_fewer_steps_than_the_warm_up():
     (message,) = told(steps=117, warmup_steps=500)
     assert "117 steps, fewer than train.warmup_steps=500" in message
-    assert "rises for 58" in message
+    assert "the warm-up is cut to 58 steps" in message
     assert "--set train.warmup_steps=11" in message
     assert told(steps=500, warmup_steps=500) == []
+
+
+def test_a_plan_of_one_step():
+    warm_up, slow = told(steps=1, warmup_steps=500, lr=1e-5)
+    assert "the plan has 1 step, fewer" in warm_up
+    assert "the warm-up is cut to 0 steps" in warm_up
+    assert "--set train.warmup_steps=0" in warm_up
+    assert slow.startswith("1 step at train.lr=1e-05")
 
 
 @pytest.mark.parametrize("warmup", [0, 10, 500])

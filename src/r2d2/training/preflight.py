@@ -34,9 +34,9 @@ def warnings(rows: int, steps: int, config: TrainConfig) -> list[str]:
         )
     if steps < config.warmup_steps:
         messages.append(
-            f"the plan has {steps} steps, fewer than train.warmup_steps={config.warmup_steps}: the "
-            f"learning rate rises for {warmup_end(steps, config)} of them. Raise train.epochs, or "
-            f"--set train.warmup_steps={max(1, steps // 10)}"
+            f"the plan has {_steps(steps)}, fewer than train.warmup_steps={config.warmup_steps}, "
+            f"so that the warm-up is cut to {_steps(warmup_end(steps, config))}. Raise "
+            f"train.epochs, or --set train.warmup_steps={steps // 10}"
         )
     if message := too_slow(steps, config):
         messages.append(message)
@@ -79,9 +79,13 @@ def too_slow(steps: int, config: TrainConfig) -> str | None:
     if enough > HIGHEST:
         remedy += " and a higher train.epochs"
     return (
-        f"{steps} steps at train.lr={config.lr:g} can move a weight by {moved:.1g} at most, where "
-        f"weights are about {WEIGHT:g}: the model will stay nearly as it is. {remedy}"
+        f"{_steps(steps)} at train.lr={config.lr:g} can move a weight by {moved:.1g} at most, "
+        f"where weights are about {WEIGHT:g}: the model will stay nearly as it is. {remedy}"
     )
+
+
+def _steps(count: int) -> str:
+    return f"{count} step" if count == 1 else f"{count} steps"
 
 
 def path(steps: int, config: TrainConfig) -> float:
