@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from formats.published import imported, jsonl, lines, picture
+from r2d2.errors import R2D2Error
 from r2d2.inputs.ids import RENAMED_IMAGE, RENAMED_TEXT, REPEATED_ROW
 from training.small import call_cli
 
@@ -159,3 +160,25 @@ def test_chinese_clip_keeps_texts_of_one_id(tmp_path):
     assert found.renamed.counts == {RENAMED_TEXT: 2, RENAMED_IMAGE: 1}
     assert found.dropped.counts == {"the same text once more": 2, REPEATED_ROW: 1}
     assert found.queries == 2
+
+
+@pytest.mark.parametrize("kind", ["flickr30k-cna", "wukong", "icr", "class-folders"])
+def test_folders_whose_pictures_would_have_one_id_are_refused_at_once(tmp_path, kind):
+    """One would need another id, which would depend on what else is given, and in which order."""
+    one, two = folders(tmp_path / "one", ["猫/1.jpg"]), folders(tmp_path / "two", ["猫/1.jpg"])
+    (two / "猫" / "1.jpg").write_bytes(picture(7))
+    file = {
+        "flickr30k-cna": lambda: lines(tmp_path / "flickr30k_cn_test.txt", "one/猫/1.jpg#0\t猫"),
+        "wukong": lambda: lines(tmp_path / "a.csv", "dir,caption", "one/猫/1.jpg,猫"),
+        "icr": lambda: jsonl(tmp_path / "long_itr_test.json", {"image_path": "a", "text": "猫"}),
+        "class-folders": lambda: None,
+    }[kind]()
+    given = [path for path in (file, one, two) if path is not None]
+    with pytest.raises(R2D2Error) as error:
+        imported(kind, tmp_path / "t.lance", *given)
+    assert f"{one}/猫/1.jpg and {two}/猫/1.jpg would have one id" in str(error.value)
+    assert "give one folder that holds both" in str(error.value)
+    (two / "猫" / "1.jpg").rename(two / "猫" / "2.jpg")
+    if kind == "class-folders":
+        _, rows, _ = imported(kind, tmp_path / "t.lance", two, one)
+        assert sorted(row.image_id for row in rows) == ["猫/1.jpg", "猫/2.jpg"]

@@ -93,6 +93,7 @@ def _read(files: CaptionFiles, given: Given) -> Iterator[Pair]:
     if not captions:
         raise tree.nothing(expects)
     tree.need_pictures(expects)
+    tree.pictures.check_ids()
     splits = _splits(files, tree, given.dropped)
     for split, lines in _grouped(files, captions, splits, tree, given):
         for some in lines.values():

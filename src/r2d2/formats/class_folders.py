@@ -21,7 +21,7 @@ from r2d2.formats.tree import Tree
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.encoding import read_text, split_lines
 from r2d2.inputs.folders import HIDDEN, NO_SUFFIX, is_hidden, is_picture, readable, walk
-from r2d2.inputs.ids import path_id
+from r2d2.inputs.ids import path_id, same_id
 from r2d2.inputs.json_text import read_json
 from r2d2.inputs.pictures import load_picture
 from r2d2.inputs.splits import split_of_folder
@@ -53,6 +53,7 @@ def read(given: Given) -> Iterator[Pair]:
     ]
     if not folders:
         raise Tree(given.paths).nothing(EXPECTS)
+    _check_ids(folders)
     order = sorted({folder.name for folder in folders})
     names = _names(given, order)
     given.metadata.update(class_names(list(names.values())))
@@ -114,6 +115,17 @@ def class_folders(root: Path, dropped: DroppedRows) -> list[ClassFolder]:
         ClassFolder(readable(name), root, split or whole, tuple(some))
         for (split, name), some in classes.items()
     ]
+
+
+def _check_ids(folders: list[ClassFolder]) -> None:
+    """R2D2Error where pictures of two folders given would get one id."""
+    if len({folder.root for folder in folders}) < 2:
+        return
+    roots: dict[str, Path] = {}
+    for folder in folders:
+        for name in folder.pictures:
+            if roots.setdefault(name, folder.root) != folder.root:
+                raise same_id(roots[name] / name, folder.root / name)
 
 
 def _tops(paths: list[str], above: int) -> dict[str, bool]:

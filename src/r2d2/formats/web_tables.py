@@ -55,6 +55,7 @@ def read(given: Given) -> Iterator[Pair]:
     if store is not None:
         yield from fetched.join(_web_rows(files, tree, given), store, given)
         return
+    tree.pictures.check_ids()
     for file in files:
         of_file = tree.split_of(file)
         # where, name, texts; by split and picture

@@ -48,6 +48,7 @@ def _read(length: str, task: str, given: Given) -> Iterator[Pair]:
     wanted = expects(length, task)
     files = tree.find((f"{length}_{task}_*.json*",), wanted)
     tree.need_pictures(wanted)
+    tree.pictures.check_ids()
     source = CAPTION if length == "long" else QUERY
     for file in files:
         of_file = tree.split_of(file)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from r2d2.errors import R2D2Error
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.pair import Pair
 from r2d2.unique_ids import DigestMap
@@ -29,6 +30,14 @@ def path_id(path: str | Path, folder: str | Path) -> str:
     """
     relative = os.path.relpath(path, folder)
     return unicodedata.normalize("NFC", relative.replace(os.sep, "/"))
+
+
+def same_id(one: Path, other: Path) -> R2D2Error:
+    """The error about pictures of two folders given whose paths under them are the same."""
+    return R2D2Error(
+        f"{one} and {other} would have one id, their path under the folder given: give one folder "
+        "that holds both (it may hold links to them)"
+    )
 
 
 def content_id(image: bytes) -> str:

@@ -24,6 +24,7 @@ from typing import Any
 from r2d2.data.images import BadImage, image_bytes, picture_suffixes
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.folders import Folder, absolute, composed, is_hidden, is_picture, readable, walk
+from r2d2.inputs.ids import same_id
 from r2d2.inputs.spellings import base_names, spellings
 from r2d2.inputs.values import name_value, shown
 
@@ -117,6 +118,21 @@ class PictureIndex:
     def is_flat(self) -> bool:
         """Whether all pictures that are not hidden stand in one folder."""
         return len(self._with_pictures) <= 1
+
+    def check_ids(self) -> None:
+        """R2D2Error where pictures of two folders given have one path, and so would have one id.
+
+        An id of another form for one of them would depend on what else is given.
+        """
+        for name, numbers in self._several.items():
+            if not is_picture(name) or is_hidden(name):
+                continue
+            places: dict[str, Place] = {}  # by path under the folder given
+            for number in numbers:
+                place = self._targets.get((number, name), (number, name))
+                first = places.setdefault(self._relative[number], place)
+                if first != place and number not in self._hidden:
+                    raise same_id(self._path(first), self._path(place))
 
     def others(self) -> Iterator[tuple[Path, Path]]:
         """The files that are no pictures, and the folder given of each; hidden ones left out."""
