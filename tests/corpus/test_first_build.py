@@ -175,3 +175,16 @@ def test_a_default_build_is_fine_tuned_on(pictures, tmp_path, monkeypatch, capsy
     )  # fmt: skip
     assert code == 0, lines
     assert (tmp_path / "run/model").exists()
+
+
+def test_pictures_that_are_not_there_are_named(pictures, tmp_path, monkeypatch, capsys):
+    rows = (pictures / "captions.csv").read_text(encoding="utf-8")
+    log = pictures / "more.csv"
+    log.write_text(rows + "none/missing.jpg,一张不存在的照片里的风景\n", encoding="utf-8")
+    code, out, lines = call_cli(
+        monkeypatch, capsys, "corpus", "build", log, "--out", tmp_path / "t.lance",
+        "--set", "image.max_harmful=null",
+    )  # fmt: skip
+    assert code == 0, lines
+    told = next(line for line in out.splitlines() if "left out: gone: 1 (" in line)
+    assert "none/missing.jpg (no such file)" in told

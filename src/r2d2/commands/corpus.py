@@ -73,7 +73,8 @@ def build(
                 f"{count.stage}: {count.kept:,} of {count.seen:,} {count.unit}"
                 + (f"; dropped: {why}" if why else "")
             )
-            if count.unit in ("rows", "addresses"):  # of the log: the user may mend them
+            # of the log, and files that are not there: the user may mend them
+            if count.unit in ("rows", "addresses") or count.stage == "fetch":
                 for line in dropped_lines(count.dropped, count.examples):
                     typer.echo(f"  {line}")
             if empty := count.notes.get("null_clicks"):
