@@ -354,3 +354,18 @@ def test_stray_files_of_img2dataset_are_counted(tmp_path):
     found, _, _ = imported("img2dataset", tmp_path / "t.lance", tmp_path / "out")
     assert found.rows == 2
     assert found.dropped.counts == {NO_SUFFIX: 2, "no picture beside a text": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "it is empty"), (b"PK\x03\x04zip", "it is a zip: unpack it and give the folder"),
+        (b"Rar!\x1a\x07", "it is no tar"),
+    ],
+)  # fmt: skip
+def test_what_is_no_tar_is_told_in_one_line(tmp_path, content, told):
+    (tmp_path / "a.tar").write_bytes(content)
+    with pytest.raises(R2D2Error) as error:
+        imported("webdataset", tmp_path / "t.lance", tmp_path / "a.tar")
+    assert f"a.tar ({told})" in str(error.value)
+    assert "\n" not in str(error.value)

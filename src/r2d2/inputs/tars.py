@@ -52,11 +52,11 @@ def tar_samples(file: Path, dropped: DroppedRows) -> Iterator[Sample]:
         tar = tarfile.open(file, "r:*")  # noqa: SIM115  # closed below
     except OSError as error:
         if error.errno is None:  # it is there, but no packed file
-            dropped.add(DAMAGED, f"{file} ({error})")
+            dropped.add(DAMAGED, f"{file} ({_no_tar(file)})")
             return
         raise R2D2Error(f"cannot read {file}: {error.strerror}; check the path") from error
-    except _BROKEN as error:
-        dropped.add(DAMAGED, f"{file} ({error})")
+    except _BROKEN:
+        dropped.add(DAMAGED, f"{file} ({_no_tar(file)})")
         return
     with tar:
         groups, end, whole = _groups(tar, file, dropped)
@@ -67,6 +67,15 @@ def tar_samples(file: Path, dropped: DroppedRows) -> Iterator[Sample]:
         with tempfile.TemporaryFile() as plain:
             _unpack(source, plain, end)
             yield from _read(groups, plain, file, dropped, whole)
+
+
+def _no_tar(file: Path) -> str:
+    """What a file is that cannot be opened as a tar."""
+    with file.open("rb") as stream:
+        head = stream.read(4)
+    if head == b"PK\x03\x04":
+        return "it is a zip: unpack it and give the folder"
+    return "it is no tar" if head else "it is empty"
 
 
 def _unpack(source: IO[bytes], plain: IO[bytes], size: int) -> None:
