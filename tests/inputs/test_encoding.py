@@ -164,7 +164,7 @@ def test_a_small_text_in_utf16_without_a_mark(text, saved):
     "data",
     [
         "crème brûlée à l'été".encode("latin-1"), "這間餐廳的牛肉麵很好吃".encode("big5"),
-        "小狗".encode()[:-1], b"\xff\xfe\x81", bytes(range(256)), "猫\ufffd".encode(),
+        "小狗".encode()[:-1], b"\xff\xfe\x81", bytes(range(256)),
         "猫ねこネコ".encode("shift-jis"),
     ],
 )  # fmt: skip
@@ -203,3 +203,12 @@ def test_a_mark_in_the_middle_of_a_file_is_a_broken_line(mark):
     data = HEADER.encode() * 9 + mark + b"\x81\n" + "http://a,一只猫\n".encode() * 3
     assert read(data) == data
     assert read(b"x" * 200_000 + b"\n" + data) == b"x" * 200_000 + b"\n" + data
+
+
+def test_a_nul_in_a_few_words_of_utf_8_does_not_make_another_encoding():
+    assert subject.decode_text("小狗\0在跑".encode()) == "小狗\0在跑"
+    assert subject.decode_text("小\0狗\n猫".encode()) == "小\0狗\n猫"
+
+
+def test_a_character_that_was_lost_in_utf_8_is_that_of_the_text():
+    assert subject.decode_text("猫\ufffd".encode()) == "猫\ufffd"

@@ -110,8 +110,6 @@ def decode_text(data: bytes, name: object = None) -> str | None:
         text = data.removeprefix(mark).decode(encoding)
     except UnicodeDecodeError:
         return None
-    if LOST in text:
-        return None
     if encoding != UTF8 and name is not None:
         _tell(str(name), encoding)
     return text.removeprefix(BOM)
@@ -154,10 +152,9 @@ def detect_encoding(head: bytes, whole: bool = True, first: bool = True) -> str 
         wide = UTF8 if marked == UTF8 else _utf16(head, whole, marked)
         if wide is not None:
             return wide
-    if 100 * head.count(0) > len(head):
+    if 100 * head.count(0) > len(head) and not _is_chinese_utf8(_up_to_a_line(head, whole)):
         return None
-    if not whole:
-        head = head[: head.rfind(b"\n") + 1] or head
+    head = _up_to_a_line(head, whole)
     try:
         text = head.decode()
     except UnicodeDecodeError:
@@ -230,7 +227,7 @@ def _utf16(head: bytes, whole: bool, marked: str | None) -> str | None:
     """Which UTF-16 it is, by its mark or, without one, by the zeros in ASCII; None: it is none."""
     found = marked
     if found is None:
-        if b"\0" not in head:
+        if b"\0" not in head or _is_chinese_utf8(_up_to_a_line(head, whole)):
             return None
         if whole and (found := _common_utf16(head)) is not None:
             return found
@@ -241,6 +238,11 @@ def _utf16(head: bytes, whole: bool, marked: str | None) -> str | None:
             return None
     decoded = codecs.getincrementaldecoder(found)("replace").decode(head, whole)
     return None if "\0" in decoded or 10 * decoded.count(LOST) > len(decoded) else found
+
+
+def _up_to_a_line(head: bytes, whole: bool) -> bytes:
+    """A sample without the line that it is cut off in, if it has others."""
+    return head if whole else head[: head.rfind(b"\n") + 1] or head
 
 
 def _common_utf16(data: bytes) -> str | None:
