@@ -123,7 +123,7 @@ def test_the_last_column_takes_the_rest_of_a_line_where_it_is_one_of_texts():
     assert rows == [
         (2, ["p0.jpg", "一只猫,坐在窗台上, 看雨"]), (3, ["p1.jpg", "一只狗,跑"]),
         (4, ["p2.jpg", "两只鸟,飞"]), (5, MALFORMED), (6, ["p4.jpg", "鱼"]),
-        (7, MALFORMED), (8, ["", ""]), (9, ["p6.jpg", '"好看"的衣服']),
+        (7, MALFORMED), (9, ["p6.jpg", '"好看"的衣服']),
         (10, ["p7.jpg", "好看, 的衣服"]), (11, NOT_CLOSED),
         (12, ["p9.jpg", "完"]),
     ]  # fmt: skip

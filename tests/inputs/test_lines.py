@@ -89,3 +89,19 @@ def test_a_quote_that_never_ends(tmp_path):
     found = [row["a"] for _, row in rows.csv_rows(file, dropped, USED)]
     assert found == ["1", "5"]
     assert dropped.counts["a quote is not closed"] == 1
+
+
+def test_json_lines_whose_first_is_a_list(tmp_path):
+    file = lines(tmp_path / "a.jsonl", "[1]", '{"a": 1}', '{"a": 2}')
+    dropped = DroppedRows()
+    assert [item for _, item in json_text.json_objects(file, dropped)] == [{"a": 1}, {"a": 2}]
+    assert dropped.counts == {json_text.NOT_OBJECT: 1}
+
+
+@pytest.mark.parametrize(
+    "text", ['[{"a": 1}]', '[{"a": 1}]\n\n', '[\n{"a": 1}\n]', '\n[{"a": 1},\n]']
+)
+def test_a_list_in_one_line_or_in_several(tmp_path, text):
+    file = tmp_path / "a.json"
+    file.write_text(text)
+    assert [item for _, item in json_text.json_objects(file, DroppedRows())] == [{"a": 1}]

@@ -189,6 +189,8 @@ def _rows(
         if fields is None:
             yield CsvRow(number, None, NOT_CLOSED, line)
             continue
+        if not any(field.strip() for field in fields):
+            continue  # a line of delimiters alone is an empty one
         if len(fields) > width:
             while len(fields) > width and not fields[-1].strip():
                 fields.pop()
@@ -196,7 +198,7 @@ def _rows(
                 fields = _with_rest(fields, line, delimiter, width) or fields
         if len(fields) == width:
             yield CsvRow(number, fields)
-        elif any(field.strip() for field in fields):  # a line of delimiters alone is an empty one
+        else:
             yield CsvRow(number, None, MALFORMED, line)
 
 

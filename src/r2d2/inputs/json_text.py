@@ -109,12 +109,22 @@ def json_objects(file: Path, dropped: DroppedRows) -> Iterator[tuple[str, JsonOb
 
 
 def is_list(file: Path) -> bool:
-    """Whether a file holds one JSON list, by its beginning."""
+    """Whether a file holds one JSON list, by its beginning.
+
+    Not where its first line is a whole list and others follow: then it is one of JSON lines.
+    """
     with opened(file) as stream:
         text = open_text(stream, file)
-        while part := text.read(1 << 12):
-            if part.strip():
-                return part.lstrip().startswith("[")
+        while (line := text.readline(CHUNK)) and not line.strip():
+            pass
+        if not line.lstrip().startswith("["):
+            return False
+        if not line.endswith("\n") or not text.read(CHUNK).strip():
+            return True
+    try:
+        parse_json(line)
+    except ValueError:
+        return True
     return False
 
 

@@ -150,7 +150,8 @@ def open_parquet(file: Path) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(file) as table:
             yield table
     except (pa.ArrowException, OSError) as error:
-        raise R2D2Error(f"{file} is no readable Parquet file ({error}): fetch it again") from error
+        reason = " ".join(str(error).split())
+        raise R2D2Error(f"{file} is no readable Parquet file ({reason}): fetch it again") from error
 
 
 def _values(column: pa.Array) -> list[Any]:
