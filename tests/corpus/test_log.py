@@ -296,3 +296,18 @@ def test_a_query_with_commas_is_whole_where_its_column_is_the_last(tmp_path):
     log.write_text("url,query,Query,impressions,clicks\nhttp://a,红色,好看,2,1\n")
     with pytest.raises(R2D2Error, match=r"log\.csv has 2 columns named 'query'"):
         read([str(log)])
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]
+)
+def test_characters_that_no_table_holds_in_parquet(tmp_path, kind):
+    queries = pa.array(["猫", "狗\ufffd", "小\0狗", "猫", "狗\ufffd"]).cast(kind)
+    table = {"url": ["http://a"] * 5, "query": queries, "clicks": [1] * 5, "impressions": [2] * 5}
+    pq.write_table(pa.table(table), tmp_path / "log.parquet")
+    (piece,) = plan([str(tmp_path / "log.parquet")], make_corpus_config("zero"))
+    dropped = DroppedRows()
+    (chunk,) = read_piece(piece, dropped)
+    sums = combine(chunk, str(tmp_path), (), dropped, "log.parquet")
+    assert sums.pairs.select(["text", "clicks"]).to_pylist() == [{"text": "猫", "clicks": 2}]
+    assert dropped.counts == {"not UTF-8": 3}

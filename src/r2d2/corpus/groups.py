@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from r2d2.corpus.engine import import_daft
-from r2d2.inputs.encoding import decode_text
+from r2d2.inputs.encoding import LOST, decode_text
 from r2d2.inputs.values import GAPS
 
 Ints = npt.NDArray[np.int64]
@@ -37,6 +37,10 @@ def encode(column: pa.ChunkedArray) -> tuple[Ints, pa.Array, Mask | None]:
         ]
         bad = np.array([text is None for text in decoded] + [False])[codes]
         texts = pa.array([text or "" for text in decoded], pa.string())
+    unusable = pc.fill_null(pc.match_substring_regex(texts, f"[{LOST}\\x00]"), False)
+    if pc.any(unusable).as_py():
+        spoiled = np.append(unusable.to_numpy(zero_copy_only=False), False)[codes]
+        bad = spoiled if bad is None else bad | spoiled
     trimmed = pc.fill_null(pc.utf8_trim_whitespace(texts), "")
     gaps = _gaps(trimmed)
     if trimmed.equals(texts) and not pc.any(gaps).as_py():
