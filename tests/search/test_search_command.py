@@ -246,3 +246,11 @@ def test_a_table_of_queries_is_read_by_its_columns(cli, indexed, tmp_path):
     _, _, error = search("bad.csv", f"{TEXTS[5]}\n{TEXTS[6]}\n")
     assert "has no column of queries" in error
     assert "a text a line in a .txt" in error
+
+
+def test_the_answer_names_the_query_without_a_mark_of_the_byte_order(tmp_path):
+    (tmp_path / "q.txt").write_bytes("红色的猫\n\ufeff 蓝色的狗\n".encode())
+    done = many.search_many(small_searcher(), tmp_path / "q.txt", tmp_path / "a.jsonl", Query(k=1))
+    lines = (tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["query"] for line in lines] == ["红色的猫", "蓝色的狗"]
+    assert done.answered == 2

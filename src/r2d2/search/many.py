@@ -21,7 +21,6 @@ from r2d2.inputs.values import (
     is_missing,
     name_value,
     shown,
-    text_fault,
     text_value,
 )
 from r2d2.outputs import a_file, check_outputs
@@ -115,8 +114,10 @@ def _query(file: Path, line: Any, asked: Query, head: dict[str, Any]) -> Query:
     if isinstance(line, Exception):
         raise line
     if isinstance(line, str):
-        head["query"] = line.strip() if text_fault(line) is None else shown(line)
-        return replace(asked, text=_required(text_value(line)))
+        head["query"] = shown(line)
+        text = _required(text_value(line))
+        head["query"] = text
+        return replace(asked, text=text)
     if not isinstance(line, dict):
         raise BadValueError("neither a text nor an object", line)
     repeated = repeated_name(line, COLUMNS)
@@ -126,11 +127,11 @@ def _query(file: Path, line: Any, asked: Query, head: dict[str, Any]) -> Query:
     if not is_missing(given.get("id")):
         head["id"] = given["id"] if isinstance(given["id"], int) else name_value(given["id"])
     value = next((given[name] for name in TEXTS if not is_missing(given.get(name))), None)
-    text, image = text_value(value), name_value(given.get("image"))
-    head["query"] = text or image
+    told, image = text_value(value), name_value(given.get("image"))
+    head["query"] = told or image
     if image is not None:
-        return replace(asked, text=text, image=read_image(file.parent / image))
-    return replace(asked, text=_required(text))
+        return replace(asked, text=told, image=read_image(file.parent / image))
+    return replace(asked, text=_required(told))
 
 
 def _required(text: str | None) -> str:
