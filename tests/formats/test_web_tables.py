@@ -40,7 +40,7 @@ def test_wukong_fetched(tmp_path):
     assert {row.image_id for row in rows} == {url_id(url) for url in URLS[:2]}
     assert found.dropped.counts == {
         "no address": 1,
-        "a text of a row that is kept: no text": 1, "malformed row": 1, "not fetched: gone": 1,
+        "no text": 1, "malformed row": 1, "not fetched: gone": 1,
     }  # fmt: skip
 
 

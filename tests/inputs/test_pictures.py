@@ -212,3 +212,19 @@ def test_every_spelling_of_a_file_finds_it_and_no_other(tmp_path_factory, files,
             assert alone is Missing.AMBIGUOUS
         else:
             assert alone.name == (base if base in paths else path)
+
+
+def test_the_name_of_a_folder_that_is_given_by_a_link(tmp_path):
+    """Rows may begin with the folder's own name, or with that of the link."""
+    (tmp_path / "photos" / "a").mkdir(parents=True)
+    (tmp_path / "photos" / "a" / "1.jpg").write_bytes(b"1")
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    index = PictureIndex([tmp_path / "link"])
+    for name in ("photos/a/1.jpg", "link/a/1.jpg", "a/1.jpg"):
+        assert index.find(name).name == "a/1.jpg"
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "JPG", "Jpg", "Png"])
+def test_a_suffix_that_is_left_out_in_any_case(tmp_path, suffix):
+    (tmp_path / f"a.{suffix}").write_bytes(b"1")
+    assert PictureIndex([tmp_path], suffix_optional=True).find("a").name == f"a.{suffix}"

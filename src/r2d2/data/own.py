@@ -26,7 +26,7 @@ from r2d2.inputs.pictures import (
 )
 from r2d2.inputs.rows import CSV, TSV, table_rows
 from r2d2.inputs.splits import TRAIN, split_of_file, split_of_folders, split_of_value
-from r2d2.inputs.texts import CAPTION, read_texts, usable_texts
+from r2d2.inputs.texts import CAPTION, Fault, are_usable, count_holes, read_texts
 from r2d2.inputs.values import BadValueError, is_missing, label_value, shown
 from r2d2.table import Pair, Text, write_table
 
@@ -43,10 +43,46 @@ LABEL_NAMES = ("label", "match", "is_match")
 USED = (*IMAGE_NAMES, *CAPTION_NAMES, *SPLIT_NAMES, *LABEL_NAMES)
 
 
-# Texts with their labels, and where each stands, by picture and split; "": none is told
-Captions = dict[tuple[PictureFile, str], dict[tuple[str, int | None], str]]
-
 log = logging.getLogger(__name__)
+
+
+@dataclass
+class CaptionRows:
+    """The rows that are of one picture and split: all of them are kept, or none."""
+
+    where: dict[tuple[str, int | None], str] = field(default_factory=dict)  # of texts with labels
+    rows: int = 0
+    left_out: DroppedRows = field(default_factory=DroppedRows)  # texts, where the rows are kept
+
+    def add(
+        self, texts: Sequence[Text], label: int | None, faults: Sequence[Fault], where: str
+    ) -> None:
+        """One more row, which has a text."""
+        self.rows += 1
+        count_holes(faults, where, self.left_out)
+        for text in texts:
+            self._note((text.text, label), where)
+
+    def update(self, other: CaptionRows) -> None:
+        """Add the rows of others."""
+        self.rows += other.rows
+        self.left_out.update(other.left_out)
+        for text, where in other.where.items():
+            self._note(text, where)
+
+    def labelled(self) -> list[tuple[list[str], int | None]]:
+        """All texts in one row; or, where some have labels, a row for each."""
+        if all(label is None for _, label in self.where):
+            return [([text for text, _ in self.where], None)]
+        return [([text], label) for text, label in self.where]
+
+    def _note(self, text: tuple[str, int | None], where: str) -> None:
+        if text in self.where:
+            self.left_out.add(REPEATED_TEXT, f"{where}: {shown(text[0])}")
+        self.where.setdefault(text, where)
+
+
+Captions = dict[tuple[PictureFile, str], CaptionRows]  # by picture and split; "": none is told
 
 
 @dataclass
@@ -105,7 +141,7 @@ def read_folder(
     by_name: Captions = {}  # of the others: a name of a file or folder tells it, or nothing
     for file in files:
         _gather(file, pictures, by_column, by_name, found.dropped)
-    grouped = with_splits(by_column, by_name, found.dropped, val_share + test_share > 0)
+    grouped = with_splits(by_column, by_name, val_share + test_share > 0)
     shown_files = ", ".join(map(str, files))
     if not grouped and not found.dropped:
         raise R2D2Error(f"{shown_files} holds no row: write a picture and a caption a line")
@@ -122,12 +158,10 @@ def read_captions(pictures: PictureIndex, file: Path, dropped: DroppedRows) -> C
     by_column: Captions = {}
     by_name: Captions = {}
     _gather(file, pictures, by_column, by_name, dropped)
-    return with_splits(by_column, by_name, dropped, holds_out=False)
+    return with_splits(by_column, by_name, holds_out=False)
 
 
-def with_splits(
-    by_column: Captions, by_name: Captions, dropped: DroppedRows, holds_out: bool = True
-) -> Captions:
+def with_splits(by_column: Captions, by_name: Captions, holds_out: bool = True) -> Captions:
     """Texts whose split a column tells, and those where a name tells it or nothing, as one.
 
     Where names say `train` alone, and pictures are to be held out of it, such a split is empty.
@@ -144,11 +178,7 @@ def with_splits(
     told = dict(iter(by_column))
     for (picture, named), captions in by_name.items():
         split = told.get(picture, "") if only_train or not named else named
-        kept = grouped.setdefault((picture, split), {})
-        for (text, label), where in captions.items():
-            if (text, label) in kept:
-                dropped.add(REPEATED_TEXT, f"{where}: {shown(text)}")
-            kept.setdefault((text, label), where)
+        grouped.setdefault((picture, split), CaptionRows()).update(captions)
     return grouped
 
 
@@ -161,25 +191,21 @@ def captioned_pairs(
         drawn = [picture.path for picture, split in grouped if not split]
         named = {split for _, split in grouped if split}
         held = held_out.moved(drawn, named, val_share, test_share)
-        for (file, split), texts in sorted(grouped.items(), key=lambda item: _order(*item[0])):
-            data = load_picture(file.path, file.name, found.dropped)
+        for (file, split), captions in sorted(grouped.items(), key=lambda item: _order(*item[0])):
+            data = load_picture(file.path, file.name, found.dropped, captions.rows)
             if data is None:
                 continue
             try:
                 picture = decode_image(data, name=file.name)
             except BadImage as error:
-                found.dropped.add(f"image {error.reason}", str(file.path))
+                found.dropped.add(f"image {error.reason}", str(file.path), captions.rows)
                 continue
+            found.dropped.update(captions.left_out)
             digest = hashlib.sha256(data).hexdigest()
             split = split or held.get(digest) or held_out.draw(digest, val_share, test_share)
-            rows = (
-                [([text], label) for text, label in texts]
-                if any(label is not None for _, label in texts)
-                else [([text for text, _ in texts], None)]
-            )
-            for some, label in rows:
+            for texts, label in captions.labelled():
                 yield Pair(
-                    file.name, data, tuple(Text(t, CAPTION) for t in some),
+                    file.name, data, tuple(Text(text, CAPTION) for text in texts),
                     split, width=picture.width, height=picture.height, label=label,
                 )  # fmt: skip
 
@@ -219,15 +245,12 @@ def _gather(
             else:
                 add_missing(picture, name, where, dropped)
             continue
-        usable = usable_texts(texts, faults, where, dropped)
-        if not usable:
-            continue
-        split = of_row or of_file or split_of_folders(picture.folder) or ""
-        captions = (by_column if of_row else by_name).setdefault((picture, split), {})
-        for text in usable:
-            if (text.text, label) in captions:
-                dropped.add(REPEATED_TEXT, f"{where}: {shown(text.text)}")
-            captions.setdefault((text.text, label), where)
+        if are_usable(texts, faults, where, dropped):
+            split = of_row or of_file or split_of_folders(picture.folder) or ""
+            captions = (by_column if of_row else by_name).setdefault(
+                (picture, split), CaptionRows()
+            )
+            captions.add(texts, label, faults, where)
 
 
 def _order(picture: PictureFile, split: str) -> tuple[Path, str]:

@@ -46,10 +46,10 @@ def read(given: Given) -> Iterator[Pair]:
         some = boxes.pop(str(one.get("id")), [])
         if not some:
             continue
-        picture = tree.read(str(one.get("file_name") or ""), where, given.dropped, file)
+        picture = tree.read(str(one.get("file_name") or ""), where, given.dropped, file, len(some))
         image = None if picture is None else _upright(picture[1])
         if isinstance(image, BadImage):
-            given.dropped.add(f"image {image.reason}", where)
+            given.dropped.add(f"image {image.reason}", where, len(some))
             continue
         if image is None:
             continue

@@ -15,20 +15,20 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from r2d2.data.images import picture_suffixes
 from r2d2.formats.given import Given
-from r2d2.formats.record import make_pair
+from r2d2.formats.grouped import PictureRows
 from r2d2.formats.tree import Tree, stem_of
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import REPEATED_TEXT
 from r2d2.inputs.lines import MALFORMED, text_lines
-from r2d2.inputs.texts import CAPTION
-from r2d2.table import Pair, Text
+from r2d2.inputs.texts import are_usable, read_texts
+from r2d2.table import Pair
 
 HEAD = 20  # lines, by which a file of names is told from one of captions
 NO_SPLIT = "in no split file"
@@ -70,17 +70,6 @@ _TAG = re.compile(r"(?<=.):[A-Za-z]+$")
 _GAP = re.compile(r"\s+(?=[^\x00-\x7f])|(?<=[^\x00-\x7f])\s+")  # beside what is not Latin
 
 
-@dataclass(frozen=True)
-class Line:
-    """A line of captions."""
-
-    file: Path
-    where: str
-    name: str  # of the picture
-    text_id: str | None
-    caption: str
-
-
 def reader(files: CaptionFiles) -> Callable[[Given], Iterator[Pair]]:
     """How such a data set is read: a row a picture, with all its captions in order."""
     return partial(_read, files)
@@ -95,15 +84,9 @@ def _read(files: CaptionFiles, given: Given) -> Iterator[Pair]:
     tree.need_pictures(expects)
     tree.pictures.check_ids()
     splits = _splits(files, tree, given.dropped)
-    for split, lines in _grouped(files, captions, splits, tree, given):
-        for some in lines.values():
-            where = some[0].where
-            picture = tree.read(some[0].name, where, given.dropped, some[0].file)
-            if picture is None:
-                continue
-            image_id, image = picture
-            texts = [Text(line.caption, CAPTION, text_id=line.text_id) for line in some]
-            pair = make_pair(where, image, texts, split, given.dropped, image_id=image_id)
+    for split, pictures in _grouped(files, captions, splits, tree, given):
+        for file, rows in pictures.values():
+            pair = rows.pair(tree, file, split, given.dropped)
             if pair is not None:
                 yield pair
 
@@ -210,9 +193,12 @@ def _exists(tree: Tree, file: Path, name: str) -> bool:
 
 def _grouped(
     files: CaptionFiles, captions: list[Path], splits: dict[str, str], tree: Tree, given: Given
-) -> Iterator[tuple[str, dict[str, list[Line]]]]:
-    """The lines of each picture, by split; a picture of two splits stands in both."""
-    grouped: dict[str, dict[str, list[Line]]] = {}
+) -> Iterator[tuple[str, dict[str, tuple[Path, PictureRows]]]]:
+    """The lines of each picture and the file of the first, by split.
+
+    A picture of two splits stands in both.
+    """
+    grouped: dict[str, dict[str, tuple[Path, PictureRows]]] = {}
     known: set[tuple[str, str, str]] = set()  # split, text_id and caption
     for file in captions:
         of_file = tree.split_of(file) or files.split
@@ -237,6 +223,9 @@ def _grouped(
                     given.dropped.add(REPEATED_TEXT, where)
                     continue
                 known.add((split, text_id, caption))
-            said = Line(file, where, name, text_id, caption)
-            grouped.setdefault(split, {}).setdefault(key, []).append(said)
+            texts, faults = read_texts(caption)
+            if are_usable(texts, faults, where, given.dropped):
+                rows = (file, PictureRows(where, name))
+                said = [replace(text, text_id=text_id) for text in texts]
+                grouped.setdefault(split, {}).setdefault(key, rows)[1].add(said)
     yield from grouped.items()

@@ -23,7 +23,7 @@ from r2d2.formats.given import Given
 from r2d2.formats.record import make_pair
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import REPEATED_TEXT
-from r2d2.inputs.texts import Fault
+from r2d2.inputs.texts import Fault, count_holes
 from r2d2.inputs.values import BadValueError, shown, text_value
 from r2d2.table import Pair, Text
 
@@ -125,16 +125,20 @@ def _join(rows: list[Row], store: Path, given: Given) -> Iterator[Pair]:
 def _pair(rows: list[Row], image: bytes | None, key: str, given: Given) -> Pair | None:
     first = rows[0]
     texts: dict[Text, None] = {}
+    told = DroppedRows()  # of the texts, where the rows are kept
     for row in rows:
+        count_holes(row.faults, _named(row), told)
         for text in row.texts:
             if text in texts:
-                given.dropped.add(REPEATED_TEXT, f"{_named(row)}: {shown(text.text)}")
+                told.add(REPEATED_TEXT, f"{_named(row)}: {shown(text.text)}")
             texts[text] = None
-    return make_pair(
+    pair = make_pair(
         first.where or first.url, image, texts, first.split, given.dropped,
-        faults=[fault for row in rows for fault in row.faults],
-        image_id=first.image_id or key, url=first.url,
+        image_id=first.image_id or key, url=first.url, rows=len(rows),
     )  # fmt: skip
+    if pair is not None:
+        given.dropped.update(told)
+    return pair
 
 
 def _named(row: Row) -> str:

@@ -9,7 +9,14 @@ import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 
-from r2d2.data.own import Captions, Imported, captioned_pairs, read_folder, with_splits
+from r2d2.data.own import (
+    CaptionRows,
+    Captions,
+    Imported,
+    captioned_pairs,
+    read_folder,
+    with_splits,
+)
 from r2d2.errors import R2D2Error
 from r2d2.formats.given import Given
 from r2d2.formats.picture_captions import captions_beside
@@ -80,5 +87,5 @@ def _beside(folder: Path, dropped: DroppedRows) -> Captions:
             (text.text, None): listed.image_id for text in captions.texts
         }
         split = captions.split or split_of_folders(home) or ""
-        (by_field if captions.split else by_name)[picture, split] = texts
-    return with_splits(by_field, by_name, dropped)
+        (by_field if captions.split else by_name)[picture, split] = CaptionRows(texts, rows=1)
+    return with_splits(by_field, by_name)

@@ -51,13 +51,14 @@ def captions_in_file(file: Path, listing: Listing, dropped: DroppedRows) -> Capt
     """
     listed = {picture.image_id for picture in listing.pictures}
     by_id: dict[str, PictureCaptions] = {}
-    for (picture, split), texts in read_captions(
+    for (picture, split), rows in read_captions(
         PictureIndex([listing.root]), file, dropped
     ).items():
         if picture.name not in listed:
-            dropped.add(NOT_FOUND, f"{file}: {picture.name}")
+            dropped.add(NOT_FOUND, f"{file}: {picture.name}", rows.rows)
             continue
-        true = [text for text, label in texts if label != NOT_LABELLED]
+        dropped.update(rows.left_out)
+        true = [text for text, label in rows.where if label != NOT_LABELLED]
         there = by_id.get(picture.name, NONE)
         every = dict.fromkeys([*(text.text for text in there.texts), *true])
         by_id[picture.name] = PictureCaptions(

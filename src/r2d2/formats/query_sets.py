@@ -126,13 +126,13 @@ def _rows(
 ) -> Iterator[Pair]:
     there: set[str] = set()
     for where, image_id, image in images:
-        there.add(image_id)
         texts = said.of_image.get(image_id, ())
         pair = make_pair(
             where, image, texts, split, given.dropped, image_id=image_id,
             may_lack_texts=split != "train",
         )  # fmt: skip
         if pair is not None:
+            there.add(image_id)
             yield pair
     for image_id, lost in said.of_image.items():
         for text in () if image_id in there else lost:

@@ -11,7 +11,7 @@ from r2d2.errors import R2D2Error
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import content_id
 from r2d2.inputs.splits import split_of_value
-from r2d2.inputs.texts import NO_TEXT, Fault, read_texts, usable_texts
+from r2d2.inputs.texts import NO_TEXT, Fault, are_usable, count_holes, read_texts
 from r2d2.inputs.values import (
     BadValueError,
     integer_value,
@@ -71,7 +71,7 @@ def captions_of(fields: Mapping[str, Any]) -> tuple[list[Text], list[Fault]]:
 def make_pair(
     where: str, image: bytes | None, texts: Iterable[Text], split: str, dropped: DroppedRows,
     *, faults: Sequence[Fault] = (), image_id: Any = None, url: Any = None,
-    may_lack_texts: bool = False, **others: Any,
+    may_lack_texts: bool = False, rows: int = 1, **others: Any,
 ) -> Pair | None:  # fmt: skip
     """A row, or None where it is of no use.
 
@@ -85,25 +85,26 @@ def make_pair(
         image_id: None: by the file's content.
         url: where the picture comes from.
         may_lack_texts: it is of use even so, as something to be found.
+        rows: of the input that it is made of: so many are counted where it is of no use.
         others: further fields of a Pair.
     """
     good, bad = _checked(texts)
-    usable = usable_texts(good, [*faults, *bad], where, dropped, may_lack_texts)
-    if usable is None:
+    if not are_usable(good, [*faults, *bad], where, dropped, may_lack_texts, rows):
         return None
     try:
         name, row_split, address = name_value(image_id), name_value(split), name_value(url)
     except BadValueError as error:
-        dropped.add(str(error), f"{where}: {error.shown}")
+        dropped.add(str(error), f"{where}: {error.shown}", rows)
         return None
     try:
         picture = decode_image(image or b"", name=where)
     except BadImage as error:
-        dropped.add(f"image {error.reason}", where)
+        dropped.add(f"image {error.reason}", where, rows)
         return None
     assert image is not None
+    count_holes([*faults, *bad], where, dropped)
     return Pair(
-        name or content_id(image), image, tuple(usable), row_split or split, url=address,
+        name or content_id(image), image, tuple(good), row_split or split, url=address,
         width=picture.width, height=picture.height, **others,
     )  # fmt: skip
 

@@ -210,8 +210,7 @@ def import_table(
     )
 
     def pairs() -> Iterator[Pair]:
-        rows = unique_ids(chosen.read(given), IdChanges(found.dropped, found.renamed))
-        for found.rows, pair in enumerate(rows, 1):
+        for found.rows, pair in enumerate(read_rows(kind, given), 1):
             if found.rows % CHUNK == 0:
                 update("importing", found.rows, None)
             found.texts += len(pair.texts)
@@ -239,6 +238,11 @@ def import_table(
 def is_export(folder: Path) -> bool:
     """Whether a folder holds nothing but what `export_table` writes."""
     return all(EXPORTED.fullmatch(file.name) for file in folder.iterdir())
+
+
+def read_rows(kind: str, given: Given) -> Iterator[Pair]:
+    """The rows of a format's files, each id once; what is left out is counted in `given`."""
+    return unique_ids(FORMATS[kind].read(given), IdChanges(given.dropped, given.renamed))
 
 
 def export_table(

@@ -61,7 +61,7 @@ class Tree:
             raise R2D2Error(f"{where}: no picture there; give its folder as well: {expects}")
 
     def read(
-        self, name: str, where: str, dropped: DroppedRows, near: Path | None = None
+        self, name: str, where: str, dropped: DroppedRows, near: Path | None = None, rows: int = 1
     ) -> tuple[str, bytes] | None:
         """The id and the file of the picture that a row means, with or without its suffix.
 
@@ -70,12 +70,13 @@ class Tree:
             where: the row stands, for what is told of it.
             dropped: counts the row by reason where the picture cannot be had.
             near: the file that the row stands in.
+            rows: that mean the picture: so many are counted.
         """
         picture = self.pictures.find(name, near)
         if isinstance(picture, Missing):
-            add_missing(picture, name, where, dropped)
+            add_missing(picture, name, where, dropped, rows)
             return None
-        image = load_picture(picture.path, where, dropped)
+        image = load_picture(picture.path, where, dropped, rows)
         return None if image is None else (picture.name, image)
 
     def id_of(self, name: str, near: Path | None = None) -> str | None:

@@ -15,6 +15,7 @@ from r2d2.errors import R2D2Error
 from r2d2.formats import fetched
 from r2d2.formats.fetched import address_of
 from r2d2.formats.given import Given
+from r2d2.formats.grouped import PictureRows
 from r2d2.formats.parquet import IMAGES
 from r2d2.formats.record import make_pair
 from r2d2.formats.tree import Tree
@@ -22,9 +23,9 @@ from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.pictures import picture_value
 from r2d2.inputs.rows import Row, fold, table_rows
 from r2d2.inputs.splits import split_of_value
-from r2d2.inputs.texts import read_texts, usable_texts
+from r2d2.inputs.texts import are_usable, read_texts
 from r2d2.inputs.values import BadValueError, is_missing, name_value
-from r2d2.table import Pair, Text
+from r2d2.table import Pair
 
 EXPECTS = (
     "*.parquet, *.csv, *.tsv or *.jsonl: a column caption (or text, recaption), and url with the "
@@ -58,8 +59,7 @@ def read(given: Given) -> Iterator[Pair]:
     tree.pictures.check_ids()
     for file in files:
         of_file = tree.split_of(file)
-        # where, name, texts; by split and picture
-        named: dict[tuple[str, str], tuple[str, str, list[Text]]] = {}
+        named: dict[tuple[str, str], PictureRows] = {}  # by split and picture
         for where, fields in _rows(file, given, fetched_before=False):
             texts, faults = read_texts(_first(fields, _caption_names(given)))
             try:
@@ -78,15 +78,12 @@ def read(given: Given) -> Iterator[Pair]:
                     yield pair
             elif name is None:
                 given.dropped.add("no picture", where)
-            elif usable_texts(texts, faults, where, given.dropped) is not None:
+            elif are_usable(texts, faults, where, given.dropped):
                 split = split or tree.split_of_picture(name, file) or given.split
                 key = (split, tree.id_of(name, file) or name)
-                named.setdefault(key, (where, name, []))[2].extend(texts)
-        for (split, _), (where, name, texts) in named.items():
-            picture = tree.read(name, where, given.dropped, file)
-            if picture is None:
-                continue
-            pair = make_pair(where, picture[1], texts, split, given.dropped, image_id=picture[0])
+                named.setdefault(key, PictureRows(where, name)).add(texts, faults, where)
+        for (split, _), rows in named.items():
+            pair = rows.pair(tree, file, split, given.dropped)
             if pair is not None:
                 yield pair
 
@@ -103,7 +100,8 @@ def _web_rows(files: list[Path], tree: Tree, given: Given) -> Iterator[fetched.R
             url = address_of(_first(fields, URLS), where, given.dropped)
             if url is not None:
                 texts, faults = read_texts(_first(fields, _caption_names(given)))
-                yield fetched.Row(url, tuple(texts), split, where=where, faults=tuple(faults))
+                if are_usable(texts, faults, where, given.dropped):
+                    yield fetched.Row(url, tuple(texts), split, where=where, faults=tuple(faults))
 
 
 def _rows(file: Path, given: Given, fetched_before: bool) -> Iterator[Row]:

@@ -21,7 +21,7 @@ from r2d2.formats.tree import Tree
 from r2d2.inputs.json_text import json_lines
 from r2d2.inputs.rows import TWO_FIELDS, fold
 from r2d2.inputs.splits import split_of_value
-from r2d2.inputs.texts import Fault, read_texts
+from r2d2.inputs.texts import Fault, are_usable, read_texts
 from r2d2.inputs.values import BadValueError, is_missing, name_value
 from r2d2.table import Pair, Text
 
@@ -90,6 +90,8 @@ def _rows(files: list[Path], tree: Tree, given: Given) -> Iterator[tuple[Path, f
                 given.dropped.add(fetched.NO_ADDRESS, where)
                 continue
             texts, faults = _texts(fields)
+            if not are_usable(texts, faults, where, given.dropped):
+                continue
             row = fetched.Row(url or "", tuple(texts), split, key or None, where, tuple(faults))
             yield file, row
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from r2d2.formats.given import Given
+from r2d2.formats.grouped import PictureRows
 from r2d2.formats.record import make_pair
 from r2d2.formats.tree import Tree
 from r2d2.inputs.dropped_rows import DroppedRows
@@ -53,8 +54,7 @@ def _read(length: str, task: str, given: Given) -> Iterator[Pair]:
     for file in files:
         of_file = tree.split_of(file)
         known = _paths(file)
-        # where, name, texts; by split and picture
-        grouped: dict[tuple[str, str], tuple[str, str, list[Text]]] = {}
+        grouped: dict[tuple[str, str], PictureRows] = {}  # by split and picture
         for number, (where, fields) in enumerate(json_lines(file, given.dropped)):
             repeated = repeated_name(fields, FIELDS)
             if repeated is not None:
@@ -75,7 +75,7 @@ def _read(length: str, task: str, given: Given) -> Iterator[Pair]:
             said = Text(text, source, text_id=f"{split}-{number}")
             if task == "itr":
                 key = (split, tree.id_of(path, file) or path)
-                grouped.setdefault(key, (where, path, []))[2].append(said)
+                grouped.setdefault(key, PictureRows(where, path)).add([said])
                 continue
             if label is None:
                 given.dropped.add(BAD_LABEL, where)
@@ -87,12 +87,9 @@ def _read(length: str, task: str, given: Given) -> Iterator[Pair]:
             )  # fmt: skip
             if pair:
                 yield pair
-        for (split, _), (where, name, texts) in grouped.items():
-            picture = tree.read(name, where, given.dropped, file)
-            pair = picture and make_pair(
-                where, picture[1], texts, split, given.dropped, image_id=picture[0]
-            )
-            if pair:
+        for (split, _), rows in grouped.items():
+            pair = rows.pair(tree, file, split, given.dropped)
+            if pair is not None:
                 yield pair
 
 

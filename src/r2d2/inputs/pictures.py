@@ -79,6 +79,7 @@ class PictureIndex:
         self._with_pictures: set[int] = set()  # folders, as far as the second
         self._suffixes = picture_suffixes() if suffix_optional else ()
         self._absolute = [absolute(root) for root in roots]
+        self._names = [_names_to(root) for root in self._absolute]
         self._folders: list[str] = []
         self._root_of: list[Path] = []
         self._relative: list[str] = []
@@ -240,11 +241,11 @@ class PictureIndex:
         """Files at a path that repeats the end of a folder's: `photos/a.jpg` under `photos`."""
         parts = posixpath.normpath(name).split("/")
         hits: set[Place] = set()
-        for root in self._absolute:
-            end = composed(readable(root)).split("/")[1:]
-            for count in range(1, min(len(end), len(parts) - 1) + 1):
-                if [composed(part) for part in parts[:count]] == end[-count:]:
-                    hits |= self._at(posixpath.join(root, *parts[count:]))
+        for root, names in zip(self._absolute, self._names, strict=True):
+            for end in names:
+                for count in range(1, min(len(end), len(parts) - 1) + 1):
+                    if [composed(part) for part in parts[:count]] == end[-count:]:
+                        hits |= self._at(posixpath.join(root, *parts[count:]))
         return hits
 
     def _at(self, path: str) -> set[Place]:
@@ -321,9 +322,11 @@ class PictureIndex:
         return self._several.get(name, ()) if number is None else (number,)
 
 
-def add_missing(picture: Missing, name: str, where: str, dropped: DroppedRows) -> None:
-    """Count a row whose name gives no picture."""
-    dropped.add(picture.value, f"{where}: {shown(name, 200) or 'no name'}")
+def add_missing(
+    picture: Missing, name: str, where: str, dropped: DroppedRows, rows: int = 1
+) -> None:
+    """Count a row, or several, whose name gives no picture."""
+    dropped.add(picture.value, f"{where}: {shown(name, 200) or 'no name'}", rows)
 
 
 def picture_value(value: Any) -> tuple[bytes | None, str | None]:
@@ -342,12 +345,20 @@ def picture_value(value: Any) -> tuple[bytes | None, str | None]:
     return None, name_value(value if path is None else path)
 
 
-def load_picture(path: Path, where: str, dropped: DroppedRows) -> bytes | None:
-    """The file of a picture; None where it is too large or cannot be read, which is counted."""
+def _names_to(root: str) -> list[list[str]]:
+    """The names of the folders down to a root, as it was given and where links lead."""
+    return [composed(readable(path)).split("/")[1:] for path in {root, os.path.realpath(root)}]
+
+
+def load_picture(path: Path, where: str, dropped: DroppedRows, rows: int = 1) -> bytes | None:
+    """The file of a picture; None where it is too large or cannot be read.
+
+    Then the rows that mean it are counted.
+    """
     try:
         return image_bytes(path)
     except BadImage as error:
-        dropped.add(f"image {error.reason}", f"{where}: {path}")
+        dropped.add(f"image {error.reason}", f"{where}: {path}", rows)
     except OSError as error:
-        dropped.add("image cannot be read", f"{where}: {path}: {error.strerror}")
+        dropped.add("image cannot be read", f"{where}: {path}: {error.strerror}", rows)
     return None

@@ -65,7 +65,8 @@ def base_names(
         other for case in suffix_cases(nfc) for other in others.get(case, [])
     ]
     if suffixes:
-        lacking = [name + end for name in same for s in suffixes for end in (s, s.upper())]
+        cases = [c for s in suffixes for c in (s, s.upper(), "." + s[1:].capitalize())]
+        lacking = [name + suffix for name in same for suffix in cases]
         yield lacking + [other for name in lacking for other in others.get(name, [])]
 
 

@@ -66,15 +66,34 @@ def usable_texts(
     """The texts of a row; None where it has none. Either way each loss is counted once.
 
     A row without a good text is counted under the reason of its first text, unless it may be
-    without.
+    without. Where a row can still be left out for another reason, see `are_usable`.
     """
-    if not texts and not may_lack_texts:
-        fault = faults[0] if faults else Fault(NO_TEXT)
-        dropped.add(fault.reason, _told(where, fault))
+    if not are_usable(texts, faults, where, dropped, may_lack_texts):
         return None
+    count_holes(faults, where, dropped)
+    return texts
+
+
+def are_usable(
+    texts: Sequence[Text],
+    faults: Sequence[Fault],
+    where: str,
+    dropped: DroppedRows,
+    may_lack_texts: bool = False,
+    rows: int = 1,
+) -> bool:
+    """Whether there is a text; else the row, or so many rows, are counted. See `count_holes`."""
+    if texts or may_lack_texts:
+        return True
+    fault = faults[0] if faults else Fault(NO_TEXT)
+    dropped.add(fault.reason, _told(where, fault), rows)
+    return False
+
+
+def count_holes(faults: Sequence[Fault], where: str, dropped: DroppedRows) -> None:
+    """Count the texts that a row lacks, once it is known that the row is kept."""
     for fault in faults:
         dropped.add(f"{HOLE}: {fault.reason}", _told(where, fault))
-    return texts
 
 
 def _told(where: str, fault: Fault) -> str:
