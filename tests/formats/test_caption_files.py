@@ -202,3 +202,26 @@ def test_names_with_spaces_are_told_by_the_pictures_that_there_are(tmp_path):
     assert found.dropped.examples["image not found"] == [
         f"{file}, line 9: no photo.jpg", f"{file}, line 10: none",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["coco-cn", "flickr8k-cn"])
+def test_names_with_spaces_in_a_file_of_names(tmp_path, kind):
+    pictures(tmp_path / "my photos", "a 1.jpg", "a 2.jpg")
+    captions, names = {
+        "coco-cn": ("imageid.human-written-caption.txt", "coco-cn_{}.txt"),
+        "flickr8k-cn": ("flickr8kzhc.caption.txt", "flickr8k{}.txt"),
+    }[kind]
+    lines(tmp_path / captions, "a 1.jpg#0\t一只猫", "a 2.jpg#0\t一只狗")
+    lines(tmp_path / names.format("train"), "my photos/a 1.jpg")
+    lines(tmp_path / names.format("test"), "my photos/a 2.jpg")
+    _, table, _ = imported(kind, tmp_path / "t.lance", tmp_path)
+    assert {row.texts[0].text: row.split for row in table} == {"一只猫": "train", "一只狗": "test"}
+
+
+def test_a_file_of_empty_captions_is_no_file_of_names(tmp_path):
+    pictures(tmp_path / "photos", "a.jpg")
+    lines(tmp_path / "flickr30k_cna_train.txt", "a.jpg\t一只猫")
+    lines(tmp_path / "flickr30k_cna_test.txt", "a.jpg\t ", "photos/a.jpg\t")
+    found, table, _ = imported("flickr30k-cna", tmp_path / "t.lance", tmp_path)
+    assert len(table) == 1
+    assert found.dropped.counts == {"no text": 2}

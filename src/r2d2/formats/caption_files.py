@@ -25,6 +25,7 @@ from r2d2.formats.given import Given
 from r2d2.formats.grouped import PictureRows
 from r2d2.formats.tree import Tree, stem_of
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.folders import is_picture
 from r2d2.inputs.ids import REPEATED_TEXT
 from r2d2.inputs.lines import MALFORMED, text_lines
 from r2d2.inputs.texts import are_usable, read_texts
@@ -151,12 +152,17 @@ def joined(caption: str) -> str:
 
 
 def is_list(file: Path) -> bool:
-    """Whether a file is of names alone: no line of its head has a second word."""
+    """Whether a file is of names alone: no line of its head has a second word.
+
+    The name of a picture may have several.
+    """
     if file.suffix.lower() != ".txt":
         return False
     head = []
     for _, line in text_lines(file, DroppedRows()):
-        head.append(line.split())
+        if "\t" in line:
+            return False
+        head.append([line] if is_picture(line.strip()) else line.split())
         if len(head) == HEAD:
             break
     return bool(head) and all(len(words) == 1 and "#" not in words[0] for words in head)
