@@ -31,7 +31,7 @@ def test_every_row_of_a_picture_that_cannot_be_used_is_counted(tmp_path):
     table = [f"{name},{text}" for name, text in rows(GOOD, BAD, "lost.jpg")]
     file = lines(tmp_path / "c.csv", "image,caption", *table)
     found = Imported()
-    assert len(list(read_folder(folder, file, found))) == 1
+    assert len(list(read_folder(folder, [file], found))) == 1
     assert found.dropped.counts == {"image unreadable": 3, "image not found": 3}
 
 
