@@ -11,14 +11,17 @@ import pytest
 from PIL import Image
 
 from photo_folder.helpers import counts, draw, rows, start, touch, vectors
+from r2d2.data.images import HEIF_EXTRA, decode_image
 from r2d2.errors import R2D2Error
 from r2d2.files import sole_process
 from r2d2.photo_folder import reading, update
+from r2d2.photo_folder.gallery import FolderGallery
 from r2d2.photo_folder.open import open_folder
 from r2d2.photo_folder.place import LOCK, TABLE
 from r2d2.photo_folder.rows import MODIFIED
 from r2d2.pretrained import load
-from r2d2.search.layout import BAD, open_lance
+from r2d2.search.layout import BAD, VECTOR, open_lance
+from r2d2.search.pictures import Pictures
 from search.small import small_model
 from training.small import call_cli, contents, picture, png, refused, start_cli, wait_until
 
@@ -284,3 +287,30 @@ def test_a_full_disk(tmp_path, photos, model, monkeypatch, capsys):
             start(photos, model, out=disk / "t")
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_heic_is_read_and_shown_as_jpeg(photos, model):
+    heif = pytest.importorskip("pillow_heif", reason="no pillow-heif: pip install -e .[heic]")
+    draw(photos, ["a.png"])
+    heif.from_pillow(picture(5, 640)).save(photos / "IMG_1.HEIC", quality=90)
+    opened, _ = start(photos, model)
+    assert rows(opened, BAD)["IMG_1.HEIC"][BAD] is None
+    gallery = FolderGallery(opened)
+    row = [item.image_id for item in gallery.items(range(2))].index("IMG_1.HEIC")
+    data, kind, whole = Pictures(gallery).whole(row)
+    assert (kind, whole) == ("image/jpeg", True)
+    assert decode_image(data).size == (640, 640)
+
+
+def test_files_whose_format_could_not_be_read_before_are_tried_again(photos, model):
+    """Such as HEIC before its package was installed."""
+    pytest.importorskip("pillow_heif", reason="no pillow-heif: pip install -e .[heic]")
+    draw(photos, ["a.png"])
+    (photos / "b.heic").write_bytes(png(picture(3)))
+    opened, _ = start(photos, model)
+    dataset = open_lance(opened.uri)
+    reason = f"unreadable: HEIC, {HEIF_EXTRA}"
+    dataset.update({BAD: f"'{reason}'", VECTOR: "NULL"}, where="image_id = 'b.heic'")
+    opened, lines = start(photos, model)
+    assert counts(opened) == (0, 1, 0, 0, 1)
+    assert not any("HEIC" in line for line in lines)
