@@ -77,6 +77,8 @@ def _run(came: list[int]) -> int:
         handler = RichHandler(console=Console(stderr=True), show_path=False, show_time=False)
         level = os.environ.get("R2D2_LOG", "INFO" if first_process() else "WARNING")
         logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
+        # which tells of its caches at the end of every process
+        logging.getLogger("torch").setLevel(logging.WARNING)
         # Pillow's word on large pictures, in two lines of its own; our limit is told in one
         warnings.filterwarnings("ignore", message=".*decompression bomb")
         _check_arguments(sys.argv[1:])
@@ -125,7 +127,10 @@ def _left(command: str) -> str:
     if not written:
         return "; nothing was written: run the same command again"
     shown = ", ".join(str(path) for path in written)
-    return f"; {shown} is written whole, what was to follow is not: run the same command again"
+    return (
+        f"; {shown} is written whole, what was to follow is not: run the same command again "
+        "with --overwrite"
+    )
 
 
 def _say(text: str, *, red: bool = False) -> None:

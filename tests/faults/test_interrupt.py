@@ -59,6 +59,16 @@ def renamed(path, target):
 Path.rename = renamed
 """
 
+# When the table is written, and its report is not.
+AT_REPORT = """
+import r2d2.downstream.make as make
+check_table = make.check_table
+def checked(*arguments, **settings):
+    interrupt()
+    return check_table(*arguments, **settings)
+make.check_table = checked
+"""
+
 # While a module is imported.
 AT_IMPORT = """
 import importlib.abc
@@ -135,6 +145,19 @@ def test_ctrl_c_while_a_table_is_replaced_leaves_the_old_one(emoji, tmp_path, mo
         assert list(tmp_path.iterdir()) == [place]
     finally:
         place.rename(emoji)
+
+
+def test_what_is_written_already_is_named(emoji, tmp_path):
+    place = tmp_path / "icm.lance"
+    command = ["downstream", "make", emoji, "--task", "icm", "--out", place]
+    code, lines = stopped(AT_REPORT, 0, command)
+    assert code == 130
+    assert lines[-1] == (
+        f"stopped; {place} is written whole, what was to follow is not: run the same command again "
+        "with --overwrite"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["icm.lance"]
+    assert len(PairsTable.open(place))
 
 
 @pytest.mark.parametrize("module", ["typer", "rich.logging", "r2d2.commands.data"])
