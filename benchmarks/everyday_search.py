@@ -11,12 +11,21 @@ joiner followed by the female or the male sign) and U+FE0F. Results are counted 
 the variants of one emoji in different skin tones take a place each.
 
 Substring search lists the names that contain the query, shorter names first.
+
+Last, each name of the gallery without a comma is searched for, with the defaults of the search.
+
+    OMP_NUM_THREADS=1 python benchmarks/everyday_search.py --choose
+
+tries constants of the fusion on the half `choosing` alone, which is where those of
+r2d2.search.first_stage come from: the largest sum of the three hit rates, of equals the smallest
+constants.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +33,7 @@ from pathlib import Path
 
 from r2d2.ablation.document import Table, table_lines
 from r2d2.pretrained import SHIPPED
+from r2d2.search import first_stage
 from r2d2.search.query import Query
 from r2d2.search.searcher import Searcher
 from r2d2.search.shipped import emoji_character
@@ -31,9 +41,14 @@ from r2d2.search.shipped import emoji_character
 QUERIES = Path(__file__).with_name("everyday_queries.tsv")
 HALVES = ("choosing", "measuring")
 DEPTHS = (1, 5, 10)
+AT_ONCE = 128
+OFFSETS, WEIGHTS = (1, 2, 3, 5, 10, 20, 60), (1.0, 1.2, 1.5, 2.0)
 WAYS: Mapping[str, Mapping[str, object]] = {
-    "vectors": {"two_stage": False},
-    "two stages": {},
+    "vectors": {"by": "vectors", "two_stage": False},
+    "words": {"by": "words"},
+    "fusion": {"by": "both", "two_stage": False},
+    "two stages, vectors": {"by": "vectors"},
+    "two stages, fusion": {"by": "both"},
 }
 _VARIANT = re.compile("[\U0001f3fb-\U0001f3ff\ufe0f]|\u200d[\u2640\u2642]")
 
@@ -106,14 +121,57 @@ def gallery_search(searcher: Searcher, options: Mapping[str, object]) -> Search:
     return search
 
 
+def name_line(searcher: Searcher) -> str:
+    """At which ranks the search has the picture of each name without a comma, by that name."""
+    items = searcher.gallery.items(range(len(searcher.gallery)))
+    names = [
+        (text, row) for row, item in enumerate(items) for text in item.texts if "，" not in text
+    ]
+    ranks: list[int | None] = []
+    for start in range(0, len(names), AT_ONCE):
+        some = names[start : start + AT_ONCE]
+        answers = searcher.answer([Query(text=text, k=DEPTHS[-1]) for text, _ in some])
+        for (_, row), answer in zip(some, answers, strict=True):
+            ranks.append(next((hit.rank for hit in answer.hits if hit.row == row), None))
+    shares = [sum(r is not None and r <= depth for r in ranks) / len(ranks) for depth in (1, 3, 10)]
+    first, third, tenth = (f"{share:.1%}" for share in shares)
+    return f"{len(names)} names without a comma: at rank 1 {first}, to 3 {third}, to 10 {tenth}"
+
+
+def choose(searcher: Searcher, queries: Sequence[EverydayQuery]) -> list[tuple[str, ...]]:
+    """Hit rates on the half `choosing` under each pair of constants, the best sum first."""
+    chosen = [query for query in queries if query.half == HALVES[0]]
+    search = gallery_search(searcher, WAYS["fusion"])
+    kept = first_stage.RANK_OFFSET, first_stage.WORDS_WEIGHT
+    rows = []
+    for offset, weight in itertools.product(OFFSETS, WEIGHTS):
+        first_stage.RANK_OFFSET, first_stage.WORDS_WEIGHT = offset, weight
+        results = search([query.text for query in chosen])
+        rates = hit_rates(
+            [first_hit(emoji, query.accepted) for query, emoji in zip(chosen, results, strict=True)]
+        )
+        rows.append((-round(sum(rates), 6), offset, weight, rates))
+    first_stage.RANK_OFFSET, first_stage.WORDS_WEIGHT = kept
+    return [
+        (f"{offset:g}", f"{weight:g}", *(f"{rate:.1f}" for rate in rates), f"{-total:.1f}")
+        for total, offset, weight, rates in sorted(rows)
+    ]
+
+
 def main() -> None:
     """Print a table of Markdown, and the queries without a hit among ten if asked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", default=SHIPPED)
     parser.add_argument("--misses", action="store_true", help="List the queries without a hit.")
+    parser.add_argument("--choose", action="store_true", help="Try constants of the fusion.")
     arguments = parser.parse_args()
     searcher = Searcher.open(model=arguments.model)
     queries = read_queries()
+    if arguments.choose:
+        head = ["rank offset", "weight of words", *(f"hit@{depth}" for depth in DEPTHS), "sum"]
+        rows = choose(searcher, queries)
+        print("\n".join(table_lines(Table("", "", tuple(head), tuple(rows)))))
+        return
     texts = [query.text for query in queries]
     ways = {"substring": substring_search(searcher)}
     ways |= {name: gallery_search(searcher, options) for name, options in WAYS.items()}
@@ -127,6 +185,7 @@ def main() -> None:
         missing = [query.text for query, rank in ranks if rank is None]
         misses.append(f"{name}: no hit among {DEPTHS[-1]}: {' '.join(missing) or 'none'}")
     print("\n".join(table_lines(Table("", "", tuple(head), tuple(rows)))))
+    print("\n" + name_line(searcher))
     if arguments.misses:
         print("\n" + "\n".join(misses))
 

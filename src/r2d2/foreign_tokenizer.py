@@ -9,7 +9,7 @@ from tokenizers import Tokenizer as Engine
 
 from r2d2.config import ForeignConfig, ModelConfig
 from r2d2.errors import R2D2Error
-from r2d2.tokenizer import Tokenizer
+from r2d2.tokenizer import UNK, Tokenizer
 
 
 class ForeignTokenizer(Tokenizer):
@@ -20,7 +20,10 @@ class ForeignTokenizer(Tokenizer):
         self.max_length = roles.length
         self.pad_id, self.mask_id = roles.pad_id, roles.mask_id
         self.special_ids = frozenset(roles.special_ids)
-        self.vocab_size = 1 + max(engine.get_vocab().values())
+        vocab: dict[str, int] = engine.get_vocab()
+        self.vocab_size = 1 + max(vocab.values())
+        # Those that take a text apart into bytes know everything.
+        self.unk_id = next((vocab[token] for token in (UNK, "<unk>") if token in vocab), -1)
         engine.enable_truncation(self.max_length)
         pad = engine.id_to_token(self.pad_id)
         if pad is None:

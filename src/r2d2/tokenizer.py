@@ -216,6 +216,19 @@ class Tokenizer:
         found: list[tuple[int, int]] = self._encode([text], offsets=True)[0].offsets
         return found
 
+    def pieces(self, text: str) -> list[tuple[int, int, bool]]:
+        """Where each token of a text comes from, [start, end) in characters, and if it is known.
+
+        All tokens, however many; what the vocabulary lacks is a token that is not known.
+        """
+        found = self._engine.encode(text, add_special_tokens=False)
+        return [
+            (*span, number != self.unk_id)
+            for part in (found, *found.overflowing)
+            for number, span, mask in zip(part.ids, part.offsets, part.attention_mask, strict=True)
+            if mask
+        ]
+
     def vocabulary(self) -> list[str]:
         """All tokens, by id."""
         found: dict[str, int] = self._engine.get_vocab()

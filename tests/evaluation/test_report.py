@@ -216,6 +216,17 @@ def test_a_model_of_one_stage_and_a_table_without_tests(tmp_path):
     assert "A fair sample" not in words
 
 
+def test_a_second_stage_of_weight_zero_is_told_instead_of_shown(tmp_path):
+    results = results_of(("val", "test"))
+    results.metrics["weight"] = 0.0
+    write_report(tmp_path / "r.html", results)
+    words = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "two-stage</th>" not in words
+    assert "The second stage is not used: the weight of the match score is 0" in words
+    assert "re-ranks the best" not in words
+    assert "two_stage" in results.metrics["test"]  # what others read stays as it is
+
+
 def test_the_sheet_is_drawn_by_lot_and_shows_where_the_right_one_is():
     results = results_of(SPLITS)
     groups = contact_groups(results, "test", sample=9, misses=4)

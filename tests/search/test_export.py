@@ -73,7 +73,7 @@ def test_qdrant_finds_what_search_finds(indexed, tmp_path):
         number += len(points)
     query = model.encode_texts([name(5)]).embedding[0].tolist()
     found = client.query_points("photos", query, limit=10).points
-    wanted = Searcher.open(path, model).search(name(5), k=10, two_stage=False).hits
+    wanted = Searcher.open(path, model).search(name(5), k=10, two_stage=False, by="vectors").hits
     assert [one.payload["image_id"] for one in found] == [hit.image_id for hit in wanted]
     assert [one.score for one in found] == pytest.approx([hit.cosine for hit in wanted], abs=1e-4)
     only = models.Filter(

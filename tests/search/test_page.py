@@ -176,10 +176,10 @@ def test_the_explanation_of_a_result(open_page):
     page.keyboard.press("ArrowDown")
     assert page.inner_text(".shares") != one
     page.keyboard.press("Escape")
-    ask(page, "在笑")
+    ask(page, "的")
     page.click("#grid .hit >> nth=0")
     page.wait_for_selector(".sentence button")
-    assert page.inner_text(".sentence button") == "在笑"
+    assert page.inner_text(".sentence button") == "的"
     assert len(page.query_selector_all("canvas")) == 2  # those of the first were taken away
 
 
@@ -484,3 +484,38 @@ def test_the_description_of_the_api(open_page):
     page.wait_for_selector(".endpoint >> text=/match")
     assert "two_stage" in page.inner_text("#endpoints")
     keep(page, "docs")
+
+
+def test_the_page_searches_by_words_and_says_what_found_a_result(open_page):
+    page = open_page()
+    ask(page, TEXTS[1])
+    assert page.inner_text("#grid .hit >> nth=0").count("文字") == 1
+    page.check("input[name=by][value=words]", force=True)
+    page.wait_for_function("document.querySelector('#summary').textContent === '按文字排序'")
+    assert page.query_selector_all("#grid .bar") == []
+    assert not page.is_visible("#stage")
+    keep(page, "words")
+    page.check("input[name=by][value=vectors]", force=True)
+    page.wait_for_selector("#grid .bar.cosine")
+    assert page.query_selector_all("#grid .reason") == []
+
+
+def test_the_page_names_what_the_model_does_not_know(open_page):
+    page = open_page()
+    page.fill("#text", "魑魅魍魉")
+    page.press("#text", "Enter")
+    page.wait_for_selector("#notes:not([hidden])")
+    assert "模型不认识：魑魅魍魉" in page.inner_text("#notes")
+    assert page.query_selector_all("#grid .hit") == []
+    keep(page, "unknown")
+
+
+def test_the_page_says_that_there_is_no_second_stage(browser, open_page):
+    with running(small_searcher(match_weight=0.0)) as where:
+        page = open_page(where=where)
+        page.fill("#text", TEXTS[1])
+        page.press("#text", "Enter")
+        page.wait_for_selector("#notes:not([hidden])")
+        assert "权重为 0" in page.inner_text("#notes")
+        assert not page.is_visible("#stage")
+        assert page.query_selector_all("#grid .bar.match") == []

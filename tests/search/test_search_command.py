@@ -254,3 +254,71 @@ def test_the_answer_names_the_query_without_a_mark_of_the_byte_order(tmp_path):
     lines = (tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["query"] for line in lines] == ["红色的猫", "蓝色的狗"]
     assert done.answered == 2
+
+
+def test_by_words_vectors_or_both(cli, indexed, tmp_path):
+    def hits(*more):
+        code, out, lines = cli("search", TEXTS[5], *indexed, "--json", *more)
+        assert code == 0, lines
+        return json.loads(out)
+
+    assert hits()["by"] == "both"
+    assert hits("--by", "vectors")["by"] == "vectors"
+    found = hits("--by", "words")
+    assert {hit["found_by"] for hit in found["hits"]} == {"words"}
+    code, out, _ = cli("search", TEXTS[5], *indexed)
+    assert (code, "found by" in out) == (0, True)
+    code, out, _ = cli("search", TEXTS[5], *indexed, "--by", "words")
+    assert (code, "cosine" in out, "ranked by words (BM25)" in out) == (0, False, True)
+    for wrong in (
+        ("--by", "pictures"),
+        ("--by", "words", "--candidates", "4"),
+        ("--by", "words", "--pre-ranking"),
+    ):
+        code, _, lines = cli("search", TEXTS[5], *indexed, *wrong)
+        assert (code, len(lines)) == (2, 1)
+    file = tmp_path / "x.png"
+    file.write_bytes(png(picture(9)))
+    code, _, lines = cli("search", "--image", file, *indexed, "--by", "words")
+    assert (code, "an image is compared by vectors" in lines[0]) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("query", "told", "first"),
+    [
+        ("貓", "searched as 猫", "🐈"),
+        ("飛機", "searched as 飞机", "✈"),
+        ("🎂", "the model does not know 🎂", None),
+        ("𠮷", "the model does not know 𠮷", None),
+        ("dog", "the model knows no English: dog", None),
+        ("猫", None, "🐈"),
+    ],
+)
+def test_characters_that_the_model_does_not_know_are_named(cli, query, told, first):
+    code, out, lines = cli("search", query, "-k", "2")
+    assert code == 0, lines
+    assert (told is None) == ("searched as" not in out and "the model" not in out)
+    assert told is None or told in out
+    assert (first or "nothing found") in out
+
+
+def test_a_text_of_zero_width_characters_is_refused(cli):
+    code, _, lines = cli("search", "\u200b")
+    assert (code, lines) == (
+        2, ["error: the text holds no character that can be seen: give some words"]
+    )  # fmt: skip
+
+
+def test_a_second_stage_of_weight_zero_is_told_in_the_terminal(cli, tmp_path):
+    from r2d2.search.index import build_index
+
+    small_model(match_weight=0.0).save(tmp_path / "model")
+    table = small_table(tmp_path / "t.lance", rows=8)
+    build_index(table, tmp_path / "model")
+    opened = ("--table", table, "--model", tmp_path / "model")
+    code, out, lines = cli("search", TEXTS[5], *opened)
+    assert code == 0, lines
+    assert "no second stage" in out
+    assert "match" not in out
+    code, _, lines = cli("search", TEXTS[5], *opened, "--candidates", "4")
+    assert (code, "weight" in lines[0]) == (2, True)

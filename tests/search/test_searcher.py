@@ -19,7 +19,7 @@ def searcher():
 
 @pytest.mark.parametrize("text", [TEXTS[0], TEXTS[21], "蓝猫"])
 def test_two_stages_are_those_of_plain_loops(searcher, text):
-    found = searcher.search(text, k=COUNT)
+    found = searcher.search(text, k=COUNT, by="vectors")
     wanted = naive_ranking(searcher, text, 2.0, 8)
     assert [hit.row for hit in found.hits] == [row for row, _, _ in wanted]
     for hit, (_, cosine, match) in zip(found.hits, wanted, strict=True):
@@ -34,7 +34,7 @@ def test_two_stages_are_those_of_plain_loops(searcher, text):
 
 
 def test_pre_ranking_alone_is_by_cosine(searcher):
-    found = searcher.search(TEXTS[3], k=COUNT, two_stage=False)
+    found = searcher.search(TEXTS[3], k=COUNT, two_stage=False, by="vectors")
     assert [hit.cosine for hit in found.hits] == sorted(
         (h.cosine for h in found.hits), reverse=True
     )
@@ -105,22 +105,22 @@ def naive_cascade(searcher, text, weight, top_k, head):
 @torch.inference_mode()
 def test_a_cascade_as_plain_sorting_has_it(searcher, head):
     for text in TEXTS[:6]:
-        found = searcher.search(text, k=COUNT, cascade=head)
+        found = searcher.search(text, k=COUNT, cascade=head, by="vectors")
         wanted = naive_cascade(searcher, text, 2.0, 8, head)
         assert [(hit.row, hit.stage) for hit in found.hits] == [(r, s) for r, _, s in wanted]
         for hit, (_, match, _) in zip(found.hits, wanted, strict=True):
             assert hit.match == (None if match is None else pytest.approx(match, abs=1e-5))
-    whole = searcher.search(TEXTS[0], k=COUNT)
-    assert searcher.search(TEXTS[0], k=COUNT, cascade=8).hits == whole.hits
+    whole = searcher.search(TEXTS[0], k=COUNT, by="vectors")
+    assert searcher.search(TEXTS[0], k=COUNT, cascade=8, by="vectors").hits == whole.hits
 
 
 def test_a_cascade_of_texts_and_of_pictures_that_broke():
     whole = small_searcher()
     found = whole.search(picture(6), target="texts", k=COUNT, cascade=2)
     assert [hit.stage for hit in found.hits] == ["both"] * 2 + ["text"] * 6 + ["cosine"] * 32
-    best = whole.search(TEXTS[0], k=8, cascade=2).hits[0]
+    best = whole.search(TEXTS[0], k=8, cascade=2, by="vectors").hits[0]
     broken = small_searcher(files={best.image_id: b"no picture"})
-    hits = broken.search(TEXTS[0], k=COUNT, cascade=2).hits
+    hits = broken.search(TEXTS[0], k=COUNT, cascade=2, by="vectors").hits
     assert [hit.stage for hit in hits] == ["both"] * 2 + ["text"] * 5 + ["cosine"] * 33
     assert hits[7].image_id == best.image_id
 
@@ -149,7 +149,7 @@ def test_texts_for_an_image(searcher):
 
 def test_a_condition(searcher):
     rows = range(0, COUNT, 3)
-    found = searcher.search(TEXTS[0], k=COUNT, where="split = 'test'")
+    found = searcher.search(TEXTS[0], k=COUNT, where="split = 'test'", by="vectors")
     wanted = naive_ranking(searcher, TEXTS[0], 2.0, 8, rows)
     assert [hit.row for hit in found.hits] == [row for row, _, _ in wanted]
     none = searcher.search(TEXTS[0], where="image_id = 'nobody'")
@@ -181,9 +181,9 @@ def test_the_states_of_candidates_are_kept_only_as_far_as_memory_allows():
 
 def test_a_candidate_whose_file_broke_falls_behind_those_that_were_ranked():
     whole = small_searcher()
-    best = whole.search(TEXTS[0], k=8).hits[0]
+    best = whole.search(TEXTS[0], k=8, by="vectors").hits[0]
     broken = small_searcher(files={best.image_id: b"no picture"})
-    found = broken.search(TEXTS[0], k=COUNT)
+    found = broken.search(TEXTS[0], k=COUNT, by="vectors")
     assert found.hits[7].row == best.row
     assert (found.hits[7].match, found.hits[7].score) == (None, found.hits[7].cosine)
 

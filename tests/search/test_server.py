@@ -90,9 +90,12 @@ def test_pages_stages_candidates_and_conditions(client, searcher):
 
 
 def test_a_cascade(client, searcher):
-    for sent in ({"json": {"text": TEXTS[1], "cascade": 3}}, form(text=TEXTS[1], cascade="3")):
+    for sent in (
+        {"json": {"text": TEXTS[1], "cascade": 3, "by": "vectors"}},
+        form(text=TEXTS[1], cascade="3", by="vectors"),
+    ):
         found = client.post("/search", **sent).json()
-        wanted = searcher.search(TEXTS[1], k=20, cascade=3)
+        wanted = searcher.search(TEXTS[1], k=20, cascade=3, by="vectors")
         assert [(hit["row"], hit["stage"]) for hit in found["hits"]] == [
             (hit.row, hit.stage) for hit in wanted.hits
         ]
@@ -589,3 +592,32 @@ def test_texts_that_are_not_indexed(tmp_path):
 def test_pages_reach_the_last_result_that_is_given(client):
     asked = {"text": "猫", "offset": 1980, "k": 20}
     assert client.post("/search", json=asked).json()["hits"] == []
+
+
+def test_words_vectors_and_notes(client, searcher):
+    def found(**fields):
+        answer = client.post("/search", json=fields)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    assert client.get("/health").json()["words"] is True
+    assert client.get("/health").json()["second_stage"] is True
+    both = found(text=TEXTS[1])
+    assert both["by"] == "both"
+    assert both["hits"][0]["found_by"] in ("words", "both")
+    words = found(text=TEXTS[1], by="words")
+    assert words["by"] == "words"
+    assert {(hit["cosine"], hit["match"], hit["score"]) for hit in words["hits"]} == {
+        (None, None, None)
+    }
+    assert all(hit["words"] > 0 for hit in words["hits"])
+    unknown = found(text="魑魅魍魉")
+    assert unknown["hits"] == []
+    assert [(note["code"], note["about"]) for note in unknown["notes"]] == [
+        ("unknown_characters", "魑魅魍魉"), ("not_understood", None)
+    ]  # fmt: skip
+    empty = client.post("/search", json={"text": "\u200b"})
+    assert (empty.status_code, empty.json()["code"]) == (422, "text_empty")
+    wrong = client.post("/search", **form(png(picture(3)), by="words"))
+    assert wrong.status_code == 422
+    assert client.post("/search", json={"text": "猫", "by": "x"}).status_code == 422

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -19,6 +19,7 @@ from r2d2.commands.options import (
 
 if TYPE_CHECKING:
     from r2d2.photo_folder.place import FolderOptions
+    from r2d2.search.query import By
     from r2d2.search.searcher import Searcher
 
 Table = Annotated[
@@ -52,6 +53,10 @@ def search(
     where: Annotated[
         str | None, typer.Option(help="Condition on columns, as \"split = 'test'\".")
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="both, vectors or words; both where the table has texts."),
+    ] = None,
     candidates: Annotated[
         int | None, typer.Option(min=1, help="Ranked again; as saved with the model by default.")
     ] = None,
@@ -70,6 +75,7 @@ def search(
     from r2d2.outputs import a_file, check_outputs
     from r2d2.search.display import as_json, as_table
     from r2d2.search.query import Query
+    from r2d2.settings import one_of
 
     if sum(given is not None for given in (query, image, queries)) != 1:
         raise R2D2Error("give a text, or --image FILE, or --queries FILE: one of them")
@@ -81,7 +87,14 @@ def search(
         refuse_given(context, ("json_",), "is for one query: --queries writes JSONL to --out")
     else:
         refuse_given(context, ("overwrite",), "goes with --out")
+    if by is not None:
+        one_of("--by", by, ("both", "vectors", "words"))
+    if image is not None:
+        refuse_given(context, ("by",), "is for a text: an image is compared by vectors")
     again = ("candidates", "cascade")
+    if by == "words":
+        ranks = (*again, "pre_ranking")
+        refuse_given(context, ranks, "is of the stages, and --by words has one of its own")
     if pre_ranking:
         refuse_given(context, again, "ranks again, and --pre-ranking does not: give one of them")
     if out is not None:
@@ -90,13 +103,16 @@ def search(
     asked = Query(
         text=query, target="texts" if texts else "images", k=top, offset=(page - 1) * top,
         two_stage=not pre_ranking, candidates=candidates, cascade=cascade,
-        where=where,
+        where=where, by=cast("By | None", by),
     )  # fmt: skip
 
     def opened() -> Searcher:
         searcher = _opened(table, model)
         if not searcher.model.has_match:
             refuse_given(context, again, "ranks again, and the model has no cross encoders")
+        if searcher.second_stage_off:
+            off = "its weight, the best on the validation split, is 0"
+            refuse_given(context, again, f"ranks again, and the model does not: {off}")
         return searcher
 
     if queries is not None and out is not None:

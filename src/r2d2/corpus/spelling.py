@@ -20,8 +20,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from r2d2.corpus.groups import Ints, numbered
-from r2d2.corpus.words import EXTRA
-from r2d2.errors import R2D2Error
 
 BATCH = 1 << 16  # texts spelt at once
 LAST = 0xFFFF  # no character; those beyond it are looked up as if they were it
@@ -162,8 +160,6 @@ def _odd_in_queries() -> npt.NDArray[np.bool_]:
 
 @cache
 def _opencc(conversion: str) -> Any:
-    try:
-        import opencc
-    except ImportError as error:
-        raise R2D2Error(f"opencc, which makes texts simplified, is missing: {EXTRA}") from error
+    import opencc  # not at import: it reads its dictionaries
+
     return opencc.OpenCC(conversion)

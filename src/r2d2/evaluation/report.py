@@ -62,9 +62,10 @@ def write_report(
     settings, train = settings or {}, dict(train or {})
     skipped = {"training": train.pop("skipped", {}), "evaluation": results.skipped}
     flat = _flatten(settings)
+    shown = _without_idle_stage(results)
     page = template("r2d2.evaluation", "report.html").render(
-        tiles=_tiles(results.metrics),
-        tasks=[_task(name, results.metrics[name]) for name in results.rankings],
+        tiles=_tiles(shown),
+        tasks=[_task(name, shown[name]) for name in results.rankings],
         two_stage="weight" in results.metrics,
         top_k=results.metrics["top_k"],
         weight=results.metrics.get("weight"),
@@ -81,6 +82,17 @@ def write_report(
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
     write_text(Path(path), page)
+
+
+def _without_idle_stage(results: Results) -> dict[str, Any]:
+    """The metrics; a second stage of weight 0 changes nothing, so its figures are left out."""
+    if results.metrics.get("weight") != 0:
+        return results.metrics
+    tasks = {
+        name: {key: value for key, value in results.metrics[name].items() if key != "two_stage"}
+        for name in results.rankings
+    }
+    return results.metrics | tasks
 
 
 def _task(name: str, found: Mapping[str, Any]) -> dict[str, Any]:

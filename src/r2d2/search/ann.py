@@ -8,6 +8,7 @@ import numpy as np
 
 from r2d2.search.chosen import best_chosen
 from r2d2.search.conditions import condition_errors
+from r2d2.search.exact import compare
 from r2d2.search.gallery import Floats, Rows
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ PROBES, REFINE = 20, 4
 MEASURED_AT = 100  # k that probes and refine are chosen for
 
 
-def has_ann(dataset: Any, column: str) -> bool:
+def has_index(dataset: Any, column: str) -> bool:
     """Whether Lance has an index of that column."""
     return any(column in index["fields"] for index in dataset.list_indices())
 
@@ -44,6 +45,10 @@ class AnnVectors:
             return best_chosen(self._indexed, queries, k, chosen, self._deeper)
         with condition_errors(where or "", self._indexed.columns):
             return [self._nearest(query, k, where) for query in queries]
+
+    def cosines(self, query: Floats, rows: Rows) -> Floats:
+        """See `Vectors.cosines`."""
+        return compare(self._indexed.read(rows)[1], query) if len(rows) else np.empty(0, np.float32)
 
     def _deeper(self, query: Floats, k: int) -> tuple[Rows, Floats]:
         """More than probes were measured for lie in more partitions."""

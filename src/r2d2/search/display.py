@@ -36,6 +36,8 @@ def as_table(
 ) -> None:
     """A table of the results; the emoji corpus is drawn."""
     console = Console() if console is None else console
+    for note in found.notes:
+        console.print(Text(note.note, style="yellow"))
     if not found.hits:
         more = f" from place {query.offset + 1} on" if query.offset else ""
         console.print(
@@ -52,7 +54,14 @@ def as_table(
         table.add_column("text")
     if not draws:
         table.add_column("image_id", style="dim" if worded else None, overflow="fold")
-    table.add_column("cosine", justify="right")
+    hybrid = found.by == "both"
+    if hybrid:
+        table.add_column("found by")
+    compared = any(hit.cosine is not None for hit in found.hits)
+    if compared:
+        table.add_column("cosine", justify="right")
+    if found.by == "words":
+        table.add_column("words", justify="right")
     if found.reranked:
         table.add_column("match", justify="right")
         table.add_column("score", justify="right")
@@ -66,22 +75,29 @@ def as_table(
             cells.append(Text("; ".join(hit.texts[:3]) + more))
         if not draws:
             cells.append(Text(hit.image_id))
-        cells.append(f"{hit.cosine:.3f}")
+        if hybrid:
+            cells.append(hit.found_by)
+        if compared:
+            cells.append(_number(hit.cosine))
+        if found.by == "words":
+            cells.append(_number(hit.words))
         if found.reranked:
-            cells += [
-                "" if hit.match is None else f"{hit.match:.3f}",
-                f"{hit.score:.3f}",
-                _moved(hit),
-            ]
+            cells += [_number(hit.match), _number(hit.score), _moved(hit)]
         table.add_row(*cells)
     console.print(table)
-    stages = "pre-ranked by cosine"
+    stages = {"vectors": "pre-ranked by cosine", "words": "ranked by words (BM25)"}.get(
+        found.by, "pre-ranked by words and cosine" if compared else "ranked by words"
+    )
     if found.reranked:
         again = f"the best {found.reranked} ranked again"
         if query.cascade is not None and query.cascade < found.reranked:
             again += f", the first {query.cascade} of these by both sides"
         stages += f", {again} (score = {found.weight:g} match + cosine)"
     console.print(Text(f"{found.searched} {query.target}, {stages}", style="dim"))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _moved(hit: Any) -> Text:

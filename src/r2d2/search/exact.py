@@ -46,6 +46,10 @@ class ExactVectors:
         """The vectors at `places`, (n, d)."""
         return self._vectors[places]
 
+    def cosines(self, query: Floats, rows: Rows) -> Floats:
+        """See `Vectors.cosines`."""
+        return compare(self._vectors[np.searchsorted(self._rows, rows)], query)
+
     def best(self, queries: Floats, k: int, where: str | None = None) -> list[tuple[Rows, Floats]]:
         """See `Vectors.best`. Of equal cosines the earlier row comes first."""
         vectors, rows = self._vectors, self._rows
@@ -59,12 +63,18 @@ class ExactVectors:
             for query, scores in zip(block, block @ vectors.T, strict=True):
                 near = _largest(scores, k + SPARE)
                 # The product's last bit depends on a row's place: equal pictures would not tie.
-                cosine = np.einsum(
-                    "kd,d->k", vectors[near].astype(np.float64), query.astype(np.float64)
-                ).astype(np.float32)
+                cosine = compare(vectors[near], query)
                 order = np.lexsort((near, -cosine))[:k]
                 found.append((rows[near[order]], cosine[order]))
         return found
+
+
+def compare(vectors: Floats, query: Floats) -> Floats:
+    """The cosines of vectors (n, d) with one (d,), which do not depend on their places."""
+    found: Floats = np.einsum(
+        "kd,d->k", vectors.astype(np.float64), query.astype(np.float64)
+    ).astype(np.float32)
+    return found
 
 
 def _largest(scores: Floats, k: int) -> npt.NDArray[np.int64]:

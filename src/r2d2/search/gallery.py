@@ -41,6 +41,19 @@ class Vectors(Protocol):
         R2D2Error where it cannot be read.
         """
 
+    def cosines(self, query: Floats, rows: Rows) -> Floats:
+        """Of a query (d,) with some rows (n,) that have a vector."""
+
+
+class Words(Protocol):
+    """Images that can be searched by the words of their texts."""
+
+    def best(self, text: str, k: int, where: str | None = None) -> tuple[Rows, Floats]:
+        """Rows and scores of the k images whose texts fit best, best first; see `Vectors.best`.
+
+        Only those whose texts share a term with the query, and that have a vector.
+        """
+
 
 class Gallery(Protocol):
     """A corpus that has been indexed."""
@@ -60,6 +73,14 @@ class Gallery(Protocol):
     @property
     def texts(self) -> Vectors:
         """Vectors of the distinct texts; R2D2Error where only images were indexed."""
+
+    @property
+    def has_words(self) -> bool:
+        """Whether there is a full-text index of the images' texts; told without making it."""
+
+    @property
+    def words(self) -> Words:
+        """The words of the images' texts, where there is an index of them."""
 
     @property
     def columns(self) -> dict[str, str]:

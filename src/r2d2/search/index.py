@@ -41,6 +41,7 @@ from r2d2.search.layout import (
     TEXT_KEY,
     TODO,
     VECTOR,
+    WORDS,
     About,
     indexing,
     open_lance,
@@ -51,6 +52,7 @@ from r2d2.search.layout import (
     write_about,
 )
 from r2d2.search.table_texts import texts_of
+from r2d2.search.words_column import write_words
 from r2d2.table import PairsTable
 from r2d2.tokenizer import key_hash, text_key
 
@@ -115,6 +117,8 @@ def _build(
     with bars() as update:
         images = _embed_images(uri, model, width, places, update)
         found = _embed_texts(uri, model, width, places, update) if texts else None
+        if texts:
+            write_words(uri, update)
     dataset = open_lance(uri)
     assert dataset is not None
     vectors = dataset.count_rows(filter=f"{VECTOR} IS NOT NULL")
@@ -131,7 +135,7 @@ def _prepare(uri: str, made_by: str, width: int, overwrite: bool) -> None:
             f"{uri} was indexed by another model ({about.fingerprint}, this one is {made_by}): "
             "give --overwrite to drop its vectors and make them anew"
         )
-    there = [name for name in (VECTOR, BAD) if name in dataset.schema.names]
+    there = [name for name in (VECTOR, BAD, WORDS) if name in dataset.schema.names]
     if about is None:
         drop(texts_uri(uri))
         drop(staging_uri(uri))
@@ -139,7 +143,7 @@ def _prepare(uri: str, made_by: str, width: int, overwrite: bool) -> None:
             dataset.drop_columns(there)
         write_about(dataset, About(made_by, width))
         there = []
-    if not there:
+    if VECTOR not in there:
         dataset.add_columns(pa.schema([(VECTOR, vector_type(width)), (BAD, pa.string())]))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,9 @@ import pyarrow as pa
 from r2d2.search.conditions import condition_errors
 from r2d2.search.exact import ExactVectors
 from r2d2.search.gallery import Item, Rows
+from r2d2.search.layout import WORDS
+from r2d2.search.terms import image_terms
+from r2d2.search.word_index import WordIndex, index_terms
 from r2d2.tokenizer import text_key
 
 
@@ -66,6 +71,17 @@ class MemoryGallery:
         """Columns that a condition may name."""
         return {"image_id": "string", "split": "string"}
 
+    @property
+    def has_words(self) -> bool:
+        """See `Gallery.has_words`."""
+        return bool(self._texts)
+
+    @cached_property
+    def words(self) -> WordIndex:
+        """See `Gallery.words`."""
+        index_terms(self._dataset, WORDS)
+        return WordIndex(self._dataset, WORDS, self.columns, lambda rows: rows.astype(np.int64))
+
     def __len__(self) -> int:
         return len(self._rows)
 
@@ -93,18 +109,22 @@ class MemoryGallery:
         """See `Gallery.original`."""
         return self.files([row])[0] or None
 
-    def _select(self, where: str) -> Rows:
-        import lance  # only where there is a condition: it takes a moment to load
+    @cached_property
+    def _dataset(self) -> Any:
+        import lance  # not before a search needs it: it takes a moment to load
 
         table = pa.table(
             {
                 "image_id": [row.image_id for row in self._rows],
                 "split": [row.split for row in self._rows],
+                WORDS: image_terms([row.texts for row in self._rows]),
             }
         )
-        dataset = lance.write_dataset(table, f"memory://{uuid.uuid4().hex}")
+        return lance.write_dataset(table, f"memory://{uuid.uuid4().hex}")
+
+    def _select(self, where: str) -> Rows:
         with condition_errors(where, self.columns):
-            scanner = dataset.scanner(columns=[], filter=where, with_row_address=True)
+            scanner = self._dataset.scanner(columns=[], filter=where, with_row_address=True)
             chosen = scanner.to_table()["_rowaddr"].to_numpy()
         return np.sort(chosen.astype(np.int64))
 

@@ -10,6 +10,9 @@ from PIL import Image
 Target = Literal["images", "texts"]
 # What scored a result: both cross encoders; p_T alone, as a cascade's tail; or nothing but cosine.
 Stage = Literal["both", "text", "cosine"]
+# What is compared with a text: the images' vectors, the words of their texts, or both.
+By = Literal["both", "vectors", "words"]
+Reason = Literal["words", "picture", "both"]  # what a result was found by
 
 MAX_RESULTS = 1000  # a page
 MAX_DEPTH = 10_000  # results from the first to the last of a page
@@ -29,6 +32,7 @@ class Query:
     candidates: int | None = None  # how many of them; None: as saved with the model
     cascade: int | None = None  # how many of these by both cross encoders; None: all
     where: str | None = None  # SQL condition on the columns, as "split = 'test'"
+    by: By | None = None  # None: both, where a text is given and the gallery has texts
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,23 @@ class Hit:
     row: int  # of the table; of texts, of its texts
     image_id: str  # of a text: one of the images that have it
     texts: tuple[str, ...]  # all of the image's; of a text: itself
-    cosine: float
+    cosine: float | None  # None where pictures were not compared
     match: float | None  # (p_T + p_I) / 2; None where it was not ranked again
-    score: float  # weight * match + cosine, or the cosine alone; orders results of one `stage`
+    score: float | None  # weight * match + cosine, or the cosine alone; see `words` for the rest
     split: str | None = None
     image_row: int | None = None  # of a text: that image's row
-    stage: Stage = "cosine"  # those by both stand first, then those by text, then the others
+    stage: Stage = "cosine"  # by cosine alone: those by both first, then by text, then the others
+    found_by: Reason = "picture"
+    words: float | None = None  # BM25 of the words; None where none of its texts has any of them
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something to know about an answer."""
+
+    note: str  # in a sentence
+    code: str  # in a word, for programs
+    about: str | None = None  # what of the query it is about
 
 
 @dataclass(frozen=True)
@@ -56,3 +71,5 @@ class Found:
     reranked: int  # how many of the best were ranked again
     searched: int  # how many vectors there are
     weight: float | None = None  # of the match score; None where nothing was ranked again
+    by: By = "vectors"  # what was compared
+    notes: tuple[Note, ...] = ()

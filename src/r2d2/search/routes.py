@@ -84,6 +84,7 @@ async def search(request: Request) -> SearchResponse:
         two_stage=asked.two_stage,
         candidates=asked.candidates,
         cascade=asked.cascade,
+        by=asked.by,
         where=equals(asked.where, service.searcher.gallery.columns),
     )
     service.searcher.check(query)
@@ -92,9 +93,10 @@ async def search(request: Request) -> SearchResponse:
         hits=[_hit(hit, query, service) for hit in found.hits],
         reranked=found.reranked,
         searched=found.searched,
+        by=found.by,
         weight=found.weight,
         milliseconds=round(1000 * (time.perf_counter() - start), 1),
-        notes=sent.notes,
+        notes=[*sent.notes, *(NoteOut(**asdict(note)) for note in found.notes)],
     )
 
 
@@ -192,6 +194,8 @@ async def health(request: Request) -> HealthResponse | Response:
         images=images,
         model=searcher.fingerprint,
         cross_encoders=searcher.model.has_match,
+        second_stage=searcher.model.has_match and not searcher.second_stage_off,
+        words=searcher.gallery.has_words,
         candidates=searcher.model.top_k,
         columns=searcher.gallery.columns,
         max_bytes=service.config.max_body_bytes,

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from r2d2.search.query import Stage
+from r2d2.search.query import By, Reason, Stage
 
 Value = str | int | float | bool
 
@@ -26,6 +26,11 @@ class SearchRequest(BaseModel):
     target: Literal["images", "texts"] = Field("images", description="What is searched.")
     k: int = Field(20, ge=1, le=PAGE, description="Results.")
     offset: int = Field(0, ge=0, le=DEPTH - 1, description="Results passed over, for pages.")
+    by: By | None = Field(
+        None,
+        description="What a text is compared with: the images' vectors, the words of their texts, "
+        "or both; both by default where there are texts.",
+    )
     two_stage: bool = Field(True, description="Rank the best again by the cross encoders.")
     candidates: int | None = Field(
         None, ge=1, le=CANDIDATES, description="How many; as saved with the model by default."
@@ -45,6 +50,7 @@ class NoteOut(BaseModel):
 
     note: str = Field(description="In a sentence.")
     code: str = Field(description="In a word, for programs.")
+    about: str | None = Field(default=None, description="What of the query it is about.")
 
 
 class HitOut(BaseModel):
@@ -56,9 +62,13 @@ class HitOut(BaseModel):
     image_id: str
     texts: list[str]
     split: str | None
-    cosine: float
+    found_by: Reason = Field(description="Why it is there.")
+    words: float | None = Field(description="BM25; null where no word of the query was found.")
+    cosine: float | None = Field(description="Null where pictures were not compared.")
     match: float | None = Field(description="Null where it was not ranked again.")
-    score: float = Field(description="weight * match + cosine, or the cosine alone.")
+    score: float | None = Field(
+        description="weight * match + cosine, or the cosine alone; results by words have ranks."
+    )
     stage: Stage = Field(
         description="What match is of: both cross encoders, the one by text, or none."
     )
@@ -72,6 +82,7 @@ class SearchResponse(BaseModel):
     hits: list[HitOut]
     reranked: int = Field(description="How many of the best were ranked again.")
     searched: int = Field(description="How many vectors there are.")
+    by: By = Field(description="What was compared.")
     weight: float | None = Field(description="Of the match score.")
     milliseconds: float = Field(description="In this server, the wait in its queue included.")
     notes: list[NoteOut] = Field(description=NOTES)
@@ -109,6 +120,8 @@ class HealthResponse(BaseModel):
     images: int
     model: str
     cross_encoders: bool
+    second_stage: bool = Field(description="Whether the best are ranked again by them.")
+    words: bool = Field(description="Whether there are texts to search by words.")
     candidates: int
     columns: dict[str, str]
     max_bytes: int = Field(description="Of a request.")

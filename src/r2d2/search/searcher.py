@@ -1,9 +1,10 @@
-"""Search in two stages: the nearest by cosine, the first of them again by both cross encoders."""
+"""Search in two stages: by vectors and words, then the first again by both cross encoders."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,30 @@ from r2d2.errors import R2D2Error
 from r2d2.fingerprint import fingerprint
 from r2d2.model.side import Side
 from r2d2.pretrained import SHIPPED, Pretrained, load
-from r2d2.search.gallery import Floats, Gallery, Item, Rows
+from r2d2.search.first_stage import FUSED, FirstStage, by_vectors, by_words, fuse
+from r2d2.search.gallery import Gallery, Item, Words
 from r2d2.search.query import (
     MAX_CANDIDATES,
     MAX_DEPTH,
     MAX_RESULTS,
+    By,
     Found,
     Hit,
+    Note,
     Query,
 )
+from r2d2.search.reading import Reading, read_query, spell
+from r2d2.search.second_order import second_order, second_score
 from r2d2.search.second_stage import Asked, Matched, match_again
 from r2d2.search.states import KEPT_BYTES, ImageStates
 from r2d2.vectors import Directions
 
-STAGES = ("both", "text")  # as results stand below each other
 MAX_CHARACTERS = 2000  # of a text, before it is cut into tokens
+NOTHING = by_vectors(np.empty(0, np.int64), np.empty(0, np.float32))
+SECOND_STAGE_OFF = Note(
+    "no second stage: on the validation split this model ranks best without it (weight 0)",
+    "second_stage_off",
+)
 
 
 class Searcher:
@@ -104,6 +114,7 @@ class Searcher:
             raise R2D2Error(f"target is {query.target!r}: choose images or texts")
         if query.text is not None and query.target == "texts":
             raise R2D2Error("a text is searched among images: give an image to search among texts")
+        self._check_by(query)
         if not 1 <= query.k <= MAX_RESULTS:
             raise R2D2Error(f"k is {query.k}: it must be 1 to {MAX_RESULTS}")
         if query.offset < 0 or query.offset + query.k > MAX_DEPTH:
@@ -116,6 +127,45 @@ class Searcher:
             raise R2D2Error(f"candidates is {query.candidates}: it must be 1 to {MAX_CANDIDATES}")
         if query.cascade is not None and not 1 <= query.cascade <= MAX_CANDIDATES:
             raise R2D2Error(f"cascade is {query.cascade}: it must be 1 to {MAX_CANDIDATES}")
+
+    def by(self, query: Query) -> By:
+        """What is compared with a query."""
+        if query.by is not None:
+            return query.by
+        return "vectors" if query.text is None or not self.gallery.has_words else "both"
+
+    def _check_by(self, query: Query) -> None:
+        """R2D2Error where a query asks for words that there are not, or for a second stage."""
+        if query.by not in (None, "both", "vectors", "words"):
+            raise R2D2Error(f"by is {query.by!r}: choose both, vectors or words")
+        if query.by in ("both", "words"):
+            if query.text is None:
+                raise R2D2Error(
+                    f"by is {query.by}, and an image has no words: leave it out, or say vectors"
+                )
+            if not self.gallery.has_words:
+                raise R2D2Error(
+                    f"there is no full-text index of {self.gallery.name}: its images have no "
+                    "texts, or it was indexed without them; search by vectors, or run `r2d2 index` "
+                    "with its texts",
+                    code="no_words",
+                )
+        if query.candidates is not None or query.cascade is not None:
+            if query.by == "words":
+                raise R2D2Error(
+                    "candidates and cascade are of the second stage, and a search by words alone "
+                    "has none: leave them out"
+                )
+            if self.second_stage_off:
+                raise R2D2Error(
+                    "candidates and cascade are of the second stage, and this model does not use "
+                    "it: its best weight on the validation split was 0; leave them out"
+                )
+
+    @property
+    def second_stage_off(self) -> bool:
+        """Whether the model has cross encoders that make its results no better."""
+        return self.model.has_match and self.model.match_weight == 0
 
     def check_text(self, text: str, *, cut: bool = False) -> None:
         """R2D2Error where a text is empty, or longer than the model reads; `cut`: it may be."""
@@ -132,6 +182,10 @@ class Searcher:
             raise R2D2Error(
                 f"the text is no valid Unicode ({error.reason}): mend it", code="text_unreadable"
             ) from error
+        if not spell(text):
+            raise R2D2Error(
+                "the text holds no character that can be seen: give some words", code="text_empty"
+            )
         if cut:
             return
         count, room = len(self.model.tokenizer.uncut([text])[0]), self.longest_text
@@ -171,47 +225,100 @@ class Searcher:
         """
         for query in queries:
             self.check(query)
-        sides = self.encode(queries)
-        first = self._pre_rank(queries, sides)
-        match = self._match(queries, sides, first)
-        return [
-            self._found(query, rows, cosine, scores)
-            for query, (rows, cosine), scores in zip(queries, first, match, strict=True)
+        readings = [
+            None if q.text is None else read_query(q.text, self.model.tokenizer) for q in queries
         ]
+        asked = [
+            query if reading is None else replace(query, text=reading.text)
+            for query, reading in zip(queries, readings, strict=True)
+        ]
+        plans = [
+            self._plan(query, reading) for query, reading in zip(queries, readings, strict=True)
+        ]
+        compared = [place for place, plan in enumerate(plans) if plan.vectors]
+        encoded = self.encode([asked[place] for place in compared])
+        sides = dict(zip(compared, encoded, strict=True))
+        first = self._first(asked, plans, sides)
+        match = self._match(asked, plans, sides, first)
+        return [self._found(*parts) for parts in zip(queries, plans, first, match, strict=True)]
 
-    def depth(self, query: Query) -> int:
+    def _plan(self, query: Query, reading: Reading | None) -> _Plan:
+        by = self.by(query)
+        words = self.gallery.words if by != "vectors" else None
+        if reading is None:
+            return _Plan(by, None, vectors=True, depth=self._depth(query), notes=())
+        notes = reading.notes(query.text or "")
+        vectors = by != "words" and reading.understood
+        if by == "words":
+            notes = [note for note in notes if note.code == "searched_as"]
+        elif not vectors:
+            told = "so it is searched by words only" if words else "so there is no answer"
+            notes.append(Note(f"the model can read nothing of the text, {told}", "not_understood"))
+        depth = self._depth(query) if vectors else 0
+        if vectors and query.two_stage and self.second_stage_off:
+            notes.append(SECOND_STAGE_OFF)
+        return _Plan(by, words, vectors=vectors, depth=depth, notes=tuple(notes))
+
+    def _depth(self, query: Query) -> int:
         """How many candidates are ranked again: 0 where nothing is."""
         crosses = query.text is not None or query.target == "texts"
-        if not (query.two_stage and crosses and self.model.has_match):
+        if not (query.two_stage and crosses and self.model.has_match) or self.second_stage_off:
             return 0
         return min(MAX_CANDIDATES, query.candidates or self.model.top_k)
 
-    def _pre_rank(
-        self, queries: Sequence[Query], sides: Sequence[Side]
-    ) -> list[tuple[Rows, Floats]]:
+    def _first(
+        self, queries: Sequence[Query], plans: Sequence[_Plan], sides: Mapping[int, Side]
+    ) -> list[FirstStage]:
+        near = self._near(queries, plans, sides)
+        found = []
+        for place, (query, plan) in enumerate(zip(queries, plans, strict=True)):
+            if plan.words is None or query.text is None:
+                found.append(near.get(place, NOTHING))
+                continue
+            # As many for each page, so that the order of what is on it does not depend on it.
+            k = FUSED if plan.vectors else MAX_DEPTH
+            named = by_words(*plan.words.best(query.text, k, query.where))
+            if plan.vectors:
+                vector = sides[place].embedding[0].float().cpu().numpy()
+                cosine = self.gallery.images.cosines(vector, named.rows)
+                named = fuse(near[place], named, cosine)
+            found.append(named)
+        return found
+
+    def _near(
+        self, queries: Sequence[Query], plans: Sequence[_Plan], sides: Mapping[int, Side]
+    ) -> dict[int, FirstStage]:
+        """What the vectors find of each query that they are compared with."""
         groups: dict[tuple[str, str | None], list[int]] = defaultdict(list)
-        for place, query in enumerate(queries):
-            groups[query.target, query.where].append(place)
-        found: dict[int, tuple[Rows, Floats]] = {}
+        for place in sides:
+            groups[queries[place].target, queries[place].where].append(place)
+        found: dict[int, FirstStage] = {}
         for (target, where), places in groups.items():
             vectors = self.gallery.images if target == "images" else self.gallery.texts
-            wanted = [max(self.depth(q), q.offset + q.k) for q in (queries[p] for p in places)]
+            wanted = [
+                max(
+                    plans[place].depth,
+                    queries[place].offset + queries[place].k,
+                    FUSED if plans[place].words else 0,
+                )
+                for place in places
+            ]
             stacked = torch.cat([sides[place].embedding for place in places])
             best = vectors.best(stacked.float().cpu().numpy(), max(wanted), where)
             for place, k, (rows, cosine) in zip(places, wanted, best, strict=True):
-                found[place] = rows[:k], cosine[:k]
-        return [found[place] for place in range(len(queries))]
+                found[place] = by_vectors(rows[:k], cosine[:k])
+        return found
 
     def _match(
         self,
         queries: Sequence[Query],
-        sides: Sequence[Side],
-        first: Sequence[tuple[Rows, Floats]],
+        plans: Sequence[_Plan],
+        sides: Mapping[int, Side],
+        first: Sequence[FirstStage],
     ) -> list[list[Matched | None]]:
         """What is said of each query's candidates; empty where nothing is ranked again."""
         chosen = [
-            rows[: self.depth(query)].tolist()
-            for query, (rows, _) in zip(queries, first, strict=True)
+            results.rows[: plan.depth].tolist() for plan, results in zip(plans, first, strict=True)
         ]
         images = [row for q, rows in zip(queries, chosen, strict=True)
                   if q.target == "images" for row in rows]  # fmt: skip
@@ -225,44 +332,61 @@ class Searcher:
             )
             text_sides = {row: encoded[i : i + 1] for i, row in enumerate(texts)}
         asked = []
-        for query, side, rows, (_, cosine) in zip(queries, sides, chosen, first, strict=True):
+        for place, (query, rows, results) in enumerate(zip(queries, chosen, first, strict=True)):
             pairs: list[tuple[Side, Side] | None] = []
             for row in rows:
+                side = sides[place]
                 if query.target == "texts":
                     pairs.append((side, text_sides[row]))
                 else:
                     pairs.append((image_sides[row], side) if row in image_sides else None)
-            asked.append(Asked(pairs, cosine[: len(rows)], query.cascade))
+            asked.append(Asked(pairs, results.cosine[: len(rows)], query.cascade))
         return match_again(self.model, asked)
 
     def _found(
-        self, query: Query, rows: Rows, cosine: Floats, match: Sequence[Matched | None]
+        self, query: Query, plan: _Plan, first: FirstStage, match: Sequence[Matched | None]
     ) -> Found:
         weight = self.model.match_weight
         depth = len(match)
-        # A cascade's tail falls behind its head, and what could not be read behind both.
-        stages = np.array([2 if m is None else STAGES.index(m.stage) for m in match], np.int64)
-        again = np.array([weight * (m.match if m else 0.0) for m in match]) + cosine[:depth]
-        order = [*np.lexsort((np.arange(depth), -again, stages)), *range(depth, len(rows))]
+        again = second_score(weight, first, match)
+        order = second_order(first, match, again)
         page = [int(place) for place in order[query.offset : query.offset + query.k]]
         read = self.gallery.items if query.target == "images" else self.gallery.text_items
-        items: list[Item] = read([int(rows[place]) for place in page]) if page else []
+        items: list[Item] = read([int(first.rows[place]) for place in page]) if page else []
         hits = tuple(
             Hit(
                 rank=query.offset + number + 1,
                 pre_rank=place + 1,
-                row=int(rows[place]),
+                row=int(first.rows[place]),
                 image_id=item.image_id,
                 texts=item.texts,
-                cosine=float(cosine[place]),
+                cosine=number_or_none(first.cosine[place]),
                 match=said.match if said else None,
-                score=float(again[place] if said else cosine[place]),
+                score=number_or_none(again[place] if said else first.cosine[place]),
                 split=item.split,
                 image_row=item.image_row,
                 stage=said.stage if said else "cosine",
+                found_by=first.reason(place),
+                words=number_or_none(first.word_score[place]),
             )
             for number, (place, item) in enumerate(zip(page, items, strict=True))
             for said in (match[place] if place < depth else None,)
         )
         vectors = self.gallery.images if query.target == "images" else self.gallery.texts
-        return Found(hits, depth, len(vectors), weight if depth else None)
+        return Found(hits, depth, len(vectors), weight if depth else None, plan.by, plan.notes)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a query is answered."""
+
+    by: By  # as it was asked
+    words: Words | None  # searched; None: not by words
+    vectors: bool  # whether they are compared: not with a text of which the model reads nothing
+    depth: int  # candidates that are ranked again
+    notes: tuple[Note, ...]
+
+
+def number_or_none(value: float) -> float | None:
+    """A number; None for NaN."""
+    return None if np.isnan(value) else float(value)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from r2d2.errors import R2D2Error
-from r2d2.search.ann import AnnVectors, has_ann
+from r2d2.search.ann import AnnVectors, has_index
 from r2d2.search.conditions import condition_errors
 from r2d2.search.exact import ExactVectors
 from r2d2.search.gallery import Floats, Item, Rows, Vectors
@@ -26,6 +26,7 @@ from r2d2.search.layout import (
     TEXT_VECTOR,
     TODO,
     VECTOR,
+    WORDS,
     About,
     open_lance,
     read_about,
@@ -33,13 +34,14 @@ from r2d2.search.layout import (
 )
 from r2d2.search.owners import TextsOfImages
 from r2d2.search.table_texts import texts_of
+from r2d2.search.word_index import WordIndex
 from r2d2.table import PairsTable
 from r2d2.vectors import Directions
 
 log = logging.getLogger(__name__)
 
 EXACT_BYTES = 8 << 30  # of vectors in memory; more need an approximate index
-HIDDEN = {VECTOR, BAD, TEXT_VECTOR, TEXT_KEY, ADDRESS}
+HIDDEN = {VECTOR, BAD, WORDS, TEXT_VECTOR, TEXT_KEY, ADDRESS}
 
 
 class TableGallery:
@@ -70,6 +72,18 @@ class TableGallery:
     def texts(self) -> Vectors:
         """Vectors of the distinct texts; R2D2Error where only images were indexed."""
         return self._text_table.vectors
+
+    @cached_property
+    def has_words(self) -> bool:
+        """See `Gallery.has_words`."""
+        dataset = self._images.dataset
+        return WORDS in dataset.schema.names and has_index(dataset, WORDS)
+
+    @cached_property
+    def words(self) -> WordIndex:
+        """See `Gallery.words`."""
+        indexed = self._images
+        return WordIndex(indexed.dataset, WORDS, self.columns, indexed.rows_of)
 
     @property
     def columns(self) -> dict[str, str]:
@@ -190,6 +204,10 @@ class Indexed:
         there = place < len(self.addresses) and int(self.addresses[place]) == address
         return place if there else None
 
+    def rows_of(self, addresses: np.ndarray[Any, np.dtype[np.uint64]]) -> Rows:
+        """The rows at addresses that there are, in their order."""
+        return np.searchsorted(self.addresses, addresses).astype(np.int64)
+
     def select(self, where: str) -> Rows:
         """Rows that fulfil a condition; R2D2Error where it does not work."""
         with condition_errors(where, self.columns):
@@ -219,7 +237,7 @@ class Indexed:
                 f"the index of {self.uri} is empty: fill the table, run `r2d2 index`",
                 code="index_empty",
             )
-        if has_ann(self.dataset, self.column):
+        if has_index(self.dataset, self.column):
             return AnnVectors(self, count)
         need = 4 * count * self.about.width
         if need > EXACT_BYTES:

@@ -26,6 +26,7 @@ async function search({ more = false } = {}) {
   const fields = { k, offset, two_stage: choice("stage") === "two" };
   if (asked.picture) fields.target = texts ? "texts" : "images";
   else fields.text = asked.text;
+  if (!asked.picture && health?.words) fields.by = choice("by");
   tell(null);
   stages();
   id("welcome").hidden = true;
@@ -63,9 +64,11 @@ function open(hit) {
 
 const depth = () => health?.depth || Infinity;
 
-/** Whether there is a choice of stages: images are compared with images in one. */
+/** Which choices there are: images are compared with images in one stage, and pictures have no words. */
 function stages() {
-  id("stage").hidden = !health?.cross_encoders || (Boolean(asked.picture) && choice("target") === "images");
+  const words = Boolean(health?.words) && !asked.picture;
+  id("by").hidden = !words;
+  id("stage").hidden = !health?.second_stage || (words && choice("by") === "words") || (Boolean(asked.picture) && choice("target") === "images");
 }
 
 function summarise() {
@@ -80,7 +83,7 @@ function summarise() {
   const moved = last.hits.filter((hit) => hit.match !== null && hit.rank !== hit.pre_rank).length;
   id("summary").textContent = last.reranked
     ? say("summaryTwo")(number(last.searched), number(last.reranked), number(moved))
-    : say("summaryPre")(number(last.searched));
+    : say({ vectors: "summaryPre", words: "summaryWords", both: "summaryBoth" }[last.by])(number(last.searched));
 }
 
 function begin() {

@@ -88,7 +88,9 @@ function drawn(file, box, signal) {
 
 function rows(hit, found) {
   const list = [[say("rank"), hit.rank === hit.pre_rank ? String(hit.rank) : `${hit.rank} (${say("was")(hit.pre_rank)})`]];
-  list.push([say("cosine"), hit.cosine.toFixed(4)]);
+  list.push([say("reason"), say("foundBy")[hit.found_by]]);
+  if (hit.words !== null) list.push([say("wordScore"), hit.words.toFixed(2)]);
+  if (hit.cosine !== null) list.push([say("cosine"), hit.cosine.toFixed(4)]);
   if (hit.match !== null) {
     list.push([say("match"), hit.match.toFixed(4)]);
     list.push([say("score"), `${hit.score.toFixed(4)} = ${say("formula")(found.weight)}`]);

@@ -82,9 +82,11 @@ export function frame(hit) {
 function words(hit) {
   const box = element("span", "words");
   const scores = element("span", "scores");
-  scores.append(...score("cosine", hit.cosine));
+  if (hit.cosine !== null) scores.append(...score("cosine", hit.cosine));
   if (hit.match !== null) scores.append(...score("match", hit.match));
-  box.append(element("span", "caption", hit.texts[0] || hit.image_id), scores);
+  box.append(element("span", "caption", hit.texts[0] || hit.image_id));
+  if (hit.found_by !== "picture") box.append(element("span", "reason quiet", say("foundBy")[hit.found_by]));
+  box.append(scores);
   return box;
 }
 

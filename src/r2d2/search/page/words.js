@@ -4,7 +4,9 @@ const WORDS = {
   zh: {
     hint: "输入一句中文，或拖入、粘贴一张图片",
     go: "搜索", pick: "选一张图片", takeAway: "去掉图片", api: "接口文档", other: "English",
-    stage: "排序", twoStage: "两段排序", preRanking: "只用预排序", target: "在哪里找", images: "找图片", texts: "找文字",
+    stage: "排序", twoStage: "两段排序", preRanking: "只用预排序", by: "按什么找", byBoth: "文字和画面", byVectors: "只按画面", byWords: "只按文字",
+    reason: "找到的原因", foundBy: { words: "文字相符", picture: "画面相符", both: "文字和画面都相符" }, wordScore: "文字得分（BM25）",
+    target: "在哪里找", images: "找图片", texts: "找文字",
     welcome: "用一句话找图，用一张图找图或找文字", examples: ["生日蛋糕", "庆祝", "难过", "下雨", "小狗", "足球"],
     dropHere: "图片可以直接拖进来，也可以用 Ctrl+V 粘贴；按 / 回到输入框",
     results: "结果", more: "更多", drop: "松开鼠标，用这张图搜索", close: "关闭", similar: "找相似的图",
@@ -17,13 +19,18 @@ const WORDS = {
     notes: {
       first_frame: () => "这张图有多帧，只用了第一帧。",
       other_kind: () => "这个模型只认识表情符号，而这里是别的图片：结果与随机无异。请用 --model 换一个认识照片的模型。",
+      searched_as: ({ about }) => `已按“${about}”搜索。`,
+      unknown_characters: ({ about }) => `模型不认识：${about}。`,
+      no_english: ({ about }) => `模型不懂英文：${about}。`,
+      not_understood: () => "这段话里没有模型能看懂的内容。",
+      second_stage_off: () => "没有重排：在验证集上，这个模型不重排效果更好（权重为 0）。",
       text_cut: ({ max_tokens: n }) => `这段文字太长，模型只读了前 ${n} 个词元，后面的没有解释。`,
     },
     cosine: "余弦", match: "匹配", score: "得分", rank: "名次", id: "编号", split: "划分", others: "其他文字",
     was: (n) => `预排序第 ${n}`, query: "查询图片", noPicture: "图片无法显示", row: "行",
     formula: (w) => `${w} × 匹配 + 余弦`,
-    summaryTwo: (n, m, moved) => `${n} 条中余弦最近的 ${m} 条由交叉编码器重排，本页 ${moved} 条换了位置`,
-    summaryPre: (n) => `${n} 条按余弦排序`,
+    summaryTwo: (n, m, moved) => `${n} 条中靠前的 ${m} 条由交叉编码器重排，本页 ${moved} 条换了位置`,
+    summaryPre: (n) => `${n} 条按余弦排序`, summaryWords: () => "按文字排序", summaryBoth: (n) => `${n} 条按文字和余弦排序`,
     about: (name, n) => `${name} · ${n} 张图`, emoji: "表情符号",
     upBy: (n) => `上升 ${n} 位`, downBy: (n) => `下降 ${n} 位`, loading: "正在搜索…",
     keyTitle: "访问密钥", keyAbout: "这台服务器需要密钥。它只保存在这个标签页里。", keyGo: "继续",
@@ -49,7 +56,9 @@ const WORDS = {
   en: {
     hint: "Describe a picture in Chinese, or drop or paste one",
     go: "Search", pick: "Choose a picture", takeAway: "Remove the picture", api: "API", other: "中文",
-    stage: "Ranking", twoStage: "Two-stage", preRanking: "Pre-ranking", target: "Look among", images: "Images", texts: "Texts",
+    stage: "Ranking", twoStage: "Two-stage", preRanking: "Pre-ranking", by: "Search by", byBoth: "Both", byVectors: "Pictures", byWords: "Words",
+    reason: "found by", foundBy: { words: "words", picture: "picture", both: "words and picture" }, wordScore: "words (BM25)",
+    target: "Look among", images: "Images", texts: "Texts",
     welcome: "Find pictures by a sentence; pictures or texts by a picture", examples: ["生日蛋糕", "庆祝", "难过", "下雨", "小狗", "足球"],
     dropHere: "Drop a picture anywhere, or paste one with Ctrl+V; / goes back to the box",
     results: "Results", more: "More", drop: "Drop it to search by this picture", close: "Close", similar: "Find similar pictures",
@@ -62,13 +71,18 @@ const WORDS = {
     notes: {
       first_frame: () => "This picture has several frames: only the first is used.",
       other_kind: () => "This model knows emoji only, and these pictures are of another kind: what it finds is chance. Give --model one that knows photographs.",
+      searched_as: ({ about }) => `Searched as ${about}.`,
+      unknown_characters: ({ about }) => `The model does not know ${about}.`,
+      no_english: ({ about }) => `The model knows no English: ${about}.`,
+      not_understood: () => "The model can read nothing of this text.",
+      second_stage_off: () => "No second stage: on the validation split this model ranks best without it (weight 0).",
       text_cut: ({ max_tokens: n }) => `A long text: the model read its first ${n} tokens, and the rest is not explained.`,
     },
     cosine: "cosine", match: "match", score: "score", rank: "rank", id: "id", split: "split", others: "other texts",
     was: (n) => `${n} by pre-ranking`, query: "The picture you search by", noPicture: "no picture", row: "row",
     formula: (w) => `${w} × match + cosine`,
-    summaryTwo: (n, m, moved) => `The ${m} nearest of ${n} ranked again by the cross encoders; ${moved} on this page moved`,
-    summaryPre: (n) => `${n} ranked by cosine`,
+    summaryTwo: (n, m, moved) => `The first ${m} of ${n} ranked again by the cross encoders; ${moved} on this page moved`,
+    summaryPre: (n) => `${n} ranked by cosine`, summaryWords: () => "Ranked by words", summaryBoth: (n) => `${n} ranked by words and cosine`,
     about: (name, n) => `${name} · ${n} images`, emoji: "the emoji corpus",
     upBy: (n) => `up by ${n}`, downBy: (n) => `down by ${n}`, loading: "Searching…",
     keyTitle: "API key", keyAbout: "This server asks for a key. It stays in this tab only.", keyGo: "Go on",
@@ -115,7 +129,7 @@ export function sayProblem(code, words, limits) {
 }
 
 /** The sentence for a note of the server's, or its own words. */
-export const sayNote = (note, limits) => filled(say("notes")[note.code], limits) || note.note;
+export const sayNote = (note, limits) => filled(say("notes")[note.code], { ...limits, about: note.about }) || note.note;
 
 const filled = (sentence, limits) => (typeof sentence === "function" ? sentence(limits || {}) : sentence);
 const megabytes = (bytes) => Number((bytes / (1 << 20)).toPrecision(3));
