@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 from r2d2.errors import R2D2Error
+from r2d2.inputs.yaml_text import read_yaml
 from r2d2.settings import (
     COUNT,
     POSITIVE,
@@ -248,12 +247,7 @@ def make_corpus_config(
     """
     data = read_preset(PRESETS, "corpus preset", preset)
     if file is not None:
-        try:
-            own = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise R2D2Error(f"cannot read {file}: {error.strerror}; check the path") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise R2D2Error(f"{file} is not readable YAML: {error}") from error
+        own = read_yaml(file)
         if own is not None and not isinstance(own, Mapping):
             raise R2D2Error(f"{file} holds no settings: write groups such as `rank:`")
         data = merge(data, own or {})

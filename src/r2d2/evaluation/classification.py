@@ -20,6 +20,7 @@ from r2d2.evaluation.protocol import DualEncoder, KnowsImages, Progress
 from r2d2.evaluation.retrieval import rank_of_best
 from r2d2.formats.classes import CLASS, listed_classes, row_classes
 from r2d2.inputs.encoding import read_text, split_lines
+from r2d2.inputs.yaml_text import read_yaml
 from r2d2.table import PairsTable
 from r2d2.tokenizer import key_hash, text_key
 
@@ -38,11 +39,11 @@ def read_templates(path: Path | None = None) -> list[str]:
             text = resources.files("r2d2.evaluation").joinpath("prompts.yaml").read_text("utf-8")
             found = yaml.safe_load(text)
         elif path.suffix in (".yaml", ".yml"):
-            found = yaml.safe_load(read_text(path))
+            found = read_yaml(path)
         else:
             lines = split_lines(read_text(path))
             found = [line.strip() for line in lines if line.strip()]
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise R2D2Error(f"cannot read templates {path}: {error}") from error
     if not isinstance(found, list) or not found:
         raise R2D2Error(f"{path} holds no list of templates: give one a line")

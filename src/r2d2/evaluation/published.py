@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from r2d2.errors import R2D2Error
-from r2d2.inputs.encoding import read_text
+from r2d2.inputs.yaml_text import read_yaml
 
 SETTINGS = ("zero-shot", "fine-tuned", "ablation")
 RECALLS = tuple(f"{way}_r{at}" for way in ("i2t", "t2i") for at in (1, 5, 10))
@@ -89,11 +89,7 @@ def read_published(path: Path) -> Published:
     Raises:
         R2D2Error: it cannot be read, or a row lacks something or contradicts itself.
     """
-    try:
-        content = yaml.safe_load(read_text(path))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise R2D2Error(f"cannot read {path}: {error}") from error
-    return parse(content, str(path))
+    return parse(read_yaml(path), str(path))
 
 
 def parse(content: Any, name: str) -> Published:

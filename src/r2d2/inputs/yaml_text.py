@@ -1,0 +1,45 @@
+"""YAML that people write: settings, prompts, published figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from r2d2.errors import R2D2Error
+from r2d2.inputs.encoding import read_text
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without tags that run code, and without a key that stands twice."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    lines: dict[Any, int] = {}
+    for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue
+        key, line = loader.construct_object(key_node, deep=True), key_node.start_mark.line + 1  # type: ignore[no-untyped-call]
+        if isinstance(key, str | int | float) and lines.setdefault(key, line) != line:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{key!r} stands in line {lines[key]} and again in line {line}"
+            )
+    found: dict[Any, Any] = yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+    return found
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def read_yaml(file: Path) -> Any:
+    """What a YAML file holds, in any encoding that `read_text` knows.
+
+    Raises:
+        R2D2Error: the file cannot be read, is no YAML, or gives a key twice.
+    """
+    try:
+        return yaml.load(read_text(file), _Loader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        told = " ".join(str(error).split())
+        raise R2D2Error(f"{file} is not readable YAML: {told}; mend it there") from error
