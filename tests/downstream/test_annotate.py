@@ -145,6 +145,9 @@ def test_careless_people_are_named(matching, tmp_path):
     assert found.changed == 0
     without, _ = label(matching, tmp_path, say, name="w", without=("lazy@example.org",))
     assert without.skipped["of annotators left out"] == 84
+    named = without.examples["of annotators left out"]
+    assert len(named) == 5
+    assert named[0].endswith("by lazy@example.org")
     assert without.kept == {"match": 40, "no match": 40}  # two answers do, for the third is gone
     assert without.fleiss == 1
 
@@ -184,6 +187,12 @@ def test_bad_rows_are_counted(matching, tmp_path):
         "answered again: the later one counts": 1,
     }  # fmt: skip
     assert found.kept == {"match": 40, "no match": 40}
+    assert set(found.examples) == set(found.skipped)
+    assert all("task" in found.examples[why][0] for why in found.skipped if "again" not in why)
+    page = (tmp_path / "out.lance.report.html").read_text(encoding="utf-8")
+    assert (
+        f"several answers at once, such as {found.examples['several answers at once'][0]}" in page
+    )
 
 
 def test_half_finished_and_foreign_exports(matching, tmp_path):
@@ -324,7 +333,7 @@ def test_pictures_that_cannot_be_read_wait_for_nobody(matching, tmp_path, monkey
     assert f"left out: picture unreadable: 1, such as {ids}" in said
     assert len(rows_of(out)) == 19
     report = json.loads((tmp_path / "o.lance.report.json").read_text(encoding="utf-8"))
-    assert report["unread"] == {"picture unreadable": [ids]}
+    assert report["examples"] == {"picture unreadable": [ids]}
     page = (tmp_path / "o.lance.report.html").read_text(encoding="utf-8")
     assert f"picture unreadable, such as {ids}" in page
     none = table_of(tmp_path / "n.lance", [replace(row, image=b"broken") for row in rows])

@@ -101,7 +101,7 @@ def import_(
         ("kept", found.kept), ("left out", found.left_out), ("not counted", found.skipped),
     ):  # fmt: skip
         for reason, count in counts.items():
-            told = ", ".join(found.unread.get(reason, ()))
+            told = ", ".join(found.examples.get(reason, ()))
             typer.echo(f"{what}: {reason}: {count:,}" + (f", such as {told}" if told else ""))
     typer.echo(f"Fleiss' kappa: {found.fleiss:.3f}; of one mind: {100 * found.unanimous:.1f}%")
     for one in found.people:

@@ -21,6 +21,7 @@ from r2d2.downstream.tasks import MATCH, NO_MATCH, UNSURE, Item, set_items
 from r2d2.downstream.verdicts import DISPUTED, all_finished, decide, unreadable
 from r2d2.errors import R2D2Error
 from r2d2.files import write_text
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.outputs import Output, a_file, a_table, check_outputs
 from r2d2.page import template
 from r2d2.progress import Update
@@ -82,7 +83,8 @@ class Labelled:
     unanimous: float  # share of the questions with two answers or more
     skipped: Mapping[str, int]  # bad rows of the exports
     again: frozenset[str] = field(default=frozenset())  # pairs that need another round
-    unread: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # reason: some image ids
+    # of what was left out and skipped, by reason: the first few image ids, or where answers stand
+    examples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; NaN is null."""
@@ -136,15 +138,18 @@ def label_set(
         raise R2D2Error(f"--without {strangers[0]}: nobody of this name has answered")
     items = set_items(table)
     pairs = {item.pair for item in items}
-    skipped = Counter(found.dropped.counts)
+    skipped = DroppedRows()
+    skipped.update(found.dropped)
     answers = []
     for one in found.answers:
         if one.annotator in rules.without:
-            skipped["of annotators left out"] += 1
+            skipped.add("of annotators left out", f"{one.file}, {one.pair} by {one.annotator}")
         elif one.pair in pairs or one.pair in gold:
             answers.append(one)
         else:
-            skipped["about a pair that is not in the set (gold? give --gold)"] += 1
+            skipped.add(
+                "about a pair that is not in the set (gold? give --gold)", f"{one.file}, {one.pair}"
+            )
     decided = decide(items, found, answers, rules.agree, table, update)
     if not rules.partial:
         all_finished(decided, items, table)
@@ -163,7 +168,8 @@ def label_set(
         why = ", ".join(f"{reason} {n:,}" for reason, n in left_out.items())
         raise R2D2Error(f"{table.path}: people agreed on no row ({why}): let them answer more")
     result = _result(items, answers, gold, rules, decided, kept, left_out, changed, skipped)
-    result = replace(result, unread=unreadable(decided, items, table))
+    unread = unreadable(decided, items, table)
+    result = replace(result, examples=unread | skipped.first_examples())
     write_table(out, _rows(table, rows, update), overwrite=overwrite, metadata=table.metadata)
     home = Path(out)
     _write_audit(_beside(home, AUDIT), table, items, answers, gold, decided)
@@ -180,7 +186,7 @@ def _result(
     kept: Counter[str],
     left_out: Counter[str],
     changed: int,
-    skipped: Counter[str],
+    skipped: DroppedRows,
 ) -> Labelled:
     ours = {item.pair for item in items}
     said: dict[str, dict[str, str]] = defaultdict(dict)
@@ -204,7 +210,7 @@ def _result(
         unanimous=(
             sum(len(set(some)) == 1 for some in shared) / len(shared) if shared else math.nan
         ),
-        skipped=dict(skipped),
+        skipped=dict(skipped.counts),
         again=frozenset(pair for pair, verdict in decided.items() if verdict == DISPUTED),
     )
 
