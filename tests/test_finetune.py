@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -14,7 +15,8 @@ from safetensors.torch import load_file
 
 import r2d2
 from r2d2.config import make_tuning_config
-from r2d2.finetune import KeepBest, finetune, own_table
+from r2d2.finetune import KeepBest, finetune
+from r2d2.own_table import own_table
 from r2d2.pretrained import load_config
 from r2d2.table import Pair, PairsTable, Text, write_table
 from r2d2.training.distributed import ALONE
@@ -218,6 +220,25 @@ def test_captions_that_have_changed_make_the_table_anew_until_a_run_is_there(own
     message = refused(own_table, own / "images", captions, out, resume=True)
     assert str(captions) in message
     assert "changed" in message
+    assert contents(out) == before
+
+
+def test_a_run_does_not_go_on_with_other_pictures(own, tmp_path):
+    images, out = tmp_path / "images", tmp_path / "run"
+    shutil.copytree(own / "images", images)
+    captions = own / "captions.csv"
+    own_table(images, captions, out)
+    remember(out, {"config": {}, "fingerprint": "f"})
+    (images / "p2.png").unlink()  # the table has it
+    label_picture(9, 9).save(images / "new.png")  # no caption names it
+    assert own_table(images, captions, out, resume=True) == str(out / "pairs.lance")
+    label_picture(9, 9).save(images / "p0.png")
+    label_picture(9, 9).save(images / "more" / "p3.png")
+    before = contents(out)
+    message = refused(own_table, images, captions, out, resume=True)
+    assert "2 of the pictures" in message
+    assert "more/p3.png" in message
+    assert "p0.png" in message
     assert contents(out) == before
 
 

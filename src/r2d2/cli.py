@@ -148,8 +148,9 @@ def finetune(
 ) -> None:
     """Fine-tune a model; the best epoch by `val` lands in OUT/model, with its report."""
     from r2d2.config import make_tuning_config
-    from r2d2.finetune import CAPTIONS, TABLE, is_plain_folder, own_table, tuning_start
     from r2d2.finetune import finetune as run
+    from r2d2.finetune import tuning_start
+    from r2d2.own_table import CAPTIONS, TABLE, is_plain_folder, own_table
     from r2d2.training.distributed import world
     from r2d2.training.launch import ensure_processes
     from r2d2.training.run_folder import check_folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterator
@@ -13,7 +12,6 @@ from pathlib import Path
 import torch
 
 from r2d2.config import Config
-from r2d2.data.own import import_folder
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
@@ -26,7 +24,7 @@ from r2d2.table import PairsTable
 from r2d2.training.epochs import Epoch, read_epochs, still_rising, write_epochs
 from r2d2.training.preflight import held_back
 from r2d2.training.pretrain import pretrain
-from r2d2.training.run_folder import METRICS, MODEL, check_folder, saved_run
+from r2d2.training.run_folder import METRICS, MODEL, saved_run
 from r2d2.training.schedule import warmup_end
 from r2d2.training.sharding import gathered, is_cut
 from r2d2.training.start import Start, find_start
@@ -36,8 +34,7 @@ log = logging.getLogger(__name__)
 
 TRAIN, VALIDATION = "train", "val"
 FEW = 50.0  # %; where chance alone gives more, a figure says nothing of the model
-BEST, TABLE = "best", "pairs.lance"
-CAPTIONS = "captions.json"  # which file of captions the table was made of
+BEST = "best"
 
 
 def finetune(
@@ -90,54 +87,6 @@ def tuning_start(out: Path, init: str | Path | None, resume: bool) -> Start:
     if start is None:
         raise R2D2Error("there is no model to fine-tune: give --init MODEL, a run or a model/")
     return start
-
-
-def is_plain_folder(source: str) -> bool:
-    """Whether it is a folder here that holds no table."""
-    path = Path(source)
-    return path.is_dir() and not (path / "_versions").is_dir()
-
-
-def own_table(images: Path, captions: Path, out: Path, *, resume: bool = False) -> str:
-    """The table of a folder and a file of captions, in the run's folder; made if it is not there.
-
-    Raises:
-        R2D2Error: see `import_folder`; or the folder holds another run, or a table that was not
-            made here, or the run that is resumed was made of other captions.
-    """
-    path, note = out / TABLE, out / CAPTIONS
-    wanted = {"captions": str(captions.absolute()), "hash": _content_hash(captions)}
-    noted = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else None
-    begun = resume and saved_run(out) is not None
-    if path.exists() and noted is None and not begun:
-        raise R2D2Error(
-            f"{path} was not made by this command: give another --out, or fine-tune on it, without "
-            "--captions"
-        )
-    if begun and noted is not None and noted["hash"] != wanted["hash"]:
-        raise R2D2Error(
-            f"{captions} has changed since {path} was made of it: give it as it was, or start anew "
-            "in another --out"
-        )
-    if not (resume and path.exists() and (begun or noted == wanted)):
-        check_folder(out, resume=False)
-        imported = import_folder(images, captions, path, overwrite=path.exists())
-        write_text(note, json.dumps(wanted, ensure_ascii=False, indent=1))
-        log.info(
-            "%d rows, %d texts: %s", imported.rows, imported.texts,
-            ", ".join(f"{name} {count}" for name, count in sorted(imported.splits.items())),
-        )  # fmt: skip
-        for line in [*imported.dropped.lines(), *imported.renamed.lines("kept")]:
-            log.warning("%s", line)
-    return str(path)
-
-
-def _content_hash(file: Path) -> str:
-    """Of the bytes of a file; empty where it cannot be read, which its reader tells."""
-    try:
-        return hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
-    except OSError:
-        return ""
 
 
 class KeepBest:
