@@ -1,12 +1,13 @@
 """What is told before a run: a plan under which a model can learn little or nothing, once each."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 
-from r2d2.config import TrainConfig, make_tuning_config
+from r2d2.config import SystemConfig, TrainConfig, make_tuning_config
 from r2d2.finetune import finetune
-from r2d2.training.preflight import held_back, path, warnings
+from r2d2.training.preflight import held_back, idle_parts, path, warnings
 from r2d2.training.pretrain import pretrain
 from r2d2.training.schedule import learning_rate
 from training.small import SETTINGS, call_cli, small_config, small_table
@@ -38,6 +39,15 @@ def test_fewer_steps_than_the_warm_up():
     assert "the warm-up is cut to 58 steps" in message
     assert "--set train.warmup_steps=11" in message
     assert told(steps=500, warmup_steps=500) == []
+
+
+def test_a_model_that_is_cut_over_one_process_is_told():
+    config = replace(small_config(), system=SystemConfig(parallel="fsdp"))
+    (message,) = idle_parts(config, list, processes=1)
+    assert "system.parallel=fsdp" in message
+    assert "--processes" in message
+    assert idle_parts(config, list, processes=2) == []
+    assert idle_parts(small_config(), list, processes=1) == []
 
 
 def test_a_plan_of_one_step():

@@ -43,13 +43,21 @@ def warnings(rows: int, steps: int, config: TrainConfig) -> list[str]:
     return messages
 
 
-def idle_parts(config: Config, sources: Callable[[], Sequence[str]]) -> list[str]:
-    """What a run has and does not use: cross encoders, shares of sources.
+def idle_parts(
+    config: Config, sources: Callable[[], Sequence[str]], processes: int = 1
+) -> list[str]:
+    """What a run has and does not use: cross encoders, shares of sources, ways to cut a model.
 
     `sources`: of the texts; asked where it matters.
     """
     messages = []
     objectives, train = config.objectives, config.train
+    if config.system.parallel == "fsdp" and processes == 1:
+        messages.append(
+            "system.parallel=fsdp cuts a model over processes, and there is one: it stays whole. "
+            "Give --processes N, or leave the setting out; in one process "
+            "system.checkpoint_activations=true saves memory"
+        )
     if config.model.cross_layers and not (objectives.fgr or train.labelled):
         messages.append(
             "objectives.fgr=false trains no cross encoders, and this model has them: it will rank "

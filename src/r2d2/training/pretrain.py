@@ -112,7 +112,7 @@ def pretrain(
         if forewarn and here.first and trainer.step == 0:
             for warning in (
                 *preflight.warnings(len(trainer.loader), trainer.steps, config.train),
-                *preflight.idle_parts(config, trainer.loader.sources),
+                *preflight.idle_parts(config, trainer.loader.sources, here.size),
             ):
                 log.warning("%s", warning)
         hook = partial(on_epoch, trainer) if on_epoch else None
