@@ -29,7 +29,9 @@ def test_a_group_that_stands_twice_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("read", [make_corpus_config, read_templates, read_published])
-@pytest.mark.parametrize("content", ["a: [1", "a: 1\na: 2\n", "a: !!python/name:os.system x"])
+@pytest.mark.parametrize(
+    "content", ["a: [1", "a: 1\na: 2\n", "{a: 1, a: 2}", "a: !!python/name:os.system x"]
+)
 def test_no_yaml_is_one_line_that_names_the_file(read, content, tmp_path):
     file = tmp_path / "own.yaml"
     file.write_text(content, encoding="utf-8")

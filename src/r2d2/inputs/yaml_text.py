@@ -20,11 +20,13 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     for key_node, _ in node.value:
         if key_node.tag == "tag:yaml.org,2002:merge":
             continue
-        key, line = loader.construct_object(key_node, deep=True), key_node.start_mark.line + 1  # type: ignore[no-untyped-call]
-        if isinstance(key, str | int | float) and lines.setdefault(key, line) != line:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"{key!r} stands in line {lines[key]} and again in line {line}"
-            )
+        key, line = loader.construct_object(key_node, deep=True), key_node.start_mark.line + 1
+        if isinstance(key, str | int | float):
+            if key in lines:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key!r} stands in line {lines[key]} and again in line {line}"
+                )
+            lines[key] = line
     found: dict[Any, Any] = yaml.SafeLoader.construct_mapping(loader, node, deep=True)
     return found
 
