@@ -222,3 +222,30 @@ def test_a_file_in_the_place_of_a_folder_is_told(saved):
         message = refused(load, saved / name)
         assert "is a file" in message
         assert str(saved) in message
+
+
+# Weights that are no numbers
+
+
+def broken(part):
+    model = make()
+    with torch.no_grad():
+        for name, parameter in model.model.named_parameters():
+            if part in name:
+                parameter.fill_(math.nan)
+    return model
+
+
+@pytest.mark.parametrize(("part", "unit"), [("vision", "images"), ("text", "the query")])
+def test_no_order_is_made_of_embeddings_that_are_no_numbers(part, unit):
+    model = broken(f"towers.{part}")
+    said = refused(model.rank, TEXTS[0], PICTURES)
+    assert f"embeddings of {unit} are NaN" in said
+    assert "weights" in said
+
+
+def test_no_score_is_given_that_is_no_number():
+    model = broken("cross")
+    said = refused(model.match, PICTURES, TEXTS)
+    assert "match scores are no numbers" in said
+    assert "pair 0" in said

@@ -14,7 +14,7 @@ from PIL import Image
 from r2d2.data.images import BadImage, decode_image
 from r2d2.fingerprint import fingerprint
 from r2d2.pretrained import Pretrained, load
-from r2d2.vectors import Directions
+from r2d2.vectors import refuse_without_direction
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Encoder:
         found: npt.NDArray[np.float32] = (
             self.model.encode_images(pictures).embedding.float().cpu().numpy()
         )
-        _refuse(found, "images", [f"number {n}" for n in range(len(files))])
+        refuse_without_direction(found, "images", [f"number {n}" for n in range(len(files))])
         return found
 
     def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -47,14 +47,8 @@ class Encoder:
         found: npt.NDArray[np.float32] = (
             self.model.encode_texts(list(texts)).embedding.float().cpu().numpy()
         )
-        _refuse(found, "texts", texts)
+        refuse_without_direction(found, "texts", texts)
         return found
-
-
-def _refuse(vectors: npt.NDArray[np.float32], unit: str, names: Sequence[str]) -> None:
-    directions = Directions(unit, "the weights of the model are broken: give another")
-    directions.add(vectors, names)
-    directions.done()
 
 
 def _picture(file: bytes) -> Image.Image:

@@ -33,6 +33,7 @@ from r2d2.foreign_tokenizer import load_tokenizer
 from r2d2.model.r2d2 import R2D2, Pairs
 from r2d2.model.side import Side
 from r2d2.tokenizer import Tokenizer
+from r2d2.vectors import refuse_without_direction
 from r2d2.weights.native import load_weights
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
@@ -132,7 +133,7 @@ class Pretrained:
 
         Raises:
             R2D2Error: unequal lengths, a model without cross encoders (PRD2), what another model
-                encoded, or no lists of pictures and texts.
+                encoded, no lists of pictures and texts, or scores that are no numbers.
         """
         if not self.has_match:
             raise R2D2Error("this model has no cross encoders (variant prd2): use the embeddings")
@@ -143,7 +144,13 @@ class Pretrained:
         image_side, text_side = self._image_side(images), self._text_side(texts)
         every = torch.arange(len(image_side), device=image_side.embedding.device)
         p_text = self.match_text(image_side, text_side, (every, every))
-        return (p_text + self.match_image(image_side, text_side, (every, every))) / 2
+        found = (p_text + self.match_image(image_side, text_side, (every, every))) / 2
+        if bad := (~found.isfinite()).nonzero().flatten().tolist():
+            raise R2D2Error(
+                f"{len(bad)} of {len(found)} match scores are no numbers, such as that of pair "
+                f"{bad[0]}: the weights of the model are broken: give another"
+            )
+        return found
 
     @torch.inference_mode()
     def match_text(self, images: Side, texts: Side, pairs: Pairs) -> Tensor:
@@ -202,11 +209,15 @@ class Pretrained:
         """Images for a text, best first: ranked by cosine, the first `top_k` again by match.
 
         Raises:
-            R2D2Error: no single text, no list of pictures, or what another model encoded.
+            R2D2Error: no single text, no list of pictures, what another model encoded, or
+                embeddings that are no numbers.
         """
         top_k = self.top_k if top_k is None else whole_number(top_k, "top_k")
         text = self.encode_texts([one_text(query, "query")])
         side = self._image_side(images)
+        names = [f"number {n}" for n in range(len(side))]
+        refuse_without_direction(text.embedding.float().cpu().numpy(), "the query", [query])
+        refuse_without_direction(side.embedding.float().cpu().numpy(), "images", names)
         cosine = side.embedding.float() @ text.embedding[0].float()
         order = cosine.argsort(descending=True, stable=True)
         if not self.has_match:

@@ -257,3 +257,13 @@ def test_parts_divide_the_width():
         assert width % parts == 0
         assert parts <= max(1, width // 8)
     assert ann_build._parts(768) == 96
+
+
+def test_no_index_is_built_over_a_vector_that_is_no_number(tmp_path):
+    images = unit(300, 0)
+    images[7, 2] = np.nan
+    path = write_indexed(tmp_path / "t.lance", images, None)
+    said = refused(build_ann, path, "ivf_flat")
+    assert "1 of 300 embeddings" in said
+    assert "row 7" in said
+    assert not lance.dataset(str(path)).list_indices()

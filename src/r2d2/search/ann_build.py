@@ -121,6 +121,8 @@ def _build(
 ) -> Measured:
     indexed = parts[name]
     partitions = max(1, min(4096, isqrt(count)))
+    for _ in indexed.batches():  # one vector that is no number spoils the partitions of all
+        pass
     if told is not None:
         told(f"{name}: building {kind} over {count} vectors")
     settings: dict[str, Any] = {"num_partitions": partitions}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -248,6 +248,18 @@ class Indexed:
         vectors = np.empty((count, self.about.width), np.float32)
         rows = np.empty(count, np.int64)
         place = 0
+        for numbers, batch in self.batches():
+            stop = place + len(batch)
+            rows[place:stop], vectors[place:stop] = numbers, batch
+            place = stop
+        return ExactVectors(vectors, rows, self.select)
+
+    def batches(self) -> Iterator[tuple[Rows, Floats]]:
+        """All rows that have a vector, (n,), and their vectors, (n, d), some at a time.
+
+        Raises:
+            R2D2Error: at the end, or where a whole batch is so: vectors have no direction.
+        """
         directions = Directions(
             f"the index of {self.uri}", "make it anew by `r2d2 index --overwrite`"
         )
@@ -255,14 +267,11 @@ class Indexed:
             columns=[self.column], filter=f"{self.column} IS NOT NULL", with_row_address=True
         )
         for batch in scanner.to_batches():
-            stop = place + len(batch)
-            vectors[place:stop] = as_matrix(batch[self.column])
-            rows[place:stop] = np.searchsorted(self.addresses, batch["_rowaddr"].to_numpy())
-            names = [f"row {row}" for row in rows[place:stop]]
-            directions.add(vectors[place:stop], names)
-            place = stop
+            vectors = as_matrix(batch[self.column])
+            rows = np.searchsorted(self.addresses, batch["_rowaddr"].to_numpy()).astype(np.int64)
+            directions.add(vectors, [f"row {row}" for row in rows])
+            yield rows, vectors
         directions.done()
-        return ExactVectors(vectors, rows, self.select)
 
 
 def as_matrix(column: pa.Array) -> np.ndarray[Any, np.dtype[np.float32]]:
