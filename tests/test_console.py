@@ -86,25 +86,6 @@ def test_a_full_disk_behind_standard_output_is_one_line():
     assert told == "error: standard output: No space left on device; free some space\n"
 
 
-LOAD = """
-import sys
-import r2d2.weights.layouts as layouts
-kinds = layouts.kinds
-def loaded():
-    import torch._subclasses.fake_tensor
-    return kinds()
-layouts.kinds = loaded
-sys.argv = ["r2d2", "weights", "kinds"]
-from r2d2.entry import main
-main()
-"""
-
-
-def test_torch_says_nothing_of_its_caches_at_the_end():
-    ended = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, timeout=300)
-    assert (ended.returncode, ended.stderr) == (0, b"")
-
-
 def test_a_command_needs_no_standard_output():
     line = " ".join([*R2D2, "weights", "kinds", ">&-"])
     ended = subprocess.run(["bash", "-c", line], capture_output=True, check=False, timeout=300)
