@@ -50,6 +50,11 @@ def test_a_model_that_is_cut_over_one_process_is_told():
     assert idle_parts(small_config(), list, processes=1) == []
 
 
+def test_a_table_of_one_row():
+    (message,) = told(rows=1)
+    assert "(it has 1 row)" in message
+
+
 def test_a_plan_of_one_step():
     warm_up, slow = told(steps=1, warmup_steps=500, lr=1e-5)
     assert "the plan has 1 step, fewer" in warm_up

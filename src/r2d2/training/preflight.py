@@ -28,15 +28,16 @@ def warnings(rows: int, steps: int, config: TrainConfig) -> list[str]:
         smaller = max(2, 2 ** (max(1, rows // BATCHES).bit_length() - 1))
         messages.append(
             f"the training split fills less than {BATCHES} batches of {config.batch_size} (it has "
-            f"{rows} rows): every batch holds nearly the same pictures, which leaves few "
-            "wrong pairs to tell apart. Give more rows, or smaller batches by "
+            f"{_counted(rows, 'row')}): every batch holds nearly the same pictures, which leaves "
+            "few wrong pairs to tell apart. Give more rows, or smaller batches by "
             f"--set train.batch_size={smaller}"
         )
     if steps < config.warmup_steps:
         messages.append(
-            f"the plan has {_steps(steps)}, fewer than train.warmup_steps={config.warmup_steps}, "
-            f"so that the warm-up is cut to {_steps(warmup_end(steps, config))}. Raise "
-            f"train.epochs, or --set train.warmup_steps={steps // 10}"
+            f"the plan has {_counted(steps, 'step')}, fewer than "
+            f"train.warmup_steps={config.warmup_steps}, so that the warm-up is cut to "
+            f"{_counted(warmup_end(steps, config), 'step')}. Raise train.epochs, or "
+            f"--set train.warmup_steps={steps // 10}"
         )
     if message := too_slow(steps, config):
         messages.append(message)
@@ -87,13 +88,14 @@ def too_slow(steps: int, config: TrainConfig) -> str | None:
     if enough > HIGHEST:
         remedy += " and a higher train.epochs"
     return (
-        f"{_steps(steps)} at train.lr={config.lr:g} can move a weight by {moved:.1g} at most, "
-        f"where weights are about {WEIGHT:g}: the model will stay nearly as it is. {remedy}"
+        f"{_counted(steps, 'step')} at train.lr={config.lr:g} can move a weight by "
+        f"{moved:.1g} at most, where weights are about {WEIGHT:g}: the model will stay "
+        f"nearly as it is. {remedy}"
     )
 
 
-def _steps(count: int) -> str:
-    return f"{count} step" if count == 1 else f"{count} steps"
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def path(steps: int, config: TrainConfig) -> float:
