@@ -491,7 +491,7 @@ def test_the_page_searches_by_words_and_says_what_found_a_result(open_page):
     ask(page, TEXTS[1])
     assert page.inner_text("#grid .hit >> nth=0").count("文字") == 1
     page.check("input[name=by][value=words]", force=True)
-    page.wait_for_function("document.querySelector('#summary').textContent === '按文字排序'")
+    page.wait_for_selector("#summary >> text=按文字排序")
     assert page.query_selector_all("#grid .bar") == []
     assert not page.is_visible("#stage")
     keep(page, "words")
@@ -508,6 +508,15 @@ def test_the_page_names_what_the_model_does_not_know(open_page):
     assert "模型不认识：魑魅魍魉" in page.inner_text("#notes")
     assert page.query_selector_all("#grid .hit") == []
     keep(page, "unknown")
+
+
+def test_a_result_of_a_traditional_query_is_explained_as_it_was_searched(open_page):
+    page = open_page()
+    ask(page, "紅色的馬")
+    assert "已按“红色的马”搜索" in page.inner_text("#notes")
+    page.click("#grid .hit >> nth=0")
+    page.wait_for_selector(".sentence button")
+    assert page.inner_text(".sentence") == "红色的马"
 
 
 def test_the_page_says_that_there_is_no_second_stage(browser, open_page):

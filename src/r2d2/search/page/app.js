@@ -58,7 +58,9 @@ async function search({ more = false } = {}) {
 }
 
 function open(hit) {
-  const { text, picture } = asked;
+  const { picture } = asked;
+  const respelt = last.notes.find((note) => note.code === "searched_as"); // which the model has read
+  const text = respelt ? respelt.about : asked.text;
   openDetail(hit, { text, picture, texts: last.shown.texts, found: last, limits: health, byPicture: usePicture, byText: useText });
 }
 
