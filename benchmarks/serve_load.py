@@ -2,7 +2,8 @@
 
     python -m benchmarks.serve_load --clients 50 --seconds 180
 
-Starts a server of its own over the emoji corpus. A tenth of the clients ask by a picture. The test
+Starts a server of its own over the emoji corpus. A tenth of the clients ask by a picture. It ends
+with a verdict, and with 1 where there were errors other than 503 or memory was not level. The test
 of the server under load takes its crowd from here.
 """
 
@@ -18,6 +19,8 @@ from dataclasses import dataclass, field
 import httpx
 from PIL import Image
 
+LEVEL = 0.02  # by how much memory may differ in the last half
+SAMPLES = 30  # of memory
 TEXTS = ("生日蛋糕", "下雨", "难过的猫", "足球", "中国国旗", "红色的心")
 
 
@@ -40,7 +43,12 @@ def main():
     print(f"{given.clients} clients, {given.seconds:.0f} s: {dict(seen.statuses)}")
     print(f"p50 {seen.percentile(0.5):.2f} s, p95 {seen.percentile(0.95):.2f} s")
     memory = " ".join(f"{size / 2**20:.0f}" for size in seen.memory)
-    print(f"memory, MB, every {given.seconds / 30:.0f} s: {memory}")
+    print(f"memory, MB, every {given.seconds / SAMPLES:.0f} s: {memory}")
+    problems = seen.problems()
+    print(
+        "FAILED: " + "; ".join(problems) if problems else "passed: no error but 503, memory level"
+    )
+    sys.exit(1 if problems else 0)
 
 
 @dataclass
@@ -54,6 +62,21 @@ class Seen:
     def percentile(self, share):
         ordered = sorted(self.seconds)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+    def problems(self):
+        """What speaks against the server: errors other than 503, memory that is not level."""
+        found = [
+            f"{count} times {status}"
+            for status, count in self.statuses.items()
+            if status not in (200, 503)
+        ]
+        if not self.seconds:
+            found.append("no answer")
+        half = self.memory[len(self.memory) // 2 :]
+        spread = max(half) / min(half) - 1
+        if spread > LEVEL:
+            found.append(f"memory differs by {spread:.1%} in the last half, more than {LEVEL:.0%}")
+        return found
 
 
 def resident(pid):
@@ -82,10 +105,14 @@ async def _attack(address, pid, texts, picture, clients, seconds):
             while time.monotonic() < end:
                 turn += 1
                 start = time.monotonic()
-                if number % 10 == 0:
-                    response = await http.post("/search", files={"image": picture})
-                else:
-                    response = await http.post("/search", json={"text": texts[turn % len(texts)]})
+                asked = {"json": {"text": texts[turn % len(texts)]}}
+                try:
+                    response = await http.post(
+                        "/search", **({"files": {"image": picture}} if number % 10 == 0 else asked)
+                    )
+                except httpx.HTTPError as error:
+                    seen.statuses[type(error).__name__] += 1
+                    continue
                 seen.statuses[response.status_code] += 1
                 if response.status_code == 200:
                     seen.seconds.append(time.monotonic() - start)
@@ -95,7 +122,7 @@ async def _attack(address, pid, texts, picture, clients, seconds):
         async def watch():
             while time.monotonic() < end:
                 seen.memory.append(resident(pid))
-                await asyncio.sleep(seconds / 30)
+                await asyncio.sleep(seconds / SAMPLES)
 
         await asyncio.gather(watch(), *(client(number) for number in range(clients)))
     return seen

@@ -27,6 +27,7 @@ from search.small import COUNT, TEXTS, empty_searcher, small_model, small_search
 from training.small import picture, png, small_pairs
 
 BASE = "http://127.0.0.1"
+FORM = "multipart/form-data"
 AS_JSON = {"content-type": "application/json"}
 HALF = b'{"text": "\\ud800"}'  # half a character
 
@@ -260,6 +261,46 @@ def giant():
 )  # fmt: skip
 def test_what_search_refuses(client, sent, status, part, code):
     assert problem(client.post("/search", **sent), status, part) == code
+
+
+def test_fields_that_do_not_belong(client):
+    """Nothing that is sent is passed over."""
+    files = {"image": png(picture(1))}
+    problem(client.post("/match", files=files, data={"text": "猫", "k": "3"}), 422, "k:")
+    problem(client.post("/embed", files=files, data={"texts": "猫"}), 422, "texts:")
+    twice = [("k", (None, "3")), ("k", (None, "4")), ("text", (None, "猫"))]
+    problem(client.post("/search", files=twice), 422, "two parts 'k'")
+
+
+def test_types_of_json_and_of_forms(client):
+    """JSON has numbers and truth values, which no text stands for; in a form all are texts."""
+    for wrong in ({"k": "5"}, {"k": True}, {"two_stage": 0}, {"two_stage": "no"}, {"k": 5.5}):
+        problem(client.post("/search", json={"text": "猫", **wrong}), 422, next(iter(wrong)))
+    assert len(client.post("/search", json={"text": "猫", "k": 5.0}).json()["hits"]) == 5
+    found = client.post("/search", **form(text="猫", k="5", two_stage="no")).json()
+    assert (len(found["hits"]), found["reranked"]) == (5, 0)
+
+
+def test_what_openapi_says_of_bodies(client):
+    """A form has no null, JSON no picture; each is described as it is read."""
+    paths = client.get("/openapi.json").json()["paths"]
+
+    def schema(path, kind):
+        content = paths[path]["post"]["requestBody"]["content"]
+        return content[kind]["schema"]
+
+    as_json, as_form = (schema("/search", kind) for kind in ("application/json", FORM))
+    assert as_json["required"] == ["text"]
+    assert as_json["properties"]["target"]["enum"] == ["images"]
+    assert [part["required"] for part in as_form["oneOf"]] == [["text"], ["image"]]
+    assert as_form["oneOf"][0]["properties"]["target"]["enum"] == ["images"]
+    for part in (as_form["properties"]["candidates"], as_json["properties"]["k"]):
+        assert (part["type"], part["minimum"]) == ("integer", 1)
+    assert as_form["properties"]["two_stage"]["type"] == "string"
+    for path in ("/search", "/match", "/embed", "/explain"):
+        assert schema(path, FORM)["additionalProperties"] is False
+        assert "null" not in json.dumps(schema(path, FORM))
+    assert schema("/explain", "application/json")["required"] == ["row", "text"]
 
 
 def test_an_empty_index(tmp_path):

@@ -145,7 +145,9 @@ def serve(
     table: Table = None,
     model: Model = None,
     host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0: to all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, envvar="R2D2_PORT", help="0: any that is free.")
+    ] = 8000,
     api_key: Annotated[
         str | None,
         typer.Option(envvar="R2D2_API_KEY", help="Asked of every request; better as R2D2_API_KEY."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,10 @@ from starlette.concurrency import run_in_threadpool
 from r2d2.data.images import BadImage, decode_image, resize
 from r2d2.errors import R2D2Error
 from r2d2.explain.explanation import Explanation, explain
+from r2d2.search.openapi import PICTURE, WITH_PICTURE, form_schema, json_schema, request_body
 from r2d2.search.request_body import read_request, service_of
-from r2d2.search.routes import ERRORS, body
-from r2d2.search.schema import TEXTS, ErrorResponse, NoteOut
+from r2d2.search.routes import ERRORS
+from r2d2.search.schema import TEXTS, WHOLE, ErrorResponse, NoteOut, Text
 from r2d2.search.searcher import Searcher
 from r2d2.search.serving import Service
 
@@ -29,14 +30,16 @@ class ExplainRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    text: str = Field(description="What is explained.", examples=["一只狗在草地上追飞盘"])
-    row: int | None = Field(None, ge=0, description="Of the gallery, where no picture is sent.")
-    only: list[str] = Field(
+    text: Text = Field(description="What is explained.", examples=["一只狗在草地上追飞盘"])
+    row: Annotated[int, Field(ge=0), WHOLE] | None = Field(
+        None, description="Of the gallery, where no picture is sent."
+    )
+    only: list[Text] = Field(
         default_factory=list, max_length=TEXTS, description="Words in place of the text's nouns."
     )
     weighted: bool | None = Field(None, description="By the gradient of the match score or not.")
     alone: bool | None = Field(None, description="Each word as a text of its own, or in the text.")
-    layer: int | None = Field(None, description="Of the cross encoders, from 1.")
+    layer: Annotated[int, WHOLE] | None = Field(None, description="Of the cross encoders, from 1.")
     dropping: bool | None = Field(None, description="What is lost without each part, or attention.")
 
 
@@ -64,17 +67,14 @@ class ExplainResponse(BaseModel):
     notes: list[NoteOut] = Field(description="What was left out.")
 
 
-_FORM = {
-    **ExplainRequest.model_json_schema()["properties"],
-    "image": {"type": "string", "format": "binary", "description": "JPEG, PNG, GIF, WebP ..."},
-}
-
-
 @router.post(
     "/explain",
     response_model=ExplainResponse,
     responses={**ERRORS, 404: {"model": ErrorResponse}},
-    openapi_extra=body(ExplainRequest, _FORM, ["text"]),
+    openapi_extra=request_body(
+        json_schema(ExplainRequest, ["row"]),
+        form_schema(ExplainRequest, one_of=[{"required": ["row"]}, WITH_PICTURE], image=PICTURE),
+    ),
 )
 async def explanation(request: Request) -> ExplainResponse:
     """What the nouns of a text look at in a picture; what its parts look at in the text."""

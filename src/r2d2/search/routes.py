@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from r2d2.errors import R2D2Error
@@ -16,17 +15,20 @@ from r2d2.search.conditions import equals
 from r2d2.search.errors import problem, without_folder
 from r2d2.search.kinds import OTHER_KIND
 from r2d2.search.layout import base_name
+from r2d2.search.openapi import PICTURE, WITH_PICTURE, form_schema, json_schema, request_body
 from r2d2.search.query import Hit, Query
-from r2d2.search.request_body import FORM, JSON, read_request, service_of
+from r2d2.search.request_body import read_request, service_of
 from r2d2.search.schema import (
     DEPTH,
     IMAGES,
     TEXTS,
+    EmbedImagesRequest,
     EmbedRequest,
     EmbedResponse,
     ErrorResponse,
     HealthResponse,
     HitOut,
+    MatchRequest,
     MatchResponse,
     NoteOut,
     SearchRequest,
@@ -35,26 +37,9 @@ from r2d2.search.schema import (
 from r2d2.search.serving import EmbedJob, MatchJob, Service
 
 router = APIRouter()
+ONLY_IMAGES = {"type": "string", "enum": ["images"], "default": "images"}  # for a text
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse} for status in (400, 401, 408, 413, 415, 422, 503)
-}
-_FILE = {"type": "string", "format": "binary", "description": "JPEG, PNG, GIF, WebP ..."}
-
-
-def body(json_model: type[BaseModel] | None, form: dict[str, Any], required: list[str]) -> Any:
-    """A request's body for OpenAPI: JSON, a form, or either."""
-    content: dict[str, Any] = {
-        FORM: {"schema": {"type": "object", "properties": form, "required": required}}
-    }
-    if json_model is not None:
-        content = {JSON: {"schema": json_model.model_json_schema()}, **content}
-    return {"requestBody": {"required": True, "content": content}}
-
-
-_SEARCH_FORM = {
-    **SearchRequest.model_json_schema()["properties"],
-    "image": _FILE,
-    "where": {"type": "string", "description": "As JSON.", "examples": ['{"split": "test"}']},
 }
 
 
@@ -62,7 +47,28 @@ _SEARCH_FORM = {
     "/search",
     response_model=SearchResponse,
     responses=ERRORS,
-    openapi_extra=body(SearchRequest, _SEARCH_FORM, []),
+    openapi_extra=request_body(
+        json_schema(
+            SearchRequest,
+            ["text"],
+            target=ONLY_IMAGES,
+        ),
+        form_schema(
+            SearchRequest,
+            one_of=[
+                {"required": ["text"], "properties": {"target": ONLY_IMAGES}},
+                WITH_PICTURE,
+            ],
+            image=PICTURE,
+            where={
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": SearchRequest.model_json_schema()["properties"]["where"],
+                "description": "As JSON.",
+                "examples": ['{"split": "test"}'],
+            },
+        ),
+    ),
 )
 async def search(request: Request) -> SearchResponse:
     """Images by a text, images by an image, or texts by an image."""
@@ -104,22 +110,15 @@ async def search(request: Request) -> SearchResponse:
     "/match",
     response_model=MatchResponse,
     responses=ERRORS,
-    openapi_extra=body(
-        None,
-        {
-            "image": _FILE,
-            "text": {"type": "array", "items": {"type": "string"}, "maxItems": TEXTS},
-        },
-        ["image", "text"],
-    ),
+    openapi_extra=request_body(None, form_schema(MatchRequest, ["image", "text"], image=PICTURE)),
 )
 async def match(request: Request) -> MatchResponse:
     """How well an image and each of several texts match."""
     service = service_of(request)
     sent = await read_request(request, images=1, lists=("text",))
-    texts = sent.fields.get("text", [])
     if not sent.pictures:
         raise R2D2Error("an image is missing: send a form with the parts image and text")
+    texts = sent.validated(MatchRequest).text
     _check_texts(service, texts)
     found = await service.match(MatchJob(sent.pictures[0], texts))
     return MatchResponse(match=found.match, cosine=found.cosine, notes=sent.notes)
@@ -129,8 +128,13 @@ async def match(request: Request) -> MatchResponse:
     "/embed",
     response_model=EmbedResponse,
     responses=ERRORS,
-    openapi_extra=body(
-        EmbedRequest, {"image": {"type": "array", "items": _FILE, "maxItems": IMAGES}}, ["image"]
+    openapi_extra=request_body(
+        json_schema(EmbedRequest),
+        form_schema(
+            None,
+            ["image"],
+            image={"type": "array", "items": PICTURE, "minItems": 1, "maxItems": IMAGES},
+        ),
     ),
 )
 async def embed(request: Request) -> EmbedResponse:
@@ -138,6 +142,7 @@ async def embed(request: Request) -> EmbedResponse:
     service = service_of(request)
     sent = await read_request(request, images=IMAGES)
     if sent.pictures:
+        sent.validated(EmbedImagesRequest)
         job = EmbedJob(images=sent.pictures)
     else:
         texts = sent.validated(EmbedRequest).texts

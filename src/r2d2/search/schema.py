@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from annotated_types import Len
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from r2d2.search.conditions import MAX_VALUES, Value
 from r2d2.search.query import By, Reason, Stage
-
-Value = str | int | float | bool
+from r2d2.search.searcher import MAX_CHARACTERS
 
 PAGE = 100  # results in one answer
 DEPTH = 2000  # from the first result to the last of a page
@@ -17,28 +18,43 @@ TEXTS, IMAGES = 64, 16  # of one request
 NOTES = "As that an animated picture counts as its first frame."
 
 
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)  # an integer as JSON Schema has it: 5.0 is one
+Candidates = Annotated[int, Field(ge=1, le=CANDIDATES), WHOLE]
+# For the description alone: the searcher has words of its own for a text that is blank or too long.
+Text = Annotated[
+    str,
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_CHARACTERS}),
+]
+
+
 class SearchRequest(BaseModel):
     """A search; an image comes as the part `image` of a form, beside these as its fields."""
 
     model_config = ConfigDict(extra="forbid")
 
-    text: str | None = Field(None, description="What to look for.", examples=["生日蛋糕"])
+    text: Text | None = Field(None, description="What to look for.", examples=["生日蛋糕"])
     target: Literal["images", "texts"] = Field("images", description="What is searched.")
-    k: int = Field(20, ge=1, le=PAGE, description="Results.")
-    offset: int = Field(0, ge=0, le=DEPTH - 1, description="Results passed over, for pages.")
+    k: Annotated[int, Field(ge=1, le=PAGE), WHOLE] = Field(20, description="Results.")
+    offset: Annotated[int, Field(ge=0, lt=DEPTH), WHOLE] = Field(
+        0, description="Results passed over, for pages."
+    )
     by: By | None = Field(
         None,
         description="What a text is compared with: the images' vectors, the words of their texts, "
         "or both; both by default where there are texts.",
     )
     two_stage: bool = Field(True, description="Rank the best again by the cross encoders.")
-    candidates: int | None = Field(
-        None, ge=1, le=CANDIDATES, description="How many; as saved with the model by default."
+    candidates: Candidates | None = Field(
+        None, description="How many; as saved with the model by default."
     )
-    cascade: int | None = Field(
-        None, ge=1, le=CANDIDATES, description="Rank these by text first, so many by both."
+    cascade: Candidates | None = Field(
+        None, description="Rank these by text first, so many by both."
     )
-    where: dict[str, Value | list[Value]] = Field(
+    where: dict[str, Value | Annotated[list[Value], Len(1, MAX_VALUES)]] = Field(
         default_factory=dict,
         description="Columns and the values they may have; in a form, as JSON.",
         examples=[{"split": "test"}],
@@ -88,6 +104,16 @@ class SearchResponse(BaseModel):
     notes: list[NoteOut] = Field(description=NOTES)
 
 
+class MatchRequest(BaseModel):
+    """Texts to compare with an image, which comes as the part `image` of a form."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: list[Text] = Field(
+        default_factory=list, max_length=TEXTS, json_schema_extra={"minItems": 1}
+    )
+
+
 class MatchResponse(BaseModel):
     """Of each text."""
 
@@ -101,7 +127,13 @@ class EmbedRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    texts: list[str] = Field(min_length=1, max_length=TEXTS)
+    texts: list[Text] = Field(min_length=1, max_length=TEXTS)
+
+
+class EmbedImagesRequest(BaseModel):
+    """No more than the images, which come as parts `image` of a form."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class EmbedResponse(BaseModel):
