@@ -57,7 +57,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
             SearchRequest,
             one_of=[
                 {"required": ["text"], "properties": {"target": ONLY_IMAGES}},
-                WITH_PICTURE,
+                WITH_PICTURE | {"properties": {"by": {"enum": ["vectors"]}}},
             ],
             image=PICTURE,
             where={
