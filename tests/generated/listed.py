@@ -94,7 +94,9 @@ def _group(case: Case, found: Sequence[Entry], of_file: str | None) -> None:
     is_part = bool(named) and {*named, *(entry.split for entry, _ in kept if entry.split)} == {
         "train"
     }
-    by_column = {photo: entry.split for entry, photo in kept if entry.split}
+    # of a picture in several splits, the one that came last
+    told = dict.fromkeys((photo, entry.split) for entry, photo in kept if entry.split)
+    by_column = dict(iter(told))
     case.dropped += len(found) - len(kept)
     for entry, photo in sorted(kept, key=lambda row: not row[0].split):
         if not photo.good:
