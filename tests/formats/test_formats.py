@@ -146,7 +146,9 @@ def test_img2dataset(tmp_path, layout):
 def test_refusals(tmp_path):
     (tmp_path / "empty").mkdir()
     for kind in FORMATS:
-        with pytest.raises(R2D2Error, match=r"holds no|looked for .*; found nothing|no picture there"):
+        with pytest.raises(
+            R2D2Error, match=r"holds no|looked for .*; found nothing|no picture there"
+        ):
             import_table([tmp_path / "empty"], kind, tmp_path / "t.lance")
     with pytest.raises(R2D2Error, match="nothing at"):
         import_table([tmp_path / "none"], "parquet", tmp_path / "t.lance")
