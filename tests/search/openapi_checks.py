@@ -12,7 +12,7 @@ BEYOND_A_SCHEMA = (
     "where is no JSON", "where:", "where.",  # a text that holds JSON, in a form
     # it does not always keep to a oneOf
     "a text or an image", "a row: one of the two", "a text is searched among images",
-    "an image has no words",
+    "an image has no words", "are of the second stage",
 )  # fmt: skip
 LISTS = {"/match": "text", "/explain": "only"}  # fields of forms that may stand several times
 
