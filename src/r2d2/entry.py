@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from r2d2.errors import R2D2Error, RunStoppedError, TerminatedError
-from r2d2.training.signals import raise_at_signals
+from r2d2.training.signals import raised_signals
 from r2d2.written import written
 
 USER_ERROR = 2
@@ -30,11 +30,19 @@ RESUMED = {
 }
 
 
-def main() -> None:
-    """Run the command line; what a user can mend becomes one line and exit code 2."""
+def run_command() -> int:
+    """Run the command line in this process, as `sys.argv` has it; gives the exit code.
+
+    What a user can mend becomes one line and exit code 2.
+    """
     _prepare_output()
-    came = raise_at_signals()
-    code = _flushed(_run(came))
+    with raised_signals() as came:
+        return _flushed(_run(came))
+
+
+def main() -> None:
+    """Run the command line, and end the process."""
+    code = run_command()
     # Nothing is under way any more: a signal during the teardown ends the process in silence.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)

@@ -179,16 +179,11 @@ def logged(run):
 
 
 def call_cli(monkeypatch, capsys, *arguments):
-    """The command in this process, with its own `main`: exit code, output, lines of its errors."""
-    from r2d2 import cli
+    """The command in this process: exit code, output, lines of its errors."""
+    from r2d2.entry import run_command
 
     monkeypatch.setattr(sys, "argv", ["r2d2", *map(str, arguments)])
     capsys.readouterr()
-    try:
-        cli.main()
-    except SystemExit as end:
-        code = end.code or 0
-    else:
-        code = 0
+    code = run_command()
     output = capsys.readouterr()
     return code, output.out, output.err.splitlines()

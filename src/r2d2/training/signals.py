@@ -42,11 +42,12 @@ def signals(several: bool = False) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def raise_at_signals() -> list[int]:
-    """Make an exception of the first SIGINT or SIGTERM, from here to the end of the process.
+@contextmanager
+def raised_signals() -> Iterator[list[int]]:
+    """Make an exception of the first SIGINT or SIGTERM; gives the list of those that came.
 
     What is half done is put away on that exception's way. A second signal would leave it half put
-    away, so it only says so; the third ends the process at once. Gives the list of those that came.
+    away, so it only says so; the third ends the process at once.
     """
     came: list[int] = []
 
@@ -64,10 +65,16 @@ def raise_at_signals() -> list[int]:
         if came and isinstance(raised.exc_value, KeyboardInterrupt | TerminatedError):
             _thread.interrupt_main(signal.Signals(came.pop()))
         else:
-            sys.__unraisablehook__(raised)
+            hook(raised)
 
+    old, hook = {}, sys.unraisablehook
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # as of a job in the background
-            signal.signal(number, note)
+            old[number] = signal.signal(number, note)
     sys.unraisablehook = unraisable
-    return came
+    try:
+        yield came
+    finally:
+        sys.unraisablehook = hook
+        for number, handler in old.items():
+            signal.signal(number, handler)
