@@ -33,7 +33,7 @@ from r2d2.ablation.outcome import OUTCOME, load_outcome
 from r2d2.ablation.runs import Run, measure
 from r2d2.ablation.summary import as_dict, difference, mean_spread, summarise
 from r2d2.config import Config, make_config
-from r2d2.corpus.sample import numbers
+from r2d2.corpus.report.sample import numbers
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.pretrained import load
 from r2d2.table import Pair, PairsTable, Text, write_table

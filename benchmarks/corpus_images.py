@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageDraw, ImageEnhance
 
 from r2d2.corpus.config import ImageConfig
-from r2d2.corpus.harmful import harmful, open_classifier
-from r2d2.corpus.image_filter import judge, measure
-from r2d2.corpus.phash import distance, perceptual_hashes
+from r2d2.corpus.images.harmful import harmful, open_classifier
+from r2d2.corpus.images.image_filter import judge, measure
+from r2d2.corpus.images.phash import distance, perceptual_hashes
 from r2d2.data.images import decode_image
 
 RADII = (0, 2, 4, 6, 8, 10, 12)

@@ -22,8 +22,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from r2d2.corpus.near import near_groups
-from r2d2.corpus.phash import distance
+from r2d2.corpus.images.near import near_groups
+from r2d2.corpus.images.phash import distance
 
 RADIUS = 4
 CHECKED = 200

@@ -20,7 +20,7 @@ from typing import Any
 import corpus_rank
 import pyarrow as pa
 
-from r2d2.corpus import aggregate, combine, rank
+from r2d2.corpus.clicks import aggregate, combine, rank
 
 STEPS: tuple[tuple[Any, str, str], ...] = (  # where a function is looked up, its name, a step
     (combine, "encode", "texts and addresses to numbers"),

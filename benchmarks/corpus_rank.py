@@ -32,12 +32,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from r2d2.corpus.aggregate import aggregate
+from r2d2.corpus.clicks.aggregate import aggregate
+from r2d2.corpus.clicks.rank import rank
 from r2d2.corpus.config import make_corpus_config
 from r2d2.corpus.parts import Places
-from r2d2.corpus.rank import rank
+from r2d2.corpus.report.sample import in_sample
 from r2d2.corpus.rows import PAIRS, part_count, part_file, read_pairs, write_rows
-from r2d2.corpus.sample import in_sample
 
 FILE_ROWS = 2_000_000
 SETTINGS = ["rank.top_share=0.5", "rank.max_queries=10", "sample.share=0.1",

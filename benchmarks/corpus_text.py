@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from r2d2.corpus.config import TextConfig
 from r2d2.corpus.funnel import count_stage
-from r2d2.corpus.text_filter import TextFilter
+from r2d2.corpus.texts.text_filter import TextFilter
 from r2d2.data.emoji import emoji_pairs
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from r2d2.corpus.config import TextConfig
-from r2d2.corpus.text_filter import TextFilter
+from r2d2.corpus.texts.text_filter import TextFilter
 
 SENTENCES = Path(__file__).parents[1] / "tests/corpus/sentences"
 FILES = ("development", "measuring", "unseen", "outside")

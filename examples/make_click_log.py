@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from r2d2.corpus.sample import numbers
+from r2d2.corpus.report.sample import numbers
 from r2d2.table import Pair, PairsTable
 
 FIELDS = {

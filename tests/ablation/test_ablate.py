@@ -14,7 +14,7 @@ from r2d2.ablation.speed import Speed, equal_epochs
 from r2d2.ablation.statistics import Estimate, figures, units
 from r2d2.ablation.summary import BETTER, OPEN, WORSE, ArmSummary
 from r2d2.corpus.config import SampleConfig
-from r2d2.corpus.sample import in_sample
+from r2d2.corpus.report.sample import in_sample
 from r2d2.errors import RunStoppedError
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.published import published

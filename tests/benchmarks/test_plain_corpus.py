@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.corpus_rank import SETTINGS, duckdb_queries, make_log
-from r2d2.corpus.aggregate import aggregate
+from r2d2.corpus.clicks.aggregate import aggregate
+from r2d2.corpus.clicks.rank import rank
 from r2d2.corpus.config import make_corpus_config
 from r2d2.corpus.parts import Places
-from r2d2.corpus.rank import rank
 from r2d2.corpus.rows import PAIRS, image_id_of, part_count, part_file, read_pairs
 
 duckdb = pytest.importorskip("duckdb")

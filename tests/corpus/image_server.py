@@ -13,8 +13,8 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image
 
-from r2d2.corpus.fetch import fetch_images
-from r2d2.corpus.fetch_store import look_up
+from r2d2.corpus.fetching.fetch import fetch_images
+from r2d2.corpus.fetching.store import look_up
 
 
 def picture(kind="JPEG", width=64, height=48, seed=0):

@@ -34,7 +34,7 @@ from r2d2.corpus import build as build_module
 from r2d2.corpus import output as output_module
 from r2d2.corpus.build import build_corpus
 from r2d2.corpus.config import make_corpus_config
-from r2d2.corpus.finish import left_aside
+from r2d2.corpus.report.finish import left_aside
 from r2d2.data.emoji import emoji_pairs
 from r2d2.errors import R2D2Error
 from r2d2.table import PairsTable, Text, write_table

@@ -7,10 +7,10 @@ import pytest
 
 from corpus.builds import SETTINGS, built, write_log
 from r2d2.corpus import build as build_module
-from r2d2.corpus import finish as finish_module
 from r2d2.corpus import output as output_module
 from r2d2.corpus.build import build_corpus
 from r2d2.corpus.config import make_corpus_config
+from r2d2.corpus.report import finish as finish_module
 from r2d2.errors import R2D2Error
 from r2d2.table import PairsTable, write_table
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from r2d2.corpus.config import FetchConfig
-from r2d2.corpus.fetch_join import read_path
-from r2d2.corpus.outcome import Cause, FetchFailed
-from r2d2.corpus.sniff import image_size
+from r2d2.corpus.fetching.join import read_path
+from r2d2.corpus.fetching.outcome import Cause, FetchFailed
+from r2d2.corpus.fetching.sniff import image_size
 from r2d2.data.images import BadImage, decode_image, decode_resized, picture_suffixes
 
 GRADIENT = Image.fromarray(np.add.outer(np.arange(48) * 4, np.arange(64)).astype(np.uint8))
@@ -43,9 +43,9 @@ WITHOUT = """
 import sys
 sys.modules["pillow_heif"] = None  # as where it is not installed
 from r2d2.corpus.config import FetchConfig
-from r2d2.corpus.fetch_join import read_path
-from r2d2.corpus.outcome import Cause, FetchFailed
-from r2d2.corpus.sniff import image_size
+from r2d2.corpus.fetching.join import read_path
+from r2d2.corpus.fetching.outcome import Cause, FetchFailed
+from r2d2.corpus.fetching.sniff import image_size
 from r2d2.data.images import BadImage, decode_image
 for data in (sys.stdin.buffer.read(), b"no picture"):
     try:

@@ -6,8 +6,8 @@ import pytest
 
 from formats.published import imported, jsonl, lines, picture, pictures, said
 from formats.test_zero_sets import store_of
-from r2d2.corpus.fetch_store import url_id
-from r2d2.corpus.outcome import Cause
+from r2d2.corpus.fetching.outcome import Cause
+from r2d2.corpus.fetching.store import url_id
 from r2d2.errors import R2D2Error
 from r2d2.formats.registry import import_table
 from r2d2.inputs.ids import REPEATED_TEXT

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from formats.published import imported, jsonl, lines, picture, pictures, said
-from r2d2.corpus.fetch_store import ShardWriter, url_id
-from r2d2.corpus.outcome import Cause, Outcome
+from r2d2.corpus.fetching.outcome import Cause, Outcome
+from r2d2.corpus.fetching.store import ShardWriter, url_id
 from r2d2.errors import R2D2Error
 from r2d2.formats import fetched
 from r2d2.formats.registry import import_table

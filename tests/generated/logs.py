@@ -24,9 +24,9 @@ from generated.files import (
     write_parquet,
 )
 from generated.values import Values
-from r2d2.corpus.combine import combine
+from r2d2.corpus.clicks.combine import combine
+from r2d2.corpus.clicks.log import find_logs, plan, read_piece
 from r2d2.corpus.config import CorpusConfig
-from r2d2.corpus.log import find_logs, plan, read_piece
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.search.many import Done, search_many
 from r2d2.search.query import Query

@@ -14,8 +14,8 @@ from generated.files import Raw, Record, write_csv, write_jsonl, write_parquet
 from generated.listed import given
 from generated.photos import Photos, broken, picture
 from generated.values import BAD_SPLITS, Values
-from r2d2.corpus.fetch_store import ShardWriter, url_id
-from r2d2.corpus.outcome import Cause, Outcome
+from r2d2.corpus.fetching.outcome import Cause, Outcome
+from r2d2.corpus.fetching.store import ShardWriter, url_id
 
 URLS = tuple(f"https://e.org/{name}" for name in ("0.jpg", "1", "a b.png", "图.jpg?x=1", "4.webp"))
 GONE, BROKEN, UNKNOWN = "https://e.org/gone", "https://e.org/broken.jpg", "https://e.org/never"

@@ -11,7 +11,7 @@ import numpy as np
 from r2d2 import progress
 from r2d2.ablation.summary import TASKS, ArmSummary
 from r2d2.corpus.config import SampleConfig
-from r2d2.corpus.sample import in_sample, sample_table
+from r2d2.corpus.report.sample import in_sample, sample_table
 from r2d2.errors import R2D2Error
 from r2d2.table import PairsTable
 

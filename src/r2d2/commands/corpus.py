@@ -13,7 +13,7 @@ from r2d2.commands.options import Overwrite, Settings
 from r2d2.errors import R2D2Error
 
 if TYPE_CHECKING:
-    from r2d2.corpus.align import Model
+    from r2d2.corpus.images.align import Model
 
 app = typer.Typer(help="Make a corpus of click logs, or of a crawl.", no_args_is_help=True)
 
@@ -53,7 +53,7 @@ def build(
     from r2d2 import progress
     from r2d2.corpus.build import build_corpus, check_build
     from r2d2.corpus.config import make_corpus_config
-    from r2d2.corpus.finish import left_aside
+    from r2d2.corpus.report.finish import left_aside
     from r2d2.inputs.dropped_rows import dropped_lines
 
     made = make_corpus_config(preset, config, settings or ())
@@ -114,8 +114,8 @@ def fetch(
     """Fetch images by their addresses, and say what became of each."""
     from r2d2 import progress
     from r2d2.corpus.config import make_corpus_config
-    from r2d2.corpus.fetch import fetch_table
-    from r2d2.corpus.fetch_failures import FAILURES_FILE
+    from r2d2.corpus.fetching.failures import FAILURES_FILE
+    from r2d2.corpus.fetching.fetch import fetch_table
 
     made = make_corpus_config("zero", config, settings or ()).fetch
     again = _retried(retry_failed, cause)
@@ -139,7 +139,7 @@ def stats(
     overwrite: Overwrite = False,
 ) -> None:
     """What a table holds: sizes, lengths, words, sources, balance; with pictures."""
-    from r2d2.corpus.report import contact_sheet, write_corpus_report
+    from r2d2.corpus.report.report import contact_sheet, write_corpus_report
     from r2d2.table import PairsTable
 
     _check_report(out, [table, model], overwrite)
@@ -158,7 +158,7 @@ def compare(
     overwrite: Overwrite = False,
 ) -> None:
     """Two tables beside each other, by the measures of `stats`."""
-    from r2d2.corpus.report import contact_sheet, write_corpus_report
+    from r2d2.corpus.report.report import contact_sheet, write_corpus_report
     from r2d2.table import PairsTable
 
     _check_report(out, [one, other, model], overwrite)
@@ -190,7 +190,7 @@ def sample(
     """A share of a table by hash of image_id: the same in any order, a smaller within a larger."""
     from r2d2 import progress
     from r2d2.corpus.config import SampleConfig
-    from r2d2.corpus.sample import sample_table
+    from r2d2.corpus.report.sample import sample_table
     from r2d2.formats.queries import table_outputs
     from r2d2.outputs import check_outputs
     from r2d2.table import PairsTable
@@ -239,7 +239,7 @@ def _place(table: str) -> str:
 
 def _stats(table: Any, model: Path | None) -> Any:
     from r2d2 import progress
-    from r2d2.corpus.stats import table_stats
+    from r2d2.corpus.report.stats import table_stats
 
     encoder = _model(model)
     with progress.bars() as update:

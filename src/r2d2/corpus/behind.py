@@ -12,13 +12,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from r2d2.corpus.align import Model
-from r2d2.corpus.classifier import judge_digest
 from r2d2.corpus.config import CorpusConfig, FetchConfig, ImageConfig, TextConfig
-from r2d2.corpus.harmful import harmful
-from r2d2.corpus.host_lists import PrivateHosts, host_list
-from r2d2.corpus.text_filter import ready
-from r2d2.corpus.words import read_words
+from r2d2.corpus.fetching.host_lists import PrivateHosts, host_list
+from r2d2.corpus.images.align import Model
+from r2d2.corpus.images.harmful import harmful
+from r2d2.corpus.texts.classifier import judge_digest
+from r2d2.corpus.texts.text_filter import ready
+from r2d2.corpus.texts.words import read_words
 from r2d2.corpus.workspace import digest
 from r2d2.errors import R2D2Error
 

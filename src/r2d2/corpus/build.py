@@ -15,28 +15,28 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from r2d2.corpus.aggregate import aggregate
-from r2d2.corpus.align import Model, align
 from r2d2.corpus.behind import Behind, look_behind
+from r2d2.corpus.clicks.aggregate import aggregate
+from r2d2.corpus.clicks.ctr import Prior, read_prior
+from r2d2.corpus.clicks.log import find_logs, with_ranking
+from r2d2.corpus.clicks.rank import rank, read_least
+from r2d2.corpus.clicks.tally import PRIOR
+from r2d2.corpus.clicks.unite import unite
 from r2d2.corpus.config import CorpusConfig
-from r2d2.corpus.ctr import Prior, read_prior
-from r2d2.corpus.duplicates import find_duplicates
 from r2d2.corpus.engine import start
-from r2d2.corpus.fetch import fetch_images, retried_causes
-from r2d2.corpus.fetch_join import FetchWork
-from r2d2.corpus.fetch_list import needed_urls
-from r2d2.corpus.finish import REPORT, nothing_left, paper_files, write_papers
+from r2d2.corpus.fetching.fetch import fetch_images, retried_causes
+from r2d2.corpus.fetching.join import FetchWork
+from r2d2.corpus.fetching.url_list import needed_urls
 from r2d2.corpus.funnel import StageCount, add_counts
-from r2d2.corpus.image_filter import ImageWork
-from r2d2.corpus.log import find_logs, with_ranking
+from r2d2.corpus.images.align import Model, align
+from r2d2.corpus.images.duplicates import find_duplicates
+from r2d2.corpus.images.image_filter import ImageWork
 from r2d2.corpus.output import is_made_of, write_corpus
 from r2d2.corpus.parts import Places, map_parts
-from r2d2.corpus.prune import PruneWork
-from r2d2.corpus.rank import rank, read_least
+from r2d2.corpus.report.finish import REPORT, nothing_left, paper_files, write_papers
 from r2d2.corpus.rows import IMAGES, part_count, part_file
-from r2d2.corpus.tally import PRIOR
-from r2d2.corpus.text_filter import TextWork
-from r2d2.corpus.unite import unite
+from r2d2.corpus.texts.prune import PruneWork
+from r2d2.corpus.texts.text_filter import TextWork
 from r2d2.corpus.workspace import Stage, Workspace, digest
 from r2d2.errors import taken
 from r2d2.files import write_text

@@ -110,7 +110,7 @@ class TextConfig:
     # lists of words within which a listed one does no harm; and three built-in ones of words beside
     # which those of the built-in lists do none: reports, topics, designs
     allow: tuple[str, ...] = ("allow", "reports", "topics", "designs")
-    classifier: str | None = None  # "module:function" of your own; see corpus/classifier.py
+    classifier: str | None = None  # "module:function" of your own; see corpus/texts/classifier.py
 
     def __post_init__(self) -> None:
         counts = ("min_words", "max_words", "min_chars", "max_chars")

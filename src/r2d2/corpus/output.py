@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from r2d2.corpus.clicks.ctr import Prior, score
 from r2d2.corpus.config import RankConfig, SampleConfig
-from r2d2.corpus.ctr import Prior, score
 from r2d2.corpus.funnel import FlowTally, StageCount, add_counts
 from r2d2.corpus.parts import Places, map_parts
+from r2d2.corpus.report.sample import in_sample, splits
 from r2d2.corpus.rows import (
     IMAGES,
     PAIRS,
@@ -27,7 +28,6 @@ from r2d2.corpus.rows import (
     read_images,
     read_pairs,
 )
-from r2d2.corpus.sample import in_sample, splits
 from r2d2.files import disk_errors, write_text
 from r2d2.progress import Update
 from r2d2.table import Pair, PairsTable, Text, is_dataset, join_shards, write_shard

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from r2d2.checks.base import Known, file_hash
 from r2d2.corpus.funnel import EXAMPLES, StageCount
-from r2d2.corpus.phash import perceptual_hashes
-from r2d2.corpus.sample import numbers
+from r2d2.corpus.images.phash import perceptual_hashes
+from r2d2.corpus.report.sample import numbers
 from r2d2.data.images import BadImage, decode_image
 from r2d2.downstream.config import DownstreamConfig, TextChoice
 from r2d2.downstream.likeness import near_to

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.corpus.sample import numbers
+from r2d2.corpus.report.sample import numbers
 from r2d2.downstream.config import SplitShares
 from r2d2.errors import R2D2Error
 

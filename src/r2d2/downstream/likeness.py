@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from r2d2.corpus.near import first_near, near_groups, near_pairs
-from r2d2.corpus.phash import perceptual_hashes
+from r2d2.corpus.images.near import first_near, near_groups, near_pairs
+from r2d2.corpus.images.phash import perceptual_hashes
 from r2d2.downstream.config import Likeness
 
 Hashes = npt.NDArray[np.uint64]

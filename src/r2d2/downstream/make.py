@@ -14,9 +14,9 @@ import numpy as np
 from r2d2.checks.against import know
 from r2d2.checks.base import Asked
 from r2d2.checks.run import CheckReport, check_table
-from r2d2.corpus.align import Model
 from r2d2.corpus.funnel import StageCount
-from r2d2.corpus.sample import numbers
+from r2d2.corpus.images.align import Model
+from r2d2.corpus.report.sample import numbers
 from r2d2.downstream.candidates import (
     NO_TEXT,
     Candidate,

@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.corpus.sample import numbers
+from r2d2.corpus.report.sample import numbers
 from r2d2.downstream.config import DownstreamConfig
 from r2d2.downstream.likeness import may_be_true
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from r2d2.corpus.report import flat
-from r2d2.corpus.sample import numbers
+from r2d2.corpus.report.report import flat
+from r2d2.corpus.report.sample import numbers
 from r2d2.data.images import BadImage, decode_image
 from r2d2.downstream.make import Made, report_file
 from r2d2.files import write_text

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from r2d2.corpus.sample import numbers
+from r2d2.corpus.report.sample import numbers
 from r2d2.data.images import BadImage, decode_image
 from r2d2.downstream.candidates import Count
 from r2d2.downstream.likeness import bigrams

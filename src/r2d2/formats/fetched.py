@@ -17,8 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from r2d2.corpus.fetch_store import look_up, read_stored, shards, url_id
-from r2d2.corpus.outcome import Cause
+from r2d2.corpus.fetching.outcome import Cause
+from r2d2.corpus.fetching.store import look_up, read_stored, shards, url_id
 from r2d2.formats.given import Given
 from r2d2.formats.record import make_pair
 from r2d2.inputs.dropped_rows import DroppedRows

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from r2d2.corpus.fetch_store import url_id
+from r2d2.corpus.fetching.store import url_id
 from r2d2.formats import fetched
 from r2d2.formats.given import Given
 from r2d2.formats.record import make_pair

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from r2d2.corpus.spelling import clean
+from r2d2.corpus.texts.spelling import clean
 from r2d2.search.query import Note
 from r2d2.search.terms import has_meaning
 from r2d2.tokenizer import PREFIX, Tokenizer

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 from itertools import chain, islice, pairwise
 
-from r2d2.corpus.spelling import CHINESE, spell_queries
+from r2d2.corpus.texts.spelling import CHINESE, spell_queries
 
 # Thai and Lao, Burmese, Khmer, 々, kana, Hangul: a syllable or a character is a term there.
 _UNSPACED = CHINESE + "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3040-\u30ff\uac00-\ud7af"

@@ -1,0 +1,286 @@
+"""Finding click logs and reading them in chunks: Parquet, CSV, JSONL, Lance; local or by URL.
+
+A log is cut into pieces: a file, or some row groups or fragments of one. Whatever its format, a
+piece is read as chunks of bounded size whose columns bear the names of `LogConfig`.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import logging
+import os
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from r2d2.corpus.clicks.lines import head_columns, read_lines
+from r2d2.corpus.clicks.log_columns import is_text, log_columns, text_image_role
+from r2d2.corpus.clicks.pairs_log import is_pairs_table, pairs_columns, read_pairs_table
+from r2d2.corpus.config import CorpusConfig, LogConfig
+from r2d2.corpus.engine import PACKED, import_daft, open_file, open_parquet, reading, unpacked
+from r2d2.errors import R2D2Error
+from r2d2.inputs.dropped_rows import DroppedRows
+
+log = logging.getLogger(__name__)
+
+FORMATS = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".lance": "lance",
+}
+PAIRS = "pairs table"  # a Lance dataset of that kind
+HEAD_ROWS = 100  # whose images tell what a column of text holds
+PIECE_ROWS = 1 << 20  # of a Parquet file, before it is cut between row groups
+READ_ROWS = 128 << 10  # read at a time: more are slower, for their memory is new each time ...
+READ_BYTES = 32 << 20  # ... or fewer, where rows are large
+
+
+def find_logs(logs: Sequence[str]) -> list[str]:
+    """Every file of the logs, in order; a Lance dataset counts as a file.
+
+    Args:
+        logs: files, folders (searched to the bottom), globs, or URLs of them, which Daft resolves.
+
+    Raises:
+        R2D2Error: nothing is there, or a file's ending tells no format.
+    """
+    found: list[str] = []
+    for place in logs:
+        files = _remote(place) if "://" in place else _local(place)
+        if not files:
+            raise R2D2Error(
+                f"no log at {place}: give files, folders or globs of {', '.join(FORMATS)}"
+            )
+        found += files
+    return sorted(set(found))
+
+
+def plan(files: Sequence[str], config: CorpusConfig) -> list[dict[str, str]]:
+    """The pieces that the logs are read in, as jobs.
+
+    Raises:
+        R2D2Error: a file lacks a column that is needed, or a column is of a type that does not
+            serve, or there is nothing to rank by.
+    """
+    ranked = False
+    pieces: list[dict[str, str]] = []
+    unused_splits = []
+    for file in files:
+        with reading(file):
+            kind, fields, cuts = _look(file)
+        if not fields:
+            continue  # an empty file
+        # the columns of a pairs table have their own names, whatever those of other logs are
+        own = replace(config, log=LogConfig()) if kind == PAIRS else config
+        columns = log_columns(file, fields, own)
+        ranked = ranked or "clicks" in columns
+        if kind == PAIRS or "split" in set(fields) - set(columns.values()):
+            unused_splits.append(file)
+        piece = {
+            "file": file,
+            "format": kind,
+            "columns": json.dumps(columns),
+            "folder": posixpath.dirname(file),  # in which a path of the log is looked up
+        }
+        if cuts and "image" in columns and is_text(fields[columns["image"]]):
+            columns = _named_images({**piece, "cut": json.dumps(cuts[0])}, columns)
+            piece["columns"] = json.dumps(columns)
+        pieces += [{**piece, "cut": json.dumps(cut)} for cut in cuts]
+    if not pieces:
+        raise R2D2Error(
+            f"the logs hold no rows that can be read ({', '.join(files[:3])}"
+            f"{', ...' if len(files) > 3 else ''}): give others"
+        )
+    if unused_splits:
+        log.warning(
+            "the column 'split' of %s is not used: what is held out is drawn by sample.splits; "
+            "leave out what is a test set",
+            ", ".join(unused_splits[:3]) + (", ..." if len(unused_splits) > 3 else ""),
+        )
+    if config.rank.active and not ranked:
+        raise R2D2Error(
+            f"no log has clicks to rank by (there is no column {config.log.clicks!r} beside "
+            f"{config.log.query!r}): map it by --set log.clicks=NAME, or --set rank.enabled=false"
+        )
+    return pieces
+
+
+def with_ranking(config: CorpusConfig, files: Sequence[str]) -> CorpusConfig:
+    """The settings, with `rank.enabled` decided by the logs where it was left open.
+
+    Logs without any query are ranked by nothing, unless a cut by rate is asked for.
+    """
+    if config.rank.enabled is not None:
+        return config
+    asked = config.rank.cuts or bool(config.rank.examination)
+    return replace(config, rank=replace(config.rank, enabled=asked or _any_query(files, config)))
+
+
+def _any_query(files: Sequence[str], config: CorpusConfig) -> bool:
+    for file in files:
+        with reading(file):
+            kind, fields, _ = _look(file)
+        if ("query" if kind == PAIRS else config.log.query) in fields:
+            return True
+    return False
+
+
+def _named_images(piece: Mapping[str, str], columns: dict[str, str]) -> dict[str, str]:
+    """The columns with text in `image` as what it is: base64, or paths, or addresses."""
+    name = columns["image"]
+    alone = {**piece, "columns": json.dumps({"image": name})}
+    values: list[str] = []
+    for chunk in read_piece(alone, DroppedRows()):
+        values += chunk["image"].slice(0, HEAD_ROWS).cast(pa.string()).drop_null().to_pylist()
+        if len(values) >= HEAD_ROWS:
+            break
+    role = text_image_role(values)
+    if role == "image" or role in columns:
+        return columns
+    return {role if key == "image" else key: column for key, column in columns.items()}
+
+
+def read_piece(piece: Mapping[str, str], dropped: DroppedRows) -> Iterator[pa.Table]:
+    """Chunks of a piece, their columns named as in `LogConfig`; malformed lines go to `dropped`."""
+    file, kind = piece["file"], piece["format"]
+    columns: dict[str, str] = json.loads(piece["columns"])
+    cut: list[int] = json.loads(piece["cut"])
+    roles = {name: role for role, name in columns.items()}
+    with reading(file):
+        batches: Iterable[pa.RecordBatch]
+        if kind == "parquet":
+            batches = _parquet(file, cut, columns)
+        elif kind == PAIRS:
+            import lance
+
+            batches = read_pairs_table(lance.dataset(file), cut, columns, dropped, file)
+        elif kind == "lance":
+            batches = _lance(file, cut, columns)
+        else:
+            with open_file(file) as stream:
+                yield from read_lines(unpacked(stream, file), kind, columns, dropped, file)
+            return
+        for batch in batches:
+            yield pa.Table.from_batches([batch]).rename_columns(
+                [roles[name] for name in batch.schema.names]
+            )
+
+
+def _format(file: str) -> str:
+    name = file.rstrip("/")
+    if name.endswith(tuple(PACKED)):
+        name = posixpath.splitext(name)[0]
+        kind = FORMATS.get(posixpath.splitext(name)[1].lower())
+        if kind in ("csv", "tsv", "jsonl"):
+            return kind
+    kind = FORMATS.get(posixpath.splitext(name)[1].lower())
+    if kind is None or file.endswith(tuple(PACKED)):
+        raise R2D2Error(f"cannot tell the format of {file}: name it {', '.join(FORMATS)}")
+    return kind
+
+
+def _local(log: str) -> list[str]:
+    paths = [Path(log)]
+    if glob.has_magic(log) and not paths[0].exists():  # a name may hold a bracket
+        paths = [Path(path) for path in glob.glob(log, recursive=True)]  # noqa: PTH207
+    found: list[Path] = []
+    for path in paths:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe may never end
+            raise R2D2Error(f"the log {path} is no plain file: write what it gives into one")
+        if not path.is_dir() or path.suffix == ".lance":
+            found += [path] if path.exists() else []
+            continue
+        for folder, inner, names in os.walk(path):
+            found += [Path(folder, name) for name in inner if name.endswith(".lance")]
+            inner[:] = [n for n in inner if not n.endswith(".lance") and n[0] not in "._"]
+            found += [Path(folder, name) for name in names if _known(name)]
+    return [str(file.absolute()) for file in found]
+
+
+def _remote(log: str) -> list[str]:
+    if log.rstrip("/").endswith(".lance") or (_known(log) and not glob.has_magic(log)):
+        return [log]
+    pattern = log if glob.has_magic(log) else log.rstrip("/") + "/**"
+    daft = import_daft()
+    try:
+        listed: list[str] = daft.from_glob_path(pattern).to_pydict()["path"]
+    except Exception as error:
+        if "No matching file" in str(error) or "at least 1 MicroPartition" in str(error):
+            return []
+        reason = (str(error).strip().splitlines() or ["?"])[0]
+        raise R2D2Error(f"cannot list {log}: {reason}; check the address and its rights") from error
+    return [file for file in listed if _known(posixpath.basename(file))]
+
+
+def _known(name: str) -> bool:
+    try:
+        return posixpath.basename(name)[0] not in "._" and bool(_format(name))
+    except (R2D2Error, IndexError):
+        return False
+
+
+def _look(file: str) -> tuple[str, dict[str, pa.DataType], list[list[int]]]:
+    """Kind and columns of a file, and how it is cut: numbers of row groups, or of fragments."""
+    kind = _format(file)
+    if kind == "lance":
+        import lance
+
+        dataset = lance.dataset(file)
+        fragments = [[fragment.fragment_id] for fragment in dataset.get_fragments()]
+        if is_pairs_table(dataset.schema):
+            return PAIRS, pairs_columns(dataset), fragments
+        return kind, {field.name: field.type for field in dataset.schema}, fragments
+    if kind != "parquet":
+        with open_file(file) as stream:
+            names = head_columns(unpacked(stream, file), kind, file)
+        return kind, dict.fromkeys(names, pa.string()), [[]]
+    with open_parquet(file) as parquet:
+        meta, schema = parquet.metadata, parquet.schema_arrow
+    cuts: list[list[int]] = [[]]
+    rows = 0
+    for group in range(meta.num_row_groups):
+        if rows >= PIECE_ROWS:
+            cuts.append([])
+            rows = 0
+        cuts[-1].append(group)
+        rows += meta.row_group(group).num_rows
+    return kind, {field.name: field.type for field in schema}, cuts
+
+
+def _parquet(file: str, groups: list[int], columns: dict[str, str]) -> Iterator[pa.RecordBatch]:
+    with open_parquet(file) as parquet:
+        for group in groups:
+            meta = parquet.metadata.row_group(group)
+            chosen = [meta.column(n) for n in range(meta.num_columns)]
+            size = sum(
+                column.total_uncompressed_size
+                for column in chosen
+                if column.path_in_schema in columns.values()
+            )
+            rows = READ_BYTES * max(1, meta.num_rows) // max(1, size)
+            rows = max(1, min(READ_ROWS, rows))
+            yield from parquet.iter_batches(
+                rows, row_groups=[group], columns=[*columns.values()], use_threads=False
+            )
+
+
+def _lance(file: str, fragments: list[int], columns: dict[str, str]) -> Iterator[pa.RecordBatch]:
+    import lance
+
+    dataset = lance.dataset(file)
+    scanner = dataset.scanner(
+        columns=[*columns.values()],
+        fragments=[f for f in dataset.get_fragments() if f.fragment_id in fragments],
+        batch_size=256 if "image" in columns else READ_ROWS >> 4,
+        batch_readahead=2,
+        scan_in_order=True,
+    )
+    yield from scanner.to_batches()

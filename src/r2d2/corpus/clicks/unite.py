@@ -1,0 +1,317 @@
+"""Merged images: the texts and counts of one go to the other, and the CTR is smoothed anew.
+
+Where two images are one, the rows of the one that gives up its id may belong to another part. They
+are few, so each part first sets its own leavers aside, sorted, and then every part takes in those
+that belong to it. What comes out holds images that have a text and texts that have an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from r2d2.corpus.clicks.ctr import Prior, score
+from r2d2.corpus.clicks.rank import NO_QUERY
+from r2d2.corpus.clicks.recount import best_queries, moved, still_ranked, unranked, with_counts
+from r2d2.corpus.config import RankConfig
+from r2d2.corpus.flows import totals
+from r2d2.corpus.funnel import COUNTED, EXAMPLES, Flow, StageCount, add_counts
+from r2d2.corpus.parts import Places, map_parts
+from r2d2.corpus.rows import (
+    IMAGES,
+    PAIR_COLUMNS,
+    PAIRS,
+    QUERY,
+    part_count,
+    part_file,
+    part_range,
+    read_images,
+    read_pairs,
+    write_images,
+    write_rows,
+)
+from r2d2.progress import Update
+
+LEAVERS = "leavers"
+REST = "rest"  # kind of part: queries that count where they ranked under another copy
+MERGE_COLUMNS = pa.schema(
+    [
+        ("image_id", pa.string()),  # of a group of images that are one, each
+        ("into", pa.string()),  # the group's id
+        ("picture", pa.string()),  # whose file stands for the group
+        ("final_id", pa.string()),  # that the group has in the table
+    ]
+)
+UNITED_IMAGES = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("final_id", pa.string()),  # that the image has in the table
+        ("url", pa.string()),
+        ("image", pa.large_binary()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+    ]
+)
+
+
+def unite(
+    pairs: Path,
+    images: Path,
+    merge: Path | None,
+    out: Path,
+    rank: RankConfig,
+    prior: Prior | None,
+    places: Places,
+    update: Update,
+    *,
+    summed: Path | None = None,
+    least: float = 0.0,
+) -> list[StageCount]:
+    """Bring the filtered pairs and images together.
+
+    Args:
+        pairs: folder of the stage whose pairs are kept.
+        images: folder of the stage whose images are kept.
+        merge: a file of MERGE_COLUMNS, one row for each image of a group; None: no two are one.
+        out: folder to write pairs (PAIR_COLUMNS) and images (UNITED_IMAGES) of equal ids into.
+        rank: how a CTR is smoothed, and how many queries an image may have.
+        prior: of the whole log; None where there is no ranking.
+        places: where to work.
+        update: progress.
+        summed: folder of the aggregated pairs, to count what was shown but did not rank; None: that
+            is not counted.
+        least: the rate of the last pair that ranked; merged pairs below it are dropped.
+
+    Returns:
+        Counts of pairs, then of images.
+    """
+    parts = part_count(pairs)
+    jobs = [
+        {"pairs": str(pairs), "images": str(images), "out": str(out), "part": str(n)}
+        | ({} if summed is None else {"summed": str(summed)})
+        for n in range(parts)
+    ]
+    groups = Groups(None if merge is None else str(merge), parts)
+    if merge is not None:
+        map_parts(SetAside(groups), jobs, places, "merged images", update)
+    return [
+        add_counts(map_parts(work, jobs, places, what, update))
+        for work, what in (
+            (UnitePairs(groups, rank, prior, least), "uniting texts"),
+            (UniteImages(groups), "uniting images"),
+        )
+    ]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The images that are one with others, as far as a part needs to know them."""
+
+    file: str | None
+    parts: int
+
+    def _read(self, part: int, column: str) -> list[dict[str, str]]:
+        if self.file is None:
+            return []
+        first, last = part_range(part, self.parts)
+        rows = pq.read_table(self.file, filters=[(column, ">=", first), (column, "<", last)])
+        found: list[dict[str, str]] = rows.to_pylist()
+        return found
+
+    def leavers(self, part: int) -> dict[str, str]:
+        """Images of a part that give up their id, and whose they take."""
+        found = self._read(part, "image_id")
+        return {row["image_id"]: row["into"] for row in found if row["image_id"] != row["into"]}
+
+    def stayers(self, part: int) -> list[str]:
+        """Images of a part that others join."""
+        found = self._read(part, "image_id")
+        return [row["image_id"] for row in found if row["image_id"] == row["into"]]
+
+    def lenders(self, part: int) -> dict[str, str]:
+        """Images of a part whose file stands for a group under another id, and that id."""
+        found = self._read(part, "picture")
+        return {row["picture"]: row["into"] for row in found if row["picture"] != row["into"]}
+
+    def final_ids(self, part: int) -> dict[str, str]:
+        """The ids in the table of the groups of a part."""
+        return {row["into"]: row["final_id"] for row in self._read(part, "into")}
+
+    def borrowers(self, part: int) -> set[str]:
+        """Groups of a part that take their file from elsewhere."""
+        found = self._read(part, "into")
+        return {row["into"] for row in found if row["picture"] != row["into"]}
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """Pairs and files of a part that go to another id, under that id."""
+
+    groups: Groups
+
+    def __call__(self, job: dict[str, str]) -> StageCount:
+        """See `map_parts`."""
+        part = int(job["part"])
+        aside = Path(job["out"]) / LEAVERS
+        leavers, lenders = self.groups.leavers(part), self.groups.lenders(part)
+        pairs = read_pairs(part_file(Path(job["pairs"]), PAIRS, part)).select(PAIR_COLUMNS.names)
+        pairs = pairs.cast(PAIR_COLUMNS)
+        parcels = {
+            PAIRS: pairs.filter(pc.is_in(pairs["image_id"], pa.array(list(leavers), pa.string())))
+        }
+        if "summed" in job:
+            parcels[REST] = unranked(Path(job["summed"]), part, list(leavers), pairs)
+        for kind, rows in parcels.items():
+            if len(rows):
+                write_rows(part_file(aside, kind, part), moved(rows, leavers).sort_by("image_id"))
+
+        def files() -> Iterator[dict[str, Any]]:
+            for row in read_images(part_file(Path(job["images"]), IMAGES, part)) if lenders else ():
+                if row["image_id"] in lenders:
+                    yield {**row, "image_id": lenders[row["image_id"]]}
+
+        count = 0
+        if lenders:
+            count = write_images(part_file(aside, IMAGES, part), UNITED_IMAGES, files())
+        count += sum(map(len, parcels.values()))
+        return StageCount("set aside", "rows", count, count)
+
+
+@dataclass(frozen=True)
+class UnitePairs:
+    """The pairs of a part whose image is there, equal texts of an image as one."""
+
+    groups: Groups
+    rank: RankConfig
+    prior: Prior | None
+    least: float
+
+    def __call__(self, job: dict[str, str]) -> StageCount:
+        """See `map_parts`."""
+        part = int(job["part"])
+        rows = read_pairs(part_file(Path(job["pairs"]), PAIRS, part)).select(PAIR_COLUMNS.names)
+        rows = rows.cast(PAIR_COLUMNS)
+        rest = PAIR_COLUMNS.empty_table()
+        if self.groups.file is not None:
+            if "summed" in job:
+                rest = unranked(Path(job["summed"]), part, self.groups.stayers(part), rows)
+            leavers = pa.array(list(self.groups.leavers(part)), pa.string())
+            rows = rows.filter(pc.invert(pc.is_in(rows["image_id"], leavers)))
+            rows = pa.concat_tables([rows, *_arrivals(job, self.groups.parts, PAIRS)])
+            rest = pa.concat_tables([rest, *_arrivals(job, self.groups.parts, REST)])
+        seen = len(rows)
+        ids = _ids(part_file(Path(job["images"]), IMAGES, part))
+        alive = rows.filter(pc.is_in(rows["image_id"], ids))
+        lost = rows.filter(pc.invert(pc.is_in(rows["image_id"], ids)))["text"]
+        united = with_counts(alive, rest)
+        united = united.set_column(PAIR_COLUMNS.get_field_index("ctr"), "ctr", self._ctr(united))
+        ranked, low, lone = still_ranked(united, self.least)
+        kept = best_queries(ranked, self.rank.max_queries)
+        write_rows(part_file(Path(job["out"]), PAIRS, part), kept)
+        dropped = {
+            "its image was dropped": len(lost),
+            "the same text of one image": len(alive) - len(united),
+            "too low a rate once merged": len(low),
+            NO_QUERY: lone,
+            "beyond max_queries": len(ranked) - len(kept),
+        }
+        return StageCount(
+            "unite", "texts", seen, len(kept), {k: v for k, v in dropped.items() if v},
+            {"its image was dropped": tuple(lost[:EXAMPLES].to_pylist())} if len(lost) else {},
+            flows=_flows(alive, united, low, ranked, kept),
+        )  # fmt: skip
+
+    def _ctr(self, rows: pa.Table) -> pa.Array:
+        if self.prior is None:
+            return pa.nulls(len(rows), pa.float32())
+        query = pc.equal(rows["source"], QUERY).to_numpy(zero_copy_only=False)
+        clicks, examined = (
+            pc.fill_null(rows[name], 0).to_numpy().astype(np.float64)
+            for name in ("clicks", "examined")
+        )
+        found = score(clicks, examined, self.rank, self.prior).astype(np.float32)
+        return pa.array(found, pa.float32(), mask=~query)
+
+
+@dataclass(frozen=True)
+class UniteImages:
+    """The images of a part that have a text, each with the file that stands for its group."""
+
+    groups: Groups
+
+    def __call__(self, job: dict[str, str]) -> StageCount:
+        """See `map_parts`."""
+        part = int(job["part"])
+        leavers, borrowers = self.groups.leavers(part), self.groups.borrowers(part)
+        final_ids = self.groups.final_ids(part)
+        wanted = set(_ids(part_file(Path(job["out"]), PAIRS, part)).to_pylist())
+        lent = {
+            row["image_id"]: row
+            for table in (_arrivals(job, self.groups.parts, IMAGES) if borrowers else ())
+            for row in table.to_pylist()
+        }
+        dropped: dict[str, int] = {}
+        seen = kept = 0
+
+        def files() -> Iterator[dict[str, Any]]:
+            nonlocal seen, kept
+            for row in read_images(part_file(Path(job["images"]), IMAGES, part)):
+                if row["image_id"] in leavers:
+                    continue  # counted as a duplicate when it was found
+                seen += 1
+                if row["image_id"] not in wanted:
+                    dropped["no text left"] = dropped.get("no text left", 0) + 1
+                else:
+                    kept += 1
+                    row = lent.get(row["image_id"], row)
+                    row["final_id"] = final_ids.get(row["image_id"], row["final_id"])
+                    yield {name: row[name] for name in UNITED_IMAGES.names}
+
+        write_images(part_file(Path(job["out"]), IMAGES, part), UNITED_IMAGES, files())
+        return StageCount("unite", "images", seen, kept, dropped)
+
+
+def _flows(
+    alive: pa.Table, united: pa.Table, low: pa.Table, ranked: pa.Table, kept: pa.Table
+) -> dict[str, Flow]:
+    """The sums of a part: what images that are there brought, what joined it, and what was left."""
+    tables = (alive, united, low, ranked, kept)
+    seen, all_, lost, left, end = (totals(table) for table in tables)
+    if not any(all_.values()):
+        return {}
+    return {
+        name: Flow(
+            seen[name],
+            end[name],
+            {
+                rule: amount
+                for rule, amount in (
+                    ("too low a rate once merged", lost[name]),
+                    ("beyond max_queries", left[name] - end[name]),
+                )
+                if amount
+            },
+            all_[name] - seen[name],
+        )
+        for name in COUNTED
+    }
+
+
+def _arrivals(job: dict[str, str], parts: int, kind: str) -> list[pa.Table]:
+    """What the parts set aside for this one."""
+    first, last = part_range(int(job["part"]), parts)
+    here = [("image_id", ">=", first), ("image_id", "<", last)]
+    files = (part_file(Path(job["out"]) / LEAVERS, kind, n) for n in range(parts))
+    return [pq.read_table(file, filters=here) for file in files if file.exists()]
+
+
+def _ids(path: Path) -> pa.Array:
+    """The ids in a part, each once."""
+    return pc.unique(read_pairs(path, ["image_id"])["image_id"])

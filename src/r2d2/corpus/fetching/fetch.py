@@ -1,0 +1,190 @@
+"""Fetching images by their addresses: many at a time, few of one host, in any number of sittings.
+
+Every address ends in the store with one cause. What is there is not fetched again, unless it failed
+and failures are asked for, or the settings that decided it have other values by now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import insort
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+
+import pyarrow as pa
+
+from r2d2.corpus.config import FetchConfig
+from r2d2.corpus.fetching.addresses import Lookup
+from r2d2.corpus.fetching.decision import StoredResult, is_open_again, refusal
+from r2d2.corpus.fetching.failures import write_failures
+from r2d2.corpus.fetching.outcome import FAILURES, MAY_PASS, Cause
+from r2d2.corpus.fetching.queue import outcomes
+from r2d2.corpus.fetching.request import open_client, request
+from r2d2.corpus.fetching.store import ShardWriter, locked, look_up
+from r2d2.corpus.fetching.url_list import UrlList, url_list, urls_of_file
+from r2d2.corpus.funnel import EXAMPLES, StageCount
+from r2d2.errors import R2D2Error
+from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.progress import Update
+from r2d2.settings import one_of
+
+
+def fetch_images(
+    urls: Iterable[str],
+    store: Path,
+    config: FetchConfig,
+    *,
+    retry_failed: bool | Collection[str] = False,
+    update: Update,
+    lookup: Lookup | None = None,
+) -> StageCount:
+    """Fetch what the store lacks of some images.
+
+    Args:
+        urls: their addresses, in any order; repeated ones count once.
+        store: folder of the results, made where there is none; see `fetch_store`.
+        config: limits. They hold for what was fetched before, too: see `fetch_decision`.
+        retry_failed: fetch failures again: those that may pass (True), or of these causes.
+        update: progress.
+        lookup: resolves a host's name into addresses; the system does by default.
+
+    Returns:
+        How many of the addresses have an image now; the rest by cause. Which they are stands in
+        the store's FAILURES_FILE, beside what failed of earlier lists.
+
+    Raises:
+        R2D2Error: the store cannot be written, or another process writes it.
+    """
+    again = retried_causes(retry_failed)
+    with locked(store), url_list(urls, store) as listed:
+        count = asyncio.run(_fetch(listed, store, config, again, update, lookup))
+        write_failures(store, update)
+    return count
+
+
+def retried_causes(retry_failed: bool | Collection[str]) -> frozenset[str]:
+    """The causes of failures that are fetched again: those that may pass (True), or those named.
+
+    Raises:
+        R2D2Error: there is no such cause.
+    """
+    if isinstance(retry_failed, bool):
+        return frozenset(MAY_PASS if retry_failed else ())
+    for cause in retry_failed:
+        one_of("--cause", cause, sorted(FAILURES))
+    return frozenset(retry_failed)
+
+
+def fetch_table(
+    file: Path,
+    store: Path,
+    config: FetchConfig,
+    *,
+    column: str = "url",
+    retry_failed: bool | Collection[str] = False,
+    update: Update,
+) -> StageCount:
+    """`fetch_images` for the addresses in a table of Parquet, CSV or JSONL.
+
+    The notes of the count say how many rows were passed over for which reason.
+
+    Raises:
+        R2D2Error: as `fetch_images`; or the file cannot be read, or has no address.
+    """
+    dropped = DroppedRows()
+    urls: Iterator[str] = urls_of_file(file, column, dropped)
+    first = next(urls, None)
+    if first is None:
+        why = dropped.reasons() or "it holds no row"
+        raise R2D2Error(
+            f"{file} has no address in its column {column!r} ({why}): give a file "
+            "with some, or name another column by --column"
+        )
+    urls = chain([first], urls)
+    found = fetch_images(urls, store, config, retry_failed=retry_failed, update=update)
+    notes = {"passed over": dict(dropped.counts), "of these": dropped.first_examples()}
+    return StageCount(
+        found.stage, found.unit, found.seen, found.kept, found.dropped, found.examples, notes
+    )
+
+
+class CauseCount:
+    """Outcomes by cause, with examples that do not depend on their order."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._examples: dict[str, list[tuple[str, str]]] = {}
+
+    def add(self, key: str, url: str, cause: str, reason: str) -> None:
+        """One outcome; of a cause the examples of the least keys are kept."""
+        self._counts[cause] = self._counts.get(cause, 0) + 1
+        if cause != Cause.OK:
+            examples = self._examples.setdefault(cause, [])
+            insort(examples, (key, f"{url} ({reason})"))
+            del examples[EXAMPLES:]
+
+    def count(self, unit: str) -> StageCount:
+        """The stage's count."""
+        dropped = {str(cause): n for cause, n in sorted(self._counts.items()) if cause != Cause.OK}
+        kept = self._counts.get(Cause.OK, 0)
+        examples = {
+            str(cause): tuple(text for _, text in self._examples[cause]) for cause in dropped
+        }
+        return StageCount("fetch", unit, kept + sum(dropped.values()), kept, dropped, examples)
+
+
+async def _fetch(
+    listed: UrlList,
+    store: Path,
+    config: FetchConfig,
+    again: frozenset[str],
+    update: Update,
+    lookup: Lookup | None,
+) -> StageCount:
+    counted = CauseCount()
+    done = ok = 0
+    update("fetching", 0, listed.count)
+    writer = ShardWriter(store, config.shard_rows)
+    try:
+        async with open_client(config, lookup) as client:
+            for batch in listed:
+                missing = []
+                known = _known(store, batch)
+                for key, url in batch:
+                    stored = known.get(key)
+                    if (
+                        stored is None
+                        or stored.cause in again
+                        or is_open_again(stored, client.policy)
+                    ):
+                        missing.append(url)
+                        continue
+                    refused = refusal(stored, client.policy)
+                    if refused is not None:
+                        writer.add(refused)
+                    known_as = refused or stored
+                    counted.add(key, url, known_as.cause, known_as.reason)
+                    done, ok = done + 1, ok + (known_as.cause == Cause.OK)
+                keys = {url: key for key, url in batch}
+                known.clear()
+                async for outcome in outcomes(missing, lambda url: request(client, url), config):
+                    writer.add(outcome)
+                    counted.add(keys[outcome.url], outcome.url, outcome.cause, outcome.reason)
+                    done, ok = done + 1, ok + (outcome.cause == Cause.OK)
+                    update("fetching", done, listed.count, f"{ok / done:.0%} have an image")
+        update("fetching", listed.count, listed.count)
+    except (Exception, asyncio.CancelledError):  # Ctrl-C comes as the latter
+        writer.finish()
+        raise
+    writer.finish()
+    return counted.count("addresses")
+
+
+def _known(store: Path, batch: list[tuple[str, str]]) -> dict[str, StoredResult]:
+    """The results that the store has, by hash."""
+    if not batch:
+        return {}
+    keys = pa.array([key for key, _ in batch], pa.string())
+    rows = look_up(store, batch[0][0], batch[-1][0] + "g", keys)
+    return {row["url_id"]: StoredResult.from_row(row) for row in rows.to_pylist()}

@@ -1,0 +1,170 @@
+"""How well a text and its image agree by a model, and what lies between two bounds of that.
+
+Too low is noise; too high is often a text that is printed in the picture. The report shows the
+histogram, and examples at both bounds, so that a person can set them.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from r2d2.corpus.clicks.unite import UNITED_IMAGES
+from r2d2.corpus.config import AlignConfig
+from r2d2.corpus.funnel import COUNTED, FlowTally, StageCount, add_counts, count_stage
+from r2d2.corpus.rows import (
+    IMAGES,
+    PAIRS,
+    part_count,
+    part_file,
+    read_images,
+    read_pairs,
+    write_images,
+    write_rows,
+)
+from r2d2.data.images import decode_image
+from r2d2.files import write_text
+from r2d2.progress import Update
+
+EDGES = tuple(round(-0.2 + 0.05 * n, 2) for n in range(24))  # of the histogram
+SHOWN = 9  # examples on each side of a bound
+SIDE = 256  # pixels of their pictures, at most
+IMAGES_AT_ONCE = 64
+FOUND = "align.json"
+Floats = npt.NDArray[np.float32]
+
+
+class Model(Protocol):
+    """What a corpus may ask of a model: embeddings of unit length, and no torch."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the weights: what was done by a model of another one is done anew."""
+
+    def encode_images(self, files: Sequence[bytes]) -> Floats:
+        """(n, d) of encoded files."""
+
+    def encode_texts(self, texts: Sequence[str]) -> Floats:
+        """(n, d)."""
+
+
+@dataclass
+class Found:
+    """What is shown of the alignment."""
+
+    config: AlignConfig
+    counts: list[int] = field(default_factory=lambda: [0] * len(EDGES))
+    # (bound, whether above it): (how far from it, similarity, text, encoded file)
+    nearest: dict[tuple[str, bool], list[tuple[float, float, str, bytes]]] = field(
+        default_factory=dict
+    )
+
+    def see(self, file: bytes, texts: Sequence[str], scores: Floats) -> None:
+        """Take in the texts of an image."""
+        for place in np.clip(np.searchsorted(EDGES, scores, "right") - 1, 0, None).tolist():
+            self.counts[place] += 1
+        for name, bound in (("low", self.config.low), ("high", self.config.high)):
+            if bound is None:
+                continue
+            for text, score in zip(texts, scores.tolist(), strict=True):
+                some = self.nearest.setdefault((name, score >= bound), [])
+                some.append((abs(score - bound), score, text, file))
+                if len(some) > 4 * SHOWN:
+                    some.sort()
+                    del some[SHOWN:]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: of each bound the nearest texts on both sides, with pictures."""
+        shown: dict[str, list[tuple[float, str, str]]] = {}
+        for (name, _), some in sorted(self.nearest.items()):
+            shown.setdefault(name, []).extend(
+                (score, text, thumbnail(file)) for _, score, text, file in sorted(some)[:SHOWN]
+            )
+        ordered = {name: sorted(some) for name, some in shown.items()}
+        bounds = {"low": self.config.low, "high": self.config.high}
+        return {"edges": EDGES, "counts": self.counts, "bounds": bounds, "nearest": ordered}
+
+
+def thumbnail(file: bytes) -> str:
+    """A small JPEG of an encoded image, in base64."""
+    picture = decode_image(file)
+    picture.thumbnail((SIDE, SIDE))
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=85)
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def align(
+    united: Path, out: Path, config: AlignConfig, model: Model, update: Update
+) -> list[StageCount]:
+    """Drop texts outside the bounds, and images that lose all; runs where the model is.
+
+    Args:
+        united: folder of `unite`.
+        out: folder to write pairs, images, and `align.json` into.
+        config: the bounds.
+        model: of both sides.
+        update: progress.
+
+    Returns:
+        Counts of texts, then of images.
+    """
+    parts = part_count(united)
+    found = Found(config)
+    texts, images = [StageCount("align", "texts", 0, 0)], [StageCount("align", "images", 0, 0)]
+    for part in range(parts):
+        update("aligning", part, parts)
+        pairs, files = (part_file(united, kind, part) for kind in (PAIRS, IMAGES))
+        rows = read_pairs(pairs)
+        rules = list(_rules(rows, files, config, model, found))
+        flowing = FlowTally()
+        for rule, row in zip(rules, rows.select(list(COUNTED)).to_pylist(), strict=True):
+            flowing.add(rule, row)
+        counted = count_stage("align", "texts", rules, rows["text"].to_pylist())
+        texts.append(replace(counted, flows=flowing.flows()))
+        kept = rows.filter(pa.array([rule is None for rule in rules], pa.bool_()))
+        write_rows(part_file(out, PAIRS, part), kept)
+        wanted = set(kept["image_id"].to_pylist())
+        seen = len(set(rows["image_id"].to_pylist()))
+        some = (row for row in read_images(files) if row["image_id"] in wanted)
+        write_images(part_file(out, IMAGES, part), UNITED_IMAGES, some)
+        lost = {"no text left": seen - len(wanted)} if seen > len(wanted) else {}
+        images.append(StageCount("align", "images", seen, len(wanted), lost))
+    update("aligning", parts, parts)
+    write_text(out / FOUND, json.dumps(found.to_dict(), ensure_ascii=False))
+    return [add_counts(texts), add_counts(images)]
+
+
+def _rules(
+    rows: pa.Table, files: Path, config: AlignConfig, model: Model, found: Found
+) -> Iterator[str | None]:
+    """For each pair of a part the bound that it crosses."""
+    together = zip(rows["image_id"].to_pylist(), rows["text"].to_pylist(), strict=True)
+    groups = itertools.groupby(together, key=lambda pair: pair[0])
+    by_image = ((image_id, [text for _, text in some]) for image_id, some in groups)
+    images = (row["image"] for row in read_images(files, ["image"]))
+    low, high = (np.inf if b is None else b for b in (config.low, config.high))
+    while batch := list(itertools.islice(by_image, IMAGES_AT_ONCE)):
+        shown = list(itertools.islice(images, len(batch)))
+        seen = model.encode_images(shown)
+        read = model.encode_texts([text for _, texts in batch for text in texts])
+        place = 0
+        for (_, texts), file, image in zip(batch, shown, seen, strict=True):
+            scores = read[place : place + len(texts)] @ image
+            place += len(texts)
+            found.see(file, texts, scores)
+            for score in scores.tolist():
+                if low != np.inf and score < low:
+                    yield "similarity too low"
+                else:
+                    yield "similarity too high" if score > high else None

@@ -1,0 +1,151 @@
+"""Which images are one: by their file, by a perceptual hash, and by meaning where it is asked for.
+
+Only the ids and the measures of all images are held in memory, some hundred bytes each.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from r2d2.corpus.clicks.unite import MERGE_COLUMNS
+from r2d2.corpus.config import DedupConfig
+from r2d2.corpus.flows import amounts_of, flows_of
+from r2d2.corpus.funnel import EXAMPLES, StageCount
+from r2d2.corpus.images.embeddings import Encode, embed_images
+from r2d2.corpus.images.meaning import group_meanings
+from r2d2.corpus.images.near import near_groups
+from r2d2.corpus.rows import IMAGES, open_part, part_count, part_file, write_rows
+from r2d2.errors import R2D2Error
+from r2d2.progress import Update
+
+# Large strings: the others hold two gigabytes, which are 33 million hashes.
+_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.large_string()),
+        ("final_id", pa.large_string()),
+        ("sha256", pa.large_string()),
+        ("phash", pa.uint64()),
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("bytes", pa.int64()),
+        ("clicks", pa.int64()),
+        ("impressions", pa.int64()),
+    ]
+)
+COLUMNS = _SCHEMA.names
+
+
+def find_duplicates(
+    images: Path, out: Path, config: DedupConfig, update: Update, encode: Encode | None = None
+) -> StageCount:
+    """Write `out`, a file of MERGE_COLUMNS: one row for each image of a group of two or more.
+
+    Images of one final id are one, whatever the settings: they are one file at several paths. A
+    group's ids are its smallest. Its picture is the largest by pixels, then by bytes, then the one
+    of the smallest id; of a group found by meaning, so the picture of the one nearest the centre.
+
+    Args:
+        images: folder of the image filter.
+        out: the file to write; embeddings stand beside it while it is made.
+        config: what counts as one.
+        update: progress.
+        encode: files to embeddings (n, d), for the search by meaning.
+
+    Raises:
+        R2D2Error: the search by meaning has no model, or one that gives no embeddings.
+    """
+    if config.meaning is not None and encode is None:
+        raise R2D2Error(
+            "dedup.meaning needs a model that gives embeddings: name one, or set it to null"
+        )
+    update("duplicates", 0, 3)
+    rows = _read(images)
+    n = len(rows)
+    ids = rows["image_id"]
+    group = _first_of(rows["sha256"] if config.exact else rows["final_id"])
+    reason = np.full(n, "", dtype=object)
+    reason[group != np.arange(n)] = "the same file"
+    update("duplicates", 1, 3)
+    if config.radius is not None:
+        joined = near_groups(rows["phash"].to_numpy(), config.radius)
+        reason[(joined != np.arange(n)) & (reason == "")] = f"within {config.radius} bits"
+        group = joined  # equal files have equal hashes, and so are in one group
+    update("duplicates", 2, 3)
+    keep = _largest(rows, group)
+    if config.meaning is not None and encode is not None:
+        heads = np.flatnonzero(group == np.arange(n))
+        folder = out.with_name(f"{out.stem}-embeddings")
+        x = embed_images(images, ids.take(pa.array(heads)), encode, folder, update)
+        found = group_meanings(x, config.meaning)
+        head = np.zeros(n, np.int64)  # where a group's first image stands among the heads
+        head[heads] = np.arange(len(heads))
+        head = head[group]
+        keep = keep[heads[found.middle[head]]]
+        moved = heads[found.first[head]]
+        reason[(moved != group) & (group == np.arange(n))] = "the same meaning"
+        group = moved
+    counts = np.bincount(group, minlength=n)
+    members = np.flatnonzero(counts[group] > 1)
+    into, picture = (ids.take(pa.array(which[members])) for which in (group, keep))
+    final = rows["final_id"].take(pa.array(_least(rows["final_id"], group)[members]))
+    columns = [ids.take(pa.array(members)), into, picture, final]
+    merged = pa.table(columns, names=MERGE_COLUMNS.names)
+    write_rows(out, merged.cast(MERGE_COLUMNS))
+    shutil.rmtree(out.with_name(f"{out.stem}-embeddings"), ignore_errors=True)
+    update("duplicates", 3, 3)
+    gone = group != np.arange(n)
+    told, dropped = {}, {}
+    for why in sorted(set(reason[gone].tolist())):
+        places = np.flatnonzero(gone & (reason == why))
+        dropped[why] = len(places)
+        told[why] = tuple(
+            f"{ids[int(p)].as_py()} = {ids[int(group[p])].as_py()}" for p in places[:EXAMPLES]
+        )
+    # what the copies were shown for goes to the image that they are one with
+    flows = flows_of(amounts_of(rows), np.zeros(n, dtype=np.int64), [])
+    return StageCount("de-duplicate", "images", n, n - int(gone.sum()), dropped, told, flows=flows)
+
+
+def _read(images: Path) -> pa.Table:
+    """Ids and measures of all images, sorted by id."""
+    tables = [pa.table({name: [] for name in COLUMNS}, schema=_SCHEMA)]
+    for part in range(part_count(images, IMAGES)):
+        with open_part(part_file(images, IMAGES, part)) as file:
+            tables.append(file.read(columns=COLUMNS).select(COLUMNS).cast(_SCHEMA))
+    return pa.concat_tables(tables).sort_by("image_id").combine_chunks()
+
+
+def _first_of(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """The first place (n,) where each value stands."""
+    codes = column.combine_chunks().dictionary_encode().indices.to_numpy()
+    _, first, back = np.unique(codes, return_index=True, return_inverse=True)
+    found: npt.NDArray[np.int64] = first[back.reshape(-1)]
+    return found
+
+
+def _least(column: pa.ChunkedArray, group: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The place (n,) of the least value of each image's group."""
+    place = np.empty(len(group), np.int64)
+    order = pc.sort_indices(column).to_numpy().astype(np.int64)
+    place[order] = np.arange(len(order))
+    first = np.full(len(group), len(group))
+    np.minimum.at(first, group, place)
+    found: npt.NDArray[np.int64] = order[first[group]]
+    return found
+
+
+def _largest(rows: pa.Table, group: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The place (n,) of the best picture of each image's group, as told of `find_duplicates`."""
+    pixels = pc.multiply(rows["width"], rows["height"]).to_numpy()
+    size = rows["bytes"].to_numpy()
+    order = np.lexsort((np.arange(len(group)), -size, -pixels, group))
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    best = np.arange(len(group))
+    best[group[order[starts]]] = order[starts]
+    return best[group]

@@ -1,0 +1,183 @@
+"""Which pictures are kept: one decode a picture, after which all that later stages ask is known."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from PIL import Image
+
+from r2d2.corpus.config import ImageConfig
+from r2d2.corpus.funnel import EXAMPLES, FlowTally, StageCount
+from r2d2.corpus.images.harmful import harmful, open_classifier
+from r2d2.corpus.images.phash import perceptual_hashes
+from r2d2.corpus.rows import IMAGES, part_file, read_images, write_images
+from r2d2.data.images import BadImage, decode_image
+from r2d2.inputs.ids import content_id
+
+MEASURED = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("final_id", pa.string()),  # that the image has in the table
+        ("url", pa.string()),
+        ("image", pa.large_binary()),
+        ("width", pa.int32()),  # pixels
+        ("height", pa.int32()),
+        ("bytes", pa.int64()),
+        ("sha256", pa.string()),
+        ("phash", pa.uint64()),
+        ("std", pa.float32()),  # of the grey values, 0 to 255
+        ("entropy", pa.float32()),  # bits, of the histogram of grey values
+        ("sharpness", pa.float32()),  # variance of the Laplacian
+        ("harmful", pa.float32()),  # probability; null where it was not asked
+        ("clicks", pa.int64()),  # of its queries
+        ("impressions", pa.int64()),
+    ]
+)
+_KNOWN = ("image_id", "url", "image", "clicks", "impressions")
+NO_FILE = "no file"
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What a picture measures."""
+
+    width: int
+    height: int
+    std: float
+    entropy: float
+    sharpness: float
+
+
+def measure(picture: Image.Image, sharpness_side: int = 256) -> Looks:
+    """Measure an RGB picture.
+
+    Sharpness is the variance of the Laplacian (Pech-Pacheco et al., 2000) where the longer side has
+    `sharpness_side` pixels; a smaller picture keeps its size.
+    """
+    grey = picture.convert("L")
+    # All by the histogram: an array of a large picture's values takes eight times their memory.
+    shares = np.array(grey.histogram()) / (picture.width * picture.height)
+    levels = np.arange(256)
+    mean = (shares * levels).sum()
+    some = shares[shares > 0]
+    scale = min(1.0, sharpness_side / max(picture.size))
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    small = np.asarray(grey.resize(size, Image.Resampling.BOX), np.float64)
+    return Looks(
+        width=picture.width,
+        height=picture.height,
+        std=float(np.sqrt((shares * (levels - mean) ** 2).sum())),
+        entropy=max(0.0, float(-(some * np.log2(some)).sum())),
+        sharpness=float(_laplacian(small).var()) if min(small.shape) > 2 else 0.0,
+    )
+
+
+def judge(looks: Looks, config: ImageConfig) -> str | None:
+    """The rule that drops a picture; None: it is kept."""
+    low, high = sorted((looks.width, looks.height))
+    if config.min_side is not None and low < config.min_side:
+        return "too small"
+    if config.max_aspect is not None and high > config.max_aspect * low:
+        return "too long"
+    if config.min_std is not None and looks.std < config.min_std:
+        return "near blank"
+    if config.min_entropy is not None and looks.entropy < config.min_entropy:
+        return "low entropy"
+    if config.min_sharpness is not None and looks.sharpness < config.min_sharpness:
+        return "blurred"
+    return None
+
+
+def look(data: bytes | None, config: ImageConfig) -> tuple[str | None, dict[str, Any]]:
+    """Decode a file once, and measure all that is asked of it.
+
+    Returns:
+        The rule that drops it, or None and the columns of MEASURED from `width` on.
+
+    Raises:
+        R2D2Error: the classifier cannot be used.
+    """
+    if data is None:
+        return NO_FILE, {}
+    try:
+        picture = decode_image(data, max_pixels=config.max_pixels)
+    except BadImage as error:
+        return error.kind, {}
+    looks = measure(picture, config.sharpness_side)
+    rule = judge(looks, config) if config.enabled else None
+    score = None
+    if config.enabled and rule is None and config.max_harmful is not None:
+        score = harmful(picture, config.harmful_model)
+        rule = "harmful" if score > config.max_harmful else None
+    if rule is not None:
+        return rule, {}
+    return None, {
+        **asdict(looks),
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "phash": int(perceptual_hashes([picture])[0]),
+        "harmful": score,
+    }
+
+
+def final_id(row: Mapping[str, Any]) -> str:
+    """The id of an image in the table: of its address, or of its content where it has none.
+
+    Until its file is read, an image by path is known by the place of that file, which differs
+    between machines.
+    """
+    return str(row["image_id"]) if row.get("url") is not None else content_id(row["image"])
+
+
+@dataclass(frozen=True)
+class ImageWork:
+    """The pictures of a part: decoded, measured, judged; those kept with their measures."""
+
+    config: ImageConfig
+
+    def __call__(self, job: dict[str, str]) -> StageCount:
+        """See `map_parts`."""
+        part = int(job["part"])
+        if self.config.enabled and self.config.max_harmful is not None:
+            open_classifier(self.config.harmful_model)  # what is wrong with it shows at once
+        out = part_file(Path(job["out"]), IMAGES, part)
+        dropped: Counter[str] = Counter()
+        examples: dict[str, list[str]] = {}
+        flowing = FlowTally()
+        seen = kept = 0
+
+        def rows() -> Iterator[dict[str, Any]]:
+            nonlocal seen, kept
+            for row in read_images(part_file(Path(job["images"]), IMAGES, part)):
+                seen += 1
+                rule, fields = look(row.get("image"), self.config)
+                flowing.add(rule, row)
+                if rule is None:
+                    kept += 1
+                    known = {name: row.get(name) for name in _KNOWN}
+                    yield {**known, "final_id": final_id(row), **fields}
+                    continue
+                dropped[rule] += 1
+                shown = examples.setdefault(rule, [])
+                if len(shown) < EXAMPLES:
+                    place = row.get("url") or row.get("path") or ""
+                    shown.append(f"{row['image_id']} {place}".strip())
+
+        write_images(out, MEASURED, rows())
+        told = {rule: tuple(found) for rule, found in examples.items()}
+        return StageCount(
+            "image filter", "images", seen, kept, dict(dropped), told, flows=flowing.flows()
+        )
+
+
+def _laplacian(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    around = x[:-2, 1:-1] + x[2:, 1:-1] + x[1:-1, :-2] + x[1:-1, 2:]
+    return around - 4 * x[1:-1, 1:-1]

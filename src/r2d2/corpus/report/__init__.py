@@ -1,0 +1,1 @@
+"""What is told of a corpus: report, card, statistics, and a share of it."""

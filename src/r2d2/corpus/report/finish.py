@@ -1,0 +1,110 @@
+"""What stands beside a finished table: the report and the card; or why no table was made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from r2d2.corpus.config import CorpusConfig
+from r2d2.corpus.funnel import StageCount
+from r2d2.corpus.images.align import Model
+from r2d2.corpus.report.card import write_card
+from r2d2.corpus.report.report import alignment, contact_sheet, flat, write_corpus_report
+from r2d2.corpus.report.stats import CorpusStats, table_stats
+from r2d2.corpus.workspace import Workspace
+from r2d2.errors import R2D2Error
+from r2d2.progress import Update
+from r2d2.table import PairsTable
+
+REPORT = "report.html"  # in the work folder, of a build that left nothing
+
+
+def paper_files(home: Path) -> tuple[Path, Path, Path]:
+    """The report, the same as JSON, and the card."""
+    endings = (".report.html", ".report.json", ".README.md")
+    report, data, card = (home.with_name(home.name + ending) for ending in endings)
+    return report, data, card
+
+
+def write_papers(
+    table: PairsTable,
+    home: Path,
+    space: Workspace,
+    config: CorpusConfig,
+    logs: Sequence[str],
+    model: Model | None,
+    model_name: str,
+    update: Update,
+) -> tuple[CorpusStats, Path, Path]:
+    """The report and the card of a table, beside `home`.
+
+    Returns:
+        What the table holds, the report's path, and the card's.
+    """
+    stats = table_stats(table, update, model.encode_images if model else None, model_name)
+    report, _, card = paper_files(home)
+    funnel = _funnel(space)
+    panels, bounds, figures = alignment(space.folder("align"))
+    write_corpus_report(
+        report, home.name, {home.name: stats}, funnel=funnel,
+        sheets=[contact_sheet(table), *bounds], panels=panels, figures=figures,
+        settings=flat(asdict(config)), about=_about(config, logs, funnel),
+    )  # fmt: skip
+    write_card(card, home.name, stats, funnel, config, logs)
+    return stats, report, card
+
+
+def nothing_left(
+    out: str, space: Workspace, config: CorpusConfig, logs: Sequence[str]
+) -> R2D2Error:
+    """What to raise where no row is left; writes the report of how that came into the work folder.
+
+    A table of an earlier build at `out` keeps its own report.
+    """
+    report = space.root / REPORT
+    funnel = _funnel(space)
+    panels, bounds, figures = alignment(space.folder("align"))
+    write_corpus_report(
+        report, f"{out.rstrip('/').rsplit('/', 1)[-1]}: nothing is left", {}, funnel=funnel,
+        sheets=bounds, panels=panels, figures=figures, settings=flat(asdict(config)),
+        about=f"No table was made. {_about(config, logs, funnel)}",
+    )  # fmt: skip
+    last = next((count for count in funnel if not count.kept), funnel[-1])
+    why = ", ".join(f"{rule} {n:,}" for rule, n in last.dropped.items()) or "there were none"
+    most = max(last.dropped, key=lambda rule: last.dropped[rule], default="")
+    for example in last.examples.get(most, ())[:1]:
+        why += f", such as {example}"
+    return R2D2Error(
+        f"nothing is left to write to {out}: {last.stage} kept none of {last.seen:,} {last.unit} "
+        f"({why}); loosen it by --set; all stages' counts with examples are in {report}"
+    )
+
+
+def _funnel(space: Workspace) -> list[StageCount]:
+    return [count for stage in space.stages for count in stage.counts]
+
+
+def left_aside(config: CorpusConfig, funnel: Sequence[StageCount]) -> str:
+    """What was shown of images of which no query ranked, and how to count it; else nothing.
+
+    Which of them are copies of an image that stayed is known of those alone that are fetched.
+    """
+    dedup = config.dedup
+    merges = dedup.exact or dedup.radius is not None or dedup.meaning is not None
+    notes = next((count.notes for count in funnel if "aside_images" in count.notes), {})
+    if not notes.get("aside_images") or config.rank.copies or not merges:
+        return ""
+    return (
+        f"{notes['aside_images']:,} images, shown {notes['aside_impressions']:,} times, have no "
+        "query that ranked and are not fetched; where one is a copy of an image that stayed, its "
+        "impressions are missing from the rates there: --set rank.copies=true counts them"
+    )
+
+
+def _about(config: CorpusConfig, logs: Sequence[str], funnel: Sequence[StageCount]) -> str:
+    many = "s" if len(logs) != 1 else ""
+    aside = left_aside(config, funnel)
+    return f"Built from {len(logs)} log file{many} by the preset {config.preset}." + (
+        f" {aside[0].upper()}{aside[1:]}." if aside else ""
+    )

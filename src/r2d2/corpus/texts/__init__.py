@@ -1,0 +1,1 @@
+"""Texts: one spelling, and the rules by which they are kept."""

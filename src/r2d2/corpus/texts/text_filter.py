@@ -1,0 +1,255 @@
+"""Which texts are kept: cleaned, made simplified, and judged by named rules, a batch at a time.
+
+A batch is one string of lines wherever a library takes one: converting, searching and counting then
+cost what they cost in C. Rules come in the order of their price, and the first that fails names the
+drop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from r2d2.corpus.config import TextConfig
+from r2d2.corpus.flows import amounts_of, flows_of
+from r2d2.corpus.funnel import StageCount, add_counts, count_stage
+from r2d2.corpus.rows import PAIRS, QUERY, part_file, read_pairs, write_rows
+from r2d2.corpus.texts.classifier import Judge, ask, load_judge
+from r2d2.corpus.texts.contacts import has_contact
+from r2d2.corpus.texts.folding import close_up, fold
+from r2d2.corpus.texts.measures import (
+    DIGIT,
+    FOLDED,
+    LETTER,
+    NAME,
+    NUMERAL,
+    PRICE,
+    Bools,
+    Lines,
+)
+from r2d2.corpus.texts.mojibake import is_mojibake
+from r2d2.corpus.texts.prices import offers
+from r2d2.corpus.texts.spelling import clean
+from r2d2.corpus.texts.word_rules import load_rjieba, make_word_rules
+from r2d2.corpus.texts.words import ADVERTISING, WordMatch
+from r2d2.tokenizer import Tokenizer
+
+BATCH = 20_000  # texts judged at once
+
+
+class TextFilter:
+    """One configuration, made ready."""
+
+    def __init__(
+        self, config: TextConfig, classifier: Judge | None = None, home: str = "."
+    ) -> None:
+        """`classifier` takes the place of the one that `config` names, in the folder `home`."""
+        self.config = config
+        self.classifier = classifier or (
+            load_judge(config.classifier, home) if config.classifier is not None else None
+        )
+        self.words = make_word_rules(config)
+        self.known: npt.NDArray[np.uint32] | None = None
+        if config.vocab is not None:
+            vocab = Tokenizer.from_vocab(config.vocab)
+            single = [t for t in vocab.vocabulary() if len(t) == 1]
+            self.known = np.array(sorted(map(ord, single)), dtype=np.uint32)
+        words = config.noun or config.min_words is not None or config.max_words is not None
+        self._rjieba: Any = load_rjieba() if words and config.enabled else None
+        self.clean([""])  # what it needs may be missing
+
+    def clean(self, texts: Sequence[str]) -> list[str]:
+        """Texts (n,) without what cannot be seen, narrow, simplified; each on one line."""
+        return clean(texts, self.config.simplified)
+
+    def judge(self, texts: Sequence[str]) -> list[str | None]:
+        """The rule that drops each cleaned text (n,); None: it is kept."""
+        if not texts:
+            return []
+        config, lines = self.config, Lines(texts)
+        rules: list[str | None] = [None] * len(texts)
+
+        def drop(name: str, bad: Bools) -> None:
+            for place in np.flatnonzero(bad).tolist():
+                rules[place] = rules[place] or name
+
+        length = lines.lengths
+        drop("empty", length == 0)
+        if not config.enabled:
+            return rules
+        self._look_for_mojibake(lines, rules)
+        if config.min_chars is not None:
+            drop("too short", length < config.min_chars)
+        if config.max_chars is not None:
+            drop("too long", length > config.max_chars)
+        if config.max_repeat is not None:
+            drop("repeated characters", lines.longest_run > config.max_repeat)
+        if config.min_entropy is not None:
+            drop("low entropy", lines.entropy < config.min_entropy)
+        if config.max_unknown is not None and self.known is not None:
+            drop("unknown characters", self._unknown(lines) > config.max_unknown)
+        self._look_for_contacts(lines, rules)
+        self._look_for_prices(lines, rules)
+        self._look_for_words(lines, rules)
+        if config.min_chinese is not None:
+            drop("too little Chinese", lines.chinese < config.min_chinese)
+        self._cut_words(texts, rules)
+        self._ask(texts, rules)
+        return rules
+
+    def __call__(self, texts: Sequence[str]) -> tuple[list[str], list[str | None]]:
+        """Cleaned texts (n,), and the rule that drops each."""
+        cleaned: list[str] = []
+        rules: list[str | None] = []
+        for start in range(0, len(texts), BATCH):
+            some = self.clean(texts[start : start + BATCH])
+            cleaned += some
+            rules += self.judge(some)
+        return cleaned, rules
+
+    def _unknown(self, lines: Lines) -> npt.NDArray[np.float64]:
+        """The share of characters that the vocabulary lacks, in lower case as BERT reads them."""
+        assert self.known is not None
+        lower = Lines([text.lower() for text in lines.texts])
+        real = (lower.codes != 32) & (lower.codes != 10)
+        strange = real & ~np.isin(lower.codes, self.known)
+        return lower.sums(strange) / np.maximum(lower.sums(real), 1)
+
+    def _look_for_contacts(self, lines: Lines, rules: list[str | None]) -> None:
+        """Contacts, in texts that have letters, digits or a character of a service's name."""
+        if not self.config.contacts:
+            return
+        signs = lines.bits & (DIGIT | LETTER | FOLDED | NAME) != 0
+        signs |= lines.sums(lines.character_bits & NUMERAL != 0) >= 5
+        plain = lines.bits & (DIGIT | LETTER | FOLDED) == 0
+        for place in np.flatnonzero(signs).tolist():
+            text = lines.texts[place]
+            if rules[place] is None and has_contact(text if plain[place] else fold(text)):
+                rules[place] = "contacts"
+
+    def _look_for_prices(self, lines: Lines, rules: list[str | None]) -> None:
+        """Prices and discounts, in texts that have a number and a word for one."""
+        if not self.config.advertising:
+            return
+        signs = lines.bits & (DIGIT | NUMERAL | FOLDED) != 0
+        signs &= lines.bits & (PRICE | FOLDED) != 0
+        apart = lines.taken_apart
+        for place in np.flatnonzero(signs).tolist():
+            if rules[place] is None:
+                folded = fold(lines.texts[place])
+                spans = offers(folded)
+                if not spans and apart[place]:
+                    folded = close_up(folded)
+                    spans = offers(folded)
+                if spans and not self.words.is_design(folded, spans):
+                    rules[place] = ADVERTISING
+
+    def _look_for_mojibake(self, lines: Lines, rules: list[str | None]) -> None:
+        if not self.config.mojibake:
+            return
+        for place in np.flatnonzero(lines.suspicious).tolist():
+            if rules[place] is None and is_mojibake(lines.texts[place]):
+                rules[place] = "mojibake"
+
+    def _look_for_words(self, lines: Lines, rules: list[str | None]) -> None:
+        """Listed words; also those that are spelt otherwise or taken apart."""
+        lowered = [text.lower() for text in lines.texts]
+        starts = np.cumsum([0, *(len(text) + 1 for text in lowered)])
+        matches = self.words.find("\n".join(lowered))
+        places = np.searchsorted(starts, [m.start for m in matches], side="right") - 1
+        found: dict[int, list[WordMatch]] = {}
+        for match, place in zip(matches, places.tolist(), strict=True):
+            if rules[place] is None:
+                first = int(starts[place])
+                moved = WordMatch(match.list, match.start - first, match.stop - first)
+                found.setdefault(place, []).append(moved)
+        for place, some in found.items():
+            rules[place] = self.words.judge(lowered[place], some)
+        hidden = lines.taken_apart | (lines.bits & FOLDED != 0)
+        for place in np.flatnonzero(hidden).tolist():
+            if rules[place] is None:
+                rules[place] = self.words.find_hidden(lowered[place])
+
+    def _cut_words(self, texts: Sequence[str], rules: list[str | None]) -> None:
+        """Length in words, and nouns, of what is left."""
+        config = self.config
+        least, most = config.min_words, config.max_words
+        if self._rjieba is None:
+            return
+        for place, text in enumerate(texts):
+            if rules[place] is not None:
+                continue
+            tags = [(w, t) for w, t in self._rjieba.tag(text) if t[:1] not in ("x", "w")]
+            if least is not None and len(tags) < least:
+                rules[place] = "too few words"
+            elif most is not None and len(tags) > most:
+                rules[place] = "too many words"
+            elif config.noun and not any(tag[:1] == "n" for _, tag in tags):
+                rules[place] = "no noun"
+
+    def _ask(self, texts: Sequence[str], rules: list[str | None]) -> None:
+        if self.classifier is None:
+            return
+        left = [place for place, rule in enumerate(rules) if rule is None]
+        name = self.config.classifier or str(getattr(self.classifier, "__name__", "of your own"))
+        told = ask(self.classifier, name, [texts[place] for place in left]) if left else []
+        for place, rule in zip(left, told, strict=True):
+            rules[place] = rule
+
+
+@dataclass(frozen=True)
+class TextWork:
+    """The texts of a part: queries by one configuration, all others by another."""
+
+    query: TextConfig
+    text: TextConfig
+    behind: tuple[str, str] = ("", "")  # of each, a digest of what its settings name
+    home: str = "."  # folder in which a classifier's module may lie
+
+    def __call__(self, job: dict[str, str]) -> StageCount:
+        """See `map_parts`."""
+        part = int(job["part"])
+        rows = read_pairs(part_file(Path(job["pairs"]), PAIRS, part))
+        is_query = pc.equal(rows["source"], QUERY).to_numpy(zero_copy_only=False)
+        texts = np.array(rows["text"].to_pylist(), dtype=object)
+        kept = np.zeros(len(rows), dtype=bool)
+        counts = [StageCount("text filter", "texts", 0, 0)]
+        verdicts = np.full(len(rows), None, dtype=object)
+        by_source = ((self.query, is_query), (self.text, ~is_query))
+        for (config, chosen), behind in zip(by_source, self.behind, strict=True):
+            places = np.flatnonzero(chosen)
+            if not len(places):
+                continue
+            cleaned, rules = ready(config, behind, self.home)(texts[places].tolist())
+            texts[places] = cleaned
+            kept[places] = [rule is None for rule in rules]
+            verdicts[places] = rules
+            counts.append(count_stage("text filter", "texts", rules, cleaned))
+        index = rows.schema.get_field_index("text")
+        rows = rows.set_column(index, rows.schema.field(index), pa.array(texts, pa.string()))
+        write_rows(part_file(Path(job["out"]), PAIRS, part), rows.filter(pa.array(kept)))
+        names = list(dict.fromkeys(rule for count in counts for rule in count.dropped))
+        numbers: dict[str | None, int] = {rule: n for n, rule in enumerate(names, 1)}
+        numbers[None] = 0
+        verdict = np.array([numbers[rule] for rule in verdicts], dtype=np.int64)
+        flows = flows_of(amounts_of(rows), verdict, names)
+        counts.append(StageCount("text filter", "texts", 0, 0, flows=flows))
+        return add_counts(counts)
+
+
+# of this process: making one ready takes a second
+_FILTERS: dict[tuple[TextConfig, str], TextFilter] = {}
+
+
+def ready(config: TextConfig, behind: str, home: str) -> TextFilter:
+    """The filter of some settings, and of what stood in the files they name (`behind`)."""
+    if (config, behind) not in _FILTERS:
+        _FILTERS[config, behind] = TextFilter(config, home=home)
+    return _FILTERS[config, behind]

@@ -1,0 +1,497 @@
+import base64
+import hashlib
+import json
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from logs import FORMATS, silent, write_log
+
+from r2d2.corpus.clicks import sums
+from r2d2.corpus.clicks.aggregate import aggregate
+from r2d2.corpus.clicks.groups import add_up, grouped
+from r2d2.corpus.config import make_corpus_config
+from r2d2.corpus.engine import held_memory
+from r2d2.corpus.rows import IMAGE_COLUMNS, IMAGES, PAIR_COLUMNS, PAIRS, part_file, part_range
+from r2d2.errors import R2D2Error
+
+A, B, C = (f"http://host/{name}.jpg" for name in "abc")
+COLUMNS = ("url", "query", "impressions", "clicks", "title")
+DIRTY = [
+    (A, "猫", "10", "2", "一只猫"),
+    (A, " 猫\u3000", "5", "1", "一只猫"),  # the same once trimmed
+    (A, "小猫", "7.0", "0", None),
+    (B, "猫", "3", "3", "两只猫"),
+    (C, None, None, None, "没有查询"),  # a title is enough
+    (None, "猫", "1", "1", None),
+    ("  ", "猫", "1", "1", None),
+    (A, None, "4", "1", None),
+    (A, " ", "4", "1", ""),
+    (A, "猫", "-1", "0", None),
+    (A, "猫", "many", "0", None),
+    (A, "猫", "1.5", "0", None),
+    (A, "猫", None, "0", None),
+    (A, "猫", "4", "NaN", None),
+    (A, "猫", "4", "5", None),
+    (A, "猫", "99999999999999999999", "5", None),
+]
+DROPPED = {
+    "no image": 2,
+    "no text": 2,
+    "impressions are missing": 1,
+    "impressions are no count": 4,
+    "clicks are no count": 1,
+    "more clicks than impressions": 1,
+}
+# url, text, source, clicks, impressions, examined
+PAIRS_LEFT = [
+    (A, "小猫", "query", 0, 7, 7.0),
+    (A, "猫", "query", 3, 15, 15.0),
+    (A, "一只猫", "title", None, None, None),
+    (B, "猫", "query", 3, 3, 3.0),
+    (B, "两只猫", "title", None, None, None),
+    (C, "没有查询", "title", None, None, None),
+]
+
+
+def image_id(name):
+    return hashlib.sha256(name if isinstance(name, bytes) else name.encode()).hexdigest()[:32]
+
+
+def build(logs, out, *changes, memory_bytes=10**9, **options):
+    config = make_corpus_config("zero", settings=changes)
+    (count,) = aggregate(
+        [str(log) for log in logs], config, out, memory_bytes=memory_bytes, update=silent, **options
+    )
+    parts = sorted((out / PAIRS).iterdir())
+    assert [p.name for p in parts] == [p.name for p in sorted((out / IMAGES).iterdir())]
+    return count, pa.concat_tables([pq.read_table(p) for p in parts]), len(parts)
+
+
+def images_of(out):
+    return pa.concat_tables([pq.read_table(p) for p in sorted((out / IMAGES).iterdir())])
+
+
+def rows_of(pairs):
+    names = ("image_id", "text", "source", "clicks", "impressions", "examined")
+    return [tuple(row[name] for name in names) for row in pairs.to_pylist()]
+
+
+def expected(rows):
+    order = ["query", "title", "content", "caption"]
+    known = [(image_id(row[0]), *row[1:]) for row in rows]
+    return sorted(known, key=lambda row: (row[0], order.index(row[2]), row[1]))
+
+
+@pytest.mark.parametrize("memory", [10**9, 2000])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_dirty_log_in_every_format_and_any_cut(tmp_path, kind, memory):
+    rows = [dict(zip(COLUMNS, row, strict=True)) for row in DIRTY]
+    logs = [write_log(tmp_path / "a", rows[:9], kind), write_log(tmp_path / "b", rows[9:], kind)]
+    if kind in ("csv", "jsonl"):
+        with Path(logs[0]).open("a") as stream:
+            stream.write("broken {\n")
+    count, pairs, parts = build(logs, tmp_path / "out", memory_bytes=memory)
+    assert rows_of(pairs) == expected(PAIRS_LEFT)
+    malformed = {"malformed line": 1} if kind in ("csv", "jsonl") else {}
+    assert count.dropped == {**DROPPED, **malformed}
+    assert (count.stage, count.unit, count.kept) == ("aggregate", "rows", 5)
+    assert count.notes == {
+        "pairs": 6, "images": 3, "clicks": 6, "impressions": 25, "null_clicks": 0,
+    }  # fmt: skip
+    assert all("a." in text or "b." in text for shown in count.examples.values() for text in shown)
+    assert (parts > 1) == (memory == 2000)
+    assert pairs.schema.equals(PAIR_COLUMNS)
+    images = images_of(tmp_path / "out")
+    assert images.schema.equals(IMAGE_COLUMNS)
+    assert images.to_pylist() == [
+        {"image_id": key, "url": url, "path": None, "image": None}
+        for key, url in sorted((image_id(url), url) for url in (A, B, C))
+    ]
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_parts_are_ranges_of_ids(tmp_path):
+    rows = [
+        {"url": f"http://{n}", "query": "q", "impressions": "1", "clicks": "1"} for n in range(50)
+    ]
+    _, pairs, parts = build([write_log(tmp_path / "a", rows, "csv")], tmp_path / "out", workers=4)
+    assert parts == 4
+    assert len(pairs) == 50
+    for part in range(parts):
+        first, last = part_range(part, parts)
+        for kind in (PAIRS, IMAGES):
+            ids = pq.read_table(part_file(tmp_path / "out", kind, part))["image_id"].to_pylist()
+            assert ids == sorted(ids)
+            assert all(first <= key < last for key in ids)
+
+
+log_rows = st.lists(
+    st.tuples(
+        st.sampled_from([A, B, C, None]),
+        st.sampled_from(["猫", "狗", " 猫", "", None]),
+        st.integers(-1, 9),
+        st.integers(-1, 9),
+        st.integers(0, 4),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+@given(log_rows, st.integers(1, 4), st.randoms(use_true_random=False))
+@settings(max_examples=15, deadline=None)
+def test_sums_are_those_of_the_naive_twin_in_any_order(tmp_path_factory, rows, files, random):
+    folder = tmp_path_factory.mktemp("twin")
+    chances = (1.0, 0.3, 0.1)
+    sums = defaultdict(lambda: [0, 0, 0.0])
+    for url, query, impressions, clicks, position in rows:
+        text = (query or "").strip()
+        if url and text and 0 <= clicks <= impressions and position >= 1:
+            found = sums[url, text]
+            found[0] += clicks
+            found[1] += impressions
+            found[2] += impressions * chances[min(position, 3) - 1]
+    names = ("url", "query", "impressions", "clicks", "position")
+    rows = [dict(zip(names, row, strict=True)) for row in rows]
+    random.shuffle(rows)
+    types = dict.fromkeys(names[2:], pa.int64())
+    logs = [
+        write_log(folder / str(n), rows[n::files], "parquet", types)
+        for n in range(files)
+        if rows[n::files]
+    ]
+    settings = ["rank.examination=[1.0, 0.3, 0.1]", "rank.enabled=false"]
+    count, pairs, _ = build(logs, folder / "out", *settings, memory_bytes=3000)
+    assert count.seen == len(rows)
+    found = {(row[0], row[1]): row[3:] for row in rows_of(pairs)}
+    assert found.keys() == {(image_id(url), text) for url, text in sums}
+    for (url, text), (clicks, impressions, examined) in sums.items():
+        assert found[image_id(url), text][:2] == (clicks, impressions)
+        assert found[image_id(url), text][2] == pytest.approx(examined, abs=1e-5)
+
+
+def test_images_inline_are_known_by_their_bytes_and_kept_once(tmp_path):
+    data = [b"first" * 10, b"second" * 10]
+    rows = [
+        {"image": data[0], "url": "http://b", "query": "猫", "clicks": 1},
+        {"image": data[0], "url": "http://a", "query": "猫", "clicks": 0},
+        {"image": data[1], "url": None, "query": "狗", "clicks": 1},
+        {"image": None, "url": "http://a", "query": "狗", "clicks": 1},
+        {"image": b"", "url": None, "query": "狗", "clicks": 1},
+    ]
+    types = {"image": pa.binary(), "clicks": pa.int32()}
+    count, pairs, _ = build([write_log(tmp_path / "a", rows, "parquet", types)], tmp_path / "p")
+    assert count.dropped == {"no image": 1}
+    assert rows_of(pairs) == expected(
+        [
+            (data[0], "猫", "query", 1, 2, 2.0),  # one impression a row where there is no column
+            (data[1], "狗", "query", 1, 1, 1.0),
+            ("http://a", "狗", "query", 1, 1, 1.0),
+        ]
+    )
+    images = {row["image_id"]: (row["url"], row["image"])
+              for row in images_of(tmp_path / "p").to_pylist()}  # fmt: skip
+    assert images == {
+        image_id(data[0]): ("http://a", data[0]),  # the least address
+        image_id(data[1]): (None, data[1]),
+        image_id("http://a"): ("http://a", None),
+    }
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_images_as_base64_are_those_of_their_bytes_in_every_format(tmp_path, kind):
+    data = [bytes(range(256)), b"second" * 10]
+    cells = [
+        base64.b64encode(data[0]),
+        base64.encodebytes(data[0]),  # in lines
+        base64.urlsafe_b64encode(data[0]).rstrip(b"="),
+        base64.b64encode(data[1]),
+        b"",
+        b"%%% no base64",
+    ]
+    rows = [
+        {"image": cell.decode(), "url": A, "query": "猫", "clicks": "1"} for cell in cells
+    ]  # fmt: skip
+    count, pairs, _ = build([write_log(tmp_path / "log", rows, kind)], tmp_path / "out")
+    assert count.dropped == {"image is no base64": 1}
+    assert "url=" in count.examples["image is no base64"][0]
+    assert rows_of(pairs) == expected(
+        [(data[0], "猫", "query", 3, 3, 3.0), (data[1], "猫", "query", 1, 1, 1.0),
+         (A, "猫", "query", 1, 1, 1.0)]
+    )  # fmt: skip
+    images = {row["image_id"]: row["image"] for row in images_of(tmp_path / "out").to_pylist()}
+    assert images == {image_id(data[0]): data[0], image_id(data[1]): data[1], image_id(A): None}
+
+
+def test_an_image_of_several_logs_has_the_least_of_its_addresses(tmp_path):
+    types = {"image": pa.binary(), "clicks": pa.int32()}
+    logs = [
+        write_log(
+            tmp_path / f"{number}",
+            [{"image": b"same", "url": url, "query": "q", "clicks": 1}],
+            "parquet",
+            types,
+        )
+        for number, url in enumerate(("http://b", None, "http://a", "http://c"))
+    ]
+    build(logs, tmp_path / "out")
+    assert images_of(tmp_path / "out")["url"].to_pylist() == ["http://a"]
+
+
+@pytest.mark.parametrize(
+    ("impressions", "good"),
+    [
+        (pa.array([2.0, 1.5, -1.0, float("nan"), float("inf"), 1e30, None]), 1),
+        (pa.array([2, -1, None], pa.int32()), 1),
+        (pa.array([2, 2**63, 2**40, None], pa.uint64()), 1),
+        (pa.array(["2.00", "2.50", None]).cast(pa.decimal128(10, 2)), 1),
+        (pa.array(["2", "two", None]).dictionary_encode(), 1),
+        (pa.nulls(1), 0),
+    ],
+)
+def test_counts_of_any_type(tmp_path, impressions, good):
+    count = len(impressions)
+    table = pa.table({"url": [A] * count, "query": ["q"] * count, "impressions": impressions,
+                      "clicks": [1] * count})  # fmt: skip
+    pq.write_table(table, tmp_path / "log.parquet")
+    found, pairs, _ = build([tmp_path / "log.parquet"], tmp_path / "out", "rank.enabled=false")
+    assert found.kept == good
+    wrong = {"impressions are missing": 1, "impressions are no count": count - good - 1}
+    assert found.dropped == {reason: rows for reason, rows in wrong.items() if rows}
+    assert pairs["impressions"].to_pylist() == [2] * good
+
+
+def test_groups_of_images_are_bounded_in_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(sums, "GROUP_BYTES", 3000)
+    rows = [{"image": bytes([n]) * 1000, "query": "q", "clicks": 1} for n in range(7)]
+    types = {"image": pa.binary(), "clicks": pa.int32()}
+    build([write_log(tmp_path / "a", rows, "parquet", types)], tmp_path / "out")
+    file = pq.ParquetFile(part_file(tmp_path / "out", IMAGES, 0))
+    assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [2, 2, 2, 1]
+
+
+def test_paths_belong_to_the_folder_of_their_log(tmp_path):
+    logs = []
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        rows = [{"path": "./1.jpg", "query": "q", "clicks": "1"}]
+        logs.append(write_log(tmp_path / name / "log", rows, "csv"))
+    _, pairs, _ = build(logs, tmp_path / "both")
+    keys = {image_id(str(tmp_path / name / "1.jpg")) for name in ("x", "y")}
+    assert set(pairs["image_id"].to_pylist()) == keys
+    paths = images_of(tmp_path / "both")["path"].to_pylist()
+    assert {Path(path).resolve() for path in paths} == {
+        tmp_path / "x" / "1.jpg",
+        tmp_path / "y" / "1.jpg",
+    }
+    _, pairs, _ = build(logs[:1], tmp_path / "one")
+    assert pairs["image_id"].to_pylist() == [image_id(str(tmp_path / "x/1.jpg"))]
+
+
+def test_a_crawl_has_no_counts(tmp_path):
+    rows = [
+        {"url": A, "caption": "猫", "query": "小猫"},
+        {"url": A, "caption": "猫", "query": None},
+    ]
+    log = write_log(tmp_path / "a", rows, "parquet")
+    count, pairs, _ = build([log], tmp_path / "out", "rank.enabled=false")
+    nothing = (None, None, None)
+    assert rows_of(pairs) == expected(
+        [(A, "小猫", "query", *nothing), (A, "猫", "caption", *nothing)]
+    )
+    assert count.notes["clicks"] == 0
+
+
+def test_text_that_is_no_utf8_is_counted(tmp_path):
+    table = pa.table(
+        {
+            "url": pa.array([b"http://a", b"http://b", b"\xff"]),
+            "query": pa.array([b"\xe7\x8c\xab", b"\xff\xfe\x81", b"q"]),
+            "clicks": [1, 1, 1],
+        }
+    )
+    pq.write_table(table, tmp_path / "log.parquet")
+    count, pairs, _ = build([tmp_path / "log.parquet"], tmp_path / "out")
+    assert count.dropped == {"not UTF-8": 2}
+    assert pairs["text"].to_pylist() == ["猫"]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("change", ["rank.enabled=true", "rank.enabled=false"])
+def test_logs_of_names_alone_stop_the_build(tmp_path, caplog, kind, change):
+    names = {"url": A, "query": "猫", "impressions": "3", "clicks": "1"}
+    full = write_log(tmp_path / "full", [names], kind)
+    empty = tmp_path / f"empty.{kind}"
+    if kind == "csv":
+        empty.write_text(",".join(names) + "\n")
+    elif kind == "jsonl":
+        empty.write_text("\n\n")
+    else:
+        table = pa.table({name: pa.array([], pa.string()) for name in names})
+        write = pq.write_table if kind == "parquet" else lance.write_dataset
+        write(table, empty)
+    said = r"logs (name their columns and )?hold no rows? .*empty\."
+    with pytest.raises(R2D2Error, match=said) as caught:
+        build([str(empty)], tmp_path / "out", change)
+    assert "click" not in str(caught.value)
+    count, _, _ = build([full, str(empty)], tmp_path / "both", change)
+    assert count.kept == 1
+    if kind in ("csv", "parquet"):
+        assert f"1 of 2 logs hold no row: {empty}" in caplog.text
+
+
+def test_a_log_without_a_row_that_can_be_used_stops_the_build(tmp_path):
+    log = tmp_path / "log.csv"
+    log.write_text("url,query,impressions,clicks\nhttp://a,cat\n,cat,3,1\n")
+    said = r"not one of 2 rows of the logs can be used \(malformed line: 1, .*log\.csv.*mend"
+    with pytest.raises(R2D2Error, match=said):
+        build([str(log)], tmp_path / "out")
+
+
+def test_logs_without_a_click_stop_the_build(tmp_path):
+    rows = [{"url": A, "query": "猫", "impressions": "3", "clicks": "0"}]
+    log = write_log(tmp_path / "log", rows, "csv")
+    with pytest.raises(R2D2Error, match=r"no click in 1 rows.*rank\.enabled=false"):
+        build([log], tmp_path / "out")
+    assert build([log], tmp_path / "out", "rank.enabled=false")[0].kept == 1
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_interrupted_stage_goes_on(tmp_path, workers):
+    rows = [dict(zip(COLUMNS, row, strict=True)) for row in DIRTY]
+    logs = [write_log(tmp_path / str(n), rows[n::3], "parquet") for n in range(3)]
+    whole, pairs, parts = build(logs, tmp_path / "whole", memory_bytes=2000, workers=workers)
+    out, config = tmp_path / "out", make_corpus_config("zero")
+    written = {}
+    for stop in range(2, 5 + parts):  # one call at the start of each step, one after each job
+        calls = iter(range(stop))
+
+        def update(*_, calls=calls):
+            if next(calls, None) is None:
+                raise Stopped
+
+        with pytest.raises(Stopped):
+            aggregate(logs, config, out, memory_bytes=2000, workers=workers, update=update)
+        now = {path.name: path.stat().st_mtime_ns for path in (out / "runs").glob("*.json")}
+        assert now.items() >= written.items()  # what was done is not done again
+        written = now
+    assert len(written) > len(logs)
+    count, found, _ = build(logs, out, memory_bytes=2000, workers=workers)
+    assert count == whole
+    assert found.equals(pairs)
+
+
+def test_runs_of_other_settings_are_not_used(tmp_path):
+    rows = [{"url": A, "query": "猫", "impressions": "4", "clicks": "1", "position": "2"}]
+    log = write_log(tmp_path / "log", rows, "csv")
+
+    def update(what, done, total):
+        if what == "summing up" and done == total:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        aggregate(
+            [log], make_corpus_config("zero"), tmp_path / "out", memory_bytes=10**9, update=update
+        )
+    assert len(list((tmp_path / "out" / "runs").glob("*.json"))) == 3
+    _, pairs, _ = build([log], tmp_path / "out", "rank.examination=[1, 0.5]")
+    assert pairs["examined"].to_pylist() == [2.0]
+
+
+def test_threads_give_the_same(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [
+        {"url": f"http://{rng.integers(40)}", "query": f"q{rng.integers(9)}", "clicks": 1}
+        for _ in range(300)
+    ]
+    types = {"clicks": pa.int64()}
+    logs = [write_log(tmp_path / str(n), rows[n::4], "parquet", types) for n in range(4)]
+    one = build(logs, tmp_path / "one", memory_bytes=20_000)
+    two = build(logs, tmp_path / "two", memory_bytes=40_000, workers=2)
+    assert one[0] == two[0]
+    assert one[1].equals(two[1])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 2**60)), max_size=7),
+    st.sampled_from([7, 2**62]),
+)
+@settings(max_examples=50, deadline=None)
+def test_groups_and_sums_are_exact(rows, bound):
+    keys = np.array([row[0] for row in rows], dtype=np.int64)
+    amounts = np.array([row[1] for row in rows], dtype=np.int64)
+    twin = defaultdict(int)
+    for key, amount in rows:
+        twin[key] += amount
+    distinct, order, starts = grouped(keys.copy(), bound)
+    found = add_up(amounts, order, starts)
+    assert dict(zip(distinct.tolist(), found.tolist(), strict=True)) == twin
+    assert distinct.tolist() == sorted(twin)
+
+
+RAY = """
+import json, sys
+from pathlib import Path
+from r2d2.corpus.clicks.aggregate import aggregate
+from r2d2.corpus.config import make_corpus_config
+from r2d2.corpus.engine import start
+from r2d2.corpus.clicks.rank import rank
+config, silent = make_corpus_config("zero"), lambda *_: None
+out = Path(sys.argv[2])
+counts = aggregate([sys.argv[1]], config, out / "1", memory_bytes=2000, runner="ray", workers=2,
+                   update=silent)
+counts += rank(out / "1", out / "2", config.rank, places=start("ray", 2), update=silent)
+print(json.dumps([count.to_dict() for count in counts]))
+"""
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same(tmp_path):
+    from r2d2.corpus.clicks.rank import rank
+    from r2d2.corpus.parts import Places
+
+    rows = [dict(zip(COLUMNS, row, strict=True)) for row in DIRTY]
+    (tmp_path / "logs").mkdir()
+    for n in range(3):
+        write_log(tmp_path / "logs" / str(n), rows[n::3], "csv")
+    count, pairs, _ = build([tmp_path / "logs"], tmp_path / "here" / "1", memory_bytes=2000)
+    ranked = rank(
+        tmp_path / "here" / "1", tmp_path / "here" / "2", make_corpus_config("zero").rank,
+        places=Places(), update=silent,
+    )  # fmt: skip
+    result = subprocess.run(
+        [sys.executable, "-c", RAY, tmp_path / "logs", tmp_path / "ray"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert found == json.loads(json.dumps([c.to_dict() for c in (count, *ranked)]))
+    parts = sorted((tmp_path / "ray" / "1" / PAIRS).iterdir())
+    assert pa.concat_tables([pq.read_table(p) for p in parts]).equals(pairs)
+
+
+def test_memory_is_held_only_meanwhile():
+    before = pa.default_memory_pool().backend_name
+    with held_memory():
+        assert pa.default_memory_pool().backend_name == "system"
+        held = pa.array(np.arange(1000))
+    assert pa.default_memory_pool().backend_name == before
+    assert held.sum().as_py() == 499500  # what was made meanwhile lives on
+    with pytest.raises(ValueError, match="cut"), held_memory():
+        raise ValueError("cut")
+    assert pa.default_memory_pool().backend_name == before
