@@ -174,7 +174,7 @@ def test_a_client_that_leaves_is_no_mistake_of_the_server(searcher, caplog, kind
             "query_string": b"", "http_version": "1.1", "scheme": "http", "root_path": "",
         }  # fmt: skip
         await app(scope, receive, send)
-        app.state.service.close()
+        app.state.tables.close()
         return app.state.metrics.text().decode()
 
     with caplog.at_level(logging.INFO):
@@ -182,5 +182,5 @@ def test_a_client_that_leaves_is_no_mistake_of_the_server(searcher, caplog, kind
     lines = [json.loads(r.getMessage()) for r in caplog.records if r.name == access.name]
     assert [(line["route"], line["status"]) for line in lines] == [("/search", 499)]
     assert "failure" not in lines[0]
-    assert 'r2d2_requests_total{route="/search",status="499"} 1.0' in metrics
+    assert 'r2d2_requests_total{route="/search",status="499",table="a small corpus"} 1.0' in metrics
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]

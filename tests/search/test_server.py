@@ -14,8 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
-from r2d2.search import request_body
-from r2d2.search import serving as serving_module
+from r2d2.search import model_thread, request_body
 from r2d2.search.batching import Busy
 from r2d2.search.guard import Guard
 from r2d2.search.index import build_index
@@ -356,7 +355,7 @@ def test_a_full_queue_says_when_to_come_back(searcher, monkeypatch):
         async def full(*_):
             raise Busy
 
-        monkeypatch.setattr(client.app.state.service._batcher, "submit", full)
+        monkeypatch.setattr(client.app.state.tables.thread._batcher, "submit", full)
         response = client.post("/search", json={"text": "猫"})
         assert problem(response, 503) == "busy"
         assert response.headers["retry-after"] == "3"
@@ -404,7 +403,7 @@ def test_a_crowd_is_turned_away_before_it_is_read():
 def test_few_pictures_are_decoded_at_once(searcher, monkeypatch):
     """A crowd's pictures would take hundreds of MB each together."""
     inside, most, lock = [], [], threading.Lock()
-    together = threading.Barrier(serving_module.DECODERS, timeout=60)  # so many are, all the time
+    together = threading.Barrier(model_thread.DECODERS, timeout=60)  # so many are, all the time
 
     def counted(function):
         def call(*given):
@@ -423,26 +422,27 @@ def test_few_pictures_are_decoded_at_once(searcher, monkeypatch):
     async def scene():
         app = create_app(searcher)
         monkeypatch.setattr(request_body, "_decode", counted(request_body._decode))
-        monkeypatch.setattr(app.state.pictures, "get", counted(app.state.pictures.get))
+        pictures = app.state.tables.services[0].pictures
+        monkeypatch.setattr(pictures, "get", counted(pictures.get))
         file = png(picture(1).resize((1500, 1500)))
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
             sent = [http.post("/search", files={"image": file}) for _ in range(12)]
             sent += [http.get(f"/images/{row}") for row in range(12)]
             found = await asyncio.gather(*sent)
-        app.state.service.close()
+        app.state.tables.close()
         return [response.status_code for response in found]
 
     assert asyncio.run(scene()) == [200] * 24
-    assert max(most) == serving_module.DECODERS
+    assert max(most) == model_thread.DECODERS
 
 
 def test_no_place_to_decode_in_time(searcher):
     async def scene():
-        service = serving_module.Service(searcher, ServeConfig(answer_timeout_s=0.01))
+        service = model_thread.ModelThread(ServeConfig(answer_timeout_s=0.01))
         try:
             async with contextlib.AsyncExitStack() as all_places:
-                for _ in range(serving_module.DECODERS):
+                for _ in range(model_thread.DECODERS):
                     await all_places.enter_async_context(service.decoding())
                 with pytest.raises(Busy):
                     await all_places.enter_async_context(service.decoding())
@@ -528,10 +528,10 @@ def test_metrics(searcher):
         client.get("/whatever/it/is")
         text = client.get("/metrics").text
     for line in (
-        'r2d2_requests_total{route="/search",status="200"} 1.0',
-        'r2d2_requests_total{route="/search",status="422"} 1.0',
-        'r2d2_requests_total{route="/images/{row}",status="200"} 1.0',
-        'r2d2_requests_total{route="other",status="404"} 1.0',
+        'r2d2_requests_total{route="/search",status="200",table="a small corpus"} 1.0',
+        'r2d2_requests_total{route="/search",status="422",table="a small corpus"} 1.0',
+        'r2d2_requests_total{route="/images/{row}",status="200",table="a small corpus"} 1.0',
+        'r2d2_requests_total{route="other",status="404",table=""} 1.0',
         "r2d2_batch_size_count 1.0",
         "r2d2_queue 0.0",
     ):

@@ -139,8 +139,12 @@ def search(
 
 def serve(
     context: typer.Context,
-    folder: Annotated[
-        str | None, typer.Argument(help="A folder of pictures, or a table; as --table.")
+    tables: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TABLE|FOLDER]...",
+            help="Tables, folders of pictures, or emoji; several get a switch on the page.",
+        ),
     ] = None,
     table: Table = None,
     model: Model = None,
@@ -175,8 +179,11 @@ def serve(
 ) -> None:
     """Serve search, match and embed over HTTP, with a page to search in."""
     from r2d2.errors import R2D2Error
+    from r2d2.photo_folder.place import is_picture_folder
     from r2d2.search.server import serve as run
     from r2d2.search.serving import ServeConfig
+    from r2d2.search.states import KEPT_BYTES
+    from r2d2.search.tables import served_paths, table_names
 
     if api_key is None:
         api_key = os.environ.get("R2D2_API_KEY")  # Typer takes an empty one for none
@@ -186,12 +193,22 @@ def serve(
         max_pixels=int(max_megapixels * 1e6), answer_timeout_s=timeout,
         client_timeout_s=client_timeout, client_connections=client_connections,
     )  # fmt: skip
-    if folder is not None and table is not None:
-        raise R2D2Error("give a folder, or --table: one of them")
-    shown = table if folder is None else folder
-    options = _folder_options(context, shown, model, out, captions, follow_links, copies)
+    if tables and table is not None:
+        raise R2D2Error("give tables as arguments, or one by --table: not both")
+    paths = served_paths(tables or [table])
+    names = table_names(paths)
+    if len(paths) > 1:
+        refuse_given(context, ("out", "captions"), "goes with one folder, and here are several")
+    folders = [path for path in paths if path is not None and is_picture_folder(path)]
+    options = _folder_options(
+        context, folders[0] if folders else None, model, out, captions, follow_links, copies
+    )
+    kept_bytes = KEPT_BYTES // len(paths)
     run(
-        _opened(shown, model, options),
+        {
+            name: _opened(path, model, options, kept_bytes)
+            for name, path in zip(names, paths, strict=True)
+        },
         config,
         lambda address: typer.echo(f"{address} is open; Ctrl-C closes it"),
     )
@@ -305,20 +322,33 @@ def _indexed_folder(path: str, options: FolderOptions) -> str:
     return opened.uri
 
 
-def _opened(path: str | None, model: str | None, options: FolderOptions | None = None) -> Searcher:
+def _opened(
+    path: str | None,
+    model: str | None,
+    options: FolderOptions | None = None,
+    kept_bytes: int | None = None,
+) -> Searcher:
     """A table, the emoji, or a folder of pictures that is brought up to date first."""
     from r2d2.photo_folder.gallery import FolderGallery
     from r2d2.photo_folder.open import open_folder
     from r2d2.photo_folder.place import FolderOptions, is_picture_folder
+    from r2d2.pretrained import SHIPPED
+    from r2d2.search.embed import loaded
     from r2d2.search.kinds import note_of_gallery
     from r2d2.search.searcher import Searcher
+    from r2d2.search.shipped import EmojiGallery
+    from r2d2.search.states import KEPT_BYTES
+    from r2d2.search.table_gallery import TableGallery
 
+    kept_bytes = KEPT_BYTES if kept_bytes is None else kept_bytes
     if path is None or not is_picture_folder(path):
-        searcher = Searcher.open(path, model)
+        table = None if path is None else TableGallery(path)  # before a model is loaded
+        net = loaded(SHIPPED if model is None else model)  # tables of one model share it
+        searcher = Searcher(net, EmojiGallery.open(net) if table is None else table, kept_bytes)
     else:
         asked = FolderOptions(model) if options is None else options
         opened = open_folder(path, asked, lambda line: typer.echo(line, err=True))
-        searcher = Searcher(opened.model, FolderGallery(opened))
+        searcher = Searcher(opened.model, FolderGallery(opened), kept_bytes)
         if opened.changes is not None:
             return searcher  # it was told already
     note = note_of_gallery(searcher.gallery)

@@ -57,8 +57,10 @@ def add_handlers(app: FastAPI, retry_after_s: int) -> None:
 
     @app.exception_handler(R2D2Error)
     async def user_error(request: Request, error: R2D2Error) -> JSONResponse:
-        name = request.app.state.service.searcher.gallery.name
-        return problem(422, error.code, without_folder(str(error), name))
+        told = str(error)
+        for service in request.app.state.tables.services:
+            told = without_folder(told, service.searcher.gallery.name)
+        return problem(422, error.code, told)
 
     @app.exception_handler(ClientDisconnect)
     async def left(request: Request, error: ClientDisconnect) -> Response:

@@ -39,8 +39,8 @@ class Sent:
 
 
 def service_of(request: Request) -> Service:
-    """The service of the app that got the request."""
-    found: Service = request.app.state.service
+    """The service of the table that the request is for; see `tables.table_parameter`."""
+    found: Service = request.state.service
     return found
 
 

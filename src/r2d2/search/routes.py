@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -40,6 +41,9 @@ router = APIRouter()
 ONLY_IMAGES = {"type": "string", "enum": ["images"], "default": "images"}  # for a text
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse} for status in (400, 401, 408, 413, 415, 422, 503)
+}
+NO_ROW: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorResponse} for status in (404, 422)
 }
 
 
@@ -153,25 +157,25 @@ async def embed(request: Request) -> EmbedResponse:
     )
 
 
-@router.get("/images/{row}", responses={404: {"model": ErrorResponse}}, response_class=Response)
+@router.get("/images/{row}", responses=NO_ROW, response_class=Response)
 async def image(request: Request, row: int) -> Response:
     """The picture of a row, small."""
+    service = service_of(request)
     try:
-        async with service_of(request).decoding():
-            data, kind = await run_in_threadpool(request.app.state.pictures.get, row)
+        async with service.decoding():
+            data, kind = await run_in_threadpool(service.pictures.get, row)
     except IndexError:
         raise HTTPException(404, f"there is no image {row}") from None
     return Response(data, media_type=kind, headers={"cache-control": "private, max-age=86400"})
 
 
-@router.get(
-    "/images/{row}/whole", responses={404: {"model": ErrorResponse}}, response_class=Response
-)
+@router.get("/images/{row}/whole", responses=NO_ROW, response_class=Response)
 async def whole_image(request: Request, row: int) -> Response:
     """The picture of a row at its full size; X-Picture: thumbnail, where its file is gone."""
+    service = service_of(request)
     try:
-        async with service_of(request).decoding():
-            found = await run_in_threadpool(request.app.state.pictures.whole, row)
+        async with service.decoding():
+            found = await run_in_threadpool(service.pictures.whole, row)
     except IndexError:
         raise HTTPException(404, f"there is no image {row}") from None
     data, kind, whole = found
@@ -182,7 +186,11 @@ async def whole_image(request: Request, row: int) -> Response:
     return Response(data, media_type=kind, headers=headers)
 
 
-@router.get("/health", response_model=HealthResponse, responses={503: {"model": ErrorResponse}})
+@router.get(
+    "/health",
+    response_model=HealthResponse,
+    responses={status: {"model": ErrorResponse} for status in (422, 503)},
+)
 async def health(request: Request) -> HealthResponse | Response:
     """That the server is up, and what it serves; 503 where it cannot search, and why."""
     service = service_of(request)
@@ -195,6 +203,8 @@ async def health(request: Request) -> HealthResponse | Response:
         return problem(503, error.code, without_folder(str(error), searcher.gallery.name))
     return HealthResponse(
         status="ok",
+        table=service.name,
+        tables=request.app.state.tables.names,
         gallery=base_name(searcher.gallery.name),
         images=images,
         model=searcher.fingerprint,
@@ -211,12 +221,6 @@ async def health(request: Request) -> HealthResponse | Response:
     )
 
 
-@router.get("/metrics", response_class=Response)
-async def metrics(request: Request) -> Response:
-    """For Prometheus."""
-    return Response(request.app.state.metrics.text(), media_type="text/plain; version=0.0.4")
-
-
 def _check_texts(service: Service, texts: Sequence[str]) -> None:
     if not 1 <= len(texts) <= TEXTS:
         raise R2D2Error(f"there are {len(texts)} texts: send 1 to {TEXTS}")
@@ -228,6 +232,6 @@ def _hit(hit: Hit, query: Query, service: Service) -> HitOut:
     row = hit.row if query.target == "images" else hit.image_row
     plain = asdict(hit)
     del plain["image_row"]
-    version = f"?v={service.version}"
+    version = f"?{urlencode({'table': service.name, 'v': service.version})}"
     small, whole = (None, None) if row is None else (f"/images/{row}", f"/images/{row}/whole")
     return HitOut(**plain, image=small and small + version, whole=whole and whole + version)

@@ -148,6 +148,8 @@ class HealthResponse(BaseModel):
     """That the server is up."""
 
     status: Literal["ok"]
+    table: str = Field(description="The name that requests call it by.")
+    tables: list[str] = Field(description="All that this server has.")
     gallery: str
     images: int
     model: str

@@ -9,14 +9,14 @@ import ipaddress
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import cast
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
@@ -27,10 +27,10 @@ from r2d2.search.connections import Connection, Places
 from r2d2.search.errors import add_handlers
 from r2d2.search.guard import Guard
 from r2d2.search.head import HeadAsGet
-from r2d2.search.pictures import Pictures
 from r2d2.search.routes import router
 from r2d2.search.searcher import Searcher
-from r2d2.search.serving import ServeConfig, Service
+from r2d2.search.serving import ServeConfig
+from r2d2.search.tables import Tables, plain_name, table_parameter
 from r2d2.search.telemetry import Metrics, Telemetry, log_to_stderr
 
 log = logging.getLogger(__name__)
@@ -40,15 +40,19 @@ WANTED_FILES = 4096  # open at once, where the system allows it
 KEEP_ALIVE_S = 75  # longer than clients pause, so that none finds its connection closed
 
 
-def create_app(searcher: Searcher, config: ServeConfig | None = None) -> FastAPI:
-    """The app; its model's thread stops when the app shuts down."""
+def create_app(
+    searchers: Searcher | Mapping[str, Searcher], config: ServeConfig | None = None
+) -> FastAPI:
+    """The app of one table, or of several by name; its model's thread stops when it shuts down."""
     config = ServeConfig() if config is None else config
-    service = Service(searcher, config)
+    if isinstance(searchers, Searcher):
+        searchers = {plain_name(searchers.gallery.name): searchers}
+    tables = Tables(searchers, config)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        service.close()
+        tables.close()
 
     app = FastAPI(
         title="r2d2",
@@ -58,12 +62,17 @@ def create_app(searcher: Searcher, config: ServeConfig | None = None) -> FastAPI
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.state.service = service
-    app.state.pictures = Pictures(searcher.gallery)
-    app.state.metrics = Metrics(service)
-    app.include_router(router)
-    app.include_router(explaining.router)
+    app.state.tables = tables
+    app.state.metrics = Metrics(tables.thread)
+    of_a_table = [Depends(table_parameter(tables))]
+    app.include_router(router, dependencies=of_a_table)
+    app.include_router(explaining.router, dependencies=of_a_table)
     add_handlers(app, config.retry_after_s)
+
+    @app.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """For Prometheus."""
+        return Response(app.state.metrics.text(), media_type="text/plain; version=0.0.4")
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
@@ -105,12 +114,14 @@ def uvicorn_config(app: FastAPI, config: ServeConfig) -> uvicorn.Config:
 
 
 def serve(
-    searcher: Searcher, config: ServeConfig, started: Callable[[str], None] | None = None
+    searchers: Mapping[str, Searcher],
+    config: ServeConfig,
+    started: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; what is under way is answered first.
 
     Args:
-        searcher: model and gallery.
+        searchers: model and gallery of each table, by its name.
         config: settings.
         started: called with the address once connections are accepted.
 
@@ -119,11 +130,12 @@ def serve(
             vectors are more than memory may hold.
     """
     # Read now: not while the first who asks waits, nor by two threads at once.
-    log.info("%d vectors", len(searcher.gallery.images))
+    for name, searcher in searchers.items():
+        log.info("%s: %d vectors", name, len(searcher.gallery.images))
     sock = _listen(config)
     if config.api_key is None and not ipaddress.ip_address(sock.getsockname()[0]).is_loopback:
         log.warning("everyone who reaches %s may ask this server: see --api-key", config.host)
-    app = create_app(searcher, config)
+    app = create_app(searchers, config)
     log_to_stderr()
     server = uvicorn.Server(uvicorn_config(app, config))
     # uvicorn raises the signal once more when all is done: that is to end in silence

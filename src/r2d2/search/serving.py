@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
-import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,16 +14,16 @@ import torch
 from PIL import Image
 
 from r2d2.errors import R2D2Error
-from r2d2.search.batching import Batcher, Busy
 from r2d2.search.hosts import own_names
 from r2d2.search.kinds import note_of_gallery
+from r2d2.search.model_thread import ModelThread
+from r2d2.search.pictures import KEPT_BYTES, Pictures
 from r2d2.search.query import Found, Query
 from r2d2.search.searcher import Searcher
 
 log = logging.getLogger(__name__)
 
 KEY_LENGTH = 16  # characters of an API key that nobody guesses
-DECODERS = max(1, min(4, os.cpu_count() or 1))  # pictures at once: one may take 300 MB
 
 
 @dataclass(frozen=True)
@@ -108,25 +106,28 @@ Job = Query | MatchJob | EmbedJob | CallJob
 
 
 class Service:
-    """The one thread that owns the searcher, and the queue before it."""
+    """A table and its model, asked in the one thread that owns the models."""
 
-    def __init__(self, searcher: Searcher, config: ServeConfig) -> None:
+    def __init__(
+        self,
+        searcher: Searcher,
+        config: ServeConfig,
+        thread: ModelThread,
+        name: str,
+        kept_bytes: int = KEPT_BYTES,
+    ) -> None:
+        """`name`: of the table; `kept_bytes`: of its thumbnails in memory."""
         self.searcher = searcher
         self.config = config
+        self.name = name
+        self.pictures = Pictures(searcher.gallery, kept_bytes)
         self.version = secrets.token_hex(4)  # in the addresses of pictures: browsers keep these
-        self.batches: list[Callable[[int], None]] = []  # told the size of each batch
-        self._batcher = Batcher(self._run, config.max_batch, config.max_queue)
-        self._decoders = asyncio.Semaphore(DECODERS)
+        self._thread = thread
 
     @cached_property
     def gallery_note(self) -> str | None:
         """What there is to say of the gallery and the model; see `note_of_gallery`."""
         return note_of_gallery(self.searcher.gallery)
-
-    @property
-    def waiting(self) -> int:
-        """Requests in the queue."""
-        return self._batcher.waiting
 
     async def search(self, query: Query) -> Found:
         """An answer; `Busy` as `Batcher.submit`."""
@@ -147,30 +148,15 @@ class Service:
         """What `function` gives in the model's thread; `Busy` as `Batcher.submit`."""
         return await self._submit(CallJob(function))
 
-    @contextlib.asynccontextmanager
-    async def decoding(self) -> AsyncIterator[None]:
-        """A place to decode a picture in; Busy where none comes free in time."""
-        try:
-            async with asyncio.timeout(self.config.answer_timeout_s):
-                await self._decoders.acquire()
-        except TimeoutError as error:
-            raise Busy from error
-        try:
-            yield
-        finally:
-            self._decoders.release()
-
-    def close(self) -> None:
-        """Let the batch in hand end, refuse the rest."""
-        self._batcher.close()
+    def decoding(self) -> AbstractAsyncContextManager[None]:
+        """A place to decode a picture in; see `ModelThread.decoding`."""
+        return self._thread.decoding()
 
     async def _submit(self, job: Job) -> Any:
-        return await self._batcher.submit(job, self.config.answer_timeout_s)
+        return await self._thread.submit(self._run, job)
 
     def _run(self, jobs: Sequence[Job]) -> list[Any]:
         """Searches together; the others, which are rarer, one by one."""
-        for told in self.batches:
-            told(len(jobs))
         queries = [job for job in jobs if isinstance(job, Query)]
         found = iter(self.searcher.answer(queries) if queries else ())
         return [next(found) if isinstance(job, Query) else self._alone(job) for job in jobs]

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from r2d2.search.serving import Service
+from r2d2.search.model_thread import ModelThread
 
 access = logging.getLogger("r2d2.search.access")
 
@@ -26,21 +26,21 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
 class Metrics:
     """The figures of one server."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, thread: ModelThread) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
-            "r2d2_requests", "Requests by route and status.", ["route", "status"],
+            "r2d2_requests", "Requests by route, status and table.", ["route", "status", "table"],
             registry=self.registry,
         )  # fmt: skip
         self.seconds = Histogram(
-            "r2d2_request_seconds", "Time to the answer.", ["route"], buckets=SECONDS,
+            "r2d2_request_seconds", "Time to the answer.", ["route", "table"], buckets=SECONDS,
             registry=self.registry,
         )  # fmt: skip
         batch = Histogram(
             "r2d2_batch_size", "Requests that went through the model together.", buckets=SIZES,
             registry=self.registry,
         )  # fmt: skip
-        service.batches.append(batch.observe)
+        thread.batches.append(batch.observe)
         self._dropped = Counter(
             "r2d2_connections_dropped",
             "Connections ended by the server: for room, refused for want of it, or too slow.",
@@ -48,7 +48,7 @@ class Metrics:
             registry=self.registry,
         )
         waiting = Gauge("r2d2_queue", "Requests that wait for the model.", registry=self.registry)
-        waiting.set_function(lambda: service.waiting)
+        waiting.set_function(lambda: thread.waiting)
 
     def connection_dropped(self, reason: str) -> None:
         """One more."""
@@ -101,14 +101,16 @@ class Telemetry:
         finally:
             route = _route(scope)
             seconds = self.clock() - start
-            self.metrics.requests.labels(route, str(status)).inc()
-            self.metrics.seconds.labels(route).observe(seconds)
+            table = _table(scope)
+            self.metrics.requests.labels(route, str(status), table).inc()
+            self.metrics.seconds.labels(route, table).observe(seconds)
             line = {
                 "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "id": request_id,
                 "method": scope["method"],
                 "route": route,
                 "status": status,
+                "table": table,
                 "ms": round(1000 * seconds, 1),
                 "bytes": received,
             }
@@ -131,3 +133,9 @@ def _route(scope: Scope) -> str:
     route = scope.get("route")
     path = getattr(route, "path", None)
     return str(path) if path else "other"
+
+
+def _table(scope: Scope) -> str:
+    """The name of the table that a request is for; empty where it is for none."""
+    service = scope.get("state", {}).get("service")
+    return "" if service is None else str(service.name)
