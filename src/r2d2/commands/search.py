@@ -194,7 +194,7 @@ def serve(
         client_timeout_s=client_timeout, client_connections=client_connections,
     )  # fmt: skip
     if tables and table is not None:
-        raise R2D2Error("give tables as arguments, or one by --table: not both")
+        raise R2D2Error("give tables or folders as arguments, or one table by --table: one of them")
     paths = served_paths(tables or [table])
     names = table_names(paths)
     if len(paths) > 1:
