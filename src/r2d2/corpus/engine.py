@@ -1,19 +1,15 @@
-"""Daft: which of its runners does the work, this machine's or Ray's; and files at a URL."""
+"""Daft: which of its runners does the work, this machine's or Ray's."""
 
 from __future__ import annotations
 
 import ctypes
 import importlib.util
-import io
-import posixpath
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.parts import Places, Work, map_parts
@@ -22,8 +18,6 @@ from r2d2.progress import Update
 from r2d2.settings import one_of
 
 RUNNERS = ("native", "ray")
-PACKED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}  # endings of compressed text
-BUFFER = 1 << 20  # bytes read at a time
 
 # glibc's mallopt: freed memory up to this much is kept, and blocks up to this size come from it.
 # Columns of some megabytes come and go all the time in the work on a log: to have them mapped and
@@ -104,72 +98,3 @@ def held_memory() -> Iterator[None]:
         libc.mallopt(M_MMAP_THRESHOLD, USUAL_BYTES // 2)
         libc.malloc_trim(0)
         pa.set_memory_pool(before)
-
-
-@contextmanager
-def reading(file: str) -> Iterator[None]:
-    """Turn what a reader says of a file into one line."""
-    try:
-        yield
-    except R2D2Error:
-        raise
-    except Exception as error:  # Arrow's, Lance's and Daft's errors have no base of their own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise R2D2Error(f"cannot read the log {file}: {reason}; mend or leave out the file") from (
-            error
-        )
-
-
-@contextmanager
-def open_file(file: str) -> Iterator[IO[bytes]]:
-    """A file of a log, also by URL, for random access."""
-    if "://" not in file:
-        with Path(file).open("rb") as stream:
-            yield stream
-    else:
-        daft = import_daft()
-        with daft.File(file).open() as remote, io.BufferedReader(_Remote(remote), BUFFER) as both:
-            yield both
-
-
-@contextmanager
-def open_parquet(file: str) -> Iterator[pq.ParquetFile]:
-    """A Parquet file; a local one is read past Python."""
-    if "://" not in file:
-        with pq.ParquetFile(file) as parquet:
-            yield parquet
-    else:
-        with open_file(file) as stream, pq.ParquetFile(stream) as parquet:
-            yield parquet
-
-
-class _Remote(io.RawIOBase):
-    """Daft's file by URL as Python's readers expect one."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return int(self._file.tell())
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return int(self._file.seek(offset, whence))
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
-def unpacked(stream: IO[bytes], file: str) -> IO[bytes]:
-    """The text of a file whose name ends as compressed ones do."""
-    packed = PACKED.get(posixpath.splitext(file)[1])
-    if packed is None:
-        return stream
-    return io.BufferedReader(pa.CompressedInputStream(stream, packed), BUFFER)

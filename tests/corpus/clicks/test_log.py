@@ -3,6 +3,7 @@ import json
 import os
 from pathlib import Path
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -61,6 +62,25 @@ def test_files_are_found_in_folders_globs_and_by_url(tmp_path):
         f"file://{file}" for file in sorted(files[:2])
     ]
     assert read([f"file://{tmp_path}/logs/day/a.parquet"])[0] == ROWS[:2]
+
+
+def test_files_of_any_file_system_of_fsspec(tmp_path):
+    store = fsspec.filesystem("memory")
+    for name in ("day/a.csv", "day/b.parquet", "day/.hidden.csv", "day/notes.txt"):
+        kind = "parquet" if name.endswith("parquet") else "csv"
+        store.pipe(f"/logs/{name}", Path(write_log(tmp_path / "log", ROWS, kind)).read_bytes())
+    try:
+        found = find_logs(["memory://logs"])
+        assert found == ["memory:///logs/day/a.csv", "memory:///logs/day/b.parquet"]
+        assert find_logs(["memory://logs/**/*.csv"])[0] == found[0]
+        assert read(["memory://logs"])[0] == [*ROWS, *ROWS]
+        with pytest.raises(R2D2Error, match="no log at memory://logs/none"):
+            find_logs(["memory://logs/none"])
+    finally:
+        store.rm("/logs", recursive=True)
+    with pytest.raises(R2D2Error, match=r"cannot list nothing://x/\*.*check the address") as caught:
+        find_logs(["nothing://x/*.csv"])
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])

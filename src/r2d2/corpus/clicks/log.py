@@ -19,9 +19,16 @@ import pyarrow as pa
 
 from r2d2.corpus.clicks.lines import head_columns, read_lines
 from r2d2.corpus.clicks.log_columns import is_text, log_columns, text_image_role
+from r2d2.corpus.clicks.log_files import (
+    PACKED,
+    list_urls,
+    open_file,
+    open_parquet,
+    reading,
+    unpacked,
+)
 from r2d2.corpus.clicks.pairs_log import is_pairs_table, pairs_columns, read_pairs_table
 from r2d2.corpus.config import CorpusConfig, LogConfig
-from r2d2.corpus.engine import PACKED, import_daft, open_file, open_parquet, reading, unpacked
 from r2d2.errors import R2D2Error
 from r2d2.inputs.dropped_rows import DroppedRows
 
@@ -47,7 +54,7 @@ def find_logs(logs: Sequence[str]) -> list[str]:
     """Every file of the logs, in order; a Lance dataset counts as a file.
 
     Args:
-        logs: files, folders (searched to the bottom), globs, or URLs of them, which Daft resolves.
+        logs: files, folders (searched to the bottom), globs, or URLs of them.
 
     Raises:
         R2D2Error: nothing is there, or a file's ending tells no format.
@@ -208,15 +215,7 @@ def _local(log: str) -> list[str]:
 def _remote(log: str) -> list[str]:
     if log.rstrip("/").endswith(".lance") or (_known(log) and not glob.has_magic(log)):
         return [log]
-    pattern = log if glob.has_magic(log) else log.rstrip("/") + "/**"
-    daft = import_daft()
-    try:
-        listed: list[str] = daft.from_glob_path(pattern).to_pydict()["path"]
-    except Exception as error:
-        if "No matching file" in str(error) or "at least 1 MicroPartition" in str(error):
-            return []
-        reason = (str(error).strip().splitlines() or ["?"])[0]
-        raise R2D2Error(f"cannot list {log}: {reason}; check the address and its rights") from error
+    listed = list_urls(log)
     return [file for file in listed if _known(posixpath.basename(file))]
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from r2d2.corpus.clicks.log_files import open_file
 from r2d2.corpus.config import FetchConfig
-from r2d2.corpus.engine import open_file
 from r2d2.corpus.fetching.fetch import CauseCount
 from r2d2.corpus.fetching.outcome import Cause, FetchFailed, Outcome, failed
 from r2d2.corpus.fetching.sniff import image_size

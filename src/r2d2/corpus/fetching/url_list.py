@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from r2d2.corpus.clicks.lines import head_columns, read_lines
 from r2d2.corpus.clicks.log import FORMATS
-from r2d2.corpus.engine import PACKED, open_file, open_parquet, reading, unpacked
+from r2d2.corpus.clicks.log_files import PACKED, open_file, open_parquet, reading, unpacked
 from r2d2.corpus.fetching.store import url_id
 from r2d2.corpus.rows import open_part
 from r2d2.errors import R2D2Error
