@@ -46,6 +46,11 @@ class FolderGallery(TableGallery):
             return super().original(row)
         return self._read(self._take([row], [FILE])[0][FILE])
 
+    def path(self, row: int) -> str | None:
+        """See `Gallery.path`."""
+        file: bytes = self._take([row], [FILE])[0][FILE]
+        return str(self._root / os.fsdecode(file))
+
     def _read(self, file: bytes, state: tuple[int, int] | None = None) -> bytes | None:
         """A file; None where it cannot be read, or its size and time are others than `state`."""
         path = self._root / os.fsdecode(file)

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from r2d2.errors import R2D2Error
 
 Value = str | int | float | bool
 MAX_VALUES = 100  # of a column, in a request
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included; None: no limit."""
+
+    low: int | float | None = None
+    high: int | float | None = None
 
 
 @contextlib.contextmanager
@@ -26,8 +35,10 @@ def condition_errors(where: str, columns: Mapping[str, str]) -> Iterator[None]:
         ) from error
 
 
-def equals(values: Mapping[str, Value | Sequence[Value]], columns: Mapping[str, str]) -> str | None:
-    """SQL that asks each column to be one of the values; None where nothing is asked.
+def condition_of(
+    values: Mapping[str, Value | Sequence[Value] | Range], columns: Mapping[str, str]
+) -> str | None:
+    """SQL that asks each column to be one of the values or in a range; None: nothing is asked.
 
     For what comes from outside: names must be columns, values are quoted.
     """
@@ -35,6 +46,13 @@ def equals(values: Mapping[str, Value | Sequence[Value]], columns: Mapping[str, 
     for name, wanted in values.items():
         if name not in columns:
             raise R2D2Error(f"there is no column {name!r}: choose of {', '.join(columns)}")
+        if isinstance(wanted, Range):
+            parts += [
+                f"`{name}` {sign} {_quoted(name, end)}"
+                for sign, end in ((">=", wanted.low), ("<=", wanted.high))
+                if end is not None
+            ]
+            continue
         some = [wanted] if isinstance(wanted, (str, int, float, bool)) else list(wanted)
         if not 1 <= len(some) <= MAX_VALUES:
             raise R2D2Error(f"{len(some)} values for {name!r}: give 1 to {MAX_VALUES}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from r2d2.search.column_values import ColumnValues
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -85,6 +87,16 @@ class Gallery(Protocol):
     @property
     def columns(self) -> dict[str, str]:
         """Columns of the images that a condition may name, with their types."""
+
+    @property
+    def column_values(self) -> dict[str, ColumnValues]:
+        """What stands in these columns; read when it is first asked for."""
+
+    def cells(self, row: int) -> dict[str, Any]:
+        """What stands in these columns of a row."""
+
+    def path(self, row: int) -> str | None:
+        """The file of an image on this machine; None where it lies in the table."""
 
     def __len__(self) -> int:
         """Rows of images, unreadable ones included."""

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from r2d2.search.column_values import ColumnValues, column_values
 from r2d2.search.conditions import condition_errors
 from r2d2.search.exact import ExactVectors
 from r2d2.search.gallery import Item, Rows
@@ -81,6 +82,19 @@ class MemoryGallery:
         """See `Gallery.words`."""
         index_terms(self._dataset, WORDS)
         return WordIndex(self._dataset, WORDS, self.columns, lambda rows: rows.astype(np.int64))
+
+    @cached_property
+    def column_values(self) -> dict[str, ColumnValues]:
+        """See `Gallery.column_values`."""
+        return column_values(self._dataset, self.columns)
+
+    def cells(self, row: int) -> dict[str, Any]:
+        """See `Gallery.cells`."""
+        return {"image_id": self._rows[row].image_id, "split": self._rows[row].split}
+
+    def path(self, row: int) -> str | None:
+        """See `Gallery.path`: there is none."""
+        return None
 
     def __len__(self) -> int:
         return len(self._rows)

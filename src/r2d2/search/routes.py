@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from r2d2.errors import R2D2Error
-from r2d2.search.conditions import equals
+from r2d2.search.column_values import OFFERED
+from r2d2.search.conditions import condition_of
 from r2d2.search.errors import problem, without_folder
+from r2d2.search.gallery import Item
 from r2d2.search.kinds import OTHER_KIND
 from r2d2.search.layout import base_name
 from r2d2.search.openapi import PICTURE, WITH_PICTURE, form_schema, json_schema, request_body
@@ -23,19 +25,26 @@ from r2d2.search.schema import (
     DEPTH,
     IMAGES,
     TEXTS,
+    ColumnOut,
+    ColumnsResponse,
     EmbedImagesRequest,
     EmbedRequest,
     EmbedResponse,
     ErrorResponse,
+    ExamplesResponse,
     HealthResponse,
     HitOut,
     MatchRequest,
     MatchResponse,
     NoteOut,
+    RangeIn,
+    RowResponse,
     SearchRequest,
     SearchResponse,
+    ValueCount,
 )
 from r2d2.search.serving import EmbedJob, MatchJob, Service
+from r2d2.search.shipped import emoji_family
 
 router = APIRouter()
 ONLY_IMAGES = {"type": "string", "enum": ["images"], "default": "images"}  # for a text
@@ -95,7 +104,13 @@ async def search(request: Request) -> SearchResponse:
         candidates=asked.candidates,
         cascade=asked.cascade,
         by=asked.by,
-        where=equals(asked.where, service.searcher.gallery.columns),
+        where=condition_of(
+            {
+                name: value.to_range() if isinstance(value, RangeIn) else value
+                for name, value in asked.where.items()
+            },
+            service.searcher.gallery.columns,
+        ),
     )
     service.searcher.check(query)
     found = await service.search(query)
@@ -186,6 +201,52 @@ async def whole_image(request: Request, row: int) -> Response:
     return Response(data, media_type=kind, headers=headers)
 
 
+@router.get("/rows/{row}", response_model=RowResponse, responses=NO_ROW)
+async def one_row(request: Request, row: int) -> RowResponse:
+    """What there is to know of a row."""
+    service = service_of(request)
+    gallery = service.searcher.gallery
+    if not 0 <= row < len(gallery):
+        raise HTTPException(404, f"there is no row {row}: there are {len(gallery)}")
+
+    def read() -> tuple[Item, str | None, dict[str, Any]]:
+        path = gallery.path(row) if service.config.is_private else None
+        return gallery.items([row])[0], path, gallery.cells(row)
+
+    item, path, cells = await run_in_threadpool(read)
+    image = _image_addresses(service, row)
+    return RowResponse(
+        row=row, image_id=item.image_id, texts=list(item.texts), image=image.small,
+        whole=image.whole, path=path, columns=cells,
+    )  # fmt: skip
+
+
+@router.get("/columns", response_model=ColumnsResponse, responses={422: {"model": ErrorResponse}})
+async def columns(request: Request) -> ColumnsResponse:
+    """The columns that `where` may name, and what stands in them."""
+    gallery = service_of(request).searcher.gallery
+    found = await run_in_threadpool(lambda: gallery.column_values)
+    return ColumnsResponse(
+        columns=[
+            ColumnOut(
+                name=name,
+                type=values.type,
+                values=[ValueCount(value=value, count=count) for value, count in values.common()],
+                complete=values.counted and len(values.counts) <= OFFERED,
+                min=values.lowest,
+                max=values.highest,
+            )
+            for name, values in found.items()
+        ]
+    )
+
+
+@router.get("/examples", response_model=ExamplesResponse, responses=ERRORS)
+async def examples(request: Request) -> ExamplesResponse:
+    """Queries to begin with, which find something in this table."""
+    return ExamplesResponse(texts=await service_of(request).examples())
+
+
 @router.get(
     "/health",
     response_model=HealthResponse,
@@ -232,6 +293,22 @@ def _hit(hit: Hit, query: Query, service: Service) -> HitOut:
     row = hit.row if query.target == "images" else hit.image_row
     plain = asdict(hit)
     del plain["image_row"]
+    image = None if row is None else _image_addresses(service, row)
+    return HitOut(
+        **plain,
+        image=image and image.small,
+        whole=image and image.whole,
+        family=emoji_family(hit.image_id),
+    )
+
+
+class _Addresses(NamedTuple):
+    """Of a picture, at this server."""
+
+    small: str
+    whole: str
+
+
+def _image_addresses(service: Service, row: int) -> _Addresses:
     version = f"?{urlencode({'table': service.name, 'v': service.version})}"
-    small, whole = (None, None) if row is None else (f"/images/{row}", f"/images/{row}/whole")
-    return HitOut(**plain, image=small and small + version, whole=whole and whole + version)
+    return _Addresses(f"/images/{row}{version}", f"/images/{row}/whole{version}")

@@ -5,9 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from annotated_types import Len
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
-from r2d2.search.conditions import MAX_VALUES, Value
+from r2d2.search.column_values import COUNTED, OFFERED
+from r2d2.search.conditions import MAX_VALUES, Range, Value
 from r2d2.search.query import By, Reason, Stage
 from r2d2.search.searcher import MAX_CHARACTERS
 
@@ -29,6 +37,25 @@ Text = Annotated[
     str,
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_CHARACTERS}),
 ]
+
+
+class RangeIn(BaseModel):
+    """Numbers from `min` to `max`, both included; one of them may be left out."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
+
+    min: int | float | None = None
+    max: int | float | None = None
+
+    @model_validator(mode="after")
+    def _has_an_end(self) -> RangeIn:
+        if self.min is None and self.max is None:
+            raise ValueError("give min, or max, or both")
+        return self
+
+    def to_range(self) -> Range:
+        """For a condition."""
+        return Range(self.min, self.max)
 
 
 class SearchRequest(BaseModel):
@@ -54,10 +81,10 @@ class SearchRequest(BaseModel):
     cascade: Candidates | None = Field(
         None, description="Rank these by text first, so many by both."
     )
-    where: dict[str, Value | Annotated[list[Value], Len(1, MAX_VALUES)]] = Field(
+    where: dict[str, Value | Annotated[list[Value], Len(1, MAX_VALUES)] | RangeIn] = Field(
         default_factory=dict,
-        description="Columns and the values they may have; in a form, as JSON.",
-        examples=[{"split": "test"}],
+        description="Columns and the values they may have, or ranges; in a form, as JSON.",
+        examples=[{"split": "test"}, {"split": ["train", "val"], "width": {"min": 1000}}],
     )
 
 
@@ -90,6 +117,9 @@ class HitOut(BaseModel):
     )
     image: str | None = Field(description="Address of its thumbnail, at this server.")
     whole: str | None = Field(description="Address of the whole picture, at this server.")
+    family: str | None = Field(
+        description="What emoji of several skin tones share; null of other pictures."
+    )
 
 
 class SearchResponse(BaseModel):
@@ -102,6 +132,53 @@ class SearchResponse(BaseModel):
     weight: float | None = Field(description="Of the match score.")
     milliseconds: float = Field(description="In this server, the wait in its queue included.")
     notes: list[NoteOut] = Field(description=NOTES)
+
+
+class RowResponse(BaseModel):
+    """One picture of a table."""
+
+    row: int
+    image_id: str
+    texts: list[str]
+    image: str = Field(description="Address of its thumbnail, at this server.")
+    whole: str = Field(description="Address of the whole picture, at this server.")
+    path: str | None = Field(
+        description="Of its file; null where it has none, or where others than this machine may "
+        "ask the server."
+    )
+    columns: dict[str, Value | None] = Field(description="What stands in the plain columns.")
+
+
+class ValueCount(BaseModel):
+    """A value, and in how many rows it stands."""
+
+    value: Value
+    count: int
+
+
+class ColumnOut(BaseModel):
+    """A column that `where` may name."""
+
+    name: str
+    type: str
+    values: list[ValueCount] = Field(
+        description=f"The {OFFERED} commonest; none where more than {COUNTED} differ."
+    )
+    complete: bool = Field(description="Whether these are all.")
+    min: int | float | None = Field(description="Of a column of numbers.")
+    max: int | float | None = Field(description="Of a column of numbers.")
+
+
+class ColumnsResponse(BaseModel):
+    """What can be filtered by."""
+
+    columns: list[ColumnOut]
+
+
+class ExamplesResponse(BaseModel):
+    """Queries to begin with."""
+
+    texts: list[str]
 
 
 class MatchRequest(BaseModel):

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from r2d2.errors import R2D2Error
+from r2d2.search.examples import choose_examples
 from r2d2.search.hosts import own_names
 from r2d2.search.kinds import note_of_gallery
 from r2d2.search.model_thread import ModelThread
@@ -23,6 +24,7 @@ from r2d2.search.searcher import Searcher
 
 log = logging.getLogger(__name__)
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 KEY_LENGTH = 16  # characters of an API key that nobody guesses
 
 
@@ -50,6 +52,11 @@ class ServeConfig:
         own_names(self.allowed_hosts)
         if self.api_key is not None:
             _check_key(self.api_key)
+
+    @property
+    def is_private(self) -> bool:
+        """Whether nobody else is served than who sits at this machine, as far as can be told."""
+        return self.host in LOOPBACK and not self.allowed_hosts and self.api_key is None
 
 
 def _check_key(key: str) -> None:
@@ -123,11 +130,18 @@ class Service:
         self.pictures = Pictures(searcher.gallery, kept_bytes)
         self.version = secrets.token_hex(4)  # in the addresses of pictures: browsers keep these
         self._thread = thread
+        self._examples: list[str] | None = None
 
     @cached_property
     def gallery_note(self) -> str | None:
         """What there is to say of the gallery and the model; see `note_of_gallery`."""
         return note_of_gallery(self.searcher.gallery)
+
+    async def examples(self) -> list[str]:
+        """Queries to begin with, chosen once; `Busy` as `Batcher.submit`."""
+        if self._examples is None:
+            self._examples = await self.call(choose_examples)
+        return self._examples
 
     async def search(self, query: Query) -> Found:
         """An answer; `Busy` as `Batcher.submit`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 INDEX = "index.safetensors"
 NAME = "the emoji corpus"
 SELECTOR = "fe0f"
+SKIN_TONES = ("1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff")
+_EMOJI_ID = re.compile("[0-9a-f]{2,6}(-[0-9a-f]{2,6})*")
 
 
 class EmojiGallery(MemoryGallery):
@@ -111,6 +114,14 @@ def emoji_character(image_id: str) -> str | None:
         return "".join(chr(int(code, 16)) for code in image_id.split("-"))
     except (ValueError, OverflowError):
         return None
+
+
+def emoji_family(image_id: str) -> str | None:
+    """What an emoji shares with those that differ from it by skin tones; None: it is no emoji."""
+    if not _EMOJI_ID.fullmatch(image_id):
+        return None
+    codes = image_id.split("-")
+    return "-".join(code for code in codes if code not in SKIN_TONES and code != SELECTOR)
 
 
 def emoji_name(image_id: str) -> str:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from r2d2.errors import R2D2Error
 from r2d2.search.ann import AnnVectors, has_index
+from r2d2.search.column_values import ColumnValues, column_values
 from r2d2.search.conditions import condition_errors
 from r2d2.search.exact import ExactVectors
 from r2d2.search.gallery import Floats, Item, Rows, Vectors
@@ -89,6 +90,19 @@ class TableGallery:
     def columns(self) -> dict[str, str]:
         """Columns that a condition may name."""
         return self._images.columns
+
+    @cached_property
+    def column_values(self) -> dict[str, ColumnValues]:
+        """See `Gallery.column_values`."""
+        return column_values(self._images.dataset, self.columns)
+
+    def cells(self, row: int) -> dict[str, Any]:
+        """See `Gallery.cells`."""
+        return self._take([row], list(self.columns))[0]
+
+    def path(self, row: int) -> str | None:
+        """See `Gallery.path`: there is none."""
+        return None
 
     def __len__(self) -> int:
         return self._images.rows
