@@ -47,12 +47,17 @@ def build(
     keep_work: Annotated[bool, typer.Option("--keep-work", help="Do not remove it.")] = False,
     retry_failed: RetryFailed = False,
     cause: Causes = None,
+    stage: Annotated[
+        list[Path] | None,
+        typer.Option(help="A Python file with a stage of your own, which is run; repeatable."),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Aggregate, rank, filter, fetch, de-duplicate, sample, write; goes on where it was stopped."""
     from r2d2 import progress
     from r2d2.corpus.build import build_corpus, check_build
     from r2d2.corpus.config import make_corpus_config
+    from r2d2.corpus.filters import load_stage
     from r2d2.corpus.report.finish import left_aside
     from r2d2.inputs.dropped_rows import dropped_lines
 
@@ -60,14 +65,15 @@ def build(
     memory_bytes = size(memory)
     again = _retried(retry_failed, cause)
     check_build(logs, out, work, overwrite)
+    stages = [load_stage(file) for file in stage or ()]
     with progress.bars() as update:
         built = build_corpus(
             logs, out, made, work=work, memory_bytes=memory_bytes, runner=runner, workers=workers,
             model=_model(model), model_name=str(model), retry_failed=again,
-            keep_work=keep_work, overwrite=overwrite, update=update,
+            stages=stages, keep_work=keep_work, overwrite=overwrite, update=update,
         )  # fmt: skip
-    for stage in built.stages:
-        for count in stage.counts:
+    for result in built.stages:
+        for count in result.counts:
             why = ", ".join(f"{rule} {n:,}" for rule, n in count.dropped.items())
             typer.echo(
                 f"{count.stage}: {count.kept:,} of {count.seen:,} {count.unit}"
@@ -87,7 +93,7 @@ def build(
             "--set rank.top_share=0.05 --set rank.min_clicks=0"
         )
     if aside := left_aside(
-        built.config, [count for stage in built.stages for count in stage.counts]
+        built.config, [count for result in built.stages for count in result.counts]
     ):
         typer.echo(f"rank: {aside}")
     splits = ", ".join(f"{name} {count:,}" for name, count in built.splits.items())

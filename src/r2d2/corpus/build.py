@@ -1,4 +1,4 @@
-"""From click logs to a pairs table: the stages in order, each in its folder, then the report.
+"""From click logs to a pairs table: the list of stages, their run in order, then the report.
 
 An interrupted build goes on where it was: a stage that is done is not done again, and within one
 every part that is whole is kept. Other settings run anew what depends on them.
@@ -6,40 +6,59 @@ every part that is whole is kept. Other settings run anew what depends on them.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-import shutil
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from r2d2.corpus.behind import Behind, look_behind
 from r2d2.corpus.clicks.aggregate import aggregate
 from r2d2.corpus.clicks.ctr import Prior, read_prior
 from r2d2.corpus.clicks.log import find_logs, with_ranking
 from r2d2.corpus.clicks.rank import rank, read_least
 from r2d2.corpus.clicks.tally import PRIOR
 from r2d2.corpus.clicks.unite import unite
-from r2d2.corpus.config import CorpusConfig
+from r2d2.corpus.config import (
+    AlignConfig,
+    CorpusConfig,
+    DedupConfig,
+    FetchConfig,
+    ImageConfig,
+    LogConfig,
+    RankConfig,
+    SampleConfig,
+    TextConfig,
+)
 from r2d2.corpus.engine import start
 from r2d2.corpus.fetching.fetch import fetch_images, retried_causes
 from r2d2.corpus.fetching.join import FetchWork
 from r2d2.corpus.fetching.url_list import needed_urls
-from r2d2.corpus.funnel import StageCount, add_counts
+from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.images.align import Model, align
 from r2d2.corpus.images.duplicates import find_duplicates
-from r2d2.corpus.images.image_filter import ImageWork
+from r2d2.corpus.images.image_filter import ImageWork, check_images
 from r2d2.corpus.output import is_made_of, write_corpus
-from r2d2.corpus.parts import Places, map_parts
 from r2d2.corpus.report.finish import REPORT, nothing_left, paper_files, write_papers
-from r2d2.corpus.rows import IMAGES, part_count, part_file
-from r2d2.corpus.texts.prune import PruneWork
-from r2d2.corpus.texts.text_filter import TextWork
-from r2d2.corpus.workspace import Stage, Workspace, digest
-from r2d2.errors import taken
-from r2d2.files import write_text
+from r2d2.corpus.rows import IMAGES, PAIRS, part_file, read_pairs
+from r2d2.corpus.stages import (
+    MERGE,
+    RATES,
+    SUMS,
+    TABLE,
+    Stage,
+    StageContext,
+    add_stages,
+    context_of,
+    digest,
+)
+from r2d2.corpus.texts.keep import PruneWork
+from r2d2.corpus.texts.text_filter import TextWork, ready
+from r2d2.corpus.workspace import StageResult, Workspace, refuse_other_format
+from r2d2.errors import R2D2Error, taken
+from r2d2.files import remove_folder, write_text
 from r2d2.output_lock import sole_writer
 from r2d2.outputs import a_file, a_table, check_outputs, table_is_there
 from r2d2.progress import Update
@@ -48,6 +67,7 @@ from r2d2.table import PairsTable
 MEMORY = 2_000_000_000  # bytes
 STORE = "fetched"  # what was fetched outlives the stages that use it
 KEY = "build.txt"  # in the last stage's folder: which build it is of
+MERGED = "merge.parquet"
 
 
 @dataclass(frozen=True)
@@ -61,7 +81,53 @@ class Built:
     config: CorpusConfig  # with what was left open decided
     report: Path
     card: Path
-    stages: tuple[Stage, ...]
+    stages: tuple[StageResult, ...]
+
+
+@dataclass(frozen=True)
+class SumSettings:
+    """What the sums of a log depend on."""
+
+    logs: tuple[str, ...]
+    state: tuple[tuple[str, int, int], ...]  # of each file: its name, size and time
+    columns: LogConfig
+    ranked: bool
+    examination: tuple[float, ...]
+    simplified: bool
+    memory_bytes: int  # it sets how many parts there are
+
+
+@dataclass(frozen=True)
+class TableSettings:
+    """What the written table depends on, beside its rows."""
+
+    out: str
+    sample: SampleConfig
+    rank: RankConfig
+    metadata: tuple[tuple[str, str], ...]
+
+
+def corpus_stages(
+    config: CorpusConfig, sums: SumSettings, table: TableSettings, model: Model | None
+) -> list[Stage]:
+    """All stages of a build, in order. A new one is a line here, and a file beside the others."""
+    both = (PAIRS, IMAGES)
+    texts = (config.query, config.text, config.rank)
+    meaning = (config.dedup, model if config.dedup.meaning is not None else None)
+    aligning = (config.align, model)
+    return [
+        Stage("aggregate", (), (SUMS,), sums, _aggregate),
+        Stage("rank", (SUMS,), (*both, RATES), config.rank, _rank),
+        Stage("text", both, both, texts, _filter_texts, check=_open_text_filters),
+        Stage("fetch", (IMAGES,), (IMAGES,), config.fetch, _fetch, needed=_lacks_files),
+        Stage("image", (IMAGES,), (IMAGES,), config.image, _filter_images, check=check_images),
+        Stage(
+            "duplicates", (IMAGES,), (MERGE,), meaning, _merge, check=_need_model, needed=_may_merge
+        ),
+        Stage("unite", (*both, MERGE, SUMS, RATES), both, config.rank, _unite),
+        Stage("align", both, both, aligning, _align, check=_need_bounds_model, needed=_has_bounds),
+        Stage("write", (*both, RATES), (TABLE,), table, _write, stands=_table_stands),
+    ]
 
 
 def _homes(out: str, work: Path | None) -> tuple[Path, Path]:
@@ -74,7 +140,7 @@ def check_build(logs: Sequence[str], out: str, work: Path | None, overwrite: boo
     """Refuse outputs before anything is read; a build that goes on has some of them already.
 
     Raises:
-        R2D2Error: see `check_outputs`.
+        R2D2Error: see `check_outputs`; or another version's build lies in the working folder.
     """
     home, root = _homes(out, work)
     check_outputs(
@@ -82,6 +148,7 @@ def check_build(logs: Sequence[str], out: str, work: Path | None, overwrite: boo
         inputs=logs,
         overwrite=overwrite or root.exists(),
     )
+    refuse_other_format(root)
 
 
 def build_corpus(
@@ -96,6 +163,7 @@ def build_corpus(
     model: Model | None = None,
     model_name: str = "",
     retry_failed: bool | Collection[str] = False,
+    stages: Sequence[Stage] = (),
     keep_work: bool = False,
     overwrite: bool = False,
     update: Update = lambda *arguments: None,
@@ -113,6 +181,7 @@ def build_corpus(
         model: for `dedup.meaning`, `align` and the balance of the report.
         model_name: what the report calls it.
         retry_failed: fetch failures again: those that may pass (True), or of these causes.
+        stages: stages of your own, each with the name of the one that it follows.
         keep_work: leave the stages' folders.
         overwrite: replace a table at `out`.
         update: progress.
@@ -124,170 +193,190 @@ def build_corpus(
     out = str(out)
     home, root = _homes(out, work)
     check_build(logs, out, work, overwrite)
-    here = str(Path.cwd())
-    behind = look_behind(config, model, here)
     files = find_logs(logs)
     config = with_ranking(config, files)
-    identity = _identity(files)
-    space = Workspace(root, [identity, asdict(config.log)])
-    key = digest([identity, asdict(config), memory_bytes, out, asdict(behind)])
-    replaced = overwrite or (not retry_failed and _made_by(root, key, out))
+    context = StageContext(
+        start(runner, workers), memory_bytes, str(Path.cwd()), root, update, overwrite, retry_failed
+    )
+    sums = SumSettings(
+        tuple(logs), _state(files), config.log, config.rank.active, config.rank.examination,
+        config.query.simplified, memory_bytes,
+    )  # fmt: skip
+    metadata = {
+        "made by": "r2d2 corpus build",
+        "preset": config.preset,
+        "logs": str(len(files)),
+    }
+    table = TableSettings(out, config.sample, config.rank, tuple(metadata.items()))
+    planned = add_stages(corpus_stages(config, sums, table, model), stages)
+    contexts = [context_of(stage, context) for stage in planned]
+    build_key = digest([one.key for one in contexts])
+    for stage, one in zip(planned, contexts, strict=True):
+        stage.check(stage.settings, one)
+    replaced = overwrite or (not retry_failed and _made_by(root, build_key, out))
     check_outputs([a_table(out)], inputs=logs, overwrite=replaced)
-    places = start(runner, workers)
+    space = Workspace(root)
     with sole_writer(out), space.lock():
         if retry_failed:
             space.reopen("fetch")
-        last, prior = _stages(
-            space,
-            logs,
-            config,
-            behind,
-            places,
-            memory_bytes,
-            runner,
-            workers,
-            model,
-            retry_failed,
-            here,
-            update,
-        )
-        if not is_made_of(out, space.next_folder("write")):
-            space.reopen("write")
-        metadata = {
-            "made by": "r2d2 corpus build",
-            "preset": config.preset,
-            "logs": str(len(files)),
-        }
-
-        def write(folder: Path) -> list[StageCount]:
-            if table_is_there(out) and not overwrite and not is_made_of(out, folder):
-                raise taken(out)  # it was not when the build began
-            write_text(folder / KEY, key)
-            return [
-                write_corpus(
-                    last, out, folder, config.sample, config.rank, prior, metadata, places, update
-                )
-            ]
-
-        (written,) = space.run("write", [asdict(config.sample), out], write).counts
+        for number, (stage, one) in enumerate(zip(planned, contexts, strict=True), 1):
+            space.run(number, stage, dataclasses.replace(one, build_key=build_key))
+        (written,) = space.results[-1].counts
         if not written.kept:
             raise nothing_left(out, space, config, files)
         stats, report, card = write_papers(
             PairsTable.open(out), home, space, config, files, model, model_name, update
         )
     if not keep_work:
-        _tidy(root, space.stages)
+        space.tidy()
+        (root / REPORT).unlink(missing_ok=True)
+        if not (root / STORE).exists():
+            remove_folder(root)
     return Built(
-        out, written.kept, stats.texts, stats.splits, config, report, card, tuple(space.stages)
+        out, written.kept, stats.texts, stats.splits, config, report, card, tuple(space.results)
     )
 
 
-def _stages(
-    space: Workspace,
-    logs: Sequence[str],
-    config: CorpusConfig,
-    behind: Behind,
-    places: Places,
-    memory_bytes: int,
-    runner: str,
-    workers: int,
-    model: Model | None,
-    retry_failed: bool | Collection[str],
-    here: str,
-    update: Update,
-) -> tuple[Path, Prior | None]:
-    """All stages before the last; gives the folder of what is to be written, and the prior."""
-    summed = space.run(
-        "aggregate",
-        [memory_bytes, list(config.rank.examination), config.rank.active, config.query.simplified],
-        lambda folder: aggregate(
-            logs, config, folder, memory_bytes=memory_bytes, runner=runner, workers=workers,
-            update=update,
-        ),
-    ).folder  # fmt: skip
-    ranked = space.run(
-        "rank",
-        asdict(config.rank),
-        lambda folder: rank(summed, folder, config.rank, places=places, update=update),
-    ).folder
-    prior = read_prior(ranked / PRIOR) if config.rank.active else None
-    least = read_least(ranked)
-    parts = part_count(ranked)
+def _aggregate(settings: SumSettings, context: StageContext) -> list[StageCount]:
+    config = CorpusConfig(
+        log=settings.columns,
+        rank=RankConfig(enabled=settings.ranked, examination=settings.examination),
+        query=TextConfig(simplified=settings.simplified),
+    )
+    return aggregate(
+        settings.logs, config, context.out, memory_bytes=settings.memory_bytes,
+        runner="ray" if context.places.cluster else "native", workers=context.places.workers,
+        update=context.update,
+    )  # fmt: skip
 
-    def each(work: Any, what: str, folder: Path, **inputs: Path) -> StageCount:
-        given = {name: str(path) for name, path in inputs.items()}
-        jobs = [{**given, "out": str(folder), "part": str(n)} for n in range(parts)]
-        return add_counts(map_parts(work, jobs, places, what, update))
 
-    judged = TextWork(config.query, config.text, (behind.query, behind.text), here)
-    texts = space.run(
-        "text",
-        [asdict(config.query), asdict(config.text), behind.query, behind.text],
-        lambda folder: [
-            each(judged, "filtering texts", folder, pairs=ranked),
-            each(
-                PruneWork(config.rank.copies),
-                "leaving out images",
-                folder,
-                pairs=folder,
-                images=ranked,
-            ),
-        ],
-    ).folder
-    images = texts
-    if _any(texts, parts, "image", null=True):
-        store = space.root / STORE
+def _rank(settings: RankConfig, context: StageContext) -> list[StageCount]:
+    return rank(
+        context.folders[SUMS], context.out, settings, places=context.places, update=context.update
+    )
 
-        def fetch(folder: Path) -> list[StageCount]:
-            urls = (url for n in range(parts) for url in needed_urls(part_file(texts, IMAGES, n)))
-            counts = []
-            if (first := next(urls, None)) is not None:
-                some = itertools.chain([first], urls)
-                counts.append(
-                    fetch_images(
-                        some, store, config.fetch, retry_failed=retry_failed, update=update
-                    )
-                )
-            joined = each(
-                FetchWork(str(store), config.fetch), "joining files", folder, images=texts
+
+def _filter_texts(
+    settings: tuple[TextConfig, TextConfig, RankConfig], context: StageContext
+) -> list[StageCount]:
+    query, text, ranking = settings
+    work = TextWork(query, text, context.key, context.home)
+    texts = context.each_part(work, "filtering texts")
+    prune = PruneWork(ranking.copies)
+    return [texts, context.each_part(prune, "leaving out images", pairs=context.out)]
+
+
+def _open_text_filters(
+    settings: tuple[TextConfig, TextConfig, RankConfig], context: StageContext
+) -> None:
+    for config in settings[:2]:
+        assert isinstance(config, TextConfig)
+        ready(config, context.key, context.home)
+
+
+def _lacks_files(settings: FetchConfig, context: StageContext) -> bool:
+    """Whether any image lacks its file; where that is not known, yes."""
+    for part in range(context.parts):
+        with pq.ParquetFile(part_file(context.folders[IMAGES], IMAGES, part)) as file:
+            place = file.schema_arrow.get_field_index("image")
+            for group in range(file.num_row_groups):
+                known = file.metadata.row_group(group).column(place).statistics
+                if known is None or known.null_count != 0:
+                    return True
+    return False
+
+
+def _fetch(settings: FetchConfig, context: StageContext) -> list[StageCount]:
+    store, images = context.root / STORE, context.folders[IMAGES]
+    urls = (url for n in range(context.parts) for url in needed_urls(part_file(images, IMAGES, n)))
+    counts = []
+    if (first := next(urls, None)) is not None:
+        counts.append(
+            fetch_images(
+                itertools.chain([first], urls), store, settings, update=context.update,
+                retry_failed=context.retry_failed,
             )
-            return [*counts, joined]
+        )  # fmt: skip
+    return [*counts, context.each_part(FetchWork(str(store), settings), "joining files")]
 
-        images = space.run("fetch", [asdict(config.fetch), behind.fetch], fetch).folder
-    looked = space.run(
-        "image",
-        [asdict(config.image), behind.image],
-        lambda folder: [each(ImageWork(config.image), "looking at images", folder, images=images)],
-    ).folder
-    dedup = config.dedup
-    merge: Path | None = None
-    merges = dedup.exact or dedup.radius is not None or dedup.meaning is not None
-    if merges or _any(texts, parts, "path", null=False):  # one file may lie at several paths
-        merge = space.run(
-            "duplicates",
-            [asdict(config.dedup), behind.meaning],
-            lambda folder: [
-                find_duplicates(
-                    looked, folder / "merge.parquet", config.dedup, update,
-                    model.encode_images if model else None,
-                )
-            ],
-        ).folder / "merge.parquet"  # fmt: skip
-    last = space.run(
-        "unite",
-        asdict(config.rank),
-        lambda folder: unite(
-            texts, looked, merge, folder, config.rank, prior, places, update,
-            summed=summed if config.rank.active else None, least=least,
-        ),
-    ).folder  # fmt: skip
-    if model is not None and (config.align.low is not None or config.align.high is not None):
-        last = space.run(
-            "align",
-            [asdict(config.align), behind.align],
-            lambda folder: align(last, folder, config.align, model, update),
-        ).folder
-    return last, prior
+
+def _filter_images(settings: ImageConfig, context: StageContext) -> list[StageCount]:
+    return [context.each_part(ImageWork(settings), "looking at images")]
+
+
+def _need_model(settings: tuple[DedupConfig, Model | None], context: StageContext) -> None:
+    config, model = settings
+    if config.meaning is not None and model is None:
+        raise _lacks_model("dedup.meaning")
+
+
+def _may_merge(settings: tuple[DedupConfig, Model | None], context: StageContext) -> bool:
+    """Whether duplicates are sought, or an image that lay at a path has another id by its file."""
+    config, _ = settings
+    if config.exact or config.radius is not None or config.meaning is not None:
+        return True
+    parts = (part_file(context.folders[IMAGES], IMAGES, n) for n in range(context.parts))
+    ids = (read_pairs(part, ["image_id", "final_id"]) for part in parts)
+    return any(pc.any(pc.not_equal(*table.columns)).as_py() for table in ids)
+
+
+def _merge(settings: tuple[DedupConfig, Model | None], context: StageContext) -> list[StageCount]:
+    config, model = settings
+    encode = model.encode_images if model else None
+    out = context.out / MERGED
+    return [find_duplicates(context.folders[IMAGES], out, config, context.update, encode)]
+
+
+def _unite(settings: RankConfig, context: StageContext) -> list[StageCount]:
+    folders = context.folders
+    return unite(
+        folders[PAIRS], folders[IMAGES], folders[MERGE] / MERGED if MERGE in folders else None,
+        context.out, settings, _prior(settings, context), context.places, context.update,
+        summed=folders[SUMS] if settings.active else None, least=read_least(folders[RATES]),
+    )  # fmt: skip
+
+
+def _prior(settings: RankConfig, context: StageContext) -> Prior | None:
+    return read_prior(context.folders[RATES] / PRIOR) if settings.active else None
+
+
+def _need_bounds_model(settings: tuple[AlignConfig, Model | None], context: StageContext) -> None:
+    config, model = settings
+    for name in ("low", "high"):
+        if getattr(config, name) is not None and model is None:
+            raise _lacks_model(f"align.{name}")
+
+
+def _lacks_model(name: str) -> R2D2Error:
+    return R2D2Error(f"{name} needs a model: give --model, or --set {name}=null")
+
+
+def _has_bounds(settings: tuple[AlignConfig, Model | None], context: StageContext) -> bool:
+    config, _ = settings
+    return config.low is not None or config.high is not None
+
+
+def _align(settings: tuple[AlignConfig, Model], context: StageContext) -> list[StageCount]:
+    assert context.folders[PAIRS] == context.folders[IMAGES]  # of one stage
+    return align(context.folders[PAIRS], context.out, *settings, context.update)
+
+
+def _write(settings: TableSettings, context: StageContext) -> list[StageCount]:
+    out = settings.out
+    if table_is_there(out) and not context.overwrite and not is_made_of(out, context.out):
+        raise taken(out)  # it was not when the build began
+    write_text(context.out / KEY, context.build_key)
+    return [
+        write_corpus(
+            context.folders[PAIRS], out, context.out, settings.sample, settings.rank,
+            _prior(settings.rank, context), dict(settings.metadata), context.places,
+            context.update,
+        )
+    ]  # fmt: skip
+
+
+def _table_stands(settings: TableSettings, context: StageContext) -> bool:
+    return is_made_of(settings.out, context.out)
 
 
 def _made_by(root: Path, key: str, out: str) -> bool:
@@ -296,35 +385,13 @@ def _made_by(root: Path, key: str, out: str) -> bool:
     return any(is_made_of(out, file.parent) for file in keys)
 
 
-def _identity(files: Sequence[str]) -> list[tuple[str, int, int]]:
+def _state(files: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
     """Which logs, and in which state; of remote ones the name alone is known."""
-    found = []
+    state = []
     for file in files:
         path = Path(file)
         inside = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
         stats = [p.stat() for p in inside if p.exists()]
-        found.append((file, sum(s.st_size for s in stats),
+        state.append((file, sum(s.st_size for s in stats),
                       max((s.st_mtime_ns for s in stats), default=0)))  # fmt: skip
-    return found
-
-
-def _any(folder: Path, parts: int, column: str, *, null: bool) -> bool:
-    """Whether any image lacks a column (`null`), or any has it; where it is not known, yes."""
-    for part in range(parts):
-        with pq.ParquetFile(part_file(folder, IMAGES, part)) as file:
-            place = file.schema_arrow.get_field_index(column)
-            for group in range(file.num_row_groups):
-                meta = file.metadata.row_group(group)
-                known = meta.column(place).statistics
-                if known is None or known.null_count != (0 if null else meta.num_rows):
-                    return True
-    return False
-
-
-def _tidy(root: Path, stages: Sequence[Stage]) -> None:
-    """Remove what lies between the stages; what was fetched stays for the next build."""
-    for stage in reversed(stages):  # the last first: cut off here, the build is finished
-        shutil.rmtree(stage.folder, ignore_errors=True)
-    (root / REPORT).unlink(missing_ok=True)
-    if not (root / STORE).exists():
-        shutil.rmtree(root, ignore_errors=True)
+    return tuple(state)

@@ -28,6 +28,13 @@ from r2d2.settings import (
 
 PRESETS = "corpus/presets"
 
+# What a setting names beyond itself; `stages.py` reads it, and it counts as part of the setting.
+FILE = {"names": "file"}
+WORDS = {"names": "word lists"}
+FUNCTION = {"names": "function"}
+HOSTS = {"names": "hosts"}
+PRIVATE_HOSTS = {"names": "private hosts"}
+
 
 @dataclass(frozen=True)
 class LogConfig:
@@ -102,15 +109,22 @@ class TextConfig:
     min_entropy: float | None = None  # bits, of the text's own characters
     max_repeat: int | None = 5  # the same character in a row
     max_unknown: float | None = None  # share of characters that the vocabulary lacks
-    vocab: str | None = None  # a BERT vocab.txt, for max_unknown
+    # a BERT vocab.txt, for max_unknown
+    vocab: str | None = field(default=None, metadata=FILE)
     mojibake: bool = True  # drop texts that were decoded by a wrong encoding
     contacts: bool = True  # drop phone numbers, QQ, WeChat, addresses of mail and web
-    advertising: bool = True  # drop price and advertising phrases
-    word_lists: tuple[str, ...] = ("pornography", "gambling", "drugs", "violence", "fraud")
+    # drop price and advertising phrases, by the list of this name
+    advertising: bool = field(default=True, metadata=WORDS)
+    word_lists: tuple[str, ...] = field(
+        default=("pornography", "gambling", "drugs", "violence", "fraud"), metadata=WORDS
+    )
     # lists of words within which a listed one does no harm; and three built-in ones of words beside
     # which those of the built-in lists do none: reports, topics, designs
-    allow: tuple[str, ...] = ("allow", "reports", "topics", "designs")
-    classifier: str | None = None  # "module:function" of your own; see corpus/texts/classifier.py
+    allow: tuple[str, ...] = field(
+        default=("allow", "reports", "topics", "designs"), metadata=WORDS
+    )
+    # "module:function" of your own; see corpus/texts/classifier.py
+    classifier: str | None = field(default=None, metadata=FUNCTION)
 
     def __post_init__(self) -> None:
         counts = ("min_words", "max_words", "min_chars", "max_chars")
@@ -136,9 +150,10 @@ class FetchConfig:
     max_redirects: int = 5
     # hosts (with their subdomains), addresses and networks (10.0.0.0/8) that may be fetched from
     # although they are private or this machine; files of one a line; *: all
-    allow_private: tuple[str, ...] = ()
+    allow_private: tuple[str, ...] = field(default=(), metadata=PRIVATE_HOSTS)
     respect_opt_out: bool = True  # X-Robots-Tag: noai, noindex and their like; TDM-Reservation: 1
-    block: tuple[str, ...] = ()  # hosts, their subdomains included; or files of one a line
+    # hosts, their subdomains included; or files of one a line
+    block: tuple[str, ...] = field(default=(), metadata=HOSTS)
     user_agent: str = "r2d2-corpus/0.1"
     shard_rows: int = 10_000  # addresses fetched before they are written: what a kill may lose
 
@@ -162,7 +177,8 @@ class ImageConfig:
     min_sharpness: float | None = None  # variance of the Laplacian, at `sharpness_side`
     sharpness_side: int = 256  # pixels, of the longer side when sharpness is measured
     max_harmful: float | None = 0.8  # probability by the classifier
-    harmful_model: str | None = None  # an ONNX file of your own; None: opennsfw
+    # an ONNX file of your own; None: opennsfw
+    harmful_model: str | None = field(default=None, metadata=FILE)
 
     def __post_init__(self) -> None:
         check(self, "image", {"max_pixels": SIZE, "min_side": COUNT, "max_aspect": (1, 1e9)})

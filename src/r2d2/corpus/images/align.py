@@ -11,7 +11,7 @@ import io
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from r2d2.corpus.clicks.unite import UNITED_IMAGES
 from r2d2.corpus.config import AlignConfig
-from r2d2.corpus.funnel import COUNTED, FlowTally, StageCount, add_counts, count_stage
+from r2d2.corpus.funnel import StageCount, add_counts
 from r2d2.corpus.rows import (
     IMAGES,
     PAIRS,
@@ -30,8 +30,8 @@ from r2d2.corpus.rows import (
     read_images,
     read_pairs,
     write_images,
-    write_rows,
 )
+from r2d2.corpus.texts.keep import keep_texts
 from r2d2.data.images import decode_image
 from r2d2.files import write_text
 from r2d2.progress import Update
@@ -127,15 +127,10 @@ def align(
         pairs, files = (part_file(united, kind, part) for kind in (PAIRS, IMAGES))
         rows = read_pairs(pairs)
         rules = list(_rules(rows, files, config, model, found))
-        flowing = FlowTally()
-        for rule, row in zip(rules, rows.select(list(COUNTED)).to_pylist(), strict=True):
-            flowing.add(rule, row)
-        counted = count_stage("align", "texts", rules, rows["text"].to_pylist())
-        texts.append(replace(counted, flows=flowing.flows()))
-        kept = rows.filter(pa.array([rule is None for rule in rules], pa.bool_()))
-        write_rows(part_file(out, PAIRS, part), kept)
-        wanted = set(kept["image_id"].to_pylist())
-        seen = len(set(rows["image_id"].to_pylist()))
+        texts.append(keep_texts({"out": str(out), "part": str(part)}, rows, rules, "align"))
+        ids = rows["image_id"].to_pylist()
+        wanted = {image for image, rule in zip(ids, rules, strict=True) if rule is None}
+        seen = len(set(ids))
         some = (row for row in read_images(files) if row["image_id"] in wanted)
         write_images(part_file(out, IMAGES, part), UNITED_IMAGES, some)
         lost = {"no text left": seen - len(wanted)} if seen > len(wanted) else {}

@@ -128,6 +128,12 @@ def look(data: bytes | None, config: ImageConfig) -> tuple[str | None, dict[str,
     }
 
 
+def check_images(config: ImageConfig, context: object = None) -> None:
+    """R2D2Error where the classifier that is asked for does not serve."""
+    if config.enabled and config.max_harmful is not None:
+        harmful(Image.new("RGB", (64, 64)), config.harmful_model)
+
+
 def final_id(row: Mapping[str, Any]) -> str:
     """The id of an image in the table: of its address, or of its content where it has none.
 

@@ -82,7 +82,7 @@ def nothing_left(
 
 
 def _funnel(space: Workspace) -> list[StageCount]:
-    return [count for stage in space.stages for count in stage.counts]
+    return [count for result in space.results for count in result.counts]
 
 
 def left_aside(config: CorpusConfig, funnel: Sequence[StageCount]) -> str:

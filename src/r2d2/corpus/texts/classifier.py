@@ -12,9 +12,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 from r2d2.errors import R2D2Error
 
+T = TypeVar("T")
 Judge = Callable[[Sequence[str]], Sequence[str | None]]
 SHOWN = 40  # characters of a text in an error
 
@@ -65,56 +67,66 @@ def judge_digest(name: str, home: str) -> str:
     return _DIGESTS[id(judge)][1]
 
 
-def ask(judge: Judge, name: str, texts: Sequence[str]) -> list[str | None]:
-    """What a classifier says of texts (n,), one answer a text.
+def ask(
+    judge: Callable[[Sequence[T]], Sequence[str | None]],
+    name: str,
+    items: Sequence[T],
+    shown: Callable[[T], str] = str,
+) -> list[str | None]:
+    """What a function of the user's own says of a batch (n,), one answer an item.
+
+    Args:
+        judge: the function.
+        name: what errors call it.
+        items: texts, or rows.
+        shown: an item in words.
 
     Raises:
-        R2D2Error: it fails, or gives anything but None or a reason for each text.
+        R2D2Error: it fails, or gives anything but None or a reason for each item.
     """
     try:
-        told = judge(list(texts))
+        told = judge(list(items))
         answers = None if isinstance(told, (str, bytes, Mapping, Set)) else list(told)
     except Exception as error:
         raise R2D2Error(
-            f"text.classifier {name} failed on {_culprit(judge, texts)} ({_told(error)}): mend it"
+            f"{name} failed on {_culprit(judge, items, shown)} ({_told(error)}): mend it"
         ) from error
     if answers is None:
         raise R2D2Error(
-            f"text.classifier {name} gave a {type(told).__name__}: a list is wanted, for each "
-            "text None or a reason"
+            f"{name} gave a {type(told).__name__}: a list is wanted, for each text None or a reason"
         )
-    if len(answers) != len(texts):
+    if len(answers) != len(items):
         raise R2D2Error(
-            f"text.classifier {name} gave {len(answers)} answers for {len(texts)} texts: one a "
-            "text is wanted, None to keep it"
+            f"{name} gave {len(answers)} answers for {len(items)} texts: one a text is wanted, "
+            "None to keep it"
         )
-    for text, answer in zip(texts, answers, strict=True):
+    for item, answer in zip(items, answers, strict=True):
         if answer is not None and (not isinstance(answer, str) or not answer):
             raise R2D2Error(
-                f"text.classifier {name} gave {answer!r} for the text {_short(text)}: None is "
-                "wanted to keep it, or the reason to drop it in words"
+                f"{name} gave {answer!r} for the text {_short(shown(item))}: None is wanted to "
+                "keep it, or the reason to drop it in words"
             )
     return [None if answer is None else str(answer) for answer in answers]
 
 
-def _culprit(judge: Judge, texts: Sequence[str]) -> str:
-    """The text on which a classifier fails, sought by halves; or the batch, if each half passes."""
-    some = texts
+def _culprit(judge: Any, items: Sequence[T], shown: Callable[[T], str]) -> str:
+    """What a function fails on, sought by halves; or the batch, if each half passes."""
+    some = items
     while len(some) > 1:
         half = len(some) // 2
         failing = next((part for part in (some[:half], some[half:]) if _fails(judge, part)), None)
         if failing is None:
             break
         some = failing
-    batch = f"a batch of {len(texts)} texts that begins with {_short(texts[0])}"
+    batch = f"a batch of {len(items)} texts that begins with {_short(shown(items[0]))}"
     if len(some) > 1:
         return batch
-    return f"the text {_short(some[0])}" + (f" in {batch}" if len(texts) > 1 else "")
+    return f"the text {_short(shown(some[0]))}" + (f" in {batch}" if len(items) > 1 else "")
 
 
-def _fails(judge: Judge, texts: Sequence[str]) -> bool:
+def _fails(judge: Any, items: Sequence[T]) -> bool:
     try:
-        list(judge(list(texts)))
+        list(judge(list(items)))
     except Exception:
         return True
     return False

@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from r2d2.corpus.config import TextConfig
-from r2d2.corpus.flows import amounts_of, flows_of
-from r2d2.corpus.funnel import StageCount, add_counts, count_stage
-from r2d2.corpus.rows import PAIRS, QUERY, part_file, read_pairs, write_rows
+from r2d2.corpus.funnel import StageCount
+from r2d2.corpus.rows import PAIRS, QUERY, part_file, read_pairs
 from r2d2.corpus.texts.classifier import Judge, ask, load_judge
 from r2d2.corpus.texts.contacts import has_contact
 from r2d2.corpus.texts.folding import close_up, fold
+from r2d2.corpus.texts.keep import keep_texts
 from r2d2.corpus.texts.measures import (
     DIGIT,
     FOLDED,
@@ -199,7 +199,8 @@ class TextFilter:
             return
         left = [place for place, rule in enumerate(rules) if rule is None]
         name = self.config.classifier or str(getattr(self.classifier, "__name__", "of your own"))
-        told = ask(self.classifier, name, [texts[place] for place in left]) if left else []
+        asked = [texts[place] for place in left]
+        told = ask(self.classifier, f"text.classifier {name}", asked) if left else []
         for place, rule in zip(left, told, strict=True):
             rules[place] = rule
 
@@ -210,7 +211,7 @@ class TextWork:
 
     query: TextConfig
     text: TextConfig
-    behind: tuple[str, str] = ("", "")  # of each, a digest of what its settings name
+    key: str = ""  # changes with what stands in the files that the settings name
     home: str = "."  # folder in which a classifier's module may lie
 
     def __call__(self, job: dict[str, str]) -> StageCount:
@@ -219,37 +220,23 @@ class TextWork:
         rows = read_pairs(part_file(Path(job["pairs"]), PAIRS, part))
         is_query = pc.equal(rows["source"], QUERY).to_numpy(zero_copy_only=False)
         texts = np.array(rows["text"].to_pylist(), dtype=object)
-        kept = np.zeros(len(rows), dtype=bool)
-        counts = [StageCount("text filter", "texts", 0, 0)]
-        verdicts = np.full(len(rows), None, dtype=object)
-        by_source = ((self.query, is_query), (self.text, ~is_query))
-        for (config, chosen), behind in zip(by_source, self.behind, strict=True):
+        rules = np.full(len(rows), None, dtype=object)
+        for config, chosen in ((self.query, is_query), (self.text, ~is_query)):
             places = np.flatnonzero(chosen)
-            if not len(places):
-                continue
-            cleaned, rules = ready(config, behind, self.home)(texts[places].tolist())
-            texts[places] = cleaned
-            kept[places] = [rule is None for rule in rules]
-            verdicts[places] = rules
-            counts.append(count_stage("text filter", "texts", rules, cleaned))
+            if len(places):
+                judge = ready(config, self.key, self.home)
+                texts[places], rules[places] = judge(texts[places].tolist())
         index = rows.schema.get_field_index("text")
         rows = rows.set_column(index, rows.schema.field(index), pa.array(texts, pa.string()))
-        write_rows(part_file(Path(job["out"]), PAIRS, part), rows.filter(pa.array(kept)))
-        names = list(dict.fromkeys(rule for count in counts for rule in count.dropped))
-        numbers: dict[str | None, int] = {rule: n for n, rule in enumerate(names, 1)}
-        numbers[None] = 0
-        verdict = np.array([numbers[rule] for rule in verdicts], dtype=np.int64)
-        flows = flows_of(amounts_of(rows), verdict, names)
-        counts.append(StageCount("text filter", "texts", 0, 0, flows=flows))
-        return add_counts(counts)
+        return keep_texts(job, rows, rules.tolist(), "text filter")
 
 
 # of this process: making one ready takes a second
 _FILTERS: dict[tuple[TextConfig, str], TextFilter] = {}
 
 
-def ready(config: TextConfig, behind: str, home: str) -> TextFilter:
-    """The filter of some settings, and of what stood in the files they name (`behind`)."""
-    if (config, behind) not in _FILTERS:
-        _FILTERS[config, behind] = TextFilter(config, home=home)
-    return _FILTERS[config, behind]
+def ready(config: TextConfig, key: str, home: str) -> TextFilter:
+    """The filter of some settings, and of what stood in the files they name (`key`)."""
+    if (config, key) not in _FILTERS:
+        _FILTERS[config, key] = TextFilter(config, home=home)
+    return _FILTERS[config, key]

@@ -1,14 +1,17 @@
-"""Images that no text is left of are not fetched, decoded or carried on."""
+"""The texts that rules keep, and the images that still have one: no other is carried on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from r2d2.corpus.flows import totals
-from r2d2.corpus.funnel import COUNTED, Flow, StageCount
+import numpy as np
+import pyarrow as pa
+
+from r2d2.corpus.flows import amounts_of, flows_of, totals
+from r2d2.corpus.funnel import COUNTED, Flow, StageCount, count_stage
 from r2d2.corpus.rows import (
     COUNTED_IMAGES,
     IMAGES,
@@ -17,7 +20,27 @@ from r2d2.corpus.rows import (
     read_images,
     read_pairs,
     write_images,
+    write_rows,
 )
+
+
+def keep_texts(
+    job: Mapping[str, str], rows: pa.Table, rules: Sequence[str | None], stage: str
+) -> StageCount:
+    """Write the pairs of a part that no rule drops, and count all.
+
+    Args:
+        job: of `map_parts`; pairs are written to its `out`.
+        rows: the pairs (n).
+        rules: (n,) why each is dropped; None: it is kept.
+        stage: its name in the funnel.
+    """
+    kept = pa.array([rule is None for rule in rules], pa.bool_())
+    write_rows(part_file(Path(job["out"]), PAIRS, int(job["part"])), rows.filter(kept))
+    count = count_stage(stage, "texts", rules, rows["text"].to_pylist())
+    numbers: dict[str | None, int] = {rule: n for n, rule in enumerate(count.dropped, 1)}
+    verdict = np.array([numbers.get(rule, 0) for rule in rules], dtype=np.int64)
+    return replace(count, flows=flows_of(amounts_of(rows), verdict, list(count.dropped)))
 
 
 @dataclass(frozen=True)
@@ -28,6 +51,7 @@ class PruneWork:
     """
 
     copies: bool = False
+    stage: str = "text filter"  # its name in the funnel
 
     def __call__(self, job: dict[str, str]) -> StageCount:
         """See `map_parts`."""
@@ -50,4 +74,4 @@ class PruneWork:
         dropped = {"no text left": seen - kept} if seen > kept else {}
         flows = {name: Flow(amount, amount) for name, amount in totals(pairs).items()}
         known = flows if any(flow.seen for flow in flows.values()) else {}
-        return StageCount("text filter", "images", seen, kept, dropped, flows=known)
+        return StageCount(self.stage, "images", seen, kept, dropped, flows=known)
