@@ -147,6 +147,8 @@ def finetune(
     resume: Resume = False,
 ) -> None:
     """Fine-tune a model; the best epoch by `val` lands in OUT/model, with its report."""
+    from datetime import timedelta
+
     from r2d2.config import make_tuning_config
     from r2d2.finetune import finetune as run
     from r2d2.finetune import tuning_start
@@ -169,7 +171,7 @@ def finetune(
     check_used(settings or (), "finetune")
     ensure_processes(processes, sys.argv[1:])
     tell_idle([config], settings or ())
-    with world() as here:
+    with world(timedelta(minutes=config.system.timeout_minutes)) as here:
         table = source if captions is None else str(out / TABLE)
         if captions is None and is_plain_folder(source):
             raise R2D2Error(

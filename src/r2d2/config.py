@@ -158,8 +158,9 @@ class ObjectiveConfig:
     positive_weight: float = 2.0  # of FGR's positive class (official code)
     uniform_share: float = 0.5  # of FGR's draws at first ...
     uniform_until: float = 0.7  # ... falling to none at this share of the run
-    negative_groups: int = 0  # of a batch, which draw FGR's negatives among themselves only; 0: as
-    # many as there are processes and chunks. Fixed, a run may change both and stay the same
+    # Of a batch, which draw FGR's negatives among themselves only; 0: one, over all processes, or
+    # with system.accumulate above 1 one a chunk of each process
+    negative_groups: int = 0
     weight_contrastive: float = 1.0  # of GCPR or TgD
     weight_fgr: float = 1.0
     weight_mlm: float = 1.0
@@ -256,12 +257,15 @@ class SystemConfig:
     checkpoint_activations: bool = False  # recompute a layer in the backward pass: less memory
     decode_threads: int = 0  # that read and decode pictures, a process; 0: by the number of cores
     threads: int = 0  # of torch, a process; 0: torch's own choice
+    # That a process waits for the others before it takes them for dead; `val` is measured by one
+    timeout_minutes: float = 120.0
 
     def __post_init__(self) -> None:
         one_of("system.parallel", self.parallel, ("ddp", "fsdp"))
         one_of("system.precision", self.precision, ("auto", "float32", "bfloat16"))
         one_of("system.updates", self.updates, ("auto", "fused", "foreach", "single"))
         check(self, "system", {"accumulate": SIZE, "decode_threads": COUNT, "threads": COUNT})
+        check(self, "system", {"timeout_minutes": POSITIVE})
 
 
 @dataclass(frozen=True)

@@ -152,9 +152,8 @@ def choices_without_data(monkeypatch, n, masked_tokens):
         # Not on the meta device: an index by a mask needs to know how many are True.
         return positions, torch.ones(n, masked_tokens, dtype=torch.bool, device="cpu")
 
-    def pairs_to_rank(similarity, matches, uniform_share, u_text, u_image):
-        assert similarity.shape == matches.shape == (n, n)
-        assert u_text.shape == u_image.shape == (n,)
+    def pairs_to_rank(negatives):
+        assert negatives.texts.shape == negatives.images.shape == negatives.valid.shape == (n,)
         index = torch.zeros(3 * n, dtype=torch.int64, device="meta")
         return (index, index), index
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from r2d2.objectives.fgr import draw_negatives, fgr, pairs_to_rank
+from r2d2.objectives.fgr import draw_negatives, fgr, negatives_of, pairs_to_rank
 from r2d2.objectives.gcpr import positives
 
 BELOW_ONE = 1 - 2**-24  # the largest number that a keyed draw gives
@@ -151,12 +151,20 @@ def naive_pairs(similarity, matches, uniform_share, u_text, u_image):
     return triples
 
 
+def drawn_pairs(similarity, matches, uniform_share, u_text, u_image):
+    """The pairs of one process: every pair is a candidate of every other."""
+    own = torch.arange(len(similarity))
+    return pairs_to_rank(
+        negatives_of(similarity, similarity.T, matches, own, uniform_share, u_text, u_image)
+    )
+
+
 def test_pairs_are_the_positives_then_a_wrong_text_each_then_a_wrong_image_each():
     keys = torch.tensor([[7, 10], [7, 11], [8, 12], [9, 11], [5, 13], [4, 14]])
     matches, similarity = positives(keys, keys), torch.randn(6, 6) * 3
     for _ in range(20):
         u = torch.rand(2, 6)
-        (images, texts), labels = pairs_to_rank(similarity, matches, 0.3, u[0], u[1])
+        (images, texts), labels = drawn_pairs(similarity, matches, 0.3, u[0], u[1])
         ours = list(zip(images.tolist(), texts.tolist(), labels.tolist(), strict=True))
         assert ours == naive_pairs(similarity, matches, 0.3, u[0].tolist(), u[1].tolist())
         assert len(ours) == 18
@@ -165,7 +173,7 @@ def test_pairs_are_the_positives_then_a_wrong_text_each_then_a_wrong_image_each(
 @pytest.mark.parametrize("n", [1, 4])
 def test_pairs_without_any_possible_negative_are_the_positives(n):
     matches = torch.ones(n, n, dtype=torch.bool)
-    (images, texts), labels = pairs_to_rank(
+    (images, texts), labels = drawn_pairs(
         torch.randn(n, n), matches, 0.5, torch.rand(n), torch.rand(n)
     )
     assert images.tolist() == texts.tolist() == list(range(n))
@@ -175,7 +183,7 @@ def test_pairs_without_any_possible_negative_are_the_positives(n):
 def test_a_row_without_a_negative_adds_only_its_positive():
     # Pair 0 shares its image with 1 and its text with 2; pairs 1 and 2 are strangers.
     keys = torch.tensor([[1, 1], [1, 2], [3, 1]])
-    (images, texts), labels = pairs_to_rank(
+    (images, texts), labels = drawn_pairs(
         torch.zeros(3, 3), positives(keys, keys), 0.5, torch.rand(3), torch.rand(3)
     )
     assert list(zip(images.tolist(), texts.tolist(), labels.tolist(), strict=True)) == [

@@ -13,6 +13,7 @@ from training.two import (
     WAYS,
     endless_run,
     group_size_of,
+    lose_the_other,
     one_step,
     process,
     spawn,
@@ -80,3 +81,18 @@ def test_without_other_processes_nothing_is_sent():
 def test_a_loss_that_is_not_finite_in_one_process_is_left_out_in_all(tmp_path):
     spawn(endless_run, small_table(tmp_path / "pairs.lance"), tmp_path)
     assert [(tmp_path / f"bad-{rank}.json").read_text() for rank in (0, 1)] == ["1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("stops", "said"), [(False, "process 0 lost another one"), (True, "has waited 0.05 minutes")]
+)
+def test_a_process_that_dies_in_the_exchange_of_negatives_is_told_in_one_line(
+    stops, said, tmp_path
+):
+    told = tmp_path / "said.txt"
+    spawn(lose_the_other, tmp_path, stops, done=told.exists)
+    message = told.read_text()
+    assert message.startswith(f"process 0 {said.removeprefix('process 0 ')}")
+    assert "--resume" in message
+    assert "\n" not in message
+    assert ("system.timeout_minutes" in message) == stops

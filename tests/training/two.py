@@ -4,7 +4,9 @@ import dataclasses
 import json
 import math
 import os
+import signal
 import time
+from datetime import timedelta
 
 import pytest
 import torch
@@ -14,6 +16,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 
 from r2d2.config import TrainConfig
+from r2d2.errors import R2D2Error
+from r2d2.model.side import Side
+from r2d2.training import exchange
 from r2d2.training.checkpoint import optimizer_tensors
 from r2d2.training.distributed import world
 from r2d2.training.launch import leave
@@ -73,7 +78,7 @@ def one_step(variant, here, chunks, group_size, frozen=False, cut=False):
     batch = batch_of(TEXTS, KEYS)
     labels = torch.tensor(LABELS) if labelled else None
     share = dataclasses.replace(batch, index=batch.index - 40, labels=labels)  # places in the batch
-    share = share.chunks(here.size)[here.rank]
+    share = shortened(share.chunks(here.size)[here.rank])
     moment = dataclasses.replace(MOMENT, group_size=group_size)
     step, cpu = Step(model, objectives, here), torch.device("cpu")
     unused = leaves_unused(step, labelled)
@@ -94,6 +99,12 @@ def one_step(variant, here, chunks, group_size, frozen=False, cut=False):
     optimizer.step()  # with nothing more to gather than what the calls above do
     found |= {f"optimizer {n}": t for n, t in gathered(moments(optimizer, model), True).items()}
     return {f"loss {n}": loss for n, loss in losses.items()} | found
+
+
+def shortened(batch):
+    """Texts padded to the longest of this share only, as a process pads its own."""
+    length = int(batch.mask.sum(1).max())
+    return dataclasses.replace(batch, ids=batch.ids[:, :length], mask=batch.mask[:, :length])
 
 
 def moments(optimizer, model):
@@ -121,13 +132,66 @@ def cut_and_whole():
         assert torch.equal(full(distribute_tensor(x, mesh, [Shard(0)])), x), shape
 
 
-def spawn(work, *arguments):
-    """`work(rank, port, ...)` in two processes, which meet at a store that this one keeps."""
+def fetched_rows(here):
+    """Rows that come from the other process, with their gradient, beside all rows gathered."""
+    n, first, shape = 3, 3 * here.rank, (3, 2, 4)
+    torch.manual_seed(here.rank)
+    lengths = [3, 2][here.rank]  # of texts: the shorter ones are padded
+    wanted = [[0, 4, 4], [1, 1, 2]][here.rank]  # of its own, twice the same of the other; all
+    images = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    texts = torch.randn(n, lengths, 4, dtype=torch.float64, requires_grad=True)
+    mask = torch.arange(lengths) < torch.tensor([[2], [1], [lengths]])
+    sides = Side(images, None, images[:, 0]), Side(texts, mask, texts[:, 0])
+    own = torch.arange(n) + first
+    (seen, read), places = here.fetch(sides, (torch.tensor(wanted), own))
+    assert len(seen.states) == len(seen) == [4, 5][here.rank]  # a row that is drawn twice, once
+    assert len(read.states) == 3  # what stays in its process does not travel
+    assert read.states.shape[1] == 3
+    assert read.mask.sum(1).tolist() == [2, 1, lengths]
+    padded = torch.nn.functional.pad(texts, (0, 0, 0, 3 - lengths))
+    assert torch.equal(read.states[places[1]], padded)
+    weights = torch.randn(shape, dtype=torch.float64)
+    ours, theirs = seen.states[places[0]], here.gather(images)[wanted]
+    assert torch.equal(ours, theirs)
+    assert torch.equal(seen.embedding[places[0]], theirs[:, 0])
+    gradients = [torch.autograd.grad((x * weights).sum(), images)[0] for x in (ours, theirs)]
+    torch.testing.assert_close(*gradients)
+    (seen, read), places = here.fetch(sides, (own.flip(0), torch.tensor(wanted)))
+    ours, mask = read.states[places[1]], read.mask[places[1]]
+    lengths_of_all = [2, 1, 3, 2, 1, 2]
+    assert mask.sum(1).tolist() == [lengths_of_all[row] for row in wanted]
+    ours.sum().backward()
+    times = here.gather(torch.bincount(torch.tensor(wanted), minlength=6)).view(2, 6).sum(0)
+    assert torch.equal(texts.grad, times[own][:, None, None].expand_as(texts).double())
+
+
+def lose_the_other(rank, port, folder, stops):
+    """The second process dies, or stops, with the first within the exchange of negatives."""
+    place(rank, port)
+    if rank:
+
+        def vanish(*_arguments):
+            os.kill(os.getpid(), signal.SIGSTOP) if stops else os._exit(0)
+
+        exchange._all_to_all = vanish
+    try:
+        with world(timedelta(seconds=3)) as here:
+            fetched_rows(here)
+    except R2D2Error as error:
+        (folder / "said.txt").write_text(str(error))
+    leave(0)
+
+
+def spawn(work, *arguments, done=lambda: False):
+    """`work(rank, port, ...)` in two processes, which meet at a store that this one keeps.
+
+    Until both have ended; or `done`, where one of them never will.
+    """
     store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     running = mp.spawn(work, (store.port, *arguments), nprocs=2, join=False)
     try:
         deadline = time.monotonic() + HANGS
-        while not running.join(timeout=1):
+        while not running.join(timeout=0.2) and not done():
             assert time.monotonic() < deadline, "the processes wait for each other"
     finally:
         for process in running.processes:
@@ -149,8 +213,8 @@ def variants_of(cut):
 
 
 def group_size_of(chunks):
-    """Pairs that draw negatives from each other: a chunk of one of two processes."""
-    return len(TEXTS) // (2 * chunks)
+    """Pairs that draw negatives from each other: all (0), or a chunk of one of two processes."""
+    return 0 if chunks == 1 else len(TEXTS) // (2 * chunks)
 
 
 def process(rank, port, folder):
@@ -165,6 +229,7 @@ def process(rank, port, folder):
                 assert apart.local_size == 1
         forbid_crashing_collectives()
         cut_and_whole()
+        fetched_rows(here)
         for chunks, cut in WAYS:
             for variant in variants_of(cut):
                 found = one_step(variant, here, chunks, group_size_of(chunks), cut=cut)

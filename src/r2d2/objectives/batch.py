@@ -45,7 +45,7 @@ class Moment:
     alpha: float  # TgD's share of the soft target, now
     uniform_share: float  # of FGR's draws, now
     group_size: int = 0  # pairs, neighbours in the global batch, that draw negatives from each
-    # other; 0: all that are in one forward pass
+    # other; 0: all pairs of all processes that are in one forward pass
     ranking: bool = True  # whether FGR and MLM have begun
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,27 +40,54 @@ def draw_negatives(
     return index, valid
 
 
-def pairs_to_rank(
-    similarity: Tensor, matches: Tensor, uniform_share: float, u_text: Tensor, u_image: Tensor
-) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """The n positives, then for every image a wrong text, then for every text a wrong image.
+@dataclass(frozen=True)
+class Negatives:
+    """What n pairs drew, as places among c candidates."""
+
+    images: Tensor  # (n,) int64, a wrong image for each text
+    texts: Tensor  # (n,) int64, a wrong text for each image
+    valid: Tensor  # (n,) bool, False where a pair has no possible negative: its own place stands
+
+
+def negatives_of(
+    image_to_text: Tensor,
+    text_to_image: Tensor,
+    blocked: Tensor,
+    own: Tensor,
+    uniform_share: float,
+    u_text: Tensor,
+    u_image: Tensor,
+) -> Negatives:
+    """For every image a wrong text, and for every text a wrong image.
 
     Args:
-        similarity: (n, n) f_I . f_T / tau.
-        matches: (n, n) bool, symmetric.
+        image_to_text: (n, c) f_I . f_T / tau, the images of n pairs with every candidate's text.
+        text_to_image: (n, c) f_T . f_I / tau, their texts with every candidate's image.
+        blocked: (n, c) bool, candidates that may not be drawn; the same for both directions.
+        own: (n,) int64, the pairs' own places among the candidates.
         uniform_share: see `draw_negatives`.
         u_text: (n,) uniform, for the texts drawn.
         u_image: (n,) uniform, for the images drawn.
+    """
+    texts, valid = draw_negatives(image_to_text, blocked, uniform_share, u_text)
+    images, _ = draw_negatives(text_to_image, blocked, uniform_share, u_image)
+    return Negatives(torch.where(valid, images, own), torch.where(valid, texts, own), valid)
+
+
+def pairs_to_rank(negatives: Negatives) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """The n positives, then for every image a wrong text, then for every text a wrong image.
+
+    Args:
+        negatives: of the pairs 0 to n - 1.
 
     Returns:
-        (image indices (m,), text indices (m,)) and labels (m,) int64, 1 for match; m = 3n less the
-        rows that have no possible negative.
+        (image indices (m,), text indices (m,)) and labels (m,) int64, 1 for match; m = 3n less two
+        for each pair that has no possible negative.
     """
-    own = torch.arange(len(similarity), device=similarity.device)
-    texts, has_text = draw_negatives(similarity, matches, uniform_share, u_text)
-    images, has_image = draw_negatives(similarity.T.contiguous(), matches.T, uniform_share, u_image)
-    image_index = torch.cat([own, own[has_text], images[has_image]])
-    text_index = torch.cat([own, texts[has_text], own[has_image]])
+    valid = negatives.valid
+    own = torch.arange(len(valid), device=valid.device)
+    image_index = torch.cat([own, own[valid], negatives.images[valid]])
+    text_index = torch.cat([own, negatives.texts[valid], own[valid]])
     labels = torch.zeros_like(image_index)
     labels[: len(own)] = 1
     return (image_index, text_index), labels
@@ -68,11 +97,10 @@ def ranking_weight(blocked: Tensor, positive_weight: float) -> Tensor:
     """The sum of weights of the pairs that `pairs_to_rank` will give, (), before they are drawn.
 
     Args:
-        blocked: (n, n) bool, what may not be drawn.
+        blocked: (n, c) bool, what may not be drawn.
         positive_weight: of class 1.
     """
-    negatives = (~blocked.all(1)).sum() + (~blocked.all(0)).sum()
-    return positive_weight * len(blocked) + negatives.float()
+    return positive_weight * len(blocked) + 2 * (~blocked.all(1)).sum().float()
 
 
 def fgr(

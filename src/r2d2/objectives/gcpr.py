@@ -60,7 +60,7 @@ def gcpr(
 
 
 @exact
-def similarity(images: Tensor, texts: Tensor, temperature: Tensor) -> Tensor:
-    """f_I . f_T / tau, (n, n), without gradient: what negatives are drawn by."""
+def similarity(queries: Tensor, candidates: Tensor, temperature: Tensor) -> Tensor:
+    """F . f / tau, (n, c), without gradient: what negatives are drawn by."""
     with torch.no_grad():
-        return (images @ texts.T / temperature).float()
+        return (queries @ candidates.T / temperature).float()

@@ -21,10 +21,11 @@ from r2d2.model.side import Side
 from r2d2.model.towers import Towers
 from r2d2.objectives.batch import Batch, Features, Moment, Pull
 from r2d2.objectives.distill import fgd, tgd
-from r2d2.objectives.fgr import fgr, pairs_to_rank, ranking_weight
-from r2d2.objectives.gcpr import gcpr, positives, similarity
+from r2d2.objectives.fgr import Negatives, fgr, pairs_to_rank, ranking_weight
+from r2d2.objectives.gcpr import gcpr
 from r2d2.objectives.mlm import choose_masked, mlm, positions_of
 from r2d2.objectives.momentum import teacher_of, update_teacher
+from r2d2.objectives.negatives import blocked_candidates, draw, sources
 from r2d2.objectives.queue import FeatureQueue
 from r2d2.objectives.ranks import ALONE, Ranks
 
@@ -93,14 +94,21 @@ class Objectives(nn.Module):
         encoded = self._encode(model, batch, moment)
         teacher_images, teacher_texts = taught or self._teach(batch)
         losses: dict[str, Tensor] = {}
+        # A chunk knows of no other: what it draws negatives from is in this process.
+        near = ALONE if pull is not None else sources(len(batch.ids), moment, ranks)
+        blocked = blocked_candidates(batch, moment, near) if config.fgr else None
         if pull is None:
-            features = self._features(batch, moment, encoded, teacher_images, teacher_texts)
+            features = self._features(batch, blocked, encoded, teacher_images, teacher_texts)
             losses |= self.contrast(model, features, moment, ranks)
             ranked, masked = ranks.average(features.ranked), ranks.average(features.masked)
         else:
             ranked, masked = pull.ranked, pull.masked
         if config.fgr and moment.ranking:
-            losses |= self._rank(model, batch, moment, encoded, ranked, masked)
+            assert blocked is not None
+            negatives = draw(
+                encoded.images, encoded.texts, model.temperature, batch, blocked, moment, near
+            )
+            losses |= self._rank(model, batch, encoded, negatives, near, ranked, masked)
         if config.fgd:
             assert encoded.masked_texts is not None
             assert teacher_images is not None
@@ -134,8 +142,9 @@ class Objectives(nn.Module):
 
     def features(self, model: R2D2, batch: Batch, moment: Moment) -> Features:
         """What `contrast` needs of a batch or of a chunk."""
+        blocked = blocked_candidates(batch, moment, ALONE) if self.config.fgr else None
         return self._features(
-            batch, moment, self._encode(model, batch, moment), *self._teach(batch)
+            batch, blocked, self._encode(model, batch, moment), *self._teach(batch)
         )
 
     def contrast(
@@ -229,33 +238,28 @@ class Objectives(nn.Module):
     def _features(
         self,
         batch: Batch,
-        moment: Moment,
+        blocked: Tensor | None,
         encoded: _Encoded,
         teacher_images: Tensor | None,
         teacher_texts: Tensor | None,
     ) -> Features:
-        blocked = self._blocked(batch, moment)
         masked = encoded.masked
         if masked is not None and encoded.coin is not None:
             masked = masked & encoded.coin
-        count = torch.zeros((), device=batch.ids.device) if masked is None else masked.sum().float()
+        none = torch.zeros((), device=batch.ids.device)
+        count = none if masked is None else masked.sum().float()
+        weight = none
+        if blocked is not None:
+            weight = ranking_weight(blocked, self.config.positive_weight)
         return Features(
             encoded.images,
             encoded.texts,
             teacher_images,
             teacher_texts,
             batch.keys,
-            ranking_weight(blocked, self.config.positive_weight),
+            weight,
             count,
         )
-
-    def _blocked(self, batch: Batch, moment: Moment) -> Tensor:
-        """What FGR may not draw as a negative, (n, n): positives, and pairs of another group."""
-        blocked = positives(batch.keys, batch.keys)
-        if moment.group_size:
-            group = batch.index // moment.group_size
-            blocked = blocked | (group[:, None] != group[None, :])
-        return blocked
 
     def _coin(self, batch: Batch, moment: Moment) -> Tensor:
         """Which texts FGR sees masked under ET, (n, 1)."""
@@ -273,8 +277,9 @@ class Objectives(nn.Module):
         self,
         model: R2D2,
         batch: Batch,
-        moment: Moment,
         encoded: _Encoded,
+        negatives: Negatives,
+        ranks: Ranks,
         ranked_weight: Tensor,
         masked_count: Tensor,
     ) -> dict[str, Tensor]:
@@ -291,14 +296,8 @@ class Objectives(nn.Module):
             assert masked is not None
             positions, real = positions_of(masked & encoded.coin)
 
-        u_text, u_image = (
-            uniform(moment.seed, moment.step, draw, batch.index, 1)[:, 0]
-            for draw in (Draw.NEGATIVE_TEXT, Draw.NEGATIVE_IMAGE)
-        )
-        pairs, labels = pairs_to_rank(
-            similarity(encoded.images, encoded.texts, model.temperature),
-            self._blocked(batch, moment), moment.uniform_share, u_text, u_image,
-        )  # fmt: skip
+        (images, texts), places = ranks.fetch((images, texts), (negatives.images, negatives.texts))
+        pairs, labels = pairs_to_rank(Negatives(*places, negatives.valid))
         n = len(batch.ids)
         wanted, read = None, None
         if positions is not None and real is not None:
@@ -327,7 +326,7 @@ class Objectives(nn.Module):
                 offset = model.towers.text_offset
                 # [CLS] as well, so that each pair has one position at least
                 states = model.cross_text(
-                    images, encoded.apart, None,
+                    encoded.ranked[0], encoded.apart, None,
                     torch.cat([torch.zeros_like(positions[:, :1]), positions + offset], 1),
                     torch.cat([torch.ones_like(real[:, :1]), real], 1),
                 )[:, 1:]  # fmt: skip

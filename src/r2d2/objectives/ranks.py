@@ -11,9 +11,15 @@ from typing import Protocol
 
 from torch import Tensor
 
+from r2d2.model.side import Side
+
 
 class Ranks(Protocol):
     """The processes of a run, as the losses see them."""
+
+    @property
+    def rank(self) -> int:
+        """The number of this process: its pairs stand at rank * n to rank * n + n - 1."""
 
     def gather(self, x: Tensor) -> Tensor:
         """Join (n, ...) over the processes, in their order, to (N, ...); with gradient."""
@@ -21,9 +27,25 @@ class Ranks(Protocol):
     def average(self, x: Tensor) -> Tensor:
         """Mean over the processes, without gradient."""
 
+    def fetch(
+        self, sides: tuple[Side, Side], wanted: tuple[Tensor, Tensor]
+    ) -> tuple[tuple[Side, Side], tuple[Tensor, Tensor]]:
+        """Let rows come that other processes hold, with gradient; only these rows travel.
+
+        Args:
+            sides: images and texts of this process's n pairs.
+            wanted: (n,) images and (n,) texts, as places in the global batch.
+
+        Returns:
+            The sides with the rows of others behind their own, each row once, and the places of
+            what was wanted in them.
+        """
+
 
 class Alone:
     """One process."""
+
+    rank = 0
 
     def gather(self, x: Tensor) -> Tensor:
         """The tensor itself."""
@@ -32,6 +54,12 @@ class Alone:
     def average(self, x: Tensor) -> Tensor:
         """The tensor itself, without gradient."""
         return x.detach()
+
+    def fetch(
+        self, sides: tuple[Side, Side], wanted: tuple[Tensor, Tensor]
+    ) -> tuple[tuple[Side, Side], tuple[Tensor, Tensor]]:
+        """All that there is, is here."""
+        return sides, wanted
 
 
 ALONE = Alone()

@@ -21,10 +21,11 @@ from torch import Tensor
 from torch._C._distributed_c10d import TCPStore
 
 from r2d2.errors import R2D2Error
+from r2d2.model.side import Side
+from r2d2.training.exchange import fetch
 from r2d2.training.launch import LISTENER, LOOPBACK, LOST, PARENT
 
-# A process that waits longer takes the others for dead; one may measure while the others wait.
-TIMEOUT = timedelta(hours=2)
+TIMEOUT = timedelta(hours=2)  # the default of `SystemConfig.timeout_minutes`
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,12 @@ class World:
         total = x.float().clone()
         dist.all_reduce(total)
         return total / self.size
+
+    def fetch(
+        self, sides: tuple[Side, Side], wanted: tuple[Tensor, Tensor]
+    ) -> tuple[tuple[Side, Side], tuple[Tensor, Tensor]]:
+        """See `Ranks.fetch`."""
+        return (sides, wanted) if self.size == 1 else fetch(sides, wanted, self.rank, self.size)
 
     def share(self, items: Sequence[Any]) -> Sequence[Any]:
         """This process's part of what is in the order of the global batch."""
@@ -122,14 +129,15 @@ def _all_gather(x: Tensor, size: int) -> Tensor:
 
 
 @contextmanager
-def world() -> Iterator[World]:
+def world(timeout: timedelta = TIMEOUT) -> Iterator[World]:
     """The processes that `torchrun` started, for as long as the context lasts; else one.
 
-    Whatever the processes do together, all must do: a decision that hangs on a file is made by one
-    of them and told to the others, since a slow one may find what a fast one has written by now.
+    A process that waits for the others longer than `timeout` takes them for dead. Whatever the
+    processes do together, all must do: a decision that hangs on a file is made by one of them and
+    told to the others, since a slow one may find what a fast one has written by now.
 
     Raises:
-        R2D2Error: the environment names processes that cannot be reached.
+        R2D2Error: the environment names processes that cannot be reached, or one of them is lost.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
@@ -153,10 +161,10 @@ def world() -> Iterator[World]:
             torch.cuda.set_device(local)
         dist.init_process_group(
             "nccl" if cuda else "gloo",
-            store=_store(rank, size),
+            store=_store(rank, size, timeout),
             rank=rank,
             world_size=size,
-            timeout=TIMEOUT,
+            timeout=timeout,
             device_id=torch.device("cuda", local) if cuda else None,
         )
     except (ValueError, RuntimeError) as error:
@@ -169,6 +177,12 @@ def world() -> Iterator[World]:
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
+        if "timed out" in str(error).lower():
+            raise R2D2Error(
+                f"process {rank} has waited {timeout.total_seconds() / 60:g} minutes for another "
+                "one, which is stuck or dead: look at what that one said, and go on with --resume; "
+                "if it was only slow, --set system.timeout_minutes to more"
+            ) from error
         if LISTENER in os.environ:  # whoever died first has told it, or `launch` does
             raise SystemExit(LOST) from error
         raise R2D2Error(
@@ -194,13 +208,13 @@ def _lost_each_other(error: Exception) -> R2D2Error:
     )
 
 
-def _store(rank: int, size: int) -> TCPStore | None:
+def _store(rank: int, size: int, timeout: timedelta) -> TCPStore | None:
     """The socket that `launch` opened; None: what the environment says, by torch's own rules."""
     if LISTENER not in os.environ:
         return None
     listener = int(os.environ[LISTENER]) if rank == 0 else None
     port = int(os.environ["MASTER_PORT"])
-    return TCPStore(LOOPBACK, port, size, rank == 0, TIMEOUT, master_listen_fd=listener)
+    return TCPStore(LOOPBACK, port, size, rank == 0, timeout, master_listen_fd=listener)
 
 
 def _end_with_parent() -> None:

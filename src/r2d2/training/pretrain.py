@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def pretrain(
     check_vocab(config, vocab, start)
     if start is not None:
         config = start.fit(config)
-    with world() as here:
+    with world(timedelta(minutes=config.system.timeout_minutes)) as here:
         group_size(config, here)  # before anything is written
         run: dict[str, Any] = {
             "config": to_dict(config),
@@ -141,8 +142,8 @@ def check_vocab(config: Config, vocab: str | Path | None, start: Start | None = 
 def same_groups(out: Path, config: Config, here: World) -> Config:
     """Draw FGR's negatives within as many groups as the run began with, if the processes allow it.
 
-    Where the settings leave their number open, it is that of the first sitting's processes times
-    chunks, as run.json has it: with others the run would not be the same.
+    Where the settings leave their number open, it is that of the first sitting, as run.json has
+    it: with another one the run would not be the same.
     """
     first = (saved_run(out) or {}).get("groups") if here.first else None
     known = {0: first} if isinstance(first, int) else {}
@@ -156,8 +157,8 @@ def same_groups(out: Path, config: Config, here: World) -> Config:
     except R2D2Error:
         if here.first:
             log.warning(
-                "%s began with %d groups of negatives and goes on with %d (processes times "
-                "chunks): FGR draws other ones from here on. To hold them, resume with processes "
+                "%s began with %d groups of negatives and goes on with %d: FGR draws other ones "
+                "from here on. To hold them, resume with system.accumulate=1, or with processes "
                 "times chunks that divide %d", out, groups, groups_of(config, here), groups,
             )  # fmt: skip
         return config

@@ -149,6 +149,8 @@ class Trainer:
         ]
         if self.config.objectives.teachers and not self.config.train.labelled:
             words += [f"teachers of momentum {self.config.objectives.momentum:g}"]
+        if self.config.objectives.fgr and not self.config.train.labelled:
+            words += [self._describe_negatives()]
         group = self.optimizer.param_groups[0]
         kind = "fused" if group["fused"] else "foreach" if group["foreach"] else "single"
         words += [f"{kind} updates"]
@@ -159,6 +161,14 @@ class Trainer:
         decay = self.config.train.layer_decay
         words += [f"layer decay {decay:g}"] if decay < 1 else []
         return ", ".join(words)
+
+    def _describe_negatives(self) -> str:
+        """Among how many pairs FGR draws its negatives, and why not among all."""
+        if not self.group_size:
+            return f"negatives drawn from all {self.config.train.batch_size} pairs"
+        chunks = self.config.system.accumulate
+        reason = f" (system.accumulate={chunks}: each chunk from itself)" if chunks > 1 else ""
+        return f"negatives drawn from {self.group_size} pairs each{reason}"
 
     def moment(self) -> Moment:
         """The schedules at this step."""
@@ -399,8 +409,9 @@ def decoders(world: World) -> int:
 
 
 def groups_of(config: Config, world: World) -> int:
-    """Groups of a batch that draw FGR's negatives among themselves."""
-    return config.objectives.negative_groups or world.size * config.system.accumulate
+    """Groups of a batch that draw FGR's negatives among themselves: one, or one a chunk."""
+    chunks = config.system.accumulate
+    return config.objectives.negative_groups or (world.size * chunks if chunks > 1 else 1)
 
 
 def group_size(config: Config, world: World) -> int:
@@ -409,13 +420,25 @@ def group_size(config: Config, world: World) -> int:
     Raises:
         R2D2Error: the batch does not divide by processes, chunks and groups.
     """
-    batch, parts = config.train.batch_size, world.size * config.system.accumulate
-    groups = groups_of(config, world)
-    if batch % parts or batch % groups or groups % parts:
+    batch, chunks = config.train.batch_size, config.system.accumulate
+    parts, groups = world.size * chunks, groups_of(config, world)
+    if batch % parts:
         raise R2D2Error(
-            f"train.batch_size {batch} in {world.size} processes of {config.system.accumulate} "
-            f"chunks, with {groups} groups of negatives: choose a batch that is a multiple of the "
-            "groups, and groups that are a multiple of processes times chunks"
+            f"train.batch_size={batch} does not divide into {parts} equal parts (processes: "
+            f"{world.size}, chunks of each by system.accumulate: {chunks}): --set "
+            f"train.batch_size={parts * max(1, round(batch / parts))}, or another multiple of "
+            f"{parts}"
+        )
+    if batch % groups:
+        raise R2D2Error(
+            f"train.batch_size={batch} does not divide into objectives.negative_groups={groups}: "
+            "give a batch that is a multiple of the groups"
+        )
+    if chunks > 1 and groups % parts:
+        raise R2D2Error(
+            f"objectives.negative_groups={groups} does not divide into {parts} parts (processes: "
+            f"{world.size}, chunks of each by system.accumulate: {chunks}): a chunk draws "
+            f"negatives from itself alone, so give a multiple of {parts}, or 0"
         )
     return batch // groups if groups > 1 else 0
 
