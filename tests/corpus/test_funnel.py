@@ -4,12 +4,14 @@ import json
 import re
 from itertools import pairwise
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from corpus.builds import DIRTY, built, jpeg, scene
-from r2d2.corpus.funnel import Flow, StageCount, add_counts
+from r2d2.corpus.funnel import Flow, StageCount, Tally, add_counts
+from r2d2.corpus.rows import DROPPED, DroppedFile
 from r2d2.errors import R2D2Error
 from r2d2.table import PairsTable
 
@@ -140,3 +142,54 @@ def test_a_flow_that_loses_something_is_an_error():
     whole = add_counts([*parts, StageCount("rank", "pairs", 0, 0)])
     assert whole.flows == {"clicks": Flow(8, 2, {"x": 6})}
     assert StageCount.from_dict(json.loads(json.dumps(whole.to_dict()))) == whole
+
+
+def test_a_tally_counts_as_add_counts_does(tmp_path):
+    """Item after item or part after part; and what it drops is written where that is asked for."""
+    items = [(None if n % 3 else f"rule {n % 2}", {"clicks": n, "image_id": f"{n}"}) for n in
+             range(40_000)]  # fmt: skip
+    (tmp_path / DROPPED).mkdir()
+    with DroppedFile(tmp_path, "own", "images", "0") as file:
+        whole, parts = Tally("own", "images", file), [Tally("own", "images") for _ in range(3)]
+        for n, (rule, row) in enumerate(items):
+            whole.add(rule, row, row["image_id"], reason="why")
+            parts[n * 3 // len(items)].add(rule, row, row["image_id"])
+    count = whole.count()
+    assert count == add_counts(part.count() for part in parts)
+    assert count.dropped == {"rule 0": 6667, "rule 1": 6667}
+    assert count.examples["rule 1"] == ("3", "9", "15", "21", "27", "33", "39", "45")
+    assert count.flows["clicks"].kept == sum(n for n in range(40_000) if n % 3)
+    rows = pq.read_table(tmp_path / DROPPED / "images-0.parquet").to_pylist()
+    expected = [(rule, row["image_id"], row["clicks"]) for rule, row in items if rule]
+    assert [(row["rule"], row["image_id"], row["clicks"]) for row in rows] == expected
+    assert {(row["stage"], row["unit"], row["reason"]) for row in rows} == {
+        ("own", "images", "why")
+    }
+
+
+def test_examples_do_not_depend_on_the_order():
+    counts = []
+    for order in (range(100), range(99, -1, -1)):
+        tally = Tally("fetch", "addresses")
+        for n in order:
+            tally.add("gone", {}, f"address {n}", key=f"{n:03d}")
+        counts.append(tally.count())
+    assert counts[0] == counts[1]
+    assert counts[0].examples["gone"][0] == "address 0"
+
+
+def test_what_is_not_kept_leaves_no_file(tmp_path):
+    with DroppedFile(tmp_path, "own", "images", "0") as file:
+        file.add("rule", {})
+    (tmp_path / DROPPED).mkdir()
+    with DroppedFile(tmp_path, "own", "images", "0"):
+        pass
+
+    def broken_off():
+        with DroppedFile(tmp_path, "own", "images", "0") as file:
+            file.add("rule", {})
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        broken_off()
+    assert [path.name for path in tmp_path.rglob("*")] == [DROPPED]

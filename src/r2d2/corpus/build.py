@@ -196,8 +196,9 @@ def build_corpus(
     files = find_logs(logs)
     config = with_ranking(config, files)
     context = StageContext(
-        start(runner, workers), memory_bytes, str(Path.cwd()), root, update, overwrite, retry_failed
-    )
+        start(runner, workers), memory_bytes, str(Path.cwd()), root, update,
+        overwrite=overwrite, retry_failed=retry_failed,
+    )  # fmt: skip
     sums = SumSettings(
         tuple(logs), _state(files), config.log, config.rank.active, config.rank.examination,
         config.query.simplified, memory_bytes,

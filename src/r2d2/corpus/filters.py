@@ -18,11 +18,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from r2d2.corpus.funnel import FlowTally, StageCount, count_stage
+from r2d2.corpus.funnel import StageCount, Tally
 from r2d2.corpus.images.image_filter import MEASURED
 from r2d2.corpus.rows import (
     IMAGES,
     PAIRS,
+    DroppedFile,
     part_file,
     read_images,
     read_pairs,
@@ -130,22 +131,18 @@ class ImageFilterWork:
     def __call__(self, job: dict[str, str]) -> StageCount:
         """See `map_parts`."""
         part = int(job["part"])
-        rules: list[str | None] = []
-        shown: list[str] = []
-        flowing = FlowTally()
+        with DroppedFile(Path(job["out"]), self.own.name, "images", job["part"]) as dropped:
+            tally = Tally(self.own.name, "images", dropped)
 
-        def kept() -> Iterator[dict[str, Any]]:
-            images = read_images(part_file(Path(job[IMAGES]), IMAGES, part))
-            for row, rule in self.own.rules(images, BATCH_IMAGES):
-                rules.append(rule)
-                shown.append(_shown(row) if rule is not None else "")
-                flowing.add(rule, row)
-                if rule is None:
-                    yield dict(row)
+            def kept() -> Iterator[dict[str, Any]]:
+                images = read_images(part_file(Path(job[IMAGES]), IMAGES, part))
+                for row, rule in self.own.rules(images, BATCH_IMAGES):
+                    tally.add(rule, row, _shown(row))
+                    if rule is None:
+                        yield dict(row)
 
-        write_images(part_file(Path(job["out"]), IMAGES, part), MEASURED, kept())
-        count = count_stage(self.own.name, "images", rules, shown)
-        return replace(count, flows=flowing.flows())
+            write_images(part_file(Path(job["out"]), IMAGES, part), MEASURED, kept())
+        return tally.count()
 
 
 def load_stage(file: Path) -> Stage:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from operator import itemgetter
 from typing import Any
+
+from r2d2.corpus.rows import DroppedFile
 
 COUNTED = ("clicks", "impressions")
 EXAMPLES = 8  # kept of a rule
@@ -76,30 +80,71 @@ def count_stage(
     return StageCount(stage, unit, seen, kept, dropped, examples)
 
 
-class FlowTally:
-    """Clicks and impressions of items as they are kept or dropped, one after the other."""
+class Tally:
+    """The count of a stage, one item after the other; its examples do not depend on their order."""
 
-    def __init__(self) -> None:
-        self._kept = dict.fromkeys(COUNTED, 0)
-        self._dropped: dict[str, dict[str, int]] = {name: {} for name in COUNTED}
+    def __init__(self, stage: str, unit: str, dropped: DroppedFile | None = None) -> None:
+        """`dropped` takes the items that are dropped."""
+        self._stage, self._unit, self._file = stage, unit, dropped
+        self.seen = self.kept = 0
+        self._dropped: dict[str, int] = {}
+        self._examples: dict[str, list[tuple[str, str]]] = {}
+        self._kept_sums = dict.fromkeys(COUNTED, 0)
+        self._dropped_sums: dict[str, dict[str, int]] = {name: {} for name in COUNTED}
 
-    def add(self, rule: str | None, row: Mapping[str, Any]) -> None:
-        """One item with its `clicks` and `impressions`; None: it is kept, else the rule."""
+    def add(
+        self,
+        rule: str | None,
+        row: Mapping[str, Any],
+        shown: str | None = None,
+        *,
+        key: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Count one item.
+
+        Args:
+            rule: that drops it; None: it is kept.
+            row: its columns, with `clicks` and `impressions` where they are known.
+            shown: the item in words, for an example; None: none.
+            key: examples of the least keys are shown; None: the first ones.
+            reason: more than the rule tells, for the file of what is dropped.
+        """
+        self.seen += 1
+        self.kept += rule is None
         for name in COUNTED:
             amount = int(row.get(name) or 0)
             if rule is None:
-                self._kept[name] += amount
+                self._kept_sums[name] += amount
             elif amount:
-                dropped = self._dropped[name]
-                dropped[rule] = dropped.get(rule, 0) + amount
+                sums = self._dropped_sums[name]
+                sums[rule] = sums.get(rule, 0) + amount
+        if rule is None:
+            return
+        self._dropped[rule] = self._dropped.get(rule, 0) + 1
+        if shown is not None:
+            examples = self._examples.setdefault(rule, [])
+            insort(examples, ("" if key is None else key, shown), key=itemgetter(0))
+            del examples[EXAMPLES:]
+        if self._file is not None:
+            self._file.add(rule, row, reason)
 
-    def flows(self) -> dict[str, Flow]:
-        """What was added; nothing where nothing was ever shown."""
-        found = {
-            name: Flow(kept + sum(self._dropped[name].values()), kept, self._dropped[name])
-            for name, kept in self._kept.items()
+    def count(self) -> StageCount:
+        """What was counted so far; rules in the order of their names."""
+        dropped = dict(sorted(self._dropped.items()))
+        examples = {
+            rule: tuple(shown for _, shown in self._examples[rule])
+            for rule in dropped
+            if rule in self._examples
         }
-        return found if any(flow.seen for flow in found.values()) else {}
+        flows = {}
+        for name, kept in self._kept_sums.items():
+            by_rule = self._dropped_sums[name]
+            flows[name] = Flow(kept + sum(by_rule.values()), kept, by_rule)
+        known = flows if any(flow.seen for flow in flows.values()) else {}
+        return StageCount(
+            self._stage, self._unit, self.seen, self.kept, dropped, examples, flows=known
+        )
 
 
 def add_counts(parts: Iterable[StageCount]) -> StageCount:

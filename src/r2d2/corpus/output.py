@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ import numpy as np
 
 from r2d2.corpus.clicks.ctr import Prior, score
 from r2d2.corpus.config import RankConfig, SampleConfig
-from r2d2.corpus.funnel import FlowTally, StageCount, add_counts
+from r2d2.corpus.funnel import COUNTED, StageCount, Tally, add_counts
 from r2d2.corpus.parts import Places, map_parts
 from r2d2.corpus.report.sample import in_sample, splits
 from r2d2.corpus.rows import (
     IMAGES,
     PAIRS,
     QUERY,
+    DroppedFile,
     part_count,
     part_file,
     read_images,
@@ -125,27 +126,22 @@ class Shard:
         record = Path(self.done) / f"part-{part:04d}.json"
         if record.exists():
             return StageCount.from_dict(json.loads(record.read_text(encoding="utf-8")))
-        seen = 0
-        flowing = FlowTally()
-
-        def pairs() -> Iterator[Pair]:
-            nonlocal seen
-            for seen, (chosen, pair) in enumerate(self._pairs(part), 1):  # noqa: B007  # read outside
-                shown = {"clicks": pair.clicks, "impressions": pair.impressions}
-                flowing.add(None if chosen else OUTSIDE, shown)
-                if chosen:
-                    yield pair
-
-        first = next(found := pairs(), None)
         fragments: list[str] = []
-        kept = 0
-        if first is not None:  # Lance has no shard without rows
-            fragments, kept = write_shard(
-                self.place, itertools.chain([first], found), overwrite=self.replace
-            )
-        dropped = {OUTSIDE: seen - kept} if seen > kept else {}
-        notes = {"fragments": fragments}
-        count = StageCount("sample", "images", seen, kept, dropped, {}, notes, flowing.flows())
+        with DroppedFile(Path(self.done).parent, "sample", "images", job["part"]) as dropped:
+            tally = Tally("sample", "images", dropped)
+
+            def pairs() -> Iterator[Pair]:
+                for chosen, pair in self._pairs(part):
+                    row = {name: getattr(pair, name) for name in ("image_id", "url", *COUNTED)}
+                    tally.add(None if chosen else OUTSIDE, row)
+                    if chosen:
+                        yield pair
+
+            first = next(found := pairs(), None)
+            if first is not None:  # Lance has no shard without rows
+                rows = itertools.chain([first], found)
+                fragments, _ = write_shard(self.place, rows, overwrite=self.replace)
+        count = replace(tally.count(), notes={"fragments": fragments})
         write_text(record, json.dumps(count.to_dict()))
         return count
 

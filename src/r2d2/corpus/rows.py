@@ -8,8 +8,8 @@ sorted, so that a build's result does not depend on its engine, its order or its
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,24 @@ IMAGE_COLUMNS = pa.schema(
 )
 # from the text filter on an image carries the sums of its queries, to tell what is lost with it
 COUNTED_IMAGES = pa.schema([*IMAGE_COLUMNS, ("clicks", pa.int64()), ("impressions", pa.int64())])
+# a row, pair, text, image or address that a stage drops
+DROPPED_COLUMNS = pa.schema(
+    [
+        ("stage", pa.string()),
+        ("unit", pa.string()),  # what it is: rows, pairs, texts, images, addresses
+        ("rule", pa.string()),
+        ("reason", pa.string()),  # in words, where there is more to tell than the rule
+        ("image_id", pa.string()),
+        ("text", pa.string()),
+        ("source", pa.string()),
+        ("clicks", pa.int64()),
+        ("impressions", pa.int64()),
+        ("url", pa.string()),
+        ("path", pa.string()),
+    ]
+)
+DROPPED = "dropped"  # folder within a stage's, there from the start where dropped rows are kept
+DROPPED_ROWS = 16 << 10  # held before they are written
 GROUP_BYTES = 32 << 20  # of a row group of images: what a reader must hold
 PAIR_ROWS = 128 << 10  # of a row group of pairs
 
@@ -119,6 +137,56 @@ def write_images(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) 
         if held:
             writer.write_table(pa.Table.from_pylist(held, schema))
     return count
+
+
+class DroppedFile:
+    """The rows that one part of a stage drops, as DROPPED_COLUMNS; a context manager.
+
+    They are written where the stage's folder has one of the name DROPPED, and only counted
+    elsewhere.
+    """
+
+    def __init__(self, folder: Path, stage: str, unit: str, part: str) -> None:
+        """`folder` is the stage's; its name in the funnel, the unit and the part name the file."""
+        self.wanted = (folder / DROPPED).is_dir()
+        self._path = folder / DROPPED / f"{unit}-{part}.parquet"
+        self._named = {"stage": stage, "unit": unit}
+        self._held: list[dict[str, Any]] = []
+        self._writer: pq.ParquetWriter | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> DroppedFile:
+        if self.wanted:
+            self._path.unlink(missing_ok=True)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None and self._held:
+            self._flush()
+        self._stack.__exit__(*error)
+
+    def add(self, rule: str, row: Mapping[str, Any], reason: str | None = None) -> None:
+        """One row that a rule drops, with those of the columns that it has."""
+        if not self.wanted:
+            return
+        held = {name: row.get(name) for name in DROPPED_COLUMNS.names}
+        self._held.append({**held, **self._named, "rule": rule, "reason": reason})
+        if len(self._held) >= DROPPED_ROWS:
+            self._flush()
+
+    def add_table(self, rule: str, rows: pa.Table) -> None:
+        """Many rows that a rule drops."""
+        if self.wanted:
+            known = [name for name in DROPPED_COLUMNS.names if name in rows.column_names]
+            for batch in rows.select(known).to_batches(max_chunksize=DROPPED_ROWS):
+                for row in batch.to_pylist():
+                    self.add(rule, row)
+
+    def _flush(self) -> None:
+        if self._writer is None:
+            self._writer = self._stack.enter_context(new_part(self._path, DROPPED_COLUMNS))
+        self._writer.write_table(pa.Table.from_pylist(self._held, DROPPED_COLUMNS))
+        self._held = []
 
 
 def read_images(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:

@@ -43,6 +43,7 @@ class StageContext:
     root: Path  # the build's working folder
     update: Update
     overwrite: bool = False  # a table that is there
+    keep_dropped: bool = False  # keep the rows that the stages drop; see `DroppedFile`
     retry_failed: bool | Collection[str] = False  # failures to fetch again
     build_key: str = ""  # of all stages together
     key: str = ""  # of this stage: changes with its settings and what they name

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from r2d2.corpus.funnel import StageCount
+from r2d2.corpus.rows import DROPPED
 from r2d2.corpus.stages import Stage, StageContext, digest
 from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors, sole_process, write_text
@@ -66,12 +67,14 @@ class Workspace:
         if not stage.needed(stage.settings, context):
             return None
         inputs = {name: writer.fingerprint for name, writer in writers.items()}
-        fingerprint = digest([stage.name, context.key, inputs])
+        fingerprint = digest([stage.name, context.key, inputs, context.keep_dropped])
         record = _read(context.out / RECORD)
         if record.get("fingerprint") != fingerprint:
             with disk_errors(context.out):
                 shutil.rmtree(context.out, ignore_errors=True)
                 context.out.mkdir(parents=True)
+                if context.keep_dropped:
+                    (context.out / DROPPED).mkdir()
             record = {"format": FORMAT, "fingerprint": fingerprint, "seconds": 0.0}
             write_text(context.out / RECORD, json.dumps(record))
         if "counts" not in record or not stage.stands(stage.settings, context):

@@ -62,7 +62,14 @@ def with_counts(kept: pa.Table, rest: pa.Table) -> pa.Table:
     return add_up(pa.concat_tables([kept, same]))
 
 
-def still_ranked(rows: pa.Table, least: float) -> tuple[pa.Table, pa.Table, int]:
+def repeated(rows: pa.Table) -> pa.Table:
+    """The rows of a pair after its first."""
+    rows = rows.append_column("row", pa.array(np.arange(len(rows))))
+    first = rows.group_by(KEYS).aggregate([("row", "min")])["row_min"]
+    return rows.filter(pc.invert(pc.is_in(rows["row"], first)))
+
+
+def still_ranked(rows: pa.Table, least: float) -> tuple[pa.Table, pa.Table, pa.Table]:
     """What ranks with the sums too.
 
     Args:
@@ -70,18 +77,17 @@ def still_ranked(rows: pa.Table, least: float) -> tuple[pa.Table, pa.Table, int]
         least: the rate of the last pair that ranked.
 
     Returns:
-        The rows; the queries of a lesser rate; how many other texts lost their last query.
+        The rows; the queries of a lesser rate; other texts of images that lost their last query.
     """
     query = pc.equal(rows["source"], QUERY)
     low = pc.and_(query, pc.fill_null(pc.less(rows["ctr"], pa.scalar(least, pa.float32())), False))
     if not pc.any(low).as_py():
-        return rows, rows.slice(0, 0), 0
+        return rows, rows.slice(0, 0), rows.slice(0, 0)
     left = rows.filter(pc.invert(low))
     alive = left.filter(pc.equal(left["source"], QUERY))["image_id"]
     gone = rows.filter(low)["image_id"]
     lone = pc.and_(pc.is_in(left["image_id"], gone), pc.invert(pc.is_in(left["image_id"], alive)))
-    found = left.filter(pc.invert(lone))
-    return found, rows.filter(low), len(left) - len(found)
+    return left.filter(pc.invert(lone)), rows.filter(low), left.filter(lone)
 
 
 def best_queries(rows: pa.Table, most: int) -> pa.Table:

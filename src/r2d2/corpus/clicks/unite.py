@@ -19,16 +19,25 @@ import pyarrow.parquet as pq
 
 from r2d2.corpus.clicks.ctr import Prior, score
 from r2d2.corpus.clicks.rank import NO_QUERY
-from r2d2.corpus.clicks.recount import best_queries, moved, still_ranked, unranked, with_counts
+from r2d2.corpus.clicks.recount import (
+    KEYS,
+    best_queries,
+    moved,
+    repeated,
+    still_ranked,
+    unranked,
+    with_counts,
+)
 from r2d2.corpus.config import RankConfig
 from r2d2.corpus.flows import totals
-from r2d2.corpus.funnel import COUNTED, EXAMPLES, Flow, StageCount, add_counts
+from r2d2.corpus.funnel import COUNTED, EXAMPLES, Flow, StageCount, Tally, add_counts
 from r2d2.corpus.parts import Places, map_parts
 from r2d2.corpus.rows import (
     IMAGES,
     PAIR_COLUMNS,
     PAIRS,
     QUERY,
+    DroppedFile,
     part_count,
     part_file,
     part_range,
@@ -37,6 +46,7 @@ from r2d2.corpus.rows import (
     write_images,
     write_rows,
 )
+from r2d2.corpus.texts.keep import NO_TEXT_LEFT
 from r2d2.progress import Update
 
 LEAVERS = "leavers"
@@ -209,22 +219,27 @@ class UnitePairs:
         seen = len(rows)
         ids = _ids(part_file(Path(job["images"]), IMAGES, part))
         alive = rows.filter(pc.is_in(rows["image_id"], ids))
-        lost = rows.filter(pc.invert(pc.is_in(rows["image_id"], ids)))["text"]
+        lost = rows.filter(pc.invert(pc.is_in(rows["image_id"], ids)))
         united = with_counts(alive, rest)
         united = united.set_column(PAIR_COLUMNS.get_field_index("ctr"), "ctr", self._ctr(united))
         ranked, low, lone = still_ranked(united, self.least)
         kept = best_queries(ranked, self.rank.max_queries)
         write_rows(part_file(Path(job["out"]), PAIRS, part), kept)
         dropped = {
-            "its image was dropped": len(lost),
-            "the same text of one image": len(alive) - len(united),
-            "too low a rate once merged": len(low),
+            "its image was dropped": lost,
+            "the same text of one image": repeated(alive),
+            "too low a rate once merged": low,
             NO_QUERY: lone,
-            "beyond max_queries": len(ranked) - len(kept),
+            "beyond max_queries": ranked.join(kept.select(KEYS), KEYS, join_type="left anti"),
         }
+        with DroppedFile(Path(job["out"]), "unite", "texts", job["part"]) as file:
+            for rule, some in dropped.items():
+                file.add_table(rule, some)
+        shown = tuple(lost["text"][:EXAMPLES].to_pylist())
         return StageCount(
-            "unite", "texts", seen, len(kept), {k: v for k, v in dropped.items() if v},
-            {"its image was dropped": tuple(lost[:EXAMPLES].to_pylist())} if len(lost) else {},
+            "unite", "texts", seen, len(kept),
+            {rule: len(some) for rule, some in dropped.items() if len(some)},
+            {"its image was dropped": shown} if shown else {},
             flows=_flows(alive, united, low, ranked, kept),
         )  # fmt: skip
 
@@ -257,25 +272,22 @@ class UniteImages:
             for table in (_arrivals(job, self.groups.parts, IMAGES) if borrowers else ())
             for row in table.to_pylist()
         }
-        dropped: dict[str, int] = {}
-        seen = kept = 0
+        with DroppedFile(Path(job["out"]), "unite", "images", job["part"]) as dropped:
+            tally = Tally("unite", "images", dropped)
 
-        def files() -> Iterator[dict[str, Any]]:
-            nonlocal seen, kept
-            for row in read_images(part_file(Path(job["images"]), IMAGES, part)):
-                if row["image_id"] in leavers:
-                    continue  # counted as a duplicate when it was found
-                seen += 1
-                if row["image_id"] not in wanted:
-                    dropped["no text left"] = dropped.get("no text left", 0) + 1
-                else:
-                    kept += 1
-                    row = lent.get(row["image_id"], row)
-                    row["final_id"] = final_ids.get(row["image_id"], row["final_id"])
-                    yield {name: row[name] for name in UNITED_IMAGES.names}
+            def files() -> Iterator[dict[str, Any]]:
+                for row in read_images(part_file(Path(job["images"]), IMAGES, part)):
+                    if row["image_id"] in leavers:
+                        continue  # counted as a duplicate when it was found
+                    known = {"image_id": row["image_id"], "url": row["url"]}
+                    tally.add(None if row["image_id"] in wanted else NO_TEXT_LEFT, known)
+                    if row["image_id"] in wanted:
+                        row = lent.get(row["image_id"], row)
+                        row["final_id"] = final_ids.get(row["image_id"], row["final_id"])
+                        yield {name: row[name] for name in UNITED_IMAGES.names}
 
-        write_images(part_file(Path(job["out"]), IMAGES, part), UNITED_IMAGES, files())
-        return StageCount("unite", "images", seen, kept, dropped)
+            write_images(part_file(Path(job["out"]), IMAGES, part), UNITED_IMAGES, files())
+        return tally.count()
 
 
 def _flows(

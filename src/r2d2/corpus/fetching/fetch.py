@@ -7,7 +7,6 @@ and failures are asked for, or the settings that decided it have other values by
 from __future__ import annotations
 
 import asyncio
-from bisect import insort
 from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -23,7 +22,8 @@ from r2d2.corpus.fetching.queue import outcomes
 from r2d2.corpus.fetching.request import open_client, request
 from r2d2.corpus.fetching.store import ShardWriter, locked, look_up
 from r2d2.corpus.fetching.url_list import UrlList, url_list, urls_of_file
-from r2d2.corpus.funnel import EXAMPLES, StageCount
+from r2d2.corpus.funnel import StageCount, Tally
+from r2d2.corpus.rows import DroppedFile
 from r2d2.errors import R2D2Error
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.progress import Update
@@ -38,6 +38,7 @@ def fetch_images(
     retry_failed: bool | Collection[str] = False,
     update: Update,
     lookup: Lookup | None = None,
+    dropped: DroppedFile | None = None,
 ) -> StageCount:
     """Fetch what the store lacks of some images.
 
@@ -48,6 +49,7 @@ def fetch_images(
         retry_failed: fetch failures again: those that may pass (True), or of these causes.
         update: progress.
         lookup: resolves a host's name into addresses; the system does by default.
+        dropped: takes the addresses without an image.
 
     Returns:
         How many of the addresses have an image now; the rest by cause. Which they are stands in
@@ -58,7 +60,7 @@ def fetch_images(
     """
     again = retried_causes(retry_failed)
     with locked(store), url_list(urls, store) as listed:
-        count = asyncio.run(_fetch(listed, store, config, again, update, lookup))
+        count = asyncio.run(_fetch(listed, store, config, again, update, lookup, dropped))
         write_failures(store, update)
     return count
 
@@ -109,31 +111,6 @@ def fetch_table(
     )
 
 
-class CauseCount:
-    """Outcomes by cause, with examples that do not depend on their order."""
-
-    def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
-        self._examples: dict[str, list[tuple[str, str]]] = {}
-
-    def add(self, key: str, url: str, cause: str, reason: str) -> None:
-        """One outcome; of a cause the examples of the least keys are kept."""
-        self._counts[cause] = self._counts.get(cause, 0) + 1
-        if cause != Cause.OK:
-            examples = self._examples.setdefault(cause, [])
-            insort(examples, (key, f"{url} ({reason})"))
-            del examples[EXAMPLES:]
-
-    def count(self, unit: str) -> StageCount:
-        """The stage's count."""
-        dropped = {str(cause): n for cause, n in sorted(self._counts.items()) if cause != Cause.OK}
-        kept = self._counts.get(Cause.OK, 0)
-        examples = {
-            str(cause): tuple(text for _, text in self._examples[cause]) for cause in dropped
-        }
-        return StageCount("fetch", unit, kept + sum(dropped.values()), kept, dropped, examples)
-
-
 async def _fetch(
     listed: UrlList,
     store: Path,
@@ -141,9 +118,14 @@ async def _fetch(
     again: frozenset[str],
     update: Update,
     lookup: Lookup | None,
+    dropped: DroppedFile | None,
 ) -> StageCount:
-    counted = CauseCount()
-    done = ok = 0
+    tally = Tally("fetch", "addresses", dropped)
+
+    def add(key: str, url: str, cause: str, reason: str) -> None:
+        rule = None if cause == Cause.OK else str(cause)
+        tally.add(rule, {"url": url}, f"{url} ({reason})", key=key, reason=reason)
+
     update("fetching", 0, listed.count)
     writer = ShardWriter(store, config.shard_rows)
     try:
@@ -164,21 +146,20 @@ async def _fetch(
                     if refused is not None:
                         writer.add(refused)
                     known_as = refused or stored
-                    counted.add(key, url, known_as.cause, known_as.reason)
-                    done, ok = done + 1, ok + (known_as.cause == Cause.OK)
+                    add(key, url, known_as.cause, known_as.reason)
                 keys = {url: key for key, url in batch}
                 known.clear()
                 async for outcome in outcomes(missing, lambda url: request(client, url), config):
                     writer.add(outcome)
-                    counted.add(keys[outcome.url], outcome.url, outcome.cause, outcome.reason)
-                    done, ok = done + 1, ok + (outcome.cause == Cause.OK)
-                    update("fetching", done, listed.count, f"{ok / done:.0%} have an image")
+                    add(keys[outcome.url], outcome.url, outcome.cause, outcome.reason)
+                    share = tally.kept / tally.seen
+                    update("fetching", tally.seen, listed.count, f"{share:.0%} have an image")
         update("fetching", listed.count, listed.count)
     except (Exception, asyncio.CancelledError):  # Ctrl-C comes as the latter
         writer.finish()
         raise
     writer.finish()
-    return counted.count("addresses")
+    return tally.count()
 
 
 def _known(store: Path, batch: list[tuple[str, str]]) -> dict[str, StoredResult]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,19 @@ import pyarrow.compute as pc
 
 from r2d2.corpus.clicks.log_files import open_file
 from r2d2.corpus.config import FetchConfig
-from r2d2.corpus.fetching.fetch import CauseCount
 from r2d2.corpus.fetching.outcome import Cause, FetchFailed, Outcome, failed
 from r2d2.corpus.fetching.sniff import image_size
 from r2d2.corpus.fetching.store import look_up, read_stored, url_id
-from r2d2.corpus.funnel import FlowTally, StageCount
-from r2d2.corpus.rows import COUNTED_IMAGES, IMAGES, open_part, part_file, read_images, write_images
+from r2d2.corpus.funnel import StageCount, Tally
+from r2d2.corpus.rows import (
+    COUNTED_IMAGES,
+    IMAGES,
+    DroppedFile,
+    open_part,
+    part_file,
+    read_images,
+    write_images,
+)
 from r2d2.errors import R2D2Error
 from r2d2.inputs.spellings import existing_file
 
@@ -44,18 +51,19 @@ class FetchWork:
     def __call__(self, job: dict[str, str]) -> StageCount:
         """See `map_parts`."""
         part = int(job["part"])
-        counted, flowing = CauseCount(), FlowTally()
+        with DroppedFile(Path(job["out"]), "fetch", "images", job["part"]) as dropped:
+            tally = Tally("fetch", "images", dropped)
 
-        def files() -> Iterator[Row]:
-            for row, cause, reason in self._rows(part_file(Path(job["images"]), IMAGES, part)):
-                shown = row["path"] or row["url"] or row["image_id"]
-                counted.add(row["image_id"], shown, cause, reason)
-                flowing.add(None if cause == Cause.OK else str(cause), row)
-                if cause == Cause.OK:
-                    yield row
+            def files() -> Iterator[Row]:
+                for row, cause, reason in self._rows(part_file(Path(job["images"]), IMAGES, part)):
+                    rule = None if cause == Cause.OK else str(cause)
+                    shown = row["path"] or row["url"] or row["image_id"]
+                    tally.add(rule, row, f"{shown} ({reason})", reason=reason)
+                    if rule is None:
+                        yield row
 
-        write_images(part_file(Path(job["out"]), IMAGES, part), COUNTED_IMAGES, files())
-        return replace(counted.count("images"), flows=flowing.flows())
+            write_images(part_file(Path(job["out"]), IMAGES, part), COUNTED_IMAGES, files())
+        return tally.count()
 
     def _rows(self, part: Path) -> Iterator[tuple[Row, str, str]]:
         """Every row in order: with its file, OK and nothing, or with the cause and the reason."""

@@ -21,17 +21,18 @@ import pyarrow as pa
 
 from r2d2.corpus.clicks.unite import UNITED_IMAGES
 from r2d2.corpus.config import AlignConfig
-from r2d2.corpus.funnel import StageCount, add_counts
+from r2d2.corpus.funnel import StageCount, Tally, add_counts
 from r2d2.corpus.rows import (
     IMAGES,
     PAIRS,
+    DroppedFile,
     part_count,
     part_file,
     read_images,
     read_pairs,
     write_images,
 )
-from r2d2.corpus.texts.keep import keep_texts
+from r2d2.corpus.texts.keep import NO_TEXT_LEFT, keep_texts
 from r2d2.data.images import decode_image
 from r2d2.files import write_text
 from r2d2.progress import Update
@@ -130,11 +131,19 @@ def align(
         texts.append(keep_texts({"out": str(out), "part": str(part)}, rows, rules, "align"))
         ids = rows["image_id"].to_pylist()
         wanted = {image for image, rule in zip(ids, rules, strict=True) if rule is None}
-        seen = len(set(ids))
-        some = (row for row in read_images(files) if row["image_id"] in wanted)
-        write_images(part_file(out, IMAGES, part), UNITED_IMAGES, some)
-        lost = {"no text left": seen - len(wanted)} if seen > len(wanted) else {}
-        images.append(StageCount("align", "images", seen, len(wanted), lost))
+        with DroppedFile(out, "align", "images", str(part)) as dropped:
+            tally = Tally("align", "images", dropped)
+
+            def kept(
+                files: Path = files, wanted: set[str] = wanted, tally: Tally = tally
+            ) -> Iterator[dict[str, Any]]:
+                for row in read_images(files):
+                    tally.add(None if row["image_id"] in wanted else NO_TEXT_LEFT, row)
+                    if row["image_id"] in wanted:
+                        yield row
+
+            write_images(part_file(out, IMAGES, part), UNITED_IMAGES, kept())
+        images.append(tally.count())
     update("aligning", parts, parts)
     write_text(out / FOUND, json.dumps(found.to_dict(), ensure_ascii=False))
     return [add_counts(texts), add_counts(images)]

@@ -20,7 +20,7 @@ from r2d2.corpus.funnel import EXAMPLES, StageCount
 from r2d2.corpus.images.embeddings import Encode, embed_images
 from r2d2.corpus.images.meaning import group_meanings
 from r2d2.corpus.images.near import near_groups
-from r2d2.corpus.rows import IMAGES, open_part, part_count, part_file, write_rows
+from r2d2.corpus.rows import IMAGES, DroppedFile, open_part, part_count, part_file, write_rows
 from r2d2.errors import R2D2Error
 from r2d2.progress import Update
 
@@ -100,6 +100,10 @@ def find_duplicates(
     shutil.rmtree(out.with_name(f"{out.stem}-embeddings"), ignore_errors=True)
     update("duplicates", 3, 3)
     gone = group != np.arange(n)
+    with DroppedFile(out.parent, "de-duplicate", "images", "0") as kept_rows:
+        for place in np.flatnonzero(gone).tolist() if kept_rows.wanted else ():
+            row = rows.slice(place, 1).to_pylist()[0]
+            kept_rows.add(reason[place], row, f"= {ids[int(group[place])]}")
     told, dropped = {}, {}
     for why in sorted(set(reason[gone].tolist())):
         places = np.flatnonzero(gone & (reason == why))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,10 +14,10 @@ import pyarrow as pa
 from PIL import Image
 
 from r2d2.corpus.config import ImageConfig
-from r2d2.corpus.funnel import EXAMPLES, FlowTally, StageCount
+from r2d2.corpus.funnel import StageCount, Tally
 from r2d2.corpus.images.harmful import harmful, open_classifier
 from r2d2.corpus.images.phash import perceptual_hashes
-from r2d2.corpus.rows import IMAGES, part_file, read_images, write_images
+from r2d2.corpus.rows import IMAGES, DroppedFile, part_file, read_images, write_images
 from r2d2.data.images import BadImage, decode_image
 from r2d2.inputs.ids import content_id
 
@@ -155,33 +154,20 @@ class ImageWork:
         if self.config.enabled and self.config.max_harmful is not None:
             open_classifier(self.config.harmful_model)  # what is wrong with it shows at once
         out = part_file(Path(job["out"]), IMAGES, part)
-        dropped: Counter[str] = Counter()
-        examples: dict[str, list[str]] = {}
-        flowing = FlowTally()
-        seen = kept = 0
+        with DroppedFile(Path(job["out"]), "image filter", "images", job["part"]) as dropped:
+            tally = Tally("image filter", "images", dropped)
 
-        def rows() -> Iterator[dict[str, Any]]:
-            nonlocal seen, kept
-            for row in read_images(part_file(Path(job["images"]), IMAGES, part)):
-                seen += 1
-                rule, fields = look(row.get("image"), self.config)
-                flowing.add(rule, row)
-                if rule is None:
-                    kept += 1
-                    known = {name: row.get(name) for name in _KNOWN}
-                    yield {**known, "final_id": final_id(row), **fields}
-                    continue
-                dropped[rule] += 1
-                shown = examples.setdefault(rule, [])
-                if len(shown) < EXAMPLES:
+            def rows() -> Iterator[dict[str, Any]]:
+                for row in read_images(part_file(Path(job["images"]), IMAGES, part)):
+                    rule, fields = look(row.get("image"), self.config)
                     place = row.get("url") or row.get("path") or ""
-                    shown.append(f"{row['image_id']} {place}".strip())
+                    tally.add(rule, row, f"{row['image_id']} {place}".strip())
+                    if rule is None:
+                        known = {name: row.get(name) for name in _KNOWN}
+                        yield {**known, "final_id": final_id(row), **fields}
 
-        write_images(out, MEASURED, rows())
-        told = {rule: tuple(found) for rule, found in examples.items()}
-        return StageCount(
-            "image filter", "images", seen, kept, dict(dropped), told, flows=flowing.flows()
-        )
+            write_images(out, MEASURED, rows())
+        return tally.count()
 
 
 def _laplacian(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

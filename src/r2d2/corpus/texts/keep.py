@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from r2d2.corpus.flows import amounts_of, flows_of, totals
-from r2d2.corpus.funnel import COUNTED, Flow, StageCount, count_stage
+from r2d2.corpus.flows import amounts_of, flows_of
+from r2d2.corpus.funnel import COUNTED, StageCount, Tally, count_stage
 from r2d2.corpus.rows import (
     COUNTED_IMAGES,
     IMAGES,
     PAIRS,
+    DroppedFile,
     part_file,
     read_images,
     read_pairs,
@@ -37,10 +39,18 @@ def keep_texts(
     """
     kept = pa.array([rule is None for rule in rules], pa.bool_())
     write_rows(part_file(Path(job["out"]), PAIRS, int(job["part"])), rows.filter(kept))
+    with DroppedFile(Path(job["out"]), stage, "texts", job["part"]) as dropped:
+        if dropped.wanted:
+            lost = rows.filter(pc.invert(kept)).to_pylist()
+            for rule, row in zip(filter(None, rules), lost, strict=True):
+                dropped.add(rule, row)
     count = count_stage(stage, "texts", rules, rows["text"].to_pylist())
     numbers: dict[str | None, int] = {rule: n for n, rule in enumerate(count.dropped, 1)}
     verdict = np.array([numbers.get(rule, 0) for rule in rules], dtype=np.int64)
     return replace(count, flows=flows_of(amounts_of(rows), verdict, list(count.dropped)))
+
+
+NO_TEXT_LEFT = "no text left"  # the rule that drops an image
 
 
 @dataclass(frozen=True)
@@ -60,18 +70,17 @@ class PruneWork:
         pairs = read_pairs(part_file(Path(job["pairs"]), PAIRS, part), columns)
         sums = pairs.group_by("image_id").aggregate([(name, "sum") for name in COUNTED])
         wanted = {row.pop("image_id"): row for row in sums.to_pylist()}
-        seen = 0
+        with DroppedFile(Path(job["out"]), self.stage, "images", job["part"]) as dropped:
+            tally = Tally(self.stage, "images", dropped)
 
-        def rows() -> Iterator[dict[str, Any]]:
-            nonlocal seen
-            for row in read_images(part_file(Path(job["images"]), IMAGES, part)):
-                seen += 1
-                if self.copies or row["image_id"] in wanted:
-                    known = wanted.get(row["image_id"], {})
-                    yield {**row, **{name: known.get(f"{name}_sum") for name in COUNTED}}
+            def rows() -> Iterator[dict[str, Any]]:
+                for row in read_images(part_file(Path(job["images"]), IMAGES, part)):
+                    sums = wanted.get(row["image_id"], {})
+                    row |= {name: sums.get(f"{name}_sum") for name in COUNTED}
+                    keep = self.copies or row["image_id"] in wanted
+                    tally.add(None if keep else NO_TEXT_LEFT, row)
+                    if keep:
+                        yield row
 
-        kept = write_images(part_file(Path(job["out"]), IMAGES, part), COUNTED_IMAGES, rows())
-        dropped = {"no text left": seen - kept} if seen > kept else {}
-        flows = {name: Flow(amount, amount) for name, amount in totals(pairs).items()}
-        known = flows if any(flow.seen for flow in flows.values()) else {}
-        return StageCount(self.stage, "images", seen, kept, dropped, flows=known)
+            write_images(part_file(Path(job["out"]), IMAGES, part), COUNTED_IMAGES, rows())
+        return tally.count()
