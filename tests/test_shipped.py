@@ -8,6 +8,7 @@ from r2d2.data.emoji import emoji_pairs
 from r2d2.data.images import decode_image
 from r2d2.fingerprint import fingerprint
 from r2d2.pretrained import shipped_folder
+from r2d2.search.calibrate import calibrate
 from r2d2.search.shipped import EmojiGallery
 
 LIMIT = 15_000_000  # bytes, all files together
@@ -29,7 +30,8 @@ def encoded(model):
 def test_it_is_small_and_says_where_it_comes_from():
     files = {file.name: file.stat().st_size for file in shipped_folder().iterdir()}
     assert set(files) == {
-        "README.md", "config.json", "index.safetensors", "model.safetensors", "tokenizer.json",
+        "README.md", "calibration.json", "config.json", "index.safetensors", "model.safetensors",
+        "tokenizer.json",
     }  # fmt: skip
     assert sum(files.values()) <= LIMIT
     card = (shipped_folder() / "README.md").read_text(encoding="utf-8")
@@ -62,3 +64,17 @@ def test_the_shipped_vectors_are_this_models(model):
     fresh = model.encode_images([decode_image(pair.image) for pair in pairs]).embedding.numpy()
     stored = gallery.images.take(np.arange(64))
     assert np.abs(fresh - stored).max() < 2e-3  # stored in 16 bits
+
+
+def test_the_shipped_calibration_is_that_of_the_shipped_vectors(model):
+    gallery = EmojiGallery.shipped(model, shipped_folder())
+    stored, made = gallery.calibration, calibrate(model, gallery)
+    assert stored is not None, "it is of another model or version: run write_calibration"
+    assert (stored.count, stored.words.weights) == (made.count, made.words.weights)
+    assert np.allclose(stored.pictures.mean, made.pictures.mean, atol=1e-4)
+    for ours, theirs in (
+        (stored.pictures.nearness, made.pictures.nearness),
+        (stored.words.coverage, made.words.coverage),
+    ):
+        assert ours.location == pytest.approx(theirs.location, abs=1e-3)
+        assert ours.scale == pytest.approx(theirs.scale, abs=1e-3)

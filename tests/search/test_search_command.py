@@ -53,8 +53,8 @@ def test_index_tells_what_it_did(cli, place, tmp_path):
 def test_a_table_of_results(cli, indexed):
     code, out, lines = cli("search", TEXTS[5], *indexed, "-k", "3")
     assert code == 0, lines
-    assert len(out.splitlines()) == 5
-    for word in ("cosine", "match", "score", "image_id", "ranked again"):
+    assert len(out.splitlines()) == 6
+    for word in ("cosine", "match", "fit", "likely", "score", "image_id", "ranked again"):
         assert word in out
     code, out, _ = cli("search", TEXTS[5], *indexed, "--pre-ranking")
     assert code == 0

@@ -73,7 +73,7 @@ def search(
     """Search images by a text, images or texts by an image."""
     from r2d2.errors import R2D2Error
     from r2d2.outputs import a_file, check_outputs
-    from r2d2.search.display import as_json, as_table
+    from r2d2.search.display import as_json, as_table, missing_level_notes
     from r2d2.search.query import Query
     from r2d2.settings import one_of
 
@@ -132,6 +132,8 @@ def search(
     searcher = opened()
     found = searcher.answer([asked])[0]
     if json_:
+        for note in missing_level_notes(found, asked, searcher):
+            typer.echo(note.note, err=True)
         typer.echo(as_json(found))
     else:
         as_table(found, asked, searcher)
@@ -250,7 +252,7 @@ def index(
     from r2d2.search.ann_build import KINDS, build_ann
     from r2d2.search.export import export_vectors
     from r2d2.search.index import build_index, count_bad
-    from r2d2.search.kinds import note_of_gallery
+    from r2d2.search.kinds import notes_of_gallery
     from r2d2.search.table_gallery import TableGallery
     from r2d2.settings import one_of
 
@@ -285,9 +287,8 @@ def index(
         if done.texts is not None:
             typer.echo(f"texts: {done.texts.kept} embedded")
         typer.echo(f"{done.vectors} of {done.rows} rows have a vector, by {done.fingerprint}")
-        note = note_of_gallery(TableGallery(table)) if done.vectors else None
-        if note is not None:
-            typer.echo(note)
+        for note in notes_of_gallery(TableGallery(table)) if done.vectors else ():
+            typer.echo(note.note)
     if ann is not None:
         for measured in build_ann(table, ann, probes=probes, told=typer.echo).values():
             for line in measured.lines():
@@ -334,7 +335,7 @@ def _opened(
     from r2d2.photo_folder.place import FolderOptions, is_picture_folder
     from r2d2.pretrained import SHIPPED
     from r2d2.search.embed import loaded
-    from r2d2.search.kinds import note_of_gallery
+    from r2d2.search.kinds import other_kind_note
     from r2d2.search.searcher import Searcher
     from r2d2.search.shipped import EmojiGallery
     from r2d2.search.states import KEPT_BYTES
@@ -351,7 +352,7 @@ def _opened(
         searcher = Searcher(opened.model, FolderGallery(opened), kept_bytes)
         if opened.changes is not None:
             return searcher  # it was told already
-    note = note_of_gallery(searcher.gallery)
+    note = other_kind_note(searcher.gallery)
     if note is not None:
-        typer.echo(note, err=True)
+        typer.echo(note.note, err=True)
     return searcher

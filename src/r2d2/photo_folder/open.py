@@ -39,6 +39,7 @@ from r2d2.search.embed import loaded
 from r2d2.search.index import build_index, drop
 from r2d2.search.kinds import EMOJI_ONLY, SAMPLE, is_of_another_kind
 from r2d2.search.layout import BAD, About, open_lance, read_about, staging_uri, texts_uri
+from r2d2.search.table_calibration import update_calibration
 from r2d2.search.table_texts import texts_of
 
 log = logging.getLogger(__name__)
@@ -135,7 +136,7 @@ def _bring_up_to_date(
     told: Told,
 ) -> FolderChanges:  # fmt: skip
     uri = str(place / TABLE)
-    about = About(fingerprint(model), model.model.config.embed_dim)
+    about = _about(model)
     dataset = open_lance(uri)
     made = None if dataset is None or overwrite else read_about(dataset, uri)
     if made is not None and made.fingerprint != about.fingerprint:
@@ -167,12 +168,16 @@ def _bring_up_to_date(
     with bars() as update:
         work = FolderUpdate(listing, plan, table, model, captions, settings.copies, update)
         changes = work.run()
-    _finish(uri, settings, about, bool(left) or changes.any)
+    _finish(uri, settings, model, bool(left) or changes.any)
     changes.bad = _without_vector(uri)
     told(f"{settings.folder}: {changes.line()}")
     for line in [*changes.bad.lines("cannot be searched"), *changes.dropped.lines()]:
         told(f"  {line}")
     return changes
+
+
+def _about(model: Pretrained) -> About:
+    return About(fingerprint(model), model.model.config.embed_dim)
 
 
 def _captions(settings: FolderSettings, listing: Listing) -> CaptionSource:
@@ -186,8 +191,8 @@ def _captions(settings: FolderSettings, listing: Listing) -> CaptionSource:
     return captions_in_file(file, listing, listing.dropped)
 
 
-def _finish(uri: str, settings: FolderSettings, about: About, changed: bool) -> None:
-    """Put small parts of the table together, and bring the texts up to date."""
+def _finish(uri: str, settings: FolderSettings, model: Pretrained, changed: bool) -> None:
+    """Put small parts of the table together, bring the texts and the calibration up to date."""
     dataset = open_lance(uri)
     assert dataset is not None
     if changed:
@@ -195,11 +200,13 @@ def _finish(uri: str, settings: FolderSettings, about: About, changed: bool) -> 
         if len(small) > SMALL_FRAGMENTS:
             compact = dataset.optimize.compact_files
             write_whole(lambda: compact(target_rows_per_fragment=FRAGMENT_ROWS))
-        prune_texts(uri, about)
+        prune_texts(uri, _about(model))
     dataset = open_lance(uri)
     assert dataset is not None
     if next(texts_of(dataset), None) is not None:
-        build_index(uri, str(settings.model))
+        build_index(uri, str(settings.model))  # which calibrates it, too
+    else:
+        update_calibration(uri, model)
     if changed:
         for part in (open_lance(uri), open_lance(texts_uri(uri))):
             if part is not None:

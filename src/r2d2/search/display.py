@@ -11,9 +11,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from r2d2.search.query import Found, Query
+from r2d2.search.calibration import LIKELY, POSSIBLE
+from r2d2.search.kinds import calibration_note
+from r2d2.search.query import Found, Note, Query
 from r2d2.search.searcher import Searcher
 from r2d2.search.shipped import EmojiGallery, emoji_character
+
+LEVEL_STYLES = {"likely": "green", "possible": "", "unlikely": "dim"}
+LEVELS = (
+    f"of texts on other subjects, at most {LIKELY:.0%} find as good a result by chance where it is "
+    f"likely, {POSSIBLE:.0%} where it is possible"
+)
 
 
 def to_dict(found: Found) -> dict[str, Any]:
@@ -31,12 +39,18 @@ def as_json(found: Found) -> str:
     return text
 
 
+def missing_level_notes(found: Found, query: Query, searcher: Searcher) -> list[Note]:
+    """Why it is not known how sure the results of a text are."""
+    note = calibration_note(searcher.gallery)
+    return [] if note is None or found.level is not None or query.text is None else [note]
+
+
 def as_table(
     found: Found, query: Query, searcher: Searcher, console: Console | None = None
 ) -> None:
     """A table of the results; the emoji corpus is drawn."""
     console = Console() if console is None else console
-    for note in found.notes:
+    for note in (*found.notes, *missing_level_notes(found, query, searcher)):
         console.print(Text(note.note, style="yellow"))
     if not found.hits:
         more = f" from place {query.offset + 1} on" if query.offset else ""
@@ -54,6 +68,8 @@ def as_table(
         table.add_column("text")
     if not draws:
         table.add_column("image_id", style="dim" if worded else None, overflow="fold")
+    if found.level is not None:
+        table.add_column("fit")
     hybrid = found.by == "both"
     if hybrid:
         table.add_column("found by")
@@ -75,6 +91,8 @@ def as_table(
             cells.append(Text("; ".join(hit.texts[:3]) + more))
         if not draws:
             cells.append(Text(hit.image_id))
+        if found.level is not None:
+            cells.append(Text(hit.level or "", style=LEVEL_STYLES[hit.level or "unlikely"]))
         if hybrid:
             cells.append(hit.found_by)
         if compared:
@@ -94,6 +112,8 @@ def as_table(
             again += f", the first {query.cascade} of these by both sides"
         stages += f", {again} (score = {found.weight:g} match + cosine)"
     console.print(Text(f"{found.searched} {query.target}, {stages}", style="dim"))
+    if found.level is not None:
+        console.print(Text(LEVELS, style="dim"))
 
 
 def _number(value: float | None) -> str:

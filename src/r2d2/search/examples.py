@@ -10,7 +10,7 @@ from importlib import resources
 import numpy as np
 
 from r2d2.search.gallery import Gallery
-from r2d2.search.kinds import note_of_gallery
+from r2d2.search.kinds import other_kind_note
 from r2d2.search.query import Query
 from r2d2.search.reading import read_query
 from r2d2.search.searcher import Searcher
@@ -30,7 +30,7 @@ def choose_examples(searcher: Searcher, count: int = COUNT) -> list[str]:
     them than to the other everyday texts, unless the model does not know that kind of pictures.
     """
     chosen = _of_texts(searcher, count)
-    if chosen or note_of_gallery(searcher.gallery) is not None:
+    if chosen or other_kind_note(searcher.gallery) is not None:
         return chosen
     return _everyday(searcher, count)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from r2d2.search.column_values import ColumnValues
+
+if TYPE_CHECKING:
+    from r2d2.search.calibration import Calibration
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -83,6 +86,10 @@ class Gallery(Protocol):
     @property
     def words(self) -> Words:
         """The words of the images' texts, where there is an index of them."""
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What tells how sure a result is; None: the index has none of this version."""
 
     @property
     def columns(self) -> dict[str, str]:

@@ -51,6 +51,7 @@ from r2d2.search.layout import (
     vector_type,
     write_about,
 )
+from r2d2.search.table_calibration import update_calibration
 from r2d2.search.table_texts import texts_of
 from r2d2.search.words_column import write_words
 from r2d2.table import PairsTable
@@ -119,6 +120,7 @@ def _build(
         found = _embed_texts(uri, model, width, places, update) if texts else None
         if texts:
             write_words(uri, update)
+    update_calibration(uri, net)
     dataset = open_lance(uri)
     assert dataset is not None
     vectors = dataset.count_rows(filter=f"{VECTOR} IS NOT NULL")

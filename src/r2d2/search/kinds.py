@@ -1,4 +1,4 @@
-"""Whether a model was made for another kind of pictures than those it is given.
+"""What is said of a gallery as a whole, above all that its model is for another kind of pictures.
 
 The model that comes with the package learnt emoji alone. On photographs its results are chance,
 and its cosines are high all the same: whoever uses it there is told.
@@ -16,13 +16,23 @@ from safetensors import SafetensorError, safe_open
 from r2d2.data.images import upright_size
 from r2d2.pretrained import shipped_folder
 from r2d2.search.gallery import Gallery
+from r2d2.search.query import Note
 from r2d2.search.shipped import INDEX, EmojiGallery, emoji_character
 
 EMOJI_ONLY = (
     "the model knows emoji only, and these pictures are of another kind: what it finds is chance; "
     "give --model one that knows photographs"
 )
-OTHER_KIND = "other_kind"  # the code of this note
+OTHER_KIND = Note(EMOJI_ONLY, "other_kind")
+NOT_CALIBRATED = Note(
+    "it is not known how sure a result is, since an older version made this index: "
+    "run `r2d2 index` once more",
+    "not_calibrated",
+)
+PICTURES_NOT_CALIBRATED = Note(
+    "it is not known how sure a result by its picture is: the model can read too few Chinese texts",
+    "pictures_not_calibrated",
+)
 SAMPLE = 32  # pictures that are looked at
 SMALL = 160  # pixels: no larger than what an emoji may be drawn at
 MOST = 0.5  # of the pictures looked at
@@ -43,8 +53,20 @@ def is_of_another_kind(fingerprint: str, pictures: Sizes) -> bool:
     return bool(other) and sum(other) > MOST * len(other)
 
 
-def note_of_gallery(gallery: Gallery) -> str | None:
+def notes_of_gallery(gallery: Gallery) -> list[Note]:
     """What there is to say of a gallery and the model that made its vectors."""
+    return [n for n in (other_kind_note(gallery), calibration_note(gallery)) if n is not None]
+
+
+def calibration_note(gallery: Gallery) -> Note | None:
+    """That it is not known how sure a result is."""
+    if gallery.calibration is None:
+        return NOT_CALIBRATED
+    return PICTURES_NOT_CALIBRATED if gallery.calibration.pictures is None else None
+
+
+def other_kind_note(gallery: Gallery) -> Note | None:
+    """That the model was made for pictures of another kind."""
     if isinstance(gallery, EmojiGallery) or not len(gallery):
         return None
     step = max(1, len(gallery) // SAMPLE)
@@ -55,7 +77,7 @@ def note_of_gallery(gallery: Gallery) -> str | None:
             small = gallery.thumbnail(row)
             yield item.image_id, upright_size(gallery.files([row])[0] if small is None else small)
 
-    return EMOJI_ONLY if is_of_another_kind(gallery.fingerprint, sizes()) else None
+    return OTHER_KIND if is_of_another_kind(gallery.fingerprint, sizes()) else None
 
 
 @lru_cache(maxsize=1)

@@ -21,6 +21,7 @@ TODO = f"{VECTOR} IS NULL AND {BAD} IS NULL"
 TEXT, TEXT_KEY, TEXT_VECTOR = "text", "text_key", "text_vector"
 IMAGE_ID, ADDRESS = "image_id", "image_address"  # in the table of texts: an image that has it
 ABOUT = "r2d2.index"  # in the metadata of both tables
+CALIBRATION = "r2d2.calibration"  # in the metadata of the pairs table; see `calibration`
 LOCK = ".indexing.lock"  # in the table's folder
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from r2d2.search.calibration import Calibration
 from r2d2.search.column_values import ColumnValues, column_values
 from r2d2.search.conditions import condition_errors
 from r2d2.search.exact import ExactVectors
-from r2d2.search.gallery import Item, Rows
+from r2d2.search.gallery import Floats, Item, Rows
 from r2d2.search.layout import WORDS
 from r2d2.search.terms import image_terms
 from r2d2.search.word_index import WordIndex, index_terms
@@ -55,6 +56,7 @@ class MemoryGallery:
         """
         self.name = name
         self.fingerprint = fingerprint
+        self.calibration: Calibration | None = None  # see `Gallery.calibration`
         self._rows = list(rows)
         self._file = file
         given = [(row, text) for row, one in enumerate(rows) for text in one.texts]
@@ -66,6 +68,14 @@ class MemoryGallery:
         self._texts = [given[place] for place in first]
         self.images = ExactVectors(image_vectors, None, self._select)
         self.texts = ExactVectors(text_vectors[first], None, self._select_texts)
+
+    def vector_batches(self) -> Iterator[Floats]:
+        """See `CalibratedGallery`."""
+        yield self.images.take(np.arange(len(self.images)))
+
+    def term_batches(self) -> Iterator[list[str]]:
+        """See `CalibratedGallery`."""
+        yield image_terms([row.texts for row in self._rows])
 
     @property
     def columns(self) -> dict[str, str]:

@@ -13,6 +13,8 @@ Stage = Literal["both", "text", "cosine"]
 # What is compared with a text: the images' vectors, the words of their texts, or both.
 By = Literal["both", "vectors", "words"]
 Reason = Literal["words", "picture", "both"]  # what a result was found by
+# How sure a result is; see `calibration`. Of an answer: of its best result; unlikely: nothing fits.
+Level = Literal["likely", "possible", "unlikely"]
 
 MAX_RESULTS = 1000  # a page
 MAX_DEPTH = 10_000  # results from the first to the last of a page
@@ -52,6 +54,10 @@ class Hit:
     stage: Stage = "cosine"  # by cosine alone: those by both first, then by text, then the others
     found_by: Reason = "picture"
     words: float | None = None  # BM25 of the words; None where none of its texts has any of them
+    # The share of unrelated texts that find as good a result here by chance; None: not known, or
+    # nothing speaks for it.
+    chance: float | None = None
+    level: Level | None = None  # None: not known
 
 
 @dataclass(frozen=True)
@@ -73,3 +79,4 @@ class Found:
     weight: float | None = None  # of the match score; None where nothing was ranked again
     by: By = "vectors"  # what was compared
     notes: tuple[Note, ...] = ()
+    level: Level | None = None  # of the best of the first results, whatever page is asked for

@@ -24,6 +24,7 @@ class Reading:
     unknown: tuple[str, ...]  # runs of characters that the vocabulary lacks
     english: tuple[str, ...]  # English words, where the model knows none and spells this one out
     understood: bool  # whether anything is left besides those and punctuation
+    complete: bool  # whether the model knows all of it, punctuation aside
 
     def notes(self, given: str) -> list[Note]:
         """What the user is to know, who gave the text `given`."""
@@ -59,7 +60,16 @@ def read_query(text: str, tokenizer: Tokenizer) -> Reading:
         if not any(first <= start < last for first, last in foreign)
         for place in range(start, stop)
     )
-    return Reading(spelt, _distinct(spelt, _joined(unknown)), _distinct(spelt, foreign), understood)
+    strange = any(
+        has_meaning(spelt[place]) for start, stop in unknown for place in range(start, stop)
+    )
+    return Reading(
+        spelt,
+        _distinct(spelt, _joined(unknown)),
+        _distinct(spelt, foreign),
+        understood,
+        understood and not strange and not foreign,
+    )
 
 
 @lru_cache(maxsize=4)

@@ -16,7 +16,6 @@ from r2d2.search.column_values import OFFERED
 from r2d2.search.conditions import condition_of
 from r2d2.search.errors import problem, without_folder
 from r2d2.search.gallery import Item
-from r2d2.search.kinds import OTHER_KIND
 from r2d2.search.layout import base_name
 from r2d2.search.openapi import PICTURE, WITH_PICTURE, form_schema, json_schema, request_body
 from r2d2.search.query import Hit, Query
@@ -119,6 +118,7 @@ async def search(request: Request) -> SearchResponse:
         reranked=found.reranked,
         searched=found.searched,
         by=found.by,
+        level=found.level,
         weight=found.weight,
         milliseconds=round(1000 * (time.perf_counter() - start), 1),
         notes=[*sent.notes, *(NoteOut(**asdict(note)) for note in found.notes)],
@@ -259,7 +259,7 @@ async def health(request: Request) -> HealthResponse | Response:
     try:
         # vectors are read when they are first asked for: others are not to wait for that
         images = await run_in_threadpool(lambda: len(searcher.gallery.images))
-        note = await run_in_threadpool(lambda: service.gallery_note)
+        notes = await run_in_threadpool(lambda: service.gallery_notes)
     except R2D2Error as error:  # its user did nothing wrong, and a balancer is to go elsewhere
         return problem(503, error.code, without_folder(str(error), searcher.gallery.name))
     return HealthResponse(
@@ -271,6 +271,7 @@ async def health(request: Request) -> HealthResponse | Response:
         model=searcher.fingerprint,
         cross_encoders=searcher.model.has_match,
         second_stage=searcher.model.has_match and not searcher.second_stage_off,
+        calibrated=searcher.gallery.calibration is not None,
         words=searcher.gallery.has_words,
         candidates=searcher.model.top_k,
         columns=searcher.gallery.columns,
@@ -278,7 +279,7 @@ async def health(request: Request) -> HealthResponse | Response:
         max_pixels=service.config.max_pixels,
         max_tokens=searcher.longest_text,
         depth=DEPTH,
-        notes=[] if note is None else [NoteOut(note=note, code=OTHER_KIND)],
+        notes=[NoteOut(**asdict(note)) for note in notes],
     )
 
 

@@ -16,13 +16,17 @@ from pydantic import (
 
 from r2d2.search.column_values import COUNTED, OFFERED
 from r2d2.search.conditions import MAX_VALUES, Range, Value
-from r2d2.search.query import By, Reason, Stage
+from r2d2.search.query import By, Level, Reason, Stage
 from r2d2.search.searcher import MAX_CHARACTERS
 
 PAGE = 100  # results in one answer
 DEPTH = 2000  # from the first result to the last of a page
 CANDIDATES = 256  # ranked again
 TEXTS, IMAGES = 64, 16  # of one request
+LEVELS = (
+    "likely: at most 1 of 100 texts on other subjects finds as good a result by chance; possible: "
+    "at most 10; unlikely: more. Null: not known, as for a picture as the query."
+)
 NOTES = "As that an animated picture counts as its first frame."
 
 
@@ -108,6 +112,11 @@ class HitOut(BaseModel):
     found_by: Reason = Field(description="Why it is there.")
     words: float | None = Field(description="BM25; null where no word of the query was found.")
     cosine: float | None = Field(description="Null where pictures were not compared.")
+    chance: float | None = Field(
+        description="The share of texts on other subjects that would find a picture here that fits "
+        "as well; null where that is not known, or nothing speaks for the result."
+    )
+    level: Level | None = Field(description=f"The chance in a word: {LEVELS}")
     match: float | None = Field(description="Null where it was not ranked again.")
     score: float | None = Field(
         description="weight * match + cosine, or the cosine alone; results by words have ranks."
@@ -129,6 +138,10 @@ class SearchResponse(BaseModel):
     reranked: int = Field(description="How many of the best were ranked again.")
     searched: int = Field(description="How many vectors there are.")
     by: By = Field(description="What was compared.")
+    level: Level | None = Field(
+        description="That of the best of the first results, whatever page is asked for. "
+        f"Unlikely: nothing fits. {LEVELS}"
+    )
     weight: float | None = Field(description="Of the match score.")
     milliseconds: float = Field(description="In this server, the wait in its queue included.")
     notes: list[NoteOut] = Field(description=NOTES)
@@ -232,6 +245,7 @@ class HealthResponse(BaseModel):
     model: str
     cross_encoders: bool
     second_stage: bool = Field(description="Whether the best are ranked again by them.")
+    calibrated: bool = Field(description="Whether levels are known of the results of texts.")
     words: bool = Field(description="Whether there are texts to search by words.")
     candidates: int
     columns: dict[str, str]

@@ -16,6 +16,7 @@ from r2d2.errors import R2D2Error
 from r2d2.fingerprint import fingerprint
 from r2d2.model.side import Side
 from r2d2.pretrained import SHIPPED, Pretrained, load
+from r2d2.search.confidence import HEAD, NOTHING_FITS, UNKNOWN, Evidence, confidence
 from r2d2.search.first_stage import FUSED, FirstStage, by_vectors, by_words, fuse
 from r2d2.search.gallery import Gallery, Item, Words
 from r2d2.search.query import (
@@ -246,7 +247,7 @@ class Searcher:
         by = self.by(query)
         words = self.gallery.words if by != "vectors" else None
         if reading is None:
-            return _Plan(by, None, vectors=True, depth=self._depth(query), notes=())
+            return _Plan(by, None, vectors=True, depth=self._depth(query), notes=(), evidence=None)
         notes = reading.notes(query.text or "")
         vectors = by != "words" and reading.understood
         if by == "words":
@@ -257,7 +258,8 @@ class Searcher:
         depth = self._depth(query) if vectors else 0
         if vectors and query.two_stage and self.second_stage_off:
             notes.append(SECOND_STAGE_OFF)
-        return _Plan(by, words, vectors=vectors, depth=depth, notes=tuple(notes))
+        evidence = Evidence(reading.text, vectors, reading.complete, words is not None)
+        return _Plan(by, words, vectors, depth, tuple(notes), evidence)
 
     def _depth(self, query: Query) -> int:
         """How many candidates are ranked again: 0 where nothing is."""
@@ -298,6 +300,7 @@ class Searcher:
             wanted = [
                 max(
                     plans[place].depth,
+                    HEAD,
                     queries[place].offset + queries[place].k,
                     FUSED if plans[place].words else 0,
                 )
@@ -351,8 +354,14 @@ class Searcher:
         again = second_score(weight, first, match)
         order = second_order(first, match, again)
         page = [int(place) for place in order[query.offset : query.offset + query.k]]
-        read = self.gallery.items if query.target == "images" else self.gallery.text_items
-        items: list[Item] = read([int(first.rows[place]) for place in page]) if page else []
+        head = [] if plan.evidence is None else order[:HEAD].tolist()
+        items = self._items(query, first, [*page, *head])
+        sure = UNKNOWN
+        notes = plan.notes
+        if plan.evidence is not None:
+            sure = confidence(self.gallery, plan.evidence, first, head, items)
+            if sure.answer == "unlikely" and order.size:
+                notes = (*notes, NOTHING_FITS)
         hits = tuple(
             Hit(
                 rank=query.offset + number + 1,
@@ -368,12 +377,24 @@ class Searcher:
                 stage=said.stage if said else "cosine",
                 found_by=first.reason(place),
                 words=number_or_none(first.word_score[place]),
+                chance=sure.chances.get(place),
+                level=sure.levels.get(place),
             )
-            for number, (place, item) in enumerate(zip(page, items, strict=True))
+            for number, place in enumerate(page)
+            for item in (items[place],)
             for said in (match[place] if place < depth else None,)
         )
         vectors = self.gallery.images if query.target == "images" else self.gallery.texts
-        return Found(hits, depth, len(vectors), weight if depth else None, plan.by, plan.notes)
+        return Found(
+            hits, depth, len(vectors), weight if depth else None, plan.by, notes, sure.answer
+        )
+
+    def _items(self, query: Query, first: FirstStage, places: Sequence[int]) -> dict[int, Item]:
+        """What is at some places of the first stage."""
+        distinct = list(dict.fromkeys(places))
+        read = self.gallery.items if query.target == "images" else self.gallery.text_items
+        rows = [int(first.rows[place]) for place in distinct]
+        return dict(zip(distinct, read(rows) if rows else (), strict=True))
 
 
 @dataclass(frozen=True)
@@ -385,6 +406,7 @@ class _Plan:
     vectors: bool  # whether they are compared: not with a text of which the model reads nothing
     depth: int  # candidates that are ranked again
     notes: tuple[Note, ...]
+    evidence: Evidence | None  # None: of an image
 
 
 def number_or_none(value: float) -> float | None:

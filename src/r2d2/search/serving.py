@@ -16,10 +16,10 @@ from PIL import Image
 from r2d2.errors import R2D2Error
 from r2d2.search.examples import choose_examples
 from r2d2.search.hosts import own_names
-from r2d2.search.kinds import note_of_gallery
+from r2d2.search.kinds import notes_of_gallery
 from r2d2.search.model_thread import ModelThread
 from r2d2.search.pictures import KEPT_BYTES, Pictures
-from r2d2.search.query import Found, Query
+from r2d2.search.query import Found, Note, Query
 from r2d2.search.searcher import Searcher
 
 log = logging.getLogger(__name__)
@@ -133,9 +133,9 @@ class Service:
         self._examples: list[str] | None = None
 
     @cached_property
-    def gallery_note(self) -> str | None:
-        """What there is to say of the gallery and the model; see `note_of_gallery`."""
-        return note_of_gallery(self.searcher.gallery)
+    def gallery_notes(self) -> list[Note]:
+        """What there is to say of the gallery and the model; see `notes_of_gallery`."""
+        return notes_of_gallery(self.searcher.gallery)
 
     async def examples(self) -> list[str]:
         """Queries to begin with, chosen once; `Busy` as `Batcher.submit`."""

@@ -18,11 +18,14 @@ from r2d2.errors import R2D2Error
 from r2d2.files import write_bytes
 from r2d2.fingerprint import fingerprint
 from r2d2.pretrained import Pretrained, load, shipped_folder
+from r2d2.search.calibrate import calibrate
+from r2d2.search.calibration import Calibration
 from r2d2.search.memory_gallery import MemoryGallery, Row
 
 log = logging.getLogger(__name__)
 
 INDEX = "index.safetensors"
+CALIBRATION_FILE = "calibration.json"
 NAME = "the emoji corpus"
 SELECTOR = "fe0f"
 SKIN_TONES = ("1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff")
@@ -38,7 +41,9 @@ class EmojiGallery(MemoryGallery):
         found = cls.shipped(model, shipped_folder() if folder is None else folder)
         if found is None:
             log.info("making the vectors of %s for this model", NAME)
-            found = cls.make(model)
+            return cls.make(model)
+        if found.calibration is None:
+            found.calibration = calibrate(model, found)
         return found
 
     @classmethod
@@ -56,10 +61,12 @@ class EmojiGallery(MemoryGallery):
         every = [text for row in rows for text in row.texts]
         for start in range(0, len(every), step):
             texts.append(model.encode_texts(every[start : start + step]).embedding.float().cpu())
-        return cls(
+        made = cls(
             NAME, fingerprint(model), rows, torch.cat(images).numpy(), torch.cat(texts).numpy(),
             emoji_file,
         )  # fmt: skip
+        made.calibration = calibrate(model, made)
+        return made
 
     @classmethod
     def shipped(cls, model: Pretrained, folder: Path) -> EmojiGallery | None:
@@ -84,11 +91,20 @@ class EmojiGallery(MemoryGallery):
             return None
         if len(images) != len(rows) or len(texts) != sum(len(row.texts) for row in rows):
             raise R2D2Error(f"{file} is damaged: install the package again")
-        return cls(NAME, about["fingerprint"], rows, images, texts, emoji_file)
+        found = cls(NAME, about["fingerprint"], rows, images, texts, emoji_file)
+        found.calibration = _shipped_calibration(folder, found.fingerprint)
+        return found
+
+
+def _shipped_calibration(folder: Path, fingerprint: str) -> Calibration | None:
+    """None: there is none of this model, or of this version."""
+    file = folder / CALIBRATION_FILE
+    found = Calibration.from_json(file.read_text("utf-8")) if file.is_file() else None
+    return found if found is not None and found.fingerprint == fingerprint else None
 
 
 def write_shipped_index(model: str | Path, out: str | Path | None = None) -> Path:
-    """Write the vectors that `EmojiGallery.shipped` reads, as float16, beside the model.
+    """Write what `EmojiGallery.shipped` reads beside the model: vectors, as float16; calibration.
 
     Args:
         model: folder of the model.
@@ -103,8 +119,24 @@ def write_shipped_index(model: str | Path, out: str | Path | None = None) -> Pat
     }
     rows = [[p.image_id, p.split, [text.text_id for text in p.texts]] for p in pairs]
     about = {"fingerprint": made.fingerprint, "rows": json.dumps(rows, separators=(",", ":"))}
-    file = (shipped_folder() if out is None else Path(out)) / INDEX
+    folder = shipped_folder() if out is None else Path(out)
+    file = folder / INDEX
     write_bytes(file, save(tensors, metadata=about))
+    write_calibration(loaded, folder)
+    return file
+
+
+def write_calibration(model: Pretrained, folder: Path | None = None) -> Path:
+    """Write that of the vectors that were shipped, as they are read again.
+
+    R2D2Error where another model made them.
+    """
+    folder = shipped_folder() if folder is None else folder
+    gallery = EmojiGallery.shipped(model, folder)
+    if gallery is None:
+        raise R2D2Error(f"{folder / INDEX} is not of this model: write_shipped_index makes it")
+    file = folder / CALIBRATION_FILE
+    write_bytes(file, calibrate(model, gallery).to_json().encode())
     return file
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from r2d2.errors import R2D2Error
 from r2d2.search.ann import AnnVectors, has_index
+from r2d2.search.calibration import Calibration
 from r2d2.search.column_values import ColumnValues, column_values
 from r2d2.search.conditions import condition_errors
 from r2d2.search.exact import ExactVectors
@@ -21,6 +22,7 @@ from r2d2.search.gallery import Floats, Item, Rows, Vectors
 from r2d2.search.layout import (
     ADDRESS,
     BAD,
+    CALIBRATION,
     IMAGE_ID,
     TEXT,
     TEXT_KEY,
@@ -85,6 +87,24 @@ class TableGallery:
         """See `Gallery.words`."""
         indexed = self._images
         return WordIndex(indexed.dataset, WORDS, self.columns, indexed.rows_of)
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """See `Gallery.calibration`."""
+        stored = self._images.dataset.metadata.get(CALIBRATION)
+        found = None if stored is None else Calibration.from_json(stored)
+        return found if found is not None and found.fingerprint == self.fingerprint else None
+
+    def vector_batches(self) -> Iterator[Floats]:
+        """See `CalibratedGallery`."""
+        for _, vectors in self._images.batches():
+            yield vectors
+
+    def term_batches(self) -> Iterator[list[str]]:
+        """See `CalibratedGallery`."""
+        if self.has_words:
+            for batch in self._images.dataset.to_batches(columns=[WORDS]):
+                yield [terms or "" for terms in batch[WORDS].to_pylist()]
 
     @property
     def columns(self) -> dict[str, str]:

@@ -1,0 +1,108 @@
+"""How sure the results of one search are; see `calibration`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from r2d2.search.calibration import Doubles, PictureChance, level_of
+from r2d2.search.first_stage import FirstStage
+from r2d2.search.gallery import Gallery, Item
+from r2d2.search.query import Level, Note
+from r2d2.search.terms import image_terms, text_terms
+
+HEAD = 20  # first results that tell whether anything fits
+NOTHING_FITS = Note(
+    "nothing here fits the text (没有合适的图片): the results are only the nearest", "nothing_fits"
+)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What may speak for the results of a text."""
+
+    text: str  # as it is searched for
+    pictures: bool  # whether they were compared
+    complete: bool  # whether the model knows all of the text: else pictures speak for nothing
+    words: bool  # whether they were searched
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """Of results by their places in the first stage, and of the whole answer."""
+
+    chances: Mapping[int, float]  # of those that something speaks for
+    levels: Mapping[int, Level]  # empty: not known
+    answer: Level | None  # None: not known
+
+
+UNKNOWN = Confidence({}, {}, None)
+
+
+def confidence(
+    gallery: Gallery,
+    evidence: Evidence,
+    first: FirstStage,
+    head: Sequence[int],
+    items: Mapping[int, Item],
+) -> Confidence:
+    """Of the results of a text.
+
+    Args:
+        gallery: that was searched.
+        evidence: how.
+        first: the results of the first stage.
+        head: places of the best results, whatever page is asked for.
+        items: of the places that are of interest, `head` among them.
+    """
+    if not evidence.pictures and not evidence.words:
+        return Confidence({}, {}, "unlikely")
+    places = list(items)
+    values = _chances(gallery, evidence, first, places, list(items.values()))
+    if values is None:
+        return UNKNOWN
+    chances = {
+        place: float(value)
+        for place, value in zip(places, values, strict=True)
+        if not np.isnan(value)
+    }
+    best = min((chances[place] for place in head if place in chances), default=None)
+    levels = {place: level_of(chances.get(place)) for place in places}
+    return Confidence(chances, levels, level_of(best))
+
+
+def _chances(
+    gallery: Gallery,
+    evidence: Evidence,
+    first: FirstStage,
+    places: Sequence[int],
+    items: Sequence[Item],
+) -> Doubles | None:
+    """Of the results at `places` (n,), which are `items`; NaN: nothing speaks for it.
+
+    None: not known.
+    """
+    calibration = gallery.calibration
+    if calibration is None:
+        return None
+    found = np.full((2, len(places)), np.nan)
+    known = False
+    if evidence.pictures and calibration.pictures is not None:
+        known = True
+        if evidence.complete:
+            found[0] = _picture_chances(gallery, calibration.pictures, first, places)
+    if evidence.words and calibration.words is not None:
+        known = True
+        documents = [frozenset(terms.split(" ")) for terms in image_terms([i.texts for i in items])]
+        found[1] = calibration.words.chance(text_terms([evidence.text])[0], documents)
+    return np.fmin(*found) if known else None
+
+
+def _picture_chances(
+    gallery: Gallery, pictures: PictureChance, first: FirstStage, places: Sequence[int]
+) -> Doubles:
+    at = np.array(places, np.int64)
+    mean_cosine = gallery.images.cosines(pictures.mean, first.rows[at])
+    return pictures.chance(first.cosine[at], mean_cosine)
