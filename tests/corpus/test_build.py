@@ -5,8 +5,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -202,22 +200,6 @@ def test_the_same_whatever_the_cut_and_the_workers(tmp_path, memory, workers):
     one, two = (PairsTable.open(b.table) for b in (plain, other))
     assert one.fingerprint == two.fingerprint
     assert [p.image for p in one.take(one.rows())] == [p.image for p in two.take(two.rows())]
-
-
-@pytest.mark.slow
-def test_the_same_on_ray(tmp_path):
-    """In a process of its own: Daft takes one runner a process."""
-    plain = built(tmp_path / "plain")
-    log, out = str(tmp_path / "plain/log.parquet"), str(tmp_path / "ray.lance")
-    build = (
-        "from r2d2.corpus.build import build_corpus\n"
-        "from r2d2.corpus.config import make_corpus_config\n"
-        f"config = make_corpus_config('zero', settings={SETTINGS!r})\n"
-        f"build_corpus([{log!r}], {out!r}, config, runner='ray', workers=2, memory_bytes=60_000)\n"
-    )
-    subprocess.run([sys.executable, "-c", build], check=True, timeout=300)
-    tables = [PairsTable.open(path) for path in (plain.table, tmp_path / "ray.lance")]
-    assert len({table.fingerprint for table in tables}) == 1
 
 
 def test_a_build_that_is_cut_off_goes_on(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from r2d2.corpus.parts import Places
+from r2d2.corpus.runner import Runner
 from r2d2.search import embed, index
 from r2d2.search.ann_build import build_ann
 from r2d2.search.index import build_index
@@ -308,11 +308,11 @@ def same_vectors(here, there):
 
 @pytest.mark.slow
 def test_workers_of_their_own_give_the_same(tmp_path, model, monkeypatch):
-    """Daft's processes on this machine: the work travels and lands as it does on a cluster."""
+    """Processes of this machine: the work travels and lands as it does on a cluster."""
     path = small_table(tmp_path / "t.lance", rows=20, bad=(3,))
     shutil.copytree(path, tmp_path / "here.lance")
     build_index(tmp_path / "here.lance", model[1])
-    monkeypatch.setattr(index, "start", lambda runner, workers: Places(workers))
+    monkeypatch.setattr(index, "start", lambda runner, workers: Runner(workers))
     done = build_index(path, model[1], runner="ray", workers=2)
     assert dict(done.images.dropped) == {"unreadable": 1}
     same_vectors(tmp_path / "here.lance", path)
@@ -324,7 +324,7 @@ def test_ray_gives_the_same(tmp_path, model):
     path = small_table(tmp_path / "t.lance", rows=20, bad=(3,))
     shutil.copytree(path, tmp_path / "here.lance")
     build_index(tmp_path / "here.lance", model[1])
-    # Daft takes one runner a process, and Ray keeps its hands on the process that began it
+    # Ray keeps its hands on the process that began it
     process = start_cli("index", path, "--model", model[1], "--runner", "ray", "--workers", 2)
     out, err = process.communicate()
     assert process.returncode == 0, err

@@ -39,9 +39,16 @@ def build(
     preset: Preset = "zero",
     config: ConfigFile = None,
     settings: Settings = None,
-    memory: Annotated[str, typer.Option(help="To work in, as 2GB; the rest lies on disk.")] = "2GB",
-    workers: Annotated[int, typer.Option(min=1, help="Parts at a time.")] = 1,
-    runner: Annotated[str, typer.Option(help="native, or ray.")] = "native",
+    memory: Annotated[
+        str, typer.Option(help="To work in, as 2GB; with --runner ray, of each worker.")
+    ] = "2GB",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Parts at a time; by default 1, or all that a cluster has."),
+    ] = None,
+    runner: Annotated[
+        str, typer.Option(help="native, or ray: the cluster at RAY_ADDRESS, else this machine.")
+    ] = "native",
     model: ModelPath = None,
     work: Annotated[Path | None, typer.Option(help="Folder between the stages.")] = None,
     keep_work: Annotated[bool, typer.Option("--keep-work", help="Do not remove it.")] = False,

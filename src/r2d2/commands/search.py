@@ -236,7 +236,10 @@ def index(
         Path | None, typer.Option(help="Write the vectors to this Parquet file.")
     ] = None,
     runner: Annotated[str, typer.Option(help="native, or ray: over a cluster.")] = "native",
-    workers: Annotated[int, typer.Option(min=1, help="With --runner ray: a model each.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --runner ray: a model each; by default all of the cluster."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make the vectors anew; replace --export.")
     ] = False,
@@ -246,7 +249,7 @@ def index(
     copies: Copy = None,
 ) -> None:
     """Embed a table's images and texts, or a folder's pictures: what is new, or all anew."""
-    from r2d2.corpus.engine import RUNNERS
+    from r2d2.corpus.runner import RUNNERS
     from r2d2.errors import R2D2Error
     from r2d2.outputs import a_file, check_outputs
     from r2d2.search.ann_build import KINDS, build_ann

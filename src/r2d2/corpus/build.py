@@ -21,6 +21,7 @@ from r2d2.corpus.clicks.log import find_logs, with_ranking
 from r2d2.corpus.clicks.rank import rank, read_least
 from r2d2.corpus.clicks.tally import PRIOR
 from r2d2.corpus.clicks.unite import unite
+from r2d2.corpus.cluster.connection import check_nodes
 from r2d2.corpus.config import (
     AlignConfig,
     CorpusConfig,
@@ -32,7 +33,6 @@ from r2d2.corpus.config import (
     SampleConfig,
     TextConfig,
 )
-from r2d2.corpus.engine import start
 from r2d2.corpus.fetching.fetch import fetch_images, retried_causes
 from r2d2.corpus.fetching.join import FetchWork
 from r2d2.corpus.fetching.url_list import needed_urls
@@ -43,6 +43,7 @@ from r2d2.corpus.images.image_filter import ImageWork, check_images
 from r2d2.corpus.output import is_made_of, write_corpus
 from r2d2.corpus.report.finish import REPORT, nothing_left, paper_files, write_papers
 from r2d2.corpus.rows import IMAGES, PAIRS, part_file, read_pairs
+from r2d2.corpus.runner import start
 from r2d2.corpus.stages import (
     MERGE,
     RATES,
@@ -66,6 +67,7 @@ from r2d2.table import PairsTable
 
 MEMORY = 2_000_000_000  # bytes
 STORE = "fetched"  # what was fetched outlives the stages that use it
+NEEDED = ("r2d2", "ahocorasick_rs", "pypinyin", "onnxruntime", "aiohttp")  # on every node
 KEY = "build.txt"  # in the last stage's folder: which build it is of
 MERGED = "merge.parquet"
 
@@ -133,7 +135,8 @@ def corpus_stages(
 def _homes(out: str, work: Path | None) -> tuple[Path, Path]:
     """Beside what the report and the card stand, and the folder between the stages."""
     home = Path(out) if "://" not in out else Path(out.rstrip("/").rsplit("/", 1)[-1])
-    return home, Path(work) if work is not None else home.with_name(home.name + ".build")
+    root = Path(work) if work is not None else home.with_name(home.name + ".build")
+    return home, root.absolute()  # workers may have another working directory
 
 
 def check_build(logs: Sequence[str], out: str, work: Path | None, overwrite: bool) -> None:
@@ -159,7 +162,7 @@ def build_corpus(
     work: Path | None = None,
     memory_bytes: int = MEMORY,
     runner: str = "native",
-    workers: int = 1,
+    workers: int | None = None,
     model: Model | None = None,
     model_name: str = "",
     retry_failed: bool | Collection[str] = False,
@@ -175,9 +178,10 @@ def build_corpus(
         out: path or URL of the pairs table. The report and the card land beside a local one.
         config: every stage's settings.
         work: folder for what lies between the stages; None: `out` with the ending .build.
-        memory_bytes: for all workers together; it sets how finely the log is cut.
+        memory_bytes: for all workers of this machine together, or for each worker of a cluster; it
+            sets how finely the log is cut.
         runner: native (this machine), or ray.
-        workers: parts at a time.
+        workers: parts at a time; None: one on this machine, and all that a cluster has room for.
         model: for `dedup.meaning`, `align` and the balance of the report.
         model_name: what the report calls it.
         retry_failed: fetch failures again: those that may pass (True), or of these causes.
@@ -195,8 +199,9 @@ def build_corpus(
     check_build(logs, out, work, overwrite)
     files = find_logs(logs)
     config = with_ranking(config, files)
+    places = start(runner, workers, memory_bytes if runner == "ray" else None)
     context = StageContext(
-        start(runner, workers), memory_bytes, str(Path.cwd()), root, update,
+        places, memory_bytes, str(Path.cwd()), root, update,
         overwrite=overwrite, retry_failed=retry_failed,
     )  # fmt: skip
     sums = SumSettings(
@@ -218,6 +223,8 @@ def build_corpus(
     check_outputs([a_table(out)], inputs=logs, overwrite=replaced)
     space = Workspace(root)
     with sole_writer(out), space.lock():
+        if places.cluster:
+            check_nodes(root, NEEDED)
         if retry_failed:
             space.reopen("fetch")
         for number, (stage, one) in enumerate(zip(planned, contexts, strict=True), 1):
@@ -244,8 +251,9 @@ def _aggregate(settings: SumSettings, context: StageContext) -> list[StageCount]
         rank=RankConfig(enabled=settings.ranked, examination=settings.examination),
         query=TextConfig(simplified=settings.simplified),
     )
+    together = context.places.workers if context.places.cluster else 1
     return aggregate(
-        settings.logs, config, context.out, memory_bytes=settings.memory_bytes,
+        settings.logs, config, context.out, memory_bytes=settings.memory_bytes * together,
         runner="ray" if context.places.cluster else "native", workers=context.places.workers,
         update=context.update,
     )  # fmt: skip

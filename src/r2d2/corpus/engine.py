@@ -1,9 +1,8 @@
-"""Daft: which of its runners does the work, this machine's or Ray's."""
+"""Work on whole columns, and the memory that it holds."""
 
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -15,9 +14,6 @@ from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.parts import Places, Work, map_parts
 from r2d2.errors import R2D2Error
 from r2d2.progress import Update
-from r2d2.settings import one_of
-
-RUNNERS = ("native", "ray")
 
 # glibc's mallopt: freed memory up to this much is kept, and blocks up to this size come from it.
 # Columns of some megabytes come and go all the time in the work on a log: to have them mapped and
@@ -33,30 +29,6 @@ def import_daft() -> Any:
     except ImportError as error:
         raise R2D2Error('building a corpus needs Daft: pip install "zero-r2d2[corpus]"') from error
     return daft
-
-
-def start(runner: str = "native", workers: int = 1) -> Places:
-    """Set the runner for the whole process, and say where the jobs may run.
-
-    Ray starts on this machine, or is the cluster that RAY_ADDRESS names. Daft takes one runner a
-    process; setting the same again does nothing.
-
-    Raises:
-        R2D2Error: the runner is unknown, not installed, or another one is at work already.
-    """
-    one_of("--runner", runner, RUNNERS)
-    if runner == "native":
-        return Places(workers)
-    daft = import_daft()
-    if importlib.util.find_spec("ray") is None:
-        raise R2D2Error('--runner ray needs Ray: pip install "zero-r2d2[ray]"')
-    try:
-        daft.set_runner_ray(noop_if_initialized=True)
-    except Exception as error:
-        raise R2D2Error(f"cannot use Ray: {error}; start a new process for another runner") from (
-            error
-        )
-    return Places(workers, cluster=True)
 
 
 def map_columns(

@@ -38,7 +38,7 @@ class StageContext:
     """What a stage works with, beside its settings; nothing of it changes the result."""
 
     places: Places
-    memory_bytes: int  # of all workers together
+    memory_bytes: int  # of all workers together, or of each worker of a cluster
     home: str  # folder in which a function of the user's own may lie
     root: Path  # the build's working folder
     update: Update

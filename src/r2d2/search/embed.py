@@ -13,6 +13,7 @@ import pyarrow as pa
 from PIL import Image
 
 from r2d2.corpus.funnel import StageCount
+from r2d2.corpus.runner import REPEATED
 from r2d2.data.images import BadImage, decode_resized
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.native_write import write_whole
@@ -107,7 +108,7 @@ class EmbedImages:
                 )
             )
         vectors_of_rows = pa.concat_tables(tables)
-        write_whole(lambda: lance.write_dataset(vectors_of_rows, self.staging, mode="append"))
+        _append(self.staging, vectors_of_rows, STAGED, job)
         return StageCount(
             "index",
             "images",
@@ -127,8 +128,6 @@ class EmbedTexts:
 
     def __call__(self, job: dict[str, str]) -> StageCount:
         """The job's `texts` are JSON: [[text, key, image id, address], ...]."""
-        import lance
-
         rows = json.loads(job["texts"])
         texts, keys, ids, addresses = (list(column) for column in zip(*rows, strict=True))
         vectors = loaded(self.model).encode_texts(texts).embedding.float().cpu().numpy()
@@ -139,8 +138,19 @@ class EmbedTexts:
         arrays = [pa.array(texts), pa.array(keys, pa.int64()), pa.array(ids, pa.string()),
                   pa.array(addresses, pa.uint64()), column]  # fmt: skip
         table = pa.Table.from_arrays(arrays, schema=text_schema(vectors.shape[1]))
-        write_whole(lambda: lance.write_dataset(table, self.table, mode="append"))
+        _append(self.table, table, TEXT_KEY, job)
         return StageCount("index", "texts", len(texts), len(texts))
+
+
+def _append(uri: str, rows: pa.Table, key: str, job: dict[str, str]) -> None:
+    """Add a job's rows to a dataset, unless an attempt that was lost has done so."""
+    import lance
+
+    if REPEATED in job and len(rows):
+        first = rows[key][0].as_py()
+        if lance.dataset(uri).count_rows(filter=f"{key} = {first}"):
+            return
+    write_whole(lambda: lance.write_dataset(rows, uri, mode="append"))
 
 
 def _with_direction(vectors: Floats, kinds: list[str | None]) -> Floats:

@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from r2d2.corpus.engine import start
+from r2d2.corpus.cluster.connection import check_nodes
 from r2d2.corpus.funnel import StageCount, add_counts
-from r2d2.corpus.parts import Places, map_parts
+from r2d2.corpus.runner import Runner, map_jobs, start
 from r2d2.errors import R2D2Error
 from r2d2.fingerprint import fingerprint
 from r2d2.native_write import write_whole
@@ -83,7 +83,7 @@ def build_index(
     *,
     texts: bool = True,
     runner: str = "native",
-    workers: int = 1,
+    workers: int | None = None,
     overwrite: bool = False,
 ) -> Indexed:
     """Embed what is not embedded yet.
@@ -93,7 +93,8 @@ def build_index(
         model: a folder, or "emoji"; on a cluster, one that every worker can read.
         texts: the texts too, for search by an image.
         runner: native, or ray: a model a worker, over the cluster.
-        workers: of the cluster; on one machine a model takes all cores by itself.
+        workers: of the cluster, by default as many as it has room for; on one machine a model
+            takes all cores by itself.
         overwrite: drop another model's vectors, or one's own, and make them anew.
 
     Raises:
@@ -107,17 +108,19 @@ def build_index(
 
 
 def _build(
-    uri: str, model: str, texts: bool, runner: str, workers: int, overwrite: bool
+    uri: str, model: str, texts: bool, runner: str, workers: int | None, overwrite: bool
 ) -> Indexed:
     net = loaded(model)
     made_by = fingerprint(net)
     # On this machine one process with one model: torch takes all cores by itself.
-    places = start(runner, workers) if runner != "native" else Places()
+    runs = start(runner, workers) if runner != "native" else Runner()
+    if runs.cluster:
+        check_nodes(Path(uri).parent if "://" not in uri else None, ["r2d2", "torch"])
     width = net.model.config.embed_dim
     _prepare(uri, made_by, width, overwrite)
     with bars() as update:
-        images = _embed_images(uri, model, width, places, update)
-        found = _embed_texts(uri, model, width, places, update) if texts else None
+        images = _embed_images(uri, model, width, runs, update)
+        found = _embed_texts(uri, model, width, runs, update) if texts else None
         if texts:
             write_words(uri, update)
     update_calibration(uri, net)
@@ -149,7 +152,7 @@ def _prepare(uri: str, made_by: str, width: int, overwrite: bool) -> None:
         dataset.add_columns(pa.schema([(VECTOR, vector_type(width)), (BAD, pa.string())]))
 
 
-def _embed_images(uri: str, model: str, width: int, places: Places, update: Update) -> StageCount:
+def _embed_images(uri: str, model: str, width: int, runs: Runner, update: Update) -> StageCount:
     staging = staging_uri(uri)
     if open_lance(staging) is not None:
         _put_in(uri, staging)  # what a stopped run had done
@@ -166,7 +169,8 @@ def _embed_images(uri: str, model: str, width: int, places: Places, update: Upda
         for first in range(0, len(todo), block)
     ]
     work = EmbedImages(model, uri, dataset.version, staging)
-    counts = map_parts(work, jobs, places, "images", _in_rows(update, block, len(todo)))
+    told = _in_rows(update, block, len(todo))
+    counts = map_jobs(work, jobs, runs, "images", told, holds_model=True)
     _put_in(uri, staging)
     return add_counts(counts)
 
@@ -185,6 +189,10 @@ def _places(dataset: Any, where: str) -> npt.NDArray[np.int64]:
     every = dataset.scanner(columns=[], with_row_address=True).to_table()[ROW].to_numpy()
     some = dataset.scanner(columns=[], filter=where, with_row_address=True).to_table()[ROW]
     return np.searchsorted(every, np.sort(some.to_numpy())).astype(np.int64)
+
+
+def _silent(*progress: object) -> None:
+    pass
 
 
 def _runs(rows: npt.NDArray[np.int64]) -> list[list[int]]:
@@ -212,7 +220,7 @@ def _put_in(uri: str, staging: str) -> None:
     drop(staging)
 
 
-def _embed_texts(uri: str, model: str, width: int, places: Places, update: Update) -> StageCount:
+def _embed_texts(uri: str, model: str, width: int, runs: Runner, update: Update) -> StageCount:
     target = texts_uri(uri)
     there = open_lance(target)
     dataset = open_lance(uri)
@@ -232,7 +240,7 @@ def _embed_texts(uri: str, model: str, width: int, places: Places, update: Updat
             {"texts": json.dumps(texts[first : first + TEXTS_AT_ONCE])}
             for first in range(0, len(texts), TEXTS_AT_ONCE)
         ]
-        counts.extend(map_parts(work, jobs, places, "texts", lambda *_: None))
+        counts.extend(map_jobs(work, jobs, runs, "texts", _silent, holds_model=True))
         update("texts", row, total)
 
     held: list[list[Any]] = []

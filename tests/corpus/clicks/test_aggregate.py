@@ -1,8 +1,5 @@
 import base64
 import hashlib
-import json
-import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -440,49 +437,6 @@ def test_groups_and_sums_are_exact(rows, bound):
     found = add_up(amounts, order, starts)
     assert dict(zip(distinct.tolist(), found.tolist(), strict=True)) == twin
     assert distinct.tolist() == sorted(twin)
-
-
-RAY = """
-import json, sys
-from pathlib import Path
-from r2d2.corpus.clicks.aggregate import aggregate
-from r2d2.corpus.config import make_corpus_config
-from r2d2.corpus.engine import start
-from r2d2.corpus.clicks.rank import rank
-config, silent = make_corpus_config("zero"), lambda *_: None
-out = Path(sys.argv[2])
-counts = aggregate([sys.argv[1]], config, out / "1", memory_bytes=2000, runner="ray", workers=2,
-                   update=silent)
-counts += rank(out / "1", out / "2", config.rank, places=start("ray", 2), update=silent)
-print(json.dumps([count.to_dict() for count in counts]))
-"""
-
-
-@pytest.mark.slow
-def test_ray_gives_the_same(tmp_path):
-    from r2d2.corpus.clicks.rank import rank
-    from r2d2.corpus.parts import Places
-
-    rows = [dict(zip(COLUMNS, row, strict=True)) for row in DIRTY]
-    (tmp_path / "logs").mkdir()
-    for n in range(3):
-        write_log(tmp_path / "logs" / str(n), rows[n::3], "csv")
-    count, pairs, _ = build([tmp_path / "logs"], tmp_path / "here" / "1", memory_bytes=2000)
-    ranked = rank(
-        tmp_path / "here" / "1", tmp_path / "here" / "2", make_corpus_config("zero").rank,
-        places=Places(), update=silent,
-    )  # fmt: skip
-    result = subprocess.run(
-        [sys.executable, "-c", RAY, tmp_path / "logs", tmp_path / "ray"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
-    found = json.loads(result.stdout.splitlines()[-1])
-    assert found == json.loads(json.dumps([c.to_dict() for c in (count, *ranked)]))
-    parts = sorted((tmp_path / "ray" / "1" / PAIRS).iterdir())
-    assert pa.concat_tables([pq.read_table(p) for p in parts]).equals(pairs)
 
 
 def test_memory_is_held_only_meanwhile():

@@ -25,7 +25,7 @@ from r2d2.corpus.clicks.log import find_logs, plan, read_piece
 from r2d2.corpus.clicks.log_columns import TEXTS
 from r2d2.corpus.clicks.sums import one_of_each, sum_pairs
 from r2d2.corpus.config import CorpusConfig
-from r2d2.corpus.engine import held_memory, map_columns, start
+from r2d2.corpus.engine import held_memory, map_columns
 from r2d2.corpus.funnel import StageCount, add_counts
 from r2d2.corpus.parts import map_parts
 from r2d2.corpus.rows import (
@@ -38,6 +38,7 @@ from r2d2.corpus.rows import (
     part_range,
     write_rows,
 )
+from r2d2.corpus.runner import start
 from r2d2.corpus.texts.spelling import respell
 from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors, write_text
