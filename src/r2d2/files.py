@@ -129,6 +129,15 @@ def sole_process(path: Path, busy: str) -> Iterator[None]:
         yield
 
 
+def link_or_copy(source: Path, path: Path) -> None:
+    """A file under a second name, without a second copy where the file system has links."""
+    with whole_file(path) as work:
+        try:
+            os.link(source, work)
+        except OSError:  # another disk, or one without links
+            shutil.copyfile(source, work)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file that appears whole or not at all."""
     write_bytes(path, text.encode("utf-8"))

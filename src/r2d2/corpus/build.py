@@ -30,6 +30,7 @@ from r2d2.corpus.config import (
     ImageConfig,
     LogConfig,
     RankConfig,
+    RecaptionConfig,
     SampleConfig,
     TextConfig,
 )
@@ -56,6 +57,7 @@ from r2d2.corpus.stages import (
     digest,
 )
 from r2d2.corpus.texts.keep import PruneWork
+from r2d2.corpus.texts.recaption import CAPTIONS, check_recaption, recaption
 from r2d2.corpus.texts.text_filter import TextWork, ready
 from r2d2.corpus.workspace import StageResult, Workspace, refuse_other_format
 from r2d2.errors import R2D2Error, taken
@@ -116,6 +118,7 @@ def corpus_stages(
     both = (PAIRS, IMAGES)
     texts = (config.query, config.text, config.rank)
     meaning = (config.dedup, model if config.dedup.meaning is not None else None)
+    captions = (config.recaption, config.text, config.sample)
     aligning = (config.align, model)
     return [
         Stage("aggregate", (), (SUMS,), sums, _aggregate),
@@ -127,6 +130,7 @@ def corpus_stages(
             "duplicates", (IMAGES,), (MERGE,), meaning, _merge, check=_need_model, needed=_may_merge
         ),
         Stage("unite", (*both, MERGE, SUMS, RATES), both, config.rank, _unite),
+        Stage("recaption", both, both, captions, recaption, check_recaption, _has_endpoint),
         Stage("align", both, both, aligning, _align, check=_need_bounds_model, needed=_has_bounds),
         Stage("write", (*both, RATES), (TABLE,), table, _write, stands=_table_stands),
     ]
@@ -227,6 +231,7 @@ def build_corpus(
             check_nodes(root, NEEDED)
         if retry_failed:
             space.reopen("fetch")
+            space.reopen("recaption")
         for number, (stage, one) in enumerate(zip(planned, contexts, strict=True), 1):
             space.run(number, stage, dataclasses.replace(one, build_key=build_key))
         (written,) = space.results[-1].counts
@@ -238,7 +243,7 @@ def build_corpus(
     if not keep_work:
         space.tidy()
         (root / REPORT).unlink(missing_ok=True)
-        if not (root / STORE).exists():
+        if not (root / STORE).exists() and not (root / CAPTIONS).exists():
             remove_folder(root)
     return Built(
         out, written.kept, stats.texts, stats.splits, config, report, card, tuple(space.results)
@@ -347,6 +352,12 @@ def _unite(settings: RankConfig, context: StageContext) -> list[StageCount]:
 
 def _prior(settings: RankConfig, context: StageContext) -> Prior | None:
     return read_prior(context.folders[RATES] / PRIOR) if settings.active else None
+
+
+def _has_endpoint(
+    settings: tuple[RecaptionConfig, TextConfig, SampleConfig], context: StageContext
+) -> bool:
+    return settings[0].endpoint is not None
 
 
 def _need_bounds_model(settings: tuple[AlignConfig, Model | None], context: StageContext) -> None:

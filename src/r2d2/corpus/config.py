@@ -199,6 +199,32 @@ class DedupConfig:
 
 
 @dataclass(frozen=True)
+class RecaptionConfig:
+    """One more text of each image, by a model behind OpenAI's chat completions; off by default."""
+
+    endpoint: str | None = None  # such as http://localhost:8000/v1; None: off
+    model: str = ""  # as the endpoint calls it
+    prompt: str = "请用一句通顺的中文描述这张图片的内容，只写这一句。"
+    texts: bool = False  # let the image's texts follow the prompt, one a line
+    key_variable: str = "R2D2_RECAPTION_KEY"  # environment variable that holds the API key
+    max_requests: int | None = None  # of all runs of this build together, retries among them
+    concurrency: int = 8  # requests at a time
+    timeout_s: float = 120.0  # of a request
+    retries: int = 4  # after a failure that may pass: time-out, 429, 5xx, an answer without sense
+    backoff_s: float = 1.0  # before the first retry, doubled for each further one, with jitter
+    max_tokens: int = 200  # of a caption
+    max_side: int = 1024  # pixels of the longer side of the picture that is sent, as a JPEG
+
+    def __post_init__(self) -> None:
+        sizes = ("concurrency", "max_tokens", "max_side")
+        check(self, "recaption", dict.fromkeys(sizes, SIZE))
+        check(self, "recaption", {"max_requests": COUNT, "retries": COUNT, "backoff_s": COUNT})
+        check(self, "recaption", {"timeout_s": POSITIVE})
+        if self.endpoint is not None and not self.model:
+            raise R2D2Error("recaption.endpoint needs recaption.model: name one that it serves")
+
+
+@dataclass(frozen=True)
 class AlignConfig:
     """Keep a pair whose similarity by a model lies between two bounds; both None: off."""
 
@@ -244,6 +270,7 @@ class CorpusConfig:
     fetch: FetchConfig = field(default_factory=FetchConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
     dedup: DedupConfig = field(default_factory=DedupConfig)
+    recaption: RecaptionConfig = field(default_factory=RecaptionConfig)
     align: AlignConfig = field(default_factory=AlignConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
 

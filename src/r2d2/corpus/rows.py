@@ -23,12 +23,13 @@ from r2d2.files import whole_file
 
 PAIRS, IMAGES = "pairs", "images"
 QUERY, TITLE, CONTENT, CAPTION = "query", "title", "content", "caption"
+RECAPTION = "recaption"  # by a model
 
 PAIR_COLUMNS = pa.schema(
     [
         ("image_id", pa.string()),
         ("text", pa.string()),
-        ("source", pa.string()),  # query, title, content, caption
+        ("source", pa.string()),  # query, title, content, caption, recaption
         ("clicks", pa.int64()),  # of queries; null elsewhere
         ("impressions", pa.int64()),
         ("examined", pa.float64()),  # impressions, each weighted by its position's examination

@@ -199,7 +199,7 @@ async def _check(client: Client, url: URL, trail: Trail) -> None:
 def _http_error(status: int, headers: Mapping[str, str]) -> FetchFailed:
     if status in GONE:
         return FetchFailed(Cause.GONE, f"HTTP {status}", http_status=status)
-    wait = _retry_after(headers.get("Retry-After")) if status in PASSING else None
+    wait = retry_after(headers.get("Retry-After")) if status in PASSING else None
     return FetchFailed(
         Cause.HTTP_ERROR,
         f"HTTP {status}",
@@ -210,7 +210,7 @@ def _http_error(status: int, headers: Mapping[str, str]) -> FetchFailed:
     )
 
 
-def _retry_after(value: str | None) -> float | None:
+def retry_after(value: str | None) -> float | None:
     """Seconds, given as such or as a date (RFC 9110); None where there is no sense in it."""
     if value is None:
         return None
