@@ -1,6 +1,6 @@
 """Whether the search says that it found something, or that nothing fits.
 
-    OMP_NUM_THREADS=1 python benchmarks/answerable_queries.py
+    OMP_NUM_THREADS=1 python -m benchmarks.answerable_queries
 
 prints, of 50 queries that have an answer among the emoji and of 50 that have none, in how many the
 best of the first results is called likely or possible. The former are the first 50 of the half
@@ -8,7 +8,7 @@ best of the first results is called likely or possible. The former are the first
 were written before any result was looked at. The aim: at least 90% of the former, at most 10% of
 the latter.
 
-    OMP_NUM_THREADS=1 python benchmarks/answerable_queries.py --choose
+    OMP_NUM_THREADS=1 python -m benchmarks.answerable_queries --choose
 
 prints the same of the halves `choosing` alone, under several largest chances of a possible result,
 which is where r2d2.search.calibration.POSSIBLE comes from.

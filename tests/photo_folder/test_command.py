@@ -9,6 +9,7 @@ import pytest
 from photo_folder.helpers import draw
 from r2d2.data.emoji import emoji_pairs
 from r2d2.search.kinds import EMOJI_ONLY
+from r2d2.table import Pair, Text, write_table
 from training.small import call_cli, contents, picture, png, small_table, start_cli
 
 
@@ -26,7 +27,8 @@ def test_index_then_search_shows_the_path(cli, photos, model):
     code, out, lines = cli("search", "红色的猫", "--table", photos)
     assert code == 0, lines
     assert "2019/海边/日落.png" in out
-    assert "text" not in out.splitlines()[0]  # there are none to show
+    assert "image_id" in (head := out.splitlines()[1])
+    assert "text" not in head  # there are none to show
     assert any("2 unchanged" in line for line in lines)  # told, but not among the results
     code, out, _ = cli("search", "红色的猫", "--table", photos, "--json", "-k", "1")
     assert json.loads(out)["hits"][0]["image_id"] in ("2019/海边/日落.png", "b.png")
@@ -133,6 +135,15 @@ def test_the_emoji_model_says_that_photographs_are_not_its_kind(cli, tmp_path, p
     code, out, lines = cli("index", emoji)
     assert code == 0, lines
     assert EMOJI_ONLY not in out
+    large = tmp_path / "large.lance"
+    write_table(
+        large,
+        [Pair(f"p{n}", png(picture(n, 640)), (Text("狗", "title"),), "train") for n in (1, 2)],
+    )
+    code, out, lines = cli("index", large, "--model", "emoji")
+    assert (code, EMOJI_ONLY in out) == (0, True), lines
+    code, out, lines = cli("search", "狗", "--table", large)
+    assert (code, lines.count(EMOJI_ONLY)) == (0, 1)
     table = small_table(tmp_path / "t.lance", rows=4)
     code, out, lines = cli("index", table, "--model", "emoji")
     assert (code, EMOJI_ONLY in out) == (0, False)  # small drawings: who knows

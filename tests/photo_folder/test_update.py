@@ -22,7 +22,7 @@ from r2d2.photo_folder.rows import MODIFIED
 from r2d2.pretrained import load
 from r2d2.search.layout import BAD, VECTOR, open_lance
 from r2d2.search.pictures import Pictures
-from search.small import small_model
+from search.small import reading_model, small_model
 from training.small import call_cli, contents, picture, png, refused, start_cli, wait_until
 
 NAMES = ("a.png", "2019/b.png", "2019/summer/c.png", "海边/日落.png", "d.PNG")
@@ -314,3 +314,26 @@ def test_files_whose_format_could_not_be_read_before_are_tried_again(photos, mod
     opened, lines = start(photos, model)
     assert counts(opened) == (0, 1, 0, 0, 1)
     assert not any("HEIC" in line for line in lines)
+
+
+def test_every_change_of_a_folder_is_taken_up_by_its_calibration(photos, tmp_path):
+    reading_model().save(tmp_path / "reading")
+    draw(photos, NAMES)
+
+    def calibrated():
+        opened, _ = start(photos, tmp_path / "reading")
+        found = FolderGallery(opened).calibration
+        return found.count, found.pictures.nearness, open_lance(opened.uri).version
+
+    first = calibrated()
+    assert first[0] == 5
+    assert calibrated() == first  # nothing changed, nothing was written
+    draw(photos, ["d.PNG"], first=21)
+    changed = calibrated()
+    assert changed[0] == 5
+    assert changed[1] != first[1]
+    (photos / "a.png").unlink()
+    assert calibrated()[0] == 4
+    (photos / "2019" / "b.txt").write_text("一只狗", encoding="utf-8")
+    opened, _ = start(photos, tmp_path / "reading")
+    assert FolderGallery(opened).calibration.words.weights.documents == 1

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+from functools import cache
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ import torch
 from r2d2.fingerprint import fingerprint
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
+from r2d2.search.calibrate import unrelated_texts
 from r2d2.search.index import build_index
 from r2d2.search.memory_gallery import MemoryGallery, Row
 from r2d2.search.searcher import Searcher
@@ -22,9 +24,9 @@ COUNT = 40
 TEXTS = [name(n) for n in range(COUNT)]
 
 
-def small_model(variant="r2d2", seed=5, **settings):
+def small_model(variant="r2d2", seed=5, tokenizer=None, **settings):
     """Random weights, large enough that inputs differ in what they give."""
-    tokenizer = Tokenizer.train(TEXTS, 64, 16)
+    tokenizer = Tokenizer.train(TEXTS, 64, 16) if tokenizer is None else tokenizer
     torch.manual_seed(seed)
     vocab = f"model.text.vocab_size={tokenizer.vocab_size}"
     model = R2D2(small_config(variant, vocab).model)
@@ -34,6 +36,16 @@ def small_model(variant="r2d2", seed=5, **settings):
                 parameter.normal_(std=0.2)
     settings = {"match_weight": 2.0, "top_k": 8} | settings
     return Pretrained(model, tokenizer, **settings)
+
+
+def reading_model(seed=5):
+    """As `small_model`, with a vocabulary that has the characters of the unrelated texts."""
+    return small_model(seed=seed, tokenizer=reading_tokenizer())
+
+
+@cache
+def reading_tokenizer():
+    return Tokenizer.train([*TEXTS, *unrelated_texts()], 2000, 16)
 
 
 def small_gallery(model, count=COUNT, files=None):

@@ -5,13 +5,10 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from fastapi.testclient import TestClient
 
 from benchmarks.answerable_queries import NO_ANSWER
 from benchmarks.everyday_search import read_queries
-from r2d2.model.r2d2 import R2D2
-from r2d2.pretrained import Pretrained
 from r2d2.search.calibrate import calibrate, unrelated_texts
 from r2d2.search.calibration import LIKELY, POSSIBLE, Calibration, Gumbel, level_of
 from r2d2.search.display import as_table
@@ -25,22 +22,8 @@ from r2d2.search.table_gallery import TableGallery
 from r2d2.search.term_weights import count_terms
 from r2d2.search.terms import text_terms
 from r2d2.table import Pair, Text, append_table
-from r2d2.tokenizer import Tokenizer
-from search.small import TEXTS, small_gallery, small_model
-from training.small import picture, png, small_config, small_table
-
-
-def reading_model(seed=5):
-    """Random weights, and a vocabulary that has the unrelated texts' characters."""
-    tokenizer = Tokenizer.train([*TEXTS, *unrelated_texts()], 2000, 16)
-    torch.manual_seed(seed)
-    config = small_config("r2d2", f"model.text.vocab_size={tokenizer.vocab_size}").model
-    model = R2D2(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.normal_(std=0.2)
-    return Pretrained(model, tokenizer, match_weight=2.0, top_k=8)
+from search.small import TEXTS, reading_model, small_gallery, small_model
+from training.small import picture, png, small_table
 
 
 @pytest.fixture(scope="module")
@@ -319,3 +302,10 @@ def test_the_server_says_that_it_does_not_know_how_sure_it_is(model):
         assert [note["code"] for note in health["notes"]] == ["not_calibrated"]
         found = client.post("/search", json={"text": TEXTS[3]}).json()
         assert (found["level"], found["hits"][0]["chance"]) == (None, None)
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\u200d\u2060", " \u00ad ", ""])
+def test_the_server_refuses_what_cannot_be_seen(emoji, text):
+    with TestClient(create_app(emoji), base_url="http://localhost") as client:
+        answer = client.post("/search", json={"text": text})
+        assert (answer.status_code, answer.json()["code"]) == (422, "text_empty")

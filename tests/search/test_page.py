@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from r2d2.search.searcher import Searcher
 from search.small import TEXTS, empty_searcher, running, small_searcher
 from training.small import picture, png
 
@@ -528,3 +529,18 @@ def test_the_page_says_that_there_is_no_second_stage(browser, open_page):
         assert "权重为 0" in page.inner_text("#notes")
         assert not page.is_visible("#stage")
         assert page.query_selector_all("#grid .bar.match") == []
+
+
+def test_the_page_says_that_nothing_fits_and_what_cannot_be_read(open_page):
+    with running(Searcher.open()) as where:
+        page = open_page(where=where)
+        for text, told in (
+            ("微波炉", "没有合适的图片"), ("dog", "模型不懂英文：dog"),
+            ("？！", "没有模型能看懂的内容"),
+        ):  # fmt: skip
+            page.fill("#text", text)
+            page.press("#text", "Enter")
+            page.wait_for_function(
+                "told => document.querySelector('#notes').textContent.includes(told)", arg=told
+            )
+        assert page.query_selector_all("#grid .hit") == []
