@@ -117,7 +117,7 @@ def test_examples_find_a_picture_with_that_text():
     with serving(searcher) as client:
         examples = client.get("/examples").json()["texts"]
     assert len(examples) == 6
-    firsts = [searcher.search(text, k=1, two_stage=False).hits[0] for text in examples]
+    firsts = [searcher.search(text, k=1).hits[0] for text in examples]
     assert all(text in hit.texts[0] for text, hit in zip(examples, firsts, strict=True))
     assert len({hit.row for hit in firsts}) == 6
 

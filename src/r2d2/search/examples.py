@@ -17,7 +17,8 @@ from r2d2.search.searcher import Searcher
 
 COUNT = 6
 SAMPLED_ROWS = 400  # whose texts are read
-TRIED = 48  # texts that are searched for
+TRIED = 48  # texts that are searched for, at most
+AT_ONCE = 12  # so that no more are searched for than it takes
 SEED = 11
 _QUERY = re.compile("[\u4e00-\u9fff]{2,8}")
 
@@ -37,14 +38,16 @@ def choose_examples(searcher: Searcher, count: int = COUNT) -> list[str]:
 
 def _of_texts(searcher: Searcher, count: int) -> list[str]:
     tried = _candidates(searcher.gallery)
-    answers = searcher.answer([Query(text=text, k=1, two_stage=False) for text in tried])
     chosen: dict[int, str] = {}  # by the first result
-    for text, found in zip(tried, answers, strict=True):
-        if found.notes or not found.hits:
-            continue
-        hit = found.hits[0]
-        if any(text in one for one in hit.texts):
-            chosen.setdefault(hit.row, text)
+    for start in range(0, len(tried), AT_ONCE):
+        some = tried[start : start + AT_ONCE]
+        answers = searcher.answer([Query(text=text, k=1) for text in some])
+        for text, found in zip(some, answers, strict=True):
+            hit = found.hits[0] if found.hits else None
+            if hit is not None and any(text in one for one in hit.texts):
+                chosen.setdefault(hit.row, text)
+        if len(chosen) >= count:
+            break
     return list(chosen.values())[:count]
 
 

@@ -1,36 +1,48 @@
 // The results as cards; where they change places, they are seen to move.
 
-import { element } from "./elements.js";
+import { button, element, onPlainClick } from "./elements.js";
+import { families } from "./families.js";
 import { show } from "./server.js";
 import { say } from "./words.js";
 
 const grid = document.getElementById("grid");
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
-/** Show hits instead of, or after, those that are there; `open` is called with a hit's card. */
-export function place(hits, { append, texts, moves, open }) {
+/**
+ * Show the first `shown` results. Cards of the same results stay as they are and others come behind them, if `append`.
+ *
+ * texts: whether hits are texts; moves: whether it is shown how far they moved; address: gives the link of a hit;
+ * open: called with a hit.
+ */
+export function place(hits, { shown, append, ...how }) {
   const before = new Map([...grid.querySelectorAll("[data-row]")].map((one) => [one.dataset.row, one.getBoundingClientRect()]));
   grid.classList.remove("stale");
-  grid.classList.toggle("texts", texts);
-  const cards = hits.map((hit) => card(hit, moves, open));
+  grid.removeAttribute("aria-busy");
+  grid.classList.toggle("texts", how.texts);
+  const groups = families(hits).slice(0, shown);
+  const there = append ? grid.querySelectorAll("[data-row]:not(.member)").length : 0;
+  const cards = groups.slice(there).map((group, index) => card(group, there + index + 1, how));
   if (append) grid.append(...cards);
   else grid.replaceChildren(...cards);
   if (!append && !still.matches) for (const one of cards) glide(one, before.get(one.dataset.row));
+  return cards[0];
 }
 
 /** Grey boxes while the first results come; what is there stays, paler. */
 export function wait() {
   grid.classList.add("stale");
+  grid.setAttribute("aria-busy", "true");
   if (grid.querySelector("[data-row]")) return;
   grid.replaceChildren(...Array.from({ length: 12 }, () => {
-    const one = document.createElement("li");
-    one.className = "ghost";
-    return one;
+    const ghost = element("li", "ghost");
+    ghost.setAttribute("aria-hidden", "true");
+    return ghost;
   }));
 }
 
 export function clear() {
   grid.classList.remove("stale");
+  grid.removeAttribute("aria-busy");
   grid.replaceChildren();
 }
 
@@ -42,21 +54,46 @@ function glide(one, from) {
   one.animate([{ transform: `translate(${x}px, ${y}px)` }, { transform: "none" }], { duration: 420, easing: "cubic-bezier(.3, .8, .3, 1)" });
 }
 
-function card(hit, moves, open) {
-  const item = document.createElement("li");
+function card(group, number, how) {
+  const [hit, ...others] = group;
+  const item = cardOf(hit, how);
+  item.firstChild.append(element("span", "place", number));
+  if (!others.length) return item;
+  const members = others.map((other) => {
+    const one = cardOf(other, how);
+    one.classList.add("member");
+    return one;
+  });
+  const toggle = button("family", say("family")(group.length), () => {
+    const opens = toggle.getAttribute("aria-expanded") === "false";
+    toggle.setAttribute("aria-expanded", String(opens));
+    item.classList.toggle("opened", opens);
+    toggle.textContent = opens ? say("familyLess") : say("family")(group.length);
+    if (opens) item.after(...members);
+    else for (const one of members) one.remove();
+  });
+  toggle.setAttribute("aria-expanded", "false");
+  item.append(toggle);
+  return item;
+}
+
+function cardOf(hit, { texts, moves, address, open }) {
+  const item = element("li");
   item.dataset.row = hit.row;
-  const button = element("button", "hit");
-  button.type = "button";
-  button.append(frame(hit), words(hit), element("span", "place", hit.rank));
+  const link = element("a", "hit");
+  link.href = address(hit);
+  link.append(frame(hit), words(hit));
   const moved = hit.pre_rank - hit.rank;
   if (moves && hit.match !== null && moved) {
     const badge = element("span", `moved ${moved > 0 ? "up" : "down"}`, `${moved > 0 ? "↑" : "↓"}${Math.abs(moved)}`);
-    badge.title = say("was")(hit.pre_rank);
-    badge.setAttribute("aria-label", say(moved > 0 ? "upBy" : "downBy")(Math.abs(moved)));
-    button.append(badge);
+    badge.title = say(moved > 0 ? "upBy" : "downBy")(Math.abs(moved));
+    badge.setAttribute("role", "img");
+    badge.setAttribute("aria-label", badge.title);
+    link.append(badge);
   }
-  button.addEventListener("click", () => open(hit));
-  item.append(button);
+  onPlainClick(link, () => open(hit));
+  item.classList.toggle("text", texts);
+  item.append(link);
   return item;
 }
 
@@ -73,6 +110,7 @@ export function frame(hit) {
   const image = element("img");
   image.alt = "";
   image.decoding = "async";
+  image.draggable = false; // a result dragged a little is no picture dropped
   image.addEventListener("load", () => image.classList.toggle("small", image.naturalWidth <= 96));
   show(image, hit.image, lost);
   box.append(image);
@@ -81,22 +119,16 @@ export function frame(hit) {
 
 function words(hit) {
   const box = element("span", "words");
-  const scores = element("span", "scores");
-  if (hit.cosine !== null) scores.append(...score("cosine", hit.cosine));
-  if (hit.match !== null) scores.append(...score("match", hit.match));
   box.append(element("span", "caption", hit.texts[0] || hit.image_id));
-  if (hit.found_by !== "picture") box.append(element("span", "reason quiet", say("foundBy")[hit.found_by]));
-  box.append(scores);
+  const tags = element("span", "tags");
+  if (hit.level) tags.append(level(hit.level));
+  if (hit.found_by !== "picture") tags.append(element("span", "reason quiet", say("foundBy")[hit.found_by]));
+  if (tags.childNodes.length) box.append(tags);
   return box;
 }
 
-function score(name, value) {
-  const bar = element("span", `bar ${name}`);
-  const fill = element("i");
-  fill.style.width = `${Math.round(100 * Math.max(0, Math.min(1, value)))}%`;
-  bar.append(fill);
-  return [element("span", "", say(name)), bar, element("span", "", value.toFixed(3))];
-}
+/** How sure a result is, in words. */
+export const level = (name) => element("span", `level ${name}`, say("levels")[name]);
 
 // Arrows go from card to card.
 grid.addEventListener("keydown", (event) => {

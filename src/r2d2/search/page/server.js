@@ -1,9 +1,8 @@
-// Talk to the server: the key where one is asked for, errors as { code, words }.
+// Talk to the server: about one of its tables, with the key where one is asked for, errors as { code, words }.
 
-let key = null;
-try {
-  key = sessionStorage.getItem("r2d2.key");
-} catch { /* storage may be forbidden */ }
+import { askKey, hasKey, keyHeaders } from "./key.js";
+
+let table = "";
 
 export class Problem extends Error {
   constructor(code, words) {
@@ -12,7 +11,10 @@ export class Problem extends Error {
   }
 }
 
-const headers = () => (key ? { Authorization: `Bearer ${key}` } : {});
+/** Which table all that follows is about; empty: the first. */
+export function chooseTable(name) {
+  table = name;
+}
 
 /** POST fields as JSON, or as a form where there is a picture; asks for the key when it must. */
 export async function post(path, fields, picture, signal) {
@@ -20,21 +22,28 @@ export async function post(path, fields, picture, signal) {
   if (picture) {
     body = new FormData();
     for (const [name, value] of Object.entries(fields)) {
-      for (const one of [value].flat()) if (one !== undefined) body.append(name, one);
+      const parts = name === "where" ? [JSON.stringify(value)] : [value].flat();
+      for (const one of parts) if (one !== undefined) body.append(name, one);
     }
     body.append("image", picture, "picture");
   } else {
     body = JSON.stringify(fields);
     more = { "Content-Type": "application/json" };
   }
-  return answer(() => fetch(path, { method: "POST", body, signal, headers: { ...headers(), ...more } }));
+  return answer(() => fetch(about(path), { method: "POST", body, signal, headers: { ...keyHeaders(), ...more } }));
 }
 
-export const get = (path) => answer(() => fetch(path, { headers: headers() }));
+/** GET; `quiet`: the user is not asked for a key. */
+export const get = (path, { signal, quiet = false } = {}) => answer(() => fetch(about(path), { signal, headers: keyHeaders() }), quiet);
 
-async function answer(ask) {
+/** The address of the picture of a row, small. */
+export const thumbnailOf = (row) => about(`/images/${row}`);
+
+const about = (path) => (table && !path.includes("?") ? `${path}?table=${encodeURIComponent(table)}` : path);
+
+async function answer(ask, quiet = false) {
   let response = await reached(ask);
-  if (response.status === 401 && (await askKey())) response = await reached(ask);
+  if (response.status === 401 && !quiet && (await askKey())) response = await reached(ask);
   if (response.ok) return response.json();
   const told = await response.json().catch(() => ({}));
   throw new Problem(told.code || String(response.status), told.error);
@@ -49,27 +58,10 @@ async function reached(ask) {
   }
 }
 
-function askKey() {
-  const dialog = document.getElementById("key");
-  const text = document.getElementById("key-text");
-  text.value = "";
-  dialog.returnValue = "";
-  dialog.showModal();
-  return new Promise((done) => {
-    dialog.addEventListener("close", () => {
-      key = text.value.trim() || null;
-      try {
-        if (key) sessionStorage.setItem("r2d2.key", key);
-      } catch { /* then it lasts until the page is closed */ }
-      done(key !== null);
-    }, { once: true });
-  });
-}
-
 /** Put a picture of the server's into an <img>; with a key it must be fetched. */
 export async function show(image, address, lost) {
   image.addEventListener("error", lost, { once: true });
-  if (!key) {
+  if (!hasKey()) {
     image.src = address;
     return;
   }
@@ -84,11 +76,13 @@ export async function show(image, address, lost) {
 }
 
 /** A picture of the server's as a blob. */
-export const picture = async (address) => (await whole(address)).blob;
+export const picture = async (address, signal) => (await whole(address, signal)).blob;
 
 /** A picture of the server's as a blob, and whether it is no more than the thumbnail of a file that is gone. */
 export async function whole(address, signal) {
-  const response = await fetch(address, { headers: headers(), signal });
-  if (!response.ok) throw new Problem(String(response.status));
+  const ask = () => fetch(address, { headers: keyHeaders(), signal });
+  let response = await reached(ask);
+  if (response.status === 401 && (await askKey())) response = await reached(ask);
+  if (!response.ok) throw new Problem(response.status === 404 ? "not_found" : String(response.status));
   return { blob: await response.blob(), lost: response.headers.get("x-picture") === "thumbnail" };
 }
