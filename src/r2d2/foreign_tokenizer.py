@@ -9,6 +9,7 @@ from tokenizers import Tokenizer as Engine
 
 from r2d2.config import ForeignConfig, ModelConfig
 from r2d2.errors import R2D2Error
+from r2d2.model.foreign import family_of
 from r2d2.tokenizer import UNK, Tokenizer
 
 
@@ -45,7 +46,7 @@ def load_tokenizer(path: Path, config: ModelConfig) -> Tokenizer:
         R2D2Error: there is none, or it is another model's.
     """
     foreign = config.foreign
-    if foreign is None or foreign.kind == "chinese_clip":  # whose vocabulary is BERT's
+    if foreign is None or family_of(foreign.kind).bert_vocabulary:
         return Tokenizer.load(path)
     return ForeignTokenizer(read_engine(path), foreign)
 

@@ -4,10 +4,12 @@ import json
 
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 KINDS = ("chinese_clip", "clip", "siglip", "siglip2")
 IMAGE, PATCH, LENGTH = 24, 6, 12
+KEEP, LONG = 5, 20  # of FG-CLIP 2: the places of long texts that are those of short ones; all
 CHARACTERS = "红橙黄绿蓝紫黑白色方块横条照片第张图一个0123456789"
 SPECIAL = {
     "chinese_clip": ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
@@ -77,3 +79,32 @@ def save_hf(folder, kind, seed=0):
             json.dumps({"image_mean": [0.5] * 3, "image_std": [0.5] * 3}), encoding="utf-8"
         )
     return model
+
+
+def save_fgclip2(folder):
+    """FG-CLIP 2's layout; returns SigLIP 2's model of the same weights, and all tensors."""
+    model = save_hf(folder, "siglip2")
+    tensors = load_file(folder / "model.safetensors")
+    torch.manual_seed(1)
+    places = "text_model.embeddings.position_embedding"
+    more = {f"{places}_{end}.weight": torch.randn(LONG, 48) for end in ("ori", "res")}
+    for head in ("longtext_head", "boxtext_head"):
+        more |= {f"{head}.weight": torch.randn(48, 48) * 0.2, f"{head}.bias": torch.randn(48)}
+    for name in [name for name in tensors if name.startswith("vision_model.head.")]:
+        more[name.replace("vision_model.head", "dense_feature_head")] = tensors[name] + 1
+    tensors |= more | {name: tensors[name].reshape(1) for name in ("logit_scale", "logit_bias")}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    text = config["text_config"] | {
+        "model_type": "fgclip2_text_model", "keep_len": KEEP, "longtext_len": LONG,
+        "pad_token_id": 1,
+    }  # fmt: skip
+    code = {"AutoConfig": "configuration_fgclip2.Fgclip2Config"}
+    vision = config["vision_config"] | {"model_type": "fgclip2_vision_model"}
+    config |= {"model_type": "fgclip2", "auto_map": code}
+    config |= {"text_config": text, "vision_config": vision, "architectures": ["Fgclip2Model"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"pad_token": {"content": "<pad>"}}))
+    pixels = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "patch_size": PATCH}
+    (folder / "preprocessor_config.json").write_text(json.dumps(pixels | {"max_num_patches": 16}))
+    return model, tensors

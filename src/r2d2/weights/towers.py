@@ -17,7 +17,8 @@ from r2d2.config import ForeignConfig, ModelConfig, TextConfig, VisionConfig
 from r2d2.errors import R2D2Error
 from r2d2.files import write_text
 from r2d2.foreign_tokenizer import ForeignTokenizer, read_engine
-from r2d2.model.foreign import FAMILIES, PIXELS, build_config
+from r2d2.model.families import FAMILIES
+from r2d2.model.foreign import build_config, family_of
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import Tokenizer
@@ -34,7 +35,6 @@ PREFIXES = (
     ("visual_projection.", "towers.image_projection."),
     ("text_projection.", "towers.text_projection."),
 )
-HALVES = {"siglip": ((0.5,) * 3, (0.5,) * 3)}  # what SigLIP's processors subtract and divide by
 MASKS = ("[MASK]", "<mask>")
 SUMMED = ("position_ids", "token_type_ids")
 
@@ -138,7 +138,8 @@ def _settings(
         for name, value in read.config.items()
         if name in ("text_config", "vision_config", "projection_dim", "model_type")
     }
-    mean, std = HALVES["siglip"] if "siglip" in kind else PIXELS
+    family = family_of(kind)
+    mean, std = family.pixels
     processor = read.preprocessor
     roles = ForeignConfig(
         kind,
@@ -150,17 +151,15 @@ def _settings(
     both = build_config(roles)
     text, vision = both.text_config, both.vision_config
     length = min(max_length or text.max_position_embeddings, text.max_position_embeddings)
-    if "siglip" in kind and length != text.max_position_embeddings:
+    if family.every_place and length != text.max_position_embeddings:
         raise R2D2Error(
             f"{read.name} reads a text at its last place, {text.max_position_embeddings}: "
             "leave --max-length out"
         )
     patch = vision.patch_size
-    # Siglip2 takes any size; ours is the square of all the places it learned
-    side = patch * round(vision.num_patches**0.5) if kind == "siglip2" else vision.image_size
-    width = both.projection_dim if "clip" in kind else text.projection_size
+    side, width = family.image_side(both), family.embed_dim(both)
     tokenizer: Tokenizer
-    if kind == "chinese_clip":
+    if family.bert_vocabulary:
         path = read.tokenizer
         if path is None:
             raise R2D2Error(f"there is no {VOCAB} or {TOKENIZER} beside {read.name}: fetch it too")
@@ -173,13 +172,13 @@ def _settings(
                 f"there is no {TOKENIZER} beside {read.name}: save its fast tokenizer there"
             )
         engine = read_engine(path)
-        if "siglip" in kind:  # it was trained on texts in lower case
+        if family.lower_case:
             engine.normalizer = _lower(engine.normalizer)
         found = _roles(engine, read, text, mask_token, need_mask)
     roles = dataclasses.replace(
         roles, length=length, pad_id=found[0], mask_id=found[1], special_ids=found[2]
     )
-    if kind != "chinese_clip":
+    if not family.bert_vocabulary:
         tokenizer = ForeignTokenizer(engine, roles)
     if tokenizer.vocab_size > text.vocab_size:
         raise R2D2Error(
@@ -284,10 +283,11 @@ def _notes(config: ModelConfig) -> tuple[str, ...]:
     foreign = config.foreign
     assert foreign is not None
     notes = []
-    if "siglip" in foreign.kind:
+    family = family_of(foreign.kind)
+    if family.sigmoid:
         notes.append(
             "tau comes from a sigmoid loss; the contrastive softmax will move it in training"
         )
-    if foreign.kind == "siglip2":
+    if family.squeezes:
         notes.append(f"pictures are squeezed to {config.vision.image_size} pixels, square")
     return tuple(notes)

@@ -1,0 +1,164 @@
+"""Families of Hugging Face's dual encoders: an adapter each for what differs between them.
+
+What comes after the towers reads position 0 of the states as the summary of an item. Where a
+family has no such position, the pooled state is put in front of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Colours = tuple[float, float, float]
+Keep = Callable[[Tensor], Tensor]  # states (n, C+P, d_v) to those of the patches asked for
+
+CLIP_PIXELS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+class Clip:
+    """OpenAI's CLIP: a causal text tower, read at its end token; both sides projected."""
+
+    config, text, vision = "CLIPConfig", "CLIPTextModel", "CLIPVisionModel"
+    text_options: ClassVar[Mapping[str, Any]] = {}
+    pixels: ClassVar[tuple[Colours, Colours]] = CLIP_PIXELS  # mean and deviation of its processor
+    crops = True  # its processor resizes the shorter edge, and cuts the middle out
+    class_tokens = 1  # states of a picture in front of its patches
+    text_offset = 1  # states in front of a text's tokens
+    bert_vocabulary = False  # vocab.txt of a BERT; else tokenizer.json of any kind
+    lower_case = False  # texts were put into lower case for training
+    every_place = False  # a text is padded to all places, and read at the last
+    usual_length: int | None = None  # tokens at which its own code cuts texts; None: all places
+    sigmoid = False  # trained by a sigmoid loss, so that tau means something else
+    squeezes = False  # its own processor keeps the aspect, and ours squeezes to a square
+
+    def image_side(self, both: Any) -> int:
+        """Pixels of the square that the picture tower reads."""
+        return int(both.vision_config.image_size)
+
+    def embed_dim(self, both: Any) -> int:
+        """Numbers of an embedding."""
+        return int(both.projection_dim)
+
+    def projections(self, both: Any) -> tuple[nn.Module, nn.Module]:
+        """Of the pooled picture and of the pooled text."""
+        width = self.embed_dim(both)
+        return (
+            nn.Linear(both.vision_config.hidden_size, width, bias=False),
+            nn.Linear(both.text_config.hidden_size, width, bias=False),
+        )
+
+    def read_images(
+        self, vision: nn.Module, pixels: Tensor, keep: Keep
+    ) -> tuple[Tensor, Tensor]:
+        """States (n, 1+P, d_v) and pooled (n, d_v).
+
+        `keep` drops patches that are not to be looked at; it hooks into `vision.embeddings`, and
+        is called here only by a family that does not go through these.
+        """
+        out = vision(pixel_values=pixels)
+        return out.last_hidden_state, out.pooler_output
+
+    def read_texts(
+        self, text: nn.Module, ids: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """States (n, 1+L, d_t), their mask, and what the projection reads (n, d_t)."""
+        out = text(input_ids=ids, attention_mask=mask)
+        states = torch.cat([out.pooler_output[:, None], out.last_hidden_state], dim=1)
+        return states, F.pad(mask, (1, 0), value=True), out.pooler_output
+
+
+class ChineseClip(Clip):
+    """Chinese-CLIP: a BERT in the place of CLIP's text tower, read at [CLS]."""
+
+    config, text, vision = "ChineseCLIPConfig", "ChineseCLIPTextModel", "ChineseCLIPVisionModel"
+    text_options: ClassVar[Mapping[str, Any]] = {"add_pooling_layer": False}
+    crops = False
+    text_offset = 0
+    bert_vocabulary = True
+    usual_length = 52
+
+    def read_texts(
+        self, text: nn.Module, ids: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Clip.read_texts`; [CLS] is a token, so L states."""
+        states = text(input_ids=ids, attention_mask=mask).last_hidden_state
+        return states, mask, states[:, 0]
+
+
+class Siglip(Clip):
+    """SigLIP: pictures pooled by a head, texts read at their last place; no projections."""
+
+    config, text, vision = "SiglipConfig", "SiglipTextModel", "SiglipVisionModel"
+    pixels = HALVES
+    crops = False
+    class_tokens = 0
+    lower_case = True
+    every_place = True
+    sigmoid = True
+
+    def embed_dim(self, both: Any) -> int:
+        """The heads are as wide as the towers."""
+        return int(both.text_config.projection_size)
+
+    def projections(self, both: Any) -> tuple[nn.Module, nn.Module]:
+        """None: the heads are in the towers."""
+        return nn.Identity(), nn.Identity()
+
+    def read_images(
+        self, vision: nn.Module, pixels: Tensor, keep: Keep
+    ) -> tuple[Tensor, Tensor]:
+        """See `Clip.read_images`."""
+        out = vision(pixel_values=pixels)
+        return torch.cat([out.pooler_output[:, None], out.last_hidden_state], 1), out.pooler_output
+
+    def read_texts(
+        self, text: nn.Module, ids: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Clip.read_texts`; the padding is looked at too, for so it was trained."""
+        out = text(input_ids=ids)
+        states = torch.cat([out.last_hidden_state[:, -1:], out.last_hidden_state], dim=1)
+        return states, F.pad(mask, (1, 0), value=True), out.pooler_output
+
+
+class Siglip2(Siglip):
+    """SigLIP 2 of flexible resolution, on squares of all the places that it learned."""
+
+    config, text, vision = "Siglip2Config", "Siglip2TextModel", "Siglip2VisionModel"
+    squeezes = True
+
+    def image_side(self, both: Any) -> int:
+        """The square of all its places."""
+        vision = both.vision_config
+        return int(vision.patch_size * round(vision.num_patches**0.5))
+
+    def read_images(
+        self, vision: nn.Module, pixels: Tensor, keep: Keep
+    ) -> tuple[Tensor, Tensor]:
+        """See `Clip.read_images`.
+
+        Its own forward makes places and a mask for each picture in a loop, which cannot be
+        exported; here the places are those that it learned, and nothing is masked.
+        """
+        tower: Any = vision
+        n, patch = pixels.shape[0], tower.config.patch_size
+        side = pixels.shape[-1] // patch
+        cut = pixels.view(n, 3, side, patch, side, patch).permute(0, 2, 4, 3, 5, 1)
+        states = tower.embeddings.patch_embedding(cut.reshape(n, side * side, -1))
+        states = keep(states + tower.embeddings.position_embedding.weight)
+        states = tower.encoder(inputs_embeds=states).last_hidden_state
+        states = tower.post_layernorm(states)
+        pooled = tower.head(states)
+        return torch.cat([pooled[:, None], states], dim=1), pooled
+
+
+FAMILIES: Mapping[str, Clip] = {  # by model_type of config.json
+    "chinese_clip": ChineseClip(),
+    "clip": Clip(),
+    "siglip": Siglip(),
+    "siglip2": Siglip2(),
+}

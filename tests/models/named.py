@@ -1,0 +1,44 @@
+"""Small random models of every kind that `--model` can name, each in a folder or a file."""
+
+from deploy.graph_files import onnx_pair
+from model.foreign import KINDS, save_fgclip2, save_hf
+from r2d2.deploy.export import export_onnx
+from r2d2.weights.exporting import export_weights
+from weights.published import save_small
+
+DUAL = (*KINDS, "fgclip2", "chinese_clip_pt")  # without cross encoders
+RANKING = ("saved", "run", "official")
+GRAPHS = ("onnx", "onnx_dual", "onnx_pair")
+EVERY = (*DUAL, *RANKING, *GRAPHS)
+
+
+def write_model(kind, place):
+    """Write a model of a kind below `place`; what names it."""
+    place.mkdir(parents=True, exist_ok=True)
+    if kind == "fgclip2":
+        save_fgclip2(place)
+    elif kind in KINDS:
+        save_hf(place, kind)
+    elif kind == "saved":
+        save_small(place / "ours")
+        return place / "ours"
+    elif kind == "run":
+        save_small(place / "run" / "model")
+        return place / "run"
+    elif kind == "official":
+        save_small(place / "ours", projection_bias=True)
+        export_weights(place / "ours", "official", place / "theirs")
+        return next((place / "theirs").glob("*.pth"))
+    elif kind == "chinese_clip_pt":
+        save_small(
+            place / "ours", vision={"pooled_norm": True}, projection_bias=False, cross_layers=0
+        )
+        export_weights(place / "ours", "chinese_clip_pt", place / "theirs")
+        return next((place / "theirs").glob("*.pt"))
+    elif kind in ("onnx", "onnx_dual"):
+        save_small(place / "ours", cross_layers=2 if kind == "onnx" else 0)
+        export_onnx(place / "ours", place / "graphs")
+        return place / "graphs"
+    elif kind == "onnx_pair":
+        onnx_pair(place)
+    return place
