@@ -35,7 +35,7 @@ from r2d2.ablation.summary import as_dict, difference, mean_spread, summarise
 from r2d2.config import Config, make_config
 from r2d2.corpus.report.sample import numbers
 from r2d2.evaluation.dataset import EvaluationSet
-from r2d2.pretrained import load
+from r2d2.models import load
 from r2d2.table import Pair, PairsTable, Text, write_table
 from r2d2.tokenizer import Tokenizer
 from r2d2.training.pretrain import pretrain

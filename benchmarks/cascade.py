@@ -14,7 +14,7 @@ from typing import Any
 
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
-from r2d2.pretrained import load
+from r2d2.models import load
 from r2d2.table import PairsTable
 
 HEADS = (2, 4, 8, 12, 16, 24, 32, 48, 64)

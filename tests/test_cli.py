@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from r2d2.models import load
 from r2d2.pair import SCHEMA
-from r2d2.pretrained import load
 from r2d2.table import Pair, PairsTable, Text, write_table
 from training.small import (
     call_cli,

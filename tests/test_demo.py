@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from r2d2.pretrained import load
+from r2d2.models import load
 from r2d2.table import PairsTable
 from r2d2.training.log import read_history
 from training.small import call_cli, contents, start_cli

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 import r2d2
 from r2d2.config import make_tuning_config
 from r2d2.finetune import KeepBest, finetune
+from r2d2.models import network_config
 from r2d2.own_table import own_table
-from r2d2.pretrained import load_config
 from r2d2.table import Pair, PairsTable, Text, write_table
 from r2d2.training.distributed import ALONE
 from r2d2.training.epochs import Epoch, read_epochs
@@ -299,7 +299,7 @@ def test_matching_is_learnt_from_labels_and_stopped_when_it_is_enough(
 
 
 def test_a_pair_labelled_as_no_match_is_no_positive(start, matching, tmp_path):
-    config = replace(config_of("retrieval", "train.epochs=1"), model=load_config(start))
+    config = replace(config_of("retrieval", "train.epochs=1"), model=network_config(start))
     pretrain(matching, tmp_path / "run", config, init=start)
     skipped = json.loads((tmp_path / "run" / "training.json").read_text())["skipped"]
     train = PairsTable.open(matching)

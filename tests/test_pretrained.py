@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 import r2d2
 from r2d2.errors import R2D2Error
 from r2d2.model.r2d2 import R2D2
-from r2d2.pretrained import Pretrained, Ranked, load
+from r2d2.models import load
+from r2d2.pretrained import Pretrained, Ranked
 from r2d2.tokenizer import Tokenizer
 from training.small import SIDE, contents, name, picture, refused, small_config
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from r2d2.pretrained import load
+from r2d2.models import load
 from test_pretrained import PICTURES, TEXTS, make
 from training.small import refused
 

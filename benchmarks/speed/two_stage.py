@@ -24,7 +24,8 @@ from r2d2.evaluation.second_stage import Asked, SecondStage
 from r2d2.evaluation.states import Stored
 from r2d2.model.r2d2 import R2D2
 from r2d2.model.side import Side
-from r2d2.pretrained import Pretrained, load
+from r2d2.models import load
+from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import Tokenizer
 
 FASTER, CASCADE_FASTER = 3.0, 8.0  # times

@@ -19,7 +19,8 @@ from r2d2.errors import R2D2Error
 if TYPE_CHECKING:
     from r2d2.config import make_config
     from r2d2.model.side import Side
-    from r2d2.pretrained import Pretrained, Ranked, load
+    from r2d2.models import load
+    from r2d2.pretrained import Pretrained, Ranked
     from r2d2.table import PairsTable
     from r2d2.training.pretrain import pretrain
 
@@ -28,7 +29,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Pretrained": "r2d2.pretrained",
     "Ranked": "r2d2.pretrained",
-    "load": "r2d2.pretrained",
+    "load": "r2d2.models",
     "Side": "r2d2.model.side",
     "PairsTable": "r2d2.table",
     "make_config": "r2d2.config",

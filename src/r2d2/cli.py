@@ -24,7 +24,7 @@ from r2d2.commands import (
     translate,
     weights,
 )
-from r2d2.commands.options import Preset, Processes, Resume, Settings, Variant
+from r2d2.commands.options import MODELS, Preset, Processes, Resume, Settings, Variant
 from r2d2.entry import first_process, main
 from r2d2.errors import R2D2Error
 
@@ -92,9 +92,7 @@ def pretrain(
     vocab: Annotated[
         Path | None, typer.Option(help="A BERT vocab.txt, instead of training a tokenizer.")
     ] = None,
-    init: Annotated[
-        Path | None, typer.Option(help="A saved model to start from; see `r2d2 weights import`.")
-    ] = None,
+    init: Annotated[str | None, typer.Option(help=f"To start from. {MODELS}; but no ONNX.")] = None,
     processes: Processes = 1,
     resume: Resume = False,
 ) -> None:
@@ -137,7 +135,8 @@ def finetune(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the run.")],
     init: Annotated[
-        Path | None, typer.Option(help="The model to start from; --resume knows it by itself.")
+        str | None,
+        typer.Option(help=f"To start from; --resume knows it. {MODELS}; but no ONNX."),
     ] = None,
     captions: Annotated[
         Path | None, typer.Option(help="CSV or JSONL: image, caption, perhaps split and label.")

@@ -12,8 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from r2d2.data.images import BadImage, decode_image
-from r2d2.fingerprint import fingerprint
-from r2d2.pretrained import Pretrained, load
+from r2d2.models import Model, load
 from r2d2.vectors import refuse_without_direction
 
 
@@ -21,17 +20,17 @@ from r2d2.vectors import refuse_without_direction
 class Encoder:
     """Embeddings of unit length."""
 
-    model: Pretrained
+    model: Model
 
     @classmethod
     def load(cls, path: str | Path) -> Encoder:
-        """The model in a folder; see `r2d2.load`."""
+        """A model of any kind; see `r2d2.load`."""
         return cls(load(path))
 
     @cached_property
     def fingerprint(self) -> str:
         """Of what the embeddings depend on; see `r2d2.fingerprint`."""
-        return fingerprint(self.model)
+        return self.model.fingerprint
 
     def encode_images(self, files: Sequence[bytes]) -> npt.NDArray[np.float32]:
         """(n, d) of encoded files; one that cannot be read counts as a white picture."""

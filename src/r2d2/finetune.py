@@ -19,7 +19,7 @@ from r2d2.evaluation.labelled import score_labelled
 from r2d2.evaluation.run import evaluate_run
 from r2d2.files import write_text
 from r2d2.model.r2d2 import R2D2
-from r2d2.pretrained import Pretrained, load
+from r2d2.pretrained import Pretrained, read_saved
 from r2d2.table import PairsTable
 from r2d2.training.epochs import Epoch, read_epochs, still_rising, write_epochs
 from r2d2.training.preflight import held_back
@@ -58,13 +58,13 @@ def finetune(
         RunStoppedError: a signal came.
     """
     table, out = PairsTable.open(table_path), Path(out)
-    keep_best = KeepBest(table, out, config, config.tuning.patience)
     start = tuning_start(out, init, resume)
     if config.train.labelled and not start.model.cross_layers:
         raise R2D2Error(
             f"{start.init} has no cross encoders to learn matching with: give an R2D2 model, or "
             "fine-tune for retrieval"
         )
+    keep_best = KeepBest(table, out, config, config.tuning.patience)
     config = replace(config, model=start.model)
     pretrain(
         table_path, out, config, resume=resume, init=init, on_epoch=keep_best, stage="fine-tuning"
@@ -213,7 +213,7 @@ class KeepBest:
 
 def finish(table: PairsTable, table_path: str | Path, out: Path, config: Config) -> Path:
     """Put the best epoch's model in the place of the last one's, and measure it."""
-    best = load(out / BEST)
+    best = read_saved(out / BEST)
     best.save(out / MODEL)
     if not config.train.labelled:
         return evaluate_run(out, table_path, out, keep_weight=best.has_match)

@@ -24,6 +24,8 @@ def fingerprint(model: Pretrained) -> str:
     settings = to_dict(model.model.config)
     digest = hashlib.blake2b(digest_size=8)
     digest.update(json.dumps({name: settings[name] for name in PARTS}, sort_keys=True).encode())
+    if not model.preprocessing.usual:
+        digest.update(json.dumps(model.preprocessing.to_dict(), sort_keys=True).encode())
     digest.update(str(model.tokenizer.__getstate__()).encode())
     _update(digest, model.model.towers.state_dict())
     return digest.hexdigest()

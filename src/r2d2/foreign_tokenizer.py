@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,7 @@ class ForeignTokenizer(Tokenizer):
         self.special_ids = frozenset(roles.special_ids)
         vocab: dict[str, int] = engine.get_vocab()
         self.vocab_size = 1 + max(vocab.values())
-        # Those that take a text apart into bytes know everything.
-        self.unk_id = next((vocab[token] for token in (UNK, "<unk>") if token in vocab), -1)
+        self.unk_id = unknown_id(vocab)
         engine.enable_truncation(self.max_length)
         pad = engine.id_to_token(self.pad_id)
         if pad is None:
@@ -49,6 +49,11 @@ def load_tokenizer(path: Path, config: ModelConfig) -> Tokenizer:
     if foreign is None or family_of(foreign.kind).bert_vocabulary:
         return Tokenizer.load(path)
     return ForeignTokenizer(read_engine(path), foreign)
+
+
+def unknown_id(vocab: Mapping[str, int]) -> int:
+    """Of what stands for unknown characters; -1: it takes a text apart into bytes, knowing all."""
+    return next((vocab[token] for token in (UNK, "<unk>") if token in vocab), -1)
 
 
 def read_engine(path: Path) -> Engine:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,14 +19,14 @@ from torch.overrides import TorchFunctionMode
 from r2d2.arguments import (
     listed,
     one_text,
-    path_of,
     usable_device,
     usable_precision,
     whole_number,
 )
 from r2d2.config import ModelConfig, from_dict, to_dict
 from r2d2.data.augment import normalize
-from r2d2.data.images import resize, to_rgb
+from r2d2.data.images import to_rgb
+from r2d2.data.preprocessing import Pixels, Preprocessing
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
 from r2d2.foreign_tokenizer import load_tokenizer
@@ -40,6 +40,7 @@ CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json
 CPU_STATES = 2048  # hidden states of a pass of a cross encoder: of some ten images, at base size
 SHIPPED = "emoji"  # the model that comes with the package, r2d2/shipped/emoji
 
+Use = Literal["match", "explain", "fine-tune", "export"]
 Images = Iterable[Image.Image] | Side
 Texts = Iterable[str] | Side
 Score = Callable[[Side, Side, Pairs], Tensor]
@@ -68,9 +69,17 @@ class Pretrained:
         match_weight: float = 1.0,
         top_k: int = 32,
         batch_size: int = 256,
+        *,
+        preprocessing: Preprocessing | None = None,
+        name: str = "the model",
+        kind: str = "r2d2",
     ) -> None:
+        """`preprocessing`: None: ours, the whole picture squeezed to a square."""
         self.model = model.eval()
         self.tokenizer = tokenizer
+        self.preprocessing = preprocessing or Preprocessing(model.config.vision.image_size)
+        self.name = name  # as its user named it, or its folder; for what is told of it
+        self.kind = kind  # r2d2, hugging face or checkpoint: what it was read from
         self.match_weight = match_weight  # w of the two-stage score; official 1, ours chosen on val
         self.top_k = top_k  # candidates that the cross encoders rank again
         self.batch_size = batch_size  # items, or pairs, a forward pass
@@ -79,6 +88,24 @@ class Pretrained:
     def has_match(self) -> bool:
         """Whether there are cross encoders: False for PRD2."""
         return self.model.has_match
+
+    @property
+    def embed_dim(self) -> int:
+        """Numbers of an embedding."""
+        return self.model.config.embed_dim
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what its embeddings depend on; see `r2d2.fingerprint`."""
+        from r2d2.fingerprint import fingerprint
+
+        return fingerprint(self)
+
+    def why_not(self, use: Use) -> str | None:
+        """Why it cannot be used so, as a part of a sentence; None: it can."""
+        if use in ("match", "explain") and not self.has_match:
+            return f"{self.name} has no cross encoders: give an R2D2 model"
+        return None
 
     def to(self, place: str | int | torch.device | torch.dtype) -> Pretrained:
         """Move the model, itself: to a device ("cuda", "cpu"), or to a precision (torch.bfloat16).
@@ -102,12 +129,34 @@ class Pretrained:
         pictures = listed(images, "picture")
         if not pictures:
             raise R2D2Error("encode_images got an empty list: give at least one picture")
-        size, device = self.model.config.vision.image_size, self.model.towers.device
         sides = []
         for start in range(0, len(pictures), self.batch_size):
             chunk = enumerate(pictures[start : start + self.batch_size], start)
-            pixels = np.stack([resize(to_rgb(p, name=f"picture {i}"), size) for i, p in chunk])
-            sides.append(self.model.encode_images(normalize(torch.from_numpy(pixels).to(device))))
+            sides.append(
+                self.encode_pixels([self.prepare(p, name=f"picture {i}") for i, p in chunk])
+            )
+        return Side.cat(sides)
+
+    def prepare(self, picture: Image.Image, name: str = "picture") -> Pixels:
+        """A picture of any mode and size as the pixels (S, S, 3) that the model looks at."""
+        return self.preprocessing(to_rgb(picture, name=name))
+
+    def shrink(self, picture: Image.Image) -> Image.Image:
+        """A picture as small as may be while the model sees the same."""
+        return self.preprocessing.shrink(to_rgb(picture))
+
+    def read(self, file: bytes, name: str = "image") -> Pixels:
+        """The same of an encoded picture, in less time. BadImage where it cannot be used."""
+        return self.preprocessing.read(file, name)
+
+    @torch.inference_mode()
+    def encode_pixels(self, pixels: Sequence[Pixels]) -> Side:
+        """What `prepare` or `read` gave, at least one; see `Side` for the shapes."""
+        device = self.model.towers.device
+        sides = []
+        for start in range(0, len(pixels), self.batch_size):
+            stacked = torch.from_numpy(np.stack(pixels[start : start + self.batch_size]))
+            sides.append(self.model.encode_images(normalize(stacked.to(device))))
         return Side.cat(sides)
 
     @torch.inference_mode()
@@ -237,11 +286,13 @@ class Pretrained:
 
         `weights`: by name, where the model itself holds only its share of them.
         """
-        config = {
+        config: dict[str, Any] = {
             "model": to_dict(self.model.config),
             "match_weight": self.match_weight,
             "top_k": self.top_k,
         }
+        if not self.preprocessing.usual:
+            config["preprocessing"] = self.preprocessing.to_dict()
         with whole_folder(Path(path)) as work:
             state = weights or self.model.state_dict()
             save_file({k: v.contiguous() for k, v in state.items()}, work / WEIGHTS)
@@ -281,69 +332,68 @@ def shipped_folder() -> Path:
     return Path(str(resources.files("r2d2"))) / "shipped" / SHIPPED
 
 
-def model_folder(path: str | Path) -> Path:
-    """The folder that holds a model's files; see `load`.
-
-    Raises:
-        R2D2Error: there is none.
-    """
-    wanted = f"a run's folder or its model/ folder, or '{SHIPPED}'"
-    folder = path_of(path, wanted)
-    try:
-        if str(path) == SHIPPED and not folder.exists():
-            folder = shipped_folder()
-        if (folder / "model" / WEIGHTS).is_file():
-            folder = folder / "model"
-        found = all((folder / name).is_file() for name in (CONFIG, WEIGHTS))
-        why = ""
-        if not found and folder.is_file():
-            why = f" ({folder.name} is a file; its folder is {folder.parent})"
-    except OSError as error:  # a name that is too long, a folder that may not be looked into
-        found, why = False, f" ({error.strerror})"
-    if not found:
-        raise R2D2Error(f"there is no model at {path}{why}: give {wanted}")
-    return folder
+def saved_folder(folder: Path) -> Path | None:
+    """Where in a folder the files of a saved model are: itself, or its model/; None: not there."""
+    for place in (folder / "model", folder):
+        if all((place / name).is_file() for name in (CONFIG, WEIGHTS)):
+            return place
+    return None
 
 
-def load_config(path: str | Path) -> ModelConfig:
-    """The shape of a saved model, without its weights; see `load`."""
-    return _read_config(model_folder(path) / CONFIG)[0]
+def saved_config(folder: Path) -> ModelConfig:
+    """The shape of a saved model, without its weights."""
+    return _read_config(folder / CONFIG).model
 
 
-def load(path: str | Path, device: str | int | torch.device | None = None) -> Pretrained:
-    """The model in a folder written by `Pretrained.save`, or in the run that wrote one.
+def read_saved(folder: Path, device: str | int | torch.device | None = None) -> Pretrained:
+    """The model in a folder that `Pretrained.save` wrote.
 
     Args:
-        path: the folder; or "emoji", where there is no such folder: the model of the package.
+        folder: as `saved_folder` gives it.
         device: where to; None: the GPU where there is one.
 
     Raises:
-        R2D2Error: no model there, files that do not fit one another, or no such device here.
+        R2D2Error: files that are damaged or do not fit one another, or no such device here.
     """
-    folder = model_folder(path)
-    model_config, match_weight, top_k = _read_config(folder / CONFIG)
+    saved = _read_config(folder / CONFIG)
     there = default_device() if device is None else usable_device(device)
-    if model_config.foreign is None:
+    if saved.model.foreign is None:
         with there, _NoDraws():
-            model = R2D2(model_config)
+            model = R2D2(saved.model)
     else:  # others' classes hold buffers that no file has
-        model = R2D2(model_config).to(there)
+        model = R2D2(saved.model).to(there)
     load_weights(model, folder / WEIGHTS)
-    tokenizer, text = load_tokenizer(folder / TOKENIZER, model_config), model_config.text
+    tokenizer, text = load_tokenizer(folder / TOKENIZER, saved.model), saved.model.text
     if tokenizer.vocab_size > text.vocab_size or tokenizer.max_length > text.max_length:
         raise R2D2Error(
             f"{folder / TOKENIZER} is another model's: {tokenizer.vocab_size} tokens and texts of "
             f"{tokenizer.max_length}, where the model has {text.vocab_size} and "
             f"{text.max_length}; save the model again"
         )
-    return Pretrained(model, tokenizer, match_weight, top_k)
+    return Pretrained(
+        model, tokenizer, saved.match_weight, saved.top_k, preprocessing=saved.preprocessing
+    )
 
 
-def _read_config(path: Path) -> tuple[ModelConfig, float, int]:
-    """The model's shape, the weight of its match score, and top_k."""
+@dataclass(frozen=True)
+class _Saved:
+    """A config.json of ours."""
+
+    model: ModelConfig
+    match_weight: float
+    top_k: int
+    preprocessing: Preprocessing
+
+
+def _read_config(path: Path) -> _Saved:
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        model_config = from_dict(ModelConfig, config["model"], "model")
-        return model_config, float(config["match_weight"]), int(config["top_k"])
+        model = from_dict(ModelConfig, config["model"], "model")
+        side = model.vision.image_size
+        told = config.get("preprocessing", {"side": side})
+        preprocessing = from_dict(Preprocessing, told, "preprocessing")
+        if preprocessing.side != side:
+            raise R2D2Error(f"pictures of {preprocessing.side} pixels, and the model takes {side}")
+        return _Saved(model, float(config["match_weight"]), int(config["top_k"]), preprocessing)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, R2D2Error) as error:
         raise R2D2Error(f"{path} is damaged ({error}): save the model again") from error

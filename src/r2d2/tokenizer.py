@@ -250,6 +250,11 @@ class Tokenizer:
         """How many of the texts are longer than `max_length` tokens, and so lose their end."""
         return sum(bool(found.overflowing) for found in self._engine.encode_batch(list(texts)))
 
+    @property
+    def room(self) -> int:
+        """Tokens of a text that are read, without those that are added, as [CLS] and [SEP]."""
+        return self.max_length - int(self._engine.num_special_tokens_to_add(False))
+
     def limit(self, max_length: int) -> None:
         """Cut texts at another length, in tokens; at least 3."""
         if max_length < 3:

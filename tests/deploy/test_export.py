@@ -160,7 +160,7 @@ def test_the_tokenizer_is_ours(ours, theirs):
 
 def check_ids(ours, theirs, texts):
     ids, mask = ours.tokenizer(texts)
-    found = theirs.tokenizer.encode_batch(texts)
+    found = theirs.tokenizer.encodings(texts)
     assert [one.ids for one in found] == ids.tolist()
     assert [one.attention_mask for one in found] == mask.long().tolist()
 

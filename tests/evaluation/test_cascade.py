@@ -13,9 +13,9 @@ from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.encode import encode
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.pairs import match_scores
-from r2d2.evaluation.protocol import ScoresPairs
 from r2d2.evaluation.rerank import WEIGHTS
 from r2d2.evaluation.second_stage import Asked, SecondStage
+from r2d2.models import ScoresPairs
 from search.small import TEXTS, small_model
 from training.small import picture
 

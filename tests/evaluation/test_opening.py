@@ -15,10 +15,10 @@ import r2d2
 from deploy.graph_files import onnx_pair
 from evaluation.encoders import COLOURS, colour_table, noisy, picture
 from model.foreign import IMAGE, KINDS, LENGTH, save_hf
+from r2d2.deploy.onnx_pair import LAYOUT
 from r2d2.errors import R2D2Error
 from r2d2.evaluation import precomputed
-from r2d2.evaluation.onnx_pair import LAYOUT
-from r2d2.evaluation.opening import open_model
+from r2d2.evaluation.opening import open_encoder
 from r2d2.evaluation.run import Retrieval, evaluate_retrieval
 
 TEXTS = ["红色方块", "一张绿条的照片", "白"]
@@ -27,7 +27,7 @@ TEXTS = ["红色方块", "一张绿条的照片", "白"]
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_hugging_face_folder_gives_what_its_own_classes_give(kind, tmp_path):
     theirs = save_hf(tmp_path, kind)
-    opened = open_model(tmp_path)
+    opened = open_encoder(tmp_path)
     assert opened.kind == "hugging face"
     assert not opened.encoder.has_match
     images = [noisy(n, *size) for n, size in enumerate([(50, 37), (24, 61), (24, 24)])]
@@ -58,7 +58,7 @@ def test_a_hugging_face_folder_gives_what_its_own_classes_give(kind, tmp_path):
 def test_the_middle_is_cut_out_where_the_processor_does(config, size, tmp_path):
     save_hf(tmp_path, "clip")
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
-    encoder = open_model(tmp_path).encoder
+    encoder = open_encoder(tmp_path).encoder
     middle = Image.new("RGB", size, (255, 0, 0))
     edge = Image.new("RGB", size, (0, 255, 0))
     left, top = (size[0] - 24) // 2, (size[1] - 24) // 2
@@ -69,15 +69,15 @@ def test_the_middle_is_cut_out_where_the_processor_does(config, size, tmp_path):
 
 def test_text_length_is_a_setting_and_what_is_cut_is_counted(tmp_path):
     save_hf(tmp_path, "clip")
-    opened = open_model(tmp_path)
+    opened = open_encoder(tmp_path)
     assert opened.text_length == LENGTH
     assert opened.cut(["红" * (LENGTH - 2), "红" * (LENGTH - 1)]) == 1
-    short = open_model(tmp_path, text_length=4)
+    short = open_encoder(tmp_path, text_length=4)
     assert short.cut(["红绿", "红绿蓝"]) == 1
     side = short.encoder.encode_texts(["红绿蓝", "红绿黄"]).embedding
     assert torch.allclose(side[0], side[1])
     with pytest.raises(R2D2Error, match=f"places for {LENGTH} tokens, not 99"):
-        open_model(tmp_path, text_length=99)
+        open_encoder(tmp_path, text_length=99)
 
 
 def test_a_processor_of_another_size_is_refused(tmp_path):
@@ -85,7 +85,7 @@ def test_a_processor_of_another_size_is_refused(tmp_path):
     config = {"size": {"height": 99, "width": 99}}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
     with pytest.raises(R2D2Error, match="pictures of 99 pixels, and the model takes 24"):
-        open_model(tmp_path)
+        open_encoder(tmp_path)
 
 
 # Embeddings made elsewhere
@@ -114,7 +114,7 @@ def test_embeddings_are_found_by_id_and_text(tmp_path):
     assert metrics["run"]["kind"] == "embeddings"
     assert metrics["run"]["cut"]["test"]["cut"] is None
     with pytest.raises(R2D2Error, match="leave --text-length out"):
-        open_model(tmp_path / "e", text_length=20)
+        open_encoder(tmp_path / "e", text_length=20)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0])
@@ -143,7 +143,7 @@ def test_parquet_is_read_as_numpy_is(tmp_path):
     ):  # fmt: skip
         table = pa.table({column: names, "embedding": matrix.tolist()})
         pq.write_table(table, tmp_path / "p" / f"{name}.parquet", row_group_size=3)
-    one, other = (open_model(tmp_path / name).encoder for name in "ep")
+    one, other = (open_encoder(tmp_path / name).encoder for name in "ep")
     assert torch.equal(one.encode_texts(texts).embedding, other.encode_texts(texts).embedding)
     assert torch.equal(one.known_images(ids).embedding, other.known_images(ids).embedding)
     with pytest.raises(R2D2Error, match="no embedding of the text '没有'"):
@@ -162,7 +162,7 @@ def test_embeddings_that_do_not_fit_are_refused(harm, tmp_path):
     else:
         np.save(tmp_path / "texts.npy", sentences[:, :2])
     with pytest.raises(R2D2Error, match=r"give|not as many|cannot read"):
-        open_model(tmp_path)
+        open_encoder(tmp_path)
 
 
 # A pair of ONNX files
@@ -173,13 +173,13 @@ def test_a_pair_of_onnx_encoders(pixels, tmp_path):
     folder = tmp_path / "pair"
     folder.mkdir()
     onnx_pair(folder, pixels)
-    opened = open_model(folder)
+    opened = open_encoder(folder)
     assert opened.kind == "onnx"
     images = opened.encoder.encode_images([picture(c) for c in COLOURS]).embedding
     texts = opened.encoder.encode_texts([f"{c}方块" for c in COLOURS]).embedding
     assert torch.allclose(images, texts, atol=1e-5)
     assert opened.cut(["红方块照片", "红方块照片红方"]) == 1
-    assert open_model(folder, text_length=3).cut(["红方块照片"]) == 1
+    assert open_encoder(folder, text_length=3).cut(["红方块照片"]) == 1
     table = colour_table(tmp_path / "t.lance")
     evaluate_retrieval(folder, table, tmp_path / "out", Retrieval(resamples=0, splits=("test",)))
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
@@ -205,12 +205,12 @@ def test_a_layout_that_cannot_be_is_refused(layout, message, tmp_path):
     onnx_pair(tmp_path, "uint8")
     (tmp_path / LAYOUT).write_text(json.dumps(layout))
     with pytest.raises(R2D2Error, match=message):
-        open_model(tmp_path)
+        open_encoder(tmp_path)
 
 
 def test_what_is_no_model_is_told_what_may_be_given(tmp_path):
     with pytest.raises(R2D2Error, match=r"no model at .* Hugging Face .* encoders.json"):
-        open_model(tmp_path)
+        open_encoder(tmp_path)
 
 
 @pytest.mark.parametrize(("splits", "chosen"), [(("val",), False), (("test",), True)])

@@ -137,7 +137,7 @@ def test_towers_of_others(kind, tmp_path):
     from PIL import Image
 
     from r2d2.explain import explain
-    from r2d2.pretrained import load
+    from r2d2.models import load
     from r2d2.weights.towers import import_towers
 
     small.save_hf(tmp_path / "theirs", kind)

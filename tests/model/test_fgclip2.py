@@ -10,7 +10,6 @@ from safetensors.torch import save_file
 
 import r2d2
 from model.foreign import IMAGE, KEEP, LENGTH, LONG, PATCH, save_fgclip2
-from r2d2.evaluation import hugging_face
 from r2d2.weights.towers import import_towers
 from training.small import refused
 
@@ -93,8 +92,8 @@ def test_long_texts_have_their_own_places_and_head(published, tmp_path):
 @torch.no_grad()
 def test_it_is_measured_as_a_dual_encoder(published):
     folder, theirs, tensors = published
-    short, long = hugging_face.read(folder), hugging_face.read(folder, LONG)
-    ids = padded(short.model, TEXTS, LENGTH)
+    short, long = r2d2.load(folder), r2d2.load(folder, text_length=LONG)
+    ids = padded(short, TEXTS, LENGTH)
     expected = F.normalize(theirs.get_text_features(input_ids=ids).pooler_output, dim=-1)
     assert torch.allclose(expected, short.encode_texts(TEXTS).embedding.cpu(), atol=1e-5)
     expected = F.normalize(long_features(theirs, tensors, F.pad(ids, (0, LONG - LENGTH))), dim=-1)

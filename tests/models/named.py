@@ -1,15 +1,30 @@
 """Small random models of every kind that `--model` can name, each in a folder or a file."""
 
+from dataclasses import replace
+
 from deploy.graph_files import onnx_pair
 from model.foreign import KINDS, save_fgclip2, save_hf
 from r2d2.deploy.export import export_onnx
+from r2d2.model.r2d2 import R2D2
+from r2d2.pretrained import Pretrained
+from r2d2.tokenizer import Tokenizer
 from r2d2.weights.exporting import export_weights
-from weights.published import save_small
+from weights.published import save_small, small_config, spread, write_vocab
 
 DUAL = (*KINDS, "fgclip2", "chinese_clip_pt")  # without cross encoders
 RANKING = ("saved", "run", "official")
 GRAPHS = ("onnx", "onnx_dual", "onnx_pair")
 EVERY = (*DUAL, *RANKING, *GRAPHS)
+
+
+def save_wide(folder, **changes):
+    """As wide as official files tell their heads by: one for each 64."""
+    config = small_config(**changes)
+    sides = {name: replace(getattr(config, name), width=64, heads=1) for name in ("vision", "text")}
+    model = spread(R2D2(replace(config, **sides)))
+    model.log_temperature.data.fill_(-2.5)
+    tokenizer = Tokenizer.from_vocab(write_vocab(folder.with_name(f"{folder.name}_vocab")), 16)
+    Pretrained(model, tokenizer).save(folder)
 
 
 def write_model(kind, place):
@@ -26,11 +41,11 @@ def write_model(kind, place):
         save_small(place / "run" / "model")
         return place / "run"
     elif kind == "official":
-        save_small(place / "ours", projection_bias=True)
+        save_wide(place / "ours")
         export_weights(place / "ours", "official", place / "theirs")
         return next((place / "theirs").glob("*.pth"))
     elif kind == "chinese_clip_pt":
-        save_small(
+        save_wide(
             place / "ours", vision={"pooled_norm": True}, projection_bias=False, cross_layers=0
         )
         export_weights(place / "ours", "chinese_clip_pt", place / "theirs")

@@ -1,6 +1,7 @@
 """Whatever `--model` names is opened by one function; each command uses it, or says why not."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -13,14 +14,23 @@ from r2d2.data.images import read_image
 from r2d2.errors import R2D2Error
 from training.small import call_cli, picture, png, refused, small_table
 
+
+class Models(dict):
+    def __init__(self, root):
+        self.root = root
+
+    def __missing__(self, kind):
+        self[kind] = write_model(kind, self.root / kind)
+        return self[kind]
+
+
 TEXTS = ["红色方块", "一张绿条的照片", "白"]
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Kind: what names the model."""
-    root = tmp_path_factory.mktemp("models")
-    return {kind: write_model(kind, root / kind) for kind in EVERY}
+    """Kind: what names the model; each is written when it is first asked for."""
+    return Models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
@@ -59,30 +69,55 @@ def test_it_says_what_it_cannot_do(kind, models):
 
 
 @pytest.mark.parametrize("kind", EVERY)
-def test_every_kind_is_indexed_and_searched(kind, models, cli, tmp_path):
+def test_every_kind_is_indexed_and_searched(kind, models, cli, caplog, tmp_path):
+    caplog.set_level(logging.INFO, "r2d2")
     table = small_table(tmp_path / "t.lance", rows=8)
-    code, out, lines = cli("index", table, "--model", models[kind])
+    # the pair's few tokens give some of the texts no direction
+    texts = "--no-texts" if kind == "onnx_pair" else "--texts"
+    code, out, lines = cli("index", table, "--model", models[kind], texts)
     assert code == 0, lines
     assert "20 of 20 rows have a vector" in out
-    code, out, lines = cli("search", "红色方块", "--table", table, "--model", models[kind], "--json")
+    ranks = kind in (*RANKING, "onnx")
+    told = ["cosine alone" in line for line in caplog.messages]
+    assert sum(told) == (0 if ranks else 1)
+    caplog.clear()
+    code, out, lines = cli(
+        "search", "红色方块", "--table", table, "--model", models[kind], "--json"
+    )
     assert code == 0, lines
     found = json.loads(out)
-    assert len(found["results"]) == 10
+    assert len(found["hits"]) == 10
     ranks = kind in (*RANKING, "onnx")
-    assert (found["results"][0]["match"] is not None) == ranks
-    told = [line for line in lines if "cosine alone" in line]
+    assert (found["hits"][0]["match"] is not None) == ranks
+    told = [line for line in caplog.messages if "cosine alone" in line]
     assert len(told) == (0 if ranks else 1)
     code, _, lines = cli("index", table, "--model", "emoji")
     assert (code, "another model" in " ".join(lines)) == (2, True)
 
 
+@pytest.mark.parametrize("command", ["index FOLDER", "search 红色方块 --table FOLDER"])
+def test_a_folder_of_pictures_with_texts_is_told_once(command, models, cli, caplog, tmp_path):
+    caplog.set_level(logging.INFO, "r2d2")
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.png").write_bytes(png(picture(number)))
+        (folder / f"{number}.txt").write_text(TEXTS[number], encoding="utf-8")
+    words = [str(folder) if word == "FOLDER" else word for word in command.split()]
+    code, _, lines = cli(*words, "--model", models["chinese_clip"])
+    assert code == 0, lines
+    assert sum("cosine alone" in line for line in caplog.messages) == 1
+
+
 @pytest.mark.parametrize("kind", ["siglip2", "onnx", "chinese_clip_pt"])
 def test_corpora_and_reports_take_it_too(kind, models, cli, tmp_path):
     table = small_table(tmp_path / "t.lance", rows=8)
-    code, out, lines = cli("data", "check", table, "--model", models[kind])
+    code, _, lines = cli("data", "check", table, "--model", models[kind])
     assert code in (0, 1), lines
-    code, out, lines = cli("corpus", "stats", table, "--model", models[kind], "--out", tmp_path / "s")
+    out = tmp_path / "stats.html"
+    code, _, lines = cli("corpus", "stats", table, "--model", models[kind], "--out", out)
     assert code == 0, lines
+    assert out.is_file()
 
 
 @pytest.mark.parametrize("kind", DUAL)
@@ -102,7 +137,9 @@ def test_a_dual_encoder_is_fine_tuned_by_contrast_alone(kind, models, cli, tmp_p
     )
     code, _, lines = cli("finetune", "retrieval", table, "--out", out, "--resume", *sets)
     assert code == 0, lines  # it knows by itself what it was started from
-    code, _, lines = cli("finetune", "matching", table, "--init", models[kind], "--out", tmp_path / "m")
+    code, _, lines = cli(
+        "finetune", "matching", table, "--init", models[kind], "--out", tmp_path / "m"
+    )
     assert (code, "no cross encoders" in " ".join(lines)) == (2, True)
 
 

@@ -1,8 +1,13 @@
 """A folder of drawn pictures, and what its table says."""
 
 import os
+from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from r2d2.model.vit import ViT
 from r2d2.photo_folder.open import open_folder
 from r2d2.photo_folder.place import FolderOptions
 from r2d2.search.layout import VECTOR, open_lance
@@ -47,3 +52,19 @@ def vectors(opened):
 def touch(file, seconds=1_000_000_000):
     """Another time of the last change."""
     os.utime(file, (seconds, seconds))
+
+
+@contextmanager
+def embedded_pictures():
+    """Counts, under "pictures", what goes through the image tower of any model meanwhile."""
+    count = Counter()
+
+    def hook(module, arguments):
+        if isinstance(module, ViT):
+            count["pictures"] += len(arguments[0])
+
+    handle = register_module_forward_pre_hook(hook)
+    try:
+        yield count
+    finally:
+        handle.remove()

@@ -4,8 +4,7 @@ import json
 
 from PIL import Image
 
-from photo_folder.helpers import counts, draw, rows, start, vectors
-from r2d2.photo_folder import update
+from photo_folder.helpers import counts, draw, embedded_pictures, rows, start, vectors
 from r2d2.search.layout import open_lance, texts_uri
 from r2d2.search.searcher import Searcher
 from training.small import picture, refused
@@ -15,7 +14,7 @@ def texts(opened):
     return {name: [t["text"] for t in row["texts"]] for name, row in rows(opened, "texts").items()}
 
 
-def test_a_csv_of_captions(photos, model, tmp_path, monkeypatch):
+def test_a_csv_of_captions(photos, model, tmp_path):
     draw(photos, ["a.png", "b/b.png", "c.png"])
     file = tmp_path / "captions.csv"
     file.write_text("image,caption\na.png,红色的猫\nb.png,蓝色的狗\na.png,猫\nx.png,没有\n")
@@ -23,9 +22,10 @@ def test_a_csv_of_captions(photos, model, tmp_path, monkeypatch):
     assert texts(opened) == {"a.png": ["红色的猫", "猫"], "b/b.png": ["蓝色的狗"], "c.png": []}
     assert any("image not found: 1" in line and "x.png" in line for line in lines)
     before = vectors(opened)
-    monkeypatch.setattr(update, "Image", None)  # no picture is embedded again
     file.write_text("image,caption\na.png,红色的猫\nb.png,绿色的鸟\n")
-    opened, lines = start(photos, model)  # the file is known
+    with embedded_pictures() as count:
+        opened, lines = start(photos, model)  # the file is known
+    assert count["pictures"] == 0
     assert texts(opened) == {"a.png": ["红色的猫"], "b/b.png": ["绿色的鸟"], "c.png": []}
     assert counts(opened) == (0, 0, 0, 0, 1)
     assert any("captions of 2 changed" in line for line in lines)

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from photo_folder.helpers import counts, draw, rows, start, touch, vectors
+from photo_folder.helpers import counts, draw, embedded_pictures, rows, start, touch, vectors
 from r2d2.data.images import HEIF_EXTRA, decode_image
 from r2d2.errors import R2D2Error
 from r2d2.files import sole_process
+from r2d2.models import load
 from r2d2.photo_folder import reading, update
 from r2d2.photo_folder.gallery import FolderGallery
 from r2d2.photo_folder.open import open_folder
 from r2d2.photo_folder.place import LOCK, TABLE
 from r2d2.photo_folder.rows import MODIFIED
-from r2d2.pretrained import load
 from r2d2.search.layout import BAD, VECTOR, open_lance
 from r2d2.search.pictures import Pictures
 from search.small import reading_model, small_model
@@ -67,20 +67,24 @@ def test_new_changed_moved_and_deleted_are_told_and_only_the_needed_is_embedded(
     assert counts(start(photos, model)[0]) == (0, 0, 0, 0, 5)
 
 
-def test_a_moved_file_is_not_embedded_again(photos, model, monkeypatch):
+def test_a_moved_file_is_not_embedded_again(photos, model):
     draw(photos, NAMES)
-    start(photos, model)
+    with embedded_pictures() as count:
+        start(photos, model)
+    assert count["pictures"] == len(NAMES)
     (photos / "a.png").rename(photos / "z.png")
-    monkeypatch.setattr(update, "Image", None)  # what the model is given is made of it
-    assert counts(start(photos, model)[0]) == (0, 0, 1, 0, 4)
+    with embedded_pictures() as count:
+        assert counts(start(photos, model)[0]) == (0, 0, 1, 0, 4)
+    assert count["pictures"] == 0
 
 
 def test_another_time_and_the_same_content_is_no_change(photos, model, monkeypatch):
     draw(photos, NAMES)
     start(photos, model)
     touch(photos / "a.png")
-    monkeypatch.setattr(update, "Image", None)
-    opened, _ = start(photos, model)
+    with embedded_pictures() as count:
+        opened, _ = start(photos, model)
+    assert count["pictures"] == 0
     assert counts(opened) == (0, 0, 0, 0, 5)
     assert rows(opened, MODIFIED)["a.png"][MODIFIED] == 10**18
     monkeypatch.setattr(update, "read_picture", None)

@@ -164,16 +164,16 @@ def test_a_run_that_was_stopped_goes_on(tmp_path, model, monkeypatch, after):
     whole = small_table(tmp_path / "whole.lance", rows=20, bad=(3,))
     build_index(whole, model[1])
     calls = []
-    encode = type(model[0]).encode_images
+    encode = type(model[0]).encode_pixels
 
-    def stops(self, pictures):
-        calls.append(len(pictures))
+    def stops(self, pixels):
+        calls.append(len(pixels))
         if len(calls) > 2 * after:  # two passes a block
             raise StopError
-        return encode(self, pictures)
+        return encode(self, pixels)
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(model[0]), "encode_images", stops)
+        patch.setattr(type(model[0]), "encode_pixels", stops)
         with pytest.raises(StopError):
             build_index(path, model[1])
     done = build_index(path, model[1])

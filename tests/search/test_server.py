@@ -603,7 +603,7 @@ def test_explain_refuses(client, searcher):
     assert problem(nowhere, 404, f"there is no row {COUNT}") == "not_found"
     with serving(small_searcher("prd2")) as plain:
         refused = plain.post("/explain", json={"text": TEXTS[1], "row": 0})
-        assert problem(refused, 422, "prd2") == "no_cross_encoders"
+        assert problem(refused, 422, "cross encoders") == "no_cross_encoders"
 
 
 def test_explain_cuts_a_long_text_and_says_so(client):

@@ -8,7 +8,7 @@ import torch
 from r2d2.data.emoji import emoji_pairs
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
-from r2d2.pretrained import load
+from r2d2.models import load
 from r2d2.table import PairsTable, write_table
 from r2d2.tokenizer import Tokenizer
 from r2d2.training.log import read_history

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from r2d2.errors import R2D2Error, RunStoppedError, TerminatedError
-from r2d2.pretrained import load
+from r2d2.models import load
 from r2d2.table import PairsTable
 from r2d2.training.pretrain import pretrain
 from r2d2.training.signals import signals

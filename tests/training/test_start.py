@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from r2d2.config import make_config, make_tuning_config
 from r2d2.finetune import finetune
-from r2d2.pretrained import load
+from r2d2.models import load
 from r2d2.training.pretrain import pretrain
 from r2d2.training.trainer import Trainer
 from training.small import (

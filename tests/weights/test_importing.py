@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from r2d2.config import ModelConfig
 from r2d2.errors import R2D2Error
-from r2d2.pretrained import load
+from r2d2.models import load
 from r2d2.weights.exporting import export_weights
 from r2d2.weights.importing import import_weights
 from r2d2.weights.layouts import kinds

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from r2d2.errors import R2D2Error
-from r2d2.pretrained import load
+from r2d2.models import load
 from r2d2.weights.exporting import export_weights
 from r2d2.weights.importing import import_weights
 from weights import official_forward

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from r2d2.config import ModelConfig
-from r2d2.pretrained import load
+from r2d2.models import load
 from r2d2.weights.exporting import export_weights
 from r2d2.weights.importing import import_weights
 from weights.published import (

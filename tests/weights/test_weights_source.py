@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r2d2.errors import R2D2Error
+from r2d2.weights.files import choose_weights
 from r2d2.weights.pickles import load_pickled
-from r2d2.weights.source import choose_weights, open_source
+from r2d2.weights.source import open_source
 
 
 class Evil:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from r2d2.commands.options import Overwrite, Settings
+from r2d2.commands.options import MODELS, Overwrite, Settings
 from r2d2.errors import R2D2Error
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ Causes = Annotated[
     list[str] | None,
     typer.Option("--cause", help="With --retry-failed: of this cause; may be repeated."),
 ]
-ModelPath = Annotated[Path | None, typer.Option("--model", help="A run's folder, or a model's.")]
+ModelName = Annotated[str | None, typer.Option("--model", help=f"{MODELS}.")]
 
 
 @app.command()
@@ -49,7 +49,7 @@ def build(
     runner: Annotated[
         str, typer.Option(help="native, or ray: the cluster at RAY_ADDRESS, else this machine.")
     ] = "native",
-    model: ModelPath = None,
+    model: ModelName = None,
     work: Annotated[Path | None, typer.Option(help="Folder between the stages.")] = None,
     keep_work: Annotated[bool, typer.Option("--keep-work", help="Do not remove it.")] = False,
     retry_failed: RetryFailed = False,
@@ -148,7 +148,7 @@ def fetch(
 def stats(
     table: Annotated[str, typer.Argument(help="A pairs table.")],
     out: Annotated[Path, typer.Option(help="An HTML file; the same as JSON beside it.")],
-    model: ModelPath = None,
+    model: ModelName = None,
     overwrite: Overwrite = False,
 ) -> None:
     """What a table holds: sizes, lengths, words, sources, balance; with pictures."""
@@ -167,7 +167,7 @@ def compare(
     one: Annotated[str, typer.Argument(help="A pairs table.")],
     other: Annotated[str, typer.Argument(help="Another.")],
     out: Annotated[Path, typer.Option(help="An HTML file; the same as JSON beside it.")],
-    model: ModelPath = None,
+    model: ModelName = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Two tables beside each other, by the measures of `stats`."""
@@ -250,7 +250,7 @@ def _place(table: str) -> str:
     return table.rstrip("/") if "://" in table else str(Path(table).resolve())
 
 
-def _stats(table: Any, model: Path | None) -> Any:
+def _stats(table: Any, model: str | None) -> Any:
     from r2d2 import progress
     from r2d2.corpus.report.stats import table_stats
 
@@ -259,9 +259,9 @@ def _stats(table: Any, model: Path | None) -> Any:
         return table_stats(table, update, encoder.encode_images if encoder else None, str(model))
 
 
-def _model(path: Path | None) -> Model | None:
-    if path is None:
+def _model(source: str | None) -> Model | None:
+    if source is None:
         return None
     from r2d2.encoder import Encoder
 
-    return Encoder.load(path)
+    return Encoder.load(source)

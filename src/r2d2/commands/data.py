@@ -61,7 +61,7 @@ def check(
     context: typer.Context,
     table: Annotated[str, typer.Argument(help="A pairs table.")],
     model: Annotated[
-        Path | None, typer.Option(help="Whose vocabulary and length the texts must fit.")
+        str | None, typer.Option(help="Whose vocabulary and length the texts must fit.")
     ] = None,
     vocab: Annotated[Path | None, typer.Option(help="A BERT vocab.txt instead.")] = None,
     max_length: Annotated[
@@ -94,8 +94,8 @@ def check(
     from r2d2.downstream.make import set_radius
     from r2d2.errors import R2D2Error
     from r2d2.files import write_text
+    from r2d2.models import load
     from r2d2.outputs import a_file, check_outputs
-    from r2d2.pretrained import load
     from r2d2.table import PairsTable
     from r2d2.tokenizer import MAX_LENGTH, Tokenizer
 
@@ -114,7 +114,7 @@ def check(
     if model is not None:
         loaded = load(model, "cpu")
         tokenizer = loaded.tokenizer
-        length = max_length or loaded.model.config.text.max_length
+        length = max_length or loaded.tokenizer.max_length
     elif vocab is not None:
         tokenizer = Tokenizer.from_vocab(vocab, length)
     bits = set_radius(PairsTable.open(table)) if radius is None else radius

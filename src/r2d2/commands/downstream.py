@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from r2d2.commands.options import Overwrite, Settings
+from r2d2.commands.options import MODELS, Overwrite, Settings
 
 app = typer.Typer(help="Make sets for matching and retrieval.", no_args_is_help=True)
 
@@ -26,9 +26,7 @@ def make(
         list[str] | None,
         typer.Option(help="A table to share no picture with, as the pre-training corpus."),
     ] = None,
-    model: Annotated[
-        Path | None, typer.Option(help="For hard negatives: a run's folder, or a model's.")
-    ] = None,
+    model: Annotated[str | None, typer.Option(help=f"For hard negatives. {MODELS}.")] = None,
     settings: Settings = None,
     overwrite: Overwrite = False,
 ) -> None:

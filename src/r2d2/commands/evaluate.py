@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from r2d2.commands.options import Overwrite, refuse_given
+from r2d2.commands.options import MODELS, Overwrite, refuse_given
 from r2d2.errors import R2D2Error
 
 MEASURED = (  # options of what a submission does not measure
@@ -25,10 +25,7 @@ app = typer.Typer(help="Measure a model on a pairs table.", no_args_is_help=True
 
 Model = Annotated[
     str,
-    typer.Argument(
-        help="A run's or model's folder, 'emoji', a Hugging Face folder or hub id, a folder of "
-        "ONNX encoders or of embeddings."
-    ),
+    typer.Argument(help=f"{MODELS}; or a folder of embeddings."),
 ]
 Table = Annotated[str, typer.Argument(help="A pairs table.")]
 Out = Annotated[Path, typer.Option(help="Folder for metrics.json and report.html.")]

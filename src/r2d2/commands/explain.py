@@ -7,15 +7,13 @@ from typing import Annotated
 
 import typer
 
-from r2d2.commands.options import Overwrite
+from r2d2.commands.options import MODELS, Overwrite
 
 
 def explain(
     image: Annotated[Path, typer.Argument(help="A picture.")],
     text: Annotated[str, typer.Argument(help="Chinese, as 一只狗在草地上追飞盘.")],
-    model: Annotated[
-        str, typer.Option(help="A run's folder or a saved model's; emoji: the package's own.")
-    ] = "emoji",
+    model: Annotated[str, typer.Option(help=f"{MODELS}; one with cross encoders.")] = "emoji",
     out: Annotated[Path, typer.Option(help="PNG panel to write.")] = Path("explain.png"),
     weighted: Annotated[
         bool | None,
@@ -48,14 +46,14 @@ def explain(
     from r2d2.data.images import read_image
     from r2d2.explain import explain as run
     from r2d2.explain.report import lines, write_panel
+    from r2d2.models import load_network
     from r2d2.outputs import a_file, check_outputs
-    from r2d2.pretrained import load
 
     check_outputs([a_file(out, ".png")], inputs=[image, model], overwrite=overwrite)
     picture = read_image(image)
     found = run(
-        load(model), picture, text, weighted=weighted, alone=alone, layer=layer, dropping=dropping,
-        only=only,
+        load_network(model, "explain"), picture, text, weighted=weighted, alone=alone, layer=layer,
+        dropping=dropping, only=only,
     )  # fmt: skip
     write_panel(out, found)
     for line in lines(found):

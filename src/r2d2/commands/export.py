@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from r2d2.commands.options import Overwrite
+from r2d2.commands.options import MODELS, Overwrite
 
 app = typer.Typer(help="Write a model for programs without Python.", no_args_is_help=True)
 
@@ -19,9 +19,7 @@ def export() -> None:
 
 @app.command()
 def onnx(
-    model: Annotated[
-        str, typer.Argument(help="A run's folder or a saved model's; emoji: the package's own.")
-    ],
+    model: Annotated[str, typer.Argument(help=f"{MODELS}.")],
     out: Annotated[Path, typer.Option(help="Folder for the graphs.")],
     int8: Annotated[
         bool, typer.Option("--int8", help="Also with weights of 8 bits; prints the loss of recall.")

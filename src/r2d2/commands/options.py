@@ -18,6 +18,9 @@ Processes = Annotated[
     int, typer.Option(min=1, help="On this machine, one a GPU; across machines use torchrun.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
+MODELS = (
+    "A run's folder, a saved model's, a Hugging Face folder or hub id, a checkpoint, ONNX; emoji"
+)
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")]
 
 # Of a folder of pictures, whose table a command makes or brings up to date.

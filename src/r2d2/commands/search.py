@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from r2d2.commands.options import (
+    MODELS,
     OF_FOLDERS,
     Copy,
     FolderCaptions,
@@ -28,7 +29,7 @@ Table = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option(help="The model that made the index; emoji, or as the folder was opened before."),
+    typer.Option(help=f"The model that made the index, or emoji; a folder knows it. {MODELS}."),
 ]
 
 
@@ -72,6 +73,7 @@ def search(
 ) -> None:
     """Search images by a text, images or texts by an image."""
     from r2d2.errors import R2D2Error
+    from r2d2.models import tell_ranking
     from r2d2.outputs import a_file, check_outputs
     from r2d2.search.display import as_json, as_table, missing_level_notes
     from r2d2.search.query import Query
@@ -108,6 +110,7 @@ def search(
 
     def opened() -> Searcher:
         searcher = _opened(table, model)
+        tell_ranking(searcher.model)
         if not searcher.model.has_match:
             refuse_given(context, again, "ranks again, and the model has no cross encoders")
         if searcher.second_stage_off:
@@ -181,6 +184,7 @@ def serve(
 ) -> None:
     """Serve search, match and embed over HTTP, with a page to search in."""
     from r2d2.errors import R2D2Error
+    from r2d2.models import tell_ranking
     from r2d2.photo_folder.place import is_picture_folder
     from r2d2.search.server import serve as run
     from r2d2.search.serving import ServeConfig
@@ -206,11 +210,14 @@ def serve(
         context, folders[0] if folders else None, model, out, captions, follow_links, copies
     )
     kept_bytes = KEPT_BYTES // len(paths)
+    searchers = {
+        name: _opened(path, model, options, kept_bytes)
+        for name, path in zip(names, paths, strict=True)
+    }
+    for net in {id(searcher.model): searcher.model for searcher in searchers.values()}.values():
+        tell_ranking(net)
     run(
-        {
-            name: _opened(path, model, options, kept_bytes)
-            for name, path in zip(names, paths, strict=True)
-        },
+        searchers,
         config,
         lambda address: typer.echo(f"{address} is open; Ctrl-C closes it"),
     )
@@ -219,9 +226,7 @@ def serve(
 def index(
     context: typer.Context,
     table: Annotated[str, typer.Argument(help="A pairs table, or a folder of pictures.")],
-    model: Annotated[
-        str | None, typer.Option(help="A run's folder, a saved model's, or emoji.")
-    ] = None,
+    model: Annotated[str | None, typer.Option(help=f"{MODELS}.")] = None,
     texts: Annotated[
         bool, typer.Option("--texts/--no-texts", help="Its texts too, for search by an image.")
     ] = True,
@@ -251,8 +256,10 @@ def index(
     """Embed a table's images and texts, or a folder's pictures: what is new, or all anew."""
     from r2d2.corpus.runner import RUNNERS
     from r2d2.errors import R2D2Error
+    from r2d2.models import lasting_name, tell_ranking
     from r2d2.outputs import a_file, check_outputs
     from r2d2.search.ann_build import KINDS, build_ann
+    from r2d2.search.embed import loaded
     from r2d2.search.export import export_vectors
     from r2d2.search.index import build_index, count_bad
     from r2d2.search.kinds import notes_of_gallery
@@ -282,6 +289,7 @@ def index(
     if options is not None:
         table, model = _indexed_folder(table, options), None
     if model is not None:
+        tell_ranking(loaded(lasting_name(model)))
         done = build_index(
             table, model, texts=texts, runner=runner, workers=workers, overwrite=overwrite
         )
@@ -318,10 +326,12 @@ def _folder_options(
 
 def _indexed_folder(path: str, options: FolderOptions) -> str:
     """Bring the table of a folder up to date; gives the table."""
+    from r2d2.models import tell_ranking
     from r2d2.photo_folder.estimate import folder_size, size_in_words
     from r2d2.photo_folder.open import open_folder
 
     opened = open_folder(path, options, typer.echo)
+    tell_ranking(opened.model)
     typer.echo(f"{opened.place}: {size_in_words(folder_size(opened.place))}")
     return opened.uri
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from r2d2.commands.options import Overwrite
+from r2d2.commands.options import MODELS, Overwrite
 
 app = typer.Typer(help="Read and write published weights.", no_args_is_help=True)
 
@@ -84,7 +84,7 @@ def towers(
 
 @app.command("export")
 def export(
-    model: Annotated[Path, typer.Argument(help="A run's folder, or a saved model's.")],
+    model: Annotated[str, typer.Argument(help=f"{MODELS}; but no ONNX.")],
     kind: Annotated[str, typer.Option(help="See `weights kinds`.")],
     out: Annotated[Path, typer.Option(help="Folder for the weights.")],
     overwrite: Overwrite = False,

@@ -12,10 +12,12 @@ from typing import Any
 
 from r2d2.config import to_dict
 from r2d2.deploy.graphs import MATCH, OPSET, build_graphs
+from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
 from r2d2.foreign_tokenizer import ForeignTokenizer
+from r2d2.models import load_network
 from r2d2.outputs import a_folder, check_outputs
-from r2d2.pretrained import Pretrained, load
+from r2d2.pretrained import Pretrained
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +61,12 @@ def export_onnx(
     """
     out = Path(out)
     check_outputs([a_folder(out, is_exported)], inputs=[source], overwrite=overwrite)
-    model = load(source, "cpu")
+    model = load_network(source, "export", "cpu")
+    if differs := model.preprocessing.differs():
+        raise R2D2Error(
+            f"{source} {differs} in front of its image encoder, which the exported graph cannot: "
+            "fine-tune it first, which teaches it pictures squeezed to a square, or use it as it is"
+        )
     graphs = build_graphs(model.model, progress)
     with whole_folder(out) as work:
         for name, graph in graphs.items():

@@ -100,8 +100,8 @@ def _recalls(
     results: dict[str, Any] = evaluate(
         model,
         data,
-        top_k=model.config["top_k"],
-        weight=model.config["match_weight"],
+        top_k=model.top_k,
+        weight=model.match_weight,
         splits=(SPLIT,),
         full=(),
         progress=progress,

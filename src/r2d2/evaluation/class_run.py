@@ -23,7 +23,7 @@ from r2d2.evaluation.classification import (
 )
 from r2d2.evaluation.comparison_page import write_comparison
 from r2d2.evaluation.intervals import Floats, grouped_interval
-from r2d2.evaluation.opening import open_model
+from r2d2.evaluation.opening import open_encoder
 from r2d2.evaluation.run import RESAMPLES, about, choose_benchmark, choose_splits
 from r2d2.files import write_text
 from r2d2.table import PairsTable
@@ -53,7 +53,7 @@ def evaluate_classification(
     """Measure a model on a table of classes; write metrics.json and report.html.
 
     Args:
-        source: a model of any kind that `open_model` knows.
+        source: a model of any kind that `open_encoder` knows.
         table_path: a pairs table with texts of source `class`.
         out: where to.
         settings: what to measure.
@@ -72,7 +72,7 @@ def evaluate_classification(
         split: read_classes(table, split, sample=settings.sample, seed=settings.seed)
         for split in splits
     }
-    opened = open_model(source, text_length=settings.text_length)
+    opened = open_encoder(source, text_length=settings.text_length)
     classes = read[splits[0]].classes
     metrics: dict[str, Any] = {}
     with progress.bars() as update:

@@ -27,7 +27,7 @@ from r2d2.evaluation.comparison_page import write_comparison
 from r2d2.evaluation.evaluate import VALIDATION
 from r2d2.evaluation.intervals import grouped_interval
 from r2d2.evaluation.labelled import LabelledScores, score_labelled
-from r2d2.evaluation.opening import open_model
+from r2d2.evaluation.opening import open_encoder
 from r2d2.evaluation.run import RESAMPLES, about, choose_benchmark, choose_splits
 from r2d2.files import write_text
 from r2d2.table import PairsTable
@@ -56,7 +56,7 @@ def evaluate_matching(
     """Measure a model on a table whose rows carry labels; write metrics.json and report.html.
 
     Args:
-        source: a model of any kind that `open_model` knows.
+        source: a model of any kind that `open_encoder` knows.
         table_path: a pairs table with labels.
         out: where to.
         settings: what to measure.
@@ -70,7 +70,7 @@ def evaluate_matching(
     table = PairsTable.open(table_path)
     benchmark = choose_benchmark(table, settings.benchmark)
     splits = choose_splits(table, settings.splits)
-    opened = open_model(source, text_length=settings.text_length)
+    opened = open_encoder(source, text_length=settings.text_length)
     wanted = list(dict.fromkeys([*splits, *([VALIDATION] if _labelled(table) else [])]))
     found: dict[str, LabelledScores] = {}
     with progress.bars() as update:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from r2d2.errors import R2D2Error
-from r2d2.evaluation.protocol import DualEncoder, Progress, ScoresPairs
+from r2d2.evaluation.protocol import DualEncoder, Progress
 from r2d2.evaluation.states import Stored
+from r2d2.models import ScoresPairs
 
 NEAR_BATCHES = 64  # within which pairs are sorted by the length of their text
 

@@ -17,11 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from r2d2.errors import R2D2Error
-from r2d2.evaluation.protocol import embedded
 from r2d2.files import whole_folder
 from r2d2.inputs.json_text import read_json
 from r2d2.inputs.values import BadValueError, name_value
-from r2d2.model.side import Side
+from r2d2.model.side import Side, embedded
 
 Matrix = NDArray[np.float32]
 SIDES = {"images": ("image_ids.json", "image_id"), "texts": ("texts.json", "text")}

@@ -17,7 +17,7 @@ class DualEncoder(Protocol):
     """A model as the evaluation sees it.
 
     All of it runs without dropout; what it returns stays on the device it likes. A model without a
-    match head may leave the states of its sides empty: see `embedded`.
+    match head may leave the states of its sides empty: see `r2d2.model.side.embedded`.
     """
 
     @property
@@ -35,20 +35,6 @@ class DualEncoder(Protocol):
 
 
 @runtime_checkable
-class ScoresPairs(Protocol):
-    """A model that scores many pairs of few items, and each of its cross encoders by itself.
-
-    What belongs to one item is then computed once for all of its pairs.
-    """
-
-    def match_text(self, images: Side, texts: Side, pairs: tuple[Tensor, Tensor]) -> Tensor:
-        """p_T[match], (m,), of pairs: indices (m,) into images, and (m,) into texts."""
-
-    def match_image(self, images: Side, texts: Side, pairs: tuple[Tensor, Tensor]) -> Tensor:
-        """p_I[match], (m,), of pairs. `match` is the mean of the two."""
-
-
-@runtime_checkable
 class KnowsImages(Protocol):
     """A source that was computed before and finds an image by its id: no picture is decoded."""
 
@@ -57,10 +43,3 @@ class KnowsImages(Protocol):
 
     def known_images(self, image_ids: Sequence[str]) -> Side:
         """The embeddings of images it knows."""
-
-
-def embedded(embedding: Tensor) -> Side:
-    """A side of embeddings (n, d) alone, set to unit length."""
-    import torch.nn.functional as F
-
-    return Side(embedding.new_zeros(len(embedding), 1, 0), None, F.normalize(embedding, dim=-1))

@@ -16,9 +16,10 @@ from r2d2.errors import R2D2Error
 from r2d2.evaluation.contact import contact_groups, write_examples
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import VALIDATION, Memory, Results, can_choose, evaluate
-from r2d2.evaluation.opening import Opened, open_model
+from r2d2.evaluation.opening import Opened, open_encoder
 from r2d2.evaluation.published import published
 from r2d2.evaluation.report import write_report
+from r2d2.pretrained import Pretrained
 from r2d2.table import PairsTable
 from r2d2.training.log import read_history
 from r2d2.training.run_folder import METRICS, MODEL, REPORT, saved_run, saved_summary
@@ -57,7 +58,7 @@ def evaluate_retrieval(
     """Measure retrieval; write metrics.json, examples.json and report.html under `out`.
 
     Args:
-        source: a model of any kind that `open_model` knows.
+        source: a model of any kind that `open_encoder` knows.
         table_path: a pairs table.
         out: where to.
         settings: what to measure.
@@ -74,7 +75,7 @@ def evaluate_retrieval(
     t2i_only = settings.t2i_only or published().t2i_only(benchmark or "")
     if settings.full and "test" not in table.splits():
         raise R2D2Error(f"--full ranks split test against the whole table: {table.path} has none")
-    opened = open_model(source, text_length=settings.text_length)
+    opened = open_encoder(source, text_length=settings.text_length)
     _check_stages(settings, opened)
     if settings.submission is not None:
         return _submit(opened, table, out, settings)
@@ -145,7 +146,7 @@ def evaluate_run(
         The report's path.
     """
     table = PairsTable.open(table_path)
-    opened = open_model(model_path)
+    opened = open_encoder(model_path)
     with progress.bars() as update:
         results = evaluate(
             opened.encoder,
@@ -156,8 +157,8 @@ def evaluate_run(
             resamples=RESAMPLES,
             progress=update,
         )
-    model = opened.pretrained
-    if keep_weight and "weight" in results.metrics and model is not None:
+    model = opened.model
+    if keep_weight and "weight" in results.metrics and isinstance(model, Pretrained):
         model.match_weight = float(results.metrics["weight"])
         model.save(model_path / MODEL)
     results.metrics["run"] = about("retrieval", opened, table, None) | {
@@ -271,8 +272,8 @@ def _write(
     place = Path(source)
     run, train = saved_run(place), saved_summary(place)
     settings: dict[str, Any] = dict(run["config"]) if run else {}
-    if opened.pretrained is not None:  # with the vocabulary as it was trained
-        settings["model"] = to_dict(opened.pretrained.model.config)
+    if isinstance(opened.model, Pretrained):  # with the vocabulary as it was trained
+        settings["model"] = to_dict(opened.model.model.config)
     groups = contact_groups(results)
     results.save(out / METRICS, train)
     write_examples(out / EXAMPLES, groups)

@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 
 from r2d2.data.augment import normalize
-from r2d2.data.images import resize, to_rgb
 from r2d2.pretrained import Pretrained
 
 SHARE = 4  # a window's side is this part of the picture's: one patch of many changes little
@@ -33,7 +32,7 @@ def falls(model: Pretrained, picture: Image.Image, texts: Tensor) -> npt.NDArray
     vision, network = model.model.config.vision, model.model
     side = vision.image_size // vision.patch_size
     kept, inside = windows(side)
-    pixels = torch.from_numpy(resize(to_rgb(picture), vision.image_size))[None]
+    pixels = torch.from_numpy(model.prepare(picture))[None]
     pixels = normalize(pixels.to(network.towers.device))
     whole = network.encode_images(pixels).embedding  # (1, d)
     found = []

@@ -52,9 +52,7 @@ class Clip:
             nn.Linear(both.text_config.hidden_size, width, bias=False),
         )
 
-    def read_images(
-        self, vision: nn.Module, pixels: Tensor, keep: Keep
-    ) -> tuple[Tensor, Tensor]:
+    def read_images(self, vision: nn.Module, pixels: Tensor, keep: Keep) -> tuple[Tensor, Tensor]:
         """States (n, 1+P, d_v) and pooled (n, d_v).
 
         `keep` drops patches that are not to be looked at; it hooks into `vision.embeddings`, and
@@ -109,9 +107,7 @@ class Siglip(Clip):
         """None: the heads are in the towers."""
         return nn.Identity(), nn.Identity()
 
-    def read_images(
-        self, vision: nn.Module, pixels: Tensor, keep: Keep
-    ) -> tuple[Tensor, Tensor]:
+    def read_images(self, vision: nn.Module, pixels: Tensor, keep: Keep) -> tuple[Tensor, Tensor]:
         """See `Clip.read_images`."""
         out = vision(pixel_values=pixels)
         return torch.cat([out.pooler_output[:, None], out.last_hidden_state], 1), out.pooler_output
@@ -136,9 +132,7 @@ class Siglip2(Siglip):
         vision = both.vision_config
         return int(vision.patch_size * round(vision.num_patches**0.5))
 
-    def read_images(
-        self, vision: nn.Module, pixels: Tensor, keep: Keep
-    ) -> tuple[Tensor, Tensor]:
+    def read_images(self, vision: nn.Module, pixels: Tensor, keep: Keep) -> tuple[Tensor, Tensor]:
         """See `Clip.read_images`.
 
         Its own forward makes places and a mask for each picture in a loop, which cannot be

@@ -29,7 +29,7 @@ class ForeignTowers(nn.Module):
         self.foreign = config.foreign
         self.family = family_of(config.foreign.kind)
         both = build_config(config.foreign, config.dropout)
-        transformers, family = _transformers(), self.family
+        transformers, family = require_transformers(), self.family
         self.vision: nn.Module = getattr(transformers, family.vision)(both.vision_config)
         self.text: nn.Module = getattr(transformers, family.text)(
             both.text_config, **family.text_options
@@ -126,14 +126,15 @@ def build_config(foreign: ForeignConfig, dropout: float = 0.0) -> Any:
         settings = dict(data.get(part) or {})
         data[part] = settings | {name: dropout for name in DROPOUTS if name in settings}
     try:
-        return getattr(_transformers(), family.config).from_dict(data)
+        return getattr(require_transformers(), family.config).from_dict(data)
     except R2D2Error:
         raise
     except Exception as error:  # its checks raise errors of many kinds
         raise R2D2Error(f"config.json of the towers is not understood: {error}") from error
 
 
-def _transformers() -> Any:
+def require_transformers() -> Any:
+    """The package. R2D2Error where it is not installed."""
     try:
         import transformers
     except ImportError as error:

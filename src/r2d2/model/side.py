@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -61,3 +62,8 @@ class Side:
         if self.mask is not None:
             return self.mask
         return torch.ones(self.states.shape[:2], dtype=torch.bool, device=self.states.device)
+
+
+def embedded(embedding: Tensor) -> Side:
+    """A side of embeddings (n, d) alone, set to unit length."""
+    return Side(embedding.new_zeros(len(embedding), 1, 0), None, F.normalize(embedding, dim=-1))

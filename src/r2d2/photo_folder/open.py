@@ -11,11 +11,11 @@ from pathlib import Path
 from r2d2.data.images import upright_size
 from r2d2.errors import R2D2Error
 from r2d2.files import sole_process
-from r2d2.fingerprint import fingerprint
 from r2d2.formats.picture_captions import CaptionSource, captions_beside, captions_in_file
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.folders import absolute
 from r2d2.inputs.picture_listing import Listing, list_pictures
+from r2d2.models import Model, lasting_name
 from r2d2.native_write import write_whole
 from r2d2.photo_folder.estimate import LITTLE, check_room, estimate
 from r2d2.photo_folder.place import (
@@ -33,7 +33,7 @@ from r2d2.photo_folder.plan import plan_update
 from r2d2.photo_folder.rows import FolderTable
 from r2d2.photo_folder.texts import prune_texts
 from r2d2.photo_folder.update import FolderChanges, FolderUpdate
-from r2d2.pretrained import SHIPPED, Pretrained
+from r2d2.pretrained import SHIPPED
 from r2d2.progress import bars
 from r2d2.search.embed import loaded
 from r2d2.search.index import build_index, drop
@@ -58,7 +58,7 @@ class OpenedFolder:
     place: Path  # the folder of the table
     uri: str  # the table
     settings: FolderSettings
-    model: Pretrained
+    model: Model
     changes: FolderChanges | None  # None: the folder of pictures is not there now
 
 
@@ -91,7 +91,9 @@ def open_folder(
         place = table_folder(folder, options.out)
         there = read_settings(place)
     settings = options.apply(there or FolderSettings(absolute(folder)))
-    settings = replace(settings, folder=absolute(folder), model=_model_name(settings.model))
+    settings = replace(
+        settings, folder=absolute(folder), model=lasting_name(settings.model or SHIPPED)
+    )
     if there is not None and there.copies != settings.copies and not options.overwrite:
         raise R2D2Error(
             f"{place} holds {'copies' if there.copies else 'thumbnails'} of the pictures: give "
@@ -118,13 +120,6 @@ def open_folder(
     return OpenedFolder(place, str(place / TABLE), settings, model, changes)
 
 
-def _model_name(model: str | None) -> str:
-    """A name that means the same from every working directory."""
-    if model is None or model == SHIPPED or not Path(model).exists():
-        return model or SHIPPED
-    return str(Path(model).resolve())
-
-
 def _as_it_stands(place: Path, settings: FolderSettings, told: Told) -> OpenedFolder:
     told(f"{settings.folder} is not there now: {place} is searched as it stands, by thumbnails")
     model = loaded(str(settings.model))
@@ -132,7 +127,7 @@ def _as_it_stands(place: Path, settings: FolderSettings, told: Told) -> OpenedFo
 
 
 def _bring_up_to_date(
-    place: Path, listing: Listing, settings: FolderSettings, model: Pretrained, overwrite: bool,
+    place: Path, listing: Listing, settings: FolderSettings, model: Model, overwrite: bool,
     told: Told,
 ) -> FolderChanges:  # fmt: skip
     uri = str(place / TABLE)
@@ -176,8 +171,8 @@ def _bring_up_to_date(
     return changes
 
 
-def _about(model: Pretrained) -> About:
-    return About(fingerprint(model), model.model.config.embed_dim)
+def _about(model: Model) -> About:
+    return About(model.fingerprint, model.embed_dim)
 
 
 def _captions(settings: FolderSettings, listing: Listing) -> CaptionSource:
@@ -191,7 +186,7 @@ def _captions(settings: FolderSettings, listing: Listing) -> CaptionSource:
     return captions_in_file(file, listing, listing.dropped)
 
 
-def _finish(uri: str, settings: FolderSettings, model: Pretrained, changed: bool) -> None:
+def _finish(uri: str, settings: FolderSettings, model: Model, changed: bool) -> None:
     """Put small parts of the table together, bring the texts and the calibration up to date."""
     dataset = open_lance(uri)
     assert dataset is not None

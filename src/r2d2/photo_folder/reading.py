@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.data.images import MAX_BYTES, BadImage, decode_resized, upright_size
+from r2d2.data.images import MAX_BYTES, BadImage, upright_size
+from r2d2.data.preprocessing import Pixels
 from r2d2.data.thumbnails import thumbnail_file
 
+ReadPixels = Callable[[bytes, str], Pixels]
 TRIES = 3  # of reading a file that changes meanwhile
 CHANGING = "file changes while it is read"
 
@@ -40,13 +42,13 @@ class PictureContent:
 
 
 def read_picture(
-    path: Path, side: int, *, known: Container[str] = (), copies: bool = False
+    path: Path, read: ReadPixels, *, known: Container[str] = (), copies: bool = False
 ) -> PictureContent:
     """Read a file.
 
     Args:
         path: of the file.
-        side: pixels of the model's input.
+        read: a model's, from a file's content to what it looks at.
         known: digests of which nothing but the digest is wanted.
         copies: keep the file's content.
 
@@ -72,7 +74,7 @@ def read_picture(
         return PictureContent(**about, decoded=False)
     name = str(path)
     try:
-        pixels = decode_resized(data, side, name=name)
+        pixels = read(data, name)
         thumbnail = thumbnail_file(data, name=name)
     except BadImage as error:
         return PictureContent(**about, decoded=True, bad=error.reason)

@@ -15,11 +15,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from PIL import Image
-
 from r2d2.formats.picture_captions import CaptionSource
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.picture_listing import UNREADABLE_FILE, ListedPicture, Listing
+from r2d2.models import Model
 from r2d2.photo_folder.plan import FolderPlan
 from r2d2.photo_folder.reading import (
     CHANGING,
@@ -37,7 +36,6 @@ from r2d2.photo_folder.rows import (
     FolderTable,
     KnownPicture,
 )
-from r2d2.pretrained import Pretrained
 from r2d2.progress import Update
 from r2d2.search.layout import BAD, VECTOR
 from r2d2.vectors import NO_DIRECTION, without_direction
@@ -89,7 +87,7 @@ class FolderUpdate:
         listing: Listing,
         plan: FolderPlan,
         table: FolderTable,
-        model: Pretrained,
+        model: Model,
         captions: CaptionSource,
         copies: bool,
         update: Update,
@@ -98,7 +96,6 @@ class FolderUpdate:
         self._plan = plan
         self._table = table
         self._model = model
-        self._side = model.model.config.vision.image_size
         self._captions = captions
         self._copies = copies
         self._rewritten = COPIES_AT_ONCE if copies else REWRITTEN_AT_ONCE
@@ -176,7 +173,7 @@ class FolderUpdate:
                     held.append((
                         picture,
                         pool.submit(
-                            read_picture, path, self._side, known=known, copies=self._copies
+                            read_picture, path, self._model.read, known=known, copies=self._copies
                         ),
                     ))  # fmt: skip
                     if len(held) == AHEAD:
@@ -189,7 +186,9 @@ class FolderUpdate:
 
     def _decoded(self, picture: ListedPicture) -> PictureContent | None:
         path = self._root / picture.path
-        return self._counted(picture, lambda: read_picture(path, self._side, copies=self._copies))
+        return self._counted(
+            picture, lambda: read_picture(path, self._model.read, copies=self._copies)
+        )
 
     def _counted(
         self, picture: ListedPicture, read: Callable[[], PictureContent]
@@ -209,8 +208,7 @@ class FolderUpdate:
         good = [content.pixels for _, content, _ in pictures if content.pixels is not None]
         vectors: Iterator[Any] = iter(())
         if good:
-            images = [Image.fromarray(pixels) for pixels in good]
-            made = self._model.encode_images(images).embedding.float().cpu().numpy()
+            made = self._model.encode_pixels(good).embedding.float().cpu().numpy()
             none = without_direction(made)
             vectors = iter(
                 [None if bad else vector for vector, bad in zip(made, none, strict=True)]

@@ -14,8 +14,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from r2d2.fingerprint import fingerprint
-from r2d2.pretrained import Pretrained
+from r2d2.models import Model
 from r2d2.search.calibration import (
     Calibration,
     Doubles,
@@ -53,18 +52,18 @@ def unrelated_texts() -> tuple[str, ...]:
 
 
 def calibrate(
-    model: Pretrained, gallery: CalibratedGallery, table_version: int | None = None
+    model: Model, gallery: CalibratedGallery, table_version: int | None = None
 ) -> Calibration:
     """The calibration of a gallery whose vectors the model made."""
     texts = unrelated_texts()
     count, pictures = _pictures(model, gallery, texts)
     words = _words(gallery, text_terms(texts))
-    return Calibration(fingerprint(model), count, pictures, words, table_version)
+    return Calibration(model.fingerprint, count, pictures, words, table_version)
 
 
 @torch.inference_mode()
 def _pictures(
-    model: Pretrained, gallery: CalibratedGallery, texts: Sequence[str]
+    model: Model, gallery: CalibratedGallery, texts: Sequence[str]
 ) -> tuple[int, PictureChance | None]:
     readable = [text for text in texts if read_query(text, model.tokenizer).complete]
     count = 0

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
 from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.runner import REPEATED
-from r2d2.data.images import BadImage, decode_resized
+from r2d2.data.images import BadImage
+from r2d2.data.preprocessing import Pixels
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.models import Model, load
 from r2d2.native_write import write_whole
-from r2d2.pretrained import Pretrained, load
 from r2d2.search.gallery import Floats
 from r2d2.search.layout import (
     ADDRESS,
@@ -57,7 +57,7 @@ def text_schema(width: int) -> pa.Schema:
 
 
 @lru_cache(maxsize=1)
-def loaded(model: str) -> Pretrained:
+def loaded(model: str) -> Model:
     """One model a process."""
     return load(model)
 
@@ -78,29 +78,28 @@ class EmbedImages:
         rows = [row for first, stop in json.loads(job["runs"]) for row in range(first, stop)]
         dataset = lance.dataset(self.table, version=self.version)
         model = loaded(self.model)
-        size = model.model.config.vision.image_size
         bad = DroppedRows()
         tables = []
         for start in range(0, len(rows), FILES_AT_ONCE):
             some = rows[start : start + FILES_AT_ONCE]
             found = dataset.take(some, columns=["image_id", "image", ROW])
             kinds: list[str | None] = []
-            pictures: list[Image.Image] = []
+            pixels: list[Pixels] = []
             for file in found["image"].to_pylist():
                 try:
-                    pictures.append(Image.fromarray(decode_resized(file or b"", size)))
+                    pixels.append(model.read(file or b""))
                     kinds.append(None)
                 except BadImage as error:
                     kinds.append(error.kind)
             vectors = (
-                model.encode_images(pictures).embedding.float().cpu().numpy() if pictures else None
+                model.encode_pixels(pixels).embedding.float().cpu().numpy() if pixels else None
             )
             if vectors is not None:
                 vectors = _with_direction(vectors, kinds)
             for image_id, kind in zip(found["image_id"].to_pylist(), kinds, strict=True):
                 if kind is not None:
                     bad.add(kind, image_id or "no image_id")
-            column = nullable_vectors(vectors, kinds, model.model.config.embed_dim)
+            column = nullable_vectors(vectors, kinds, model.embed_dim)
             tables.append(
                 pa.Table.from_arrays(
                     [found[ROW].combine_chunks(), column, pa.array(kinds, pa.string())],

@@ -11,9 +11,10 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from r2d2.data.images import BadImage, decode_image, resize
+from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import R2D2Error
 from r2d2.explain.explanation import Explanation, explain
+from r2d2.models import network_of
 from r2d2.search.openapi import PICTURE, WITH_PICTURE, form_schema, json_schema, request_body
 from r2d2.search.request_body import read_request, service_of
 from r2d2.search.routes import ERRORS
@@ -92,7 +93,7 @@ async def explanation(request: Request) -> ExplainResponse:
 
     def run(searcher: Searcher) -> Explanation:
         return explain(
-            searcher.model,
+            network_of(searcher.model, "explain"),
             picture,
             asked.text,
             weighted=asked.weighted,
@@ -113,7 +114,7 @@ def _of_row(service: Service, row: int) -> Image.Image:
         picture = decode_image(gallery.files([row])[0], name=f"the picture of row {row}")
     except BadImage as error:  # the gallery's, not the client's
         raise R2D2Error(str(error), code="row_unreadable") from error
-    return Image.fromarray(resize(picture, service.searcher.model.model.config.vision.image_size))
+    return service.searcher.model.shrink(picture)
 
 
 def _answer(found: Explanation, notes: list[NoteOut]) -> ExplainResponse:

@@ -24,7 +24,7 @@ from r2d2.corpus.cluster.connection import check_nodes
 from r2d2.corpus.funnel import StageCount, add_counts
 from r2d2.corpus.runner import Runner, map_jobs, start
 from r2d2.errors import R2D2Error
-from r2d2.fingerprint import fingerprint
+from r2d2.models import lasting_name
 from r2d2.native_write import write_whole
 from r2d2.progress import Update, bars
 from r2d2.search.embed import (
@@ -90,7 +90,7 @@ def build_index(
 
     Args:
         table: a pairs table; it gets two columns, and a table of texts beside it.
-        model: a folder, or "emoji"; on a cluster, one that every worker can read.
+        model: as `r2d2.load` takes it; on a cluster, one that every worker can read.
         texts: the texts too, for search by an image.
         runner: native, or ray: a model a worker, over the cluster.
         workers: of the cluster, by default as many as it has room for; on one machine a model
@@ -101,22 +101,20 @@ def build_index(
         R2D2Error: no table, no model, vectors of another model, or another process is at it.
     """
     uri = PairsTable.open(table).path
-    if Path(str(model)).exists():
-        model = Path(model).resolve()
     with indexing(uri):
-        return _build(uri, str(model), texts, runner, workers, overwrite)
+        return _build(uri, lasting_name(model), texts, runner, workers, overwrite)
 
 
 def _build(
     uri: str, model: str, texts: bool, runner: str, workers: int | None, overwrite: bool
 ) -> Indexed:
     net = loaded(model)
-    made_by = fingerprint(net)
+    made_by = net.fingerprint
     # On this machine one process with one model: torch takes all cores by itself.
     runs = start(runner, workers) if runner != "native" else Runner()
     if runs.cluster:
         check_nodes(Path(uri).parent if "://" not in uri else None, ["r2d2", "torch"])
-    width = net.model.config.embed_dim
+    width = net.embed_dim
     _prepare(uri, made_by, width, overwrite)
     with bars() as update:
         images = _embed_images(uri, model, width, runs, update)

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
-from r2d2.data.images import MORE_FRAMES, decode_image, has_more_frames, resize
+from r2d2.data.images import MORE_FRAMES, decode_image, has_more_frames
 from r2d2.errors import R2D2Error
 from r2d2.search.forms import declared_charset, decode_text, parse_json, read_form
 from r2d2.search.schema import TEXTS, NoteOut
@@ -113,5 +113,4 @@ def _decode(request: Request, data: bytes) -> tuple[Image.Image, bool]:
     """The first frame at the model's size, for what waits in the queue is small; are there more?"""
     service = service_of(request)
     picture = decode_image(data, name="the picture", max_pixels=service.config.max_pixels)
-    size = service.searcher.model.model.config.vision.image_size
-    return Image.fromarray(resize(picture, size)), has_more_frames(data)
+    return service.searcher.model.shrink(picture), has_more_frames(data)

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from r2d2.errors import R2D2Error
-from r2d2.fingerprint import fingerprint
 from r2d2.model.side import Side
-from r2d2.pretrained import SHIPPED, Pretrained, load
+from r2d2.models import Model, ScoresPairs, lasting_name, load, tell_ranking
+from r2d2.pretrained import SHIPPED, Pretrained
 from r2d2.search.confidence import HEAD, NOTHING_FITS, UNKNOWN, Evidence, confidence
 from r2d2.search.first_stage import FUSED, FirstStage, by_vectors, by_words, fuse
 from r2d2.search.gallery import Gallery, Item, Words
@@ -55,11 +55,11 @@ class Searcher:
     Not for several threads at once.
     """
 
-    def __init__(self, model: Pretrained, gallery: Gallery, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, model: Model, gallery: Gallery, kept_bytes: int = KEPT_BYTES) -> None:
         """R2D2Error where another model made the gallery's vectors."""
         self.model = model
         self.gallery = gallery
-        self.fingerprint = fingerprint(model)
+        self.fingerprint = model.fingerprint
         if gallery.fingerprint != self.fingerprint:
             raise R2D2Error(
                 f"{gallery.name} was indexed by another model ({gallery.fingerprint}, this one is "
@@ -72,7 +72,7 @@ class Searcher:
     def open(
         cls,
         table: str | Path | None = None,
-        model: str | Path | Pretrained | None = None,
+        model: str | Path | Model | None = None,
         device: str | torch.device | None = None,
     ) -> Searcher:
         """Open an indexed table; None: the emoji corpus, with whatever model.
@@ -89,14 +89,20 @@ class Searcher:
         from r2d2.search.table_gallery import TableGallery
 
         if table is not None and is_picture_folder(table):
-            if isinstance(model, Pretrained):
+            if not (model is None or isinstance(model, (str, Path))):
                 raise R2D2Error(f"{table} is a folder of pictures: give its model by name")
-            opened = open_folder(table, FolderOptions(model=None if model is None else str(model)))
-            net = opened.model if device is None else opened.model.to(device)
+            opened = open_folder(
+                table, FolderOptions(model=None if model is None else lasting_name(model))
+            )
+            net = opened.model
+            if device is not None and isinstance(net, Pretrained):
+                net = net.to(device)
+            tell_ranking(net)
             return cls(net, FolderGallery(opened))
         model = SHIPPED if model is None else model
         there = None if table is None else TableGallery(table)  # before a model is loaded
-        loaded = model if isinstance(model, Pretrained) else load(model, device)
+        loaded = load(model, device) if isinstance(model, (str, Path)) else model
+        tell_ranking(loaded)
         return cls(loaded, EmojiGallery.open(loaded) if there is None else there)
 
     def search(self, question: str | Image.Image, **options: Any) -> Found:
@@ -128,6 +134,11 @@ class Searcher:
             raise R2D2Error(f"candidates is {query.candidates}: it must be 1 to {MAX_CANDIDATES}")
         if query.cascade is not None and not 1 <= query.cascade <= MAX_CANDIDATES:
             raise R2D2Error(f"cascade is {query.cascade}: it must be 1 to {MAX_CANDIDATES}")
+        if query.cascade is not None and not isinstance(self.model, ScoresPairs):
+            raise R2D2Error(
+                f"cascade asks one cross encoder at a time, which {self.model.name} cannot: leave "
+                "it out"
+            )
 
     def by(self, query: Query) -> By:
         """What is compared with a query."""
@@ -199,7 +210,7 @@ class Searcher:
     @property
     def longest_text(self) -> int:
         """Tokens of a text that the model reads, without [CLS] and [SEP]."""
-        return self.model.tokenizer.max_length - 2
+        return self.model.tokenizer.room
 
     def encode(self, queries: Sequence[Query]) -> list[Side]:
         """Each query as a Side of one; texts together, images together."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from r2d2.model.r2d2 import Pairs
 from r2d2.model.side import Side
-from r2d2.pretrained import Pretrained
+from r2d2.models import Model, ScoresPairs
 from r2d2.search.gallery import Floats
 from r2d2.search.query import Stage
 
@@ -35,12 +35,14 @@ class Matched:
     stage: Stage
 
 
-def match_again(model: Pretrained, asked: Sequence[Asked]) -> list[list[Matched | None]]:
+def match_again(model: Model, asked: Sequence[Asked]) -> list[list[Matched | None]]:
     """Match scores of the candidates of several queries; None where an image cannot be read.
 
     A cascade scores all candidates by text, and by both those that then lead by
-    weight x p_T + cosine.
+    weight x p_T + cosine; the model must be one of `ScoresPairs`.
     """
+    if not isinstance(model, ScoresPairs):
+        return _by_both_at_once(model, asked)
     places = [(q, c) for q, one in enumerate(asked) for c, p in enumerate(one.pairs) if p]
     given = [pair for one in asked for pair in one.pairs if pair]
     by_text = _scores(model, model.match_text, given)
@@ -68,8 +70,20 @@ def _head(asked: Asked, found: Sequence[Matched | None], weight: float) -> set[i
     return {known[int(place)] for place in order}
 
 
+def _by_both_at_once(model: Model, asked: Sequence[Asked]) -> list[list[Matched | None]]:
+    """Of a model whose cross encoders cannot be asked one by one, as that of a pair graph."""
+
+    def score(images: Side, texts: Side, pairs: Pairs) -> Tensor:
+        return model.match(images[pairs[0]], texts[pairs[1]])
+
+    scores = iter(_scores(model, score, [pair for one in asked for pair in one.pairs if pair]))
+    return [
+        [Matched(next(scores), "both") if pair else None for pair in one.pairs] for one in asked
+    ]
+
+
 def _scores(
-    model: Pretrained, score: Callable[[Side, Side, Pairs], Tensor], pairs: Sequence[Pair]
+    model: Model, score: Callable[[Side, Side, Pairs], Tensor], pairs: Sequence[Pair]
 ) -> list[float]:
     """A score of pairs; what is an item's is computed once a batch."""
     scores: list[float] = []

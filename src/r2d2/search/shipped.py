@@ -16,8 +16,8 @@ from safetensors.torch import save
 from r2d2.data.emoji import chinese_name, emoji_pairs
 from r2d2.errors import R2D2Error
 from r2d2.files import write_bytes
-from r2d2.fingerprint import fingerprint
-from r2d2.pretrained import Pretrained, load, shipped_folder
+from r2d2.models import Model, load
+from r2d2.pretrained import shipped_folder
 from r2d2.search.calibrate import calibrate
 from r2d2.search.calibration import Calibration
 from r2d2.search.memory_gallery import MemoryGallery, Row
@@ -36,7 +36,7 @@ class EmojiGallery(MemoryGallery):
     """See `Gallery`."""
 
     @classmethod
-    def open(cls, model: Pretrained, folder: Path | None = None) -> EmojiGallery:
+    def open(cls, model: Model, folder: Path | None = None) -> EmojiGallery:
         """What was shipped where this model made it, else the vectors are made now (seconds)."""
         found = cls.shipped(model, shipped_folder() if folder is None else folder)
         if found is None:
@@ -47,7 +47,7 @@ class EmojiGallery(MemoryGallery):
         return found
 
     @classmethod
-    def make(cls, model: Pretrained) -> EmojiGallery:
+    def make(cls, model: Model) -> EmojiGallery:
         """Encode the whole corpus."""
         from r2d2.data.images import decode_image
 
@@ -62,14 +62,14 @@ class EmojiGallery(MemoryGallery):
         for start in range(0, len(every), step):
             texts.append(model.encode_texts(every[start : start + step]).embedding.float().cpu())
         made = cls(
-            NAME, fingerprint(model), rows, torch.cat(images).numpy(), torch.cat(texts).numpy(),
+            NAME, model.fingerprint, rows, torch.cat(images).numpy(), torch.cat(texts).numpy(),
             emoji_file,
         )  # fmt: skip
         made.calibration = calibrate(model, made)
         return made
 
     @classmethod
-    def shipped(cls, model: Pretrained, folder: Path) -> EmojiGallery | None:
+    def shipped(cls, model: Model, folder: Path) -> EmojiGallery | None:
         """Read what `write_shipped_index` wrote; None: nothing there for this model and corpus."""
         file = folder / INDEX
         if not file.is_file():
@@ -77,7 +77,7 @@ class EmojiGallery(MemoryGallery):
         try:
             with safe_open(file, "np") as stored:
                 about = stored.metadata() or {}
-                if about.get("fingerprint") != fingerprint(model):
+                if about.get("fingerprint") != model.fingerprint:
                     return None
                 listed = json.loads(about["rows"])
                 rows = [
@@ -126,7 +126,7 @@ def write_shipped_index(model: str | Path, out: str | Path | None = None) -> Pat
     return file
 
 
-def write_calibration(model: Pretrained, folder: Path | None = None) -> Path:
+def write_calibration(model: Model, folder: Path | None = None) -> Path:
     """Write that of the vectors that were shipped, as they are read again.
 
     R2D2Error where another model made them.

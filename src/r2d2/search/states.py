@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from r2d2.data.images import BadImage, decode_image
+from r2d2.data.images import BadImage
+from r2d2.data.preprocessing import Pixels
 from r2d2.model.side import Side
-from r2d2.pretrained import Pretrained
+from r2d2.models import Model
 from r2d2.search.gallery import Gallery
 
 KEPT_BYTES = 256 << 20
@@ -17,7 +18,7 @@ AT_ONCE = 64  # files held in memory at a time
 class ImageStates:
     """Encoded images of a gallery, the least recently used ones forgotten first."""
 
-    def __init__(self, model: Pretrained, gallery: Gallery, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, model: Model, gallery: Gallery, kept_bytes: int = KEPT_BYTES) -> None:
         self._model = model
         self._gallery = gallery
         self._limit = kept_bytes
@@ -36,16 +37,17 @@ class ImageStates:
                 missing.append(row)
         for start in range(0, len(missing), AT_ONCE):
             some = missing[start : start + AT_ONCE]
-            readable, pictures = [], []
+            readable: list[int] = []
+            pixels: list[Pixels] = []
             for row, file in zip(some, self._gallery.files(some), strict=True):
                 try:
-                    pictures.append(decode_image(file))
+                    pixels.append(self._model.read(file))
                     readable.append(row)
                 except BadImage:  # it was good when it was indexed; its cosine still stands
                     continue
-            if not pictures:
+            if not pixels:
                 continue
-            encoded = self._model.encode_images(pictures)
+            encoded = self._model.encode_pixels(pixels)
             for place, row in enumerate(readable):
                 one = encoded[place : place + 1]
                 # a copy: a view would keep the whole batch alive

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from r2d2.pretrained import Pretrained
+from r2d2.models import Model
 from r2d2.search.calibrate import calibrate
 from r2d2.search.layout import CALIBRATION, VECTOR, open_lance
 from r2d2.search.table_gallery import TableGallery
 
 
-def update_calibration(uri: str, model: Pretrained) -> None:
+def update_calibration(uri: str, model: Model) -> None:
     """Calibrate an indexed table anew, unless nothing of it has changed since.
 
     Args:

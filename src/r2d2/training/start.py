@@ -17,7 +17,8 @@ from r2d2.errors import R2D2Error
 from r2d2.fingerprint import weights_fingerprint
 from r2d2.foreign_tokenizer import load_tokenizer
 from r2d2.model.r2d2 import R2D2
-from r2d2.pretrained import SHIPPED, Pretrained, load, load_config
+from r2d2.models import lasting_name, load_network, network_config
+from r2d2.pretrained import Pretrained
 from r2d2.settings import leaves, merge, named_settings, parse_setting, read_preset
 from r2d2.training.checkpoint import latest_checkpoint
 from r2d2.training.run_folder import CHECKPOINTS, TOKENIZER, saved_run
@@ -40,7 +41,7 @@ class Start:
     def open(self, out: Path) -> Pretrained:
         """The model; where the run has a checkpoint, of its shape only. R2D2Error as `load`."""
         if not self.begun:
-            return load(self.init, "cpu")
+            return load_network(self.init, "fine-tune", "cpu")
         return Pretrained(R2D2(self.model), load_tokenizer(out / TOKENIZER, self.model))
 
     def hash(self, out: Path, model: Pretrained) -> str | None:
@@ -86,23 +87,23 @@ def find_start(out: Path, init: str | Path | None, resume: bool) -> Start | None
     """
     run = saved_run(out) if resume else None
     if run is None:
-        return None if init is None else Start(_absolute(init), load_config(init))
+        return None if init is None else Start(lasting_name(init), network_config(init))
     if run.get("init") is None:
         if init is None:
             return None
         raise R2D2Error(f"{out} was started from random weights, not from {init}: leave --init out")
-    noted, noted_hash = _absolute(run["init"]), run.get("init_hash")
-    path = noted if init is None else _absolute(init)
+    noted, noted_hash = lasting_name(run["init"]), run.get("init_hash")
+    path = noted if init is None else lasting_name(init)
     if path != noted:
         if noted_hash is None:
             raise _another(out, noted, path)
-        return Start(path, load_config(path), False, noted, noted_hash)
+        return Start(path, network_config(path), False, noted, noted_hash)
     if latest_checkpoint(out / CHECKPOINTS) is not None:
         shape = merge(to_dict(ModelConfig()), run["config"].get("model", {}))
         model = from_dict(ModelConfig, shape, "model")
         return Start(noted, model, True, noted, noted_hash)
     try:
-        return Start(noted, load_config(noted), False, noted, noted_hash)
+        return Start(noted, network_config(noted), False, noted, noted_hash)
     except R2D2Error as error:
         raise R2D2Error(
             f"{out} was started from {noted}, which cannot be opened any more ({error}): put it "
@@ -169,12 +170,6 @@ def _another(out: Path, first: object, given: object) -> R2D2Error:
     return R2D2Error(
         f"{out} was started from {first}, and {given} is another model: leave --init out"
     )
-
-
-def _absolute(init: str | Path) -> str:
-    """A path that holds in any working directory; the name of the package's model stays."""
-    path = Path(init)
-    return str(init) if str(init) == SHIPPED and not path.exists() else str(path.absolute())
 
 
 def _model_part(data: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -18,7 +18,8 @@ from torch import Tensor
 from r2d2.config import ModelConfig
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
-from r2d2.pretrained import Pretrained, load
+from r2d2.models import load_network
+from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import UNK, Tokenizer
 from r2d2.weights import bert, chinese_clip, clip_vision, official
 from r2d2.weights.layouts import SAFE_OFFICIAL, layout_of
@@ -50,7 +51,7 @@ def export_weights(
     """
     layout, out = layout_of(kind), Path(out)
     check_out(out, overwrite, [model_dir, Path(model_dir) / "model"])
-    pretrained = load(model_dir, device="cpu")
+    pretrained = load_network(model_dir, "export", "cpu")
     config = pretrained.model.config
     state = {name: tensor.detach() for name, tensor in pretrained.model.state_dict().items()}
     why = _refusals(layout.name, config, state)

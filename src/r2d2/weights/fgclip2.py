@@ -21,6 +21,7 @@ from r2d2.weights.report import Imported, Used
 from r2d2.weights.source import Source
 
 KIND = "fgclip2"
+AS = "siglip2"  # the family that its towers are of
 SHORT, KEPT, LONG = 64, 20, 196  # places, where its config.json does not say
 PLACES = "text_model.embeddings.position_embedding"
 HEAD = "text_model.head"
@@ -101,7 +102,7 @@ def as_siglip2(read: Source, max_length: int | None) -> Mapped:
             del tensors[name]
     vision = dict(read.config.get("vision_config") or {})
     config = {
-        "model_type": "siglip2",
+        "model_type": AS,
         "text_config": text | {"model_type": "siglip2_text_model"},
         "vision_config": vision | {"model_type": "siglip2_vision_model"},
     }

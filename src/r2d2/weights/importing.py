@@ -20,12 +20,12 @@ from r2d2.files import write_text
 from r2d2.model.r2d2 import R2D2, TEMPERATURE_RANGE
 from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import Tokenizer
+from r2d2.weights.files import TOKENIZER, VOCAB
 from r2d2.weights.layout import Given, Layout, Parts, Wishes
 from r2d2.weights.layouts import bare, layout_of, recognise
-from r2d2.weights.native import fit_tensors
 from r2d2.weights.report import Imported, ImportReport, Used, check_out
 from r2d2.weights.rules import Rule
-from r2d2.weights.source import TOKENIZER, VOCAB, Source, open_source
+from r2d2.weights.source import Source, open_source
 from r2d2.weights.vocab import read_tokenizer
 
 REPORT = "import.json"
@@ -81,7 +81,32 @@ def import_weights(
     wishes = Wishes(
         fresh, image_size, max_length, cross_layers, vision_heads, text_heads, keep_projection
     )
-    readings = [_Reading.of(open_source(place), kind, wishes) for place in places]
+    made = assemble([open_source(place) for place in places], wishes, kind, vocab, seed)
+    report = ImportReport(out, made.model.model.config, made.sources, made.fresh, made.notes)
+    made.model.save(out)
+    write_text(out / REPORT, report.json())
+    return report
+
+
+@dataclasses.dataclass(frozen=True)
+class Assembled:
+    """A model made of published weights, in memory, and what became of each tensor."""
+
+    model: Pretrained
+    sources: tuple[Imported, ...]
+    fresh: tuple[str, ...]  # ours that no source gave: initialised, seeded
+    notes: tuple[str, ...]
+
+
+def assemble(
+    sources: Sequence[Source],
+    wishes: Wishes,
+    kind: str | None = None,
+    vocab: str | Path | None = None,
+    seed: int = 0,
+) -> Assembled:
+    """The model of opened sources; see `import_weights`, which writes it into a folder."""
+    readings = [_Reading.of(source, kind, wishes) for source in sources]
     _refuse_twice(readings)
     config = _config(readings, wishes)
     tokenizer = _tokenizer(readings, vocab, config)
@@ -93,20 +118,16 @@ def import_weights(
         torch.manual_seed(seed)
         model = R2D2(config)
     state = dict(model.state_dict())
-    sources = [reading.fill(state, config) for reading in readings]
-    fit_tensors(model, state, out)
-    given = {used.ours for one in sources for used in one.used}
+    filled = [reading.fill(state, config) for reading in readings]
+    model.load_state_dict(state)
+    given = {used.ours for one in filled for used in one.used}
     top_k = max((TOP_K.get(reading.layout.name, 32) for reading in readings), default=32)
-    report = ImportReport(
-        out,
-        config,
-        tuple(sources),
+    return Assembled(
+        Pretrained(model, tokenizer, top_k=top_k, kind="checkpoint"),
+        tuple(filled),
         tuple(name for name in state if name not in given),
         tuple(note for reading in readings for note in reading.notes(config, state)),
     )
-    Pretrained(model, tokenizer, top_k=top_k).save(out)
-    write_text(out / REPORT, report.json())
-    return report
 
 
 @dataclasses.dataclass(frozen=True)

@@ -74,7 +74,7 @@ class Given:
         if width not in _HEADS and width % 64:
             raise R2D2Error(
                 f"{self.name}: weights of width {width} do not tell the number of heads, and there "
-                f"is no config.json beside them: give --{what}-heads"
+                f"is no config.json beside them: give --{what}-heads to `r2d2 weights import`"
             )
         return _HEADS.get(width, width // 64)
 

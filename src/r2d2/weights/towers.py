@@ -23,9 +23,10 @@ from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import Tokenizer
 from r2d2.weights import fgclip2
+from r2d2.weights.files import TOKENIZER, VOCAB
 from r2d2.weights.importing import REPORT
 from r2d2.weights.report import Imported, ImportReport, Used, check_out
-from r2d2.weights.source import TOKENIZER, VOCAB, Source, open_source
+from r2d2.weights.source import Source, open_source
 from r2d2.weights.vocab import read_tokenizer
 
 # Theirs to ours; the first that fits is taken.

@@ -13,7 +13,8 @@ encoders.json: {"image": {"file", "size", "pixels": "normalised" or "uint8", "me
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,18 @@ from PIL import Image
 from torch import Tensor
 
 from r2d2.data.augment import MEAN, STD
-from r2d2.data.images import resize, to_rgb
+from r2d2.data.images import to_rgb
+from r2d2.data.preprocessing import Pixels, Preprocessing
+from r2d2.deploy.onnx_folder import (
+    GraphTokenizer,
+    folder_fingerprint,
+    one_of_graphs,
+    why_graphs_cannot,
+)
 from r2d2.errors import R2D2Error
-from r2d2.evaluation.protocol import embedded
 from r2d2.foreign_tokenizer import read_engine
-from r2d2.model.side import Side
+from r2d2.model.side import Side, embedded
+from r2d2.pretrained import Use
 
 LAYOUT = "encoders.json"
 PIXELS = ("normalised", "uint8")
@@ -36,13 +44,23 @@ TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": n
 
 
 class OnnxPair:
-    """See `DualEncoder`."""
+    """See `r2d2.models.Model`."""
 
     has_match = False
+    kind = "onnx"
+    match_weight, top_k = 0.0, 1  # nothing is ranked again
 
-    def __init__(self, folder: Path, layout: Mapping[str, Any], text_length: int | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        layout: Mapping[str, Any],
+        text_length: int | None,
+        batch_size: int = 256,
+    ) -> None:
+        self.folder, self.name, self.batch_size = folder, folder.name, batch_size
         image, text = layout["image"], layout["text"]
-        self.size, self.pixels = int(image["size"]), image["pixels"]
+        self.preprocessing = Preprocessing(int(image["size"]))
+        self.pixels = image["pixels"]
         if self.pixels not in PIXELS:
             raise R2D2Error(f"{folder / LAYOUT}: pixels are {self.pixels!r}, not one of {PIXELS}")
         self.mean = np.array(image.get("mean", MEAN), dtype=np.float32)
@@ -52,38 +70,78 @@ class OnnxPair:
             raise R2D2Error(
                 f"{folder} takes {longest} tokens, not {text_length}: give at most that"
             )
-        self.text_length = text_length or longest
-        self._image = _session(_inside(folder, image.get("file", "image.onnx")))
-        self._text = _session(_inside(folder, text.get("file", "text.onnx")))
-        engine = read_engine(_inside(folder, text.get("tokenizer", "tokenizer.json")))
+        length = text_length or longest
+        self._files = [
+            one_of_graphs(folder, part.get(key, name))
+            for part, key, name in (
+                (image, "file", "image.onnx"),
+                (text, "file", "text.onnx"),
+                (text, "tokenizer", "tokenizer.json"),
+            )
+        ]
+        self._image, self._text = (_session(file) for file in self._files[:2])
+        engine = read_engine(self._files[2])
         pad = int(text.get("pad_id", (engine.padding or {}).get("pad_id", 0)))
-        engine.enable_truncation(self.text_length)
+        engine.enable_truncation(length)
         whole = None if text.get("pad_to_longest", True) else longest
         engine.enable_padding(pad_id=pad, pad_token=engine.id_to_token(pad) or "", length=whole)
-        self._engine = engine
+        self.tokenizer = GraphTokenizer(engine, length)
 
-    def cut(self, texts: Sequence[str]) -> int:
-        """How many texts are longer than the text length."""
-        return sum(bool(found.overflowing) for found in self._engine.encode_batch(list(texts)))
+    @cached_property
+    def embed_dim(self) -> int:
+        """Numbers of an embedding."""
+        return int(self.encode_texts(["一"]).embedding.shape[1])
 
-    def encode_images(self, images: Sequence[Image.Image]) -> Side:
+    @property
+    def fingerprint(self) -> str:
+        """Of the files and of how pictures and texts are put in."""
+        settings = (self.preprocessing, self.pixels, self.mean.tolist(), self.std.tolist())
+        return folder_fingerprint(self._files, settings, self.tokenizer.max_length)
+
+    def why_not(self, use: Use) -> str | None:
+        """Why it cannot be used so; None: it can."""
+        return why_graphs_cannot(self.folder, use, self.has_match)
+
+    def prepare(self, picture: Image.Image, name: str = "picture") -> Pixels:
         """The whole picture squeezed to a square, bicubic."""
-        pixels = np.stack([resize(to_rgb(image), self.size) for image in images])
-        if self.pixels == "normalised":
-            scaled = (pixels.astype(np.float32) / 255 - self.mean) / self.std
-            pixels = np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
-        return _embed(self._image, [pixels])
+        return self.preprocessing(to_rgb(picture, name=name))
 
-    def encode_texts(self, texts: Sequence[str]) -> Side:
+    def shrink(self, picture: Image.Image) -> Image.Image:
+        """A picture as small as may be while the model sees the same."""
+        return self.preprocessing.shrink(to_rgb(picture))
+
+    def read(self, file: bytes, name: str = "image") -> Pixels:
+        """The same of an encoded picture."""
+        return self.preprocessing.read(file, name)
+
+    def encode_images(self, images: Iterable[Image.Image]) -> Side:
+        """Pictures of any mode and size."""
+        return self.encode_pixels([self.prepare(image) for image in images])
+
+    def encode_pixels(self, pixels: Sequence[Pixels]) -> Side:
+        """What `prepare` or `read` gave, at least one."""
+        sides = []
+        for start in range(0, len(pixels), self.batch_size):
+            stacked: np.ndarray[Any, Any] = np.stack(pixels[start : start + self.batch_size])
+            if self.pixels == "normalised":
+                scaled = (stacked.astype(np.float32) / 255 - self.mean) / self.std
+                stacked = np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+            sides.append(_embed(self._image, [stacked]))
+        return Side.cat(sides)
+
+    def encode_texts(self, texts: Iterable[str]) -> Side:
         """Cut at the text length."""
-        found = self._engine.encode_batch(list(texts))
-        ids = np.array([one.ids for one in found])
-        mask = np.array([one.attention_mask for one in found])
-        return _embed(self._text, [ids, mask])
+        sentences, sides = list(texts), []
+        for start in range(0, len(sentences), self.batch_size):
+            found = self.tokenizer.encodings(sentences[start : start + self.batch_size])
+            ids = np.array([one.ids for one in found])
+            mask = np.array([one.attention_mask for one in found])
+            sides.append(_embed(self._text, [ids, mask]))
+        return Side.cat(sides)
 
     def match(self, images: Side, texts: Side) -> Tensor:
         """It has no match head."""
-        raise R2D2Error("a pair of ONNX encoders has no match head")
+        raise R2D2Error("a pair of ONNX encoders has no match head: use the embeddings")
 
 
 def read(folder: Path, text_length: int | None = None) -> OnnxPair:
@@ -100,13 +158,6 @@ def read(folder: Path, text_length: int | None = None) -> OnnxPair:
             f"{folder / LAYOUT} does not describe two encoders ({type(error).__name__}: {error}): "
             "see docs/evaluation.md"
         ) from error
-
-
-def _inside(folder: Path, name: str) -> Path:
-    path = folder / name
-    if Path(name).name != name or not path.is_file():
-        raise R2D2Error(f"{folder} has no file {name!r}: export the encoders again")
-    return path
 
 
 def _session(path: Path) -> Any:

@@ -1,0 +1,117 @@
+"""From a picture to the square of pixels that a model reads, as the model was trained to see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from r2d2.data.images import decode_image, decode_resized, resize, to_rgb
+from r2d2.errors import R2D2Error
+
+LONGEST = 4  # long side over short side of a picture whose middle is cut out
+Pixels = npt.NDArray[np.uint8]  # (side, side, 3)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resizing; the default is ours: the whole picture squeezed to a square, bicubic."""
+
+    side: int  # pixels of the square
+    shortest: int | None = None  # the shorter edge gets this, then the middle is cut out
+    resample: int = Image.Resampling.BICUBIC.value  # Pillow's number of the filter
+
+    @staticmethod
+    def of(config: Mapping[str, Any], side: int, *, crops: bool) -> Preprocessing:
+        """As a preprocessor_config.json says.
+
+        Args:
+            config: its content; may be empty.
+            side: pixels of the square that the model reads.
+            crops: whether the family cuts the middle out where the file says nothing.
+
+        Raises:
+            R2D2Error: the file asks for another size than the model has, or an unknown filter.
+        """
+        size, crop = config.get("size"), config.get("crop_size")
+        crops = bool(config.get("do_center_crop", crops))
+        shortest = size.get("shortest_edge") if isinstance(size, Mapping) else size
+        if isinstance(size, Mapping) and "height" in size:
+            shortest = None
+        if crops and shortest is None and not isinstance(size, Mapping):
+            shortest = side
+        made = crop if crops and crop is not None else size
+        asked = made.get("height", side) if isinstance(made, Mapping) else made or side
+        if asked != side:
+            raise R2D2Error(
+                f"preprocessor_config.json makes pictures of {asked} pixels, and the model takes "
+                f"{side}: give the file that belongs to it"
+            )
+        chosen = config.get("resample", Image.Resampling.BICUBIC.value)
+        if chosen not in {f.value for f in Image.Resampling}:
+            raise R2D2Error(f"preprocessor_config.json: resample {chosen!r} is none of Pillow's")
+        return Preprocessing(side, int(shortest) if shortest and crops else None, int(chosen))
+
+    @property
+    def usual(self) -> bool:
+        """Whether it is our own, for which there is a faster way from a file."""
+        return self == Preprocessing(self.side)
+
+    def differs(self) -> str:
+        """What it does otherwise than ours, in words; empty where nothing."""
+        parts = []
+        if self.shortest is not None:
+            parts.append(f"cuts the middle out of {self.shortest} pixels")
+        if self.resample != Image.Resampling.BICUBIC:
+            parts.append(f"resizes by {Image.Resampling(self.resample).name.lower()}")
+        return " and ".join(parts)
+
+    def shrink(self, image: Image.Image) -> Image.Image:
+        """An RGB picture resized, but not cut; what was shrunk before stays as it is."""
+        if self.usual:
+            return Image.fromarray(resize(image, self.side))
+        if self.shortest is None:
+            return image.resize((self.side, self.side), Image.Resampling(self.resample))
+        image = _middle(image)
+        short, long = sorted(image.size)
+        longer = int(self.shortest * long / short)
+        upright = image.width <= image.height
+        size = (self.shortest, longer) if upright else (longer, self.shortest)
+        return image.resize(size, Image.Resampling(self.resample))
+
+    def __call__(self, image: Image.Image) -> Pixels:
+        """The pixels of a picture of any mode and size. BadImage where its file is broken."""
+        image = to_rgb(image)
+        if self.usual:
+            return resize(image, self.side)
+        image = self.shrink(image)
+        left, top = (image.width - self.side) // 2, (image.height - self.side) // 2
+        cut = image.crop((left, top, left + self.side, top + self.side))
+        return np.array(cut, dtype=np.uint8)
+
+    def read(self, file: bytes, name: str = "image") -> Pixels:
+        """The pixels of an encoded picture. BadImage where it cannot be used."""
+        if self.usual:
+            return decode_resized(file, self.side, name=name)
+        return self(decode_image(file, name=name))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, for config.json."""
+        return asdict(self)
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """At most LONGEST times as long as it is wide: a strip of a pixel's width would grow huge.
+
+    What is cut off is far from the square that is cut out of the middle.
+    """
+    longest = LONGEST * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    left, top = (max(0, (length - longest) // 2) for length in image.size)
+    width, height = (min(length, longest) for length in image.size)
+    return image.crop((left, top, left + width, top + height))

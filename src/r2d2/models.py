@@ -1,0 +1,318 @@
+"""Any model by one name: whatever `--model`, `--init` or `r2d2.load` is given is opened here.
+
+    load("runs/demo")                                # a run's folder, or a saved model's
+    load("emoji")                                    # the model of the package
+    load("OFA-Sys/chinese-clip-vit-base-patch16")    # a hub id, or a folder in its layout
+    load("r2d2_pretrain_250m.pth")                   # an official checkpoint, vocab.txt beside it
+    load("exported")                                 # a folder of ONNX graphs
+
+Nothing that comes with weights is run: see docs/models.md.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from PIL import Image
+
+from r2d2.arguments import path_of, usable_device
+from r2d2.config import ModelConfig
+from r2d2.data.preprocessing import Pixels
+from r2d2.errors import R2D2Error
+from r2d2.model.side import Side
+from r2d2.pretrained import (
+    CONFIG,
+    SHIPPED,
+    Pretrained,
+    Use,
+    default_device,
+    read_saved,
+    saved_config,
+    saved_folder,
+    shipped_folder,
+)
+from r2d2.tokenizer import Tokenizer
+from r2d2.weights.files import PICKLED
+from r2d2.weights.hub import fetch, is_hub_id
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+KINDS = (
+    "a run's folder or a saved model's",
+    f"'{SHIPPED}'",
+    "a Hugging Face folder or hub id of a ChineseCLIP, CLIP, SigLIP, SigLIP 2 or FG-CLIP 2 model",
+    "an official R2D2 or Chinese-CLIP checkpoint",
+    "a folder of `r2d2 export onnx`, or one with encoders.json, image.onnx and text.onnx",
+)
+EMBEDDINGS = ("images.npy", "images.parquet")  # which `evaluate` reads
+PAIR = "encoders.json"  # of two ONNX encoders that another program wrote
+
+
+class Model(Protocol):
+    """What any opened model can do; `why_not` tells what one of them cannot."""
+
+    name: str  # the last part of what names it
+    kind: str  # r2d2, hugging face, checkpoint or onnx
+    match_weight: float  # w of the two-stage score
+    top_k: int  # candidates that are ranked again
+    batch_size: int  # items, or pairs, a forward pass
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Cuts texts at its `max_length`."""
+
+    @property
+    def has_match(self) -> bool:
+        """Whether it can rank again what its embeddings found."""
+
+    @property
+    def embed_dim(self) -> int:
+        """Numbers of an embedding."""
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits of what its embeddings depend on."""
+
+    def why_not(self, use: Use) -> str | None:
+        """Why it cannot be used so, and what can, in one line; None: it can."""
+
+    def prepare(self, picture: Image.Image, name: str = "picture") -> Pixels:
+        """A picture of any mode and size as the pixels (S, S, 3) that the model looks at."""
+
+    def shrink(self, picture: Image.Image) -> Image.Image:
+        """A picture as small as may be while the model sees the same; for what waits in a queue."""
+
+    def read(self, file: bytes, name: str = "image") -> Pixels:
+        """The same of an encoded picture. BadImage where it cannot be used."""
+
+    def encode_pixels(self, pixels: Sequence[Pixels]) -> Side:
+        """What `prepare` or `read` gave, at least one; see `Side` for the shapes."""
+
+    def encode_images(self, images: Iterable[Image.Image]) -> Side:
+        """Pictures of any mode and size."""
+
+    def encode_texts(self, texts: Iterable[str]) -> Side:
+        """Sentences, cut at the model's longest."""
+
+    def match(self, images: Side, texts: Side) -> Tensor:
+        """How well image i and text i match, (n,) in [0, 1]; only with `has_match`."""
+
+
+@runtime_checkable
+class ScoresPairs(Protocol):
+    """A model that scores many pairs of few items, and each of its cross encoders by itself.
+
+    What belongs to one item is then computed once for all of its pairs.
+    """
+
+    def match_text(self, images: Side, texts: Side, pairs: tuple[Tensor, Tensor]) -> Tensor:
+        """p_T[match], (m,), of pairs: indices (m,) into images, and (m,) into texts."""
+
+    def match_image(self, images: Side, texts: Side, pairs: tuple[Tensor, Tensor]) -> Tensor:
+        """p_I[match], (m,), of pairs. `match` is the mean of the two."""
+
+
+def load(
+    source: str | os.PathLike[str],
+    device: str | int | torch.device | None = None,
+    *,
+    text_length: int | None = None,
+) -> Model:
+    """Open a model of any kind.
+
+    Args:
+        source: see `KINDS`. The text "emoji" is the model of the package, whatever lies here;
+            "./emoji" is a folder. What exists here comes before a hub id; `owner/name@revision`
+            is always the hub's.
+        device: where to; None: the GPU where there is one. ONNX graphs run on the CPU.
+        text_length: tokens at which texts are cut; None: as the model is used.
+
+    Raises:
+        R2D2Error: nothing that is known lies there, it is damaged or cannot be fetched, it takes
+            no texts of such a length, or there is no such device here.
+    """
+    there = default_device() if device is None else usable_device(device)
+    place = _place(source)
+    name = _short(source)
+    saved = _ours(place)
+    if saved is not None:
+        return _named(_limited(read_saved(saved, there), source, text_length), name)
+    if place.is_file():
+        return _checkpoint(place, source, there, text_length)
+    if (place / PAIR).is_file():
+        from r2d2.deploy.onnx_pair import read
+
+        return read(place, text_length)
+    config = _config(place)
+    if "graphs" in config:
+        return _graphs(place, config, text_length)
+    if "model_type" in config:
+        from r2d2.weights.opening import open_hugging_face
+
+        return _named(open_hugging_face(place, source, there, text_length), name)
+    _refuse_embeddings(place, source)
+    if "model" in config or _has_weights(place):
+        return _checkpoint(place, source, there, text_length)
+    raise _nothing(source)
+
+
+def load_network(
+    source: str | os.PathLike[str],
+    use: Use,
+    device: str | int | torch.device | None = None,
+) -> Pretrained:
+    """Open a model to be trained, explained or exported. R2D2Error says why one cannot be."""
+    return network_of(load(source, device), use)
+
+
+def network_of(model: Model, use: Use) -> Pretrained:
+    """An opened model as a network of PyTorch. R2D2Error where it cannot be used so, and why."""
+    reason = model.why_not(use)
+    if reason is not None:
+        code = "no_cross_encoders" if use == "explain" and not model.has_match else None
+        raise R2D2Error(reason, code=code)
+    assert isinstance(model, Pretrained)
+    return model
+
+
+def tell_ranking(model: Model) -> None:
+    """Say that searches are ranked by cosine alone, where the model cannot rank again."""
+    if not model.has_match:
+        log.info("%s has no cross encoders: results are ranked by cosine alone", model.name)
+
+
+def network_config(source: str | os.PathLike[str]) -> ModelConfig:
+    """The shape of a model that is to be trained; of a saved one without reading its weights."""
+    saved = _ours(_place(source))
+    if saved is not None:
+        return saved_config(saved)
+    return load_network(source, "fine-tune", "cpu").model.config
+
+
+def lasting_name(source: str | os.PathLike[str]) -> str:
+    """The name of a model that holds in any working directory: `emoji`, a hub id, or a path."""
+    if isinstance(source, str) and (source == SHIPPED or _is_hub(source)):
+        return source
+    return str(Path(source).absolute())
+
+
+def _is_hub(source: str) -> bool:
+    return is_hub_id(source) and not Path(source).exists()
+
+
+def _place(source: str | os.PathLike[str]) -> Path:
+    """What lies on this machine under a name; a hub's model is fetched first."""
+    path = path_of(source, "; ".join(KINDS))
+    if isinstance(source, str) and source == SHIPPED:
+        return shipped_folder()
+    try:
+        if path.exists():
+            return path
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise _nothing(source, f" ({error.strerror})") from error
+    if isinstance(source, str) and is_hub_id(source):
+        from r2d2.weights.opening import check_config
+
+        return fetch(source, lambda config: check_config(config, source))
+    raise _nothing(source)
+
+
+def _nothing(source: object, why: str = "") -> R2D2Error:
+    return R2D2Error(f"there is no model at {source}{why}: give {'; '.join(KINDS)}")
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """The config.json of a folder; empty where there is none."""
+    path = folder / CONFIG
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise R2D2Error(f"{path} is no JSON ({error}): give the file that was saved") from error
+    if not isinstance(content, dict):
+        raise R2D2Error(f"{path} is no JSON object: give the file that was saved")
+    return content
+
+
+def _ours(folder: Path) -> Path | None:
+    """Where a model of ours lies in a folder, also one whose config.json is damaged."""
+    saved = saved_folder(folder)
+    theirs = saved is None or {"model_type", "graphs"} & _config(saved).keys()
+    return None if theirs else saved
+
+
+def _has_weights(folder: Path) -> bool:
+    try:
+        return any(file.suffix in (".safetensors", *PICKLED) for file in folder.iterdir())
+    except OSError as error:
+        raise _nothing(folder, f" ({error.strerror})") from error
+
+
+def _checkpoint(
+    place: Path, source: object, device: torch.device, text_length: int | None
+) -> Pretrained:
+    from r2d2.weights.opening import open_checkpoint
+
+    if place.is_file() and place.suffix not in (".safetensors", *PICKLED):
+        raise _nothing(source, f" ({place.name} is a file; its folder is {place.parent})")
+    if place.is_file() and _config(place.parent).get("model") is not None:
+        raise _nothing(source, f" ({place.name} is a file; its folder is {place.parent})")
+    model = open_checkpoint(place, source, device, text_length)
+    return _named(_limited(model, source, text_length), _short(str(source)))
+
+
+def _graphs(folder: Path, config: dict[str, Any], text_length: int | None) -> Model:
+    import torch
+
+    from r2d2.deploy.runtime import OnnxModel
+
+    longest = config.get("max_length")
+    if text_length not in (None, longest):
+        raise R2D2Error(
+            f"{folder} was exported for texts of {longest} tokens: leave --text-length out"
+        )
+    return OnnxModel(folder, threads=torch.get_num_threads())
+
+
+def _refuse_embeddings(folder: Path, source: object) -> None:
+    if any((folder / name).is_file() for name in EMBEDDINGS):
+        raise R2D2Error(
+            f"{source} holds embeddings, which only `r2d2 evaluate` takes: give the model that "
+            "made them"
+        )
+
+
+def _limited(model: Pretrained, source: object, text_length: int | None) -> Pretrained:
+    """With texts cut at a length. R2D2Error where it has no places for so many tokens."""
+    if text_length is None:
+        return model
+    longest = model.model.config.text.max_length
+    if text_length > longest:
+        raise R2D2Error(
+            f"{source} has places for {longest} tokens, not {text_length}: give at most that"
+        )
+    model.tokenizer.limit(text_length)
+    return model
+
+
+def _named(model: Pretrained, name: str) -> Pretrained:
+    model.name = name
+    return model
+
+
+def _short(source: str | os.PathLike[str]) -> str:
+    """The last part of a path or id that says something."""
+    path = Path(source)
+    while path.name in ("model", "run") and path.parent.name:
+        path = path.parent
+    return path.name

@@ -1,0 +1,72 @@
+"""The files of a checkpoint: which hold the weights, which stand beside them, and their JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from r2d2.errors import R2D2Error
+
+CONFIG, VOCAB, TOKENIZER = "config.json", "vocab.txt", "tokenizer.json"
+PREPROCESSOR = "preprocessor_config.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+BESIDE = (
+    CONFIG,
+    VOCAB,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    PREPROCESSOR,
+)  # small files that are read with the weights
+PICKLED = (".bin", ".pt", ".pth")
+MAX_JSON = 64 << 20  # bytes
+
+
+def choose_weights(names: Iterable[str], where: object) -> str:
+    """The file that holds the weights, or the index of its parts; safetensors come first.
+
+    Raises:
+        R2D2Error: there is none, or there are several of one kind.
+    """
+    names = list(names)
+    for stem in ("model.safetensors", "pytorch_model.bin"):
+        for name in (stem, f"{stem}.index.json"):
+            if name in names:
+                return name
+    for ends in ((".safetensors",), PICKLED):
+        found = [name for name in names if name.endswith(ends) and name != "training_args.bin"]
+        if len(found) > 1:
+            raise R2D2Error(f"{where} holds {', '.join(found[:5])}: give one of these files")
+        if found:
+            return found[0]
+    raise R2D2Error(f"{where} holds no weights: .safetensors, .bin, .pt or .pth are read")
+
+
+def shards(folder: Path, name: str) -> list[str]:
+    """The files of an index, or the one file."""
+    if not name.endswith(".index.json"):
+        return [name]
+    places = read_json(folder / name).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise R2D2Error(f"{folder / name} has no weight_map: fetch it again")
+    files = sorted({str(file) for file in places.values()})
+    for file in files:
+        if file != PurePosixPath(file).name or "\\" in file:
+            raise R2D2Error(f"{folder / name} names {file}, outside of its folder: not read")
+    return files
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object; empty where there is no such file. R2D2Error where it is damaged."""
+    if not path.is_file():
+        return {}
+    if path.stat().st_size > MAX_JSON:
+        raise R2D2Error(f"{path} is larger than {MAX_JSON >> 20} MiB: fetch it again")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise R2D2Error(f"{path} is not readable JSON ({error}): fetch it again") from error
+    if not isinstance(content, dict):
+        raise R2D2Error(f"{path} is no JSON object: fetch it again")
+    return content

@@ -1,0 +1,64 @@
+"""A picture as a model sees it: what waits in a queue or lies in a file gives the same pixels."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from r2d2.data.limits import MAX_SIDE
+from r2d2.data.preprocessing import LONGEST, Preprocessing
+from r2d2.errors import R2D2Error
+
+WAYS = {
+    "ours": Preprocessing(24),
+    "bilinear": Preprocessing(24, resample=Image.Resampling.BILINEAR.value),
+    "middle": Preprocessing(24, shortest=30),
+}
+
+
+def noise(width, height):
+    values = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("size", [(70, 40), (40, 70), (24, 24), (500, 40)])
+def test_a_shrunk_picture_and_a_file_give_the_same_pixels(way, size):
+    preprocessing, picture = WAYS[way], noise(*size)
+    pixels = preprocessing(picture)
+    assert pixels.shape == (24, 24, 3)
+    small = preprocessing.shrink(picture)
+    assert max(small.size) <= LONGEST * 30
+    assert np.array_equal(preprocessing(small), pixels)
+    file = io.BytesIO()
+    picture.save(file, "png")
+    assert np.array_equal(preprocessing.read(file.getvalue()), pixels)
+
+
+def test_a_strip_of_a_pixel_does_not_grow_huge():
+    """Its shorter edge resized to 256 would make it 256 times as long: 13 GB."""
+    pixels = Preprocessing(224, shortest=256)(Image.new("RGB", (MAX_SIDE, 1), (200, 0, 0)))
+    assert np.array_equal(pixels, np.full((224, 224, 3), (200, 0, 0), dtype=np.uint8))
+
+
+def test_what_is_cut_off_a_strip_is_not_seen():
+    picture = noise(400, 40)
+    resized = picture.resize((300, 30), Image.Resampling.BICUBIC).crop((138, 3, 162, 27))
+    found = WAYS["middle"](picture).astype(int)
+    assert np.abs(found - np.asarray(resized).astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [({"size": {"height": 9, "width": 9}}, "pictures of 9"), ({"resample": 77}, "resample 77")],
+)
+def test_a_file_of_another_model_is_refused(config, words):
+    with pytest.raises(R2D2Error, match=words):
+        Preprocessing.of(config, 24, crops=False)
+
+
+def test_it_says_how_it_differs_from_ours():
+    assert WAYS["ours"].differs() == ""
+    assert "bilinear" in WAYS["bilinear"].differs()
+    assert "cuts the middle out of 30 pixels" in WAYS["middle"].differs()
