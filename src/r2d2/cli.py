@@ -141,6 +141,9 @@ def finetune(
     captions: Annotated[
         Path | None, typer.Option(help="CSV or JSONL: image, caption, perhaps split and label.")
     ] = None,
+    tuning: Annotated[
+        str, typer.Option(help="Settings to start from: recommended, or the official scripts'.")
+    ] = "recommended",
     settings: Settings = None,
     processes: Processes = 1,
     resume: Resume = False,
@@ -148,9 +151,8 @@ def finetune(
     """Fine-tune a model; the best epoch by `val` lands in OUT/model, with its report."""
     from datetime import timedelta
 
-    from r2d2.config import make_tuning_config
     from r2d2.finetune import finetune as run
-    from r2d2.finetune import tuning_start
+    from r2d2.finetune import tuning_config, tuning_start
     from r2d2.own_table import CAPTIONS, TABLE, is_plain_folder, own_table
     from r2d2.training.distributed import world
     from r2d2.training.launch import ensure_processes
@@ -166,7 +168,7 @@ def finetune(
         kind = "a pairs table, which has its captions" if is_table else "no folder of pictures"
         raise R2D2Error(f"{source} is {kind}: leave --captions out, or give the pictures' folder")
     start = tuning_start(out, init, resume)
-    config = make_tuning_config(task, start.model.cross_layers > 0, settings or ())
+    config = tuning_config(start, task, settings or (), tuning)
     check_used(settings or (), "finetune")
     ensure_processes(processes, sys.argv[1:])
     tell_idle([config], settings or ())

@@ -26,6 +26,7 @@ from r2d2.settings import (
     within,
 )
 
+RECOMMENDED, OFFICIAL = "recommended", "official"  # settings to fine-tune with
 ACTIVATIONS = ("gelu", "gelu_new", "quick_gelu", "relu")  # gelu_new: gelu by its tanh formula
 
 __all__ = [
@@ -156,6 +157,10 @@ class ObjectiveConfig:
     )
     ranking_from: float = 0.0  # share of the run before FGR and MLM begin: first the towers alone
     positive_weight: float = 2.0  # of FGR's positive class (official code)
+    text_positives: bool = True  # equal texts are positives of one another, as equal images are
+    # Of labelled pairs, the cross entropy: heads, of each head, averaged; mean, of the mean of both
+    # heads' probabilities, taken for logits (official)
+    label_loss: str = "heads"
     uniform_share: float = 0.5  # of FGR's draws at first ...
     uniform_until: float = 0.7  # ... falling to none at this share of the run
     # Of a batch, which draw FGR's negatives among themselves only; 0: one, over all processes, or
@@ -175,6 +180,7 @@ class ObjectiveConfig:
         weights = [name for name in self.__dict__ if name.startswith("weight_")]
         check(self, "objectives", dict.fromkeys((*weights, "positive_weight"), COUNT))
         check(self, "objectives", {"queue_size": COUNT, "negative_groups": COUNT})
+        one_of("objectives.label_loss", self.label_loss, ("heads", "mean"))
         if self.mlm and not self.fgr:
             raise R2D2Error("objectives.mlm needs objectives.fgr: turn both on or both off")
         if self.et and not self.mlm:
@@ -194,14 +200,24 @@ class TrainConfig:
     batch_size: int = 64  # pairs a step, over all processes
     lr: float = 1e-4  # peak
     min_lr: float = 0.0  # end of the cosine
+    # After the warm-up: cosine, at every step; epochs, a cosine at every epoch, or triangular, up
+    # from 5% of the peak in warmup_steps and down again, over and over (both official)
+    schedule: str = "cosine"
     warmup_steps: int = 500
-    weight_decay: float = 0.05  # none on norms, biases, position and class tokens, temperature
+    warmup_lr: float = 0.0  # start of the warm-up, under schedule epochs
+    bias_rate: float = 1.0  # of the learning rate, for biases
+    weight_decay: float = 0.05
+    # What decays: matrices, but for position and class tokens; weights, all but biases; or all
+    # (both official). The temperature never does: it is a logarithm here
+    decay: str = "matrices"
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = 1e-6
     clip_norm: float = 1.0  # of all gradients together; 0: no clipping
     seed: int = 0
-    # none; mild: small changes of place and colour; official: crop and RandAugment (2, 5)
+    # none; mild: small changes of place and colour; randaugment: crop and RandAugment (2, 5), each
+    # operation done and felt; official: as the official code does it
     augment: str = "mild"
+    dropout: float | None = None  # in text and cross encoders; None: the model's own
     flip: bool = False  # mirror half of the pictures (official); many texts say left or right
     neighbours: int = 1  # rows of like texts put into a batch together; 1: none (data/order.py)
     neighbours_from: float = (
@@ -227,7 +243,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         sizes = ("epochs", "batch_size", "neighbours", "log_every", "checkpoint_every")
         check(self, "train", dict.fromkeys((*sizes, "keep_checkpoints", "max_bad_steps"), SIZE))
-        one_of("train.augment", self.augment, ("none", "mild", "official"))
+        one_of("train.augment", self.augment, ("none", "mild", "randaugment", "official"))
+        one_of("train.schedule", self.schedule, ("cosine", "epochs", "triangular"))
+        one_of("train.decay", self.decay, ("matrices", "weights", "all"))
+        check(self, "train", {"warmup_lr": COUNT, "bias_rate": POSITIVE, "dropout": (0.0, 0.99)})
         check(self, "train", {"layer_decay": (0.01, 1)})
         counts = ("warmup_steps", "weight_decay", "clip_norm", "min_lr", "cache_mb")
         check(self, "train", dict.fromkeys(counts, COUNT))
@@ -322,22 +341,28 @@ def variants() -> list[str]:
 
 def tuning_tasks() -> list[str]:
     """What there are settings to fine-tune for."""
-    return sorted(data_files("tuning"))
+    return sorted(data_files(f"tuning/{RECOMMENDED}"))
 
 
-def make_tuning_config(task: str, ranks: bool, settings: Sequence[str] = ()) -> Config:
+def make_tuning_config(
+    task: str, ranks: bool, settings: Sequence[str] = (), tuning: str = RECOMMENDED
+) -> Config:
     """Settings to fine-tune a saved model: the task's, then `settings`.
 
     Args:
         task: retrieval or matching.
         ranks: whether the model has cross encoders (R2D2), or not (PRD2).
         settings: each "group.name=value"; none of the model, whose shape stays as it is.
+        tuning: recommended, ours, or official, those of the official scripts.
 
     Raises:
         R2D2Error: unknown task or setting, a value of the wrong type, or what the model decides.
     """
+    one_of("--tuning", tuning, (RECOMMENDED, OFFICIAL))
     variant = "r2d2" if ranks else "prd2"
-    data = merge(read_preset("variants", "variant", variant), read_preset("tuning", "task", task))
+    data = merge(
+        read_preset("variants", "variant", variant), read_preset(f"tuning/{tuning}", "task", task)
+    )
     for setting in settings:
         over = parse_setting(setting)
         if decided := sorted(over.keys() & {"model", "preset", "variant"}):
@@ -345,7 +370,8 @@ def make_tuning_config(task: str, ranks: bool, settings: Sequence[str] = ()) -> 
                 f"setting '{setting}': the model at --init decides {decided[0]}; leave it out"
             )
         data = merge(data, over)
-    config = from_dict(Config, {"preset": f"finetune {task}", "variant": variant, **data})
+    preset = f"finetune {task}" + (f" ({OFFICIAL})" if tuning == OFFICIAL else "")
+    config = from_dict(Config, {"preset": preset, "variant": variant, **data})
     if config.train.train_vocab:
         raise R2D2Error(
             "setting 'train.train_vocab=true': the model at --init has its own tokenizer; leave it "

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from r2d2.config import Config
+from r2d2.config import OFFICIAL, RECOMMENDED, Config, make_tuning_config
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
@@ -29,6 +29,7 @@ from r2d2.training.schedule import warmup_end
 from r2d2.training.sharding import gathered, is_cut
 from r2d2.training.start import Start, find_start
 from r2d2.training.trainer import Trainer
+from r2d2.weights.official import unlike_official
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,23 @@ def finetune(
         table_path, out, config, resume=resume, init=init, on_epoch=keep_best, stage="fine-tuning"
     )
     return finish(table, table_path, out, config) if keep_best.first else out
+
+
+def tuning_config(
+    start: Start, task: str, settings: Sequence[str] = (), tuning: str = RECOMMENDED
+) -> Config:
+    """Settings to fine-tune the model at `start`; see `make_tuning_config`.
+
+    Raises:
+        R2D2Error: as `make_tuning_config`, or the official code cannot build the model.
+    """
+    config = make_tuning_config(task, start.model.cross_layers > 0, settings, tuning)
+    if tuning == OFFICIAL and (why := unlike_official(start.model)):
+        raise R2D2Error(
+            f"--tuning {OFFICIAL} is for the official R2D2 models and others of their shape, and "
+            f"{start.init} has another ({why}): leave it out for --tuning {RECOMMENDED}"
+        )
+    return config
 
 
 def tuning_start(out: Path, init: str | Path | None, resume: bool) -> Start:

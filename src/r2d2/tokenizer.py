@@ -36,6 +36,7 @@ SPECIAL_TOKENS = (
     MASK,
 )  # in BERT's order; a trained vocabulary gives them ids 0 to 4
 MAX_LENGTH = 64  # tokens, [CLS] and [SEP] included (official code)
+LONGEST_WORD = 100  # letters; a longer word is [UNK] (transformers, and so the official code)
 PREFIX = "##"  # of a piece that continues a word
 
 
@@ -107,8 +108,12 @@ class Tokenizer:
         return cls(_engine(learner.get_vocab(), max_length, fold_width=True))
 
     @classmethod
-    def from_vocab(cls, path: str | Path, max_length: int = MAX_LENGTH) -> Tokenizer:
+    def from_vocab(
+        cls, path: str | Path, max_length: int = MAX_LENGTH, longest_word: int = LONGEST_WORD
+    ) -> Tokenizer:
         """Read a BERT `vocab.txt`, one token a line; ids are line numbers from 0.
+
+        A word of more than `longest_word` letters becomes [UNK].
 
         Raises R2D2Error on a file that is missing, in no known encoding, holds a token twice or
         lacks a special one.
@@ -133,7 +138,7 @@ class Tokenizer:
                 f"{path} is not UTF-8 text: give a BERT vocab.txt, one token a line"
             ) from error
         try:
-            return cls(_engine(vocab, max_length, fold_width=False))
+            return cls(_engine(vocab, max_length, longest_word, fold_width=False))
         except R2D2Error as error:
             raise R2D2Error(f"{path}: {error}") from error
 
@@ -353,7 +358,9 @@ def _apart(text: str) -> str:
     return spaced
 
 
-def _engine(vocab: dict[str, int], max_length: int, *, fold_width: bool) -> Engine:
+def _engine(
+    vocab: dict[str, int], max_length: int, longest_word: int = LONGEST_WORD, *, fold_width: bool
+) -> Engine:
     missing = [token for token in SPECIAL_TOKENS if token not in vocab]
     if missing:
         raise R2D2Error(
@@ -361,7 +368,7 @@ def _engine(vocab: dict[str, int], max_length: int, *, fold_width: bool) -> Engi
         )
     if max_length < 3:  # the engine itself would only fail at the first text
         raise R2D2Error(f"max_length is {max_length}: [CLS], a token and [SEP] need at least 3")
-    engine = Engine(models.WordPiece(vocab, unk_token=UNK, max_input_chars_per_word=100))
+    engine = Engine(models.WordPiece(vocab, unk_token=UNK, max_input_chars_per_word=longest_word))
     engine.add_special_tokens(list(SPECIAL_TOKENS))
     engine.normalizer = _normalizer(fold_width=fold_width)
     engine.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

@@ -54,6 +54,10 @@ CONDITIONS: dict[str, Callable[[Config], bool]] = {
     "et_masked_share": lambda c: _contrast(c) and c.objectives.et,
 }
 CONDITIONS = {f"objectives.{name}": condition for name, condition in CONDITIONS.items()}
+CONDITIONS["objectives.text_positives"] = _contrast
+CONDITIONS["objectives.label_loss"] = lambda c: c.train.labelled
+CONDITIONS["train.min_lr"] = lambda c: c.train.schedule != "triangular"
+CONDITIONS["train.warmup_lr"] = lambda c: c.train.schedule == "epochs"
 CONDITIONS["train.neighbours_from"] = lambda c: c.train.neighbours > 1
 
 # Which command uses a setting, and what to tell the users of the others.

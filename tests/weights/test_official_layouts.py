@@ -7,6 +7,7 @@ import torch
 
 from r2d2.errors import R2D2Error
 from r2d2.models import load
+from r2d2.tokenizer import SPECIAL_TOKENS, Tokenizer
 from r2d2.weights.exporting import export_weights
 from r2d2.weights.importing import import_weights
 from weights import official_forward
@@ -199,6 +200,31 @@ def test_official_prd2_gives_the_same_scores(tmp_path):
     close(images.embedding @ texts.embedding.T / model.temperature, sims)
     assert not model.has_match
     assert not report.fresh
+
+
+@pytest.mark.parametrize("file", ["vocab.txt", "tokenizer.json"])
+@pytest.mark.parametrize(
+    ("content", "length", "longest"),
+    [
+        (lambda: {"state_dict": original_chinese_clip()}, 52, 200),  # of its own tokenizer
+        (lambda: {"model": official()}, 64, 100),  # transformers' BertTokenizer
+    ],
+    ids=["chinese_clip", "official"],
+)
+def test_texts_are_cut_where_their_own_code_cuts_them(content, length, longest, file, tmp_path):
+    path = saved(tmp_path / "theirs/weights.pt", content())
+    vocab = path.parent / "vocab.txt"
+    vocab.write_text("\n".join([*SPECIAL_TOKENS, "a", "##a", *"bcdef"]), encoding="utf-8")
+    if file == "tokenizer.json":
+        Tokenizer.from_vocab(vocab).save(path.parent / file)
+        vocab.unlink()
+    import_weights(path, tmp_path / "ours", **HEAD_WISHES)
+    tokenizer = load(tmp_path / "ours", device="cpu").tokenizer
+    ids, mask = tokenizer(["a " * 99])
+    assert mask.sum() == ids.shape[1] == length
+    assert ids[0, [0, -1]].tolist() == [tokenizer.cls_id, tokenizer.sep_id]
+    assert tokenizer.uncut(["a" * longest]) == [["a"] + ["##a"] * (longest - 1)]
+    assert tokenizer.uncut(["a" * (longest + 1)]) == [["[UNK]"]]
 
 
 @pytest.mark.parametrize("half", [False, True])

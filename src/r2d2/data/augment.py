@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from r2d2.data import randaugment
+from r2d2.data import official_augment, randaugment
 from r2d2.data.randaugment import rand_augment
 
 # CLIP's (arXiv 2103.00020), which the official R2D2 code keeps.
@@ -16,7 +16,9 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 NUMBERS = 7  # random numbers an image that `augment` takes
-VIEW_NUMBERS = max(NUMBERS + 1, randaugment.NUMBERS)  # and that `views` takes
+FLIP = 9  # place of the one that mirrors it
+# Random numbers an image that `views` takes
+VIEW_NUMBERS = max(FLIP + 1, randaugment.NUMBERS, official_augment.NUMBERS)
 
 # Half-ranges of the changes: small, for a text may name a side, a colour or a skin tone.
 _ROTATION = math.radians(10)
@@ -32,14 +34,16 @@ def views(pixels: Tensor, kind: str, flip: bool, u: Tensor) -> Tensor:
 
     Args:
         pixels: (n, H, W, 3) uint8.
-        kind: none, mild or official (`TrainConfig.augment`).
+        kind: none, mild, randaugment or official (`TrainConfig.augment`).
         flip: mirror half of them.
         u: (n, VIEW_NUMBERS) uniform in [0, 1).
     """
     if kind == "official":
+        return _standardize(official_augment.official_augment(pixels, u, flip) / 255)
+    if kind == "randaugment":
         return _standardize(rand_augment(_to_float(pixels), u, flip))
     if flip:
-        pixels = torch.where(u[:, -1, None, None, None] < 0.5, pixels.flip(2), pixels)
+        pixels = torch.where(u[:, FLIP, None, None, None] < 0.5, pixels.flip(2), pixels)
     return normalize(pixels) if kind == "none" else augment(pixels, u[:, :NUMBERS])
 
 

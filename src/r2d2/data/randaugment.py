@@ -1,7 +1,8 @@
-"""The official fine-tuning's augmentation: random crop, flip, RandAugment (arXiv 1909.13719).
+"""Our fine-tuning's augmentation: random crop, flip, RandAugment (arXiv 1909.13719).
 
-As in the official code: a crop of at least half the area, a flip, then 2 operations at magnitude 5
-of 10, drawn with replacement from ten. All geometry (crop, flip, shear, shift, turn) is composed
+A crop of at least half the area, a flip, then 2 operations at magnitude 5 of 10, drawn with
+replacement from the ten of the official code, and always done; `official_augment` tells how that
+code does them. All geometry (crop, flip, shear, shift, turn) is composed
 into one map and each picture resampled once, on whatever device it is.
 """
 
@@ -24,7 +25,7 @@ NUMBERS = 6 + 2 * TIMES  # random numbers a picture
 MIN_AREA = 0.5  # of the crop (official: scale 0.5 to 1)
 MAX_RATIO = 4 / 3  # of the crop's sides
 _SHEAR = 0.3 * LEVEL
-_SHIFT = 0.45 * LEVEL * 2 / 10  # of the half side: some 10 pixels of 224
+_SHIFT = 0.45 * LEVEL * 2 / 10  # of the half side: some 5 pixels of 224
 _ANGLE = math.radians(30) * LEVEL
 _BRIGHTNESS = 0.9 * LEVEL  # up or down
 _SHARPNESS = 0.9 * LEVEL

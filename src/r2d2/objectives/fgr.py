@@ -123,3 +123,17 @@ def fgr(
     both = F.cross_entropy(text_logits.float(), labels, weight, reduction="sum")
     both = both + F.cross_entropy(image_logits.float(), labels, weight, reduction="sum")
     return both / (2 * (weight[labels].sum() if total is None else total))
+
+
+def mean_head_loss(text_logits: Tensor, image_logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy of (p_T + p_I) / 2 taken for logits, as the official matching computes it.
+
+    It goes through a softmax twice, so that it lies between 0.313 and 1.313; chance is ln 2.
+
+    Args:
+        text_logits: (m, 2) of p_T.
+        image_logits: (m, 2) of p_I.
+        labels: (m,) int64, 1 for match.
+    """
+    mean = (text_logits.float().softmax(1) + image_logits.float().softmax(1)) / 2
+    return F.cross_entropy(mean, labels)

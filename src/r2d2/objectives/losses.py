@@ -21,7 +21,7 @@ from r2d2.model.side import Side
 from r2d2.model.towers import Towers
 from r2d2.objectives.batch import Batch, Features, Moment, Pull
 from r2d2.objectives.distill import fgd, tgd
-from r2d2.objectives.fgr import Negatives, fgr, pairs_to_rank, ranking_weight
+from r2d2.objectives.fgr import Negatives, fgr, mean_head_loss, pairs_to_rank, ranking_weight
 from r2d2.objectives.gcpr import gcpr
 from r2d2.objectives.mlm import choose_masked, mlm, positions_of
 from r2d2.objectives.momentum import teacher_of, update_teacher
@@ -189,7 +189,11 @@ class Objectives(nn.Module):
         """FGR over the pairs themselves, whose labels people gave: both classes weigh the same."""
         images = model.encode_images(batch.pixels)
         texts = model.encode_texts(batch.ids, batch.mask)
-        loss = fgr(*model.match_logits(images, texts), labels, positive_weight=1.0)
+        logits = model.match_logits(images, texts)
+        if self.config.label_loss == "mean":
+            loss = mean_head_loss(*logits, labels)
+        else:
+            loss = fgr(*logits, labels, positive_weight=1.0)
         return {"fgr": loss, "total": self.weights["fgr"] * loss}
 
     def forget_step(self) -> None:

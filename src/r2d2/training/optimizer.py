@@ -1,4 +1,4 @@
-"""AdamW with decay on matrices only, and a lower rate for lower layers where that is asked for."""
+"""AdamW: what decays, and whose learning rate is another share of the run's."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ _TOP = ("output_norm", "post_norm", "post_layernorm", "final_layer_norm", ".head
 def make_optimizer(
     model: nn.Module, config: TrainConfig, updates: str = "auto"
 ) -> torch.optim.AdamW:
-    """AdamW; no decay on norms, biases, position, class and segment embeddings, temperature.
+    """AdamW; what decays is `TrainConfig.decay`, by default no norms, biases, positions.
 
     Each group's `scale` is its share of the learning rate: `layer_decay` to the power of how far a
-    tower's layer lies below its top, the embeddings one below the lowest. `updates`: see
-    `SystemConfig`; cut weights take no fused kernel.
+    tower's layer lies below its top, the embeddings one below the lowest; times `bias_rate` for
+    biases. `updates`: see `SystemConfig`; cut weights take no fused kernel.
     """
     groups: dict[tuple[bool, float, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        decayed = parameter.dim() >= 2 and not name.endswith(_NEVER_DECAYED)
+        decayed = _decays(name, parameter, config.decay)
         scale = config.layer_decay ** _depth(model, name) if config.layer_decay < 1 else 1.0
+        scale *= config.bias_rate if name.endswith("bias") else 1.0
         cut = hasattr(parameter, "to_local")  # cut and uncut tensors do not go into one call
         group = groups.setdefault((decayed, scale, cut), {"params": [], "scale": scale})
         group["weight_decay"] = config.weight_decay if decayed else 0.0
@@ -49,6 +50,14 @@ def make_optimizer(
         fused=fused,
         foreach=not fused and updates != "single",
     )
+
+
+def _decays(name: str, parameter: nn.Parameter, decay: str) -> bool:
+    if name.endswith("log_temperature"):
+        return False
+    if decay == "matrices":
+        return parameter.dim() >= 2 and not name.endswith(_NEVER_DECAYED)
+    return decay == "all" or not name.endswith("bias")
 
 
 def _depth(model: nn.Module, name: str) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from r2d2.config import Config, TrainConfig
-from r2d2.training.schedule import warmup_end
+from r2d2.training.schedule import learning_rate, warmup_end
 
 BATCHES = 4  # a table that fills fewer shows the same pictures in nearly every batch
 WEIGHT = 0.02  # a weight's usual size: the standard deviation that BERT and CLIP begin with
 # Of that size: a run that can move a weight by less leaves the model as it is. Fine-tuned on 753
 # photographs, the emoji model stayed at chance with sums of rates up to this, and rose with twice.
 MOVED = 0.1
+SAMPLES = 1000  # steps whose rates are looked at, to add up a schedule without a formula
 HIGHEST = 1e-3  # train.lr of the smallest preset; larger models have lower ones
 
 
@@ -32,7 +33,15 @@ def warnings(rows: int, steps: int, config: TrainConfig) -> list[str]:
             "few wrong pairs to tell apart. Give more rows, or smaller batches by "
             f"--set train.batch_size={smaller}"
         )
-    if steps < config.warmup_steps:
+    if steps < config.warmup_steps and config.schedule != "cosine":
+        highest = max(learning_rate(steps - 1, steps, config), learning_rate(0, steps, config))
+        messages.append(
+            f"the plan has {_counted(steps, 'step')}, fewer than "
+            f"train.warmup_steps={config.warmup_steps}, so that the rate rises to {highest:.2g} of "
+            f"train.lr={config.lr:g} only. Raise train.epochs, or lower train.batch_size or "
+            "train.warmup_steps"
+        )
+    elif steps < config.warmup_steps:
         messages.append(
             f"the plan has {_counted(steps, 'step')}, fewer than "
             f"train.warmup_steps={config.warmup_steps}, so that the warm-up is cut to "
@@ -100,8 +109,11 @@ def _counted(count: int, noun: str) -> str:
 
 def path(steps: int, config: TrainConfig) -> float:
     """The sum of a run's learning rates."""
-    warmup = warmup_end(steps, config)
-    return (config.lr * steps + config.min_lr * (steps - warmup)) / 2
+    if config.schedule == "cosine":
+        warmup = warmup_end(steps, config)
+        return (config.lr * steps + config.min_lr * (steps - warmup)) / 2
+    looked_at = range(0, steps, max(1, steps // SAMPLES))
+    return steps * sum(learning_rate(s, steps, config) for s in looked_at) / len(looked_at)
 
 
 def held_back(steps: int, config: TrainConfig) -> str | None:

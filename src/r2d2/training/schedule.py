@@ -6,14 +6,36 @@ import math
 
 from r2d2.config import ObjectiveConfig, TrainConfig
 
+LOWEST = 0.05  # of the peak, where the triangle begins and ends (official)
+
 
 def warmup_end(steps: int, config: TrainConfig) -> int:
-    """The step at which the warm-up is over: a short run still gets its cosine."""
-    return min(config.warmup_steps, steps // 2)
+    """The step at which the warm-up is over: a short run still gets its cosine.
+
+    The official schedules know nothing of the run's length.
+    """
+    short = steps // 2 if config.schedule == "cosine" else steps
+    return min(config.warmup_steps, short)
 
 
 def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
-    """Linear warm-up to `lr`, then a cosine to `min_lr` at the last step."""
+    """The rate of one step (`TrainConfig.schedule`).
+
+    cosine: linear warm-up to `lr`, then a cosine to `min_lr` at the last step. epochs: the cosine
+    changes with every epoch, and the whole first epoch belongs to the warm-up, which starts at
+    `warmup_lr`. triangular: from LOWEST of `lr` up in `warmup_steps`, down in as many, over again.
+    """
+    if config.schedule == "triangular":
+        half = max(1, config.warmup_steps)
+        height = 1 - abs(step % (2 * half) / half - 1)
+        return config.lr * (LOWEST + (1 - LOWEST) * height)
+    if config.schedule == "epochs":
+        epoch = epochs_done(step, steps, config.epochs)
+        if epoch == 0 or step < config.warmup_steps:
+            rise = min(1.0, step / max(1, config.warmup_steps))
+            return min(config.lr, config.warmup_lr + (config.lr - config.warmup_lr) * rise)
+        wave = (1 + math.cos(math.pi * epoch / config.epochs)) / 2
+        return config.min_lr + (config.lr - config.min_lr) * wave
     warmup = warmup_end(steps, config)
     if step < warmup:
         return config.lr * (step + 1) / warmup

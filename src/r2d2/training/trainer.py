@@ -26,6 +26,7 @@ from r2d2.data.loader import PairsLoader, RawBatch
 from r2d2.errors import R2D2Error, RunStoppedError
 from r2d2.files import write_text
 from r2d2.keyed import Draw, uniform
+from r2d2.model.dropout import set_dropout
 from r2d2.model.r2d2 import R2D2
 from r2d2.model.towers import freeze
 from r2d2.objectives.losses import Batch, Moment, Objectives
@@ -112,6 +113,8 @@ class Trainer:
         self.group_size = group_size(config, world)
         torch.manual_seed(train.seed)
         self.model = (model or R2D2(self.config.model)).to(self.device)
+        if train.dropout is not None:
+            set_dropout(self.model, train.dropout)
         self.objectives = Objectives(
             self.model, config.objectives, tokenizer.mask_id, tokenizer.special_ids
         ).to(self.device)
@@ -126,8 +129,9 @@ class Trainer:
             if system.parallel == "fsdp" and world.size > 1
             else spread(step, self.device, leaves_unused(step, train.labelled))
         )
+        dropout = self.config.model.dropout if train.dropout is None else train.dropout
         self.passes = Passes(
-            system.accumulate, bfloat16(system.precision, self.device), config.model.dropout > 0
+            system.accumulate, bfloat16(system.precision, self.device), dropout > 0
         )
         self.optimizer = make_optimizer(self.model, train, system.updates)
         self.step = 0
@@ -195,7 +199,9 @@ class Trainer:
         u = uniform(train.seed, self.step, Draw.AUGMENT, index, VIEW_NUMBERS)
         x = views(pixels, train.augment, train.flip, u)
         ids, mask = self.tokenizer(raw.texts)
-        keys = torch.from_numpy(raw.keys)
+        keys = torch.from_numpy(raw.keys).clone()
+        if not self.config.objectives.text_positives:  # then each text is like no other of the run
+            keys[:, 1] = index.cpu() + self.step * train.batch_size
         labels = None if raw.labels is None else torch.from_numpy(raw.labels)
         return Batch(x, ids, mask, keys, index, labels).to(self.device)
 

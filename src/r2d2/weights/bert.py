@@ -8,6 +8,7 @@ from typing import Any
 
 from r2d2.config import ModelConfig, TextConfig
 from r2d2.errors import R2D2Error
+from r2d2.tokenizer import MAX_LENGTH
 from r2d2.weights.layout import Given, Layout, Parts, Wishes, four_times
 from r2d2.weights.rules import Rule, attention, both, first_row, first_rows, same
 
@@ -26,7 +27,13 @@ def modern(name: str) -> str:
     )
 
 
-def text_config(given: Given, prefix: str, config: Mapping[str, Any], wishes: Wishes) -> TextConfig:
+def text_config(
+    given: Given,
+    prefix: str,
+    config: Mapping[str, Any],
+    wishes: Wishes,
+    length: int = MAX_LENGTH,
+) -> TextConfig:
     """The text tower's settings: sizes from the tensors, the rest from `config`.
 
     Args:
@@ -35,6 +42,7 @@ def text_config(given: Given, prefix: str, config: Mapping[str, Any], wishes: Wi
         config: the part of config.json on the text encoder; empty where there is none, or where
             the layout's own code fixes the rest.
         wishes: the user's.
+        length: tokens at which its own code cuts a text.
     """
     vocab, width = given.sizes(f"{prefix}embeddings.word_embeddings.weight", 2)
     places = given.sizes(f"{prefix}embeddings.position_embeddings.weight", 2)[0]
@@ -54,7 +62,7 @@ def text_config(given: Given, prefix: str, config: Mapping[str, Any], wishes: Wi
     kind = config.get("position_embedding_type", "absolute")
     if kind != "absolute":
         raise R2D2Error(f"{given.name}: {kind} position embeddings: only absolute ones are read")
-    length = wishes.max_length or min(wishes.fresh.text.max_length, places)
+    length = wishes.max_length or min(length, wishes.fresh.text.max_length, places)
     if length > places:
         raise R2D2Error(
             f"{given.name} has {places} text positions, fewer than the {length} asked for: "

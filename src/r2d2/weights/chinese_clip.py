@@ -24,6 +24,8 @@ from r2d2.weights.rules import (
     transposed,
 )
 
+# Read from its own tokenizer: tokens of a text, and letters of a word that is taken apart.
+TEXT_LENGTH, LONGEST_WORD = 52, 200
 ORIGINAL_POSITIONS, ORIGINAL_SEGMENTS = 512, 2  # rows of the tables that the original code builds
 _BLOCKS = "visual.transformer.resblocks."
 _WHOLE = frozenset({"vision", "text", "pooled_norm", "image_projection", "text_projection"})
@@ -39,7 +41,9 @@ def _hf_parts(given: Given, wishes: Wishes) -> Parts:
     config = given.section("vision_config")
     return Parts(
         vision=clip_vision.vision_config(given, names, config, wishes, pooled_norm=True),
-        text=bert.text_config(given, "text_model.", given.section("text_config"), wishes),
+        text=bert.text_config(
+            given, "text_model.", given.section("text_config"), wishes, TEXT_LENGTH
+        ),
         cross_layers=0,
         embed_dim=given.sizes("text_projection.weight", 2)[0],
         projection_bias=False,
@@ -65,6 +69,7 @@ HF_LAYOUT = Layout(
     rules=_hf_rules,
     required=_WHOLE,
     unused={**bert.COUNTERS},
+    longest_word=LONGEST_WORD,
 )
 
 
@@ -97,7 +102,7 @@ def _parts(given: Given, wishes: Wishes) -> Parts:
     )
     return Parts(
         vision=clip_vision.vision_config(given, names, {}, wishes, pooled_norm=True),
-        text=bert.text_config(given, "bert.", {}, wishes),
+        text=bert.text_config(given, "bert.", {}, wishes, TEXT_LENGTH),
         cross_layers=0,
         embed_dim=given.sizes("text_projection", 2)[1],
         projection_bias=False,
@@ -147,6 +152,7 @@ LAYOUT = Layout(
     rules=_rules,
     required=_WHOLE,
     unused={**bert.COUNTERS},
+    longest_word=LONGEST_WORD,
 )
 
 

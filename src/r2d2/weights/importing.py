@@ -19,7 +19,7 @@ from r2d2.errors import R2D2Error
 from r2d2.files import write_text
 from r2d2.model.r2d2 import R2D2, TEMPERATURE_RANGE
 from r2d2.pretrained import Pretrained
-from r2d2.tokenizer import Tokenizer
+from r2d2.tokenizer import LONGEST_WORD, Tokenizer
 from r2d2.weights.files import TOKENIZER, VOCAB
 from r2d2.weights.layout import Given, Layout, Parts, Wishes
 from r2d2.weights.layouts import bare, layout_of, recognise
@@ -55,7 +55,8 @@ def import_weights(
         out: the folder to write; `import.json` there accounts for every tensor.
         kind: one of `kinds()`, of a single source; None: told by the names of its tensors.
         image_size: pixels; position embeddings are interpolated. None: the source's.
-        max_length: tokens of a text; position embeddings are cut. None: `fresh`'s, at most.
+        max_length: tokens of a text; position embeddings are cut. None: as many as the source's
+            own code reads (Chinese-CLIP 52, the others 64), `fresh`'s at most.
         vocab: a vocab.txt or tokenizer.json; None: the one beside the text encoder.
         cross_layers: of each cross encoder; None: those of the source, or of `fresh` where the
             source is a tower alone.
@@ -284,14 +285,17 @@ def _tokenizer(
     readings: Sequence[_Reading], vocab: str | Path | None, config: ModelConfig
 ) -> Tokenizer:
     """The vocabulary asked for, else the text encoder's, else any source's."""
+    ordered = sorted(readings, key=lambda reading: reading.parts.text is None)
+    first = ordered[0]
+    longest = LONGEST_WORD if first.parts.text is None else first.layout.longest_word
     if vocab is not None:
         path = Path(vocab)
-        return read_tokenizer(path / VOCAB if path.is_dir() else path, config.text.max_length)
-    ordered = sorted(readings, key=lambda reading: reading.parts.text is None)
+        path = path / VOCAB if path.is_dir() else path
+        return read_tokenizer(path, config.text.max_length, longest)
     for reading in ordered:
         # CLIP's own tokenizer.json is of another kind, and its text encoder is not read
         if reading.source.tokenizer is not None and reading.layout.name != "clip":
-            return read_tokenizer(reading.source.tokenizer, config.text.max_length)
+            return read_tokenizer(reading.source.tokenizer, config.text.max_length, longest)
     raise R2D2Error(
         f"no vocabulary: there is no {VOCAB} or {TOKENIZER} beside {readings[0].source.name}; give "
         "--vocab with the text encoder's vocab.txt (for R2D2 and Chinese-CLIP RoBERTa-wwm-ext's)"

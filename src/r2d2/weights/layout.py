@@ -11,6 +11,7 @@ from torch import Tensor
 
 from r2d2.config import ACTIVATIONS, ModelConfig, TextConfig, VisionConfig
 from r2d2.errors import R2D2Error
+from r2d2.tokenizer import LONGEST_WORD
 from r2d2.weights.rules import Rule
 
 _ALIASES = {"gelu_pytorch_tanh": "gelu_new", "gelu_python": "gelu"}  # of activations
@@ -124,6 +125,7 @@ class Layout:
     required: frozenset[str]  # parts that must be whole; the others are whole or absent
     unused: Mapping[str, str]  # pattern of canonical names to why we do not use them
     copies: Mapping[str, str] = field(default_factory=dict)  # a name whose tensor is another's
+    longest_word: int = LONGEST_WORD  # letters, that its own tokenizer takes apart
 
     def reason(self, name: str) -> str:
         """Why a tensor that no rule reads is not used."""

@@ -15,6 +15,7 @@ from r2d2.weights.layout import Given, Layout, Parts, Wishes
 from r2d2.weights.rules import Rule, both, temperature
 
 POSITIONS, SEGMENTS = 512, 2  # rows of the tables that its text encoder has
+IMAGE_SIZE, TEXT_LENGTH = 224, 64  # pixels and tokens that its scripts train with
 _JOINT = {"text_to_image": "text_joint_layer", "image_to_text": "img_joint_layer"}
 
 
@@ -86,6 +87,29 @@ def not_official(config: ModelConfig) -> list[str]:
     if config.vision.pooled_norm:
         why.append("model.vision.pooled_norm is on, there V_[CLS] is never normed")
     return why
+
+
+def unlike_official(config: ModelConfig) -> str | None:
+    """What of a model the official fine-tuning does not have; None: it has all of it."""
+    if config.foreign is not None:
+        return f"its towers are {config.foreign.kind}'s"
+    if not config.cross_layers:
+        return "it has no cross encoders"
+    if reasons := not_official(config):
+        return reasons[0]
+    if other_size(config):
+        return (
+            "it is neither ViT-B/16 nor ViT-L/14 with BERT-base, a width of 768 and 6 cross layers"
+        )
+    numbers = {
+        "model.vision.image_size": (config.vision.image_size, IMAGE_SIZE),
+        "model.text.max_length": (config.text.max_length, TEXT_LENGTH),
+        "model.projection_bias": (config.projection_bias, True),
+    }
+    for name, (ours, theirs) in numbers.items():
+        if ours != theirs:
+            return f"{name} is {ours}, there {theirs}"
+    return None
 
 
 def other_size(config: ModelConfig) -> str | None:

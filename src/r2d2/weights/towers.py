@@ -23,6 +23,7 @@ from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import Tokenizer
 from r2d2.weights import fgclip2
+from r2d2.weights.chinese_clip import LONGEST_WORD, TEXT_LENGTH
 from r2d2.weights.files import TOKENIZER, VOCAB
 from r2d2.weights.importing import REPORT
 from r2d2.weights.report import Imported, ImportReport, Used, check_out
@@ -57,7 +58,7 @@ def import_towers(
         source: a folder or hub id with config.json, weights, and tokenizer.json or vocab.txt.
         out: the folder to write; `import.json` there accounts for every tensor.
         cross_layers: of each cross encoder, initialised afresh; 0: none.
-        max_length: tokens a text; None: as many as its text tower has places.
+        max_length: tokens a text; None: as many as its text tower has places (Chinese-CLIP: 52).
         mask_token: of its vocabulary, to stand for masked tokens, where it has no [MASK].
         fresh: settings that the towers do not fix, such as the temperature.
         seed: of what is initialised.
@@ -164,7 +165,8 @@ def _settings(
         path = read.tokenizer
         if path is None:
             raise R2D2Error(f"there is no {VOCAB} or {TOKENIZER} beside {read.name}: fetch it too")
-        tokenizer = read_tokenizer(path, min(length, 64) if max_length is None else length)
+        own = min(length, TEXT_LENGTH) if max_length is None else length
+        tokenizer = read_tokenizer(path, own, LONGEST_WORD)
         found = (tokenizer.pad_id, tokenizer.mask_id, tuple(sorted(tokenizer.special_ids)))
     else:
         path = read.folder / TOKENIZER

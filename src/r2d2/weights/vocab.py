@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from r2d2.errors import R2D2Error
-from r2d2.tokenizer import Tokenizer
+from r2d2.tokenizer import LONGEST_WORD, Tokenizer
 
 MAX_BYTES = 64 << 20  # of a vocabulary; 21,128 tokens take 110 kB
 
 
-def read_tokenizer(path: Path, max_length: int) -> Tokenizer:
+def read_tokenizer(path: Path, max_length: int, longest_word: int = LONGEST_WORD) -> Tokenizer:
     """A vocab.txt or tokenizer.json as our tokenizer, which cuts texts at `max_length` tokens.
+
+    A word of more than `longest_word` letters becomes [UNK].
 
     Raises:
         R2D2Error: it is missing, too large, or no BERT vocabulary.
@@ -24,7 +26,7 @@ def read_tokenizer(path: Path, max_length: int) -> Tokenizer:
     if path.stat().st_size > MAX_BYTES:
         raise R2D2Error(f"{path} is larger than {MAX_BYTES >> 20} MiB: it is no vocabulary")
     if path.suffix != ".json":
-        return Tokenizer.from_vocab(path, max_length)
+        return Tokenizer.from_vocab(path, max_length, longest_word)
     content = _read(path)
     content["truncation"] = {
         "direction": "Right",
@@ -32,6 +34,8 @@ def read_tokenizer(path: Path, max_length: int) -> Tokenizer:
         "strategy": "LongestFirst",
         "stride": 0,
     }
+    if isinstance(content.get("model"), dict):
+        content["model"]["max_input_chars_per_word"] = longest_word
     with tempfile.TemporaryDirectory() as folder:
         cut = Path(folder) / "tokenizer.json"
         cut.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
