@@ -64,6 +64,7 @@ class Server:
         self._at_once = Counter()
         self.port = 0
         self.host = "photos.test"
+        self.redirect_to = "cdn.test"
         self.hold_after = None  # so many pictures n0, n1, ...; the next ones wait until it is None
 
     def url(self, path, host=None):
@@ -104,6 +105,10 @@ class Server:
             left = int(name[3:])
             target = f"/hop{left - 1}" if left > 1 else "ok.jpg"
             writer.write(answer(status=302, Location=target))
+            return True
+        if name.startswith("moved"):  # moved17: n17 of another host
+            place = self.url(f"/n{name[5:]}", self.redirect_to)
+            writer.write(answer(status=302, Location=place))
             return True
         if name[0:1] == "n" and name[1:].isdigit():  # n17: a picture of its own
             await asyncio.sleep(0.01)

@@ -7,7 +7,7 @@ and failures are asked for, or the settings that decided it have other values by
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Awaitable, Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.fetching.addresses import Lookup
 from r2d2.corpus.fetching.decision import StoredResult, is_open_again, refusal
 from r2d2.corpus.fetching.failures import write_failures
-from r2d2.corpus.fetching.outcome import FAILURES, MAY_PASS, Cause
+from r2d2.corpus.fetching.host_share import HostShare, PassedAddress
+from r2d2.corpus.fetching.outcome import FAILURES, MAY_PASS, Cause, Outcome
 from r2d2.corpus.fetching.queue import outcomes
 from r2d2.corpus.fetching.request import open_client, request
 from r2d2.corpus.fetching.store import ShardWriter, locked, look_up
@@ -60,7 +61,8 @@ def fetch_images(
     """
     again = retried_causes(retry_failed)
     with locked(store), url_list(urls, store) as listed:
-        count = asyncio.run(_fetch(listed, store, config, again, update, lookup, dropped))
+        fetched = fetch_list(listed, store, config, again, HostShare(), update, lookup, dropped)
+        count, _ = asyncio.run(fetched)
         write_failures(store, update)
     return count
 
@@ -111,34 +113,46 @@ def fetch_table(
     )
 
 
-async def _fetch(
+async def fetch_list(
     listed: UrlList,
     store: Path,
     config: FetchConfig,
     again: frozenset[str],
+    share: HostShare,
     update: Update,
     lookup: Lookup | None,
-    dropped: DroppedFile | None,
-) -> StageCount:
+    dropped: DroppedFile | None = None,
+) -> tuple[StageCount, list[PassedAddress]]:
+    """Fetch a list into a store that the caller has locked.
+
+    Returns:
+        The count of the addresses that have come to an end, and those that are passed on.
+    """
     tally = Tally("fetch", "addresses", dropped)
+    passed: list[PassedAddress] = []
 
     def add(key: str, url: str, cause: str, reason: str) -> None:
         rule = None if cause == Cause.OK else str(cause)
         tally.add(rule, {"url": url}, f"{url} ({reason})", key=key, reason=reason)
 
     update("fetching", 0, listed.count)
-    writer = ShardWriter(store, config.shard_rows)
+    writer = ShardWriter(store, config.shard_rows, share.numbers(store))
     try:
-        async with open_client(config, lookup) as client:
+        async with open_client(config, lookup, share.owns) as client:
+
+            def ask(url: str) -> Awaitable[Outcome]:
+                if (start := share.starts.get(url)) is None:
+                    return request(client, url)
+                return request(client, url, start.start, start.trail)
+
             for batch in listed:
                 missing = []
                 known = _known(store, batch)
                 for key, url in batch:
-                    stored = known.get(key)
-                    if (
-                        stored is None
-                        or stored.cause in again
-                        or is_open_again(stored, client.policy)
+                    stored, shard = known.get(key, (None, ""))
+                    if stored is None or (
+                        not share.is_of_this_sitting(shard)
+                        and (stored.cause in again or is_open_again(stored, client.policy))
                     ):
                         missing.append(url)
                         continue
@@ -149,23 +163,27 @@ async def _fetch(
                     add(key, url, known_as.cause, known_as.reason)
                 keys = {url: key for key, url in batch}
                 known.clear()
-                async for outcome in outcomes(missing, lambda url: request(client, url), config):
+                async for outcome in outcomes(missing, ask, config):
+                    outcome = share.with_earlier_tries(outcome)
+                    if outcome.passed_on is not None:
+                        passed.append(PassedAddress.of(outcome))
+                        continue
                     writer.add(outcome)
                     add(keys[outcome.url], outcome.url, outcome.cause, outcome.reason)
-                    share = tally.kept / tally.seen
-                    update("fetching", tally.seen, listed.count, f"{share:.0%} have an image")
+                    kept = tally.kept / tally.seen
+                    update("fetching", tally.seen, listed.count, f"{kept:.0%} have an image")
         update("fetching", listed.count, listed.count)
     except (Exception, asyncio.CancelledError):  # Ctrl-C comes as the latter
         writer.finish()
         raise
     writer.finish()
-    return tally.count()
+    return tally.count(), passed
 
 
-def _known(store: Path, batch: list[tuple[str, str]]) -> dict[str, StoredResult]:
-    """The results that the store has, by hash."""
+def _known(store: Path, batch: list[tuple[str, str]]) -> dict[str, tuple[StoredResult, str]]:
+    """The results that the store has, by hash, each with the name of its shard."""
     if not batch:
         return {}
     keys = pa.array([key for key, _ in batch], pa.string())
     rows = look_up(store, batch[0][0], batch[-1][0] + "g", keys)
-    return {row["url_id"]: StoredResult.from_row(row) for row in rows.to_pylist()}
+    return {row["url_id"]: (StoredResult.from_row(row), row["shard"]) for row in rows.to_pylist()}

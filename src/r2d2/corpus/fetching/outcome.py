@@ -70,6 +70,10 @@ class FetchFailed(Exception):  # noqa: N818  # a state of the web, counted as of
         self.settings = settings
 
 
+class PassedOn(Exception):  # noqa: N818  # as FetchFailed
+    """A redirect led to a host that another worker asks; the message is the address."""
+
+
 @dataclass
 class Trail:
     """What a request met on its way that settings judge."""
@@ -97,6 +101,7 @@ class Outcome:
     tries: int = 1  # made for it
     decided_by: Mapping[str, Any] | None = None  # settings and their values; see fetch_decision
     trail: Trail | None = None
+    passed_on: str | None = None  # not an end: the address that another worker goes on with
 
 
 def failed(

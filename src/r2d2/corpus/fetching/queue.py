@@ -7,9 +7,9 @@ import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from urllib.parse import urlsplit
 
 from r2d2.corpus.config import FetchConfig
+from r2d2.corpus.fetching.host_share import host_of
 from r2d2.corpus.fetching.outcome import Outcome
 
 WINDOW = 16  # addresses taken ahead of time for each request at a time, to find other hosts among
@@ -79,7 +79,7 @@ class _Queue:
             window = WINDOW * self._config.concurrency
             while self._open < window and (url := next(self._urls, None)) is not None:
                 self._open += 1
-                self._put(_host_of(url), url, 0)
+                self._put(host_of(url), url, 0)
             self._start()
             if self._open == 0:
                 return None
@@ -160,10 +160,3 @@ class _Queue:
     def _back(self, name: str, url: str, attempt: int) -> None:
         self._put(name, url, attempt)
         self._news.put_nowait(None)
-
-
-def _host_of(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import email.utils
 import errno
-import itertools
 import logging
 import re
 import ssl
@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any
 from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.fetching.addresses import AddressBook, Lookup
 from r2d2.corpus.fetching.decision import Policy, decision_key
-from r2d2.corpus.fetching.outcome import Cause, FetchFailed, Outcome, Trail, failed
+from r2d2.corpus.fetching.outcome import (
+    Cause,
+    FetchFailed,
+    Outcome,
+    PassedOn,
+    Trail,
+    failed,
+)
 from r2d2.corpus.fetching.sniff import image_size
 from r2d2.corpus.fetching.special_addresses import special
 from r2d2.errors import R2D2Error
@@ -58,10 +65,15 @@ class Client:
     config: FetchConfig
     policy: Policy
     large: asyncio.Semaphore
+    owns: Callable[[str], bool]  # whether a host is asked by this worker
 
 
 @asynccontextmanager
-async def open_client(config: FetchConfig, lookup: Lookup | None = None) -> AsyncIterator[Client]:
+async def open_client(
+    config: FetchConfig,
+    lookup: Lookup | None = None,
+    owns: Callable[[str], bool] = lambda host: True,
+) -> AsyncIterator[Client]:
     """A client; R2D2Error where the extra is missing or a block list cannot be read."""
     try:
         import aiohttp
@@ -90,14 +102,22 @@ async def open_client(config: FetchConfig, lookup: Lookup | None = None) -> Asyn
         },
     )
     try:
-        yield Client(session, book, config, policy, asyncio.Semaphore(LARGE_PLACES))
+        yield Client(session, book, config, policy, asyncio.Semaphore(LARGE_PLACES), owns)
     finally:
         await session.close()
         await book.close()
 
 
-async def request(client: Client, address: str) -> Outcome:
+async def request(
+    client: Client, address: str, start: str | None = None, trail: Trail | None = None
+) -> Outcome:
     """One attempt at one address.
+
+    Args:
+        client: what all requests share.
+        address: by which the outcome is known.
+        start: what is asked first, where another worker has followed redirects up to there.
+        trail: what that worker met.
 
     Raises:
         R2D2Error: this machine has no file handles left; nothing else is the user's to mend.
@@ -106,12 +126,14 @@ async def request(client: Client, address: str) -> Outcome:
 
     no_connection = Cause.NO_CONNECTION
     status = None
-    trail = Trail()
+    trail = Trail() if trail is None else copy.deepcopy(trail)
     try:
         async with asyncio.timeout(client.config.timeout_s):
-            body, status = await _follow(client, address, trail)
+            body, status = await _follow(client, address if start is None else start, trail)
         width, height = image_size(body, client.config.max_pixels)
         return Outcome(address, Cause.OK, "", status, body, width, height, trail=trail)
+    except PassedOn as error:
+        return Outcome(address, Cause.OK, trail=trail, passed_on=str(error))
     except FetchFailed as error:
         found = error
         found.http_status = found.http_status or status
@@ -147,8 +169,8 @@ async def request(client: Client, address: str) -> Outcome:
 async def _follow(client: Client, address: str, trail: Trail) -> tuple[bytes, int]:
     """The body at an address, or where it redirects to, and the HTTP status."""
     url = _parsed(lambda: _url(address), address)
-    for redirects in itertools.count():
-        client.policy.check_redirects(redirects)
+    while True:
+        client.policy.check_redirects(len(trail.hosts))
         await _check(client, url, trail)
         async with client.session.get(url, allow_redirects=False) as response:
             status = response.status
@@ -162,7 +184,8 @@ async def _follow(client: Client, address: str, trail: Trail) -> tuple[bytes, in
                 raise _http_error(status, response.headers)
         here, there = url, place
         url = _parsed(lambda here=here, there=there: here.join(_url(there)), place)  # type: ignore[misc]
-    raise AssertionError("the number of redirects has a limit")
+        if not client.owns(url.raw_host or ""):
+            raise PassedOn(str(url))
 
 
 def _url(text: str) -> URL:

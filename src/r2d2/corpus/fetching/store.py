@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
+import itertools
 import re
 import uuid
 from collections.abc import Iterator
@@ -84,6 +85,16 @@ def shards(store: Path) -> list[Shard]:
     return sorted(listed, key=lambda shard: shard.number)
 
 
+def newest(store: Path) -> int:
+    """The number of the last shard; 0 where there is none."""
+    return max((shard.number for shard in shards(store)), default=0)
+
+
+def shard_number(name: str) -> int:
+    """The number of a shard by the name of its file."""
+    return int(name.partition("-")[0])
+
+
 @contextmanager
 def locked(store: Path) -> Iterator[None]:
     """Keep a second process from fetching into the store, and clear what a killed one left."""
@@ -98,9 +109,10 @@ def locked(store: Path) -> Iterator[None]:
 class ShardWriter:
     """Outcomes into shards. A shard is seen when it is whole; a kill loses the one in work."""
 
-    def __init__(self, store: Path, shard_rows: int) -> None:
+    def __init__(self, store: Path, shard_rows: int, numbers: Iterator[int] | None = None) -> None:
+        """`numbers` are those of its shards, ascending; None: those after all that are there."""
         self._store, self._shard_rows = store, shard_rows
-        self._number = max((shard.number for shard in shards(store)), default=0)
+        self._numbers = itertools.count(newest(store) + 1) if numbers is None else numbers
         self._writer: pq.ParquetWriter | None = None
         self._part = store / ".partial"
         self._held: list[dict[str, Any]] = []
@@ -143,9 +155,8 @@ class ShardWriter:
             return
         with self._or_nothing():
             self._writer.close()
-            name = f"{self._number + 1:06d}-{self._low[:8]}-{self._high[:8]}.parquet"
+            name = f"{next(self._numbers):06d}-{self._low[:8]}-{self._high[:8]}.parquet"
             self._part.replace(self._store / name)
-        self._number += 1
         self._forget()
 
     def _write_group(self) -> None:
