@@ -34,11 +34,13 @@ from r2d2.corpus.config import (
     SampleConfig,
     TextConfig,
 )
+from r2d2.corpus.fetching.by_host import fetch_by_host
 from r2d2.corpus.fetching.fetch import fetch_images, retried_causes
 from r2d2.corpus.fetching.join import FetchWork
 from r2d2.corpus.fetching.url_list import needed_urls
 from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.images.align import Model, align
+from r2d2.corpus.images.by_band import find_by_band
 from r2d2.corpus.images.duplicates import find_duplicates
 from r2d2.corpus.images.image_filter import ImageWork, check_images
 from r2d2.corpus.output import is_made_of, write_corpus
@@ -302,16 +304,26 @@ def _lacks_files(settings: FetchConfig, context: StageContext) -> bool:
 
 def _fetch(settings: FetchConfig, context: StageContext) -> list[StageCount]:
     store, images = context.root / STORE, context.folders[IMAGES]
-    urls = (url for n in range(context.parts) for url in needed_urls(part_file(images, IMAGES, n)))
-    counts = []
-    if (first := next(urls, None)) is not None:
-        counts.append(
-            fetch_images(
-                itertools.chain([first], urls), store, settings, update=context.update,
-                retry_failed=context.retry_failed,
-            )
+    if context.places.cluster:
+        fetched = fetch_by_host(
+            images, context.parts, store, settings, context.places,
+            retry_failed=context.retry_failed, update=context.update,
         )  # fmt: skip
-    return [*counts, context.each_part(FetchWork(str(store), settings), "joining files")]
+    else:
+        fetched = _fetch_here(settings, context, store)
+    joined = context.each_part(FetchWork(str(store), settings), "joining files")
+    return [joined] if fetched is None else [fetched, joined]
+
+
+def _fetch_here(settings: FetchConfig, context: StageContext, store: Path) -> StageCount | None:
+    images = context.folders[IMAGES]
+    urls = (url for n in range(context.parts) for url in needed_urls(part_file(images, IMAGES, n)))
+    if (first := next(urls, None)) is None:
+        return None
+    return fetch_images(
+        itertools.chain([first], urls), store, settings, update=context.update,
+        retry_failed=context.retry_failed,
+    )  # fmt: skip
 
 
 def _filter_images(settings: ImageConfig, context: StageContext) -> list[StageCount]:
@@ -336,8 +348,11 @@ def _may_merge(settings: tuple[DedupConfig, Model | None], context: StageContext
 
 def _merge(settings: tuple[DedupConfig, Model | None], context: StageContext) -> list[StageCount]:
     config, model = settings
-    encode = model.encode_images if model else None
     out = context.out / MERGED
+    if context.places.cluster:
+        images, update = context.folders[IMAGES], context.update
+        return [find_by_band(images, out, config, context.places, update, model)]
+    encode = model.encode_images if model else None
     return [find_duplicates(context.folders[IMAGES], out, config, context.update, encode)]
 
 

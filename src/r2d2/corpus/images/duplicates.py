@@ -6,6 +6,7 @@ Only the ids and the measures of all images are held in memory, some hundred byt
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from r2d2.corpus.config import DedupConfig
 from r2d2.corpus.flows import amounts_of, flows_of
 from r2d2.corpus.funnel import EXAMPLES, StageCount
 from r2d2.corpus.images.embeddings import Encode, embed_images
-from r2d2.corpus.images.meaning import group_meanings
+from r2d2.corpus.images.meaning import Meanings, group_meanings
 from r2d2.corpus.images.near import near_groups
 from r2d2.corpus.rows import IMAGES, DroppedFile, open_part, part_count, part_file, write_rows
 from r2d2.errors import R2D2Error
@@ -39,6 +40,7 @@ _SCHEMA = pa.schema(
     ]
 )
 COLUMNS = _SCHEMA.names
+Places = npt.NDArray[np.int64]
 
 
 def find_duplicates(
@@ -64,68 +66,116 @@ def find_duplicates(
         raise R2D2Error(
             "dedup.meaning needs a model that gives embeddings: name one, or set it to null"
         )
-    update("duplicates", 0, 3)
-    rows = _read(images)
-    n = len(rows)
-    ids = rows["image_id"]
-    group = _first_of(rows["sha256"] if config.exact else rows["final_id"])
-    reason = np.full(n, "", dtype=object)
-    reason[group != np.arange(n)] = "the same file"
-    update("duplicates", 1, 3)
+    update("duplicates", 0, 2)
+    rows = read_images_measures(images)
+    joined = None
     if config.radius is not None:
         joined = near_groups(rows["phash"].to_numpy(), config.radius)
-        reason[(joined != np.arange(n)) & (reason == "")] = f"within {config.radius} bits"
-        group = joined  # equal files have equal hashes, and so are in one group
-    update("duplicates", 2, 3)
-    keep = _largest(rows, group)
+    groups = group_images(rows, config, joined)
+    update("duplicates", 1, 2)
+    folder = out.with_name(f"{out.stem}-embeddings")
     if config.meaning is not None and encode is not None:
-        heads = np.flatnonzero(group == np.arange(n))
-        folder = out.with_name(f"{out.stem}-embeddings")
-        x = embed_images(images, ids.take(pa.array(heads)), encode, folder, update)
-        found = group_meanings(x, config.meaning)
-        head = np.zeros(n, np.int64)  # where a group's first image stands among the heads
-        head[heads] = np.arange(len(heads))
-        head = head[group]
-        keep = keep[heads[found.middle[head]]]
-        moved = heads[found.first[head]]
-        reason[(moved != group) & (group == np.arange(n))] = "the same meaning"
-        group = moved
+        heads = np.flatnonzero(groups.first == np.arange(len(rows)))
+        wanted = rows["image_id"].take(pa.array(heads))
+        x = embed_images(images, wanted, encode, folder, update)
+        groups = join_meanings(groups, heads, group_meanings(x, config.meaning))
+    merged, count = merge_groups(rows, groups, out.parent, "0")
+    write_rows(out, merged)
+    shutil.rmtree(folder, ignore_errors=True)
+    update("duplicates", 2, 2)
+    return count
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Of n images in the order of their ids."""
+
+    first: Places  # (n,) place of the first image of its group
+    picture: Places  # (n,) place of the image whose file stands for the group
+    reason: npt.NDArray[np.object_]  # (n,) why it is not the first; nothing for the first
+
+
+def group_images(rows: pa.Table, config: DedupConfig, joined: Places | None) -> Groups:
+    """Groups of images that are one by their file or by their hash.
+
+    Args:
+        rows: COLUMNS (n rows), sorted by id.
+        config: what counts as one.
+        joined: place (n,) of the first image of each one's group by hash; None: not asked for.
+    """
+    places = np.arange(len(rows))
+    group = first_of(rows["sha256" if config.exact else "final_id"])
+    reason = np.full(len(rows), "", dtype=object)
+    reason[group != places] = "the same file"
+    if joined is not None:
+        reason[(joined != places) & (reason == "")] = f"within {config.radius} bits"
+        group = joined  # equal files have equal hashes, and so are in one group
+    return Groups(group, _largest(rows, group), reason)
+
+
+def join_meanings(groups: Groups, heads: Places, meanings: Meanings) -> Groups:
+    """The groups whose first images (m,) are of one meaning as one."""
+    places = np.arange(len(groups.first))
+    head = np.zeros(len(places), np.int64)  # where a group's first image stands among the heads
+    head[heads] = np.arange(len(heads))
+    head = head[groups.first]
+    moved = heads[meanings.first[head]]
+    reason = groups.reason.copy()
+    reason[(moved != groups.first) & (groups.first == places)] = "the same meaning"
+    return Groups(moved, groups.picture[heads[meanings.middle[head]]], reason)
+
+
+def merge_groups(
+    rows: pa.Table, groups: Groups, folder: Path, part: str
+) -> tuple[pa.Table, StageCount]:
+    """Groups of two or more as MERGE_COLUMNS, and the count.
+
+    Args:
+        rows: COLUMNS (n rows), sorted by id.
+        groups: of them.
+        folder: of the stage, for what is dropped.
+        part: names the file of that.
+    """
+    n, ids, group = len(rows), rows["image_id"], groups.first
     counts = np.bincount(group, minlength=n)
     members = np.flatnonzero(counts[group] > 1)
-    into, picture = (ids.take(pa.array(which[members])) for which in (group, keep))
+    into, picture = (ids.take(pa.array(which[members])) for which in (group, groups.picture))
     final = rows["final_id"].take(pa.array(_least(rows["final_id"], group)[members]))
     columns = [ids.take(pa.array(members)), into, picture, final]
-    merged = pa.table(columns, names=MERGE_COLUMNS.names)
-    write_rows(out, merged.cast(MERGE_COLUMNS))
-    shutil.rmtree(out.with_name(f"{out.stem}-embeddings"), ignore_errors=True)
-    update("duplicates", 3, 3)
+    merged = pa.table(columns, names=MERGE_COLUMNS.names).cast(MERGE_COLUMNS)
     gone = group != np.arange(n)
-    with DroppedFile(out.parent, "de-duplicate", "images", "0") as kept_rows:
+    with DroppedFile(folder, "de-duplicate", "images", part) as kept_rows:
         for place in np.flatnonzero(gone).tolist() if kept_rows.wanted else ():
             row = rows.slice(place, 1).to_pylist()[0]
-            kept_rows.add(reason[place], row, f"= {ids[int(group[place])]}")
+            kept_rows.add(groups.reason[place], row, f"= {ids[int(group[place])]}")
     told, dropped = {}, {}
-    for why in sorted(set(reason[gone].tolist())):
-        places = np.flatnonzero(gone & (reason == why))
+    for why in sorted(set(groups.reason[gone].tolist())):
+        places = np.flatnonzero(gone & (groups.reason == why))
         dropped[why] = len(places)
         told[why] = tuple(
             f"{ids[int(p)].as_py()} = {ids[int(group[p])].as_py()}" for p in places[:EXAMPLES]
         )
     # what the copies were shown for goes to the image that they are one with
     flows = flows_of(amounts_of(rows), np.zeros(n, dtype=np.int64), [])
-    return StageCount("de-duplicate", "images", n, n - int(gone.sum()), dropped, told, flows=flows)
+    kept = n - int(gone.sum())
+    return merged, StageCount("de-duplicate", "images", n, kept, dropped, told, flows=flows)
 
 
-def _read(images: Path) -> pa.Table:
+def read_measures(part: Path) -> pa.Table:
+    """COLUMNS of a part of images."""
+    with open_part(part) as file:
+        return file.read(columns=COLUMNS).select(COLUMNS).cast(_SCHEMA)
+
+
+def read_images_measures(images: Path) -> pa.Table:
     """Ids and measures of all images, sorted by id."""
     tables = [pa.table({name: [] for name in COLUMNS}, schema=_SCHEMA)]
     for part in range(part_count(images, IMAGES)):
-        with open_part(part_file(images, IMAGES, part)) as file:
-            tables.append(file.read(columns=COLUMNS).select(COLUMNS).cast(_SCHEMA))
+        tables.append(read_measures(part_file(images, IMAGES, part)))
     return pa.concat_tables(tables).sort_by("image_id").combine_chunks()
 
 
-def _first_of(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+def first_of(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     """The first place (n,) where each value stands."""
     codes = column.combine_chunks().dictionary_encode().indices.to_numpy()
     _, first, back = np.unique(codes, return_index=True, return_inverse=True)

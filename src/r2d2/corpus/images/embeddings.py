@@ -59,27 +59,59 @@ def embed_images(
     """
     parts = part_count(images, IMAGES)
     done = 0
-    found: list[Floats] = []
     for part in range(parts):
-        first, last = part_range(part, parts)
-        here = wanted.filter(pc.and_(pc.greater_equal(wanted, first), pc.less(wanted, last)))
-        file = out / f"part-{part:04d}.npy"
-        if len(here) and not file.exists():
-            batches = []
-            for batch in _batches(part_file(images, IMAGES, part), here):
-                batches.append(_encoded(encode, batch))
-                done += len(batch)
-                update("embedding", done, len(wanted))
-            _save(file, batches)
-        elif len(here):
-            done += len(here)
-            update("embedding", done, len(wanted))
-        if len(here):
-            found.append(np.load(file, mmap_mode="r", allow_pickle=False))
+        here = wanted_of_part(wanted, part, parts)
+
+        def told(count: int, done: int = done) -> None:
+            update("embedding", done + count, len(wanted))
+
+        embed_part(part_file(images, IMAGES, part), here, encode, embedding_file(out, part), told)
+        done += len(here)
+    return open_embeddings(out, parts, len(wanted))
+
+
+def wanted_of_part(wanted: pa.ChunkedArray, part: int, parts: int) -> pa.ChunkedArray:
+    """The ids that are of one part."""
+    first, last = part_range(part, parts)
+    return wanted.filter(pc.and_(pc.greater_equal(wanted, first), pc.less(wanted, last)))
+
+
+def embedding_file(folder: Path, part: int) -> Path:
+    """Where the embeddings of a part are."""
+    return folder / f"part-{part:04d}.npy"
+
+
+def embed_part(
+    images: Path,
+    wanted: pa.ChunkedArray,
+    encode: Encode,
+    out: Path,
+    told: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Encode the wanted images of a part into a file, unless it is there; none where none is.
+
+    Raises:
+        R2D2Error: `encode` gives no embeddings, or the disk is full.
+    """
+    if len(wanted) and not out.exists():
+        batches: list[Floats] = []
+        done = 0
+        for batch in _batches(images, wanted):
+            batches.append(_encoded(encode, batch))
+            done += len(batch)
+            told(done)
+        _save(out, batches)
+    told(len(wanted))
+
+
+def open_embeddings(folder: Path, parts: int, count: int) -> Embeddings:
+    """What `embed_part` has written of all parts, together so many; R2D2Error where it is not."""
+    files = [file for part in range(parts) if (file := embedding_file(folder, part)).exists()]
+    found = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
     widths = sorted({part.shape[1] for part in found})
-    if len(widths) > 1 or sum(len(part) for part in found) != len(wanted):
+    if len(widths) > 1 or sum(len(part) for part in found) != count:
         raise R2D2Error(
-            f"the embeddings in {out} are not of these images by one model (their widths are "
+            f"the embeddings in {folder} are not of these images by one model (their widths are "
             f"{widths}): remove that folder, and they are made anew"
         )
     return Embeddings(tuple(found))

@@ -65,7 +65,7 @@ def near_groups(hashes: Hashes, radius: int) -> Places:
 
 
 def _pairs(hashes: Hashes, radius: int) -> Iterator[Places]:
-    for left, right in _close(hashes, hashes, radius, ALL_BITS):
+    for left, right in close(hashes, hashes, radius, ALL_BITS):
         yield np.stack([left, right], axis=1)[left < right]
 
 
@@ -83,12 +83,12 @@ def _few_pairs(hashes: Hashes, radius: int, most: int | None) -> Places | None:
 def first_near(leaders: Hashes, hashes: Hashes, radius: int) -> Places:
     """The place (n,) of the first leader near each hash; -1 where none is."""
     best = np.full(len(hashes), len(leaders), np.int64)
-    for left, right in _close(leaders, hashes, radius, ALL_BITS):
+    for left, right in close(leaders, hashes, radius, ALL_BITS):
         np.minimum.at(best, right, left)
     return np.where(best < len(leaders), best, -1)
 
 
-def _close(
+def close(
     a: Hashes, b: Hashes, radius: int, free: tuple[int, ...]
 ) -> Iterator[tuple[Places, Places]]:
     """Places in `a` and `b` of all two hashes within the radius; each pair once, some at a time.
@@ -138,7 +138,7 @@ def _agreeing(
         right = known[first:last]
         left = order[start : high[right[0]]]
         counts[right] = 0
-        for i, j in _close(a[left], b[right], radius, rest):
+        for i, j in close(a[left], b[right], radius, rest):
             yield left[i], right[j]
     for which, offset in _spread(counts):
         yield order[low[which] + offset], which
