@@ -7,8 +7,9 @@ geometric distribution of mean 11, clicks binomial with a rate from Beta(0.5, 9.
 2 million rows, images by URL. Both engines sum per (image, query), drop what was not clicked, keep
 the better half by smoothed CTR and at most 10 queries an image, then a tenth of the images by hash.
 Both sum queries as they are written: R2D2 does not make them simplified here, which SQL cannot do.
-R2D2 also fits the prior, gives every image its id by SHA-256, and writes what it found sorted;
-DuckDB gets the prior as constants.
+R2D2 is DuckDB as well: it also checks every row, spells the queries, fits the prior, gives every
+image that stays its id by SHA-256, and writes what it found sorted; the plain query gets the prior
+as constants.
 
 Each case runs in a process of its own. Peak memory is the resident one of that process (getrusage),
 or of it and its workers together (sampled), whichever is more; mapped files count. Processor
@@ -96,7 +97,9 @@ def ours(log: Path, work: Path, memory: int, workers: int) -> dict:
         [str(log)], config, work / "1", memory_bytes=memory, workers=workers, update=update
     )  # fmt: skip
     lap("aggregate")
-    counts = rank(work / "1", work / "2", config.rank, places=places, update=update)
+    counts = rank(
+        work / "1", work / "2", config.rank, places=places, update=update, memory_bytes=memory
+    )
     lap("rank")
     kept = 0
     for part in range(part_count(work / "2")):

@@ -3,9 +3,14 @@
 import csv
 import json
 
+import duckdb
 import lance
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from r2d2.corpus.clicks.buckets import TOTALS
+from r2d2.corpus.clicks.checks import EXAMINED_UNIT, image_id
+from r2d2.corpus.clicks.log_columns import TEXTS
 
 FORMATS = ("parquet", "csv", "jsonl", "lance")
 
@@ -33,3 +38,14 @@ def write_log(path, rows, kind, types=None):
 
 def silent(*_):
     """No progress."""
+
+
+def read_sums(folder):
+    """The sums of a log: image id, text, source, clicks, impressions, examined; in order."""
+    files = f"{folder}/{TOTALS}/*.parquet"
+    rows = duckdb.sql(
+        f"""SELECT {image_id("image")} AS id, text, source, clicks, impressions,
+            coalesce(examined / {EXAMINED_UNIT}::DOUBLE, impressions::DOUBLE)
+        FROM read_parquet('{files}') WHERE image IS NOT NULL ORDER BY id, source, text"""
+    ).fetchall()
+    return [(row[0], row[1], TEXTS[row[2]], *row[3:]) for row in rows]

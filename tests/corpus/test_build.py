@@ -195,7 +195,7 @@ def test_the_same_whatever_the_cut_and_the_workers(tmp_path, memory, workers):
     plain = built(tmp_path / "plain", rows)
     more = {"memory_bytes": memory, "workers": workers}
     other = built(tmp_path / "other", rows[::-1], keep_work=True, **more)
-    parts = list((tmp_path / "other").rglob("01-aggregate/pairs/part-*.parquet"))
+    parts = list((tmp_path / "other").rglob("02-rank/pairs/part-*.parquet"))
     assert (len(parts) > 4) == (memory < 10**6)
     one, two = (PairsTable.open(b.table) for b in (plain, other))
     assert one.fingerprint == two.fingerprint

@@ -7,10 +7,12 @@ import functools
 import io
 import json
 import math
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from generated.case import refused
@@ -24,14 +26,18 @@ from generated.files import (
     write_parquet,
 )
 from generated.values import Values
-from r2d2.corpus.clicks.combine import combine
-from r2d2.corpus.clicks.log import find_logs, plan, read_piece
-from r2d2.corpus.config import CorpusConfig
+from r2d2.corpus.clicks.aggregate import aggregate
+from r2d2.corpus.clicks.buckets import sums_of
+from r2d2.corpus.clicks.log import find_logs, plan
+from r2d2.corpus.clicks.log_columns import TEXTS
+from r2d2.corpus.config import CorpusConfig, make_corpus_config
+from r2d2.corpus.texts.spelling import spell_queries
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.search.many import Done, search_many
 from r2d2.search.query import Query
 from r2d2.search.searcher import Searcher
-from search.small import TEXTS, small_searcher
+from search.small import TEXTS as SEARCHED
+from search.small import small_searcher
 
 SOURCES = ("query", "title")
 Key = tuple[str, str, str]  # address, source, text
@@ -71,26 +77,23 @@ class Log:
 
     def _sums(self, dropped: DroppedRows) -> tuple[int, dict[Key, list[int] | None]]:
         """The rows that are kept, and what they add up to."""
-        kept = 0
-        found: dict[Key, list[int] | None] = {}
-        pieces = plan(find_logs([str(self.path)]), CorpusConfig())
-        for piece in pieces:
-            for chunk in read_piece(piece, dropped):
-                sums = combine(chunk, piece["folder"], (), dropped, piece["file"])
-                kept += sums.rows
-                urls = dict(zip(sums.images["id"].to_pylist(), sums.images["url"].to_pylist(),
-                                strict=True))  # fmt: skip
-                for row in sums.pairs.to_pylist():
-                    source = ("query", "title", "content", "caption")[row["source"]]
-                    key = (urls[row["id"]], source, row["text"])
-                    if row["clicks"] is None:
-                        found[key] = None
-                        continue
-                    total = found.setdefault(key, [0, 0])
-                    assert total is not None
-                    total[0] += row["clicks"]
-                    total[1] += row["impressions"]
-        return kept, found
+        plan(find_logs([str(self.path)]), CorpusConfig())  # refuses what cannot be ranked
+        config = make_corpus_config(settings=["rank.enabled=false"])
+        with tempfile.TemporaryDirectory() as folder:
+            (count,) = aggregate(
+                [str(self.path)], config, Path(folder), memory_bytes=10**9, update=lambda *_: None
+            )
+            rows = duckdb.sql(
+                f"SELECT image, source, text, clicks, impressions FROM {sums_of(Path(folder), 0)}"
+            ).fetchall()
+        for reason, number in count.dropped.items():
+            dropped.add(reason, "; ".join(count.examples.get(reason, ())), number)
+        found: dict[Key, list[int] | None] = {
+            (image, TEXTS[source], text): None if clicks is None else [clicks, impressions]
+            for image, source, text, clicks, impressions in rows
+        }
+        assert len(found) == len(rows), "a pair stands twice among the sums"
+        return count.kept, found
 
 
 def log(values: Values, folder: Path) -> Log:
@@ -187,7 +190,7 @@ def _add(sums: Sums, record: Record) -> None:
         text = record[f"_{name}"]
         if text is None:
             continue
-        key = (record["url"], name, text)
+        key = (record["url"], name, spell_queries([text])[0] if name == "query" else text)
         if name != "query":
             sums[key] = None
             continue
@@ -245,7 +248,7 @@ def queries(values: Values, folder: Path) -> Queries:
     found = Queries(folder / f"queries{suffix}")
     lines: list[Any] = []
     for _ in range(rng.randrange(1, 6)):
-        text = rng.choice(TEXTS)
+        text = rng.choice(SEARCHED)
         if values.one_in(5):
             found.dropped += 1
             if suffix == ".txt":

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 from r2d2.corpus.clicks.aggregate import aggregate
 from r2d2.corpus.clicks.ctr import Prior, read_prior
+from r2d2.corpus.clicks.cut import PRIOR
 from r2d2.corpus.clicks.log import find_logs, with_ranking
 from r2d2.corpus.clicks.rank import rank, read_least
-from r2d2.corpus.clicks.tally import PRIOR
 from r2d2.corpus.clicks.unite import unite
 from r2d2.corpus.cluster.connection import check_nodes
 from r2d2.corpus.config import (
@@ -258,9 +258,8 @@ def _aggregate(settings: SumSettings, context: StageContext) -> list[StageCount]
         rank=RankConfig(enabled=settings.ranked, examination=settings.examination),
         query=TextConfig(simplified=settings.simplified),
     )
-    together = context.places.workers if context.places.cluster else 1
     return aggregate(
-        settings.logs, config, context.out, memory_bytes=settings.memory_bytes * together,
+        settings.logs, config, context.out, memory_bytes=context.process_bytes,
         runner="ray" if context.places.cluster else "native", workers=context.places.workers,
         update=context.update,
     )  # fmt: skip
@@ -268,8 +267,9 @@ def _aggregate(settings: SumSettings, context: StageContext) -> list[StageCount]
 
 def _rank(settings: RankConfig, context: StageContext) -> list[StageCount]:
     return rank(
-        context.folders[SUMS], context.out, settings, places=context.places, update=context.update
-    )
+        context.folders[SUMS], context.out, settings, places=context.places,
+        update=context.update, memory_bytes=context.process_bytes,
+    )  # fmt: skip
 
 
 def _filter_texts(
@@ -362,6 +362,7 @@ def _unite(settings: RankConfig, context: StageContext) -> list[StageCount]:
         folders[PAIRS], folders[IMAGES], folders[MERGE] / MERGED if MERGE in folders else None,
         context.out, settings, _prior(settings, context), context.places, context.update,
         summed=folders[SUMS] if settings.active else None, least=read_least(folders[RATES]),
+        memory_bytes=context.process_bytes,
     )  # fmt: skip
 
 

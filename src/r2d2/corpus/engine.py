@@ -1,72 +1,114 @@
-"""Work on whole columns, and the memory that it holds."""
+"""DuckDB, which does the relational steps of a build: its memory, its spilling, its errors."""
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import os
+import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from r2d2.corpus.funnel import StageCount
-from r2d2.corpus.parts import Places, Work, map_parts
 from r2d2.errors import R2D2Error
-from r2d2.progress import Update
 
-# glibc's mallopt: freed memory up to this much is kept, and blocks up to this size come from it.
-# Columns of some megabytes come and go all the time in the work on a log: to have them mapped and
-# cleared anew each time took a third of it.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-HELD_BYTES, USUAL_BYTES = 1 << 30, 64 << 20
+LEAST_POOL = 64 << 20  # bytes that the database gets at least
+THREAD_BYTES = 32 << 20  # outside its pool, of each thread: pages of Parquet, batches of Arrow
+SPILL = "spill"
 
 
-def import_daft() -> Any:
-    """The module; R2D2Error where the extra is missing."""
-    try:
-        import daft
-    except ImportError as error:
-        raise R2D2Error('building a corpus needs Daft: pip install "zero-r2d2[corpus]"') from error
-    return daft
+class Database:
+    """A database in memory that spills to disk, and statements on it."""
 
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
 
-def map_columns(
-    work: Work, jobs: Sequence[dict[str, str]], places: Places, what: str, update: Update
-) -> list[StageCount]:
-    """`map_parts` for work on whole columns: Arrow and numpy let go of Python's lock meanwhile.
+    def run(self, statement: str) -> list[tuple[Any, ...]]:
+        """Do a statement, and give its rows."""
+        rows: list[tuple[Any, ...]] = self.connection.execute(statement).fetchall()
+        return rows
 
-    On one machine threads then do as much as processes, which take a second or two to start.
-    """
-    if places.cluster or places.workers == 1 or len(jobs) < 2:
-        return map_parts(work, jobs, places, what, update)
-    update(what, 0, len(jobs))
-    with ThreadPoolExecutor(places.workers) as pool:
-        running = [pool.submit(work, job) for job in jobs]
+    def table(self, query: str) -> pa.Table:
+        """All rows of a query."""
+        return self.connection.sql(query).to_arrow_table()
+
+    def batches(self, query: str, rows: int) -> Iterator[pa.RecordBatch]:
+        """The rows of a query, at most so many at a time, while other statements may run."""
+        with self.connection.cursor() as cursor:
+            yield from cursor.sql(query).to_arrow_reader(rows)
+
+    @contextmanager
+    def given(self, name: str, rows: pa.Table) -> Iterator[str]:
+        """Rows of Arrow as a relation of this name."""
+        self.connection.register(name, rows)
         try:
-            for done, future in enumerate(as_completed(running), 1):
-                future.result()
-                update(what, done, len(jobs))
+            yield name
         finally:
-            pool.shutdown(cancel_futures=True)
-    return [future.result() for future in running]
+            self.connection.unregister(name)
 
 
 @contextmanager
-def held_memory() -> Iterator[None]:
-    """Arrow and numpy share one store of freed memory meanwhile; afterwards it is given back."""
-    libc = ctypes.CDLL(None)
-    if not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):  # glibc alone has both
-        yield
-        return
-    before = pa.default_memory_pool()
-    pa.set_memory_pool(pa.system_memory_pool())
-    libc.mallopt(M_MMAP_THRESHOLD, HELD_BYTES)
-    libc.mallopt(M_TRIM_THRESHOLD, HELD_BYTES)
+def open_database(folder: Path, memory_bytes: int, threads: int = 1) -> Iterator[Database]:
+    """A database for one step of a build.
+
+    Args:
+        folder: of the step; what does not fit into memory spills into a folder in it.
+        memory_bytes: for the whole process: what it holds already, and what is allocated outside of
+            the database's pool, is taken off.
+        threads: of the database.
+
+    Raises:
+        R2D2Error: the extra is missing; a statement fails for want of memory or of disk.
+    """
+    try:
+        import duckdb
+    except ImportError as error:
+        raise R2D2Error('building a corpus needs DuckDB: pip install "zero-r2d2[corpus]"') from (
+            error
+        )
+    spill = folder / SPILL
+    shutil.rmtree(spill, ignore_errors=True)  # of a process that was killed
+    pool = max(memory_bytes - resident_bytes() - threads * THREAD_BYTES, LEAST_POOL)
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": f"{pool >> 10}KiB",
+        "threads": threads,
+        "temp_directory": str(spill),
+        "preserve_insertion_order": False,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    with database_errors(folder), duckdb.connect(":memory:", config=settings) as connection:
+        try:
+            yield Database(connection)
+        finally:
+            shutil.rmtree(spill, ignore_errors=True)
+
+
+@contextmanager
+def database_errors(folder: Path) -> Iterator[None]:
+    """Turn what the database says into one line with the remedy."""
+    import duckdb
+
     try:
         yield
-    finally:
-        libc.mallopt(M_TRIM_THRESHOLD, USUAL_BYTES)
-        libc.mallopt(M_MMAP_THRESHOLD, USUAL_BYTES // 2)
-        libc.malloc_trim(0)
-        pa.set_memory_pool(before)
+    except duckdb.Error as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if "No space left" in str(error) or "max_temp_directory_size" in str(error):
+            raise R2D2Error(
+                f"the disk is full: cannot write below {folder}; free some space"
+            ) from error
+        if isinstance(error, duckdb.OutOfMemoryException):
+            raise R2D2Error(f"the memory does not suffice ({reason}): give more by --memory") from (
+                error
+            )
+        raise R2D2Error(f"a step of the build in {folder} failed: {reason}") from error
+
+
+def resident_bytes() -> int:
+    """Bytes that this process holds in memory; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -65,6 +65,11 @@ class StageContext:
         return add_counts(map_parts(work, jobs, self.places, what, self.update))
 
     @property
+    def process_bytes(self) -> int:
+        """The memory of all workers together."""
+        return self.memory_bytes * (self.places.workers if self.places.cluster else 1)
+
+    @property
     def parts(self) -> int:
         """How many parts there are, the same for all stages."""
         kind = PAIRS if PAIRS in self.folders else IMAGES

@@ -7,10 +7,10 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from logs import FORMATS, write_log
+from logs import FORMATS, read_sums, silent, write_log
 
 from r2d2.corpus.clicks import lines
-from r2d2.corpus.clicks.combine import combine
+from r2d2.corpus.clicks.aggregate import aggregate
 from r2d2.corpus.clicks.log import find_logs, plan, read_piece
 from r2d2.corpus.config import make_corpus_config
 from r2d2.errors import R2D2Error
@@ -268,6 +268,12 @@ def test_a_report_does_not_land_on_its_json(tmp_path, monkeypatch, capsys, comma
     assert "ends in .html" in lines[-1]
 
 
+def sum_up(log, folder):
+    config = make_corpus_config("zero", settings=["rank.enabled=false"])
+    (count,) = aggregate([log], config, folder / "sums", memory_bytes=10**9, update=silent)
+    return count, read_sums(folder / "sums")
+
+
 NULLS = ["", "NULL", "None", "\\N"]
 GAPS = ["", "NULL", "nan", "None", "\\N", "  "]
 
@@ -277,16 +283,9 @@ def test_what_programs_write_for_nothing_is_no_text_and_no_clicks(tmp_path, kind
     rows = [{"url": "http://a", "query": gap, "impressions": "1", "clicks": "1"} for gap in GAPS]
     rows += [{"url": "http://a", "query": "猫", "impressions": "3", "clicks": gap} for gap in NULLS]
     log = write_log(tmp_path / "log", rows, kind)
-    pieces = plan([log], make_corpus_config("zero"))
-    chunk = pa.concat_tables(
-        chunk for piece in pieces for chunk in read_piece(piece, DroppedRows())
-    )
-    dropped = DroppedRows()
-    sums = combine(chunk, str(tmp_path), (), dropped, log)
-    assert dropped.counts == {"no text": len(GAPS)}
-    assert sums.pairs.select(["text", "clicks", "impressions"]).to_pylist() == [
-        {"text": "猫", "clicks": 0, "impressions": 3 * len(NULLS)}
-    ]
+    count, sums = sum_up(log, tmp_path)
+    assert count.dropped == {"no text": len(GAPS)}
+    assert [row[1:5] for row in sums] == [("猫", "query", 0, 3 * len(NULLS))]
 
 
 def test_odd_values_of_jsonl(tmp_path):
@@ -325,9 +324,6 @@ def test_characters_that_no_table_holds_in_parquet(tmp_path, kind):
     queries = pa.array(["猫", "狗\ufffd", "小\0狗", "猫", "狗\ufffd"]).cast(kind)
     table = {"url": ["http://a"] * 5, "query": queries, "clicks": [1] * 5, "impressions": [2] * 5}
     pq.write_table(pa.table(table), tmp_path / "log.parquet")
-    (piece,) = plan([str(tmp_path / "log.parquet")], make_corpus_config("zero"))
-    dropped = DroppedRows()
-    (chunk,) = read_piece(piece, dropped)
-    sums = combine(chunk, str(tmp_path), (), dropped, "log.parquet")
-    assert sums.pairs.select(["text", "clicks"]).to_pylist() == [{"text": "猫", "clicks": 2}]
-    assert dropped.counts == {"not UTF-8": 3}
+    count, sums = sum_up(str(tmp_path / "log.parquet"), tmp_path)
+    assert [row[1:4] for row in sums] == [("猫", "query", 2)]
+    assert count.dropped == {"not UTF-8": 3}

@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from r2d2.corpus.clicks.buckets import SUMS, TOTALS, Cut, bucket_file, write_cut
+from r2d2.corpus.clicks.checks import EXAMINED_UNIT, INLINE
 from r2d2.corpus.clicks.ctr import Prior, smoothed
+from r2d2.corpus.clicks.log_columns import TEXTS
 from r2d2.corpus.clicks.unite import MERGE_COLUMNS, UNITED_IMAGES, unite
 from r2d2.corpus.config import RankConfig
 from r2d2.corpus.parts import Places
@@ -57,11 +60,27 @@ def lay_out(folder, pairs, images, parts):
         write_images(part_file(folder / "i", IMAGES, n), schema, some)
 
 
+def write_sums(folder, pairs, buckets):
+    """What was summed before anything was ranked."""
+    kinds = {"image": pa.string(), "source": pa.uint8(), "text": pa.string()}
+    schema = pa.schema([(name, kinds.get(name, pa.int64())) for name in SUMS])
+    for n in range(buckets):
+        first, last = part_range(n, buckets)
+        rows = [
+            (INLINE + row[0], TEXTS.index(row[2]), row[1], row[3], row[4],
+             None if row[5] is None else int(row[5] * EXAMINED_UNIT))
+            for row in pairs if first <= row[0] < last
+        ]  # fmt: skip
+        rows = [dict(zip(SUMS, row, strict=True)) for row in rows]
+        write_rows(bucket_file(folder, TOTALS, n), pa.Table.from_pylist(rows, schema))
+    write_cut(folder, Cut((0,) * buckets, buckets))
+
+
 def run(folder, pairs, images, groups, parts, most=99, prior=PRIOR, unranked=None, least=0.0):
     """`unranked`: pairs of the log beside those that ranked; None: they are not looked for."""
     lay_out(folder, pairs, images, parts)
     if unranked is not None:
-        lay_out(folder / "log", [*pairs, *unranked], images, parts)
+        write_sums(folder / "log", [*pairs, *unranked], parts)
     merged = [
         {"image_id": i, "into": min(group), "picture": max(group), "final_id": f"f{min(group)}"}
         for group in groups
@@ -73,7 +92,7 @@ def run(folder, pairs, images, groups, parts, most=99, prior=PRIOR, unranked=Non
     counts = unite(
         folder / "p", folder / "i", merge if groups else None, folder / "o",
         RankConfig(max_queries=most), prior, Places(), quiet,
-        summed=None if unranked is None else folder / "log/p", least=least,
+        summed=None if unranked is None else folder / "log", least=least,
     )  # fmt: skip
     out = folder / "o"
     found_pairs = [

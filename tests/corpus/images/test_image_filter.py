@@ -183,7 +183,7 @@ def test_a_part_without_images(tmp_path):
 def test_no_heavy_import():
     code = (
         "import sys, r2d2.corpus.images.image_filter, r2d2.corpus.images.duplicates;"
-        "print([m for m in ('torch', 'onnxruntime', 'cv2', 'daft') if m in sys.modules])"
+        "print([m for m in ('torch', 'onnxruntime', 'cv2', 'duckdb') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -15,6 +15,7 @@ from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
+from scipy import optimize, special
 
 from r2d2.corpus.config import RankConfig
 from r2d2.errors import R2D2Error
@@ -25,8 +26,7 @@ Floats = npt.NDArray[np.float64]
 # log(alpha) and log(beta) are themselves normal about 0: as much as one pair, which a log outvotes;
 # without it all-zero clicks, or one look a pair, would leave them without a maximum.
 SPREAD = 3.0
-STEPS = 200  # of Newton's method, which needs some ten
-SHIFT = 8  # from where on the series of the gamma function hold to 1e-13
+TERMS = 1 << 18  # distinct outcomes that the fit looks at at once
 
 
 @dataclass(frozen=True)
@@ -93,16 +93,14 @@ def log_likelihood(clicks: Floats, examined: Floats, counts: Floats, prior: Prio
         prior: Beta(a, b).
     """
     n, (a, b) = looks(clicks, examined), (prior.alpha, prior.beta)
-    ends = _gammas(np.array([a, b, a + b]))[0]
-    each = _gammas(a + clicks)[0] + _gammas(b + n - clicks)[0] - _gammas(a + b + n)[0]
-    return float(counts @ (each - (ends[0] + ends[1] - ends[2])))
+    return float(counts @ (special.betaln(a + clicks, b + n - clicks) - special.betaln(a, b)))
 
 
 def fit_prior(clicks: Floats, examined: Floats, counts: Floats | None = None) -> Prior:
     """The Beta prior under which the counts are likeliest.
 
-    Newton's method on log(alpha) and log(beta), from the moments' estimate. A log that tells
-    nothing of a parameter (no click at all, one look a pair, no pair) leaves it moderate.
+    Both are sought by their logarithms, from the moments' estimate. A log that tells nothing of a
+    parameter (no click at all, one look a pair, no pair) leaves it moderate.
 
     Args:
         clicks: of each pair, (n,).
@@ -113,25 +111,19 @@ def fit_prior(clicks: Floats, examined: Floats, counts: Floats | None = None) ->
     n = looks(clicks, examined)
     seen = n > 0
     clicks, n, counts = clicks[seen], n[seen], counts[seen]
-    place = np.log(_moments(clicks, n, counts))
-    value, slope, bend = _posterior(place, clicks, n, counts)
-    for _ in range(STEPS):
-        size, axes = np.linalg.eigh(bend)
-        # uphill also where the surface is not concave; no step beyond a factor of e^2
-        step = axes @ ((axes.T @ slope) / np.maximum(np.abs(size), 1e-12))
-        step *= min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-300))
-        for _ in range(40):
-            found = _posterior(place + step, clicks, n, counts)
-            if found[0] >= value:
-                break
-            step = step / 2
-        else:
-            break  # nothing higher within rounding
-        place = place + step
-        value, slope, bend = found
-        if float(np.abs(step).max()) < 1e-9:
-            break
-    return Prior(float(np.exp(place[0])), float(np.exp(place[1])))
+    scale = max(1.0, float(counts.sum()))  # so that the solver's tolerance is one for all logs
+
+    def value(place: Floats) -> tuple[float, Floats]:
+        found = _posterior(place, clicks, n, counts)
+        return -found[0] / scale, -found[1] / scale
+
+    def bend(place: Floats) -> Floats:
+        return -_posterior(place, clicks, n, counts)[2] / scale
+
+    start = np.log(_moments(clicks, n, counts))
+    found = optimize.minimize(value, start, jac=True, hess=bend, method="trust-exact",
+                              options={"gtol": 1e-10})  # fmt: skip
+    return Prior(*np.exp(found.x).tolist())
 
 
 def group_counts(
@@ -178,14 +170,15 @@ def _posterior(
 ) -> tuple[float, Floats, Floats]:
     """Log posterior of (log alpha, log beta), its slope (2,) and its second derivatives (2, 2)."""
     a, b = np.exp(place)
-    total = counts.sum()
-    parts = [_gammas(x) for x in (a + clicks, b + n - clicks, a + b + n)]
-    ends = _gammas(np.array([a, b, a + b]))
-    # order 0: log gamma, 1: its first derivative, 2: its second; each for a, b and a + b
-    log, first, second = (
-        [counts @ part[order] - total * end for part, end in zip(parts, ends[order], strict=True)]
-        for order in range(3)
-    )
+    ends = np.array([a, b, a + b])
+    # log gamma, its first and its second derivative, each for a, b and a + b
+    sums = -counts.sum() * np.stack([special.gammaln(ends), *_derivatives(ends)])
+    for start in range(0, len(counts), TERMS):
+        some = slice(start, start + TERMS)
+        c, looked, count = clicks[some], n[some], counts[some]
+        for column, x in enumerate((a + c, b + looked - c, a + b + looked)):
+            sums[:, column] += count @ np.stack([special.gammaln(x), *_derivatives(x)], axis=1)
+    log, first, second = sums
     slope = np.array([a * (first[0] - first[2]), b * (first[1] - first[2])])
     bend = -a * b * second[2] * np.ones((2, 2))
     bend[0, 0] = a * a * (second[0] - second[2]) + slope[0]
@@ -194,20 +187,6 @@ def _posterior(
     return value, slope - place / SPREAD**2, bend - np.eye(2) / SPREAD**2
 
 
-def _gammas(x: Floats) -> tuple[Floats, Floats, Floats]:
-    """Log gamma, digamma and trigamma of positive x: Stirling's series at x + 8, then back to x.
-
-    Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 6.1.40, 6.3.18, 6.4.12.
-    """
-    z = x + SHIFT
-    w = 1 / z
-    v = w * w
-    log = (z - 0.5) * np.log(z) - z + 0.5 * np.log(2 * np.pi)
-    log = log + w * (1 / 12 - v * (1 / 360 - v * (1 / 1260 - v * (1 / 1680 - v / 1188))))
-    first = np.log(z) - w / 2 - v * (1 / 12 - v * (1 / 120 - v * (1 / 252 - v * (1 / 240))))
-    second = w + v / 2 + w * v * (1 / 6 - v * (1 / 30 - v * (1 / 42 - v * (1 / 30))))
-    for step in range(SHIFT):
-        log = log - np.log(x + step)
-        first = first - 1 / (x + step)
-        second = second + 1 / (x + step) ** 2
-    return log, first, second
+def _derivatives(x: Floats) -> tuple[Floats, Floats]:
+    """Digamma and trigamma; the latter is Hurwitz's zeta of 2."""
+    return special.digamma(x), special.zeta(2.0, x)

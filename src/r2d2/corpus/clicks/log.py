@@ -12,11 +12,12 @@ import logging
 import os
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 
+from r2d2.corpus.clicks.batches import is_plain
 from r2d2.corpus.clicks.lines import head_columns, read_lines
 from r2d2.corpus.clicks.log_columns import is_text, log_columns, text_image_role
 from r2d2.corpus.clicks.log_files import (
@@ -82,7 +83,8 @@ def plan(files: Sequence[str], config: CorpusConfig) -> list[dict[str, str]]:
     unused_splits = []
     for file in files:
         with reading(file):
-            kind, fields, cuts = _look(file)
+            found = _look(file)
+        kind, fields = found.kind, found.fields
         if not fields:
             continue  # an empty file
         # the columns of a pairs table have their own names, whatever those of other logs are
@@ -97,10 +99,15 @@ def plan(files: Sequence[str], config: CorpusConfig) -> list[dict[str, str]]:
             "columns": json.dumps(columns),
             "folder": posixpath.dirname(file),  # in which a path of the log is looked up
         }
-        if cuts and "image" in columns and is_text(fields[columns["image"]]):
-            columns = _named_images({**piece, "cut": json.dumps(cuts[0])}, columns)
+        if found.cuts and "image" in columns and is_text(fields[columns["image"]]):
+            columns = _named_images({**piece, "cut": json.dumps(found.cuts[0])}, columns)
             piece["columns"] = json.dumps(columns)
-        pieces += [{**piece, "cut": json.dumps(cut)} for cut in cuts]
+        piece["null_clicks"] = "1" if columns.get("clicks") in found.with_nulls else ""
+        piece["plain"] = _plain(found, columns) if "://" not in file else ""
+        pieces += [
+            {**piece, "cut": json.dumps(cut), "rows": "" if rows is None else str(rows)}
+            for cut, rows in zip(found.cuts, found.rows, strict=True)
+        ]
     if not pieces:
         raise R2D2Error(
             f"the logs hold no rows that can be read ({', '.join(files[:3])}"
@@ -134,7 +141,8 @@ def with_ranking(config: CorpusConfig, files: Sequence[str]) -> CorpusConfig:
 def _any_query(files: Sequence[str], config: CorpusConfig) -> bool:
     for file in files:
         with reading(file):
-            kind, fields, _ = _look(file)
+            found = _look(file)
+        kind, fields = found.kind, found.fields
         if ("query" if kind == PAIRS else config.log.query) in fields:
             return True
     return False
@@ -226,32 +234,64 @@ def _known(name: str) -> bool:
         return False
 
 
-def _look(file: str) -> tuple[str, dict[str, pa.DataType], list[list[int]]]:
-    """Kind and columns of a file, and how it is cut: numbers of row groups, or of fragments."""
+@dataclass(frozen=True)
+class LogFile:
+    """What a file of a log tells of itself."""
+
+    kind: str
+    fields: dict[str, pa.DataType]  # its columns
+    cuts: list[list[int]]  # numbers of row groups, or of fragments, of each piece
+    rows: Sequence[int | None]  # of each piece; None where it is not known before it is read
+    with_nulls: frozenset[str]  # columns that may hold NULL
+
+
+def _look(file: str) -> LogFile:
+    """The kind and the columns of a file, and how it is cut."""
     kind = _format(file)
     if kind == "lance":
         import lance
 
         dataset = lance.dataset(file)
-        fragments = [[fragment.fragment_id] for fragment in dataset.get_fragments()]
+        fragments = dataset.get_fragments()
+        cuts = [[fragment.fragment_id] for fragment in fragments]
+        fields = {field.name: field.type for field in dataset.schema}
         if is_pairs_table(dataset.schema):
-            return PAIRS, pairs_columns(dataset), fragments
-        return kind, {field.name: field.type for field in dataset.schema}, fragments
+            fields = pairs_columns(dataset)
+            return LogFile(PAIRS, fields, cuts, [None] * len(cuts), frozenset(fields))
+        rows = [fragment.count_rows() for fragment in fragments]
+        return LogFile(kind, fields, cuts, rows, frozenset(fields))
     if kind != "parquet":
         with open_file(file) as stream:
             names = head_columns(unpacked(stream, file), kind, file)
-        return kind, dict.fromkeys(names, pa.string()), [[]]
+        return LogFile(kind, dict.fromkeys(names, pa.string()), [[]], [None], frozenset(names))
     with open_parquet(file) as parquet:
         meta, schema = parquet.metadata, parquet.schema_arrow
-    cuts: list[list[int]] = [[]]
-    rows = 0
-    for group in range(meta.num_row_groups):
-        if rows >= PIECE_ROWS:
+    cuts, rows = [[]], [0]
+    with_nulls: set[str] = set()
+    for number in range(meta.num_row_groups):
+        group = meta.row_group(number)
+        if rows[-1] >= PIECE_ROWS:
             cuts.append([])
-            rows = 0
-        cuts[-1].append(group)
-        rows += meta.row_group(group).num_rows
-    return kind, {field.name: field.type for field in schema}, cuts
+            rows.append(0)
+        cuts[-1].append(number)
+        rows[-1] += group.num_rows
+        for column in map(group.column, range(group.num_columns)):
+            known = column.statistics
+            if known is None or not known.has_null_count or known.null_count:
+                with_nulls.add(column.path_in_schema)
+    fields = {field.name: field.type for field in schema}
+    return LogFile(kind, fields, cuts, rows, frozenset(with_nulls))
+
+
+def _plain(file: LogFile, columns: Mapping[str, str]) -> str:
+    """What files have in common that the database reads together; empty where it cannot read one.
+
+    It reads Parquet whose columns are texts and numbers; images and paths go through Python.
+    """
+    types = {role: file.fields[name] for role, name in columns.items()}
+    if file.kind != "parquet" or not all(is_plain(role, kind) for role, kind in types.items()):
+        return ""
+    return json.dumps([[role, columns[role], str(kind)] for role, kind in types.items()])
 
 
 def _parquet(file: str, groups: list[int], columns: dict[str, str]) -> Iterator[pa.RecordBatch]:

@@ -4,81 +4,88 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from r2d2.corpus.clicks.blobs import open_blobs
+from r2d2.corpus.clicks.buckets import (
+    PLACES,
+    Cut,
+    bucket_file,
+    by_bucket,
+    read_cut,
+    sums_of,
+)
+from r2d2.corpus.clicks.checks import EXAMINED_UNIT, image_id, quoted
 from r2d2.corpus.clicks.ctr import Prior
-from r2d2.corpus.clicks.groups import Ints
-from r2d2.corpus.clicks.tally import TALLY, Bits, bits_of, enough, last_kept, log_prior, numbers
+from r2d2.corpus.clicks.cut import TALLY, LastPair, find_cut, scored
+from r2d2.corpus.clicks.log_columns import TEXTS
 from r2d2.corpus.config import RankConfig
-from r2d2.corpus.engine import held_memory, map_columns
-from r2d2.corpus.flows import amounts_of, flows_of
-from r2d2.corpus.funnel import EXAMPLES, StageCount, add_counts
-from r2d2.corpus.parts import Places
+from r2d2.corpus.engine import Database, open_database
+from r2d2.corpus.funnel import COUNTED, EXAMPLES, Flow, StageCount, add_counts
 from r2d2.corpus.rows import (
+    GROUP_BYTES,
     IMAGE_COLUMNS,
     IMAGES,
     PAIR_COLUMNS,
+    PAIR_ROWS,
     PAIRS,
-    QUERY,
     new_part,
-    open_part,
-    part_count,
     part_file,
-    read_pairs,
-    write_rows,
+    part_range,
 )
-from r2d2.errors import R2D2Error
+from r2d2.corpus.runner import Runner
 from r2d2.files import write_text
 from r2d2.progress import Update
 
-DONE = "done"  # folder of the counts of finished parts
+DONE = "done"  # folder of the counts of finished buckets
 NO_QUERY = "no query left"
 LEAST = "least.json"  # the rate of the last pair kept
+MEMORY = 2_000_000_000
 
 
-@held_memory()
 def rank(
-    inp: Path, out: Path, config: RankConfig, *, places: Places, update: Update
+    inp: Path,
+    out: Path,
+    config: RankConfig,
+    *,
+    places: Runner,
+    update: Update,
+    memory_bytes: int = MEMORY,
 ) -> list[StageCount]:
     """Rank the queries of all images, and keep the best.
 
     Args:
-        inp: folder of the aggregated parts.
+        inp: folder of the sums, from `aggregate`.
         out: folder to write `pairs` and `images` into, `prior.json` (see `read_prior`) and
             `least.json` (see `read_least`).
         config: the rules; not enabled, everything passes and `ctr` stays null.
         places: where to work.
         update: progress.
+        memory_bytes: for the whole process.
 
     Returns:
         Counts of pairs by the rule that dropped them, and of images, which live by their queries.
         The notes of the first tell the prior, and how many images of which no query ranked were
         shown how often.
     """
-    jobs = [
-        {"inp": str(inp), "out": str(out), "part": str(part)} for part in range(part_count(inp))
-    ]
-    if not jobs:
-        raise R2D2Error(f"{inp} holds no parts: aggregate a log into it first")
-    prior, cut, ties = Prior(), 0, [0] * len(jobs)
+    cut = read_cut(inp)
+    jobs = [{"inp": str(inp), "out": str(out), "bucket": str(n)} for n in range(len(cut.images))]
+    share = memory_bytes // max(1, places.workers) if places.cluster else memory_bytes
+    prior, last = Prior(), None
     if config.active:
-        prior = log_prior(inp, out, jobs, places, update)
-        if config.top_share is not None or config.top_count is not None:
-            cut, ties = last_kept(config, prior, jobs, places, update)
-    if config.active:
-        write_text(out / LEAST, json.dumps(_least(config, cut)))
-    for job, tie in zip(jobs, ties, strict=True):
-        job["ties"] = str(tie)
-    counts = map_columns(Select(config, prior, cut), jobs, places, "ranking", update)
+        prior, last = find_cut(inp, out, config, jobs, places, share, update)
+        write_text(out / LEAST, json.dumps(_least(config, last)))
+    threads = 1 if places.cluster else places.workers
+    work = RankBucket(config, prior, last, cut, share, threads)
+    counts = by_bucket(work, jobs, places, "ranking", update)
     shutil.rmtree(out / TALLY, ignore_errors=True)
     shutil.rmtree(out / DONE, ignore_errors=True)
-    seen, kept = (sum(count.notes[name] for count in counts) for name in ("images", "images_kept"))
+    seen, kept = sum(cut.images), sum(count.notes["images_kept"] for count in counts)
     notes: dict[str, float] = {}
     if config.active:
         notes = {"alpha": prior.alpha, "beta": prior.beta}
@@ -86,20 +93,15 @@ def rank(
         aside = sum(count.notes.get("aside_impressions", 0) for count in counts)
         notes |= {"aside_images": seen - kept, "aside_impressions": aside}
     pairs = add_counts(counts)
-    dropped = {NO_QUERY: seen - kept} if seen > kept else {}
     return [
         StageCount(
-            "rank",
-            "pairs",
-            pairs.seen,
-            pairs.kept,
-            pairs.dropped,
-            pairs.examples,
-            notes,
+            "rank", "pairs", pairs.seen, pairs.kept, pairs.dropped, pairs.examples, notes,
             pairs.flows,
         ),
-        StageCount("rank", "images", seen, kept, dropped),
-    ]
+        StageCount(
+            "rank", "images", seen, kept, {NO_QUERY: seen - kept} if seen > kept else {}
+        ),
+    ]  # fmt: skip
 
 
 def read_least(folder: Path) -> float:
@@ -110,135 +112,229 @@ def read_least(folder: Path) -> float:
         return 0.0
 
 
-def _least(config: RankConfig, cut: int) -> float:
+def _least(config: RankConfig, last: LastPair | None) -> float:
     if config.threshold is not None:
         return float(np.float32(config.threshold))
-    return float(np.uint32(min(cut, 0x3F800000)).view(np.float32))  # the bits of 1 at most
+    return 0.0 if last is None else min(last.score, 1.0)
 
 
 @dataclass(frozen=True)
-class Select:
-    """The pairs of a part that stay, and their images."""
+class RankBucket:
+    """The pairs of a bucket that stay, and their images."""
 
     config: RankConfig
     prior: Prior
-    cut: int  # bits of the last score kept; job["ties"] says how many of that very score
+    last: LastPair | None
+    cut: Cut
+    memory_bytes: int
+    threads: int
 
     def __call__(self, job: dict[str, str]) -> StageCount:
-        """Write one part of pairs and one of images."""
-        inp, out, part = Path(job["inp"]), Path(job["out"]), int(job["part"])
-        record = out / DONE / f"part-{part:04d}.json"
+        """Write the parts of a bucket, of pairs and of images."""
+        inp, out, bucket = Path(job["inp"]), Path(job["out"]), int(job["bucket"])
+        record = out / DONE / f"bucket-{bucket:04d}.json"
         if record.exists():
             return StageCount.from_dict(json.loads(record.read_text(encoding="utf-8")))
-        rows = read_pairs(part_file(inp, PAIRS, part))
-        verdict, ctr, names = self._judge(rows, int(job["ties"]))
-        kept = verdict == 0
-        rows = rows.drop_columns("ctr") if "ctr" in rows.column_names else rows
-        rows = rows.append_column("ctr", ctr)
-        write_rows(
-            part_file(out, PAIRS, part),
-            rows.filter(pa.array(kept)).select(PAIR_COLUMNS.names).cast(PAIR_COLUMNS),
-        )
-        dropped, examples = {}, {}
-        for number, name in enumerate(names, 1):
-            places = np.flatnonzero(verdict == number)
-            if len(places):
-                dropped[name] = len(places)
-                examples[name] = _show(rows.take(pa.array(places[:EXAMPLES])))
-        alive = pc.unique(rows["image_id"].filter(pa.array(kept)))
-        notes = self._images(inp, out, part, alive)
-        notes["aside_impressions"] = _aside(rows, kept)
-        flows = flows_of(amounts_of(rows), verdict, names)
-        count = StageCount(
-            "rank", "pairs", len(rows), int(kept.sum()), dropped, examples, notes, flows
-        )
+        with open_database(out / DONE, self.memory_bytes, self.threads) as base:
+            count = rank_block(base, sums_of(inp, bucket), self.config, self.prior, self.last)
+            parts = self.cut.parts_of(bucket)
+            write_pairs(base, out, parts, self.cut.parts)
+            kept = write_images(base, inp, bucket, out, parts, self.cut.parts)
+        notes = {**count.notes, "images_kept": kept}
+        count = StageCount(**{**count.__dict__, "notes": notes})
         write_text(record, json.dumps(count.to_dict()))
         return count
 
-    def _judge(self, rows: pa.Table, ties: int) -> tuple[Ints, pa.Array, list[str]]:
-        """Of each row (n,) 0 or the number of the rule that drops it, its CTR, and the rules."""
-        config = self.config
-        verdict = np.zeros(len(rows), dtype=np.int64)
-        if not config.active:
-            return verdict, pa.nulls(len(rows), pa.float32()), []
-        best = next(
-            (name for name in ("top_share", "top_count") if getattr(config, name) is not None),
-            "threshold",
-        )
-        names = ["min_impressions", "min_clicks", best, "max_queries", NO_QUERY]
-        query = pc.equal(rows["source"], QUERY).to_numpy(zero_copy_only=False)
-        place = np.flatnonzero(query)
-        clicks, examined, impressions = numbers(rows.filter(pa.array(query)))
-        bits = bits_of(clicks, examined, config, self.prior)
-        rule = enough(clicks, impressions, config)
-        if config.threshold is not None:
-            rule[(rule == 0) & (bits.view(np.float32) < np.float32(config.threshold))] = 3
-        elif best != "threshold":
-            equal = np.flatnonzero((rule == 0) & (bits == self.cut))
-            rule[(rule == 0) & (bits < self.cut)] = 3
-            rule[equal[ties:]] = 3
-        image = _images_of(rows["image_id"])
-        rule[_surplus(image[place], bits, rule == 0, config.max_queries)] = 4
-        verdict[place] = rule
-        alive = np.zeros(len(rows) + 1, dtype=bool)
-        alive[image[place[rule == 0]]] = True
-        verdict[~query & ~alive[image]] = 5
-        ctr = np.zeros(len(rows), dtype=np.float32)
-        ctr[place] = bits.view(np.float32)
-        return verdict, pa.array(ctr, mask=~query), names
 
-    def _images(self, inp: Path, out: Path, part: int, alive: pa.Array) -> dict[str, int]:
-        seen = kept = 0
+def rank_block(
+    base: Database, sums: str, config: RankConfig, prior: Prior, last: LastPair | None
+) -> StageCount:
+    """Rank the pairs of a block of images.
+
+    Args:
+        base: where the relation is. Tables are left in it: `ranked` (`image`, `source`, `text`,
+            counts and `ctr` of the pairs that stay) and `alive` (`image`, `image_id`, and whether
+            it is `ranked`: with `copies`, others go on as well).
+        sums: a relation with the columns SUMS, all pairs of its images.
+        config: the rules.
+        prior: of the whole log.
+        last: of the whole log; see `cut.find_cut`.
+
+    Returns:
+        A count of pairs; its notes tell how often images were shown of which none is left.
+    """
+    columns = "image, source, text, clicks, impressions, examined"
+    if not config.active:
+        base.run(f"CREATE TABLE ranked AS SELECT {columns}, NULL::FLOAT AS ctr FROM {sums}")
+        base.run(f"CREATE TABLE alive AS {_images_of('ranked', ranked=True)}")
+        return _count(base, [], sums, config)
+    base.run(f"CREATE VIEW scored AS {scored(sums, config, prior, last)}")
+    base.run(
+        f"""CREATE TABLE passing AS SELECT {columns}, ctr, row_number() OVER (
+            PARTITION BY image ORDER BY ctr DESC, text) AS place
+        FROM scored WHERE source = 0 AND rule = 0"""
+    )
+    best_queries = f"passing WHERE place <= {config.max_queries}"
+    base.run(f"CREATE TABLE alive AS {_images_of(best_queries, ranked=True)}")
+    base.run(
+        f"""CREATE VIEW ranked AS SELECT {columns}, ctr FROM passing
+        WHERE place <= {config.max_queries} UNION ALL SELECT {columns}, ctr FROM scored
+        WHERE source > 0 AND image IN (SELECT image FROM alive WHERE ranked)"""
+    )
+    best = "threshold" if config.top_share is None else "top_share"
+    best = best if config.top_count is None else "top_count"
+    count = _count(
+        base,
+        [
+            ("min_impressions", "scored WHERE source = 0 AND rule = 1"),
+            ("min_clicks", "scored WHERE source = 0 AND rule = 2"),
+            (best, "scored WHERE source = 0 AND rule = 3"),
+            ("max_queries", f"passing WHERE place > {config.max_queries}"),
+            (NO_QUERY, "scored WHERE source > 0 AND image NOT IN (SELECT image FROM alive)"),
+        ],
+        sums,
+        config,
+    )
+    if config.copies:
+        others = f"{sums} WHERE image NOT IN (SELECT image FROM alive)"
+        base.run(f"INSERT INTO alive {_images_of(others, ranked=False)}")
+    return count
+
+
+def _images_of(pairs: str, *, ranked: bool) -> str:
+    """A SELECT of the images of some pairs, and their ids."""
+    return f"""SELECT image, {image_id("image")} AS image_id, {ranked} AS ranked
+        FROM (SELECT DISTINCT image FROM {pairs})"""
+
+
+def _count(
+    base: Database, rules: Sequence[tuple[str, str]], sums: str, config: RankConfig
+) -> StageCount:
+    """What each rule drops, with examples, and what stays."""
+    totals = "count(*), coalesce(sum(clicks), 0)::BIGINT, coalesce(sum(impressions), 0)::BIGINT"
+    (seen,) = base.run(f"SELECT {totals} FROM {sums}")
+    dropped: dict[str, tuple[int, ...]] = {}
+    examples: dict[str, tuple[str, ...]] = {}
+    for rule, rows in rules:
+        ((pairs, clicks, impressions, most),) = base.run(
+            f"SELECT {totals}, max(impressions, {EXAMPLES}) FROM {rows}"
+        )
+        if pairs:
+            dropped[rule] = (pairs, clicks, impressions)
+            examples[rule] = _examples(base, rows, min(most or [0]))
+    kept = [total - sum(some[n] for some in dropped.values()) for n, total in enumerate(seen)]
+    flows = {
+        name: Flow(seen[n], kept[n], {rule: some[n] for rule, some in dropped.items() if some[n]})
+        for n, name in enumerate(COUNTED, 1)
+    }
+    notes = {}
+    if config.active:
+        ((shown,),) = base.run(
+            f"SELECT sum(impressions) FROM {sums} WHERE image IN (SELECT image FROM alive)"
+        )
+        notes["aside_impressions"] = seen[2] - int(shown or 0)
+    return StageCount(
+        "rank", "pairs", seen[0], kept[0], {rule: some[0] for rule, some in dropped.items()},
+        examples, notes, flows if any(flow.seen for flow in flows.values()) else {},
+    )  # fmt: skip
+
+
+def _examples(base: Database, rows: str, least: int) -> tuple[str, ...]:
+    """The pairs that were shown most often, of at least `least` impressions."""
+    found = base.run(
+        f"""SELECT text, source, clicks, impressions, ctr FROM {rows}
+        AND coalesce(impressions, 0) >= {least} ORDER BY impressions DESC, text, image
+        LIMIT {EXAMPLES}"""
+    )
+    return tuple(
+        f"{text} ({TEXTS[source]})"
+        if source
+        else f"{text} ({clicks} of {impressions}, CTR {ctr:.4f})"
+        for text, source, clicks, impressions, ctr in found
+    )
+
+
+def write_pairs(base: Database, out: Path, numbers: range, parts: int) -> None:
+    """Write what `rank_block` left as parts of PAIR_COLUMNS, by image id, source and text."""
+    names = " ".join(f"WHEN {n} THEN {quoted(name)}" for n, name in enumerate(TEXTS))
+    query = f"""SELECT image_id, text, CASE source {names} END AS source, clicks, impressions,
+            coalesce(examined / {EXAMINED_UNIT}::DOUBLE, impressions::DOUBLE) AS examined, ctr
+        FROM ranked r JOIN alive USING (image) ORDER BY image_id, r.source, text"""
+    for part, batches in _by_part(base.batches(query, PAIR_ROWS), numbers, parts):
+        with new_part(part_file(out, PAIRS, part), PAIR_COLUMNS) as writer:
+            for batch in batches:
+                writer.write_table(pa.Table.from_batches([batch]).cast(PAIR_COLUMNS))
+
+
+def write_images(
+    base: Database, inp: Path, bucket: int, out: Path, numbers: range, parts: int
+) -> int:
+    """Write the images that `rank_block` left alive as parts of IMAGE_COLUMNS; gives how many."""
+    known = bucket_file(inp, PLACES, bucket)
+    query = "SELECT image_id, image AS url, NULL::VARCHAR AS path FROM alive"
+    if known.exists():
+        query = f"""SELECT image_id, CASE WHEN p.image IS NULL THEN alive.image ELSE p.url END AS
+            url, p.path AS path FROM alive LEFT JOIN read_parquet({quoted(str(known))}) p
+            ON alive.image = p.image"""
+    batches = base.batches(f"{query} ORDER BY image_id", PAIR_ROWS)
+    count = 0
+    for part, some in _by_part(batches, numbers, parts):
         with (
-            open_part(part_file(inp, IMAGES, part)) as file,
+            open_blobs(inp, *part_range(part, parts)) as blobs,
             new_part(part_file(out, IMAGES, part), IMAGE_COLUMNS) as writer,
         ):
-            for group in range(file.num_row_groups):
-                rows = file.read_row_group(group).select(IMAGE_COLUMNS.names)
-                seen += len(rows)
-                if self.config.active and not self.config.copies:
-                    rows = rows.filter(pc.is_in(rows["image_id"], alive))
-                kept += len(rows)
-                if len(rows):
+            for batch in some:
+                count += len(batch)
+                rows = pa.Table.from_batches([batch])
+                if not blobs:
+                    rows = rows.append_column("image", pa.nulls(len(rows), pa.large_binary()))
                     writer.write_table(rows.cast(IMAGE_COLUMNS))
-        return {"images": seen, "images_kept": kept}
+                    continue
+                held: list[dict[str, object]] = []
+                size = 0
+                for row in rows.to_pylist():
+                    data = blobs.get(row["image_id"])
+                    more = len(data or b"") + 256
+                    if held and size + more > GROUP_BYTES:
+                        writer.write_table(pa.Table.from_pylist(held, IMAGE_COLUMNS))
+                        held, size = [], 0
+                    held.append({**row, "image": data})
+                    size += more
+                if held:
+                    writer.write_table(pa.Table.from_pylist(held, IMAGE_COLUMNS))
+    return count
 
 
-def _aside(rows: pa.Table, kept: npt.NDArray[np.bool_]) -> int:
-    """How often those images of a part were shown of which no row is kept."""
-    image = _images_of(rows["image_id"])
-    alive = np.zeros(len(rows) + 1, dtype=bool)
-    alive[image[kept]] = True
-    shown = pc.fill_null(rows["impressions"], 0).to_numpy()
-    return int(shown[~alive[image]].sum())
+def _by_part(
+    batches: Iterator[pa.RecordBatch], numbers: range, parts: int
+) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
+    """Rows in order of `image_id` as the parts to which they belong; a part may have none."""
+    held: list[pa.RecordBatch] = []
+
+    def rows_before(last: str) -> Iterator[pa.RecordBatch]:
+        while True:
+            batch = held.pop() if held else next(batches, None)
+            if batch is None:
+                return
+            ids = batch.column(0)
+            stop = _place(ids, last)
+            if stop:
+                yield batch.slice(0, stop)
+            if stop < len(batch):
+                held.append(batch.slice(stop))
+                return
+
+    for part in numbers:
+        yield part, rows_before(part_range(part, parts)[1])
 
 
-def _surplus(image: Ints, bits: Bits, alive: npt.NDArray[np.bool_], most: int) -> Ints:
-    """Places of the queries beyond the best `most` of their image; equals keep their order."""
-    place = np.flatnonzero(alive)
-    image = image[place]
-    below = 2**32 - 1 - bits[place].astype(np.int64)
-    descending = np.argsort((image << 32) + below, kind="stable")
-    image = image[descending]
-    new = np.append(True, image[1:] != image[:-1])[: len(image)]
-    first = np.flatnonzero(new)
-    within = np.arange(len(image)) - np.repeat(first, np.diff(np.append(first, len(image))))
-    return place[descending[within >= most]]
-
-
-def _images_of(ids: pa.ChunkedArray) -> Ints:
-    """A number (n,) for each row's image; rows of one image stand together."""
-    ids = ids.combine_chunks()
-    if len(ids) == 0:
-        return np.zeros(0, dtype=np.int64)
-    new = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))
-    return np.append(0, np.cumsum(new.to_numpy(zero_copy_only=False)))
-
-
-def _show(rows: pa.Table) -> tuple[str, ...]:
-    return tuple(
-        f"{row['text']} ({row['clicks']} of {row['impressions']}, CTR {row['ctr']:.4f})"
-        if row["source"] == QUERY
-        else f"{row['text']} ({row['source']})"
-        for row in rows.to_pylist()
-    )
+def _place(ids: pa.Array, edge: str) -> int:
+    """How many of the ids, which are in order, are less."""
+    low, high = 0, len(ids)
+    while low < high:
+        middle = (low + high) // 2
+        if ids[middle].as_py() < edge:
+            low = middle + 1
+        else:
+            high = middle
+    return low

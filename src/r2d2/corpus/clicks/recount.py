@@ -7,39 +7,59 @@ clicked under the other counts as well: else the sum would leave out just the lo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from r2d2.corpus.rows import PAIR_COLUMNS, PAIRS, QUERY, open_part, part_file
+from r2d2.corpus.clicks.buckets import Cut, sums_of
+from r2d2.corpus.clicks.checks import EXAMINED_UNIT, image_id, quoted
+from r2d2.corpus.engine import open_database
+from r2d2.corpus.funnel import StageCount
+from r2d2.corpus.rows import PAIR_COLUMNS, PAIRS, QUERY, part_file
+from r2d2.files import whole_file
 
 COUNTS = ("clicks", "impressions", "examined")
 KEYS = ["image_id", "source", "text"]
 
 
-def unranked(summed: Path, part: int, image_ids: Sequence[str], kept: pa.Table) -> pa.Table:
-    """Queries of some images that are not among their kept ones, as PAIR_COLUMNS.
+@dataclass(frozen=True)
+class FindUnranked:
+    """Queries of merged images that are not among their kept ones, under the merged image's id."""
 
-    Args:
-        summed: folder of the aggregated parts.
-        part: which of them.
-        image_ids: of images in that part.
-        kept: the part's pairs that ranked.
-    """
-    wanted = pa.array(list(image_ids), pa.string())
-    found = [PAIR_COLUMNS.empty_table()]
-    if len(wanted):
-        with open_part(part_file(summed, PAIRS, part)) as file:
-            for group in range(file.num_row_groups):
-                rows = file.read_row_group(group, columns=PAIR_COLUMNS.names)
-                query = pc.equal(rows["source"], QUERY)
-                found.append(rows.filter(pc.and_(query, pc.is_in(rows["image_id"], wanted))))
-    rows = pa.concat_tables(found)
-    kept = kept.filter(pc.is_in(kept["image_id"], wanted)).select(KEYS)
-    return rows.join(kept, KEYS, join_type="left anti").select(PAIR_COLUMNS.names)
+    merge: str  # a file of MERGE_COLUMNS
+    cut: Cut
+    memory_bytes: int
+    threads: int
+
+    def __call__(self, job: dict[str, str]) -> StageCount:
+        """Write the rows of a bucket as PAIR_COLUMNS, by image id, into `job["rest"]`."""
+        bucket, target = int(job["bucket"]), Path(job["rest"])
+        kept = ", ".join(
+            quoted(str(part_file(Path(job["pairs"]), PAIRS, n))) for n in self.cut.parts_of(bucket)
+        )
+        sums = sums_of(Path(job["summed"]), bucket)
+        merge = f"read_parquet({quoted(self.merge)})"
+        with open_database(target.parent, self.memory_bytes, self.threads) as base:
+            base.run(
+                f"""CREATE TABLE wanted AS SELECT image, image_id, "into"
+                FROM (SELECT image, {image_id("image")} AS image_id
+                    FROM (SELECT DISTINCT image FROM {sums})) JOIN {merge} USING (image_id)"""
+            )
+            query = f"""SELECT "into" AS image_id, s.text, '{QUERY}' AS source, clicks, impressions,
+                    coalesce(examined / {EXAMINED_UNIT}::DOUBLE, impressions::DOUBLE) AS examined,
+                    NULL::FLOAT AS ctr
+                FROM {sums} s JOIN wanted USING (image) WHERE s.source = 0 AND NOT EXISTS (
+                    FROM read_parquet([{kept}]) k WHERE k.image_id = wanted.image_id
+                    AND k.text = s.text AND k.source = '{QUERY}')
+                ORDER BY image_id, text"""
+            with whole_file(target) as work:
+                base.run(f"COPY ({query}) TO {quoted(str(work))} (FORMAT parquet)")
+        count = pq.read_metadata(target).num_rows
+        return StageCount("unranked", "pairs", count, count)
 
 
 def moved(rows: pa.Table, into: dict[str, str]) -> pa.Table:

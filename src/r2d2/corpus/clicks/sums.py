@@ -1,96 +1,208 @@
-"""Rows of several runs as the rows of a part: one a pair, one an image, in order of their ids."""
+"""Sums per (image, source, text) as SQL: of a block of log rows, and of several blocks together.
+
+The statements hold for any relation, so that one machine applies them to whole files, and a cluster
+to the block that a task has. Sums are integers: they do not depend on the order
+of the rows, on how the log is cut, or on the engine.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from r2d2.corpus.clicks.combine import EXAMINED_UNIT
-from r2d2.corpus.clicks.groups import Ints, add_up, grouped, numbered
+from r2d2.corpus.clicks.buckets import SUMS
+from r2d2.corpus.clicks.checks import (
+    NO_QUERY,
+    REASONS,
+    check_rows,
+    is_blank,
+    quoted,
+    trimmed,
+)
 from r2d2.corpus.clicks.log_columns import TEXTS
-from r2d2.corpus.rows import GROUP_BYTES, IMAGE_COLUMNS, PAIR_COLUMNS, PAIR_ROWS
+from r2d2.corpus.engine import Database
+from r2d2.corpus.funnel import COUNTED, EXAMPLES, Flow, StageCount
+from r2d2.corpus.texts.spelling import spell_queries
+
+# A block's sums also tell how many rows of the log each stands for. Rows that were left out have no
+# image, and the reason as their text.
+BLOCK = (*SUMS, "rows", "null_clicks")
+SPELT = 1 << 16  # texts spelt at once
 
 
-def sum_pairs(rows: pa.Table) -> pa.Table:
-    """RUN_PAIRS of several runs as PAIR_COLUMNS: one row a pair, by image id, source and text."""
-    ids, ranks = _ids(rows["id"])
-    codes, texts = numbered(rows["text"])
-    alphabet = pc.sort_indices(texts).to_numpy()
-    place = np.empty(len(alphabet), dtype=np.int64)
-    place[alphabet] = np.arange(len(alphabet))
-    wide, many = max(len(texts), 1), len(TEXTS)
-    keys = (ranks * many + rows["source"].to_numpy()) * wide + place[codes]
-    distinct, order, starts = grouped(keys, len(ids) * many * wide)
-    del keys, codes
-    sums = {}
-    for name in ("clicks", "impressions", "examined"):
-        column = rows[name].combine_chunks()
-        total = add_up(pc.fill_null(column, 0).to_numpy(), order, starts)
-        amounts = total / EXAMINED_UNIT if name == "examined" else total
-        known = column.is_valid().to_numpy(zero_copy_only=False).astype(np.int64)
-        sums[name] = pa.array(amounts, mask=add_up(known, order, starts) == 0)
-    names = pa.array(TEXTS, pa.string())
-    columns = {
-        "image_id": ids.take(pa.array(distinct // (many * wide))),
-        "text": texts.take(pa.array(alphabet[distinct % wide])),
-        "source": names.take(pa.array(distinct // wide % many)),
-        **sums,
-        "ctr": pa.nulls(len(distinct), pa.float32()),
+def relation_types(base: Database, relation: str) -> dict[str, str]:
+    """Column: its type in DuckDB; without data, as of a type that is all NULL, VARCHAR."""
+    rows = base.run(f"DESCRIBE SELECT * FROM {relation}")
+    return {row[0]: "VARCHAR" if row[1] == '"NULL"' else row[1] for row in rows}
+
+
+def sum_block(
+    relation: str,
+    types: Mapping[str, str],
+    examination: Sequence[float] = (),
+    *,
+    null_clicks: bool = True,
+) -> str:
+    """A SELECT of the sums of a block of rows, with the columns BLOCK.
+
+    Args:
+        relation: the rows; see `check_rows`.
+        types: of its columns.
+        examination: see `check_rows`.
+        null_clicks: whether clicks may be NULL, and are to be counted.
+    """
+    rows = check_rows(relation, types, examination)
+    absent = "sum({}::BIGINT)::BIGINT" if null_clicks else "0::BIGINT"
+    if [name for name in TEXTS if name in types] == ["query"]:
+        return f"""SELECT CASE WHEN reason IS NULL THEN key END AS image, 0::UTINYINT AS source,
+            coalesce(reason, query) AS text, {_total("clicks_")} AS clicks,
+            {_total("impressions_")} AS impressions, {_total("examined_")} AS examined,
+            count(*) AS rows, {absent.format("no_click")} AS null_clicks
+            FROM ({rows}) GROUP BY image, text"""
+    texts = [(n, name) for n, name in enumerate(TEXTS) if name in types and name != "query"]
+    written = "query" if "query" in types else "NULL"
+    records = [
+        f"""{{image: CASE WHEN reason IS NULL AND asked THEN key END, source: 0::UTINYINT,
+        text: CASE WHEN reason IS NOT NULL THEN reason WHEN asked THEN {written}
+        ELSE {quoted(NO_QUERY)} END, clicks: clicks_, impressions: impressions_,
+        examined: examined_, one: 1::BIGINT, no_click: no_click}}"""
+    ]
+    records += [
+        f"""{{image: key, source: {n}::UTINYINT,
+        text: CASE WHEN reason IS NULL AND NOT {is_blank(name)} THEN {name} END,
+        clicks: NULL::BIGINT, impressions: NULL::BIGINT, examined: NULL::BIGINT, one: 0::BIGINT,
+        no_click: false}}"""
+        for n, name in texts
+    ]
+    return f"""SELECT r.image AS image, r.source AS source, r.text AS text,
+        {_total("r.clicks")} AS clicks, {_total("r.impressions")} AS impressions,
+        {_total("r.examined")} AS examined, {_total("r.one")} AS rows,
+        {absent.format("r.no_click")} AS null_clicks
+        FROM (SELECT unnest([{", ".join(records)}]) AS r FROM ({rows}))
+        WHERE r.text IS NOT NULL GROUP BY ALL"""
+
+
+def _total(column: str) -> str:
+    return f"sum({column})::BIGINT"
+
+
+def example_rows(
+    relation: str,
+    types: Mapping[str, str],
+    reason: str,
+    examination: Sequence[float] = (),
+    file: str = "NULL",
+) -> str:
+    """A SELECT of the first rows that a reason leaves out: `file`, then what stands in each row."""
+    shown = [name for name in types if name not in ("inline", "place", "uncoded")]
+    return f"""SELECT {file} AS file, {", ".join(shown)}
+        FROM ({check_rows(relation, types, examination)})
+        WHERE reason = {quoted(reason)} LIMIT {EXAMPLES}"""
+
+
+def count_block(
+    base: Database, sums: str, examples: Mapping[str, Sequence[str]] | None = None
+) -> StageCount:
+    """The rows of a block as a build counts them.
+
+    Args:
+        base: where the relation is.
+        sums: a relation with the columns BLOCK.
+        examples: of each reason, rows that it left out.
+
+    Returns:
+        A count of rows; its notes tell of the clicks, and of rows whose clicks were NULL.
+    """
+    totals = "sum(rows), sum(clicks), sum(impressions), sum(null_clicks)"
+    kept, clicks, impressions, null_clicks = (
+        int(value or 0)
+        for value in base.run(f"SELECT {totals} FROM {sums} WHERE image IS NOT NULL")[0]
+    )
+    left = {
+        text: [int(value or 0) for value in rest]
+        for text, *rest in base.run(
+            f"SELECT text, {totals} FROM {sums} WHERE image IS NULL GROUP BY text"
+        )
     }
-    batches = pa.table(columns).to_batches(max_chunksize=PAIR_ROWS)
-    return pa.Table.from_batches([batch.cast(PAIR_COLUMNS) for batch in batches], PAIR_COLUMNS)
-
-
-def one_of_each(rows: pa.Table) -> Iterator[pa.Table]:
-    """RUN_IMAGES of several runs as IMAGE_COLUMNS, by id, in groups of bounded size."""
-    ids, ranks = _ids(rows["id"])
-    first = np.full(len(ids), -1, dtype=np.int64)
-    first[ranks[::-1]] = np.arange(len(ranks))[::-1]
-    least = {name: _least(rows[name].combine_chunks(), ranks, first) for name in ("url", "path")}
-    image = rows["image"].combine_chunks()
-    sizes = pc.fill_null(pc.binary_length(image), 0).to_numpy()[first] + 256
-    ends = np.cumsum(sizes)
-    start = 0
-    while start < len(ids):
-        before = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, before + GROUP_BYTES, side="right")))
-        columns = {
-            "image_id": ids.slice(start, stop - start),
-            **{name: rows[name].take(pa.array(least[name][start:stop])) for name in least},
-            "image": image.take(pa.array(first[start:stop])),
+    kept += left[NO_QUERY][0] if NO_QUERY in left else 0
+    dropped = {reason: left[reason][0] for reason in REASONS if reason in left}
+    flows = {}
+    for place, (name, amount) in enumerate(zip(COUNTED, (clicks, impressions), strict=True), 1):
+        by_rule = {
+            rule: left[rule][place]
+            for rule in (*REASONS, NO_QUERY)
+            if left.get(rule, [0] * 4)[place]
         }
-        yield pa.table(columns).cast(IMAGE_COLUMNS)
-        start = stop
+        flows[name] = Flow(amount + sum(by_rule.values()), amount, by_rule)
+    return StageCount(
+        "aggregate", "rows", kept + sum(dropped.values()), kept, dropped,
+        {reason: tuple(rows) for reason, rows in (examples or {}).items()},
+        {"clicks": clicks, "null_clicks": null_clicks},
+        flows if any(flow.seen for flow in flows.values()) else {},
+    )  # fmt: skip
 
 
-def _least(column: pa.Array, ranks: Ints, first: Ints) -> Ints:
-    """Row of the least text of each image (m,): any row where the image has but one."""
-    at_first = column.take(pa.array(first[ranks]))
-    same = pc.equal(column, at_first)
-    both_null = pc.and_(pc.is_null(column), pc.is_null(at_first))
-    if pc.all(pc.or_kleene(same, both_null), min_count=0, skip_nulls=False).as_py():
-        return first
-    order = pc.sort_indices(column).to_numpy().astype(np.int64)
-    found = np.full(len(first), -1, dtype=np.int64)
-    found[ranks[order[::-1]]] = order[::-1]  # nulls are at the end: the least is set last
-    return found
+def merge_sums(base: Database, blocks: str, simplified: bool, *, alone: bool = False) -> str | None:
+    """A SELECT of the sums of several blocks together, with the columns SUMS.
+
+    Queries that are spelt alike add up under their one spelling.
+
+    Args:
+        base: where the relation is; two tables are left in it, of what is spelt otherwise.
+        blocks: a relation with the columns SUMS.
+        simplified: see `spell_queries`.
+        alone: each (image, source, text) stands once in `blocks`.
+
+    Returns:
+        The statement; None where the sums are just the blocks, as they are.
+    """
+    _spell(base, blocks, simplified)
+    _trim_keys(base, blocks)
+    ((spelt, keys),) = base.run("SELECT (SELECT count(*) FROM spelt), (SELECT count(*) FROM keys)")
+    other = f"source > 0 AND text <> {trimmed('text')}"
+    ((texts,),) = base.run(f"SELECT count(*) FROM {blocks} WHERE {other}")
+    if alone and not (spelt or keys or texts):
+        return None
+    total = ", ".join(f"sum({name})::BIGINT AS {name}" for name in SUMS[3:])
+    moved = f"""SELECT coalesce(keys.image, b.image) AS image, source,
+        CASE WHEN source > 0 THEN {trimmed("b.text")} ELSE coalesce(spelt.text, b.text) END AS text,
+        clicks, impressions, examined,
+        keys.image IS NOT NULL OR spelt.text IS NOT NULL OR ({other.replace("text", "b.text")})
+            AS changed
+        FROM {blocks} b LEFT JOIN keys ON b.image = keys.written
+        LEFT JOIN spelt ON b.source = 0 AND b.text = spelt.written"""
+    if not alone:
+        return f"SELECT image, source, text, {total} FROM ({moved}) GROUP BY ALL"
+    amounts = ", ".join(
+        f"coalesce(a.{name} + m.{name}, a.{name}, m.{name}) AS {name}" for name in SUMS[3:]
+    )
+    return f"""SELECT image, source, text, {amounts}
+        FROM (SELECT * FROM ({moved}) WHERE NOT changed) a FULL JOIN (
+            SELECT image, source, text, {total} FROM ({moved}) WHERE changed GROUP BY ALL) m
+        USING (image, source, text)"""
 
 
-def _ids(column: pa.ChunkedArray) -> tuple[pa.Array, Ints]:
-    """Distinct ids (m,) in order, as hexadecimal text, and each row's place among them (n,)."""
-    encoded = column.combine_chunks().dictionary_encode()
-    values = encoded.dictionary
-    data = np.frombuffer(values.buffers()[1], dtype=np.uint8)[: 16 * len(values)].reshape(-1, 16)
-    halves: npt.NDArray[Any] = np.ascontiguousarray(data).view(">u8")
-    order = np.lexsort((halves[:, 1], halves[:, 0]))
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    letters = pa.py_buffer(data[order].tobytes().hex().encode())
-    edges = pa.py_buffer(np.arange(0, 32 * len(order) + 1, 32, dtype=np.int64))
-    text = pa.LargeStringArray.from_buffers(len(order), edges, letters)
-    return text, rank[encoded.indices.to_numpy()]
+def _spell(base: Database, blocks: str, simplified: bool) -> None:
+    """Leave a table `spelt` of the queries whose spelling is another than the log's."""
+    base.run("CREATE OR REPLACE TABLE spelt (written VARCHAR, text VARCHAR)")
+    distinct = f"SELECT DISTINCT text FROM {blocks} WHERE source = 0"
+    for batch in base.batches(distinct, SPELT):
+        written = batch.column(0).to_pylist()
+        spelt = spell_queries(written, simplified)
+        found = [(old, new) for old, new in zip(written, spelt, strict=True) if old != new]
+        if found:
+            columns = [pa.array(column, pa.string()) for column in zip(*found, strict=True)]
+            with base.given("other", pa.table(columns, names=["written", "text"])):
+                base.run("INSERT INTO spelt SELECT * FROM other")
+
+
+def _trim_keys(base: Database, blocks: str) -> None:
+    """Leave a table `keys` of the images whose address has spaces around it."""
+    plain = "BETWEEN 33 AND 126"  # as an address begins and ends; others are looked at closely
+    base.run(
+        f"""CREATE OR REPLACE TABLE keys AS
+        SELECT DISTINCT image AS written, {trimmed("image")} AS image FROM {blocks}
+        WHERE CASE WHEN unicode(image) {plain} AND unicode(right(image, 1)) {plain} THEN false
+            ELSE image <> {trimmed("image")} END"""
+    )

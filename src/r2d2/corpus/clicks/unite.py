@@ -17,15 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from r2d2.corpus.clicks.buckets import by_bucket, read_cut
 from r2d2.corpus.clicks.ctr import Prior, score
-from r2d2.corpus.clicks.rank import NO_QUERY
+from r2d2.corpus.clicks.rank import MEMORY, NO_QUERY
 from r2d2.corpus.clicks.recount import (
     KEYS,
+    FindUnranked,
     best_queries,
     moved,
     repeated,
     still_ranked,
-    unranked,
     with_counts,
 )
 from r2d2.corpus.config import RankConfig
@@ -83,6 +84,7 @@ def unite(
     *,
     summed: Path | None = None,
     least: float = 0.0,
+    memory_bytes: int = MEMORY,
 ) -> list[StageCount]:
     """Bring the filtered pairs and images together.
 
@@ -95,9 +97,10 @@ def unite(
         prior: of the whole log; None where there is no ranking.
         places: where to work.
         update: progress.
-        summed: folder of the aggregated pairs, to count what was shown but did not rank; None: that
+        summed: folder of the sums, to count what was shown but did not rank; None: that
             is not counted.
         least: the rate of the last pair that ranked; merged pairs below it are dropped.
+        memory_bytes: for the whole process.
 
     Returns:
         Counts of pairs, then of images.
@@ -105,12 +108,13 @@ def unite(
     parts = part_count(pairs)
     jobs = [
         {"pairs": str(pairs), "images": str(images), "out": str(out), "part": str(n)}
-        | ({} if summed is None else {"summed": str(summed)})
         for n in range(parts)
     ]
     groups = Groups(None if merge is None else str(merge), parts)
     if merge is not None:
         map_parts(SetAside(groups), jobs, places, "merged images", update)
+        if summed is not None:
+            _find_unranked(pairs, merge, out, summed, places, memory_bytes, update)
     return [
         add_counts(map_parts(work, jobs, places, what, update))
         for work, what in (
@@ -118,6 +122,30 @@ def unite(
             (UniteImages(groups), "uniting images"),
         )
     ]
+
+
+def _find_unranked(
+    pairs: Path,
+    merge: Path,
+    out: Path,
+    summed: Path,
+    places: Places,
+    memory_bytes: int,
+    update: Update,
+) -> None:
+    cut = read_cut(summed)
+    share = memory_bytes // max(1, places.workers) if places.cluster else memory_bytes
+    find = FindUnranked(str(merge), cut, share, 1 if places.cluster else places.workers)
+    tasks = [
+        {
+            "pairs": str(pairs),
+            "summed": str(summed),
+            "bucket": str(n),
+            "rest": str(part_file(out / LEAVERS, REST, n)),
+        }
+        for n in range(len(cut.images))
+    ]
+    by_bucket(find, tasks, places, "queries that did not rank", update)
 
 
 @dataclass(frozen=True)
@@ -139,11 +167,6 @@ class Groups:
         """Images of a part that give up their id, and whose they take."""
         found = self._read(part, "image_id")
         return {row["image_id"]: row["into"] for row in found if row["image_id"] != row["into"]}
-
-    def stayers(self, part: int) -> list[str]:
-        """Images of a part that others join."""
-        found = self._read(part, "image_id")
-        return [row["image_id"] for row in found if row["image_id"] == row["into"]]
 
     def lenders(self, part: int) -> dict[str, str]:
         """Images of a part whose file stands for a group under another id, and that id."""
@@ -176,8 +199,6 @@ class SetAside:
         parcels = {
             PAIRS: pairs.filter(pc.is_in(pairs["image_id"], pa.array(list(leavers), pa.string())))
         }
-        if "summed" in job:
-            parcels[REST] = unranked(Path(job["summed"]), part, list(leavers), pairs)
         for kind, rows in parcels.items():
             if len(rows):
                 write_rows(part_file(aside, kind, part), moved(rows, leavers).sort_by("image_id"))
@@ -210,12 +231,11 @@ class UnitePairs:
         rows = rows.cast(PAIR_COLUMNS)
         rest = PAIR_COLUMNS.empty_table()
         if self.groups.file is not None:
-            if "summed" in job:
-                rest = unranked(Path(job["summed"]), part, self.groups.stayers(part), rows)
             leavers = pa.array(list(self.groups.leavers(part)), pa.string())
             rows = rows.filter(pc.invert(pc.is_in(rows["image_id"], leavers)))
             rows = pa.concat_tables([rows, *_arrivals(job, self.groups.parts, PAIRS)])
-            rest = pa.concat_tables([rest, *_arrivals(job, self.groups.parts, REST)])
+            found = _arrivals(job, self.groups.parts, REST)
+            rest = pa.concat_tables([rest, *(table.cast(PAIR_COLUMNS) for table in found)])
         seen = len(rows)
         ids = _ids(part_file(Path(job["images"]), IMAGES, part))
         alive = rows.filter(pc.is_in(rows["image_id"], ids))

@@ -17,11 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from r2d2.corpus.clicks.groups import Ints, numbered
-
-BATCH = 1 << 16  # texts spelt at once
 LAST = 0xFFFF  # no character; those beyond it are looked up as if they were it
 CHINESE = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u3007\U00020000-\U0003ffff"  # of a regex's class
 
@@ -59,28 +55,6 @@ def spell_queries(queries: Sequence[str], simplified: bool = True) -> list[str]:
     Spaces are removed between Chinese characters, and between one and a mark that follows it.
     """
     return _spell(queries, simplified, _plain_queries)
-
-
-def respell(texts: pa.ChunkedArray, chosen: npt.NDArray[np.bool_], simplified: bool) -> pa.Array:
-    """Texts (n,), of which those that are `chosen` (n,) are queries, in their one spelling."""
-    codes, distinct = numbered(texts)
-    asked = np.zeros(len(distinct), dtype=bool)
-    asked[codes[chosen]] = True
-    places: list[int] = []
-    spelt: list[str] = []
-    for some in np.array_split(np.flatnonzero(asked), max(1, -(-len(distinct) // BATCH))):
-        before = distinct.take(pa.array(some)).to_pylist()
-        after = spell_queries(before, simplified)
-        for place, old, new in zip(some.tolist(), before, after, strict=True):
-            if old != new:
-                places.append(place)
-                spelt.append(new)
-    if not places:
-        return texts.combine_chunks()
-    other: Ints = np.arange(len(distinct))
-    other[places] = len(distinct) + np.arange(len(places))
-    every = pa.concat_arrays([distinct, pa.array(spelt, distinct.type)])
-    return every.take(pa.array(np.where(chosen, other[codes], codes)))
 
 
 def simplify(joined: str) -> str:

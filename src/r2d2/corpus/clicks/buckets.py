@@ -1,0 +1,82 @@
+"""The sums of a log as they lie on disk: a file for each bucket, which is a range of image ids.
+
+On one machine there is one bucket for each 134 million rows of the log; on a cluster, one or more
+for each worker. A bucket holds several of the parts into which the next stages cut the images.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from r2d2.corpus.clicks.checks import quoted
+from r2d2.corpus.funnel import StageCount
+from r2d2.corpus.runner import Runner, Work, map_jobs
+from r2d2.errors import R2D2Error
+from r2d2.files import write_text
+from r2d2.progress import Update
+
+# `image` is an image's key (see `checks.image_id`), `source` a place in TEXTS, `examined` is in
+# parts of 1 / EXAMINED_UNIT, or NULL where all impressions are looked at.
+SUMS = ("image", "source", "text", "clicks", "impressions", "examined")
+TOTALS = "sums"  # folder of files with the columns SUMS
+PLACES = "places"  # of files with `image`, `url`, `path`: of images that have more than an address
+CUT = "cut.json"
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a log's images are cut."""
+
+    images: tuple[int, ...]  # of each bucket
+    parts: int  # of the next stages; a bucket holds equally many
+
+    def parts_of(self, bucket: int) -> range:
+        """The parts that a bucket holds."""
+        each = self.parts // len(self.images)
+        return range(bucket * each, (bucket + 1) * each)
+
+
+def write_cut(folder: Path, cut: Cut) -> None:
+    """Leave word for the next stage."""
+    write_text(folder / CUT, json.dumps({"images": cut.images, "parts": cut.parts}))
+
+
+def read_cut(folder: Path) -> Cut:
+    """What `write_cut` wrote; R2D2Error where there are no sums."""
+    try:
+        found = json.loads((folder / CUT).read_text(encoding="utf-8"))
+        return Cut(tuple(found["images"]), int(found["parts"]))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise R2D2Error(f"{folder} holds no sums: aggregate a log into it first") from error
+
+
+def bucket_file(folder: Path, kind: str, bucket: int) -> Path:
+    """Where the sums of a bucket are, or the places of its images."""
+    return folder / kind / f"part-{bucket:04d}.parquet"
+
+
+def sums_of(folder: Path, bucket: int) -> str:
+    """The sums of a bucket as a relation with the columns SUMS."""
+    file = quoted(str(bucket_file(folder, TOTALS, bucket)))
+    return f"(SELECT {', '.join(SUMS)} FROM read_parquet({file}) WHERE image IS NOT NULL)"
+
+
+def by_bucket(
+    work: Work[StageCount],
+    jobs: Sequence[dict[str, str]],
+    places: Runner,
+    what: str,
+    update: Update,
+) -> list[StageCount]:
+    """Do a job for each bucket: one after the other with all threads, or as tasks of a cluster."""
+    if places.cluster:
+        return map_jobs(work, jobs, places, what, update)
+    found = []
+    update(what, 0, len(jobs))
+    for job in jobs:
+        found.append(work(job))
+        update(what, len(found), len(jobs))
+    return found
