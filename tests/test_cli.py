@@ -354,7 +354,7 @@ def python(code, *arguments):
 
 HEAVY = (
     "torch", "numpy", "pyarrow", "lance", "PIL", "tokenizers", "tensorboard", "matplotlib",
-    "transformers", "fastapi", "uvicorn", "duckdb", "ray", "onnx", "onnxruntime",
+    "transformers", "fastapi", "uvicorn", "scipy", "ray", "onnx", "onnxruntime",
     "safetensors", "emoji", "yaml", "duckdb", "huggingface_hub",
 )  # fmt: skip
 

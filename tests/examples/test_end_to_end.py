@@ -56,7 +56,7 @@ def own_pictures(folder):
 
 
 def test_each_command_works_on_what_the_one_before_wrote(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("daft")
+    pytest.importorskip("duckdb")
     out, own = tmp_path / "out", own_pictures(tmp_path / "own")
     asked = commands(tmp_path, out, own)
     names = [" ".join(command[1:3]) for command in asked if command[0] == "r2d2"]
