@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tokenizers import Tokenizer as Engine
 
 import r2d2
 from r2d2.data.emoji import emoji_pairs
@@ -30,6 +31,7 @@ TEXTS = [
     "在草地上追飞盘在草地上追飞盘在草地",
     "ＡＢ　a",
 ]
+LONG = "在草地上追飞盘的狗" * 9 + "红"  # 84 tokens with [CLS] and [SEP]
 CLOSE = {"atol": 1e-4, "rtol": 0}
 
 
@@ -98,6 +100,26 @@ def test_texts(ours, theirs, texts):
     torch.testing.assert_close(found.embedding, expected.embedding, **CLOSE)
     real = expected.real()
     torch.testing.assert_close(found.states[real], expected.states[real], **CLOSE)
+
+
+def test_texts_that_are_cut_by_no_one(place, ours):
+    """As libraries give them that ignore the truncation of tokenizer.json, also in one batch."""
+    check_uncut(ours, OnnxModel(place / "out"), ["狗", "狗" * 14, "狗" * 13 + "草地", LONG, ""])
+
+
+def check_uncut(ours, exported, texts):
+    engine = Engine.from_file(str(exported.folder / "tokenizer.json"))
+    engine.no_truncation()
+    for part in (texts, *([text] for text in texts)):
+        encoded = engine.encode_batch(part)
+        ids, mask = (
+            np.array([getattr(one, name) for one in encoded]) for name in ("ids", "attention_mask")
+        )
+        assert ids.shape[1] == max(len(one.ids) for one in encoded)
+        _, real, embedding = exported.run("text", {"ids": ids, "mask": mask})
+        side = ours.encode_texts(part)
+        torch.testing.assert_close(torch.from_numpy(embedding), side.embedding, **CLOSE)
+        assert np.array_equal(real.astype(bool), side.real().numpy())
 
 
 def test_pairs(ours, theirs):
@@ -240,6 +262,7 @@ def test_towers_of_others(kind, tmp_path):
     given, texts = pictures(*[(IMAGE, IMAGE)] * 3), ["红色方块", "照片", "一个蓝色横条"]
     images, found = model.encode_images(given), exported.encode_images(given)
     torch.testing.assert_close(found.embedding, images.embedding, **CLOSE)
+    check_uncut(model, exported, [*texts, "红色方块" * 30])
     for some in (texts, texts[:1]):
         side, theirs = model.encode_texts(some), exported.encode_texts(some)
         torch.testing.assert_close(theirs.embedding, side.embedding, **CLOSE)

@@ -67,7 +67,7 @@ def export_onnx(
             f"{source} {differs} in front of its image encoder, which the exported graph cannot: "
             "fine-tune it first, which teaches it pictures squeezed to a square, or use it as it is"
         )
-    graphs = build_graphs(model.model, progress)
+    graphs = build_graphs(model.model, model.tokenizer, progress)
     with whole_folder(out) as work:
         for name, graph in graphs.items():
             _save(graph, work / f"{name}.onnx")

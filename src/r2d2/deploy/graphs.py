@@ -1,7 +1,8 @@
 """The three graphs of a model: image encoder from raw pixels, text encoder, pair scorer.
 
 - image.onnx: image (n, H, W, 3) uint8 to states (n, S, d_v), embedding (n, d).
-- text.onnx: ids and mask (n, L) int64 to states (n, T, d_t), states_mask (n, T), embedding (n, d).
+- text.onnx: ids and mask (n, L) int64 to states (n, T, d_t), states_mask (n, T), embedding (n, d);
+  texts that are too long are cut.
 - match.onnx: image_states, text_states, text_mask of n pairs to match (n,), (p_T + p_I) / 2.
 """
 
@@ -15,10 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from r2d2.deploy.cut import special_tokens_behind, with_cut
 from r2d2.deploy.pixels import with_pixels
 from r2d2.errors import R2D2Error
 from r2d2.model.r2d2 import R2D2
 from r2d2.model.side import Side
+from r2d2.tokenizer import Tokenizer
 
 OPSET = 20  # of ONNX; Resize has `antialias` and `axes` since 18
 IMAGE, TEXT, MATCH = "image", "text", "match"
@@ -66,8 +69,15 @@ class PairScorer(nn.Module):
         return self.model.match(images, Side(text_states, text_mask.bool(), unread))
 
 
-def build_graphs(model: R2D2, progress: Callable[[str], None] | None = None) -> dict[str, Any]:
+def build_graphs(
+    model: R2D2, tokenizer: Tokenizer, progress: Callable[[str], None] | None = None
+) -> dict[str, Any]:
     """ONNX models by name; "match" is absent from a model without cross encoders.
+
+    Args:
+        model: is put on the CPU.
+        tokenizer: the text graph cuts texts at its length.
+        progress: called with the name of the graph that is being built.
 
     Raises:
         R2D2Error: a package is missing, or the exporter does not know a part of the model.
@@ -86,13 +96,14 @@ def build_graphs(model: R2D2, progress: Callable[[str], None] | None = None) -> 
     )
     graphs = {IMAGE: with_pixels(image, size)}
     said(TEXT)
-    graphs[TEXT] = _export(
+    text = _export(
         TextEncoder(model),
         (ids, mask),
         {"ids": {0: batch, 1: length}, "mask": {0: batch, 1: length}},
         ["states", "states_mask", "embedding"],
         TEXT,
     )
+    graphs[TEXT] = with_cut(text, tokenizer.max_length, special_tokens_behind(tokenizer))
     if model.has_match:
         said(MATCH)
         patches = 1 + config.vision.patches
