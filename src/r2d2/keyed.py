@@ -28,6 +28,7 @@ class Draw(IntEnum):
     NEGATIVE_IMAGE = 8
     DROPOUT = 9
     GRID = 10
+    EXPLAIN = 11
 
 
 def _mix(x: int) -> int:

@@ -178,8 +178,7 @@ def network_of(model: Model, use: Use) -> Pretrained:
     """An opened model as a network of PyTorch. R2D2Error where it cannot be used so, and why."""
     reason = model.why_not(use)
     if reason is not None:
-        code = "no_cross_encoders" if use == "explain" and not model.has_match else None
-        raise R2D2Error(reason, code=code)
+        raise R2D2Error(reason)
     assert isinstance(model, Pretrained)
     return model
 

@@ -103,7 +103,7 @@ class Pretrained:
 
     def why_not(self, use: Use) -> str | None:
         """Why it cannot be used so, as a part of a sentence; None: it can."""
-        if use in ("match", "explain") and not self.has_match:
+        if use == "match" and not self.has_match:
             return f"{self.name} has no cross encoders: give an R2D2 model"
         return None
 

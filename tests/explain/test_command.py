@@ -8,13 +8,15 @@ import pytest
 from PIL import Image
 
 from explain.test_explanation import TEXT, build
+from r2d2.explain.unrelated import WORDS
 from training.small import call_cli
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("explain")
-    build().save(folder / "model")
+    build(texts=[TEXT, *WORDS]).save(folder / "model")
+    build(cross_layers=0, texts=[TEXT, *WORDS]).save(folder / "dual")
     Image.new("RGB", (30, 20), (200, 40, 40)).save(folder / "a.png")
     return folder
 
@@ -37,11 +39,29 @@ def test_panel(place, call):
     out = place / "new" / "panel.png"
     code, said = call("a.png", TEXT, out=out)
     assert code == 0
-    assert "草地: most at the" in said
+    assert "128 random draws of parts" in said
+    assert all(f"{name}: " in said for name in ("狗", "草地", "飞盘"))
+    assert "unrelated words" in said
     assert Image.open(out).format == "PNG"
     again = out.read_bytes()
     call("a.png", TEXT, out=out)
     assert out.read_bytes() == again
+
+
+def test_a_dual_encoder(place, call):
+    code, said = call("a.png", TEXT, "--model", str(place / "dual"))
+    assert code == 0
+    assert said.startswith("cosine ")
+    code, said = call("a.png", TEXT, "--model", str(place / "dual"), "--attention")
+    assert code == 2
+    assert "no cross encoders" in said
+
+
+def test_characters_that_the_model_does_not_know(place, call):
+    code, said = call("a.png", "魑魅和狗", "--only", "魑魅", "--only", "狗")
+    assert code == 0
+    assert "魑魅: nothing known (the model does not know its characters)" in said
+    assert "note: the model does not know 魑魅" in said
 
 
 def test_an_animated_one(place, call, caplog):

@@ -1,4 +1,4 @@
-"""What is lost without a part: a naive loop a window; a patch gets the mean over its windows."""
+"""Effects of parts: rectangles of patches, a naive loop of passes, and directions among words."""
 
 import numpy as np
 import pytest
@@ -8,35 +8,66 @@ from PIL import Image
 from explain.test_explanation import build
 from r2d2.data.augment import normalize
 from r2d2.data.images import resize
-from r2d2.explain.dropping import falls, windows
-
-
-@pytest.mark.parametrize(
-    ("side", "count", "size"), [(1, 1, 1), (4, 16, 1), (9, 64, 4), (14, 144, 9)]
+from r2d2.explain.dropping import (
+    DRAWS,
+    directions_among,
+    draw_parts,
+    encode_parts,
+    patch_effects,
 )
-def test_windows(side, count, size):
-    kept, inside = windows(side)
-    assert inside.shape == (count, side * side)
-    assert (inside.sum(1) == size).all()
-    assert (inside.sum(0) > 0).all()  # no patch without one
-    assert kept.shape == (count, side * side - size)
-    for left, one in zip(kept, inside, strict=True):
-        assert not one[left].any()
+from training.small import refused
 
 
-def test_a_naive_loop():
+@pytest.mark.parametrize("side", [2, 3, 4, 7, 14, 16])
+def test_each_draw_shows_a_rectangle_or_all_but_one(side):
+    shown = draw_parts(side)
+    assert shown.shape == (DRAWS, side * side)
+    assert (draw_parts(side) == shown).all()  # seeds are fixed
+    assert not (draw_parts(side, seed=1) == shown).all()
+    kinds = set()
+    for draw in shown.view(-1, side, side).numpy():
+        inside = [draw, ~draw]
+        kind = [whole.any() and _is_rectangle(whole) for whole in inside]
+        assert any(kind)
+        kinds.add(tuple(kind))
+    assert len(kinds) > 1  # both the inside and the outside of some
+    assert shown.any(0).all()  # no patch that is always left out
+    assert not shown.all(0).any()  # or never
+
+
+def _is_rectangle(draw):
+    rows, columns = np.nonzero(draw)
+    return draw[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].all()
+
+
+def test_one_patch_cannot_be_left_out():
+    assert "one patch" in refused(draw_parts, 1)
+
+
+def test_embeddings_and_effects_of_a_naive_loop():
     model = build()
     noise = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
     picture = Image.fromarray(noise)
-    texts = model.encode_texts(["狗", "飞盘"]).embedding
-    found = falls(model, picture, texts)
-    assert found.shape == (2, 4, 4)
+    shown = draw_parts(4, 12)
+    embeddings = encode_parts(model, picture, shown)
     pixels = normalize(torch.from_numpy(resize(picture, 24))[None])
     with torch.inference_mode():
-        whole = model.model.encode_images(pixels).embedding[0]
-        for patch in range(16):
-            left = torch.tensor([[p for p in range(16) if p != patch]])
-            without = model.model.encode_images(pixels, left).embedding[0]
-            expected = (texts @ whole - texts @ without).clamp_min(0)
-            np.testing.assert_allclose(found[:, patch // 4, patch % 4], expected.numpy(), atol=1e-5)
-    assert found.any()
+        for seen, embedding in zip(shown, embeddings, strict=True):
+            keep = torch.tensor([[p for p in range(16) if seen[p]]])
+            expected = model.model.encode_images(pixels, keep).embedding[0]
+            torch.testing.assert_close(embedding, expected, atol=1e-5, rtol=0)
+    directions = torch.nn.functional.normalize(torch.randn(2, embeddings.shape[1]), dim=-1)
+    effects = patch_effects(embeddings, shown, directions)
+    scores = embeddings @ directions.T
+    for patch in range(16):
+        seen = shown[:, patch]
+        expected = scores[seen].mean(0) - scores[~seen].mean(0)
+        torch.testing.assert_close(effects[:, patch], expected, atol=1e-5, rtol=0)
+
+
+def test_directions_do_not_depend_on_how_far_a_text_lies_from_the_others():
+    unrelated = torch.tensor([[1.0, 0.1, 0.0], [1.0, -0.1, 0.0]])
+    near, far = torch.tensor([[1.0, 0.0, 0.2]]), torch.tensor([[1.0, 0.0, 5.0]])
+    expected = torch.tensor([[0.0, 0.0, 1.0]])
+    for texts in (near, far):
+        torch.testing.assert_close(directions_among(texts, unrelated), expected)

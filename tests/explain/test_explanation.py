@@ -1,5 +1,7 @@
 """Pictures and texts in, maps and words out; what cannot be explained is said in one line."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,9 +10,11 @@ from PIL import Image
 from r2d2.config import ModelConfig, TextConfig, VisionConfig
 from r2d2.explain import explain
 from r2d2.explain.attention import text_to_image
-from r2d2.explain.explanation import upsample
+from r2d2.explain.explanation import FULL, upsample
+from r2d2.explain.labels import labels_for
 from r2d2.explain.maps import DROPPING, Way, choose, ways
-from r2d2.explain.panel import heat, overlay
+from r2d2.explain.panel import draw_panel, heat, overlay
+from r2d2.explain.unrelated import WORDS
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import Tokenizer
@@ -19,9 +23,9 @@ from training.small import refused
 TEXT = "一只狗在草地上追飞盘"
 
 
-def build(cross_layers=2, max_length=16):
+def build(cross_layers=2, max_length=16, texts=(TEXT,)):
     torch.manual_seed(0)
-    tokenizer = Tokenizer.train([TEXT], max_length=max_length)
+    tokenizer = Tokenizer.train(texts, max_length=max_length)
     vision = VisionConfig(image_size=24, patch_size=6, width=24, layers=1, heads=2)
     text = TextConfig(tokenizer.vocab_size, max_length, width=16, layers=1, heads=2)
     config = ModelConfig(vision=vision, text=text, cross_layers=cross_layers, embed_dim=8)
@@ -34,7 +38,12 @@ def build(cross_layers=2, max_length=16):
 
 @pytest.fixture(scope="module")
 def model():
-    return build()
+    return build(texts=[TEXT, *WORDS])
+
+
+def with_evidence(found, **changes):
+    """The same explanation, with other evidence."""
+    return replace(found, evidence=replace(found.evidence, **changes))
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +72,8 @@ def test_alone_is_what_cls_of_the_entity_looks_at(model, picture):
 
 
 def test_words_of_a_patch(model, picture):
-    found = explain(model, picture, TEXT)
+    """By attention: every word has a share of what a patch looks at."""
+    found = explain(model, picture, TEXT, dropping=False)
     said = found.words_at(2, 3)
     assert {word for word, _ in said} == {span.text for span in found.words}
     shares = [share for _, share in said]
@@ -72,12 +82,43 @@ def test_words_of_a_patch(model, picture):
     assert "no patch" in refused(found.words_at, 4, 0)
 
 
+def test_patches_belong_to_the_entities_that_stand_out_there(model, picture):
+    """By dropping: what is above the noise, in multiples of it, and nothing else."""
+    plain = explain(model, picture, TEXT)
+    assert plain.words == plain.entities
+    np.testing.assert_array_equal(plain.patches[..., 1], plain.evidence.shown(1))
+    patches = np.zeros((4, 4, 3), np.float32)
+    assert not replace(plain, patches=patches).parts_differ
+    patches[1, 2] = [3, 0, 1]
+    found = replace(plain, patches=patches)
+    assert found.words_at(1, 2) == [("狗", 0.75), ("飞盘", 0.25)]
+    assert found.words_at(0, 0) == []
+    assert not found.parts_differ  # one word for all that have one
+    patches[0, 0, 2] = 1
+    assert replace(plain, patches=patches).parts_differ
+
+
+def test_the_map_of_words_is_left_out_where_every_part_has_the_same(model, picture):
+    plain = explain(model, picture, TEXT)
+    patches = np.zeros((4, 4, 3), np.float32)
+    patches[..., 1] = 2
+    same = draw_panel(replace(plain, patches=patches))
+    patches = patches.copy()
+    patches[0, 0] = [5, 2, 0]
+    different = draw_panel(replace(plain, patches=patches))
+    assert different.height > same.height  # a fifth cell: 3 entities, the picture, and this
+
+
 def test_over_the_picture(model, picture):
+    maps = np.zeros((3, 4, 4), np.float32)
+    maps[0, 0, 0], maps[0, 3, 3] = 0.2, 0.05
     found = explain(model, picture, TEXT)
+    found = with_evidence(found, maps=maps, levels=(0.99,) * 3, noise=0.1, rare=0.3, words=100)
     values = found.over_picture(0)
     assert values.shape == (20, 30)
-    assert values.min() >= 0
-    assert values.max() <= 1 + 1e-6
+    assert values.max() == pytest.approx(2)  # times the noise, not stretched
+    assert not values[10:].any()  # within the noise
+    assert not found.over_picture(1).any()
 
 
 def test_upsample_keeps_the_place():
@@ -110,15 +151,28 @@ def test_a_text_that_is_cut(picture):
     short = build(max_length=6)  # [CLS] 一 只 狗 在 [SEP]
     found = explain(short, picture, TEXT)
     assert [span.text for span in found.entities] == ["狗"]
-    assert "草地、飞盘" in found.notes[0]
+    assert (found.notes[0].code, found.notes[0].about) == ("text_cut", "草地、飞盘")
+    assert "草地、飞盘" in found.notes[0].text
     assert "shorter text" in refused(explain, short, picture, "在在在在在在狗")
 
 
 def test_a_text_is_never_cut_without_a_word(picture):
     """Also where every entity begins before the end."""
     found = explain(build(max_length=8), picture, "狗狗狗狗狗狗狗狗狗狗狗狗")
-    assert found.notes == ("the model reads 8 tokens of a text: the rest came later",)
-    assert explain(build(max_length=16), picture, "狗").notes == ()
+    assert found.notes[0].text == "the model reads 8 tokens of a text: the rest came later"
+    found = explain(build(max_length=16, texts=[TEXT, *WORDS]), picture, "狗")
+    assert found.notes == ()
+
+
+def test_a_dual_encoder_without_cross_encoders(picture):
+    """Dropping needs the two towers only, and is what is done where nothing is asked for."""
+    plain = build(cross_layers=0, texts=[TEXT, *WORDS])
+    found = explain(plain, picture, TEXT)
+    assert found.match is None
+    assert found.way == DROPPING
+    assert found.maps.shape == (3, 4, 4)
+    assert found.evidence.words > 90
+    assert found.draw().mode == "RGB"
 
 
 def test_refusals(model, picture):
@@ -130,7 +184,8 @@ def test_refusals(model, picture):
     assert "choose an earlier" in refused(
         explain, model, picture, TEXT, layer=2, weighted=True, alone=False
     )
-    assert "prd2" in refused(explain, build(cross_layers=0), picture, TEXT)
+    for attention in ({"dropping": False}, {"layer": 1}, {"weighted": True}, {"alone": False}):
+        assert "prd2" in refused(explain, build(cross_layers=0), picture, TEXT, **attention)
     assert "PIL.Image" in refused(explain, model, np.zeros((4, 4, 3)), TEXT)
 
 
@@ -142,6 +197,7 @@ def test_ways(picture):
     assert all(choose(3, way.layer, way.weighted, way.alone) == way for way in ways(3)[1:])
     assert choose(3) == choose(3, dropping=True) == ways(3)[0] == DROPPING
     assert not choose(3, dropping=False).dropping
+    assert ways(0) == [choose(0)] == [DROPPING]
     assert "no attention" in refused(choose, 3, 1, dropping=True)
 
 
@@ -149,14 +205,61 @@ def test_a_text_with_half_a_surrogate(model, picture):
     assert "Unicode" in refused(explain, model, picture, "狗\ud800")
 
 
-def test_overlay_and_panel(model, picture):
-    values = np.zeros((20, 30), np.float32)
-    values[:10] = 1
+def test_colours_have_one_scale(picture):
+    """Grey up to the noise; from it to FULL times it, in every panel."""
+    values = np.full((20, 30), 0.99, np.float32)
+    values[10:] = FULL
     covered = np.asarray(overlay(picture, values)).astype(int)
-    assert covered.shape == (20, 30, 3)
-    assert covered[:10].mean() > covered[10:].mean() + 50  # bright where there is much
-    assert heat(np.array([[0.0, 1.0]], np.float32)).tolist() == [[[0, 0, 4], [252, 253, 191]]]
+    grey = np.asarray(picture.convert("L")).astype(int)
+    assert (covered[:10] == grey[:10, :, None]).all()
+    assert (covered[10:, :, 0] - covered[10:, :, 2]).min() > 30  # yellow
+    ends = heat(np.array([[1.0, FULL, 2 * FULL]], np.float32)).tolist()
+    assert ends == [[[81, 18, 124], [252, 253, 191], [252, 253, 191]]]
+
+
+def test_a_panel_of_what_is_not_known_is_grey(model, picture):
+    """The cells of entities, that is; a strong effect within the noise counts as none."""
+    found = explain(model, picture, TEXT)
+    maps = np.full((3, 4, 4), 0.09, np.float32)
+    for levels, noise in (((0.2,) * 3, 0.05), ((0.99,) * 3, 0.1)):
+        quiet = with_evidence(found, maps=maps, levels=levels, noise=noise, rare=1, words=100)
+        cells = np.asarray(draw_panel(quiet).crop((320, 120, 1200, 250))).astype(int)
+        assert (cells.max(-1) == cells.min(-1)).all()
+    loud = with_evidence(found, maps=maps, levels=(0.99,) * 3, noise=0.05, rare=1, words=100)
+    cells = np.asarray(draw_panel(loud).crop((320, 120, 1200, 250))).astype(int)
+    assert (cells.max(-1) - cells.min(-1)).max() > 30
+
+
+def test_panels_of_any_shape(model):
     for size in ((30, 20), (1, 900), (900, 1)):
         panel = explain(model, Image.new("RGB", size), TEXT + "，" + "很" * 90).draw()
         assert panel.mode == "RGB"
         assert max(panel.size) < 3000
+
+
+def test_labels_are_in_the_language_of_the_text(model, picture):
+    found = explain(model, picture, TEXT)
+    chinese, english = labels_for(TEXT), labels_for("a dog")
+    assert "灰色" in chinese.within
+    assert "grey" in english.within
+    maps = np.zeros((3, 4, 4), np.float32)
+    maps[0, 0, 0], maps[1, 0, 0] = 0.25, 0.05
+    known = with_evidence(
+        found, maps=maps, levels=(0.99, 0.99, 0.5), noise=0.1, rare=0.3, words=100
+    )
+    said = [english.of_entity(known, index) for index in range(3)]
+    assert said == [
+        "up to +0.250, 2.5 times the noise",
+        "matches, but no part stands out",
+        "nothing known",
+    ]
+    said = [chinese.of_entity(known, index) for index in range(3)]
+    assert said == [
+        "最高 +0.250，噪声的 2.5 倍",
+        "与图相符，但没有突出的部位",
+        "模型没有把握，不作标注",
+    ]
+    unknown = with_evidence(known, levels=(0.5,) * 3)
+    assert "无关的词" in chinese.facts(unknown)[-1]
+    assert "Nothing known" in english.facts(unknown)[-1]
+    assert "Nothing known" not in english.facts(known)[-1]

@@ -63,7 +63,7 @@ def test_it_says_what_it_cannot_do(kind, models):
     model = r2d2.load(models[kind], "cpu")
     graphs, ranks = kind in GRAPHS, kind in (*RANKING, "onnx")
     assert (model.why_not("match") is None) == ranks
-    assert (model.why_not("explain") is None) == (ranks and not graphs)
+    assert (model.why_not("explain") is None) == (not graphs)
     for use in ("fine-tune", "export"):
         assert (model.why_not(use) is None) == (not graphs)
 
@@ -167,11 +167,15 @@ def test_what_a_folder_of_graphs_cannot_do(kind, command, use, models, cli, tmp_
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("kind", ["clip", "chinese_clip_pt"])
-def test_a_dual_encoder_has_no_cross_attention_to_show(kind, models, cli, tmp_path):
+@pytest.mark.parametrize("kind", DUAL)
+def test_a_dual_encoder_is_explained_by_dropping(kind, models, cli, tmp_path):
     (tmp_path / "p.png").write_bytes(png(picture(1)))
-    code, _, lines = cli("explain", tmp_path / "p.png", "红方块", "--model", models[kind],
-                         "--out", tmp_path / "x.png")  # fmt: skip
+    asked = ("explain", tmp_path / "p.png", "红方块", "--model", models[kind])
+    code, said, lines = cli(*asked, "--out", tmp_path / "x.png")
+    assert code == 0, lines
+    assert said.startswith("cosine ")
+    assert (tmp_path / "x.png").is_file()
+    code, _, lines = cli(*asked, "--out", tmp_path / "y.png", "--attention")
     assert code == 2
     assert "no cross encoders" in " ".join(lines)
 

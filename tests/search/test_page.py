@@ -81,34 +81,86 @@ def test_a_click_opens_the_result_and_searches_on_from_it(open_page):
     assert rows(page)[0] in ({"3", "7"} if row in "37" else {row})
 
 
-def test_the_explanation_of_a_result(open_page):
-    """Words to click and parts of the picture to click; of a text without a noun, the whole."""
-    page = open_page()
-    ask(page, TEXTS[1])
-    page.click("#grid .hit >> nth=0")
+@pytest.fixture(scope="module")
+def emoji_address():
+    with running(Searcher.open()) as address:
+        yield address
+
+
+def painted(page):
+    """The opacity of each patch of what is laid over the picture."""
+    return page.evaluate(
+        "() => { const c = document.querySelector('canvas.heat');"
+        " return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
+        ".filter((_, i) => i % 4 === 3); }"
+    )
+
+
+def test_the_explanation_of_a_result(open_page, emoji_address):
+    """What is above the noise is coloured, and nothing of what is not known."""
+    import r2d2
+    from r2d2.data.emoji import emoji_pairs
+    from r2d2.data.images import decode_image
+    from r2d2.explain import explain
+
+    model = r2d2.load("emoji", "cpu")
+    for pair in emoji_pairs():
+        named = pair.texts[0].text
+        if pair.split != "val" or "，" in named:
+            continue
+        text = f"{named}、魑魅"
+        found = explain(model, decode_image(pair.image), text)
+        parts = [found.evidence.shown(index) for index in range(len(found.entities))]
+        if len(parts) == 2 and parts[0].any():
+            break
+    page = open_page(where=emoji_address)
+    ask(page, text)
+    page.click(f"#grid .hit:has-text('{named}') >> nth=0")
     page.wait_for_selector(".sentence button")
     words = page.query_selector_all(".sentence button")
-    assert page.inner_text(".sentence") == TEXTS[1]
+    assert page.inner_text(".sentence") == text
     assert words[0].get_attribute("aria-pressed") == "true"
-    painted = "() => document.querySelector('canvas.heat').toDataURL()"
-    first = page.evaluate(painted)
+    assert [alpha > 0 for alpha in painted(page)] == (parts[0] > 0).ravel().tolist()
+    assert f"{parts[0].max():.1f} 倍" in page.inner_text(".size")
     keep(page, "explain")
-    words[-1].click()
-    assert words[-1].get_attribute("aria-pressed") == ("true" if len(words) > 1 else "false")
-    assert page.evaluate(painted) != first  # another word's map, or none
-    page.click("canvas.mark", position={"x": 12, "y": 12})
-    assert "%" in page.inner_text(".shares")
+    words[1].click()
+    assert not any(painted(page))
+    assert "模型没有把握" in page.inner_text(".size")
+    assert "模型不认识" in page.inner_text("#explanation-body")
+    assert page.query_selector("canvas.mark") is None  # every part has the same word, or none
+    keep(page, "explain-unknown")
+
+
+def test_the_words_of_each_part(open_page):
+    """Shown where parts differ; of a text without a noun, the whole is explained."""
+    page = open_page()
+    answer = {}
+
+    def differ(route):
+        answer["body"] = body = route.fetch().json()
+        body["patches"] = [[[3.0], [0.0]], [[1.0], [2.0]]]
+        body["words"], body["parts_differ"] = body["words"][:1], True
+        route.fulfill(json=body)
+
+    page.route("**/explain", differ)
+    ask(page, TEXTS[1])
+    page.click("#grid .hit >> nth=0")
+    page.wait_for_selector("canvas.mark")
     page.focus("canvas.mark")
-    one = page.inner_text(".shares")
     page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowDown")
-    assert page.inner_text(".shares") != one
+    assert "100%" in page.inner_text(".shares")
+    page.keyboard.press("ArrowRight")
+    assert "没有突出的词" in page.inner_text(".shares")
+    page.click("canvas.mark", position={"x": 12, "y": 12})
+    assert "100%" in page.inner_text(".shares")
     page.keyboard.press("Escape")
+    page.unroute("**/explain")
     ask(page, "的")
     page.click("#grid .hit >> nth=0")
     page.wait_for_selector(".sentence button")
     assert page.inner_text(".sentence button") == "的"
-    assert len(page.query_selector_all("canvas")) == 2  # those of the first were taken away
+    assert len(page.query_selector_all("canvas")) == 1  # those of the first were taken away
+    assert "模型认识的常用词太少" in page.inner_text("#explanation-body")
 
 
 def test_a_text_found_by_a_picture_is_explained_in_that_picture(open_page):
@@ -126,8 +178,7 @@ def test_a_text_found_by_a_picture_is_explained_in_that_picture(open_page):
     assert tuple(shown) == picture(5).getpixel((16, 16))
     assert page.is_visible("#detail-picture canvas.heat")
     assert page.is_visible("#beside img")  # the picture that the text belongs to
-    page.click("canvas.mark", position={"x": 12, "y": 12})
-    assert "%" in page.inner_text(".shares")
+    assert not any(painted(page))  # its model can read too few words to tell the noise
     keep(page, "explain-text")
     page.click("#similar")
     page.wait_for_selector("#grid:not(.texts):not(.stale) .hit")

@@ -1,4 +1,4 @@
-"""`r2d2 explain`: which part of a picture each thing in a text looks at."""
+"""`r2d2 explain`: which parts of a picture each thing in a text is in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from r2d2.commands.options import MODELS, Overwrite
 def explain(
     image: Annotated[Path, typer.Argument(help="A picture.")],
     text: Annotated[str, typer.Argument(help="Chinese, as 一只狗在草地上追飞盘.")],
-    model: Annotated[str, typer.Option(help=f"{MODELS}; one with cross encoders.")] = "emoji",
+    model: Annotated[str, typer.Option(help=f"{MODELS}.")] = "emoji",
     out: Annotated[Path, typer.Option(help="PNG panel to write.")] = Path("explain.png"),
     weighted: Annotated[
         bool | None,
@@ -30,7 +30,7 @@ def explain(
     dropping: Annotated[
         bool | None,
         typer.Option(
-            "--dropping/--attention", help="What is lost without each part, or attention."
+            "--dropping/--attention", help="What each part adds to the match, or attention."
         ),
     ] = None,
     layer: Annotated[
@@ -42,7 +42,7 @@ def explain(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw what each noun of a text looks at in a picture; print what each part looks at."""
+    """Draw where each noun of a text is in a picture, as far as the model can tell."""
     from r2d2.data.images import read_image
     from r2d2.explain import explain as run
     from r2d2.explain.report import lines, write_panel

@@ -1,4 +1,4 @@
-"""Which part of a picture a word looks at, and which words a part of it looks at.
+"""Which parts of a picture a word is in, and which words a part belongs to.
 
 from r2d2.explain import explain
 

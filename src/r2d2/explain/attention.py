@@ -60,11 +60,16 @@ def image_to_text(model: R2D2, images: Side, texts: Side, gradient: bool = True)
 def check_cross(model: R2D2) -> None:
     """R2D2Error where there is no cross-attention to look at."""
     if not model.has_match:
-        raise R2D2Error(
-            "this model has no cross encoders (variant prd2), so no attention between text and "
-            "picture: explain with a model of variant r2d2",
-            code="no_cross_encoders",
-        )
+        raise no_cross_encoders()
+
+
+def no_cross_encoders() -> R2D2Error:
+    """What to say where attention is asked for that there is not."""
+    return R2D2Error(
+        "this model has no cross encoders (variant prd2), so no attention between text and "
+        "picture: explain it by dropping, or give a model of variant r2d2",
+        code="no_cross_encoders",
+    )
 
 
 def _weights(

@@ -1,56 +1,94 @@
-"""What the match of a picture and a text loses when a part of the picture is not looked at.
+"""What each part of a picture adds to its match with a text, found by dropping random parts.
 
-Patches are left out before the transformer, as in training (`objectives.image_keep`), so nothing
-unusual, such as a grey square, is put in their place. What falls is the cosine of the embeddings.
+Each draw shows the model what is inside a random rectangle of patches, or all but that. The effect
+of a patch is the mean embedding of the draws that show it, less that of the draws that do not, as
+far as it points to where the text lies among unrelated words. Patches are left out before the
+transformer, as in training (`objectives.image_keep`), so nothing unusual, such as a grey square, is
+put in their place.
 """
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from collections import defaultdict
+
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from r2d2.data.augment import normalize
+from r2d2.errors import R2D2Error
+from r2d2.keyed import Draw, generator
 from r2d2.pretrained import Pretrained
 
-SHARE = 4  # a window's side is this part of the picture's: one patch of many changes little
+DRAWS = 128
+SIDES = (0.25, 0.5, 0.75)  # of a rectangle, as parts of the picture's
+INSIDE = 0.75  # of the draws show the inside of their rectangle, the others all but that
+
+
+def draw_parts(side: int, count: int = DRAWS, seed: int = 0) -> Tensor:
+    """Which patches of a square grid each draw shows: (count, side * side) bool, never none or all.
+
+    Raises:
+        R2D2Error: the grid has one patch.
+    """
+    if side < 2:
+        raise R2D2Error(
+            "this model sees a picture as one patch, so no part of it can be left out: explain "
+            "with a model of smaller patches"
+        )
+    random = generator(seed, 0, Draw.EXPLAIN)
+    lengths = sorted({max(1, round(share * side)) for share in SIDES})
+    shown = torch.zeros(count, side, side, dtype=torch.bool)
+    done = 0
+    while done < count:
+        height, width = (int(random.choice(lengths)) for _ in range(2))
+        top, left = (int(random.integers(side - length + 1)) for length in (height, width))
+        inside = bool(random.random() < INSIDE)
+        if height == width == side:
+            continue
+        shown[done] = not inside
+        shown[done, top : top + height, left : left + width] = inside
+        done += 1
+    return shown.view(count, side * side)
 
 
 @torch.inference_mode()
-def falls(model: Pretrained, picture: Image.Image, texts: Tensor) -> npt.NDArray[np.float32]:
-    """How far each text's cosine falls without a patch: (q, P_h, P_w), 0 where it does not.
-
-    A patch gets the mean over the square windows that it is in.
-
-    Args:
-        model: any.
-        picture: of any mode and size.
-        texts: embeddings (q, d).
-    """
-    vision, network = model.model.config.vision, model.model
-    side = vision.image_size // vision.patch_size
-    kept, inside = windows(side)
+def encode_parts(model: Pretrained, picture: Image.Image, shown: Tensor) -> Tensor:
+    """Embeddings (D, d) of what D draws show of a picture; `shown` (D, P) of `draw_parts`."""
+    network = model.model
     pixels = torch.from_numpy(model.prepare(picture))[None]
     pixels = normalize(pixels.to(network.towers.device))
-    whole = network.encode_images(pixels).embedding  # (1, d)
-    found = []
-    for part in torch.split(kept.to(pixels.device), model.batch_size):
-        found.append(network.encode_images(pixels.expand(len(part), -1, -1, -1), part).embedding)
-    fallen = texts @ (whole - torch.cat(found)).T  # (q, W)
-    spread = fallen.float().cpu() @ inside / inside.sum(0)  # (q, P)
-    values: npt.NDArray[np.float32] = spread.clamp_min(0).numpy().astype(np.float32)
-    return values.reshape(-1, side, side)
+    by_count: dict[int, list[int]] = defaultdict(list)  # a pass takes equal numbers of patches
+    for number, count in enumerate(shown.sum(1).tolist()):
+        by_count[count].append(number)
+    embeddings = torch.empty(len(shown), network.config.embed_dim)
+    for numbers in by_count.values():
+        for start in range(0, len(numbers), model.batch_size):
+            rows = numbers[start : start + model.batch_size]
+            keep = torch.stack([shown[row].nonzero()[:, 0] for row in rows]).to(pixels.device)
+            found = network.embed_images(pixels.expand(len(rows), -1, -1, -1), keep)
+            embeddings[rows] = found.float().cpu()
+    return embeddings
 
 
-def windows(side: int) -> tuple[Tensor, Tensor]:
-    """What is left without each of W windows of a grid: (W, K) patches; and (W, P), 1 inside."""
-    length = max(1, side // SHARE)
-    places = torch.arange(side * side).view(side, side)
-    inside = torch.zeros((side - length + 1) ** 2, side * side)
-    for number, corner in enumerate(places[: side - length + 1, : side - length + 1].flatten()):
-        row, column = divmod(int(corner), side)
-        inside[number, places[row : row + length, column : column + length].flatten()] = 1
-    kept = torch.stack([(one == 0).nonzero()[:, 0] for one in inside])
-    return kept, inside
+def patch_effects(embeddings: Tensor, shown: Tensor, directions: Tensor) -> Tensor:
+    """How far showing a patch moves the picture along each direction: (q, P).
+
+    Args:
+        embeddings: (D, d) of the draws.
+        shown: (D, P) bool.
+        directions: (q, d), of unit length.
+    """
+    seen = shown.float()
+    contrast = seen / seen.sum(0) - (1 - seen) / (1 - seen).sum(0)  # (D, P)
+    return directions @ (embeddings.T @ contrast)
+
+
+def directions_among(texts: Tensor, unrelated: Tensor) -> Tensor:
+    """Where texts (q, d) lie from the mean of unrelated ones (u, d): (q, d), of unit length.
+
+    Without their lengths: a model embeds words that it hardly knows near that mean, and what it
+    knows well far from it, so that cosines with a picture are not comparable between the two.
+    """
+    return F.normalize(texts.float() - unrelated.float().mean(0), dim=-1)

@@ -11,11 +11,25 @@ from PIL import Image
 
 from r2d2.data.images import to_rgb
 from r2d2.errors import R2D2Error
-from r2d2.explain.attention import FRONT, check_cross, image_to_text
+from r2d2.explain.attention import FRONT, image_to_text
+from r2d2.explain.dropping import DRAWS
 from r2d2.explain.entities import Span, entities, positions_of, shorten, spans_of, words
-from r2d2.explain.maps import Map, Way, as_array, choose, grid_side, span_maps
+from r2d2.explain.evidence import Evidence, weigh
+from r2d2.explain.maps import Map, Way, as_array, choose, grid_side
+from r2d2.explain.unrelated import LEAST, unknown_characters
 from r2d2.model.side import Side
 from r2d2.pretrained import Pretrained
+
+FULL = 3.0  # times the noise: the brightest colour, in every picture and for every model
+
+
+@dataclass(frozen=True)
+class Note:
+    """What the reader of an explanation is to know."""
+
+    text: str
+    code: str  # for programs
+    about: str | None = None  # the part of the text that it is about
 
 
 @dataclass(frozen=True)
@@ -25,29 +39,54 @@ class Explanation:
     picture: Image.Image  # RGB, upright
     text: str
     entities: tuple[Span, ...]  # k, at least one
-    maps: Map  # (k, P_h, P_w), 0 or more: what an entity looks at
-    words: tuple[Span, ...]  # w
-    patches: Map  # (P_h, P_w, w), 0 or more: what a patch looks at, plain attention
+    evidence: Evidence  # maps (k, P_h, P_w) of the entities, and what unrelated words reach
+    draws: int  # random parts that were dropped, each a pass of the image encoder; 0: attention
+    words: tuple[Span, ...]  # w: the entities, or, by attention, all words but punctuation
+    patches: Map  # (P_h, P_w, w), 0 or more: how much a patch belongs to each word
     cosine: float  # of the embeddings
-    match: float  # (p_T + p_I) / 2
+    match: float | None  # (p_T + p_I) / 2; None without cross encoders
     way: Way  # of the maps
-    notes: tuple[str, ...] = ()  # what was left out, and why
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def maps(self) -> Map:
+        """(k, P_h, P_w), 0 or more: what each part adds to an entity's match, or its attention."""
+        return self.evidence.maps
+
+    @property
+    def known(self) -> tuple[bool, ...]:
+        """Of each entity, whether there is anything to show: see `evidence`."""
+        return tuple(self.evidence.known(index) for index in range(len(self.entities)))
 
     def over_picture(self, index: int) -> Map:
-        """The map of entity `index`, up-sampled over the picture: (H, W), its largest value 1."""
-        return upsample(self.maps[index], self.picture.size)
+        """What is shown of entity `index`, up-sampled over the picture: (H, W) in multiples of the
+        noise, 0 within it.
+        """
+        values = upsample(self.evidence.strength(index), self.picture.size)
+        return np.where(values > 1, values, 0).astype(np.float32)
+
+    @property
+    def parts_differ(self) -> bool:
+        """Whether two patches belong to different words; else words by part say nothing."""
+        if not self.words:
+            return False
+        best = self.patches.argmax(-1)[self.patches.max(-1) > 0]
+        return len(np.unique(best)) > 1
 
     def words_at(self, row: int, column: int) -> list[tuple[str, float]]:
-        """The words that a patch looks at, most first, with their shares of what all words get."""
+        """The words that a patch belongs to, most first, with their shares of what all words get.
+
+        Empty where nothing is above the noise there.
+        """
         rows, columns = self.patches.shape[:2]
         if not (0 <= row < rows and 0 <= column < columns):
             raise R2D2Error(
                 f"there is no patch ({row}, {column}): the picture has {rows}x{columns}"
             )
         values = self.patches[row, column]
-        shares = values / (values.sum() or 1)
-        order = np.argsort(-shares, kind="stable")
-        return [(self.words[i].text, float(shares[i])) for i in order]
+        total = float(values.sum())
+        order = np.argsort(-values, kind="stable")
+        return [(self.words[i].text, float(values[i]) / total) for i in order if values[i] > 0]
 
     def draw(self) -> Image.Image:
         """A panel for people: the picture, then a copy for each entity with its map over it."""
@@ -74,53 +113,68 @@ def explain(
     dropping: bool | None = None,
     only: Sequence[str] | None = None,
 ) -> Explanation:
-    """What the entities of a text look at in a picture, and what its patches look at in the text.
+    """Which parts of a picture the entities of a text are in, and which words its parts belong to.
 
     Args:
-        model: with cross encoders.
+        model: any; with cross encoders where attention is asked for.
         picture: of any mode and size.
         text: Chinese; what is past the model's longest text is not seen.
         weighted: by the gradient of the match score; None: as is best (docs/explain.md).
         alone: each entity as a text of its own, or its tokens within the text; None: as is best.
         layer: of the cross encoders, from 1; None: as is best.
-        dropping: no attention, but what the cosine loses without each part; None: where none of the
-            three is given.
+        dropping: no attention, but what each part adds to the match; None: where none of the three
+            is given.
         only: words of the text to take as entities, in place of its nouns.
 
     Raises:
         R2D2Error: no cross encoders, no such layer, no entity, a text or picture that is too large.
     """
-    check_cross(model.model)
     way = choose(model.model.config.cross_layers, layer, weighted, alone, dropping)
-    shown, notes = _entities(model, text, only)
+    spans, notes = _entities(model, text, only)
     rgb = to_rgb(picture, name="the picture")
     images, texts = model.encode_images([rgb]), model.encode_texts([text])
-    maps = span_maps(model, [rgb], images, [text], [shown], [way])[0]
-    seen, patches = _patches(model, images, texts, text, way.layer)
+    evidence = weigh(model, rgb, images, text, spans, way)
+    strange = [name for span in spans for name in unknown_characters(model, span.text)]
+    if strange:
+        names = " ".join(dict.fromkeys(strange))
+        notes.append(Note(f"the model does not know {names}", "unknown_characters", names))
+    if not evidence.words:
+        notes.append(
+            Note(
+                f"the model can read fewer than {LEAST} everyday words, so the noise cannot be "
+                "told and nothing is shown",
+                "noise_unknown",
+            )
+        )
+    if way.dropping:
+        seen = spans
+        patches = np.stack([evidence.shown(index) for index in range(len(spans))], axis=-1)
+    else:
+        seen, patches = _patches(model, images, texts, text, way.layer)
     return Explanation(
         rgb,
         text,
-        tuple(shown),
-        maps,
+        tuple(spans),
+        evidence,
+        DRAWS if way.dropping else 0,
         tuple(seen),
         patches,
         float((images.embedding * texts.embedding).sum()),
-        float(model.match(images, texts)),
+        float(model.match(images, texts)) if model.has_match else None,
         way,
         tuple(notes),
     )
 
 
 def upsample(values: Map, size: tuple[int, int]) -> Map:
-    """(P_h, P_w) to (H, W) of a picture of `size` (width, height), bilinear; the largest is 1."""
-    top = float(values.max()) or 1.0
-    picture = Image.fromarray((values / top).astype(np.float32))
+    """(P_h, P_w) to (H, W) of a picture of `size` (width, height), bilinear."""
+    picture = Image.fromarray(values.astype(np.float32))
     return np.asarray(picture.resize(size, Image.Resampling.BILINEAR), dtype=np.float32)
 
 
 def _entities(
     model: Pretrained, text: str, only: Sequence[str] | None
-) -> tuple[list[Span], list[str]]:
+) -> tuple[list[Span], list[Note]]:
     """Those within what the model reads, and what to say about the others."""
     found = entities(text) if only is None else spans_of(text, only)
     if not found:
@@ -138,7 +192,8 @@ def _entities(
         )
     lost = "、".join(span.text for span in found if span not in shown)
     note = f"the model reads {longest} tokens of a text: {lost or 'the rest'} came later"
-    return shown, [note] if lost or model.tokenizer.cut([text]) else []
+    is_cut = bool(lost) or bool(model.tokenizer.cut([text]))
+    return shown, [Note(note, "text_cut", lost or None)] if is_cut else []
 
 
 def _patches(

@@ -16,17 +16,8 @@ from r2d2.errors import R2D2Error
 log = logging.getLogger(__name__)
 
 FONT = "R2D2_FONT"  # environment: a font file to use
-FOLDERS = (
-    "~/.local/share/fonts",
-    "~/.fonts",
-    "/usr/local/share/fonts",
-    "/usr/share/fonts",
-    "~/Library/Fonts",
-    "/Library/Fonts",
-    "/System/Library/Fonts",
-    "C:/Windows/Fonts",
-)
-# Starts of file names without case, the best first: Noto and Source Han are one design.
+# Starts of file names without case, the best first: Noto and Source Han are one design. A font of
+# another name comes after these.
 NAMES = (
     "notosanssc",
     "notosanscjk",
@@ -44,6 +35,9 @@ NAMES = (
     "uming",
     "ukai",
 )
+
+
+WEIGHTS = ("bold", "black", "heavy", "light", "thin")
 
 
 @dataclass(frozen=True)
@@ -86,42 +80,43 @@ def find_font(size: int) -> Font:
             font = ImageFont.truetype(named, size)
         except OSError as error:
             raise R2D2Error(f"{FONT} is {named}, which is no font file ({error})") from error
-        return Font(font, _has_chinese(font))
-    path = _installed(FOLDERS)
+        chinese = _has_chinese(font)
+        if not chinese:
+            _warn(f"{named} of {FONT} has no Chinese characters")
+        return Font(font, chinese)
+    path = _best(tuple(installed_fonts()))
     if path is not None:
-        return Font(ImageFont.truetype(str(path), size), True)
-    _warn()
+        return Font(ImageFont.truetype(path, size), True)
+    _warn("no font with Chinese characters was found")
     return Font(ImageFont.load_default(size), False)
 
 
 @functools.cache
-def _installed(folders: tuple[str, ...]) -> Path | None:
-    """The file of the best font there is. Walks the folders once."""
-    found: list[tuple[int, int, str, Path]] = []
-    for folder in folders:
-        for root, _, files in os.walk(Path(folder).expanduser()):
-            for file in files:
-                rank = _rank(file.lower())
-                if rank is not None:
-                    found.append((*rank, file, Path(root) / file))
-    for *_, path in sorted(found):
+def installed_fonts() -> tuple[str, ...]:
+    """The files of all fonts that matplotlib finds on this system, in order. Looks once."""
+    from matplotlib.font_manager import findSystemFonts  # here: it takes half a second
+
+    return tuple(sorted(findSystemFonts()))
+
+
+@functools.cache
+def _best(files: tuple[str, ...]) -> str | None:
+    """The best of some fonts' files that has Chinese."""
+    for path in sorted(files, key=_rank):
         try:
-            if _has_chinese(ImageFont.truetype(str(path), 20)):
+            if _has_chinese(ImageFont.truetype(path, 20)):
                 return path
         except OSError:  # damaged, or of a kind that Pillow does not read
             continue
     return None
 
 
-def _rank(file: str) -> tuple[int, int] | None:
-    """How good a font's file is by its name; the usual weight before bold and thin."""
-    if not file.endswith((".ttf", ".ttc", ".otf")):
-        return None
-    for place, name in enumerate(NAMES):
-        if file.startswith(name):
-            usual = "regular" in file or not any(w in file for w in ("bold", "light", "thin"))
-            return place, 0 if usual else 1
-    return None
+def _rank(path: str) -> tuple[int, int, str]:
+    """How good a font is by its file's name; the usual weight before bold and thin."""
+    file = Path(path).name.lower()
+    place = next((i for i, name in enumerate(NAMES) if file.startswith(name)), len(NAMES))
+    usual = "regular" in file or not any(weight in file for weight in WEIGHTS)
+    return place, 0 if usual else 1, path
 
 
 def _has_chinese(font: ImageFont.FreeTypeFont) -> bool:
@@ -131,11 +126,12 @@ def _has_chinese(font: ImageFont.FreeTypeFont) -> bool:
 
 
 @functools.cache
-def _warn() -> None:
+def _warn(reason: str) -> None:
     remedy = "apt install fonts-noto-cjk" if sys.platform == "linux" else "install Noto Sans SC"
     log.warning(
-        "no font with Chinese characters was found, so the panel numbers the words and shows ? for "
-        "their characters: %s, or set %s to a font file",
+        "%s, so the panel is labelled in English, numbers the words and shows ? for their "
+        "characters: %s, or set %s to a font file that has them",
+        reason,
         remedy,
         FONT,
     )

@@ -3,7 +3,7 @@
 Alone: the span is a text of its own, and the map is what its [CLS] looks at; so does the paper,
 which shows the attention of pairs of image and entity. In the text: the map is what the span's own
 tokens look at, while the whole text is read, the mean over them. Dropping: the span alone, and the
-map is what its cosine loses without each part of the picture (dropping.py); no attention at all.
+map is what each part of the picture adds to its match (dropping.py); no attention at all.
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
 from r2d2.errors import R2D2Error
-from r2d2.explain.attention import FRONT, Weights, text_to_image
-from r2d2.explain.dropping import falls
+from r2d2.explain.attention import FRONT, Weights, no_cross_encoders, text_to_image
 from r2d2.explain.entities import Span, positions_of
 from r2d2.model.side import Side
 from r2d2.pretrained import Pretrained
@@ -45,7 +43,7 @@ DROPPING = Way(0, False, True)
 
 
 def ways(layers: int) -> list[Way]:
-    """All that a model of so many cross layers has."""
+    """All that a model of so many cross layers has; without any, dropping alone."""
     every = [
         Way(layer, weighted, alone)
         for alone in (True, False)
@@ -66,13 +64,16 @@ def choose(
     """The way where some of it is left open: what is best on the embedded corpus' `val`.
 
     Raises:
-        R2D2Error: there is no such layer, no gradient in it, or no layer at all in dropping.
+        R2D2Error: there are no cross encoders, no such layer, no gradient in it, or no layer at all
+            in dropping.
     """
     attention = any(given is not None for given in (layer, weighted, alone))
     if dropping and attention:
         raise R2D2Error("dropping looks at no attention: give no layer and no kind of attention")
     if not attention and dropping is not False:
         return DROPPING
+    if not layers:
+        raise no_cross_encoders()
     if layer is not None and not 1 <= layer <= layers:
         raise R2D2Error(f"there is no layer {layer}: the cross encoders have layers 1 to {layers}")
     alone = True if alone is None else alone
@@ -90,15 +91,14 @@ def choose(
 def describe(way: Way) -> str:
     """In words, for people."""
     if way.dropping:
-        return "what the cosine loses without each part"
+        return "what each part adds to the match"
     kind = "gradient-weighted" if way.weighted else "plain"
     place = "entities alone" if way.alone else "entities within the text"
     return f"{kind} attention of layer {way.layer}, {place}"
 
 
-def span_maps(
+def attention_maps(
     model: Pretrained,
-    pictures: Sequence[Image.Image],
     images: Side,
     texts: Sequence[str],
     spans: Sequence[Sequence[Span]],
@@ -108,19 +108,17 @@ def span_maps(
 
     Args:
         model: with cross encoders.
-        pictures: n.
-        images: the same, encoded.
+        images: n, encoded.
         texts: n, text i for image i.
         spans: n times those of text i; each within what the model reads (`positions_of`).
-        wanted: ways.
+        wanted: ways that read attention.
     """
     owners = [item for item, own in enumerate(spans) for _ in own]
     flat = [span for own in spans for span in own]
     rows: list[list[int]] = [[0]] * len(flat)  # [CLS]
-    looks = [way for way in wanted if not way.dropping]
     asked: dict[bool, tuple[Weights, list[int], list[list[int]]]] = {}
-    for alone in {way.alone for way in looks}:
-        gradient = any(way.weighted for way in looks if way.alone is alone)
+    for alone in {way.alone for way in wanted}:
+        gradient = any(way.weighted for way in wanted if way.alone is alone)
         if alone:
             index = torch.tensor(owners, device=images.embedding.device)
             side, picked = model.encode_texts([span.text for span in flat]), images[index]
@@ -137,10 +135,7 @@ def span_maps(
                 owners,
                 own,
             )
-    return [
-        _dropped(model, pictures, spans) if way.dropping else _read(model, way, *asked[way.alone])
-        for way in wanted
-    ]
+    return [_read(model, way, *asked[way.alone]) for way in wanted]
 
 
 def grid_side(model: Pretrained) -> int:
@@ -157,17 +152,6 @@ def as_array(x: Tensor) -> Map:
 def _look(model: Pretrained, images: Side, texts: Side, gradient: bool) -> Weights:
     with torch.inference_mode(False):
         return text_to_image(model.model, images, texts, gradient)
-
-
-def _dropped(
-    model: Pretrained, pictures: Sequence[Image.Image], spans: Sequence[Sequence[Span]]
-) -> Map:
-    found = []
-    for picture, own in zip(pictures, spans, strict=True):
-        if own:
-            texts = model.encode_texts([span.text for span in own])
-            found.append(falls(model, picture, texts.embedding))
-    return np.concatenate(found)
 
 
 def _read(

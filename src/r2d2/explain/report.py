@@ -16,18 +16,20 @@ COLUMNS = ("left", "centre", "right")
 
 
 def lines(found: Explanation) -> list[str]:
-    """The scores, and a line for each entity: where it looks, and what looks at it."""
-    said = [f"match {found.match:.3f}, cosine {found.cosine:.3f}; {describe(found.way)}"]
-    for span, values in zip(found.entities, found.maps, strict=True):
-        place = np.unravel_index(int(values.argmax()), values.shape)
-        row, column = int(place[0]), int(place[1])
-        share = float(values.max() / (values.sum() or 1))
-        looked = "、".join(word for word, _ in found.words_at(row, column)[:3])
+    """The scores, what the noise is, and for each entity where it is, or that nothing is known."""
+    match = "" if found.match is None else f"match {found.match:.3f}, "
+    said = [f"{match}cosine {found.cosine:.3f}; {describe(found.way)}"]
+    evidence = found.evidence
+    if evidence.words:
+        draws = f" in {found.draws} random draws of parts" if found.draws else ""
         said.append(
-            f"{span.text}: most at the {_place(row, column, values.shape)} ({share:.0%} of its "
-            f"map in one patch); that patch looks at {looked or 'no word'}"
+            f"noise {evidence.noise:.4f}: what 95% of {evidence.words} unrelated words "
+            f"do not exceed{draws}"
         )
-    return [*said, *(f"note: {note}" for note in found.notes)]
+    said += [_of_entity(found, index) for index in range(len(found.entities))]
+    if not any(found.known):
+        said.append("nothing known: the panel marks no part of the picture")
+    return [*said, *(f"note: {note.text}" for note in found.notes)]
 
 
 def write_panel(out: Path, found: Explanation) -> None:
@@ -35,6 +37,26 @@ def write_panel(out: Path, found: Explanation) -> None:
     file = io.BytesIO()
     found.draw().save(file, "PNG")
     write_bytes(out, file.getvalue())
+
+
+def _of_entity(found: Explanation, index: int) -> str:
+    name, values = found.entities[index].text, found.maps[index]
+    level = f"better than {found.evidence.levels[index]:.0%} of unrelated words"
+    if not found.evidence.readable[index]:
+        return f"{name}: nothing known (the model does not know its characters)"
+    if not found.evidence.known(index):
+        return f"{name}: nothing known" + (f" (matches {level})" if found.evidence.words else "")
+    shown = found.evidence.shown(index)
+    if not shown.any():
+        return f"{name}: matches {level}, but no part stands out of the noise"
+    place = np.unravel_index(int(values.argmax()), values.shape)
+    row, column = int(place[0]), int(place[1])
+    share = float((shown > 0).mean())
+    size = f"{float(values.max()):+.3f}, " if found.way.dropping else ""
+    return (
+        f"{name}: most at the {_place(row, column, values.shape)} ({size}{shown.max():.1f} times "
+        f"the noise), above the noise in {share:.0%} of the picture; matches {level}"
+    )
 
 
 def _place(row: int, column: int, shape: tuple[int, ...]) -> str:

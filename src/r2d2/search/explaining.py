@@ -1,4 +1,4 @@
-"""`POST /explain`: what the words of a text look at in a picture, and the other way round."""
+"""`POST /explain`: where the words of a text are in a picture, and the other way round."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import R2D2Error
-from r2d2.explain.explanation import Explanation, explain
+from r2d2.explain.explanation import FULL, Explanation, explain
 from r2d2.models import network_of
 from r2d2.search.openapi import PICTURE, WITH_PICTURE, form_schema, json_schema, request_body
 from r2d2.search.request_body import read_request, service_of
@@ -41,7 +41,7 @@ class ExplainRequest(BaseModel):
     weighted: bool | None = Field(None, description="By the gradient of the match score or not.")
     alone: bool | None = Field(None, description="Each word as a text of its own, or in the text.")
     layer: Annotated[int, WHOLE] | None = Field(None, description="Of the cross encoders, from 1.")
-    dropping: bool | None = Field(None, description="What is lost without each part, or attention.")
+    dropping: bool | None = Field(None, description="What each part adds, or attention.")
 
 
 class SpanOut(BaseModel):
@@ -52,15 +52,42 @@ class SpanOut(BaseModel):
     end: int
 
 
+class EntityOut(SpanOut):
+    """A noun or a noun phrase."""
+
+    known: bool = Field(description="Whether the model knows anything of it in this picture.")
+    level: float = Field(
+        description="The share of unrelated words that match the whole picture less; 0 where the "
+        "model does not know its characters."
+    )
+
+
 class ExplainResponse(BaseModel):
     """Rows and columns are those of the model's patches, laid over the whole picture."""
 
     text: str
-    entities: list[SpanOut] = Field(description="Nouns and noun phrases of the text.")
-    maps: list[list[list[float]]] = Field(description="Of each entity: rows of columns.")
-    words: list[SpanOut] = Field(description="All words but punctuation.")
-    patches: list[list[list[float]]] = Field(description="Rows of columns of one value a word.")
-    match: float
+    entities: list[EntityOut] = Field(description="Nouns and noun phrases of the text.")
+    maps: list[list[list[float]]] = Field(
+        description="Of each entity: rows of columns, in multiples of the noise. Up to 1 is within "
+        "the noise; all are 0 where nothing is known."
+    )
+    noise: float | None = Field(
+        description="What 95% of unrelated words do not exceed anywhere in this picture: an effect "
+        "on the cosine, or attention; null where the model can read too few words to tell."
+    )
+    unrelated_words: int = Field(description="That the noise is told by.")
+    draws: int = Field(description="Random parts that were left out; 0: attention.")
+    full: float = Field(description="The multiple of the noise with the brightest colour.")
+    words: list[SpanOut] = Field(
+        description="The entities; of attention, all words but punctuation."
+    )
+    patches: list[list[list[float]]] = Field(
+        description="Rows of columns of one value a word: how much a part belongs to it."
+    )
+    parts_differ: bool = Field(
+        description="Whether parts belong to different words; else `patches` say nothing."
+    )
+    match: float | None = Field(description="null without cross encoders.")
     cosine: float
     layer: int = Field(description="0: dropping.")
     weighted: bool
@@ -78,7 +105,7 @@ class ExplainResponse(BaseModel):
     ),
 )
 async def explanation(request: Request) -> ExplainResponse:
-    """What the nouns of a text look at in a picture; what its parts look at in the text."""
+    """Where the nouns of a text are in a picture; which of them its parts belong to."""
     service = service_of(request)
     sent = await read_request(request, images=1, lists=("only",))
     asked = sent.validated(ExplainRequest)
@@ -124,16 +151,29 @@ def _answer(found: Explanation, notes: list[NoteOut]) -> ExplainResponse:
     def numbers(values: npt.NDArray[np.float32]) -> Any:
         return np.round(values.astype(np.float64), DIGITS).tolist()
 
+    evidence = found.evidence
+    strengths = np.stack([evidence.strength(index) for index in range(len(found.entities))])
     return ExplainResponse(
         text=found.text,
-        entities=spans(found.entities),
-        maps=numbers(found.maps / max(float(found.maps.max()), 1e-12)),
+        entities=[
+            EntityOut(text=span.text, start=span.start, end=span.end, known=known, level=level)
+            for span, known, level in zip(found.entities, found.known, evidence.levels, strict=True)
+        ],
+        maps=numbers(strengths),
+        noise=evidence.noise if evidence.words else None,
+        unrelated_words=evidence.words,
+        draws=found.draws,
+        full=FULL,
         words=spans(found.words),
         patches=numbers(found.patches),
+        parts_differ=found.parts_differ,
         match=found.match,
         cosine=found.cosine,
         layer=found.way.layer,
         weighted=found.way.weighted,
         alone=found.way.alone,
-        notes=[*notes, *(NoteOut(note=note, code="text_cut") for note in found.notes)],
+        notes=[
+            *notes,
+            *(NoteOut(note=note.text, code=note.code, about=note.about) for note in found.notes),
+        ],
     )

@@ -4,7 +4,8 @@ import { element } from "./elements.js";
 import { post } from "./server.js";
 import { say, sayNote, sayProblem } from "./words.js";
 
-const HEAT = [[0, 0, 4], [81, 18, 124], [183, 55, 121], [252, 137, 97], [252, 253, 191]]; // as the panel's
+const HEAT = [[81, 18, 124], [183, 55, 121], [252, 137, 97], [252, 253, 191]]; // as the panel's
+const COVER = 0.7; // of the colour over the picture, where a part is above the noise
 const NO_NOUN = "no_noun";
 
 /**
@@ -48,7 +49,8 @@ function show({ body, frame, found, hint, limits, signal }) {
   marks.tabIndex = 0;
   marks.setAttribute("role", "img");
   marks.setAttribute("aria-label", say("patchesHint"));
-  frame.append(canvas, marks);
+  frame.append(canvas);
+  if (found.parts_differ) frame.append(marks); // else every part has the same word, or none
   signal.addEventListener("abort", () => {
     canvas.remove();
     marks.remove();
@@ -56,6 +58,8 @@ function show({ body, frame, found, hint, limits, signal }) {
   }, { once: true });
 
   const sentence = element("p", "sentence");
+  const size = element("p", "size quiet");
+  size.setAttribute("role", "status");
   const shares = element("p", "shares quiet");
   shares.setAttribute("role", "status");
   const buttons = [];
@@ -74,7 +78,8 @@ function show({ body, frame, found, hint, limits, signal }) {
 
   function choose(index) {
     buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(i === index)));
-    paint(canvas, index < 0 ? null : found.maps[index]);
+    paint(canvas, index < 0 ? null : found.maps[index], found.full);
+    size.textContent = index < 0 ? "" : describe(found, index);
     frame.classList.toggle("under", index >= 0); // grey, so that the colours are those of the map
   }
 
@@ -85,7 +90,8 @@ function show({ body, frame, found, hint, limits, signal }) {
     context.clearRect(0, 0, marks.width, marks.height);
     context.fillStyle = "rgb(53 86 200 / .55)";
     context.fillRect(column, row, 1, 1);
-    shares.textContent = say("patch")(list(found, row, column));
+    const words = list(found, row, column);
+    shares.textContent = words ? say("patch")(words) : say("patchNothing");
   }
   marks.addEventListener("click", (event) => {
     const box = marks.getBoundingClientRect();
@@ -101,40 +107,44 @@ function show({ body, frame, found, hint, limits, signal }) {
   });
 
   shares.textContent = say("patchesHint");
-  body.replaceChildren(element("p", "quiet", say(hint)), sentence, shares);
+  body.replaceChildren(element("p", "quiet", say(hint)), sentence, size, ...(found.parts_differ ? [shares] : []));
   for (const note of found.notes) body.append(element("p", "quiet", sayNote(note, limits)));
   choose(0);
 }
 
-/** The words that a patch looks at, most first, with their shares. */
+/** How large the effect of an entity's strongest part is, or why nothing is marked. */
+function describe(found, index) {
+  if (!found.entities[index].known) return say("nothingKnown");
+  const most = Math.max(...found.maps[index].flat());
+  return most > 1 ? say("effect")(most.toFixed(1)) : say("noPart");
+}
+
+/** The words that a patch belongs to, most first, with their shares; empty where there is none. */
 function list(found, row, column) {
   const values = found.patches[row][column];
-  const all = values.reduce((sum, value) => sum + value, 0) || 1;
+  const all = values.reduce((sum, value) => sum + value, 0);
   return found.words
     .map((word, i) => [word.text, values[i] / all])
+    .filter(([, share]) => share > 0)
     .sort((a, b) => b[1] - a[1])
     .slice(0, 5)
     .map(([word, share]) => `${word} ${Math.round(100 * share)}%`)
     .join(say("comma"));
 }
 
-/** A pixel a patch, from the least to the most of the map; the style sheet stretches it, smoothly. */
-function paint(canvas, map) {
+/** A pixel a patch, one scale for all: from the noise, within which nothing is painted, to `full` times it. */
+function paint(canvas, map, full) {
   const context = canvas.getContext("2d");
   context.clearRect(0, 0, canvas.width, canvas.height);
   if (!map) return;
-  const all = map.flat();
-  const low = Math.min(...all);
-  const span = Math.max(...all) - low || 1;
   const image = context.createImageData(canvas.width, canvas.height);
-  all.forEach((value, i) => {
-    const v = (value - low) / span;
-    const at = v * (HEAT.length - 1);
+  map.flat().forEach((value, i) => {
+    const at = Math.min(1, Math.max(0, (value - 1) / (full - 1))) * (HEAT.length - 1);
     const left = Math.min(HEAT.length - 2, Math.floor(at));
     HEAT[left].forEach((colour, c) => {
       image.data[4 * i + c] = colour + (HEAT[left + 1][c] - colour) * (at - left);
     });
-    image.data[4 * i + 3] = 255 * (0.35 + 0.4 * v);
+    image.data[4 * i + 3] = value > 1 ? 255 * COVER : 0;
   });
   context.putImageData(image, 0, 0);
 }

@@ -1,0 +1,115 @@
+"""What a map is worth: how much of it a word that has nothing to do with the picture reaches too.
+
+The same is done with unrelated words as with the spans of the text, in the same draws of parts. The
+noise is what one in twenty of them exceeds somewhere in the picture. Of a span nothing is known
+where the picture as a whole matches it no better than it does unrelated words, and no part of the
+picture stands out as much for it as for the strongest of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from r2d2.explain.attention import check_cross
+from r2d2.explain.dropping import directions_among, draw_parts, encode_parts, patch_effects
+from r2d2.explain.entities import Span
+from r2d2.explain.maps import Map, Way, as_array, attention_maps, grid_side
+from r2d2.explain.unrelated import LEAST, unknown_characters, unrelated_words
+from r2d2.model.side import Side
+from r2d2.pretrained import Pretrained
+
+USUAL, RARE = 0.95, 0.99  # shares of the unrelated words
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Maps of the spans of one text over one picture, beside those of unrelated words."""
+
+    maps: Map  # (q, P_h, P_w), 0 or more: effects in cosine, or attention
+    # q: the share of unrelated words that match the whole picture less; 0 of what is not readable
+    levels: tuple[float, ...]
+    readable: tuple[bool, ...]  # q: whether the model knows all characters of a span
+    noise: float  # in the unit of the maps; 95% of unrelated words do not exceed it anywhere
+    rare: float  # the same of 99%
+    words: int  # unrelated words; 0: the model cannot read enough of them
+
+    def known(self, index: int) -> bool:
+        """Whether there is anything to show of a span."""
+        if not self.words or not self.readable[index]:
+            return False
+        least = 1 - (1 - USUAL) / sum(self.readable)  # one text in twenty by chance, not one word
+        return self.levels[index] >= least or float(self.maps[index].max()) > self.rare
+
+    def strength(self, index: int) -> Map:
+        """The map of a span in multiples of the noise (P_h, P_w); 0 where nothing is known."""
+        if not self.known(index):
+            return np.zeros_like(self.maps[index])
+        noise = max(self.noise, float(np.finfo(np.float32).tiny))
+        return np.asarray(self.maps[index] / noise, dtype=np.float32)
+
+    def shown(self, index: int) -> Map:
+        """The same, 0 where it is within the noise."""
+        values = self.strength(index)
+        return np.where(values > 1, values, 0).astype(np.float32)
+
+
+def weigh(
+    model: Pretrained,
+    picture: Image.Image,
+    image: Side,
+    text: str,
+    spans: Sequence[Span],
+    way: Way,
+) -> Evidence:
+    """Maps of the spans of a text, by one way, and the noise.
+
+    Args:
+        model: any; with cross encoders, where the way reads attention.
+        picture: of any mode and size.
+        image: the same, encoded: one item.
+        text: what the spans are of.
+        spans: each within what the model reads (`entities.positions_of`).
+        way: of asking.
+
+    Raises:
+        R2D2Error: no cross encoders, or a model of a single patch.
+    """
+    words = unrelated_words(model, [span.text for span in spans])
+    named = model.encode_texts([span.text for span in spans]).embedding.float().cpu()
+    unrelated = words.embeddings
+    if len(words) < LEAST:  # then there is no mean that says anything, either
+        unrelated = torch.zeros(1, named.shape[1])
+    ours, theirs = (directions_among(each, unrelated) for each in (named, unrelated))
+    whole = image.embedding[0].float().cpu()
+    levels = ((theirs @ whole)[None] < (ours @ whole)[:, None]).float().mean(1)
+    if way.dropping:
+        side = grid_side(model)
+        shown = draw_parts(side)
+        parts = encode_parts(model, picture, shown)
+        maps, others = (
+            as_array(patch_effects(parts, shown, each)).reshape(-1, side, side)
+            for each in (ours, theirs)
+        )
+    else:
+        check_cross(model.model)
+        maps = attention_maps(model, image, [text], [spans], [way])[0]
+        others = maps[:0]
+        if len(words) >= LEAST:
+            alone = [[Span(word, 0, len(word))] for word in words.texts]
+            index = torch.zeros(len(words), dtype=torch.long, device=image.embedding.device)
+            others = attention_maps(model, image[index], words.texts, alone, [way])[0]
+    readable = tuple(not unknown_characters(model, span.text) for span in spans)
+    if len(words) < LEAST:
+        return Evidence(maps.clip(0), (0.0,) * len(spans), readable, 0.0, 0.0, 0)
+    largest = others.reshape(len(others), -1).max(1)
+    noise, rare = (float(np.quantile(largest, share)) for share in (USUAL, RARE))
+    read = tuple(
+        level if can_read else 0.0
+        for level, can_read in zip(levels.tolist(), readable, strict=True)
+    )
+    return Evidence(maps.clip(0), read, readable, noise, rare, len(words))

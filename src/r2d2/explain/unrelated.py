@@ -1,0 +1,71 @@
+"""Everyday words of many subjects: what a word that has nothing to do with a picture reaches in it.
+
+The effect of a part of a picture means something only beside that on such words: words, as entities
+are, where search compares whole texts (search/unrelated_texts.txt). A few of them may be in a
+picture; so no more is asked than how much a share of them reaches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+from torch import Tensor
+
+from r2d2.pretrained import Pretrained
+
+LEAST = 40  # words that a model must be able to read, so that shares of them can be told
+_LIST = """
+苹果 香蕉 西瓜 面包 蛋糕 米饭 面条 咖啡 牛奶 啤酒 小狗 小猫 金鱼 小鸟 马 牛 老虎 猴子 蛇 蝴蝶
+花 树 草地 山 大海 河流 太阳 月亮 星星 下雨 下雪 汽车 自行车 火车 飞机 船 房子 学校 医院 桥
+椅子 床 灯 钟表 电话 电脑 书 铅笔 剪刀 钥匙 帽子 裙子 鞋 眼镜 雨伞 背包 戒指 足球 篮球 游泳
+跑步 滑雪 跳舞 吉他 钢琴 鼓 男人 女人 孩子 婴儿 老人 医生 警察 厨师 老师 农民 手 眼睛 嘴 笑脸
+生气 哭泣 睡觉 红心 箭头 数字 国旗 禁止 绿色 蓝色 方块 三角形 礼物 气球 火 冰 钱 枪 地图 邮件
+"""
+WORDS = tuple(_LIST.split())
+
+
+@dataclass(frozen=True)
+class UnrelatedWords:
+    """Words, and their embeddings."""
+
+    texts: tuple[str, ...]
+    embeddings: Tensor  # (u, d), float32, on the CPU
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+_embeddings: WeakKeyDictionary[Pretrained, UnrelatedWords] = WeakKeyDictionary()
+
+
+def unrelated_words(model: Pretrained, texts: Sequence[str]) -> UnrelatedWords:
+    """Those of which the model knows every character.
+
+    Without those that are a part of one of `texts`, or that it is a part of.
+    """
+    if model not in _embeddings:
+        readable = tuple(word for word in WORDS if not unknown_characters(model, word))
+        embeddings = model.encode_texts(readable or WORDS[:1]).embedding.float().cpu()
+        _embeddings[model] = UnrelatedWords(readable, embeddings)
+    every = _embeddings[model]
+    kept = [
+        place
+        for place, word in enumerate(every.texts)
+        if not any(word in text or text in word for text in texts)
+    ]
+    return UnrelatedWords(tuple(every.texts[place] for place in kept), every.embeddings[kept])
+
+
+def unknown_characters(model: Pretrained, text: str) -> list[str]:
+    """Runs of letters and characters that the vocabulary of a model lacks, each once."""
+    runs: list[tuple[int, int]] = []
+    for start, end, known in model.tokenizer.pieces(text):
+        if known or not any(character.isalnum() for character in text[start:end]):
+            continue
+        if runs and runs[-1][1] == start:
+            runs[-1] = runs[-1][0], end
+        else:
+            runs.append((start, end))
+    return list(dict.fromkeys(text[start:end] for start, end in runs))
