@@ -123,6 +123,13 @@ def test_a_worker_needs_no_module_of_the_name(tmp_path):
     assert list(pickle.loads(sent).rules([row], 1)) == [(row, "shouting")]
 
 
+def test_a_function_without_a_name_cannot_go_to_several_workers(tmp_path):
+    judge = lambda rows: [None] * len(rows)  # noqa: E731
+    with pytest.raises(R2D2Error, match=r"stage own cannot go to several workers .* --workers 1"):
+        built(tmp_path, stages=[text_filter("own", judge)], workers=2)
+    assert not (tmp_path / "zero.lance.build").exists()
+
+
 WRONG = {
     "": "has no STAGE",
     "STAGE = 7": "has no STAGE",
@@ -185,7 +192,7 @@ def test_stages_that_do_not_fit_are_refused():
             add_stages(first, own)
     wrong = text_filter("own", "no function")
     with pytest.raises(R2D2Error, match="has a str as its filter"):
-        wrong.check(wrong.settings, None)
+        wrong.check(wrong.settings, None)  # before it looks at the workers
 
 
 def test_every_setting_is_in_the_key():

@@ -29,6 +29,9 @@ Causes = Annotated[
     list[str] | None,
     typer.Option("--cause", help="With --retry-failed: of this cause; may be repeated."),
 ]
+KeepDropped = Annotated[
+    bool, typer.Option("--keep-dropped", help="Write every dropped row to OUT.dropped (Parquet).")
+]
 ModelName = Annotated[str | None, typer.Option("--model", help=f"{MODELS}.")]
 
 
@@ -58,6 +61,7 @@ def build(
         list[Path] | None,
         typer.Option(help="A Python file with a stage of your own, which is run; repeatable."),
     ] = None,
+    keep_dropped: KeepDropped = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Aggregate, rank, filter, fetch, de-duplicate, sample, write; goes on where it was stopped."""
@@ -71,13 +75,14 @@ def build(
     made = make_corpus_config(preset, config, settings or ())
     memory_bytes = size(memory)
     again = _retried(retry_failed, cause)
-    check_build(logs, out, work, overwrite)
+    check_build(logs, out, work, overwrite, keep_dropped)
     stages = [load_stage(file) for file in stage or ()]
     with progress.bars() as update:
         built = build_corpus(
             logs, out, made, work=work, memory_bytes=memory_bytes, runner=runner, workers=workers,
             model=_model(model), model_name=str(model), retry_failed=again,
-            stages=stages, keep_work=keep_work, overwrite=overwrite, update=update,
+            stages=stages, keep_dropped=keep_dropped, keep_work=keep_work,
+            overwrite=overwrite, update=update,
         )  # fmt: skip
     for result in built.stages:
         for count in result.counts:
@@ -112,6 +117,8 @@ def build(
                 f"fine-tuning: --set 'sample.splits={{{name}: 0.2}}'"
             )
     typer.echo(f"report: {built.report}, card: {built.card}")
+    if built.dropped is not None:
+        typer.echo(f"dropped rows: {built.dropped}")
 
 
 @app.command()
@@ -198,20 +205,20 @@ def sample(
     out: Annotated[Path, typer.Option(help="The table to write.")],
     share: Annotated[float, typer.Option(help="Of the images: more than 0, up to 1.")],
     seed: Annotated[int, typer.Option(help="As of the build, so that shares nest.")] = 0,
+    keep_dropped: KeepDropped = False,
     overwrite: Overwrite = False,
 ) -> None:
     """A share of a table by hash of image_id: the same in any order, a smaller within a larger."""
     from r2d2 import progress
     from r2d2.corpus.config import SampleConfig
-    from r2d2.corpus.report.sample import sample_table
-    from r2d2.formats.queries import table_outputs
+    from r2d2.corpus.report.sample import sample_outputs, sample_table
     from r2d2.outputs import check_outputs
     from r2d2.table import PairsTable
 
     config = SampleConfig(share=share, seed=seed)
-    check_outputs(table_outputs(out), inputs=[table], overwrite=overwrite)
+    check_outputs(sample_outputs(out, keep_dropped), inputs=[table], overwrite=overwrite)
     with progress.bars() as update:
-        kept = sample_table(PairsTable.open(table), out, config, update, overwrite)
+        kept = sample_table(PairsTable.open(table), out, config, update, overwrite, keep_dropped)
     typer.echo(f"{out}: {kept:,} images")
 
 

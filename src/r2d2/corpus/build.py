@@ -44,8 +44,14 @@ from r2d2.corpus.images.by_band import find_by_band
 from r2d2.corpus.images.duplicates import find_duplicates
 from r2d2.corpus.images.image_filter import ImageWork, check_images
 from r2d2.corpus.output import is_made_of, write_corpus
-from r2d2.corpus.report.finish import REPORT, nothing_left, paper_files, write_papers
-from r2d2.corpus.rows import IMAGES, PAIRS, part_file, read_pairs
+from r2d2.corpus.report.dropped import (
+    collect_dropped,
+    dropped_folder,
+    is_dropped_folder,
+    remove_dropped,
+)
+from r2d2.corpus.report.finish import REPORT, Papers, nothing_left, paper_files, write_papers
+from r2d2.corpus.rows import DROPPED, IMAGES, PAIRS, DroppedFile, part_file, read_pairs
 from r2d2.corpus.runner import start
 from r2d2.corpus.stages import (
     MERGE,
@@ -65,7 +71,7 @@ from r2d2.corpus.workspace import StageResult, Workspace, refuse_other_format
 from r2d2.errors import R2D2Error, taken
 from r2d2.files import remove_folder, write_text
 from r2d2.output_lock import sole_writer
-from r2d2.outputs import a_file, a_table, check_outputs, table_is_there
+from r2d2.outputs import a_file, a_folder, a_table, check_outputs, table_is_there
 from r2d2.progress import Update
 from r2d2.table import PairsTable
 
@@ -87,6 +93,7 @@ class Built:
     config: CorpusConfig  # with what was left open decided
     report: Path
     card: Path
+    dropped: Path | None  # folder of the rows that the stages dropped, where they are kept
     stages: tuple[StageResult, ...]
 
 
@@ -145,15 +152,24 @@ def _homes(out: str, work: Path | None) -> tuple[Path, Path]:
     return home, root.absolute()  # workers may have another working directory
 
 
-def check_build(logs: Sequence[str], out: str, work: Path | None, overwrite: bool) -> None:
+def check_build(
+    logs: Sequence[str],
+    out: str,
+    work: Path | None,
+    overwrite: bool,
+    keep_dropped: bool = False,
+) -> None:
     """Refuse outputs before anything is read; a build that goes on has some of them already.
 
     Raises:
         R2D2Error: see `check_outputs`; or another version's build lies in the working folder.
     """
     home, root = _homes(out, work)
+    outputs = [a_table(out), *(a_file(file, file.suffix) for file in paper_files(home))]
+    if keep_dropped:
+        outputs.append(a_folder(dropped_folder(home), is_dropped_folder))
     check_outputs(
-        [a_table(out), *(a_file(file, file.suffix) for file in paper_files(home))],
+        outputs,
         inputs=logs,
         overwrite=overwrite or root.exists(),
     )
@@ -173,6 +189,7 @@ def build_corpus(
     model_name: str = "",
     retry_failed: bool | Collection[str] = False,
     stages: Sequence[Stage] = (),
+    keep_dropped: bool = False,
     keep_work: bool = False,
     overwrite: bool = False,
     update: Update = lambda *arguments: None,
@@ -192,6 +209,7 @@ def build_corpus(
         model_name: what the report calls it.
         retry_failed: fetch failures again: those that may pass (True), or of these causes.
         stages: stages of your own, each with the name of the one that it follows.
+        keep_dropped: write every row that a stage drops to a folder beside the report.
         keep_work: leave the stages' folders.
         overwrite: replace a table at `out`.
         update: progress.
@@ -202,13 +220,13 @@ def build_corpus(
     retried_causes(retry_failed)  # a wrong one stops at once
     out = str(out)
     home, root = _homes(out, work)
-    check_build(logs, out, work, overwrite)
+    check_build(logs, out, work, overwrite, keep_dropped)
     files = find_logs(logs)
     config = with_ranking(config, files)
     places = start(runner, workers, memory_bytes if runner == "ray" else None)
     context = StageContext(
         places, memory_bytes, str(Path.cwd()), root, update,
-        overwrite=overwrite, retry_failed=retry_failed,
+        overwrite=overwrite, keep_dropped=keep_dropped, retry_failed=retry_failed,
     )  # fmt: skip
     sums = SumSettings(
         tuple(logs), _state(files), config.log, config.rank.active, config.rank.examination,
@@ -237,19 +255,26 @@ def build_corpus(
         for number, (stage, one) in enumerate(zip(planned, contexts, strict=True), 1):
             space.run(number, stage, dataclasses.replace(one, build_key=build_key))
         (written,) = space.results[-1].counts
+        dropped = dropped_folder(home) if written.kept else root / DROPPED
+        if keep_dropped:
+            collect_dropped([result.folder for result in space.results], dropped)
+        elif overwrite:
+            remove_dropped(dropped)
+        papers = Papers(home, space, config, files, dropped if keep_dropped else None)
         if not written.kept:
-            raise nothing_left(out, space, config, files)
-        stats, report, card = write_papers(
-            PairsTable.open(out), home, space, config, files, model, model_name, update
-        )
+            raise nothing_left(out, papers)
+        table_there = PairsTable.open(out)
+        stats, report, card = write_papers(table_there, papers, model, model_name, update)
     if not keep_work:
         space.tidy()
         (root / REPORT).unlink(missing_ok=True)
+        remove_folder(root / DROPPED)
         if not (root / STORE).exists() and not (root / CAPTIONS).exists():
             remove_folder(root)
     return Built(
-        out, written.kept, stats.texts, stats.splits, config, report, card, tuple(space.results)
-    )
+        out, written.kept, stats.texts, stats.splits, config, report, card, papers.dropped,
+        tuple(space.results),
+    )  # fmt: skip
 
 
 def _aggregate(settings: SumSettings, context: StageContext) -> list[StageCount]:
@@ -307,7 +332,7 @@ def _fetch(settings: FetchConfig, context: StageContext) -> list[StageCount]:
     if context.places.cluster:
         fetched = fetch_by_host(
             images, context.parts, store, settings, context.places,
-            retry_failed=context.retry_failed, update=context.update,
+            retry_failed=context.retry_failed, update=context.update, stage=context.out,
         )  # fmt: skip
     else:
         fetched = _fetch_here(settings, context, store)
@@ -320,10 +345,11 @@ def _fetch_here(settings: FetchConfig, context: StageContext, store: Path) -> St
     urls = (url for n in range(context.parts) for url in needed_urls(part_file(images, IMAGES, n)))
     if (first := next(urls, None)) is None:
         return None
-    return fetch_images(
-        itertools.chain([first], urls), store, settings, update=context.update,
-        retry_failed=context.retry_failed,
-    )  # fmt: skip
+    with DroppedFile(context.out, "fetch", "addresses", "0") as dropped:
+        return fetch_images(
+            itertools.chain([first], urls), store, settings, update=context.update,
+            retry_failed=context.retry_failed, dropped=dropped,
+        )  # fmt: skip
 
 
 def _filter_images(settings: ImageConfig, context: StageContext) -> list[StageCount]:

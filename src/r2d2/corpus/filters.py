@@ -7,6 +7,7 @@ dataclass with `__call__`, whose fields are then its settings.
 from __future__ import annotations
 
 import hashlib
+import pickle
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -187,6 +188,14 @@ def _check(own: OwnFilter, context: StageContext) -> None:
         raise R2D2Error(
             f"stage {own.name} has a {type(own.judge).__name__} as its filter: give a function"
         )
+    if context.places.workers > 1 and not context.places.cluster:
+        try:
+            pickle.dumps(own)
+        except Exception as error:  # pickle's errors have no base of their own
+            raise R2D2Error(
+                f"the filter of stage {own.name} cannot go to several workers ({error}): define it "
+                "by its name in a module, or give --workers 1"
+            ) from error
 
 
 def _filter_texts(own: OwnFilter, context: StageContext) -> list[StageCount]:

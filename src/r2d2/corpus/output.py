@@ -18,7 +18,7 @@ from r2d2.corpus.clicks.ctr import Prior, score
 from r2d2.corpus.config import RankConfig, SampleConfig
 from r2d2.corpus.funnel import COUNTED, StageCount, Tally, add_counts
 from r2d2.corpus.parts import Places, map_parts
-from r2d2.corpus.report.sample import in_sample, splits
+from r2d2.corpus.report.sample import OUTSIDE, in_sample, splits
 from r2d2.corpus.rows import (
     IMAGES,
     PAIRS,
@@ -34,7 +34,6 @@ from r2d2.progress import Update
 from r2d2.table import Pair, PairsTable, Text, is_dataset, join_shards, write_shard
 
 SHARDS = "shards"
-OUTSIDE = "outside the sample"
 JOINED = "joined"  # marks that the shards have become a table
 
 

@@ -147,10 +147,20 @@ class DroppedFile:
     elsewhere.
     """
 
-    def __init__(self, folder: Path, stage: str, unit: str, part: str) -> None:
-        """`folder` is the stage's; its name in the funnel, the unit and the part name the file."""
-        self.wanted = (folder / DROPPED).is_dir()
-        self._path = folder / DROPPED / f"{unit}-{part}.parquet"
+    def __init__(
+        self, folder: Path, stage: str, unit: str, part: str, within: str = DROPPED
+    ) -> None:
+        """Rows of a stage.
+
+        Args:
+            folder: the stage's.
+            stage: its name in the funnel.
+            unit: of its count.
+            part: a name that no other part of the stage has.
+            within: the folder in `folder` where dropped rows go.
+        """
+        self.wanted = (folder / within).is_dir()
+        self._path = folder / within / f"{unit}-{part}.parquet"
         self._named = {"stage": stage, "unit": unit}
         self._held: list[dict[str, Any]] = []
         self._writer: pq.ParquetWriter | None = None

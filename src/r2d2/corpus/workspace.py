@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from r2d2.corpus.funnel import StageCount
+from r2d2.corpus.report.dropped import check_dropped
 from r2d2.corpus.rows import DROPPED
 from r2d2.corpus.stages import Stage, StageContext, digest
 from r2d2.errors import R2D2Error
@@ -131,7 +132,9 @@ def _work(stage: Stage, context: StageContext, record: dict[str, Any]) -> None:
     start = time.monotonic()
     counts: Sequence[StageCount] | None = None
     try:
-        counts = stage.run(stage.settings, context)
+        done = stage.run(stage.settings, context)
+        check_dropped(context.out, done)
+        counts = done
     finally:
         record["seconds"] += time.monotonic() - start
         if counts is not None:

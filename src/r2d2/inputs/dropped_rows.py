@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 EXAMPLES = 5  # named of each reason
@@ -19,6 +19,7 @@ class DroppedRows:
 
     counts: Counter[str] = field(default_factory=Counter)  # by reason
     examples: dict[str, list[str]] = field(default_factory=dict)  # by reason, the first few
+    keep: Callable[[str, str], None] | None = None  # takes the reason and the place of every row
 
     def add(self, reason: str, where: str, count: int = 1) -> None:
         """Count rows that are left out.
@@ -31,6 +32,9 @@ class DroppedRows:
         if count <= 0:
             return
         self.counts[reason] += count
+        if self.keep is not None:
+            for _ in range(count):
+                self.keep(reason, where)
         named = self.examples.setdefault(reason, [])
         if where and len(named) < EXAMPLES:
             named.append(where if len(where) <= EXAMPLE_CHARS else where[:EXAMPLE_CHARS] + "…")

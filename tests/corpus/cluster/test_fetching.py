@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from image_server import here, serving
 
@@ -13,7 +14,7 @@ from r2d2.corpus.fetching.failures import FAILURES_FILE
 from r2d2.corpus.fetching.fetch import fetch_images
 from r2d2.corpus.fetching.host_share import share_of
 from r2d2.corpus.fetching.store import look_up, shards, url_id
-from r2d2.corpus.rows import IMAGE_COLUMNS, IMAGES, part_file, parts_of, write_rows
+from r2d2.corpus.rows import DROPPED, IMAGE_COLUMNS, IMAGES, part_file, parts_of, write_rows
 from r2d2.corpus.runner import start
 
 CONFIG = FetchConfig(allow_private=("*",), per_host=2, retries=0, timeout_s=20, shard_rows=5)
@@ -58,7 +59,13 @@ def test_the_store_is_that_of_one_machine(three_nodes, tmp_path, server):
     urls += [server.url("/gone", hosts[0]), server.url("/hop3", hosts[1]), "no address"]
     urls += [server.url("/loop", hosts[2]), server.url("/to-password", hosts[3])]
     images = write_images(tmp_path / "images", urls)
-    count = on_cluster(images, tmp_path / "ray")
+    kept = tmp_path / "stage" / DROPPED
+    kept.mkdir(parents=True)
+    (kept / "addresses-9-9.parquet").touch()  # of a sitting that was cut off
+    count = on_cluster(images, tmp_path / "ray", stage=tmp_path / "stage")
+    dropped = pa.concat_tables(map(pq.read_table, kept.iterdir())).to_pylist()
+    assert Counter(row["rule"] for row in dropped) == Counter(count.dropped)
+    assert {row["url"] for row in dropped} == set(urls[60:]) - {server.url("/hop3", hosts[1])}
     assert max(server.most_at_once.values()) <= CONFIG.per_host
     asked = Counter(server.hits)
     plain = fetch_images(urls, tmp_path / "plain", CONFIG, update=silent, lookup=here)

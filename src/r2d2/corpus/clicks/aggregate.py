@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,11 @@ from r2d2.corpus.clicks.buckets import (
 )
 from r2d2.corpus.clicks.checks import check_rows, image_id, named, quoted
 from r2d2.corpus.clicks.log import find_logs, plan, read_piece
+from r2d2.corpus.clicks.log_columns import TEXTS
 from r2d2.corpus.clicks.sums import (
     BLOCK,
     count_block,
+    dropped_rows,
     example_rows,
     merge_sums,
     relation_types,
@@ -44,6 +46,7 @@ from r2d2.corpus.clicks.sums import (
 from r2d2.corpus.config import CorpusConfig
 from r2d2.corpus.engine import Database, open_database
 from r2d2.corpus.funnel import StageCount, add_counts
+from r2d2.corpus.rows import PAIR_ROWS, DroppedFile
 from r2d2.corpus.runner import Runner, map_jobs, start
 from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors, whole_file, write_text
@@ -160,15 +163,18 @@ class SumBlock:
             old.unlink()
         with disk_errors(work):
             work.mkdir(parents=True)
-        with open_database(work, self.memory_bytes, self.threads) as base:
-            count = self._by_files(base, pieces, work) if _is_block(pieces) else None
+        with (
+            open_database(work, self.memory_bytes, self.threads) as base,
+            DroppedFile(Path(job["out"]), "aggregate", "rows", name) as file,
+        ):
+            count = self._by_files(base, pieces, work, file) if _is_block(pieces) else None
             if count is None:
-                count = self._by_batches(base, pieces, work, Path(job["out"]) / BLOBS, name)
+                count = self._by_batches(base, pieces, work, Path(job["out"]) / BLOBS, name, file)
         write_text(record, json.dumps({**count.to_dict(), "source": source}))
         return count
 
     def _by_files(
-        self, base: Database, pieces: Sequence[dict[str, str]], work: Path
+        self, base: Database, pieces: Sequence[dict[str, str]], work: Path, file: DroppedFile
     ) -> StageCount | None:
         """Sum Parquet files in one statement; None where the database cannot read one."""
         import duckdb
@@ -201,6 +207,9 @@ class SumBlock:
         for reason in count.dropped:
             query = example_rows(rows, types, reason, self.examination, "log_file")
             _note_examples(dropped, reason, base.table(query))
+        if file.wanted:
+            query = dropped_rows(rows, types, self.examination, "log_file")
+            _keep_dropped(base.batches(query, PAIR_ROWS), file)
         return count_block(base, sums, dropped.first_examples())
 
     def _by_batches(
@@ -210,9 +219,11 @@ class SumBlock:
         work: Path,
         blobs: Path,
         name: str,
+        file: DroppedFile,
     ) -> StageCount:
         """Sum chunk by chunk, and the sums of the chunks."""
-        dropped, shown, runs = DroppedRows(), DroppedRows(), 0
+        dropped = DroppedRows(keep=lambda reason, where: file.add(reason, {}, where))
+        shown, runs = DroppedRows(), 0
         base.run(
             "CREATE TABLE block (image VARCHAR, source UTINYINT, text VARCHAR, clicks BIGINT, "
             "impressions BIGINT, examined BIGINT, rows BIGINT, null_clicks BIGINT)"
@@ -230,6 +241,10 @@ class SumBlock:
                     if len(shown.examples.get(reason, ())) < len(BLOCK):
                         query = example_rows("batch", types, reason, self.examination)
                         _note_examples(shown, reason, base.table(query), piece["file"])
+                if file.wanted:
+                    log_file = quoted(piece["file"])
+                    query = dropped_rows("batch", types, self.examination, log_file)
+                    _keep_dropped(base.table(query).to_batches(), file)
                 if {"inline", "place"} & set(types):
                     self._note_places(base, types)
                 if batch.images is not None:
@@ -238,8 +253,8 @@ class SumBlock:
                         "WHERE reason IS NULL AND inline IS NOT NULL"
                     )
                     keys = {key for (key,) in kept}
-                    file = blobs / f"{name}-{runs:06d}.arrow"
-                    write_run(file, batch.rows["inline"], batch.images, keys)
+                    blob = blobs / f"{name}-{runs:06d}.arrow"
+                    write_run(blob, batch.rows["inline"], batch.images, keys)
                     runs += 1
         total = ", ".join(f"sum({column})::BIGINT AS {column}" for column in BLOCK[3:])
         self._write(base, f"SELECT image, source, text, {total} FROM block GROUP BY ALL", work)
@@ -430,6 +445,18 @@ def _note_examples(
         name = row.pop("file") if file is None else file
         row.pop("file", None)
         dropped.add(reason, f"{name}: " + ", ".join(f"{k}={v}" for k, v in row.items()))
+
+
+def _keep_dropped(batches: Iterable[pa.RecordBatch], file: DroppedFile) -> None:
+    """Write the rows of `dropped_rows`; what stands in a row is its reason in words."""
+    for batch in batches:
+        for row in batch.to_pylist():
+            rule, name = row.pop("reason"), row.pop("file")
+            texts = ((source, row[source]) for source in TEXTS if row.get(source))
+            source, text = next(texts, (None, None))
+            known = {key: row.get(key) for key in ("image_id", "url", "path")}
+            words = ", ".join(f"{k}={v}" for k, v in row.items() if k != "image_id")
+            file.add(rule, {**known, "text": text, "source": source}, f"{name}: {words}")
 
 
 def _keep_buckets(out: Path, origin: list[Any]) -> None:

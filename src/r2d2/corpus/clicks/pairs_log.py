@@ -71,9 +71,8 @@ def read_pairs_table(
     for batch in scanner.to_batches():
         if label:
             wrong = pc.fill_null(pc.equal(batch["label"], 0), False)
-            some = batch.filter(wrong)["texts"].flatten()
-            shown = some.field("text")[0].as_py() if len(some) else ""
-            dropped.add(NO_MATCH, f"{file}: {shown}", len(some))
+            for text in batch.filter(wrong)["texts"].flatten().field("text").to_pylist():
+                dropped.add(NO_MATCH, f"{file}: {text}")
             batch = batch.filter(pc.invert(wrong))
         rows = pc.list_parent_indices(batch["texts"])
         texts = batch["texts"].flatten()

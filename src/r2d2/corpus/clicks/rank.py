@@ -34,6 +34,7 @@ from r2d2.corpus.rows import (
     PAIR_COLUMNS,
     PAIR_ROWS,
     PAIRS,
+    DroppedFile,
     new_part,
     part_file,
     part_range,
@@ -136,7 +137,11 @@ class RankBucket:
         if record.exists():
             return StageCount.from_dict(json.loads(record.read_text(encoding="utf-8")))
         with open_database(out / DONE, self.memory_bytes, self.threads) as base:
-            count = rank_block(base, sums_of(inp, bucket), self.config, self.prior, self.last)
+            sums = sums_of(inp, bucket)
+            with DroppedFile(out, "rank", "pairs", f"{bucket:04d}") as dropped:
+                count = rank_block(base, sums, self.config, self.prior, self.last, dropped)
+            with DroppedFile(out, "rank", "images", f"{bucket:04d}") as dropped:
+                _keep_images(base, sums, dropped)
             parts = self.cut.parts_of(bucket)
             write_pairs(base, out, parts, self.cut.parts)
             kept = write_images(base, inp, bucket, out, parts, self.cut.parts)
@@ -147,7 +152,12 @@ class RankBucket:
 
 
 def rank_block(
-    base: Database, sums: str, config: RankConfig, prior: Prior, last: LastPair | None
+    base: Database,
+    sums: str,
+    config: RankConfig,
+    prior: Prior,
+    last: LastPair | None,
+    dropped: DroppedFile | None = None,
 ) -> StageCount:
     """Rank the pairs of a block of images.
 
@@ -159,6 +169,7 @@ def rank_block(
         config: the rules.
         prior: of the whole log.
         last: of the whole log; see `cut.find_cut`.
+        dropped: takes the pairs that do not stay.
 
     Returns:
         A count of pairs; its notes tell how often images were shown of which none is left.
@@ -183,22 +194,43 @@ def rank_block(
     )
     best = "threshold" if config.top_share is None else "top_share"
     best = best if config.top_count is None else "top_count"
-    count = _count(
-        base,
-        [
-            ("min_impressions", "scored WHERE source = 0 AND rule = 1"),
-            ("min_clicks", "scored WHERE source = 0 AND rule = 2"),
-            (best, "scored WHERE source = 0 AND rule = 3"),
-            ("max_queries", f"passing WHERE place > {config.max_queries}"),
-            (NO_QUERY, "scored WHERE source > 0 AND image NOT IN (SELECT image FROM alive)"),
-        ],
-        sums,
-        config,
-    )
+    rules = [
+        ("min_impressions", "scored WHERE source = 0 AND rule = 1"),
+        ("min_clicks", "scored WHERE source = 0 AND rule = 2"),
+        (best, "scored WHERE source = 0 AND rule = 3"),
+        ("max_queries", f"passing WHERE place > {config.max_queries}"),
+        (NO_QUERY, "scored WHERE source > 0 AND image NOT IN (SELECT image FROM alive)"),
+    ]
+    count = _count(base, rules, sums, config)
+    if dropped is not None and dropped.wanted:
+        for rule, rows in rules:
+            query = f"""SELECT {image_id("image")} AS image_id, text, {_source()} AS source,
+                clicks, impressions FROM {rows}"""
+            for batch in base.batches(query, PAIR_ROWS):
+                dropped.add_table(rule, pa.Table.from_batches([batch]))
     if config.copies:
         others = f"{sums} WHERE image NOT IN (SELECT image FROM alive)"
         base.run(f"INSERT INTO alive {_images_of(others, ranked=False)}")
     return count
+
+
+def _keep_images(base: Database, sums: str, dropped: DroppedFile) -> None:
+    """Write the images of which `rank_block` left nothing; their reason is where they are."""
+    if not dropped.wanted:
+        return
+    query = f"""SELECT {image_id("image")} AS image_id,
+        CASE WHEN NOT starts_with(image, chr(0)) THEN image END AS place,
+        sum(clicks)::BIGINT AS clicks, sum(impressions)::BIGINT AS impressions
+        FROM {sums} WHERE image NOT IN (SELECT image FROM alive) GROUP BY image"""
+    for batch in base.batches(query, PAIR_ROWS):
+        for row in batch.to_pylist():
+            dropped.add(NO_QUERY, row, row["place"])
+
+
+def _source() -> str:
+    """The name of a pair's source."""
+    names = " ".join(f"WHEN {n} THEN {quoted(name)}" for n, name in enumerate(TEXTS))
+    return f"CASE source {names} END"
 
 
 def _images_of(pairs: str, *, ranked: bool) -> str:
@@ -256,8 +288,7 @@ def _examples(base: Database, rows: str, least: int) -> tuple[str, ...]:
 
 def write_pairs(base: Database, out: Path, numbers: range, parts: int) -> None:
     """Write what `rank_block` left as parts of PAIR_COLUMNS, by image id, source and text."""
-    names = " ".join(f"WHEN {n} THEN {quoted(name)}" for n, name in enumerate(TEXTS))
-    query = f"""SELECT image_id, text, CASE source {names} END AS source, clicks, impressions,
+    query = f"""SELECT image_id, text, {_source()} AS source, clicks, impressions,
             coalesce(examined / {EXAMINED_UNIT}::DOUBLE, impressions::DOUBLE) AS examined, ctr
         FROM ranked r JOIN alive USING (image) ORDER BY image_id, r.source, text"""
     for part, batches in _by_part(base.batches(query, PAIR_ROWS), numbers, parts):

@@ -16,6 +16,7 @@ from r2d2.corpus.clicks.checks import (
     NO_QUERY,
     REASONS,
     check_rows,
+    image_id,
     is_blank,
     quoted,
     trimmed,
@@ -99,6 +100,18 @@ def example_rows(
     return f"""SELECT {file} AS file, {", ".join(shown)}
         FROM ({check_rows(relation, types, examination)})
         WHERE reason = {quoted(reason)} LIMIT {EXAMPLES}"""
+
+
+def dropped_rows(
+    relation: str,
+    types: Mapping[str, str],
+    examination: Sequence[float] = (),
+    file: str = "NULL",
+) -> str:
+    """A SELECT of all rows that are left out: as `example_rows`, before it `reason`, `image_id`."""
+    shown = [name for name in types if name not in ("inline", "place", "uncoded")]
+    return f"""SELECT reason, {image_id("key")} AS image_id, {file} AS file, {", ".join(shown)}
+        FROM ({check_rows(relation, types, examination)}) WHERE reason IS NOT NULL"""
 
 
 def count_block(

@@ -26,7 +26,7 @@ from r2d2.corpus.fetching.host_share import HostShare, PassedAddress, host_of, s
 from r2d2.corpus.fetching.store import locked, newest, url_id
 from r2d2.corpus.fetching.url_list import needed_urls, url_list
 from r2d2.corpus.funnel import EXAMPLES, StageCount, add_counts
-from r2d2.corpus.rows import IMAGES, new_part, part_file
+from r2d2.corpus.rows import DROPPED, IMAGES, DroppedFile, new_part, part_file
 from r2d2.corpus.runner import Job, Runner, map_jobs
 from r2d2.progress import Update
 
@@ -53,6 +53,7 @@ def fetch_by_host(
     retry_failed: bool | Collection[str] = False,
     update: Update,
     lookup: Lookup | None = None,
+    stage: Path | None = None,
 ) -> StageCount | None:
     """`fetch_images` for what parts of images lack, by the workers of a cluster.
 
@@ -65,12 +66,16 @@ def fetch_by_host(
         retry_failed: as in `fetch_images`.
         update: progress.
         lookup: as in `fetch_images`; it travels to the workers.
+        stage: folder in which addresses without an image are kept; see `DroppedFile`.
 
     Returns:
         As `fetch_images`; None where no image lacks its file.
     """
     again = retried_causes(retry_failed)
     count = runner.workers * SHARES_A_WORKER
+    home = store if stage is None else stage
+    for old in (home / DROPPED).glob("addresses-*.parquet"):  # of a sitting that was cut off
+        old.unlink()
     with locked(store):
         folder = store / SORTED
         shutil.rmtree(folder, ignore_errors=True)
@@ -91,6 +96,8 @@ def fetch_by_host(
                         "addresses": str(folder / str(number)),
                         "passed_on": str(folder / str(number + 1)),
                         "share": str(share),
+                        "stage": str(home),
+                        "round": str(number),
                     }
                     for share in sorted(wanted)
                 ]
@@ -154,10 +161,13 @@ class FetchShare:
 
         share = HostShare(number, self.shares, self.since, starts)
         with tempfile.TemporaryDirectory() as own, url_list(urls(), Path(own)) as listed:
-            fetched = fetch_list(
-                listed, Path(self.store), self.config, self.again, share, _silent, self.lookup
-            )
-            count, passed = asyncio.run(fetched)
+            place = Path(job["stage"]), "fetch", "addresses", f"{job['round']}-{number}"
+            with DroppedFile(*place) as dropped:
+                fetched = fetch_list(
+                    listed, Path(self.store), self.config, self.again, share, _silent, self.lookup,
+                    dropped,
+                )  # fmt: skip
+                count, passed = asyncio.run(fetched)
         rows = [
             {"share": share_of(host_of(one.start), self.shares), **one.to_row()} for one in passed
         ]

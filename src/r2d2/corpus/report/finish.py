@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from r2d2.corpus.config import CorpusConfig
@@ -27,48 +27,56 @@ def paper_files(home: Path) -> tuple[Path, Path, Path]:
     return report, data, card
 
 
+@dataclass(frozen=True)
+class Papers:
+    """What the report and the card tell, beside what the table holds."""
+
+    home: Path  # beside which they stand
+    space: Workspace
+    config: CorpusConfig
+    logs: Sequence[str]
+    dropped: Path | None = None  # folder of the dropped rows
+
+    @property
+    def funnel(self) -> list[StageCount]:
+        """The counts of all stages."""
+        return [count for result in self.space.results for count in result.counts]
+
+
 def write_papers(
-    table: PairsTable,
-    home: Path,
-    space: Workspace,
-    config: CorpusConfig,
-    logs: Sequence[str],
-    model: Model | None,
-    model_name: str,
-    update: Update,
+    table: PairsTable, papers: Papers, model: Model | None, model_name: str, update: Update
 ) -> tuple[CorpusStats, Path, Path]:
-    """The report and the card of a table, beside `home`.
+    """The report and the card of a table.
 
     Returns:
         What the table holds, the report's path, and the card's.
     """
     stats = table_stats(table, update, model.encode_images if model else None, model_name)
-    report, _, card = paper_files(home)
-    funnel = _funnel(space)
-    panels, bounds, figures = alignment(space.folder("align"))
+    report, _, card = paper_files(papers.home)
+    name, config, funnel = papers.home.name, papers.config, papers.funnel
+    panels, bounds, figures = alignment(papers.space.folder("align"))
     write_corpus_report(
-        report, home.name, {home.name: stats}, funnel=funnel,
+        report, name, {name: stats}, funnel=funnel,
         sheets=[contact_sheet(table), *bounds], panels=panels, figures=figures,
-        settings=flat(asdict(config)), about=_about(config, logs, funnel),
+        settings=flat(asdict(config)), about=_about(config, papers.logs, funnel),
+        dropped=papers.dropped,
     )  # fmt: skip
-    write_card(card, home.name, stats, funnel, config, logs)
+    write_card(card, name, stats, funnel, config, papers.logs)
     return stats, report, card
 
 
-def nothing_left(
-    out: str, space: Workspace, config: CorpusConfig, logs: Sequence[str]
-) -> R2D2Error:
+def nothing_left(out: str, papers: Papers) -> R2D2Error:
     """What to raise where no row is left; writes the report of how that came into the work folder.
 
     A table of an earlier build at `out` keeps its own report.
     """
-    report = space.root / REPORT
-    funnel = _funnel(space)
-    panels, bounds, figures = alignment(space.folder("align"))
+    report = papers.space.root / REPORT
+    config, funnel = papers.config, papers.funnel
+    panels, bounds, figures = alignment(papers.space.folder("align"))
     write_corpus_report(
         report, f"{out.rstrip('/').rsplit('/', 1)[-1]}: nothing is left", {}, funnel=funnel,
         sheets=bounds, panels=panels, figures=figures, settings=flat(asdict(config)),
-        about=f"No table was made. {_about(config, logs, funnel)}",
+        about=f"No table was made. {_about(config, papers.logs, funnel)}", dropped=papers.dropped,
     )  # fmt: skip
     last = next((count for count in funnel if not count.kept), funnel[-1])
     why = ", ".join(f"{rule} {n:,}" for rule, n in last.dropped.items()) or "there were none"
@@ -79,10 +87,6 @@ def nothing_left(
         f"nothing is left to write to {out}: {last.stage} kept none of {last.seen:,} {last.unit} "
         f"({why}); loosen it by --set; all stages' counts with examples are in {report}"
     )
-
-
-def _funnel(space: Workspace) -> list[StageCount]:
-    return [count for result in space.results for count in result.counts]
 
 
 def left_aside(config: CorpusConfig, funnel: Sequence[StageCount]) -> str:

@@ -54,6 +54,7 @@ def write_corpus_report(
     figures: Mapping[str, Any] | None = None,
     settings: Mapping[str, str] | None = None,
     about: str = "",
+    dropped: Path | None = None,
 ) -> None:
     """Write `path` (HTML) and, beside it, the same figures as JSON.
 
@@ -67,6 +68,7 @@ def write_corpus_report(
         figures: what `panels` and `sheets` show, by name, for the JSON.
         settings: what it was made by, flat.
         about: one sentence under the title.
+        dropped: folder of the rows that the stages dropped, beside `path`.
     """
     page = template("r2d2.corpus.report", "report.html").render(
         title=title,
@@ -82,6 +84,7 @@ def write_corpus_report(
         ],
         sheets=sheets,
         settings=dict(settings or {}),
+        dropped="" if dropped is None else dropped.name,
     )
     data = {
         "title": title,
@@ -89,6 +92,7 @@ def write_corpus_report(
         "funnel": [stage.to_dict() for stage in funnel],
         **(figures or {}),
         "settings": dict(settings or {}),
+        **({} if dropped is None else {"dropped": dropped.name}),
     }
     write_text(path.with_suffix(".json"), json.dumps(data, ensure_ascii=False, indent=1))
     write_text(path, page)

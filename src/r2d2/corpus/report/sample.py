@@ -14,14 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from r2d2.corpus.config import SampleConfig
+from r2d2.corpus.funnel import COUNTED
+from r2d2.corpus.report.dropped import dropped_folder, is_dropped_folder, remove_dropped
+from r2d2.corpus.rows import DroppedFile
 from r2d2.errors import R2D2Error
+from r2d2.files import whole_folder
 from r2d2.formats.derived import write_derived_table
 from r2d2.formats.queries import table_outputs
-from r2d2.outputs import check_outputs
+from r2d2.outputs import Output, a_folder, check_outputs
 from r2d2.progress import Update
 from r2d2.table import Pair, PairsTable
 
 REST = "train"
+OUTSIDE = "outside the sample"  # the rule that drops an image
 CHUNK = 1024  # rows read at once
 IDS = 64 << 10  # ids read at once
 
@@ -48,19 +53,29 @@ def sample_table(
     config: SampleConfig,
     update: Update,
     overwrite: bool = False,
+    keep_dropped: bool = False,
 ) -> int:
     """Write a share of a table, its rows, splits, metadata and queries as they are; gives how many.
+
+    Args:
+        table: the whole.
+        out: the table to write.
+        config: the share and the seed.
+        update: progress.
+        overwrite: replace what is at `out`.
+        keep_dropped: write the images outside the share to a folder beside it.
 
     Raises:
         R2D2Error: no image is within the share, or the place does not serve.
     """
-    check_outputs(table_outputs(out), inputs=[table.path], overwrite=overwrite)
+    check_outputs(sample_outputs(out, keep_dropped), inputs=[table.path], overwrite=overwrite)
     every = table.rows()
     chosen = [np.zeros(0, dtype=bool)]
     for start in range(0, len(every), IDS):
         update("choosing", start, len(every))
         chosen.append(in_sample(table.image_ids(every[start : start + IDS]), config))
-    rows = every[np.concatenate(chosen)]
+    within = np.concatenate(chosen)
+    rows = every[within]
     if not len(rows):
         raise R2D2Error(
             f"a share of {config.share:g} keeps none of the {len(every):,} images of {table.path}: "
@@ -73,7 +88,40 @@ def sample_table(
             yield from table.take(rows[start : start + CHUNK])
         update("sampling", len(rows), len(rows))
 
-    return write_derived_table(table, out, pairs(), overwrite)
+    count = write_derived_table(table, out, pairs(), overwrite)
+    if keep_dropped:
+        write_outside(table, every[~within], dropped_folder(Path(out)))
+    elif overwrite and "://" not in str(out):
+        remove_dropped(dropped_folder(Path(out)))
+    return count
+
+
+def sample_outputs(out: str | Path, keep_dropped: bool) -> list[Output]:
+    """What `sample_table` writes.
+
+    Raises:
+        R2D2Error: dropped rows have no place beside a table at a URL.
+    """
+    outputs = table_outputs(out)
+    if keep_dropped:
+        if "://" in str(out):
+            raise R2D2Error(
+                f"--keep-dropped writes beside the table, and {out} is a URL: give a path"
+            )
+        outputs.append(a_folder(dropped_folder(Path(out)), is_dropped_folder))
+    return outputs
+
+
+def write_outside(table: PairsTable, rows: npt.NDArray[np.int64], folder: Path) -> None:
+    """Write the images at some rows as dropped ones."""
+    columns = ("image_id", "url", *COUNTED)
+    with (
+        whole_folder(folder) as work,
+        DroppedFile(work, "sample", "images", "0", within="") as dropped,
+    ):
+        for start in range(0, len(rows), CHUNK):
+            for pair in table.take(rows[start : start + CHUNK], columns):
+                dropped.add(OUTSIDE, {name: getattr(pair, name) for name in columns})
 
 
 def splits(image_ids: Iterable[str], config: SampleConfig) -> list[str]:
