@@ -10,6 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from r2d2.evaluation.dataset import EvaluationSet
+from r2d2.evaluation.evaluate import evaluate
+from r2d2.evaluation.rerank import WEIGHTS
 from r2d2.models import load
 from r2d2.pair import SCHEMA
 from r2d2.table import Pair, PairsTable, Text, write_table
@@ -79,8 +82,41 @@ def _nothing_changes(place):
 def test_pretrain_says_where_the_model_is(cli, place, tmp_path):
     code, out, _ = cli("pretrain", place / "pairs.lance", "--out", tmp_path / "run", *SMALL)
     assert code == 0
-    assert re.fullmatch(rf"model: {tmp_path / 'run' / 'model'} after 2 steps in \d+ s\n", out)
+    assert re.match(rf"model: {tmp_path / 'run' / 'model'} after 2 steps in \d+ s\n", out)
     assert load(tmp_path / "run").has_match
+
+
+def test_pretrain_keeps_the_weight_that_is_the_best_on_the_whole_validation_gallery(
+    cli, place, tmp_path
+):
+    table = place / "pairs.lance"
+    code, out, _ = cli("pretrain", table, "--out", tmp_path / "run", *SMALL)
+    assert code == 0
+    model = load(tmp_path / "run")
+    data = EvaluationSet.from_table(PairsTable.open(table), ("val",))
+    assert len(data.image_ids) == 4
+    found = {
+        weight: evaluate(
+            model, data, top_k=model.top_k, weight=weight, splits=("val",), full=()
+        ).metrics["val"]["two_stage"]["r_mean"]
+        for weight in WEIGHTS
+    }
+    assert model.match_weight == min(found, key=lambda weight: (-found[weight], weight))
+    assert model.match_weight != 1  # which is what a model has that nothing was chosen for
+    assert f"second stage: weight {model.match_weight:g}, the best on 'val'" in out
+
+
+def test_pretrain_without_validation_says_that_no_weight_was_chosen(cli, tmp_path, caplog):
+    table = tmp_path / "t.lance"
+    write_table(
+        table,
+        [Pair(f"i{n}", png(picture(n)), (Text(name(n), "title"),), "train") for n in range(32)],
+    )
+    code, out, _ = cli("pretrain", table, "--out", tmp_path / "run", *SMALL)
+    assert code == 0
+    assert load(tmp_path / "run").match_weight == 1
+    assert "weight" not in out
+    assert "no split 'val' to choose the weight of the second stage by" in caplog.text
 
 
 def test_variant_preset_and_settings_reach_the_run(cli, place, tmp_path):

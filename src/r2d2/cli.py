@@ -98,6 +98,8 @@ def pretrain(
 ) -> None:
     """Pre-train on a table's split `train`; the model lands in OUT/model."""
     from r2d2.config import make_config, read_vocab
+    from r2d2.evaluation.match_weight import keep_best_weight
+    from r2d2.table import PairsTable
     from r2d2.training.launch import ensure_processes
     from r2d2.training.pretrain import check_vocab
     from r2d2.training.pretrain import pretrain as run
@@ -119,12 +121,16 @@ def pretrain(
     hook = None
     if config.train.validate:
         from r2d2.finetune import KeepBest
-        from r2d2.table import PairsTable
 
         hook = KeepBest(PairsTable.open(table), out, config)
     summary = run(table, out, config, resume=resume, vocab=vocab, init=init, on_epoch=hook)
-    if first_process():
-        typer.echo(f"model: {out / 'model'} after {summary.steps} steps in {summary.seconds:.0f} s")
+    if not first_process():
+        return
+    typer.echo(f"model: {out / 'model'} after {summary.steps} steps in {summary.seconds:.0f} s")
+    weight = keep_best_weight(out / "model", PairsTable.open(table), config.evaluation.batch_size)
+    if weight is not None:
+        unused = ", so it is not used" if weight == 0 else ""
+        typer.echo(f"second stage: weight {weight:g}, the best on 'val'{unused}")
 
 
 @app.command()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from r2d2.evaluation.match_weight import keep_best_weight
+from r2d2.table import PairsTable
 from r2d2.training.pretrain import pretrain
 from training.small import (
     assert_same_run,
@@ -32,6 +34,7 @@ def table(tmp_path_factory):
 def undisturbed(table, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "run"
     assert pretrain(table, out, small_config("r2d2", *LONG)).steps == STEPS
+    keep_best_weight(out / "model", PairsTable.open(table), 256)
     return out
 
 

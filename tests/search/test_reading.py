@@ -1,6 +1,7 @@
 """What a model cannot read of a query is named, and nothing is made of it."""
 
 import pytest
+import torch
 
 from r2d2.errors import R2D2Error
 from r2d2.search.query import Query
@@ -83,5 +84,18 @@ def test_a_weight_of_zero_runs_no_second_stage():
     assert all(hit.match is None for hit in found.hits)
     assert [note.code for note in found.notes] == ["second_stage_off"]
     assert small.search(TEXTS[3], two_stage=False).notes == ()
-    with pytest.raises(R2D2Error, match="its best weight on the validation split was 0"):
+    with pytest.raises(R2D2Error, match="ranks best without it"):
         small.check(Query(text=TEXTS[3], candidates=4))
+
+
+def test_cross_encoders_that_are_not_trained_run_no_second_stage():
+    small = small_searcher()
+    with torch.no_grad():  # as a new model has them, and one whose towers were imported
+        for head in (small.model.model.match_head_text, small.model.model.match_head_image):
+            for parameter in head.parameters():
+                parameter.zero_()
+    found = Searcher(small.model, small.gallery).search(TEXTS[3], k=5)
+    assert (found.reranked, found.weight) == (0, None)
+    assert [note.code for note in found.notes] == ["second_stage_untrained"]
+    with pytest.raises(R2D2Error, match="not trained yet: leave"):
+        Searcher(small.model, small.gallery).check(Query(text=TEXTS[3], candidates=4))

@@ -113,9 +113,9 @@ def search(
         tell_ranking(searcher.model)
         if not searcher.model.has_match:
             refuse_given(context, again, "ranks again, and the model has no cross encoders")
-        if searcher.second_stage_off:
-            off = "its weight, the best on the validation split, is 0"
-            refuse_given(context, again, f"ranks again, and the model does not: {off}")
+        if searcher.second_stage_off is not None:
+            why = searcher.second_stage_off.note
+            refuse_given(context, again, f"ranks again, and there is {why}")
         return searcher
 
     if queries is not None and out is not None:

@@ -59,6 +59,12 @@ class R2D2(nn.Module):
         """Whether there are cross encoders to rank with."""
         return self.config.cross_layers > 0
 
+    @property
+    def match_is_constant(self) -> bool:
+        """Whether every pair has the same match score, as before the first step of training."""
+        heads = (self.match_head_text, self.match_head_image)
+        return not any(bool(head.weight.any()) for head in heads)
+
     def encode_images(self, pixels: Tensor, keep: Tensor | None = None) -> Side:
         """See `Towers.encode_images`."""
         return self.towers.encode_images(pixels, keep)

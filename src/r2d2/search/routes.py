@@ -270,7 +270,7 @@ async def health(request: Request) -> HealthResponse | Response:
         images=images,
         model=searcher.fingerprint,
         cross_encoders=searcher.model.has_match,
-        second_stage=searcher.model.has_match and not searcher.second_stage_off,
+        second_stage=searcher.model.has_match and searcher.second_stage_off is None,
         calibrated=searcher.gallery.calibration is not None,
         words=searcher.gallery.has_words,
         candidates=searcher.model.top_k,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,10 @@ NOTHING = by_vectors(np.empty(0, np.int64), np.empty(0, np.float32))
 SECOND_STAGE_OFF = Note(
     "no second stage: on the validation split this model ranks best without it (weight 0)",
     "second_stage_off",
+)
+SECOND_STAGE_UNTRAINED = Note(
+    "no second stage: the cross encoders of this model are not trained yet",
+    "second_stage_untrained",
 )
 
 
@@ -168,16 +173,24 @@ class Searcher:
                     "candidates and cascade are of the second stage, and a search by words alone "
                     "has none: leave them out"
                 )
-            if self.second_stage_off:
+            if self.second_stage_off is not None:
                 raise R2D2Error(
-                    "candidates and cascade are of the second stage, and this model does not use "
-                    "it: its best weight on the validation split was 0; leave them out"
+                    "candidates and cascade are of the second stage, and there is "
+                    f"{self.second_stage_off.note}: leave them out"
                 )
 
     @property
-    def second_stage_off(self) -> bool:
-        """Whether the model has cross encoders that make its results no better."""
-        return self.model.has_match and self.model.match_weight == 0
+    def second_stage_off(self) -> Note | None:
+        """Why the cross encoders of a model are not asked; None: they are, or it has none."""
+        if not self.model.has_match:
+            return None
+        if self.model.match_weight == 0:
+            return SECOND_STAGE_OFF
+        return SECOND_STAGE_UNTRAINED if self._match_is_constant else None
+
+    @cached_property
+    def _match_is_constant(self) -> bool:
+        return isinstance(self.model, Pretrained) and self.model.model.match_is_constant
 
     def check_text(self, text: str, *, cut: bool = False) -> None:
         """R2D2Error where a text is empty, or longer than the model reads; `cut`: it may be."""
@@ -267,15 +280,17 @@ class Searcher:
             told = "so it is searched by words only" if words else "so there is no answer"
             notes.append(Note(f"the model can read nothing of the text, {told}", "not_understood"))
         depth = self._depth(query) if vectors else 0
-        if vectors and query.two_stage and self.second_stage_off:
-            notes.append(SECOND_STAGE_OFF)
+        if vectors and query.two_stage and self.second_stage_off is not None:
+            notes.append(self.second_stage_off)
         evidence = Evidence(reading.text, vectors, reading.complete, words is not None)
         return _Plan(by, words, vectors, depth, tuple(notes), evidence)
 
     def _depth(self, query: Query) -> int:
         """How many candidates are ranked again: 0 where nothing is."""
         crosses = query.text is not None or query.target == "texts"
-        if not (query.two_stage and crosses and self.model.has_match) or self.second_stage_off:
+        if not (query.two_stage and crosses and self.model.has_match):
+            return 0
+        if self.second_stage_off is not None:
             return 0
         return min(MAX_CANDIDATES, query.candidates or self.model.top_k)
 

@@ -54,6 +54,7 @@ export const en = {
     no_english: ({ about }) => `The model knows no English: ${about}.`,
     not_understood: () => "The model can read nothing of this text.",
     second_stage_off: () => "No careful ranking: it was tried, and this model finds no better with it.",
+    second_stage_untrained: () => "No careful ranking: this model has not been trained for it yet.",
     not_calibrated: () => "An older version made this index, so it is not known how sure a result is: run r2d2 index once more.",
     pictures_not_calibrated: () => "The model can read too few Chinese texts to tell how sure a result by its picture is.",
     noise_unknown: () => "The model can read too few everyday words to tell what stands out, so nothing is marked.",

@@ -52,6 +52,7 @@ export const zh = {
     no_english: ({ about }) => `模型不懂英文：${about}。`,
     not_understood: () => "这段话里没有模型能看懂的内容。",
     second_stage_off: () => "没有精细排序：试过了，用它并不能让这个模型找得更准。",
+    second_stage_untrained: () => "没有精细排序：这个模型还没有为它训练过。",
     not_calibrated: () => "这个索引是旧版本做的，无法判断结果有多可靠：请再运行一次 r2d2 index。",
     pictures_not_calibrated: () => "模型能读懂的中文太少，无法判断按画面找到的结果有多可靠。",
     noise_unknown: () => "模型认识的常用词太少，无法判断哪一块突出，所以不作标注。",

@@ -1,0 +1,52 @@
+"""Choose the weight of a trained model's match score, and keep it with the model."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from r2d2 import progress
+from r2d2.errors import R2D2Error
+from r2d2.evaluation.dataset import EvaluationSet
+from r2d2.evaluation.evaluate import VALIDATION, evaluate
+from r2d2.pretrained import default_device, read_saved
+from r2d2.table import PairsTable
+
+log = logging.getLogger(__name__)
+
+
+def keep_best_weight(folder: Path, table: PairsTable, batch_size: int) -> float | None:
+    """Save the weight that is the best on the whole split `val` with the model; see `evaluate`.
+
+    Args:
+        folder: a saved model's.
+        table: that it was trained on.
+        batch_size: items, or pairs, a forward pass.
+
+    Returns:
+        The weight; None where there is none to choose, which is told: no cross encoders, no `val`,
+        or nothing in it to rank.
+    """
+    model = read_saved(folder, default_device())
+    if not model.has_match:
+        return None
+    if VALIDATION not in table.splits():
+        log.warning(
+            "there is no split '%s' to choose the weight of the second stage by: it stays %g, and "
+            "the second stage may rank worse than the first alone",
+            VALIDATION, model.match_weight,
+        )  # fmt: skip
+        return None
+    try:
+        data = EvaluationSet.from_table(table, (VALIDATION,))
+        with progress.bars() as update:
+            metrics = evaluate(
+                model, data, top_k=model.top_k, batch_size=batch_size, splits=(), full=(),
+                progress=update,
+            ).metrics  # fmt: skip
+    except R2D2Error as error:
+        log.warning("the weight of the second stage stays %g: %s", model.match_weight, error)
+        return None
+    model.match_weight = float(metrics["weight"])
+    model.save(folder)
+    return model.match_weight
