@@ -8,11 +8,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from r2d2.config import make_config, presets
-from r2d2.flops import flops
+from r2d2.flops import flops, on_gpus
 from r2d2.model.r2d2 import R2D2
 from r2d2.objectives.batch import Batch, Moment
 from r2d2.objectives.losses import Objectives
-from r2d2.planning import Assumptions, plan, plan_lines
+from r2d2.planning import Assumptions, plan, plan_lines, plan_warnings, wire_of
 from training.small import call_cli
 
 TINY = ("train.batch_size=8", "objectives.queue_size=16", "model.text.vocab_size=300")
@@ -99,7 +99,9 @@ def test_what_settings_change():
     cut = of("system.parallel=fsdp")
     assert cut.memory.weights == plain.memory.weights / 4
     assert cut.memory.activations == plain.memory.activations
-    assert of("system.accumulate=2").memory.activations == plain.memory.activations / 2
+    # of half as many pairs, which draw their negatives from themselves: no states of other GPUs
+    assert of("system.accumulate=2").memory.activations < plain.memory.activations / 2
+    assert flops(make_config("tiny", "r2d2", TINY)).step < plain.step
     recomputed = of("system.checkpoint_activations=true")
     assert recomputed.memory.activations < 0.5 * plain.memory.activations
     assert recomputed.step > plain.step
@@ -113,6 +115,9 @@ def test_a_plan_adds_up():
     assumed = Assumptions(peak=100e12, utilisation=0.5, image_bytes=1e4, price=3.0)
     eight, sixteen = plan(report, assumed, [1_024_000], [8, 16])
     assert eight.steps == sixteen.steps == 2000
+    assert eight.flops == pytest.approx(2 * 1_024_000 * report.step)
+    assert (eight.pairs_a_gpu, sixteen.pairs_a_gpu) == (128, 64)
+    assert eight.exchanging < eight.computing
     assert eight.hours == pytest.approx(2 * 1_024_000 * report.step / (8 * 50e12) / 3600)
     assert sixteen.hours == pytest.approx(eight.hours / 2)
     assert sixteen.price == pytest.approx(eight.price) == pytest.approx(eight.hours * 8 * 3)
@@ -123,12 +128,80 @@ def test_a_plan_adds_up():
     )
 
 
+def test_what_goes_over_the_wire_by_hand():
+    """Rings for what all share, once there for what one GPU has drawn, and gradients back."""
+    settings = ["train.batch_size=64", "model.embed_dim=32", "system.parallel=ddp"]
+    report = flops(make_config("tiny", "r2d2", settings), 20, gpus=4)
+    wire = wire_of(report, 4)
+    assert wire.gradients == pytest.approx(2 * 3 / 4 * 4 * report.trainable)
+    gathered = 4 * 64 * 32  # bytes of one side's features, float32
+    # both sides, and the sum of their gradients; the teachers' twice; once more for the draw
+    assert wire.features == pytest.approx(3 / 4 * gathered * (2 + 4 + 4 + 2))
+    model = report.config.model
+    row = (1 + model.vision.patches) * model.vision.width + 20 * model.text.width
+    assert wire.states == pytest.approx(16 * 3 / 4 * row * 4 * 2)
+
+    def of(*more, variant="r2d2"):
+        config = make_config("tiny", variant, (*settings, *more))
+        return wire_of(flops(config, 20, gpus=4), 4)
+
+    half = row - (1 + model.vision.patches) * model.vision.width / 2
+    assert of("train.freeze_vision=true").states == pytest.approx(16 * 3 / 4 * half * 4 * 2)
+    assert of("system.accumulate=2").states == 0
+    assert of(variant="prd2").states == 0
+    cut = of("system.parallel=fsdp").gradients
+    own = report.everything - report.teachers
+    assert cut == pytest.approx(3 / 4 * 4 * (2 * own + report.teachers + report.trainable))
+
+
+def test_memory_on_other_numbers_of_gpus_is_that_of_a_trace():
+    config = make_config("tiny", "r2d2", (*TINY, "system.parallel=fsdp"))
+    assert on_gpus(flops(config, gpus=2), 8).memory == flops(config, gpus=8).memory
+
+
+def test_a_plan_that_does_not_work_out_is_told():
+    config = make_config("tiny", "r2d2", ["train.batch_size=128"])
+    report = flops(config, gpus=64)
+    assumed = Assumptions(network=1e9, gpu_bytes=2.0**20)
+    (one,) = plan(report, assumed, [1_000_000], [48])
+    assert one.exchanging > one.computing
+    assert one.hours == pytest.approx(one.steps * one.exchanging / 3600)  # the GPUs wait
+    divides, memory, slow = plan_warnings(config, assumed, [one])
+    assert divides == (
+        "train.batch_size=128 does not divide over 48 GPUs: --set train.batch_size=144"
+    )
+    assert "48 GPUs: 0 GiB on each" in memory
+    assert "48 GPUs: a step computes for" in slow
+    assert "raise train.batch_size" in slow
+    chunked = make_config("tiny", "r2d2", ["train.batch_size=128", "system.accumulate=3"])
+    assert "48 GPUs of 3 chunks" in plan_warnings(chunked, assumed, [one])[0]
+    large = flops(make_config("large", "r2d2", ["train.batch_size=512"]), gpus=8)
+    assert not plan_warnings(large.config, Assumptions(), plan(large, Assumptions(), [10**6], [8]))
+
+
+def test_a_plan_is_of_the_gpus_asked_for(monkeypatch, capsys):
+    arguments = ("flops", "--preset", "tiny", "--plan", "--pairs", 2_300_000)
+    code, out, _ = call_cli(monkeypatch, capsys, *arguments, "--gpus", 64)
+    assert code == 0
+    assert out.count("| 2.3M |") == 1
+    assert "| 2.3M | 64 | 1 |" in out
+    assert "WARNING: 64 GPUs: a step computes for" in out
+    code, out, _ = call_cli(monkeypatch, capsys, *arguments)
+    assert [line.split(" | ")[1] for line in out.splitlines() if line.startswith("| 2.3M")] == [
+        "8", "16", "32", "64"
+    ]  # fmt: skip
+    code, out, _ = call_cli(monkeypatch, capsys, *arguments, "--gpus", 8, "--json")
+    (planned,) = json.loads(out)["plan"]
+    assert planned["gpus"] == 8
+    assert planned["wire"]["gradients"] > 0
+
+
 def test_the_command(monkeypatch, capsys):
     code, out, _ = call_cli(monkeypatch, capsys, "flops", "--preset", "tiny", "--json")
     assert code == 0
     assert json.loads(out)["preset"] == "tiny"
     code, out, _ = call_cli(
-        monkeypatch, capsys, "flops", "--preset", "small", "--plan", "--pairs", 1000, "--gpus", 8
+        monkeypatch, capsys, "flops", "--preset", "small", "--plan", "--pairs", 1000
     )
     assert code == 0
     assert "memory a GPU" in out

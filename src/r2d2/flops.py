@@ -6,7 +6,7 @@ the figures follow the code. One multiply-accumulate is two floating-point opera
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -67,6 +67,7 @@ class FlopsReport:
     memory: Memory
     trainable: int  # parameters
     everything: int  # parameters, teachers included
+    teachers: int  # parameters of the teachers
 
     @property
     def forward(self) -> float:
@@ -132,19 +133,47 @@ def flops(config: Config, length: int | None = None, gpus: int = 1) -> FlopsRepo
     everything = sum(p.numel() for p in model.parameters())
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     teachers = sum(p.numel() for p in model.towers.parameters()) if _taught(config) else 0
+    memory = _memory(config, parts, gpus, everything, trainable, teachers)
+    return FlopsReport(
+        config, length, gpus, parts, memory, trainable, everything + teachers, teachers
+    )
+
+
+def on_gpus(report: FlopsReport, gpus: int) -> FlopsReport:
+    """The same configuration on another number of GPUs; both numbers must be above 1, or equal."""
+    own = report.everything - report.teachers
+    memory = _memory(report.config, report.parts, gpus, own, report.trainable, report.teachers)
+    return replace(report, gpus=gpus, memory=memory)
+
+
+def exchanges_states(config: Config, gpus: int) -> bool:
+    """Whether hidden states of hard negatives go from GPU to GPU."""
+    ranks = config.objectives.fgr and config.model.cross_layers > 0 and not config.train.labelled
+    # a chunk draws from itself
+    return ranks and gpus > 1 and config.system.accumulate == 1
+
+
+def _memory(
+    config: Config,
+    parts: Sequence[Cost],
+    gpus: int,
+    everything: int,
+    trainable: int,
+    teachers: int,
+) -> Memory:
+    """`everything`, `trainable`, `teachers`: parameters, the first without the teachers'."""
     share = 1 / gpus if config.system.parallel == "fsdp" else 1.0
     queues = (
         2 * config.objectives.queue_size * config.model.embed_dim if config.objectives.tgd else 0
     )
     chunk = config.train.batch_size / gpus / config.system.accumulate
-    memory = Memory(
+    return Memory(
         weights=4 * everything * share,
         gradients=4 * trainable * share,
         optimizer=8 * trainable * share,
         teachers=4 * (teachers * share + queues),
         activations=chunk * sum(part.activations for part in parts) * _width(config),
     )
-    return FlopsReport(config, length, gpus, parts, memory, trainable, everything + teachers)
 
 
 def _taught(config: Config) -> bool:
@@ -222,9 +251,12 @@ def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost
         yield _contrast(config, gpus)
     if not model.has_match or not (o.fgr or labelled):
         return
-    states = torch.empty(n, 1 + vision.patches, vision.width, device="meta")
+    # of each pair its own, and the negatives that other GPUs hold: at most one an image and a text
+    items = 2 * n if exchanges_states(config, gpus) else n
+    states = torch.empty(items, 1 + vision.patches, vision.width, device="meta")
     states.requires_grad_(not fixed_images)
-    words = torch.empty(n, length, text.width, device="meta", requires_grad=not fixed_texts)
+    words = torch.empty(items, length, text.width, device="meta", requires_grad=not fixed_texts)
+    real = torch.empty(items, length, dtype=torch.bool, device="meta")
     pairs = n if labelled else (1 + NEGATIVES) * n
     index = torch.empty(pairs, dtype=torch.long, device="meta")
     masked = max(1, round(o.mask_share * length))
@@ -249,9 +281,10 @@ def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost
         return
     if not together:
         where = torch.empty(n, 1 + masked, dtype=torch.long, device="meta")
+        alone = _sides(states[:n], words[:n], real[:n])
         yield cost("text-to-image, masked text", [],
-                   lambda v, t, k: model.cross_text(*side(v, t), None, k), states, words, where,
-                   layers=config.model.cross_layers)  # fmt: skip
+                   lambda v, t, k: model.cross_text(*alone(v, t), None, k), states[:n], words[:n],
+                   where, layers=config.model.cross_layers)  # fmt: skip
     asked = n * masked * (o.et_masked_share if together else 1.0)
     hidden = torch.empty(max(1, round(asked)), text.width, device="meta", requires_grad=True)
     yield cost("masked tokens' head", [model.mlm_head],

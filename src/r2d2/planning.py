@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from r2d2.flops import FlopsReport
+from r2d2.config import Config
+from r2d2.flops import FlopsReport, exchanges_states, on_gpus
 
 PAIRS = (2_300_000, 23_000_000, 250_000_000)  # Zero-Corpus's small part, its whole, and all of it
 GPUS = (8, 16, 32, 64)
+ROOM = 0.9  # of a GPU's memory; kernels, buffers and fragments take the rest
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,22 @@ class Assumptions:
     utilisation: float = 0.35  # of the peak that a run reaches
     image_bytes: float = 40e3  # of an encoded picture with its texts
     price: float = 2.0  # of an hour of one GPU
+    network: float = 25e9  # bytes a second that a GPU sends (200 Gbit/s)
+    gpu_bytes: float = 80 * 2.0**30  # memory of a GPU
+
+
+@dataclass(frozen=True)
+class Wire:
+    """Bytes that a GPU sends in a step."""
+
+    gradients: float  # under FSDP weights, too, which are gathered where they are needed
+    features: float  # of the contrast, and of the draw of negatives
+    states: float  # of hard negatives that other GPUs hold, at most; their gradients
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.gradients + self.features + self.states
 
 
 @dataclass(frozen=True)
@@ -27,12 +45,17 @@ class Plan:
 
     pairs: int
     gpus: int
+    pairs_a_gpu: float  # in a step
     steps: int
     hours: float
     price: float
+    flops: float  # of the whole run
+    memory: float  # bytes on each GPU
+    wire: Wire
+    computing: float  # seconds of a step
+    exchanging: float  # seconds of a step that the wire is busy
     storage: float  # bytes
     reading: float  # bytes a second that all loaders together take in
-    exchange: float  # bytes a second that a GPU sends for its gradients, at the least
 
 
 def plan(
@@ -41,49 +64,142 @@ def plan(
     pairs: Sequence[int] = PAIRS,
     gpus: Sequence[int] = GPUS,
 ) -> list[Plan]:
-    """Every corpus on every number of GPUs, for the epochs and the batch of the configuration."""
+    """Every corpus on every number of GPUs, for the epochs and the batch of the configuration.
+
+    A step takes as long as its computation or its exchange, whichever is longer: they overlap.
+
+    Args:
+        report: of the configuration on several GPUs, if `gpus` are several.
+        assumed: what cannot be computed.
+        pairs: of each corpus.
+        gpus: numbers of them.
+    """
     train = report.config.train
     plans = []
     for count in pairs:
         for n in gpus:
-            rate = n * assumed.peak * assumed.utilisation / report.step  # pairs a second
-            seconds = count * train.epochs / rate
+            wire = wire_of(report, n)
+            computing = train.batch_size * report.step / (n * assumed.peak * assumed.utilisation)
+            exchanging = wire.total / assumed.network
+            seconds_a_step = max(computing, exchanging)
             steps = count * train.epochs // train.batch_size
-            # A ring sends each gradient (float32) nearly twice, once to sum and once to tell.
-            sent = 2 * (n - 1) / n * 4 * report.trainable
+            hours = steps * seconds_a_step / 3600
             plans.append(
                 Plan(
                     pairs=count,
                     gpus=n,
+                    pairs_a_gpu=train.batch_size / n,
                     steps=steps,
-                    hours=seconds / 3600,
-                    price=seconds / 3600 * n * assumed.price,
+                    hours=hours,
+                    price=hours * n * assumed.price,
+                    flops=steps * train.batch_size * report.step,
+                    memory=on_gpus(report, n).memory.total,
+                    wire=wire,
+                    computing=computing,
+                    exchanging=exchanging,
                     storage=count * assumed.image_bytes,
-                    reading=rate * assumed.image_bytes,
-                    exchange=sent * steps / seconds if seconds else 0.0,
+                    reading=train.batch_size * assumed.image_bytes / seconds_a_step,
                 )
             )
     return plans
 
 
+def wire_of(report: FlopsReport, gpus: int) -> Wire:
+    """What each GPU sends in a step: rings for what all share, straight for what one has drawn."""
+    config = report.config
+    others = (gpus - 1) / gpus
+    own = report.everything - report.teachers
+    if config.system.parallel == "fsdp":
+        chunks = config.system.accumulate
+        # Forward and backward; with chunks a pass for the features before them
+        gathers = 2 * own if chunks == 1 else 3 * chunks * own
+        gradients = others * 4.0 * (gathers + chunks * report.teachers + report.trainable)
+    else:
+        gradients = others * 2 * 4.0 * report.trainable
+    return Wire(gradients, others * _features(config), _states(config, report.length, gpus))
+
+
+def _features(config: Config) -> float:
+    """Bytes of the features that are gathered, float32, and of their gradients."""
+    o = config.objectives
+    if config.train.labelled:
+        return 0.0
+    one_side = 4.0 * config.train.batch_size * config.model.embed_dim
+    sides = 2 + 2 * 2  # to all; their gradients are summed by a ring, twice as much
+    sides += 4 if o.tgd else 0  # the teachers', as targets and for the queue
+    sides += 2 if o.fgr else 0  # for the draw
+    return sides * one_side
+
+
+def _states(config: Config, length: int, gpus: int) -> float:
+    """Bytes of the hidden states of the rows that were drawn, and of their gradients."""
+    if not exchanges_states(config, gpus):
+        return 0.0
+    vision, text, train = config.model.vision, config.model.text, config.train
+    image = 4.0 * (1 + vision.patches) * vision.width * (1 if train.freeze_vision else 2)
+    words = 4.0 * length * text.width * (1 if train.freeze_text else 2)
+    return train.batch_size / gpus * (gpus - 1) / gpus * (image + words)
+
+
 def plan_lines(report: FlopsReport, assumed: Assumptions, plans: Sequence[Plan]) -> list[str]:
-    """A Markdown table, and under it what it assumes."""
+    """A Markdown table, under it what it assumes, and what does not work out."""
     train = report.config.train
     lines = [
-        "| pairs | GPUs | steps | hours | cost | storage | reading, all GPUs | exchange, a GPU |",
-        "|---|---|---|---|---|---|---|---|",
+        "| pairs | GPUs | pairs a GPU | steps | hours | cost | EFLOPs | memory a GPU "
+        "| sent by a GPU a step | of a step's seconds | storage | reading, all GPUs |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {one.pairs / 1e6:g}M | {one.gpus} | {one.steps:,} | {one.hours:,.0f} "
-        f"| {one.price:,.0f} | {one.storage / 1e12:.2f} TB | {one.reading / 1e6:,.0f} MB/s "
-        f"| {one.exchange / 1e9:.2f} GB/s |"
+        f"| {one.pairs / 1e6:g}M | {one.gpus} | {one.pairs_a_gpu:g} | {one.steps:,} "
+        f"| {_hours(one.hours)} | {one.price:,.0f} | {one.flops / 1e18:,.4g} "
+        f"| {one.memory / 2**30:.1f} GiB | {one.wire.total / 1e9:.2f} GB "
+        f"| {one.exchanging:.2g} of {max(one.computing, one.exchanging):.2g} "
+        f"| {one.storage / 1e12:.2f} TB | {one.reading / 1e6:,.0f} MB/s |"
         for one in plans
     ]
+    wires = "; ".join(
+        f"on {n} GPUs gradients {wire.gradients / 1e9:.2f}, features {wire.features / 1e9:.2f}, "
+        f"states of negatives {wire.states / 1e9:.2f}"
+        for n, wire in {one.gpus: one.wire for one in plans}.items()
+    )
     return [
         *lines,
         "",
+        f"GB sent by a GPU a step: {wires}",
         f"{train.epochs} epochs, {train.batch_size} pairs a step, {report.step / 1e9:,.0f} GFLOPs "
         f"a pair; assumed: {assumed.peak / 1e12:g} TFLOP/s a GPU at "
-        f"{100 * assumed.utilisation:g}%, "
+        f"{100 * assumed.utilisation:g}%, {assumed.network / 1e9:g} GB/s sent by a GPU beside it, "
         f"{assumed.image_bytes / 1e3:g} kB a pair, {assumed.price:g} an hour of a GPU",
+        *(f"WARNING: {message}" for message in plan_warnings(report.config, assumed, plans)),
     ]
+
+
+def plan_warnings(config: Config, assumed: Assumptions, plans: Sequence[Plan]) -> list[str]:
+    """Where a plan will not run, or not as fast as its GPUs; one line for each number of GPUs."""
+    messages = []
+    chunks = config.system.accumulate
+    for n, one in {one.gpus: one for one in plans}.items():
+        if config.train.batch_size % (n * chunks):
+            parts = f"{n} GPUs" + (f" of {chunks} chunks (system.accumulate)" if chunks > 1 else "")
+            messages.append(
+                f"train.batch_size={config.train.batch_size} does not divide over {parts}: "
+                f"--set train.batch_size={n * chunks * max(1, round(one.pairs_a_gpu / chunks))}"
+            )
+        if one.memory > ROOM * assumed.gpu_bytes:
+            messages.append(
+                f"{n} GPUs: {one.memory / 2**30:.0f} GiB on each, of which {ROOM:.0%} of "
+                f"{assumed.gpu_bytes / 2**30:g} GiB is there: lower train.batch_size, or --set "
+                "system.checkpoint_activations=true, system.accumulate=2 or system.parallel=fsdp"
+            )
+        if one.exchanging > one.computing:
+            messages.append(
+                f"{n} GPUs: a step computes for {one.computing:.2g} s and sends "
+                f"{one.wire.total / 1e9:.2g} GB for {one.exchanging:.2g} s, so that the GPUs wait "
+                "for one another: raise train.batch_size, or take fewer GPUs or a faster network "
+                "(--network)"
+            )
+    return messages
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
