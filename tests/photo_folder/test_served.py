@@ -101,6 +101,7 @@ def test_the_page_shows_the_path_the_picture_and_that_a_file_is_gone(browser, se
     with running(searcher) as address:
         page = browser.new_page(locale="zh-CN", viewport={"width": 1280, "height": 800})
         page.goto(f"{address}/?q=红色的猫")
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         page.wait_for_selector(".hit")
         assert {"1.jpg", "scan.tif"} <= set(page.locator(".caption").all_inner_texts())
 
@@ -116,6 +117,11 @@ def test_the_page_shows_the_path_the_picture_and_that_a_file_is_gone(browser, se
             return wide, said
 
         assert opened("2.jpg") == (800, "")
+        page.locator(".hit", has_text="2.jpg").click()
+        page.click("#copy-path >> text=复制路径")
+        page.wait_for_selector("#done >> text=已复制")
+        assert page.evaluate("navigator.clipboard.readText()") == str(photos / "2.jpg")
+        page.keyboard.press("Escape")
         (photos / "1.jpg").unlink()
         wide, said = opened("1.jpg")
         assert wide == 384

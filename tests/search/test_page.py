@@ -402,16 +402,16 @@ def test_english_dark_and_narrow(open_page):
         f"/?q={TEXTS[1]}", locale="en", color_scheme="dark", viewport={"width": 360, "height": 700}
     )
     settled(page)
-    assert "words and picture fit" in page.inner_text("#grid")
+    assert "by words and picture" in page.inner_text("#grid")
     assert shown(page)
     keep(page, "narrow-dark")
     wide = page.query_selector("html").evaluate("html => html.scrollWidth")
     assert wide <= 360
     page.click("#language")
-    page.wait_for_selector(".hit >> text=文字和画面都相符")
+    page.wait_for_selector(".hit >> text=按文字和画面找到")
     page.reload()
     settled(page)
-    assert "文字和画面都相符" in page.inner_text("#grid")  # the choice lasts
+    assert "按文字和画面找到" in page.inner_text("#grid")  # the choice lasts
     page.click(".hit >> nth=0")
     page.wait_for_selector("#detail[open]")
     page.wait_for_selector(".sentence button")
@@ -492,6 +492,13 @@ def test_the_page_says_that_there_is_no_second_stage(browser, open_page):
 def test_the_page_says_that_nothing_fits_and_what_cannot_be_read(open_page):
     with running(Searcher.open()) as where:
         page = open_page(where=where)
+        ask(page, "生日蛋糕")
+        assert page.inner_text(".hit .level >> nth=0") == "很可能"
+        assert page.is_hidden("#unsure")
+        ask(page, "微波炉")
+        assert {one.inner_text() for one in page.query_selector_all(".level")} == {"不太像"}
+        assert page.query_selector("#grid.unsure")
+        keep(page, "unsure")
         for text, told in (
             ("微波炉", "没有合适的图片"), ("dog", "模型不懂英文：dog"),
             ("？！", "没有模型能看懂的内容"),

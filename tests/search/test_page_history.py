@@ -60,7 +60,6 @@ def test_pages_ranking_and_place_survive_back_and_reload(open_page):
     page.wait_for_selector("#grid li:nth-child(40)")
     quick = rows(page)
     page.query_selector("#grid li:nth-child(30)").scroll_into_view_if_needed()
-    page.wait_for_function("() => history.state.y > 100")
     place = scroll_position(page)
     after_reload(page)
     stays_at(page, place)

@@ -129,7 +129,7 @@ def test_results_are_filtered_by_columns(open_page, tabled):
     page = open_page(f"/?q={TEXTS[1]}", where=tabled)
     settled(page)
     everything = rows(page)
-    page.click("#filter summary")
+    page.click("#filter")
     page.wait_for_selector(".column")
     legends = [one.inner_text() for one in page.query_selector_all(".column legend")]
     assert legends == ["网址", "宽（像素）", "数据部分"]  # not the height, which is 50 everywhere
@@ -171,7 +171,7 @@ def test_a_search_by_picture_keeps_the_filter(open_page, tabled):
 
 def test_a_filter_that_leaves_nothing(open_page, tabled):
     page = open_page(f"/?q={TEXTS[1]}&is.split=nowhere", where=tabled)
-    page.wait_for_selector("#problem >> text=没有找到结果")
+    page.wait_for_selector("#problem >> text=没有找到符合筛选的结果")
     page.click("#filters button")
     settled(page)
     assert len(rows(page)) == 24
@@ -192,6 +192,7 @@ def test_a_switch_between_tables(open_page, tabled):
     page.click(".hit >> nth=0")
     page.wait_for_selector(".sentence button")
     page.keyboard.press("Escape")
+    page.wait_for_function("() => !location.search.includes('open')")
     page.reload()
     settled(page)
     assert len(rows(page)) == 9
@@ -287,7 +288,7 @@ def test_what_a_finger_touches_is_large_enough(open_page, tabled, toned):
     assert targets(page) == []
     page.click("#examples button >> nth=0")
     settled(page)
-    page.click("#filter summary")
+    page.click("#filter")
     page.wait_for_selector(".chip-choice")
     page.click(".chip-choice >> nth=0")
     page.wait_for_selector("#filters button")

@@ -1,8 +1,8 @@
 // The page: what its user does, and what follows.
 
-import { ask, enter, go, loadExamples, openFilter } from "./flow.js";
+import { ask, closeFilter, enter, go, isFilterOpen, loadExamples, openFilter } from "./flow.js";
 import { takePictures } from "./intake.js";
-import { keepScroll, position } from "./navigation.js";
+import { keepPositions, position } from "./navigation.js";
 import { keepPicture } from "./pictures.js";
 import { Problem } from "./server.js";
 import { isByPicture, session } from "./session.js";
@@ -57,17 +57,17 @@ id("table").addEventListener("change", (event) => {
   const table = event.target.value === session.health.tables[0] ? START.table : event.target.value;
   go({ ...START, q, rank, by, picture, target, table });
 });
-id("filter").addEventListener("toggle", () => id("filter").open && openFilter());
+id("filter").addEventListener("click", () => (isFilterOpen() ? closeFilter() : openFilter()));
 id("more").addEventListener("click", () => go({ shown: session.state.shown + PAGE }, { replace: true }));
 id("language").addEventListener("click", () => {
   switchLanguage();
   relabel(go, ask);
-  if (id("filter").open) openFilter();
+  if (isFilterOpen()) openFilter();
   if (session.answer) drawResults(false, go);
 });
 document.addEventListener("r2d2-key", loadExamples);
 
 window.addEventListener("popstate", () => enter(readState(), { scroll: position() }));
-keepScroll();
+keepPositions();
 relabel(go, ask);
 enter(session.state, { scroll: position() });

@@ -164,7 +164,7 @@ function rows(hit, found) {
   if (found && hit.rank !== undefined) {
     list.push([say("position"), hit.rank === hit.pre_rank ? String(hit.rank) : `${hit.rank} (${say("was")(hit.pre_rank)})`]);
   }
-  if (hit.chance !== undefined && hit.chance !== null) list.push([say("chance"), `${(100 * hit.chance).toPrecision(2)}%`]);
+  if (hit.chance !== undefined && hit.chance !== null) list.push([say("chance"), shareOf(hit.chance)]);
   if (hit.words !== undefined && hit.words !== null) list.push([say("wordScore"), hit.words.toFixed(2)]);
   if (hit.cosine !== undefined && hit.cosine !== null) list.push([say("cosine"), hit.cosine.toFixed(4)]);
   if (hit.match !== undefined && hit.match !== null) {
@@ -177,6 +177,7 @@ function rows(hit, found) {
   return terms(list);
 }
 
+const shareOf = (value) => (value < 1e-4 ? "< 0.01%" : `${Number((100 * value).toPrecision(2))}%`);
 const terms = (list) => list.flatMap(([name, value]) => [element("dt", "", name), element("dd", "", value)]);
 
 onPlainClick(id("similar"), () => follow?.());

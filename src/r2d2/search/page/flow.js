@@ -55,7 +55,7 @@ async function search(before, scroll, anew) {
   const more = !anew && session.answered === key && state.shown > before.shown;
   if (state.open === null) closeDetail();
   drawQuery(go);
-  if (id("filter").open) openFilter();
+  if (isFilterOpen()) openFilter();
   if (!state.q && !isByPicture()) return begin();
   tell(null);
   id("welcome").hidden = true;
@@ -71,7 +71,7 @@ async function search(before, scroll, anew) {
     if (!answer) return begin(); // its picture is one of an earlier visit
     Object.assign(session, { answer, answered: key });
     const first = drawResults(more, go);
-    if (!answer.hits.length) tell(new Problem("nothing"));
+    if (!answer.hits.length) tell(new Problem(Object.keys(state.where).length ? "nothing_filtered" : "nothing"));
     if (more) first?.querySelector(".hit").focus();
     else if (scroll !== null) window.scrollTo({ top: scroll });
     showDetail();
@@ -104,7 +104,7 @@ function begin() {
 async function changeTable() {
   chooseTable(session.state.table);
   Object.assign(session, { columns: null, examples: [], health: null, unwell: null });
-  id("filter").open = false;
+  closeFilter();
   try {
     session.health = await get("/health", { quiet: true });
   } catch (error) {
@@ -125,7 +125,16 @@ export async function loadExamples() {
   } catch { /* there are none */ }
 }
 
+export const isFilterOpen = () => id("filter").getAttribute("aria-expanded") === "true";
+export const closeFilter = () => expandFilter(false);
+
+function expandFilter(opens) {
+  id("filter").setAttribute("aria-expanded", String(opens));
+  id("filter-columns").hidden = !opens;
+}
+
 export async function openFilter() {
+  expandFilter(true);
   const { table } = session.state;
   try {
     session.columns ??= (await get("/columns")).columns;

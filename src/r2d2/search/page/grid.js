@@ -111,7 +111,11 @@ export function frame(hit) {
   image.alt = "";
   image.decoding = "async";
   image.draggable = false; // a result dragged a little is no picture dropped
-  image.addEventListener("load", () => image.classList.toggle("small", image.naturalWidth <= 96));
+  image.addEventListener("load", () => {
+    const small = image.naturalWidth <= 96; // a drawing on white paper; photographs have a mat around them
+    image.classList.toggle("small", small);
+    box.classList.toggle("photo", !small);
+  });
   show(image, hit.image, lost);
   box.append(image);
   return box;

@@ -1,20 +1,22 @@
-// The history: entries for states, with the place on the page that the user was at.
+// The history: entries for states, and how far down the page each of them was left.
 
 import { addressOf } from "./state.js";
 
-const PAUSE = 150; // milliseconds: browsers refuse entries that change too often
-let timer = null;
+const KEPT = "r2d2.positions"; // in the tab's storage, for a reload
+const MOST = 200; // entries whose position is kept
+const positions = new Map(stored());
+let count = 0;
 
 /** Write a state into the address: as a new entry, or in the place of this one. */
 export function move(state, replace) {
-  const entry = { picture: state.picture, y: replace ? window.scrollY : 0 };
+  const { picture } = state;
   if (replace) {
-    history.replaceState({ ...entry, above: history.state?.above ?? false }, "", addressOf(state));
+    history.replaceState({ ...history.state, picture }, "", addressOf(state));
     return;
   }
-  savePosition();
+  notePosition();
   // above: the entry before is the same search without the dialog, so that going back closes it
-  history.pushState({ ...entry, above: state.open !== null }, "", addressOf(state));
+  history.pushState({ picture, entry: newEntry(), above: state.open !== null }, "", addressOf(state));
 }
 
 /** Close what was opened by an entry of its own: back to the one before; `otherwise` where there is none. */
@@ -24,19 +26,36 @@ export function goBack(otherwise) {
 }
 
 /** How far down the page this entry was left. */
-export const position = () => history.state?.y ?? 0;
+export const position = () => positions.get(history.state?.entry) ?? 0;
 
-/** Keep the position of this entry, for the way back and for a reload. */
-export function keepScroll() {
+/**
+ * Note how far down the page the user is, all the time. Not in the history's own state: to write there while the user
+ * goes back would keep the browser where it is.
+ */
+export function keepPositions() {
   history.scrollRestoration = "manual"; // there is nothing to scroll to before the results are there
-  document.addEventListener("scroll", () => {
-    clearTimeout(timer);
-    timer = setTimeout(savePosition, PAUSE);
-  }, { passive: true });
-  window.addEventListener("pagehide", savePosition);
+  if (!history.state?.entry) history.replaceState({ ...history.state, entry: newEntry() }, "");
+  document.addEventListener("scroll", notePosition, { passive: true });
+  window.addEventListener("pagehide", () => {
+    notePosition();
+    try {
+      sessionStorage.setItem(KEPT, JSON.stringify([...positions].slice(-MOST)));
+    } catch { /* storage may be forbidden */ }
+  });
 }
 
-function savePosition() {
-  clearTimeout(timer);
-  history.replaceState({ ...history.state, y: window.scrollY }, "");
+function notePosition() {
+  const { entry } = history.state ?? {};
+  positions.delete(entry); // the last that was noted stands last
+  positions.set(entry, window.scrollY);
+}
+
+const newEntry = () => `${performance.timeOrigin}-${count++}`;
+
+function stored() {
+  try {
+    return JSON.parse(sessionStorage.getItem(KEPT)) ?? [];
+  } catch {
+    return [];
+  }
 }

@@ -87,7 +87,8 @@ export function summarise() {
   id("unsure").hidden = !some || answer.level !== "unlikely";
   id("unsure").textContent = id("unsure").hidden ? "" : say("nothingFits");
   const how = answer?.reranked ? "careful" : answer?.by;
-  id("summary").textContent = some ? say("summary")[how](number(answer.searched), number(answer.reranked), areTexts()) : "";
+  const filtered = Object.keys(state.where).length ? say("filtered") : "";
+  id("summary").textContent = some ? say("summary")[how](number(answer.searched), number(answer.reranked), areTexts()) + filtered : "";
   id("more").hidden = !answer || (answer.end && families(answer.hits).length <= state.shown);
   id("end").hidden = !answer || !id("more").hidden || answer.hits.length < (health?.depth ?? Infinity);
   if (!id("end").hidden) id("end").textContent = say("end")(number(answer.hits.length));
@@ -97,6 +98,7 @@ export function summarise() {
 export function tell(error) {
   session.problem = error;
   id("problem").hidden = !error;
+  id("problem").classList.toggle("mild", /^nothing/.test(error?.code ?? "")); // no mistake of anyone's
   if (error) id("problem").textContent = error instanceof Problem ? sayProblem(error.code, error.message, session.health) : String(error);
 }
 

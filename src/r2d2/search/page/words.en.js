@@ -5,11 +5,11 @@ import { megabytes } from "./amounts.js";
 const what = (texts) => (texts ? "texts" : "pictures");
 
 export const en = {
-  hint: "Describe a picture in Chinese, or drop or paste one", welcome: "Find pictures by a sentence; pictures or texts by a picture",
+  hint: "Describe a picture in Chinese", welcome: "Find pictures by a sentence; pictures or texts by a picture",
   go: "Search", pick: "Choose a picture", takeAway: "Remove the picture", api: "API", other: "中文", tables: "Collection",
   stage: "Ranking", careful: "Careful", quick: "Quick", carefulAbout: "A rough search, then a closer look at the best", quickAbout: "The rough search alone, which is faster",
-  by: "Search by", byBoth: "Words and pictures", byVectors: "Pictures only", byWords: "Words only",
-  foundBy: { words: "its words fit", picture: "the picture fits", both: "words and picture fit" },
+  by: "Search by", byBoth: "Both", byVectors: "Pictures", byWords: "Words",
+  foundBy: { words: "by its words", picture: "by the picture", both: "by words and picture" },
   levels: { likely: "very likely", possible: "possible", unlikely: "unlikely" },
   nothingFits: "Nothing here seems to fit. These are only the nearest, and most likely not what you look for: try other words.",
   target: "Look among", images: "Images", texts: "Texts",
@@ -44,7 +44,8 @@ export const en = {
     both: (n) => `Among ${n} pictures, by words and pictures`, words: (n) => `Among ${n} pictures, by words`,
     vectors: (n, _, texts) => `Among ${n} ${what(texts)}`,
   },
-  about: (name, n) => `${name} · ${n} images`, emoji: "the emoji corpus", loading: "Searching…",
+  filtered: ", filtered",
+  about: (name, n) => `${name} · ${n} images`, emoji: "Emoji", loading: "Searching…",
   keyTitle: "API key", keyAbout: "This server asks for a key. It stays in this tab only.", keyGo: "Go on",
   notes: {
     first_frame: () => "This picture has several frames: only the first is used.",
@@ -61,7 +62,7 @@ export const en = {
     text_cut: ({ max_tokens: n }) => `A long text: the model read about the first ${n} characters, and the rest is not explained.`,
   },
   problems: {
-    nothing: "Nothing found.", busy: "The server is busy: try again in a moment.",
+    nothing: "Nothing found.", nothing_filtered: "Nothing that the filter lets through: take it away and try again.", busy: "The server is busy: try again in a moment.",
     too_large: ({ max_bytes: n }) => `That file is too large${n ? ` (at most ${megabytes(n)} MB)` : ""}: use a smaller picture.`,
     image_too_large: ({ max_pixels: n }) => `That picture is too large${n ? ` (at most ${n / 1e6} megapixels)` : ""}: use a smaller one.`,
     text_empty: "Give some words.", text_unreadable: "A character of that text is broken: type it again.",

@@ -3,11 +3,11 @@
 import { megabytes } from "./amounts.js";
 
 export const zh = {
-  hint: "输入一句中文，或拖入、粘贴一张图片", welcome: "用一句话找图，用一张图找图或找文字",
+  hint: "用一句中文找图", welcome: "用一句话找图，用一张图找图或找文字",
   go: "搜索", pick: "选一张图片", takeAway: "去掉图片", api: "接口文档", other: "English", tables: "图库",
   stage: "排序", careful: "精细排序", quick: "快速排序", carefulAbout: "先粗略找，再把最前面的逐一仔细比对", quickAbout: "只粗略比较，更快",
   by: "按什么找", byBoth: "文字和画面", byVectors: "只看画面", byWords: "只看文字",
-  foundBy: { words: "文字相符", picture: "画面相符", both: "文字和画面都相符" },
+  foundBy: { words: "按文字找到", picture: "按画面找到", both: "按文字和画面找到" },
   levels: { likely: "很可能", possible: "有可能", unlikely: "不太像" },
   nothingFits: "这里好像没有合适的图片。下面只是最接近的几张，多半不是你要找的：换个说法再试试。",
   target: "在哪里找", images: "找图片", texts: "找文字",
@@ -42,6 +42,7 @@ export const zh = {
     both: (n) => `在 ${n} 张图里按文字和画面找`, words: (n) => `在 ${n} 张图里按文字找`,
     vectors: (n, _, texts) => `在 ${n} ${texts ? "条文字" : "张图"}里找`,
   },
+  filtered: "，已筛选",
   about: (name, n) => `${name} · ${n} 张图`, emoji: "表情符号", loading: "正在搜索…",
   keyTitle: "访问密钥", keyAbout: "这台服务器需要密钥。它只保存在这个标签页里。", keyGo: "继续",
   notes: {
@@ -59,7 +60,7 @@ export const zh = {
     text_cut: ({ max_tokens: n }) => `这段文字太长，模型只读了前面约 ${n} 个字，后面的没有解释。`,
   },
   problems: {
-    nothing: "没有找到结果。", busy: "服务器正忙，请稍后再试。",
+    nothing: "没有找到结果。", nothing_filtered: "没有找到符合筛选的结果：去掉筛选再试试。", busy: "服务器正忙，请稍后再试。",
     too_large: ({ max_bytes: n }) => `文件太大${n ? `（最多 ${megabytes(n)} MB）` : ""}，请换一张小一些的图片。`,
     image_too_large: ({ max_pixels: n }) => `图片太大${n ? `（最多 ${n / 1e4} 万像素）` : ""}，请换一张小一些的。`,
     text_empty: "请输入一些文字。", text_unreadable: "这段文字里有坏掉的字符，请重新输入。",
