@@ -221,3 +221,27 @@ def test_an_address_that_makes_no_sense_shows_the_start(open_page, path):
     page.wait_for_selector("#examples button")
     assert page.is_visible("#welcome")
     assert page.is_hidden("#problem")
+
+
+def test_another_result_is_opened_while_the_dialog_is_still_closing(open_page):
+    page = open_page(f"/?q={TEXTS[1]}")
+    settled(page)
+    found = rows(page)
+    page.click(".hit >> nth=1")
+    page.wait_for_selector("#detail[open]")
+    page.evaluate(
+        """async () => {
+            document.querySelector("#detail").close();
+            await new Promise((done) => document.querySelector("#detail").addEventListener(
+                "close", done, { once: true }));
+            document.querySelectorAll(".hit")[2].click();
+        }"""
+    )
+    page.wait_for_function(f"() => location.search.endsWith('open={found[2]}')")
+    page.wait_for_function(
+        f"() => document.querySelector('#detail-title').textContent === '{TEXTS[int(found[2])]}'"
+    )
+    assert page.is_visible("#detail")
+    page.go_back()
+    page.wait_for_selector("#detail", state="hidden")
+    assert rows(page) == found

@@ -3,7 +3,7 @@
 import { closeDetail, openDetail } from "./detail.js";
 import { drawPanel } from "./filter.js";
 import { clear, wait } from "./grid.js";
-import { goBack, move } from "./navigation.js";
+import { goBack, move, wayBack } from "./navigation.js";
 import { find } from "./results.js";
 import { Problem, chooseTable, get } from "./server.js";
 import { areTexts, isByPicture, session } from "./session.js";
@@ -20,6 +20,8 @@ let running = null;
  * with its first page and without a dialog.
  */
 export function go(changes, { replace = false, ...how } = {}) {
+  const back = wayBack();
+  if (back) return back.then(() => go(changes, { replace, ...how }));
   const another = OF_SEARCH.some((name) => name in changes);
   const next = { ...session.state, ...(another ? { shown: PAGE, open: null } : {}), ...changes };
   move(next, replace);

@@ -5,7 +5,9 @@ import { addressOf } from "./state.js";
 const KEPT = "r2d2.positions"; // in the tab's storage, for a reload
 const MOST = 200; // entries whose position is kept
 const positions = new Map(stored());
+const LONGEST = 1000; // milliseconds that the way back takes
 let count = 0;
+let leaving = null;
 
 /** Write a state into the address: as a new entry, or in the place of this one. */
 export function move(state, replace) {
@@ -21,9 +23,16 @@ export function move(state, replace) {
 
 /** Close what was opened by an entry of its own: back to the one before; `otherwise` where there is none. */
 export function goBack(otherwise) {
-  if (history.state?.above) history.back();
-  else otherwise();
+  if (!history.state?.above) return otherwise();
+  leaving = new Promise((left) => {
+    window.addEventListener("popstate", left, { once: true });
+    setTimeout(left, LONGEST); // in case the browser refuses
+  }).then(() => (leaving = null));
+  history.back();
 }
+
+/** The way back that is under way, to wait for; null: none is. An entry added meanwhile would be left in its place. */
+export const wayBack = () => leaving;
 
 /** How far down the page this entry was left. */
 export const position = () => positions.get(history.state?.entry) ?? 0;
