@@ -22,7 +22,7 @@ from PIL import Image
 
 from r2d2.arguments import path_of, usable_device
 from r2d2.config import ModelConfig
-from r2d2.data.preprocessing import Pixels
+from r2d2.data.preprocessing import Pixels, Preprocessing
 from r2d2.errors import R2D2Error
 from r2d2.model.side import Side
 from r2d2.pretrained import (
@@ -65,6 +65,8 @@ class Model(Protocol):
     match_weight: float  # w of the two-stage score
     top_k: int  # candidates that are ranked again
     batch_size: int  # items, or pairs, a forward pass
+
+    preprocessing: Preprocessing  # of pictures
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -170,7 +172,7 @@ def load_network(
     use: Use,
     device: str | int | torch.device | None = None,
 ) -> Pretrained:
-    """Open a model to be trained, explained or exported. R2D2Error says why one cannot be."""
+    """Open a model to be trained or exported. R2D2Error says why one cannot be."""
     return network_of(load(source, device), use)
 
 

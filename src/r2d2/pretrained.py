@@ -40,7 +40,7 @@ CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json
 CPU_STATES = 2048  # hidden states of a pass of a cross encoder: of some ten images, at base size
 SHIPPED = "emoji"  # the model that comes with the package, r2d2/shipped/emoji
 
-Use = Literal["match", "explain", "fine-tune", "export"]
+Use = Literal["match", "fine-tune", "export"]
 Images = Iterable[Image.Image] | Side
 Texts = Iterable[str] | Side
 Score = Callable[[Side, Side, Pairs], Tensor]

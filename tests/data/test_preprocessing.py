@@ -50,6 +50,19 @@ def test_what_is_cut_off_a_strip_is_not_seen():
 
 
 @pytest.mark.parametrize(
+    ("size", "region"),
+    [
+        ((30, 60), (0.1, 0.3, 0.9, 0.7)),  # 24 of 30 pixels across, 24 of 60 down
+        ((300, 150), (0.3, 0.1, 0.7, 0.9)),
+        ((90, 90), (0.1, 0.1, 0.9, 0.9)),
+    ],
+)
+def test_the_region_that_is_seen(size, region):
+    assert Preprocessing(24, shortest=30).region(size) == pytest.approx(region)
+    assert Preprocessing(24).region(size) == (0, 0, 1, 1)
+
+
+@pytest.mark.parametrize(
     ("config", "words"),
     [({"size": {"height": 9, "width": 9}}, "pictures of 9"), ({"resample": 77}, "resample 77")],
 )

@@ -8,13 +8,16 @@ from PIL import Image
 from explain.test_explanation import build
 from r2d2.data.augment import normalize
 from r2d2.data.images import resize
+from r2d2.data.preprocessing import Preprocessing
 from r2d2.explain.dropping import (
     DRAWS,
     directions_among,
     draw_parts,
     encode_parts,
+    grid_side,
     patch_effects,
 )
+from r2d2.model.side import Side
 from training.small import refused
 
 
@@ -63,6 +66,33 @@ def test_embeddings_and_effects_of_a_naive_loop():
         seen = shown[:, patch]
         expected = scores[seen].mean(0) - scores[~seen].mean(0)
         torch.testing.assert_close(effects[:, patch], expected, atol=1e-5, rtol=0)
+
+
+class Whole:
+    """A model that takes whole pictures, as ONNX graphs do: the embedding is made of its pixels."""
+
+    batch_size = 5
+    preprocessing = Preprocessing(14)
+
+    def prepare(self, picture):
+        return self.preprocessing(picture)
+
+    def encode_pixels(self, pixels):
+        embedding = torch.from_numpy(np.stack(pixels)).float().flatten(1)
+        return Side(embedding[:, None], None, embedding)
+
+
+def test_parts_are_covered_where_a_model_takes_whole_pictures():
+    noise = np.random.default_rng(0).integers(0, 256, (14, 14, 3)).astype(np.uint8)
+    model, shown = Whole(), draw_parts(7, 12)
+    assert grid_side(model) == 7
+    found = encode_parts(model, Image.fromarray(noise), shown).view(12, 14, 14, 3).numpy()
+    mean = noise.mean((0, 1)).round()
+    for draw, pixels in zip(shown.view(12, 7, 7), found, strict=True):
+        for row in range(14):
+            for column in range(14):
+                seen = draw[row // 2, column // 2]
+                assert (pixels[row, column] == (noise[row, column] if seen else mean)).all()
 
 
 def test_directions_do_not_depend_on_how_far_a_text_lies_from_the_others():

@@ -8,11 +8,12 @@ import torch
 from PIL import Image
 
 from r2d2.config import ModelConfig, TextConfig, VisionConfig
+from r2d2.data.preprocessing import Preprocessing
 from r2d2.explain import explain
 from r2d2.explain.attention import text_to_image
 from r2d2.explain.explanation import FULL, upsample
 from r2d2.explain.labels import labels_for
-from r2d2.explain.maps import DROPPING, Way, choose, ways
+from r2d2.explain.maps import DROPPING, LONGEST, Way, choose, ways
 from r2d2.explain.panel import draw_panel, heat, overlay
 from r2d2.explain.unrelated import WORDS
 from r2d2.model.r2d2 import R2D2
@@ -173,6 +174,24 @@ def test_a_dual_encoder_without_cross_encoders(picture):
     assert found.maps.shape == (3, 4, 4)
     assert found.evidence.words > 90
     assert found.draw().mode == "RGB"
+
+
+def test_the_map_of_a_model_that_sees_the_middle_lies_over_the_middle():
+    """CLIP cuts a square out of the picture; maps are of the whole picture all the same."""
+    plain = build(cross_layers=0, texts=[TEXT, *WORDS])
+    middle = Pretrained(plain.model, plain.tokenizer, preprocessing=Preprocessing(24, shortest=24))
+    noise = np.random.default_rng(0).integers(0, 256, (24, 48, 3)).astype(np.uint8)
+    wide = explain(middle, Image.fromarray(noise), TEXT)
+    square = explain(plain, Image.fromarray(noise[:, 12:36]), TEXT)
+    assert wide.maps.shape == (3, 4, 8)
+    assert wide.patches.shape == (4, 8, 3)
+    np.testing.assert_allclose(wide.maps[..., 2:6], square.maps, atol=1e-5)
+    assert not wide.maps[..., :2].any()
+    assert not wide.maps[..., 6:].any()
+    strip = explain(middle, Image.new("RGB", (40_000, 1)), TEXT)
+    assert strip.maps.shape == (3, 4, 4 * LONGEST)
+    assert "middle_only" in [note.code for note in wide.notes]
+    assert "middle_only" not in [note.code for note in square.notes]
 
 
 def test_refusals(model, picture):

@@ -1,8 +1,10 @@
 """The model that comes along marks what it knows, and nothing in photographs."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -12,7 +14,8 @@ from r2d2.data.images import decode_image
 from r2d2.explain import explain
 from r2d2.explain.maps import DROPPING
 from r2d2.explain.pointing import draw_questions, evaluate_pointing, evaluate_shown
-from r2d2.pretrained import shipped_folder
+from r2d2.model.r2d2 import R2D2
+from r2d2.pretrained import Pretrained, shipped_folder
 
 PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "data" / "flickr8k-cn" / "val.parquet"
 
@@ -49,6 +52,20 @@ def test_an_emoji_is_known_by_its_name(model, pairs):
         for pair in sample
     ]
     assert sum(one.known[0] for one in found) > 0.7 * len(sample)
+
+
+def test_its_towers_alone_are_explained_in_the_same_way(model, pairs):
+    """A trained dual encoder: dropping needs no cross encoders."""
+    towers = R2D2(replace(model.model.config, cross_layers=0))
+    own = towers.state_dict()
+    towers.load_state_dict({k: v for k, v in model.model.state_dict().items() if k in own})
+    pair = pairs[0]
+    picture, name = decode_image(pair.image), pair.texts[0].text
+    whole = explain(model, picture, name, only=[name])
+    dual = explain(Pretrained(towers, model.tokenizer), picture, name, only=[name])
+    assert dual.match is None
+    np.testing.assert_allclose(dual.maps, whole.maps, atol=1e-5)
+    assert dual.known == whole.known
 
 
 def test_nothing_is_known_of_photographs(model):

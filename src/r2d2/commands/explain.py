@@ -46,13 +46,13 @@ def explain(
     from r2d2.data.images import read_image
     from r2d2.explain import explain as run
     from r2d2.explain.report import lines, write_panel
-    from r2d2.models import load_network
+    from r2d2.models import load
     from r2d2.outputs import a_file, check_outputs
 
     check_outputs([a_file(out, ".png")], inputs=[image, model], overwrite=overwrite)
     picture = read_image(image)
     found = run(
-        load_network(model, "explain"), picture, text, weighted=weighted, alone=alone, layer=layer,
+        load(model), picture, text, weighted=weighted, alone=alone, layer=layer,
         dropping=dropping, only=only,
     )  # fmt: skip
     write_panel(out, found)

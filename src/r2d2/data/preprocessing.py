@@ -61,6 +61,14 @@ class Preprocessing:
         """Whether it is our own, for which there is a faster way from a file."""
         return self == Preprocessing(self.side)
 
+    def region(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """What is seen of a picture of `size`: left, top, right and bottom, 0 to 1 of its own."""
+        if self.shortest is None:
+            return 0.0, 0.0, 1.0, 1.0
+        seen = min(size) * self.side / self.shortest  # pixels of the square, before resizing
+        across, down = (min(1.0, seen / length) for length in size)
+        return (1 - across) / 2, (1 - down) / 2, (1 + across) / 2, (1 + down) / 2
+
     def differs(self) -> str:
         """What it does otherwise than ours, in words; empty where nothing."""
         parts = []

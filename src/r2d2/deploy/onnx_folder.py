@@ -52,8 +52,7 @@ def why_graphs_cannot(folder: Path, use: Use, has_match: bool) -> str | None:
         return None if has_match else f"{folder} has no pair scorer: use the embeddings"
     if use == "export":
         return f"{folder} is in ONNX already: give the model that it was exported from"
-    done = {"fine-tune": "trained", "explain": "explained"}[use]
-    return f"{graphs}, which cannot be {done}: give the model that they were exported from"
+    return f"{graphs}, which cannot be trained: give the model that they were exported from"
 
 
 def one_of_graphs(folder: Path, name: str) -> Path:

@@ -66,8 +66,8 @@ def check_cross(model: R2D2) -> None:
 def no_cross_encoders() -> R2D2Error:
     """What to say where attention is asked for that there is not."""
     return R2D2Error(
-        "this model has no cross encoders (variant prd2), so no attention between text and "
-        "picture: explain it by dropping, or give a model of variant r2d2",
+        "there is no attention to read in this model, which has no cross encoders (variant prd2) "
+        "or is an ONNX graph: explain it by dropping, or give a model of variant r2d2",
         code="no_cross_encoders",
     )
 

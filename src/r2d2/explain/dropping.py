@@ -4,13 +4,16 @@ Each draw shows the model what is inside a random rectangle of patches, or all b
 of a patch is the mean embedding of the draws that show it, less that of the draws that do not, as
 far as it points to where the text lies among unrelated words. Patches are left out before the
 transformer, as in training (`objectives.image_keep`), so nothing unusual, such as a grey square, is
-put in their place.
+put in their place. ONNX graphs take whole pictures only: there squares of the picture get its mean
+colour.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -19,9 +22,11 @@ from torch import Tensor
 from r2d2.data.augment import normalize
 from r2d2.errors import R2D2Error
 from r2d2.keyed import Draw, generator
+from r2d2.models import Model
 from r2d2.pretrained import Pretrained
 
 DRAWS = 128
+COVERED = 7  # squares across and down, where parts are covered
 SIDES = (0.25, 0.5, 0.75)  # of a rectangle, as parts of the picture's
 INSIDE = 0.75  # of the draws show the inside of their rectangle, the others all but that
 
@@ -53,9 +58,36 @@ def draw_parts(side: int, count: int = DRAWS, seed: int = 0) -> Tensor:
     return shown.view(count, side * side)
 
 
-@torch.inference_mode()
-def encode_parts(model: Pretrained, picture: Image.Image, shown: Tensor) -> Tensor:
+def grid_side(model: Model) -> int:
+    """How many parts a picture has across and down: patches, or squares to cover."""
+    if not isinstance(model, Pretrained):
+        return COVERED
+    vision = model.model.config.vision
+    return vision.image_size // vision.patch_size
+
+
+def encode_parts(model: Model, picture: Image.Image, shown: Tensor) -> Tensor:
     """Embeddings (D, d) of what D draws show of a picture; `shown` (D, P) of `draw_parts`."""
+    if isinstance(model, Pretrained):
+        return _encode_patches(model, picture, shown)
+    return _encode_covered(model, picture, shown)
+
+
+def _encode_covered(model: Model, picture: Image.Image, shown: Tensor) -> Tensor:
+    pixels = model.prepare(picture)
+    side, length = math.isqrt(shown.shape[1]), pixels.shape[0]
+    row = np.arange(length) * side // length  # of each pixel, in the grid
+    mean = pixels.mean((0, 1)).round().astype(np.uint8)
+    found = []
+    for draws in torch.split(shown, model.batch_size):
+        seen = draws.view(-1, side, side).numpy()[:, row[:, None], row]
+        covered = np.where(seen[..., None], pixels, mean)
+        found.append(model.encode_pixels(list(covered)).embedding.float().cpu())
+    return torch.cat(found)
+
+
+@torch.inference_mode()
+def _encode_patches(model: Pretrained, picture: Image.Image, shown: Tensor) -> Tensor:
     network = model.model
     pixels = torch.from_numpy(model.prepare(picture))[None]
     pixels = normalize(pixels.to(network.towers.device))

@@ -31,6 +31,7 @@ AND = ("和", "与", "、")  # between colours of one thing
 NOTHING = ("x", "w")  # punctuation and what has no tag
 # jieba gives 5,666 single characters one tag, whatever they are: 车 and 鸟, and also 穿, 叼 and 啊.
 # Nouns among them are those that name what a picture may show.
+PICTURES = frozenset(["图片", "照片", "相片", "图像", "画面"])  # the picture itself, nothing in it
 UNSORTED = "zg"
 THINGS = frozenset(
     "车鸟帽桶土棒棍糖奶汗厂贝垫椽唇睛肾囊孙园井槛篱炉轮篓篷豺蛤螟牡蕉芋薯苇圩岬渚湾浦狱县帜囝囡斧拳疹疖"
@@ -143,6 +144,8 @@ def _parts(span: Span, tag: str) -> list[tuple[Span, bool, bool]]:
 
 def _kind(word: str, tag: str) -> tuple[bool, bool]:
     """Whether it is a noun, and whether it belongs to a noun after it."""
+    if word in PICTURES:
+        return False, False
     if word in DEGREES or word.endswith(MIXED) or "又" in word[1:-1]:
         return False, True
     if tag == UNSORTED or word in TAKEN_FOR_VERBS:

@@ -9,18 +9,25 @@ picture stands out as much for it as for the strongest of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from PIL import Image
 
-from r2d2.explain.attention import check_cross
-from r2d2.explain.dropping import directions_among, draw_parts, encode_parts, patch_effects
+from r2d2.explain.attention import no_cross_encoders
+from r2d2.explain.dropping import (
+    directions_among,
+    draw_parts,
+    encode_parts,
+    grid_side,
+    patch_effects,
+)
 from r2d2.explain.entities import Span
-from r2d2.explain.maps import Map, Way, as_array, attention_maps, grid_side
+from r2d2.explain.maps import Map, Way, as_array, attention_maps, place
 from r2d2.explain.unrelated import LEAST, unknown_characters, unrelated_words
 from r2d2.model.side import Side
+from r2d2.models import Model
 from r2d2.pretrained import Pretrained
 
 USUAL, RARE = 0.95, 0.99  # shares of the unrelated words
@@ -37,6 +44,10 @@ class Evidence:
     noise: float  # in the unit of the maps; 95% of unrelated words do not exceed it anywhere
     rare: float  # the same of 99%
     words: int  # unrelated words; 0: the model cannot read enough of them
+
+    def over(self, region: tuple[float, float, float, float]) -> Evidence:
+        """The same, laid over a whole picture of which a region is seen: see `place`."""
+        return replace(self, maps=place(self.maps, region))
 
     def known(self, index: int) -> bool:
         """Whether there is anything to show of a span."""
@@ -59,7 +70,7 @@ class Evidence:
 
 
 def weigh(
-    model: Pretrained,
+    model: Model,
     picture: Image.Image,
     image: Side,
     text: str,
@@ -96,7 +107,8 @@ def weigh(
             for each in (ours, theirs)
         )
     else:
-        check_cross(model.model)
+        if not isinstance(model, Pretrained):
+            raise no_cross_encoders()
         maps = attention_maps(model, image, [text], [spans], [way])[0]
         others = maps[:0]
         if len(words) >= LEAST:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,11 +16,13 @@ from r2d2.explain.attention import FRONT, image_to_text
 from r2d2.explain.dropping import DRAWS
 from r2d2.explain.entities import Span, entities, positions_of, shorten, spans_of, words
 from r2d2.explain.evidence import Evidence, weigh
-from r2d2.explain.maps import Map, Way, as_array, choose, grid_side
+from r2d2.explain.maps import Map, Way, as_array, choose, place
 from r2d2.explain.unrelated import LEAST, unknown_characters
 from r2d2.model.side import Side
+from r2d2.models import Model
 from r2d2.pretrained import Pretrained
 
+WHOLE = (0.0, 0.0, 1.0, 1.0)
 FULL = 3.0  # times the noise: the brightest colour, in every picture and for every model
 
 
@@ -103,7 +106,7 @@ class NoNounError(R2D2Error):
 
 @torch.inference_mode()
 def explain(
-    model: Pretrained,
+    model: Model,
     picture: Image.Image,
     text: str,
     *,
@@ -129,11 +132,13 @@ def explain(
     Raises:
         R2D2Error: no cross encoders, no such layer, no entity, a text or picture that is too large.
     """
-    way = choose(model.model.config.cross_layers, layer, weighted, alone, dropping)
+    cross_layers = model.model.config.cross_layers if isinstance(model, Pretrained) else 0
+    way = choose(cross_layers, layer, weighted, alone, dropping)
     spans, notes = _entities(model, text, only)
     rgb = to_rgb(picture, name="the picture")
     images, texts = model.encode_images([rgb]), model.encode_texts([text])
-    evidence = weigh(model, rgb, images, text, spans, way)
+    region = model.preprocessing.region(rgb.size)
+    evidence = weigh(model, rgb, images, text, spans, way).over(region)
     strange = [name for span in spans for name in unknown_characters(model, span.text)]
     if strange:
         names = " ".join(dict.fromkeys(strange))
@@ -146,11 +151,14 @@ def explain(
                 "noise_unknown",
             )
         )
-    if way.dropping:
+    if region != WHOLE:
+        notes.append(Note("the model sees the middle of the picture only", "middle_only"))
+    if way.dropping or not isinstance(model, Pretrained):
         seen = spans
         patches = np.stack([evidence.shown(index) for index in range(len(spans))], axis=-1)
     else:
-        seen, patches = _patches(model, images, texts, text, way.layer)
+        seen, looks = _patches(model, images, texts, text, way.layer)
+        patches = np.moveaxis(place(np.moveaxis(looks, -1, 0), region), 0, -1)
     return Explanation(
         rgb,
         text,
@@ -172,9 +180,7 @@ def upsample(values: Map, size: tuple[int, int]) -> Map:
     return np.asarray(picture.resize(size, Image.Resampling.BILINEAR), dtype=np.float32)
 
 
-def _entities(
-    model: Pretrained, text: str, only: Sequence[str] | None
-) -> tuple[list[Span], list[Note]]:
+def _entities(model: Model, text: str, only: Sequence[str] | None) -> tuple[list[Span], list[Note]]:
     """Those within what the model reads, and what to say about the others."""
     found = entities(text) if only is None else spans_of(text, only)
     if not found:
@@ -204,7 +210,7 @@ def _patches(
         weights = image_to_text(model.model, images, texts, gradient=False)
     looks = as_array(weights.plain[layer - 1, 0])[FRONT:]  # (P, S); layer 0: of the last
     shift, offsets = model.model.towers.text_offset, model.tokenizer.offsets(text)
-    side = grid_side(model)
+    side = math.isqrt(len(looks))
     seen = [span for span in words(text) if positions_of(span, offsets)]
     columns = [looks[:, [shift + p for p in positions_of(s, offsets)]].sum(1) for s in seen]
     return seen, np.stack(columns, axis=-1).reshape(side, side, -1)

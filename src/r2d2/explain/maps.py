@@ -8,6 +8,7 @@ map is what each part of the picture adds to its match (dropping.py); no attenti
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from r2d2.explain.entities import Span, positions_of
 from r2d2.model.side import Side
 from r2d2.pretrained import Pretrained
 
+LONGEST = 64  # times what is seen: of a picture that is longer, more than that is marked
 Map = npt.NDArray[np.float32]
 
 
@@ -138,10 +140,23 @@ def attention_maps(
     return [_read(model, way, *asked[way.alone]) for way in wanted]
 
 
-def grid_side(model: Pretrained) -> int:
-    """P_h and P_w."""
-    vision = model.model.config.vision
-    return vision.image_size // vision.patch_size
+def place(values: Map, region: tuple[float, float, float, float]) -> Map:
+    """What is seen of a picture (..., P_h, P_w), laid over the whole of it: 0 where it is not seen.
+
+    Parts keep their size, so that the whole may have more of them; they move by up to half of one.
+
+    Args:
+        values: of the parts.
+        region: left, top, right and bottom of what is seen, 0 to 1 of the whole.
+    """
+    left, top, right, bottom = region
+    rows, columns = values.shape[-2:]
+    height = round(rows * min(1 / (bottom - top), LONGEST))
+    width = round(columns * min(1 / (right - left), LONGEST))
+    whole = np.zeros((*values.shape[:-2], height, width), dtype=np.float32)
+    row, column = (height - rows) // 2, (width - columns) // 2
+    whole[..., row : row + rows, column : column + columns] = values
+    return whole
 
 
 def as_array(x: Tensor) -> Map:
@@ -158,6 +173,6 @@ def _read(
     model: Pretrained, way: Way, weights: Weights, items: list[int], rows: list[list[int]]
 ) -> Map:
     layer = as_array((weights.weighted if way.weighted else weights.plain)[way.layer - 1])
-    side = grid_side(model)
+    side = math.isqrt(layer.shape[-1] - FRONT)
     found = [layer[item, own, FRONT:].mean(0) for item, own in zip(items, rows, strict=True)]
     return np.stack(found).reshape(-1, side, side)

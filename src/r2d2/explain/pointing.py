@@ -17,10 +17,12 @@ from PIL import Image
 from r2d2.data.emoji import emoji_base
 from r2d2.data.grid import CELLS, JOIN, Grid, Words, cell_of, compose, draw_grids
 from r2d2.data.images import decode_image
+from r2d2.explain.attention import no_cross_encoders
 from r2d2.explain.entities import Span, positions_of
 from r2d2.explain.evidence import Evidence, weigh
 from r2d2.explain.maps import DROPPING, Map, Way, attention_maps, ways
 from r2d2.keyed import Draw, generator
+from r2d2.models import Model
 from r2d2.pretrained import Pretrained
 from r2d2.table import Pair
 
@@ -67,7 +69,7 @@ def share_of(count: int, total: int) -> float:
 
 
 def draw_questions(
-    model: Pretrained,
+    model: Model,
     pairs: Sequence[Pair],
     count: int = 200,
     seed: int = 0,
@@ -103,14 +105,15 @@ def draw_questions(
 
 
 def evaluate_pointing(
-    model: Pretrained, questions: Sequence[Question], wanted: Sequence[Way] | None = None
+    model: Model, questions: Sequence[Question], wanted: Sequence[Way] | None = None
 ) -> list[Rate]:
     """Rates of the ways `wanted`, None: of all that the model has.
 
     Raises:
         R2D2Error: attention of a model that has no cross encoders.
     """
-    every = list(wanted or ways(model.model.config.cross_layers))
+    cross_layers = model.model.config.cross_layers if isinstance(model, Pretrained) else 0
+    every = list(wanted or ways(cross_layers))
     looks = [way for way in every if not way.dropping]
     hits = dict.fromkeys(every, 0)
     for question in questions:
@@ -121,6 +124,8 @@ def evaluate_pointing(
         if DROPPING in every:
             found[DROPPING] = _evidence(model, question).maps[:-1]
         if looks:
+            if not isinstance(model, Pretrained):
+                raise no_cross_encoders()
             maps = attention_maps(model, image, [question.text], [question.spans], looks)
             found |= dict(zip(looks, maps, strict=True))
         for way in every:
@@ -129,7 +134,7 @@ def evaluate_pointing(
     return [Rate(way, right, asked) for way, right in hits.items()]
 
 
-def evaluate_shown(model: Pretrained, questions: Sequence[Question]) -> ShownRate:
+def evaluate_shown(model: Model, questions: Sequence[Question]) -> ShownRate:
     """What is shown by default, of things in the picture and of one that is not."""
     asked = shown = hits = absent_shown = 0
     for question in questions:
@@ -154,7 +159,7 @@ def count_hits(maps: Sequence[Map] | Map, cells: Sequence[int]) -> int:
     )
 
 
-def _evidence(model: Pretrained, question: Question) -> Evidence:
+def _evidence(model: Model, question: Question) -> Evidence:
     """By dropping, of the spans and, last, of what is not in the picture."""
     absent = Span(question.absent, 0, len(question.absent))
     image = model.encode_images([question.picture])

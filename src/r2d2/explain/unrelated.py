@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
-from r2d2.pretrained import Pretrained
+from r2d2.models import Model
 
 LEAST = 40  # words that a model must be able to read, so that shares of them can be told
 _LIST = """
@@ -37,10 +37,10 @@ class UnrelatedWords:
         return len(self.texts)
 
 
-_embeddings: WeakKeyDictionary[Pretrained, UnrelatedWords] = WeakKeyDictionary()
+_embeddings: WeakKeyDictionary[Model, UnrelatedWords] = WeakKeyDictionary()
 
 
-def unrelated_words(model: Pretrained, texts: Sequence[str]) -> UnrelatedWords:
+def unrelated_words(model: Model, texts: Sequence[str]) -> UnrelatedWords:
     """Those of which the model knows every character.
 
     Without those that are a part of one of `texts`, or that it is a part of.
@@ -58,7 +58,7 @@ def unrelated_words(model: Pretrained, texts: Sequence[str]) -> UnrelatedWords:
     return UnrelatedWords(tuple(every.texts[place] for place in kept), every.embeddings[kept])
 
 
-def unknown_characters(model: Pretrained, text: str) -> list[str]:
+def unknown_characters(model: Model, text: str) -> list[str]:
     """Runs of letters and characters that the vocabulary of a model lacks, each once."""
     runs: list[tuple[int, int]] = []
     for start, end, known in model.tokenizer.pieces(text):

@@ -58,6 +58,7 @@ export const en = {
     second_stage_untrained: () => "No careful ranking: this model has not been trained for it yet.",
     not_calibrated: () => "An older version made this index, so it is not known how sure a result is: run r2d2 index once more.",
     pictures_not_calibrated: () => "The model can read too few Chinese texts to tell how sure a result by its picture is.",
+    middle_only: () => "The model sees the middle of the picture only.",
     noise_unknown: () => "The model can read too few everyday words to tell what stands out, so nothing is marked.",
     text_cut: ({ max_tokens: n }) => `A long text: the model read about the first ${n} characters, and the rest is not explained.`,
   },

@@ -56,6 +56,7 @@ export const zh = {
     second_stage_untrained: () => "没有精细排序：这个模型还没有为它训练过。",
     not_calibrated: () => "这个索引是旧版本做的，无法判断结果有多可靠：请再运行一次 r2d2 index。",
     pictures_not_calibrated: () => "模型能读懂的中文太少，无法判断按画面找到的结果有多可靠。",
+    middle_only: () => "模型只看图片的中间部分。",
     noise_unknown: () => "模型认识的常用词太少，无法判断哪一块突出，所以不作标注。",
     text_cut: ({ max_tokens: n }) => `这段文字太长，模型只读了前面约 ${n} 个字，后面的没有解释。`,
   },
