@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from r2d2.data.images import BadImage, decode_image
+from r2d2.errors import R2D2Error
 from r2d2.models import Model, load
 from r2d2.vectors import refuse_without_direction
 
@@ -21,11 +24,17 @@ class Encoder:
     """Embeddings of unit length."""
 
     model: Model
+    name: str  # by which another process loads it
 
     @classmethod
     def load(cls, path: str | Path) -> Encoder:
         """A model of any kind; see `r2d2.load`."""
-        return cls(load(path))
+        name = str(Path(path).resolve()) if Path(path).exists() else str(path)
+        return cls(load(path), name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Only the name travels to another process."""
+        return NamedEncoder, (self.name, self.fingerprint)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -48,6 +57,36 @@ class Encoder:
         )
         refuse_without_direction(found, "texts", texts)
         return found
+
+
+@dataclass(frozen=True)
+class NamedEncoder:
+    """The encoder of a name, loaded once a process, when it is first asked."""
+
+    name: str
+    fingerprint: str  # that it must have
+
+    def encode_images(self, files: Sequence[bytes]) -> npt.NDArray[np.float32]:
+        """See `Encoder.encode_images`."""
+        return self._loaded().encode_images(files)
+
+    def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """See `Encoder.encode_texts`."""
+        return self._loaded().encode_texts(texts)
+
+    def _loaded(self) -> Encoder:
+        encoder = _encoder(self.name)
+        if encoder.fingerprint != self.fingerprint:
+            raise R2D2Error(
+                f"the model {self.name} on {socket.gethostname()} is another one "
+                f"({encoder.fingerprint}, not {self.fingerprint}): put it where all nodes read it"
+            )
+        return encoder
+
+
+@lru_cache(maxsize=1)
+def _encoder(name: str) -> Encoder:
+    return Encoder.load(name)
 
 
 def _picture(file: bytes) -> Image.Image:

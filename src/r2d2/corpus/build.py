@@ -35,7 +35,7 @@ from r2d2.corpus.config import (
     TextConfig,
 )
 from r2d2.corpus.fetching.by_host import fetch_by_host
-from r2d2.corpus.fetching.fetch import fetch_images, retried_causes
+from r2d2.corpus.fetching.fetch import fetch_images, need_fetching, retried_causes
 from r2d2.corpus.fetching.join import FetchWork
 from r2d2.corpus.fetching.url_list import needed_urls
 from r2d2.corpus.funnel import StageCount
@@ -77,7 +77,7 @@ from r2d2.table import PairsTable
 
 MEMORY = 2_000_000_000  # bytes
 STORE = "fetched"  # what was fetched outlives the stages that use it
-NEEDED = ("r2d2", "ahocorasick_rs", "pypinyin", "onnxruntime", "aiohttp")  # on every node
+NEEDED = ("r2d2", "duckdb", "ahocorasick_rs", "pypinyin", "onnxruntime", "aiohttp")  # on every node
 KEY = "build.txt"  # in the last stage's folder: which build it is of
 MERGED = "merge.parquet"
 
@@ -218,6 +218,8 @@ def build_corpus(
         R2D2Error: whatever the user can mend; what is done stays done.
     """
     retried_causes(retry_failed)  # a wrong one stops at once
+    if retry_failed:
+        need_fetching(config.fetch, "--retry-failed")
     out = str(out)
     home, root = _homes(out, work)
     check_build(logs, out, work, overwrite, keep_dropped)
@@ -329,12 +331,13 @@ def _lacks_files(settings: FetchConfig, context: StageContext) -> bool:
 
 def _fetch(settings: FetchConfig, context: StageContext) -> list[StageCount]:
     store, images = context.root / STORE, context.folders[IMAGES]
-    if context.places.cluster:
+    fetched = None
+    if settings.enabled and context.places.cluster:
         fetched = fetch_by_host(
             images, context.parts, store, settings, context.places,
             retry_failed=context.retry_failed, update=context.update, stage=context.out,
         )  # fmt: skip
-    else:
+    elif settings.enabled:
         fetched = _fetch_here(settings, context, store)
     joined = context.each_part(FetchWork(str(store), settings), "joining files")
     return [joined] if fetched is None else [fetched, joined]
@@ -420,7 +423,7 @@ def _has_bounds(settings: tuple[AlignConfig, Model | None], context: StageContex
 
 def _align(settings: tuple[AlignConfig, Model], context: StageContext) -> list[StageCount]:
     assert context.folders[PAIRS] == context.folders[IMAGES]  # of one stage
-    return align(context.folders[PAIRS], context.out, *settings, context.update)
+    return align(context.folders[PAIRS], context.out, *settings, context.places, context.update)
 
 
 def _write(settings: TableSettings, context: StageContext) -> list[StageCount]:

@@ -49,7 +49,9 @@ class Database:
 
 
 @contextmanager
-def open_database(folder: Path, memory_bytes: int, threads: int = 1) -> Iterator[Database]:
+def open_database(
+    folder: Path, memory_bytes: int, threads: int = 1, *, job: str = ""
+) -> Iterator[Database]:
     """A database for one step of a build.
 
     Args:
@@ -57,6 +59,7 @@ def open_database(folder: Path, memory_bytes: int, threads: int = 1) -> Iterator
         memory_bytes: for the whole process: what it holds already, and what is allocated outside of
             the database's pool, is taken off.
         threads: of the database.
+        job: tells databases apart that are at work in one folder at a time.
 
     Raises:
         R2D2Error: the extra is missing; a statement fails for want of memory or of disk.
@@ -67,7 +70,7 @@ def open_database(folder: Path, memory_bytes: int, threads: int = 1) -> Iterator
         raise R2D2Error('building a corpus needs DuckDB: pip install "zero-r2d2[corpus]"') from (
             error
         )
-    spill = folder / SPILL
+    spill = folder / (f"{SPILL}-{job}" if job else SPILL)
     shutil.rmtree(spill, ignore_errors=True)  # of a process that was killed
     pool = max(memory_bytes - resident_bytes() - threads * THREAD_BYTES, LEAST_POOL)
     settings: dict[str, str | bool | int | float | list[str]] = {

@@ -57,10 +57,10 @@ def start(
     one_of("--runner", runner, RUNNERS)
     if runner == "native":
         return Runner(workers or 1)
-    from r2d2.corpus.cluster.connection import connect, worker_count
+    from r2d2.corpus.cluster.connection import connect, node_capacities
 
     connect(workers)
-    most = worker_count(memory_bytes)
+    most = sum(node_capacities(memory_bytes).values())
     return Runner(workers or most, cluster=True, memory_bytes=memory_bytes)
 
 

@@ -33,6 +33,7 @@ class ThreeNodes:
 @pytest.fixture(scope="session")
 def _three_nodes():
     ray = pytest.importorskip("ray")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # else other processes leave them no time
     before = os.environ.get("PYTHONPATH")
     # the nodes import what the tests hand to them
     os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS), *([before] if before else [])])

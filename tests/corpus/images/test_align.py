@@ -1,12 +1,13 @@
 """What the alignment shows of its bounds, against looking at all texts at once."""
 
 import base64
+import json
 
 import numpy as np
 from photos import encode, noise
 
 from r2d2.corpus.config import AlignConfig
-from r2d2.corpus.images.align import EDGES, SHOWN, Found
+from r2d2.corpus.images.align import EDGES, SHOWN, Found, together
 
 FILES = [encode(noise((300, 150), seed)) for seed in range(3)]
 
@@ -42,3 +43,16 @@ def test_one_bound_and_texts_on_one_side_of_it():
     found = seen([0.5, 0.6], AlignConfig(low=-1.0))
     assert [text for _, text, _ in found["nearest"]["low"]] == ["text 0", "text 1"]
     assert "high" not in found["nearest"]
+
+
+def test_parts_together_show_what_all_texts_at_once_do():
+    scores = np.random.default_rng(1).uniform(-0.5, 1.0, 300).astype(np.float32)
+    config = AlignConfig(low=0.1, high=0.7)
+    parts = []
+    for start in range(0, 300, 100):
+        found = Found(config)
+        for first in range(start, start + 100, 5):
+            texts = [f"text {first + n}" for n in range(5)]
+            found.see(FILES[first % 3], texts, scores[first : first + 5])
+        parts.append(json.loads(json.dumps(found.to_part())))
+    assert together(config, parts) == seen(scores, config)

@@ -43,6 +43,7 @@ from r2d2.corpus.clicks.sums import (
     relation_types,
     sum_block,
 )
+from r2d2.corpus.clicks.text_cuts import cut_texts
 from r2d2.corpus.config import CorpusConfig
 from r2d2.corpus.engine import Database, open_database
 from r2d2.corpus.funnel import StageCount, add_counts
@@ -98,6 +99,8 @@ def aggregate(
     """
     places = start(runner, workers)
     pieces = plan(find_logs(logs), config)
+    if places.cluster:
+        pieces = cut_texts(pieces, places, update)
     plain, other = ([], pieces) if places.cluster else _split(pieces)
     buckets = _buckets(pieces, workers if places.cluster else 1)
     share = memory_bytes // max(1, workers)
@@ -332,7 +335,7 @@ class MergeBucket:
         files = sorted((out / RUNS).glob(f"*/{TOTALS}/bucket={bucket}/*.parquet"))
         places = sorted((out / RUNS).glob(f"*/{PLACES}/bucket={bucket}/*.parquet"))
         target = bucket_file(out, TOTALS, bucket)
-        with open_database(out / RUNS, self.memory_bytes, self.threads) as base:
+        with open_database(out / RUNS, self.memory_bytes, self.threads, job=str(bucket)) as base:
             blocks = _block(out / RUNS, files)
             merged = merge_sums(
                 base, f"(SELECT * FROM {blocks} WHERE image IS NOT NULL)", self.simplified,

@@ -168,7 +168,7 @@ class Outcomes:
         query = f"""SELECT coalesce(clicks, 0)::DOUBLE AS clicks, {looks_of()} AS looks,
             {enough(self.config)} = 0 AS enough, count(*) AS pairs
             FROM {sums_of(Path(job["inp"]), int(job["bucket"]))} WHERE source = 0 GROUP BY ALL"""
-        with open_database(target.parent, self.memory_bytes, self.threads) as base:
+        with open_database(target.parent, self.memory_bytes, self.threads, job=target.stem) as base:
             rows = base.table(query)
         with whole_file(target) as work:
             pq.write_table(rows, work)

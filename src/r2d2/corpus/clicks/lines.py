@@ -36,7 +36,12 @@ def head_columns(stream: IO[bytes], kind: str, file: str) -> list[str]:
 
 
 def read_lines(
-    stream: IO[bytes], kind: str, columns: Mapping[str, str], dropped: DroppedRows, file: str
+    stream: IO[bytes],
+    kind: str,
+    columns: Mapping[str, str],
+    dropped: DroppedRows,
+    file: str,
+    before: int = 0,
 ) -> Iterator[pa.Table]:
     """Chunks of rows.
 
@@ -46,6 +51,7 @@ def read_lines(
         columns: role: name of the column.
         dropped: where malformed lines are counted.
         file: its name, for the examples.
+        before: lines of the file that stand before those of the stream.
 
     Raises:
         R2D2Error: the encoding, or the names of the columns, cannot be read.
@@ -55,7 +61,7 @@ def read_lines(
     read = _jsonl_rows if kind == "jsonl" else _csv_rows
     for number, row, text in read(stream, kind, columns, file, dropped):
         if row is None or text_fault("".join(filter(None, row))) is not None:
-            dropped.add(MALFORMED, f"{file}, line {number}: {text}")
+            dropped.add(MALFORMED, f"{file}, line {number + before}: {text}")
             continue
         rows.append(row)
         size += sum(map(len, filter(None, row)))

@@ -29,6 +29,7 @@ from r2d2.corpus.clicks.log_files import (
     unpacked,
 )
 from r2d2.corpus.clicks.pairs_log import is_pairs_table, pairs_columns, read_pairs_table
+from r2d2.corpus.clicks.text_cuts import lines_before, open_cut
 from r2d2.corpus.config import CorpusConfig, LogConfig
 from r2d2.errors import R2D2Error
 from r2d2.inputs.dropped_rows import DroppedRows
@@ -180,8 +181,11 @@ def read_piece(piece: Mapping[str, str], dropped: DroppedRows) -> Iterator[pa.Ta
         elif kind == "lance":
             batches = _lance(file, cut, columns)
         else:
+            header = kind != "jsonl"
             with open_file(file) as stream:
-                yield from read_lines(unpacked(stream, file), kind, columns, dropped, file)
+                text = open_cut(unpacked(stream, file), cut, header)
+                before = lines_before(cut, header)
+                yield from read_lines(text, kind, columns, dropped, file, before)
             return
         for batch in batches:
             yield pa.Table.from_batches([batch]).rename_columns(

@@ -136,7 +136,7 @@ class RankBucket:
         record = out / DONE / f"bucket-{bucket:04d}.json"
         if record.exists():
             return StageCount.from_dict(json.loads(record.read_text(encoding="utf-8")))
-        with open_database(out / DONE, self.memory_bytes, self.threads) as base:
+        with open_database(out / DONE, self.memory_bytes, self.threads, job=str(bucket)) as base:
             sums = sums_of(inp, bucket)
             with DroppedFile(out, "rank", "pairs", f"{bucket:04d}") as dropped:
                 count = rank_block(base, sums, self.config, self.prior, self.last, dropped)

@@ -43,7 +43,7 @@ class FindUnranked:
         )
         sums = sums_of(Path(job["summed"]), bucket)
         merge = f"read_parquet({quoted(self.merge)})"
-        with open_database(target.parent, self.memory_bytes, self.threads) as base:
+        with open_database(target.parent, self.memory_bytes, self.threads, job=target.stem) as base:
             base.run(
                 f"""CREATE TABLE wanted AS SELECT image, image_id, "into"
                 FROM (SELECT image, {image_id("image")} AS image_id

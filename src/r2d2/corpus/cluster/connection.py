@@ -55,31 +55,31 @@ def connect(workers: int | None) -> None:
         raise _unreachable(address or "this machine", _first_line(error)) from error
 
 
-def worker_count(memory_bytes: int | None) -> int:
-    """How many workers the cluster has room for.
+def node_capacities(memory_bytes: int | None) -> dict[str, int]:
+    """How many workers each node has room for, by the node's id.
 
     Args:
         memory_bytes: that each needs; None: whatever.
 
     Raises:
-        R2D2Error: no node has as much memory.
+        R2D2Error: no node has as much memory, or there is none with a processor.
     """
-    nodes = [node["Resources"] for node in alive_nodes()]
-    count = 0
-    for resources in nodes:
-        cpus = int(resources["CPU"])
-        count += (
-            cpus if memory_bytes is None else min(cpus, int(_memory(resources) // memory_bytes))
-        )
+    nodes = {node["NodeID"]: node["Resources"] for node in alive_nodes()}
     if not nodes:
         raise R2D2Error("the Ray cluster has no node with a processor: add one by `ray start`")
-    if count == 0 and memory_bytes is not None:
-        most = max(map(_memory, nodes))
-        raise R2D2Error(
-            f"no node of the Ray cluster has --memory {memory_bytes / 1e9:.1f}GB for a worker (the "
-            f"largest offers {most / 1e9:.1f}GB): give less"
-        )
-    return count
+    found = {name: int(resources["CPU"]) for name, resources in nodes.items()}
+    if memory_bytes is not None:
+        found = {
+            name: min(cpus, int(_memory(nodes[name]) // memory_bytes))
+            for name, cpus in found.items()
+        }
+        if not any(found.values()):
+            most = max(map(_memory, nodes.values()))
+            raise R2D2Error(
+                f"no node of the Ray cluster has --memory {memory_bytes / 1e9:.1f}GB for a worker "
+                f"(the largest offers {most / 1e9:.1f}GB): give less"
+            )
+    return {name: count for name, count in found.items() if count}
 
 
 def alive_nodes() -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from r2d2.corpus.cluster.connection import import_ray, worker_count
+from r2d2.corpus.cluster.connection import import_ray, node_capacities
 from r2d2.corpus.runner import REPEATED, Job, Result, Runner, Work
 from r2d2.errors import R2D2Error
 
@@ -79,8 +79,11 @@ class _Tasks:
         self._runner = runner
         self._work = self._ray.put(work)
         self._home = str(Path.cwd())
-        self._task = self._ray.remote(_do).options(**self._options())
+        self._task = self._ray.remote(_do)
         self._limit = runner.workers * AHEAD
+        self._capacities = node_capacities(runner.memory_bytes)
+        self._where: dict[Any, str] = {}  # the node that was chosen for what is under way
+        self._chosen: Counter[str] = Counter()  # how often each node was
         self.running: dict[Any, int] = {}  # what will hold the answer: number of the job
 
     def has_room(self) -> bool:
@@ -89,7 +92,11 @@ class _Tasks:
 
     def submit(self, index: int) -> None:
         """Hand out a job."""
-        self.running[self._task.remote(self._work, self._jobs[index], self._home)] = index
+        node = self._next_node()
+        task = self._task.options(max_retries=0, **self._options(node))
+        reference = task.remote(self._work, self._jobs[index], self._home)
+        self.running[reference] = index
+        self._where[reference] = node
 
     def finished(self) -> list[tuple[int, Answer | Exception]]:
         """Jobs that ended, after some time of waiting: the answer, or how the job was lost.
@@ -99,7 +106,7 @@ class _Tasks:
         waited = [*self.running, *self._others()]
         done, _ = self._ray.wait(waited, num_returns=1, timeout=LOOK_S)
         if not done:
-            worker_count(self._runner.memory_bytes)  # raises where there is none any more
+            node_capacities(self._runner.memory_bytes)  # raises where there is none any more
         found: list[tuple[int, Answer | Exception]] = []
         for reference in done:
             index = self.running.pop(reference, None)
@@ -114,6 +121,8 @@ class _Tasks:
                 ) from error
             except self._ray.exceptions.RayError as error:
                 answer = error
+            if isinstance(answer, Exception):
+                self._capacities = node_capacities(self._runner.memory_bytes)
             self._released(reference, answer)
             if index is not None:
                 found.append((index, answer))
@@ -129,15 +138,29 @@ class _Tasks:
             self._ray.wait(left, num_returns=len(left), timeout=STOP_S)
         self.running.clear()
 
-    def _options(self) -> dict[str, Any]:
+    def _next_node(self) -> str:
+        """The node with the most room, and of equal ones that which was chosen least often."""
+        busy = Counter(self._where.values())
+        return min(
+            self._capacities,
+            key=lambda node: (busy[node] / self._capacities[node], self._chosen[node]),
+        )
+
+    def _options(self, node: str) -> dict[str, Any]:
+        """One processor of a node; of another one, where that is gone by then."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        self._chosen[node] += 1
+        there = NodeAffinitySchedulingStrategy(node, soft=True)
         memory = {} if self._runner.memory_bytes is None else {"memory": self._runner.memory_bytes}
-        return {"num_cpus": 1, "max_retries": 0, "scheduling_strategy": "SPREAD", **memory}
+        return {"num_cpus": 1, "scheduling_strategy": there, **memory}
 
     def _others(self) -> list[Any]:
         return []
 
     def _released(self, reference: Any, answer: Any) -> None:
         """A job is no longer under way."""
+        self._where.pop(reference, None)
 
 
 class _Actors(_Tasks):
@@ -169,10 +192,12 @@ class _Actors(_Tasks):
                 self._ray.kill(actor)
 
     def _start(self) -> None:
-        options = {**self._options(), "num_gpus": 1 if self._gpus else 0, "max_restarts": 0}
-        del options["max_retries"]
+        node = self._next_node()
+        gpus = 1 if self._gpus else 0
+        options = {**self._options(node), "num_gpus": gpus, "max_restarts": 0}
         actor = self._ray.remote(_Actor).options(**options).remote()
         self._starting[actor.ready.remote()] = actor
+        self._where[actor] = node
 
     def _others(self) -> list[Any]:
         return list(self._starting)
@@ -182,6 +207,7 @@ class _Actors(_Tasks):
         if not isinstance(answer, Exception):
             self._idle.append(actor)
         else:
+            self._where.pop(actor, None)
             self._start()  # it waits, unused, until a node has room for it
 
 

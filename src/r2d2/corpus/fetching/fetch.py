@@ -80,6 +80,12 @@ def retried_causes(retry_failed: bool | Collection[str]) -> frozenset[str]:
     return frozenset(retry_failed)
 
 
+def need_fetching(config: FetchConfig, what: str) -> None:
+    """R2D2Error where fetching is switched off, and so `what` has no meaning."""
+    if not config.enabled:
+        raise R2D2Error(f"{what} fetches, and fetch.enabled is false: leave out one of the two")
+
+
 def fetch_table(
     file: Path,
     store: Path,
@@ -96,6 +102,7 @@ def fetch_table(
     Raises:
         R2D2Error: as `fetch_images`; or the file cannot be read, or has no address.
     """
+    need_fetching(config, "corpus fetch")
     dropped = DroppedRows()
     urls: Iterator[str] = urls_of_file(file, column, dropped)
     first = next(urls, None)

@@ -10,7 +10,8 @@ import base64
 import io
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +33,7 @@ from r2d2.corpus.rows import (
     read_pairs,
     write_images,
 )
+from r2d2.corpus.runner import Job, Runner, map_jobs
 from r2d2.corpus.texts.keep import NO_TEXT_LEFT, keep_texts
 from r2d2.data.images import decode_image
 from r2d2.files import write_text
@@ -42,6 +44,7 @@ SHOWN = 9  # examples on each side of a bound
 SIDE = 256  # pixels of their pictures, at most
 IMAGES_AT_ONCE = 64
 FOUND = "align.json"
+PARTS = "shown"  # folder of what is shown of each part, while they are done
 Floats = npt.NDArray[np.float32]
 
 
@@ -84,16 +87,35 @@ class Found:
                     some.sort()
                     del some[SHOWN:]
 
+    def to_part(self) -> dict[str, Any]:
+        """Plain data for JSON, of which `together` puts several in one."""
+        nearest = [
+            [name, above, distance, score, text, thumbnail(file)]
+            for (name, above), some in sorted(self.nearest.items())
+            for distance, score, text, file in sorted(some)[:SHOWN]
+        ]
+        return {"counts": self.counts, "nearest": nearest}
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: of each bound the nearest texts on both sides, with pictures."""
-        shown: dict[str, list[tuple[float, str, str]]] = {}
-        for (name, _), some in sorted(self.nearest.items()):
-            shown.setdefault(name, []).extend(
-                (score, text, thumbnail(file)) for _, score, text, file in sorted(some)[:SHOWN]
-            )
-        ordered = {name: sorted(some) for name, some in shown.items()}
-        bounds = {"low": self.config.low, "high": self.config.high}
-        return {"edges": EDGES, "counts": self.counts, "bounds": bounds, "nearest": ordered}
+        """See `together`."""
+        return together(self.config, [self.to_part()])
+
+
+def together(config: AlignConfig, parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is shown, of all parts: of each bound the nearest texts on both sides, with pictures."""
+    counts = np.zeros(len(EDGES), np.int64)
+    sides: dict[tuple[str, bool], list[tuple[float, float, str, str]]] = {}
+    for part in parts:
+        counts += part["counts"]
+        for name, above, *shown in part["nearest"]:
+            sides.setdefault((name, above), []).append(tuple(shown))
+        sides = {side: sorted(some)[:SHOWN] for side, some in sides.items()}
+    nearest: dict[str, list[tuple[float, str, str]]] = {}
+    for (name, _), some in sorted(sides.items()):
+        nearest.setdefault(name, []).extend(shown[1:] for shown in some)
+    ordered = {name: sorted(some) for name, some in nearest.items()}
+    bounds = {"low": config.low, "high": config.high}
+    return {"edges": EDGES, "counts": counts.tolist(), "bounds": bounds, "nearest": ordered}
 
 
 def thumbnail(file: bytes) -> str:
@@ -106,47 +128,74 @@ def thumbnail(file: bytes) -> str:
 
 
 def align(
-    united: Path, out: Path, config: AlignConfig, model: Model, update: Update
+    united: Path,
+    out: Path,
+    config: AlignConfig,
+    model: Model,
+    runner: Runner,
+    update: Update,
 ) -> list[StageCount]:
-    """Drop texts outside the bounds, and images that lose all; runs where the model is.
+    """Drop texts outside the bounds, and images that lose all.
 
     Args:
         united: folder of `unite`.
         out: folder to write pairs, images, and `align.json` into.
         config: the bounds.
-        model: of both sides.
+        model: of both sides; on a cluster it travels to the workers.
+        runner: who does it; on one machine this process, where the model takes all cores by itself.
         update: progress.
 
     Returns:
         Counts of texts, then of images.
     """
-    parts = part_count(united)
-    found = Found(config)
-    texts, images = [StageCount("align", "texts", 0, 0)], [StageCount("align", "images", 0, 0)]
-    for part in range(parts):
-        update("aligning", part, parts)
+    jobs = [
+        {"united": str(united), "out": str(out), "part": str(part)}
+        for part in range(part_count(united))
+    ]
+    runner = runner if runner.cluster else Runner()
+    work = AlignPart(config, model)
+    counts = map_jobs(work, jobs, runner, "aligning", update, holds_model=True)
+    parts = (json.loads(_found_file(job).read_text(encoding="utf-8")) for job in jobs)
+    write_text(out / FOUND, json.dumps(together(config, parts), ensure_ascii=False))
+    shutil.rmtree(out / PARTS, ignore_errors=True)
+    none = [StageCount("align", unit, 0, 0) for unit in ("texts", "images")]
+    return [add_counts(some) for some in zip(none, *counts, strict=True)]
+
+
+@dataclass(frozen=True)
+class AlignPart:
+    """The texts of a part that lie within the bounds, and their images."""
+
+    config: AlignConfig
+    model: Model
+
+    def __call__(self, job: Job) -> tuple[StageCount, StageCount]:
+        """See `map_jobs`; gives the counts of texts and of images."""
+        united, out, part = Path(job["united"]), Path(job["out"]), int(job["part"])
         pairs, files = (part_file(united, kind, part) for kind in (PAIRS, IMAGES))
+        found = Found(self.config)
         rows = read_pairs(pairs)
-        rules = list(_rules(rows, files, config, model, found))
-        texts.append(keep_texts({"out": str(out), "part": str(part)}, rows, rules, "align"))
+        rules = list(_rules(rows, files, self.config, self.model, found))
+        texts = keep_texts({"out": str(out), "part": str(part)}, rows, rules, "align")
         ids = rows["image_id"].to_pylist()
         wanted = {image for image, rule in zip(ids, rules, strict=True) if rule is None}
         with DroppedFile(out, "align", "images", str(part)) as dropped:
             tally = Tally("align", "images", dropped)
 
-            def kept(
-                files: Path = files, wanted: set[str] = wanted, tally: Tally = tally
-            ) -> Iterator[dict[str, Any]]:
+            def kept() -> Iterator[dict[str, Any]]:
                 for row in read_images(files):
                     tally.add(None if row["image_id"] in wanted else NO_TEXT_LEFT, row)
                     if row["image_id"] in wanted:
                         yield row
 
             write_images(part_file(out, IMAGES, part), UNITED_IMAGES, kept())
-        images.append(tally.count())
-    update("aligning", parts, parts)
-    write_text(out / FOUND, json.dumps(found.to_dict(), ensure_ascii=False))
-    return [add_counts(texts), add_counts(images)]
+        write_text(_found_file(job), json.dumps(found.to_part(), ensure_ascii=False))
+        return texts, tally.count()
+
+
+def _found_file(job: Job) -> Path:
+    """Where what is shown of a part lies until all parts are done."""
+    return Path(job["out"]) / PARTS / f"part-{int(job['part']):04d}.json"
 
 
 def _rules(

@@ -1,0 +1,120 @@
+"""A build on a Ray cluster of three nodes on this machine: what the driver holds, and what lies
+between the stages.
+
+    python benchmarks/corpus_ray.py --images 200000 800000 --out runs/corpus_ray
+
+The rows have addresses, and fetching is off, so that the build ends with no image left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+NODES = 3
+FILES = 6  # of the log
+ROWS_AN_IMAGE = 2
+STORE_BYTES = 100_000_000  # of Ray's objects, a node
+
+
+def write_log(folder: Path, images: int) -> None:
+    """A log in which each image was shown for two queries out of as many as there are images."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    for number, some in enumerate(np.array_split(np.arange(images), FILES)):
+        rows = np.repeat(some, ROWS_AN_IMAGE)
+        columns = {
+            "url": [f"https://img{n % 977}.example.com/pictures/{n:09d}.jpg" for n in rows],
+            "query": [f"第{n}个查询词" for n in rng.integers(0, images, len(rows))],
+            "impressions": rng.integers(20, 100, len(rows)),
+            "clicks": rng.integers(1, 20, len(rows)),
+        }
+        pq.write_table(pa.table(columns), folder / f"{number}.parquet")
+
+
+def build(folder: Path) -> None:
+    """Build in this process, and print what it held."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    from r2d2.corpus.build import build_corpus
+    from r2d2.corpus.config import make_corpus_config
+    from r2d2.errors import R2D2Error
+
+    node = {"num_cpus": 1, "object_store_memory": STORE_BYTES}
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    for _ in range(NODES - 1):
+        cluster.add_node(**node)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    config = make_corpus_config("zero", settings=["fetch.enabled=false"])
+    ended = ""
+    try:
+        build_corpus(
+            [str(folder / "log")], folder / "t.lance", config, runner="ray", memory_bytes=10**9
+        )
+    except R2D2Error as error:
+        ended = str(error)
+    assert ended.startswith("nothing is left to write"), ended
+    status = Path("/proc/self/status").read_text(encoding="ascii").split()
+    peak = int(status[status.index("VmHWM:") + 1]) * 1024
+    stages = {}
+    for stage in sorted(folder.glob("t.lance.build/[0-9]*-*")):
+        size = sum(file.stat().st_size for file in stage.rglob("*") if file.is_file())
+        stages[stage.name] = [json.loads((stage / "stage.json").read_text())["seconds"], size]
+    print(json.dumps({"peak": peak, "stages": stages}), flush=True)
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def measure(folder: Path, images: int) -> dict:
+    """Build with so many images in a process of its own."""
+    shutil.rmtree(folder, ignore_errors=True)
+    write_log(folder / "log", images)
+    done = subprocess.run(
+        [sys.executable, __file__, "--build", str(folder)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    shutil.rmtree(folder)
+    return found
+
+
+def main(argv: list[str] | None = None) -> float:
+    """Measure, print, and give the driver's growth in bytes an image."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, nargs=2, default=[200_000, 800_000])
+    parser.add_argument("--out", type=Path, default=Path("runs/corpus_ray"))
+    parser.add_argument("--build", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.build is not None:
+        build(options.build)
+        return 0.0
+    few, many = (measure(options.out / str(n), n) for n in options.images)
+    for name in many["stages"]:
+        (before, small), (after, large) = few["stages"][name], many["stages"][name]
+        print(
+            f"{name}: {before:.1f} and {after:.1f} s; {small / options.images[0]:.0f} and "
+            f"{large / options.images[1]:.0f} bytes an image"
+        )
+    growth = (many["peak"] - few["peak"]) / (options.images[1] - options.images[0])
+    print(
+        f"driver: {few['peak'] / 1e6:.0f} and {many['peak'] / 1e6:.0f} MB at "
+        f"{options.images[0]:,} and {options.images[1]:,} images: {growth:.1f} bytes an image"
+    )
+    return growth
+
+
+if __name__ == "__main__":
+    main()

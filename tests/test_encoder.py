@@ -1,0 +1,26 @@
+"""An encoder travels to another process by its name."""
+
+import pickle
+
+import numpy as np
+import pytest
+from builds import SCENES
+
+from r2d2.encoder import Encoder, NamedEncoder
+from r2d2.errors import R2D2Error
+
+
+def test_the_encoder_of_a_name_is_the_one_that_was_sent():
+    encoder = Encoder.load("emoji")
+    sent = pickle.dumps(encoder)
+    assert len(sent) < 1000
+    named = pickle.loads(sent)
+    assert named.fingerprint == encoder.fingerprint
+    files, texts = [SCENES[0], b"no picture"], ["红色的汽车", "猫"]
+    np.testing.assert_array_equal(named.encode_images(files), encoder.encode_images(files))
+    np.testing.assert_array_equal(named.encode_texts(texts), encoder.encode_texts(texts))
+
+
+def test_another_model_under_the_name_is_told():
+    with pytest.raises(R2D2Error, match=r"the model emoji on .* is another one \(.*, not abc\)"):
+        NamedEncoder("emoji", "abc").encode_texts(["猫"])
