@@ -337,7 +337,7 @@ class MergeBucket:
         target = bucket_file(out, TOTALS, bucket)
         with open_database(out / RUNS, self.memory_bytes, self.threads, job=str(bucket)) as base:
             blocks = _block(out / RUNS, files)
-            merged = merge_sums(
+            merged, images = merge_sums(
                 base, f"(SELECT * FROM {blocks} WHERE image IS NOT NULL)", self.simplified,
                 alone=self.alone,
             )  # fmt: skip
@@ -353,9 +353,8 @@ class MergeBucket:
                     f"{query} FROM {_block(out / RUNS, places)} GROUP BY image",
                     bucket_file(out, PLACES, bucket),
                 )
-            ((pairs, images, clicks, impressions),) = base.run(
-                "SELECT count(*), count(DISTINCT image), sum(clicks), sum(impressions) "
-                f"FROM {sums_of(out, bucket)}"
+            ((pairs, clicks, impressions),) = base.run(
+                f"SELECT count(*), sum(clicks), sum(impressions) FROM {sums_of(out, bucket)}"
             )
         notes = {
             "pairs": pairs,

@@ -157,9 +157,10 @@ def _moments(clicks: Floats, n: Floats, counts: Floats) -> Floats:
     pairs = counts.sum()
     if pairs == 0:
         return np.ones(2)
-    mean = np.clip((counts @ clicks + 0.5) / (counts @ n + 1), 1e-6, 1 - 1e-6)
-    noise = mean * (1 - mean) * (counts @ (1 / n)) / pairs
-    excess = counts @ (clicks / n - mean) ** 2 / pairs - noise
+    # np.sum, not @: what a library sums depends on its threads, and with it the last digits
+    mean = np.clip((np.sum(counts * clicks) + 0.5) / (np.sum(counts * n) + 1), 1e-6, 1 - 1e-6)
+    noise = mean * (1 - mean) * np.sum(counts / n) / pairs
+    excess = np.sum(counts * (clicks / n - mean) ** 2) / pairs - noise
     strength = np.clip(mean * (1 - mean) / max(excess, 1e-12) - 1, 0.1, 1e4)
     start: Floats = np.array([mean, 1 - mean]) * strength
     return start
@@ -177,7 +178,7 @@ def _posterior(
         some = slice(start, start + TERMS)
         c, looked, count = clicks[some], n[some], counts[some]
         for column, x in enumerate((a + c, b + looked - c, a + b + looked)):
-            sums[:, column] += count @ np.stack([special.gammaln(x), *_derivatives(x)], axis=1)
+            sums[:, column] += [np.sum(count * f) for f in (special.gammaln(x), *_derivatives(x))]
     log, first, second = sums
     slope = np.array([a * (first[0] - first[2]), b * (first[1] - first[2])])
     bend = -a * b * second[2] * np.ones((2, 2))

@@ -136,22 +136,35 @@ def find_cut(
     return prior, last
 
 
-def scored(sums: str, config: RankConfig, prior: Prior, last: LastPair | None) -> str:
-    """A SELECT of pairs with their score and the rule that drops each by itself.
+def is_below(config: RankConfig, last: LastPair | None) -> str:
+    """Whether the `ctr` of a pair is too low, whatever its image and its text."""
+    if config.threshold is not None:
+        return f"ctr < {_real(float(np.float32(config.threshold)))}::FLOAT"
+    return "false" if last is None else f"ctr < {_real(last.score)}::FLOAT"
+
+
+def scores_of(sums: str, config: RankConfig, prior: Prior) -> str:
+    """A SELECT of pairs with their scores: the columns SUMS, `enough`, and `ctr` of queries.
 
     Args:
         sums: a relation with the columns SUMS.
         config: the rules.
         prior: of the whole log.
-        last: of all pairs.
-
-    Returns:
-        The columns SUMS, `ctr` (NULL but for queries) and `rule`: 1 to 3, or 0 for none.
     """
-    return f"""SELECT * EXCLUDE (looks, enough), CASE WHEN source > 0 THEN 0
-            WHEN enough > 0 THEN enough WHEN {is_kept(config, last)} THEN 0 ELSE 3 END AS rule
-        FROM (SELECT *, CASE WHEN source = 0 THEN {score_of(config, prior)} END AS ctr
-        FROM (SELECT *, {looks_of()} AS looks, {enough(config)} AS enough FROM {sums}))"""
+    return f"""SELECT * EXCLUDE (looks), CASE WHEN source = 0 THEN {score_of(config, prior)} END
+            AS ctr FROM (SELECT *, {looks_of()} AS looks, {enough(config)} AS enough FROM {sums})"""
+
+
+def scored(scores: str, config: RankConfig, last: LastPair | None) -> str:
+    """A SELECT of pairs with the `rule` that drops each by itself: 1 to 3, or 0 for none.
+
+    Args:
+        scores: a relation with the columns of `scores_of`.
+        config: the rules.
+        last: of all pairs.
+    """
+    return f"""SELECT *, CASE WHEN source > 0 THEN 0 WHEN enough > 0 THEN enough
+            WHEN {is_kept(config, last)} THEN 0 ELSE 3 END AS rule FROM {scores}"""
 
 
 @dataclass(frozen=True)
@@ -187,19 +200,20 @@ def _last_tie(
     threads: int,
 ) -> LastPair:
     """The `ties`-th of the pairs of a score, by image id, then text."""
-    every = scored(sums_of(inp, 0), config, prior, None)
     for job in jobs:  # buckets are in the order of ids
-        every = scored(sums_of(inp, int(job["bucket"])), config, prior, None)
-        equal = f"FROM ({every}) WHERE rule = 0 AND source = 0 AND ctr = {_real(cut)}::FLOAT"
+        scores = scores_of(sums_of(inp, int(job["bucket"])), config, prior)
+        equal = f"FROM ({scores}) WHERE source = 0 AND enough = 0 AND ctr = {_real(cut)}::FLOAT"
         with open_database(Path(job["out"]), memory_bytes, threads) as base:
-            ((count,),) = base.run(f"SELECT count(*) {equal}")
-            if count >= ties:
-                ((image, text),) = base.run(
-                    f"SELECT {image_id('image')} AS id, text {equal} "
-                    f"ORDER BY id, text LIMIT 1 OFFSET {ties - 1}"
-                )
-                return LastPair(cut, image, text)
-        ties -= count
+            if len(jobs) > 1:
+                ((count,),) = base.run(f"SELECT count(*) {equal}")
+                if count < ties:
+                    ties -= count
+                    continue
+            ((image, text),) = base.run(
+                f"SELECT {image_id('image')} AS id, text {equal} "
+                f"ORDER BY id, text LIMIT 1 OFFSET {ties - 1}"
+            )
+            return LastPair(cut, image, text)
     raise AssertionError("the outcomes count more pairs than there are")
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,7 @@ from r2d2.corpus.clicks.buckets import (
 )
 from r2d2.corpus.clicks.checks import EXAMINED_UNIT, image_id, quoted
 from r2d2.corpus.clicks.ctr import Prior
-from r2d2.corpus.clicks.cut import TALLY, LastPair, find_cut, scored
+from r2d2.corpus.clicks.cut import TALLY, LastPair, find_cut, is_below, scored, scores_of
 from r2d2.corpus.clicks.log_columns import TEXTS
 from r2d2.corpus.config import RankConfig
 from r2d2.corpus.engine import Database, open_database
@@ -178,8 +179,10 @@ def rank_block(
     if not config.active:
         base.run(f"CREATE TABLE ranked AS SELECT {columns}, NULL::FLOAT AS ctr FROM {sums}")
         base.run(f"CREATE TABLE alive AS {_images_of('ranked', ranked=True)}")
-        return _count(base, [], sums, config)
-    base.run(f"CREATE VIEW scored AS {scored(sums, config, prior, last)}")
+        ((pairs, clicks, impressions),) = base.run(f"SELECT {_TOTALS} FROM {sums}")
+        return _stage_count((pairs, clicks, impressions), {}, {}, {})
+    base.run(f"CREATE VIEW scores AS {scores_of(sums, config, prior)}")
+    base.run(f"CREATE VIEW scored AS {scored('scores', config, last)}")
     base.run(
         f"""CREATE TABLE passing AS SELECT {columns}, ctr, row_number() OVER (
             PARTITION BY image ORDER BY ctr DESC, text) AS place
@@ -192,18 +195,10 @@ def rank_block(
         WHERE place <= {config.max_queries} UNION ALL SELECT {columns}, ctr FROM scored
         WHERE source > 0 AND image IN (SELECT image FROM alive WHERE ranked)"""
     )
-    best = "threshold" if config.top_share is None else "top_share"
-    best = best if config.top_count is None else "top_count"
-    rules = [
-        ("min_impressions", "scored WHERE source = 0 AND rule = 1"),
-        ("min_clicks", "scored WHERE source = 0 AND rule = 2"),
-        (best, "scored WHERE source = 0 AND rule = 3"),
-        ("max_queries", f"passing WHERE place > {config.max_queries}"),
-        (NO_QUERY, "scored WHERE source > 0 AND image NOT IN (SELECT image FROM alive)"),
-    ]
-    count = _count(base, rules, sums, config)
+    rules = _rules(config)
+    count = _count_ranked(base, sums, config, last, rules)
     if dropped is not None and dropped.wanted:
-        for rule, rows in rules:
+        for rule, rows in rules.items():
             query = f"""SELECT {image_id("image")} AS image_id, text, {_source()} AS source,
                 clicks, impressions FROM {rows}"""
             for batch in base.batches(query, PAIR_ROWS):
@@ -239,32 +234,98 @@ def _images_of(pairs: str, *, ranked: bool) -> str:
         FROM (SELECT DISTINCT image FROM {pairs})"""
 
 
-def _count(
-    base: Database, rules: Sequence[tuple[str, str]], sums: str, config: RankConfig
+def _cut_name(config: RankConfig) -> str:
+    """The setting by which pairs are dropped for their rate."""
+    names = ("top_share", "top_count")
+    return next((name for name in names if getattr(config, name) is not None), "threshold")
+
+
+def _rules(config: RankConfig) -> dict[str, str]:
+    """The pairs that each rule of `rank_block` drops, as what stands after FROM."""
+    return {
+        "min_impressions": "scored WHERE rule = 1",
+        "min_clicks": "scored WHERE rule = 2",
+        _cut_name(config): "scored WHERE rule = 3",
+        "max_queries": f"passing WHERE place > {config.max_queries}",
+        NO_QUERY: "scored WHERE source > 0 AND image NOT IN (SELECT image FROM alive)",
+    }
+
+
+def _count_ranked(
+    base: Database,
+    sums: str,
+    config: RankConfig,
+    last: LastPair | None,
+    rules: Mapping[str, str],
 ) -> StageCount:
-    """What each rule drops, with examples, and what stays."""
-    totals = "count(*), coalesce(sum(clicks), 0)::BIGINT, coalesce(sum(impressions), 0)::BIGINT"
-    (seen,) = base.run(f"SELECT {totals} FROM {sums}")
-    dropped: dict[str, tuple[int, ...]] = {}
-    examples: dict[str, tuple[str, ...]] = {}
-    for rule, rows in rules:
-        ((pairs, clicks, impressions, most),) = base.run(
-            f"SELECT {totals}, max(impressions, {EXAMPLES}) FROM {rows}"
+    """What each rule of `rank_block` drops, with examples, and what stays."""
+    best = _cut_name(config)
+    # numbers alone: texts are read for the examples
+    by_rule = {
+        row[0]: row[1:]
+        for row in base.run(
+            f"""SELECT CASE WHEN source > 0 THEN 5 WHEN enough > 0 THEN enough
+                WHEN {is_below(config, last)} THEN 3 ELSE 0 END AS rule, {_TOTALS}, {_MOST}
+            FROM scores GROUP BY rule"""
         )
-        if pairs:
-            dropped[rule] = (pairs, clicks, impressions)
-            examples[rule] = _examples(base, rows, min(most or [0]))
+    }
+    places = f"""SELECT place <= {config.max_queries}, {_TOTALS}, {_MOST}
+        FROM passing GROUP BY ALL"""
+    passed = {row[0]: row[1:] for row in base.run(places)}
+    groups = [*by_rule.values()]
+    seen = _sum(groups)
+    dropped = {
+        "min_impressions": by_rule.get(1, _NOTHING),
+        "min_clicks": by_rule.get(2, _NOTHING),
+        # those of the very score at the cut that did not pass are among them
+        best: (
+            *_sum([by_rule.get(0, _NOTHING), by_rule.get(3, _NOTHING)], list(passed.values())),
+            by_rule.get(3, _NOTHING)[3],
+        ),
+        "max_queries": passed.get(False, _NOTHING),
+    }
+    if 5 in by_rule:
+        ((*lone,),) = base.run(f"SELECT {_TOTALS}, {_MOST} FROM {rules[NO_QUERY]}")
+        dropped[NO_QUERY] = tuple(lone)
+    dropped = {rule: found for rule, found in dropped.items() if found[0]}
+    examples = {
+        rule: _examples(base, rules[rule], min(most) if most and len(most) == EXAMPLES else 0)
+        for rule, (*_, most) in dropped.items()
+    }
+    ((shown,),) = base.run(
+        f"SELECT sum(impressions) FROM {sums} WHERE image IN (SELECT image FROM alive)"
+    )
+    notes = {"aside_impressions": seen[2] - int(shown or 0)}
+    return _stage_count(seen, dropped, examples, notes)
+
+
+_TOTALS = "count(*), coalesce(sum(clicks), 0)::BIGINT, coalesce(sum(impressions), 0)::BIGINT"
+_MOST = f"max(impressions, {EXAMPLES})"  # of the pairs that were shown most often
+_NOTHING: tuple[Any, ...] = (0, 0, 0, None)
+
+
+def _sum(
+    more: Sequence[tuple[Any, ...]], less: Sequence[tuple[Any, ...]] = ()
+) -> tuple[int, int, int]:
+    """Pairs, clicks and impressions of some groups, without those of others."""
+    pairs, clicks, impressions = (
+        sum(int(group[n]) for group in more) - sum(int(group[n]) for group in less)
+        for n in range(3)
+    )
+    return pairs, clicks, impressions
+
+
+def _stage_count(
+    seen: tuple[int, int, int],
+    dropped: Mapping[str, tuple[Any, ...]],
+    examples: Mapping[str, tuple[str, ...]],
+    notes: Mapping[str, int],
+) -> StageCount:
     kept = [total - sum(some[n] for some in dropped.values()) for n, total in enumerate(seen)]
     flows = {
         name: Flow(seen[n], kept[n], {rule: some[n] for rule, some in dropped.items() if some[n]})
         for n, name in enumerate(COUNTED, 1)
     }
-    notes = {}
-    if config.active:
-        ((shown,),) = base.run(
-            f"SELECT sum(impressions) FROM {sums} WHERE image IN (SELECT image FROM alive)"
-        )
-        notes["aside_impressions"] = seen[2] - int(shown or 0)
     return StageCount(
         "rank", "pairs", seen[0], kept[0], {rule: some[0] for rule, some in dropped.items()},
         examples, notes, flows if any(flow.seen for flow in flows.values()) else {},

@@ -156,7 +156,9 @@ def count_block(
     )  # fmt: skip
 
 
-def merge_sums(base: Database, blocks: str, simplified: bool, *, alone: bool = False) -> str | None:
+def merge_sums(
+    base: Database, blocks: str, simplified: bool, *, alone: bool = False
+) -> tuple[str | None, int]:
     """A SELECT of the sums of several blocks together, with the columns SUMS.
 
     Queries that are spelt alike add up under their one spelling.
@@ -168,15 +170,16 @@ def merge_sums(base: Database, blocks: str, simplified: bool, *, alone: bool = F
         alone: each (image, source, text) stands once in `blocks`.
 
     Returns:
-        The statement; None where the sums are just the blocks, as they are.
+        The statement, None where the sums are just the blocks, as they are; and how many images
+        there are.
     """
     _spell(base, blocks, simplified)
-    _trim_keys(base, blocks)
-    ((spelt, keys),) = base.run("SELECT (SELECT count(*) FROM spelt), (SELECT count(*) FROM keys)")
+    images, keys = _trim_keys(base, blocks)
+    ((spelt,),) = base.run("SELECT count(*) FROM spelt")
     other = f"source > 0 AND text <> {trimmed('text')}"
     ((texts,),) = base.run(f"SELECT count(*) FROM {blocks} WHERE {other}")
     if alone and not (spelt or keys or texts):
-        return None
+        return None, images
     total = ", ".join(f"sum({name})::BIGINT AS {name}" for name in SUMS[3:])
     moved = f"""SELECT coalesce(keys.image, b.image) AS image, source,
         CASE WHEN source > 0 THEN {trimmed("b.text")} ELSE coalesce(spelt.text, b.text) END AS text,
@@ -186,14 +189,15 @@ def merge_sums(base: Database, blocks: str, simplified: bool, *, alone: bool = F
         FROM {blocks} b LEFT JOIN keys ON b.image = keys.written
         LEFT JOIN spelt ON b.source = 0 AND b.text = spelt.written"""
     if not alone:
-        return f"SELECT image, source, text, {total} FROM ({moved}) GROUP BY ALL"
+        return f"SELECT image, source, text, {total} FROM ({moved}) GROUP BY ALL", images
     amounts = ", ".join(
         f"coalesce(a.{name} + m.{name}, a.{name}, m.{name}) AS {name}" for name in SUMS[3:]
     )
-    return f"""SELECT image, source, text, {amounts}
+    merged = f"""SELECT image, source, text, {amounts}
         FROM (SELECT * FROM ({moved}) WHERE NOT changed) a FULL JOIN (
             SELECT image, source, text, {total} FROM ({moved}) WHERE changed GROUP BY ALL) m
         USING (image, source, text)"""
+    return merged, images
 
 
 def _spell(base: Database, blocks: str, simplified: bool) -> None:
@@ -210,12 +214,24 @@ def _spell(base: Database, blocks: str, simplified: bool) -> None:
                 base.run("INSERT INTO spelt SELECT * FROM other")
 
 
-def _trim_keys(base: Database, blocks: str) -> None:
-    """Leave a table `keys` of the images whose address has spaces around it."""
+def _trim_keys(base: Database, blocks: str) -> tuple[int, int]:
+    """Leave a table `keys` of the images whose address has spaces around it.
+
+    Returns:
+        How many images there are once their addresses are trimmed, and how many are in the table.
+    """
     plain = "BETWEEN 33 AND 126"  # as an address begins and ends; others are looked at closely
+    spaced = f"""CASE WHEN unicode(image) {plain} AND unicode(right(image, 1)) {plain} THEN false
+        ELSE image <> {trimmed("image")} END"""
+    distinct = f"(SELECT DISTINCT image FROM {blocks})"
+    ((images, found),) = base.run(f"SELECT count(*), count_if({spaced}) FROM {distinct}")
     base.run(
-        f"""CREATE OR REPLACE TABLE keys AS
-        SELECT DISTINCT image AS written, {trimmed("image")} AS image FROM {blocks}
-        WHERE CASE WHEN unicode(image) {plain} AND unicode(right(image, 1)) {plain} THEN false
-            ELSE image <> {trimmed("image")} END"""
+        f"""CREATE OR REPLACE TABLE keys AS SELECT image AS written, {trimmed("image")} AS image
+        FROM {distinct} WHERE {spaced if found else "false"}"""
     )
+    if found:
+        ((images,),) = base.run(
+            f"""SELECT count(DISTINCT coalesce(keys.image, b.image))
+            FROM {distinct} b LEFT JOIN keys ON b.image = keys.written"""
+        )
+    return images, found
