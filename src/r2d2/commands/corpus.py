@@ -200,6 +200,26 @@ def compare(
 
 
 @app.command()
+def sql(
+    dialect: Annotated[str, typer.Option(help="spark, hive, clickhouse or duckdb.")],
+    table: Annotated[str, typer.Option(help="The log, as the warehouse names it.")] = "log",
+    columns: Annotated[
+        str, typer.Option(help="Those that it has: url, path, query, title, ... (see log.*).")
+    ] = "url,query,impressions,clicks",
+    preset: Preset = "zero",
+    config: ConfigFile = None,
+    settings: Settings = None,
+) -> None:
+    """Print the statement that sums a log where it lies; `corpus build` takes its result as log."""
+    from r2d2.corpus.config import make_corpus_config
+    from r2d2.corpus.sql import log_statement
+
+    made = make_corpus_config(preset, config, settings or ())
+    roles = [role.strip() for role in columns.split(",")]
+    typer.echo(log_statement(made, dialect, table, roles) + ";")
+
+
+@app.command()
 def sample(
     table: Annotated[str, typer.Argument(help="A pairs table.")],
     out: Annotated[Path, typer.Option(help="The table to write.")],
