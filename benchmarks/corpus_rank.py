@@ -36,9 +36,9 @@ import pyarrow.parquet as pq
 from r2d2.corpus.clicks.aggregate import aggregate
 from r2d2.corpus.clicks.rank import rank
 from r2d2.corpus.config import make_corpus_config
-from r2d2.corpus.parts import Places
 from r2d2.corpus.report.sample import in_sample
 from r2d2.corpus.rows import PAIRS, part_count, part_file, read_pairs, write_rows
+from r2d2.corpus.runner import Runner
 
 FILE_ROWS = 2_000_000
 SETTINGS = ["rank.top_share=0.5", "rank.max_queries=10", "sample.share=0.1",
@@ -83,7 +83,7 @@ def make_log(folder: Path, rows: int, seed: int = 0) -> None:
 def ours(log: Path, work: Path, memory: int, workers: int) -> dict:
     """Seconds of each stage."""
     config = make_corpus_config("zero", settings=SETTINGS)
-    places, clock, result = Places(workers), time.perf_counter(), {}
+    places, clock, result = Runner(workers), time.perf_counter(), {}
 
     def lap(name: str) -> None:
         nonlocal clock

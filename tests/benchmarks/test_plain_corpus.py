@@ -10,8 +10,8 @@ from corpus.logs import read_sums
 from r2d2.corpus.clicks.aggregate import aggregate
 from r2d2.corpus.clicks.rank import rank
 from r2d2.corpus.config import make_corpus_config
-from r2d2.corpus.parts import Places
 from r2d2.corpus.rows import PAIRS, image_id_of, part_count, part_file, read_pairs
+from r2d2.corpus.runner import Runner
 
 duckdb = pytest.importorskip("duckdb")
 
@@ -33,7 +33,7 @@ def test_both_sides_agree(tmp_path):
         pass
 
     aggregate([str(log)], config, tmp_path / "1", memory_bytes=10**9, update=quiet)
-    (_, counted) = rank(tmp_path / "1", tmp_path / "2", config.rank, places=Places(), update=quiet)
+    (_, counted) = rank(tmp_path / "1", tmp_path / "2", config.rank, places=Runner(), update=quiet)
     prior = json.loads((tmp_path / "2" / "prior.json").read_text())
     base = duckdb.connect()
     queries = duckdb_queries(log, (prior["alpha"], prior["beta"]))

@@ -27,7 +27,6 @@ from r2d2.corpus.config import (
     CorpusConfig,
     DedupConfig,
     FetchConfig,
-    ImageConfig,
     LogConfig,
     RankConfig,
     RecaptionConfig,
@@ -42,7 +41,7 @@ from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.images.align import Model, align
 from r2d2.corpus.images.by_band import find_by_band
 from r2d2.corpus.images.duplicates import find_duplicates
-from r2d2.corpus.images.image_filter import ImageWork, check_images
+from r2d2.corpus.images.image_filter import check_images, filter_images
 from r2d2.corpus.output import is_made_of, write_corpus
 from r2d2.corpus.report.dropped import (
     collect_dropped,
@@ -64,9 +63,8 @@ from r2d2.corpus.stages import (
     context_of,
     digest,
 )
-from r2d2.corpus.texts.keep import PruneWork
 from r2d2.corpus.texts.recaption import CAPTIONS, check_recaption, recaption
-from r2d2.corpus.texts.text_filter import TextWork, ready
+from r2d2.corpus.texts.text_filter import filter_texts, open_text_filters
 from r2d2.corpus.workspace import StageResult, Workspace, refuse_other_format
 from r2d2.errors import R2D2Error, taken
 from r2d2.files import remove_folder, write_text
@@ -132,9 +130,9 @@ def corpus_stages(
     return [
         Stage("aggregate", (), (SUMS,), sums, _aggregate),
         Stage("rank", (SUMS,), (*both, RATES), config.rank, _rank),
-        Stage("text", both, both, texts, _filter_texts, check=_open_text_filters),
+        Stage("text", both, both, texts, filter_texts, check=open_text_filters),
         Stage("fetch", (IMAGES,), (IMAGES,), config.fetch, _fetch, needed=_lacks_files),
-        Stage("image", (IMAGES,), (IMAGES,), config.image, _filter_images, check=check_images),
+        Stage("image", (IMAGES,), (IMAGES,), config.image, filter_images, check=check_images),
         Stage(
             "duplicates", (IMAGES,), (MERGE,), meaning, _merge, check=_need_model, needed=_may_merge
         ),
@@ -299,24 +297,6 @@ def _rank(settings: RankConfig, context: StageContext) -> list[StageCount]:
     )  # fmt: skip
 
 
-def _filter_texts(
-    settings: tuple[TextConfig, TextConfig, RankConfig], context: StageContext
-) -> list[StageCount]:
-    query, text, ranking = settings
-    work = TextWork(query, text, context.key, context.home)
-    texts = context.each_part(work, "filtering texts")
-    prune = PruneWork(ranking.copies)
-    return [texts, context.each_part(prune, "leaving out images", pairs=context.out)]
-
-
-def _open_text_filters(
-    settings: tuple[TextConfig, TextConfig, RankConfig], context: StageContext
-) -> None:
-    for config in settings[:2]:
-        assert isinstance(config, TextConfig)
-        ready(config, context.key, context.home)
-
-
 def _lacks_files(settings: FetchConfig, context: StageContext) -> bool:
     """Whether any image lacks its file; where that is not known, yes."""
     for part in range(context.parts):
@@ -353,10 +333,6 @@ def _fetch_here(settings: FetchConfig, context: StageContext, store: Path) -> St
             itertools.chain([first], urls), store, settings, update=context.update,
             retry_failed=context.retry_failed, dropped=dropped,
         )  # fmt: skip
-
-
-def _filter_images(settings: ImageConfig, context: StageContext) -> list[StageCount]:
-    return [context.each_part(ImageWork(settings), "looking at images")]
 
 
 def _need_model(settings: tuple[DedupConfig, Model | None], context: StageContext) -> None:

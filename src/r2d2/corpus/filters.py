@@ -117,7 +117,7 @@ class TextFilterWork:
     own: OwnFilter
 
     def __call__(self, job: dict[str, str]) -> StageCount:
-        """See `map_parts`."""
+        """See `map_jobs`."""
         rows = read_pairs(part_file(Path(job[PAIRS]), PAIRS, int(job["part"])))
         judged = self.own.rules(_rows(rows), BATCH_TEXTS)
         return keep_texts(job, rows, [rule for _, rule in judged], self.own.name)
@@ -130,7 +130,7 @@ class ImageFilterWork:
     own: OwnFilter
 
     def __call__(self, job: dict[str, str]) -> StageCount:
-        """See `map_parts`."""
+        """See `map_jobs`."""
         part = int(job["part"])
         with DroppedFile(Path(job["out"]), self.own.name, "images", job["part"]) as dropped:
             tally = Tally(self.own.name, "images", dropped)

@@ -17,7 +17,6 @@ import numpy as np
 from r2d2.corpus.clicks.ctr import Prior, score
 from r2d2.corpus.config import RankConfig, SampleConfig
 from r2d2.corpus.funnel import COUNTED, StageCount, Tally, add_counts
-from r2d2.corpus.parts import Places, map_parts
 from r2d2.corpus.report.sample import OUTSIDE, in_sample, splits
 from r2d2.corpus.rows import (
     IMAGES,
@@ -29,6 +28,7 @@ from r2d2.corpus.rows import (
     read_images,
     read_pairs,
 )
+from r2d2.corpus.runner import Runner, map_jobs
 from r2d2.files import disk_errors, write_text
 from r2d2.progress import Update
 from r2d2.table import Pair, PairsTable, Text, is_dataset, join_shards, write_shard
@@ -45,7 +45,7 @@ def write_corpus(
     rank: RankConfig,
     prior: Prior | None,
     metadata: Mapping[str, str],
-    places: Places,
+    places: Runner,
     update: Update,
 ) -> StageCount:
     """Write the table at `out`; a local one takes its place when it is whole.
@@ -74,7 +74,7 @@ def write_corpus(
         if not remote:
             shutil.rmtree(place, ignore_errors=True)
     jobs = [{"part": str(n)} for n in range(part_count(united))]
-    counts = map_parts(writer, jobs, places, "writing", update)
+    counts = map_jobs(writer, jobs, places, "writing", update)
     shards = [shard for count in counts for shard in count.notes["fragments"]]
     if shards and not done:
         join_shards(place, shards, metadata=metadata)
@@ -120,7 +120,7 @@ class Shard:
     replace: bool = False  # a table that is at `place` already
 
     def __call__(self, job: dict[str, str]) -> StageCount:
-        """See `map_parts`."""
+        """See `map_jobs`."""
         part = int(job["part"])
         record = Path(self.done) / f"part-{part:04d}.json"
         if record.exists():

@@ -19,8 +19,8 @@ from typing import Any
 
 from r2d2.corpus.fetching.host_lists import PrivateHosts, host_list
 from r2d2.corpus.funnel import StageCount, add_counts
-from r2d2.corpus.parts import Places, Work, map_parts
 from r2d2.corpus.rows import IMAGES, PAIRS, part_count
+from r2d2.corpus.runner import Runner, Work, map_jobs
 from r2d2.corpus.texts.classifier import judge_digest
 from r2d2.corpus.texts.words import read_words
 from r2d2.errors import R2D2Error
@@ -37,7 +37,7 @@ TABLE = "table"
 class StageContext:
     """What a stage works with, beside its settings; nothing of it changes the result."""
 
-    places: Places
+    places: Runner
     memory_bytes: int  # of all workers together, or of each worker of a cluster
     home: str  # folder in which a function of the user's own may lie
     root: Path  # the build's working folder
@@ -50,19 +50,19 @@ class StageContext:
     folders: Mapping[str, Path] = field(default_factory=dict)  # of each product that it reads
     out: Path = Path()  # its own folder
 
-    def each_part(self, work: Work, what: str, **folders: Path) -> StageCount:
+    def each_part(self, work: Work[StageCount], what: str, **folders: Path) -> StageCount:
         """Do `work` on every part, and add up its counts.
 
         A job holds the folder of each product read, `out`, and the number of the `part`.
 
         Args:
-            work: see `map_parts`.
+            work: see `map_jobs`.
             what: said of the progress.
             folders: other folders than those of the products.
         """
         read = {name: str(path) for name, path in {**self.folders, **folders}.items()}
         jobs = [{**read, "out": str(self.out), "part": str(n)} for n in range(self.parts)]
-        return add_counts(map_parts(work, jobs, self.places, what, self.update))
+        return add_counts(map_jobs(work, jobs, self.places, what, self.update))
 
     @property
     def process_bytes(self) -> int:

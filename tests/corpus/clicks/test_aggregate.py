@@ -16,8 +16,8 @@ from r2d2.corpus.clicks.aggregate import aggregate
 from r2d2.corpus.clicks.buckets import read_cut
 from r2d2.corpus.clicks.rank import rank
 from r2d2.corpus.config import RankConfig, make_corpus_config
-from r2d2.corpus.parts import Places
 from r2d2.corpus.rows import IMAGE_COLUMNS, IMAGES, PAIRS, part_file, part_range
+from r2d2.corpus.runner import Runner
 from r2d2.errors import R2D2Error
 
 A, B, C = (f"http://host/{name}.jpg" for name in "abc")
@@ -73,7 +73,7 @@ def build(logs, out, *changes, memory_bytes=10**9, **options):
 
 def images_of(out):
     """The images of a log as the next stage gets them."""
-    rank(out, out / "all", RankConfig(enabled=False), places=Places(), update=silent)
+    rank(out, out / "all", RankConfig(enabled=False), places=Runner(), update=silent)
     return pa.concat_tables([pq.read_table(p) for p in sorted((out / "all" / IMAGES).iterdir())])
 
 

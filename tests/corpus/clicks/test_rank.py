@@ -13,7 +13,6 @@ from r2d2.corpus.clicks.cut import PRIOR
 from r2d2.corpus.clicks.log_columns import TEXTS
 from r2d2.corpus.clicks.rank import rank, read_least
 from r2d2.corpus.config import RankConfig
-from r2d2.corpus.parts import Places
 from r2d2.corpus.rows import (
     IMAGE_COLUMNS,
     IMAGES,
@@ -23,6 +22,7 @@ from r2d2.corpus.rows import (
     part_range,
     write_rows,
 )
+from r2d2.corpus.runner import Runner
 from r2d2.errors import R2D2Error
 
 SUMS_TYPES = {"image": pa.string(), "source": pa.uint8(), "text": pa.string()}
@@ -69,7 +69,7 @@ def read_parts(folder, kind):
 def run(folder, rows, config, parts=1, name="out", workers=1):
     source = folder / f"in-{parts}"
     known = write_sums(source, rows, parts)
-    counts = rank(source, folder / name, config, places=Places(workers), update=silent)
+    counts = rank(source, folder / name, config, places=Runner(workers), update=silent)
     return counts, read_parts(folder / name, PAIRS), known
 
 
@@ -227,7 +227,7 @@ def test_a_finished_part_and_prior_are_not_made_again(tmp_path):
     write_sums(source, rows, 2)
     out = tmp_path / "out"
     write_prior(out / PRIOR, Prior(3, 4))
-    counts = rank(source, out, RankConfig(), places=Places(2), update=silent)
+    counts = rank(source, out, RankConfig(), places=Runner(2), update=silent)
     assert counts[0].notes == {"alpha": 3.0, "beta": 4.0}
     assert read_parts(out, PAIRS)[0]["ctr"] == np.float32(4 / 12)
     assert sorted(path.name for path in out.iterdir()) == ["images", "least.json", "pairs", PRIOR]
@@ -251,4 +251,4 @@ def test_with_copies_all_images_go_on(tmp_path):
 
 def test_no_parts_is_one_clear_line(tmp_path):
     with pytest.raises(R2D2Error, match="holds no sums"):
-        rank(tmp_path, tmp_path / "out", RankConfig(), places=Places(), update=silent)
+        rank(tmp_path, tmp_path / "out", RankConfig(), places=Runner(), update=silent)

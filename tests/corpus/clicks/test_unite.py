@@ -17,7 +17,6 @@ from r2d2.corpus.clicks.ctr import Prior, smoothed
 from r2d2.corpus.clicks.log_columns import TEXTS
 from r2d2.corpus.clicks.unite import MERGE_COLUMNS, UNITED_IMAGES, unite
 from r2d2.corpus.config import RankConfig
-from r2d2.corpus.parts import Places
 from r2d2.corpus.rows import (
     IMAGE_COLUMNS,
     IMAGES,
@@ -31,6 +30,7 @@ from r2d2.corpus.rows import (
     write_images,
     write_rows,
 )
+from r2d2.corpus.runner import Runner
 
 IDS = [hashlib.sha256(bytes([n])).hexdigest()[:32] for n in range(12)]
 PRIOR = Prior(1.0, 20.0)
@@ -91,7 +91,7 @@ def run(folder, pairs, images, groups, parts, most=99, prior=PRIOR, unranked=Non
     write_rows(merge, pa.Table.from_pylist(rows, MERGE_COLUMNS))
     counts = unite(
         folder / "p", folder / "i", merge if groups else None, folder / "o",
-        RankConfig(max_queries=most), prior, Places(), quiet,
+        RankConfig(max_queries=most), prior, Runner(), quiet,
         summed=None if unranked is None else folder / "log", least=least,
     )  # fmt: skip
     out = folder / "o"

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -147,9 +148,11 @@ def test_its_texts_go_along_and_the_picture_is_made_smaller(tmp_path, endpoint):
 def test_a_caption_goes_through_the_text_filter(tmp_path, endpoint):
     answers = iter(["加微信abc12345", "  一辆紅色的汽車 \n 停在路邊 ", "澳门六合彩开奖"])
     endpoint.answer = lambda n, request: caption(next(answers))
-    found = recaptioned(tmp_path, endpoint)
+    found = recaptioned(tmp_path, endpoint, keep_dropped=True)
     count = count_of(found)
     assert count.kept == 1
+    (file,) = found.dropped.glob("*-recaption-captions-*.parquet")
+    assert sorted(pq.read_table(file)["rule"].to_pylist()) == sorted(count.dropped)
     assert set(count.dropped) == {"contacts", "words: gambling"}
     assert "加微信abc12345" in count.examples["contacts"]
     assert texts_of(found)["recaption", "一辆红色的汽车 停在路边"] == 1

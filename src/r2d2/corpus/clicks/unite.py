@@ -30,9 +30,7 @@ from r2d2.corpus.clicks.recount import (
     with_counts,
 )
 from r2d2.corpus.config import RankConfig
-from r2d2.corpus.flows import totals
-from r2d2.corpus.funnel import COUNTED, EXAMPLES, Flow, StageCount, Tally, add_counts
-from r2d2.corpus.parts import Places, map_parts
+from r2d2.corpus.funnel import COUNTED, EXAMPLES, Flow, StageCount, Tally, add_counts, totals
 from r2d2.corpus.rows import (
     IMAGES,
     PAIR_COLUMNS,
@@ -47,6 +45,7 @@ from r2d2.corpus.rows import (
     write_images,
     write_rows,
 )
+from r2d2.corpus.runner import Runner, map_jobs
 from r2d2.corpus.texts.keep import NO_TEXT_LEFT
 from r2d2.progress import Update
 
@@ -79,7 +78,7 @@ def unite(
     out: Path,
     rank: RankConfig,
     prior: Prior | None,
-    places: Places,
+    places: Runner,
     update: Update,
     *,
     summed: Path | None = None,
@@ -112,11 +111,11 @@ def unite(
     ]
     groups = Groups(None if merge is None else str(merge), parts)
     if merge is not None:
-        map_parts(SetAside(groups), jobs, places, "merged images", update)
+        map_jobs(SetAside(groups), jobs, places, "merged images", update)
         if summed is not None:
             _find_unranked(pairs, merge, out, summed, places, memory_bytes, update)
     return [
-        add_counts(map_parts(work, jobs, places, what, update))
+        add_counts(map_jobs(work, jobs, places, what, update))
         for work, what in (
             (UnitePairs(groups, rank, prior, least), "uniting texts"),
             (UniteImages(groups), "uniting images"),
@@ -129,7 +128,7 @@ def _find_unranked(
     merge: Path,
     out: Path,
     summed: Path,
-    places: Places,
+    places: Runner,
     memory_bytes: int,
     update: Update,
 ) -> None:
@@ -190,7 +189,7 @@ class SetAside:
     groups: Groups
 
     def __call__(self, job: dict[str, str]) -> StageCount:
-        """See `map_parts`."""
+        """See `map_jobs`."""
         part = int(job["part"])
         aside = Path(job["out"]) / LEAVERS
         leavers, lenders = self.groups.leavers(part), self.groups.lenders(part)
@@ -225,7 +224,7 @@ class UnitePairs:
     least: float
 
     def __call__(self, job: dict[str, str]) -> StageCount:
-        """See `map_parts`."""
+        """See `map_jobs`."""
         part = int(job["part"])
         rows = read_pairs(part_file(Path(job["pairs"]), PAIRS, part)).select(PAIR_COLUMNS.names)
         rows = rows.cast(PAIR_COLUMNS)
@@ -282,7 +281,7 @@ class UniteImages:
     groups: Groups
 
     def __call__(self, job: dict[str, str]) -> StageCount:
-        """See `map_parts`."""
+        """See `map_jobs`."""
         part = int(job["part"])
         leavers, borrowers = self.groups.leavers(part), self.groups.borrowers(part)
         final_ids = self.groups.final_ids(part)

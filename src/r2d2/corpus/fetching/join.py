@@ -49,7 +49,7 @@ class FetchWork:
     config: FetchConfig
 
     def __call__(self, job: dict[str, str]) -> StageCount:
-        """See `map_parts`."""
+        """See `map_jobs`."""
         part = int(job["part"])
         with DroppedFile(Path(job["out"]), "fetch", "images", job["part"]) as dropped:
             tally = Tally("fetch", "images", dropped)

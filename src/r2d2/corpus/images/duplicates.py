@@ -16,8 +16,7 @@ import pyarrow.compute as pc
 
 from r2d2.corpus.clicks.unite import MERGE_COLUMNS
 from r2d2.corpus.config import DedupConfig
-from r2d2.corpus.flows import amounts_of, flows_of
-from r2d2.corpus.funnel import EXAMPLES, StageCount
+from r2d2.corpus.funnel import EXAMPLES, StageCount, amounts_of, flows_of
 from r2d2.corpus.images.embeddings import Encode, embed_images
 from r2d2.corpus.images.meaning import Meanings, group_meanings
 from r2d2.corpus.images.near import near_groups

@@ -18,6 +18,7 @@ from r2d2.corpus.funnel import StageCount, Tally
 from r2d2.corpus.images.harmful import harmful, open_classifier
 from r2d2.corpus.images.phash import perceptual_hashes
 from r2d2.corpus.rows import IMAGES, DroppedFile, part_file, read_images, write_images
+from r2d2.corpus.stages import StageContext
 from r2d2.data.images import BadImage, decode_image
 from r2d2.inputs.ids import content_id
 
@@ -127,7 +128,12 @@ def look(data: bytes | None, config: ImageConfig) -> tuple[str | None, dict[str,
     }
 
 
-def check_images(config: ImageConfig, context: object = None) -> None:
+def filter_images(settings: ImageConfig, context: StageContext) -> list[StageCount]:
+    """The stage: pictures that the rules keep, with their measures."""
+    return [context.each_part(ImageWork(settings), "looking at images")]
+
+
+def check_images(config: ImageConfig, context: StageContext) -> None:
     """R2D2Error where the classifier that is asked for does not serve."""
     if config.enabled and config.max_harmful is not None:
         harmful(Image.new("RGB", (64, 64)), config.harmful_model)
@@ -149,7 +155,7 @@ class ImageWork:
     config: ImageConfig
 
     def __call__(self, job: dict[str, str]) -> StageCount:
-        """See `map_parts`."""
+        """See `map_jobs`."""
         part = int(job["part"])
         if self.config.enabled and self.config.max_harmful is not None:
             open_classifier(self.config.harmful_model)  # what is wrong with it shows at once

@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from r2d2.corpus.flows import amounts_of, flows_of
-from r2d2.corpus.funnel import COUNTED, StageCount, Tally, count_stage
+from r2d2.corpus.funnel import COUNTED, StageCount, Tally, amounts_of, count_stage, flows_of
 from r2d2.corpus.rows import (
     COUNTED_IMAGES,
     IMAGES,
@@ -32,7 +31,7 @@ def keep_texts(
     """Write the pairs of a part that no rule drops, and count all.
 
     Args:
-        job: of `map_parts`; pairs are written to its `out`.
+        job: of `map_jobs`; pairs are written to its `out`.
         rows: the pairs (n).
         rules: (n,) why each is dropped; None: it is kept.
         stage: its name in the funnel.
@@ -64,7 +63,7 @@ class PruneWork:
     stage: str = "text filter"  # its name in the funnel
 
     def __call__(self, job: dict[str, str]) -> StageCount:
-        """See `map_parts`."""
+        """See `map_jobs`."""
         part = int(job["part"])
         columns = ["image_id", *COUNTED]
         pairs = read_pairs(part_file(Path(job["pairs"]), PAIRS, part), columns)

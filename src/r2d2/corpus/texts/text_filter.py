@@ -17,13 +17,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from r2d2.corpus.config import TextConfig
+from r2d2.corpus.config import RankConfig, TextConfig
 from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.rows import PAIRS, QUERY, part_file, read_pairs
+from r2d2.corpus.stages import StageContext
 from r2d2.corpus.texts.classifier import Judge, ask, load_judge
 from r2d2.corpus.texts.contacts import has_contact
 from r2d2.corpus.texts.folding import close_up, fold
-from r2d2.corpus.texts.keep import keep_texts
+from r2d2.corpus.texts.keep import PruneWork, keep_texts
 from r2d2.corpus.texts.measures import (
     DIGIT,
     FOLDED,
@@ -215,7 +216,7 @@ class TextWork:
     home: str = "."  # folder in which a classifier's module may lie
 
     def __call__(self, job: dict[str, str]) -> StageCount:
-        """See `map_parts`."""
+        """See `map_jobs`."""
         part = int(job["part"])
         rows = read_pairs(part_file(Path(job["pairs"]), PAIRS, part))
         is_query = pc.equal(rows["source"], QUERY).to_numpy(zero_copy_only=False)
@@ -240,3 +241,22 @@ def ready(config: TextConfig, key: str, home: str) -> TextFilter:
     if (config, key) not in _FILTERS:
         _FILTERS[config, key] = TextFilter(config, home=home)
     return _FILTERS[config, key]
+
+
+StageSettings = tuple[TextConfig, TextConfig, RankConfig]  # of queries, of all others
+
+
+def filter_texts(settings: StageSettings, context: StageContext) -> list[StageCount]:
+    """The stage: texts that the rules keep, and images that still have one."""
+    query, text, ranking = settings
+    work = TextWork(query, text, context.key, context.home)
+    texts = context.each_part(work, "filtering texts")
+    prune = PruneWork(ranking.copies)
+    return [texts, context.each_part(prune, "leaving out images", pairs=context.out)]
+
+
+def open_text_filters(settings: StageSettings, context: StageContext) -> None:
+    """R2D2Error where a list, a vocabulary or a package is missing."""
+    query, text, _ = settings
+    for config in (query, text):
+        ready(config, context.key, context.home)
