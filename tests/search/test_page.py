@@ -443,6 +443,9 @@ def test_the_description_of_the_api(open_page):
     page = open_page("/docs")
     page.wait_for_selector(".endpoint >> text=/match")
     assert "two_stage" in page.inner_text("#endpoints")
+    in_address = page.inner_text(".endpoint >> nth=0 >> table >> nth=0")
+    assert "table" in in_address
+    assert "What is searched" in in_address
     keep(page, "docs")
 
 

@@ -195,6 +195,24 @@ def test_health_and_description(client, searcher):
     }  # fmt: skip
 
 
+def test_every_reference_of_the_description_can_be_resolved(client):
+    described = client.get("/openapi.json").json()
+
+    def references(part):
+        if isinstance(part, dict):
+            yield from [part["$ref"]] if isinstance(part.get("$ref"), str) else []
+            part = list(part.values())
+        if isinstance(part, list):
+            for one in part:
+                yield from references(one)
+
+    for reference in set(references(described)):
+        found = described
+        for name in reference.removeprefix("#/").split("/"):
+            assert name in found, reference
+            found = found[name]
+
+
 def test_where_a_table_lies_is_told_to_nobody(tmp_path):
     model, table = small_model(), tmp_path / "t.lance"
     model.save(tmp_path / "model")

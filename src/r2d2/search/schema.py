@@ -46,7 +46,7 @@ Text = Annotated[
 class RangeIn(BaseModel):
     """Numbers from `min` to `max`, both included; one of them may be left out."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})
+    model_config = ConfigDict(extra="forbid")
 
     min: int | float | None = None
     max: int | float | None = None
@@ -60,6 +60,21 @@ class RangeIn(BaseModel):
     def to_range(self) -> Range:
         """For a condition."""
         return Range(self.min, self.max)
+
+
+# In place of a reference, which could not be resolved where the schemas of bodies stand.
+Interval = Annotated[
+    RangeIn,
+    WithJsonSchema(
+        {
+            "type": "object",
+            "properties": {"min": {"type": "number"}, "max": {"type": "number"}},
+            "minProperties": 1,
+            "additionalProperties": False,
+            "description": "Numbers from min to max, both included.",
+        }
+    ),
+]
 
 
 class SearchRequest(BaseModel):
@@ -85,7 +100,7 @@ class SearchRequest(BaseModel):
     cascade: Candidates | None = Field(
         None, description="Rank these by text first, so many by both."
     )
-    where: dict[str, Value | Annotated[list[Value], Len(1, MAX_VALUES)] | RangeIn] = Field(
+    where: dict[str, Value | Annotated[list[Value], Len(1, MAX_VALUES)] | Interval] = Field(
         default_factory=dict,
         description="Columns and the values they may have, or ranges; in a form, as JSON.",
         examples=[{"split": "test"}, {"split": ["train", "val"], "width": {"min": 1000}}],

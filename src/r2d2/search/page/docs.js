@@ -40,6 +40,8 @@ for (const [path, methods] of Object.entries(described.paths)) {
     const head = element("h2");
     head.append(element("b", "", method.toUpperCase()), path);
     box.append(head, element("p", "", about.description || about.summary || ""));
+    const parameters = (about.parameters || []).map(({ name, schema, description }) => [name, { ...schema, description }]);
+    box.append(...table("In the address", { properties: Object.fromEntries(parameters) }));
     for (const [type, body] of Object.entries(about.requestBody?.content || {})) box.append(...table(`Takes ${type}`, body.schema));
     const given = about.responses?.["200"]?.content?.["application/json"]?.schema;
     if (given) {
