@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 
 from benchmarks.answerable_queries import NO_ANSWER
 from benchmarks.everyday_search import read_queries
+from r2d2.search import calibrate as calibrating
 from r2d2.search.calibrate import calibrate, unrelated_texts
 from r2d2.search.calibration import LIKELY, POSSIBLE, Calibration, Gumbel, level_of
 from r2d2.search.display import as_table
@@ -309,3 +310,12 @@ def test_the_server_refuses_what_cannot_be_seen(emoji, text):
     with TestClient(create_app(emoji), base_url="http://localhost") as client:
         answer = client.post("/search", json={"text": text})
         assert (answer.status_code, answer.json()["code"]) == (422, "text_empty")
+
+
+def test_the_best_coverage_is_that_of_plain_loops(emoji):
+    documents = list(calibrating._documents(emoji.gallery))[::40]
+    weights = count_terms(documents)
+    queries = text_terms([*unrelated_texts()[:60], "的", "我的狗"])
+    found = calibrating._best_coverage(weights, queries, documents)
+    for query, value in zip(queries, found, strict=True):
+        assert value == pytest.approx(max(weights.coverage(query, d) for d in documents))

@@ -1,7 +1,7 @@
 """Make the calibration of a gallery: what each of the unrelated texts finds in it at best.
 
-The pictures pass through once, and their texts twice, a batch at a time, so that memory does not
-grow with them.
+The vectors pass through once and the texts twice, a batch at a time, so that memory does not grow
+with the gallery.
 """
 
 from __future__ import annotations
@@ -102,14 +102,27 @@ def _documents(gallery: CalibratedGallery) -> Iterator[frozenset[str]]:
 def _best_coverage(
     weights: TermWeights, queries: Sequence[Sequence[str]], documents: Iterable[frozenset[str]]
 ) -> Doubles:
-    """Of each query (q,) the largest coverage that any of the documents gives."""
+    """Of each query (q,) the largest coverage that any of the documents gives; see `coverage`."""
     having: dict[str, list[int]] = {}  # the queries that have a term
     for number, query in enumerate(queries):
         for term in dict.fromkeys(query):
             having.setdefault(term, []).append(number)
+    total = np.zeros(len(queries))
+    for term, numbers in having.items():
+        total[numbers] += weights.weight(term)
+    shares = {
+        term: (at := np.array(numbers), weights.weight(term) / total[at])
+        for term, numbers in having.items()
+    }
     best = np.zeros(len(queries))
     for document in documents:
-        shared = document & having.keys()
-        for number in {number for term in shared - SAY_NOTHING for number in having[term]}:
-            best[number] = max(best[number], weights.coverage(queries[number], shared))
+        shared = document & shares.keys()
+        if shared <= SAY_NOTHING:
+            continue
+        coverage, says = np.zeros(len(queries)), np.zeros(len(queries), bool)
+        for term in shared:
+            places, share = shares[term]
+            coverage[places] += share
+            says[places] |= term not in SAY_NOTHING
+        np.maximum(best, np.where(says, coverage, 0), out=best)
     return best
