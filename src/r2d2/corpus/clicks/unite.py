@@ -50,6 +50,11 @@ from r2d2.corpus.texts.keep import NO_TEXT_LEFT
 from r2d2.progress import Update
 
 LEAVERS = "leavers"
+# Rules that drop a text.
+LOST = "its image was dropped"
+SAME_TEXT = "the same text of one image"
+LOW_RATE = "too low a rate once merged"
+BEYOND = "beyond max_queries"
 REST = "rest"  # kind of part: queries that count where they ranked under another copy
 MERGE_COLUMNS = pa.schema(
     [
@@ -245,20 +250,25 @@ class UnitePairs:
         kept = best_queries(ranked, self.rank.max_queries)
         write_rows(part_file(Path(job["out"]), PAIRS, part), kept)
         dropped = {
-            "its image was dropped": lost,
-            "the same text of one image": repeated(alive),
-            "too low a rate once merged": low,
-            NO_QUERY: lone,
-            "beyond max_queries": ranked.join(kept.select(KEYS), KEYS, join_type="left anti"),
+            LOST: len(lost),
+            SAME_TEXT: len(alive) - len(united),
+            LOW_RATE: len(low),
+            NO_QUERY: len(lone),
+            BEYOND: len(ranked) - len(kept),
         }
         with DroppedFile(Path(job["out"]), "unite", "texts", job["part"]) as file:
-            for rule, some in dropped.items():
-                file.add_table(rule, some)
+            if file.wanted:  # it takes a sort and a join to tell which these are
+                file.add_table(LOST, lost)
+                file.add_table(SAME_TEXT, repeated(alive))
+                file.add_table(LOW_RATE, low)
+                file.add_table(NO_QUERY, lone)
+                beyond = ranked.join(kept.select(KEYS), KEYS, join_type="left anti")
+                file.add_table(BEYOND, beyond)
         shown = tuple(lost["text"][:EXAMPLES].to_pylist())
         return StageCount(
             "unite", "texts", seen, len(kept),
-            {rule: len(some) for rule, some in dropped.items() if len(some)},
-            {"its image was dropped": shown} if shown else {},
+            {rule: count for rule, count in dropped.items() if count},
+            {LOST: shown} if shown else {},
             flows=_flows(alive, united, low, ranked, kept),
         )  # fmt: skip
 
@@ -324,8 +334,8 @@ def _flows(
             {
                 rule: amount
                 for rule, amount in (
-                    ("too low a rate once merged", lost[name]),
-                    ("beyond max_queries", left[name] - end[name]),
+                    (LOW_RATE, lost[name]),
+                    (BEYOND, left[name] - end[name]),
                 )
                 if amount
             },
