@@ -160,7 +160,6 @@ def test_two_processes_make_the_table_once_and_the_figures_of_one(task, start, o
     found = []
     for processes in (2, 1):
         out = tmp_path / str(processes)
-        settings += ["--set", "objectives.negative_groups=2"]
         process = start_cli(
             "finetune", task, own / "images", "--captions", captions, "--init", start,
             "--out", out, *settings, "--processes", processes,

@@ -105,6 +105,7 @@ def pretrain(
     from r2d2.training.pretrain import pretrain as run
     from r2d2.training.run_folder import check_folder
     from r2d2.training.start import config_from, find_start
+    from r2d2.training.trainer import check_division
     from r2d2.used_settings import check_used, tell_idle
 
     if first_process():
@@ -116,6 +117,7 @@ def pretrain(
         config = config_from(start, preset, variant, chosen)
     check_vocab(config, vocab, start)
     check_used(chosen, "pretrain")
+    check_division(config, processes)
     ensure_processes(processes, sys.argv[1:])
     tell_idle([config], chosen)
     hook = None
@@ -163,6 +165,7 @@ def finetune(
     from r2d2.training.distributed import world
     from r2d2.training.launch import ensure_processes
     from r2d2.training.run_folder import check_folder
+    from r2d2.training.trainer import check_division
     from r2d2.used_settings import check_used, tell_idle
 
     new = captions is not None and not (out / CAPTIONS).exists()
@@ -176,6 +179,7 @@ def finetune(
     start = tuning_start(out, init, resume)
     config = tuning_config(start, task, settings or (), tuning)
     check_used(settings or (), "finetune")
+    check_division(config, processes)
     ensure_processes(processes, sys.argv[1:])
     tell_idle([config], settings or ())
     with world(timedelta(minutes=config.system.timeout_minutes)) as here:

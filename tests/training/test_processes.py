@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from r2d2.training.checkpoint import latest_checkpoint
 from r2d2.training.pretrain import pretrain
 from training.small import (
+    call_cli,
     history,
     logged,
     refused,
@@ -132,6 +133,20 @@ def test_a_batch_that_does_not_divide_is_refused(table, tmp_path):
     message = refused(pretrain, table, tmp_path / "run", config)
     assert "train.batch_size=8 does not divide into 3 equal parts" in message
     assert "--set train.batch_size=9" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_does_not_divide_over_processes_is_one_line(
+    table, tmp_path, monkeypatch, capsys
+):
+    settings = [x for s in small_settings("r2d2", "train.batch_size=9") for x in ("--set", s)]
+    code, _, lines = call_cli(
+        monkeypatch, capsys, "pretrain", table, "--out", tmp_path / "run", *settings,
+        "--processes", 2,
+    )  # fmt: skip
+    assert code == 2
+    (line,) = lines
+    assert "train.batch_size=9 does not divide into 2 equal parts" in line
     assert not (tmp_path / "run").exists()
 
 

@@ -30,7 +30,7 @@ from r2d2.training.trainer import Trainer
 from training.small import small_config
 
 TEXTS = [[7, 9, 11, 7], [8, 8], [12, 13, 14, 15, 16, 17, 18], [8, 8], [19], [], [20, 21], [9, 22]]
-KEYS = [[1, 21], [1, 22], [3, 23], [4, 22], [5, 25], [6, 26], [7, 27], [8, 21]]
+KEYS = [[1, 21], [1, 22], [3, 23], [4, 22], [5, 25], [6, 26], [7, 27], [3, 21]]
 # Every objective, every way to compute one, and people's labels.
 VARIANTS = ["r2d2", "wo_et", "prd2", "wo_twd", "wo_tgd", "wo_fgd", "labelled"]
 WAYS = [(1, False), (2, False), (1, True), (2, True)]  # chunks, and whether weights are cut

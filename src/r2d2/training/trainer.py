@@ -449,6 +449,18 @@ def group_size(config: Config, world: World) -> int:
     return batch // groups if groups > 1 else 0
 
 
+def check_division(config: Config, processes: int) -> None:
+    """Refuse a batch that does not divide before processes are started, and not by each of them.
+
+    Where torchrun has started them `processes` is 1, and the run itself checks.
+
+    Raises:
+        R2D2Error: as `group_size`.
+    """
+    if processes > 1:
+        group_size(config, World(size=processes))
+
+
 def bfloat16(precision: str, device: torch.device) -> bool:
     """Whether a step computes in it; see `SystemConfig`."""
     if precision == "auto":
