@@ -78,9 +78,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             work.mkdir()
             yield work
-            for file in work.iterdir():
-                with file.open("rb") as stream:
-                    os.fsync(stream.fileno())
+            for file in work.rglob("*"):
+                if file.is_file():
+                    with file.open("rb") as stream:
+                        os.fsync(stream.fileno())
             replace_folder(work, path)
     finally:
         remove_folder(work)

@@ -121,6 +121,7 @@ CASES = {
     "explain": [Case("no.png 猫 --out x.png", files=("x.png",)),
                 DEFAULT],
     "export onnx": [Case("no --out x", folders=("x",))],
+    "export immich": [Case("no --out x", folders=("x",))],
     "index": [Case("no.lance --export x.parquet", files=("x.parquet",))],
     "report": [Case("no --out x.html", files=("x.html", "x.md"))],
     "search": [Case("--queries no.txt --out x.jsonl", files=("x.jsonl",))],

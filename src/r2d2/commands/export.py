@@ -12,11 +12,6 @@ from r2d2.commands.options import MODELS, Overwrite
 app = typer.Typer(help="Write a model for programs without Python.", no_args_is_help=True)
 
 
-@app.callback()
-def export() -> None:
-    """Keeps `onnx` a command of its own."""
-
-
 @app.command()
 def onnx(
     model: Annotated[str, typer.Argument(help=f"{MODELS}.")],
@@ -57,4 +52,25 @@ def onnx(
             data = None if table is None else of_table(table)
             lines += recall_lines(out, data, lambda what, n, total: update(what, n, total))
     for line in [*lines, f"exported: {out}"]:
+        typer.echo(line)
+
+
+@app.command()
+def immich(
+    model: Annotated[str, typer.Argument(help=f"{MODELS}.")],
+    out: Annotated[Path, typer.Option(help="Folder for textual/, visual/ and config.json.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Both encoders in the layout that the photo server immich reads, for its search."""
+    from r2d2.deploy.immich import export_immich
+    from r2d2.progress import bars
+
+    steps = ("image", "text")
+    with bars() as update:
+        exported = export_immich(
+            model, out, overwrite=overwrite,
+            progress=lambda name: update("export", steps.index(name), len(steps), name),
+        )  # fmt: skip
+        update("export", len(steps), len(steps), "")
+    for line in [*exported.lines(), f"exported: {out}"]:
         typer.echo(line)

@@ -70,7 +70,7 @@ def export_onnx(
     graphs = build_graphs(model.model, model.tokenizer, progress)
     with whole_folder(out) as work:
         for name, graph in graphs.items():
-            _save(graph, work / f"{name}.onnx")
+            save_graph(graph, work / f"{name}.onnx")
         names = {name: f"{name}.onnx" for name in graphs}
         config = _config(model, names)
         if int8:
@@ -81,7 +81,7 @@ def export_onnx(
                 if progress is not None:
                     progress(f"{name}, int8")
                 quantise(work / f"{name}.onnx", work / f"{name}.int8.onnx")
-        (work / "tokenizer.json").write_text(_tokenizer(model), encoding="utf-8")
+        (work / "tokenizer.json").write_text(tokenizer_json(model), encoding="utf-8")
         text = json.dumps(config, indent=1, ensure_ascii=False)
         (work / "config.json").write_text(text + "\n", encoding="utf-8")
         (work / "README.md").write_text(_readme(config), encoding="utf-8")
@@ -94,7 +94,8 @@ def is_exported(folder: Path) -> bool:
     return (folder / "image.onnx").is_file() and (folder / "config.json").is_file()
 
 
-def _save(graph: Any, path: Path) -> None:
+def save_graph(graph: Any, path: Path) -> None:
+    """Write it; the weights into a file beside it where they are too large for one."""
     import onnx
 
     if graph.ByteSize() < LARGEST:
@@ -121,7 +122,7 @@ def _config(model: Pretrained, graphs: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _tokenizer(model: Pretrained) -> str:
+def tokenizer_json(model: Pretrained) -> str:
     """tokenizer.json that encodes as ours does when any program loads it.
 
     Ours reads "[MASK]" in a user's text as the six characters it is, by a switch that the file

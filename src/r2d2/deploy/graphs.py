@@ -91,12 +91,12 @@ def build_graphs(
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
     said = progress or (lambda name: None)
     said(IMAGE)
-    image = _export(
+    image = export_graph(
         ImageEncoder(model), (pixels,), {"pixels": {0: batch}}, ["states", "embedding"], IMAGE
     )
     graphs = {IMAGE: with_pixels(image, size)}
     said(TEXT)
-    text = _export(
+    text = export_graph(
         TextEncoder(model),
         (ids, mask),
         {"ids": {0: batch, 1: length}, "mask": {0: batch, 1: length}},
@@ -110,7 +110,7 @@ def build_graphs(
         image_states = torch.zeros(2, patches, width)
         text_states = torch.zeros(2, 4, config.text.width)
         states = torch.export.Dim("states", max=config.text.max_length + 1)  # towers may add one
-        graphs[MATCH] = _export(
+        graphs[MATCH] = export_graph(
             PairScorer(model),
             (image_states, text_states, mask),
             {
@@ -124,7 +124,7 @@ def build_graphs(
     return graphs
 
 
-def _export(
+def export_graph(
     module: nn.Module,
     arguments: tuple[Tensor, ...],
     dynamic: dict[str, dict[int, Any]],

@@ -32,6 +32,7 @@ class Clip:
     bert_vocabulary = False  # vocab.txt of a BERT; else tokenizer.json of any kind
     lower_case = False  # texts were put into lower case for training
     every_place = False  # a text is padded to all places, and read at the last
+    masks_padding = False  # its text tower masks padding; causal ones need not, SigLIP's reads it
     usual_length: int | None = None  # tokens at which its own code cuts texts; None: all places
     sigmoid = False  # trained by a sigmoid loss, so that tau means something else
     squeezes = False  # its own processor keeps the aspect, and ours squeezes to a square
@@ -78,6 +79,7 @@ class ChineseClip(Clip):
     crops = False
     text_offset = 0
     bert_vocabulary = True
+    masks_padding = True
     usual_length = 52
 
     def read_texts(
