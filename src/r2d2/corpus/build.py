@@ -264,7 +264,7 @@ def build_corpus(
         if not written.kept:
             raise nothing_left(out, papers)
         table_there = PairsTable.open(out)
-        stats, report, card = write_papers(table_there, papers, model, model_name, update)
+        stats, report, card = write_papers(table_there, papers, model, model_name, places, update)
     if not keep_work:
         space.tidy()
         (root / REPORT).unlink(missing_ok=True)

@@ -86,12 +86,25 @@ def map_jobs(
         holds_model: a worker keeps what `work` has loaded from job to job; on a cluster with GPUs
             each such worker has one for itself.
     """
-    results: dict[int, Result] = {}
-    update(what, 0, len(jobs))
-    for index, result in _results(work, jobs, runner, what, holds_model):
-        results[index] = result
-        update(what, len(results), len(jobs))
+    told = iter_jobs(work, jobs, runner, what, update, holds_model=holds_model)
+    results = dict(told)
     return [results[index] for index in range(len(jobs))]
+
+
+def iter_jobs(
+    work: Work[Result],
+    jobs: Sequence[Job],
+    runner: Runner,
+    what: str,
+    update: Update,
+    *,
+    holds_model: bool = False,
+) -> Iterator[tuple[int, Result]]:
+    """The number and the result of every job, as they come; see `map_jobs`."""
+    update(what, 0, len(jobs))
+    for done, told in enumerate(_results(work, jobs, runner, what, holds_model), 1):
+        update(what, done, len(jobs))
+        yield told
 
 
 def _results(

@@ -112,3 +112,22 @@ def test_two_corpora_stand_beside_each_other(tmp_path):
     assert "小猫" in page
     assert page.count("100.0%") >= 4  # shares, of splits and sources
     assert "The funnel" not in page
+
+
+def test_blocks_of_rows_add_up_to_the_whole_table(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    pairs = [
+        pair(n, [Text(f"一只小狗{k}", "query", 0.01 * k, clicks=k, impressions=9)
+                 for k in rng.integers(1, 90, rng.integers(1, 4)).tolist()],
+             width=int(rng.integers(40, 900)), height=300, clicks=int(n), impressions=100)
+        for n in range(60)
+    ]  # fmt: skip
+    table = table_of(tmp_path / "t.lance", pairs)
+    whole = table_stats(table, silent)
+    monkeypatch.setattr(stats, "READ_ROWS", 7)
+    assert table_stats(table, silent) == whole
+    monkeypatch.setattr(stats._Distinct, "MOST", 20)
+    some = table_stats(table, silent)
+    monkeypatch.setattr(stats, "READ_ROWS", 100)
+    assert some == table_stats(table, silent)
+    assert some.distinct_texts != whole.distinct_texts

@@ -12,6 +12,7 @@ from r2d2.corpus.images.align import Model
 from r2d2.corpus.report.card import write_card
 from r2d2.corpus.report.report import alignment, contact_sheet, flat, write_corpus_report
 from r2d2.corpus.report.stats import CorpusStats, table_stats
+from r2d2.corpus.runner import Runner
 from r2d2.corpus.workspace import Workspace
 from r2d2.errors import R2D2Error
 from r2d2.progress import Update
@@ -44,14 +45,20 @@ class Papers:
 
 
 def write_papers(
-    table: PairsTable, papers: Papers, model: Model | None, model_name: str, update: Update
+    table: PairsTable,
+    papers: Papers,
+    model: Model | None,
+    model_name: str,
+    runner: Runner,
+    update: Update,
 ) -> tuple[CorpusStats, Path, Path]:
     """The report and the card of a table.
 
     Returns:
         What the table holds, the report's path, and the card's.
     """
-    stats = table_stats(table, update, model.encode_images if model else None, model_name)
+    encode = model.encode_images if model else None
+    stats = table_stats(table, update, encode, model_name, runner)
     report, _, card = paper_files(papers.home)
     name, config, funnel = papers.home.name, papers.config, papers.funnel
     panels, bounds, figures = alignment(papers.space.folder("align"))

@@ -7,6 +7,7 @@ so that two tables are compared by the same images where they share them.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections import Counter
@@ -19,10 +20,11 @@ import numpy.typing as npt
 
 from r2d2.corpus.images.clusters import k_means, nearest
 from r2d2.corpus.report.sample import numbers
+from r2d2.corpus.runner import Job, Runner, iter_jobs
 from r2d2.data.images import BadImage, decode_image, resize
 from r2d2.errors import R2D2Error
 from r2d2.progress import Update
-from r2d2.table import PairsTable, Text
+from r2d2.table import Pair, PairsTable, Text
 
 CTR_EDGES = tuple(float(x) for x in 10.0 ** np.arange(-5, 0.01, 0.25))
 SIZE_EDGES = (0, 64, 100, 150, 224, 336, 448, 640, 1024, 2048, 4096)  # pixels, shorter side
@@ -32,6 +34,9 @@ WORD_TEXTS = 1_000_000  # texts whose words are counted
 PICTURES = 4_000  # looked at for balance
 WORDS_KEPT = 1_000_000  # in memory; the rarest are let go beyond it
 TOP_WORDS = 60
+READ_ROWS = 4096  # in memory at a time
+BLOCKS_A_WORKER = 2  # of a cluster
+COUNTED_COLUMNS = ("image_id", "texts", "width", "height", "clicks", "impressions", "label")
 # Tags of jieba whose words carry meaning of their own: nouns, verbs, adjectives, adverbs, idioms.
 CONTENT_TAGS = ("n", "v", "a", "i", "l", "j")
 THUMB = 8  # pixels of the pictures that are told apart for balance
@@ -104,7 +109,11 @@ class CorpusStats:
 
 
 def table_stats(
-    table: PairsTable, update: Update, encode: Any = None, what: str = "model"
+    table: PairsTable,
+    update: Update,
+    encode: Any = None,
+    what: str = "model",
+    runner: Runner | None = None,
 ) -> CorpusStats:
     """Look over a table.
 
@@ -114,62 +123,107 @@ def table_stats(
         encode: files (list of bytes) to embeddings (n, d), for the balance; without it, pictures
             are told apart by their colours.
         what: names what `encode` is.
+        runner: who counts the rows; None: this process. The balance is of a sample, seen here.
     """
-    rows = table.rows()
-    total = len(rows)
-    zero = {
-        name: Histogram(edges, (0,) * len(edges))
-        for name, edges in (("texts", TEXT_EDGES), ("lengths", LENGTH_EDGES),
-                            ("sides", SIZE_EDGES), ("ctr", CTR_EDGES))
-    }  # fmt: skip
-    sources: Counter[str] = Counter()
-    labels: Counter[str] = Counter()
-    words = _Words(total)
-    distinct = _Distinct()
-    clicks = impressions = texts = length = 0
-    for start in range(0, total, 4096):
-        update("counting", start, total)
-        pairs = table.take(
-            rows[start : start + 4096],
-            ["image_id", "texts", "width", "height", "clicks", "impressions", "label"],
-        )
-        all_texts = [text for pair in pairs for text in pair.texts]
-        sources.update(text.source for text in all_texts)
-        labels.update(str(pair.label) for pair in pairs if pair.label is not None)
-        lengths = [len(text.text) for text in all_texts]
-        texts, length = texts + len(lengths), length + sum(lengths)
-        clicks += sum(pair.clicks or 0 for pair in pairs)
-        impressions += sum(pair.impressions or 0 for pair in pairs)
-        zero["texts"] += Histogram.of([len(pair.texts) for pair in pairs], TEXT_EDGES)
-        zero["lengths"] += Histogram.of(lengths, LENGTH_EDGES)
-        sides = [min(pair.width, pair.height) for pair in pairs if pair.width and pair.height]
-        zero["sides"] += Histogram.of(sides, SIZE_EDGES)
-        rates = [text.weight for text in all_texts if text.source == "query" and text.weight < 1]
-        zero["ctr"] += Histogram.of(rates, CTR_EDGES)
-        distinct.add([text.text for text in all_texts])
-        words.add([pair.image_id for pair in pairs], [pair.texts for pair in pairs])
-    update("counting", total, total)
+    runner = Runner() if runner is None else runner
+    total = len(table)
+    # on a cluster as many blocks for each node, however short the table is
+    most = total if runner.cluster else -(-total // READ_ROWS)
+    blocks = max(1, min(most, runner.workers * BLOCKS_A_WORKER if runner.cluster else most))
+    edges = np.linspace(0, total, blocks + 1).astype(int).tolist()
+    jobs = [{"first": str(a), "stop": str(b)} for a, b in itertools.pairwise(edges)]
+    here = runner if runner.cluster else Runner()
+    counted = RowCounts(total)
+    for _, counts in iter_jobs(CountRows(table), jobs, here, "counting", update):
+        counted.merge(counts)
+    words, distinct = counted.words, counted.distinct
     return CorpusStats(
         images=total,
-        texts=texts,
+        texts=counted.texts,
         distinct_texts=distinct.estimate(),
         splits=table.splits(),
-        sources=dict(sorted(sources.items())),
-        clicks=clicks,
-        impressions=impressions,
-        texts_an_image=zero["texts"],
-        lengths=zero["lengths"],
-        sides=zero["sides"],
-        ctr=zero["ctr"],
-        mean_length=length / max(texts, 1),
+        sources=dict(sorted(counted.sources.items())),
+        clicks=counted.clicks,
+        impressions=counted.impressions,
+        texts_an_image=counted.histograms["texts"],
+        lengths=counted.histograms["lengths"],
+        sides=counted.histograms["sides"],
+        ctr=counted.histograms["ctr"],
+        mean_length=counted.length / max(counted.texts, 1),
         words_a_text=words.total / max(words.texts, 1),
         content_share=words.content / max(words.total, 1),
         distinct_words=len(words.count),
         words_from=words.texts,
         top_words=dict(words.top()),
         balance=_balance(table, encode, what, update),
-        labels=dict(sorted(labels.items())),
+        labels=dict(sorted(counted.labels.items())),
     )
+
+
+@dataclass(frozen=True)
+class CountRows:
+    """What a block of a table's rows counts."""
+
+    table: PairsTable
+
+    def __call__(self, job: Job) -> RowCounts:
+        """See `map_jobs`; a job's rows go from `first` up to but without `stop`."""
+        first, stop = int(job["first"]), int(job["stop"])
+        counts = RowCounts(len(self.table))
+        for start in range(first, stop, READ_ROWS):
+            rows = np.arange(start, min(start + READ_ROWS, stop))
+            counts.add(self.table.take(rows, COUNTED_COLUMNS))
+        return counts
+
+
+class RowCounts:
+    """Counts of rows, which add up over the blocks of a table."""
+
+    def __init__(self, total: int) -> None:
+        """`total` is the number of rows of the whole table."""
+        self.histograms = {
+            name: Histogram(edges, (0,) * len(edges))
+            for name, edges in (("texts", TEXT_EDGES), ("lengths", LENGTH_EDGES),
+                                ("sides", SIZE_EDGES), ("ctr", CTR_EDGES))
+        }  # fmt: skip
+        self.sources: Counter[str] = Counter()
+        self.labels: Counter[str] = Counter()
+        self.words = _Words(total)
+        self.distinct = _Distinct()
+        self.clicks = self.impressions = self.texts = self.length = 0
+
+    def add(self, pairs: Sequence[Pair]) -> None:
+        """Take in rows."""
+        texts = [text for pair in pairs for text in pair.texts]
+        self.sources.update(text.source for text in texts)
+        self.labels.update(str(pair.label) for pair in pairs if pair.label is not None)
+        lengths = [len(text.text) for text in texts]
+        self.texts += len(lengths)
+        self.length += sum(lengths)
+        self.clicks += sum(pair.clicks or 0 for pair in pairs)
+        self.impressions += sum(pair.impressions or 0 for pair in pairs)
+        sides = [min(pair.width, pair.height) for pair in pairs if pair.width and pair.height]
+        rates = [text.weight for text in texts if text.source == "query" and text.weight < 1]
+        for name, values, edges in (
+            ("texts", [len(pair.texts) for pair in pairs], TEXT_EDGES),
+            ("lengths", lengths, LENGTH_EDGES),
+            ("sides", sides, SIZE_EDGES),
+            ("ctr", rates, CTR_EDGES),
+        ):
+            self.histograms[name] += Histogram.of(values, edges)
+        self.distinct.add([text.text for text in texts])
+        self.words.add([pair.image_id for pair in pairs], [pair.texts for pair in pairs])
+
+    def merge(self, other: RowCounts) -> None:
+        """Add the counts of other rows of the table."""
+        for name, histogram in other.histograms.items():
+            self.histograms[name] += histogram
+        self.sources.update(other.sources)
+        self.labels.update(other.labels)
+        self.words.merge(other.words)
+        self.distinct.merge(other.distinct)
+        for name in ("clicks", "impressions", "texts", "length"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 class _Distinct:
@@ -186,7 +240,13 @@ class _Distinct:
     def add(self, texts: Sequence[str]) -> None:
         """Take in texts."""
         drawn = b"".join(hashlib.blake2b(t.encode(), digest_size=8).digest() for t in texts)
-        fresh = np.frombuffer(drawn, dtype="<u8")
+        self._take(np.frombuffer(drawn, dtype="<u8"))
+
+    def merge(self, other: _Distinct) -> None:
+        """Take in what another one has."""
+        self._take(other.smallest)
+
+    def _take(self, fresh: npt.NDArray[np.uint64]) -> None:
         if len(self.smallest) == self.MOST:
             fresh = fresh[fresh < self.smallest[-1]]
         self.smallest = np.unique(np.concatenate([self.smallest, fresh]))[: self.MOST]
@@ -220,6 +280,17 @@ class _Words:
                     if tag[:1] in CONTENT_TAGS:
                         self.content += 1
                         self.count[word] += 1
+        self._let_go()
+
+    def merge(self, other: _Words) -> None:
+        """Take in the words of other texts."""
+        self.count.update(other.count)
+        self.total += other.total
+        self.content += other.content
+        self.texts += other.texts
+        self._let_go()
+
+    def _let_go(self) -> None:
         if len(self.count) > 2 * WORDS_KEPT:
             self.count = Counter(dict(self.count.most_common(WORDS_KEPT)))
 
