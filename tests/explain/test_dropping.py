@@ -11,6 +11,7 @@ from r2d2.data.images import resize
 from r2d2.data.preprocessing import Preprocessing
 from r2d2.explain.dropping import (
     DRAWS,
+    RIDGE,
     directions_among,
     draw_parts,
     encode_parts,
@@ -61,11 +62,29 @@ def test_embeddings_and_effects_of_a_naive_loop():
             torch.testing.assert_close(embedding, expected, atol=1e-5, rtol=0)
     directions = torch.nn.functional.normalize(torch.randn(2, embeddings.shape[1]), dim=-1)
     effects = patch_effects(embeddings, shown, directions)
-    scores = embeddings @ directions.T
-    for patch in range(16):
-        seen = shown[:, patch]
-        expected = scores[seen].mean(0) - scores[~seen].mean(0)
-        torch.testing.assert_close(effects[:, patch], expected, atol=1e-5, rtol=0)
+    seen, scores = shown.float(), embeddings @ directions.T
+    rows = torch.cat([seen - seen.mean(0), (RIDGE * 12) ** 0.5 * torch.eye(16)])
+    targets = torch.cat([scores - scores.mean(0), torch.zeros(16, 2)])
+    expected = torch.linalg.lstsq(rows, targets).solution.T  # the penalty as rows of its own
+    torch.testing.assert_close(effects, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("side", [4, 7, 14])
+def test_a_corner_is_not_credited_with_what_else_is_shown(side):
+    """Draws that show a corner are mostly those that show nearly everything."""
+    shown = draw_parts(side)
+    everywhere = shown.float().mean(1, keepdim=True)  # all patches matter alike
+    effects = patch_effects(everywhere, shown, torch.ones(1, 1)).view(side, side)
+    corners = effects[[0, 0, -1, -1], [0, -1, 0, -1]].mean()
+    middle = effects[side // 2, side // 2]
+    assert corners < 1.5 * middle
+    inside = torch.zeros(side, side)
+    inside[side // 4 : side // 2, side // 4 : side // 2] = 1
+    planted = (shown.float() @ inside.flatten())[:, None]
+    effects = patch_effects(planted, shown, torch.ones(1, 1))[0]
+    best = effects.topk(int(inside.sum())).indices
+    assert inside.flatten()[best].mean() > 0.5
+    assert effects[0] < 0.5 * effects.max()  # the corner
 
 
 class Whole:

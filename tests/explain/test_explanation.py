@@ -242,10 +242,10 @@ def test_a_panel_of_what_is_not_known_is_grey(model, picture):
     maps = np.full((3, 4, 4), 0.09, np.float32)
     for levels, noise in (((0.2,) * 3, 0.05), ((0.99,) * 3, 0.1)):
         quiet = with_evidence(found, maps=maps, levels=levels, noise=noise, rare=1, words=100)
-        cells = np.asarray(draw_panel(quiet).crop((320, 120, 1200, 250))).astype(int)
+        cells = np.asarray(draw_panel(quiet).crop((320, 160, 1200, 280))).astype(int)
         assert (cells.max(-1) == cells.min(-1)).all()
     loud = with_evidence(found, maps=maps, levels=(0.99,) * 3, noise=0.05, rare=1, words=100)
-    cells = np.asarray(draw_panel(loud).crop((320, 120, 1200, 250))).astype(int)
+    cells = np.asarray(draw_panel(loud).crop((320, 160, 1200, 280))).astype(int)
     assert (cells.max(-1) - cells.min(-1)).max() > 30
 
 
@@ -274,10 +274,15 @@ def test_labels_are_in_the_language_of_the_text(model, picture):
     ]
     said = [chinese.of_entity(known, index) for index in range(3)]
     assert said == [
-        "最高 +0.250，噪声的 2.5 倍",
+        "最高 +0.250，为噪声的 2.5 倍",
         "与图相符，但没有突出的部位",
         "模型没有把握，不作标注",
     ]
+    strange = with_evidence(known, readable=(True, True, False))
+    assert "characters" in english.of_entity(strange, 2)
+    assert "不认识" in chinese.of_entity(strange, 2)
+    assert "随机遮挡 128 次" in chinese.facts(known)[1]
+    assert "128 random draws" in english.facts(known)[1]
     unknown = with_evidence(known, levels=(0.5,) * 3)
     assert "无关的词" in chinese.facts(unknown)[-1]
     assert "Nothing known" in english.facts(unknown)[-1]

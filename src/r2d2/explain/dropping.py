@@ -1,8 +1,8 @@
 """What each part of a picture adds to its match with a text, found by dropping random parts.
 
 Each draw shows the model what is inside a random rectangle of patches, or all but that. The effect
-of a patch is the mean embedding of the draws that show it, less that of the draws that do not, as
-far as it points to where the text lies among unrelated words. Patches are left out before the
+of a patch is what it adds to the embedding by itself, by ridge regression over the draws, as far as
+that points to where the text lies among unrelated words. Patches are left out before the
 transformer, as in training (`objectives.image_keep`), so nothing unusual, such as a grey square, is
 put in their place. ONNX graphs take whole pictures only: there squares of the picture get its mean
 colour.
@@ -26,6 +26,7 @@ from r2d2.models import Model
 from r2d2.pretrained import Pretrained
 
 DRAWS = 128
+RIDGE = 0.1  # of the number of draws; chosen with SIDES and INSIDE on `val` of the emoji
 COVERED = 7  # squares across and down, where parts are covered
 SIDES = (0.25, 0.5, 0.75)  # of a rectangle, as parts of the picture's
 INSIDE = 0.75  # of the draws show the inside of their rectangle, the others all but that
@@ -105,16 +106,22 @@ def _encode_patches(model: Pretrained, picture: Image.Image, shown: Tensor) -> T
 
 
 def patch_effects(embeddings: Tensor, shown: Tensor, directions: Tensor) -> Tensor:
-    """How far showing a patch moves the picture along each direction: (q, P).
+    """What each patch by itself moves the picture along each direction: (q, P).
+
+    Ridge regression of the embedding on which patches are shown. The plain difference between draws
+    with and without a patch would also tell how much of the picture such draws show: of corners,
+    mostly those that leave out a rectangle elsewhere, and so nearly everything.
 
     Args:
         embeddings: (D, d) of the draws.
         shown: (D, P) bool.
         directions: (q, d), of unit length.
     """
-    seen = shown.float()
-    contrast = seen / seen.sum(0) - (1 - seen) / (1 - seen).sum(0)  # (D, P)
-    return directions @ (embeddings.T @ contrast)
+    seen, moved = (x.float() - x.float().mean(0) for x in (shown, embeddings))
+    count = len(shown)
+    kernel = seen @ seen.T + RIDGE * count * torch.eye(count)
+    effects: Tensor = directions @ (seen.T @ torch.linalg.solve(kernel, moved)).T
+    return effects
 
 
 def directions_among(texts: Tensor, unrelated: Tensor) -> Tensor:

@@ -25,6 +25,8 @@ class Labels:
 
 
 def _entity(found: Explanation, index: int) -> str:
+    if not found.evidence.readable[index]:
+        return "the model does not know its characters"
     if not found.evidence.known(index):
         return "nothing known"
     most = float(found.evidence.strength(index).max())
@@ -35,18 +37,23 @@ def _entity(found: Explanation, index: int) -> str:
 
 
 def _entity_zh(found: Explanation, index: int) -> str:
+    if not found.evidence.readable[index]:
+        return "模型不认识其中的字"
     if not found.evidence.known(index):
         return "模型没有把握，不作标注"
     most = float(found.evidence.strength(index).max())
     if most <= 1:
         return "与图相符，但没有突出的部位"
-    size = f"+{float(found.maps[index].max()):.3f}，" if found.way.dropping else ""
-    return f"最高 {size}噪声的 {most:.1f} 倍"
+    size = f" +{float(found.maps[index].max()):.3f}，" if found.way.dropping else ""
+    return f"最高{size}为噪声的 {most:.1f} 倍"
 
 
 def _facts(found: Explanation) -> list[str]:
     match = "" if found.match is None else f"   match {found.match:.2f}"
     lines = [f"cosine {found.cosine:.2f}{match}"]
+    if found.evidence.words:
+        draws = f", {found.draws} random draws of parts" if found.draws else ""
+        lines.append(f"noise {found.evidence.noise:.3f}: {found.evidence.words} words{draws}")
     if not any(found.known):
         lines.append("Nothing known: unrelated words match this picture as well.")
     return lines
@@ -55,6 +62,11 @@ def _facts(found: Explanation) -> list[str]:
 def _facts_zh(found: Explanation) -> list[str]:
     match = "" if found.match is None else f"   匹配 {found.match:.2f}"
     lines = [f"余弦 {found.cosine:.2f}{match}"]
+    if found.evidence.words:
+        draws = f"，随机遮挡 {found.draws} 次" if found.draws else ""
+        lines.append(
+            f"噪声 {found.evidence.noise:.3f}：由 {found.evidence.words} 个无关的词估计{draws}"
+        )
     if not any(found.known):
         lines.append("没有可说的：无关的词与这张图同样相符。")
     return lines
