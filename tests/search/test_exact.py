@@ -70,3 +70,20 @@ def test_vectors_are_brought_to_unit_length(kind):
     vectors = (unit(20, 8, 0) * 3).astype(kind)
     _, cosine = ExactVectors(vectors, None, nothing).best(unit(20, 8, 0)[:1], 1)[0]
     assert cosine[0] == pytest.approx(1, abs=1e-3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 300), st.integers(1, 5), st.integers(1, 60), st.integers(1, 90))
+def test_the_nearest_in_one_pass_are_those_of_a_full_sort(count, queries, k, size):
+    vectors, asked = unit(count, 8, count), unit(queries, 8, k + 1000)
+    numbers = np.arange(count, dtype=np.int64) * 3  # rows without a vector are left out
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exact, "BLOCK_CELLS", 50)
+        starts = range(0, count, size)
+        batches = ((numbers[s : s + size], vectors[s : s + size]) for s in starts)
+        found = exact.best_in_batches(batches, asked, k)
+    assert found.shape == (queries, min(k, count))
+    for query, rows in zip(asked, found, strict=True):
+        wanted = np.sort(vectors @ query)[::-1][:k]
+        np.testing.assert_allclose(vectors[rows // 3] @ query, wanted, atol=1e-6)
+        assert len(set(rows)) == len(rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,30 @@ class ExactVectors:
                 order = np.lexsort((near, -cosine))[:k]
                 found.append((rows[near[order]], cosine[order]))
         return found
+
+
+def best_in_batches(batches: Iterable[tuple[Rows, Floats]], queries: Floats, k: int) -> Rows:
+    """The rows of the k largest cosines of each query, (q, at most k), in one pass.
+
+    Args:
+        batches: rows (n,) and their vectors (n, d) of unit length, as many as there are.
+        queries: (q, d) of unit length.
+        k: how many; what is held does not grow with the vectors.
+    """
+    best = np.empty((len(queries), 0), np.float32)
+    rows = np.empty((len(queries), 0), np.int64)
+    step = max(k, BLOCK_CELLS // max(1, len(queries)))
+    for numbers, vectors in batches:
+        for start in range(0, len(vectors), step):
+            block = vectors[start : start + step]
+            scores = np.concatenate([best, queries @ block.T], axis=1)
+            several = np.broadcast_to(numbers[start : start + step], (len(queries), len(block)))
+            every = np.concatenate([rows, several], axis=1)
+            near = np.argpartition(-scores, min(k, scores.shape[1]) - 1, axis=1)[:, :k]
+            best = np.take_along_axis(scores, near, axis=1)
+            rows = np.take_along_axis(every, near, axis=1)
+    order = np.argsort(-best, axis=1, kind="stable")
+    return np.take_along_axis(rows, order, axis=1)
 
 
 def compare(vectors: Floats, query: Floats) -> Floats:
