@@ -8,7 +8,7 @@ import pytest
 from safetensors import SafetensorError
 
 from r2d2.errors import R2D2Error
-from r2d2.files import whole_folder, write_text
+from r2d2.files import link_or_copy, whole_folder, write_text
 from training.small import contents
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -151,3 +151,21 @@ def test_others_may_read_what_is_written(tmp_path):
     os.umask(umask)
     assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == 0o666 & ~umask
     assert stat.S_IMODE((tmp_path / "model").stat().st_mode) == 0o777 & ~umask
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_under_a_second_name(tmp_path, monkeypatch, links):
+    source, path = tmp_path / "a", tmp_path / "folder/b"
+    source.write_bytes(b"content")
+    if not links:
+
+        def refuse(*arguments):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+        monkeypatch.setattr(os, "link", refuse)
+    link_or_copy(source, path)
+    assert path.read_bytes() == b"content"
+    assert path.samefile(source) == links
+    source.unlink()
+    assert path.read_bytes() == b"content"
+    assert [file.name for file in path.parent.iterdir()] == ["b"]
