@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -50,7 +49,7 @@ from r2d2.corpus.funnel import StageCount, add_counts
 from r2d2.corpus.rows import PAIR_ROWS, DroppedFile
 from r2d2.corpus.runner import Runner, map_jobs, start
 from r2d2.errors import R2D2Error
-from r2d2.files import disk_errors, whole_file, write_text
+from r2d2.files import disk_errors, link_or_copy, whole_file, write_text
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.progress import Update
 
@@ -342,7 +341,7 @@ class MergeBucket:
                 alone=self.alone,
             )  # fmt: skip
             if merged is None and len(files) == 1:
-                _link(files[0], target)
+                link_or_copy(files[0], target)
             else:
                 columns = ", ".join(SUMS)
                 _copy(base, merged or f"SELECT {columns} FROM {blocks}", target)
@@ -424,15 +423,6 @@ def _copy(base: Database, query: str, target: Path) -> None:
     """Write the rows of a query into a Parquet file, which appears whole or not at all."""
     with whole_file(target) as work:
         base.run(f"COPY ({query}) TO {quoted(str(work))} ({COMPRESSION})")
-
-
-def _link(file: Path, target: Path) -> None:
-    """Let a file stand at a second path; it is copied where the file system has no links."""
-    with whole_file(target) as work:
-        try:
-            os.link(file, work)
-        except OSError:
-            shutil.copyfile(file, work)
 
 
 def _reasons(base: Database) -> set[str]:
