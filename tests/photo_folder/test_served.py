@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,41 @@ def test_the_page_shows_the_path_the_picture_and_that_a_file_is_gone(browser, se
         assert wide == 384
         assert "缩略图" in said
         assert opened("2.jpg")[1] == ""
+        page.close()
+
+
+def test_the_page_filters_by_folder_and_date(browser, photos, model):
+    for name, day in (("2019/a.png", 1), ("2019/b.png", 3), ("2020/c.png", 3)):
+        file = draw(photos, [name], first=day) / name
+        stamp = datetime(2020, 6, day, 12).timestamp()
+        os.utime(file, (stamp, stamp))
+    with running(Searcher.open(photos, str(model))) as address:
+        page = browser.new_page(locale="zh-CN", viewport={"width": 1280, "height": 800})
+        page.goto(f"{address}/?q=红色的猫")
+        page.wait_for_selector(".hit")
+
+        def shown():
+            page.wait_for_selector("#grid:not(.stale) .hit")
+            return sorted(page.locator(".caption").all_inner_texts())
+
+        assert len(shown()) == 3
+        page.click("#filter")
+        page.fill("[name='min.modified']", "2020-06-02")
+        page.press("[name='min.modified']", "Tab")
+        page.wait_for_selector("#filters button")
+        assert shown() == ["2019/b.png", "2020/c.png"]
+        page.click(".chip-choice >> text=2019")
+        page.wait_for_selector("#filters button >> nth=1")
+        assert shown() == ["2019/b.png"]
+        page.reload()
+        assert shown() == ["2019/b.png"]
+        page.click("#filter")
+        page.wait_for_selector("[name='min.modified']")
+        assert page.input_value("[name='min.modified']") == "2020-06-02"
+        assert page.is_checked("[name=folder][value='2019']")
+        page.fill("[name='max.modified']", "2020-06-02")
+        page.press("[name='max.modified']", "Tab")
+        page.wait_for_selector("#problem >> text=没有找到符合筛选的结果")
         page.close()
 
 

@@ -8,6 +8,7 @@ const id = (name) => document.getElementById(name);
 const CHIPS = 12; // values of a column that are all shown
 const DAY = 86_400_000; // milliseconds
 const HIDDEN = ["image_id"]; // each is one picture's
+const AMOUNTS = ["width", "height", "bytes", "modified", "ctr", "clicks", "impressions"]; // from and to, however few they are
 const UNITS = { bytes: 1024 }; // of a number that is typed, in what the table holds
 
 /** Columns that a filter makes sense of: with more than one value. */
@@ -29,7 +30,7 @@ export function drawPanel(columns, where, changed) {
     set.append(element("legend", "", columnName(column.name)));
     const tell = (filter) => changed(withFilter(where, column.name, filter));
     const chosen = where[column.name] ?? {};
-    if (column.complete && column.values.length <= CHIPS) set.append(...chips(column, chosen, tell));
+    if (column.complete && column.values.length <= CHIPS && !AMOUNTS.includes(column.name)) set.append(...chips(column, chosen, tell));
     else if (isNumber(column)) set.append(...ends(column, chosen, tell));
     else set.append(...typed(column, chosen, tell));
     return set;
