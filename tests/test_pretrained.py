@@ -221,6 +221,12 @@ def test_the_second_stage_can_turn_the_first_around():
     assert orders[0] != orders[2]
 
 
+def test_a_weight_of_zero_asks_no_cross_encoder():
+    found = make(match_weight=0.0).rank(TEXTS[1], PICTURES)
+    assert all(r.match is None and r.score == r.cosine for r in found)
+    assert [r.cosine for r in found] == sorted((r.cosine for r in found), reverse=True)
+
+
 def test_all_pictures_come_back_once_whatever_top_k(model):
     for top_k in (1, 2, 11, 50):
         found = model.rank(TEXTS[0], PICTURES, top_k)

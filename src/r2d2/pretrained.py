@@ -257,6 +257,8 @@ class Pretrained:
     def rank(self, query: str, images: Images, top_k: int | None = None) -> list[Ranked]:
         """Images for a text, best first: ranked by cosine, the first `top_k` again by match.
 
+        Where the weight of the match score is 0, by cosine alone.
+
         Raises:
             R2D2Error: no single text, no list of pictures, what another model encoded, or
                 embeddings that are no numbers.
@@ -269,7 +271,7 @@ class Pretrained:
         refuse_without_direction(side.embedding.float().cpu().numpy(), "images", names)
         cosine = side.embedding.float() @ text.embedding[0].float()
         order = cosine.argsort(descending=True, stable=True)
-        if not self.has_match:
+        if not self.has_match or self.match_weight == 0:
             return [Ranked(i, float(cosine[i]), float(cosine[i]), None) for i in order.tolist()]
         first, rest = order[:top_k], order[top_k:]
         match = self.match(side[first], text[torch.zeros_like(first)])

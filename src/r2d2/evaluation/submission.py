@@ -65,7 +65,7 @@ def answer_queries(
     anything = Relevance.of([(0,)] * len(texts), [(0,)] * len(images))
     first = best_by_cosine(texts.embedding, images.embedding, anything, max(top_k, ITEMS))
     scores = first.cosine.double()
-    if model.has_match:
+    if model.has_match and weight:
         asked, cosine = first.items[:, :top_k], scores[:, :top_k]
         rows = torch.arange(len(texts))[:, None].expand_as(asked)
         pairs = Asked(asked.reshape(-1), rows.reshape(-1), cosine)
