@@ -60,7 +60,7 @@ def test_a_dual_encoder(place, call):
 def test_characters_that_the_model_does_not_know(place, call):
     code, said = call("a.png", "魑魅和狗", "--only", "魑魅", "--only", "狗")
     assert code == 0
-    assert "魑魅: nothing known (the model does not know its characters)" in said
+    assert "魑魅: nothing known (the model cannot read it)" in said
     assert "note: the model does not know 魑魅" in said
 
 

@@ -10,7 +10,7 @@ from r2d2.explain.entities import Span
 from r2d2.explain.evidence import Evidence, weigh
 from r2d2.explain.explanation import explain
 from r2d2.explain.maps import DROPPING, ways
-from r2d2.explain.unrelated import LEAST, WORDS, unknown_characters, unrelated_words
+from r2d2.explain.unrelated import LEAST, WORDS, unreadable, unrelated_words
 
 
 def evidence_of(maps, level=0.99, readable=True, words=100, entities=1):
@@ -74,9 +74,17 @@ def test_unrelated_words_are_those_that_the_model_reads(model):
     assert all(set(word) <= set(TEXT) for word in few.texts)
 
 
-def test_unknown_characters(model):
-    assert unknown_characters(model, "魑魅狗的，") == ["魑魅", "的"]
-    assert unknown_characters(model, "狗") == []
+def test_what_a_model_cannot_read(model):
+    assert unreadable(model, "魑魅狗的") == (("魑魅", "的"), ())
+    assert unreadable(model, "狗dog") == ((), ("dog",))
+    assert unreadable(model, "狗") == ((), ())
+
+
+def test_english_that_the_model_spells_out_is_not_known(model):
+    found = explain(model, Image.new("RGB", (30, 20), (200, 0, 0)), "red flamingo")
+    assert found.known == (False, False)
+    (note,) = found.notes
+    assert (note.code, note.about) == ("no_english", "red flamingo")
 
 
 @pytest.mark.parametrize("way", ways(2))

@@ -25,7 +25,7 @@ from r2d2.explain.dropping import (
 )
 from r2d2.explain.entities import Span
 from r2d2.explain.maps import Map, Way, as_array, attention_maps, place
-from r2d2.explain.unrelated import LEAST, unknown_characters, unrelated_words
+from r2d2.explain.unrelated import LEAST, unreadable, unrelated_words
 from r2d2.model.side import Side
 from r2d2.models import Model
 from r2d2.pretrained import Pretrained
@@ -40,7 +40,7 @@ class Evidence:
     maps: Map  # (q, P_h, P_w), 0 or more: effects in cosine, or attention
     # q: the share of unrelated words that match the whole picture less; 0 of what is not readable
     levels: tuple[float, ...]
-    readable: tuple[bool, ...]  # q: whether the model knows all characters of a span
+    readable: tuple[bool, ...]  # q: whether the model can read all of a span
     noise: float  # in the unit of the maps; 95% of unrelated words do not exceed it anywhere
     rare: float  # the same of 99%
     words: int  # unrelated words; 0: the model cannot read enough of them
@@ -115,7 +115,7 @@ def weigh(
             alone = [[Span(word, 0, len(word))] for word in words.texts]
             index = torch.zeros(len(words), dtype=torch.long, device=image.embedding.device)
             others = attention_maps(model, image[index], words.texts, alone, [way])[0]
-    readable = tuple(not unknown_characters(model, span.text) for span in spans)
+    readable = tuple(not any(unreadable(model, span.text)) for span in spans)
     if len(words) < LEAST:
         return Evidence(maps.clip(0), (0.0,) * len(spans), readable, 0.0, 0.0, 0)
     largest = others.reshape(len(others), -1).max(1)

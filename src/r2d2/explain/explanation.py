@@ -17,7 +17,7 @@ from r2d2.explain.dropping import DRAWS
 from r2d2.explain.entities import Span, entities, positions_of, shorten, spans_of, words
 from r2d2.explain.evidence import Evidence, weigh
 from r2d2.explain.maps import Map, Way, as_array, choose, place
-from r2d2.explain.unrelated import LEAST, unknown_characters
+from r2d2.explain.unrelated import LEAST, unreadable
 from r2d2.model.side import Side
 from r2d2.models import Model
 from r2d2.pretrained import Pretrained
@@ -139,10 +139,7 @@ def explain(
     images, texts = model.encode_images([rgb]), model.encode_texts([text])
     region = model.preprocessing.region(rgb.size)
     evidence = weigh(model, rgb, images, text, spans, way).over(region)
-    strange = [name for span in spans for name in unknown_characters(model, span.text)]
-    if strange:
-        names = " ".join(dict.fromkeys(strange))
-        notes.append(Note(f"the model does not know {names}", "unknown_characters", names))
+    notes += _unreadable(model, spans)
     if not evidence.words:
         notes.append(
             Note(
@@ -200,6 +197,20 @@ def _entities(model: Model, text: str, only: Sequence[str] | None) -> tuple[list
     note = f"the model reads {longest} tokens of a text: {lost or 'the rest'} came later"
     is_cut = bool(lost) or bool(model.tokenizer.cut([text]))
     return shown, [Note(note, "text_cut", lost or None)] if is_cut else []
+
+
+def _unreadable(model: Model, spans: Sequence[Span]) -> list[Note]:
+    """What the model cannot read of the entities."""
+    unknown, english = (
+        " ".join(dict.fromkeys(name for names in part for name in names))
+        for part in zip(*(unreadable(model, span.text) for span in spans), strict=True)
+    )
+    notes = []
+    if unknown:
+        notes.append(Note(f"the model does not know {unknown}", "unknown_characters", unknown))
+    if english:
+        notes.append(Note(f"the model knows no English: {english}", "no_english", english))
+    return notes
 
 
 def _patches(

@@ -26,7 +26,7 @@ class Labels:
 
 def _entity(found: Explanation, index: int) -> str:
     if not found.evidence.readable[index]:
-        return "the model does not know its characters"
+        return "the model cannot read it"
     if not found.evidence.known(index):
         return "nothing known"
     most = float(found.evidence.strength(index).max())
@@ -38,7 +38,7 @@ def _entity(found: Explanation, index: int) -> str:
 
 def _entity_zh(found: Explanation, index: int) -> str:
     if not found.evidence.readable[index]:
-        return "模型不认识其中的字"
+        return "模型读不懂这个词"
     if not found.evidence.known(index):
         return "模型没有把握，不作标注"
     most = float(found.evidence.strength(index).max())

@@ -43,7 +43,7 @@ def _of_entity(found: Explanation, index: int) -> str:
     name, values = found.entities[index].text, found.maps[index]
     level = f"better than {found.evidence.levels[index]:.0%} of unrelated words"
     if not found.evidence.readable[index]:
-        return f"{name}: nothing known (the model does not know its characters)"
+        return f"{name}: nothing known (the model cannot read it)"
     if not found.evidence.known(index):
         return f"{name}: nothing known" + (f" (matches {level})" if found.evidence.words else "")
     shown = found.evidence.shown(index)

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from torch import Tensor
 
 from r2d2.models import Model
+from r2d2.readable import token_spans
 
 LEAST = 40  # words that a model must be able to read, so that shares of them can be told
 _LIST = """
@@ -46,7 +47,7 @@ def unrelated_words(model: Model, texts: Sequence[str]) -> UnrelatedWords:
     Without those that are a part of one of `texts`, or that it is a part of.
     """
     if model not in _embeddings:
-        readable = tuple(word for word in WORDS if not unknown_characters(model, word))
+        readable = tuple(word for word in WORDS if not any(unreadable(model, word)))
         embeddings = model.encode_texts(readable or WORDS[:1]).embedding.float().cpu()
         _embeddings[model] = UnrelatedWords(readable, embeddings)
     every = _embeddings[model]
@@ -58,14 +59,8 @@ def unrelated_words(model: Model, texts: Sequence[str]) -> UnrelatedWords:
     return UnrelatedWords(tuple(every.texts[place] for place in kept), every.embeddings[kept])
 
 
-def unknown_characters(model: Model, text: str) -> list[str]:
-    """Runs of letters and characters that the vocabulary of a model lacks, each once."""
-    runs: list[tuple[int, int]] = []
-    for start, end, known in model.tokenizer.pieces(text):
-        if known or not any(character.isalnum() for character in text[start:end]):
-            continue
-        if runs and runs[-1][1] == start:
-            runs[-1] = runs[-1][0], end
-        else:
-            runs.append((start, end))
-    return list(dict.fromkeys(text[start:end] for start, end in runs))
+def unreadable(model: Model, text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Letters and characters that the model does not know, and words in an English it does not."""
+    tokens = token_spans(text, model.tokenizer)
+    unknown = (name for name in tokens.names(tokens.unknown) if any(map(str.isalnum, name)))
+    return tuple(unknown), tokens.names(tokens.english)

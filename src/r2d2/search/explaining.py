@@ -57,7 +57,7 @@ class EntityOut(SpanOut):
     known: bool = Field(description="Whether the model knows anything of it in this picture.")
     level: float = Field(
         description="The share of unrelated words that match the whole picture less; 0 where the "
-        "model does not know its characters."
+        "model cannot read it."
     )
 
 

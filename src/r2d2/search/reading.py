@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from functools import lru_cache
 
 from r2d2.corpus.texts.spelling import clean
+from r2d2.readable import token_spans
 from r2d2.search.query import Note
 from r2d2.search.terms import has_meaning
-from r2d2.tokenizer import PREFIX, Tokenizer
-
-MIN_ENGLISH = 200  # words or pieces of three letters and more, in a vocabulary that knows English
-_ENGLISH = re.compile("[a-z]{3,}")
-_WORD = re.compile("[a-zA-Z]{2,}")
+from r2d2.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -48,61 +43,20 @@ def spell(text: str) -> str:
 def read_query(text: str, tokenizer: Tokenizer) -> Reading:
     """Read a query as a model with this tokenizer does."""
     spelt = spell(text)
-    pieces = tokenizer.pieces(spelt)
-    unknown: list[tuple[int, int]] = []
-    known: list[tuple[int, int]] = []
-    for start, stop, is_known in pieces:
-        (known if is_known else unknown).append((start, stop))
-    foreign = [] if _knows_english(tokenizer) else _spelt_out(spelt, known)
+    tokens = token_spans(spelt, tokenizer)
     understood = any(
         has_meaning(spelt[place])
-        for start, stop in known
-        if not any(first <= start < last for first, last in foreign)
+        for start, stop in tokens.known
+        if not any(first <= start < last for first, last in tokens.english)
         for place in range(start, stop)
     )
     strange = any(
-        has_meaning(spelt[place]) for start, stop in unknown for place in range(start, stop)
+        has_meaning(spelt[place]) for start, stop in tokens.unknown for place in range(start, stop)
     )
     return Reading(
         spelt,
-        _distinct(spelt, _joined(unknown)),
-        _distinct(spelt, foreign),
+        tokens.names(tokens.unknown),
+        tokens.names(tokens.english),
         understood,
-        understood and not strange and not foreign,
+        understood and not strange and not tokens.english,
     )
-
-
-@lru_cache(maxsize=4)
-def _knows_english(tokenizer: Tokenizer) -> bool:
-    pieces = (token.removeprefix(PREFIX) for token in tokenizer.vocabulary())
-    count = 0
-    for piece in pieces:
-        count += _ENGLISH.search(piece.lower()) is not None
-        if count >= MIN_ENGLISH:
-            return True
-    return False
-
-
-def _spelt_out(text: str, known: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """English words of which each piece is one letter."""
-    lengths = {start: stop - start for start, stop in known}
-    return [
-        word.span()
-        for word in _WORD.finditer(text)
-        if all(lengths.get(place) == 1 for place in range(*word.span()))
-    ]
-
-
-def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Spans of which those that touch are one."""
-    joined: list[tuple[int, int]] = []
-    for start, stop in spans:
-        if joined and joined[-1][1] >= start:
-            joined[-1] = joined[-1][0], stop
-        else:
-            joined.append((start, stop))
-    return joined
-
-
-def _distinct(text: str, spans: list[tuple[int, int]]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(text[start:stop] for start, stop in spans))
