@@ -2,18 +2,23 @@
 between the stages.
 
     python benchmarks/corpus_ray.py --images 200000 800000 --out runs/corpus_ray
+    python benchmarks/corpus_ray.py --hashes 200000
 
-The rows have addresses, and fetching is off, so that the build ends with no image left.
+The rows have addresses, and fetching is off, so that the build ends with no image left. With
+--hashes the search for duplicates alone is measured, its jobs one after the other in this process.
 """
 
 from __future__ import annotations
 
 import argparse
+import bisect
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +28,7 @@ import pyarrow.parquet as pq
 NODES = 3
 FILES = 6  # of the log
 ROWS_AN_IMAGE = 2
+PARTS = 4  # of the images whose duplicates are sought
 STORE_BYTES = 100_000_000  # of Ray's objects, a node
 
 
@@ -87,8 +93,56 @@ def measure(folder: Path, images: int) -> dict:
     if done.returncode:
         raise SystemExit(done.stderr[-2000:])
     found = json.loads(done.stdout.strip().splitlines()[-1])
+    found["log"] = sum(file.stat().st_size for file in (folder / "log").iterdir())
     shutil.rmtree(folder)
     return found
+
+
+def search(folder: Path, images: int) -> None:
+    """Seek duplicates among so many images, a fifth of them near another one."""
+    from r2d2.corpus.config import DedupConfig
+    from r2d2.corpus.images.by_band import find_by_band
+    from r2d2.corpus.images.image_filter import MEASURED
+    from r2d2.corpus.rows import IMAGES, part_file, part_range, write_rows
+    from r2d2.corpus.runner import Runner
+
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 2**63, images).astype(np.uint64)
+    copies = images // 5
+    hashes[:copies] = hashes[copies : 2 * copies] ^ np.uint64(5)
+    rng.shuffle(hashes)
+    ids = sorted(rng.bytes(16).hex() for _ in range(images))
+    shutil.rmtree(folder, ignore_errors=True)
+    for part in range(PARTS):
+        low, high = (bisect.bisect_left(ids, edge) for edge in part_range(part, PARTS))
+        known = {
+            "image_id": ids[low:high], "final_id": ids[low:high],
+            "sha256": [one * 2 for one in ids[low:high]], "phash": hashes[low:high],
+            "width": np.full(high - low, 200), "height": np.full(high - low, 150),
+            "bytes": np.full(high - low, 9_000),
+        }  # fmt: skip
+        rows = {name: known.get(name, pa.nulls(high - low)) for name in MEASURED.names}
+        write_rows(part_file(folder / "images", IMAGES, part), pa.table(rows).cast(MEASURED))
+    shuffled = folder / "out" / "merge-shuffle"
+    began = time.process_time()
+    steps: list[tuple[str, float]] = []
+
+    def update(what: str, done: int, *_: object) -> None:
+        if not steps or steps[-1][0] != what:
+            steps.append((what, time.process_time() - began))
+        if what == "collecting groups" and not done:
+            for kind in sorted(shuffled.iterdir()):
+                size = sum(file.stat().st_size for file in kind.rglob("*") if file.is_file())
+                print(f"{kind.name}: {size / images:.1f} bytes an image")
+
+    count = find_by_band(
+        folder / "images", folder / "out" / "merge.parquet", DedupConfig(), Runner(), update
+    )
+    steps.append(("end", time.process_time() - began))
+    for (what, start), (_, stop) in itertools.pairwise(steps):
+        print(f"{what}: {stop - start:.2f} s of one processor")
+    print(f"{images:,} images, {images - count.kept:,} of them copies: {steps[-1][1]:.2f} s")
+    shutil.rmtree(folder)
 
 
 def main(argv: list[str] | None = None) -> float:
@@ -97,11 +151,16 @@ def main(argv: list[str] | None = None) -> float:
     parser.add_argument("--images", type=int, nargs=2, default=[200_000, 800_000])
     parser.add_argument("--out", type=Path, default=Path("runs/corpus_ray"))
     parser.add_argument("--build", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--hashes", type=int, help="Images whose duplicates are sought.")
     options = parser.parse_args(argv)
+    if options.hashes is not None:
+        search(options.out / "hashes", options.hashes)
+        return 0.0
     if options.build is not None:
         build(options.build)
         return 0.0
     few, many = (measure(options.out / str(n), n) for n in options.images)
+    print(f"log: {many['log'] / options.images[1]:.0f} bytes an image of {ROWS_AN_IMAGE} rows")
     for name in many["stages"]:
         (before, small), (after, large) = few["stages"][name], many["stages"][name]
         print(
