@@ -7,7 +7,6 @@ takes a minute the first time; it stays in runs/corpus_rank.
 
 from __future__ import annotations
 
-import math
 import statistics
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +19,8 @@ from benchmarks.speed.compare import MB, Result, by_processor, quartiles, tell
 ROWS, QUICK_ROWS = 20_000_000, 20_000
 WORKERS = 2
 AMPLE, SCARCE = 8_000_000_000, 1_000_000_000  # bytes given
-SPEED, MEMORY = 0.5, 1500  # goals: of DuckDB's speed with ample memory; MB when given 1 GB
+# Goals: of the plain query's speed with ample and with scarce memory; MB when given 1 GB.
+AMPLE_SPEED, SCARCE_SPEED, MEMORY = 0.60, 0.72, 1200
 STORE = Path(__file__).resolve().parents[2] / "runs" / "corpus_rank"
 
 
@@ -34,7 +34,7 @@ def results(rounds: int, quick: bool) -> Iterator[Result]:
             half = log.with_name(f"{log.name}.{Path(temporary).name}")
             make_log(half, rows)
             half.rename(log)
-        for name, memory, goal in (("8gb", AMPLE, SPEED), ("1gb", SCARCE, math.nan)):
+        for name, memory, goal in (("8gb", AMPLE, AMPLE_SPEED), ("1gb", SCARCE, SCARCE_SPEED)):
             plain, ours = _in_turn(f"corpus.{name}", log, Path(temporary), memory, rounds)
             medians = [statistics.median(s for s, _ in side) for side in (plain, ours)]
             peaks = [max(peak for _, peak in side) / MB for side in (plain, ours)]

@@ -416,3 +416,36 @@ def test_threads_give_the_same(tmp_path):
     two = build(logs, tmp_path / "two", memory_bytes=40_000, workers=2)
     assert one[0] == two[0]
     assert one[1] == two[1]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_texts_are_checked_alike_before_and_after_they_are_grouped(tmp_path, kind):
+    """A log of addresses and queries alone takes another statement than one with titles."""
+    names = ("url", "query", "impressions", "clicks")
+    more = [
+        (A, "小\ufffd狗", "9", "many", None),  # of two reasons the first one counts
+        ("http://\ufffd", None, "9", "1", None),
+        (" " + B + "\t", "NULL", "-1", "1", None),
+        (" " + B + "\t", "猫 ", "2", None, None),
+        ("nan", "null", "x", "1", None),
+    ]
+    rows = [*DIRTY, *more]
+    whole, bare = (
+        [dict(zip(fields, row, strict=False)) for row in rows if row[1] or row[4] is None]
+        for fields in (COLUMNS, names)
+    )
+    for row in whole:
+        row["title"] = None
+    counts, sums = zip(
+        *(
+            build([write_log(tmp_path / name, some, kind)], tmp_path / f"out-{name}")[:2]
+            for name, some in (("whole", whole), ("bare", bare))
+        ),
+        strict=True,
+    )
+    assert sums[0] == sums[1]
+    assert (image_id(B), "猫", 3, 5) in [(*row[:2], *row[3:5]) for row in sums[0]]  # 3 and 2
+    assert counts[0].dropped == counts[1].dropped
+    assert counts[0].dropped.get("not UTF-8", 0) == (2 if kind in ("parquet", "lance") else 0)
+    assert counts[0].flows == counts[1].flows
+    assert (counts[0].kept, counts[0].notes) == (counts[1].kept, counts[1].notes)

@@ -63,7 +63,7 @@ ROW_BYTES = 500  # what a row of a chunk takes while it is summed
 CHUNK_SHARE = 8  # a chunk's bytes are at most this part of the memory
 CHUNK_ROWS = (10_000, 1 << 20)  # at least, at most
 CHUNK_BYTES = 1 << 30  # at most: Arrow's strings count to 2 GiB
-COMPRESSION = "FORMAT parquet, COMPRESSION lz4_raw"
+COMPRESSION = "FORMAT parquet, COMPRESSION snappy"
 
 
 def aggregate(

@@ -60,13 +60,21 @@ def image_id(key: str) -> str:
     )
 
 
-def check_rows(relation: str, types: Mapping[str, str], examination: Sequence[float] = ()) -> str:
+def check_rows(
+    relation: str,
+    types: Mapping[str, str],
+    examination: Sequence[float] = (),
+    *,
+    texts_too: bool = True,
+) -> str:
     """A SELECT of a log's rows with all that is needed to sum them.
 
     Args:
         relation: what stands after FROM.
         types: column: its type in DuckDB, of the columns named above.
         examination: chance that position 1, 2, ... is looked at; further ones as the last.
+        texts_too: else only numbers are checked, as if each row had an address and a query; see
+            `text_reason`.
 
     Returns:
         The columns of the relation and `key` (of the image), `address` (its `url` unless that is
@@ -80,12 +88,18 @@ def check_rows(relation: str, types: Mapping[str, str], examination: Sequence[fl
     values = [f"{_count(name, types[name])} AS {name}_value" for name in counts]
     values += [f"{_missing(name, types[name])} AS {name}_missing" for name in counts]
     address = f"CASE WHEN NOT {is_blank('url')} THEN url END" if "url" in types else "NULL::VARCHAR"
+    asked = "NOT " + is_blank("query") if "query" in types else "false"
+    if not texts_too:
+        address, asked = "url", "true"
     keys = [name for name in ("inline", "address", "place") if name in types or name == "address"]
     values += [
         f"{address} AS address",
-        f"{'NOT ' + is_blank('query') if 'query' in types else 'false'} AS asked",
+        f"{asked} AS asked",
     ]
-    reason = "CASE " + " ".join(_reasons(types, strings, texts, counts)) + " END"
+    tests = _count_reasons(counts)
+    if texts_too:
+        tests = [*_text_reasons(types, strings, texts), *tests]
+    reason = _case(tests)
     impressions = "coalesce(impressions_value, 0)" if "impressions" in types else "NULL::BIGINT"
     if "clicks" in types and "impressions" not in types:
         impressions = "asked::BIGINT"
@@ -118,18 +132,33 @@ def is_blank(text: str) -> str:
     )
 
 
-def _reasons(
-    types: Mapping[str, str], strings: Sequence[str], texts: Sequence[str], counts: Collection[str]
-) -> list[str]:
-    """The branches of the CASE that gives a row's reason, in order."""
-    broken = [f"contains({name}, {quoted(LOST)}) OR contains({name}, chr(0))" for name in strings]
-    found = [(" OR ".join(broken), NOT_UTF8)]
+def text_reason(url: str, query: str) -> str:
+    """The reason for which a row of an address and a query is left out, before its numbers."""
+    return _case(
+        [
+            (_broken([url, query]), NOT_UTF8),
+            (is_blank(url), NO_IMAGE),
+            (is_blank(query), NO_TEXT),
+        ]
+    )
+
+
+def _text_reasons(
+    types: Mapping[str, str], strings: Sequence[str], texts: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Tests of images and texts, each with the reason that it gives, in order."""
+    found = [(_broken(strings), NOT_UTF8)]
     if "uncoded" in types:
         found.append(("uncoded", NOT_BASE64))
     keys = ["address", *(name for name in ("inline", "place") if name in types)]
     found.append((" AND ".join(f"{key} IS NULL" for key in keys), NO_IMAGE))
     blank = ["NOT asked" if name == "query" else is_blank(name) for name in texts]
-    found.append((" AND ".join(blank), NO_TEXT))
+    return [*found, (" AND ".join(blank), NO_TEXT)]
+
+
+def _count_reasons(counts: Collection[str]) -> list[tuple[str, str]]:
+    """Tests of the numbers, which count where there is a query."""
+    found = []
     if "impressions" in counts:
         found.append(("asked AND impressions_missing", NO_IMPRESSIONS))
     for name in counts:
@@ -138,7 +167,20 @@ def _reasons(
     if "clicks" in counts:
         shown = "impressions_value" if "impressions" in counts else "1"
         found.append((f"asked AND coalesce(clicks_value, 0) > {shown}", TOO_MANY_CLICKS))
-    return [f"WHEN {test} THEN {quoted(reason)}" for test, reason in found]
+    return found
+
+
+def _broken(texts: Sequence[str]) -> str:
+    """Whether any of some texts holds what no table can hold."""
+    return " OR ".join(
+        f"contains({text}, {quoted(LOST)}) OR contains({text}, chr(0))" for text in texts
+    )
+
+
+def _case(tests: Sequence[tuple[str, str]]) -> str:
+    """The reason of the first test that holds; NULL where none does."""
+    branches = " ".join(f"WHEN {test} THEN {quoted(reason)}" for test, reason in tests)
+    return f"CASE {branches} END" if tests else "NULL::VARCHAR"
 
 
 def _count(name: str, kind: str) -> str:

@@ -19,6 +19,7 @@ from r2d2.corpus.clicks.checks import (
     image_id,
     is_blank,
     quoted,
+    text_reason,
     trimmed,
 )
 from r2d2.corpus.clicks.log_columns import TEXTS
@@ -53,14 +54,24 @@ def sum_block(
         examination: see `check_rows`.
         null_clicks: whether clicks may be NULL, and are to be counted.
     """
-    rows = check_rows(relation, types, examination)
     absent = "sum({}::BIGINT)::BIGINT" if null_clicks else "0::BIGINT"
-    if [name for name in TEXTS if name in types] == ["query"]:
-        return f"""SELECT CASE WHEN reason IS NULL THEN key END AS image, 0::UTINYINT AS source,
-            coalesce(reason, query) AS text, {_total("clicks_")} AS clicks,
-            {_total("impressions_")} AS impressions, {_total("examined_")} AS examined,
-            count(*) AS rows, {absent.format("no_click")} AS null_clicks
-            FROM ({rows}) GROUP BY image, text"""
+    if set(types) - {"impressions", "clicks", "position"} == {"url", "query"}:
+        # texts are looked at once they are grouped, which are fewer
+        rows = check_rows(relation, types, examination, texts_too=False)
+        asked = (
+            "*"
+            if "impressions" in types
+            else f"""* REPLACE (
+            CASE WHEN {is_blank("query")} THEN 0 ELSE impressions END AS impressions)"""
+        )
+        return f"""SELECT CASE WHEN reason IS NULL THEN url END AS image, 0::UTINYINT AS source,
+            coalesce(reason, query) AS text, clicks, impressions, examined, rows, null_clicks
+            FROM (SELECT * REPLACE (coalesce({text_reason("url", "query")}, reason) AS reason)
+            FROM (SELECT {asked} FROM (SELECT url, query, reason, {_total("clicks_")} AS clicks,
+                {_total("impressions_")} AS impressions, {_total("examined_")} AS examined,
+                count(*) AS rows, {absent.format("no_click")} AS null_clicks
+                FROM ({rows}) GROUP BY url, query, reason)))"""
+    rows = check_rows(relation, types, examination)
     texts = [(n, name) for n, name in enumerate(TEXTS) if name in types and name != "query"]
     written = "query" if "query" in types else "NULL"
     records = [
