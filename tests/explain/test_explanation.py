@@ -15,6 +15,7 @@ from r2d2.explain.explanation import FULL, upsample
 from r2d2.explain.labels import labels_for
 from r2d2.explain.maps import DROPPING, LONGEST, Way, choose, ways
 from r2d2.explain.panel import draw_panel, heat, overlay
+from r2d2.explain.report import lines
 from r2d2.explain.unrelated import WORDS
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
@@ -247,6 +248,25 @@ def test_a_panel_of_what_is_not_known_is_grey(model, picture):
     loud = with_evidence(found, maps=maps, levels=(0.99,) * 3, noise=0.05, rare=1, words=100)
     cells = np.asarray(draw_panel(loud).crop((320, 160, 1200, 280))).astype(int)
     assert (cells.max(-1) - cells.min(-1)).max() > 30
+
+
+def test_the_report_says_whether_the_whole_picture_matches(model, picture):
+    maps = np.zeros((3, 4, 4), np.float32)
+    maps[:, 0, 3] = 0.4
+    found = with_evidence(
+        explain(model, picture, TEXT), maps=maps, levels=(0.99, 0.2, 0.97), noise=0.1, rare=0.3,
+        words=100,
+    )  # fmt: skip
+    said = [line for line in lines(found) if "upper right (+0.400, 4.0 times" in line]
+    assert [line.split("; ")[-1] for line in said] == [
+        "matches better than 99% of unrelated words",
+        "the whole picture matches no more than unrelated words do",
+        "the whole picture matches no more than unrelated words do",  # one of three, by chance
+    ]
+    maps = maps / 10
+    quiet = lines(with_evidence(found, maps=maps, levels=(0.99, 0.2, 0.97)))
+    assert "狗: matches better than 99% of unrelated words, but no part stands out" in quiet[2]
+    assert quiet[3] == "草地: nothing known (matches better than 20% of unrelated words)"
 
 
 def test_panels_of_any_shape(model):

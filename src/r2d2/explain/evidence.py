@@ -53,8 +53,12 @@ class Evidence:
         """Whether there is anything to show of a span."""
         if not self.words or not self.readable[index]:
             return False
+        return self.matches(index) or float(self.maps[index].max()) > self.rare
+
+    def matches(self, index: int) -> bool:
+        """Whether the whole picture matches a readable span, by more than unrelated words do."""
         least = 1 - (1 - USUAL) / sum(self.readable)  # one text in twenty by chance, not one word
-        return self.levels[index] >= least or float(self.maps[index].max()) > self.rare
+        return self.levels[index] >= least
 
     def strength(self, index: int) -> Map:
         """The map of a span in multiples of the noise (P_h, P_w); 0 where nothing is known."""

@@ -53,9 +53,12 @@ def _of_entity(found: Explanation, index: int) -> str:
     row, column = int(place[0]), int(place[1])
     share = float((shown > 0).mean())
     size = f"{float(values.max()):+.3f}, " if found.way.dropping else ""
+    whole = f"matches {level}"
+    if not found.evidence.matches(index):
+        whole = "the whole picture matches no more than unrelated words do"
     return (
         f"{name}: most at the {_place(row, column, values.shape)} ({size}{shown.max():.1f} times "
-        f"the noise), above the noise in {share:.0%} of the picture; matches {level}"
+        f"the noise), above the noise in {share:.0%} of the picture; {whole}"
     )
 
 
