@@ -8,8 +8,10 @@ import torch.nn.functional as F
 
 from r2d2.config import ModelConfig
 from r2d2.models import load
+from r2d2.tokenizer import SPECIAL_TOKENS
 from r2d2.weights.exporting import export_weights
 from r2d2.weights.importing import import_weights
+from r2d2.weights.towers import import_towers
 from weights.published import (
     EMBED,
     HEADS,
@@ -160,6 +162,17 @@ def test_chinese_clip(tmp_path, text, vision):
     assert not report.fresh
     assert not report.sources[0].unused
     assert not model.has_match
+
+
+def test_chinese_clips_own_towers_read_texts_as_its_own_code(tmp_path):
+    chinese_clip().save_pretrained(tmp_path / "theirs")
+    vocab = tmp_path / "theirs" / "vocab.txt"
+    vocab.write_text("\n".join([*SPECIAL_TOKENS, "a", "##a", *"bcdef"]), encoding="utf-8")
+    import_towers(tmp_path / "theirs", tmp_path / "ours", cross_layers=0)
+    tokenizer = load(tmp_path / "ours", device="cpu").tokenizer
+    assert tokenizer(["a " * 99])[0].shape == (1, 52)  # of 80 places
+    assert tokenizer.uncut(["a" * 200]) == [["a"] + ["##a"] * 199]
+    assert tokenizer.uncut(["a" * 201]) == [["[UNK]"]]
 
 
 @torch.no_grad()

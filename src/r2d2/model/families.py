@@ -34,6 +34,7 @@ class Clip:
     every_place = False  # a text is padded to all places, and read at the last
     masks_padding = False  # its text tower masks padding; causal ones need not, SigLIP's reads it
     usual_length: int | None = None  # tokens at which its own code cuts texts; None: all places
+    longest_word = 100  # letters of a word that its tokenizer takes apart, where that is BERT's
     sigmoid = False  # trained by a sigmoid loss, so that tau means something else
     squeezes = False  # its own processor keeps the aspect, and ours squeezes to a square
 
@@ -81,6 +82,7 @@ class ChineseClip(Clip):
     bert_vocabulary = True
     masks_padding = True
     usual_length = 52
+    longest_word = 200
 
     def read_texts(
         self, text: nn.Module, ids: Tensor, mask: Tensor

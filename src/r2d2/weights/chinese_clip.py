@@ -11,6 +11,7 @@ from typing import Any
 
 from r2d2.config import ModelConfig, VisionConfig
 from r2d2.errors import R2D2Error
+from r2d2.model.families import ChineseClip
 from r2d2.weights import bert, clip_vision
 from r2d2.weights.layout import Given, Layout, Parts, Wishes
 from r2d2.weights.rules import (
@@ -24,8 +25,7 @@ from r2d2.weights.rules import (
     transposed,
 )
 
-# Read from its own tokenizer: tokens of a text, and letters of a word that is taken apart.
-TEXT_LENGTH, LONGEST_WORD = 52, 200
+TEXT_LENGTH, LONGEST_WORD = ChineseClip.usual_length, ChineseClip.longest_word
 ORIGINAL_POSITIONS, ORIGINAL_SEGMENTS = 512, 2  # rows of the tables that the original code builds
 _BLOCKS = "visual.transformer.resblocks."
 _WHOLE = frozenset({"vision", "text", "pooled_norm", "image_projection", "text_projection"})

@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 
 KNOWN = (*FAMILIES, fgclip2.KIND)
 ORIGINAL = chinese_clip.LAYOUT.name  # of Chinese-CLIP's own files
-CHINESE_CLIP = (ORIGINAL, chinese_clip.HF_LAYOUT.name)
 
 
 def check_config(config: Mapping[str, Any], source: object) -> None:
@@ -86,8 +85,7 @@ def open_checkpoint(
             f"RoBERTa-wwm-ext's {VOCAB} into {read.folder}, or name one by `r2d2 weights import "
             "--vocab`"
         )
-    usual = family_of("chinese_clip").usual_length if layout.name in CHINESE_CLIP else None
-    made = assemble([read], Wishes(max_length=text_length or usual))
+    made = assemble([read], Wishes(max_length=text_length))
     parts = [name for name in made.fresh if not name.startswith("mlm_head")]
     if parts:
         raise R2D2Error(

@@ -23,7 +23,6 @@ from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import Tokenizer
 from r2d2.weights import fgclip2
-from r2d2.weights.chinese_clip import LONGEST_WORD, TEXT_LENGTH
 from r2d2.weights.files import TOKENIZER, VOCAB
 from r2d2.weights.importing import REPORT
 from r2d2.weights.report import Imported, ImportReport, Used, check_out
@@ -165,8 +164,8 @@ def _settings(
         path = read.tokenizer
         if path is None:
             raise R2D2Error(f"there is no {VOCAB} or {TOKENIZER} beside {read.name}: fetch it too")
-        own = min(length, TEXT_LENGTH) if max_length is None else length
-        tokenizer = read_tokenizer(path, own, LONGEST_WORD)
+        own = min(length, family.usual_length or length) if max_length is None else length
+        tokenizer = read_tokenizer(path, own, family.longest_word)
         found = (tokenizer.pad_id, tokenizer.mask_id, tuple(sorted(tokenizer.special_ids)))
     else:
         path = read.folder / TOKENIZER
