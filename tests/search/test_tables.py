@@ -148,27 +148,26 @@ def test_options_of_one_folder_are_refused_with_several(tmp_path, monkeypatch, c
         assert told in " ".join(errors)
 
 
-def test_a_folder_a_table_and_the_emoji_are_served_by_one_command(tmp_path, monkeypatch, capsys):
+def test_a_folder_and_tables_are_served_by_one_command(tmp_path, monkeypatch, capsys):
     """All but the listening, which tests of the process have."""
     model = tmp_path / "model"
     small_model().save(model)
     photos = draw(tmp_path / "photos", ["x/a.png", "b.png"])
-    build_index(small_table(tmp_path / "t.lance", rows=4), model)
+    tables = [small_table(tmp_path / f"{name}.lance", rows=4) for name in "tu"]
+    for table in tables:
+        build_index(table, model)
     served = {}
     monkeypatch.setattr(server, "serve", lambda searchers, *_: served.update(searchers))
-    code, _, lines = call_cli(
-        monkeypatch, capsys, "serve", photos, tmp_path / "t.lance", "emoji", "--model", model
-    )
+    code, _, lines = call_cli(monkeypatch, capsys, "serve", photos, *tables, "--model", model)
     assert code == 0, lines
-    assert [(name, len(one.gallery)) for name, one in served.items()][:2] == [
-        ("photos", 2), ("t", 16),
+    assert [(name, len(one.gallery)) for name, one in served.items()] == [
+        ("photos", 2), ("t", 16), ("u", 16),
     ]  # fmt: skip
-    assert served["emoji"].gallery.name == "the emoji corpus"
     assert any(str(photos) in line and "2 new" in line for line in lines), lines
-    assert served["t"].model is served["emoji"].model  # not loaded twice
+    assert served["t"].model is served["u"].model  # not loaded twice
     client = TestClient(create_app(served), base_url=BASE)
     with client:
-        assert client.get("/health").json()["tables"] == ["photos", "t", "emoji"]
+        assert client.get("/health").json()["tables"] == ["photos", "t", "u"]
         asked = {"text": TEXTS[1], "k": 1}
         hit = client.post("/search?table=photos", json=asked).json()["hits"][0]
         assert client.get(hit["whole"]).status_code == 200

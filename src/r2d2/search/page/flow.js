@@ -20,9 +20,12 @@ let running = null;
  * with its first page and without a dialog.
  */
 export function go(changes, { replace = false, ...how } = {}) {
-  const back = wayBack();
-  if (back) return back.then(() => go(changes, { replace, ...how }));
   const another = OF_SEARCH.some((name) => name in changes);
+  const back = wayBack();
+  if (back) {
+    if (another) wait();
+    return back.then(() => go(changes, { replace, ...how }));
+  }
   const next = { ...session.state, ...(another ? { shown: PAGE, open: null } : {}), ...changes };
   move(next, replace);
   return enter(next, { scroll: replace ? null : 0, ...how });
