@@ -4,13 +4,14 @@ import dataclasses
 import pickle
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from corpus.builds import DIRTY, SETTINGS, built, write_log
+from corpus.builds import DIRTY, NO_DEDUP, SETTINGS, built, write_log
 from r2d2.corpus import build as build_module
+from r2d2.corpus import filters
 from r2d2.corpus.config import CorpusConfig, RankConfig, TextConfig, make_corpus_config
 from r2d2.corpus.filters import StageFile, image_filter, load_stage, text_filter
 from r2d2.corpus.stages import Stage, add_stages, settings_key
@@ -120,7 +121,7 @@ def test_a_worker_needs_no_module_of_the_name(tmp_path):
     file.unlink()
     sys.modules.pop(type(own.judge).__module__)
     row = {"text": "!!!", "source": "title"}
-    assert list(pickle.loads(sent).rules([row], 1)) == [(row, "shouting")]
+    assert list(pickle.loads(sent).rules([row], "text")) == [(row, "shouting")]
 
 
 def test_a_function_without_a_name_cannot_go_to_several_workers(tmp_path):
@@ -128,6 +129,25 @@ def test_a_function_without_a_name_cannot_go_to_several_workers(tmp_path):
     with pytest.raises(R2D2Error, match=r"stage own cannot go to several workers .* --workers 1"):
         built(tmp_path, stages=[text_filter("own", judge)], workers=2)
     assert not (tmp_path / "zero.lance.build").exists()
+
+
+def test_a_module_beside_the_file_is_found_and_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "limits_of_shouting.py").write_text("MOST = 2\n")
+    (tmp_path / "shouting.py").write_text(
+        EXAMPLE.replace("most: int = 2", "most: int = limits_of_shouting.MOST").replace(
+            "from collections", "import limits_of_shouting\nfrom collections", 1
+        )
+    )
+    keys = []
+    for most in (2, 3):
+        (tmp_path / "limits_of_shouting.py").write_text(f"MOST = {most}  # {'!' * most}\n")
+        filters._run_file.cache_clear()
+        sys.modules.pop("limits_of_shouting", None)
+        own = load_stage(tmp_path / "shouting.py").settings
+        assert own.judge.most == most
+        keys.append(settings_key(replace(own, judge=None), "."))
+    assert keys[0] != keys[1]
 
 
 WRONG = {
@@ -172,6 +192,11 @@ def test_a_filter_whose_answers_are_wrong(tmp_path, answer):
     with pytest.raises(R2D2Error, match=message):
         built(tmp_path, stages=[text_filter("own", judge)])
     assert not (tmp_path / "zero.lance").exists()
+
+
+def test_errors_call_an_image_an_image(tmp_path):
+    with pytest.raises(R2D2Error, match=r"own gave 0 answers for [0-9] images: one for each is"):
+        built(tmp_path, stages=[image_filter("own", lambda rows: [])], settings=NO_DEDUP)
 
 
 def test_stages_that_do_not_fit_are_refused():

@@ -30,8 +30,8 @@ from r2d2.corpus.rows import (
     read_pairs,
     write_images,
 )
-from r2d2.corpus.stages import Stage, StageContext
-from r2d2.corpus.texts.classifier import ask
+from r2d2.corpus.stages import Stage, StageContext, digest
+from r2d2.corpus.texts.classifier import ask, importable
 from r2d2.corpus.texts.keep import PruneWork, keep_texts
 from r2d2.errors import R2D2Error
 
@@ -85,7 +85,8 @@ class StageFile:
                 "Stage(...) of r2d2.corpus"
             )
         if isinstance(stage.settings, OwnFilter):
-            return replace(stage, settings=replace(stage.settings, file=self))
+            beside = _digest_beside(Path(self.path))
+            return replace(stage, settings=replace(stage.settings, file=self, beside=beside))
         return stage
 
 
@@ -96,12 +97,14 @@ class OwnFilter:
     name: str
     judge: RowJudge
     file: StageFile | None = None
+    beside: str = ""  # digest of the modules that the file imports from its own folder
 
-    def rules(self, rows: Iterable[Row], size: int) -> Iterator[tuple[Row, str | None]]:
-        """Every row, and why it is dropped; asked `size` rows at a time."""
+    def rules(self, rows: Iterable[Row], noun: str) -> Iterator[tuple[Row, str | None]]:
+        """Every row, and why it is dropped; `noun` is text or image."""
         rows = iter(rows)
-        while batch := list(islice(rows, size)):
-            yield from zip(batch, ask(self.judge, f"stage {self.name}", batch, _shown), strict=True)
+        while batch := list(islice(rows, BATCH_TEXTS if noun == "text" else BATCH_IMAGES)):
+            told = ask(self.judge, f"stage {self.name}", batch, _shown, noun)
+            yield from zip(batch, told, strict=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A worker runs the file itself, for it has no module of this name to import."""
@@ -119,7 +122,7 @@ class TextFilterWork:
     def __call__(self, job: dict[str, str]) -> StageCount:
         """See `map_jobs`."""
         rows = read_pairs(part_file(Path(job[PAIRS]), PAIRS, int(job["part"])))
-        judged = self.own.rules(_rows(rows), BATCH_TEXTS)
+        judged = self.own.rules(_rows(rows), "text")
         return keep_texts(job, rows, [rule for _, rule in judged], self.own.name)
 
 
@@ -137,7 +140,7 @@ class ImageFilterWork:
 
             def kept() -> Iterator[dict[str, Any]]:
                 images = read_images(part_file(Path(job[IMAGES]), IMAGES, part))
-                for row, rule in self.own.rules(images, BATCH_IMAGES):
+                for row, rule in self.own.rules(images, "image"):
                     tally.add(rule, row, _shown(row))
                     if rule is None:
                         yield dict(row)
@@ -174,13 +177,21 @@ def _run_file(file: StageFile) -> ModuleType:
     module.__file__ = file.path
     sys.modules[module.__name__] = module  # dataclasses look for it there
     try:
-        exec(compile(file.source, file.path, "exec"), module.__dict__)
+        with importable(str(Path(file.path).parent)):
+            exec(compile(file.source, file.path, "exec"), module.__dict__)
     except Exception as error:  # whatever code of the user's own may raise
         line = (str(error).splitlines() or [""])[0]
         raise R2D2Error(
             f"{file.path} cannot be run as a stage: {type(error).__name__}: {line}; mend it"
         ) from error
     return module
+
+
+def _digest_beside(file: Path) -> str:
+    """A digest of the loaded modules that lie in the folder of a file."""
+    files = {str(getattr(module, "__file__", None)) for module in list(sys.modules.values())}
+    here = sorted(one for one in map(Path, files) if one.parent == file.parent and one.is_file())
+    return digest([[str(one), hashlib.sha256(one.read_bytes()).hexdigest()] for one in here])
 
 
 def _check(own: OwnFilter, context: StageContext) -> None:

@@ -262,6 +262,17 @@ def test_an_endpoint_without_a_key(tmp_path, endpoint, monkeypatch):
     assert "Authorization" not in endpoint.headers[0]
 
 
+def test_a_proxy_is_asked_for_what_is_not_near(tmp_path, endpoint, monkeypatch):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert count_of(recaptioned(tmp_path / "near", endpoint)).kept == 3
+    monkeypatch.setenv("http_proxy", endpoint.url.removesuffix("/v1"))
+    endpoint.url = "http://models.example/v1"
+    assert count_of(recaptioned(tmp_path / "far", endpoint)).kept == 3
+    assert set(endpoint.paths[3:]) == {"http://models.example/v1/chat/completions"}
+
+
 def test_an_endpoint_that_is_down(tmp_path, endpoint):
     port = endpoint.url
     endpoint.url = "http://127.0.0.1:9/v1"

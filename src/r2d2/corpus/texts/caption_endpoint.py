@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 from r2d2.corpus.config import RecaptionConfig
 from r2d2.corpus.fetching.request import PASSING, retry_after
+from r2d2.corpus.fetching.special_addresses import literal, special
 from r2d2.corpus.stages import digest
 from r2d2.data.images import decode_image
 from r2d2.errors import R2D2Error
@@ -258,8 +259,18 @@ async def open_endpoint(
 
     connector = aiohttp.TCPConnector(limit=config.concurrency)
     timeout = aiohttp.ClientTimeout(total=None)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+    async with aiohttp.ClientSession(
+        connector=connector,
+        timeout=timeout,
+        trust_env=not _is_near(urlsplit(config.endpoint or "").hostname or ""),
+    ) as session:
         yield CaptionEndpoint(config, session, store)
+
+
+def _is_near(host: str) -> bool:
+    """Whether a host is this machine or a private address: no proxy of the environment is asked."""
+    address = literal(host)
+    return host == "localhost" or (address is not None and special(address) is not None)
 
 
 def endpoint_url(endpoint: str) -> str:

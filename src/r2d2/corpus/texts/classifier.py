@@ -31,7 +31,7 @@ def load_judge(name: str, home: str) -> Judge:
     try:
         if not colon:
             raise ImportError('write it as "module:function"')
-        with _importable(home):
+        with importable(home):
             found: Judge = getattr(importlib.import_module(module), function)
     except Exception as error:  # whatever a module of the user's own may raise
         raise R2D2Error(
@@ -72,6 +72,7 @@ def ask(
     name: str,
     items: Sequence[T],
     shown: Callable[[T], str] = str,
+    noun: str = "text",
 ) -> list[str | None]:
     """What a function of the user's own says of a batch (n,), one answer an item.
 
@@ -80,6 +81,7 @@ def ask(
         name: what errors call it.
         items: texts, or rows.
         shown: an item in words.
+        noun: what errors call an item.
 
     Raises:
         R2D2Error: it fails, or gives anything but None or a reason for each item.
@@ -89,27 +91,28 @@ def ask(
         answers = None if isinstance(told, (str, bytes, Mapping, Set)) else list(told)
     except Exception as error:
         raise R2D2Error(
-            f"{name} failed on {_culprit(judge, items, shown)} ({_told(error)}): mend it"
+            f"{name} failed on {_culprit(judge, items, shown, noun)} ({_told(error)}): mend it"
         ) from error
     if answers is None:
         raise R2D2Error(
-            f"{name} gave a {type(told).__name__}: a list is wanted, for each text None or a reason"
+            f"{name} gave a {type(told).__name__}: a list is wanted, for each {noun} None or a "
+            "reason"
         )
     if len(answers) != len(items):
         raise R2D2Error(
-            f"{name} gave {len(answers)} answers for {len(items)} texts: one a text is wanted, "
+            f"{name} gave {len(answers)} answers for {len(items)} {noun}s: one for each is wanted, "
             "None to keep it"
         )
     for item, answer in zip(items, answers, strict=True):
         if answer is not None and (not isinstance(answer, str) or not answer):
             raise R2D2Error(
-                f"{name} gave {answer!r} for the text {_short(shown(item))}: None is wanted to "
+                f"{name} gave {answer!r} for the {noun} {_short(shown(item))}: None is wanted to "
                 "keep it, or the reason to drop it in words"
             )
     return [None if answer is None else str(answer) for answer in answers]
 
 
-def _culprit(judge: Any, items: Sequence[T], shown: Callable[[T], str]) -> str:
+def _culprit(judge: Any, items: Sequence[T], shown: Callable[[T], str], noun: str) -> str:
     """What a function fails on, sought by halves; or the batch, if each half passes."""
     some = items
     while len(some) > 1:
@@ -118,10 +121,10 @@ def _culprit(judge: Any, items: Sequence[T], shown: Callable[[T], str]) -> str:
         if failing is None:
             break
         some = failing
-    batch = f"a batch of {len(items)} texts that begins with {_short(shown(items[0]))}"
+    batch = f"a batch of {len(items)} {noun}s that begins with {_short(shown(items[0]))}"
     if len(some) > 1:
         return batch
-    return f"the text {_short(shown(some[0]))}" + (f" in {batch}" if len(items) > 1 else "")
+    return f"the {noun} {_short(shown(some[0]))}" + (f" in {batch}" if len(items) > 1 else "")
 
 
 def _fails(judge: Any, items: Sequence[T]) -> bool:
@@ -133,7 +136,7 @@ def _fails(judge: Any, items: Sequence[T]) -> bool:
 
 
 @contextmanager
-def _importable(home: str) -> Iterator[None]:
+def importable(home: str) -> Iterator[None]:
     """A folder comes first meanwhile, as where a script lies; then last, to hide nothing else."""
     sys.path.insert(0, home)
     try:
