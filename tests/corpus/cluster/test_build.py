@@ -3,7 +3,8 @@
 import logging
 
 import pytest
-from builds import DIRTY, SCENES, SETTINGS, TINTED, Colours, built, tinted, write_log
+from builds import DIRTY, SCENES, SETTINGS, TINTED, built, tinted, write_log
+from colours import Colours
 
 from r2d2.corpus.build import build_corpus
 from r2d2.corpus.cluster.connection import alive_nodes
