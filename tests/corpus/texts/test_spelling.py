@@ -1,18 +1,14 @@
 """One spelling: the short way is the long way, and only chosen texts are spelt anew."""
 
 import html
-import itertools
 import unicodedata
 
-import numpy as np
 import opencc
-import pyarrow as pa
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from r2d2.corpus.texts import spelling
-from r2d2.corpus.texts.spelling import clean, respell, spell_queries
+from r2d2.corpus.texts.spelling import clean
 
 PIECES = [
     *(
@@ -69,22 +65,3 @@ def twin(text, convert):
 def test_a_batch_is_spelt_as_each_text_alone(texts, simplified):
     convert = opencc.OpenCC("t2s").convert if simplified else None
     assert clean(texts, simplified) == [twin(text, convert) for text in texts]
-
-
-@settings(deadline=None, max_examples=50)
-@given(lines.filter(bool), st.randoms(), st.integers(1, 3))
-def test_only_chosen_texts_are_spelt_anew(texts, random, chunks):
-    chosen = np.array([random.random() < 0.5 for _ in texts])
-    edges = [len(texts) * n // chunks for n in range(chunks + 1)]
-    column = pa.chunked_array([texts[a:b] for a, b in itertools.pairwise(edges)], pa.large_string())
-    found = respell(column, chosen, True)
-    assert found.type == column.type
-    spelt = spell_queries(texts)
-    assert found.to_pylist() == [spelt[n] if chosen[n] else text for n, text in enumerate(texts)]
-
-
-@pytest.mark.parametrize("batch", [1, 2, 100])
-def test_in_batches(monkeypatch, batch):
-    monkeypatch.setattr(spelling, "BATCH", batch)
-    column = pa.chunked_array([["紅", "红", "紅車", "x"]], pa.large_string())
-    assert respell(column, np.ones(4, bool), True).to_pylist() == ["红", "红", "红车", "x"]
