@@ -153,6 +153,13 @@ def test_examples_without_texts_are_everyday_ones_that_find_different_pictures()
     assert sum(own) >= 4  # those that fit a picture better than the other texts do
 
 
+def test_there_are_no_examples_of_an_empty_gallery():
+    model = small_model()
+    vectors = model.encode_texts(["猫"]).embedding.numpy()[:0]
+    gallery = MemoryGallery("m", fingerprint(model), [], vectors, vectors, lambda _: b"")
+    assert choose_examples(Searcher(model, gallery)) == []
+
+
 def test_the_family_of_an_emoji_is_what_its_skin_tones_share():
     wave = ["1f44b", "1f44b-1f3fb", "1f44b-1f3ff"]
     assert {emoji_family(one) for one in wave} == {"1f44b"}

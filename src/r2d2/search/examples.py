@@ -30,6 +30,8 @@ def choose_examples(searcher: Searcher, count: int = COUNT) -> list[str]:
     that text first. Without texts they are everyday ones: those whose first result is closer to
     them than to the other everyday texts, unless the model does not know that kind of pictures.
     """
+    if not len(searcher.gallery):
+        return []
     chosen = _of_texts(searcher, count)
     if chosen or other_kind_note(searcher.gallery) is not None:
         return chosen
@@ -58,8 +60,9 @@ def _candidates(gallery: Gallery) -> list[str]:
     """
     chooser = np.random.default_rng(SEED)
     everyday = chooser.permutation(everyday_texts())[: TRIED // 2].tolist()
-    sampled = chooser.permutation(len(gallery))[:SAMPLED_ROWS]
-    texts = [text for item in gallery.items(sampled.tolist()) for text in item.texts]
+    drawn = chooser.integers(len(gallery), size=SAMPLED_ROWS)  # a permutation would hold all rows
+    sampled = list(dict.fromkeys(drawn.tolist()))
+    texts = [text for item in gallery.items(sampled) for text in item.texts]
     short = [text for text in texts if _QUERY.fullmatch(text)]
     own = short if len(short) >= TRIED else [*short, *_named(texts)]
     return list(dict.fromkeys([*everyday, *own]))[:TRIED]
