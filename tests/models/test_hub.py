@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from model.foreign import save_fgclip2, save_hf
 from models.hub_server import loopback_hub, run_r2d2, start_r2d2
 from r2d2.weights.exporting import export_weights
-from training.small import small_table
+from training.small import small_table, wait_until
 from weights.published import save_small
 
 PHOTOS = Path(__file__).resolve().parents[2] / "../shared/data/flickr8k-cn/val.parquet"
@@ -129,6 +129,9 @@ def test_a_download_that_was_stopped_goes_on_next_time(hub, tmp_path):
     hub.stop_at = size * 2 // 3
     process = start_r2d2(hub.url, home, "index", table, "--model", CHINESE_CLIP)
     assert hub.stopped.wait(120)
+    # what was sent may still be on its way: the client writes 10 MB at a time
+    parts = "*.r2d2.partial"
+    wait_until(process, lambda: any(part.stat().st_size for part in home.rglob(parts)))
     process.send_signal(signal.SIGINT)
     hub.go_on.set()
     _, err = process.communicate(timeout=60)
