@@ -304,6 +304,28 @@ def test_odd_values_of_jsonl(tmp_path):
     assert dropped.counts == {"malformed line": 4}
 
 
+FAULTS = {
+    "csv": (b"http://a,\xff\xfe,1,1", "characters that cannot be read"),
+    "jsonl": (
+        b'{"url": "http://a", "query": "\\ud800", "impressions": 1, "clicks": 0}',
+        "half of a surrogate pair",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_what_a_text_lacks_stands_behind_its_line(tmp_path, kind):
+    line, fault = FAULTS[kind]
+    log = Path(write_log(tmp_path / "log", ROWS, kind))
+    log.write_bytes(log.read_bytes().rstrip() + b"\n" + line + b"\n")
+    rows, dropped, _ = read([str(log)])
+    assert rows == ROWS
+    (example,) = dropped.examples["malformed line"]
+    assert example.startswith(f"{log}, line ")
+    assert fault in example
+    assert "http://a" in example
+
+
 def test_a_query_with_commas_is_whole_where_its_column_is_the_last(tmp_path):
     log = tmp_path / "log.csv"
     log.write_text("url,impressions,clicks,query\nhttp://a,2,1,红色,好看\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import IO, Any
 
@@ -23,6 +23,7 @@ COUNTS = ("impressions", "clicks", "position")
 TEXTS = ("query", "title", "content", "caption")
 CHUNK_ROWS = 64 << 10
 CHUNK_CHARS = 16 << 20
+SHOWN_CHARS = 200  # of a malformed line
 
 
 def head_columns(stream: IO[bytes], kind: str, file: str) -> list[str]:
@@ -60,7 +61,10 @@ def read_lines(
     size = 0
     read = _jsonl_rows if kind == "jsonl" else _csv_rows
     for number, row, text in read(stream, kind, columns, file, dropped):
-        if row is None or text_fault("".join(filter(None, row))) is not None:
+        if row is not None and (fault := text_fault("".join(filter(None, row)))) is not None:
+            text = f"{fault}: {_head(row)}"
+            row = None
+        if row is None:
             dropped.add(MALFORMED, f"{file}, line {number + before}: {text}")
             continue
         rows.append(row)
@@ -77,6 +81,12 @@ def _table(rows: list[list[Any]], columns: Mapping[str, str]) -> pa.Table:
     kinds = [pa.large_string() if role == "image" else pa.string() for role in columns]
     arrays = [pa.array(list(v), kind) for v, kind in zip(values, kinds, strict=True)]
     return pa.Table.from_arrays(arrays, names=list(columns))
+
+
+def _head(row: Sequence[str | None]) -> str:
+    """The beginning of a row's values, with a mark in the place of what is broken."""
+    text = ", ".join(value[:SHOWN_CHARS] for value in row if value)
+    return text[:SHOWN_CHARS].encode(errors="replace").decode()
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
@@ -98,7 +108,11 @@ def _jsonl_rows(
                 row = [_value(role, record.get(name)) for role, name in columns.items()]
             except ValueError:
                 row = None
-        yield number, row, line[:200].decode(errors="replace").strip() if row is None else ""
+        yield (
+            number,
+            row,
+            line[:SHOWN_CHARS].decode(errors="replace").strip() if row is None else "",
+        )
 
 
 def _csv_rows(
