@@ -155,6 +155,7 @@ WRONG = {
     "STAGE = 7": "has no STAGE",
     "1 / 0": "cannot be run as a stage: ZeroDivisionError: division by zero; mend it",
     "import nosuch_module": "ModuleNotFoundError",
+    "raise SystemExit(3)": "cannot be run as a stage: SystemExit: 3; mend it",
     "def f(:": "SyntaxError",
 }
 

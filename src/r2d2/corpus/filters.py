@@ -179,7 +179,7 @@ def _run_file(file: StageFile) -> ModuleType:
     try:
         with importable(str(Path(file.path).parent)):
             exec(compile(file.source, file.path, "exec"), module.__dict__)
-    except Exception as error:  # whatever code of the user's own may raise
+    except (Exception, SystemExit) as error:  # whatever code of the user's own may raise
         line = (str(error).splitlines() or [""])[0]
         raise R2D2Error(
             f"{file.path} cannot be run as a stage: {type(error).__name__}: {line}; mend it"

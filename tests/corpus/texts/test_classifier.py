@@ -40,18 +40,19 @@ def test_what_it_gives_is_looked_at(answers, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", [ValueError, SystemExit])
 @pytest.mark.parametrize("place", [0, 17, 49])
-def test_the_text_on_which_it_fails_is_named(place):
+def test_the_text_on_which_it_fails_is_named(place, kind):
     def picky(texts):
         if TEXTS[place] in texts:
-            raise ValueError("two\nlines")
+            raise kind("two\nlines")
         return [None] * len(texts)
 
     with pytest.raises(R2D2Error) as caught:
         ask(picky, "mine.filters:judge", TEXTS)
     message = str(caught.value)
     assert f"mine.filters:judge failed on the text '{TEXTS[place]}' in a batch of 50" in message
-    assert message.count("ValueError: two") == 1
+    assert message.count(f"{kind.__name__}: two") == 1
     assert "\n" not in message
 
 
@@ -75,7 +76,9 @@ def test_it_is_found_in_a_folder_that_hides_nothing_else(tmp_path, monkeypatch):
     assert sys.path.count(str(tmp_path)) == 1
 
 
-@pytest.mark.parametrize("code", ["def judge(:", "raise OSError('no')", "import nosuch_module"])
+@pytest.mark.parametrize(
+    "code", ["def judge(:", "raise OSError('no')", "import nosuch_module", "raise SystemExit"]
+)
 def test_a_module_that_does_not_load_is_told_in_one_line(tmp_path, monkeypatch, code):
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "own_filters_b.py").write_text(code)

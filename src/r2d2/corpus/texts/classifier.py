@@ -33,7 +33,7 @@ def load_judge(name: str, home: str) -> Judge:
             raise ImportError('write it as "module:function"')
         with importable(home):
             found: Judge = getattr(importlib.import_module(module), function)
-    except Exception as error:  # whatever a module of the user's own may raise
+    except (Exception, SystemExit) as error:  # whatever a module of the user's own may raise
         raise R2D2Error(
             f"text.classifier '{name}' cannot be imported: {_told(error)}; modules are looked for "
             f"in {home} and among what is installed"
@@ -89,7 +89,7 @@ def ask(
     try:
         told = judge(list(items))
         answers = None if isinstance(told, (str, bytes, Mapping, Set)) else list(told)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise R2D2Error(
             f"{name} failed on {_culprit(judge, items, shown, noun)} ({_told(error)}): mend it"
         ) from error
@@ -130,7 +130,7 @@ def _culprit(judge: Any, items: Sequence[T], shown: Callable[[T], str], noun: st
 def _fails(judge: Any, items: Sequence[T]) -> bool:
     try:
         list(judge(list(items)))
-    except Exception:
+    except (Exception, SystemExit):
         return True
     return False
 
@@ -151,6 +151,6 @@ def _short(text: str) -> str:
     return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     line = (str(error).splitlines() or [""])[0]
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
