@@ -76,8 +76,12 @@ def _check_columns(columns: Sequence[str]) -> None:
     known = (*KEYS, "impressions", "clicks")
     for role in columns:
         if role not in known:
-            more = ": images go by their address or path" if role == "image" else ""
-            raise R2D2Error(f"--columns {role}: give some of {', '.join(known)}{more}")
+            more = (
+                "images go by their address or path"
+                if role == "image"
+                else "what the log itself calls one is --set log.COLUMN=NAME"
+            )
+            raise R2D2Error(f"--columns {role}: give some of {', '.join(known)}; {more}")
     if not {"url", "path"} & set(columns):
         raise R2D2Error("--columns has no images: give url or path")
     for role in ("query", "clicks"):
