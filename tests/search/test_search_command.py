@@ -166,6 +166,21 @@ def test_nothing_found_is_said(capsys):
     assert "nothing found" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("where", "end"),
+    [
+        ("image_id = '[/x]'", " images, of which only those with image_id = '[/x]' count"),
+        ("image_id = '[red]'", " images, of which only those with image_id = '[red]' count"),
+    ],
+)
+def test_a_condition_that_nothing_fulfils_is_shown_as_it_was_written(capsys, where, end):
+    searcher = small_searcher()
+    query = Query(text=TEXTS[0], where=where)
+    as_table(searcher.answer([query])[0], query, searcher)
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.endswith(f"nothing found among {len(TEXTS)}{end}")
+
+
 # The emoji corpus
 
 

@@ -54,9 +54,9 @@ def as_table(
         console.print(Text(note.note, style="yellow"))
     if not found.hits:
         more = f" from place {query.offset + 1} on" if query.offset else ""
-        console.print(
-            f"nothing found{more}: {found.searched} there are, {query.where or 'all'} asked"
-        )
+        only = "" if query.where is None else f", of which only those with {query.where} count"
+        # As plain text: a condition may hold square brackets, which are markup otherwise.
+        console.print(Text(f"nothing found{more} among {found.searched} {query.target}{only}"))
         return
     draws = isinstance(searcher.gallery, EmojiGallery)
     worded = draws or any(hit.texts for hit in found.hits)
