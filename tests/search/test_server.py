@@ -15,12 +15,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
+from r2d2.errors import R2D2Error
 from r2d2.search import model_thread, request_body
 from r2d2.search.batching import Busy
 from r2d2.search.guard import Guard
 from r2d2.search.index import build_index
 from r2d2.search.searcher import Searcher
-from r2d2.search.server import create_app
+from r2d2.search.server import _listen, create_app
 from r2d2.search.serving import ServeConfig
 from r2d2.table import Pair, Text, write_table
 from search.small import COUNT, TEXTS, empty_searcher, small_model, small_searcher
@@ -718,3 +719,9 @@ def test_words_vectors_and_notes(client, searcher):
     wrong = client.post("/search", **form(png(picture(3)), by="words"))
     assert wrong.status_code == 422
     assert client.post("/search", json={"text": "猫", "by": "x"}).status_code == 422
+
+
+def test_a_host_that_has_no_address_is_told_by_its_option():
+    config = ServeConfig(host="no-such-host.invalid", port=8719)
+    with pytest.raises(R2D2Error, match=r"cannot listen at no-such-host.* another --host$"):
+        _listen(config)

@@ -7,12 +7,12 @@ dataclass with `__call__`, whose fields are then its settings.
 from __future__ import annotations
 
 import hashlib
-import pickle
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -201,8 +201,8 @@ def _check(own: OwnFilter, context: StageContext) -> None:
         )
     if context.places.workers > 1 and not context.places.cluster:
         try:
-            pickle.dumps(own)
-        except Exception as error:  # pickle's errors have no base of their own
+            ForkingPickler.dumps(own)
+        except Exception as error:  # the errors of serialization have no base of their own
             raise R2D2Error(
                 f"the filter of stage {own.name} cannot go to several workers ({error}): define it "
                 "by its name in a module, or give --workers 1"

@@ -172,7 +172,8 @@ def _listen(config: ServeConfig) -> socket.socket:
     except (OSError, OverflowError) as error:
         sock.close()
         reason = getattr(error, "strerror", None) or error
+        option = "--host" if isinstance(error, socket.gaierror) else "--port"
         raise R2D2Error(
-            f"cannot listen at {config.host}:{config.port} ({reason}): choose another --port"
+            f"cannot listen at {config.host}:{config.port} ({reason}): choose another {option}"
         ) from error
     return sock
