@@ -7,7 +7,7 @@ import io
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
@@ -15,9 +15,13 @@ THUMBNAIL = 128  # pixels; shown at half of it, for dense screens
 
 
 def template(package: str, name: str) -> Any:
-    """A template of a package; `css` in it is the style that all pages share."""
+    """A template of a package; it extends `page.html`, with the head and the style of all pages."""
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("r2d2", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "percent": percent}
     css = resources.files("r2d2").joinpath("page.css").read_text(encoding="utf-8")
