@@ -42,6 +42,9 @@ def run_command() -> int:
 
 def main() -> None:
     """Run the command line, and end the process."""
+    # Lance reads it when it is imported. It warns of each empty partition of an index, thousands
+    # of lines of a large one; what comes of it is told by the recall that is measured.
+    os.environ.setdefault("LANCE_LOG", "error")
     code = run_command()
     # Nothing is under way any more: a signal during the teardown ends the process in silence.
     for number in (signal.SIGINT, signal.SIGTERM):

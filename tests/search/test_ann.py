@@ -1,5 +1,9 @@
 """The approximate index: recall as a count of what exact search finds; conditions; refusals."""
 
+import os
+import subprocess
+import sys
+
 import lance
 import numpy as np
 import pyarrow as pa
@@ -267,3 +271,15 @@ def test_no_index_is_built_over_a_vector_that_is_no_number(tmp_path):
     assert "1 of 300 embeddings" in said
     assert "row 7" in said
     assert not lance.dataset(str(path)).list_indices()
+
+
+@pytest.mark.parametrize(("own", "warned"), [({}, False), ({"LANCE_LOG": "warn"}, True)])
+def test_lance_warns_of_its_partitions_only_where_the_user_wants_it(tmp_path, own, warned):
+    equal = np.repeat(unit(1, 0), 300, axis=0)  # all in one partition: the others are empty
+    path = write_indexed(tmp_path / "t.lance", equal, None)
+    environment = {k: v for k, v in os.environ.items() if k != "LANCE_LOG"} | own
+    command = [sys.executable, "-m", "r2d2", "index", str(path), "--ann", "ivf_sq"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "recall@100" in done.stdout
+    assert ("WARN" in done.stderr) == warned
