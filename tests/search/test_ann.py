@@ -16,6 +16,7 @@ from r2d2.pretrained import shipped_folder
 from r2d2.search import ann_build, chosen, table_gallery
 from r2d2.search.ann import AnnVectors
 from r2d2.search.ann_build import Measured, build_ann
+from r2d2.search.calibration import Calibration, Gumbel, PictureChance
 from r2d2.search.layout import (
     BAD,
     TEXT,
@@ -23,12 +24,14 @@ from r2d2.search.layout import (
     TEXT_VECTOR,
     VECTOR,
     About,
+    open_lance,
     read_about,
     texts_uri,
     vector_type,
     write_about,
 )
 from r2d2.search.shipped import INDEX
+from r2d2.search.stored_calibration import store_calibration
 from r2d2.search.table_gallery import Indexed, TableGallery, as_matrix
 from r2d2.table import SCHEMA
 from r2d2.tokenizer import key_hash, text_key
@@ -271,6 +274,23 @@ def test_no_index_is_built_over_a_vector_that_is_no_number(tmp_path):
     assert "1 of 300 embeddings" in said
     assert "row 7" in said
     assert not lance.dataset(str(path)).list_indices()
+
+
+def vectors_read(path):
+    """How often opening a table reads as many bytes as its vectors have."""
+    gallery = TableGallery(path)
+    dataset = gallery._images.dataset
+    size = 4 * gallery._images.about.width * len(gallery)
+    return dataset.io_stats_snapshot().read_bytes // size
+
+
+def test_opening_an_indexed_table_reads_no_vectors(tmp_path):
+    table = write_indexed(tmp_path / "t.lance", unit(3000, 0), None, {5})
+    assert vectors_read(table) == 1  # it is not calibrated
+    dataset = open_lance(str(table))
+    mean = np.zeros(WIDTH, np.float32)
+    store_calibration(dataset, Calibration("f", 2999, PictureChance(mean, Gumbel(0, 1)), None))
+    assert vectors_read(table) == 0
 
 
 @pytest.mark.parametrize(("own", "warned"), [({}, False), ({"LANCE_LOG": "warn"}, True)])

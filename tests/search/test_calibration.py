@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,16 +10,19 @@ from fastapi.testclient import TestClient
 
 from benchmarks.answerable_queries import NO_ANSWER
 from benchmarks.everyday_search import read_queries
+from r2d2.search import ann_build
 from r2d2.search import calibrate as calibrating
+from r2d2.search.ann_build import build_ann
 from r2d2.search.calibrate import calibrate, unrelated_texts
 from r2d2.search.calibration import LIKELY, POSSIBLE, Calibration, Gumbel, level_of
 from r2d2.search.display import as_table
 from r2d2.search.index import build_index
 from r2d2.search.kinds import NOT_CALIBRATED, PICTURES_NOT_CALIBRATED, notes_of_gallery
-from r2d2.search.layout import CALIBRATION, open_lance
+from r2d2.search.layout import CALIBRATION, TODO, VECTOR, open_lance
 from r2d2.search.query import Query
 from r2d2.search.searcher import Searcher
 from r2d2.search.server import create_app
+from r2d2.search.stored_calibration import is_current, stored_calibration
 from r2d2.search.table_gallery import TableGallery
 from r2d2.search.term_weights import count_terms
 from r2d2.search.terms import text_terms
@@ -219,6 +223,57 @@ def test_an_index_keeps_it_and_makes_it_anew_where_the_table_changed(tmp_path, m
     batches = calibrate(model, second)
     assert second.calibration.pictures.nearness == batches.pictures.nearness
     assert Searcher.open(table, tmp_path / "model").search("红色的马", k=1).level == "likely"
+
+
+def assert_counted(path, caplog):
+    """Equal to what Lance counts in the column itself."""
+    caplog.clear()
+    gallery = TableGallery(path)
+    dataset = open_lance(str(path))
+    assert gallery._images.count == dataset.count_rows(filter=f"{VECTOR} IS NOT NULL")
+    left = dataset.count_rows(filter=TODO)
+    told = [r.getMessage() for r in caplog.records if "not indexed" in r.getMessage()]
+    assert told == ([f"{left} new rows of {path} are not indexed: run `r2d2 index`"] * bool(left))
+    return gallery._images.count, left
+
+
+def test_vectors_and_rows_without_are_counted_in_every_state_of_a_table(tmp_path, model, caplog):
+    table = small_table(tmp_path / "t.lance", rows=12, bad=(3,))
+    model.save(tmp_path / "model")
+    build_index(table, tmp_path / "model")
+    assert assert_counted(table, caplog) == (23, 0)
+    open_lance(str(table)).delete("image_id = 'i5'")
+    assert assert_counted(table, caplog) == (22, 0)
+    append_table(table, [Pair("new", png(picture(30)), (), "train")])
+    assert assert_counted(table, caplog) == (22, 1)
+    assert build_index(table, tmp_path / "model").vectors == 23
+    assert assert_counted(table, caplog) == (23, 0)
+    assert build_index(table, tmp_path / "model").vectors == 23
+
+
+def test_an_approximate_index_keeps_it_unless_rows_came_meanwhile(tmp_path, model, monkeypatch):
+    monkeypatch.setattr(ann_build, "MIN_ROWS", 16)
+    table = small_table(tmp_path / "t.lance", rows=12)
+    model.save(tmp_path / "model")
+    build_index(table, tmp_path / "model")
+    first = TableGallery(table).calibration
+
+    def built_while(told):
+        build_ann(table, "ivf_flat", told=told)
+        dataset = open_lance(str(table))
+        kept = stored_calibration(dataset)
+        stamped = replace(first, table_version=kept.table_version)
+        assert kept.to_json() == stamped.to_json()
+        return is_current(kept, dataset)
+
+    assert built_while(lambda line: None)
+    came = [Pair("new", png(picture(30)), (), "train")]
+
+    def append_once(line):
+        append_table(table, came)
+        came.clear()
+
+    assert not built_while(append_once)
 
 
 def test_an_index_without_it_works_and_says_so(tmp_path, model):

@@ -16,6 +16,7 @@ from r2d2.search.ann import MEASURED_AT, nearest
 from r2d2.search.exact import best_in_batches
 from r2d2.search.gallery import Floats
 from r2d2.search.layout import TEXT_VECTOR, VECTOR, indexing, open_lance, texts_uri, write_about
+from r2d2.search.stored_calibration import calibration_kept
 from r2d2.search.table_gallery import Indexed
 from r2d2.settings import one_of
 from r2d2.table import PairsTable
@@ -93,11 +94,11 @@ def build_ann(
     """
     one_of("--ann", kind, KINDS)
     uri = PairsTable.open(table).path
-    with indexing(uri):
+    with indexing(uri), calibration_kept(uri):
         parts = {"images": Indexed(uri, VECTOR)}
         if open_lance(texts_uri(uri)) is not None:
             parts["texts"] = Indexed(texts_uri(uri), TEXT_VECTOR)
-        counts = {name: part.count() for name, part in parts.items()}
+        counts = {name: part.count for name, part in parts.items()}
         if max(counts.values()) < MIN_ROWS:
             there = " and ".join(f"{count} {name}" for name, count in counts.items())
             raise R2D2Error(

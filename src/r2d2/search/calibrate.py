@@ -51,14 +51,12 @@ def unrelated_texts() -> tuple[str, ...]:
     return tuple(text.split())
 
 
-def calibrate(
-    model: Model, gallery: CalibratedGallery, table_version: int | None = None
-) -> Calibration:
+def calibrate(model: Model, gallery: CalibratedGallery) -> Calibration:
     """The calibration of a gallery whose vectors the model made."""
     texts = unrelated_texts()
     count, pictures = _pictures(model, gallery, texts)
     words = _words(gallery, text_terms(texts))
-    return Calibration(model.fingerprint, count, pictures, words, table_version)
+    return Calibration(model.fingerprint, count, pictures, words)
 
 
 @torch.inference_mode()

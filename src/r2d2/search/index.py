@@ -121,10 +121,9 @@ def _build(
         found = _embed_texts(uri, model, width, runs, update) if texts else None
         if texts:
             write_words(uri, update)
-    update_calibration(uri, net)
+    vectors = update_calibration(uri, net)
     dataset = open_lance(uri)
     assert dataset is not None
-    vectors = dataset.count_rows(filter=f"{VECTOR} IS NOT NULL")
     return Indexed(images, found, dataset.count_rows(), vectors, made_by)
 
 

@@ -17,6 +17,7 @@ from r2d2.files import sole_process
 VECTOR = "image_vector"  # float32, of unit length; null: bad, or not embedded yet
 BAD = "image_vector_bad"  # why there is no vector; null: there is one, or not embedded yet
 WORDS = "image_words"  # the terms of its texts, with spaces between; null: not indexed yet
+HAS_BAD = f"{BAD} IS NOT NULL"
 TODO = f"{VECTOR} IS NULL AND {BAD} IS NULL"
 TEXT, TEXT_KEY, TEXT_VECTOR = "text", "text_key", "text_vector"
 IMAGE_ID, ADDRESS = "image_id", "image_address"  # in the table of texts: an image that has it

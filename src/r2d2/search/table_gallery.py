@@ -22,12 +22,11 @@ from r2d2.search.gallery import Floats, Item, Rows, Vectors
 from r2d2.search.layout import (
     ADDRESS,
     BAD,
-    CALIBRATION,
+    HAS_BAD,
     IMAGE_ID,
     TEXT,
     TEXT_KEY,
     TEXT_VECTOR,
-    TODO,
     VECTOR,
     WORDS,
     About,
@@ -36,6 +35,7 @@ from r2d2.search.layout import (
     texts_uri,
 )
 from r2d2.search.owners import TextsOfImages
+from r2d2.search.stored_calibration import is_current, stored_calibration
 from r2d2.search.table_texts import texts_of
 from r2d2.search.word_index import WordIndex
 from r2d2.table import PairsTable
@@ -57,7 +57,9 @@ class TableGallery:
         self._images = Indexed(table.path, VECTOR)
         self._texts: Indexed | None = None
         self._lock = threading.Lock()
-        left = self._images.dataset.count_rows(filter=TODO)
+        left = (
+            self._images.rows - self._images.count - self._images.dataset.count_rows(filter=HAS_BAD)
+        )
         if left:
             log.warning("%d new rows of %s are not indexed: run `r2d2 index`", left, self.name)
 
@@ -91,8 +93,7 @@ class TableGallery:
     @cached_property
     def calibration(self) -> Calibration | None:
         """See `Gallery.calibration`."""
-        stored = self._images.dataset.metadata.get(CALIBRATION)
-        found = None if stored is None else Calibration.from_json(stored)
+        found = stored_calibration(self._images.dataset)
         return found if found is not None and found.fingerprint == self.fingerprint else None
 
     def vector_batches(self) -> Iterator[Floats]:
@@ -251,8 +252,16 @@ class Indexed:
             found = scanner.to_table()["_rowaddr"].to_numpy()
         return np.searchsorted(self.addresses, np.sort(found)).astype(np.int64)
 
+    @cached_property
     def count(self) -> int:
-        """How many vectors there are."""
+        """How many vectors there are.
+
+        The calibration of a table that has not changed since tells it. Else the whole column is
+        read, as Lance finds what is null in no other way.
+        """
+        known = stored_calibration(self.dataset)
+        if known is not None and is_current(known, self.dataset):
+            return known.count
         return int(self.dataset.count_rows(filter=f"{self.column} IS NOT NULL"))
 
     def read(self, rows: Rows) -> tuple[Rows, Floats]:
@@ -265,7 +274,7 @@ class Indexed:
     @cached_property
     def vectors(self) -> Vectors:
         """By Lance's index where there is one, else all of them in memory."""
-        count = self.count()
+        count = self.count
         if not count:
             raise R2D2Error(
                 f"the index of {self.uri} is empty: fill the table, run `r2d2 index`",
