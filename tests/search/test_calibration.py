@@ -26,6 +26,7 @@ from r2d2.search.stored_calibration import is_current, stored_calibration
 from r2d2.search.table_gallery import TableGallery
 from r2d2.search.term_weights import count_terms
 from r2d2.search.terms import text_terms
+from r2d2.search.words_column import write_words
 from r2d2.table import Pair, Text, append_table
 from search.small import TEXTS, reading_model, small_gallery, small_model
 from training.small import picture, png, small_table
@@ -249,6 +250,20 @@ def test_vectors_and_rows_without_are_counted_in_every_state_of_a_table(tmp_path
     assert build_index(table, tmp_path / "model").vectors == 23
     assert assert_counted(table, caplog) == (23, 0)
     assert build_index(table, tmp_path / "model").vectors == 23
+
+
+def test_progress_of_words_is_shown_where_there_are_new_ones(tmp_path, model):
+    table = small_table(tmp_path / "t.lance", rows=12)
+    model.save(tmp_path / "model")
+    build_index(table, tmp_path / "model", texts=False)
+    shown = []
+    write_words(str(table), lambda *progress: shown.append(progress))
+    assert shown == [("words", 24, 24)]
+    write_words(str(table), lambda *progress: shown.append(progress))
+    assert len(shown) == 1
+    append_table(table, [Pair("new", png(picture(30)), (Text("红色的马", "title"),), "train")])
+    write_words(str(table), lambda *progress: shown.append(progress))
+    assert shown[-1] == ("words", 25, 25)
 
 
 def test_an_approximate_index_keeps_it_unless_rows_came_meanwhile(tmp_path, model, monkeypatch):

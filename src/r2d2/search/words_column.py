@@ -29,18 +29,20 @@ def write_words(uri: str, update: Update) -> None:
     dataset: Any = open_lance(uri)
     if WORDS not in dataset.schema.names:
         dataset.add_columns(pa.schema([(WORDS, pa.string())]))
-    total, done = dataset.count_rows(), 0
+    total, done, written = dataset.count_rows(), 0, False
     for fragment in dataset.get_fragments():
         done += fragment.count_rows()
         terms = _terms(fragment)
         if len(terms):
+            written = True
             change = partial(fragment.update_columns, terms, left_on=ROW, right_on=STAGED)
             changed, fields = write_whole(change)
             operation = lance.LanceOperation.Update(
                 updated_fragments=[changed], fields_modified=fields
             )
             dataset = lance.LanceDataset.commit(uri, operation, read_version=dataset.version)
-        update("words", done, total)
+        if written:  # where nothing is new, there is no progress to show
+            update("words", done, total)
     if dataset.count_rows(filter=f"{WORDS} != ''"):
         write_whole(lambda: index_terms(dataset, WORDS))
 
