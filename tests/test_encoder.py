@@ -24,3 +24,11 @@ def test_the_encoder_of_a_name_is_the_one_that_was_sent():
 def test_another_model_under_the_name_is_told():
     with pytest.raises(R2D2Error, match=r"the model emoji on .* is another one \(.*, not abc\)"):
         NamedEncoder("emoji", "abc").encode_texts(["猫"])
+
+
+def test_the_name_that_is_sent_means_what_was_loaded(tmp_path, monkeypatch):
+    (tmp_path / "emoji").mkdir()  # not a model; `emoji` is that of the package all the same
+    monkeypatch.chdir(tmp_path)
+    encoder = Encoder.load("emoji")
+    named = pickle.loads(pickle.dumps(encoder))
+    np.testing.assert_array_equal(named.encode_texts(["猫"]), encoder.encode_texts(["猫"]))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import R2D2Error
-from r2d2.models import Model, load
+from r2d2.models import Model, lasting_name, load
 from r2d2.vectors import refuse_without_direction
 
 
@@ -29,8 +29,7 @@ class Encoder:
     @classmethod
     def load(cls, path: str | Path) -> Encoder:
         """A model of any kind; see `r2d2.load`."""
-        name = str(Path(path).resolve()) if Path(path).exists() else str(path)
-        return cls(load(path), name)
+        return cls(load(path), lasting_name(path))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Only the name travels to another process."""
