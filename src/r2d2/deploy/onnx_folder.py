@@ -1,4 +1,4 @@
-"""What both kinds of ONNX folders share: tokenizer, fingerprint, and what they cannot do."""
+"""What both kinds of ONNX folders share: sessions, tokenizer, fingerprint, what they cannot do."""
 
 from __future__ import annotations
 
@@ -15,6 +15,23 @@ from r2d2.pretrained import Use
 from r2d2.tokenizer import Tokenizer
 
 CHUNK = 1 << 22  # bytes of a file in memory at a time
+
+
+def open_session(path: Path, threads: int) -> Any:
+    """A graph that ONNX Runtime runs on the CPU. R2D2Error where it cannot."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise R2D2Error('onnxruntime is missing: pip install "zero-r2d2[onnx]"') from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors only
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime raises errors of its own kinds
+        raise R2D2Error(
+            f"{path} is no ONNX model that runs here ({error}): export it again"
+        ) from error
 
 
 class GraphTokenizer(Tokenizer):

@@ -30,6 +30,7 @@ from r2d2.deploy.onnx_folder import (
     GraphTokenizer,
     folder_fingerprint,
     one_of_graphs,
+    open_session,
     why_graphs_cannot,
 )
 from r2d2.errors import R2D2Error
@@ -79,7 +80,8 @@ class OnnxPair:
                 (text, "tokenizer", "tokenizer.json"),
             )
         ]
-        self._image, self._text = (_session(file) for file in self._files[:2])
+        threads = torch.get_num_threads()
+        self._image, self._text = (open_session(file, threads) for file in self._files[:2])
         engine = read_engine(self._files[2])
         pad = int(text.get("pad_id", (engine.padding or {}).get("pad_id", 0)))
         engine.enable_truncation(length)
@@ -158,19 +160,6 @@ def read(folder: Path, text_length: int | None = None) -> OnnxPair:
             f"{folder / LAYOUT} does not describe two encoders ({type(error).__name__}: {error}): "
             "see docs/evaluation.md"
         ) from error
-
-
-def _session(path: Path) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise R2D2Error('ONNX encoders need a package: pip install "zero-r2d2[onnx]"') from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    try:
-        return onnxruntime.InferenceSession(str(path), options)
-    except Exception as error:  # the runtime raises errors of its own kinds
-        raise R2D2Error(f"{path} is no ONNX model that runs here ({error})") from error
 
 
 def _embed(session: Any, given: Sequence[np.ndarray[Any, Any]]) -> Side:

@@ -20,6 +20,7 @@ from r2d2.deploy.onnx_folder import (
     GraphTokenizer,
     folder_fingerprint,
     one_of_graphs,
+    open_session,
     why_graphs_cannot,
 )
 from r2d2.errors import R2D2Error
@@ -54,7 +55,7 @@ class OnnxModel:
             longest = int(self.config["max_length"])
             self.tokenizer = GraphTokenizer(Engine.from_file(str(tokenizer)), longest)
             self._graphs = {name: one_of_graphs(self.folder, f) for name, f in files.items()}
-            self._sessions = {name: _session(f, threads) for name, f in self._graphs.items()}
+            self._sessions = {name: open_session(f, threads) for name, f in self._graphs.items()}
             self.match_weight = float(self.config["match_weight"])
             self.top_k = int(self.config["top_k"])
             self.embed_dim = int(self.config["embedding_width"])
@@ -145,14 +146,3 @@ class OnnxModel:
         """A graph's outputs as numpy arrays."""
         found: list[Any] = self._sessions[graph].run(None, given)
         return found
-
-
-def _session(path: Path, threads: int) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise R2D2Error('onnxruntime is missing: pip install "zero-r2d2[onnx]"') from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors only
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
