@@ -11,7 +11,6 @@ Nothing that comes with weights is run: see docs/models.md.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterable, Sequence
@@ -26,7 +25,6 @@ from r2d2.data.preprocessing import Pixels, Preprocessing
 from r2d2.errors import R2D2Error
 from r2d2.model.side import Side
 from r2d2.pretrained import (
-    CONFIG,
     SHIPPED,
     Pretrained,
     Use,
@@ -37,7 +35,7 @@ from r2d2.pretrained import (
     shipped_folder,
 )
 from r2d2.tokenizer import Tokenizer
-from r2d2.weights.files import PICKLED
+from r2d2.weights.files import CONFIG, PICKLED, read_json
 from r2d2.weights.hub import fetch, is_hub_id
 
 if TYPE_CHECKING:
@@ -154,7 +152,7 @@ def load(
         from r2d2.deploy.onnx_pair import read
 
         return read(place, text_length)
-    config = _config(place)
+    config = read_json(place / CONFIG)
     if "graphs" in config:
         return _graphs(place, config, text_length)
     if "model_type" in config:
@@ -231,24 +229,10 @@ def _nothing(source: object, why: str = "") -> R2D2Error:
     return R2D2Error(f"there is no model at {source}{why}: give {'; '.join(KINDS)}")
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    """The config.json of a folder; empty where there is none."""
-    path = folder / CONFIG
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise R2D2Error(f"{path} is no JSON ({error}): give the file that was saved") from error
-    if not isinstance(content, dict):
-        raise R2D2Error(f"{path} is no JSON object: give the file that was saved")
-    return content
-
-
 def _ours(folder: Path) -> Path | None:
     """Where a model of ours lies in a folder, also one whose config.json is damaged."""
     saved = saved_folder(folder)
-    theirs = saved is None or {"model_type", "graphs"} & _config(saved).keys()
+    theirs = saved is None or {"model_type", "graphs"} & read_json(saved / CONFIG).keys()
     return None if theirs else saved
 
 
@@ -264,12 +248,12 @@ def _checkpoint(
 ) -> Pretrained:
     from r2d2.weights.opening import open_checkpoint
 
-    if place.is_file() and place.suffix not in (".safetensors", *PICKLED):
+    if place.is_file() and (
+        place.suffix not in (".safetensors", *PICKLED)
+        or read_json(place.parent / CONFIG).get("model") is not None
+    ):
         raise _nothing(source, f" ({place.name} is a file; its folder is {place.parent})")
-    if place.is_file() and _config(place.parent).get("model") is not None:
-        raise _nothing(source, f" ({place.name} is a file; its folder is {place.parent})")
-    model = open_checkpoint(place, source, device, text_length)
-    return _named(_limited(model, source, text_length), _short(str(source)))
+    return _named(open_checkpoint(place, source, device, text_length), _short(str(source)))
 
 
 def _graphs(folder: Path, config: dict[str, Any], text_length: int | None) -> Model:

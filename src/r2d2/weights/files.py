@@ -66,7 +66,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise R2D2Error(f"{path} is not readable JSON ({error}): fetch it again") from error
+        raise R2D2Error(f"{path} is no JSON ({error}): give the file as it was saved") from error
     if not isinstance(content, dict):
-        raise R2D2Error(f"{path} is no JSON object: fetch it again")
+        raise R2D2Error(f"{path} is no JSON object: give the file as it was saved")
     return content
