@@ -1,4 +1,7 @@
-"""One thread and one seed for every test, and no test that depends on how busy the machine is."""
+"""One thread and one seed for every test, none that depends on the clock; a browser."""
+
+import os
+import shutil
 
 import pytest
 import torch
@@ -8,7 +11,24 @@ torch.set_num_threads(1)
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
+CHROMIUM = (
+    os.environ.get("R2D2_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+)
+
 
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no browser: install Debian's chromium, or name one in R2D2_CHROMIUM")
+    api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        browser.close()

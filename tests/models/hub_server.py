@@ -10,6 +10,8 @@ import sys
 import threading
 from contextlib import contextmanager
 
+from loopback import serving
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PLAIN = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1"}
 
@@ -105,18 +107,11 @@ def handler_of(hub):
 @contextmanager
 def loopback_hub():
     hub = Hub()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler_of(hub))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
-        yield hub
-    finally:
-        hub.go_on.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(handler_of(hub)) as hub.url:
+        try:
+            yield hub
+        finally:
+            hub.go_on.set()
 
 
 def hub_environment(url, home, **more):

@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 from datetime import datetime
 from pathlib import Path
 
@@ -16,9 +15,6 @@ from r2d2.search.server import create_app
 from search.small import running, small_searcher
 from training.small import picture
 
-CHROMIUM = (
-    os.environ.get("R2D2_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-)
 OUT = Path(__file__).resolve().parents[2] / "tmp" / "out"
 
 
@@ -82,19 +78,6 @@ def test_pictures_without_texts_say_so_when_texts_are_asked_for(searcher):
 
     with pytest.raises(R2D2Error, match="have no texts"):
         searcher.search(picture(1), target="texts")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no browser: install Debian's chromium, or name one in R2D2_CHROMIUM")
-    api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        yield browser
-        browser.close()
 
 
 def test_the_page_shows_the_path_the_picture_and_that_a_file_is_gone(browser, searcher, photos):

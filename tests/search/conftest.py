@@ -1,28 +1,8 @@
-"""A browser, a small server, and pages of it that must not ask others nor run into errors."""
-
-import os
-import shutil
+"""A small server, and pages of it that must not ask others nor run into errors."""
 
 import pytest
 
 from search.small import running, small_searcher
-
-CHROMIUM = (
-    os.environ.get("R2D2_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no browser: install Debian's chromium, or name one in R2D2_CHROMIUM")
-    api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,14 @@ import json
 import sqlite3
 import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from corpus.builds import DIRTY, SETTINGS, TINTED, Colours, built, write_log
+from loopback import serving
 from r2d2.corpus.config import RecaptionConfig
 from r2d2.corpus.texts import caption_endpoint
 from r2d2.corpus.texts.caption_endpoint import CaptionStore, endpoint_url
@@ -75,15 +76,10 @@ def endpoint():
         def log_message(self, *arguments):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    found.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    yield found
-    found.end.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler) as address:
+        found.url = f"{address}/v1"
+        yield found
+        found.end.set()
 
 
 def recaptioned(folder, endpoint, *settings, rows=DIRTY, **more):
