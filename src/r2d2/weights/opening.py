@@ -40,7 +40,7 @@ def check_config(config: Mapping[str, Any], source: object) -> None:
     kind = config["model_type"]
     if not isinstance(kind, str) or kind not in KNOWN:
         raise R2D2Error(
-            f"{source} has model_type {kind!r} in its config.json, a model of type {kind!r}: "
+            f"{source} has model_type {kind!r} in its config.json: "
             f"opened are {', '.join(KNOWN)}; a model may be made of a BERT or a ViT by "
             "`r2d2 weights import`"
         )
