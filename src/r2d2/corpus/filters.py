@@ -19,20 +19,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from r2d2.corpus.funnel import StageCount, Tally
+from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.images.image_filter import MEASURED
-from r2d2.corpus.rows import (
-    IMAGES,
-    PAIRS,
-    DroppedFile,
-    part_file,
-    read_images,
-    read_pairs,
-    write_images,
-)
+from r2d2.corpus.keep import ImageVerdict, PruneWork, keep_images, keep_texts
+from r2d2.corpus.rows import IMAGES, PAIRS, part_file, read_images, read_pairs
 from r2d2.corpus.stages import Stage, StageContext, digest
 from r2d2.corpus.texts.classifier import ask, importable
-from r2d2.corpus.texts.keep import PruneWork, keep_texts
 from r2d2.errors import R2D2Error
 
 Row = Mapping[str, Any]
@@ -134,19 +126,12 @@ class ImageFilterWork:
 
     def __call__(self, job: dict[str, str]) -> StageCount:
         """See `map_jobs`."""
-        part = int(job["part"])
-        with DroppedFile(Path(job["out"]), self.own.name, "images", job["part"]) as dropped:
-            tally = Tally(self.own.name, "images", dropped)
-
-            def kept() -> Iterator[dict[str, Any]]:
-                images = read_images(part_file(Path(job[IMAGES]), IMAGES, part))
-                for row, rule in self.own.rules(images, "image"):
-                    tally.add(rule, row, _shown(row))
-                    if rule is None:
-                        yield dict(row)
-
-            write_images(part_file(Path(job["out"]), IMAGES, part), MEASURED, kept())
-        return tally.count()
+        images = read_images(part_file(Path(job[IMAGES]), IMAGES, int(job["part"])))
+        verdicts = (
+            ImageVerdict(dict(row), rule, _shown(row))
+            for row, rule in self.own.rules(images, "image")
+        )
+        return keep_images(job, verdicts, MEASURED, self.own.name)
 
 
 def load_stage(file: Path) -> Stage:

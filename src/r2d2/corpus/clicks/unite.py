@@ -30,7 +30,8 @@ from r2d2.corpus.clicks.recount import (
     with_counts,
 )
 from r2d2.corpus.config import RankConfig
-from r2d2.corpus.funnel import COUNTED, EXAMPLES, Flow, StageCount, Tally, add_counts, totals
+from r2d2.corpus.funnel import COUNTED, EXAMPLES, Flow, StageCount, add_counts, totals
+from r2d2.corpus.keep import NO_TEXT_LEFT, ImageVerdict, keep_images
 from r2d2.corpus.rows import (
     IMAGES,
     PAIR_COLUMNS,
@@ -46,7 +47,6 @@ from r2d2.corpus.rows import (
     write_rows,
 )
 from r2d2.corpus.runner import Runner, map_jobs
-from r2d2.corpus.texts.keep import NO_TEXT_LEFT
 from r2d2.progress import Update
 
 LEAVERS = "leavers"
@@ -292,6 +292,9 @@ class UniteImages:
 
     def __call__(self, job: dict[str, str]) -> StageCount:
         """See `map_jobs`."""
+        return keep_images(job, self._verdicts(job), UNITED_IMAGES, "unite")
+
+    def _verdicts(self, job: dict[str, str]) -> Iterator[ImageVerdict]:
         part = int(job["part"])
         leavers, borrowers = self.groups.leavers(part), self.groups.borrowers(part)
         final_ids = self.groups.final_ids(part)
@@ -301,22 +304,17 @@ class UniteImages:
             for table in (_arrivals(job, self.groups.parts, IMAGES) if borrowers else ())
             for row in table.to_pylist()
         }
-        with DroppedFile(Path(job["out"]), "unite", "images", job["part"]) as dropped:
-            tally = Tally("unite", "images", dropped)
-
-            def files() -> Iterator[dict[str, Any]]:
-                for row in read_images(part_file(Path(job["images"]), IMAGES, part)):
-                    if row["image_id"] in leavers:
-                        continue  # counted as a duplicate when it was found
-                    known = {"image_id": row["image_id"], "url": row["url"]}
-                    tally.add(None if row["image_id"] in wanted else NO_TEXT_LEFT, known)
-                    if row["image_id"] in wanted:
-                        row = lent.get(row["image_id"], row)
-                        row["final_id"] = final_ids.get(row["image_id"], row["final_id"])
-                        yield {name: row[name] for name in UNITED_IMAGES.names}
-
-            write_images(part_file(Path(job["out"]), IMAGES, part), UNITED_IMAGES, files())
-        return tally.count()
+        for row in read_images(part_file(Path(job["images"]), IMAGES, part)):
+            if row["image_id"] in leavers:
+                continue  # counted as a duplicate when it was found
+            known = {"image_id": row["image_id"], "url": row["url"]}
+            if row["image_id"] not in wanted:
+                yield ImageVerdict(known, NO_TEXT_LEFT)
+                continue
+            row = lent.get(row["image_id"], row)
+            row["final_id"] = final_ids.get(row["image_id"], row["final_id"])
+            united = {name: row[name] for name in UNITED_IMAGES.names}
+            yield ImageVerdict(known, None, written=united)
 
 
 def _flows(

@@ -16,16 +16,9 @@ from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.fetching.outcome import Cause, FetchFailed, Outcome, failed
 from r2d2.corpus.fetching.sniff import image_size
 from r2d2.corpus.fetching.store import look_up, read_stored, url_id
-from r2d2.corpus.funnel import StageCount, Tally
-from r2d2.corpus.rows import (
-    COUNTED_IMAGES,
-    IMAGES,
-    DroppedFile,
-    open_part,
-    part_file,
-    read_images,
-    write_images,
-)
+from r2d2.corpus.funnel import StageCount
+from r2d2.corpus.keep import ImageVerdict, keep_images
+from r2d2.corpus.rows import COUNTED_IMAGES, IMAGES, open_part, part_file, read_images
 from r2d2.errors import R2D2Error
 from r2d2.inputs.spellings import existing_file
 
@@ -50,20 +43,14 @@ class FetchWork:
 
     def __call__(self, job: dict[str, str]) -> StageCount:
         """See `map_jobs`."""
-        part = int(job["part"])
-        with DroppedFile(Path(job["out"]), "fetch", "images", job["part"]) as dropped:
-            tally = Tally("fetch", "images", dropped)
+        part = part_file(Path(job["images"]), IMAGES, int(job["part"]))
+        return keep_images(job, self._verdicts(part), COUNTED_IMAGES, "fetch")
 
-            def files() -> Iterator[Row]:
-                for row, cause, reason in self._rows(part_file(Path(job["images"]), IMAGES, part)):
-                    rule = None if cause == Cause.OK else str(cause)
-                    shown = row["path"] or row["url"] or row["image_id"]
-                    tally.add(rule, row, f"{shown} ({reason})", reason=reason)
-                    if rule is None:
-                        yield row
-
-            write_images(part_file(Path(job["out"]), IMAGES, part), COUNTED_IMAGES, files())
-        return tally.count()
+    def _verdicts(self, part: Path) -> Iterator[ImageVerdict]:
+        for row, cause, reason in self._rows(part):
+            rule = None if cause == Cause.OK else str(cause)
+            shown = row["path"] or row["url"] or row["image_id"]
+            yield ImageVerdict(row, rule, f"{shown} ({reason})", reason)
 
     def _rows(self, part: Path) -> Iterator[tuple[Row, str, str]]:
         """Every row in order: with its file, OK and nothing, or with the cause and the reason."""

@@ -22,19 +22,10 @@ import pyarrow as pa
 
 from r2d2.corpus.clicks.unite import UNITED_IMAGES
 from r2d2.corpus.config import AlignConfig
-from r2d2.corpus.funnel import StageCount, Tally, add_counts
-from r2d2.corpus.rows import (
-    IMAGES,
-    PAIRS,
-    DroppedFile,
-    part_count,
-    part_file,
-    read_images,
-    read_pairs,
-    write_images,
-)
+from r2d2.corpus.funnel import StageCount, add_counts
+from r2d2.corpus.keep import NO_TEXT_LEFT, ImageVerdict, keep_images, keep_texts
+from r2d2.corpus.rows import IMAGES, PAIRS, part_count, part_file, read_images, read_pairs
 from r2d2.corpus.runner import Job, Runner, map_jobs
-from r2d2.corpus.texts.keep import NO_TEXT_LEFT, keep_texts
 from r2d2.data.images import decode_image
 from r2d2.files import write_text
 from r2d2.progress import Update
@@ -171,26 +162,21 @@ class AlignPart:
 
     def __call__(self, job: Job) -> tuple[StageCount, StageCount]:
         """See `map_jobs`; gives the counts of texts and of images."""
-        united, out, part = Path(job["united"]), Path(job["out"]), int(job["part"])
+        united, part = Path(job["united"]), int(job["part"])
         pairs, files = (part_file(united, kind, part) for kind in (PAIRS, IMAGES))
         found = Found(self.config)
         rows = read_pairs(pairs)
         rules = list(_rules(rows, files, self.config, self.model, found))
-        texts = keep_texts({"out": str(out), "part": str(part)}, rows, rules, "align")
+        texts = keep_texts(job, rows, rules, "align")
         ids = rows["image_id"].to_pylist()
         wanted = {image for image, rule in zip(ids, rules, strict=True) if rule is None}
-        with DroppedFile(out, "align", "images", str(part)) as dropped:
-            tally = Tally("align", "images", dropped)
-
-            def kept() -> Iterator[dict[str, Any]]:
-                for row in read_images(files):
-                    tally.add(None if row["image_id"] in wanted else NO_TEXT_LEFT, row)
-                    if row["image_id"] in wanted:
-                        yield row
-
-            write_images(part_file(out, IMAGES, part), UNITED_IMAGES, kept())
+        verdicts = (
+            ImageVerdict(row, None if row["image_id"] in wanted else NO_TEXT_LEFT)
+            for row in read_images(files)
+        )
+        images = keep_images(job, verdicts, UNITED_IMAGES, "align")
         write_text(_found_file(job), json.dumps(found.to_part(), ensure_ascii=False))
-        return texts, tally.count()
+        return texts, images
 
 
 def _found_file(job: Job) -> Path:

@@ -14,10 +14,11 @@ import pyarrow as pa
 from PIL import Image
 
 from r2d2.corpus.config import ImageConfig
-from r2d2.corpus.funnel import StageCount, Tally
+from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.images.harmful import harmful, open_classifier
 from r2d2.corpus.images.phash import perceptual_hashes
-from r2d2.corpus.rows import IMAGES, DroppedFile, part_file, read_images, write_images
+from r2d2.corpus.keep import ImageVerdict, keep_images
+from r2d2.corpus.rows import IMAGES, part_file, read_images
 from r2d2.corpus.stages import StageContext
 from r2d2.data.images import BadImage, decode_image
 from r2d2.inputs.ids import content_id
@@ -156,24 +157,20 @@ class ImageWork:
 
     def __call__(self, job: dict[str, str]) -> StageCount:
         """See `map_jobs`."""
-        part = int(job["part"])
         if self.config.enabled and self.config.max_harmful is not None:
             open_classifier(self.config.harmful_model)  # what is wrong with it shows at once
-        out = part_file(Path(job["out"]), IMAGES, part)
-        with DroppedFile(Path(job["out"]), "image filter", "images", job["part"]) as dropped:
-            tally = Tally("image filter", "images", dropped)
+        part = part_file(Path(job["images"]), IMAGES, int(job["part"]))
+        return keep_images(job, self._verdicts(part), MEASURED, "image filter")
 
-            def rows() -> Iterator[dict[str, Any]]:
-                for row in read_images(part_file(Path(job["images"]), IMAGES, part)):
-                    rule, fields = look(row.get("image"), self.config)
-                    place = row.get("url") or row.get("path") or ""
-                    tally.add(rule, row, f"{row['image_id']} {place}".strip())
-                    if rule is None:
-                        known = {name: row.get(name) for name in _KNOWN}
-                        yield {**known, "final_id": final_id(row), **fields}
-
-            write_images(out, MEASURED, rows())
-        return tally.count()
+    def _verdicts(self, part: Path) -> Iterator[ImageVerdict]:
+        for row in read_images(part):
+            rule, fields = look(row.get("image"), self.config)
+            shown = f"{row['image_id']} {row.get('url') or row.get('path') or ''}".strip()
+            measured = None
+            if rule is None:
+                known = {name: row.get(name) for name in _KNOWN}
+                measured = {**known, "final_id": final_id(row), **fields}
+            yield ImageVerdict(row, rule, shown, written=measured)
 
 
 def _laplacian(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

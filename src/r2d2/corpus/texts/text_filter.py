@@ -19,12 +19,12 @@ import pyarrow.compute as pc
 
 from r2d2.corpus.config import RankConfig, TextConfig
 from r2d2.corpus.funnel import StageCount
+from r2d2.corpus.keep import PruneWork, keep_texts
 from r2d2.corpus.rows import PAIRS, QUERY, part_file, read_pairs
 from r2d2.corpus.stages import StageContext
 from r2d2.corpus.texts.classifier import Judge, ask, load_judge
 from r2d2.corpus.texts.contacts import has_contact
 from r2d2.corpus.texts.folding import close_up, fold
-from r2d2.corpus.texts.keep import PruneWork, keep_texts
 from r2d2.corpus.texts.measures import (
     DIGIT,
     FOLDED,

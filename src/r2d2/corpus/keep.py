@@ -1,8 +1,8 @@
-"""The texts that rules keep, and the images that still have one: no other is carried on."""
+"""The texts and the images of a part that a stage keeps, written and counted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,42 @@ NO_TEXT_LEFT = "no text left"  # the rule that drops an image
 
 
 @dataclass(frozen=True)
+class ImageVerdict:
+    """What a stage says of an image."""
+
+    row: dict[str, Any]  # as it is counted
+    rule: str | None  # that drops it; None: it is kept
+    shown: str | None = None  # the image in words, for an example
+    reason: str | None = None  # more than the rule tells
+    written: dict[str, Any] | None = None  # the row that is written; None: `row`
+
+
+def keep_images(
+    job: Mapping[str, str], verdicts: Iterable[ImageVerdict], schema: pa.Schema, stage: str
+) -> StageCount:
+    """Write the images of a part that no rule drops, and count all; one is in memory at a time.
+
+    Args:
+        job: of `map_jobs`; images are written to its `out`.
+        verdicts: on each image of the part, sorted by id.
+        schema: of what is written.
+        stage: its name in the funnel.
+    """
+    out, part = Path(job["out"]), job["part"]
+    with DroppedFile(out, stage, "images", part) as dropped:
+        tally = Tally(stage, "images", dropped)
+
+        def kept() -> Iterator[dict[str, Any]]:
+            for verdict in verdicts:
+                tally.add(verdict.rule, verdict.row, verdict.shown, reason=verdict.reason)
+                if verdict.rule is None:
+                    yield verdict.row if verdict.written is None else verdict.written
+
+        write_images(part_file(out, IMAGES, int(part)), schema, kept())
+    return tally.count()
+
+
+@dataclass(frozen=True)
 class PruneWork:
     """The images of a part (folder `images`) that its pairs (folder `pairs`) still name.
 
@@ -64,22 +100,16 @@ class PruneWork:
 
     def __call__(self, job: dict[str, str]) -> StageCount:
         """See `map_jobs`."""
+        return keep_images(job, self._verdicts(job), COUNTED_IMAGES, self.stage)
+
+    def _verdicts(self, job: dict[str, str]) -> Iterator[ImageVerdict]:
         part = int(job["part"])
         columns = ["image_id", *COUNTED]
         pairs = read_pairs(part_file(Path(job["pairs"]), PAIRS, part), columns)
         sums = pairs.group_by("image_id").aggregate([(name, "sum") for name in COUNTED])
         wanted = {row.pop("image_id"): row for row in sums.to_pylist()}
-        with DroppedFile(Path(job["out"]), self.stage, "images", job["part"]) as dropped:
-            tally = Tally(self.stage, "images", dropped)
-
-            def rows() -> Iterator[dict[str, Any]]:
-                for row in read_images(part_file(Path(job["images"]), IMAGES, part)):
-                    sums = wanted.get(row["image_id"], {})
-                    row |= {name: sums.get(f"{name}_sum") for name in COUNTED}
-                    keep = self.copies or row["image_id"] in wanted
-                    tally.add(None if keep else NO_TEXT_LEFT, row)
-                    if keep:
-                        yield row
-
-            write_images(part_file(Path(job["out"]), IMAGES, part), COUNTED_IMAGES, rows())
-        return tally.count()
+        for row in read_images(part_file(Path(job["images"]), IMAGES, part)):
+            sums = wanted.get(row["image_id"], {})
+            row |= {name: sums.get(f"{name}_sum") for name in COUNTED}
+            keep = self.copies or row["image_id"] in wanted
+            yield ImageVerdict(row, None if keep else NO_TEXT_LEFT)
