@@ -344,7 +344,7 @@ def _need_model(settings: tuple[DedupConfig, Model | None], context: StageContex
 def _may_merge(settings: tuple[DedupConfig, Model | None], context: StageContext) -> bool:
     """Whether duplicates are sought, or an image that lay at a path has another id by its file."""
     config, _ = settings
-    if config.exact or config.radius is not None or config.meaning is not None:
+    if config.active:
         return True
     parts = (part_file(context.folders[IMAGES], IMAGES, n) for n in range(context.parts))
     ids = (read_pairs(part, ["image_id", "final_id"]) for part in parts)

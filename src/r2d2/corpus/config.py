@@ -198,6 +198,11 @@ class DedupConfig:
     def __post_init__(self) -> None:
         check(self, "dedup", {"radius": (0, 16), "meaning": (0, 2)})
 
+    @property
+    def active(self) -> bool:
+        """Whether duplicates are sought."""
+        return self.exact or self.radius is not None or self.meaning is not None
+
 
 @dataclass(frozen=True)
 class RecaptionConfig:

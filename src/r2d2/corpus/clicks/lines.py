@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
+from r2d2.corpus.clicks.log_columns import COUNTS, TEXTS
 from r2d2.errors import R2D2Error
 from r2d2.inputs.csv_records import LONGEST, NOT_CLOSED, CsvRow, csv_table
 from r2d2.inputs.dropped_rows import DroppedRows
@@ -19,8 +20,6 @@ from r2d2.inputs.values import is_missing, text_fault
 MALFORMED = "malformed line"
 IMAGE_CHARS = 64 << 20  # of a CSV record whose base64 is broken into lines
 HEAD_LINES = 1000  # of a JSONL file, whose keys are its columns
-COUNTS = ("impressions", "clicks", "position")
-TEXTS = ("query", "title", "content", "caption")
 CHUNK_ROWS = 64 << 10
 CHUNK_CHARS = 16 << 20
 SHOWN_CHARS = 200  # of a malformed line

@@ -101,10 +101,8 @@ def left_aside(config: CorpusConfig, funnel: Sequence[StageCount]) -> str:
 
     Which of them are copies of an image that stayed is known of those alone that are fetched.
     """
-    dedup = config.dedup
-    merges = dedup.exact or dedup.radius is not None or dedup.meaning is not None
     notes = next((count.notes for count in funnel if "aside_images" in count.notes), {})
-    if not notes.get("aside_images") or config.rank.copies or not merges:
+    if not notes.get("aside_images") or config.rank.copies or not config.dedup.active:
         return ""
     return (
         f"{notes['aside_images']:,} images, shown {notes['aside_impressions']:,} times, have no "

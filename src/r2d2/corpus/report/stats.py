@@ -21,8 +21,8 @@ import numpy.typing as npt
 from r2d2.corpus.images.clusters import k_means, nearest
 from r2d2.corpus.report.sample import numbers
 from r2d2.corpus.runner import Job, Runner, iter_jobs
+from r2d2.corpus.texts.word_rules import load_rjieba
 from r2d2.data.images import BadImage, decode_image, resize
-from r2d2.errors import R2D2Error
 from r2d2.progress import Update
 from r2d2.table import Pair, PairsTable, Text
 
@@ -298,17 +298,6 @@ class _Words:
         """The most frequent words of meaning, equal ones in the order of their characters."""
         order = sorted(self.count.items(), key=lambda item: (-item[1], item[0]))
         return [(word, count) for word, count in order if len(word) > 1][:TOP_WORDS]
-
-
-def load_rjieba() -> Any:
-    """The word cutter; R2D2Error where the extra is missing."""
-    try:
-        import rjieba
-    except ImportError as error:
-        raise R2D2Error(
-            'rjieba, which cuts words, is missing: pip install "zero-r2d2[corpus]"'
-        ) from error
-    return rjieba
 
 
 def _balance(table: PairsTable, encode: Any, what: str, update: Update) -> Balance | None:
