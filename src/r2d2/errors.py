@@ -29,6 +29,11 @@ def taken(place: object) -> R2D2Error:
     return R2D2Error(f"{place} exists: choose another place or ask to overwrite it")
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error of a library says; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class TerminatedError(BaseException):
     """SIGTERM came where no step is in hand; no Exception, so that nothing on its way holds it."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from r2d2.errors import R2D2Error
+from r2d2.errors import R2D2Error, first_line
 
 LEAST_POOL = 64 << 20  # bytes that the database gets at least
 THREAD_BYTES = 32 << 20  # outside its pool, of each thread: pages of Parquet, batches of Arrow
@@ -96,7 +96,7 @@ def database_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         if "No space left" in str(error) or "max_temp_directory_size" in str(error):
             raise R2D2Error(
                 f"the disk is full: cannot write below {folder}; free some space"

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from r2d2.errors import R2D2Error
+from r2d2.errors import R2D2Error, first_line
 from r2d2.files import whole_file
 
 PAIRS, IMAGES = "pairs", "images"
@@ -215,7 +215,7 @@ def open_part(path: Path) -> Iterator[pq.ParquetFile]:
             yield file
     except (OSError, pa.ArrowInvalid) as error:
         raise R2D2Error(
-            f"{path} cannot be read ({str(error).splitlines()[0]}): remove its folder "
+            f"{path} cannot be read ({first_line(error)}): remove its folder "
             f"{path.parent.parent}, and the build makes it anew"
         ) from error
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from r2d2.corpus.clicks.checks import MOST
 from r2d2.corpus.clicks.log_columns import COUNTS, TEXTS
 from r2d2.corpus.config import CorpusConfig
-from r2d2.errors import R2D2Error
+from r2d2.errors import R2D2Error, first_line
 from r2d2.settings import one_of
 
 DIALECTS = ("spark", "hive", "clickhouse", "duckdb")
@@ -67,7 +67,7 @@ def log_statement(
             statement, read="duckdb", write=dialect, pretty=True, identify=True
         )
     except errors.SqlglotError as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise R2D2Error(f"--table {table}: {reason}; give the name of a table") from error
     return written[0]
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from r2d2.deploy.cut import special_tokens_behind, with_cut
 from r2d2.deploy.pixels import with_pixels
-from r2d2.errors import R2D2Error
+from r2d2.errors import R2D2Error, first_line
 from r2d2.model.r2d2 import R2D2
 from r2d2.model.side import Side
 from r2d2.tokenizer import Tokenizer
@@ -155,7 +155,7 @@ def export_graph(
                 verbose=False,
             )
     except Exception as error:  # the exporter raises errors of its own, of many lines
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise R2D2Error(
             f"the {name} graph cannot be exported by torch {torch.__version__} ({reason}): "
             "try another version of torch"

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch._C._distributed_c10d import TCPStore
 
-from r2d2.errors import R2D2Error
+from r2d2.errors import R2D2Error, first_line
 from r2d2.model.side import Side
 from r2d2.training.exchange import fetch
 from r2d2.training.launch import LISTENER, LOOPBACK, LOST, PARENT
@@ -186,7 +186,7 @@ def world(timeout: timedelta = TIMEOUT) -> Iterator[World]:
         if LISTENER in os.environ:  # whoever died first has told it, or `launch` does
             raise SystemExit(LOST) from error
         raise R2D2Error(
-            f"process {rank} lost another one ({str(error).splitlines()[0]}): look at what that "
+            f"process {rank} lost another one ({first_line(error)}): look at what that "
             "one said, and go on with --resume"
         ) from error
     finally:
@@ -203,7 +203,7 @@ def _on_this_machine() -> tuple[int, int]:
 
 def _lost_each_other(error: Exception) -> R2D2Error:
     return R2D2Error(
-        f"the processes cannot find each other ({str(error).splitlines()[0]}): start them with "
+        f"the processes cannot find each other ({first_line(error)}): start them with "
         "torchrun, or with --processes on one machine"
     )
 

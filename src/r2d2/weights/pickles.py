@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from r2d2.errors import R2D2Error
+from r2d2.errors import R2D2Error, first_line
 
 _WEIGHTS_KEYS = ("model", "state_dict", "module")  # where checkpoints keep their weights
 _REMEDY = "convert it to safetensors in an environment that you trust, and import that"
@@ -40,7 +40,7 @@ def load_pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"{path} {what}, which is not read since it could run code: {_REMEDY}"
         ) from error
     except (RuntimeError, ValueError, TypeError, EOFError, KeyError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise R2D2Error(f"{path} is not a readable torch file ({reason}): {_REMEDY}") from error
     except Exception as error:  # a damaged pickle can end in any way
         raise R2D2Error(f"{path} is damaged ({type(error).__name__}): fetch it again") from error

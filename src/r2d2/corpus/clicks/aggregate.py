@@ -48,7 +48,7 @@ from r2d2.corpus.engine import Database, open_database
 from r2d2.corpus.funnel import StageCount, add_counts
 from r2d2.corpus.rows import PAIR_ROWS, DroppedFile
 from r2d2.corpus.runner import Runner, map_jobs, start
-from r2d2.errors import R2D2Error
+from r2d2.errors import R2D2Error, first_line
 from r2d2.files import disk_errors, link_or_copy, whole_file, write_text
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.progress import Update
@@ -195,7 +195,7 @@ class SumBlock:
             duckdb.NotImplementedException,
             duckdb.BinderException,
         ) as error:
-            log.info("read by Arrow, for DuckDB says: %s", str(error).splitlines()[0])
+            log.info("read by Arrow, for DuckDB says: %s", first_line(error))
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir(parents=True)
             return None

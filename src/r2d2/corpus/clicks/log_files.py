@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from r2d2.errors import R2D2Error
+from r2d2.errors import R2D2Error, first_line
 
 PACKED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}  # endings of compressed text
 BUFFER = 1 << 20  # bytes read at a time
@@ -35,7 +35,7 @@ def reading(file: str) -> Iterator[None]:
         raise
     except Exception as error:  # the errors of Arrow, Lance and fsspec have no base of their own
         raise R2D2Error(
-            f"cannot read the log {file}: {_first_line(error)}; mend or leave out the file"
+            f"cannot read the log {file}: {first_line(error)}; mend or leave out the file"
         ) from error
 
 
@@ -88,7 +88,7 @@ def list_urls(url: str) -> list[str]:
         files = [name for name in found if not system.isdir(name)]
     except Exception as error:
         raise R2D2Error(
-            f"cannot list {url}: {_first_line(error)}; check the address and its rights"
+            f"cannot list {url}: {first_line(error)}; check the address and its rights"
         ) from error
     scheme = url.split("://", 1)[0]
     return [name if "://" in name else f"{scheme}://{name}" for name in files]
@@ -117,7 +117,3 @@ def _glob_system(url: str) -> tuple[Any, str]:
     base = re.split(r"[*?[]", url, maxsplit=1)[0].rpartition("/")[0] if glob.has_magic(url) else url
     system, path = file_system(base)
     return ArrowFSWrapper(system), path + url[len(base) :]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from r2d2.errors import R2D2Error
+from r2d2.errors import R2D2Error, first_line
 from r2d2.files import disk_errors
 
 CONNECT_S = 20  # for a cluster to answer; Ray itself tries for minutes, and then ends the process
@@ -52,7 +52,7 @@ def connect(workers: int | None) -> None:
             logging_level="ERROR",
         )
     except Exception as error:  # Ray's errors of connecting have no base of their own
-        raise _unreachable(address or "this machine", _first_line(error)) from error
+        raise _unreachable(address or "this machine", first_line(error)) from error
 
 
 def node_capacities(memory_bytes: int | None) -> dict[str, int]:
@@ -120,7 +120,7 @@ def check_nodes(folder: Path | None, modules: Sequence[str]) -> None:
                 continue  # it does no work either
             except Exception as error:
                 raise R2D2Error(
-                    f"the node {name} cannot run r2d2 ({_first_line(error)}): install the same "
+                    f"the node {name} cannot run r2d2 ({first_line(error)}): install the same "
                     'version there, pip install "zero-r2d2[ray]"'
                 ) from error
             if wrong:
@@ -171,7 +171,3 @@ def _unreachable(address: str, reason: str) -> R2D2Error:
         f"no Ray cluster answers at {address} ({reason}): start one with `ray start --head`, "
         f"correct {ADDRESS}, or unset it to work on this machine alone"
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

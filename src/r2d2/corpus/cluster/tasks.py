@@ -16,7 +16,7 @@ from typing import Any
 
 from r2d2.corpus.cluster.connection import import_ray, node_capacities
 from r2d2.corpus.runner import REPEATED, Job, Result, Runner, Work
-from r2d2.errors import R2D2Error
+from r2d2.errors import R2D2Error, first_line
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,9 @@ def run_jobs(
                     losses[index] += 1
                     if losses[index] == ATTEMPTS:
                         raise _lost(what, answer) from answer
-                    log.warning("%s: a job was lost and is done again (%s)", what, _line(answer))
+                    log.warning(
+                        "%s: a job was lost and is done again (%s)", what, first_line(answer)
+                    )
                     jobs[index] = {**jobs[index], REPEATED: "yes"}
                     waiting.appendleft(index)
                     continue
@@ -116,8 +118,8 @@ class _Tasks:
                 raise error.as_instanceof_cause() from None
             except self._ray.exceptions.OutOfDiskError as error:
                 raise R2D2Error(
-                    f"a node's disk is full, on which Ray keeps its objects ({_line(error)}): free "
-                    "some space there, and run the command again"
+                    "a node's disk is full, on which Ray keeps its objects "
+                    f"({first_line(error)}): free some space there, and run the command again"
                 ) from error
             except self._ray.exceptions.RayError as error:
                 answer = error
@@ -239,11 +241,7 @@ def _do(work: Any, job: Job, home: str) -> Answer:
 
 def _lost(what: str, error: Exception) -> R2D2Error:
     return R2D2Error(
-        f"{what}: a job was lost {ATTEMPTS} times with its node or its process ({_line(error)}), "
-        "perhaps for want of memory: give less --memory or fewer --workers, and run the command "
-        "again"
+        f"{what}: a job was lost {ATTEMPTS} times with its node or its process "
+        f"({first_line(error)}), perhaps for want of memory: give less --memory or fewer "
+        "--workers, and run the command again"
     )
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

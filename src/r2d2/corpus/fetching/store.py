@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from r2d2.corpus.fetching.decision import key_columns
 from r2d2.corpus.fetching.outcome import Outcome
 from r2d2.corpus.rows import image_id_of, part_range
-from r2d2.errors import R2D2Error
+from r2d2.errors import R2D2Error, first_line
 from r2d2.files import disk_errors, sole_process
 from r2d2.progress import Update
 
@@ -283,7 +283,7 @@ def open_shard(path: Path) -> Iterator[pq.ParquetFile]:
             yield file
     except (OSError, pa.ArrowInvalid) as error:
         raise R2D2Error(
-            f"{path} cannot be read ({str(error).splitlines()[0]}): remove this file, "
+            f"{path} cannot be read ({first_line(error)}): remove this file, "
             "and what was in it is fetched again"
         ) from error
 

