@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -207,17 +207,20 @@ def read_images(path: Path, columns: list[str] | None = None) -> Iterator[dict[s
             yield from file.read_row_group(group, columns=columns).to_pylist()
 
 
-@contextmanager
-def open_part(path: Path) -> Iterator[pq.ParquetFile]:
+def open_part(path: Path) -> AbstractContextManager[pq.ParquetFile]:
     """A part to read; R2D2Error where it is damaged."""
+    remedy = f"remove its folder {path.parent.parent}, and the build makes it anew"
+    return open_own_parquet(path, remedy)
+
+
+@contextmanager
+def open_own_parquet(path: Path, remedy: str) -> Iterator[pq.ParquetFile]:
+    """A file that an earlier step wrote; R2D2Error with the remedy where it is damaged."""
     try:
         with pq.ParquetFile(path) as file:
             yield file
     except (OSError, pa.ArrowInvalid) as error:
-        raise R2D2Error(
-            f"{path} cannot be read ({first_line(error)}): remove its folder "
-            f"{path.parent.parent}, and the build makes it anew"
-        ) from error
+        raise R2D2Error(f"{path} cannot be read ({first_line(error)}): {remedy}") from error
 
 
 def read_pairs(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -14,7 +14,7 @@ import itertools
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ import pyarrow.parquet as pq
 
 from r2d2.corpus.fetching.decision import key_columns
 from r2d2.corpus.fetching.outcome import Outcome
-from r2d2.corpus.rows import image_id_of, part_range
-from r2d2.errors import R2D2Error, first_line
+from r2d2.corpus.rows import image_id_of, open_own_parquet, part_range
+from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors, sole_process
 from r2d2.progress import Update
 
@@ -275,17 +275,9 @@ def latest_results(store: Path, update: Update) -> Iterator[pa.Table]:
     update("summing up", ranges, ranges)
 
 
-@contextmanager
-def open_shard(path: Path) -> Iterator[pq.ParquetFile]:
+def open_shard(path: Path) -> AbstractContextManager[pq.ParquetFile]:
     """A shard to read; R2D2Error where it is damaged."""
-    try:
-        with pq.ParquetFile(path) as file:
-            yield file
-    except (OSError, pa.ArrowInvalid) as error:
-        raise R2D2Error(
-            f"{path} cannot be read ({first_line(error)}): remove this file, "
-            "and what was in it is fetched again"
-        ) from error
+    return open_own_parquet(path, "remove this file, and what was in it is fetched again")
 
 
 def _overlaps(file: pq.ParquetFile, group: int, low: str, high: str) -> bool:
