@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from bisect import insort
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from r2d2.corpus.rows import DroppedFile
+from r2d2.files import write_text
 
 COUNTED = ("clicks", "impressions")
 EXAMPLES = 8  # kept of a rule
@@ -65,6 +68,18 @@ class StageCount:
         examples = {rule: tuple(found) for rule, found in data["examples"].items()}
         flows = {name: Flow(**flow) for name, flow in data.get("flows", {}).items()}
         return cls(**{**data, "examples": examples, "flows": flows})
+
+
+def read_count(record: Path) -> StageCount | None:
+    """What `write_count` left of a job that is done; None where it is not."""
+    if not record.exists():
+        return None
+    return StageCount.from_dict(json.loads(record.read_text(encoding="utf-8")))
+
+
+def write_count(record: Path, count: StageCount) -> None:
+    """Note that a job is done, and what it counted."""
+    write_text(record, json.dumps(count.to_dict()))
 
 
 def count_stage(
@@ -171,6 +186,25 @@ def add_counts(parts: Iterable[StageCount]) -> StageCount:
         for name, flow in part.flows.items():
             flows[name] = _add(flows[name], flow) if name in flows else flow
     return StageCount(first.stage, first.unit, seen, kept, dropped, examples, first.notes, flows)
+
+
+def add_sorted_counts(parts: Iterable[StageCount], key: Callable[[str], str] = str) -> StageCount:
+    """`add_counts` without notes, with the examples and rules as one part of all would have them.
+
+    Args:
+        parts: each with its least examples.
+        key: by which examples are chosen.
+    """
+    parts = list(parts)
+    whole = add_counts(parts)
+    dropped = dict(sorted(whole.dropped.items()))
+    examples = {
+        rule: tuple(
+            sorted((shown for part in parts for shown in part.examples.get(rule, ())), key=key)
+        )[:EXAMPLES]
+        for rule in dropped
+    }
+    return replace(whole, dropped=dropped, examples=examples, notes={})
 
 
 def flows_of(

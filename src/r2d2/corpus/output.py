@@ -16,7 +16,7 @@ import numpy as np
 
 from r2d2.corpus.clicks.ctr import Prior, score
 from r2d2.corpus.config import RankConfig, SampleConfig
-from r2d2.corpus.funnel import COUNTED, StageCount, Tally, add_counts
+from r2d2.corpus.funnel import COUNTED, StageCount, Tally, add_counts, read_count, write_count
 from r2d2.corpus.report.sample import OUTSIDE, in_sample, splits
 from r2d2.corpus.rows import (
     IMAGES,
@@ -94,7 +94,7 @@ def write_corpus(
 def is_made_of(out: str, work: Path) -> bool:
     """Whether the table at `out` is made of the shards that `work` knows, and of nothing else."""
     records = sorted((work / SHARDS).glob("part-*.json"))
-    counts = (StageCount.from_dict(json.loads(r.read_text(encoding="utf-8"))) for r in records)
+    counts = [count for record in records if (count := read_count(record)) is not None]
     shards = [json.loads(shard) for count in counts for shard in count.notes["fragments"]]
     files = sorted(file["path"] for shard in shards for file in shard["files"])
     return bool(files) and is_dataset(out) and PairsTable.open(out).files == tuple(files)
@@ -123,8 +123,8 @@ class Shard:
         """See `map_jobs`."""
         part = int(job["part"])
         record = Path(self.done) / f"part-{part:04d}.json"
-        if record.exists():
-            return StageCount.from_dict(json.loads(record.read_text(encoding="utf-8")))
+        if (done := read_count(record)) is not None:
+            return done
         fragments: list[str] = []
         with DroppedFile(Path(self.done).parent, "sample", "images", job["part"]) as dropped:
             tally = Tally("sample", "images", dropped)
@@ -141,7 +141,7 @@ class Shard:
                 rows = itertools.chain([first], found)
                 fragments, _ = write_shard(self.place, rows, overwrite=self.replace)
         count = replace(tally.count(), notes={"fragments": fragments})
-        write_text(record, json.dumps(count.to_dict()))
+        write_count(record, count)
         return count
 
     def _pairs(self, part: int) -> Iterator[tuple[bool, Pair]]:

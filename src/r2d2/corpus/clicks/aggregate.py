@@ -45,7 +45,7 @@ from r2d2.corpus.clicks.sums import (
 from r2d2.corpus.clicks.text_cuts import cut_texts
 from r2d2.corpus.config import CorpusConfig
 from r2d2.corpus.engine import Database, open_database
-from r2d2.corpus.funnel import StageCount, add_counts
+from r2d2.corpus.funnel import StageCount, add_counts, read_count, write_count
 from r2d2.corpus.rows import PAIR_ROWS, DroppedFile
 from r2d2.corpus.runner import Runner, map_jobs, start
 from r2d2.errors import R2D2Error, first_line
@@ -329,8 +329,8 @@ class MergeBucket:
         """Write the sums of a bucket, and the places of its images."""
         out, bucket = Path(job["out"]), int(job["bucket"])
         record = out / RUNS / f"bucket-{bucket:04d}.json"
-        if record.exists():
-            return StageCount.from_dict(json.loads(record.read_text(encoding="utf-8")))
+        if (done := read_count(record)) is not None:
+            return done
         files = sorted((out / RUNS).glob(f"*/{TOTALS}/bucket={bucket}/*.parquet"))
         places = sorted((out / RUNS).glob(f"*/{PLACES}/bucket={bucket}/*.parquet"))
         target = bucket_file(out, TOTALS, bucket)
@@ -362,7 +362,7 @@ class MergeBucket:
             "impressions": int(impressions or 0),
         }
         count = StageCount("aggregate", "pairs", pairs, pairs, notes=notes)
-        write_text(record, json.dumps(count.to_dict()))
+        write_count(record, count)
         return count
 
 

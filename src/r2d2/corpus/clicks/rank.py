@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,15 @@ from r2d2.corpus.clicks.cut import TALLY, LastPair, find_cut, is_below, scored, 
 from r2d2.corpus.clicks.log_columns import TEXTS
 from r2d2.corpus.config import RankConfig
 from r2d2.corpus.engine import Database, open_database
-from r2d2.corpus.funnel import COUNTED, EXAMPLES, Flow, StageCount, add_counts
+from r2d2.corpus.funnel import (
+    COUNTED,
+    EXAMPLES,
+    Flow,
+    StageCount,
+    add_counts,
+    read_count,
+    write_count,
+)
 from r2d2.corpus.rows import (
     GROUP_BYTES,
     IMAGE_COLUMNS,
@@ -135,8 +143,8 @@ class RankBucket:
         """Write the parts of a bucket, of pairs and of images."""
         inp, out, bucket = Path(job["inp"]), Path(job["out"]), int(job["bucket"])
         record = out / DONE / f"bucket-{bucket:04d}.json"
-        if record.exists():
-            return StageCount.from_dict(json.loads(record.read_text(encoding="utf-8")))
+        if (done := read_count(record)) is not None:
+            return done
         with open_database(out / DONE, self.memory_bytes, self.threads, job=str(bucket)) as base:
             sums = sums_of(inp, bucket)
             with DroppedFile(out, "rank", "pairs", f"{bucket:04d}") as dropped:
@@ -147,8 +155,8 @@ class RankBucket:
             write_pairs(base, out, parts, self.cut.parts)
             kept = write_images(base, inp, bucket, out, parts, self.cut.parts)
         notes = {**count.notes, "images_kept": kept}
-        count = StageCount(**{**count.__dict__, "notes": notes})
-        write_text(record, json.dumps(count.to_dict()))
+        count = replace(count, notes=notes)
+        write_count(record, count)
         return count
 
 

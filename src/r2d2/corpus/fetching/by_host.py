@@ -25,7 +25,7 @@ from r2d2.corpus.fetching.fetch import fetch_list, retried_causes
 from r2d2.corpus.fetching.host_share import HostShare, PassedAddress, host_of, share_of
 from r2d2.corpus.fetching.store import locked, newest, url_id
 from r2d2.corpus.fetching.url_list import needed_urls, url_list
-from r2d2.corpus.funnel import EXAMPLES, StageCount, add_counts
+from r2d2.corpus.funnel import StageCount, add_sorted_counts
 from r2d2.corpus.rows import DROPPED, IMAGES, DroppedFile, new_part, part_file
 from r2d2.corpus.runner import Job, Runner, map_jobs
 from r2d2.progress import Update
@@ -111,7 +111,7 @@ def fetch_by_host(
             shutil.rmtree(folder, ignore_errors=True)
             for left in store.glob(".*.partial"):  # of workers that were killed
                 left.unlink(missing_ok=True)
-    return _together(counts)
+    return add_sorted_counts(counts, key=lambda shown: url_id(shown.partition(" (")[0]))
 
 
 @dataclass(frozen=True)
@@ -190,22 +190,6 @@ def _read(folder: Path, share: int) -> Iterator[dict[str, Any]]:
     scanned = ds.dataset(folder, format="parquet", exclude_invalid_files=False)
     for batch in scanned.to_batches(filter=ds.field("share") == share, batch_readahead=1):
         yield from batch.to_pylist()
-
-
-def _together(counts: list[StageCount]) -> StageCount:
-    """The counts of all shares as one, with the examples that one worker would have."""
-    whole = add_counts(counts)
-    examples = {
-        rule: tuple(
-            sorted(
-                (shown for count in counts for shown in count.examples.get(rule, ())),
-                key=lambda shown: url_id(shown.partition(" (")[0]),
-            )[:EXAMPLES]
-        )
-        for rule in sorted(whole.dropped)
-    }
-    dropped = {rule: whole.dropped[rule] for rule in examples}
-    return StageCount(whole.stage, whole.unit, whole.seen, whole.kept, dropped, examples)
 
 
 def _silent(*progress: object) -> None:

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from r2d2.corpus.clicks.unite import MERGE_COLUMNS
 from r2d2.corpus.cluster.shuffle import bucket_of, read_bucket, write_buckets
 from r2d2.corpus.config import DedupConfig
-from r2d2.corpus.funnel import EXAMPLES, StageCount, add_counts
+from r2d2.corpus.funnel import StageCount, add_sorted_counts
 from r2d2.corpus.images.align import Model
 from r2d2.corpus.images.duplicates import (
     COLUMNS,
@@ -83,7 +83,7 @@ def find_by_band(
     if config.radius is not None:
         counts += map_jobs(GroupNear(way), each_bucket, runner, "grouping near images", update)
     map_jobs(CollectGroups(way), ONE_JOB, runner, "collecting groups", update)
-    count = _together(counts)
+    count = add_sorted_counts(counts)
     if config.meaning is not None and model is not None:
         embed = EmbedPart(way, str(images), parts, model)
         map_jobs(embed, each_part, runner, "embedding", update, holds_model=True)
@@ -304,18 +304,3 @@ def _bands(hashes: Hashes, radius: int) -> list[Hashes]:
         value = (hashes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
         found.append(value if radius == 0 else value + np.uint64(number << 58))
     return found
-
-
-def _together(counts: list[StageCount]) -> StageCount:
-    """All counts as one, with the examples that one machine would have."""
-    whole = add_counts(counts)
-    examples = {
-        rule: tuple(
-            sorted(shown for count in counts for shown in count.examples.get(rule, ()))[:EXAMPLES]
-        )
-        for rule in sorted(whole.dropped)
-    }
-    dropped = {rule: whole.dropped[rule] for rule in examples}
-    return StageCount(
-        whole.stage, whole.unit, whole.seen, whole.kept, dropped, examples, flows=whole.flows
-    )
