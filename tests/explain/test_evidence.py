@@ -122,7 +122,7 @@ def test_characters_that_the_model_does_not_know_are_named_and_nothing_is_shown(
     assert ("魑魅", False) in shown
     note = next(note for note in found.notes if note.code == "unknown_characters")
     assert "魑" in note.about
-    assert "魅" in note.text
+    assert "魅" in note.note
 
 
 def test_the_noise_is_of_the_same_draws(model):

@@ -20,19 +20,11 @@ from r2d2.explain.maps import Map, Way, as_array, choose, place
 from r2d2.explain.unrelated import LEAST, unreadable
 from r2d2.model.side import Side
 from r2d2.models import Model
+from r2d2.notes import Note, unread_notes
 from r2d2.pretrained import Pretrained
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 FULL = 3.0  # times the noise: the brightest colour, in every picture and for every model
-
-
-@dataclass(frozen=True)
-class Note:
-    """What the reader of an explanation is to know."""
-
-    text: str
-    code: str  # for programs
-    about: str | None = None  # the part of the text that it is about
 
 
 @dataclass(frozen=True)
@@ -202,15 +194,10 @@ def _entities(model: Model, text: str, only: Sequence[str] | None) -> tuple[list
 def _unreadable(model: Model, spans: Sequence[Span]) -> list[Note]:
     """What the model cannot read of the entities."""
     unknown, english = (
-        " ".join(dict.fromkeys(name for names in part for name in names))
+        dict.fromkeys(name for names in part for name in names)
         for part in zip(*(unreadable(model, span.text) for span in spans), strict=True)
     )
-    notes = []
-    if unknown:
-        notes.append(Note(f"the model does not know {unknown}", "unknown_characters", unknown))
-    if english:
-        notes.append(Note(f"the model knows no English: {english}", "no_english", english))
-    return notes
+    return unread_notes(unknown, english)
 
 
 def _patches(

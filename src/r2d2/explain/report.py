@@ -29,7 +29,7 @@ def lines(found: Explanation) -> list[str]:
     said += [_of_entity(found, index) for index in range(len(found.entities))]
     if not any(found.known):
         said.append("nothing known: the panel marks no part of the picture")
-    return [*said, *(f"note: {note.text}" for note in found.notes)]
+    return [*said, *(f"note: {note.note}" for note in found.notes)]
 
 
 def write_panel(out: Path, found: Explanation) -> None:

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from r2d2.notes import Note
 from r2d2.search.calibration import LIKELY, POSSIBLE
 from r2d2.search.kinds import calibration_note
-from r2d2.search.query import Found, Note, Query
+from r2d2.search.query import Found, Query
 from r2d2.search.searcher import Searcher
 from r2d2.search.shipped import EmojiGallery, emoji_character
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import numpy as np
@@ -173,6 +174,6 @@ def _answer(found: Explanation, notes: list[NoteOut]) -> ExplainResponse:
         alone=found.way.alone,
         notes=[
             *notes,
-            *(NoteOut(note=note.text, code=note.code, about=note.about) for note in found.notes),
+            *(NoteOut(**asdict(note)) for note in found.notes),
         ],
     )

@@ -14,9 +14,9 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from r2d2.data.images import upright_size
+from r2d2.notes import Note
 from r2d2.pretrained import shipped_folder
 from r2d2.search.gallery import Gallery
-from r2d2.search.query import Note
 from r2d2.search.shipped import INDEX, EmojiGallery, emoji_character
 
 EMOJI_ONLY = (

@@ -7,6 +7,8 @@ from typing import Literal
 
 from PIL import Image
 
+from r2d2.notes import Note
+
 Target = Literal["images", "texts"]
 # What scored a result: both cross encoders; p_T alone, as a cascade's tail; or nothing but cosine.
 Stage = Literal["both", "text", "cosine"]
@@ -58,15 +60,6 @@ class Hit:
     # nothing speaks for it.
     chance: float | None = None
     level: Level | None = None  # None: not known
-
-
-@dataclass(frozen=True)
-class Note:
-    """Something to know about an answer."""
-
-    note: str  # in a sentence
-    code: str  # in a word, for programs
-    about: str | None = None  # what of the query it is about
 
 
 @dataclass(frozen=True)

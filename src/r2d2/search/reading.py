@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from r2d2.corpus.texts.spelling import clean
+from r2d2.notes import Note, unread_notes
 from r2d2.readable import token_spans
-from r2d2.search.query import Note
 from r2d2.search.terms import has_meaning
 from r2d2.tokenizer import Tokenizer
 
@@ -26,13 +26,7 @@ class Reading:
         notes = []
         if self.text != given.strip():
             notes.append(Note(f"searched as {self.text}", "searched_as", self.text))
-        if self.unknown:
-            names = " ".join(self.unknown)
-            notes.append(Note(f"the model does not know {names}", "unknown_characters", names))
-        if self.english:
-            names = " ".join(self.english)
-            notes.append(Note(f"the model knows no English: {names}", "no_english", names))
-        return notes
+        return notes + unread_notes(self.unknown, self.english)
 
 
 def spell(text: str) -> str:

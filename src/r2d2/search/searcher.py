@@ -16,6 +16,7 @@ from PIL import Image
 from r2d2.errors import R2D2Error
 from r2d2.model.side import Side
 from r2d2.models import Model, ScoresPairs, lasting_name, load, tell_ranking
+from r2d2.notes import Note
 from r2d2.pretrained import SHIPPED, Pretrained
 from r2d2.search.confidence import HEAD, NOTHING_FITS, UNKNOWN, Evidence, confidence
 from r2d2.search.first_stage import FUSED, FirstStage, by_vectors, by_words, fuse
@@ -27,7 +28,6 @@ from r2d2.search.query import (
     By,
     Found,
     Hit,
-    Note,
     Query,
 )
 from r2d2.search.reading import Reading, read_query, spell

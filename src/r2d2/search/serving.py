@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 
 from r2d2.errors import R2D2Error
+from r2d2.notes import Note
 from r2d2.search.examples import choose_examples
 from r2d2.search.hosts import own_names
 from r2d2.search.kinds import notes_of_gallery
 from r2d2.search.model_thread import ModelThread
 from r2d2.search.pictures import KEPT_BYTES, Pictures
-from r2d2.search.query import Found, Note, Query
+from r2d2.search.query import Found, Query
 from r2d2.search.searcher import Searcher
 
 log = logging.getLogger(__name__)
