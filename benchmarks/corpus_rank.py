@@ -1,4 +1,4 @@
-"""Stages 1, 2 and 9 of the corpus builder beside a plain DuckDB query, on the same synthetic log.
+"""Sums, ranking and sample of the corpus builder beside a plain DuckDB query, on one synthetic log.
 
     python benchmarks/corpus_rank.py --rows 20000000 --out runs/corpus_rank
 
@@ -93,9 +93,7 @@ def ours(log: Path, work: Path, memory: int, workers: int) -> dict:
     def update(*_: object) -> None:
         pass
 
-    aggregate(
-        [str(log)], config, work / "1", memory_bytes=memory, workers=workers, update=update
-    )  # fmt: skip
+    aggregate([str(log)], config, work / "1", places=places, memory_bytes=memory, update=update)
     lap("aggregate")
     counts = rank(
         work / "1", work / "2", config.rank, places=places, update=update, memory_bytes=memory

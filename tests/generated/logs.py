@@ -31,6 +31,7 @@ from r2d2.corpus.clicks.buckets import sums_of
 from r2d2.corpus.clicks.log import find_logs, plan
 from r2d2.corpus.clicks.log_columns import TEXTS
 from r2d2.corpus.config import CorpusConfig, make_corpus_config
+from r2d2.corpus.runner import Runner
 from r2d2.corpus.texts.spelling import spell_queries
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.search.many import Done, search_many
@@ -81,8 +82,9 @@ class Log:
         config = make_corpus_config(settings=["rank.enabled=false"])
         with tempfile.TemporaryDirectory() as folder:
             (count,) = aggregate(
-                [str(self.path)], config, Path(folder), memory_bytes=10**9, update=lambda *_: None
-            )
+                [str(self.path)], config, Path(folder), places=Runner(), memory_bytes=10**9,
+                update=lambda *_: None,
+            )  # fmt: skip
             rows = duckdb.sql(
                 f"SELECT image, source, text, clicks, impressions FROM {sums_of(Path(folder), 0)}"
             ).fetchall()

@@ -284,9 +284,8 @@ def _aggregate(settings: SumSettings, context: StageContext) -> list[StageCount]
         query=TextConfig(simplified=settings.simplified),
     )
     return aggregate(
-        settings.logs, config, context.out, memory_bytes=context.process_bytes,
-        runner="ray" if context.places.cluster else "native", workers=context.places.workers,
-        update=context.update,
+        settings.logs, config, context.out, places=context.places,
+        memory_bytes=context.process_bytes, update=context.update,
     )  # fmt: skip
 
 

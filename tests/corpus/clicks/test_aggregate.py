@@ -63,11 +63,12 @@ def image_id(name):
     return hashlib.sha256(name if isinstance(name, bytes) else name.encode()).hexdigest()[:32]
 
 
-def build(logs, out, *changes, memory_bytes=10**9, **options):
+def build(logs, out, *changes, memory_bytes=10**9, workers=1):
     config = make_corpus_config("zero", settings=changes)
     (count,) = aggregate(
-        [str(log) for log in logs], config, out, memory_bytes=memory_bytes, update=silent, **options
-    )
+        [str(log) for log in logs], config, out, places=Runner(workers),
+        memory_bytes=memory_bytes, update=silent,
+    )  # fmt: skip
     return count, read_sums(out), read_cut(out).parts
 
 
@@ -377,7 +378,7 @@ def test_an_interrupted_stage_goes_on(tmp_path, workers):
                 raise Stopped
 
         with pytest.raises(Stopped):
-            aggregate(logs, config, out, memory_bytes=2000, workers=workers, update=update)
+            aggregate(logs, config, out, places=Runner(workers), memory_bytes=2000, update=update)
         now = {path.name: path.stat().st_mtime_ns for path in (out / "runs").glob("*.json")}
         assert now.items() >= written.items()  # what was done is not done again
         written = now
@@ -397,8 +398,9 @@ def test_runs_of_other_settings_are_not_used(tmp_path):
 
     with pytest.raises(Stopped):
         aggregate(
-            [log], make_corpus_config("zero"), tmp_path / "out", memory_bytes=10**9, update=update
-        )
+            [log], make_corpus_config("zero"), tmp_path / "out", places=Runner(),
+            memory_bytes=10**9, update=update,
+        )  # fmt: skip
     assert len(list((tmp_path / "out" / "runs").glob("*.json"))) == 3
     _, pairs, _ = build([log], tmp_path / "out", "rank.examination=[1, 0.5]")
     assert [row[5] for row in pairs] == [2.0]

@@ -13,6 +13,7 @@ from r2d2.corpus.clicks import lines
 from r2d2.corpus.clicks.aggregate import aggregate
 from r2d2.corpus.clicks.log import find_logs, plan, read_piece
 from r2d2.corpus.config import make_corpus_config
+from r2d2.corpus.runner import Runner
 from r2d2.errors import R2D2Error
 from r2d2.inputs import lines as input_lines
 from r2d2.inputs.dropped_rows import DroppedRows
@@ -270,7 +271,9 @@ def test_a_report_does_not_land_on_its_json(tmp_path, monkeypatch, capsys, comma
 
 def sum_up(log, folder):
     config = make_corpus_config("zero", settings=["rank.enabled=false"])
-    (count,) = aggregate([log], config, folder / "sums", memory_bytes=10**9, update=silent)
+    (count,) = aggregate(
+        [log], config, folder / "sums", places=Runner(), memory_bytes=10**9, update=silent
+    )
     return count, read_sums(folder / "sums")
 
 

@@ -47,7 +47,7 @@ from r2d2.corpus.config import CorpusConfig
 from r2d2.corpus.engine import Database, open_database
 from r2d2.corpus.funnel import StageCount, add_counts, read_count, write_count
 from r2d2.corpus.rows import PAIR_ROWS, DroppedFile
-from r2d2.corpus.runner import Runner, map_jobs, start
+from r2d2.corpus.runner import Runner, map_jobs
 from r2d2.errors import R2D2Error, first_line
 from r2d2.files import disk_errors, link_or_copy, whole_file, write_text
 from r2d2.inputs.dropped_rows import DroppedRows
@@ -71,9 +71,8 @@ def aggregate(
     config: CorpusConfig,
     out: Path,
     *,
+    places: Runner,
     memory_bytes: int,
-    runner: str = "native",
-    workers: int = 1,
     update: Update,
 ) -> list[StageCount]:
     """Sum logs.
@@ -85,9 +84,9 @@ def aggregate(
         config: which columns hold what, and whether there must be clicks.
         out: folder to write `sums` into (SUMS), `places` (address and path of images that have more
             than an address) and `blobs` (encoded images).
+        places: where to work; on one machine its workers are threads of the database, and processes
+            for what Python reads.
         memory_bytes: for the whole process, with its workers.
-        runner: native, or ray.
-        workers: threads of the database, and processes for what Python reads.
         update: progress.
 
     Returns:
@@ -96,7 +95,7 @@ def aggregate(
     Raises:
         R2D2Error: there is no log, it lacks a column, or has no clicks to rank by.
     """
-    places = start(runner, workers)
+    workers = places.workers
     pieces = plan(find_logs(logs), config)
     if places.cluster:
         pieces = cut_texts(pieces, places, update)
