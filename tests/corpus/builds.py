@@ -10,6 +10,7 @@ from PIL import Image, ImageFilter
 
 from r2d2.corpus.build import build_corpus
 from r2d2.corpus.config import make_corpus_config
+from r2d2.table import PairsTable
 
 
 def scene(seed, size=(160, 120)):
@@ -73,6 +74,12 @@ def built(folder, rows=DIRTY, settings=(), out="zero.lance", **more):
     log = write_log(folder / "log.parquet", rows)
     config = make_corpus_config("zero", settings=[*SETTINGS, *settings])
     return build_corpus([log], folder / out, config, **more)
+
+
+def texts_of(path):
+    """All texts of a table, sorted."""
+    table = PairsTable.open(path)
+    return sorted(text.text for pair in table.take(table.rows()) for text in pair.texts)
 
 
 def tinted(rgb, seed):

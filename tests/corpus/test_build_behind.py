@@ -6,31 +6,21 @@ import sys
 
 import pytest
 
-from corpus.builds import SETTINGS, TINTED, Colours, built, write_log
+from corpus.builds import SETTINGS, TINTED, Colours, built, texts_of, write_log
 from corpus.onnx_file import write_onnx
 from r2d2.corpus import build as build_module
 from r2d2.corpus.config import make_corpus_config
 from r2d2.corpus.stages import settings_key
 from r2d2.errors import R2D2Error
-from r2d2.table import PairsTable
 from r2d2.tokenizer import SPECIAL_TOKENS
 
 PLAIN = ("dedup.radius=null", "image.enabled=false")
 
 
-def texts_of(found):
-    return texts_of_path(found.table)
-
-
-def texts_of_path(path):
-    table = PairsTable.open(path)
-    return sorted(text.text for pair in table.take(table.rows()) for text in pair.texts)
-
-
 def rebuilt(folder, *settings, rows=TINTED, **more):
     """Over what is there."""
     found = built(folder, rows, (*PLAIN, *settings), keep_work=True, overwrite=True, **more)
-    return texts_of(found)
+    return texts_of(found.table)
 
 
 def test_another_model_is_asked_anew(tmp_path):
@@ -172,4 +162,4 @@ def test_a_classifier_in_the_folder_where_one_works(tmp_path, workers):
     second = run(tmp_path, log, "--workers", workers, "--memory", "64MB")
     assert second.returncode == 0, second.stderr
     assert "dropped: mine 2" in second.stdout
-    assert texts_of_path(tmp_path / "z.lance") == ["绿色的草地", "蓝色的墙面"]
+    assert texts_of(tmp_path / "z.lance") == ["绿色的草地", "蓝色的墙面"]

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from corpus.builds import DIRTY, NO_DEDUP, SETTINGS, built, write_log
+from corpus.builds import DIRTY, NO_DEDUP, SETTINGS, built, texts_of, write_log
 from r2d2.corpus import build as build_module
 from r2d2.corpus import filters
 from r2d2.corpus.config import CorpusConfig, RankConfig, TextConfig, make_corpus_config
 from r2d2.corpus.filters import StageFile, image_filter, load_stage, text_filter
 from r2d2.corpus.stages import Stage, add_stages, settings_key
 from r2d2.errors import R2D2Error
-from r2d2.table import PairsTable
 from training.small import call_cli
 
 DOCS = (Path(__file__).parents[2] / "docs/corpus.md").read_text(encoding="utf-8")
@@ -38,17 +37,12 @@ def counts_of(found):
     return {(c.stage, c.unit): c for result in found.stages for c in result.counts}
 
 
-def texts_of(found):
-    table = PairsTable.open(found.table)
-    return sorted(text.text for pair in table.take(table.rows()) for text in pair.texts)
-
-
 def test_a_filter_of_texts(tmp_path):
-    plain = texts_of(built(tmp_path / "plain"))
+    plain = texts_of(built(tmp_path / "plain").table)
     found = built(tmp_path, stages=[text_filter("longer", Longer())])
     count = counts_of(found)["longer", "texts"]
     assert count.dropped == {"longer": sum(len(text) > 5 for text in plain)}
-    assert texts_of(found) == [text for text in plain if len(text) <= 5]
+    assert texts_of(found.table) == [text for text in plain if len(text) <= 5]
     assert "longer" in found.report.read_text(encoding="utf-8")
     nothing = [text_filter("longer", Longer(0))]
     with pytest.raises(R2D2Error, match=r"nothing is left .* longer kept none"):
@@ -64,7 +58,7 @@ def test_a_filter_of_images(tmp_path):
     counts = counts_of(found)
     assert counts["wide", "images"].dropped == {"wide": 3}
     assert counts["wide", "images"].flows["clicks"].kept == 20
-    assert texts_of(found) == ["一只小狗", "小狗在奔跑"]
+    assert texts_of(found.table) == ["一只小狗", "小狗在奔跑"]
 
 
 def test_filters_keep_their_order(tmp_path):
@@ -87,7 +81,7 @@ def test_only_what_depends_on_a_filter_runs_again(tmp_path, monkeypatch):
     def build(most):
         ran.clear()
         stages = [text_filter("longer", Longer(most))]
-        return texts_of(built(tmp_path, stages=stages, keep_work=True, overwrite=True))
+        return texts_of(built(tmp_path, stages=stages, keep_work=True, overwrite=True).table)
 
     first = build(5)
     assert ran == ["aggregate", "find_duplicates"]

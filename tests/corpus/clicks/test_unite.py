@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from corpus.logs import silent
 from r2d2.corpus.clicks.buckets import SUMS, TOTALS, Cut, bucket_file, write_cut
 from r2d2.corpus.clicks.checks import EXAMINED_UNIT, INLINE
 from r2d2.corpus.clicks.ctr import Prior, smoothed
@@ -34,10 +35,6 @@ from r2d2.corpus.runner import Runner
 
 IDS = [hashlib.sha256(bytes([n])).hexdigest()[:32] for n in range(12)]
 PRIOR = Prior(1.0, 20.0)
-
-
-def quiet(*arguments, **more):
-    pass
 
 
 def lay_out(folder, pairs, images, parts):
@@ -91,7 +88,7 @@ def run(folder, pairs, images, groups, parts, most=99, prior=PRIOR, unranked=Non
     write_rows(merge, pa.Table.from_pylist(rows, MERGE_COLUMNS))
     counts = unite(
         folder / "p", folder / "i", merge if groups else None, folder / "o",
-        RankConfig(max_queries=most), prior, Runner(), quiet,
+        RankConfig(max_queries=most), prior, Runner(), silent,
         summed=None if unranked is None else folder / "log", least=least,
     )  # fmt: skip
     out = folder / "o"

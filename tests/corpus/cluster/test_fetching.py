@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from image_server import here, serving
 
+from corpus.logs import silent
 from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.fetching.by_host import fetch_by_host
 from r2d2.corpus.fetching.failures import FAILURES_FILE
@@ -19,10 +20,6 @@ from r2d2.corpus.runner import start
 
 CONFIG = FetchConfig(allow_private=("*",), per_host=2, retries=0, timeout_s=20, shard_rows=5)
 PARTS = 3
-
-
-def silent(*progress, **more):
-    pass
 
 
 def write_images(folder, urls):

@@ -12,14 +12,11 @@ from pathlib import Path
 import pytest
 from cluster_jobs import Begun, Exit, KeepsCount, Square, Unwritable, Whereabouts
 
+from corpus.logs import silent
 from r2d2.corpus.cluster import connection
 from r2d2.corpus.cluster.connection import check_nodes
 from r2d2.corpus.runner import REPEATED, Runner, map_jobs, start
 from r2d2.errors import R2D2Error
-
-
-def silent(*progress, **more):
-    pass
 
 
 def numbered(count):

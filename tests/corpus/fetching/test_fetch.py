@@ -18,6 +18,7 @@ import pytest
 from image_server import ended, serving
 from pyarrow import csv
 
+from corpus.logs import silent
 from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.fetching.decision import opted_out
 from r2d2.corpus.fetching.failures import FAILURES_FILE
@@ -50,12 +51,8 @@ async def lookup(host):
     raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
-def quiet(*_):
-    pass
-
-
 def fetch(urls, store, config=CONFIG, **more):
-    return fetch_images(urls, store, config, update=quiet, lookup=lookup, **more)
+    return fetch_images(urls, store, config, update=silent, lookup=lookup, **more)
 
 
 def rows_of(store):

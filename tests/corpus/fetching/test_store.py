@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_server import ended
 
+from corpus.logs import silent
 from r2d2.corpus.fetching import store as fetch_store
 from r2d2.corpus.fetching.failures import FAILURES_FILE, write_failures
 from r2d2.corpus.fetching.outcome import Cause, Outcome
@@ -37,10 +38,6 @@ def listed(store):
     """What the list of failures holds, in its order."""
     with (store / FAILURES_FILE).open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
-
-
-def quiet(*_):
-    """No progress."""
 
 
 def write(store, outcomes, shard_rows=10_000):
@@ -79,7 +76,7 @@ def test_the_later_result_holds_as_in_a_dict(tmp_path_factory, sittings, shard_r
     assert ended(store) == counts
     failed = [one for one in latest.values() if one.cause != Cause.OK]
     failed.sort(key=lambda one: (-counts[one.cause.value], one.cause.value, url_id(one.url)))
-    assert write_failures(store, quiet) == len(failed)
+    assert write_failures(store, silent) == len(failed)
     assert listed(store) == [
         {"url": one.url, "cause": one.cause.value, "reason": one.reason,
          "tries": str(tries[one.url])}
@@ -171,14 +168,14 @@ def test_the_list_of_failures_is_bounded_and_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(
         fetch_store, "look_up", lambda *some: held.append(len(found := plain(*some))) or found
     )
-    assert write_failures(tmp_path, quiet) == 90
+    assert write_failures(tmp_path, silent) == 90
     assert len(held) == 10
     assert max(held) < 30
     assert [row["cause"] for row in listed(tmp_path)] == ["timed out"] * 60 + ["gone"] * 30
     damaged = shards(tmp_path)[0].path
     damaged.write_bytes(damaged.read_bytes()[:-30])
     with pytest.raises(R2D2Error, match=r"cannot be read .*remove this file"):
-        write_failures(tmp_path, quiet)
+        write_failures(tmp_path, silent)
     assert len(listed(tmp_path)) == 90  # as it was
     assert not list(tmp_path.glob(".*.partial*"))
 
@@ -188,5 +185,5 @@ def test_a_shard_of_before_tries_were_counted(tmp_path):
     path = shards(tmp_path)[0].path
     pq.write_table(pq.read_table(path).drop_columns("tries"), path)
     write(tmp_path, [outcome(1, Cause.REFUSED)])
-    write_failures(tmp_path, quiet)
+    write_failures(tmp_path, silent)
     assert [(row["cause"], row["tries"]) for row in listed(tmp_path)] == [("refused", "3")]

@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 from image_server import fetch, serving
 
+from corpus.logs import silent
 from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.fetching.failures import FAILURES_FILE
 from r2d2.corpus.fetching.fetch import fetch_table
@@ -13,10 +14,6 @@ from r2d2.errors import R2D2Error
 from training.small import call_cli
 
 CONFIG = FetchConfig(allow_private=("*",))
-
-
-def quiet(*_):
-    pass
 
 
 def test_many_addresses_go_by_way_of_the_disk(tmp_path, monkeypatch):
@@ -43,27 +40,27 @@ def test_a_table_of_addresses(tmp_path, kind):
             file.write_text("\n".join([*lines, "{broken", '{"n": 3}']))
         config = FetchConfig(allow_private=("127.0.0.1",))
         store = tmp_path / "store"
-        count = fetch_table(file, store, config, column="image_url", update=quiet)
+        count = fetch_table(file, store, config, column="image_url", update=silent)
         assert (count.seen, count.kept, count.dropped) == (2, 1, {"gone": 1})
         lost = {"parquet": {"no address": 2}}.get(kind, {"no address": 1, "malformed line": 1})
         assert count.notes["passed over"] == lost
         with pytest.raises(R2D2Error, match=r"no column 'url' \(it has .*image_url"):
-            fetch_table(file, store, config, update=quiet)
+            fetch_table(file, store, config, update=silent)
         # what failed can be fetched from as it is listed
         config = FetchConfig(allow_private=("127.0.0.1",), retries=0)
-        again = fetch_table(store / FAILURES_FILE, store, config, update=quiet)
+        again = fetch_table(store / FAILURES_FILE, store, config, update=silent)
         assert (again.seen, again.dropped) == (1, {"gone": 1})
     with pytest.raises(R2D2Error, match="no file"):
-        fetch_table(tmp_path / "none.csv", store, config, update=quiet)
+        fetch_table(tmp_path / "none.csv", store, config, update=silent)
     with pytest.raises(R2D2Error, match="format"):
-        fetch_table(tmp_path / "none.doc", store, config, update=quiet)
+        fetch_table(tmp_path / "none.doc", store, config, update=silent)
 
 
 @pytest.mark.parametrize("encoding", ["gb18030", "utf-16"])
 def test_addresses_of_a_list_as_excel_saves_it(tmp_path, encoding):
     file = tmp_path / "urls.csv"
     file.write_text("标题,url\n白色的小狗,ftp://a/1.jpg\n", encoding=encoding)
-    count = fetch_table(file, tmp_path / "store", CONFIG, update=quiet)
+    count = fetch_table(file, tmp_path / "store", CONFIG, update=silent)
     assert (count.seen, count.dropped, count.notes["passed over"]) == (1, {"refused": 1}, {})
 
 
@@ -82,10 +79,10 @@ def test_a_list_without_an_address_stops_at_once(tmp_path, text, why):
     file.write_text(text)
     said = rf"urls\.csv has no address in its column 'url' \(({why})\): give"
     with pytest.raises(R2D2Error, match=said):
-        fetch_table(file, tmp_path / "store", CONFIG, update=quiet)
+        fetch_table(file, tmp_path / "store", CONFIG, update=silent)
     pq.write_table(pa.table({"url": pa.array([], pa.string())}), tmp_path / "urls.parquet")
     with pytest.raises(R2D2Error, match=r"has no address in its column 'url' \(it holds no row"):
-        fetch_table(tmp_path / "urls.parquet", tmp_path / "store", CONFIG, update=quiet)
+        fetch_table(tmp_path / "urls.parquet", tmp_path / "store", CONFIG, update=silent)
     assert not (tmp_path / "store").exists()
 
 
