@@ -155,6 +155,9 @@ class ObjectiveConfig:
     student_temperature: float = (
         0.05  # tau_s of FgD: equal, else the teacher's feature is no optimum
     )
+    # Share of the gradient of FGR and MLM that goes on into the towers: 1 all of it (the paper),
+    # 0 none, then they learn by the contrast alone
+    ranking_gradient: float = 1.0
     ranking_from: float = 0.0  # share of the run before FGR and MLM begin: first the towers alone
     positive_weight: float = 2.0  # of FGR's positive class (official code)
     text_positives: bool = True  # equal texts are positives of one another, as equal images are
@@ -173,7 +176,11 @@ class ObjectiveConfig:
 
     def __post_init__(self) -> None:
         shares = ("alpha", "momentum", "queue_decay", "mask_share", "et_masked_share", "image_keep")
-        check(self, "objectives", dict.fromkeys((*shares, "uniform_share", "uniform_until"), SHARE))
+        check(
+            self,
+            "objectives",
+            dict.fromkeys((*shares, "uniform_share", "uniform_until", "ranking_gradient"), SHARE),
+        )
         check(self, "objectives", {"ranking_from": (0, 0.99)})
         temperatures = ("teacher_temperature", "student_temperature")
         check(self, "objectives", dict.fromkeys(temperatures, POSITIVE))

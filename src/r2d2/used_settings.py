@@ -48,6 +48,7 @@ CONDITIONS: dict[str, Callable[[Config], bool]] = {
         ("ranking_from", "positive_weight", "uniform_share", "uniform_until", "negative_groups"),
         _fgr,
     ),
+    "ranking_gradient": lambda c: _fgr(c) or c.train.labelled,
     "weight_fgr": lambda c: _fgr(c) or c.train.labelled,
     "weight_mlm": _mlm,
     "mask_share": lambda c: _mlm(c) or _fgd(c),

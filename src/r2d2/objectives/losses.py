@@ -23,6 +23,7 @@ from r2d2.objectives.batch import Batch, Features, Moment, Pull
 from r2d2.objectives.distill import fgd, tgd
 from r2d2.objectives.fgr import Negatives, fgr, mean_head_loss, pairs_to_rank, ranking_weight
 from r2d2.objectives.gcpr import gcpr
+from r2d2.objectives.gradient import scaled_gradient, with_scaled_gradient
 from r2d2.objectives.mlm import choose_masked, mlm, positions_of
 from r2d2.objectives.momentum import teacher_of, update_teacher
 from r2d2.objectives.negatives import blocked_candidates, draw, sources
@@ -187,8 +188,8 @@ class Objectives(nn.Module):
 
     def _labelled(self, model: R2D2, batch: Batch, labels: Tensor) -> dict[str, Tensor]:
         """FGR over the pairs themselves, whose labels people gave: both classes weigh the same."""
-        images = model.encode_images(batch.pixels)
-        texts = model.encode_texts(batch.ids, batch.mask)
+        images = self._to_rank(model.encode_images(batch.pixels))
+        texts = self._to_rank(model.encode_texts(batch.ids, batch.mask))
         logits = model.match_logits(images, texts)
         if self.config.label_loss == "mean":
             loss = mean_head_loss(*logits, labels)
@@ -220,7 +221,7 @@ class Objectives(nn.Module):
         images = model.embed_images(batch.pixels) if seen is None else seen.embedding
         if not (config.mlm or config.fgd):
             some, texts = model.encode_some(batch.ids, batch.mask, own if ranks else own[:0])
-            ranked = None if seen is None else (seen, some)
+            ranked = None if seen is None else (self._to_rank(seen), self._to_rank(some))
             return _Encoded(images, texts, None, ranked, None, None, None)
         u = uniform(moment.seed, moment.step, Draw.MASK, batch.index, batch.ids.shape[1])
         masked = choose_masked(batch.ids, batch.mask, self.special_ids, config.mask_share, u)
@@ -235,9 +236,13 @@ class Objectives(nn.Module):
         some, both = model.encode_some(
             torch.cat([batch.ids, masked_ids]), batch.mask.repeat(2, 1), whole
         )
-        apart = some[n:] if len(whole) > n else None
-        ranked = None if seen is None else (seen, some[:n])
+        apart = self._to_rank(some[n:]) if len(whole) > n else None
+        ranked = None if seen is None else (self._to_rank(seen), self._to_rank(some[:n]))
         return _Encoded(images, both[:n], both[n:], ranked, apart, masked, coin)
+
+    def _to_rank(self, side: Side) -> Side:
+        """A side as the ranking losses read it: a part of their gradient goes on to the tower."""
+        return with_scaled_gradient(side, self.config.ranking_gradient)
 
     def _features(
         self,
@@ -337,6 +342,7 @@ class Objectives(nn.Module):
             else:
                 states = text_states[:n, 1:]
             assert real is not None
-            logits = model.mlm_head(states[real], model.towers.token_embedding)
+            embedding = scaled_gradient(model.towers.token_embedding, config.ranking_gradient)
+            logits = model.mlm_head(states[real], embedding)
             losses["mlm"] = mlm(logits, batch.ids.gather(1, positions)[real], masked_count)
         return losses
