@@ -61,23 +61,54 @@ def import_(
 
 @app.command()
 def towers(
-    source: Annotated[str, typer.Argument(help="A Hugging Face folder, or a hub id.")],
     out: Annotated[Path, typer.Option(help="Folder for the model.")],
+    source: Annotated[
+        str | None, typer.Argument(help="A dual encoder: a Hugging Face folder, or a hub id.")
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="An encoder of pictures, with --text, in SOURCE's place.")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="An encoder of texts, with --image.")] = None,
+    embed_dim: Annotated[
+        int | None, typer.Option(min=1, help="Numbers of an embedding, of a pair; else 768.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=1, help="Pixels, of a pair; else as its processor says.")
+    ] = None,
     cross_layers: Annotated[int, typer.Option(min=0, help="Of the cross encoders, fresh.")] = 6,
     max_length: Annotated[int | None, typer.Option(min=3, help="Tokens of a text.")] = None,
     mask_token: Annotated[
         str | None, typer.Option(help="Stands for masked tokens, where there is no [MASK].")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the cross encoders.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of what is initialised.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Put R2D2's cross encoders on the towers of Chinese-CLIP, CLIP, SigLIP (2) or FG-CLIP 2."""
+    """Put R2D2's cross encoders on a dual encoder, or on any two encoders by --image and --text.
+
+    Dual encoders: Chinese-CLIP, CLIP, SigLIP, SigLIP 2, FG-CLIP 2. Pairs: ViT, DINOv2, DINOv3 or
+    ConvNeXt with BERT, RoBERTa, XLM-R or Qwen3.
+    """
+    from r2d2.errors import R2D2Error
+    from r2d2.weights.encoder_pairs import import_pair
     from r2d2.weights.towers import import_towers
 
-    report = import_towers(
-        source, out, cross_layers=cross_layers, max_length=max_length, mask_token=mask_token,
-        seed=seed, overwrite=overwrite,
-    )  # fmt: skip
+    if source is None:
+        if image is None or text is None:
+            raise R2D2Error("give a dual encoder, or both --image and --text of a pair")
+        report = import_pair(
+            image, text, out, embed_dim=embed_dim, cross_layers=cross_layers,
+            image_size=image_size, max_length=max_length, mask_token=mask_token, seed=seed,
+            overwrite=overwrite,
+        )  # fmt: skip
+    else:
+        pair = {"--image": image, "--text": text, "--embed-dim": embed_dim}
+        given = [name for name, value in (*pair.items(), ("--image-size", image_size)) if value]
+        if given:
+            raise R2D2Error(f"{given[0]} is for a pair of encoders, not for {source}: leave it out")
+        report = import_towers(
+            source, out, cross_layers=cross_layers, max_length=max_length, mask_token=mask_token,
+            seed=seed, overwrite=overwrite,
+        )  # fmt: skip
     for line in [*report.lines(), f"model: {out}"]:
         typer.echo(line)
 

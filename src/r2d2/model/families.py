@@ -6,15 +6,26 @@ family has no such position, the pooled state is put in front of the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from r2d2.config import VisionConfig
+
 Colours = tuple[float, float, float]
-Keep = Callable[[Tensor], Tensor]  # states (n, C+P, d_v) to those of the patches asked for
+
+
+class PatchChoice(Protocol):
+    """The patches that FgD's student is shown in the pass that runs."""
+
+    index: Tensor | None  # (n, K) int64; None: all patches
+
+    def keep(self, states: Tensor, first: int) -> Tensor:
+        """States (n, first + P, d) without those of the patches that are not shown."""
+
 
 CLIP_PIXELS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -25,8 +36,8 @@ class Clip:
 
     config, text, vision = "CLIPConfig", "CLIPTextModel", "CLIPVisionModel"
     text_options: ClassVar[Mapping[str, Any]] = {}
-    pixels: ClassVar[tuple[Colours, Colours]] = CLIP_PIXELS  # mean and deviation of its processor
-    crops = True  # its processor resizes the shorter edge, and cuts the middle out
+    pixels: tuple[Colours, Colours] = CLIP_PIXELS  # mean and deviation of its processor
+    crops: bool = True  # its processor resizes the shorter edge, and cuts the middle out
     class_tokens = 1  # states of a picture in front of its patches
     text_offset = 1  # states in front of a text's tokens
     bert_vocabulary = False  # vocab.txt of a BERT; else tokenizer.json of any kind
@@ -37,6 +48,36 @@ class Clip:
     longest_word = 100  # letters of a word that its tokenizer takes apart, where that is BERT's
     sigmoid = False  # trained by a sigmoid loss, so that tau means something else
     squeezes = False  # its own processor keeps the aspect, and ours squeezes to a square
+
+    def configuration(self, transformers: Any, data: Mapping[str, Any]) -> Any:
+        """Both towers' settings, as `text_config` and `vision_config`, of a config.json."""
+        return getattr(transformers, self.config).from_dict(dict(data))
+
+    def towers(self, transformers: Any, both: Any) -> tuple[nn.Module, nn.Module]:
+        """The picture tower and the text tower, initialised."""
+        vision = getattr(transformers, self.vision)(both.vision_config)
+        return vision, getattr(transformers, self.text)(both.text_config, **self.text_options)
+
+    def vision_shape(self, both: Any) -> VisionConfig:
+        """What everything after the towers must know of the picture tower."""
+        vision = both.vision_config
+        return VisionConfig(
+            image_size=self.image_side(both),
+            patch_size=vision.patch_size,
+            width=vision.hidden_size,
+            layers=vision.num_hidden_layers,
+            heads=vision.num_attention_heads,
+        )
+
+    def text_places(self, both: Any) -> int:
+        """Tokens of the longest text."""
+        return int(both.text_config.max_position_embeddings)
+
+    def attach(self, vision: nn.Module, choice: PatchChoice) -> None:
+        """Let the tower drop the patches that are not shown, behind its patch embedding."""
+        vision.get_submodule("embeddings").register_forward_hook(
+            lambda module, inputs, states: choice.keep(states, self.class_tokens)
+        )
 
     def image_side(self, both: Any) -> int:
         """Pixels of the square that the picture tower reads."""
@@ -54,11 +95,12 @@ class Clip:
             nn.Linear(both.text_config.hidden_size, width, bias=False),
         )
 
-    def read_images(self, vision: nn.Module, pixels: Tensor, keep: Keep) -> tuple[Tensor, Tensor]:
+    def read_images(
+        self, vision: nn.Module, pixels: Tensor, choice: PatchChoice
+    ) -> tuple[Tensor, Tensor]:
         """States (n, 1+P, d_v) and pooled (n, d_v).
 
-        `keep` drops patches that are not to be looked at; it hooks into `vision.embeddings`, and
-        is called here only by a family that does not go through these.
+        `choice` is asked here only by a family in which `attach` cannot reach the patches.
         """
         out = vision(pixel_values=pixels)
         return out.last_hidden_state, out.pooler_output
@@ -111,7 +153,9 @@ class Siglip(Clip):
         """None: the heads are in the towers."""
         return nn.Identity(), nn.Identity()
 
-    def read_images(self, vision: nn.Module, pixels: Tensor, keep: Keep) -> tuple[Tensor, Tensor]:
+    def read_images(
+        self, vision: nn.Module, pixels: Tensor, choice: PatchChoice
+    ) -> tuple[Tensor, Tensor]:
         """See `Clip.read_images`."""
         out = vision(pixel_values=pixels)
         return torch.cat([out.pooler_output[:, None], out.last_hidden_state], 1), out.pooler_output
@@ -136,7 +180,9 @@ class Siglip2(Siglip):
         vision = both.vision_config
         return int(vision.patch_size * round(vision.num_patches**0.5))
 
-    def read_images(self, vision: nn.Module, pixels: Tensor, keep: Keep) -> tuple[Tensor, Tensor]:
+    def read_images(
+        self, vision: nn.Module, pixels: Tensor, choice: PatchChoice
+    ) -> tuple[Tensor, Tensor]:
         """See `Clip.read_images`.
 
         Its own forward makes places and a mask for each picture in a loop, which cannot be
@@ -147,7 +193,7 @@ class Siglip2(Siglip):
         side = pixels.shape[-1] // patch
         cut = pixels.view(n, 3, side, patch, side, patch).permute(0, 2, 4, 3, 5, 1)
         states = tower.embeddings.patch_embedding(cut.reshape(n, side * side, -1))
-        states = keep(states + tower.embeddings.position_embedding.weight)
+        states = choice.keep(states + tower.embeddings.position_embedding.weight, 0)
         states = tower.encoder(inputs_embeds=states).last_hidden_state
         states = tower.post_layernorm(states)
         pooled = tower.head(states)

@@ -1,6 +1,7 @@
-"""Towers of Hugging Face's dual encoders, seen as Sides: R2D2's ranking on top of newer encoders.
+"""Towers of Hugging Face's encoders, seen as Sides: R2D2's ranking on top of newer encoders.
 
-What differs between their families stands in model/families.py.
+What differs between families of dual encoders stands in model/families.py, and between those of
+single encoders, of which any two make a pair, in model/encoders.py.
 """
 
 from __future__ import annotations
@@ -14,14 +15,29 @@ from torch import Tensor, nn
 
 from r2d2.config import ForeignConfig, ModelConfig
 from r2d2.errors import R2D2Error
+from r2d2.model.encoders import PLUS, pair_of
 from r2d2.model.families import CLIP_PIXELS, FAMILIES, Clip
 from r2d2.model.side import Side
 
 DROPOUTS = ("attention_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob")
+DROP_PATH = "drop_path_rate"  # whole layers left out by a generator of their own: never here
+
+
+class _PatchChoice:
+    """See `PatchChoice`."""
+
+    def __init__(self) -> None:
+        self.index: Tensor | None = None
+
+    def keep(self, states: Tensor, first: int) -> Tensor:
+        if self.index is None:
+            return states
+        index = (self.index + first)[:, :, None].expand(-1, -1, states.shape[2])
+        return torch.cat([states[:, :first], states.gather(1, index)], dim=1)
 
 
 class ForeignTowers(nn.Module):
-    """The two towers of a `ChineseCLIPModel`, `CLIPModel`, `SiglipModel` or `Siglip2Model`."""
+    """The two towers of a dual encoder of Hugging Face's classes, or two encoders of its own."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -29,16 +45,10 @@ class ForeignTowers(nn.Module):
         self.foreign = config.foreign
         self.family = family_of(config.foreign.kind)
         both = build_config(config.foreign, config.dropout)
-        transformers, family = require_transformers(), self.family
-        self.vision: nn.Module = getattr(transformers, family.vision)(both.vision_config)
-        self.text: nn.Module = getattr(transformers, family.text)(
-            both.text_config, **family.text_options
-        )
-        self.image_projection, self.text_projection = family.projections(both)
-        self._keep: Tensor | None = None
-        self.vision.get_submodule("embeddings").register_forward_hook(
-            lambda module, inputs, states: self._kept(states)
-        )
+        self.vision, self.text = self.family.towers(require_transformers(), both)
+        self.image_projection, self.text_projection = self.family.projections(both)
+        self._choice = _PatchChoice()
+        self.family.attach(self.vision, self._choice)
 
     @property
     def text_offset(self) -> int:
@@ -47,13 +57,13 @@ class ForeignTowers(nn.Module):
 
     def encode_images(self, pixels: Tensor, keep: Tensor | None = None) -> Side:
         """See `Towers.encode_images`: pixels normalised as CLIP's, whatever the family wants."""
-        self._keep = keep
+        self._choice.index = keep
         try:
             states, pooled = self.family.read_images(
-                self.vision, self._normalise(pixels), self._kept
+                self.vision, self._normalise(pixels), self._choice
             )
         finally:
-            self._keep = None
+            self._choice.index = None
         return Side(states, None, F.normalize(self.image_projection(pooled), dim=-1))
 
     def encode_texts(self, ids: Tensor, mask: Tensor) -> Side:
@@ -98,17 +108,11 @@ class ForeignTowers(nn.Module):
         )
         return ((pixels * std + mean - their_mean) / their_std).to(dtype)
 
-    def _kept(self, states: Tensor) -> Tensor:
-        """Only the patches asked for, with their places; the class token always."""
-        if self._keep is None:
-            return states
-        first = self.family.class_tokens
-        index = (self._keep + first)[:, :, None].expand(-1, -1, states.shape[2])
-        return torch.cat([states[:, :first], states.gather(1, index)], dim=1)
-
 
 def family_of(kind: str) -> Clip:
-    """The adapter of a model_type. R2D2Error where there is none."""
+    """The adapter of a model_type, or of two as "dinov2+bert". R2D2Error where there is none."""
+    if PLUS in kind:
+        return pair_of(*kind.split(PLUS, 1))
     if kind not in FAMILIES:
         raise R2D2Error(f"towers of kind '{kind}' are not known: {', '.join(FAMILIES)} are")
     return FAMILIES[kind]
@@ -122,15 +126,17 @@ def build_config(foreign: ForeignConfig, dropout: float = 0.0) -> Any:
     """
     family = family_of(foreign.kind)
     data: dict[str, Any] = json.loads(foreign.config)
-    for part in ("text_config", "vision_config"):
-        settings = dict(data.get(part) or {})
-        data[part] = settings | {name: dropout for name in DROPOUTS if name in settings}
     try:
-        return getattr(require_transformers(), family.config).from_dict(data)
+        both = family.configuration(require_transformers(), data)
     except R2D2Error:
         raise
     except Exception as error:  # its checks raise errors of many kinds
         raise R2D2Error(f"config.json of the towers is not understood: {error}") from error
+    for part in (both.text_config, both.vision_config):
+        for name, share in (*((name, dropout) for name in DROPOUTS), (DROP_PATH, 0.0)):
+            if hasattr(part, name):
+                setattr(part, name, share)
+    return both
 
 
 def require_transformers() -> Any:

@@ -17,7 +17,8 @@ from r2d2.model.linear import Linear
 from r2d2.model.side import Side
 from r2d2.model.vit import ViT
 
-LAYERS = ("layers", "encoder.layers", "encoder.layer")  # ours; Hugging Face's; its BERT's
+# Ours; Hugging Face's; its BERT's; DINOv3's; ConvNeXt's, whose stages are its layers here
+LAYERS = ("layers", "encoder.layers", "encoder.layer", "model.layer", "encoder.stages")
 
 
 def make_towers(config: ModelConfig) -> Towers | ForeignTowers:

@@ -12,10 +12,13 @@ from r2d2.config import TrainConfig
 from r2d2.model.towers import layers_of
 
 # Matrices by shape, not by role: a decay would pull places towards one another.
-_NEVER_DECAYED = ("position_embedding",)
-_LAYER = re.compile(r"towers\.(?:vision|text)\.(?:encoder\.)?layers?\.(\d+)\.")
+_NEVER_DECAYED = ("position_embedding", "cls_token", "register_tokens", "token_type_embedding")
+_LAYER = re.compile(r"towers\.(?:vision|text)\.(?:encoder\.|model\.)?(?:layers?|stages)\.(\d+)\.")
 # What stands on top of a tower's layers, here and in Hugging Face's classes.
-_TOP = ("output_norm", "post_norm", "post_layernorm", "final_layer_norm", ".head.")
+_TOP = (
+    "output_norm", "post_norm", "post_layernorm", "final_layer_norm", ".head.",
+    "vision.layernorm.", "vision.norm.", "text.norm.",
+)  # fmt: skip
 
 
 def make_optimizer(
@@ -56,7 +59,7 @@ def _decays(name: str, parameter: nn.Parameter, decay: str) -> bool:
     if name.endswith("log_temperature"):
         return False
     if decay == "matrices":
-        return parameter.dim() >= 2 and not name.endswith(_NEVER_DECAYED)
+        return parameter.dim() >= 2 and not any(part in name for part in _NEVER_DECAYED)
     return decay == "all" or not name.endswith("bias")
 
 

@@ -41,8 +41,8 @@ def check_config(config: Mapping[str, Any], source: object) -> None:
     if not isinstance(kind, str) or kind not in KNOWN:
         raise R2D2Error(
             f"{source} has model_type {kind!r} in its config.json: "
-            f"opened are {', '.join(KNOWN)}; a model may be made of a BERT or a ViT by "
-            "`r2d2 weights import`"
+            f"opened are {', '.join(KNOWN)}; a model may be made of an encoder of pictures and "
+            "one of texts by `r2d2 weights towers --image --text`"
         )
     require_transformers()
 

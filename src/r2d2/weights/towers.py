@@ -13,7 +13,7 @@ from tokenizers import Tokenizer as Engine
 from tokenizers import normalizers
 from torch import Tensor
 
-from r2d2.config import ForeignConfig, ModelConfig, TextConfig, VisionConfig
+from r2d2.config import ForeignConfig, ModelConfig, TextConfig
 from r2d2.errors import R2D2Error
 from r2d2.files import write_text
 from r2d2.foreign_tokenizer import ForeignTokenizer, read_engine
@@ -150,22 +150,45 @@ def _settings(
         0, 0, 0, (),
     )  # fmt: skip
     both = build_config(roles)
-    text, vision = both.text_config, both.vision_config
-    length = min(max_length or text.max_position_embeddings, text.max_position_embeddings)
-    if family.every_place and length != text.max_position_embeddings:
+    text, places = both.text_config, family.text_places(both)
+    length = min(max_length or places, places)
+    if family.every_place and length != places:
         raise R2D2Error(
-            f"{read.name} reads a text at its last place, {text.max_position_embeddings}: "
-            "leave --max-length out"
+            f"{read.name} reads a text at its last place, {places}: leave --max-length out"
         )
-    patch = vision.patch_size
-    side, width = family.image_side(both), family.embed_dim(both)
+    own = min(length, family.usual_length or length) if max_length is None else length
+    tokenizer, roles = read_text_settings(read, roles, text, own, mask_token, need_mask)
+    return model_shape(roles, both, tokenizer, cross_layers, fresh), tokenizer
+
+
+def read_text_settings(
+    read: Source,
+    roles: ForeignConfig,
+    text: Any,
+    length: int,
+    mask_token: str | None,
+    need_mask: bool,
+) -> tuple[Tokenizer, ForeignConfig]:
+    """The tokenizer beside a text tower, and `roles` with what it says of tokens.
+
+    Args:
+        read: the source of the text tower.
+        roles: of the towers, without what the tokenizer tells.
+        text: Hugging Face's settings of the text tower.
+        length: tokens at which texts are cut.
+        mask_token: see `import_towers`.
+        need_mask: whether a token must be found that stands for masked ones.
+
+    Raises:
+        R2D2Error: there is none, or it is another model's.
+    """
+    family = family_of(roles.kind)
     tokenizer: Tokenizer
     if family.bert_vocabulary:
         path = read.tokenizer
         if path is None:
             raise R2D2Error(f"there is no {VOCAB} or {TOKENIZER} beside {read.name}: fetch it too")
-        own = min(length, family.usual_length or length) if max_length is None else length
-        tokenizer = read_tokenizer(path, own, family.longest_word)
+        tokenizer = read_tokenizer(path, length, family.longest_word)
         found = (tokenizer.pad_id, tokenizer.mask_id, tuple(sorted(tokenizer.special_ids)))
     else:
         path = read.folder / TOKENIZER
@@ -187,27 +210,32 @@ def _settings(
             f"the tokenizer beside {read.name} has {tokenizer.vocab_size} tokens and its text "
             f"tower {text.vocab_size}: give the one it was trained with"
         )
-    layers = {"layers": text.num_hidden_layers, "heads": text.num_attention_heads}
-    config = dataclasses.replace(
+    return tokenizer, roles
+
+
+def model_shape(
+    roles: ForeignConfig,
+    both: Any,
+    tokenizer: Tokenizer,
+    cross_layers: int,
+    fresh: ModelConfig | None,
+) -> ModelConfig:
+    """The shape of a model on these towers."""
+    family, text = family_of(roles.kind), both.text_config
+    return dataclasses.replace(
         fresh or ModelConfig(),
-        vision=VisionConfig(
-            image_size=side,
-            patch_size=patch,
-            width=vision.hidden_size,
-            layers=vision.num_hidden_layers,
-            heads=vision.num_attention_heads,
-        ),
+        vision=family.vision_shape(both),
         text=TextConfig(
             vocab_size=text.vocab_size,
             max_length=tokenizer.max_length,
             width=text.hidden_size,
-            **layers,
+            layers=text.num_hidden_layers,
+            heads=text.num_attention_heads,
         ),
         cross_layers=cross_layers,
-        embed_dim=width,
+        embed_dim=family.embed_dim(both),
         foreign=roles,
     )
-    return config, tokenizer
 
 
 def _lower(normalizer: Any) -> Any:

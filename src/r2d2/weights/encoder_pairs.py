@@ -1,0 +1,200 @@
+"""Any encoder of pictures and any of texts into one model folder, with what goes on top of them.
+
+As `VisionTextDualEncoder` of transformers does it: two encoders that were trained apart, and
+projections that are not trained yet. R2D2 itself starts so, from CLIP's ViT and a RoBERTa.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from r2d2.config import ForeignConfig, ModelConfig
+from r2d2.errors import R2D2Error, first_line
+from r2d2.files import write_text
+from r2d2.model.encoders import IMAGE_ENCODERS, PLUS, TEXT_ENCODERS, pair_of
+from r2d2.model.foreign import build_config, require_transformers
+from r2d2.model.r2d2 import R2D2
+from r2d2.pretrained import Pretrained
+from r2d2.weights.importing import REPORT
+from r2d2.weights.report import Imported, ImportReport, Used, check_out
+from r2d2.weights.source import Source, open_source
+from r2d2.weights.towers import model_shape, read_text_settings
+
+IMAGE_SIDE = 224  # pixels, where neither the processor nor the encoder names a size
+NOT_READ = "no part of the encoder"
+
+
+def import_pair(
+    image: str | Path,
+    text: str | Path,
+    out: str | Path,
+    *,
+    embed_dim: int | None = None,
+    cross_layers: int = 6,
+    image_size: int | None = None,
+    max_length: int | None = None,
+    mask_token: str | None = None,
+    fresh: ModelConfig | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> ImportReport:
+    """Read two encoders of Hugging Face's classes and write one folder that `r2d2.load` opens.
+
+    Args:
+        image: a folder or hub id of an encoder of pictures; see `IMAGE_ENCODERS`.
+        text: of an encoder of texts, with its tokenizer; see `TEXT_ENCODERS`.
+        out: the folder to write; `import.json` there accounts for every tensor.
+        embed_dim: numbers of an embedding; None: `fresh`'s.
+        cross_layers: of each cross encoder, initialised afresh; 0: none.
+        image_size: pixels; None: as its processor makes them, else its own.
+        max_length: tokens of a text; None: `fresh`'s, or the encoder's places if these are less.
+        mask_token: of the vocabulary, to stand for masked tokens, where it has no mask.
+        fresh: settings that the encoders do not fix; None: those of preset base.
+        seed: of what is initialised.
+        overwrite: replace a folder at `out`.
+
+    Raises:
+        R2D2Error: another kind of encoder, missing files, tensors that do not fit, or sizes that
+            an encoder cannot take.
+    """
+    out, fresh = Path(out), fresh or ModelConfig()
+    check_out(out, overwrite, [image, text])
+    sources = open_source(image), open_source(text)
+    roles = _roles(sources, embed_dim or fresh.embed_dim, image_size)
+    both = build_config(roles)
+    places = pair_of(*roles.kind.split(PLUS)).text_places(both)
+    if max_length is not None and max_length > places:
+        raise R2D2Error(
+            f"{text} has places for {places} tokens, not {max_length}: give at most that"
+        )
+    tokenizer, roles = read_text_settings(
+        sources[1], roles, both.text_config, min(max_length or fresh.text.max_length, places),
+        mask_token, need_mask=True,
+    )  # fmt: skip
+    config = model_shape(roles, both, tokenizer, cross_layers, fresh)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = R2D2(config)
+        # After the rest: the library draws what a checkpoint lacks, which is then refused.
+        imported = tuple(
+            _fill(model.towers.get_submodule(side), side, source)
+            for side, source in zip(("vision", "text"), sources, strict=True)
+        )
+    given = {used.ours for one in imported for used in one.used}
+    rest = tuple(name for name in model.state_dict() if name not in given)
+    notes = (
+        f"embeddings have {config.embed_dim} numbers, and their projections are not trained yet: "
+        "pre-train before searching",
+        f"pictures are squeezed to {config.vision.image_size} pixels, square; texts are cut at "
+        f"{tokenizer.max_length} tokens",
+    )
+    report = ImportReport(out, config, imported, rest, notes)
+    Pretrained(model, tokenizer).save(out)
+    write_text(out / REPORT, report.json())
+    return report
+
+
+def _roles(sources: tuple[Source, Source], embed_dim: int, side: int | None) -> ForeignConfig:
+    """The pair as settings, without what the tokenizer tells."""
+    kinds = [str(source.config.get("model_type")) for source in sources]
+    for source, kind, known in zip(sources, kinds, (IMAGE_ENCODERS, TEXT_ENCODERS), strict=True):
+        if kind not in known:
+            raise R2D2Error(
+                f"{source.name} is a model of type {kind!r}: taken here are {', '.join(known)}"
+            )
+    image, text = sources
+    family = pair_of(kinds[0], kinds[1])
+    mean, std = family.pixels
+    content = {
+        "vision_config": {k: v for k, v in image.config.items() if k != "auto_map"},
+        "text_config": {k: v for k, v in text.config.items() if k != "auto_map"},
+        "projection_dim": embed_dim,
+        "image_side": side or _processed_side(image) or IMAGE_SIDE,
+    }
+    return ForeignConfig(
+        PLUS.join(kinds),
+        json.dumps(content, sort_keys=True),
+        tuple(image.preprocessor.get("image_mean") or mean),
+        tuple(image.preprocessor.get("image_std") or std),
+        0, 0, 0, (),
+    )  # fmt: skip
+
+
+def _processed_side(read: Source) -> int | None:
+    """Pixels of the square that its processor makes, else of its config.json."""
+    for size in (read.preprocessor.get("crop_size"), read.preprocessor.get("size")):
+        if isinstance(size, Mapping):
+            size = size.get("height", size.get("shortest_edge"))
+        if size is not None:
+            return int(size)
+    size = read.config.get("image_size")
+    return None if size is None else int(size)
+
+
+def _fill(tower: nn.Module, side: str, read: Source) -> Imported:
+    """Put a checkpoint into an initialised tower, under the names of whichever version wrote it.
+
+    The library knows how its own classes were named over the years; it is given tensors that were
+    read safely, and runs nothing.
+    """
+    theirs: Any = type(tower)
+    own = set(tower.state_dict())
+    with _quiet():
+        try:
+            loaded, told = theirs.from_pretrained(
+                None, config=tower.config, state_dict=dict(read.tensors),
+                output_loading_info=True, dtype=torch.float32, **_options(tower),
+            )  # fmt: skip
+        except Exception as error:  # its checks raise errors of many kinds
+            raise R2D2Error(
+                f"{read.name} does not fit its config.json ({first_line(error)}): give the file "
+                "that was saved with it"
+            ) from error
+    if missing := sorted(told["missing_keys"]):
+        raise R2D2Error(
+            f"{read.name} lacks what makes {missing[0]}, and {len(missing) - 1} more: give the "
+            "whole checkpoint"
+        )
+    state = loaded.state_dict()
+    bad = [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]
+    if bad:
+        raise R2D2Error(f"{read.name}: {bad[0]} holds no finite numbers: fetch it again")
+    tower.load_state_dict(state)
+    unused = {str(name): NOT_READ for name in told["unexpected_keys"]}
+    unused |= {n: f"beside the weights: {what}" for n, what in read.others.items()}
+    taken = tuple(name for name in read.tensors if name not in unused)
+    how = "by the names of the library's class"
+    # Which of theirs made which of ours is the library's business: they are told together.
+    used = tuple(
+        Used(f"towers.{side}.{name}", taken if first else (), how if first else "")
+        for first, name in ((n == 0, name) for n, name in enumerate(sorted(own)))
+    )
+    return Imported(read.name, f"encoder of {side}", used, unused)
+
+
+def _options(tower: nn.Module) -> dict[str, Any]:
+    """What the tower's class was made with."""
+    has = "pooler" in dict(tower.named_children()) or not hasattr(tower, "pooler")
+    return {} if has else {"add_pooling_layer": False}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's progress bar and report: `ImportReport` takes their place."""
+    logging = require_transformers().utils.logging
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
