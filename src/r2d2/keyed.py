@@ -29,6 +29,8 @@ class Draw(IntEnum):
     DROPOUT = 9
     GRID = 10
     EXPLAIN = 11
+    SCENE = 12
+    PAIR = 13
 
 
 def _mix(x: int) -> int:

@@ -37,6 +37,7 @@ SCHEMA = pa.schema(
         ("label", pa.int8()),  # matching sets only: 1 match, 0 not
     ]
 )
+GROUP = pa.field("group_id", pa.string())  # some tables only: rows of one group are near misses
 REQUIRED = ("image_id", "image", "texts", "split")  # other writers may leave the rest out: null
 
 BATCH_ROWS = 1024  # rows held in memory while writing ...
@@ -70,9 +71,11 @@ class Pair:
     clicks: int | None = None
     impressions: int | None = None
     label: int | None = None
+    group_id: str | None = None  # shared by rows that are near misses of one another
 
 
-PAIR_FIELDS = tuple(f.name for f in fields(Pair))
+PAIR_FIELDS = tuple(SCHEMA.names)  # of every table
+READ_FIELDS = tuple(f.name for f in fields(Pair))  # and of some
 
 
 def check_schema(schema: pa.Schema, path: str) -> None:
@@ -80,7 +83,7 @@ def check_schema(schema: pa.Schema, path: str) -> None:
 
     R2D2Error names the first column that differs, and what was found.
     """
-    for expected in SCHEMA:
+    for expected in (*SCHEMA, GROUP):
         index = schema.get_field_index(expected.name)
         if index < 0:
             if expected.name in REQUIRED:
@@ -131,7 +134,7 @@ def _same_meaning(expected: pa.DataType, found: pa.DataType) -> bool:
 
 def to_pair(record: dict[str, Any]) -> Pair:
     """A row as Arrow gives it; what is null or was not read is empty: "", b"", () or None."""
-    known = {name: record[name] for name in record if name in PAIR_FIELDS}
+    known = {name: record[name] for name in record if name in READ_FIELDS}
     for name, empty in (("image_id", ""), ("image", b""), ("split", "")):
         known[name] = known.get(name) or empty
     known["texts"] = to_texts(record.get("texts"))

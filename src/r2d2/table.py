@@ -27,7 +27,8 @@ from r2d2.files import remove_folder, replace_folder
 from r2d2.native_write import write_batches
 from r2d2.output_lock import locks_output
 from r2d2.pair import (
-    PAIR_FIELDS,
+    GROUP,
+    READ_FIELDS,
     SCHEMA,
     Pair,
     Text,
@@ -154,11 +155,11 @@ class PairsTable:
 
         A column that is not read, or not there, is empty in the Pair: b"", () or None.
         """
-        wanted = PAIR_FIELDS if columns is None else tuple(columns)
-        unknown = [name for name in wanted if name not in PAIR_FIELDS]
+        wanted = READ_FIELDS if columns is None else tuple(columns)
+        unknown = [name for name in wanted if name not in READ_FIELDS]
         if unknown:
             raise R2D2Error(
-                f"a pairs table has no column {unknown[0]!r}: choose of {', '.join(PAIR_FIELDS)}"
+                f"a pairs table has no column {unknown[0]!r}: choose of {', '.join(READ_FIELDS)}"
             )
         return [to_pair(record) for record in self._take(rows, wanted).to_pylist()]
 
@@ -176,6 +177,13 @@ class PairsTable:
         if "label" not in self.columns:
             return [None] * np.asarray(rows).size
         found: list[int | None] = self._take(rows, ("label",))["label"].to_pylist()
+        return found
+
+    def group_ids(self, rows: Rows) -> list[str | None]:
+        """The ids of the groups of near misses that `rows` are of; None where a row has none."""
+        if GROUP.name not in self.columns:
+            return [None] * np.asarray(rows).size
+        found: list[str | None] = self._take(rows, (GROUP.name,))[GROUP.name].to_pylist()
         return found
 
     def scan(
@@ -238,19 +246,21 @@ def write_table(
     *,
     overwrite: bool = False,
     metadata: Mapping[str, str] | None = None,
+    grouped: bool = False,
 ) -> int:
     """Write a new table and return its number of rows; streams, so memory stays bounded.
 
     A local table appears whole or not at all: it is written beside its place and renamed. On object
     stores Lance's own commit does the same. An image id may stand once, or in several pairs with
-    labels; see `UniqueIds` for what it costs to tell.
+    labels; see `UniqueIds` for what it costs to tell. `grouped`: with the column `group_id`.
 
     Raises:
         R2D2Error: `path` exists (unless `overwrite`, which replaces a table and nothing else), the
             disk is full, a row does not fit the schema, or an image id stands twice.
     """
     uri = str(path)
-    schema = SCHEMA.with_metadata(dict(metadata or {}))
+    columns = SCHEMA.append(GROUP) if grouped else SCHEMA
+    schema = columns.with_metadata(dict(metadata or {}))
     if "://" in uri:
         if not overwrite and is_dataset(uri):
             raise taken(uri)
@@ -291,7 +301,8 @@ def append_table(path: str | Path, pairs: Iterable[Pair]) -> int:
     labelled = any(rows["label"].null_count < len(rows) for _, rows in table.scan(("label",)))
     for _, rows in table.scan(("image_id", "label", "image") if labelled else ("image_id",), 1024):
         collections.deque(ids.note(rows), maxlen=0)
-    schema = pa.schema([there.field(name) for name in SCHEMA.names])
+    names = [*SCHEMA.names, *([GROUP.name] if GROUP.name in there.names else [])]
+    schema = pa.schema([there.field(name) for name in names])
     return _write(uri, pairs, schema, "append", uri, ids)
 
 

@@ -89,6 +89,7 @@ CASES = {
             named=False,
         ),
     ],
+    "data scenes": [Case("--out x.lance", tables=("x.lance",))],
     "downstream make": [
         Case(
             "no.lance --task icm --out x.lance",
@@ -271,7 +272,7 @@ def test_what_cannot_be_written_is_told_first(place, name, case):
 
 @pytest.mark.parametrize(
     ("name", "case"),
-    [one for one in EACH if one[1].named and one[0] not in ("data emoji", "bench")],
+    [one for one in EACH if one[1].named and one[0] not in ("data emoji", "data scenes", "bench")],
     ids=lambda x: str(x)[:40],
 )
 def test_an_output_that_is_an_input_is_refused_always(place, name, case):

@@ -57,6 +57,39 @@ def compose(
 
 
 @app.command()
+def scenes(
+    out: Annotated[Path, typer.Option(help="Where to write the table.")],
+    train: Annotated[int, typer.Option(help="Pictures to train on.")] = 20_000,
+    val: Annotated[int, typer.Option(help="Pictures of val, in groups of three.")] = 900,
+    test: Annotated[
+        int, typer.Option(help="Pictures of test, test_pairs and test_things each, in threes.")
+    ] = 900,
+    things: Annotated[int, typer.Option(help="Emoji that training shows.")] = 300,
+    pixels: Annotated[int, typer.Option(help="Side of a picture.")] = 72,
+    near_misses: Annotated[
+        float,
+        typer.Option(help="Share of the training pictures that stand in groups of near misses."),
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a corpus of scenes: four emoji in a grid, and a text that says which is where.
+
+    Each scene has two near misses in its group: two things swapped, one thing replaced.
+    """
+    from r2d2 import progress
+    from r2d2.data.scenes import SceneSettings, build_scene_table
+    from r2d2.outputs import a_table, check_outputs
+
+    settings = SceneSettings(train, val, test, things, pixels, near_misses, seed)
+    check_outputs([a_table(out)], overwrite=overwrite)
+    with progress.bars() as update:
+        counts = build_scene_table(out, settings, overwrite=overwrite, update=update)
+    splits = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    typer.echo(f"{out}: {sum(counts.values()):,} rows, {splits}")
+
+
+@app.command()
 def check(
     context: typer.Context,
     table: Annotated[str, typer.Argument(help="A pairs table.")],

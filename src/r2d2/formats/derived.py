@@ -8,6 +8,7 @@ from pathlib import Path
 
 from r2d2.formats.queries import read_queries, table_outputs, write_queries
 from r2d2.outputs import check_outputs
+from r2d2.pair import GROUP
 from r2d2.table import Pair, PairsTable, write_table
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,8 @@ def write_derived_table(
     check_outputs(table_outputs(out), inputs=[table.path], overwrite=overwrite)
     queries = [] if "://" in table.path else read_queries(table.path)
     local = "://" not in str(out)
-    count = write_table(out, pairs, overwrite=overwrite, metadata=table.metadata)
+    grouped = GROUP.name in table.columns
+    count = write_table(out, pairs, overwrite=overwrite, metadata=table.metadata, grouped=grouped)
     if local:
         write_queries(out, queries)
     elif queries:

@@ -1,0 +1,164 @@
+"""Which things stand where in each scene of the corpus: draws of numbers, without pictures.
+
+A scene is four different things, one in each cell: upper left, upper right, lower left, lower
+right. Things are numbers: those below `known` are what training shows, the others are new to it.
+Two hashes keep the splits apart, whatever their sizes:
+
+- of each set of four known things: a tenth of the sets is for `val`, a tenth for `test`. A set
+  goes with all its arrangements, so no scene of `test` is a training scene with places changed;
+- of each pair of known things: a twentieth of the pairs stands in scenes of `test_pairs` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import combinations
+
+import numpy as np
+
+from r2d2.errors import R2D2Error
+from r2d2.keyed import Draw, generator, key
+from r2d2.unique_ids import DigestMap
+
+CELLS = 4
+VAL_SHARE, TEST_SHARE = 0.1, 0.1  # of the sets of four known things
+PAIR_SHARE = 0.05  # of the pairs of known things
+TRIES = 3000  # of a scene, until there are taken to be no more
+
+TRAIN, VAL, TEST, TEST_PAIRS, TEST_THINGS = "train", "val", "test", "test_pairs", "test_things"
+SPLITS = (TRAIN, VAL, TEST, TEST_PAIRS, TEST_THINGS)
+
+Scene = tuple[int, int, int, int]  # things by cell
+
+
+class Role(StrEnum):
+    """What a scene is within its group."""
+
+    SCENE = "scene"
+    SWAPPED = "swapped"  # the first one, but two things have changed places
+    REPLACED = "replaced"  # the first one, but another thing stands in one cell
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A scene with its near misses, or alone."""
+
+    number: int  # within its split
+    scenes: dict[Role, Scene]
+
+
+class SceneDraws:
+    """The scenes of all splits. No scene is drawn twice; that costs 16 bytes a scene.
+
+    The scenes of a split depend on (known, new, seed) and its own size, not on the other splits.
+    """
+
+    def __init__(self, known: int, new: int, seed: int) -> None:
+        """`known` and `new`: things that training shows, and that `test_things` adds."""
+        self.known, self.new, self.seed = known, new, seed
+        self._drawn = DigestMap()
+
+    def groups(self, split: str, with_near_misses: int, alone: int = 0) -> Iterator[Group]:
+        """Groups of a scene and two near misses, then scenes alone.
+
+        Raises:
+            R2D2Error: the things do not make so many scenes.
+        """
+        for number in range(with_near_misses + alone):
+            yield Group(number, self._draw(split, number, number < with_near_misses))
+
+    def is_held_out(self, one: int, other: int) -> bool:
+        """Whether two known things stand together in scenes of `test_pairs` only."""
+        low, high = sorted((one, other))
+        return self._share(low * self.known + high, Draw.PAIR) < PAIR_SHARE
+
+    def split_of(self, scene: Scene) -> str:
+        """The split of a set of four known things no pair of which is held out."""
+        code = 0
+        for thing in sorted(scene):
+            code = code * self.known + thing
+        share = self._share(code, Draw.SCENE)
+        if share < TEST_SHARE:
+            return TEST
+        return VAL if share < TEST_SHARE + VAL_SHARE else TRAIN
+
+    def _draw(self, split: str, number: int, near_misses: bool) -> dict[Role, Scene]:
+        random = generator(self.seed, number * len(SPLITS) + SPLITS.index(split), Draw.SCENE)
+        for _ in range(TRIES):
+            scene, cell = self._scene(split, random)
+            if not self._fits(split, scene):
+                continue
+            scenes = {Role.SCENE: scene}
+            if near_misses:
+                scenes[Role.SWAPPED] = _swapped(scene, random)
+                scenes[Role.REPLACED] = self._replaced(split, scene, cell, random)
+                if not self._fits(split, scenes[Role.REPLACED]):
+                    continue
+            codes = [self._code(one) for one in scenes.values()]
+            if any(self._drawn.get(code) is not None for code in codes):
+                continue
+            for code in codes:
+                self._drawn.add(code, 0)
+            return scenes
+        raise R2D2Error(
+            f"{self.known} things do not make so many scenes: split {split} found no more after "
+            f"{number:,} groups; give more --things, or a smaller --{split.partition('_')[0]}"
+        )
+
+    def _scene(self, split: str, random: np.random.Generator) -> tuple[Scene, int]:
+        """Any four things that a split may show, and the cell in which a near miss differs."""
+        things = random.choice(self.known, CELLS, replace=False)
+        cell = int(random.integers(CELLS))
+        if split == TEST_THINGS:
+            things[cell] = self.known + random.integers(self.new)
+        elif split == TEST_PAIRS:
+            # The near miss keeps the pair, so it differs in one of the other two cells.
+            pair = next(
+                (two for two in combinations(range(CELLS), 2) if self._held(things, two)), None
+            )
+            cell = int(random.choice([c for c in range(CELLS) if c not in (pair or ())]))
+        return _scene(things), cell
+
+    def _held(self, things: np.ndarray, cells: tuple[int, int]) -> bool:
+        return self.is_held_out(int(things[cells[0]]), int(things[cells[1]]))
+
+    def _replaced(self, split: str, scene: Scene, cell: int, random: np.random.Generator) -> Scene:
+        first, count = (self.known, self.new) if split == TEST_THINGS else (0, self.known)
+        thing = scene[cell]
+        while thing in scene:
+            thing = first + int(random.integers(count))
+        things = np.array(scene)
+        things[cell] = thing
+        return _scene(things)
+
+    def _fits(self, split: str, scene: Scene) -> bool:
+        """Whether a scene of things that the split may show is of this split."""
+        known = [thing for thing in scene if thing < self.known]
+        held_out = any(self.is_held_out(*pair) for pair in combinations(known, 2))
+        if split == TEST_PAIRS:
+            return held_out
+        return not held_out and (split == TEST_THINGS or self.split_of(scene) == split)
+
+    def _code(self, scene: Scene) -> int:
+        code = 0
+        for thing in scene:
+            code = code * (self.known + self.new) + thing
+        return code
+
+    def _share(self, code: int, draw: Draw) -> float:
+        """A number in [0, 1) for a pair or a set."""
+        return key(self.seed, code, draw) / 2**64
+
+
+def _swapped(scene: Scene, random: np.random.Generator) -> Scene:
+    things = np.array(scene)
+    one, other = random.choice(CELLS, 2, replace=False)
+    things[[one, other]] = things[[other, one]]
+    return _scene(things)
+
+
+def _scene(things: np.ndarray) -> Scene:
+    first, second, third, fourth = (int(thing) for thing in things)
+    return first, second, third, fourth
