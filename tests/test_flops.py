@@ -12,7 +12,9 @@ from r2d2.flops import flops, on_gpus
 from r2d2.model.r2d2 import R2D2
 from r2d2.objectives.batch import Batch, Moment
 from r2d2.objectives.losses import Objectives
+from r2d2.objectives.ranks import ALONE
 from r2d2.planning import Assumptions, plan, plan_lines, plan_warnings, wire_of
+from r2d2.training.step import Passes, Step, backward
 from training.small import call_cli
 
 TINY = ("train.batch_size=8", "objectives.queue_size=16", "model.text.vocab_size=300")
@@ -41,12 +43,14 @@ def test_parameters_are_the_models(preset, variant):
 
 
 @pytest.mark.parametrize(
-    ("variant", "frozen"),
-    [*((v, ()) for v in ("r2d2", "wo_et", "wo_fgd", "prd2")), ("r2d2", ("vision",)),
-     ("r2d2", ("text",)), ("r2d2", ("vision", "text")), ("prd2", ("text",))],
+    ("variant", "frozen", "chunks"),
+    [*((v, (), 1) for v in ("r2d2", "wo_et", "wo_fgd", "prd2")), ("r2d2", ("vision",), 1),
+     ("r2d2", ("text",), 1), ("r2d2", ("vision", "text"), 1), ("prd2", ("text",), 1),
+     ("r2d2", (), 2), ("wo_et", (), 2), ("prd2", (), 2), ("r2d2", ("vision",), 2)],
 )  # fmt: skip
-def test_a_step_that_runs_costs_what_is_said(variant, frozen):
+def test_a_step_that_runs_costs_what_is_said(variant, frozen, chunks):
     settings = [f"train.freeze_{tower}=true" for tower in frozen]
+    settings.append(f"system.accumulate={chunks}")
     config = make_config("tiny", variant, (*TINY, "model.dropout=0", *settings))
     torch.manual_seed(0)
     model = R2D2(config.model)
@@ -62,7 +66,8 @@ def test_a_step_that_runs_costs_what_is_said(variant, frozen):
         features = torch.nn.functional.normalize(torch.rand(16, config.model.embed_dim), dim=1)
         objectives.queue.push(features, features, torch.arange(100, 132).view(16, 2))
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        objectives(model, batch, Moment(0, 1, 0.4, 0.5))["total"].backward()
+        step = Step(model, objectives, ALONE)
+        backward(step, batch, Moment(0, 1, 0.4, 0.5), Passes(accumulate=chunks))
     report = flops(config, LENGTH)
     # A batch runs as many positions as its most masked text has; the report takes the mean.
     assert n * report.step == pytest.approx(counter.get_total_flops(), rel=0.05)

@@ -228,14 +228,21 @@ def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost
         side = towers.encode_images(x)
         return side.embedding.sum() + side.states.sum()
 
-    yield cost("image encoder", in_vision, read_images if ranks else towers.embed_images, pixels,
-               layers=image_layers)  # fmt: skip
-    yield cost("text encoder", in_text, read_texts if ranks else embed_texts, ids, real,
-               layers=text_layers)  # fmt: skip
+    encoders = [
+        cost("image encoder", in_vision, read_images if ranks else towers.embed_images, pixels,
+             layers=image_layers),
+        cost("text encoder", in_text, read_texts if ranks else embed_texts, ids, real,
+             layers=text_layers),
+    ]  # fmt: skip
     if both and not labelled:  # under ET a text is read whole in one of its two forms
         apart = ranks and o.mlm and not o.et
-        yield cost("text encoder, masked text", [], read_texts if apart else embed_texts, ids, real,
-                   layers=text_layers)  # fmt: skip
+        encoders.append(
+            cost("text encoder, masked text", [], read_texts if apart else embed_texts, ids, real,
+                 layers=text_layers)
+        )  # fmt: skip
+    yield from encoders
+    if config.system.accumulate > 1 and not labelled:  # the contrast sees all chunks first
+        yield Cost("features of all chunks", 0, sum(part.forward for part in encoders), 0.0, 0.0)
     if o.fgd and not labelled:
         kept = max(1, round(o.image_keep * vision.patches))
         chosen = torch.empty(n, kept, dtype=torch.long, device="meta")
