@@ -178,3 +178,8 @@ def test_fine_tuning_uses_what_it_is_told(caplog):
         check_used(settings, "finetune")
         tell_idle([make_tuning_config("retrieval", True, settings)], settings)
     assert caplog.text == ""
+
+
+def test_neighbours_of_one_are_of_no_kind(caplog):
+    settings = ("train.neighbours=1", "train.neighbours_by=groups")
+    assert "neighbours_by" in told(caplog, "r2d2", *settings)

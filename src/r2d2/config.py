@@ -226,7 +226,9 @@ class TrainConfig:
     augment: str = "mild"
     dropout: float | None = None  # in text and cross encoders; None: the model's own
     flip: bool = False  # mirror half of the pictures (official); many texts say left or right
-    neighbours: int = 1  # rows of like texts put into a batch together; 1: none (data/order.py)
+    neighbours: int = 1  # rows that are put into a batch together; 1: none (data/order.py)
+    # texts: those with like texts; groups: near misses, which share the table's group_id
+    neighbours_by: str = "texts"
     neighbours_from: float = (
         0.3  # share of the epochs without them: first the coarse, then the fine
     )
@@ -253,6 +255,7 @@ class TrainConfig:
         one_of("train.augment", self.augment, ("none", "mild", "randaugment", "official"))
         one_of("train.schedule", self.schedule, ("cosine", "epochs", "triangular"))
         one_of("train.decay", self.decay, ("matrices", "weights", "all"))
+        one_of("train.neighbours_by", self.neighbours_by, ("texts", "groups"))
         check(self, "train", {"warmup_lr": COUNT, "bias_rate": POSITIVE, "dropout": (0.0, 0.99)})
         check(self, "train", {"layer_decay": (0.01, 1)})
         counts = ("warmup_steps", "weight_decay", "clip_norm", "min_lr", "cache_mb")

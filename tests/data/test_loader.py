@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -419,3 +420,31 @@ def test_what_is_white_space_is_no_text_whatever_asks():
                    pa.list_(pa.struct([("text", pa.string())])))  # fmt: skip
     assert _has_text(odd).tolist() == [False, False, False, True]
     assert _has_text(odd[3:]).tolist() == [True]
+
+
+def test_near_misses_stand_in_one_batch(tmp_path):
+    """Groups of three, and rows alone, whose texts would be neighbours otherwise."""
+    pairs = [
+        dataclasses.replace(pair, group_id=f"g{n % 6}" if n < 18 else None)
+        for n, pair in enumerate(small_pairs(24))
+    ]
+    group_of = {pair.texts[0].text: pair.group_id for pair in pairs}
+    write_table(tmp_path / "pairs.lance", pairs, grouped=True)
+    table = PairsTable.open(tmp_path / "pairs.lance")
+    loader = made(table, 3, {"neighbours": 8, "neighbours_from": 1, "neighbours_by": "groups"})
+    beside = []
+    for epoch in range(3):
+        texts = loader.batch(epoch, 24).texts
+        assert len(set(texts)) == 24
+        groups = [group_of[text] for text in texts]
+        beside.append(sum(a is not None and a == b for a, b in pairwise(groups)))
+    assert beside[1:] == [12, 12]  # each of six groups in one piece
+    assert beside[0] < 8
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_groups_that_are_not_there_are_refused(tmp_path, grouped):
+    write_table(tmp_path / "pairs.lance", small_pairs(5), grouped=grouped)
+    table = PairsTable.open(tmp_path / "pairs.lance")
+    with pytest.raises(R2D2Error, match=r"pairs.lance.*no group_id.*train.neighbours_by=texts"):
+        made(table, 3, {"neighbours": 8, "neighbours_by": "groups"})

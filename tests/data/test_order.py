@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from r2d2.data import order as order_module
-from r2d2.data.order import Shuffle, epoch_order, epoch_shuffle
+from r2d2.data.order import Shuffle, epoch_order, epoch_shuffle, group_order
 
 TEXTS = [
     f"{base}，{tone}" for base in "猫狗鸟鱼马牛羊鹅" for tone in ("红", "蓝", "绿", "黄", "白")
@@ -97,3 +97,49 @@ def test_only_a_large_table_is_shuffled_unheld(monkeypatch):
     assert not np.array_equal(first, other)
     far = Shuffle(250_000_000, np.random.default_rng(0))[np.array([0, 249_999_999])]
     assert ((far >= 0) & (far < 250_000_000)).all()
+
+
+GROUPS = np.repeat(np.arange(20), [1, 2, 3, 4, 7] * 4)
+
+
+def runs(order):
+    """The group and the length of each run of rows of one group."""
+    groups = GROUPS[order]
+    cuts = [0, *(np.flatnonzero(np.diff(groups)) + 1).tolist(), len(groups)]
+    return [(int(groups[a]), b - a) for a, b in pairwise(cuts)]
+
+
+def test_rows_of_a_group_stand_side_by_side():
+    sizes = Counter(GROUPS.tolist())
+    for epoch in range(4):
+        order = group_order(GROUPS, 0, epoch, neighbours=8)
+        assert sorted(order.tolist()) == list(range(len(GROUPS)))
+        assert Counter(dict(runs(order))) == sizes
+    orders = [
+        group_order(GROUPS, seed, epoch, 8) for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))
+    ]
+    assert np.array_equal(orders[0], orders[1])
+    assert not np.array_equal(orders[0], orders[2])
+    assert not np.array_equal(orders[0], orders[3])
+
+
+def test_a_large_group_is_cut():
+    order = group_order(GROUPS, 0, 0, neighbours=3)
+    assert sorted(order.tolist()) == list(range(len(GROUPS)))
+    parts = Counter(GROUPS[order[start:]][0] for start in range(len(order)))
+    assert parts == Counter(GROUPS.tolist())
+    # A group of 7 is three runs of 3, 3 and 1 that stand apart; two may meet by chance.
+    seven = [length for group, length in runs(order) if group == 4]
+    assert sorted(seven) in ([1, 3, 3], [3, 4], [1, 6])
+
+
+def test_groups_and_the_rows_within_them_are_shuffled_evenly():
+    first_group, first_row = Counter(), Counter()
+    for epoch in range(400):
+        order = group_order(GROUPS, 0, epoch, neighbours=8)
+        first_group[GROUPS[order[0]]] += 1
+        first_row[next(row for row in order.tolist() if GROUPS[row] == 4)] += 1
+    assert len(first_group) == 20
+    assert max(first_group.values()) < 42  # of 20 expected: five standard deviations
+    assert len(first_row) == 7
+    assert max(first_row.values()) < 92  # of 57 expected

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from r2d2.data.images import BadImage, decode_resized
-from r2d2.data.order import Shuffle, epoch_order, epoch_shuffle
-from r2d2.data.usable import usable_rows
+from r2d2.data.order import Shuffle, epoch_order, epoch_shuffle, group_order
+from r2d2.data.usable import row_groups, usable_rows
 from r2d2.errors import R2D2Error
 from r2d2.keyed import Draw, generator
 from r2d2.table import PairsTable, Text
@@ -59,7 +59,7 @@ class PairsLoader:
     match, unless the labels are what is learnt (`labelled`).
 
     Of a row no more than its number is held, and what the cache has room for: pictures and texts
-    are read when their step comes. (`neighbours` above 1 reads a text of every row.)
+    are read when their step comes. (`neighbours` above 1 reads a text, or the group, of every row.)
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class PairsLoader:
         neighbours_from: int = 0,
         threads: int = 1,
         labelled: bool = False,
+        neighbours_by: str = "texts",
     ) -> None:
         self.table = table
         self.threads = threads  # that decode
@@ -92,6 +93,8 @@ class PairsLoader:
         # Of epochs side by side: a batch may run over the end of one.
         self._orders: dict[int, npt.NDArray[np.int64] | Shuffle] = {}
         self._beginnings: list[str] | None = None  # a text of each row, where they are sorted by it
+        by_groups = neighbours > 1 and neighbours_by == "groups"
+        self._groups = row_groups(table, self._rows) if by_groups else None
 
     def __len__(self) -> int:
         """Rows of the split that have a text."""
@@ -179,13 +182,15 @@ class PairsLoader:
     def _order(self, epoch: int) -> npt.NDArray[np.int64] | Shuffle:
         if epoch not in self._orders:
             order: npt.NDArray[np.int64] | Shuffle
-            if self.neighbours > 1 and epoch >= self.neighbours_from:
+            if self.neighbours == 1 or epoch < self.neighbours_from:
+                order = epoch_shuffle(len(self._rows), self.seed, epoch)
+            elif self._groups is not None:
+                order = group_order(self._groups, self.seed, epoch, self.neighbours)
+            else:
                 if self._beginnings is None:
                     texts = self.table.texts(self._rows)
                     self._beginnings = [_full(of_row)[0].text for of_row in texts]
                 order = epoch_order(self._beginnings, self.seed, epoch, self.neighbours)
-            else:
-                order = epoch_shuffle(len(self._rows), self.seed, epoch)
             kept = {e: o for e, o in self._orders.items() if abs(e - epoch) == 1}
             self._orders = {**kept, epoch: order}
         return self._orders[epoch]

@@ -91,3 +91,31 @@ def epoch_order(
         runs = [rows[a:b] for a, b in pairwise(cuts)]
         parts += [row for place in random.permutation(len(runs)) for row in runs[place]]
     return np.array(parts, dtype=np.int64)
+
+
+def group_order(
+    groups: npt.NDArray[np.int64], seed: int, epoch: int, neighbours: int
+) -> npt.NDArray[np.int64]:
+    """A permutation of the rows for one epoch, in which rows of one group stand side by side.
+
+    Near misses belong into one batch: there a difference that seldom decides does decide.
+
+    Args:
+        groups: (n,) the group of each row.
+        seed: of the run.
+        epoch: counted from 0.
+        neighbours: length of a run at most; a larger group becomes several runs.
+
+    Returns:
+        (n,) int64: the runs shuffled, and the rows within each.
+    """
+    random = generator(seed, epoch, Draw.ORDER)
+    order = random.permutation(len(groups))
+    order = order[np.argsort(groups[order], kind="stable")]  # group after group
+    starts = np.flatnonzero(np.diff(groups[order], prepend=-1 - abs(groups).max()))
+    sizes = np.diff(starts, append=len(order))
+    within = np.arange(len(order)) - np.repeat(starts, sizes)  # the row's number in its group
+    run = np.cumsum(within % neighbours == 0) - 1
+    place = random.permutation(run[-1] + 1)[run]
+    shuffled: npt.NDArray[np.int64] = order[np.argsort(place, kind="stable")]
+    return shuffled

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from r2d2.errors import NEEDS_CAPTIONS, R2D2Error
+from r2d2.pair import GROUP
 from r2d2.table import PairsTable
 
 
@@ -56,6 +57,29 @@ def usable_rows(table: PairsTable, split: str, labelled: bool) -> Usable:
         )
     small = np.uint32 if len(table) < 1 << 32 else np.uint64
     return Usable(rows[good].astype(small), labels[good] if labelled else None, left_out)
+
+
+def row_groups(table: PairsTable, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
+    """The number of the group of each of `rows` (n,), ascending; a row without one is by itself.
+
+    Raises:
+        R2D2Error: no row is of a group.
+    """
+    numbers: dict[str, int] = {}
+    groups = -1 - np.arange(len(rows), dtype=np.int64)
+    done = 0
+    for start, batch in table.scan((GROUP.name,)) if GROUP.name in table.columns else ():
+        end = int(np.searchsorted(rows, start + len(batch)))
+        for place, group in enumerate(batch.column(0).take(pa.array(rows[done:end] - start)), done):
+            if group.is_valid:
+                groups[place] = numbers.setdefault(group.as_py(), len(numbers))
+        done = end
+    if not numbers:
+        raise R2D2Error(
+            f"{table.path}: its rows have no group_id, so no group of near misses can stand in one "
+            "batch: set train.neighbours_by=texts"
+        )
+    return groups
 
 
 def _has_text(texts: pa.Array) -> npt.NDArray[np.bool_]:

@@ -108,6 +108,7 @@ class Trainer:
             round(train.neighbours_from * train.epochs),
             system.decode_threads or decoders(world),
             train.labelled,
+            train.neighbours_by,
         )
         self.steps = max(1, train.epochs * len(self.loader) // train.batch_size)
         self.group_size = group_size(config, world)
