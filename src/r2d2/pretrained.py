@@ -288,6 +288,11 @@ class Pretrained:
 
         `weights`: by name, where the model itself holds only its share of them.
         """
+        with whole_folder(Path(path)) as work:
+            self.save_files(work, weights)
+
+    def save_files(self, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
+        """The files of `save`, into a folder that is there."""
         config: dict[str, Any] = {
             "model": to_dict(self.model.config),
             "match_weight": self.match_weight,
@@ -295,11 +300,10 @@ class Pretrained:
         }
         if not self.preprocessing.usual:
             config["preprocessing"] = self.preprocessing.to_dict()
-        with whole_folder(Path(path)) as work:
-            state = weights or self.model.state_dict()
-            save_file({k: v.contiguous() for k, v in state.items()}, work / WEIGHTS)
-            self.tokenizer.save(work / TOKENIZER)
-            (work / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
+        state = weights or self.model.state_dict()
+        save_file({k: v.contiguous() for k, v in state.items()}, folder / WEIGHTS)
+        self.tokenizer.save(folder / TOKENIZER)
+        (folder / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
 
 
 def _trimmed(texts: Side) -> Side:

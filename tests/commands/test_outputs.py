@@ -123,6 +123,7 @@ CASES = {
                 DEFAULT],
     "export onnx": [Case("no --out x", folders=("x",))],
     "export immich": [Case("no --out x", folders=("x",))],
+    "export hf": [Case("no --out x", folders=("x",))],
     "index": [Case("no.lance --export x.parquet", files=("x.parquet",))],
     "report": [Case("no --out x.html", files=("x.html", "x.md"))],
     "search": [Case("--queries no.txt --out x.jsonl", files=("x.jsonl",))],

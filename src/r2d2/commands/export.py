@@ -1,4 +1,4 @@
-"""`r2d2 export`: a model for programs without Python."""
+"""`r2d2 export`: a model for other programs and libraries."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from r2d2.commands.options import MODELS, Overwrite
 
-app = typer.Typer(help="Write a model for programs without Python.", no_args_is_help=True)
+app = typer.Typer(help="Write a model for other programs and libraries.", no_args_is_help=True)
 
 
 @app.command()
@@ -72,5 +72,29 @@ def immich(
             progress=lambda name: update("export", steps.index(name), len(steps), name),
         )  # fmt: skip
         update("export", len(steps), len(steps), "")
+    for line in [*exported.lines(), f"exported: {out}"]:
+        typer.echo(line)
+
+
+@app.command()
+def hf(
+    model: Annotated[str, typer.Argument(help=f"{MODELS}; but no ONNX.")],
+    out: Annotated[Path, typer.Option(help="Folder for the model.")],
+    licence: Annotated[
+        str | None,
+        typer.Option(help="Of the weights, for the model card, as the hub spells it: apache-2.0."),
+    ] = None,
+    figures: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder that `r2d2 evaluate` wrote for this model; may be repeated."),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """A folder for sentence-transformers and, where one class holds it, transformers; its card."""
+    from r2d2.integrations.card import Card
+    from r2d2.integrations.hf_folder import export_hf
+
+    card = Card(licence, tuple(figures or ()))
+    exported = export_hf(model, out, card, overwrite=overwrite)
     for line in [*exported.lines(), f"exported: {out}"]:
         typer.echo(line)

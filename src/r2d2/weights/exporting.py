@@ -54,7 +54,7 @@ def export_weights(
     pretrained = load_network(model_dir, "export", "cpu")
     config = pretrained.model.config
     state = {name: tensor.detach() for name, tensor in pretrained.model.state_dict().items()}
-    why = _refusals(layout.name, config, state)
+    why = refusals(layout.name, config, state)
     if why:
         raise R2D2Error(f"{kind} cannot hold {model_dir}: {'; '.join(why)}")
     tensors, written = _write_tensors(layout.name, config, state)
@@ -71,7 +71,23 @@ def _folds_width(tokenizer: Tokenizer) -> bool:
     return tokenizer.tokens("ａ") == tokenizer.tokens("a") != [UNK]
 
 
-def _refusals(layout: str, config: ModelConfig, state: Mapping[str, Tensor]) -> list[str]:
+def write_part(layout: str, folder: Path, config: ModelConfig, state: Mapping[str, Tensor]) -> None:
+    """Write weights and config.json of what `state` holds, in one of Hugging Face's layouts.
+
+    Args:
+        layout: bert, clip or chinese_clip.
+        folder: is there.
+        config: the model's.
+        state: tensors by our names; those of a part that is not to be written are left out.
+    """
+    tensors, _ = _write_tensors(layout, config, state)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    settings = _hf_config(layout, config, tensors)
+    (folder / "config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+
+def refusals(layout: str, config: ModelConfig, state: Mapping[str, Tensor]) -> list[str]:
+    """Why a layout cannot hold a model; empty: it can."""
     if layout == "bert":
         return []
     if layout == "official":

@@ -1,0 +1,1 @@
+"""Models of ours in other people's libraries: sentence-transformers, mteb, CLIP_benchmark, peft."""
