@@ -27,6 +27,7 @@ from r2d2.settings import (
 )
 
 RECOMMENDED, OFFICIAL = "recommended", "official"  # settings to fine-tune with
+LOGIT_BIAS = -10.0  # SigLIP's start of the sigmoid's bias
 ACTIVATIONS = ("gelu", "gelu_new", "quick_gelu", "relu")  # gelu_new: gelu by its tanh formula
 
 __all__ = [
@@ -124,6 +125,7 @@ class ModelConfig:
     temperature: float = 0.07  # start of tau (paper), learnt within [0.001, 0.5]
     dropout: float = 0.0  # in text and cross encoders
     foreign: ForeignConfig | None = None  # `vision` and `text` then tell its shape
+    logit_bias: float | None = None  # start of the sigmoid contrast's bias; None: there is none
 
     def __post_init__(self) -> None:
         check(self, "model", {"cross_layers": COUNT, "embed_dim": SIZE, "dropout": (0.0, 0.99)})
@@ -140,6 +142,11 @@ class ObjectiveConfig:
     """Which objectives are on (the variant's business) and their constants (docs/method.md)."""
 
     tgd: bool = True  # target-guided distillation; off: plain GCPR
+    # softmax (GCPR, TgD), or sigmoid: each pair by itself, with a learned bias (SigLIP); no TgD
+    contrast: str = "softmax"
+    # Of embeddings that are to be cut (Matryoshka): the contrast is the mean over these widths and
+    # the whole; none: the whole alone
+    widths: tuple[int, ...] = ()
     fgd: bool = True  # feature-guided distillation
     fgr: bool = True  # fine-grained ranking with both cross encoders
     mlm: bool = True  # masked language modelling
@@ -187,6 +194,17 @@ class ObjectiveConfig:
         weights = [name for name in self.__dict__ if name.startswith("weight_")]
         check(self, "objectives", dict.fromkeys((*weights, "positive_weight"), COUNT))
         check(self, "objectives", {"queue_size": COUNT, "negative_groups": COUNT})
+        one_of("objectives.contrast", self.contrast, ("softmax", "sigmoid"))
+        if self.contrast == "sigmoid" and self.tgd:
+            raise R2D2Error(
+                "objectives.tgd distils a softmax over all candidates, which "
+                "objectives.contrast=sigmoid has not: give objectives.tgd=false too"
+            )
+        if list(self.widths) != sorted({width for width in self.widths if width > 0}):
+            raise R2D2Error(
+                f"objectives.widths is {list(self.widths)}: give numbers above 0, each larger than "
+                "the one before"
+            )
         one_of("objectives.label_loss", self.label_loss, ("heads", "mean"))
         if self.mlm and not self.fgr:
             raise R2D2Error("objectives.mlm needs objectives.fgr: turn both on or both off")
@@ -412,4 +430,6 @@ def make_config(
             if name in over:
                 raise R2D2Error(f"setting '{setting}': give --{name} {over[name]} instead")
         data = merge(data, over)
+    if data.get("objectives", {}).get("contrast") == "sigmoid":
+        data = merge({"model": {"logit_bias": LOGIT_BIAS}}, data)
     return from_dict(Config, {"preset": preset, "variant": variant, **data})

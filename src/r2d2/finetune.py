@@ -27,7 +27,7 @@ from r2d2.training.pretrain import pretrain
 from r2d2.training.run_folder import METRICS, MODEL, saved_run
 from r2d2.training.schedule import warmup_end
 from r2d2.training.sharding import gathered, is_cut
-from r2d2.training.start import Start, find_start
+from r2d2.training.start import Start, contrast_settings, find_start
 from r2d2.training.trainer import Trainer
 from r2d2.weights.official import unlike_official
 
@@ -81,6 +81,7 @@ def tuning_config(
     Raises:
         R2D2Error: as `make_tuning_config`, or the official code cannot build the model.
     """
+    settings = (*contrast_settings(start.model, settings), *settings)
     config = make_tuning_config(task, start.model.cross_layers > 0, settings, tuning)
     if tuning == OFFICIAL and (why := unlike_official(start.model)):
         raise R2D2Error(

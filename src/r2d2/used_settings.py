@@ -40,7 +40,7 @@ def _mlm(config: Config) -> bool:
 CONDITIONS: dict[str, Callable[[Config], bool]] = {
     **dict.fromkeys(("alpha", "queue_size", "queue_decay"), _tgd),
     "momentum": lambda c: _tgd(c) or _fgd(c),
-    "weight_contrastive": _contrast,
+    **dict.fromkeys(("weight_contrastive", "contrast", "widths"), _contrast),
     **dict.fromkeys(
         ("image_keep", "teacher_temperature", "student_temperature", "weight_fgd"), _fgd
     ),

@@ -15,6 +15,7 @@ from model.foreign import IMAGE, KINDS, LENGTH, PATCH, save_hf
 from r2d2.config import make_config
 from r2d2.data.augment import normalize
 from r2d2.errors import R2D2Error
+from r2d2.finetune import tuning_config
 from r2d2.objectives import losses as losses_module
 from r2d2.objectives.batch import Batch, Moment
 from r2d2.objectives.losses import Objectives
@@ -91,8 +92,7 @@ def test_every_tensor_is_accounted_for(both):
     used = {name for used in one.used for name in used.theirs}
     names = set(dict(theirs.named_parameters()))
     assert used | set(one.unused) >= names
-    assert set(one.unused) <= {"logit_bias", "text_model.pooler.dense.weight",
-                               "text_model.pooler.dense.bias"}  # fmt: skip
+    assert set(one.unused) <= {"text_model.pooler.dense.weight", "text_model.pooler.dense.bias"}
     assert all(not name.startswith("towers.") for name in report.fresh)
     tau = float(ours.model.temperature.detach())
     assert tau == pytest.approx(np.exp(-2.5), rel=1e-5)
@@ -136,7 +136,7 @@ def test_a_step_reaches_every_parameter(both, tmp_path):
     assert {"tgd", "fgr", "mlm", "fgd"} <= losses.keys()
     assert all(bool(loss.isfinite()) for loss in losses.values())
     losses["total"].backward()
-    without = [name for name, p in model.named_parameters() if p.grad is None]
+    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert without == []
 
 
@@ -239,6 +239,40 @@ def test_trained_saved_loaded_ranked_and_measured(kind, tmp_path, monkeypatch, c
     assert code == 0, lines
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text(encoding="utf-8"))
     assert any("two_stage" in found for found in metrics.values() if isinstance(found, dict))
+
+
+def test_fine_tuning_goes_on_with_the_sigmoid_that_it_was_trained_by(tmp_path):
+    theirs, ours, _ = imported(tmp_path, "siglip2")
+    bias = float(theirs.logit_bias.detach())
+    assert float(ours.model.logit_bias.detach()) == pytest.approx(bias)
+    table = small_table(tmp_path / "pairs.lance")
+    start = find_start(tmp_path / "run", tmp_path / "ours", False)
+    settings = ["train.epochs=1", "train.batch_size=8", "train.warmup_steps=1"]
+    config = config_from(start, None, None, settings)
+    tuning = tuning_config(start, "retrieval", settings)
+    for one in (config, tuning):
+        assert (one.objectives.contrast, one.objectives.tgd) == ("sigmoid", False)
+    chosen = config_from(start, None, None, [*settings, "objectives.contrast=softmax"])
+    assert (chosen.objectives.contrast, chosen.objectives.tgd) == ("softmax", True)
+    pretrain(table, tmp_path / "run", config, init=tmp_path / "ours")
+    log = (tmp_path / "run" / "history.jsonl").read_text(encoding="utf-8")
+    assert "sigmoid" in log
+    assert "tgd" not in log
+    after = r2d2.load(tmp_path / "run", "cpu").model
+    assert float(after.logit_bias.detach()) != pytest.approx(bias, abs=1e-7)
+    pretrain(table, tmp_path / "softmax", chosen, init=tmp_path / "ours")
+    assert float(r2d2.load(tmp_path / "softmax", "cpu").model.logit_bias.detach()) == bias
+
+
+def test_a_sigmoid_without_a_bias_is_refused_before_work_starts(tmp_path):
+    imported(tmp_path, "clip")
+    start = find_start(tmp_path / "run", tmp_path / "ours", False)
+    config = config_from(start, None, None, ["objectives.contrast=sigmoid", "objectives.tgd=false"])
+    with pytest.raises(R2D2Error, match="has none"):
+        pretrain(
+            small_table(tmp_path / "pairs.lance"), tmp_path / "run", config, init=tmp_path / "ours"
+        )
+    assert not (tmp_path / "run").exists()
 
 
 def test_without_cross_encoders_it_is_a_plain_dual_encoder(tmp_path):

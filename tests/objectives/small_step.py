@@ -20,6 +20,11 @@ TERMS = {
     "wo_tgd": {"gcpr", "fgd", "fgr", "mlm"},
     "wo_fgd": {"tgd", "fgr", "mlm"},
 }
+# Other contrasts, as settings of a variant.
+CONTRASTS = {
+    "sigmoid": ("wo_tgd", {"contrast": "sigmoid", "widths": (3,), "tgd": False}),
+    "widths": ("r2d2", {"widths": (2, 4)}),
+}
 TEXTS = [[7, 9, 11, 7], [8, 8], [12, 13, 14, 15, 16, 17, 18], [8, 8], [19], []]  # without ends
 KEYS = [[1, 21], [1, 22], [3, 23], [4, 22], [5, 25], [6, 26]]  # one image twice, one text twice
 MOMENT = Moment(seed=3, step=5, alpha=0.4, uniform_share=0.3)
@@ -37,15 +42,18 @@ def model_config(**changes):
 
 def setup(variant, queue_size=10, **objectives):
     """A model far from its start, teachers that differ from it, and some queued features."""
+    variant, chosen = CONTRASTS.get(variant, (variant, {}))
     config = make_config("tiny", variant, ALIKE)
-    model = R2D2(model_config(cross_layers=min(2, config.model.cross_layers))).double()
+    bias = -1.0 if chosen.get("contrast") == "sigmoid" else None
+    layers = min(2, config.model.cross_layers)
+    model = R2D2(model_config(cross_layers=layers, logit_bias=bias)).double()
     if model.has_match:  # zero at the start: no gradient would reach the cross encoders
         for head in (model.match_head_text, model.match_head_image):
             torch.nn.init.normal_(head.weight, std=0.5)
     for p in model.parameters():
         p.data += 0.2 * torch.randn_like(p)
     model.log_temperature.data.fill_(math.log(0.2))
-    on = dataclasses.replace(config.objectives, queue_size=queue_size, **objectives)
+    on = dataclasses.replace(config.objectives, queue_size=queue_size, **(chosen | objectives))
     objectives = Objectives(model, on, MASK, SPECIAL).double()
     if objectives.teacher is not None:
         for p in objectives.teacher.parameters():

@@ -21,6 +21,7 @@ class Peeker(nn.Module):
     def __init__(self):
         super().__init__()
         self.temperature = nn.Parameter(torch.tensor(0.2))
+        self.logit_bias = None
         self.towers = nn.Module()
         self.towers.token_embedding, self.towers.text_offset = torch.zeros(24, 1), 0
         self.seen = {"text": [], "image": []}

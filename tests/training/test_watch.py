@@ -33,6 +33,15 @@ def test_a_loss_that_falls_is_not_talked_about():
     assert said(watch(), lambda step: chance(step) * (1 - 0.5 * min(1, step / 300))) == {}
 
 
+def test_the_chance_of_a_sigmoid_contrast_is_that_of_a_constant():
+    n = 64
+    each = -math.log(1 / n) - (n - 1) * math.log(1 - 1 / n)
+    settings = ("objectives.contrast=sigmoid", "objectives.tgd=false")
+    found = said(watch(1000, *settings, variant="prd2"), lambda step: each, name="sigmoid")
+    ((_, message),) = found.items()
+    assert "100% of chance's at first, 100% now" in message
+
+
 def test_a_loss_at_chance_is_told_once():
     found = said(watch(), chance)
     assert len(found) == 1

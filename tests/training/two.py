@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 import torch
 import torch.multiprocessing as mp
-from small_step import MOMENT, batch_of, setup
+from small_step import CONTRASTS, MOMENT, batch_of, setup
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 
@@ -32,7 +32,7 @@ from training.small import small_config
 TEXTS = [[7, 9, 11, 7], [8, 8], [12, 13, 14, 15, 16, 17, 18], [8, 8], [19], [], [20, 21], [9, 22]]
 KEYS = [[1, 21], [1, 22], [3, 23], [4, 22], [5, 25], [6, 26], [7, 27], [3, 21]]
 # Every objective, every way to compute one, and people's labels.
-VARIANTS = ["r2d2", "wo_et", "prd2", "wo_twd", "wo_tgd", "wo_fgd", "labelled"]
+VARIANTS = ["r2d2", "wo_et", "prd2", "wo_twd", "wo_tgd", "wo_fgd", "labelled", *CONTRASTS]
 WAYS = [(1, False), (2, False), (1, True), (2, True)]  # chunks, and whether weights are cut
 HANGS = 500  # seconds, many times what a busy machine takes
 LABELS = [1, 0, 0, 1, 1, 0, 1, 0]
@@ -209,7 +209,7 @@ def place(rank, port):
 
 def variants_of(cut):
     """Cut weights are the same code for all: three of them do."""
-    return ["r2d2", "prd2", "wo_tgd"] if cut else VARIANTS
+    return ["r2d2", "prd2", "wo_tgd", "sigmoid"] if cut else VARIANTS
 
 
 def group_size_of(chunks):

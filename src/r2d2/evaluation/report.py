@@ -24,6 +24,7 @@ NAMES = {
     "loss/total": "all, weighted",
     "loss/gcpr": "global contrastive pre-ranking",
     "loss/tgd": "target-guided distillation",
+    "loss/sigmoid": "sigmoid contrast",
     "loss/fgr": "fine-grained ranking",
     "loss/mlm": "masked language modelling",
     "loss/fgd": "feature-guided distillation",

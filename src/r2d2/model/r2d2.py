@@ -33,6 +33,9 @@ class R2D2(nn.Module):
         # Learnt as its logarithm: steps of tau itself, of the size that weights need, are coarse
         # where tau is small, and drive it to its floor.
         self.log_temperature = nn.Parameter(torch.tensor(math.log(config.temperature)))
+        self.logit_bias: nn.Parameter | None = None  # b, of the sigmoid contrast
+        if config.logit_bias is not None:
+            self.logit_bias = nn.Parameter(torch.tensor(float(config.logit_bias)))
         if config.cross_layers:
             width, image_width = config.text.width, config.vision.width
             shape = (config.cross_layers, width, config.text.heads)
@@ -53,6 +56,12 @@ class R2D2(nn.Module):
     def temperature(self) -> Tensor:
         """Tau, ()."""
         return self.log_temperature.exp()
+
+    @property
+    def contrast_parameters(self) -> dict[str, nn.Parameter]:
+        """What the contrast alone learns, by name: scalars."""
+        known = {"log_temperature": self.log_temperature, "logit_bias": self.logit_bias}
+        return {name: p for name, p in known.items() if p is not None}
 
     @property
     def has_match(self) -> bool:

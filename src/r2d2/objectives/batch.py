@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
@@ -86,6 +86,6 @@ class Pull:
 
     images: Tensor  # (n, d) gradient at the chunk's f_I, times the number of chunks
     texts: Tensor  # (n, d) at its f_T, likewise
-    log_temperature: Tensor  # () gradient
+    parameters: Mapping[str, Tensor]  # () gradients at `R2D2.contrast_parameters` that learn
     ranked: Tensor  # () sum of weights of the pairs to rank: a chunk's average
     masked: Tensor  # () masked tokens to predict: a chunk's average

@@ -20,9 +20,9 @@ from r2d2.model.r2d2 import R2D2
 from r2d2.model.side import Side
 from r2d2.model.towers import Towers
 from r2d2.objectives.batch import Batch, Features, Moment, Pull
-from r2d2.objectives.distill import fgd, tgd
+from r2d2.objectives.contrast import NAMES, contrast_losses
+from r2d2.objectives.distill import fgd
 from r2d2.objectives.fgr import Negatives, fgr, mean_head_loss, pairs_to_rank, ranking_weight
-from r2d2.objectives.gcpr import gcpr
 from r2d2.objectives.gradient import scaled_gradient, with_scaled_gradient
 from r2d2.objectives.mlm import choose_masked, mlm, positions_of
 from r2d2.objectives.momentum import teacher_of, update_teacher
@@ -62,6 +62,8 @@ class Objectives(nn.Module):
         self.special_ids = tuple(special_ids)
         self.teacher = teacher_of(model.towers) if config.teachers else None
         self.queue: FeatureQueue | None = None
+        if model.logit_bias is not None and config.contrast != "sigmoid":
+            model.logit_bias.requires_grad_(False)  # it takes no part in the loss, and stays
         if config.tgd:
             self.queue = FeatureQueue(config.queue_size, model.config.embed_dim, config.queue_decay)
         self._entering: tuple[Tensor, Tensor, Tensor] | None = None
@@ -125,7 +127,9 @@ class Objectives(nn.Module):
         if pull is not None:
             images, texts = encoded.images, encoded.texts
             felt = (images * pull.images).sum() + (texts * pull.texts).sum()
-            terms.append(felt.float() + model.log_temperature * pull.log_temperature)
+            own = model.contrast_parameters
+            at = [own[name] * gradient for name, gradient in pull.parameters.items()]
+            terms.append(felt.float() + torch.stack(at).sum())
         losses["total"] = torch.stack(terms).sum()
         return losses
 
@@ -134,8 +138,7 @@ class Objectives(nn.Module):
         """The weight of each loss in "total"."""
         config = self.config
         return {
-            "tgd": config.weight_contrastive,
-            "gcpr": config.weight_contrastive,
+            **dict.fromkeys(NAMES, config.weight_contrastive),
             "fgr": config.weight_fgr,
             "mlm": config.weight_mlm,
             "fgd": config.weight_fgd,
@@ -151,21 +154,16 @@ class Objectives(nn.Module):
     def contrast(
         self, model: R2D2, features: Features, moment: Moment, ranks: Ranks = ALONE
     ) -> dict[str, Tensor]:
-        """TgD or GCPR over all that the processes hold; what it saw enters the queue afterwards."""
-        f = features
-        if self.queue is None:
-            loss = gcpr(f.images, f.texts, f.keys, model.temperature, ranks.gather)
-            return {"gcpr": loss}
-        assert f.teacher_images is not None
-        assert f.teacher_texts is not None
-        loss = tgd(
-            f.images, f.texts, f.teacher_images, f.teacher_texts, f.keys, self.queue,
-            model.temperature, moment.alpha, ranks.gather,
-        )  # fmt: skip
-        entering = (f.teacher_images, f.teacher_texts, f.keys)
-        gathered = [ranks.gather(x.detach()) for x in entering]
-        self._entering = (gathered[0], gathered[1], gathered[2])
-        return {"tgd": loss}
+        """The contrast over all that the processes hold; what TgD saw enters the queue afterwards.
+
+        See `contrast_losses`.
+        """
+        losses = contrast_losses(self.config, model, features, self.queue, moment, ranks)
+        if self.queue is not None:
+            taught = (features.teacher_images, features.teacher_texts, features.keys)
+            gathered = [ranks.gather(x.detach()) for x in taught if x is not None]
+            self._entering = (gathered[0], gathered[1], gathered[2])
+        return losses
 
     def train(self, mode: bool = True) -> Objectives:
         """As every module's, but the teacher never drops anything out."""

@@ -13,6 +13,7 @@ from r2d2.model.towers import layers_of
 
 # Matrices by shape, not by role: a decay would pull places towards one another.
 _NEVER_DECAYED = ("position_embedding", "cls_token", "register_tokens", "token_type_embedding")
+_SCALARS = ("log_temperature", "logit_bias")  # of the contrast: no reason to be near 0
 _LAYER = re.compile(r"towers\.(?:vision|text)\.(?:encoder\.|model\.)?(?:layers?|stages)\.(\d+)\.")
 # What stands on top of a tower's layers, here and in Hugging Face's classes.
 _TOP = (
@@ -36,7 +37,7 @@ def make_optimizer(
             continue
         decayed = _decays(name, parameter, config.decay)
         scale = config.layer_decay ** _depth(model, name) if config.layer_decay < 1 else 1.0
-        scale *= config.bias_rate if name.endswith("bias") else 1.0
+        scale *= config.bias_rate if name.endswith("bias") and not name.endswith(_SCALARS) else 1.0
         cut = hasattr(parameter, "to_local")  # cut and uncut tensors do not go into one call
         group = groups.setdefault((decayed, scale, cut), {"params": [], "scale": scale})
         group["weight_decay"] = config.weight_decay if decayed else 0.0
@@ -56,7 +57,7 @@ def make_optimizer(
 
 
 def _decays(name: str, parameter: nn.Parameter, decay: str) -> bool:
-    if name.endswith("log_temperature"):
+    if name.endswith(_SCALARS):
         return False
     if decay == "matrices":
         return parameter.dim() >= 2 and not any(part in name for part in _NEVER_DECAYED)

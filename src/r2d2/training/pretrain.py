@@ -16,6 +16,7 @@ import torch
 from r2d2.config import Config, to_dict
 from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors, write_text
+from r2d2.objectives.contrast import check_contrast
 from r2d2.pretrained import Pretrained, default_device
 from r2d2.table import PairsTable
 from r2d2.tokenizer import Tokenizer
@@ -80,6 +81,7 @@ def pretrain(
     check_vocab(config, vocab, start)
     if start is not None:
         config = start.fit(config)
+    check_contrast(config)
     with world(timedelta(minutes=config.system.timeout_minutes)) as here:
         group_size(config, here)  # before anything is written
         run: dict[str, Any] = {

@@ -2,7 +2,8 @@
 
 For what does not fit one device. Every transformer layer of a tower, and each cross encoder, is a
 unit that is gathered when it runs; what is left (embeddings, projections, heads) is one more. The
-temperature is a scalar, which FSDP2 does not cut: each process keeps it, its gradient is averaged.
+contrast's own parameters are scalars, which FSDP2 does not cut: each process keeps them, and their
+gradients are averaged.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def shard(step: Step, device: torch.device) -> Step:
         for cross in (model.text_to_image, model.image_to_text):
             cross.register_forward_hook(_copy)  # runs before FSDP2's own hook, which follows
             fully_shard(cross, mesh=mesh)
-    fully_shard(step, mesh=mesh, ignored_params={model.log_temperature})
+    fully_shard(step, mesh=mesh, ignored_params=set(model.contrast_parameters.values()))
     return step
 
 

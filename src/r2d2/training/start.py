@@ -136,7 +136,10 @@ def config_from(
         part = _model_part(parse_setting(setting))
         asked |= {name: f"--set model.{name}" for name, _ in leaves(part)}
     implied = "r2d2" if start.model.cross_layers else "prd2"
-    config = make_config(preset or nearest_preset(start.model), variant or implied, settings)
+    own_contrast = contrast_settings(start.model, settings) if variant is None else ()
+    config = make_config(
+        preset or nearest_preset(start.model), variant or implied, (*own_contrast, *settings)
+    )
     own, wanted = dict(leaves(to_dict(start.model))), dict(leaves(to_dict(config.model)))
     for name, source in asked.items():
         if wanted.get(name) != own.get(name):
@@ -155,6 +158,17 @@ def config_from(
             "leave the setting out"
         )
     return replace(config, model=start.model)
+
+
+def contrast_settings(model: ModelConfig, settings: Sequence[str]) -> tuple[str, ...]:
+    """Settings by which a model goes on with the loss that it was trained by.
+
+    A sigmoid's where it has that one's bias, unless `settings` choose a contrast.
+    """
+    chosen = {"objectives.contrast", "objectives.tgd"} & set(named_settings(settings))
+    if model.logit_bias is None or chosen:
+        return ()
+    return ("objectives.contrast=sigmoid", "objectives.tgd=false")
 
 
 def nearest_preset(model: ModelConfig) -> str:

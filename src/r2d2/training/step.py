@@ -75,7 +75,9 @@ def waiting(model: R2D2) -> list[nn.Parameter]:
     """What takes part in the loss from the moment on at which ranking begins."""
     return [
         p for name, p in model.named_parameters()
-        if p.requires_grad and name != "log_temperature" and not name.startswith("towers.")
+        if p.requires_grad
+        and name not in model.contrast_parameters
+        and not name.startswith("towers.")
     ]  # fmt: skip
 
 
@@ -183,14 +185,19 @@ def _pulls(
         whole.ranked, whole.masked,
     )  # fmt: skip
     losses = step.objectives.contrast(step.model, leaves, moment, step.world)
-    weighted = torch.stack([step.objectives.weights[n] * loss for n, loss in losses.items()]).sum()
-    tau = step.model.log_temperature
-    at_images, at_texts, at_tau = torch.autograd.grad(weighted, (images, texts, tau))
+    weights = step.objectives.weights
+    terms = [weights[name] * loss for name, loss in losses.items() if name in weights]
+    weighted = torch.stack(terms).sum()
+    learn = {n: p for n, p in step.model.contrast_parameters.items() if p.requires_grad}
+    gradients = torch.autograd.grad(weighted, (images, texts, *learn.values()))
+    at_images, at_texts = gradients[:2]
+    at_parameters = dict(zip(learn, gradients[2:], strict=True))
     ranked, masked = step.world.average(whole.ranked), step.world.average(whole.masked)
     count, size = len(parts), len(parts[0].keys)
     pulls: list[Pull | None] = []
     for k in range(count):
         here = slice(k * size, (k + 1) * size)
         # A step's loss is the mean over its chunks; this part of it is already the whole's.
-        pulls.append(Pull(count * at_images[here], count * at_texts[here], at_tau, ranked, masked))
+        own = count * at_images[here], count * at_texts[here]
+        pulls.append(Pull(*own, at_parameters, ranked, masked))
     return {name: loss.detach() for name, loss in losses.items()}, pulls

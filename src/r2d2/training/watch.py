@@ -75,6 +75,9 @@ class Watch:
             return losses["tgd"].detach() / log(max(2, batch) + min((step - 1) * batch, queue))
         if "gcpr" in losses:
             return losses["gcpr"].detach() / log(max(batch, 2))
+        if "sigmoid" in losses:  # each of n candidates takes 1/n for the chance of a match
+            n = max(batch, 2)
+            return losses["sigmoid"].detach() / (log(n) + (n - 1) * log(n / (n - 1)))
         return losses["fgr"].detach() / log(2)
 
     def _cause(self) -> str:

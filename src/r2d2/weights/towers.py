@@ -13,7 +13,7 @@ from tokenizers import Tokenizer as Engine
 from tokenizers import normalizers
 from torch import Tensor
 
-from r2d2.config import ForeignConfig, ModelConfig, TextConfig
+from r2d2.config import LOGIT_BIAS, ForeignConfig, ModelConfig, TextConfig
 from r2d2.errors import R2D2Error
 from r2d2.files import write_text
 from r2d2.foreign_tokenizer import ForeignTokenizer, read_engine
@@ -158,7 +158,10 @@ def _settings(
         )
     own = min(length, family.usual_length or length) if max_length is None else length
     tokenizer, roles = read_text_settings(read, roles, text, own, mask_token, need_mask)
-    return model_shape(roles, both, tokenizer, cross_layers, fresh), tokenizer
+    config = model_shape(roles, both, tokenizer, cross_layers, fresh)
+    if "logit_bias" in read.tensors:
+        config = dataclasses.replace(config, logit_bias=LOGIT_BIAS)
+    return config, tokenizer
 
 
 def read_text_settings(
@@ -279,6 +282,10 @@ def _fill(state: dict[str, Tensor], read: Source) -> Imported:
             state["log_temperature"] = -tensor.float().reshape(())
             used.append(Used("log_temperature", (name,), "tau = exp(-scale)"))
             continue
+        if name == "logit_bias":
+            state[name] = tensor.float().reshape(())
+            used.append(Used(name, (name,), ""))
+            continue
         ours = next(
             (new + name.removeprefix(old) for old, new in PREFIXES if name.startswith(old)), ""
         )
@@ -300,8 +307,6 @@ def _fill(state: dict[str, Tensor], read: Source) -> Imported:
 
 
 def _reason(name: str) -> str:
-    if name == "logit_bias":
-        return "the sigmoid loss's; R2D2's softmax has none"
     if name.rsplit(".", 1)[-1] in SUMMED:
         return "counters, not weights"
     if ".pooler." in name:
@@ -316,7 +321,8 @@ def _notes(config: ModelConfig) -> tuple[str, ...]:
     family = family_of(foreign.kind)
     if family.sigmoid:
         notes.append(
-            "tau comes from a sigmoid loss; the contrastive softmax will move it in training"
+            "tau and the bias come from a sigmoid loss, which training goes on with; "
+            "objectives.contrast=softmax takes the other"
         )
     if family.squeezes:
         notes.append(f"pictures are squeezed to {config.vision.image_size} pixels, square")
