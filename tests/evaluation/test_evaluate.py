@@ -302,3 +302,22 @@ def test_progress_reaches_its_end():
 
     evaluate(Known(), corpus(SPLITS), top_k=4, batch_size=7, progress=progress)
     assert seen == dict.fromkeys(("images", "texts", "match"), math.inf)
+
+
+def test_matching_on_a_split_with_groups_is_among_near_misses(tmp_path):
+    """Pictures 0 to 2 and 4 to 6 are groups; 8 is alone. Cosine knows the fours only."""
+    rows = [
+        Pair(f"i{n}", png(n), (Text(f"图{n}", "scene"),), "test", group_id=group)
+        for n, group in ((0, "a"), (1, "a"), (4, "b"), (5, "b"), (6, "b"), (8, None))
+    ]
+    write_table(tmp_path / "pairs.lance", rows, grouped=True)
+    data = EvaluationSet.from_table(PairsTable.open(tmp_path / "pairs.lance"))
+    found = {
+        has: evaluate(Known(has_match=has), data, top_k=4).metrics["test"]["matching"]
+        for has in (True, False)
+    }
+    # Two texts with one near miss each, three with two each.
+    assert found[True] == {"auc": 100.0, "pairs": 5 + 2 + 6, "negatives": "near misses"}
+    assert found[False] == {"auc": 50.0, "pairs": 13, "negatives": "near misses"}
+    sampled = evaluate(Known(), data.sample(3, 1), top_k=4).metrics["test"]["matching"]
+    assert sampled["pairs"] < 13

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r2d2.errors import R2D2Error
-from r2d2.evaluation.matching import balanced_pairs, roc_auc
+from r2d2.evaluation.matching import balanced_pairs, group_pairs, roc_auc
 from r2d2.tokenizer import key_hash, text_key
 
 
@@ -131,3 +131,29 @@ def test_ties_do_not_all_fall_on_one_image():
     texts = [chr(0x4E00 + i) for i in range(200)]  # no two share anything
     pairs = balanced_pairs(texts, range(200))
     assert len(set(pairs.image[200:].tolist())) > 80
+
+
+def test_pairs_of_groups_are_each_text_with_the_images_of_its_group():
+    groups = ["a", "b", "a", None, "b", "a"]
+    pairs = group_pairs(groups, [0, 1, 2, 3, 4, 5, 0], queries=[0, 1, 3, 6])
+    found = {
+        (int(text), int(image), bool(label))
+        for text, image, label in zip(pairs.text, pairs.image, pairs.label, strict=True)
+    }
+    assert len(pairs) == len(found)
+    assert found == {
+        (0, 0, True), (0, 2, False), (0, 5, False),
+        (1, 1, True), (1, 4, False),
+        (6, 0, True), (6, 2, False), (6, 5, False),
+    }  # fmt: skip
+
+
+def test_an_image_of_the_group_that_the_text_is_true_of_is_no_near_miss():
+    keys = [{key_hash("甲")}, {key_hash("甲")}, {key_hash("乙")}]
+    pairs = group_pairs(["a"] * 3, [0, 1, 2], keys, texts=["甲", "甲", "乙"], queries=[0, 2])
+    wrong = [
+        (int(text), int(image))
+        for text, image, label in zip(pairs.text, pairs.image, pairs.label, strict=True)
+        if not label
+    ]
+    assert sorted(wrong) == [(0, 2), (2, 0), (2, 1)]

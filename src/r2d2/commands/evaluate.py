@@ -31,7 +31,9 @@ Table = Annotated[str, typer.Argument(help="A pairs table.")]
 Out = Annotated[Path, typer.Option(help="Folder for metrics.json and report.html.")]
 Splits = Annotated[
     list[str] | None,
-    typer.Option("--split", help="May be repeated; test, test_novel if not given."),
+    typer.Option(
+        "--split", help="May be repeated; if not given, test, test_novel, test_pairs, test_things."
+    ),
 ]
 Batch = Annotated[int, typer.Option(min=1, help="Items, or pairs, a forward pass.")]
 Sample = Annotated[

@@ -15,6 +15,7 @@ from r2d2.table import Pair, PairsTable
 from r2d2.tokenizer import key_hash, text_key
 
 READ = 8192  # rows read at a time, without their pictures
+COLUMNS = ("image_id", "texts", "split", "label", "group_id")
 
 Load = Callable[[Sequence[int]], list[Image.Image | BadImage]]
 
@@ -31,6 +32,7 @@ class EvaluationSet:
     skipped: Mapping[str, int] = field(default_factory=dict)  # rows and texts left out, by kind
     also: Mapping[int, tuple[int, ...]] = field(default_factory=dict)  # a text's further images
     text_ids: Sequence[str | None] = ()  # of each text; none where nothing gives them
+    group_ids: Sequence[str | None] = ()  # of near misses, of each image; the same
 
     @staticmethod
     def from_table(
@@ -58,6 +60,7 @@ class EvaluationSet:
         rows: list[int] = []
         ids: list[str] = []
         found_splits: list[str] = []
+        group_ids: list[str | None] = []
         texts: list[str] = []
         text_ids: list[str | None] = []
         text_image: list[int] = []
@@ -84,6 +87,7 @@ class EvaluationSet:
             rows.append(row)
             ids.append(pair.image_id)
             found_splits.append(pair.split)
+            group_ids.append(pair.group_id)
         if need_texts and not texts:
             raise R2D2Error(
                 f"{table.path}: no row has a text, so there is nothing to evaluate: "
@@ -95,8 +99,9 @@ class EvaluationSet:
             return [_decode(pair.image, pair.image_id) for pair in chosen]
 
         return EvaluationSet(
-            ids, found_splits, texts, text_image, load, dict(+skipped), dict(also), text_ids
-        )
+            ids, found_splits, texts, text_image, load, dict(+skipped), dict(also), text_ids,
+            group_ids,
+        )  # fmt: skip
 
     def owners(self, text: int) -> tuple[int, ...]:
         """The positions of all images that a text was given to."""
@@ -133,6 +138,7 @@ class EvaluationSet:
             dict(Counter(self.skipped) + Counter(skipped)),
             {new: tuple(owned[i][1:]) for new, i in enumerate(kept) if len(owned[i]) > 1},
             [self.text_ids[i] for i in kept] if self.text_ids else (),
+            [self.group_ids[p] for p in positions] if self.group_ids else (),
         )
 
     def keys(self) -> tuple[list[Collection[int]], list[Collection[int]]]:
@@ -167,7 +173,7 @@ def _read(table: PairsTable, splits: Collection[str] | None) -> Iterator[tuple[i
         rows = np.sort(np.concatenate([table.rows(split) for split in dict.fromkeys(splits)]))
     for start in range(0, len(rows), READ):
         part = rows[start : start + READ]
-        pairs = table.take(part, columns=("image_id", "texts", "split", "label"))
+        pairs = table.take(part, columns=COLUMNS)
         yield from zip(part.tolist(), pairs, strict=True)
 
 

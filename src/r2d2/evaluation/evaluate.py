@@ -131,7 +131,7 @@ def evaluate(
         resamples: of the images, for intervals of 95%; 0: none.
         seed: of the resampling.
         memory: what may be held.
-        matching: also the AUC over balanced pairs made of the texts.
+        matching: also the AUC over pairs made of the groups of near misses, or else of the texts.
         progress: called with ("images" | "texts" | "match", done, in all).
 
     Raises:
@@ -231,7 +231,8 @@ def _metrics(scored: Scored, weight: float | None) -> dict[str, Any]:
     found["published"] = published
     if len(task.matching):  # none where each text is true of each image
         auc = roc_auc(scored.pair_scores, task.matching.label)
-        found["matching"] = {"auc": auc, "pairs": len(task.matching)}
+        pairs = task.matching
+        found["matching"] = {"auc": auc, "pairs": len(pairs), "negatives": pairs.negatives}
     found["chance"] = chance_recalls(None if i2t is None else i2t.relevance, t2i.relevance)
     images = len(t2i.gallery) if i2t is None else len(i2t.queries)
     found["queries"] = {"images": 0 if i2t is None else images, "texts": len(t2i.queries)}

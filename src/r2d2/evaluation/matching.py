@@ -1,7 +1,7 @@
-"""Matching: does a text describe an image? ROC AUC over balanced pairs that are fixed and hard.
+"""Matching: does a text describe an image? ROC AUC over pairs that are fixed and hard.
 
-The wrong image of a text is that of the most similar other text by character bigrams, so that the
-pairs depend on the texts alone and on no model's choice.
+The wrong images of a text are its near misses, where the table has groups of them; else that of the
+most similar other text by character bigrams. The pairs depend on the table, on no model's choice.
 """
 
 from __future__ import annotations
@@ -49,13 +49,17 @@ def roc_auc(scores: Tensor, labels: Tensor) -> float:
     return 100 * twice_wins / (2 * positives * negatives)
 
 
+SIMILAR_TEXTS, NEAR_MISSES = "similar texts", "near misses"
+
+
 @dataclass(frozen=True)
 class MatchingPairs:
-    """p pairs, half of them true."""
+    """p pairs, true and wrong ones."""
 
     image: Tensor  # (p,) int64, positions of the images
     text: Tensor  # (p,) int64, positions of the texts
     label: Tensor  # (p,) bool
+    negatives: str = SIMILAR_TEXTS  # what the wrong images are
 
     def __len__(self) -> int:
         return len(self.label)
@@ -98,6 +102,47 @@ def balanced_pairs(
     other = torch.tensor([image for _, image in found], dtype=torch.int64)
     label = torch.arange(2 * len(found)) < len(found)
     return MatchingPairs(torch.cat([right, other]), text_index.repeat(2), label)
+
+
+def group_pairs(
+    group_ids: Sequence[str | None],
+    text_image: Sequence[int],
+    image_keys: Sequence[Collection[int]] | None = None,
+    texts: Sequence[str] = (),
+    *,
+    queries: Sequence[int],
+) -> MatchingPairs:
+    """Each text with its image, then with every other image of its group: the near misses.
+
+    Args:
+        group_ids: of each image; None: of no group, and then its texts get no pairs.
+        text_image: the position of each text's image.
+        image_keys: hashed keys of the texts that are true of each image: with these a text is not
+            paired with an image that it is true of.
+        texts: all texts, where there are keys.
+        queries: positions of the texts that get pairs.
+    """
+    members: dict[str, list[int]] = defaultdict(list)
+    for image, group in enumerate(group_ids):
+        if group is not None:
+            members[group].append(image)
+    right: list[tuple[int, int]] = []
+    wrong: list[tuple[int, int]] = []
+    for text in queries:
+        own = text_image[text]
+        group = group_ids[own]
+        key = key_hash(text_key(texts[text])) if image_keys is not None else None
+        others = [
+            image
+            for image in (members[group] if group is not None else ())
+            if image != own and (image_keys is None or key not in image_keys[image])
+        ]
+        if others:
+            right.append((own, text))
+            wrong += [(image, text) for image in others]
+    pairs = torch.tensor([*right, *wrong], dtype=torch.int64).view(-1, 2)
+    label = torch.arange(len(pairs)) < len(right)
+    return MatchingPairs(pairs[:, 0], pairs[:, 1], label, NEAR_MISSES)
 
 
 class _BigramIndex:

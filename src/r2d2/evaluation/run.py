@@ -27,7 +27,7 @@ from r2d2.training.run_folder import METRICS, MODEL, REPORT, saved_run, saved_su
 log = logging.getLogger(__name__)
 
 EXAMPLES = "examples.json"
-TESTS = ("test", "test_novel")  # measured where no split is named
+TESTS = ("test", "test_novel", "test_pairs", "test_things")  # measured where no split is named
 RESAMPLES = 1000
 
 

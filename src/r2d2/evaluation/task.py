@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from r2d2.evaluation.encode import Encoded
-from r2d2.evaluation.matching import MatchingPairs, balanced_pairs
+from r2d2.evaluation.matching import MatchingPairs, balanced_pairs, group_pairs
 from r2d2.evaluation.rerank import BLOCK_CELLS, Candidates, best_by_cosine
 from r2d2.evaluation.retrieval import Relevance
 from r2d2.tokenizer import key_hash
@@ -105,7 +105,12 @@ def make_task(
         if not matching
         else sorted(own_texts, key=lambda t: key_hash(data.texts[t]))[:MATCHING_TEXTS]
     )
-    pairs = balanced_pairs(
-        data.texts, data.text_image, image_keys, queries=sorted(asked), gallery=texts
+    grouped = any(data.group_ids[i] is not None for i in own_images) if data.group_ids else False
+    pairs = (
+        group_pairs(data.group_ids, data.text_image, image_keys, data.texts, queries=sorted(asked))
+        if grouped
+        else balanced_pairs(
+            data.texts, data.text_image, image_keys, queries=sorted(asked), gallery=texts
+        )
     )
     return Task(plan.name, i2t, t2i, pairs)
