@@ -100,3 +100,42 @@ def test_texts_are_searched_by_a_picture_and_follow_it(photos, model):
     told = refused(Searcher.open(photos, str(model)).search, picture(0), target="texts")
     assert "no texts" in told
     assert str(photos) in told
+
+
+def test_texts_in_another_encoding_are_named_by_the_first_file(photos, model, caplog):
+    """Once for a folder: there may be thousands of them."""
+    draw(photos, ["a.png", "sub/b.png", "sub/c.png"])
+    (photos / "a.txt").write_text("红色的猫")
+    (photos / "sub" / "b.json").write_bytes('{"caption": "蓝色的狗"}'.encode("gb18030"))
+    (photos / "sub" / "c.txt").write_bytes("黄色的马".encode("gb18030"))
+    caplog.set_level("INFO")
+    start(photos, model)
+    told = [r.getMessage() for r in caplog.records if "UTF-8" in r.getMessage()]
+    file, folder = photos / "sub" / "b.json", photos / "sub"
+    assert told == [f"{file} is no UTF-8: read as GB18030 (the first of {folder} that is)"]
+
+
+def test_a_broken_text_is_told_at_each_start_until_it_is_mended(photos, model):
+    draw(photos, ["a.png", "b.png", "c.png"])
+    (photos / "a.json").write_text("{no json")
+    (photos / "b.json").write_text(json.dumps({"caption": "蓝色的狗", "split": "x" * 65}))
+    (photos / "c.txt").write_text("红色的猫")
+
+    def told(lines):
+        return [line for line in lines if "left out" in line]
+
+    first = told(start(photos, model)[1])
+    assert any("json unreadable: 1" in line and "a.json" in line for line in first)
+    assert any("split is no name: 1" in line and "b.json" in line for line in first)
+    with embedded_pictures() as count:
+        opened, lines = start(photos, model)
+    assert told(lines) == first
+    assert (count["pictures"], counts(opened)) == (0, (0, 0, 0, 0, 3))
+    assert not opened.changes.any
+    assert texts(opened) == {"a.png": [], "b.png": ["蓝色的狗"], "c.png": ["红色的猫"]}
+    (photos / "a.json").write_text(json.dumps({"caption": "绿色的鸟"}))
+    (photos / "b.json").write_text(json.dumps({"caption": "蓝色的狗", "split": "val"}))
+    for changed in (2, 0):
+        opened, lines = start(photos, model)
+        assert (told(lines), opened.changes.captions) == ([], changed)
+    assert texts(opened)["a.png"] == ["绿色的鸟"]

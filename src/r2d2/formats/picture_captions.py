@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from r2d2.data.own import read_captions
@@ -30,6 +30,7 @@ class PictureCaptions:
 
     texts: tuple[Text, ...] = ()
     split: str = ""
+    faulty: bool = False  # some of it was left out, which is counted
 
 
 NONE = PictureCaptions()
@@ -97,6 +98,15 @@ def captions_beside(listing: Listing, dropped: DroppedRows) -> CaptionSource:
 def _read_beside(
     side: Sidecar, picture: ListedPicture, root: Path, dropped: DroppedRows
 ) -> PictureCaptions:
+    faults = DroppedRows()
+    captions = _parsed(side, picture, root, faults)
+    dropped.update(faults)
+    return replace(captions, faulty=bool(faults))
+
+
+def _parsed(
+    side: Sidecar, picture: ListedPicture, root: Path, dropped: DroppedRows
+) -> PictureCaptions:
     folder = root / side.folder
     names = [*side.names.texts, *([] if side.names.json is None else [side.names.json])]
 
@@ -124,6 +134,7 @@ def _read_beside(
     usable = usable_texts(kept, faults, where, dropped, may_lack_texts=True) or ()
     try:
         split = split_of_value(fields.get("split")) or ""
-    except BadValueError:
+    except BadValueError as error:
+        dropped.add(str(error), f"{where}: {error.shown}")
         split = ""
     return PictureCaptions(tuple(usable), split)

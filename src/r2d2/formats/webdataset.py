@@ -16,7 +16,7 @@ from r2d2.formats.notes import NAME, TableNotes
 from r2d2.formats.record import FIELDS, is_exported, restored_pair, to_fields, to_pair
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.encoding import decode_text
-from r2d2.inputs.folders import files_under, is_picture
+from r2d2.inputs.folders import files_under, is_picture, readable
 from r2d2.inputs.ids import path_id
 from r2d2.inputs.json_text import NOT_OBJECT, decode_json
 from r2d2.inputs.rows import TWO_FIELDS, repeated_name
@@ -64,12 +64,18 @@ def notes(place: Path) -> Iterator[tuple[str, str]]:
 def fields_of(
     sample: Sample, home: Path, where: str, dropped: DroppedRows
 ) -> dict[str, Any] | None:
-    """What the .json and the .txt of a row tell; None where neither can be read."""
+    """What the .json and the .txt of a row tell; None where neither can be read.
+
+    `home` is the folder or archive that the names of its files are relative to.
+    """
     fields: dict[str, Any] = {}
-    decoded = [decode_text(text, home) for text in sample.texts]
+    decoded = [
+        decode_text(text, f"{home}/{readable(name)}", home)
+        for name, text in zip(sample.files.texts, sample.texts, strict=True)
+    ]
     if sample.json is not None:
         try:
-            content = decode_json(sample.json, home)
+            content = decode_json(sample.json, f"{home}/{readable(str(sample.files.json))}", home)
             if not isinstance(content, dict):
                 raise ValueError(NOT_OBJECT)
         except ValueError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import functools
 import io
 import logging
 from collections.abc import Iterable, Iterator
@@ -29,6 +28,7 @@ BOM = "\ufeff"
 _NOT_UTF8 = b"\xff"  # by which a line that could not be read is known as broken further on
 _ASCII = bytes(range(128))
 _BROKEN = "r2d2-broken"
+_told: set[tuple[str, str]] = set()  # files, or folders of small ones, and their encoding
 
 
 def as_utf8(stream: IO[bytes], name: object) -> io.BufferedReader:
@@ -95,12 +95,13 @@ def _whole_text(file: Path) -> str:
     return text
 
 
-def decode_text(data: bytes, name: object = None) -> str | None:
+def decode_text(data: bytes, name: object = None, home: object = None) -> str | None:
     """A small text, such as the caption beside a picture; None where no encoding fits all of it.
 
     Args:
         data: of the text.
-        name: of the folder or archive that it stands in, of which another encoding is told once.
+        name: of its file, which is told where it is in another encoding.
+        home: the folder or archive that it stands in, of which the first such file is told alone.
     """
     encoding = detect_encoding(data)
     if encoding is None:
@@ -111,7 +112,7 @@ def decode_text(data: bytes, name: object = None) -> str | None:
     except UnicodeDecodeError:
         return None
     if encoding != UTF8 and name is not None:
-        _tell(str(name), encoding)
+        _tell(str(name), encoding, None if home is None else str(home))
     return text.removeprefix(BOM)
 
 
@@ -315,10 +316,13 @@ def _decodes(data: bytes, encoding: str) -> bool:
     return True
 
 
-@functools.cache
-def _tell(name: str, encoding: str) -> None:
-    """Once for each file: it may be opened often."""
-    log.info("%s is no UTF-8: read as %s", name, encoding)
+def _tell(name: str, encoding: str, home: str | None = None) -> None:
+    """Once for each file, which may be opened often; of many in one folder, the first."""
+    if (home or name, encoding) in _told:
+        return
+    _told.add((home or name, encoding))
+    first = "" if home is None else f" (the first of {home} that is)"
+    log.info("%s is no UTF-8: read as %s%s", name, encoding, first)
 
 
 def _whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:

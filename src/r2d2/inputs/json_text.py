@@ -33,12 +33,12 @@ def parse_json(text: str) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-def decode_json(data: bytes, name: object = None) -> Any:
+def decode_json(data: bytes, name: object = None, home: object = None) -> Any:
     """The JSON of a small file; ValueError where no encoding fits, or it is no JSON.
 
-    `name` as in `decode_text`.
+    `name` and `home` as in `decode_text`.
     """
-    text = decode_text(data, name)
+    text = decode_text(data, name, home)
     if text is None:
         raise ValueError("it is in no known encoding")
     return parse_json(text)

@@ -41,6 +41,7 @@ class Sample:
     """A picture and what stands beside it, as they were stored."""
 
     name: str  # path without suffix
+    files: SampleNames
     picture: bytes
     json: bytes | None
     texts: list[bytes]
@@ -104,6 +105,7 @@ def load_sample(
             return None
     return Sample(
         readable(names.key),
+        names,
         content(names.picture),
         None if names.json is None else content(names.json),
         [content(name) for name in names.texts],

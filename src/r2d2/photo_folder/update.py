@@ -50,6 +50,7 @@ SECONDS = 30  # ... what came together in this time: a kill loses no more
 AHEAD = 16  # files that are read before they are wanted; each may take 64 MB
 REWRITTEN_AT_ONCE = 256  # rows of known pictures ...
 COPIES_AT_ONCE = 8  # ... and where they hold whole files
+FAULTY = "; faulty"  # behind the state of captions of which some were left out
 
 
 @dataclass
@@ -236,11 +237,12 @@ class FolderUpdate:
             self._put(record | self._about(picture, content), row.row_id)
 
     def _rewrite_captions(self) -> None:
-        changed = [
-            (picture, row)
-            for picture, row in self._plan.same
-            if self._captions.state(picture) != row.captions
-        ]
+        changed = []
+        for picture, row in self._plan.same:
+            if self._captions.state(picture) != row.captions.removesuffix(FAULTY):
+                changed.append((picture, row))
+            elif row.captions.endswith(FAULTY):
+                self._captions.read(picture)  # which counts what is left out of it still
         for first in range(0, len(changed), self._rewritten):
             self._update("captions", first, len(changed))
             some = changed[first : first + self._rewritten]
@@ -261,7 +263,7 @@ class FolderUpdate:
         return {
             "texts": [asdict(text) for text in captions.texts],
             "split": captions.split,
-            CAPTIONS: self._captions.state(picture),
+            CAPTIONS: self._captions.state(picture) + (FAULTY if captions.faulty else ""),
         }
 
     def _put(self, row: dict[str, Any], replaced: int | None) -> None:
