@@ -14,6 +14,8 @@ from r2d2.photo_folder.estimate import estimate, folder_size, size_in_words
 from r2d2.photo_folder.place import is_picture_folder, table_folder
 from training.small import contents, picture, refused, small_table
 
+SYSTEM_FOLDERS = (".git/lfs", "@eaDir", ".thumbnails", "sub/.picasaoriginals", "__MACOSX")
+
 
 def test_beside_the_folder_however_it_is_spelled(photos, monkeypatch):
     draw(photos, ["a.png"])
@@ -189,3 +191,17 @@ def test_two_thousand_files_in_bounded_memory(tmp_path, model):
     assert "2,000 new" in told
     grew = int(told.rsplit("GREW", 1)[1])  # kilobytes
     assert grew < 150_000
+
+
+def test_hidden_pictures_are_counted_and_named_but_those_that_systems_leave(photos, model):
+    """The latter are many: their names would take the place of those that matter."""
+    draw(photos, ["a.png", ".private/b.png", "x/.old/deep/c.png", "x/.d.png"])
+    draw(photos, [f"{name}/t{number}.png" for number in range(3) for name in SYSTEM_FOLDERS])
+    draw(photos, ["._a.png"])
+    lines = start(photos, model)[1]
+    names = {"x/.d.png", ".private/b.png", "x/.old/deep/c.png"}
+    hidden = [line for line in lines if "hidden file" in line]
+    assert len(hidden) == 1
+    count, _, shown = hidden[0].removeprefix("  left out: hidden file passed over: ").partition(" ")
+    assert int(count) == len(names) + 3 * len(SYSTEM_FOLDERS) + 1
+    assert set(shown.strip("()").removesuffix("; …").split("; ")) == names

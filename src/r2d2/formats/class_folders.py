@@ -20,7 +20,7 @@ from r2d2.formats.record import make_pair
 from r2d2.formats.tree import Tree
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.encoding import read_text, split_lines
-from r2d2.inputs.folders import HIDDEN, NO_SUFFIX, is_hidden, is_picture, readable, walk
+from r2d2.inputs.folders import NO_SUFFIX, count_hidden, is_hidden, is_picture, readable, walk
 from r2d2.inputs.ids import path_id, same_id
 from r2d2.inputs.json_text import read_json
 from r2d2.inputs.pictures import load_picture
@@ -90,7 +90,7 @@ def class_folders(root: Path, dropped: DroppedRows) -> list[ClassFolder]:
             path = posixpath.normpath(f"{folder.relative}/{name}")
             if folder.hidden or is_hidden(name):
                 if is_picture(name):
-                    dropped.add(HIDDEN, readable(str(root / path)))
+                    count_hidden(dropped, path, readable(str(root / path)))
             elif is_picture(name):
                 paths.append(path)
             elif folder.relative != ".":  # beside the classes stand lists of their names and such

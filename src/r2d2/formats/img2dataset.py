@@ -11,8 +11,8 @@ from r2d2.formats import parquet, webdataset
 from r2d2.formats.record import to_pair
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.folders import (
-    HIDDEN,
     NO_SUFFIX,
+    count_hidden,
     files_under,
     is_hidden,
     is_picture,
@@ -60,7 +60,9 @@ def _files(place: Path, split: str, dropped: DroppedRows) -> Iterator[Pair]:
         for name in folder.names:
             if folder.hidden or is_hidden(name):
                 if is_picture(name):
-                    dropped.add(HIDDEN, str(place / folder.relative / name))
+                    count_hidden(
+                        dropped, f"{folder.relative}/{name}", str(place / folder.relative / name)
+                    )
             elif not name.endswith(STATISTICS):
                 groups.setdefault(key_of(name), []).append(name)
         for some in groups.values():

@@ -11,13 +11,20 @@ from pathlib import Path
 
 from r2d2.data.images import picture_suffixes
 from r2d2.errors import R2D2Error
+from r2d2.inputs.dropped_rows import DroppedRows
 
-HIDDEN = "hidden file passed over"
+HIDDEN = "hidden file passed over"  # see `count_hidden`
 NO_SUFFIX = "file without the suffix of a picture"  # where all files should be pictures
 # What systems and tools leave beside one's files: macOS, Synology and QNAP, Windows.
 _LITTER = {
     "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information",
     "thumbs.db", "ehthumbs.db", "desktop.ini",
+}  # fmt: skip
+# The same under names with a dot: copies of one's pictures, thumbnails, histories.
+_DOTTED_LITTER = {
+    ".git", ".hg", ".svn", ".ipynb_checkpoints", ".cache", ".thumbnails", ".thumb", ".thumbs",
+    ".picasaoriginals", ".trash", ".trashes", ".spotlight-v100", ".fseventsd", ".dtrash",
+    ".stversions", ".stfolder", ".sync", ".dropbox.cache", ".venv", ".tox",
 }  # fmt: skip
 
 
@@ -44,6 +51,21 @@ def is_hidden(name: str) -> bool:
 def is_hidden_path(path: str) -> bool:
     """Whether any part of a path is hidden."""
     return any(is_hidden(part) for part in path.split("/") if part not in ("", ".", ".."))
+
+
+def count_hidden(dropped: DroppedRows, path: str, where: str) -> None:
+    """Count a hidden picture, and name it unless a system or a tool has left it there.
+
+    Args:
+        dropped: counts it.
+        path: of the picture, with `/`, under the folder or in the archive given.
+        where: its name for people.
+    """
+    parts = [part.casefold() for part in path.split("/")]
+    left = any(
+        part in _LITTER | _DOTTED_LITTER or part.startswith((".trash-", "._")) for part in parts
+    )
+    dropped.add(HIDDEN, "" if left else where)
 
 
 def is_picture(name: str) -> bool:

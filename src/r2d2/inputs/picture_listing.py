@@ -12,7 +12,15 @@ from pathlib import Path
 
 from r2d2.errors import R2D2Error
 from r2d2.inputs.dropped_rows import DroppedRows
-from r2d2.inputs.folders import HIDDEN, Folder, absolute, is_hidden, is_picture, readable, walk
+from r2d2.inputs.folders import (
+    Folder,
+    absolute,
+    count_hidden,
+    is_hidden,
+    is_picture,
+    readable,
+    walk,
+)
 from r2d2.inputs.ids import path_id
 from r2d2.inputs.samples import OTHER_PICTURE, SampleNames, key_of, samples_of
 
@@ -99,8 +107,8 @@ def list_pictures(
         for name in part.names:
             where = readable(posixpath.join(part.relative, name)).removeprefix("./")
             if part.hidden or is_hidden(name):
-                if is_picture(name) and not part.hidden:
-                    listing.dropped.add(HIDDEN, where)
+                if is_picture(name):
+                    count_hidden(listing.dropped, posixpath.join(part.relative, name), where)
                 continue
             if not is_picture(name):
                 path = Path(part.path, name)

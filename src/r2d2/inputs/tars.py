@@ -22,7 +22,7 @@ from typing import IO, NamedTuple, cast
 from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors
 from r2d2.inputs.dropped_rows import DroppedRows
-from r2d2.inputs.folders import HIDDEN, is_hidden_path, is_picture, readable
+from r2d2.inputs.folders import count_hidden, is_hidden_path, is_picture, readable
 from r2d2.inputs.samples import Sample, SampleNames, key_of, load_sample, samples_of
 
 DAMAGED = "tar file damaged, its rest is left out"
@@ -107,7 +107,7 @@ def _groups(
                 continue
             if is_hidden_path(member.name):
                 if is_picture(member.name):
-                    dropped.add(HIDDEN, f"{file}, {readable(member.name)}")
+                    count_hidden(dropped, member.name, f"{file}, {readable(member.name)}")
                 continue
             if member.issparse():
                 dropped.add(SPARSE, f"{file}, {readable(member.name)}")
