@@ -14,6 +14,7 @@ from starlette.types import Message, Receive
 from r2d2.search.errors import BUSY, retry_after
 from r2d2.search.serving import ServeConfig
 
+FORM, JSON = "multipart/form-data", "application/json"  # types of a body
 _CLOSE = {"Connection": "close"}  # what is left of the body is not waited for
 
 
@@ -32,9 +33,9 @@ class Bodies:
         """Whether one more would find the queue full."""
         return len(self._working) >= self._room
 
-    def enter(self, receive: Receive) -> Body:
+    def enter(self, receive: Receive, content_type: str) -> Body:
         """One more."""
-        body = Body(self, receive)
+        body = Body(self, receive, content_type)
         self._reading[body] = None
         # soon, not now: a body that came with its head is read by then, and takes no place
         asyncio.get_running_loop().call_soon(self._make_room)
@@ -66,8 +67,9 @@ class Bodies:
 class Body:
     """The body of a request."""
 
-    def __init__(self, bodies: Bodies, receive: Receive) -> None:
+    def __init__(self, bodies: Bodies, receive: Receive, content_type: str) -> None:
         self._bodies = bodies
+        self._type = content_type
         self._receive = receive
         self._end = asyncio.get_running_loop().time() + bodies.config.client_timeout_s
         self._timeout: asyncio.Timeout | None = None
@@ -96,7 +98,7 @@ class Body:
         if message["type"] == "http.request":
             self._read += len(message.get("body", b""))
             if self._read > self._bodies.config.max_body_bytes:
-                raise HTTPException(413, too_large(self._bodies.config), _CLOSE)
+                raise HTTPException(413, too_large(self._bodies.config, self._type), _CLOSE)
             if not message.get("more_body", False):
                 self._whole = True
                 self._bodies.arrived(self)
@@ -111,7 +113,12 @@ class Body:
             self._timeout.reschedule(0)
 
 
-def too_large(config: ServeConfig) -> str:
-    """The sentence for a body of too many bytes."""
-    megabytes = config.max_body_bytes / (1 << 20)
-    return f"the request is larger than {megabytes:.3g} MB: give a smaller picture"
+def too_large(config: ServeConfig, content_type: str) -> str:
+    """The sentence for a body of too many bytes, by what it says it is."""
+    limit = f"{config.max_body_bytes / (1 << 20):.3g} MB"
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == FORM:
+        return f"the form is larger than {limit}: send a smaller picture, or fewer"
+    if kind == JSON:
+        return f"the JSON body is larger than {limit}: send fewer texts, or shorter ones"
+    return f"the body is larger than {limit}: send a smaller one"

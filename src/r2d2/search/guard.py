@@ -63,7 +63,7 @@ class Guard:
         elif self._bodies.full:  # better told unread
             await busy_problem(self.config.retry_after_s)(scope, receive, headed)
         else:
-            body = self._bodies.enter(receive)
+            body = self._bodies.enter(receive, headers.get("content-type", ""))
             try:
                 await self.app(scope, body.receive, headed)
             finally:
@@ -82,5 +82,7 @@ class Guard:
                 )  # fmt: skip
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > self.config.max_body_bytes:
-            return problem(413, "too_large", too_large(self.config))
+            return problem(
+                413, "too_large", too_large(self.config, headers.get("content-type", ""))
+            )
         return None

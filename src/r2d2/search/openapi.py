@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from r2d2.search.request_body import FORM, JSON
+from r2d2.search.bodies import FORM, JSON
 
 Schema = dict[str, Any]
 

@@ -14,12 +14,10 @@ from starlette.datastructures import FormData, UploadFile
 
 from r2d2.data.images import MORE_FRAMES, decode_image, has_more_frames
 from r2d2.errors import R2D2Error
+from r2d2.search.bodies import FORM, JSON
 from r2d2.search.forms import declared_charset, decode_text, parse_json, read_form
 from r2d2.search.schema import TEXTS, NoteOut
 from r2d2.search.serving import Service
-
-FORM, JSON = "multipart/form-data", "application/json"
-
 
 Fields = TypeVar("Fields", bound=BaseModel)
 
