@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,62 +13,48 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Labels:
-    """In one language."""
+    """The sentences of one language; those with braces are filled in."""
 
     by_part: str  # under the words by part
     within: str  # what grey means
     scale_start: str  # before the colours, of the noise itself
     scale_end: str  # behind them
-    of_entity: Callable[[Explanation, int], str]  # under the map of an entity
-    facts: Callable[[Explanation], list[str]]  # under the title
+    unreadable: str  # an entity that the model cannot read
+    unknown: str  # one that it knows nothing of
+    even: str  # one that matches, but no part more than another
+    strongest: str  # its strongest part, with its effect on the cosine ...
+    strongest_alone: str  # ... and without
+    cosine: str
+    match: str  # behind the cosine
+    noise: str
+    draws: str  # behind the noise
+    nothing_known: str
 
+    def of_entity(self, found: Explanation, index: int) -> str:
+        """What stands under the map of an entity."""
+        if not found.evidence.readable[index]:
+            return self.unreadable
+        if not found.evidence.known(index):
+            return self.unknown
+        times = float(found.evidence.strength(index).max())
+        if times <= 1:
+            return self.even
+        if not found.way.dropping:
+            return self.strongest_alone.format(times=times)
+        return self.strongest.format(effect=float(found.maps[index].max()), times=times)
 
-def _entity(found: Explanation, index: int) -> str:
-    if not found.evidence.readable[index]:
-        return "the model cannot read it"
-    if not found.evidence.known(index):
-        return "nothing known"
-    most = float(found.evidence.strength(index).max())
-    if most <= 1:
-        return "matches, but no part stands out"
-    size = f"+{float(found.maps[index].max()):.3f}, " if found.way.dropping else ""
-    return f"up to {size}{most:.1f} times the noise"
-
-
-def _entity_zh(found: Explanation, index: int) -> str:
-    if not found.evidence.readable[index]:
-        return "模型读不懂这个词"
-    if not found.evidence.known(index):
-        return "模型没有把握，不作标注"
-    most = float(found.evidence.strength(index).max())
-    if most <= 1:
-        return "与图相符，但没有突出的部位"
-    size = f" +{float(found.maps[index].max()):.3f}，" if found.way.dropping else ""
-    return f"最高{size}为噪声的 {most:.1f} 倍"
-
-
-def _facts(found: Explanation) -> list[str]:
-    match = "" if found.match is None else f"   match {found.match:.2f}"
-    lines = [f"cosine {found.cosine:.2f}{match}"]
-    if found.evidence.words:
-        draws = f", {found.draws} random draws of parts" if found.draws else ""
-        lines.append(f"noise {found.evidence.noise:.3f}: {found.evidence.words} words{draws}")
-    if not any(found.known):
-        lines.append("Nothing known: unrelated words match this picture as well.")
-    return lines
-
-
-def _facts_zh(found: Explanation) -> list[str]:
-    match = "" if found.match is None else f"   匹配 {found.match:.2f}"
-    lines = [f"余弦 {found.cosine:.2f}{match}"]
-    if found.evidence.words:
-        draws = f"，随机遮挡 {found.draws} 次" if found.draws else ""
-        lines.append(
-            f"噪声 {found.evidence.noise:.3f}：由 {found.evidence.words} 个无关的词估计{draws}"
-        )
-    if not any(found.known):
-        lines.append("没有可说的：无关的词与这张图同样相符。")
-    return lines
+    def facts(self, found: Explanation) -> list[str]:
+        """The lines under the title."""
+        scores = self.cosine.format(found.cosine)
+        if found.match is not None:
+            scores += self.match.format(found.match)
+        lines = [scores]
+        if found.evidence.words:
+            noise = self.noise.format(noise=found.evidence.noise, words=found.evidence.words)
+            lines.append(noise + (self.draws.format(found.draws) if found.draws else ""))
+        if not any(found.known):
+            lines.append(self.nothing_known)
+        return lines
 
 
 ENGLISH = Labels(
@@ -77,16 +62,32 @@ ENGLISH = Labels(
     within="grey: within the noise",
     scale_start="noise",
     scale_end=f"{FULL:g} times or more",
-    of_entity=_entity,
-    facts=_facts,
+    unreadable="the model cannot read it",
+    unknown="nothing known",
+    even="matches, but no part stands out",
+    strongest="up to +{effect:.3f}, {times:.1f} times the noise",
+    strongest_alone="up to {times:.1f} times the noise",
+    cosine="cosine {:.2f}",
+    match="   match {:.2f}",
+    noise="noise {noise:.3f}: {words} words",
+    draws=", {} random draws of parts",
+    nothing_known="Nothing known: unrelated words match this picture as well.",
 )
 CHINESE = Labels(
     by_part="各部位对应的词",
     within="灰色：在噪声以内",
     scale_start="噪声",
     scale_end=f"{FULL:g} 倍及以上",
-    of_entity=_entity_zh,
-    facts=_facts_zh,
+    unreadable="模型读不懂这个词",
+    unknown="模型没有把握，不作标注",
+    even="与图相符，但没有突出的部位",
+    strongest="最高 +{effect:.3f}，为噪声的 {times:.1f} 倍",
+    strongest_alone="最高为噪声的 {times:.1f} 倍",
+    cosine="余弦 {:.2f}",
+    match="   匹配 {:.2f}",
+    noise="噪声 {noise:.3f}：由 {words} 个无关的词估计",
+    draws="，随机遮挡 {} 次",
+    nothing_known="没有可说的：无关的词与这张图同样相符。",
 )
 
 
