@@ -51,6 +51,41 @@ def test_frames_are_square_and_captions_line_up(open_page, framed, width):
     assert len(captions) > 1
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_drawing_on_white_stands_on_paper_without_an_edge(open_page, scheme):
+    """Of whatever size and shape; a photograph has a mat around it."""
+    shapes = [(200, 120), (120, 200), (64, 64), (40, 20)]
+    files = {}
+    for number in range(40):
+        drawing = Image.new("RGB", shapes[number % 4], "white" if number % 5 else "navy")
+        drawing.paste("red", (15, 8, 25, 12))
+        files[f"i{number}"] = png(drawing)
+    with running(small_searcher(files=files)) as address:
+        page = open_page(f"/?q={TEXTS[1]}", where=address, color_scheme=scheme)
+        settled(page)
+        page.wait_for_function(
+            "() => [...document.querySelectorAll('#grid img')].every((i) => i.naturalWidth)"
+        )
+        papers, mats = set(), set()
+        for card in page.query_selector_all("#grid [data-row]")[:12]:
+            number = int(card.get_attribute("data-row"))
+            frame = card.query_selector(".frame")
+            shot = Image.open(io.BytesIO(frame.screenshot())).convert("RGB")
+            wide, high = shot.size
+            sides = {shot.getpixel((x, y)) for x in (wide // 2, wide // 4) for y in (4, high - 5)}
+            sides |= {shot.getpixel((x, high // 2)) for x in (4, wide - 5)}
+            if number % 5:
+                assert len(sides) == 1, number
+                papers |= sides
+            elif shapes[number % 4][0] > 96:
+                mats |= sides
+        assert len(papers) == 1
+        keep(page, f"drawings-{scheme}")
+        if scheme == "dark":
+            assert papers != {(255, 255, 255)}  # which would glare
+            assert min(sum(colour) for colour in mats) < 200
+
+
 def test_a_high_picture_fits_into_the_window(open_page, framed):
     page = open_page("/?open=0", where=framed, viewport={"width": 1280, "height": 800})
     page.wait_for_selector("#detail-picture img[src^='blob:']")

@@ -112,13 +112,27 @@ export function frame(hit) {
   image.decoding = "async";
   image.draggable = false; // a result dragged a little is no picture dropped
   image.addEventListener("load", () => {
-    const small = image.naturalWidth <= 96; // a drawing on white paper; photographs have a mat around them
+    const small = image.naturalWidth <= 96; // a drawing; photographs have a mat around them
     image.classList.toggle("small", small);
-    box.classList.toggle("photo", !small);
+    box.classList.toggle("photo", !small && !isOnWhite(image));
   });
   show(image, hit.image, lost);
   box.append(image);
   return box;
+}
+
+/** Whether a picture has white corners, so that it looks best on paper of its own colour. */
+function isOnWhite(image) {
+  const side = 16;
+  const canvas = element("canvas");
+  canvas.width = canvas.height = side;
+  const pen = canvas.getContext("2d");
+  pen.fillStyle = "white"; // behind what can be seen through
+  pen.fillRect(0, 0, side, side);
+  pen.drawImage(image, 0, 0, side, side);
+  const { data } = pen.getImageData(0, 0, side, side);
+  const corners = [0, side - 1, side * (side - 1), side * side - 1];
+  return corners.every((pixel) => data.subarray(4 * pixel, 4 * pixel + 3).every((value) => value >= 240));
 }
 
 function words(hit) {
