@@ -121,21 +121,29 @@ def gallery_search(searcher: Searcher, options: Mapping[str, object]) -> Search:
     return search
 
 
-def name_line(searcher: Searcher) -> str:
-    """At which ranks the search has the picture of each name without a comma, by that name."""
+def name_ranks(searcher: Searcher, step: int = 1) -> list[int | None]:
+    """The rank of the picture of each name without a comma when that name is searched for.
+
+    None: it is not among the results. `step`: only each such name is tried.
+    """
     items = searcher.gallery.items(range(len(searcher.gallery)))
     names = [
         (text, row) for row, item in enumerate(items) for text in item.texts if "，" not in text
-    ]
+    ][::step]
     ranks: list[int | None] = []
     for start in range(0, len(names), AT_ONCE):
         some = names[start : start + AT_ONCE]
         answers = searcher.answer([Query(text=text, k=DEPTHS[-1]) for text, _ in some])
         for (_, row), answer in zip(some, answers, strict=True):
             ranks.append(next((hit.rank for hit in answer.hits if hit.row == row), None))
+    return ranks
+
+
+def name_line(ranks: Sequence[int | None]) -> str:
+    """The shares of the names whose picture is at rank 1, to 3 and to 10."""
     shares = [sum(r is not None and r <= depth for r in ranks) / len(ranks) for depth in (1, 3, 10)]
     first, third, tenth = (f"{share:.1%}" for share in shares)
-    return f"{len(names)} names without a comma: at rank 1 {first}, to 3 {third}, to 10 {tenth}"
+    return f"{len(ranks)} names without a comma: at rank 1 {first}, to 3 {third}, to 10 {tenth}"
 
 
 def choose(searcher: Searcher, queries: Sequence[EverydayQuery]) -> list[tuple[str, ...]]:
@@ -185,7 +193,7 @@ def main() -> None:
         missing = [query.text for query, rank in ranks if rank is None]
         misses.append(f"{name}: no hit among {DEPTHS[-1]}: {' '.join(missing) or 'none'}")
     print("\n".join(table_lines(Table("", "", tuple(head), tuple(rows)))))
-    print("\n" + name_line(searcher))
+    print("\n" + name_line(name_ranks(searcher)))
     if arguments.misses:
         print("\n" + "\n".join(misses))
 

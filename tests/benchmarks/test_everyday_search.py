@@ -4,6 +4,8 @@ from benchmarks.everyday_search import (
     base_emoji,
     first_hit,
     hit_rates,
+    name_line,
+    name_ranks,
     read_queries,
     substring_search,
 )
@@ -43,3 +45,16 @@ def test_substring_search_lists_short_names_first():
     results = substring_search(Searcher.open())(["月亮", "没有这样的名字"])
     assert results[0]
     assert results[1] == []
+
+
+def test_names_are_counted_by_the_rank_of_their_picture():
+    assert name_line([1, 3, 4, None]) == (
+        "4 names without a comma: at rank 1 25.0%, to 3 50.0%, to 10 75.0%"
+    )
+
+
+def test_a_name_finds_its_picture():
+    """A twentieth of the names; the whole takes minutes: `python benchmarks/everyday_search.py`."""
+    ranks = name_ranks(Searcher.open(), step=20)
+    assert len(ranks) == 94
+    assert sum(rank is not None and rank <= 3 for rank in ranks) >= 0.99 * len(ranks)
