@@ -16,7 +16,7 @@ import rjieba
 from r2d2.errors import R2D2Error
 
 LONGEST = 2000  # characters of a text that is looked at
-NOUNS = ("n", "eng", "j", "s")  # jieba's: n, nr, ns, nt, nz, ng; Latin letters; 欧盟; 海边
+NOUNS = ("n", "eng", "j", "s")  # jieba's: n, nr, ns, nt, nz, ng; see ENGLISH; 欧盟; 海边
 ADJECTIVES = ("a", "b", "z")  # adjectives, 大型 and the like, states
 MODIFIERS = ("vn",)  # verbs as nouns: a part of a compound before a noun, 胜利手势; no thing alone
 SET_PHRASES = ("i", "l")  # idioms, and what else has become one word
@@ -32,6 +32,17 @@ NOTHING = ("x", "w")  # punctuation and what has no tag
 # jieba gives 5,666 single characters one tag, whatever they are: 车 and 鸟, and also 穿, 叼 and 啊.
 # Nouns among them are those that name what a picture may show.
 PICTURES = frozenset(["图片", "照片", "相片", "图像", "画面"])  # the picture itself, nothing in it
+ENGLISH = "eng"  # Latin letters, whatever they say: those that name nothing are known by the word
+ENGLISH_FUNCTION_WORDS = frozenset((
+    "a", "an", "the", "this", "that", "these", "those", "some", "any", "each", "every", "no",
+    "not", "and", "or", "but", "nor", "so", "as", "than", "then", "of", "in", "on", "at", "by",
+    "to", "from", "with", "without", "for", "into", "onto", "over", "under", "near", "behind",
+    "beside", "between", "through", "across", "around", "about", "up", "down", "off", "out", "i",
+    "you", "he", "she", "it", "we", "they", "me", "him", "her", "us", "them", "my", "your", "his",
+    "its", "our", "their", "who", "whom", "whose", "which", "what", "where", "when", "there",
+    "here", "is", "are", "was", "were", "be", "been", "being", "am", "do", "does", "did", "has",
+    "have", "had", "will", "would", "can", "could", "may", "might", "must", "very", "too",
+))  # fmt: skip
 UNSORTED = "zg"
 THINGS = frozenset(
     "车鸟帽桶土棒棍糖奶汗厂贝垫椽唇睛肾囊孙园井槛篱炉轮篓篷豺蛤螟牡蕉芋薯苇圩岬渚湾浦狱县帜囝囡斧拳疹疖"
@@ -144,7 +155,7 @@ def _parts(span: Span, tag: str) -> list[tuple[Span, bool, bool]]:
 
 def _kind(word: str, tag: str) -> tuple[bool, bool]:
     """Whether it is a noun, and whether it belongs to a noun after it."""
-    if word in PICTURES:
+    if word in PICTURES or (tag == ENGLISH and word.casefold() in ENGLISH_FUNCTION_WORDS):
         return False, False
     if word in DEGREES or word.endswith(MIXED) or "又" in word[1:-1]:
         return False, True
