@@ -136,6 +136,33 @@ def test_examples_out_of_long_captions_are_what_they_name():
     assert not set(examples) & set(captions)
 
 
+def captioned(captions, count):
+    """A gallery of the emoji model's whose first pictures have captions and are what these say."""
+    model = r2d2.load("emoji")
+    texts = [*captions, *everyday_texts()][:count]
+    vectors = model.encode_texts(texts).embedding.numpy()
+    own = vectors[: len(captions)]
+    rows = [Row(f"DSC_{n}.jpg", "train", tuple(captions[n : n + 1])) for n in range(count)]
+    gallery = MemoryGallery("m", fingerprint(model), rows, vectors, own, lambda _: b"")
+    return Searcher(model, gallery)
+
+
+def test_examples_are_no_words_glued_together():
+    """男孩手 is no word: neighbours in a caption are not always one thing."""
+    captions = ["一个戴着黄色帽子的男孩手里拿着一个很大的球，在草地上跑", "女孩手里拿着花"]
+    examples = choose_examples(captioned(captions, 2))
+    assert examples
+    phrases = {"男孩", "女孩", "黄色", "帽子", "草地", "在草地上跑", "女孩手里拿着花"}
+    assert set(examples) <= phrases
+
+
+def test_examples_of_few_captions_are_filled_up_with_everyday_texts():
+    examples = choose_examples(captioned(["两只小狗，在草地上跑"], 12))
+    assert len(examples) == 6
+    assert examples[0] in ("两只小狗", "在草地上跑", "小狗", "草地")
+    assert set(examples[1:]) <= set(everyday_texts())
+
+
 def test_examples_without_texts_are_everyday_ones_that_find_different_pictures():
     model = r2d2.load("emoji")
     texts = everyday_texts()

@@ -100,6 +100,13 @@ def words(text: str) -> list[Span]:
     return [span for span, tag in _tagged(text) if not tag.startswith(NOTHING)]
 
 
+def nouns(text: str) -> list[str]:
+    """Words of a text that are nouns by themselves; no compounds. R2D2Error as for `entities`."""
+    return [
+        span.text for span, tag in _tagged(text) if tag.startswith("n") and _kind(span.text, tag)[0]
+    ]
+
+
 def spans_of(text: str, wanted: Sequence[str]) -> list[Span]:
     """Every place where one of the words `wanted` stands, in the order of the text.
 

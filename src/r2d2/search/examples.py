@@ -18,29 +18,31 @@ from r2d2.search.searcher import Searcher
 COUNT = 6
 SAMPLED_ROWS = 400  # whose texts are read
 TRIED = 48  # texts that are searched for, at most
+LONGEST_CLAUSE = 200  # characters of it that are looked at
 AT_ONCE = 12  # so that no more are searched for than it takes
 SEED = 11
 _QUERY = re.compile("[\u4e00-\u9fff]{2,8}")
+_CLAUSE_END = re.compile(r"[\s，。、；：！？,.;:!?|/（）()【】\[\]“”\"]+")
 
 
 def choose_examples(searcher: Searcher, count: int = COUNT) -> list[str]:
     """Up to `count` queries that work here, each with another first result.
 
-    Of a gallery with texts they are texts of its own, or words in them, that find a picture with
-    that text first. Without texts they are everyday ones: those whose first result is closer to
+    Of a gallery with texts they are phrases or words of these that find a picture with that text
+    first. Where too few are left they are everyday ones: those whose first result is closer to
     them than to the other everyday texts, unless the model does not know that kind of pictures.
     """
     if not len(searcher.gallery):
         return []
-    chosen = _of_texts(searcher, count)
-    if chosen or other_kind_note(searcher.gallery) is not None:
-        return chosen
-    return _everyday(searcher, count)
-
-
-def _of_texts(searcher: Searcher, count: int) -> list[str]:
-    tried = _candidates(searcher.gallery)
     chosen: dict[int, str] = {}  # by the first result
+    _add_texts(searcher, count, chosen)
+    if len(chosen) < count and other_kind_note(searcher.gallery) is None:
+        _add_everyday(searcher, chosen)
+    return list(chosen.values())[:count]
+
+
+def _add_texts(searcher: Searcher, count: int, chosen: dict[int, str]) -> None:
+    tried = _candidates(searcher.gallery)
     for start in range(0, len(tried), AT_ONCE):
         some = tried[start : start + AT_ONCE]
         answers = searcher.answer([Query(text=text, k=1) for text in some])
@@ -50,11 +52,11 @@ def _of_texts(searcher: Searcher, count: int) -> list[str]:
                 chosen.setdefault(hit.row, text)
         if len(chosen) >= count:
             break
-    return list(chosen.values())[:count]
 
 
 def _candidates(gallery: Gallery) -> list[str]:
-    """Everyday texts, then short texts of a sample of the gallery; of longer ones, what they name.
+    """Everyday texts, then short texts of a sample of the gallery; of longer ones, their clauses
+    and the nouns in them.
 
     Those that are no text of the gallery's are found out by a search.
     """
@@ -64,25 +66,28 @@ def _candidates(gallery: Gallery) -> list[str]:
     sampled = list(dict.fromkeys(drawn.tolist()))
     texts = [text for item in gallery.items(sampled) for text in item.texts]
     short = [text for text in texts if _QUERY.fullmatch(text)]
-    own = short if len(short) >= TRIED else [*short, *_named(texts)]
+    own = short if len(short) >= TRIED else [*short, *_parts(texts)]
     return list(dict.fromkeys([*everyday, *own]))[:TRIED]
 
 
-def _named(texts: Sequence[str]) -> Iterator[str]:
-    """Nouns and noun phrases, each of which makes a query."""
-    from r2d2.explain.entities import entities  # loads a dictionary
+def _parts(texts: Sequence[str]) -> Iterator[str]:
+    """Clauses that are short enough for a query, then nouns of the dictionary.
 
-    for text in texts:
-        for span in entities(text):
-            if _QUERY.fullmatch(span.text):
-                yield span.text
+    No compounds, which are told by neighbouring words alone: 男孩手 of 男孩手里拿着球.
+    """
+    from r2d2.explain.entities import nouns  # loads a dictionary
+
+    clauses = [clause for text in texts for clause in _CLAUSE_END.split(text)]
+    yield from filter(_QUERY.fullmatch, clauses)
+    for clause in clauses:
+        yield from filter(_QUERY.fullmatch, nouns(clause[:LONGEST_CLAUSE]))
 
 
-def _everyday(searcher: Searcher, count: int) -> list[str]:
+def _add_everyday(searcher: Searcher, chosen: dict[int, str]) -> None:
     tokenizer = searcher.model.tokenizer
     texts = [text for text in everyday_texts() if not read_query(text, tokenizer).notes(text)]
     if not texts:
-        return []
+        return
     vectors = searcher.model.encode_texts(texts).embedding.float().cpu().numpy()
     images = searcher.gallery.images
     first = np.array([rows[0] for rows, _ in images.best(vectors, 1)])
@@ -90,10 +95,8 @@ def _everyday(searcher: Searcher, count: int) -> list[str]:
     cosine = np.stack([images.cosines(vector, rows) for vector in vectors])  # (texts, rows)
     spread = np.maximum(cosine.std(axis=0), 1e-6)
     margin = ((cosine - cosine.mean(axis=0)) / spread)[np.arange(len(texts)), places]
-    chosen: dict[int, str] = {}
     for place in np.argsort(-margin, kind="stable"):
         chosen.setdefault(int(first[place]), texts[place])
-    return list(chosen.values())[:count]
 
 
 @cache
