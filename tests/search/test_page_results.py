@@ -206,7 +206,10 @@ def test_a_search_by_picture_keeps_the_filter(open_page, tabled):
 
 def test_a_filter_that_leaves_nothing(open_page, tabled):
     page = open_page(f"/?q={TEXTS[1]}&is.split=nowhere", where=tabled)
-    page.wait_for_selector("#problem >> text=没有找到符合筛选的结果")
+    page.wait_for_selector("#problem >> text=没有符合筛选的图片")
+    assert page.is_hidden("#unsure")
+    assert page.is_hidden("#notes")
+    keep(page, "nothing-in-filter")
     page.click("#filters button")
     settled(page)
     assert len(rows(page)) == 24

@@ -163,7 +163,10 @@ def test_nothing_found_is_said(capsys):
     searcher = small_searcher()
     query = Query(text=TEXTS[0], where="image_id = 'x'")
     as_table(searcher.answer([query])[0], query, searcher)
-    assert "nothing found" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "no picture matches the filter" in said
+    assert "nothing here fits" not in said
+    assert "nothing found" in said
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,7 @@ def test_a_condition(searcher):
     assert [hit.row for hit in found.hits] == [row for row, _, _ in wanted]
     none = searcher.search(TEXTS[0], where="image_id = 'nobody'")
     assert none.hits == ()
+    assert (none.level, [note.code for note in none.notes]) == (None, ["filter_matches_nothing"])
     texts = searcher.search(picture(1), target="texts", k=COUNT, where="image_id IN ('i4', 'i5')")
     assert {hit.row for hit in texts.hits} == {4, 5}
 
@@ -246,3 +247,18 @@ def test_a_condition_that_does_not_work(searcher, where):
 def test_text_that_is_no_unicode(searcher):
     with pytest.raises(R2D2Error):
         searcher.search("\ud800")
+
+
+@pytest.mark.parametrize("by", ["both", "vectors", "words"])
+def test_a_condition_that_lets_nothing_through_is_told_from_a_text_that_finds_nothing(by):
+    """Whether the text has words in the gallery or none, and whatever is compared."""
+    emoji = Searcher.open()
+    for text in ("生日蛋糕", "魑魅"):
+        found = emoji.search(text, by=by, where="image_id = 'nobody'")
+        assert (found.hits, found.level) == ((), None)
+        assert [note.code for note in found.notes][-1] == "filter_matches_nothing"
+    found = emoji.search("魑魅", by=by, where="split = 'test'")
+    assert (found.hits, found.level) == ((), "unlikely")
+    assert "filter_matches_nothing" not in [note.code for note in found.notes]
+    deep = emoji.search("猫", by=by, where="split = 'test'", offset=9000)
+    assert "filter_matches_nothing" not in [note.code for note in deep.notes]

@@ -18,6 +18,10 @@ HEAD = 20  # first results that tell whether anything fits
 NOTHING_FITS = Note(
     "nothing here fits the text (没有合适的图片): the results are only the nearest", "nothing_fits"
 )
+FILTER_MATCHES_NOTHING = Note(
+    "no picture matches the filter (没有符合筛选的图片): change it, or leave it out",
+    "filter_matches_nothing",
+)
 
 
 @dataclass(frozen=True)

@@ -72,4 +72,6 @@ class Found:
     weight: float | None = None  # of the match score; None where nothing was ranked again
     by: By = "vectors"  # what was compared
     notes: tuple[Note, ...] = ()
-    level: Level | None = None  # of the best of the first results, whatever page is asked for
+    # Of the best of the first results, whatever page is asked for; None: not known, or the
+    # condition lets nothing through, which a note says.
+    level: Level | None = None

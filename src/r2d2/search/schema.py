@@ -25,7 +25,8 @@ CANDIDATES = 256  # ranked again
 TEXTS, IMAGES = 64, 16  # of one request
 LEVELS = (
     "likely: at most 1 of 100 texts on other subjects finds as good a result by chance; possible: "
-    "at most 10; unlikely: more. Null: not known, as for a picture as the query."
+    "at most 10; unlikely: more. Null: not known, as for a picture as the query, or no picture "
+    "matches the filter, which a note of the code filter_matches_nothing says."
 )
 NOTES = "As that an animated picture counts as its first frame."
 

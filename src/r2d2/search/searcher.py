@@ -18,7 +18,14 @@ from r2d2.model.side import Side
 from r2d2.models import Model, ScoresPairs, lasting_name, load, tell_ranking
 from r2d2.notes import Note
 from r2d2.pretrained import SHIPPED, Pretrained
-from r2d2.search.confidence import HEAD, NOTHING_FITS, UNKNOWN, Evidence, confidence
+from r2d2.search.confidence import (
+    FILTER_MATCHES_NOTHING,
+    HEAD,
+    NOTHING_FITS,
+    UNKNOWN,
+    Evidence,
+    confidence,
+)
 from r2d2.search.first_stage import FUSED, FirstStage, by_vectors, by_words, fuse
 from r2d2.search.gallery import Gallery, Item, Words
 from r2d2.search.query import (
@@ -384,7 +391,9 @@ class Searcher:
         items = self._items(query, first, [*page, *head])
         sure = UNKNOWN
         notes = plan.notes
-        if plan.evidence is not None:
+        if not order.size and query.where is not None and not self._any_match(query):
+            notes = (*notes, FILTER_MATCHES_NOTHING)
+        elif plan.evidence is not None:
             sure = confidence(self.gallery, plan.evidence, first, head, items)
             if sure.answer == "unlikely" and order.size:
                 notes = (*notes, NOTHING_FITS)
@@ -414,6 +423,12 @@ class Searcher:
         return Found(
             hits, depth, len(vectors), weight if depth else None, plan.by, notes, sure.answer
         )
+
+    def _any_match(self, query: Query) -> bool:
+        """Whether anything that has a vector fulfils the condition of a query, however unlike."""
+        vectors = self.gallery.images if query.target == "images" else self.gallery.texts
+        anywhere = np.full((1, vectors.width), vectors.width**-0.5, np.float32)
+        return bool(len(vectors.best(anywhere, 1, query.where)[0][0]))
 
     def _items(self, query: Query, first: FirstStage, places: Sequence[int]) -> dict[int, Item]:
         """What is at some places of the first stage."""

@@ -15,6 +15,12 @@ const id = (name) => document.getElementById(name);
 const OF_SEARCH = ["table", "q", "like", "picture", "target", "rank", "by", "where"];
 let running = null;
 
+/** Why there is no result: the filter lets no picture through, or none of those that it lets through was found. */
+function nothingCode(state, answer) {
+  if (answer.notes.some((note) => note.code === "filter_matches_nothing")) return "nothing_in_filter";
+  return Object.keys(state.where).length ? "nothing_filtered" : "nothing";
+}
+
 /**
  * Go to another state, in a new entry of the history or, `replace`, in the place of this one. Another search begins
  * with its first page and without a dialog.
@@ -76,7 +82,7 @@ async function search(before, scroll, anew) {
     if (!answer) return begin(); // its picture is one of an earlier visit
     Object.assign(session, { answer, answered: key });
     const first = drawResults(more, go);
-    if (!answer.hits.length) tell(new Problem(Object.keys(state.where).length ? "nothing_filtered" : "nothing"));
+    if (!answer.hits.length) tell(new Problem(nothingCode(state, answer)));
     if (more) first?.querySelector(".hit").focus();
     else if (scroll !== null) window.scrollTo({ top: scroll });
     showDetail();

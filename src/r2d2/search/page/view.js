@@ -11,7 +11,7 @@ import { START, addressOf } from "./state.js";
 import { label, number, say, sayNote, sayProblem } from "./words.js";
 
 const id = (name) => document.getElementById(name);
-const SAID_ELSEWHERE = ["nothing_fits"]; // notes of the server's that have a place of their own
+const SAID_ELSEWHERE = ["nothing_fits", "filter_matches_nothing"]; // notes of the server's that have a place of their own
 let chip = null; // what the chip shows
 
 /** The field, the choices and the heading. `go`: called with changes of the state. */

@@ -60,10 +60,10 @@ export const en = {
     pictures_not_calibrated: () => "The model can read too few Chinese texts to tell how sure a result by its picture is.",
     middle_only: () => "The model sees the middle of the picture only.",
     noise_unknown: () => "The model can read too few everyday words to tell what stands out, so nothing is marked.",
-    text_cut: ({ max_tokens: n }) => `A long text: the model read about the first ${n} characters, and the rest is not explained.`,
+    text_cut: ({ max_tokens: n }) => `A long text: the model reads about the first ${n} characters, and the rest is left out.`,
   },
   problems: {
-    nothing: "Nothing found.", nothing_filtered: "Nothing that the filter lets through: take it away and try again.", busy: "The server is busy: try again in a moment.",
+    nothing: "Nothing found.", nothing_filtered: "Nothing found among the pictures that match the filter: try other words, or take the filter away.", nothing_in_filter: "No picture matches the filter: change it, or take it away.", busy: "The server is busy: try again in a moment.",
     too_large: ({ max_bytes: n }) => `That file is too large${n ? ` (at most ${megabytes(n)} MB)` : ""}: use a smaller picture.`,
     image_too_large: ({ max_pixels: n }) => `That picture is too large${n ? ` (at most ${n / 1e6} megapixels)` : ""}: use a smaller one.`,
     text_empty: "Give some words.", text_unreadable: "A character of that text is broken: type it again.",

@@ -58,10 +58,10 @@ export const zh = {
     pictures_not_calibrated: () => "模型能读懂的中文太少，无法判断按画面找到的结果有多可靠。",
     middle_only: () => "模型只看图片的中间部分。",
     noise_unknown: () => "模型认识的常用词太少，无法判断哪一块突出，所以不作标注。",
-    text_cut: ({ max_tokens: n }) => `这段文字太长，模型只读了前面约 ${n} 个字，后面的没有解释。`,
+    text_cut: ({ max_tokens: n }) => `这段文字太长，模型只读了前面约 ${n} 个字，后面的没有读。`,
   },
   problems: {
-    nothing: "没有找到结果。", nothing_filtered: "没有找到符合筛选的结果：去掉筛选再试试。", busy: "服务器正忙，请稍后再试。",
+    nothing: "没有找到结果。", nothing_filtered: "符合筛选的图片里没有找到结果：换个说法，或去掉筛选再试试。", nothing_in_filter: "没有符合筛选的图片：改一改筛选，或去掉它。", busy: "服务器正忙，请稍后再试。",
     too_large: ({ max_bytes: n }) => `文件太大${n ? `（最多 ${megabytes(n)} MB）` : ""}，请换一张小一些的图片。`,
     image_too_large: ({ max_pixels: n }) => `图片太大${n ? `（最多 ${n / 1e4} 万像素）` : ""}，请换一张小一些的。`,
     text_empty: "请输入一些文字。", text_unreadable: "这段文字里有坏掉的字符，请重新输入。",
