@@ -1,4 +1,4 @@
-"""What of a text a model cannot read: characters without a token, English spelt by letters."""
+"""What of a text a model cannot read: unknown characters, English spelt by letters, its end."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from r2d2.notes import Note
 from r2d2.tokenizer import PREFIX, Tokenizer
 
 MIN_ENGLISH = 200  # words or pieces of three letters and more, in a vocabulary that knows English
+SHOWN = 30  # characters of a text's end, in a sentence
 _ENGLISH = re.compile("[a-z]{3,}")
 _WORD = re.compile("[a-zA-Z]{2,}")
 
@@ -38,6 +40,38 @@ def token_spans(text: str, tokenizer: Tokenizer) -> TokenSpans:
         (known if is_known else unknown).append((start, stop))
     english = [] if _knows_english(tokenizer) else _spelt_out(text, known)
     return TokenSpans(text, known, _joined(unknown), english)
+
+
+def unread_end(text: str, tokenizer: Tokenizer) -> str:
+    """The end of a text that a model has no room for; empty where it reads all of it."""
+    if not tokenizer.cut([text]):
+        return ""
+    return text[max(stop for _, stop in tokenizer.offsets(text)) :].strip()
+
+
+def cut_notes(
+    end: str, tokenizer: Tokenizer, name: str = "the text", about: str = ""
+) -> list[Note]:
+    """That a model does not read a text to its end; nothing where it does.
+
+    Args:
+        end: of the text, see `unread_end`.
+        tokenizer: of the model.
+        name: of the text, in the sentence.
+        about: what is of interest in the end; empty: the end itself.
+    """
+    if not end:
+        return []
+    lost = about or end
+    shown = lost if len(lost) <= SHOWN else lost[: SHOWN - 1] + "…"
+    return [
+        Note(
+            f"{name} is longer than the {tokenizer.room} tokens that the model reads, and is cut "
+            f"before: {shown}",
+            "text_cut",
+            lost,
+        )
+    ]
 
 
 @lru_cache(maxsize=4)

@@ -155,13 +155,16 @@ def test_a_text_that_is_cut(picture):
     assert [span.text for span in found.entities] == ["狗"]
     assert (found.notes[0].code, found.notes[0].about) == ("text_cut", "草地、飞盘")
     assert "草地、飞盘" in found.notes[0].note
+    assert "the 4 tokens" in found.notes[0].note
     assert "shorter text" in refused(explain, short, picture, "在在在在在在狗")
 
 
 def test_a_text_is_never_cut_without_a_word(picture):
     """Also where every entity begins before the end."""
     found = explain(build(max_length=8), picture, "狗狗狗狗狗狗狗狗狗狗狗狗")
-    assert found.notes[0].note == "the model reads 8 tokens of a text: the rest came later"
+    assert found.notes[0].note == (
+        "the text is longer than the 6 tokens that the model reads, and is cut before: 狗狗狗狗狗狗"
+    )
     found = explain(build(max_length=16, texts=[TEXT, *WORDS]), picture, "狗")
     assert found.notes == ()
 

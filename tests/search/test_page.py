@@ -338,10 +338,11 @@ def test_an_empty_index_gets_a_line(open_page, tmp_path):
         assert "The index is empty" in page.inner_text("#problem")
 
 
-def test_a_text_too_long_and_a_server_that_is_gone(open_page):
+def test_a_text_that_is_cut_and_a_server_that_is_gone(open_page):
     page = open_page()
-    ask(page, "猫" * 20)
-    assert "最多读大约 14 个字" in page.inner_text("#problem")
+    ask(page, TEXTS[1] * 5)
+    assert "模型只读了前面约 14 个字" in page.inner_text("#notes")
+    assert len(rows(page)) == 24
     page.route("**/search", lambda route: route.abort())
     ask(page, "猫")
     page.wait_for_selector("#problem >> text=连接不到服务器")

@@ -250,7 +250,6 @@ def giant():
     ("sent", "status", "part", "code"),
     [
         ({"json": {"text": ""}}, 422, "empty", "text_empty"),
-        ({"json": {"text": "猫" * 15}}, 422, "the model reads 14", "text_too_long"),
         ({"json": {"text": "猫" * 2001}}, 422, "2001", "text_too_long"),
         ({"content": HALF, "headers": AS_JSON}, 422, "Unicode", "text_unreadable"),
         ({"json": {"text": "猫", "offset": 1990, "k": 20}}, 422, "the first 2000", "too_deep"),
@@ -347,7 +346,7 @@ def test_what_match_and_embed_refuse(client):
     problem(client.post("/match", json={"text": ["猫"]}), 422, "an image is missing")
     problem(client.post("/embed", json={"texts": []}), 422, "texts")
     problem(client.post("/embed", json={"texts": ["猫"] * 65}), 422, "texts")
-    problem(client.post("/embed", json={"texts": ["猫" * 15]}), 422, "14")
+    problem(client.post("/embed", json={"texts": ["猫" * 2001]}), 422, "2001")
     files = [("image", png(picture(n))) for n in range(17)]
     assert client.post("/embed", files=files).status_code == 400
 
@@ -665,12 +664,29 @@ def test_explain_refuses(client, searcher):
         assert problem(plain.post("/explain", json=asked), 422, "prd2") == "no_cross_encoders"
 
 
-def test_explain_cuts_a_long_text_and_says_so(client):
-    """The text of a result may be longer than a query may."""
-    found = client.post("/explain", json={"text": "红猫" + "，绿狗" * 9, "row": 0}).json()
-    note = found["notes"][0]
-    assert note["code"] == "text_cut"
-    assert "came later" in note["note"]
+def test_a_long_text_is_cut_by_every_address_which_says_so(client):
+    end = "的猫" * 9
+    text = "红色的猫" * 3 + "红色" + end  # 14 tokens, and more
+    files = {"image": png(picture(1))}
+    answers = {
+        "/search": client.post("/search", json={"text": text}),
+        "/explain": client.post("/explain", json={"text": text, "row": 0}),
+        "/match": client.post("/match", files=files, data={"text": ["红色的猫", text]}),
+        "/embed": client.post("/embed", json={"texts": ["红色的猫", text]}),
+    }
+    for address, answer in answers.items():
+        notes = answer.json()["notes"]
+        assert [note["code"] for note in notes].count("text_cut") == 1, address
+        assert notes[0]["code"] == "text_cut"
+        assert "longer than the 14 tokens that the model reads" in notes[0]["note"]
+    for address in ("/search", "/match", "/embed"):
+        assert answers[address].json()["notes"][0]["about"] == end
+    assert "text 2 is longer" in answers["/match"].json()["notes"][0]["note"]
+    whole, cut = (
+        client.post("/search", json={"text": t, "by": "vectors"}).json()["hits"]
+        for t in (text, text.removesuffix(end))
+    )
+    assert [hit["cosine"] for hit in whole] == [hit["cosine"] for hit in cut]
 
 
 def test_explain_tells_a_broken_picture_of_the_gallery_from_the_clients():

@@ -22,6 +22,7 @@ from r2d2.model.side import Side
 from r2d2.models import Model
 from r2d2.notes import Note, unread_notes
 from r2d2.pretrained import Pretrained
+from r2d2.readable import cut_notes, unread_end
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 FULL = 3.0  # times the noise: the brightest colour, in every picture and for every model
@@ -179,16 +180,13 @@ def _entities(model: Model, text: str, only: Sequence[str] | None) -> tuple[list
         )
     offsets = model.tokenizer.offsets(text)
     shown = [span for span in found if positions_of(span, offsets)]
-    longest = model.tokenizer.max_length
     if not shown:
         raise R2D2Error(
-            f"no entity is within the {longest} tokens that the model reads of a text: "
-            "give a shorter text"
+            f"no entity is within the {model.tokenizer.room} tokens that the model reads of a "
+            "text: give a shorter text"
         )
     lost = "、".join(span.text for span in found if span not in shown)
-    note = f"the model reads {longest} tokens of a text: {lost or 'the rest'} came later"
-    is_cut = bool(lost) or bool(model.tokenizer.cut([text]))
-    return shown, [Note(note, "text_cut", lost or None)] if is_cut else []
+    return shown, cut_notes(unread_end(text, model.tokenizer), model.tokenizer, about=lost)
 
 
 def _unreadable(model: Model, spans: Sequence[Span]) -> list[Note]:

@@ -109,7 +109,7 @@ async def explanation(request: Request) -> ExplainResponse:
     service = service_of(request)
     sent = await read_request(request, images=1, lists=("only",))
     asked = sent.validated(ExplainRequest)
-    service.searcher.check_text(asked.text, cut=True)
+    service.searcher.check_text(asked.text)
     if (asked.row is None) == (not sent.pictures):
         raise R2D2Error("give a picture as the part image of a form, or a row: one of the two")
     if sent.pictures:

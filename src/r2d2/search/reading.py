@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from r2d2.corpus.texts.spelling import clean
 from r2d2.notes import Note, unread_notes
-from r2d2.readable import token_spans
+from r2d2.readable import cut_notes, token_spans, unread_end
 from r2d2.search.terms import has_meaning
 from r2d2.tokenizer import Tokenizer
 
@@ -20,13 +20,14 @@ class Reading:
     english: tuple[str, ...]  # English words, where the model knows none and spells this one out
     understood: bool  # whether anything is left besides those and punctuation
     complete: bool  # whether the model knows all of it, punctuation aside
+    cut: tuple[Note, ...] = ()  # that it has no room for all of it
 
     def notes(self, given: str) -> list[Note]:
         """What the user is to know, who gave the text `given`."""
         notes = []
         if self.text != given.strip():
             notes.append(Note(f"searched as {self.text}", "searched_as", self.text))
-        return notes + unread_notes(self.unknown, self.english)
+        return [*notes, *unread_notes(self.unknown, self.english), *self.cut]
 
 
 def spell(text: str) -> str:
@@ -53,4 +54,5 @@ def read_query(text: str, tokenizer: Tokenizer) -> Reading:
         tokens.names(tokens.english),
         understood,
         understood and not strange and not tokens.english,
+        tuple(cut_notes(unread_end(spelt, tokenizer), tokenizer)),
     )

@@ -12,6 +12,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from r2d2.errors import R2D2Error
+from r2d2.readable import cut_notes, unread_end
 from r2d2.search.column_values import OFFERED
 from r2d2.search.conditions import condition_of
 from r2d2.search.errors import problem, without_folder
@@ -138,9 +139,9 @@ async def match(request: Request) -> MatchResponse:
     if not sent.pictures:
         raise R2D2Error("an image is missing: send a form with the parts image and text")
     texts = sent.validated(MatchRequest).text
-    _check_texts(service, texts)
+    notes = _read_texts(service, texts)
     found = await service.match(MatchJob(sent.pictures[0], texts))
-    return MatchResponse(match=found.match, cosine=found.cosine, notes=sent.notes)
+    return MatchResponse(match=found.match, cosine=found.cosine, notes=[*sent.notes, *notes])
 
 
 @router.post(
@@ -160,15 +161,16 @@ async def embed(request: Request) -> EmbedResponse:
     """Embeddings of texts or of images."""
     service = service_of(request)
     sent = await read_request(request, images=IMAGES)
+    notes = sent.notes
     if sent.pictures:
         sent.validated(EmbedImagesRequest)
         job = EmbedJob(images=sent.pictures)
     else:
         texts = sent.validated(EmbedRequest).texts
-        _check_texts(service, texts)
+        notes = _read_texts(service, texts)
         job = EmbedJob(texts=texts)
     return EmbedResponse(
-        embeddings=await service.embed(job), model=service.searcher.fingerprint, notes=sent.notes
+        embeddings=await service.embed(job), model=service.searcher.fingerprint, notes=notes
     )
 
 
@@ -283,11 +285,17 @@ async def health(request: Request) -> HealthResponse | Response:
     )
 
 
-def _check_texts(service: Service, texts: Sequence[str]) -> None:
+def _read_texts(service: Service, texts: Sequence[str]) -> list[NoteOut]:
+    """What the model does not read of some texts; R2D2Error where one cannot be used."""
     if not 1 <= len(texts) <= TEXTS:
         raise R2D2Error(f"there are {len(texts)} texts: send 1 to {TEXTS}")
-    for text in texts:
+    notes = []
+    tokenizer = service.searcher.model.tokenizer
+    for number, text in enumerate(texts, 1):
         service.searcher.check_text(text)
+        name = "the text" if len(texts) == 1 else f"text {number}"
+        notes += cut_notes(unread_end(text, tokenizer), tokenizer, name)
+    return [NoteOut(**asdict(note)) for note in notes]
 
 
 def _hit(hit: Hit, query: Query, service: Service) -> HitOut:

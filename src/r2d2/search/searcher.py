@@ -199,8 +199,11 @@ class Searcher:
     def _match_is_constant(self) -> bool:
         return isinstance(self.model, Pretrained) and self.model.model.match_is_constant
 
-    def check_text(self, text: str, *, cut: bool = False) -> None:
-        """R2D2Error where a text is empty, or longer than the model reads; `cut`: it may be."""
+    def check_text(self, text: str) -> None:
+        """R2D2Error where a text is empty, no valid Unicode, or of too many characters.
+
+        One of more tokens than the model reads is cut, which is noted: see `cut_notes`.
+        """
         if not text.strip():
             raise R2D2Error("the text is empty: give some words", code="text_empty")
         if len(text) > MAX_CHARACTERS:
@@ -217,14 +220,6 @@ class Searcher:
         if not spell(text):
             raise R2D2Error(
                 "the text holds no character that can be seen: give some words", code="text_empty"
-            )
-        if cut:
-            return
-        count, room = len(self.model.tokenizer.uncut([text])[0]), self.longest_text
-        if count > room:
-            raise R2D2Error(
-                f"the text has {count} tokens, and the model reads {room}: shorten it",
-                code="text_too_long",
             )
 
     @property

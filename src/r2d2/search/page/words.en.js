@@ -67,7 +67,7 @@ export const en = {
     too_large: ({ max_bytes: n }) => `That file is too large${n ? ` (at most ${megabytes(n)} MB)` : ""}: use a smaller picture.`,
     image_too_large: ({ max_pixels: n }) => `That picture is too large${n ? ` (at most ${n / 1e6} megapixels)` : ""}: use a smaller one.`,
     text_empty: "Give some words.", text_unreadable: "A character of that text is broken: type it again.",
-    text_too_long: ({ max_tokens: n }) => `That text is too long${n ? ` (the model reads about ${n} Chinese characters)` : ""}. Shorten it.`,
+    text_too_long: "That text is too long: shorten it.",
     too_deep: "There are no further pages: ask in other words.",
     index_empty: "The index is empty: fill the table, then run r2d2 index.",
     no_index: "This table has no index: run r2d2 index.", texts_not_indexed: "The texts of this table are not indexed: run r2d2 index without --no-texts.",

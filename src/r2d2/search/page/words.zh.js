@@ -65,7 +65,7 @@ export const zh = {
     too_large: ({ max_bytes: n }) => `文件太大${n ? `（最多 ${megabytes(n)} MB）` : ""}，请换一张小一些的图片。`,
     image_too_large: ({ max_pixels: n }) => `图片太大${n ? `（最多 ${n / 1e4} 万像素）` : ""}，请换一张小一些的。`,
     text_empty: "请输入一些文字。", text_unreadable: "这段文字里有坏掉的字符，请重新输入。",
-    text_too_long: ({ max_tokens: n }) => `这句话太长${n ? `（模型最多读大约 ${n} 个字）` : ""}，请缩短。`,
+    text_too_long: "这段文字太长，请缩短。",
     too_deep: "不能再往后翻了，换个说法再找找。",
     index_empty: "索引里还没有图片：请先往表里添加图片，再运行 r2d2 index。",
     no_index: "这个表没有索引：请先运行 r2d2 index。", texts_not_indexed: "这个表的文字没有索引，不能找文字：请运行 r2d2 index，不要加 --no-texts。",
