@@ -81,7 +81,7 @@ def tuning_config(
     Raises:
         R2D2Error: as `make_tuning_config`, or the official code cannot build the model.
     """
-    settings = (*contrast_settings(start.model, settings), *settings)
+    settings = (*contrast_settings(start, settings), *settings)
     config = make_tuning_config(task, start.model.cross_layers > 0, settings, tuning)
     if tuning == OFFICIAL and (why := unlike_official(start.model)):
         raise R2D2Error(
@@ -173,7 +173,8 @@ class KeepBest:
             model.load_state_dict(whole)
             model.to(trainer.device)
         top_k = self.config.evaluation.top_k
-        return Pretrained(model, trainer.tokenizer, top_k=top_k)
+        widths = trainer.config.objectives.widths
+        return Pretrained(model, trainer.tokenizer, top_k=top_k, widths=widths)
 
     def _measure(self, model: Pretrained, epoch: int, step: int) -> Epoch:
         size = self.config.evaluation.batch_size

@@ -32,6 +32,7 @@ from r2d2.pretrained import (
     read_saved,
     saved_config,
     saved_folder,
+    saved_widths,
     shipped_folder,
 )
 from r2d2.tokenizer import Tokenizer
@@ -126,6 +127,7 @@ def load(
     device: str | int | torch.device | None = None,
     *,
     text_length: int | None = None,
+    dim: int | None = None,
 ) -> Model:
     """Open a model of any kind.
 
@@ -135,11 +137,32 @@ def load(
             is always the hub's.
         device: where to; None: the GPU where there is one. ONNX graphs run on the CPU.
         text_length: tokens at which texts are cut; None: as the model is used.
+        dim: numbers of an embedding that are kept; None: all. See `r2d2.narrow`.
 
     Raises:
         R2D2Error: nothing that is known lies there, it is damaged or cannot be fetched, it takes
-            no texts of such a length, or there is no such device here.
+            no texts of such a length, its embeddings are shorter than `dim` or cannot be cut, or
+            there is no such device here.
     """
+    opened = _load(source, device, text_length)
+    return opened if dim is None else narrowed_model(opened, dim)
+
+
+def narrowed_model(model: Model, dim: int, *, warn: bool = True) -> Model:
+    """An opened model with embeddings of `dim` numbers; see `r2d2.narrow`. R2D2Error where not."""
+    if not isinstance(model, Pretrained):
+        raise R2D2Error(
+            f"the embeddings of {model.name} cannot be cut to {dim} numbers, for it is an ONNX "
+            "graph: export it again with --dim, or leave it out"
+        )
+    from r2d2.narrow import narrowed
+
+    return narrowed(model, dim, warn=warn)
+
+
+def _load(
+    source: str | os.PathLike[str], device: str | int | torch.device | None, text_length: int | None
+) -> Model:
     there = default_device() if device is None else usable_device(device)
     place = _place(source)
     name = _short(source)
@@ -169,9 +192,11 @@ def load_network(
     source: str | os.PathLike[str],
     use: Use,
     device: str | int | torch.device | None = None,
+    *,
+    dim: int | None = None,
 ) -> Pretrained:
-    """Open a model to be trained or exported. R2D2Error says why one cannot be."""
-    return network_of(load(source, device), use)
+    """Open a model to be trained or exported; `dim` as in `load`. R2D2Error says why not."""
+    return network_of(load(source, device, dim=dim), use)
 
 
 def network_of(model: Model, use: Use) -> Pretrained:
@@ -195,6 +220,12 @@ def network_config(source: str | os.PathLike[str]) -> ModelConfig:
     if saved is not None:
         return saved_config(saved)
     return load_network(source, "fine-tune", "cpu").model.config
+
+
+def trained_widths(source: str | os.PathLike[str]) -> tuple[int, ...]:
+    """Widths that a saved model's embeddings were trained to be cut to; of others none."""
+    saved = _ours(_place(source))
+    return () if saved is None else saved_widths(saved)
 
 
 def lasting_name(source: str | os.PathLike[str]) -> str:

@@ -73,6 +73,7 @@ class Pretrained:
         preprocessing: Preprocessing | None = None,
         name: str = "the model",
         kind: str = "r2d2",
+        widths: tuple[int, ...] = (),
     ) -> None:
         """`preprocessing`: None: ours, the whole picture squeezed to a square."""
         self.model = model.eval()
@@ -80,6 +81,7 @@ class Pretrained:
         self.preprocessing = preprocessing or Preprocessing(model.config.vision.image_size)
         self.name = name  # as its user named it, or its folder; for what is told of it
         self.kind = kind  # r2d2, hugging face or checkpoint: what it was read from
+        self.widths = widths  # that its embeddings were trained to be cut to (Matryoshka)
         self.match_weight = match_weight  # w of the two-stage score; official 1, ours chosen on val
         self.top_k = top_k  # candidates that the cross encoders rank again
         self.batch_size = batch_size  # items, or pairs, a forward pass
@@ -120,8 +122,10 @@ class Pretrained:
         return self
 
     @torch.inference_mode()
-    def encode_images(self, images: Iterable[Image.Image]) -> Side:
+    def encode_images(self, images: Iterable[Image.Image], dim: int | None = None) -> Side:
         """Pictures of any mode and size; see `Side` for the shapes.
+
+        `dim`: keep so many numbers of an embedding, of unit length again; None: all. See `widths`.
 
         Raises:
             R2D2Error: no list of pictures, an empty one, or a picture that cannot be used.
@@ -135,7 +139,7 @@ class Pretrained:
             sides.append(
                 self.encode_pixels([self.prepare(p, name=f"picture {i}") for i, p in chunk])
             )
-        return Side.cat(sides)
+        return self._cut(Side.cat(sides), dim)
 
     def prepare(self, picture: Image.Image, name: str = "picture") -> Pixels:
         """A picture of any mode and size as the pixels (S, S, 3) that the model looks at."""
@@ -160,8 +164,10 @@ class Pretrained:
         return Side.cat(sides)
 
     @torch.inference_mode()
-    def encode_texts(self, texts: Iterable[str]) -> Side:
+    def encode_texts(self, texts: Iterable[str], dim: int | None = None) -> Side:
         """Sentences, cut at the model's longest; see `Side` for the shapes.
+
+        `dim`: see `encode_images`.
 
         Raises:
             R2D2Error: no list of texts, an empty one, or something in it that is no text.
@@ -174,7 +180,18 @@ class Pretrained:
         for start in range(0, len(sentences), self.batch_size):
             ids, mask = self.tokenizer(sentences[start : start + self.batch_size])
             sides.append(self.model.encode_texts(ids.to(device), mask.to(device)))
-        return Side.cat(sides)
+        return self._cut(Side.cat(sides), dim)
+
+    def _cut(self, side: Side, dim: int | None) -> Side:
+        """With the first `dim` numbers of each embedding. R2D2Error where there are not so many."""
+        if dim is None:
+            return side
+        if whole_number(dim, "dim") > self.embed_dim:
+            raise R2D2Error(
+                f"dim is {dim}, and the embeddings of {self.name} have {self.embed_dim} numbers: "
+                "give at most that"
+            )
+        return side.cut(dim)
 
     @torch.inference_mode()
     def match(self, images: Images, texts: Texts) -> Tensor:
@@ -298,6 +315,8 @@ class Pretrained:
             "match_weight": self.match_weight,
             "top_k": self.top_k,
         }
+        if self.widths:
+            config["widths"] = list(self.widths)
         if not self.preprocessing.usual:
             config["preprocessing"] = self.preprocessing.to_dict()
         state = weights or self.model.state_dict()
@@ -351,6 +370,11 @@ def saved_config(folder: Path) -> ModelConfig:
     return _read_config(folder / CONFIG).model
 
 
+def saved_widths(folder: Path) -> tuple[int, ...]:
+    """Widths that a saved model's embeddings were trained to be cut to, without its weights."""
+    return _read_config(folder / CONFIG).widths
+
+
 def read_saved(folder: Path, device: str | int | torch.device | None = None) -> Pretrained:
     """The model in a folder that `Pretrained.save` wrote.
 
@@ -377,8 +401,9 @@ def read_saved(folder: Path, device: str | int | torch.device | None = None) -> 
             f"{text.max_length}; save the model again"
         )
     return Pretrained(
-        model, tokenizer, saved.match_weight, saved.top_k, preprocessing=saved.preprocessing
-    )
+        model, tokenizer, saved.match_weight, saved.top_k, preprocessing=saved.preprocessing,
+        widths=saved.widths,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -389,6 +414,7 @@ class _Saved:
     match_weight: float
     top_k: int
     preprocessing: Preprocessing
+    widths: tuple[int, ...]
 
 
 def _read_config(path: Path) -> _Saved:
@@ -400,6 +426,9 @@ def _read_config(path: Path) -> _Saved:
         preprocessing = from_dict(Preprocessing, told, "preprocessing")
         if preprocessing.side != side:
             raise R2D2Error(f"pictures of {preprocessing.side} pixels, and the model takes {side}")
-        return _Saved(model, float(config["match_weight"]), int(config["top_k"]), preprocessing)
+        widths = tuple(int(width) for width in config.get("widths", ()))
+        return _Saved(
+            model, float(config["match_weight"]), int(config["top_k"]), preprocessing, widths
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, R2D2Error) as error:
         raise R2D2Error(f"{path} is damaged ({error}): save the model again") from error

@@ -42,6 +42,7 @@ Sample = Annotated[
 Length = Annotated[
     int | None, typer.Option(min=3, help="Tokens of a text; as the model is used if not given.")
 ]
+Dim = Annotated[int | None, typer.Option(min=1, help="Numbers of an embedding; all if not given.")]
 Seed = Annotated[int, typer.Option(help="Of the sample and of the intervals.")]
 Resamples = Annotated[int, typer.Option(min=0, help="Of the images, for intervals; 0: none.")]
 Benchmark = Annotated[
@@ -75,6 +76,7 @@ def retrieval(
     batch_size: Batch = 256,
     sample: Sample = None,
     text_length: Length = None,
+    dim: Dim = None,
     resamples: Resamples = 1000,
     seed: Seed = 0,
     half_states: Annotated[
@@ -99,7 +101,7 @@ def retrieval(
     _check_out(out, names, [model, table], overwrite)
     settings = Retrieval(
         splits=tuple(split or ()), full=full, t2i_only=t2i_only, top_k=top_k, weight=weight,
-        cascade=cascade, batch_size=batch_size, sample=sample, text_length=text_length,
+        cascade=cascade, batch_size=batch_size, sample=sample, text_length=text_length, dim=dim,
         resamples=resamples, seed=seed, half_states=half_states, benchmark=benchmark,
         setting="fine-tuned" if fine_tuned else "zero-shot", submission=submission,
     )  # fmt: skip
@@ -117,6 +119,7 @@ def matching(
     batch_size: Batch = 256,
     sample: Sample = None,
     text_length: Length = None,
+    dim: Dim = None,
     resamples: Resamples = 1000,
     seed: Seed = 0,
     benchmark: Benchmark = None,
@@ -132,7 +135,7 @@ def matching(
     _check_out(out, LABELLED, [model, table], overwrite)
     settings = Matching(
         splits=tuple(split or ()), batch_size=batch_size, sample=sample, text_length=text_length,
-        resamples=resamples, seed=seed, benchmark=benchmark,
+        dim=dim, resamples=resamples, seed=seed, benchmark=benchmark,
         setting="fine-tuned" if fine_tuned else "zero-shot",
     )  # fmt: skip
     typer.echo(f"report: {evaluate_matching(model, table, out, settings)}")
@@ -152,6 +155,7 @@ def classification(
     batch_size: Batch = 256,
     sample: Sample = None,
     text_length: Length = None,
+    dim: Dim = None,
     resamples: Resamples = 1000,
     seed: Seed = 0,
     benchmark: Benchmark = None,
@@ -164,7 +168,7 @@ def classification(
     _check_out(out, LABELLED, [model, table, templates], overwrite)
     settings = Classification(
         splits=tuple(split or ()), templates=templates, batch_size=batch_size, sample=sample,
-        text_length=text_length, resamples=resamples, seed=seed, benchmark=benchmark,
+        text_length=text_length, dim=dim, resamples=resamples, seed=seed, benchmark=benchmark,
     )  # fmt: skip
     typer.echo(f"report: {evaluate_classification(model, table, out, settings)}")
 

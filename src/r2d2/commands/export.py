@@ -12,6 +12,12 @@ from r2d2.commands.options import MODELS, Overwrite
 app = typer.Typer(help="Write a model for other programs and libraries.", no_args_is_help=True)
 
 
+Dim = Annotated[
+    int | None,
+    typer.Option(min=1, help="Numbers of an embedding; all if not given. See objectives.widths."),
+]
+
+
 @app.command()
 def onnx(
     model: Annotated[str, typer.Argument(help=f"{MODELS}.")],
@@ -23,6 +29,7 @@ def onnx(
         str | None,
         typer.Option(help="With --int8: measure on this table's test split, not the emoji's."),
     ] = None,
+    dim: Dim = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Image encoder from raw pixels, text encoder and pair scorer as ONNX; tokenizer; README."""
@@ -43,7 +50,7 @@ def onnx(
             update("export", done, steps, name)
             done += 1
 
-        found = export_onnx(model, out, int8=int8, overwrite=overwrite, progress=progress)
+        found = export_onnx(model, out, int8=int8, dim=dim, overwrite=overwrite, progress=progress)
         update("export", steps, steps, "")
         lines = found.lines()
         if int8:
@@ -59,6 +66,7 @@ def onnx(
 def immich(
     model: Annotated[str, typer.Argument(help=f"{MODELS}.")],
     out: Annotated[Path, typer.Option(help="Folder for textual/, visual/ and config.json.")],
+    dim: Dim = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Both encoders in the layout that the photo server immich reads, for its search."""
@@ -68,7 +76,7 @@ def immich(
     steps = ("image", "text")
     with bars() as update:
         exported = export_immich(
-            model, out, overwrite=overwrite,
+            model, out, dim=dim, overwrite=overwrite,
             progress=lambda name: update("export", steps.index(name), len(steps), name),
         )  # fmt: skip
         update("export", len(steps), len(steps), "")

@@ -245,6 +245,10 @@ def index(
         int | None,
         typer.Option(min=1, help="With --runner ray: a model each; by default all of the cluster."),
     ] = None,
+    dim: Annotated[
+        int | None,
+        typer.Option(min=1, help="Numbers of a vector, with --model; searches follow the index."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make the vectors anew; replace --export.")
     ] = False,
@@ -269,11 +273,11 @@ def index(
     anew = overwrite and export is None
     options = _folder_options(context, table, model, out, captions, follow_links, copies, anew)
     if options is not None:
-        refuse_given(context, ("texts", "runner", "workers"), "goes with a pairs table")
+        refuse_given(context, ("texts", "runner", "workers", "dim"), "goes with a pairs table")
     elif model is None:
         if ann is None and export is None:
             raise R2D2Error("give --model MODEL to embed the table, or --ann, or --export")
-        refuse_given(context, ("texts", "runner", "workers"), "goes with --model")
+        refuse_given(context, ("texts", "runner", "workers", "dim"), "goes with --model")
         if export is None:
             refuse_given(context, ("overwrite",), "goes with --model or --export")
     if runner == "native":
@@ -291,8 +295,9 @@ def index(
     if model is not None:
         tell_ranking(loaded(lasting_name(model)))
         done = build_index(
-            table, model, texts=texts, runner=runner, workers=workers, overwrite=overwrite
-        )
+            table, model, texts=texts, runner=runner, workers=workers, dim=dim,
+            overwrite=overwrite,
+        )  # fmt: skip
         bad = count_bad(done.images)
         typer.echo(f"images: {done.images.kept} embedded" + (f", left out: {bad}" if bad else ""))
         if done.texts is not None:

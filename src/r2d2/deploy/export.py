@@ -44,6 +44,7 @@ def export_onnx(
     out: str | Path,
     *,
     int8: bool = False,
+    dim: int | None = None,
     overwrite: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Exported:
@@ -53,6 +54,7 @@ def export_onnx(
         source: as `r2d2.load` takes it.
         out: the folder.
         int8: the graphs also with weights of 8 bits, as *.int8.onnx.
+        dim: numbers of an embedding; None: all. See `narrowed`.
         overwrite: replace an exported folder at `out`.
         progress: called with what is being done.
 
@@ -61,7 +63,7 @@ def export_onnx(
     """
     out = Path(out)
     check_outputs([a_folder(out, is_exported)], inputs=[source], overwrite=overwrite)
-    model = load_network(source, "export", "cpu")
+    model = load_network(source, "export", "cpu", dim=dim)
     if differs := model.preprocessing.differs():
         raise R2D2Error(
             f"{source} {differs} in front of its image encoder, which the exported graph cannot: "

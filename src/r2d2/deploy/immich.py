@@ -66,6 +66,7 @@ def export_immich(
     source: str | Path,
     out: str | Path,
     *,
+    dim: int | None = None,
     overwrite: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Exported:
@@ -74,6 +75,7 @@ def export_immich(
     Args:
         source: as `r2d2.load` takes it.
         out: the folder.
+        dim: numbers of an embedding; None: all. See `narrowed`.
         overwrite: replace such a folder at `out`.
         progress: called with what is being done.
 
@@ -83,7 +85,7 @@ def export_immich(
     """
     out = Path(out)
     check_outputs([a_folder(out, is_immich_folder)], inputs=[source], overwrite=overwrite)
-    model = load_network(source, "export", "cpu")
+    model = load_network(source, "export", "cpu", dim=dim)
     preprocessing = _preprocessing(model.preprocessing, source)
     network, tokenizer = model.model.cpu().eval(), model.tokenizer
     size, length = network.config.vision.image_size, tokenizer.max_length

@@ -39,6 +39,7 @@ class Classification:
     batch_size: int = 256
     sample: int | None = None  # images a split
     text_length: int | None = None
+    dim: int | None = None  # numbers of an embedding that are kept; None: all
     resamples: int = RESAMPLES
     seed: int = 0
     benchmark: str | None = None
@@ -72,7 +73,7 @@ def evaluate_classification(
         split: read_classes(table, split, sample=settings.sample, seed=settings.seed)
         for split in splits
     }
-    opened = open_encoder(source, text_length=settings.text_length)
+    opened = open_encoder(source, text_length=settings.text_length, dim=settings.dim)
     classes = read[splits[0]].classes
     metrics: dict[str, Any] = {}
     with progress.bars() as update:

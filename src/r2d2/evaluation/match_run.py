@@ -44,6 +44,7 @@ class Matching:
     batch_size: int = 256
     sample: int | None = None
     text_length: int | None = None
+    dim: int | None = None  # numbers of an embedding that are kept; None: all
     resamples: int = RESAMPLES
     seed: int = 0
     benchmark: str | None = None
@@ -70,7 +71,7 @@ def evaluate_matching(
     table = PairsTable.open(table_path)
     benchmark = choose_benchmark(table, settings.benchmark)
     splits = choose_splits(table, settings.splits)
-    opened = open_encoder(source, text_length=settings.text_length)
+    opened = open_encoder(source, text_length=settings.text_length, dim=settings.dim)
     wanted = list(dict.fromkeys([*splits, *([VALIDATION] if _labelled(table) else [])]))
     found: dict[str, LabelledScores] = {}
     with progress.bars() as update:

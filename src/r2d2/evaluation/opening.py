@@ -26,15 +26,19 @@ class Opened:
     model: Model | None = None  # None: embeddings
     match_weight: float = 1.0  # as saved with the model
     candidates: int = TOP_K  # of the second stage, as saved with the model
+    dim: int | None = None  # numbers of an embedding that are kept; None: all
 
 
-def open_encoder(source: str | Path, *, text_length: int | None = None) -> Opened:
+def open_encoder(
+    source: str | Path, *, text_length: int | None = None, dim: int | None = None
+) -> Opened:
     """Open what is to be measured.
 
     Args:
         source: as `r2d2.models.load` takes it; or a folder with images.npy or images.parquet, and
             the same of texts.
         text_length: tokens at which texts are cut; None: as the model is used.
+        dim: numbers of an embedding that are kept; None: all.
 
     Raises:
         R2D2Error: nothing that is known lies there, it is damaged, or cannot take such a length.
@@ -45,10 +49,14 @@ def open_encoder(source: str | Path, *, text_length: int | None = None) -> Opene
             raise R2D2Error(
                 f"{source} holds embeddings: leave --text-length out, the texts were cut elsewhere"
             )
+        if dim is not None:
+            raise R2D2Error(
+                f"{source} holds embeddings: leave --dim out, and give the first {dim} numbers"
+            )
         return Opened(precomputed.read(folder), "embeddings", folder.name, None, None)
-    model = load(source, text_length=text_length)
+    model = load(source, text_length=text_length, dim=dim)
     tokenizer = model.tokenizer
     return Opened(
         model, model.kind, model.name, tokenizer.max_length, tokenizer.cut, model,
-        model.match_weight, model.top_k,
+        model.match_weight, model.top_k, dim,
     )  # fmt: skip

@@ -44,6 +44,7 @@ class Retrieval:
     batch_size: int = EvaluationConfig.batch_size
     sample: int | None = None  # images a split, for a quick look
     text_length: int | None = None  # tokens; None: as the model is used
+    dim: int | None = None  # numbers of an embedding that are kept; None: all
     resamples: int = RESAMPLES  # of the images, for intervals
     seed: int = 0  # of the sample and of the resampling
     half_states: bool = False  # hidden states on disk in 16 bits
@@ -75,7 +76,7 @@ def evaluate_retrieval(
     t2i_only = settings.t2i_only or published().t2i_only(benchmark or "")
     if settings.full and "test" not in table.splits():
         raise R2D2Error(f"--full ranks split test against the whole table: {table.path} has none")
-    opened = open_encoder(source, text_length=settings.text_length)
+    opened = open_encoder(source, text_length=settings.text_length, dim=settings.dim)
     _check_stages(settings, opened)
     if settings.submission is not None:
         return _submit(opened, table, out, settings)
@@ -247,6 +248,7 @@ def about(task: str, opened: Opened, table: PairsTable, benchmark: str | None) -
         "fingerprint": table.fingerprint,
         "benchmark": benchmark,
         "text_length": opened.text_length,
+        "dim": opened.dim,
         "r2d2": r2d2.__version__,
     }
 

@@ -36,6 +36,25 @@ class _PatchChoice:
         return torch.cat([states[:, :first], states.gather(1, index)], dim=1)
 
 
+class First(nn.Module):
+    """The first numbers of what a tower's own head gives."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, d) to (n, dim)."""
+        return x[:, : self.dim]
+
+
+def narrow_projection(projection: nn.Module, dim: int) -> nn.Module:
+    """One that gives the first `dim` numbers; its weights are yet to be read."""
+    if isinstance(projection, nn.Linear):
+        return nn.Linear(projection.in_features, dim, bias=projection.bias is not None)
+    return First(dim)
+
+
 class ForeignTowers(nn.Module):
     """The two towers of a dual encoder of Hugging Face's classes, or two encoders of its own."""
 
@@ -46,7 +65,11 @@ class ForeignTowers(nn.Module):
         self.family = family_of(config.foreign.kind)
         both = build_config(config.foreign, config.dropout)
         self.vision, self.text = self.family.towers(require_transformers(), both)
-        self.image_projection, self.text_projection = self.family.projections(both)
+        whole, kept = self.family.embed_dim(both), config.embed_dim
+        self.image_projection, self.text_projection = (
+            made if kept == whole else narrow_projection(made, kept)
+            for made in self.family.projections(both)
+        )
         self._choice = _PatchChoice()
         self.family.attach(self.vision, self._choice)
 

@@ -36,6 +36,10 @@ class Side:
             mask = mask.to(place)
         return Side(self.states.to(place), mask, self.embedding.to(place))
 
+    def cut(self, dim: int) -> Side:
+        """With the first `dim` numbers of each embedding, of unit length again."""
+        return Side(self.states, self.mask, F.normalize(self.embedding[:, :dim], dim=-1))
+
     @staticmethod
     def cat(sides: Sequence[Side]) -> Side:
         """Join along n, padding shorter sequences with zeros to the longest."""

@@ -16,7 +16,7 @@ from r2d2.corpus.runner import REPEATED
 from r2d2.data.images import BadImage
 from r2d2.data.preprocessing import Pixels
 from r2d2.inputs.dropped_rows import DroppedRows
-from r2d2.models import Model, load
+from r2d2.models import Model, load, narrowed_model
 from r2d2.native_write import write_whole
 from r2d2.search.gallery import Floats
 from r2d2.search.layout import (
@@ -62,6 +62,12 @@ def loaded(model: str) -> Model:
     return load(model)
 
 
+@lru_cache(maxsize=1)
+def loaded_at(model: str, dim: int | None) -> Model:
+    """That model with embeddings of `dim` numbers; None: all. R2D2Error where it cannot be."""
+    return loaded(model) if dim is None else narrowed_model(loaded(model), dim)
+
+
 @dataclass(frozen=True)
 class EmbedImages:
     """Images of a table at runs of rows, into the table of what waits."""
@@ -70,6 +76,7 @@ class EmbedImages:
     table: str
     version: int
     staging: str
+    dim: int | None = None  # numbers of an embedding; None: all
 
     def __call__(self, job: dict[str, str]) -> StageCount:
         """The job's `runs` are JSON: [[first, stop], ...]."""
@@ -77,7 +84,7 @@ class EmbedImages:
 
         rows = [row for first, stop in json.loads(job["runs"]) for row in range(first, stop)]
         dataset = lance.dataset(self.table, version=self.version)
-        model = loaded(self.model)
+        model = loaded_at(self.model, self.dim)
         bad = DroppedRows()
         tables = []
         for start in range(0, len(rows), FILES_AT_ONCE):
@@ -124,12 +131,14 @@ class EmbedTexts:
 
     model: str
     table: str
+    dim: int | None = None
 
     def __call__(self, job: dict[str, str]) -> StageCount:
         """The job's `texts` are JSON: [[text, key, image id, address], ...]."""
         rows = json.loads(job["texts"])
         texts, keys, ids, addresses = (list(column) for column in zip(*rows, strict=True))
-        vectors = loaded(self.model).encode_texts(texts).embedding.float().cpu().numpy()
+        model = loaded_at(self.model, self.dim)
+        vectors = model.encode_texts(texts).embedding.float().cpu().numpy()
         directions = Directions("texts", "the weights of the model are broken: give another")
         directions.add(vectors, texts)
         directions.done()

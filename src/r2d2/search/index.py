@@ -24,8 +24,9 @@ from r2d2.corpus.cluster.connection import check_nodes
 from r2d2.corpus.funnel import StageCount, add_counts
 from r2d2.corpus.runner import Runner, map_jobs, start
 from r2d2.errors import R2D2Error
-from r2d2.models import lasting_name
+from r2d2.models import Model, lasting_name, narrowed_model
 from r2d2.native_write import write_whole
+from r2d2.pretrained import Pretrained
 from r2d2.progress import Update, bars
 from r2d2.search.embed import (
     ROW,
@@ -33,6 +34,7 @@ from r2d2.search.embed import (
     EmbedImages,
     EmbedTexts,
     loaded,
+    loaded_at,
     staged_schema,
     text_schema,
 )
@@ -84,6 +86,7 @@ def build_index(
     texts: bool = True,
     runner: str = "native",
     workers: int | None = None,
+    dim: int | None = None,
     overwrite: bool = False,
 ) -> Indexed:
     """Embed what is not embedded yet.
@@ -95,6 +98,7 @@ def build_index(
         runner: native, or ray: a model a worker, over the cluster.
         workers: of the cluster, by default as many as it has room for; on one machine a model
             takes all cores by itself.
+        dim: numbers of a vector; None: as many as the index has, all where there is none yet.
         overwrite: drop another model's vectors, or one's own, and make them anew.
 
     Raises:
@@ -102,13 +106,21 @@ def build_index(
     """
     uri = PairsTable.open(table).path
     with indexing(uri):
-        return _build(uri, lasting_name(model), texts, runner, workers, overwrite)
+        return _build(uri, lasting_name(model), texts, runner, workers, dim, overwrite)
 
 
 def _build(
-    uri: str, model: str, texts: bool, runner: str, workers: int | None, overwrite: bool
+    uri: str,
+    model: str,
+    texts: bool,
+    runner: str,
+    workers: int | None,
+    dim: int | None,
+    overwrite: bool,
 ) -> Indexed:
-    net = loaded(model)
+    if dim is None and not overwrite:
+        dim = _width_there(uri, loaded(model))
+    net = loaded_at(model, dim)
     made_by = net.fingerprint
     # On this machine one process with one model: torch takes all cores by itself.
     runs = start(runner, workers) if runner != "native" else Runner()
@@ -117,14 +129,24 @@ def _build(
     width = net.embed_dim
     _prepare(uri, made_by, width, overwrite)
     with bars() as update:
-        images = _embed_images(uri, model, width, runs, update)
-        found = _embed_texts(uri, model, width, runs, update) if texts else None
+        images = _embed_images(uri, (model, dim), width, runs, update)
+        found = _embed_texts(uri, (model, dim), width, runs, update) if texts else None
         if texts:
             write_words(uri, update)
     vectors = update_calibration(uri, net)
     dataset = open_lance(uri)
     assert dataset is not None
     return Indexed(images, found, dataset.count_rows(), vectors, made_by)
+
+
+def _width_there(uri: str, model: Model) -> int | None:
+    """The width of an index that this model made at a smaller one than its own; None: none did."""
+    dataset = open_lance(uri)
+    about = None if dataset is None else read_about(dataset, uri)
+    if about is None or not isinstance(model, Pretrained) or about.width >= model.embed_dim:
+        return None
+    narrow = narrowed_model(model, about.width, warn=False)
+    return about.width if narrow.fingerprint == about.fingerprint else None
 
 
 def _prepare(uri: str, made_by: str, width: int, overwrite: bool) -> None:
@@ -149,7 +171,9 @@ def _prepare(uri: str, made_by: str, width: int, overwrite: bool) -> None:
         dataset.add_columns(pa.schema([(VECTOR, vector_type(width)), (BAD, pa.string())]))
 
 
-def _embed_images(uri: str, model: str, width: int, runs: Runner, update: Update) -> StageCount:
+def _embed_images(
+    uri: str, model: tuple[str, int | None], width: int, runs: Runner, update: Update
+) -> StageCount:
     staging = staging_uri(uri)
     if open_lance(staging) is not None:
         _put_in(uri, staging)  # what a stopped run had done
@@ -165,7 +189,7 @@ def _embed_images(uri: str, model: str, width: int, runs: Runner, update: Update
         {"runs": json.dumps(_runs(todo[first : first + block]))}
         for first in range(0, len(todo), block)
     ]
-    work = EmbedImages(model, uri, dataset.version, staging)
+    work = EmbedImages(model[0], uri, dataset.version, staging, model[1])
     told = _in_rows(update, block, len(todo))
     counts = map_jobs(work, jobs, runs, "images", told, holds_model=True)
     _put_in(uri, staging)
@@ -217,7 +241,9 @@ def _put_in(uri: str, staging: str) -> None:
     drop(staging)
 
 
-def _embed_texts(uri: str, model: str, width: int, runs: Runner, update: Update) -> StageCount:
+def _embed_texts(
+    uri: str, model: tuple[str, int | None], width: int, runs: Runner, update: Update
+) -> StageCount:
     target = texts_uri(uri)
     there = open_lance(target)
     dataset = open_lance(uri)
@@ -228,7 +254,7 @@ def _embed_texts(uri: str, model: str, width: int, runs: Runner, update: Update)
         there = _create(target, text_schema(width))
         write_about(there, About(about.fingerprint, width))
     known = set(there.to_table(columns=[TEXT_KEY])[TEXT_KEY].to_pylist())
-    work = EmbedTexts(model, target)
+    work = EmbedTexts(model[0], target, model[1])
     counts = [StageCount("index", "texts", 0, 0)]
     total = dataset.count_rows()
 

@@ -15,7 +15,14 @@ from PIL import Image
 
 from r2d2.errors import R2D2Error
 from r2d2.model.side import Side
-from r2d2.models import Model, ScoresPairs, lasting_name, load, tell_ranking
+from r2d2.models import (
+    Model,
+    ScoresPairs,
+    lasting_name,
+    load,
+    narrowed_model,
+    tell_ranking,
+)
 from r2d2.notes import Note
 from r2d2.pretrained import SHIPPED, Pretrained
 from r2d2.search.confidence import (
@@ -55,6 +62,17 @@ SECOND_STAGE_UNTRAINED = Note(
 )
 
 
+def _at_width_of(gallery: Gallery, model: Model) -> Model:
+    """The model with embeddings as long as the gallery's vectors, where it made them so."""
+    if gallery.fingerprint == model.fingerprint or not isinstance(model, Pretrained):
+        return model
+    width = gallery.images.width
+    if width >= model.embed_dim:
+        return model
+    narrow = narrowed_model(model, width, warn=False)
+    return narrow if narrow.fingerprint == gallery.fingerprint else model
+
+
 class Searcher:
     """A model and the gallery that it indexed.
 
@@ -69,6 +87,7 @@ class Searcher:
 
     def __init__(self, model: Model, gallery: Gallery, kept_bytes: int = KEPT_BYTES) -> None:
         """R2D2Error where another model made the gallery's vectors."""
+        model = _at_width_of(gallery, model)
         self.model = model
         self.gallery = gallery
         self.fingerprint = model.fingerprint

@@ -173,7 +173,9 @@ def _save(trainer: Trainer, out: Path, summary: TrainSummary) -> None:
     if trainer.world.first:
         write_text(out / SUMMARY, json.dumps(summary.as_dict(), indent=1))
         top_k = trainer.config.evaluation.top_k
-        Pretrained(trainer.model, trainer.tokenizer, top_k=top_k).save(out / MODEL, whole)
+        widths = trainer.config.objectives.widths
+        model = Pretrained(trainer.model, trainer.tokenizer, top_k=top_k, widths=widths)
+        model.save(out / MODEL, whole)
     trainer.world.wait()
 
 

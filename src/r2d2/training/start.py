@@ -17,7 +17,7 @@ from r2d2.errors import R2D2Error
 from r2d2.fingerprint import weights_fingerprint
 from r2d2.foreign_tokenizer import load_tokenizer
 from r2d2.model.r2d2 import R2D2
-from r2d2.models import lasting_name, load_network, network_config
+from r2d2.models import lasting_name, load_network, network_config, trained_widths
 from r2d2.pretrained import Pretrained
 from r2d2.settings import leaves, merge, named_settings, parse_setting, read_preset
 from r2d2.training.checkpoint import latest_checkpoint
@@ -37,6 +37,7 @@ class Start:
     begun: bool = False  # the run's own checkpoint holds the weights by now
     first_init: str | None = None  # what the run that is resumed was started with ...
     first_hash: str | None = None  # ... and its weights
+    widths: tuple[int, ...] = ()  # that its embeddings were trained to be cut to
 
     def open(self, out: Path) -> Pretrained:
         """The model; where the run has a checkpoint, of its shape only. R2D2Error as `load`."""
@@ -87,7 +88,9 @@ def find_start(out: Path, init: str | Path | None, resume: bool) -> Start | None
     """
     run = saved_run(out) if resume else None
     if run is None:
-        return None if init is None else Start(lasting_name(init), network_config(init))
+        if init is None:
+            return None
+        return Start(lasting_name(init), network_config(init), widths=trained_widths(init))
     if run.get("init") is None:
         if init is None:
             return None
@@ -136,7 +139,7 @@ def config_from(
         part = _model_part(parse_setting(setting))
         asked |= {name: f"--set model.{name}" for name, _ in leaves(part)}
     implied = "r2d2" if start.model.cross_layers else "prd2"
-    own_contrast = contrast_settings(start.model, settings) if variant is None else ()
+    own_contrast = contrast_settings(start, settings, variant is None)
     config = make_config(
         preset or nearest_preset(start.model), variant or implied, (*own_contrast, *settings)
     )
@@ -160,15 +163,21 @@ def config_from(
     return replace(config, model=start.model)
 
 
-def contrast_settings(model: ModelConfig, settings: Sequence[str]) -> tuple[str, ...]:
-    """Settings by which a model goes on with the loss that it was trained by.
+def contrast_settings(
+    start: Start, settings: Sequence[str], any_contrast: bool = True
+) -> tuple[str, ...]:
+    """Settings by which a model goes on with the contrast that it was trained by.
 
-    A sigmoid's where it has that one's bias, unless `settings` choose a contrast.
+    A sigmoid's where it has that one's bias, and at its widths, unless `settings` say otherwise.
+    `any_contrast`: False where the variant was chosen, and the contrast with it.
     """
-    chosen = {"objectives.contrast", "objectives.tgd"} & set(named_settings(settings))
-    if model.logit_bias is None or chosen:
-        return ()
-    return ("objectives.contrast=sigmoid", "objectives.tgd=false")
+    named, found = set(named_settings(settings)), []
+    chosen = not any_contrast or {"objectives.contrast", "objectives.tgd"} & named
+    if start.model.logit_bias is not None and not chosen:
+        found += ["objectives.contrast=sigmoid", "objectives.tgd=false"]
+    if start.widths and "objectives.widths" not in named:
+        found.append(f"objectives.widths={list(start.widths)}")
+    return tuple(found)
 
 
 def nearest_preset(model: ModelConfig) -> str:
