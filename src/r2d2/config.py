@@ -165,7 +165,14 @@ class ObjectiveConfig:
     # Share of the gradient of FGR and MLM that goes on into the towers: 1 all of it (the paper),
     # 0 none, then they learn by the contrast alone
     ranking_gradient: float = 1.0
+    # Pairs of a block, neighbours in the batch: all its images are ranked with all its texts, in
+    # the place of the pairs that FGR draws; 0: no blocks
+    list_size: int = 0
     ranking_from: float = 0.0  # share of the run before FGR and MLM begin: first the towers alone
+    # Share of the run from which on the towers stay as they are and the cross encoders learn alone,
+    # with a warm-up of their own, on blocks of like pairs that the towers seek in the whole table;
+    # 1: the towers learn to the end
+    second_stage_from: float = 1.0
     positive_weight: float = 2.0  # of FGR's positive class (official code)
     text_positives: bool = True  # equal texts are positives of one another, as equal images are
     # Of labelled pairs, the cross entropy: heads, of each head, averaged; mean, of the mean of both
@@ -178,6 +185,7 @@ class ObjectiveConfig:
     negative_groups: int = 0
     weight_contrastive: float = 1.0  # of GCPR or TgD
     weight_fgr: float = 1.0
+    weight_listwise: float = 0.0  # of the listwise loss over blocks
     weight_mlm: float = 1.0
     weight_fgd: float = 1.0
 
@@ -204,6 +212,29 @@ class ObjectiveConfig:
             raise R2D2Error(
                 f"objectives.widths is {list(self.widths)}: give numbers above 0, each larger than "
                 "the one before"
+            )
+        check(self, "objectives", {"list_size": COUNT, "second_stage_from": (0.01, 1.0)})
+        if self.second_stage_from < 1 and self.fgr and not self.list_size:
+            raise R2D2Error(
+                f"objectives.second_stage_from={self.second_stage_from:g} trains cross encoders "
+                "on blocks of pairs: set objectives.list_size to 2 or more, or "
+                "objectives.second_stage_from=1"
+            )
+        if self.second_stage_from < 1 and self.ranking_from > self.second_stage_from:
+            raise R2D2Error(
+                f"objectives.ranking_from={self.ranking_from:g} lies after "
+                f"objectives.second_stage_from={self.second_stage_from:g}, when only the cross "
+                "encoders learn: lower it"
+            )
+        if self.list_size == 1 or (self.weight_listwise and not self.list_size):
+            raise R2D2Error(
+                f"objectives.list_size is {self.list_size}, and a list has two pairs or more: give "
+                "a size of at least 2, or 0 with objectives.weight_listwise=0 for no lists"
+            )
+        if self.list_size and self.negative_groups:
+            raise R2D2Error(
+                "objectives.list_size and objectives.negative_groups both say which pairs of a "
+                "batch are ranked: set one of them to 0"
             )
         one_of("objectives.label_loss", self.label_loss, ("heads", "mean"))
         if self.mlm and not self.fgr:
@@ -354,6 +385,11 @@ class Config:
             raise R2D2Error(
                 "objectives.fgr needs model.cross_layers above 0: "
                 "variant prd2 is the one without cross encoders"
+            )
+        if self.objectives.second_stage_from < 1 and self.train.schedule != "cosine":
+            raise R2D2Error(
+                "objectives.second_stage_from begins the learning rate anew, which "
+                f"train.schedule={self.train.schedule} does not: set train.schedule=cosine"
             )
 
 

@@ -149,8 +149,9 @@ def on_gpus(report: FlopsReport, gpus: int) -> FlopsReport:
 def exchanges_states(config: Config, gpus: int) -> bool:
     """Whether hidden states of hard negatives go from GPU to GPU."""
     ranks = config.objectives.fgr and config.model.cross_layers > 0 and not config.train.labelled
-    # a chunk draws from itself
-    return ranks and gpus > 1 and config.system.accumulate == 1
+    # a chunk draws from itself, and a block lies within a process
+    drawn = config.system.accumulate == 1 and not config.objectives.list_size
+    return ranks and gpus > 1 and drawn
 
 
 def _memory(
@@ -264,7 +265,7 @@ def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost
     states.requires_grad_(not fixed_images)
     words = torch.empty(items, length, text.width, device="meta", requires_grad=not fixed_texts)
     real = torch.empty(items, length, dtype=torch.bool, device="meta")
-    pairs = n if labelled else (1 + NEGATIVES) * n
+    pairs = n if labelled else (o.list_size or 1 + NEGATIVES) * n
     index = torch.empty(pairs, dtype=torch.long, device="meta")
     masked = max(1, round(o.mask_share * length))
     side = _sides(states, words, real)

@@ -31,6 +31,7 @@ class Draw(IntEnum):
     EXPLAIN = 11
     SCENE = 12
     PAIR = 13
+    MINED = 14
 
 
 def _mix(x: int) -> int:

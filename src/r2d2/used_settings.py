@@ -45,8 +45,12 @@ CONDITIONS: dict[str, Callable[[Config], bool]] = {
         ("image_keep", "teacher_temperature", "student_temperature", "weight_fgd"), _fgd
     ),
     **dict.fromkeys(
-        ("ranking_from", "positive_weight", "uniform_share", "uniform_until", "negative_groups"),
+        ("ranking_from", "positive_weight", "list_size", "weight_listwise", "second_stage_from"),
         _fgr,
+    ),
+    **dict.fromkeys(
+        ("uniform_share", "uniform_until", "negative_groups"),
+        lambda c: _fgr(c) and not c.objectives.list_size,
     ),
     "ranking_gradient": lambda c: _fgr(c) or c.train.labelled,
     "weight_fgr": lambda c: _fgr(c) or c.train.labelled,

@@ -127,22 +127,29 @@ def naive_step(model, objectives, batch, moment):
         seen = [(broken if coin[i] else texts)[i][0] for i in range(n)]
         s = [[(a @ b / tau).item() for b in f_texts] for a in f_images]
         same = [[is_positive(a, b) for b in keys] for a in keys]
-        pairs = [(i, i, 1) for i in range(n)]
+        pairs = [(i, i, 1, config.positive_weight) for i in range(n)]
+        wrong = {
+            i: [j for j in block_of(i, n, config.list_size) if not same[i][j]] for i in range(n)
+        }
         for i in range(n):
+            for j in wrong[i] if config.list_size else []:
+                pairs.append((i, j, 0, 1 / len(wrong[i]) + 1 / len(wrong[j])))
+        for i in range(n if not config.list_size else 0):
             j = draw(s[i], same[i], moment.uniform_share, u[Draw.NEGATIVE_TEXT][i][0])
-            pairs += [] if j is None else [(i, j, 0)]
-        for j in range(n):
+            pairs += [] if j is None else [(i, j, 0, 1.0)]
+        for j in range(n if not config.list_size else 0):
             column = [row[j] for row in s]
             i = draw(column, same[j], moment.uniform_share, u[Draw.NEGATIVE_IMAGE][j][0])
-            pairs += [] if i is None else [(i, j, 0)]
+            pairs += [] if i is None else [(i, j, 0, 1.0)]
         text_loss = image_loss = weights = mlm = tokens = 0.0
-        for i, j, label in pairs:
+        score = {}  # of both stages
+        for i, j, label, weight in pairs:
             h_text = cross(model.text_to_image, seen[j], images[i][0])
             projected = model.image_cross_projection(images[i][0])
             h_image = cross(model.image_to_text, projected, seen[j])
-            weight = config.positive_weight if label else 1.0
             weights += weight
             logits = model.match_head_text(h_text[0]), model.match_head_image(h_image[0])
+            score[i, j] = s[i][j] + sum(head[1] - head[0] for head in logits) / 2
             text_loss = text_loss - weight * log_softmax(list(logits[0]))[label]
             image_loss = image_loss - weight * log_softmax(list(logits[1]))[label]
             if label and (coin[i] or not config.et):
@@ -154,15 +161,31 @@ def naive_step(model, objectives, batch, moment):
                     tokens += 1
         losses["fgr"] = (text_loss / weights + image_loss / weights) / 2
         losses["mlm"] = mlm / tokens
+        if config.list_size:
+            losses["listwise"] = 0.0
+            for i in range(n):
+                for others in ([(i, j) for j in wrong[i]], [(j, i) for j in wrong[i]]):
+                    right = log_softmax([score[pair] for pair in ((i, i), *others)])[0]
+                    losses["listwise"] = losses["listwise"] - right / (2 * n)
     return losses
 
 
+def block_of(i, n, size):
+    """The places of the block of pair i."""
+    return range(i - i % size, i - i % size + size) if size else range(n)
+
+
+@pytest.mark.parametrize("size", [0, 3], ids=["drawn", "blocks"])
 @pytest.mark.parametrize("variant", ["r2d2", "wo_et", "prd2", "wo_twd"])
-def test_a_step_equals_the_loops_in_value_and_gradient(variant):
-    model, objectives = setup(variant)
+def test_a_step_equals_the_loops_in_value_and_gradient(variant, size):
+    terms = set(TERMS[variant])
+    if size and "fgr" not in terms:
+        pytest.skip("no cross encoders")
+    model, objectives = setup(variant, list_size=size, weight_listwise=float(size > 0))
+    terms |= {"listwise"} if size else set()
     batch = batch_of(padding=3)
     ours, theirs = objectives(model, batch, MOMENT), naive_step(model, objectives, batch, MOMENT)
-    assert theirs.keys() == TERMS[variant]
+    assert theirs.keys() == terms
     for name, loss in theirs.items():
         torch.testing.assert_close(ours[name].double(), loss, atol=1e-5, rtol=1e-6, msg=name)
     names, parameters = zip(*model.named_parameters(), strict=True)

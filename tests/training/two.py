@@ -33,6 +33,10 @@ TEXTS = [[7, 9, 11, 7], [8, 8], [12, 13, 14, 15, 16, 17, 18], [8, 8], [19], [], 
 KEYS = [[1, 21], [1, 22], [3, 23], [4, 22], [5, 25], [6, 26], [7, 27], [3, 21]]
 # Every objective, every way to compute one, and people's labels.
 VARIANTS = ["r2d2", "wo_et", "prd2", "wo_twd", "wo_tgd", "wo_fgd", "labelled", *CONTRASTS]
+VARIANTS += ["lists", "second"]
+# Blocks in place of drawn negatives, a part of whose gradient reaches the towers; and the second
+# stage, where none does.
+LISTS = {"list_size": 2, "weight_listwise": 0.7, "ranking_gradient": 0.3}
 WAYS = [(1, False), (2, False), (1, True), (2, True)]  # chunks, and whether weights are cut
 HANGS = 500  # seconds, many times what a busy machine takes
 LABELS = [1, 0, 0, 1, 1, 0, 1, 0]
@@ -72,14 +76,19 @@ def one_step(variant, here, chunks, group_size, frozen=False, cut=False):
     """Losses, gradients and queue of one step of `here`'s share of the batch."""
     torch.manual_seed(0)
     labelled = variant == "labelled"
-    model, objectives = setup("r2d2" if labelled else variant)
+    blocks = LISTS if variant in ("lists", "second") else {}
+    model, objectives = setup("r2d2" if labelled or blocks else variant, **blocks)
     if frozen:
         model.towers.vision.requires_grad_(False)
     batch = batch_of(TEXTS, KEYS)
     labels = torch.tensor(LABELS) if labelled else None
     share = dataclasses.replace(batch, index=batch.index - 40, labels=labels)  # places in the batch
     share = shortened(share.chunks(here.size)[here.rank])
-    moment = dataclasses.replace(MOMENT, group_size=group_size)
+    moment = dataclasses.replace(
+        MOMENT,
+        group_size=LISTS["list_size"] if blocks else group_size,
+        towers=variant != "second",
+    )
     step, cpu = Step(model, objectives, here), torch.device("cpu")
     unused = leaves_unused(step, labelled)
     step = shard(step, cpu) if cut else spread(step, cpu, unused)
@@ -208,8 +217,8 @@ def place(rank, port):
 
 
 def variants_of(cut):
-    """Cut weights are the same code for all: three of them do."""
-    return ["r2d2", "prd2", "wo_tgd", "sigmoid"] if cut else VARIANTS
+    """Cut weights are the same code for all: five of them do."""
+    return ["r2d2", "prd2", "wo_tgd", "sigmoid", "second"] if cut else VARIANTS
 
 
 def group_size_of(chunks):

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import statistics
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -75,12 +77,9 @@ def _turn(arm: Arm, vocab: str | Path | None) -> Speed:
         trainer = Trainer(table, out, config, run_tokenizer(table, out, config, vocab))
         size = config.train.batch_size
         batches = list(trainer.loader.batches(0, WARM + STEPS, size))  # decoded before the clock
-        before, lengths = config.objectives.ranking_from if config.objectives.fgr else 0.0, []
+        lengths: list[int] = []
         seconds = 0.0
-        # A run whose towers learn alone at first has two kinds of steps.
-        for share, first in ((before, 0), (1 - before, trainer.steps - 1)):
-            if not share:
-                continue
+        for first, share in kinds_of_steps(trainer):
             taken = []
             for raw in batches:
                 trainer.step = first  # the schedules look at it, nothing else
@@ -91,6 +90,18 @@ def _turn(arm: Arm, vocab: str | Path | None) -> Speed:
                 lengths.append(batch.ids.shape[1])
             seconds += share * statistics.median(taken[WARM:])
     return Speed(seconds, statistics.fmean(lengths), trainer.tokenizer.vocab_size)
+
+
+def kinds_of_steps(trainer: Trainer) -> list[tuple[int, float]]:
+    """The first step of each kind that a run has, and the share of the run that it makes up.
+
+    Towers that learn alone, all that learns together, and cross encoders that learn alone.
+    """
+    config, steps = trainer.config, trainer.steps
+    begun = config.objectives.ranking_from if config.objectives.fgr else 0.0
+    ranked = min(math.ceil(begun * steps), trainer.second_stage)
+    edges = (0, ranked, trainer.second_stage, steps)
+    return [(a, (b - a) / steps) for a, b in pairwise(edges) if b > a]
 
 
 def _key(arm: Arm) -> str:

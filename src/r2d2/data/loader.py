@@ -92,6 +92,8 @@ class PairsLoader:
         self._bad: dict[int, str] = {}  # what is wrong with an item's picture
         # Of epochs side by side: a batch may run over the end of one.
         self._orders: dict[int, npt.NDArray[np.int64] | Shuffle] = {}
+        # A stretch of the sequence that someone else put in order: its first place, its items.
+        self._stretch: tuple[int, npt.NDArray[np.int64]] = (0, np.empty(0, np.int64))
         self._beginnings: list[str] | None = None  # a text of each row, where they are sorted by it
         by_groups = neighbours > 1 and neighbours_by == "groups"
         self._groups = row_groups(table, self._rows) if by_groups else None
@@ -122,6 +124,27 @@ class PairsLoader:
             if item not in self._bad:
                 self._bad[item] = kind
                 self.skipped[f"image: {kind}"] += 1
+
+    def put_in_order(self, place: int, items: npt.NDArray[np.int64]) -> None:
+        """Let these items (s,) stand at `place` and after it, whatever the epochs' order says.
+
+        One stretch is known at a time; no batch may be on its way.
+        """
+        self._stretch = (place, items)
+
+    def read(self, items: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], RawBatch]:
+        """Those of `items` (k,) that can be read, and their pairs; each with its heaviest text."""
+        self._fetch(items.tolist())
+        good = np.array([i for i in items.tolist() if i in self._cache], np.int64)
+        held = [self._cache[item] for item in good.tolist()]
+        texts = [max(item.texts, key=lambda text: text.weight).text for item in held]
+        side = self.image_size
+        pixels = np.array([item.pixels for item in held], np.uint8).reshape(-1, side, side, 3)
+        keys = np.empty((len(held), 2), np.int64)
+        for k, (item, text) in enumerate(zip(held, texts, strict=True)):
+            keys[k] = item.image_key, key_hash(text_key(text))
+        self._trim()
+        return good, RawBatch(pixels, texts, keys, self._rows[good].tolist())
 
     def batches(
         self, first: int, last: int, batch_size: int, rank: int = 0, size: int = 1
@@ -172,6 +195,15 @@ class PairsLoader:
 
     def _items_at(self, places: npt.NDArray[np.int64]) -> list[int]:
         """The items at places (n,) of the endless sequence."""
+        first, items = self._stretch
+        if len(items) and (there := (places >= first) & (places < first + len(items))).all():
+            stretch: list[int] = items[places - first].tolist()
+            return stretch
+        assert not len(items) or not there.any()  # a batch lies within a stretch or without
+        return self._epoch_items(places)
+
+    def _epoch_items(self, places: npt.NDArray[np.int64]) -> list[int]:
+        """The items at places (n,) by the order of their epochs."""
         epochs, offsets = np.divmod(places, len(self._rows))
         found = np.empty(len(places), dtype=np.int64)
         for epoch in np.unique(epochs):
@@ -201,7 +233,7 @@ class PairsLoader:
         epoch_start = place - place % n
         for start in range(0, n, AT_ONCE):
             ahead = np.arange(start, min(start + AT_ONCE, n))
-            for item in self._items_at(epoch_start + (place + ahead) % n):
+            for item in self._epoch_items(epoch_start + (place + ahead) % n):
                 if item not in self._cache and item not in self._bad:
                     self._fetch([item])
                 if item in self._cache:

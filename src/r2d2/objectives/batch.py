@@ -47,6 +47,7 @@ class Moment:
     group_size: int = 0  # pairs, neighbours in the global batch, that draw negatives from each
     # other; 0: all pairs of all processes that are in one forward pass
     ranking: bool = True  # whether FGR and MLM have begun
+    towers: bool = True  # whether the towers still learn; False: only the cross encoders do
 
 
 @dataclass(frozen=True)

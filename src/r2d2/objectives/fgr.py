@@ -107,7 +107,7 @@ def fgr(
     text_logits: Tensor,
     image_logits: Tensor,
     labels: Tensor,
-    positive_weight: float,
+    weights: float | Tensor,
     total: Tensor | None = None,
 ) -> Tensor:
     """L_FGR = 1/2 [CE(y, p_T) + CE(y, p_I)], each over its sum of weights, so that chance is ln 2.
@@ -116,13 +116,14 @@ def fgr(
         text_logits: (m, 2) of p_T.
         image_logits: (m, 2) of p_I.
         labels: (m,) int64, 1 for match.
-        positive_weight: of class 1.
+        weights: (m,), of each pair, or that of class 1, where class 0 has 1.
         total: () the sum of weights; None: these pairs' own. Of several processes, their average.
     """
-    weight = torch.tensor([1.0, positive_weight], device=labels.device)
-    both = F.cross_entropy(text_logits.float(), labels, weight, reduction="sum")
-    both = both + F.cross_entropy(image_logits.float(), labels, weight, reduction="sum")
-    return both / (2 * (weight[labels].sum() if total is None else total))
+    if not isinstance(weights, Tensor):
+        weights = torch.where(labels == 1, weights, 1.0)
+    both = F.cross_entropy(text_logits.float(), labels, reduction="none")
+    both = both + F.cross_entropy(image_logits.float(), labels, reduction="none")
+    return (weights * both).sum() / (2 * (weights.sum() if total is None else total))
 
 
 def mean_head_loss(text_logits: Tensor, image_logits: Tensor, labels: Tensor) -> Tensor:

@@ -23,7 +23,18 @@ from r2d2.objectives.batch import Batch, Features, Moment, Pull
 from r2d2.objectives.contrast import NAMES, contrast_losses
 from r2d2.objectives.distill import fgd
 from r2d2.objectives.fgr import Negatives, fgr, mean_head_loss, pairs_to_rank, ranking_weight
+from r2d2.objectives.gcpr import positives
 from r2d2.objectives.gradient import scaled_gradient, with_scaled_gradient
+from r2d2.objectives.listwise import (
+    as_blocks,
+    block_pairs,
+    in_order,
+    listwise,
+    log_odds,
+    negatives_of_blocks,
+    pair_weights,
+    similarity_of_blocks,
+)
 from r2d2.objectives.mlm import choose_masked, mlm, positions_of
 from r2d2.objectives.momentum import teacher_of, update_teacher
 from r2d2.objectives.negatives import blocked_candidates, draw, sources
@@ -94,25 +105,29 @@ class Objectives(nn.Module):
         config = self.config
         if batch.labels is not None:
             return self._labelled(model, batch, batch.labels)
-        encoded = self._encode(model, batch, moment)
-        teacher_images, teacher_texts = taught or self._teach(batch)
+        with torch.set_grad_enabled(moment.towers and torch.is_grad_enabled()):
+            encoded = self._encode(model, batch, moment)
+        teacher_images, teacher_texts = taught or self._teach(batch, moment)
         losses: dict[str, Tensor] = {}
         # A chunk knows of no other: what it draws negatives from is in this process.
         near = ALONE if pull is not None else sources(len(batch.ids), moment, ranks)
         blocked = blocked_candidates(batch, moment, near) if config.fgr else None
         if pull is None:
             features = self._features(batch, blocked, encoded, teacher_images, teacher_texts)
-            losses |= self.contrast(model, features, moment, ranks)
+            if moment.towers:
+                losses |= self.contrast(model, features, moment, ranks)
             ranked, masked = ranks.average(features.ranked), ranks.average(features.masked)
         else:
             ranked, masked = pull.ranked, pull.masked
         if config.fgr and moment.ranking:
             assert blocked is not None
-            negatives = draw(
-                encoded.images, encoded.texts, model.temperature, batch, blocked, moment, near
-            )
-            losses |= self._rank(model, batch, encoded, negatives, near, ranked, masked)
-        if config.fgd:
+            negatives = None
+            if not config.list_size:
+                negatives = draw(
+                    encoded.images, encoded.texts, model.temperature, batch, blocked, moment, near
+                )
+            losses |= self._rank(model, batch, moment, encoded, negatives, near, ranked, masked)
+        if config.fgd and moment.towers:
             assert encoded.masked_texts is not None
             assert teacher_images is not None
             assert teacher_texts is not None
@@ -124,7 +139,7 @@ class Objectives(nn.Module):
             losses["fgd"] = loss
             losses["fgd_entropy"] = entropy
         terms = [self.weights[name] * loss for name, loss in losses.items() if name in self.weights]
-        if pull is not None:
+        if pull is not None and moment.towers:
             images, texts = encoded.images, encoded.texts
             felt = (images * pull.images).sum() + (texts * pull.texts).sum()
             own = model.contrast_parameters
@@ -140,6 +155,7 @@ class Objectives(nn.Module):
         return {
             **dict.fromkeys(NAMES, config.weight_contrastive),
             "fgr": config.weight_fgr,
+            "listwise": config.weight_listwise,
             "mlm": config.weight_mlm,
             "fgd": config.weight_fgd,
         }
@@ -148,7 +164,7 @@ class Objectives(nn.Module):
         """What `contrast` needs of a batch or of a chunk."""
         blocked = blocked_candidates(batch, moment, ALONE) if self.config.fgr else None
         return self._features(
-            batch, blocked, self._encode(model, batch, moment), *self._teach(batch)
+            batch, blocked, self._encode(model, batch, moment), *self._teach(batch, moment)
         )
 
     def contrast(
@@ -192,7 +208,7 @@ class Objectives(nn.Module):
         if self.config.label_loss == "mean":
             loss = mean_head_loss(*logits, labels)
         else:
-            loss = fgr(*logits, labels, positive_weight=1.0)
+            loss = fgr(*logits, labels, 1.0)
         return {"fgr": loss, "total": self.weights["fgr"] * loss}
 
     def forget_step(self) -> None:
@@ -200,9 +216,9 @@ class Objectives(nn.Module):
         self._entering = None
 
     @torch.no_grad()
-    def _teach(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
-        """The teachers' features of whole images and clean texts."""
-        if self.teacher is None:
+    def _teach(self, batch: Batch, moment: Moment) -> tuple[Tensor | None, Tensor | None]:
+        """The teachers' features of whole images and clean texts, where someone learns by them."""
+        if self.teacher is None or not moment.towers:
             return None, None
         assert isinstance(self.teacher, (Towers, ForeignTowers))
         return (
@@ -217,7 +233,7 @@ class Objectives(nn.Module):
         own = torch.arange(n, device=batch.ids.device)
         seen = model.encode_images(batch.pixels) if ranks else None
         images = model.embed_images(batch.pixels) if seen is None else seen.embedding
-        if not (config.mlm or config.fgd):
+        if not ((config.mlm and moment.ranking) or (config.fgd and moment.towers)):
             some, texts = model.encode_some(batch.ids, batch.mask, own if ranks else own[:0])
             ranked = None if seen is None else (self._to_rank(seen), self._to_rank(some))
             return _Encoded(images, texts, None, ranked, None, None, None)
@@ -284,16 +300,18 @@ class Objectives(nn.Module):
         self,
         model: R2D2,
         batch: Batch,
+        moment: Moment,
         encoded: _Encoded,
-        negatives: Negatives,
+        negatives: Negatives | None,
         ranks: Ranks,
         ranked_weight: Tensor,
         masked_count: Tensor,
     ) -> dict[str, Tensor]:
-        """FGR, and MLM in the same pass (ET) or in one of its own.
+        """FGR and the listwise loss, and MLM in the same pass (ET) or in one of its own.
 
-        Under ET a coin says for each text whether FGR sees it masked, and it keeps that state as a
-        positive and as a negative: were only positives masked, [MASK] itself would be the answer.
+        The pairs are those that were drawn, or those of blocks with `negatives` None. Under ET a
+        coin says for each text whether FGR sees it masked, and it keeps that state as a positive
+        and as a negative: were only positives masked, [MASK] itself would be the answer.
         """
         config = self.config
         assert encoded.ranked is not None
@@ -303,9 +321,19 @@ class Objectives(nn.Module):
             assert masked is not None
             positions, real = positions_of(masked & encoded.coin)
 
-        (images, texts), places = ranks.fetch((images, texts), (negatives.images, negatives.texts))
-        pairs, labels = pairs_to_rank(Negatives(*places, negatives.valid))
         n = len(batch.ids)
+        weights: float | Tensor = config.positive_weight
+        blocks: Tensor | None = None  # which pairs of blocks are wrong ones
+        if negatives is None:
+            pairs = block_pairs(n, config.list_size, batch.ids.device)
+            labels = (pairs[0] == pairs[1]).long()
+            blocks = negatives_of_blocks(positives(batch.keys, batch.keys), config.list_size)
+            weights = in_order(pair_weights(blocks, config.positive_weight), *pairs)
+        else:
+            (images, texts), places = ranks.fetch(
+                (images, texts), (negatives.images, negatives.texts)
+            )
+            pairs, labels = pairs_to_rank(Negatives(*places, negatives.valid))
         wanted, read = None, None
         if positions is not None and real is not None:
             # [CLS] of every pair, and the positives' masked positions
@@ -316,15 +344,16 @@ class Objectives(nn.Module):
             read[:n, 1:] = real
         text_states = model.cross_text(images, texts, pairs, wanted, read)
         image_states = model.cross_image(images, texts, pairs)
-        losses = {
-            "fgr": fgr(
-                model.match_head_text(text_states[:, 0]),
-                model.match_head_image(image_states),
-                labels,
-                config.positive_weight,
-                ranked_weight,
+        text_logits = model.match_head_text(text_states[:, 0])
+        image_logits = model.match_head_image(image_states)
+        losses = {"fgr": fgr(text_logits, image_logits, labels, weights, ranked_weight)}
+        if blocks is not None:
+            scores = as_blocks(
+                (log_odds(text_logits) + log_odds(image_logits)) / 2, config.list_size
+            ) + similarity_of_blocks(
+                encoded.images, encoded.texts, model.temperature, config.list_size
             )
-        }
+            losses["listwise"] = listwise(scores, blocks)
         if config.mlm:
             if positions is None:
                 assert encoded.apart is not None
@@ -340,7 +369,8 @@ class Objectives(nn.Module):
             else:
                 states = text_states[:n, 1:]
             assert real is not None
-            embedding = scaled_gradient(model.towers.token_embedding, config.ranking_gradient)
+            scale = config.ranking_gradient if moment.towers else 0.0
+            embedding = scaled_gradient(model.towers.token_embedding, scale)
             logits = model.mlm_head(states[real], embedding)
             losses["mlm"] = mlm(logits, batch.ids.gather(1, positions)[real], masked_count)
         return losses

@@ -71,3 +71,22 @@ def uniform_share(step: int, steps: int, config: ObjectiveConfig) -> float:
 def ranking(step: int, steps: int, config: ObjectiveConfig) -> bool:
     """Whether FGR and MLM have begun: the towers learn alone before `ranking_from` of the run."""
     return step >= config.ranking_from * steps
+
+
+def second_stage_start(steps: int, config: ObjectiveConfig) -> int:
+    """The first step at which the cross encoders learn alone; `steps` where there is none."""
+    return min(steps, max(1, math.ceil(config.second_stage_from * steps)))
+
+
+def stage_learning_rate(step: int, steps: int, start: int, config: TrainConfig) -> float:
+    """`learning_rate`, over each of the two stages of a run anew.
+
+    Args:
+        step: of the run.
+        steps: of the run.
+        start: of `second_stage_start`.
+        config: settings.
+    """
+    if step < start:
+        return learning_rate(step, start, config)
+    return learning_rate(step - start, steps - start, config)

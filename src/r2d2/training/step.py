@@ -51,8 +51,9 @@ class Step(nn.Module):
         losses: dict[str, Tensor] = self.objectives(
             self.model, batch, moment, self.world, pull, taught
         )
-        if self.together and not moment.ranking:
-            losses["total"] = losses["total"] + 0 * sum(p.sum() for p in waiting(self.model))
+        if self.together:
+            idle = sum(p.sum() for p in resting(self.model, moment))
+            losses["total"] = losses["total"] + 0 * idle
         return losses
 
 
@@ -71,13 +72,15 @@ def leaves_unused(step: Step, labelled: bool) -> bool:
     return step.model.has_match and (labelled or not (config.fgr and config.mlm))
 
 
-def waiting(model: R2D2) -> list[nn.Parameter]:
-    """What takes part in the loss from the moment on at which ranking begins."""
+def resting(model: R2D2, moment: Moment) -> list[nn.Parameter]:
+    """What learns in the run, but takes no part in the loss at this moment of it."""
     return [
         p for name, p in model.named_parameters()
         if p.requires_grad
-        and name not in model.contrast_parameters
-        and not name.startswith("towers.")
+        and not (
+            moment.towers if name in model.contrast_parameters or name.startswith("towers.")
+            else moment.ranking
+        )
     ]  # fmt: skip
 
 
@@ -149,8 +152,8 @@ def backward(
                 losses = module(chunk, moment, pulls[number], taught[number])
             (losses["total"] / len(chunks)).backward()
         seen.append({name: loss.detach() for name, loss in losses.items()})
-    if step.together and not moment.ranking:  # zeros: the optimiser would still decay by them
-        for parameter in waiting(step.model):
+    if step.together:  # zeros: the optimiser would still decay by them
+        for parameter in resting(step.model, moment):
             parameter.grad = None
     mean = {name: torch.stack([s[name] for s in seen]).mean() for name in seen[0]}
     if contrast:
@@ -184,14 +187,18 @@ def _pulls(
         images, texts, whole.teacher_images, whole.teacher_texts, whole.keys,
         whole.ranked, whole.masked,
     )  # fmt: skip
-    losses = step.objectives.contrast(step.model, leaves, moment, step.world)
-    weights = step.objectives.weights
-    terms = [weights[name] * loss for name, loss in losses.items() if name in weights]
-    weighted = torch.stack(terms).sum()
-    learn = {n: p for n, p in step.model.contrast_parameters.items() if p.requires_grad}
-    gradients = torch.autograd.grad(weighted, (images, texts, *learn.values()))
-    at_images, at_texts = gradients[:2]
-    at_parameters = dict(zip(learn, gradients[2:], strict=True))
+    losses: dict[str, Tensor] = {}
+    at_images, at_texts = torch.zeros_like(images), torch.zeros_like(texts)
+    at_parameters: dict[str, Tensor] = {}
+    if moment.towers:
+        losses = step.objectives.contrast(step.model, leaves, moment, step.world)
+        weights = step.objectives.weights
+        terms = [weights[name] * loss for name, loss in losses.items() if name in weights]
+        weighted = torch.stack(terms).sum()
+        learn = {n: p for n, p in step.model.contrast_parameters.items() if p.requires_grad}
+        gradients = torch.autograd.grad(weighted, (images, texts, *learn.values()))
+        at_images, at_texts = gradients[:2]
+        at_parameters = dict(zip(learn, gradients[2:], strict=True))
     ranked, masked = step.world.average(whole.ranked), step.world.average(whole.masked)
     count, size = len(parts), len(parts[0].keys)
     pulls: list[Pull | None] = []

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from r2d2 import progress
 from r2d2.config import Config
-from r2d2.data.augment import VIEW_NUMBERS, views
+from r2d2.data.augment import VIEW_NUMBERS, normalize, views
 from r2d2.data.images import Kind
 from r2d2.data.loader import PairsLoader, RawBatch
 from r2d2.errors import R2D2Error, RunStoppedError
@@ -39,6 +39,7 @@ from r2d2.training.distributed import ALONE, World
 from r2d2.training.epochs import read_epochs
 from r2d2.training.log import RunLog
 from r2d2.training.memory import checkpoint_activations, compile_layers
+from r2d2.training.mining import Mining
 from r2d2.training.optimizer import make_optimizer
 from r2d2.training.run_folder import BAD_BATCH, CHECKPOINTS
 from r2d2.training.sharding import average_uncut, clip_gradients, shard
@@ -111,6 +112,10 @@ class Trainer:
             train.neighbours_by,
         )
         self.steps = max(1, train.epochs * len(self.loader) // train.batch_size)
+        ranks = config.objectives.fgr and not train.labelled
+        self.second_stage = (
+            schedule.second_stage_start(self.steps, config.objectives) if ranks else self.steps
+        )
         self.group_size = group_size(config, world)
         torch.manual_seed(train.seed)
         self.model = (model or R2D2(self.config.model)).to(self.device)
@@ -169,6 +174,8 @@ class Trainer:
 
     def _describe_negatives(self) -> str:
         """Among how many pairs FGR draws its negatives, and why not among all."""
+        if size := self.config.objectives.list_size:
+            return f"all pairs of blocks of {size} ranked"
         if not self.group_size:
             return f"negatives drawn from all {self.config.train.batch_size} pairs"
         chunks = self.config.system.accumulate
@@ -186,6 +193,7 @@ class Trainer:
             schedule.uniform_share(self.step, self.steps, objectives),
             self.group_size,
             schedule.ranking(self.step, self.steps, objectives),
+            self.step < self.second_stage,
         )
 
     def prepare(self, raw: RawBatch) -> Batch:
@@ -212,7 +220,7 @@ class Trainer:
         A step whose loss or gradient is not finite, in any process, changes nothing.
         """
         train = self.config.train
-        lr = schedule.learning_rate(self.step, self.steps, train)
+        lr = schedule.stage_learning_rate(self.step, self.steps, self.second_stage, train)
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["scale"]
         self.module.train()
@@ -283,8 +291,7 @@ class Trainer:
         if self.step == self.steps:
             return self.summary()
         run_log = RunLog(self.out, self.step) if world.first else None
-        share = (train.batch_size, world.rank, world.size)
-        batches = self.loader.batches(self.step, self.steps, *share)
+        batches = self._batches()
         log.info("%s: %s", stage, self.describe())
         measured = partial(read_epochs, self.out)
         watch = Watch(self.steps, self.config, self.loader.variety, measured)
@@ -320,12 +327,44 @@ class Trainer:
                 self._stop(came, run_log)  # a signal may have come while the epoch was measured
             check(run_log)
         finally:
-            batches.close()  # type: ignore[attr-defined]
+            batches.close()
             if run_log:
                 run_log.close()
         if self._saved != self.step:
             self.save()
         return self.summary()
+
+    def _batches(self) -> Generator[RawBatch]:
+        """From this step to the end: in the second stage, what the towers then find alike."""
+        train, start = self.config.train, self.second_stage
+        share = (train.batch_size, self.world.rank, self.world.size)
+        if self.step < start:
+            yield from self.loader.batches(self.step, start, *share)
+        if start == self.steps:
+            return
+        size = self.config.objectives.list_size
+        mining = Mining(
+            self.loader, train.batch_size, size, train.seed, self.embed_pairs, self.world
+        )
+        while self.step < self.steps:
+            number = (self.step - start) // mining.steps
+            first = start + number * mining.steps
+            log.info("step %d: the towers seek like pairs for the second stage", self.step)
+            self.loader.put_in_order(first * train.batch_size, mining.stretch(number))
+            last = min(first + mining.steps, self.steps)
+            yield from self.loader.batches(self.step, last, *share)
+
+    @torch.no_grad()
+    def embed_pairs(self, raw: RawBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """f_I and f_T (n, d) of pairs as they are, and their keys (n, 2), on the device."""
+        ids, mask = self.tokenizer(raw.texts)
+        keys = torch.from_numpy(raw.keys)
+        x = normalize(torch.from_numpy(raw.pixels).to(self.device))
+        batch = Batch(x, ids, mask, keys, torch.arange(len(keys))).to(self.device)
+        moment = replace(self.moment(), ranking=False, towers=False)
+        self.module.eval()
+        features = self.module(batch, moment, only_features=True)
+        return features.images, features.texts, features.keys
 
     def _stop(self, came: list[int], run_log: RunLog | None) -> None:
         """Leave with a checkpoint, if a signal came to any process; RunStoppedError."""
@@ -428,6 +467,7 @@ def group_size(config: Config, world: World) -> int:
         R2D2Error: the batch does not divide by processes, chunks and groups.
     """
     batch, chunks = config.train.batch_size, config.system.accumulate
+    size = config.objectives.list_size if config.objectives.fgr and not config.train.labelled else 0
     parts, groups = world.size * chunks, groups_of(config, world)
     if batch % parts:
         raise R2D2Error(
@@ -436,6 +476,13 @@ def group_size(config: Config, world: World) -> int:
             f"train.batch_size={parts * max(1, round(batch / parts))}, or another multiple of "
             f"{parts}"
         )
+    if size:
+        if batch // parts % size:
+            raise R2D2Error(
+                f"train.batch_size={batch} in {parts} equal parts does not divide into blocks of "
+                f"objectives.list_size={size}: give a batch that is a multiple of {parts * size}"
+            )
+        return size
     if batch % groups:
         raise R2D2Error(
             f"train.batch_size={batch} does not divide into objectives.negative_groups={groups}: "

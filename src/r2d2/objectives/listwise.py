@@ -1,0 +1,114 @@
+"""Listwise ranking: of the pairs of a block, each with each, the right ones must score best.
+
+The score is that of both stages, f_I . f_T / tau plus what the cross encoders say. So they learn
+what the pre-ranking does not know yet: alone, they learn first to read the [CLS] states that the
+embeddings come from, and repeat its mistakes.
+
+A block is `size` pairs that stand side by side in the global batch. All its images are scored with
+all its texts, so that every pair that the cross encoders look at stands in two lists: that of its
+image, with the texts of the block, and that of its text, with the images of the block.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from r2d2.objectives.precision import exact
+
+
+def block_pairs(pairs: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Every image of a block with every text of it, the n right pairs first.
+
+    Args:
+        pairs: n, a multiple of `size`.
+        size: m, pairs of a block.
+        device: of the result.
+
+    Returns:
+        Image indices and text indices (m * n,): r * n + i is image i with the text that stands r
+        places after its own, counted round within the block.
+    """
+    own = torch.arange(pairs, device=device)
+    further = torch.arange(size, device=device)[:, None]
+    texts = own - own % size + (own % size + further) % size
+    return own.repeat(size), texts.flatten()
+
+
+def as_blocks(scores: Tensor, size: int) -> Tensor:
+    """Scores of `block_pairs` (m * n,) as matrices (n / m, m, m): image by text."""
+    by_distance = scores.view(size, -1, size)  # r, block, image
+    place = torch.arange(size, device=scores.device)
+    distance = (place[None, :] - place[:, None]) % size  # image by text
+    return by_distance[distance, :, place[:, None]].permute(2, 0, 1)
+
+
+def in_order(blocks: Tensor, images: Tensor, texts: Tensor) -> Tensor:
+    """Entries (m * n,) of matrices (n / m, m, m) in the order of `block_pairs`."""
+    size = blocks.shape[-1]
+    return blocks[images // size, images % size, texts % size]
+
+
+def log_odds(logits: Tensor) -> Tensor:
+    """The logarithm of p / (1 - p) for a match, (k,), of logits (k, 2)."""
+    return logits[:, 1] - logits[:, 0]
+
+
+@exact
+def similarity_of_blocks(images: Tensor, texts: Tensor, temperature: Tensor, size: int) -> Tensor:
+    """f_I . f_T / tau within blocks, (n / m, m, m), without gradient.
+
+    Args:
+        images: (n, d) f_I.
+        texts: (n, d) f_T.
+        temperature: tau.
+        size: m.
+    """
+    with torch.no_grad():
+        blocks = (x.view(-1, size, x.shape[-1]) for x in (images / temperature, texts))
+        return torch.einsum("bid,bjd->bij", *blocks).float()
+
+
+def negatives_of_blocks(keys_match: Tensor, size: int) -> Tensor:
+    """Which pairs of blocks are wrong ones, (n / m, m, m) bool.
+
+    Args:
+        keys_match: (n, n) bool, `positives` of these pairs.
+        size: m.
+    """
+    count = len(keys_match) // size
+    blocks = keys_match.view(count, size, count, size)
+    return ~blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
+
+
+def listwise(scores: Tensor, negatives: Tensor) -> Tensor:
+    """L = 1/2 mean_i [CE(i, s(I_i, .)) + CE(i, s(T_i, .))] over the candidates of each block.
+
+    A candidate that is a positive of the row, but not its own, is in no list. A row without any
+    negative adds 0.
+
+    Args:
+        scores: (b, m, m) of image i with text j; the right pairs on the diagonal.
+        negatives: (b, m, m) bool, symmetric.
+    """
+    own = torch.eye(scores.shape[-1], dtype=torch.bool, device=scores.device)
+    listed = scores.float().masked_fill(~(negatives | own), -torch.inf)
+    right = listed.diagonal(dim1=1, dim2=2)
+    texts, images = listed.logsumexp(2), listed.logsumexp(1)
+    return ((texts - right) + (images - right)).mean() / 2
+
+
+def pair_weights(negatives: Tensor, positive_weight: float) -> Tensor:
+    """What each pair of a block weighs in FGR, (b, m, m): all wrong ones of a row together as one.
+
+    So an image's wrong texts weigh 1 together, and a text's wrong images likewise, as the single
+    ones do that are drawn without blocks.
+
+    Args:
+        negatives: (b, m, m) bool, symmetric.
+        positive_weight: of the right pairs.
+    """
+    count = negatives.sum(2).clamp_min(1).float()  # (b, m); of texts too, as it is symmetric
+    shared = 1 / count[:, :, None] + 1 / count[:, None, :]
+    own = torch.eye(negatives.shape[-1], device=negatives.device)
+    return torch.where(negatives, shared, positive_weight * own)
