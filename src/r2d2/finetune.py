@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from r2d2.config import OFFICIAL, RECOMMENDED, Config, make_tuning_config
 from r2d2.errors import R2D2Error
@@ -21,6 +18,7 @@ from r2d2.files import write_text
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained, read_saved
 from r2d2.table import PairsTable
+from r2d2.tensor_cores import tensor_cores
 from r2d2.training.epochs import Epoch, read_epochs, still_rising, write_epochs
 from r2d2.training.preflight import held_back
 from r2d2.training.pretrain import pretrain
@@ -246,21 +244,6 @@ def finish(table: PairsTable, table_path: str | Path, out: Path, config: Config)
             found[split] = {"matching": {"auc": scored.auc, "pairs": len(scored.scores)}}
     write_text(out / METRICS, json.dumps(found, indent=2))
     return out / METRICS
-
-
-@contextmanager
-def tensor_cores(device: torch.device) -> Iterator[None]:
-    """Let a GPU multiply float32 in TF32 for as long as the context lasts: several times as fast.
-
-    For what all processes wait for. Scores stay float32; in bfloat16 candidates would tie.
-    """
-    before = torch.get_float32_matmul_precision()
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _kinds(table: PairsTable, split: str) -> set[int]:

@@ -358,6 +358,7 @@ def _opened(
     from r2d2.search.shipped import EmojiGallery
     from r2d2.search.states import KEPT_BYTES
     from r2d2.search.table_gallery import TableGallery
+    from r2d2.tensor_cores import allow_tensor_cores
 
     kept_bytes = KEPT_BYTES if kept_bytes is None else kept_bytes
     if path is None or not is_picture_folder(path):
@@ -367,6 +368,7 @@ def _opened(
     else:
         asked = FolderOptions(model) if options is None else options
         opened = open_folder(path, asked, lambda line: typer.echo(line, err=True))
+        allow_tensor_cores(opened.model)
         searcher = Searcher(opened.model, FolderGallery(opened), kept_bytes)
         if opened.changes is not None:
             return searcher  # it was told already

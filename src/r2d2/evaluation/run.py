@@ -21,6 +21,7 @@ from r2d2.evaluation.published import published
 from r2d2.evaluation.report import write_report
 from r2d2.pretrained import Pretrained
 from r2d2.table import PairsTable
+from r2d2.tensor_cores import use_tensor_cores
 from r2d2.training.log import read_history
 from r2d2.training.run_folder import METRICS, MODEL, REPORT, saved_run, saved_summary
 
@@ -94,7 +95,7 @@ def evaluate_retrieval(
     data = EvaluationSet.from_table(table, read, textless=t2i_only)
     if settings.sample is not None:
         data = data.sample(settings.sample, settings.seed)
-    with progress.bars() as update:
+    with use_tensor_cores(opened.encoder), progress.bars() as update:
         results = evaluate(
             opened.encoder,
             data,
@@ -148,7 +149,7 @@ def evaluate_run(
     """
     table = PairsTable.open(table_path)
     opened = open_encoder(model_path)
-    with progress.bars() as update:
+    with use_tensor_cores(opened.encoder), progress.bars() as update:
         results = evaluate(
             opened.encoder,
             EvaluationSet.from_table(table),

@@ -29,6 +29,7 @@ from r2d2.search.layout import (
     VECTOR,
     vector_type,
 )
+from r2d2.tensor_cores import allow_tensor_cores
 from r2d2.vectors import NO_DIRECTION, Directions, without_direction
 
 ROW = "_rowaddr"  # as Lance calls it; a name that no column may have
@@ -59,7 +60,9 @@ def text_schema(width: int) -> pa.Schema:
 @lru_cache(maxsize=1)
 def loaded(model: str) -> Model:
     """One model a process."""
-    return load(model)
+    opened = load(model)
+    allow_tensor_cores(opened)
+    return opened
 
 
 @lru_cache(maxsize=1)

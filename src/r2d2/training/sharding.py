@@ -23,7 +23,11 @@ from r2d2.training.step import Step
 
 
 def shard(step: Step, device: torch.device) -> Step:
-    """Cut a step's model and teachers in place; before the optimiser is made."""
+    """Cut a step's model and teachers in place; before the optimiser is made.
+
+    They may be in main memory: FSDP2 moves each unit, buffers included, to the device when it cuts
+    it; the temperature, which is not cut, follows.
+    """
     mesh = init_device_mesh(device.type, (step.world.size,))
     model = step.model
     towers = [model.towers, *([step.objectives.teacher] if step.objectives.teacher else [])]

@@ -117,13 +117,16 @@ class Trainer:
             schedule.second_stage_start(self.steps, config.objectives) if ranks else self.steps
         )
         self.group_size = group_size(config, world)
+        cut = system.parallel == "fsdp" and world.size > 1
+        # What is to be cut stays in main memory until each unit is cut: no GPU ever holds all of it
+        built_on = torch.device("cpu") if cut else self.device
         torch.manual_seed(train.seed)
-        self.model = (model or R2D2(self.config.model)).to(self.device)
+        self.model = (model or R2D2(self.config.model)).to(built_on)
         if train.dropout is not None:
             set_dropout(self.model, train.dropout)
         self.objectives = Objectives(
             self.model, config.objectives, tokenizer.mask_id, tokenizer.special_ids
-        ).to(self.device)
+        ).to(built_on)
         freeze(self.model.towers, train.freeze_vision, train.freeze_text)
         if system.compile:
             compile_layers(self.model, self.objectives.teacher)
@@ -132,7 +135,7 @@ class Trainer:
         step = Step(self.model, self.objectives, world)
         self.module: Step | DistributedDataParallel = (
             shard(step, self.device)
-            if system.parallel == "fsdp" and world.size > 1
+            if cut
             else spread(step, self.device, leaves_unused(step, train.labelled))
         )
         dropout = self.config.model.dropout if train.dropout is None else train.dropout
