@@ -293,6 +293,8 @@ class TrainConfig:
     freeze_vision: bool = False  # leave the image tower as it is
     freeze_text: bool = False  # and the text tower; projections and cross encoders still learn
     layer_decay: float = 1.0  # of the learning rate, from each layer of a tower to the one below
+    lora_rank: int = 0  # of the products that layers learn by instead of whole matrices; 0: whole
+    lora_alpha: float = 0.0  # the products count alpha / rank; 0: as the rank, so that they count 1
     cache_mb: int = 1024  # decoded pictures kept in memory
     train_vocab: bool = (
         False  # train the tokenizer on the training split; else load a BERT vocab.txt
@@ -306,7 +308,12 @@ class TrainConfig:
         one_of("train.decay", self.decay, ("matrices", "weights", "all"))
         one_of("train.neighbours_by", self.neighbours_by, ("texts", "groups"))
         check(self, "train", {"warmup_lr": COUNT, "bias_rate": POSITIVE, "dropout": (0.0, 0.99)})
-        check(self, "train", {"layer_decay": (0.01, 1)})
+        check(self, "train", {"layer_decay": (0.01, 1), "lora_rank": COUNT, "lora_alpha": COUNT})
+        if self.lora_alpha and not self.lora_rank:
+            raise R2D2Error(
+                "train.lora_alpha is of the products of train.lora_rank, which is 0: give both, or "
+                "leave it out"
+            )
         counts = ("warmup_steps", "weight_decay", "clip_norm", "min_lr", "cache_mb")
         check(self, "train", dict.fromkeys(counts, COUNT))
         check(self, "train", {"lr": POSITIVE, "eps": POSITIVE, "neighbours_from": SHARE})
@@ -390,6 +397,11 @@ class Config:
             raise R2D2Error(
                 "objectives.second_stage_from begins the learning rate anew, which "
                 f"train.schedule={self.train.schedule} does not: set train.schedule=cosine"
+            )
+        if self.train.lora_rank and self.system.parallel == "fsdp":
+            raise R2D2Error(
+                "train.lora_rank and system.parallel=fsdp do not go together: LoRA leaves the "
+                "large matrices whole; use system.parallel=ddp"
             )
 
 

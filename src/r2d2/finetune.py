@@ -20,11 +20,11 @@ from r2d2.pretrained import Pretrained, read_saved
 from r2d2.table import PairsTable
 from r2d2.tensor_cores import tensor_cores
 from r2d2.training.epochs import Epoch, read_epochs, still_rising, write_epochs
+from r2d2.training.lora import check_lora
 from r2d2.training.preflight import held_back
 from r2d2.training.pretrain import pretrain
 from r2d2.training.run_folder import METRICS, MODEL, saved_run
 from r2d2.training.schedule import warmup_end
-from r2d2.training.sharding import gathered, is_cut
 from r2d2.training.start import Start, contrast_settings, find_start
 from r2d2.training.trainer import Trainer
 from r2d2.weights.official import unlike_official
@@ -81,6 +81,7 @@ def tuning_config(
     """
     settings = (*contrast_settings(start, settings), *settings)
     config = make_tuning_config(task, start.model.cross_layers > 0, settings, tuning)
+    check_lora(config.train, start.model)
     if tuning == OFFICIAL and (why := unlike_official(start.model)):
         raise R2D2Error(
             f"--tuning {OFFICIAL} is for the official R2D2 models and others of their shape, and "
@@ -163,7 +164,7 @@ class KeepBest:
     def _model(self, trainer: Trainer) -> Pretrained | None:
         """The model as the first process measures it; the others help to gather it, for None."""
         model = trainer.model
-        whole = gathered(model.state_dict(), self.first) if is_cut(trainer.module) else None
+        whole = trainer.plain_weights()
         if not self.first:
             return None
         if whole is not None:

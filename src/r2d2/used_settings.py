@@ -67,7 +67,10 @@ for _name in ("neighbours_by", "neighbours_from"):
     CONDITIONS[f"train.{_name}"] = lambda c: c.train.neighbours > 1
 
 # Which command uses a setting, and what to tell the users of the others.
+ADAPTS = (("finetune", "pretrain"), "LoRA adapts a trained model, as by --init")
 COMMANDS = {
+    "train.lora_rank": ADAPTS,
+    "train.lora_alpha": ADAPTS,
     "tuning.patience": (("finetune",), "only `r2d2 finetune` stops early"),
     "train.validate": (("pretrain",), "`r2d2 pretrain` alone has a choice, and `r2d2 finetune` "
                        "measures every epoch"),

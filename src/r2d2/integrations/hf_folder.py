@@ -21,10 +21,10 @@ from safetensors.torch import save_file
 
 from r2d2.deploy.export import Exported
 from r2d2.errors import R2D2Error
+from r2d2.extras import require
 from r2d2.files import whole_folder
 from r2d2.integrations import hf_model
 from r2d2.integrations.card import Card, write_cards
-from r2d2.integrations.extras import require
 from r2d2.integrations.hf_processor import reads_padding, write_image_processor, write_tokenizer
 from r2d2.model.foreign import require_transformers
 from r2d2.models import load_network

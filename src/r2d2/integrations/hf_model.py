@@ -66,8 +66,9 @@ def write_dual(model: Pretrained, folder: Path) -> None:
     tensors["logit_scale"] = scale
     kind = config.foreign.kind
     if family_of(kind).sigmoid:
-        # No embedding passes there; the softmax that trains these towers has no bias.
-        tensors |= {"logit_scale": scale.reshape(1), "logit_bias": torch.zeros(1)}
+        # No embedding passes there; what is trained by a softmax has no bias.
+        bias = _state(model).get("logit_bias", torch.zeros(1))
+        tensors |= {"logit_scale": scale.reshape(1), "logit_bias": bias.reshape(1)}
     if kind == SIGLIP2:
         settings = _as_siglip(config.foreign, config, tensors)
     settings |= {

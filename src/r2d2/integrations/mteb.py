@@ -21,7 +21,7 @@ from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.encode import encode_pictures, encode_sentences
 from r2d2.evaluation.pairs import match_scores
 from r2d2.evaluation.states import Stored
-from r2d2.integrations.extras import require
+from r2d2.extras import require
 from r2d2.model.side import Side
 from r2d2.models import load
 

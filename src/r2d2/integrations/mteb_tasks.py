@@ -22,7 +22,7 @@ from r2d2.evaluation.encode import batches
 from r2d2.evaluation.published import published
 from r2d2.evaluation.retrieval import RECALL_AT, Relevance
 from r2d2.evaluation.run import choose_benchmark, choose_splits
-from r2d2.integrations.extras import require
+from r2d2.extras import require
 from r2d2.integrations.mteb import LEAST, USE
 from r2d2.table import PairsTable
 

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from r2d2.errors import R2D2Error
-from r2d2.integrations.extras import require
+from r2d2.extras import require
 from r2d2.pretrained import Pretrained, read_saved, saved_folder
 
 LEAST = "6.0"

@@ -102,7 +102,8 @@ class Attention(nn.Module):
         Returns:
             Of the shape of x.
         """
-        if exporting():  # quantisers know matrices, not a stack of one a head
+        # Quantisers know matrices, not a stack of one a head; and LoRA is more than its matrix.
+        if exporting() or not isinstance(self.key_value, Linear):
             return self(x, self.keys_values(context), mask, packing, record)  # type: ignore[no-any-return]
         keys, values = self.key_value.weight.view(2, self.heads, -1, context.shape[2])
         query = self.query(x).view(-1, self.heads, keys.shape[1])  # (T, heads, size)

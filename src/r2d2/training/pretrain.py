@@ -22,6 +22,7 @@ from r2d2.table import PairsTable
 from r2d2.tokenizer import Tokenizer
 from r2d2.training import preflight
 from r2d2.training.distributed import ALONE, World, world
+from r2d2.training.lora import check_lora
 from r2d2.training.memory import memory_errors
 from r2d2.training.run_folder import (
     MODEL,
@@ -32,7 +33,6 @@ from r2d2.training.run_folder import (
     remember,
     saved_run,
 )
-from r2d2.training.sharding import gathered
 from r2d2.training.start import Start, find_start
 from r2d2.training.trainer import Trainer, TrainSummary, group_size, groups_of
 
@@ -79,6 +79,7 @@ def pretrain(
     table = PairsTable.open(table_path)
     start = find_start(out, init, resume)
     check_vocab(config, vocab, start)
+    check_lora(config.train, None if start is None else start.model)
     if start is not None:
         config = start.fit(config)
     check_contrast(config)
@@ -169,7 +170,7 @@ def same_groups(out: Path, config: Config, here: World) -> Config:
 
 def _save(trainer: Trainer, out: Path, summary: TrainSummary) -> None:
     """The finished model and its figures; parameters that are cut are gathered on the way."""
-    whole = gathered(trainer.model.state_dict(), trainer.world.first)
+    whole = trainer.plain_weights()
     if trainer.world.first:
         write_text(out / SUMMARY, json.dumps(summary.as_dict(), indent=1))
         top_k = trainer.config.evaluation.top_k

@@ -38,11 +38,18 @@ from r2d2.training.checkpoint import latest_checkpoint, load_checkpoint, save_ch
 from r2d2.training.distributed import ALONE, World
 from r2d2.training.epochs import read_epochs
 from r2d2.training.log import RunLog
+from r2d2.training.lora import add_lora, is_adapted, merged
 from r2d2.training.memory import checkpoint_activations, compile_layers
 from r2d2.training.mining import Mining
 from r2d2.training.optimizer import make_optimizer
 from r2d2.training.run_folder import BAD_BATCH, CHECKPOINTS
-from r2d2.training.sharding import average_uncut, clip_gradients, shard
+from r2d2.training.sharding import (
+    average_uncut,
+    clip_gradients,
+    gathered,
+    is_cut,
+    shard,
+)
 from r2d2.training.signals import signals
 from r2d2.training.step import Passes, Step, backward, leaves_unused, spread
 from r2d2.training.watch import Watch
@@ -124,6 +131,7 @@ class Trainer:
         self.model = (model or R2D2(self.config.model)).to(built_on)
         if train.dropout is not None:
             set_dropout(self.model, train.dropout)
+        add_lora(self.model, train)
         self.objectives = Objectives(
             self.model, config.objectives, tokenizer.mask_id, tokenizer.special_ids
         ).to(built_on)
@@ -171,6 +179,8 @@ class Trainer:
         words += ["activations recomputed"] if system.checkpoint_activations else []
         words += ["image tower frozen"] if self.config.train.freeze_vision else []
         words += ["text tower frozen"] if self.config.train.freeze_text else []
+        rank = self.config.train.lora_rank
+        words += [f"LoRA of rank {rank}"] if rank else []
         decay = self.config.train.layer_decay
         words += [f"layer decay {decay:g}"] if decay < 1 else []
         return ", ".join(words)
@@ -244,6 +254,16 @@ class Trainer:
             self._bad_in_row += 1
         self.step += 1
         return losses | {"grad_norm": norm, "lr": torch.tensor(lr)}
+
+    def plain_weights(self) -> dict[str, Tensor] | None:
+        """Weights of a plain model, where this one holds them cut or with products beside them.
+
+        None: as it is. Every process calls it; all but the first get an empty dict.
+        """
+        if not is_cut(self.module) and not is_adapted(self.model):
+            return None
+        whole = gathered(self.model.state_dict(), self.world.first)
+        return merged(whole, self.config.train) if whole else {}
 
     def save(self) -> Path:
         """Write a checkpoint; every process calls it."""

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from r2d2.cli import app
 from r2d2.errors import R2D2Error
-from r2d2.integrations.extras import require
+from r2d2.extras import require
 from r2d2.integrations.mteb import R2D2Encoder
 from training.small import refused
 
