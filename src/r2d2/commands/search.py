@@ -249,6 +249,10 @@ def index(
         int | None,
         typer.Option(min=1, help="Numbers of a vector, with --model; searches follow the index."),
     ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(help="float32, or int8: a quarter, compared exactly; with --model."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make the vectors anew; replace --export.")
     ] = False,
@@ -267,17 +271,20 @@ def index(
     from r2d2.search.export import export_vectors
     from r2d2.search.index import build_index, count_bad
     from r2d2.search.kinds import notes_of_gallery
+    from r2d2.search.layout import INT8, STORES
     from r2d2.search.table_gallery import TableGallery
     from r2d2.settings import one_of
 
     anew = overwrite and export is None
     options = _folder_options(context, table, model, out, captions, follow_links, copies, anew)
     if options is not None:
-        refuse_given(context, ("texts", "runner", "workers", "dim"), "goes with a pairs table")
+        refuse_given(
+            context, ("texts", "runner", "workers", "dim", "store"), "goes with a pairs table"
+        )
     elif model is None:
         if ann is None and export is None:
             raise R2D2Error("give --model MODEL to embed the table, or --ann, or --export")
-        refuse_given(context, ("texts", "runner", "workers", "dim"), "goes with --model")
+        refuse_given(context, ("texts", "runner", "workers", "dim", "store"), "goes with --model")
         if export is None:
             refuse_given(context, ("overwrite",), "goes with --model or --export")
     if runner == "native":
@@ -287,6 +294,10 @@ def index(
     if ann is not None:
         one_of("--ann", ann, KINDS)
     one_of("--runner", runner, RUNNERS)
+    if store is not None:
+        one_of("--store", store, STORES)
+    if store == INT8 and ann is not None:
+        raise R2D2Error("--store int8 is compared exactly, without --ann: leave one of them out")
     if export is not None:
         outputs = [a_file(export, ".parquet", option="--export")]
         check_outputs(outputs, inputs=[table, model, captions], overwrite=overwrite)
@@ -296,7 +307,7 @@ def index(
         tell_ranking(loaded(lasting_name(model)))
         done = build_index(
             table, model, texts=texts, runner=runner, workers=workers, dim=dim,
-            overwrite=overwrite,
+            store=store, overwrite=overwrite,
         )  # fmt: skip
         bad = count_bad(done.images)
         typer.echo(f"images: {done.images.kept} embedded" + (f", left out: {bad}" if bad else ""))

@@ -98,6 +98,11 @@ def build_ann(
         parts = {"images": Indexed(uri, VECTOR)}
         if open_lance(texts_uri(uri)) is not None:
             parts["texts"] = Indexed(texts_uri(uri), TEXT_VECTOR)
+        if any(part.scales is not None for part in parts.values()):
+            raise R2D2Error(
+                f"{uri} was indexed with --store int8, whose vectors are compared exactly: leave "
+                "--ann out, or make the index anew in float32, of which ivf_sq keeps bytes, too"
+            )
         counts = {name: part.count for name, part in parts.items()}
         if max(counts.values()) < MIN_ROWS:
             there = " and ".join(f"{count} {name}" for name, count in counts.items())

@@ -19,10 +19,13 @@ from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.models import Model, load, narrowed_model
 from r2d2.native_write import write_whole
 from r2d2.search.gallery import Floats
+from r2d2.search.int8 import to_int8
 from r2d2.search.layout import (
     ADDRESS,
     BAD,
+    FLOAT32,
     IMAGE_ID,
+    INT8,
     TEXT,
     TEXT_KEY,
     TEXT_VECTOR,
@@ -44,7 +47,7 @@ def staged_schema(width: int) -> pa.Schema:
     )  # fmt: skip
 
 
-def text_schema(width: int) -> pa.Schema:
+def text_schema(width: int, store: str = FLOAT32) -> pa.Schema:
     """The table of texts."""
     return pa.schema(
         [
@@ -52,7 +55,7 @@ def text_schema(width: int) -> pa.Schema:
             (TEXT_KEY, pa.int64()),
             (IMAGE_ID, pa.string()),
             (ADDRESS, pa.uint64()),
-            (TEXT_VECTOR, vector_type(width)),
+            (TEXT_VECTOR, vector_type(width, store)),
         ]
     )
 
@@ -135,6 +138,7 @@ class EmbedTexts:
     model: str
     table: str
     dim: int | None = None
+    scales: tuple[float, ...] | None = None  # (d,) of vectors in int8; None: float32
 
     def __call__(self, job: dict[str, str]) -> StageCount:
         """The job's `texts` are JSON: [[text, key, image id, address], ...]."""
@@ -145,10 +149,13 @@ class EmbedTexts:
         directions = Directions("texts", "the weights of the model are broken: give another")
         directions.add(vectors, texts)
         directions.done()
-        column = nullable_vectors(vectors, [None] * len(texts), vectors.shape[1])
+        width, store = vectors.shape[1], FLOAT32 if self.scales is None else INT8
+        column = nullable_vectors(vectors, [None] * len(texts), width)
+        if self.scales is not None:
+            column = int8_column(column, np.array(self.scales, np.float32))
         arrays = [pa.array(texts), pa.array(keys, pa.int64()), pa.array(ids, pa.string()),
                   pa.array(addresses, pa.uint64()), column]  # fmt: skip
-        table = pa.Table.from_arrays(arrays, schema=text_schema(vectors.shape[1]))
+        table = pa.Table.from_arrays(arrays, schema=text_schema(width, store))
         _append(self.table, table, TEXT_KEY, job)
         return StageCount("index", "texts", len(texts), len(texts))
 
@@ -181,4 +188,17 @@ def nullable_vectors(vectors: Floats | None, kinds: Sequence[str | None], width:
         filled[good] = vectors
     return pa.FixedSizeListArray.from_arrays(
         pa.array(filled.reshape(-1)), type=vector_type(width), mask=pa.array(~good)
+    )
+
+
+def int8_column(column: Any, scales: Floats) -> Any:
+    """A column of float32 vectors in bytes; what is null stays so."""
+    width = column.type.list_size
+    valid = column.is_valid().to_numpy(zero_copy_only=False)
+    filled = np.zeros((len(column), width), np.int8)
+    if valid.any():
+        flat = column.drop_null().flatten().to_numpy(zero_copy_only=False)
+        filled[valid] = to_int8(flat.reshape(-1, width), scales)
+    return pa.FixedSizeListArray.from_arrays(
+        pa.array(filled.reshape(-1)), type=vector_type(width, INT8), mask=pa.array(~valid)
     )

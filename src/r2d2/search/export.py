@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from r2d2.files import whole_file
 from r2d2.outputs import a_file, check_outputs
+from r2d2.search.gallery import Floats
 from r2d2.search.layout import VECTOR, vector_type
 from r2d2.search.table_gallery import Indexed
 from r2d2.table import PairsTable
@@ -48,12 +49,12 @@ def export_vectors(table: str | Path, out: str | Path, *, overwrite: bool = Fals
             batch_size=ROWS_AT_ONCE,
         )
         for batch in scanner.to_batches():
-            writer.write_batch(_plain(batch, schema))
+            writer.write_batch(_plain(batch, indexed, schema))
             count += len(batch)
     return count
 
 
-def _plain(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+def _plain(batch: pa.RecordBatch, indexed: Indexed, schema: pa.Schema) -> pa.RecordBatch:
     texts = batch["texts"]
     words = pc.struct_field(texts.flatten(), "text").cast(pa.string())
     lengths = pc.fill_null(pc.list_value_length(texts), 0).to_numpy(zero_copy_only=False)
@@ -63,6 +64,13 @@ def _plain(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         batch["image_id"].cast(pa.string()),
         batch["split"].cast(pa.string()),
         pa.ListArray.from_arrays(offsets, words),
-        batch[VECTOR],
+        batch[VECTOR] if indexed.scales is None else _whole(indexed.matrix(batch[VECTOR])),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _whole(vectors: Floats) -> pa.Array:
+    """Vectors (n, d) as a column of float32."""
+    return pa.FixedSizeListArray.from_arrays(
+        pa.array(vectors.reshape(-1)), type=vector_type(vectors.shape[1])
+    )

@@ -11,7 +11,8 @@ import contextlib
 import json
 import logging
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,18 @@ from r2d2.search.embed import (
     STAGED,
     EmbedImages,
     EmbedTexts,
+    int8_column,
     loaded,
     loaded_at,
     staged_schema,
     text_schema,
 )
+from r2d2.search.gallery import Floats
+from r2d2.search.int8 import scales_of
 from r2d2.search.layout import (
     BAD,
+    FLOAT32,
+    INT8,
     TEXT_KEY,
     TODO,
     VECTOR,
@@ -64,6 +70,7 @@ log = logging.getLogger(__name__)
 BLOCKS = 200  # into which a table is cut ...
 BLOCK_ROWS = (128, 8192)  # ... of at least and at most so many rows; a stop loses one of them
 TEXTS_AT_ONCE = 1024
+CALIBRATED = 4096  # texts that the scales of texts in int8 are taken from
 SHOWN = 3  # images named of each kind that were left out
 WAVE = 64  # blocks of texts that are prepared before they are handed out
 
@@ -87,6 +94,7 @@ def build_index(
     runner: str = "native",
     workers: int | None = None,
     dim: int | None = None,
+    store: str | None = None,
     overwrite: bool = False,
 ) -> Indexed:
     """Embed what is not embedded yet.
@@ -99,6 +107,8 @@ def build_index(
         workers: of the cluster, by default as many as it has room for; on one machine a model
             takes all cores by itself.
         dim: numbers of a vector; None: as many as the index has, all where there is none yet.
+        store: float32, or int8, a quarter of it; None: as the index has it, float32 where there is
+            none yet.
         overwrite: drop another model's vectors, or one's own, and make them anew.
 
     Raises:
@@ -106,7 +116,7 @@ def build_index(
     """
     uri = PairsTable.open(table).path
     with indexing(uri):
-        return _build(uri, lasting_name(model), texts, runner, workers, dim, overwrite)
+        return _build(uri, lasting_name(model), texts, runner, workers, dim, store, overwrite)
 
 
 def _build(
@@ -116,6 +126,7 @@ def _build(
     runner: str,
     workers: int | None,
     dim: int | None,
+    store: str | None,
     overwrite: bool,
 ) -> Indexed:
     if dim is None and not overwrite:
@@ -127,7 +138,7 @@ def _build(
     if runs.cluster:
         check_nodes(Path(uri).parent if "://" not in uri else None, ["r2d2", "torch"])
     width = net.embed_dim
-    _prepare(uri, made_by, width, overwrite)
+    _prepare(uri, About(made_by, width, store=store or FLOAT32), store, overwrite)
     with bars() as update:
         images = _embed_images(uri, (model, dim), width, runs, update)
         found = _embed_texts(uri, (model, dim), width, runs, update) if texts else None
@@ -149,8 +160,9 @@ def _width_there(uri: str, model: Model) -> int | None:
     return about.width if narrow.fingerprint == about.fingerprint else None
 
 
-def _prepare(uri: str, made_by: str, width: int, overwrite: bool) -> None:
+def _prepare(uri: str, new: About, store: str | None, overwrite: bool) -> None:
     """Make room, and sign it, so that no second model fills what the first began."""
+    made_by, width = new.fingerprint, new.width
     dataset = open_lance(uri)
     assert dataset is not None
     about = read_about(dataset, uri) if not overwrite else None
@@ -159,16 +171,22 @@ def _prepare(uri: str, made_by: str, width: int, overwrite: bool) -> None:
             f"{uri} was indexed by another model ({about.fingerprint}, this one is {made_by}): "
             "give --overwrite to drop its vectors and make them anew"
         )
+    if about is not None and store not in (None, about.store):
+        raise R2D2Error(
+            f"{uri} was indexed with vectors in {about.store}: leave --store {store} out, or give "
+            "--overwrite to drop them and make them anew"
+        )
     there = [name for name in (VECTOR, BAD, WORDS) if name in dataset.schema.names]
     if about is None:
         drop(texts_uri(uri))
         drop(staging_uri(uri))
         if there:
             dataset.drop_columns(there)
-        write_about(dataset, About(made_by, width))
+        write_about(dataset, new)
         there = []
     if VECTOR not in there:
-        dataset.add_columns(pa.schema([(VECTOR, vector_type(width)), (BAD, pa.string())]))
+        kind = vector_type(width, (about or new).store)
+        dataset.add_columns(pa.schema([(VECTOR, kind), (BAD, pa.string())]))
 
 
 def _embed_images(
@@ -229,16 +247,45 @@ def _put_in(uri: str, staging: str) -> None:
     dataset, waiting = open_lance(uri), open_lance(staging)
     assert dataset is not None
     assert waiting is not None
+    about = read_about(dataset, uri)
+    assert about is not None
+    if about.store == INT8 and about.scales is None:
+        about = _with_scales(dataset, about, _vectors_of(waiting))
+        dataset = open_lance(uri)
+        assert dataset is not None
+    scales = None
+    if about.store == INT8:  # where all vectors are bad, there is nothing to scale
+        scales = np.array(about.scales or [1.0] * about.width, np.float32)
     for fragment in dataset.get_fragments():
         first = fragment.fragment_id << 32
         here = waiting.to_table(filter=f"{STAGED} >= {first} AND {STAGED} < {first + (1 << 32)}")
         if not len(here):
             continue
+        if scales is not None:
+            place = here.schema.get_field_index(VECTOR)
+            column = int8_column(here[VECTOR].combine_chunks(), scales)
+            here = here.set_column(place, VECTOR, column)
         update = partial(fragment.update_columns, here, left_on=ROW, right_on=STAGED)
         changed, fields = write_whole(update)
         operation = lance.LanceOperation.Update(updated_fragments=[changed], fields_modified=fields)
         lance.LanceDataset.commit(uri, operation, read_version=dataset.version)
     drop(staging)
+
+
+def _with_scales(dataset: Any, about: About, batches: Iterator[Floats]) -> About:
+    """Note the scales of an index in int8; all of its vectors may be without a direction."""
+    found = [batch for batch in batches if len(batch)]
+    if not found:
+        return about
+    known = replace(about, scales=scales_of(found).tolist())
+    write_about(dataset, known)
+    return known
+
+
+def _vectors_of(waiting: Any) -> Iterator[Floats]:
+    for batch in waiting.to_batches(columns=[VECTOR], filter=f"{VECTOR} IS NOT NULL"):
+        column = batch[VECTOR]
+        yield column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
 
 
 def _embed_texts(
@@ -251,14 +298,23 @@ def _embed_texts(
     about = read_about(dataset, uri)
     assert about is not None
     if there is None:
-        there = _create(target, text_schema(width))
-        write_about(there, About(about.fingerprint, width))
+        there = _create(target, text_schema(width, about.store))
+        write_about(there, About(about.fingerprint, width, store=about.store))
+    of_texts = read_about(there, target)
+    assert of_texts is not None
+    told: About = of_texts
     known = set(there.to_table(columns=[TEXT_KEY])[TEXT_KEY].to_pylist())
-    work = EmbedTexts(model[0], target, model[1])
     counts = [StageCount("index", "texts", 0, 0)]
     total = dataset.count_rows()
 
     def hand_out(texts: list[list[Any]], row: int) -> None:
+        nonlocal told
+        if told.store == INT8 and told.scales is None:
+            some = [text for text, *_ in texts[:: -(-len(texts) // CALIBRATED)]]
+            vectors = loaded_at(*model).encode_texts(some).embedding.float().cpu().numpy()
+            told = _with_scales(open_lance(target), told, iter([vectors]))
+        scales = None if told.scales is None else tuple(told.scales)
+        work = EmbedTexts(model[0], target, model[1], scales)
         jobs = [
             {"texts": json.dumps(texts[first : first + TEXTS_AT_ONCE])}
             for first in range(0, len(texts), TEXTS_AT_ONCE)

@@ -14,7 +14,8 @@ import pyarrow as pa
 from r2d2.errors import R2D2Error
 from r2d2.files import sole_process
 
-VECTOR = "image_vector"  # float32, of unit length; null: bad, or not embedded yet
+# float32, of unit length, or int8 (see `About.store`); null: bad, or not embedded yet
+VECTOR = "image_vector"
 BAD = "image_vector_bad"  # why there is no vector; null: there is one, or not embedded yet
 WORDS = "image_words"  # the terms of its texts, with spaces between; null: not indexed yet
 HAS_BAD = f"{BAD} IS NOT NULL"
@@ -23,6 +24,7 @@ TEXT, TEXT_KEY, TEXT_VECTOR = "text", "text_key", "text_vector"
 IMAGE_ID, ADDRESS = "image_id", "image_address"  # in the table of texts: an image that has it
 ABOUT = "r2d2.index"  # in the metadata of both tables
 CALIBRATION = "r2d2.calibration"  # in the metadata of the pairs table; see `calibration`
+FLOAT32, INT8 = STORES = ("float32", "int8")  # how a number of a vector is kept
 LOCK = ".indexing.lock"  # in the table's folder
 
 
@@ -34,6 +36,8 @@ class About:
     width: int  # d
     probes: int | None = None  # partitions that an approximate search looks into
     refine: int | None = None  # times k that it compares exactly
+    store: str = FLOAT32  # or int8; see `search/int8.py`
+    scales: list[float] | None = None  # (d,) of int8; None: not known before the first vectors
 
 
 def base_name(uri: str) -> str:
@@ -71,9 +75,9 @@ def _beside(uri: str, word: str) -> str:
     return f"{stem}.{word}.lance" if stem != bare else f"{bare}.{word}"
 
 
-def vector_type(width: int) -> pa.DataType:
-    """(d,) float32."""
-    return pa.list_(pa.float32(), width)
+def vector_type(width: int, store: str = FLOAT32) -> pa.DataType:
+    """(d,) float32, or int8."""
+    return pa.list_(pa.int8() if store == INT8 else pa.float32(), width)
 
 
 def read_about(dataset: Any, uri: str) -> About | None:

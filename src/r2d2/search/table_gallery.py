@@ -19,11 +19,13 @@ from r2d2.search.column_values import ColumnValues, column_values
 from r2d2.search.conditions import condition_errors
 from r2d2.search.exact import ExactVectors
 from r2d2.search.gallery import Floats, Item, Rows, Vectors
+from r2d2.search.int8 import Int8Vectors, from_int8
 from r2d2.search.layout import (
     ADDRESS,
     BAD,
     HAS_BAD,
     IMAGE_ID,
+    INT8,
     TEXT,
     TEXT_KEY,
     TEXT_VECTOR,
@@ -269,7 +271,23 @@ class Indexed:
         found = self.dataset.take(rows.tolist(), columns=[self.column])[self.column]
         column = found.combine_chunks()
         there = column.is_valid().to_numpy(zero_copy_only=False)
-        return rows[there], as_matrix(column.drop_null())
+        return rows[there], self.matrix(column.drop_null())
+
+    def matrix(self, column: pa.Array) -> Floats:
+        """Vectors of this table without nulls as (n, d) float32."""
+        stored: Floats = as_matrix(column)
+        return stored if self.scales is None else from_int8(as_matrix(column), self.scales)
+
+    @cached_property
+    def scales(self) -> Floats | None:
+        """(d,) where vectors are kept in int8; None: in float32."""
+        if self.about.store != INT8:
+            return None
+        if self.about.scales is None:
+            raise R2D2Error(
+                f"the index of {self.uri} is not finished: run `r2d2 index` again", code="no_index"
+            )
+        return np.array(self.about.scales, np.float32)
 
     @cached_property
     def vectors(self) -> Vectors:
@@ -282,6 +300,8 @@ class Indexed:
             )
         if has_index(self.dataset, self.column):
             return AnnVectors(self, count)
+        if self.scales is not None:
+            return self._in_bytes(count, self.scales)
         need = 4 * count * self.about.width
         if need > EXACT_BYTES:
             raise R2D2Error(
@@ -297,6 +317,30 @@ class Indexed:
             place = stop
         return ExactVectors(vectors, rows, self.select)
 
+    def _in_bytes(self, count: int, scales: Floats) -> Int8Vectors:
+        """All of them in memory, in a byte a number."""
+        if (need := count * self.about.width) > EXACT_BYTES:
+            raise R2D2Error(
+                f"{count} vectors of {self.uri} take {_size(need)} of memory even in int8: make "
+                "the index anew in float32, and an approximate one by `r2d2 index TABLE --ann`"
+            )
+        vectors = np.empty((count, self.about.width), np.int8)
+        rows, place = np.empty(count, np.int64), 0
+        for numbers, batch in self._column_batches():
+            stop = place + len(batch)
+            rows[place:stop], vectors[place:stop] = numbers, as_matrix(batch)
+            place = stop
+        return Int8Vectors(vectors, rows, scales, self.select)
+
+    def _column_batches(self) -> Iterator[tuple[Rows, pa.Array]]:
+        """All rows that have a vector, (n,), and their part of the column, some at a time."""
+        scanner = self.dataset.scanner(
+            columns=[self.column], filter=f"{self.column} IS NOT NULL", with_row_address=True
+        )
+        for batch in scanner.to_batches():
+            rows = np.searchsorted(self.addresses, batch["_rowaddr"].to_numpy()).astype(np.int64)
+            yield rows, batch[self.column]
+
     def batches(self) -> Iterator[tuple[Rows, Floats]]:
         """All rows that have a vector, (n,), and their vectors, (n, d), some at a time.
 
@@ -306,21 +350,17 @@ class Indexed:
         directions = Directions(
             f"the index of {self.uri}", "make it anew by `r2d2 index --overwrite`"
         )
-        scanner = self.dataset.scanner(
-            columns=[self.column], filter=f"{self.column} IS NOT NULL", with_row_address=True
-        )
-        for batch in scanner.to_batches():
-            vectors = as_matrix(batch[self.column])
-            rows = np.searchsorted(self.addresses, batch["_rowaddr"].to_numpy()).astype(np.int64)
+        for rows, column in self._column_batches():
+            vectors = self.matrix(column)
             directions.add(vectors, [f"row {row}" for row in rows])
             yield rows, vectors
         directions.done()
 
 
-def as_matrix(column: pa.Array) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """A column of vectors without nulls as (n, d)."""
+def as_matrix(column: pa.Array) -> Any:
+    """A column of vectors without nulls as (n, d), in its own type."""
     width = column.type.list_size
-    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)  # type: ignore[no-any-return]
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
 
 
 def _size(count: int) -> str:
