@@ -68,18 +68,36 @@ def test_wukong_test_names_files(tmp_path):
     assert found.dropped.counts == {"image not found": 1}
 
 
-def test_danqing_takes_the_better_caption_or_the_one_named(tmp_path):
+def test_danqing_keeps_both_texts_or_takes_the_one_named(tmp_path):
     rows = [
         {"url": url, "alt_text": f"原文{n}", "recaption": f"重写{n}"} for n, url in enumerate(URLS)
     ]
     file = parquet(tmp_path / "data" / "train-0.parquet", rows)
     store = store_of(tmp_path / "fetched", {url: picture(n) for n, url in enumerate(URLS)})
     _, found, _ = imported("danqing", tmp_path / "t.lance", file, store)
-    assert {row.texts[0].text for row in found} == {f"重写{n}" for n in range(4)}
+    assert {tuple((text.text, text.source) for text in row.texts) for row in found} == {
+        ((f"原文{n}", "title"), (f"重写{n}", "recaption")) for n in range(4)
+    }
     _, found, _ = imported("danqing", tmp_path / "u.lance", file, store, caption="Alt_Text")
     assert {row.texts[0].text for row in found} == {f"原文{n}" for n in range(4)}
     with pytest.raises(R2D2Error, match=r"none of them title: name the one .* --caption-column"):
         imported("danqing", tmp_path / "v.lance", file, store, caption="title")
+
+
+def test_danqing_within_one_file_and_with_one_of_its_texts(tmp_path):
+    parquet(tmp_path / "a.parquet", [
+        {"image": picture(0), "alt_text": "原文", "recaption": "重写"},
+        {"image": picture(1), "alt_text": None, "recaption": "只有重写"},
+        {"image": picture(2), "alt_text": "只有原文", "recaption": ""},
+        {"image": picture(3), "alt_text": "一样", "recaption": "一样"},
+        {"image": picture(4), "alt_text": " ", "recaption": None},
+    ])  # fmt: skip
+    found, rows, _ = imported("danqing", tmp_path / "t.lance", tmp_path / "a.parquet")
+    assert [[(text.text, text.source) for text in row.texts] for row in rows] == [
+        [("原文", "title"), ("重写", "recaption")], [("只有重写", "recaption")],
+        [("只有原文", "title")], [("一样", "title")],
+    ]  # fmt: skip
+    assert found.dropped.counts == {"no text": 1}
 
 
 def test_pictures_within(tmp_path):

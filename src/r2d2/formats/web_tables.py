@@ -23,15 +23,17 @@ from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.pictures import picture_value
 from r2d2.inputs.rows import Row, fold, table_rows
 from r2d2.inputs.splits import split_of_value
-from r2d2.inputs.texts import are_usable, read_texts
+from r2d2.inputs.texts import Fault, are_usable, read_texts
 from r2d2.inputs.values import BadValueError, is_missing, name_value
-from r2d2.table import Pair
+from r2d2.table import Pair, Text
 
 EXPECTS = (
     "*.parquet, *.csv, *.tsv or *.jsonl: a column caption (or text, recaption), and url with the "
     "folder of `r2d2 corpus fetch`, dir with the folder of pictures, or image"
 )
 ENDINGS = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
+# DanQing's two texts of a picture, and what they are called in a table: both are kept.
+PAIRED = {"alt_text": "title", "recaption": "recaption"}
 CAPTIONS = ("recaption", "caption", "captions", "texts", "text", "alt_text", "txt", "title")
 URLS = ("url", "image_url", "imageurl", "img_url")
 FILES = ("dir", "path", "image_path", "file_name", "filename", "file")
@@ -61,7 +63,7 @@ def read(given: Given) -> Iterator[Pair]:
         of_file = tree.split_of(file)
         named: dict[tuple[str, str], PictureRows] = {}  # by split and picture
         for where, fields in _rows(file, given, fetched_before=False):
-            texts, faults = read_texts(_first(fields, _caption_names(given)))
+            texts, faults = _texts(fields, given)
             try:
                 image, path = picture_value(_first(fields, IMAGES))
                 name = name_value(_first(fields, FILES)) or path
@@ -99,7 +101,7 @@ def _web_rows(files: list[Path], tree: Tree, given: Given) -> Iterator[fetched.R
                 continue
             url = address_of(_first(fields, URLS), where, given.dropped)
             if url is not None:
-                texts, faults = read_texts(_first(fields, _caption_names(given)))
+                texts, faults = _texts(fields, given)
                 if are_usable(texts, faults, where, given.dropped):
                     yield fetched.Row(url, tuple(texts), split, where=where, faults=tuple(faults))
 
@@ -128,6 +130,20 @@ def _rows(file: Path, given: Given, fetched_before: bool) -> Iterator[Row]:
 
 def _caption_names(given: Given) -> tuple[str, ...]:
     return CAPTIONS if given.caption is None else (fold(given.caption),)
+
+
+def _texts(fields: dict[str, Any], given: Given) -> tuple[list[Text], list[Fault]]:
+    """The texts of a row: of PAIRED where it has one, or else of its first column of captions."""
+    if given.caption is not None or all(is_missing(fields.get(name)) for name in PAIRED):
+        return read_texts(_first(fields, _caption_names(given)))
+    texts: list[Text] = []
+    faults: list[Fault] = []
+    for name, source in PAIRED.items():
+        if not is_missing(fields.get(name)):
+            good, bad = read_texts(fields[name], source)
+            texts += [text for text in good if text.text not in {known.text for known in texts}]
+            faults += bad
+    return texts, faults
 
 
 def _first(fields: dict[str, Any], names: tuple[str, ...]) -> Any:
