@@ -68,6 +68,10 @@ def test_every_query_gets_its_ten_nearest(table, tmp_path):
     ]
     assert lines[0]["item_ids"][:3] == [103, 102, 104]
     assert all(len(set(line["item_ids"])) == 10 for line in lines)
+    write_submission(tmp_path / "c.jsonl", answers, "chinese-clip")
+    again = [json.loads(line) for line in (tmp_path / "c.jsonl").read_text("utf-8").splitlines()]
+    assert [list(line) for line in again] == [["text_id", "text", "image_ids"]] * 2
+    assert [list(line.values()) for line in again] == [list(line.values()) for line in lines]
 
 
 def test_the_match_score_orders_its_candidates_only(table):

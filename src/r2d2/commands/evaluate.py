@@ -89,13 +89,22 @@ def retrieval(
     submission: Annotated[
         str | None, typer.Option(help="Write submission.jsonl for this split's queries, as MUGE.")
     ] = None,
+    submission_keys: Annotated[
+        str,
+        typer.Option(help="Of submission.jsonl: muge, or chinese-clip for its evaluation script."),
+    ] = "muge",
     overwrite: Overwrite = False,
 ) -> None:
     """Recall by pre-ranking and in two stages, in our way of counting and the papers'."""
     from r2d2.evaluation.run import Retrieval, evaluate_retrieval
+    from r2d2.evaluation.submission import KEYS
+    from r2d2.settings import one_of
 
     if submission is not None:
         refuse_given(context, MEASURED, "has no effect on --submission, which measures nothing")
+    else:
+        refuse_given(context, ("submission_keys",), "goes with --submission")
+    one_of("--submission-keys", submission_keys, tuple(KEYS))
     _check_seed(context, sample, resamples)
     names = RETRIEVAL if submission is None else (SUBMISSION,)
     _check_out(out, names, [model, table], overwrite)
@@ -104,6 +113,7 @@ def retrieval(
         cascade=cascade, batch_size=batch_size, sample=sample, text_length=text_length, dim=dim,
         resamples=resamples, seed=seed, half_states=half_states, benchmark=benchmark,
         setting="fine-tuned" if fine_tuned else "zero-shot", submission=submission,
+        submission_keys=submission_keys,
     )  # fmt: skip
     written = evaluate_retrieval(model, table, out, settings)
     typer.echo(f"{'submission' if submission else 'report'}: {written}")

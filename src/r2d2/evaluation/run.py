@@ -52,6 +52,7 @@ class Retrieval:
     benchmark: str | None = None  # the published set that this table is
     setting: str = "zero-shot"  # or fine-tuned: beside which published rows it may stand
     submission: str | None = None  # the split whose queries are answered in submission.jsonl
+    submission_keys: str = "muge"  # or chinese-clip: what its fields are called
 
 
 def evaluate_retrieval(
@@ -311,7 +312,7 @@ def _submit(opened: Opened, table: PairsTable, out: Path, settings: Retrieval) -
             progress=update,
         )
     path = out / "submission.jsonl"
-    write_submission(path, answers)
+    write_submission(path, answers, settings.submission_keys)
     return path
 
 

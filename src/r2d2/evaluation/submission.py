@@ -1,6 +1,7 @@
 """Files to hand in: the ten best pictures of each query, as MUGE's retrieval track asks for them.
 
-One JSON object a line: query_id, query_text, item_ids. Ids are numbers where they are numbers.
+One JSON object a line: query_id, query_text, item_ids; or text_id, text, image_ids, which are the
+names that Chinese-CLIP's evaluation script reads. Ids are numbers where they are numbers.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ from r2d2.files import write_text
 from r2d2.formats.queries import Query, read_queries
 from r2d2.table import PairsTable
 
+# The names of a query's id, its text and the ids of its pictures.
+KEYS = {
+    "muge": ("query_id", "query_text", "item_ids"),
+    "chinese-clip": ("text_id", "text", "image_ids"),
+}
 ITEMS = 10  # that the track's own scorer wants of each query
 
 
@@ -84,19 +90,15 @@ def answer_queries(
     ]
 
 
-def write_submission(path: Path, answers: Sequence[tuple[Query, Sequence[str]]]) -> None:
-    """Write the file whole or not at all."""
-    lines = [
-        json.dumps(
-            {
-                "query_id": _number(query.text_id),
-                "query_text": query.text,
-                "item_ids": [_number(item) for item in items],
-            },
-            ensure_ascii=False,
-        )
-        for query, items in answers
-    ]
+def write_submission(
+    path: Path, answers: Sequence[tuple[Query, Sequence[str]]], keys: str = "muge"
+) -> None:
+    """Write the file whole or not at all; `keys`: one of KEYS."""
+    lines = []
+    for query, items in answers:
+        values = (_number(query.text_id), query.text, [_number(item) for item in items])
+        line = dict(zip(KEYS[keys], values, strict=True))
+        lines.append(json.dumps(line, ensure_ascii=False))
     write_text(path, "\n".join(lines) + "\n")
 
 
