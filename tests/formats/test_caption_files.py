@@ -136,17 +136,52 @@ def test_coco_cn(tmp_path):
     )
     lines(data / "coco-cn_train.txt", "COCO_train2014_000000000042")
     lines(data / "coco-cn_test.txt", "COCO_val2014_000000000042")
-    _, rows, _ = imported("coco-cn", tmp_path / "t.lance", tmp_path)
+    _, rows, table = imported("coco-cn", tmp_path / "t.lance", tmp_path)
+    assert table.metadata["benchmark"] == "coco-cn"
     assert said(rows) == [
         ("train2014/COCO_train2014_000000000042.jpg", "train", ["人写的"]),
         ("val2014/COCO_val2014_000000000042.jpg", "test", ["另一句"]),
     ]
-    _, rows, _ = imported(
+    _, rows, table = imported(
         "coco-cn", tmp_path / "u.lance", other, data / "coco-cn_test.txt", tmp_path / "val2014"
     )
     assert said(rows) == [
         ("COCO_val2014_000000000042.jpg", "test", [f"人译的{n}" for n in range(5)])
     ]
+    assert table.metadata["benchmark"] == "coco-cn-translated"
+    both = (data / "imageid.human-written-caption.txt", other)
+    _, _, table = imported("coco-cn", tmp_path / "v.lance", *both, tmp_path / "val2014")
+    assert "benchmark" not in table.metadata  # captions of two protocols are of neither
+
+
+def test_coco_cn_translated_as_fg_clip_2_packs_it(tmp_path):
+    pictures(tmp_path / "images", "COCO_val2014_000000000042.jpg")
+    lines(
+        tmp_path / "pair.txt",
+        *(f"COCO_val2014_000000000042#zhm#{n}\t人译的{n}" for n in range(5)),
+    )
+    _, rows, table = imported("coco-cn", tmp_path / "t.lance", tmp_path, split="test")
+    assert [len(row.texts) for row in rows] == [5]
+    assert table.metadata["benchmark"] == "coco-cn-translated"
+
+
+def test_the_extension_of_coco_cn_in_its_own_folder(tmp_path):
+    pictures(tmp_path / "train2014", "COCO_train2014_000000000042.jpg")
+    lines(tmp_path / "data" / "coco-cn_ext.icap2020.txt", "COCO_train2014_000000000042#0\t一句")
+    _, rows, _ = imported("coco-cn", tmp_path / "t.lance", tmp_path)
+    assert said(rows) == [("train2014/COCO_train2014_000000000042.jpg", "train", ["一句"])]
+
+
+@pytest.mark.parametrize("folder", ["ImageSets", "imagesets"])
+def test_lists_of_image_sets_by_whatever_name(tmp_path, folder):
+    pictures(tmp_path / "flickr30k-images", "1.jpg", "2.jpg", "3.jpg")
+    captions = [f"{number}#0 一 句" for number in (1, 2, 3)]
+    lines(tmp_path / "TextData" / "seg.flickr30kzhb.caption.txt", *captions)
+    for number, split in enumerate(("train", "val", "test"), 1):
+        lines(tmp_path / folder / f"{split}.txt", str(number))
+    _, rows, table = imported("flickr30k-cn", tmp_path / "t.lance", tmp_path)
+    assert [split for _, split, _ in said(rows)] == ["train", "val", "test"]
+    assert table.metadata["benchmark"] == "flickr30k-cn"
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from r2d2.data.images import picture_suffixes
 from r2d2.formats.given import Given
@@ -33,6 +33,9 @@ from r2d2.table import Pair
 
 HEAD = 20  # lines, by which a file of names is told from one of captions
 NO_SPLIT = "in no split file"
+IMAGE_SETS = (
+    "imagesets/*.txt"  # lists of every set whose authors keep them so, whatever their names
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,9 @@ class CaptionFiles:
     captions: tuple[str, ...]
     lists: tuple[str, ...] = ()
     split: str | None = None  # where neither a list nor a name tells it
+    # The published set by the tag of the captions, as `zhm` in `1.jpg#zhm#0`; None: without one.
+    # Captions of several tags are of none of them.
+    benchmarks: Mapping[str | None, str] = field(default_factory=dict)
 
     def expects(self) -> str:
         """The files, in a line."""
@@ -54,14 +60,21 @@ class CaptionFiles:
 
 FLICKR30K_CNA = CaptionFiles(("flickr30k_cn*.txt", "flickr30k*.token", "*flickr30k*.txt"))
 FLICKR30K_CN = CaptionFiles(
-    ("*flickr30kzh*.caption*.txt", "flickr30k_cn_*.txt", "*flickr30k*.txt"), ("flickr30kzh*.txt",)
+    ("*flickr30kzh*.caption*.txt", "flickr30k_cn_*.txt", "*flickr30k*.txt"),
+    ("flickr30kzh*.txt",),
 )
 FLICKR8K_CN = CaptionFiles(
     ("flickr8kzhc.caption*.txt", "flickr8kzh*.caption*.txt"), ("flickr8k*.txt",)
 )
 COCO_CN = CaptionFiles(
-    ("imageid.human-written-caption.txt", "imageid.manually-translated-caption.txt", "pair.txt"),
+    (
+        "imageid.human-written-caption.txt",
+        "imageid.manually-translated-caption.txt",
+        "pair.txt",
+        "coco-cn_ext*.txt",
+    ),
     ("coco-cn_*.txt",),
+    benchmarks={None: "coco-cn", "zhm": "coco-cn-translated"},
 )
 LIT_CN = CaptionFiles(("image_caption_long_cn.txt",), split="test")
 TRANSLATED = CaptionFiles(("image_caption_trans.txt",), split="test")  # DCI-CN and DOCCI-CN
@@ -85,7 +98,17 @@ def _read(files: CaptionFiles, given: Given) -> Iterator[Pair]:
     tree.need_pictures(expects)
     tree.pictures.check_ids()
     splits = _splits(files, tree, given.dropped)
-    for split, pictures in _grouped(files, captions, splits, tree, given):
+    grouped = dict(_grouped(files, captions, splits, tree, given))
+    tags = {
+        _tag(text.text_id)
+        for pictures in grouped.values()
+        for _, rows in pictures.values()
+        for text in rows.texts
+    }
+    benchmark = files.benchmarks.get(tags.pop()) if len(tags) == 1 else None
+    if benchmark is not None:
+        given.metadata["benchmark"] = benchmark
+    for split, pictures in grouped.items():
         for file, rows in pictures.values():
             pair = rows.pair(tree, file, split, given.dropped)
             if pair is not None:
@@ -111,6 +134,12 @@ def split_line(
     if not name or (not tab and not caption and not tag):
         return None
     return name, key if tag else None, caption
+
+
+def _tag(text_id: str | None) -> str | None:
+    """What stands between the picture and the number in `1.jpg#zhm#0`; None: there is nothing."""
+    parts = (text_id or "").split("#")
+    return parts[-2] if len(parts) > 2 else None
 
 
 def _cut_at_space(line: str, exists: Callable[[str], bool], spaces: int) -> tuple[str, str]:
@@ -173,7 +202,8 @@ def _splits(files: CaptionFiles, tree: Tree, dropped: DroppedRows) -> dict[str, 
     found: dict[str, str] = {}
     for file in tree.others:
         split = tree.split_of(file)
-        fits = any(file.match(p) for p in files.lists) or file in tree.paths
+        path = PurePath(str(file).lower())
+        fits = any(path.match(p) for p in (*files.lists, IMAGE_SETS)) or file in tree.paths
         if not fits or split is None or not is_list(file):
             continue
         for where, line in text_lines(file, dropped):

@@ -41,6 +41,7 @@ CHUNK = 256  # rows read at once
 EXPORTED = re.compile(r"[0-9]+\.(tar|parquet)|" + re.escape(webdataset.NOTES))
 
 LOCAL_ONLY = "query without an answer, which has its place beside a local table only"
+BENCHMARK = "benchmark"  # in a table's metadata: the published set that it is
 HELD_SHARE = 0.1  # of the texts of a format that can hold some out
 SPLIT, CAPTION_COLUMN, HELD_OUT = "--split", "--caption-column", "--held-out"
 
@@ -58,6 +59,7 @@ class Format:
     write: Callable[[Path, Iterable[Pair], TableNotes], int] | None = None
     held: Callable[[Given], Iterator[Pair]] | None = None  # rows of the texts held out
     options: tuple[str, ...] = (SPLIT,)  # of `data import`, of those that not all formats take
+    is_benchmark: bool = False  # whether its name is that of a published set; readers may say more
 
 
 def _each(read: Place, notes: Notes | None = None) -> Callable[[Given], Iterator[Pair]]:
@@ -74,15 +76,20 @@ def _each(read: Place, notes: Notes | None = None) -> Callable[[Given], Iterator
 
 def _captions(about: str, files: CaptionFiles) -> Format:
     options = (SPLIT,) if files.split is None else ()  # of others the format names it
-    return Format(about, files.expects(), caption_files.reader(files), options=options)
+    return Format(
+        about, files.expects(), caption_files.reader(files), options=options,
+        is_benchmark=not files.benchmarks,
+    )  # fmt: skip
 
 
 def _zero(about: str, length: str, task: str) -> Format:
-    return Format(about, zero_tasks.expects(length, task), zero_tasks.reader(length, task))
+    return Format(
+        about, zero_tasks.expects(length, task), zero_tasks.reader(length, task), is_benchmark=True
+    )
 
 
-def _queries(about: str, source: str, expects: str) -> Format:
-    return Format(about, expects, query_sets.reader(source, expects))
+def _queries(about: str, source: str, expects: str, is_benchmark: bool = False) -> Format:
+    return Format(about, expects, query_sets.reader(source, expects), is_benchmark=is_benchmark)
 
 
 def _web(about: str) -> Format:
@@ -108,8 +115,10 @@ FORMATS = {
         "Flickr8k-CN: captions by people, or translations", caption_files.FLICKR8K_CN
     ),
     "coco-cn": _captions("COCO-CN: captions by people, or translations", caption_files.COCO_CN),
-    "aic-icc": Format("AIC-ICC: captions of AI Challenger", aic_icc.EXPECTS, aic_icc.read),
-    "muge": _queries("MUGE: queries and product pictures", "query", query_sets.MUGE),
+    "aic-icc": Format(
+        "AIC-ICC: captions of AI Challenger", aic_icc.EXPECTS, aic_icc.read, is_benchmark=True
+    ),
+    "muge": _queries("MUGE: queries and product pictures", "query", query_sets.MUGE, True),
     "chinese-clip": _queries(
         "any set in Chinese-CLIP's layout", "caption", query_sets.CHINESE_CLIP
     ),
@@ -223,6 +232,8 @@ def import_table(
 
     rows = pairs()
     first = next(rows)  # by then the metadata are known
+    if chosen.is_benchmark:
+        given.metadata[BENCHMARK] = kind
     write_table(out, chain([first], rows), overwrite=overwrite, metadata=given.metadata)
     if "://" not in str(out):
         write_queries(out, given.queries)
