@@ -17,16 +17,22 @@ def recall(value):
     return dict.fromkeys(RECALLS, value)
 
 
-def run(folder, model="mine", benchmark=None, split="test", value=50.0, two_stage=True, **about):
+def run(
+    folder, model="mine", benchmark=None, split="test", value=50.0, two_stage=True, size=None,
+    **about,
+):  # fmt: skip
+    """On the whole of a published split, where its size is known and no other is given."""
     folder.mkdir()
+    known = published().size(benchmark, split)
+    images, texts = size or ((known.images, known.texts) if known else (5, 25))
     stages = {"prerank": recall(value)} | ({"two_stage": recall(value + 1)} if two_stage else {})
     metrics = {
         split: {
             **stages,
             "published": {stage: recall(found["r_mean"] + 0.5) for stage, found in stages.items()},
             "chance": recall(1.0),
-            "queries": {"images": 5, "texts": 25},
-            "gallery": {"images": 5, "texts": 25},
+            "queries": {"images": images, "texts": texts},
+            "gallery": {"images": images, "texts": texts},
             "curve": {way: {"1": 10.0, "10": value} for way in ("i2t", "t2i")},
             "intervals": {s: {c: [value - 2, value + 2] for c in RECALLS} for s in stages},
         },
@@ -52,7 +58,7 @@ def test_a_run_stands_only_beside_rows_of_its_set_split_setting_and_protocol(tmp
     labels = [line.label for line in beside.lines]
     assert labels.count("mine") == 1
     assert "R2D2 ViT-L/14" in labels
-    assert not any("FG-CLIP" in label for label in labels)  # which has the validation set
+    assert not any("FG-CLIP" in label for label in labels)  # which has the translated captions
     mine = next(line for line in beside.lines if line.ours)
     assert [cell.value for cell in mine.cells] == [51.5] * 7  # as the official code counts
     assert all(not table.ours for _, table in others)
@@ -60,13 +66,12 @@ def test_a_run_stands_only_beside_rows_of_its_set_split_setting_and_protocol(tmp
     assert ours.lines[0].cells[0].interval == (48.0, 52.0)
     assert ours.lines[2].chance
 
-    validation = tables([run(tmp_path / "b", benchmark="coco-cn", split="val")])
-    labels = [line.label for line in validation[0][1].lines]
-    assert "FG-CLIP 2 ViT-B/16" in labels
-    assert "R2D2 ViT-L/14" in labels  # as FG-CLIP 2 measured it
-    assert (
-        next(x for x in validation[0][1].lines if x.label == "R2D2 ViT-L/14").cells[0].value == 69.6
-    )
+    translated = tables([run(tmp_path / "b", benchmark="coco-cn-translated")])
+    assert translated[0][0].name == "COCO-CN, translated"
+    figures = {line.label: line.cells[0].value for line in translated[0][1].lines}
+    assert {"FG-CLIP 2 ViT-B/16", "FG-CLIP 2 ViT-So/16", "mine"} <= figures.keys()
+    assert figures["R2D2 ViT-L/14"] == 69.6  # as FG-CLIP 2 measured it
+    assert "Wukong ViT-L" not in figures  # which has the captions that people wrote
 
     tuned = tables([run(tmp_path / "c", benchmark="coco-cn", setting="fine-tuned")])
     assert tuned[0][1].title == "Published, fine-tuned"
@@ -84,6 +89,45 @@ def test_a_sample_stands_by_itself(tmp_path):
     notes = " ".join(found[-1][0].notes)
     assert "sample of at most 50 images" in notes
     assert "3 of 25 texts were cut at 64 tokens" in notes
+
+
+@pytest.mark.parametrize("size", [(30, 150), (1000, 5000), (999, 1053)])
+def test_a_fragment_is_labelled_and_stands_beside_no_published_figure(tmp_path, size):
+    found = tables([run(tmp_path / "a", benchmark="coco-cn", size=size)])
+    section = found[0][0]
+    assert section.name == (f"COCO-CN, {size[0]:,} of 1,000 images and {size[1]:,} of 1,053 texts")
+    assert any("stand beside no published figure" in note for note in section.notes)
+    assert [table.title for _, table in found if any(line.ours for line in table.lines)] == [
+        "Our count"
+    ]
+
+
+def test_runs_on_other_numbers_of_images_stand_apart(tmp_path):
+    whole = run(tmp_path / "a", "whole", benchmark="coco-cn")
+    part = run(tmp_path / "b", "part", benchmark="coco-cn", size=(30, 32), value=99.0)
+    found = tables([whole, part])
+    for _, table in found:
+        ours = {line.label for line in table.lines if line.ours}
+        assert ours in (set(), {"whole"}, {"part"})
+    assert [section.name for section, table in found if table.title == "Our count"] == [
+        "COCO-CN", "COCO-CN, 30 of 1,000 images and 32 of 1,053 texts",
+    ]  # fmt: skip
+
+
+def test_a_split_of_unknown_size_has_no_run_beside_its_figures(tmp_path):
+    found = tables([run(tmp_path / "a", benchmark="docci-cn", size=(5000, 5000))])
+    assert any("is not known here" in note for note in found[0][0].notes)
+    beside = [table for _, table in found if table.title != "Our count"]
+    assert beside
+    assert not any(line.ours for table in beside for line in table.lines)
+
+
+@pytest.mark.parametrize(("images", "beside"), [(29_806, True), (28_000, False)])
+def test_a_size_that_is_published_rounded_is_compared_so(tmp_path, images, beside):
+    found = tables([run(tmp_path / "a", benchmark="muge", split="val", size=(images, 5008))])
+    assert (
+        any(line.ours for line in found[0][1].lines if found[0][1].title != "Our count") is beside
+    )
 
 
 def test_r_mean_is_reckoned_where_a_source_prints_none(tmp_path):

@@ -8,6 +8,8 @@ import yaml
 
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.published import RECALLS, parse, published, read_published
+from r2d2.formats.caption_files import COCO_CN
+from r2d2.formats.registry import FORMATS
 
 
 def rows(model, key, split="test", setting="zero-shot", protocol="standard"):
@@ -112,7 +114,7 @@ def test_fg_clip_2s_table(line):
     *model, lit, dci, docci, flickr, coco = line.split()
     for key, split, pair in (
         ("lit-cn", "test", lit), ("dci-cn", "test", dci), ("docci-cn", "test", docci),
-        ("flickr30k-cna", "test", flickr), ("coco-cn", "val", coco),
+        ("flickr30k-cna", "test", flickr), ("coco-cn-translated", "test", coco),
     ):  # fmt: skip
         found = rows(" ".join(model), key, split, protocol="fg-clip-2")
         assert f"{found['i2t_r1']}/{found['t2i_r1']}" == pair
@@ -155,3 +157,49 @@ def test_a_source_needs_an_address(content):
     content["sources"]["r2d2"] = {"title": "a paper"}
     with pytest.raises(R2D2Error, match="arXiv id or an https address"):
         parse(content, "here")
+
+
+def test_more_peers_as_their_pages_have_them():
+    for model, key, wanted in (
+        ("ZH-CLIP ViT-L/14", "flickr30k-cn", ([69.64, 90.14, 94.3], [86.6, 97.6, 98.8])),
+        ("ZH-CLIP ViT-L/14", "coco-cn", ([68.0, 89.46, 95.44], [68.5, 90.1, 96.5])),
+        ("QA-CLIP ViT-L/14", "flickr30k-cn", ([69.3, 90.3, 94.7], [85.3, 97.9, 99.2])),
+        ("QA-CLIP ViT-L/14", "coco-cn", ([65.7, 90.2, 95.0], [64.5, 88.3, 95.1])),
+        ("InternVL-C", "flickr30k-cn", ([75.1, 92.9, 96.4], [90.3, 98.8, 99.7])),
+        ("InternVL-G", "coco-cn", ([73.8, 94.4, 98.1], [71.4, 93.9, 97.7])),
+    ):
+        found = rows(model, key)
+        assert (t2i(found), i2t(found)) == wanted
+    for key, wanted in (("flickr30k-cna", [91.5, 77.2]), ("coco-cn-translated", [83.2, 68.1]),
+                        ("lit-cn", [87.6, 86.3]), ("dci-cn", [62.7, 65.1]),
+                        ("docci-cn", [79.7, 84.0])):  # fmt: skip
+        found = rows("FG-CLIP 2 ViT-So/16", key, protocol="fg-clip-2")
+        assert [found["i2t_r1"], found["t2i_r1"]] == wanted
+    corpus = rows("SigLIP 2 L/16@256 on DanQing, 100M pairs", "coco-cn", protocol="danqing")
+    assert (t2i(corpus), i2t(corpus)) == ([65.9, 90.5, 95.4], [68.0, 92.6, 97.4])
+
+
+def test_unlike_protocols_are_sets_of_their_own():
+    """COCO-CN as people wrote it, and as people translated it."""
+    file = published()
+    protocols = {row.set: row.protocol for row in file.rows if row.protocol != "danqing"}
+    assert protocols["coco-cn"] == "standard"
+    assert protocols["coco-cn-translated"] == "fg-clip-2"
+    written, translated = (file.size(key, "test") for key in ("coco-cn", "coco-cn-translated"))
+    assert written.is_that_of(1000, 1053)
+    assert not written.is_that_of(1000, 5000)
+    assert translated.is_that_of(1000, 5000)
+
+
+@pytest.mark.parametrize("counts", [1000, [1000], [1000, 0], [1000, "x"], [1000.5, 3]])
+def test_a_size_is_two_whole_numbers(content, counts):
+    content["sets"]["coco-cn"]["splits"] = {"test": counts}
+    with pytest.raises(R2D2Error, match=r"set coco-cn, split test .* \[images, texts\]"):
+        parse(content, "here")
+
+
+def test_what_the_importer_notes_is_a_published_set():
+    noted = {name for name, format_ in FORMATS.items() if format_.is_benchmark}
+    noted |= set(COCO_CN.benchmarks.values())
+    assert {"flickr30k-cn", "muge", "coco-cn-translated"} <= noted
+    assert noted <= set(published().of_runs) | {"flickr8k-cn", "boxclass-cn"}

@@ -22,6 +22,10 @@ STAGES = {"prerank": "pre-ranking", "two_stage": "two-stage"}
 PICTURE = ("data:image/png;base64,", "data:image/jpeg;base64,")
 
 
+# A published set or a table, the size of a sample of it, and images and texts, where texts ask.
+Place = tuple[str, int | None, tuple[int, int] | None]
+
+
 @dataclass(frozen=True)
 class Run:
     """One folder that `r2d2 evaluate` wrote."""
@@ -46,11 +50,14 @@ class Run:
             and ({"prerank", "matching", "classification"} & found.keys())
         ]
 
-    @property
-    def place(self) -> tuple[str, int | None]:
-        """The set, a published one or this table; and the size of a sample of it."""
+    def place(self, split: str) -> Place:
+        """What a split of it may be compared with: the same images and texts of the same set."""
         table = f"table {self.about['fingerprint']}"
-        return self.about.get("benchmark") or table, self.about.get("sample")
+        found = self.metrics[split]
+        counts = (
+            (found["gallery"]["images"], found["queries"]["texts"]) if "gallery" in found else None
+        )
+        return self.about.get("benchmark") or table, self.about.get("sample"), counts
 
 
 @dataclass(frozen=True)
@@ -124,22 +131,37 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 def sections(runs: Sequence[Run], file: Published) -> list[Section]:
     """All that the runs measured, by set and split, in the order of the runs."""
     keys = dict.fromkeys(
-        (run.about["task"], run.place, split) for run in runs for split in run.splits
+        (run.about["task"], run.place(split), split) for run in runs for split in run.splits
     )
     found = []
     for task, place, split in keys:
         there = [
             run
             for run in runs
-            if (run.about["task"], run.place) == (task, place) and split in run.splits
+            if split in run.splits and (run.about["task"], run.place(split)) == (task, place)
         ]
         build = {"retrieval": _retrieval, "matching": _matching}.get(task, _classes)
         benchmark = there[0].about.get("benchmark")
         name = file.name(benchmark) if benchmark else Path(there[0].about["table"]).stem
-        name += f", sample of {place[1]:,}" if place[1] else ""
+        name += f", sample of {place[1]:,}" if place[1] else _fragment(place, split, file)
         tables = build(there, split, file, benchmark)
         found.append(Section(name, split, task, there, tables, _notes(there, split, file)))
     return found
+
+
+def _fragment(place: Place, split: str, file: Published) -> str:
+    """How a run on a part of a published split is told from one on the whole."""
+    size = file.size(place[0], split)
+    if size is None or place[2] is None or size.is_that_of(*place[2]):
+        return ""
+    images, texts = place[2]
+    return f", {images:,} of {size.images:,} images and {texts:,} of {size.texts:,} texts"
+
+
+def _is_whole(run: Run, split: str, file: Published, benchmark: str) -> bool:
+    """Whether a run was made on as many images and texts as the published split has."""
+    size, counts = file.size(benchmark, split), run.place(split)[2]
+    return size is not None and counts is not None and size.is_that_of(*counts)
 
 
 def _retrieval(
@@ -179,7 +201,9 @@ def _beside(runs: Sequence[Run], split: str, file: Published, benchmark: str) ->
         ours = [
             run
             for run in runs
-            if file.protocols[protocol]["ours"] and run.about.get("setting") == setting
+            if file.protocols[protocol]["ours"]
+            and run.about.get("setting") == setting
+            and _is_whole(run, split, file, benchmark)
         ]
         known = [(row, with_mean(row.figures, file.t2i_only(benchmark))) for row in theirs]
         columns = [c for c in (*COLUMNS, "mean") if any(c in figures for _, figures in known)]
@@ -299,6 +323,18 @@ def _notes(runs: Sequence[Run], split: str, file: Published) -> list[str]:
     benchmark = str(runs[0].about.get("benchmark"))
     if benchmark in file.missing:
         notes.append(f"Published results: {file.missing[benchmark]}.")
+    if any((row.set, row.split) == (benchmark, split) for row in file.rows):
+        size = file.size(benchmark, split)
+        if size is None:
+            notes.append(
+                "How many images and texts the published split has is not known here, so no run "
+                "stands beside its figures."
+            )
+        elif not _is_whole(runs[0], split, file, benchmark) and not runs[0].about.get("sample"):
+            notes.append(
+                f"The published split has {size.images:,} images and {size.texts:,} texts. These "
+                "runs are on another number of them, so they stand beside no published figure."
+            )
     for run in runs:
         about = run.about
         if about.get("sample"):

@@ -36,6 +36,21 @@ class Source:
 
 
 @dataclass(frozen=True)
+class SplitSize:
+    """How many images and texts a split has as it was published."""
+
+    images: int
+    texts: int
+    rounded: bool = False  # as its source gives them
+
+    def is_that_of(self, images: int, texts: int) -> bool:
+        """Whether these are the numbers of the whole split."""
+        slack = ROUNDED if self.rounded else 0.0
+        pairs = ((self.images, images), (self.texts, texts))
+        return all(abs(own - other) <= slack * own for own, other in pairs)
+
+
+@dataclass(frozen=True)
 class Row:
     """One model's figures on one split of one set, in %."""
 
@@ -50,6 +65,7 @@ class Row:
 
 
 MIXED = "mixed"  # the split of a figure over several sets
+ROUNDED = 0.05  # of a number that is given rounded
 
 
 @dataclass(frozen=True)
@@ -57,7 +73,7 @@ class Published:
     """The whole file."""
 
     rows: tuple[Row, ...]
-    sets: Mapping[str, Mapping[str, Any]]  # name, task, perhaps t2i_only
+    sets: Mapping[str, Mapping[str, Any]]  # name, task, perhaps t2i_only, splits, rounded
     protocols: Mapping[str, Mapping[str, Any]]  # about, and whether ours may stand beside
     missing: Mapping[str, str]  # sets whose published table could not be had
 
@@ -70,6 +86,15 @@ class Published:
     def name(self, key: str) -> str:
         """A set's name as people write it."""
         return str(self.sets[key]["name"]) if key in self.sets else key
+
+    def size(self, key: str, split: str) -> SplitSize | None:
+        """Of a split as published; None: it is not known here."""
+        found = self.sets.get(key, {})
+        counts = found.get("splits", {}).get(split)
+        if counts is None:
+            return None
+        images, texts = counts
+        return SplitSize(images, texts, bool(found.get("rounded", False)))
 
     def t2i_only(self, key: str) -> bool:
         """Whether only texts ask."""
@@ -102,6 +127,13 @@ def parse(content: Any, name: str) -> Published:
         raise R2D2Error(f"{name} must hold sources, protocols, sets and results")
     sources = {key: _source(key, found, name) for key, found in content["sources"].items()}
     sets, protocols = content["sets"], content["protocols"]
+    for key, found in sets.items():
+        for split, counts in found.get("splits", {}).items():
+            whole = isinstance(counts, list) and all(type(n) is int and n > 0 for n in counts)
+            if not whole or len(counts) != 2:
+                raise R2D2Error(
+                    f"{name}: set {key}, split {split} is {counts!r}: give [images, texts]"
+                )
     for key, protocol in protocols.items():
         if not isinstance(protocol.get("ours"), bool) or not protocol.get("about"):
             raise R2D2Error(f"{name}: protocol {key} needs `ours` and `about`")

@@ -32,6 +32,7 @@ NAMES = {
     "flickr30k-cn": "Flickr30kCN",
     "flickr30k-cna": "Flickr30kCNA",
     "coco-cn": "COCOCN",
+    "coco-cn-translated": "COCOCNTranslated",
     "muge": "MUGE",
     "icr": "ICR",
     "iqr": "IQR",
