@@ -270,8 +270,9 @@ class TrainConfig:
     eps: float = 1e-6
     clip_norm: float = 1.0  # of all gradients together; 0: no clipping
     seed: int = 0
-    # none; mild: small changes of place and colour; randaugment: crop and RandAugment (2, 5), each
-    # operation done and felt; official: as the official code does it
+    # none; mild: small changes of place and colour; style: bent, recoloured and outlined, as if
+    # another hand had drawn it; randaugment: crop and RandAugment (2, 5), each operation done and
+    # felt; official: as the official code does it
     augment: str = "mild"
     dropout: float | None = None  # in text and cross encoders; None: the model's own
     flip: bool = False  # mirror half of the pictures (official); many texts say left or right
@@ -303,7 +304,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         sizes = ("epochs", "batch_size", "neighbours", "log_every", "checkpoint_every")
         check(self, "train", dict.fromkeys((*sizes, "keep_checkpoints", "max_bad_steps"), SIZE))
-        one_of("train.augment", self.augment, ("none", "mild", "randaugment", "official"))
+        one_of("train.augment", self.augment, ("none", "mild", "style", "randaugment", "official"))
         one_of("train.schedule", self.schedule, ("cosine", "epochs", "triangular"))
         one_of("train.decay", self.decay, ("matrices", "weights", "all"))
         one_of("train.neighbours_by", self.neighbours_by, ("texts", "groups"))

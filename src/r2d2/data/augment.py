@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from r2d2.data import official_augment, randaugment
+from r2d2.data import official_augment, randaugment, style_augment
 from r2d2.data.randaugment import rand_augment
 
 # CLIP's (arXiv 2103.00020), which the official R2D2 code keeps.
@@ -18,7 +18,7 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 NUMBERS = 7  # random numbers an image that `augment` takes
 FLIP = 9  # place of the one that mirrors it
 # Random numbers an image that `views` takes
-VIEW_NUMBERS = max(FLIP + 1, randaugment.NUMBERS, official_augment.NUMBERS)
+VIEW_NUMBERS = max(FLIP + 1, randaugment.NUMBERS, official_augment.NUMBERS, style_augment.NUMBERS)
 
 # Half-ranges of the changes: small, for a text may name a side, a colour or a skin tone.
 _ROTATION = math.radians(10)
@@ -34,7 +34,7 @@ def views(pixels: Tensor, kind: str, flip: bool, u: Tensor) -> Tensor:
 
     Args:
         pixels: (n, H, W, 3) uint8.
-        kind: none, mild, randaugment or official (`TrainConfig.augment`).
+        kind: none, mild, style, randaugment or official (`TrainConfig.augment`).
         flip: mirror half of them.
         u: (n, VIEW_NUMBERS) uniform in [0, 1).
     """
@@ -44,6 +44,8 @@ def views(pixels: Tensor, kind: str, flip: bool, u: Tensor) -> Tensor:
         return _standardize(rand_augment(_to_float(pixels), u, flip))
     if flip:
         pixels = torch.where(u[:, FLIP, None, None, None] < 0.5, pixels.flip(2), pixels)
+    if kind == "style":
+        return _standardize(style_augment.style_augment(_to_float(pixels), u))
     return normalize(pixels) if kind == "none" else augment(pixels, u[:, :NUMBERS])
 
 
