@@ -119,6 +119,9 @@ CASES = {
             named=False,
         )
     ],
+    "evaluate images": [
+        Case("no no.lance nor.lance --out x", files=("x/metrics.json",), named=False)
+    ],
     "explain": [Case("no.png 猫 --out x.png", files=("x.png",)),
                 DEFAULT],
     "export onnx": [Case("no --out x", folders=("x",))],

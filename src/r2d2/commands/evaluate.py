@@ -19,6 +19,7 @@ MEASURED = (  # options of what a submission does not measure
 # What an evaluation writes in its folder.
 RETRIEVAL = ("metrics.json", "examples.json", "report.html")
 LABELLED = ("metrics.json", "report.html", "report.md")  # matching and classification
+FOUND = ("metrics.json",)  # pictures that ask for pictures
 SUBMISSION = "submission.jsonl"
 
 app = typer.Typer(help="Measure a model on a pairs table.", no_args_is_help=True)
@@ -181,6 +182,40 @@ def classification(
         text_length=text_length, dim=dim, resamples=resamples, seed=seed, benchmark=benchmark,
     )  # fmt: skip
     typer.echo(f"report: {evaluate_classification(model, table, out, settings)}")
+
+
+@app.command()
+def images(
+    context: typer.Context,
+    model: Model,
+    table: Table,
+    other: Annotated[str, typer.Argument(help="A second pairs table, of the same things.")],
+    out: Annotated[Path, typer.Option(help="Folder for metrics.json.")],
+    split: Splits = None,
+    batch_size: Batch = 256,
+    dim: Dim = None,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Recall of pictures among those of another table that have a text in common."""
+    from r2d2.evaluation.image_run import BACK, FORWARD, ImageSearch, evaluate_image_search
+
+    _check_seed(context, None, resamples)
+    _check_out(out, FOUND, [model, table, other], overwrite)
+    settings = ImageSearch(tuple(split or ()), batch_size, dim, resamples, seed)
+    metrics = evaluate_image_search(model, table, other, out, settings)
+    for name, found in metrics.items():
+        if name == "run":
+            continue
+        for way, (asking, asked) in ((FORWARD, (table, other)), (BACK, (other, table))):
+            figures = ", ".join(f"R@{at} {found[way][f'r{at}']:.1f}" for at in (1, 5, 10))
+            typer.echo(
+                f"{name}: {found[way]['queries']:,} pictures of {asking} in {asked}: {figures} "
+                f"(chance {found[way]['chance']['r10']:.1f} at 10)"
+            )
+            if missing := found[way]["without_counterpart"]:
+                typer.echo(f"  {missing:,} more have no counterpart there and asked nothing")
 
 
 def _check_seed(context: typer.Context, sample: int | None, resamples: int) -> None:

@@ -200,7 +200,7 @@ def recalls(i2t: Tensor | None, t2i: Tensor) -> dict[str, float]:
 def chance_recalls(i2t: Relevance | None, t2i: Relevance) -> dict[str, float]:
     """What a ranking drawn by lot would reach, in the layout of `recalls`."""
     found = {
-        f"{way}_r{at}": 100 * _chance(relevance, at)
+        f"{way}_r{at}": 100 * chance_of(relevance, at)
         for way, relevance in _both(i2t, t2i).items()
         for at in RECALL_AT
     }
@@ -211,7 +211,8 @@ def _both(i2t: T | None, t2i: T) -> dict[str, T]:
     return {"t2i": t2i} if i2t is None else {"i2t": i2t, "t2i": t2i}
 
 
-def _chance(relevance: Relevance, at: int) -> float:
+def chance_of(relevance: Relevance, at: int) -> float:
+    """The share of queries that a ranking drawn by lot answers within the first `at` items."""
     # 1 - P(none of the first `at` of c items is among the m answers) = 1 - C(c - m, at) / C(c, at)
     size = relevance.gallery
     at = min(at, size)

@@ -1,0 +1,149 @@
+"""Pictures that ask for pictures: of two tables, those that have a text in common.
+
+Two styles of art, or two photographers: whether a model finds what one shows in the other tells
+that its vectors hold the thing, not the picture of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from r2d2 import progress
+from r2d2.errors import R2D2Error
+from r2d2.evaluation.dataset import EvaluationSet
+from r2d2.evaluation.encode import encode_pictures
+from r2d2.evaluation.intervals import recall_intervals
+from r2d2.evaluation.opening import Opened, open_encoder
+from r2d2.evaluation.rerank import best_by_cosine
+from r2d2.evaluation.retrieval import RECALL_AT, Relevance, chance_of
+from r2d2.evaluation.run import RESAMPLES, about, choose_splits
+from r2d2.files import write_text
+from r2d2.table import PairsTable
+from r2d2.training.run_folder import METRICS
+
+FORWARD, BACK = "forward", "back"  # pictures of the first table ask, or of the second
+
+
+@dataclass(frozen=True)
+class ImageSearch:
+    """What to measure, and how."""
+
+    splits: Sequence[str] = ()  # none: the test splits that the first table has
+    batch_size: int = 256
+    dim: int | None = None  # numbers of an embedding that are kept; None: all
+    resamples: int = RESAMPLES
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """A split of a table: its n pictures, and the keys of their texts."""
+
+    embedding: Tensor  # (n, d)
+    keys: list[Collection[int]]
+    skipped: dict[str, int]
+
+
+def evaluate_image_search(
+    source: str | Path,
+    table_path: str | Path,
+    other_path: str | Path,
+    out: Path,
+    settings: ImageSearch = ImageSearch(),
+) -> dict[str, Any]:
+    """Recall of each table's pictures among the other's, split by split; writes metrics.json.
+
+    A picture of one table is right for a picture of the other where they have a text in common. One
+    that has no such counterpart asks nothing, but stays among what others are found in.
+
+    Args:
+        source: a model of any kind that `open_encoder` knows.
+        table_path: a pairs table.
+        other_path: another one, with the same splits.
+        out: folder of metrics.json.
+        settings: what to measure.
+
+    Returns:
+        What is in metrics.json: by split and direction, recalls in %.
+
+    Raises:
+        R2D2Error: the tables are one, a split is missing, or no picture has a counterpart.
+    """
+    table, other = PairsTable.open(table_path), PairsTable.open(other_path)
+    if table.files == other.files:
+        raise R2D2Error(
+            f"{table.path} and {other.path} are one table, in which each picture finds itself: "
+            "give two"
+        )
+    splits = choose_splits(table, settings.splits)
+    for split in splits:
+        other.rows(split)
+    opened = open_encoder(source, dim=settings.dim)
+    metrics: dict[str, Any] = {}
+    with progress.bars() as update:
+        for split in splits:
+            sides = [
+                _pictures(opened, one, split, settings.batch_size, update) for one in (table, other)
+            ]
+            metrics[split] = _figures(sides[0], sides[1], split, settings)
+    metrics["run"] = about("images", opened, table, None) | {
+        "other": other.path,
+        "seed": settings.seed,
+        "resamples": settings.resamples,
+    }
+    write_text(out / METRICS, json.dumps(metrics, ensure_ascii=False, indent=2) + "\n")
+    return metrics
+
+
+def _pictures(
+    opened: Opened, table: PairsTable, split: str, batch_size: int, update: progress.Update
+) -> _Pictures:
+    def tell(what: str, done: int, total: int) -> None:
+        update(f"{what} of {Path(table.path).name}, {split}", done, total)
+
+    data = EvaluationSet.from_table(table, {split}, textless=True)
+    kept, stored = encode_pictures(opened.encoder, data, batch_size, tell)
+    return _Pictures(stored.embedding, kept.keys()[0], dict(kept.skipped))
+
+
+def _figures(
+    first: _Pictures, second: _Pictures, split: str, settings: ImageSearch
+) -> dict[str, Any]:
+    ranks: dict[str, Tensor] = {}
+    groups: dict[str, Tensor] = {}
+    result: dict[str, Any] = {}
+    for way, asking, asked, offset in (
+        (FORWARD, first, second, 0),
+        (BACK, second, first, len(first.keys)),
+    ):
+        known = {key for keys in asked.keys for key in keys}
+        queries = [place for place, keys in enumerate(asking.keys) if known & set(keys)]
+        if not queries:
+            raise R2D2Error(
+                f"no picture of split {split!r} has a text in common with one of the other table: "
+                "give tables of the same things"
+            )
+        relevance = Relevance.of([asking.keys[place] for place in queries], asked.keys)
+        index = torch.tensor(queries)
+        found = best_by_cosine(asking.embedding[index], asked.embedding, relevance, max(RECALL_AT))
+        ranks[way], groups[way] = found.ranks, index + offset
+        result[way] = {
+            **{f"r{at}": 100 * float((found.ranks <= at).double().mean()) for at in RECALL_AT},
+            "chance": {f"r{at}": 100 * chance_of(relevance, at) for at in RECALL_AT},
+            "queries": len(queries),
+            "without_counterpart": len(asking.keys) - len(queries),
+            "gallery": len(asked.keys),
+        }
+    every = [result[way][f"r{at}"] for way in ranks for at in RECALL_AT]
+    result["r_mean"] = sum(every) / len(every)
+    result["skipped"] = [first.skipped, second.skipped]
+    if settings.resamples:
+        result["intervals"] = recall_intervals(ranks, groups, settings.resamples, settings.seed)
+    return result
