@@ -9,6 +9,7 @@ from pathlib import Path
 from r2d2.errors import R2D2Error
 from r2d2.evaluation import precomputed
 from r2d2.evaluation.protocol import DualEncoder
+from r2d2.integrations.sentence_encoder import open_sentence_encoder, sentence_model_name
 from r2d2.models import Model, load
 
 TOP_K = 32  # for embeddings, which say nothing of it
@@ -19,7 +20,7 @@ class Opened:
     """A source of embeddings, and what a report says of it."""
 
     encoder: DualEncoder
-    kind: str  # r2d2, hugging face, checkpoint, onnx or embeddings
+    kind: str  # r2d2, hugging face, checkpoint, onnx, embeddings or sentence-transformers
     name: str
     text_length: int | None  # tokens at which texts are cut; None: not known here
     cut: Callable[[Sequence[str]], int] | None  # how many texts are cut
@@ -36,7 +37,7 @@ def open_encoder(
 
     Args:
         source: as `r2d2.models.load` takes it; or a folder with images.npy or images.parquet, and
-            the same of texts.
+            the same of texts; or a model of sentence-transformers, see `sentence_model_name`.
         text_length: tokens at which texts are cut; None: as the model is used.
         dim: numbers of an embedding that are kept; None: all.
 
@@ -54,6 +55,13 @@ def open_encoder(
                 f"{source} holds embeddings: leave --dim out, and give the first {dim} numbers"
             )
         return Opened(precomputed.read(folder), "embeddings", folder.name, None, None)
+    theirs = sentence_model_name(source)
+    if theirs is not None:
+        if text_length is not None:
+            raise R2D2Error(f"{source} cuts texts as its own settings say: leave --text-length out")
+        encoder = open_sentence_encoder(theirs, dim=dim)
+        name = Path(theirs).name
+        return Opened(encoder, "sentence-transformers", name, None, None, dim=dim)
     model = load(source, text_length=text_length, dim=dim)
     tokenizer = model.tokenizer
     return Opened(

@@ -1,0 +1,101 @@
+"""Any model of sentence-transformers that takes texts and pictures, measured by `r2d2 evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from r2d2.errors import R2D2Error
+from r2d2.extras import require
+from r2d2.model.side import Side, embedded
+from r2d2.pretrained import default_device
+from r2d2.weights.files import CONFIG, read_json
+from r2d2.weights.opening import KNOWN
+
+PREFIX = "st:"  # before a folder or a hub id: open it by sentence-transformers
+MODULES = "modules.json"
+LEAST = "6.0"  # takes pictures
+KINDS = ("text", "image")  # of input, both needed
+
+
+class SentenceEncoder:
+    """See `DualEncoder`: the embeddings of the library's `encode`, with its default prompt."""
+
+    has_match = False
+
+    def __init__(self, model: Any, batch_size: int = 32) -> None:
+        """`model` is a `SentenceTransformer`."""
+        self._model = model
+        self._batch_size = batch_size
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Side:
+        """Pictures, which the model's own processor prepares; (n, d)."""
+        return self._encode([image.convert("RGB") for image in images])
+
+    def encode_texts(self, texts: Sequence[str]) -> Side:
+        """Texts, cut at the model's longest; (n, d)."""
+        return self._encode(list(texts))
+
+    def match(self, images: Side, texts: Side) -> Tensor:
+        """It has no match head."""
+        raise R2D2Error("a SentenceTransformer has no match head")
+
+    def _encode(self, items: list[Any]) -> Side:
+        made: Tensor = self._model.encode(
+            items, batch_size=self._batch_size, convert_to_tensor=True, show_progress_bar=False
+        )
+        return embedded(made.float().clone())  # of inference mode, which autograd would refuse
+
+
+def sentence_model_name(source: str | Path) -> str | None:
+    """The folder or hub id of a model that sentence-transformers is to open; None: it is not.
+
+    One named with PREFIX, or a folder of its modules that holds no model of a class known here.
+    """
+    name = str(source)
+    if name.startswith(PREFIX):
+        return name.removeprefix(PREFIX)
+    folder = Path(source)
+    if not (folder / MODULES).is_file():
+        return None
+    return None if read_json(folder / CONFIG).get("model_type") in KNOWN else name
+
+
+def open_sentence_encoder(name: str, *, dim: int | None = None) -> SentenceEncoder:
+    """Open a model. No code that comes with it is run, and no pickle is read.
+
+    Args:
+        name: a folder or a hub id.
+        dim: numbers of an embedding that are kept; None: all.
+
+    Raises:
+        R2D2Error: the library is missing, the model cannot be opened, or takes no pictures.
+    """
+    library = require("sentence_transformers", "st", "a model of sentence-transformers", LEAST)
+    if not name:
+        raise R2D2Error(f"{PREFIX} names no model: give {PREFIX}FOLDER or {PREFIX}OWNER/NAME")
+    try:
+        model = library.SentenceTransformer(
+            name, device=str(default_device()), truncate_dim=dim, trust_remote_code=False,
+            model_kwargs={"use_safetensors": True},
+        )  # fmt: skip
+    except (OSError, ValueError, ImportError, KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).strip().split("\n")[0][:300] or type(error).__name__
+        raise R2D2Error(
+            f"sentence-transformers cannot open {name} ({reason}): give a folder or hub id of a "
+            "model of its own modules with safetensors weights; code of a repository is not run"
+        ) from error
+    missing = [kind for kind in KINDS if kind not in model.modalities]
+    if missing:
+        raise R2D2Error(
+            f"{name} takes no {' and no '.join(missing)} inputs, only "
+            f"{', '.join(map(str, model.modalities))}: give a model of texts and pictures"
+        )
+    width = model.get_embedding_dimension()
+    if dim is not None and width is not None and dim > width:
+        raise R2D2Error(f"--dim is {dim}, and embeddings of {name} have {width} numbers")
+    return SentenceEncoder(model)
