@@ -19,6 +19,7 @@ from r2d2.commands import (
     explain,
     export,
     flops,
+    push,
     report,
     search,
     translate,
@@ -48,6 +49,7 @@ app.command("flops")(flops.flops)
 app.command("bench")(bench.bench)
 app.command("ablate")(ablate.ablate)
 app.command("explain")(explain.explain)
+app.command("push")(push.push)
 app.command("index")(search.index)
 app.command("search")(search.search)
 app.command("serve")(search.serve)

@@ -174,6 +174,7 @@ OTHERS = {
     "translate-review import": "goes on with the job that it is given",
     "data formats": "writes nothing",
     "flops": "writes nothing",
+    "push": "writes to the hub",
     "serve": "writes nothing",
     "weights kinds": "writes nothing",
 }

@@ -11,12 +11,14 @@ from PIL import Image
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 import r2d2
+from model.encoder_files import save_image_encoder, save_text_encoder
 from model.foreign import save_hf
 from models.named import write_model
 from r2d2.integrations.hf_folder import export_hf
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import Tokenizer
+from r2d2.weights.encoder_pairs import import_pair
 from training.small import refused
 from weights.published import save_small, small_config, spread, write_vocab
 
@@ -158,10 +160,29 @@ def test_a_damaged_folder_is_told_in_one_line(tmp_path):
     assert "heads_of_a_later_version" in line
 
 
-def test_what_cannot_be_exported_is_refused(tmp_path):
+def test_towers_that_no_class_holds_name_a_class_of_this_package(tmp_path):
     save_small(tmp_path / "ours", vision={"pooled_norm": True, "output_norm": True})
-    line = refused(export_hf, tmp_path / "ours", tmp_path / "out")
-    assert "norms its image states twice" in line
+    export_hf(tmp_path / "ours", tmp_path / "out")
+    opened = SentenceTransformer(str(tmp_path / "out"), device="cpu", trust_remote_code=True)
+    check_equal(r2d2.load(tmp_path / "ours", "cpu"), opened)
+    card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert 'SentenceTransformer("DIR", trust_remote_code=True)' in card
+    assert "AutoModel" not in card
+    opened.save(str(tmp_path / "again"))
+    again = SentenceTransformer(str(tmp_path / "again"), device="cpu", trust_remote_code=True)
+    assert np.array_equal(again.encode(TEXTS), opened.encode(TEXTS))
+
+
+def test_a_pair_of_encoders_of_one_modality_is_exported(tmp_path):
+    save_image_encoder(tmp_path / "i", "dinov2")
+    save_text_encoder(tmp_path / "t", "bert")
+    import_pair(tmp_path / "i", tmp_path / "t", tmp_path / "pair", embed_dim=24, cross_layers=1)
+    export_hf(tmp_path / "pair", tmp_path / "out")
+    opened = SentenceTransformer(str(tmp_path / "out"), device="cpu", trust_remote_code=True)
+    check_equal(r2d2.load(tmp_path / "pair", "cpu"), opened)
+
+
+def test_what_cannot_be_exported_is_refused(tmp_path):
     graphs = write_model("onnx_pair", tmp_path / "graphs")
     assert "ONNX" in refused(export_hf, graphs, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -1,5 +1,6 @@
-"""A server on this machine that speaks as much of the Hugging Face hub as a download needs."""
+"""A server on this machine that speaks as much of the Hugging Face hub as we need of it."""
 
+import base64
 import hashlib
 import http.server
 import json
@@ -22,6 +23,9 @@ class Hub:
     def __init__(self):
         self.files = {}  # id: {name: bytes}
         self.gated = set()  # ids
+        self.tokens = {"hf_writes"}  # that may write
+        self.private = {}  # id: bool, of what was made here
+        self.stored = {}  # SHA-256: bytes, of large files that were sent
         self.asked = []  # (method, id, name, Range or None)
         self.sent = 0  # bytes of files
         self.stop_at = None  # bytes of a body after which ...
@@ -98,6 +102,57 @@ def handler_of(hub):
 
         do_HEAD = do_GET
 
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            path = self.path.split("?")[0]
+            if path == "/api/validate-yaml":
+                return self.give({"errors": [], "warnings": []})
+            if self.headers.get("Authorization", "").removeprefix("Bearer ") not in hub.tokens:
+                return self.refuse(403, "Forbidden")
+            if path == "/api/repos/create":
+                asked = json.loads(body)
+                name = f"{asked['organization']}/{asked['name']}"
+                hub.files.setdefault(name, {".gitattributes": b""})
+                hub.private[name] = asked.get("visibility") == "private"
+                return self.give({"url": f"{hub.url}/{name}"})
+            batch = re.fullmatch(r"/([\w.-]+/[\w.-]+)[.]git/info/lfs/objects/batch", path)
+            if batch:
+                objects = [
+                    {"oid": one["oid"], "size": one["size"],
+                     "actions": {"upload": {"href": f"{hub.url}/lfs/{one['oid']}"}}}
+                    for one in json.loads(body)["objects"]
+                ]  # fmt: skip
+                return self.give({"transfer": "basic", "objects": objects})
+            repo, verb = re.fullmatch(
+                r"/api/models/([\w.-]+/[\w.-]+)/(preupload|commit)/main", path
+            ).groups()
+            if verb == "preupload":
+                modes = [
+                    {"path": one["path"], "shouldIgnore": False,
+                     "uploadMode": "lfs" if one["path"].endswith(".safetensors") else "regular"}
+                    for one in json.loads(body)["files"]
+                ]  # fmt: skip
+                return self.give({"files": modes})
+            for line in body.splitlines():
+                entry = json.loads(line)
+                key, value = entry["key"], entry["value"]
+                if key == "file":
+                    hub.files[repo][value["path"]] = base64.b64decode(value["content"])
+                elif key == "lfsFile":
+                    hub.files[repo][value["path"]] = hub.stored[value["oid"]]
+                elif key == "deletedFile":
+                    del hub.files[repo][value["path"]]
+            url = f"{hub.url}/{repo}/commit/{COMMIT}"
+            return self.give({"commitUrl": url, "commitOid": COMMIT, "success": True})
+
+        def do_PUT(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            hub.stored[hashlib.sha256(body).hexdigest()] = body
+            self.answer(b"", {})
+
+        def give(self, content):
+            self.answer(json.dumps(content).encode(), {"Content-Type": "application/json"})
+
         def log_message(self, *_):
             pass
 
@@ -117,6 +172,7 @@ def loopback_hub():
 def hub_environment(url, home, **more):
     """Of a process: the client reads its settings when it is imported."""
     plain = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
+    plain.pop("HF_TOKEN", None)
     return {**plain, **PLAIN, "HF_ENDPOINT": url, "HF_HOME": str(home), **more}
 
 

@@ -23,6 +23,11 @@ from r2d2.weights.hub import is_hub_id
 CARD = "README.md"
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")  # as the hub spells SPDX's names
 _RECALLS = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean")
+_PACKAGE = [
+    "The folder has no code in it: the class comes from the installed package (`pip install "
+    '"zero-r2d2[st]"`), and sentence-transformers asks for `trust_remote_code=True` for every '
+    "class that is not its own."
+]
 _STAGES = {"prerank": "pre-ranking", "two_stage": "two-stage"}
 _NAMED = {
     "matching": ("auc", "average_precision", "accuracy"),
@@ -49,8 +54,12 @@ class Card:
                 raise R2D2Error(f"{folder} says nothing of its model: evaluate again")
 
 
-def write_cards(work: Path, source: str | Path, model: Pretrained, card: Card) -> None:
+def write_cards(
+    work: Path, source: str | Path, model: Pretrained, card: Card, *, trust: bool = False
+) -> None:
     """README.md of the folder, and of cross-encoder/ where it is there.
+
+    `trust`: the folder names a class of this package.
 
     Raises:
         R2D2Error: figures that are of another model.
@@ -74,7 +83,7 @@ def write_cards(work: Path, source: str | Path, model: Pretrained, card: Card) -
         *_figures(measured),
     ]
     head = _head(model, run, card.licence)
-    (work / CARD).write_text("\n".join([*head, *_use(work, model), *body]), encoding="utf-8")
+    (work / CARD).write_text("\n".join([*head, *_use(work, model, trust), *body]), encoding="utf-8")
     inner = work / "cross-encoder"
     if inner.is_dir():
         lines = [*_head(model, run, card.licence, pairs=True), *_use_pairs("."), *body]
@@ -112,11 +121,12 @@ def _head(
     return ["---", front, "---", "", f"# {model.name}", "", f"{what} {made}", ""]
 
 
-def _use(work: Path, model: Pretrained) -> list[str]:
+def _use(work: Path, model: Pretrained, trust: bool) -> list[str]:
+    more = ", trust_remote_code=True" if trust else ""
     lines = [
         "## Use", "", "```python", "from PIL import Image",
         "from sentence_transformers import SentenceTransformer", "",
-        'model = SentenceTransformer("DIR")  # this folder',
+        f'model = SentenceTransformer("DIR"{more})  # this folder',
         'pictures = model.encode([Image.open("cat.jpg").convert("RGB")])',
         f'texts = model.encode(["窗台上的橘猫"])  # (1, {model.embed_dim}), unit length',
         "print(model.similarity(texts, pictures))", "```", "",
@@ -124,7 +134,8 @@ def _use(work: Path, model: Pretrained) -> list[str]:
         "ones on white first, as r2d2 does by itself. Texts are cut at "
         f"{model.tokenizer.max_length} tokens.", "",
     ]  # fmt: skip
-    if (work / "config.json").is_file():
+    lines += [*_PACKAGE, ""] if trust else []
+    if (work / "config.json").is_file() and not trust:
         lines += ["`transformers.AutoModel` and `AutoProcessor` open this folder, too.", ""]
     if (work / "cross-encoder").is_dir():
         lines += _use_pairs("DIR/cross-encoder")
@@ -136,9 +147,7 @@ def _use_pairs(folder: str) -> list[str]:
         "## Rank again", "", "```python", "from sentence_transformers import CrossEncoder", "",
         f'ranker = CrossEncoder("{folder}", trust_remote_code=True)',
         'print(ranker.predict([("窗台上的橘猫", Image.open("cat.jpg"))]))  # 0 to 1', "```", "",
-        "The folder has no code in it: the class comes from the installed package "
-        '(`pip install "zero-r2d2[st]"`), and sentence-transformers asks for '
-        "`trust_remote_code=True` for every class that is not its own.", "",
+        *_PACKAGE, "",
     ]  # fmt: skip
 
 

@@ -3,8 +3,9 @@
     DIR/                  SentenceTransformer(DIR); AutoModel too where one class holds both towers
     DIR/cross-encoder/    CrossEncoder(DIR/cross-encoder, trust_remote_code=True); r2d2.load
 
-All modules of DIR are the library's own. Cross encoders over a picture and a text are no class of
-theirs: cross-encoder/ names one of this package, which must be installed.
+All modules of DIR are the library's own, where its classes can hold the towers. Cross encoders over
+a picture and a text are no class of theirs: cross-encoder/ names one of this package, which must be
+installed, and so does DIR for other towers.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ _TYPES = {
     "Dense": f"{_BASE}.dense.Dense",
     "Normalize": f"{_BASE}.normalize.Normalize",
     "Pooling": "sentence_transformers.sentence_transformer.modules.pooling.Pooling",
+    "TowersEncoder": "r2d2.integrations.sentence_transformers.TowersEncoder",
     "PairScorer": "r2d2.integrations.sentence_transformers.PairScorer",
 }
 _PROBES = ("窗台上的橘猫", "ａｂｃ [MASK] 一杯龙井茶，配两块点心。" * 8, "")
@@ -82,17 +84,22 @@ def export_hf(
     card.check()
     model = load_network(source, "export", "cpu")
     with whole_folder(out) as work:
+        own_classes = True
         if hf_model.dual_class(model) is not None:
             _write_one(model, work)
-        else:
+        elif hf_model.splits(model):
             _write_two(model, work)
+        else:
+            own_classes = False
+            model.save_files(work)
+            _write_modules(work, [_Stage("", "TowersEncoder")])
         _write_json(
             work / ABOUT, {"model_type": "SentenceTransformer", "requirements": REQUIREMENTS}
         )
         if model.has_match:
             _write_cross_encoder(model, work / CROSS_ENCODER)
-        _compare(library, model, work)
-        write_cards(work, source, model, card)
+        _compare(library, model, work, trust=not own_classes)
+        write_cards(work, source, model, card, trust=not own_classes)
         files = sorted(file for file in work.rglob("*") if file.is_file())
         sizes = {file.relative_to(work).as_posix(): file.stat().st_size for file in files}
     return Exported(out, sizes)
@@ -204,9 +211,11 @@ def _write_cross_encoder(model: Pretrained, folder: Path) -> None:
     })  # fmt: skip
 
 
-def _compare(library: Any, model: Pretrained, folder: Path) -> None:
+def _compare(library: Any, model: Pretrained, folder: Path, *, trust: bool) -> None:
     """R2D2Error where the library gives other embeddings than this model."""
-    opened = library.SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    opened = library.SentenceTransformer(
+        str(folder), device="cpu", local_files_only=True, trust_remote_code=trust
+    )
     shapes = ((90, 60), (31, 40), (64, 64))
     noise = np.random.default_rng(0)
     pictures = [

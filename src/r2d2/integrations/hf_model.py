@@ -18,7 +18,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from r2d2.config import ForeignConfig, ModelConfig
-from r2d2.errors import R2D2Error
 from r2d2.model.foreign import build_config, family_of
 from r2d2.pretrained import Pretrained
 from r2d2.weights.exporting import refusals, write_part
@@ -45,8 +44,15 @@ def dual_class(model: Pretrained) -> str | None:
     """The model_type of Hugging Face's that holds both towers; None: no class does."""
     config = model.model.config
     if config.foreign is not None:
-        return SIGLIP if config.foreign.kind == SIGLIP2 else config.foreign.kind
+        kind = SIGLIP if config.foreign.kind == SIGLIP2 else config.foreign.kind
+        return kind if kind in CLASSES else None
     return None if refusals(CHINESE_CLIP, config, _state(model)) else CHINESE_CLIP
+
+
+def splits(model: Pretrained) -> bool:
+    """Whether a BertModel and a CLIPVisionModel hold both towers: the latter has one last norm."""
+    config = model.model.config
+    return config.foreign is None and not (config.vision.output_norm and config.vision.pooled_norm)
 
 
 def write_dual(model: Pretrained, folder: Path) -> None:
@@ -87,19 +93,9 @@ def write_text_tower(model: Pretrained, folder: Path) -> Projection:
 
 
 def write_image_tower(model: Pretrained, folder: Path) -> Projection:
-    """Our image tower as a CLIPVisionModel, its pooled state normed as ours is.
-
-    Raises:
-        R2D2Error: it has two norms, which that class has no place for.
-    """
+    """Our image tower as a CLIPVisionModel, its pooled state normed as ours is; see `splits`."""
     state, config = _state(model), model.model.config
     vision = config.vision
-    if vision.output_norm and vision.pooled_norm:
-        raise R2D2Error(
-            f"{model.name} norms its image states twice (model.vision.output_norm and "
-            "model.vision.pooled_norm), which CLIP's image encoder cannot: export it by "
-            "`r2d2 export onnx`"
-        )
     norm = "towers.vision.output_norm" if vision.output_norm else "towers.pooled_norm"
     own = {name: t for name, t in state.items() if name.startswith("towers.vision.")}
     for end, unused in (("weight", torch.ones), ("bias", torch.zeros)):

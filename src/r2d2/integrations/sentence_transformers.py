@@ -1,19 +1,21 @@
-"""R2D2's cross encoders as a module of sentence-transformers' CrossEncoder.
+"""Modules of sentence-transformers: R2D2's cross encoders, and towers that no class there holds.
 
-A folder that names this class in modules.json holds no code: it is imported from this package. The
-library asks for `trust_remote_code=True` all the same, as for every class that is not its own.
+A folder that names one of these classes in modules.json holds no code: they are imported from this
+package. The library asks for `trust_remote_code=True` all the same, as for every class that is not
+its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from r2d2.data.augment import normalize
 from r2d2.errors import R2D2Error
 from r2d2.extras import require
 from r2d2.pretrained import Pretrained, read_saved, saved_folder
@@ -25,21 +27,83 @@ from sentence_transformers.base.modules import InputModule  # noqa: E402
 from sentence_transformers.util import load_dir_path  # noqa: E402
 
 
-class PairScorer(InputModule):  # type: ignore[misc]
-    """Pairs of a text and a picture, in either order, to the probability that they match."""
+class _Saved(InputModule):  # type: ignore[misc]
+    """A saved model of ours as a module."""
 
     def __init__(self, model: Pretrained) -> None:
         super().__init__()
-        reason = model.why_not("match")
-        if reason is not None:
-            raise R2D2Error(reason)
         self.network = model.model  # so that the library finds its parameters
         self.pretrained = model
 
     @property
     def modalities(self) -> list[Any]:
-        """What a pair is made of."""
+        """What goes in."""
         return ["text", "image"]
+
+    def save(self, output_path: str, *_: Any, **__: Any) -> None:
+        """What `load` reads."""
+        self.pretrained.save_files(Path(output_path))
+
+    @classmethod
+    def load(cls, model_name_or_path: str, subfolder: str = "", **options: Any) -> Self:
+        """From a folder that `r2d2 export hf` wrote, or from the hub.
+
+        Raises:
+            R2D2Error: the files are damaged, or another version's.
+        """
+        hub = {k: options.get(k) for k in ("token", "cache_folder", "revision")}
+        found = load_dir_path(
+            model_name_or_path, subfolder=subfolder,
+            local_files_only=bool(options.get("local_files_only")), **hub,
+        )  # fmt: skip
+        folder = None if found is None else saved_folder(Path(found))
+        if folder is None:
+            raise R2D2Error(
+                f"{model_name_or_path} has no model of r2d2: give a folder that `r2d2 export hf` "
+                "wrote, or its cross-encoder/"
+            )
+        return cls(read_saved(folder, "cpu"))
+
+
+class TowersEncoder(_Saved):
+    """Texts, or pictures, to embeddings of unit length."""
+
+    def preprocess(
+        self, inputs: Sequence[Any], prompt: str | None = None, **_: Any
+    ) -> dict[str, Tensor]:
+        """Token ids and mask, or pixels.
+
+        Raises:
+            R2D2Error: something that is neither a text nor a picture, or both at once.
+        """
+        model = self.pretrained
+        if all(isinstance(item, str) for item in inputs):
+            ids, mask = model.tokenizer([(prompt or "") + item for item in inputs])
+            return {"ids": ids, "mask": mask}
+        pixels = [model.prepare(item, f"input {n}") for n, item in enumerate(inputs)]
+        return {"pixels": torch.stack([torch.from_numpy(p) for p in pixels])}
+
+    def forward(self, features: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
+        """Adds "sentence_embedding", (n, d)."""
+        if "pixels" in features:
+            side = self.network.encode_images(normalize(features["pixels"]))
+        else:
+            side = self.network.encode_texts(features["ids"], features["mask"])
+        features["sentence_embedding"] = side.embedding
+        return features
+
+    def get_embedding_dimension(self) -> int:
+        """D."""
+        return self.pretrained.embed_dim
+
+
+class PairScorer(_Saved):
+    """Pairs of a text and a picture, in either order, to the probability that they match."""
+
+    def __init__(self, model: Pretrained) -> None:
+        if reason := model.why_not("match"):
+            raise R2D2Error(reason)
+        super().__init__(model)
 
     def preprocess(
         self, inputs: Sequence[Any], prompt: str | None = None, **_: Any
@@ -76,30 +140,6 @@ class PairScorer(InputModule):  # type: ignore[misc]
         both = model.match_text(images, texts, pairs) + model.match_image(images, texts, pairs)
         features["scores"] = both / 2
         return features
-
-    def save(self, output_path: str, *_: Any, **__: Any) -> None:
-        """What `load` reads."""
-        self.pretrained.save_files(Path(output_path))
-
-    @classmethod
-    def load(cls, model_name_or_path: str, subfolder: str = "", **options: Any) -> PairScorer:
-        """From a folder that `r2d2 export hf` wrote, or from the hub.
-
-        Raises:
-            R2D2Error: the files are damaged, or another version's.
-        """
-        hub = {k: options.get(k) for k in ("token", "cache_folder", "revision")}
-        found = load_dir_path(
-            model_name_or_path, subfolder=subfolder,
-            local_files_only=bool(options.get("local_files_only")), **hub,
-        )  # fmt: skip
-        folder = None if found is None else saved_folder(Path(found))
-        if folder is None:
-            raise R2D2Error(
-                f"{model_name_or_path} has no model for a CrossEncoder: give the folder "
-                "cross-encoder/ that `r2d2 export hf` wrote"
-            )
-        return cls(read_saved(folder, "cpu"))
 
 
 def _text_and_picture(pair: Any, number: int) -> tuple[str, Image.Image]:

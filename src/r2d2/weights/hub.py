@@ -84,12 +84,12 @@ class _Hub:
     def files(self) -> list[str]:
         """Names in its top folder; where the hub is out of reach, of what was fetched before."""
         try:
-            with _quiet():
+            with quiet():
                 info = self.client.HfApi().model_info(
                     self.name, revision=self.revision, timeout=TIMEOUT
                 )
         except Exception as error:  # the client raises its own, its transport's and OSError
-            kept = self._kept() if _unreachable(error) else None
+            kept = self._kept() if unreachable(error) else None
             if kept is None:
                 raise self._told(error) from error
             log.info("%s: the hub did not answer, the model is read from the cache", self.where)
@@ -101,7 +101,7 @@ class _Hub:
     def get(self, name: str) -> Path:
         """A file in the cache; fetched where it is not there."""
         try:
-            with _quiet():
+            with quiet():
                 path = self.client.hf_hub_download(
                     self.name, name, revision=self.revision, local_files_only=self.from_cache
                 )
@@ -121,7 +121,7 @@ class _Hub:
         utils: Any = importlib.import_module("huggingface_hub.utils")
         headers = utils.build_hf_headers()
         try:
-            with _quiet():
+            with quiet():
                 about = self.client.get_hf_file_metadata(url, headers=headers, timeout=TIMEOUT)
         except Exception:
             return
@@ -157,7 +157,7 @@ class _Hub:
             partial.unlink()
         with partial.open("ab") as stream:
             try:
-                with _quiet():
+                with quiet():
                     http_get(
                         about.location, stream, resume_size=stream.tell(), headers=headers,
                         expected_size=about.size, displayed_filename=name,
@@ -214,19 +214,19 @@ class _Hub:
             )
         if file and not isinstance(error, errors.HfHubHTTPError):
             return R2D2Error(
-                f"the download of {file} of {where} broke off ({_reason(error)}): run the same "
+                f"the download of {file} of {where} broke off ({reason(error)}): run the same "
                 "command again, it goes on from there"
             )
-        if _unreachable(error):
+        if unreachable(error):
             return R2D2Error(
-                f"{there} the hub at {endpoint} cannot be reached ({_reason(error)}): set "
+                f"{there} the hub at {endpoint} cannot be reached ({reason(error)}): set "
                 f"HF_ENDPOINT to a mirror, {ELSEWHERE}"
             )
-        return R2D2Error(f"{there} the hub did not give it ({_reason(error)}): try again later, "
+        return R2D2Error(f"{there} the hub did not give it ({reason(error)}): try again later, "
                          f"{ELSEWHERE}")  # fmt: skip
 
 
-def _unreachable(error: BaseException | None) -> bool:
+def unreachable(error: BaseException | None) -> bool:
     """Whether the hub did not answer, or not for itself: no connection, offline, or a 5xx."""
     while error is not None:
         if type(error).__name__ in (
@@ -241,13 +241,14 @@ def _unreachable(error: BaseException | None) -> bool:
     return False
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """The first line of what the client said."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:200].rstrip(" .")
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without a line for each request and each try that failed: the last error tells it."""
     levels = {name: logging.getLogger(name).level for name in _CHATTY}
     for name in _CHATTY:
