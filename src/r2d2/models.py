@@ -205,6 +205,9 @@ def network_of(model: Model, use: Use) -> Pretrained:
     if reason is not None:
         raise R2D2Error(reason)
     assert isinstance(model, Pretrained)
+    if use == "export" and model.preprocessing.patch is not None:
+        log.info("%s: exported for pictures squeezed to a square", model.name)
+        model.preprocessing = model.preprocessing.square()
     return model
 
 

@@ -30,6 +30,7 @@ from r2d2.data.preprocessing import Pixels, Preprocessing
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
 from r2d2.foreign_tokenizer import load_tokenizer
+from r2d2.model.foreign import ForeignTowers
 from r2d2.model.r2d2 import R2D2, Pairs
 from r2d2.model.side import Side
 from r2d2.tokenizer import Tokenizer
@@ -158,7 +159,14 @@ class Pretrained:
         """What `prepare` or `read` gave, at least one; see `Side` for the shapes."""
         device = self.model.towers.device
         sides = []
+        patch = self.preprocessing.patch
         for start in range(0, len(pixels), self.batch_size):
+            if patch is not None:
+                towers = self.model.towers
+                assert isinstance(towers, ForeignTowers)
+                part = [torch.from_numpy(one) for one in pixels[start : start + self.batch_size]]
+                sides.append(towers.encode_pictures(part, patch))
+                continue
             stacked = torch.from_numpy(np.stack(pixels[start : start + self.batch_size]))
             sides.append(self.model.encode_images(normalize(stacked.to(device))))
         return Side.cat(sides)

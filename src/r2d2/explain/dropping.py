@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from r2d2.data.augment import normalize
+from r2d2.data.images import to_rgb
 from r2d2.errors import R2D2Error
 from r2d2.keyed import Draw, generator
 from r2d2.models import Model
@@ -90,7 +91,10 @@ def _encode_covered(model: Model, picture: Image.Image, shown: Tensor) -> Tensor
 @torch.inference_mode()
 def _encode_patches(model: Pretrained, picture: Image.Image, shown: Tensor) -> Tensor:
     network = model.model
-    pixels = torch.from_numpy(model.prepare(picture))[None]
+    # The grid is that of a square, whatever the aspect of pictures that the model takes elsewhere.
+    own = model.preprocessing
+    prepare = own if own.patch is None else own.square()
+    pixels = torch.from_numpy(prepare(to_rgb(picture)))[None]
     pixels = normalize(pixels.to(network.towers.device))
     by_count: dict[int, list[int]] = defaultdict(list)  # a pass takes equal numbers of patches
     for number, count in enumerate(shown.sum(1).tolist()):

@@ -47,7 +47,7 @@ class Clip:
     usual_length: int | None = None  # tokens at which its own code cuts texts; None: all places
     longest_word = 100  # letters of a word that its tokenizer takes apart, where that is BERT's
     sigmoid = False  # trained by a sigmoid loss, so that tau means something else
-    squeezes = False  # its own processor keeps the aspect, and ours squeezes to a square
+    flexible = False  # its own processor keeps the aspect of a picture
 
     def configuration(self, transformers: Any, data: Mapping[str, Any]) -> Any:
         """Both towers' settings, as `text_config` and `vision_config`, of a config.json."""
@@ -173,7 +173,7 @@ class Siglip2(Siglip):
     """SigLIP 2 of flexible resolution, on squares of all the places that it learned."""
 
     config, text, vision = "Siglip2Config", "Siglip2TextModel", "Siglip2VisionModel"
-    squeezes = True
+    flexible = True
 
     def image_side(self, both: Any) -> int:
         """The square of all its places."""
@@ -198,6 +198,20 @@ class Siglip2(Siglip):
         states = tower.post_layernorm(states)
         pooled = tower.head(states)
         return torch.cat([pooled[:, None], states], dim=1), pooled
+
+    def read_patches(
+        self, vision: nn.Module, patches: Tensor, real: Tensor, grids: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `read_images`, of pictures of any aspect; its places are resized to each.
+
+        Args:
+            vision: the tower.
+            patches: (n, P, pixels) normalised, padded to the longest.
+            real: (n, P) bool, False where a patch is padding.
+            grids: (n, 2) int64, rows and columns of patches.
+        """
+        out = vision(pixel_values=patches, pixel_attention_mask=real.long(), spatial_shapes=grids)
+        return torch.cat([out.pooler_output[:, None], out.last_hidden_state], 1), out.pooler_output
 
 
 FAMILIES: Mapping[str, Clip] = {  # by model_type of config.json

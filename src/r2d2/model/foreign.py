@@ -7,6 +7,7 @@ single encoders, of which any two make a pair, in model/encoders.py.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from r2d2.config import ForeignConfig, ModelConfig
 from r2d2.errors import R2D2Error
 from r2d2.model.encoders import PLUS, pair_of
-from r2d2.model.families import CLIP_PIXELS, FAMILIES, Clip
+from r2d2.model.families import CLIP_PIXELS, FAMILIES, Clip, Colours, Siglip2
 from r2d2.model.side import Side
 
 DROPOUTS = ("attention_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob")
@@ -88,6 +89,38 @@ class ForeignTowers(nn.Module):
         finally:
             self._choice.index = None
         return Side(states, None, F.normalize(self.image_projection(pooled), dim=-1))
+
+    def encode_pictures(self, pixels: Sequence[Tensor], patch: int) -> Side:
+        """Pictures of any aspect, each (h, w, 3) uint8 of whole patches, as SigLIP 2 reads them."""
+        assert isinstance(self.family, Siglip2)
+        cut, grids = [], []
+        for picture in pixels:
+            rows, columns = picture.shape[0] // patch, picture.shape[1] // patch
+            parts = picture.view(rows, patch, columns, patch, 3).transpose(1, 2)
+            cut.append(parts.reshape(rows * columns, patch * patch, 3))
+            grids.append((rows, columns))
+        mean, std = (torch.tensor(x, device=self.device) for x in self.pixels)
+        longest = max(len(parts) for parts in cut)
+        values = torch.stack(
+            [
+                F.pad(((parts.to(self.device).float() / 255 - mean) / std).flatten(1),
+                      (0, 0, 0, longest - len(parts)))
+                for parts in cut
+            ]
+        )  # fmt: skip
+        counts = torch.tensor([len(parts) for parts in cut], device=self.device)
+        real = torch.arange(longest, device=self.device) < counts[:, None]
+        states, pooled = self.family.read_patches(
+            self.vision, values.to(self.token_embedding.dtype), real,
+            torch.tensor(grids, device=self.device),
+        )  # fmt: skip
+        embedding = F.normalize(self.image_projection(pooled), dim=-1)
+        return Side(states, F.pad(real, (1, 0), value=True), embedding)
+
+    @property
+    def pixels(self) -> tuple[Colours, Colours]:
+        """Mean and deviation that are taken off its pictures."""
+        return self.foreign.mean, self.foreign.std
 
     def encode_texts(self, ids: Tensor, mask: Tensor) -> Side:
         """See `Towers.encode_texts`."""

@@ -23,6 +23,8 @@ from r2d2.weights.source import Source
 KIND = "fgclip2"
 AS = "siglip2"  # the family that its towers are of
 SHORT, KEPT, LONG = 64, 20, 196  # places, where its config.json does not say
+# Patches of a picture, by the number that it has by itself: so its evaluation asks its processor
+PATCHES = (128, 256, 576, 784, 1024)
 PLACES = "text_model.embeddings.position_embedding"
 HEAD = "text_model.head"
 LONG_HEAD = "longtext_head"

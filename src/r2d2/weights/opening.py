@@ -111,7 +111,12 @@ def _dual_encoder(
         )
     _tell_unused(source, imported)
     side = model.model.config.vision.image_size
-    preprocessing = Preprocessing.of(read.preprocessor, side, crops=family.crops)
+    if family.flexible:
+        patch = model.model.config.vision.patch_size
+        patches = fgclip2.PATCHES if kind == fgclip2.KIND else ()
+        preprocessing = Preprocessing.flexible(read.preprocessor, side, patch, patches)
+    else:
+        preprocessing = Preprocessing.of(read.preprocessor, side, crops=family.crops)
     model.model.to(device)
     return Pretrained(
         model.model, model.tokenizer, preprocessing=preprocessing, kind="hugging face"

@@ -324,6 +324,6 @@ def _notes(config: ModelConfig) -> tuple[str, ...]:
             "tau and the bias come from a sigmoid loss, which training goes on with; "
             "objectives.contrast=softmax takes the other"
         )
-    if family.squeezes:
+    if family.flexible:
         notes.append(f"pictures are squeezed to {config.vision.image_size} pixels, square")
     return tuple(notes)
