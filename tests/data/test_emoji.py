@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -20,8 +21,9 @@ from r2d2.data.emoji import (
     emoji_pairs,
     split_emoji,
 )
+from r2d2.data.loader import PairsLoader
 from r2d2.errors import R2D2Error
-from r2d2.table import PairsTable
+from r2d2.table import PairsTable, write_table
 from r2d2.tokenizer import text_key
 
 
@@ -313,6 +315,20 @@ def test_a_text_of_two_styles_has_two_right_pictures(both):
     names = Counter((t.text_id, t.text, p.split) for p in both for t in p.texts)
     assert set(names.values()) <= {1, 2}
     assert sum(count == 2 for count in names.values()) > 3_700
+
+
+def test_two_styles_of_a_name_are_no_leak_and_positives_of_each_other(both, tmp_path):
+    few = {pair.texts[0].text_id for pair in both[::60]}
+    rows = [pair for pair in both if pair.texts[0].text_id in few]
+    write_table(tmp_path / "a.lance", rows)
+    done = CliRunner().invoke(app, ["data", "check", str(tmp_path / "a.lance")])
+    assert done.exit_code == 0, done.stdout
+    assert "stop" not in done.stdout
+    loader = PairsLoader(PairsTable.open(tmp_path / "a.lance"), "train", 16, 0)
+    keys = torch.from_numpy(loader.batch(0, len(loader)).keys)
+    image_keys, text_keys = Counter(keys[:, 0].tolist()), Counter(keys[:, 1].tolist())
+    assert set(image_keys.values()) == {1}
+    assert sum(count == 2 for count in text_keys.values()) > 20
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def scenes(
     test: Annotated[
         int, typer.Option(help="Pictures of test, test_pairs and test_things each, in threes.")
     ] = 900,
-    things: Annotated[int, typer.Option(help="Emoji that training shows.")] = 300,
+    things: Annotated[int, typer.Option(help="Emoji that training shows.")] = 1000,
     pixels: Annotated[int, typer.Option(help="Side of a picture.")] = 72,
     near_misses: Annotated[
         float,

@@ -63,7 +63,7 @@ class SceneSettings:
     train: int = 20_000  # pictures
     val: int = 900  # pictures, in threes: a scene and its two near misses
     test: int = 900  # pictures of `test`, of `test_pairs` and of `test_things`, in threes
-    things: int = 300  # that training shows
+    things: int = 1000  # that training shows
     pixels: int = 72  # side of a picture; each thing has a quarter of it
     near_misses: float = 1.0  # share of the training pictures that are groups of three
     seed: int = 0
