@@ -25,6 +25,7 @@ from r2d2.tokenizer import Tokenizer
 from r2d2.weights import fgclip2
 from r2d2.weights.files import TOKENIZER, VOCAB
 from r2d2.weights.importing import REPORT
+from r2d2.weights.longer_texts import with_longer_texts
 from r2d2.weights.report import Imported, ImportReport, Used, check_out
 from r2d2.weights.source import Source, open_source
 from r2d2.weights.vocab import read_tokenizer
@@ -58,6 +59,7 @@ def import_towers(
         out: the folder to write; `import.json` there accounts for every tensor.
         cross_layers: of each cross encoder, initialised afresh; 0: none.
         max_length: tokens a text; None: as many as its text tower has places (Chinese-CLIP: 52).
+            More than it has: CLIP's and SigLIP's are stretched; see `weights/longer_texts.py`.
         mask_token: of its vocabulary, to stand for masked tokens, where it has no [MASK].
         fresh: settings that the towers do not fix, such as the temperature.
         seed: of what is initialised.
@@ -70,7 +72,7 @@ def import_towers(
     check_out(out, overwrite, [source])
     model, imported, fresh_names = read_towers(
         open_source(source), cross_layers=cross_layers, max_length=max_length,
-        mask_token=mask_token, fresh=fresh, seed=seed,
+        mask_token=mask_token, fresh=fresh, seed=seed, stretch=True,
     )  # fmt: skip
     config = model.model.config
     report = ImportReport(out, config, (imported,), fresh_names, _notes(config))
@@ -88,10 +90,12 @@ def read_towers(
     fresh: ModelConfig | None = None,
     seed: int = 0,
     masks: bool = True,
+    stretch: bool = False,
 ) -> tuple[Pretrained, Imported, tuple[str, ...]]:
     """The model of an opened source, in memory; see `import_towers`.
 
     `masks`: whether a token must be found that stands for masked ones, as training needs.
+    `stretch`: whether a `max_length` beyond its places makes more of them; else it is cut to these.
 
     Returns:
         The model, what became of each tensor, and the names of what was initialised afresh.
@@ -103,6 +107,10 @@ def read_towers(
     if kind not in FAMILIES:
         known = ", ".join([*FAMILIES, fgclip2.KIND])
         raise R2D2Error(f"{read.name} is a model of type {kind!r}: towers are taken from {known}")
+    if stretch and max_length is not None:
+        places = _places(read, str(kind))
+        if max_length > places:
+            read = with_longer_texts(read, places, max_length)
     config, tokenizer = _settings(
         read, str(kind), cross_layers, max_length, mask_token, fresh, masks
     )
@@ -124,6 +132,29 @@ def read_towers(
     return Pretrained(model, tokenizer), imported, tuple(n for n in state if n not in given)
 
 
+def _places(read: Source, kind: str) -> int:
+    """Tokens that a checkpoint's text tower has places for."""
+    return family_of(kind).text_places(build_config(_without_tokens(read, kind)))
+
+
+def _without_tokens(read: Source, kind: str) -> ForeignConfig:
+    """The towers as settings, without what the tokenizer tells."""
+    plain = {
+        name: value
+        for name, value in read.config.items()
+        if name in ("text_config", "vision_config", "projection_dim", "model_type")
+    }
+    mean, std = family_of(kind).pixels
+    processor = read.preprocessor
+    return ForeignConfig(
+        kind,
+        json.dumps(plain, sort_keys=True),
+        tuple(processor.get("image_mean") or mean),
+        tuple(processor.get("image_std") or std),
+        0, 0, 0, (),
+    )  # fmt: skip
+
+
 def _settings(
     read: Source,
     kind: str,
@@ -134,21 +165,7 @@ def _settings(
     need_mask: bool,
 ) -> tuple[ModelConfig, Tokenizer]:
     """The shape of the model and its tokenizer."""
-    plain = {
-        name: value
-        for name, value in read.config.items()
-        if name in ("text_config", "vision_config", "projection_dim", "model_type")
-    }
-    family = family_of(kind)
-    mean, std = family.pixels
-    processor = read.preprocessor
-    roles = ForeignConfig(
-        kind,
-        json.dumps(plain, sort_keys=True),
-        tuple(processor.get("image_mean") or mean),
-        tuple(processor.get("image_std") or std),
-        0, 0, 0, (),
-    )  # fmt: skip
+    family, roles = family_of(kind), _without_tokens(read, kind)
     both = build_config(roles)
     text, places = both.text_config, family.text_places(both)
     length = min(max_length or places, places)

@@ -1,0 +1,63 @@
+"""More places for texts than a tower was trained with, as FG-CLIP and Long-CLIP make them.
+
+The first places, which nearly every text of the training had, stay as they are; the others are
+stretched (arXiv 2403.15378). What stands there is near enough to be trained further on long texts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from r2d2.errors import R2D2Error
+from r2d2.weights.source import Source
+
+KEPT = 20  # places
+TABLE = "text_model.embeddings.position_embedding.weight"  # of CLIP and of SigLIP
+LONGEST = 4096  # tokens; a text of a picture is shorter by far
+
+
+def stretch_places(table: Tensor, longest: int, kept: int) -> Tensor:
+    """A table of places (L, d) as (longest, d): the first `kept` as they are, the rest stretched.
+
+    The last place stays the last. R2D2Error where there are not more than `kept`, or too many.
+    """
+    places = len(table)
+    if not kept < places <= longest:
+        raise R2D2Error(
+            f"{places} places cannot be stretched to {longest}, the first {kept} as they are: give "
+            "a greater length, or leave it out"
+        )
+    rest = table[kept:].float().T[None]  # (1, d, L - kept)
+    longer = F.interpolate(rest, size=longest - kept, mode="linear", align_corners=True)
+    return torch.cat([table[:kept].float(), longer[0].T])
+
+
+def with_longer_texts(read: Source, places: int, longest: int) -> Source:
+    """A dual encoder's checkpoint with a longer text tower.
+
+    Args:
+        read: of a family whose table of places is learned and called `TABLE`.
+        places: that it has.
+        longest: tokens; more than it has places.
+
+    Raises:
+        R2D2Error: its places are others, or cannot be stretched so far.
+    """
+    if TABLE not in read.tensors:
+        raise R2D2Error(
+            f"{read.name} has places for {places} tokens, and they cannot be stretched to "
+            f"{longest}: give --max-length {places} or less"
+        )
+    if longest > LONGEST:
+        raise R2D2Error(f"--max-length {longest}: give at most {LONGEST}")
+    tensors: dict[str, Tensor] = dict(read.tensors)
+    tensors[TABLE] = stretch_places(tensors[TABLE], longest, KEPT)
+    told: Mapping[str, Any] = read.config.get("text_config") or {}
+    config = {**read.config, "text_config": {**told, "max_position_embeddings": longest}}
+    return dataclasses.replace(read, tensors=tensors, config=config)

@@ -1,0 +1,71 @@
+"""Places for longer texts than a tower was trained with: which stay, which are between which."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import r2d2
+from model.foreign import LENGTH, save_hf
+from r2d2.errors import R2D2Error
+from r2d2.weights.longer_texts import TABLE, stretch_places
+from r2d2.weights.towers import import_towers
+from training.small import refused
+
+
+def naive(table, longest, kept):
+    """By hand: each new place lies between the two old ones nearest to it."""
+    rest, made = table[kept:], list(table[:kept])
+    for place in range(longest - kept):
+        at = place * (len(rest) - 1) / (longest - kept - 1)
+        low = min(int(at), len(rest) - 2)
+        share = at - low
+        made.append((1 - share) * rest[low] + share * rest[low + 1])
+    return torch.stack(made)
+
+
+@pytest.mark.parametrize(("longest", "kept"), [(64, 20), (65, 20), (196, 20), (248, 1)])
+def test_places_are_stretched_as_by_hand(longest, kept):
+    table = torch.randn(64, 5)
+    found = stretch_places(table, longest, kept)
+    assert found.shape == (longest, 5)
+    assert torch.allclose(found, naive(table, longest, kept), atol=1e-5)
+    assert torch.equal(found[:kept], table[:kept])
+    assert torch.allclose(found[-1], table[-1])
+
+
+@pytest.mark.parametrize(("longest", "kept"), [(63, 20), (100, 64)])
+def test_places_that_cannot_be_stretched(longest, kept):
+    assert "cannot be stretched" in refused(stretch_places, torch.randn(64, 5), longest, kept)
+
+
+def test_a_tower_reads_longer_texts(tmp_path, monkeypatch):
+    monkeypatch.setattr("r2d2.weights.longer_texts.KEPT", 5)
+    save_hf(tmp_path / "theirs", "clip")
+    report = import_towers(
+        tmp_path / "theirs", tmp_path / "ours", cross_layers=0, max_length=30, mask_token="9"
+    )
+    ours = r2d2.load(tmp_path / "ours", "cpu")
+    own = dict(ours.model.named_parameters())["towers.text.embeddings.position_embedding.weight"]
+    table = load_file(tmp_path / "theirs" / "model.safetensors")[TABLE]
+    assert torch.equal(own, stretch_places(table, 30, 5))
+    assert len(table) == LENGTH < ours.tokenizer.max_length == report.config.text.max_length == 30
+    long = "红色方块" * 6
+    assert len(ours.tokenizer([long])[0][0]) == 26
+    assert not torch.allclose(
+        ours.encode_texts([long]).embedding, ours.encode_texts([long[:10]]).embedding, atol=1e-3
+    )
+    plain = r2d2.load(tmp_path / "theirs", "cpu")
+    short = "红方"  # within the places that stay
+    assert torch.allclose(
+        ours.encode_texts([short]).embedding, plain.encode_texts([short]).embedding, atol=1e-5
+    )
+
+
+def test_others_are_refused(tmp_path):
+    save_hf(tmp_path / "theirs", "chinese_clip")
+    with pytest.raises(R2D2Error, match="places for 12 tokens"):
+        import_towers(tmp_path / "theirs", tmp_path / "ours", max_length=30)
+    save_hf(tmp_path / "siglip", "siglip2")
+    with pytest.raises(R2D2Error, match="cannot be stretched"):
+        import_towers(tmp_path / "siglip", tmp_path / "ours", max_length=30)  # 12, and 20 to keep
+    assert "12" in refused(r2d2.load, tmp_path / "siglip", "cpu", text_length=30)
