@@ -16,6 +16,7 @@ from model.foreign import save_hf
 from models.named import write_model
 from r2d2.integrations.hf_folder import export_hf
 from r2d2.model.r2d2 import R2D2
+from r2d2.models import load_network
 from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import Tokenizer
 from r2d2.weights.encoder_pairs import import_pair
@@ -48,9 +49,9 @@ def pictures():
 
 
 def exported(source, out):
-    """Our model, and the folder's as sentence-transformers opens it."""
+    """Our model as it is exported, of squares, and the folder's as sentence-transformers has it."""
     export_hf(source, out)
-    return r2d2.load(source, "cpu"), SentenceTransformer(
+    return load_network(source, "export", "cpu"), SentenceTransformer(
         str(out), device="cpu", local_files_only=True
     )
 
