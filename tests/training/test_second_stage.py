@@ -161,20 +161,21 @@ def test_near_pairs_leave_out_what_cannot_be_read_and_know_their_items(table):
     bad = {item for item in items.tolist() if item in loader.bad}
     assert len(bad) == 2
     assert pairs.items.tolist() == [i for i in items.tolist() if i not in bad]
-    assert pairs.near.shape == (len(pairs.items), 6)
+    assert pairs.near.shape == (len(pairs.items), 5)
     assert all(place not in row for place, row in enumerate(pairs.near.tolist()))
 
 
-def test_blocks_hold_a_pair_with_others_of_its_nearest():
-    near = np.array([[(i + k) % 10 for k in range(1, 7)] for i in range(10)])
+def test_blocks_hold_a_pair_its_nearest_and_others_of_the_next_nearest():
+    near = np.array([[(i + k) % 10 for k in range(1, 6)] for i in range(10)])
     pairs = NearPairs(np.arange(10) + 100, near)
     found = blocks(pairs, 4, 15, np.random.default_rng(0)).reshape(15, 4)
     anchors = found[:, 0] - 100
     assert sorted(anchors[:10]) == list(range(10))  # each once before any begins again
     for anchor, others in zip(anchors.tolist(), (found[:, 1:] - 100).tolist(), strict=True):
+        assert others[0] == near[anchor][0]
         assert len(set(others)) == 3
         assert set(others) <= set(near[anchor].tolist())
-    assert len({tuple(row) for row in found[:, 1:].tolist()}) > 8  # drawn, not always the same
+    assert len({tuple(row) for row in found[:, 2:].tolist()}) > 8  # drawn, not always the same
 
 
 def test_a_table_smaller_than_a_list_is_one_line(tmp_path):

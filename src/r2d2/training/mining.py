@@ -1,7 +1,8 @@
 """Blocks of pairs that are alike to the towers: what the second stage must tell apart.
 
 The towers embed a window of the training table, the whole of it where it is not larger, and each
-pair looks for its nearest ones there. A block is one pair with some of these, drawn at random.
+pair looks for its nearest ones there. A block is one pair, the nearest of all, which is often its
+near miss, and some of the next nearest, drawn at random.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from r2d2.training.distributed import World
 WINDOW = 65536  # pairs among which the nearest are sought: bounds memory and work
 CHUNK = 256  # pairs embedded at a time, whatever the number of processes
 ROWS = 512  # pairs whose nearest are sought at a time
-CHOICE = 2  # near pairs to draw from, for each that a block takes
+CHOICE = 2  # near pairs to draw from, for each that is drawn
 
 # Embeddings of n pairs, images and texts (n, d) each, and their keys (n, 2), on one device.
 Embed = Callable[[RawBatch], tuple[Tensor, Tensor, Tensor]]
@@ -76,7 +77,7 @@ def near_pairs(
             f"{loader.table.path}: {int(there.sum())} pairs can be read, and objectives.list_size "
             f"is {size}: lower it, or train on more pairs"
         )
-    near = nearest(features[there], keys[there], CHOICE * (size - 1))
+    near = nearest(features[there], keys[there], 1 + CHOICE * (size - 2))
     return NearPairs(numbers[there].cpu().numpy(), near.cpu().numpy())
 
 
@@ -108,7 +109,7 @@ def nearest(features: Tensor, keys: Tensor, count: int) -> Tensor:
 
 
 def blocks(pairs: NearPairs, size: int, count: int, random: np.random.Generator) -> Items:
-    """Items (count * size,) in blocks: a pair, then others drawn from its nearest.
+    """Items (count * size,) in blocks: a pair, its nearest, then others of the next nearest.
 
     Args:
         pairs: at least `size`.
@@ -119,8 +120,9 @@ def blocks(pairs: NearPairs, size: int, count: int, random: np.random.Generator)
     rounds = -(-count // len(pairs.items))
     orders = [random.permutation(len(pairs.items)) for _ in range(rounds)]
     anchors = np.concatenate(orders)[:count]
-    others = random.permuted(pairs.near[anchors], axis=1)[:, : size - 1]
-    places = np.concatenate([anchors[:, None], others], axis=1)
+    near = pairs.near[anchors]
+    others = random.permuted(near[:, 1:], axis=1)[:, : size - 2]
+    places = np.concatenate([anchors[:, None], near[:, :1], others], axis=1)
     ordered: Items = pairs.items[places].reshape(-1)
     return ordered
 
