@@ -171,7 +171,7 @@ class ObjectiveConfig:
     ranking_from: float = 0.0  # share of the run before FGR and MLM begin: first the towers alone
     # Share of the run from which on the towers stay as they are and the cross encoders learn alone,
     # with a warm-up of their own, on blocks of like pairs that the towers seek in the whole table;
-    # 1: the towers learn to the end
+    # 0: the whole run is of a model whose towers are done; 1: the towers learn to the end
     second_stage_from: float = 1.0
     positive_weight: float = 2.0  # of FGR's positive class (official code)
     text_positives: bool = True  # equal texts are positives of one another, as equal images are
@@ -213,7 +213,7 @@ class ObjectiveConfig:
                 f"objectives.widths is {list(self.widths)}: give numbers above 0, each larger than "
                 "the one before"
             )
-        check(self, "objectives", {"list_size": COUNT, "second_stage_from": (0.01, 1.0)})
+        check(self, "objectives", {"list_size": COUNT, "second_stage_from": SHARE})
         if self.second_stage_from < 1 and self.fgr and not self.list_size:
             raise R2D2Error(
                 f"objectives.second_stage_from={self.second_stage_from:g} trains cross encoders "

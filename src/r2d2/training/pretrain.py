@@ -82,6 +82,11 @@ def pretrain(
     check_lora(config.train, None if start is None else start.model)
     if start is not None:
         config = start.fit(config)
+    elif config.objectives.fgr and config.objectives.second_stage_from == 0:
+        raise R2D2Error(
+            "objectives.second_stage_from=0 leaves the towers as they are, and there are none yet: "
+            "give a model by --init, or a share above 0"
+        )
     check_contrast(config)
     with world(timedelta(minutes=config.system.timeout_minutes)) as here:
         group_size(config, here)  # before anything is written

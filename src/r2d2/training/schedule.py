@@ -75,7 +75,7 @@ def ranking(step: int, steps: int, config: ObjectiveConfig) -> bool:
 
 def second_stage_start(steps: int, config: ObjectiveConfig) -> int:
     """The first step at which the cross encoders learn alone; `steps` where there is none."""
-    return min(steps, max(1, math.ceil(config.second_stage_from * steps)))
+    return math.ceil(config.second_stage_from * steps)
 
 
 def stage_learning_rate(step: int, steps: int, start: int, config: TrainConfig) -> float:
