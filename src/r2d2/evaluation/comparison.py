@@ -185,11 +185,38 @@ def _retrieval(
     chance = runs[0].metrics[split]["chance"]
     cells = [Cell(chance.get(c)) for c in columns]
     lines.append(Line("chance", cells, ours=False, chance=True))
+    costs = _costs(runs)
     about = (
         "Ties count against the model; images whose captions are equal answer for one another. "
         "Below each figure the interval of 95%, by bootstrap over images."
     )
-    return [*tables, Table("Our count", about, columns, lines)]
+    return [*tables, Table("Our count", about, columns, lines), *costs]
+
+
+COSTS = {"parameters": 1e6, "bytes_per_vector": 1, "images_per_second": 1,
+         "first_stage_ms": 1, "second_stage_ms": 1}  # fmt: skip  # and what they are divided by
+
+
+def _costs(runs: Sequence[Run]) -> list[Table]:
+    """What the runs took that say so; nothing is best there, for machines and loads differ."""
+    lines = []
+    for run in runs:
+        found = run.about.get("cost")
+        if found is not None:
+            values = ((found[name], unit) for name, unit in COSTS.items())
+            cells = [Cell(None if value is None else value / unit) for value, unit in values]
+            note = (
+                f"{found['device']}, threads: {found['threads']}, batches of {found['batch_size']}"
+            )
+            if found["candidates"] is not None:
+                note += f", {found['candidates']} candidates"
+            lines.append(Line(run.name, cells, ours=True, note=note))
+    about = (
+        "Milliseconds a query, and images a second with their decoding, as the evaluation took "
+        "them in batches on the machine named; parameters in millions. The second stage finds the "
+        "candidates' hidden states made."
+    )
+    return [Table("Cost", about, tuple(COSTS), lines)] if lines else []
 
 
 def _beside(runs: Sequence[Run], split: str, file: Published, benchmark: str) -> list[Table]:

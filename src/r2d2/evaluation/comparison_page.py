@@ -20,7 +20,7 @@ from r2d2.evaluation.comparison import (
     read_runs,
     sections,
 )
-from r2d2.evaluation.plots import recall_curves, reliability_plot
+from r2d2.evaluation.plots import quality_cost_plot, recall_curves, reliability_plot
 from r2d2.evaluation.published import Published, published
 from r2d2.files import write_text
 from r2d2.page import percent, template
@@ -30,6 +30,9 @@ HEADS = {
     "r_mean": "R@M", "auc": "AUC", "average_precision": "average precision",
     "accuracy": "accuracy", "ece": "ECE", "top1": "top-1", "top5": "top-5",
     "mean_class_top1": "top-1, mean of classes", "mean": "mean",
+    "parameters": "parameters, M", "bytes_per_vector": "bytes a vector",
+    "images_per_second": "images/s", "first_stage_ms": "first stage, ms",
+    "second_stage_ms": "second stage, ms",
 }  # fmt: skip
 
 
@@ -164,6 +167,13 @@ def _plots(part: Section, number: int) -> list[dict[str, Any]]:
                     "about": "% of queries answered among the first k, last stage",
                     "svg": Markup(svg),
                 })  # fmt: skip
+        series = [_quality_by_cost(run, part.split) for run in part.runs]
+        if any(series):
+            plots.append({
+                "title": "Quality against cost",
+                "about": "R@M in % over ms a query: the first stage, then both",
+                "svg": Markup(quality_cost_plot(series, name=f"cost-{number}")),
+            })  # fmt: skip
         return plots
     bins = [one.get("calibration", {}).get("bins") for one in found]
     if part.task == "matching" and any(bins):
@@ -171,6 +181,19 @@ def _plots(part: Section, number: int) -> list[dict[str, Any]]:
         about = "share of pairs that match, over the score given"
         return [{"title": "Calibration", "about": about, "svg": Markup(svg)}]
     return []
+
+
+def _quality_by_cost(run: Run, split: str) -> list[tuple[float, float]]:
+    """Milliseconds a query and R@M after each stage; empty where the time is not known."""
+    cost, found = run.about.get("cost") or {}, run.metrics[split]
+    time = cost.get("first_stage_ms")
+    if time is None:
+        return []
+    points = [(time, found["prerank"]["r_mean"])]
+    again = cost.get("second_stage_ms")
+    if again is not None and "two_stage" in found:
+        points.append((time + again, found["two_stage"]["r_mean"]))
+    return points
 
 
 def _about(part: Section) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from r2d2.data.images import BadImage
 from r2d2.errors import R2D2Error
+from r2d2.evaluation.cost import Stopwatch
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.protocol import DualEncoder, KnowsImages, Progress
 from r2d2.evaluation.states import Precision, Stored
@@ -34,14 +35,20 @@ def encode(
     batch_size: int,
     progress: Progress | None = None,
     precision: Precision = "float32",
+    watch: Stopwatch | None = None,
 ) -> Encoded:
-    """Encode every image and text, `batch_size` at a time.
+    """Encode every image and text, `batch_size` at a time; `watch` times both.
 
     Raises:
         R2D2Error: not one image can be used.
     """
-    data, images = encode_pictures(model, data, batch_size, progress, precision)
-    texts = encode_sentences(model, data.texts, batch_size, progress, precision)
+    watch = Stopwatch() if watch is None else watch
+    with watch.time("images"):
+        data, images = encode_pictures(model, data, batch_size, progress, precision)
+    with watch.time("texts"):
+        texts = encode_sentences(model, data.texts, batch_size, progress, precision)
+    watch.count("images", len(data.image_ids))
+    watch.count("texts", len(data.texts))
     return Encoded(data, images, texts)
 
 

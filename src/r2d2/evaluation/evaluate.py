@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from r2d2.errors import R2D2Error
+from r2d2.evaluation.cost import Stopwatch
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.encode import encode
 from r2d2.evaluation.intervals import recall_intervals
@@ -76,6 +77,7 @@ class Results:
     metrics: dict[str, Any]  # the layout of metrics.json; recalls and AUC in %
     rankings: dict[str, dict[str, Ranking]]  # by task, then "i2t" and "t2i"
     data: EvaluationSet  # what the positions in `rankings` refer to
+    width: int  # numbers of an embedding
     matching: dict[str, Matching] = field(default_factory=dict)  # by task
 
     @property
@@ -110,6 +112,7 @@ def evaluate(
     seed: int = 0,
     memory: Memory = Memory(),
     matching: bool = True,
+    watch: Stopwatch | None = None,
     progress: Progress | None = None,
 ) -> Results:
     """Rank and match each split.
@@ -132,6 +135,7 @@ def evaluate(
         seed: of the resampling.
         memory: what may be held.
         matching: also the AUC over pairs made of the groups of near misses, or else of the texts.
+        watch: gets the time of the stages `images`, `texts`, `rank` and `match`; see `cost`.
         progress: called with ("images" | "texts" | "match", done, in all).
 
     Raises:
@@ -145,7 +149,8 @@ def evaluate(
         raise R2D2Error(f"the weight of the match score is {weight}: it must be 0 or more")
     if cascade is not None:
         check_cascade(model, cascade)
-    encoded = encode(model, data, batch_size, progress, memory.states)
+    watch = Stopwatch() if watch is None else watch
+    encoded = encode(model, data, batch_size, progress, memory.states, watch)
     data = encoded.data
     there = {data.splits[i] for i in data.text_image}
     plans = [Plan(name, name, t2i_only=t2i_only) for name in splits]
@@ -153,11 +158,15 @@ def evaluate(
     choosing = model.has_match and weight is None and can_choose(there, splits)
     if choosing:
         plans.append(Plan("", VALIDATION, weight_gallery == "full", t2i_only))
-    tasks = [
-        make_task(encoded, plan, top_k, memory.block_cells, matching=matching)
-        for plan in plans
-        if plan.split in there
-    ]
+    with watch.time("rank"):
+        tasks = [
+            make_task(encoded, plan, top_k, memory.block_cells, matching=matching)
+            for plan in plans
+            if plan.split in there
+        ]
+    for task in tasks:
+        watch.count("rank", sum(len(way.queries) for way in task.directions))
+        watch.count("match", task.pairs)
     stage = SecondStage(model, encoded.images, encoded.texts, batch_size, cascade, progress)
     extra: dict[str, Any] = {"top_k": top_k, "skipped": dict(encoded.data.skipped)}
     if cascade is not None and model.has_match:
@@ -168,7 +177,8 @@ def evaluate(
         # At once, so that each pair is matched once; but who is in a cascade's head depends on the
         # weight, which is to be chosen first.
         together = tasks if cascade is None else []
-        *scored, chosen_on = stage.score([*together, validation], WEIGHTS)
+        with watch.time("match"):
+            *scored, chosen_on = stage.score([*together, validation], WEIGHTS)
         curve = _weight_curve(chosen_on)
         weight = best_weight(curve)
         extra["weight_curve"] = {f"{w:g}": r_mean for w, r_mean in curve.items()}
@@ -180,7 +190,8 @@ def evaluate(
     if model.has_match:
         extra["weight"] = weight
     if not scored:
-        scored = stage.score(tasks, [weight or 0.0])
+        with watch.time("match"):
+            scored = stage.score(tasks, [weight or 0.0])
     metrics, rankings = {}, {}
     for found in scored:
         name = found.task.name
@@ -195,7 +206,8 @@ def evaluate(
         }
         metrics[name] |= _spread(rankings[name], data.text_image, resamples, seed)
     pairs = {found.task.name: _matching(found) for found in scored}
-    return Results(metrics | extra, rankings, data, pairs)
+    width = int(encoded.images.embedding.shape[1])
+    return Results(metrics | extra, rankings, data, width, pairs)
 
 
 def can_choose(there: Collection[str], measured: Collection[str]) -> bool:

@@ -6,11 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from r2d2.errors import R2D2Error
 from r2d2.evaluation import precomputed
 from r2d2.evaluation.protocol import DualEncoder
-from r2d2.integrations.sentence_encoder import open_sentence_encoder, sentence_model_name
+from r2d2.integrations.sentence_encoder import (
+    SentenceEncoder,
+    open_sentence_encoder,
+    sentence_model_name,
+)
 from r2d2.models import Model, load
+from r2d2.pretrained import Pretrained
 
 TOP_K = 32  # for embeddings, which say nothing of it
 
@@ -28,6 +35,13 @@ class Opened:
     match_weight: float = 1.0  # as saved with the model
     candidates: int = TOP_K  # of the second stage, as saved with the model
     dim: int | None = None  # numbers of an embedding that are kept; None: all
+
+    @property
+    def network(self) -> torch.nn.Module | None:
+        """What has the parameters; None: there is none that torch knows."""
+        if isinstance(self.model, Pretrained):
+            return self.model.model
+        return self.encoder.network if isinstance(self.encoder, SentenceEncoder) else None
 
 
 def open_encoder(

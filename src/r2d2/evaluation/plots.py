@@ -107,6 +107,25 @@ def reliability_plot(series: Sequence[Sequence[Mapping[str, Any]]], *, name: str
     return _svg(figure, name)
 
 
+def quality_cost_plot(series: Sequence[Sequence[tuple[float, float]]], *, name: str) -> str:
+    """Quality over cost on a scale of powers, a line a run from stage to stage."""
+    figure, axes = _axes((4.2, 2.6))
+    axes.set_xscale("log")
+    for number, points in enumerate(series):
+        axes.plot(
+            [cost for cost, _ in points],
+            [quality for _, quality in points],
+            color=SERIES[number % len(SERIES)],
+            marker=MARKS[number % len(MARKS)],
+            linewidth=1.2,
+            markersize=6,
+        )
+    axes.set_ylim(0, 101)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
+    return _svg(figure, name)
+
+
 def _axes(size: tuple[float, float]) -> tuple[Any, Any]:
     from matplotlib.figure import Figure  # here: it takes half a second
 

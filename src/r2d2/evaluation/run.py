@@ -14,6 +14,7 @@ from r2d2 import progress
 from r2d2.config import EvaluationConfig, to_dict
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.contact import contact_groups, write_examples
+from r2d2.evaluation.cost import Stopwatch, cost
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import VALIDATION, Memory, Results, can_choose, evaluate
 from r2d2.evaluation.opening import Opened, open_encoder
@@ -96,6 +97,7 @@ def evaluate_retrieval(
     data = EvaluationSet.from_table(table, read, textless=t2i_only)
     if settings.sample is not None:
         data = data.sample(settings.sample, settings.seed)
+    watch = Stopwatch()
     with use_tensor_cores(opened.encoder), progress.bars() as update:
         results = evaluate(
             opened.encoder,
@@ -111,9 +113,18 @@ def evaluate_retrieval(
             resamples=settings.resamples,
             seed=settings.seed,
             memory=Memory(states="float16" if settings.half_states else "float32"),
+            watch=watch,
             progress=update,
         )
     results.metrics["run"] = about("retrieval", opened, table, benchmark) | {
+        "cost": cost(
+            watch,
+            opened.encoder,
+            opened.network,
+            dim=results.width,
+            candidates=settings.top_k or opened.candidates,
+            batch_size=settings.batch_size,
+        ),
         "setting": settings.setting,
         "sample": settings.sample,
         "seed": settings.seed,

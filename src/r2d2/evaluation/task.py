@@ -42,6 +42,16 @@ class Task:
     t2i: Direction
     matching: MatchingPairs
 
+    @property
+    def directions(self) -> list[Direction]:
+        """Those that there are."""
+        return [self.t2i] if self.i2t is None else [self.i2t, self.t2i]
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs the second stage is asked of: each query's candidates, and `matching`."""
+        return sum(way.first.items.numel() for way in self.directions) + len(self.matching)
+
 
 @dataclass(frozen=True)
 class Plan:

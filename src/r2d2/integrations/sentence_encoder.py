@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -31,6 +32,12 @@ class SentenceEncoder:
         """`model` is a `SentenceTransformer`."""
         self._model = model
         self._batch_size = batch_size
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """What has the parameters."""
+        module: torch.nn.Module = self._model
+        return module
 
     def encode_images(self, images: Sequence[Image.Image]) -> Side:
         """Pictures, which the model's own processor prepares; (n, d)."""
