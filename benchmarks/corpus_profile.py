@@ -23,15 +23,15 @@ from r2d2.corpus.engine import Database
 
 # Of a statement, by what it begins with or holds; the first that fits names its step.
 STEPS = (
-    ("COPY (SELECT CASE WHEN reason", "check and sum the rows, and write the sums"),
+    ("COPY (SELECT url AS image", "check and sum the rows, and write the sums"),
     ("SELECT DISTINCT text", "distinct queries, in one spelling"),
-    ("SELECT count(*), count_if(", "count the images"),
+    ("CREATE TABLE images", "the sums of each image"),
     ("AS enough, count(*) AS pairs", "outcomes, for the prior and the cut"),
-    ("OFFSET", "the last pair at the cut"),
-    ("CREATE TABLE passing", "rank the pairs that pass the cut"),
-    ("ORDER BY image_id, r.source", "sort and write the pairs that stay"),
+    ("CREATE TABLE passing", "the pairs that pass the cut"),
+    ("CREATE TABLE alive", "their images, and ids of these"),
+    ("CREATE TABLE crowded", "rank the queries of images that have too many"),
+    ("ORDER BY image_id, ranked.source", "sort and write the pairs that stay"),
     ("ORDER BY image_id", "sort and write their images"),
-    ("SELECT sum(impressions)", "impressions of images of which no query ranked"),
 )
 OTHER, PYTHON = "the other statements", "Python between the statements; the sample"
 

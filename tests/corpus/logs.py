@@ -8,7 +8,7 @@ import lance
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from r2d2.corpus.clicks.buckets import TOTALS
+from r2d2.corpus.clicks.buckets import IMAGE_TOTALS, TOTALS, bucket_file, sum_images, sums_of
 from r2d2.corpus.clicks.checks import EXAMINED_UNIT, image_id
 from r2d2.corpus.clicks.log_columns import TEXTS
 
@@ -46,6 +46,13 @@ def read_sums(folder):
     rows = duckdb.sql(
         f"""SELECT {image_id("image")} AS id, text, source, clicks, impressions,
             coalesce(examined / {EXAMINED_UNIT}::DOUBLE, impressions::DOUBLE)
-        FROM read_parquet('{files}') WHERE image IS NOT NULL ORDER BY id, source, text"""
+        FROM read_parquet('{files}') ORDER BY id, source, text"""
     ).fetchall()
     return [(row[0], row[1], TEXTS[row[2]], *row[3:]) for row in rows]
+
+
+def write_image_sums(folder, bucket):
+    """The sums of the images of a bucket, from those of its pairs."""
+    file = bucket_file(folder, IMAGE_TOTALS, bucket)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    duckdb.sql(sum_images(sums_of(folder, bucket))).write_parquet(str(file))

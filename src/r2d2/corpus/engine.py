@@ -12,10 +12,24 @@ from typing import Any
 import pyarrow as pa
 
 from r2d2.errors import R2D2Error, first_line
+from r2d2.files import whole_file
 
 LEAST_POOL = 64 << 20  # bytes that the database gets at least
 THREAD_BYTES = 32 << 20  # outside its pool, of each thread: pages of Parquet, batches of Arrow
 SPILL = "spill"
+# Written once and read a few times: deltas of lengths and numbers, and no search for a dictionary,
+# which texts and addresses seldom have.
+STORAGE = "FORMAT parquet, COMPRESSION snappy, PARQUET_VERSION v2, DICTIONARY_SIZE_LIMIT 1"
+
+
+def quoted(text: str) -> str:
+    """A text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def named(column: str) -> str:
+    """A column's name in SQL."""
+    return '"' + column.replace('"', '""') + '"'
 
 
 class Database:
@@ -32,6 +46,12 @@ class Database:
     def table(self, query: str) -> pa.Table:
         """All rows of a query."""
         return self.connection.sql(query).to_arrow_table()
+
+    def write(self, query: str, path: Path) -> int:
+        """Write the rows of a query into a Parquet file, whole or not at all; gives how many."""
+        with whole_file(path) as work:
+            ((rows,),) = self.run(f"COPY ({query}) TO {quoted(str(work))} ({STORAGE})")
+        return int(rows)
 
     def batches(self, query: str, rows: int) -> Iterator[pa.RecordBatch]:
         """The rows of a query, at most so many at a time, while other statements may run."""

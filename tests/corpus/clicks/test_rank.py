@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from logs import silent
+from logs import silent, write_image_sums
 
 from r2d2.corpus.clicks.buckets import SUMS, TOTALS, Cut, bucket_file, write_cut
 from r2d2.corpus.clicks.checks import INLINE
@@ -47,6 +47,7 @@ def write_sums(folder, rows, buckets):
         ]
         sums = [dict(zip(SUMS, row, strict=True)) for row in sums]
         write_rows(bucket_file(folder, TOTALS, bucket), pa.Table.from_pylist(sums, schema))
+        write_image_sums(folder, bucket)
     write_cut(folder, Cut(tuple(images), buckets))
     return [
         {

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.logs import silent
+from corpus.logs import silent, write_image_sums
 from r2d2.corpus.clicks.buckets import SUMS, TOTALS, Cut, bucket_file, write_cut
 from r2d2.corpus.clicks.checks import EXAMINED_UNIT, INLINE
 from r2d2.corpus.clicks.ctr import Prior, smoothed
@@ -70,6 +70,7 @@ def write_sums(folder, pairs, buckets):
         ]  # fmt: skip
         rows = [dict(zip(SUMS, row, strict=True)) for row in rows]
         write_rows(bucket_file(folder, TOTALS, n), pa.Table.from_pylist(rows, schema))
+        write_image_sums(folder, n)
     write_cut(folder, Cut((0,) * buckets, buckets))
 
 

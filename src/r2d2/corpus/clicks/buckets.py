@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from r2d2.corpus.clicks.checks import quoted
+from r2d2.corpus.engine import quoted
 from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.runner import Runner, Work, map_jobs
 from r2d2.errors import R2D2Error
@@ -22,6 +22,9 @@ from r2d2.progress import Update
 # parts of 1 / EXAMINED_UNIT, or NULL where all impressions are looked at.
 SUMS = ("image", "source", "text", "clicks", "impressions", "examined")
 TOTALS = "sums"  # folder of files with the columns SUMS
+IMAGE_TOTALS = (
+    "image_sums"  # of files with `image`, `clicks`, `impressions`: the sums of each image
+)
 PLACES = "places"  # of files with `image`, `url`, `path`: of images that have more than an address
 CUT = "cut.json"
 
@@ -61,7 +64,18 @@ def bucket_file(folder: Path, kind: str, bucket: int) -> Path:
 def sums_of(folder: Path, bucket: int) -> str:
     """The sums of a bucket as a relation with the columns SUMS."""
     file = quoted(str(bucket_file(folder, TOTALS, bucket)))
-    return f"(SELECT {', '.join(SUMS)} FROM read_parquet({file}) WHERE image IS NOT NULL)"
+    return f"(SELECT {', '.join(SUMS)} FROM read_parquet({file}))"
+
+
+def images_of(folder: Path, bucket: int) -> str:
+    """The images of a bucket as a relation: `image`, `clicks` and `impressions` of its pairs."""
+    return f"read_parquet({quoted(str(bucket_file(folder, IMAGE_TOTALS, bucket)))})"
+
+
+def sum_images(relation: str) -> str:
+    """A SELECT of what `images_of` holds, from a relation with the columns of SUMS."""
+    return f"""SELECT image, sum(clicks)::BIGINT AS clicks, sum(impressions)::BIGINT AS impressions
+        FROM {relation} GROUP BY image"""
 
 
 def by_bucket(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from r2d2.corpus.clicks.log_columns import TEXTS
+from r2d2.corpus.engine import quoted
 from r2d2.inputs.encoding import LOST
 from r2d2.inputs.values import GAPS
 
@@ -34,17 +35,9 @@ SPACES = "".join(c for c in map(chr, range(0x3001)) if c.isspace())
 GAP_WORDS = sorted({v for gap in GAPS for v in (gap, gap.upper(), gap.title(), "NaN")})
 NULL_WORDS = ("", "null", "none", "\\n")  # a NULL count as databases write it; also an empty cell
 INLINE = "\0"  # begins the key of an image that is known by its bytes; no address holds it
+INTEGERS = {f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")}
+INTEGERS |= {"INTEGER", "UINTEGER"}  # the names of its types
 _NUMBER = r"[0-9]{1,15}(\.0*)?"
-
-
-def quoted(text: str) -> str:
-    """A text as a literal of SQL."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def named(column: str) -> str:
-    """A column's name in SQL."""
-    return '"' + column.replace('"', '""') + '"'
 
 
 def trimmed(text: str) -> str:
@@ -74,7 +67,7 @@ def check_rows(
         types: column: its type in DuckDB, of the columns named above.
         examination: chance that position 1, 2, ... is looked at; further ones as the last.
         texts_too: else only numbers are checked, as if each row had an address and a query; see
-            `text_reason`.
+            `is_sound`.
 
     Returns:
         The columns of the relation and `key` (of the image), `address` (its `url` unless that is
@@ -96,9 +89,13 @@ def check_rows(
         f"{address} AS address",
         f"{asked} AS asked",
     ]
-    tests = _count_reasons(counts)
+    tests: list[tuple[str, str | None]] = [*_count_reasons(counts)]
     if texts_too:
         tests = [*_text_reasons(types, strings, texts), *tests]
+    elif set(counts) == {"impressions", "clicks"} and {types[name] for name in counts} <= INTEGERS:
+        # of nearly all rows one look at both tells what all tests would
+        fine = f"coalesce(clicks, 0) BETWEEN 0 AND impressions AND impressions <= {MOST}"
+        tests = [(fine, None), *tests]
     reason = _case(tests)
     impressions = "coalesce(impressions_value, 0)" if "impressions" in types else "NULL::BIGINT"
     if "clicks" in types and "impressions" not in types:
@@ -123,24 +120,17 @@ def is_blank(text: str) -> str:
     What begins with a letter that no such word begins with, as most texts and addresses do, is
     told without being trimmed.
     """
-    first = f"unicode({text})"
-    plain = f"{first} > 12288 OR {first} BETWEEN 97 AND 109 OR {first} BETWEEN 111 AND 122"
     words = ", ".join(map(quoted, GAP_WORDS))
-    return (
-        f"({text} IS NULL OR CASE WHEN strlen({text}) > 5 AND ({plain}) THEN false "
-        f"ELSE {trimmed(text)} IN ({words}) END)"
-    )
+    ranges = (("a", "n"), ("o", "{"))
+    plain = " OR ".join(f"({text} >= '{first}' AND {text} < '{end}')" for first, end in ranges)
+    plain = f"{text} >= chr(12289) OR {plain}"  # beyond every space
+    return f"({text} IS NULL OR CASE WHEN {plain} THEN false ELSE {trimmed(text)} IN ({words}) END)"
 
 
-def text_reason(url: str, query: str) -> str:
-    """The reason for which a row of an address and a query is left out, before its numbers."""
-    return _case(
-        [
-            (_broken([url, query]), NOT_UTF8),
-            (is_blank(url), NO_IMAGE),
-            (is_blank(query), NO_TEXT),
-        ]
-    )
+def is_sound(columns: Sequence[str]) -> str:
+    """Whether texts without which a row is left out are there and whole."""
+    broken = (f"NOT ({_broken([name])}) AND NOT {is_blank(name)}" for name in columns)
+    return " AND ".join(broken)
 
 
 def _text_reasons(
@@ -177,9 +167,9 @@ def _broken(texts: Sequence[str]) -> str:
     )
 
 
-def _case(tests: Sequence[tuple[str, str]]) -> str:
+def _case(tests: Sequence[tuple[str, str | None]]) -> str:
     """The reason of the first test that holds; NULL where none does."""
-    branches = " ".join(f"WHEN {test} THEN {quoted(reason)}" for test, reason in tests)
+    branches = " ".join(f"WHEN {test} THEN {quoted(r) if r else 'NULL'}" for test, r in tests)
     return f"CASE {branches} END" if tests else "NULL::VARCHAR"
 
 

@@ -1,8 +1,9 @@
 """What a ranking must know of all pairs at once: the prior, and the last score that is kept.
 
 A score is a function of a pair's clicks and looks alone, so that both follow exactly from a small
-table: how many pairs had which outcome. Pairs of the very score at the cut go by image id, then by
-text; the last of them that stays is looked up among these alone.
+table: how many pairs of each bucket had which outcome. Pairs of the very score at the cut go by
+image id, then by text; since buckets are ranges of ids, the tables also tell how many of them stay
+in each bucket.
 """
 
 from __future__ import annotations
@@ -13,18 +14,16 @@ from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+import numpy.typing as npt
 
 from r2d2.corpus.clicks.buckets import by_bucket, sums_of
-from r2d2.corpus.clicks.checks import EXAMINED_UNIT, image_id, quoted
-from r2d2.corpus.clicks.ctr import Prior, fit_prior, read_prior, score, write_prior
+from r2d2.corpus.clicks.checks import EXAMINED_UNIT
+from r2d2.corpus.clicks.ctr import Floats, Prior, fit_prior, read_prior, score, write_prior
 from r2d2.corpus.config import RankConfig
 from r2d2.corpus.engine import open_database
 from r2d2.corpus.funnel import StageCount
+from r2d2.corpus.rows import read_pairs
 from r2d2.corpus.runner import Runner
-from r2d2.files import whole_file
 from r2d2.progress import Update
 
 PRIOR = "prior.json"
@@ -32,15 +31,18 @@ TALLY = "tally"  # folder of what the passes over all buckets leave
 
 
 @dataclass(frozen=True)
-class LastPair:
-    """The last pair that a cut by rank keeps; pairs of its score are kept up to it."""
+class LastScore:
+    """The least score that a ranking keeps."""
 
-    score: float  # of float32; those above it stay
-    image_id: str | None = None  # None: all pairs of this score stay
-    text: str = ""
+    score: float  # of float32; pairs above it stay
+    ties: tuple[int, ...] | None = None  # pairs of this score that stay in each bucket; None: all
+
+    def of(self, bucket: int) -> LastScore:
+        """What a bucket needs to know."""
+        return self if self.ties is None else LastScore(self.score, (self.ties[bucket],))
 
 
-NONE_KEPT = LastPair(2.0)  # above every score
+NONE_KEPT = LastScore(2.0)  # above every score
 
 
 def looks_of() -> str:
@@ -70,17 +72,9 @@ def score_of(config: RankConfig, prior: Prior) -> str:
     return f"(({clicks} + {alpha}) / (looks + {alpha} + {beta}))::FLOAT"
 
 
-def is_kept(config: RankConfig, last: LastPair | None) -> str:
-    """Whether the cut keeps a pair with `ctr`, `image` and `text`."""
-    if config.threshold is not None:
-        return f"ctr >= {_real(float(np.float32(config.threshold)))}::FLOAT"
-    if last is None:
-        return "true"
-    cut = f"{_real(last.score)}::FLOAT"
-    if last.image_id is None:
-        return f"ctr >= {cut}"
-    place = f"({image_id('image')}, text) <= ({quoted(last.image_id)}, {quoted(last.text)})"
-    return f"CASE WHEN ctr = {cut} THEN {place} ELSE ctr > {cut} END"
+def score_literal(value: float) -> str:
+    """A score as the database compares it with others."""
+    return f"{_real(value)}::FLOAT"
 
 
 def find_cut(
@@ -91,8 +85,8 @@ def find_cut(
     places: Runner,
     memory_bytes: int,
     update: Update,
-) -> tuple[Prior, LastPair | None]:
-    """The prior of the log, and the last pair kept; None where there is no cut by rank.
+) -> tuple[Prior, LastScore | None]:
+    """The prior of the log, and the last score kept; None where there is no cut by rate.
 
     Args:
         inp: folder of the sums.
@@ -104,67 +98,36 @@ def find_cut(
         update: progress.
     """
     by_bucket(Outcomes(config, memory_bytes, places.workers), jobs, places, "rates", update)
-    files = [Path(job["out"]) / TALLY / f"outcomes-{job['bucket']}.parquet" for job in jobs]
-    outcomes = pa.concat_tables([pq.read_table(file) for file in files])
-    outcomes = outcomes.group_by(["clicks", "looks", "enough"]).aggregate([("pairs", "sum")])
-    outcomes = outcomes.sort_by([(name, "ascending") for name in ("clicks", "looks", "enough")])
-    clicks, looks, pairs = (
-        outcomes[name].to_numpy().astype(np.float64) for name in ("clicks", "looks", "pairs_sum")
-    )
+    buckets = [_read_outcomes(out / TALLY / f"outcomes-{job['bucket']}.parquet") for job in jobs]
     if not (out / PRIOR).exists():
+        clicks, looks, pairs, _ = map(np.concatenate, zip(*buckets, strict=True))
         write_prior(out / PRIOR, fit_prior(clicks, looks, pairs))
     prior = read_prior(out / PRIOR)
+    if config.threshold is not None:
+        return prior, LastScore(float(np.float32(config.threshold)))
     if config.top_share is None and config.top_count is None:
         return prior, None
-    good = outcomes["enough"].to_numpy()
-    scores = score(clicks[good], looks[good], config, prior).astype(np.float32)
-    counts = pairs[good].astype(np.int64)
-    total = int(counts.sum())
+    scores, counts = [], []
+    for clicks, looks, pairs, good in buckets:
+        scores.append(score(clicks[good], looks[good], config, prior).astype(np.float32))
+        counts.append(pairs[good].astype(np.int64))
+    total = sum(int(some.sum()) for some in counts)
     wanted = total if config.top_count is None else min(total, config.top_count)
     if config.top_share is not None:
         wanted = round(config.top_share * total)
     if wanted == 0:
         return prior, NONE_KEPT
-    levels, place = np.unique(scores, return_inverse=True)
-    sizes = np.bincount(place, counts, minlength=len(levels)).astype(np.int64)
+    levels, place = np.unique(np.concatenate(scores), return_inverse=True)
+    sizes = np.bincount(place, np.concatenate(counts), minlength=len(levels)).astype(np.int64)
     above = np.cumsum(sizes[::-1])[::-1]  # of at least this score
     level = int(np.flatnonzero(above >= wanted)[-1])
-    last = LastPair(float(levels[level]))
-    ties = wanted - int(above[level] - sizes[level])
-    if ties < sizes[level]:
-        last = _last_tie(inp, config, prior, last.score, ties, jobs, memory_bytes, places.workers)
-    return prior, last
-
-
-def is_below(config: RankConfig, last: LastPair | None) -> str:
-    """Whether the `ctr` of a pair is too low, whatever its image and its text."""
-    if config.threshold is not None:
-        return f"ctr < {_real(float(np.float32(config.threshold)))}::FLOAT"
-    return "false" if last is None else f"ctr < {_real(last.score)}::FLOAT"
-
-
-def scores_of(sums: str, config: RankConfig, prior: Prior) -> str:
-    """A SELECT of pairs with their scores: the columns SUMS, `enough`, and `ctr` of queries.
-
-    Args:
-        sums: a relation with the columns SUMS.
-        config: the rules.
-        prior: of the whole log.
-    """
-    return f"""SELECT * EXCLUDE (looks), CASE WHEN source = 0 THEN {score_of(config, prior)} END
-            AS ctr FROM (SELECT *, {looks_of()} AS looks, {enough(config)} AS enough FROM {sums})"""
-
-
-def scored(scores: str, config: RankConfig, last: LastPair | None) -> str:
-    """A SELECT of pairs with the `rule` that drops each by itself: 1 to 3, or 0 for none.
-
-    Args:
-        scores: a relation with the columns of `scores_of`.
-        config: the rules.
-        last: of all pairs.
-    """
-    return f"""SELECT *, CASE WHEN source > 0 THEN 0 WHEN enough > 0 THEN enough
-            WHEN {is_kept(config, last)} THEN 0 ELSE 3 END AS rule FROM {scores}"""
+    last = float(levels[level])
+    left = wanted - int(above[level] - sizes[level])
+    ties = []
+    for some, pairs in zip(scores, counts, strict=True):
+        ties.append(min(left, int(pairs[some == levels[level]].sum())))
+        left -= ties[-1]
+    return prior, LastScore(last, tuple(ties))
 
 
 @dataclass(frozen=True)
@@ -182,39 +145,17 @@ class Outcomes:
             {enough(self.config)} = 0 AS enough, count(*) AS pairs
             FROM {sums_of(Path(job["inp"]), int(job["bucket"]))} WHERE source = 0 GROUP BY ALL"""
         with open_database(target.parent, self.memory_bytes, self.threads, job=target.stem) as base:
-            rows = base.table(query)
-        with whole_file(target) as work:
-            pq.write_table(rows, work)
-        pairs = pc.sum(rows["pairs"]).as_py() or 0
-        return StageCount("rates", "pairs", pairs, pairs)
+            rows = base.write(query, target)
+        return StageCount("rates", "outcomes", rows, rows)
 
 
-def _last_tie(
-    inp: Path,
-    config: RankConfig,
-    prior: Prior,
-    cut: float,
-    ties: int,
-    jobs: Sequence[dict[str, str]],
-    memory_bytes: int,
-    threads: int,
-) -> LastPair:
-    """The `ties`-th of the pairs of a score, by image id, then text."""
-    for job in jobs:  # buckets are in the order of ids
-        scores = scores_of(sums_of(inp, int(job["bucket"])), config, prior)
-        equal = f"FROM ({scores}) WHERE source = 0 AND enough = 0 AND ctr = {_real(cut)}::FLOAT"
-        with open_database(Path(job["out"]), memory_bytes, threads) as base:
-            if len(jobs) > 1:
-                ((count,),) = base.run(f"SELECT count(*) {equal}")
-                if count < ties:
-                    ties -= count
-                    continue
-            ((image, text),) = base.run(
-                f"SELECT {image_id('image')} AS id, text {equal} "
-                f"ORDER BY id, text LIMIT 1 OFFSET {ties - 1}"
-            )
-            return LastPair(cut, image, text)
-    raise AssertionError("the outcomes count more pairs than there are")
+def _read_outcomes(path: Path) -> tuple[Floats, Floats, Floats, npt.NDArray[np.bool_]]:
+    """Of each outcome (n,): clicks, looks, how many pairs had it, and whether that is enough."""
+    rows = read_pairs(path, ["clicks", "looks", "pairs", "enough"])
+    clicks, looks, pairs = (
+        rows[name].to_numpy().astype(np.float64) for name in rows.column_names[:3]
+    )
+    return clicks, looks, pairs, rows["enough"].to_numpy()
 
 
 def _real(value: float) -> str:

@@ -13,14 +13,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from r2d2.corpus.clicks.buckets import Cut, sums_of
-from r2d2.corpus.clicks.checks import EXAMINED_UNIT, image_id, quoted
-from r2d2.corpus.engine import open_database
+from r2d2.corpus.clicks.buckets import Cut, images_of, sums_of
+from r2d2.corpus.clicks.checks import EXAMINED_UNIT, image_id
+from r2d2.corpus.engine import open_database, quoted
 from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.rows import PAIR_COLUMNS, PAIRS, QUERY, part_file
-from r2d2.files import whole_file
 
 COUNTS = ("clicks", "impressions", "examined")
 KEYS = ["image_id", "source", "text"]
@@ -41,13 +39,13 @@ class FindUnranked:
         kept = ", ".join(
             quoted(str(part_file(Path(job["pairs"]), PAIRS, n))) for n in self.cut.parts_of(bucket)
         )
-        sums = sums_of(Path(job["summed"]), bucket)
+        sums, images = (of(Path(job["summed"]), bucket) for of in (sums_of, images_of))
         merge = f"read_parquet({quoted(self.merge)})"
         with open_database(target.parent, self.memory_bytes, self.threads, job=target.stem) as base:
             base.run(
                 f"""CREATE TABLE wanted AS SELECT image, image_id, "into"
-                FROM (SELECT image, {image_id("image")} AS image_id
-                    FROM (SELECT DISTINCT image FROM {sums})) JOIN {merge} USING (image_id)"""
+                FROM (SELECT image, {image_id("image")} AS image_id FROM {images})
+                JOIN {merge} USING (image_id)"""
             )
             query = f"""SELECT "into" AS image_id, s.text, '{QUERY}' AS source, clicks, impressions,
                     coalesce(examined / {EXAMINED_UNIT}::DOUBLE, impressions::DOUBLE) AS examined,
@@ -56,9 +54,7 @@ class FindUnranked:
                     FROM read_parquet([{kept}]) k WHERE k.image_id = wanted.image_id
                     AND k.text = s.text AND k.source = '{QUERY}')
                 ORDER BY image_id, text"""
-            with whole_file(target) as work:
-                base.run(f"COPY ({query}) TO {quoted(str(work))} (FORMAT parquet)")
-        count = pq.read_metadata(target).num_rows
+            count = base.write(query, target)
         return StageCount("unranked", "pairs", count, count)
 
 

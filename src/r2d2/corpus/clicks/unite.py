@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from r2d2.corpus.clicks.best_pairs import NO_QUERY
 from r2d2.corpus.clicks.buckets import by_bucket, read_cut
 from r2d2.corpus.clicks.ctr import Prior, score
-from r2d2.corpus.clicks.rank import MEMORY, NO_QUERY
+from r2d2.corpus.clicks.rank import MEMORY
 from r2d2.corpus.clicks.recount import (
     KEYS,
     FindUnranked,

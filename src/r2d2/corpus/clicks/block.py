@@ -1,0 +1,264 @@
+"""A block of a log summed: Parquet files by the database itself, all else through the readers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from r2d2.corpus.clicks.batches import make_batch
+from r2d2.corpus.clicks.blobs import BLOBS, write_run
+from r2d2.corpus.clicks.buckets import PLACES, TOTALS
+from r2d2.corpus.clicks.checks import check_rows, image_id
+from r2d2.corpus.clicks.log import read_piece
+from r2d2.corpus.clicks.log_columns import TEXTS
+from r2d2.corpus.clicks.sums import (
+    BLOCK,
+    count_rows,
+    dropped_rows,
+    example_rows,
+    is_address_log,
+    relation_types,
+    sum_addresses,
+    sum_checked,
+    tally_rows,
+)
+from r2d2.corpus.engine import STORAGE, Database, named, open_database, quoted
+from r2d2.corpus.funnel import StageCount
+from r2d2.corpus.rows import PAIR_ROWS, DroppedFile
+from r2d2.errors import first_line
+from r2d2.files import disk_errors, write_text
+from r2d2.inputs.dropped_rows import DroppedRows
+
+log = logging.getLogger(__name__)
+
+RUNS = "runs"  # folder of the blocks' sums
+ROW_BYTES = 500  # what a row of a chunk takes while it is summed
+CHUNK_SHARE = 8  # a chunk's bytes are at most this part of the memory
+CHUNK_ROWS = (10_000, 1 << 20)  # at least, at most
+CHUNK_BYTES = 1 << 30  # at most: Arrow's strings count to 2 GiB
+
+
+@dataclass(frozen=True)
+class SumBlock:
+    """The sums of a block of the log, by bucket."""
+
+    examination: tuple[float, ...]
+    buckets: int
+    memory_bytes: int
+    threads: int
+
+    def __call__(self, job: dict[str, str]) -> StageCount:
+        """Sum a block; its sums are valid once its count lies beside them."""
+        folder, name = Path(job["out"]) / RUNS, job["name"]
+        record = folder / f"{name}.json"
+        source = {"job": job, "examination": list(self.examination), "buckets": self.buckets}
+        if record.exists():
+            done = json.loads(record.read_text(encoding="utf-8"))
+            if done.pop("source") == source:
+                return StageCount.from_dict(done)
+        pieces = json.loads(job["pieces"])
+        work = folder / name
+        shutil.rmtree(work, ignore_errors=True)
+        for old in (Path(job["out"]) / BLOBS).glob(f"{name}-*.arrow"):
+            old.unlink()
+        with disk_errors(work):
+            work.mkdir(parents=True)
+        with (
+            open_database(work, self.memory_bytes, self.threads) as base,
+            DroppedFile(Path(job["out"]), "aggregate", "rows", name) as file,
+        ):
+            count = self._by_files(base, pieces, work, file) if is_block(pieces) else None
+            if count is None:
+                blobs = Path(job["out"]) / BLOBS / name
+                count = self._by_batches(base, pieces, work, blobs, file)
+        write_text(record, json.dumps({**count.to_dict(), "source": source}))
+        return count
+
+    def _by_files(
+        self, base: Database, pieces: Sequence[dict[str, str]], work: Path, file: DroppedFile
+    ) -> StageCount | None:
+        """Sum Parquet files in one statement; None where the database cannot read one."""
+        import duckdb
+
+        columns = json.loads(pieces[0]["columns"])
+        files = ", ".join(quoted(piece["file"]) for piece in pieces)
+        chosen = ", ".join(f"{named(column)} AS {role}" for role, column in columns.items())
+        source = f"read_parquet([{files}], filename = 'log_file')"
+        rows = f"(SELECT {chosen} FROM {source})"
+        try:
+            types = relation_types(base, rows)
+            checked = f"({check_rows(rows, types, self.examination)})"
+            if is_address_log(types):
+                self._write(base, sum_addresses(rows, types, self.examination), work)
+            else:
+                self._write(base, sum_checked(checked, types), work)
+        except (
+            duckdb.InvalidInputException,  # texts that are no UTF-8, among others
+            duckdb.NotImplementedException,
+            duckdb.BinderException,
+        ) as error:
+            log.info("read by Arrow, for DuckDB says: %s", first_line(error))
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(parents=True)
+            return None
+        kept = 0
+        if is_address_log(types):
+            sums = block_sums([*work.rglob("*.parquet")])
+            (totals,) = base.run(f"SELECT sum(rows), sum(clicks), sum(impressions) FROM {sums}")
+            kept = int(totals[0] or 0)
+            all_kept = kept == sum(int(piece["rows"]) for piece in pieces)
+            if all_kept and not any(piece["null_clicks"] for piece in pieces):
+                return count_rows([(None, *totals, 0)])
+        count = count_rows(base.run(tally_rows(checked)))
+        if is_address_log(types) and count.kept != kept:
+            raise RuntimeError(f"{work}: {count.kept} rows pass the checks, {kept} are summed")
+        if not count.dropped:
+            return count
+        base.run("SET preserve_insertion_order = true")  # the first of the log
+        rows = f"(SELECT {chosen}, log_file FROM {source})"
+        checked = f"({check_rows(rows, types, self.examination)})"
+        dropped = DroppedRows()
+        for reason in count.dropped:
+            query = example_rows(checked, types, reason, "log_file")
+            _note_examples(dropped, reason, base.table(query))
+        if file.wanted:
+            query = dropped_rows(checked, types, "log_file")
+            _keep_dropped(base.batches(query, PAIR_ROWS), file)
+        return replace(count, examples=dropped.first_examples())
+
+    def _by_batches(
+        self,
+        base: Database,
+        pieces: Sequence[dict[str, str]],
+        work: Path,
+        blobs: Path,
+        file: DroppedFile,
+    ) -> StageCount:
+        """Sum chunk by chunk, and the sums of the chunks."""
+        dropped = DroppedRows(keep=lambda reason, where: file.add(reason, {}, where))
+        shown, runs, tally = DroppedRows(), 0, []
+        base.run(f"CREATE TABLE block AS FROM {block_sums([])}")
+        base.run("CREATE TABLE places (image VARCHAR, url VARCHAR, path VARCHAR)")
+        for piece, chunk in self._chunks(pieces, dropped):
+            batch = make_batch(chunk, piece["folder"])
+            with base.given("batch", batch.rows):
+                types = relation_types(base, "batch")
+                base.run(
+                    "CREATE OR REPLACE TABLE checked AS "
+                    + check_rows("batch", types, self.examination)
+                )
+            base.run(f"INSERT INTO block {sum_checked('checked', types)}")
+            outcomes = base.run(tally_rows("checked"))
+            tally += outcomes
+            for reason in count_rows(outcomes).dropped:
+                query = example_rows("checked", types, reason)
+                _note_examples(shown, reason, base.table(query), piece["file"])
+            if file.wanted:
+                query = dropped_rows("checked", types, quoted(piece["file"]))
+                _keep_dropped(base.table(query).to_batches(), file)
+            if {"inline", "place"} & set(types):
+                path = "path" if "path" in types else "NULL"
+                base.run(
+                    f"INSERT INTO places SELECT key, min(address), min({path}) FROM checked "
+                    "WHERE reason IS NULL GROUP BY key"
+                )
+            if batch.images is not None:
+                kept = base.run(
+                    "SELECT DISTINCT key FROM checked WHERE reason IS NULL AND inline IS NOT NULL"
+                )
+                run = blobs.with_name(f"{blobs.name}-{runs:06d}.arrow")
+                write_run(run, batch.rows["inline"], batch.images, {key for (key,) in kept})
+                runs += 1
+        base.run("DROP TABLE IF EXISTS checked")
+        total = ", ".join(f"sum({column})::BIGINT AS {column}" for column in BLOCK[3:])
+        self._write(base, f"SELECT image, source, text, {total} FROM block GROUP BY ALL", work)
+        if base.run("SELECT count(*) FROM places")[0][0]:
+            self._write(
+                base,
+                "SELECT image, min(url) AS url, min(path) AS path FROM places GROUP BY image",
+                work,
+                PLACES,
+            )
+        count = count_rows(tally, shown.first_examples())
+        lines = dict(dropped.counts)
+        return replace(
+            count,
+            seen=count.seen + sum(lines.values()),
+            dropped={**lines, **count.dropped},
+            examples={**dropped.first_examples(), **count.examples},
+        )
+
+    def _chunks(
+        self, pieces: Sequence[dict[str, str]], dropped: DroppedRows
+    ) -> Iterator[tuple[dict[str, str], pa.Table]]:
+        most = int(np.clip(self.memory_bytes // ROW_BYTES, *CHUNK_ROWS))
+        bytes_ = min(self.memory_bytes // CHUNK_SHARE, CHUNK_BYTES)
+        for piece in pieces:
+            held: list[pa.Table] = []
+            rows = size = 0
+            for table in read_piece(piece, dropped):
+                held.append(table)
+                rows, size = rows + len(table), size + table.nbytes
+                if rows >= most or size >= bytes_:
+                    yield piece, pa.concat_tables(held, promote_options="permissive")
+                    held, rows, size = [], 0, 0
+            if held:
+                yield piece, pa.concat_tables(held, promote_options="permissive")
+
+    def _write(self, base: Database, query: str, work: Path, kind: str = TOTALS) -> None:
+        """Write rows by bucket."""
+        target = work / kind
+        if self.buckets == 1:
+            target = target / "bucket=0"
+            target.mkdir(parents=True, exist_ok=True)
+            base.run(f"COPY ({query}) TO {quoted(str(target / 'data.parquet'))} ({STORAGE})")
+            return
+        prefix = f"('0x' || substr({image_id('image')}, 1, 8))::BIGINT"
+        bucket = f"coalesce(({prefix} * {self.buckets}) >> 32, 0)"
+        base.run(
+            f"COPY (SELECT *, {bucket} AS bucket FROM ({query})) TO {quoted(str(target))} "
+            f"({STORAGE}, PARTITION_BY (bucket))"
+        )
+
+
+def is_block(pieces: Sequence[dict[str, str]]) -> bool:
+    """Whether these are whole files that the database reads."""
+    return all(piece["plain"] and "whole" in piece for piece in pieces)
+
+
+def block_sums(files: Sequence[Path]) -> str:
+    """A relation over sums that lie in files, perhaps in none."""
+    if files:
+        listed = ", ".join(quoted(str(file)) for file in files)
+        return f"read_parquet([{listed}], hive_partitioning = false)"
+    types = {"image": "VARCHAR", "source": "UTINYINT", "text": "VARCHAR"}
+    columns = ", ".join(f"NULL::{types.get(name, 'BIGINT')} AS {name}" for name in BLOCK)
+    return f"(SELECT {columns} WHERE false)"
+
+
+def _note_examples(
+    dropped: DroppedRows, reason: str, rows: pa.Table, file: str | None = None
+) -> None:
+    for row in rows.to_pylist():
+        name = row.pop("file") if file is None else file
+        row.pop("file", None)
+        dropped.add(reason, f"{name}: " + ", ".join(f"{k}={v}" for k, v in row.items()))
+
+
+def _keep_dropped(batches: Iterable[pa.RecordBatch], file: DroppedFile) -> None:
+    """Write the rows of `dropped_rows`; what stands in a row is its reason in words."""
+    for batch in batches:
+        for row in batch.to_pylist():
+            rule, name = row.pop("reason"), row.pop("file")
+            texts = ((source, row[source]) for source in TEXTS if row.get(source))
+            source, text = next(texts, (None, None))
+            known = {key: row.get(key) for key in ("image_id", "url", "path")}
+            words = ", ".join(f"{k}={v}" for k, v in row.items() if k != "image_id")
+            file.add(rule, {**known, "text": text, "source": source}, f"{name}: {words}")

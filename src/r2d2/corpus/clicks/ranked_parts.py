@@ -1,0 +1,110 @@
+"""The parts that a ranking leaves: pairs and images by image id, as the next stages read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from r2d2.corpus.clicks.best_pairs import SOURCE
+from r2d2.corpus.clicks.blobs import open_blobs
+from r2d2.corpus.clicks.buckets import PLACES, bucket_file
+from r2d2.corpus.clicks.checks import EXAMINED_UNIT
+from r2d2.corpus.engine import Database, quoted
+from r2d2.corpus.rows import (
+    GROUP_BYTES,
+    IMAGE_COLUMNS,
+    IMAGES,
+    PAIR_COLUMNS,
+    PAIR_ROWS,
+    PAIRS,
+    new_part,
+    part_file,
+    part_range,
+)
+
+
+def write_pairs(base: Database, out: Path, numbers: range, parts: int) -> None:
+    """Write what `rank_block` left as parts of PAIR_COLUMNS, by image id, source and text."""
+    query = f"""SELECT image_id, text, {SOURCE} AS source, clicks, impressions,
+            coalesce(examined / {EXAMINED_UNIT}::DOUBLE, impressions::DOUBLE) AS examined, ctr
+        FROM ranked ORDER BY image_id, ranked.source, text"""
+    for part, batches in _by_part(base.batches(query, PAIR_ROWS), numbers, parts):
+        with new_part(part_file(out, PAIRS, part), PAIR_COLUMNS) as writer:
+            for batch in batches:
+                writer.write_table(pa.Table.from_batches([batch]).cast(PAIR_COLUMNS))
+
+
+def write_images(
+    base: Database, inp: Path, bucket: int, out: Path, numbers: range, parts: int
+) -> int:
+    """Write the images that `rank_block` left alive as parts of IMAGE_COLUMNS; gives how many."""
+    known = bucket_file(inp, PLACES, bucket)
+    query = "SELECT image_id, image AS url, NULL::VARCHAR AS path FROM alive"
+    if known.exists():
+        query = f"""SELECT image_id, CASE WHEN p.image IS NULL THEN alive.image ELSE p.url END AS
+            url, p.path AS path FROM alive LEFT JOIN read_parquet({quoted(str(known))}) p
+            ON alive.image = p.image"""
+    batches = base.batches(f"{query} ORDER BY image_id", PAIR_ROWS)
+    count = 0
+    for part, some in _by_part(batches, numbers, parts):
+        with (
+            open_blobs(inp, *part_range(part, parts)) as blobs,
+            new_part(part_file(out, IMAGES, part), IMAGE_COLUMNS) as writer,
+        ):
+            for batch in some:
+                count += len(batch)
+                rows = pa.Table.from_batches([batch])
+                if not blobs:
+                    rows = rows.append_column("image", pa.nulls(len(rows), pa.large_binary()))
+                    writer.write_table(rows.cast(IMAGE_COLUMNS))
+                    continue
+                held: list[dict[str, object]] = []
+                size = 0
+                for row in rows.to_pylist():
+                    data = blobs.get(row["image_id"])
+                    more = len(data or b"") + 256
+                    if held and size + more > GROUP_BYTES:
+                        writer.write_table(pa.Table.from_pylist(held, IMAGE_COLUMNS))
+                        held, size = [], 0
+                    held.append({**row, "image": data})
+                    size += more
+                if held:
+                    writer.write_table(pa.Table.from_pylist(held, IMAGE_COLUMNS))
+    return count
+
+
+def _by_part(
+    batches: Iterator[pa.RecordBatch], numbers: range, parts: int
+) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
+    """Rows in order of `image_id` as the parts to which they belong; a part may have none."""
+    held: list[pa.RecordBatch] = []
+
+    def rows_before(last: str) -> Iterator[pa.RecordBatch]:
+        while True:
+            batch = held.pop() if held else next(batches, None)
+            if batch is None:
+                return
+            ids = batch.column(0)
+            stop = _place(ids, last)
+            if stop:
+                yield batch.slice(0, stop)
+            if stop < len(batch):
+                held.append(batch.slice(stop))
+                return
+
+    for part in numbers:
+        yield part, rows_before(part_range(part, parts)[1])
+
+
+def _place(ids: pa.Array, edge: str) -> int:
+    """How many of the ids, which are in order, are less."""
+    low, high = 0, len(ids)
+    while low < high:
+        middle = (low + high) // 2
+        if ids[middle].as_py() < edge:
+            low = middle + 1
+        else:
+            high = middle
+    return low
