@@ -6,6 +6,7 @@ from itertools import combinations
 import pytest
 
 from r2d2.data.scene_draws import (
+    MOST,
     SPLITS,
     TEST,
     TEST_PAIRS,
@@ -14,6 +15,7 @@ from r2d2.data.scene_draws import (
     VAL,
     Role,
     SceneDraws,
+    about_how_many,
 )
 from r2d2.errors import R2D2Error
 
@@ -137,6 +139,23 @@ def test_scenes_alone_have_no_near_misses():
     (groups,) = drawn(groups=2, alone=5, splits=(TRAIN,)).values()
     assert [len(group.scenes) for group in groups] == [3, 3, 1, 1, 1, 1, 1]
     assert [group.number for group in groups] == list(range(7))
+
+
+@pytest.mark.parametrize("split", [TRAIN, VAL, TEST, TEST_PAIRS])
+def test_a_quarter_of_the_scenes_that_there_are_about_can_be_drawn(split):
+    """With as few things as a corpus may have, of all arrangements of four, by trying each."""
+    draws = SceneDraws(16, 2, 0)
+    there = 0
+    for scene in combinations(range(16), 4):
+        held_out = any(draws.is_held_out(*pair) for pair in combinations(scene, 2))
+        there += (
+            held_out if split == TEST_PAIRS else not held_out and draws.split_of(scene) == split
+        )
+    assert (
+        0.5 < about_how_many(16, split) / (24 * there) < 2
+    )  # few sets: the shares are far from exact
+    groups = int(about_how_many(16, split) * MOST) // 3
+    assert len(scenes_of(draws.groups(split, groups))) == 3 * groups
 
 
 def test_more_scenes_than_the_things_make_are_refused():

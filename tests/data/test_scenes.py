@@ -130,6 +130,8 @@ def test_a_table_without_groups_has_none(tmp_path, emoji_by_name):
         ({"things": 15}, "--things 15"),
         ({"pixels": 71}, "--pixels 71"),
         ({"pixels": 14}, "--pixels 14"),
+        ({"things": 16}, "--train 20,000: 16 things make about 25,.* scenes for split train"),
+        ({"things": 20, "train": 9, "test": 6000}, "--test 6,000: 20 things .* for split test"),
         ({"near_misses": 1.5}, "--near-misses 1.5"),
         ({"near_misses": float("nan")}, "--near-misses nan"),
     ],

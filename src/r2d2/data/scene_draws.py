@@ -11,6 +11,7 @@ Two hashes keep the splits apart, whatever their sizes:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,6 +27,7 @@ CELLS = 4
 VAL_SHARE, TEST_SHARE = 0.1, 0.1  # of the sets of four known things
 PAIR_SHARE = 0.05  # of the pairs of known things
 TRIES = 3000  # of a scene, until there are taken to be no more
+MOST = 0.25  # of about as many scenes as there are, which can be drawn with their near misses
 
 TRAIN, VAL, TEST, TEST_PAIRS, TEST_THINGS = "train", "val", "test", "test_pairs", "test_things"
 SPLITS = (TRAIN, VAL, TEST, TEST_PAIRS, TEST_THINGS)
@@ -47,6 +49,18 @@ class Group:
 
     number: int  # within its split
     scenes: dict[Role, Scene]
+
+
+def about_how_many(known: int, split: str) -> float:
+    """Scenes of four of so many known things that a split may hold, by the shares of the hashes."""
+    apart = (1 - PAIR_SHARE) ** math.comb(CELLS, 2)  # no pair of a scene is held out
+    share = {
+        TRAIN: apart * (1 - VAL_SHARE - TEST_SHARE),
+        VAL: apart * VAL_SHARE,
+        TEST: apart * TEST_SHARE,
+        TEST_PAIRS: 1 - apart,
+    }
+    return math.perm(known, CELLS) * share[split]
 
 
 class SceneDraws:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -30,6 +31,7 @@ from r2d2.data.emoji import ATTRIBUTION, emoji_base, emoji_pairs
 from r2d2.data.grid import compose
 from r2d2.data.images import decode_image
 from r2d2.data.scene_draws import (
+    MOST,
     TEST,
     TEST_PAIRS,
     TEST_THINGS,
@@ -38,6 +40,7 @@ from r2d2.data.scene_draws import (
     Role,
     Scene,
     SceneDraws,
+    about_how_many,
 )
 from r2d2.errors import R2D2Error
 from r2d2.progress import Update
@@ -86,6 +89,14 @@ class SceneSettings:
             raise R2D2Error(f"--near-misses {self.near_misses:g}: give a share of 0 to 1")
         if self.things < LEAST_THINGS:
             raise R2D2Error(f"--things {self.things}: give {LEAST_THINGS} or more")
+        for name, size in self.sizes.items():
+            there = math.inf if name == TEST_THINGS else about_how_many(self.things, name)
+            if size > there * MOST:
+                raise R2D2Error(
+                    f"--{name.partition('_')[0]} {size:,}: {self.things} things make about "
+                    f"{there:,.0f} scenes for split {name}; give a quarter of that at most, or "
+                    "more --things"
+                )
 
     @property
     def sizes(self) -> dict[str, int]:
