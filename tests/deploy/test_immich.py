@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import r2d2
 from deploy.immich_reader import ImmichReader
 from models.named import write_model
 from r2d2.deploy.immich import export_immich
+from r2d2.models import load_network
 from training.small import refused
 
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
@@ -28,7 +28,7 @@ def pictures():
 def test_a_plain_reader_gives_the_models_embeddings(kind, tmp_path):
     source = write_model(kind, tmp_path / "model")
     written = export_immich(source, tmp_path / "out")
-    model, reader = r2d2.load(source, "cpu"), ImmichReader(tmp_path / "out")
+    model, reader = load_network(source, "export", "cpu"), ImmichReader(tmp_path / "out")
     assert {"config.json", "visual/model.onnx", "textual/tokenizer.json"} <= set(written.sizes)
     images = model.encode_images(pictures()).embedding.numpy()
     for picture, embedding in zip(pictures(), images, strict=True):
