@@ -210,6 +210,13 @@ def test_matching_and_classes_have_their_tables(tmp_path):
     assert "猫" in page
     assert "threshold 0.500 from val" in text
     assert "| *m" in text
+    classes["run"] |= {"benchmark": "boxclass-cn", "setting": "zero-shot"}
+    (tmp_path / "c" / "metrics.json").write_text(json.dumps(classes), encoding="utf-8")
+    (section, own), (_, beside) = tables([tmp_path / "c"])
+    assert (section.name, section.notes) == ("BoxClass-CN", [])
+    assert [line.label for line in own.lines if line.ours] == ["m"]
+    assert [line.label for line in beside.lines][-1] == "FG-CLIP 2 ViT-L/16"
+    assert not any(line.ours for line in beside.lines)  # which measured boxes in another way
 
 
 def test_folders_without_a_run_are_refused(tmp_path):

@@ -202,4 +202,10 @@ def test_what_the_importer_notes_is_a_published_set():
     noted = {name for name, format_ in FORMATS.items() if format_.is_benchmark}
     noted |= set(COCO_CN.benchmarks.values())
     assert {"flickr30k-cn", "muge", "coco-cn-translated"} <= noted
-    assert noted <= set(published().of_runs) | {"flickr8k-cn", "boxclass-cn"}
+    assert noted <= set(published().of_runs) | {"flickr8k-cn"}
+
+
+def test_boxes_as_fg_clip_2_printed_them():
+    found = {row.model: row.figures["top1"] for row in published().rows if row.set == "boxclass-cn"}
+    assert [found[f"FG-CLIP 2 ViT-{size}/16"] for size in ("B", "L", "So")] == [60.7, 68.6, 66.5]
+    assert not published().protocols["fg-clip-2-boxes"]["ours"]

@@ -321,7 +321,23 @@ def _classes(
     cells = [Cell(chance.get(c)) for c in CLASSES]
     lines.append(Line("chance", cells, ours=False, chance=True))
     about = "In %. The class whose prompts lie nearest, by cosine; ties count against the model."
-    return [Table("Zero-shot classification", about, CLASSES, lines)]
+    own = Table("Zero-shot classification", about, CLASSES, lines)
+    return [own, *_published_classes(split, file, benchmark)]
+
+
+def _published_classes(split: str, file: Published, benchmark: str | None) -> list[Table]:
+    """A table for each protocol that has published rows; runs stand in none of them."""
+    rows = [row for row in file.rows if (row.set, row.split) == (benchmark, split)]
+    tables = []
+    for protocol in dict.fromkeys(row.protocol for row in rows):
+        theirs = [row for row in rows if row.protocol == protocol]
+        columns = [c for c in CLASSES if any(c in row.figures for row in theirs)]
+        lines = [_their_line(row, row.figures, columns) for row in theirs]
+        lines.sort(key=lambda line: _last(line.cells))
+        about = str(file.protocols[protocol]["about"]).strip()
+        title = f"Published, zero-shot, {protocol}"
+        tables.append(Table(title, about, columns, mark_best(lines), ours=False))
+    return tables
 
 
 def mark_best(
@@ -350,7 +366,10 @@ def _notes(runs: Sequence[Run], split: str, file: Published) -> list[str]:
     benchmark = str(runs[0].about.get("benchmark"))
     if benchmark in file.missing:
         notes.append(f"Published results: {file.missing[benchmark]}.")
-    if any((row.set, row.split) == (benchmark, split) for row in file.rows):
+    if any(
+        (row.set, row.split) == (benchmark, split) and file.protocols[row.protocol]["ours"]
+        for row in file.rows
+    ):
         size = file.size(benchmark, split)
         if size is None:
             notes.append(

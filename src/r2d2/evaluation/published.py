@@ -17,7 +17,7 @@ from r2d2.inputs.yaml_text import read_yaml
 
 SETTINGS = ("zero-shot", "fine-tuned", "ablation")
 RECALLS = tuple(f"{way}_r{at}" for way in ("i2t", "t2i") for at in (1, 5, 10))
-FIGURES = (*RECALLS, "r_mean", "auc", "mean", "r1_gain")
+FIGURES = (*RECALLS, "r_mean", "auc", "mean", "r1_gain", "top1")
 ARXIV = re.compile(r"\d{4}\.\d{5}")
 
 

@@ -129,7 +129,8 @@ FORMATS = {
     "dci-cn": _captions("DCI-CN: long captions, translated", caption_files.TRANSLATED),
     "docci-cn": _captions("DOCCI-CN: long captions, translated", caption_files.TRANSLATED),
     "boxclass-cn": Format(
-        "BoxClass-CN: boxes to be classified", boxes.EXPECTS, boxes.read, options=()
+        "BoxClass-CN: boxes to be classified", boxes.EXPECTS, boxes.read, options=(),
+        is_benchmark=True,
     ),
     "class-folders": Format(
         "a folder a class, with Chinese names", class_folders.EXPECTS, class_folders.read
