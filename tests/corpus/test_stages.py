@@ -45,8 +45,10 @@ def test_a_filter_of_texts(tmp_path):
     assert texts_of(found.table) == [text for text in plain if len(text) <= 5]
     assert "longer" in found.report.read_text(encoding="utf-8")
     nothing = [text_filter("longer", Longer(0))]
-    with pytest.raises(R2D2Error, match=r"nothing is left .* longer kept none"):
+    with pytest.raises(R2D2Error, match=r"nothing is left .* longer kept none") as caught:
         built(tmp_path / "none", stages=nothing)
+    assert "let your stage 'longer' keep more" in str(caught.value)
+    assert "--set" not in str(caught.value)
 
 
 def test_a_filter_of_images(tmp_path):

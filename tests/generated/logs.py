@@ -43,7 +43,7 @@ from search.small import small_searcher
 SOURCES = ("query", "title")
 Key = tuple[str, str, str]  # address, source, text
 Sums = dict[Key, tuple[int, int] | None]
-BAD_COUNTS = ("abc", -1, math.inf, 1.5, "1e3", 10**30)
+BAD_COUNTS = ("abc", -1, math.inf, 1.5, "15e-1", 10**30)
 
 
 @dataclass

@@ -88,6 +88,7 @@ def test_where_bytes_have_no_meaning_only_that_line_is_broken(encoding):
     ("data", "word"),
     [
         (table(TRADITIONAL, "圖片,描述\n").encode("big5"), r"perhaps Big5.*iconv -f BIG5 -t UTF-8"),
+        (f"{HEADER}http://a,{TRADITIONAL[0]}\n".encode("big5"), r"perhaps Big5.*iconv -f BIG5"),
         (
             table(["crème brûlée à l'érable", "été", "où ça"], "é,à\n").encode("latin-1"),
             "iconv -f ENC",

@@ -262,7 +262,7 @@ def build_corpus(
             remove_dropped(dropped)
         papers = Papers(home, space, config, files, dropped if keep_dropped else None)
         if not written.kept:
-            raise nothing_left(out, papers)
+            raise nothing_left(out, papers, {stage.name for stage in stages})
         table_there = PairsTable.open(out)
         stats, report, card = write_papers(table_there, papers, model, model_name, places, update)
     if not keep_work:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -27,6 +28,7 @@ LOST = "\ufffd"  # stands in a text where its bytes had no meaning
 BOM = "\ufeff"
 _NOT_UTF8 = b"\xff"  # by which a line that could not be read is known as broken further on
 _ASCII = bytes(range(128))
+_BIG5_WORD = re.compile("[\u4e00-\u9fff]{2}")
 _BROKEN = "r2d2-broken"
 _told: set[tuple[str, str]] = set()  # files, or folders of small ones, and their encoding
 
@@ -171,8 +173,24 @@ def detect_encoding(head: bytes, whole: bool = True, first: bool = True) -> str 
         return GB18030
     lines = [line for line in text.split("\n") if line.strip()]
     if 2 * sum(LOST in line for line in lines) <= len(lines):
-        return UTF8
+        return None if whole and first and _is_big5(head, text) else UTF8
     return None
+
+
+def _is_big5(head: bytes, text: str) -> bool:
+    """Whether all of a short file that is not ASCII is Big5, such as its one row.
+
+    A word in Latin-1 has no two characters of Big5 beside each other.
+
+    Args:
+        head: the file.
+        text: the same, read as UTF-8.
+    """
+    broken = text.count(LOST)
+    if 2 * (_wide(text) - broken) > broken or not _decodes(head, "big5hkscs"):
+        return False  # a few characters of UTF-8 come about by chance
+    lines = [line for line in head.split(b"\n") if not line.isascii()]
+    return all(_BIG5_WORD.search(line.decode("big5hkscs")) for line in lines)
 
 
 def _utf8_pieces(stream: IO[bytes], name: object) -> Iterator[bytes]:

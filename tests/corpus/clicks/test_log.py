@@ -175,6 +175,17 @@ def test_a_log_of_no_known_encoding_is_named(tmp_path):
         read([str(tmp_path / "log.csv")])
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("log.query=words", "log.query is 'words', which it lacks"),
+        ("log.query=url", "'url' serves as log.query alone"),
+    ],
+)
+def test_a_setting_that_leaves_a_log_without_a_column_is_named(tmp_path, change, told):
+    fails(tmp_path, [{"url": "http://a", "path": "a.jpg"}], told, change)
+
+
 def test_a_line_without_end_is_passed_over(tmp_path, monkeypatch):
     monkeypatch.setattr(input_lines, "LINE_BYTES", 1000)
     log = tmp_path / "log.jsonl"

@@ -37,7 +37,8 @@ NULL_WORDS = ("", "null", "none", "\\n")  # a NULL count as databases write it; 
 INLINE = "\0"  # begins the key of an image that is known by its bytes; no address holds it
 INTEGERS = {f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")}
 INTEGERS |= {"INTEGER", "UINTEGER"}  # the names of its types
-_NUMBER = r"[0-9]{1,15}(\.0*)?"
+# a number as databases and spreadsheets write it, such as 1.0E7
+_NUMBER = r"[0-9]{1,15}(\.[0-9]*)?([eE][+-]?[0-9]{1,2})?"
 
 
 def trimmed(text: str) -> str:
@@ -176,12 +177,13 @@ def _case(tests: Sequence[tuple[str, str | None]]) -> str:
 def _count(name: str, kind: str) -> str:
     """A count as a 64-bit integer; NULL for what is none."""
     least = int(name == "position")
+    number, whole = name, ""
     if kind == "VARCHAR":
         text = trimmed(name)
-        number = f"CASE WHEN regexp_full_match({text}, '{_NUMBER}') THEN {text}::DOUBLE::BIGINT END"
-        return f"CASE WHEN {number} BETWEEN {least} AND {MOST} THEN {number} END"
-    whole = f" AND floor({name}) = {name}" if kind.startswith(("FLOAT", "DOUBLE", "DEC")) else ""
-    return f"CASE WHEN {name} BETWEEN {least} AND {MOST}{whole} THEN {name}::BIGINT END"
+        number = f"CASE WHEN regexp_full_match({text}, '{_NUMBER}') THEN {text}::DOUBLE END"
+    if kind.startswith(("VARCHAR", "FLOAT", "DOUBLE", "DEC")):
+        whole = f" AND floor({number}) = {number}"
+    return f"CASE WHEN {number} BETWEEN {least} AND {MOST}{whole} THEN ({number})::BIGINT END"
 
 
 def _missing(name: str, kind: str) -> str:

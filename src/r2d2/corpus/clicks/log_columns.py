@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import pyarrow as pa
 
@@ -22,8 +22,8 @@ def log_columns(
     file: str, fields: Mapping[str, pa.DataType], config: CorpusConfig
 ) -> dict[str, str]:
     """Which column of a file serves as what, {role: column}; R2D2Error where it cannot do."""
-    has = f"it has the columns {', '.join(fields)}"
     roles = (*IMAGES, *TEXTS, *COUNTS)
+    has = f"it has the columns {', '.join(fields)}{_as_set(fields, config, roles)}"
     columns = {role: name for role in roles if (name := getattr(config.log, role)) in fields}
     # a column that was named for a role does not serve in the role that its own name stands for
     mapped = {name for role, name in columns.items() if name != role}
@@ -55,6 +55,20 @@ def log_columns(
                 f"map another by --set log.{role}=NAME"
             )
     return columns
+
+
+def _as_set(fields: Collection[str], config: CorpusConfig, roles: Iterable[str]) -> str:
+    """What the settings make of a file's columns, where that is not what their names say."""
+    told = ""
+    for role in roles:
+        name = getattr(config.log, role)
+        if name == role:
+            continue
+        if name not in fields:
+            told += f"; log.{role} is {name!r}, which it lacks"
+        elif name in roles:
+            told += f"; {name!r} serves as log.{role} alone"
+    return told
 
 
 def is_text(kind: pa.DataType) -> bool:

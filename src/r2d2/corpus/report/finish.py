@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -72,10 +72,15 @@ def write_papers(
     return stats, report, card
 
 
-def nothing_left(out: str, papers: Papers) -> R2D2Error:
+def nothing_left(out: str, papers: Papers, own: Collection[str]) -> R2D2Error:
     """What to raise where no row is left; writes the report of how that came into the work folder.
 
     A table of an earlier build at `out` keeps its own report.
+
+    Args:
+        out: where the table would be.
+        papers: what the report tells.
+        own: names of the user's own stages, which no setting of ours makes keep more.
     """
     report = papers.space.root / REPORT
     config, funnel = papers.config, papers.funnel
@@ -90,9 +95,13 @@ def nothing_left(out: str, papers: Papers) -> R2D2Error:
     most = max(last.dropped, key=lambda rule: last.dropped[rule], default="")
     for example in last.examples.get(most, ())[:1]:
         why += f", such as {example}"
+    stages = {result.name for result in papers.space.results if last in result.counts}
+    remedy = "loosen it by --set"
+    if not stages.isdisjoint(own):
+        remedy = f"let your stage {last.stage!r} keep more"
     return R2D2Error(
         f"nothing is left to write to {out}: {last.stage} kept none of {last.seen:,} {last.unit} "
-        f"({why}); loosen it by --set; all stages' counts with examples are in {report}"
+        f"({why}); {remedy}; all stages' counts with examples are in {report}"
     )
 
 
