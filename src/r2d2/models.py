@@ -183,6 +183,11 @@ def _load(
 
         return _named(open_hugging_face(place, source, there, text_length), name)
     _refuse_embeddings(place, source)
+    if (place / "modules.json").is_file():
+        raise R2D2Error(
+            f"{source} is a folder of sentence-transformers: give the model that it was exported "
+            "from, or its cross-encoder/, where it has one"
+        )
     if "model" in config or _has_weights(place):
         return _checkpoint(place, source, there, text_length)
     raise _nothing(source)

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 
 import pytest
 import yaml
@@ -53,6 +54,16 @@ def test_a_card_is_written_from_the_run(run, tmp_path):
     inner = (tmp_path / "out/cross-encoder/README.md").read_text(encoding="utf-8")
     assert front_matter(inner)["pipeline_tag"] == "text-ranking"
     assert "trust_remote_code=True" in inner
+
+
+def test_another_model_in_a_run_has_none_of_its_figures(run, tmp_path):
+    shutil.copytree(run / "mine/model", run / "mine/best")
+    shutil.copy(run / "eval/metrics.json", run / "mine/metrics.json")
+    export_hf(run / "mine/model", tmp_path / "out")
+    assert "r2d2 evaluate retrieval" in (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    export_hf(run / "mine/best", tmp_path / "best")
+    assert "None were given" in (tmp_path / "best/README.md").read_text(encoding="utf-8")
+    (run / "mine/metrics.json").unlink()
 
 
 def test_the_command_of_the_card_measures_its_figures(run, tmp_path, monkeypatch):

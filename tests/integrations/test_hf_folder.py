@@ -105,6 +105,23 @@ def test_our_own_towers_give_equal_embeddings_and_match_scores(kind, tmp_path):
 
 def test_the_model_of_the_package_is_exported(tmp_path):
     check_equal(*exported("emoji", tmp_path / "out"))
+    # two models behind a router are no model of ours; the cross encoders' folder is
+    assert "cross-encoder/" in refused(r2d2.load, tmp_path / "out")
+    assert r2d2.load(tmp_path / "out/cross-encoder", "cpu").has_match
+
+
+@pytest.mark.parametrize("kind", ["chinese_clip", "siglip", "ours"])
+def test_embeddings_of_fewer_numbers(kind, tmp_path):
+    if kind == "ours":
+        save_small(tmp_path / "source")
+    else:
+        write_model(kind, tmp_path / "source")
+    export_hf(tmp_path / "source", tmp_path / "out", dim=8)
+    opened = SentenceTransformer(
+        str(tmp_path / "out"), device="cpu", trust_remote_code=kind == "siglip"
+    )
+    assert opened.get_embedding_dimension() == 8
+    check_equal(r2d2.load(tmp_path / "source", "cpu", dim=8), opened)
 
 
 def test_a_tokenizer_that_folds_width_stays_one(tmp_path):

@@ -96,6 +96,7 @@ def hf(
         list[Path] | None,
         typer.Option(help="A folder that `r2d2 evaluate` wrote for this model; may be repeated."),
     ] = None,
+    dim: Dim = None,
     overwrite: Overwrite = False,
 ) -> None:
     """A folder for sentence-transformers and, where one class holds it, transformers; its card."""
@@ -103,6 +104,6 @@ def hf(
     from r2d2.integrations.hf_folder import export_hf
 
     card = Card(licence, tuple(figures or ()))
-    exported = export_hf(model, out, card, overwrite=overwrite)
+    exported = export_hf(model, out, card, dim=dim, overwrite=overwrite)
     for line in [*exported.lines(), f"exported: {out}"]:
         typer.echo(line)

@@ -15,9 +15,9 @@ import r2d2
 from r2d2.config import to_dict
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.run import read_metrics
-from r2d2.pretrained import Pretrained
+from r2d2.pretrained import SHIPPED, Pretrained
 from r2d2.table import PairsTable
-from r2d2.training.run_folder import METRICS, saved_run, saved_summary
+from r2d2.training.run_folder import METRICS, MODEL, saved_run, saved_summary
 from r2d2.weights.hub import is_hub_id
 
 CARD = "README.md"
@@ -64,7 +64,7 @@ def write_cards(
     Raises:
         R2D2Error: figures that are of another model.
     """
-    run_folder = _run_folder(Path(source))
+    run_folder = _run_folder(source)
     figures = [*([run_folder / METRICS] if run_folder else []), *card.figures]
     measured = [m for m in (read_metrics(f) for f in figures if f.exists()) if "run" in m]
     for folder, metrics in zip(
@@ -90,12 +90,17 @@ def write_cards(
         (inner / CARD).write_text("\n".join(lines), encoding="utf-8")
 
 
-def _run_folder(source: Path) -> Path | None:
-    """The folder of the run that a model belongs to; None: there is none here."""
-    for folder in (source, source.parent):
-        if source.is_dir() and saved_run(folder) is not None:
-            return folder
-    return None
+def _run_folder(source: str | Path) -> Path | None:
+    """The folder of the run whose model this is; None: there is none here.
+
+    Not of another model that it holds, as that of its best epoch: its figures are those of model/.
+    """
+    if source == SHIPPED:  # whatever lies here
+        return None
+    source = Path(source)
+    named = str(source) if source.name == MODEL else f"{source}/{MODEL}"
+    run = Path(named).parent
+    return run if run.is_dir() and saved_run(run) is not None else None
 
 
 def _head(

@@ -60,7 +60,12 @@ class _Stage:
 
 
 def export_hf(
-    source: str | Path, out: str | Path, card: Card = Card(), *, overwrite: bool = False
+    source: str | Path,
+    out: str | Path,
+    card: Card = Card(),
+    *,
+    dim: int | None = None,
+    overwrite: bool = False,
 ) -> Exported:
     """Write a model for sentence-transformers, and for transformers where one class holds it.
 
@@ -70,6 +75,7 @@ def export_hf(
         source: as `r2d2.load` takes it.
         out: the folder.
         card: what its README.md says beside what the model's folder tells.
+        dim: numbers of an embedding; None: all. See `narrowed`.
         overwrite: replace a folder at `out` that this wrote.
 
     Raises:
@@ -82,7 +88,7 @@ def export_hf(
     library = require("sentence_transformers", "st", use, LEAST)
     require_transformers()
     card.check()
-    model = load_network(source, "export", "cpu")
+    model = load_network(source, "export", "cpu", dim=dim)
     with whole_folder(out) as work:
         own_classes = True
         if hf_model.dual_class(model) is not None:

@@ -45,7 +45,9 @@ def dual_class(model: Pretrained) -> str | None:
     config = model.model.config
     if config.foreign is not None:
         kind = SIGLIP if config.foreign.kind == SIGLIP2 else config.foreign.kind
-        return kind if kind in CLASSES else None
+        # SigLIP's embeddings are as wide as its heads: those of fewer numbers are another's.
+        cut = kind == SIGLIP and config.embed_dim != config.vision.width
+        return kind if kind in CLASSES and not cut else None
     return None if refusals(CHINESE_CLIP, config, _state(model)) else CHINESE_CLIP
 
 
@@ -75,6 +77,8 @@ def write_dual(model: Pretrained, folder: Path) -> None:
         # No embedding passes there; what is trained by a softmax has no bias.
         bias = _state(model).get("logit_bias", torch.zeros(1))
         tensors |= {"logit_scale": scale.reshape(1), "logit_bias": bias.reshape(1)}
+    if "projection_dim" in settings:
+        settings["projection_dim"] = config.embed_dim
     if kind == SIGLIP2:
         settings = _as_siglip(config.foreign, config, tensors)
     settings |= {
