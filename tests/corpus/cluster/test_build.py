@@ -1,7 +1,9 @@
 """A whole build on three nodes: the same table, with a part of every stage on each of them."""
 
 import logging
+from collections import Counter
 
+import pyarrow.parquet as pq
 import pytest
 from builds import DIRTY, SCENES, SETTINGS, TINTED, built, tinted, write_log
 from colours import Colours
@@ -50,6 +52,24 @@ def test_the_table_is_that_of_one_machine(three_nodes, tmp_path, jobs_on_nodes, 
     assert {*every, "comparing hashes", "writing", "counting"} <= {*done}
     lone = {name for name, runs in done.items() if min(map(len, runs)) < 3}
     assert lone == {"reading logs", "joining pairs", "collecting groups"}  # of one job each
+
+
+def test_the_dropped_rows_are_those_of_one_machine(three_nodes, tmp_path):
+    more = {"settings": ("sample.share=0.6",), "keep_dropped": True}
+    plain = built(tmp_path, ROWS, out="plain.lance", **more)
+    ray = built(tmp_path, ROWS, out="ray.lance", runner="ray", **more)
+    same_tables(plain, ray)
+    dropped = [
+        Counter(
+            tuple(row.items())
+            for file in found.dropped.iterdir()
+            for row in pq.read_table(file).to_pylist()
+        )
+        for found in (plain, ray)
+    ]
+    assert dropped[0] == dropped[1]
+    stages = {dict(row)["stage"] for row in dropped[0]}
+    assert stages >= {"aggregate", "rank", "text filter", "image filter", "de-duplicate", "sample"}
 
 
 def test_models_look_at_images_on_every_node(three_nodes, tmp_path, jobs_on_nodes):
