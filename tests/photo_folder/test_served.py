@@ -145,7 +145,7 @@ def test_the_page_filters_by_folder_and_date(browser, photos, model):
         assert page.is_checked("[name=folder][value='2019']")
         page.fill("[name='max.modified']", "2020-06-02")
         page.press("[name='max.modified']", "Tab")
-        page.wait_for_selector("#problem >> text=没有找到符合筛选的结果")
+        page.wait_for_selector("#problem >> text=没有符合筛选的图片")
         page.close()
 
 

@@ -54,7 +54,7 @@ def is_hidden_path(path: str) -> bool:
 
 
 def count_hidden(dropped: DroppedRows, path: str, where: str) -> None:
-    """Count a hidden picture, and name it unless a system or a tool has left it there.
+    """Count a hidden picture, and name it; of those that a system or a tool leaves, one at most.
 
     Args:
         dropped: counts it.
@@ -65,7 +65,7 @@ def count_hidden(dropped: DroppedRows, path: str, where: str) -> None:
     left = any(
         part in _LITTER | _DOTTED_LITTER or part.startswith((".trash-", "._")) for part in parts
     )
-    dropped.add(HIDDEN, "" if left else where)
+    dropped.add(HIDDEN, "" if left and dropped.examples.get(HIDDEN) else where)
 
 
 def is_picture(name: str) -> bool:
