@@ -3,9 +3,11 @@ between the stages.
 
     python benchmarks/corpus_ray.py --images 200000 800000 --out runs/corpus_ray
     python benchmarks/corpus_ray.py --hashes 200000
+    python benchmarks/corpus_ray.py --plan 1000
 
 The rows have addresses, and fetching is off, so that the build ends with no image left. With
---hashes the search for duplicates alone is measured, its jobs one after the other in this process.
+--hashes the search for duplicates alone is measured, its jobs one after the other in this process;
+with --plan the list of jobs for a log of so many files, which the driver holds.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +148,31 @@ def search(folder: Path, images: int) -> None:
     shutil.rmtree(folder)
 
 
+def plan_log(folder: Path, files: int) -> None:
+    """Plan a log of so many files of one piece each, and print what the list of jobs takes."""
+    from r2d2.corpus.clicks.log import find_logs, plan
+    from r2d2.corpus.config import make_corpus_config
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    row = pa.table({"url": ["http://a"], "query": ["q"], "impressions": [3], "clicks": [1]})
+    for number in range(files):
+        pq.write_table(row, folder / f"{number:06d}.parquet")
+    config = make_corpus_config("zero")
+    logs = find_logs([str(folder)])
+    plan(logs[:1], config)  # what is imported on the way
+    tracemalloc.start()
+    pieces = plan(logs, config)
+    jobs = [
+        {"pieces": json.dumps([piece]), "name": f"{n:06d}", "out": str(folder)}
+        for n, piece in enumerate(pieces)
+    ]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    print(f"{len(jobs):,} jobs: {peak / len(jobs):,.0f} bytes a job")
+    shutil.rmtree(folder)
+
+
 def main(argv: list[str] | None = None) -> float:
     """Measure, print, and give the driver's growth in bytes an image."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -152,7 +180,11 @@ def main(argv: list[str] | None = None) -> float:
     parser.add_argument("--out", type=Path, default=Path("runs/corpus_ray"))
     parser.add_argument("--build", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--hashes", type=int, help="Images whose duplicates are sought.")
+    parser.add_argument("--plan", type=int, help="Files of a log that is planned.")
     options = parser.parse_args(argv)
+    if options.plan is not None:
+        plan_log(options.out / "plan", options.plan)
+        return 0.0
     if options.hashes is not None:
         search(options.out / "hashes", options.hashes)
         return 0.0

@@ -22,6 +22,7 @@ SUBJECTS: dict[str, str] = {
     "second_stage": "each of its changes by itself, beside ours without it",
     "embedding": "r2d2 index, beside Pillow and one picture at a time",
     "corpus": "20 million rows of a click log, beside DuckDB",
+    "corpus_growth": "20 and 80 million rows, given 1 GB: time and memory",
     "startup": "r2d2 --help, import r2d2: seconds",
 }
 

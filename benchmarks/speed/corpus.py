@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,7 @@ def results(rounds: int, quick: bool) -> Iterator[Result]:
     rows = QUICK_ROWS if quick else ROWS
     with tempfile.TemporaryDirectory() as temporary:
         store = Path(temporary) if quick else STORE
-        log = store / f"log-{rows}"
-        if not log.exists():
-            half = log.with_name(f"{log.name}.{Path(temporary).name}")
-            make_log(half, rows)
-            half.rename(log)
+        log = stored_log(store, rows)
         for name, memory, goal in (("8gb", AMPLE, AMPLE_SPEED), ("1gb", SCARCE, SCARCE_SPEED)):
             plain, ours = _in_turn(f"corpus.{name}", log, Path(temporary), memory, rounds)
             medians = [statistics.median(s for s, _ in side) for side in (plain, ours)]
@@ -50,6 +47,25 @@ def results(rounds: int, quick: bool) -> Iterator[Result]:
                 )  # fmt: skip
 
 
+def stored_log(store: Path, rows: int) -> Path:
+    """The log of so many rows, written where it is not there yet."""
+    log = store / f"log-{rows}"
+    if not log.exists():
+        half = log.with_name(f"{log.name}.{uuid.uuid4().hex[:8]}")
+        make_log(half, rows)
+        half.rename(log)
+    return log
+
+
+def ours_or_plain(engine: str, log: Path, work: Path, memory: int) -> tuple[float, float]:
+    """Seconds and peak bytes of one case."""
+    case: dict[str, Any] = run_case(engine, log, work / "work", memory, WORKERS)
+    if "failed" in case:
+        raise RuntimeError(f"{engine} failed with {case['failed']}, given {memory} bytes")
+    wall = sum(case[stage] for stage in STAGES)
+    return case["processor"] if by_processor() else wall, case["peak"]
+
+
 def _in_turn(
     name: str, log: Path, work: Path, memory: int, rounds: int
 ) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
@@ -58,11 +74,8 @@ def _in_turn(
     for done in range(rounds + 1):
         tell(name, done, rounds + 1)
         for engine, side in zip(("duckdb", "r2d2"), found, strict=True):
-            case: dict[str, Any] = run_case(engine, log, work / "work", memory, WORKERS)
-            if "failed" in case:
-                raise RuntimeError(f"{engine} failed with {case['failed']}, given {memory} bytes")
-            wall = sum(case[stage] for stage in STAGES)
+            measured = ours_or_plain(engine, log, work, memory)
             if done:
-                side.append((case["processor"] if by_processor() else wall, case["peak"]))
+                side.append(measured)
     tell(name, rounds + 1, rounds + 1)
     return found
