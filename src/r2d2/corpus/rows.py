@@ -129,12 +129,13 @@ def write_images(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) 
     size = count = 0
     with new_part(path, schema) as writer:
         for row in rows:
-            held.append(row)
-            size += len(row.get("image") or b"") + 256
-            count += 1
-            if size >= GROUP_BYTES:
+            more = len(row.get("image") or b"") + 256
+            if held and size + more > GROUP_BYTES:
                 writer.write_table(pa.Table.from_pylist(held, schema))
                 held, size = [], 0
+            held.append(row)
+            size += more
+            count += 1
         if held:
             writer.write_table(pa.Table.from_pylist(held, schema))
     return count

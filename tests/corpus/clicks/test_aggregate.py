@@ -266,7 +266,7 @@ def test_counts_of_any_type(tmp_path, impressions, good):
 
 
 def test_groups_of_images_are_bounded_in_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr("r2d2.corpus.clicks.ranked_parts.GROUP_BYTES", 3000)
+    monkeypatch.setattr("r2d2.corpus.rows.GROUP_BYTES", 3000)
     rows = [{"image": bytes([n]) * 1000, "query": "q", "clicks": 1} for n in range(7)]
     types = {"image": pa.binary(), "clicks": pa.int32()}
     build([write_log(tmp_path / "a", rows, "parquet", types)], tmp_path / "out")

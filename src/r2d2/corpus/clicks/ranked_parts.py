@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
+from operator import methodcaller
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +15,6 @@ from r2d2.corpus.clicks.buckets import PLACES, bucket_file
 from r2d2.corpus.clicks.checks import EXAMINED_UNIT
 from r2d2.corpus.engine import Database, quoted
 from r2d2.corpus.rows import (
-    GROUP_BYTES,
     IMAGE_COLUMNS,
     IMAGES,
     PAIR_COLUMNS,
@@ -23,6 +24,7 @@ from r2d2.corpus.rows import (
     part_file,
     part_range,
 )
+from r2d2.corpus.rows import write_images as write_image_rows
 
 
 def write_pairs(base: Database, out: Path, numbers: range, parts: int) -> None:
@@ -49,29 +51,19 @@ def write_images(
     batches = base.batches(f"{query} ORDER BY image_id", PAIR_ROWS)
     count = 0
     for part, some in _by_part(batches, numbers, parts):
-        with (
-            open_blobs(inp, *part_range(part, parts)) as blobs,
-            new_part(part_file(out, IMAGES, part), IMAGE_COLUMNS) as writer,
-        ):
+        path = part_file(out, IMAGES, part)
+        with open_blobs(inp, *part_range(part, parts)) as blobs:
+            if blobs:
+                rows = (row for batch in some for row in batch.to_pylist())
+                with_images = ({**row, "image": blobs.get(row["image_id"])} for row in rows)
+                count += write_image_rows(path, IMAGE_COLUMNS, with_images)
+                continue
+        with new_part(path, IMAGE_COLUMNS) as writer:
             for batch in some:
                 count += len(batch)
-                rows = pa.Table.from_batches([batch])
-                if not blobs:
-                    rows = rows.append_column("image", pa.nulls(len(rows), pa.large_binary()))
-                    writer.write_table(rows.cast(IMAGE_COLUMNS))
-                    continue
-                held: list[dict[str, object]] = []
-                size = 0
-                for row in rows.to_pylist():
-                    data = blobs.get(row["image_id"])
-                    more = len(data or b"") + 256
-                    if held and size + more > GROUP_BYTES:
-                        writer.write_table(pa.Table.from_pylist(held, IMAGE_COLUMNS))
-                        held, size = [], 0
-                    held.append({**row, "image": data})
-                    size += more
-                if held:
-                    writer.write_table(pa.Table.from_pylist(held, IMAGE_COLUMNS))
+                no_images = pa.nulls(len(batch), pa.large_binary())
+                table = pa.Table.from_batches([batch]).append_column("image", no_images)
+                writer.write_table(table.cast(IMAGE_COLUMNS))
     return count
 
 
@@ -87,7 +79,7 @@ def _by_part(
             if batch is None:
                 return
             ids = batch.column(0)
-            stop = _place(ids, last)
+            stop = bisect_left(ids, last, key=methodcaller("as_py"))
             if stop:
                 yield batch.slice(0, stop)
             if stop < len(batch):
@@ -96,15 +88,3 @@ def _by_part(
 
     for part in numbers:
         yield part, rows_before(part_range(part, parts)[1])
-
-
-def _place(ids: pa.Array, edge: str) -> int:
-    """How many of the ids, which are in order, are less."""
-    low, high = 0, len(ids)
-    while low < high:
-        middle = (low + high) // 2
-        if ids[middle].as_py() < edge:
-            low = middle + 1
-        else:
-            high = middle
-    return low
