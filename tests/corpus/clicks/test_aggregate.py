@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from logs import FORMATS, read_sums, silent, write_log
 
-from r2d2.corpus.clicks.aggregate import aggregate
+from r2d2.corpus.clicks.aggregate import aggregate, block_rows
 from r2d2.corpus.clicks.buckets import read_cut
 from r2d2.corpus.clicks.rank import rank
 from r2d2.corpus.config import RankConfig, make_corpus_config
@@ -109,6 +109,34 @@ def test_a_dirty_log_in_every_format_and_any_cut(tmp_path, kind, memory):
         for key, url in sorted((image_id(url), url) for url in (A, B, C))
     ]
     assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_what_one_statement_sums_goes_with_the_memory(tmp_path):
+    rows = 600_000  # of each file; two of them are more than the least that a statement sums
+    log = tmp_path / "log"
+    log.mkdir()
+    for n in range(2):
+        number = (np.arange(rows) + n * 1000) % 20_000  # each pair is in both files
+        table = pa.table(
+            {
+                "url": np.char.add("http://", (number % 500).astype(str)),
+                "query": np.char.add("红", (number // 500).astype(str)),
+                "impressions": np.full(rows, 3),
+                "clicks": number % 3,
+            }
+        )
+        pq.write_table(table, log / f"{n}.parquet")
+    sums, buckets = [], []
+    for memory in (10**9, 10**6):
+        out = tmp_path / str(memory)
+        _, pairs, _ = build([log], out, memory_bytes=memory)
+        sums.append(pairs)
+        buckets.append(len(read_cut(out).images))
+    assert buckets == [1, 2]
+    assert len(sums[0]) == 20_000
+    assert sum(pair[-1] for pair in sums[0]) == 2 * 3 * rows  # impressions
+    assert sums[0] == sums[1]
+    assert [block_rows(memory) for memory in (1, 10**9, 10**12)] == [1 << 20, 31_250_000, 1 << 27]
 
 
 def test_parts_are_ranges_of_ids(tmp_path):

@@ -1,6 +1,6 @@
 """Stage 1: sum clicks and impressions per (image, query), however large the log.
 
-First every block of the log is summed: plain Parquet files of up to BLOCK_ROWS rows together by the
+First every block of the log is summed: plain Parquet files of up to `block_rows` together by the
 database itself, all else piece by piece through the readers, which count each broken row. Then the
 sums of all blocks are put together by bucket, a range of image ids, with queries in one spelling.
 """
@@ -31,7 +31,9 @@ from r2d2.progress import Update
 log = logging.getLogger(__name__)
 
 READING = "reading logs"
-BLOCK_ROWS = 1 << 27  # summed by one statement: what a kill may lose, some two minutes
+# Rows summed by one statement, at least and at most: what a kill may lose is some two minutes
+BLOCK_ROWS = (1 << 20, 1 << 27)
+SUMMED_BYTES = 32  # of memory for each: the index of what the database spills stays in memory
 PART_SHARE, PART_BYTES = 6, 128 << 20  # of the memory, and at most: a part of the next stages
 
 
@@ -69,9 +71,10 @@ def aggregate(
     if places.cluster:
         pieces = cut_texts(pieces, places, update)
     plain, other = ([], pieces) if places.cluster else _split(pieces)
-    buckets = _buckets(pieces, workers if places.cluster else 1)
     share = memory_bytes // max(1, workers)
-    blocks = [{"pieces": json.dumps(some)} for some in _blocks(plain)]
+    most = block_rows(share if places.cluster else memory_bytes)
+    buckets = _buckets(pieces, most, workers if places.cluster else 1)
+    blocks = [{"pieces": json.dumps(some)} for some in _blocks(plain, most)]
     jobs = [*blocks, *({"pieces": json.dumps([piece])} for piece in other)]
     jobs = [{**job, "name": f"{n:06d}", "out": str(out)} for n, job in enumerate(jobs)]
     examination, simplified = config.rank.examination, config.query.simplified
@@ -115,13 +118,19 @@ def _split(pieces: Sequence[dict[str, str]]) -> tuple[list[dict[str, str]], list
     return list(plain.values()), other
 
 
-def _blocks(plain: Sequence[dict[str, str]]) -> Iterator[list[dict[str, str]]]:
-    """Files of the same columns together, up to BLOCK_ROWS rows, a file at least."""
+def block_rows(memory_bytes: int) -> int:
+    """How many rows one statement sums within so much memory."""
+    least, most = BLOCK_ROWS
+    return max(least, min(most, memory_bytes // SUMMED_BYTES))
+
+
+def _blocks(plain: Sequence[dict[str, str]], most: int) -> Iterator[list[dict[str, str]]]:
+    """Files of the same columns together, up to `most` rows, a file at least."""
     held: list[dict[str, str]] = []
     rows = 0
     for piece in sorted(plain, key=lambda piece: (piece["plain"], piece["file"])):
         more = int(piece["rows"])
-        if held and (piece["plain"] != held[0]["plain"] or rows + more > BLOCK_ROWS):
+        if held and (piece["plain"] != held[0]["plain"] or rows + more > most):
             yield held
             held, rows = [], 0
         held.append(piece)
@@ -130,10 +139,10 @@ def _blocks(plain: Sequence[dict[str, str]]) -> Iterator[list[dict[str, str]]]:
         yield held
 
 
-def _buckets(pieces: Sequence[dict[str, str]], least: int) -> int:
+def _buckets(pieces: Sequence[dict[str, str]], most: int, least: int) -> int:
     """In how many buckets the sums lie: each is put together from all blocks by one statement."""
     rows = sum(int(piece["rows"] or 0) for piece in pieces)
-    return max(-(-rows // BLOCK_ROWS), least, 1)
+    return max(-(-rows // most), least, 1)
 
 
 def _keep_buckets(out: Path, origin: list[Any]) -> None:
