@@ -1,15 +1,26 @@
 """Vectors in a byte a number: what is found, how much room they take, how such an index grows."""
 
+import weakref
+
 import lance
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from r2d2.search.ann_build import build_ann
 from r2d2.search.exact import ExactVectors
 from r2d2.search.export import export_vectors
-from r2d2.search.index import build_index
+from r2d2.search.index import _with_scales, build_index
 from r2d2.search.int8 import Int8Vectors, from_int8, scales_of, to_int8
-from r2d2.search.layout import TEXT_VECTOR, VECTOR, open_lance, read_about, texts_uri
+from r2d2.search.layout import (
+    INT8,
+    TEXT_VECTOR,
+    VECTOR,
+    About,
+    open_lance,
+    read_about,
+    texts_uri,
+)
 from r2d2.search.searcher import Searcher
 from r2d2.table import PairsTable, write_table
 from r2d2.training.pretrain import pretrain
@@ -31,6 +42,22 @@ def test_a_number_is_off_by_half_a_step_at_most():
     np.testing.assert_allclose(np.linalg.norm(from_int8(stored, scales), axis=1), 1, atol=1e-5)
     beyond = to_int8(3 * x[:1], scales)  # of a row that came later
     assert np.abs(beyond).max() == 127
+
+
+def test_scales_of_an_index_are_found_without_holding_its_vectors(tmp_path):
+    dataset = lance.write_dataset(pa.table({"id": [1]}), tmp_path / "pairs.lance")
+    held = weakref.WeakValueDictionary()
+
+    def batches():
+        for size in (1, 3, 2):
+            batch = held[size] = np.full((4, 2), size, np.float32)
+            yield batch
+            del batch
+            assert len(held) <= 1
+
+    about = _with_scales(dataset, About("model", 2, store=INT8), batches())
+    assert about.scales == pytest.approx([3 / 127, 3 / 127])
+    assert read_about(lance.dataset(dataset.uri), dataset.uri) == about
 
 
 def test_a_number_that_is_zero_everywhere_and_a_vector_of_zeros():

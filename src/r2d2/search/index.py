@@ -274,10 +274,10 @@ def _put_in(uri: str, staging: str) -> None:
 
 def _with_scales(dataset: Any, about: About, batches: Iterator[Floats]) -> About:
     """Note the scales of an index in int8; all of its vectors may be without a direction."""
-    found = [batch for batch in batches if len(batch)]
-    if not found:
+    scales = scales_of(batches)
+    if scales is None:
         return about
-    known = replace(about, scales=scales_of(found).tolist())
+    known = replace(about, scales=scales.tolist())
     write_about(dataset, known)
     return known
 

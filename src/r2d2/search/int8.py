@@ -20,14 +20,18 @@ ROWS_AT_ONCE = 16384  # that are turned back into float32
 Bytes = npt.NDArray[np.int8]
 
 
-def scales_of(batches: Iterable[Floats]) -> Floats:
-    """The scale of each number, (d,), by all vectors (n, d) of a gallery; at least one vector."""
+def scales_of(batches: Iterable[Floats]) -> Floats | None:
+    """The scale of each number, (d,), by all vectors (n, d) of a gallery; None: it has none.
+
+    One batch is held at a time.
+    """
     largest: Floats | None = None
     for vectors in batches:
         if len(vectors):
             here = np.abs(vectors).max(axis=0)
             largest = here if largest is None else np.maximum(largest, here)
-    assert largest is not None
+    if largest is None:
+        return None
     found: Floats = (np.maximum(largest, 1e-12) / LARGEST).astype(np.float32)
     return found
 
