@@ -27,8 +27,7 @@ from r2d2.model.r2d2 import R2D2
 from r2d2.models import load
 from r2d2.pretrained import SHIPPED, Pretrained
 from r2d2.search.index import build_index
-from r2d2.search.layout import VECTOR
-from r2d2.search.table_gallery import as_matrix
+from r2d2.search.layout import VECTOR, as_matrix
 from r2d2.table import Pair, write_table
 from r2d2.tokenizer import Tokenizer
 

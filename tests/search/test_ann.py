@@ -24,6 +24,7 @@ from r2d2.search.layout import (
     TEXT_VECTOR,
     VECTOR,
     About,
+    as_matrix,
     open_lance,
     read_about,
     texts_uri,
@@ -32,7 +33,7 @@ from r2d2.search.layout import (
 )
 from r2d2.search.shipped import INDEX
 from r2d2.search.stored_calibration import store_calibration
-from r2d2.search.table_gallery import Indexed, TableGallery, as_matrix
+from r2d2.search.table_gallery import Indexed, TableGallery
 from r2d2.table import SCHEMA
 from r2d2.tokenizer import key_hash, text_key
 from training.small import refused

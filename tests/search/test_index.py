@@ -17,6 +17,7 @@ from r2d2.search.layout import (
     BAD,
     LOCK,
     VECTOR,
+    as_matrix,
     open_lance,
     read_about,
     staging_uri,
@@ -24,7 +25,7 @@ from r2d2.search.layout import (
     write_about,
 )
 from r2d2.search.searcher import Searcher
-from r2d2.search.table_gallery import TableGallery, as_matrix
+from r2d2.search.table_gallery import TableGallery
 from r2d2.table import Pair, Text, append_table, write_table
 from search.small import TEXTS, small_gallery, small_model
 from training.small import (

@@ -30,6 +30,7 @@ from r2d2.search.layout import (
     TEXT_KEY,
     TEXT_VECTOR,
     VECTOR,
+    as_matrix,
     vector_type,
 )
 from r2d2.tensor_cores import allow_tensor_cores
@@ -197,8 +198,7 @@ def int8_column(column: Any, scales: Floats) -> Any:
     valid = column.is_valid().to_numpy(zero_copy_only=False)
     filled = np.zeros((len(column), width), np.int8)
     if valid.any():
-        flat = column.drop_null().flatten().to_numpy(zero_copy_only=False)
-        filled[valid] = to_int8(flat.reshape(-1, width), scales)
+        filled[valid] = to_int8(as_matrix(column.drop_null()), scales)
     return pa.FixedSizeListArray.from_arrays(
         pa.array(filled.reshape(-1)), type=vector_type(width, INT8), mask=pa.array(~valid)
     )

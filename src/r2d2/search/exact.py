@@ -54,7 +54,7 @@ class ExactVectors:
         """See `Vectors.best`. Of equal cosines the earlier row comes first."""
         vectors, rows = self._vectors, self._rows
         if where is not None:
-            chosen = np.flatnonzero(np.isin(rows, self._select(where), assume_unique=True))
+            chosen = matching_places(rows, self._select, where)
             vectors, rows = vectors[chosen], rows[chosen]
         found: list[tuple[Rows, Floats]] = []
         step = max(1, BLOCK_CELLS // max(1, len(vectors)))
@@ -63,9 +63,8 @@ class ExactVectors:
             for query, scores in zip(block, block @ vectors.T, strict=True):
                 near = _largest(scores, k + SPARE)
                 # The product's last bit depends on a row's place: equal pictures would not tie.
-                cosine = compare(vectors[near], query)
-                order = np.lexsort((near, -cosine))[:k]
-                found.append((rows[near[order]], cosine[order]))
+                best, cosines = nearest(near, vectors[near], query, k)
+                found.append((rows[best], cosines))
         return found
 
 
@@ -99,6 +98,23 @@ def compare(vectors: Floats, query: Floats) -> Floats:
         "kd,d->k", vectors.astype(np.float64), query.astype(np.float64)
     ).astype(np.float32)
     return found
+
+
+def nearest(
+    places: npt.NDArray[np.int64], vectors: Floats, query: Floats, k: int
+) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Of places (n,) and their vectors (n, d) the k nearest to a query (d,), and their cosines.
+
+    The nearest first; of equal cosines the earlier place.
+    """
+    cosines = compare(vectors, query)
+    order = np.lexsort((places, -cosines))[:k]
+    return places[order], cosines[order]
+
+
+def matching_places(rows: Rows, select: Select, where: str) -> npt.NDArray[np.int64]:
+    """The places in `rows` (n,) of those that fulfil a condition, ascending."""
+    return np.flatnonzero(np.isin(rows, select(where), assume_unique=True))
 
 
 def _largest(scores: Floats, k: int) -> npt.NDArray[np.int64]:

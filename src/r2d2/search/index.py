@@ -51,6 +51,7 @@ from r2d2.search.layout import (
     VECTOR,
     WORDS,
     About,
+    as_matrix,
     indexing,
     open_lance,
     read_about,
@@ -284,8 +285,7 @@ def _with_scales(dataset: Any, about: About, batches: Iterator[Floats]) -> About
 
 def _vectors_of(waiting: Any) -> Iterator[Floats]:
     for batch in waiting.to_batches(columns=[VECTOR], filter=f"{VECTOR} IS NOT NULL"):
-        column = batch[VECTOR]
-        yield column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+        yield as_matrix(batch[VECTOR])
 
 
 def _embed_texts(

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.search.exact import SPARE, Select, best_in_batches, compare
+from r2d2.search.exact import SPARE, Select, best_in_batches, compare, matching_places, nearest
 from r2d2.search.gallery import Floats, Rows
 
 LARGEST = 127
@@ -78,7 +78,7 @@ class Int8Vectors:
         """See `Vectors.best`. Of equal cosines the earlier row comes first."""
         chosen = np.arange(len(self._rows), dtype=np.int64)
         if where is not None:
-            chosen = np.flatnonzero(np.isin(self._rows, self._select(where), assume_unique=True))
+            chosen = matching_places(self._rows, self._select, where)
         if not len(chosen):
             none = np.empty(0, np.int64), np.empty(0, np.float32)
             return [none for _ in queries]
@@ -89,7 +89,6 @@ class Int8Vectors:
         near = best_in_batches(parts, queries, k + SPARE)
         found = []
         for query, places in zip(queries, near, strict=True):
-            cosine = compare(self.take(places), query)
-            order = np.lexsort((places, -cosine))[:k]
-            found.append((self._rows[places[order]], cosine[order]))
+            best, cosines = nearest(places, self.take(places), query, k)
+            found.append((self._rows[best], cosines))
         return found

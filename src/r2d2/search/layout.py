@@ -80,6 +80,12 @@ def vector_type(width: int, store: str = FLOAT32) -> pa.DataType:
     return pa.list_(pa.int8() if store == INT8 else pa.float32(), width)
 
 
+def as_matrix(column: pa.Array) -> Any:
+    """A column of vectors without nulls as (n, d), in its own type."""
+    width = column.type.list_size
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+
+
 def read_about(dataset: Any, uri: str) -> About | None:
     """None where there is no index; R2D2Error where what is there is damaged."""
     found = (dataset.metadata or {}).get(ABOUT)

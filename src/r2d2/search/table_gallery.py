@@ -32,6 +32,7 @@ from r2d2.search.layout import (
     VECTOR,
     WORDS,
     About,
+    as_matrix,
     open_lance,
     read_about,
     texts_uri,
@@ -275,8 +276,9 @@ class Indexed:
 
     def matrix(self, column: pa.Array) -> Floats:
         """Vectors of this table without nulls as (n, d) float32."""
-        stored: Floats = as_matrix(column)
-        return stored if self.scales is None else from_int8(as_matrix(column), self.scales)
+        stored = as_matrix(column)
+        vectors: Floats = stored if self.scales is None else from_int8(stored, self.scales)
+        return vectors
 
     @cached_property
     def scales(self) -> Floats | None:
@@ -355,12 +357,6 @@ class Indexed:
             directions.add(vectors, [f"row {row}" for row in rows])
             yield rows, vectors
         directions.done()
-
-
-def as_matrix(column: pa.Array) -> Any:
-    """A column of vectors without nulls as (n, d), in its own type."""
-    width = column.type.list_size
-    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
 
 
 def _size(count: int) -> str:
