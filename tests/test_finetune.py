@@ -23,6 +23,7 @@ from r2d2.training.distributed import ALONE
 from r2d2.training.epochs import Epoch, read_epochs
 from r2d2.training.pretrain import pretrain
 from r2d2.training.run_folder import remember
+from training.interrupted import PowerCutError, cut_second_measurement
 from training.small import (
     COLOURS,
     SIDE,
@@ -312,22 +313,11 @@ def test_stopped_and_resumed_it_is_the_undisturbed_run(start, own, tmp_path, mon
     whole, out = tmp_path / "whole", tmp_path / "run"
     finetune(table, whole, config, init=start)
 
-    class PowerCutError(Exception):
-        pass
-
-    measure, calls = KeepBest._measure, []
-
-    def cut(self, *arguments):
-        calls.append(arguments[1])
-        if calls == [1, 2]:
-            raise PowerCutError
-        return measure(self, *arguments)
-
-    monkeypatch.setattr(KeepBest, "_measure", cut)
+    epochs = cut_second_measurement(monkeypatch)
     with pytest.raises(PowerCutError):
         finetune(table, out, config, init=start)
     finetune(table, out, config, init=start, resume=True)
-    assert calls == [1, 2, 2, 3]
+    assert epochs == [1, 2, 2, 3]
     assert read_epochs(out) == read_epochs(whole)
     ours, theirs = tensors(out), tensors(whole)
     assert all(ours[name].equal(theirs[name]) for name in theirs)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from gathering import gather_from
 
 from r2d2.objectives.distill import fgd, tgd
 from r2d2.objectives.gcpr import gcpr
@@ -138,12 +139,7 @@ def test_tgd_of_ranks_that_gather_has_the_gradient_of_one_process(ranks):
     for own in torch.arange(6).chunk(ranks):
         local = (*(x[own] for x in full), keys[own])
 
-        def gather(x, local=local):
-            return next(
-                every for part, every in zip(local, (*full, keys), strict=True) if part is x
-            )
-
-        mean = mean + tgd(*local, queue, tau, 0.4, gather) / ranks
+        mean = mean + tgd(*local, queue, tau, 0.4, gather_from(local, (*full, keys))) / ranks
     torch.testing.assert_close(mean, whole, atol=1e-5, rtol=0)
     wanted = (full[0], full[1], tau)
     for a, b in zip(

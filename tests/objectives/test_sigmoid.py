@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from gathering import gather_from
 from small_step import MOMENT, batch_of, setup
 
 from r2d2.config import make_config
@@ -91,12 +92,9 @@ def test_ranks_that_gather_have_the_gradient_of_one_process(ranks):
     for own in torch.arange(6).chunk(ranks):
         local = (images[own], texts[own], keys[own])
 
-        def gather(x, local=local):
-            return next(
-                full for part, full in zip(local, (images, texts, keys), strict=True) if part is x
-            )
-
-        shares.append(sigmoid_contrast(*local, tau, bias, gather))
+        shares.append(
+            sigmoid_contrast(*local, tau, bias, gather_from(local, (images, texts, keys)))
+        )
     compare(sum(shares) / ranks, whole, inputs)
 
 

@@ -9,13 +9,14 @@ from safetensors.torch import load_file
 import r2d2
 from models.named import write_model
 from r2d2.config import TrainConfig, make_config, make_tuning_config
-from r2d2.finetune import KeepBest, finetune, tuning_config, tuning_start
+from r2d2.finetune import finetune, tuning_config, tuning_start
 from r2d2.models import load_network
 from r2d2.training.epochs import read_epochs
 from r2d2.training.lora import add_lora, merged
 from r2d2.training.pretrain import pretrain
 from r2d2.used_settings import check_used
 from r2d2.weights.towers import import_towers
+from training.interrupted import PowerCutError, cut_second_measurement
 from training.small import picture, refused, small_table, tensors
 from weights.published import save_small
 
@@ -122,22 +123,11 @@ def test_a_run_saves_a_plain_model_and_resumes_to_the_same_bits(place, tmp_path,
     moved = moved - before["towers.text.layers.0.feed_forward.0.weight"]
     assert torch.linalg.matrix_rank(moved.double(), rtol=1e-4) <= RANK
 
-    class PowerCutError(Exception):
-        pass
-
-    measure, calls = KeepBest._measure, []
-
-    def cut(self, *arguments):
-        calls.append(arguments[1])
-        if calls == [1, 2]:
-            raise PowerCutError
-        return measure(self, *arguments)
-
-    monkeypatch.setattr(KeepBest, "_measure", cut)
+    epochs = cut_second_measurement(monkeypatch)
     with pytest.raises(PowerCutError):
         finetune(table, out, config_of(), init=folder / "start")
     finetune(table, out, config_of(), init=folder / "start", resume=True)
-    assert calls == [1, 2, 2, 3]
+    assert epochs == [1, 2, 2, 3]
     assert read_epochs(out) == read_epochs(whole)
     ours, theirs = tensors(out), tensors(whole)
     assert all(ours[name].equal(theirs[name]) for name in theirs)
