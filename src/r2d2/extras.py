@@ -8,7 +8,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from r2d2.errors import R2D2Error
+from r2d2.errors import R2D2Error, first_line
 
 
 def require(package: str, extra: str, use: str, least: str) -> Any:
@@ -36,5 +36,5 @@ def require(package: str, extra: str, use: str, least: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise R2D2Error(f"{name} cannot be imported ({reason}): {remedy}") from error

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from r2d2.data.augment import normalize
-from r2d2.errors import R2D2Error
+from r2d2.errors import R2D2Error, first_line
 from r2d2.models import load as load_model
 from r2d2.models import network_of
 from r2d2.pretrained import Pretrained
@@ -102,7 +102,7 @@ def main() -> int:
         register(importlib.import_module("clip_benchmark.models"))
         run = importlib.import_module("clip_benchmark.cli").main
     except ImportError as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         print(f"error: CLIP_benchmark cannot be imported ({reason}): pip install clip-benchmark",  # noqa: T201
               file=sys.stderr)  # fmt: skip
         return 2
