@@ -26,7 +26,7 @@ from r2d2.ablation.document import Table, table_lines
 from r2d2.pretrained import SHIPPED
 from r2d2.search.calibration import POSSIBLE
 from r2d2.search.confidence import HEAD
-from r2d2.search.query import Found, Query
+from r2d2.search.query import SearchQuery, SearchResults
 from r2d2.search.searcher import Searcher
 
 NO_ANSWER = Path(__file__).with_name("no_answer_queries.tsv")
@@ -52,16 +52,18 @@ def read_answerable(half: str) -> list[str]:
     return [query.text for query in read_queries() if query.half == half]
 
 
-def answers(searcher: Searcher, texts: Sequence[str], options: Mapping[str, object]) -> list[Found]:
-    """Of the search of the product, with `options` of a `Query`."""
-    found: list[Found] = []
+def answers(
+    searcher: Searcher, texts: Sequence[str], options: Mapping[str, object]
+) -> list[SearchResults]:
+    """Of the search of the product, with `options` of a `SearchQuery`."""
+    found: list[SearchResults] = []
     for start in range(0, len(texts), AT_ONCE):
         some = texts[start : start + AT_ONCE]
-        found += searcher.answer([Query(text=text, k=HEAD, **options) for text in some])  # type: ignore[arg-type]
+        found += searcher.answer([SearchQuery(text=text, k=HEAD, **options) for text in some])  # type: ignore[arg-type]
     return found
 
 
-def best_chance(answer: Found) -> float:
+def best_chance(answer: SearchResults) -> float:
     """The smallest chance of the first results; 1 where nothing speaks for any."""
     return min((hit.chance for hit in answer.hits if hit.chance is not None), default=1.0)
 

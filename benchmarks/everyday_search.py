@@ -34,7 +34,7 @@ from pathlib import Path
 from r2d2.ablation.document import Table, table_lines
 from r2d2.pretrained import SHIPPED
 from r2d2.search import first_stage
-from r2d2.search.query import Query
+from r2d2.search.query import SearchQuery
 from r2d2.search.searcher import Searcher
 from r2d2.search.shipped import emoji_character
 
@@ -109,10 +109,10 @@ def substring_search(searcher: Searcher) -> Search:
 
 
 def gallery_search(searcher: Searcher, options: Mapping[str, object]) -> Search:
-    """The search of the product, with `options` of a `Query`."""
+    """The search of the product, with `options` of a `SearchQuery`."""
 
     def search(texts: Sequence[str]) -> list[list[str]]:
-        queries = [Query(text=text, k=DEPTHS[-1], **options) for text in texts]  # type: ignore[arg-type]
+        queries = [SearchQuery(text=text, k=DEPTHS[-1], **options) for text in texts]  # type: ignore[arg-type]
         return [
             [emoji_character(hit.image_id) or "" for hit in answer.hits]
             for answer in searcher.answer(queries)
@@ -133,7 +133,7 @@ def name_ranks(searcher: Searcher, step: int = 1) -> list[int | None]:
     ranks: list[int | None] = []
     for start in range(0, len(names), AT_ONCE):
         some = names[start : start + AT_ONCE]
-        answers = searcher.answer([Query(text=text, k=DEPTHS[-1]) for text, _ in some])
+        answers = searcher.answer([SearchQuery(text=text, k=DEPTHS[-1]) for text, _ in some])
         for (_, row), answer in zip(some, answers, strict=True):
             ranks.append(next((hit.rank for hit in answer.hits if hit.row == row), None))
     return ranks

@@ -27,7 +27,7 @@ from r2d2.data.emoji import emoji_pairs
 from r2d2.files import write_text
 from r2d2.search.ann_build import build_ann
 from r2d2.search.index import build_index
-from r2d2.search.layout import VECTOR, read_about, write_about
+from r2d2.search.layout import VECTOR, read_index_info, write_index_info
 from r2d2.search.searcher import Searcher
 from r2d2.table import write_table
 
@@ -68,12 +68,12 @@ def make_table(out: Path, table: Path, rows: int) -> None:
         write_table(small, emoji_pairs())
     build_index(small, "emoji", texts=False)
     source = lance.dataset(str(small)).to_table()
-    about = read_about(lance.dataset(str(small)), str(small))
+    about = read_index_info(lance.dataset(str(small)), str(small))
     assert about, "the index says of itself what model made it"
     shutil.rmtree(table, ignore_errors=True)
     reader = pa.RecordBatchReader.from_batches(source.schema, batches(source, rows))
     lance.write_dataset(reader, str(table), max_rows_per_file=100_000)
-    write_about(lance.dataset(str(table)), about)
+    write_index_info(lance.dataset(str(table)), about)
 
 
 def batches(source: pa.Table, rows: int) -> Iterator[pa.RecordBatch]:

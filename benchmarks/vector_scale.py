@@ -39,8 +39,8 @@ import pyarrow as pa
 from r2d2.files import write_text
 from r2d2.search.ann_build import KINDS, build_ann
 from r2d2.search.exact import best_in_batches
-from r2d2.search.layout import BAD, VECTOR, About, vector_type, write_about
-from r2d2.search.table_gallery import Indexed, TableGallery
+from r2d2.search.layout import BAD, VECTOR, IndexInfo, vector_type, write_index_info
+from r2d2.search.table_gallery import TableGallery, VectorTable
 from r2d2.table import SCHEMA
 
 Floats = npt.NDArray[np.float32]
@@ -99,7 +99,7 @@ def make(table: Path, clusters: Clusters, vectors: int) -> dict[str, Any]:
 
     reader = pa.RecordBatchReader.from_batches(schema, batches())
     dataset = lance.write_dataset(reader, str(table), max_rows_per_file=500_000)
-    write_about(dataset, About("benchmark", clusters.width))
+    write_index_info(dataset, IndexInfo("benchmark", clusters.width))
     return {"vectors": vectors}
 
 
@@ -116,7 +116,7 @@ def build(table: Path, kind: str) -> dict[str, Any]:
 
 def truth(table: Path, file: Path, queries: Floats) -> dict[str, Any]:
     """The exact best of each query, into a file."""
-    rows = best_in_batches(Indexed(str(table), VECTOR).batches(), queries, K)
+    rows = best_in_batches(VectorTable(str(table), VECTOR).batches(), queries, K)
     np.save(file, rows, allow_pickle=False)
     return {"queries": len(queries)}
 

@@ -14,7 +14,7 @@ import r2d2
 from r2d2.errors import R2D2Error
 from r2d2.model.r2d2 import R2D2
 from r2d2.models import load
-from r2d2.pretrained import Pretrained, Ranked
+from r2d2.pretrained import Pretrained, RankedImage
 from r2d2.tokenizer import Tokenizer
 from training.small import SIDE, contents, name, picture, refused, small_config
 
@@ -286,9 +286,9 @@ def test_the_names_of_the_package(saved):
     model = r2d2.load(str(saved))
     assert isinstance(model, r2d2.Pretrained)
     assert isinstance(model.encode_texts(["猫"]), r2d2.Side)
-    assert isinstance(model.rank("猫", PICTURES[:2])[0], r2d2.Ranked)
+    assert isinstance(model.rank("猫", PICTURES[:2])[0], r2d2.RankedImage)
     assert isinstance(R2D2Error("x"), r2d2.R2D2Error)
-    assert Ranked is r2d2.Ranked
+    assert r2d2.Ranked is RankedImage is r2d2.RankedImage  # the name in version 0.1
     with pytest.raises(AttributeError, match="lode"):
         r2d2.lode  # noqa: B018
 

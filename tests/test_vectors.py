@@ -10,7 +10,7 @@ from r2d2.evaluation.classification import class_embeddings
 from r2d2.evaluation.labelled import score_labelled
 from r2d2.model.side import embedded
 from r2d2.table import Pair, PairsTable, Text, write_table
-from r2d2.vectors import Directions, without_direction
+from r2d2.vectors import DirectionCheck, without_direction
 
 BROKEN = [np.nan, np.inf, -np.inf]
 
@@ -26,7 +26,7 @@ def test_which_vectors_have_no_direction():
 
 
 def test_all_are_counted_and_the_first_are_named():
-    check = Directions("images", "compute them anew")
+    check = DirectionCheck("images", "compute them anew")
     good, bad = np.ones((9, 2)), np.zeros((8, 2))
     check.add(good, [f"good{n}" for n in range(9)])
     check.add(np.concatenate([bad, good]), [f"img{n}" for n in range(17)])
@@ -34,10 +34,10 @@ def test_all_are_counted_and_the_first_are_named():
         R2D2Error, match=r"8 of 26 embeddings of images .*: img0, img1, .*img4 and 3 more"
     ):
         check.done()
-    check = Directions("images", "compute them anew")
+    check = DirectionCheck("images", "compute them anew")
     with pytest.raises(R2D2Error, match="compute them anew"):  # at once, where nothing is right
         check.add(bad, [f"img{n}" for n in range(8)])
-    Directions("images", "").done()
+    DirectionCheck("images", "").done()
 
 
 class Numbers:

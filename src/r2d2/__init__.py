@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from r2d2.config import make_config
     from r2d2.model.side import Side
     from r2d2.models import load
-    from r2d2.pretrained import Pretrained, Ranked
+    from r2d2.pretrained import Pretrained, Ranked, RankedImage
     from r2d2.table import PairsTable
     from r2d2.training.pretrain import pretrain
 
@@ -28,7 +28,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Pretrained": "r2d2.pretrained",
-    "Ranked": "r2d2.pretrained",
+    "Ranked": "r2d2.pretrained",  # the name of RankedImage in version 0.1
+    "RankedImage": "r2d2.pretrained",
     "load": "r2d2.models",
     "Side": "r2d2.model.side",
     "PairsTable": "r2d2.table",
@@ -41,6 +42,7 @@ __all__ = [
     "Pretrained",
     "R2D2Error",
     "Ranked",
+    "RankedImage",
     "Side",
     "__version__",
     "load",

@@ -15,7 +15,7 @@ from PIL import Image
 
 from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import R2D2Error
-from r2d2.models import Model, lasting_name, load
+from r2d2.models import ImageTextModel, lasting_name, load
 from r2d2.vectors import refuse_without_direction
 
 
@@ -23,7 +23,7 @@ from r2d2.vectors import refuse_without_direction
 class Encoder:
     """Embeddings of unit length."""
 
-    model: Model
+    model: ImageTextModel
     name: str  # by which another process loads it
 
     @classmethod

@@ -56,7 +56,7 @@ EMBEDDINGS = ("images.npy", "images.parquet")  # which `evaluate` reads
 PAIR = "encoders.json"  # of two ONNX encoders that another program wrote
 
 
-class Model(Protocol):
+class ImageTextModel(Protocol):
     """What any opened model can do; `why_not` tells what one of them cannot."""
 
     name: str  # the last part of what names it
@@ -109,7 +109,7 @@ class Model(Protocol):
 
 
 @runtime_checkable
-class ScoresPairs(Protocol):
+class CrossEncoderModel(Protocol):
     """A model that scores many pairs of few items, and each of its cross encoders by itself.
 
     What belongs to one item is then computed once for all of its pairs.
@@ -128,7 +128,7 @@ def load(
     *,
     text_length: int | None = None,
     dim: int | None = None,
-) -> Model:
+) -> ImageTextModel:
     """Open a model of any kind.
 
     Args:
@@ -148,7 +148,7 @@ def load(
     return opened if dim is None else narrowed_model(opened, dim)
 
 
-def narrowed_model(model: Model, dim: int, *, warn: bool = True) -> Model:
+def narrowed_model(model: ImageTextModel, dim: int, *, warn: bool = True) -> ImageTextModel:
     """An opened model with embeddings of `dim` numbers; see `r2d2.narrow`. R2D2Error where not."""
     if not isinstance(model, Pretrained):
         raise R2D2Error(
@@ -162,7 +162,7 @@ def narrowed_model(model: Model, dim: int, *, warn: bool = True) -> Model:
 
 def _load(
     source: str | os.PathLike[str], device: str | int | torch.device | None, text_length: int | None
-) -> Model:
+) -> ImageTextModel:
     there = default_device() if device is None else usable_device(device)
     place = _place(source)
     name = _short(source)
@@ -204,7 +204,7 @@ def load_network(
     return network_of(load(source, device, dim=dim), use)
 
 
-def network_of(model: Model, use: Use) -> Pretrained:
+def network_of(model: ImageTextModel, use: Use) -> Pretrained:
     """An opened model as a network of PyTorch. R2D2Error where it cannot be used so, and why."""
     reason = model.why_not(use)
     if reason is not None:
@@ -216,7 +216,7 @@ def network_of(model: Model, use: Use) -> Pretrained:
     return model
 
 
-def tell_ranking(model: Model) -> None:
+def tell_ranking(model: ImageTextModel) -> None:
     """Say that searches are ranked by cosine alone, where the model cannot rank again."""
     if not model.has_match:
         log.info("%s has no cross encoders: results are ranked by cosine alone", model.name)
@@ -295,7 +295,7 @@ def _checkpoint(
     return _named(open_checkpoint(place, source, device, text_length), _short(str(source)))
 
 
-def _graphs(folder: Path, config: dict[str, Any], text_length: int | None) -> Model:
+def _graphs(folder: Path, config: dict[str, Any], text_length: int | None) -> ImageTextModel:
     import torch
 
     from r2d2.deploy.runtime import OnnxModel

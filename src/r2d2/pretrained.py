@@ -48,13 +48,16 @@ Score = Callable[[Side, Side, Pairs], Tensor]
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankedImage:
     """One result of `Pretrained.rank`."""
 
     index: int  # into the images given
     score: float  # weight * match + cosine, or the cosine alone without cross encoders
     cosine: float  # pre-ranking
     match: float | None  # (p_T + p_I) / 2; None where it was not re-ranked
+
+
+Ranked = RankedImage  # the name in version 0.1
 
 
 class Pretrained:
@@ -279,7 +282,7 @@ class Pretrained:
         return torch.cat(scores)
 
     @torch.inference_mode()
-    def rank(self, query: str, images: Images, top_k: int | None = None) -> list[Ranked]:
+    def rank(self, query: str, images: Images, top_k: int | None = None) -> list[RankedImage]:
         """Images for a text, best first: ranked by cosine, the first `top_k` again by match.
 
         Where the weight of the match score is 0, by cosine alone.
@@ -297,16 +300,20 @@ class Pretrained:
         cosine = side.embedding.float() @ text.embedding[0].float()
         order = cosine.argsort(descending=True, stable=True)
         if not self.has_match or self.match_weight == 0:
-            return [Ranked(i, float(cosine[i]), float(cosine[i]), None) for i in order.tolist()]
+            return [
+                RankedImage(i, float(cosine[i]), float(cosine[i]), None) for i in order.tolist()
+            ]
         first, rest = order[:top_k], order[top_k:]
         match = self.match(side[first], text[torch.zeros_like(first)])
         score = self.match_weight * match + cosine[first]
         again = score.argsort(descending=True, stable=True)
         best = [
-            Ranked(int(first[i]), float(score[i]), float(cosine[first[i]]), float(match[i]))
+            RankedImage(int(first[i]), float(score[i]), float(cosine[first[i]]), float(match[i]))
             for i in again.tolist()
         ]
-        return best + [Ranked(i, float(cosine[i]), float(cosine[i]), None) for i in rest.tolist()]
+        return best + [
+            RankedImage(i, float(cosine[i]), float(cosine[i]), None) for i in rest.tolist()
+        ]
 
     def save(self, path: str | Path, weights: Mapping[str, Tensor] | None = None) -> None:
         """Write weights, tokenizer and settings into a folder, whole or not at all.
@@ -415,7 +422,7 @@ def read_saved(folder: Path, device: str | int | torch.device | None = None) -> 
 
 
 @dataclass(frozen=True)
-class _Saved:
+class _SavedSettings:
     """A config.json of ours."""
 
     model: ModelConfig
@@ -425,7 +432,7 @@ class _Saved:
     widths: tuple[int, ...]
 
 
-def _read_config(path: Path) -> _Saved:
+def _read_config(path: Path) -> _SavedSettings:
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         model = from_dict(ModelConfig, config["model"], "model")
@@ -435,7 +442,7 @@ def _read_config(path: Path) -> _Saved:
         if preprocessing.side != side:
             raise R2D2Error(f"pictures of {preprocessing.side} pixels, and the model takes {side}")
         widths = tuple(int(width) for width in config.get("widths", ()))
-        return _Saved(
+        return _SavedSettings(
             model, float(config["match_weight"]), int(config["top_k"]), preprocessing, widths
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, R2D2Error) as error:

@@ -27,12 +27,12 @@ def refuse_without_direction(
     vectors: npt.NDArray[np.floating], unit: str, names: Sequence[str]
 ) -> None:
     """R2D2Error where a model gave one of `names` a vector, of (n, d), without a direction."""
-    directions = Directions(unit, "the weights of the model are broken: give another")
+    directions = DirectionCheck(unit, "the weights of the model are broken: give another")
     directions.add(vectors, names)
     directions.done()
 
 
-class Directions:
+class DirectionCheck:
     """Looks over embeddings as they come; `done` refuses those without a direction, by name."""
 
     def __init__(self, unit: str, remedy: str) -> None:

@@ -15,7 +15,7 @@ from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.pairs import match_scores
 from r2d2.evaluation.rerank import WEIGHTS
 from r2d2.evaluation.second_stage import Asked, SecondStage
-from r2d2.models import ScoresPairs
+from r2d2.models import CrossEncoderModel
 from search.small import TEXTS, small_model
 from training.small import picture
 
@@ -128,7 +128,7 @@ def test_a_head_of_all_candidates_changes_nothing():
 @pytest.mark.parametrize("weights", [[0.0], [0.5], WEIGHTS])
 def test_only_heads_are_scored_by_both(weights):
     model = Counting(small_model())
-    assert isinstance(model, ScoresPairs)
+    assert isinstance(model, CrossEncoderModel)
     encoded = encode(model, corpus(), 64)
     k, cosine = 10, torch.linspace(0.9, 0.1, 10).expand(24, 10)
     image = torch.arange(24)[:, None].expand(24, k).reshape(-1)

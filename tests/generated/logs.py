@@ -34,8 +34,8 @@ from r2d2.corpus.config import CorpusConfig, make_corpus_config
 from r2d2.corpus.runner import Runner
 from r2d2.corpus.texts.spelling import spell_queries
 from r2d2.inputs.dropped_rows import DroppedRows
-from r2d2.search.many import Done, search_many
-from r2d2.search.query import Query
+from r2d2.search.many import BatchReport, search_many
+from r2d2.search.query import SearchQuery
 from r2d2.search.searcher import Searcher
 from search.small import TEXTS as SEARCHED
 from search.small import small_searcher
@@ -238,9 +238,9 @@ class Queries:
             assert done.answered <= count <= done.answered + done.dropped.total
 
 
-def _search(file: Path, out: Path) -> Done:
+def _search(file: Path, out: Path) -> BatchReport:
     with contextlib.redirect_stderr(io.StringIO()):  # the progress of hundreds of files
-        return search_many(searcher(), file, out, Query(k=2))
+        return search_many(searcher(), file, out, SearchQuery(k=2))
 
 
 def queries(values: Values, folder: Path) -> Queries:

@@ -21,7 +21,7 @@ from r2d2.photo_folder.open import open_folder
 from r2d2.photo_folder.place import LOCK, TABLE
 from r2d2.photo_folder.rows import MODIFIED
 from r2d2.search.layout import BAD, VECTOR, open_lance
-from r2d2.search.pictures import Pictures
+from r2d2.search.pictures import Thumbnails
 from search.small import reading_model, small_model
 from training.small import call_cli, contents, picture, png, refused, start_cli, wait_until
 
@@ -301,7 +301,7 @@ def test_heic_is_read_and_shown_as_jpeg(photos, model):
     assert rows(opened, BAD)["IMG_1.HEIC"][BAD] is None
     gallery = FolderGallery(opened)
     row = [item.image_id for item in gallery.items(range(2))].index("IMG_1.HEIC")
-    data, kind, whole = Pictures(gallery).whole(row)
+    data, kind, whole = Thumbnails(gallery).whole(row)
     assert (kind, whole) == ("image/jpeg", True)
     assert decode_image(data).size == (640, 640)
 

@@ -13,7 +13,7 @@ from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
 from r2d2.search.calibrate import unrelated_texts
 from r2d2.search.index import build_index
-from r2d2.search.memory_gallery import MemoryGallery, Row
+from r2d2.search.memory_gallery import GalleryRow, MemoryGallery
 from r2d2.search.searcher import Searcher
 from r2d2.search.serving import ServeConfig
 from r2d2.table import Pair, write_table
@@ -51,7 +51,9 @@ def reading_tokenizer():
 def small_gallery(model, count=COUNT, files=None):
     """`count` pictures with a text each, the seventh the same as the third, every third a test."""
     pictures = [picture(3 if n == 7 else n) for n in range(count)]
-    rows = [Row(f"i{n}", "test" if n % 3 == 0 else "train", (TEXTS[n],)) for n in range(count)]
+    rows = [
+        GalleryRow(f"i{n}", "test" if n % 3 == 0 else "train", (TEXTS[n],)) for n in range(count)
+    ]
     images = model.encode_images(pictures).embedding.numpy()
     texts = model.encode_texts(TEXTS[:count]).embedding.numpy()
     files = {row.image_id: png(p) for row, p in zip(rows, pictures, strict=True)} | (files or {})

@@ -15,7 +15,7 @@ from r2d2.cli import app
 from r2d2.pretrained import shipped_folder
 from r2d2.search import ann_build, chosen, table_gallery
 from r2d2.search.ann import AnnVectors
-from r2d2.search.ann_build import Measured, build_ann
+from r2d2.search.ann_build import AnnMeasurement, build_ann
 from r2d2.search.calibration import Calibration, Gumbel, PictureChance
 from r2d2.search.layout import (
     BAD,
@@ -23,17 +23,17 @@ from r2d2.search.layout import (
     TEXT_KEY,
     TEXT_VECTOR,
     VECTOR,
-    About,
+    IndexInfo,
     as_matrix,
     open_lance,
-    read_about,
+    read_index_info,
     texts_uri,
     vector_type,
-    write_about,
+    write_index_info,
 )
 from r2d2.search.shipped import INDEX
 from r2d2.search.stored_calibration import store_calibration
-from r2d2.search.table_gallery import Indexed, TableGallery
+from r2d2.search.table_gallery import TableGallery, VectorTable
 from r2d2.table import SCHEMA
 from r2d2.tokenizer import key_hash, text_key
 from training.small import refused
@@ -78,11 +78,11 @@ def write_indexed(path, images, texts, missing=()):
     table = table.append_column(VECTOR, column(images, missing))
     bad = ["empty" if n in missing else None for n in range(count)]
     table = table.append_column(BAD, pa.array(bad, pa.string()))
-    write_about(lance.write_dataset(table, str(path)), About("f", width))
+    write_index_info(lance.write_dataset(table, str(path)), IndexInfo("f", width))
     if texts is not None:
         keys = pa.array([key_hash(text_key(word)) for word in words], pa.int64())
         beside = pa.table({TEXT: words, TEXT_KEY: keys, TEXT_VECTOR: column(texts)})
-        write_about(lance.write_dataset(beside, texts_uri(str(path))), About("f", width))
+        write_index_info(lance.write_dataset(beside, texts_uri(str(path))), IndexInfo("f", width))
     return path
 
 
@@ -103,7 +103,7 @@ def built(request, tmp_path_factory):
 
 def parts_of(path):
     uri = str(path)
-    return {"images": Indexed(uri, VECTOR), "texts": Indexed(texts_uri(uri), TEXT_VECTOR)}
+    return {"images": VectorTable(uri, VECTOR), "texts": VectorTable(texts_uri(uri), TEXT_VECTOR)}
 
 
 def test_the_recall_that_is_told_is_the_recall_that_users_get(built):
@@ -120,7 +120,7 @@ def test_the_recall_that_is_told_is_the_recall_that_users_get(built):
             pairs = zip(vectors.best(asked, 100), exact[of].best(asked, 100), strict=True)
             shares = [len(set(a) & set(b)) / 100 for (a, _), (b, _) in pairs]
             assert np.mean(shares) == pytest.approx(measured.recall[name], abs=0.005)
-        about = read_about(parts_of(path)[of].dataset, "")
+        about = read_index_info(parts_of(path)[of].dataset, "")
         assert (about.probes, about.refine) == (measured.probes, measured.refine)
 
 
@@ -217,7 +217,7 @@ def test_too_little_is_told_in_the_terminal(emoji_table):
 
 def test_the_remedy_is_another_than_what_was_tried():
     def remedy(kind, probes=4):
-        return Measured("images", kind, 4, probes, 2, {"images": 0.5}, 0.1, 0.1).lines()[-1]
+        return AnnMeasurement("images", kind, 4, probes, 2, {"images": 0.5}, 0.1, 0.1).lines()[-1]
 
     assert "--probes" in remedy("ivf_sq", 1)
     assert "--probes" not in remedy("ivf_sq")

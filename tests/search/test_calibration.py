@@ -19,7 +19,7 @@ from r2d2.search.display import as_table
 from r2d2.search.index import build_index
 from r2d2.search.kinds import NOT_CALIBRATED, PICTURES_NOT_CALIBRATED, notes_of_gallery
 from r2d2.search.layout import CALIBRATION, TODO, VECTOR, open_lance
-from r2d2.search.query import Query
+from r2d2.search.query import SearchQuery
 from r2d2.search.searcher import Searcher
 from r2d2.search.server import create_app
 from r2d2.search.stored_calibration import is_current, stored_calibration
@@ -320,7 +320,7 @@ def test_vectors_of_another_model_drop_it(tmp_path, model):
 
 
 def test_dual_encoders_without_a_second_stage_have_levels(searcher):
-    found = searcher.answer([Query(text=TEXTS[3], two_stage=False)])[0]
+    found = searcher.answer([SearchQuery(text=TEXTS[3], two_stage=False)])[0]
     assert (found.reranked, found.level) == (0, "likely")
 
 
@@ -330,7 +330,7 @@ def test_the_terminal_says_how_sure_it_is(emoji, capsys):
         ("微波炉", "没有合适的图片"),
         ("魑魅", "nothing found"),
     ):
-        as_table(emoji.search(text, k=3), Query(text=text, k=3), emoji)
+        as_table(emoji.search(text, k=3), SearchQuery(text=text, k=3), emoji)
         out = capsys.readouterr().out
         assert shown in out
         assert ("no" in out and "没有合适的图片" in out) == (text == "微波炉")
@@ -338,11 +338,11 @@ def test_the_terminal_says_how_sure_it_is(emoji, capsys):
 
 def test_the_terminal_says_that_it_does_not_know_how_sure_it_is(model, capsys):
     searcher = Searcher(model, small_gallery(model))
-    as_table(searcher.search(TEXTS[3]), Query(text=TEXTS[3]), searcher)
+    as_table(searcher.search(TEXTS[3]), SearchQuery(text=TEXTS[3]), searcher)
     out = " ".join(capsys.readouterr().out.split())
     assert "it is not known how sure a result is" in out
     assert "likely" not in out
-    as_table(searcher.search(picture(3)), Query(image=picture(3)), searcher)
+    as_table(searcher.search(picture(3)), SearchQuery(image=picture(3)), searcher)
     assert "not known" not in " ".join(capsys.readouterr().out.split())
 
 

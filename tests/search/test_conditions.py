@@ -8,7 +8,7 @@ from r2d2.fingerprint import fingerprint
 from r2d2.search import owners
 from r2d2.search.index import build_index
 from r2d2.search.layout import texts_uri
-from r2d2.search.memory_gallery import MemoryGallery, Row
+from r2d2.search.memory_gallery import GalleryRow, MemoryGallery
 from r2d2.search.searcher import Searcher
 from r2d2.table import Pair, Text, append_table, write_table
 from search.small import TEXTS, small_model
@@ -39,7 +39,7 @@ def both(tmp_path_factory):
     write_table(table, pairs[:6])
     append_table(table, pairs[6:])
     build_index(table, folder / "model")
-    rows = [Row(f"i{n}", split, texts_of(n)) for n, split in enumerate(SPLITS)]
+    rows = [GalleryRow(f"i{n}", split, texts_of(n)) for n, split in enumerate(SPLITS)]
     images = model.encode_images([picture(n) for n in range(COUNT)]).embedding.numpy()
     texts = model.encode_texts([t for row in rows for t in row.texts]).embedding.numpy()
     files = {f"i{n}": png(picture(n)) for n in range(COUNT)}

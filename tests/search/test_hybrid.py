@@ -8,7 +8,7 @@ from r2d2.search.ann_build import build_ann
 from r2d2.search.first_stage import FUSED, RANK_OFFSET, WORDS_WEIGHT, by_vectors, by_words, fuse
 from r2d2.search.index import build_index
 from r2d2.search.layout import open_lance
-from r2d2.search.query import Query
+from r2d2.search.query import SearchQuery
 from r2d2.search.searcher import Searcher
 from r2d2.table import Pair, PairsTable, Text, append_table, write_table
 from search.small import COUNT, TEXTS, small_gallery, small_model, small_searcher
@@ -202,17 +202,17 @@ def test_a_table_without_texts_is_searched_by_vectors(tmp_path):
         with pytest.raises(
             R2D2Error, match=r"there is no full-text index of .*t.lance: its images have no texts"
         ):
-            opened.check(Query(text="红色的猫", by=by))
+            opened.check(SearchQuery(text="红色的猫", by=by))
 
 
 def test_an_image_has_no_words(searcher):
     assert searcher.search(picture(1), k=3).by == "vectors"
     with pytest.raises(R2D2Error, match="by is words, and an image has no words"):
-        searcher.check(Query(image=picture(1), by="words"))
+        searcher.check(SearchQuery(image=picture(1), by="words"))
     with pytest.raises(R2D2Error, match="candidates and cascade are of the second stage"):
-        searcher.check(Query(text="猫", by="words", candidates=4))
+        searcher.check(SearchQuery(text="猫", by="words", candidates=4))
     with pytest.raises(R2D2Error, match="choose both, vectors or words"):
-        searcher.check(Query(text="猫", by="pictures"))
+        searcher.check(SearchQuery(text="猫", by="pictures"))
 
 
 def test_the_columns_of_words_are_kept_from_users(table):

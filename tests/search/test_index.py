@@ -19,10 +19,10 @@ from r2d2.search.layout import (
     VECTOR,
     as_matrix,
     open_lance,
-    read_about,
+    read_index_info,
     staging_uri,
     texts_uri,
-    write_about,
+    write_index_info,
 )
 from r2d2.search.searcher import Searcher
 from r2d2.search.table_gallery import TableGallery
@@ -142,13 +142,13 @@ def test_a_table_whose_vectors_are_damaged_is_not_searched(tmp_path, model):
     build_index(path, model[1])
     assert TableGallery(path).images is not None
     dataset = open_lance(str(path))
-    about, rows = read_about(dataset, str(path)), dataset.to_table()
+    about, rows = read_index_info(dataset, str(path)), dataset.to_table()
     place, column = rows.schema.get_field_index(VECTOR), rows[VECTOR].combine_chunks()
     matrix = as_matrix(column).copy()
     matrix[3, 0] = np.nan
     column = pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), type=column.type)
     lance.write_dataset(rows.set_column(place, VECTOR, column), str(path), mode="overwrite")
-    write_about(open_lance(str(path)), about)
+    write_index_info(open_lance(str(path)), about)
     said = refused(lambda: TableGallery(path).images)
     assert "1 of 20 embeddings" in said
     assert "row 3" in said

@@ -16,9 +16,9 @@ from r2d2.search.layout import (
     INT8,
     TEXT_VECTOR,
     VECTOR,
-    About,
+    IndexInfo,
     open_lance,
-    read_about,
+    read_index_info,
     texts_uri,
 )
 from r2d2.search.searcher import Searcher
@@ -55,9 +55,9 @@ def test_scales_of_an_index_are_found_without_holding_its_vectors(tmp_path):
             del batch
             assert len(held) <= 1
 
-    about = _with_scales(dataset, About("model", 2, store=INT8), batches())
+    about = _with_scales(dataset, IndexInfo("model", 2, store=INT8), batches())
     assert about.scales == pytest.approx([3 / 127, 3 / 127])
-    assert read_about(lance.dataset(dataset.uri), dataset.uri) == about
+    assert read_index_info(lance.dataset(dataset.uri), dataset.uri) == about
 
 
 def test_a_number_that_is_zero_everywhere_and_a_vector_of_zeros():
@@ -148,13 +148,13 @@ def test_new_rows_get_the_scales_that_there_are(indexed, tmp_path):
     table = tmp_path / "grown.lance"
     write_table(table, made[:12])
     build_index(table, model, store="int8")
-    before = read_about(open_lance(str(table)), str(table))
+    before = read_index_info(open_lance(str(table)), str(table))
     write_table(tmp_path / "all.lance", made)
     more = lance.dataset(str(tmp_path / "all.lance")).to_table()
     lance.write_dataset(more.slice(12), str(table), mode="append")
     done = build_index(table, model)
     assert (done.images.kept, done.vectors) == (8, 20)
-    after = read_about(open_lance(str(table)), str(table))
+    after = read_index_info(open_lance(str(table)), str(table))
     assert after.scales == before.scales
     assert len(Searcher.open(table, model, "cpu").gallery.images) == 20
 

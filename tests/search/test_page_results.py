@@ -8,7 +8,7 @@ from PIL import Image
 
 from r2d2.fingerprint import fingerprint
 from r2d2.search.index import build_index
-from r2d2.search.memory_gallery import MemoryGallery, Row
+from r2d2.search.memory_gallery import GalleryRow, MemoryGallery
 from r2d2.search.searcher import Searcher
 from r2d2.table import Pair, Text, write_table
 from search.browsing import ask, keep, rows, settled, shown, upload
@@ -105,7 +105,7 @@ def toned():
     tones = ["1f44b", *(f"1f44b-1f3f{tone}" for tone in "bcdef")]
     ids = [*tones, *(f"1f4{n}" for n in range(10, 50))]
     names = [TEXTS[1]] * 6 + TEXTS[:40]
-    rows = [Row(one, "train", (name,)) for one, name in zip(ids, names, strict=True)]
+    rows = [GalleryRow(one, "train", (name,)) for one, name in zip(ids, names, strict=True)]
     images = model.encode_images([picture(n) for n in range(46)]).embedding.numpy()
     texts = model.encode_texts(names).embedding.numpy()
     files = {one: png(picture(n)) for n, one in enumerate(ids)}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from r2d2.errors import R2D2Error
-from r2d2.search.query import Query
+from r2d2.search.query import SearchQuery
 from r2d2.search.reading import read_query
 from r2d2.search.searcher import Searcher
 from search.small import TEXTS, small_searcher
@@ -54,15 +54,15 @@ def test_nothing_is_found_for_what_cannot_be_read(emoji, text, by):
 
 def test_texts_of_nothing_visible_are_empty(emoji):
     with pytest.raises(R2D2Error, match="the text holds no character that can be seen"):
-        emoji.check(Query(text="\u200b\u2060"))
+        emoji.check(SearchQuery(text="\u200b\u2060"))
 
 
 def test_what_the_model_cannot_read_is_found_by_words():
-    from r2d2.search.memory_gallery import MemoryGallery, Row
+    from r2d2.search.memory_gallery import GalleryRow, MemoryGallery
 
     small = small_searcher()
     vectors = small.gallery.images.take(range(2))
-    rows = [Row("a", "test", ("魑魅",)), Row("b", "test", (TEXTS[0],))]
+    rows = [GalleryRow("a", "test", ("魑魅",)), GalleryRow("b", "test", (TEXTS[0],))]
     gallery = MemoryGallery("m", small.fingerprint, rows, vectors, vectors, lambda _: b"")
     found = Searcher(small.model, gallery).search("魑魅魍魉")
     assert [(h.image_id, h.found_by, h.cosine) for h in found.hits] == [("a", "words", None)]
@@ -72,7 +72,9 @@ def test_what_the_model_cannot_read_is_found_by_words():
 
 
 def test_a_batch_holds_queries_that_cannot_be_read(emoji):
-    found = emoji.answer([Query(text="猫"), Query(text="魑魅"), Query(text="狗", by="words")])
+    found = emoji.answer(
+        [SearchQuery(text="猫"), SearchQuery(text="魑魅"), SearchQuery(text="狗", by="words")]
+    )
     assert [bool(one.hits) for one in found] == [True, False, True]
     assert found[0].hits[0].row == emoji.search("猫").hits[0].row
 
@@ -85,7 +87,7 @@ def test_a_weight_of_zero_runs_no_second_stage():
     assert [note.code for note in found.notes] == ["second_stage_off"]
     assert small.search(TEXTS[3], two_stage=False).notes == ()
     with pytest.raises(R2D2Error, match="ranks best without it"):
-        small.check(Query(text=TEXTS[3], candidates=4))
+        small.check(SearchQuery(text=TEXTS[3], candidates=4))
 
 
 def test_cross_encoders_that_are_not_trained_run_no_second_stage():
@@ -98,4 +100,4 @@ def test_cross_encoders_that_are_not_trained_run_no_second_stage():
     assert (found.reranked, found.weight) == (0, None)
     assert [note.code for note in found.notes] == ["second_stage_untrained"]
     with pytest.raises(R2D2Error, match="not trained yet: leave"):
-        Searcher(small.model, small.gallery).check(Query(text=TEXTS[3], candidates=4))
+        Searcher(small.model, small.gallery).check(SearchQuery(text=TEXTS[3], candidates=4))

@@ -12,7 +12,7 @@ from r2d2.search import column_values as column_values_module
 from r2d2.search.conditions import Range, condition_of
 from r2d2.search.examples import choose_examples, everyday_texts
 from r2d2.search.index import build_index
-from r2d2.search.memory_gallery import MemoryGallery, Row
+from r2d2.search.memory_gallery import GalleryRow, MemoryGallery
 from r2d2.search.searcher import Searcher
 from r2d2.search.server import create_app
 from r2d2.search.serving import ServeConfig
@@ -128,7 +128,7 @@ def test_examples_out_of_long_captions_are_what_they_name():
     pictures = [picture(n) for n in range(2)]
     images = model.encode_images(pictures).embedding.numpy()
     texts = model.encode_texts(captions).embedding.numpy()
-    rows = [Row(f"i{n}", "train", (caption,)) for n, caption in enumerate(captions)]
+    rows = [GalleryRow(f"i{n}", "train", (caption,)) for n, caption in enumerate(captions)]
     gallery = MemoryGallery("m", fingerprint(model), rows, images, texts, lambda _: b"")
     examples = choose_examples(Searcher(model, gallery))
     assert len(examples) == 2  # one a picture
@@ -142,7 +142,7 @@ def captioned(captions, count):
     texts = [*captions, *everyday_texts()][:count]
     vectors = model.encode_texts(texts).embedding.numpy()
     own = vectors[: len(captions)]
-    rows = [Row(f"DSC_{n}.jpg", "train", tuple(captions[n : n + 1])) for n in range(count)]
+    rows = [GalleryRow(f"DSC_{n}.jpg", "train", tuple(captions[n : n + 1])) for n in range(count)]
     gallery = MemoryGallery("m", fingerprint(model), rows, vectors, own, lambda _: b"")
     return Searcher(model, gallery)
 
@@ -168,7 +168,7 @@ def test_examples_without_texts_are_everyday_ones_that_find_different_pictures()
     texts = everyday_texts()
     count = 12
     vectors = model.encode_texts(texts[:count]).embedding.numpy()  # each text has its picture
-    rows = [Row(f"i{n}", "train", ()) for n in range(count)]
+    rows = [GalleryRow(f"i{n}", "train", ()) for n in range(count)]
     gallery = MemoryGallery("m", fingerprint(model), rows, vectors, vectors[:0], lambda _: b"")
     searcher = Searcher(model, gallery)
     examples = choose_examples(searcher)

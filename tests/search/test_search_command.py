@@ -9,7 +9,7 @@ from PIL import Image
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.search import many
 from r2d2.search.display import as_table
-from r2d2.search.query import Query
+from r2d2.search.query import SearchQuery
 from r2d2.search.shipped import INDEX, EmojiGallery, emoji_character, emoji_file, emoji_name
 from search.small import TEXTS, small_model, small_searcher
 from training.small import call_cli, picture, png, small_table, start_cli
@@ -161,7 +161,7 @@ def test_mistakes(cli, indexed, tmp_path):
 
 def test_nothing_found_is_said(capsys):
     searcher = small_searcher()
-    query = Query(text=TEXTS[0], where="image_id = 'x'")
+    query = SearchQuery(text=TEXTS[0], where="image_id = 'x'")
     as_table(searcher.answer([query])[0], query, searcher)
     said = capsys.readouterr().out
     assert "no picture matches the filter" in said
@@ -178,7 +178,7 @@ def test_nothing_found_is_said(capsys):
 )
 def test_a_condition_that_nothing_fulfils_is_shown_as_it_was_written(capsys, where, end):
     searcher = small_searcher()
-    query = Query(text=TEXTS[0], where=where)
+    query = SearchQuery(text=TEXTS[0], where=where)
     as_table(searcher.answer([query])[0], query, searcher)
     said = " ".join(capsys.readouterr().out.split())
     assert said.endswith(f"nothing found among {len(TEXTS)}{end}")
@@ -251,7 +251,7 @@ def test_a_table_of_queries_is_read_by_its_columns(cli, indexed, tmp_path):
         found = out.read_text(encoding="utf-8").splitlines() if code == 0 else []
         return [json.loads(line) for line in found], said, " ".join(errors)
 
-    found, said, _ = search("q.csv", f"编号,id,Query\n1,a,{TEXTS[5]}\n2,b,\n3,c\n")
+    found, said, _ = search("q.csv", f"编号,id,SearchQuery\n1,a,{TEXTS[5]}\n2,b,\n3,c\n")
     assert [(line["id"], line["query"]) for line in found] == [("a", TEXTS[5]), ("b", None)]
     assert "1 queries answered, 2 refused" in said
     assert "left out: malformed row: 1" in said
@@ -268,7 +268,9 @@ def test_a_table_of_queries_is_read_by_its_columns(cli, indexed, tmp_path):
 
 def test_the_answer_names_the_query_without_a_mark_of_the_byte_order(tmp_path):
     (tmp_path / "q.txt").write_bytes("红色的猫\n\ufeff 蓝色的狗\n".encode())
-    done = many.search_many(small_searcher(), tmp_path / "q.txt", tmp_path / "a.jsonl", Query(k=1))
+    done = many.search_many(
+        small_searcher(), tmp_path / "q.txt", tmp_path / "a.jsonl", SearchQuery(k=1)
+    )
     lines = (tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["query"] for line in lines] == ["红色的猫", "蓝色的狗"]
     assert done.answered == 2

@@ -6,7 +6,7 @@ from PIL import Image
 
 from r2d2.errors import R2D2Error
 from r2d2.fingerprint import fingerprint
-from r2d2.search.query import Query
+from r2d2.search.query import SearchQuery
 from r2d2.search.searcher import Searcher
 from search.small import COUNT, TEXTS, naive_ranking, small_gallery, small_model, small_searcher
 from training.small import picture, refused
@@ -63,13 +63,13 @@ def test_pages_join_to_the_whole(searcher, k):
 
 def test_a_batch_answers_as_one_by_one(searcher):
     queries = [
-        Query(text=TEXTS[1], k=5),
-        Query(image=picture(4), k=6),
-        Query(text="白马", k=9, offset=3, where="split = 'test'"),
-        Query(image=picture(2), target="texts", k=4),
-        Query(text=TEXTS[1], k=5, two_stage=False),
-        Query(text=TEXTS[1], k=12, candidates=3),
-        Query(text=TEXTS[2], k=12, cascade=3),
+        SearchQuery(text=TEXTS[1], k=5),
+        SearchQuery(image=picture(4), k=6),
+        SearchQuery(text="白马", k=9, offset=3, where="split = 'test'"),
+        SearchQuery(image=picture(2), target="texts", k=4),
+        SearchQuery(text=TEXTS[1], k=5, two_stage=False),
+        SearchQuery(text=TEXTS[1], k=12, candidates=3),
+        SearchQuery(text=TEXTS[2], k=12, cascade=3),
     ]
     together = searcher.answer(queries)
     for query, found in zip(queries, together, strict=True):
@@ -213,19 +213,19 @@ def test_the_fingerprint_is_of_what_embeddings_depend_on():
 @pytest.mark.parametrize(
     ("query", "part"),
     [
-        (Query(), "a text or an image"),
-        (Query(text="猫", image=Image.new("RGB", (2, 2))), "a text or an image"),
-        (Query(text=""), "empty"),
-        (Query(text=" \n"), "empty"),
-        (Query(text="a" * 2001), "2001 characters"),
-        (Query(text="猫", k=0), "k is 0"),
-        (Query(text="猫", k=1001), "k is 1001"),
-        (Query(text="猫", offset=-1), "-1"),
-        (Query(text="猫", offset=9999), "10000"),
-        (Query(text="猫", candidates=0), "candidates is 0"),
-        (Query(text="猫", cascade=0), "cascade is 0"),
-        (Query(text="猫", target="texts"), "among images"),
-        (Query(text="猫", target="sounds"), "sounds"),
+        (SearchQuery(), "a text or an image"),
+        (SearchQuery(text="猫", image=Image.new("RGB", (2, 2))), "a text or an image"),
+        (SearchQuery(text=""), "empty"),
+        (SearchQuery(text=" \n"), "empty"),
+        (SearchQuery(text="a" * 2001), "2001 characters"),
+        (SearchQuery(text="猫", k=0), "k is 0"),
+        (SearchQuery(text="猫", k=1001), "k is 1001"),
+        (SearchQuery(text="猫", offset=-1), "-1"),
+        (SearchQuery(text="猫", offset=9999), "10000"),
+        (SearchQuery(text="猫", candidates=0), "candidates is 0"),
+        (SearchQuery(text="猫", cascade=0), "cascade is 0"),
+        (SearchQuery(text="猫", target="texts"), "among images"),
+        (SearchQuery(text="猫", target="sounds"), "sounds"),
     ],
 )
 def test_what_cannot_be_answered(searcher, query, part):

@@ -76,7 +76,7 @@ def search(
     from r2d2.models import tell_ranking
     from r2d2.outputs import a_file, check_outputs
     from r2d2.search.display import as_json, as_table, missing_level_notes
-    from r2d2.search.query import Query
+    from r2d2.search.query import SearchQuery
     from r2d2.settings import one_of
 
     if sum(given is not None for given in (query, image, queries)) != 1:
@@ -102,7 +102,7 @@ def search(
     if out is not None:
         outputs, read = [a_file(out, ".jsonl", ".ndjson")], [queries, table, model]
         check_outputs(outputs, inputs=read, overwrite=overwrite)
-    asked = Query(
+    asked = SearchQuery(
         text=query, target="texts" if texts else "images", k=top, offset=(page - 1) * top,
         two_stage=not pre_ranking, candidates=candidates, cascade=cascade,
         where=where, by=cast("By | None", by),

@@ -45,7 +45,7 @@ TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": n
 
 
 class OnnxPair:
-    """See `r2d2.models.Model`."""
+    """See `r2d2.models.ImageTextModel`."""
 
     has_match = False
     kind = "onnx"

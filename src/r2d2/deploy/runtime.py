@@ -29,7 +29,7 @@ from r2d2.pretrained import Use
 
 
 class OnnxModel:
-    """Image, text and pair graphs of a folder; see `r2d2.models.Model`."""
+    """Image, text and pair graphs of a folder; see `r2d2.models.ImageTextModel`."""
 
     kind = "onnx"
 

@@ -17,7 +17,7 @@ from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.protocol import DualEncoder, KnowsImages, Progress
 from r2d2.evaluation.states import Precision, Stored
 from r2d2.model.side import Side
-from r2d2.vectors import Directions
+from r2d2.vectors import DirectionCheck
 
 
 @dataclass(frozen=True)
@@ -125,15 +125,15 @@ def encode_sentences(
     return stored
 
 
-def embedding_check(unit: str) -> Directions:
+def embedding_check(unit: str) -> DirectionCheck:
     """Refuses embeddings of images or of texts that cannot be compared; one for each side."""
-    return Directions(
+    return DirectionCheck(
         unit,
         "make them anew or take these out; where a model gave them, its weights are broken",
     )
 
 
-def check_side(directions: Directions, side: Side | Tensor, names: Sequence[str]) -> None:
+def check_side(directions: DirectionCheck, side: Side | Tensor, names: Sequence[str]) -> None:
     """Look over the embeddings of a batch, or such embeddings (n, d)."""
     embedding = side.embedding if isinstance(side, Side) else side
     directions.add(embedding.detach().float().cpu().numpy(), names)

@@ -16,7 +16,7 @@ from r2d2.integrations.sentence_encoder import (
     open_sentence_encoder,
     sentence_model_name,
 )
-from r2d2.models import Model, load
+from r2d2.models import ImageTextModel, load
 from r2d2.pretrained import Pretrained
 
 TOP_K = 32  # for embeddings, which say nothing of it
@@ -31,7 +31,7 @@ class Opened:
     name: str
     text_length: int | None  # tokens at which texts are cut; None: not known here
     cut: Callable[[Sequence[str]], int] | None  # how many texts are cut
-    model: Model | None = None  # None: embeddings
+    model: ImageTextModel | None = None  # None: embeddings
     match_weight: float = 1.0  # as saved with the model
     candidates: int = TOP_K  # of the second stage, as saved with the model
     dim: int | None = None  # numbers of an embedding that are kept; None: all

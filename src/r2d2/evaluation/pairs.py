@@ -11,7 +11,7 @@ from torch import Tensor
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.protocol import DualEncoder, Progress
 from r2d2.evaluation.states import Stored
-from r2d2.models import ScoresPairs
+from r2d2.models import CrossEncoderModel
 
 NEAR_BATCHES = 64  # within which pairs are sorted by the length of their text
 
@@ -54,11 +54,11 @@ def match_scores(
     pair_image, pair_text = pairs // max(1, len(texts)), pairs % max(1, len(texts))
     scores = torch.empty(len(pairs), dtype=torch.float32)
     done = 0
-    alone = not isinstance(model, ScoresPairs)
+    alone = not isinstance(model, CrossEncoderModel)
     batches = _by_length if alone else _by_image
     for batch in batches(pair_image, pair_text, texts.length, batch_size):
         i, t = pair_image[batch], pair_text[batch]
-        if isinstance(model, ScoresPairs):
+        if isinstance(model, CrossEncoderModel):
             found = _of_few(model, images, texts, i, t, by)
         else:
             found = model.match(images.take(i), texts.take(t))
@@ -71,7 +71,7 @@ def match_scores(
 
 def require_halves(model: DualEncoder) -> None:
     """R2D2Error where a model cannot score by one of its cross encoders."""
-    if not isinstance(model, ScoresPairs):
+    if not isinstance(model, CrossEncoderModel):
         raise R2D2Error(
             "a cascade needs a model that scores by each of its cross encoders, as r2d2's own do: "
             "leave --cascade out"
@@ -79,7 +79,7 @@ def require_halves(model: DualEncoder) -> None:
 
 
 def _of_few(
-    model: ScoresPairs, images: Stored, texts: Stored, image: Tensor, text: Tensor, by: By
+    model: CrossEncoderModel, images: Stored, texts: Stored, image: Tensor, text: Tensor, by: By
 ) -> Tensor:
     """Scores of pairs, from each item's states once."""
     some_images, i = torch.unique(image, return_inverse=True)

@@ -23,7 +23,7 @@ from r2d2.data.augment import normalize
 from r2d2.data.images import to_rgb
 from r2d2.errors import R2D2Error
 from r2d2.keyed import Draw, generator
-from r2d2.models import Model
+from r2d2.models import ImageTextModel
 from r2d2.pretrained import Pretrained
 
 DRAWS = 128
@@ -60,7 +60,7 @@ def draw_parts(side: int, count: int = DRAWS, seed: int = 0) -> Tensor:
     return shown.view(count, side * side)
 
 
-def grid_side(model: Model) -> int:
+def grid_side(model: ImageTextModel) -> int:
     """How many parts a picture has across and down: patches, or squares to cover."""
     if not isinstance(model, Pretrained):
         return COVERED
@@ -68,14 +68,14 @@ def grid_side(model: Model) -> int:
     return vision.image_size // vision.patch_size
 
 
-def encode_parts(model: Model, picture: Image.Image, shown: Tensor) -> Tensor:
+def encode_parts(model: ImageTextModel, picture: Image.Image, shown: Tensor) -> Tensor:
     """Embeddings (D, d) of what D draws show of a picture; `shown` (D, P) of `draw_parts`."""
     if isinstance(model, Pretrained):
         return _encode_patches(model, picture, shown)
     return _encode_covered(model, picture, shown)
 
 
-def _encode_covered(model: Model, picture: Image.Image, shown: Tensor) -> Tensor:
+def _encode_covered(model: ImageTextModel, picture: Image.Image, shown: Tensor) -> Tensor:
     pixels = model.prepare(picture)
     side, length = math.isqrt(shown.shape[1]), pixels.shape[0]
     row = np.arange(length) * side // length  # of each pixel, in the grid

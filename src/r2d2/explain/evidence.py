@@ -27,7 +27,7 @@ from r2d2.explain.entities import Span
 from r2d2.explain.maps import Map, Way, as_array, attention_maps, place
 from r2d2.explain.unrelated import LEAST, unreadable, unrelated_words
 from r2d2.model.side import Side
-from r2d2.models import Model
+from r2d2.models import ImageTextModel
 from r2d2.pretrained import Pretrained
 
 USUAL, RARE = 0.95, 0.99  # shares of the unrelated words
@@ -74,7 +74,7 @@ class Evidence:
 
 
 def weigh(
-    model: Model,
+    model: ImageTextModel,
     picture: Image.Image,
     image: Side,
     text: str,

@@ -19,7 +19,7 @@ from r2d2.explain.evidence import Evidence, weigh
 from r2d2.explain.maps import Map, Way, as_array, choose, place
 from r2d2.explain.unrelated import LEAST, unreadable
 from r2d2.model.side import Side
-from r2d2.models import Model
+from r2d2.models import ImageTextModel
 from r2d2.notes import Note, unread_notes
 from r2d2.pretrained import Pretrained
 from r2d2.readable import cut_notes, unread_end
@@ -99,7 +99,7 @@ class NoNounError(R2D2Error):
 
 @torch.inference_mode()
 def explain(
-    model: Model,
+    model: ImageTextModel,
     picture: Image.Image,
     text: str,
     *,
@@ -170,7 +170,9 @@ def upsample(values: Map, size: tuple[int, int]) -> Map:
     return np.asarray(picture.resize(size, Image.Resampling.BILINEAR), dtype=np.float32)
 
 
-def _entities(model: Model, text: str, only: Sequence[str] | None) -> tuple[list[Span], list[Note]]:
+def _entities(
+    model: ImageTextModel, text: str, only: Sequence[str] | None
+) -> tuple[list[Span], list[Note]]:
     """Those within what the model reads, and what to say about the others."""
     found = entities(text) if only is None else spans_of(text, only)
     if not found:
@@ -189,7 +191,7 @@ def _entities(model: Model, text: str, only: Sequence[str] | None) -> tuple[list
     return shown, cut_notes(unread_end(text, model.tokenizer), model.tokenizer, about=lost)
 
 
-def _unreadable(model: Model, spans: Sequence[Span]) -> list[Note]:
+def _unreadable(model: ImageTextModel, spans: Sequence[Span]) -> list[Note]:
     """What the model cannot read of the entities."""
     unknown, english = (
         dict.fromkeys(name for names in part for name in names)

@@ -22,7 +22,7 @@ from r2d2.explain.entities import Span, positions_of
 from r2d2.explain.evidence import Evidence, weigh
 from r2d2.explain.maps import DROPPING, Map, Way, attention_maps, ways
 from r2d2.keyed import Draw, generator
-from r2d2.models import Model
+from r2d2.models import ImageTextModel
 from r2d2.pretrained import Pretrained
 from r2d2.table import Pair
 
@@ -69,7 +69,7 @@ def share_of(count: int, total: int) -> float:
 
 
 def draw_questions(
-    model: Model,
+    model: ImageTextModel,
     pairs: Sequence[Pair],
     count: int = 200,
     seed: int = 0,
@@ -105,7 +105,7 @@ def draw_questions(
 
 
 def evaluate_pointing(
-    model: Model, questions: Sequence[Question], wanted: Sequence[Way] | None = None
+    model: ImageTextModel, questions: Sequence[Question], wanted: Sequence[Way] | None = None
 ) -> list[Rate]:
     """Rates of the ways `wanted`, None: of all that the model has.
 
@@ -134,7 +134,7 @@ def evaluate_pointing(
     return [Rate(way, right, asked) for way, right in hits.items()]
 
 
-def evaluate_shown(model: Model, questions: Sequence[Question]) -> ShownRate:
+def evaluate_shown(model: ImageTextModel, questions: Sequence[Question]) -> ShownRate:
     """What is shown by default, of things in the picture and of one that is not."""
     asked = shown = hits = absent_shown = 0
     for question in questions:
@@ -159,7 +159,7 @@ def count_hits(maps: Sequence[Map] | Map, cells: Sequence[int]) -> int:
     )
 
 
-def _evidence(model: Model, question: Question) -> Evidence:
+def _evidence(model: ImageTextModel, question: Question) -> Evidence:
     """By dropping, of the spans and, last, of what is not in the picture."""
     absent = Span(question.absent, 0, len(question.absent))
     image = model.encode_images([question.picture])

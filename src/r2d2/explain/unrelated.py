@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
-from r2d2.models import Model
+from r2d2.models import ImageTextModel
 from r2d2.readable import token_spans
 
 LEAST = 40  # words that a model must be able to read, so that shares of them can be told
@@ -38,10 +38,10 @@ class UnrelatedWords:
         return len(self.texts)
 
 
-_embeddings: WeakKeyDictionary[Model, UnrelatedWords] = WeakKeyDictionary()
+_embeddings: WeakKeyDictionary[ImageTextModel, UnrelatedWords] = WeakKeyDictionary()
 
 
-def unrelated_words(model: Model, texts: Sequence[str]) -> UnrelatedWords:
+def unrelated_words(model: ImageTextModel, texts: Sequence[str]) -> UnrelatedWords:
     """Those of which the model knows every character.
 
     Without those that are a part of one of `texts`, or that it is a part of.
@@ -59,7 +59,7 @@ def unrelated_words(model: Model, texts: Sequence[str]) -> UnrelatedWords:
     return UnrelatedWords(tuple(every.texts[place] for place in kept), every.embeddings[kept])
 
 
-def unreadable(model: Model, text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def unreadable(model: ImageTextModel, text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Letters and characters that the model does not know, and words in an English it does not."""
     tokens = token_spans(text, model.tokenizer)
     unknown = (name for name in tokens.names(tokens.unknown) if any(map(str.isalnum, name)))

@@ -15,7 +15,7 @@ from r2d2.formats.picture_captions import CaptionSource, captions_beside, captio
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.folders import absolute
 from r2d2.inputs.picture_listing import Listing, list_pictures
-from r2d2.models import Model, lasting_name
+from r2d2.models import ImageTextModel, lasting_name
 from r2d2.native_write import write_whole
 from r2d2.photo_folder.estimate import LITTLE, check_room, estimate
 from r2d2.photo_folder.place import (
@@ -38,7 +38,7 @@ from r2d2.progress import bars
 from r2d2.search.embed import loaded
 from r2d2.search.index import build_index, drop
 from r2d2.search.kinds import EMOJI_ONLY, SAMPLE, is_of_another_kind
-from r2d2.search.layout import BAD, About, open_lance, read_about, staging_uri, texts_uri
+from r2d2.search.layout import BAD, IndexInfo, open_lance, read_index_info, staging_uri, texts_uri
 from r2d2.search.table_calibration import update_calibration
 from r2d2.search.table_texts import texts_of
 
@@ -58,7 +58,7 @@ class OpenedFolder:
     place: Path  # the folder of the table
     uri: str  # the table
     settings: FolderSettings
-    model: Model
+    model: ImageTextModel
     changes: FolderChanges | None  # None: the folder of pictures is not there now
 
 
@@ -127,13 +127,13 @@ def _as_it_stands(place: Path, settings: FolderSettings, told: Told) -> OpenedFo
 
 
 def _bring_up_to_date(
-    place: Path, listing: Listing, settings: FolderSettings, model: Model, overwrite: bool,
+    place: Path, listing: Listing, settings: FolderSettings, model: ImageTextModel, overwrite: bool,
     told: Told,
 ) -> FolderChanges:  # fmt: skip
     uri = str(place / TABLE)
     about = _about(model)
     dataset = open_lance(uri)
-    made = None if dataset is None or overwrite else read_about(dataset, uri)
+    made = None if dataset is None or overwrite else read_index_info(dataset, uri)
     if made is not None and made.fingerprint != about.fingerprint:
         raise R2D2Error(
             f"{place} was made by another model ({made.fingerprint}, this one is "
@@ -171,8 +171,8 @@ def _bring_up_to_date(
     return changes
 
 
-def _about(model: Model) -> About:
-    return About(model.fingerprint, model.embed_dim)
+def _about(model: ImageTextModel) -> IndexInfo:
+    return IndexInfo(model.fingerprint, model.embed_dim)
 
 
 def _captions(settings: FolderSettings, listing: Listing) -> CaptionSource:
@@ -186,7 +186,7 @@ def _captions(settings: FolderSettings, listing: Listing) -> CaptionSource:
     return captions_in_file(file, listing, listing.dropped)
 
 
-def _finish(uri: str, settings: FolderSettings, model: Model, changed: bool) -> None:
+def _finish(uri: str, settings: FolderSettings, model: ImageTextModel, changed: bool) -> None:
     """Put small parts of the table together, bring the texts and the calibration up to date."""
     dataset = open_lance(uri)
     assert dataset is not None

@@ -15,7 +15,7 @@ from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors
 from r2d2.native_write import write_whole
 from r2d2.pair import SCHEMA
-from r2d2.search.layout import BAD, VECTOR, About, open_lance, vector_type, write_about
+from r2d2.search.layout import BAD, VECTOR, IndexInfo, open_lance, vector_type, write_index_info
 
 FILE = "file"  # path under the folder, as the system has it, in bytes
 FOLDER = "folder"  # that of the picture, relative, for conditions
@@ -55,7 +55,7 @@ def schema(width: int) -> pa.Schema:
 class FolderTable:
     """The table, open for changes; each is on disk whole or not at all."""
 
-    def __init__(self, uri: str, about: About) -> None:
+    def __init__(self, uri: str, about: IndexInfo) -> None:
         """Open it where it is; R2D2Error where what is there is no table."""
         self.uri = uri
         self.about = about
@@ -74,7 +74,7 @@ class FolderTable:
         empty = schema(self.about.width).empty_table()
         with self._disk():
             self._start = write_whole(lambda: lance.write_dataset(empty, self.uri, mode="create"))
-            write_about(self._start, self.about)
+            write_index_info(self._start, self.about)
 
     def known(self) -> tuple[dict[str, KnownPicture], list[int]]:
         """What it says of each file, by path; and ids of rows that a stop left behind."""

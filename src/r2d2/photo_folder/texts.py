@@ -19,10 +19,10 @@ from r2d2.search.layout import (
     IMAGE_ID,
     TEXT,
     TEXT_KEY,
-    About,
+    IndexInfo,
     open_lance,
     texts_uri,
-    write_about,
+    write_index_info,
 )
 from r2d2.search.table_texts import texts_of
 from r2d2.tokenizer import key_hash, text_key
@@ -30,7 +30,7 @@ from r2d2.tokenizer import key_hash, text_key
 ROWS_AT_ONCE = 4096
 
 
-def prune_texts(uri: str, about: About) -> None:
+def prune_texts(uri: str, about: IndexInfo) -> None:
     """Keep the texts that stand in the table at `uri`; nothing where it has no table of texts."""
     import lance
 
@@ -67,4 +67,4 @@ def prune_texts(uri: str, about: About) -> None:
     write_batches(write, kept, batches())
     written = open_lance(target)
     assert written is not None
-    write_about(written, about)
+    write_index_info(written, about)

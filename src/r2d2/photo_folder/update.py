@@ -18,7 +18,7 @@ from typing import Any
 from r2d2.formats.picture_captions import CaptionSource
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.picture_listing import UNREADABLE_FILE, ListedPicture, Listing
-from r2d2.models import Model
+from r2d2.models import ImageTextModel
 from r2d2.photo_folder.plan import FolderPlan
 from r2d2.photo_folder.reading import (
     CHANGING,
@@ -88,7 +88,7 @@ class FolderUpdate:
         listing: Listing,
         plan: FolderPlan,
         table: FolderTable,
-        model: Model,
+        model: ImageTextModel,
         captions: CaptionSource,
         copies: bool,
         update: Update,

@@ -12,7 +12,7 @@ from r2d2.search.exact import compare
 from r2d2.search.gallery import Floats, Rows
 
 if TYPE_CHECKING:
-    from r2d2.search.table_gallery import Indexed
+    from r2d2.search.table_gallery import VectorTable
 
 PROBES, REFINE = 20, 4
 MEASURED_AT = 100  # k that probes and refine are chosen for
@@ -26,7 +26,7 @@ def has_index(dataset: Any, column: str) -> bool:
 class AnnVectors:
     """See `Vectors`."""
 
-    def __init__(self, indexed: Indexed, count: int) -> None:
+    def __init__(self, indexed: VectorTable, count: int) -> None:
         self._indexed = indexed
         self._count = count
 

@@ -15,9 +15,16 @@ from r2d2.errors import R2D2Error
 from r2d2.search.ann import MEASURED_AT, nearest
 from r2d2.search.exact import best_in_batches
 from r2d2.search.gallery import Floats
-from r2d2.search.layout import TEXT_VECTOR, VECTOR, indexing, open_lance, texts_uri, write_about
+from r2d2.search.layout import (
+    TEXT_VECTOR,
+    VECTOR,
+    indexing,
+    open_lance,
+    texts_uri,
+    write_index_info,
+)
 from r2d2.search.stored_calibration import calibration_kept
-from r2d2.search.table_gallery import Indexed
+from r2d2.search.table_gallery import VectorTable
 from r2d2.settings import one_of
 from r2d2.table import PairsTable
 
@@ -32,7 +39,7 @@ REFINE = {"ivf_sq": (2, 5), "ivf_flat": (1,), "ivf_hnsw_sq": (2, 5), "ivf_pq": (
 
 
 @dataclass(frozen=True)
-class Measured:
+class AnnMeasurement:
     """An index, set as it will be used, against exact search on the same vectors."""
 
     of: str  # images or texts
@@ -76,7 +83,7 @@ def build_ann(
     *,
     probes: int | None = None,
     told: Callable[[str], None] | None = None,
-) -> dict[str, Measured]:
+) -> dict[str, AnnMeasurement]:
     """Build it for the images and the texts of an indexed table, each with recall of 0.95.
 
     Gives what was measured of `images` and of `texts`; less what has too few rows for an index,
@@ -95,9 +102,9 @@ def build_ann(
     one_of("--ann", kind, KINDS)
     uri = PairsTable.open(table).path
     with indexing(uri), calibration_kept(uri):
-        parts = {"images": Indexed(uri, VECTOR)}
+        parts = {"images": VectorTable(uri, VECTOR)}
         if open_lance(texts_uri(uri)) is not None:
-            parts["texts"] = Indexed(texts_uri(uri), TEXT_VECTOR)
+            parts["texts"] = VectorTable(texts_uri(uri), TEXT_VECTOR)
         if any(part.scales is not None for part in parts.values()):
             raise R2D2Error(
                 f"{uri} was indexed with --store int8, whose vectors are compared exactly: leave "
@@ -121,12 +128,12 @@ def build_ann(
 
 def _build(
     name: str,
-    parts: Mapping[str, Indexed],
+    parts: Mapping[str, VectorTable],
     count: int,
     kind: str,
     probes: int | None,
     told: Callable[[str], None] | None,
-) -> Measured:
+) -> AnnMeasurement:
     indexed = parts[name]
     partitions = max(1, min(4096, isqrt(count)))
     for _ in indexed.batches():  # one vector that is no number spoils the partitions of all
@@ -145,12 +152,12 @@ def _build(
     dataset = open_lance(indexed.uri)
     if told is not None:
         told(f"{name}: measuring recall against exact search")
-    start = Measured(name, kind, partitions, 0, 0, {}, 0.0, 0.0)
+    start = AnnMeasurement(name, kind, partitions, 0, 0, {}, 0.0, 0.0)
     queries = _queries(name, parts)
     truth = {asker: _truth(indexed, asked) for asker, asked in queries.items()}
     measured = _measure(dataset, indexed.column, start, queries, truth, probes)
     about = replace(indexed.about, probes=measured.probes, refine=measured.refine)
-    write_about(dataset, about)
+    write_index_info(dataset, about)
     return measured
 
 
@@ -159,7 +166,7 @@ def _parts(width: int) -> int:
     return max(n for n in range(1, max(1, width // 8) + 1) if width % n == 0)
 
 
-def _queries(name: str, parts: Mapping[str, Indexed]) -> dict[str, Floats]:
+def _queries(name: str, parts: Mapping[str, VectorTable]) -> dict[str, Floats]:
     """Vectors that users ask with: of images both texts and images, of texts images alone."""
     askers = ("texts", "images") if name == "images" else ("images",)
     found = {asker: _some(parts[asker]) for asker in askers if asker in parts}
@@ -168,7 +175,7 @@ def _queries(name: str, parts: Mapping[str, Indexed]) -> dict[str, Floats]:
     }
 
 
-def _some(indexed: Indexed) -> Floats:
+def _some(indexed: VectorTable) -> Floats:
     """Evenly spread over the table: the same at every run."""
     total = indexed.rows
     rows = np.unique(np.linspace(0, total - 1, min(total, 4 * QUERIES)).astype(np.int64))
@@ -176,7 +183,7 @@ def _some(indexed: Indexed) -> Floats:
     return vectors[:: max(1, len(vectors) // QUERIES)][:QUERIES]
 
 
-def _truth(indexed: Indexed, queries: Floats) -> list[set[int]]:
+def _truth(indexed: VectorTable, queries: Floats) -> list[set[int]]:
     """The addresses of the K nearest of each query, in one pass over all vectors."""
     rows = best_in_batches(indexed.batches(), queries, K)
     return [set(indexed.addresses[found].tolist()) for found in rows]
@@ -185,11 +192,11 @@ def _truth(indexed: Indexed, queries: Floats) -> list[set[int]]:
 def _measure(
     dataset: Any,
     column: str,
-    given: Measured,
+    given: AnnMeasurement,
     queries: dict[str, Floats],
     truth: Mapping[str, Sequence[set[int]]],
     probes: int | None,
-) -> Measured:
+) -> AnnMeasurement:
     kind, partitions = given.kind, given.partitions
     timed = [query for asked in queries.values() for query in asked[:TIMED]]
     start = time.perf_counter()
@@ -198,7 +205,7 @@ def _measure(
     exact = (time.perf_counter() - start) / len(timed)
     total = sum(len(asked) for asked in queries.values())
     steps = [probes] if probes else [p for p in PROBES if p < partitions] + [partitions]
-    best: Measured | None = None
+    best: AnnMeasurement | None = None
     for refine in REFINE[kind]:
         for step in steps:
             start = time.perf_counter()

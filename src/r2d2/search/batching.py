@@ -21,7 +21,7 @@ class Busy(Exception):  # noqa: N818  # a state, not a mistake
 
 
 @dataclass(frozen=True)
-class _Waiting:
+class _QueuedJob:
     job: Any
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
@@ -41,7 +41,7 @@ class Batcher:
         self._run = run
         self._max_batch = max_batch
         self._max_queue = max_queue
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[_QueuedJob] = deque()
         self._ready = threading.Condition()
         self._open = True
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
@@ -60,7 +60,7 @@ class Batcher:
     async def submit(self, job: Any, timeout_s: float) -> Any:
         """The result of a job; Busy where it finds no place, or is not done in time."""
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(job, loop.create_future(), loop)
+        waiting = _QueuedJob(job, loop.create_future(), loop)
         with self._ready:
             if not self._open or len(self._queue) >= self._max_queue:
                 raise Busy
@@ -89,7 +89,7 @@ class Batcher:
                     self._ready.wait()
                 if not self._open:
                     return
-                batch: list[_Waiting] = []
+                batch: list[_QueuedJob] = []
                 while self._queue and len(batch) < self._max_batch:
                     waiting = self._queue.popleft()
                     if not waiting.future.cancelled():  # nobody waits for it any more
@@ -98,7 +98,7 @@ class Batcher:
                 for waiting, result in zip(batch, self._results(batch), strict=True):
                     _settle(waiting, result)
 
-    def _results(self, batch: Sequence[_Waiting]) -> Sequence[Any]:
+    def _results(self, batch: Sequence[_QueuedJob]) -> Sequence[Any]:
         try:
             return self._run([waiting.job for waiting in batch])
         except Exception as error:
@@ -108,7 +108,7 @@ class Batcher:
         return [self._results([waiting])[0] for waiting in batch]
 
 
-def _settle(waiting: _Waiting, result: Any) -> None:
+def _settle(waiting: _QueuedJob, result: Any) -> None:
     def settle() -> None:
         if waiting.future.done():
             return

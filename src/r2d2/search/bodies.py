@@ -18,41 +18,41 @@ FORM, JSON = "multipart/form-data", "application/json"  # types of a body
 _CLOSE = {"Connection": "close"}  # what is left of the body is not waited for
 
 
-class Bodies:
+class RequestBodies:
     """The requests inside the server."""
 
     def __init__(self, config: ServeConfig) -> None:
         self.config = config
         # what the queue holds, what the model has in hand, and what is being decoded
         self._room = config.max_queue + 2 * config.max_batch
-        self._reading: dict[Body, None] = {}  # that which was silent longest first
-        self._working: set[Body] = set()
+        self._reading: dict[RequestBody, None] = {}  # that which was silent longest first
+        self._working: set[RequestBody] = set()
 
     @property
     def full(self) -> bool:
         """Whether one more would find the queue full."""
         return len(self._working) >= self._room
 
-    def enter(self, receive: Receive, content_type: str) -> Body:
+    def enter(self, receive: Receive, content_type: str) -> RequestBody:
         """One more."""
-        body = Body(self, receive, content_type)
+        body = RequestBody(self, receive, content_type)
         self._reading[body] = None
         # soon, not now: a body that came with its head is read by then, and takes no place
         asyncio.get_running_loop().call_soon(self._make_room)
         return body
 
-    def came(self, body: Body) -> None:
+    def came(self, body: RequestBody) -> None:
         """A piece of it came, not the last one."""
         if body in self._reading:
             del self._reading[body]
             self._reading[body] = None  # at the end
 
-    def arrived(self, body: Body) -> None:
+    def arrived(self, body: RequestBody) -> None:
         """It is whole, and is worked on from now."""
         self._reading.pop(body, None)
         self._working.add(body)
 
-    def leave(self, body: Body) -> None:
+    def leave(self, body: RequestBody) -> None:
         """It was answered, in whatever way."""
         self._reading.pop(body, None)
         self._working.discard(body)
@@ -64,10 +64,10 @@ class Bodies:
             first.give_way()
 
 
-class Body:
+class RequestBody:
     """The body of a request."""
 
-    def __init__(self, bodies: Bodies, receive: Receive, content_type: str) -> None:
+    def __init__(self, bodies: RequestBodies, receive: Receive, content_type: str) -> None:
         self._bodies = bodies
         self._type = content_type
         self._receive = receive

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from r2d2.models import Model
+from r2d2.models import ImageTextModel
 from r2d2.search.calibration import (
     Calibration,
     Doubles,
@@ -51,7 +51,7 @@ def unrelated_texts() -> tuple[str, ...]:
     return tuple(text.split())
 
 
-def calibrate(model: Model, gallery: CalibratedGallery) -> Calibration:
+def calibrate(model: ImageTextModel, gallery: CalibratedGallery) -> Calibration:
     """The calibration of a gallery whose vectors the model made."""
     texts = unrelated_texts()
     count, pictures = _pictures(model, gallery, texts)
@@ -61,7 +61,7 @@ def calibrate(model: Model, gallery: CalibratedGallery) -> Calibration:
 
 @torch.inference_mode()
 def _pictures(
-    model: Model, gallery: CalibratedGallery, texts: Sequence[str]
+    model: ImageTextModel, gallery: CalibratedGallery, texts: Sequence[str]
 ) -> tuple[int, PictureChance | None]:
     readable = [text for text in texts if read_query(text, model.tokenizer).complete]
     count = 0

@@ -16,7 +16,7 @@ from r2d2.search.gallery import Floats, Rows
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from r2d2.search.table_gallery import Indexed
+    from r2d2.search.table_gallery import VectorTable
 
     Search = Callable[[Floats, int], tuple[Rows, Floats]]
 
@@ -25,7 +25,7 @@ BLOCK = 8192  # vectors in memory
 
 
 def best_chosen(
-    indexed: Indexed, queries: Floats, k: int, chosen: Rows, search: Search
+    indexed: VectorTable, queries: Floats, k: int, chosen: Rows, search: Search
 ) -> list[tuple[Rows, Floats]]:
     """Rows and cosines of the k nearest to each query among the chosen rows, best first.
 
@@ -62,7 +62,9 @@ def _out_of_more(
     return None
 
 
-def _compared(indexed: Indexed, queries: Floats, k: int, chosen: Rows) -> list[tuple[Rows, Floats]]:
+def _compared(
+    indexed: VectorTable, queries: Floats, k: int, chosen: Rows
+) -> list[tuple[Rows, Floats]]:
     found = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
     for start in range(0, len(chosen), BLOCK):
         rows, vectors = indexed.read(chosen[start : start + BLOCK])

@@ -10,7 +10,7 @@ import numpy as np
 from r2d2.notes import Note
 from r2d2.search.calibration import Doubles, PictureChance, level_of
 from r2d2.search.first_stage import FirstStage
-from r2d2.search.gallery import Gallery, Item
+from r2d2.search.gallery import Gallery, GalleryItem
 from r2d2.search.query import Level
 from r2d2.search.terms import image_terms, text_terms
 
@@ -25,7 +25,7 @@ FILTER_MATCHES_NOTHING = Note(
 
 
 @dataclass(frozen=True)
-class Evidence:
+class QueryEvidence:
     """What may speak for the results of a text."""
 
     text: str  # as it is searched for
@@ -48,10 +48,10 @@ UNKNOWN = Confidence({}, {}, None)
 
 def confidence(
     gallery: Gallery,
-    evidence: Evidence,
+    evidence: QueryEvidence,
     first: FirstStage,
     head: Sequence[int],
-    items: Mapping[int, Item],
+    items: Mapping[int, GalleryItem],
 ) -> Confidence:
     """Of the results of a text.
 
@@ -80,10 +80,10 @@ def confidence(
 
 def _chances(
     gallery: Gallery,
-    evidence: Evidence,
+    evidence: QueryEvidence,
     first: FirstStage,
     places: Sequence[int],
-    items: Sequence[Item],
+    items: Sequence[GalleryItem],
 ) -> Doubles | None:
     """Of the results at `places` (n,), which are `items`; NaN: nothing speaks for it.
 

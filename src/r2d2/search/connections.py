@@ -30,7 +30,7 @@ Reason = Literal["room", "refused", "slow"]
 
 
 @dataclass
-class _Group:
+class _ClientConnections:
     """Connections of one client, or of all, by state in the order of entering it."""
 
     open: set[Connection] = field(default_factory=set)
@@ -45,21 +45,21 @@ class _Group:
         )
 
 
-class Places:
+class ConnectionLimiter:
     """All connections of a server, which are limited in number, those of each client too."""
 
     def __init__(self, config: ServeConfig, dropped: Callable[[Reason], None]) -> None:
         """`dropped` is told of every connection that ends here, and why."""
         self.config = config
         self.dropped = dropped
-        self._all = _Group()
-        self._clients: dict[str, _Group] = {}
+        self._all = _ClientConnections()
+        self._clients: dict[str, _ClientConnections] = {}
 
     def enter(self, connection: Connection) -> bool:
         """Whether a new connection has a place; another's may have been taken for it."""
         client = connection.group
         if client is not None:
-            group = self._clients.get(client, _Group())
+            group = self._clients.get(client, _ClientConnections())
             if not self._made_room(group, self.config.client_connections):
                 return False
         if not self._made_room(self._all, self.config.connections):
@@ -86,7 +86,7 @@ class Places:
                 elif connection in group.open:
                     line.setdefault(connection)
 
-    def _made_room(self, group: _Group, limit: int) -> bool:
+    def _made_room(self, group: _ClientConnections, limit: int) -> bool:
         while len(group.open) >= limit:
             connection = group.first_to_go()
             if connection is None:
@@ -96,16 +96,16 @@ class Places:
             self.dropped("room")
         return True
 
-    def _groups(self, connection: Connection) -> list[_Group]:
+    def _groups(self, connection: Connection) -> list[_ClientConnections]:
         if connection.group is None:
             return [self._all]
-        return [self._all, self._clients.setdefault(connection.group, _Group())]
+        return [self._all, self._clients.setdefault(connection.group, _ClientConnections())]
 
 
 class Connection(H11Protocol):
     """uvicorn's connection in a place of its own."""
 
-    def __init__(self, *args: Any, places: Places, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, places: ConnectionLimiter, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.group: str | None = None
         self._places = places

@@ -14,7 +14,7 @@ from rich.text import Text
 from r2d2.notes import Note
 from r2d2.search.calibration import LIKELY, POSSIBLE
 from r2d2.search.kinds import calibration_note
-from r2d2.search.query import Found, Query
+from r2d2.search.query import SearchQuery, SearchResults
 from r2d2.search.searcher import Searcher
 from r2d2.search.shipped import EmojiGallery, emoji_character
 
@@ -25,12 +25,12 @@ LEVELS = (
 )
 
 
-def to_dict(found: Found) -> dict[str, Any]:
+def to_dict(found: SearchResults) -> dict[str, Any]:
     """Plain data; what does not apply is null."""
     return asdict(found)
 
 
-def as_json(found: Found) -> str:
+def as_json(found: SearchResults) -> str:
     """One object, readable; in ASCII where standard output has no room for its characters."""
     text = json.dumps(to_dict(found), ensure_ascii=False, indent=1)
     try:
@@ -40,14 +40,14 @@ def as_json(found: Found) -> str:
     return text
 
 
-def missing_level_notes(found: Found, query: Query, searcher: Searcher) -> list[Note]:
+def missing_level_notes(found: SearchResults, query: SearchQuery, searcher: Searcher) -> list[Note]:
     """Why it is not known how sure the results of a text are."""
     note = calibration_note(searcher.gallery)
     return [] if note is None or found.level is not None or query.text is None else [note]
 
 
 def as_table(
-    found: Found, query: Query, searcher: Searcher, console: Console | None = None
+    found: SearchResults, query: SearchQuery, searcher: Searcher, console: Console | None = None
 ) -> None:
     """A table of the results; the emoji corpus is drawn."""
     console = Console() if console is None else console

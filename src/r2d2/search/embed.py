@@ -16,7 +16,7 @@ from r2d2.corpus.runner import REPEATED
 from r2d2.data.images import BadImage
 from r2d2.data.preprocessing import Pixels
 from r2d2.inputs.dropped_rows import DroppedRows
-from r2d2.models import Model, load, narrowed_model
+from r2d2.models import ImageTextModel, load, narrowed_model
 from r2d2.native_write import write_whole
 from r2d2.search.gallery import Floats
 from r2d2.search.int8 import to_int8
@@ -34,7 +34,7 @@ from r2d2.search.layout import (
     vector_type,
 )
 from r2d2.tensor_cores import allow_tensor_cores
-from r2d2.vectors import NO_DIRECTION, Directions, without_direction
+from r2d2.vectors import NO_DIRECTION, DirectionCheck, without_direction
 
 ROW = "_rowaddr"  # as Lance calls it; a name that no column may have
 STAGED = "row_address"
@@ -62,7 +62,7 @@ def text_schema(width: int, store: str = FLOAT32) -> pa.Schema:
 
 
 @lru_cache(maxsize=1)
-def loaded(model: str) -> Model:
+def loaded(model: str) -> ImageTextModel:
     """One model a process."""
     opened = load(model)
     allow_tensor_cores(opened)
@@ -70,7 +70,7 @@ def loaded(model: str) -> Model:
 
 
 @lru_cache(maxsize=1)
-def loaded_at(model: str, dim: int | None) -> Model:
+def loaded_at(model: str, dim: int | None) -> ImageTextModel:
     """That model with embeddings of `dim` numbers; None: all. R2D2Error where it cannot be."""
     return loaded(model) if dim is None else narrowed_model(loaded(model), dim)
 
@@ -147,7 +147,7 @@ class EmbedTexts:
         texts, keys, ids, addresses = (list(column) for column in zip(*rows, strict=True))
         model = loaded_at(self.model, self.dim)
         vectors = model.encode_texts(texts).embedding.float().cpu().numpy()
-        directions = Directions("texts", "the weights of the model are broken: give another")
+        directions = DirectionCheck("texts", "the weights of the model are broken: give another")
         directions.add(vectors, texts)
         directions.done()
         width, store = vectors.shape[1], FLOAT32 if self.scales is None else INT8

@@ -11,7 +11,7 @@ import numpy as np
 
 from r2d2.search.gallery import Gallery
 from r2d2.search.kinds import other_kind_note
-from r2d2.search.query import Query
+from r2d2.search.query import SearchQuery
 from r2d2.search.reading import read_query
 from r2d2.search.searcher import Searcher
 
@@ -45,7 +45,7 @@ def _add_texts(searcher: Searcher, count: int, chosen: dict[int, str]) -> None:
     tried = _candidates(searcher.gallery)
     for start in range(0, len(tried), AT_ONCE):
         some = tried[start : start + AT_ONCE]
-        answers = searcher.answer([Query(text=text, k=1) for text in some])
+        answers = searcher.answer([SearchQuery(text=text, k=1) for text in some])
         for text, found in zip(some, answers, strict=True):
             hit = found.hits[0] if found.hits else None
             if hit is not None and any(text in one for one in hit.texts):

@@ -12,7 +12,7 @@ from r2d2.files import whole_file
 from r2d2.outputs import a_file, check_outputs
 from r2d2.search.gallery import Floats
 from r2d2.search.layout import VECTOR, vector_type
-from r2d2.search.table_gallery import Indexed
+from r2d2.search.table_gallery import VectorTable
 from r2d2.table import PairsTable
 
 ROWS_AT_ONCE = 4096
@@ -31,7 +31,7 @@ def export_vectors(table: str | Path, out: str | Path, *, overwrite: bool = Fals
     check_outputs(
         [a_file(target, ".parquet", option="--export")], inputs=[table], overwrite=overwrite
     )
-    indexed = Indexed(PairsTable.open(table).path, VECTOR)
+    indexed = VectorTable(PairsTable.open(table).path, VECTOR)
     schema = pa.schema(
         [
             ("image_id", pa.string()),
@@ -54,7 +54,7 @@ def export_vectors(table: str | Path, out: str | Path, *, overwrite: bool = Fals
     return count
 
 
-def _plain(batch: pa.RecordBatch, indexed: Indexed, schema: pa.Schema) -> pa.RecordBatch:
+def _plain(batch: pa.RecordBatch, indexed: VectorTable, schema: pa.Schema) -> pa.RecordBatch:
     texts = batch["texts"]
     words = pc.struct_field(texts.flatten(), "text").cast(pa.string())
     lengths = pc.fill_null(pc.list_value_length(texts), 0).to_numpy(zero_copy_only=False)

@@ -19,7 +19,7 @@ Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Item:
+class GalleryItem:
     """One image, or one text, as a result shows it."""
 
     image_id: str  # of a text: one of the images that have it
@@ -50,7 +50,7 @@ class Vectors(Protocol):
         """Of a query (d,) with some rows (n,) that have a vector."""
 
 
-class Words(Protocol):
+class WordSearch(Protocol):
     """Images that can be searched by the words of their texts."""
 
     def best(self, text: str, k: int, where: str | None = None) -> tuple[Rows, Floats]:
@@ -84,7 +84,7 @@ class Gallery(Protocol):
         """Whether there is a full-text index of the images' texts; told without making it."""
 
     @property
-    def words(self) -> Words:
+    def words(self) -> WordSearch:
         """The words of the images' texts, where there is an index of them."""
 
     @property
@@ -108,10 +108,10 @@ class Gallery(Protocol):
     def __len__(self) -> int:
         """Rows of images, unreadable ones included."""
 
-    def items(self, rows: Sequence[int]) -> list[Item]:
+    def items(self, rows: Sequence[int]) -> list[GalleryItem]:
         """The images at `rows`."""
 
-    def text_items(self, rows: Sequence[int]) -> list[Item]:
+    def text_items(self, rows: Sequence[int]) -> list[GalleryItem]:
         """The texts at `rows` of the texts."""
 
     def files(self, rows: Sequence[int]) -> list[bytes]:

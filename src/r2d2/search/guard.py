@@ -8,7 +8,7 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from r2d2.search.bodies import Bodies, too_large
+from r2d2.search.bodies import RequestBodies, too_large
 from r2d2.search.errors import busy_problem, problem
 from r2d2.search.hosts import is_own, own_names
 from r2d2.search.serving import ServeConfig
@@ -31,7 +31,7 @@ class Guard:
     def __init__(self, app: ASGIApp, config: ServeConfig) -> None:
         self.app = app
         self.config = config
-        self._bodies = Bodies(config)
+        self._bodies = RequestBodies(config)
         self._names = own_names(config.allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -25,7 +25,7 @@ from r2d2.corpus.cluster.connection import check_nodes
 from r2d2.corpus.funnel import StageCount, add_counts
 from r2d2.corpus.runner import Runner, map_jobs, start
 from r2d2.errors import R2D2Error
-from r2d2.models import Model, lasting_name, narrowed_model
+from r2d2.models import ImageTextModel, lasting_name, narrowed_model
 from r2d2.native_write import write_whole
 from r2d2.pretrained import Pretrained
 from r2d2.progress import Update, bars
@@ -50,15 +50,15 @@ from r2d2.search.layout import (
     TODO,
     VECTOR,
     WORDS,
-    About,
+    IndexInfo,
     as_matrix,
     indexing,
     open_lance,
-    read_about,
+    read_index_info,
     staging_uri,
     texts_uri,
     vector_type,
-    write_about,
+    write_index_info,
 )
 from r2d2.search.table_calibration import update_calibration
 from r2d2.search.table_texts import texts_of
@@ -77,7 +77,7 @@ WAVE = 64  # blocks of texts that are prepared before they are handed out
 
 
 @dataclass(frozen=True)
-class Indexed:
+class IndexReport:
     """What a run of `build_index` did."""
 
     images: StageCount  # new ones: seen, good, and why the others were not
@@ -97,7 +97,7 @@ def build_index(
     dim: int | None = None,
     store: str | None = None,
     overwrite: bool = False,
-) -> Indexed:
+) -> IndexReport:
     """Embed what is not embedded yet.
 
     Args:
@@ -129,7 +129,7 @@ def _build(
     dim: int | None,
     store: str | None,
     overwrite: bool,
-) -> Indexed:
+) -> IndexReport:
     if dim is None and not overwrite:
         dim = _width_there(uri, loaded(model))
     net = loaded_at(model, dim)
@@ -139,7 +139,7 @@ def _build(
     if runs.cluster:
         check_nodes(Path(uri).parent if "://" not in uri else None, ["r2d2", "torch"])
     width = net.embed_dim
-    _prepare(uri, About(made_by, width, store=store or FLOAT32), store, overwrite)
+    _prepare(uri, IndexInfo(made_by, width, store=store or FLOAT32), store, overwrite)
     with bars() as update:
         images = _embed_images(uri, (model, dim), width, runs, update)
         found = _embed_texts(uri, (model, dim), width, runs, update) if texts else None
@@ -148,25 +148,25 @@ def _build(
     vectors = update_calibration(uri, net)
     dataset = open_lance(uri)
     assert dataset is not None
-    return Indexed(images, found, dataset.count_rows(), vectors, made_by)
+    return IndexReport(images, found, dataset.count_rows(), vectors, made_by)
 
 
-def _width_there(uri: str, model: Model) -> int | None:
+def _width_there(uri: str, model: ImageTextModel) -> int | None:
     """The width of an index that this model made at a smaller one than its own; None: none did."""
     dataset = open_lance(uri)
-    about = None if dataset is None else read_about(dataset, uri)
+    about = None if dataset is None else read_index_info(dataset, uri)
     if about is None or not isinstance(model, Pretrained) or about.width >= model.embed_dim:
         return None
     narrow = narrowed_model(model, about.width, warn=False)
     return about.width if narrow.fingerprint == about.fingerprint else None
 
 
-def _prepare(uri: str, new: About, store: str | None, overwrite: bool) -> None:
+def _prepare(uri: str, new: IndexInfo, store: str | None, overwrite: bool) -> None:
     """Make room, and sign it, so that no second model fills what the first began."""
     made_by, width = new.fingerprint, new.width
     dataset = open_lance(uri)
     assert dataset is not None
-    about = read_about(dataset, uri) if not overwrite else None
+    about = read_index_info(dataset, uri) if not overwrite else None
     if about is not None and about.fingerprint != made_by:
         raise R2D2Error(
             f"{uri} was indexed by another model ({about.fingerprint}, this one is {made_by}): "
@@ -183,7 +183,7 @@ def _prepare(uri: str, new: About, store: str | None, overwrite: bool) -> None:
         drop(staging_uri(uri))
         if there:
             dataset.drop_columns(there)
-        write_about(dataset, new)
+        write_index_info(dataset, new)
         there = []
     if VECTOR not in there:
         kind = vector_type(width, (about or new).store)
@@ -248,7 +248,7 @@ def _put_in(uri: str, staging: str) -> None:
     dataset, waiting = open_lance(uri), open_lance(staging)
     assert dataset is not None
     assert waiting is not None
-    about = read_about(dataset, uri)
+    about = read_index_info(dataset, uri)
     assert about is not None
     if about.store == INT8 and about.scales is None:
         about = _with_scales(dataset, about, _vectors_of(waiting))
@@ -273,13 +273,13 @@ def _put_in(uri: str, staging: str) -> None:
     drop(staging)
 
 
-def _with_scales(dataset: Any, about: About, batches: Iterator[Floats]) -> About:
+def _with_scales(dataset: Any, about: IndexInfo, batches: Iterator[Floats]) -> IndexInfo:
     """Note the scales of an index in int8; all of its vectors may be without a direction."""
     scales = scales_of(batches)
     if scales is None:
         return about
     known = replace(about, scales=scales.tolist())
-    write_about(dataset, known)
+    write_index_info(dataset, known)
     return known
 
 
@@ -295,14 +295,14 @@ def _embed_texts(
     there = open_lance(target)
     dataset = open_lance(uri)
     assert dataset is not None
-    about = read_about(dataset, uri)
+    about = read_index_info(dataset, uri)
     assert about is not None
     if there is None:
         there = _create(target, text_schema(width, about.store))
-        write_about(there, About(about.fingerprint, width, store=about.store))
-    of_texts = read_about(there, target)
+        write_index_info(there, IndexInfo(about.fingerprint, width, store=about.store))
+    of_texts = read_index_info(there, target)
     assert of_texts is not None
-    told: About = of_texts
+    told: IndexInfo = of_texts
     known = set(there.to_table(columns=[TEXT_KEY])[TEXT_KEY].to_pylist())
     counts = [StageCount("index", "texts", 0, 0)]
     total = dataset.count_rows()

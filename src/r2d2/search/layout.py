@@ -14,7 +14,7 @@ import pyarrow as pa
 from r2d2.errors import R2D2Error
 from r2d2.files import sole_process
 
-# float32, of unit length, or int8 (see `About.store`); null: bad, or not embedded yet
+# float32, of unit length, or int8 (see `IndexInfo.store`); null: bad, or not embedded yet
 VECTOR = "image_vector"
 BAD = "image_vector_bad"  # why there is no vector; null: there is one, or not embedded yet
 WORDS = "image_words"  # the terms of its texts, with spaces between; null: not indexed yet
@@ -29,7 +29,7 @@ LOCK = ".indexing.lock"  # in the table's folder
 
 
 @dataclass(frozen=True)
-class About:
+class IndexInfo:
     """What an index says of itself."""
 
     fingerprint: str  # of the model
@@ -86,13 +86,13 @@ def as_matrix(column: pa.Array) -> Any:
     return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
 
 
-def read_about(dataset: Any, uri: str) -> About | None:
+def read_index_info(dataset: Any, uri: str) -> IndexInfo | None:
     """None where there is no index; R2D2Error where what is there is damaged."""
     found = (dataset.metadata or {}).get(ABOUT)
     if found is None:
         return None
     try:
-        return About(**json.loads(found))
+        return IndexInfo(**json.loads(found))
     except (ValueError, TypeError) as error:
         raise R2D2Error(
             f"the index of {uri} is of another version ({error}): make it anew by "
@@ -100,7 +100,7 @@ def read_about(dataset: Any, uri: str) -> About | None:
         ) from error
 
 
-def write_about(dataset: Any, about: About) -> None:
+def write_index_info(dataset: Any, about: IndexInfo) -> None:
     """Set it."""
     dataset.update_metadata({ABOUT: json.dumps(asdict(about))})
 

@@ -26,7 +26,7 @@ from r2d2.inputs.values import (
 from r2d2.outputs import a_file, check_outputs
 from r2d2.progress import bars
 from r2d2.search.display import to_dict
-from r2d2.search.query import Query
+from r2d2.search.query import SearchQuery
 from r2d2.search.searcher import Searcher
 
 AT_ONCE = 64
@@ -41,7 +41,7 @@ Line = tuple[str, Any]
 
 
 @dataclass(frozen=True)
-class Done:
+class BatchReport:
     """How many queries were answered, and which could not be."""
 
     answered: int
@@ -49,8 +49,8 @@ class Done:
 
 
 def search_many(
-    searcher: Searcher, queries: Path, out: Path, asked: Query, *, overwrite: bool = False
-) -> Done:
+    searcher: Searcher, queries: Path, out: Path, asked: SearchQuery, *, overwrite: bool = False
+) -> BatchReport:
     """Answer a file of queries, line by line, into a JSONL file of as many lines.
 
     Args:
@@ -85,14 +85,14 @@ def search_many(
                     answered += 1
                 stream.write(json.dumps(result, ensure_ascii=False) + "\n")
             update("searching", start + len(some), len(lines))
-    return Done(answered, dropped)
+    return BatchReport(answered, dropped)
 
 
 def _answered(
-    searcher: Searcher, file: Path, lines: Sequence[Line], asked: Query
+    searcher: Searcher, file: Path, lines: Sequence[Line], asked: SearchQuery
 ) -> Iterator[dict[str, Any]]:
     heads: list[dict[str, Any]] = []
-    queries: dict[int, Query] = {}
+    queries: dict[int, SearchQuery] = {}
     for place, (_, line) in enumerate(lines):
         head: dict[str, Any] = {"query": None}
         heads.append(head)
@@ -109,7 +109,7 @@ def _answered(
         yield head | (to_dict(found[place]) if place in found else {})
 
 
-def _query(file: Path, line: Any, asked: Query, head: dict[str, Any]) -> Query:
+def _query(file: Path, line: Any, asked: SearchQuery, head: dict[str, Any]) -> SearchQuery:
     """The query of a line; what its result begins with goes into `head`. Raises where it is bad."""
     if isinstance(line, Exception):
         raise line

@@ -16,7 +16,7 @@ from r2d2.search.calibration import Calibration
 from r2d2.search.column_values import ColumnValues, column_values
 from r2d2.search.conditions import condition_errors
 from r2d2.search.exact import ExactVectors
-from r2d2.search.gallery import Floats, Item, Rows
+from r2d2.search.gallery import Floats, GalleryItem, Rows
 from r2d2.search.layout import WORDS
 from r2d2.search.terms import image_terms
 from r2d2.search.word_index import WordIndex, index_terms
@@ -24,7 +24,7 @@ from r2d2.tokenizer import text_key
 
 
 @dataclass(frozen=True)
-class Row:
+class GalleryRow:
     """One image of such a gallery."""
 
     image_id: str
@@ -39,7 +39,7 @@ class MemoryGallery:
         self,
         name: str,
         fingerprint: str,
-        rows: Sequence[Row],
+        rows: Sequence[GalleryRow],
         image_vectors: npt.NDArray[np.floating],
         text_vectors: npt.NDArray[np.floating],
         file: Callable[[str], bytes],
@@ -109,16 +109,16 @@ class MemoryGallery:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def items(self, rows: Sequence[int]) -> list[Item]:
+    def items(self, rows: Sequence[int]) -> list[GalleryItem]:
         """See `Gallery.items`."""
-        return [Item((r := self._rows[row]).image_id, r.texts, r.split) for row in rows]
+        return [GalleryItem((r := self._rows[row]).image_id, r.texts, r.split) for row in rows]
 
-    def text_items(self, rows: Sequence[int]) -> list[Item]:
+    def text_items(self, rows: Sequence[int]) -> list[GalleryItem]:
         """See `Gallery.text_items`."""
         found = []
         for row in rows:
             image, text = self._texts[row]
-            found.append(Item(self._rows[image].image_id, (text,), None, image))
+            found.append(GalleryItem(self._rows[image].image_id, (text,), None, image))
         return found
 
     def files(self, rows: Sequence[int]) -> list[bytes]:

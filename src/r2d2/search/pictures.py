@@ -1,4 +1,4 @@
-"""Pictures of the gallery as the page shows them: small, and kept for the next who looks."""
+"""Thumbnails of the gallery as the page shows them: small, and kept for the next who looks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from r2d2.search.gallery import Gallery
 KEPT_BYTES = 64 << 20
 
 
-class Pictures:
+class Thumbnails:
     """Thumbnails by row; may be asked by several threads."""
 
     def __init__(self, gallery: Gallery, kept_bytes: int = KEPT_BYTES) -> None:

@@ -24,7 +24,7 @@ MAX_CANDIDATES = 1024  # ranked again
 
 
 @dataclass(frozen=True)
-class Query:
+class SearchQuery:
     """One question: a text or an image, never both."""
 
     text: str | None = None
@@ -63,7 +63,7 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResults:
     """The answer to one query."""
 
     hits: tuple[Hit, ...]
@@ -75,3 +75,6 @@ class Found:
     # Of the best of the first results, whatever page is asked for; None: not known, or the
     # condition lets nothing through, which a note says.
     level: Level | None = None
+
+
+Query, Found = SearchQuery, SearchResults  # the names in version 0.1

@@ -12,7 +12,7 @@ from r2d2.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
-class Reading:
+class QueryReading:
     """A query as a model reads it."""
 
     text: str  # spelt as the corpus is: simplified, letters and digits narrow, nothing unseen
@@ -35,7 +35,7 @@ def spell(text: str) -> str:
     return clean([text])[0]
 
 
-def read_query(text: str, tokenizer: Tokenizer) -> Reading:
+def read_query(text: str, tokenizer: Tokenizer) -> QueryReading:
     """Read a query as a model with this tokenizer does."""
     spelt = spell(text)
     tokens = token_spans(spelt, tokenizer)
@@ -48,7 +48,7 @@ def read_query(text: str, tokenizer: Tokenizer) -> Reading:
     strange = any(
         has_meaning(spelt[place]) for start, stop in tokens.unknown for place in range(start, stop)
     )
-    return Reading(
+    return QueryReading(
         spelt,
         tokens.names(tokens.unknown),
         tokens.names(tokens.english),

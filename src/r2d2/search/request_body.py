@@ -23,7 +23,7 @@ Fields = TypeVar("Fields", bound=BaseModel)
 
 
 @dataclass
-class Sent:
+class RequestContent:
     """What a request holds."""
 
     fields: dict[str, Any]
@@ -42,7 +42,7 @@ def service_of(request: Request) -> Service:
     return found
 
 
-async def read_request(request: Request, images: int, lists: Sequence[str] = ()) -> Sent:
+async def read_request(request: Request, images: int, lists: Sequence[str] = ()) -> RequestContent:
     """A request of JSON or a form: its fields, and its pictures at the model's size.
 
     Args:
@@ -63,14 +63,14 @@ async def read_request(request: Request, images: int, lists: Sequence[str] = ())
         )
         if not isinstance(fields, dict):
             raise R2D2Error("the body is no JSON object: send one, or a form")
-        return Sent(fields, strict=True)
+        return RequestContent(fields, strict=True)
     if kind != FORM:
         raise HTTPException(415, f"the body is {kind or 'of no type'}: send {JSON} or {FORM}")
     limit = service_of(request).config.max_body_bytes
     async with read_form(
         request, max_files=images, max_fields=16 + TEXTS, max_part_size=min(limit, 1 << 16)
     ) as form:
-        sent = Sent(_fields(form, lists), strict=False)
+        sent = RequestContent(_fields(form, lists), strict=False)
         await _add_pictures(sent, request, form, images)
         return sent
 
@@ -94,7 +94,9 @@ def _fields(form: FormData, lists: Sequence[str]) -> dict[str, Any]:
     return fields
 
 
-async def _add_pictures(sent: Sent, request: Request, form: FormData, images: int) -> None:
+async def _add_pictures(
+    sent: RequestContent, request: Request, form: FormData, images: int
+) -> None:
     files = [value for value in form.getlist("image") if isinstance(value, UploadFile)]
     if len(files) > images:
         raise R2D2Error(f"there are {len(files)} pictures: send at most {images}")

@@ -16,10 +16,10 @@ from r2d2.readable import cut_notes, unread_end
 from r2d2.search.column_values import OFFERED
 from r2d2.search.conditions import condition_of
 from r2d2.search.errors import problem, without_folder
-from r2d2.search.gallery import Item
+from r2d2.search.gallery import GalleryItem
 from r2d2.search.layout import base_name
 from r2d2.search.openapi import PICTURE, WITH_PICTURE, form_schema, json_schema, request_body
-from r2d2.search.query import Hit, Query
+from r2d2.search.query import Hit, SearchQuery
 from r2d2.search.request_body import read_request, service_of
 from r2d2.search.schema import (
     DEPTH,
@@ -94,7 +94,7 @@ async def search(request: Request) -> SearchResponse:
             f"offset + k is {asked.offset + asked.k}: only the first {DEPTH} results are given",
             code="too_deep",
         )
-    query = Query(
+    query = SearchQuery(
         text=asked.text,
         image=sent.pictures[0] if sent.pictures else None,
         target=asked.target,
@@ -211,7 +211,7 @@ async def one_row(request: Request, row: int) -> RowResponse:
     if not 0 <= row < len(gallery):
         raise HTTPException(404, f"there is no row {row}: there are {len(gallery)}")
 
-    def read() -> tuple[Item, str | None, dict[str, Any]]:
+    def read() -> tuple[GalleryItem, str | None, dict[str, Any]]:
         path = gallery.path(row) if service.config.is_private else None
         return gallery.items([row])[0], path, gallery.cells(row)
 
@@ -298,7 +298,7 @@ def _read_texts(service: Service, texts: Sequence[str]) -> list[NoteOut]:
     return [NoteOut(**asdict(note)) for note in notes]
 
 
-def _hit(hit: Hit, query: Query, service: Service) -> HitOut:
+def _hit(hit: Hit, query: SearchQuery, service: Service) -> HitOut:
     row = hit.row if query.target == "images" else hit.image_row
     plain = asdict(hit)
     del plain["image_row"]

@@ -16,8 +16,8 @@ from PIL import Image
 from r2d2.errors import R2D2Error
 from r2d2.model.side import Side
 from r2d2.models import (
-    Model,
-    ScoresPairs,
+    CrossEncoderModel,
+    ImageTextModel,
     lasting_name,
     load,
     narrowed_model,
@@ -30,25 +30,25 @@ from r2d2.search.confidence import (
     HEAD,
     NOTHING_FITS,
     UNKNOWN,
-    Evidence,
+    QueryEvidence,
     confidence,
 )
 from r2d2.search.first_stage import FUSED, FirstStage, by_vectors, by_words, fuse
-from r2d2.search.gallery import Gallery, Item, Words
+from r2d2.search.gallery import Gallery, GalleryItem, WordSearch
 from r2d2.search.query import (
     MAX_CANDIDATES,
     MAX_DEPTH,
     MAX_RESULTS,
     By,
-    Found,
     Hit,
-    Query,
+    SearchQuery,
+    SearchResults,
 )
-from r2d2.search.reading import Reading, read_query, spell
+from r2d2.search.reading import QueryReading, read_query, spell
 from r2d2.search.second_order import second_order, second_score
-from r2d2.search.second_stage import Asked, Matched, match_again
+from r2d2.search.second_stage import CandidatePairs, CandidateScore, match_again
 from r2d2.search.states import KEPT_BYTES, ImageStates
-from r2d2.vectors import Directions
+from r2d2.vectors import DirectionCheck
 
 MAX_CHARACTERS = 2000  # of a text, before it is cut into tokens
 NOTHING = by_vectors(np.empty(0, np.int64), np.empty(0, np.float32))
@@ -62,7 +62,7 @@ SECOND_STAGE_UNTRAINED = Note(
 )
 
 
-def _at_width_of(gallery: Gallery, model: Model) -> Model:
+def _at_width_of(gallery: Gallery, model: ImageTextModel) -> ImageTextModel:
     """The model with embeddings as long as the gallery's vectors, where it made them so."""
     if gallery.fingerprint == model.fingerprint or not isinstance(model, Pretrained):
         return model
@@ -85,7 +85,9 @@ class Searcher:
     Not for several threads at once.
     """
 
-    def __init__(self, model: Model, gallery: Gallery, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(
+        self, model: ImageTextModel, gallery: Gallery, kept_bytes: int = KEPT_BYTES
+    ) -> None:
         """R2D2Error where another model made the gallery's vectors."""
         model = _at_width_of(gallery, model)
         self.model = model
@@ -103,7 +105,7 @@ class Searcher:
     def open(
         cls,
         table: str | Path | None = None,
-        model: str | Path | Model | None = None,
+        model: str | Path | ImageTextModel | None = None,
         device: str | torch.device | None = None,
     ) -> Searcher:
         """Open an indexed table; None: the emoji corpus, with whatever model.
@@ -136,13 +138,13 @@ class Searcher:
         tell_ranking(loaded)
         return cls(loaded, EmojiGallery.open(loaded) if there is None else there)
 
-    def search(self, question: str | Image.Image, **options: Any) -> Found:
-        """One question; `options` are the other fields of `Query`."""
+    def search(self, question: str | Image.Image, **options: Any) -> SearchResults:
+        """One question; `options` are the other fields of `SearchQuery`."""
         if isinstance(question, str):
-            return self.answer([Query(text=question, **options)])[0]
-        return self.answer([Query(image=question, **options)])[0]
+            return self.answer([SearchQuery(text=question, **options)])[0]
+        return self.answer([SearchQuery(image=question, **options)])[0]
 
-    def check(self, query: Query) -> None:
+    def check(self, query: SearchQuery) -> None:
         """R2D2Error where a query cannot be answered; reads nothing."""
         if (query.text is None) == (query.image is None):
             raise R2D2Error("a query is a text or an image: give one of them")
@@ -165,19 +167,19 @@ class Searcher:
             raise R2D2Error(f"candidates is {query.candidates}: it must be 1 to {MAX_CANDIDATES}")
         if query.cascade is not None and not 1 <= query.cascade <= MAX_CANDIDATES:
             raise R2D2Error(f"cascade is {query.cascade}: it must be 1 to {MAX_CANDIDATES}")
-        if query.cascade is not None and not isinstance(self.model, ScoresPairs):
+        if query.cascade is not None and not isinstance(self.model, CrossEncoderModel):
             raise R2D2Error(
                 f"cascade asks one cross encoder at a time, which {self.model.name} cannot: leave "
                 "it out"
             )
 
-    def by(self, query: Query) -> By:
+    def by(self, query: SearchQuery) -> By:
         """What is compared with a query."""
         if query.by is not None:
             return query.by
         return "vectors" if query.text is None or not self.gallery.has_words else "both"
 
-    def _check_by(self, query: Query) -> None:
+    def _check_by(self, query: SearchQuery) -> None:
         """R2D2Error where a query asks for words that there are not, or for a second stage."""
         if query.by not in (None, "both", "vectors", "words"):
             raise R2D2Error(f"by is {query.by!r}: choose both, vectors or words")
@@ -246,7 +248,7 @@ class Searcher:
         """Tokens of a text that the model reads, without [CLS] and [SEP]."""
         return self.model.tokenizer.room
 
-    def encode(self, queries: Sequence[Query]) -> list[Side]:
+    def encode(self, queries: Sequence[SearchQuery]) -> list[Side]:
         """Each query as a Side of one; texts together, images together."""
         sides: dict[int, Side] = {}
         texts = [(place, q.text) for place, q in enumerate(queries) if q.text is not None]
@@ -257,14 +259,14 @@ class Searcher:
         if images:
             encoded = self.model.encode_images([image for _, image in images])
             sides |= {place: encoded[i : i + 1] for i, (place, _) in enumerate(images)}
-        directions = Directions("queries", "the weights of the model are broken: give another")
+        directions = DirectionCheck("queries", "the weights of the model are broken: give another")
         found = [sides[place] for place in range(len(queries))]
         for place, side in enumerate(found):
             directions.add(side.embedding.float().cpu().numpy(), [f"query {place}"])
         return found
 
     @torch.inference_mode()
-    def answer(self, queries: Sequence[Query]) -> list[Found]:
+    def answer(self, queries: Sequence[SearchQuery]) -> list[SearchResults]:
         """Several queries at once, much faster than one by one.
 
         R2D2Error where one of them cannot be answered: `check` them before.
@@ -288,11 +290,13 @@ class Searcher:
         match = self._match(asked, plans, sides, first)
         return [self._found(*parts) for parts in zip(queries, plans, first, match, strict=True)]
 
-    def _plan(self, query: Query, reading: Reading | None) -> _Plan:
+    def _plan(self, query: SearchQuery, reading: QueryReading | None) -> _QueryPlan:
         by = self.by(query)
         words = self.gallery.words if by != "vectors" else None
         if reading is None:
-            return _Plan(by, None, vectors=True, depth=self._depth(query), notes=(), evidence=None)
+            return _QueryPlan(
+                by, None, vectors=True, depth=self._depth(query), notes=(), evidence=None
+            )
         notes = reading.notes(query.text or "")
         vectors = by != "words" and reading.understood
         if by == "words":
@@ -303,10 +307,10 @@ class Searcher:
         depth = self._depth(query) if vectors else 0
         if vectors and query.two_stage and self.second_stage_off is not None:
             notes.append(self.second_stage_off)
-        evidence = Evidence(reading.text, vectors, reading.complete, words is not None)
-        return _Plan(by, words, vectors, depth, tuple(notes), evidence)
+        evidence = QueryEvidence(reading.text, vectors, reading.complete, words is not None)
+        return _QueryPlan(by, words, vectors, depth, tuple(notes), evidence)
 
-    def _depth(self, query: Query) -> int:
+    def _depth(self, query: SearchQuery) -> int:
         """How many candidates are ranked again: 0 where nothing is."""
         crosses = query.text is not None or query.target == "texts"
         if not (query.two_stage and crosses and self.model.has_match):
@@ -316,7 +320,7 @@ class Searcher:
         return min(MAX_CANDIDATES, query.candidates or self.model.top_k)
 
     def _first(
-        self, queries: Sequence[Query], plans: Sequence[_Plan], sides: Mapping[int, Side]
+        self, queries: Sequence[SearchQuery], plans: Sequence[_QueryPlan], sides: Mapping[int, Side]
     ) -> list[FirstStage]:
         near = self._near(queries, plans, sides)
         found = []
@@ -335,7 +339,7 @@ class Searcher:
         return found
 
     def _near(
-        self, queries: Sequence[Query], plans: Sequence[_Plan], sides: Mapping[int, Side]
+        self, queries: Sequence[SearchQuery], plans: Sequence[_QueryPlan], sides: Mapping[int, Side]
     ) -> dict[int, FirstStage]:
         """What the vectors find of each query that they are compared with."""
         groups: dict[tuple[str, str | None], list[int]] = defaultdict(list)
@@ -361,11 +365,11 @@ class Searcher:
 
     def _match(
         self,
-        queries: Sequence[Query],
-        plans: Sequence[_Plan],
+        queries: Sequence[SearchQuery],
+        plans: Sequence[_QueryPlan],
         sides: Mapping[int, Side],
         first: Sequence[FirstStage],
-    ) -> list[list[Matched | None]]:
+    ) -> list[list[CandidateScore | None]]:
         """What is said of each query's candidates; empty where nothing is ranked again."""
         chosen = [
             results.rows[: plan.depth].tolist() for plan, results in zip(plans, first, strict=True)
@@ -390,12 +394,16 @@ class Searcher:
                     pairs.append((side, text_sides[row]))
                 else:
                     pairs.append((image_sides[row], side) if row in image_sides else None)
-            asked.append(Asked(pairs, results.cosine[: len(rows)], query.cascade))
+            asked.append(CandidatePairs(pairs, results.cosine[: len(rows)], query.cascade))
         return match_again(self.model, asked)
 
     def _found(
-        self, query: Query, plan: _Plan, first: FirstStage, match: Sequence[Matched | None]
-    ) -> Found:
+        self,
+        query: SearchQuery,
+        plan: _QueryPlan,
+        first: FirstStage,
+        match: Sequence[CandidateScore | None],
+    ) -> SearchResults:
         weight = self.model.match_weight
         depth = len(match)
         again = second_score(weight, first, match)
@@ -434,17 +442,19 @@ class Searcher:
             for said in (match[place] if place < depth else None,)
         )
         vectors = self.gallery.images if query.target == "images" else self.gallery.texts
-        return Found(
+        return SearchResults(
             hits, depth, len(vectors), weight if depth else None, plan.by, notes, sure.answer
         )
 
-    def _any_match(self, query: Query) -> bool:
+    def _any_match(self, query: SearchQuery) -> bool:
         """Whether anything that has a vector fulfils the condition of a query, however unlike."""
         vectors = self.gallery.images if query.target == "images" else self.gallery.texts
         anywhere = np.full((1, vectors.width), vectors.width**-0.5, np.float32)
         return bool(len(vectors.best(anywhere, 1, query.where)[0][0]))
 
-    def _items(self, query: Query, first: FirstStage, places: Sequence[int]) -> dict[int, Item]:
+    def _items(
+        self, query: SearchQuery, first: FirstStage, places: Sequence[int]
+    ) -> dict[int, GalleryItem]:
         """What is at some places of the first stage."""
         distinct = list(dict.fromkeys(places))
         read = self.gallery.items if query.target == "images" else self.gallery.text_items
@@ -453,15 +463,15 @@ class Searcher:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _QueryPlan:
     """How a query is answered."""
 
     by: By  # as it was asked
-    words: Words | None  # searched; None: not by words
+    words: WordSearch | None  # searched; None: not by words
     vectors: bool  # whether they are compared: not with a text of which the model reads nothing
     depth: int  # candidates that are ranked again
     notes: tuple[Note, ...]
-    evidence: Evidence | None  # None: of an image
+    evidence: QueryEvidence | None  # None: of an image
 
 
 def number_or_none(value: float) -> float | None:

@@ -8,12 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from r2d2.search.first_stage import Doubles, FirstStage
-from r2d2.search.second_stage import Matched
+from r2d2.search.second_stage import CandidateScore
 
 STAGES = ("both", "text")  # as candidates stand below each other; then those that were not scored
 
 
-def second_score(weight: float, first: FirstStage, match: Sequence[Matched | None]) -> Doubles:
+def second_score(
+    weight: float, first: FirstStage, match: Sequence[CandidateScore | None]
+) -> Doubles:
     """Weight x match + cosine of the candidates (m,), the first of the results."""
     scores = np.array([weight * (m.match if m else 0.0) for m in match], np.float64)
     found: Doubles = scores + first.cosine[: len(match)]
@@ -21,7 +23,7 @@ def second_score(weight: float, first: FirstStage, match: Sequence[Matched | Non
 
 
 def second_order(
-    first: FirstStage, match: Sequence[Matched | None], score: Doubles
+    first: FirstStage, match: Sequence[CandidateScore | None], score: Doubles
 ) -> npt.NDArray[np.int64]:
     """The places of all results (n,), best first.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from r2d2.model.r2d2 import Pairs
 from r2d2.model.side import Side
-from r2d2.models import Model, ScoresPairs
+from r2d2.models import CrossEncoderModel, ImageTextModel
 from r2d2.search.gallery import Floats
 from r2d2.search.query import Stage
 
@@ -19,7 +19,7 @@ Pair = tuple[Side, Side]  # image and text, each a Side of one
 
 
 @dataclass(frozen=True)
-class Asked:
+class CandidatePairs:
     """The candidates of one query."""
 
     pairs: Sequence[Pair | None]  # in the order of pre-ranking; None: its image cannot be read
@@ -28,37 +28,39 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Matched:
+class CandidateScore:
     """What the cross encoders say of a candidate."""
 
     match: float  # (p_T + p_I) / 2; at the stage "text" p_T
     stage: Stage
 
 
-def match_again(model: Model, asked: Sequence[Asked]) -> list[list[Matched | None]]:
+def match_again(
+    model: ImageTextModel, asked: Sequence[CandidatePairs]
+) -> list[list[CandidateScore | None]]:
     """Match scores of the candidates of several queries; None where an image cannot be read.
 
     A cascade scores all candidates by text, and by both those that then lead by
-    weight x p_T + cosine; the model must be one of `ScoresPairs`.
+    weight x p_T + cosine; the model must be one of `CrossEncoderModel`.
     """
-    if not isinstance(model, ScoresPairs):
+    if not isinstance(model, CrossEncoderModel):
         return _by_both_at_once(model, asked)
     places = [(q, c) for q, one in enumerate(asked) for c, p in enumerate(one.pairs) if p]
     given = [pair for one in asked for pair in one.pairs if pair]
     by_text = _scores(model, model.match_text, given)
-    found: list[list[Matched | None]] = [[None] * len(one.pairs) for one in asked]
+    found: list[list[CandidateScore | None]] = [[None] * len(one.pairs) for one in asked]
     for (query, candidate), score in zip(places, by_text, strict=True):
-        found[query][candidate] = Matched(score, "text")
+        found[query][candidate] = CandidateScore(score, "text")
     heads = [_head(one, f, model.match_weight) for one, f in zip(asked, found, strict=True)]
     chosen = [n for n, (query, candidate) in enumerate(places) if candidate in heads[query]]
     by_image = _scores(model, model.match_image, [given[n] for n in chosen])
     for n, score in zip(chosen, by_image, strict=True):
         query, candidate = places[n]
-        found[query][candidate] = Matched((by_text[n] + score) / 2, "both")
+        found[query][candidate] = CandidateScore((by_text[n] + score) / 2, "both")
     return found
 
 
-def _head(asked: Asked, found: Sequence[Matched | None], weight: float) -> set[int]:
+def _head(asked: CandidatePairs, found: Sequence[CandidateScore | None], weight: float) -> set[int]:
     """The candidates that both cross encoders are to score; of equals those that lead now."""
     known = [place for place, one in enumerate(found) if one is not None]
     if asked.cascade is None or asked.cascade >= len(known):
@@ -70,7 +72,9 @@ def _head(asked: Asked, found: Sequence[Matched | None], weight: float) -> set[i
     return {known[int(place)] for place in order}
 
 
-def _by_both_at_once(model: Model, asked: Sequence[Asked]) -> list[list[Matched | None]]:
+def _by_both_at_once(
+    model: ImageTextModel, asked: Sequence[CandidatePairs]
+) -> list[list[CandidateScore | None]]:
     """Of a model whose cross encoders cannot be asked one by one, as that of a pair graph."""
 
     def score(images: Side, texts: Side, pairs: Pairs) -> Tensor:
@@ -78,12 +82,13 @@ def _by_both_at_once(model: Model, asked: Sequence[Asked]) -> list[list[Matched 
 
     scores = iter(_scores(model, score, [pair for one in asked for pair in one.pairs if pair]))
     return [
-        [Matched(next(scores), "both") if pair else None for pair in one.pairs] for one in asked
+        [CandidateScore(next(scores), "both") if pair else None for pair in one.pairs]
+        for one in asked
     ]
 
 
 def _scores(
-    model: Model, score: Callable[[Side, Side, Pairs], Tensor], pairs: Sequence[Pair]
+    model: ImageTextModel, score: Callable[[Side, Side, Pairs], Tensor], pairs: Sequence[Pair]
 ) -> list[float]:
     """A score of pairs; what is an item's is computed once a batch."""
     scores: list[float] = []

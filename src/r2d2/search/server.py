@@ -23,14 +23,14 @@ from starlette.staticfiles import StaticFiles
 from r2d2 import __version__
 from r2d2.errors import R2D2Error
 from r2d2.search import explaining
-from r2d2.search.connections import Connection, Places
+from r2d2.search.connections import Connection, ConnectionLimiter
 from r2d2.search.errors import add_handlers
 from r2d2.search.guard import Guard
 from r2d2.search.head import HeadAsGet
 from r2d2.search.routes import router
 from r2d2.search.searcher import Searcher
 from r2d2.search.serving import ServeConfig
-from r2d2.search.tables import Tables, plain_name, table_parameter
+from r2d2.search.tables import ServedTables, plain_name, table_parameter
 from r2d2.search.telemetry import Metrics, Telemetry, log_to_stderr
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def create_app(
     config = ServeConfig() if config is None else config
     if isinstance(searchers, Searcher):
         searchers = {plain_name(searchers.gallery.name): searchers}
-    tables = Tables(searchers, config)
+    tables = ServedTables(searchers, config)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -98,7 +98,7 @@ def uvicorn_config(app: FastAPI, config: ServeConfig) -> uvicorn.Config:
     files = _open_files()
     # half is for tables, temporary files, and sockets that were accepted and are not yet counted
     config = replace(config, connections=min(config.connections, files // 2))
-    places = Places(config, app.state.metrics.connection_dropped)
+    places = ConnectionLimiter(config, app.state.metrics.connection_dropped)
     return uvicorn.Config(
         app,
         http=cast("type[asyncio.Protocol]", functools.partial(Connection, places=places)),

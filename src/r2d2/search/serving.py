@@ -19,8 +19,8 @@ from r2d2.search.examples import choose_examples
 from r2d2.search.hosts import own_names
 from r2d2.search.kinds import notes_of_gallery
 from r2d2.search.model_thread import ModelThread
-from r2d2.search.pictures import KEPT_BYTES, Pictures
-from r2d2.search.query import Found, Query
+from r2d2.search.pictures import KEPT_BYTES, Thumbnails
+from r2d2.search.query import SearchQuery, SearchResults
 from r2d2.search.searcher import Searcher
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def _check_key(key: str) -> None:
 
 
 @dataclass(frozen=True)
-class Matched:
+class MatchScores:
     """How well an image and texts match."""
 
     match: list[float] | None  # None: the model has no cross encoders
@@ -110,7 +110,7 @@ class CallJob:
     function: Callable[[Searcher], Any]
 
 
-Job = Query | MatchJob | EmbedJob | CallJob
+Job = SearchQuery | MatchJob | EmbedJob | CallJob
 
 
 class Service:
@@ -128,7 +128,7 @@ class Service:
         self.searcher = searcher
         self.config = config
         self.name = name
-        self.pictures = Pictures(searcher.gallery, kept_bytes)
+        self.pictures = Thumbnails(searcher.gallery, kept_bytes)
         self.version = secrets.token_hex(4)  # in the addresses of pictures: browsers keep these
         self._thread = thread
         self._examples: list[str] | None = None
@@ -144,14 +144,14 @@ class Service:
             self._examples = await self.call(choose_examples)
         return self._examples
 
-    async def search(self, query: Query) -> Found:
+    async def search(self, query: SearchQuery) -> SearchResults:
         """An answer; `Busy` as `Batcher.submit`."""
-        found: Found = await self._submit(query)
+        found: SearchResults = await self._submit(query)
         return found
 
-    async def match(self, job: MatchJob) -> Matched:
+    async def match(self, job: MatchJob) -> MatchScores:
         """Scores; `Busy` as `Batcher.submit`."""
-        found: Matched = await self._submit(job)
+        found: MatchScores = await self._submit(job)
         return found
 
     async def embed(self, job: EmbedJob) -> list[list[float]]:
@@ -172,9 +172,9 @@ class Service:
 
     def _run(self, jobs: Sequence[Job]) -> list[Any]:
         """Searches together; the others, which are rarer, one by one."""
-        queries = [job for job in jobs if isinstance(job, Query)]
+        queries = [job for job in jobs if isinstance(job, SearchQuery)]
         found = iter(self.searcher.answer(queries) if queries else ())
-        return [next(found) if isinstance(job, Query) else self._alone(job) for job in jobs]
+        return [next(found) if isinstance(job, SearchQuery) else self._alone(job) for job in jobs]
 
     def _alone(self, job: MatchJob | EmbedJob | CallJob) -> Any:
         try:
@@ -185,14 +185,14 @@ class Service:
             return error
 
     @torch.inference_mode()
-    def _matched(self, job: MatchJob) -> Matched:
+    def _matched(self, job: MatchJob) -> MatchScores:
         model = self.searcher.model
         image, texts = model.encode_images([job.image]), model.encode_texts(job.texts)
         cosine = (texts.embedding @ image.embedding[0]).float().tolist()
         if not model.has_match:
-            return Matched(None, cosine)
+            return MatchScores(None, cosine)
         repeated = image[torch.zeros(len(texts), dtype=torch.long)]
-        return Matched(model.match(repeated, texts).float().tolist(), cosine)
+        return MatchScores(model.match(repeated, texts).float().tolist(), cosine)
 
     def _embedded(self, job: EmbedJob) -> list[list[float]]:
         model = self.searcher.model

@@ -16,11 +16,11 @@ from safetensors.torch import save
 from r2d2.data.emoji import chinese_name, emoji_pairs
 from r2d2.errors import R2D2Error
 from r2d2.files import write_bytes
-from r2d2.models import Model, load
+from r2d2.models import ImageTextModel, load
 from r2d2.pretrained import shipped_folder
 from r2d2.search.calibrate import calibrate
 from r2d2.search.calibration import Calibration
-from r2d2.search.memory_gallery import MemoryGallery, Row
+from r2d2.search.memory_gallery import GalleryRow, MemoryGallery
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class EmojiGallery(MemoryGallery):
     """See `Gallery`."""
 
     @classmethod
-    def open(cls, model: Model, folder: Path | None = None) -> EmojiGallery:
+    def open(cls, model: ImageTextModel, folder: Path | None = None) -> EmojiGallery:
         """What was shipped where this model made it, else the vectors are made now (seconds)."""
         found = cls.shipped(model, shipped_folder() if folder is None else folder)
         if found is None:
@@ -47,12 +47,14 @@ class EmojiGallery(MemoryGallery):
         return found
 
     @classmethod
-    def make(cls, model: Model) -> EmojiGallery:
+    def make(cls, model: ImageTextModel) -> EmojiGallery:
         """Encode the whole corpus."""
         from r2d2.data.images import decode_image
 
         pairs = emoji_pairs()
-        rows = [Row(p.image_id, p.split, tuple(text.text for text in p.texts)) for p in pairs]
+        rows = [
+            GalleryRow(p.image_id, p.split, tuple(text.text for text in p.texts)) for p in pairs
+        ]
         images, texts = [], []
         step = model.batch_size
         for start in range(0, len(pairs), step):
@@ -69,7 +71,7 @@ class EmojiGallery(MemoryGallery):
         return made
 
     @classmethod
-    def shipped(cls, model: Model, folder: Path) -> EmojiGallery | None:
+    def shipped(cls, model: ImageTextModel, folder: Path) -> EmojiGallery | None:
         """Read what `write_shipped_index` wrote; None: nothing there for this model and corpus."""
         file = folder / INDEX
         if not file.is_file():
@@ -81,7 +83,7 @@ class EmojiGallery(MemoryGallery):
                     return None
                 listed = json.loads(about["rows"])
                 rows = [
-                    Row(image_id, split, tuple(emoji_name(i) for i in text_ids))
+                    GalleryRow(image_id, split, tuple(emoji_name(i) for i in text_ids))
                     for image_id, split, text_ids in listed
                 ]
                 images, texts = stored.get_tensor("images"), stored.get_tensor("texts")
@@ -126,7 +128,7 @@ def write_shipped_index(model: str | Path, out: str | Path | None = None) -> Pat
     return file
 
 
-def write_calibration(model: Model, folder: Path | None = None) -> Path:
+def write_calibration(model: ImageTextModel, folder: Path | None = None) -> Path:
     """Write that of the vectors that were shipped, as they are read again.
 
     R2D2Error where another model made them.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from r2d2.data.images import BadImage
 from r2d2.data.preprocessing import Pixels
 from r2d2.model.side import Side
-from r2d2.models import Model
+from r2d2.models import ImageTextModel
 from r2d2.search.gallery import Gallery
 
 KEPT_BYTES = 256 << 20
@@ -18,7 +18,9 @@ AT_ONCE = 64  # files held in memory at a time
 class ImageStates:
     """Encoded images of a gallery, the least recently used ones forgotten first."""
 
-    def __init__(self, model: Model, gallery: Gallery, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(
+        self, model: ImageTextModel, gallery: Gallery, kept_bytes: int = KEPT_BYTES
+    ) -> None:
         self._model = model
         self._gallery = gallery
         self._limit = kept_bytes

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from r2d2.models import Model
+from r2d2.models import ImageTextModel
 from r2d2.search.calibrate import calibrate
 from r2d2.search.layout import open_lance
 from r2d2.search.stored_calibration import is_current, store_calibration, stored_calibration
 from r2d2.search.table_gallery import TableGallery
 
 
-def update_calibration(uri: str, model: Model) -> int:
+def update_calibration(uri: str, model: ImageTextModel) -> int:
     """Calibrate an indexed table anew, unless nothing of it has changed since.
 
     Args:

@@ -18,7 +18,7 @@ from r2d2.search.calibration import Calibration
 from r2d2.search.column_values import ColumnValues, column_values
 from r2d2.search.conditions import condition_errors
 from r2d2.search.exact import ExactVectors
-from r2d2.search.gallery import Floats, Item, Rows, Vectors
+from r2d2.search.gallery import Floats, GalleryItem, Rows, Vectors
 from r2d2.search.int8 import Int8Vectors, from_int8
 from r2d2.search.layout import (
     ADDRESS,
@@ -31,10 +31,10 @@ from r2d2.search.layout import (
     TEXT_VECTOR,
     VECTOR,
     WORDS,
-    About,
+    IndexInfo,
     as_matrix,
     open_lance,
-    read_about,
+    read_index_info,
     texts_uri,
 )
 from r2d2.search.owners import TextsOfImages
@@ -42,7 +42,7 @@ from r2d2.search.stored_calibration import is_current, stored_calibration
 from r2d2.search.table_texts import texts_of
 from r2d2.search.word_index import WordIndex
 from r2d2.table import PairsTable
-from r2d2.vectors import Directions
+from r2d2.vectors import DirectionCheck
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +57,8 @@ class TableGallery:
         """R2D2Error where there is no table, or no index of it, or nothing in that."""
         table = PairsTable.open(path)
         self.name = self.uri = table.path
-        self._images = Indexed(table.path, VECTOR)
-        self._texts: Indexed | None = None
+        self._images = VectorTable(table.path, VECTOR)
+        self._texts: VectorTable | None = None
         self._lock = threading.Lock()
         left = (
             self._images.rows - self._images.count - self._images.dataset.count_rows(filter=HAS_BAD)
@@ -131,16 +131,16 @@ class TableGallery:
     def __len__(self) -> int:
         return self._images.rows
 
-    def items(self, rows: Sequence[int]) -> list[Item]:
+    def items(self, rows: Sequence[int]) -> list[GalleryItem]:
         """See `Gallery.items`."""
         columns = ["image_id", "texts", "split"]
         found = self._take(rows, columns)
         return [
-            Item(one["image_id"], tuple(t["text"] for t in one["texts"] or ()), one["split"])
+            GalleryItem(one["image_id"], tuple(t["text"] for t in one["texts"] or ()), one["split"])
             for one in found
         ]
 
-    def text_items(self, rows: Sequence[int]) -> list[Item]:
+    def text_items(self, rows: Sequence[int]) -> list[GalleryItem]:
         """See `Gallery.text_items`."""
         columns = [TEXT, IMAGE_ID, ADDRESS]
         found = self._text_table.dataset.take(list(rows), columns=columns).to_pylist()
@@ -149,7 +149,7 @@ class TableGallery:
         ids = dict(zip(there, (item.image_id for item in self.items(there)), strict=True))
         return [
             # addresses change when a table is compacted: better no picture than another's
-            Item(
+            GalleryItem(
                 one[IMAGE_ID],
                 (one[TEXT],),
                 None,
@@ -179,7 +179,7 @@ class TableGallery:
         return next(texts_of(self._images.dataset), None) is not None
 
     @property
-    def _text_table(self) -> Indexed:
+    def _text_table(self) -> VectorTable:
         with self._lock:
             if self._texts is None:
                 uri = texts_uri(self.uri)
@@ -195,7 +195,7 @@ class TableGallery:
                         "run `r2d2 index` with its texts",
                         code="texts_not_indexed",
                     )
-                texts = Indexed(uri, TEXT_VECTOR)
+                texts = VectorTable(uri, TEXT_VECTOR)
                 if texts.about.fingerprint != self.fingerprint:
                     raise R2D2Error(
                         f"{uri} was made by another model: "
@@ -208,12 +208,12 @@ class TableGallery:
             return self._texts
 
 
-class Indexed:
+class VectorTable:
     """A Lance table with a column of vectors."""
 
     def __init__(self, uri: str, column: str) -> None:
         dataset = open_lance(uri)
-        about = None if dataset is None else read_about(dataset, uri)
+        about = None if dataset is None else read_index_info(dataset, uri)
         if dataset is None or about is None or column not in dataset.schema.names:
             raise R2D2Error(
                 f"{uri} has no index: make one by `r2d2 index {uri} --model MODEL`", code="no_index"
@@ -221,7 +221,7 @@ class Indexed:
         self.uri = uri
         self.column = column
         self.dataset: Any = dataset
-        self.about: About = about
+        self.about: IndexInfo = about
         self.rows = int(dataset.count_rows())
         self.columns = {  # plain ones that a condition may name, and their types
             field.name: str(field.type)
@@ -349,7 +349,7 @@ class Indexed:
         Raises:
             R2D2Error: at the end, or where a whole batch is so: vectors have no direction.
         """
-        directions = Directions(
+        directions = DirectionCheck(
             f"the index of {self.uri}", "make it anew by `r2d2 index --overwrite`"
         )
         for rows, column in self._column_batches():

@@ -18,7 +18,7 @@ SUFFIXES = (".lance", ".r2d2")
 EMOJI = "emoji"  # the name of the corpus that comes with the package
 
 
-class Tables:
+class ServedTables:
     """A service of each table; all share one thread for their models."""
 
     def __init__(self, searchers: Mapping[str, Searcher], config: ServeConfig) -> None:
@@ -49,7 +49,7 @@ class Tables:
         self.thread.close()
 
 
-def table_parameter(tables: Tables) -> Callable[..., Awaitable[None]]:
+def table_parameter(tables: ServedTables) -> Callable[..., Awaitable[None]]:
     """A dependency of routes: the query parameter `table`, which says what a request is for."""
 
     async def choose(

@@ -9,7 +9,7 @@ from typing import Any
 from r2d2.config import ModelConfig, TextConfig
 from r2d2.errors import R2D2Error
 from r2d2.tokenizer import MAX_LENGTH
-from r2d2.weights.layout import Given, Layout, Parts, Wishes, four_times
+from r2d2.weights.layout import CanonicalCheckpoint, ImportOptions, Layout, PartConfigs, four_times
 from r2d2.weights.rules import Rule, attention, both, first_row, first_rows, same
 
 OURS = "towers.text"
@@ -28,10 +28,10 @@ def modern(name: str) -> str:
 
 
 def text_config(
-    given: Given,
+    given: CanonicalCheckpoint,
     prefix: str,
     config: Mapping[str, Any],
-    wishes: Wishes,
+    wishes: ImportOptions,
     length: int = MAX_LENGTH,
 ) -> TextConfig:
     """The text tower's settings: sizes from the tensors, the rest from `config`.
@@ -141,14 +141,14 @@ def _recognises(names: Set[str]) -> bool:
     return "embeddings.word_embeddings.weight" in names
 
 
-def _parts(given: Given, wishes: Wishes) -> Parts:
+def _parts(given: CanonicalCheckpoint, wishes: ImportOptions) -> PartConfigs:
     model_type = given.config.get("model_type", "bert")
     if model_type != "bert":
         raise R2D2Error(
             f"{given.name} is a {model_type} by its config.json: of text encoders, only bert is "
             "read, which RoBERTa-wwm-ext and MacBERT are too"
         )
-    return Parts(text=text_config(given, "", given.config, wishes))
+    return PartConfigs(text=text_config(given, "", given.config, wishes))
 
 
 def _rules(config: ModelConfig) -> list[Rule]:

@@ -13,7 +13,7 @@ from r2d2.config import ModelConfig, VisionConfig
 from r2d2.errors import R2D2Error
 from r2d2.model.families import ChineseClip
 from r2d2.weights import bert, clip_vision
-from r2d2.weights.layout import Given, Layout, Parts, Wishes
+from r2d2.weights.layout import CanonicalCheckpoint, ImportOptions, Layout, PartConfigs
 from r2d2.weights.rules import (
     Rule,
     both,
@@ -36,10 +36,10 @@ def _hf_recognises(names: Set[str]) -> bool:
     return wanted <= names
 
 
-def _hf_parts(given: Given, wishes: Wishes) -> Parts:
+def _hf_parts(given: CanonicalCheckpoint, wishes: ImportOptions) -> PartConfigs:
     names = clip_vision.hf_names("vision_model.")
     config = given.section("vision_config")
-    return Parts(
+    return PartConfigs(
         vision=clip_vision.vision_config(given, names, config, wishes, pooled_norm=True),
         text=bert.text_config(
             given, "text_model.", given.section("text_config"), wishes, TEXT_LENGTH
@@ -93,14 +93,14 @@ def _recognises(names: Set[str]) -> bool:
     return {"visual.class_embedding", "bert.embeddings.word_embeddings.weight"} <= names
 
 
-def _parts(given: Given, wishes: Wishes) -> Parts:
+def _parts(given: CanonicalCheckpoint, wishes: ImportOptions) -> PartConfigs:
     names = (
         "visual.conv1.weight",
         "visual.positional_embedding",
         f"{_BLOCKS}0.mlp.c_fc.weight",
         _BLOCKS,
     )
-    return Parts(
+    return PartConfigs(
         vision=clip_vision.vision_config(given, names, {}, wishes, pooled_norm=True),
         text=bert.text_config(given, "bert.", {}, wishes, TEXT_LENGTH),
         cross_layers=0,

@@ -8,7 +8,7 @@ from typing import Any
 from r2d2.config import ModelConfig, VisionConfig
 from r2d2.errors import R2D2Error
 from r2d2.weights.interpolate import square_grid
-from r2d2.weights.layout import Given, Layout, Parts, Wishes, four_times
+from r2d2.weights.layout import CanonicalCheckpoint, ImportOptions, Layout, PartConfigs, four_times
 from r2d2.weights.rules import Rule, attention, both, image_positions, patches, same
 
 OURS = "towers.vision"
@@ -16,10 +16,10 @@ _BARE = ("embeddings.", "encoder.", "pre_layrnorm.", "post_layernorm.")  # CLIPV
 
 
 def vision_config(
-    given: Given,
+    given: CanonicalCheckpoint,
     names: tuple[str, str, str, str],
     config: Mapping[str, Any],
-    wishes: Wishes,
+    wishes: ImportOptions,
     *,
     pooled_norm: bool,
 ) -> VisionConfig:
@@ -127,15 +127,15 @@ def _recognises(names: Set[str]) -> bool:
     return "vision_model.pre_layrnorm.weight" in names
 
 
-def _parts(given: Given, wishes: Wishes) -> Parts:
+def _parts(given: CanonicalCheckpoint, wishes: ImportOptions) -> PartConfigs:
     config = given.section("vision_config") or given.config
     keep = wishes.keep_projection
     vision = vision_config(given, hf_names("vision_model."), config, wishes, pooled_norm=keep)
     if not keep:
-        return Parts(vision=vision)
+        return PartConfigs(vision=vision)
     projection = "visual_projection.weight"
     width = given.sizes(projection, 2)[0] if projection in given.tensors else None
-    return Parts(vision=vision, embed_dim=width, projection_bias=False)
+    return PartConfigs(vision=vision, embed_dim=width, projection_bias=False)
 
 
 def _rules(config: ModelConfig) -> list[Rule]:

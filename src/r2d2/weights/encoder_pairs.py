@@ -23,8 +23,8 @@ from r2d2.model.foreign import build_config, require_transformers
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
 from r2d2.weights.importing import REPORT
-from r2d2.weights.report import Imported, ImportReport, Used, check_out
-from r2d2.weights.source import Source, open_source
+from r2d2.weights.report import ImportReport, SourceReport, TensorMapping, check_out
+from r2d2.weights.source import RawCheckpoint, open_source
 from r2d2.weights.towers import model_shape, read_text_settings
 
 IMAGE_SIDE = 224  # pixels, where neither the processor nor the encoder names a size
@@ -101,7 +101,9 @@ def import_pair(
     return report
 
 
-def _roles(sources: tuple[Source, Source], embed_dim: int, side: int | None) -> ForeignConfig:
+def _roles(
+    sources: tuple[RawCheckpoint, RawCheckpoint], embed_dim: int, side: int | None
+) -> ForeignConfig:
     """The pair as settings, without what the tokenizer tells."""
     kinds = [str(source.config.get("model_type")) for source in sources]
     for source, kind, known in zip(sources, kinds, (IMAGE_ENCODERS, TEXT_ENCODERS), strict=True):
@@ -127,7 +129,7 @@ def _roles(sources: tuple[Source, Source], embed_dim: int, side: int | None) -> 
     )  # fmt: skip
 
 
-def _processed_side(read: Source) -> int | None:
+def _processed_side(read: RawCheckpoint) -> int | None:
     """Pixels of the square that its processor makes, else of its config.json."""
     for size in (read.preprocessor.get("crop_size"), read.preprocessor.get("size")):
         if isinstance(size, Mapping):
@@ -138,7 +140,7 @@ def _processed_side(read: Source) -> int | None:
     return None if size is None else int(size)
 
 
-def _fill(tower: nn.Module, side: str, read: Source) -> Imported:
+def _fill(tower: nn.Module, side: str, read: RawCheckpoint) -> SourceReport:
     """Put a checkpoint into an initialised tower, under the names of whichever version wrote it.
 
     The library knows how its own classes were named over the years; it is given tensors that were
@@ -173,10 +175,10 @@ def _fill(tower: nn.Module, side: str, read: Source) -> Imported:
     how = "by the names of the library's class"
     # Which of theirs made which of ours is the library's business: they are told together.
     used = tuple(
-        Used(f"towers.{side}.{name}", taken if first else (), how if first else "")
+        TensorMapping(f"towers.{side}.{name}", taken if first else (), how if first else "")
         for first, name in ((n == 0, name) for n, name in enumerate(sorted(own)))
     )
-    return Imported(read.name, f"encoder of {side}", used, unused)
+    return SourceReport(read.name, f"encoder of {side}", used, unused)
 
 
 def _options(tower: nn.Module) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import UNK, Tokenizer
 from r2d2.weights import bert, chinese_clip, clip_vision, official
 from r2d2.weights.layouts import SAFE_OFFICIAL, layout_of
-from r2d2.weights.report import ExportReport, Used, check_out
+from r2d2.weights.report import ExportReport, TensorMapping, check_out
 from r2d2.weights.vocab import write_vocab
 
 _BIASES = ("towers.image_projection.bias", "towers.text_projection.bias")
@@ -104,13 +104,13 @@ def refusals(layout: str, config: ModelConfig, state: Mapping[str, Tensor]) -> l
 
 def _write_tensors(
     layout: str, config: ModelConfig, state: Mapping[str, Tensor]
-) -> tuple[dict[str, Tensor], list[Used]]:
+) -> tuple[dict[str, Tensor], list[TensorMapping]]:
     """Their tensors, and which of ours went where."""
     if layout == "official" and not config.projection_bias:
         sizes = {name: torch.zeros(config.embed_dim) for name in _BIASES}
         state = {**state, **sizes}
     tensors: dict[str, Tensor] = {}
-    written: list[Used] = []
+    written: list[TensorMapping] = []
     for rule in layout_of(layout).rules(config):
         if not set(rule.ours) <= state.keys():
             continue
@@ -119,7 +119,7 @@ def _write_tensors(
             tensors[_theirs(layout, name, state)] = tensor.clone(
                 memory_format=torch.contiguous_format
             )
-        written += [Used(name, rule.theirs, rule.how) for name in rule.ours]
+        written += [TensorMapping(name, rule.theirs, rule.how) for name in rule.ours]
     return tensors, written
 
 

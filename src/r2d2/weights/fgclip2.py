@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from r2d2.errors import R2D2Error
-from r2d2.weights.report import Imported, Used
-from r2d2.weights.source import Source
+from r2d2.weights.report import SourceReport, TensorMapping
+from r2d2.weights.source import RawCheckpoint
 
 KIND = "fgclip2"
 AS = "siglip2"  # the family that its towers are of
@@ -38,17 +38,17 @@ REASONS = {  # beginning of a name
 
 
 @dataclass(frozen=True)
-class Mapped:
+class ConvertedCheckpoint:
     """A checkpoint in SigLIP 2's layout."""
 
-    source: Source
+    source: RawCheckpoint
     renamed: Mapping[str, tuple[str, ...]]  # SigLIP 2's name: those it was made of
     unused: Mapping[str, str]  # name: the reason
 
-    def account(self, imported: Imported) -> Imported:
+    def account(self, imported: SourceReport) -> SourceReport:
         """The import told by the names of the checkpoint itself."""
         used = tuple(
-            Used(
+            TensorMapping(
                 one.ours,
                 tuple(theirs for name in one.theirs for theirs in self.renamed.get(name, (name,))),
                 one.how,
@@ -58,7 +58,7 @@ class Mapped:
         return dataclasses.replace(imported, used=used, unused={**imported.unused, **self.unused})
 
 
-def as_siglip2(read: Source, max_length: int | None) -> Mapped:
+def as_siglip2(read: RawCheckpoint, max_length: int | None) -> ConvertedCheckpoint:
     """The checkpoint for short texts, or with `max_length` the length of its long ones for those.
 
     Raises:
@@ -108,4 +108,6 @@ def as_siglip2(read: Source, max_length: int | None) -> Mapped:
         "text_config": text | {"model_type": "siglip2_text_model"},
         "vision_config": vision | {"model_type": "siglip2_vision_model"},
     }
-    return Mapped(dataclasses.replace(read, tensors=tensors, config=config), renamed, unused)
+    return ConvertedCheckpoint(
+        dataclasses.replace(read, tensors=tensors, config=config), renamed, unused
+    )

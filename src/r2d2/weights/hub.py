@@ -269,7 +269,7 @@ def _bar_of(update: Update) -> type[Any]:
     """The client's bar, drawn by ours."""
     tqdm: Any = importlib.import_module("huggingface_hub.utils").tqdm
 
-    class Bar(tqdm):  # type: ignore[misc]
+    class DownloadBar(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **options: Any) -> None:
             options = {**options, "disable": True}
             options.pop("name", None)
@@ -281,4 +281,4 @@ def _bar_of(update: Update) -> type[Any]:
             self._done += int(n or 0)
             update(self._what, self._done, max(self._all, self._done), "bytes")
 
-    return Bar
+    return DownloadBar

@@ -21,11 +21,11 @@ from r2d2.model.r2d2 import R2D2, TEMPERATURE_RANGE
 from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import LONGEST_WORD, Tokenizer
 from r2d2.weights.files import TOKENIZER, VOCAB
-from r2d2.weights.layout import Given, Layout, Parts, Wishes
+from r2d2.weights.layout import CanonicalCheckpoint, ImportOptions, Layout, PartConfigs
 from r2d2.weights.layouts import bare, layout_of, recognise
-from r2d2.weights.report import Imported, ImportReport, Used, check_out
+from r2d2.weights.report import ImportReport, SourceReport, TensorMapping, check_out
 from r2d2.weights.rules import Rule
-from r2d2.weights.source import Source, open_source
+from r2d2.weights.source import RawCheckpoint, open_source
 from r2d2.weights.vocab import read_tokenizer
 
 REPORT = "import.json"
@@ -79,7 +79,7 @@ def import_weights(
     if kind is not None and len(places) > 1:
         raise R2D2Error("--kind goes with a single source: leave it out, it is recognised")
     fresh = fresh or ModelConfig()
-    wishes = Wishes(
+    wishes = ImportOptions(
         fresh, image_size, max_length, cross_layers, vision_heads, text_heads, keep_projection
     )
     made = assemble([open_source(place) for place in places], wishes, kind, vocab, seed)
@@ -90,24 +90,24 @@ def import_weights(
 
 
 @dataclasses.dataclass(frozen=True)
-class Assembled:
+class AssembledModel:
     """A model made of published weights, in memory, and what became of each tensor."""
 
     model: Pretrained
-    sources: tuple[Imported, ...]
+    sources: tuple[SourceReport, ...]
     fresh: tuple[str, ...]  # ours that no source gave: initialised, seeded
     notes: tuple[str, ...]
 
 
 def assemble(
-    sources: Sequence[Source],
-    wishes: Wishes,
+    sources: Sequence[RawCheckpoint],
+    wishes: ImportOptions,
     kind: str | None = None,
     vocab: str | Path | None = None,
     seed: int = 0,
-) -> Assembled:
+) -> AssembledModel:
     """The model of opened sources; see `import_weights`, which writes it into a folder."""
-    readings = [_Reading.of(source, kind, wishes) for source in sources]
+    readings = [_SourceReader.of(source, kind, wishes) for source in sources]
     _refuse_twice(readings)
     config = _config(readings, wishes)
     tokenizer = _tokenizer(readings, vocab, config)
@@ -123,7 +123,7 @@ def assemble(
     model.load_state_dict(state)
     given = {used.ours for one in filled for used in one.used}
     top_k = max((TOP_K.get(reading.layout.name, 32) for reading in readings), default=32)
-    return Assembled(
+    return AssembledModel(
         Pretrained(model, tokenizer, top_k=top_k, kind="checkpoint"),
         tuple(filled),
         tuple(name for name in state if name not in given),
@@ -132,17 +132,17 @@ def assemble(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Reading:
+class _SourceReader:
     """A source with its layout."""
 
-    source: Source
+    source: RawCheckpoint
     layout: Layout
-    given: Given
+    given: CanonicalCheckpoint
     original: Mapping[str, str]  # canonical name: name in the file
-    parts: Parts
+    parts: PartConfigs
 
     @staticmethod
-    def of(source: Source, kind: str | None, wishes: Wishes) -> _Reading:
+    def of(source: RawCheckpoint, kind: str | None, wishes: ImportOptions) -> _SourceReader:
         names = bare(source.tensors)
         layout = layout_of(kind) if kind else recognise(names.values(), source.name)
         original: dict[str, str] = {}
@@ -155,13 +155,13 @@ class _Reading:
                 )
             original[canonical] = name
         tensors = {canonical: source.tensors[name] for canonical, name in original.items()}
-        given = Given(source.name, tensors, source.config)
-        return _Reading(source, layout, given, original, layout.parts(given, wishes))
+        given = CanonicalCheckpoint(source.name, tensors, source.config)
+        return _SourceReader(source, layout, given, original, layout.parts(given, wishes))
 
-    def fill(self, state: dict[str, Tensor], config: ModelConfig) -> Imported:
+    def fill(self, state: dict[str, Tensor], config: ModelConfig) -> SourceReport:
         """Put what the source gives into `state`; every tensor of it is used, or has a reason."""
         rules = self.layout.rules(config)
-        used: list[Used] = []
+        used: list[TensorMapping] = []
         read: set[str] = set()
         for part in dict.fromkeys(rule.part for rule in rules):
             members = [rule for rule in rules if rule.part == part]
@@ -172,12 +172,12 @@ class _Reading:
                     self._check(rule, name, tensor, state[name])
                     state[name] = tensor
                     theirs = tuple(self.original[their] for their in rule.theirs)
-                    used.append(Used(name, theirs, self._how(rule)))
+                    used.append(TensorMapping(name, theirs, self._how(rule)))
                 read.update(rule.theirs)
         unread = [name for name in self.given.tensors if name not in read]
         unused = {self.original[name]: self._reason(name, rules, state) for name in unread}
         beside = {name: f"beside the weights: {what}" for name, what in self.source.others.items()}
-        return Imported(self.source.name, self.layout.name, tuple(used), {**unused, **beside})
+        return SourceReport(self.source.name, self.layout.name, tuple(used), {**unused, **beside})
 
     def _whole(self, part: str, rules: Sequence[Rule]) -> bool:
         """Whether a part is there; R2D2Error where only a piece of it is."""
@@ -255,7 +255,7 @@ class _Reading:
         return notes
 
 
-def _refuse_twice(readings: Sequence[_Reading]) -> None:
+def _refuse_twice(readings: Sequence[_SourceReader]) -> None:
     for what in ("vision", "text"):
         givers = [r.source.name for r in readings if getattr(r.parts, what) is not None]
         if len(givers) > 1:
@@ -264,7 +264,7 @@ def _refuse_twice(readings: Sequence[_Reading]) -> None:
             )
 
 
-def _config(readings: Sequence[_Reading], wishes: Wishes) -> ModelConfig:
+def _config(readings: Sequence[_SourceReader], wishes: ImportOptions) -> ModelConfig:
     """Sizes from the sources, the rest from `fresh`."""
     found = {
         name: value
@@ -282,7 +282,7 @@ def _config(readings: Sequence[_Reading], wishes: Wishes) -> ModelConfig:
 
 
 def _tokenizer(
-    readings: Sequence[_Reading], vocab: str | Path | None, config: ModelConfig
+    readings: Sequence[_SourceReader], vocab: str | Path | None, config: ModelConfig
 ) -> Tokenizer:
     """The vocabulary asked for, else the text encoder's, else any source's."""
     ordered = sorted(readings, key=lambda reading: reading.parts.text is None)

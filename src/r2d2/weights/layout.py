@@ -19,7 +19,7 @@ _HEADS = {1280: 16}  # ViT-H/14's heads are 80 wide; everyone else's 64
 
 
 @dataclass(frozen=True)
-class Wishes:
+class ImportOptions:
     """What the user asks for where a checkpoint leaves the choice, or cannot tell."""
 
     fresh: ModelConfig = field(default_factory=ModelConfig)  # sizes of the parts no source gives
@@ -32,7 +32,7 @@ class Wishes:
 
 
 @dataclass(frozen=True)
-class Given:
+class CanonicalCheckpoint:
     """A source's tensors under the layout's canonical names, and its settings."""
 
     name: str
@@ -102,7 +102,7 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Parts:
+class PartConfigs:
     """The settings that a source decides; None: it has nothing of it."""
 
     vision: VisionConfig | None = None
@@ -120,7 +120,7 @@ class Layout:
     about: str
     canonical: Callable[[str], str]  # a name as this layout's rules know it
     recognises: Callable[[Set[str]], bool]  # by canonical names
-    parts: Callable[[Given, Wishes], Parts]
+    parts: Callable[[CanonicalCheckpoint, ImportOptions], PartConfigs]
     rules: Callable[[ModelConfig], list[Rule]]
     required: frozenset[str]  # parts that must be whole; the others are whole or absent
     unused: Mapping[str, str]  # pattern of canonical names to why we do not use them

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from r2d2.errors import R2D2Error
-from r2d2.weights.source import Source
+from r2d2.weights.source import RawCheckpoint
 
 KEPT = 20  # places
 TABLE = "text_model.embeddings.position_embedding.weight"  # of CLIP and of SigLIP
@@ -38,7 +38,7 @@ def stretch_places(table: Tensor, longest: int, kept: int) -> Tensor:
     return torch.cat([table[:kept].float(), longer[0].T])
 
 
-def with_longer_texts(read: Source, places: int, longest: int) -> Source:
+def with_longer_texts(read: RawCheckpoint, places: int, longest: int) -> RawCheckpoint:
     """A dual encoder's checkpoint with a longer text tower.
 
     Args:

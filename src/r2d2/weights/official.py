@@ -11,7 +11,7 @@ from collections.abc import Set
 
 from r2d2.config import ModelConfig
 from r2d2.weights import bert, clip_vision
-from r2d2.weights.layout import Given, Layout, Parts, Wishes
+from r2d2.weights.layout import CanonicalCheckpoint, ImportOptions, Layout, PartConfigs
 from r2d2.weights.rules import Rule, both, temperature
 
 POSITIONS, SEGMENTS = 512, 2  # rows of the tables that its text encoder has
@@ -28,9 +28,9 @@ def _recognises(names: Set[str]) -> bool:
     return set(wanted) <= names
 
 
-def _parts(given: Given, wishes: Wishes) -> Parts:
+def _parts(given: CanonicalCheckpoint, wishes: ImportOptions) -> PartConfigs:
     names = clip_vision.hf_names("visual_encoder.")
-    return Parts(
+    return PartConfigs(
         vision=clip_vision.vision_config(given, names, {}, wishes, pooled_norm=False),
         text=bert.text_config(given, "text_encoder.", {}, wishes),
         cross_layers=max(given.count(f"{joint}.encoder.layer.") for joint in _JOINT.values()),

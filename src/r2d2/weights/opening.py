@@ -17,10 +17,10 @@ from r2d2.pretrained import Pretrained
 from r2d2.weights import chinese_clip, fgclip2, official
 from r2d2.weights.files import CONFIG, VOCAB, read_json
 from r2d2.weights.importing import assemble
-from r2d2.weights.layout import Wishes
+from r2d2.weights.layout import ImportOptions
 from r2d2.weights.layouts import bare, recognise
-from r2d2.weights.report import Imported
-from r2d2.weights.source import Source, open_source
+from r2d2.weights.report import SourceReport
+from r2d2.weights.source import RawCheckpoint, open_source
 from r2d2.weights.towers import read_towers
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def open_checkpoint(
             f"RoBERTa-wwm-ext's {VOCAB} into {read.folder}, or name one by `r2d2 weights import "
             "--vocab`"
         )
-    made = assemble([read], Wishes(max_length=text_length))
+    made = assemble([read], ImportOptions(max_length=text_length))
     parts = [name for name in made.fresh if not name.startswith("mlm_head")]
     if parts:
         raise R2D2Error(
@@ -98,7 +98,7 @@ def open_checkpoint(
 
 
 def _dual_encoder(
-    read: Source, source: object, device: torch.device, text_length: int | None
+    read: RawCheckpoint, source: object, device: torch.device, text_length: int | None
 ) -> Pretrained:
     kind = str(read.config.get("model_type"))
     family = family_of(fgclip2.AS if kind == fgclip2.KIND else kind)
@@ -123,7 +123,7 @@ def _dual_encoder(
     )
 
 
-def _tell_unused(source: object, imported: Imported) -> None:
+def _tell_unused(source: object, imported: SourceReport) -> None:
     """One line on tensors that are not used, if there are any."""
     unused = list(imported.unused.items())
     if unused:

@@ -29,7 +29,7 @@ def check_out(out: Path, overwrite: bool, sources: Iterable[str | Path | None] =
 
 
 @dataclass(frozen=True)
-class Used:
+class TensorMapping:
     """A tensor of ours and what it was made of."""
 
     ours: str
@@ -38,12 +38,12 @@ class Used:
 
 
 @dataclass(frozen=True)
-class Imported:
+class SourceReport:
     """One source of an import."""
 
     source: str
     kind: str
-    used: tuple[Used, ...]
+    used: tuple[TensorMapping, ...]
     unused: Mapping[str, str]  # their name: the reason
 
     def lines(self) -> list[str]:
@@ -65,7 +65,7 @@ class ImportReport:
 
     out: Path
     config: ModelConfig
-    sources: tuple[Imported, ...]
+    sources: tuple[SourceReport, ...]
     fresh: tuple[str, ...]  # ours that no source gave: initialised, seeded
     notes: tuple[str, ...]
 
@@ -95,7 +95,7 @@ class ExportReport:
     out: Path
     kind: str
     files: tuple[str, ...]
-    written: tuple[Used, ...]
+    written: tuple[TensorMapping, ...]
     left_out: Mapping[str, str]  # ours: the reason
     notes: tuple[str, ...]
 

@@ -30,7 +30,7 @@ MAX_TENSORS = 100_000
 
 
 @dataclass(frozen=True)
-class Source:
+class RawCheckpoint:
     """One checkpoint, in the names and shapes of whoever wrote it."""
 
     name: str  # as the user gave it
@@ -48,7 +48,7 @@ class Source:
         return next((file for file in files if file.is_file()), None)
 
 
-def open_source(where: str | Path) -> Source:
+def open_source(where: str | Path) -> RawCheckpoint:
     """Read a checkpoint without running any code in it.
 
     Args:
@@ -82,7 +82,7 @@ def open_source(where: str | Path) -> Source:
         raise R2D2Error(f"{where} holds {len(tensors)} tensors: no model read here has so many")
     settings = [read_json(folder / name) for name in (CONFIG, PREPROCESSOR, TOKENIZER_CONFIG)]
     config, preprocessor, tokenizer = settings
-    return Source(str(where), tensors, config, others, folder, preprocessor, tokenizer)
+    return RawCheckpoint(str(where), tensors, config, others, folder, preprocessor, tokenizer)
 
 
 def _read_weights(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

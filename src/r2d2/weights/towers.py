@@ -26,8 +26,8 @@ from r2d2.weights import fgclip2
 from r2d2.weights.files import TOKENIZER, VOCAB
 from r2d2.weights.importing import REPORT
 from r2d2.weights.longer_texts import with_longer_texts
-from r2d2.weights.report import Imported, ImportReport, Used, check_out
-from r2d2.weights.source import Source, open_source
+from r2d2.weights.report import ImportReport, SourceReport, TensorMapping, check_out
+from r2d2.weights.source import RawCheckpoint, open_source
 from r2d2.weights.vocab import read_tokenizer
 
 # Theirs to ours; the first that fits is taken.
@@ -82,7 +82,7 @@ def import_towers(
 
 
 def read_towers(
-    read: Source,
+    read: RawCheckpoint,
     *,
     cross_layers: int = 6,
     max_length: int | None = None,
@@ -91,7 +91,7 @@ def read_towers(
     seed: int = 0,
     masks: bool = True,
     stretch: bool = False,
-) -> tuple[Pretrained, Imported, tuple[str, ...]]:
+) -> tuple[Pretrained, SourceReport, tuple[str, ...]]:
     """The model of an opened source, in memory; see `import_towers`.
 
     `masks`: whether a token must be found that stands for masked ones, as training needs.
@@ -132,12 +132,12 @@ def read_towers(
     return Pretrained(model, tokenizer), imported, tuple(n for n in state if n not in given)
 
 
-def _places(read: Source, kind: str) -> int:
+def _places(read: RawCheckpoint, kind: str) -> int:
     """Tokens that a checkpoint's text tower has places for."""
     return family_of(kind).text_places(build_config(_without_tokens(read, kind)))
 
 
-def _without_tokens(read: Source, kind: str) -> ForeignConfig:
+def _without_tokens(read: RawCheckpoint, kind: str) -> ForeignConfig:
     """The towers as settings, without what the tokenizer tells."""
     plain = {
         name: value
@@ -156,7 +156,7 @@ def _without_tokens(read: Source, kind: str) -> ForeignConfig:
 
 
 def _settings(
-    read: Source,
+    read: RawCheckpoint,
     kind: str,
     cross_layers: int,
     max_length: int | None,
@@ -182,7 +182,7 @@ def _settings(
 
 
 def read_text_settings(
-    read: Source,
+    read: RawCheckpoint,
     roles: ForeignConfig,
     text: Any,
     length: int,
@@ -264,7 +264,7 @@ def _lower(normalizer: Any) -> Any:
 
 
 def _roles(
-    engine: Engine, read: Source, text: Any, mask_token: str | None, need_mask: bool
+    engine: Engine, read: RawCheckpoint, text: Any, mask_token: str | None, need_mask: bool
 ) -> tuple[int, int, tuple[int, ...]]:
     """Ids of the padding, of what stands for a masked token, and of all that is never masked."""
     pad = text.pad_token_id if text.pad_token_id is not None else text.eos_token_id
@@ -290,18 +290,18 @@ def _roles(
     return pad, mask, tuple(sorted(i for i in special if isinstance(i, int)))
 
 
-def _fill(state: dict[str, Tensor], read: Source) -> Imported:
+def _fill(state: dict[str, Tensor], read: RawCheckpoint) -> SourceReport:
     """Put the towers into `state`; every tensor is used, or has a reason."""
-    used: list[Used] = []
+    used: list[TensorMapping] = []
     unused: dict[str, str] = {}
     for name, tensor in read.tensors.items():
         if name == "logit_scale":
             state["log_temperature"] = -tensor.float().reshape(())
-            used.append(Used("log_temperature", (name,), "tau = exp(-scale)"))
+            used.append(TensorMapping("log_temperature", (name,), "tau = exp(-scale)"))
             continue
         if name == "logit_bias":
             state[name] = tensor.float().reshape(())
-            used.append(Used(name, (name,), ""))
+            used.append(TensorMapping(name, (name,), ""))
             continue
         ours = next(
             (new + name.removeprefix(old) for old, new in PREFIXES if name.startswith(old)), ""
@@ -318,9 +318,9 @@ def _fill(state: dict[str, Tensor], read: Source) -> Imported:
             raise R2D2Error(f"{read.name}: {name} holds no finite numbers: fetch it again")
         stored = "" if tensor.dtype == torch.float32 else f"stored as {tensor.dtype}"
         state[ours] = tensor.float().clone()
-        used.append(Used(ours, (name,), stored))
+        used.append(TensorMapping(ours, (name,), stored))
     others: Mapping[str, str] = {n: f"beside the weights: {w}" for n, w in read.others.items()}
-    return Imported(read.name, "towers", tuple(used), {**unused, **others})
+    return SourceReport(read.name, "towers", tuple(used), {**unused, **others})
 
 
 def _reason(name: str) -> str:
