@@ -11,7 +11,7 @@ from r2d2.checks.base import Asked
 from r2d2.checks.judgements import auc_interval
 from r2d2.checks.logistic import dense_rows, learn, sparse_rows
 from r2d2.checks.run import check_table
-from r2d2.downstream.likeness import Look
+from r2d2.downstream.likeness import PerceptualDuplicates
 from r2d2.table import Text
 from training.small import png
 
@@ -172,7 +172,7 @@ def test_what_splits_share_and_what_other_tables_have(tmp_path):
         pair(60, "test", image=picture(1)),  # val has it
         pair(61, "test", texts=(Text(caption(4), "title"),)),  # val has it
     ]
-    look = Look(4)
+    look = PerceptualDuplicates(4)
     report = check(tmp_path, pairs, near=look, against=(know(other.path, look, quiet),))
     facts = {fact.name: fact for fact in report.facts}
     assert facts["shared by 'test' and 'val'"].parts == {

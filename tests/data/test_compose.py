@@ -2,7 +2,7 @@
 
 from r2d2.data.compose import compose_table
 from r2d2.data.emoji import emoji_pairs
-from r2d2.formats.queries import Query, read_queries, write_queries
+from r2d2.formats.queries import TableQuery, read_queries, write_queries
 from r2d2.table import PairsTable, write_table
 from training.small import refused
 
@@ -15,13 +15,13 @@ def some_pairs():
 def test_all_rows_stay_and_grids_of_training_pictures_follow(tmp_path):
     pairs = some_pairs()
     write_table(tmp_path / "in.lance", pairs, metadata={"title": "some"})
-    write_queries(tmp_path / "in.lance", [Query("8", "碎花裙", "test")])
+    write_queries(tmp_path / "in.lance", [TableQuery("8", "碎花裙", "test")])
     table = PairsTable.open(tmp_path / "in.lance")
     assert compose_table(table, tmp_path / "out.lance", 6, seed=1) == len(pairs) + 6
 
     out = PairsTable.open(tmp_path / "out.lance")
     assert out.metadata["title"] == "some"
-    assert read_queries(out.path) == [Query("8", "碎花裙", "test")]
+    assert read_queries(out.path) == [TableQuery("8", "碎花裙", "test")]
     rows = out.take(out.rows())
     assert rows[: len(pairs)] == table.take(table.rows())
     trained = {text.text for pair in pairs if pair.split == "train" for text in pair.texts}

@@ -8,7 +8,7 @@ from PIL import Image
 
 from r2d2.data.own import import_folder
 from r2d2.inputs.ids import RENAMED_IMAGE, REPEATED_TEXT
-from r2d2.inputs.pictures import Missing
+from r2d2.inputs.pictures import MissingPicture
 from r2d2.table import PairsTable
 from training.small import picture, png, refused
 
@@ -65,8 +65,8 @@ def test_a_caption_with_a_line_break_and_quotes(folder):
 def test_a_file_is_found_by_its_base_name_where_that_is_unique(folder):
     found, texts, _ = run(folder, "image,caption\nc.png,山\nd.png,水\nother/d.png,云\n")
     assert texts == {"deep/c.png": ["山"], "other/d.png": ["云"]}
-    assert found.dropped.counts == {Missing.AMBIGUOUS.value: 1}
-    assert "line 3: d.png" in found.dropped.examples[Missing.AMBIGUOUS.value][0]
+    assert found.dropped.counts == {MissingPicture.AMBIGUOUS.value: 1}
+    assert "line 3: d.png" in found.dropped.examples[MissingPicture.AMBIGUOUS.value][0]
 
 
 def test_copies_of_a_picture_share_a_split_and_a_given_split_stays(folder):
@@ -269,7 +269,7 @@ def test_absolute_paths_however_the_folder_is_given(folder, monkeypatch, given):
     table = PairsTable.open("t.lance")
     texts = {p.image_id: p.texts[0].text for p in table.take(table.rows())}
     assert texts == {"a.png": "猫", "b.png": "狗"}
-    assert found.dropped.counts == {Missing.ELSEWHERE.value: 1}
+    assert found.dropped.counts == {MissingPicture.ELSEWHERE.value: 1}
 
 
 def test_a_missing_folder_gives_no_other_picture(folder):

@@ -4,17 +4,17 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r2d2.downstream.config import Likeness
+from r2d2.downstream.config import SimilaritySettings
 from r2d2.downstream.likeness import connected, may_be_true, near_same, near_to
 
-SAME = Likeness()
+SAME = SimilaritySettings()
 
 
 def test_near_same_texts():
     assert near_same("一只猫在屋顶", "一只猫在屋顶", SAME)
     assert near_same("猫", "一只猫在屋顶", SAME)
-    assert not near_same("猫", "一只猫在屋顶", Likeness(contained=False))
-    assert near_same("一只黑猫在屋顶上", "一只白猫在屋顶上", Likeness(jaccard=0.5))
+    assert not near_same("猫", "一只猫在屋顶", SimilaritySettings(contained=False))
+    assert near_same("一只黑猫在屋顶上", "一只白猫在屋顶上", SimilaritySettings(jaccard=0.5))
     assert not near_same("一只黑猫在屋顶上", "两条狗在河边跑", SAME)
     assert may_be_true("小猫", ("大山", "一只小猫"), SAME)
     assert not may_be_true("小猫", ("大山", "小河"), SAME)
@@ -30,7 +30,7 @@ def test_jaccard_by_hand(a, b, limit):
 
     one, two = grams(a), grams(b)
     expected = a == b or len(one & two) / len(one | two) >= limit
-    got = near_same(a, b, Likeness(jaccard=limit, contained=False))
+    got = near_same(a, b, SimilaritySettings(jaccard=limit, contained=False))
     edge = abs(len(one & two) - limit * len(one | two)) < 1e-9
     assert edge or got == expected
 

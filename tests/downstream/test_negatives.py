@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from r2d2.downstream.config import make_downstream_config
 from r2d2.downstream.likeness import may_be_true
-from r2d2.downstream.negatives import Texts, deal
+from r2d2.downstream.negatives import KnownTexts, deal
 
 CONFIG = make_downstream_config("icm")
 HARD = make_downstream_config("icm", ["negatives.kind=hard", "negatives.nearest=10"])
@@ -15,7 +15,7 @@ HARD = make_downstream_config("icm", ["negatives.kind=hard", "negatives.nearest=
 def texts_of(keys, group=None):
     group = np.arange(len(keys)) if group is None else np.array(group)
     own = [frozenset(k for k, g in zip(keys, group, strict=True) if g == mine) for mine in group]
-    return Texts(keys, own, group)
+    return KnownTexts(keys, own, group)
 
 
 def ids(n):

@@ -11,7 +11,7 @@ from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.submission import answer_queries, write_submission
-from r2d2.formats.queries import Query, write_queries
+from r2d2.formats.queries import TableQuery, write_queries
 from r2d2.model.side import Side
 from r2d2.table import Pair, PairsTable, Text, write_table
 
@@ -54,7 +54,9 @@ def table(tmp_path):
         texts = (Text("图3", "query", text_id="77"),) if number in (3, 4) else ()
         rows.append(Pair(str(100 + number), red(number), texts, "test"))
     write_table(tmp_path / "muge.lance", rows)
-    write_queries(tmp_path / "muge.lance", [Query("q8", "图8", "test"), Query("9", "图1", "val")])
+    write_queries(
+        tmp_path / "muge.lance", [TableQuery("q8", "图8", "test"), TableQuery("9", "图1", "val")]
+    )
     return PairsTable.open(tmp_path / "muge.lance")
 
 

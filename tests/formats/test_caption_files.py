@@ -6,7 +6,7 @@ from formats.published import imported, lines, pictures, said
 from r2d2.errors import R2D2Error
 from r2d2.formats.caption_files import joined, split_line
 from r2d2.inputs.ids import RENAMED_TEXT, REPEATED_TEXT
-from r2d2.inputs.pictures import Missing
+from r2d2.inputs.pictures import MissingPicture
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_long_captions(tmp_path, kind, name):
         ("images/b/1.jpg", "test", [long]),
         ("images/b/2.jpg", "test", [long + "。"]),
     ]
-    assert found.dropped.counts == {Missing.AMBIGUOUS.value: 1}
+    assert found.dropped.counts == {MissingPicture.AMBIGUOUS.value: 1}
 
 
 def test_a_wrong_folder_is_told_what_was_found(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from formats.published import imported, jsonl, lines, picture, pictures
 from formats.test_zero_sets import store_of
-from r2d2.data.own import Imported, read_folder
+from r2d2.data.own import ImportResult, read_folder
 
 GOOD, BAD = "good.jpg", "bad.jpg"
 HOLE = "a text of a row that is kept: no text"
@@ -30,7 +30,7 @@ def test_every_row_of_a_picture_that_cannot_be_used_is_counted(tmp_path):
     folder = photos(tmp_path / "photos")
     table = [f"{name},{text}" for name, text in rows(GOOD, BAD, "lost.jpg")]
     file = lines(tmp_path / "c.csv", "image,caption", *table)
-    found = Imported()
+    found = ImportResult()
     assert len(list(read_folder(folder, [file], found))) == 1
     assert found.dropped.counts == {"image unreadable": 3, "image not found": 3}
 

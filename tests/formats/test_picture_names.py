@@ -11,9 +11,9 @@ import pytest
 
 from formats.published import imported, jsonl, lines, picture, pictures, said
 from r2d2.errors import R2D2Error
-from r2d2.inputs.pictures import Missing
+from r2d2.inputs.pictures import MissingPicture
 
-ELSEWHERE, ADDRESS = Missing.ELSEWHERE.value, Missing.ADDRESS.value
+ELSEWHERE, ADDRESS = MissingPicture.ELSEWHERE.value, MissingPicture.ADDRESS.value
 
 
 def splits(rows):

@@ -10,7 +10,7 @@ import pytest
 
 from formats.published import imported, jsonl, lines, picture, said
 from r2d2.errors import R2D2Error
-from r2d2.formats.queries import Query, queries_file, read_queries
+from r2d2.formats.queries import TableQuery, queries_file, read_queries
 from r2d2.formats.tsv_images import tsv_images
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import RENAMED_IMAGE, RENAMED_TEXT
@@ -72,7 +72,7 @@ def test_muge(tmp_path, how):
         ("3", "query", "重复"), ("7", "query", "好"),
     }  # fmt: skip
     assert found.renamed.counts == {RENAMED_IMAGE: 1, RENAMED_TEXT: 1}
-    queries = [Query("8", "沙发", "test"), Query("9", "桌子", "test")]
+    queries = [TableQuery("8", "沙发", "test"), TableQuery("9", "桌子", "test")]
     assert read_queries(table.path) == queries
     assert queries_file(table.path) == tmp_path / "m.queries.jsonl"
     assert found.queries == 2

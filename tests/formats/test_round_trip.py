@@ -17,14 +17,14 @@ from r2d2.evaluation.match_run import Matching, evaluate_matching
 from r2d2.evaluation.run import Retrieval, evaluate_retrieval
 from r2d2.formats import parquet, registry, webdataset
 from r2d2.formats.classes import class_names, class_text
-from r2d2.formats.queries import Query, read_queries, write_queries
+from r2d2.formats.queries import TableQuery, read_queries, write_queries
 from r2d2.formats.registry import FORMATS, export_table, import_table
 from r2d2.table import Pair, PairsTable, Text, write_table
 from training.small import call_cli
 
 WRITTEN = [name for name, one in FORMATS.items() if one.write]
 METADATA = {"licence": "CC BY 4.0", "attribution": "某人，https://e.org", "benchmark": "muge"}
-QUERIES = [Query("8", "清新淡雅的碎花裙", "test"), Query("9", "桌子", "val")]
+QUERIES = [TableQuery("8", "清新淡雅的碎花裙", "test"), TableQuery("9", "桌子", "val")]
 
 
 def table_of(path, rows, metadata=None, queries=()):

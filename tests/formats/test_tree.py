@@ -3,9 +3,9 @@
 import pytest
 
 from formats.published import lines, picture, pictures
-from r2d2.formats.tree import Tree, stem_of
+from r2d2.formats.tree import SourceTree, stem_of
 from r2d2.inputs.dropped_rows import DroppedRows
-from r2d2.inputs.pictures import Missing
+from r2d2.inputs.pictures import MissingPicture
 
 
 def test_a_split_s_folder_counts_within_the_path_given(tmp_path):
@@ -13,9 +13,11 @@ def test_a_split_s_folder_counts_within_the_path_given(tmp_path):
     inner = lines(root / "val" / "x" / "a.json", "1")
     plain = lines(root / "b.json", "1")
     named = lines(root / "val" / "c_train.json", "1")
-    tree = Tree([root])
+    tree = SourceTree([root])
     assert [tree.split_of(file) for file in (inner, plain, named)] == ["val", None, "train"]
-    assert Tree([lines(root / "val" / "d.json", "1")]).split_of(root / "val" / "d.json") == "val"
+    assert (
+        SourceTree([lines(root / "val" / "d.json", "1")]).split_of(root / "val" / "d.json") == "val"
+    )
 
 
 @pytest.mark.parametrize(
@@ -30,7 +32,7 @@ def test_pictures_by_name(tmp_path):
     pictures(tmp_path / "one", "a.jpg", "same.jpg")
     pictures(tmp_path / "two", "b.PNG", "x.jpg", "same.jpg")
     (tmp_path / "outside.jpg").write_bytes(b"secret")
-    tree = Tree([tmp_path / "one", tmp_path / "two"])
+    tree = SourceTree([tmp_path / "one", tmp_path / "two"])
     dropped = DroppedRows()
 
     def seed(name):
@@ -53,8 +55,10 @@ def test_pictures_by_name(tmp_path):
     ):
         assert seed(name) is None
     assert dropped.counts == {
-        Missing.UNKNOWN.value: 5, Missing.ELSEWHERE.value: 1, Missing.AMBIGUOUS.value: 1,
-    }  # fmt: skip
+        MissingPicture.UNKNOWN.value: 5,
+        MissingPicture.ELSEWHERE.value: 1,
+        MissingPicture.AMBIGUOUS.value: 1,
+    }
 
 
 def test_links_are_followed_once(tmp_path):
@@ -64,4 +68,4 @@ def test_links_are_followed_once(tmp_path):
     (root / "images").symlink_to(real)
     (root / "again").symlink_to(real)
     (real / "loop").symlink_to(root)
-    assert Tree([root]).read("a.jpg", "here", DroppedRows()) == ("again/a.jpg", picture(0))
+    assert SourceTree([root]).read("a.jpg", "here", DroppedRows()) == ("again/a.jpg", picture(0))

@@ -20,7 +20,7 @@ from typing import TypeVar
 from PIL import Image
 
 from r2d2.errors import R2D2Error
-from r2d2.formats.given import Given
+from r2d2.formats.import_context import ImportContext
 from r2d2.formats.registry import read_rows
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.pair import SCHEMA, Pair, to_batch
@@ -58,8 +58,8 @@ class Case:
     refused: bool = False  # R2D2Error is right, too
     read: Callable[[DroppedRows], list[Pair]] | None = None  # instead of the format's reader
 
-    def given(self) -> Given:
-        return Given(tuple(self.paths), self.split)
+    def context(self) -> ImportContext:
+        return ImportContext(tuple(self.paths), self.split)
 
     def check(self) -> int:
         """See `check`."""
@@ -67,15 +67,15 @@ class Case:
 
     def survive(self) -> None:
         """Read it after its files were damaged: rows that are sane, or one line of an error."""
-        given = self.given()
-        sane(refused(lambda: read_case(self, given), may=True) or ())
-        assert all(count > 0 for count in given.dropped.counts.values())
+        context = self.context()
+        sane(refused(lambda: read_case(self, context), may=True) or ())
+        assert all(count > 0 for count in context.dropped.counts.values())
 
 
-def read_case(case: Case, given: Given) -> list[Pair]:
+def read_case(case: Case, context: ImportContext) -> list[Pair]:
     """The rows as `import_table` reads them and as `write_table` takes them, without a table."""
     read = case.read
-    rows = list(read_rows(case.kind, given) if read is None else read(given.dropped))
+    rows = list(read_rows(case.kind, context) if read is None else read(context.dropped))
     ids = UniqueIds(case.kind)
     for pair in rows:
         ids.check(to_batch([pair], SCHEMA))
@@ -84,25 +84,25 @@ def read_case(case: Case, given: Given) -> list[Pair]:
 
 def check(case: Case) -> int:
     """Read a case and compare; gives the number of rows. AssertionError says what differs."""
-    given = case.given()
+    context = case.context()
     wanted, repeated = _unique(case.rows)
-    rows = refused(lambda: read_case(case, given), case.refused or not wanted)
+    rows = refused(lambda: read_case(case, context), case.refused or not wanted)
     if rows is None:
         return 0
     sane(rows)
-    _compare(wanted, rows, given)
-    assert sorted(q.text for q in given.queries) == sorted(case.queries)
-    counts = given.dropped.counts
+    _compare(wanted, rows, context)
+    assert sorted(q.text for q in context.queries) == sorted(case.queries)
+    counts = context.dropped.counts
     own = Counter(case.others)
     own[REPEATED_ROW] += repeated
     others = {reason: counts[reason] for reason in (*own, REPEATED_ROW) if counts[reason]}
     assert others == {reason: count for reason, count in own.items() if count}, dict(counts)
     left_out = counts.total() - sum(others.values())
     assert left_out == case.dropped + case.texts_dropped, (
-        f"{case.dropped} records and {case.texts_dropped} texts left out: {_told(given)}"
+        f"{case.dropped} records and {case.texts_dropped} texts left out: {_told(context)}"
     )
     for reason, count in counts.items():
-        assert given.dropped.examples[reason] or not count, f"no example of {reason}"
+        assert context.dropped.examples[reason] or not count, f"no example of {reason}"
     return len(rows)
 
 
@@ -135,7 +135,7 @@ def sane(rows: Sequence[Pair]) -> None:
                 assert first == value, f"text id {text.text_id}: {first!r} and {value!r}"
 
 
-def _compare(wanted: list[Row], rows: Sequence[Pair], given: Given) -> None:
+def _compare(wanted: list[Row], rows: Sequence[Pair], context: ImportContext) -> None:
     left = list(rows)
     missing = []
     for want in sorted(wanted, key=lambda row: row.split is None):
@@ -149,7 +149,7 @@ def _compare(wanted: list[Row], rows: Sequence[Pair], given: Given) -> None:
         for row in left
     ]
     wrong = [*missing, *left]
-    assert not wrong, f"missing: {_shown(missing)}; not wanted: {extra}; {_told(given)}"
+    assert not wrong, f"missing: {_shown(missing)}; not wanted: {extra}; {_told(context)}"
 
 
 def _is(want: Row, row: Pair) -> bool:
@@ -180,5 +180,5 @@ def _shown(rows: Sequence[Row]) -> list[object]:
     return [(row.image_id, _named(row.image), row.texts, row.split, row.label) for row in rows]
 
 
-def _told(given: Given) -> str:
-    return "; ".join(given.dropped.lines())
+def _told(context: ImportContext) -> str:
+    return "; ".join(context.dropped.lines())

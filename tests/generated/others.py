@@ -17,7 +17,7 @@ from generated.files import Raw, Record, encoded, write_jsonl
 from generated.photos import KINDS, SUFFIXES, broken, colour, picture
 from generated.values import Values
 from r2d2.data.emoji import emoji_pairs
-from r2d2.formats.given import Given
+from r2d2.formats.import_context import ImportContext
 from r2d2.formats.registry import read_rows
 
 CLASSES = ("猫", "狗", "热气球", "红绿灯", "山水画")
@@ -235,8 +235,8 @@ class Annotations:
 
     def check(self) -> int:
         """Read it, and compare the rows of the emoji that it annotates."""
-        given = Given((self.path,))
-        rows = list(read_rows("cldr-annotations", given))
+        context = ImportContext((self.path,))
+        rows = list(read_rows("cldr-annotations", context))
         sane(rows)
         by_image = {row.image: row for row in rows}
         assert len(by_image) == len(rows) > 3000
@@ -244,13 +244,13 @@ class Annotations:
             row = by_image[image]
             added = [text.text for text in row.texts[len(names) :]]
             assert (row.split, added) == (split, self.added.get(character, [])), character
-        assert given.dropped.total == self.dropped, given.dropped.lines()
+        assert context.dropped.total == self.dropped, context.dropped.lines()
         return len(self.added)
 
     def survive(self) -> None:
         """Read it after it was damaged."""
-        given = Given((self.path,))
-        sane(refused(lambda: list(read_rows("cldr-annotations", given)), may=True) or ())
+        context = ImportContext((self.path,))
+        sane(refused(lambda: list(read_rows("cldr-annotations", context)), may=True) or ())
 
 
 def annotations(values: Values, folder: Path) -> Annotations:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from formats.published import pictures
-from r2d2.inputs.pictures import Missing, PictureIndex
+from r2d2.inputs.pictures import MissingPicture, PictureIndex
 from r2d2.inputs.spellings import existing_file
 
 
@@ -27,11 +27,11 @@ def photos(tmp_path):
 def found(index, name, near=None):
     """The name of what is found, or the reason."""
     got = index.find(name, near)
-    return got.value if isinstance(got, Missing) else got.name
+    return got.value if isinstance(got, MissingPicture) else got.name
 
 
-NOT_FOUND, AMBIGUOUS = Missing.UNKNOWN.value, Missing.AMBIGUOUS.value
-ELSEWHERE, ADDRESS = Missing.ELSEWHERE.value, Missing.ADDRESS.value
+NOT_FOUND, AMBIGUOUS = MissingPicture.UNKNOWN.value, MissingPicture.AMBIGUOUS.value
+ELSEWHERE, ADDRESS = MissingPicture.ELSEWHERE.value, MissingPicture.ADDRESS.value
 
 
 @pytest.mark.parametrize(
@@ -205,11 +205,11 @@ def test_every_spelling_of_a_file_finds_it_and_no_other(tmp_path_factory, files,
             assert index.find(name).path.read_bytes() == path.encode(), name
         folder, _, base = path.rpartition("/")
         other = index.find(f"{folder}/none/{base}")  # a path that is not there
-        assert isinstance(other, Missing) or other.name == f"{folder}/none/{base}"
+        assert isinstance(other, MissingPicture) or other.name == f"{folder}/none/{base}"
         alone = index.find(base)
         bearers = [one for one in paths if one.rpartition("/")[2] == base]
         if base not in paths and len(bearers) > 1:
-            assert alone is Missing.AMBIGUOUS
+            assert alone is MissingPicture.AMBIGUOUS
         else:
             assert alone.name == (base if base in paths else path)
 

@@ -129,7 +129,7 @@ def check(
     from r2d2.checks.against import know
     from r2d2.checks.base import Asked
     from r2d2.checks.run import check_table
-    from r2d2.downstream.likeness import Look
+    from r2d2.downstream.likeness import PerceptualDuplicates
     from r2d2.downstream.make import set_radius
     from r2d2.errors import R2D2Error
     from r2d2.files import write_text
@@ -157,7 +157,7 @@ def check(
     elif vocab is not None:
         tokenizer = Tokenizer.from_vocab(vocab, length)
     bits = set_radius(PairsTable.open(table)) if radius is None else radius
-    look = None if bits is None else Look(bits)
+    look = None if bits is None else PerceptualDuplicates(bits)
     with progress.bars() as update:
         known = tuple(know(other, look, update) for other in against or ())
         asked = Asked(tokenizer, length, min_side, look, known)

@@ -23,7 +23,7 @@ _BETWEEN = "@"  # an emoji's code points and the style of a picture
 
 
 @dataclass(frozen=True)
-class Style:
+class ArtStyle:
     """One set of art."""
 
     attribution: Mapping[str, str]
@@ -53,8 +53,8 @@ def _openmoji() -> Path:
     return Path(str(get_openmoji_svg_data()))
 
 
-STYLES: dict[str, Style] = {
-    TWEMOJI: Style(
+STYLES: dict[str, ArtStyle] = {
+    TWEMOJI: ArtStyle(
         {
             "images": "Twemoji, https://github.com/jdecked/twemoji",
             "images_licence": "CC-BY 4.0, https://creativecommons.org/licenses/by/4.0/",
@@ -64,7 +64,7 @@ STYLES: dict[str, Style] = {
         _twemoji,
         ".png",
     ),
-    OPENMOJI: Style(
+    OPENMOJI: ArtStyle(
         {
             "images": "OpenMoji, https://openmoji.org",
             "images_licence": "CC BY-SA 4.0, https://creativecommons.org/licenses/by-sa/4.0/",

@@ -28,7 +28,7 @@ VARIETY = 20_000  # rows that tell how much texts repeat
 
 
 @dataclass(frozen=True)
-class _Item:
+class _StoredRow:
     """A row as it is kept: a text is drawn of it each time it is shown."""
 
     pixels: npt.NDArray[np.uint8]  # (H, W, 3)
@@ -86,7 +86,7 @@ class PairsLoader:
         found = usable_rows(table, split, labelled)
         self._rows, self._labels = found.rows, found.labels
         self.skipped: Counter[str] = Counter(found.left_out)
-        self._cache: dict[int, _Item] = {}
+        self._cache: dict[int, _StoredRow] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._cache_room = cache_mb * 2**20 // (image_size * image_size * 3)
         self._bad: dict[int, str] = {}  # what is wrong with an item's picture
@@ -258,7 +258,7 @@ class PairsLoader:
                 self.mark_bad({item: found.kind})
                 log.warning("%s, row %d: %s; skipped", self.table.path, self._rows[item], found)
             else:
-                self._cache[item] = _Item(found, _full(pair.texts), key_hash(pair.image_id))
+                self._cache[item] = _StoredRow(found, _full(pair.texts), key_hash(pair.image_id))
 
     def _decode(self, file: bytes) -> npt.NDArray[np.uint8] | BadImage:
         try:

@@ -17,7 +17,7 @@ from r2d2.errors import R2D2Error
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import REPEATED_TEXT, IdChanges, unique_ids
 from r2d2.inputs.pictures import (
-    Missing,
+    MissingPicture,
     PictureFile,
     PictureIndex,
     add_missing,
@@ -26,7 +26,7 @@ from r2d2.inputs.pictures import (
 )
 from r2d2.inputs.rows import CSV, TSV, table_rows
 from r2d2.inputs.splits import TRAIN, split_of_file, split_of_folders, split_of_value
-from r2d2.inputs.texts import CAPTION, Fault, are_usable, count_holes, read_texts
+from r2d2.inputs.texts import CAPTION, TextFault, are_usable, count_holes, read_texts
 from r2d2.inputs.values import BadValueError, is_missing, label_value, shown
 from r2d2.table import Pair, Text, write_table
 
@@ -55,7 +55,7 @@ class CaptionRows:
     left_out: DroppedRows = field(default_factory=DroppedRows)  # texts, where the rows are kept
 
     def add(
-        self, texts: Sequence[Text], label: int | None, faults: Sequence[Fault], where: str
+        self, texts: Sequence[Text], label: int | None, faults: Sequence[TextFault], where: str
     ) -> None:
         """One more row, which has a text."""
         self.rows += 1
@@ -86,7 +86,7 @@ Captions = dict[tuple[PictureFile, str], CaptionRows]  # by picture and split; "
 
 
 @dataclass
-class Imported:
+class ImportResult:
     """What became of the rows of a file."""
 
     rows: int = 0
@@ -104,7 +104,7 @@ def import_folder(
     val_share: float = 0.1,
     test_share: float = 0.1,
     overwrite: bool = False,
-) -> Imported:
+) -> ImportResult:
     """Write a pairs table of a folder of images and a file of captions.
 
     The file is a CSV with a header, or JSONL: a column of image paths (relative to the folder, or
@@ -117,7 +117,7 @@ def import_folder(
     Raises:
         R2D2Error: no such folder or file, no column for images or captions, or nothing usable.
     """
-    found = Imported()
+    found = ImportResult()
     pairs = read_folder(Path(images), [Path(captions)], found, val_share, test_share)
     write_table(out, pairs, overwrite=overwrite)
     return found
@@ -126,7 +126,7 @@ def import_folder(
 def read_folder(
     folder: Path,
     files: Sequence[Path],
-    found: Imported,
+    found: ImportResult,
     val_share: float = 0.1,
     test_share: float = 0.1,
 ) -> Iterator[Pair]:
@@ -183,7 +183,7 @@ def with_splits(by_column: Captions, by_name: Captions, holds_out: bool = True) 
 
 
 def captioned_pairs(
-    grouped: Captions, found: Imported, val_share: float = 0.1, test_share: float = 0.1
+    grouped: Captions, found: ImportResult, val_share: float = 0.1, test_share: float = 0.1
 ) -> Iterator[Pair]:
     """The rows of pictures, with texts or without, in order of paths; see `import_folder`."""
 
@@ -236,7 +236,7 @@ def _gather(
             continue
         texts, faults = read_texts(_first(row, CAPTION_NAMES))
         picture = pictures.find(name, file)
-        if isinstance(picture, Missing):
+        if isinstance(picture, MissingPicture):
             swapped = len(texts) == 1 and isinstance(
                 pictures.find(texts[0].text, file), PictureFile
             )

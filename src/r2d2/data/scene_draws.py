@@ -44,7 +44,7 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class SceneGroup:
     """A scene with its near misses, or alone."""
 
     number: int  # within its split
@@ -74,14 +74,14 @@ class SceneDraws:
         self.known, self.new, self.seed = known, new, seed
         self._drawn = DigestMap()
 
-    def groups(self, split: str, with_near_misses: int, alone: int = 0) -> Iterator[Group]:
+    def groups(self, split: str, with_near_misses: int, alone: int = 0) -> Iterator[SceneGroup]:
         """Groups of a scene and two near misses, then scenes alone.
 
         Raises:
             R2D2Error: the things do not make so many scenes.
         """
         for number in range(with_near_misses + alone):
-            yield Group(number, self._draw(split, number, number < with_near_misses))
+            yield SceneGroup(number, self._draw(split, number, number < with_near_misses))
 
     def is_held_out(self, one: int, other: int) -> bool:
         """Whether two known things stand together in scenes of `test_pairs` only."""

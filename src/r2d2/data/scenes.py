@@ -106,7 +106,7 @@ class SceneSettings:
 
 
 @dataclass(frozen=True)
-class Thing:
+class SceneObject:
     """What stands in a cell."""
 
     name: str
@@ -147,7 +147,9 @@ def build_scene_table(
     return dict(counts)
 
 
-def choose_things(corpus: Iterable[Pair], count: int, seed: int) -> tuple[list[Thing], list[Thing]]:
+def choose_things(
+    corpus: Iterable[Pair], count: int, seed: int
+) -> tuple[list[SceneObject], list[SceneObject]]:
     """Of the embedded corpus so many things that training shows, drawn by a hash, and all new ones.
 
     Of each concept the emoji with the shortest name. Those whose picture has several names, or
@@ -171,7 +173,7 @@ def choose_things(corpus: Iterable[Pair], count: int, seed: int) -> tuple[list[T
         raise R2D2Error(f"--things {count:,}: there are {len(by_base[TRAIN]):,}, give no more")
     known, new = (
         [
-            Thing(concepts[base].texts[0].text, concepts[base].image)
+            SceneObject(concepts[base].texts[0].text, concepts[base].image)
             for base in sorted(concepts, key=lambda base: _order(seed, base))
         ]
         for concepts in by_base.values()
@@ -179,7 +181,9 @@ def choose_things(corpus: Iterable[Pair], count: int, seed: int) -> tuple[list[T
     return known[:count], new
 
 
-def scene_pairs(known: list[Thing], new: list[Thing], settings: SceneSettings) -> Iterator[Pair]:
+def scene_pairs(
+    known: list[SceneObject], new: list[SceneObject], settings: SceneSettings
+) -> Iterator[Pair]:
     """The rows, split after split, the rows of a group one after the other.
 
     Raises:
@@ -205,12 +209,12 @@ def scene_pairs(known: list[Thing], new: list[Thing], settings: SceneSettings) -
                 )
 
 
-def describe(scene: Scene, things: list[Thing]) -> str:
+def describe(scene: Scene, things: list[SceneObject]) -> str:
     """The text of a scene: 左上红苹果，右上狗，左下鼓，右下船."""
     return JOIN.join(place + things[thing].name for place, thing in zip(PLACES, scene, strict=True))
 
 
-def _quarter(thing: Thing, side: int) -> Image.Image:
+def _quarter(thing: SceneObject, side: int) -> Image.Image:
     picture = decode_image(thing.picture, name=thing.name)
     return picture.resize((side, side), Image.Resampling.BICUBIC)
 

@@ -17,7 +17,7 @@ from r2d2.table import PairsTable
 
 
 @dataclass(frozen=True)
-class Usable:
+class UsableRows:
     """The n rows that have what training asks for, and how many have not, by reason."""
 
     rows: npt.NDArray[np.integer[Any]]  # (n,) of the table, ascending
@@ -25,7 +25,7 @@ class Usable:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def usable_rows(table: PairsTable, split: str, labelled: bool) -> Usable:
+def usable_rows(table: PairsTable, split: str, labelled: bool) -> UsableRows:
     """The rows of a split with a text, and with a label or without the label 0.
 
     Raises:
@@ -56,7 +56,7 @@ def usable_rows(table: PairsTable, split: str, labelled: bool) -> Usable:
             + f" ({dict(left_out)} left out), so there is nothing to train on: {NEEDS_CAPTIONS}"
         )
     small = np.uint32 if len(table) < 1 << 32 else np.uint64
-    return Usable(rows[good].astype(small), labels[good] if labelled else None, left_out)
+    return UsableRows(rows[good].astype(small), labels[good] if labelled else None, left_out)
 
 
 def row_groups(table: PairsTable, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:

@@ -22,7 +22,7 @@ MOST_BYTES = 2 << 30  # of an export
 
 
 @dataclass(frozen=True)
-class Answer:
+class Annotation:
     """One person's answer to one question."""
 
     pair: str
@@ -36,7 +36,7 @@ class Answer:
 
 
 @dataclass
-class Asked:
+class QuestionRound:
     """What became of a question in one round."""
 
     overlap: int  # people that it was to be answered by
@@ -44,11 +44,11 @@ class Asked:
 
 
 @dataclass
-class Answers:
+class AnnotationExport:
     """All that was read."""
 
-    answers: list[Answer] = field(default_factory=list)  # the last of each person and pair
-    asked: dict[str, dict[int, Asked]] = field(default_factory=dict)  # by pair, by round
+    answers: list[Annotation] = field(default_factory=list)  # the last of each person and pair
+    asked: dict[str, dict[int, QuestionRound]] = field(default_factory=dict)  # by pair, by round
     sizes: dict[int, int] = field(default_factory=dict)  # pairs that a round asked about, if known
     tasks: int = 0
     dropped: DroppedRows = field(default_factory=DroppedRows)  # answers of no use
@@ -59,7 +59,7 @@ class Answers:
         return max((number for rounds in self.asked.values() for number in rounds), default=1)
 
 
-def read_answers(files: Sequence[Path], project: str) -> Answers:
+def read_answers(files: Sequence[Path], project: str) -> AnnotationExport:
     """The answers of one or more exports; a person's later answer replaces an earlier one.
 
     Args:
@@ -69,8 +69,8 @@ def read_answers(files: Sequence[Path], project: str) -> Answers:
     Raises:
         R2D2Error: a file is no such export, or is about another set.
     """
-    found = Answers()
-    last: dict[tuple[str, str], Answer] = {}
+    found = AnnotationExport()
+    last: dict[tuple[str, str], Annotation] = {}
     for file in files:
         tasks = _tasks(file)
         here = _of_project(file, tasks, project, found)
@@ -111,7 +111,9 @@ def _tasks(file: Path) -> list[Any]:
     return data
 
 
-def _of_project(file: Path, tasks: list[Any], project: str, found: Answers) -> list[dict[str, Any]]:
+def _of_project(
+    file: Path, tasks: list[Any], project: str, found: AnnotationExport
+) -> list[dict[str, Any]]:
     """The tasks of this set; R2D2Error where there are others only."""
     here, other = [], Counter[str]()
     for task in tasks:
@@ -133,12 +135,12 @@ def _of_project(file: Path, tasks: list[Any], project: str, found: Answers) -> l
     return here
 
 
-def _asked(data: dict[str, Any], found: Answers) -> Asked:
+def _asked(data: dict[str, Any], found: AnnotationExport) -> QuestionRound:
     """A question as its round asked it; tasks that name no round are of one, whoever wrote them."""
     number, size = _count(data.get("round")), data.get("asked")
     if size is not None:
         found.sizes[number] = max(_count(size), found.sizes.get(number, 0))
-    asked = found.asked.setdefault(data["pair"], {}).setdefault(number, Asked(1))
+    asked = found.asked.setdefault(data["pair"], {}).setdefault(number, QuestionRound(1))
     asked.overlap = max(asked.overlap, _count(data.get("overlap")))
     return asked
 
@@ -148,7 +150,7 @@ def _count(value: Any) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 1
 
 
-def _answers(task: dict[str, Any], file: Path, found: Answers) -> list[Answer]:
+def _answers(task: dict[str, Any], file: Path, found: AnnotationExport) -> list[Annotation]:
     data = task["data"]
     some = []
     annotations = task.get("annotations")
@@ -174,7 +176,7 @@ def _answers(task: dict[str, Any], file: Path, found: Answers) -> list[Answer]:
             continue
         seconds, number = one.get("lead_time"), task.get("id")
         some.append(
-            Answer(
+            Annotation(
                 data["pair"], who, answer,
                 _count(data.get("round")),
                 _seconds(seconds), shown(one.get("updated_at") or one.get("created_at") or ""),

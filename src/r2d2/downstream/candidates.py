@@ -39,7 +39,7 @@ class Candidate:
     clicks: int
 
 
-class Seen:
+class PictureTexts:
     """All pictures of a table and all that is said of them: also of rows that the set does not get.
 
     Some of these are the same picture as one that it gets, and then their texts are true of it.
@@ -70,7 +70,7 @@ def picture_hash(image_id: str) -> int:
 
 
 @dataclass
-class Count:
+class DroppedPictures:
     """What was left out, by reason."""
 
     dropped: dict[str, int] = field(default_factory=dict)
@@ -92,9 +92,9 @@ class Count:
 
 def read_candidates(
     table: PairsTable, config: DownstreamConfig, update: Update
-) -> tuple[list[Candidate], Seen, StageCount]:
+) -> tuple[list[Candidate], PictureTexts, StageCount]:
     """Every picture with a text that fits the task; one of each image_id, by the smallest text."""
-    count, seen = Count(), Seen()
+    count, seen = DroppedPictures(), PictureTexts()
     found: dict[str, Candidate] = {}
     rows = table.rows()
     for row, pair in _pairs(table, rows, update):
@@ -158,7 +158,7 @@ def set_apart(
                 ([key_hash(one.key) for one in left], table.texts),
             )
         )
-        count, kept = Count(), []
+        count, kept = DroppedPictures(), []
         for place, one in enumerate(left):
             if ids[place]:
                 count.drop("the same image_id", one.image_id)

@@ -46,7 +46,7 @@ class SplitShares:
 
 
 @dataclass(frozen=True)
-class Likeness:
+class SimilaritySettings:
     """What counts as the same picture, and as a text that may be true of it."""
 
     radius: int = 4  # bits in which 64-bit perceptual hashes of one picture may differ
@@ -58,7 +58,7 @@ class Likeness:
 
 
 @dataclass(frozen=True)
-class Negatives:
+class NegativeSettings:
     """How the text of a non-match is found."""
 
     kind: str = "random"  # random, or hard: near by the embedding of a model
@@ -93,8 +93,8 @@ class DownstreamConfig:
     pick: str = "random"  # which, where there are more: by hash, or weight: by clicks, then CTR
     text: TextChoice = field(default_factory=TextChoice)
     split: SplitShares = field(default_factory=SplitShares)
-    same: Likeness = field(default_factory=Likeness)
-    negatives: Negatives = field(default_factory=Negatives)
+    same: SimilaritySettings = field(default_factory=SimilaritySettings)
+    negatives: NegativeSettings = field(default_factory=NegativeSettings)
     exclude: Exclusion = field(default_factory=Exclusion)
 
     def __post_init__(self) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from r2d2.downstream.candidates import Candidate, Seen, picture_hash
+from r2d2.downstream.candidates import Candidate, PictureTexts, picture_hash
 from r2d2.downstream.likeness import Ints, connected
 from r2d2.tokenizer import key_hash
 
 
 def kin_of(
-    picked: Sequence[Candidate], seen: Seen, radius: int
+    picked: Sequence[Candidate], seen: PictureTexts, radius: int
 ) -> tuple[Ints, list[frozenset[str]]]:
     """The groups of the set's pictures, and the texts that may be true of each.
 

@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from r2d2.corpus.rows import write_rows
 from r2d2.downstream.agreement import fleiss, pairwise_cohen
-from r2d2.downstream.answers import Answer, Answers
+from r2d2.downstream.answers import Annotation, AnnotationExport
 from r2d2.downstream.plain import finite
-from r2d2.downstream.tasks import MATCH, NO_MATCH, UNSURE, Item, set_items
+from r2d2.downstream.tasks import MATCH, NO_MATCH, UNSURE, PairQuestion, set_items
 from r2d2.downstream.verdicts import DISPUTED, all_finished, decide, unreadable
 from r2d2.errors import R2D2Error
 from r2d2.files import write_text
@@ -55,7 +55,7 @@ class LabelRules:
 
 
 @dataclass(frozen=True)
-class Person:
+class Annotator:
     """One annotator."""
 
     name: str
@@ -69,7 +69,7 @@ class Person:
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledSet:
     """What became of a set."""
 
     rows: int  # of the set
@@ -77,7 +77,7 @@ class Labelled:
     kept: Mapping[str, int]  # decision: rows
     left_out: Mapping[str, int]  # reason: rows
     changed: int  # rows whose label is not what the set said
-    people: tuple[Person, ...]
+    people: tuple[Annotator, ...]
     fleiss: float
     cohen: Mapping[str, tuple[float, int]]  # "a × b": kappa, questions
     unanimous: float  # share of the questions with two answers or more
@@ -106,13 +106,13 @@ def _beside(home: Path, ending: str) -> Path:
 def label_set(
     table: PairsTable,
     out: str | Path,
-    found: Answers,
+    found: AnnotationExport,
     rules: LabelRules,
     *,
     gold: Mapping[str, str] | None = None,
     overwrite: bool = False,
     update: Update = lambda *arguments: None,
-) -> Labelled:
+) -> LabelledSet:
     """Write the set with people's labels, the audit (Parquet) and the report beside it.
 
     A matching set gets the label that people gave. Of a retrieval set, which has no labels, the
@@ -178,8 +178,8 @@ def label_set(
 
 
 def _result(
-    items: Sequence[Item],
-    answers: Sequence[Answer],
+    items: Sequence[PairQuestion],
+    answers: Sequence[Annotation],
     gold: Mapping[str, str],
     rules: LabelRules,
     decided: Mapping[str, str],
@@ -187,7 +187,7 @@ def _result(
     left_out: Counter[str],
     changed: int,
     skipped: DroppedRows,
-) -> Labelled:
+) -> LabelledSet:
     ours = {item.pair for item in items}
     said: dict[str, dict[str, str]] = defaultdict(dict)
     questions: dict[str, list[str]] = defaultdict(list)
@@ -198,7 +198,7 @@ def _result(
     cohen = pairwise_cohen(said, FEWEST)
     names = sorted({one.annotator for one in answers})
     shared = [some for some in questions.values() if len(some) > 1]
-    return Labelled(
+    return LabelledSet(
         rows=len(items),
         answers=len(answers),
         kept=dict(kept),
@@ -217,11 +217,11 @@ def _result(
 
 def _person(
     name: str,
-    answers: Sequence[Answer],
+    answers: Sequence[Annotation],
     cohen: Mapping[tuple[str, str], tuple[float, int]],
     gold: Mapping[str, str],
     rules: LabelRules,
-) -> Person:
+) -> Annotator:
     own = [one for one in answers if one.annotator == name]
     counts = Counter(one.answer for one in own)
     mine = [value for key, value in cohen.items() if name in key and not math.isnan(value[0])]
@@ -235,7 +235,7 @@ def _person(
     if len(known) >= FEWEST and accuracy < rules.low_gold:
         named.append(f"below {100 * rules.low_gold:g}% on gold items")
     times = [one.seconds for one in own if one.seconds is not None]
-    return Person(
+    return Annotator(
         name, len(own), {what: counts[what] / len(own) for what in (MATCH, NO_MATCH, UNSURE)},
         kappa, len(known), accuracy, float(np.median(times)) if times else math.nan, tuple(named),
     )  # fmt: skip
@@ -256,8 +256,8 @@ def _rows(
 def _write_audit(
     path: Path,
     table: PairsTable,
-    items: Sequence[Item],
-    answers: Sequence[Answer],
+    items: Sequence[PairQuestion],
+    answers: Sequence[Annotation],
     gold: Mapping[str, str],
     decided: Mapping[str, str],
 ) -> None:
@@ -293,7 +293,7 @@ def _write_audit(
     write_rows(path, pa.Table.from_pylist(rows, schema))
 
 
-def _write_report(home: Path, result: Labelled) -> None:
+def _write_report(home: Path, result: LabelledSet) -> None:
     html = template("r2d2.downstream", "labels.html").render(
         title=home.name, result=result, isnan=math.isnan
     )

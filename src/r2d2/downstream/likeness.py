@@ -14,13 +14,13 @@ from PIL import Image
 
 from r2d2.corpus.images.near import first_near, near_groups, near_pairs
 from r2d2.corpus.images.phash import perceptual_hashes
-from r2d2.downstream.config import Likeness
+from r2d2.downstream.config import SimilaritySettings
 
 Hashes = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
 
 
-class Look:
+class PerceptualDuplicates:
     """Near-duplicates as `r2d2.checks` asks for them: `Near` by perceptual hash."""
 
     def __init__(self, radius: int) -> None:
@@ -92,7 +92,7 @@ def bigrams(key: str) -> frozenset[str]:
     return frozenset(key[i : i + 2] for i in range(len(key) - 1)) or frozenset((key,))
 
 
-def near_same(a: str, b: str, same: Likeness) -> bool:
+def near_same(a: str, b: str, same: SimilaritySettings) -> bool:
     """Whether two text keys may say the same."""
     if a == b or not a or not b:
         return True
@@ -103,6 +103,6 @@ def near_same(a: str, b: str, same: Likeness) -> bool:
     return common >= same.jaccard * (len(one) + len(two) - common)
 
 
-def may_be_true(key: str, own: Collection[str], same: Likeness) -> bool:
+def may_be_true(key: str, own: Collection[str], same: SimilaritySettings) -> bool:
     """Whether a text key may be true of a picture whose own text keys are these."""
     return any(near_same(key, other, same) for other in own)

@@ -27,8 +27,8 @@ from r2d2.downstream.candidates import (
 from r2d2.downstream.config import RADIUS, DownstreamConfig
 from r2d2.downstream.groups import split_groups
 from r2d2.downstream.kin import kin_of
-from r2d2.downstream.likeness import Look
-from r2d2.downstream.negatives import Dealt, Floats, Texts, deal
+from r2d2.downstream.likeness import PerceptualDuplicates
+from r2d2.downstream.negatives import Floats, KnownTexts, WrongTexts, deal
 from r2d2.errors import R2D2Error
 from r2d2.outputs import Output, a_file, a_table, check_outputs
 from r2d2.progress import Update
@@ -48,7 +48,7 @@ class Hardness:
 
 
 @dataclass(frozen=True)
-class Made:
+class DownstreamSet:
     """A set and what is known of it."""
 
     path: str
@@ -85,7 +85,7 @@ def make_set(
     model: Model | None = None,
     overwrite: bool = False,
     update: Update = lambda *arguments: None,
-) -> Made:
+) -> DownstreamSet:
     """Make a set, look it over, and give both.
 
     Args:
@@ -106,7 +106,7 @@ def make_set(
     if config.matching and (config.size or 0) % 2:
         raise R2D2Error(f"size is {config.size}: matches and non-matches are as many, give it even")
     check_outputs(set_outputs(out), inputs=[table.path, *exclude], overwrite=overwrite)
-    look = Look(config.same.radius)
+    look = PerceptualDuplicates(config.same.radius)
     known = tuple(know(path, look, update) for path in exclude)
     candidates, seen, read = read_candidates(table, config, update)
     candidates, apart = set_apart(candidates, known, config)
@@ -123,12 +123,12 @@ def make_set(
     groups, own = kin_of(picked, seen, config.same.radius)
     ids = [one.image_id for one in picked]
     splits = split_groups(ids, groups, config.split, config.seed)
-    rows = [_Row(n, n, split) for n, split in enumerate(splits)]
+    rows = [_SetRow(n, n, split) for n, split in enumerate(splits)]
     hardness = Hardness()
     if config.matching:
         embedder = None if model is None else _Embedder(table, picked, model, update)
         dealt = _deal(
-            picked, Texts([one.key for one in picked], own, groups), splits, config, embedder
+            picked, KnownTexts([one.key for one in picked], own, groups), splits, config, embedder
         )
         lost = sorted({int(n) for one in dealt for n in one.left})
         if lost:
@@ -144,7 +144,7 @@ def make_set(
     )  # fmt: skip
     report = check_table(out, update, Asked(near=look, against=known), pictures=len(rows))
     sizes = np.unique(groups, return_counts=True)[1]
-    return Made(
+    return DownstreamSet(
         str(out), config, len(rows), len({row.picture for row in rows}),
         dict(sorted(Counter(row.split for row in rows).items())), len(sizes), int(sizes.max()),
         tuple(stages), hardness, report, tuple(str(path) for path in exclude),
@@ -171,7 +171,7 @@ def set_config(table: PairsTable) -> dict[str, object] | None:
 
 
 @dataclass(frozen=True)
-class _Row:
+class _SetRow:
     """A pair of the set, by the places of its picture and of its text."""
 
     picture: int
@@ -204,11 +204,11 @@ class _Embedder:
 
 def _deal(
     picked: Sequence[Candidate],
-    texts: Texts,
+    texts: KnownTexts,
     splits: Sequence[str],
     config: DownstreamConfig,
     embedder: _Embedder | None,
-) -> list[Dealt]:
+) -> list[WrongTexts]:
     hard = embedder if config.negatives.kind == "hard" else None
     found = []
     for split in sorted(set(splits)):
@@ -217,16 +217,16 @@ def _deal(
     return found
 
 
-def _labelled(dealt: Sequence[Dealt], splits: Sequence[str]) -> list[_Row]:
+def _labelled(dealt: Sequence[WrongTexts], splits: Sequence[str]) -> list[_SetRow]:
     rows = []
     for one in dealt:
         for picture, text in zip(one.picture.tolist(), one.text.tolist(), strict=True):
-            rows.append(_Row(picture, picture, splits[picture], 1))
-            rows.append(_Row(picture, text, splits[picture], 0))
+            rows.append(_SetRow(picture, picture, splits[picture], 1))
+            rows.append(_SetRow(picture, text, splits[picture], 0))
     return rows
 
 
-def _hardness(dealt: Sequence[Dealt], embedder: _Embedder | None) -> Hardness:
+def _hardness(dealt: Sequence[WrongTexts], embedder: _Embedder | None) -> Hardness:
     """Mean cosines over at most a chunk of pictures a split."""
     if embedder is None:
         return Hardness()
@@ -250,7 +250,7 @@ def _lost(picked: Sequence[Candidate], lost: Sequence[int]) -> StageCount:
     return StageCount("negatives", "pictures", len(picked), left, {why: len(lost)}, told)
 
 
-def _enough(rows: Sequence[_Row], splits: Sequence[str], table: PairsTable) -> None:
+def _enough(rows: Sequence[_SetRow], splits: Sequence[str], table: PairsTable) -> None:
     counts = Counter(row.split for row in rows)
     for split in sorted(set(splits)):
         if not counts[split]:
@@ -260,14 +260,14 @@ def _enough(rows: Sequence[_Row], splits: Sequence[str], table: PairsTable) -> N
             )
 
 
-def _shuffled(rows: Sequence[_Row], ids: Sequence[str], seed: int) -> list[_Row]:
+def _shuffled(rows: Sequence[_SetRow], ids: Sequence[str], seed: int) -> list[_SetRow]:
     """By hash, so that no order tells a label."""
     draws = numbers([f"{ids[row.picture]}\0{ids[row.text]}" for row in rows], seed, "order")
     return [rows[n] for n in np.argsort(draws, kind="stable").tolist()]
 
 
 def _pairs(
-    table: PairsTable, picked: Sequence[Candidate], rows: Sequence[_Row], update: Update
+    table: PairsTable, picked: Sequence[Candidate], rows: Sequence[_SetRow], update: Update
 ) -> Iterator[Pair]:
     for start in range(0, len(rows), CHUNK):
         update("writing", start, len(rows))

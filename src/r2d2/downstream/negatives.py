@@ -29,7 +29,7 @@ Embed = Callable[[Sequence[int]], tuple[Floats, Floats]]  # places: pictures (n,
 
 
 @dataclass(frozen=True)
-class Dealt:
+class WrongTexts:
     """The wrong texts of a split."""
 
     picture: Ints  # (m,) places
@@ -39,7 +39,7 @@ class Dealt:
 
 
 @dataclass(frozen=True)
-class Texts:
+class KnownTexts:
     """What tells whether a text may be true of a picture, by place."""
 
     keys: Sequence[str]
@@ -49,11 +49,11 @@ class Texts:
 
 def deal(
     places: Sequence[int],
-    texts: Texts,
+    texts: KnownTexts,
     image_ids: Sequence[str],
     config: DownstreamConfig,
     embed: Embed | None = None,
-) -> Dealt:
+) -> WrongTexts:
     """Wrong texts for the pictures of one split.
 
     Args:
@@ -88,7 +88,7 @@ def deal(
         pictures += found.keys()
         chosen += found.values()
         left += lost
-    return Dealt(
+    return WrongTexts(
         np.array(pictures, dtype=np.int64), np.array(chosen, dtype=np.int64), near,
         np.array(left, dtype=np.int64),
     )  # fmt: skip

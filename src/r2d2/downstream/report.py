@@ -12,7 +12,7 @@ from typing import Any
 from r2d2.corpus.report.report import flat
 from r2d2.corpus.report.sample import numbers
 from r2d2.data.images import BadImage, decode_image
-from r2d2.downstream.make import Made, report_file
+from r2d2.downstream.make import DownstreamSet, report_file
 from r2d2.files import write_text
 from r2d2.page import template
 from r2d2.table import PairsTable
@@ -26,7 +26,7 @@ NAMES = {
 }
 
 
-def write_set_report(made: Made) -> Path:
+def write_set_report(made: DownstreamSet) -> Path:
     """Write the report (HTML) beside the set, and the same figures as JSON; gives the HTML."""
     home, page = Path(made.path), report_file(made.path)
     shared = [fact for fact in made.check.facts if fact.parts]
@@ -70,7 +70,7 @@ def write_set_report(made: Made) -> Path:
     return page
 
 
-def _tiles(made: Made) -> list[tuple[str, str, str]]:
+def _tiles(made: DownstreamSet) -> list[tuple[str, str, str]]:
     splits = " / ".join(f"{made.splits.get(name, 0):,}" for name in ("train", "val", "test"))
     found = [
         ("pairs", f"{made.pairs:,}", "half of them matches" if made.config.matching else ""),
@@ -86,7 +86,7 @@ def _tiles(made: Made) -> list[tuple[str, str, str]]:
     return found
 
 
-def _items(made: Made) -> list[dict[str, Any]]:
+def _items(made: DownstreamSet) -> list[dict[str, Any]]:
     """Some pictures, drawn by hash of their id, with their text and their wrong one."""
     table = PairsTable.open(made.path)
     ids = table.image_ids(table.rows())

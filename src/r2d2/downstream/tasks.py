@@ -23,7 +23,7 @@ from PIL import Image
 
 from r2d2.corpus.report.sample import numbers
 from r2d2.data.images import BadImage, decode_image
-from r2d2.downstream.candidates import Count
+from r2d2.downstream.candidates import DroppedPictures
 from r2d2.downstream.likeness import bigrams
 from r2d2.downstream.sheets import read_sheet
 from r2d2.errors import R2D2Error
@@ -56,7 +56,7 @@ CONFIG = """\
 
 
 @dataclass(frozen=True)
-class Item:
+class PairQuestion:
     """One question."""
 
     row: int  # of the set, whose picture is shown
@@ -65,7 +65,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Exported:
+class TaskExport:
     """What a folder of tasks holds."""
 
     tasks: int
@@ -85,7 +85,7 @@ def project_id(table: PairsTable) -> str:
     return hashlib.blake2b(table.fingerprint.encode(), digest_size=6).hexdigest()
 
 
-def set_items(table: PairsTable) -> list[Item]:
+def set_items(table: PairsTable) -> list[PairQuestion]:
     """A question for every row of a set."""
     rows = table.rows()
     found = []
@@ -96,7 +96,7 @@ def set_items(table: PairsTable) -> list[Item]:
                 "a row, as `r2d2 downstream make` writes it"
             )
         text = pair.texts[0].text
-        found.append(Item(row, text, pair_id(pair.image_id, text)))
+        found.append(PairQuestion(row, text, pair_id(pair.image_id, text)))
     if not found:
         raise R2D2Error(f"{table.path} has no row: there is nothing to annotate")
     return found
@@ -115,7 +115,7 @@ def export_tasks(
     seed: int = 0,
     overwrite: bool = False,
     update: Update = lambda *arguments: None,
-) -> Exported:
+) -> TaskExport:
     """Write a folder: tasks, the labelling config, the project as Label Studio's API takes it.
 
     Args:
@@ -146,7 +146,7 @@ def export_tasks(
     draws = numbers([item.pair for item in asked], seed, "task")
     asked = [asked[n] for n in np.argsort(draws, kind="stable").tolist()]
     project = project_id(table)
-    count = Count()
+    count = DroppedPictures()
     place = f"/data/local-files/?d={prefix or out.name}"
     tasks = files = 0
     unread: set[str] = set()
@@ -187,7 +187,7 @@ def export_tasks(
         }
         _dump(work / "project.json", body)
         _write_gold(table, work / "gold.csv", known)
-    return Exported(tasks, files, len(known), count.dropped, count.examples)
+    return TaskExport(tasks, files, len(known), count.dropped, count.examples)
 
 
 def is_tasks(folder: Path) -> bool:
@@ -213,8 +213,12 @@ def read_gold(path: Path) -> dict[str, str]:
 
 
 def _gold(
-    table: PairsTable, every: Sequence[Item], items: Sequence[Item], count: int, seed: int
-) -> list[tuple[Item, str]]:
+    table: PairsTable,
+    every: Sequence[PairQuestion],
+    items: Sequence[PairQuestion],
+    count: int,
+    seed: int,
+) -> list[tuple[PairQuestion, str]]:
     """Known questions: half matches of the set, half what matches nothing."""
     if not count:
         return []
@@ -244,10 +248,10 @@ def _gold(
         for k in range(50):
             text = every[(item.row + step + 7 * k) % len(every)].text
             if not bigrams(text_key(text)) & own.get(image_id, set()):
-                found.append((Item(item.row, text, pair_id(image_id, text)), NO_MATCH))
+                found.append((PairQuestion(item.row, text, pair_id(image_id, text)), NO_MATCH))
                 break
     taken = {item.pair for item in items}
-    fresh: dict[str, tuple[Item, str]] = {}
+    fresh: dict[str, tuple[PairQuestion, str]] = {}
     for item, answer in found:
         if answer == MATCH or item.pair not in taken:
             fresh.setdefault(item.pair, (item, answer))
@@ -255,8 +259,8 @@ def _gold(
 
 
 def _pictures(
-    table: PairsTable, items: Sequence[Item], update: Update
-) -> Iterator[tuple[Item, Pair]]:
+    table: PairsTable, items: Sequence[PairQuestion], update: Update
+) -> Iterator[tuple[PairQuestion, Pair]]:
     for start in range(0, len(items), CHUNK):
         update("writing tasks", start, len(items))
         some = items[start : start + CHUNK]
@@ -265,7 +269,7 @@ def _pictures(
     update("writing tasks", len(items), len(items))
 
 
-def _shown(picture: Image.Image, item: Item, work: Path, place: str, pictures: str) -> str:
+def _shown(picture: Image.Image, item: PairQuestion, work: Path, place: str, pictures: str) -> str:
     """The address of a picture for Label Studio."""
     picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     out = io.BytesIO()
@@ -283,7 +287,7 @@ def _flush(work: Path, number: int, held: list[dict[str, Any]]) -> int:
     return 1
 
 
-def _write_gold(table: PairsTable, path: Path, known: Sequence[tuple[Item, str]]) -> None:
+def _write_gold(table: PairsTable, path: Path, known: Sequence[tuple[PairQuestion, str]]) -> None:
     ids = table.image_ids([item.row for item, _ in known])
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file)

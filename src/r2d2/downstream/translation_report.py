@@ -13,7 +13,7 @@ import numpy as np
 
 from r2d2.downstream.edits import edit_distance, edit_share
 from r2d2.downstream.plain import finite
-from r2d2.downstream.translations import Job
+from r2d2.downstream.translations import TranslationJob
 from r2d2.files import write_text
 from r2d2.page import template
 
@@ -22,7 +22,7 @@ SHOWN = 20  # sentences that moved furthest, and as many that the second person 
 
 
 @dataclass(frozen=True)
-class Moved:
+class WordingChange:
     """From one wording to another, over some sentences."""
 
     sentences: int
@@ -32,7 +32,7 @@ class Moved:
     histogram: tuple[int, ...]  # of the shares, by EDGES
 
     @classmethod
-    def of(cls, pairs: Sequence[tuple[str, str]]) -> Moved:
+    def of(cls, pairs: Sequence[tuple[str, str]]) -> WordingChange:
         """Of texts before and after."""
         if not pairs:
             return cls(0, math.nan, math.nan, math.nan, (0,) * (len(EDGES) - 1))
@@ -46,17 +46,19 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Reviewed:
+class TranslationReview:
     """A job in figures."""
 
     sentences: int
     translated: int
     checked: int
-    translation: Moved  # from the machine's text to the translator's
-    check: Moved  # from the translator's to the checker's: where they differ, they disagree
-    final: Moved  # from the machine's to the last word
-    translators: Mapping[str, tuple[Moved, float]]  # by name: from the machine's; share changed
-    checkers: Mapping[str, Moved]
+    translation: WordingChange  # from the machine's text to the translator's
+    check: WordingChange  # from the translator's to the checker's: where they differ, they disagree
+    final: WordingChange  # from the machine's to the last word
+    translators: Mapping[
+        str, tuple[WordingChange, float]
+    ]  # by name: from the machine's; share changed
+    checkers: Mapping[str, WordingChange]
     furthest: tuple[tuple[str, str, str, str], ...]  # id, source, machine, last word
     disputed: tuple[tuple[str, str, str, str], ...]  # id, machine, translator, checker
 
@@ -71,7 +73,7 @@ class Reviewed:
         return dict(finite(plain))
 
 
-def review(job: Job) -> Reviewed:
+def review(job: TranslationJob) -> TranslationReview:
     """Measure a job as it stands."""
     machine = {one.id: one.machine for one in job.sentences.values()}
     first = {name: said.text for name, said in job.first.items()}
@@ -88,7 +90,7 @@ def review(job: Job) -> Reviewed:
         checked = [name for name in names if name in second]
         changed = sum(first[name] != second[name] for name in checked)
         translators[who] = (
-            Moved.of([(machine[name], first[name]) for name in names]),
+            WordingChange.of([(machine[name], first[name]) for name in names]),
             changed / len(checked) if checked else math.nan,
         )
     last = {**first, **second}
@@ -97,16 +99,16 @@ def review(job: Job) -> Reviewed:
         (name for name in second if second[name] != first[name]),
         key=lambda name: (-edit_share(first[name], second[name]), name),
     )
-    return Reviewed(
+    return TranslationReview(
         sentences=len(machine),
         translated=len(first),
         checked=len(second),
-        translation=Moved.of([(machine[name], text) for name, text in first.items()]),
-        check=Moved.of([(first[name], text) for name, text in second.items()]),
-        final=Moved.of([(machine[name], text) for name, text in second.items()]),
+        translation=WordingChange.of([(machine[name], text) for name, text in first.items()]),
+        check=WordingChange.of([(first[name], text) for name, text in second.items()]),
+        final=WordingChange.of([(machine[name], text) for name, text in second.items()]),
         translators=translators,
         checkers={
-            who: Moved.of([(first[name], second[name]) for name in names])
+            who: WordingChange.of([(first[name], second[name]) for name in names])
             for who, names in people(job.second).items()
         },
         furthest=tuple(
@@ -118,7 +120,7 @@ def review(job: Job) -> Reviewed:
     )
 
 
-def write_review(folder: Path, found: Reviewed) -> Path:
+def write_review(folder: Path, found: TranslationReview) -> Path:
     """Write report.html and report.json into a job's folder; gives the first."""
     page = folder / "report.html"
     html = template("r2d2.downstream", "translations.html").render(

@@ -33,7 +33,7 @@ ACCEPTED = ("ok", "√", "✓", "对", "同意", "正确")  # in the column `che
 
 
 @dataclass(frozen=True)
-class Said:
+class SentenceVersion:
     """One person's word on one sentence."""
 
     id: str
@@ -43,22 +43,22 @@ class Said:
     note: str = ""
 
 
-Row = TypeVar("Row", Sentence, Said)
+Record = TypeVar("Record", Sentence, SentenceVersion)
 TYPES: dict[Any, type] = {"str": str, "int": int}  # of their fields
 
 
 @dataclass
-class Job:
+class TranslationJob:
     """A folder of a translation."""
 
     folder: Path
     sentences: dict[str, Sentence]
-    first: dict[str, Said] = field(default_factory=dict)  # the last word of each pass
-    second: dict[str, Said] = field(default_factory=dict)
+    first: dict[str, SentenceVersion] = field(default_factory=dict)  # the last word of each pass
+    second: dict[str, SentenceVersion] = field(default_factory=dict)
 
 
 @dataclass
-class Taken:
+class SheetResult:
     """What became of a sheet."""
 
     number: int  # of the pass
@@ -71,24 +71,26 @@ def is_unanswered(folder: Path) -> bool:
     return (folder / SENTENCES).is_file() and not (folder / PASSES).exists()
 
 
-def start_job(folder: Path, sentences: Sequence[Sentence], *, overwrite: bool = False) -> Job:
+def start_job(
+    folder: Path, sentences: Sequence[Sentence], *, overwrite: bool = False
+) -> TranslationJob:
     """Write a job with its first sheet. R2D2Error where the folder is there."""
     check_outputs([a_folder(folder, is_unanswered)], overwrite=overwrite)
-    job = Job(folder, {one.id: one for one in sentences})
+    job = TranslationJob(folder, {one.id: one for one in sentences})
     with whole_folder(folder) as work:
         (work / SENTENCES).write_text(_json_lines(map(asdict, sentences)), encoding="utf-8")
         (work / SHEETS[1]).write_text(sheet(job, 1), encoding="utf-8-sig", newline="")
     return job
 
 
-def open_job(folder: Path) -> Job:
+def open_job(folder: Path) -> TranslationJob:
     """A job as it stands. R2D2Error where there is none, or where it is damaged."""
     if not (folder / SENTENCES).is_file():
         raise R2D2Error(f"{folder} is no translation job: start one by `translate-review export`")
     sentences = _read(folder / SENTENCES, Sentence)
     if not sentences:
         raise R2D2Error(f"{folder / SENTENCES} is empty: start the job again")
-    job = Job(folder, {one.id: one for one in sentences})
+    job = TranslationJob(folder, {one.id: one for one in sentences})
     for said in _passes(folder):
         if said.id not in job.sentences or said.number not in SHEETS:
             raise R2D2Error(f"{folder / PASSES} is of another job: it is about {said.id}")
@@ -98,7 +100,7 @@ def open_job(folder: Path) -> Job:
     return job
 
 
-def sheet(job: Job, number: int, filled: Checks | None = None) -> str:
+def sheet(job: TranslationJob, number: int, filled: Checks | None = None) -> str:
     """What a pass has still to do, as CSV; of the second, with what is `filled` in already."""
     out = io.StringIO(newline="")
     writer = csv.writer(out)
@@ -114,7 +116,7 @@ def sheet(job: Job, number: int, filled: Checks | None = None) -> str:
     return out.getvalue()
 
 
-def _filled(job: Job) -> Checks:
+def _filled(job: TranslationJob) -> Checks:
     """What checkers wrote into the job's own sheet, by id and translation."""
     place = job.folder / SHEETS[2]
     rows = read_sheet(place, DroppedRows())[1] if place.is_file() else ()
@@ -126,7 +128,7 @@ def _filled(job: Job) -> Checks:
     }  # fmt: skip
 
 
-def take_sheet(job: Job, file: Path, by: str | None = None) -> Taken:
+def take_sheet(job: TranslationJob, file: Path, by: str | None = None) -> SheetResult:
     """Record a filled sheet, whichever pass it is of, and write the sheet of the second.
 
     Args:
@@ -146,7 +148,7 @@ def take_sheet(job: Job, file: Path, by: str | None = None) -> Taken:
             f"{file} has columns {', '.join(columns) or 'none'}: give a filled "
             f"{SHEETS[1]} or {SHEETS[2]}"
         )
-    taken = Taken(number, dropped=dropped)
+    taken = SheetResult(number, dropped=dropped)
     fresh = []
     for where, row in rows:
         folded = {key: " ".join(value.split()) for key, value in row.items()}
@@ -167,7 +169,7 @@ def take_sheet(job: Job, file: Path, by: str | None = None) -> Taken:
     return taken
 
 
-def captions(job: Job, tag: str, partial: bool) -> list[str]:
+def captions(job: TranslationJob, tag: str, partial: bool) -> list[str]:
     """The lines of a caption file, `NAME.jpg#tag#k caption`, as Flickr30k-CNA has them.
 
     Raises:
@@ -189,8 +191,13 @@ def captions(job: Job, tag: str, partial: bool) -> list[str]:
 
 
 def _said(
-    job: Job, row: dict[str, str], number: int, by: str | None, where: str, dropped: DroppedRows
-) -> Said | None:
+    job: TranslationJob,
+    row: dict[str, str],
+    number: int,
+    by: str | None,
+    where: str,
+    dropped: DroppedRows,
+) -> SentenceVersion | None:
     """What a row says; None where it is of no use."""
     name = row.get("id", "")
     if name not in job.sentences:
@@ -208,7 +215,7 @@ def _said(
         if name in job.second:
             dropped.add("checked already", where)
             return None
-        return Said(name, 1, text, who)
+        return SentenceVersion(name, 1, text, who)
     told = job.first.get(name)
     if told is None:
         dropped.add("not translated yet", where)
@@ -220,18 +227,18 @@ def _said(
         dropped.add("checked by its own translator", where)
         return None
     accepted = text.lower() in ACCEPTED
-    return Said(name, 2, told.text if accepted else text, who, row.get("note", ""))
+    return SentenceVersion(name, 2, told.text if accepted else text, who, row.get("note", ""))
 
 
-def _put(job: Job, said: Said) -> None:
+def _put(job: TranslationJob, said: SentenceVersion) -> None:
     (job.first if said.number == 1 else job.second)[said.id] = said
 
 
-def _passes(folder: Path) -> list[Said]:
-    return _read(folder / PASSES, Said) if (folder / PASSES).exists() else []
+def _passes(folder: Path) -> list[SentenceVersion]:
+    return _read(folder / PASSES, SentenceVersion) if (folder / PASSES).exists() else []
 
 
-def _read(path: Path, kind: type[Row]) -> list[Row]:
+def _read(path: Path, kind: type[Record]) -> list[Record]:
     """A file that we wrote, line by line; R2D2Error where a line is none of ours."""
     found = []
     for number, line in enumerate(split_lines(read_text(path)), 1):

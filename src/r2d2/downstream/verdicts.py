@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from r2d2.corpus.funnel import EXAMPLES
 from r2d2.data.images import BadImage, decode_image
-from r2d2.downstream.answers import Answer, Answers, Asked
-from r2d2.downstream.tasks import Item
+from r2d2.downstream.answers import Annotation, AnnotationExport, QuestionRound
+from r2d2.downstream.tasks import PairQuestion
 from r2d2.errors import R2D2Error
 from r2d2.progress import Update
 from r2d2.table import PairsTable
@@ -18,9 +18,9 @@ UNFINISHED, DISPUTED, PICTURE = "unfinished", "disputed", "picture "
 
 
 def decide(
-    items: Sequence[Item],
-    found: Answers,
-    counted: Sequence[Answer],
+    items: Sequence[PairQuestion],
+    found: AnnotationExport,
+    counted: Sequence[Annotation],
     agree: float,
     table: PairsTable,
     update: Update,
@@ -63,7 +63,9 @@ def decide(
     )
 
 
-def all_finished(decided: Mapping[str, str], items: Sequence[Item], table: PairsTable) -> None:
+def all_finished(
+    decided: Mapping[str, str], items: Sequence[PairQuestion], table: PairsTable
+) -> None:
     """R2D2Error where people have still to answer."""
     missing = [item.row for item in items if decided[item.pair] == UNFINISHED]
     if missing:
@@ -75,7 +77,7 @@ def all_finished(decided: Mapping[str, str], items: Sequence[Item], table: Pairs
 
 
 def unreadable(
-    decided: Mapping[str, str], items: Sequence[Item], table: PairsTable
+    decided: Mapping[str, str], items: Sequence[PairQuestion], table: PairsTable
 ) -> dict[str, tuple[str, ...]]:
     """Image ids, some by reason, of the pairs that nobody was asked about."""
     rows: dict[str, list[int]] = defaultdict(list)
@@ -85,11 +87,11 @@ def unreadable(
     return {why: tuple(table.image_ids(some[:EXAMPLES])) for why, some in rows.items()}
 
 
-def _answered(rounds: Mapping[int, Asked]) -> set[int]:
+def _answered(rounds: Mapping[int, QuestionRound]) -> set[int]:
     return {number for number, one in rounds.items() if one.people}
 
 
-def _short(items: Sequence[Item], found: Answers) -> set[int]:
+def _short(items: Sequence[PairQuestion], found: AnnotationExport) -> set[int]:
     """Later rounds that asked about more pairs than have an answer by now."""
     counts: Counter[int] = Counter()
     for item in items:
@@ -97,7 +99,7 @@ def _short(items: Sequence[Item], found: Answers) -> set[int]:
     return {number for number, size in found.sizes.items() if number > 1 and counts[number] < size}
 
 
-def _unreadable(items: Sequence[Item], table: PairsTable, update: Update) -> dict[str, str]:
+def _unreadable(items: Sequence[PairQuestion], table: PairsTable, update: Update) -> dict[str, str]:
     """Which of the pairs that were not asked about never can be."""
     found = {}
     for start in range(0, len(items), CHUNK):

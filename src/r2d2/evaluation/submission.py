@@ -21,7 +21,7 @@ from r2d2.evaluation.rerank import best_by_cosine
 from r2d2.evaluation.retrieval import Relevance
 from r2d2.evaluation.second_stage import Asked, SecondStage, check_cascade
 from r2d2.files import write_text
-from r2d2.formats.queries import Query, read_queries
+from r2d2.formats.queries import TableQuery, read_queries
 from r2d2.table import PairsTable
 
 # The names of a query's id, its text and the ids of its pictures.
@@ -42,7 +42,7 @@ def answer_queries(
     cascade: int | None = None,
     batch_size: int = 256,
     progress: Progress | None = None,
-) -> list[tuple[Query, list[str]]]:
+) -> list[tuple[TableQuery, list[str]]]:
     """Each query of a split with the ids of its best images, best first.
 
     Queries with and without known answers alike; two images that score the same stand in the order
@@ -56,7 +56,7 @@ def answer_queries(
         check_cascade(model, cascade)
     data = EvaluationSet.from_table(table, [split], textless=True, need_texts=False)
     queries = [
-        Query(text_id, text, split)
+        TableQuery(text_id, text, split)
         for text_id, text in zip(data.text_ids, data.texts, strict=False)
         if text_id is not None
     ]
@@ -91,7 +91,7 @@ def answer_queries(
 
 
 def write_submission(
-    path: Path, answers: Sequence[tuple[Query, Sequence[str]]], keys: str = "muge"
+    path: Path, answers: Sequence[tuple[TableQuery, Sequence[str]]], keys: str = "muge"
 ) -> None:
     """Write the file whole or not at all; `keys`: one of KEYS."""
     lines = []

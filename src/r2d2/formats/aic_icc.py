@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from r2d2.formats.given import Given
+from r2d2.formats.import_context import ImportContext
 from r2d2.formats.record import make_pair
-from r2d2.formats.tree import Tree
+from r2d2.formats.tree import SourceTree
 from r2d2.inputs.json_text import json_items
 from r2d2.inputs.lines import MALFORMED
 from r2d2.inputs.texts import read_texts
@@ -15,27 +15,27 @@ from r2d2.table import Pair
 EXPECTS = "caption_*_annotations_*.json: image_id, caption (a list); and a folder of pictures"
 
 
-def read(given: Given) -> Iterator[Pair]:
+def read(context: ImportContext) -> Iterator[Pair]:
     """A row a picture, with its captions in order; `validation` in a file's name is split `val`."""
-    tree = Tree(given.paths)
+    tree = SourceTree(context.paths)
     files = tree.find(("caption_*_annotations_*.json",), EXPECTS)
     tree.need_pictures(EXPECTS)
     for file in files:
         of_file = tree.split_of(file)
-        for where, fields in json_items(file, given.dropped):
+        for where, fields in json_items(file, context.dropped):
             name = fields.get("image_id") if isinstance(fields, dict) else None
             captions = fields.get("caption") if isinstance(fields, dict) else None
             captions = [captions] if isinstance(captions, str) else captions
             if not isinstance(name, str) or not isinstance(captions, list):
-                given.dropped.add(MALFORMED, where)
+                context.dropped.add(MALFORMED, where)
                 continue
-            picture = tree.read(name, where, given.dropped, file)
+            picture = tree.read(name, where, context.dropped, file)
             if picture is None:
                 continue
-            split = of_file or tree.split_of_picture(name, file) or given.split
+            split = of_file or tree.split_of_picture(name, file) or context.split
             texts, faults = read_texts(captions, text_ids=name)
             pair = make_pair(
-                where, picture[1], texts, split, given.dropped, faults=faults, image_id=name
+                where, picture[1], texts, split, context.dropped, faults=faults, image_id=name
             )
             if pair is not None:
                 yield pair

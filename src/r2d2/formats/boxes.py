@@ -17,9 +17,9 @@ from PIL import Image
 from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import R2D2Error
 from r2d2.formats.classes import class_names, class_text
-from r2d2.formats.given import Given
+from r2d2.formats.import_context import ImportContext
 from r2d2.formats.record import make_pair
-from r2d2.formats.tree import Tree
+from r2d2.formats.tree import SourceTree
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.json_text import read_json
 from r2d2.table import Pair
@@ -32,41 +32,43 @@ _ORIENTATION = 0x0112
 Box = tuple[str, str, Any]  # annotation id, category id, bbox
 
 
-def read(given: Given) -> Iterator[Pair]:
+def read(context: ImportContext) -> Iterator[Pair]:
     """A row a box, cropped, as PNG; its text is the category's name; split `test`."""
-    tree = Tree(given.paths)
+    tree = SourceTree(context.paths)
     file = tree.find(PATTERNS, EXPECTS)[0]
     tree.need_pictures(EXPECTS)
     content = _load(file)
     names = {str(one.get("id")): str(one.get("name") or "") for one in content["categories"]}
-    given.metadata.update(class_names(list(names.values())))
-    boxes = _boxes(file, content["annotations"], names, given.dropped)
+    context.metadata.update(class_names(list(names.values())))
+    boxes = _boxes(file, content["annotations"], names, context.dropped)
     for one in content["images"]:
         where = f"{file}, image {one.get('id')}"
         some = boxes.pop(str(one.get("id")), [])
         if not some:
             continue
-        picture = tree.read(str(one.get("file_name") or ""), where, given.dropped, file, len(some))
+        picture = tree.read(
+            str(one.get("file_name") or ""), where, context.dropped, file, len(some)
+        )
         image = None if picture is None else _upright(picture[1])
         if isinstance(image, BadImage):
-            given.dropped.add(f"image {image.reason}", where, len(some))
+            context.dropped.add(f"image {image.reason}", where, len(some))
             continue
         if image is None:
             continue
         for number, category, bbox in some:
             cropped = _crop(image, bbox)
             if cropped is None:
-                given.dropped.add("no box within the picture", f"{file}, annotation {number}")
+                context.dropped.add("no box within the picture", f"{file}, annotation {number}")
                 continue
             pair = make_pair(
-                where, cropped, [class_text(names[category], category)], "test", given.dropped,
+                where, cropped, [class_text(names[category], category)], "test", context.dropped,
                 image_id=f"{one.get('id')}:{number}",
             )  # fmt: skip
             if pair is not None:
                 yield pair
     for lost in boxes.values():
         for number, _, _ in lost:
-            given.dropped.add("image not listed", f"{file}, annotation {number}")
+            context.dropped.add("image not listed", f"{file}, annotation {number}")
 
 
 def _load(file: Path) -> dict[str, list[dict[str, Any]]]:

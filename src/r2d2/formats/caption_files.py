@@ -21,9 +21,9 @@ from itertools import islice
 from pathlib import Path, PurePath
 
 from r2d2.data.images import picture_suffixes
-from r2d2.formats.given import Given
 from r2d2.formats.grouped import PictureRows
-from r2d2.formats.tree import Tree, stem_of
+from r2d2.formats.import_context import ImportContext
+from r2d2.formats.tree import SourceTree, stem_of
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.folders import is_picture
 from r2d2.inputs.ids import REPEATED_TEXT
@@ -84,21 +84,21 @@ _TAG = re.compile(r"(?<=.):[A-Za-z]+$")
 _GAP = re.compile(r"\s+(?=[^\x00-\x7f])|(?<=[^\x00-\x7f])\s+")  # beside what is not Latin
 
 
-def reader(files: CaptionFiles) -> Callable[[Given], Iterator[Pair]]:
+def reader(files: CaptionFiles) -> Callable[[ImportContext], Iterator[Pair]]:
     """How such a data set is read: a row a picture, with all its captions in order."""
     return partial(_read, files)
 
 
-def _read(files: CaptionFiles, given: Given) -> Iterator[Pair]:
-    tree = Tree(given.paths)
+def _read(files: CaptionFiles, context: ImportContext) -> Iterator[Pair]:
+    tree = SourceTree(context.paths)
     expects = files.expects()
     captions = [f for f in tree.find(files.captions, expects) if not is_list(f)]
     if not captions:
         raise tree.nothing(expects)
     tree.need_pictures(expects)
     tree.pictures.check_ids()
-    splits = _splits(files, tree, given.dropped)
-    grouped = dict(_grouped(files, captions, splits, tree, given))
+    splits = _splits(files, tree, context.dropped)
+    grouped = dict(_grouped(files, captions, splits, tree, context))
     tags = {
         _tag(text.text_id)
         for pictures in grouped.values()
@@ -107,10 +107,10 @@ def _read(files: CaptionFiles, given: Given) -> Iterator[Pair]:
     }
     benchmark = files.benchmarks.get(tags.pop()) if len(tags) == 1 else None
     if benchmark is not None:
-        given.metadata["benchmark"] = benchmark
+        context.metadata["benchmark"] = benchmark
     for split, pictures in grouped.items():
         for file, rows in pictures.values():
-            pair = rows.pair(tree, file, split, given.dropped)
+            pair = rows.pair(tree, file, split, context.dropped)
             if pair is not None:
                 yield pair
 
@@ -197,7 +197,7 @@ def is_list(file: Path) -> bool:
     return bool(head) and all(len(words) == 1 and "#" not in words[0] for words in head)
 
 
-def _splits(files: CaptionFiles, tree: Tree, dropped: DroppedRows) -> dict[str, str]:
+def _splits(files: CaptionFiles, tree: SourceTree, dropped: DroppedRows) -> dict[str, str]:
     """Split by picture, of the lists that there are."""
     found: dict[str, str] = {}
     for file in tree.others:
@@ -214,7 +214,7 @@ def _splits(files: CaptionFiles, tree: Tree, dropped: DroppedRows) -> dict[str, 
     return found
 
 
-def _picture_key(name: str, file: Path, tree: Tree) -> str:
+def _picture_key(name: str, file: Path, tree: SourceTree) -> str:
     """The same for all spellings of a picture, in lists and in captions."""
     return (
         tree.id_of(name, file)
@@ -223,12 +223,16 @@ def _picture_key(name: str, file: Path, tree: Tree) -> str:
     )
 
 
-def _exists(tree: Tree, file: Path, name: str) -> bool:
+def _exists(tree: SourceTree, file: Path, name: str) -> bool:
     return tree.id_of(name, file) is not None
 
 
 def _grouped(
-    files: CaptionFiles, captions: list[Path], splits: dict[str, str], tree: Tree, given: Given
+    files: CaptionFiles,
+    captions: list[Path],
+    splits: dict[str, str],
+    tree: SourceTree,
+    context: ImportContext,
 ) -> Iterator[tuple[str, dict[str, tuple[Path, PictureRows]]]]:
     """The lines of each picture and the file of the first, by split.
 
@@ -239,10 +243,10 @@ def _grouped(
     for file in captions:
         of_file = tree.split_of(file) or files.split
         exists = partial(_exists, tree, file)
-        for where, line in text_lines(file, given.dropped):
+        for where, line in text_lines(file, context.dropped):
             found = split_line(line, exists, tree.pictures.most_spaces)
             if found is None:
-                given.dropped.add(MALFORMED, where)
+                context.dropped.add(MALFORMED, where)
                 continue
             name, text_id, caption = found
             caption = joined(caption) if is_cut(file) else caption
@@ -250,17 +254,17 @@ def _grouped(
             if splits:
                 split = splits.get(key)
             else:
-                split = of_file or tree.split_of_picture(name, file) or given.split
+                split = of_file or tree.split_of_picture(name, file) or context.split
             if split is None:
-                given.dropped.add(NO_SPLIT, where)
+                context.dropped.add(NO_SPLIT, where)
                 continue
             if text_id is not None:
                 if (split, text_id, caption) in known:
-                    given.dropped.add(REPEATED_TEXT, where)
+                    context.dropped.add(REPEATED_TEXT, where)
                     continue
                 known.add((split, text_id, caption))
             texts, faults = read_texts(caption)
-            if are_usable(texts, faults, where, given.dropped):
+            if are_usable(texts, faults, where, context.dropped):
                 rows = (file, PictureRows(where, name))
                 said = [replace(text, text_id=text_id) for text in texts]
                 grouped.setdefault(split, {}).setdefault(key, rows)[1].add(said)

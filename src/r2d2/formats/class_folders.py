@@ -15,9 +15,9 @@ from pathlib import Path
 
 from r2d2.errors import R2D2Error
 from r2d2.formats.classes import class_names, class_text
-from r2d2.formats.given import Given
+from r2d2.formats.import_context import ImportContext
 from r2d2.formats.record import make_pair
-from r2d2.formats.tree import Tree
+from r2d2.formats.tree import SourceTree
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.encoding import read_text, split_lines
 from r2d2.inputs.folders import NO_SUFFIX, count_hidden, is_hidden, is_picture, readable, walk
@@ -43,20 +43,20 @@ class ClassFolder:
     pictures: tuple[str, ...]  # paths from the root, in order
 
 
-def read(given: Given) -> Iterator[Pair]:
+def read(context: ImportContext) -> Iterator[Pair]:
     """A row a picture; the classes' names are in the table's metadata."""
     folders = [
         folder
-        for root in given.paths
+        for root in context.paths
         if root.is_dir()
-        for folder in class_folders(root, given.dropped)
+        for folder in class_folders(root, context.dropped)
     ]
     if not folders:
-        raise Tree(given.paths).nothing(EXPECTS)
+        raise SourceTree(context.paths).nothing(EXPECTS)
     _check_ids(folders)
     order = sorted({folder.name for folder in folders})
-    names = _names(given, order)
-    given.metadata.update(class_names(list(names.values())))
+    names = _names(context, order)
+    context.metadata.update(class_names(list(names.values())))
     missing = [name for name in order if name not in names]
     if missing:
         raise R2D2Error(
@@ -65,12 +65,12 @@ def read(given: Given) -> Iterator[Pair]:
     for folder in folders:
         for name in folder.pictures:
             file = folder.root / name
-            image = load_picture(file, folder.name, given.dropped)
+            image = load_picture(file, folder.name, context.dropped)
             if image is None:
                 continue
             pair = make_pair(
                 str(file), image, [class_text(names[folder.name], folder.name)],
-                folder.split or given.split, given.dropped,
+                folder.split or context.split, context.dropped,
                 image_id=readable(path_id(file, folder.root)),
             )  # fmt: skip
             if pair is not None:
@@ -142,14 +142,14 @@ def _are_splits(tops: dict[str, bool]) -> bool:
     return bool(tops) and all(deep and split_of_folder(top) for top, deep in tops.items())
 
 
-def _names(given: Given, order: list[str]) -> dict[str, str]:
+def _names(context: ImportContext, order: list[str]) -> dict[str, str]:
     """Name by folder, in the classes' order."""
-    file = _file(given.paths)
+    file = _file(context.paths)
     if file is None:
         if all(_CHINESE.search(name) for name in order):
             return {name: name for name in order}
         raise R2D2Error(
-            f"{given.paths[0]}: no file of the classes' names: looked for {', '.join(NAMES)}; "
+            f"{context.paths[0]}: no file of the classes' names: looked for {', '.join(NAMES)}; "
             "give it as another path"
         )
     if file.suffix.lower() == ".json":

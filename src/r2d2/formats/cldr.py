@@ -18,7 +18,7 @@ from typing import Any
 
 from r2d2.data.emoji import ATTRIBUTION, SOURCE, emoji_pairs
 from r2d2.errors import R2D2Error
-from r2d2.formats.given import Given
+from r2d2.formats.import_context import ImportContext
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.json_text import read_json
 from r2d2.inputs.texts import read_texts, usable_texts
@@ -36,24 +36,25 @@ METADATA = {
 _SELECTOR = "fe0f"  # asks for a coloured picture; the annotations leave it out
 _SALT = "r2d2 cldr keyword"
 
-Words = tuple[str | None, tuple[str, ...]]  # spoken name, keywords
+EmojiWords = tuple[str | None, tuple[str, ...]]  # spoken name, keywords
 
 
-def read(given: Given) -> Iterator[Pair]:
+def read(context: ImportContext) -> Iterator[Pair]:
     """The emoji corpus, row by row, with spoken names (`title`) and keywords (`query`) besides.
 
     Ids and splits are those of `emoji_pairs`. A keyword that is the name of a picture of
     `test_novel` stays out of the rows of `train`, so that those names are new to a model. With
-    `given.held_share`, that share of the keywords, by a hash of the word, is in no row: see `held`.
+    `context.held_share`, that share of the keywords, by a hash of the word, is in no row; see
+    `held`.
 
     A keyword's weight is one over the number of pictures that bear it: 男 stands at 434 of them and
     tells little, where a query's rate of clicks would be low.
     """
-    words = _annotations(given.paths, given.dropped)
-    given.metadata.update(METADATA)
+    words = _annotations(context.paths, context.dropped)
+    context.metadata.update(METADATA)
     corpus = emoji_pairs()
     novel = _names(pair for pair in corpus if pair.split == "test_novel")
-    kept_back = _held(corpus, words, given.held_share)
+    kept_back = _held(corpus, words, context.held_share)
     bearers = Counter(key for pair in corpus for key in _keywords(pair, words))
     for pair in corpus:
         seen = {text_key(text.text) for text in pair.texts}
@@ -65,22 +66,22 @@ def read(given: Given) -> Iterator[Pair]:
                 continue
             seen.add(key)
             if pair.split == "train" and loose in novel:
-                given.dropped.add("a name of test_novel, kept from train", str(text.text_id))
+                context.dropped.add("a name of test_novel, kept from train", str(text.text_id))
                 continue
             weight = 1 / bearers[key] if text.source == QUERY else text.weight
             added.append(replace(text, weight=weight))
         yield replace(pair, texts=pair.texts + tuple(added))
 
 
-def held(given: Given) -> Iterator[Pair]:
+def held(context: ImportContext) -> Iterator[Pair]:
     """The pictures with the keywords that `read` holds out, as split `test_keywords`.
 
     A keyword is held out everywhere or nowhere, and never where it is some picture's name, so that
     no row of `read` has it for a text. The pictures are those of `read`, of all its splits.
     """
-    words = _annotations(given.paths, DroppedRows())
+    words = _annotations(context.paths, DroppedRows())
     corpus = emoji_pairs()
-    chosen = _held(corpus, words, given.held_share)
+    chosen = _held(corpus, words, context.held_share)
     for pair in corpus:
         kept: dict[str, Text] = {}
         for text in _said(pair, words):
@@ -90,7 +91,7 @@ def held(given: Given) -> Iterator[Pair]:
             yield replace(pair, texts=tuple(kept.values()), split=HELD_SPLIT)
 
 
-def _said(pair: Pair, words: dict[str, Words]) -> Iterator[Text]:
+def _said(pair: Pair, words: dict[str, EmojiWords]) -> Iterator[Text]:
     """What the annotations say of all the emoji that look like this picture."""
     for name in dict.fromkeys(text.text_id or pair.image_id for text in pair.texts):
         spoken, keywords = words.get(_bare(name), (None, ()))
@@ -100,7 +101,7 @@ def _said(pair: Pair, words: dict[str, Words]) -> Iterator[Text]:
             yield Text(keyword, QUERY, text_id=f"cldr:{keyword}")
 
 
-def _keywords(pair: Pair, words: dict[str, Words]) -> set[str]:
+def _keywords(pair: Pair, words: dict[str, EmojiWords]) -> set[str]:
     return {text_key(text.text) for text in _said(pair, words) if text.source == QUERY}
 
 
@@ -108,7 +109,7 @@ def _names(pairs: Iterator[Pair]) -> set[str]:
     return {loose_text_key(text.text) for pair in pairs for text in pair.texts}
 
 
-def _held(corpus: list[Pair], words: dict[str, Words], share: float) -> set[str]:
+def _held(corpus: list[Pair], words: dict[str, EmojiWords], share: float) -> set[str]:
     """Loose keys of the keywords that a hash holds out, no name among them.
 
     All spellings of a keyword are held out together, by the hash of the smallest.
@@ -130,10 +131,10 @@ def _bare(image_id: str) -> str:
     return "-".join(code for code in image_id.split("-") if code != _SELECTOR)
 
 
-def _annotations(paths: tuple[Path, ...], dropped: DroppedRows) -> dict[str, Words]:
+def _annotations(paths: tuple[Path, ...], dropped: DroppedRows) -> dict[str, EmojiWords]:
     """Spoken name and keywords by code points, of all files; R2D2Error where there are none."""
     files = [file for path in paths for file in _files(path)]
-    found: dict[str, Words] = {}
+    found: dict[str, EmojiWords] = {}
     for file in files:
         for character, entry in _entries(file):
             code = _bare("-".join(f"{ord(c):x}" for c in character))

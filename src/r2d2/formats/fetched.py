@@ -19,11 +19,11 @@ import pyarrow.compute as pc
 
 from r2d2.corpus.fetching.outcome import Cause
 from r2d2.corpus.fetching.store import look_up, read_stored, shards, url_id
-from r2d2.formats.given import Given
+from r2d2.formats.import_context import ImportContext
 from r2d2.formats.record import make_pair
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import REPEATED_TEXT
-from r2d2.inputs.texts import Fault, count_holes
+from r2d2.inputs.texts import TextFault, count_holes
 from r2d2.inputs.values import BadValueError, shown, text_value
 from r2d2.table import Pair, Text
 
@@ -35,7 +35,7 @@ NO_ADDRESS = "no address"
 
 
 @dataclass(frozen=True)
-class Row:
+class AddressRow:
     """An address and what is said of its picture."""
 
     url: str
@@ -43,7 +43,7 @@ class Row:
     split: str
     image_id: str | None = None
     where: str = ""
-    faults: tuple[Fault, ...] = ()  # why other texts of the row were left out
+    faults: tuple[TextFault, ...] = ()  # why other texts of the row were left out
 
 
 def address_of(value: Any, where: str, dropped: DroppedRows) -> str | None:
@@ -63,10 +63,10 @@ def find_store(paths: Iterable[Path]) -> Path | None:
     return next((path for path in paths if path.is_dir() and shards(path)), None)
 
 
-def join(rows: Iterable[Row], store: Path, given: Given) -> Iterator[Pair]:
+def join(rows: Iterable[AddressRow], store: Path, context: ImportContext) -> Iterator[Pair]:
     """The rows whose picture is in the store, in the order of the hashes of their addresses."""
     work: Path | None = None
-    held: list[Row] = []
+    held: list[AddressRow] = []
     try:
         for row in rows:
             held.append(row)
@@ -75,20 +75,20 @@ def join(rows: Iterable[Row], store: Path, given: Given) -> Iterator[Pair]:
                 _pile(held, work)
                 held = []
         if work is None:
-            yield from _join(held, store, given)
+            yield from _join(held, store, context)
             return
         _pile(held, work)
         held = []
         for pile in sorted(work.iterdir()):
             with pile.open(encoding="utf-8") as stream:
-                yield from _join([_unpack(line) for line in stream], store, given)
+                yield from _join([_unpack(line) for line in stream], store, context)
     finally:
         if work is not None:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _join(rows: list[Row], store: Path, given: Given) -> Iterator[Pair]:
-    by_url: dict[str, list[Row]] = {}
+def _join(rows: list[AddressRow], store: Path, context: ImportContext) -> Iterator[Pair]:
+    by_url: dict[str, list[AddressRow]] = {}
     for row in rows:
         by_url.setdefault(url_id(row.url), []).append(row)
     if not by_url:
@@ -99,7 +99,7 @@ def _join(rows: list[Row], store: Path, given: Given) -> Iterator[Pair]:
     for key, status in zip(known["url_id"].to_pylist(), known["status"].to_pylist(), strict=True):
         if status != Cause.OK:
             lost = by_url.pop(key)
-            given.dropped.add(f"{NOT_FETCHED}: {status}", _named(lost[0]), len(lost))
+            context.dropped.add(f"{NOT_FETCHED}: {status}", _named(lost[0]), len(lost))
     start = 0
     sizes = good["bytes"].to_pylist()
     ids = good["url_id"].to_pylist()
@@ -110,19 +110,21 @@ def _join(rows: list[Row], store: Path, given: Given) -> Iterator[Pair]:
             end += 1
         images = read_stored(store, good.slice(start, end - start))
         for key in ids[start:end]:
-            by_split: dict[str, list[Row]] = {}  # no text of one split goes to another
+            by_split: dict[str, list[AddressRow]] = {}  # no text of one split goes to another
             for row in by_url.pop(key):
                 by_split.setdefault(row.split, []).append(row)
             for some in by_split.values():
-                pair = _pair(some, images.get(key), key, given)
+                pair = _pair(some, images.get(key), key, context)
                 if pair is not None:
                     yield pair
         start = end
     for lost in by_url.values():
-        given.dropped.add(NOT_FETCHED, _named(lost[0]), len(lost))
+        context.dropped.add(NOT_FETCHED, _named(lost[0]), len(lost))
 
 
-def _pair(rows: list[Row], image: bytes | None, key: str, given: Given) -> Pair | None:
+def _pair(
+    rows: list[AddressRow], image: bytes | None, key: str, context: ImportContext
+) -> Pair | None:
     first = rows[0]
     texts: dict[Text, None] = {}
     told = DroppedRows()  # of the texts, where the rows are kept
@@ -133,19 +135,19 @@ def _pair(rows: list[Row], image: bytes | None, key: str, given: Given) -> Pair 
                 told.add(REPEATED_TEXT, f"{_named(row)}: {shown(text.text)}")
             texts[text] = None
     pair = make_pair(
-        first.where or first.url, image, texts, first.split, given.dropped,
+        first.where or first.url, image, texts, first.split, context.dropped,
         image_id=first.image_id or key, url=first.url, rows=len(rows),
     )  # fmt: skip
     if pair is not None:
-        given.dropped.update(told)
+        context.dropped.update(told)
     return pair
 
 
-def _named(row: Row) -> str:
+def _named(row: AddressRow) -> str:
     return f"{row.where}: {row.url}" if row.where else row.url
 
 
-def _pile(rows: list[Row], work: Path) -> None:
+def _pile(rows: list[AddressRow], work: Path) -> None:
     piles: dict[str, list[str]] = {}
     for row in rows:
         line = json.dumps(asdict(row), ensure_ascii=True)
@@ -155,8 +157,8 @@ def _pile(rows: list[Row], work: Path) -> None:
             stream.writelines(lines)
 
 
-def _unpack(line: str) -> Row:
+def _unpack(line: str) -> AddressRow:
     fields = json.loads(line)
     fields["texts"] = tuple(Text(**text) for text in fields["texts"])
-    fields["faults"] = tuple(Fault(*fault) for fault in fields["faults"])
-    return Row(**fields)
+    fields["faults"] = tuple(TextFault(*fault) for fault in fields["faults"])
+    return AddressRow(**fields)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from r2d2.formats.record import make_pair
-from r2d2.formats.tree import Tree
+from r2d2.formats.tree import SourceTree
 from r2d2.inputs.dropped_rows import DroppedRows
-from r2d2.inputs.texts import Fault, count_holes
+from r2d2.inputs.texts import TextFault, count_holes
 from r2d2.table import Pair, Text
 
 
@@ -23,13 +23,13 @@ class PictureRows:
     count: int = 0  # rows
     holes: DroppedRows = field(default_factory=DroppedRows)  # texts that the rows lack
 
-    def add(self, texts: Sequence[Text], faults: Sequence[Fault] = (), where: str = "") -> None:
+    def add(self, texts: Sequence[Text], faults: Sequence[TextFault] = (), where: str = "") -> None:
         """One more row, which has a text."""
         self.texts += texts
         self.count += 1
         count_holes(faults, where, self.holes)
 
-    def pair(self, tree: Tree, near: Path, split: str, dropped: DroppedRows) -> Pair | None:
+    def pair(self, tree: SourceTree, near: Path, split: str, dropped: DroppedRows) -> Pair | None:
         """The row of the table; None where the picture cannot be had: all rows are counted."""
         picture = tree.read(self.name, self.where, dropped, near, self.count)
         if picture is None:

@@ -14,7 +14,7 @@ from typing import Any
 from r2d2.data.base64_images import from_base64
 from r2d2.errors import R2D2Error
 from r2d2.formats.plain_pickle import PickleRefusedError, load_plain
-from r2d2.formats.tree import Tree
+from r2d2.formats.tree import SourceTree
 from r2d2.formats.tsv_images import BAD_BASE64
 from r2d2.inputs.dropped_rows import DroppedRows
 
@@ -23,20 +23,20 @@ REFUSED = "pair refused"
 
 
 @dataclass(frozen=True)
-class Store:
+class LmdbSplit:
     """The two databases of a split."""
 
     images: Path
     pairs: Path
 
 
-def find(tree: Tree) -> dict[str, Store]:
+def find(tree: SourceTree) -> dict[str, LmdbSplit]:
     """The stores there are, by the name of their split's folder."""
     folders = [file.parent for file in tree.others if file.name == DATA]
-    found: dict[str, Store] = {}
+    found: dict[str, LmdbSplit] = {}
     for folder in folders:
         if folder.name == IMAGES and (folder.with_name(PAIRS) / DATA).is_file():
-            store = Store(folder, folder.with_name(PAIRS))
+            store = LmdbSplit(folder, folder.with_name(PAIRS))
             first = found.setdefault(folder.parent.name, store)
             if first != store:
                 raise R2D2Error(
@@ -45,7 +45,7 @@ def find(tree: Tree) -> dict[str, Store]:
     return found
 
 
-def images(store: Store, dropped: DroppedRows) -> Iterator[tuple[str, str, bytes]]:
+def images(store: LmdbSplit, dropped: DroppedRows) -> Iterator[tuple[str, str, bytes]]:
     """Where it stands, id and file of each picture; one is in memory at a time."""
     for where, key, value in _entries(store.images):
         if key == b"num_images":
@@ -57,7 +57,7 @@ def images(store: Store, dropped: DroppedRows) -> Iterator[tuple[str, str, bytes
         yield where, key.decode("utf-8", "replace"), image
 
 
-def pairs(store: Store, dropped: DroppedRows) -> Iterator[tuple[str, str, str, str]]:
+def pairs(store: LmdbSplit, dropped: DroppedRows) -> Iterator[tuple[str, str, str, str]]:
     """Where it stands, image id, text id and text of each pair."""
     for where, key, value in _entries(store.pairs):
         if key == b"num_samples":

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
 from r2d2.formats.classes import CLASSES, class_names, classes_of
-from r2d2.formats.given import Given
-from r2d2.formats.queries import Query, read_queries
+from r2d2.formats.import_context import ImportContext
+from r2d2.formats.queries import TableQuery, read_queries
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.table import PairsTable
 
@@ -26,7 +26,7 @@ class TableNotes:
     """Metadata and queries of a table, or of one split of it."""
 
     metadata: dict[str, str] = field(default_factory=dict)
-    queries: tuple[Query, ...] = ()
+    queries: tuple[TableQuery, ...] = ()
 
     def to_json(self) -> str:
         """As a file of another format keeps them."""
@@ -59,7 +59,7 @@ def from_json(text: str, where: str, dropped: DroppedRows) -> TableNotes | None:
             return None
         metadata = {str(key): str(value) for key, value in content["metadata"].items()}
         queries = [
-            Query(*(str(query[name]) for name in ("text_id", "text", "split")))
+            TableQuery(*(str(query[name]) for name in ("text_id", "text", "split")))
             for query in content["queries"]
         ]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -68,33 +68,33 @@ def from_json(text: str, where: str, dropped: DroppedRows) -> TableNotes | None:
     return TableNotes(metadata, tuple(queries))
 
 
-def add_notes(given: Given, notes: Iterable[tuple[str, str]]) -> None:
+def add_notes(context: ImportContext, notes: Iterable[tuple[str, str]]) -> None:
     """Put what exported files say of their table where the import keeps it.
 
     Class names are joined; of other metadata that differ, the first hold and the rest are counted.
 
     Args:
-        given: of the import; its metadata and queries are filled.
+        context: of the import; its metadata and queries are filled.
         notes: of each file, where it stands and its text.
     """
-    queries = dict.fromkeys(given.queries)
+    queries = dict.fromkeys(context.queries)
     known: set[str] = set()
     for where, text in notes:
         if text in known:
             continue
         known.add(text)
-        read = from_json(text, where, given.dropped) or TableNotes()
+        read = from_json(text, where, context.dropped) or TableNotes()
         queries |= dict.fromkeys(read.queries)
         for key, value in read.metadata.items():
-            held = given.metadata.setdefault(key, value)
+            held = context.metadata.setdefault(key, value)
             if held == value:
                 continue
             joined = _joined(held, value) if key == CLASSES else None
             if joined is None:
-                given.dropped.add(DIFFERENT, f"{where}: {key}: {value}")
+                context.dropped.add(DIFFERENT, f"{where}: {key}: {value}")
             else:
-                given.metadata.update(joined)
-    given.queries[:] = queries
+                context.metadata.update(joined)
+    context.queries[:] = queries
 
 
 def _joined(held: str, more: str) -> dict[str, str] | None:

@@ -12,15 +12,15 @@ from pathlib import Path
 from r2d2.data.own import (
     CaptionRows,
     Captions,
-    Imported,
+    ImportResult,
     captioned_pairs,
     read_folder,
     with_splits,
 )
 from r2d2.errors import R2D2Error
-from r2d2.formats.given import Given
+from r2d2.formats.import_context import ImportContext
 from r2d2.formats.picture_captions import captions_beside
-from r2d2.formats.tree import SHOWN, Tree
+from r2d2.formats.tree import SHOWN, SourceTree
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.picture_listing import list_pictures
 from r2d2.inputs.pictures import PictureFile
@@ -34,25 +34,25 @@ EXPECTS = (
 PATTERNS = ("*.csv", "*.tsv", "*.jsonl", "*.ndjson")
 
 
-def read(given: Given) -> Iterator[Pair]:
+def read(context: ImportContext) -> Iterator[Pair]:
     """A row a picture; without a column of splits, a tenth each is held out for val and test."""
-    tree = Tree(given.paths)
+    tree = SourceTree(context.paths)
     files = _files(tree)
-    folders = [path for path in given.paths if path.is_dir()]
+    folders = [path for path in context.paths if path.is_dir()]
     if len(folders) != 1:
         raise R2D2Error(
             f"{len(folders)} folders of pictures: give one, and the file of captions where it "
             "does not stand in it"
         )
     tree.need_pictures(EXPECTS)
-    imported = Imported(dropped=given.dropped, renamed=given.renamed)
+    imported = ImportResult(dropped=context.dropped, renamed=context.renamed)
     if files:
         yield from read_folder(folders[0], files, imported)
     else:
-        yield from captioned_pairs(_beside(folders[0], given.dropped), imported)
+        yield from captioned_pairs(_beside(folders[0], context.dropped), imported)
 
 
-def _files(tree: Tree) -> list[Path]:
+def _files(tree: SourceTree) -> list[Path]:
     """The files of captions: those that were given, or those of the folder that belong together.
 
     These have one name, each in another folder, or each tells another split. There may be none.

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from r2d2.errors import R2D2Error
 from r2d2.formats.notes import NAME, TableNotes
 from r2d2.formats.record import CAPTIONS, FIELDS, is_exported, restored_pair, to_pair
-from r2d2.formats.tree import Tree
+from r2d2.formats.tree import SourceTree
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.folders import files_under
 from r2d2.inputs.pictures import picture_value
@@ -39,7 +39,7 @@ def read(
     of its own a row has that of its picture's content, or its path under the folder given. Rows
     that are not `wanted`, which is asked with their fields and their `status`, are passed over.
     """
-    tree: Tree | None = None  # of the pictures beside the files, once one is named
+    tree: SourceTree | None = None  # of the pictures beside the files, once one is named
     for file in _files(place):
         exported = _note(file) is not None
         of_file = split_of_path(file, place)
@@ -55,7 +55,7 @@ def read(
                 dropped.add(f"image: {error}", f"{where}: {error.shown}")
                 continue
             if image is None and path is not None:
-                tree = tree or Tree([place if place.is_dir() else place.parent])
+                tree = tree or SourceTree([place if place.is_dir() else place.parent])
                 picture = tree.read(path, where, dropped, file)
                 if picture is None:
                     continue

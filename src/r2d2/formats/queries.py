@@ -13,7 +13,7 @@ from r2d2.outputs import Output, a_file, a_table
 
 
 @dataclass(frozen=True)
-class Query:
+class TableQuery:
     """A text whose picture is to be found among the rows of its split."""
 
     text_id: str
@@ -33,7 +33,7 @@ def table_outputs(table: str | Path) -> list[Output]:
     return [a_table(table), *beside]
 
 
-def write_queries(table: str | Path, queries: Iterable[Query]) -> None:
+def write_queries(table: str | Path, queries: Iterable[TableQuery]) -> None:
     """Write the file whole, one JSON object a line; with no queries, remove what is there."""
     lines = [json.dumps(asdict(query), ensure_ascii=False) + "\n" for query in queries]
     path = queries_file(table)
@@ -43,7 +43,7 @@ def write_queries(table: str | Path, queries: Iterable[Query]) -> None:
         path.unlink(missing_ok=True)
 
 
-def read_queries(table: str | Path) -> list[Query]:
+def read_queries(table: str | Path) -> list[TableQuery]:
     """The queries of a table in order; none where it has no such file. R2D2Error names the line."""
     path = queries_file(table)
     if not path.exists():
@@ -53,7 +53,9 @@ def read_queries(table: str | Path) -> list[Query]:
         for number, line in enumerate(stream, 1):
             try:
                 fields = json.loads(line)
-                found.append(Query(*(str(fields[name]) for name in ("text_id", "text", "split"))))
+                found.append(
+                    TableQuery(*(str(fields[name]) for name in ("text_id", "text", "split")))
+                )
             except (ValueError, KeyError, TypeError) as error:
                 raise R2D2Error(
                     f"{path}, line {number} is no query: import the data set again"

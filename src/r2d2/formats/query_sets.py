@@ -23,10 +23,10 @@ from typing import Any
 
 from r2d2.errors import R2D2Error
 from r2d2.formats import lmdb_set
-from r2d2.formats.given import Given
-from r2d2.formats.queries import Query
+from r2d2.formats.import_context import ImportContext
+from r2d2.formats.queries import TableQuery
 from r2d2.formats.record import make_pair
-from r2d2.formats.tree import Tree
+from r2d2.formats.tree import SourceTree
 from r2d2.formats.tsv_images import tsv_images
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import REPEATED_TEXT, TextIds
@@ -46,21 +46,21 @@ LOST = "picture of a text not found"
 
 
 @dataclass
-class Texts:
+class SplitTexts:
     """The texts of a split, by picture; and those without."""
 
     split: str
     source: str
     ids: TextIds
     of_image: dict[str, dict[Text, None]] = field(default_factory=dict)
-    alone: dict[Query, None] = field(default_factory=dict)
+    alone: dict[TableQuery, None] = field(default_factory=dict)
 
     def add(self, text_id: str, text: str, images: list[str]) -> bool:
         """Note a text; False where it is known already, of the same pictures or of more."""
         text = text.strip()
         text_id = self.ids.unique(self.split, text_id, text)
         if not images:
-            query = Query(text_id, text, self.split)
+            query = TableQuery(text_id, text, self.split)
             new = query not in self.alone
             self.alone[query] = None
             return new
@@ -71,13 +71,13 @@ class Texts:
         return new
 
 
-def reader(source: str, expects: str) -> Callable[[Given], Iterator[Pair]]:
+def reader(source: str, expects: str) -> Callable[[ImportContext], Iterator[Pair]]:
     """How one is read: the source of its texts, and the files in a line."""
     return partial(_read, source, expects)
 
 
-def _read(source: str, expects: str, given: Given) -> Iterator[Pair]:
-    tree = Tree(given.paths)
+def _read(source: str, expects: str, context: ImportContext) -> Iterator[Pair]:
+    tree = SourceTree(context.paths)
     stores = lmdb_set.find(tree)
     images = _by_split([file for file in tree.others if file.name.endswith("_imgs.tsv")])
     if not stores and not images:
@@ -86,24 +86,24 @@ def _read(source: str, expects: str, given: Given) -> Iterator[Pair]:
     for name in images:
         if name not in texts:
             raise tree.nothing(f"{name}_queries.jsonl or {name}_texts.jsonl, beside its pictures")
-    ids = TextIds(given.renamed)
+    ids = TextIds(context.renamed)
     for name, file in images.items():
-        split = tree.split_of(file) or given.split
-        said = Texts(split, source, ids)
-        _read_texts(texts[name], said, given.dropped)
-        yield from _rows(tsv_images(file, given.dropped), said, split, given)
+        split = tree.split_of(file) or context.split
+        said = SplitTexts(split, source, ids)
+        _read_texts(texts[name], said, context.dropped)
+        yield from _rows(tsv_images(file, context.dropped), said, split, context)
     for name, store in stores.items():
         if name in images:
             continue  # the same pictures
-        split = split_of_file(name) or given.split
-        said = Texts(split, source, ids)
+        split = split_of_file(name) or context.split
+        said = SplitTexts(split, source, ids)
         if name in texts:  # pairs lack the texts that have no picture
-            _read_texts(texts[name], said, given.dropped)
+            _read_texts(texts[name], said, context.dropped)
         else:
-            for where, image, key, text in lmdb_set.pairs(store, given.dropped):
+            for where, image, key, text in lmdb_set.pairs(store, context.dropped):
                 if not said.add(key, text, [image]):
-                    given.dropped.add(REPEATED_TEXT, where)
-        yield from _rows(lmdb_set.images(store, given.dropped), said, split, given)
+                    context.dropped.add(REPEATED_TEXT, where)
+        yield from _rows(lmdb_set.images(store, context.dropped), said, split, context)
 
 
 def _by_split(files: list[Path]) -> dict[str, Path]:
@@ -122,13 +122,13 @@ def split_name(file: Path) -> str:
 
 
 def _rows(
-    images: Iterator[tuple[str, str, bytes]], said: Texts, split: str, given: Given
+    images: Iterator[tuple[str, str, bytes]], said: SplitTexts, split: str, context: ImportContext
 ) -> Iterator[Pair]:
     there: set[str] = set()
     for where, image_id, image in images:
         texts = said.of_image.get(image_id, ())
         pair = make_pair(
-            where, image, texts, split, given.dropped, image_id=image_id,
+            where, image, texts, split, context.dropped, image_id=image_id,
             may_lack_texts=split != "train",
         )  # fmt: skip
         if pair is not None:
@@ -136,11 +136,11 @@ def _rows(
             yield pair
     for image_id, lost in said.of_image.items():
         for text in () if image_id in there else lost:
-            given.dropped.add(LOST, f"{split}, text {text.text_id}: {image_id}")
-    given.queries.extend(said.alone)
+            context.dropped.add(LOST, f"{split}, text {text.text_id}: {image_id}")
+    context.queries.extend(said.alone)
 
 
-def _read_texts(file: Path, said: Texts, dropped: DroppedRows) -> None:
+def _read_texts(file: Path, said: SplitTexts, dropped: DroppedRows) -> None:
     for where, fields in json_lines(file, dropped):
         names = next((names for names in NAMES if names[0] in fields and names[1] in fields), None)
         if names is None:

@@ -11,7 +11,7 @@ from r2d2.errors import R2D2Error
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import content_id
 from r2d2.inputs.splits import split_of_value
-from r2d2.inputs.texts import NO_TEXT, Fault, are_usable, count_holes, read_texts
+from r2d2.inputs.texts import NO_TEXT, TextFault, are_usable, count_holes, read_texts
 from r2d2.inputs.values import (
     BadValueError,
     integer_value,
@@ -62,7 +62,7 @@ def to_pair(
     )  # fmt: skip
 
 
-def captions_of(fields: Mapping[str, Any]) -> tuple[list[Text], list[Fault]]:
+def captions_of(fields: Mapping[str, Any]) -> tuple[list[Text], list[TextFault]]:
     """The good texts under the first name of CAPTIONS that has any, and a fault for each other."""
     value = next((v for name in CAPTIONS if not _is_empty(v := fields.get(name))), None)
     return ([], []) if value is None else read_texts(value)
@@ -70,7 +70,7 @@ def captions_of(fields: Mapping[str, Any]) -> tuple[list[Text], list[Fault]]:
 
 def make_pair(
     where: str, image: bytes | None, texts: Iterable[Text], split: str, dropped: DroppedRows,
-    *, faults: Sequence[Fault] = (), image_id: Any = None, url: Any = None,
+    *, faults: Sequence[TextFault] = (), image_id: Any = None, url: Any = None,
     may_lack_texts: bool = False, rows: int = 1, **others: Any,
 ) -> Pair | None:  # fmt: skip
     """A row, or None where it is of no use.
@@ -165,18 +165,18 @@ def to_fields(pair: Pair) -> dict[str, Any]:
     }
 
 
-def _checked(texts: Iterable[Text]) -> tuple[list[Text], list[Fault]]:
+def _checked(texts: Iterable[Text]) -> tuple[list[Text], list[TextFault]]:
     """The good texts, and a reason for each of the others."""
     good: list[Text] = []
-    faults: list[Fault] = []
+    faults: list[TextFault] = []
     for text in texts:
         try:
             value, text_id = text_value(text.text), name_value(text.text_id)
         except BadValueError as error:
-            faults.append(Fault(str(error), error.shown))
+            faults.append(TextFault(str(error), error.shown))
             continue
         if value is None:
-            faults.append(Fault(NO_TEXT))
+            faults.append(TextFault(NO_TEXT))
         else:
             good.append(replace(text, text=value, text_id=text_id))
     return good, faults

@@ -27,7 +27,7 @@ from r2d2.formats import (
     zero_tasks,
 )
 from r2d2.formats.caption_files import CaptionFiles
-from r2d2.formats.given import Given
+from r2d2.formats.import_context import ImportContext
 from r2d2.formats.notes import TableNotes, add_notes, notes_of
 from r2d2.formats.queries import table_outputs, write_queries
 from r2d2.inputs.dropped_rows import DroppedRows
@@ -46,7 +46,7 @@ HELD_SHARE = 0.1  # of the texts of a format that can hold some out
 SPLIT, CAPTION_COLUMN, HELD_OUT = "--split", "--caption-column", "--held-out"
 
 Notes = Callable[[Path], Iterator[tuple[str, str]]]  # where, text
-Place = Callable[[Path, str, DroppedRows], Iterator[Pair]]  # place, split where none is given
+PathReader = Callable[[Path, str, DroppedRows], Iterator[Pair]]  # path, split where none is given
 
 
 @dataclass(frozen=True)
@@ -55,21 +55,23 @@ class Format:
 
     about: str
     expects: str  # the files, in a line
-    read: Callable[[Given], Iterator[Pair]]
+    read: Callable[[ImportContext], Iterator[Pair]]
     write: Callable[[Path, Iterable[Pair], TableNotes], int] | None = None
-    held: Callable[[Given], Iterator[Pair]] | None = None  # rows of the texts held out
+    held: Callable[[ImportContext], Iterator[Pair]] | None = None  # rows of the texts held out
     options: tuple[str, ...] = (SPLIT,)  # of `data import`, of those that not all formats take
     is_benchmark: bool = False  # whether its name is that of a published set; readers may say more
 
 
-def _each(read: Place, notes: Notes | None = None) -> Callable[[Given], Iterator[Pair]]:
+def _each(
+    read: PathReader, notes: Notes | None = None
+) -> Callable[[ImportContext], Iterator[Pair]]:
     """One path after the other; first what all of them say of their table."""
 
-    def every(given: Given) -> Iterator[Pair]:
+    def every(context: ImportContext) -> Iterator[Pair]:
         if notes is not None:
-            add_notes(given, chain.from_iterable(map(notes, given.paths)))
-        for path in given.paths:
-            yield from read(path, given.split, given.dropped)
+            add_notes(context, chain.from_iterable(map(notes, context.paths)))
+        for path in context.paths:
+            yield from read(path, context.split, context.dropped)
 
     return every
 
@@ -157,7 +159,7 @@ FORMATS = {
 
 
 @dataclass
-class Imported:
+class ImportResult:
     """What became of what was read."""
 
     rows: int = 0
@@ -174,7 +176,7 @@ def import_table(
     caption: str | None = None, held_out: str | Path | None = None,
     held_share: float | None = None, overwrite: bool = False,
     update: Update = lambda *arguments: None,
-) -> Imported:  # fmt: skip
+) -> ImportResult:  # fmt: skip
     """Write a pairs table of another format's files.
 
     Args:
@@ -214,13 +216,13 @@ def import_table(
         share = HELD_SHARE if held_share is None else held_share
         if not 0 < share < 1:
             raise R2D2Error(f"--held-share is {share}: give a share between 0 and 1, such as 0.1")
-    found = Imported()
-    given = Given(
+    found = ImportResult()
+    context = ImportContext(
         tuple(map(Path, paths)), split or "train", caption, share, found.dropped, found.renamed
     )
 
     def pairs() -> Iterator[Pair]:
-        for found.rows, pair in enumerate(read_rows(kind, given), 1):
+        for found.rows, pair in enumerate(read_rows(kind, context), 1):
             if found.rows % CHUNK == 0:
                 update("importing", found.rows, None)
             found.texts += len(pair.texts)
@@ -234,16 +236,16 @@ def import_table(
     rows = pairs()
     first = next(rows)  # by then the metadata are known
     if chosen.is_benchmark:
-        given.metadata[BENCHMARK] = kind
-    write_table(out, chain([first], rows), overwrite=overwrite, metadata=given.metadata)
+        context.metadata[BENCHMARK] = kind
+    write_table(out, chain([first], rows), overwrite=overwrite, metadata=context.metadata)
     if "://" not in str(out):
-        write_queries(out, given.queries)
-        found.queries = len(given.queries)
-    elif given.queries:
-        found.dropped.add(LOCAL_ONLY, f"query {given.queries[0].text_id}", len(given.queries))
+        write_queries(out, context.queries)
+        found.queries = len(context.queries)
+    elif context.queries:
+        found.dropped.add(LOCAL_ONLY, f"query {context.queries[0].text_id}", len(context.queries))
     if held_out is not None and chosen.held is not None:
-        rows = chosen.held(given)
-        found.held = write_table(held_out, rows, overwrite=overwrite, metadata=given.metadata)
+        rows = chosen.held(context)
+        found.held = write_table(held_out, rows, overwrite=overwrite, metadata=context.metadata)
     return found
 
 
@@ -252,9 +254,9 @@ def is_export(folder: Path) -> bool:
     return all(EXPORTED.fullmatch(file.name) for file in folder.iterdir())
 
 
-def read_rows(kind: str, given: Given) -> Iterator[Pair]:
-    """The rows of a format's files, each id once; what is left out is counted in `given`."""
-    return unique_ids(FORMATS[kind].read(given), IdChanges(given.dropped, given.renamed))
+def read_rows(kind: str, context: ImportContext) -> Iterator[Pair]:
+    """The rows of a format's files, each id once; what is left out is counted in `context`."""
+    return unique_ids(FORMATS[kind].read(context), IdChanges(context.dropped, context.renamed))
 
 
 def export_table(

@@ -10,13 +10,13 @@ from pathlib import Path
 from r2d2.errors import R2D2Error
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.folders import suffix_of
-from r2d2.inputs.pictures import Missing, PictureIndex, add_missing, load_picture
+from r2d2.inputs.pictures import MissingPicture, PictureIndex, add_missing, load_picture
 from r2d2.inputs.splits import split_of_folders, split_of_path
 
 SHOWN = 6  # of the names found, in a message
 
 
-class Tree:
+class SourceTree:
     """Files under the paths given. Memory: a name and a number for each."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -36,9 +36,9 @@ class Tree:
 
         R2D2Error says what was looked for and what was found.
         """
-        given = [path for path in self.paths if not path.is_dir()]
-        if given:
-            return given
+        context = [path for path in self.paths if not path.is_dir()]
+        if context:
+            return context
         for pattern in patterns:
             found = [path for path in self._given if fnmatch.fnmatch(path.name.lower(), pattern)]
             if found:
@@ -73,7 +73,7 @@ class Tree:
             rows: that mean the picture: so many are counted.
         """
         picture = self.pictures.find(name, near)
-        if isinstance(picture, Missing):
+        if isinstance(picture, MissingPicture):
             add_missing(picture, name, where, dropped, rows)
             return None
         image = load_picture(picture.path, where, dropped, rows)
@@ -82,7 +82,7 @@ class Tree:
     def id_of(self, name: str, near: Path | None = None) -> str | None:
         """The id of the picture of a name, the same for all its spellings; None: there is none."""
         picture = self.pictures.find(name, near)
-        return None if isinstance(picture, Missing) else picture.name
+        return None if isinstance(picture, MissingPicture) else picture.name
 
     def split_of(self, file: Path) -> str | None:
         """The split that a file's name, or a folder's between it and the path given, tells."""
@@ -94,7 +94,7 @@ class Tree:
         The name of the folder given counts where there are several: `train` and `val`.
         """
         picture = self.pictures.find(name, near)
-        if isinstance(picture, Missing):
+        if isinstance(picture, MissingPicture):
             return None
         top = picture.root.name if len(self.pictures.roots) > 1 else ""
         return split_of_folders(f"{top}/{picture.folder}")

@@ -14,16 +14,16 @@ from typing import Any
 from r2d2.errors import R2D2Error
 from r2d2.formats import fetched
 from r2d2.formats.fetched import address_of
-from r2d2.formats.given import Given
 from r2d2.formats.grouped import PictureRows
+from r2d2.formats.import_context import ImportContext
 from r2d2.formats.parquet import IMAGES
 from r2d2.formats.record import make_pair
-from r2d2.formats.tree import Tree
+from r2d2.formats.tree import SourceTree
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.pictures import picture_value
 from r2d2.inputs.rows import Row, fold, table_rows
 from r2d2.inputs.splits import split_of_value
-from r2d2.inputs.texts import Fault, are_usable, read_texts
+from r2d2.inputs.texts import TextFault, are_usable, read_texts
 from r2d2.inputs.values import BadValueError, is_missing, name_value
 from r2d2.table import Pair, Text
 
@@ -41,11 +41,11 @@ SPLIT = "split"
 IDS = ("image_id", "id", "key")
 
 
-def read(given: Given) -> Iterator[Pair]:
+def read(context: ImportContext) -> Iterator[Pair]:
     """A row a picture; rows of one address, or of one file of a picture, become one."""
-    tree = Tree(given.paths)
-    store = fetched.find_store(given.paths)
-    files = [path for path in given.paths if path.is_file()] or [
+    tree = SourceTree(context.paths)
+    store = fetched.find_store(context.paths)
+    files = [path for path in context.paths if path.is_file()] or [
         f
         for f in tree.others
         if f.suffix.lower() in ENDINGS and (store is None or f.parent != store)
@@ -53,61 +53,65 @@ def read(given: Given) -> Iterator[Pair]:
     if not files:
         raise tree.nothing(EXPECTS)
     for file in files:  # the columns of all, before the work on the first
-        tried = replace(given, dropped=DroppedRows())
+        tried = replace(context, dropped=DroppedRows())
         next(_rows(file, tried, fetched_before=store is not None), None)
     if store is not None:
-        yield from fetched.join(_web_rows(files, tree, given), store, given)
+        yield from fetched.join(_web_rows(files, tree, context), store, context)
         return
     tree.pictures.check_ids()
     for file in files:
         of_file = tree.split_of(file)
         named: dict[tuple[str, str], PictureRows] = {}  # by split and picture
-        for where, fields in _rows(file, given, fetched_before=False):
-            texts, faults = _texts(fields, given)
+        for where, fields in _rows(file, context, fetched_before=False):
+            texts, faults = _texts(fields, context)
             try:
                 image, path = picture_value(_first(fields, IMAGES))
                 name = name_value(_first(fields, FILES)) or path
                 split = split_of_value(fields.get(SPLIT)) or of_file
             except BadValueError as error:
-                given.dropped.add(str(error), f"{where}: {error.shown}")
+                context.dropped.add(str(error), f"{where}: {error.shown}")
                 continue
             if image is not None:
                 pair = make_pair(
-                    where, image, texts, split or given.split, given.dropped, faults=faults,
+                    where, image, texts, split or context.split, context.dropped, faults=faults,
                     image_id=_first(fields, IDS),
                 )  # fmt: skip
                 if pair is not None:
                     yield pair
             elif name is None:
-                given.dropped.add("no picture", where)
-            elif are_usable(texts, faults, where, given.dropped):
-                split = split or tree.split_of_picture(name, file) or given.split
+                context.dropped.add("no picture", where)
+            elif are_usable(texts, faults, where, context.dropped):
+                split = split or tree.split_of_picture(name, file) or context.split
                 key = (split, tree.id_of(name, file) or name)
                 named.setdefault(key, PictureRows(where, name)).add(texts, faults, where)
         for (split, _), rows in named.items():
-            pair = rows.pair(tree, file, split, given.dropped)
+            pair = rows.pair(tree, file, split, context.dropped)
             if pair is not None:
                 yield pair
 
 
-def _web_rows(files: list[Path], tree: Tree, given: Given) -> Iterator[fetched.Row]:
+def _web_rows(
+    files: list[Path], tree: SourceTree, context: ImportContext
+) -> Iterator[fetched.AddressRow]:
     for file in files:
-        of_file = tree.split_of(file) or given.split
-        for where, fields in _rows(file, given, fetched_before=True):
+        of_file = tree.split_of(file) or context.split
+        for where, fields in _rows(file, context, fetched_before=True):
             try:
                 split = split_of_value(fields.get(SPLIT)) or of_file
             except BadValueError as error:
-                given.dropped.add(str(error), f"{where}: {error.shown}")
+                context.dropped.add(str(error), f"{where}: {error.shown}")
                 continue
-            url = address_of(_first(fields, URLS), where, given.dropped)
+            url = address_of(_first(fields, URLS), where, context.dropped)
             if url is not None:
-                texts, faults = _texts(fields, given)
-                if are_usable(texts, faults, where, given.dropped):
-                    yield fetched.Row(url, tuple(texts), split, where=where, faults=tuple(faults))
+                texts, faults = _texts(fields, context)
+                if are_usable(texts, faults, where, context.dropped):
+                    yield fetched.AddressRow(
+                        url, tuple(texts), split, where=where, faults=tuple(faults)
+                    )
 
 
-def _rows(file: Path, given: Given, fetched_before: bool) -> Iterator[Row]:
-    captions = _caption_names(given)
+def _rows(file: Path, context: ImportContext, fetched_before: bool) -> Iterator[Row]:
+    captions = _caption_names(context)
     used = (*IMAGES, *captions, *URLS, *FILES, *IDS, SPLIT)
 
     def check(names: list[str]) -> None:
@@ -125,19 +129,19 @@ def _rows(file: Path, given: Given, fetched_before: bool) -> Iterator[Row]:
             )
         raise R2D2Error(f"{file} has columns {', '.join(names)}: looked for {EXPECTS}")
 
-    return table_rows(file, given.dropped, used, captions, check)
+    return table_rows(file, context.dropped, used, captions, check)
 
 
-def _caption_names(given: Given) -> tuple[str, ...]:
-    return CAPTIONS if given.caption is None else (fold(given.caption),)
+def _caption_names(context: ImportContext) -> tuple[str, ...]:
+    return CAPTIONS if context.caption is None else (fold(context.caption),)
 
 
-def _texts(fields: dict[str, Any], given: Given) -> tuple[list[Text], list[Fault]]:
+def _texts(fields: dict[str, Any], context: ImportContext) -> tuple[list[Text], list[TextFault]]:
     """The texts of a row: of PAIRED where it has one, or else of its first column of captions."""
-    if given.caption is not None or all(is_missing(fields.get(name)) for name in PAIRED):
-        return read_texts(_first(fields, _caption_names(given)))
+    if context.caption is not None or all(is_missing(fields.get(name)) for name in PAIRED):
+        return read_texts(_first(fields, _caption_names(context)))
     texts: list[Text] = []
-    faults: list[Fault] = []
+    faults: list[TextFault] = []
     for name, source in PAIRED.items():
         if not is_missing(fields.get(name)):
             good, bad = read_texts(fields[name], source)

@@ -20,7 +20,7 @@ from r2d2.inputs.folders import files_under, is_picture, readable
 from r2d2.inputs.ids import path_id
 from r2d2.inputs.json_text import NOT_OBJECT, decode_json
 from r2d2.inputs.rows import TWO_FIELDS, repeated_name
-from r2d2.inputs.samples import Sample
+from r2d2.inputs.samples import StoredSample
 from r2d2.inputs.splits import split_of_path
 from r2d2.inputs.tars import TAR_SUFFIXES, tar_samples
 from r2d2.table import Pair
@@ -62,7 +62,7 @@ def notes(place: Path) -> Iterator[tuple[str, str]]:
 
 
 def fields_of(
-    sample: Sample, home: Path, where: str, dropped: DroppedRows
+    sample: StoredSample, home: Path, where: str, dropped: DroppedRows
 ) -> dict[str, Any] | None:
     """What the .json and the .txt of a row tell; None where neither can be read.
 

@@ -15,13 +15,13 @@ from urllib.parse import unquote, urlsplit
 
 from r2d2.corpus.fetching.store import url_id
 from r2d2.formats import fetched
-from r2d2.formats.given import Given
+from r2d2.formats.import_context import ImportContext
 from r2d2.formats.record import make_pair
-from r2d2.formats.tree import Tree
+from r2d2.formats.tree import SourceTree
 from r2d2.inputs.json_text import json_lines
 from r2d2.inputs.rows import TWO_FIELDS, fold
 from r2d2.inputs.splits import split_of_value
-from r2d2.inputs.texts import Fault, are_usable, read_texts
+from r2d2.inputs.texts import TextFault, are_usable, read_texts
 from r2d2.inputs.values import BadValueError, is_missing, name_value
 from r2d2.table import Pair, Text
 
@@ -39,27 +39,27 @@ SOURCES = {
 }
 
 
-def read(given: Given) -> Iterator[Pair]:
+def read(context: ImportContext) -> Iterator[Pair]:
     """A row an image, with up to one title and content and all its queries."""
-    tree = Tree(given.paths)
-    store = fetched.find_store(given.paths)
+    tree = SourceTree(context.paths)
+    store = fetched.find_store(context.paths)
     files = tree.find(PATTERNS, EXPECTS)
-    rows = _rows(files, tree, given)
+    rows = _rows(files, tree, context)
     if store is not None:
-        fetched_rows = (replace(row, split=row.split or given.split) for _, row in rows)
-        yield from fetched.join(fetched_rows, store, given)
+        fetched_rows = (replace(row, split=row.split or context.split) for _, row in rows)
+        yield from fetched.join(fetched_rows, store, context)
         return
     tree.need_pictures(EXPECTS)
     for file, row in rows:
         base = unquote(urlsplit(row.url).path.rpartition("/")[2])
         key = row.image_id or ""
         name = key if key and tree.id_of(key, file) else base or key
-        picture = tree.read(name, row.where, given.dropped, file)
+        picture = tree.read(name, row.where, context.dropped, file)
         if picture is None:
             continue
         pair = make_pair(
             row.where, picture[1], row.texts,
-            row.split or tree.split_of_picture(name, file) or given.split, given.dropped,
+            row.split or tree.split_of_picture(name, file) or context.split, context.dropped,
             faults=row.faults,
             image_id=row.image_id or url_id(row.url), url=row.url or None,
         )  # fmt: skip
@@ -67,39 +67,43 @@ def read(given: Given) -> Iterator[Pair]:
             yield pair
 
 
-def _rows(files: list[Path], tree: Tree, given: Given) -> Iterator[tuple[Path, fetched.Row]]:
+def _rows(
+    files: list[Path], tree: SourceTree, context: ImportContext
+) -> Iterator[tuple[Path, fetched.AddressRow]]:
     """The file of each row, and the row; without a split where neither tells one."""
     for file in files:
         of_file = tree.split_of(file) or ""
-        for where, record in json_lines(file, given.dropped):
+        for where, record in json_lines(file, context.dropped):
             fields = {fold(name).replace("_", ""): v for name, v in record.items()}
             if len(fields) < len(record) or record.repeated:
-                given.dropped.add(TWO_FIELDS, where)
+                context.dropped.add(TWO_FIELDS, where)
                 continue
             try:
                 split = split_of_value(fields.get("split")) or of_file
             except BadValueError as error:
-                given.dropped.add(str(error), f"{where}: {error.shown}")
+                context.dropped.add(str(error), f"{where}: {error.shown}")
                 continue
             try:
                 url, key = (name_value(_first(fields, names)) for names in (URLS, KEYS))
             except BadValueError as error:
-                given.dropped.add(f"no address: {error}", f"{where}: {error.shown}")
+                context.dropped.add(f"no address: {error}", f"{where}: {error.shown}")
                 continue
             if not url and not key:
-                given.dropped.add(fetched.NO_ADDRESS, where)
+                context.dropped.add(fetched.NO_ADDRESS, where)
                 continue
             texts, faults = _texts(fields)
-            if not are_usable(texts, faults, where, given.dropped):
+            if not are_usable(texts, faults, where, context.dropped):
                 continue
-            row = fetched.Row(url or "", tuple(texts), split, key or None, where, tuple(faults))
+            row = fetched.AddressRow(
+                url or "", tuple(texts), split, key or None, where, tuple(faults)
+            )
             yield file, row
 
 
-def _texts(fields: Mapping[str, Any]) -> tuple[list[Text], list[Fault]]:
+def _texts(fields: Mapping[str, Any]) -> tuple[list[Text], list[TextFault]]:
     """The good texts of a row, and a reason for each of the others."""
     texts: list[Text] = []
-    faults: list[Fault] = []
+    faults: list[TextFault] = []
     for source, names in SOURCES.items():
         value = _first(fields, names)
         if not is_missing(value):

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from r2d2.formats.given import Given
 from r2d2.formats.grouped import PictureRows
+from r2d2.formats.import_context import ImportContext
 from r2d2.formats.record import make_pair
-from r2d2.formats.tree import Tree
+from r2d2.formats.tree import SourceTree
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.json_text import json_lines
 from r2d2.inputs.rows import TWO_FIELDS, repeated_name
@@ -34,7 +34,7 @@ def expects(length: str, task: str) -> str:
     return f"{{split}}/{length}_{task}_{{split}}.json, and the pictures of {IMAGES}"
 
 
-def reader(length: str, task: str) -> Callable[[Given], Iterator[Pair]]:
+def reader(length: str, task: str) -> Callable[[ImportContext], Iterator[Pair]]:
     """How one is read.
 
     Args:
@@ -44,8 +44,8 @@ def reader(length: str, task: str) -> Callable[[Given], Iterator[Pair]]:
     return partial(_read, length, task)
 
 
-def _read(length: str, task: str, given: Given) -> Iterator[Pair]:
-    tree = Tree(given.paths)
+def _read(length: str, task: str, context: ImportContext) -> Iterator[Pair]:
+    tree = SourceTree(context.paths)
     wanted = expects(length, task)
     files = tree.find((f"{length}_{task}_*.json*",), wanted)
     tree.need_pictures(wanted)
@@ -55,40 +55,40 @@ def _read(length: str, task: str, given: Given) -> Iterator[Pair]:
         of_file = tree.split_of(file)
         known = _paths(file)
         grouped: dict[tuple[str, str], PictureRows] = {}  # by split and picture
-        for number, (where, fields) in enumerate(json_lines(file, given.dropped)):
+        for number, (where, fields) in enumerate(json_lines(file, context.dropped)):
             repeated = repeated_name(fields, FIELDS)
             if repeated is not None:
-                given.dropped.add(TWO_FIELDS, f"{where}: {repeated}")
+                context.dropped.add(TWO_FIELDS, f"{where}: {repeated}")
                 continue
             try:
                 path, text = name_value(fields.get("image_path")), text_value(fields.get("text"))
                 label = label_value(fields.get("label")) if task == "itm" else None
                 split = split_of_value(fields.get("split")) or of_file
             except BadValueError as error:
-                given.dropped.add(str(error), f"{where}: {error.shown}")
+                context.dropped.add(str(error), f"{where}: {error.shown}")
                 continue
             if path is None or text is None:
-                given.dropped.add("no image_path" if path is None else NO_TEXT, where)
+                context.dropped.add("no image_path" if path is None else NO_TEXT, where)
                 continue
             path = _published(path, tree, file, known)
-            split = split or tree.split_of_picture(path, file) or given.split
+            split = split or tree.split_of_picture(path, file) or context.split
             said = Text(text, source, text_id=f"{split}-{number}")
             if task == "itr":
                 key = (split, tree.id_of(path, file) or path)
                 grouped.setdefault(key, PictureRows(where, path)).add([said])
                 continue
             if label is None:
-                given.dropped.add(BAD_LABEL, where)
+                context.dropped.add(BAD_LABEL, where)
                 continue
-            picture = tree.read(path, where, given.dropped, file)
+            picture = tree.read(path, where, context.dropped, file)
             pair = picture and make_pair(
-                where, picture[1], [said], split, given.dropped, image_id=picture[0],
+                where, picture[1], [said], split, context.dropped, image_id=picture[0],
                 label=label,
             )  # fmt: skip
             if pair:
                 yield pair
         for (split, _), rows in grouped.items():
-            pair = rows.pair(tree, file, split, given.dropped)
+            pair = rows.pair(tree, file, split, context.dropped)
             if pair is not None:
                 yield pair
 
@@ -106,7 +106,7 @@ def _paths(file: Path) -> dict[str, str]:
     return known
 
 
-def _published(path: str, tree: Tree, file: Path, known: dict[str, str]) -> str:
+def _published(path: str, tree: SourceTree, file: Path, known: dict[str, str]) -> str:
     """The path, or its base name where that is as good, as in the sets as they are published.
 
     Their paths are those of another machine, their pictures stand in one folder.

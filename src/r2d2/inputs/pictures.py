@@ -34,7 +34,7 @@ Place = tuple[int, str]  # number of a folder, name of a file in it
 NOT_FOUND = "image not found"
 
 
-class Missing(Enum):
+class MissingPicture(Enum):
     """Why a name gives no picture: the reason under which its row is counted."""
 
     UNKNOWN = NOT_FOUND
@@ -97,7 +97,7 @@ class PictureIndex:
         self._targets = self._resolve(links)
         self._number_at = lru_cache(4096)(self._number_by_inode)
 
-    def find(self, name: str, near: Path | None = None) -> PictureFile | Missing:
+    def find(self, name: str, near: Path | None = None) -> PictureFile | MissingPicture:
         """The picture that a row means.
 
         Args:
@@ -108,12 +108,12 @@ class PictureIndex:
             hits = self._by_whole_path(spelling, near) or self._by_base_name(spelling)
             places = {self._targets.get(hit, hit) for hit in hits}
             if len(places) > 1:
-                return Missing.AMBIGUOUS
+                return MissingPicture.AMBIGUOUS
             if places:
                 return self._file(places.pop())
         if _ABSOLUTE.match(name.strip()):
-            return Missing.ELSEWHERE
-        return Missing.ADDRESS if _ADDRESS.match(name.strip()) else Missing.UNKNOWN
+            return MissingPicture.ELSEWHERE
+        return MissingPicture.ADDRESS if _ADDRESS.match(name.strip()) else MissingPicture.UNKNOWN
 
     @property
     def is_flat(self) -> bool:
@@ -323,7 +323,7 @@ class PictureIndex:
 
 
 def add_missing(
-    picture: Missing, name: str, where: str, dropped: DroppedRows, rows: int = 1
+    picture: MissingPicture, name: str, where: str, dropped: DroppedRows, rows: int = 1
 ) -> None:
     """Count a row, or several, whose name gives no picture."""
     dropped.add(picture.value, f"{where}: {shown(name, 200) or 'no name'}", rows)

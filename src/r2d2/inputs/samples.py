@@ -37,7 +37,7 @@ class SampleNames:
 
 
 @dataclass(frozen=True)
-class Sample:
+class StoredSample:
     """A picture and what stands beside it, as they were stored."""
 
     name: str  # path without suffix
@@ -79,7 +79,7 @@ def samples_of(names: Iterable[str]) -> list[SampleNames]:
 def load_sample(
     names: SampleNames, place: str, sizes: Mapping[str, int], content: Callable[[str], bytes],
     dropped: DroppedRows,
-) -> Sample | None:  # fmt: skip
+) -> StoredSample | None:  # fmt: skip
     """The files of a sample; None where it has no picture or is too large, which is counted.
 
     Args:
@@ -103,7 +103,7 @@ def load_sample(
         if sizes[name] > MAX_BYTES:
             dropped.add(TOO_LARGE, place + readable(name))
             return None
-    return Sample(
+    return StoredSample(
         readable(names.key),
         names,
         content(names.picture),

@@ -23,7 +23,7 @@ from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.folders import count_hidden, is_hidden_path, is_picture, readable
-from r2d2.inputs.samples import Sample, SampleNames, key_of, load_sample, samples_of
+from r2d2.inputs.samples import SampleNames, StoredSample, key_of, load_sample, samples_of
 
 DAMAGED = "tar file damaged, its rest is left out"
 SPARSE = "member with holes, which is not read"
@@ -42,7 +42,7 @@ class _Member(NamedTuple):
     size: int
 
 
-def tar_samples(file: Path, dropped: DroppedRows) -> Iterator[Sample]:
+def tar_samples(file: Path, dropped: DroppedRows) -> Iterator[StoredSample]:
     """The samples of a tar, also packed by gzip, bzip2 or xz; what is left out goes to `dropped`.
 
     Raises:
@@ -175,7 +175,7 @@ def _scattered(groups: dict[str, list[_Member]]) -> bool:
 def _read(
     groups: dict[str, list[_Member]], source: IO[bytes], file: Path, dropped: DroppedRows,
     whole: bool,
-) -> Iterator[Sample]:  # fmt: skip
+) -> Iterator[StoredSample]:  # fmt: skip
     try:
         for key, members in groups.items():
             for some in _occurrences(key, members, source, file, dropped):
@@ -227,7 +227,7 @@ def _digest(member: _Member, source: IO[bytes]) -> bytes:
 def _sample(
     names: SampleNames, members: dict[str, _Member], source: IO[bytes], file: Path,
     dropped: DroppedRows,
-) -> Sample | None:  # fmt: skip
+) -> StoredSample | None:  # fmt: skip
     def content(name: str) -> bytes:
         source.seek(members[name].offset)
         data = source.read(members[name].size)

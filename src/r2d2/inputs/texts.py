@@ -21,7 +21,7 @@ NO_TEXT = "no text"
 HOLE = "a text of a row that is kept"  # and why, in the tally
 
 
-class Fault(NamedTuple):
+class TextFault(NamedTuple):
     """Why a text is left out, and the value in words."""
 
     reason: str
@@ -30,7 +30,7 @@ class Fault(NamedTuple):
 
 def read_texts(
     value: Any, source: str = CAPTION, *, text_ids: str | None = None
-) -> tuple[list[Text], list[Fault]]:
+) -> tuple[list[Text], list[TextFault]]:
     """The good texts of a value, and a fault for each of the others.
 
     Args:
@@ -40,15 +40,15 @@ def read_texts(
         text_ids: texts that have no id get this, `#` and their place in the list (from 0).
     """
     good: list[Text] = []
-    faults: list[Fault] = []
+    faults: list[TextFault] = []
     for place, item in enumerate(_items(value)):
         try:
             text = _text(item, source)
         except BadValueError as error:
-            faults.append(Fault(str(error), error.shown))
+            faults.append(TextFault(str(error), error.shown))
             continue
         if text is None:
-            faults.append(Fault(NO_TEXT))
+            faults.append(TextFault(NO_TEXT))
         elif text_ids is not None and text.text_id is None:
             good.append(Text(text.text, text.source, text.weight, f"{text_ids}#{place}"))
         else:
@@ -58,7 +58,7 @@ def read_texts(
 
 def usable_texts(
     texts: Sequence[Text],
-    faults: Sequence[Fault],
+    faults: Sequence[TextFault],
     where: str,
     dropped: DroppedRows,
     may_lack_texts: bool = False,
@@ -76,7 +76,7 @@ def usable_texts(
 
 def are_usable(
     texts: Sequence[Text],
-    faults: Sequence[Fault],
+    faults: Sequence[TextFault],
     where: str,
     dropped: DroppedRows,
     may_lack_texts: bool = False,
@@ -85,18 +85,18 @@ def are_usable(
     """Whether there is a text; else the row, or so many rows, are counted. See `count_holes`."""
     if texts or may_lack_texts:
         return True
-    fault = faults[0] if faults else Fault(NO_TEXT)
+    fault = faults[0] if faults else TextFault(NO_TEXT)
     dropped.add(fault.reason, _told(where, fault), rows)
     return False
 
 
-def count_holes(faults: Sequence[Fault], where: str, dropped: DroppedRows) -> None:
+def count_holes(faults: Sequence[TextFault], where: str, dropped: DroppedRows) -> None:
     """Count the texts that a row lacks, once it is known that the row is kept."""
     for fault in faults:
         dropped.add(f"{HOLE}: {fault.reason}", _told(where, fault))
 
 
-def _told(where: str, fault: Fault) -> str:
+def _told(where: str, fault: TextFault) -> str:
     return f"{where}: {fault.shown}" if fault.shown else where
 
 

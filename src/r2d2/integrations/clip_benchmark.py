@@ -27,7 +27,7 @@ NAME = "r2d2"  # the --model_type
 Transform = Callable[[Image.Image], Tensor]
 
 
-class Tokens:
+class TokenBatch:
     """Token ids (n, L) and which of them are real, as far as the benchmark looks into them."""
 
     def __init__(self, ids: Tensor, mask: Tensor) -> None:
@@ -36,12 +36,12 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def to(self, device: str | torch.device) -> Tokens:
+    def to(self, device: str | torch.device) -> TokenBatch:
         """On another device."""
-        return Tokens(self.ids.to(device), self.mask.to(device))
+        return TokenBatch(self.ids.to(device), self.mask.to(device))
 
 
-class Towers(nn.Module):
+class BenchmarkModel(nn.Module):
     """What the benchmark calls of a model."""
 
     def __init__(self, model: Pretrained) -> None:
@@ -52,7 +52,7 @@ class Towers(nn.Module):
         """(n, d) of unit length, of pictures (n, 3, S, S) as the transform gives them."""
         return self.network.encode_images(pixels).embedding
 
-    def encode_text(self, tokens: Tokens) -> Tensor:
+    def encode_text(self, tokens: TokenBatch) -> Tensor:
         """(n, d) of unit length."""
         return self.network.encode_texts(tokens.ids, tokens.mask).embedding
 
@@ -62,7 +62,7 @@ def load_r2d2(
     pretrained: str = "",
     cache_dir: str | None = None,
     device: str | torch.device = "cpu",
-) -> tuple[Towers, Transform, Callable[[Sequence[str]], Tokens]]:
+) -> tuple[BenchmarkModel, Transform, Callable[[Sequence[str]], TokenBatch]]:
     """A model, what makes tensors (3, S, S) of pictures, and a tokenizer.
 
     Args:
@@ -83,10 +83,10 @@ def load_r2d2(
     def transform(picture: Image.Image) -> Tensor:
         return normalize(torch.from_numpy(model.prepare(picture))[None])[0]
 
-    def tokenizer(texts: Sequence[str]) -> Tokens:
-        return Tokens(*model.tokenizer(list(texts)))
+    def tokenizer(texts: Sequence[str]) -> TokenBatch:
+        return TokenBatch(*model.tokenizer(list(texts)))
 
-    return Towers(model).eval(), transform, tokenizer
+    return BenchmarkModel(model).eval(), transform, tokenizer
 
 
 def register(models: Any) -> None:

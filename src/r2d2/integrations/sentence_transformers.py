@@ -27,7 +27,7 @@ from sentence_transformers.base.modules import InputModule  # noqa: E402
 from sentence_transformers.util import load_dir_path  # noqa: E402
 
 
-class _Saved(InputModule):  # type: ignore[misc]
+class _SavedModule(InputModule):  # type: ignore[misc]
     """A saved model of ours as a module."""
 
     def __init__(self, model: Pretrained) -> None:
@@ -65,7 +65,7 @@ class _Saved(InputModule):  # type: ignore[misc]
         return cls(read_saved(folder, "cpu"))
 
 
-class TowersEncoder(_Saved):
+class TowersEncoder(_SavedModule):
     """Texts, or pictures, to embeddings of unit length."""
 
     def preprocess(
@@ -97,7 +97,7 @@ class TowersEncoder(_Saved):
         return self.pretrained.embed_dim
 
 
-class PairScorer(_Saved):
+class PairScorer(_SavedModule):
     """Pairs of a text and a picture, in either order, to the probability that they match."""
 
     def __init__(self, model: Pretrained) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from r2d2.corpus.config import RankConfig, SampleConfig
 from r2d2.corpus.report.sample import in_sample, numbers, sample_table, splits
 from r2d2.errors import R2D2Error
-from r2d2.formats.queries import Query, read_queries, write_queries
+from r2d2.formats.queries import TableQuery, read_queries, write_queries
 from r2d2.table import Pair, PairsTable, Text, write_table
 from training.small import call_cli
 
@@ -102,13 +102,13 @@ def test_a_share_that_keeps_nothing_stops_at_once(tmp_path, monkeypatch, capsys)
 def test_metadata_and_queries_go_along(tmp_path):
     rows = [Pair(f"i{n}", b"x%d" % n, (Text("猫", "title"),), "test") for n in range(30)]
     write_table(tmp_path / "in.lance", rows, metadata={"licence": "CC BY 4.0"})
-    queries = [Query("8", "碎花裙", "test")]
+    queries = [TableQuery("8", "碎花裙", "test")]
     write_queries(tmp_path / "in.lance", queries)
     table = PairsTable.open(tmp_path / "in.lance")
     sample_table(table, tmp_path / "out.lance", SampleConfig(0.5), lambda *told: None)
     assert read_queries(tmp_path / "out.lance") == queries
     assert PairsTable.open(tmp_path / "out.lance").metadata["licence"] == "CC BY 4.0"
-    write_queries(tmp_path / "other.lance", [Query("9", "桌子", "val")])
+    write_queries(tmp_path / "other.lance", [TableQuery("9", "桌子", "val")])
     with pytest.raises(R2D2Error, match=r"other\.queries\.jsonl exists"):
         sample_table(table, tmp_path / "other.lance", SampleConfig(0.5), lambda *told: None)
     assert not (tmp_path / "other.lance").exists()

@@ -1,16 +1,16 @@
-"""What a reader is given, and where it leaves what is not a row."""
+"""The paths and options of an import, and what its reader notes beside the rows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from r2d2.formats.queries import Query
+from r2d2.formats.queries import TableQuery
 from r2d2.inputs.dropped_rows import DroppedRows
 
 
 @dataclass(frozen=True)
-class Given:
+class ImportContext:
     """The paths, and how they are to be read.
 
     `dropped`, `renamed`, `queries` and `metadata` are filled while the rows are read; `metadata`
@@ -23,5 +23,5 @@ class Given:
     held_share: float = 0.0  # of the texts that a reader can hold out, kept from its rows
     dropped: DroppedRows = field(default_factory=DroppedRows)
     renamed: DroppedRows = field(default_factory=DroppedRows)  # rows and texts kept by another id
-    queries: list[Query] = field(default_factory=list)  # texts whose picture is not told
+    queries: list[TableQuery] = field(default_factory=list)  # texts whose picture is not told
     metadata: dict[str, str] = field(default_factory=dict)  # of the table
