@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from r2d2.evaluation.dataset import EvaluationSet
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.towers import Towers
 from r2d2.models import load_network
 from r2d2.pretrained import Pretrained
@@ -30,7 +30,7 @@ WEIGHTS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
 AT_ONCE = 256
 
 
-def parts_of(towers: Towers, side: Side, parts: int) -> Tensor:
+def parts_of(towers: Towers, side: EncodedStates, parts: int) -> Tensor:
     """(n, parts, d) of unit length: patches averaged over a square grid, then projected."""
     patches = side.states[:, 1:]
     grid, cells = math.isqrt(patches.shape[1]), math.isqrt(parts)
@@ -39,7 +39,7 @@ def parts_of(towers: Towers, side: Side, parts: int) -> Tensor:
     return F.normalize(towers.image_projection(towers.pooled_norm(pooled)), dim=-1)
 
 
-def tokens_of(towers: Towers, side: Side) -> tuple[Tensor, Tensor]:
+def tokens_of(towers: Towers, side: EncodedStates) -> tuple[Tensor, Tensor]:
     """(n, L - 1, d) of unit length without [CLS], and which are real: [SEP] is not."""
     real = side.real()
     ends = real.sum(1) - 1  # of [SEP]
@@ -74,7 +74,7 @@ def main() -> None:
     if not isinstance(towers, Towers):
         parser.error(f"{given.model} has towers of another kind")
     data = EvaluationSet.from_table(PairsTable.open(given.table))
-    images = Side.cat(_pictures(model, data))
+    images = EncodedStates.cat(_pictures(model, data))
     right = {split: _right(data, split) for split in ("val", "test")}
     sides = {split: model.encode_texts([data.texts[t] for t, _ in right[split]]) for split in right}
     cosines = {split: side.embedding @ images.embedding.T for split, side in sides.items()}
@@ -96,7 +96,7 @@ def main() -> None:
             print(f"{parts:6} {size:7} {weight:7g} {found[0]:6.2f} {found[1]:6.2f} {gain:6.2f}")
 
 
-def _pictures(model: Pretrained, data: EvaluationSet) -> list[Side]:
+def _pictures(model: Pretrained, data: EvaluationSet) -> list[EncodedStates]:
     total = range(len(data.image_ids))
     parts = [total[start : start + AT_ONCE] for start in range(0, len(total), AT_ONCE)]
     return [model.encode_images(data.load(part)) for part in parts]  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from builds import SCENES
 
+import r2d2
 from r2d2.encoder import Encoder, NamedEncoder
 from r2d2.errors import R2D2Error
 
@@ -32,3 +33,8 @@ def test_the_name_that_is_sent_means_what_was_loaded(tmp_path, monkeypatch):
     encoder = Encoder.load("emoji")
     named = pickle.loads(pickle.dumps(encoder))
     np.testing.assert_array_equal(named.encode_texts(["猫"]), encoder.encode_texts(["猫"]))
+
+
+def test_the_old_name_of_the_encoded_states_still_works():
+    with pytest.warns(FutureWarning, match="r2d2.EncodedStates is called r2d2.EncodedStates now"):
+        assert r2d2.EncodedStates is r2d2.EncodedStates

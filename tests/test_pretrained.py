@@ -285,7 +285,7 @@ def test_saved_and_loaded_is_the_same_to_the_bit(variant, tmp_path):
 def test_the_names_of_the_package(saved):
     model = r2d2.load(str(saved))
     assert isinstance(model, r2d2.Pretrained)
-    assert isinstance(model.encode_texts(["猫"]), r2d2.Side)
+    assert isinstance(model.encode_texts(["猫"]), r2d2.EncodedStates)
     assert isinstance(model.rank("猫", PICTURES[:2])[0], r2d2.RankedImage)
     assert isinstance(R2D2Error("x"), r2d2.R2D2Error)
     assert r2d2.Ranked is RankedImage is r2d2.RankedImage  # the name in version 0.1

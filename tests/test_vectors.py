@@ -8,7 +8,7 @@ from downstream.pairs import picture
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.classification import class_embeddings
 from r2d2.evaluation.labelled import score_labelled
-from r2d2.model.side import embedded
+from r2d2.model.encoded_states import embedded
 from r2d2.table import Pair, PairsTable, Text, write_table
 from r2d2.vectors import DirectionCheck, without_direction
 

@@ -22,9 +22,9 @@ from benchmarks.speed.compare import Result, compare, tell
 from benchmarks.speed.two_stage import Size, Stage, make_stage, sizes
 from benchmarks.speed.work import flops_of
 from r2d2.evaluation.second_stage import Asked, SecondStage
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.packing import Packing
 from r2d2.model.r2d2 import Pairs
-from r2d2.model.side import Side
 from r2d2.pretrained import Pretrained, Score
 
 Scores = list[Tensor]  # (q k,) of each direction
@@ -101,7 +101,7 @@ class Gathered(Pretrained):
     """What belongs to an item, keys and values first of all, is computed for each of its pairs."""
 
     def _by_parts(
-        self, score: Score, images: Side, texts: Side, pairs: Pairs, length: int
+        self, score: Score, images: EncodedStates, texts: EncodedStates, pairs: Pairs, length: int
     ) -> Tensor:
         every = torch.arange(len(pairs[0]))
         sides = images[pairs[0]], texts[pairs[1]]
@@ -112,20 +112,20 @@ class EveryPosition(Pretrained):
     """The last layer at all positions, though the score reads [CLS] alone."""
 
     @torch.inference_mode()
-    def match_text(self, images: Side, texts: Side, pairs: Pairs) -> Tensor:
+    def match_text(self, images: EncodedStates, texts: EncodedStates, pairs: Pairs) -> Tensor:
         """See Pretrained."""
         return self._by_parts(self._text, images, texts, pairs, texts.states.shape[1])
 
     @torch.inference_mode()
-    def match_image(self, images: Side, texts: Side, pairs: Pairs) -> Tensor:
+    def match_image(self, images: EncodedStates, texts: EncodedStates, pairs: Pairs) -> Tensor:
         """See Pretrained."""
         return self._by_parts(self._image, images, texts, pairs, images.states.shape[1])
 
-    def _text(self, images: Side, texts: Side, pairs: Pairs) -> Tensor:
+    def _text(self, images: EncodedStates, texts: EncodedStates, pairs: Pairs) -> Tensor:
         states = self.model.cross_text(images, texts, pairs, _every(texts.states, pairs))
         return self.model.match_head_text(states[:, 0]).float().softmax(-1)[:, 1]
 
-    def _image(self, images: Side, texts: Side, pairs: Pairs) -> Tensor:
+    def _image(self, images: EncodedStates, texts: EncodedStates, pairs: Pairs) -> Tensor:
         queries = self.model.image_cross_projection(images.states)
         states = self.model.image_to_text(
             queries, images.mask, texts.states, texts.mask, pairs, _every(queries, pairs)
@@ -137,7 +137,7 @@ class Padded(Pretrained):
     """Texts as long as the longest that the model reads; padding is computed as text is."""
 
     def _by_parts(
-        self, score: Score, images: Side, texts: Side, pairs: Pairs, length: int
+        self, score: Score, images: EncodedStates, texts: EncodedStates, pairs: Pairs, length: int
     ) -> Tensor:
         texts = _padded(texts, self.tokenizer.max_length)
         found = []
@@ -153,7 +153,9 @@ def _every(states: Tensor, pairs: Pairs) -> Tensor:
     return torch.arange(states.shape[1]).expand(len(pairs[0]), -1)
 
 
-def _padded(texts: Side, longest: int) -> Side:
+def _padded(texts: EncodedStates, longest: int) -> EncodedStates:
     more = longest - texts.states.shape[1]
     mask = texts.real()
-    return Side(F.pad(texts.states, (0, 0, 0, more)), F.pad(mask, (0, more)), texts.embedding)
+    return EncodedStates(
+        F.pad(texts.states, (0, 0, 0, more)), F.pad(mask, (0, more)), texts.embedding
+    )

@@ -22,8 +22,8 @@ from benchmarks.speed.sides import settings
 from r2d2.config import ModelConfig
 from r2d2.evaluation.second_stage import Asked, SecondStage
 from r2d2.evaluation.states import Stored
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.r2d2 import R2D2
-from r2d2.model.side import Side
 from r2d2.models import load
 from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import Tokenizer
@@ -162,7 +162,7 @@ def make_stage(size: Size) -> Stage:
     )  # fmt: skip
 
 
-def _emoji(model: Pretrained, count: int) -> tuple[Side, Side]:
+def _emoji(model: Pretrained, count: int) -> tuple[EncodedStates, EncodedStates]:
     """Pictures of the split test, and the name of each."""
     from r2d2.data.emoji import emoji_pairs
     from r2d2.data.images import decode_image
@@ -174,7 +174,7 @@ def _emoji(model: Pretrained, count: int) -> tuple[Side, Side]:
     )
 
 
-def _random(config: ModelConfig, count: int) -> tuple[Pretrained, Side, Side]:
+def _random(config: ModelConfig, count: int) -> tuple[Pretrained, EncodedStates, EncodedStates]:
     model = R2D2(config).eval()
     for head in (model.match_head_text, model.match_head_image):
         torch.nn.init.normal_(head.weight, std=0.5)
@@ -185,10 +185,12 @@ def _random(config: ModelConfig, count: int) -> tuple[Pretrained, Side, Side]:
     def embeds() -> Tensor:
         return F.normalize(torch.randn(count, dims), dim=-1)
 
-    images = Side(
+    images = EncodedStates(
         torch.randn(count, 1 + config.vision.patches, config.vision.width), None, embeds()
     )
-    texts = Side(torch.randn(count, LONGEST, config.text.width) * mask[:, :, None], mask, embeds())
+    texts = EncodedStates(
+        torch.randn(count, LONGEST, config.text.width) * mask[:, :, None], mask, embeds()
+    )
     tokenizer = Tokenizer.train(["文"], 64, config.text.max_length)
     return Pretrained(model, tokenizer), images, texts
 
@@ -197,7 +199,7 @@ def _padded(x: Tensor, longest: int) -> Tensor:
     return torch.cat([x, x.new_zeros(len(x), longest - x.shape[1], *x.shape[2:])], dim=1)
 
 
-def _stored(side: Side) -> Stored:
+def _stored(side: EncodedStates) -> Stored:
     stored = Stored(states=True)
     stored.add(side)
     stored.done()

@@ -13,14 +13,14 @@ from typing import TypeVar
 import torch
 
 from r2d2.errors import R2D2Error
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 
 T = TypeVar("T")
 
 PRECISIONS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
-def listed(values: Iterable[T] | Side, item: str) -> list[T]:
+def listed(values: Iterable[T] | EncodedStates, item: str) -> list[T]:
     """The items of anything that has an order: a list, a tuple, an array, a generator.
 
     Args:
@@ -31,7 +31,7 @@ def listed(values: Iterable[T] | Side, item: str) -> list[T]:
         R2D2Error: it is one item, a set, a dict, or nothing that can be listed.
     """
     kind = type(values).__name__
-    if isinstance(values, Side):
+    if isinstance(values, EncodedStates):
         raise R2D2Error(f"the {item}s are encoded already: give them to match or rank as they are")
     if isinstance(values, (set, frozenset)):
         raise R2D2Error(

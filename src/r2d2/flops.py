@@ -16,8 +16,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from r2d2.config import Config
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.r2d2 import R2D2
-from r2d2.model.side import Side
 from r2d2.model.towers import freeze
 
 TRACED = 4  # pairs; what a pair costs does not depend on how many there are, but for the contrast
@@ -315,9 +315,9 @@ def _between(less: Cost, more: Cost, share: float) -> Cost:
 
 def _sides(
     states: Tensor, words: Tensor, real: Tensor
-) -> Callable[[Tensor, Tensor], tuple[Side, Side]]:
+) -> Callable[[Tensor, Tensor], tuple[EncodedStates, EncodedStates]]:
     """Both modalities as the cross encoders read them; no embedding is asked for."""
-    return lambda v, t: (Side(v, None, v[:, 0]), Side(t, real, t[:, 0]))
+    return lambda v, t: (EncodedStates(v, None, v[:, 0]), EncodedStates(t, real, t[:, 0]))
 
 
 def _contrast(config: Config, gpus: int) -> Cost:

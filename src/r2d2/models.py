@@ -23,7 +23,7 @@ from r2d2.arguments import path_of, usable_device
 from r2d2.config import ModelConfig
 from r2d2.data.preprocessing import Pixels, Preprocessing
 from r2d2.errors import R2D2Error
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.pretrained import (
     SHIPPED,
     Pretrained,
@@ -95,16 +95,16 @@ class ImageTextModel(Protocol):
     def read(self, file: bytes, name: str = "image") -> Pixels:
         """The same of an encoded picture. BadImage where it cannot be used."""
 
-    def encode_pixels(self, pixels: Sequence[Pixels]) -> Side:
-        """What `prepare` or `read` gave, at least one; see `Side` for the shapes."""
+    def encode_pixels(self, pixels: Sequence[Pixels]) -> EncodedStates:
+        """What `prepare` or `read` gave, at least one; see `EncodedStates` for the shapes."""
 
-    def encode_images(self, images: Iterable[Image.Image]) -> Side:
+    def encode_images(self, images: Iterable[Image.Image]) -> EncodedStates:
         """Pictures of any mode and size."""
 
-    def encode_texts(self, texts: Iterable[str]) -> Side:
+    def encode_texts(self, texts: Iterable[str]) -> EncodedStates:
         """Sentences, cut at the model's longest."""
 
-    def match(self, images: Side, texts: Side) -> Tensor:
+    def match(self, images: EncodedStates, texts: EncodedStates) -> Tensor:
         """How well image i and text i match, (n,) in [0, 1]; only with `has_match`."""
 
 
@@ -115,10 +115,14 @@ class CrossEncoderModel(Protocol):
     What belongs to one item is then computed once for all of its pairs.
     """
 
-    def match_text(self, images: Side, texts: Side, pairs: tuple[Tensor, Tensor]) -> Tensor:
+    def match_text(
+        self, images: EncodedStates, texts: EncodedStates, pairs: tuple[Tensor, Tensor]
+    ) -> Tensor:
         """p_T[match], (m,), of pairs: indices (m,) into images, and (m,) into texts."""
 
-    def match_image(self, images: Side, texts: Side, pairs: tuple[Tensor, Tensor]) -> Tensor:
+    def match_image(
+        self, images: EncodedStates, texts: EncodedStates, pairs: tuple[Tensor, Tensor]
+    ) -> Tensor:
         """p_I[match], (m,), of pairs. `match` is the mean of the two."""
 
 

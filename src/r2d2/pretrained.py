@@ -30,9 +30,9 @@ from r2d2.data.preprocessing import Pixels, Preprocessing
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
 from r2d2.foreign_tokenizer import load_tokenizer
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.foreign import ForeignTowers
 from r2d2.model.r2d2 import R2D2, Pairs
-from r2d2.model.side import Side
 from r2d2.tokenizer import Tokenizer
 from r2d2.vectors import refuse_without_direction
 from r2d2.weights.native import load_weights
@@ -42,9 +42,9 @@ CPU_STATES = 2048  # hidden states of a pass of a cross encoder: of some ten ima
 SHIPPED = "emoji"  # the model that comes with the package, r2d2/shipped/emoji
 
 Use = Literal["match", "fine-tune", "export"]
-Images = Iterable[Image.Image] | Side
-Texts = Iterable[str] | Side
-Score = Callable[[Side, Side, Pairs], Tensor]
+Images = Iterable[Image.Image] | EncodedStates
+Texts = Iterable[str] | EncodedStates
+Score = Callable[[EncodedStates, EncodedStates, Pairs], Tensor]
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,8 @@ class Pretrained:
         return self
 
     @torch.inference_mode()
-    def encode_images(self, images: Iterable[Image.Image], dim: int | None = None) -> Side:
-        """Pictures of any mode and size; see `Side` for the shapes.
+    def encode_images(self, images: Iterable[Image.Image], dim: int | None = None) -> EncodedStates:
+        """Pictures of any mode and size; see `EncodedStates` for the shapes.
 
         `dim`: keep so many numbers of an embedding, of unit length again; None: all. See `widths`.
 
@@ -143,7 +143,7 @@ class Pretrained:
             sides.append(
                 self.encode_pixels([self.prepare(p, name=f"picture {i}") for i, p in chunk])
             )
-        return self._cut(Side.cat(sides), dim)
+        return self._cut(EncodedStates.cat(sides), dim)
 
     def prepare(self, picture: Image.Image, name: str = "picture") -> Pixels:
         """A picture of any mode and size as the pixels (S, S, 3) that the model looks at."""
@@ -158,8 +158,8 @@ class Pretrained:
         return self.preprocessing.read(file, name)
 
     @torch.inference_mode()
-    def encode_pixels(self, pixels: Sequence[Pixels]) -> Side:
-        """What `prepare` or `read` gave, at least one; see `Side` for the shapes."""
+    def encode_pixels(self, pixels: Sequence[Pixels]) -> EncodedStates:
+        """What `prepare` or `read` gave, at least one; see `EncodedStates` for the shapes."""
         device = self.model.towers.device
         sides = []
         patch = self.preprocessing.patch
@@ -172,11 +172,11 @@ class Pretrained:
                 continue
             stacked = torch.from_numpy(np.stack(pixels[start : start + self.batch_size]))
             sides.append(self.model.encode_images(normalize(stacked.to(device))))
-        return Side.cat(sides)
+        return EncodedStates.cat(sides)
 
     @torch.inference_mode()
-    def encode_texts(self, texts: Iterable[str], dim: int | None = None) -> Side:
-        """Sentences, cut at the model's longest; see `Side` for the shapes.
+    def encode_texts(self, texts: Iterable[str], dim: int | None = None) -> EncodedStates:
+        """Sentences, cut at the model's longest; see `EncodedStates` for the shapes.
 
         `dim`: see `encode_images`.
 
@@ -191,9 +191,9 @@ class Pretrained:
         for start in range(0, len(sentences), self.batch_size):
             ids, mask = self.tokenizer(sentences[start : start + self.batch_size])
             sides.append(self.model.encode_texts(ids.to(device), mask.to(device)))
-        return self._cut(Side.cat(sides), dim)
+        return self._cut(EncodedStates.cat(sides), dim)
 
-    def _cut(self, side: Side, dim: int | None) -> Side:
+    def _cut(self, side: EncodedStates, dim: int | None) -> EncodedStates:
         """With the first `dim` numbers of each embedding. R2D2Error where there are not so many."""
         if dim is None:
             return side
@@ -214,8 +214,8 @@ class Pretrained:
         """
         if not self.has_match:
             raise R2D2Error("this model has no cross encoders (variant prd2): use the embeddings")
-        images = images if isinstance(images, Side) else listed(images, "picture")
-        texts = texts if isinstance(texts, Side) else listed(texts, "text")
+        images = images if isinstance(images, EncodedStates) else listed(images, "picture")
+        texts = texts if isinstance(texts, EncodedStates) else listed(texts, "text")
         if len(images) != len(texts):
             raise R2D2Error(f"match pairs images with texts: got {len(images)} and {len(texts)}")
         image_side, text_side = self._image_side(images), self._text_side(texts)
@@ -230,7 +230,7 @@ class Pretrained:
         return found
 
     @torch.inference_mode()
-    def match_text(self, images: Side, texts: Side, pairs: Pairs) -> Tensor:
+    def match_text(self, images: EncodedStates, texts: EncodedStates, pairs: Pairs) -> Tensor:
         """p_T[match], (m,), of pairs: indices (m,) into images, and (m,) into texts.
 
         Pairs of one image should follow one another: what is the image's is then computed once.
@@ -238,23 +238,23 @@ class Pretrained:
         return self._by_parts(self.model.match_text, images, texts, pairs, texts.states.shape[1])
 
     @torch.inference_mode()
-    def match_image(self, images: Side, texts: Side, pairs: Pairs) -> Tensor:
+    def match_image(self, images: EncodedStates, texts: EncodedStates, pairs: Pairs) -> Tensor:
         """p_I[match], (m,), of pairs; see `match_text`. Costs several times as much."""
         return self._by_parts(self.model.match_image, images, texts, pairs, images.states.shape[1])
 
-    def _image_side(self, images: Images) -> Side:
+    def _image_side(self, images: Images) -> EncodedStates:
         """Encoded here, or before by this model."""
-        if not isinstance(images, Side):
+        if not isinstance(images, EncodedStates):
             return self.encode_images(images)
         return self._own(images, "images", self.model.config.vision.width)
 
-    def _text_side(self, texts: Texts) -> Side:
+    def _text_side(self, texts: Texts) -> EncodedStates:
         """Encoded here, or before by this model."""
-        if not isinstance(texts, Side):
+        if not isinstance(texts, EncodedStates):
             return self.encode_texts(texts)
         return self._own(texts, "texts", self.model.config.text.width)
 
-    def _own(self, side: Side, name: str, width: int) -> Side:
+    def _own(self, side: EncodedStates, name: str, width: int) -> EncodedStates:
         """Where the model is now. R2D2Error where its shape tells that another one encoded it."""
         shape = (side.states.shape[-1], side.embedding.shape[-1])
         if shape != (width, self.model.config.embed_dim):
@@ -266,7 +266,7 @@ class Pretrained:
         return side.to(self.model.towers.device)
 
     def _by_parts(
-        self, score: Score, images: Side, texts: Side, pairs: Pairs, length: int
+        self, score: Score, images: EncodedStates, texts: EncodedStates, pairs: Pairs, length: int
     ) -> Tensor:
         """A score of pairs whose queries have `length` states, as many at a time as do best."""
         size = self.batch_size
@@ -340,14 +340,14 @@ class Pretrained:
         (folder / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
 
 
-def _trimmed(texts: Side) -> Side:
+def _trimmed(texts: EncodedStates) -> EncodedStates:
     """Texts without what is padding in all of them."""
     if texts.mask is None:
         return texts
     longest = int(
         (texts.mask * torch.arange(1, texts.mask.shape[1] + 1).to(texts.mask.device)).max()
     )
-    return Side(texts.states[:, :longest], texts.mask[:, :longest], texts.embedding)
+    return EncodedStates(texts.states[:, :longest], texts.mask[:, :longest], texts.embedding)
 
 
 class _NoDraws(TorchFunctionMode):

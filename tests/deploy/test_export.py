@@ -15,7 +15,7 @@ from r2d2.deploy.export import export_onnx
 from r2d2.deploy.quantise import recall_lines
 from r2d2.deploy.runtime import OnnxModel
 from r2d2.evaluation.dataset import EvaluationSet
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 from training.small import refused
 
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
@@ -238,7 +238,7 @@ def test_a_damaged_folder(place, tmp_path):
 
 def test_sides_of_other_lengths_join(theirs):
     """As the evaluation joins them."""
-    joined = Side.cat([theirs.encode_texts(TEXTS[:1]), theirs.encode_texts(TEXTS[1:2])])
+    joined = EncodedStates.cat([theirs.encode_texts(TEXTS[:1]), theirs.encode_texts(TEXTS[1:2])])
     image = theirs.encode_images(pictures((24, 24)) * 2)
     assert theirs.match(image, joined).shape == (2,)
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import Memory, evaluate
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 
 WIDTH, POSITIONS, DIM = 48, 17, 32
 
@@ -28,7 +28,7 @@ class Random:
     def side(self, count):
         embedding = torch.randn(count, DIM, generator=self.generator)
         states = torch.randn(count, POSITIONS, WIDTH, generator=self.generator)
-        return Side(states, None, torch.nn.functional.normalize(embedding, dim=1))
+        return EncodedStates(states, None, torch.nn.functional.normalize(embedding, dim=1))
 
     def encode_images(self, images):
         return self.side(len(images))

@@ -16,7 +16,7 @@ from r2d2.evaluation.classification import (
     read_templates,
 )
 from r2d2.formats.classes import class_names
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.table import Pair, PairsTable, Text, write_table
 
 NAMES = list(COLOURS)
@@ -32,7 +32,7 @@ class Colours:
 
     def side(self, numbers):
         embedding = torch.eye(len(NAMES))[torch.tensor(numbers)]
-        return Side(embedding[:, None, :0], None, embedding)
+        return EncodedStates(embedding[:, None, :0], None, embedding)
 
     def encode_images(self, images):
         distance = [
@@ -95,7 +95,7 @@ def test_the_ensemble_is_the_mean_of_unit_vectors():
     class Lengths(Colours):
         def encode_texts(self, texts):
             embedding = torch.tensor([[1.0, 0.0] if len(t) == 1 else [0.6, 0.8] for t in texts])
-            return Side(embedding[:, None, :0], None, embedding)
+            return EncodedStates(embedding[:, None, :0], None, embedding)
 
     found = class_embeddings(Lengths(), ["红"], ["{}", "红{}"])
     wanted = torch.tensor([[1.6, 0.8]])

@@ -13,7 +13,7 @@ from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.matching import balanced_pairs
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.table import Pair, PairsTable, Text, write_table
 
 DIM = 16
@@ -50,14 +50,14 @@ class Known:
     def encode_images(self, images):
         self.images += len(images)
         states, embedding = self.vectors([image.getpixel((0, 0))[0] for image in images])
-        return Side(states, None, embedding)
+        return EncodedStates(states, None, embedding)
 
     def encode_texts(self, texts):
         self.texts += len(texts)
         states, embedding = self.vectors([int(text[1:].split()[0]) for text in texts])
         longest = max(len(text) for text in texts)
         mask = torch.tensor([[i < len(text) for i in range(longest)] for text in texts])
-        return Side(states.repeat(1, longest, 1), mask, embedding)
+        return EncodedStates(states.repeat(1, longest, 1), mask, embedding)
 
     def match(self, images, texts):
         self.pairs += len(images)

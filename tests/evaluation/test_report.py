@@ -14,7 +14,7 @@ from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.plots import POINTS, _running_mean, _thin, curve, weight_curve
 from r2d2.evaluation.report import write_report
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 
 NASTY = '<script>alert("猫")</script>&\''
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -32,7 +32,7 @@ class Line:
     def side(self, numbers, matched):
         angle = torch.tensor(numbers) / 10
         states = torch.tensor(matched, dtype=torch.float32).view(-1, 1, 1)
-        return Side(states, None, torch.stack([angle.cos(), angle.sin()], dim=1))
+        return EncodedStates(states, None, torch.stack([angle.cos(), angle.sin()], dim=1))
 
     def encode_images(self, images):
         numbers = [image.getpixel((0, 0))[1] for image in images]

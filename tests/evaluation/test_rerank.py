@@ -20,7 +20,7 @@ from r2d2.evaluation.rerank import (
 )
 from r2d2.evaluation.retrieval import Relevance
 from r2d2.evaluation.states import Stored
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 
 
 def naive_two_stage(cosine, match, relevant, k, weight):
@@ -131,10 +131,12 @@ class Products:
 
 
 def sides():
-    images = Side(torch.arange(1.0, 4.0).view(3, 1, 1), None, torch.ones(3, 1))
+    images = EncodedStates(torch.arange(1.0, 4.0).view(3, 1, 1), None, torch.ones(3, 1))
     lengths = torch.tensor([3, 1, 5, 2])
     mask = torch.arange(6) < lengths[:, None]  # a column that is padding everywhere too
-    texts = Side(torch.arange(10.0, 14.0).view(4, 1, 1).repeat(1, 6, 1), mask, torch.ones(4, 1))
+    texts = EncodedStates(
+        torch.arange(10.0, 14.0).view(4, 1, 1).repeat(1, 6, 1), mask, torch.ones(4, 1)
+    )
     return stored(images), stored(texts)
 
 

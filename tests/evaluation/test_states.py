@@ -5,7 +5,7 @@ import torch
 
 from r2d2.evaluation import states
 from r2d2.evaluation.states import Stored
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 
 
 def some_side(seed, count, longest, padded=True):
@@ -14,13 +14,13 @@ def some_side(seed, count, longest, padded=True):
     mask = torch.arange(longest) < lengths[:, None]
     draw = torch.randn(count, longest, 6, generator=generator)
     embedding = torch.randn(count, 4, generator=generator)
-    return Side(draw, mask if padded else None, embedding)
+    return EncodedStates(draw, mask if padded else None, embedding)
 
 
 @pytest.mark.parametrize("padded", [True, False])
 def test_any_items_come_back_in_any_order(padded):
     parts = [some_side(0, 5, 4, padded), some_side(1, 3, 7, padded), some_side(2, 1, 2, padded)]
-    whole = Side.cat(parts)
+    whole = EncodedStates.cat(parts)
     stored = Stored(states=True)
     for part in parts:
         stored.add(part)
@@ -63,6 +63,6 @@ def test_a_full_disk_is_one_clear_line(monkeypatch):
 
 def test_without_states_only_embeddings_are_kept():
     stored = Stored(states=False)
-    stored.add(Side(torch.zeros(2, 1, 0), None, torch.ones(2, 3)))
+    stored.add(EncodedStates(torch.zeros(2, 1, 0), None, torch.ones(2, 3)))
     stored.done()
     assert stored.embedding.shape == (2, 3)

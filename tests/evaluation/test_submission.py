@@ -12,7 +12,7 @@ from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.submission import answer_queries, write_submission
 from r2d2.formats.queries import TableQuery, write_queries
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.table import Pair, PairsTable, Text, write_table
 
 
@@ -25,7 +25,9 @@ class Red:
     def side(self, numbers):
         angle = torch.tensor(numbers, dtype=torch.float32) / 60
         embedding = torch.stack([angle.cos(), angle.sin()], dim=1)
-        return Side(torch.tensor(numbers, dtype=torch.float32).view(-1, 1, 1), None, embedding)
+        return EncodedStates(
+            torch.tensor(numbers, dtype=torch.float32).view(-1, 1, 1), None, embedding
+        )
 
     def encode_images(self, images):
         return self.side([image.getpixel((0, 0))[0] for image in images])

@@ -18,7 +18,7 @@ from r2d2.explain.dropping import (
     grid_side,
     patch_effects,
 )
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 from training.small import refused
 
 
@@ -98,7 +98,7 @@ class Whole:
 
     def encode_pixels(self, pixels):
         embedding = torch.from_numpy(np.stack(pixels)).float().flatten(1)
-        return Side(embedding[:, None], None, embedding)
+        return EncodedStates(embedding[:, None], None, embedding)
 
 
 def test_parts_are_covered_where_a_model_takes_whole_pictures():

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from r2d2.config import ModelConfig, TextConfig, VisionConfig, make_config, presets, variants
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.r2d2 import R2D2
-from r2d2.model.side import Side
 from r2d2.objectives import losses as losses_module
 from r2d2.objectives.losses import Batch, Moment, Objectives
 
@@ -74,9 +74,9 @@ def test_match_is_the_mean_of_both_heads_for_each_pair_alone():
     assert ((scores >= 0) & (scores <= 1)).all()
     assert scores.std() > 0.01
     for score, i, j in zip(scores, *(x.tolist() for x in pairs), strict=True):
-        image = Side(images.states[i : i + 1], None, images.embedding[i : i + 1])
+        image = EncodedStates(images.states[i : i + 1], None, images.embedding[i : i + 1])
         words = texts.states[j : j + 1, : texts.mask[j].sum()]
-        text = Side(words, None, texts.embedding[j : j + 1])
+        text = EncodedStates(words, None, texts.embedding[j : j + 1])
         h_text = model.cross_text(image, text)[0, 0]
         h_image = model.cross_image(image, text)[0]
         expected = 0.0
@@ -106,7 +106,7 @@ def test_the_order_of_the_pairs_and_their_repeats_change_no_score():
 def test_joined_sides_score_as_they_did_apart():
     model = make()
     (images, texts), (more_images, more_texts) = sides(model), sides(model, (4, 2))
-    both = Side.cat([images, more_images]), Side.cat([texts, more_texts])
+    both = EncodedStates.cat([images, more_images]), EncodedStates.cat([texts, more_texts])
     assert both[1].states.shape == (5, 8, 16)
     expected = torch.cat([model.match(images, texts), model.match(more_images, more_texts)])
     torch.testing.assert_close(model.match(*both), expected, atol=1e-6, rtol=0)

@@ -10,7 +10,7 @@ from small_step import MASK, MOMENT, SPECIAL, TEXTS, batch_of, setup
 from torch import nn
 
 from r2d2.config import ObjectiveConfig
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.objectives import losses as losses_module
 from r2d2.objectives.losses import Moment, Objectives
 
@@ -27,12 +27,14 @@ class Peeker(nn.Module):
         self.seen = {"text": [], "image": []}
 
     def encode_images(self, pixels, keep=None):
-        return Side(torch.zeros(len(pixels), 5, 1), None, F.normalize(pixels.flatten(1)[:, :6]))
+        return EncodedStates(
+            torch.zeros(len(pixels), 5, 1), None, F.normalize(pixels.flatten(1)[:, :6])
+        )
 
     def encode_texts(self, ids, mask):
         has_mask = ((ids == MASK) & mask).any(1).float()
         embedding = F.normalize(torch.sin(ids[:, 1:7].float() * torch.arange(1.0, 7.0)))
-        return Side(has_mask[:, None, None].expand(-1, ids.shape[1], 1), mask, embedding)
+        return EncodedStates(has_mask[:, None, None].expand(-1, ids.shape[1], 1), mask, embedding)
 
     def encode_some(self, ids, mask, whole):
         side = self.encode_texts(ids, mask)

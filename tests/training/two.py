@@ -17,7 +17,7 @@ from torch.distributed.tensor import Shard, distribute_tensor
 
 from r2d2.config import TrainConfig
 from r2d2.errors import R2D2Error
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.training import exchange
 from r2d2.training.checkpoint import optimizer_tensors
 from r2d2.training.distributed import world
@@ -150,7 +150,7 @@ def fetched_rows(here):
     images = torch.randn(shape, dtype=torch.float64, requires_grad=True)
     texts = torch.randn(n, lengths, 4, dtype=torch.float64, requires_grad=True)
     mask = torch.arange(lengths) < torch.tensor([[2], [1], [lengths]])
-    sides = Side(images, None, images[:, 0]), Side(texts, mask, texts[:, 0])
+    sides = EncodedStates(images, None, images[:, 0]), EncodedStates(texts, mask, texts[:, 0])
     own = torch.arange(n) + first
     (seen, read), places = here.fetch(sides, (torch.tensor(wanted), own))
     assert len(seen.states) == len(seen) == [4, 5][here.rank]  # a row that is drawn twice, once

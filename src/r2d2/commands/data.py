@@ -71,7 +71,7 @@ def scenes(
         int, typer.Option(help="Pictures of test, test_pairs and test_things each, in threes.")
     ] = 900,
     things: Annotated[int, typer.Option(help="Emoji that training shows.")] = 1000,
-    pixels: Annotated[int, typer.Option(help="Side of a picture.")] = 72,
+    pixels: Annotated[int, typer.Option(help="EncodedStates of a picture.")] = 72,
     near_misses: Annotated[
         float,
         typer.Option(help="Share of the training pictures that stand in groups of near misses."),

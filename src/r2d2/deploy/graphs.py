@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from r2d2.deploy.cut import special_tokens_behind, with_cut
 from r2d2.deploy.pixels import with_pixels
 from r2d2.errors import R2D2Error, first_line
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.r2d2 import R2D2
-from r2d2.model.side import Side
 from r2d2.tokenizer import Tokenizer
 
 OPSET = 20  # of ONNX; Resize has `antialias` and `axes` since 18
@@ -65,8 +65,8 @@ class PairScorer(nn.Module):
     def forward(self, image_states: Tensor, text_states: Tensor, text_mask: Tensor) -> Tensor:
         """Match score (n,) of image i with text i."""
         unread = image_states[:, 0]  # the cross encoders read no embedding
-        images = Side(image_states, None, unread)
-        return self.model.match(images, Side(text_states, text_mask.bool(), unread))
+        images = EncodedStates(image_states, None, unread)
+        return self.model.match(images, EncodedStates(text_states, text_mask.bool(), unread))
 
 
 def build_graphs(

@@ -35,7 +35,7 @@ from r2d2.deploy.onnx_folder import (
 )
 from r2d2.errors import R2D2Error
 from r2d2.foreign_tokenizer import read_engine
-from r2d2.model.side import Side, embedded
+from r2d2.model.encoded_states import EncodedStates, embedded
 from r2d2.pretrained import Use
 
 LAYOUT = "encoders.json"
@@ -116,11 +116,11 @@ class OnnxPair:
         """The same of an encoded picture."""
         return self.preprocessing.read(file, name)
 
-    def encode_images(self, images: Iterable[Image.Image]) -> Side:
+    def encode_images(self, images: Iterable[Image.Image]) -> EncodedStates:
         """Pictures of any mode and size."""
         return self.encode_pixels([self.prepare(image) for image in images])
 
-    def encode_pixels(self, pixels: Sequence[Pixels]) -> Side:
+    def encode_pixels(self, pixels: Sequence[Pixels]) -> EncodedStates:
         """What `prepare` or `read` gave, at least one."""
         sides = []
         for start in range(0, len(pixels), self.batch_size):
@@ -129,9 +129,9 @@ class OnnxPair:
                 scaled = (stacked.astype(np.float32) / 255 - self.mean) / self.std
                 stacked = np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
             sides.append(_embed(self._image, [stacked]))
-        return Side.cat(sides)
+        return EncodedStates.cat(sides)
 
-    def encode_texts(self, texts: Iterable[str]) -> Side:
+    def encode_texts(self, texts: Iterable[str]) -> EncodedStates:
         """Cut at the text length."""
         sentences, sides = list(texts), []
         for start in range(0, len(sentences), self.batch_size):
@@ -139,9 +139,9 @@ class OnnxPair:
             ids = np.array([one.ids for one in found])
             mask = np.array([one.attention_mask for one in found])
             sides.append(_embed(self._text, [ids, mask]))
-        return Side.cat(sides)
+        return EncodedStates.cat(sides)
 
-    def match(self, images: Side, texts: Side) -> Tensor:
+    def match(self, images: EncodedStates, texts: EncodedStates) -> Tensor:
         """It has no match head."""
         raise R2D2Error("a pair of ONNX encoders has no match head: use the embeddings")
 
@@ -162,7 +162,7 @@ def read(folder: Path, text_length: int | None = None) -> OnnxPair:
         ) from error
 
 
-def _embed(session: Any, given: Sequence[np.ndarray[Any, Any]]) -> Side:
+def _embed(session: Any, given: Sequence[np.ndarray[Any, Any]]) -> EncodedStates:
     """Arrays to the inputs in their order, in the types they ask for."""
     inputs = session.get_inputs()[: len(given)]
     feed = {

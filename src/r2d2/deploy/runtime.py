@@ -24,7 +24,7 @@ from r2d2.deploy.onnx_folder import (
     why_graphs_cannot,
 )
 from r2d2.errors import R2D2Error
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.pretrained import Use
 
 
@@ -94,44 +94,44 @@ class OnnxModel:
         """The same of an encoded picture. BadImage where it cannot be used."""
         return self.preprocessing.read(file, name)
 
-    def encode_pixels(self, pixels: Sequence[Pixels]) -> Side:
+    def encode_pixels(self, pixels: Sequence[Pixels]) -> EncodedStates:
         """What `prepare` or `read` gave, at least one."""
         sides = []
         for start in range(0, len(pixels), self.batch_size):
             given = {"image": np.stack(pixels[start : start + self.batch_size])}
             states, embedding = self.run("image", given)
-            sides.append(Side(torch.from_numpy(states), None, torch.from_numpy(embedding)))
-        return Side.cat(sides)
+            sides.append(EncodedStates(torch.from_numpy(states), None, torch.from_numpy(embedding)))
+        return EncodedStates.cat(sides)
 
-    def encode_images(self, images: Iterable[Image.Image]) -> Side:
+    def encode_images(self, images: Iterable[Image.Image]) -> EncodedStates:
         """Pictures of any size, resized by the graph; those of one size go through together."""
         by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
         pixels = [np.asarray(to_rgb(image)) for image in images]
         for place, one in enumerate(pixels):
             by_size[one.shape[:2]].append(place)
-        found: dict[int, Side] = {}
+        found: dict[int, EncodedStates] = {}
         for places in by_size.values():
             side = self.encode_pixels([pixels[place] for place in places])
             found |= {place: side[i : i + 1] for i, place in enumerate(places)}
-        return Side.cat([found[place] for place in range(len(pixels))])
+        return EncodedStates.cat([found[place] for place in range(len(pixels))])
 
-    def encode_texts(self, texts: Iterable[str]) -> Side:
+    def encode_texts(self, texts: Iterable[str]) -> EncodedStates:
         """Sentences, cut at the model's longest."""
         sentences = list(texts)
         size = self.batch_size
         parts = [sentences[start : start + size] for start in range(0, len(sentences), size)]
-        return Side.cat([self._encode_texts(part) for part in parts])
+        return EncodedStates.cat([self._encode_texts(part) for part in parts])
 
-    def _encode_texts(self, texts: Sequence[str]) -> Side:
+    def _encode_texts(self, texts: Sequence[str]) -> EncodedStates:
         found = self.tokenizer.encodings(texts)
         ids = np.array([one.ids for one in found], dtype=np.int64)
         mask = np.array([one.attention_mask for one in found], dtype=np.int64)
         states, real, embedding = self.run("text", {"ids": ids, "mask": mask})
-        return Side(
+        return EncodedStates(
             torch.from_numpy(states), torch.from_numpy(real).bool(), torch.from_numpy(embedding)
         )
 
-    def match(self, images: Side, texts: Side) -> Tensor:
+    def match(self, images: EncodedStates, texts: EncodedStates) -> Tensor:
         """(n,) of image i with text i."""
         if not self.has_match:
             raise R2D2Error(str(self.why_not("match")))

@@ -16,7 +16,7 @@ from r2d2.evaluation.cost import Stopwatch
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.protocol import DualEncoder, KnowsImages, Progress
 from r2d2.evaluation.states import Precision, Stored
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.vectors import DirectionCheck
 
 
@@ -133,9 +133,11 @@ def embedding_check(unit: str) -> DirectionCheck:
     )
 
 
-def check_side(directions: DirectionCheck, side: Side | Tensor, names: Sequence[str]) -> None:
+def check_side(
+    directions: DirectionCheck, side: EncodedStates | Tensor, names: Sequence[str]
+) -> None:
     """Look over the embeddings of a batch, or such embeddings (n, d)."""
-    embedding = side.embedding if isinstance(side, Side) else side
+    embedding = side.embedding if isinstance(side, EncodedStates) else side
     directions.add(embedding.detach().float().cpu().numpy(), names)
 
 

@@ -13,7 +13,7 @@ from r2d2.errors import R2D2Error
 from r2d2.evaluation.encode import check_side, embedding_check
 from r2d2.evaluation.matching import roc_auc
 from r2d2.evaluation.protocol import DualEncoder, KnowsImages, Progress
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.pair import Pair
 from r2d2.table import PairsTable
 from r2d2.tokenizer import key_hash
@@ -102,7 +102,7 @@ def score_labelled(
     return LabelledScores(torch.cat(scores), torch.tensor(labels), skipped, image_ids, texts)
 
 
-def _encode(model: DualEncoder, pairs: Collection[Pair]) -> tuple[list[int], Side | None]:
+def _encode(model: DualEncoder, pairs: Collection[Pair]) -> tuple[list[int], EncodedStates | None]:
     """Which pictures of the pairs can be used, and these encoded."""
     good, pictures = [], []
     if isinstance(model, KnowsImages):

@@ -20,7 +20,7 @@ from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
 from r2d2.inputs.json_text import read_json
 from r2d2.inputs.values import BadValueError, name_value
-from r2d2.model.side import Side, embedded
+from r2d2.model.encoded_states import EncodedStates, embedded
 
 Matrix = NDArray[np.float32]
 SIDES = {"images": ("image_ids.json", "image_id"), "texts": ("texts.json", "text")}
@@ -42,15 +42,15 @@ class Precomputed:
         """Whether there is an embedding."""
         return image_id in self.image_row
 
-    def known_images(self, image_ids: Sequence[str]) -> Side:
+    def known_images(self, image_ids: Sequence[str]) -> EncodedStates:
         """The embeddings of images it knows."""
         return _side(self.images, [self.image_row[name] for name in image_ids])
 
-    def encode_images(self, images: Sequence[Image.Image]) -> Side:
+    def encode_images(self, images: Sequence[Image.Image]) -> EncodedStates:
         """It sees no pictures."""
         raise R2D2Error("precomputed embeddings know images by their id only")
 
-    def encode_texts(self, texts: Sequence[str]) -> Side:
+    def encode_texts(self, texts: Sequence[str]) -> EncodedStates:
         """The embeddings of texts.
 
         Raises:
@@ -64,7 +64,7 @@ class Precomputed:
             )
         return _side(self.texts, [self.text_row[text] for text in texts])
 
-    def match(self, images: Side, texts: Side) -> Tensor:
+    def match(self, images: EncodedStates, texts: EncodedStates) -> Tensor:
         """It has no match head."""
         raise R2D2Error("precomputed embeddings have no match head")
 
@@ -143,5 +143,5 @@ def _read_parquet(path: Path, column: str) -> tuple[Matrix, list[str]]:
     return matrix.reshape(len(table), -1), table[column].to_pylist()
 
 
-def _side(matrix: Matrix, rows: list[int]) -> Side:
+def _side(matrix: Matrix, rows: list[int]) -> EncodedStates:
     return embedded(torch.from_numpy(np.asarray(matrix[rows], dtype=np.float32)))

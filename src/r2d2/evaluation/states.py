@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from r2d2.errors import R2D2Error
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 
 Precision = Literal["float32", "float16"]
 
@@ -37,7 +37,7 @@ class Stored:
         self._width = 0
         self._file = tempfile.TemporaryFile(prefix="r2d2-states-") if states else None  # noqa: SIM115
 
-    def add(self, side: Side) -> None:
+    def add(self, side: EncodedStates) -> None:
         """Keep a batch.
 
         Raises:
@@ -87,7 +87,7 @@ class Stored:
         assert self._length is not None
         return self._length
 
-    def take(self, index: Tensor) -> Side:
+    def take(self, index: Tensor) -> EncodedStates:
         """The items at (k,) positions, repeats included, as long as the longest of them."""
         assert self._file is not None
         items, place = torch.unique(index.cpu(), return_inverse=True)
@@ -102,7 +102,7 @@ class Stored:
             mask[number, :length] = self._mask[start : start + length]
         device = self.embedding.device
         real = torch.from_numpy(mask)
-        return Side(
+        return EncodedStates(
             torch.from_numpy(states).float().to(device),
             None if bool(real.all()) else real.to(device),
             self.embedding[items.to(device)],

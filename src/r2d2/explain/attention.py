@@ -20,8 +20,8 @@ from torch import Tensor
 
 from r2d2.errors import R2D2Error
 from r2d2.model.cross import CrossEncoder
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.r2d2 import R2D2
-from r2d2.model.side import Side
 
 FRONT = 1  # positions before the patches: [CLS], or the pooled state of towers that have none
 
@@ -34,7 +34,9 @@ class Weights:
     weighted: Tensor  # of the same shape, 0 or more; in the last layer 0 but for [CLS]
 
 
-def text_to_image(model: R2D2, images: Side, texts: Side, gradient: bool = True) -> Weights:
+def text_to_image(
+    model: R2D2, images: EncodedStates, texts: EncodedStates, gradient: bool = True
+) -> Weights:
     """Of text positions over image positions, image i with text i; S includes FRONT.
 
     Raises:
@@ -44,7 +46,9 @@ def text_to_image(model: R2D2, images: Side, texts: Side, gradient: bool = True)
     return _weights(model.text_to_image, model.match_head_text, _own(texts), _own(images), gradient)
 
 
-def image_to_text(model: R2D2, images: Side, texts: Side, gradient: bool = True) -> Weights:
+def image_to_text(
+    model: R2D2, images: EncodedStates, texts: EncodedStates, gradient: bool = True
+) -> Weights:
     """Of image positions over text positions, image i with text i; L includes FRONT.
 
     Raises:
@@ -53,7 +57,9 @@ def image_to_text(model: R2D2, images: Side, texts: Side, gradient: bool = True)
     check_cross(model)
     images = _own(images)
     with torch.set_grad_enabled(gradient):
-        queries = Side(model.image_cross_projection(images.states), images.mask, images.embedding)
+        queries = EncodedStates(
+            model.image_cross_projection(images.states), images.mask, images.embedding
+        )
         return _weights(model.image_to_text, model.match_head_image, queries, _own(texts), gradient)
 
 
@@ -73,7 +79,11 @@ def no_cross_encoders() -> R2D2Error:
 
 
 def _weights(
-    encoder: CrossEncoder, head: torch.nn.Module, queries: Side, context: Side, gradient: bool
+    encoder: CrossEncoder,
+    head: torch.nn.Module,
+    queries: EncodedStates,
+    context: EncodedStates,
+    gradient: bool,
 ) -> Weights:
     n, length = queries.states.shape[:2]
     every = torch.arange(length, device=queries.states.device).expand(n, -1)
@@ -100,8 +110,8 @@ def _weights(
     return Weights(plain, torch.stack(weighted))
 
 
-def _own(side: Side) -> Side:
+def _own(side: EncodedStates) -> EncodedStates:
     """A copy that a gradient may pass: what was encoded for inference allows none."""
     mask = None if side.mask is None else side.mask.clone()
     states = side.states.detach().clone().requires_grad_()
-    return Side(states, mask, side.embedding)
+    return EncodedStates(states, mask, side.embedding)

@@ -26,7 +26,7 @@ from r2d2.explain.dropping import (
 from r2d2.explain.entities import Span
 from r2d2.explain.maps import Map, Way, as_array, attention_maps, place
 from r2d2.explain.unrelated import LEAST, unreadable, unrelated_words
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.models import ImageTextModel
 from r2d2.pretrained import Pretrained
 
@@ -76,7 +76,7 @@ class Evidence:
 def weigh(
     model: ImageTextModel,
     picture: Image.Image,
-    image: Side,
+    image: EncodedStates,
     text: str,
     spans: Sequence[Span],
     way: Way,

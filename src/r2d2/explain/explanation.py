@@ -18,7 +18,7 @@ from r2d2.explain.entities import Span, entities, positions_of, shorten, spans_o
 from r2d2.explain.evidence import Evidence, weigh
 from r2d2.explain.maps import Map, Way, as_array, choose, place
 from r2d2.explain.unrelated import LEAST, unreadable
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.models import ImageTextModel
 from r2d2.notes import Note, unread_notes
 from r2d2.pretrained import Pretrained
@@ -201,7 +201,7 @@ def _unreadable(model: ImageTextModel, spans: Sequence[Span]) -> list[Note]:
 
 
 def _patches(
-    model: Pretrained, images: Side, texts: Side, text: str, layer: int
+    model: Pretrained, images: EncodedStates, texts: EncodedStates, text: str, layer: int
 ) -> tuple[list[Span], Map]:
     """The words that the model reads, and how much each patch looks at each (P_h, P_w, w)."""
     with torch.inference_mode(False):

@@ -20,7 +20,7 @@ from torch import Tensor
 from r2d2.errors import R2D2Error
 from r2d2.explain.attention import FRONT, Weights, no_cross_encoders, text_to_image
 from r2d2.explain.entities import Span, positions_of
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.pretrained import Pretrained
 
 LONGEST = 64  # times what is seen: of a picture that is longer, more than that is marked
@@ -101,7 +101,7 @@ def describe(way: Way) -> str:
 
 def attention_maps(
     model: Pretrained,
-    images: Side,
+    images: EncodedStates,
     texts: Sequence[str],
     spans: Sequence[Sequence[Span]],
     wanted: Sequence[Way],
@@ -164,7 +164,9 @@ def as_array(x: Tensor) -> Map:
     return np.asarray(x.float().cpu().numpy(), dtype=np.float32)
 
 
-def _look(model: Pretrained, images: Side, texts: Side, gradient: bool) -> Weights:
+def _look(
+    model: Pretrained, images: EncodedStates, texts: EncodedStates, gradient: bool
+) -> Weights:
     with torch.inference_mode(False):
         return text_to_image(model.model, images, texts, gradient)
 

@@ -22,7 +22,7 @@ from r2d2.evaluation.encode import encode_pictures, encode_sentences
 from r2d2.evaluation.pairs import match_scores
 from r2d2.evaluation.states import Stored
 from r2d2.extras import require
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.models import load
 
 LEAST = "2.20"
@@ -64,7 +64,7 @@ class R2D2Model:
             model_type=list(self.kinds),
         )  # fmt: skip
 
-    def _encode(self, items: Sequence[Any]) -> Side:
+    def _encode(self, items: Sequence[Any]) -> EncodedStates:
         """Texts, or pictures."""
         if isinstance(items[0], str):
             return self.model.encode_texts(items)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from r2d2.errors import R2D2Error
 from r2d2.extras import require
-from r2d2.model.side import Side, embedded
+from r2d2.model.encoded_states import EncodedStates, embedded
 from r2d2.pretrained import default_device
 from r2d2.weights.files import CONFIG, read_json
 from r2d2.weights.opening import KNOWN
@@ -39,19 +39,19 @@ class SentenceEncoder:
         module: torch.nn.Module = self._model
         return module
 
-    def encode_images(self, images: Sequence[Image.Image]) -> Side:
+    def encode_images(self, images: Sequence[Image.Image]) -> EncodedStates:
         """Pictures, which the model's own processor prepares; (n, d)."""
         return self._encode([image.convert("RGB") for image in images])
 
-    def encode_texts(self, texts: Sequence[str]) -> Side:
+    def encode_texts(self, texts: Sequence[str]) -> EncodedStates:
         """Texts, cut at the model's longest; (n, d)."""
         return self._encode(list(texts))
 
-    def match(self, images: Side, texts: Side) -> Tensor:
+    def match(self, images: EncodedStates, texts: EncodedStates) -> Tensor:
         """It has no match head."""
         raise R2D2Error("a SentenceTransformer has no match head")
 
-    def _encode(self, items: list[Any]) -> Side:
+    def _encode(self, items: list[Any]) -> EncodedStates:
         made: Tensor = self._model.encode(
             items, batch_size=self._batch_size, convert_to_tensor=True, show_progress_bar=False
         )

@@ -1,4 +1,4 @@
-"""Towers of Hugging Face's encoders, seen as Sides: R2D2's ranking on top of newer encoders.
+"""Towers of Hugging Face's encoders, read as our own: ranking on top of newer encoders.
 
 What differs between families of dual encoders stands in model/families.py, and between those of
 single encoders, of which any two make a pair, in model/encoders.py.
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from r2d2.config import ForeignConfig, ModelConfig
 from r2d2.errors import R2D2Error
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.encoders import PLUS, pair_of
 from r2d2.model.families import CLIP_PIXELS, FAMILIES, Clip, Colours, Siglip2
-from r2d2.model.side import Side
 
 DROPOUTS = ("attention_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob")
 DROP_PATH = "drop_path_rate"  # whole layers left out by a generator of their own: never here
@@ -79,7 +79,7 @@ class ForeignTowers(nn.Module):
         """How many states stand in front of a text's tokens."""
         return self.family.text_offset
 
-    def encode_images(self, pixels: Tensor, keep: Tensor | None = None) -> Side:
+    def encode_images(self, pixels: Tensor, keep: Tensor | None = None) -> EncodedStates:
         """See `Towers.encode_images`: pixels normalised as CLIP's, whatever the family wants."""
         self._choice.index = keep
         try:
@@ -88,9 +88,9 @@ class ForeignTowers(nn.Module):
             )
         finally:
             self._choice.index = None
-        return Side(states, None, F.normalize(self.image_projection(pooled), dim=-1))
+        return EncodedStates(states, None, F.normalize(self.image_projection(pooled), dim=-1))
 
-    def encode_pictures(self, pixels: Sequence[Tensor], patch: int) -> Side:
+    def encode_pictures(self, pixels: Sequence[Tensor], patch: int) -> EncodedStates:
         """Pictures of any aspect, each (h, w, 3) uint8 of whole patches, as SigLIP 2 reads them."""
         assert isinstance(self.family, Siglip2)
         cut, grids = [], []
@@ -115,21 +115,21 @@ class ForeignTowers(nn.Module):
             torch.tensor(grids, device=self.device),
         )  # fmt: skip
         embedding = F.normalize(self.image_projection(pooled), dim=-1)
-        return Side(states, F.pad(real, (1, 0), value=True), embedding)
+        return EncodedStates(states, F.pad(real, (1, 0), value=True), embedding)
 
     @property
     def pixels(self) -> tuple[Colours, Colours]:
         """Mean and deviation that are taken off its pictures."""
         return self.foreign.mean, self.foreign.std
 
-    def encode_texts(self, ids: Tensor, mask: Tensor) -> Side:
+    def encode_texts(self, ids: Tensor, mask: Tensor) -> EncodedStates:
         """See `Towers.encode_texts`."""
         if self.family.every_place:
             longest = self.foreign.length
             ids = F.pad(ids, (0, longest - ids.shape[1]), value=self.foreign.pad_id)
             mask = F.pad(mask, (0, longest - mask.shape[1]))
         states, mask, pooled = self.family.read_texts(self.text, ids, mask)
-        return Side(states, mask, F.normalize(self.text_projection(pooled), dim=-1))
+        return EncodedStates(states, mask, F.normalize(self.text_projection(pooled), dim=-1))
 
     def embed_images(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
         """See `Towers.embed_images`; its own classes know no shorter way."""
@@ -139,7 +139,7 @@ class ForeignTowers(nn.Module):
         """See `Towers.embed_texts`."""
         return self.encode_texts(ids, mask).embedding
 
-    def encode_some(self, ids: Tensor, mask: Tensor, whole: Tensor) -> tuple[Side, Tensor]:
+    def encode_some(self, ids: Tensor, mask: Tensor, whole: Tensor) -> tuple[EncodedStates, Tensor]:
         """See `Towers.encode_some`."""
         side = self.encode_texts(ids, mask)
         return side[whole], side.embedding

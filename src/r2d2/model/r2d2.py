@@ -15,8 +15,8 @@ from r2d2.config import ModelConfig
 from r2d2.model.attention import init_weights
 from r2d2.model.bert import MLMHead
 from r2d2.model.cross import CrossEncoder
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.linear import Linear
-from r2d2.model.side import Side
 from r2d2.model.towers import make_towers
 
 TEMPERATURE_RANGE = (0.001, 0.5)  # official code
@@ -74,11 +74,11 @@ class R2D2(nn.Module):
         heads = (self.match_head_text, self.match_head_image)
         return not any(bool(head.weight.any()) for head in heads)
 
-    def encode_images(self, pixels: Tensor, keep: Tensor | None = None) -> Side:
+    def encode_images(self, pixels: Tensor, keep: Tensor | None = None) -> EncodedStates:
         """See `Towers.encode_images`."""
         return self.towers.encode_images(pixels, keep)
 
-    def encode_texts(self, ids: Tensor, mask: Tensor) -> Side:
+    def encode_texts(self, ids: Tensor, mask: Tensor) -> EncodedStates:
         """See `Towers.encode_texts`."""
         return self.towers.encode_texts(ids, mask)
 
@@ -86,14 +86,14 @@ class R2D2(nn.Module):
         """See `Towers.embed_images`."""
         return self.towers.embed_images(pixels, keep)
 
-    def encode_some(self, ids: Tensor, mask: Tensor, whole: Tensor) -> tuple[Side, Tensor]:
+    def encode_some(self, ids: Tensor, mask: Tensor, whole: Tensor) -> tuple[EncodedStates, Tensor]:
         """See `Towers.encode_some`."""
         return self.towers.encode_some(ids, mask, whole)
 
     def cross_text(
         self,
-        images: Side,
-        texts: Side,
+        images: EncodedStates,
+        texts: EncodedStates,
         pairs: Pairs | None = None,
         positions: Tensor | None = None,
         real: Tensor | None = None,
@@ -108,14 +108,16 @@ class R2D2(nn.Module):
         )
         return states
 
-    def cross_image(self, images: Side, texts: Side, pairs: Pairs | None = None) -> Tensor:
+    def cross_image(
+        self, images: EncodedStates, texts: EncodedStates, pairs: Pairs | None = None
+    ) -> Tensor:
         """h_I: the image-to-text states (m, d_t) of pairs at [CLS]."""
         queries = self.image_cross_projection(images.states)
         states: Tensor = self.image_to_text(queries, images.mask, texts.states, texts.mask, pairs)
         return states[:, 0]
 
     def match_logits(
-        self, images: Side, texts: Side, pairs: Pairs | None = None
+        self, images: EncodedStates, texts: EncodedStates, pairs: Pairs | None = None
     ) -> tuple[Tensor, Tensor]:
         """Logits (m, 2) of p_T and of p_I; class 1 is match. pairs None: image i with text i."""
         return (
@@ -123,16 +125,22 @@ class R2D2(nn.Module):
             self.match_head_image(self.cross_image(images, texts, pairs)),
         )
 
-    def match(self, images: Side, texts: Side, pairs: Pairs | None = None) -> Tensor:
+    def match(
+        self, images: EncodedStates, texts: EncodedStates, pairs: Pairs | None = None
+    ) -> Tensor:
         """(p_T[match] + p_I[match]) / 2 of pairs, (m,) in [0, 1]."""
         p_text, p_image = (_match(logits) for logits in self.match_logits(images, texts, pairs))
         return (p_text + p_image) / 2
 
-    def match_text(self, images: Side, texts: Side, pairs: Pairs | None = None) -> Tensor:
+    def match_text(
+        self, images: EncodedStates, texts: EncodedStates, pairs: Pairs | None = None
+    ) -> Tensor:
         """p_T[match] of pairs, (m,): the cheaper half of `match`, as texts have fewer states."""
         return _match(self.match_head_text(self.cross_text(images, texts, pairs)[:, 0]))
 
-    def match_image(self, images: Side, texts: Side, pairs: Pairs | None = None) -> Tensor:
+    def match_image(
+        self, images: EncodedStates, texts: EncodedStates, pairs: Pairs | None = None
+    ) -> Tensor:
         """p_I[match] of pairs, (m,)."""
         return _match(self.match_head_image(self.cross_image(images, texts, pairs)))
 

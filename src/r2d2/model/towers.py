@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from r2d2.config import ModelConfig
 from r2d2.model.attention import init_weights
 from r2d2.model.bert import Bert
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.foreign import ForeignTowers
 from r2d2.model.linear import Linear
-from r2d2.model.side import Side
 from r2d2.model.vit import ViT
 
 # Ours; Hugging Face's; its BERT's; DINOv3's; ConvNeXt's, whose stages are its layers here
@@ -58,15 +58,15 @@ class Towers(nn.Module):
         self.text_projection = Linear(text.width, config.embed_dim, bias=bias)
         self.apply(init_weights)
 
-    def encode_images(self, pixels: Tensor, keep: Tensor | None = None) -> Side:
+    def encode_images(self, pixels: Tensor, keep: Tensor | None = None) -> EncodedStates:
         """Images (n, 3, H, W), normalised; `keep` (n, K) the patches to look at, None: all."""
         states = self.vision(pixels, keep)
-        return Side(states, None, self._embed_image(states[:, 0]))
+        return EncodedStates(states, None, self._embed_image(states[:, 0]))
 
-    def encode_texts(self, ids: Tensor, mask: Tensor) -> Side:
+    def encode_texts(self, ids: Tensor, mask: Tensor) -> EncodedStates:
         """Texts as token ids (n, L) and mask (n, L) bool, True where a token is real."""
         states = self.text(ids, mask)
-        return Side(states, mask, self._embed_text(states[:, 0]))
+        return EncodedStates(states, mask, self._embed_text(states[:, 0]))
 
     def embed_images(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
         """The embeddings (n, d) of `encode_images` alone, for less."""
@@ -76,11 +76,11 @@ class Towers(nn.Module):
         """The embeddings (n, d) of `encode_texts` alone, for less."""
         return self._embed_text(self.text.cls(ids, mask))
 
-    def encode_some(self, ids: Tensor, mask: Tensor, whole: Tensor) -> tuple[Side, Tensor]:
+    def encode_some(self, ids: Tensor, mask: Tensor, whole: Tensor) -> tuple[EncodedStates, Tensor]:
         """The texts `whole` (k,) of ids (n, L), each once, and the embeddings (n, d) of all."""
         states, cls = self.text.some(ids, mask, whole)
         embeddings = self._embed_text(cls)
-        return Side(states, mask[whole], embeddings[whole]), embeddings
+        return EncodedStates(states, mask[whole], embeddings[whole]), embeddings
 
     def _embed_image(self, cls: Tensor) -> Tensor:
         return F.normalize(self.image_projection(self.pooled_norm(cls)), dim=-1)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 
 
 def scaled_gradient(x: Tensor, scale: float) -> Tensor:
@@ -24,7 +24,7 @@ def scaled_gradient(x: Tensor, scale: float) -> Tensor:
     return scaled
 
 
-def with_scaled_gradient(side: Side, scale: float) -> Side:
+def with_scaled_gradient(side: EncodedStates, scale: float) -> EncodedStates:
     """A side whose states pass `scale` of their gradient on; see `scaled_gradient`."""
     return replace(side, states=scaled_gradient(side.states, scale))
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from r2d2.config import ObjectiveConfig
 from r2d2.keyed import Draw, uniform
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.foreign import ForeignTowers
 from r2d2.model.r2d2 import R2D2
-from r2d2.model.side import Side
 from r2d2.model.towers import Towers
 from r2d2.objectives.batch import Batch, Features, Moment, Pull
 from r2d2.objectives.contrast import NAMES, contrast_losses
@@ -55,8 +55,10 @@ class _Encoded:
     images: Tensor  # (n, d) f_I
     texts: Tensor  # (n, d) f_T of the clean texts
     masked_texts: Tensor | None  # (n, d) of the masked ones
-    ranked: tuple[Side, Side] | None  # images, and texts as FGR sees them, where it has begun
-    apart: Side | None  # the masked texts whole, where MLM has a pass of its own
+    ranked: (
+        tuple[EncodedStates, EncodedStates] | None
+    )  # images, and texts as FGR sees them, where it has begun
+    apart: EncodedStates | None  # the masked texts whole, where MLM has a pass of its own
     masked: Tensor | None  # (n, L) where the masked texts are masked
     coin: Tensor | None  # (n, 1) bool, under ET: which texts FGR sees masked
 
@@ -254,7 +256,7 @@ class Objectives(nn.Module):
         ranked = None if seen is None else (self._to_rank(seen), self._to_rank(some[:n]))
         return _Encoded(images, both[:n], both[n:], ranked, apart, masked, coin)
 
-    def _to_rank(self, side: Side) -> Side:
+    def _to_rank(self, side: EncodedStates) -> EncodedStates:
         """A side as the ranking losses read it: a part of their gradient goes on to the tower."""
         return with_scaled_gradient(side, self.config.ranking_gradient)
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 
 
 class Ranks(Protocol):
@@ -28,8 +28,8 @@ class Ranks(Protocol):
         """Mean over the processes, without gradient."""
 
     def fetch(
-        self, sides: tuple[Side, Side], wanted: tuple[Tensor, Tensor]
-    ) -> tuple[tuple[Side, Side], tuple[Tensor, Tensor]]:
+        self, sides: tuple[EncodedStates, EncodedStates], wanted: tuple[Tensor, Tensor]
+    ) -> tuple[tuple[EncodedStates, EncodedStates], tuple[Tensor, Tensor]]:
         """Let rows come that other processes hold, with gradient; only these rows travel.
 
         Args:
@@ -56,8 +56,8 @@ class Alone:
         return x.detach()
 
     def fetch(
-        self, sides: tuple[Side, Side], wanted: tuple[Tensor, Tensor]
-    ) -> tuple[tuple[Side, Side], tuple[Tensor, Tensor]]:
+        self, sides: tuple[EncodedStates, EncodedStates], wanted: tuple[Tensor, Tensor]
+    ) -> tuple[tuple[EncodedStates, EncodedStates], tuple[Tensor, Tensor]]:
         """All that there is, is here."""
         return sides, wanted
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from r2d2.errors import R2D2Error
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.models import (
     CrossEncoderModel,
     ImageTextModel,
@@ -248,9 +248,9 @@ class Searcher:
         """Tokens of a text that the model reads, without [CLS] and [SEP]."""
         return self.model.tokenizer.room
 
-    def encode(self, queries: Sequence[SearchQuery]) -> list[Side]:
-        """Each query as a Side of one; texts together, images together."""
-        sides: dict[int, Side] = {}
+    def encode(self, queries: Sequence[SearchQuery]) -> list[EncodedStates]:
+        """Each query as an EncodedStates of one; texts together, images together."""
+        sides: dict[int, EncodedStates] = {}
         texts = [(place, q.text) for place, q in enumerate(queries) if q.text is not None]
         images = [(place, q.image) for place, q in enumerate(queries) if q.image is not None]
         if texts:
@@ -320,7 +320,10 @@ class Searcher:
         return min(MAX_CANDIDATES, query.candidates or self.model.top_k)
 
     def _first(
-        self, queries: Sequence[SearchQuery], plans: Sequence[_QueryPlan], sides: Mapping[int, Side]
+        self,
+        queries: Sequence[SearchQuery],
+        plans: Sequence[_QueryPlan],
+        sides: Mapping[int, EncodedStates],
     ) -> list[FirstStage]:
         near = self._near(queries, plans, sides)
         found = []
@@ -339,7 +342,10 @@ class Searcher:
         return found
 
     def _near(
-        self, queries: Sequence[SearchQuery], plans: Sequence[_QueryPlan], sides: Mapping[int, Side]
+        self,
+        queries: Sequence[SearchQuery],
+        plans: Sequence[_QueryPlan],
+        sides: Mapping[int, EncodedStates],
     ) -> dict[int, FirstStage]:
         """What the vectors find of each query that they are compared with."""
         groups: dict[tuple[str, str | None], list[int]] = defaultdict(list)
@@ -367,7 +373,7 @@ class Searcher:
         self,
         queries: Sequence[SearchQuery],
         plans: Sequence[_QueryPlan],
-        sides: Mapping[int, Side],
+        sides: Mapping[int, EncodedStates],
         first: Sequence[FirstStage],
     ) -> list[list[CandidateScore | None]]:
         """What is said of each query's candidates; empty where nothing is ranked again."""
@@ -379,7 +385,7 @@ class Searcher:
         texts = list(dict.fromkeys(row for q, rows in zip(queries, chosen, strict=True)
                                    if q.target == "texts" for row in rows))  # fmt: skip
         image_sides = self._states.get(images) if images else {}
-        text_sides: dict[int, Side] = {}
+        text_sides: dict[int, EncodedStates] = {}
         if texts:
             encoded = self.model.encode_texts(
                 [item.texts[0] for item in self.gallery.text_items(texts)]
@@ -387,7 +393,7 @@ class Searcher:
             text_sides = {row: encoded[i : i + 1] for i, row in enumerate(texts)}
         asked = []
         for place, (query, rows, results) in enumerate(zip(queries, chosen, first, strict=True)):
-            pairs: list[tuple[Side, Side] | None] = []
+            pairs: list[tuple[EncodedStates, EncodedStates] | None] = []
             for row in rows:
                 side = sides[place]
                 if query.target == "texts":

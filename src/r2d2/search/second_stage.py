@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.r2d2 import Pairs
-from r2d2.model.side import Side
 from r2d2.models import CrossEncoderModel, ImageTextModel
 from r2d2.search.gallery import Floats
 from r2d2.search.query import Stage
 
-Pair = tuple[Side, Side]  # image and text, each a Side of one
+Pair = tuple[EncodedStates, EncodedStates]  # image and text, each an EncodedStates of one
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _by_both_at_once(
 ) -> list[list[CandidateScore | None]]:
     """Of a model whose cross encoders cannot be asked one by one, as that of a pair graph."""
 
-    def score(images: Side, texts: Side, pairs: Pairs) -> Tensor:
+    def score(images: EncodedStates, texts: EncodedStates, pairs: Pairs) -> Tensor:
         return model.match(images[pairs[0]], texts[pairs[1]])
 
     scores = iter(_scores(model, score, [pair for one in asked for pair in one.pairs if pair]))
@@ -88,7 +88,9 @@ def _by_both_at_once(
 
 
 def _scores(
-    model: ImageTextModel, score: Callable[[Side, Side, Pairs], Tensor], pairs: Sequence[Pair]
+    model: ImageTextModel,
+    score: Callable[[EncodedStates, EncodedStates, Pairs], Tensor],
+    pairs: Sequence[Pair],
 ) -> list[float]:
     """A score of pairs; what is an item's is computed once a batch."""
     scores: list[float] = []
@@ -102,12 +104,12 @@ def _scores(
     return scores
 
 
-def _distinct(sides: Sequence[Side]) -> tuple[Side, Tensor]:
-    """The distinct ones (by identity) in one Side, and the place of each of the n in it."""
+def _distinct(sides: Sequence[EncodedStates]) -> tuple[EncodedStates, Tensor]:
+    """The distinct ones (by identity) in one object, and the place of each of the n in it."""
     places: dict[int, int] = {}
-    kept: list[Side] = []
+    kept: list[EncodedStates] = []
     for side in sides:
         if id(side) not in places:
             places[id(side)] = len(kept)
             kept.append(side)
-    return Side.cat(kept), torch.tensor([places[id(side)] for side in sides])
+    return EncodedStates.cat(kept), torch.tensor([places[id(side)] for side in sides])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from r2d2.data.images import BadImage
 from r2d2.data.preprocessing import Pixels
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.models import ImageTextModel
 from r2d2.search.gallery import Gallery
 
@@ -24,12 +24,12 @@ class ImageStates:
         self._model = model
         self._gallery = gallery
         self._limit = kept_bytes
-        self._held: OrderedDict[int, Side] = OrderedDict()
+        self._held: OrderedDict[int, EncodedStates] = OrderedDict()
         self._bytes = 0
 
-    def get(self, rows: Sequence[int]) -> dict[int, Side]:
-        """The images at `rows`, each a Side of one; those that cannot be read are left out."""
-        found: dict[int, Side] = {}
+    def get(self, rows: Sequence[int]) -> dict[int, EncodedStates]:
+        """The images at `rows`, one object each; unreadable images are left out."""
+        found: dict[int, EncodedStates] = {}
         missing: list[int] = []
         for row in dict.fromkeys(rows):
             if row in self._held:
@@ -53,7 +53,7 @@ class ImageStates:
             for place, row in enumerate(readable):
                 one = encoded[place : place + 1]
                 # a copy: a view would keep the whole batch alive
-                side = Side(
+                side = EncodedStates(
                     one.states.clone(),
                     None if one.mask is None else one.mask.clone(),
                     one.embedding.clone(),
@@ -62,7 +62,7 @@ class ImageStates:
                 self._keep(row, side)
         return found
 
-    def _keep(self, row: int, side: Side) -> None:
+    def _keep(self, row: int, side: EncodedStates) -> None:
         self._held[row] = side
         self._bytes += _size(side)
         while self._bytes > self._limit and self._held:
@@ -70,5 +70,5 @@ class ImageStates:
             self._bytes -= _size(old)
 
 
-def _size(side: Side) -> int:
+def _size(side: EncodedStates) -> int:
     return int(side.states.nbytes + side.embedding.nbytes)

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch._C._distributed_c10d import TCPStore
 
 from r2d2.errors import R2D2Error, first_line
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.training.exchange import fetch
 from r2d2.training.launch import LISTENER, LOOPBACK, LOST, PARENT
 
@@ -61,8 +61,8 @@ class World:
         return total / self.size
 
     def fetch(
-        self, sides: tuple[Side, Side], wanted: tuple[Tensor, Tensor]
-    ) -> tuple[tuple[Side, Side], tuple[Tensor, Tensor]]:
+        self, sides: tuple[EncodedStates, EncodedStates], wanted: tuple[Tensor, Tensor]
+    ) -> tuple[tuple[EncodedStates, EncodedStates], tuple[Tensor, Tensor]]:
         """See `Ranks.fetch`."""
         return (sides, wanted) if self.size == 1 else fetch(sides, wanted, self.rank, self.size)
 

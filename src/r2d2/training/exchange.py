@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from r2d2.model.side import Side
+from r2d2.model.encoded_states import EncodedStates
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Route:
 
 
 def fetch(
-    sides: tuple[Side, Side], wanted: tuple[Tensor, Tensor], rank: int, size: int
-) -> tuple[tuple[Side, Side], tuple[Tensor, Tensor]]:
+    sides: tuple[EncodedStates, EncodedStates], wanted: tuple[Tensor, Tensor], rank: int, size: int
+) -> tuple[tuple[EncodedStates, EncodedStates], tuple[Tensor, Tensor]]:
     """See `Ranks.fetch`; every process calls it, with as many pairs."""
     images, texts = sides
     length = texts.states.shape[1]
@@ -81,21 +81,23 @@ def _masks(asked: Tensor, n: int, rank: int, size: int) -> tuple[Tensor, Tensor]
     return give, take
 
 
-def _padded(side: Side, length: int) -> Side:
+def _padded(side: EncodedStates, length: int) -> EncodedStates:
     """A side whose sequences are as long as those of every process."""
     more = length - side.states.shape[1]
     if not more and side.mask is not None:
         return side
-    return Side(F.pad(side.states, (0, 0, 0, more)), F.pad(side.real(), (0, more)), side.embedding)
+    return EncodedStates(
+        F.pad(side.states, (0, 0, 0, more)), F.pad(side.real(), (0, more)), side.embedding
+    )
 
 
-def _joined(side: Side, route: Route) -> Side:
+def _joined(side: EncodedStates, route: Route) -> EncodedStates:
     states = torch.cat([side.states, route.carry(side.states)])
     embedding = torch.cat([side.embedding, route.carry(side.embedding.detach())])
     mask = None
     if side.mask is not None:
         mask = torch.cat([side.mask, route.carry(side.mask.to(torch.uint8)).bool()])
-    return Side(states, mask, embedding)
+    return EncodedStates(states, mask, embedding)
 
 
 class _AllToAll(torch.autograd.Function):
