@@ -1,25 +1,30 @@
 """Packages of an extra: what is missing or too old is told in one line, with the remedy."""
 
+import ast
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+import r2d2
 from r2d2.cli import app
 from r2d2.errors import R2D2Error
 from r2d2.extras import require
 from r2d2.integrations.mteb import R2D2Encoder
 from training.small import refused
 
+MISSING = ("ImportError", "ModuleNotFoundError")
+
 
 def test_a_package_that_is_missing_or_too_old_is_named_with_its_extra():
-    line = refused(require, "no_such_package", "st", "a folder", "1.0")
+    line = refused(require, "st", "no_such_package", "a folder", "1.0")
     assert line == (
         'a folder needs no-such-package, which is not installed: pip install "zero-r2d2[st]"'
     )
-    line = refused(require, "numpy", "st", "a folder", "99.0")
+    line = refused(require, "st", "numpy", "a folder", "99.0")
     assert "needs numpy 99.0 or newer" in line
-    assert require("numpy", "st", "a folder", "1.0").__name__ == "numpy"
+    assert require("st", "numpy", "a folder", "1.0").__name__ == "numpy"
 
 
 @pytest.mark.parametrize(
@@ -37,3 +42,21 @@ def test_a_command_says_which_extra_it_needs(package, extra, arguments, monkeypa
 def test_mteb_that_cannot_be_imported_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "mteb", None)
     assert "zero-r2d2[mteb]" in refused(R2D2Encoder, "emoji")
+
+
+def test_a_package_that_fails_within_is_not_called_missing(tmp_path, monkeypatch):
+    (tmp_path / "half_there.py").write_text("import no_such_package\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    line = refused(require, "st", "half_there", "a folder")
+    assert line.startswith("half-there cannot be imported (No module named 'no_such_package')")
+    assert line.endswith('pip install "zero-r2d2[st]"')
+
+
+def test_no_other_file_says_itself_what_to_install():
+    home = Path(r2d2.__file__).parent
+    own = []
+    for file in home.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ExceptHandler) and getattr(node.type, "id", "") in MISSING:
+                own += [file for part in ast.walk(node) if isinstance(part, ast.Raise)]
+    assert {file.relative_to(home).as_posix() for file in own} == {"extras.py"}

@@ -1,4 +1,4 @@
-"""Packages that an extra of ours installs: imported where they are needed, or named in one line."""
+"""Optional packages: imported where they are needed, and named with their extra where they lack."""
 
 from __future__ import annotations
 
@@ -11,30 +11,34 @@ from packaging.version import Version
 from r2d2.errors import R2D2Error, first_line
 
 
-def require(package: str, extra: str, use: str, least: str) -> Any:
-    """Import a package.
+def require(extra: str, module: str, use: str, least: str | None = None) -> Any:
+    """Import a module of a package that an extra installs.
 
     Args:
-        package: as it is imported.
-        extra: of zero-r2d2, that installs it.
+        extra: of zero-r2d2.
+        module: as it is imported; with dots where it is a part of its package.
         use: what needs it, as the beginning of a sentence.
-        least: the lowest version that will do.
+        least: the lowest version of the package that works; None: any.
 
     Raises:
-        R2D2Error: it is missing, too old, or cannot be imported.
+        R2D2Error: the package is missing, too old, or cannot be imported.
     """
     remedy = f'pip install "zero-r2d2[{extra}]"'
+    package = module.partition(".")[0]
     name = package.replace("_", "-")
+    missing = f"{use} needs {name}, which is not installed: {remedy}"
+    if least is not None:
+        try:
+            installed = metadata.version(name)
+        except metadata.PackageNotFoundError as error:
+            raise R2D2Error(missing) from error
+        if Version(installed) < Version(least):
+            raise R2D2Error(
+                f"{use} needs {name} {least} or newer, and {installed} is installed: {remedy}"
+            )
     try:
-        installed = metadata.version(name)
-    except metadata.PackageNotFoundError as error:
-        raise R2D2Error(f"{use} needs {name}, which is not installed: {remedy}") from error
-    if Version(installed) < Version(least):
-        raise R2D2Error(
-            f"{use} needs {name} {least} or newer, and {installed} is installed: {remedy}"
-        )
-    try:
-        return importlib.import_module(package)
+        return importlib.import_module(module)
     except ImportError as error:
-        reason = first_line(error)
-        raise R2D2Error(f"{name} cannot be imported ({reason}): {remedy}") from error
+        if isinstance(error, ModuleNotFoundError) and error.name == package:
+            raise R2D2Error(missing) from error
+        raise R2D2Error(f"{name} cannot be imported ({first_line(error)}): {remedy}") from error

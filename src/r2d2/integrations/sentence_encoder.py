@@ -82,7 +82,7 @@ def open_sentence_encoder(name: str, *, dim: int | None = None) -> SentenceEncod
     Raises:
         R2D2Error: the library is missing, the model cannot be opened, or takes no pictures.
     """
-    library = require("sentence_transformers", "st", "a model of sentence-transformers", LEAST)
+    library = require("st", "sentence_transformers", "a model of sentence-transformers", LEAST)
     if not name:
         raise R2D2Error(f"{PREFIX} names no model: give {PREFIX}FOLDER or {PREFIX}OWNER/NAME")
     try:

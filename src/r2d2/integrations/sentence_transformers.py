@@ -21,7 +21,7 @@ from r2d2.extras import require
 from r2d2.pretrained import Pretrained, read_saved, saved_folder
 
 LEAST = "6.0"
-require("sentence_transformers", "st", "a CrossEncoder of sentence-transformers", LEAST)
+require("st", "sentence_transformers", "a CrossEncoder of sentence-transformers", LEAST)
 
 from sentence_transformers.base.modules import InputModule  # noqa: E402
 from sentence_transformers.util import load_dir_path  # noqa: E402

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from r2d2.config import ForeignConfig, ModelConfig
 from r2d2.errors import R2D2Error
+from r2d2.extras import require
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.encoders import PLUS, pair_of
 from r2d2.model.families import CLIP_PIXELS, FAMILIES, Clip, Colours, Siglip2
@@ -197,10 +198,4 @@ def build_config(foreign: ForeignConfig, dropout: float = 0.0) -> Any:
 
 def require_transformers() -> Any:
     """The package. R2D2Error where it is not installed."""
-    try:
-        import transformers
-    except ImportError as error:
-        raise R2D2Error(
-            'towers of Hugging Face\'s classes need its package: pip install "zero-r2d2[hf]"'
-        ) from error
-    return transformers
+    return require("hf", "transformers", "a tower of a Hugging Face class")

@@ -8,7 +8,6 @@ model has the products added to its matrices, and is a model as any other.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -46,14 +45,14 @@ def check_lora(config: TrainConfig, model: ModelConfig | None) -> None:
             f"{SETTING} has nothing to adapt: both towers are frozen and there are no cross "
             "encoders; set train.freeze_vision=false or train.freeze_text=false"
         )
-    require("peft", "lora", SETTING, LEAST)
+    require("lora", "peft", SETTING, LEAST)
 
 
 def add_lora(model: R2D2, config: TrainConfig) -> None:
     """Put products into the layers that learn; in place, before teachers are made of the towers."""
     if not config.lora_rank:
         return
-    peft: Any = require("peft", "lora", SETTING, LEAST)
+    peft = require("lora", "peft", SETTING, LEAST)
     inside = _adapted(config)
     # torch's multi-head attention reads the matrix of its output map by itself.
     apart = [f"{n}." for n, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)]

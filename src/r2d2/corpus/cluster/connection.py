@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from r2d2.errors import R2D2Error, first_line
+from r2d2.extras import require
 from r2d2.files import disk_errors
 
 CONNECT_S = 20  # for a cluster to answer; Ray itself tries for minutes, and then ends the process
@@ -23,11 +24,7 @@ _TRY = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False, logg
 
 def import_ray() -> Any:
     """The module; R2D2Error where the extra is missing."""
-    try:
-        import ray
-    except ImportError as error:
-        raise R2D2Error('--runner ray needs Ray: pip install "zero-r2d2[ray]"') from error
-    return ray
+    return require("ray", "ray", "--runner ray")
 
 
 def connect(workers: int | None) -> None:

@@ -30,6 +30,7 @@ from r2d2.corpus.fetching.outcome import (
 from r2d2.corpus.fetching.sniff import image_size
 from r2d2.corpus.fetching.special_addresses import special
 from r2d2.errors import R2D2Error
+from r2d2.extras import require
 
 if TYPE_CHECKING:
     import aiohttp
@@ -75,10 +76,7 @@ async def open_client(
     owns: Callable[[str], bool] = lambda host: True,
 ) -> AsyncIterator[Client]:
     """A client; R2D2Error where the extra is missing or a block list cannot be read."""
-    try:
-        import aiohttp
-    except ImportError as error:
-        raise R2D2Error('fetching images needs aiohttp: pip install "zero-r2d2[corpus]"') from error
+    aiohttp = require("corpus", "aiohttp", "fetching images")
     policy = Policy(config)
     book = AddressBook(config.allow_private, lookup)
     resolver: Any = book  # it has the resolver's two methods, and needs no aiohttp to be imported

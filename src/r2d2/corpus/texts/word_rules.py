@@ -17,13 +17,12 @@ from r2d2.corpus.texts.folding import compact, fold
 from r2d2.corpus.texts.words import (
     ADVERTISING,
     CONTEXTS,
-    EXTRA,
     WordMatch,
     Words,
     built_in,
     read_words,
 )
-from r2d2.errors import R2D2Error
+from r2d2.extras import require
 
 _TWO_LETTERS = re.compile("[a-z]{2}")
 _OTHER_WORDS = {"ai", "pin", "ma"}  # 做AI模型 means what it says
@@ -171,18 +170,10 @@ def _cuts(start: int, stop: int, match: WordMatch) -> bool:
 
 def load_pinyin() -> Any:
     """The package that tells how characters sound; R2D2Error where it is missing."""
-    try:
-        import pypinyin
-    except ImportError as error:
-        raise R2D2Error(f"pypinyin, which tells sounds, is missing: {EXTRA}") from error
-    return pypinyin
+    return require("corpus", "pypinyin", "telling how characters sound")
 
 
 @cache
 def load_rjieba() -> Any:
     """The package that cuts words; R2D2Error where it is missing."""
-    try:
-        import rjieba
-    except ImportError as error:
-        raise R2D2Error(f"rjieba, which cuts words, is missing: {EXTRA}") from error
-    return rjieba
+    return require("corpus", "rjieba", "cutting texts into words")

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from r2d2.errors import R2D2Error
+from r2d2.extras import require
 from r2d2.inputs.encoding import read_lines
 from r2d2.settings import data_files
 
 BUILT_IN = "corpus/texts/words"
-EXTRA = 'pip install "zero-r2d2[corpus]"'
 ADVERTISING = "advertising"
 # Lists beside whose words those of other built-in lists do no harm: {context: lists}.
 CONTEXTS = {
@@ -101,8 +101,5 @@ def _outside(
 
 
 def _automaton(words: Sequence[str]) -> Any:
-    try:
-        import ahocorasick_rs
-    except ImportError as error:
-        raise R2D2Error(f"ahocorasick-rs, which finds words, is missing: {EXTRA}") from error
+    ahocorasick_rs = require("corpus", "ahocorasick_rs", "finding listed words")
     return ahocorasick_rs.AhoCorasick(list(words), store_patterns=False)
