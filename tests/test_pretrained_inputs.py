@@ -236,12 +236,42 @@ def broken(part):
     return model
 
 
-@pytest.mark.parametrize(("part", "unit"), [("vision", "images"), ("text", "the query")])
+@pytest.mark.parametrize(("part", "unit"), [("vision", "images"), ("text", "texts")])
 def test_no_order_is_made_of_embeddings_that_are_no_numbers(part, unit):
     model = broken(f"towers.{part}")
     said = refused(model.rank, TEXTS[0], PICTURES)
     assert f"embeddings of {unit} are NaN" in said
     assert "weights" in said
+
+
+def test_no_embedding_is_given_that_is_no_number(model):
+    said = refused(broken("towers.vision").encode_images, PICTURES[:3])
+    assert "3 of 3 embeddings of images are NaN" in said
+    assert "picture 0, picture 1, picture 2" in said
+    said = refused(broken("towers.text").encode_texts, TEXTS[:2])
+    assert "2 of 2 embeddings of texts are NaN" in said
+    assert "text 0, text 1" in said
+    spoilt = make()
+    with torch.no_grad():  # one token alone
+        spoilt.model.towers.token_embedding[spoilt.tokenizer(["鱼"])[0][0, 1]] = math.inf
+    said = refused(spoilt.encode_texts, ["猫", "鱼", "狗"])
+    assert "1 of 3 embeddings of texts" in said
+    assert "text 1;" in said
+    images = model.encode_images(PICTURES[:2])
+    with torch.inference_mode():
+        images.embedding[1] = math.nan
+    said = refused(model.rank, TEXTS[0], images)
+    assert "1 of 2 embeddings of images" in said
+    assert "number 1;" in said
+
+
+def test_pixels_that_are_no_numbers_are_refused(model):
+    good = model.prepare(PICTURES[0]).astype(np.float32)
+    for value in (math.nan, math.inf):
+        bad = good.copy()
+        bad[0, 0, 0] = value
+        said = refused(model.encode_pixels, [good, bad])
+        assert "pixels of picture 1 are not finite" in said
 
 
 def test_no_score_is_given_that_is_no_number():

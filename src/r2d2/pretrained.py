@@ -132,7 +132,8 @@ class Pretrained:
         `dim`: keep so many numbers of an embedding, of unit length again; None: all. See `widths`.
 
         Raises:
-            R2D2Error: no list of pictures, an empty one, or a picture that cannot be used.
+            R2D2Error: no list of pictures, an empty one, a picture that cannot be used, or one
+                whose embedding is not finite or zero.
         """
         pictures = listed(images, "picture")
         if not pictures:
@@ -143,7 +144,9 @@ class Pretrained:
             sides.append(
                 self.encode_pixels([self.prepare(p, name=f"picture {i}") for i, p in chunk])
             )
-        return self._cut(EncodedStates.cat(sides), dim)
+        side = EncodedStates.cat(sides)
+        _refuse_without_direction(side, "images", "picture")
+        return self._cut(side, dim)
 
     def prepare(self, picture: Image.Image, name: str = "picture") -> Pixels:
         """A picture of any mode and size as the pixels (S, S, 3) that the model looks at."""
@@ -159,7 +162,18 @@ class Pretrained:
 
     @torch.inference_mode()
     def encode_pixels(self, pixels: Sequence[Pixels]) -> EncodedStates:
-        """What `prepare` or `read` gave, at least one; see `EncodedStates` for the shapes."""
+        """What `prepare` or `read` gave, at least one; see `EncodedStates` for the shapes.
+
+        An embedding may be NaN or zero where the weights are broken: an index marks such rows.
+
+        Raises:
+            R2D2Error: pixels of floating point that are not finite.
+        """
+        for number, picture in enumerate(pixels):
+            if picture.dtype.kind == "f" and not np.isfinite(picture).all():
+                raise R2D2Error(
+                    f"the pixels of picture {number} are not finite: give what `prepare` makes"
+                )
         device = self.model.towers.device
         sides = []
         patch = self.preprocessing.patch
@@ -181,7 +195,8 @@ class Pretrained:
         `dim`: see `encode_images`.
 
         Raises:
-            R2D2Error: no list of texts, an empty one, or something in it that is no text.
+            R2D2Error: no list of texts, an empty one, something in it that is no text, or a text
+                whose embedding is not finite or zero.
         """
         sentences = [one_text(t, f"text {i}") for i, t in enumerate(listed(texts, "text"))]
         if not sentences:
@@ -191,7 +206,9 @@ class Pretrained:
         for start in range(0, len(sentences), self.batch_size):
             ids, mask = self.tokenizer(sentences[start : start + self.batch_size])
             sides.append(self.model.encode_texts(ids.to(device), mask.to(device)))
-        return self._cut(EncodedStates.cat(sides), dim)
+        side = EncodedStates.cat(sides)
+        _refuse_without_direction(side, "texts", "text")
+        return self._cut(side, dim)
 
     def _cut(self, side: EncodedStates, dim: int | None) -> EncodedStates:
         """With the first `dim` numbers of each embedding. R2D2Error where there are not so many."""
@@ -294,9 +311,7 @@ class Pretrained:
         top_k = self.top_k if top_k is None else whole_number(top_k, "top_k")
         text = self.encode_texts([one_text(query, "query")])
         side = self._image_side(images)
-        names = [f"number {n}" for n in range(len(side))]
-        refuse_without_direction(text.embedding.float().cpu().numpy(), "the query", [query])
-        refuse_without_direction(side.embedding.float().cpu().numpy(), "images", names)
+        _refuse_without_direction(side, "images", "number")
         cosine = side.embedding.float() @ text.embedding[0].float()
         order = cosine.argsort(descending=True, stable=True)
         if not self.has_match or self.match_weight == 0:
@@ -338,6 +353,12 @@ class Pretrained:
         save_file({k: v.contiguous() for k, v in state.items()}, folder / WEIGHTS)
         self.tokenizer.save(folder / TOKENIZER)
         (folder / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
+
+
+def _refuse_without_direction(side: EncodedStates, unit: str, word: str) -> None:
+    """R2D2Error that names each item as `word` and its number, where an embedding is no number."""
+    names = [f"{word} {number}" for number in range(len(side))]
+    refuse_without_direction(side.embedding.float().cpu().numpy(), unit, names)
 
 
 def _trimmed(texts: EncodedStates) -> EncodedStates:
