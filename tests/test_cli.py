@@ -12,9 +12,9 @@ import pytest
 
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
-from r2d2.evaluation.rerank import WEIGHTS
 from r2d2.models import load
 from r2d2.pair import SCHEMA
+from r2d2.ranking.two_stage import WEIGHTS
 from r2d2.table import Pair, PairsTable, Text, write_table
 from training.small import (
     call_cli,

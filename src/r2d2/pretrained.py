@@ -33,6 +33,7 @@ from r2d2.foreign_tokenizer import load_tokenizer
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.foreign import ForeignTowers
 from r2d2.model.r2d2 import R2D2, Pairs
+from r2d2.ranking.two_stage import two_stage_scores
 from r2d2.tokenizer import Tokenizer
 from r2d2.vectors import refuse_without_direction
 from r2d2.weights.native import load_weights
@@ -320,7 +321,7 @@ class Pretrained:
             ]
         first, rest = order[:top_k], order[top_k:]
         match = self.match(side[first], text[torch.zeros_like(first)])
-        score = self.match_weight * match + cosine[first]
+        score = two_stage_scores(cosine[first], match, self.match_weight)
         again = score.argsort(descending=True, stable=True)
         best = [
             RankedImage(int(first[i]), float(score[i]), float(cosine[first[i]]), float(match[i]))

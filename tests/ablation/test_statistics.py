@@ -15,7 +15,7 @@ from r2d2.ablation.statistics import (
     figures,
     units,
 )
-from r2d2.evaluation.matching import roc_auc
+from r2d2.ranking.metrics import roc_auc
 
 
 def outcome(seed, images=7, texts=11, most=14):

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from downstream.pairs import caption, pair, picture, quiet, table_of
 from r2d2.checks.against import know
 from r2d2.checks.base import Asked
-from r2d2.checks.judgements import auc_interval
 from r2d2.checks.logistic import dense_rows, learn, sparse_rows
 from r2d2.checks.run import check_table
 from r2d2.downstream.likeness import PerceptualDuplicates
+from r2d2.ranking.metrics import auc_with_error
 from r2d2.table import Text
 from training.small import png
 
@@ -128,7 +128,7 @@ def test_auc_by_plain_loops(rows):
                 mean = sum(w for (_, j), w in wins.items() if j == k) / ones
                 total += (mean - expected) / zeros
         error += total**2
-    auc, deviation = auc_interval(scores, labels, clusters)
+    auc, deviation = auc_with_error(scores, labels, clusters)
     assert auc == pytest.approx(expected)
     assert deviation == pytest.approx(np.sqrt(error), abs=1e-12)
 
@@ -139,7 +139,7 @@ def test_the_interval_holds_what_it_should():
     out = 0
     for _ in range(400):
         scores, labels = rng.normal(size=120), rng.random(120) < 0.5
-        auc, deviation = auc_interval(scores, labels, np.arange(120))
+        auc, deviation = auc_with_error(scores, labels, np.arange(120))
         out += abs(auc - 0.5) > 1.96 * deviation
     assert 8 <= out <= 36
 

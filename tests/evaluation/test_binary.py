@@ -14,12 +14,11 @@ from r2d2.evaluation.binary import (
     average_precision,
     best_threshold,
     calibration_error,
-    ready,
     reliability,
-    weighted_auc,
 )
 from r2d2.evaluation.labelled import LabelledScores
 from r2d2.evaluation.match_run import figures
+from r2d2.ranking.metrics import usable_scores, weighted_auc
 
 GRID = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
 
@@ -84,12 +83,12 @@ def test_no_cut_is_better_than_the_best(given_pairs):
 
 
 def test_what_is_no_number_harms():
-    scores = ready(np.array([math.nan, 0.5, math.nan]), np.array([True, True, False]))
+    scores = usable_scores(np.array([math.nan, 0.5, math.nan]), np.array([True, True, False]))
     assert scores.tolist() == [-math.inf, 0.5, math.inf]
     best = best_threshold(scores, np.array([True, True, False]))
     assert math.isfinite(best.value)
-    with pytest.raises(R2D2Error, match="of 2 pairs 2 match"):
-        ready(np.zeros(2), np.ones(2, dtype=bool))
+    with pytest.raises(R2D2Error, match="2 matches and 0 others"):
+        usable_scores(np.zeros(2), np.ones(2, dtype=bool))
 
 
 def test_calibration_of_a_known_case():

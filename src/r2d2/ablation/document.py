@@ -16,7 +16,6 @@ import yaml
 import r2d2
 from r2d2.ablation.runs import Arm
 from r2d2.ablation.speed import Speed
-from r2d2.ablation.statistics import LEVEL
 from r2d2.ablation.summary import (
     BETTER,
     ENOUGH_SEEDS,
@@ -153,7 +152,7 @@ def _about(found: Sequence[ArmSummary], others: int) -> str:
     shared = [len(value.by_seed) for arm in found[1:] for value in arm.differences.values()]
     about = (
         "Mean over seeds in %, in brackets the largest less the smallest; Δ: points above "
-        f"{label(found[0].name)}, with the {LEVEL:g}% interval of {RESAMPLES:,} paired resamples "
+        f"{label(found[0].name)}, with the 95% interval of {RESAMPLES:,} paired resamples "
         "of images and seeds. "
     )
     if min(shared, default=0) < ENOUGH_SEEDS:

@@ -12,13 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from r2d2.ablation.outcome import Pairs, Ranks, TaskOutcome
+from r2d2.ranking.metrics import (
+    Floats,
+    GroupedHits,
+    Ints,
+    interval,
+    usable_scores,
+    weighted_auc,
+)
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
-RECALL_AT = (1, 5, 10)
 FIGURES = ("r_mean", "r_1", "auc", "prerank_r_mean", "prerank_r_1")
-LEVEL = 95.0  # % of the resamples that an interval holds
 
 
 def units(task: TaskOutcome) -> Ints:
@@ -45,7 +48,7 @@ def draw_seeds(count: int, resamples: int, seed: int) -> Floats:
     return counts / draws
 
 
-def figures(task: TaskOutcome, weights: npt.NDArray[np.int64]) -> dict[str, Floats]:
+def figures(task: TaskOutcome, weights: npt.NDArray[np.number]) -> dict[str, Floats]:
     """Every figure in %, under each row of weights.
 
     Args:
@@ -57,42 +60,29 @@ def figures(task: TaskOutcome, weights: npt.NDArray[np.int64]) -> dict[str, Floa
         R@5 and R@10 of both. Without pairs, or where a resample lacks one class, AUC is NaN.
     """
     images = units(task)
+    times = weights.astype(np.float64)
     found: dict[str, Floats] = {}
     for prefix, stage in (("prerank_", "prerank"), ("", "last")):
-        ways = [_recalls(way, getattr(way, stage), images, weights) for way in (task.i2t, task.t2i)]
+        ways = [_recalls(way, getattr(way, stage), images, times) for way in (task.i2t, task.t2i)]
         both = np.stack(ways)  # (2, 3, b)
         found[f"{prefix}r_1"] = both[:, 0].mean(axis=0)
         found[f"{prefix}r_mean"] = both.mean(axis=(0, 1))
-    found["auc"] = _auc(task.pairs, images, weights)
+    found["auc"] = _auc(task.pairs, images, times)
     return {name: found[name] for name in FIGURES}
 
 
-def _recalls(way: Ranks, ranks: Ints, images: Ints, weights: Ints) -> Floats:
+def _recalls(direction: Ranks, ranks: Ints, images: Ints, weights: Floats) -> Floats:
     """R@1, R@5 and R@10 of one direction, (3, b)."""
-    place = np.searchsorted(images, way.image)
-    queries = np.bincount(place, minlength=len(images))
-    hits = np.stack([np.bincount(place, ranks <= at, len(images)) for at in RECALL_AT])
-    recalled: Floats = 100 * (hits @ weights.T) / (queries @ weights.T)
-    return recalled
+    group = np.searchsorted(images, direction.image)
+    return GroupedHits.of(ranks, group, len(images)).recalls(weights)
 
 
-def _auc(pairs: Pairs, images: Ints, weights: Ints) -> Floats:
-    """Area under the ROC curve, ties half, (b,)."""
-    if not len(pairs.score):
+def _auc(pairs: Pairs, images: Ints, weights: Floats) -> Floats:
+    """ROC AUC in %, (b,)."""
+    if len(np.unique(pairs.label)) < 2:
         return np.full(len(weights), np.nan)
-    harm = np.where(pairs.label, -np.inf, np.inf)  # a score that is not a number counts against us
-    score = np.where(np.isnan(pairs.score), harm, pairs.score)
-    order = np.argsort(score, kind="stable")
-    _, first = np.unique(score[order], return_index=True)  # where each run of equal scores begins
-    of_pair = weights[:, np.searchsorted(images, pairs.image)[order]].astype(np.float64)
-    label = pairs.label[order]
-    right = np.add.reduceat(of_pair * label, first, axis=1)  # (b, distinct scores)
-    wrong = np.add.reduceat(of_pair * ~label, first, axis=1)
-    below = np.cumsum(wrong, axis=1) - wrong
-    wins = (right * (below + wrong / 2)).sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        area: Floats = 100 * wins / (right.sum(axis=1) * wrong.sum(axis=1))
-    return area
+    scores = usable_scores(pairs.score.astype(np.float64), pairs.label)
+    return weighted_auc(scores, pairs.label, weights[:, np.searchsorted(images, pairs.image)])
 
 
 @dataclass(frozen=True)
@@ -118,8 +108,5 @@ def estimate(points: Floats, resampled: Floats, seeds: Floats) -> Estimate:
         resampled: (s, b) the same under each resample of the images, which all seeds share.
         seeds: (b, s) of `draw_seeds`.
     """
-    means = np.einsum("sb,bs->b", resampled, seeds)
-    means = means[np.isfinite(means)]
-    tail = (100 - LEVEL) / 2
-    low, high = np.percentile(means, [tail, 100 - tail]) if len(means) else (np.nan, np.nan)
-    return Estimate(float(points.mean()), float(low), float(high), tuple(points.tolist()))
+    low, high = interval(np.einsum("sb,bs->b", resampled, seeds))
+    return Estimate(float(points.mean()), low, high, tuple(points.tolist()))

@@ -20,6 +20,7 @@ import numpy as np
 
 from r2d2.checks.labelled import Floats, Ints, Mask
 from r2d2.checks.logistic import Rows, learn
+from r2d2.ranking.metrics import auc_with_error
 
 FEWEST = 40  # rows to judge by, below which nothing can be told
 SIGMAS = 3.29  # half the interval: a fair set is out of it once in 1,000
@@ -115,31 +116,9 @@ def by_scores(scores: Floats, keys: Ints, labels: Mask, name: str) -> Judgement:
     """Of scores (n,) of the rows `name` that nothing had to be learnt for."""
     if lacking := _lacking(labels):
         return Judgement(name, len(labels), reason=lacking)
-    auc, error = auc_interval(scores, labels, keys)
+    auc, error = auc_with_error(scores, labels, keys)
     half = SIGMAS * float(np.sqrt(max(error**2, _variance_by_luck(labels))))
     return Judgement(name, len(labels), auc, half, float(((scores > 0) == labels).mean()))
-
-
-def auc_interval(scores: Floats, labels: Mask, clusters: Ints) -> tuple[float, float]:
-    """The AUC, ties half, and its standard error over clusters.
-
-    Args:
-        scores: (n,).
-        labels: (n,) both kinds are there.
-        clusters: (n,) rows of one number depend on each other.
-    """
-    matches, others = np.sort(scores[labels]), np.sort(scores[~labels])
-
-    def placed(values: Floats, among: Floats) -> Floats:
-        low, high = (np.searchsorted(among, values, side) for side in ("left", "right"))
-        return np.asarray((low + high) / (2 * len(among)))
-
-    values = np.where(labels, placed(scores, others), 1 - placed(scores, matches))
-    auc = float(values[labels].mean())
-    share = np.where(labels, 1 / len(matches), 1 / len(others))
-    sums = np.bincount(np.unique(clusters, return_inverse=True)[1].reshape(-1),
-                       (values - auc) * share)  # fmt: skip
-    return auc, float(np.sqrt((sums * sums).sum()))
 
 
 def _asked(
@@ -158,7 +137,7 @@ def _asked(
         learnt = learn(rows.take(np.flatnonzero(learnt_on)), labels[learnt_on])
         scores = learnt.scores(rows.take(np.flatnonzero(asked)))
         scores = scores.round(9)  # what is equal but for rounding ties
-        auc, error = auc_interval(scores, labels[asked], keys[asked])
+        auc, error = auc_with_error(scores, labels[asked], keys[asked])
         aucs.append(auc)
         variances.append(max(error**2, _variance_by_luck(labels[asked])))
         right.append(float(((scores > 0) == labels[asked]).mean()))

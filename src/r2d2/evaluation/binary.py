@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from r2d2.errors import R2D2Error
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+from r2d2.ranking.metrics import Bools, Floats, counts_by_score
 
 BINS = 15  # of equal width, over [0, 1] (Guo et al., arXiv 1706.04599)
 
@@ -23,43 +20,23 @@ class Threshold:
     accuracy: float  # in %, on what it was chosen on
 
 
-def ready(scores: Floats, match: Bools) -> Floats:
-    """Scores with each that is not a number set to what harms us: lowest on a match, else highest.
-
-    Raises:
-        R2D2Error: the lengths differ, or one of the two classes is empty.
-    """
-    if scores.shape != match.shape or scores.ndim != 1:
-        raise R2D2Error(f"{scores.shape} scores and {match.shape} labels: both must be (n,)")
-    if match.all() or not match.any():
-        raise R2D2Error(
-            f"of {len(match)} pairs {int(match.sum())} match: matching needs pairs of both kinds"
-        )
-    return np.where(np.isnan(scores), np.where(match, -np.inf, np.inf), scores)
-
-
 def average_precision(scores: Floats, match: Bools, weight: Floats | None = None) -> float:
     """Area under precision over recall in %, by steps; equal scores are taken together.
 
     Args:
-        scores: (n,), see `ready`.
+        scores: (n,), see `usable_scores`.
         match: (n,) whether the pair matches.
         weight: (n,) how often each pair counts; None: once.
+
+    Returns:
+        NaN where no match has a weight.
     """
-    true, false = _counts(scores, match, weight)
-    found = np.cumsum(true)
-    precision = found / np.maximum(found + np.cumsum(false), 1e-300)
+    true, false = _counts_from_top(scores, match, weight)
+    if not true.sum():
+        return math.nan
+    above = np.cumsum(true)
+    precision = above / np.maximum(above + np.cumsum(false), 1e-300)
     return float(100 * (true * precision).sum() / true.sum())
-
-
-def weighted_auc(scores: Floats, match: Bools, weight: Floats) -> float | None:
-    """ROC AUC in %, ties half, of pairs that count `weight` times; None without both kinds."""
-    true, false = _counts(scores, match, weight)
-    if not true.sum() or not false.sum():
-        return None
-    above = np.cumsum(true) - true  # matches that score higher
-    wins = (false * (above + true / 2)).sum()
-    return float(100 * wins / (true.sum() * false.sum()))
 
 
 def best_threshold(scores: Floats, match: Bools) -> Threshold:
@@ -68,7 +45,7 @@ def best_threshold(scores: Floats, match: Bools) -> Threshold:
     A cut above every score says that nothing matches.
     """
     values = np.unique(scores)[::-1]
-    true, false = _counts(scores, match, None)
+    true, false = _counts_from_top(scores, match)
     right = (
         np.concatenate([[0], np.cumsum(true)])
         + false.sum()
@@ -134,10 +111,10 @@ def calibration_error(found: list[Bin]) -> float:
     return 100 * sum(gaps) / total
 
 
-def _counts(scores: Floats, match: Bools, weight: Floats | None) -> tuple[Floats, Floats]:
+def _counts_from_top(
+    scores: Floats, match: Bools, weight: Floats | None = None
+) -> tuple[Floats, Floats]:
     """Matches and others at each distinct score, the highest first."""
-    values, place = np.unique(scores, return_inverse=True)
     weight = np.ones(len(match)) if weight is None else weight
-    true = np.bincount(place, weights=weight * match, minlength=len(values))
-    false = np.bincount(place, weights=weight * ~match, minlength=len(values))
-    return true[::-1].astype(np.float64), false[::-1].astype(np.float64)
+    matches, others = counts_by_score(scores, match, weight)
+    return matches[::-1], others[::-1]

@@ -22,10 +22,10 @@ from r2d2.evaluation.classification import (
     read_templates,
 )
 from r2d2.evaluation.comparison_page import write_comparison
-from r2d2.evaluation.intervals import Floats, grouped_interval
 from r2d2.evaluation.opening import open_encoder
 from r2d2.evaluation.run import RESAMPLES, about, choose_benchmark, choose_splits
 from r2d2.files import write_text
+from r2d2.ranking.metrics import Floats, grouped_interval
 from r2d2.table import PairsTable
 from r2d2.training.run_folder import METRICS, REPORT
 

@@ -17,10 +17,10 @@ from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.encode import batches, check_side, embedding_check
 from r2d2.evaluation.protocol import DualEncoder, KnowsImages, Progress
-from r2d2.evaluation.retrieval import rank_of_best
 from r2d2.formats.classes import CLASS, listed_classes, row_classes
 from r2d2.inputs.encoding import read_text, split_lines
 from r2d2.inputs.yaml_text import read_yaml
+from r2d2.ranking.metrics import rank_of_best
 from r2d2.table import PairsTable
 from r2d2.tokenizer import key_hash, text_key
 

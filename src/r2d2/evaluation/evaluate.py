@@ -22,15 +22,14 @@ from r2d2.errors import R2D2Error
 from r2d2.evaluation.cost import Stopwatch
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.encode import encode
-from r2d2.evaluation.intervals import recall_intervals
-from r2d2.evaluation.matching import roc_auc
 from r2d2.evaluation.protocol import DualEncoder, Progress
-from r2d2.evaluation.rerank import BLOCK_CELLS, WEIGHTS, Reranked, best_weight, sweep_weights
-from r2d2.evaluation.retrieval import against, chance_recalls, recalls
 from r2d2.evaluation.second_stage import Scored, SecondStage, check_cascade
 from r2d2.evaluation.states import Precision
 from r2d2.evaluation.task import Direction, Plan, make_task
 from r2d2.files import write_text
+from r2d2.ranking.first_stage import BLOCK_CELLS
+from r2d2.ranking.metrics import chance_recalls, recall_intervals, recalls, roc_auc, worst_if_broken
+from r2d2.ranking.two_stage import WEIGHTS, MatchedCandidates, best_weight, sweep_weights
 
 log = logging.getLogger(__name__)
 
@@ -283,7 +282,9 @@ def _matching(scored: Scored) -> Matching:
     return Matching(pairs.image, pairs.text, pairs.label, scored.pair_scores)
 
 
-def _ranked(direction: Direction, reranked: Reranked | None, weight: float | None) -> Ranking:
+def _ranked(
+    direction: Direction, reranked: MatchedCandidates | None, weight: float | None
+) -> Ranking:
     """Ranks, and the first items as they count: of equal scores the right one stands last."""
     first = direction.first
     scores, ranks = first.cosine, first.ranks
@@ -291,7 +292,9 @@ def _ranked(direction: Direction, reranked: Reranked | None, weight: float | Non
         scores, ranks = reranked.scores(weight), reranked.ranks(weight)
     last = first.relevant.long().sort(dim=1, stable=True).indices
     order = (
-        against(scores, first.relevant).gather(1, last).sort(dim=1, descending=True, stable=True)
+        worst_if_broken(scores, first.relevant)
+        .gather(1, last)
+        .sort(dim=1, descending=True, stable=True)
     )
     top = last.gather(1, order.indices)[:, :SHOWN]
     items = direction.gallery[first.items.gather(1, top)]

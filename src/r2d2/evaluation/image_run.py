@@ -19,12 +19,12 @@ from r2d2 import progress
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.encode import encode_pictures
-from r2d2.evaluation.intervals import recall_intervals
 from r2d2.evaluation.opening import Opened, open_encoder
-from r2d2.evaluation.rerank import best_by_cosine
-from r2d2.evaluation.retrieval import RECALL_AT, Relevance, chance_of
 from r2d2.evaluation.run import RESAMPLES, about, choose_splits
 from r2d2.files import write_text
+from r2d2.ranking.first_stage import best_by_cosine
+from r2d2.ranking.metrics import RECALL_AT, chance_recall, recall_intervals
+from r2d2.ranking.relevance import Relevance
 from r2d2.table import PairsTable
 from r2d2.training.run_folder import METRICS
 
@@ -136,7 +136,7 @@ def _figures(
         ranks[way], groups[way] = found.ranks, index + offset
         result[way] = {
             **{f"r{at}": 100 * float((found.ranks <= at).double().mean()) for at in RECALL_AT},
-            "chance": {f"r{at}": 100 * chance_of(relevance, at) for at in RECALL_AT},
+            "chance": {f"r{at}": 100 * chance_recall(relevance, at) for at in RECALL_AT},
             "queries": len(queries),
             "without_counterpart": len(asking.keys) - len(queries),
             "gallery": len(asked.keys),

@@ -11,10 +11,10 @@ from torch import Tensor
 from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.encode import check_side, embedding_check
-from r2d2.evaluation.matching import roc_auc
 from r2d2.evaluation.protocol import DualEncoder, KnowsImages, Progress
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.pair import Pair
+from r2d2.ranking.metrics import roc_auc
 from r2d2.table import PairsTable
 from r2d2.tokenizer import key_hash
 

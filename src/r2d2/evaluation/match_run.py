@@ -19,17 +19,15 @@ from r2d2.evaluation.binary import (
     average_precision,
     best_threshold,
     calibration_error,
-    ready,
     reliability,
-    weighted_auc,
 )
 from r2d2.evaluation.comparison_page import write_comparison
 from r2d2.evaluation.evaluate import VALIDATION
-from r2d2.evaluation.intervals import grouped_interval
 from r2d2.evaluation.labelled import LabelledScores, score_labelled
 from r2d2.evaluation.opening import open_encoder
 from r2d2.evaluation.run import RESAMPLES, about, choose_benchmark, choose_splits
 from r2d2.files import write_text
+from r2d2.ranking.metrics import grouped_interval, usable_scores, weighted_auc
 from r2d2.table import PairsTable
 from r2d2.training.run_folder import METRICS, REPORT
 
@@ -138,7 +136,7 @@ def figures(
     threshold = here if chosen is None else chosen
     result: dict[str, Any] = {
         "matching": {
-            "auc": weighted_auc(scores, match, np.ones(len(match))),
+            "auc": float(weighted_auc(scores, match, np.ones(len(match)))),
             "average_precision": average_precision(scores, match),
             "accuracy": accuracy_at(scores, match, threshold.value),
             "threshold": threshold.value,
@@ -161,15 +159,13 @@ def figures(
         ranks = place.astype(np.float64)  # order is all that counts
         right = ((scores >= threshold.value) == match).astype(np.float64)
 
-        def precision(weight: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:
-            has_match = bool((weight * match).sum())
-            return average_precision(ranks, match, weight) if has_match else None
-
         result["intervals"] = {
             "auc": grouped_interval(
-                lambda w: weighted_auc(ranks, match, w), group, resamples, seed
+                lambda w: float(weighted_auc(ranks, match, w)), group, resamples, seed
             ),
-            "average_precision": grouped_interval(precision, group, resamples, seed),
+            "average_precision": grouped_interval(
+                lambda w: average_precision(ranks, match, w), group, resamples, seed
+            ),
             "accuracy": grouped_interval(
                 lambda w: float(100 * (w * right).sum() / w.sum()), group, resamples, seed
             ),
@@ -193,4 +189,4 @@ def _arrays(
     found: LabelledScores,
 ) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.bool_]]]:
     match = found.labels.numpy().astype(bool)
-    return ready(found.scores.double().numpy(), match), match
+    return usable_scores(found.scores.double().numpy(), match), match

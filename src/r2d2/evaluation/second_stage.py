@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from r2d2.errors import R2D2Error
-from r2d2.evaluation.cascade import Cascade
 from r2d2.evaluation.pairs import By, match_scores, require_halves
 from r2d2.evaluation.protocol import DualEncoder, Progress
-from r2d2.evaluation.rerank import Reranked
 from r2d2.evaluation.states import Stored
 from r2d2.evaluation.task import Direction, Task
+from r2d2.ranking.two_stage import Cascade, MatchedCandidates
 
 
 @dataclass(frozen=True)
@@ -22,8 +21,8 @@ class Scored:
     """A task, its candidates matched; without a match head their scores are None."""
 
     task: Task
-    i2t: Reranked | None
-    t2i: Reranked | None
+    i2t: MatchedCandidates | None
+    t2i: MatchedCandidates | None
     pair_scores: Tensor  # (p,) of the matching pairs: match score, or cosine
 
 
@@ -126,5 +125,5 @@ def _asked(task: Task) -> list[Asked]:
     return [*found, Asked(images, texts, task.t2i.first.cosine), Asked(pairs.image, pairs.text)]
 
 
-def _reranked(direction: Direction, match: Tensor, cascade: Cascade | None) -> Reranked:
-    return Reranked(direction.first, match.view_as(direction.first.cosine), cascade)
+def _reranked(direction: Direction, match: Tensor, cascade: Cascade | None) -> MatchedCandidates:
+    return MatchedCandidates(direction.first, match.view_as(direction.first.cosine), cascade)

@@ -17,11 +17,12 @@ from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.encode import encode_pictures, encode_sentences
 from r2d2.evaluation.protocol import DualEncoder, Progress
-from r2d2.evaluation.rerank import best_by_cosine
-from r2d2.evaluation.retrieval import Relevance
 from r2d2.evaluation.second_stage import Asked, SecondStage, check_cascade
 from r2d2.files import write_text
 from r2d2.formats.queries import TableQuery, read_queries
+from r2d2.ranking.first_stage import best_by_cosine
+from r2d2.ranking.relevance import Relevance
+from r2d2.ranking.two_stage import below_candidates, two_stage_scores
 from r2d2.table import PairsTable
 
 # The names of a query's id, its text and the ids of its pictures.
@@ -76,12 +77,14 @@ def answer_queries(
         rows = torch.arange(len(texts))[:, None].expand_as(asked)
         pairs = Asked(asked.reshape(-1), rows.reshape(-1), cosine)
         stage = SecondStage(model, images, texts, batch_size, cascade, progress)
-        ((match, cheap),) = stage.match([pairs], [weight])
+        ((match, cascade_scores),) = stage.match([pairs], [weight])
         match = match.view_as(asked)
-        again = weight * match + cosine if cheap is None else cheap.scores(cosine, match, weight)
-        scores[:, :top_k] = again
-        # What was not ranked again stands below, a cascade's tail too, in its order.
-        scores[:, top_k:] -= 2 * (4 + weight)
+        scores[:, :top_k] = (
+            two_stage_scores(cosine, match, weight)
+            if cascade_scores is None
+            else cascade_scores.scores(cosine, match, weight)
+        )
+        scores[:, top_k:] = below_candidates(scores[:, top_k:], weight)
     order = scores.sort(dim=1, descending=True, stable=True).indices[:, :ITEMS]
     best = first.items.gather(1, order).tolist()
     return [

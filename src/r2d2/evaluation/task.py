@@ -10,8 +10,8 @@ from torch import Tensor
 
 from r2d2.evaluation.encode import Encoded
 from r2d2.evaluation.matching import MatchingPairs, balanced_pairs, group_pairs
-from r2d2.evaluation.rerank import BLOCK_CELLS, Candidates, best_by_cosine
-from r2d2.evaluation.retrieval import Relevance
+from r2d2.ranking.first_stage import BLOCK_CELLS, Candidates, best_by_cosine
+from r2d2.ranking.relevance import Relevance
 from r2d2.tokenizer import key_hash
 
 MATCHING_TEXTS = 5000  # texts, drawn by their hash, that get a wrong image: it takes long to find

@@ -24,11 +24,11 @@ from r2d2.evaluation.states import Stored
 from r2d2.extras import require
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.models import load
+from r2d2.ranking.two_stage import below_candidates, two_stage_scores
 
 LEAST = "2.20"
 USE = "measuring by mteb"
 BATCH = 256  # items, or pairs, a forward pass, where mteb asks for no other
-BELOW = 4.0  # by which what was not ranked again stands under what was: cosines lie within 2
 Scores = dict[str, dict[str, float]]  # query id: document id: score
 
 
@@ -142,9 +142,9 @@ class R2D2Search(R2D2Model):
             again = order[: model.top_k]
             sides = (self._corpus, asking), (again, torch.full_like(again, n))
             (images, texts), places = sides if self._shown else (sides[0][::-1], sides[1][::-1])
-            scores = cosine - BELOW
+            scores = below_candidates(cosine, model.match_weight)
             match = match_scores(model, images, texts, *places, batch_size=BATCH).double()
-            scores[again] = model.match_weight * match + cosine[again]
+            scores[again] = two_stage_scores(cosine[again], match, model.match_weight)
             found[str(name)] = {self._ids[i]: float(scores[i]) for i in order.tolist()}
         return found
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from r2d2.ranking.two_stage import two_stage_scores
 from r2d2.search.first_stage import Doubles, FirstStage
 from r2d2.search.second_stage import CandidateScore
 
@@ -17,9 +18,8 @@ def second_score(
     weight: float, first: FirstStage, match: Sequence[CandidateScore | None]
 ) -> Doubles:
     """Weight x match + cosine of the candidates (m,), the first of the results."""
-    scores = np.array([weight * (m.match if m else 0.0) for m in match], np.float64)
-    found: Doubles = scores + first.cosine[: len(match)]
-    return found
+    scores = np.array([m.match if m else 0.0 for m in match], np.float64)
+    return two_stage_scores(first.cosine[: len(match)].astype(np.float64), scores, weight)
 
 
 def second_order(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.r2d2 import Pairs
 from r2d2.models import CrossEncoderModel, ImageTextModel
+from r2d2.ranking.two_stage import Cascade
 from r2d2.search.gallery import Floats
 from r2d2.search.query import Stage
 
@@ -65,11 +65,10 @@ def _head(asked: CandidatePairs, found: Sequence[CandidateScore | None], weight:
     known = [place for place, one in enumerate(found) if one is not None]
     if asked.cascade is None or asked.cascade >= len(known):
         return set(known)
-    cheap = [
-        weight * one.match + float(c) for one, c in zip(found, asked.cosine, strict=True) if one
-    ]
-    order = np.argsort(-np.array(cheap), kind="stable")[: asked.cascade]
-    return {known[int(place)] for place in order}
+    by_text = torch.tensor([[one.match for one in found if one]], dtype=torch.float64)
+    cosine = torch.tensor([[float(asked.cosine[place]) for place in known]])
+    in_head = Cascade(by_text, asked.cascade).in_head(cosine, weight)[0]
+    return {place for place, leads in zip(known, in_head.tolist(), strict=True) if leads}
 
 
 def _by_both_at_once(

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r2d2.evaluation import blocks, rerank
-from r2d2.evaluation.blocks import best_items, dense_block, sparse_block
-from r2d2.evaluation.rerank import Candidates, best_by_cosine
-from r2d2.evaluation.retrieval import Relevance
+from r2d2.ranking import blocks, first_stage
+from r2d2.ranking.blocks import best_items, dense_block, sparse_block
+from r2d2.ranking.first_stage import Candidates, best_by_cosine
+from r2d2.ranking.relevance import Relevance
 
 FIELDS = list(Candidates.__dataclass_fields__)
 
@@ -16,7 +16,7 @@ FIELDS = list(Candidates.__dataclass_fields__)
 @pytest.fixture(autouse=True)
 def _small_groups(monkeypatch):
     monkeypatch.setattr(blocks, "GROUP", 3)
-    monkeypatch.setattr(rerank, "TILE", 4)
+    monkeypatch.setattr(first_stage, "TILE", 4)
 
 
 @st.composite
@@ -68,11 +68,11 @@ def test_the_way_is_chosen_by_what_the_scores_may_be(broken, monkeypatch):
     for name in ("dense_block", "sparse_block"):
         real = getattr(blocks, name)
         monkeypatch.setattr(
-            rerank, name, lambda *a, real=real, name=name: used.append(name) or real(*a)
+            first_stage, name, lambda *a, real=real, name=name: used.append(name) or real(*a)
         )
     found = best_by_cosine(queries, gallery, answers, 5, block_cells=1500)
     assert set(used) == {"sparse_block" if broken is None else "dense_block"}
-    monkeypatch.setattr(rerank, "SPARSE", 10**9)
+    monkeypatch.setattr(first_stage, "SPARSE", 10**9)
     other = best_by_cosine(queries, gallery, answers, 5, block_cells=1500)
     assert used[-1] == "dense_block"
     for name in FIELDS:

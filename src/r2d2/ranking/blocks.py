@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from r2d2.evaluation.retrieval import published_ranks, rank_of_best
+from r2d2.ranking.metrics import published_ranks, rank_of_best
 
 GROUP = 64  # items that stand together when the best are looked for
 Pairs = tuple[Tensor, Tensor]  # row and item of each right answer, (p,) int64, each once

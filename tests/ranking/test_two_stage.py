@@ -10,17 +10,11 @@ from hypothesis import strategies as st
 
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.pairs import match_scores
-from r2d2.evaluation.rerank import (
-    WEIGHTS,
-    Candidates,
-    Reranked,
-    best_by_cosine,
-    best_weight,
-    sweep_weights,
-)
-from r2d2.evaluation.retrieval import Relevance
 from r2d2.evaluation.states import Stored
 from r2d2.model.encoded_states import EncodedStates
+from r2d2.ranking.first_stage import Candidates, best_by_cosine
+from r2d2.ranking.relevance import Relevance
+from r2d2.ranking.two_stage import WEIGHTS, MatchedCandidates, best_weight, sweep_weights
 
 
 def naive_two_stage(cosine, match, relevant, k, weight):
@@ -68,7 +62,7 @@ def test_both_stages_are_those_of_plain_sorting(data):
         expected, rank = naive_two_stage(cosine[row], match[row], relevant[row], k, weight)
         chosen = first.items[0].tolist()
         assert set(chosen) == expected
-        reranked = Reranked(first, torch.tensor(match[row])[first.items])
+        reranked = MatchedCandidates(first, torch.tensor(match[row])[first.items])
         assert reranked.ranks(weight).tolist() == [rank]
         _, alone = naive_two_stage(cosine[row], match[row], relevant[row], 0, 0)
         assert first.ranks.tolist() == [alone]
@@ -176,7 +170,7 @@ def two_candidates(match_of_right, match_of_wrong):
         torch.tensor([[0, 1]]), torch.tensor([[0.9, 0.6]]), torch.tensor([[False, True]]),
         torch.tensor([2]), torch.tensor([3]), torch.tensor([[False, True]]), torch.tensor([2]),
     )  # fmt: skip
-    return Reranked(first, torch.tensor([[match_of_wrong, match_of_right]]))
+    return MatchedCandidates(first, torch.tensor([[match_of_wrong, match_of_right]]))
 
 
 def test_the_smallest_of_the_best_weights_is_chosen():

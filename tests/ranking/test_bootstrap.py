@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from r2d2.evaluation.intervals import draws, grouped_interval, recall_intervals
-from r2d2.evaluation.retrieval import recalls
+from r2d2.ranking.metrics import draws, grouped_interval, recall_intervals, recalls
 
 
 def test_recalls_are_those_of_the_drawn_images():
@@ -46,4 +45,4 @@ def test_any_figure_of_weighted_items():
     values = np.array([1.0, 2.0, 3.0, 4.0])
     mean = grouped_interval(lambda w: float((w @ values) / w.sum()), np.array([0, 0, 1, 1]), 100, 0)
     assert mean == [1.5, 3.5]
-    assert grouped_interval(lambda w: None, np.array([0, 1]), 5, 0) is None
+    assert grouped_interval(lambda w: float("nan"), np.array([0, 1]), 5, 0) is None

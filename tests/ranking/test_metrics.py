@@ -9,13 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r2d2.errors import R2D2Error
-from r2d2.evaluation.retrieval import (
-    Relevance,
-    chance_recalls,
-    rank_of_best,
-    recalls,
-    two_stage_ranks,
-)
+from r2d2.ranking.metrics import chance_recalls, rank_of_best, recalls, two_stage_ranks
+from r2d2.ranking.relevance import Relevance
 
 NAN, INF = math.nan, math.inf
 

@@ -1,31 +1,15 @@
-"""Two-stage ranking: the best k by cosine, then the cross encoders' match score on these.
-
-What is computed is kept apart (`Candidates`, match scores), so that the weight between the two can
-be swept without running the model again.
-"""
+"""The first stage: for each query the best k of a gallery by cosine, exactly, in blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from r2d2.errors import R2D2Error
-from r2d2.evaluation.blocks import dense_block, sparse_block
-from r2d2.evaluation.cascade import Cascade
-from r2d2.evaluation.retrieval import (
-    Relevance,
-    published_ranks,
-    recalls,
-    two_stage_ranks,
-)
-
-# Cosines of a trained model differ by some hundredths among the candidates, match scores by up to
-# 1: the useful range lies between "the match score breaks ties" and "it decides alone", so the grid
-# is about even in the logarithm. 0 is pre-ranking itself, 1 the official setting.
-WEIGHTS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+from r2d2.ranking.blocks import dense_block, sparse_block
+from r2d2.ranking.relevance import Relevance
 
 BLOCK_CELLS = 2**23  # scores held at a time: 64 MiB in float64
 TILE = 4096  # items whose scores are made at a time
@@ -101,7 +85,7 @@ def best_by_cosine(
         stop = min(start + rows, total)
         scores = _cosines(queries[start:stop], columns, store[: stop - start])
         few = scores.numel() // SPARSE
-        if finite and all(r is None or r.answers(start, stop) <= few for r in (relevance, own)):
+        if finite and all(r is None or r.pair_bound(start, stop) <= few for r in (relevance, own)):
             right = relevance.pairs(start, stop, scores.device)
             given = right if own is None else own.pairs(start, stop, scores.device)
             block = sparse_block(scores, right, given, k)
@@ -132,46 +116,3 @@ def _all_finite(queries: Tensor, gallery: Tensor) -> bool:
         return False
     largest = queries.abs().amax().double() * gallery.abs().amax().double() * queries.shape[1]
     return bool(largest < torch.finfo(torch.float32).max)  # which NaN is not
-
-
-@dataclass(frozen=True)
-class Reranked:
-    """Both stages of one direction, the weight still open."""
-
-    candidates: Candidates
-    match: Tensor  # (q, k) match score of each candidate; of a cascade, where it is known, else NaN
-    cascade: Cascade | None = None
-
-    def scores(self, weight: float) -> Tensor:
-        """Of the candidates, (q, k): weight x match + cosine; as `Cascade.scores` orders them."""
-        if self.cascade is not None:
-            return self.cascade.scores(self.candidates.cosine, self.match, weight)
-        scores: Tensor = weight * self.match + self.candidates.cosine
-        return scores
-
-    def ranks(self, weight: float) -> Tensor:
-        """Two-stage rank of each query's best match, (q,) int64."""
-        first = self.candidates
-        return two_stage_ranks(self.scores(weight), first.relevant, first.below)
-
-    def published(self, weight: float) -> Tensor:
-        """The same as the official code counts it, (q,) int64; k + 1 where none is a candidate."""
-        first = self.candidates
-        return published_ranks(self.scores(weight), first.own, first.items)
-
-
-def sweep_weights(
-    i2t: Reranked | None, t2i: Reranked, weights: Sequence[float] = WEIGHTS
-) -> dict[float, float]:
-    """Two-stage R@M in % under each weight."""
-    return {
-        w: recalls(None if i2t is None else i2t.ranks(w), t2i.ranks(w))["r_mean"] for w in weights
-    }
-
-
-def best_weight(curve: Mapping[float, float]) -> float:
-    """The weight with the highest R@M of `sweep_weights`, the smallest of several.
-
-    For the validation split only, never for test.
-    """
-    return min(curve, key=lambda weight: (-curve[weight], weight))

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r2d2.evaluation.dataset import EvaluationSet
-from r2d2.evaluation.rerank import best_by_cosine
-from r2d2.evaluation.retrieval import Relevance, published_ranks
+from r2d2.ranking.first_stage import best_by_cosine
+from r2d2.ranking.metrics import published_ranks
+from r2d2.ranking.relevance import Relevance
 
 
 def official_rank(scores, own):
