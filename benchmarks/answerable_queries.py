@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.everyday_search import AT_ONCE, HALVES, read_queries
-from r2d2.ablation.document import Table, table_lines
+from r2d2.ablation.document import ReportTable, table_lines
 from r2d2.pretrained import SHIPPED
 from r2d2.search.calibration import POSSIBLE
 from r2d2.search.confidence import HEAD
@@ -113,7 +113,7 @@ def main() -> None:
     searcher = Searcher.open(model=arguments.model)
     if arguments.choose:
         head = ("largest chance", "with an answer", "without")
-        print("\n".join(table_lines(Table("", "", head, tuple(choose(searcher))))))
+        print("\n".join(table_lines(ReportTable("", "", head, tuple(choose(searcher))))))
         return
     head = (
         "search", f"{MEASURED} with an answer", f"{MEASURED} without",
@@ -121,7 +121,7 @@ def main() -> None:
     )  # fmt: skip
     rows, wrong = measure(searcher)
     print(f"found: a result whose chance is at most {POSSIBLE:g}\n")
-    print("\n".join(table_lines(Table("", "", head, tuple(rows)))))
+    print("\n".join(table_lines(ReportTable("", "", head, tuple(rows)))))
     if arguments.wrong:
         print("\n" + "\n".join(wrong))
 

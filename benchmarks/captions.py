@@ -28,9 +28,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from r2d2.ablation.document import Table, table_lines
+from r2d2.ablation.document import ReportTable, table_lines
 from r2d2.ablation.outcome import OUTCOME, load_outcome
-from r2d2.ablation.runs import Run, measure
+from r2d2.ablation.runs import ArmRun, measure
 from r2d2.ablation.summary import as_dict, difference, mean_spread, summarise
 from r2d2.config import Config, make_config
 from r2d2.corpus.report.sample import numbers
@@ -144,7 +144,7 @@ def main() -> None:
             table, test = out / f"{arm}.lance", out / "test.lance"
             folder = run(name, table, test, made, starts[start], out, words)
             metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-            runs.append(Run(arm, seed, metrics, load_outcome(folder / OUTCOME)))
+            runs.append(ArmRun(arm, seed, metrics, load_outcome(folder / OUTCOME)))
     found = summarise(runs, ARMS[0])
     chance = runs[0].metrics["test"]["chance"]["r_mean"]
     data = {
@@ -154,14 +154,14 @@ def main() -> None:
     }  # fmt: skip
     (out / "captions.json").write_text(json.dumps(data, indent=1), encoding="utf-8")
     tuning = [(s, r, *(f"{f[arm]:.1f}" for arm in ARMS)) for (s, r), f in chosen.items()]
-    print("\n".join(table_lines(Table("", "", ("start", "lr", *ARMS), tuple(tuning)))) + "\n")
+    print("\n".join(table_lines(ReportTable("", "", ("start", "lr", *ARMS), tuple(tuning)))) + "\n")
     lines = [
         (arm.name, *(mean_spread(arm.values["test", name]) for name in FIGURES)) for arm in found
     ]
     gaps = found[1].differences
     lines.append(("human less machine", *(difference(gaps["test", name]) for name in FIGURES)))
     columns = ("captions", *FIGURES.values())
-    print("\n".join(table_lines(Table("", "", columns, tuple(lines)))))
+    print("\n".join(table_lines(ReportTable("", "", columns, tuple(lines)))))
     print(f"\n{len(arguments.seeds)} seeds, start {start}, lr {lr}; chance R@M {chance:.1f}")
 
 

@@ -31,7 +31,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from r2d2.ablation.document import Table, table_lines
+from r2d2.ablation.document import ReportTable, table_lines
 from r2d2.pretrained import SHIPPED
 from r2d2.search import first_stage
 from r2d2.search.query import SearchQuery
@@ -178,7 +178,7 @@ def main() -> None:
     if arguments.choose:
         head = ["rank offset", "weight of words", *(f"hit@{depth}" for depth in DEPTHS), "sum"]
         rows = choose(searcher, queries)
-        print("\n".join(table_lines(Table("", "", tuple(head), tuple(rows)))))
+        print("\n".join(table_lines(ReportTable("", "", tuple(head), tuple(rows)))))
         return
     texts = [query.text for query in queries]
     ways = {"substring": substring_search(searcher)}
@@ -192,7 +192,7 @@ def main() -> None:
         rows.append((name, *(f"{rate:.1f}" for half in by_half for rate in hit_rates(half))))
         missing = [query.text for query, rank in ranks if rank is None]
         misses.append(f"{name}: no hit among {DEPTHS[-1]}: {' '.join(missing) or 'none'}")
-    print("\n".join(table_lines(Table("", "", tuple(head), tuple(rows)))))
+    print("\n".join(table_lines(ReportTable("", "", tuple(head), tuple(rows)))))
     print("\n" + name_line(name_ranks(searcher)))
     if arguments.misses:
         print("\n" + "\n".join(misses))

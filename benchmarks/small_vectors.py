@@ -15,7 +15,7 @@ import numpy as np
 
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
-from r2d2.evaluation.precomputed import Matrix, Precomputed
+from r2d2.evaluation.precomputed import Matrix, PrecomputedEmbeddings
 from r2d2.models import load
 from r2d2.search.int8 import from_int8, scales_of, to_int8
 from r2d2.table import PairsTable
@@ -75,7 +75,7 @@ def _tell(
     """A line; (pictures, texts) as they are compared in each direction."""
     figures = []
     for way, (images, texts) in (("t2i", text_to_image), ("i2t", image_to_text)):
-        encoder = Precomputed(images, data.image_ids, texts, data.texts)
+        encoder = PrecomputedEmbeddings(images, data.image_ids, texts, data.texts)
         found = evaluate(encoder, data, splits=("test",), full=("test",), matching=False).metrics
         recalls = found["test_full"]["prerank"]
         figures += [recalls[f"{way}_r1"], recalls[f"{way}_r10"]]

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from r2d2.ablation.ablate import Plan
+from r2d2.ablation.ablate import AblationPlan
 from r2d2.config import make_config, make_tuning_config
 from r2d2.training.pretrain import pretrain
 from r2d2.used_settings import check_used, tell_idle
@@ -104,9 +104,9 @@ def test_a_setting_of_another_command_is_refused(
 
 
 def test_what_an_ablation_decides_by_itself_is_refused():
-    assert "train.epochs" in refused(Plan, settings=("train.epochs=3",), equal_time=60.0)
-    Plan(settings=("train.epochs=3",), equal_time=0)  # of the first variant
-    message = refused(Plan, variants=("r2d2", "prd2"), shares=(0.5, 1.0))
+    assert "train.epochs" in refused(AblationPlan, settings=("train.epochs=3",), equal_time=60.0)
+    AblationPlan(settings=("train.epochs=3",), equal_time=0)  # of the first variant
+    message = refused(AblationPlan, variants=("r2d2", "prd2"), shares=(0.5, 1.0))
     assert "--data-shares" in message
     assert "prd2" in message
 

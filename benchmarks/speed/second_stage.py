@@ -21,7 +21,7 @@ from torch import Tensor
 from benchmarks.speed.compare import Result, compare, tell
 from benchmarks.speed.two_stage import Size, Stage, make_stage, sizes
 from benchmarks.speed.work import flops_of
-from r2d2.evaluation.second_stage import Asked, SecondStage
+from r2d2.evaluation.second_stage import PairRequest, SecondStage
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.packing import Packing
 from r2d2.model.r2d2 import Pairs
@@ -84,7 +84,9 @@ def _one_query_at_a_time(stage: Stage) -> Scores:
             one.image.split(stage.size.top_k), one.text.split(stage.size.top_k), strict=True
         )
         found.append(
-            torch.cat([second.match([Asked(i, t)], [stage.size.weight])[0][0] for i, t in queries])
+            torch.cat(
+                [second.match([PairRequest(i, t)], [stage.size.weight])[0][0] for i, t in queries]
+            )
         )
     return found
 

@@ -20,8 +20,8 @@ from benchmarks.speed.plain.layers import PlainR2D2, plain_names
 from benchmarks.speed.plain.two_stage import Corpus, images_ask, texts_ask
 from benchmarks.speed.sides import settings
 from r2d2.config import ModelConfig
-from r2d2.evaluation.second_stage import Asked, SecondStage
-from r2d2.evaluation.states import Stored
+from r2d2.evaluation.second_stage import PairRequest, SecondStage
+from r2d2.evaluation.states import StateStore
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.r2d2 import R2D2
 from r2d2.models import load
@@ -92,8 +92,8 @@ class Stage:
     model: Pretrained
     usual: PlainR2D2
     corpus: Corpus
-    images: Stored
-    texts: Stored
+    images: StateStore
+    texts: StateStore
 
     def plain(self) -> list[dict[int, float]]:
         """Scores of each query's candidates: images ask, then texts."""
@@ -109,13 +109,13 @@ class Stage:
         """The same by a cascade."""
         return self._ask(self.size.head)
 
-    def asked(self) -> list[Asked]:
+    def asked(self) -> list[PairRequest]:
         """The candidates of images, then of texts."""
         rows = torch.arange(self.size.queries)[:, None].expand(-1, self.size.top_k).reshape(-1)
         by_image, by_text = self._candidates()
         return [
-            Asked(rows, by_image.indices.reshape(-1), by_image.values),
-            Asked(by_text.indices.reshape(-1), rows, by_text.values),
+            PairRequest(rows, by_image.indices.reshape(-1), by_image.values),
+            PairRequest(by_text.indices.reshape(-1), rows, by_text.values),
         ]
 
     def _candidates(self) -> tuple[topk, topk]:
@@ -199,8 +199,8 @@ def _padded(x: Tensor, longest: int) -> Tensor:
     return torch.cat([x, x.new_zeros(len(x), longest - x.shape[1], *x.shape[2:])], dim=1)
 
 
-def _stored(side: EncodedStates) -> Stored:
-    stored = Stored(states=True)
+def _stored(side: EncodedStates) -> StateStore:
+    stored = StateStore(states=True)
     stored.add(side)
     stored.done()
     return stored

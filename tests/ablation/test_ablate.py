@@ -6,11 +6,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from r2d2.ablation.ablate import Plan, ablate
+from r2d2.ablation.ablate import AblationPlan, ablate
 from r2d2.ablation.document import paper, table_lines
 from r2d2.ablation.outcome import OUTCOME, load_outcome
 from r2d2.ablation.page import panel
-from r2d2.ablation.speed import Speed, equal_epochs
+from r2d2.ablation.speed import ArmSpeed, equal_epochs
 from r2d2.ablation.statistics import Estimate, figures, units
 from r2d2.ablation.summary import BETTER, OPEN, WORSE, ArmSummary
 from r2d2.corpus.config import SampleConfig
@@ -31,7 +31,7 @@ def swept(tmp_path_factory):
     """Two variants, two seeds."""
     folder = tmp_path_factory.mktemp("ablation")
     table = small_table(folder / "pairs.lance")
-    paths = ablate(table, folder / "out", Plan(TWO, (0, 1), settings=SHORT))
+    paths = ablate(table, folder / "out", AblationPlan(TWO, (0, 1), settings=SHORT))
     return table, folder / "out", paths
 
 
@@ -111,7 +111,7 @@ def test_what_is_done_is_not_done_again_and_more_seeds_go_on(swept, monkeypatch)
     before = contents(out / "runs")
     reports = [path.read_bytes() for path in paths]
     monkeypatch.setattr(trainer_module.Trainer, "train_step", None)  # a step would fail
-    ablate(table, out, Plan(TWO, (0, 1), settings=SHORT))
+    ablate(table, out, AblationPlan(TWO, (0, 1), settings=SHORT))
     assert contents(out / "runs") == before
     assert [path.read_bytes() for path in paths] == reports
 
@@ -127,7 +127,7 @@ def test_a_run_that_was_stopped_goes_on(swept, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return step(self, batch)
 
-    plan = Plan(("prd2",), (1,), settings=SHORT)
+    plan = AblationPlan(("prd2",), (1,), settings=SHORT)
     other = tmp_path / "out"
     (other / "speed.json").parent.mkdir()
     (other / "speed.json").write_bytes((out / "speed.json").read_bytes())
@@ -152,7 +152,7 @@ def test_a_signal_names_the_remedy(swept, tmp_path, monkeypatch):
 
     monkeypatch.setattr("r2d2.ablation.runs.pretrain", stop)
     with pytest.raises(RunStoppedError, match="the same command goes on") as caught:
-        ablate(table, tmp_path / "out", Plan(("prd2",), (1,), settings=SHORT))
+        ablate(table, tmp_path / "out", AblationPlan(("prd2",), (1,), settings=SHORT))
     assert caught.value.signum == 2
     assert "--resume" not in str(caught.value)
 
@@ -160,10 +160,10 @@ def test_a_signal_names_the_remedy(swept, tmp_path, monkeypatch):
 def test_other_settings_or_rows_are_refused_before_any_work(swept, tmp_path):
     table, out, _ = swept
     before = contents(out)
-    plan = Plan(TWO, (0, 1), settings=(*SHORT, "train.lr=0.5"))
+    plan = AblationPlan(TWO, (0, 1), settings=(*SHORT, "train.lr=0.5"))
     assert "train.lr" in refused(ablate, table, out, plan)
     other = small_table(tmp_path / "pairs.lance", rows=31)
-    assert "other rows" in refused(ablate, other, out, Plan(TWO, (0, 1), settings=SHORT))
+    assert "other rows" in refused(ablate, other, out, AblationPlan(TWO, (0, 1), settings=SHORT))
     after = contents(out)
     before.pop("speed.json")
     after.pop("speed.json")
@@ -176,7 +176,7 @@ def test_equal_time_gives_the_faster_one_more_epochs_and_keeps_the_first(swept):
     for key in speeds:  # no clock: PRD2 twice as fast
         speeds[key]["seconds"] = 0.1 if key.startswith("prd2") else 0.2
     (out / "speed.json").write_text(json.dumps(speeds))
-    paths = ablate(table, out, Plan(TWO, (0,), settings=SHORT, equal_time=0))
+    paths = ablate(table, out, AblationPlan(TWO, (0,), settings=SHORT, equal_time=0))
     found = json.loads(paths[0].read_text(encoding="utf-8"))
     assert paths[0].name == "equal-time.json"
     assert {arm: cost["epochs"] for arm, cost in found["costs"].items()} == {"r2d2": 2, "prd2": 4}
@@ -187,8 +187,8 @@ def test_equal_time_gives_the_faster_one_more_epochs_and_keeps_the_first(swept):
 
 
 def test_epochs_of_a_time():
-    assert equal_epochs(10.0, Speed(0.1, 8.0, 100), rows=320, batch_size=32) == 10
-    assert equal_epochs(0.0, Speed(0.1, 8.0, 100), rows=320, batch_size=32) == 1
+    assert equal_epochs(10.0, ArmSpeed(0.1, 8.0, 100), rows=320, batch_size=32) == 10
+    assert equal_epochs(0.0, ArmSpeed(0.1, 8.0, 100), rows=320, batch_size=32) == 1
 
 
 def spread_table(path, rows=60):
@@ -204,7 +204,7 @@ def spread_table(path, rows=60):
 
 def test_more_data_in_nested_samples_and_as_many_steps(tmp_path):
     table = spread_table(tmp_path / "pairs.lance")
-    plan = Plan(("prd2",), (0,), settings=(*SHORT, "train.epochs=1"), shares=(0.3, 1.0))
+    plan = AblationPlan(("prd2",), (0,), settings=(*SHORT, "train.epochs=1"), shares=(0.3, 1.0))
     paths = ablate(table, tmp_path / "out", plan)
     assert [path.name for path in paths] == ["data.json", "data.md", "data.png"]
     whole = PairsTable.open(table)
@@ -248,7 +248,7 @@ def test_more_data_in_nested_samples_and_as_many_steps(tmp_path):
     ],
 )
 def test_a_plan_that_makes_no_sense_is_refused(fields, word):
-    assert word in refused(Plan, **fields)
+    assert word in refused(AblationPlan, **fields)
 
 
 def test_the_command_says_what_it_wrote_and_what_is_wrong(swept, monkeypatch, capsys):

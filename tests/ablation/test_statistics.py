@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r2d2.ablation.outcome import Pairs, Ranks, TaskOutcome
+from r2d2.ablation.outcome import PairScores, QueryRanks, TaskOutcome
 from r2d2.ablation.statistics import (
     FIGURES,
     draw_images,
@@ -25,10 +25,10 @@ def outcome(seed, images=7, texts=11, most=14):
     owner = np.sort(random.choice(ids, texts))
 
     def ranks(image):
-        return Ranks(image, *(random.integers(1, most, len(image)) for _ in range(2)))
+        return QueryRanks(image, *(random.integers(1, most, len(image)) for _ in range(2)))
 
     scores = random.integers(0, 5, 2 * texts).astype(np.float32) / 4
-    pairs = Pairs(np.tile(owner, 2), np.arange(2 * texts) < texts, scores)
+    pairs = PairScores(np.tile(owner, 2), np.arange(2 * texts) < texts, scores)
     return TaskOutcome(ranks(ids), ranks(owner), pairs)
 
 
@@ -84,10 +84,10 @@ def test_a_score_that_is_no_number_counts_against_us():
 
 def test_without_pairs_or_without_a_class_there_is_no_auc():
     task = outcome(0)
-    nothing = Pairs(np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0, np.float32))
+    nothing = PairScores(np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0, np.float32))
     empty = TaskOutcome(task.i2t, task.t2i, nothing)
     assert np.isnan(figures(empty, np.ones((2, 7), np.int64))["auc"]).all()
-    right = Pairs(task.pairs.image, np.ones_like(task.pairs.label), task.pairs.score)
+    right = PairScores(task.pairs.image, np.ones_like(task.pairs.label), task.pairs.score)
     one_class = TaskOutcome(task.i2t, task.t2i, right)
     assert np.isnan(figures(one_class, np.ones((1, 7), np.int64))["auc"]).all()
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from r2d2.evaluation.dataset import EvaluationSet
-from r2d2.evaluation.evaluate import Memory, evaluate
+from r2d2.evaluation.evaluate import MemoryLimits, evaluate
 from r2d2.model.encoded_states import EncodedStates
 
 WIDTH, POSITIONS, DIM = 48, 17, 32
@@ -64,8 +64,8 @@ def peak(images, texts, memory):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     shrink = int(sys.argv[1])
-    small = Memory(block_cells=1 << 18)
-    whole = Memory(block_cells=1 << 40)
+    small = MemoryLimits(block_cells=1 << 18)
+    whole = MemoryLimits(block_cells=1 << 40)
     images, texts = 100_000 // shrink, 500_000 // shrink
     peak(64, 128, small)  # what the first call leaves behind
     print(peak(images // 4, texts // 4, small), peak(images, texts, small), end=" ")

@@ -8,7 +8,7 @@ from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.encode import encode
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.pairs import match_scores
-from r2d2.evaluation.second_stage import Asked, SecondStage
+from r2d2.evaluation.second_stage import PairRequest, SecondStage
 from r2d2.models import CrossEncoderModel
 from r2d2.ranking.two_stage import WEIGHTS
 from search.small import TEXTS, small_model
@@ -90,7 +90,7 @@ def test_only_heads_are_scored_by_both(weights):
     image = torch.arange(24)[:, None].expand(24, k).reshape(-1)
     text = (image * 7 + torch.arange(k).repeat(24)) % 24
     stage = SecondStage(model, encoded.images, encoded.texts, cascade=2)
-    ((scores, cascade),) = stage.match([Asked(image, text, cosine)], weights)
+    ((scores, cascade),) = stage.match([PairRequest(image, text, cosine)], weights)
     heads = [cascade.in_head(cosine, w) for w in weights if w > 0]
     wanted = torch.stack(heads).any(0).flatten() if heads else torch.zeros(240, dtype=torch.bool)
     assert model.text == 240

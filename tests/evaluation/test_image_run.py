@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from r2d2.cli import app
 from r2d2.evaluation import precomputed
-from r2d2.evaluation.image_run import ImageSearch, evaluate_image_search
+from r2d2.evaluation.image_run import ImageSearchSettings, evaluate_image_search
 from r2d2.table import Pair, Text, write_table
 from training.small import refused
 
@@ -87,6 +87,6 @@ def test_tables_without_a_common_text_or_split_are_refused(tables):
     assert "no picture of split 'test' has a text in common" in refused(
         evaluate_image_search, *arguments
     )
-    settings = ImageSearch(splits=("val",))
+    settings = ImageSearchSettings(splits=("val",))
     assert "no split 'val'" in refused(evaluate_image_search, *arguments, settings)
     assert not (tables / "out").exists()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from r2d2.evaluation import states
-from r2d2.evaluation.states import Stored
+from r2d2.evaluation.states import StateStore
 from r2d2.model.encoded_states import EncodedStates
 
 
@@ -21,7 +21,7 @@ def some_side(seed, count, longest, padded=True):
 def test_any_items_come_back_in_any_order(padded):
     parts = [some_side(0, 5, 4, padded), some_side(1, 3, 7, padded), some_side(2, 1, 2, padded)]
     whole = EncodedStates.cat(parts)
-    stored = Stored(states=True)
+    stored = StateStore(states=True)
     for part in parts:
         stored.add(part)
     stored.done()
@@ -41,7 +41,7 @@ def test_any_items_come_back_in_any_order(padded):
 
 def test_half_precision_is_as_near_as_it_can_be():
     side = some_side(0, 4, 5, padded=False)
-    stored = Stored(states=True, precision="float16")
+    stored = StateStore(states=True, precision="float16")
     stored.add(side)
     stored.done()
     assert torch.equal(stored.take(torch.arange(4)).states, side.states.half().float())
@@ -56,13 +56,13 @@ def test_a_full_disk_is_one_clear_line(monkeypatch):
         pytest.skip("no /dev/full here")
     full = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115
     monkeypatch.setattr(states.tempfile, "TemporaryFile", lambda **_: full)
-    stored = Stored(states=True)
+    stored = StateStore(states=True)
     with pytest.raises(R2D2Error, match=r"hidden states .*No space left .*TMPDIR"):
         stored.add(some_side(0, 2, 3))
 
 
 def test_without_states_only_embeddings_are_kept():
-    stored = Stored(states=False)
+    stored = StateStore(states=False)
     stored.add(EncodedStates(torch.zeros(2, 1, 0), None, torch.ones(2, 3)))
     stored.done()
     assert stored.embedding.shape == (2, 3)

@@ -13,7 +13,7 @@ from r2d2.explain import explain
 from r2d2.explain.attention import text_to_image
 from r2d2.explain.explanation import FULL, upsample
 from r2d2.explain.labels import labels_for
-from r2d2.explain.maps import DROPPING, LONGEST, Way, choose, ways
+from r2d2.explain.maps import DROPPING, LONGEST, MapMethod, choose, ways
 from r2d2.explain.panel import draw_panel, heat, overlay
 from r2d2.explain.report import lines
 from r2d2.explain.unrelated import WORDS
@@ -213,9 +213,9 @@ def test_refusals(model, picture):
 
 
 def test_ways(picture):
-    assert choose(1, alone=False) == Way(1, False, False)
+    assert choose(1, alone=False) == MapMethod(1, False, False)
     assert explain(build(cross_layers=1), picture, TEXT, alone=False).maps.any()
-    assert [way for way in ways(1) if way.weighted] == [Way(1, True, True)]
+    assert [way for way in ways(1) if way.weighted] == [MapMethod(1, True, True)]
     assert len(ways(3)) == 1 + 3 * 4 - 1
     assert all(choose(3, way.layer, way.weighted, way.alone) == way for way in ways(3)[1:])
     assert choose(3) == choose(3, dropping=True) == ways(3)[0] == DROPPING

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.pairs import match_scores
-from r2d2.evaluation.states import Stored
+from r2d2.evaluation.states import StateStore
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.ranking.first_stage import Candidates, best_by_cosine
 from r2d2.ranking.relevance import Relevance
@@ -135,7 +135,7 @@ def sides():
 
 
 def stored(side):
-    kept = Stored(states=True)
+    kept = StateStore(states=True)
     kept.add(side)
     kept.done()
     return kept

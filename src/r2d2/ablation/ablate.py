@@ -10,7 +10,7 @@ from pathlib import Path
 
 from r2d2.ablation.document import (
     Document,
-    Table,
+    ReportTable,
     cost_rows,
     document,
     markdown,
@@ -18,7 +18,7 @@ from r2d2.ablation.document import (
 from r2d2.ablation.page import page
 from r2d2.ablation.runs import RUNS, Arm, check_arms, run_arms
 from r2d2.ablation.shares import TRAIN, curve_png, share_table
-from r2d2.ablation.speed import Speed, equal_epochs, measure_speeds
+from r2d2.ablation.speed import ArmSpeed, equal_epochs, measure_speeds
 from r2d2.ablation.summary import TASKS, ArmSummary, as_dict, mean_spread, summarise
 from r2d2.config import Config, make_config, read_vocab, variants
 from r2d2.data.emoji import ATTRIBUTION, build_emoji_table
@@ -38,7 +38,7 @@ ALL = ("r2d2", "prd2", "wo_et", "wo_twd", "wo_tgd", "wo_fgd")
 
 
 @dataclass(frozen=True)
-class Plan:
+class AblationPlan:
     """What to run."""
 
     # The first is what the others are compared with; none: all, or of more data r2d2 alone.
@@ -86,7 +86,7 @@ class Plan:
 
 
 def ablate(
-    table_path: str | Path | None, out: Path, plan: Plan, vocab: str | Path | None = None
+    table_path: str | Path | None, out: Path, plan: AblationPlan, vocab: str | Path | None = None
 ) -> list[Path]:
     """Run what is not done yet and write the reports; after every seed they hold what there is.
 
@@ -129,7 +129,7 @@ def ablate(
     return _variants(table, out, plan, vocab)
 
 
-def check_ablation(out: Path, plan: Plan) -> None:
+def check_ablation(out: Path, plan: AblationPlan) -> None:
     """R2D2Error where the reports would replace what no ablation wrote, or cannot be written."""
     if out.exists() and not out.is_dir():
         raise R2D2Error(f"{out} is a file: give a folder")
@@ -140,7 +140,7 @@ def check_ablation(out: Path, plan: Plan) -> None:
     try_place(out / RUNS)
 
 
-def _reports(out: Path, plan: Plan) -> list[Path]:
+def _reports(out: Path, plan: AblationPlan) -> list[Path]:
     """What is written, JSON first."""
     if plan.shares:
         return [out / f"data.{ending}" for ending in ("json", "md", "png")]
@@ -148,7 +148,9 @@ def _reports(out: Path, plan: Plan) -> list[Path]:
     return [out / f"{name}.{ending}" for ending in ("json", "md", "html")]
 
 
-def _variants(table: PairsTable, out: Path, plan: Plan, vocab: str | Path | None) -> list[Path]:
+def _variants(
+    table: PairsTable, out: Path, plan: AblationPlan, vocab: str | Path | None
+) -> list[Path]:
     rows = len(table.rows(TRAIN))
     arms = [Arm(variant, plan.config(variant), table.path, rows) for variant in plan.variants]
     if plan.equal_time is None:
@@ -168,7 +170,7 @@ def _variants(table: PairsTable, out: Path, plan: Plan, vocab: str | Path | None
     return paths
 
 
-def _timed(arm: Arm, first: Arm, speeds: dict[str, Speed], seconds: float) -> Arm:
+def _timed(arm: Arm, first: Arm, speeds: dict[str, ArmSpeed], seconds: float) -> Arm:
     """The arm with as many epochs as fit; `seconds` 0: what the first takes for its own."""
     train = first.config.train
     if not seconds:
@@ -184,7 +186,7 @@ def _epochs(arm: Arm, epochs: int) -> Arm:
     return replace(arm, config=replace(arm.config, train=train))
 
 
-def _data(table: PairsTable, out: Path, plan: Plan, vocab: str | Path | None) -> list[Path]:
+def _data(table: PairsTable, out: Path, plan: AblationPlan, vocab: str | Path | None) -> list[Path]:
     variant = plan.variants[0]
     config = plan.config(variant)
     all_rows = len(table.rows(TRAIN))
@@ -218,7 +220,9 @@ def _data_document(variant: str, arms: Sequence[Arm], found: Sequence[ArmSummary
         "As many steps for each share, samples nested by hash of the image id, measured on the "
         "same whole test sets. Mean over seeds in %, in brackets the largest less the smallest."
     )
-    return Document(f"More data: {variant}", about, (Table("Figures", "", columns, tuple(rows)),))
+    return Document(
+        f"More data: {variant}", about, (ReportTable("Figures", "", columns, tuple(rows)),)
+    )
 
 
 def _write(paths: Sequence[Path], data: object, *texts: str) -> None:

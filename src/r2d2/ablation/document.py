@@ -15,7 +15,7 @@ import yaml
 
 import r2d2
 from r2d2.ablation.runs import Arm
-from r2d2.ablation.speed import Speed
+from r2d2.ablation.speed import ArmSpeed
 from r2d2.ablation.summary import (
     BETTER,
     ENOUGH_SEEDS,
@@ -43,7 +43,7 @@ MARK = {BETTER: " ▲", WORSE: " ▼"}
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """A heading, what stands below it, and rows of text; the first column names the row."""
 
     title: str
@@ -58,7 +58,7 @@ class Document:
 
     title: str
     about: str
-    tables: tuple[Table, ...]
+    tables: tuple[ReportTable, ...]
     notes: tuple[str, ...] = field(default=())
 
 
@@ -67,7 +67,7 @@ def label(name: str) -> str:
     return LABELS.get(name, name)
 
 
-def cost_rows(arms: Sequence[Arm], speeds: Mapping[str, Speed]) -> dict[str, dict[str, float]]:
+def cost_rows(arms: Sequence[Arm], speeds: Mapping[str, ArmSpeed]) -> dict[str, dict[str, float]]:
     """What a step of each arm costs, by its name."""
     found = {}
     for arm in arms:
@@ -131,7 +131,7 @@ def document(
     return Document(title, about, tuple(tables), _notes())
 
 
-def _task(found: Sequence[ArmSummary], task: str, about: str) -> Table:
+def _task(found: Sequence[ArmSummary], task: str, about: str) -> ReportTable:
     """One split: every figure, and what it is above the first arm's."""
     columns = ["", *(c for name in FINAL for c in (FIGURE_LABELS[name], "Δ"))]
     columns += [f"pre-ranking {FIGURE_LABELS[name]}" for name in FINAL[:2]] + ["seeds"]
@@ -145,7 +145,7 @@ def _task(found: Sequence[ArmSummary], task: str, about: str) -> Table:
             cells += [mean_spread(arm.values[key]), difference(gap) + mark if gap else ""]
         cells += [mean_spread(arm.values[task, f"prerank_{name}"]) for name in FINAL[:2]]
         rows.append((label(arm.name), *cells, str(len(arm.seeds))))
-    return Table(task, about, tuple(columns), tuple(rows))
+    return ReportTable(task, about, tuple(columns), tuple(rows))
 
 
 def _about(found: Sequence[ArmSummary], others: int) -> str:
@@ -167,7 +167,7 @@ def _about(found: Sequence[ArmSummary], others: int) -> str:
     )
 
 
-def _costs(found: Sequence[ArmSummary], costs: Mapping[str, Mapping[str, float]]) -> Table:
+def _costs(found: Sequence[ArmSummary], costs: Mapping[str, Mapping[str, float]]) -> ReportTable:
     columns = (
         "", "parameters", "GFLOPs a pair, forward", "a step", "steps/s", "epochs",
         "training, s a run",
@@ -190,10 +190,12 @@ def _costs(found: Sequence[ArmSummary], costs: Mapping[str, Mapping[str, float]]
         f"{tokens:.0f} tokens a text. Steps/s: median of some steps of each arm in turns, the "
         "fastest turn; the seconds of a run hold whatever else the machine did."
     )
-    return Table("Cost", about, columns, tuple(rows))
+    return ReportTable("Cost", about, columns, tuple(rows))
 
 
-def _beside_paper(found: Sequence[ArmSummary], costs: Mapping[str, Mapping[str, float]]) -> Table:
+def _beside_paper(
+    found: Sequence[ArmSummary], costs: Mapping[str, Mapping[str, float]]
+) -> ReportTable:
     """The paper's differences from whole R2D2 and its ratios, beside ours on `test`."""
     theirs, whole = paper(), paper()["rows"]["r2d2"]
     rows = []
@@ -221,7 +223,7 @@ def _beside_paper(found: Sequence[ArmSummary], costs: Mapping[str, Mapping[str, 
         f"{whole['auc']}, {whole['gflops']} GFLOPs a pair, {whole['steps_per_second']} "
         f"iterations/s. Not had: {theirs['missing'].strip()}"
     )
-    return Table("Beside the paper", about, ("less R2D2", "paper", "ours", ""), tuple(rows))
+    return ReportTable("Beside the paper", about, ("less R2D2", "paper", "ours", ""), tuple(rows))
 
 
 def _notes() -> tuple[str, ...]:
@@ -241,7 +243,7 @@ def markdown(found: Document) -> str:
     return "\n".join([*lines, "", *found.notes, ""])
 
 
-def table_lines(table: Table) -> list[str]:
+def table_lines(table: ReportTable) -> list[str]:
     """One table as Markdown."""
     rows = [table.columns, ("---",) * len(table.columns), *table.rows]
     return ["| " + " | ".join(row) + " |" for row in rows]

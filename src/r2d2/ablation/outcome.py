@@ -23,7 +23,7 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Ranks:
+class QueryRanks:
     """One direction of one task: q queries."""
 
     image: Ints  # (q,) the query's image, or the image that the query's text belongs to
@@ -32,7 +32,7 @@ class Ranks:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PairScores:
     """The matching pairs of one task: p pairs."""
 
     image: Ints  # (p,) the image that the pair's text belongs to, in wrong pairs too
@@ -44,9 +44,9 @@ class Pairs:
 class TaskOutcome:
     """One task of one run."""
 
-    i2t: Ranks
-    t2i: Ranks
-    pairs: Pairs
+    i2t: QueryRanks
+    t2i: QueryRanks
+    pairs: PairScores
 
     def same_queries(self, other: TaskOutcome) -> bool:
         """Whether both were asked the same: only then can they be compared pair by pair."""
@@ -71,9 +71,9 @@ def outcome_of(results: Any) -> Outcome:
     for task, ways in results.rankings.items():
         i2t, t2i, pairs = ways["i2t"], ways["t2i"], results.matching[task]
         found[task] = TaskOutcome(
-            Ranks(i2t.queries.numpy(), i2t.prerank.numpy(), i2t.ranks.numpy()),
-            Ranks(owner[t2i.queries.numpy()], t2i.prerank.numpy(), t2i.ranks.numpy()),
-            Pairs(owner[pairs.text.numpy()], pairs.label.numpy(), pairs.score.float().numpy()),
+            QueryRanks(i2t.queries.numpy(), i2t.prerank.numpy(), i2t.ranks.numpy()),
+            QueryRanks(owner[t2i.queries.numpy()], t2i.prerank.numpy(), t2i.ranks.numpy()),
+            PairScores(owner[pairs.text.numpy()], pairs.label.numpy(), pairs.score.float().numpy()),
         )
     return found
 
@@ -101,7 +101,9 @@ def load_outcome(path: Path) -> Outcome:
             task, part, name = key.split("/")
             parts.setdefault(task, {}).setdefault(part, {})[name] = values
         return {
-            task: TaskOutcome(Ranks(**p["i2t"]), Ranks(**p["t2i"]), Pairs(**p["pairs"]))
+            task: TaskOutcome(
+                QueryRanks(**p["i2t"]), QueryRanks(**p["t2i"]), PairScores(**p["pairs"])
+            )
             for task, p in parts.items()
         }
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:

@@ -17,7 +17,7 @@ TICKS = 4  # about so many
 
 
 @dataclass(frozen=True)
-class Bar:
+class DifferenceBar:
     """One arm's difference, in the panel's units."""
 
     label: str
@@ -37,7 +37,7 @@ class Panel:
     height: float
     zero: float
     ticks: tuple[tuple[float, str], ...]
-    bars: tuple[Bar, ...]
+    bars: tuple[DifferenceBar, ...]
 
 
 def page(found: Document, arms: Sequence[ArmSummary]) -> str:
@@ -70,7 +70,7 @@ def panel(arms: Sequence[ArmSummary], task: str, name: str) -> Panel | None:
         return round(LEFT + (RIGHT - LEFT) * (value - low) / (high - low), 1)
 
     bars = tuple(
-        Bar(label(arm.name), ROW * (i + 0.75), x(e.mean), x(e.low), x(e.high),
+        DifferenceBar(label(arm.name), ROW * (i + 0.75), x(e.mean), x(e.low), x(e.high),
             tuple(map(x, e.by_seed)), f"{e.mean:+.2f} [{e.low:+.2f}, {e.high:+.2f}]")
         for i, (arm, e) in enumerate(shown)
     )  # fmt: skip

@@ -48,7 +48,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Run:
+class ArmRun:
     """A finished run."""
 
     arm: str
@@ -63,7 +63,7 @@ def run_arms(
     out: Path,
     table: PairsTable,
     vocab: str | Path | None = None,
-) -> Iterator[list[Run]]:
+) -> Iterator[list[ArmRun]]:
     """Do what is not done yet, seed by seed, and give all runs so far after each seed.
 
     Seeds are the outer loop: an ablation that is stopped compares all arms on the seeds it has.
@@ -81,7 +81,7 @@ def run_arms(
     """
     check_arms(arms, seeds, out)
     data = EvaluationSet.from_table(table)
-    done: list[Run] = []
+    done: list[ArmRun] = []
     for seed in seeds:
         for arm in arms:
             count = len(arms) * len(seeds)
@@ -111,7 +111,7 @@ def _run(
     data: EvaluationSet,
     vocab: str | Path | None,
     forewarn: bool,
-) -> Run:
+) -> ArmRun:
     folder = arm.folder(out, seed)
     if not (folder / METRICS).exists():
         try:
@@ -125,7 +125,7 @@ def _run(
         measure(folder, data, arm.config.evaluation.batch_size)
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # four times the model's size
     metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-    return Run(arm.name, seed, metrics, load_outcome(folder / OUTCOME))
+    return ArmRun(arm.name, seed, metrics, load_outcome(folder / OUTCOME))
 
 
 def measure(folder: Path, data: EvaluationSet, batch_size: int) -> None:

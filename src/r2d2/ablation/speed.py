@@ -35,7 +35,7 @@ TURNS, WARM, STEPS = 3, 3, 8
 
 
 @dataclass(frozen=True)
-class Speed:
+class ArmSpeed:
     """Of one arm."""
 
     seconds: float  # a step
@@ -45,13 +45,13 @@ class Speed:
 
 def measure_speeds(
     arms: Sequence[Arm], out: Path, vocab: str | Path | None = None
-) -> dict[str, Speed]:
+) -> dict[str, ArmSpeed]:
     """By the arm's name; kept in OUT/speed.json and measured once for the same settings."""
     known = _read(out / SPEED)
     wanted = [arm for arm in arms if _key(arm) not in known]
     if wanted:
         log.info("measuring the seconds a step of %s", ", ".join(arm.name for arm in wanted))
-        turns: dict[str, list[Speed]] = {_key(arm): [] for arm in wanted}
+        turns: dict[str, list[ArmSpeed]] = {_key(arm): [] for arm in wanted}
         with progress.bars() as update:
             for turn in range(TURNS):
                 for place, arm in enumerate(wanted):
@@ -63,12 +63,12 @@ def measure_speeds(
     return {arm.name: known[_key(arm)] for arm in arms}
 
 
-def equal_epochs(seconds: float, speed: Speed, rows: int, batch_size: int) -> int:
+def equal_epochs(seconds: float, speed: ArmSpeed, rows: int, batch_size: int) -> int:
     """Whole epochs that come nearest to `seconds` of training, one at the least."""
     return max(1, round(seconds / (speed.seconds * rows / batch_size)))
 
 
-def _turn(arm: Arm, vocab: str | Path | None) -> Speed:
+def _turn(arm: Arm, vocab: str | Path | None) -> ArmSpeed:
     """Some steps from the start of a run that is thrown away."""
     with tempfile.TemporaryDirectory() as work:
         table, config, out = PairsTable.open(arm.table), arm.config, Path(work)
@@ -89,7 +89,7 @@ def _turn(arm: Arm, vocab: str | Path | None) -> Speed:
                 taken.append(time.perf_counter() - began)
                 lengths.append(batch.ids.shape[1])
             seconds += share * statistics.median(taken[WARM:])
-    return Speed(seconds, statistics.fmean(lengths), trainer.tokenizer.vocab_size)
+    return ArmSpeed(seconds, statistics.fmean(lengths), trainer.tokenizer.vocab_size)
 
 
 def kinds_of_steps(trainer: Trainer) -> list[tuple[int, float]]:
@@ -112,11 +112,11 @@ def _key(arm: Arm) -> str:
     return f"{arm.config.variant} {hashlib.sha256(settings).hexdigest()[:12]}"
 
 
-def _read(path: Path) -> dict[str, Speed]:
+def _read(path: Path) -> dict[str, ArmSpeed]:
     if not path.exists():
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return {key: Speed(**speed) for key, speed in found.items()}
+        return {key: ArmSpeed(**speed) for key, speed in found.items()}
     except (ValueError, TypeError):
         return {}  # measured again

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.ablation.outcome import Pairs, Ranks, TaskOutcome
+from r2d2.ablation.outcome import PairScores, QueryRanks, TaskOutcome
 from r2d2.ranking.metrics import (
     Floats,
     GroupedHits,
@@ -71,13 +71,13 @@ def figures(task: TaskOutcome, weights: npt.NDArray[np.number]) -> dict[str, Flo
     return {name: found[name] for name in FIGURES}
 
 
-def _recalls(direction: Ranks, ranks: Ints, images: Ints, weights: Floats) -> Floats:
+def _recalls(direction: QueryRanks, ranks: Ints, images: Ints, weights: Floats) -> Floats:
     """R@1, R@5 and R@10 of one direction, (3, b)."""
     group = np.searchsorted(images, direction.image)
     return GroupedHits.of(ranks, group, len(images)).recalls(weights)
 
 
-def _auc(pairs: Pairs, images: Ints, weights: Floats) -> Floats:
+def _auc(pairs: PairScores, images: Ints, weights: Floats) -> Floats:
     """ROC AUC in %, (b,)."""
     if len(np.unique(pairs.label)) < 2:
         return np.full(len(weights), np.nan)

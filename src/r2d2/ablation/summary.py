@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from r2d2.ablation.outcome import TaskOutcome
-from r2d2.ablation.runs import Run
+from r2d2.ablation.runs import ArmRun
 from r2d2.ablation.statistics import (
     FIGURES,
     Estimate,
@@ -50,7 +50,7 @@ class ArmSummary:
 
 
 def summarise(
-    runs: Sequence[Run], baseline: str, resamples: int = RESAMPLES, seed: int = 0
+    runs: Sequence[ArmRun], baseline: str, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[ArmSummary]:
     """Every arm, in the order in which it first ran.
 
@@ -109,7 +109,7 @@ def _estimate(
     return estimate(np.array(points), np.stack(resampled), share)
 
 
-def _require_same(first: TaskOutcome, run: Run, task: str) -> None:
+def _require_same(first: TaskOutcome, run: ArmRun, task: str) -> None:
     if task not in run.outcome or not first.same_queries(run.outcome[task]):
         raise R2D2Error(
             f"{run.arm}, seed {run.seed}, was measured on other queries of {task} than the first "

@@ -45,10 +45,10 @@ def ablate(
     ] = None,
 ) -> None:
     """Train variants side by side, same data, order and epochs; call it again to go on."""
-    from r2d2.ablation.ablate import Plan
+    from r2d2.ablation.ablate import AblationPlan
     from r2d2.ablation.ablate import ablate as run
 
-    plan = Plan(
+    plan = AblationPlan(
         tuple(_listed("--variants", variants, str)),
         tuple(_listed("--seeds", seeds, int)),
         preset,

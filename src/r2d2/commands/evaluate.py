@@ -97,7 +97,7 @@ def retrieval(
     overwrite: Overwrite = False,
 ) -> None:
     """Recall by pre-ranking and in two stages, in our way of counting and the papers'."""
-    from r2d2.evaluation.run import Retrieval, evaluate_retrieval
+    from r2d2.evaluation.run import RetrievalSettings, evaluate_retrieval
     from r2d2.evaluation.submission import KEYS
     from r2d2.settings import one_of
 
@@ -109,7 +109,7 @@ def retrieval(
     _check_seed(context, sample, resamples)
     names = RETRIEVAL if submission is None else (SUBMISSION,)
     _check_out(out, names, [model, table], overwrite)
-    settings = Retrieval(
+    settings = RetrievalSettings(
         splits=tuple(split or ()), full=full, t2i_only=t2i_only, top_k=top_k, weight=weight,
         cascade=cascade, batch_size=batch_size, sample=sample, text_length=text_length, dim=dim,
         resamples=resamples, seed=seed, half_states=half_states, benchmark=benchmark,
@@ -140,11 +140,11 @@ def matching(
     overwrite: Overwrite = False,
 ) -> None:
     """AUC, average precision, accuracy and calibration on pairs that carry labels."""
-    from r2d2.evaluation.match_run import Matching, evaluate_matching
+    from r2d2.evaluation.match_run import MatchingSettings, evaluate_matching
 
     _check_seed(context, sample, resamples)
     _check_out(out, LABELLED, [model, table], overwrite)
-    settings = Matching(
+    settings = MatchingSettings(
         splits=tuple(split or ()), batch_size=batch_size, sample=sample, text_length=text_length,
         dim=dim, resamples=resamples, seed=seed, benchmark=benchmark,
         setting="fine-tuned" if fine_tuned else "zero-shot",
@@ -173,11 +173,11 @@ def classification(
     overwrite: Overwrite = False,
 ) -> None:
     """Zero-shot: top-1, top-5 and every class, by Chinese prompts around the class names."""
-    from r2d2.evaluation.class_run import Classification, evaluate_classification
+    from r2d2.evaluation.class_run import ClassificationSettings, evaluate_classification
 
     _check_seed(context, sample, resamples)
     _check_out(out, LABELLED, [model, table, templates], overwrite)
-    settings = Classification(
+    settings = ClassificationSettings(
         splits=tuple(split or ()), templates=templates, batch_size=batch_size, sample=sample,
         text_length=text_length, dim=dim, resamples=resamples, seed=seed, benchmark=benchmark,
     )  # fmt: skip
@@ -199,11 +199,11 @@ def images(
     overwrite: Overwrite = False,
 ) -> None:
     """Recall of pictures among those of another table that have a text in common."""
-    from r2d2.evaluation.image_run import BACK, FORWARD, ImageSearch, evaluate_image_search
+    from r2d2.evaluation.image_run import BACK, FORWARD, ImageSearchSettings, evaluate_image_search
 
     _check_seed(context, None, resamples)
     _check_out(out, FOUND, [model, table, other], overwrite)
-    settings = ImageSearch(tuple(split or ()), batch_size, dim, resamples, seed)
+    settings = ImageSearchSettings(tuple(split or ()), batch_size, dim, resamples, seed)
     metrics = evaluate_image_search(model, table, other, out, settings)
     for name, found in metrics.items():
         if name == "run":

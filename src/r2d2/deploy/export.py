@@ -27,7 +27,7 @@ LARGEST = 2_000_000_000  # bytes that one ONNX file can hold; more goes into a f
 
 
 @dataclass(frozen=True)
-class Exported:
+class OnnxExport:
     """What was written."""
 
     folder: Path
@@ -47,7 +47,7 @@ def export_onnx(
     dim: int | None = None,
     overwrite: bool = False,
     progress: Callable[[str], None] | None = None,
-) -> Exported:
+) -> OnnxExport:
     """Write the graphs, tokenizer.json, config.json and README.md of a model into a folder.
 
     Args:
@@ -88,7 +88,7 @@ def export_onnx(
         (work / "config.json").write_text(text + "\n", encoding="utf-8")
         (work / "README.md").write_text(_readme(config), encoding="utf-8")
         sizes = {file.name: file.stat().st_size for file in sorted(work.iterdir())}
-    return Exported(out, sizes)
+    return OnnxExport(out, sizes)
 
 
 def is_exported(folder: Path) -> bool:

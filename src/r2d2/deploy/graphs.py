@@ -30,7 +30,7 @@ _OUT = "out."
 _CHATTY = ("torch.onnx", "onnxscript", "onnx_ir")
 
 
-class ImageEncoder(nn.Module):
+class ImageGraph(nn.Module):
     """From normalised pixels; the resize is put in front of it."""
 
     def __init__(self, model: R2D2) -> None:
@@ -43,7 +43,7 @@ class ImageEncoder(nn.Module):
         return side.states, side.embedding
 
 
-class TextEncoder(nn.Module):
+class TextGraph(nn.Module):
     """From token ids."""
 
     def __init__(self, model: R2D2) -> None:
@@ -56,7 +56,7 @@ class TextEncoder(nn.Module):
         return side.states, side.real().long(), side.embedding
 
 
-class PairScorer(nn.Module):
+class PairGraph(nn.Module):
     """From the states of both sides."""
 
     def __init__(self, model: R2D2) -> None:
@@ -93,12 +93,12 @@ def build_graphs(
     said = progress or (lambda name: None)
     said(IMAGE)
     image = export_graph(
-        ImageEncoder(model), (pixels,), {"pixels": {0: batch}}, ["states", "embedding"], IMAGE
+        ImageGraph(model), (pixels,), {"pixels": {0: batch}}, ["states", "embedding"], IMAGE
     )
     graphs = {IMAGE: with_pixels(image, size)}
     said(TEXT)
     text = export_graph(
-        TextEncoder(model),
+        TextGraph(model),
         (ids, mask),
         {"ids": {0: batch, 1: length}, "mask": {0: batch, 1: length}},
         ["states", "states_mask", "embedding"],
@@ -112,7 +112,7 @@ def build_graphs(
         text_states = torch.zeros(2, 4, config.text.width)
         states = torch.export.Dim("states", max=config.text.max_length + 1)  # towers may add one
         graphs[MATCH] = export_graph(
-            PairScorer(model),
+            PairGraph(model),
             (image_states, text_states, mask),
             {
                 "image_states": {0: batch},

@@ -15,7 +15,7 @@ import numpy as np
 from r2d2 import progress
 from r2d2.evaluation.classification import (
     TOP_AT,
-    Classified,
+    ClassRanks,
     class_embeddings,
     classify,
     read_classes,
@@ -31,7 +31,7 @@ from r2d2.training.run_folder import METRICS, REPORT
 
 
 @dataclass(frozen=True)
-class Classification:
+class ClassificationSettings:
     """What to measure, and how."""
 
     splits: Sequence[str] = ()
@@ -49,7 +49,7 @@ def evaluate_classification(
     source: str | Path,
     table_path: str | Path,
     out: Path,
-    settings: Classification = Classification(),
+    settings: ClassificationSettings = ClassificationSettings(),
 ) -> Path:
     """Measure a model on a table of classes; write metrics.json and report.html.
 
@@ -101,7 +101,7 @@ def evaluate_classification(
     return write_comparison([out], out / REPORT)[0]
 
 
-def figures(found: Classified, classes: Sequence[str], resamples: int, seed: int) -> dict[str, Any]:
+def figures(found: ClassRanks, classes: Sequence[str], resamples: int, seed: int) -> dict[str, Any]:
     """Accuracy in % of a split: over its images, over its classes, and of each class."""
     rank, label = found.rank.numpy(), found.label.numpy()
     hits = {f"top{at}": (rank <= at).astype(np.float64) for at in TOP_AT}

@@ -54,7 +54,7 @@ def read_templates(path: Path | None = None) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledImages:
     """The images of a split that have a class."""
 
     rows: list[int]
@@ -66,7 +66,7 @@ class Labelled:
 
 def read_classes(
     table: PairsTable, split: str, *, sample: int | None = None, seed: int = 0
-) -> Labelled:
+) -> LabelledImages:
     """The class of each image: its first text whose source is `class`.
 
     The model chooses among all classes that the table or its metadata name. Names are compared as
@@ -95,7 +95,7 @@ def read_classes(
         raise R2D2Error(f"{table.path}: no image of split '{split}' has a class")
     if sample is not None:
         kept = sorted(sorted(kept, key=lambda row: key_hash(f"{seed}/{row}"))[:sample])
-    return Labelled(
+    return LabelledImages(
         kept,
         table.image_ids(kept),
         [number[of_row[row]] for row in kept],
@@ -122,7 +122,7 @@ def class_embeddings(
 
 
 @dataclass(frozen=True)
-class Classified:
+class ClassRanks:
     """What became of n images."""
 
     image_ids: list[str]
@@ -136,11 +136,11 @@ class Classified:
 def classify(
     model: DualEncoder,
     table: PairsTable,
-    labelled: Labelled,
+    labelled: LabelledImages,
     prototypes: Tensor,
     batch_size: int = 256,
     progress: Progress | None = None,
-) -> Classified:
+) -> ClassRanks:
     """Rank the classes for each image, by cosine.
 
     Raises:
@@ -171,7 +171,7 @@ def classify(
     directions.done()
     if not ids:
         raise R2D2Error(f"{table.path}: no picture can be used: check the table's images")
-    return Classified(
+    return ClassRanks(
         ids, torch.tensor(labels), torch.cat(ranks), torch.cat(guesses), dict(+skipped)
     )
 
@@ -179,7 +179,7 @@ def classify(
 def _encode(
     model: DualEncoder,
     table: PairsTable,
-    labelled: Labelled,
+    labelled: LabelledImages,
     batch: range,
     skipped: Counter[str],
 ) -> tuple[list[int], Tensor | None]:

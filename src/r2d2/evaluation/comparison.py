@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from r2d2.errors import R2D2Error
-from r2d2.evaluation.published import Published, Row
+from r2d2.evaluation.published import PublishedResults, PublishedRow
 from r2d2.evaluation.run import EXAMPLES, read_metrics
 
 COLUMNS = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean")
@@ -27,7 +27,7 @@ Place = tuple[str, int | None, tuple[int, int] | None]
 
 
 @dataclass(frozen=True)
-class Run:
+class EvaluatedRun:
     """One folder that `r2d2 evaluate` wrote."""
 
     folder: Path
@@ -82,7 +82,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Table:
+class ComparisonTable:
     """Lines that may be compared."""
 
     title: str
@@ -99,12 +99,12 @@ class Section:
     name: str
     split: str
     task: str
-    runs: list[Run]
-    tables: list[Table]
+    runs: list[EvaluatedRun]
+    tables: list[ComparisonTable]
     notes: list[str] = field(default_factory=list)
 
 
-def read_runs(folders: Sequence[Path]) -> list[Run]:
+def read_runs(folders: Sequence[Path]) -> list[EvaluatedRun]:
     """The runs in these folders, told apart by the shortest names that do.
 
     Raises:
@@ -124,11 +124,11 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
             places = {run["run"].get("table") for _, run in found if run["run"]["model"] == name}
             if len(places) < models[name]:
                 name = f"{name} ({folder.name})"
-        runs.append(Run(folder, name, metrics))
+        runs.append(EvaluatedRun(folder, name, metrics))
     return runs
 
 
-def sections(runs: Sequence[Run], file: Published) -> list[Section]:
+def sections(runs: Sequence[EvaluatedRun], file: PublishedResults) -> list[Section]:
     """All that the runs measured, by set and split, in the order of the runs."""
     keys = dict.fromkeys(
         (run.about["task"], run.place(split), split) for run in runs for split in run.splits
@@ -149,7 +149,7 @@ def sections(runs: Sequence[Run], file: Published) -> list[Section]:
     return found
 
 
-def _fragment(place: Place, split: str, file: Published) -> str:
+def _fragment(place: Place, split: str, file: PublishedResults) -> str:
     """How a run on a part of a published split is told from one on the whole."""
     size = file.size(place[0], split)
     if size is None or place[2] is None or size.is_that_of(*place[2]):
@@ -158,15 +158,15 @@ def _fragment(place: Place, split: str, file: Published) -> str:
     return f", {images:,} of {size.images:,} images and {texts:,} of {size.texts:,} texts"
 
 
-def _is_whole(run: Run, split: str, file: Published, benchmark: str) -> bool:
+def _is_whole(run: EvaluatedRun, split: str, file: PublishedResults, benchmark: str) -> bool:
     """Whether a run was made on as many images and texts as the published split has."""
     size, counts = file.size(benchmark, split), run.place(split)[2]
     return size is not None and counts is not None and size.is_that_of(*counts)
 
 
 def _retrieval(
-    runs: Sequence[Run], split: str, file: Published, benchmark: str | None
-) -> list[Table]:
+    runs: Sequence[EvaluatedRun], split: str, file: PublishedResults, benchmark: str | None
+) -> list[ComparisonTable]:
     sampled = runs[0].about.get("sample") is not None
     tables = _beside(runs, split, file, benchmark) if benchmark and not sampled else []
     lines = []
@@ -190,14 +190,14 @@ def _retrieval(
         "Ties count against the model; images whose captions are equal answer for one another. "
         "Below each figure the interval of 95%, by bootstrap over images."
     )
-    return [*tables, Table("Our count", about, columns, lines), *costs]
+    return [*tables, ComparisonTable("Our count", about, columns, lines), *costs]
 
 
 COSTS = {"parameters": 1e6, "bytes_per_vector": 1, "images_per_second": 1,
          "first_stage_ms": 1, "second_stage_ms": 1}  # fmt: skip  # and what they are divided by
 
 
-def _costs(runs: Sequence[Run]) -> list[Table]:
+def _costs(runs: Sequence[EvaluatedRun]) -> list[ComparisonTable]:
     """What the runs took that say so; nothing is best there, for machines and loads differ."""
     lines = []
     for run in runs:
@@ -216,10 +216,12 @@ def _costs(runs: Sequence[Run]) -> list[Table]:
         "them in batches on the machine named; parameters in millions. The second stage finds the "
         "candidates' hidden states made."
     )
-    return [Table("Cost", about, tuple(COSTS), lines)] if lines else []
+    return [ComparisonTable("Cost", about, tuple(COSTS), lines)] if lines else []
 
 
-def _beside(runs: Sequence[Run], split: str, file: Published, benchmark: str) -> list[Table]:
+def _beside(
+    runs: Sequence[EvaluatedRun], split: str, file: PublishedResults, benchmark: str
+) -> list[ComparisonTable]:
     """A table for each setting and protocol that has published rows."""
     tables = []
     rows = [row for row in file.rows if (row.set, row.split) == (benchmark, split)]
@@ -245,7 +247,7 @@ def _beside(runs: Sequence[Run], split: str, file: Published, benchmark: str) ->
         if any("r_mean" not in row.figures for row in theirs) and "r_mean" in columns:
             about += " R@M is the mean of the recalls where a source prints none."
         name = f"Published, {setting}" + (f", {protocol}" if protocol != "standard" else "")
-        tables.append(Table(name, about, columns, mark_best(lines), bool(ours)))
+        tables.append(ComparisonTable(name, about, columns, mark_best(lines), bool(ours)))
     return sorted(tables, key=lambda table: not table.ours)
 
 
@@ -257,7 +259,7 @@ def with_mean(figures: Mapping[str, float], t2i_only: bool) -> Mapping[str, floa
     return {**figures, "r_mean": sum(figures[c] for c in parts) / len(parts)}
 
 
-def _their_line(row: Row, figures: Mapping[str, float], columns: Sequence[str]) -> Line:
+def _their_line(row: PublishedRow, figures: Mapping[str, float], columns: Sequence[str]) -> Line:
     cells = [Cell(figures.get(c)) for c in columns]
     return Line(row.model, cells, False, f"{row.source.name}, {row.where}", row.source.url)
 
@@ -272,8 +274,8 @@ MATCHING = ("auc", "average_precision", "accuracy", "ece")
 
 
 def _matching(
-    runs: Sequence[Run], split: str, file: Published, benchmark: str | None
-) -> list[Table]:
+    runs: Sequence[EvaluatedRun], split: str, file: PublishedResults, benchmark: str | None
+) -> list[ComparisonTable]:
     lines = []
     for run in runs:
         found = run.metrics[split]
@@ -294,15 +296,15 @@ def _matching(
         "for models whose score is a probability."
     )
     lines = mark_best(lines, lower=("ece",), columns=MATCHING)
-    return [Table("Matching", about, MATCHING, lines)]
+    return [ComparisonTable("Matching", about, MATCHING, lines)]
 
 
 CLASSES = ("top1", "top5", "mean_class_top1")
 
 
 def _classes(
-    runs: Sequence[Run], split: str, file: Published, benchmark: str | None
-) -> list[Table]:
+    runs: Sequence[EvaluatedRun], split: str, file: PublishedResults, benchmark: str | None
+) -> list[ComparisonTable]:
     lines = []
     for run in runs:
         found = run.metrics[split]
@@ -321,11 +323,13 @@ def _classes(
     cells = [Cell(chance.get(c)) for c in CLASSES]
     lines.append(Line("chance", cells, ours=False, chance=True))
     about = "In %. The class whose prompts lie nearest, by cosine; ties count against the model."
-    own = Table("Zero-shot classification", about, CLASSES, lines)
+    own = ComparisonTable("Zero-shot classification", about, CLASSES, lines)
     return [own, *_published_classes(split, file, benchmark)]
 
 
-def _published_classes(split: str, file: Published, benchmark: str | None) -> list[Table]:
+def _published_classes(
+    split: str, file: PublishedResults, benchmark: str | None
+) -> list[ComparisonTable]:
     """A table for each protocol that has published rows; runs stand in none of them."""
     rows = [row for row in file.rows if (row.set, row.split) == (benchmark, split)]
     tables = []
@@ -336,7 +340,7 @@ def _published_classes(split: str, file: Published, benchmark: str | None) -> li
         lines.sort(key=lambda line: _last(line.cells))
         about = str(file.protocols[protocol]["about"]).strip()
         title = f"Published, zero-shot, {protocol}"
-        tables.append(Table(title, about, columns, mark_best(lines), ours=False))
+        tables.append(ComparisonTable(title, about, columns, mark_best(lines), ours=False))
     return tables
 
 
@@ -360,7 +364,7 @@ def mark_best(
     ]
 
 
-def _notes(runs: Sequence[Run], split: str, file: Published) -> list[str]:
+def _notes(runs: Sequence[EvaluatedRun], split: str, file: PublishedResults) -> list[str]:
     """What one must know before comparing."""
     notes = []
     benchmark = str(runs[0].about.get("benchmark"))
@@ -407,7 +411,7 @@ def _notes(runs: Sequence[Run], split: str, file: Published) -> list[str]:
     return notes
 
 
-def read_examples(run: Run) -> list[dict[str, Any]]:
+def read_examples(run: EvaluatedRun) -> list[dict[str, Any]]:
     """The sheet of a run, or nothing; pictures that are not inside the file are left out.
 
     Raises:

@@ -12,16 +12,16 @@ from markupsafe import Markup
 import r2d2
 from r2d2.evaluation.comparison import (
     Cell,
+    ComparisonTable,
+    EvaluatedRun,
     Line,
-    Run,
     Section,
-    Table,
     read_examples,
     read_runs,
     sections,
 )
 from r2d2.evaluation.plots import quality_cost_plot, recall_curves, reliability_plot
-from r2d2.evaluation.published import Published, published
+from r2d2.evaluation.published import PublishedResults, published
 from r2d2.files import write_text
 from r2d2.page import percent, template
 
@@ -37,7 +37,11 @@ HEADS = {
 
 
 def write_comparison(
-    folders: Sequence[Path], out: Path, *, title: str | None = None, file: Published | None = None
+    folders: Sequence[Path],
+    out: Path,
+    *,
+    title: str | None = None,
+    file: PublishedResults | None = None,
 ) -> tuple[Path, Path]:
     """Write the report of some runs; gives the HTML file and the Markdown file beside it.
 
@@ -128,7 +132,7 @@ def _section(part: Section, number: int) -> dict[str, Any]:
     }
 
 
-def _table(table: Table) -> dict[str, Any]:
+def _table(table: ComparisonTable) -> dict[str, Any]:
     groups: list[tuple[str, int]] = []
     for column in table.columns:
         name = WAYS.get(column[:3], "")
@@ -183,7 +187,7 @@ def _plots(part: Section, number: int) -> list[dict[str, Any]]:
     return []
 
 
-def _quality_by_cost(run: Run, split: str) -> list[tuple[float, float]]:
+def _quality_by_cost(run: EvaluatedRun, split: str) -> list[tuple[float, float]]:
     """Milliseconds a query and R@M after each stage; empty where the time is not known."""
     cost, found = run.about.get("cost") or {}, run.metrics[split]
     time = cost.get("first_stage_ms")
@@ -213,7 +217,7 @@ def _about(part: Section) -> str:
     return f"{counts['images']:,} images of {counts['classes']:,} classes."
 
 
-def _lead(runs: Sequence[Run], parts: Sequence[Section]) -> str:
+def _lead(runs: Sequence[EvaluatedRun], parts: Sequence[Section]) -> str:
     rows = sum(
         not line.ours and not line.chance for p in parts for t in p.tables for line in t.lines
     )
@@ -222,7 +226,7 @@ def _lead(runs: Sequence[Run], parts: Sequence[Section]) -> str:
     return f"{len(runs)} {one} of {_join(dict.fromkeys(run.name for run in runs))}{beside}."
 
 
-def _sources(parts: Sequence[Section], file: Published) -> list[str]:
+def _sources(parts: Sequence[Section], file: PublishedResults) -> list[str]:
     keys = {(run.about.get("benchmark"), part.split) for part in parts for run in part.runs}
     found = [row.source for row in file.rows if (row.set, row.split) in keys]
     return list(dict.fromkeys(f"{source.title}, {source.url}" for source in found))

@@ -20,7 +20,7 @@ PICTURES = 5  # of a row
 
 
 @dataclass(frozen=True)
-class Shown:
+class ContactPicture:
     """One picture of a row."""
 
     picture: Image.Image
@@ -34,8 +34,8 @@ class ContactRow:
 
     text: str
     rank: int  # of the right image
-    shown: list[Shown]  # the first five, best first
-    answer: Shown | None  # the right image, where it is not among them
+    shown: list[ContactPicture]  # the first five, best first
+    answer: ContactPicture | None  # the right image, where it is not among them
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,9 @@ def _rows(results: Results, ranked: Ranking, chosen: list[int]) -> list[ContactR
         for image in data.owners(number):
             first_text.setdefault(image, text)
 
-    def show(images: list[int], right: list[bool]) -> list[Shown]:
+    def show(images: list[int], right: list[bool]) -> list[ContactPicture]:
         return [
-            Shown(picture, first_text.get(image, ""), is_right)
+            ContactPicture(picture, first_text.get(image, ""), is_right)
             for picture, image, is_right in zip(data.load(images), images, right, strict=True)
             if isinstance(picture, Image.Image)
         ]
@@ -118,7 +118,7 @@ def _rows(results: Results, ranked: Ranking, chosen: list[int]) -> list[ContactR
 def write_examples(path: Path, groups: Sequence[ContactGroup]) -> None:
     """The sheet as JSON, its pictures small and inside, for reports of several runs."""
 
-    def plain(shown: Shown) -> dict[str, Any]:
+    def plain(shown: ContactPicture) -> dict[str, Any]:
         picture = thumbnail(shown.picture)
         return {"picture": picture, "caption": shown.caption, "right": shown.right}
 

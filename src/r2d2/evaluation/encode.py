@@ -15,18 +15,18 @@ from r2d2.errors import R2D2Error
 from r2d2.evaluation.cost import Stopwatch
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.protocol import DualEncoder, KnowsImages, Progress
-from r2d2.evaluation.states import Precision, Stored
+from r2d2.evaluation.states import Precision, StateStore
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.vectors import DirectionCheck
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedSet:
     """A corpus without its bad rows, and both sides of it in its order."""
 
     data: EvaluationSet
-    images: Stored
-    texts: Stored
+    images: StateStore
+    texts: StateStore
 
 
 def encode(
@@ -36,7 +36,7 @@ def encode(
     progress: Progress | None = None,
     precision: Precision = "float32",
     watch: Stopwatch | None = None,
-) -> Encoded:
+) -> EncodedSet:
     """Encode every image and text, `batch_size` at a time; `watch` times both.
 
     Raises:
@@ -49,7 +49,7 @@ def encode(
         texts = encode_sentences(model, data.texts, batch_size, progress, precision)
     watch.count("images", len(data.image_ids))
     watch.count("texts", len(data.texts))
-    return Encoded(data, images, texts)
+    return EncodedSet(data, images, texts)
 
 
 @torch.no_grad()
@@ -59,7 +59,7 @@ def encode_pictures(
     batch_size: int,
     progress: Progress | None = None,
     precision: Precision = "float32",
-) -> tuple[EvaluationSet, Stored]:
+) -> tuple[EvaluationSet, StateStore]:
     """Encode the images, and leave out those that cannot be read.
 
     Raises:
@@ -67,7 +67,7 @@ def encode_pictures(
     """
     good: list[int] = []
     bad: Counter[str] = Counter()
-    images = Stored(states=model.has_match, precision=precision)
+    images = StateStore(states=model.has_match, precision=precision)
     directions = embedding_check("images")
     for batch in batches(len(data.image_ids), batch_size):
         if isinstance(model, KnowsImages):
@@ -106,13 +106,13 @@ def encode_sentences(
     batch_size: int,
     progress: Progress | None = None,
     precision: Precision = "float32",
-) -> Stored:
+) -> StateStore:
     """Encode m texts; at least one.
 
     Raises:
         R2D2Error: an embedding has no direction.
     """
-    stored = Stored(states=model.has_match, precision=precision)
+    stored = StateStore(states=model.has_match, precision=precision)
     directions = embedding_check("texts")
     for batch in batches(len(texts), batch_size):
         sentences = [texts[position] for position in batch]

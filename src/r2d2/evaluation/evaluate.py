@@ -23,9 +23,9 @@ from r2d2.evaluation.cost import Stopwatch
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.encode import encode
 from r2d2.evaluation.protocol import DualEncoder, Progress
-from r2d2.evaluation.second_stage import Scored, SecondStage, check_cascade
+from r2d2.evaluation.second_stage import SecondStage, TaskScores, check_cascade
 from r2d2.evaluation.states import Precision
-from r2d2.evaluation.task import Direction, Plan, make_task
+from r2d2.evaluation.task import Direction, TaskPlan, make_task
 from r2d2.files import write_text
 from r2d2.ranking.first_stage import BLOCK_CELLS
 from r2d2.ranking.metrics import chance_recalls, recall_intervals, recalls, roc_auc, worst_if_broken
@@ -40,7 +40,7 @@ CURVE_AT = (1, 2, 3, 5, 10, 20, 50, 100)  # ranks at which the curve of recall i
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryLimits:
     """What may be held at a time."""
 
     block_cells: int = BLOCK_CELLS  # scores of queries with items, in float64
@@ -60,7 +60,7 @@ class Ranking:
 
 
 @dataclass(frozen=True)
-class Matching:
+class MatchingScores:
     """The pairs behind one task's AUC."""
 
     image: Tensor  # (p,) int64, positions of the images
@@ -77,7 +77,7 @@ class Results:
     rankings: dict[str, dict[str, Ranking]]  # by task, then "i2t" and "t2i"
     data: EvaluationSet  # what the positions in `rankings` refer to
     width: int  # numbers of an embedding
-    matching: dict[str, Matching] = field(default_factory=dict)  # by task
+    matching: dict[str, MatchingScores] = field(default_factory=dict)  # by task
 
     @property
     def skipped(self) -> Mapping[str, int]:
@@ -109,7 +109,7 @@ def evaluate(
     t2i_only: bool = False,
     resamples: int = 0,
     seed: int = 0,
-    memory: Memory = Memory(),
+    memory: MemoryLimits = MemoryLimits(),
     matching: bool = True,
     watch: Stopwatch | None = None,
     progress: Progress | None = None,
@@ -152,11 +152,11 @@ def evaluate(
     encoded = encode(model, data, batch_size, progress, memory.states, watch)
     data = encoded.data
     there = {data.splits[i] for i in data.text_image}
-    plans = [Plan(name, name, t2i_only=t2i_only) for name in splits]
-    plans += [Plan(f"{name}_full", name, True, t2i_only) for name in full]
+    plans = [TaskPlan(name, name, t2i_only=t2i_only) for name in splits]
+    plans += [TaskPlan(f"{name}_full", name, True, t2i_only) for name in full]
     choosing = model.has_match and weight is None and can_choose(there, splits)
     if choosing:
-        plans.append(Plan("", VALIDATION, weight_gallery == "full", t2i_only))
+        plans.append(TaskPlan("", VALIDATION, weight_gallery == "full", t2i_only))
     with watch.time("rank"):
         tasks = [
             make_task(encoded, plan, top_k, memory.block_cells, matching=matching)
@@ -171,7 +171,7 @@ def evaluate(
     if cascade is not None and model.has_match:
         extra["cascade"] = cascade
     validation = tasks.pop() if choosing else None
-    scored: list[Scored] = []
+    scored: list[TaskScores] = []
     if validation is not None:
         # At once, so that each pair is matched once; but who is in a cascade's head depends on the
         # weight, which is to be chosen first.
@@ -214,13 +214,13 @@ def can_choose(there: Collection[str], measured: Collection[str]) -> bool:
     return VALIDATION in there and VALIDATION not in measured
 
 
-def _weight_curve(validation: Scored) -> dict[float, float]:
+def _weight_curve(validation: TaskScores) -> dict[float, float]:
     """R@M in % on the validation split under each weight."""
     assert validation.t2i is not None
     return sweep_weights(validation.i2t, validation.t2i)
 
 
-def _metrics(scored: Scored, weight: float | None) -> dict[str, Any]:
+def _metrics(scored: TaskScores, weight: float | None) -> dict[str, Any]:
     """One task's part of metrics.json."""
     task = scored.task
     i2t, t2i = task.i2t, task.t2i
@@ -277,9 +277,9 @@ def _spread(
     return found
 
 
-def _matching(scored: Scored) -> Matching:
+def _matching(scored: TaskScores) -> MatchingScores:
     pairs = scored.task.matching
-    return Matching(pairs.image, pairs.text, pairs.label, scored.pair_scores)
+    return MatchingScores(pairs.image, pairs.text, pairs.label, scored.pair_scores)
 
 
 def _ranked(

@@ -19,7 +19,7 @@ from r2d2 import progress
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.encode import encode_pictures
-from r2d2.evaluation.opening import Opened, open_encoder
+from r2d2.evaluation.opening import EvaluatedModel, open_encoder
 from r2d2.evaluation.run import RESAMPLES, about, choose_splits
 from r2d2.files import write_text
 from r2d2.ranking.first_stage import best_by_cosine
@@ -32,7 +32,7 @@ FORWARD, BACK = "forward", "back"  # pictures of the first table ask, or of the 
 
 
 @dataclass(frozen=True)
-class ImageSearch:
+class ImageSearchSettings:
     """What to measure, and how."""
 
     splits: Sequence[str] = ()  # none: the test splits that the first table has
@@ -56,7 +56,7 @@ def evaluate_image_search(
     table_path: str | Path,
     other_path: str | Path,
     out: Path,
-    settings: ImageSearch = ImageSearch(),
+    settings: ImageSearchSettings = ImageSearchSettings(),
 ) -> dict[str, Any]:
     """Recall of each table's pictures among the other's, split by split; writes metrics.json.
 
@@ -103,7 +103,7 @@ def evaluate_image_search(
 
 
 def _pictures(
-    opened: Opened, table: PairsTable, split: str, batch_size: int, update: progress.Update
+    opened: EvaluatedModel, table: PairsTable, split: str, batch_size: int, update: progress.Update
 ) -> _Pictures:
     def tell(what: str, done: int, total: int) -> None:
         update(f"{what} of {Path(table.path).name}, {split}", done, total)
@@ -114,7 +114,7 @@ def _pictures(
 
 
 def _figures(
-    first: _Pictures, second: _Pictures, split: str, settings: ImageSearch
+    first: _Pictures, second: _Pictures, split: str, settings: ImageSearchSettings
 ) -> dict[str, Any]:
     ranks: dict[str, Tensor] = {}
     groups: dict[str, Tensor] = {}

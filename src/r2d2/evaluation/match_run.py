@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Matching:
+class MatchingSettings:
     """What to measure, and how."""
 
     splits: Sequence[str] = ()
@@ -50,7 +50,10 @@ class Matching:
 
 
 def evaluate_matching(
-    source: str | Path, table_path: str | Path, out: Path, settings: Matching = Matching()
+    source: str | Path,
+    table_path: str | Path,
+    out: Path,
+    settings: MatchingSettings = MatchingSettings(),
 ) -> Path:
     """Measure a model on a table whose rows carry labels; write metrics.json and report.html.
 

@@ -23,7 +23,7 @@ TOP_K = 32  # for embeddings, which say nothing of it
 
 
 @dataclass(frozen=True)
-class Opened:
+class EvaluatedModel:
     """A source of embeddings, and what a report says of it."""
 
     encoder: DualEncoder
@@ -46,7 +46,7 @@ class Opened:
 
 def open_encoder(
     source: str | Path, *, text_length: int | None = None, dim: int | None = None
-) -> Opened:
+) -> EvaluatedModel:
     """Open what is to be measured.
 
     Args:
@@ -68,17 +68,17 @@ def open_encoder(
             raise R2D2Error(
                 f"{source} holds embeddings: leave --dim out, and give the first {dim} numbers"
             )
-        return Opened(precomputed.read(folder), "embeddings", folder.name, None, None)
+        return EvaluatedModel(precomputed.read(folder), "embeddings", folder.name, None, None)
     theirs = sentence_model_name(source)
     if theirs is not None:
         if text_length is not None:
             raise R2D2Error(f"{source} cuts texts as its own settings say: leave --text-length out")
         encoder = open_sentence_encoder(theirs, dim=dim)
         name = Path(theirs).name
-        return Opened(encoder, "sentence-transformers", name, None, None, dim=dim)
+        return EvaluatedModel(encoder, "sentence-transformers", name, None, None, dim=dim)
     model = load(source, text_length=text_length, dim=dim)
     tokenizer = model.tokenizer
-    return Opened(
+    return EvaluatedModel(
         model, model.kind, model.name, tokenizer.max_length, tokenizer.cut, model,
         model.match_weight, model.top_k, dim,
     )  # fmt: skip

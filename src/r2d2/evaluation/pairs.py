@@ -10,7 +10,7 @@ from torch import Tensor
 
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.protocol import DualEncoder, Progress
-from r2d2.evaluation.states import Stored
+from r2d2.evaluation.states import StateStore
 from r2d2.models import CrossEncoderModel
 
 NEAR_BATCHES = 64  # within which pairs are sorted by the length of their text
@@ -21,8 +21,8 @@ By = Literal["both", "text", "image"]  # (p_T + p_I) / 2, p_T, p_I
 @torch.no_grad()
 def match_scores(
     model: DualEncoder,
-    images: Stored,
-    texts: Stored,
+    images: StateStore,
+    texts: StateStore,
     image_index: Tensor,
     text_index: Tensor,
     *,
@@ -79,7 +79,12 @@ def require_halves(model: DualEncoder) -> None:
 
 
 def _of_few(
-    model: CrossEncoderModel, images: Stored, texts: Stored, image: Tensor, text: Tensor, by: By
+    model: CrossEncoderModel,
+    images: StateStore,
+    texts: StateStore,
+    image: Tensor,
+    text: Tensor,
+    by: By,
 ) -> Tensor:
     """Scores of pairs, from each item's states once."""
     some_images, i = torch.unique(image, return_inverse=True)

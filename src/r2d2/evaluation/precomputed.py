@@ -26,7 +26,7 @@ Matrix = NDArray[np.float32]
 SIDES = {"images": ("image_ids.json", "image_id"), "texts": ("texts.json", "text")}
 
 
-class Precomputed:
+class PrecomputedEmbeddings:
     """See `DualEncoder` and `KnowsImages`; the matrices stay on disk until rows are asked for."""
 
     has_match = False
@@ -74,7 +74,7 @@ def is_there(folder: Path) -> bool:
     return any((folder / f"images.{end}").is_file() for end in ("npy", "parquet"))
 
 
-def read(folder: Path) -> Precomputed:
+def read(folder: Path) -> PrecomputedEmbeddings:
     """What `write` wrote, or others in the same layout.
 
     Raises:
@@ -87,7 +87,7 @@ def read(folder: Path) -> Precomputed:
             f"{folder}: images have {images.shape[1]} numbers and texts {texts.shape[1]}: "
             "give embeddings of one model"
         )
-    return Precomputed(images, image_ids, texts, sentences)
+    return PrecomputedEmbeddings(images, image_ids, texts, sentences)
 
 
 def write(

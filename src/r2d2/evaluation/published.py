@@ -22,7 +22,7 @@ ARXIV = re.compile(r"\d{4}\.\d{5}")
 
 
 @dataclass(frozen=True)
-class Source:
+class PublishedSource:
     """Where figures stand."""
 
     title: str
@@ -51,7 +51,7 @@ class SplitSize:
 
 
 @dataclass(frozen=True)
-class Row:
+class PublishedRow:
     """One model's figures on one split of one set, in %."""
 
     model: str
@@ -59,7 +59,7 @@ class Row:
     split: str
     setting: str  # zero-shot, fine-tuned or ablation
     protocol: str
-    source: Source
+    source: PublishedSource
     where: str  # in the source
     figures: Mapping[str, float]
 
@@ -69,10 +69,10 @@ ROUNDED = 0.05  # of a number that is given rounded
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedResults:
     """The whole file."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[PublishedRow, ...]
     sets: Mapping[str, Mapping[str, Any]]  # name, task, perhaps t2i_only, splits, rounded
     protocols: Mapping[str, Mapping[str, Any]]  # about, and whether ours may stand beside
     missing: Mapping[str, str]  # sets whose published table could not be had
@@ -102,13 +102,13 @@ class Published:
 
 
 @functools.cache
-def published() -> Published:
+def published() -> PublishedResults:
     """The file that comes with the package."""
     text = resources.files("r2d2.evaluation").joinpath("published.yaml").read_text("utf-8")
     return parse(yaml.safe_load(text), "published.yaml")
 
 
-def read_published(path: Path) -> Published:
+def read_published(path: Path) -> PublishedResults:
     """A file of one's own, in the same layout.
 
     Raises:
@@ -117,7 +117,7 @@ def read_published(path: Path) -> Published:
     return parse(read_yaml(path), str(path))
 
 
-def parse(content: Any, name: str) -> Published:
+def parse(content: Any, name: str) -> PublishedResults:
     """Check a file's content.
 
     Raises:
@@ -137,7 +137,7 @@ def parse(content: Any, name: str) -> Published:
     for key, protocol in protocols.items():
         if not isinstance(protocol.get("ours"), bool) or not protocol.get("about"):
             raise R2D2Error(f"{name}: protocol {key} needs `ours` and `about`")
-    rows: list[Row] = []
+    rows: list[PublishedRow] = []
     seen: set[tuple[str, ...]] = set()
     for number, found in enumerate(content["results"], 1):
         what = f"{name}, result {number} ({found.get('model', 'no model')})"
@@ -154,7 +154,7 @@ def parse(content: Any, name: str) -> Published:
         if not isinstance(figures, dict) or not figures:
             raise R2D2Error(f"{what}: it has no figures")
         _check_figures(figures, what, bool(sets[found["set"]].get("t2i_only")))
-        row = Row(
+        row = PublishedRow(
             found["model"], found["set"], found["split"], found["setting"], found["protocol"],
             sources[found["source"]], found["where"], figures,
         )  # fmt: skip
@@ -163,16 +163,16 @@ def parse(content: Any, name: str) -> Published:
             raise R2D2Error(f"{what}: the same model, set, split, setting and protocol come twice")
         seen.add(place)
         rows.append(row)
-    return Published(tuple(rows), sets, protocols, content.get("missing", {}))
+    return PublishedResults(tuple(rows), sets, protocols, content.get("missing", {}))
 
 
-def _source(key: str, found: Mapping[str, Any], name: str) -> Source:
+def _source(key: str, found: Mapping[str, Any], name: str) -> PublishedSource:
     arxiv, url = found.get("arxiv"), found.get("url")
     if arxiv is not None and not ARXIV.fullmatch(str(arxiv)):
         raise R2D2Error(f"{name}: source {key}: {arxiv!r} is no arXiv id; write it in quotes")
     if arxiv is None and not str(url or "").startswith("https://"):
         raise R2D2Error(f"{name}: source {key} needs an arXiv id or an https address")
-    return Source(str(found["title"]), arxiv, str(url or f"https://arxiv.org/abs/{arxiv}"))
+    return PublishedSource(str(found["title"]), arxiv, str(url or f"https://arxiv.org/abs/{arxiv}"))
 
 
 def _check_figures(figures: Mapping[str, Any], what: str, t2i_only: bool) -> None:

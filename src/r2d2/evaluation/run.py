@@ -16,8 +16,8 @@ from r2d2.errors import R2D2Error
 from r2d2.evaluation.contact import contact_groups, write_examples
 from r2d2.evaluation.cost import Stopwatch, cost
 from r2d2.evaluation.dataset import EvaluationSet
-from r2d2.evaluation.evaluate import VALIDATION, Memory, Results, can_choose, evaluate
-from r2d2.evaluation.opening import Opened, open_encoder
+from r2d2.evaluation.evaluate import VALIDATION, MemoryLimits, Results, can_choose, evaluate
+from r2d2.evaluation.opening import EvaluatedModel, open_encoder
 from r2d2.evaluation.published import published
 from r2d2.evaluation.report import write_report
 from r2d2.pretrained import Pretrained
@@ -34,7 +34,7 @@ RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
-class Retrieval:
+class RetrievalSettings:
     """What to measure, and how."""
 
     splits: Sequence[str] = ()  # none: those of TESTS that are there, or else val
@@ -57,7 +57,10 @@ class Retrieval:
 
 
 def evaluate_retrieval(
-    source: str | Path, table_path: str | Path, out: Path, settings: Retrieval = Retrieval()
+    source: str | Path,
+    table_path: str | Path,
+    out: Path,
+    settings: RetrievalSettings = RetrievalSettings(),
 ) -> Path:
     """Measure retrieval; write metrics.json, examples.json and report.html under `out`.
 
@@ -112,7 +115,7 @@ def evaluate_retrieval(
             t2i_only=t2i_only,
             resamples=settings.resamples,
             seed=settings.seed,
-            memory=Memory(states="float16" if settings.half_states else "float32"),
+            memory=MemoryLimits(states="float16" if settings.half_states else "float32"),
             watch=watch,
             progress=update,
         )
@@ -186,7 +189,7 @@ def evaluate_run(
     return out / REPORT
 
 
-def check(settings: Retrieval) -> None:
+def check(settings: RetrievalSettings) -> None:
     """Refuse what cannot be, before any work."""
     for name, least in (
         ("top_k", 1),
@@ -200,7 +203,7 @@ def check(settings: Retrieval) -> None:
             raise R2D2Error(f"{name} is {value}: it must be at least {least}")
 
 
-def _check_stages(settings: Retrieval, opened: Opened) -> None:
+def _check_stages(settings: RetrievalSettings, opened: EvaluatedModel) -> None:
     """Refuse settings of the second stage for a model that has none."""
     given = {
         "--top-k": settings.top_k is not None,
@@ -251,7 +254,9 @@ def choose_splits(table: PairsTable, asked: Sequence[str]) -> list[str]:
     return found
 
 
-def about(task: str, opened: Opened, table: PairsTable, benchmark: str | None) -> dict[str, Any]:
+def about(
+    task: str, opened: EvaluatedModel, table: PairsTable, benchmark: str | None
+) -> dict[str, Any]:
     """What a report must know of a run to set it beside others."""
     return {
         "task": task,
@@ -266,7 +271,7 @@ def about(task: str, opened: Opened, table: PairsTable, benchmark: str | None) -
     }
 
 
-def _cut(opened: Opened, data: EvaluationSet, splits: Sequence[str]) -> dict[str, Any]:
+def _cut(opened: EvaluatedModel, data: EvaluationSet, splits: Sequence[str]) -> dict[str, Any]:
     """How many texts of each split lost their end."""
     found = {}
     for split in splits:
@@ -282,7 +287,7 @@ def _cut(opened: Opened, data: EvaluationSet, splits: Sequence[str]) -> dict[str
 
 
 def _write(
-    source: str | Path, opened: Opened, table: PairsTable, out: Path, results: Results
+    source: str | Path, opened: EvaluatedModel, table: PairsTable, out: Path, results: Results
 ) -> None:
     place = Path(source)
     run, train = saved_run(place), saved_summary(place)
@@ -303,7 +308,9 @@ def _write(
     )
 
 
-def _submit(opened: Opened, table: PairsTable, out: Path, settings: Retrieval) -> Path:
+def _submit(
+    opened: EvaluatedModel, table: PairsTable, out: Path, settings: RetrievalSettings
+) -> Path:
     from r2d2.evaluation.submission import answer_queries, write_submission
 
     weight = settings.weight

@@ -11,13 +11,13 @@ from torch import Tensor
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.pairs import By, match_scores, require_halves
 from r2d2.evaluation.protocol import DualEncoder, Progress
-from r2d2.evaluation.states import Stored
+from r2d2.evaluation.states import StateStore
 from r2d2.evaluation.task import Direction, Task
 from r2d2.ranking.two_stage import Cascade, MatchedCandidates
 
 
 @dataclass(frozen=True)
-class Scored:
+class TaskScores:
     """A task, its candidates matched; without a match head their scores are None."""
 
     task: Task
@@ -27,7 +27,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Asked:
+class PairRequest:
     """Pairs that are to be matched; of a direction its candidates, else each for itself."""
 
     image: Tensor  # (p,) positions
@@ -40,14 +40,14 @@ class SecondStage:
     """The cross encoders of a model, over an encoded corpus."""
 
     model: DualEncoder
-    images: Stored
-    texts: Stored
+    images: StateStore
+    texts: StateStore
     batch_size: int = 256
     cascade: int | None = None  # candidates that both cross encoders score; None: all
     progress: Progress | None = None
 
     def match(
-        self, asked: Sequence[Asked], weights: Sequence[float]
+        self, asked: Sequence[PairRequest], weights: Sequence[float]
     ) -> list[tuple[Tensor, Cascade | None]]:
         """Match scores (p,) of each; the pairs of all are scored once each.
 
@@ -81,14 +81,14 @@ class SecondStage:
         scores[both] = (by_text[both] + self._scores(image[both], text[both], "image")) / 2
         return list(zip(torch.split(scores, sizes), cheap, strict=True))
 
-    def score(self, tasks: Sequence[Task], weights: Sequence[float]) -> list[Scored]:
+    def score(self, tasks: Sequence[Task], weights: Sequence[float]) -> list[TaskScores]:
         """Run the match head over all that some tasks ask; cosines where there is none."""
         if not self.model.has_match:
-            return [Scored(task, None, None, self._cosine(task)) for task in tasks]
+            return [TaskScores(task, None, None, self._cosine(task)) for task in tasks]
         asked = [one for task in tasks for one in _asked(task)]
         found = iter(self.match(asked, weights))
         return [
-            Scored(
+            TaskScores(
                 task,
                 None if task.i2t is None else _reranked(task.i2t, *next(found)),
                 _reranked(task.t2i, *next(found)),
@@ -117,12 +117,16 @@ def check_cascade(model: DualEncoder, head: int) -> None:
         require_halves(model)
 
 
-def _asked(task: Task) -> list[Asked]:
+def _asked(task: Task) -> list[PairRequest]:
     """What the match head is asked: i2t, t2i and matching."""
     texts, images = task.t2i.pairs()
-    found = [] if task.i2t is None else [Asked(*task.i2t.pairs(), task.i2t.first.cosine)]
+    found = [] if task.i2t is None else [PairRequest(*task.i2t.pairs(), task.i2t.first.cosine)]
     pairs = task.matching
-    return [*found, Asked(images, texts, task.t2i.first.cosine), Asked(pairs.image, pairs.text)]
+    return [
+        *found,
+        PairRequest(images, texts, task.t2i.first.cosine),
+        PairRequest(pairs.image, pairs.text),
+    ]
 
 
 def _reranked(direction: Direction, match: Tensor, cascade: Cascade | None) -> MatchedCandidates:

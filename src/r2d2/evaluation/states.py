@@ -22,7 +22,7 @@ from r2d2.model.encoded_states import EncodedStates
 Precision = Literal["float32", "float16"]
 
 
-class Stored:
+class StateStore:
     """n items of one modality, added in batches, read by number."""
 
     def __init__(self, *, states: bool, precision: Precision = "float32") -> None:

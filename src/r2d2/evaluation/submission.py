@@ -17,7 +17,7 @@ from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.encode import encode_pictures, encode_sentences
 from r2d2.evaluation.protocol import DualEncoder, Progress
-from r2d2.evaluation.second_stage import Asked, SecondStage, check_cascade
+from r2d2.evaluation.second_stage import PairRequest, SecondStage, check_cascade
 from r2d2.files import write_text
 from r2d2.formats.queries import TableQuery, read_queries
 from r2d2.ranking.first_stage import best_by_cosine
@@ -75,7 +75,7 @@ def answer_queries(
     if model.has_match and weight:
         asked, cosine = first.items[:, :top_k], scores[:, :top_k]
         rows = torch.arange(len(texts))[:, None].expand_as(asked)
-        pairs = Asked(asked.reshape(-1), rows.reshape(-1), cosine)
+        pairs = PairRequest(asked.reshape(-1), rows.reshape(-1), cosine)
         stage = SecondStage(model, images, texts, batch_size, cascade, progress)
         ((match, cascade_scores),) = stage.match([pairs], [weight])
         match = match.view_as(asked)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from r2d2.evaluation.encode import Encoded
+from r2d2.evaluation.encode import EncodedSet
 from r2d2.evaluation.matching import MatchingPairs, balanced_pairs, group_pairs
 from r2d2.ranking.first_stage import BLOCK_CELLS, Candidates, best_by_cosine
 from r2d2.ranking.relevance import Relevance
@@ -54,7 +54,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TaskPlan:
     """What a task is to be."""
 
     name: str
@@ -64,8 +64,8 @@ class Plan:
 
 
 def make_task(
-    encoded: Encoded,
-    plan: Plan,
+    encoded: EncodedSet,
+    plan: TaskPlan,
     top_k: int,
     block_cells: int = BLOCK_CELLS,
     *,

@@ -27,7 +27,7 @@ FRONT = 1  # positions before the patches: [CLS], or the pooled state of towers 
 
 
 @dataclass(frozen=True)
-class Weights:
+class AttentionWeights:
     """Attention of L query positions over S positions of the other side, heads averaged."""
 
     plain: Tensor  # (layers, n, L, S), sums to 1 over S
@@ -36,7 +36,7 @@ class Weights:
 
 def text_to_image(
     model: R2D2, images: EncodedStates, texts: EncodedStates, gradient: bool = True
-) -> Weights:
+) -> AttentionWeights:
     """Of text positions over image positions, image i with text i; S includes FRONT.
 
     Raises:
@@ -48,7 +48,7 @@ def text_to_image(
 
 def image_to_text(
     model: R2D2, images: EncodedStates, texts: EncodedStates, gradient: bool = True
-) -> Weights:
+) -> AttentionWeights:
     """Of image positions over text positions, image i with text i; L includes FRONT.
 
     Raises:
@@ -84,7 +84,7 @@ def _weights(
     queries: EncodedStates,
     context: EncodedStates,
     gradient: bool,
-) -> Weights:
+) -> AttentionWeights:
     n, length = queries.states.shape[:2]
     every = torch.arange(length, device=queries.states.device).expand(n, -1)
     record: list[Tensor] = []
@@ -99,7 +99,7 @@ def _weights(
         )
         plain = torch.stack([weights.detach().mean(1) for weights in record])
         if not gradient:
-            return Weights(plain, plain[:0])
+            return AttentionWeights(plain, plain[:0])
         logits = head(states[:, 0])
         score = (logits[:, 1] - logits[:, 0]).sum()  # pairs do not meet: each gets its own gradient
         gradients = torch.autograd.grad(score, record)
@@ -107,7 +107,7 @@ def _weights(
         (weights.detach() * change.clamp_min(0)).mean(1)
         for weights, change in zip(record, gradients, strict=True)
     ]
-    return Weights(plain, torch.stack(weighted))
+    return AttentionWeights(plain, torch.stack(weighted))
 
 
 def _own(side: EncodedStates) -> EncodedStates:

@@ -24,7 +24,7 @@ from r2d2.explain.dropping import (
     patch_effects,
 )
 from r2d2.explain.entities import Span
-from r2d2.explain.maps import Map, Way, as_array, attention_maps, place
+from r2d2.explain.maps import Map, MapMethod, as_array, attention_maps, place
 from r2d2.explain.unrelated import LEAST, unreadable, unrelated_words
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.models import ImageTextModel
@@ -79,7 +79,7 @@ def weigh(
     image: EncodedStates,
     text: str,
     spans: Sequence[Span],
-    way: Way,
+    way: MapMethod,
 ) -> Evidence:
     """Maps of the spans of a text, by one way, and the noise.
 

@@ -16,7 +16,7 @@ from r2d2.explain.attention import FRONT, image_to_text
 from r2d2.explain.dropping import DRAWS
 from r2d2.explain.entities import Span, entities, positions_of, shorten, spans_of, words
 from r2d2.explain.evidence import Evidence, weigh
-from r2d2.explain.maps import Map, Way, as_array, choose, place
+from r2d2.explain.maps import Map, MapMethod, as_array, choose, place
 from r2d2.explain.unrelated import LEAST, unreadable
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.models import ImageTextModel
@@ -41,7 +41,7 @@ class Explanation:
     patches: Map  # (P_h, P_w, w), 0 or more: how much a patch belongs to each word
     cosine: float  # of the embeddings
     match: float | None  # (p_T + p_I) / 2; None without cross encoders
-    way: Way  # of the maps
+    way: MapMethod  # of the maps
     notes: tuple[Note, ...] = ()
 
     @property

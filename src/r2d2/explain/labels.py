@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Labels:
+class PanelLabels:
     """The sentences of one language; those with braces are filled in."""
 
     by_part: str  # under the words by part
@@ -57,7 +57,7 @@ class Labels:
         return lines
 
 
-ENGLISH = Labels(
+ENGLISH = PanelLabels(
     by_part="the word of each part",
     within="grey: within the noise",
     scale_start="noise",
@@ -73,7 +73,7 @@ ENGLISH = Labels(
     draws=", {} random draws of parts",
     nothing_known="Nothing known: unrelated words match this picture as well.",
 )
-CHINESE = Labels(
+CHINESE = PanelLabels(
     by_part="各部位对应的词",
     within="灰色：在噪声以内",
     scale_start="噪声",
@@ -91,6 +91,6 @@ CHINESE = Labels(
 )
 
 
-def labels_for(text: str) -> Labels:
+def labels_for(text: str) -> PanelLabels:
     """Chinese ones for a Chinese text."""
     return CHINESE if any("\u4e00" <= character <= "\u9fff" for character in text) else ENGLISH

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from r2d2.errors import R2D2Error
-from r2d2.explain.attention import FRONT, Weights, no_cross_encoders, text_to_image
+from r2d2.explain.attention import FRONT, AttentionWeights, no_cross_encoders, text_to_image
 from r2d2.explain.entities import Span, positions_of
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.pretrained import Pretrained
@@ -28,7 +28,7 @@ Map = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class MapMethod:
     """Which of the maps of a span."""
 
     layer: int  # of the text-to-image cross encoder, from 1; 0: dropping
@@ -41,18 +41,18 @@ class Way:
         return self == DROPPING
 
 
-DROPPING = Way(0, False, True)
+DROPPING = MapMethod(0, False, True)
 
 
-def ways(layers: int) -> list[Way]:
+def ways(layers: int) -> list[MapMethod]:
     """All that a model of so many cross layers has; without any, dropping alone."""
     every = [
-        Way(layer, weighted, alone)
+        MapMethod(layer, weighted, alone)
         for alone in (True, False)
         for weighted in (False, True)
         for layer in range(1, layers + 1)
     ]
-    last = Way(layers, True, False)  # no gradient there
+    last = MapMethod(layers, True, False)  # no gradient there
     return [DROPPING, *(way for way in every if way != last)]
 
 
@@ -62,7 +62,7 @@ def choose(
     weighted: bool | None = None,
     alone: bool | None = None,
     dropping: bool | None = None,
-) -> Way:
+) -> MapMethod:
     """The way where some of it is left open: what is best on the embedded corpus' `val`.
 
     Raises:
@@ -87,10 +87,10 @@ def choose(
         )
     if layer is None:
         layer = layers - 1 if weighted and not alone else layers
-    return Way(layer, weighted, alone)
+    return MapMethod(layer, weighted, alone)
 
 
-def describe(way: Way) -> str:
+def describe(way: MapMethod) -> str:
     """In words, for people."""
     if way.dropping:
         return "what each part adds to the match"
@@ -104,7 +104,7 @@ def attention_maps(
     images: EncodedStates,
     texts: Sequence[str],
     spans: Sequence[Sequence[Span]],
-    wanted: Sequence[Way],
+    wanted: Sequence[MapMethod],
 ) -> list[Map]:
     """For each way, the maps (q, P_h, P_w) of all spans in their order.
 
@@ -118,7 +118,7 @@ def attention_maps(
     owners = [item for item, own in enumerate(spans) for _ in own]
     flat = [span for own in spans for span in own]
     rows: list[list[int]] = [[0]] * len(flat)  # [CLS]
-    asked: dict[bool, tuple[Weights, list[int], list[list[int]]]] = {}
+    asked: dict[bool, tuple[AttentionWeights, list[int], list[list[int]]]] = {}
     for alone in {way.alone for way in wanted}:
         gradient = any(way.weighted for way in wanted if way.alone is alone)
         if alone:
@@ -166,13 +166,17 @@ def as_array(x: Tensor) -> Map:
 
 def _look(
     model: Pretrained, images: EncodedStates, texts: EncodedStates, gradient: bool
-) -> Weights:
+) -> AttentionWeights:
     with torch.inference_mode(False):
         return text_to_image(model.model, images, texts, gradient)
 
 
 def _read(
-    model: Pretrained, way: Way, weights: Weights, items: list[int], rows: list[list[int]]
+    model: Pretrained,
+    way: MapMethod,
+    weights: AttentionWeights,
+    items: list[int],
+    rows: list[list[int]],
 ) -> Map:
     layer = as_array((weights.weighted if way.weighted else weights.plain)[way.layer - 1])
     side = math.isqrt(layer.shape[-1] - FRONT)

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from r2d2.explain.explanation import FULL, upsample
 from r2d2.explain.font import Font, find_font
-from r2d2.explain.labels import Labels, labels_for
+from r2d2.explain.labels import PanelLabels, labels_for
 
 if TYPE_CHECKING:
     from r2d2.explain.explanation import Explanation
@@ -103,7 +103,7 @@ def words_by_part(picture: Image.Image, found: Explanation) -> Image.Image:
 
 
 def _draw_scale(
-    panel: Image.Image, draw: ImageDraw.ImageDraw, font: Font, labels: Labels, top: int
+    panel: Image.Image, draw: ImageDraw.ImageDraw, font: Font, labels: PanelLabels, top: int
 ) -> None:
     """The colours from the noise to FULL times the noise, with what grey means."""
     values = np.linspace(1, FULL, BAR, dtype=np.float32)[None].repeat(LINE // 2, axis=0)

@@ -20,7 +20,7 @@ from r2d2.data.images import decode_image
 from r2d2.explain.attention import no_cross_encoders
 from r2d2.explain.entities import Span, positions_of
 from r2d2.explain.evidence import Evidence, weigh
-from r2d2.explain.maps import DROPPING, Map, Way, attention_maps, ways
+from r2d2.explain.maps import DROPPING, Map, MapMethod, attention_maps, ways
 from r2d2.keyed import Draw, generator
 from r2d2.models import ImageTextModel
 from r2d2.pretrained import Pretrained
@@ -28,10 +28,10 @@ from r2d2.table import Pair
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class PointingRate:
     """Of one way of asking, whether or not its maps would be shown."""
 
-    way: Way
+    way: MapMethod
     hits: int
     asked: int
 
@@ -53,7 +53,7 @@ class ShownRate:
 
 
 @dataclass(frozen=True)
-class Question:
+class PointingQuestion:
     """A grid, a text, and which cell each of its spans names."""
 
     picture: Image.Image
@@ -75,7 +75,7 @@ def draw_questions(
     seed: int = 0,
     words: Words = "one",
     group: Callable[[str], str] = emoji_base,
-) -> list[Question]:
+) -> list[PointingQuestion]:
     """`count` grids of `pairs` with what is asked; names past the longest text are left out.
 
     Raises:
@@ -93,7 +93,7 @@ def draw_questions(
         offsets = model.tokenizer.offsets(text)
         kept = [(cell, span) for cell, span in named if positions_of(span, offsets)]
         questions.append(
-            Question(
+            PointingQuestion(
                 compose([decode_image(pair.image, name=pair.image_id) for pair in members]),
                 text,
                 [span for _, span in kept],
@@ -105,8 +105,10 @@ def draw_questions(
 
 
 def evaluate_pointing(
-    model: ImageTextModel, questions: Sequence[Question], wanted: Sequence[Way] | None = None
-) -> list[Rate]:
+    model: ImageTextModel,
+    questions: Sequence[PointingQuestion],
+    wanted: Sequence[MapMethod] | None = None,
+) -> list[PointingRate]:
     """Rates of the ways `wanted`, None: of all that the model has.
 
     Raises:
@@ -120,7 +122,7 @@ def evaluate_pointing(
         if not question.spans:
             continue
         image = model.encode_images([question.picture])
-        found: dict[Way, Map] = {}
+        found: dict[MapMethod, Map] = {}
         if DROPPING in every:
             found[DROPPING] = _evidence(model, question).maps[:-1]
         if looks:
@@ -131,10 +133,10 @@ def evaluate_pointing(
         for way in every:
             hits[way] += count_hits(found[way], question.cells)
     asked = sum(len(question.cells) for question in questions)
-    return [Rate(way, right, asked) for way, right in hits.items()]
+    return [PointingRate(way, right, asked) for way, right in hits.items()]
 
 
-def evaluate_shown(model: ImageTextModel, questions: Sequence[Question]) -> ShownRate:
+def evaluate_shown(model: ImageTextModel, questions: Sequence[PointingQuestion]) -> ShownRate:
     """What is shown by default, of things in the picture and of one that is not."""
     asked = shown = hits = absent_shown = 0
     for question in questions:
@@ -159,7 +161,7 @@ def count_hits(maps: Sequence[Map] | Map, cells: Sequence[int]) -> int:
     )
 
 
-def _evidence(model: ImageTextModel, question: Question) -> Evidence:
+def _evidence(model: ImageTextModel, question: PointingQuestion) -> Evidence:
     """By dropping, of the spans and, last, of what is not in the picture."""
     absent = Span(question.absent, 0, len(question.absent))
     image = model.encode_images([question.picture])

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 from safetensors.torch import save_file
 
-from r2d2.deploy.export import Exported
+from r2d2.deploy.export import OnnxExport
 from r2d2.errors import R2D2Error
 from r2d2.extras import require
 from r2d2.files import whole_folder
@@ -66,7 +66,7 @@ def export_hf(
     *,
     dim: int | None = None,
     overwrite: bool = False,
-) -> Exported:
+) -> OnnxExport:
     """Write a model for sentence-transformers, and for transformers where one class holds it.
 
     What was written is opened by the library, and compared with this model, before it is kept.
@@ -108,7 +108,7 @@ def export_hf(
         write_cards(work, source, model, card, trust=not own_classes)
         files = sorted(file for file in work.rglob("*") if file.is_file())
         sizes = {file.relative_to(work).as_posix(): file.stat().st_size for file in files}
-    return Exported(out, sizes)
+    return OnnxExport(out, sizes)
 
 
 def is_hf_folder(folder: Path) -> bool:

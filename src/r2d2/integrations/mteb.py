@@ -20,7 +20,7 @@ from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.encode import encode_pictures, encode_sentences
 from r2d2.evaluation.pairs import match_scores
-from r2d2.evaluation.states import Stored
+from r2d2.evaluation.states import StateStore
 from r2d2.extras import require
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.models import load
@@ -148,7 +148,7 @@ class R2D2Search(R2D2Model):
             found[str(name)] = {self._ids[i]: float(scores[i]) for i in order.tolist()}
         return found
 
-    def _stored(self, items: Any, options: Any) -> tuple[Stored, bool]:
+    def _stored(self, items: Any, options: Any) -> tuple[StateStore, bool]:
         """A dataset of mteb's encoded, and whether it is of pictures."""
         size = int((options or {}).get("batch_size", BATCH))
         if "image" not in items.column_names:
