@@ -43,7 +43,7 @@ from r2d2.training.run_folder import METRICS, TOKENIZER
 
 ARMS = ("machine", "human")  # the first is what the other is compared with
 HELD_OUT = 0.2  # of the training pictures, to choose settings on
-FIXED = ["train.augment=mild", "train.neighbours=1", "train.warmup_steps=20"]
+FIXED = ["train.augment=mild", "train.hard_batches=1", "train.warmup_steps=20"]
 FIGURES = {"r_mean": "R@M", "r_1": "R@1", "auc": "AUC"}
 
 

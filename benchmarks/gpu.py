@@ -36,8 +36,8 @@ from r2d2.config import Config, make_config
 from r2d2.files import write_text
 from r2d2.flops import flops
 from r2d2.model.r2d2 import R2D2
+from r2d2.objectives.collectives import SINGLE_PROCESS
 from r2d2.objectives.losses import Objectives
-from r2d2.objectives.ranks import ALONE
 from r2d2.training.memory import checkpoint_activations, compile_layers
 from r2d2.training.optimizer import make_optimizer
 from r2d2.training.sharding import clip_gradients
@@ -82,7 +82,7 @@ class TrainedStep:
             queued = torch.nn.functional.normalize(torch.randn(size), dim=-1)
             keys = torch.arange(10**6, 10**6 + 2 * config.objectives.queue_size).view(-1, 2)
             objectives.queue.push(*queued, keys)
-        self.step = Step(self.model, objectives, ALONE).to(device)
+        self.step = Step(self.model, objectives, SINGLE_PROCESS).to(device)
         if config.system.compile:
             compile_layers(self.model, objectives.teacher)
         if config.system.checkpoint_activations:

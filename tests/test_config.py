@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 
 import pytest
 import yaml
@@ -17,6 +18,7 @@ from r2d2.config import (
     variants,
 )
 from r2d2.errors import R2D2Error
+from r2d2.settings import RENAMED, named_settings
 
 SWITCHES = {  # the paper's table: TgD, FgD, FGR, MLM, ET
     "r2d2": (1, 1, 1, 1, 1),
@@ -302,3 +304,27 @@ def test_the_checks_hold_for_settings_made_in_python():
         ObjectiveConfig(mlm=False)
     with pytest.raises(R2D2Error, match="epochs"):
         dataclasses.replace(TrainConfig(), epochs=-1)
+
+
+def test_a_setting_is_accepted_under_its_old_name_with_one_warning(caplog):
+    settings = ("train={neighbours: 4, lr: 0.5}", "train.neighbours_from=0.25")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            train = make_config("tiny", "r2d2", settings).train
+            assert (train.hard_batches, train.hard_batches_from, train.lr) == (4, 0.25, 0.5)
+        assert named_settings(settings)[0] == "train.hard_batches"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"setting {old} is called {RENAMED[old]} now; the old name still works"
+        for old in ("train.neighbours", "train.neighbours_from")
+    ]
+
+
+def test_settings_that_version_0_1_wrote_are_read():
+    written = json.loads(json.dumps(to_dict(make_config("tiny", "r2d2"))))
+    for old, new in RENAMED.items():
+        group, _, name = new.partition(".")
+        written[group][old.partition(".")[2]] = written[group].pop(name)
+    written["train"]["source_shares"] = {"a.b": 1.0}
+    expected = make_config("tiny", "r2d2", ["train.source_shares={a.b: 1}"])
+    assert from_dict(Config, written) == expected
+    assert expected.train.source_shares == {"a.b": 1.0}

@@ -10,9 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from r2d2.config import make_config, presets
 from r2d2.flops import flops, on_gpus
 from r2d2.model.r2d2 import R2D2
-from r2d2.objectives.batch import Batch, Moment
+from r2d2.objectives.batch import StepContext, TrainingBatch
+from r2d2.objectives.collectives import ALONE
 from r2d2.objectives.losses import Objectives
-from r2d2.objectives.ranks import ALONE
 from r2d2.planning import Assumptions, plan, plan_lines, plan_warnings, wire_of
 from r2d2.training.step import Passes, Step, backward
 from training.small import call_cli
@@ -60,14 +60,14 @@ def test_a_step_that_runs_costs_what_is_said(variant, frozen, chunks):
     n, size = 8, config.model.vision.image_size
     ids = torch.randint(5, 300, (n, LENGTH))
     keys = torch.arange(2 * n).view(n, 2)
-    batch = Batch(torch.rand(n, 3, size, size), ids, torch.ones_like(ids, dtype=torch.bool), keys,
-                  torch.arange(n))  # fmt: skip
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    batch = TrainingBatch(torch.rand(n, 3, size, size), ids, mask, keys, torch.arange(n))
     if objectives.queue is not None:  # the plan takes a full queue
         features = torch.nn.functional.normalize(torch.rand(16, config.model.embed_dim), dim=1)
         objectives.queue.push(features, features, torch.arange(100, 132).view(16, 2))
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         step = Step(model, objectives, ALONE)
-        backward(step, batch, Moment(0, 1, 0.4, 0.5), Passes(accumulate=chunks))
+        backward(step, batch, StepContext(0, 1, 0.4, 0.5), Passes(accumulate=chunks))
     report = flops(config, LENGTH)
     # A batch runs as many positions as its most masked text has; the report takes the mean.
     assert n * report.step == pytest.approx(counter.get_total_flops(), rel=0.05)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 import r2d2
-from model.foreign import save_hf
+from model.hf_small import save_hf
 from r2d2.errors import R2D2Error
 from r2d2.narrow import narrowed
 from r2d2.search.searcher import Searcher

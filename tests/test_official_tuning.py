@@ -9,7 +9,7 @@ import torch
 from torch.optim.lr_scheduler import CyclicLR
 
 import r2d2
-from r2d2.config import ForeignConfig, make_config, make_tuning_config
+from r2d2.config import HfTowersConfig, make_config, make_tuning_config
 from r2d2.data.loader import RawBatch
 from r2d2.finetune import finetune, tuning_config
 from r2d2.model.attention import Attention
@@ -236,7 +236,7 @@ def test_the_presets_have_the_official_shape():
 
 
 BASE = make_config("base").model
-FOREIGN = ForeignConfig("clip", "{}", (0.5,) * 3, (0.5,) * 3, 64, 0, 1, ())
+HF_TOWERS = HfTowersConfig("clip", "{}", (0.5,) * 3, (0.5,) * 3, 64, 0, 1, ())
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ FOREIGN = ForeignConfig("clip", "{}", (0.5,) * 3, (0.5,) * 3, 64, 0, 1, ())
         (replace(BASE, vision=replace(BASE.vision, layers=6)), "neither ViT-B/16 nor ViT-L/14"),
         (replace(BASE, cross_layers=0), "no cross encoders"),
         (replace(BASE, cross_layers=3), "6 cross layers"),
-        (replace(BASE, foreign=FOREIGN), "towers are clip's"),
+        (replace(BASE, hf_towers=HF_TOWERS), "towers are clip's"),
         (
             replace(BASE, vision=replace(BASE.vision, image_size=384)),
             "image_size is 384, there 224",

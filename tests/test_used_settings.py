@@ -37,7 +37,7 @@ def told(caplog, variant, *settings):
         ("wo_tgd", "objectives.queue_size=9", False),
         ("wo_tgd", "objectives.alpha=0.1", False),
         ("wo_fgd", "objectives.image_keep=0.7", False),
-        ("r2d2", "train.neighbours_from=0.5", True),  # the preset has neighbours
+        ("r2d2", "train.hard_batches_from=0.5", True),  # the preset has hard batches
     ],
 )
 def test_a_setting_that_the_variant_turns_off_is_told(variant, setting, used, caplog):
@@ -52,9 +52,9 @@ def test_all_of_them_are_told_in_one_line(caplog):
     assert "objectives.weight_fgr, objectives.weight_mlm" in record.getMessage()
 
 
-def test_neighbours_of_one_have_no_beginning(caplog):
-    assert "neighbours_from" in told(
-        caplog, "r2d2", "train.neighbours=1", "train.neighbours_from=0"
+def test_hard_batches_of_one_row_have_no_beginning(caplog):
+    assert "hard_batches_from" in told(
+        caplog, "r2d2", "train.hard_batches=1", "train.hard_batches_from=0"
     )
 
 
@@ -180,6 +180,6 @@ def test_fine_tuning_uses_what_it_is_told(caplog):
     assert caplog.text == ""
 
 
-def test_neighbours_of_one_are_of_no_kind(caplog):
-    settings = ("train.neighbours=1", "train.neighbours_by=groups")
-    assert "neighbours_by" in told(caplog, "r2d2", *settings)
+def test_hard_batches_of_one_row_are_of_no_kind(caplog):
+    settings = ("train.hard_batches=1", "train.hard_batches_by=groups")
+    assert "hard_batches_by" in told(caplog, "r2d2", *settings)

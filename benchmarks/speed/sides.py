@@ -12,7 +12,7 @@ from benchmarks.speed.plain.step import Draws, PlainStep
 from r2d2.config import Config, make_config
 from r2d2.keyed import Draw, uniform
 from r2d2.model.r2d2 import R2D2
-from r2d2.objectives.batch import Batch, Moment
+from r2d2.objectives.batch import StepContext, TrainingBatch
 from r2d2.objectives.losses import Objectives
 from r2d2.objectives.mlm import choose_masked
 from r2d2.training.distributed import ALONE
@@ -21,7 +21,7 @@ from r2d2.training.sharding import clip_gradients
 from r2d2.training.step import Passes, Step, backward
 
 PAD, UNK, CLS, SEP, MASK = SPECIAL = range(5)
-MOMENT = Moment(seed=0, step=1, alpha=0.4, uniform_share=0.5)
+CONTEXT = StepContext(seed=0, step=1, alpha=0.4, uniform_share=0.5)
 SHORTEST, LONGEST = 8, 40  # tokens a text, both ends included: even between them
 
 
@@ -40,7 +40,7 @@ def settings(size: str, *more: str) -> Config:
     return make_config(size, "r2d2", (f"train.batch_size={batch}", *more))
 
 
-def make_batch(config: Config, device: torch.device, length: int = 0) -> Batch:
+def make_batch(config: Config, device: torch.device, length: int = 0) -> TrainingBatch:
     """Random pictures, and texts of uneven length padded to the longest of them, or to `length`."""
     n, size = config.train.batch_size, config.model.vision.image_size
     generator = torch.Generator().manual_seed(1)
@@ -56,21 +56,21 @@ def make_batch(config: Config, device: torch.device, length: int = 0) -> Batch:
     ids[~mask] = PAD
     pixels = torch.randn(n, 3, size, size, generator=generator)
     keys = torch.arange(2 * n).view(n, 2)
-    return Batch(pixels, ids, mask, keys, torch.arange(n)).to(device)
+    return TrainingBatch(pixels, ids, mask, keys, torch.arange(n)).to(device)
 
 
-def pad(batch: Batch, length: int) -> Batch:
+def pad(batch: TrainingBatch, length: int) -> TrainingBatch:
     """The same texts, padded further."""
     more = length - batch.ids.shape[1]
     ids = torch.nn.functional.pad(batch.ids, (0, more), value=PAD)
     return replace(batch, ids=ids, mask=torch.nn.functional.pad(batch.mask, (0, more)))
 
 
-def draws_of(batch: Batch, config: Config, moment: Moment) -> Draws:
-    """What `Objectives` draws at a moment, for texts padded to batch's length."""
+def draws_of(batch: TrainingBatch, config: Config, context: StepContext) -> Draws:
+    """What `Objectives` draws at a context, for texts padded to batch's length."""
 
     def u(draw: Draw, width: int) -> Tensor:
-        return uniform(moment.seed, moment.step, draw, batch.index, width)
+        return uniform(context.seed, context.step, draw, batch.index, width)
 
     patches = config.model.vision.patches
     kept = max(1, round(config.objectives.image_keep * patches))
@@ -89,18 +89,18 @@ class Sides:
     """The two ways, each with a state of its own."""
 
     config: Config
-    batch: Batch
+    batch: TrainingBatch
     step: Step
     optimizer: torch.optim.Optimizer
     plain: PlainStep
     plain_optimizer: torch.optim.Optimizer
-    padded: Batch
+    padded: TrainingBatch
     bfloat16: bool
 
     def ours(self) -> dict[str, Tensor]:
         """One step as the trainer runs it."""
         self.optimizer.zero_grad(set_to_none=True)
-        losses = backward(self.step, self.batch, MOMENT, Passes(bfloat16=self.bfloat16))
+        losses = backward(self.step, self.batch, CONTEXT, Passes(bfloat16=self.bfloat16))
         clip_gradients(self.step.model.parameters(), self.config.train.clip_norm)
         self.optimizer.step()
         self.step.objectives.after_step(self.step.model)
@@ -108,12 +108,12 @@ class Sides:
 
     def usual(self) -> dict[str, Tensor]:
         """One step of the plain side."""
-        batch, moment = self.padded, MOMENT
+        batch, context = self.padded, CONTEXT
         self.plain_optimizer.zero_grad()
         with torch.autocast(batch.pixels.device.type, torch.bfloat16, enabled=self.bfloat16):
             losses = self.plain.losses(
                 batch.pixels, batch.ids, batch.mask, batch.keys,
-                draws_of(batch, self.config, moment), moment.alpha, moment.uniform_share,
+                draws_of(batch, self.config, context), context.alpha, context.uniform_share,
             )  # fmt: skip
         losses["total"].backward()
         torch.nn.utils.clip_grad_norm_(self.plain.model.parameters(), self.config.train.clip_norm)

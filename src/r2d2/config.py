@@ -98,7 +98,7 @@ class TextConfig:
 
 
 @dataclass(frozen=True)
-class ForeignConfig:
+class HfTowersConfig:
     """Towers of a Hugging Face dual encoder in the place of ours; see docs/towers.md."""
 
     kind: str  # its model_type: chinese_clip, clip, siglip or siglip2
@@ -124,7 +124,7 @@ class ModelConfig:
     projection_bias: bool = True  # of W_I and W_T (official code; CLIP and Chinese-CLIP have none)
     temperature: float = 0.07  # start of tau (paper), learnt within [0.001, 0.5]
     dropout: float = 0.0  # in text and cross encoders
-    foreign: ForeignConfig | None = None  # `vision` and `text` then tell its shape
+    hf_towers: HfTowersConfig | None = None  # `vision` and `text` then tell its shape
     logit_bias: float | None = None  # start of the sigmoid contrast's bias; None: there is none
 
     def __post_init__(self) -> None:
@@ -276,10 +276,10 @@ class TrainConfig:
     augment: str = "mild"
     dropout: float | None = None  # in text and cross encoders; None: the model's own
     flip: bool = False  # mirror half of the pictures (official); many texts say left or right
-    neighbours: int = 1  # rows that are put into a batch together; 1: none (data/order.py)
+    hard_batches: int = 1  # rows that are put into a batch together; 1: none (data/order.py)
     # texts: those with like texts; groups: near misses, which share the table's group_id
-    neighbours_by: str = "texts"
-    neighbours_from: float = (
+    hard_batches_by: str = "texts"
+    hard_batches_from: float = (
         0.3  # share of the epochs without them: first the coarse, then the fine
     )
     labelled: bool = False  # learn from a matching set's labels, with FGR alone
@@ -302,12 +302,12 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        sizes = ("epochs", "batch_size", "neighbours", "log_every", "checkpoint_every")
+        sizes = ("epochs", "batch_size", "hard_batches", "log_every", "checkpoint_every")
         check(self, "train", dict.fromkeys((*sizes, "keep_checkpoints", "max_bad_steps"), SIZE))
         one_of("train.augment", self.augment, ("none", "mild", "style", "randaugment", "official"))
         one_of("train.schedule", self.schedule, ("cosine", "epochs", "triangular"))
         one_of("train.decay", self.decay, ("matrices", "weights", "all"))
-        one_of("train.neighbours_by", self.neighbours_by, ("texts", "groups"))
+        one_of("train.hard_batches_by", self.hard_batches_by, ("texts", "groups"))
         check(self, "train", {"warmup_lr": COUNT, "bias_rate": POSITIVE, "dropout": (0.0, 0.99)})
         check(self, "train", {"layer_decay": (0.01, 1), "lora_rank": COUNT, "lora_alpha": COUNT})
         if self.lora_alpha and not self.lora_rank:
@@ -317,7 +317,7 @@ class TrainConfig:
             )
         counts = ("warmup_steps", "weight_decay", "clip_norm", "min_lr", "cache_mb")
         check(self, "train", dict.fromkeys(counts, COUNT))
-        check(self, "train", {"lr": POSITIVE, "eps": POSITIVE, "neighbours_from": SHARE})
+        check(self, "train", {"lr": POSITIVE, "eps": POSITIVE, "hard_batches_from": SHARE})
         if self.min_lr > self.lr:
             raise R2D2Error(
                 f"train.min_lr is {self.min_lr:g}, above train.lr, {self.lr:g}: the rate falls "

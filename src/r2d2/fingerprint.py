@@ -9,10 +9,17 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from r2d2.config import to_dict
+from r2d2.config import HfTowersConfig, to_dict
 from r2d2.pretrained import Pretrained
 
-PARTS = ("vision", "text", "embed_dim", "projection_bias", "foreign")
+# Setting: its name in the hash, which is that of version 0.1, so that old vectors stay valid.
+PARTS = {
+    "vision": "vision",
+    "text": "text",
+    "embed_dim": "embed_dim",
+    "projection_bias": "projection_bias",
+    "hf_towers": "foreign",
+}
 
 
 def fingerprint(model: Pretrained) -> str:
@@ -23,19 +30,26 @@ def fingerprint(model: Pretrained) -> str:
     """
     settings = to_dict(model.model.config)
     digest = hashlib.blake2b(digest_size=8)
-    digest.update(json.dumps({name: settings[name] for name in PARTS}, sort_keys=True).encode())
+    named = {hashed: settings[name] for name, hashed in PARTS.items()}
+    digest.update(json.dumps(named, sort_keys=True).encode())
     if not model.preprocessing.usual:
         digest.update(json.dumps(model.preprocessing.to_dict(), sort_keys=True).encode())
-    digest.update(str(model.tokenizer.__getstate__()).encode())
+    digest.update(_tokenizer_state(model))
     _update(digest, model.model.towers.state_dict())
     return digest.hexdigest()
 
 
 def weights_fingerprint(model: Pretrained) -> str:
     """16 hex digits: the tokenizer and all weights, those of cross encoders and heads too."""
-    digest = hashlib.blake2b(str(model.tokenizer.__getstate__()).encode(), digest_size=8)
+    digest = hashlib.blake2b(_tokenizer_state(model), digest_size=8)
     _update(digest, model.model.state_dict())
     return digest.hexdigest()
+
+
+def _tokenizer_state(model: Pretrained) -> bytes:
+    """What the tokenizer depends on, with the class name that version 0.1 hashed."""
+    state = str(model.tokenizer.__getstate__())
+    return state.replace(f"{HfTowersConfig.__name__}(", "ForeignConfig(").encode()
 
 
 def _update(digest: hashlib.blake2b, tensors: Mapping[str, Tensor]) -> None:

@@ -41,7 +41,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryEstimate:
     """Bytes on each GPU."""
 
     weights: float
@@ -64,7 +64,7 @@ class FlopsReport:
     length: int  # tokens a text
     gpus: int
     parts: tuple[Cost, ...]
-    memory: Memory
+    memory: MemoryEstimate
     trainable: int  # parameters
     everything: int  # parameters, teachers included
     teachers: int  # parameters of the teachers
@@ -161,14 +161,14 @@ def _memory(
     everything: int,
     trainable: int,
     teachers: int,
-) -> Memory:
+) -> MemoryEstimate:
     """`everything`, `trainable`, `teachers`: parameters, the first without the teachers'."""
     share = 1 / gpus if config.system.parallel == "fsdp" else 1.0
     queues = (
         2 * config.objectives.queue_size * config.model.embed_dim if config.objectives.tgd else 0
     )
     chunk = config.train.batch_size / gpus / config.system.accumulate
-    return Memory(
+    return MemoryEstimate(
         weights=4 * everything * share,
         gradients=4 * trainable * share,
         optimizer=8 * trainable * share,
@@ -342,7 +342,7 @@ def _trace(
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             call(*inputs)
         return float(counter.get_total_flops()), 0.0, 0.0
-    kept, counter = _Kept(), FlopCounterMode(display=False)
+    kept, counter = _SavedBytes(), FlopCounterMode(display=False)
     with kept, torch.autograd.graph.saved_tensors_hooks(kept.add, lambda x: x), counter:
         out = call(*inputs)
     forward = float(counter.get_total_flops())
@@ -353,7 +353,7 @@ def _trace(
     return forward, float(counter.get_total_flops()), float(sum(kept.bytes.values()))
 
 
-class _Kept(TorchFunctionMode):
+class _SavedBytes(TorchFunctionMode):
     """What the backward pass needs, each storage once.
 
     Of attention its inputs and its result: the kernels of GPUs keep no probabilities.

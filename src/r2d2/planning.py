@@ -40,7 +40,7 @@ class Wire:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """One corpus on so many GPUs."""
 
     pairs: int
@@ -63,7 +63,7 @@ def plan(
     assumed: Assumptions,
     pairs: Sequence[int] = PAIRS,
     gpus: Sequence[int] = GPUS,
-) -> list[Plan]:
+) -> list[RunPlan]:
     """Every corpus on every number of GPUs, for the epochs and the batch of the configuration.
 
     A step takes as long as its computation or its exchange, whichever is longer: they overlap.
@@ -85,7 +85,7 @@ def plan(
             steps = count * train.epochs // train.batch_size
             hours = steps * seconds_a_step / 3600
             plans.append(
-                Plan(
+                RunPlan(
                     pairs=count,
                     gpus=n,
                     pairs_a_gpu=train.batch_size / n,
@@ -141,7 +141,7 @@ def _states(config: Config, length: int, gpus: int) -> float:
     return train.batch_size / gpus * (gpus - 1) / gpus * (image + words)
 
 
-def plan_lines(report: FlopsReport, assumed: Assumptions, plans: Sequence[Plan]) -> list[str]:
+def plan_lines(report: FlopsReport, assumed: Assumptions, plans: Sequence[RunPlan]) -> list[str]:
     """A Markdown table, under it what it assumes, and what does not work out."""
     train = report.config.train
     lines = [
@@ -174,7 +174,7 @@ def plan_lines(report: FlopsReport, assumed: Assumptions, plans: Sequence[Plan])
     ]
 
 
-def plan_warnings(config: Config, assumed: Assumptions, plans: Sequence[Plan]) -> list[str]:
+def plan_warnings(config: Config, assumed: Assumptions, plans: Sequence[RunPlan]) -> list[str]:
     """Where a plan will not run, or not as fast as its GPUs; one line for each number of GPUs."""
     messages = []
     chunks = config.system.accumulate

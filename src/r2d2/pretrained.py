@@ -29,9 +29,9 @@ from r2d2.data.images import to_rgb
 from r2d2.data.preprocessing import Pixels, Preprocessing
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
-from r2d2.foreign_tokenizer import load_tokenizer
+from r2d2.hf_tokenizer import load_tokenizer
 from r2d2.model.encoded_states import EncodedStates
-from r2d2.model.foreign import ForeignTowers
+from r2d2.model.hf_towers import HfTowers
 from r2d2.model.r2d2 import R2D2, Pairs
 from r2d2.ranking.two_stage import two_stage_scores
 from r2d2.tokenizer import Tokenizer
@@ -181,7 +181,7 @@ class Pretrained:
         for start in range(0, len(pixels), self.batch_size):
             if patch is not None:
                 towers = self.model.towers
-                assert isinstance(towers, ForeignTowers)
+                assert isinstance(towers, HfTowers)
                 part = [torch.from_numpy(one) for one in pixels[start : start + self.batch_size]]
                 sides.append(towers.encode_pictures(part, patch))
                 continue
@@ -424,7 +424,7 @@ def read_saved(folder: Path, device: str | int | torch.device | None = None) -> 
     """
     saved = _read_config(folder / CONFIG)
     there = default_device() if device is None else usable_device(device)
-    if saved.model.foreign is None:
+    if saved.model.hf_towers is None:
         with there, _NoDraws():
             model = R2D2(saved.model)
     else:  # others' classes hold buffers that no file has

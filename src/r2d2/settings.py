@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import logging
 import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -26,6 +28,16 @@ SHARE: Range = (0, 1)
 _BARE_STAR = re.compile(r"(?<![^\s\[,])\*(?![^\s\],])")  # which YAML takes for a reference
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+# Settings that had another name in version 0.1: both are accepted, and the new one is written.
+RENAMED = {
+    "model.foreign": "model.hf_towers",
+    "train.neighbours": "train.hard_batches",
+    "train.neighbours_by": "train.hard_batches_by",
+    "train.neighbours_from": "train.hard_batches_from",
+}
 
 
 def within(name: str, value: float, limits: Range) -> None:
@@ -92,7 +104,30 @@ def parse_setting(setting: str) -> dict[str, Any]:
         raise R2D2Error(f"setting '{setting}': the value is not readable YAML") from error
     for key in reversed(path.strip().split(".")):
         over = {key: over}
-    return dict(over)
+    for name, _ in leaves(over):
+        if name in RENAMED:
+            _warn_of_old_name(name)
+    return current_names(over)
+
+
+def current_names(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Nested settings with the new name for each old one of `RENAMED`.
+
+    Args:
+        values: settings of a group.
+        path: the group's full name; "" for all groups.
+    """
+    renamed = {}
+    for name, value in values.items():
+        full = f"{path}.{name}" if path else str(name)
+        own = RENAMED[full].rpartition(".")[2] if full in RENAMED else name
+        renamed[own] = current_names(value, full) if isinstance(value, Mapping) else value
+    return renamed
+
+
+@cache
+def _warn_of_old_name(name: str) -> None:
+    log.warning("setting %s is called %s now; the old name still works", name, RENAMED[name])
 
 
 def leaves(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -118,6 +153,7 @@ def from_dict(kind: type[T], values: Mapping[str, Any], path: str = "") -> T:
     """
     hints = get_type_hints(kind)
     prefix = f"{path}." if path else ""
+    values = current_names(values, path)
     for name in values:
         if name not in hints:
             near = difflib.get_close_matches(str(name), hints, n=1)

@@ -63,8 +63,8 @@ CONDITIONS["objectives.text_positives"] = _contrast
 CONDITIONS["objectives.label_loss"] = lambda c: c.train.labelled
 CONDITIONS["train.min_lr"] = lambda c: c.train.schedule != "triangular"
 CONDITIONS["train.warmup_lr"] = lambda c: c.train.schedule == "epochs"
-for _name in ("neighbours_by", "neighbours_from"):
-    CONDITIONS[f"train.{_name}"] = lambda c: c.train.neighbours > 1
+for _name in ("hard_batches_by", "hard_batches_from"):
+    CONDITIONS[f"train.{_name}"] = lambda c: c.train.hard_batches > 1
 
 # Which command uses a setting, and what to tell the users of the others.
 ADAPTS = (("finetune", "pretrain"), "LoRA adapts a trained model, as by --init")

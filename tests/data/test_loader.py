@@ -446,5 +446,5 @@ def test_near_misses_stand_in_one_batch(tmp_path):
 def test_groups_that_are_not_there_are_refused(tmp_path, grouped):
     write_table(tmp_path / "pairs.lance", small_pairs(5), grouped=grouped)
     table = PairsTable.open(tmp_path / "pairs.lance")
-    with pytest.raises(R2D2Error, match=r"pairs.lance.*no group_id.*train.neighbours_by=texts"):
+    with pytest.raises(R2D2Error, match=r"pairs.lance.*no group_id.*train.hard_batches_by=texts"):
         made(table, 3, {"neighbours": 8, "neighbours_by": "groups"})

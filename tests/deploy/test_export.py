@@ -247,7 +247,7 @@ def test_sides_of_other_lengths_join(theirs):
 @pytest.mark.parametrize("kind", ["chinese_clip", "clip", "siglip", "siglip2"])
 def test_towers_of_others(kind, tmp_path):
     """Parity over batches, and of a text alone with one that is padded."""
-    from model.foreign import IMAGE, save_hf
+    from model.hf_small import IMAGE, save_hf
     from r2d2.weights.towers import import_towers
 
     save_hf(tmp_path / "theirs", kind)

@@ -14,7 +14,7 @@ from PIL import Image
 import r2d2
 from deploy.graph_files import onnx_pair
 from evaluation.encoders import COLOURS, colour_table, noisy, picture
-from model.foreign import IMAGE, KINDS, LENGTH, save_hf
+from model.hf_small import IMAGE, KINDS, LENGTH, save_hf
 from r2d2.deploy.onnx_pair import LAYOUT
 from r2d2.errors import R2D2Error
 from r2d2.evaluation import precomputed

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from model.foreign import save_fgclip2, save_hf
+from model.hf_small import save_fgclip2, save_hf
 from models.hub_server import hub_environment, loopback_hub
 from models.named import write_model
 from r2d2.table import Pair, Text, write_table

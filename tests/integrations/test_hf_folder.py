@@ -12,7 +12,7 @@ from sentence_transformers import CrossEncoder, SentenceTransformer
 
 import r2d2
 from model.encoder_files import save_image_encoder, save_text_encoder
-from model.foreign import save_hf
+from model.hf_small import save_hf
 from models.named import write_model
 from r2d2.integrations.hf_folder import export_hf
 from r2d2.model.r2d2 import R2D2

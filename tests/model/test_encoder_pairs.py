@@ -13,7 +13,7 @@ from model.encoder_files import save_image_encoder, save_text_encoder
 from r2d2.config import TrainConfig, make_config
 from r2d2.data.augment import normalize
 from r2d2.errors import R2D2Error
-from r2d2.objectives.batch import Batch, Moment
+from r2d2.objectives.batch import StepContext, TrainingBatch
 from r2d2.objectives.losses import Objectives
 from r2d2.training.optimizer import make_optimizer
 from r2d2.training.pretrain import pretrain
@@ -115,13 +115,13 @@ def test_a_step_reaches_every_parameter_that_learns(both, tmp_path):
     )
     ids, mask = ours.tokenizer(TEXTS)
     pixels = normalize(torch.randint(0, 256, (4, SIDE, SIDE, 3), dtype=torch.uint8))
-    batch = Batch(pixels, ids, mask, torch.arange(8).view(4, 2), torch.arange(4))
-    losses = objectives(model, batch, Moment(0, 1, 0.4, 0.5))
+    batch = TrainingBatch(pixels, ids, mask, torch.arange(8).view(4, 2), torch.arange(4))
+    losses = objectives(model, batch, StepContext(0, 1, 0.4, 0.5))
     assert {"tgd", "fgr", "mlm", "fgd"} <= losses.keys()
     losses["total"].backward()
     without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert without == []
-    again = objectives(model, batch, Moment(0, 1, 0.4, 0.5))
+    again = objectives(model, batch, StepContext(0, 1, 0.4, 0.5))
     assert torch.equal(again["total"], losses["total"])  # no drop-out of their own
 
 

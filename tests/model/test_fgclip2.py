@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 import r2d2
-from model.foreign import IMAGE, KEEP, LENGTH, LONG, PATCH, save_fgclip2
+from model.hf_small import IMAGE, KEEP, LENGTH, LONG, PATCH, save_fgclip2
 from r2d2.weights.towers import import_towers
 from training.small import refused
 

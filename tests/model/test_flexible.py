@@ -11,7 +11,7 @@ from PIL import Image
 from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 
 import r2d2
-from model.foreign import PATCH, save_fgclip2, save_hf
+from model.hf_small import PATCH, save_fgclip2, save_hf
 from r2d2.data.preprocessing import Preprocessing
 from r2d2.models import load_network
 from r2d2.search.index import build_index

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 import r2d2
-from model.foreign import LENGTH, save_hf
+from model.hf_small import LENGTH, save_hf
 from r2d2.errors import R2D2Error
 from r2d2.weights.longer_texts import TABLE, stretch_places
 from r2d2.weights.towers import import_towers

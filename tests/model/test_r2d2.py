@@ -9,7 +9,7 @@ from r2d2.config import ModelConfig, TextConfig, VisionConfig, make_config, pres
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.r2d2 import R2D2
 from r2d2.objectives import losses as losses_module
-from r2d2.objectives.losses import Batch, Moment, Objectives
+from r2d2.objectives.losses import Objectives, StepContext, TrainingBatch
 
 SMALL = ModelConfig(
     vision=VisionConfig(image_size=8, patch_size=4, width=12, layers=1, heads=2),
@@ -172,7 +172,7 @@ def test_the_large_presets_run_a_step(preset, variant, monkeypatch):
     with torch.device("meta"):
         model = R2D2(config.model)
         objectives = Objectives(model, config.objectives, 4, range(5))
-        batch = Batch(
+        batch = TrainingBatch(
             torch.randn(n, 3, size, size),
             torch.randint(5, 99, (n, length)),
             torch.ones(n, length, dtype=torch.bool),
@@ -180,7 +180,7 @@ def test_the_large_presets_run_a_step(preset, variant, monkeypatch):
             torch.arange(n),
         )
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-        losses = objectives(model, batch, Moment(0, 1, 0.4, 0.5))
+        losses = objectives(model, batch, StepContext(0, 1, 0.4, 0.5))
         losses["total"].backward()
         optimizer.step()
         objectives.after_step(model)

@@ -51,7 +51,7 @@ def test_embeddings_of_texts_alone(towers, padding):
 def test_some_texts_whole_and_the_embeddings_of_all(towers, texts, whole):
     batch, whole = batch_of(texts), torch.tensor(whole, dtype=torch.long)
     expected = towers.encode_texts(batch.ids, batch.mask)
-    side, embeddings = towers.encode_some(batch.ids, batch.mask, whole)
+    side, embeddings = towers.encode_selected(batch.ids, batch.mask, whole)
     real = expected.mask[whole]
     assert side.mask.equal(real)
     assert side.states.shape[:2] == real.shape

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from deploy.graph_files import onnx_pair
-from model.foreign import KINDS, save_fgclip2, save_hf
+from model.hf_small import KINDS, save_fgclip2, save_hf
 from r2d2.deploy.export import export_onnx
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from model.foreign import save_fgclip2, save_hf
+from model.hf_small import save_fgclip2, save_hf
 from models.hub_server import loopback_hub, run_r2d2, start_r2d2
 from r2d2.weights.exporting import export_weights
 from training.small import small_table, wait_until

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from r2d2.config import ModelConfig, TextConfig, VisionConfig, make_config
 from r2d2.model.r2d2 import R2D2
-from r2d2.objectives.losses import Batch, Moment, Objectives
+from r2d2.objectives.losses import Objectives, StepContext, TrainingBatch
 
 PAD, UNK, CLS, SEP, MASK = SPECIAL = range(5)
 ALIKE = ("objectives.weight_fgr=1", "objectives.weight_mlm=1")  # terms that weigh what they are
@@ -27,7 +27,7 @@ CONTRASTS = {
 }
 TEXTS = [[7, 9, 11, 7], [8, 8], [12, 13, 14, 15, 16, 17, 18], [8, 8], [19], []]  # without ends
 KEYS = [[1, 21], [1, 22], [3, 23], [4, 22], [5, 25], [6, 26]]  # one image twice, one text twice
-MOMENT = Moment(seed=3, step=5, alpha=0.4, uniform_share=0.3)
+CONTEXT = StepContext(seed=3, step=5, alpha=0.4, uniform_share=0.3)
 
 
 def model_config(**changes):
@@ -69,4 +69,4 @@ def batch_of(texts=TEXTS, keys=KEYS, padding=0):
     longest = max(len(t) for t in texts) + 2 + padding
     ids = torch.tensor([[CLS, *t, SEP] + [PAD] * (longest - len(t) - 2) for t in texts])
     pixels = torch.randn(len(texts), 3, 8, 8, generator=torch.Generator().manual_seed(1)).double()
-    return Batch(pixels, ids, ids != PAD, torch.tensor(keys), torch.arange(len(texts)) + 40)
+    return TrainingBatch(pixels, ids, ids != PAD, torch.tensor(keys), torch.arange(len(texts)) + 40)

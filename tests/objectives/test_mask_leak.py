@@ -6,13 +6,13 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from small_step import MASK, MOMENT, SPECIAL, TEXTS, batch_of, setup
+from small_step import CONTEXT, MASK, SPECIAL, TEXTS, batch_of, setup
 from torch import nn
 
 from r2d2.config import ObjectiveConfig
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.objectives import losses as losses_module
-from r2d2.objectives.losses import Moment, Objectives
+from r2d2.objectives.losses import Objectives, StepContext
 
 
 class Peeker(nn.Module):
@@ -36,7 +36,7 @@ class Peeker(nn.Module):
         embedding = F.normalize(torch.sin(ids[:, 1:7].float() * torch.arange(1.0, 7.0)))
         return EncodedStates(has_mask[:, None, None].expand(-1, ids.shape[1], 1), mask, embedding)
 
-    def encode_some(self, ids, mask, whole):
+    def encode_selected(self, ids, mask, whole):
         side = self.encode_texts(ids, mask)
         return side[whole], side.embedding
 
@@ -87,7 +87,7 @@ def peek(monkeypatch, share, batches=150, n=16):
         words = [torch.randint(5, 24, (int(torch.randint(1, 9, ())),)).tolist() for _ in range(n)]
         batch = batch_of(words, [[i, 100 + i] for i in range(n)])
         batch = dataclasses.replace(batch, pixels=torch.randn(n, 3, 8, 8))
-        losses = objectives(model, batch, Moment(0, step, 0.4, 0.5))
+        losses = objectives(model, batch, StepContext(0, step, 0.4, 0.5))
         assert losses["fgr"].item() == pytest.approx(math.log(2), abs=1e-6)
     return {side: torch.cat(rows) for side, rows in model.seen.items()}, torch.cat(labels)
 
@@ -119,7 +119,7 @@ def test_a_text_keeps_its_state_in_all_its_roles(monkeypatch):
             return inner(images, texts, pairs, *positions)
 
         monkeypatch.setattr(model, name, listen)
-    objectives(model, batch_of(), MOMENT)
+    objectives(model, batch_of(), CONTEXT)
     (texts, pairs), (other_texts, other_pairs) = ranked
     assert len(texts) == len(TEXTS)  # one state a text, whatever its role
     assert torch.equal(texts.states, other_texts.states)  # and for both encoders the same

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from small_step import MOMENT, batch_of, setup
+from small_step import CONTEXT, batch_of, setup
 
 from r2d2.objectives.gradient import scaled_gradient
 
@@ -14,7 +14,7 @@ def gradients(variant, labels=None, **objectives):
     torch.manual_seed(0)
     model, steps = setup(variant, **objectives)
     batch = dataclasses.replace(batch_of(), labels=labels)
-    losses = steps(model, batch, MOMENT)
+    losses = steps(model, batch, CONTEXT)
     losses["total"].backward()
     return losses, {
         name: torch.zeros_like(p) if p.grad is None else p.grad

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from small_step import MASK, MOMENT, TERMS, batch_of, setup
+from small_step import CONTEXT, MASK, TERMS, batch_of, setup
 
 from r2d2.keyed import Draw, uniform
 
@@ -72,14 +72,14 @@ def draw(row, forbidden, share, u):
     return None
 
 
-def naive_step(model, objectives, batch, moment):
+def naive_step(model, objectives, batch, context):
     config, towers, tau, n = objectives.config, model.towers, model.temperature, len(batch.ids)
     keys, losses = batch.keys.tolist(), {}
     u = {
-        d: uniform(moment.seed, moment.step, d, batch.index, 64).double().tolist()
+        d: uniform(context.seed, context.step, d, batch.index, 64).double().tolist()
         for d in (Draw.MASK, Draw.COIN, Draw.NEGATIVE_TEXT, Draw.NEGATIVE_IMAGE)
     }
-    u_patches = uniform(moment.seed, moment.step, Draw.PATCHES, batch.index, 4).tolist()
+    u_patches = uniform(context.seed, context.step, Draw.PATCHES, batch.index, 4).tolist()
     clean = [row[real].tolist() for row, real in zip(batch.ids, batch.mask, strict=True)]
     images = [image(towers, p) for p in batch.pixels]
     texts = [text(towers, ids) for ids in clean]
@@ -100,7 +100,7 @@ def naive_step(model, objectives, batch, moment):
         t_images = [image(objectives.teacher, p)[1] for p in batch.pixels]
         t_texts = [text(objectives.teacher, ids)[1] for ids in clean]
     if config.tgd:
-        alpha = moment.alpha
+        alpha = context.alpha
         q_images, q_texts, q_keys, q_weights = objectives.queue.filled()
         rest = list(zip(q_keys.tolist(), q_weights.tolist(), strict=True))
         queued_images = [(f, *r) for f, r in zip(q_images, rest, strict=True)]
@@ -135,11 +135,11 @@ def naive_step(model, objectives, batch, moment):
             for j in wrong[i] if config.list_size else []:
                 pairs.append((i, j, 0, 1 / len(wrong[i]) + 1 / len(wrong[j])))
         for i in range(n if not config.list_size else 0):
-            j = draw(s[i], same[i], moment.uniform_share, u[Draw.NEGATIVE_TEXT][i][0])
+            j = draw(s[i], same[i], context.uniform_share, u[Draw.NEGATIVE_TEXT][i][0])
             pairs += [] if j is None else [(i, j, 0, 1.0)]
         for j in range(n if not config.list_size else 0):
             column = [row[j] for row in s]
-            i = draw(column, same[j], moment.uniform_share, u[Draw.NEGATIVE_IMAGE][j][0])
+            i = draw(column, same[j], context.uniform_share, u[Draw.NEGATIVE_IMAGE][j][0])
             pairs += [] if i is None else [(i, j, 0, 1.0)]
         text_loss = image_loss = weights = mlm = tokens = 0.0
         score = {}  # of both stages
@@ -184,7 +184,7 @@ def test_a_step_equals_the_loops_in_value_and_gradient(variant, size):
     model, objectives = setup(variant, list_size=size, weight_listwise=float(size > 0))
     terms |= {"listwise"} if size else set()
     batch = batch_of(padding=3)
-    ours, theirs = objectives(model, batch, MOMENT), naive_step(model, objectives, batch, MOMENT)
+    ours, theirs = objectives(model, batch, CONTEXT), naive_step(model, objectives, batch, CONTEXT)
     assert theirs.keys() == terms
     for name, loss in theirs.items():
         torch.testing.assert_close(ours[name].double(), loss, atol=1e-5, rtol=1e-6, msg=name)

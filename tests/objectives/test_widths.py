@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from small_step import MOMENT, setup
+from small_step import CONTEXT, setup
 from test_distill import filled, naive_tgd
 from test_gcpr import KEYS
 from test_gcpr import naive as naive_gcpr
@@ -28,9 +28,9 @@ def cut(rows, width):
     return [row[:width] / row[:width].square().sum().sqrt() for row in rows]
 
 
-def features(n, taught):
+def features(n, teacher_features):
     none = torch.zeros((), dtype=torch.float64)
-    teachers = (unit(n).detach(), unit(n).detach()) if taught else (None, None)
+    teachers = (unit(n).detach(), unit(n).detach()) if teacher_features else (None, None)
     return Features(unit(n), unit(n), *teachers, KEYS[:n], none, none)
 
 
@@ -46,7 +46,7 @@ def compare(ours, theirs, inputs):
 def test_gcpr_is_the_mean_over_the_widths(n):
     model, objectives = setup("wo_tgd", widths=WIDTHS)
     f = features(n, False)
-    losses = contrast_losses(objectives.config, model, f, None, MOMENT)
+    losses = contrast_losses(objectives.config, model, f, None, CONTEXT)
     assert losses.keys() == {"gcpr", "gcpr_2", "gcpr_4", "gcpr_6"}
     each = [
         naive_gcpr(cut(f.images, w), cut(f.texts, w), KEYS[:n].tolist(), model.temperature)
@@ -61,14 +61,14 @@ def test_tgd_cuts_teachers_and_queue_too():
     model, objectives = setup("widths")
     f = features(5, True)
     queue, pairs = filled(4, [[[1, 99], [7, 98]], [[96, 11]]])
-    losses = contrast_losses(objectives.config, model, f, queue, MOMENT)
+    losses = contrast_losses(objectives.config, model, f, queue, CONTEXT)
     each = []
     for w in (*WIDTHS, 6):
         queued = [(cut([i], w)[0], cut([t], w)[0], k, weight) for i, t, k, weight in pairs]
         rows = (torch.stack(cut(x, w)) for x in (f.teacher_images, f.teacher_texts))
         each.append(
             naive_tgd(cut(f.images, w), cut(f.texts, w), *rows, KEYS.tolist(), queued,
-                      model.temperature, MOMENT.alpha)
+                      model.temperature, CONTEXT.alpha)
         )  # fmt: skip
     compare(losses["tgd"], sum(each) / 3, (f.images, f.texts))
 
@@ -76,13 +76,13 @@ def test_tgd_cuts_teachers_and_queue_too():
 def test_without_widths_nothing_changes():
     model, objectives = setup("wo_tgd")
     f = features(4, False)
-    losses = contrast_losses(objectives.config, model, f, None, MOMENT)
+    losses = contrast_losses(objectives.config, model, f, None, CONTEXT)
     assert losses.keys() == {"gcpr"}
 
 
 def test_the_whole_width_may_be_named_and_counts_once():
     model, objectives = setup("wo_tgd", widths=(2, 6))
-    losses = contrast_losses(objectives.config, model, features(4, False), None, MOMENT)
+    losses = contrast_losses(objectives.config, model, features(4, False), None, CONTEXT)
     assert losses.keys() == {"gcpr", "gcpr_2", "gcpr_6"}
     assert losses["gcpr"].item() == pytest.approx(
         (losses["gcpr_2"].item() + losses["gcpr_6"].item()) / 2

@@ -7,7 +7,7 @@ import torch
 
 from r2d2.config import make_config
 from r2d2.model.r2d2 import R2D2
-from r2d2.objectives.batch import Batch, Moment
+from r2d2.objectives.batch import StepContext, TrainingBatch
 from r2d2.objectives.losses import Objectives
 from r2d2.objectives.momentum import teacher_of
 from r2d2.table import PairsTable
@@ -28,8 +28,8 @@ def step(model, config):
     ids = torch.randint(5, 60, (6, 10))
     mask = torch.arange(10) < torch.tensor([10, 4, 7, 2, 9, 10])[:, None]
     keys = torch.arange(12).view(6, 2)
-    batch = Batch(torch.rand(6, 3, 32, 32), ids, mask, keys, torch.arange(6))
-    losses = objectives(model, batch, Moment(0, 1, 0.4, 0.5))
+    batch = TrainingBatch(torch.rand(6, 3, 32, 32), ids, mask, keys, torch.arange(6))
+    losses = objectives(model, batch, StepContext(0, 1, 0.4, 0.5))
     losses["total"].backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return losses["total"].detach(), gradients

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from r2d2.settings import RENAMED
 from r2d2.table import Pair, Text, write_table
 from r2d2.training.pretrain import pretrain
 from r2d2.training.run_folder import check_folder, remember, saved_run, saved_summary
@@ -85,13 +86,28 @@ def test_how_a_run_uses_its_machine_may_change(run, tmp_path):
     assert pretrain(run / "pairs.lance", out, config, resume=True).steps == 4
 
 
+def test_a_run_of_version_0_1_goes_on(run, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(run / "run", out)
+    noted = saved_run(out)
+    for old, new in RENAMED.items():
+        group, _, setting = new.partition(".")
+        noted["config"][group][old.partition(".")[2]] = noted["config"][group].pop(setting)
+    (out / "run.json").write_text(json.dumps(noted))
+    config = small_config("prd2", *SHORT)
+    assert pretrain(run / "pairs.lance", out, config, resume=True).steps == 4
+    other = small_config("prd2", *SHORT, "train.hard_batches=2")
+    message = refused(pretrain, run / "pairs.lance", out, other, resume=True)
+    assert "train.hard_batches=" in message
+
+
 def test_a_setting_that_came_later_counts_as_its_default(run, tmp_path):
     out = tmp_path / "run"
     shutil.copytree(run / "run", out)
     noted = saved_run(out)
     for group, setting in (("train", "freeze_text"), ("objectives", "ranking_from")):
         del noted["config"][group][setting]
-    del noted["config"]["tuning"], noted["config"]["model"]["foreign"]
+    del noted["config"]["tuning"], noted["config"]["model"]["hf_towers"]
     (out / "run.json").write_text(json.dumps(noted))
     config = small_config("prd2", *SHORT)
     assert pretrain(run / "pairs.lance", out, config, resume=True).steps == 4

@@ -57,7 +57,7 @@ class PlainStep:
         alpha: float,
         uniform_share: float,
     ) -> dict[str, Tensor]:
-        """The four losses and their sum; the shapes are those of `r2d2.objectives.batch.Batch`."""
+        """The four losses and their sum; shapes as in `r2d2.objectives.batch.TrainingBatch`."""
         model, config, n = self.model, self.config, len(ids)
         tau = model.log_temperature.exp()
         image_states, image_feat = model.towers.encode_images(pixels)

@@ -77,7 +77,7 @@ def row_groups(table: PairsTable, rows: npt.NDArray[np.integer[Any]]) -> npt.NDA
     if not numbers:
         raise R2D2Error(
             f"{table.path}: its rows have no group_id, so no group of near misses can stand in one "
-            "batch: set train.neighbours_by=texts"
+            "batch: set train.hard_batches_by=texts"
         )
     return groups
 

@@ -14,7 +14,7 @@ from r2d2.config import to_dict
 from r2d2.deploy.graphs import MATCH, OPSET, build_graphs
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
-from r2d2.foreign_tokenizer import ForeignTokenizer
+from r2d2.hf_tokenizer import HfTokenizer
 from r2d2.models import load_network
 from r2d2.outputs import a_folder, check_outputs
 from r2d2.pretrained import Pretrained
@@ -132,7 +132,7 @@ def tokenizer_json(model: Pretrained) -> str:
     [CLS] and [SEP] stand in its post-processor.
     """
     text: str = model.tokenizer._engine.to_str(pretty=True)
-    if isinstance(model.tokenizer, ForeignTokenizer):
+    if isinstance(model.tokenizer, HfTokenizer):
         return text
     data = json.loads(text)
     data["added_tokens"] = []

@@ -26,7 +26,7 @@ from r2d2.deploy.export import OnnxExport, save_graph, tokenizer_json
 from r2d2.deploy.graphs import export_graph
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
-from r2d2.model.foreign import family_of
+from r2d2.model.hf_towers import family_of
 from r2d2.model.r2d2 import R2D2
 from r2d2.models import load_network
 from r2d2.outputs import a_folder, check_outputs
@@ -149,8 +149,8 @@ def _preprocessing(preprocessing: Preprocessing, source: object) -> dict[str, An
 
 def _masked_id(model: Pretrained) -> int | None:
     """The id of padding where the text tower masks it; None where it does not."""
-    foreign = model.model.config.foreign
-    if foreign is not None and not family_of(foreign.kind).masks_padding:
+    hf_towers = model.model.config.hf_towers
+    if hf_towers is not None and not family_of(hf_towers.kind).masks_padding:
         return None
     return model.tokenizer.pad_id
 

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer as Engine
 
 from r2d2.errors import R2D2Error
 from r2d2.extras import require
-from r2d2.foreign_tokenizer import unknown_id
+from r2d2.hf_tokenizer import unknown_id
 from r2d2.pretrained import Use
 from r2d2.tokenizer import Tokenizer
 

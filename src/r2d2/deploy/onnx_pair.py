@@ -34,7 +34,7 @@ from r2d2.deploy.onnx_folder import (
     why_graphs_cannot,
 )
 from r2d2.errors import R2D2Error
-from r2d2.foreign_tokenizer import read_engine
+from r2d2.hf_tokenizer import read_engine
 from r2d2.model.encoded_states import EncodedStates, embedded
 from r2d2.pretrained import Use
 

@@ -191,9 +191,9 @@ def _licence(licence: str | None) -> list[str]:
 def _settings(folder: Path | None, run: Mapping[str, Any] | None, model: Pretrained) -> list[str]:
     settings = dict(run["config"]) if run else {}
     settings["model"] = to_dict(model.model.config)
-    foreign = settings["model"].get("foreign")
-    if foreign:  # its config.json lies in this folder
-        settings["model"]["foreign"] = {"kind": foreign["kind"]}
+    hf_towers = settings["model"].get("hf_towers")
+    if hf_towers:  # its config.json lies in this folder
+        settings["model"]["hf_towers"] = {"kind": hf_towers["kind"]}
     if model.has_match:
         settings["second_stage"] = {"match_weight": model.match_weight, "top_k": model.top_k}
     numbers = sum(p.numel() for p in model.model.parameters())

@@ -27,7 +27,7 @@ from r2d2.files import whole_folder
 from r2d2.integrations import hf_model
 from r2d2.integrations.card import Card, write_cards
 from r2d2.integrations.hf_processor import reads_padding, write_image_processor, write_tokenizer
-from r2d2.model.foreign import require_transformers
+from r2d2.model.hf_towers import require_transformers
 from r2d2.models import load_network
 from r2d2.outputs import a_folder, check_outputs
 from r2d2.pretrained import Pretrained

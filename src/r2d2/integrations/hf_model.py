@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from r2d2.config import ForeignConfig, ModelConfig
-from r2d2.model.foreign import build_config, family_of
+from r2d2.config import HfTowersConfig, ModelConfig
+from r2d2.model.hf_towers import build_config, family_of
 from r2d2.pretrained import Pretrained
 from r2d2.weights.exporting import refusals, write_part
 from r2d2.weights.files import CONFIG
@@ -43,8 +43,8 @@ class Projection:
 def dual_class(model: Pretrained) -> str | None:
     """The model_type of Hugging Face's that holds both towers; None: no class does."""
     config = model.model.config
-    if config.foreign is not None:
-        kind = SIGLIP if config.foreign.kind == SIGLIP2 else config.foreign.kind
+    if config.hf_towers is not None:
+        kind = SIGLIP if config.hf_towers.kind == SIGLIP2 else config.hf_towers.kind
         # SigLIP's embeddings are as wide as its heads: those of fewer numbers are another's.
         cut = kind == SIGLIP and config.embed_dim != config.vision.width
         return kind if kind in CLASSES and not cut else None
@@ -54,13 +54,15 @@ def dual_class(model: Pretrained) -> str | None:
 def splits(model: Pretrained) -> bool:
     """Whether a BertModel and a CLIPVisionModel hold both towers: the latter has one last norm."""
     config = model.model.config
-    return config.foreign is None and not (config.vision.output_norm and config.vision.pooled_norm)
+    return config.hf_towers is None and not (
+        config.vision.output_norm and config.vision.pooled_norm
+    )
 
 
 def write_dual(model: Pretrained, folder: Path) -> None:
     """Both towers as one model of the class that `dual_class` names."""
     config = model.model.config
-    if config.foreign is None:
+    if config.hf_towers is None:
         write_part(CHINESE_CLIP, folder, config, _state(model))
         return
     tensors = {
@@ -69,10 +71,10 @@ def write_dual(model: Pretrained, folder: Path) -> None:
         for theirs, ours in PREFIXES
         if name.startswith(ours)
     }
-    settings: dict[str, Any] = json.loads(config.foreign.config)
+    settings: dict[str, Any] = json.loads(config.hf_towers.config)
     scale = -model.model.log_temperature.detach().float().reshape(())
     tensors["logit_scale"] = scale
-    kind = config.foreign.kind
+    kind = config.hf_towers.kind
     if family_of(kind).sigmoid:
         # No embedding passes there; what is trained by a softmax has no bias.
         bias = _state(model).get("logit_bias", torch.zeros(1))
@@ -80,7 +82,7 @@ def write_dual(model: Pretrained, folder: Path) -> None:
     if "projection_dim" in settings:
         settings["projection_dim"] = config.embed_dim
     if kind == SIGLIP2:
-        settings = _as_siglip(config.foreign, config, tensors)
+        settings = _as_siglip(config.hf_towers, config, tensors)
     settings |= {
         "model_type": dual_class(model),
         "architectures": [CLASSES[str(dual_class(model))]],
@@ -125,10 +127,10 @@ def _projection(state: Mapping[str, Tensor], name: str, *, pooled: bool) -> Proj
 
 
 def _as_siglip(
-    foreign: ForeignConfig, config: ModelConfig, tensors: dict[str, Tensor]
+    hf_towers: HfTowersConfig, config: ModelConfig, tensors: dict[str, Tensor]
 ) -> dict[str, Any]:
     """SigLIP's settings, and in `tensors` its convolution in the place of a matrix."""
-    both = build_config(foreign)
+    both = build_config(hf_towers)
     text, vision = both.text_config.to_dict(), both.vision_config.to_dict()
     name = "vision_model.embeddings.patch_embedding.weight"
     patch = int(vision["patch_size"])

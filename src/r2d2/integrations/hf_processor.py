@@ -39,10 +39,10 @@ def write_tokenizer(model: Pretrained, folder: Path) -> None:
 
 def write_image_processor(model: Pretrained, folder: Path) -> None:
     """Resizing by Pillow, as here: that of torchvision differs by a grey level."""
-    preprocessing, foreign = model.preprocessing, model.model.config.foreign
+    preprocessing, hf_towers = model.preprocessing, model.model.config.hf_towers
     square = {"height": preprocessing.side, "width": preprocessing.side}
     shortest = preprocessing.shortest
-    mean, std = (MEAN, STD) if foreign is None else (foreign.mean, foreign.std)
+    mean, std = (MEAN, STD) if hf_towers is None else (hf_towers.mean, hf_towers.std)
     _write(folder / PREPROCESSOR, {
         "image_processor_type": "CLIPImageProcessorPil",
         "do_convert_rgb": True,
@@ -62,7 +62,7 @@ def write_image_processor(model: Pretrained, folder: Path) -> None:
 def reads_padding(model: Pretrained) -> bool:
     """Whether its text tower looks at padding, so that texts are padded to all places."""
     towers: Any = model.model.towers
-    return model.model.config.foreign is not None and bool(towers.family.every_place)
+    return model.model.config.hf_towers is not None and bool(towers.family.every_place)
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

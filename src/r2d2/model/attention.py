@@ -77,7 +77,7 @@ class Attention(nn.Module):
         joined = attended.transpose(1, 2).flatten(2)
         return self.out(joined if packing is None else packing.pack(joined))  # type: ignore[no-any-return]
 
-    def few(
+    def attend_from(
         self,
         x: Tensor,
         context: Tensor,

@@ -39,7 +39,7 @@ class BertLayer(nn.Module):
         if only_cls:
             x = x if packing is None else packing.unpack(x)
             context, x = x, x[:, :1]
-            attended = self.attention.few(x, context, mask)
+            attended = self.attention.attend_from(x, context, mask)
         else:
             keys_values = self.attention.keys_values(x, packing)
             attended = self.attention(x, keys_values, mask, packing)

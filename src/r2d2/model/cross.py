@@ -50,7 +50,7 @@ class CrossLayer(nn.Module):
         packing: Packing | None,
         context: Tensor,
         context_mask: Tensor | None,
-        wanted: Wanted,
+        wanted: ReadPositions,
         record: list[Tensor] | None = None,
     ) -> Tensor:
         """All of a last layer, at few positions of each pair: nothing later reads the others.
@@ -69,16 +69,18 @@ class CrossLayer(nn.Module):
         """
         whole = x if packing is None else packing.unpack(x)
         x, packing = wanted.take(whole), wanted.packing
-        attended = self.attention.few(x, whole, mask, packing)
+        attended = self.attention.attend_from(x, whole, mask, packing)
         x = self.attention_norm(x + self.dropout(attended))
-        return self._feed(x, self.cross_attention.few(x, context, context_mask, packing, record))
+        return self._feed(
+            x, self.cross_attention.attend_from(x, context, context_mask, packing, record)
+        )
 
     def _feed(self, x: Tensor, attended: Tensor) -> Tensor:
         x = self.cross_attention_norm(x + self.dropout(attended))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))  # type: ignore[no-any-return]
 
 
-class Wanted:
+class ReadPositions:
     """Some positions of each of m sequences, of which not all need be real."""
 
     def __init__(self, positions: Tensor, real: Tensor | None) -> None:
@@ -141,7 +143,7 @@ class CrossEncoder(nn.Module):
         if positions is None:
             m = queries.shape[0] if pairs is None else pairs[0].shape[0]
             positions = torch.zeros(m, 1, dtype=torch.long, device=queries.device)
-        wanted = Wanted(positions, real)
+        wanted = ReadPositions(positions, real)
         packing = Packing.of(query_mask)
         x = queries if packing is None else packing.pack(queries)
         first, last = self.layers[0], self.layers[-1]
@@ -172,7 +174,7 @@ class CrossEncoder(nn.Module):
                 key, value = key.index_select(0, pairs[1]), value.index_select(0, pairs[1])
             known = query if layer is first else None
             x = layer.attend_context(x, (key, value), context_mask, packing, record, known)
-        return Wanted(positions, None).take(x if packing is None else packing.unpack(x))
+        return ReadPositions(positions, None).take(x if packing is None else packing.unpack(x))
 
 
 def _pick(mask: Tensor | None, index: Tensor) -> Tensor | None:

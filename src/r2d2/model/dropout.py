@@ -15,10 +15,10 @@ def set_dropout(model: R2D2, share: float) -> None:
     Raises:
         R2D2Error: the towers are another model's, which drop out by rules of their own.
     """
-    if model.config.foreign is not None:
+    if model.config.hf_towers is not None:
         raise R2D2Error(
             "train.dropout is for our own towers, and this model has another's "
-            f"({model.config.foreign.kind}): leave it out"
+            f"({model.config.hf_towers.kind}): leave it out"
         )
     parts = [model.towers.get_submodule("text")]
     if model.has_match:

@@ -23,7 +23,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLASS_TOKENS = 1
 
 
-class ImageEncoder:
+class ImageEncoderFamily:
     """DINOv2: a ViT with a class token, which resizes its places to the picture by itself."""
 
     pixels: ClassVar[tuple[Colours, Colours]] = IMAGENET
@@ -57,21 +57,21 @@ class ImageEncoder:
         return states, states[:, 0]
 
 
-class Vit(ImageEncoder):
+class Vit(ImageEncoderFamily):
     """ViT, which resizes its places only where it is told to."""
 
     pixels = HALVES
     options: ClassVar[Mapping[str, Any]] = {"add_pooling_layer": False}
 
     def read(self, vision: nn.Module, pixels: Tensor, choice: PatchChoice) -> tuple[Tensor, Tensor]:
-        """See `ImageEncoder.read`."""
+        """See `ImageEncoderFamily.read`."""
         config: Any = vision.config
         resized = pixels.shape[-1] != config.image_size
         out = vision(pixel_values=pixels, interpolate_pos_encoding=resized)
         return out.last_hidden_state, out.last_hidden_state[:, 0]
 
 
-class Dinov3(ImageEncoder):
+class Dinov3(ImageEncoderFamily):
     """DINOv3's ViT: places are angles that each layer turns queries and keys by."""
 
     # Patches may be dropped, so that there is no whole map; and places are not changed at random
@@ -98,7 +98,7 @@ class Dinov3(ImageEncoder):
         vision.get_submodule("rope_embeddings").register_forward_hook(angles)
 
 
-class ConvNext(ImageEncoder):
+class ConvNext(ImageEncoderFamily):
     """ConvNeXt: a map of states; its mean stands in front of them, as a class token would."""
 
     def first(self, config: Any) -> int:
@@ -106,7 +106,7 @@ class ConvNext(ImageEncoder):
         return CLASS_TOKENS
 
     def shape(self, config: Any, side: int) -> VisionConfig:
-        """See `ImageEncoder.shape`; a "patch" is the square of pixels behind a state."""
+        """See `ImageEncoderFamily.shape`; a "patch" is the square of pixels behind a state."""
         return VisionConfig(
             image_size=side,
             patch_size=int(config.patch_size) * 2 ** (len(config.hidden_sizes) - 1),
@@ -119,7 +119,7 @@ class ConvNext(ImageEncoder):
         """Nothing: a convolution cannot drop what it runs over; see `read`."""
 
     def read(self, vision: nn.Module, pixels: Tensor, choice: PatchChoice) -> tuple[Tensor, Tensor]:
-        """See `ImageEncoder.read`; squares that are not shown get the mean colour, which is 0."""
+        """See `ImageEncoderFamily.read`; hidden squares get the mean colour, which is 0."""
         if choice.index is not None:
             shape = self.shape(vision.config, pixels.shape[-1])
             row = shape.image_size // shape.patch_size
@@ -133,7 +133,7 @@ class ConvNext(ImageEncoder):
         return states, out.pooler_output
 
 
-class TextEncoder:
+class TextEncoderFamily:
     """BERT: read at [CLS], which is a token."""
 
     options: ClassVar[Mapping[str, Any]] = {"add_pooling_layer": False}
@@ -151,17 +151,17 @@ class TextEncoder:
         return states, mask, states[:, 0]
 
 
-class Roberta(TextEncoder):
+class Roberta(TextEncoderFamily):
     """RoBERTa and XLM-R: places are counted from behind the padding's id."""
 
     bert_vocabulary = False
 
     def places(self, config: Any) -> int:
-        """See `TextEncoder.places`."""
+        """See `TextEncoderFamily.places`."""
         return int(config.max_position_embeddings) - int(config.pad_token_id) - 1
 
 
-class Qwen3(TextEncoder):
+class Qwen3(TextEncoderFamily):
     """Qwen3 Embedding: a causal decoder, read at its last token, put in front of the others."""
 
     options: ClassVar[Mapping[str, Any]] = {}
@@ -176,16 +176,16 @@ class Qwen3(TextEncoder):
         return torch.cat([pooled[:, None], states], 1), F.pad(mask, (1, 0), value=True), pooled
 
 
-IMAGE_ENCODERS: Mapping[str, ImageEncoder] = {  # by model_type of config.json
+IMAGE_ENCODERS: Mapping[str, ImageEncoderFamily] = {  # by model_type of config.json
     "convnext": ConvNext(),
     "convnextv2": ConvNext(),
-    "dinov2": ImageEncoder(),
-    "dinov2_with_registers": ImageEncoder(),
+    "dinov2": ImageEncoderFamily(),
+    "dinov2_with_registers": ImageEncoderFamily(),
     "dinov3_vit": Dinov3(),
     "vit": Vit(),
 }
-TEXT_ENCODERS: Mapping[str, TextEncoder] = {
-    "bert": TextEncoder(),
+TEXT_ENCODERS: Mapping[str, TextEncoderFamily] = {
+    "bert": TextEncoderFamily(),
     "qwen3": Qwen3(),
     "roberta": Roberta(),
     "xlm-roberta": Roberta(),
@@ -197,7 +197,9 @@ class EncoderPair(Clip):
 
     text_options: ClassVar[Mapping[str, Any]] = {}
 
-    def __init__(self, kinds: tuple[str, str], image: ImageEncoder, text: TextEncoder) -> None:
+    def __init__(
+        self, kinds: tuple[str, str], image: ImageEncoderFamily, text: TextEncoderFamily
+    ) -> None:
         self.kinds, self.image, self.text_encoder = kinds, image, text
         self.pixels = image.pixels
         self.text_offset = text.offset

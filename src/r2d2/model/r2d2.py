@@ -86,9 +86,11 @@ class R2D2(nn.Module):
         """See `Towers.embed_images`."""
         return self.towers.embed_images(pixels, keep)
 
-    def encode_some(self, ids: Tensor, mask: Tensor, whole: Tensor) -> tuple[EncodedStates, Tensor]:
-        """See `Towers.encode_some`."""
-        return self.towers.encode_some(ids, mask, whole)
+    def encode_selected(
+        self, ids: Tensor, mask: Tensor, whole: Tensor
+    ) -> tuple[EncodedStates, Tensor]:
+        """See `Towers.encode_selected`."""
+        return self.towers.encode_selected(ids, mask, whole)
 
     def cross_text(
         self,

@@ -1,6 +1,6 @@
 """The dual encoder under R2D2: two towers, each giving (states, mask, embedding).
 
-Ours are CLIP's ViT and BERT; see model/foreign.py for those of others.
+Ours are CLIP's ViT and BERT; see model/hf_towers.py for those of others.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from r2d2.config import ModelConfig
 from r2d2.model.attention import init_weights
 from r2d2.model.bert import Bert
 from r2d2.model.encoded_states import EncodedStates
-from r2d2.model.foreign import ForeignTowers
+from r2d2.model.hf_towers import HfTowers
 from r2d2.model.linear import Linear
 from r2d2.model.vit import ViT
 
@@ -21,9 +21,9 @@ from r2d2.model.vit import ViT
 LAYERS = ("layers", "encoder.layers", "encoder.layer", "model.layer", "encoder.stages")
 
 
-def make_towers(config: ModelConfig) -> Towers | ForeignTowers:
+def make_towers(config: ModelConfig) -> Towers | HfTowers:
     """The towers that the settings ask for."""
-    return Towers(config) if config.foreign is None else ForeignTowers(config)
+    return Towers(config) if config.hf_towers is None else HfTowers(config)
 
 
 def layers_of(side: nn.Module) -> list[nn.Module]:
@@ -36,7 +36,7 @@ def layers_of(side: nn.Module) -> list[nn.Module]:
     return []
 
 
-def freeze(towers: Towers | ForeignTowers, vision: bool, text: bool) -> None:
+def freeze(towers: Towers | HfTowers, vision: bool, text: bool) -> None:
     """Leave towers as they are; their projections learn."""
     for frozen, tower in ((vision, towers.vision), (text, towers.text)):
         if frozen:
@@ -76,7 +76,9 @@ class Towers(nn.Module):
         """The embeddings (n, d) of `encode_texts` alone, for less."""
         return self._embed_text(self.text.cls(ids, mask))
 
-    def encode_some(self, ids: Tensor, mask: Tensor, whole: Tensor) -> tuple[EncodedStates, Tensor]:
+    def encode_selected(
+        self, ids: Tensor, mask: Tensor, whole: Tensor
+    ) -> tuple[EncodedStates, Tensor]:
         """The texts `whole` (k,) of ids (n, L), each once, and the embeddings (n, d) of all."""
         states, cls = self.text.some(ids, mask, whole)
         embeddings = self._embed_text(cls)

@@ -26,7 +26,7 @@ class ViTLayer(nn.Module):
         """States (n, 1 + P, width); `only_cls`: (n, 1, width), of [CLS]."""
         normed = self.attention_norm(x)
         if only_cls:
-            x = x[:, :1] + self.attention.few(normed[:, :1], normed)
+            x = x[:, :1] + self.attention.attend_from(normed[:, :1], normed)
         else:
             x = x + self.attention(normed, self.attention.keys_values(normed))
         return x + self.feed_forward(self.feed_forward_norm(x))  # type: ignore[no-any-return]

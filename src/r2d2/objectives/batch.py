@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrainingBatch:
     """n pairs, as the objectives see them: a process's share of the global batch, or a chunk."""
 
     pixels: Tensor  # (n, 3, H, W) normalised
@@ -21,23 +21,23 @@ class Batch:
     index: Tensor  # (n,) int64, place in the global batch: the key of each pair's random draws
     labels: Tensor | None = None  # (n,) int64, 1 match, 0 not; None: all match
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> TrainingBatch:
         """The same batch elsewhere."""
         return self._each(lambda x: x.to(device, non_blocking=True))
 
-    def chunks(self, count: int) -> list[Batch]:
+    def chunks(self, count: int) -> list[TrainingBatch]:
         """Cut into `count` batches of equal size, in order."""
         size = len(self.ids) // count
         parts = [slice(k * size, (k + 1) * size) for k in range(count)]
         return [self._each(itemgetter(part)) for part in parts]
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+    def _each(self, change: Callable[[Tensor], Tensor]) -> TrainingBatch:
         there = {name: x for name, x in self.__dict__.items() if x is not None}
         return replace(self, **{name: change(x) for name, x in there.items()})
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepContext:
     """Where a run stands: what the schedules and the draws need to know."""
 
     seed: int
@@ -69,12 +69,12 @@ class Features:
         def joined(name: str) -> Tensor:
             return torch.cat([getattr(part, name) for part in parts])
 
-        taught = parts[0].teacher_images is not None
+        teacher_features = parts[0].teacher_images is not None
         return Features(
             joined("images"),
             joined("texts"),
-            joined("teacher_images") if taught else None,
-            joined("teacher_texts") if taught else None,
+            joined("teacher_images") if teacher_features else None,
+            joined("teacher_texts") if teacher_features else None,
             joined("keys"),
             torch.stack([part.ranked for part in parts]).mean(),
             torch.stack([part.masked for part in parts]).mean(),
@@ -82,7 +82,7 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Pull:
+class CachedGradients:
     """The contrast of a whole batch, as one chunk of it feels it."""
 
     images: Tensor  # (n, d) gradient at the chunk's f_I, times the number of chunks

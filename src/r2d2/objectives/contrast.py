@@ -11,13 +11,13 @@ from torch import Tensor
 from r2d2.config import Config, ObjectiveConfig
 from r2d2.errors import R2D2Error
 from r2d2.model.r2d2 import R2D2
-from r2d2.objectives.batch import Features, Moment
+from r2d2.objectives.batch import Features, StepContext
+from r2d2.objectives.collectives import SINGLE_PROCESS, Collectives
 from r2d2.objectives.distill import tgd
 from r2d2.objectives.gcpr import gcpr
 from r2d2.objectives.queue import FeatureQueue
-from r2d2.objectives.ranks import ALONE, Ranks
 from r2d2.objectives.sigmoid import sigmoid_contrast
-from r2d2.objectives.widths import NarrowQueue, Queued, at_width
+from r2d2.objectives.widths import NarrowQueue, QueuedFeatures, at_width
 
 NAMES = ("tgd", "gcpr", "sigmoid")  # under which a step's losses hold it
 
@@ -27,8 +27,8 @@ def contrast_losses(
     model: R2D2,
     features: Features,
     queue: FeatureQueue | None,
-    moment: Moment,
-    ranks: Ranks = ALONE,
+    context: StepContext,
+    ranks: Collectives = SINGLE_PROCESS,
 ) -> dict[str, Tensor]:
     """The contrast of all that the processes hold.
 
@@ -37,13 +37,13 @@ def contrast_losses(
     """
     name = "sigmoid" if config.contrast == "sigmoid" else "gcpr" if queue is None else "tgd"
     if not config.widths:
-        return {name: _at(config, features, queue, model, moment, ranks)}
+        return {name: _at(config, features, queue, model, context, ranks)}
     full = features.images.shape[1]
     widths = (*(width for width in config.widths if width != full), full)
     losses = []
     for width in widths:
         narrow = None if queue is None else NarrowQueue(queue, width)
-        losses.append(_at(config, _narrowed(features, width), narrow, model, moment, ranks))
+        losses.append(_at(config, _narrowed(features, width), narrow, model, context, ranks))
     apart = {f"{name}_{w}": loss.detach() for w, loss in zip(widths, losses, strict=True)}
     return {name: torch.stack(losses).mean(), **apart}
 
@@ -74,10 +74,10 @@ def _narrowed(f: Features, width: int) -> Features:
 def _at(
     config: ObjectiveConfig,
     features: Features,
-    queue: Queued | None,
+    queue: QueuedFeatures | None,
     model: R2D2,
-    moment: Moment,
-    ranks: Ranks,
+    context: StepContext,
+    ranks: Collectives,
 ) -> Tensor:
     f = features
     if queue is not None:
@@ -85,7 +85,7 @@ def _at(
         assert f.teacher_texts is not None
         return tgd(
             f.images, f.texts, f.teacher_images, f.teacher_texts, f.keys, queue,
-            model.temperature, moment.alpha, ranks.gather,
+            model.temperature, context.alpha, ranks.gather,
         )  # fmt: skip
     if config.contrast == "sigmoid":
         assert model.logit_bias is not None

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from r2d2.objectives.gcpr import Gather, hard_targets, identity, positives
 from r2d2.objectives.precision import exact
-from r2d2.objectives.widths import Queued
+from r2d2.objectives.widths import QueuedFeatures
 
 
 @exact
@@ -17,7 +17,7 @@ def tgd(
     teacher_images: Tensor,
     teacher_texts: Tensor,
     keys: Tensor,
-    queue: Queued,
+    queue: QueuedFeatures,
     temperature: Tensor,
     alpha: float,
     gather: Gather = identity,

@@ -41,7 +41,7 @@ def draw_negatives(
 
 
 @dataclass(frozen=True)
-class Negatives:
+class HardNegatives:
     """What n pairs drew, as places among c candidates."""
 
     images: Tensor  # (n,) int64, a wrong image for each text
@@ -57,7 +57,7 @@ def negatives_of(
     uniform_share: float,
     u_text: Tensor,
     u_image: Tensor,
-) -> Negatives:
+) -> HardNegatives:
     """For every image a wrong text, and for every text a wrong image.
 
     Args:
@@ -71,10 +71,10 @@ def negatives_of(
     """
     texts, valid = draw_negatives(image_to_text, blocked, uniform_share, u_text)
     images, _ = draw_negatives(text_to_image, blocked, uniform_share, u_image)
-    return Negatives(torch.where(valid, images, own), torch.where(valid, texts, own), valid)
+    return HardNegatives(torch.where(valid, images, own), torch.where(valid, texts, own), valid)
 
 
-def pairs_to_rank(negatives: Negatives) -> tuple[tuple[Tensor, Tensor], Tensor]:
+def pairs_to_rank(negatives: HardNegatives) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """The n positives, then for every image a wrong text, then for every text a wrong image.
 
     Args:

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from r2d2.config import ObjectiveConfig
 from r2d2.keyed import Draw, uniform
 from r2d2.model.encoded_states import EncodedStates
-from r2d2.model.foreign import ForeignTowers
+from r2d2.model.hf_towers import HfTowers
 from r2d2.model.r2d2 import R2D2
 from r2d2.model.towers import Towers
-from r2d2.objectives.batch import Batch, Features, Moment, Pull
+from r2d2.objectives.batch import CachedGradients, Features, StepContext, TrainingBatch
+from r2d2.objectives.collectives import SINGLE_PROCESS, Collectives
 from r2d2.objectives.contrast import NAMES, contrast_losses
 from r2d2.objectives.distill import fgd
-from r2d2.objectives.fgr import Negatives, fgr, mean_head_loss, pairs_to_rank, ranking_weight
+from r2d2.objectives.fgr import HardNegatives, fgr, mean_head_loss, pairs_to_rank, ranking_weight
 from r2d2.objectives.gcpr import positives
 from r2d2.objectives.gradient import scaled_gradient, with_scaled_gradient
 from r2d2.objectives.listwise import (
@@ -39,13 +40,12 @@ from r2d2.objectives.mlm import choose_masked, mlm, positions_of
 from r2d2.objectives.momentum import teacher_of, update_teacher
 from r2d2.objectives.negatives import blocked_candidates, draw, sources
 from r2d2.objectives.queue import FeatureQueue
-from r2d2.objectives.ranks import ALONE, Ranks
 
-__all__ = ["Batch", "Moment", "Objectives"]
+__all__ = ["Objectives", "StepContext", "TrainingBatch"]
 
 
 @dataclass(frozen=True)
-class _Encoded:
+class _StudentOutputs:
     """The student's passes over a batch.
 
     FGR reads a text whole in one of its forms, clean or masked; of the other only the embedding is
@@ -84,11 +84,11 @@ class Objectives(nn.Module):
     def forward(
         self,
         model: R2D2,
-        batch: Batch,
-        moment: Moment,
-        ranks: Ranks = ALONE,
-        pull: Pull | None = None,
-        taught: tuple[Tensor, Tensor] | None = None,
+        batch: TrainingBatch,
+        context: StepContext,
+        ranks: Collectives = SINGLE_PROCESS,
+        pull: CachedGradients | None = None,
+        teacher_features: tuple[Tensor, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Each objective's loss as it is, and their weighted sum "total"; float32 scalars.
 
@@ -99,41 +99,41 @@ class Objectives(nn.Module):
         Args:
             model: the student.
             batch: n pairs.
-            moment: of the run.
+            context: of the run.
             ranks: the processes.
             pull: the contrast's gradient at this chunk's features; None: compute it here.
-            taught: the teachers' features (n, d) of this chunk, images and texts, if known.
+            teacher_features: f'_I and f'_T (n, d) of this chunk; None: compute them here.
         """
         config = self.config
         if batch.labels is not None:
             return self._labelled(model, batch, batch.labels)
-        with torch.set_grad_enabled(moment.towers and torch.is_grad_enabled()):
-            encoded = self._encode(model, batch, moment)
-        teacher_images, teacher_texts = taught or self._teach(batch, moment)
+        with torch.set_grad_enabled(context.towers and torch.is_grad_enabled()):
+            encoded = self._encode(model, batch, context)
+        teacher_images, teacher_texts = teacher_features or self._teach(batch, context)
         losses: dict[str, Tensor] = {}
         # A chunk knows of no other: what it draws negatives from is in this process.
-        near = ALONE if pull is not None else sources(len(batch.ids), moment, ranks)
-        blocked = blocked_candidates(batch, moment, near) if config.fgr else None
+        near = SINGLE_PROCESS if pull is not None else sources(len(batch.ids), context, ranks)
+        blocked = blocked_candidates(batch, context, near) if config.fgr else None
         if pull is None:
             features = self._features(batch, blocked, encoded, teacher_images, teacher_texts)
-            if moment.towers:
-                losses |= self.contrast(model, features, moment, ranks)
+            if context.towers:
+                losses |= self.contrast(model, features, context, ranks)
             ranked, masked = ranks.average(features.ranked), ranks.average(features.masked)
         else:
             ranked, masked = pull.ranked, pull.masked
-        if config.fgr and moment.ranking:
+        if config.fgr and context.ranking:
             assert blocked is not None
             negatives = None
             if not config.list_size:
                 negatives = draw(
-                    encoded.images, encoded.texts, model.temperature, batch, blocked, moment, near
+                    encoded.images, encoded.texts, model.temperature, batch, blocked, context, near
                 )
-            losses |= self._rank(model, batch, moment, encoded, negatives, near, ranked, masked)
-        if config.fgd and moment.towers:
+            losses |= self._rank(model, batch, context, encoded, negatives, near, ranked, masked)
+        if config.fgd and context.towers:
             assert encoded.masked_texts is not None
             assert teacher_images is not None
             assert teacher_texts is not None
-            seen = model.embed_images(batch.pixels, self._kept_patches(model, batch, moment))
+            seen = model.embed_images(batch.pixels, self._kept_patches(model, batch, context))
             loss, entropy = fgd(
                 seen, encoded.masked_texts, teacher_images, teacher_texts,
                 config.teacher_temperature, config.student_temperature,
@@ -141,7 +141,7 @@ class Objectives(nn.Module):
             losses["fgd"] = loss
             losses["fgd_entropy"] = entropy
         terms = [self.weights[name] * loss for name, loss in losses.items() if name in self.weights]
-        if pull is not None and moment.towers:
+        if pull is not None and context.towers:
             images, texts = encoded.images, encoded.texts
             felt = (images * pull.images).sum() + (texts * pull.texts).sum()
             own = model.contrast_parameters
@@ -162,24 +162,28 @@ class Objectives(nn.Module):
             "fgd": config.weight_fgd,
         }
 
-    def features(self, model: R2D2, batch: Batch, moment: Moment) -> Features:
+    def features(self, model: R2D2, batch: TrainingBatch, context: StepContext) -> Features:
         """What `contrast` needs of a batch or of a chunk."""
-        blocked = blocked_candidates(batch, moment, ALONE) if self.config.fgr else None
+        blocked = blocked_candidates(batch, context, SINGLE_PROCESS) if self.config.fgr else None
         return self._features(
-            batch, blocked, self._encode(model, batch, moment), *self._teach(batch, moment)
+            batch, blocked, self._encode(model, batch, context), *self._teach(batch, context)
         )
 
     def contrast(
-        self, model: R2D2, features: Features, moment: Moment, ranks: Ranks = ALONE
+        self,
+        model: R2D2,
+        features: Features,
+        context: StepContext,
+        ranks: Collectives = SINGLE_PROCESS,
     ) -> dict[str, Tensor]:
         """The contrast over all that the processes hold; what TgD saw enters the queue afterwards.
 
         See `contrast_losses`.
         """
-        losses = contrast_losses(self.config, model, features, self.queue, moment, ranks)
+        losses = contrast_losses(self.config, model, features, self.queue, context, ranks)
         if self.queue is not None:
-            taught = (features.teacher_images, features.teacher_texts, features.keys)
-            gathered = [ranks.gather(x.detach()) for x in taught if x is not None]
+            teacher_features = (features.teacher_images, features.teacher_texts, features.keys)
+            gathered = [ranks.gather(x.detach()) for x in teacher_features if x is not None]
             self._entering = (gathered[0], gathered[1], gathered[2])
         return losses
 
@@ -202,7 +206,7 @@ class Objectives(nn.Module):
             self.queue.push(*self._entering)
             self._entering = None
 
-    def _labelled(self, model: R2D2, batch: Batch, labels: Tensor) -> dict[str, Tensor]:
+    def _labelled(self, model: R2D2, batch: TrainingBatch, labels: Tensor) -> dict[str, Tensor]:
         """FGR over the pairs themselves, whose labels people gave: both classes weigh the same."""
         images = self._to_rank(model.encode_images(batch.pixels))
         texts = self._to_rank(model.encode_texts(batch.ids, batch.mask))
@@ -218,43 +222,45 @@ class Objectives(nn.Module):
         self._entering = None
 
     @torch.no_grad()
-    def _teach(self, batch: Batch, moment: Moment) -> tuple[Tensor | None, Tensor | None]:
+    def _teach(
+        self, batch: TrainingBatch, context: StepContext
+    ) -> tuple[Tensor | None, Tensor | None]:
         """The teachers' features of whole images and clean texts, where someone learns by them."""
-        if self.teacher is None or not moment.towers:
+        if self.teacher is None or not context.towers:
             return None, None
-        assert isinstance(self.teacher, (Towers, ForeignTowers))
+        assert isinstance(self.teacher, (Towers, HfTowers))
         return (
             self.teacher.embed_images(batch.pixels),
             self.teacher.embed_texts(batch.ids, batch.mask),
         )
 
-    def _encode(self, model: R2D2, batch: Batch, moment: Moment) -> _Encoded:
+    def _encode(self, model: R2D2, batch: TrainingBatch, context: StepContext) -> _StudentOutputs:
         """Images, clean texts and masked texts; one pass over both kinds of text."""
         config, n = self.config, len(batch.ids)
-        ranks = config.fgr and moment.ranking
+        ranks = config.fgr and context.ranking
         own = torch.arange(n, device=batch.ids.device)
         seen = model.encode_images(batch.pixels) if ranks else None
         images = model.embed_images(batch.pixels) if seen is None else seen.embedding
-        if not ((config.mlm and moment.ranking) or (config.fgd and moment.towers)):
-            some, texts = model.encode_some(batch.ids, batch.mask, own if ranks else own[:0])
+        if not ((config.mlm and context.ranking) or (config.fgd and context.towers)):
+            some, texts = model.encode_selected(batch.ids, batch.mask, own if ranks else own[:0])
             ranked = None if seen is None else (self._to_rank(seen), self._to_rank(some))
-            return _Encoded(images, texts, None, ranked, None, None, None)
-        u = uniform(moment.seed, moment.step, Draw.MASK, batch.index, batch.ids.shape[1])
+            return _StudentOutputs(images, texts, None, ranked, None, None, None)
+        u = uniform(context.seed, context.step, Draw.MASK, batch.index, batch.ids.shape[1])
         masked = choose_masked(batch.ids, batch.mask, self.special_ids, config.mask_share, u)
         masked_ids = batch.ids.masked_fill(masked, self.mask_id)
-        coin = self._coin(batch, moment) if config.et else None
+        coin = self._coin(batch, context) if config.et else None
         if not ranks:
             whole = own[:0]
         elif coin is not None:
             whole = torch.where(coin[:, 0], own + n, own)
         else:
             whole = torch.cat([own, own + n]) if config.mlm else own
-        some, both = model.encode_some(
+        some, both = model.encode_selected(
             torch.cat([batch.ids, masked_ids]), batch.mask.repeat(2, 1), whole
         )
         apart = self._to_rank(some[n:]) if len(whole) > n else None
         ranked = None if seen is None else (self._to_rank(seen), self._to_rank(some[:n]))
-        return _Encoded(images, both[:n], both[n:], ranked, apart, masked, coin)
+        return _StudentOutputs(images, both[:n], both[n:], ranked, apart, masked, coin)
 
     def _to_rank(self, side: EncodedStates) -> EncodedStates:
         """A side as the ranking losses read it: a part of their gradient goes on to the tower."""
@@ -262,9 +268,9 @@ class Objectives(nn.Module):
 
     def _features(
         self,
-        batch: Batch,
+        batch: TrainingBatch,
         blocked: Tensor | None,
-        encoded: _Encoded,
+        encoded: _StudentOutputs,
         teacher_images: Tensor | None,
         teacher_texts: Tensor | None,
     ) -> Features:
@@ -286,26 +292,26 @@ class Objectives(nn.Module):
             count,
         )
 
-    def _coin(self, batch: Batch, moment: Moment) -> Tensor:
+    def _coin(self, batch: TrainingBatch, context: StepContext) -> Tensor:
         """Which texts FGR sees masked under ET, (n, 1)."""
-        u = uniform(moment.seed, moment.step, Draw.COIN, batch.index, 1)
+        u = uniform(context.seed, context.step, Draw.COIN, batch.index, 1)
         return u < self.config.et_masked_share
 
-    def _kept_patches(self, model: R2D2, batch: Batch, moment: Moment) -> Tensor:
+    def _kept_patches(self, model: R2D2, batch: TrainingBatch, context: StepContext) -> Tensor:
         """A random subset of the patches an image, (n, K)."""
         patches = model.config.vision.patches
         kept = max(1, round(self.config.image_keep * patches))
-        u = uniform(moment.seed, moment.step, Draw.PATCHES, batch.index, patches)
+        u = uniform(context.seed, context.step, Draw.PATCHES, batch.index, patches)
         return u.argsort(dim=1)[:, :kept]
 
     def _rank(
         self,
         model: R2D2,
-        batch: Batch,
-        moment: Moment,
-        encoded: _Encoded,
-        negatives: Negatives | None,
-        ranks: Ranks,
+        batch: TrainingBatch,
+        context: StepContext,
+        encoded: _StudentOutputs,
+        negatives: HardNegatives | None,
+        ranks: Collectives,
         ranked_weight: Tensor,
         masked_count: Tensor,
     ) -> dict[str, Tensor]:
@@ -335,7 +341,7 @@ class Objectives(nn.Module):
             (images, texts), places = ranks.fetch(
                 (images, texts), (negatives.images, negatives.texts)
             )
-            pairs, labels = pairs_to_rank(Negatives(*places, negatives.valid))
+            pairs, labels = pairs_to_rank(HardNegatives(*places, negatives.valid))
         wanted, read = None, None
         if positions is not None and real is not None:
             # [CLS] of every pair, and the positives' masked positions
@@ -371,7 +377,7 @@ class Objectives(nn.Module):
             else:
                 states = text_states[:n, 1:]
             assert real is not None
-            scale = config.ranking_gradient if moment.towers else 0.0
+            scale = config.ranking_gradient if context.towers else 0.0
             embedding = scaled_gradient(model.towers.token_embedding, scale)
             logits = model.mlm_head(states[real], embedding)
             losses["mlm"] = mlm(logits, batch.ids.gather(1, positions)[real], masked_count)

@@ -6,27 +6,27 @@ import torch
 from torch import Tensor
 
 from r2d2.keyed import Draw, uniform
-from r2d2.objectives.batch import Batch, Moment
-from r2d2.objectives.fgr import Negatives, negatives_of
+from r2d2.objectives.batch import StepContext, TrainingBatch
+from r2d2.objectives.collectives import SINGLE_PROCESS, Collectives
+from r2d2.objectives.fgr import HardNegatives, negatives_of
 from r2d2.objectives.gcpr import positives, similarity
-from r2d2.objectives.ranks import ALONE, Ranks
 
 
-def sources(pairs: int, moment: Moment, ranks: Ranks) -> Ranks:
+def sources(pairs: int, context: StepContext, ranks: Collectives) -> Collectives:
     """The processes whose pairs are the candidates of a forward pass over so many pairs.
 
     Where each group of negatives lies within one process, that process alone: nothing is sent.
     """
-    size = moment.group_size
-    return ALONE if size and pairs % size == 0 else ranks
+    size = context.group_size
+    return SINGLE_PROCESS if size and pairs % size == 0 else ranks
 
 
-def blocked_candidates(batch: Batch, moment: Moment, ranks: Ranks) -> Tensor:
+def blocked_candidates(batch: TrainingBatch, context: StepContext, ranks: Collectives) -> Tensor:
     """What FGR may not draw as a negative: positives, and pairs of another group.
 
     Args:
         batch: n pairs, of this process.
-        moment: of the run.
+        context: of the run.
         ranks: of `sources`; together they hold c pairs.
 
     Returns:
@@ -34,8 +34,8 @@ def blocked_candidates(batch: Batch, moment: Moment, ranks: Ranks) -> Tensor:
     """
     known = ranks.gather(torch.cat([batch.keys, batch.index[:, None]], dim=1))
     blocked = positives(batch.keys, known[:, :2])
-    if moment.group_size:
-        group, groups = batch.index // moment.group_size, known[:, 2] // moment.group_size
+    if context.group_size:
+        group, groups = batch.index // context.group_size, known[:, 2] // context.group_size
         blocked = blocked | (group[:, None] != groups[None, :])
     return blocked
 
@@ -44,11 +44,11 @@ def draw(
     images: Tensor,
     texts: Tensor,
     temperature: Tensor,
-    batch: Batch,
+    batch: TrainingBatch,
     blocked: Tensor,
-    moment: Moment,
-    ranks: Ranks,
-) -> Negatives:
+    context: StepContext,
+    ranks: Collectives,
+) -> HardNegatives:
     """The hard negatives of a batch, as places among the pairs of all processes in `ranks`.
 
     Args:
@@ -57,11 +57,11 @@ def draw(
         temperature: tau.
         batch: n pairs.
         blocked: (n, c) of `blocked_candidates`.
-        moment: of the run.
+        context: of the run.
         ranks: of `sources`.
     """
     u_text, u_image = (
-        uniform(moment.seed, moment.step, draw, batch.index, 1)[:, 0]
+        uniform(context.seed, context.step, draw, batch.index, 1)[:, 0]
         for draw in (Draw.NEGATIVE_TEXT, Draw.NEGATIVE_IMAGE)
     )
     images, texts = images.detach(), texts.detach()
@@ -70,5 +70,5 @@ def draw(
     return negatives_of(
         similarity(images, ranks.gather(texts), temperature),
         similarity(texts, ranks.gather(images), temperature),
-        blocked, own, moment.uniform_share, u_text, u_image,
+        blocked, own, context.uniform_share, u_text, u_image,
     )  # fmt: skip

@@ -15,7 +15,7 @@ from torch import Tensor
 Filled = tuple[Tensor, Tensor, Tensor, Tensor]  # images, texts, keys, weights
 
 
-class Queued(Protocol):
+class QueuedFeatures(Protocol):
     """Features of the last steps; see `FeatureQueue`."""
 
     def filled(self) -> Filled:
@@ -31,10 +31,10 @@ def at_width(x: Tensor, width: int) -> Tensor:
 class NarrowQueue:
     """A queue as the contrast at one width sees it."""
 
-    queue: Queued
+    queue: QueuedFeatures
     width: int
 
     def filled(self) -> Filled:
-        """See `Queued.filled`, with d the width."""
+        """See `QueuedFeatures.filled`, with d the width."""
         images, texts, keys, weights = self.queue.filled()
         return at_width(images, self.width), at_width(texts, self.width), keys, weights

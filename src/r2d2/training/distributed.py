@@ -1,7 +1,7 @@
 """The processes of a run: who they are, and what passes between them.
 
 Started by `torchrun`, or by `r2d2 pretrain --processes N`; without either there is one process, and
-nothing here does anything. Model and losses know none of it: they get a `Ranks`.
+nothing here does anything. Model and losses know none of it: they get a `Collectives`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TIMEOUT = timedelta(hours=2)  # the default of `SystemConfig.timeout_minutes`
 
 @dataclass(frozen=True)
 class World:
-    """This process among all: the `Ranks` of the losses, and a few words between processes."""
+    """This process among all of a run; the losses see it as their `Collectives`."""
 
     rank: int = 0
     size: int = 1
@@ -63,7 +63,7 @@ class World:
     def fetch(
         self, sides: tuple[EncodedStates, EncodedStates], wanted: tuple[Tensor, Tensor]
     ) -> tuple[tuple[EncodedStates, EncodedStates], tuple[Tensor, Tensor]]:
-        """See `Ranks.fetch`."""
+        """See `Collectives.fetch`."""
         return (sides, wanted) if self.size == 1 else fetch(sides, wanted, self.rank, self.size)
 
     def share(self, items: Sequence[Any]) -> Sequence[Any]:

@@ -33,7 +33,7 @@ class Route:
 def fetch(
     sides: tuple[EncodedStates, EncodedStates], wanted: tuple[Tensor, Tensor], rank: int, size: int
 ) -> tuple[tuple[EncodedStates, EncodedStates], tuple[Tensor, Tensor]]:
-    """See `Ranks.fetch`; every process calls it, with as many pairs."""
+    """See `Collectives.fetch`; every process calls it, with as many pairs."""
     images, texts = sides
     length = texts.states.shape[1]
     asked = torch.cat([*wanted, wanted[0].new_tensor([length])])

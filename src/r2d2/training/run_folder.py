@@ -10,7 +10,7 @@ from typing import Any
 from r2d2.config import Config, to_dict
 from r2d2.errors import R2D2Error
 from r2d2.files import try_place, write_text
-from r2d2.settings import merge
+from r2d2.settings import current_names, merge
 
 RUN, TOKENIZER, CHECKPOINTS, MODEL = "run.json", "tokenizer.json", "checkpoints", "model"
 BAD_BATCH = "bad_batch.json"
@@ -31,7 +31,8 @@ FREE = (
 
 def saved_run(out: Path) -> dict[str, Any] | None:
     """What the run in a folder noted of itself; None where there is none."""
-    return _read(out / RUN, {"config": dict, "fingerprint": str})
+    noted = _read(out / RUN, {"config": dict, "fingerprint": str})
+    return noted and noted | {"config": current_names(noted["config"])}
 
 
 def saved_summary(out: Path) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from r2d2.keyed import Draw, key
 from r2d2.model.r2d2 import R2D2
-from r2d2.objectives.batch import Batch, Features, Moment, Pull
+from r2d2.objectives.batch import CachedGradients, Features, StepContext, TrainingBatch
 from r2d2.objectives.losses import Objectives
 from r2d2.training.distributed import World
 
@@ -39,20 +39,20 @@ class Step(nn.Module):
 
     def forward(
         self,
-        batch: Batch,
-        moment: Moment,
-        pull: Pull | None = None,
-        taught: tuple[Tensor, Tensor] | None = None,
+        batch: TrainingBatch,
+        context: StepContext,
+        pull: CachedGradients | None = None,
+        teacher_features: tuple[Tensor, Tensor] | None = None,
         only_features: bool = False,
     ) -> dict[str, Tensor] | Features:
         """See `Objectives.forward`, or `Objectives.features`."""
         if only_features:
-            return self.objectives.features(self.model, batch, moment)
+            return self.objectives.features(self.model, batch, context)
         losses: dict[str, Tensor] = self.objectives(
-            self.model, batch, moment, self.world, pull, taught
+            self.model, batch, context, self.world, pull, teacher_features
         )
         if self.together:
-            idle = sum(p.sum() for p in resting(self.model, moment))
+            idle = sum(p.sum() for p in resting(self.model, context))
             losses["total"] = losses["total"] + 0 * idle
         return losses
 
@@ -72,14 +72,14 @@ def leaves_unused(step: Step, labelled: bool) -> bool:
     return step.model.has_match and (labelled or not (config.fgr and config.mlm))
 
 
-def resting(model: R2D2, moment: Moment) -> list[nn.Parameter]:
+def resting(model: R2D2, context: StepContext) -> list[nn.Parameter]:
     """What learns in the run, but takes no part in the loss at this moment of it."""
     return [
         p for name, p in model.named_parameters()
         if p.requires_grad
         and not (
-            moment.towers if name in model.contrast_parameters or name.startswith("towers.")
-            else moment.ranking
+            context.towers if name in model.contrast_parameters or name.startswith("towers.")
+            else context.ranking
         )
     ]  # fmt: skip
 
@@ -103,14 +103,17 @@ def spread(step: Step, device: torch.device, find_unused: bool) -> Step | Distri
 
 
 def backward(
-    module: Step | DistributedDataParallel, batch: Batch, moment: Moment, passes: Passes
+    module: Step | DistributedDataParallel,
+    batch: TrainingBatch,
+    context: StepContext,
+    passes: Passes,
 ) -> dict[str, Tensor]:
     """Accumulate the gradient of the global batch's loss; gives the losses, a mean over chunks.
 
     Args:
         module: of `spread`.
         batch: this process's share.
-        moment: of the run.
+        context: of the run.
         passes: how.
     """
     step = module if isinstance(module, Step) else module.module
@@ -126,19 +129,19 @@ def backward(
         """The same dropout in both passes over a chunk, another one in every other chunk."""
         if passes.dropout:
             place = step.world.rank * passes.accumulate + number
-            torch.manual_seed(key(moment.seed, moment.step, Draw.DROPOUT) ^ place)
+            torch.manual_seed(key(context.seed, context.step, Draw.DROPOUT) ^ place)
 
-    pulls: list[Pull | None] = [None] * len(chunks)
-    taught: list[tuple[Tensor, Tensor] | None] = [None] * len(chunks)
+    pulls: list[CachedGradients | None] = [None] * len(chunks)
+    teacher_features: list[tuple[Tensor, Tensor] | None] = [None] * len(chunks)
     contrast: dict[str, Tensor] = {}
     if len(chunks) > 1 and batch.labels is None:  # labelled pairs have no contrast
         features = []
         for number, chunk in enumerate(chunks):
             reseed(number)
             with torch.no_grad(), autocast():
-                features.append(module(chunk, moment, only_features=True))
-        contrast, pulls = _pulls(step, features, moment)
-        taught = [
+                features.append(module(chunk, context, only_features=True))
+        contrast, pulls = _pulls(step, features, context)
+        teacher_features = [
             None
             if f.teacher_images is None or f.teacher_texts is None
             else (f.teacher_images, f.teacher_texts)
@@ -149,11 +152,11 @@ def backward(
         reseed(number)
         with _no_sync(module, number < len(chunks) - 1):
             with autocast():
-                losses = module(chunk, moment, pulls[number], taught[number])
+                losses = module(chunk, context, pulls[number], teacher_features[number])
             (losses["total"] / len(chunks)).backward()
         seen.append({name: loss.detach() for name, loss in losses.items()})
     if step.together:  # zeros: the optimiser would still decay by them
-        for parameter in resting(step.model, moment):
+        for parameter in resting(step.model, context):
             parameter.grad = None
     mean = {name: torch.stack([s[name] for s in seen]).mean() for name in seen[0]}
     if contrast:
@@ -177,8 +180,8 @@ def _no_sync(module: Step | DistributedDataParallel, waits: bool) -> Iterator[No
 
 
 def _pulls(
-    step: Step, parts: list[Features], moment: Moment
-) -> tuple[dict[str, Tensor], list[Pull | None]]:
+    step: Step, parts: list[Features], context: StepContext
+) -> tuple[dict[str, Tensor], list[CachedGradients | None]]:
     """The contrast over all chunks, and its gradient at the features of each."""
     whole = Features.cat(parts)
     images = whole.images.detach().requires_grad_()
@@ -190,8 +193,8 @@ def _pulls(
     losses: dict[str, Tensor] = {}
     at_images, at_texts = torch.zeros_like(images), torch.zeros_like(texts)
     at_parameters: dict[str, Tensor] = {}
-    if moment.towers:
-        losses = step.objectives.contrast(step.model, leaves, moment, step.world)
+    if context.towers:
+        losses = step.objectives.contrast(step.model, leaves, context, step.world)
         weights = step.objectives.weights
         terms = [weights[name] * loss for name, loss in losses.items() if name in weights]
         weighted = torch.stack(terms).sum()
@@ -201,10 +204,10 @@ def _pulls(
         at_parameters = dict(zip(learn, gradients[2:], strict=True))
     ranked, masked = step.world.average(whole.ranked), step.world.average(whole.masked)
     count, size = len(parts), len(parts[0].keys)
-    pulls: list[Pull | None] = []
+    pulls: list[CachedGradients | None] = []
     for k in range(count):
         here = slice(k * size, (k + 1) * size)
         # A step's loss is the mean over its chunks; this part of it is already the whole's.
         own = count * at_images[here], count * at_texts[here]
-        pulls.append(Pull(*own, at_parameters, ranked, masked))
+        pulls.append(CachedGradients(*own, at_parameters, ranked, masked))
     return {name: loss.detach() for name, loss in losses.items()}, pulls

@@ -29,7 +29,7 @@ from r2d2.keyed import Draw, uniform
 from r2d2.model.dropout import set_dropout
 from r2d2.model.r2d2 import R2D2
 from r2d2.model.towers import freeze
-from r2d2.objectives.losses import Batch, Moment, Objectives
+from r2d2.objectives.losses import Objectives, StepContext, TrainingBatch
 from r2d2.pretrained import default_device
 from r2d2.table import PairsTable
 from r2d2.tokenizer import Tokenizer
@@ -97,7 +97,7 @@ class Trainer:
         self.config = config
         if model is not None:
             self.config = replace(config, model=model.config)
-        elif config.model.foreign is None:
+        elif config.model.hf_towers is None:
             text = replace(config.model.text, vocab_size=tokenizer.vocab_size)
             self.config = replace(config, model=replace(config.model, text=text))
         self.out = out
@@ -112,11 +112,11 @@ class Trainer:
             train.seed,
             train.source_shares,
             train.cache_mb,
-            train.neighbours,
-            round(train.neighbours_from * train.epochs),
+            train.hard_batches,
+            round(train.hard_batches_from * train.epochs),
             system.decode_threads or decoders(world),
             train.labelled,
-            train.neighbours_by,
+            train.hard_batches_by,
         )
         self.steps = max(1, train.epochs * len(self.loader) // train.batch_size)
         ranks = config.objectives.fgr and not train.labelled
@@ -195,11 +195,11 @@ class Trainer:
         reason = f" (system.accumulate={chunks}: each chunk from itself)" if chunks > 1 else ""
         return f"negatives drawn from {self.group_size} pairs each{reason}"
 
-    def moment(self) -> Moment:
+    def step_context(self) -> StepContext:
         """The schedules at this step."""
         train, objectives = self.config.train, self.config.objectives
         per_epoch = len(self.loader) / train.batch_size
-        return Moment(
+        return StepContext(
             train.seed,
             self.step,
             schedule.alpha(self.step, per_epoch, objectives),
@@ -209,7 +209,7 @@ class Trainer:
             self.step < self.second_stage,
         )
 
-    def prepare(self, raw: RawBatch) -> Batch:
+    def prepare(self, raw: RawBatch) -> TrainingBatch:
         """Tokenize, augment and normalise this process's share on the device."""
         train = self.config.train
         pixels = torch.from_numpy(raw.pixels)
@@ -225,9 +225,9 @@ class Trainer:
         if not self.config.objectives.text_positives:  # then each text is like no other of the run
             keys[:, 1] = index.cpu() + self.step * train.batch_size
         labels = None if raw.labels is None else torch.from_numpy(raw.labels)
-        return Batch(x, ids, mask, keys, index, labels).to(self.device)
+        return TrainingBatch(x, ids, mask, keys, index, labels).to(self.device)
 
-    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+    def train_step(self, batch: TrainingBatch) -> dict[str, Tensor]:
         """One step of the optimiser; the losses, the gradient's norm and the learning rate.
 
         A step whose loss or gradient is not finite, in any process, changes nothing.
@@ -238,7 +238,7 @@ class Trainer:
             group["lr"] = lr * group["scale"]
         self.module.train()
         self.optimizer.zero_grad(set_to_none=True)
-        losses = backward(self.module, batch, self.moment(), self.passes)
+        losses = backward(self.module, batch, self.step_context(), self.passes)
         if self.config.system.parallel == "fsdp" and self.world.size > 1:
             average_uncut(self.model.parameters(), self.world)
         norm = clip_gradients(self.model.parameters(), train.clip_norm or float("inf"))
@@ -383,10 +383,10 @@ class Trainer:
         ids, mask = self.tokenizer(raw.texts)
         keys = torch.from_numpy(raw.keys)
         x = normalize(torch.from_numpy(raw.pixels).to(self.device))
-        batch = Batch(x, ids, mask, keys, torch.arange(len(keys))).to(self.device)
-        moment = replace(self.moment(), ranking=False, towers=False)
+        batch = TrainingBatch(x, ids, mask, keys, torch.arange(len(keys))).to(self.device)
+        context = replace(self.step_context(), ranking=False, towers=False)
         self.module.eval()
-        features = self.module(batch, moment, only_features=True)
+        features = self.module(batch, context, only_features=True)
         return features.images, features.texts, features.keys
 
     def _stop(self, came: list[int], run_log: RunLog | None) -> None:

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from r2d2.config import ForeignConfig, ModelConfig
+from r2d2.config import HfTowersConfig, ModelConfig
 from r2d2.errors import R2D2Error, first_line
 from r2d2.files import write_text
 from r2d2.model.encoders import IMAGE_ENCODERS, PLUS, TEXT_ENCODERS, pair_of
-from r2d2.model.foreign import build_config, require_transformers
+from r2d2.model.hf_towers import build_config, require_transformers
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
 from r2d2.weights.importing import REPORT
@@ -103,7 +103,7 @@ def import_pair(
 
 def _roles(
     sources: tuple[RawCheckpoint, RawCheckpoint], embed_dim: int, side: int | None
-) -> ForeignConfig:
+) -> HfTowersConfig:
     """The pair as settings, without what the tokenizer tells."""
     kinds = [str(source.config.get("model_type")) for source in sources]
     for source, kind, known in zip(sources, kinds, (IMAGE_ENCODERS, TEXT_ENCODERS), strict=True):
@@ -120,7 +120,7 @@ def _roles(
         "projection_dim": embed_dim,
         "image_side": side or _processed_side(image) or IMAGE_SIDE,
     }
-    return ForeignConfig(
+    return HfTowersConfig(
         PLUS.join(kinds),
         json.dumps(content, sort_keys=True),
         tuple(image.preprocessor.get("image_mean") or mean),

@@ -91,8 +91,8 @@ def not_official(config: ModelConfig) -> list[str]:
 
 def unlike_official(config: ModelConfig) -> str | None:
     """What of a model the official fine-tuning does not have; None: it has all of it."""
-    if config.foreign is not None:
-        return f"its towers are {config.foreign.kind}'s"
+    if config.hf_towers is not None:
+        return f"its towers are {config.hf_towers.kind}'s"
     if not config.cross_layers:
         return "it has no cross encoders"
     if reasons := not_official(config):

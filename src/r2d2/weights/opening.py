@@ -12,7 +12,7 @@ import torch
 from r2d2.data.preprocessing import Preprocessing
 from r2d2.errors import R2D2Error
 from r2d2.model.families import FAMILIES
-from r2d2.model.foreign import family_of, require_transformers
+from r2d2.model.hf_towers import family_of, require_transformers
 from r2d2.pretrained import Pretrained
 from r2d2.weights import chinese_clip, fgclip2, official
 from r2d2.weights.files import CONFIG, VOCAB, read_json

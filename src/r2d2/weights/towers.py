@@ -13,12 +13,12 @@ from tokenizers import Tokenizer as Engine
 from tokenizers import normalizers
 from torch import Tensor
 
-from r2d2.config import LOGIT_BIAS, ForeignConfig, ModelConfig, TextConfig
+from r2d2.config import LOGIT_BIAS, HfTowersConfig, ModelConfig, TextConfig
 from r2d2.errors import R2D2Error
 from r2d2.files import write_text
-from r2d2.foreign_tokenizer import ForeignTokenizer, read_engine
+from r2d2.hf_tokenizer import HfTokenizer, read_engine
 from r2d2.model.families import FAMILIES
-from r2d2.model.foreign import build_config, family_of
+from r2d2.model.hf_towers import build_config, family_of
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import Tokenizer
@@ -137,7 +137,7 @@ def _places(read: RawCheckpoint, kind: str) -> int:
     return family_of(kind).text_places(build_config(_without_tokens(read, kind)))
 
 
-def _without_tokens(read: RawCheckpoint, kind: str) -> ForeignConfig:
+def _without_tokens(read: RawCheckpoint, kind: str) -> HfTowersConfig:
     """The towers as settings, without what the tokenizer tells."""
     plain = {
         name: value
@@ -146,7 +146,7 @@ def _without_tokens(read: RawCheckpoint, kind: str) -> ForeignConfig:
     }
     mean, std = family_of(kind).pixels
     processor = read.preprocessor
-    return ForeignConfig(
+    return HfTowersConfig(
         kind,
         json.dumps(plain, sort_keys=True),
         tuple(processor.get("image_mean") or mean),
@@ -183,12 +183,12 @@ def _settings(
 
 def read_text_settings(
     read: RawCheckpoint,
-    roles: ForeignConfig,
+    roles: HfTowersConfig,
     text: Any,
     length: int,
     mask_token: str | None,
     need_mask: bool,
-) -> tuple[Tokenizer, ForeignConfig]:
+) -> tuple[Tokenizer, HfTowersConfig]:
     """The tokenizer beside a text tower, and `roles` with what it says of tokens.
 
     Args:
@@ -224,7 +224,7 @@ def read_text_settings(
         roles, length=length, pad_id=found[0], mask_id=found[1], special_ids=found[2]
     )
     if not family.bert_vocabulary:
-        tokenizer = ForeignTokenizer(engine, roles)
+        tokenizer = HfTokenizer(engine, roles)
     if tokenizer.vocab_size > text.vocab_size:
         raise R2D2Error(
             f"the tokenizer beside {read.name} has {tokenizer.vocab_size} tokens and its text "
@@ -234,7 +234,7 @@ def read_text_settings(
 
 
 def model_shape(
-    roles: ForeignConfig,
+    roles: HfTowersConfig,
     both: Any,
     tokenizer: Tokenizer,
     cross_layers: int,
@@ -254,7 +254,7 @@ def model_shape(
         ),
         cross_layers=cross_layers,
         embed_dim=family.embed_dim(both),
-        foreign=roles,
+        hf_towers=roles,
     )
 
 
@@ -332,10 +332,10 @@ def _reason(name: str) -> str:
 
 
 def _notes(config: ModelConfig) -> tuple[str, ...]:
-    foreign = config.foreign
-    assert foreign is not None
+    hf_towers = config.hf_towers
+    assert hf_towers is not None
     notes = []
-    family = family_of(foreign.kind)
+    family = family_of(hf_towers.kind)
     if family.sigmoid:
         notes.append(
             "tau and the bias come from a sigmoid loss, which training goes on with; "

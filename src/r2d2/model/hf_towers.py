@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from r2d2.config import ForeignConfig, ModelConfig
+from r2d2.config import HfTowersConfig, ModelConfig
 from r2d2.errors import R2D2Error
 from r2d2.extras import require
 from r2d2.model.encoded_states import EncodedStates
@@ -57,15 +57,15 @@ def narrow_projection(projection: nn.Module, dim: int) -> nn.Module:
     return First(dim)
 
 
-class ForeignTowers(nn.Module):
+class HfTowers(nn.Module):
     """The two towers of a dual encoder of Hugging Face's classes, or two encoders of its own."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        assert config.foreign is not None
-        self.foreign = config.foreign
-        self.family = family_of(config.foreign.kind)
-        both = build_config(config.foreign, config.dropout)
+        assert config.hf_towers is not None
+        self.hf_towers = config.hf_towers
+        self.family = family_of(config.hf_towers.kind)
+        both = build_config(config.hf_towers, config.dropout)
         self.vision, self.text = self.family.towers(require_transformers(), both)
         whole, kept = self.family.embed_dim(both), config.embed_dim
         self.image_projection, self.text_projection = (
@@ -121,13 +121,13 @@ class ForeignTowers(nn.Module):
     @property
     def pixels(self) -> tuple[Colours, Colours]:
         """Mean and deviation that are taken off its pictures."""
-        return self.foreign.mean, self.foreign.std
+        return self.hf_towers.mean, self.hf_towers.std
 
     def encode_texts(self, ids: Tensor, mask: Tensor) -> EncodedStates:
         """See `Towers.encode_texts`."""
         if self.family.every_place:
-            longest = self.foreign.length
-            ids = F.pad(ids, (0, longest - ids.shape[1]), value=self.foreign.pad_id)
+            longest = self.hf_towers.length
+            ids = F.pad(ids, (0, longest - ids.shape[1]), value=self.hf_towers.pad_id)
             mask = F.pad(mask, (0, longest - mask.shape[1]))
         states, mask, pooled = self.family.read_texts(self.text, ids, mask)
         return EncodedStates(states, mask, F.normalize(self.text_projection(pooled), dim=-1))
@@ -140,8 +140,10 @@ class ForeignTowers(nn.Module):
         """See `Towers.embed_texts`."""
         return self.encode_texts(ids, mask).embedding
 
-    def encode_some(self, ids: Tensor, mask: Tensor, whole: Tensor) -> tuple[EncodedStates, Tensor]:
-        """See `Towers.encode_some`."""
+    def encode_selected(
+        self, ids: Tensor, mask: Tensor, whole: Tensor
+    ) -> tuple[EncodedStates, Tensor]:
+        """See `Towers.encode_selected`."""
         side = self.encode_texts(ids, mask)
         return side[whole], side.embedding
 
@@ -157,7 +159,7 @@ class ForeignTowers(nn.Module):
         return self.token_embedding.device
 
     def _normalise(self, pixels: Tensor) -> Tensor:
-        theirs, dtype = (self.foreign.mean, self.foreign.std), self.token_embedding.dtype
+        theirs, dtype = (self.hf_towers.mean, self.hf_towers.std), self.token_embedding.dtype
         if theirs == CLIP_PIXELS:
             return pixels.to(dtype)
         mean, std, their_mean, their_std = (
@@ -175,14 +177,14 @@ def family_of(kind: str) -> Clip:
     return FAMILIES[kind]
 
 
-def build_config(foreign: ForeignConfig, dropout: float = 0.0) -> Any:
+def build_config(hf_towers: HfTowersConfig, dropout: float = 0.0) -> Any:
     """Hugging Face's configuration, its drop-outs set; no code of a checkpoint is ever asked for.
 
     Raises:
         R2D2Error: the family is not known, `transformers` is missing, or refuses the settings.
     """
-    family = family_of(foreign.kind)
-    data: dict[str, Any] = json.loads(foreign.config)
+    family = family_of(hf_towers.kind)
+    data: dict[str, Any] = json.loads(hf_towers.config)
     try:
         both = family.configuration(require_transformers(), data)
     except R2D2Error:

@@ -14,7 +14,7 @@ from torch import Tensor
 from r2d2.model.encoded_states import EncodedStates
 
 
-class Ranks(Protocol):
+class Collectives(Protocol):
     """The processes of a run, as the losses see them."""
 
     @property
@@ -42,7 +42,7 @@ class Ranks(Protocol):
         """
 
 
-class Alone:
+class SingleProcess:
     """One process."""
 
     rank = 0
@@ -62,4 +62,4 @@ class Alone:
         return sides, wanted
 
 
-ALONE = Alone()
+SINGLE_PROCESS = SingleProcess()

@@ -8,16 +8,16 @@ from typing import Any
 
 from tokenizers import Tokenizer as Engine
 
-from r2d2.config import ForeignConfig, ModelConfig
+from r2d2.config import HfTowersConfig, ModelConfig
 from r2d2.errors import R2D2Error
-from r2d2.model.foreign import family_of
+from r2d2.model.hf_towers import family_of
 from r2d2.tokenizer import UNK, Tokenizer
 
 
-class ForeignTokenizer(Tokenizer):
+class HfTokenizer(Tokenizer):
     """Texts to ids as the towers were trained on them; used as any `Tokenizer`."""
 
-    def __init__(self, engine: Engine, roles: ForeignConfig) -> None:
+    def __init__(self, engine: Engine, roles: HfTowersConfig) -> None:
         self.roles = roles
         self.max_length = roles.length
         self.pad_id, self.mask_id = roles.pad_id, roles.mask_id
@@ -45,10 +45,10 @@ def load_tokenizer(path: Path, config: ModelConfig) -> Tokenizer:
     Raises:
         R2D2Error: there is none, or it is another model's.
     """
-    foreign = config.foreign
-    if foreign is None or family_of(foreign.kind).bert_vocabulary:
+    hf_towers = config.hf_towers
+    if hf_towers is None or family_of(hf_towers.kind).bert_vocabulary:
         return Tokenizer.load(path)
-    return ForeignTokenizer(read_engine(path), foreign)
+    return HfTokenizer(read_engine(path), hf_towers)
 
 
 def unknown_id(vocab: Mapping[str, int]) -> int:

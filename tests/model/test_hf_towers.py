@@ -11,13 +11,14 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import r2d2
-from model.foreign import IMAGE, KINDS, LENGTH, PATCH, save_hf
+from model.hf_small import IMAGE, KINDS, LENGTH, PATCH, save_hf
 from r2d2.config import make_config
 from r2d2.data.augment import normalize
 from r2d2.errors import R2D2Error
 from r2d2.finetune import tuning_config
+from r2d2.fingerprint import PARTS, _tokenizer_state
 from r2d2.objectives import losses as losses_module
-from r2d2.objectives.batch import Batch, Moment
+from r2d2.objectives.batch import StepContext, TrainingBatch
 from r2d2.objectives.losses import Objectives
 from r2d2.training.pretrain import pretrain
 from r2d2.training.start import config_from, find_start
@@ -124,8 +125,8 @@ def step_of(ours, variant="r2d2"):
     )
     ids, mask = ours.tokenizer(TEXTS)
     pixels = normalize(torch.randint(0, 256, (4, IMAGE, IMAGE, 3), dtype=torch.uint8))
-    batch = Batch(pixels, ids, mask, torch.arange(8).view(4, 2), torch.arange(4))
-    losses = objectives(model, batch, Moment(0, 1, 0.4, 0.5))
+    batch = TrainingBatch(pixels, ids, mask, torch.arange(8).view(4, 2), torch.arange(4))
+    losses = objectives(model, batch, StepContext(0, 1, 0.4, 0.5))
     return model, losses
 
 
@@ -315,5 +316,13 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert code == 0, lines
     assert "initialised afresh, to be trained" in out
     config = r2d2.load(tmp_path / "ours", "cpu").model.config
-    assert config.foreign is not None
-    assert dataclasses.asdict(config)["foreign"]["kind"] == "chinese_clip"
+    assert config.hf_towers is not None
+    assert dataclasses.asdict(config)["hf_towers"]["kind"] == "chinese_clip"
+
+
+def test_the_fingerprint_hashes_the_names_of_version_0_1(tmp_path):
+    """Vectors that version 0.1 computed stay valid."""
+    save_hf(tmp_path, "clip")
+    model = r2d2.load(tmp_path, "cpu")
+    assert b"ForeignConfig(kind='clip'" in _tokenizer_state(model)
+    assert PARTS["hf_towers"] == "foreign"
