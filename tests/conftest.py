@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+os.environ["R2D2_LANG"] = "en"  # whatever the locale of who runs the tests
 torch.set_num_threads(1)
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")

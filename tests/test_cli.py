@@ -144,7 +144,7 @@ def test_evaluate_writes_figures_and_a_report(cli, place, tmp_path):
     assert {"test", "test_novel", "test_full"} <= metrics.keys()
     given = tmp_path / "given"
     model = place / "run" / "model"
-    given_too = ("--out", given, "--top-k", "3", "--weight", "0.5")
+    given_too = ("--out", given, "--candidates", "3", "--weight", "0.5")
     assert cli("evaluate", "retrieval", model, place / "pairs.lance", *given_too)[0] == 0
     metrics = json.loads((given / "metrics.json").read_text())
     assert (metrics["top_k"], metrics["weight"]) == (3, 0.5)
@@ -305,7 +305,7 @@ def test_a_report_is_not_overwritten_unless_asked(cli, refused, place, tmp_path)
     before = contents(tmp_path)
     assert "metrics.json exists: give another --out, or --overwrite" in refused(*command)
     assert contents(tmp_path) == before
-    assert cli(*command, "--overwrite", "--top-k", "2")[0] == 0
+    assert cli(*command, "--overwrite", "--candidates", "2")[0] == 0
     assert json.loads((tmp_path / "metrics.json").read_text())["top_k"] == 2
 
 
@@ -361,8 +361,8 @@ def test_figures_that_cannot_be(refused, place, tmp_path):
         (["demo", "--otu", "x"], "--otu"),
         (["pretrain", "table"], "--out"),
         (["pretrain", "--out", "x"], "TABLE"),
-        (["evaluate", "retrieval", "a", "b", "--out", "x", "--top-k", "many"], "--top-k"),
-        (["evaluate", "retrieval", "a", "b", "--out", "x", "--top-k", "0"], "--top-k"),
+        (["evaluate", "retrieval", "a", "b", "--out", "x", "--candidates", "many"], "--candidates"),
+        (["evaluate", "retrieval", "a", "b", "--out", "x", "--candidates", "0"], "--candidates"),
         (["demo", "--set"], "--set"),
         (["data", "emojis"], "emojis"),
     ],

@@ -48,7 +48,7 @@ class Result:
         return self.ratio <= self.goal if self.at_most else self.ratio >= self.goal
 
     def to_dict(self) -> dict[str, Any]:
-        """What `r2d2 bench --json` writes; None for NaN."""
+        """What `r2d2 bench --out` writes; None for NaN."""
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         found = {key: plain[key] for key in JSON_KEYS}
         return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in found.items()}

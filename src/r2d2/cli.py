@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from r2d2 import __version__
 from r2d2.commands import (
     ablate,
     annotate,
@@ -26,15 +27,18 @@ from r2d2.commands import (
     weights,
 )
 from r2d2.commands.options import MODELS, Preset, Processes, Resume, Settings, Variant
+from r2d2.commands.order import OrderedCommands
+from r2d2.commands.renamed import ARGUMENT, with_old_names
 from r2d2.entry import first_process, main
 from r2d2.errors import R2D2Error
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
-    help="R2D2: Chinese image-text pre-training, pre-train, evaluate, report (arXiv 2205.03860).",
+    help="Train, measure and use Chinese image-text models by the method R2D2 (arXiv 2205.03860).",
+    cls=OrderedCommands,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(annotate.app, name="annotate")
@@ -45,26 +49,44 @@ app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(export.app, name="export")
 app.add_typer(translate.app, name="translate-review")
 app.add_typer(weights.app, name="weights")
-app.command("flops")(flops.flops)
-app.command("bench")(bench.bench)
+app.command("flops", cls=with_old_names(length="--max-length"))(flops.flops)
+app.command("bench", cls=with_old_names(json="--out"))(bench.bench)
 app.command("ablate")(ablate.ablate)
 app.command("explain")(explain.explain)
 app.command("push")(push.push)
 app.command("index")(search.index)
 app.command("search")(search.search)
-app.command("serve")(search.serve)
+app.command("serve", cls=with_old_names(table=ARGUMENT))(search.serve)
 app.command("report")(report.report)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"r2d2 {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Train, measure and use Chinese image-text models by the method R2D2 (arXiv 2205.03860)."""
 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the run.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option(help="Write the run to this folder.")] = Path("runs/demo"),
     preset: Preset = "tiny",
     variant: Variant = "r2d2",
     settings: Settings = None,
     resume: Resume = False,
 ) -> None:
-    """The whole method on the embedded emoji corpus: build it, pre-train, evaluate, report."""
+    """Run the whole method on the embedded emoji corpus: build, pre-train, evaluate, report."""
     from r2d2.config import make_config
     from r2d2.demo import run_demo
     from r2d2.used_settings import check_used, tell_idle
@@ -80,25 +102,33 @@ def demo(
 
 @app.command()
 def pretrain(
-    table: Annotated[str, typer.Argument(help="A pairs table.")],
-    out: Annotated[Path, typer.Option(help="Folder for the run.")],
+    table: Annotated[str, typer.Argument(help="Train on this table of pairs.")],
+    out: Annotated[Path, typer.Option(help="Write the run to this folder.")],
     preset: Annotated[
         str | None,
-        typer.Option(help="Size: tiny (default), small, base or large; with --init its own."),
+        typer.Option(
+            help="Use the settings of this size: tiny (the default), small, base or large. "
+            "With --init, the default is the size of that model."
+        ),
     ] = None,
     variant: Annotated[
         str | None,
-        typer.Option(help="r2d2 (default), prd2, wo_et, wo_twd, wo_tgd, wo_fgd; or --init's own."),
+        typer.Option(
+            help="Use this variant: r2d2 (the default), prd2, wo_et, wo_twd, wo_tgd or "
+            "wo_fgd. With --init, the default is that of the model."
+        ),
     ] = None,
     settings: Settings = None,
     vocab: Annotated[
-        Path | None, typer.Option(help="A BERT vocab.txt, instead of training a tokenizer.")
+        Path | None, typer.Option(help="Use this BERT vocab.txt instead of training a tokenizer.")
     ] = None,
-    init: Annotated[str | None, typer.Option(help=f"To start from. {MODELS}; but no ONNX.")] = None,
+    init: Annotated[
+        str | None, typer.Option(help=f"Start from this model, which cannot be ONNX. {MODELS}")
+    ] = None,
     processes: Processes = 1,
     resume: Resume = False,
 ) -> None:
-    """Pre-train on a table's split `train`; the model lands in OUT/model."""
+    """Pre-train on the split train of a table, and write the model to OUT/model."""
     from r2d2.config import make_config, read_vocab
     from r2d2.evaluation.match_weight import keep_best_weight
     from r2d2.table import PairsTable
@@ -139,26 +169,40 @@ def pretrain(
 
 @app.command()
 def finetune(
-    task: Annotated[str, typer.Argument(help="retrieval or matching.")],
+    task: Annotated[str, typer.Argument(help="Fine-tune for this task: retrieval or matching.")],
     source: Annotated[
-        str, typer.Argument(metavar="DATA", help="A pairs table; or a folder, with --captions.")
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="Fine-tune on this table of pairs, or on a folder of pictures with --captions.",
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the run.")],
+    out: Annotated[Path, typer.Option(help="Write the run to this folder.")],
     init: Annotated[
         str | None,
-        typer.Option(help=f"To start from; --resume knows it. {MODELS}; but no ONNX."),
+        typer.Option(
+            help=f"Start from this model, which cannot be ONNX; --resume does not need it. {MODELS}"
+        ),
     ] = None,
     captions: Annotated[
-        Path | None, typer.Option(help="CSV or JSONL: image, caption, perhaps split and label.")
+        Path | None,
+        typer.Option(
+            help="Read captions from this CSV or JSONL file, with image, caption, and "
+            "perhaps split and label."
+        ),
     ] = None,
     tuning: Annotated[
-        str, typer.Option(help="Settings to start from: recommended, or the official scripts'.")
+        str,
+        typer.Option(
+            help="Start from these settings: recommended, or official, which are those of "
+            "the official scripts."
+        ),
     ] = "recommended",
     settings: Settings = None,
     processes: Processes = 1,
     resume: Resume = False,
 ) -> None:
-    """Fine-tune a model; the best epoch by `val` lands in OUT/model, with its report."""
+    """Fine-tune a model, and write the best epoch by val to OUT/model, with a report."""
     from datetime import timedelta
 
     from r2d2.finetune import finetune as run

@@ -83,6 +83,7 @@ def _run(came: list[int]) -> int:
         from typer.main import get_command
 
         from r2d2.cli import app
+        from r2d2.commands.localised import localised
         from r2d2.commands.output import with_output_locks
 
         handler = RichHandler(console=Console(stderr=True), show_path=False, show_time=False)
@@ -93,7 +94,7 @@ def _run(came: list[int]) -> int:
         # Pillow's word on large pictures, in two lines of its own; our limit is told in one
         warnings.filterwarnings("ignore", message=".*decompression bomb")
         _check_arguments(sys.argv[1:])
-        with_output_locks(get_command(app))()
+        localised(with_output_locks(get_command(app)))()
     except RunStoppedError as stopped:
         if first_process():
             _say(str(stopped))

@@ -307,7 +307,7 @@ def _graphs(folder: Path, config: dict[str, Any], text_length: int | None) -> Im
     longest = config.get("max_length")
     if text_length not in (None, longest):
         raise R2D2Error(
-            f"{folder} was exported for texts of {longest} tokens: leave --text-length out"
+            f"{folder} was exported for texts of {longest} tokens: leave --max-length out"
         )
     return OnnxModel(folder, threads=torch.get_num_threads())
 

@@ -26,7 +26,7 @@ def test_it_lists_its_subjects(cli):
 
 def test_a_table_and_a_file(cli, tmp_path):
     file = tmp_path / "made" / "speed.json"
-    code, out, lines = cli("bench", "floor", "--quick", "--json", file)
+    code, out, lines = cli("bench", "floor", "--quick", "--out", file)
     assert code == 0, lines
     results = json.loads(file.read_text(encoding="utf-8"))
     assert all(tuple(result) == JSON_KEYS for result in results)
@@ -49,7 +49,7 @@ def test_every_row_comes_as_soon_as_it_is_measured(cli, monkeypatch, tmp_path):
     broken.results = results
     monkeypatch.setitem(sys.modules, "benchmarks.speed.broken", broken)
     monkeypatch.setitem(SUBJECTS, "broken", "fails after a row")
-    code, out, lines = cli("bench", "broken", "--rounds", 3, "--json", file)
+    code, out, lines = cli("bench", "broken", "--rounds", 3, "--out", file)
     assert code == 2
     assert [row.split()[:2] for row in out.splitlines()[1:]] == [["first", "3"]]
     assert "the second fails" in " ".join(lines)
@@ -77,7 +77,7 @@ def test_one_line_for_what_cannot_be(cli, tmp_path, monkeypatch):
 
     assert "no subject nothing; there are floor, step, " in refused("nothing")
     (tmp_path / "file").write_text("")
-    assert "cannot write" in refused("floor", "--quick", "--json", tmp_path / "file" / "x.json")
+    assert "cannot write" in refused("floor", "--quick", "--out", tmp_path / "file" / "x.json")
     monkeypatch.setattr(command, "__file__", str(tmp_path / "a" / "b" / "c" / "bench.py"))
     assert "the benchmarks are in the project's repository" in refused("--list")
 

@@ -69,7 +69,9 @@ def test_a_seed_wants_something_to_draw(tmp_path, monkeypatch, capsys, task):
     assert "--seed goes with --sample or --resamples" in " ".join(told)
 
 
-@pytest.mark.parametrize("option", ["--top-k 3", "--weight 0.5", "--cascade 2", "--half-states"])
+@pytest.mark.parametrize(
+    "option", ["--candidates 3", "--weight 0.5", "--cascade 2", "--half-states"]
+)
 def test_a_model_without_cross_encoders_has_no_second_stage(tmp_path, monkeypatch, capsys, option):
     table = colour_table(tmp_path / "t.lance")
     embeddings(tmp_path / "e")

@@ -51,13 +51,13 @@ CASES = {
     "annotate export": [Case("no.lance --out tasks", folders=("tasks",))],
     "annotate import": [
         Case(
-            "no.json --set set.lance --out x.lance --again second",
+            "set.lance no.json --out x.lance --again second",
             files=("x.lance.audit.parquet", "x.lance.report.json", "x.lance.report.html"),
             tables=("x.lance",),
             folders=("second",),
         )
     ],
-    "bench": [Case("floor --quick --json x.json", files=("x.json",))],
+    "bench": [Case("floor --quick --out x.json", files=("x.json",))],
     "corpus build": [
         Case(
             "no.jsonl --out x.lance",

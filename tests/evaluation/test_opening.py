@@ -113,7 +113,7 @@ def test_embeddings_are_found_by_id_and_text(tmp_path):
     assert metrics["skipped"] == {"no embedding": 1}
     assert metrics["run"]["kind"] == "embeddings"
     assert metrics["run"]["cut"]["test"]["cut"] is None
-    with pytest.raises(R2D2Error, match="leave --text-length out"):
+    with pytest.raises(R2D2Error, match="leave --max-length out"):
         open_encoder(tmp_path / "e", text_length=20)
 
 

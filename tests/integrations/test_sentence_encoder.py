@@ -73,7 +73,7 @@ def test_fewer_numbers(folders):
     whole = open_encoder(f"st:{folder}").encoder.encode_texts(TEXTS).embedding
     wanted = torch.nn.functional.normalize(whole[:, :4], dim=-1)
     torch.testing.assert_close(embedding, wanted, atol=1e-5, rtol=0)
-    assert "leave --text-length out" in refused(open_encoder, f"st:{folder}", text_length=6)
+    assert "leave --max-length out" in refused(open_encoder, f"st:{folder}", text_length=6)
     assert "--dim is 1000" in refused(open_encoder, f"st:{folder}", dim=1000)
 
 

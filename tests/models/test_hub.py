@@ -77,7 +77,7 @@ def test_photographs_are_indexed_searched_and_served_from_nothing(name, hub, pho
     assert len(hub.asked) == first  # from what was fetched
     assert sum("cosine alone" in line for line in lines) == 1
     process = start_r2d2(
-        hub.url, tmp_path / "other-home", "serve", "--table", table, "--model", name, "--port", 0
+        hub.url, tmp_path / "other-home", "serve", table, "--model", name, "--port", 0
     )
     try:
         address = process.stdout.readline().split()[0]

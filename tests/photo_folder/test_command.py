@@ -79,7 +79,7 @@ def test_index_exports_the_vectors_of_a_folder(cli, photos, model, tmp_path):
 )
 def test_options_of_folders_are_refused_for_tables(cli, tmp_path, model, option):
     table = small_table(tmp_path / "t.lance", rows=2)
-    for command in (("index", table, "--model", model), ("serve", "--table", table)):
+    for command in (("index", table, "--model", model), ("serve", table)):
         code, _, lines = cli(*command, *option)
         assert (code, option[0] in lines[-1], "folder" in lines[-1]) == (2, True, True)
 
@@ -97,12 +97,6 @@ def test_captions_that_are_not_there_are_told_first(cli, photos, model):
     code, _, lines = cli("index", photos, "--model", model, "--captions", photos / "c.csv")
     assert (code, "c.csv" in lines[-1]) == (2, True)
     assert list(contents(photos.parent)) == ["photos", "photos/a.png"]
-
-
-def test_a_folder_and_a_table_at_once(cli, photos):
-    draw(photos, ["a.png"])
-    code, _, lines = cli("serve", photos, "--table", photos)
-    assert (code, "one of them" in lines[-1]) == (2, True)
 
 
 def test_serve_a_folder(photos, model):

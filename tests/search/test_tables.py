@@ -140,7 +140,6 @@ def test_options_of_one_folder_are_refused_with_several(tmp_path, monkeypatch, c
         build_index(table, model)
     for given, told in (
         (("--out", tmp_path / "o"), "here are several"),
-        (("--table", tables[0]), "one of them"),
         (("--follow-links",), "goes with a folder"),
     ):
         code, _, errors = call_cli(monkeypatch, capsys, "serve", *tables, "--model", model, *given)

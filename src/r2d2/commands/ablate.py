@@ -16,35 +16,50 @@ T = TypeVar("T")
 
 def ablate(
     table: Annotated[
-        str | None, typer.Argument(help="A pairs table; the embedded corpus where left out.")
+        str | None,
+        typer.Argument(help="Train on this table of pairs; the default is the embedded corpus."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for runs and reports.")] = Path("runs/ablation"),
+    out: Annotated[
+        Path, typer.Option(help="Write the runs and the reports to this folder.")
+    ] = Path("runs/ablation"),
     variants: Annotated[
         str,
         typer.Option(
-            help="With commas; the first is what the others are compared with. Left out: all six; "
-            "with --data-shares, which is of one, r2d2."
+            help="Train these variants, with commas between; the others are compared with the "
+            "first. The default is all six, and r2d2 alone with --data-shares."
         ),
     ] = "",
-    seeds: Annotated[str, typer.Option(help="With commas; five and more allow a verdict.")] = (
-        "0,1,2"
-    ),
+    seeds: Annotated[
+        str,
+        typer.Option(
+            help="Train with each of these seeds, with commas between. A verdict needs "
+            "five or more."
+        ),
+    ] = ("0,1,2"),
     preset: Preset = "tiny",
     settings: Settings = None,
     equal_time: Annotated[
         float | None,
         typer.Option(
-            help="Seconds of training a run instead of equal epochs; 0: what the first takes."
+            help="Give each run this many seconds of training instead of equal epochs; 0 "
+            "gives the time that the first one takes."
         ),
     ] = None,
     data_shares: Annotated[
-        str, typer.Option(help="More data instead: shares of the training split, as 0.1,0.3,1.")
+        str,
+        typer.Option(
+            help="Compare amounts of data instead: these shares of the training split, as "
+            "in 0.1,0.3,1."
+        ),
     ] = "",
     vocab: Annotated[
-        Path | None, typer.Option(help="A BERT vocab.txt, for the larger presets.")
+        Path | None, typer.Option(help="Use this BERT vocab.txt; the larger presets need one.")
     ] = None,
 ) -> None:
-    """Train variants side by side, same data, order and epochs; call it again to go on."""
+    """Train variants on the same data, in the same order, for the same epochs, and compare them.
+
+    The same command goes on where it was stopped.
+    """
     from r2d2.ablation.ablate import AblationPlan
     from r2d2.ablation.ablate import ablate as run
 

@@ -8,28 +8,48 @@ from typing import Annotated
 import typer
 
 from r2d2.commands.options import Overwrite
+from r2d2.commands.renamed import ARGUMENT, with_old_names
 
-app = typer.Typer(help="Have a set labelled by people, in Label Studio.", no_args_is_help=True)
+app = typer.Typer(help="Have people label a set in Label Studio.", no_args_is_help=True)
 
 
 @app.command()
 def export(
-    source: Annotated[str, typer.Argument(metavar="SET", help="As `downstream make` writes it.")],
-    out: Annotated[Path, typer.Option(help="Folder for the tasks.")],
-    overlap: Annotated[int, typer.Option(min=1, help="People a question.")] = 3,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SET",
+            help="Take the tasks from this table, which `r2d2 downstream make` wrote.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Write the tasks to this folder.")],
+    overlap: Annotated[int, typer.Option(min=1, help="Ask this many people each question.")] = 3,
     gold: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Known questions for every question.")
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Add this many gold questions, whose answer is known, for each question.",
+        ),
     ] = 0.05,
     pictures: Annotated[
-        str, typer.Option(help="embed, in the tasks; or files, for local file serving.")
+        str,
+        typer.Option(
+            help="Put pictures in the tasks (embed), or beside them for local file serving (files)."
+        ),
     ] = "embed",
     prefix: Annotated[
-        str | None, typer.Option(help="Of files: OUT's place below the document root.")
+        str | None,
+        typer.Option(
+            help="Give the path of OUT below the document root; it goes with --pictures files."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the order, and of the gold items.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Draw the order and the gold questions by this seed.")
+    ] = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write tasks, labelling config and project for Label Studio."""
+    """Write the tasks, the labelling config and the project for Label Studio."""
     from r2d2 import progress
     from r2d2.downstream.tasks import export_tasks, is_tasks
     from r2d2.outputs import a_folder, check_outputs
@@ -49,30 +69,51 @@ def export(
     )
 
 
-@app.command("import")
+@app.command("import", cls=with_old_names(set=ARGUMENT))
 def import_(
-    exports: Annotated[list[Path], typer.Argument(help="Label Studio's exports, format JSON.")],
-    source: Annotated[str, typer.Option("--set", help="The set that the tasks are of.")],
-    out: Annotated[Path, typer.Option(help="The table to write; audit and report beside it.")],
-    gold: Annotated[Path | None, typer.Option(help="The gold.csv of the tasks.")] = None,
+    source: Annotated[
+        str, typer.Argument(metavar="SET", help="Label this table, which the tasks are of.")
+    ],
+    exports: Annotated[
+        list[Path], typer.Argument(help="Read these exports of Label Studio in the format JSON.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Write this table, with an audit and a report beside it.")
+    ],
+    gold: Annotated[
+        Path | None, typer.Option(help="Judge annotators by this gold.csv of the tasks.")
+    ] = None,
     agree: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share that the winner must be above.")
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Keep a label when more than this share of the answers agree on it.",
+        ),
     ] = 0.5,
-    low_kappa: Annotated[float, typer.Option(help="Below it, an annotator is named.")] = 0.4,
-    low_gold: Annotated[float, typer.Option(help="Likewise, right on gold items.")] = 0.8,
+    low_kappa: Annotated[
+        float, typer.Option(help="Name each annotator whose kappa is below this.")
+    ] = 0.4,
+    low_gold: Annotated[
+        float,
+        typer.Option(help="Name each annotator whose accuracy on gold questions is below this."),
+    ] = 0.8,
     without: Annotated[
-        list[str] | None, typer.Option(help="An annotator to leave out; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Leave out the answers of this annotator. Repeat the option for more."),
     ] = None,
     again: Annotated[
-        Path | None, typer.Option(help="Folder for a second round of what is disputed.")
+        Path | None, typer.Option(help="Write a second round of the disputed pairs to this folder.")
     ] = None,
-    again_overlap: Annotated[int, typer.Option(min=1, help="People a question, then.")] = 2,
+    again_overlap: Annotated[
+        int, typer.Option(min=1, help="Ask this many people each question of the second round.")
+    ] = 2,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Take what is finished of an unfinished export.")
+        bool, typer.Option("--partial", help="Take the finished questions of an unfinished export.")
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Labels by majority, how far people agree, and an audit of who said what."""
+    """Label each pair by majority, and report agreement and who answered what."""
     from r2d2 import progress
     from r2d2.downstream.answers import read_answers
     from r2d2.downstream.labels import LabelRules, label_outputs, label_set

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from r2d2.commands.options import Overwrite
 from r2d2.errors import R2D2Error
 
 HEAD = f"{'':32}{'ratio':>8}  {'quartiles':15}{'goal':>9}  {'':4}{'plain s':>9}{'ours s':>9}"
@@ -19,19 +20,24 @@ HEAD += f"{'plain MB':>10}{'ours MB':>9}"
 
 
 def bench(
-    names: Annotated[list[str] | None, typer.Argument(help="Subjects; all, if none.")] = None,
-    listed: Annotated[bool, typer.Option("--list", help="Only name the subjects.")] = False,
-    rounds: Annotated[int, typer.Option(min=1, help="Measured; their medians count.")] = 7,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Measure these subjects; the default is all of them.")
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Name the subjects and stop.")] = False,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Measure this many rounds, and give their medians.")
+    ] = 7,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Toy sizes, to see it run; the figures mean nothing.")
+        bool,
+        typer.Option("--quick", help="Use toy sizes to see it run; the figures then mean nothing."),
     ] = False,
     cpu_time: Annotated[
-        bool, typer.Option("--cpu-time", help="Seconds of the processor: for a busy machine.")
+        bool, typer.Option("--cpu-time", help="Count the processor's seconds, for a busy machine.")
     ] = False,
-    out: Annotated[Path | None, typer.Option("--json", help="Write the results here.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the --json.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the results to this JSON file.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Speed and memory beside plain implementations of the same (docs/performance.md)."""
+    """Measure speed and memory beside plain implementations of the same (docs/performance.md)."""
     speed = _benchmarks()
     known: dict[str, str] = speed.SUBJECTS
     if listed:
@@ -47,7 +53,7 @@ def bench(
     from r2d2.outputs import a_file, check_outputs
 
     if out is not None:
-        check_outputs([a_file(out, ".json", option="--json")], overwrite=overwrite)
+        check_outputs([a_file(out, ".json")], overwrite=overwrite)
     found: list[dict[str, Any]] = []
     compare = importlib.import_module("benchmarks.speed.compare")
     clock = compare.processor if cpu_time else time.perf_counter

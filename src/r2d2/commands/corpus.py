@@ -10,61 +10,95 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from r2d2.commands.options import MODELS, Overwrite, Settings
+from r2d2.commands.renamed import ARGUMENT, with_old_names
 from r2d2.errors import R2D2Error
 
 if TYPE_CHECKING:
     from r2d2.corpus.images.align import Model
 
-app = typer.Typer(help="Make a corpus of click logs, or of a crawl.", no_args_is_help=True)
+app = typer.Typer(help="Build a corpus of click logs or of a crawl.", no_args_is_help=True)
 
 LEAST_MEMORY = 64_000_000  # bytes; less would make thousands of small files and save nothing
 MOST_MEMORY = 10**15
 
-Preset = Annotated[str, typer.Option(help="zero or danqing.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="A YAML of settings over it.")]
+Preset = Annotated[str, typer.Option(help="Use this recipe: zero or danqing.")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="Lay the settings of this YAML file over the preset."),
+]
 RetryFailed = Annotated[
-    bool, typer.Option("--retry-failed", help="Fetch again what could not be fetched.")
+    bool, typer.Option("--retry-failed", help="Fetch again the images that could not be fetched.")
 ]
 Causes = Annotated[
     list[str] | None,
-    typer.Option("--cause", help="With --retry-failed: of this cause; may be repeated."),
+    typer.Option(
+        "--cause",
+        help="Limit --retry-failed to failures of this cause. Repeat the option for more.",
+    ),
 ]
 KeepDropped = Annotated[
     bool, typer.Option("--keep-dropped", help="Write every dropped row to OUT.dropped (Parquet).")
 ]
-ModelName = Annotated[str | None, typer.Option("--model", help=f"{MODELS}.")]
+ModelName = Annotated[
+    str | None, typer.Option("--model", help=f"Score pairs by this model. {MODELS}")
+]
 
 
 @app.command()
 def build(
-    logs: Annotated[list[str], typer.Argument(help="Files, folders, globs or URLs.")],
-    out: Annotated[str, typer.Option(help="The pairs table to write; the report lands beside.")],
+    logs: Annotated[
+        list[str], typer.Argument(help="Read logs from these files, folders, globs or URLs.")
+    ],
+    out: Annotated[str, typer.Option(help="Write this table of pairs, with a report beside it.")],
     preset: Preset = "zero",
     config: ConfigFile = None,
     settings: Settings = None,
     memory: Annotated[
-        str, typer.Option(help="To work in, as 2GB; with --runner ray, of each worker.")
+        str,
+        typer.Option(
+            help="Work in this much memory, as in 2GB; with --runner ray it is that of each worker."
+        ),
     ] = "2GB",
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Parts at a time; by default 1, or all that a cluster has."),
+        typer.Option(
+            min=1,
+            help="Work on this many parts at a time; the default is 1, or all workers of a "
+            "cluster.",
+        ),
     ] = None,
     runner: Annotated[
-        str, typer.Option(help="native, or ray: the cluster at RAY_ADDRESS, else this machine.")
+        str,
+        typer.Option(
+            help="Run in this process (native), or by ray on the cluster at RAY_ADDRESS or "
+            "this machine."
+        ),
     ] = "native",
     model: ModelName = None,
-    work: Annotated[Path | None, typer.Option(help="Folder between the stages.")] = None,
-    keep_work: Annotated[bool, typer.Option("--keep-work", help="Do not remove it.")] = False,
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Keep the intermediate results of the stages in this folder."),
+    ] = None,
+    keep_work: Annotated[
+        bool,
+        typer.Option("--keep-work", help="Keep the folder of intermediate results at the end."),
+    ] = False,
     retry_failed: RetryFailed = False,
     cause: Causes = None,
     stage: Annotated[
         list[Path] | None,
-        typer.Option(help="A Python file with a stage of your own, which is run; repeatable."),
+        typer.Option(
+            help="Run the stage of your own that this Python file defines. Repeat the "
+            "option for more."
+        ),
     ] = None,
     keep_dropped: KeepDropped = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Aggregate, rank, filter, fetch, de-duplicate, sample, write; goes on where it was stopped."""
+    """Aggregate, rank, filter, fetch, de-duplicate and sample logs into a table of pairs.
+
+    The same command goes on where it was stopped.
+    """
     from r2d2 import progress
     from r2d2.corpus.build import build_corpus, check_build
     from r2d2.corpus.config import make_corpus_config
@@ -123,9 +157,15 @@ def build(
 
 @app.command()
 def fetch(
-    file: Annotated[Path, typer.Argument(help="Parquet, CSV or JSONL with a column of addresses.")],
-    out: Annotated[Path, typer.Option(help="Folder of what is fetched; goes on where it was.")],
-    column: Annotated[str, typer.Option(help="Of the addresses.")] = "url",
+    file: Annotated[
+        Path,
+        typer.Argument(help="Read addresses from a column of this Parquet, CSV or JSONL file."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(help="Write the images to this folder; a folder that is there is added to."),
+    ],
+    column: Annotated[str, typer.Option(help="Name the column of the addresses.")] = "url",
     retry_failed: RetryFailed = False,
     cause: Causes = None,
     config: ConfigFile = None,
@@ -153,12 +193,15 @@ def fetch(
 
 @app.command()
 def stats(
-    table: Annotated[str, typer.Argument(help="A pairs table.")],
-    out: Annotated[Path, typer.Option(help="An HTML file; the same as JSON beside it.")],
+    table: Annotated[str, typer.Argument(help="Read this table of pairs.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Write the report to this HTML file, and the same as JSON beside it."),
+    ],
     model: ModelName = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """What a table holds: sizes, lengths, words, sources, balance; with pictures."""
+    """Report what a table holds: sizes, lengths, words, sources and balance, with pictures."""
     from r2d2.corpus.report.report import contact_sheet, write_corpus_report
     from r2d2.table import PairsTable
 
@@ -171,13 +214,16 @@ def stats(
 
 @app.command()
 def compare(
-    one: Annotated[str, typer.Argument(help="A pairs table.")],
-    other: Annotated[str, typer.Argument(help="Another.")],
-    out: Annotated[Path, typer.Option(help="An HTML file; the same as JSON beside it.")],
+    one: Annotated[str, typer.Argument(help="Read this table of pairs.")],
+    other: Annotated[str, typer.Argument(help="Compare it with this table of pairs.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Write the report to this HTML file, and the same as JSON beside it."),
+    ],
     model: ModelName = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Two tables beside each other, by the measures of `stats`."""
+    """Compare two tables by the measures of `r2d2 corpus stats`."""
     from r2d2.corpus.report.report import contact_sheet, write_corpus_report
     from r2d2.table import PairsTable
 
@@ -199,18 +245,25 @@ def compare(
     typer.echo(f"report: {out}")
 
 
-@app.command()
+@app.command(cls=with_old_names(table=ARGUMENT))
 def sql(
-    dialect: Annotated[str, typer.Option(help="spark, hive, clickhouse or duckdb.")],
-    table: Annotated[str, typer.Option(help="The log, as the warehouse names it.")] = "log",
+    dialect: Annotated[
+        str, typer.Option(help="Write the SQL of this engine: spark, hive, clickhouse or duckdb.")
+    ],
+    table: Annotated[
+        str, typer.Argument(help="Read this table of the warehouse, which holds the log.")
+    ] = "log",
     columns: Annotated[
-        str, typer.Option(help="Those that it has: url, path, query, title, ... (see log.*).")
+        str,
+        typer.Option(
+            help="Name the columns that the log has: url, path, query, title and so on (see log.*)."
+        ),
     ] = "url,query,impressions,clicks",
     preset: Preset = "zero",
     config: ConfigFile = None,
     settings: Settings = None,
 ) -> None:
-    """Print the statement that sums a log where it lies; `corpus build` takes its result as log."""
+    """Print an SQL statement that sums a log in its warehouse, for `r2d2 corpus build`."""
     from r2d2.corpus.config import make_corpus_config
     from r2d2.corpus.sql import log_statement
 
@@ -221,14 +274,21 @@ def sql(
 
 @app.command()
 def sample(
-    table: Annotated[str, typer.Argument(help="A pairs table.")],
-    out: Annotated[Path, typer.Option(help="The table to write.")],
-    share: Annotated[float, typer.Option(help="Of the images: more than 0, up to 1.")],
-    seed: Annotated[int, typer.Option(help="As of the build, so that shares nest.")] = 0,
+    table: Annotated[str, typer.Argument(help="Read this table of pairs.")],
+    out: Annotated[Path, typer.Option(help="Write this table.")],
+    share: Annotated[
+        float, typer.Option(help="Take this share of the images: more than 0, up to 1.")
+    ],
+    seed: Annotated[
+        int, typer.Option(help="Draw by this seed; that of the build makes shares nest.")
+    ] = 0,
     keep_dropped: KeepDropped = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """A share of a table by hash of image_id: the same in any order, a smaller within a larger."""
+    """Draw a share of a table by a hash of image_id.
+
+    The order of the rows does not matter, and a larger share holds a smaller one.
+    """
     from r2d2 import progress
     from r2d2.corpus.config import SampleConfig
     from r2d2.corpus.report.sample import sample_outputs, sample_table

@@ -9,19 +9,23 @@ import typer
 
 from r2d2.commands.options import Overwrite, refuse_given
 
-app = typer.Typer(help="Make pairs tables, and look them over.", no_args_is_help=True)
+app = typer.Typer(help="Make tables of pairs, and check them.", no_args_is_help=True)
 
 Against = Annotated[
     list[str] | None,
-    typer.Option(help="A table that it must share nothing with, as its pre-training corpus."),
+    typer.Option(
+        help="Look for rows that it shares with this table, such as its pre-training "
+        "corpus. Repeat the option for more."
+    ),
 ]
 
 
 @app.command()
 def emoji(
-    out: Annotated[Path, typer.Option(help="Where to write the table.")],
+    out: Annotated[Path, typer.Option(help="Write this table.")],
     styles: Annotated[
-        str, typer.Option(help="Sets of art: twemoji, openmoji, or both with a comma between.")
+        str,
+        typer.Option(help="Draw with this set: twemoji, openmoji, or both with a comma between."),
     ] = "twemoji",
     overwrite: Overwrite = False,
 ) -> None:
@@ -41,13 +45,17 @@ def emoji(
 
 @app.command()
 def compose(
-    table: Annotated[str, typer.Argument(help="A pairs table of small pictures, such as emoji.")],
-    out: Annotated[Path, typer.Option(help="Where to write the table.")],
-    grids: Annotated[int, typer.Option(min=1, help="Pictures composed of four.")] = 1500,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    table: Annotated[
+        str, typer.Argument(help="Read this table of small pictures, such as the emoji.")
+    ],
+    out: Annotated[Path, typer.Option(help="Write this table.")],
+    grids: Annotated[
+        int, typer.Option(min=1, help="Add this many pictures, each composed of four.")
+    ] = 1500,
+    seed: Annotated[int, typer.Option(help="Draw by this seed.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a table with composed pictures besides, which teach where a thing is."""
+    """Write a table with composed pictures added, which teach where a thing is."""
     from r2d2 import progress
     from r2d2.data.compose import compose_table
     from r2d2.formats.queries import table_outputs
@@ -64,19 +72,25 @@ def compose(
 
 @app.command()
 def scenes(
-    out: Annotated[Path, typer.Option(help="Where to write the table.")],
-    train: Annotated[int, typer.Option(help="Pictures to train on.")] = 20_000,
-    val: Annotated[int, typer.Option(help="Pictures of val, in groups of three.")] = 900,
-    test: Annotated[
-        int, typer.Option(help="Pictures of test, test_pairs and test_things each, in threes.")
+    out: Annotated[Path, typer.Option(help="Write this table.")],
+    train: Annotated[int, typer.Option(help="Make this many pictures to train on.")] = 20_000,
+    val: Annotated[
+        int, typer.Option(help="Make this many pictures of val, in groups of three.")
     ] = 900,
-    things: Annotated[int, typer.Option(help="Emoji that training shows.")] = 1000,
-    pixels: Annotated[int, typer.Option(help="EncodedStates of a picture.")] = 72,
+    test: Annotated[
+        int,
+        typer.Option(
+            help="Make this many pictures for each of test, test_pairs and test_things, in "
+            "groups of three."
+        ),
+    ] = 900,
+    things: Annotated[int, typer.Option(help="Show this many different emoji in training.")] = 1000,
+    pixels: Annotated[int, typer.Option(help="Draw pictures with sides of this many pixels.")] = 72,
     near_misses: Annotated[
         float,
-        typer.Option(help="Share of the training pictures that stand in groups of near misses."),
+        typer.Option(help="Put this share of the training pictures in groups of near misses."),
     ] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(help="Draw by this seed.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a corpus of scenes: four emoji in a grid, and a text that says which is where.
@@ -98,32 +112,46 @@ def scenes(
 @app.command()
 def check(
     context: typer.Context,
-    table: Annotated[str, typer.Argument(help="A pairs table.")],
+    table: Annotated[str, typer.Argument(help="Read this table of pairs.")],
     model: Annotated[
-        str | None, typer.Option(help="Whose vocabulary and length the texts must fit.")
+        str | None,
+        typer.Option(help="Check that the texts fit the vocabulary and the length of this model."),
     ] = None,
-    vocab: Annotated[Path | None, typer.Option(help="A BERT vocab.txt instead.")] = None,
+    vocab: Annotated[
+        Path | None,
+        typer.Option(help="Check that the texts fit this BERT vocab.txt, in place of --model."),
+    ] = None,
     max_length: Annotated[
-        int | None, typer.Option(min=3, help="Tokens of a text; the model's, or 64.")
+        int | None,
+        typer.Option(
+            min=3, help="Cut texts at this many tokens; the default is the model's number, or 64."
+        ),
     ] = None,
-    min_side: Annotated[int, typer.Option(min=1, help="Pixels.")] = 64,
+    min_side: Annotated[
+        int, typer.Option(min=1, help="Report pictures with a side of fewer pixels.")
+    ] = 64,
     pictures: Annotated[
-        int, typer.Option(min=0, help="Decoded at most; more are sampled.")
+        int, typer.Option(min=0, help="Decode at most this many pictures; more are sampled.")
     ] = 50_000,
     against: Against = None,
     radius: Annotated[
         int | None,
         typer.Option(
-            min=0, max=16, help="Bits within which pictures are near-duplicates; 4 is usual."
+            min=0,
+            max=16,
+            help="Take pictures for near-duplicates when their hashes differ by at most "
+            "this many bits; 4 is usual.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Also write it there as JSON.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the report to this JSON file.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Tell before training what will go wrong, and whether half of a pair tells its label.
 
-    Exit code 0: nothing that spoils a figure, though there may be warnings. 1: a finding marked
-    `stop`: training cannot work, or a figure on this table means nothing. 2: bad input.
+    The exit code is 1 where a finding is marked `stop`: training cannot work, or a figure on this
+    table means nothing. It is 0 where there are warnings only, and 2 where the input is bad.
     """
     from r2d2 import progress
     from r2d2.checks.against import know
@@ -172,25 +200,36 @@ def check(
 
 @app.command("import")
 def import_(
-    kind: Annotated[str, typer.Argument(metavar="FORMAT", help="See `r2d2 data formats`.")],
-    paths: Annotated[list[Path], typer.Argument(help="Files and folders of this format.")],
-    out: Annotated[str, typer.Option(help="The pairs table to write.")],
+    kind: Annotated[
+        str,
+        typer.Argument(metavar="FORMAT", help="Read this format; `r2d2 data formats` lists all."),
+    ],
+    paths: Annotated[list[Path], typer.Argument(help="Read these files and folders.")],
+    out: Annotated[str, typer.Option(help="Write this table of pairs.")],
     split: Annotated[
-        str | None, typer.Option(help="Of rows whose files name none; train if not given.")
+        str | None,
+        typer.Option(
+            help="Put rows whose files name no split into this one; the default is train."
+        ),
     ] = None,
     caption_column: Annotated[
-        str | None, typer.Option(help="Of captions, where a table has several.")
+        str | None,
+        typer.Option(help="Take the captions from this column, where a table has several."),
     ] = None,
     held_out: Annotated[
         str | None,
-        typer.Option(help="A second table, of texts kept out of the first; cldr-annotations only."),
+        typer.Option(
+            help="Write a second table of texts that are kept out of the first; for "
+            "cldr-annotations only."
+        ),
     ] = None,
     held_share: Annotated[
-        float | None, typer.Option(help="Of the texts, for --held-out; 0.1 if not given.")
+        float | None,
+        typer.Option(help="Keep this share of the texts for --held-out; the default is 0.1."),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a pairs table of a download, as it was published."""
+    """Make a table of pairs from a set as it was published."""
     from r2d2 import progress
     from r2d2.formats.queries import queries_file
     from r2d2.formats.registry import import_table
@@ -216,7 +255,7 @@ def import_(
 
 @app.command()
 def formats() -> None:
-    """List what `data import` reads: each format, what it is, and the files it expects."""
+    """List what `r2d2 data import` reads: each format, what it is, and the files it expects."""
     from r2d2.formats.registry import FORMATS
 
     for name, one in FORMATS.items():
@@ -225,13 +264,15 @@ def formats() -> None:
 
 @app.command()
 def export(
-    table: Annotated[str, typer.Argument(help="A pairs table.")],
-    kind: Annotated[str, typer.Option("--format", help="webdataset or parquet.")],
-    out: Annotated[Path, typer.Option(help="Folder for the files.")],
-    split: Annotated[str | None, typer.Option(help="Only this one.")] = None,
+    table: Annotated[str, typer.Argument(help="Read this table of pairs.")],
+    kind: Annotated[
+        str, typer.Option("--format", help="Write this format: webdataset or parquet.")
+    ],
+    out: Annotated[Path, typer.Option(help="Write the files to this folder.")],
+    split: Annotated[str | None, typer.Option(help="Write this split only.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a pairs table in another format, with its metadata and its queries."""
+    """Write a table of pairs in another format, with its metadata and its queries."""
     from r2d2 import progress
     from r2d2.formats.registry import export_table, is_export
     from r2d2.outputs import a_folder, check_outputs

@@ -19,18 +19,31 @@ def main() -> None:
 
 @app.command()
 def make(
-    table: Annotated[str, typer.Argument(help="A pairs table.")],
-    task: Annotated[str, typer.Option(help="icm, iqm (matching), icr or iqr (retrieval).")],
-    out: Annotated[Path, typer.Option(help="The table to write; its report lands beside.")],
+    table: Annotated[str, typer.Argument(help="Draw the set from this table of pairs.")],
+    task: Annotated[
+        str,
+        typer.Option(
+            help="Make a set for this task: icm or iqm (matching), icr or iqr (retrieval)."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Write this table, with its report beside it.")],
     exclude: Annotated[
         list[str] | None,
-        typer.Option(help="A table to share no picture with, as the pre-training corpus."),
+        typer.Option(
+            help="Share no picture with this table, such as the pre-training corpus. "
+            "Repeat the option for more."
+        ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help=f"For hard negatives. {MODELS}.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help=f"Find hard negatives by this model. {MODELS}")
+    ] = None,
     settings: Settings = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """One text an image, balanced, split 8:1:1 by group; exit code 1 where its check fails."""
+    """Make a balanced set with one text an image, split 8:1:1 by group.
+
+    The exit code is 1 where its check fails.
+    """
     from r2d2 import progress
     from r2d2.downstream.config import make_downstream_config
     from r2d2.downstream.make import make_set, set_outputs

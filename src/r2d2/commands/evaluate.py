@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from r2d2.commands.options import MODELS, Overwrite, refuse_given
+from r2d2.commands.renamed import with_old_names
 from r2d2.errors import R2D2Error
 
 MEASURED = (  # options of what a submission does not measure
@@ -22,36 +23,52 @@ LABELLED = ("metrics.json", "report.html", "report.md")  # matching and classifi
 FOUND = ("metrics.json",)  # pictures that ask for pictures
 SUBMISSION = "submission.jsonl"
 
-app = typer.Typer(help="Measure a model on a pairs table.", no_args_is_help=True)
+app = typer.Typer(help="Measure a model on a table of pairs.", no_args_is_help=True)
 
 Model = Annotated[
     str,
-    typer.Argument(help=f"{MODELS}; or a folder of embeddings."),
+    typer.Argument(help=f"Measure this model, or a folder of embeddings. {MODELS}"),
 ]
-Table = Annotated[str, typer.Argument(help="A pairs table.")]
-Out = Annotated[Path, typer.Option(help="Folder for metrics.json and report.html.")]
+Table = Annotated[str, typer.Argument(help="Measure on this table of pairs.")]
+Out = Annotated[Path, typer.Option(help="Write metrics.json and report.html to this folder.")]
 Splits = Annotated[
     list[str] | None,
     typer.Option(
-        "--split", help="May be repeated; if not given, test, test_novel, test_pairs, test_things."
+        "--split",
+        help="Measure this split. Repeat the option for more; the default is test, "
+        "test_novel, test_pairs and test_things.",
     ),
 ]
-Batch = Annotated[int, typer.Option(min=1, help="Items, or pairs, a forward pass.")]
+Batch = Annotated[
+    int, typer.Option(min=1, help="Put this many items or pairs through one forward pass.")
+]
 Sample = Annotated[
-    int | None, typer.Option(min=1, help="Images a split, drawn by a hash: a quick look.")
+    int | None,
+    typer.Option(
+        min=1, help="Measure this many images of each split, drawn by a hash, for a quick look."
+    ),
 ]
 Length = Annotated[
-    int | None, typer.Option(min=3, help="Tokens of a text; as the model is used if not given.")
+    int | None,
+    typer.Option(min=3, help="Cut texts at this many tokens; the default is as the model is used."),
 ]
-Dim = Annotated[int | None, typer.Option(min=1, help="Numbers of an embedding; all if not given.")]
-Seed = Annotated[int, typer.Option(help="Of the sample and of the intervals.")]
-Resamples = Annotated[int, typer.Option(min=0, help="Of the images, for intervals; 0: none.")]
+Dim = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Use the first numbers of an embedding, this many; the default is all."
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Draw the sample and the intervals by this seed.")]
+Resamples = Annotated[
+    int,
+    typer.Option(min=0, help="Resample the images this many times for intervals; 0 gives none."),
+]
 Benchmark = Annotated[
-    str | None, typer.Option(help="The published set that the table is; see `r2d2 report`.")
+    str | None, typer.Option(help="Name the published set that the table is, for `r2d2 report`.")
 ]
 
 
-@app.command()
+@app.command(cls=with_old_names(top_k="--candidates", text_length="--max-length"))
 def retrieval(
     context: typer.Context,
     model: Model,
@@ -62,41 +79,61 @@ def retrieval(
         bool, typer.Option("--full", help="Rank test against the whole table too.")
     ] = False,
     t2i_only: Annotated[
-        bool, typer.Option("--t2i-only", help="Texts ask, images do not: R@M of three, as MUGE.")
+        bool,
+        typer.Option(
+            "--t2i-only",
+            help="Measure text-to-image retrieval alone, with an R@M of three recalls, as "
+            "MUGE does.",
+        ),
     ] = False,
-    top_k: Annotated[
-        int | None, typer.Option(min=1, help="Candidates ranked again; as saved by default.")
+    candidates: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Rank this many candidates again; the default is saved with the model."
+        ),
     ] = None,
     weight: Annotated[
-        float | None, typer.Option(help="Of the match score; the best on `val` by default.")
+        float | None,
+        typer.Option(help="Weigh the match score by this; the default is the best on val."),
     ] = None,
     cascade: Annotated[
         int | None,
-        typer.Option(min=1, help="Rank by the text side first, by both sides only the best N."),
+        typer.Option(
+            min=1, help="Rank candidates by the text side first, and only the best N by both sides."
+        ),
     ] = None,
     batch_size: Batch = 256,
     sample: Sample = None,
-    text_length: Length = None,
+    max_length: Length = None,
     dim: Dim = None,
     resamples: Resamples = 1000,
     seed: Seed = 0,
     half_states: Annotated[
-        bool, typer.Option("--half-states", help="Hidden states on disk in 16 bits.")
+        bool, typer.Option("--half-states", help="Keep hidden states on disk in 16 bits.")
     ] = False,
     benchmark: Benchmark = None,
     fine_tuned: Annotated[
-        bool, typer.Option("--fine-tuned", help="Trained on this set: for the report.")
+        bool,
+        typer.Option(
+            "--fine-tuned", help="Say in the report that the model was trained on this set."
+        ),
     ] = False,
     submission: Annotated[
-        str | None, typer.Option(help="Write submission.jsonl for this split's queries, as MUGE.")
+        str | None,
+        typer.Option(
+            help="Write submission.jsonl for the queries of this split, as MUGE asks for."
+        ),
     ] = None,
     submission_keys: Annotated[
         str,
-        typer.Option(help="Of submission.jsonl: muge, or chinese-clip for its evaluation script."),
+        typer.Option(
+            help="Write submission.jsonl with the keys of muge, or of the evaluation "
+            "script of chinese-clip."
+        ),
     ] = "muge",
     overwrite: Overwrite = False,
 ) -> None:
-    """Recall by pre-ranking and in two stages, in our way of counting and the papers'."""
+    """Measure recall by pre-ranking and in two stages, counted in our way and in the papers'."""
     from r2d2.evaluation.run import RetrievalSettings, evaluate_retrieval
     from r2d2.evaluation.submission import KEYS
     from r2d2.settings import one_of
@@ -110,8 +147,8 @@ def retrieval(
     names = RETRIEVAL if submission is None else (SUBMISSION,)
     _check_out(out, names, [model, table], overwrite)
     settings = RetrievalSettings(
-        splits=tuple(split or ()), full=full, t2i_only=t2i_only, top_k=top_k, weight=weight,
-        cascade=cascade, batch_size=batch_size, sample=sample, text_length=text_length, dim=dim,
+        splits=tuple(split or ()), full=full, t2i_only=t2i_only, top_k=candidates, weight=weight,
+        cascade=cascade, batch_size=batch_size, sample=sample, text_length=max_length, dim=dim,
         resamples=resamples, seed=seed, half_states=half_states, benchmark=benchmark,
         setting="fine-tuned" if fine_tuned else "zero-shot", submission=submission,
         submission_keys=submission_keys,
@@ -120,7 +157,7 @@ def retrieval(
     typer.echo(f"{'submission' if submission else 'report'}: {written}")
 
 
-@app.command()
+@app.command(cls=with_old_names(text_length="--max-length"))
 def matching(
     context: typer.Context,
     model: Model,
@@ -129,30 +166,33 @@ def matching(
     split: Splits = None,
     batch_size: Batch = 256,
     sample: Sample = None,
-    text_length: Length = None,
+    max_length: Length = None,
     dim: Dim = None,
     resamples: Resamples = 1000,
     seed: Seed = 0,
     benchmark: Benchmark = None,
     fine_tuned: Annotated[
-        bool, typer.Option("--fine-tuned", help="Trained on this set: for the report.")
+        bool,
+        typer.Option(
+            "--fine-tuned", help="Say in the report that the model was trained on this set."
+        ),
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """AUC, average precision, accuracy and calibration on pairs that carry labels."""
+    """Measure AUC, average precision, accuracy and calibration on labelled pairs."""
     from r2d2.evaluation.match_run import MatchingSettings, evaluate_matching
 
     _check_seed(context, sample, resamples)
     _check_out(out, LABELLED, [model, table], overwrite)
     settings = MatchingSettings(
-        splits=tuple(split or ()), batch_size=batch_size, sample=sample, text_length=text_length,
+        splits=tuple(split or ()), batch_size=batch_size, sample=sample, text_length=max_length,
         dim=dim, resamples=resamples, seed=seed, benchmark=benchmark,
         setting="fine-tuned" if fine_tuned else "zero-shot",
     )  # fmt: skip
     typer.echo(f"report: {evaluate_matching(model, table, out, settings)}")
 
 
-@app.command()
+@app.command(cls=with_old_names(text_length="--max-length"))
 def classification(
     context: typer.Context,
     model: Model,
@@ -161,25 +201,28 @@ def classification(
     split: Splits = None,
     templates: Annotated[
         Path | None,
-        typer.Option(help="One sentence a line with {} for the name; ours if not given."),
+        typer.Option(
+            help="Read prompts from this file: one sentence a line, with {} for the name "
+            "of the class."
+        ),
     ] = None,
     batch_size: Batch = 256,
     sample: Sample = None,
-    text_length: Length = None,
+    max_length: Length = None,
     dim: Dim = None,
     resamples: Resamples = 1000,
     seed: Seed = 0,
     benchmark: Benchmark = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Zero-shot: top-1, top-5 and every class, by Chinese prompts around the class names."""
+    """Measure zero-shot classification by Chinese prompts: top-1, top-5 and every class."""
     from r2d2.evaluation.class_run import ClassificationSettings, evaluate_classification
 
     _check_seed(context, sample, resamples)
     _check_out(out, LABELLED, [model, table, templates], overwrite)
     settings = ClassificationSettings(
         splits=tuple(split or ()), templates=templates, batch_size=batch_size, sample=sample,
-        text_length=text_length, dim=dim, resamples=resamples, seed=seed, benchmark=benchmark,
+        text_length=max_length, dim=dim, resamples=resamples, seed=seed, benchmark=benchmark,
     )  # fmt: skip
     typer.echo(f"report: {evaluate_classification(model, table, out, settings)}")
 
@@ -189,8 +232,10 @@ def images(
     context: typer.Context,
     model: Model,
     table: Table,
-    other: Annotated[str, typer.Argument(help="A second pairs table, of the same things.")],
-    out: Annotated[Path, typer.Option(help="Folder for metrics.json.")],
+    other: Annotated[
+        str, typer.Argument(help="Search this second table of pairs, which shows the same things.")
+    ],
+    out: Annotated[Path, typer.Option(help="Write metrics.json to this folder.")],
     split: Splits = None,
     batch_size: Batch = 256,
     dim: Dim = None,
@@ -198,7 +243,7 @@ def images(
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Recall of pictures among those of another table that have a text in common."""
+    """Measure how pictures of one table find pictures of another with the same text."""
     from r2d2.evaluation.image_run import BACK, FORWARD, ImageSearchSettings, evaluate_image_search
 
     _check_seed(context, None, resamples)

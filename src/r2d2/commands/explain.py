@@ -11,34 +11,49 @@ from r2d2.commands.options import MODELS, Overwrite
 
 
 def explain(
-    image: Annotated[Path, typer.Argument(help="A picture.")],
-    text: Annotated[str, typer.Argument(help="Chinese, as 一只狗在草地上追飞盘.")],
-    model: Annotated[str, typer.Option(help=f"{MODELS}.")] = "emoji",
-    out: Annotated[Path, typer.Option(help="PNG panel to write.")] = Path("explain.png"),
+    image: Annotated[Path, typer.Argument(help="Explain this picture.")],
+    text: Annotated[
+        str, typer.Argument(help="Explain this Chinese text, as in 一只狗在草地上追飞盘.")
+    ],
+    model: Annotated[str, typer.Option(help=f"Ask this model. {MODELS}")] = "emoji",
+    out: Annotated[Path, typer.Option(help="Write the panel to this PNG file.")] = Path(
+        "explain.png"
+    ),
     weighted: Annotated[
         bool | None,
         typer.Option(
-            "--weighted/--plain", help="By the gradient of the match score or not; as is best."
+            "--weighted/--plain",
+            help="Weight attention by the gradient of the match score, or do not; the "
+            "default suits the model.",
         ),
     ] = None,
     alone: Annotated[
         bool | None,
         typer.Option(
-            "--alone/--in-text", help="Each entity as a text of its own or not; as is best."
+            "--alone/--in-text",
+            help="Give each entity as a text of its own, or within the text; the default "
+            "suits the model.",
         ),
     ] = None,
     dropping: Annotated[
         bool | None,
         typer.Option(
-            "--dropping/--attention", help="What each part adds to the match, or attention."
+            "--dropping/--attention",
+            help="Show what each part adds to the match score, or show attention.",
         ),
     ] = None,
     layer: Annotated[
-        int | None, typer.Option(help="Of the cross encoders, from 1; as is best.")
+        int | None,
+        typer.Option(
+            help="Use this layer of the cross encoders, counted from 1; the default suits "
+            "the model."
+        ),
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="A word of the text to explain in place of its nouns; may be repeated."),
+        typer.Option(
+            help="Explain this word of the text instead of its nouns. Repeat the option for more."
+        ),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:

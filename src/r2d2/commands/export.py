@@ -8,39 +8,48 @@ from typing import Annotated
 import typer
 
 from r2d2.commands.options import MODELS, Overwrite
+from r2d2.commands.renamed import with_old_names
 
 app = typer.Typer(help="Write a model for other programs and libraries.", no_args_is_help=True)
 
 
 Dim = Annotated[
     int | None,
-    typer.Option(min=1, help="Numbers of an embedding; all if not given. See objectives.widths."),
+    typer.Option(
+        min=1,
+        help="Write the first numbers of an embedding, this many; the default is all "
+        "(see objectives.widths).",
+    ),
 ]
 
 
-@app.command()
+@app.command(cls=with_old_names(table="--measure-on"))
 def onnx(
-    model: Annotated[str, typer.Argument(help=f"{MODELS}.")],
-    out: Annotated[Path, typer.Option(help="Folder for the graphs.")],
+    model: Annotated[str, typer.Argument(help=f"Export this model. {MODELS}")],
+    out: Annotated[Path, typer.Option(help="Write the graphs to this folder.")],
     int8: Annotated[
-        bool, typer.Option("--int8", help="Also with weights of 8 bits; prints the loss of recall.")
+        bool,
+        typer.Option("--int8", help="Also write weights of 8 bits, and print the loss of recall."),
     ] = False,
-    table: Annotated[
+    measure_on: Annotated[
         str | None,
-        typer.Option(help="With --int8: measure on this table's test split, not the emoji's."),
+        typer.Option(
+            help="Measure the loss of --int8 on the test split of this table instead of "
+            "the emoji's."
+        ),
     ] = None,
     dim: Dim = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Image encoder from raw pixels, text encoder and pair scorer as ONNX; tokenizer; README."""
+    """Write the image encoder, the text encoder and the pair scorer as ONNX, with the tokenizer."""
     from r2d2.deploy.export import export_onnx, is_exported
     from r2d2.errors import R2D2Error
     from r2d2.outputs import a_folder, check_outputs
     from r2d2.progress import bars
 
-    if table is not None and not int8:
-        raise R2D2Error("--table is what --int8 is measured on: give both or none")
-    check_outputs([a_folder(out, is_exported)], inputs=[model, table], overwrite=overwrite)
+    if measure_on is not None and not int8:
+        raise R2D2Error("--measure-on goes with --int8: give both or none")
+    check_outputs([a_folder(out, is_exported)], inputs=[model, measure_on], overwrite=overwrite)
     with bars() as update:
         steps = 6 if int8 else 3
         done = 0
@@ -56,7 +65,7 @@ def onnx(
         if int8:
             from r2d2.deploy.quantise import of_table, recall_lines
 
-            data = None if table is None else of_table(table)
+            data = None if measure_on is None else of_table(measure_on)
             lines += recall_lines(out, data, lambda what, n, total: update(what, n, total))
     for line in [*lines, f"exported: {out}"]:
         typer.echo(line)
@@ -64,12 +73,14 @@ def onnx(
 
 @app.command()
 def immich(
-    model: Annotated[str, typer.Argument(help=f"{MODELS}.")],
-    out: Annotated[Path, typer.Option(help="Folder for textual/, visual/ and config.json.")],
+    model: Annotated[str, typer.Argument(help=f"Export this model. {MODELS}")],
+    out: Annotated[
+        Path, typer.Option(help="Write textual/, visual/ and config.json to this folder.")
+    ],
     dim: Dim = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Both encoders in the layout that the photo server immich reads, for its search."""
+    """Write both encoders in the layout that the photo server immich reads."""
     from r2d2.deploy.immich import export_immich
     from r2d2.progress import bars
 
@@ -86,20 +97,28 @@ def immich(
 
 @app.command()
 def hf(
-    model: Annotated[str, typer.Argument(help=f"{MODELS}; but no ONNX.")],
-    out: Annotated[Path, typer.Option(help="Folder for the model.")],
+    model: Annotated[
+        str, typer.Argument(help=f"Export this model, which cannot be ONNX. {MODELS}")
+    ],
+    out: Annotated[Path, typer.Option(help="Write the model to this folder.")],
     licence: Annotated[
         str | None,
-        typer.Option(help="Of the weights, for the model card, as the hub spells it: apache-2.0."),
+        typer.Option(
+            help="Name the licence of the weights in the model card, as the hub spells it: "
+            "apache-2.0."
+        ),
     ] = None,
     figures: Annotated[
         list[Path] | None,
-        typer.Option(help="A folder that `r2d2 evaluate` wrote for this model; may be repeated."),
+        typer.Option(
+            help="Show the figures that `r2d2 evaluate` wrote to this folder. Repeat the "
+            "option for more."
+        ),
     ] = None,
     dim: Dim = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """A folder for sentence-transformers and, where one class holds it, transformers; its card."""
+    """Write a folder for sentence-transformers and, where it can be, transformers, with a card."""
     from r2d2.integrations.card import Card
     from r2d2.integrations.hf_folder import export_hf
 

@@ -15,42 +15,60 @@ def flops(
     preset: Preset = "base",
     variant: Variant = "r2d2",
     settings: Settings = None,
-    length: Annotated[int | None, typer.Option(min=3, help="Tokens a text; the longest.")] = None,
+    max_length: Annotated[
+        int | None,
+        typer.Option(
+            min=3, help="Count with texts of this many tokens; the default is the longest."
+        ),
+    ] = None,
     gpus: Annotated[
         int | None,
-        typer.Option(min=1, help="Over which the batch is spread: 1; with --plan 8 to 64."),
+        typer.Option(
+            min=1,
+            help="Spread the batch over this many GPUs; the default is 1, and 8 to 64 with --plan.",
+        ),
     ] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Hours, cost, memory and network of whole corpora.")
+        bool,
+        typer.Option("--plan", help="Plan a whole pre-training: hours, cost, memory and network."),
     ] = False,
     pairs: Annotated[
-        list[int] | None, typer.Option(help="With --plan: of a corpus; may be repeated.")
+        list[int] | None,
+        typer.Option(help="Plan for a corpus of this many pairs. Repeat the option for more."),
     ] = None,
-    peak: Annotated[float, typer.Option(help="With --plan: TFLOP/s of a GPU, bfloat16.")] = 312.0,
+    peak: Annotated[
+        float, typer.Option(help="Plan with a GPU of this many TFLOP/s in bfloat16.")
+    ] = 312.0,
     utilisation: Annotated[
-        float, typer.Option(min=0.01, max=1.0, help="With --plan: of the peak.")
+        float, typer.Option(min=0.01, max=1.0, help="Plan with this share of the peak.")
     ] = 0.35,
-    pair_kb: Annotated[float, typer.Option(help="With --plan: kB of a picture and texts.")] = 40.0,
-    price: Annotated[float, typer.Option(help="With --plan: of an hour of one GPU.")] = 2.0,
+    pair_kb: Annotated[
+        float, typer.Option(help="Plan with this many kB for a picture and its texts.")
+    ] = 40.0,
+    price: Annotated[
+        float, typer.Option(help="Plan with this price of one hour of one GPU.")
+    ] = 2.0,
     network: Annotated[
-        float, typer.Option(min=0.001, help="With --plan: GB/s that a GPU can send.")
+        float, typer.Option(min=0.001, help="Plan with GPUs that can send this many GB/s.")
     ] = 25.0,
-    gpu_gib: Annotated[float, typer.Option(min=1, help="With --plan: memory of a GPU.")] = 80.0,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    gpu_gib: Annotated[
+        float, typer.Option(min=1, help="Plan with GPUs of this much memory, in GiB.")
+    ] = 80.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """GFLOPs of every part, parameters and memory a GPU, without running anything."""
+    """Count the GFLOPs of every part, the parameters and the memory of a GPU, without training."""
     from r2d2.config import make_config
     from r2d2.flops import flops as trace
     from r2d2.planning import GPUS, PAIRS, Assumptions, plan_lines
     from r2d2.planning import plan as make_plan
 
     config = make_config(preset, variant, settings or ())
-    report = trace(config, length, gpus or 1)
+    report = trace(config, max_length, gpus or 1)
     assumed = Assumptions(
         peak * 1e12, utilisation, pair_kb * 1e3, price, network * 1e9, gpu_gib * 2.0**30
     )
     numbers = GPUS if gpus is None else (gpus,)
-    spread = report if gpus or not plan else trace(config, length, numbers[0])
+    spread = report if gpus or not plan else trace(config, max_length, numbers[0])
     plans = make_plan(spread, assumed, pairs or PAIRS, numbers) if plan else []
     if as_json:
         data = report.to_dict() | ({"plan": [asdict(one) for one in plans]} if plan else {})
@@ -60,7 +78,7 @@ def flops(
         typer.echo(line)
     if config.objectives.et and not config.train.labelled:
         apart = replace(config, objectives=replace(config.objectives, et=False))
-        without = trace(apart, length, gpus or 1)
+        without = trace(apart, max_length, gpus or 1)
         typer.echo(
             f"without enhanced training: forward {without.forward / 1e9:.2f}, step "
             f"{without.step / 1e9:.2f} GFLOPs a pair (the paper, ViT-L: 154.0 with, 168.8 without)"

@@ -9,36 +9,56 @@ import typer
 
 from r2d2.errors import R2D2Error
 
-Preset = Annotated[str, typer.Option(help="Size: tiny, small, base or large.")]
-Variant = Annotated[str, typer.Option(help="r2d2, prd2, wo_et, wo_twd, wo_tgd or wo_fgd.")]
+Preset = Annotated[
+    str, typer.Option(help="Use the settings of this size: tiny, small, base or large.")
+]
+Variant = Annotated[
+    str, typer.Option(help="Use this variant: r2d2, prd2, wo_et, wo_twd, wo_tgd or wo_fgd.")
+]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="A setting, as train.lr=0.001; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--set", help="Change a setting, as in train.lr=0.001. Repeat the option for more."
+    ),
 ]
 Processes = Annotated[
-    int, typer.Option(min=1, help="On this machine, one a GPU; across machines use torchrun.")
+    int,
+    typer.Option(
+        min=1,
+        help="Start this many processes here, one for each GPU. Use torchrun across machines.",
+    ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 MODELS = (
-    "A run's folder, a saved model's, a Hugging Face folder or hub id, a checkpoint, ONNX; emoji"
+    "A model is the folder of a run or of a saved model, a Hugging Face folder or hub id, a "
+    "checkpoint, an ONNX folder, or emoji."
 )
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")]
 
 # Of a folder of pictures, whose table a command makes or brings up to date.
 FolderOut = Annotated[
     Path | None,
-    typer.Option(help="Folder for the table of a folder of pictures; beside it by default."),
+    typer.Option(
+        help="Write the table of a folder of pictures there; the default is beside the folder."
+    ),
 ]
 FolderCaptions = Annotated[
     Path | None,
-    typer.Option("--captions", help="CSV or JSONL of captions; else .txt and .json beside them."),
+    typer.Option(
+        "--captions",
+        help="Read captions from this CSV or JSONL file, not from .txt and .json files "
+        "beside the pictures.",
+    ),
 ]
 FollowLinks = Annotated[
     bool | None,
-    typer.Option("--follow-links/--no-follow-links", help="Follow links out of the folder."),
+    typer.Option(
+        "--follow-links/--no-follow-links", help="Follow links that lead out of the folder."
+    ),
 ]
 Copy = Annotated[
     bool | None,
-    typer.Option("--copy/--no-copy", help="Keep copies of the pictures, not thumbnails."),
+    typer.Option("--copy/--no-copy", help="Keep copies of the pictures instead of thumbnails."),
 ]
 OF_FOLDERS = ("out", "captions", "follow_links", "copies")  # the parameters of these
 

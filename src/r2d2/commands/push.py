@@ -10,17 +10,23 @@ import typer
 
 def push(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A folder that `r2d2 export hf` wrote.")
+        Path,
+        typer.Argument(metavar="DIR", help="Upload this folder, which `r2d2 export hf` wrote."),
     ],
-    repo: Annotated[str, typer.Argument(help="owner/name; made where it is not there.")],
+    repo: Annotated[
+        str,
+        typer.Argument(
+            help="Upload to this repository, owner/name; it is made where there is none."
+        ),
+    ],
     private: Annotated[
-        bool, typer.Option("--private", help="What is made anew is for its owner alone.")
+        bool, typer.Option("--private", help="Make a new repository private.")
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace all files that the repository holds.")
     ] = False,
 ) -> None:
-    """Upload a model with its card to the hub of Hugging Face; HF_TOKEN is read for it."""
+    """Upload a model with its card to the Hugging Face hub; HF_TOKEN holds the token."""
     from r2d2.integrations.push import push as upload
 
     typer.echo(f"pushed: {upload(folder, repo, private=private, overwrite=overwrite)}")

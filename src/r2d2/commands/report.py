@@ -11,15 +11,23 @@ from r2d2.commands.options import Overwrite
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Folders that `r2d2 evaluate` wrote.")],
-    out: Annotated[Path, typer.Option(help="The HTML file; a Markdown file lands beside it.")],
-    title: Annotated[str | None, typer.Option(help="Of the page.")] = None,
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Compare the evaluations in these folders, which `r2d2 evaluate` wrote."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Write this HTML file, and a Markdown file beside it.")],
+    title: Annotated[str | None, typer.Option(help="Give the page this title.")] = None,
     published: Annotated[
-        Path | None, typer.Option(help="Published results of your own, as docs/evaluation.md says.")
+        Path | None,
+        typer.Option(
+            help="Read published results from this file too (docs/evaluation.md has its format)."
+        ),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """One page of several evaluations: tables, curves, examples, published rows of the same set."""
+    """Make one page of several evaluations: tables, curves, examples and published results."""
     from r2d2.evaluation.comparison_page import write_comparison
     from r2d2.evaluation.published import read_published
     from r2d2.outputs import a_file, check_outputs

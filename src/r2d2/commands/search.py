@@ -25,53 +25,80 @@ if TYPE_CHECKING:
 
 Table = Annotated[
     str | None,
-    typer.Option(help="A table with an index, or a folder of pictures; emoji by default."),
+    typer.Option(
+        help="Search this table with an index, or this folder of pictures; the default "
+        "is the emoji."
+    ),
 ]
 Model = Annotated[
     str | None,
-    typer.Option(help=f"The model that made the index, or emoji; a folder knows it. {MODELS}."),
+    typer.Option(
+        help="Search by this model, which made the index; a folder of pictures knows "
+        f"its own. {MODELS}"
+    ),
 ]
 
 
 def search(
     context: typer.Context,
-    query: Annotated[str | None, typer.Argument(help="What to look for, as 生日蛋糕.")] = None,
+    query: Annotated[str | None, typer.Argument(help="Look for this text, as in 生日蛋糕.")] = None,
     image: Annotated[Path | None, typer.Option(help="Look for what is like this picture.")] = None,
     texts: Annotated[
-        bool, typer.Option("--texts", help="With --image: among texts, not images.")
+        bool,
+        typer.Option("--texts", help="Look among texts instead of images; it goes with --image."),
     ] = False,
     queries: Annotated[
         Path | None,
         typer.Option(
-            help="Many at once: a text a line, JSONL, or a table with a column text; see --out."
+            help="Read many queries from this file: a text a line, JSONL, or a table with "
+            "a column text. It needs --out."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="JSONL file for the results of many.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the results of --queries to this JSONL file.")
+    ] = None,
     table: Table = None,
     model: Model = None,
-    top: Annotated[int, typer.Option("--top", "-k", min=1, help="Results.")] = 10,
-    page: Annotated[int, typer.Option(min=1, help="Which results: 2 after the first --top.")] = 1,
+    top: Annotated[int, typer.Option("--top", "-k", min=1, help="Show this many results.")] = 10,
+    page: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Show this page of results; 2 comes after the first --top results."
+        ),
+    ] = 1,
     where: Annotated[
-        str | None, typer.Option(help="Condition on columns, as \"split = 'test'\".")
+        str | None,
+        typer.Option(help="Search the rows that meet this condition, as in \"split = 'test'\"."),
     ] = None,
     by: Annotated[
         str | None,
-        typer.Option(help="both, vectors or words; both where the table has texts."),
+        typer.Option(
+            help="Search by vectors, by words, or by both; the default is both where the "
+            "table has texts."
+        ),
     ] = None,
     candidates: Annotated[
-        int | None, typer.Option(min=1, help="Ranked again; as saved with the model by default.")
+        int | None,
+        typer.Option(
+            min=1, help="Rank this many candidates again; the default is saved with the model."
+        ),
     ] = None,
     cascade: Annotated[
         int | None,
-        typer.Option(min=1, help="Rank these by the text side first, only the best N by both."),
+        typer.Option(
+            min=1, help="Rank candidates by the text side first, and only the best N by both sides."
+        ),
     ] = None,
     pre_ranking: Annotated[
-        bool, typer.Option("--pre-ranking", help="By cosine alone, without the cross encoders.")
+        bool,
+        typer.Option("--pre-ranking", help="Rank by cosine alone, without the cross encoders."),
     ] = False,
-    json_: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is at --out.")
+    ] = False,
 ) -> None:
-    """Search images by a text, images or texts by an image."""
+    """Search images by a text, or images or texts by an image."""
     from r2d2.errors import R2D2Error
     from r2d2.models import tell_ranking
     from r2d2.outputs import a_file, check_outputs
@@ -148,34 +175,63 @@ def serve(
         list[str] | None,
         typer.Argument(
             metavar="[TABLE|FOLDER]...",
-            help="Tables, folders of pictures, or emoji; several get a switch on the page.",
+            help="Serve these tables or folders of pictures, or emoji; several get a "
+            "switch on the page.",
         ),
     ] = None,
-    table: Table = None,
     model: Model = None,
-    host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0: to all.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Listen at this address; 0.0.0.0 listens to all machines.")
+    ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, envvar="R2D2_PORT", help="0: any that is free.")
+        int,
+        typer.Option(
+            min=0,
+            max=65535,
+            envvar="R2D2_PORT",
+            help="Listen at this port; 0 takes any that is free.",
+        ),
     ] = 8000,
     api_key: Annotated[
         str | None,
-        typer.Option(envvar="R2D2_API_KEY", help="Asked of every request; better as R2D2_API_KEY."),
+        typer.Option(
+            envvar="R2D2_API_KEY",
+            help="Ask every request for this key; R2D2_API_KEY is the safer way to give it.",
+        ),
     ] = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option(help="A name that this server goes by; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Accept requests to this host name. Repeat the option for more."),
     ] = None,
-    max_queue: Annotated[int, typer.Option(min=1, help="Requests that wait; more get 503.")] = 64,
-    max_batch: Annotated[int, typer.Option(min=1, help="Requests in one pass.")] = 16,
-    max_mb: Annotated[float, typer.Option(min=0.01, help="Of a request.")] = 10,
-    max_megapixels: Annotated[float, typer.Option(min=0.01, help="Of a picture.")] = 32,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to an answer.")] = 30,
+    max_queue: Annotated[
+        int, typer.Option(min=1, help="Let this many requests wait; more get 503.")
+    ] = 64,
+    max_batch: Annotated[
+        int, typer.Option(min=1, help="Compute this many requests in one pass.")
+    ] = 16,
+    max_mb: Annotated[
+        float, typer.Option(min=0.01, help="Accept requests of up to this many MB.")
+    ] = 10,
+    max_megapixels: Annotated[
+        float, typer.Option(min=0.01, help="Accept pictures of up to this many megapixels.")
+    ] = 32,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Answer within this many seconds, or refuse with 503.")
+    ] = 30,
     client_timeout: Annotated[
         float,
-        typer.Option(min=0.1, help="Seconds that a request's headers and body may take each."),
+        typer.Option(
+            min=0.1,
+            help="Wait this many seconds for the headers of a request, and as many for its body.",
+        ),
     ] = 15,
     client_connections: Annotated[
         int,
-        typer.Option(min=1, help="Of one client; those of this machine are counted together only."),
+        typer.Option(
+            min=1,
+            help="Accept this many connections of one client; those of this machine only "
+            "count together.",
+        ),
     ] = 100,
     out: FolderOut = None,
     captions: FolderCaptions = None,
@@ -183,7 +239,6 @@ def serve(
     copies: Copy = None,
 ) -> None:
     """Serve search, match and embed over HTTP, with a page to search in."""
-    from r2d2.errors import R2D2Error
     from r2d2.models import tell_ranking
     from r2d2.photo_folder.place import is_picture_folder
     from r2d2.search.server import serve as run
@@ -199,9 +254,7 @@ def serve(
         max_pixels=int(max_megapixels * 1e6), answer_timeout_s=timeout,
         client_timeout_s=client_timeout, client_connections=client_connections,
     )  # fmt: skip
-    if tables and table is not None:
-        raise R2D2Error("give tables or folders as arguments, or one table by --table: one of them")
-    paths = served_paths(tables or [table])
+    paths = served_paths(tables or [None])
     names = table_names(paths)
     if len(paths) > 1:
         refuse_given(context, ("out", "captions"), "goes with one folder, and here are several")
@@ -225,43 +278,62 @@ def serve(
 
 def index(
     context: typer.Context,
-    table: Annotated[str, typer.Argument(help="A pairs table, or a folder of pictures.")],
-    model: Annotated[str | None, typer.Option(help=f"{MODELS}.")] = None,
+    table: Annotated[str, typer.Argument(help="Index this table of pairs or folder of pictures.")],
+    model: Annotated[str | None, typer.Option(help=f"Embed by this model. {MODELS}")] = None,
     texts: Annotated[
-        bool, typer.Option("--texts/--no-texts", help="Its texts too, for search by an image.")
+        bool,
+        typer.Option("--texts/--no-texts", help="Embed its texts too, for search by an image."),
     ] = True,
     ann: Annotated[
         str | None,
         typer.Option(help="Build an approximate index: ivf_sq, ivf_pq, ivf_hnsw_sq or ivf_flat."),
     ] = None,
     probes: Annotated[
-        int | None, typer.Option(min=1, help="With --ann: partitions looked into.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Look into this many partitions of the approximate index; it goes with --ann.",
+        ),
     ] = None,
     export: Annotated[
         Path | None, typer.Option(help="Write the vectors to this Parquet file.")
     ] = None,
-    runner: Annotated[str, typer.Option(help="native, or ray: over a cluster.")] = "native",
+    runner: Annotated[
+        str, typer.Option(help="Run in this process (native), or over a cluster (ray).")
+    ] = "native",
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="With --runner ray: a model each; by default all of the cluster."),
+        typer.Option(
+            min=1,
+            help="Use this many workers of --runner ray, a model each; the default is all "
+            "of the cluster.",
+        ),
     ] = None,
     dim: Annotated[
         int | None,
-        typer.Option(min=1, help="Numbers of a vector, with --model; searches follow the index."),
+        typer.Option(
+            min=1, help="Store the first numbers of a vector, this many; searches follow the index."
+        ),
     ] = None,
     store: Annotated[
         str | None,
-        typer.Option(help="float32, or int8: a quarter, compared exactly; with --model."),
+        typer.Option(help="Store vectors as float32, or as int8 in a quarter of the space."),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Make the vectors anew; replace --export.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Make all vectors again, and replace what is at --export."
+        ),
     ] = False,
     out: FolderOut = None,
     captions: FolderCaptions = None,
     follow_links: FollowLinks = None,
     copies: Copy = None,
 ) -> None:
-    """Embed a table's images and texts, or a folder's pictures: what is new, or all anew."""
+    """Embed the images and texts of a table, or the pictures of a folder.
+
+    Only what is new is embedded, unless --overwrite is given.
+    """
     from r2d2.corpus.runner import RUNNERS
     from r2d2.errors import R2D2Error
     from r2d2.models import lasting_name, tell_ranking

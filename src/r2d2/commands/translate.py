@@ -9,22 +9,29 @@ import typer
 
 from r2d2.commands.options import Overwrite
 
-app = typer.Typer(help="Translate captions anew, with a double check.", no_args_is_help=True)
+app = typer.Typer(
+    help="Have captions translated by one person and checked by another.", no_args_is_help=True
+)
 
 
 @app.command()
 def export(
     sentences: Annotated[
-        Path, typer.Argument(help="Caption lines (.txt), CSV, TSV, JSONL or Parquet.")
+        Path,
+        typer.Argument(
+            help="Read sentences from caption lines (.txt), CSV, TSV, JSONL or Parquet."
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the job.")],
+    out: Annotated[Path, typer.Option(help="Write the job to this folder.")],
     source: Annotated[
-        Path | None, typer.Option(help="Of caption lines: those that were translated.")
+        Path | None, typer.Option(help="Read the originals of caption lines from this file.")
     ] = None,
-    ending: Annotated[str, typer.Option(help="Of a picture's name that has none.")] = ".jpg",
+    ending: Annotated[
+        str, typer.Option(help="Add this ending to names of pictures that have none.")
+    ] = ".jpg",
     overwrite: Overwrite = False,
 ) -> None:
-    """Start a job: OUT/pass-1.csv is the sheet for the translators."""
+    """Start a job; OUT/pass-1.csv is the sheet for the translators."""
     from r2d2.downstream.sentences import read_sentences
     from r2d2.downstream.translations import SHEETS, is_unanswered, start_job
     from r2d2.outputs import a_folder, check_outputs
@@ -39,9 +46,12 @@ def export(
 
 @app.command("import")
 def import_(
-    job: Annotated[Path, typer.Argument(help="The job's folder.")],
-    sheets: Annotated[list[Path], typer.Argument(help="Filled sheets, of either pass.")],
-    by: Annotated[str | None, typer.Option(help="Who filled them, where no row says.")] = None,
+    job: Annotated[Path, typer.Argument(help="Use the job in this folder.")],
+    sheets: Annotated[list[Path], typer.Argument(help="Read these filled sheets of either pass.")],
+    by: Annotated[
+        str | None,
+        typer.Option(help="Name the person who filled the sheets, where no row says so."),
+    ] = None,
 ) -> None:
     """Record what people wrote; JOB/pass-2.csv is then the sheet for the checkers."""
     from r2d2.downstream.translations import SHEETS, open_job, take_sheet
@@ -59,15 +69,18 @@ def import_(
 
 @app.command()
 def report(
-    job: Annotated[Path, typer.Argument(help="The job's folder.")],
-    out: Annotated[Path | None, typer.Option(help="A caption file of the last words.")] = None,
-    tag: Annotated[str, typer.Option(help="Between the picture's name and the number.")] = "zh",
+    job: Annotated[Path, typer.Argument(help="Use the job in this folder.")],
+    out: Annotated[Path | None, typer.Option(help="Write the final captions to this file.")] = None,
+    tag: Annotated[
+        str,
+        typer.Option(help="Put this between the name of a picture and the number of its caption."),
+    ] = "zh",
     partial: Annotated[
-        bool, typer.Option("--partial", help="Write what is checked of an unfinished job.")
+        bool, typer.Option("--partial", help="Write the checked captions of an unfinished job.")
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Edit distances and disagreement; with --out, the captions as Flickr30k-CNA has them."""
+    """Report edit distances and disagreement; --out writes captions as Flickr30k-CNA has them."""
     from r2d2.downstream.translation_report import review, write_review
     from r2d2.downstream.translations import captions, open_job
     from r2d2.files import write_text

@@ -14,32 +14,56 @@ app = typer.Typer(help="Read and write published weights.", no_args_is_help=True
 
 @app.command("import")
 def import_(
-    source: Annotated[str, typer.Argument(help="A folder, a file, or a hub id owner/name.")],
-    out: Annotated[Path, typer.Option(help="Folder for the model.")],
+    source: Annotated[
+        str, typer.Argument(help="Read weights from this folder, file, or hub id owner/name.")
+    ],
+    out: Annotated[Path, typer.Option(help="Write the model to this folder.")],
     others: Annotated[
         list[str] | None,
-        typer.Option("--and", help="A source of another part, as the ViT beside a BERT."),
+        typer.Option(
+            "--and",
+            help="Read another part from this source, such as the ViT beside a BERT. "
+            "Repeat the option for more.",
+        ),
     ] = None,
     kind: Annotated[
-        str | None, typer.Option(help="See `weights kinds`; told by the tensors if not given.")
+        str | None,
+        typer.Option(
+            help="Read this layout of `r2d2 weights kinds`; the default is told by the tensors."
+        ),
     ] = None,
-    image_size: Annotated[int | None, typer.Option(min=1, help="Pixels; interpolates.")] = None,
-    max_length: Annotated[int | None, typer.Option(min=3, help="Tokens of a text.")] = None,
-    vocab: Annotated[Path | None, typer.Option(help="A vocab.txt, where there is none.")] = None,
-    cross_layers: Annotated[int | None, typer.Option(min=0, help="Of the cross encoders.")] = None,
-    vision_heads: Annotated[int | None, typer.Option(min=1)] = None,
-    text_heads: Annotated[int | None, typer.Option(min=1)] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Take pictures of this many pixels; positions are interpolated."),
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=3, help="Cut texts at this many tokens.")
+    ] = None,
+    vocab: Annotated[
+        Path | None, typer.Option(help="Use this vocab.txt, where the source has none.")
+    ] = None,
+    cross_layers: Annotated[
+        int | None, typer.Option(min=0, help="Give each cross encoder this many layers.")
+    ] = None,
+    vision_heads: Annotated[
+        int | None, typer.Option(min=1, help="Read a ViT of this many attention heads.")
+    ] = None,
+    text_heads: Annotated[
+        int | None, typer.Option(min=1, help="Read a text encoder of this many attention heads.")
+    ] = None,
     keep_projection: Annotated[
-        bool, typer.Option("--keep-projection", help="CLIP's last norm and projection too.")
+        bool,
+        typer.Option("--keep-projection", help="Keep the last norm and the projection of CLIP."),
     ] = False,
     preset: Annotated[
-        str | None, typer.Option(help="What no source gives is as in this preset.")
+        str | None, typer.Option(help="Take what no source gives from this preset.")
     ] = None,
-    variant: Annotated[str, typer.Option(help="With --preset.")] = "r2d2",
+    variant: Annotated[str, typer.Option(help="Take this variant of --preset.")] = "r2d2",
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="With --preset, as model.cross_layers=2.")
+        list[str] | None,
+        typer.Option("--set", help="Change a setting of --preset, as in model.cross_layers=2."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of what is initialised afresh.")] = 0,
+    seed: Annotated[int, typer.Option(help="Initialise what no source gives by this seed.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Make a model folder of BERT, CLIP, Chinese-CLIP or official R2D2 weights."""
@@ -61,32 +85,52 @@ def import_(
 
 @app.command()
 def towers(
-    out: Annotated[Path, typer.Option(help="Folder for the model.")],
+    out: Annotated[Path, typer.Option(help="Write the model to this folder.")],
     source: Annotated[
-        str | None, typer.Argument(help="A dual encoder: a Hugging Face folder, or a hub id.")
+        str | None,
+        typer.Argument(help="Read this dual encoder: a Hugging Face folder or a hub id."),
     ] = None,
     image: Annotated[
-        str | None, typer.Option(help="An encoder of pictures, with --text, in SOURCE's place.")
+        str | None,
+        typer.Option(help="Read this encoder of pictures; with --text it stands for SOURCE."),
     ] = None,
-    text: Annotated[str | None, typer.Option(help="An encoder of texts, with --image.")] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help="Read this encoder of texts; with --image it stands for SOURCE."),
+    ] = None,
     embed_dim: Annotated[
-        int | None, typer.Option(min=1, help="Numbers of an embedding, of a pair; else 768.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Make embeddings of this many numbers for a pair of encoders; the default is 768.",
+        ),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=1, help="Pixels, of a pair; else as its processor says.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Take pictures of this many pixels for a pair; the default is from its processor.",
+        ),
     ] = None,
-    cross_layers: Annotated[int, typer.Option(min=0, help="Of the cross encoders, fresh.")] = 6,
-    max_length: Annotated[int | None, typer.Option(min=3, help="Tokens of a text.")] = None,
+    cross_layers: Annotated[
+        int, typer.Option(min=0, help="Add cross encoders of this many new layers.")
+    ] = 6,
+    max_length: Annotated[
+        int | None, typer.Option(min=3, help="Cut texts at this many tokens.")
+    ] = None,
     mask_token: Annotated[
-        str | None, typer.Option(help="Stands for masked tokens, where there is no [MASK].")
+        str | None,
+        typer.Option(
+            help="Use this token for masked ones, where the vocabulary has none of its own."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of what is initialised.")] = 0,
+    seed: Annotated[int, typer.Option(help="Initialise the new layers by this seed.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Put R2D2's cross encoders on a dual encoder, or on any two encoders by --image and --text.
+    """Put R2D2's cross encoders on a dual encoder, or on any two encoders.
 
-    Dual encoders: Chinese-CLIP, CLIP, SigLIP, SigLIP 2, FG-CLIP 2. Pairs: ViT, DINOv2, DINOv3 or
-    ConvNeXt with BERT, RoBERTa, XLM-R or Qwen3.
+    Dual encoders are Chinese-CLIP, CLIP, SigLIP, SigLIP 2 and FG-CLIP 2. Pairs, by --image and
+    --text, are ViT, DINOv2, DINOv3 or ConvNeXt with BERT, RoBERTa, XLM-R or Qwen3.
     """
     from r2d2.errors import R2D2Error
     from r2d2.weights.encoder_pairs import import_pair
@@ -115,12 +159,12 @@ def towers(
 
 @app.command("export")
 def export(
-    model: Annotated[str, typer.Argument(help=f"{MODELS}; but no ONNX.")],
-    kind: Annotated[str, typer.Option(help="See `weights kinds`.")],
-    out: Annotated[Path, typer.Option(help="Folder for the weights.")],
+    model: Annotated[str, typer.Argument(help=f"Write this model, which cannot be ONNX. {MODELS}")],
+    kind: Annotated[str, typer.Option(help="Write this layout of `r2d2 weights kinds`.")],
+    out: Annotated[Path, typer.Option(help="Write the weights to this folder.")],
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a model in another's layout."""
+    """Write a model in the layout of another project."""
     from r2d2.weights.exporting import export_weights
 
     for line in export_weights(model, kind, out, overwrite).lines():
@@ -129,7 +173,7 @@ def export(
 
 @app.command()
 def kinds() -> None:
-    """The layouts that can be read and written."""
+    """List the layouts that can be read and written."""
     from r2d2.weights.layouts import kinds as known
 
     for name, what in known().items():

@@ -62,7 +62,7 @@ def open_encoder(
     if precomputed.is_there(folder):
         if text_length is not None:
             raise R2D2Error(
-                f"{source} holds embeddings: leave --text-length out, the texts were cut elsewhere"
+                f"{source} holds embeddings: leave --max-length out, the texts were cut elsewhere"
             )
         if dim is not None:
             raise R2D2Error(
@@ -72,7 +72,7 @@ def open_encoder(
     theirs = sentence_model_name(source)
     if theirs is not None:
         if text_length is not None:
-            raise R2D2Error(f"{source} cuts texts as its own settings say: leave --text-length out")
+            raise R2D2Error(f"{source} cuts texts as its own settings say: leave --max-length out")
         encoder = open_sentence_encoder(theirs, dim=dim)
         name = Path(theirs).name
         return EvaluatedModel(encoder, "sentence-transformers", name, None, None, dim=dim)

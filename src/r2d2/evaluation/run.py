@@ -206,7 +206,7 @@ def check(settings: RetrievalSettings) -> None:
 def _check_stages(settings: RetrievalSettings, opened: EvaluatedModel) -> None:
     """Refuse settings of the second stage for a model that has none."""
     given = {
-        "--top-k": settings.top_k is not None,
+        "--candidates": settings.top_k is not None,
         "--weight": settings.weight is not None,
         "--cascade": settings.cascade is not None,
         "--half-states": settings.half_states,

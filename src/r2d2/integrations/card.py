@@ -248,6 +248,6 @@ def _command(metrics: Mapping[str, Any]) -> str:
         if about.get(name) is not None:
             words += [option, str(about[name])]
     if "weight" in metrics:
-        words += ["--weight", f"{metrics['weight']:g}", "--top-k", str(metrics["top_k"])]
+        words += ["--weight", f"{metrics['weight']:g}", "--candidates", str(metrics["top_k"])]
     words += ["--out", "eval"]
     return f"{shlex.join(words)}    # table of fingerprint {about['fingerprint']}"

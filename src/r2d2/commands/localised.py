@@ -1,0 +1,53 @@
+"""The help of all commands in the language of the user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from r2d2.language import catalogue, language
+
+PANELS = {"ARGUMENTS": "参数", "OPTIONS": "选项", "COMMANDS": "命令", "ERRORS": "错误"}
+
+
+def localised(command: Any) -> Any:
+    """A command as typer makes it, and those below it, with their help in the user's language."""
+    if language() == "zh":
+        _prepare_panels()
+        _translate(command, catalogue("help"))
+    return command
+
+
+@cache
+def _prepare_panels() -> None:
+    """Give typer's panels Chinese titles, and let them wrap texts that have no spaces."""
+    from typer import rich_utils
+
+    for name, title in PANELS.items():
+        setattr(rich_utils, f"{name}_PANEL_TITLE", title)
+    make_text: Any = rich_utils._make_rich_text
+
+    def make_wrapped_text(*args: Any, **options: Any) -> Any:
+        text = make_text(*args, **options)
+        text.overflow = "fold"
+        return text
+
+    rich_utils._make_rich_text = make_wrapped_text
+
+
+def _translate(command: Any, texts: Mapping[str, str]) -> None:
+    for described in (command, *command.params):
+        if help_text := getattr(described, "help", None):
+            described.help = texts.get(help_text, help_text)
+    make_option = command.get_help_option
+
+    def help_option(context: Any) -> Any:
+        option = make_option(context)
+        if option is not None:
+            option.help = texts.get(option.help, option.help)
+        return option
+
+    command.get_help_option = help_option
+    for inner in getattr(command, "commands", {}).values():
+        _translate(inner, texts)
