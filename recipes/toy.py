@@ -24,6 +24,7 @@ from PIL import Image
 from r2d2.config import ModelConfig, TextConfig, VisionConfig
 from r2d2.files import write_text
 from r2d2.model.r2d2 import R2D2
+from r2d2.models import load
 from r2d2.pretrained import Pretrained
 from r2d2.table import Pair, PairsTable, write_table
 from r2d2.tokenizer import Tokenizer
@@ -100,9 +101,9 @@ def write_weights(out: Path, texts: list[str]) -> None:
             cross_layers=0, embed_dim=64, projection_bias=False,
         )  # fmt: skip
         Pretrained(R2D2(config), tokenizer).save(out / name)
-    export_weights(out / "parts", "bert", out / "bert", overwrite=True)
-    export_weights(out / "parts", "clip", out / "clip", overwrite=True)
-    export_weights(out / "whole", "chinese_clip", out / "chinese_clip", overwrite=True)
+    export_weights(load(out / "parts"), "bert", out / "bert", overwrite=True)
+    export_weights(load(out / "parts"), "clip", out / "clip", overwrite=True)
+    export_weights(load(out / "whole"), "chinese_clip", out / "chinese_clip", overwrite=True)
 
 
 def serve(out: Path) -> None:

@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 KINDS = (
     "a run's folder or a saved model's",
     f"'{SHIPPED}'",
-    "a Hugging Face folder or hub id of a ChineseCLIP, CLIP, SigLIP, SigLIP 2 or FG-CLIP 2 model",
+    "a Hugging Face folder or hub id of a dual encoder (docs/models.md lists them)",
     "an official R2D2 or Chinese-CLIP checkpoint",
     "a folder of `r2d2 export onnx`, or one with encoders.json, image.onnx and text.onnx",
 )

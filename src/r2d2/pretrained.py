@@ -34,9 +34,9 @@ from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.hf_towers import HfTowers
 from r2d2.model.r2d2 import R2D2, Pairs
 from r2d2.ranking.two_stage import two_stage_scores
+from r2d2.tensor_files import load_weights
 from r2d2.tokenizer import Tokenizer
 from r2d2.vectors import refuse_without_direction
-from r2d2.weights.native import load_weights
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 CPU_STATES = 2048  # hidden states of a pass of a cross encoder: of some ten images, at base size

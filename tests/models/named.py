@@ -6,6 +6,7 @@ from deploy.graph_files import onnx_pair
 from model.hf_small import KINDS, save_fgclip2, save_hf
 from r2d2.deploy.export import export_onnx
 from r2d2.model.r2d2 import R2D2
+from r2d2.models import load
 from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import Tokenizer
 from r2d2.weights.exporting import export_weights
@@ -42,13 +43,13 @@ def write_model(kind, place):
         return place / "run"
     elif kind == "official":
         save_wide(place / "ours")
-        export_weights(place / "ours", "official", place / "theirs")
+        export_weights(load(place / "ours"), "official", place / "theirs")
         return next((place / "theirs").glob("*.pth"))
     elif kind == "chinese_clip_pt":
         save_wide(
             place / "ours", vision={"pooled_norm": True}, projection_bias=False, cross_layers=0
         )
-        export_weights(place / "ours", "chinese_clip_pt", place / "theirs")
+        export_weights(load(place / "ours"), "chinese_clip_pt", place / "theirs")
         return next((place / "theirs").glob("*.pt"))
     elif kind in ("onnx", "onnx_dual"):
         save_small(place / "ours", cross_layers=2 if kind == "onnx" else 0)

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from model.hf_small import save_fgclip2, save_hf
 from models.hub_server import loopback_hub, run_r2d2, start_r2d2
+from r2d2.models import load
 from r2d2.weights.exporting import export_weights
 from training.small import small_table, wait_until
 from weights.published import save_small
@@ -194,7 +195,7 @@ def test_what_the_hub_does_not_give_is_told_in_one_line(name, words, more, hub, 
 def test_a_hub_id_is_imported_and_fine_tuned_from(hub, tmp_path):
     towers = {"vision": {"pooled_norm": True}, "projection_bias": False}
     save_small(tmp_path / "ours", **towers)
-    export_weights(tmp_path / "ours", "chinese_clip", tmp_path / "theirs")
+    export_weights(load(tmp_path / "ours"), "chinese_clip", tmp_path / "theirs")
     hub.publish("owner/name", tmp_path / "theirs")
     code, out, lines = run_r2d2(
         hub.url, tmp_path / "home", "weights", "import", "owner/name@main",

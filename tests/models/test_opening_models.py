@@ -247,7 +247,7 @@ def test_an_official_file_without_a_vocabulary_says_what_to_put_beside_it(models
 def test_a_part_of_a_model_is_no_model(models, tmp_path):
     from r2d2.weights.exporting import export_weights
 
-    export_weights(models["saved"], "bert", tmp_path / "bert")
+    export_weights(r2d2.load(models["saved"]), "bert", tmp_path / "bert")
     assert "bert" in refused(r2d2.load, tmp_path / "bert")
 
 

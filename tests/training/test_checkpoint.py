@@ -16,11 +16,11 @@ from r2d2.errors import R2D2Error
 from r2d2.model.r2d2 import R2D2
 from r2d2.objectives.losses import Objectives
 from r2d2.table import PairsTable
+from r2d2.tensor_files import load_tensors, load_weights
 from r2d2.tokenizer import Tokenizer
 from r2d2.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from r2d2.training.optimizer import make_optimizer
 from r2d2.training.trainer import Trainer
-from r2d2.weights.native import load_tensors, load_weights
 from training.small import contents, refused, small_config, small_table
 
 

@@ -39,7 +39,7 @@ def state(folder):
 )
 def test_round_trip(tmp_path, kind, changes, lost):
     save_small(tmp_path / "ours", **changes)
-    export_weights(tmp_path / "ours", kind, tmp_path / "theirs")
+    export_weights(load(tmp_path / "ours"), kind, tmp_path / "theirs")
     wishes = HEAD_WISHES if kind.startswith(("official", "chinese_clip_pt")) else {}
     report = import_weights(tmp_path / "theirs", tmp_path / "back", **wishes, max_length=16)
     assert not report.sources[0].unused.keys() - {"epoch", "step", "name"}
@@ -62,7 +62,7 @@ def test_round_trip(tmp_path, kind, changes, lost):
         back.tokenizer(["一个男孩abc"])[0].tolist() == ours.tokenizer(["一个男孩abc"])[0].tolist()
     )
     # and a second time, byte for byte
-    export_weights(tmp_path / "back", kind, tmp_path / "theirs2")
+    export_weights(load(tmp_path / "back"), kind, tmp_path / "theirs2")
     again = import_weights(tmp_path / "theirs2", tmp_path / "back2", **wishes, max_length=16)
     assert again.config == report.config
     name = "towers.text.layers.1.attention.key_value.weight"
@@ -72,8 +72,8 @@ def test_round_trip(tmp_path, kind, changes, lost):
 def towers(tmp_path, **changes):
     """The two towers of one model, as a BERT with a vocabulary and a CLIP without."""
     save_small(tmp_path / "ours", **changes)
-    export_weights(tmp_path / "ours", "bert", tmp_path / "bert")
-    export_weights(tmp_path / "ours", "clip", tmp_path / "clip")
+    export_weights(load(tmp_path / "ours"), "bert", tmp_path / "bert")
+    export_weights(load(tmp_path / "ours"), "clip", tmp_path / "clip")
     return tmp_path / "bert", tmp_path / "clip"
 
 
@@ -231,7 +231,7 @@ def test_other_means_and_deviations_are_noted(tmp_path):
 def test_what_a_layout_cannot_hold_is_refused(tmp_path, kind, changes, words):
     save_small(tmp_path / "ours", **changes)
     with pytest.raises(R2D2Error, match=words):
-        export_weights(tmp_path / "ours", kind, tmp_path / "theirs")
+        export_weights(load(tmp_path / "ours"), kind, tmp_path / "theirs")
     assert not (tmp_path / "theirs").exists()
 
 

@@ -342,7 +342,7 @@ def test_a_file_with_more_than_tensors_is_refused(tmp_path):
 @pytest.mark.parametrize("joint_layers", [0, 2])
 def test_the_official_code_could_read_what_we_export(tmp_path, joint_layers):
     model = save_small(tmp_path / "ours", cross_layers=joint_layers).double()
-    report = export_weights(tmp_path / "ours", "official", tmp_path / "theirs")
+    report = export_weights(load(tmp_path / "ours"), "official", tmp_path / "theirs")
     names = torch.load(tmp_path / "theirs/model.pth", weights_only=True)["model"]
     # its loader drops silently what has another shape, and ignores what is missing
     wanted = official(joint_layers)
@@ -373,7 +373,7 @@ def test_the_official_code_could_read_what_we_export(tmp_path, joint_layers):
 def test_the_original_chinese_clip_code_could_read_what_we_export(tmp_path):
     towers = {"vision": {"pooled_norm": True}, "projection_bias": False}
     model = save_small(tmp_path / "ours", **towers).double()
-    export_weights(tmp_path / "ours", "chinese_clip_pt", tmp_path / "theirs")
+    export_weights(load(tmp_path / "ours"), "chinese_clip_pt", tmp_path / "theirs")
     state = torch.load(tmp_path / "theirs/clip.pt", weights_only=True)["state_dict"]
     names = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     # its loader drops bert.pooler and is strict on the rest

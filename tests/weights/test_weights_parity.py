@@ -222,7 +222,7 @@ def test_transformers_reads_what_we_export(tmp_path):
     ids, mask, pixels = batch()
     images, texts = model.encode_images(pixels), model.encode_texts(ids, mask)
 
-    export_weights(tmp_path / "ours", "chinese_clip", tmp_path / "chinese_clip")
+    export_weights(load(tmp_path / "ours"), "chinese_clip", tmp_path / "chinese_clip")
     theirs, info = transformers.ChineseCLIPModel.from_pretrained(
         tmp_path / "chinese_clip", output_loading_info=True, dtype=torch.float64
     )
@@ -232,7 +232,7 @@ def test_transformers_reads_what_we_export(tmp_path):
     close(out.image_embeds, images.embedding)
     close(out.text_embeds, texts.embedding)
 
-    export_weights(tmp_path / "ours", "clip", tmp_path / "clip")
+    export_weights(load(tmp_path / "ours"), "clip", tmp_path / "clip")
     theirs, info = transformers.CLIPVisionModelWithProjection.from_pretrained(
         tmp_path / "clip", output_loading_info=True, dtype=torch.float64
     )
@@ -240,7 +240,7 @@ def test_transformers_reads_what_we_export(tmp_path):
     assert not info["unexpected_keys"]
     close(F.normalize(theirs(pixel_values=pixels).image_embeds, dim=-1), images.embedding)
 
-    export_weights(tmp_path / "ours", "bert", tmp_path / "bert")
+    export_weights(load(tmp_path / "ours"), "bert", tmp_path / "bert")
     theirs, info = transformers.BertForMaskedLM.from_pretrained(
         tmp_path / "bert", output_loading_info=True, dtype=torch.float64
     )
@@ -257,7 +257,7 @@ def test_transformers_reads_what_we_export(tmp_path):
 @torch.no_grad()
 def test_a_tower_without_pooled_norm_is_a_plain_clip_vision_model(tmp_path):
     model = save_small(tmp_path / "ours").double()
-    report = export_weights(tmp_path / "ours", "clip", tmp_path / "clip")
+    report = export_weights(load(tmp_path / "ours"), "clip", tmp_path / "clip")
     assert "last_hidden_state" in report.notes[0]
     theirs, info = transformers.CLIPVisionModel.from_pretrained(
         tmp_path / "clip", output_loading_info=True, dtype=torch.float64

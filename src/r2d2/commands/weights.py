@@ -165,9 +165,14 @@ def export(
     overwrite: Overwrite = False,
 ) -> None:
     """Write a model in the layout of another project."""
+    from r2d2.models import load_network
     from r2d2.weights.exporting import export_weights
+    from r2d2.weights.report import check_out
 
-    for line in export_weights(model, kind, out, overwrite).lines():
+    inputs: list[str | Path] = [model, Path(model) / "model"]
+    check_out(out, overwrite, inputs)  # before the model is loaded
+    network = load_network(model, "export", "cpu")
+    for line in export_weights(network, kind, out, inputs=inputs, overwrite=overwrite).lines():
         typer.echo(line)
 
 

@@ -15,7 +15,7 @@ from r2d2.extras import require
 from r2d2.model.encoded_states import EncodedStates, embedded
 from r2d2.pretrained import default_device
 from r2d2.weights.files import CONFIG, read_json
-from r2d2.weights.opening import KNOWN
+from r2d2.weights.towers import ADAPTERS
 
 PREFIX = "st:"  # before a folder or a hub id: open it by sentence-transformers
 MODULES = "modules.json"
@@ -69,7 +69,7 @@ def sentence_model_name(source: str | Path) -> str | None:
     folder = Path(source)
     if not (folder / MODULES).is_file():
         return None
-    return None if read_json(folder / CONFIG).get("model_type") in KNOWN else name
+    return None if read_json(folder / CONFIG).get("model_type") in ADAPTERS else name
 
 
 def open_sentence_encoder(name: str, *, dim: int | None = None) -> SentenceEncoder:

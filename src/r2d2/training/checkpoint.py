@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
+from r2d2.tensor_files import check_tensors, load_tensors
 from r2d2.training.distributed import ALONE, World
 from r2d2.training.sharding import cut_like, gathered, load_full_state
-from r2d2.weights.native import check_tensors, load_tensors
 
 WEIGHTS, STATE, PROGRESS = "model.safetensors", "state.safetensors", "progress.json"
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Set
 from typing import Any
 
 from r2d2.config import ModelConfig, TextConfig
 from r2d2.errors import R2D2Error
 from r2d2.tokenizer import MAX_LENGTH
-from r2d2.weights.layout import CanonicalCheckpoint, ImportOptions, Layout, PartConfigs, four_times
+from r2d2.weights.layout import (
+    CanonicalCheckpoint,
+    ImportOptions,
+    Layout,
+    PartConfigs,
+    State,
+    four_times,
+    other_settings,
+)
 from r2d2.weights.rules import Rule, attention, both, first_row, first_rows, same
 
 OURS = "towers.text"
@@ -161,23 +168,7 @@ def _rules(config: ModelConfig) -> list[Rule]:
     ]
 
 
-LAYOUT = Layout(
-    name="bert",
-    about="BERT, RoBERTa-wwm-ext, MacBERT: Hugging Face's layout",
-    canonical=_canonical,
-    recognises=_recognises,
-    parts=_parts,
-    rules=_rules,
-    required=frozenset({"text"}),
-    unused={**COUNTERS, r"cls\.seq_relationship\.": "next-sentence prediction: no such objective"},
-    copies={
-        "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
-        "cls.predictions.decoder.bias": "cls.predictions.bias",
-    },
-)
-
-
-def hf_config(model: ModelConfig) -> dict[str, Any]:
+def bert_config(model: ModelConfig) -> dict[str, Any]:
     """The text tower's settings as Hugging Face's BertConfig names them."""
     config = model.text
     return {
@@ -196,12 +187,38 @@ def hf_config(model: ModelConfig) -> dict[str, Any]:
     }
 
 
+def _hf_config(model: ModelConfig, tensors: State) -> dict[str, Any]:
+    name = "BertForMaskedLM" if "cls.predictions.bias" in tensors else "BertModel"
+    return {"architectures": [name], **bert_config(model)}
+
+
+def _written_name(name: str, state: State) -> str:
+    with_head = "mlm_head.bias" in state and not name.startswith("cls.")
+    return f"bert.{name}" if with_head else name
+
+
+LAYOUT = Layout(
+    name="bert",
+    about="BERT, RoBERTa-wwm-ext, MacBERT: Hugging Face's layout",
+    canonical=_canonical,
+    recognises=_recognises,
+    parts=_parts,
+    rules=_rules,
+    required=frozenset({"text"}),
+    unused={**COUNTERS, r"cls\.seq_relationship\.": "next-sentence prediction: no such objective"},
+    copies={
+        "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
+    refusals=lambda config, state: [],
+    left_out={"": "the layout holds a text encoder only"},
+    hf_config=_hf_config,
+    written_name=_written_name,
+)
+
+
 def plain_bert(config: TextConfig) -> list[str]:
     """Why code that fixes BERT's activation, norm and feed-forward cannot hold a text tower."""
-    wanted = dataclasses.replace(config, inner_width=0, activation="gelu", norm_eps=1e-12)
-    names = ("inner_width", "activation", "norm_eps")
-    return [
-        f"model.text.{name} is {getattr(config, name)}, there it is always {getattr(wanted, name)}"
-        for name in names
-        if getattr(config, name) != getattr(wanted, name)
-    ]
+    return other_settings(
+        config, "model.text", {"inner_width": 0, "activation": "gelu", "norm_eps": 1e-12}
+    )

@@ -13,7 +13,17 @@ from r2d2.config import ModelConfig, VisionConfig
 from r2d2.errors import R2D2Error
 from r2d2.model.families import ChineseClip
 from r2d2.weights import bert, clip_vision
-from r2d2.weights.layout import CanonicalCheckpoint, ImportOptions, Layout, PartConfigs
+from r2d2.weights.layout import (
+    BIASES,
+    LEFT_OUT,
+    CanonicalCheckpoint,
+    ImportOptions,
+    Layout,
+    PartConfigs,
+    PickledFile,
+    State,
+    biases_that_are_not_zero,
+)
 from r2d2.weights.rules import (
     Rule,
     both,
@@ -60,6 +70,25 @@ def _hf_rules(config: ModelConfig) -> list[Rule]:
     ]
 
 
+def _hf_config(config: ModelConfig, tensors: State) -> dict[str, Any]:
+    """Our settings as Hugging Face's ChineseCLIPConfig names them."""
+    vision = clip_vision.clip_config(config.vision, config.embed_dim)
+    return {
+        "architectures": ["ChineseCLIPModel"],
+        "model_type": "chinese_clip",
+        "projection_dim": config.embed_dim,
+        "vision_config": {**vision, "model_type": "chinese_clip_vision_model"},
+        "text_config": {**bert.bert_config(config), "model_type": "chinese_clip_text_model"},
+    }
+
+
+def _hf_refusals(config: ModelConfig, state: State) -> list[str]:
+    why = clip_vision.not_clip(config.vision)
+    if not config.vision.pooled_norm:
+        why.append("model.vision.pooled_norm is off, there V_[CLS] is always normed")
+    return [*why, *biases_that_are_not_zero(state, *BIASES)]
+
+
 HF_LAYOUT = Layout(
     name="chinese_clip",
     about="Chinese-CLIP: Hugging Face's ChineseCLIPModel",
@@ -69,20 +98,11 @@ HF_LAYOUT = Layout(
     rules=_hf_rules,
     required=_WHOLE,
     unused={**bert.COUNTERS},
+    refusals=_hf_refusals,
+    left_out=LEFT_OUT,
+    hf_config=_hf_config,
     longest_word=LONGEST_WORD,
 )
-
-
-def hf_config(config: ModelConfig) -> dict[str, Any]:
-    """Our settings as Hugging Face's ChineseCLIPConfig names them."""
-    vision = clip_vision.hf_config(config.vision, config.embed_dim)
-    return {
-        "architectures": ["ChineseCLIPModel"],
-        "model_type": "chinese_clip",
-        "projection_dim": config.embed_dim,
-        "vision_config": {**vision, "model_type": "chinese_clip_vision_model"},
-        "text_config": {**bert.hf_config(config), "model_type": "chinese_clip_text_model"},
-    }
 
 
 def _recognises(names: Set[str]) -> bool:
@@ -143,6 +163,19 @@ def _rules(config: ModelConfig) -> list[Rule]:
     ]
 
 
+def _refusals(config: ModelConfig, state: State) -> list[str]:
+    """The original code fixes the activation, the norm and the feed-forward of both towers."""
+    fixed = clip_vision.not_fixed(config.vision)
+    return [*fixed, *bert.plain_bert(config.text), *_hf_refusals(config, state)]
+
+
+def _export_notes(config: ModelConfig) -> list[str]:
+    return [
+        "position tables are filled with zeros up to 512 rows: keep context_length at "
+        f"{config.text.max_length} or less"
+    ]
+
+
 LAYOUT = Layout(
     name="chinese_clip_pt",
     about="Chinese-CLIP: the original .pt",
@@ -152,13 +185,11 @@ LAYOUT = Layout(
     rules=_rules,
     required=_WHOLE,
     unused={**bert.COUNTERS},
+    refusals=_refusals,
+    left_out=LEFT_OUT,
+    pickle=PickledFile("clip.pt", "state_dict", {"epoch": 0, "step": 0, "name": "r2d2"}),
+    # the original code tells by this prefix how to read a file
+    written_name=lambda name, state: f"module.{name}",
+    export_notes=_export_notes,
     longest_word=LONGEST_WORD,
 )
-
-
-def not_chinese_clip(config: ModelConfig, *, fixed: bool = False) -> list[str]:
-    """Why Chinese-CLIP cannot hold our towers; `fixed`: its original code."""
-    why = clip_vision.not_clip(config.vision, fixed=fixed)
-    if not config.vision.pooled_norm:
-        why.append("model.vision.pooled_norm is off, there V_[CLS] is always normed")
-    return [*why, *(bert.plain_bert(config.text) if fixed else [])]

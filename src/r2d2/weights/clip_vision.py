@@ -8,7 +8,17 @@ from typing import Any
 from r2d2.config import ModelConfig, VisionConfig
 from r2d2.errors import R2D2Error
 from r2d2.weights.interpolate import square_grid
-from r2d2.weights.layout import CanonicalCheckpoint, ImportOptions, Layout, PartConfigs, four_times
+from r2d2.weights.layout import (
+    BIASES,
+    CanonicalCheckpoint,
+    ImportOptions,
+    Layout,
+    PartConfigs,
+    State,
+    biases_that_are_not_zero,
+    four_times,
+    other_settings,
+)
 from r2d2.weights.rules import Rule, attention, both, image_positions, patches, same
 
 OURS = "towers.vision"
@@ -146,25 +156,8 @@ def _rules(config: ModelConfig) -> list[Rule]:
 COUNTER = {r".*embeddings\.position_ids$": "a counter, not weights"}
 _CLIP_SPACE = "leads into the space of CLIP's own text encoder; --keep-projection takes it along"
 
-LAYOUT = Layout(
-    name="clip",
-    about="CLIP's vision tower: Hugging Face's CLIPModel, CLIPVisionModel(WithProjection)",
-    canonical=_canonical,
-    recognises=_recognises,
-    parts=_parts,
-    rules=_rules,
-    required=frozenset({"vision"}),
-    unused={
-        **COUNTER,
-        r"text_model\.|text_projection\.": "CLIP's own text encoder, which is no BERT",
-        r"logit_scale$": "the temperature of CLIP's own pair of encoders",
-        r"visual_projection\.": _CLIP_SPACE,
-        r"vision_model\.post_layernorm\.": f"stands before visual_projection, which {_CLIP_SPACE}",
-    },
-)
 
-
-def hf_config(config: VisionConfig, embed_dim: int) -> dict[str, Any]:
+def clip_config(config: VisionConfig, embed_dim: int) -> dict[str, Any]:
     """The image tower's settings as Hugging Face's CLIPVisionConfig names them."""
     return {
         "model_type": "clip_vision_model",
@@ -182,16 +175,63 @@ def hf_config(config: VisionConfig, embed_dim: int) -> dict[str, Any]:
     }
 
 
-def not_clip(config: VisionConfig, *, fixed: bool = False) -> list[str]:
-    """Why CLIP's code cannot hold an image tower; `fixed`: code that knows no other settings."""
-    why = []
+def _hf_config(config: ModelConfig, tensors: State) -> dict[str, Any]:
+    projected = "visual_projection.weight" in tensors
+    name = "CLIPVisionModelWithProjection" if projected else "CLIPVisionModel"
+    return {"architectures": [name], **clip_config(config.vision, config.embed_dim)}
+
+
+def _refusals(config: ModelConfig, state: State) -> list[str]:
+    biases = BIASES[:1] if config.vision.pooled_norm else ()
+    return [*not_clip(config.vision), *biases_that_are_not_zero(state, *biases)]
+
+
+def _written_name(name: str, state: State) -> str:
+    projected = "towers.pooled_norm.weight" in state
+    return name if projected else name.removeprefix("vision_model.")
+
+
+def _export_notes(config: ModelConfig) -> list[str]:
+    if config.vision.pooled_norm:
+        return []
+    return [
+        "post_layernorm is not written, ours has none: use last_hidden_state, not pooler_output"
+    ]
+
+
+LAYOUT = Layout(
+    name="clip",
+    about="CLIP's vision tower: Hugging Face's CLIPModel, CLIPVisionModel(WithProjection)",
+    canonical=_canonical,
+    recognises=_recognises,
+    parts=_parts,
+    rules=_rules,
+    required=frozenset({"vision"}),
+    unused={
+        **COUNTER,
+        r"text_model\.|text_projection\.": "CLIP's own text encoder, which is no BERT",
+        r"logit_scale$": "the temperature of CLIP's own pair of encoders",
+        r"visual_projection\.": _CLIP_SPACE,
+        r"vision_model\.post_layernorm\.": f"stands before visual_projection, which {_CLIP_SPACE}",
+    },
+    refusals=_refusals,
+    left_out={"": "the layout holds an image encoder only"},
+    hf_config=_hf_config,
+    written_name=_written_name,
+    export_notes=_export_notes,
+    has_vocabulary=False,
+)
+
+
+def not_clip(config: VisionConfig) -> list[str]:
+    """Why CLIP's code cannot hold an image tower."""
     if config.output_norm:
-        why.append("model.vision.output_norm is on, a norm on V that is nowhere there")
-    if fixed:
-        wanted = {"inner_width": 0, "activation": "quick_gelu", "norm_eps": 1e-5}
-        why += [
-            f"model.vision.{name} is {getattr(config, name)}, there it is always {value}"
-            for name, value in wanted.items()
-            if getattr(config, name) != value
-        ]
-    return why
+        return ["model.vision.output_norm is on, a norm on V that is nowhere there"]
+    return []
+
+
+def not_fixed(config: VisionConfig) -> list[str]:
+    """Which settings of an image tower differ from those that OpenAI's own code fixes."""
+    return other_settings(
+        config, "model.vision", {"inner_width": 0, "activation": "quick_gelu", "norm_eps": 1e-5}
+    )

@@ -17,12 +17,11 @@ from torch import nn
 
 from r2d2.config import HfTowersConfig, ModelConfig
 from r2d2.errors import R2D2Error, first_line
-from r2d2.files import write_text
 from r2d2.model.encoders import IMAGE_ENCODERS, PLUS, TEXT_ENCODERS, pair_of
 from r2d2.model.hf_towers import build_config, require_transformers
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
-from r2d2.weights.importing import REPORT
+from r2d2.weights.importing import write_import
 from r2d2.weights.report import ImportReport, SourceReport, TensorMapping, check_out
 from r2d2.weights.source import RawCheckpoint, open_source
 from r2d2.weights.towers import model_shape, read_text_settings
@@ -95,10 +94,7 @@ def import_pair(
         f"pictures are squeezed to {config.vision.image_size} pixels, square; texts are cut at "
         f"{tokenizer.max_length} tokens",
     )
-    report = ImportReport(out, config, imported, rest, notes)
-    Pretrained(model, tokenizer).save(out)
-    write_text(out / REPORT, report.json())
-    return report
+    return write_import(out, Pretrained(model, tokenizer), imported, rest, notes)
 
 
 def _roles(

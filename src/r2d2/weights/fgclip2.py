@@ -20,8 +20,7 @@ from r2d2.errors import R2D2Error
 from r2d2.weights.report import SourceReport, TensorMapping
 from r2d2.weights.source import RawCheckpoint
 
-KIND = "fgclip2"
-AS = "siglip2"  # the family that its towers are of
+FAMILY = "siglip2"  # of its towers
 SHORT, KEPT, LONG = 64, 20, 196  # places, where its config.json does not say
 # Patches of a picture, by the number that it has by itself: so its evaluation asks its processor
 PATCHES = (128, 256, 576, 784, 1024)
@@ -104,7 +103,7 @@ def as_siglip2(read: RawCheckpoint, max_length: int | None) -> ConvertedCheckpoi
             del tensors[name]
     vision = dict(read.config.get("vision_config") or {})
     config = {
-        "model_type": AS,
+        "model_type": FAMILY,
         "text_config": text | {"model_type": "siglip2_text_model"},
         "vision_config": vision | {"model_type": "siglip2_vision_model"},
     }

@@ -29,7 +29,6 @@ from r2d2.weights.source import RawCheckpoint, open_source
 from r2d2.weights.vocab import read_tokenizer
 
 REPORT = "import.json"
-TOP_K = {"official": 128}  # candidates ranked again, in the official setting for Flickr30k-CNA
 
 
 def import_weights(
@@ -83,10 +82,28 @@ def import_weights(
         fresh, image_size, max_length, cross_layers, vision_heads, text_heads, keep_projection
     )
     made = assemble([open_source(place) for place in places], wishes, kind, vocab, seed)
-    report = ImportReport(out, made.model.model.config, made.sources, made.fresh, made.notes)
-    made.model.save(out)
+    return write_import(out, made.model, made.sources, made.fresh, made.notes)
+
+
+def write_import(
+    out: Path,
+    model: Pretrained,
+    sources: tuple[SourceReport, ...],
+    fresh: tuple[str, ...],
+    notes: tuple[str, ...],
+) -> ImportReport:
+    """Save an imported model, and beside it the report on every tensor; see `ImportReport`."""
+    report = ImportReport(out, model.model.config, sources, fresh, notes)
+    model.save(out)
     write_text(out / REPORT, report.json())
     return report
+
+
+def initialised(config: ModelConfig, seed: int) -> R2D2:
+    """A model with weights drawn from `seed`; torch's own generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return R2D2(config)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,14 +132,12 @@ def assemble(
         text = dataclasses.replace(config.text, vocab_size=tokenizer.vocab_size)
         config = dataclasses.replace(config, text=text)
     _check_vocabulary(tokenizer, config.text)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = R2D2(config)
+    model = initialised(config, seed)
     state = dict(model.state_dict())
     filled = [reading.fill(state, config) for reading in readings]
     model.load_state_dict(state)
     given = {used.ours for one in filled for used in one.used}
-    top_k = max((TOP_K.get(reading.layout.name, 32) for reading in readings), default=32)
+    top_k = max(reading.layout.top_k for reading in readings)
     return AssembledModel(
         Pretrained(model, tokenizer, top_k=top_k, kind="checkpoint"),
         tuple(filled),
@@ -293,8 +308,7 @@ def _tokenizer(
         path = path / VOCAB if path.is_dir() else path
         return read_tokenizer(path, config.text.max_length, longest)
     for reading in ordered:
-        # CLIP's own tokenizer.json is of another kind, and its text encoder is not read
-        if reading.source.tokenizer is not None and reading.layout.name != "clip":
+        if reading.source.tokenizer is not None and reading.layout.has_vocabulary:
             return read_tokenizer(reading.source.tokenizer, config.text.max_length, longest)
     raise R2D2Error(
         f"no vocabulary: there is no {VOCAB} or {TOKENIZER} beside {readings[0].source.name}; give "

@@ -1,4 +1,4 @@
-"""What a layout of weights must say of itself; the layouts stand in files of their own."""
+"""What a layout of published weights says of itself; each layout has a file of its own."""
 
 from __future__ import annotations
 
@@ -16,6 +16,25 @@ from r2d2.weights.rules import Rule
 
 _ALIASES = {"gelu_pytorch_tanh": "gelu_new", "gelu_python": "gelu"}  # of activations
 _HEADS = {1280: 16}  # ViT-H/14's heads are 80 wide; everyone else's 64
+
+
+BIASES = ("towers.image_projection.bias", "towers.text_projection.bias")
+NO_CROSS_ENCODERS = "the layout has no cross encoders: it can pre-rank, not rank again"
+LEFT_OUT = {  # by layouts that hold both towers
+    r"towers\.(image|text)_projection\.bias": "all zero; the layout has no such biases",
+    r"mlm_head\.": "the layout has no head for masked tokens",
+}
+
+State = Mapping[str, Tensor]  # tensors by name
+
+
+@dataclass(frozen=True)
+class PickledFile:
+    """A file of torch.save, which the original code of a layout reads."""
+
+    name: str
+    key: str  # of the weights in the dict that the file holds
+    others: Mapping[str, Any] = field(default_factory=dict)  # of that dict
 
 
 @dataclass(frozen=True)
@@ -124,15 +143,44 @@ class Layout:
     rules: Callable[[ModelConfig], list[Rule]]
     required: frozenset[str]  # parts that must be whole; the others are whole or absent
     unused: Mapping[str, str]  # pattern of canonical names to why we do not use them
+    refusals: Callable[[ModelConfig, State], list[str]]  # why it cannot hold a model of ours
+    left_out: Mapping[str, str]  # pattern of our names to why an export does not write them
+    hf_config: Callable[[ModelConfig, State], dict[str, Any]] | None = None  # of written tensors
+    pickle: PickledFile | None = None  # as its own code reads it; None: safetensors
+    written_name: Callable[[str, State], str] = lambda name, state: name  # in a file
+    export_notes: Callable[[ModelConfig], list[str]] = lambda config: []
+    biased: bool = False  # its projections always have biases
+    has_vocabulary: bool = True  # a BERT's; CLIP's tokenizer.json is of another kind
     copies: Mapping[str, str] = field(default_factory=dict)  # a name whose tensor is another's
     longest_word: int = LONGEST_WORD  # letters, that its own tokenizer takes apart
+    top_k: int = 32  # candidates that are ranked again
 
     def reason(self, name: str) -> str:
         """Why a tensor that no rule reads is not used."""
-        for pattern, why in self.unused.items():
-            if re.match(pattern, name):
-                return why
-        return "not a name of this layout"
+        return _first_match(self.unused, name) or "not a name of this layout"
+
+    def reason_left_out(self, name: str) -> str:
+        """Why a tensor of ours is not written."""
+        return _first_match(self.left_out, name) or NO_CROSS_ENCODERS
+
+
+def _first_match(reasons: Mapping[str, str], name: str) -> str | None:
+    return next((why for pattern, why in reasons.items() if re.match(pattern, name)), None)
+
+
+def biases_that_are_not_zero(state: State, *names: str) -> list[str]:
+    """Why a layout without biases of the projections cannot hold a model that has some."""
+    biased = [name for name in names if name in state and bool(state[name].any())]
+    return [f"{name} is not zero, there are no such biases" for name in biased]
+
+
+def other_settings(config: object, name: str, fixed: Mapping[str, object]) -> list[str]:
+    """Which settings of `config`, called `name`, differ from those that other code fixes."""
+    return [
+        f"{name}.{setting} is {getattr(config, setting)}, there it is always {value}"
+        for setting, value in fixed.items()
+        if getattr(config, setting) != value
+    ]
 
 
 def four_times(inner: int, width: int) -> int:

@@ -11,7 +11,14 @@ from collections.abc import Set
 
 from r2d2.config import ModelConfig
 from r2d2.weights import bert, clip_vision
-from r2d2.weights.layout import CanonicalCheckpoint, ImportOptions, Layout, PartConfigs
+from r2d2.weights.layout import (
+    LEFT_OUT,
+    CanonicalCheckpoint,
+    ImportOptions,
+    Layout,
+    PartConfigs,
+    PickledFile,
+)
 from r2d2.weights.rules import Rule, both, temperature
 
 POSITIONS, SEGMENTS = 512, 2  # rows of the tables that its text encoder has
@@ -78,12 +85,30 @@ LAYOUT = Layout(
         r".*queue": "a queue of training",
         r"idx_": "a queue of training",
     },
+    refusals=lambda config, state: not_official(config),
+    left_out=LEFT_OUT,
+    pickle=PickledFile("model.pth", "model"),
+    export_notes=lambda config: _export_notes(config),
+    biased=True,
+    top_k=128,  # in the official setting for Flickr30k-CNA
 )
+
+
+def _export_notes(config: ModelConfig) -> list[str]:
+    notes = [
+        "position tables are filled with zeros up to 512 rows, which texts of "
+        f"{config.text.max_length} tokens never reach; pooler, post_layernorm and the cross "
+        "encoders' embedding tables are not written, its forward pass never reads them"
+    ]
+    size = other_size(config)
+    return [*notes, size] if size else notes
 
 
 def not_official(config: ModelConfig) -> list[str]:
     """Why the official code cannot hold a model of ours."""
-    why = [*clip_vision.not_clip(config.vision, fixed=True), *bert.plain_bert(config.text)]
+    vision = config.vision
+    why = [*clip_vision.not_clip(vision), *clip_vision.not_fixed(vision)]
+    why += bert.plain_bert(config.text)
     if config.vision.pooled_norm:
         why.append("model.vision.pooled_norm is on, there V_[CLS] is never normed")
     return why

@@ -11,22 +11,17 @@ import torch
 
 from r2d2.data.preprocessing import Preprocessing
 from r2d2.errors import R2D2Error
-from r2d2.model.families import FAMILIES
 from r2d2.model.hf_towers import family_of, require_transformers
 from r2d2.pretrained import Pretrained
-from r2d2.weights import chinese_clip, fgclip2, official
 from r2d2.weights.files import CONFIG, VOCAB, read_json
 from r2d2.weights.importing import assemble
 from r2d2.weights.layout import ImportOptions
 from r2d2.weights.layouts import bare, recognise
 from r2d2.weights.report import SourceReport
 from r2d2.weights.source import RawCheckpoint, open_source
-from r2d2.weights.towers import read_towers
+from r2d2.weights.towers import ADAPTERS, read_towers
 
 log = logging.getLogger(__name__)
-
-KNOWN = (*FAMILIES, fgclip2.KIND)
-ORIGINAL = chinese_clip.LAYOUT.name  # of Chinese-CLIP's own files
 
 
 def check_config(config: Mapping[str, Any], source: object) -> None:
@@ -38,10 +33,10 @@ def check_config(config: Mapping[str, Any], source: object) -> None:
     if "model_type" not in config:
         return
     kind = config["model_type"]
-    if not isinstance(kind, str) or kind not in KNOWN:
+    if not isinstance(kind, str) or kind not in ADAPTERS:
         raise R2D2Error(
             f"{source} has model_type {kind!r} in its config.json: "
-            f"opened are {', '.join(KNOWN)}; a model may be made of an encoder of pictures and "
+            f"opened are {', '.join(ADAPTERS)}; a model may be made of an encoder of pictures and "
             "one of texts by `r2d2 weights towers --image --text`"
         )
     require_transformers()
@@ -73,10 +68,7 @@ def open_checkpoint(
     """
     read = open_source(place)
     layout = recognise(bare(read.tensors).values(), str(source))
-    if (
-        layout.name not in (official.LAYOUT.name, ORIGINAL)
-        and read.config.get("model_type") in KNOWN
-    ):
+    if layout.pickle is None and read.config.get("model_type") in ADAPTERS:
         check_config(read.config, source)
         return _dual_encoder(read, source, device, text_length)
     if read.tokenizer is None:
@@ -100,8 +92,8 @@ def open_checkpoint(
 def _dual_encoder(
     read: RawCheckpoint, source: object, device: torch.device, text_length: int | None
 ) -> Pretrained:
-    kind = str(read.config.get("model_type"))
-    family = family_of(fgclip2.AS if kind == fgclip2.KIND else kind)
+    adapter = ADAPTERS[str(read.config.get("model_type"))]
+    family = family_of(adapter.family)
     length = text_length or family.usual_length
     model, imported, _ = read_towers(read, cross_layers=0, max_length=length, masks=False)
     longest = model.tokenizer.max_length
@@ -113,8 +105,8 @@ def _dual_encoder(
     side = model.model.config.vision.image_size
     if family.flexible:
         patch = model.model.config.vision.patch_size
-        patches = fgclip2.PATCHES if kind == fgclip2.KIND else ()
-        preprocessing = Preprocessing.flexible(read.preprocessor, side, patch, patches)
+        counts = adapter.patch_counts
+        preprocessing = Preprocessing.flexible(read.preprocessor, side, patch, counts)
     else:
         preprocessing = Preprocessing.of(read.preprocessor, side, crops=family.crops)
     model.model.to(device)

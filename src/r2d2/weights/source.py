@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from r2d2.errors import R2D2Error
+from r2d2.tensor_files import load_tensors
 from r2d2.weights.files import (
     CONFIG,
     PICKLED,
@@ -22,7 +23,6 @@ from r2d2.weights.files import (
     shards,
 )
 from r2d2.weights.hub import fetch, is_hub_id
-from r2d2.weights.native import load_tensors
 from r2d2.weights.pickles import load_pickled
 
 MAX_WEIGHTS = 64 << 30  # bytes a file; the largest published of these kinds has 4 GiB

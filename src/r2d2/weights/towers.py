@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,14 @@ from torch import Tensor
 
 from r2d2.config import LOGIT_BIAS, HfTowersConfig, ModelConfig, TextConfig
 from r2d2.errors import R2D2Error
-from r2d2.files import write_text
 from r2d2.hf_tokenizer import HfTokenizer, read_engine
 from r2d2.model.families import FAMILIES
 from r2d2.model.hf_towers import build_config, family_of
-from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import Tokenizer
 from r2d2.weights import fgclip2
 from r2d2.weights.files import TOKENIZER, VOCAB
-from r2d2.weights.importing import REPORT
+from r2d2.weights.importing import initialised, write_import
 from r2d2.weights.longer_texts import with_longer_texts
 from r2d2.weights.report import ImportReport, SourceReport, TensorMapping, check_out
 from r2d2.weights.source import RawCheckpoint, open_source
@@ -37,6 +35,22 @@ PREFIXES = (
     ("visual_projection.", "towers.image_projection."),
     ("text_projection.", "towers.text_projection."),
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointAdapter:
+    """How the checkpoint of a model_type is read as towers of a family of `model/families.py`."""
+
+    family: str
+    # from its own layout, for texts of a length, into that of the family; None: it is in that
+    convert: Callable[[RawCheckpoint, int | None], fgclip2.ConvertedCheckpoint] | None = None
+    patch_counts: tuple[int, ...] = ()  # of a picture of any aspect; (): as its processor says
+
+
+ADAPTERS: Mapping[str, CheckpointAdapter] = {  # by model_type of config.json
+    **{family: CheckpointAdapter(family) for family in FAMILIES},
+    "fgclip2": CheckpointAdapter(fgclip2.FAMILY, fgclip2.as_siglip2, fgclip2.PATCHES),
+}
 MASKS = ("[MASK]", "<mask>")
 SUMMED = ("position_ids", "token_type_ids")
 
@@ -74,11 +88,7 @@ def import_towers(
         open_source(source), cross_layers=cross_layers, max_length=max_length,
         mask_token=mask_token, fresh=fresh, seed=seed, stretch=True,
     )  # fmt: skip
-    config = model.model.config
-    report = ImportReport(out, config, (imported,), fresh_names, _notes(config))
-    model.save(out)
-    write_text(out / REPORT, report.json())
-    return report
+    return write_import(out, model, (imported,), fresh_names, _notes(model.model.config))
 
 
 def read_towers(
@@ -100,27 +110,27 @@ def read_towers(
     Returns:
         The model, what became of each tensor, and the names of what was initialised afresh.
     """
-    kind, mapped = read.config.get("model_type"), None
-    if kind == fgclip2.KIND:
-        mapped = fgclip2.as_siglip2(read, max_length)
-        read, kind, max_length = mapped.source, mapped.source.config["model_type"], None
-    if kind not in FAMILIES:
-        known = ", ".join([*FAMILIES, fgclip2.KIND])
-        raise R2D2Error(f"{read.name} is a model of type {kind!r}: towers are taken from {known}")
+    model_type = str(read.config.get("model_type"))
+    if model_type not in ADAPTERS:
+        raise R2D2Error(
+            f"{read.name} is a model of type {model_type!r}: towers are taken from "
+            f"{', '.join(ADAPTERS)}"
+        )
+    adapter, converted = ADAPTERS[model_type], None
+    if adapter.convert is not None:
+        converted = adapter.convert(read, max_length)
+        read, max_length = converted.source, None
+    kind = adapter.family
     if stretch and max_length is not None:
-        places = _places(read, str(kind))
+        places = _places(read, kind)
         if max_length > places:
             read = with_longer_texts(read, places, max_length)
-    config, tokenizer = _settings(
-        read, str(kind), cross_layers, max_length, mask_token, fresh, masks
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = R2D2(config)
+    config, tokenizer = _settings(read, kind, cross_layers, max_length, mask_token, fresh, masks)
+    model = initialised(config, seed)
     state = dict(model.state_dict())
     imported = _fill(state, read)
-    if mapped is not None:
-        imported = mapped.account(imported)
+    if converted is not None:
+        imported = converted.account(imported)
     model.load_state_dict(state)
     given = {used.ours for used in imported.used}
     missing = [n for n in state if n.startswith("towers.") and n not in given]
