@@ -83,7 +83,7 @@ def make_log(folder: Path, rows: int, seed: int = 0) -> None:
 def ours(log: Path, work: Path, memory: int, workers: int) -> dict:
     """Seconds of each stage."""
     config = make_corpus_config("zero", settings=SETTINGS)
-    places, clock, result = Runner(workers), time.perf_counter(), {}
+    runner, clock, result = Runner(workers), time.perf_counter(), {}
 
     def lap(name: str) -> None:
         nonlocal clock
@@ -93,10 +93,10 @@ def ours(log: Path, work: Path, memory: int, workers: int) -> dict:
     def update(*_: object) -> None:
         pass
 
-    aggregate([str(log)], config, work / "1", places=places, memory_bytes=memory, update=update)
+    aggregate([str(log)], config, work / "1", runner=runner, memory_bytes=memory, update=update)
     lap("aggregate")
     counts = rank(
-        work / "1", work / "2", config.rank, places=places, update=update, memory_bytes=memory
+        work / "1", work / "2", config.rank, runner=runner, update=update, memory_bytes=memory
     )
     lap("rank")
     kept = 0

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from r2d2.corpus.config import TextConfig
+from r2d2.corpus.config import TextFilterConfig
 from r2d2.corpus.funnel import count_stage
 from r2d2.corpus.texts.text_filter import TextFilter
 from r2d2.data.emoji import emoji_pairs
@@ -46,10 +46,10 @@ def speed(arguments) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "words.txt"
         path.write_text("\n".join(listed), encoding="utf-8")
-        lists = (*TextConfig().word_lists, str(path))
+        lists = (*TextFilterConfig().word_lists, str(path))
         configs = {
-            "zero": TextConfig(word_lists=lists),
-            "with words and nouns": TextConfig(word_lists=lists, min_words=5, noun=True),
+            "zero": TextFilterConfig(word_lists=lists),
+            "with words and nouns": TextFilterConfig(word_lists=lists, min_words=5, noun=True),
         }
         print(f"{len(captions):,} captions of {arguments.length} characters, {len(listed):,} words")
         for name, config in configs.items():
@@ -68,7 +68,7 @@ def drops(path: str, column: str) -> None:
     texts: list[str] = []
     for found in pq.read_table(path)[column].to_pylist():
         texts += found if isinstance(found, list) else [found]
-    cleaned, rules = TextFilter(TextConfig())(texts)
+    cleaned, rules = TextFilter(TextFilterConfig())(texts)
     count = count_stage("text filter", "texts", rules, cleaned)
     print(f"{path}, {column}: {count.seen:,} texts, {count.seen - count.kept} dropped")
     for rule, number in sorted(count.dropped.items(), key=lambda item: -item[1]):

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from r2d2.corpus.config import TextConfig
+from r2d2.corpus.config import TextFilterConfig
 from r2d2.corpus.texts.text_filter import TextFilter
 
 SENTENCES = Path(__file__).parents[1] / "tests/corpus/sentences"
@@ -69,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--show", choices=FILES, help="list the errors of this file")
     arguments = parser.parse_args()
-    text_filter = TextFilter(TextConfig())
+    text_filter = TextFilter(TextFilterConfig())
     for name in FILES:
         rates = measure(read_sentences(SENTENCES / f"{name}.tsv"), text_filter)
         missed, dropped = len(rates.missed), len(rates.dropped)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from corpus.builds import DIRTY, built, jpeg, scene
-from r2d2.corpus.funnel import Flow, StageCount, Tally, add_counts
+from r2d2.corpus.funnel import Flow, StageCount, StageCounter, add_counts
 from r2d2.corpus.rows import DROPPED, DroppedFile
 from r2d2.errors import R2D2Error
 from r2d2.table import PairsTable
@@ -150,7 +150,10 @@ def test_a_tally_counts_as_add_counts_does(tmp_path):
              range(40_000)]  # fmt: skip
     (tmp_path / DROPPED).mkdir()
     with DroppedFile(tmp_path, "own", "images", "0") as file:
-        whole, parts = Tally("own", "images", file), [Tally("own", "images") for _ in range(3)]
+        whole, parts = (
+            StageCounter("own", "images", file),
+            [StageCounter("own", "images") for _ in range(3)],
+        )
         for n, (rule, row) in enumerate(items):
             whole.add(rule, row, row["image_id"], reason="why")
             parts[n * 3 // len(items)].add(rule, row, row["image_id"])
@@ -170,7 +173,7 @@ def test_a_tally_counts_as_add_counts_does(tmp_path):
 def test_examples_do_not_depend_on_the_order():
     counts = []
     for order in (range(100), range(99, -1, -1)):
-        tally = Tally("fetch", "addresses")
+        tally = StageCounter("fetch", "addresses")
         for n in order:
             tally.add("gone", {}, f"address {n}", key=f"{n:03d}")
         counts.append(tally.count())

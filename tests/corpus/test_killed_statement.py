@@ -43,11 +43,11 @@ def ranked_addresses(folder):
         folder.mkdir(parents=True)
         pq.write_table(pa.Table.from_pylist(rows), log)
     config = make_corpus_config("zero", settings=["rank.top_share=0.5", "rank.max_queries=3"])
-    places = Runner()
+    runner = Runner()
     counts = aggregate(
-        [str(log)], config, folder / "1", places=places, memory_bytes=10**9, update=silent
+        [str(log)], config, folder / "1", runner=runner, memory_bytes=10**9, update=silent
     )
-    counts += rank(folder / "1", folder / "2", config.rank, places=places, update=silent)
+    counts += rank(folder / "1", folder / "2", config.rank, runner=runner, update=silent)
     files = sorted((folder / "2").glob("*/part-*.parquet"))
     return counts, read_sums(folder / "1"), [pq.read_table(file).to_pylist() for file in files]
 

@@ -12,7 +12,7 @@ import pytest
 from corpus.builds import DIRTY, NO_DEDUP, SETTINGS, built, texts_of, write_log
 from r2d2.corpus import build as build_module
 from r2d2.corpus import filters
-from r2d2.corpus.config import CorpusConfig, RankConfig, TextConfig, make_corpus_config
+from r2d2.corpus.config import CorpusConfig, RankConfig, TextFilterConfig, make_corpus_config
 from r2d2.corpus.filters import StageFile, image_filter, load_stage, text_filter
 from r2d2.corpus.stages import Stage, add_stages, settings_key
 from r2d2.errors import R2D2Error
@@ -233,7 +233,7 @@ def test_every_setting_is_in_the_key():
             object.__setattr__(changed, field.name, other[type(value)](value))
             if changed != part:
                 assert settings_key(part, ".") != settings_key(changed, "."), field.name
-    assert settings_key(TextConfig(), ".") != settings_key(RankConfig(), ".")
+    assert settings_key(TextFilterConfig(), ".") != settings_key(RankConfig(), ".")
 
 
 def test_code_is_in_the_key(tmp_path):

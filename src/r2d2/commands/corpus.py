@@ -14,7 +14,7 @@ from r2d2.commands.renamed import ARGUMENT, with_old_names
 from r2d2.errors import R2D2Error
 
 if TYPE_CHECKING:
-    from r2d2.corpus.images.align import Model
+    from r2d2.corpus.images.align import EmbeddingModel
 
 app = typer.Typer(help="Build a corpus of click logs or of a crawl.", no_args_is_help=True)
 
@@ -346,7 +346,7 @@ def _stats(table: Any, model: str | None) -> Any:
         return table_stats(table, update, encoder.encode_images if encoder else None, str(model))
 
 
-def _model(source: str | None) -> Model | None:
+def _model(source: str | None) -> EmbeddingModel | None:
     if source is None:
         return None
     from r2d2.encoder import Encoder

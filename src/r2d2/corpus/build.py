@@ -31,14 +31,14 @@ from r2d2.corpus.config import (
     RankConfig,
     RecaptionConfig,
     SampleConfig,
-    TextConfig,
+    TextFilterConfig,
 )
 from r2d2.corpus.fetching.by_host import fetch_by_host
 from r2d2.corpus.fetching.fetch import fetch_images, need_fetching, retried_causes
 from r2d2.corpus.fetching.join import FetchWork
 from r2d2.corpus.fetching.url_list import needed_urls
 from r2d2.corpus.funnel import StageCount
-from r2d2.corpus.images.align import Model, align
+from r2d2.corpus.images.align import EmbeddingModel, align
 from r2d2.corpus.images.by_band import find_by_band
 from r2d2.corpus.images.duplicates import find_duplicates
 from r2d2.corpus.images.image_filter import check_images, filter_images
@@ -49,7 +49,7 @@ from r2d2.corpus.report.dropped import (
     is_dropped_folder,
     remove_dropped,
 )
-from r2d2.corpus.report.finish import REPORT, Papers, nothing_left, paper_files, write_papers
+from r2d2.corpus.report.finish import REPORT, ReportFiles, nothing_left, report_paths, write_reports
 from r2d2.corpus.rows import DROPPED, IMAGES, PAIRS, DroppedFile, part_file, read_pairs
 from r2d2.corpus.runner import start
 from r2d2.corpus.stages import (
@@ -81,7 +81,7 @@ MERGED = "merge.parquet"
 
 
 @dataclass(frozen=True)
-class Built:
+class CorpusResult:
     """A finished corpus."""
 
     table: str
@@ -119,7 +119,7 @@ class TableSettings:
 
 
 def corpus_stages(
-    config: CorpusConfig, sums: SumSettings, table: TableSettings, model: Model | None
+    config: CorpusConfig, sums: SumSettings, table: TableSettings, model: EmbeddingModel | None
 ) -> list[Stage]:
     """All stages of a build, in order. A new one is a line here, and a file beside the others."""
     both = (PAIRS, IMAGES)
@@ -163,7 +163,7 @@ def check_build(
         R2D2Error: see `check_outputs`; or another version's build lies in the working folder.
     """
     home, root = _homes(out, work)
-    outputs = [a_table(out), *(a_file(file, file.suffix) for file in paper_files(home))]
+    outputs = [a_table(out), *(a_file(file, file.suffix) for file in report_paths(home))]
     if keep_dropped:
         outputs.append(a_folder(dropped_folder(home), is_dropped_folder))
     check_outputs(
@@ -183,7 +183,7 @@ def build_corpus(
     memory_bytes: int = MEMORY,
     runner: str = "native",
     workers: int | None = None,
-    model: Model | None = None,
+    model: EmbeddingModel | None = None,
     model_name: str = "",
     retry_failed: bool | Collection[str] = False,
     stages: Sequence[Stage] = (),
@@ -191,7 +191,7 @@ def build_corpus(
     keep_work: bool = False,
     overwrite: bool = False,
     update: Update = lambda *arguments: None,
-) -> Built:
+) -> CorpusResult:
     """Build a corpus.
 
     Args:
@@ -223,9 +223,9 @@ def build_corpus(
     check_build(logs, out, work, overwrite, keep_dropped)
     files = find_logs(logs)
     config = with_ranking(config, files)
-    places = start(runner, workers, memory_bytes if runner == "ray" else None)
+    job_runner = start(runner, workers, memory_bytes if runner == "ray" else None)
     context = StageContext(
-        places, memory_bytes, str(Path.cwd()), root, update,
+        job_runner, memory_bytes, str(Path.cwd()), root, update,
         overwrite=overwrite, keep_dropped=keep_dropped, retry_failed=retry_failed,
     )  # fmt: skip
     sums = SumSettings(
@@ -247,7 +247,7 @@ def build_corpus(
     check_outputs([a_table(out)], inputs=logs, overwrite=replaced)
     space = Workspace(root)
     with sole_writer(out), space.lock():
-        if places.cluster:
+        if job_runner.cluster:
             check_nodes(root, NEEDED)
         if retry_failed:
             space.reopen("fetch")
@@ -260,19 +260,21 @@ def build_corpus(
             collect_dropped([result.folder for result in space.results], dropped)
         elif overwrite:
             remove_dropped(dropped)
-        papers = Papers(home, space, config, files, dropped if keep_dropped else None)
+        report_files = ReportFiles(home, space, config, files, dropped if keep_dropped else None)
         if not written.kept:
-            raise nothing_left(out, papers, {stage.name for stage in stages})
+            raise nothing_left(out, report_files, {stage.name for stage in stages})
         table_there = PairsTable.open(out)
-        stats, report, card = write_papers(table_there, papers, model, model_name, places, update)
+        stats, report, card = write_reports(
+            table_there, report_files, model, model_name, job_runner, update
+        )
     if not keep_work:
         space.tidy()
         (root / REPORT).unlink(missing_ok=True)
         remove_folder(root / DROPPED)
         if not (root / STORE).exists() and not (root / CAPTIONS).exists():
             remove_folder(root)
-    return Built(
-        out, written.kept, stats.texts, stats.splits, config, report, card, papers.dropped,
+    return CorpusResult(
+        out, written.kept, stats.texts, stats.splits, config, report, card, report_files.dropped,
         tuple(space.results),
     )  # fmt: skip
 
@@ -281,17 +283,17 @@ def _aggregate(settings: SumSettings, context: StageContext) -> list[StageCount]
     config = CorpusConfig(
         log=settings.columns,
         rank=RankConfig(enabled=settings.ranked, examination=settings.examination),
-        query=TextConfig(simplified=settings.simplified),
+        query=TextFilterConfig(simplified=settings.simplified),
     )
     return aggregate(
-        settings.logs, config, context.out, places=context.places,
+        settings.logs, config, context.out, runner=context.runner,
         memory_bytes=context.process_bytes, update=context.update,
     )  # fmt: skip
 
 
 def _rank(settings: RankConfig, context: StageContext) -> list[StageCount]:
     return rank(
-        context.folders[SUMS], context.out, settings, places=context.places,
+        context.folders[SUMS], context.out, settings, runner=context.runner,
         update=context.update, memory_bytes=context.process_bytes,
     )  # fmt: skip
 
@@ -311,9 +313,9 @@ def _lacks_files(settings: FetchConfig, context: StageContext) -> bool:
 def _fetch(settings: FetchConfig, context: StageContext) -> list[StageCount]:
     store, images = context.root / STORE, context.folders[IMAGES]
     fetched = None
-    if settings.enabled and context.places.cluster:
+    if settings.enabled and context.runner.cluster:
         fetched = fetch_by_host(
-            images, context.parts, store, settings, context.places,
+            images, context.parts, store, settings, context.runner,
             retry_failed=context.retry_failed, update=context.update, stage=context.out,
         )  # fmt: skip
     elif settings.enabled:
@@ -334,13 +336,13 @@ def _fetch_here(settings: FetchConfig, context: StageContext, store: Path) -> St
         )  # fmt: skip
 
 
-def _need_model(settings: tuple[DedupConfig, Model | None], context: StageContext) -> None:
+def _need_model(settings: tuple[DedupConfig, EmbeddingModel | None], context: StageContext) -> None:
     config, model = settings
     if config.meaning is not None and model is None:
         raise _lacks_model("dedup.meaning")
 
 
-def _may_merge(settings: tuple[DedupConfig, Model | None], context: StageContext) -> bool:
+def _may_merge(settings: tuple[DedupConfig, EmbeddingModel | None], context: StageContext) -> bool:
     """Whether duplicates are sought, or an image that lay at a path has another id by its file."""
     config, _ = settings
     if config.active:
@@ -350,12 +352,14 @@ def _may_merge(settings: tuple[DedupConfig, Model | None], context: StageContext
     return any(pc.any(pc.not_equal(*table.columns)).as_py() for table in ids)
 
 
-def _merge(settings: tuple[DedupConfig, Model | None], context: StageContext) -> list[StageCount]:
+def _merge(
+    settings: tuple[DedupConfig, EmbeddingModel | None], context: StageContext
+) -> list[StageCount]:
     config, model = settings
     out = context.out / MERGED
-    if context.places.cluster:
+    if context.runner.cluster:
         images, update = context.folders[IMAGES], context.update
-        return [find_by_band(images, out, config, context.places, update, model)]
+        return [find_by_band(images, out, config, context.runner, update, model)]
     encode = model.encode_images if model else None
     return [find_duplicates(context.folders[IMAGES], out, config, context.update, encode)]
 
@@ -364,7 +368,7 @@ def _unite(settings: RankConfig, context: StageContext) -> list[StageCount]:
     folders = context.folders
     return unite(
         folders[PAIRS], folders[IMAGES], folders[MERGE] / MERGED if MERGE in folders else None,
-        context.out, settings, _prior(settings, context), context.places, context.update,
+        context.out, settings, _prior(settings, context), context.runner, context.update,
         summed=folders[SUMS] if settings.active else None, least=read_least(folders[RATES]),
         memory_bytes=context.process_bytes,
     )  # fmt: skip
@@ -375,12 +379,14 @@ def _prior(settings: RankConfig, context: StageContext) -> Prior | None:
 
 
 def _has_endpoint(
-    settings: tuple[RecaptionConfig, TextConfig, SampleConfig], context: StageContext
+    settings: tuple[RecaptionConfig, TextFilterConfig, SampleConfig], context: StageContext
 ) -> bool:
     return settings[0].endpoint is not None
 
 
-def _need_bounds_model(settings: tuple[AlignConfig, Model | None], context: StageContext) -> None:
+def _need_bounds_model(
+    settings: tuple[AlignConfig, EmbeddingModel | None], context: StageContext
+) -> None:
     config, model = settings
     for name in ("low", "high"):
         if getattr(config, name) is not None and model is None:
@@ -391,14 +397,14 @@ def _lacks_model(name: str) -> R2D2Error:
     return R2D2Error(f"{name} needs a model: give --model, or --set {name}=null")
 
 
-def _has_bounds(settings: tuple[AlignConfig, Model | None], context: StageContext) -> bool:
+def _has_bounds(settings: tuple[AlignConfig, EmbeddingModel | None], context: StageContext) -> bool:
     config, _ = settings
     return config.low is not None or config.high is not None
 
 
-def _align(settings: tuple[AlignConfig, Model], context: StageContext) -> list[StageCount]:
+def _align(settings: tuple[AlignConfig, EmbeddingModel], context: StageContext) -> list[StageCount]:
     assert context.folders[PAIRS] == context.folders[IMAGES]  # of one stage
-    return align(context.folders[PAIRS], context.out, *settings, context.places, context.update)
+    return align(context.folders[PAIRS], context.out, *settings, context.runner, context.update)
 
 
 def _write(settings: TableSettings, context: StageContext) -> list[StageCount]:
@@ -409,7 +415,7 @@ def _write(settings: TableSettings, context: StageContext) -> list[StageCount]:
     return [
         write_corpus(
             context.folders[PAIRS], out, context.out, settings.sample, settings.rank,
-            _prior(settings.rank, context), dict(settings.metadata), context.places,
+            _prior(settings.rank, context), dict(settings.metadata), context.runner,
             context.update,
         )
     ]  # fmt: skip

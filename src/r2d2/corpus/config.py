@@ -95,7 +95,7 @@ class RankConfig:
 
 
 @dataclass(frozen=True)
-class TextConfig:
+class TextFilterConfig:
     """Which texts are kept. A word list is a built-in name or a file of one word a line."""
 
     enabled: bool = True
@@ -271,8 +271,10 @@ class CorpusConfig:
     preset: str = "zero"
     log: LogConfig = field(default_factory=LogConfig)
     rank: RankConfig = field(default_factory=RankConfig)
-    query: TextConfig = field(default_factory=TextConfig)  # of queries
-    text: TextConfig = field(default_factory=TextConfig)  # of titles, contents and captions
+    query: TextFilterConfig = field(default_factory=TextFilterConfig)  # of queries
+    text: TextFilterConfig = field(
+        default_factory=TextFilterConfig
+    )  # of titles, contents and captions
     fetch: FetchConfig = field(default_factory=FetchConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
     dedup: DedupConfig = field(default_factory=DedupConfig)

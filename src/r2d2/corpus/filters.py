@@ -184,7 +184,7 @@ def _check(own: OwnFilter, context: StageContext) -> None:
         raise R2D2Error(
             f"stage {own.name} has a {type(own.judge).__name__} as its filter: give a function"
         )
-    if context.places.workers > 1 and not context.places.cluster:
+    if context.runner.workers > 1 and not context.runner.cluster:
         try:
             ForkingPickler.dumps(own)
         except Exception as error:  # the errors of serialization have no base of their own

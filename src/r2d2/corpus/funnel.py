@@ -100,7 +100,7 @@ def count_stage(
     return StageCount(stage, unit, seen, kept, dropped, examples)
 
 
-class Tally:
+class StageCounter:
     """The count of a stage, one item after the other; its examples do not depend on their order."""
 
     def __init__(self, stage: str, unit: str, dropped: DroppedFile | None = None) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from r2d2.corpus.funnel import COUNTED, StageCount, Tally, amounts_of, count_stage, flows_of
+from r2d2.corpus.funnel import COUNTED, StageCount, StageCounter, amounts_of, count_stage, flows_of
 from r2d2.corpus.rows import (
     COUNTED_IMAGES,
     IMAGES,
@@ -76,7 +76,7 @@ def keep_images(
     """
     out, part = Path(job["out"]), job["part"]
     with DroppedFile(out, stage, "images", part) as dropped:
-        tally = Tally(stage, "images", dropped)
+        tally = StageCounter(stage, "images", dropped)
 
         def kept() -> Iterator[dict[str, Any]]:
             for verdict in verdicts:

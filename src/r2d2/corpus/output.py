@@ -16,7 +16,14 @@ import numpy as np
 
 from r2d2.corpus.clicks.ctr import Prior, score
 from r2d2.corpus.config import RankConfig, SampleConfig
-from r2d2.corpus.funnel import COUNTED, StageCount, Tally, add_counts, read_count, write_count
+from r2d2.corpus.funnel import (
+    COUNTED,
+    StageCount,
+    StageCounter,
+    add_counts,
+    read_count,
+    write_count,
+)
 from r2d2.corpus.report.sample import OUTSIDE, in_sample, splits
 from r2d2.corpus.rows import (
     IMAGES,
@@ -45,7 +52,7 @@ def write_corpus(
     rank: RankConfig,
     prior: Prior | None,
     metadata: Mapping[str, str],
-    places: Runner,
+    runner: Runner,
     update: Update,
 ) -> StageCount:
     """Write the table at `out`; a local one takes its place when it is whole.
@@ -60,13 +67,13 @@ def write_corpus(
         rank: how a CTR is smoothed.
         prior: of the log; None where there is no ranking.
         metadata: of the whole table.
-        places: where to work.
+        runner: who does the jobs.
         update: progress.
     """
     remote = "://" in out
     place = out if remote else str(_beside(Path(out)))
     done = is_made_of(out, work)  # and was cut off before it was noted
-    writer = Shard(
+    writer = TableShard(
         str(united), place, str(work / SHARDS), sample, rank, prior, remote and is_dataset(out)
     )
     if not done and _stale(None if remote else Path(place), work):
@@ -74,7 +81,7 @@ def write_corpus(
         if not remote:
             shutil.rmtree(place, ignore_errors=True)
     jobs = [{"part": str(n)} for n in range(part_count(united))]
-    counts = map_jobs(writer, jobs, places, "writing", update)
+    counts = map_jobs(writer, jobs, runner, "writing", update)
     shards = [shard for count in counts for shard in count.notes["fragments"]]
     if shards and not done:
         join_shards(place, shards, metadata=metadata)
@@ -108,7 +115,7 @@ def _stale(place: Path | None, work: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class Shard:
+class TableShard:
     """One part of the corpus as a shard of the table."""
 
     united: str
@@ -127,7 +134,7 @@ class Shard:
             return done
         fragments: list[str] = []
         with DroppedFile(Path(self.done).parent, "sample", "images", job["part"]) as dropped:
-            tally = Tally("sample", "images", dropped)
+            tally = StageCounter("sample", "images", dropped)
 
             def pairs() -> Iterator[Pair]:
                 for chosen, pair in self._pairs(part):

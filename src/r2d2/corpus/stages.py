@@ -37,7 +37,7 @@ TABLE = "table"
 class StageContext:
     """What a stage works with, beside its settings; nothing of it changes the result."""
 
-    places: Runner
+    runner: Runner
     memory_bytes: int  # of all workers together, or of each worker of a cluster
     home: str  # folder in which a function of the user's own may lie
     root: Path  # the build's working folder
@@ -62,12 +62,12 @@ class StageContext:
         """
         read = {name: str(path) for name, path in {**self.folders, **folders}.items()}
         jobs = [{**read, "out": str(self.out), "part": str(n)} for n in range(self.parts)]
-        return add_counts(map_jobs(work, jobs, self.places, what, self.update))
+        return add_counts(map_jobs(work, jobs, self.runner, what, self.update))
 
     @property
     def process_bytes(self) -> int:
         """The memory of all workers together."""
-        return self.memory_bytes * (self.places.workers if self.places.cluster else 1)
+        return self.memory_bytes * (self.runner.workers if self.runner.cluster else 1)
 
     @property
     def parts(self) -> int:

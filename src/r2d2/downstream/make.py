@@ -15,7 +15,7 @@ from r2d2.checks.against import know
 from r2d2.checks.base import Asked
 from r2d2.checks.run import CheckReport, check_table
 from r2d2.corpus.funnel import StageCount
-from r2d2.corpus.images.align import Model
+from r2d2.corpus.images.align import EmbeddingModel
 from r2d2.corpus.report.sample import numbers
 from r2d2.downstream.candidates import (
     NO_TEXT,
@@ -82,7 +82,7 @@ def make_set(
     config: DownstreamConfig,
     *,
     exclude: Sequence[str | Path] = (),
-    model: Model | None = None,
+    model: EmbeddingModel | None = None,
     overwrite: bool = False,
     update: Update = lambda *arguments: None,
 ) -> DownstreamSet:
@@ -184,7 +184,7 @@ class _Embedder:
     """Pictures and texts by place as a model sees them."""
 
     def __init__(
-        self, table: PairsTable, picked: Sequence[Candidate], model: Model, update: Update
+        self, table: PairsTable, picked: Sequence[Candidate], model: EmbeddingModel, update: Update
     ) -> None:
         self.table, self.picked, self.model, self.update = table, picked, model, update
         self.done = 0

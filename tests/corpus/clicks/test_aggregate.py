@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from logs import FORMATS, read_sums, silent, write_log
 
 from r2d2.corpus.clicks.aggregate import aggregate, block_rows
-from r2d2.corpus.clicks.buckets import read_cut
+from r2d2.corpus.clicks.buckets import read_layout
 from r2d2.corpus.clicks.rank import rank
 from r2d2.corpus.config import RankConfig, make_corpus_config
 from r2d2.corpus.rows import IMAGE_COLUMNS, IMAGES, PAIRS, part_file, part_range
@@ -66,15 +66,15 @@ def image_id(name):
 def build(logs, out, *changes, memory_bytes=10**9, workers=1):
     config = make_corpus_config("zero", settings=changes)
     (count,) = aggregate(
-        [str(log) for log in logs], config, out, places=Runner(workers),
+        [str(log) for log in logs], config, out, runner=Runner(workers),
         memory_bytes=memory_bytes, update=silent,
     )  # fmt: skip
-    return count, read_sums(out), read_cut(out).parts
+    return count, read_sums(out), read_layout(out).parts
 
 
 def images_of(out):
     """The images of a log as the next stage gets them."""
-    rank(out, out / "all", RankConfig(enabled=False), places=Runner(), update=silent)
+    rank(out, out / "all", RankConfig(enabled=False), runner=Runner(), update=silent)
     return pa.concat_tables([pq.read_table(p) for p in sorted((out / "all" / IMAGES).iterdir())])
 
 
@@ -131,7 +131,7 @@ def test_what_one_statement_sums_goes_with_the_memory(tmp_path):
         out = tmp_path / str(memory)
         _, pairs, _ = build([log], out, memory_bytes=memory)
         sums.append(pairs)
-        buckets.append(len(read_cut(out).images))
+        buckets.append(len(read_layout(out).images))
     assert buckets == [1, 2]
     assert len(sums[0]) == 20_000
     assert sum(pair[-1] for pair in sums[0]) == 2 * 3 * rows  # impressions
@@ -407,7 +407,7 @@ def test_an_interrupted_stage_goes_on(tmp_path, workers):
                 raise Stopped
 
         with pytest.raises(Stopped):
-            aggregate(logs, config, out, places=Runner(workers), memory_bytes=2000, update=update)
+            aggregate(logs, config, out, runner=Runner(workers), memory_bytes=2000, update=update)
         now = {path.name: path.stat().st_mtime_ns for path in (out / "runs").glob("*.json")}
         assert now.items() >= written.items()  # what was done is not done again
         written = now
@@ -427,7 +427,7 @@ def test_runs_of_other_settings_are_not_used(tmp_path):
 
     with pytest.raises(Stopped):
         aggregate(
-            [log], make_corpus_config("zero"), tmp_path / "out", places=Runner(),
+            [log], make_corpus_config("zero"), tmp_path / "out", runner=Runner(),
             memory_bytes=10**9, update=update,
         )  # fmt: skip
     assert len(list((tmp_path / "out" / "runs").glob("*.json"))) == 3

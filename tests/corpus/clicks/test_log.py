@@ -283,7 +283,7 @@ def test_a_report_does_not_land_on_its_json(tmp_path, monkeypatch, capsys, comma
 def sum_up(log, folder):
     config = make_corpus_config("zero", settings=["rank.enabled=false"])
     (count,) = aggregate(
-        [log], config, folder / "sums", places=Runner(), memory_bytes=10**9, update=silent
+        [log], config, folder / "sums", runner=Runner(), memory_bytes=10**9, update=silent
     )
     return count, read_sums(folder / "sums")
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from logs import silent, write_image_sums
 
-from r2d2.corpus.clicks.buckets import SUMS, TOTALS, Cut, bucket_file, write_cut
+from r2d2.corpus.clicks.buckets import SUMS, TOTALS, BucketLayout, bucket_file, write_layout
 from r2d2.corpus.clicks.checks import INLINE
 from r2d2.corpus.clicks.ctr import Prior, fit_prior, read_prior, score, write_prior
 from r2d2.corpus.clicks.cut import PRIOR
@@ -48,7 +48,7 @@ def write_sums(folder, rows, buckets):
         sums = [dict(zip(SUMS, row, strict=True)) for row in sums]
         write_rows(bucket_file(folder, TOTALS, bucket), pa.Table.from_pylist(sums, schema))
         write_image_sums(folder, bucket)
-    write_cut(folder, Cut(tuple(images), buckets))
+    write_layout(folder, BucketLayout(tuple(images), buckets))
     return [
         {
             "image_id": make_id(row[0]),
@@ -70,7 +70,7 @@ def read_parts(folder, kind):
 def run(folder, rows, config, parts=1, name="out", workers=1):
     source = folder / f"in-{parts}"
     known = write_sums(source, rows, parts)
-    counts = rank(source, folder / name, config, places=Runner(workers), update=silent)
+    counts = rank(source, folder / name, config, runner=Runner(workers), update=silent)
     return counts, read_parts(folder / name, PAIRS), known
 
 
@@ -228,7 +228,7 @@ def test_a_finished_part_and_prior_are_not_made_again(tmp_path):
     write_sums(source, rows, 2)
     out = tmp_path / "out"
     write_prior(out / PRIOR, Prior(3, 4))
-    counts = rank(source, out, RankConfig(), places=Runner(2), update=silent)
+    counts = rank(source, out, RankConfig(), runner=Runner(2), update=silent)
     assert counts[0].notes == {"alpha": 3.0, "beta": 4.0}
     assert read_parts(out, PAIRS)[0]["ctr"] == np.float32(4 / 12)
     assert sorted(path.name for path in out.iterdir()) == ["images", "least.json", "pairs", PRIOR]
@@ -252,4 +252,4 @@ def test_with_copies_all_images_go_on(tmp_path):
 
 def test_no_parts_is_one_clear_line(tmp_path):
     with pytest.raises(R2D2Error, match="holds no sums"):
-        rank(tmp_path, tmp_path / "out", RankConfig(), places=Runner(), update=silent)
+        rank(tmp_path, tmp_path / "out", RankConfig(), runner=Runner(), update=silent)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus.logs import silent, write_image_sums
-from r2d2.corpus.clicks.buckets import SUMS, TOTALS, Cut, bucket_file, write_cut
+from r2d2.corpus.clicks.buckets import SUMS, TOTALS, BucketLayout, bucket_file, write_layout
 from r2d2.corpus.clicks.checks import EXAMINED_UNIT, INLINE
 from r2d2.corpus.clicks.ctr import Prior, smoothed
 from r2d2.corpus.clicks.log_columns import TEXTS
@@ -71,7 +71,7 @@ def write_sums(folder, pairs, buckets):
         rows = [dict(zip(SUMS, row, strict=True)) for row in rows]
         write_rows(bucket_file(folder, TOTALS, n), pa.Table.from_pylist(rows, schema))
         write_image_sums(folder, n)
-    write_cut(folder, Cut((0,) * buckets, buckets))
+    write_layout(folder, BucketLayout((0,) * buckets, buckets))
 
 
 def run(folder, pairs, images, groups, parts, most=99, prior=PRIOR, unranked=None, least=0.0):

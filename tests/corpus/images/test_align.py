@@ -7,13 +7,13 @@ import numpy as np
 from photos import encode, noise
 
 from r2d2.corpus.config import AlignConfig
-from r2d2.corpus.images.align import EDGES, SHOWN, Found, together
+from r2d2.corpus.images.align import EDGES, SHOWN, AlignmentSamples, together
 
 FILES = [encode(noise((300, 150), seed)) for seed in range(3)]
 
 
 def seen(scores, config):
-    found = Found(config)
+    found = AlignmentSamples(config)
     for start in range(0, len(scores), 5):  # five texts an image
         some = np.array(scores[start : start + 5], np.float32)
         texts = [f"text {start + n}" for n in range(len(some))]
@@ -50,7 +50,7 @@ def test_parts_together_show_what_all_texts_at_once_do():
     config = AlignConfig(low=0.1, high=0.7)
     parts = []
     for start in range(0, 300, 100):
-        found = Found(config)
+        found = AlignmentSamples(config)
         for first in range(start, start + 100, 5):
             texts = [f"text {first + n}" for n in range(5)]
             found.see(FILES[first % 3], texts, scores[first : first + 5])

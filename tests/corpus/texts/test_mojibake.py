@@ -5,12 +5,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from r2d2.corpus.config import TextConfig
+from r2d2.corpus.config import TextFilterConfig
 from r2d2.corpus.texts.mojibake import is_mojibake
 from r2d2.corpus.texts.text_filter import TextFilter
 from r2d2.data.emoji import emoji_pairs
 
-ZERO = TextFilter(TextConfig(min_chinese=None, max_repeat=None, min_chars=None))
+ZERO = TextFilter(TextFilterConfig(min_chinese=None, max_repeat=None, min_chars=None))
 CAPTIONS = Path(__file__).parents[3] / "../shared/data/flickr8k-cn/train.parquet"
 NAMES = sorted({text.text for pair in emoji_pairs() for text in pair.texts if len(text.text) >= 4})
 CHINESE = [name for name in NAMES if all("\u4e00" <= c <= "\u9fff" for c in name)]

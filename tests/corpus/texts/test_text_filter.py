@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r2d2.corpus.config import TextConfig
+from r2d2.corpus.config import TextFilterConfig
 from r2d2.corpus.rows import PAIR_COLUMNS, PAIRS, part_file, read_pairs, write_rows
-from r2d2.corpus.texts.measures import Lines
+from r2d2.corpus.texts.measures import TextBatch
 from r2d2.corpus.texts.text_filter import TextFilter, TextWork
 from r2d2.corpus.texts.words import ADVERTISING, CONTEXTS, built_in, read_words
 from r2d2.errors import R2D2Error
@@ -22,7 +22,7 @@ from r2d2.tokenizer import SPECIAL_TOKENS
 
 CAPTIONS = Path(__file__).parents[3] / "../shared/data/flickr8k-cn/train.parquet"
 KEYWORDS = Path(__file__).parents[3] / "../shared/data/emoji-zh/keywords.parquet"
-ZERO = TextFilter(TextConfig())
+ZERO = TextFilter(TextFilterConfig())
 
 KEPT = (
     "一个男孩在雪地里玩耍",
@@ -123,7 +123,7 @@ def test_cleaning(given_, found):
 
 
 def test_traditional_texts_stay_where_that_is_asked():
-    plain = TextFilter(TextConfig(simplified=False))
+    plain = TextFilter(TextFilterConfig(simplified=False))
     assert plain(["紅色的貓"]) == (["紅色的貓"], [None])
 
 
@@ -154,7 +154,7 @@ def share_of_chinese(text):
 @settings(max_examples=200, deadline=None)
 @given(TEXTS)
 def test_measures_are_those_of_plain_python(texts):
-    lines = Lines(texts)
+    lines = TextBatch(texts)
     assert lines.lengths.tolist() == [len(t) for t in texts]
     assert np.allclose(lines.chinese, [share_of_chinese(text) for text in texts])
     runs = [max((len(list(g)) for _, g in groupby(t)), default=0) for t in texts]
@@ -164,14 +164,14 @@ def test_measures_are_those_of_plain_python(texts):
 
 
 def test_limits_of_length_and_entropy():
-    strict = TextFilter(TextConfig(min_chars=3, max_chars=6, min_entropy=1.0))
+    strict = TextFilter(TextFilterConfig(min_chars=3, max_chars=6, min_entropy=1.0))
     assert strict(["猫狗", "猫狗鸟", "猫狗鸟鱼虫龙", "猫狗鸟鱼虫龙马", "猫猫猫猫"])[1] == [
         "too short", None, None, "too long", "low entropy",
     ]  # fmt: skip
 
 
 def test_words_and_nouns_of_danqing():
-    danqing = TextFilter(TextConfig(min_words=3, max_words=6, noun=True))
+    danqing = TextFilter(TextFilterConfig(min_words=3, max_words=6, noun=True))
     texts = [
         "红色的汽车停在路边",
         "汽车",
@@ -185,14 +185,14 @@ def test_unknown_characters(tmp_path):
     (tmp_path / "vocab.txt").write_text(
         "\n".join([*SPECIAL_TOKENS, *"红色的猫ab"]), encoding="utf-8"
     )
-    config = TextConfig(max_unknown=0.4, vocab=str(tmp_path / "vocab.txt"))
+    config = TextFilterConfig(max_unknown=0.4, vocab=str(tmp_path / "vocab.txt"))
     assert TextFilter(config)(["红色的猫", "红色的狗", "红狗鸟", "A红 B色"])[1] == [
         None, None, "unknown characters", None,
     ]  # fmt: skip
 
 
 def test_off_it_only_cleans():
-    off = TextFilter(TextConfig(enabled=False))
+    off = TextFilter(TextFilterConfig(enabled=False))
     assert off(["加微信abc12345", "紅", ""]) == (
         ["加微信abc12345", "红", ""],
         [None, None, "empty"],
@@ -206,7 +206,9 @@ def test_lists_of_ones_own(tmp_path):
     (tmp_path / "brands.txt").write_text("# ours\n蓝鲸牌\nACME # a comment\n", encoding="utf-8-sig")
     (tmp_path / "fine.txt").write_text("蓝鲸牌坊\n", encoding="utf-8")
     own = TextFilter(
-        TextConfig(word_lists=(str(tmp_path / "brands.txt"),), allow=(str(tmp_path / "fine.txt"),))
+        TextFilterConfig(
+            word_lists=(str(tmp_path / "brands.txt"),), allow=(str(tmp_path / "fine.txt"),)
+        )
     )
     assert own(["蓝鲸牌电视机", "古老的蓝鲸牌坊", "acme的产品目录", "六合彩开奖"])[1] == [
         "words: brands", None, "words: brands", None,
@@ -220,11 +222,11 @@ def test_a_listed_word_beside_an_allowed_one_still_counts():
 def test_words_beside_which_a_built_in_word_does_no_harm_and_one_of_ones_own_does(tmp_path):
     (tmp_path / "brands.txt").write_text("蓝鲸牌\n", encoding="utf-8")
     texts = ["警方打击赌博", "优惠券海报", "警方查获蓝鲸牌", "路口交通", "打击赌博 加微信"]
-    lists = (*TextConfig().word_lists, str(tmp_path / "brands.txt"))
-    assert TextFilter(TextConfig(word_lists=lists))(texts)[1] == [
+    lists = (*TextFilterConfig().word_lists, str(tmp_path / "brands.txt"))
+    assert TextFilter(TextFilterConfig(word_lists=lists))(texts)[1] == [
         None, None, "words: brands", None, "contacts",
     ]  # fmt: skip
-    strict = TextFilter(TextConfig(word_lists=lists, allow=("allow",)))
+    strict = TextFilter(TextFilterConfig(word_lists=lists, allow=("allow",)))
     assert strict(texts)[1] == [
         "words: gambling", "advertising", "words: brands", None, "contacts",
     ]  # fmt: skip
@@ -250,39 +252,41 @@ def test_a_design_excuses_only_the_phrase_before_it():
 )
 def test_hidden_words_of_ones_own_list(tmp_path, text, rule):
     (tmp_path / "brands.txt").write_text("蓝鲸牌\nACME\n", encoding="utf-8")
-    own = TextFilter(TextConfig(word_lists=(str(tmp_path / "brands.txt"),), min_chinese=None))
+    own = TextFilter(TextFilterConfig(word_lists=(str(tmp_path / "brands.txt"),), min_chinese=None))
     assert own([text])[1] == [rule]
 
 
 def test_lists_that_cannot_be_read_are_refused(tmp_path):
     with pytest.raises(R2D2Error, match="pornography"):
-        TextFilter(TextConfig(word_lists=("nosuch",)))
+        TextFilter(TextFilterConfig(word_lists=("nosuch",)))
     (tmp_path / "b5.txt").write_bytes("紅色的汽車\n這間餐廳\n".encode("big5"))
     with pytest.raises(R2D2Error, match="UTF-8"):
-        TextFilter(TextConfig(word_lists=(str(tmp_path / "b5.txt"),)))
+        TextFilter(TextFilterConfig(word_lists=(str(tmp_path / "b5.txt"),)))
     (tmp_path / "cut.txt").write_bytes("红色的汽车\n餐厅".encode()[:-1])
     with pytest.raises(R2D2Error, match=r"cut\.txt, line 2 has characters that cannot be read"):
-        TextFilter(TextConfig(word_lists=(str(tmp_path / "cut.txt"),)))
+        TextFilter(TextFilterConfig(word_lists=(str(tmp_path / "cut.txt"),)))
 
 
 @pytest.mark.parametrize("encoding", ["gbk", "utf-16"])
 def test_a_list_as_notepad_saves_it(tmp_path, encoding):
     (tmp_path / "brands.txt").write_text("蓝鲸牌\n白鹤牌\n", encoding=encoding)
-    own = TextFilter(TextConfig(word_lists=(str(tmp_path / "brands.txt"),)))
+    own = TextFilter(TextFilterConfig(word_lists=(str(tmp_path / "brands.txt"),)))
     assert own(["蓝鲸牌电视机", "一只白色的小狗"])[1] == ["words: brands", None]
 
 
 def test_every_built_in_list_is_sound():
     names = built_in()
     harmless = {"allow", *CONTEXTS}
-    assert set(names) == {*TextConfig().word_lists, ADVERTISING, *harmless}
+    assert set(names) == {*TextFilterConfig().word_lists, ADVERTISING, *harmless}
     for name in names:
         words = read_words(name)[1]
         assert len(words) >= 15, name
         assert all(1 < len(word) <= 12 for word in words), name
         if name not in harmless:  # every word is found where it stands, and drops
             lists = () if name == "advertising" else (name,)
-            rules = TextFilter(TextConfig(min_chinese=None, word_lists=lists, allow=()))(words)[1]
+            rules = TextFilter(TextFilterConfig(min_chinese=None, word_lists=lists, allow=()))(
+                words
+            )[1]
             assert all(rules), [w for w, rule in zip(words, rules, strict=True) if not rule]
 
 
@@ -304,18 +308,18 @@ def test_a_classifier_sees_what_is_left():
         seen.extend(texts)
         return no_cats(texts)
 
-    found = TextFilter(TextConfig(), spy)(["红色的猫", "加微信abc12345", "红色的狗"])[1]
+    found = TextFilter(TextFilterConfig(), spy)(["红色的猫", "加微信abc12345", "红色的狗"])[1]
     assert found == ["no cats", "contacts", None]
     assert seen == ["红色的猫", "红色的狗"]
 
 
 def test_a_classifier_by_name():
     name = f"{__name__}:no_cats"
-    assert TextFilter(TextConfig(classifier=name))(["红色的猫"])[1] == ["no cats"]
+    assert TextFilter(TextFilterConfig(classifier=name))(["红色的猫"])[1] == ["no cats"]
     with pytest.raises(R2D2Error, match="cannot be imported"):
-        TextFilter(TextConfig(classifier="nosuch:thing"))
+        TextFilter(TextFilterConfig(classifier="nosuch:thing"))
     with pytest.raises(R2D2Error, match="0 answers for 1"):
-        TextFilter(TextConfig(classifier=f"{__name__}:wrong"))(["红色的猫"])
+        TextFilter(TextFilterConfig(classifier=f"{__name__}:wrong"))(["红色的猫"])
 
 
 # A part
@@ -332,7 +336,7 @@ def test_a_part_is_judged_by_source(tmp_path):
         [dict(zip(PAIR_COLUMNS.names, row, strict=True)) for row in rows], PAIR_COLUMNS
     )
     write_rows(part_file(tmp_path / "in", PAIRS, 0), table)
-    work = TextWork(TextConfig(min_chars=1), TextConfig(min_chars=2))
+    work = TextWork(TextFilterConfig(min_chars=1), TextFilterConfig(min_chars=2))
     count = work({"pairs": str(tmp_path / "in"), "out": str(tmp_path / "out"), "part": "0"})
     assert (count.seen, count.kept) == (4, 2)
     assert count.dropped == {"contacts": 1, "too short": 1}

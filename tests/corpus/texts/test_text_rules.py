@@ -3,10 +3,10 @@
 import pytest
 
 from benchmarks.text_rules import FILES, SENTENCES, measure, read_sentences
-from r2d2.corpus.config import TextConfig
+from r2d2.corpus.config import TextFilterConfig
 from r2d2.corpus.texts.text_filter import TextFilter
 
-ZERO = TextFilter(TextConfig())
+ZERO = TextFilter(TextFilterConfig())
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -33,7 +33,7 @@ def test_no_sentence_is_there_twice():
 )
 def test_each_rule_can_be_turned_off(setting, text):
     assert ZERO([text])[1] == [setting]
-    assert TextFilter(TextConfig(**{setting: False}))([text])[1] == [None]
+    assert TextFilter(TextFilterConfig(**{setting: False}))([text])[1] == [None]
 
 
 @pytest.mark.parametrize(

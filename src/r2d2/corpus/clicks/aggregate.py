@@ -17,7 +17,14 @@ from typing import Any
 
 from r2d2.corpus.clicks.blobs import run_bytes
 from r2d2.corpus.clicks.block import RUNS, SumBlock
-from r2d2.corpus.clicks.buckets import IMAGE_TOTALS, PLACES, TOTALS, Cut, by_bucket, write_cut
+from r2d2.corpus.clicks.buckets import (
+    IMAGE_TOTALS,
+    PLACES,
+    TOTALS,
+    BucketLayout,
+    by_bucket,
+    write_layout,
+)
 from r2d2.corpus.clicks.log import find_logs, plan
 from r2d2.corpus.clicks.merge import MergeBucket
 from r2d2.corpus.clicks.text_cuts import cut_texts
@@ -42,7 +49,7 @@ def aggregate(
     config: CorpusConfig,
     out: Path,
     *,
-    places: Runner,
+    runner: Runner,
     memory_bytes: int,
     update: Update,
 ) -> list[StageCount]:
@@ -55,8 +62,8 @@ def aggregate(
         config: which columns hold what, and whether there must be clicks.
         out: folder to write `sums` into (SUMS), `image_sums`, `places` (address and path of images
             that have more than an address) and `blobs` (encoded images).
-        places: where to work; on one machine its workers are threads of the database, and processes
-            for what Python reads.
+        runner: who does the jobs; on one machine its workers are threads of the database, and
+            processes for what Python reads.
         memory_bytes: for the whole process, with its workers.
         update: progress.
 
@@ -66,14 +73,14 @@ def aggregate(
     Raises:
         R2D2Error: there is no log, it lacks a column, or has no clicks to rank by.
     """
-    workers = places.workers
+    workers = runner.workers
     pieces = plan(find_logs(logs), config)
-    if places.cluster:
-        pieces = cut_texts(pieces, places, update)
-    plain, other = ([], pieces) if places.cluster else _split(pieces)
+    if runner.cluster:
+        pieces = cut_texts(pieces, runner, update)
+    plain, other = ([], pieces) if runner.cluster else _split(pieces)
     share = memory_bytes // max(1, workers)
-    most = block_rows(share if places.cluster else memory_bytes)
-    buckets = _buckets(pieces, most, workers if places.cluster else 1)
+    most = block_rows(share if runner.cluster else memory_bytes)
+    buckets = _buckets(pieces, most, workers if runner.cluster else 1)
     blocks = [{"pieces": json.dumps(some)} for some in _blocks(plain, most)]
     jobs = [*blocks, *({"pieces": json.dumps([piece])} for piece in other)]
     jobs = [{**job, "name": f"{n:06d}", "out": str(out)} for n, job in enumerate(jobs)]
@@ -82,20 +89,22 @@ def aggregate(
     counts = by_bucket(whole, jobs[: len(blocks)], Runner(), READING, update) if blocks else []
     if other:
         piecewise = SumBlock(examination, buckets, share, 1)
-        counts += map_jobs(piecewise, jobs[len(blocks) :], places, READING, update)
+        counts += map_jobs(piecewise, jobs[len(blocks) :], runner, READING, update)
     rows = add_counts(counts)
     _need_rows(pieces, jobs, counts, rows)
     _need_clicks(config, counts, rows)
     _keep_buckets(out, [jobs, simplified, list(examination), buckets])
     tasks = [{"out": str(out), "bucket": str(bucket)} for bucket in range(buckets)]
-    memory, threads = (share, 1) if places.cluster else (memory_bytes, workers)
+    memory, threads = (share, 1) if runner.cluster else (memory_bytes, workers)
     work = MergeBucket(len(jobs) == 1, simplified, memory, threads)
-    merged = by_bucket(work, tasks, places, "summing up", update)
+    merged = by_bucket(work, tasks, runner, "summing up", update)
     shutil.rmtree(out / RUNS, ignore_errors=True)
     size = sum(file.stat().st_size for file in (out / TOTALS).iterdir()) + run_bytes(out)
     each = -(-size // (max(1, min(share // PART_SHARE, PART_BYTES)) * buckets))
     each = max(each, -(-workers // buckets), 1)
-    write_cut(out, Cut(tuple(count.notes["images"] for count in merged), each * buckets))
+    write_layout(
+        out, BucketLayout(tuple(count.notes["images"] for count in merged), each * buckets)
+    )
     names = ("pairs", "images", "clicks", "impressions")
     notes = {name: sum(count.notes[name] for count in merged) for name in names}
     notes["null_clicks"] = sum(count.notes["null_clicks"] for count in counts)

@@ -16,14 +16,14 @@ from r2d2.inputs.encoding import LOST, decode_text
 
 
 @dataclass(frozen=True)
-class Batch:
+class LogBatch:
     """Rows whose columns `checks.check_rows` knows, and their encoded images."""
 
     rows: pa.Table
     images: pa.LargeBinaryArray | None  # (n,), where the log holds the files themselves
 
 
-def make_batch(chunk: pa.Table, folder: str) -> Batch:
+def make_batch(chunk: pa.Table, folder: str) -> LogBatch:
     """Rows as SQL takes them.
 
     Args:
@@ -42,7 +42,7 @@ def make_batch(chunk: pa.Table, folder: str) -> Batch:
             columns[name] = _text(chunk[name])
         else:
             columns[name] = _number(chunk[name]) if name in COUNTS else chunk[name]
-    return Batch(pa.table(columns), images)
+    return LogBatch(pa.table(columns), images)
 
 
 def is_plain(name: str, kind: pa.DataType) -> bool:

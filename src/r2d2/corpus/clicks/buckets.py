@@ -30,7 +30,7 @@ CUT = "cut.json"
 
 
 @dataclass(frozen=True)
-class Cut:
+class BucketLayout:
     """How a log's images are cut."""
 
     images: tuple[int, ...]  # of each bucket
@@ -42,16 +42,16 @@ class Cut:
         return range(bucket * each, (bucket + 1) * each)
 
 
-def write_cut(folder: Path, cut: Cut) -> None:
+def write_layout(folder: Path, layout: BucketLayout) -> None:
     """Leave word for the next stage."""
-    write_text(folder / CUT, json.dumps({"images": cut.images, "parts": cut.parts}))
+    write_text(folder / CUT, json.dumps({"images": layout.images, "parts": layout.parts}))
 
 
-def read_cut(folder: Path) -> Cut:
-    """What `write_cut` wrote; R2D2Error where there are no sums."""
+def read_layout(folder: Path) -> BucketLayout:
+    """What `write_layout` wrote; R2D2Error where there are no sums."""
     try:
         found = json.loads((folder / CUT).read_text(encoding="utf-8"))
-        return Cut(tuple(found["images"]), int(found["parts"]))
+        return BucketLayout(tuple(found["images"]), int(found["parts"]))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise R2D2Error(f"{folder} holds no sums: aggregate a log into it first") from error
 
@@ -81,13 +81,13 @@ def sum_images(relation: str) -> str:
 def by_bucket(
     work: Work[StageCount],
     jobs: Sequence[dict[str, str]],
-    places: Runner,
+    runner: Runner,
     what: str,
     update: Update,
 ) -> list[StageCount]:
     """Do a job for each bucket: one after the other with all threads, or as tasks of a cluster."""
-    if places.cluster:
-        return map_jobs(work, jobs, places, what, update)
+    if runner.cluster:
+        return map_jobs(work, jobs, runner, what, update)
     found = []
     update(what, 0, len(jobs))
     for job in jobs:

@@ -82,7 +82,7 @@ def find_cut(
     out: Path,
     config: RankConfig,
     jobs: Sequence[dict[str, str]],
-    places: Runner,
+    runner: Runner,
     memory_bytes: int,
     update: Update,
 ) -> tuple[Prior, LastScore | None]:
@@ -93,11 +93,11 @@ def find_cut(
         out: folder of the stage; a prior that an interrupted call left there is used again.
         config: the rules.
         jobs: one a bucket.
-        places: where to work.
+        runner: who does the jobs.
         memory_bytes: of a worker.
         update: progress.
     """
-    by_bucket(Outcomes(config, memory_bytes, places.workers), jobs, places, "rates", update)
+    by_bucket(Outcomes(config, memory_bytes, runner.workers), jobs, runner, "rates", update)
     buckets = [_read_outcomes(out / TALLY / f"outcomes-{job['bucket']}.parquet") for job in jobs]
     if not (out / PRIOR).exists():
         clicks, looks, pairs, _ = map(np.concatenate, zip(*buckets, strict=True))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from r2d2.corpus.clicks.best_pairs import NO_QUERY, rank_block, unranked_images
-from r2d2.corpus.clicks.buckets import Cut, by_bucket, images_of, read_cut, sums_of
+from r2d2.corpus.clicks.buckets import BucketLayout, by_bucket, images_of, read_layout, sums_of
 from r2d2.corpus.clicks.ctr import Prior
 from r2d2.corpus.clicks.cut import TALLY, LastScore, find_cut
 from r2d2.corpus.clicks.ranked_parts import write_images, write_pairs
@@ -30,7 +30,7 @@ def rank(
     out: Path,
     config: RankConfig,
     *,
-    places: Runner,
+    runner: Runner,
     update: Update,
     memory_bytes: int = MEMORY,
 ) -> list[StageCount]:
@@ -41,7 +41,7 @@ def rank(
         out: folder to write `pairs` and `images` into, `prior.json` (see `read_prior`) and
             `least.json` (see `read_least`).
         config: the rules; not enabled, everything passes and `ctr` stays null.
-        places: where to work.
+        runner: who does the jobs.
         update: progress.
         memory_bytes: for the whole process.
 
@@ -50,19 +50,19 @@ def rank(
         The notes of the first tell the prior, and how many images of which no query ranked were
         shown how often.
     """
-    cut = read_cut(inp)
-    jobs = [{"inp": str(inp), "out": str(out), "bucket": str(n)} for n in range(len(cut.images))]
-    share = memory_bytes // max(1, places.workers) if places.cluster else memory_bytes
+    layout = read_layout(inp)
+    jobs = [{"inp": str(inp), "out": str(out), "bucket": str(n)} for n in range(len(layout.images))]
+    share = memory_bytes // max(1, runner.workers) if runner.cluster else memory_bytes
     prior, last = Prior(), None
     if config.active:
-        prior, last = find_cut(inp, out, config, jobs, places, share, update)
+        prior, last = find_cut(inp, out, config, jobs, runner, share, update)
         write_text(out / LEAST, json.dumps(0.0 if last is None else min(last.score, 1.0)))
-    threads = 1 if places.cluster else places.workers
-    work = RankBucket(config, prior, last, cut, share, threads)
-    counts = by_bucket(work, jobs, places, "ranking", update)
+    threads = 1 if runner.cluster else runner.workers
+    work = RankBucket(config, prior, last, layout, share, threads)
+    counts = by_bucket(work, jobs, runner, "ranking", update)
     shutil.rmtree(out / TALLY, ignore_errors=True)
     shutil.rmtree(out / DONE, ignore_errors=True)
-    seen, kept = sum(cut.images), sum(count.notes["images_kept"] for count in counts)
+    seen, kept = sum(layout.images), sum(count.notes["images_kept"] for count in counts)
     notes: dict[str, float] = {}
     if config.active:
         notes = {"alpha": prior.alpha, "beta": prior.beta}
@@ -92,7 +92,7 @@ class RankBucket:
     config: RankConfig
     prior: Prior
     last: LastScore | None
-    cut: Cut
+    layout: BucketLayout
     memory_bytes: int
     threads: int
 
@@ -112,9 +112,9 @@ class RankBucket:
                     for batch in base.batches(unranked_images(images), PAIR_ROWS):
                         for row in batch.to_pylist():
                             dropped.add(NO_QUERY, row, row["place"])
-            parts = self.cut.parts_of(bucket)
-            write_pairs(base, out, parts, self.cut.parts)
-            kept = write_images(base, inp, bucket, out, parts, self.cut.parts)
+            parts = self.layout.parts_of(bucket)
+            write_pairs(base, out, parts, self.layout.parts)
+            kept = write_images(base, inp, bucket, out, parts, self.layout.parts)
         count = replace(count, notes={**count.notes, "images_kept": kept})
         write_count(record, count)
         return count

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from r2d2.corpus.clicks.buckets import Cut, images_of, sums_of
+from r2d2.corpus.clicks.buckets import BucketLayout, images_of, sums_of
 from r2d2.corpus.clicks.checks import EXAMINED_UNIT, image_id
 from r2d2.corpus.engine import open_database, quoted
 from r2d2.corpus.funnel import StageCount
@@ -29,7 +29,7 @@ class FindUnranked:
     """Queries of merged images that are not among their kept ones, under the merged image's id."""
 
     merge: str  # a file of MERGE_COLUMNS
-    cut: Cut
+    layout: BucketLayout
     memory_bytes: int
     threads: int
 
@@ -37,7 +37,8 @@ class FindUnranked:
         """Write the rows of a bucket as PAIR_COLUMNS, by image id, into `job["rest"]`."""
         bucket, target = int(job["bucket"]), Path(job["rest"])
         kept = ", ".join(
-            quoted(str(part_file(Path(job["pairs"]), PAIRS, n))) for n in self.cut.parts_of(bucket)
+            quoted(str(part_file(Path(job["pairs"]), PAIRS, n)))
+            for n in self.layout.parts_of(bucket)
         )
         sums, images = (of(Path(job["summed"]), bucket) for of in (sums_of, images_of))
         merge = f"read_parquet({quoted(self.merge)})"

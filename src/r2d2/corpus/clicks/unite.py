@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from r2d2.corpus.clicks.best_pairs import NO_QUERY
-from r2d2.corpus.clicks.buckets import by_bucket, read_cut
+from r2d2.corpus.clicks.buckets import by_bucket, read_layout
 from r2d2.corpus.clicks.ctr import Prior, score
 from r2d2.corpus.clicks.rank import MEMORY
 from r2d2.corpus.clicks.recount import (
@@ -84,7 +84,7 @@ def unite(
     out: Path,
     rank: RankConfig,
     prior: Prior | None,
-    places: Runner,
+    runner: Runner,
     update: Update,
     *,
     summed: Path | None = None,
@@ -100,7 +100,7 @@ def unite(
         out: folder to write pairs (PAIR_COLUMNS) and images (UNITED_IMAGES) of equal ids into.
         rank: how a CTR is smoothed, and how many queries an image may have.
         prior: of the whole log; None where there is no ranking.
-        places: where to work.
+        runner: who does the jobs.
         update: progress.
         summed: folder of the sums, to count what was shown but did not rank; None: that
             is not counted.
@@ -115,16 +115,16 @@ def unite(
         {"pairs": str(pairs), "images": str(images), "out": str(out), "part": str(n)}
         for n in range(parts)
     ]
-    groups = Groups(None if merge is None else str(merge), parts)
+    merged = MergedImages(None if merge is None else str(merge), parts)
     if merge is not None:
-        map_jobs(SetAside(groups), jobs, places, "merged images", update)
+        map_jobs(SetAside(merged), jobs, runner, "merged images", update)
         if summed is not None:
-            _find_unranked(pairs, merge, out, summed, places, memory_bytes, update)
+            _find_unranked(pairs, merge, out, summed, runner, memory_bytes, update)
     return [
-        add_counts(map_jobs(work, jobs, places, what, update))
+        add_counts(map_jobs(work, jobs, runner, what, update))
         for work, what in (
-            (UnitePairs(groups, rank, prior, least), "uniting texts"),
-            (UniteImages(groups), "uniting images"),
+            (UnitePairs(merged, rank, prior, least), "uniting texts"),
+            (UniteImages(merged), "uniting images"),
         )
     ]
 
@@ -134,13 +134,13 @@ def _find_unranked(
     merge: Path,
     out: Path,
     summed: Path,
-    places: Runner,
+    runner: Runner,
     memory_bytes: int,
     update: Update,
 ) -> None:
-    cut = read_cut(summed)
-    share = memory_bytes // max(1, places.workers) if places.cluster else memory_bytes
-    find = FindUnranked(str(merge), cut, share, 1 if places.cluster else places.workers)
+    layout = read_layout(summed)
+    share = memory_bytes // max(1, runner.workers) if runner.cluster else memory_bytes
+    find = FindUnranked(str(merge), layout, share, 1 if runner.cluster else runner.workers)
     tasks = [
         {
             "pairs": str(pairs),
@@ -148,13 +148,13 @@ def _find_unranked(
             "bucket": str(n),
             "rest": str(part_file(out / LEAVERS, REST, n)),
         }
-        for n in range(len(cut.images))
+        for n in range(len(layout.images))
     ]
-    by_bucket(find, tasks, places, "queries that did not rank", update)
+    by_bucket(find, tasks, runner, "queries that did not rank", update)
 
 
 @dataclass(frozen=True)
-class Groups:
+class MergedImages:
     """The images that are one with others, as far as a part needs to know them."""
 
     file: str | None
@@ -183,7 +183,7 @@ class Groups:
         return {row["into"]: row["final_id"] for row in self._read(part, "into")}
 
     def borrowers(self, part: int) -> set[str]:
-        """Groups of a part that take their file from elsewhere."""
+        """MergedImages of a part that take their file from elsewhere."""
         found = self._read(part, "into")
         return {row["into"] for row in found if row["picture"] != row["into"]}
 
@@ -192,13 +192,13 @@ class Groups:
 class SetAside:
     """Pairs and files of a part that go to another id, under that id."""
 
-    groups: Groups
+    merged: MergedImages
 
     def __call__(self, job: dict[str, str]) -> StageCount:
         """See `map_jobs`."""
         part = int(job["part"])
         aside = Path(job["out"]) / LEAVERS
-        leavers, lenders = self.groups.leavers(part), self.groups.lenders(part)
+        leavers, lenders = self.merged.leavers(part), self.merged.lenders(part)
         pairs = read_pairs(part_file(Path(job["pairs"]), PAIRS, part)).select(PAIR_COLUMNS.names)
         pairs = pairs.cast(PAIR_COLUMNS)
         parcels = {
@@ -224,7 +224,7 @@ class SetAside:
 class UnitePairs:
     """The pairs of a part whose image is there, equal texts of an image as one."""
 
-    groups: Groups
+    merged: MergedImages
     rank: RankConfig
     prior: Prior | None
     least: float
@@ -235,11 +235,11 @@ class UnitePairs:
         rows = read_pairs(part_file(Path(job["pairs"]), PAIRS, part)).select(PAIR_COLUMNS.names)
         rows = rows.cast(PAIR_COLUMNS)
         rest = PAIR_COLUMNS.empty_table()
-        if self.groups.file is not None:
-            leavers = pa.array(list(self.groups.leavers(part)), pa.string())
+        if self.merged.file is not None:
+            leavers = pa.array(list(self.merged.leavers(part)), pa.string())
             rows = rows.filter(pc.invert(pc.is_in(rows["image_id"], leavers)))
-            rows = pa.concat_tables([rows, *_arrivals(job, self.groups.parts, PAIRS)])
-            found = _arrivals(job, self.groups.parts, REST)
+            rows = pa.concat_tables([rows, *_arrivals(job, self.merged.parts, PAIRS)])
+            found = _arrivals(job, self.merged.parts, REST)
             rest = pa.concat_tables([rest, *(table.cast(PAIR_COLUMNS) for table in found)])
         seen = len(rows)
         ids = _ids(part_file(Path(job["images"]), IMAGES, part))
@@ -289,7 +289,7 @@ class UnitePairs:
 class UniteImages:
     """The images of a part that have a text, each with the file that stands for its group."""
 
-    groups: Groups
+    merged: MergedImages
 
     def __call__(self, job: dict[str, str]) -> StageCount:
         """See `map_jobs`."""
@@ -297,12 +297,12 @@ class UniteImages:
 
     def _verdicts(self, job: dict[str, str]) -> Iterator[ImageVerdict]:
         part = int(job["part"])
-        leavers, borrowers = self.groups.leavers(part), self.groups.borrowers(part)
-        final_ids = self.groups.final_ids(part)
+        leavers, borrowers = self.merged.leavers(part), self.merged.borrowers(part)
+        final_ids = self.merged.final_ids(part)
         wanted = set(_ids(part_file(Path(job["out"]), PAIRS, part)).to_pylist())
         lent = {
             row["image_id"]: row
-            for table in (_arrivals(job, self.groups.parts, IMAGES) if borrowers else ())
+            for table in (_arrivals(job, self.merged.parts, IMAGES) if borrowers else ())
             for row in table.to_pylist()
         }
         for row in read_images(part_file(Path(job["images"]), IMAGES, part)):

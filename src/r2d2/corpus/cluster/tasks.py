@@ -27,7 +27,7 @@ STOP_S = 5.0  # given to jobs that are called off, to clear away what they have 
 
 
 @dataclass(frozen=True)
-class Answer:
+class JobOutcome:
     """What came of a job: the node that did it, and the result or what was wrong."""
 
     node: str
@@ -100,7 +100,7 @@ class _Tasks:
         self.running[reference] = index
         self._where[reference] = node
 
-    def finished(self) -> list[tuple[int, Answer | Exception]]:
+    def finished(self) -> list[tuple[int, JobOutcome | Exception]]:
         """Jobs that ended, after some time of waiting: the answer, or how the job was lost.
 
         Raises what a job raised, unless it is an R2D2Error.
@@ -109,7 +109,7 @@ class _Tasks:
         done, _ = self._ray.wait(waited, num_returns=1, timeout=LOOK_S)
         if not done:
             node_capacities(self._runner.memory_bytes)  # raises where there is none any more
-        found: list[tuple[int, Answer | Exception]] = []
+        found: list[tuple[int, JobOutcome | Exception]] = []
         for reference in done:
             index = self.running.pop(reference, None)
             try:
@@ -219,24 +219,24 @@ class _Actor:
     def ready(self) -> None:
         """Answers once it runs."""
 
-    def do(self, work: Any, job: Job, home: str) -> Answer:
+    def do(self, work: Any, job: Job, home: str) -> JobOutcome:
         """See `_do`."""
         return _do(work, job, home)
 
 
-def _do(work: Any, job: Job, home: str) -> Answer:
+def _do(work: Any, job: Job, home: str) -> JobOutcome:
     """Do a job on the node where this runs; relative paths are those of the command."""
     ray = import_ray()
     node = ray.get_runtime_context().get_node_id()
     if Path(home).is_dir():
         os.chdir(home)
     try:
-        return Answer(node, work(job))
+        return JobOutcome(node, work(job))
     except R2D2Error as error:
         told = str(error)
         if isinstance(error.__cause__, OSError | ImportError):  # of this node, not of the data
             told += f" (on the node {ray.util.get_node_ip_address()})"
-        return Answer(node, error=told)
+        return JobOutcome(node, error=told)
 
 
 def _lost(what: str, error: Exception) -> R2D2Error:

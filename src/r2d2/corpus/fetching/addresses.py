@@ -27,7 +27,7 @@ THREADS = 64  # the system's look-up blocks, and a dead name server's for many s
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _HostAddresses:
     addresses: tuple[str, ...] = ()
     failure: str = ""
     passing: bool = False
@@ -41,7 +41,9 @@ class AddressBook:
         self._private = PrivateHosts.read(allow_private)
         self._pool = None if lookup else ThreadPoolExecutor(THREADS, "r2d2-lookup")
         self._lookup = lookup or self._system
-        self._known: dict[str, tuple[float, asyncio.Task[_Answer]]] = {}  # host: until when, what
+        self._known: dict[
+            str, tuple[float, asyncio.Task[_HostAddresses]]
+        ] = {}  # host: until when, what
 
     async def find(self, host: str) -> tuple[str, ...]:
         """The addresses of a host that may be connected to; at least one.
@@ -95,7 +97,7 @@ class AddressBook:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _ask(self, host: str) -> _Answer:
+    async def _ask(self, host: str) -> _HostAddresses:
         """An answer from memory, or a new one; requests for one host at a time share it."""
         now = asyncio.get_running_loop().time()
         until, task = self._known.get(host, (0.0, None))
@@ -110,17 +112,19 @@ class AddressBook:
             del self._known[host]  # a name server that was busy may answer the next time
         return answer
 
-    async def _answer(self, host: str) -> _Answer:
+    async def _answer(self, host: str) -> _HostAddresses:
         try:
             found = await self._lookup(host)
         except socket.gaierror as error:
             passing = error.errno == socket.EAI_AGAIN
-            return _Answer(failure=f"{host}: {error.strerror}", passing=passing)
+            return _HostAddresses(failure=f"{host}: {error.strerror}", passing=passing)
         except (OSError, UnicodeError) as error:
-            return _Answer(failure=f"{host}: {error}", passing=isinstance(error, TimeoutError))
+            return _HostAddresses(
+                failure=f"{host}: {error}", passing=isinstance(error, TimeoutError)
+            )
         if not found:
-            return _Answer(failure=f"{host}: no address")
-        return _Answer(tuple(dict.fromkeys(found)))
+            return _HostAddresses(failure=f"{host}: no address")
+        return _HostAddresses(tuple(dict.fromkeys(found)))
 
     async def _system(self, host: str) -> list[str]:
         loop = asyncio.get_running_loop()

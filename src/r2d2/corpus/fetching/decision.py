@@ -1,8 +1,8 @@
 """Which settings decided the result of an address, and whether they decide otherwise by now.
 
 A failure is stored with the settings by which it failed and their values (`decision_key`). An image
-is stored with what its request met on the way (`Trail`), so that a setting which was tightened
-refuses it without another request. What is judged here while fetching is judged here again later.
+is stored with what its request met on the way (`RequestTrail`), so that a stricter setting refuses
+it without another request. What is judged here while fetching is judged here again later.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.fetching.host_lists import PrivateHosts, host_list, within
-from r2d2.corpus.fetching.outcome import Cause, FetchFailed, Outcome, Trail, failed
+from r2d2.corpus.fetching.outcome import Cause, FetchFailed, Outcome, RequestTrail, failed
 from r2d2.corpus.fetching.special_addresses import literal, special
 
 # what img2dataset takes for an opt-out, and `none`, which is noindex and nofollow in one
@@ -55,7 +55,7 @@ class Policy:
                 Cause.HTTP_ERROR, f"more than {most} redirects", settings=("max_redirects",)
             )
 
-    def check_opt_out(self, trail: Trail) -> None:
+    def check_opt_out(self, trail: RequestTrail) -> None:
         """Refuse an image that is not for training by its headers."""
         if not self.config.respect_opt_out:
             return
@@ -96,7 +96,7 @@ class StoredResult:
     cause: str
     reason: str
     decided_by: Mapping[str, Any] | None  # None: of a version that did not note it
-    trail: Trail
+    trail: RequestTrail
     bytes: int | None
     width: int | None
     height: int | None
@@ -107,7 +107,7 @@ class StoredResult:
         decided_by, trail = (
             row[name] and json.loads(row[name]) for name in ("decided_by", "trail")
         )
-        known = Trail(**trail) if trail else _first_host(row["url"])
+        known = RequestTrail(**trail) if trail else _first_host(row["url"])
         return cls(
             row["url"], row["status"], row["reason"], decided_by, known,
             row["bytes"], row["width"], row["height"],
@@ -187,7 +187,7 @@ def opted_out(values: Iterable[str], agent: str) -> str | None:
     return None
 
 
-def _loosened(name: str, old: Any, trail: Trail, policy: Policy) -> bool:
+def _loosened(name: str, old: Any, trail: RequestTrail, policy: Policy) -> bool:
     """Whether a setting that decided a failure would not decide it so by now."""
     if name in LIMITS:
         return bool(getattr(policy.config, name) > old)
@@ -207,12 +207,12 @@ def _loosened(name: str, old: Any, trail: Trail, policy: Policy) -> bool:
     return True
 
 
-def _first_host(url: str) -> Trail:
+def _first_host(url: str) -> RequestTrail:
     """What is known of the way to an address without a trail: where it began."""
     try:
         host = urlsplit(url.strip()).hostname or ""
     except ValueError:
-        return Trail()
+        return RequestTrail()
     address = literal(host)
     private = {host: [str(address)]} if address is not None and special(address) else {}
-    return Trail([host] if host else [], private)
+    return RequestTrail([host] if host else [], private)

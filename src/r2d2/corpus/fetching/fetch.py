@@ -23,7 +23,7 @@ from r2d2.corpus.fetching.queue import outcomes
 from r2d2.corpus.fetching.request import open_client, request
 from r2d2.corpus.fetching.store import ShardWriter, locked, look_up
 from r2d2.corpus.fetching.url_list import UrlList, url_list, urls_of_file
-from r2d2.corpus.funnel import StageCount, Tally
+from r2d2.corpus.funnel import StageCount, StageCounter
 from r2d2.corpus.rows import DroppedFile
 from r2d2.errors import R2D2Error
 from r2d2.inputs.dropped_rows import DroppedRows
@@ -135,7 +135,7 @@ async def fetch_list(
     Returns:
         The count of the addresses that have come to an end, and those that are passed on.
     """
-    tally = Tally("fetch", "addresses", dropped)
+    tally = StageCounter("fetch", "addresses", dropped)
     passed: list[PassedAddress] = []
 
     def add(key: str, url: str, cause: str, reason: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from r2d2.corpus.fetching.outcome import Outcome, Trail
+from r2d2.corpus.fetching.outcome import Outcome, RequestTrail
 from r2d2.corpus.fetching.store import newest, shard_number, shards
 
 
@@ -25,7 +25,7 @@ class PassedAddress:
 
     url: str
     start: str  # the address that is asked next
-    trail: Trail
+    trail: RequestTrail
     tries: int  # made so far
 
     @classmethod
@@ -38,7 +38,7 @@ class PassedAddress:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> PassedAddress:
         """What `to_row` gave."""
-        trail = Trail(**json.loads(row["trail"]))
+        trail = RequestTrail(**json.loads(row["trail"]))
         return cls(row["url"], row["start"], trail, row["tries"])
 
     def to_row(self) -> dict[str, Any]:

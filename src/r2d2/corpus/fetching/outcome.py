@@ -39,7 +39,7 @@ MAY_PASS = frozenset(
 
 
 class FetchFailed(Exception):  # noqa: N818  # a state of the web, counted as often as raised
-    """No image, and why; never leaves the corpus room."""
+    """No image, and why; it does not leave r2d2.corpus."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class PassedOn(Exception):  # noqa: N818  # as FetchFailed
 
 
 @dataclass
-class Trail:
+class RequestTrail:
     """What a request met on its way that settings judge."""
 
     hosts: list[str] = field(default_factory=list)  # asked: the address's own, then of redirects
@@ -100,7 +100,7 @@ class Outcome:
     wait: float | None = None
     tries: int = 1  # made for it
     decided_by: Mapping[str, Any] | None = None  # settings and their values; see fetch_decision
-    trail: Trail | None = None
+    trail: RequestTrail | None = None
     passed_on: str | None = None  # not an end: the address that another worker goes on with
 
 
@@ -109,7 +109,7 @@ def failed(
     error: FetchFailed,
     *,
     decided_by: Mapping[str, Any] | None = None,
-    trail: Trail | None = None,
+    trail: RequestTrail | None = None,
     tries: int = 1,
 ) -> Outcome:
     """The outcome that a failure makes."""

@@ -55,7 +55,7 @@ class _Host:
 
 
 @dataclass(frozen=True)
-class _Ended:
+class _FinishedRequest:
     host: str
     attempt: int
     result: Outcome | Exception
@@ -71,7 +71,9 @@ class _Queue:
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy = 0  # requests under way
         self._open = 0  # addresses taken in and not given back
-        self._news: asyncio.Queue[_Ended | None] = asyncio.Queue()  # None: a time of waiting ended
+        self._news: asyncio.Queue[_FinishedRequest | None] = (
+            asyncio.Queue()
+        )  # None: a time of waiting ended
 
     async def next(self) -> Outcome | None:
         """An outcome; None at the end."""
@@ -136,7 +138,7 @@ class _Queue:
             result: Outcome | Exception = await self._ask(url)
         except Exception as error:  # raised where the outcomes are read
             result = error
-        self._news.put_nowait(_Ended(host, attempt, result))
+        self._news.put_nowait(_FinishedRequest(host, attempt, result))
 
     def _again(self, name: str, attempt: int, outcome: Outcome) -> bool:
         """Whether an address gets another attempt; if so, it is set down for it."""

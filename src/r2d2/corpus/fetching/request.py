@@ -24,7 +24,7 @@ from r2d2.corpus.fetching.outcome import (
     FetchFailed,
     Outcome,
     PassedOn,
-    Trail,
+    RequestTrail,
     failed,
 )
 from r2d2.corpus.fetching.sniff import image_size
@@ -107,7 +107,7 @@ async def open_client(
 
 
 async def request(
-    client: Client, address: str, start: str | None = None, trail: Trail | None = None
+    client: Client, address: str, start: str | None = None, trail: RequestTrail | None = None
 ) -> Outcome:
     """One attempt at one address.
 
@@ -124,7 +124,7 @@ async def request(
 
     no_connection = Cause.NO_CONNECTION
     status = None
-    trail = Trail() if trail is None else copy.deepcopy(trail)
+    trail = RequestTrail() if trail is None else copy.deepcopy(trail)
     try:
         async with asyncio.timeout(client.config.timeout_s):
             body, status = await _follow(client, address if start is None else start, trail)
@@ -164,7 +164,7 @@ async def request(
     return failed(address, found, decided_by=decision_key(found, client.config), trail=trail)
 
 
-async def _follow(client: Client, address: str, trail: Trail) -> tuple[bytes, int]:
+async def _follow(client: Client, address: str, trail: RequestTrail) -> tuple[bytes, int]:
     """The body at an address, or where it redirects to, and the HTTP status."""
     url = _parsed(lambda: _url(address), address)
     while True:
@@ -199,7 +199,7 @@ def _parsed(parse: Callable[[], URL], shown: str) -> URL:
         raise FetchFailed(Cause.REFUSED, f"no web address: {shown[:100]!r} ({error})") from error
 
 
-async def _check(client: Client, url: URL, trail: Trail) -> None:
+async def _check(client: Client, url: URL, trail: RequestTrail) -> None:
     """Raise FetchFailed unless this may be asked for."""
     host = url.raw_host or ""
     if url.scheme not in ("http", "https") or not _HOST.fullmatch(host):

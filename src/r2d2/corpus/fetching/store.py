@@ -45,7 +45,7 @@ STORE_COLUMNS = pa.schema(
         ("image", pa.large_binary()),  # the file as it came; null where there is none
         ("fetched_at", pa.timestamp("s", "UTC")),
         ("decided_by", pa.string()),  # the settings by which it failed, as JSON
-        ("trail", pa.string()),  # what the request met, as JSON; see `Trail`
+        ("trail", pa.string()),  # what the request met, as JSON; see `RequestTrail`
     ]
 )
 GROUP_BYTES = 8 << 20  # of images, held until they are written
@@ -69,7 +69,7 @@ def url_id(url: str) -> str:
 
 
 @dataclass(frozen=True)
-class Shard:
+class FetchShard:
     """A file of the store, and the first 8 digits of its least and its greatest hash."""
 
     path: Path
@@ -78,10 +78,10 @@ class Shard:
     high: str
 
 
-def shards(store: Path) -> list[Shard]:
+def shards(store: Path) -> list[FetchShard]:
     """The shards, oldest first; none where there is no store."""
     found = [(path, _NAME.fullmatch(path.name)) for path in store.glob("*.parquet")]
-    listed = [Shard(path, int(m[1]), m[2], m[3]) for path, m in found if m is not None]
+    listed = [FetchShard(path, int(m[1]), m[2], m[3]) for path, m in found if m is not None]
     return sorted(listed, key=lambda shard: shard.number)
 
 

@@ -39,7 +39,7 @@ PARTS = "shown"  # folder of what is shown of each part, while they are done
 Floats = npt.NDArray[np.float32]
 
 
-class Model(Protocol):
+class EmbeddingModel(Protocol):
     """What a corpus may ask of a model: embeddings of unit length, and no torch."""
 
     @property
@@ -54,7 +54,7 @@ class Model(Protocol):
 
 
 @dataclass
-class Found:
+class AlignmentSamples:
     """What is shown of the alignment."""
 
     config: AlignConfig
@@ -122,7 +122,7 @@ def align(
     united: Path,
     out: Path,
     config: AlignConfig,
-    model: Model,
+    model: EmbeddingModel,
     runner: Runner,
     update: Update,
 ) -> list[StageCount]:
@@ -158,13 +158,13 @@ class AlignPart:
     """The texts of a part that lie within the bounds, and their images."""
 
     config: AlignConfig
-    model: Model
+    model: EmbeddingModel
 
     def __call__(self, job: Job) -> tuple[StageCount, StageCount]:
         """See `map_jobs`; gives the counts of texts and of images."""
         united, part = Path(job["united"]), int(job["part"])
         pairs, files = (part_file(united, kind, part) for kind in (PAIRS, IMAGES))
-        found = Found(self.config)
+        found = AlignmentSamples(self.config)
         rows = read_pairs(pairs)
         rules = list(_rules(rows, files, self.config, self.model, found))
         texts = keep_texts(job, rows, rules, "align")
@@ -185,7 +185,7 @@ def _found_file(job: Job) -> Path:
 
 
 def _rules(
-    rows: pa.Table, files: Path, config: AlignConfig, model: Model, found: Found
+    rows: pa.Table, files: Path, config: AlignConfig, model: EmbeddingModel, found: AlignmentSamples
 ) -> Iterator[str | None]:
     """For each pair of a part the bound that it crosses."""
     together = zip(rows["image_id"].to_pylist(), rows["text"].to_pylist(), strict=True)

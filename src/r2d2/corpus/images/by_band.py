@@ -23,10 +23,10 @@ from r2d2.corpus.clicks.unite import MERGE_COLUMNS
 from r2d2.corpus.cluster.shuffle import bucket_of, read_bucket, write_buckets
 from r2d2.corpus.config import DedupConfig
 from r2d2.corpus.funnel import StageCount, add_sorted_counts
-from r2d2.corpus.images.align import Model
+from r2d2.corpus.images.align import EmbeddingModel
 from r2d2.corpus.images.duplicates import (
     COLUMNS,
-    Groups,
+    DuplicateGroups,
     first_of,
     group_images,
     join_meanings,
@@ -54,7 +54,7 @@ def find_by_band(
     config: DedupConfig,
     runner: Runner,
     update: Update,
-    model: Model | None = None,
+    model: EmbeddingModel | None = None,
 ) -> StageCount:
     """`find_duplicates` by the workers of a cluster; what is on its way lies beside `out`.
 
@@ -73,29 +73,29 @@ def find_by_band(
     each_bucket = [{"part": str(bucket)} for bucket in range(buckets)]
     folder = out.with_name(f"{out.stem}-shuffle")
     shutil.rmtree(folder, ignore_errors=True)
-    way = Way(str(folder), str(out), buckets, config)
-    map_jobs(SortImages(way, str(images)), each_part, runner, "sorting hashes", update)
+    layout = ShuffleLayout(str(folder), str(out), buckets, config)
+    map_jobs(SortImages(layout, str(images)), each_part, runner, "sorting hashes", update)
     counts: list[StageCount] = []
     if config.radius is not None:
-        map_jobs(LinkBand(way), each_bucket, runner, "comparing hashes", update)
-        map_jobs(JoinLinks(way), ONE_JOB, runner, "joining pairs", update)
-    counts += map_jobs(GroupBucket(way), each_bucket, runner, "grouping images", update)
+        map_jobs(LinkBand(layout), each_bucket, runner, "comparing hashes", update)
+        map_jobs(JoinLinks(layout), ONE_JOB, runner, "joining pairs", update)
+    counts += map_jobs(GroupBucket(layout), each_bucket, runner, "grouping images", update)
     if config.radius is not None:
-        counts += map_jobs(GroupNear(way), each_bucket, runner, "grouping near images", update)
-    map_jobs(CollectGroups(way), ONE_JOB, runner, "collecting groups", update)
+        counts += map_jobs(GroupNear(layout), each_bucket, runner, "grouping near images", update)
+    map_jobs(CollectGroups(layout), ONE_JOB, runner, "collecting groups", update)
     count = add_sorted_counts(counts)
     if config.meaning is not None and model is not None:
-        embed = EmbedPart(way, str(images), parts, model)
+        embed = EmbedPart(layout, str(images), parts, model)
         map_jobs(embed, each_part, runner, "embedding", update, holds_model=True)
-        join = JoinMeanings(way, str(images), parts)
+        join = JoinMeanings(layout, str(images), parts)
         (count,) = map_jobs(join, ONE_JOB, runner, "comparing embeddings", update)
     shutil.rmtree(folder, ignore_errors=True)
     return count
 
 
 @dataclass(frozen=True)
-class Way:
-    """Where rows are on their way from job to job, and how they are told apart."""
+class ShuffleLayout:
+    """Where the rows lie that go from job to job, and how they are told apart."""
 
     folder: str
     out: str
@@ -111,38 +111,40 @@ class Way:
 class SortImages:
     """The measures of a part's images to the buckets of what makes them equal; hashes by bands."""
 
-    way: Way
+    layout: ShuffleLayout
     images: str
 
     def __call__(self, job: Job) -> None:
         """See `map_jobs`."""
-        part, config = int(job["part"]), self.way.config
+        part, config = int(job["part"]), self.layout.config
         rows = read_measures(part_file(Path(self.images), IMAGES, part))
         if config.radius is None:
             ids = rows["sha256" if config.exact else "final_id"].to_pylist()
             keys = np.array([int(one[:16], 16) for one in ids], np.uint64)
         else:  # equal files have equal hashes
             keys = rows["phash"].to_numpy()
-        write_buckets(self.way.at("images"), part, rows, bucket_of(keys, self.way.buckets))
+        write_buckets(self.layout.at("images"), part, rows, bucket_of(keys, self.layout.buckets))
         if config.radius is not None:
             hashes = np.unique(keys)
             values = list(_bands(hashes, config.radius))
-            where = np.concatenate([bucket_of(value, self.way.buckets) for value in values])
+            where = np.concatenate([bucket_of(value, self.layout.buckets) for value in values])
             repeated = pa.table({"phash": pa.array(np.tile(hashes, len(values)))})
-            write_buckets(self.way.at("bands"), part, repeated, where)
+            write_buckets(self.layout.at("bands"), part, repeated, where)
 
 
 @dataclass(frozen=True)
 class LinkBand:
     """Links between the hashes of a bucket that are near, as many as hold them together."""
 
-    way: Way
+    layout: ShuffleLayout
 
     def __call__(self, job: Job) -> None:
         """See `map_jobs`."""
-        bucket, radius = int(job["part"]), self.way.config.radius
+        bucket, radius = int(job["part"]), self.layout.config.radius
         assert radius is not None
-        hashes = np.unique(read_bucket(self.way.at("bands"), bucket, ["phash"])["phash"].to_numpy())
+        hashes = np.unique(
+            read_bucket(self.layout.at("bands"), bucket, ["phash"])["phash"].to_numpy()
+        )
         root = np.arange(len(hashes))
         for left, right in close(hashes, hashes, radius, ALL_BITS):
             new = root[left] != root[right]
@@ -150,95 +152,95 @@ class LinkBand:
                 root = components(len(root), root[left[new]], root[right[new]])[root]
         linked = np.flatnonzero(root != np.arange(len(root)))
         links = pa.table({"one": hashes[root[linked]], "other": hashes[linked]})
-        write_rows(part_file(self.way.at("links"), "links", bucket), links)
+        write_rows(part_file(self.layout.at("links"), "links", bucket), links)
 
 
 @dataclass(frozen=True)
 class JoinLinks:
     """All links into components; to each bucket of images its hashes that have a near one."""
 
-    way: Way
+    layout: ShuffleLayout
 
     def __call__(self, job: Job) -> None:
         """See `map_jobs`."""
-        links = pq.read_table(self.way.at("links") / "links")
+        links = pq.read_table(self.layout.at("links") / "links")
         ends = np.concatenate([links[name].to_numpy() for name in ("one", "other")])
         hashes, places = np.unique(ends, return_inverse=True)
         left, right = np.split(places.reshape(-1), 2)
         component = components(len(hashes), left, right).astype(np.uint64)
-        rows = {"phash": hashes, "to": bucket_of(component, self.way.buckets)}
-        where = bucket_of(hashes, self.way.buckets)
-        write_buckets(self.way.at("near"), 0, pa.table(rows), where)
+        rows = {"phash": hashes, "to": bucket_of(component, self.layout.buckets)}
+        where = bucket_of(hashes, self.layout.buckets)
+        write_buckets(self.layout.at("near"), 0, pa.table(rows), where)
 
 
 @dataclass(frozen=True)
 class GroupBucket:
     """Equal images of a bucket as groups; those of hashes with a near one go where that is."""
 
-    way: Way
+    layout: ShuffleLayout
 
     def __call__(self, job: Job) -> StageCount:
         """See `map_jobs`."""
-        bucket, config = int(job["part"]), self.way.config
-        rows = read_bucket(self.way.at("images"), bucket, COLUMNS)
+        bucket, config = int(job["part"]), self.layout.config
+        rows = read_bucket(self.layout.at("images"), bucket, COLUMNS)
         if config.radius is None:
-            return _write_groups(self.way, rows, f"equal-{bucket}", None)
-        near = read_bucket(self.way.at("near"), bucket, ["phash", "to"]).sort_by("phash")
+            return _write_groups(self.layout, rows, f"equal-{bucket}", None)
+        near = read_bucket(self.layout.at("near"), bucket, ["phash", "to"]).sort_by("phash")
         known, hashes = near["phash"].to_numpy(), rows["phash"].to_numpy()
         place = np.searchsorted(known, hashes)
         there = np.append(known, np.uint64(0))[place] == hashes
         there &= place < len(known)
         to = near["to"].to_numpy()[place[there]]
-        write_buckets(self.way.at("joined"), bucket, rows.filter(pa.array(there)), to)
+        write_buckets(self.layout.at("joined"), bucket, rows.filter(pa.array(there)), to)
         alone = rows.filter(pa.array(~there))
-        return _write_groups(self.way, alone, f"equal-{bucket}", 0)
+        return _write_groups(self.layout, alone, f"equal-{bucket}", 0)
 
 
 @dataclass(frozen=True)
 class GroupNear:
     """The images of some whole components as groups."""
 
-    way: Way
+    layout: ShuffleLayout
 
     def __call__(self, job: Job) -> StageCount:
         """See `map_jobs`."""
         bucket = int(job["part"])
-        rows = read_bucket(self.way.at("joined"), bucket, COLUMNS)
-        return _write_groups(self.way, rows, f"near-{bucket}", self.way.config.radius)
+        rows = read_bucket(self.layout.at("joined"), bucket, COLUMNS)
+        return _write_groups(self.layout, rows, f"near-{bucket}", self.layout.config.radius)
 
 
 @dataclass(frozen=True)
 class CollectGroups:
     """The groups of all buckets as one file, sorted by id."""
 
-    way: Way
+    layout: ShuffleLayout
 
     def __call__(self, job: Job) -> None:
         """See `map_jobs`."""
-        merged = pq.read_table(self.way.at("groups"), columns=MERGE_COLUMNS.names)
-        write_rows(Path(self.way.out), merged.sort_by("image_id").combine_chunks())
+        merged = pq.read_table(self.layout.at("groups"), columns=MERGE_COLUMNS.names)
+        write_rows(Path(self.layout.out), merged.sort_by("image_id").combine_chunks())
 
 
 @dataclass(frozen=True)
 class EmbedPart:
     """The embeddings of a part's images, without those that are copies of another one."""
 
-    way: Way
+    layout: ShuffleLayout
     images: str
     parts: int
-    model: Model
+    model: EmbeddingModel
 
     def __call__(self, job: Job) -> None:
         """See `map_jobs`."""
         part = int(job["part"])
         first, last = part_range(part, self.parts)
         here = [("image_id", ">=", first), ("image_id", "<", last)]
-        merged = pq.read_table(self.way.out, filters=here)
+        merged = pq.read_table(self.layout.out, filters=here)
         copies = merged.filter(pc.not_equal(merged["image_id"], merged["into"]))["image_id"]
         file = part_file(Path(self.images), IMAGES, part)
         ids = read_measures(file)["image_id"]
         wanted = ids.filter(pc.invert(pc.is_in(ids, copies.cast(ids.type))))
-        out = embedding_file(self.way.at("embeddings"), part)
+        out = embedding_file(self.layout.at("embeddings"), part)
         embed_part(file, wanted, self.model.encode_images, out)
 
 
@@ -246,25 +248,25 @@ class EmbedPart:
 class JoinMeanings:
     """The groups once more, with those of one meaning as one; the embeddings stay on disk."""
 
-    way: Way
+    layout: ShuffleLayout
     images: str
     parts: int
 
     def __call__(self, job: Job) -> StageCount:
         """See `map_jobs`."""
-        reach = self.way.config.meaning
+        reach = self.layout.config.meaning
         assert reach is not None
         rows = read_images_measures(Path(self.images))
-        groups = _known_groups(rows, pq.read_table(self.way.at("groups")))
+        groups = _known_groups(rows, pq.read_table(self.layout.at("groups")))
         heads = np.flatnonzero(groups.first == np.arange(len(rows)))
-        x = open_embeddings(self.way.at("embeddings"), self.parts, len(heads))
+        x = open_embeddings(self.layout.at("embeddings"), self.parts, len(heads))
         groups = join_meanings(groups, heads, group_meanings(x, reach))
-        merged, count = merge_groups(rows, groups, Path(self.way.out).parent, "0")
-        write_rows(Path(self.way.out), merged)
+        merged, count = merge_groups(rows, groups, Path(self.layout.out).parent, "0")
+        write_rows(Path(self.layout.out), merged)
         return count
 
 
-def _known_groups(rows: pa.Table, merged: pa.Table) -> Groups:
+def _known_groups(rows: pa.Table, merged: pa.Table) -> DuplicateGroups:
     """Groups of all images (n rows, sorted by id) from the rows of those of two or more."""
     ids = rows["image_id"].combine_chunks()
     places = [
@@ -275,23 +277,25 @@ def _known_groups(rows: pa.Table, merged: pa.Table) -> Groups:
     first[member], best[member] = into, picture
     reason = np.full(len(ids), "", dtype=object)
     reason[member] = merged["reason"].to_pylist()
-    return Groups(first, best, reason)
+    return DuplicateGroups(first, best, reason)
 
 
-def _write_groups(way: Way, rows: pa.Table, name: str, radius: int | None) -> StageCount:
+def _write_groups(
+    layout: ShuffleLayout, rows: pa.Table, name: str, radius: int | None
+) -> StageCount:
     """Group images of which none is one with an image elsewhere, and write the groups."""
     rows = rows.sort_by("image_id").combine_chunks()
     hashes = rows["phash"].to_numpy()
     joined = None
     if radius is not None:
         joined = near_groups(hashes, radius) if radius else first_of(rows["phash"])
-    groups = group_images(rows, way.config, joined)
+    groups = group_images(rows, layout.config, joined)
     # what is dropped is told once, at the end
-    folder = Path(way.out).parent if way.config.meaning is None else Path(way.folder)
+    folder = Path(layout.out).parent if layout.config.meaning is None else Path(layout.folder)
     merged, count = merge_groups(rows, groups, folder, name)
     places = pc.index_in(merged["image_id"], rows["image_id"].combine_chunks().cast(pa.string()))
     reasons = pa.array(groups.reason[places.to_numpy()].tolist(), pa.string())
-    write_rows(way.at("groups") / f"{name}.parquet", merged.append_column("reason", reasons))
+    write_rows(layout.at("groups") / f"{name}.parquet", merged.append_column("reason", reasons))
     return count
 
 

@@ -86,7 +86,7 @@ def find_duplicates(
 
 
 @dataclass(frozen=True)
-class Groups:
+class DuplicateGroups:
     """Of n images in the order of their ids."""
 
     first: Places  # (n,) place of the first image of its group
@@ -94,7 +94,7 @@ class Groups:
     reason: npt.NDArray[np.object_]  # (n,) why it is not the first; nothing for the first
 
 
-def group_images(rows: pa.Table, config: DedupConfig, joined: Places | None) -> Groups:
+def group_images(rows: pa.Table, config: DedupConfig, joined: Places | None) -> DuplicateGroups:
     """Groups of images that are one by their file or by their hash.
 
     Args:
@@ -109,10 +109,10 @@ def group_images(rows: pa.Table, config: DedupConfig, joined: Places | None) -> 
     if joined is not None:
         reason[(joined != places) & (reason == "")] = f"within {config.radius} bits"
         group = joined  # equal files have equal hashes, and so are in one group
-    return Groups(group, _largest(rows, group), reason)
+    return DuplicateGroups(group, _largest(rows, group), reason)
 
 
-def join_meanings(groups: Groups, heads: Places, meanings: Meanings) -> Groups:
+def join_meanings(groups: DuplicateGroups, heads: Places, meanings: Meanings) -> DuplicateGroups:
     """The groups whose first images (m,) are of one meaning as one."""
     places = np.arange(len(groups.first))
     head = np.zeros(len(places), np.int64)  # where a group's first image stands among the heads
@@ -121,11 +121,11 @@ def join_meanings(groups: Groups, heads: Places, meanings: Meanings) -> Groups:
     moved = heads[meanings.first[head]]
     reason = groups.reason.copy()
     reason[(moved != groups.first) & (groups.first == places)] = "the same meaning"
-    return Groups(moved, groups.picture[heads[meanings.middle[head]]], reason)
+    return DuplicateGroups(moved, groups.picture[heads[meanings.middle[head]]], reason)
 
 
 def merge_groups(
-    rows: pa.Table, groups: Groups, folder: Path, part: str
+    rows: pa.Table, groups: DuplicateGroups, folder: Path, part: str
 ) -> tuple[pa.Table, StageCount]:
     """Groups of two or more as MERGE_COLUMNS, and the count.
 

@@ -47,7 +47,7 @@ NO_FILE = "no file"
 
 
 @dataclass(frozen=True)
-class Looks:
+class ImageMeasures:
     """What a picture measures."""
 
     width: int
@@ -57,7 +57,7 @@ class Looks:
     sharpness: float
 
 
-def measure(picture: Image.Image, sharpness_side: int = 256) -> Looks:
+def measure(picture: Image.Image, sharpness_side: int = 256) -> ImageMeasures:
     """Measure an RGB picture.
 
     Sharpness is the variance of the Laplacian (Pech-Pacheco et al., 2000) where the longer side has
@@ -72,7 +72,7 @@ def measure(picture: Image.Image, sharpness_side: int = 256) -> Looks:
     scale = min(1.0, sharpness_side / max(picture.size))
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     small = np.asarray(grey.resize(size, Image.Resampling.BOX), np.float64)
-    return Looks(
+    return ImageMeasures(
         width=picture.width,
         height=picture.height,
         std=float(np.sqrt((shares * (levels - mean) ** 2).sum())),
@@ -81,18 +81,18 @@ def measure(picture: Image.Image, sharpness_side: int = 256) -> Looks:
     )
 
 
-def judge(looks: Looks, config: ImageConfig) -> str | None:
+def judge(measures: ImageMeasures, config: ImageConfig) -> str | None:
     """The rule that drops a picture; None: it is kept."""
-    low, high = sorted((looks.width, looks.height))
+    low, high = sorted((measures.width, measures.height))
     if config.min_side is not None and low < config.min_side:
         return "too small"
     if config.max_aspect is not None and high > config.max_aspect * low:
         return "too long"
-    if config.min_std is not None and looks.std < config.min_std:
+    if config.min_std is not None and measures.std < config.min_std:
         return "near blank"
-    if config.min_entropy is not None and looks.entropy < config.min_entropy:
+    if config.min_entropy is not None and measures.entropy < config.min_entropy:
         return "low entropy"
-    if config.min_sharpness is not None and looks.sharpness < config.min_sharpness:
+    if config.min_sharpness is not None and measures.sharpness < config.min_sharpness:
         return "blurred"
     return None
 
@@ -112,8 +112,8 @@ def look(data: bytes | None, config: ImageConfig) -> tuple[str | None, dict[str,
         picture = decode_image(data, max_pixels=config.max_pixels)
     except BadImage as error:
         return error.kind, {}
-    looks = measure(picture, config.sharpness_side)
-    rule = judge(looks, config) if config.enabled else None
+    measures = measure(picture, config.sharpness_side)
+    rule = judge(measures, config) if config.enabled else None
     score = None
     if config.enabled and rule is None and config.max_harmful is not None:
         score = harmful(picture, config.harmful_model)
@@ -121,7 +121,7 @@ def look(data: bytes | None, config: ImageConfig) -> tuple[str | None, dict[str,
     if rule is not None:
         return rule, {}
     return None, {
-        **asdict(looks),
+        **asdict(measures),
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
         "phash": int(perceptual_hashes([picture])[0]),

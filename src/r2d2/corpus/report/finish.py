@@ -8,7 +8,7 @@ from pathlib import Path
 
 from r2d2.corpus.config import CorpusConfig
 from r2d2.corpus.funnel import StageCount
-from r2d2.corpus.images.align import Model
+from r2d2.corpus.images.align import EmbeddingModel
 from r2d2.corpus.report.card import write_card
 from r2d2.corpus.report.report import alignment, contact_sheet, flat, write_corpus_report
 from r2d2.corpus.report.stats import CorpusStats, table_stats
@@ -21,7 +21,7 @@ from r2d2.table import PairsTable
 REPORT = "report.html"  # in the work folder, of a build that left nothing
 
 
-def paper_files(home: Path) -> tuple[Path, Path, Path]:
+def report_paths(home: Path) -> tuple[Path, Path, Path]:
     """The report, the same as JSON, and the card."""
     endings = (".report.html", ".report.json", ".README.md")
     report, data, card = (home.with_name(home.name + ending) for ending in endings)
@@ -29,7 +29,7 @@ def paper_files(home: Path) -> tuple[Path, Path, Path]:
 
 
 @dataclass(frozen=True)
-class Papers:
+class ReportFiles:
     """What the report and the card tell, beside what the table holds."""
 
     home: Path  # beside which they stand
@@ -44,10 +44,10 @@ class Papers:
         return [count for result in self.space.results for count in result.counts]
 
 
-def write_papers(
+def write_reports(
     table: PairsTable,
-    papers: Papers,
-    model: Model | None,
+    report_files: ReportFiles,
+    model: EmbeddingModel | None,
     model_name: str,
     runner: Runner,
     update: Update,
@@ -59,43 +59,44 @@ def write_papers(
     """
     encode = model.encode_images if model else None
     stats = table_stats(table, update, encode, model_name, runner)
-    report, _, card = paper_files(papers.home)
-    name, config, funnel = papers.home.name, papers.config, papers.funnel
-    panels, bounds, figures = alignment(papers.space.folder("align"))
+    report, _, card = report_paths(report_files.home)
+    name, config, funnel = report_files.home.name, report_files.config, report_files.funnel
+    panels, bounds, figures = alignment(report_files.space.folder("align"))
     write_corpus_report(
         report, name, {name: stats}, funnel=funnel,
         sheets=[contact_sheet(table), *bounds], panels=panels, figures=figures,
-        settings=flat(asdict(config)), about=_about(config, papers.logs, funnel),
-        dropped=papers.dropped,
+        settings=flat(asdict(config)), about=_about(config, report_files.logs, funnel),
+        dropped=report_files.dropped,
     )  # fmt: skip
-    write_card(card, name, stats, funnel, config, papers.logs)
+    write_card(card, name, stats, funnel, config, report_files.logs)
     return stats, report, card
 
 
-def nothing_left(out: str, papers: Papers, own: Collection[str]) -> R2D2Error:
+def nothing_left(out: str, report_files: ReportFiles, own: Collection[str]) -> R2D2Error:
     """What to raise where no row is left; writes the report of how that came into the work folder.
 
     A table of an earlier build at `out` keeps its own report.
 
     Args:
         out: where the table would be.
-        papers: what the report tells.
+        report_files: what the report tells.
         own: names of the user's own stages, which no setting of ours makes keep more.
     """
-    report = papers.space.root / REPORT
-    config, funnel = papers.config, papers.funnel
-    panels, bounds, figures = alignment(papers.space.folder("align"))
+    report = report_files.space.root / REPORT
+    config, funnel = report_files.config, report_files.funnel
+    panels, bounds, figures = alignment(report_files.space.folder("align"))
     write_corpus_report(
         report, f"{out.rstrip('/').rsplit('/', 1)[-1]}: nothing is left", {}, funnel=funnel,
         sheets=bounds, panels=panels, figures=figures, settings=flat(asdict(config)),
-        about=f"No table was made. {_about(config, papers.logs, funnel)}", dropped=papers.dropped,
+        about=f"No table was made. {_about(config, report_files.logs, funnel)}",
+        dropped=report_files.dropped,
     )  # fmt: skip
     last = next((count for count in funnel if not count.kept), funnel[-1])
     why = ", ".join(f"{rule} {n:,}" for rule, n in last.dropped.items()) or "there were none"
     most = max(last.dropped, key=lambda rule: last.dropped[rule], default="")
     for example in last.examples.get(most, ())[:1]:
         why += f", such as {example}"
-    stages = {result.name for result in papers.space.results if last in result.counts}
+    stages = {result.name for result in report_files.space.results if last in result.counts}
     remedy = "loosen it by --set"
     if not stages.isdisjoint(own):
         remedy = f"let your stage {last.stage!r} keep more"

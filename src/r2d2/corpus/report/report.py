@@ -27,7 +27,7 @@ TEXTS_SHOWN = 4  # of a picture
 
 
 @dataclass(frozen=True)
-class Shown:
+class SheetEntry:
     """One picture of a sheet, its texts each with a note."""
 
     picture: Image.Image
@@ -35,12 +35,12 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class ContactSheet:
     """Pictures chosen in one way."""
 
     title: str
     about: str
-    entries: list[Shown]
+    entries: list[SheetEntry]
 
 
 def write_corpus_report(
@@ -49,7 +49,7 @@ def write_corpus_report(
     stats: Mapping[str, CorpusStats],
     *,
     funnel: Sequence[StageCount] = (),
-    sheets: Sequence[Sheet] = (),
+    sheets: Sequence[ContactSheet] = (),
     panels: Sequence[dict[str, Any]] = (),
     figures: Mapping[str, Any] | None = None,
     settings: Mapping[str, str] | None = None,
@@ -98,7 +98,7 @@ def write_corpus_report(
     write_text(path, page)
 
 
-def contact_sheet(table: PairsTable, count: int = SHOWN, title: str = "Some of it") -> Sheet:
+def contact_sheet(table: PairsTable, count: int = SHOWN, title: str = "Some of it") -> ContactSheet:
     """Pictures with their texts, drawn by hash of image_id rather than by taste."""
     rows = table.rows()
     best: list[tuple[float, int]] = []
@@ -120,8 +120,8 @@ def contact_sheet(table: PairsTable, count: int = SHOWN, title: str = "Some of i
         ]
         if len(pair.texts) > TEXTS_SHOWN:
             texts.append(("", f"and {len(pair.texts) - TEXTS_SHOWN} more"))
-        entries.append(Shown(picture, texts))
-    return Sheet(
+        entries.append(SheetEntry(picture, texts))
+    return ContactSheet(
         title,
         f"{len(entries)} of {len(table):,} images, drawn by a hash of their ids; the notes are "
         "the source and, of queries, clicks of impressions.",
@@ -129,7 +129,9 @@ def contact_sheet(table: PairsTable, count: int = SHOWN, title: str = "Some of i
     )
 
 
-def alignment(folder: Path | None) -> tuple[list[dict[str, Any]], list[Sheet], dict[str, Any]]:
+def alignment(
+    folder: Path | None,
+) -> tuple[list[dict[str, Any]], list[ContactSheet], dict[str, Any]]:
     """A panel of similarities, examples on both sides of each bound, and both as figures.
 
     All are empty where there was no such stage.
@@ -158,14 +160,14 @@ def alignment(folder: Path | None) -> tuple[list[dict[str, Any]], list[Sheet], d
             for score, text, _ in some
         ]
         entries = [
-            Shown(
+            SheetEntry(
                 decode_image(base64.b64decode(file)),
                 [(text, f"{score:.3f} {'kept' if shown['kept'] else 'dropped'}")],
             )
             for (score, text, file), shown in zip(some, nearest[name], strict=True)
         ]
         sheets.append(
-            Sheet(
+            ContactSheet(
                 f"At the {'lower' if name == 'low' else 'upper'} bound",
                 f"Texts whose similarity to their image lies nearest align.{name} = "
                 f"{bounds[name]:g}, on both sides of it.",

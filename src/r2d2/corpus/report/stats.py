@@ -188,8 +188,8 @@ class RowCounts:
         }  # fmt: skip
         self.sources: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
-        self.words = _Words(total)
-        self.distinct = _Distinct()
+        self.words = _WordCounts(total)
+        self.distinct = _DistinctTexts()
         self.clicks = self.impressions = self.texts = self.length = 0
 
     def add(self, pairs: Sequence[Pair]) -> None:
@@ -226,7 +226,7 @@ class RowCounts:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-class _Distinct:
+class _DistinctTexts:
     """How many different texts there are, from the smallest of their hashes.
 
     Source: Bar-Yossef et al., Counting distinct elements in a data stream (2002).
@@ -242,7 +242,7 @@ class _Distinct:
         drawn = b"".join(hashlib.blake2b(t.encode(), digest_size=8).digest() for t in texts)
         self._take(np.frombuffer(drawn, dtype="<u8"))
 
-    def merge(self, other: _Distinct) -> None:
+    def merge(self, other: _DistinctTexts) -> None:
         """Take in what another one has."""
         self._take(other.smallest)
 
@@ -258,7 +258,7 @@ class _Distinct:
         return round((self.MOST - 1) / (float(self.smallest[-1]) / 2.0**64))
 
 
-class _Words:
+class _WordCounts:
     """Words of a sample of the texts, told apart by rjieba."""
 
     def __init__(self, images: int) -> None:
@@ -282,7 +282,7 @@ class _Words:
                         self.count[word] += 1
         self._let_go()
 
-    def merge(self, other: _Words) -> None:
+    def merge(self, other: _WordCounts) -> None:
         """Take in the words of other texts."""
         self.count.update(other.count)
         self.total += other.total

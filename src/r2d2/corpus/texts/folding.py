@@ -83,7 +83,7 @@ def close_up(folded: str) -> str:
     return _SINGLES.sub(lambda match: match[0].replace(match[1], ""), folded)
 
 
-class Gap(IntEnum):
+class GapKind(IntEnum):
     """What stood before a character of a compact text."""
 
     NONE = 0
@@ -99,12 +99,12 @@ _DASHES = set("-/&+·!?。！？…")
 
 
 @dataclass(frozen=True)
-class Compact:
+class CompactText:
     """Letters, digits and Chinese characters of a folded text, without what lay between them."""
 
     text: str
     gaps: tuple[
-        Gap, ...
+        GapKind, ...
     ]  # before each character, and after the last one; the text's ends are OTHER
 
     def hides(self, start: int, stop: int) -> bool:
@@ -115,38 +115,38 @@ class Compact:
         they cut off single characters.
         """
         inner = self.gaps[start + 1 : stop]
-        kinds = {gap for gap in inner if gap is not Gap.NONE}
+        kinds = {gap for gap in inner if gap is not GapKind.NONE}
         if not kinds:
             return False
-        if kinds == {Gap.OTHER}:
+        if kinds == {GapKind.OTHER}:
             return True
         edges = [start, *(start + 1 + n for n, gap in enumerate(inner) if gap), stop]
         singles = sum(
-            after - before == 1 and self.gaps[before] is not Gap.NONE is not self.gaps[after]
+            after - before == 1 and self.gaps[before] is not GapKind.NONE is not self.gaps[after]
             for before, after in itertools.pairwise(edges)
         )
-        return singles >= (2 if Gap.COMMA in kinds else 1)
+        return singles >= (2 if GapKind.COMMA in kinds else 1)
 
 
-def compact(folded: str) -> Compact:
+def compact(folded: str) -> CompactText:
     """A folded text without spaces, punctuation and symbols."""
     words: list[str] = []
-    gaps: list[Gap] = []
+    gaps: list[GapKind] = []
     stop = 0
     for match in _WORD.finditer(folded):
-        gaps.append(max(map(_kind, folded[stop : match.start()]), default=Gap.OTHER))
-        gaps.extend([Gap.NONE] * (len(match[0]) - 1))
+        gaps.append(max(map(_kind, folded[stop : match.start()]), default=GapKind.OTHER))
+        gaps.extend([GapKind.NONE] * (len(match[0]) - 1))
         words.append(match[0])
         stop = match.end()
     if gaps:
-        gaps[0] = Gap.OTHER
-    return Compact("".join(words), (*gaps, Gap.OTHER))
+        gaps[0] = GapKind.OTHER
+    return CompactText("".join(words), (*gaps, GapKind.OTHER))
 
 
-def _kind(c: str) -> Gap:
+def _kind(c: str) -> GapKind:
     if c.isspace():
-        return Gap.SPACE
-    return Gap.COMMA if c in _COMMAS else Gap.DASH if c in _DASHES else Gap.OTHER
+        return GapKind.SPACE
+    return GapKind.COMMA if c in _COMMAS else GapKind.DASH if c in _DASHES else GapKind.OTHER
 
 
 def changed_by_folding() -> npt.NDArray[np.bool_]:

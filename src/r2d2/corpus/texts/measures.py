@@ -23,7 +23,7 @@ DIGIT, LETTER, FOLDED, NAME, NUMERAL, PRICE, WORD, NATURAL, MOJIBAKE, UNCOMMON =
 
 
 @dataclass(frozen=True)
-class Lines:
+class TextBatch:
     """A batch as one string, and what is counted of each text in one go."""
 
     texts: Sequence[str]

@@ -13,8 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from r2d2.corpus.config import RecaptionConfig, SampleConfig, TextConfig
-from r2d2.corpus.funnel import StageCount, Tally, add_counts
+from r2d2.corpus.config import RecaptionConfig, SampleConfig, TextFilterConfig
+from r2d2.corpus.funnel import StageCount, StageCounter, add_counts
 from r2d2.corpus.report.sample import in_sample
 from r2d2.corpus.rows import (
     IMAGES,
@@ -42,7 +42,7 @@ from r2d2.files import link_or_copy
 
 CAPTIONS = "captions.sqlite"  # in the working folder: outlives the stage
 ORDER = [(name, "ascending") for name in ("image_id", "source", "text")]
-Settings = tuple[RecaptionConfig, TextConfig, SampleConfig]
+Settings = tuple[RecaptionConfig, TextFilterConfig, SampleConfig]
 
 
 def recaption(settings: Settings, context: StageContext) -> list[StageCount]:
@@ -104,7 +104,7 @@ async def _part(
     judged = dict(zip(written, zip(cleaned, rules, strict=True), strict=True))
     captions = []
     with DroppedFile(context.out, "recaption", "captions", f"{part:04d}") as dropped:
-        tally = Tally("recaption", "captions", dropped)
+        tally = StageCounter("recaption", "captions", dropped)
         for image_id, answer in sorted(answers.items()):
             pair: dict[str, Any] = {"image_id": image_id, "source": RECAPTION}
             if isinstance(answer, NoCaption):

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from r2d2.corpus.config import RankConfig, TextConfig
+from r2d2.corpus.config import RankConfig, TextFilterConfig
 from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.keep import PruneWork, keep_texts
 from r2d2.corpus.rows import PAIRS, QUERY, part_file, read_pairs
@@ -33,7 +33,7 @@ from r2d2.corpus.texts.measures import (
     NUMERAL,
     PRICE,
     Bools,
-    Lines,
+    TextBatch,
 )
 from r2d2.corpus.texts.mojibake import is_mojibake
 from r2d2.corpus.texts.prices import offers
@@ -49,7 +49,7 @@ class TextFilter:
     """One configuration, made ready."""
 
     def __init__(
-        self, config: TextConfig, classifier: Judge | None = None, home: str = "."
+        self, config: TextFilterConfig, classifier: Judge | None = None, home: str = "."
     ) -> None:
         """`classifier` takes the place of the one that `config` names, in the folder `home`."""
         self.config = config
@@ -74,7 +74,7 @@ class TextFilter:
         """The rule that drops each cleaned text (n,); None: it is kept."""
         if not texts:
             return []
-        config, lines = self.config, Lines(texts)
+        config, lines = self.config, TextBatch(texts)
         rules: list[str | None] = [None] * len(texts)
 
         def drop(name: str, bad: Bools) -> None:
@@ -115,15 +115,15 @@ class TextFilter:
             rules += self.judge(some)
         return cleaned, rules
 
-    def _unknown(self, lines: Lines) -> npt.NDArray[np.float64]:
+    def _unknown(self, lines: TextBatch) -> npt.NDArray[np.float64]:
         """The share of characters that the vocabulary lacks, in lower case as BERT reads them."""
         assert self.known is not None
-        lower = Lines([text.lower() for text in lines.texts])
+        lower = TextBatch([text.lower() for text in lines.texts])
         real = (lower.codes != 32) & (lower.codes != 10)
         strange = real & ~np.isin(lower.codes, self.known)
         return lower.sums(strange) / np.maximum(lower.sums(real), 1)
 
-    def _look_for_contacts(self, lines: Lines, rules: list[str | None]) -> None:
+    def _look_for_contacts(self, lines: TextBatch, rules: list[str | None]) -> None:
         """Contacts, in texts that have letters, digits or a character of a service's name."""
         if not self.config.contacts:
             return
@@ -135,7 +135,7 @@ class TextFilter:
             if rules[place] is None and has_contact(text if plain[place] else fold(text)):
                 rules[place] = "contacts"
 
-    def _look_for_prices(self, lines: Lines, rules: list[str | None]) -> None:
+    def _look_for_prices(self, lines: TextBatch, rules: list[str | None]) -> None:
         """Prices and discounts, in texts that have a number and a word for one."""
         if not self.config.advertising:
             return
@@ -152,14 +152,14 @@ class TextFilter:
                 if spans and not self.words.is_design(folded, spans):
                     rules[place] = ADVERTISING
 
-    def _look_for_mojibake(self, lines: Lines, rules: list[str | None]) -> None:
+    def _look_for_mojibake(self, lines: TextBatch, rules: list[str | None]) -> None:
         if not self.config.mojibake:
             return
         for place in np.flatnonzero(lines.suspicious).tolist():
             if rules[place] is None and is_mojibake(lines.texts[place]):
                 rules[place] = "mojibake"
 
-    def _look_for_words(self, lines: Lines, rules: list[str | None]) -> None:
+    def _look_for_words(self, lines: TextBatch, rules: list[str | None]) -> None:
         """Listed words; also those that are spelt otherwise or taken apart."""
         lowered = [text.lower() for text in lines.texts]
         starts = np.cumsum([0, *(len(text) + 1 for text in lowered)])
@@ -210,8 +210,8 @@ class TextFilter:
 class TextWork:
     """The texts of a part: queries by one configuration, all others by another."""
 
-    query: TextConfig
-    text: TextConfig
+    query: TextFilterConfig
+    text: TextFilterConfig
     key: str = ""  # changes with what stands in the files that the settings name
     home: str = "."  # folder in which a classifier's module may lie
 
@@ -233,17 +233,17 @@ class TextWork:
 
 
 # of this process: making one ready takes a second
-_FILTERS: dict[tuple[TextConfig, str], TextFilter] = {}
+_FILTERS: dict[tuple[TextFilterConfig, str], TextFilter] = {}
 
 
-def ready(config: TextConfig, key: str, home: str) -> TextFilter:
+def ready(config: TextFilterConfig, key: str, home: str) -> TextFilter:
     """The filter of some settings, and of what stood in the files they name (`key`)."""
     if (config, key) not in _FILTERS:
         _FILTERS[config, key] = TextFilter(config, home=home)
     return _FILTERS[config, key]
 
 
-StageSettings = tuple[TextConfig, TextConfig, RankConfig]  # of queries, of all others
+StageSettings = tuple[TextFilterConfig, TextFilterConfig, RankConfig]  # of queries, of all others
 
 
 def filter_texts(settings: StageSettings, context: StageContext) -> list[StageCount]:

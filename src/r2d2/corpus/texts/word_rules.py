@@ -12,13 +12,13 @@ from functools import cache
 from itertools import accumulate
 from typing import Any
 
-from r2d2.corpus.config import TextConfig
+from r2d2.corpus.config import TextFilterConfig
 from r2d2.corpus.texts.folding import compact, fold
 from r2d2.corpus.texts.words import (
     ADVERTISING,
     CONTEXTS,
     WordMatch,
-    Words,
+    WordMatcher,
     built_in,
     read_words,
 )
@@ -46,7 +46,7 @@ class WordRules:
             name: [*words, *_half_in_pinyin(words)] if name in self._built_in else words
             for name, words in lists.items()
         }
-        self.find = Words(spelt, allowed).find
+        self.find = WordMatcher(spelt, allowed).find
         self._reports = {
             rule: _any_of(word for name in names for word in contexts.get(name, ()))
             for rule, names in _contexts_by_rule().items()
@@ -107,7 +107,7 @@ class WordRules:
         )
 
 
-def make_word_rules(config: TextConfig) -> WordRules:
+def make_word_rules(config: TextFilterConfig) -> WordRules:
     """The rules of a configuration.
 
     Raises:

@@ -61,7 +61,7 @@ def read_words(name: str) -> tuple[str, list[str]]:
     return short, sorted({word for word in words if word})
 
 
-class Words:
+class WordMatcher:
     """Many words to look for, each of a list; and words within which they do no harm."""
 
     def __init__(self, lists: Mapping[str, Sequence[str]], allowed: Sequence[str] = ()) -> None:
