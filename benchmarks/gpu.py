@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.floor import rates
-from benchmarks.speed.sides import MASK, MOMENT, SPECIAL, make_batch, settings
+from benchmarks.speed.sides import CONTEXT, MASK, SPECIAL, make_batch, settings
 from benchmarks.speed.two_stage import Stage, make_stage, sizes
 from r2d2.config import Config, make_config
 from r2d2.files import write_text
@@ -95,7 +95,7 @@ class TrainedStep:
     def losses(self) -> dict[str, Tensor]:
         """The losses; gradients are left on the parameters."""
         self.optimizer.zero_grad(set_to_none=True)
-        return backward(self.step, self.batch, MOMENT, self.passes)
+        return backward(self.step, self.batch, CONTEXT, self.passes)
 
     def run(self) -> None:
         """A whole step."""

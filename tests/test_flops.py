@@ -11,7 +11,7 @@ from r2d2.config import make_config, presets
 from r2d2.flops import flops, on_gpus
 from r2d2.model.r2d2 import R2D2
 from r2d2.objectives.batch import StepContext, TrainingBatch
-from r2d2.objectives.collectives import ALONE
+from r2d2.objectives.collectives import SINGLE_PROCESS
 from r2d2.objectives.losses import Objectives
 from r2d2.planning import Assumptions, plan, plan_lines, plan_warnings, wire_of
 from r2d2.training.step import Passes, Step, backward
@@ -66,7 +66,7 @@ def test_a_step_that_runs_costs_what_is_said(variant, frozen, chunks):
         features = torch.nn.functional.normalize(torch.rand(16, config.model.embed_dim), dim=1)
         objectives.queue.push(features, features, torch.arange(100, 132).view(16, 2))
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        step = Step(model, objectives, ALONE)
+        step = Step(model, objectives, SINGLE_PROCESS)
         backward(step, batch, StepContext(0, 1, 0.4, 0.5), Passes(accumulate=chunks))
     report = flops(config, LENGTH)
     # A batch runs as many positions as its most masked text has; the report takes the mean.

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks.speed.plain.layers import plain_names
-from benchmarks.speed.sides import MOMENT, draws_of, make_sides, settings
+from benchmarks.speed.sides import CONTEXT, draws_of, make_sides, settings
 from benchmarks.speed.step import agreement
 
 
@@ -16,10 +16,10 @@ def sides(request):
 
 def test_losses_and_gradients_agree(sides):
     batch = sides.padded
-    ours = sides.step.objectives(sides.step.model, sides.batch, MOMENT)
+    ours = sides.step.objectives(sides.step.model, sides.batch, CONTEXT)
     theirs = sides.plain.losses(
-        batch.pixels, batch.ids, batch.mask, batch.keys, draws_of(batch, sides.config, MOMENT),
-        MOMENT.alpha, MOMENT.uniform_share,
+        batch.pixels, batch.ids, batch.mask, batch.keys, draws_of(batch, sides.config, CONTEXT),
+        CONTEXT.alpha, CONTEXT.uniform_share,
     )  # fmt: skip
     assert set(theirs) == set(ours) - {"fgd_entropy"}
     for name, loss in theirs.items():

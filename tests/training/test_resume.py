@@ -253,7 +253,7 @@ def test_negatives_stay_in_the_groups_that_the_run_began_with(table, tmp_path, m
     train_step = Trainer.train_step
 
     def noted(trainer, batch):
-        groups[trainer.step] = trainer.moment().group_size
+        groups[trainer.step] = trainer.step_context().group_size
         if trainer.step in (1, 3):
             signal.raise_signal(signal.SIGTERM)
         return train_step(trainer, batch)

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 import torch
 import torch.multiprocessing as mp
-from small_step import CONTRASTS, MOMENT, batch_of, setup
+from small_step import CONTEXT, CONTRASTS, batch_of, setup
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 
@@ -85,7 +85,7 @@ def one_step(variant, here, chunks, group_size, frozen=False, cut=False):
     share = dataclasses.replace(batch, index=batch.index - 40, labels=labels)  # places in the batch
     share = shortened(share.chunks(here.size)[here.rank])
     moment = dataclasses.replace(
-        MOMENT,
+        CONTEXT,
         group_size=LISTS["list_size"] if blocks else group_size,
         towers=variant != "second",
     )
