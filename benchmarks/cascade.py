@@ -14,6 +14,7 @@ from typing import Any
 
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
+from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
 from r2d2.models import load
 from r2d2.table import PairsTable
 
@@ -34,10 +35,14 @@ def main() -> None:
 
     def measured(head: int | None) -> dict[str, Any]:
         splits = [name for name in ("val", "test", "test_novel") if name in data.splits]
-        return evaluate(
-            model, data, top_k=given.top_k, weight=model.match_weight, cascade=head,
-            splits=splits, full=whole, matching=False,
-        ).metrics  # fmt: skip
+        ranking = RankingSettings(
+            full=whole,
+            top_k=given.top_k,
+            weight=model.match_weight,
+            cascade=head,
+            matching=False,
+        )
+        return evaluate(model, data, EvaluationSettings(splits=splits), ranking).metrics
 
     exact = measured(None)
     names = [

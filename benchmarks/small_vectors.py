@@ -16,6 +16,7 @@ import numpy as np
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.precomputed import Matrix, PrecomputedEmbeddings
+from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
 from r2d2.models import load
 from r2d2.search.int8 import from_int8, scales_of, to_int8
 from r2d2.table import PairsTable
@@ -76,7 +77,9 @@ def _tell(
     figures = []
     for way, (images, texts) in (("t2i", text_to_image), ("i2t", image_to_text)):
         encoder = PrecomputedEmbeddings(images, data.image_ids, texts, data.texts)
-        found = evaluate(encoder, data, splits=("test",), full=("test",), matching=False).metrics
+        found = evaluate(
+            encoder, data, EvaluationSettings(splits=("test",)), RankingSettings(matching=False)
+        ).metrics
         recalls = found["test_full"]["prerank"]
         figures += [recalls[f"{way}_r1"], recalls[f"{way}_r10"]]
     t1, t10, i1, i10 = figures

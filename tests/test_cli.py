@@ -12,6 +12,7 @@ import pytest
 
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
+from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
 from r2d2.models import load
 from r2d2.pair import SCHEMA
 from r2d2.ranking.two_stage import WEIGHTS
@@ -97,7 +98,10 @@ def test_pretrain_keeps_the_weight_that_is_the_best_on_the_whole_validation_gall
     assert len(data.image_ids) == 4
     found = {
         weight: evaluate(
-            model, data, top_k=model.top_k, weight=weight, splits=("val",), full=()
+            model,
+            data,
+            EvaluationSettings(splits=("val",)),
+            RankingSettings(top_k=model.top_k, weight=weight, full=()),
         ).metrics["val"]["two_stage"]["r_mean"]
         for weight in WEIGHTS
     }

@@ -14,6 +14,7 @@ from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.labelled import score_labelled
 from r2d2.evaluation.run import evaluate_run
+from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
 from r2d2.files import write_text
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained, read_saved
@@ -182,10 +183,9 @@ class KeepBest:
             return Epoch(epoch, step, auc, 50.0)
         if self._data is None:
             self._data = EvaluationSet.from_table(self.table, (VALIDATION,))
-        found = evaluate(
-            model, self._data, top_k=model.top_k, weight=model.match_weight, batch_size=size,
-            splits=(VALIDATION,), full=(),
-        ).metrics[VALIDATION]  # fmt: skip
+        settings = EvaluationSettings(batch_size=size, splits=(VALIDATION,))
+        ranking = RankingSettings(full=(), weight=model.match_weight)
+        found = evaluate(model, self._data, settings, ranking).metrics[VALIDATION]
         stage = "two_stage" if "two_stage" in found else "prerank"
         return Epoch(epoch, step, found[stage]["r_mean"], found["chance"]["r_mean"])
 

@@ -78,7 +78,7 @@ def test_a_model_without_cross_encoders_has_no_second_stage(tmp_path, monkeypatc
     command = ("evaluate", "retrieval", tmp_path / "e", table, "--out", tmp_path / "x")
     code, _, told = call_cli(monkeypatch, capsys, *command, *option.split())
     assert code == 2
-    assert f"{option.split()[0]} is of the second stage" in " ".join(told)
+    assert f"{option.split()[0]} belongs to the second stage" in " ".join(told)
     assert not (tmp_path / "x" / "metrics.json").exists()
 
 

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from r2d2.evaluation.dataset import EvaluationSet
-from r2d2.evaluation.evaluate import MemoryLimits, evaluate
+from r2d2.evaluation.evaluate import evaluate
+from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
 from r2d2.model.encoded_states import EncodedStates
 
 WIDTH, POSITIONS, DIM = 48, 17, 32
@@ -45,7 +46,7 @@ def status(name):
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
-def peak(images, texts, memory):
+def peak(images, texts, block_cells):
     """Growth of the peak over what the process held before, in bytes."""
     blank = Image.new("RGB", (1, 1))
     data = EvaluationSet(
@@ -54,18 +55,16 @@ def peak(images, texts, memory):
     )  # fmt: skip
     Path("/proc/self/clear_refs").write_text("5")
     before = status("VmRSS")
-    evaluate(
-        Random(), data, top_k=4, weight=0.5, batch_size=64, splits=("test",), full=(),
-        memory=memory, matching=False,
-    )  # fmt: skip
+    ranking = RankingSettings(top_k=4, weight=0.5, full=(), block_cells=block_cells, matching=False)
+    evaluate(Random(), data, EvaluationSettings(batch_size=64, splits=("test",)), ranking)
     return status("VmHWM") - before
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     shrink = int(sys.argv[1])
-    small = MemoryLimits(block_cells=1 << 18)
-    whole = MemoryLimits(block_cells=1 << 40)
+    small = 1 << 18
+    whole = 1 << 40
     images, texts = 100_000 // shrink, 500_000 // shrink
     peak(64, 128, small)  # what the first call leaves behind
     print(peak(images // 4, texts // 4, small), peak(images, texts, small), end=" ")

@@ -9,6 +9,7 @@ from r2d2.evaluation.encode import encode
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.pairs import match_scores
 from r2d2.evaluation.second_stage import PairRequest, SecondStage
+from r2d2.evaluation.settings import RankingSettings
 from r2d2.models import CrossEncoderModel
 from r2d2.ranking.two_stage import WEIGHTS
 from search.small import TEXTS, small_model
@@ -74,11 +75,14 @@ def test_each_half_is_that_of_whole_pairs():
 
 def test_a_head_of_all_candidates_changes_nothing():
     model = small_model()
-    plain = evaluate(model, corpus(), top_k=6)
-    whole = evaluate(model, corpus(), top_k=6, cascade=6)
+    plain = evaluate(model, corpus(), ranking=RankingSettings(top_k=6))
+    whole = evaluate(model, corpus(), ranking=RankingSettings(top_k=6, cascade=6))
     assert whole.metrics.pop("cascade") == 6
     assert whole.metrics == plain.metrics
-    assert evaluate(model, corpus(), top_k=6, cascade=2).metrics["cascade"] == 2
+    assert (
+        evaluate(model, corpus(), ranking=RankingSettings(top_k=6, cascade=2)).metrics["cascade"]
+        == 2
+    )
 
 
 @pytest.mark.parametrize("weights", [[0.0], [0.5], WEIGHTS])
@@ -101,8 +105,10 @@ def test_only_heads_are_scored_by_both(weights):
 
 def test_what_cannot_be_is_refused_before_any_work():
     with pytest.raises(R2D2Error, match="cascade is 0"):
-        evaluate(small_model(), corpus(), cascade=0)
+        evaluate(small_model(), corpus(), ranking=RankingSettings(cascade=0))
     with pytest.raises(R2D2Error, match="leave --cascade out"):
-        evaluate(Whole(small_model()), corpus(), cascade=4)
-    without = evaluate(small_model("prd2"), corpus(), cascade=4)  # there is no second stage
+        evaluate(Whole(small_model()), corpus(), ranking=RankingSettings(cascade=4))
+    without = evaluate(
+        small_model("prd2"), corpus(), ranking=RankingSettings(cascade=4)
+    )  # there is no second stage
     assert "cascade" not in without.metrics

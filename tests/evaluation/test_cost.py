@@ -8,7 +8,8 @@ from evaluation.encoders import colour_table
 from evaluation.test_comparison import run, tables
 from r2d2.evaluation.comparison_page import write_comparison
 from r2d2.evaluation.cost import Stopwatch, cost
-from r2d2.evaluation.run import RetrievalSettings, evaluate_retrieval
+from r2d2.evaluation.run import evaluate_retrieval
+from r2d2.evaluation.settings import RankingSettings
 from search.small import small_model
 
 COST = {
@@ -48,9 +49,8 @@ def test_an_evaluation_writes_what_it_took(tmp_path, variant, again):
     model.save(tmp_path / "model")
     table = colour_table(tmp_path / "t.lance")
     out = tmp_path / "out"
-    evaluate_retrieval(
-        tmp_path / "model", table, out, RetrievalSettings(resamples=0, top_k=3 if again else None)
-    )
+    ranking = RankingSettings(full=(), top_k=3 if again else None)
+    evaluate_retrieval(tmp_path / "model", table, out, ranking=ranking)
     found = json.loads((out / "metrics.json").read_text("utf-8"))["run"]["cost"]
     assert found["parameters"] == sum(p.numel() for p in model.model.parameters())
     assert found["bytes_per_vector"] == 4 * model.embed_dim

@@ -13,6 +13,7 @@ from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.matching import balanced_pairs
+from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.table import Pair, PairsTable, Text, write_table
 
@@ -83,7 +84,12 @@ SPLITS = ["test"] * 12 + ["val"] * 8 + ["test_novel"] * 4 + ["train"] * 24
 
 def test_every_figure_of_a_model_we_can_reckon_by_hand():
     model = Known()
-    found = evaluate(model, corpus(SPLITS, texts_each=2), batch_size=5, top_k=8).metrics
+    found = evaluate(
+        model,
+        corpus(SPLITS, texts_each=2),
+        EvaluationSettings(batch_size=5),
+        RankingSettings(top_k=8),
+    ).metrics
     assert list(found) == [
         "test", "test_novel", "test_full", "top_k", "skipped", "weight_curve", "weight",
     ]  # fmt: skip
@@ -109,7 +115,7 @@ def test_every_figure_of_a_model_we_can_reckon_by_hand():
 
 def test_everything_is_encoded_and_matched_once():
     model = Known()
-    evaluate(model, corpus(SPLITS), top_k=4, batch_size=7)
+    evaluate(model, corpus(SPLITS), EvaluationSettings(batch_size=7), RankingSettings(top_k=4))
     assert (model.images, model.texts) == (48, 48)
     # Each query and its four candidates, a pair of either direction being the same; at most two
     # further wrong images a text, one in its split and one in the corpus.
@@ -120,7 +126,7 @@ def test_everything_is_encoded_and_matched_once():
 def test_without_a_match_head_there_is_one_stage():
     model = Known(has_match=False)
     data = corpus(SPLITS)
-    results = evaluate(model, data, top_k=4)
+    results = evaluate(model, data, ranking=RankingSettings(top_k=4))
     found = results.metrics
     assert "two_stage" not in found["test"]
     assert "weight" not in found
@@ -140,17 +146,17 @@ def test_without_a_match_head_there_is_one_stage():
 def test_the_weight_is_chosen_on_validation_only():
     # The match head is wrong on validation, right on test: the choice must not know.
     model = Known(confused=range(12, 20))
-    found = evaluate(model, corpus(SPLITS), top_k=4).metrics
+    found = evaluate(model, corpus(SPLITS), ranking=RankingSettings(top_k=4)).metrics
     assert found["weight"] == 0.0
     assert found["test"]["two_stage"]["t2i_r1"] == 0.0
-    given = evaluate(model, corpus(SPLITS), top_k=4, weight=1.0).metrics
+    given = evaluate(model, corpus(SPLITS), ranking=RankingSettings(top_k=4, weight=1.0)).metrics
     assert given["weight"] == 1.0
     assert "weight_curve" not in given
     assert given["test"]["two_stage"]["t2i_r1"] == 100.0
 
 
 def test_without_validation_the_official_weight_holds(caplog):
-    found = evaluate(Known(), corpus(["test"] * 8), top_k=4).metrics
+    found = evaluate(Known(), corpus(["test"] * 8), ranking=RankingSettings(top_k=4)).metrics
     assert found["weight"] == 1.0
     assert "official" in caplog.text
     assert "test_novel" not in found
@@ -159,12 +165,19 @@ def test_without_validation_the_official_weight_holds(caplog):
 def test_validation_against_itself_or_the_whole_corpus():
     # In the split alone validation is two images of different vectors: nothing to settle.
     data = corpus(["val", *["train"] * 3, "val", *["train"] * 3, *["test"] * 8])
-    assert evaluate(Known(), data, top_k=4, weight_gallery="split").metrics["weight"] == 0.0
-    assert evaluate(Known(), data, top_k=4).metrics["weight"] == 0.01
+    assert (
+        evaluate(Known(), data, ranking=RankingSettings(top_k=4, full=())).metrics["weight"] == 0.0
+    )
+    assert evaluate(Known(), data, ranking=RankingSettings(top_k=4)).metrics["weight"] == 0.01
 
 
 def test_what_is_reported_does_not_choose_the_weight(caplog):
-    found = evaluate(Known(), corpus(SPLITS), splits=("val",), full=(), top_k=4).metrics
+    found = evaluate(
+        Known(),
+        corpus(SPLITS),
+        EvaluationSettings(splits=("val",)),
+        RankingSettings(full=(), top_k=4),
+    ).metrics
     assert found["val"]["gallery"] == {"images": 8, "texts": 8}
     assert "test" not in found
     assert found["weight"] == 1.0
@@ -173,21 +186,26 @@ def test_what_is_reported_does_not_choose_the_weight(caplog):
 
 
 def test_rankings_keep_the_first_ones_with_the_right_one_last_of_its_equals():
-    results = evaluate(Known(), corpus(SPLITS), top_k=8, weight=0.0)
+    results = evaluate(Known(), corpus(SPLITS), ranking=RankingSettings(top_k=8, weight=0.0))
     ranked = results.rankings["test"]["t2i"]
     assert ranked.queries.tolist() == list(range(12))
     assert ranked.ranks.tolist() == [4] * 12
     assert ranked.top.shape == (12, 8)
     assert ranked.right[:, :5].tolist() == [[False, False, False, True, False]] * 12
     assert ranked.top[:, 3].tolist() == list(range(12))
-    sharp = evaluate(Known(), corpus(SPLITS), top_k=8, weight=1.0).rankings["test_full"]["t2i"]
+    sharp = evaluate(
+        Known(), corpus(SPLITS), ranking=RankingSettings(top_k=8, weight=1.0)
+    ).rankings["test_full"]["t2i"]
     assert sharp.top[:, 0].tolist() == list(range(12))
     assert sharp.right[:, 0].all()
 
 
 def test_images_that_cannot_be_read_are_left_out_and_counted():
     results = evaluate(
-        Known(), corpus(SPLITS, texts_each=2, broken={1, 13, 30}), top_k=8, batch_size=2
+        Known(),
+        corpus(SPLITS, texts_each=2, broken={1, 13, 30}),
+        EvaluationSettings(batch_size=2),
+        RankingSettings(top_k=8),
     )
     assert results.skipped == {"truncated": 3}
     assert results.metrics["skipped"] == {"truncated": 3}
@@ -202,7 +220,7 @@ def test_images_that_cannot_be_read_are_left_out_and_counted():
 def test_images_of_one_text_answer_for_each_other():
     data = corpus(["test"] * 8)
     data.texts[1] = data.texts[0]  # speaks of picture 0, and is true of pictures 0 and 1
-    results = evaluate(Known(), data, weight=1.0, top_k=8)
+    results = evaluate(Known(), data, ranking=RankingSettings(weight=1.0, top_k=8))
     assert results.rankings["test"]["t2i"].ranks.tolist()[:2] == [1, 1]
 
 
@@ -211,7 +229,7 @@ def test_a_broken_model_is_no_good_model():
         def match(self, images, texts):
             return torch.full((len(images),), math.nan)
 
-    found = evaluate(Broken(), corpus(SPLITS), top_k=4, weight=1.0).metrics
+    found = evaluate(Broken(), corpus(SPLITS), ranking=RankingSettings(top_k=4, weight=1.0)).metrics
     assert found["test"]["two_stage"]["r_mean"] == 0.0
     assert found["test"]["matching"]["auc"] == 0.0
 
@@ -223,19 +241,17 @@ def test_one_image_is_enough():
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("kind", "changed", "message"),
     [
-        ({"top_k": 0}, "top_k is 0"),
-        ({"batch_size": 0}, "batch_size is 0"),
-        ({"weight": -1.0}, "weight of the match score is -1"),
-        ({"weight": math.nan}, "weight of the match score is nan"),
+        (RankingSettings, {"top_k": 0}, "top_k is 0"),
+        (EvaluationSettings, {"batch_size": 0}, "batch_size is 0"),
+        (RankingSettings, {"weight": -1.0}, "weight of the match score is -1"),
+        (RankingSettings, {"weight": math.nan}, "weight of the match score is nan"),
     ],
 )
-def test_bad_settings_stop_before_any_work(settings, message):
-    model = Known()
+def test_bad_settings_are_refused(kind, changed, message):
     with pytest.raises(R2D2Error, match=message):
-        evaluate(model, corpus(["test"]), **settings)
-    assert model.images == 0
+        kind(**changed)
 
 
 def test_a_table_with_every_kind_of_bad_row(tmp_path):
@@ -258,7 +274,7 @@ def test_a_table_with_every_kind_of_bad_row(tmp_path):
     data = EvaluationSet.from_table(PairsTable.open(tmp_path / "pairs.lance"))
     assert data.image_ids == ["i0", "i1", "i2", "i5", "i7"]
     assert data.skipped == {"empty text": 3, "no text": 2, "not a match": 1}
-    results = evaluate(Known(), data, top_k=2, batch_size=2)
+    results = evaluate(Known(), data, EvaluationSettings(batch_size=2), RankingSettings(top_k=2))
     counted = dict(results.skipped)
     assert counted.pop("empty") == 1
     assert sum(counted.pop(kind, 0) for kind in ("truncated", "unreadable")) == 1
@@ -280,7 +296,7 @@ def test_a_picture_in_two_rows_owns_the_texts_of_both():
 
 
 def test_metrics_are_saved_whole_or_not_at_all(tmp_path):
-    results = evaluate(Known(), corpus(SPLITS), top_k=4)
+    results = evaluate(Known(), corpus(SPLITS), ranking=RankingSettings(top_k=4))
     results.save(tmp_path / "metrics.json", train={"steps": 3})
     found = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert found["train"] == {"steps": 3}
@@ -300,7 +316,13 @@ def test_progress_reaches_its_end():
         if done == total:
             seen[what] = math.inf
 
-    evaluate(Known(), corpus(SPLITS), top_k=4, batch_size=7, progress=progress)
+    evaluate(
+        Known(),
+        corpus(SPLITS),
+        EvaluationSettings(batch_size=7),
+        RankingSettings(top_k=4),
+        progress=progress,
+    )
     assert seen == dict.fromkeys(("images", "texts", "match"), math.inf)
 
 
@@ -313,11 +335,15 @@ def test_matching_on_a_split_with_groups_is_among_near_misses(tmp_path):
     write_table(tmp_path / "pairs.lance", rows, grouped=True)
     data = EvaluationSet.from_table(PairsTable.open(tmp_path / "pairs.lance"))
     found = {
-        has: evaluate(Known(has_match=has), data, top_k=4).metrics["test"]["matching"]
+        has: evaluate(Known(has_match=has), data, ranking=RankingSettings(top_k=4)).metrics["test"][
+            "matching"
+        ]
         for has in (True, False)
     }
     # Two texts with one near miss each, three with two each.
     assert found[True] == {"auc": 100.0, "pairs": 5 + 2 + 6, "negatives": "near misses"}
     assert found[False] == {"auc": 50.0, "pairs": 13, "negatives": "near misses"}
-    sampled = evaluate(Known(), data.sample(3, 1), top_k=4).metrics["test"]["matching"]
+    sampled = evaluate(Known(), data.sample(3, 1), ranking=RankingSettings(top_k=4)).metrics[
+        "test"
+    ]["matching"]
     assert sampled["pairs"] < 13

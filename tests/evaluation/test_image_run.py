@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from r2d2.cli import app
 from r2d2.evaluation import precomputed
-from r2d2.evaluation.image_run import ImageSearchSettings, evaluate_image_search
+from r2d2.evaluation.image_run import evaluate_image_search
+from r2d2.evaluation.settings import EvaluationSettings
 from r2d2.table import Pair, Text, write_table
 from training.small import refused
 
@@ -47,7 +48,11 @@ def tables(tmp_path):
 def test_recall_of_each_table_in_the_other(tables):
     out = tables / "out"
     found = evaluate_image_search(
-        tables / "vectors", tables / "first.lance", tables / "second.lance", out
+        tables / "vectors",
+        tables / "first.lance",
+        tables / "second.lance",
+        out,
+        EvaluationSettings(resamples=200),
     )
     assert json.loads((out / "metrics.json").read_text(encoding="utf-8")) == found
     test = found["test"]
@@ -87,6 +92,6 @@ def test_tables_without_a_common_text_or_split_are_refused(tables):
     assert "no picture of split 'test' has a text in common" in refused(
         evaluate_image_search, *arguments
     )
-    settings = ImageSearchSettings(splits=("val",))
+    settings = EvaluationSettings(splits=("val",))
     assert "no split 'val'" in refused(evaluate_image_search, *arguments, settings)
     assert not (tables / "out").exists()

@@ -19,7 +19,8 @@ from r2d2.deploy.onnx_pair import LAYOUT
 from r2d2.errors import R2D2Error
 from r2d2.evaluation import precomputed
 from r2d2.evaluation.opening import open_encoder
-from r2d2.evaluation.run import RetrievalSettings, evaluate_retrieval
+from r2d2.evaluation.run import evaluate_retrieval
+from r2d2.evaluation.settings import EvaluationSettings
 
 TEXTS = ["红色方块", "一张绿条的照片", "白"]
 
@@ -106,7 +107,7 @@ def test_embeddings_are_found_by_id_and_text(tmp_path):
     table = colour_table(tmp_path / "t.lance")
     embeddings(tmp_path / "e", without=("黑",))
     report = evaluate_retrieval(
-        tmp_path / "e", table, tmp_path / "out", RetrievalSettings(resamples=5, splits=("test",))
+        tmp_path / "e", table, tmp_path / "out", EvaluationSettings(resamples=5, splits=("test",))
     )
     metrics = json.loads((report.parent / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["test"]["prerank"]["r_mean"] == 100.0
@@ -133,7 +134,7 @@ def test_embeddings_without_a_direction_are_refused_by_name(side, value, tmp_pat
             tmp_path / "e",
             table,
             tmp_path / "out",
-            RetrievalSettings(resamples=5, splits=("test",)),
+            EvaluationSettings(resamples=5, splits=("test",)),
         )
     assert not (tmp_path / "out" / "metrics.json").exists()
 
@@ -185,7 +186,7 @@ def test_a_pair_of_onnx_encoders(pixels, tmp_path):
     assert open_encoder(folder, text_length=3).cut(["红方块照片"]) == 1
     table = colour_table(tmp_path / "t.lance")
     evaluate_retrieval(
-        folder, table, tmp_path / "out", RetrievalSettings(resamples=0, splits=("test",))
+        folder, table, tmp_path / "out", EvaluationSettings(resamples=0, splits=("test",))
     )
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["test"]["queries"] == {"images": 8, "texts": 12}
@@ -221,7 +222,7 @@ def test_what_is_no_model_is_told_what_may_be_given(tmp_path):
 @pytest.mark.parametrize(("splits", "chosen"), [(("val",), False), (("test",), True)])
 def test_the_measured_split_does_not_choose_the_weight(splits, chosen, tmp_path):
     table = colour_table(tmp_path / "t.lance")
-    settings = RetrievalSettings(resamples=0, splits=splits)
+    settings = EvaluationSettings(resamples=0, splits=splits)
     evaluate_retrieval("emoji", table, tmp_path / "out", settings)
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
     assert ("weight_curve" in metrics) == chosen

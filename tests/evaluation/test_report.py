@@ -14,6 +14,7 @@ from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.plots import POINTS, _running_mean, _thin, curve, weight_curve
 from r2d2.evaluation.report import write_report
+from r2d2.evaluation.settings import RankingSettings
 from r2d2.model.encoded_states import EncodedStates
 
 NASTY = '<script>alert("猫")</script>&\''
@@ -57,7 +58,7 @@ def results_of(splits, has_match=True, words="图{}"):
         [f"i{n}" for n in range(len(splits))], list(splits), texts, list(range(len(splits))), load,
         {f"odd {NASTY}": 2},
     )  # fmt: skip
-    return evaluate(Line(has_match), data, top_k=8)
+    return evaluate(Line(has_match), data, ranking=RankingSettings(top_k=8))
 
 
 SPLITS = ["test"] * 30 + ["test_novel"] * 6 + ["val"] * 6 + ["train"] * 20

@@ -10,6 +10,7 @@ from evaluation.encoders import png
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
+from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
 from r2d2.evaluation.submission import answer_queries, write_submission
 from r2d2.formats.queries import TableQuery, write_queries
 from r2d2.model.encoded_states import EncodedStates
@@ -94,7 +95,9 @@ def test_without_queries_there_is_nothing_to_hand_in(table, tmp_path):
 def test_one_query_of_several_images_counts_once_and_others_stand_in_its_way(table):
     data = EvaluationSet.from_table(table, ["test"], textless=True)
     assert (len(data.image_ids), data.texts, data.owners(0)) == (12, ["图3"], (3, 4))
-    found = evaluate(Red(), data, t2i_only=True, full=(), resamples=5).metrics["test"]
+    found = evaluate(
+        Red(), data, EvaluationSettings(resamples=5), RankingSettings(t2i_only=True, full=())
+    ).metrics["test"]
     assert found["gallery"]["images"] == 12
     assert found["queries"] == {"images": 0, "texts": 1}
     assert found["prerank"] == {"t2i_r1": 100.0, "t2i_r5": 100.0, "t2i_r10": 100.0, "r_mean": 100.0}

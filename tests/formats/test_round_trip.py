@@ -12,9 +12,10 @@ from PIL import Image
 from formats.published import picture
 from old_table import write_old_table
 from r2d2.data.emoji import emoji_pairs
-from r2d2.evaluation.class_run import ClassificationSettings, evaluate_classification
-from r2d2.evaluation.match_run import MatchingSettings, evaluate_matching
-from r2d2.evaluation.run import RetrievalSettings, evaluate_retrieval
+from r2d2.evaluation.class_run import evaluate_classification
+from r2d2.evaluation.match_run import evaluate_matching
+from r2d2.evaluation.run import evaluate_retrieval
+from r2d2.evaluation.settings import EvaluationSettings
 from r2d2.formats import parquet, registry, webdataset
 from r2d2.formats.classes import class_names, class_text
 from r2d2.formats.queries import TableQuery, read_queries, write_queries
@@ -164,18 +165,18 @@ def test_the_same_figures(tmp_path, kind):
     corpus = list(small_emoji())
     tasks = {
         "retrieval": (
-            corpus, {}, evaluate_retrieval, RetrievalSettings(splits=("test",), resamples=0)
+            corpus, {}, evaluate_retrieval, EvaluationSettings(splits=("test",), resamples=0)
         ),
         "matching": (
             [replace(p, texts=(t,), label=int(i == 0)) for n, p in enumerate(corpus)
              for i, t in enumerate((p.texts[0], corpus[n - 1].texts[0]))],
-            {}, evaluate_matching, MatchingSettings(splits=("test",), resamples=0),
+            {}, evaluate_matching, EvaluationSettings(splits=("test",), resamples=0),
         ),
         "classification": (
             [replace(p, texts=(class_text(p.texts[0].text, str(n)),))
              for n, p in enumerate(corpus)],
             class_names([*(p.texts[0].text for p in corpus), "没有图的类"]),
-            evaluate_classification, ClassificationSettings(splits=("test",), resamples=0),
+            evaluate_classification, EvaluationSettings(splits=("test",), resamples=0),
         ),
     }  # fmt: skip
     for name, (made, metadata, evaluate, settings) in tasks.items():

@@ -10,7 +10,8 @@ import yaml
 from typer.testing import CliRunner
 
 from r2d2.cli import app
-from r2d2.evaluation.run import RetrievalSettings, evaluate_retrieval
+from r2d2.evaluation.run import evaluate_retrieval
+from r2d2.evaluation.settings import EvaluationSettings
 from r2d2.integrations.card import Card
 from r2d2.integrations.hf_folder import export_hf
 from r2d2.training.pretrain import pretrain
@@ -25,7 +26,7 @@ def run(tmp_path_factory):
     table = small_table(folder / "pairs.lance")
     config = small_config("r2d2", "train.train_vocab=true", "train.epochs=1")
     pretrain(table, folder / "mine", config)
-    evaluate_retrieval(folder / "mine", table, folder / "eval", RetrievalSettings(resamples=0))
+    evaluate_retrieval(folder / "mine", table, folder / "eval", EvaluationSettings(resamples=0))
     return folder
 
 

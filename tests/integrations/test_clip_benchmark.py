@@ -12,6 +12,7 @@ import r2d2
 from models.named import write_model
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
+from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
 from r2d2.integrations.clip_benchmark import load_r2d2, register
 from training.small import picture, refused
 from weights.published import save_small
@@ -77,7 +78,9 @@ def test_figures_are_those_of_evaluate(kind, tmp_path):
         [text for text, _ in texts], [n for _, n in texts],
         lambda positions: [PAIRS[p][0] for p in positions],
     )  # fmt: skip
-    metrics = evaluate(ours, data, weight=0.0, splits=("test",), full=()).metrics["test"]
+    metrics = evaluate(
+        ours, data, EvaluationSettings(splits=("test",)), RankingSettings(weight=0.0, full=())
+    ).metrics["test"]
     expected = metrics["published"]["prerank"]
     assert (t2i, i2t) == pytest.approx((expected["t2i_r5"], expected["i2t_r5"]), abs=1e-4)
 

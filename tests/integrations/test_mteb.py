@@ -9,6 +9,7 @@ from PIL import Image
 
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
+from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
 from r2d2.integrations.mteb import R2D2CrossEncoder, R2D2Encoder, R2D2Search
 from r2d2.integrations.mteb_tasks import chinese_tasks
 from r2d2.model.r2d2 import R2D2
@@ -52,7 +53,12 @@ def place(tmp_path_factory):
 
 def figures(place, model, weight=None):
     data = EvaluationSet.from_table(PairsTable.open(place / "t.lance"), ("test",))
-    found = evaluate(model, data, top_k=TOP_K, weight=weight, splits=("test",), full=())
+    found = evaluate(
+        model,
+        data,
+        EvaluationSettings(splits=("test",)),
+        RankingSettings(top_k=TOP_K, weight=weight, full=()),
+    )
     return found.metrics["test"]
 
 

@@ -9,7 +9,8 @@ import torch
 from evaluation.encoders import colour_table, noisy
 from models.named import write_model
 from r2d2.evaluation.opening import open_encoder
-from r2d2.evaluation.run import RetrievalSettings, evaluate_retrieval
+from r2d2.evaluation.run import evaluate_retrieval
+from r2d2.evaluation.settings import EvaluationSettings
 from r2d2.integrations.hf_folder import export_hf
 from r2d2.integrations.sentence_encoder import sentence_model_name
 from training.small import refused
@@ -47,7 +48,7 @@ def test_embeddings_are_those_of_the_library(folders, name):
 
 def test_figures_are_those_of_the_model_that_was_exported(folders, tmp_path):
     table = colour_table(tmp_path / "t.lance")
-    settings = RetrievalSettings(resamples=0)
+    settings = EvaluationSettings(resamples=0)
     found = []
     for number, source in enumerate((folders["one"][0], f"st:{folders['one'][1]}")):
         out = tmp_path / str(number)

@@ -8,6 +8,7 @@ import torch
 from r2d2.data.emoji import emoji_pairs
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
+from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
 from r2d2.models import load
 from r2d2.table import PairsTable, write_table
 from r2d2.tokenizer import Tokenizer
@@ -56,7 +57,12 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def figures(run):
     data = EvaluationSet.from_table(PairsTable.open(run / "pairs.lance"))
-    found = evaluate(load(run / "run"), data, top_k=8, splits=("train",), full=()).metrics
+    found = evaluate(
+        load(run / "run"),
+        data,
+        EvaluationSettings(splits=("train",)),
+        RankingSettings(top_k=8, full=()),
+    ).metrics
     return found["train"]
 
 

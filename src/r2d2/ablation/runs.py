@@ -20,6 +20,7 @@ from r2d2.config import Config, to_dict
 from r2d2.errors import RunStoppedError
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
+from r2d2.evaluation.settings import EvaluationSettings
 from r2d2.models import load_network
 from r2d2.table import PairsTable
 from r2d2.training.pretrain import pretrain
@@ -132,7 +133,8 @@ def measure(folder: Path, data: EvaluationSet, batch_size: int) -> None:
     """Write queries.safetensors and metrics.json, and keep the chosen weight with the model."""
     model = load_network(folder, "fine-tune")
     with progress.bars() as update:
-        results = evaluate(model, data, top_k=model.top_k, batch_size=batch_size, progress=update)
+        settings = EvaluationSettings(batch_size=batch_size)
+        results = evaluate(model, data, settings, progress=update)
     if "weight" in results.metrics:
         model.match_weight = float(results.metrics["weight"])
         model.save(folder / MODEL)

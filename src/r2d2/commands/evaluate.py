@@ -134,7 +134,8 @@ def retrieval(
     overwrite: Overwrite = False,
 ) -> None:
     """Measure recall by pre-ranking and in two stages, counted in our way and in the papers'."""
-    from r2d2.evaluation.run import RetrievalSettings, evaluate_retrieval
+    from r2d2.evaluation.run import SubmissionSettings, evaluate_retrieval, submit
+    from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
     from r2d2.evaluation.submission import KEYS
     from r2d2.settings import one_of
 
@@ -146,15 +147,19 @@ def retrieval(
     _check_seed(context, sample, resamples)
     names = RETRIEVAL if submission is None else (SUBMISSION,)
     _check_out(out, names, [model, table], overwrite)
-    settings = RetrievalSettings(
-        splits=tuple(split or ()), full=full, t2i_only=t2i_only, top_k=candidates, weight=weight,
-        cascade=cascade, batch_size=batch_size, sample=sample, text_length=max_length, dim=dim,
-        resamples=resamples, seed=seed, half_states=half_states, benchmark=benchmark,
-        setting="fine-tuned" if fine_tuned else "zero-shot", submission=submission,
-        submission_keys=submission_keys,
+    settings = EvaluationSettings(
+        splits=split, batch_size=batch_size, sample=sample, text_length=max_length, dim=dim,
+        resamples=resamples, seed=seed, benchmark=benchmark, setting=_setting(fine_tuned),
     )  # fmt: skip
-    written = evaluate_retrieval(model, table, out, settings)
-    typer.echo(f"{'submission' if submission else 'report'}: {written}")
+    ranking = RankingSettings(
+        full=("test",) if full else (), t2i_only=t2i_only, top_k=candidates, weight=weight,
+        cascade=cascade, states="float16" if half_states else "float32",
+    )  # fmt: skip
+    if submission is not None:
+        answers = SubmissionSettings(submission, submission_keys)
+        typer.echo(f"submission: {submit(model, table, out, answers, settings, ranking)}")
+    else:
+        typer.echo(f"report: {evaluate_retrieval(model, table, out, settings, ranking)}")
 
 
 @app.command(cls=with_old_names(text_length="--max-length"))
@@ -180,14 +185,15 @@ def matching(
     overwrite: Overwrite = False,
 ) -> None:
     """Measure AUC, average precision, accuracy and calibration on labelled pairs."""
-    from r2d2.evaluation.match_run import MatchingSettings, evaluate_matching
+    from r2d2.evaluation.match_run import evaluate_matching
+    from r2d2.evaluation.settings import EvaluationSettings
 
     _check_seed(context, sample, resamples)
     _check_out(out, LABELLED, [model, table], overwrite)
-    settings = MatchingSettings(
-        splits=tuple(split or ()), batch_size=batch_size, sample=sample, text_length=max_length,
+    settings = EvaluationSettings(
+        splits=split, batch_size=batch_size, sample=sample, text_length=max_length,
         dim=dim, resamples=resamples, seed=seed, benchmark=benchmark,
-        setting="fine-tuned" if fine_tuned else "zero-shot",
+        setting=_setting(fine_tuned),
     )  # fmt: skip
     typer.echo(f"report: {evaluate_matching(model, table, out, settings)}")
 
@@ -216,15 +222,16 @@ def classification(
     overwrite: Overwrite = False,
 ) -> None:
     """Measure zero-shot classification by Chinese prompts: top-1, top-5 and every class."""
-    from r2d2.evaluation.class_run import ClassificationSettings, evaluate_classification
+    from r2d2.evaluation.class_run import evaluate_classification
+    from r2d2.evaluation.settings import EvaluationSettings
 
     _check_seed(context, sample, resamples)
     _check_out(out, LABELLED, [model, table, templates], overwrite)
-    settings = ClassificationSettings(
-        splits=tuple(split or ()), templates=templates, batch_size=batch_size, sample=sample,
-        text_length=max_length, dim=dim, resamples=resamples, seed=seed, benchmark=benchmark,
+    settings = EvaluationSettings(
+        splits=split, batch_size=batch_size, sample=sample, text_length=max_length, dim=dim,
+        resamples=resamples, seed=seed, benchmark=benchmark,
     )  # fmt: skip
-    typer.echo(f"report: {evaluate_classification(model, table, out, settings)}")
+    typer.echo(f"report: {evaluate_classification(model, table, out, settings, templates)}")
 
 
 @app.command()
@@ -244,11 +251,14 @@ def images(
     overwrite: Overwrite = False,
 ) -> None:
     """Measure how pictures of one table find pictures of another with the same text."""
-    from r2d2.evaluation.image_run import BACK, FORWARD, ImageSearchSettings, evaluate_image_search
+    from r2d2.evaluation.image_run import BACK, FORWARD, evaluate_image_search
+    from r2d2.evaluation.settings import EvaluationSettings
 
     _check_seed(context, None, resamples)
     _check_out(out, FOUND, [model, table, other], overwrite)
-    settings = ImageSearchSettings(tuple(split or ()), batch_size, dim, resamples, seed)
+    settings = EvaluationSettings(
+        splits=split, batch_size=batch_size, dim=dim, resamples=resamples, seed=seed
+    )
     metrics = evaluate_image_search(model, table, other, out, settings)
     for name, found in metrics.items():
         if name == "run":
@@ -261,6 +271,10 @@ def images(
             )
             if missing := found[way]["without_counterpart"]:
                 typer.echo(f"  {missing:,} more have no counterpart there and asked nothing")
+
+
+def _setting(fine_tuned: bool) -> str:
+    return "fine-tuned" if fine_tuned else "zero-shot"
 
 
 def _check_seed(context: typer.Context, sample: int | None, resamples: int) -> None:

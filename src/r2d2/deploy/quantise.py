@@ -6,7 +6,6 @@ import io
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -15,6 +14,7 @@ from r2d2.deploy.runtime import OnnxModel
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.protocol import Progress
+from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
 from r2d2.extras import require
 from r2d2.table import Pair, PairsTable
 
@@ -94,14 +94,8 @@ def _recalls(
 ) -> dict[str, float]:
     """R@M by stage."""
     model = OnnxModel(folder, int8=int8)
-    results: dict[str, Any] = evaluate(
-        model,
-        data,
-        top_k=model.top_k,
-        weight=model.match_weight,
-        splits=(SPLIT,),
-        full=(),
-        progress=progress,
-    ).metrics[SPLIT]
+    ranking = RankingSettings(full=(), weight=model.match_weight)
+    settings = EvaluationSettings(splits=(SPLIT,))
+    results = evaluate(model, data, settings, ranking, progress=progress).metrics[SPLIT]
     names = {"prerank": "pre-ranking", "two_stage": "two-stage"}
     return {label: results[key]["r_mean"] for key, label in names.items() if key in results}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,33 +22,20 @@ from r2d2.evaluation.classification import (
 )
 from r2d2.evaluation.comparison_page import write_comparison
 from r2d2.evaluation.opening import open_encoder
-from r2d2.evaluation.run import RESAMPLES, about, choose_benchmark, choose_splits
+from r2d2.evaluation.run import about, choose_benchmark, choose_splits
+from r2d2.evaluation.settings import EvaluationSettings
 from r2d2.files import write_text
 from r2d2.ranking.metrics import Floats, grouped_interval
 from r2d2.table import PairsTable
 from r2d2.training.run_folder import METRICS, REPORT
 
 
-@dataclass(frozen=True)
-class ClassificationSettings:
-    """What to measure, and how."""
-
-    splits: Sequence[str] = ()
-    templates: Path | None = None  # None: ours, prompts.yaml
-    batch_size: int = 256
-    sample: int | None = None  # images a split
-    text_length: int | None = None
-    dim: int | None = None  # numbers of an embedding that are kept; None: all
-    resamples: int = RESAMPLES
-    seed: int = 0
-    benchmark: str | None = None
-
-
 def evaluate_classification(
     source: str | Path,
     table_path: str | Path,
     out: Path,
-    settings: ClassificationSettings = ClassificationSettings(),
+    settings: EvaluationSettings = EvaluationSettings(),
+    templates: Path | None = None,
 ) -> Path:
     """Measure a model on a table of classes; write metrics.json and report.html.
 
@@ -58,6 +44,7 @@ def evaluate_classification(
         table_path: a pairs table with texts of source `class`.
         out: where to.
         settings: what to measure.
+        templates: of the prompts; None: ours, prompts.yaml.
 
     Returns:
         The report's path.
@@ -65,7 +52,7 @@ def evaluate_classification(
     Raises:
         R2D2Error: whatever the user can mend.
     """
-    templates = read_templates(settings.templates)
+    prompts = read_templates(templates)
     table = PairsTable.open(table_path)
     benchmark = choose_benchmark(table, settings.benchmark)
     splits = choose_splits(table, settings.splits)
@@ -77,23 +64,20 @@ def evaluate_classification(
     classes = read[splits[0]].classes
     metrics: dict[str, Any] = {}
     with progress.bars() as update:
-        prototypes = class_embeddings(opened.encoder, classes, templates, settings.batch_size)
+        prototypes = class_embeddings(opened.encoder, classes, prompts, settings.batch_size)
         for split in splits:
             found = classify(
                 opened.encoder, table, read[split], prototypes, settings.batch_size, update
             )
             metrics[split] = figures(found, classes, settings.resamples, settings.seed)
-    prompts = [t.replace("{}", name) for name in classes for t in templates]
-    metrics["run"] = about("classification", opened, table, benchmark) | {
+    texts = [prompt.replace("{}", name) for name in classes for prompt in prompts]
+    metrics["run"] = about("classification", opened, table, settings, benchmark) | {
         "setting": "zero-shot",
-        "sample": settings.sample,
-        "seed": settings.seed,
-        "resamples": settings.resamples,
-        "templates": templates,
+        "templates": prompts,
         "cut": {
             "prompts": {
-                "texts": len(prompts),
-                "cut": None if opened.cut is None else opened.cut(prompts),
+                "texts": len(texts),
+                "cut": None if opened.cut is None else opened.cut(texts),
             }
         },
     }

@@ -1,59 +1,55 @@
-"""All figures of a model on one corpus: pre-ranking, two-stage and matching, each split by itself.
+"""The metrics of a model on one corpus: both stages of ranking, and matching, split by split.
 
-Every image and text is encoded once, and every pair that any ranking or matching set asks for is
+Every image and text is encoded once, and every pair that any ranking or matching set needs is
 matched once. Memory holds the embeddings, a block of scores and the best k of each query; hidden
-states lie on disk (states.py).
+states are on disk (states.py).
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from r2d2.errors import R2D2Error
 from r2d2.evaluation.cost import Stopwatch
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.encode import encode
 from r2d2.evaluation.protocol import DualEncoder, Progress
 from r2d2.evaluation.second_stage import SecondStage, TaskScores, check_cascade
-from r2d2.evaluation.states import Precision
+from r2d2.evaluation.settings import VALIDATION, EvaluationSettings, RankingSettings
 from r2d2.evaluation.task import Direction, TaskPlan, make_task
 from r2d2.files import write_text
-from r2d2.ranking.first_stage import BLOCK_CELLS
-from r2d2.ranking.metrics import chance_recalls, recall_intervals, recalls, roc_auc, worst_if_broken
+from r2d2.ranking.metrics import (
+    chance_recalls,
+    recall_intervals,
+    recalls,
+    roc_auc,
+    worst_if_broken,
+)
 from r2d2.ranking.two_stage import WEIGHTS, MatchedCandidates, best_weight, sweep_weights
 
 log = logging.getLogger(__name__)
 
 OFFICIAL_WEIGHT = 1.0  # of the match score, where there is no validation split to choose it on
-VALIDATION = "val"
+TOP_K = 32  # candidates, for embeddings that were made elsewhere
+SPLITS = ("test", "test_novel")
 SHOWN = 10  # items of a ranking that are kept: for the report, and for files to submit
 CURVE_AT = (1, 2, 3, 5, 10, 20, 50, 100)  # ranks at which the curve of recall is drawn
 
 
 @dataclass(frozen=True)
-class MemoryLimits:
-    """What may be held at a time."""
-
-    block_cells: int = BLOCK_CELLS  # scores of queries with items, in float64
-    states: Precision = "float32"  # of hidden states on disk; float16 halves them
-
-
-@dataclass(frozen=True)
 class Ranking:
-    """What one direction of one task ended in."""
+    """The result of one direction of one task."""
 
     queries: Tensor  # (q,) int64: positions of images for i2t, of texts for t2i
     prerank: Tensor  # (q,) int64, ranks by cosine alone
-    ranks: Tensor  # (q,) int64, ranks after the last stage there is
+    ranks: Tensor  # (q,) int64, ranks after the last stage
     top: Tensor  # (q, up to SHOWN) int64, positions on the other side, best first
     right: Tensor  # like top, bool
     two_stage: bool = False  # whether there is a second stage
@@ -61,7 +57,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class MatchingScores:
-    """The pairs behind one task's AUC."""
+    """The pairs behind the AUC of one task."""
 
     image: Tensor  # (p,) int64, positions of the images
     text: Tensor  # (p,) int64, positions of the texts
@@ -71,13 +67,13 @@ class MatchingScores:
 
 @dataclass(frozen=True)
 class Results:
-    """What `evaluate` found."""
+    """What `evaluate` returns."""
 
     metrics: dict[str, Any]  # the layout of metrics.json; recalls and AUC in %
     rankings: dict[str, dict[str, Ranking]]  # by task, then "i2t" and "t2i"
     data: EvaluationSet  # what the positions in `rankings` refer to
     width: int  # numbers of an embedding
-    matching: dict[str, MatchingScores] = field(default_factory=dict)  # by task
+    matching: dict[str, MatchingScores]  # by task
 
     @property
     def skipped(self) -> Mapping[str, int]:
@@ -90,27 +86,17 @@ class Results:
         Raises:
             R2D2Error: the file cannot be written.
         """
-        found = self.metrics if train is None else {**self.metrics, "train": dict(train)}
-        text = json.dumps(found, ensure_ascii=False, indent=2, allow_nan=False)
+        metrics = self.metrics if train is None else {**self.metrics, "train": dict(train)}
+        text = json.dumps(metrics, ensure_ascii=False, indent=2, allow_nan=False)
         write_text(Path(path), text + "\n")
 
 
 def evaluate(
     model: DualEncoder,
     data: EvaluationSet,
+    settings: EvaluationSettings = EvaluationSettings(),
+    ranking: RankingSettings = RankingSettings(),
     *,
-    top_k: int = 32,
-    weight: float | None = None,
-    cascade: int | None = None,
-    batch_size: int = 256,
-    splits: Sequence[str] = ("test", "test_novel"),
-    full: Sequence[str] = ("test",),
-    weight_gallery: Literal["split", "full"] = "full",
-    t2i_only: bool = False,
-    resamples: int = 0,
-    seed: int = 0,
-    memory: MemoryLimits = MemoryLimits(),
-    matching: bool = True,
     watch: Stopwatch | None = None,
     progress: Progress | None = None,
 ) -> Results:
@@ -119,94 +105,92 @@ def evaluate(
     Args:
         model: see `DualEncoder`.
         data: the whole corpus.
-        top_k: candidates that the second stage sees.
-        weight: of the match score; None: the best on the validation split, or the official 1 where
-            there is none or it is measured itself: what chooses must not be what is reported.
-        cascade: candidates that both cross encoders score, the best by the cheaper one
-            (cascade.py); None: all.
-        batch_size: items or pairs a forward pass.
-        splits: ranked against themselves; one that the data lack is absent from the results.
-        full: ranked against the images and texts of the whole corpus, as NAME_full.
-        weight_gallery: what validation is ranked against when the weight is chosen; "full" has the
-            finer scale.
-        t2i_only: texts ask for images and no more, as on MUGE; R@M is then a mean of three.
-        resamples: of the images, for intervals of 95%; 0: none.
-        seed: of the resampling.
-        memory: what may be held.
-        matching: also the AUC over pairs made of the groups of near misses, or else of the texts.
+        settings: `splits`, `batch_size`, `resamples` and `seed` are read here. A split that the
+            data lack is absent from the results.
+        ranking: where a split is ranked against the whole corpus (`full`), so is `val` to choose
+            the weight, which gives a finer scale; else `val` is ranked against itself.
+            Where there is no `val`, or it is measured itself, the weight is the official 1: what
+            chooses must not be what is reported.
         watch: gets the time of the stages `images`, `texts`, `rank` and `match`; see `cost`.
         progress: called with ("images" | "texts" | "match", done, in all).
 
     Raises:
-        R2D2Error: a setting is out of its range, or no image of the data can be used.
+        R2D2Error: the model cannot rank by a cascade, or no image of the data can be used.
     """
-    if batch_size < 1:
-        raise R2D2Error(f"batch_size is {batch_size}: it must be at least 1")
-    if top_k < 1:
-        raise R2D2Error(f"top_k is {top_k}: it must be at least 1")
-    if weight is not None and not (math.isfinite(weight) and weight >= 0):
-        raise R2D2Error(f"the weight of the match score is {weight}: it must be 0 or more")
-    if cascade is not None:
-        check_cascade(model, cascade)
+    if ranking.cascade is not None:
+        check_cascade(model, ranking.cascade)
+    splits = SPLITS if settings.splits is None else settings.splits
+    top_k = candidate_count(model, ranking)
     watch = Stopwatch() if watch is None else watch
-    encoded = encode(model, data, batch_size, progress, memory.states, watch)
+    encoded = encode(model, data, settings.batch_size, progress, ranking.states, watch)
     data = encoded.data
-    there = {data.splits[i] for i in data.text_image}
-    plans = [TaskPlan(name, name, t2i_only=t2i_only) for name in splits]
-    plans += [TaskPlan(f"{name}_full", name, True, t2i_only) for name in full]
-    choosing = model.has_match and weight is None and can_choose(there, splits)
+    present = {data.splits[i] for i in data.text_image}
+    plans = [TaskPlan(name, name, t2i_only=ranking.t2i_only) for name in splits]
+    plans += [TaskPlan(f"{name}_full", name, True, ranking.t2i_only) for name in ranking.full]
+    choosing = model.has_match and ranking.weight is None and can_choose(present, splits)
     if choosing:
-        plans.append(TaskPlan("", VALIDATION, weight_gallery == "full", t2i_only))
+        plans.append(TaskPlan("", VALIDATION, bool(ranking.full), ranking.t2i_only))
     with watch.time("rank"):
         tasks = [
-            make_task(encoded, plan, top_k, memory.block_cells, matching=matching)
+            make_task(encoded, plan, top_k, ranking.block_cells, matching=ranking.matching)
             for plan in plans
-            if plan.split in there
+            if plan.split in present
         ]
     for task in tasks:
-        watch.count("rank", sum(len(way.queries) for way in task.directions))
+        watch.count("rank", sum(len(direction.queries) for direction in task.directions))
         watch.count("match", task.pairs)
-    stage = SecondStage(model, encoded.images, encoded.texts, batch_size, cascade, progress)
-    extra: dict[str, Any] = {"top_k": top_k, "skipped": dict(encoded.data.skipped)}
-    if cascade is not None and model.has_match:
-        extra["cascade"] = cascade
-    validation = tasks.pop() if choosing else None
+    stage = SecondStage(
+        model, encoded.images, encoded.texts, settings.batch_size, ranking.cascade, progress
+    )
+    extra: dict[str, Any] = {"top_k": top_k, "skipped": dict(data.skipped)}
+    if ranking.cascade is not None and model.has_match:
+        extra["cascade"] = ranking.cascade
+    weight = ranking.weight
     scored: list[TaskScores] = []
-    if validation is not None:
-        # At once, so that each pair is matched once; but who is in a cascade's head depends on the
-        # weight, which is to be chosen first.
-        together = tasks if cascade is None else []
+    if choosing:
+        *tasks, validation = tasks
+        # All tasks at once, so that each pair is matched once. But which candidates are the head of
+        # a cascade depends on the weight, so that it must be chosen first.
+        together = tasks if ranking.cascade is None else []
         with watch.time("match"):
-            *scored, chosen_on = stage.score([*together, validation], WEIGHTS)
-        curve = _weight_curve(chosen_on)
+            *scored, on_validation = stage.score([*together, validation], WEIGHTS)
+        assert on_validation.t2i is not None  # the model has a match head
+        curve = sweep_weights(on_validation.i2t, on_validation.t2i)
         weight = best_weight(curve)
         extra["weight_curve"] = {f"{w:g}": r_mean for w, r_mean in curve.items()}
     elif model.has_match and weight is None:
         log.warning(
-            "no split '%s' to choose by: the match score keeps its official weight of 1", VALIDATION
-        )
+            "there is no split '%s' to choose the weight of the match score on: it keeps its "
+            "official value of 1", VALIDATION,
+        )  # fmt: skip
         weight = OFFICIAL_WEIGHT
     if model.has_match:
         extra["weight"] = weight
     if not scored:
         with watch.time("match"):
             scored = stage.score(tasks, [weight or 0.0])
-    metrics, rankings = {}, {}
-    for found in scored:
-        name = found.task.name
-        metrics[name] = _metrics(found, weight)
+    metrics: dict[str, Any] = {}
+    rankings: dict[str, dict[str, Ranking]] = {}
+    pairs: dict[str, MatchingScores] = {}
+    for scores in scored:
+        name, task = scores.task.name, scores.task
         rankings[name] = {
-            way: _ranked(direction, reranked, weight)
-            for way, direction, reranked in (
-                ("i2t", found.task.i2t, found.i2t),
-                ("t2i", found.task.t2i, found.t2i),
+            way: _ranking(direction, matched, weight)
+            for way, direction, matched in (
+                ("i2t", task.i2t, scores.i2t), ("t2i", task.t2i, scores.t2i)
             )
             if direction is not None
-        }
-        metrics[name] |= _spread(rankings[name], data.text_image, resamples, seed)
-    pairs = {found.task.name: _matching(found) for found in scored}
+        }  # fmt: skip
+        metrics[name] = _metrics(scores, weight) | _spread(rankings[name], data, settings)
+        made = task.matching
+        pairs[name] = MatchingScores(made.image, made.text, made.label, scores.pair_scores)
     width = int(encoded.images.embedding.shape[1])
     return Results(metrics | extra, rankings, data, width, pairs)
+
+
+def candidate_count(model: DualEncoder, ranking: RankingSettings) -> int:
+    """How many candidates of a query the second stage ranks again."""
+    return ranking.top_k or int(getattr(model, "top_k", TOP_K))
 
 
 def can_choose(there: Collection[str], measured: Collection[str]) -> bool:
@@ -214,89 +198,75 @@ def can_choose(there: Collection[str], measured: Collection[str]) -> bool:
     return VALIDATION in there and VALIDATION not in measured
 
 
-def _weight_curve(validation: TaskScores) -> dict[float, float]:
-    """R@M in % on the validation split under each weight."""
-    assert validation.t2i is not None
-    return sweep_weights(validation.i2t, validation.t2i)
-
-
-def _metrics(scored: TaskScores, weight: float | None) -> dict[str, Any]:
+def _metrics(scores: TaskScores, weight: float | None) -> dict[str, Any]:
     """One task's part of metrics.json."""
-    task = scored.task
-    i2t, t2i = task.i2t, task.t2i
+    i2t, t2i = scores.task.i2t, scores.task.t2i
     first = None if i2t is None else i2t.first
     published = {
         "prerank": recalls(None if first is None else first.published, t2i.first.published)
     }
-    found: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "prerank": recalls(None if first is None else first.ranks, t2i.first.ranks)
     }
-    if scored.t2i is not None and weight is not None:
-        again = scored.i2t
-        found["two_stage"] = recalls(
-            None if again is None else again.ranks(weight), scored.t2i.ranks(weight)
+    if scores.t2i is not None and weight is not None:
+        again = scores.i2t
+        metrics["two_stage"] = recalls(
+            None if again is None else again.ranks(weight), scores.t2i.ranks(weight)
         )
         published["two_stage"] = recalls(
-            None if again is None else again.published(weight), scored.t2i.published(weight)
+            None if again is None else again.published(weight), scores.t2i.published(weight)
         )
-    found["published"] = published
-    if len(task.matching):  # none where each text is true of each image
-        auc = roc_auc(scored.pair_scores, task.matching.label)
-        pairs = task.matching
-        found["matching"] = {"auc": auc, "pairs": len(pairs), "negatives": pairs.negatives}
-    found["chance"] = chance_recalls(None if i2t is None else i2t.relevance, t2i.relevance)
-    images = len(t2i.gallery) if i2t is None else len(i2t.queries)
-    found["queries"] = {"images": 0 if i2t is None else images, "texts": len(t2i.queries)}
-    texts = len(t2i.queries) if i2t is None else len(i2t.gallery)
-    found["gallery"] = {"images": len(t2i.gallery), "texts": texts}
-    return found
+    metrics["published"] = published
+    pairs = scores.task.matching
+    if len(pairs):  # there are none where each text is true of each image
+        auc = roc_auc(scores.pair_scores, pairs.label)
+        metrics["matching"] = {"auc": auc, "pairs": len(pairs), "negatives": pairs.negatives}
+    metrics["chance"] = chance_recalls(None if i2t is None else i2t.relevance, t2i.relevance)
+    texts = len(t2i.queries)
+    metrics["queries"] = {"images": 0 if i2t is None else len(i2t.queries), "texts": texts}
+    metrics["gallery"] = {
+        "images": len(t2i.gallery), "texts": texts if i2t is None else len(i2t.gallery),
+    }  # fmt: skip
+    return metrics
 
 
 def _spread(
-    rankings: Mapping[str, Ranking], text_image: Sequence[int], resamples: int, seed: int
+    rankings: Mapping[str, Ranking], data: EvaluationSet, settings: EvaluationSettings
 ) -> dict[str, Any]:
     """Recall at more ranks, and the intervals of both stages."""
-    found: dict[str, Any] = {
+    spread: dict[str, Any] = {
         "curve": {
             way: {str(at): 100 * float((r.ranks <= at).double().mean()) for at in CURVE_AT}
             for way, r in rankings.items()
         }
     }
-    if resamples:
-        image = torch.tensor(text_image)
+    if settings.resamples:
+        image = torch.tensor(data.text_image)
         groups = {
             way: r.queries if way == "i2t" else image[r.queries] for way, r in rankings.items()
         }
         stages = {"prerank": {way: r.prerank for way, r in rankings.items()}}
         if any(r.two_stage for r in rankings.values()):
             stages["two_stage"] = {way: r.ranks for way, r in rankings.items()}
-        found["intervals"] = {
-            stage: recall_intervals(ranks, groups, resamples, seed)
+        spread["intervals"] = {
+            stage: recall_intervals(ranks, groups, settings.resamples, settings.seed)
             for stage, ranks in stages.items()
         }
-    return found
+    return spread
 
 
-def _matching(scored: TaskScores) -> MatchingScores:
-    pairs = scored.task.matching
-    return MatchingScores(pairs.image, pairs.text, pairs.label, scored.pair_scores)
-
-
-def _ranked(
-    direction: Direction, reranked: MatchedCandidates | None, weight: float | None
+def _ranking(
+    direction: Direction, matched: MatchedCandidates | None, weight: float | None
 ) -> Ranking:
     """Ranks, and the first items as they count: of equal scores the right one stands last."""
     first = direction.first
     scores, ranks = first.cosine, first.ranks
-    if reranked is not None and weight is not None:
-        scores, ranks = reranked.scores(weight), reranked.ranks(weight)
-    last = first.relevant.long().sort(dim=1, stable=True).indices
-    order = (
-        worst_if_broken(scores, first.relevant)
-        .gather(1, last)
-        .sort(dim=1, descending=True, stable=True)
-    )
-    top = last.gather(1, order.indices)[:, :SHOWN]
+    if matched is not None and weight is not None:
+        scores, ranks = matched.scores(weight), matched.ranks(weight)
+    right_last = first.relevant.long().sort(dim=1, stable=True).indices
+    scores = worst_if_broken(scores, first.relevant).gather(1, right_last)
+    order = scores.sort(dim=1, descending=True, stable=True).indices
+    top = right_last.gather(1, order)[:, :SHOWN]
     items = direction.gallery[first.items.gather(1, top)]
     right = first.relevant.gather(1, top)
-    return Ranking(direction.queries, first.ranks, ranks, items, right, reranked is not None)
+    return Ranking(direction.queries, first.ranks, ranks, items, right, matched is not None)

@@ -7,7 +7,7 @@ that its vectors hold the thing, not the picture of it.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.encode import encode_pictures
 from r2d2.evaluation.opening import EvaluatedModel, open_encoder
-from r2d2.evaluation.run import RESAMPLES, about, choose_splits
+from r2d2.evaluation.run import about, choose_splits
+from r2d2.evaluation.settings import EvaluationSettings
 from r2d2.files import write_text
 from r2d2.ranking.first_stage import best_by_cosine
 from r2d2.ranking.metrics import RECALL_AT, chance_recall, recall_intervals
@@ -29,17 +30,6 @@ from r2d2.table import PairsTable
 from r2d2.training.run_folder import METRICS
 
 FORWARD, BACK = "forward", "back"  # pictures of the first table ask, or of the second
-
-
-@dataclass(frozen=True)
-class ImageSearchSettings:
-    """What to measure, and how."""
-
-    splits: Sequence[str] = ()  # none: the test splits that the first table has
-    batch_size: int = 256
-    dim: int | None = None  # numbers of an embedding that are kept; None: all
-    resamples: int = RESAMPLES
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,7 +46,7 @@ def evaluate_image_search(
     table_path: str | Path,
     other_path: str | Path,
     out: Path,
-    settings: ImageSearchSettings = ImageSearchSettings(),
+    settings: EvaluationSettings = EvaluationSettings(),
 ) -> dict[str, Any]:
     """Recall of each table's pictures among the other's, split by split; writes metrics.json.
 
@@ -93,10 +83,8 @@ def evaluate_image_search(
                 _pictures(opened, one, split, settings.batch_size, update) for one in (table, other)
             ]
             metrics[split] = _figures(sides[0], sides[1], split, settings)
-    metrics["run"] = about("images", opened, table, None) | {
+    metrics["run"] = about("images", opened, table, settings, None) | {
         "other": other.path,
-        "seed": settings.seed,
-        "resamples": settings.resamples,
     }
     write_text(out / METRICS, json.dumps(metrics, ensure_ascii=False, indent=2) + "\n")
     return metrics
@@ -114,7 +102,7 @@ def _pictures(
 
 
 def _figures(
-    first: _Pictures, second: _Pictures, split: str, settings: ImageSearchSettings
+    first: _Pictures, second: _Pictures, split: str, settings: EvaluationSettings
 ) -> dict[str, Any]:
     ranks: dict[str, Tensor] = {}
     groups: dict[str, Tensor] = {}

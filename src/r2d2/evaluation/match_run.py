@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,10 @@ from r2d2.evaluation.binary import (
     reliability,
 )
 from r2d2.evaluation.comparison_page import write_comparison
-from r2d2.evaluation.evaluate import VALIDATION
 from r2d2.evaluation.labelled import LabelledScores, score_labelled
 from r2d2.evaluation.opening import open_encoder
-from r2d2.evaluation.run import RESAMPLES, about, choose_benchmark, choose_splits
+from r2d2.evaluation.run import about, choose_benchmark, choose_splits
+from r2d2.evaluation.settings import VALIDATION, EvaluationSettings
 from r2d2.files import write_text
 from r2d2.ranking.metrics import grouped_interval, usable_scores, weighted_auc
 from r2d2.table import PairsTable
@@ -34,26 +33,11 @@ from r2d2.training.run_folder import METRICS, REPORT
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class MatchingSettings:
-    """What to measure, and how."""
-
-    splits: Sequence[str] = ()
-    batch_size: int = 256
-    sample: int | None = None
-    text_length: int | None = None
-    dim: int | None = None  # numbers of an embedding that are kept; None: all
-    resamples: int = RESAMPLES
-    seed: int = 0
-    benchmark: str | None = None
-    setting: str = "zero-shot"
-
-
 def evaluate_matching(
     source: str | Path,
     table_path: str | Path,
     out: Path,
-    settings: MatchingSettings = MatchingSettings(),
+    settings: EvaluationSettings = EvaluationSettings(),
 ) -> Path:
     """Measure a model on a table whose rows carry labels; write metrics.json and report.html.
 
@@ -97,11 +81,8 @@ def evaluate_matching(
         )
         for split in splits
     }  # fmt: skip
-    metrics["run"] = about("matching", opened, table, benchmark) | {
+    metrics["run"] = about("matching", opened, table, settings, benchmark) | {
         "setting": settings.setting,
-        "sample": settings.sample,
-        "seed": settings.seed,
-        "resamples": settings.resamples,
         "score": "match score" if opened.encoder.has_match else "cosine",
         "cut": {
             split: {

@@ -8,7 +8,8 @@ from pathlib import Path
 from r2d2 import progress
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
-from r2d2.evaluation.evaluate import VALIDATION, evaluate
+from r2d2.evaluation.evaluate import evaluate
+from r2d2.evaluation.settings import VALIDATION, EvaluationSettings, RankingSettings
 from r2d2.pretrained import default_device, read_saved
 from r2d2.table import PairsTable
 
@@ -40,10 +41,10 @@ def keep_best_weight(folder: Path, table: PairsTable, batch_size: int) -> float 
     try:
         data = EvaluationSet.from_table(table, (VALIDATION,))
         with progress.bars() as update:
+            settings = EvaluationSettings(batch_size=batch_size, splits=())
             metrics = evaluate(
-                model, data, top_k=model.top_k, batch_size=batch_size, splits=(), full=(),
-                progress=update,
-            ).metrics  # fmt: skip
+                model, data, settings, RankingSettings(full=()), progress=update
+            ).metrics
     except R2D2Error as error:
         log.warning("the weight of the second stage stays %g: %s", model.match_weight, error)
         return None

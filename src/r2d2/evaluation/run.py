@@ -1,25 +1,33 @@
-"""Measure a model on a table and write what people look at: metrics.json, report.html."""
+"""Measure retrieval on a table and write metrics.json, examples.json and report.html."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import r2d2
 from r2d2 import progress
-from r2d2.config import EvaluationConfig, to_dict
+from r2d2.config import to_dict
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.contact import contact_groups, write_examples
 from r2d2.evaluation.cost import Stopwatch, cost
 from r2d2.evaluation.dataset import EvaluationSet
-from r2d2.evaluation.evaluate import VALIDATION, MemoryLimits, Results, can_choose, evaluate
+from r2d2.evaluation.evaluate import Results, can_choose, candidate_count, evaluate
 from r2d2.evaluation.opening import EvaluatedModel, open_encoder
 from r2d2.evaluation.published import published
 from r2d2.evaluation.report import write_report
+from r2d2.evaluation.settings import (
+    BATCH_SIZE,
+    RESAMPLES,
+    VALIDATION,
+    EvaluationSettings,
+    RankingSettings,
+)
+from r2d2.evaluation.submission import answer_queries, write_submission
 from r2d2.pretrained import Pretrained
 from r2d2.table import PairsTable
 from r2d2.tensor_cores import use_tensor_cores
@@ -29,113 +37,115 @@ from r2d2.training.run_folder import METRICS, MODEL, REPORT, saved_run, saved_su
 log = logging.getLogger(__name__)
 
 EXAMPLES = "examples.json"
+SUBMISSION = "submission.jsonl"
 TESTS = ("test", "test_novel", "test_pairs", "test_things")  # measured where no split is named
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
-class RetrievalSettings:
-    """What to measure, and how."""
+class SubmissionSettings:
+    """Whose queries are answered in a file to submit."""
 
-    splits: Sequence[str] = ()  # none: those of TESTS that are there, or else val
-    full: bool = False  # rank `test` against the whole table too
-    t2i_only: bool = False  # texts ask for images and no more, as on MUGE
-    top_k: int | None = None  # None: as saved with the model
-    weight: float | None = None  # of the match score; None: the best on val, or as saved
-    cascade: int | None = None  # candidates that both cross encoders score; None: all
-    batch_size: int = EvaluationConfig.batch_size
-    sample: int | None = None  # images a split, for a quick look
-    text_length: int | None = None  # tokens; None: as the model is used
-    dim: int | None = None  # numbers of an embedding that are kept; None: all
-    resamples: int = RESAMPLES  # of the images, for intervals
-    seed: int = 0  # of the sample and of the resampling
-    half_states: bool = False  # hidden states on disk in 16 bits
-    benchmark: str | None = None  # the published set that this table is
-    setting: str = "zero-shot"  # or fine-tuned: beside which published rows it may stand
-    submission: str | None = None  # the split whose queries are answered in submission.jsonl
-    submission_keys: str = "muge"  # or chinese-clip: what its fields are called
+    split: str
+    keys: str = "muge"  # or chinese-clip: the names of the fields
 
 
 def evaluate_retrieval(
     source: str | Path,
     table_path: str | Path,
     out: Path,
-    settings: RetrievalSettings = RetrievalSettings(),
+    settings: EvaluationSettings = EvaluationSettings(),
+    ranking: RankingSettings = RankingSettings(full=()),
 ) -> Path:
     """Measure retrieval; write metrics.json, examples.json and report.html under `out`.
 
     Args:
         source: a model of any kind that `open_encoder` knows.
         table_path: a pairs table.
-        out: where to.
+        out: the folder of the files.
         settings: what to measure.
+        ranking: how. The weight, where it is None and there is no `val`, is the saved one.
 
     Returns:
-        The report's path.
+        The path of the report.
 
     Raises:
         R2D2Error: whatever the user can mend.
     """
-    check(settings)
     table = PairsTable.open(table_path)
     benchmark = choose_benchmark(table, settings.benchmark)
-    t2i_only = settings.t2i_only or published().t2i_only(benchmark or "")
-    if settings.full and "test" not in table.splits():
+    ranking = replace(ranking, t2i_only=ranking.t2i_only or published().t2i_only(benchmark or ""))
+    if ranking.full and not set(ranking.full) & set(table.splits()):
         raise R2D2Error(f"--full ranks split test against the whole table: {table.path} has none")
-    opened = open_encoder(source, text_length=settings.text_length, dim=settings.dim)
-    _check_stages(settings, opened)
-    if settings.submission is not None:
-        return _submit(opened, table, out, settings)
-    splits = choose_splits(table, settings.splits)
-    there = set(table.splits())
-    weight = settings.weight
-    choosing = opened.encoder.has_match and weight is None
-    if choosing and not can_choose(there, splits):
-        weight = opened.match_weight
+    opened = _open(source, settings, ranking)
+    settings = replace(settings, splits=choose_splits(table, settings.splits))
+    assert settings.splits is not None
+    present = set(table.splits())
+    choosing = opened.encoder.has_match and ranking.weight is None
+    if choosing and not can_choose(present, settings.splits):
+        ranking = replace(ranking, weight=opened.match_weight)
         log.info(
-            "no split '%s' to choose by: the match score keeps its saved weight, %g",
-            VALIDATION, weight,
+            "there is no split '%s' to choose the weight of the match score on: it keeps its "
+            "saved value, %g",
+            VALIDATION, ranking.weight,
         )  # fmt: skip
-    read = None if settings.full else {*splits, *({VALIDATION} & there if choosing else ())}
-    data = EvaluationSet.from_table(table, read, textless=t2i_only)
+    read = {*settings.splits, *({VALIDATION} & present if choosing else ())}
+    data = EvaluationSet.from_table(
+        table, None if ranking.full else read, textless=ranking.t2i_only
+    )
     if settings.sample is not None:
         data = data.sample(settings.sample, settings.seed)
     watch = Stopwatch()
     with use_tensor_cores(opened.encoder), progress.bars() as update:
-        results = evaluate(
-            opened.encoder,
-            data,
-            top_k=settings.top_k or opened.candidates,
-            weight=weight,
-            cascade=settings.cascade,
-            batch_size=settings.batch_size,
-            splits=splits,
-            full=("test",) if settings.full and "test" in there else (),
-            weight_gallery="full" if settings.full else "split",
-            t2i_only=t2i_only,
-            resamples=settings.resamples,
-            seed=settings.seed,
-            memory=MemoryLimits(states="float16" if settings.half_states else "float32"),
-            watch=watch,
-            progress=update,
-        )
-    results.metrics["run"] = about("retrieval", opened, table, benchmark) | {
-        "cost": cost(
-            watch,
-            opened.encoder,
-            opened.network,
-            dim=results.width,
-            candidates=settings.top_k or opened.candidates,
-            batch_size=settings.batch_size,
-        ),
+        results = evaluate(opened.encoder, data, settings, ranking, watch=watch, progress=update)
+    spent = cost(
+        watch,
+        opened.encoder,
+        opened.network,
+        dim=results.width,
+        candidates=candidate_count(opened.encoder, ranking),
+        batch_size=settings.batch_size,
+    )
+    results.metrics["run"] = about("retrieval", opened, table, settings, benchmark) | {
+        "cost": spent,
         "setting": settings.setting,
-        "sample": settings.sample,
-        "seed": settings.seed,
-        "resamples": settings.resamples,
-        "cut": _cut(opened, results.data, splits),
+        "cut": _cut(opened, results.data, settings.splits),
     }
     _write(source, opened, table, out, results)
     return out / REPORT
+
+
+def submit(
+    source: str | Path,
+    table_path: str | Path,
+    out: Path,
+    submission: SubmissionSettings,
+    settings: EvaluationSettings = EvaluationSettings(),
+    ranking: RankingSettings = RankingSettings(),
+) -> Path:
+    """Answer the queries of a split in submission.jsonl; nothing is measured.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        R2D2Error: whatever the user can mend.
+    """
+    table = PairsTable.open(table_path)
+    opened = _open(source, settings, ranking)
+    table.rows(submission.split)  # refuses a split that is not there
+    with progress.bars() as update:
+        answers = answer_queries(
+            opened.encoder,
+            table,
+            submission.split,
+            top_k=candidate_count(opened.encoder, ranking),
+            weight=opened.match_weight if ranking.weight is None else ranking.weight,
+            cascade=ranking.cascade,
+            batch_size=settings.batch_size,
+            progress=update,
+        )
+    write_submission(out / SUBMISSION, answers, submission.keys)
+    return out / SUBMISSION
 
 
 def evaluate_run(
@@ -143,80 +153,58 @@ def evaluate_run(
     table_path: str | Path,
     out: Path,
     *,
-    top_k: int | None = None,
-    weight: float | None = None,
-    batch_size: int = EvaluationConfig.batch_size,
+    batch_size: int = BATCH_SIZE,
     keep_weight: bool = False,
 ) -> Path:
-    """Measure the model of a run of ours on its table, `test` against the whole of it too.
+    """Measure the model of a training run on its table, `test` against the whole of it too.
 
     Args:
-        model_path: a run's folder, or a saved model's.
+        model_path: the folder of a run, or of a saved model.
         table_path: a pairs table.
-        out: where to.
-        top_k: candidates that the cross encoders rank again; None: as saved with the model.
-        weight: of the match score; None: the best on `val`.
-        batch_size: items, or pairs, a forward pass.
-        keep_weight: save the weight with the model.
+        out: the folder of the files.
+        batch_size: items, or pairs, in a forward pass.
+        keep_weight: save the chosen weight with the model.
 
     Returns:
-        The report's path.
+        The path of the report.
     """
     table = PairsTable.open(table_path)
     opened = open_encoder(model_path)
+    settings = EvaluationSettings(batch_size=batch_size, resamples=RESAMPLES)
     with use_tensor_cores(opened.encoder), progress.bars() as update:
         results = evaluate(
-            opened.encoder,
-            EvaluationSet.from_table(table),
-            top_k=top_k or opened.candidates,
-            weight=weight,
-            batch_size=batch_size,
-            resamples=RESAMPLES,
-            progress=update,
+            opened.encoder, EvaluationSet.from_table(table), settings, progress=update
         )
     model = opened.model
     if keep_weight and "weight" in results.metrics and isinstance(model, Pretrained):
         model.match_weight = float(results.metrics["weight"])
         model.save(model_path / MODEL)
-    results.metrics["run"] = about("retrieval", opened, table, None) | {
+    results.metrics["run"] = about("retrieval", opened, table, settings, None) | {
         "setting": "fine-tuned" if (saved_run(model_path) or {}).get("init") else "pre-trained",
-        "sample": None,
-        "seed": 0,
-        "resamples": RESAMPLES,
         "cut": _cut(opened, results.data, TESTS),
     }
     _write(model_path, opened, table, out, results)
     return out / REPORT
 
 
-def check(settings: RetrievalSettings) -> None:
-    """Refuse what cannot be, before any work."""
-    for name, least in (
-        ("top_k", 1),
-        ("cascade", 1),
-        ("batch_size", 1),
-        ("sample", 1),
-        ("resamples", 0),
-    ):
-        value = getattr(settings, name)
-        if value is not None and value < least:
-            raise R2D2Error(f"{name} is {value}: it must be at least {least}")
-
-
-def _check_stages(settings: RetrievalSettings, opened: EvaluatedModel) -> None:
-    """Refuse settings of the second stage for a model that has none."""
+def _open(
+    source: str | Path, settings: EvaluationSettings, ranking: RankingSettings
+) -> EvaluatedModel:
+    """The model. R2D2Error where it has no second stage and a setting is of that stage."""
+    opened = open_encoder(source, text_length=settings.text_length, dim=settings.dim)
     given = {
-        "--candidates": settings.top_k is not None,
-        "--weight": settings.weight is not None,
-        "--cascade": settings.cascade is not None,
-        "--half-states": settings.half_states,
+        "--candidates": ranking.top_k is not None,
+        "--weight": ranking.weight is not None,
+        "--cascade": ranking.cascade is not None,
+        "--half-states": ranking.states != "float32",
     }
     for option, is_given in given.items():
         if is_given and not opened.encoder.has_match:
             raise R2D2Error(
-                f"{option} is of the second stage, and {opened.name} has no cross encoders: leave "
-                "it out"
+                f"{option} belongs to the second stage, and {opened.name} has no cross encoders: "
+                "leave it out"
             )
+    return opened
 
 
 def choose_benchmark(table: PairsTable, asked: str | None) -> str | None:
@@ -232,7 +220,7 @@ def choose_benchmark(table: PairsTable, asked: str | None) -> str | None:
     return asked or (noted if noted in known else None)
 
 
-def choose_splits(table: PairsTable, asked: Sequence[str]) -> list[str]:
+def choose_splits(table: PairsTable, asked: Sequence[str] | None) -> list[str]:
     """The splits to measure.
 
     Raises:
@@ -255,9 +243,13 @@ def choose_splits(table: PairsTable, asked: Sequence[str]) -> list[str]:
 
 
 def about(
-    task: str, opened: EvaluatedModel, table: PairsTable, benchmark: str | None
+    task: str,
+    opened: EvaluatedModel,
+    table: PairsTable,
+    settings: EvaluationSettings,
+    benchmark: str | None,
 ) -> dict[str, Any]:
-    """What a report must know of a run to set it beside others."""
+    """What a report must know of an evaluation to compare it with others."""
     return {
         "task": task,
         "model": opened.name,
@@ -268,6 +260,9 @@ def about(
         "text_length": opened.text_length,
         "dim": opened.dim,
         "r2d2": r2d2.__version__,
+        "sample": settings.sample,
+        "seed": settings.seed,
+        "resamples": settings.resamples,
     }
 
 
@@ -306,32 +301,6 @@ def _write(
         attribution=table.metadata,
         contact=groups,
     )
-
-
-def _submit(
-    opened: EvaluatedModel, table: PairsTable, out: Path, settings: RetrievalSettings
-) -> Path:
-    from r2d2.evaluation.submission import answer_queries, write_submission
-
-    weight = settings.weight
-    if weight is None:
-        weight = opened.match_weight
-    assert settings.submission is not None
-    table.rows(settings.submission)
-    with progress.bars() as update:
-        answers = answer_queries(
-            opened.encoder,
-            table,
-            settings.submission,
-            top_k=settings.top_k or opened.candidates,
-            weight=weight,
-            cascade=settings.cascade,
-            batch_size=settings.batch_size,
-            progress=update,
-        )
-    path = out / "submission.jsonl"
-    write_submission(path, answers, settings.submission_keys)
-    return path
 
 
 def read_metrics(folder: Path) -> Mapping[str, Any]:
