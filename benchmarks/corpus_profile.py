@@ -19,7 +19,7 @@ from typing import Any
 import corpus_rank
 import pyarrow as pa
 
-from r2d2.corpus.engine import Database
+from r2d2.corpus.clicks.engine import Database
 
 # Of a statement, by what it begins with or holds; the first that fits names its step.
 STEPS = (

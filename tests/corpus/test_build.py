@@ -28,8 +28,8 @@ from corpus.builds import (
     write_log,
 )
 from r2d2.commands.corpus import size
-from r2d2.corpus import build as build_module
 from r2d2.corpus import output as output_module
+from r2d2.corpus import stage_list
 from r2d2.corpus.build import build_corpus
 from r2d2.corpus.config import make_corpus_config
 from r2d2.corpus.report.finish import left_aside
@@ -205,13 +205,13 @@ def test_the_same_whatever_the_cut_and_the_workers(tmp_path, memory, workers):
 def test_a_build_that_is_cut_off_goes_on(tmp_path, monkeypatch):
     done = []
     for name in ("aggregate", "rank", "find_duplicates", "unite", "write_corpus"):
-        inner = getattr(build_module, name)
+        inner = getattr(stage_list, name)
 
         def spy(*arguments, _inner=inner, _name=name, **more):
             done.append(_name)
             return _inner(*arguments, **more)
 
-        monkeypatch.setattr(build_module, name, spy)
+        monkeypatch.setattr(stage_list, name, spy)
 
     class PowerCutError(Exception):
         pass
@@ -220,7 +220,7 @@ def test_a_build_that_is_cut_off_goes_on(tmp_path, monkeypatch):
         raise PowerCutError
 
     with monkeypatch.context() as patch:
-        patch.setattr(build_module, "unite", cut)
+        patch.setattr(stage_list, "unite", cut)
         with pytest.raises(PowerCutError):
             built(tmp_path)
     assert not (tmp_path / "zero.lance").exists()
@@ -263,9 +263,9 @@ def test_other_settings_run_anew_what_depends_on_them(tmp_path, monkeypatch):
     built(tmp_path, keep_work=True)
     ran = []
     for name in ("aggregate", "rank", "find_duplicates"):
-        inner = getattr(build_module, name)
+        inner = getattr(stage_list, name)
         monkeypatch.setattr(
-            build_module, name, lambda *a, _i=inner, _n=name, **k: (ran.append(_n), _i(*a, **k))[1]
+            stage_list, name, lambda *a, _i=inner, _n=name, **k: (ran.append(_n), _i(*a, **k))[1]
         )
     built(tmp_path, settings=("dedup.radius=null",), overwrite=True, keep_work=True)
     assert ran == ["find_duplicates"]

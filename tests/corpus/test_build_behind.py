@@ -8,7 +8,7 @@ import pytest
 
 from corpus.builds import SETTINGS, TINTED, Colours, built, texts_of, write_log
 from corpus.onnx_file import write_onnx
-from r2d2.corpus import build as build_module
+from r2d2.corpus import stage_list
 from r2d2.corpus.config import make_corpus_config
 from r2d2.corpus.stages import settings_key
 from r2d2.errors import R2D2Error
@@ -121,7 +121,7 @@ def test_what_is_wrong_stops_at_once(tmp_path, monkeypatch, setting):
     def never(*arguments, **more):
         raise AssertionError("the work has begun")
 
-    monkeypatch.setattr(build_module, "aggregate", never)
+    monkeypatch.setattr(stage_list, "aggregate", never)
     settings = ("image.max_harmful=0.8", setting)
     with pytest.raises(R2D2Error, match=WRONG[setting]) as caught:
         built(tmp_path, settings=settings)

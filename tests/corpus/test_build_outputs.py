@@ -6,8 +6,8 @@ import os
 import pytest
 
 from corpus.builds import SETTINGS, built, write_log
-from r2d2.corpus import build as build_module
 from r2d2.corpus import output as output_module
+from r2d2.corpus import stage_list
 from r2d2.corpus.build import build_corpus
 from r2d2.corpus.config import make_corpus_config
 from r2d2.corpus.report import finish as finish_module
@@ -44,9 +44,9 @@ def stages(monkeypatch):
     """Which stages a build does."""
     done = []
     for name in ("aggregate", "find_duplicates", "write_corpus"):
-        inner = getattr(build_module, name)
+        inner = getattr(stage_list, name)
         monkeypatch.setattr(
-            build_module, name, lambda *a, _i=inner, _n=name, **k: (done.append(_n), _i(*a, **k))[1]
+            stage_list, name, lambda *a, _i=inner, _n=name, **k: (done.append(_n), _i(*a, **k))[1]
         )
     return done
 
@@ -81,7 +81,7 @@ def test_a_place_that_does_not_serve_stops_at_once(tmp_path, monkeypatch, place,
 
 def test_looking_at_a_place_leaves_nothing_there(tmp_path, place, stages, monkeypatch):
     _, build = place
-    monkeypatch.setattr(build_module, "aggregate", cut)
+    monkeypatch.setattr(stage_list, "aggregate", cut)
     with pytest.raises(PowerCutError):
         build()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["log.parquet", "z.lance.build"]
@@ -100,7 +100,7 @@ def after(function):
 AFTER_IT_IS_THERE = {
     "before the report": (finish_module, "write_corpus_report", cut),
     "before the card": (finish_module, "write_card", cut),
-    "before it is noted": (build_module, "write_corpus", after(build_module.write_corpus)),
+    "before it is noted": (stage_list, "write_corpus", after(stage_list.write_corpus)),
 }
 
 
@@ -157,14 +157,14 @@ def test_a_table_of_somebody_else_is_not_taken_for_ones_own(monkeypatch, place, 
 
 def test_a_table_that_comes_meanwhile_is_not_replaced(monkeypatch, place):
     out, build = place
-    inner = build_module.find_duplicates
+    inner = stage_list.find_duplicates
 
     def meanwhile(*arguments, **more):
         write_table(out, [])
         return inner(*arguments, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(build_module, "find_duplicates", meanwhile)
+        patch.setattr(stage_list, "find_duplicates", meanwhile)
         with pytest.raises(R2D2Error, match="exists"):
             build()
     assert len(PairsTable.open(out)) == 0

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from corpus.builds import DIRTY, NO_DEDUP, SETTINGS, TINTED, Colours, built, write_log
-from r2d2.corpus import build as build_module
+from r2d2.corpus import stage_list
 from r2d2.corpus.build import build_corpus
 from r2d2.corpus.config import make_corpus_config
 from r2d2.corpus.filters import image_filter, text_filter
@@ -152,7 +152,7 @@ def test_a_build_that_was_cut_off_keeps_them_too(tmp_path, monkeypatch):
 
     for name in ("find_duplicates", "unite", "write_corpus"):
         with monkeypatch.context() as patch:
-            patch.setattr(build_module, name, cut)
+            patch.setattr(stage_list, name, cut)
             with pytest.raises(PowerCutError):
                 built(tmp_path, keep_dropped=True)
     found = built(tmp_path, keep_dropped=True)

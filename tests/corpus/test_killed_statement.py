@@ -14,9 +14,9 @@ from builds import DIRTY, SCENES, built
 from logs import read_sums, silent
 
 from r2d2.corpus.clicks.aggregate import aggregate
+from r2d2.corpus.clicks.engine import SPILL, Database
 from r2d2.corpus.clicks.rank import rank
 from r2d2.corpus.config import make_corpus_config
-from r2d2.corpus.engine import SPILL, Database
 from r2d2.corpus.runner import Runner
 from r2d2.table import PairsTable
 

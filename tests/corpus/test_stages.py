@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from corpus.builds import DIRTY, NO_DEDUP, SETTINGS, built, texts_of, write_log
-from r2d2.corpus import build as build_module
-from r2d2.corpus import filters
+from r2d2.corpus import filters, stage_list
 from r2d2.corpus.config import CorpusConfig, RankConfig, TextFilterConfig, make_corpus_config
 from r2d2.corpus.filters import StageFile, image_filter, load_stage, text_filter
 from r2d2.corpus.stages import Stage, add_stages, settings_key
@@ -75,9 +74,9 @@ def test_filters_keep_their_order(tmp_path):
 def test_only_what_depends_on_a_filter_runs_again(tmp_path, monkeypatch):
     ran = []
     for name in ("aggregate", "find_duplicates"):
-        inner = getattr(build_module, name)
+        inner = getattr(stage_list, name)
         monkeypatch.setattr(
-            build_module, name, lambda *a, _i=inner, _n=name, **k: (ran.append(_n), _i(*a, **k))[1]
+            stage_list, name, lambda *a, _i=inner, _n=name, **k: (ran.append(_n), _i(*a, **k))[1]
         )
 
     def build(most):

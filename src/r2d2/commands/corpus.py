@@ -264,8 +264,8 @@ def sql(
     settings: Settings = None,
 ) -> None:
     """Print an SQL statement that sums a log in its warehouse, for `r2d2 corpus build`."""
+    from r2d2.corpus.clicks.sql import log_statement
     from r2d2.corpus.config import make_corpus_config
-    from r2d2.corpus.sql import log_statement
 
     made = make_corpus_config(preset, config, settings or ())
     roles = [role.strip() for role in columns.split(",")]

@@ -222,6 +222,7 @@ _READERS: Mapping[str, Callable[[Any, str], Any]] = {
 }
 
 
-def context_of(stage: Stage, context: StageContext) -> StageContext:
-    """The context of a stage before its folder is known: with its key."""
-    return dataclasses.replace(context, key=settings_key(stage.settings, context.home))
+def with_keys(stages: Sequence[Stage], context: StageContext) -> list[StageContext]:
+    """The context of each stage before its folder is known: with its key and the build's."""
+    keys = [settings_key(stage.settings, context.home) for stage in stages]
+    return [dataclasses.replace(context, key=key, build_key=digest(keys)) for key in keys]

@@ -14,9 +14,9 @@ import pyarrow as pa
 from r2d2.corpus.clicks.checks import image_id
 from r2d2.corpus.clicks.ctr import Prior
 from r2d2.corpus.clicks.cut import LastScore, enough, looks_of, score_literal, score_of
+from r2d2.corpus.clicks.engine import Database, quoted
 from r2d2.corpus.clicks.log_columns import TEXTS
 from r2d2.corpus.config import RankConfig
-from r2d2.corpus.engine import Database, quoted
 from r2d2.corpus.funnel import COUNTED, EXAMPLES, Flow, StageCount
 from r2d2.corpus.rows import PAIR_ROWS, DroppedFile
 

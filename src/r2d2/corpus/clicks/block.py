@@ -16,6 +16,7 @@ from r2d2.corpus.clicks.batches import make_batch
 from r2d2.corpus.clicks.blobs import BLOBS, write_run
 from r2d2.corpus.clicks.buckets import PLACES, TOTALS
 from r2d2.corpus.clicks.checks import check_rows, image_id
+from r2d2.corpus.clicks.engine import STORAGE, Database, named, open_database, quoted
 from r2d2.corpus.clicks.log import read_piece
 from r2d2.corpus.clicks.log_columns import TEXTS
 from r2d2.corpus.clicks.sums import (
@@ -29,7 +30,6 @@ from r2d2.corpus.clicks.sums import (
     sum_checked,
     tally_rows,
 )
-from r2d2.corpus.engine import STORAGE, Database, named, open_database, quoted
 from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.rows import PAIR_ROWS, DroppedFile
 from r2d2.errors import first_line

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from r2d2.corpus.engine import quoted
+from r2d2.corpus.clicks.engine import quoted
 from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.runner import Runner, Work, map_jobs
 from r2d2.errors import R2D2Error

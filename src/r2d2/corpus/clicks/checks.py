@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from r2d2.corpus.clicks.engine import quoted
 from r2d2.corpus.clicks.log_columns import TEXTS
-from r2d2.corpus.engine import quoted
 from r2d2.inputs.encoding import LOST
 from r2d2.inputs.values import GAPS
 

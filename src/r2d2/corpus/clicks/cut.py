@@ -19,8 +19,8 @@ import numpy.typing as npt
 from r2d2.corpus.clicks.buckets import by_bucket, sums_of
 from r2d2.corpus.clicks.checks import EXAMINED_UNIT
 from r2d2.corpus.clicks.ctr import Floats, Prior, fit_prior, read_prior, score, write_prior
+from r2d2.corpus.clicks.engine import open_database
 from r2d2.corpus.config import RankConfig
-from r2d2.corpus.engine import open_database
 from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.rows import read_pairs
 from r2d2.corpus.runner import Runner

@@ -18,8 +18,8 @@ from r2d2.corpus.clicks.buckets import (
     sums_of,
 )
 from r2d2.corpus.clicks.checks import trimmed
+from r2d2.corpus.clicks.engine import Database, open_database
 from r2d2.corpus.clicks.sums import TOTALLED
-from r2d2.corpus.engine import Database, open_database
 from r2d2.corpus.funnel import StageCount, read_count, write_count
 from r2d2.corpus.texts.spelling import spell_queries
 from r2d2.files import link_or_copy

@@ -11,9 +11,9 @@ from r2d2.corpus.clicks.best_pairs import NO_QUERY, rank_block, unranked_images
 from r2d2.corpus.clicks.buckets import BucketLayout, by_bucket, images_of, read_layout, sums_of
 from r2d2.corpus.clicks.ctr import Prior
 from r2d2.corpus.clicks.cut import TALLY, LastScore, find_cut
+from r2d2.corpus.clicks.engine import open_database
 from r2d2.corpus.clicks.ranked_parts import write_images, write_pairs
 from r2d2.corpus.config import RankConfig
-from r2d2.corpus.engine import open_database
 from r2d2.corpus.funnel import StageCount, add_counts, read_count, write_count
 from r2d2.corpus.rows import PAIR_ROWS, DroppedFile
 from r2d2.corpus.runner import Runner

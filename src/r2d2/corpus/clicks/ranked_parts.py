@@ -13,7 +13,7 @@ from r2d2.corpus.clicks.best_pairs import SOURCE
 from r2d2.corpus.clicks.blobs import open_blobs
 from r2d2.corpus.clicks.buckets import PLACES, bucket_file
 from r2d2.corpus.clicks.checks import EXAMINED_UNIT
-from r2d2.corpus.engine import Database, quoted
+from r2d2.corpus.clicks.engine import Database, quoted
 from r2d2.corpus.rows import (
     IMAGE_COLUMNS,
     IMAGES,

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from r2d2.corpus.clicks.buckets import BucketLayout, images_of, sums_of
 from r2d2.corpus.clicks.checks import EXAMINED_UNIT, image_id
-from r2d2.corpus.engine import open_database, quoted
+from r2d2.corpus.clicks.engine import open_database, quoted
 from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.rows import PAIR_COLUMNS, PAIRS, QUERY, part_file
 

@@ -19,8 +19,8 @@ from r2d2.corpus.clicks.checks import (
     is_blank,
     is_sound,
 )
+from r2d2.corpus.clicks.engine import Database, quoted
 from r2d2.corpus.clicks.log_columns import TEXTS
-from r2d2.corpus.engine import Database, quoted
 from r2d2.corpus.funnel import COUNTED, EXAMPLES, Flow, StageCount
 
 TOTALLED = SUMS[3:]  # what is added up

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from r2d2.corpus.engine import LEAST_POOL, SPILL, open_database
+from r2d2.corpus.clicks.engine import LEAST_POOL, SPILL, open_database
 from r2d2.errors import R2D2Error
 
 # more than LEAST_POOL, in an order that is not that of the numbers

@@ -10,8 +10,8 @@ import sqlglot
 
 from corpus.builds import SCENES, SETTINGS
 from r2d2.corpus.build import build_corpus
+from r2d2.corpus.clicks.sql import DIALECTS, log_statement
 from r2d2.corpus.config import make_corpus_config
-from r2d2.corpus.sql import DIALECTS, log_statement
 from r2d2.errors import R2D2Error
 from r2d2.table import PairsTable
 from training.small import call_cli
