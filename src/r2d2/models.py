@@ -176,7 +176,7 @@ def _load(
     if place.is_file():
         return _checkpoint(place, source, there, text_length)
     if (place / PAIR).is_file():
-        from r2d2.deploy.onnx_pair import read
+        from r2d2.onnx_models.encoder_pair import read
 
         return read(place, text_length)
     config = read_json(place / CONFIG)
@@ -302,7 +302,7 @@ def _checkpoint(
 def _graphs(folder: Path, config: dict[str, Any], text_length: int | None) -> ImageTextModel:
     import torch
 
-    from r2d2.deploy.runtime import OnnxModel
+    from r2d2.onnx_models.exported import OnnxModel
 
     longest = config.get("max_length")
     if text_length not in (None, longest):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.encoders import COLOURS
-from r2d2.deploy.onnx_pair import LAYOUT
+from r2d2.onnx_models.encoder_pair import LAYOUT
 
 
 def onnx_pair(folder, pixels="normalised"):

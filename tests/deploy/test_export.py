@@ -13,9 +13,9 @@ from r2d2.data.emoji import emoji_pairs
 from r2d2.data.images import resize
 from r2d2.deploy.export import export_onnx
 from r2d2.deploy.quantise import recall_lines
-from r2d2.deploy.runtime import OnnxModel
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.model.encoded_states import EncodedStates
+from r2d2.onnx_models.exported import OnnxModel
 from training.small import refused
 
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")

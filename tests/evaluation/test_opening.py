@@ -15,12 +15,12 @@ import r2d2
 from deploy.graph_files import onnx_pair
 from evaluation.encoders import COLOURS, colour_table, noisy, picture
 from model.hf_small import IMAGE, KINDS, LENGTH, save_hf
-from r2d2.deploy.onnx_pair import LAYOUT
 from r2d2.errors import R2D2Error
 from r2d2.evaluation import precomputed
 from r2d2.evaluation.opening import open_encoder
 from r2d2.evaluation.run import evaluate_retrieval
 from r2d2.evaluation.settings import EvaluationSettings
+from r2d2.onnx_models.encoder_pair import LAYOUT
 
 TEXTS = ["红色方块", "一张绿条的照片", "白"]
 

@@ -11,10 +11,9 @@ from r2d2.config import ModelConfig, TextConfig, VisionConfig
 from r2d2.data.preprocessing import Preprocessing
 from r2d2.explain import explain
 from r2d2.explain.attention import text_to_image
-from r2d2.explain.explanation import FULL, upsample
 from r2d2.explain.labels import labels_for
-from r2d2.explain.maps import DROPPING, LONGEST, MapMethod, choose, ways
-from r2d2.explain.panel import draw_panel, heat, overlay
+from r2d2.explain.maps import DROPPING, FULL, LONGEST, MapMethod, choose, upsample, ways
+from r2d2.explain.panel import heat, overlay
 from r2d2.explain.report import lines
 from r2d2.explain.unrelated import WORDS
 from r2d2.model.r2d2 import R2D2
@@ -104,10 +103,10 @@ def test_the_map_of_words_is_left_out_where_every_part_has_the_same(model, pictu
     plain = explain(model, picture, TEXT)
     patches = np.zeros((4, 4, 3), np.float32)
     patches[..., 1] = 2
-    same = draw_panel(replace(plain, patches=patches))
+    same = replace(plain, patches=patches).draw()
     patches = patches.copy()
     patches[0, 0] = [5, 2, 0]
-    different = draw_panel(replace(plain, patches=patches))
+    different = replace(plain, patches=patches).draw()
     assert different.height > same.height  # a fifth cell: 3 entities, the picture, and this
 
 
@@ -246,10 +245,10 @@ def test_a_panel_of_what_is_not_known_is_grey(model, picture):
     maps = np.full((3, 4, 4), 0.09, np.float32)
     for levels, noise in (((0.2,) * 3, 0.05), ((0.99,) * 3, 0.1)):
         quiet = with_evidence(found, maps=maps, levels=levels, noise=noise, rare=1, words=100)
-        cells = np.asarray(draw_panel(quiet).crop((320, 160, 1200, 280))).astype(int)
+        cells = np.asarray(quiet.draw().crop((320, 160, 1200, 280))).astype(int)
         assert (cells.max(-1) == cells.min(-1)).all()
     loud = with_evidence(found, maps=maps, levels=(0.99,) * 3, noise=0.05, rare=1, words=100)
-    cells = np.asarray(draw_panel(loud).crop((320, 160, 1200, 280))).astype(int)
+    cells = np.asarray(loud.draw().crop((320, 160, 1200, 280))).astype(int)
     assert (cells.max(-1) - cells.min(-1)).max() > 30
 
 
@@ -279,6 +278,10 @@ def test_panels_of_any_shape(model):
         assert max(panel.size) < 3000
 
 
+def facts(labels, found):
+    return labels.facts(found.evidence, found.cosine, found.match, found.draws)
+
+
 def test_labels_are_in_the_language_of_the_text(model, picture):
     found = explain(model, picture, TEXT)
     chinese, english = labels_for(TEXT), labels_for("a dog")
@@ -289,24 +292,24 @@ def test_labels_are_in_the_language_of_the_text(model, picture):
     known = with_evidence(
         found, maps=maps, levels=(0.99, 0.99, 0.5), noise=0.1, rare=0.3, words=100
     )
-    said = [english.of_entity(known, index) for index in range(3)]
+    said = [english.of_entity(known.evidence, index, dropping=True) for index in range(3)]
     assert said == [
         "up to +0.250, 2.5 times the noise",
         "matches, but no part stands out",
         "nothing known",
     ]
-    said = [chinese.of_entity(known, index) for index in range(3)]
+    said = [chinese.of_entity(known.evidence, index, dropping=True) for index in range(3)]
     assert said == [
         "最高 +0.250，为噪声的 2.5 倍",
         "与图相符，但没有突出的部位",
         "模型没有把握，不作标注",
     ]
     strange = with_evidence(known, readable=(True, True, False))
-    assert "cannot read" in english.of_entity(strange, 2)
-    assert "读不懂" in chinese.of_entity(strange, 2)
-    assert "随机遮挡 128 次" in chinese.facts(known)[1]
-    assert "128 random draws" in english.facts(known)[1]
+    assert "cannot read" in english.of_entity(strange.evidence, 2, dropping=True)
+    assert "读不懂" in chinese.of_entity(strange.evidence, 2, dropping=True)
+    assert "随机遮挡 128 次" in facts(chinese, known)[1]
+    assert "128 random draws" in facts(english, known)[1]
     unknown = with_evidence(known, levels=(0.5,) * 3)
-    assert "无关的词" in chinese.facts(unknown)[-1]
-    assert "Nothing known" in english.facts(unknown)[-1]
-    assert "Nothing known" not in english.facts(known)[-1]
+    assert "无关的词" in facts(chinese, unknown)[-1]
+    assert "Nothing known" in facts(english, unknown)[-1]
+    assert "Nothing known" not in facts(english, known)[-1]

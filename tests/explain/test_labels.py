@@ -19,10 +19,13 @@ def numbers(sentence):
 @pytest.mark.parametrize("dropping", [True, False])
 def test_both_languages_tell_the_same_numbers(dropping):
     found = explain(small_model(), picture(1), TEXTS[1], dropping=dropping)
-    for english, chinese in zip(ENGLISH.facts(found), CHINESE.facts(found), strict=True):
+    values = found.evidence, found.cosine, found.match, found.draws
+    for english, chinese in zip(ENGLISH.facts(*values), CHINESE.facts(*values), strict=True):
         assert numbers(english) == numbers(chinese)
     for index in range(len(found.entities)):
-        of_entity = (one.of_entity(found, index) for one in (ENGLISH, CHINESE))
+        of_entity = (
+            one.of_entity(found.evidence, index, dropping=dropping) for one in (ENGLISH, CHINESE)
+        )
         assert len({tuple(numbers(sentence)) for sentence in of_entity}) == 1
 
 

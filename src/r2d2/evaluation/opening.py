@@ -11,7 +11,7 @@ import torch
 from r2d2.errors import R2D2Error
 from r2d2.evaluation import precomputed
 from r2d2.evaluation.protocol import DualEncoder
-from r2d2.integrations.sentence_encoder import (
+from r2d2.evaluation.sentence_encoder import (
     SentenceEncoder,
     open_sentence_encoder,
     sentence_model_name,

@@ -16,7 +16,8 @@ from r2d2.explain.attention import FRONT, image_to_text
 from r2d2.explain.dropping import DRAWS
 from r2d2.explain.entities import Span, entities, positions_of, shorten, spans_of, words
 from r2d2.explain.evidence import Evidence, weigh
-from r2d2.explain.maps import Map, MapMethod, as_array, choose, place
+from r2d2.explain.maps import Map, MapMethod, as_array, choose, place, upsample
+from r2d2.explain.panel import PanelContent, draw_panel
 from r2d2.explain.unrelated import LEAST, unreadable
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.models import ImageTextModel
@@ -25,7 +26,6 @@ from r2d2.pretrained import Pretrained
 from r2d2.readable import cut_notes, unread_end
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
-FULL = 3.0  # times the noise: the brightest colour, in every picture and for every model
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,19 @@ class Explanation:
 
     def draw(self) -> Image.Image:
         """A panel for people: the picture, then a copy for each entity with its map over it."""
-        from r2d2.explain.panel import draw_panel
-
-        return draw_panel(self)
+        return draw_panel(
+            PanelContent(
+                self.picture,
+                self.text,
+                tuple(span.text for span in self.entities),
+                self.evidence,
+                self.draws,
+                self.cosine,
+                self.match,
+                tuple(word.text for word in self.words) if self.parts_differ else (),
+                self.patches,
+            )
+        )
 
 
 class NoNounError(R2D2Error):
@@ -162,12 +172,6 @@ def explain(
         way,
         tuple(notes),
     )
-
-
-def upsample(values: Map, size: tuple[int, int]) -> Map:
-    """(P_h, P_w) to (H, W) of a picture of `size` (width, height), bilinear."""
-    picture = Image.fromarray(values.astype(np.float32))
-    return np.asarray(picture.resize(size, Image.Resampling.BILINEAR), dtype=np.float32)
 
 
 def _entities(

@@ -1,14 +1,11 @@
-"""What a panel says beside its pictures, in Chinese and in English."""
+"""The sentences of a panel, in Chinese and in English."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from r2d2.explain.explanation import FULL
-
-if TYPE_CHECKING:
-    from r2d2.explain.explanation import Explanation
+from r2d2.explain.evidence import Evidence
+from r2d2.explain.maps import FULL
 
 
 @dataclass(frozen=True)
@@ -30,29 +27,31 @@ class PanelLabels:
     draws: str  # behind the noise
     nothing_known: str
 
-    def of_entity(self, found: Explanation, index: int) -> str:
-        """What stands under the map of an entity."""
-        if not found.evidence.readable[index]:
+    def of_entity(self, evidence: Evidence, index: int, *, dropping: bool) -> str:
+        """The line under the map of an entity."""
+        if not evidence.readable[index]:
             return self.unreadable
-        if not found.evidence.known(index):
+        if not evidence.known(index):
             return self.unknown
-        times = float(found.evidence.strength(index).max())
+        times = float(evidence.strength(index).max())
         if times <= 1:
             return self.even
-        if not found.way.dropping:
+        if not dropping:
             return self.strongest_alone.format(times=times)
-        return self.strongest.format(effect=float(found.maps[index].max()), times=times)
+        return self.strongest.format(effect=float(evidence.maps[index].max()), times=times)
 
-    def facts(self, found: Explanation) -> list[str]:
+    def facts(
+        self, evidence: Evidence, cosine: float, match: float | None, draws: int
+    ) -> list[str]:
         """The lines under the title."""
-        scores = self.cosine.format(found.cosine)
-        if found.match is not None:
-            scores += self.match.format(found.match)
+        scores = self.cosine.format(cosine)
+        if match is not None:
+            scores += self.match.format(match)
         lines = [scores]
-        if found.evidence.words:
-            noise = self.noise.format(noise=found.evidence.noise, words=found.evidence.words)
-            lines.append(noise + (self.draws.format(found.draws) if found.draws else ""))
-        if not any(found.known):
+        if evidence.words:
+            noise = self.noise.format(noise=evidence.noise, words=evidence.words)
+            lines.append(noise + (self.draws.format(draws) if draws else ""))
+        if not any(evidence.known(index) for index in range(len(evidence.maps))):
             lines.append(self.nothing_known)
         return lines
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 
 from r2d2.errors import R2D2Error
@@ -24,6 +25,7 @@ from r2d2.model.encoded_states import EncodedStates
 from r2d2.pretrained import Pretrained
 
 LONGEST = 64  # times what is seen: of a picture that is longer, more than that is marked
+FULL = 3.0  # times the noise: the brightest colour, in every picture and for every model
 Map = npt.NDArray[np.float32]
 
 
@@ -157,6 +159,12 @@ def place(values: Map, region: tuple[float, float, float, float]) -> Map:
     row, column = (height - rows) // 2, (width - columns) // 2
     whole[..., row : row + rows, column : column + columns] = values
     return whole
+
+
+def upsample(values: Map, size: tuple[int, int]) -> Map:
+    """(P_h, P_w) to (H, W) of a picture of `size` (width, height), bilinear."""
+    picture = Image.fromarray(values.astype(np.float32))
+    return np.asarray(picture.resize(size, Image.Resampling.BILINEAR), dtype=np.float32)
 
 
 def as_array(x: Tensor) -> Map:

@@ -6,18 +6,16 @@ times the noise. Labels are Chinese where the text is, and English where there i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from r2d2.explain.explanation import FULL, upsample
+from r2d2.explain.evidence import Evidence
 from r2d2.explain.font import Font, find_font
 from r2d2.explain.labels import PanelLabels, labels_for
-
-if TYPE_CHECKING:
-    from r2d2.explain.explanation import Explanation
+from r2d2.explain.maps import FULL, Map, upsample
 
 CELL = 300  # pixels: the longer side of a picture
 COLUMNS = 4
@@ -28,6 +26,21 @@ INK, GREY, LINES, PAPER = (24, 24, 27), (110, 110, 118), (200, 200, 205), (255, 
 # Dark to bright, even to the eye, and told apart by readers who do not see red and green.
 HEAT = ((81, 18, 124), (183, 55, 121), (252, 137, 97), (252, 253, 191))
 COVER = 0.7  # how much of the colour covers the picture
+
+
+@dataclass(frozen=True)
+class PanelContent:
+    """What a panel shows."""
+
+    picture: Image.Image
+    text: str
+    entities: tuple[str, ...]  # k
+    evidence: Evidence  # of the entities
+    draws: int  # random parts that were dropped; 0: the maps are attention
+    cosine: float
+    match: float | None
+    words: tuple[str, ...]  # w; none: words by part are not shown
+    patches: Map  # (P_h, P_w, w)
 
 
 def heat(strength: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
@@ -45,22 +58,27 @@ def overlay(picture: Image.Image, strength: npt.NDArray[np.float32]) -> Image.Im
     return Image.fromarray(mixed.round().clip(0, 255).astype(np.uint8))
 
 
-def draw_panel(found: Explanation) -> Image.Image:
-    """The panel of an explanation, RGB."""
+def draw_panel(content: PanelContent) -> Image.Image:
+    """The panel, RGB."""
     font, small = find_font(20), find_font(15)
-    labels = labels_for(found.text if font.chinese else "")
-    picture = _fit(found.picture)
+    labels = labels_for(content.text if font.chinese else "")
+    picture, evidence = _fit(content.picture), content.evidence
     cells = [(picture, "", "")]
-    for index, span in enumerate(found.entities):
-        covered = overlay(picture, upsample(found.evidence.strength(index), picture.size))
-        cells.append((covered, f"{index + 1}  {span.text}", labels.of_entity(found, index)))
-    if found.parts_differ:
-        cells.append((words_by_part(picture, found), "", labels.by_part))
+    for index, name in enumerate(content.entities):
+        covered = overlay(picture, upsample(evidence.strength(index), picture.size))
+        about = labels.of_entity(evidence, index, dropping=bool(content.draws))
+        cells.append((covered, f"{index + 1}  {name}", about))
+    if content.words:
+        cells.append((words_by_part(picture, content), "", labels.by_part))
     columns = min(COLUMNS, len(cells))
     rows = -(-len(cells) // columns)
     width = max(columns * (picture.width + GAP) + GAP, 3 * BAR)
-    title = _wrap(found.text, font, width - 2 * GAP)
-    facts = [line for fact in labels.facts(found) for line in _wrap(fact, small, width - 2 * GAP)]
+    title = _wrap(content.text, font, width - 2 * GAP)
+    facts = [
+        line
+        for fact in labels.facts(evidence, content.cosine, content.match, content.draws)
+        for line in _wrap(fact, small, width - 2 * GAP)
+    ]
     top = GAP + LINE * len(title) + LINE * len(facts) + GAP // 2
     bottom = top + rows * (picture.height + CAPTION + GAP)
     panel = Image.new("RGB", (width, bottom + LINE), PAPER)
@@ -82,21 +100,21 @@ def draw_panel(found: Explanation) -> Image.Image:
     return panel
 
 
-def words_by_part(picture: Image.Image, found: Explanation) -> Image.Image:
-    """The picture, pale, with the word that each of its parts belongs to, if to any."""
-    rows, columns, _ = found.patches.shape
+def words_by_part(picture: Image.Image, content: PanelContent) -> Image.Image:
+    """The picture, pale, with the word that each of its parts belongs to, if any."""
+    rows, columns, _ = content.patches.shape
     down, across = (min(length, PARTS) for length in (rows, columns))
     pale = Image.blend(picture, Image.new("RGB", picture.size, PAPER), 0.6)
     draw, font = ImageDraw.Draw(pale), find_font(14)
     for row, r in enumerate(np.array_split(np.arange(rows), down)):
         for column, c in enumerate(np.array_split(np.arange(columns), across)):
-            values = found.patches[r[:, None], c].mean((0, 1))
+            values = content.patches[r[:, None], c].mean((0, 1))
             x, y = column * picture.width // across, row * picture.height // down
             draw.rectangle(
                 (x, y, x + picture.width // across, y + picture.height // down), None, LINES
             )
             if values.any():
-                word = found.words[int(values.argmax())].text
+                word = content.words[int(values.argmax())]
                 word = _wrap(word, font, picture.width // across - 4)[0]
                 font.draw(draw, (x + 3, y + 2), word, INK)
     return pale

@@ -14,7 +14,8 @@ from starlette.concurrency import run_in_threadpool
 
 from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import R2D2Error
-from r2d2.explain.explanation import FULL, Explanation, explain
+from r2d2.explain.explanation import Explanation, explain
+from r2d2.explain.maps import FULL
 from r2d2.search.openapi import PICTURE, WITH_PICTURE, form_schema, json_schema, request_body
 from r2d2.search.request_body import read_request, service_of
 from r2d2.search.routes import ERRORS

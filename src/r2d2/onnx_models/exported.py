@@ -16,15 +16,15 @@ from torch import Tensor
 
 from r2d2.data.images import to_rgb
 from r2d2.data.preprocessing import Pixels, Preprocessing
-from r2d2.deploy.onnx_folder import (
+from r2d2.errors import R2D2Error
+from r2d2.model.encoded_states import EncodedStates
+from r2d2.onnx_models.folder import (
     GraphTokenizer,
     folder_fingerprint,
     one_of_graphs,
     open_session,
     why_graphs_cannot,
 )
-from r2d2.errors import R2D2Error
-from r2d2.model.encoded_states import EncodedStates
 from r2d2.pretrained import Use
 
 

@@ -10,9 +10,9 @@ from evaluation.encoders import colour_table, noisy
 from models.named import write_model
 from r2d2.evaluation.opening import open_encoder
 from r2d2.evaluation.run import evaluate_retrieval
+from r2d2.evaluation.sentence_encoder import sentence_model_name
 from r2d2.evaluation.settings import EvaluationSettings
 from r2d2.integrations.hf_folder import export_hf
-from r2d2.integrations.sentence_encoder import sentence_model_name
 from training.small import refused
 from weights.published import save_small
 
