@@ -38,9 +38,10 @@ import pyarrow as pa
 
 from r2d2.files import write_text
 from r2d2.search.ann_build import KINDS, build_ann
-from r2d2.search.exact import best_in_batches
 from r2d2.search.layout import BAD, VECTOR, IndexInfo, vector_type, write_index_info
-from r2d2.search.table_gallery import TableGallery, VectorTable
+from r2d2.search.memory_vectors import best_in_batches
+from r2d2.search.table_gallery import TableGallery
+from r2d2.search.vector_table import VectorTable
 from r2d2.table import SCHEMA
 
 Floats = npt.NDArray[np.float32]

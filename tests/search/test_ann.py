@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from r2d2.cli import app
 from r2d2.pretrained import shipped_folder
-from r2d2.search import ann_build, chosen, table_gallery
+from r2d2.search import ann, ann_build, table_gallery
 from r2d2.search.ann import AnnVectors
 from r2d2.search.ann_build import AnnMeasurement, build_ann
-from r2d2.search.calibration import Calibration, Gumbel, PictureChance
+from r2d2.search.calibration import Calibration, Gumbel, PictureChance, store_calibration
 from r2d2.search.layout import (
     BAD,
     TEXT,
@@ -32,8 +32,8 @@ from r2d2.search.layout import (
     write_index_info,
 )
 from r2d2.search.shipped import INDEX
-from r2d2.search.stored_calibration import store_calibration
-from r2d2.search.table_gallery import TableGallery, VectorTable
+from r2d2.search.table_gallery import TableGallery
+from r2d2.search.vector_table import VectorTable
 from r2d2.table import SCHEMA
 from r2d2.tokenizer import key_hash, text_key
 from training.small import refused
@@ -97,7 +97,7 @@ def few_queries():
 @pytest.fixture(scope="module", params=["ivf_sq", "ivf_flat"])
 def built(request, tmp_path_factory):
     path = indexed_table(tmp_path_factory.mktemp("ann") / "t.lance")
-    exact = {name: part.vectors for name, part in parts_of(path).items()}
+    exact = {name: table_gallery.open_vectors(part) for name, part in parts_of(path).items()}
     return path, build_ann(path, request.param), exact
 
 
@@ -140,8 +140,8 @@ def test_texts_too_many_for_memory_are_searched_by_their_index(built, tmp_path, 
 )
 def test_texts_by_a_condition_on_their_images(built, k, few, block, monkeypatch):
     """Whether the chosen are compared one and all, or more than are asked for are searched."""
-    monkeypatch.setattr(chosen, "FEW", few)
-    monkeypatch.setattr(chosen, "BLOCK", block)
+    monkeypatch.setattr(ann, "FEW", few)
+    monkeypatch.setattr(ann, "BLOCK", block)
     texts, every, asked = TableGallery(built[0]).texts, unit(500, 1), unit(20, 2)
     found = []  # shares of what exact search gives, where the index was asked
     for where, there in (

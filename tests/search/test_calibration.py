@@ -14,7 +14,15 @@ from r2d2.search import ann_build
 from r2d2.search import calibrate as calibrating
 from r2d2.search.ann_build import build_ann
 from r2d2.search.calibrate import calibrate, unrelated_texts
-from r2d2.search.calibration import LIKELY, POSSIBLE, Calibration, Gumbel, level_of
+from r2d2.search.calibration import (
+    LIKELY,
+    POSSIBLE,
+    Calibration,
+    Gumbel,
+    is_current,
+    level_of,
+    stored_calibration,
+)
 from r2d2.search.display import as_table
 from r2d2.search.index import build_index
 from r2d2.search.kinds import NOT_CALIBRATED, PICTURES_NOT_CALIBRATED, notes_of_gallery
@@ -22,11 +30,9 @@ from r2d2.search.layout import CALIBRATION, TODO, VECTOR, open_lance
 from r2d2.search.query import SearchQuery
 from r2d2.search.searcher import Searcher
 from r2d2.search.server import create_app
-from r2d2.search.stored_calibration import is_current, stored_calibration
 from r2d2.search.table_gallery import TableGallery
-from r2d2.search.term_weights import count_terms
-from r2d2.search.terms import text_terms
-from r2d2.search.words_column import write_words
+from r2d2.search.terms import count_terms, text_terms
+from r2d2.search.word_index import write_words
 from r2d2.table import Pair, Text, append_table
 from search.small import TEXTS, reading_model, small_gallery, small_model
 from training.small import picture, png, small_table
@@ -195,10 +201,10 @@ def test_it_can_be_stored_and_another_version_or_damage_is_none(searcher):
 
 
 def test_terms_are_counted_in_bounded_memory(monkeypatch):
-    from r2d2.search import term_weights
+    from r2d2.search import terms
 
-    monkeypatch.setattr(term_weights, "COUNTED", 10)
-    monkeypatch.setattr(term_weights, "KEPT", 3)
+    monkeypatch.setattr(terms, "COUNTED", 10)
+    monkeypatch.setattr(terms, "KEPT", 3)
     documents = [{"a", "b", f"rare {n}"} for n in range(100)] + [{"a"}]
     weights = count_terms(documents)
     assert weights.documents == 101

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from r2d2.fingerprint import fingerprint
-from r2d2.search import owners
+from r2d2.search import table_texts
 from r2d2.search.index import build_index
 from r2d2.search.layout import texts_uri
 from r2d2.search.memory_gallery import GalleryRow, MemoryGallery
@@ -101,15 +101,15 @@ def test_a_table_whose_rows_have_moved(both, tmp_path):
     """Addresses change when fragments are joined; conditions still find their texts."""
     uri = both[0].gallery.name
     images, texts = lance.dataset(uri), lance.dataset(texts_uri(uri))
-    chosen = owners.TextsOfImages(images, texts)("split = 'test'")
+    chosen = table_texts.TextsOfImages(images, texts)("split = 'test'")
     moved = lance.write_dataset(images.to_table().slice(2), tmp_path / "moved.lance")
-    np.testing.assert_array_equal(owners.TextsOfImages(moved, texts)("split = 'test'"), chosen)
+    np.testing.assert_array_equal(table_texts.TextsOfImages(moved, texts)("split = 'test'"), chosen)
 
 
 def test_only_so_many_answers_are_kept(both, monkeypatch):
-    monkeypatch.setattr(owners, "KEPT", 2)
+    monkeypatch.setattr(table_texts, "KEPT", 2)
     uri = both[0].gallery.name
-    select = owners.TextsOfImages(lance.dataset(uri), lance.dataset(texts_uri(uri)))
+    select = table_texts.TextsOfImages(lance.dataset(uri), lance.dataset(texts_uri(uri)))
     for _ in range(2):
         for n in range(4):
             assert len(select(f"image_id = 'i{n}'")) == len(texts_of(n))

@@ -8,10 +8,8 @@ import pyarrow as pa
 import pytest
 
 from r2d2.search.ann_build import build_ann
-from r2d2.search.exact import ExactVectors
 from r2d2.search.export import export_vectors
 from r2d2.search.index import _with_scales, build_index
-from r2d2.search.int8 import Int8Vectors, from_int8, scales_of, to_int8
 from r2d2.search.layout import (
     INT8,
     TEXT_VECTOR,
@@ -21,6 +19,7 @@ from r2d2.search.layout import (
     read_index_info,
     texts_uri,
 )
+from r2d2.search.memory_vectors import MemoryVectors, from_int8, scales_of, to_int8
 from r2d2.search.searcher import Searcher
 from r2d2.table import PairsTable, write_table
 from r2d2.training.pretrain import pretrain
@@ -74,8 +73,8 @@ def test_the_nearest_are_those_of_the_vectors_that_stand_for_them(k):
     scales = scales_of([x])
     rows = np.arange(300) * 2
     even = lambda where: rows[::2]  # noqa: E731
-    ours = Int8Vectors(to_int8(x, scales), rows, scales, even)
-    plain = ExactVectors(from_int8(to_int8(x, scales), scales), rows, even)
+    ours = MemoryVectors(to_int8(x, scales), rows, even, scales)
+    plain = MemoryVectors(from_int8(to_int8(x, scales), scales), rows, even)
     for where in (None, "even"):
         for a, b in zip(ours.best(queries, k, where), plain.best(queries, k, where), strict=True):
             np.testing.assert_array_equal(a[0], b[0])
@@ -87,8 +86,10 @@ def test_the_nearest_are_those_of_the_vectors_that_stand_for_them(k):
 
 def test_nothing_fulfils_a_condition():
     x = unit(4)
-    none = Int8Vectors(to_int8(x, scales_of([x])), np.arange(4), scales_of([x]),
-                       lambda where: np.empty(0, np.int64))  # fmt: skip
+    none = MemoryVectors(
+        to_int8(x, scales_of([x])), np.arange(4), lambda where: np.empty(0, np.int64),
+        scales_of([x]),
+    )  # fmt: skip
     assert [len(rows) for rows, _ in none.best(x[:2], 3, "false")] == [0, 0]
 
 

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 import r2d2
 from photo_folder.helpers import draw
 from r2d2.fingerprint import fingerprint
-from r2d2.search import column_values as column_values_module
+from r2d2.search import conditions
 from r2d2.search.conditions import Range, condition_of
 from r2d2.search.examples import choose_examples, everyday_texts
 from r2d2.search.index import build_index
@@ -87,10 +87,10 @@ def test_columns_are_told_with_their_values(table):
 
 
 def test_columns_of_too_many_values_are_not_counted(table, monkeypatch):
-    monkeypatch.setattr(column_values_module, "COUNTED", 4)
-    monkeypatch.setattr(column_values_module, "OFFERED", 1)
+    monkeypatch.setattr(conditions, "COUNTED", 4)
+    monkeypatch.setattr(conditions, "OFFERED", 1)
     images = table.gallery._images
-    found = column_values_module.column_values(images.dataset, table.gallery.columns)
+    found = conditions.column_values(images.dataset, table.gallery.columns)
     assert (found["width"].counted, found["width"].common()) == (False, [])
     assert found["width"].highest == 107
     assert found["split"].common() == [("train", 5)]

@@ -17,9 +17,9 @@ from starlette.testclient import TestClient
 
 from r2d2.errors import R2D2Error
 from r2d2.search import model_thread, request_body
-from r2d2.search.batching import Busy
 from r2d2.search.guard import Guard
 from r2d2.search.index import build_index
+from r2d2.search.model_thread import Busy
 from r2d2.search.searcher import Searcher
 from r2d2.search.server import _listen, create_app
 from r2d2.search.serving import ServeConfig

@@ -35,11 +35,19 @@ from r2d2.photo_folder.texts import prune_texts
 from r2d2.photo_folder.update import FolderChanges, FolderUpdate
 from r2d2.pretrained import SHIPPED
 from r2d2.progress import bars
+from r2d2.search.calibrate import update_calibration
 from r2d2.search.embed import loaded
 from r2d2.search.index import build_index, drop
 from r2d2.search.kinds import EMOJI_ONLY, SAMPLE, is_of_another_kind
-from r2d2.search.layout import BAD, IndexInfo, open_lance, read_index_info, staging_uri, texts_uri
-from r2d2.search.table_calibration import update_calibration
+from r2d2.search.layout import (
+    BAD,
+    IndexInfo,
+    existing_lance,
+    open_lance,
+    read_index_info,
+    staging_uri,
+    texts_uri,
+)
 from r2d2.search.table_texts import texts_of
 
 log = logging.getLogger(__name__)
@@ -188,16 +196,14 @@ def _captions(settings: FolderSettings, listing: Listing) -> CaptionSource:
 
 def _finish(uri: str, settings: FolderSettings, model: ImageTextModel, changed: bool) -> None:
     """Put small parts of the table together, bring the texts and the calibration up to date."""
-    dataset = open_lance(uri)
-    assert dataset is not None
+    dataset = existing_lance(uri)
     if changed:
         small = [part for part in dataset.get_fragments() if part.count_rows() < FRAGMENT_ROWS]
         if len(small) > SMALL_FRAGMENTS:
             compact = dataset.optimize.compact_files
             write_whole(lambda: compact(target_rows_per_fragment=FRAGMENT_ROWS))
         prune_texts(uri, _about(model))
-    dataset = open_lance(uri)
-    assert dataset is not None
+    dataset = existing_lance(uri)
     if next(texts_of(dataset), None) is not None:
         build_index(uri, str(settings.model))  # which calibrates it, too
     else:
@@ -210,8 +216,7 @@ def _finish(uri: str, settings: FolderSettings, model: ImageTextModel, changed: 
 
 def _without_vector(uri: str) -> DroppedRows:
     """Pictures of the table that cannot be found, by reason."""
-    dataset = open_lance(uri)
-    assert dataset is not None
+    dataset = existing_lance(uri)
     bad = DroppedRows()
     for batch in dataset.to_batches(columns=["image_id", BAD], filter=f"{BAD} IS NOT NULL"):
         for image_id, reason in zip(

@@ -15,7 +15,15 @@ from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors
 from r2d2.native_write import write_whole
 from r2d2.pair import SCHEMA
-from r2d2.search.layout import BAD, VECTOR, IndexInfo, open_lance, vector_type, write_index_info
+from r2d2.search.layout import (
+    BAD,
+    VECTOR,
+    IndexInfo,
+    existing_lance,
+    open_lance,
+    vector_type,
+    write_index_info,
+)
 
 FILE = "file"  # path under the folder, as the system has it, in bytes
 FOLDER = "folder"  # that of the picture, relative, for conditions
@@ -117,8 +125,7 @@ class FolderTable:
         """Remove rows."""
         for first in range(0, len(row_ids), AT_ONCE):
             listed = ", ".join(map(str, row_ids[first : first + AT_ONCE]))
-            dataset = open_lance(self.uri)
-            assert dataset is not None
+            dataset = existing_lance(self.uri)
             with self._disk():
                 write_whole(lambda d=dataset, w=listed: d.delete(f"{ROW_ID} IN ({w})"))  # type: ignore[misc]
 

@@ -20,6 +20,7 @@ from r2d2.search.layout import (
     TEXT,
     TEXT_KEY,
     IndexInfo,
+    existing_lance,
     open_lance,
     texts_uri,
     write_index_info,
@@ -65,6 +66,5 @@ def prune_texts(uri: str, about: IndexInfo) -> None:
         lance.write_dataset(reader, target, schema=kept, mode="overwrite")
 
     write_batches(write, kept, batches())
-    written = open_lance(target)
-    assert written is not None
+    written = existing_lance(target)
     write_index_info(written, about)

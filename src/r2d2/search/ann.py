@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from r2d2.search.chosen import best_chosen
 from r2d2.search.conditions import condition_errors
-from r2d2.search.exact import compare
 from r2d2.search.gallery import Floats, Rows
-
-if TYPE_CHECKING:
-    from r2d2.search.table_gallery import VectorTable
+from r2d2.search.memory_vectors import MemoryVectors, compare, first_k
+from r2d2.search.vector_table import VectorTable
 
 PROBES, REFINE = 20, 4
 MEASURED_AT = 100  # k that probes and refine are chosen for
+FEW = 100_000  # chosen rows that are all compared; else at most so many are searched
+BLOCK = 8192  # vectors in memory
 
 
 def has_index(dataset: Any, column: str) -> bool:
@@ -26,8 +25,8 @@ def has_index(dataset: Any, column: str) -> bool:
 class AnnVectors:
     """See `Vectors`."""
 
-    def __init__(self, indexed: VectorTable, count: int) -> None:
-        self._indexed = indexed
+    def __init__(self, table: VectorTable, count: int) -> None:
+        self._table = table
         self._count = count
 
     def __len__(self) -> int:
@@ -36,33 +35,69 @@ class AnnVectors:
     @property
     def width(self) -> int:
         """Numbers of a vector, d."""
-        return self._indexed.about.width
+        return self._table.about.width
 
     def best(self, queries: Floats, k: int, where: str | None = None) -> list[tuple[Rows, Floats]]:
         """See `Vectors.best`; what the index has not seen yet is compared exactly by Lance."""
-        if where is not None and self._indexed.choose is not None:
-            chosen = self._indexed.select(where)
-            return best_chosen(self._indexed, queries, k, chosen, self._deeper)
-        with condition_errors(where or "", self._indexed.columns):
+        if where is not None and self._table.choose is not None:
+            return self._best_of(self._table.select(where), queries, k)
+        with condition_errors(where or "", self._table.columns):
             return [self._nearest(query, k, where) for query in queries]
 
     def cosines(self, query: Floats, rows: Rows) -> Floats:
         """See `Vectors.cosines`."""
-        return compare(self._indexed.read(rows)[1], query) if len(rows) else np.empty(0, np.float32)
+        return compare(self._table.read(rows)[1], query) if len(rows) else np.empty(0, np.float32)
 
-    def _deeper(self, query: Floats, k: int) -> tuple[Rows, Floats]:
-        """More than probes were measured for lie in more partitions."""
-        return self._nearest(query, k, times=-(-k // MEASURED_AT))
+    def _best_of(self, chosen: Rows, queries: Floats, k: int) -> list[tuple[Rows, Floats]]:
+        """The k nearest to each query among chosen rows, ascending.
+
+        Where these are few, all of them are compared. Else more than k are searched, of which
+        enough are likely to be chosen ones.
+        """
+        results: dict[int, tuple[Rows, Floats]] = {}
+        if len(chosen) > FEW:
+            for number, query in enumerate(queries):
+                near = self._chosen_of_more(chosen, query, k)
+                if near is not None:
+                    results[number] = near
+        left = [number for number in range(len(queries)) if number not in results]
+        if left:
+            results |= dict(zip(left, self._compared(chosen, queries[left], k), strict=True))
+        return [results[number] for number in range(len(queries))]
+
+    def _chosen_of_more(self, chosen: Rows, query: Floats, k: int) -> tuple[Rows, Floats] | None:
+        """None where fewer than k of the nearest FEW are chosen ones."""
+        count = 2 * k * self._table.rows // len(chosen)
+        while count <= FEW:
+            # probes were measured for MEASURED_AT results: more lie in more partitions
+            rows, cosine = self._nearest(query, count, times=-(-count // MEASURED_AT))
+            is_chosen = np.isin(rows, chosen, assume_unique=True)
+            if is_chosen.sum() >= k:
+                return rows[is_chosen][:k], cosine[is_chosen][:k]
+            count *= 4
+        return None
+
+    def _compared(self, chosen: Rows, queries: Floats, k: int) -> list[tuple[Rows, Floats]]:
+        """The nearest of chosen rows by comparing all of them, a block at a time."""
+        best = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
+        for start in range(0, len(chosen), BLOCK):
+            rows, vectors = self._table.read(chosen[start : start + BLOCK])
+            here = MemoryVectors(vectors, rows, self._table.select).best(queries, k)
+            best = [
+                first_k(np.concatenate([a[0], b[0]]), np.concatenate([a[1], b[1]]), k)
+                for a, b in zip(best, here, strict=True)
+            ]
+        return best
 
     def _nearest(
         self, query: Floats, k: int, where: str | None = None, times: int = 1
     ) -> tuple[Rows, Floats]:
-        about = self._indexed.about
-        found, cosine = nearest(
-            self._indexed.dataset, self._indexed.column, query, k, where=where,
+        about = self._table.about
+        addresses, cosine = nearest(
+            self._table.dataset, self._table.column, query, k, where=where,
             probes=times * (about.probes or PROBES), refine=about.refine or REFINE,
         )  # fmt: skip
-        return np.searchsorted(self._indexed.addresses, found).astype(np.int64), cosine
+        return self._table.rows_of(addresses), cosine
 
 
 def nearest(

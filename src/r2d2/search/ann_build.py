@@ -13,7 +13,7 @@ import numpy as np
 
 from r2d2.errors import R2D2Error
 from r2d2.search.ann import MEASURED_AT, nearest
-from r2d2.search.exact import best_in_batches
+from r2d2.search.calibration import calibration_kept
 from r2d2.search.gallery import Floats
 from r2d2.search.layout import (
     TEXT_VECTOR,
@@ -23,8 +23,8 @@ from r2d2.search.layout import (
     texts_uri,
     write_index_info,
 )
-from r2d2.search.stored_calibration import calibration_kept
-from r2d2.search.table_gallery import VectorTable
+from r2d2.search.memory_vectors import best_in_batches
+from r2d2.search.vector_table import VectorTable
 from r2d2.settings import one_of
 from r2d2.table import PairsTable
 

@@ -21,12 +21,16 @@ from r2d2.search.calibration import (
     Gumbel,
     PictureChance,
     WordChance,
+    is_current,
     nearness,
+    store_calibration,
+    stored_calibration,
 )
 from r2d2.search.gallery import Floats
+from r2d2.search.layout import existing_lance
 from r2d2.search.reading import read_query
-from r2d2.search.term_weights import SAY_NOTHING, TermWeights, count_terms
-from r2d2.search.terms import text_terms
+from r2d2.search.table_gallery import TableGallery
+from r2d2.search.terms import SAY_NOTHING, TermWeights, count_terms, text_terms
 from r2d2.vectors import without_direction
 
 LEAST_TEXTS = 50  # that a model must be able to read
@@ -124,3 +128,23 @@ def _best_coverage(
             says[places] |= term not in SAY_NOTHING
         np.maximum(best, np.where(says, coverage, 0), out=best)
     return best
+
+
+def update_calibration(uri: str, model: ImageTextModel) -> int:
+    """Calibrate an indexed table anew, unless nothing of it has changed since.
+
+    Args:
+        uri: the table.
+        model: that made its vectors.
+
+    Returns:
+        How many vectors of images it has.
+    """
+    dataset = existing_lance(uri)
+    known = stored_calibration(dataset)
+    if known is not None and known.fingerprint == model.fingerprint and is_current(known, dataset):
+        return known.count
+    made = calibrate(model, TableGallery(uri))
+    if made.count:
+        store_calibration(dataset, made)
+    return made.count

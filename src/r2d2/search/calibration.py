@@ -20,15 +20,18 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from r2d2.search.gallery import Floats
+from r2d2.search.layout import CALIBRATION, existing_lance
 from r2d2.search.query import Level
-from r2d2.search.term_weights import TermWeights
+from r2d2.search.terms import TermWeights
 
 VERSION = 1  # of what is stored, and of the list of texts
 LIKELY, POSSIBLE = 0.01, 0.1  # the largest chance of a result that is called so
@@ -141,3 +144,39 @@ def level_of(chance: float | None) -> Level:
     if chance is None or chance > POSSIBLE:
         return "unlikely"
     return "likely" if chance <= LIKELY else "possible"
+
+
+def stored_calibration(dataset: Any) -> Calibration | None:
+    """That of a Lance dataset; None: it has none, or one of another version."""
+    stored = (dataset.metadata or {}).get(CALIBRATION)
+    return None if stored is None else Calibration.from_json(stored)
+
+
+def is_current(calibration: Calibration, dataset: Any) -> bool:
+    """Whether nothing of the dataset that holds a calibration has changed since it was made."""
+    # Setting the metadata makes a version, too.
+    return bool(calibration.table_version == dataset.version - 1)
+
+
+def store_calibration(dataset: Any, calibration: Calibration) -> None:
+    """Keep one that was made of the dataset as it stands."""
+    stamped = replace(calibration, table_version=dataset.version)
+    dataset.update_metadata({CALIBRATION: stamped.to_json()})
+
+
+@contextmanager
+def calibration_kept(uri: str) -> Iterator[None]:
+    """Around what makes versions of a table, but changes no row: its calibration stays current."""
+    before = existing_lance(uri)
+    known, rows = stored_calibration(before), _rows(before)
+    yield
+    if known is None or not is_current(known, before):
+        return
+    after = existing_lance(uri)
+    if _rows(after) == rows:  # somebody else may have added some meanwhile
+        store_calibration(after, known)
+
+
+def _rows(dataset: Any) -> Any:
+    """Files, and deletions in them; reads none of them."""
+    return dataset.schema, [part.metadata.to_json() for part in dataset.get_fragments()]

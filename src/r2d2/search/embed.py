@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -19,25 +18,26 @@ from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.models import ImageTextModel, load, narrowed_model
 from r2d2.native_write import write_whole
 from r2d2.search.gallery import Floats
-from r2d2.search.int8 import to_int8
 from r2d2.search.layout import (
     ADDRESS,
     BAD,
     FLOAT32,
     IMAGE_ID,
     INT8,
+    ROW_ADDRESS,
+    STAGED,
     TEXT,
     TEXT_KEY,
     TEXT_VECTOR,
     VECTOR,
     as_matrix,
+    vector_column,
     vector_type,
 )
+from r2d2.search.memory_vectors import to_int8
 from r2d2.tensor_cores import allow_tensor_cores
 from r2d2.vectors import NO_DIRECTION, DirectionCheck, without_direction
 
-ROW = "_rowaddr"  # as Lance calls it; a name that no column may have
-STAGED = "row_address"
 FILES_AT_ONCE = 128  # in memory
 
 
@@ -96,7 +96,7 @@ class EmbedImages:
         tables = []
         for start in range(0, len(rows), FILES_AT_ONCE):
             some = rows[start : start + FILES_AT_ONCE]
-            found = dataset.take(some, columns=["image_id", "image", ROW])
+            found = dataset.take(some, columns=["image_id", "image", ROW_ADDRESS])
             kinds: list[str | None] = []
             pixels: list[Pixels] = []
             for file in found["image"].to_pylist():
@@ -105,18 +105,17 @@ class EmbedImages:
                     kinds.append(None)
                 except BadImage as error:
                     kinds.append(error.kind)
-            vectors = (
-                model.encode_pixels(pixels).embedding.float().cpu().numpy() if pixels else None
-            )
-            if vectors is not None:
-                vectors = _with_direction(vectors, kinds)
+            vectors = np.empty((0, model.embed_dim), np.float32)
+            if pixels:
+                made = model.encode_pixels(pixels).embedding.float().cpu().numpy()
+                vectors = _with_direction(made, kinds)
             for image_id, kind in zip(found["image_id"].to_pylist(), kinds, strict=True):
                 if kind is not None:
                     bad.add(kind, image_id or "no image_id")
-            column = nullable_vectors(vectors, kinds, model.embed_dim)
+            column = vector_column(vectors, np.array([kind is None for kind in kinds], bool))
             tables.append(
                 pa.Table.from_arrays(
-                    [found[ROW].combine_chunks(), column, pa.array(kinds, pa.string())],
+                    [found[ROW_ADDRESS].combine_chunks(), column, pa.array(kinds, pa.string())],
                     schema=staged_schema(column.type.list_size),
                 )
             )
@@ -151,9 +150,9 @@ class EmbedTexts:
         directions.add(vectors, texts)
         directions.done()
         width, store = vectors.shape[1], FLOAT32 if self.scales is None else INT8
-        column = nullable_vectors(vectors, [None] * len(texts), width)
         if self.scales is not None:
-            column = int8_column(column, np.array(self.scales, np.float32))
+            vectors = to_int8(vectors, np.array(self.scales, np.float32))
+        column = vector_column(vectors)
         arrays = [pa.array(texts), pa.array(keys, pa.int64()), pa.array(ids, pa.string()),
                   pa.array(addresses, pa.uint64()), column]  # fmt: skip
         table = pa.Table.from_arrays(arrays, schema=text_schema(width, store))
@@ -181,24 +180,7 @@ def _with_direction(vectors: Floats, kinds: list[str | None]) -> Floats:
     return vectors[~bad]
 
 
-def nullable_vectors(vectors: Floats | None, kinds: Sequence[str | None], width: int) -> Any:
-    """Vectors (n, d) of the good ones as a column, null where a kind says why there is none."""
-    good = np.array([kind is None for kind in kinds], bool)
-    filled = np.zeros((len(kinds), width), np.float32)
-    if vectors is not None:
-        filled[good] = vectors
-    return pa.FixedSizeListArray.from_arrays(
-        pa.array(filled.reshape(-1)), type=vector_type(width), mask=pa.array(~good)
-    )
-
-
-def int8_column(column: Any, scales: Floats) -> Any:
+def int8_column(column: Any, scales: Floats) -> pa.Array:
     """A column of float32 vectors in bytes; what is null stays so."""
-    width = column.type.list_size
     valid = column.is_valid().to_numpy(zero_copy_only=False)
-    filled = np.zeros((len(column), width), np.int8)
-    if valid.any():
-        filled[valid] = to_int8(as_matrix(column.drop_null()), scales)
-    return pa.FixedSizeListArray.from_arrays(
-        pa.array(filled.reshape(-1)), type=vector_type(width, INT8), mask=pa.array(~valid)
-    )
+    return vector_column(to_int8(as_matrix(column.drop_null()), scales), valid)

@@ -13,8 +13,8 @@ from starlette.requests import ClientDisconnect
 
 from r2d2.data.images import BadImage
 from r2d2.errors import R2D2Error
-from r2d2.search.batching import Busy
 from r2d2.search.layout import base_name
+from r2d2.search.model_thread import Busy
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,8 @@ import pyarrow.parquet as pq
 
 from r2d2.files import whole_file
 from r2d2.outputs import a_file, check_outputs
-from r2d2.search.gallery import Floats
-from r2d2.search.layout import VECTOR, vector_type
-from r2d2.search.table_gallery import VectorTable
+from r2d2.search.layout import VECTOR, vector_column, vector_type
+from r2d2.search.vector_table import VectorTable
 from r2d2.table import PairsTable
 
 ROWS_AT_ONCE = 4096
@@ -64,13 +63,6 @@ def _plain(batch: pa.RecordBatch, indexed: VectorTable, schema: pa.Schema) -> pa
         batch["image_id"].cast(pa.string()),
         batch["split"].cast(pa.string()),
         pa.ListArray.from_arrays(offsets, words),
-        batch[VECTOR] if indexed.scales is None else _whole(indexed.matrix(batch[VECTOR])),
+        batch[VECTOR] if indexed.scales is None else vector_column(indexed.matrix(batch[VECTOR])),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _whole(vectors: Floats) -> pa.Array:
-    """Vectors (n, d) as a column of float32."""
-    return pa.FixedSizeListArray.from_arrays(
-        pa.array(vectors.reshape(-1)), type=vector_type(vectors.shape[1])
-    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.search.column_values import ColumnValues
+from r2d2.search.conditions import ColumnValues
 
 if TYPE_CHECKING:
     from r2d2.search.calibration import Calibration

@@ -13,7 +13,6 @@ import logging
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,8 @@ from r2d2.models import ImageTextModel, lasting_name, narrowed_model
 from r2d2.native_write import write_whole
 from r2d2.pretrained import Pretrained
 from r2d2.progress import Update, bars
+from r2d2.search.calibrate import update_calibration
 from r2d2.search.embed import (
-    ROW,
-    STAGED,
     EmbedImages,
     EmbedTexts,
     int8_column,
@@ -41,28 +39,32 @@ from r2d2.search.embed import (
     text_schema,
 )
 from r2d2.search.gallery import Floats
-from r2d2.search.int8 import scales_of
 from r2d2.search.layout import (
     BAD,
     FLOAT32,
     INT8,
+    ROW_ADDRESS,
+    STAGED,
     TEXT_KEY,
     TODO,
     VECTOR,
     WORDS,
     IndexInfo,
     as_matrix,
+    existing_index_info,
+    existing_lance,
     indexing,
     open_lance,
     read_index_info,
     staging_uri,
     texts_uri,
+    update_fragment,
     vector_type,
     write_index_info,
 )
-from r2d2.search.table_calibration import update_calibration
+from r2d2.search.memory_vectors import scales_of
 from r2d2.search.table_texts import texts_of
-from r2d2.search.words_column import write_words
+from r2d2.search.word_index import write_words
 from r2d2.table import PairsTable
 from r2d2.tokenizer import key_hash, text_key
 
@@ -146,8 +148,7 @@ def _build(
         if texts:
             write_words(uri, update)
     vectors = update_calibration(uri, net)
-    dataset = open_lance(uri)
-    assert dataset is not None
+    dataset = existing_lance(uri)
     return IndexReport(images, found, dataset.count_rows(), vectors, made_by)
 
 
@@ -164,8 +165,7 @@ def _width_there(uri: str, model: ImageTextModel) -> int | None:
 def _prepare(uri: str, new: IndexInfo, store: str | None, overwrite: bool) -> None:
     """Make room, and sign it, so that no second model fills what the first began."""
     made_by, width = new.fingerprint, new.width
-    dataset = open_lance(uri)
-    assert dataset is not None
+    dataset = existing_lance(uri)
     about = read_index_info(dataset, uri) if not overwrite else None
     if about is not None and about.fingerprint != made_by:
         raise R2D2Error(
@@ -196,8 +196,7 @@ def _embed_images(
     staging = staging_uri(uri)
     if open_lance(staging) is not None:
         _put_in(uri, staging)  # what a stopped run had done
-    dataset = open_lance(uri)
-    assert dataset is not None
+    dataset = existing_lance(uri)
     todo = _places(dataset, TODO)
     if not len(todo):
         return StageCount("index", "images", 0, 0)
@@ -226,8 +225,8 @@ def _in_rows(update: Update, block: int, total: int) -> Update:
 
 def _places(dataset: Any, where: str) -> npt.NDArray[np.int64]:
     """Numbers of the rows that fulfil a condition, ascending."""
-    every = dataset.scanner(columns=[], with_row_address=True).to_table()[ROW].to_numpy()
-    some = dataset.scanner(columns=[], filter=where, with_row_address=True).to_table()[ROW]
+    every = dataset.scanner(columns=[], with_row_address=True).to_table()[ROW_ADDRESS].to_numpy()
+    some = dataset.scanner(columns=[], filter=where, with_row_address=True).to_table()[ROW_ADDRESS]
     return np.searchsorted(every, np.sort(some.to_numpy())).astype(np.int64)
 
 
@@ -243,17 +242,11 @@ def _runs(rows: npt.NDArray[np.int64]) -> list[list[int]]:
 
 def _put_in(uri: str, staging: str) -> None:
     """Write what waits into the table's columns, a fragment a commit, and drop it."""
-    import lance
-
-    dataset, waiting = open_lance(uri), open_lance(staging)
-    assert dataset is not None
-    assert waiting is not None
-    about = read_index_info(dataset, uri)
-    assert about is not None
+    dataset, waiting = existing_lance(uri), existing_lance(staging)
+    about = existing_index_info(dataset, uri)
     if about.store == INT8 and about.scales is None:
         about = _with_scales(dataset, about, _vectors_of(waiting))
-        dataset = open_lance(uri)
-        assert dataset is not None
+        dataset = existing_lance(uri)
     scales = None
     if about.store == INT8:  # where all vectors are bad, there is nothing to scale
         scales = np.array(about.scales or [1.0] * about.width, np.float32)
@@ -266,10 +259,7 @@ def _put_in(uri: str, staging: str) -> None:
             place = here.schema.get_field_index(VECTOR)
             column = int8_column(here[VECTOR].combine_chunks(), scales)
             here = here.set_column(place, VECTOR, column)
-        update = partial(fragment.update_columns, here, left_on=ROW, right_on=STAGED)
-        changed, fields = write_whole(update)
-        operation = lance.LanceOperation.Update(updated_fragments=[changed], fields_modified=fields)
-        lance.LanceDataset.commit(uri, operation, read_version=dataset.version)
+        update_fragment(uri, dataset.version, fragment, here)
     drop(staging)
 
 
@@ -293,16 +283,12 @@ def _embed_texts(
 ) -> StageCount:
     target = texts_uri(uri)
     there = open_lance(target)
-    dataset = open_lance(uri)
-    assert dataset is not None
-    about = read_index_info(dataset, uri)
-    assert about is not None
+    dataset = existing_lance(uri)
+    about = existing_index_info(dataset, uri)
     if there is None:
         there = _create(target, text_schema(width, about.store))
         write_index_info(there, IndexInfo(about.fingerprint, width, store=about.store))
-    of_texts = read_index_info(there, target)
-    assert of_texts is not None
-    told: IndexInfo = of_texts
+    told = existing_index_info(there, target)
     known = set(there.to_table(columns=[TEXT_KEY])[TEXT_KEY].to_pylist())
     counts = [StageCount("index", "texts", 0, 0)]
     total = dataset.count_rows()

@@ -6,13 +6,17 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from r2d2.errors import R2D2Error
 from r2d2.files import sole_process
+from r2d2.native_write import write_whole
 
 # float32, of unit length, or int8 (see `IndexInfo.store`); null: bad, or not embedded yet
 VECTOR = "image_vector"
@@ -22,6 +26,8 @@ HAS_BAD = f"{BAD} IS NOT NULL"
 TODO = f"{VECTOR} IS NULL AND {BAD} IS NULL"
 TEXT, TEXT_KEY, TEXT_VECTOR = "text", "text_key", "text_vector"
 IMAGE_ID, ADDRESS = "image_id", "image_address"  # in the table of texts: an image that has it
+ROW_ADDRESS = "_rowaddr"  # as Lance calls it; a name that no column may have
+STAGED = "row_address"  # in the table of vectors that are not in the pairs table yet
 ABOUT = "r2d2.index"  # in the metadata of both tables
 CALIBRATION = "r2d2.calibration"  # in the metadata of the pairs table; see `calibration`
 FLOAT32, INT8 = STORES = ("float32", "int8")  # how a number of a vector is kept
@@ -36,7 +42,7 @@ class IndexInfo:
     width: int  # d
     probes: int | None = None  # partitions that an approximate search looks into
     refine: int | None = None  # times k that it compares exactly
-    store: str = FLOAT32  # or int8; see `search/int8.py`
+    store: str = FLOAT32  # or int8; see `search/memory_vectors.py`
     scales: list[float] | None = None  # (d,) of int8; None: not known before the first vectors
 
 
@@ -80,6 +86,22 @@ def vector_type(width: int, store: str = FLOAT32) -> pa.DataType:
     return pa.list_(pa.int8() if store == INT8 else pa.float32(), width)
 
 
+def vector_column(vectors: Any, valid: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+    """Vectors (m, d) in float32 or int8 as a column.
+
+    `valid` (n,): which rows of the column have one of the m vectors, the others are null; None:
+    all of them.
+    """
+    width = vectors.shape[1]
+    if valid is not None:
+        filled = np.zeros((len(valid), width), vectors.dtype)
+        filled[valid] = vectors
+        vectors = filled
+    kind = pa.list_(pa.from_numpy_dtype(vectors.dtype), width)
+    mask = None if valid is None else pa.array(~valid)
+    return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), type=kind, mask=mask)
+
+
 def as_matrix(column: pa.Array) -> Any:
     """A column of vectors without nulls as (n, d), in its own type."""
     width = column.type.list_size
@@ -100,9 +122,30 @@ def read_index_info(dataset: Any, uri: str) -> IndexInfo | None:
         ) from error
 
 
+def existing_index_info(dataset: Any, uri: str) -> IndexInfo:
+    """What an index says of itself; R2D2Error where there is none."""
+    info = read_index_info(dataset, uri)
+    if info is None:
+        raise R2D2Error(f"the index of {uri} is gone: make it anew by `r2d2 index`")
+    return info
+
+
 def write_index_info(dataset: Any, about: IndexInfo) -> None:
     """Set it."""
     dataset.update_metadata({ABOUT: json.dumps(asdict(about))})
+
+
+def update_fragment(uri: str, version: int, fragment: Any, values: pa.Table) -> Any:
+    """Write columns of a fragment in one commit on a version; gives the dataset after it.
+
+    `values` has the columns, and the address of each of its rows as `STAGED`.
+    """
+    import lance
+
+    change = partial(fragment.update_columns, values, left_on=ROW_ADDRESS, right_on=STAGED)
+    changed, fields = write_whole(change)
+    operation = lance.LanceOperation.Update(updated_fragments=[changed], fields_modified=fields)
+    return lance.LanceDataset.commit(uri, operation, read_version=version)
 
 
 def open_lance(uri: str) -> Any | None:
@@ -113,3 +156,11 @@ def open_lance(uri: str) -> Any | None:
         return lance.dataset(uri)
     except (ValueError, OSError):
         return None
+
+
+def existing_lance(uri: str) -> Any:
+    """A Lance dataset as it stands now; R2D2Error where there is none."""
+    dataset = open_lance(uri)
+    if dataset is None:
+        raise R2D2Error(f"there is no table at {uri}: was it removed meanwhile?")
+    return dataset

@@ -13,11 +13,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from r2d2.search.calibration import Calibration
-from r2d2.search.column_values import ColumnValues, column_values
-from r2d2.search.conditions import condition_errors
-from r2d2.search.exact import ExactVectors
+from r2d2.search.conditions import ColumnValues, column_values, condition_errors
 from r2d2.search.gallery import Floats, GalleryItem, Rows
 from r2d2.search.layout import WORDS
+from r2d2.search.memory_vectors import MemoryVectors
 from r2d2.search.terms import image_terms
 from r2d2.search.word_index import WordIndex, index_terms
 from r2d2.tokenizer import text_key
@@ -66,8 +65,8 @@ class MemoryGallery:
         self._owners = np.array([row for row, _ in given], np.int64)
         first = np.unique(self.text_rows, return_index=True)[1]
         self._texts = [given[place] for place in first]
-        self.images = ExactVectors(image_vectors, None, self._select)
-        self.texts = ExactVectors(text_vectors[first], None, self._select_texts)
+        self.images = MemoryVectors(image_vectors, None, self._select)
+        self.texts = MemoryVectors(text_vectors[first], None, self._select_texts)
 
     def vector_batches(self) -> Iterator[Floats]:
         """See `CalibratedGallery`."""

@@ -13,8 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from r2d2.errors import R2D2Error
 from r2d2.readable import cut_notes, unread_end
-from r2d2.search.column_values import OFFERED
-from r2d2.search.conditions import condition_of
+from r2d2.search.conditions import OFFERED, condition_of
 from r2d2.search.errors import problem, without_folder
 from r2d2.search.gallery import GalleryItem
 from r2d2.search.layout import base_name

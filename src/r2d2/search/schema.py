@@ -14,8 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from r2d2.search.column_values import COUNTED, OFFERED
-from r2d2.search.conditions import MAX_VALUES, Range, Value
+from r2d2.search.conditions import COUNTED, MAX_VALUES, OFFERED, Range, Value
 from r2d2.search.query import By, Level, Reason, Stage
 from r2d2.search.searcher import MAX_CHARACTERS
 

@@ -45,8 +45,13 @@ from r2d2.search.query import (
     SearchResults,
 )
 from r2d2.search.reading import QueryReading, read_query, spell
-from r2d2.search.second_order import second_order, second_score
-from r2d2.search.second_stage import CandidatePairs, CandidateScore, match_again
+from r2d2.search.second_stage import (
+    CandidatePairs,
+    CandidateScore,
+    match_again,
+    second_order,
+    second_score,
+)
 from r2d2.search.states import KEPT_BYTES, ImageStates
 from r2d2.vectors import DirectionCheck
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.r2d2 import Pairs
 from r2d2.models import CrossEncoderModel, ImageTextModel
-from r2d2.ranking.two_stage import Cascade
+from r2d2.ranking.two_stage import Cascade, two_stage_scores
+from r2d2.search.first_stage import Doubles, FirstStage
 from r2d2.search.gallery import Floats
 from r2d2.search.query import Stage
 
 Pair = tuple[EncodedStates, EncodedStates]  # image and text, each an EncodedStates of one
+STAGES = ("both", "text")  # as candidates stand below each other; then those that were not scored
 
 
 @dataclass(frozen=True)
@@ -112,3 +116,33 @@ def _distinct(sides: Sequence[EncodedStates]) -> tuple[EncodedStates, Tensor]:
             places[id(side)] = len(kept)
             kept.append(side)
     return EncodedStates.cat(kept), torch.tensor([places[id(side)] for side in sides])
+
+
+def second_score(
+    weight: float, first: FirstStage, match: Sequence[CandidateScore | None]
+) -> Doubles:
+    """Weight x match + cosine of the candidates (m,), the first of the results."""
+    scores = np.array([m.match if m else 0.0 for m in match], np.float64)
+    return two_stage_scores(first.cosine[: len(match)].astype(np.float64), scores, weight)
+
+
+def second_order(
+    first: FirstStage, match: Sequence[CandidateScore | None], score: Doubles
+) -> npt.NDArray[np.int64]:
+    """The places of all results (n,), best first.
+
+    The second stage sorts the candidates (m,); a cascade's tail falls behind its head, and what
+    could not be read behind both. By their new ranks the candidates get the points that they had by
+    their cosines' ranks, beside those of the words, which stay. So without words their order is
+    that of the second stage, and with the weight 0 that of the first.
+    """
+    count = len(match)
+    stages = np.array([2 if m is None else STAGES.index(m.stage) for m in match], np.int64)
+    best_first = np.lexsort((np.arange(count), -score, stages))
+    points = np.empty(count)
+    points[best_first] = np.sort(first.picture_points[:count])[::-1]
+    total = points + first.word_points[:count]
+    rank = np.empty(count, np.int64)
+    rank[best_first] = np.arange(count)
+    order = np.lexsort((rank, -total))
+    return np.concatenate([order, np.arange(count, len(first))])

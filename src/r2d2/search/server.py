@@ -25,8 +25,7 @@ from r2d2.errors import R2D2Error
 from r2d2.search import explaining
 from r2d2.search.connections import Connection, ConnectionLimiter
 from r2d2.search.errors import add_handlers
-from r2d2.search.guard import Guard
-from r2d2.search.head import HeadAsGet
+from r2d2.search.guard import Guard, HeadAsGet
 from r2d2.search.routes import router
 from r2d2.search.searcher import Searcher
 from r2d2.search.serving import ServeConfig

@@ -7,9 +7,12 @@ emoji among them, are terms; punctuation is none.
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from itertools import chain, islice, pairwise
 
 from r2d2.corpus.texts.spelling import CHINESE, spell_queries
@@ -17,6 +20,13 @@ from r2d2.corpus.texts.spelling import CHINESE, spell_queries
 # Thai and Lao, Burmese, Khmer, 々, kana, Hangul: a syllable or a character is a term there.
 _UNSPACED = CHINESE + "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3040-\u30ff\uac00-\ud7af"
 _RUN = re.compile(rf"(?P<unspaced>[{_UNSPACED}]+)|(?:(?![{_UNSPACED}])\w)+|[^\w\s]")
+KEPT = 2000  # terms whose numbers are kept, the most common ones
+COUNTED = 400_000  # terms that are counted at a time
+SAY_NOTHING = frozenset(
+    "的地得了着过吗呢吧啊呀嘛么哦之其所以而且或与及和跟同在从向往到由于被把将给让对为因是有无没不"
+    "未非也都就才又再还很太最更真好这那哪此每各某我你您他她它们自己人者谁什怎几个些点上下中里内外前"
+    "后左右间旁大小多少高低长短新老旧一二两三四五六七八九十百千万零半第能会可要想做去来看说用"
+) | {"a", "an", "the", "of", "and", "or", "in", "on", "at", "to", "is", "are", "with", "for"}
 
 
 def text_terms(texts: Sequence[str]) -> list[list[str]]:
@@ -44,3 +54,44 @@ def _terms(spelt: str) -> list[str]:
 def has_meaning(character: str) -> bool:
     """Whether a character is more than punctuation, a space or a control character."""
     return unicodedata.category(character)[0] in "LNMS"
+
+
+@dataclass(frozen=True)
+class TermWeights:
+    """Of the terms of a gallery."""
+
+    documents: int  # pictures with texts
+    counts: Mapping[str, int]  # of these, those that have a term: of the most common terms
+    rest: int  # at most so many have any other term
+
+    def weight(self, term: str) -> float:
+        """Its inverse document frequency."""
+        return math.log((self.documents + 1) / (self.counts.get(term, self.rest) + 0.5))
+
+    def coverage(self, query: Sequence[str], document: Set[str]) -> float:
+        """The share of the weight of a query's distinct terms that a document has, 0 to 1.
+
+        0 where it has none but terms that say nothing.
+        """
+        weights = {term: self.weight(term) for term in query}
+        shared = document & weights.keys()
+        if shared <= SAY_NOTHING:
+            return 0.0
+        return sum(weights[term] for term in shared) / sum(weights.values())
+
+
+def count_terms(documents: Iterable[Set[str]]) -> TermWeights:
+    """By the distinct terms of each document, in bounded memory: the rarest are forgotten."""
+    counts: Counter[str] = Counter()
+    number, rest = 0, 0
+    for terms in documents:
+        number += 1
+        counts.update(terms)
+        if len(counts) > 2 * COUNTED:
+            common = counts.most_common(COUNTED + 1)
+            rest += common[-1][1]
+            counts = Counter(dict(common[:-1]))
+    common = counts.most_common(KEPT + 1)
+    if len(common) > KEPT:
+        rest = max(rest, common.pop()[1])
+    return TermWeights(number, dict(common), rest)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r2d2.search import exact
-from r2d2.search.exact import ExactVectors
+from r2d2.search import memory_vectors
+from r2d2.search.memory_vectors import MemoryVectors
 
 
 def nothing(where):
@@ -28,7 +28,7 @@ def naive(vectors, query, k):
 @given(st.integers(1, 300), st.integers(1, 5), st.integers(1, 60), st.integers(0, 9))
 def test_the_nearest_are_those_of_a_full_sort(count, queries, k, seed):
     vectors, asked = unit(count, 8, seed), unit(queries, 8, seed + 100)
-    found = ExactVectors(vectors, None, nothing).best(asked, k)
+    found = MemoryVectors(vectors, None, nothing).best(asked, k)
     for query, (rows, cosine) in zip(asked, found, strict=True):
         assert rows.tolist() == naive(vectors, query, k)
         np.testing.assert_allclose(cosine, vectors[rows] @ query, atol=1e-6)
@@ -36,17 +36,17 @@ def test_the_nearest_are_those_of_a_full_sort(count, queries, k, seed):
 
 def test_equal_vectors_come_in_the_order_of_rows():
     vectors = np.repeat(unit(3, 128, 0), 50, axis=0)[np.random.default_rng(1).permutation(150)]
-    rows, cosine = ExactVectors(vectors, None, nothing).best(vectors[:1], 50)[0]
+    rows, cosine = MemoryVectors(vectors, None, nothing).best(vectors[:1], 50)[0]
     assert len(set(cosine.tolist())) == 1
     assert rows.tolist() == sorted(rows.tolist())
 
 
 def test_blocks_change_nothing(monkeypatch):
     vectors, asked = unit(100, 8, 0), unit(7, 8, 1)
-    whole = ExactVectors(vectors, None, nothing).best(asked, 9)
-    monkeypatch.setattr(exact, "BLOCK_CELLS", 250)
+    whole = MemoryVectors(vectors, None, nothing).best(asked, 9)
+    monkeypatch.setattr(memory_vectors, "BLOCK_CELLS", 250)
     for (a, x), (b, y) in zip(
-        whole, ExactVectors(vectors, None, nothing).best(asked, 9), strict=True
+        whole, MemoryVectors(vectors, None, nothing).best(asked, 9), strict=True
     ):
         assert a.tolist() == b.tolist()
         np.testing.assert_array_equal(x, y)
@@ -55,12 +55,12 @@ def test_blocks_change_nothing(monkeypatch):
 def test_a_condition_leaves_only_its_rows_and_rows_keep_their_numbers():
     vectors, rows = unit(50, 8, 0), np.arange(50) * 3
     chosen = np.array([3, 30, 33, 147, 1000])
-    found = ExactVectors(vectors, rows, lambda where: chosen).best(unit(1, 8, 1), 10, "x")[0][0]
+    found = MemoryVectors(vectors, rows, lambda where: chosen).best(unit(1, 8, 1), 10, "x")[0][0]
     assert sorted(found.tolist()) == [3, 30, 33, 147]
 
 
 def test_no_row_left():
-    none = ExactVectors(unit(5, 8, 0), None, lambda where: np.empty(0, np.int64))
+    none = MemoryVectors(unit(5, 8, 0), None, lambda where: np.empty(0, np.int64))
     rows, cosine = none.best(unit(1, 8, 1), 10, "x")[0]
     assert (len(rows), len(cosine)) == (0, 0)
 
@@ -68,7 +68,7 @@ def test_no_row_left():
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
 def test_vectors_are_brought_to_unit_length(kind):
     vectors = (unit(20, 8, 0) * 3).astype(kind)
-    _, cosine = ExactVectors(vectors, None, nothing).best(unit(20, 8, 0)[:1], 1)[0]
+    _, cosine = MemoryVectors(vectors, None, nothing).best(unit(20, 8, 0)[:1], 1)[0]
     assert cosine[0] == pytest.approx(1, abs=1e-3)
 
 
@@ -78,10 +78,10 @@ def test_the_nearest_in_one_pass_are_those_of_a_full_sort(count, queries, k, siz
     vectors, asked = unit(count, 8, count), unit(queries, 8, k + 1000)
     numbers = np.arange(count, dtype=np.int64) * 3  # rows without a vector are left out
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exact, "BLOCK_CELLS", 50)
+        patch.setattr(memory_vectors, "BLOCK_CELLS", 50)
         starts = range(0, count, size)
         batches = ((numbers[s : s + size], vectors[s : s + size]) for s in starts)
-        found = exact.best_in_batches(batches, asked, k)
+        found = memory_vectors.best_in_batches(batches, asked, k)
     assert found.shape == (queries, min(k, count))
     for query, rows in zip(asked, found, strict=True):
         wanted = np.sort(vectors @ query)[::-1][:k]
