@@ -25,7 +25,7 @@ RUN pip install --no-deps --index-url "$TORCH_INDEX" --constraint constraints.tx
 COPY pyproject.toml LICENSE README.md ./
 COPY src ./src
 ARG EXTRAS=onnx
-RUN pip install --constraint constraints.txt ".[$EXTRAS]" && pip check
+RUN pip install --constraint constraints.txt ".[demo,serve,$EXTRAS]" && pip check
 
 FROM python:${PYTHON}
 # The panel of `r2d2 explain` writes Chinese.

@@ -27,7 +27,9 @@ import tomllib
 from pathlib import Path
 
 project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-print("\n".join(name for name in project["dependencies"] if not name.startswith("torch")))
+extras = [project["optional-dependencies"][name] for name in ("demo", "train", "report", "search")]
+names = {name for group in (project["dependencies"], *extras) for name in group}
+print("\n".join(sorted(name for name in names if not name.startswith(("torch", "zero-r2d2")))))
 EOF
 "$python" -m pip install --quiet --disable-pip-version-check -r "$out/requirements.txt" \
     ${wheels:+--no-index --find-links "$wheels"}

@@ -13,6 +13,7 @@ from r2d2.ablation.summary import TASKS, ArmSummary
 from r2d2.corpus.config import SampleConfig
 from r2d2.corpus.report.sample import in_sample, sample_table
 from r2d2.errors import R2D2Error
+from r2d2.extras import require
 from r2d2.table import PairsTable
 
 TRAIN = "train"
@@ -49,9 +50,10 @@ def share_table(table: PairsTable, out: Path, share: float) -> tuple[str, int]:
 
 def curve_png(arms: Sequence[ArmSummary], rows: Sequence[int]) -> bytes:
     """R@M over the number of training rows, a line a task, seeds as dots."""
-    from matplotlib.figure import Figure  # here: it takes half a second
-
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained", dpi=150)
+    # Here, because the import takes half a second.
+    figure = require("report", "matplotlib.figure", "the curve of more data").Figure(
+        figsize=(6.4, 4.0), layout="constrained", dpi=150
+    )
     axes = figure.add_subplot()
     order = np.argsort(rows)
     for task in TASKS:

@@ -286,9 +286,12 @@ def _check_out(
     out: Path, names: Sequence[str], inputs: Sequence[str | Path | None], overwrite: bool
 ) -> None:
     """R2D2Error where a file of an evaluation cannot be written, or would replace another."""
+    from r2d2.extras import require
     from r2d2.outputs import a_file, check_outputs
     from r2d2.training.run_folder import RUN
 
+    if "report.html" in names:  # which has drawings
+        require("report", "matplotlib", "report.html")
     files = [a_file(out / name, Path(name).suffix) for name in names]
     check_outputs(files, inputs=inputs, overwrite=overwrite)
     if (out / RUN).exists() and not overwrite:  # whose own figures these would seem to be

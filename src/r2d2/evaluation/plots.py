@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from r2d2.extras import require
+
 POINTS = 300  # drawn a curve; more are averaged
 SIZE, WIDE = (3.0, 1.75), (5.2, 2.0)  # inches
 # Stand-ins for the page's colours: matplotlib knows no CSS variables.
@@ -127,9 +129,10 @@ def quality_cost_plot(series: Sequence[Sequence[tuple[float, float]]], *, name: 
 
 
 def _axes(size: tuple[float, float]) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure  # here: it takes half a second
-
-    figure = Figure(figsize=size, layout="constrained")
+    # Here, because the import takes half a second.
+    figure = require("report", "matplotlib.figure", "a report").Figure(
+        figsize=size, layout="constrained"
+    )
     axes = figure.add_subplot()
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
@@ -141,8 +144,7 @@ def _axes(size: tuple[float, float]) -> tuple[Any, Any]:
 
 
 def _svg(figure: Any, name: str) -> str:
-    import matplotlib
-
+    matplotlib = require("report", "matplotlib", "a report")
     file = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     # The salt makes ids that neither change from run to run nor clash with another drawing's.

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import rjieba
+from functools import cache
+from typing import Any
 
 from r2d2.errors import R2D2Error
+from r2d2.extras import require
 
 LONGEST = 2000  # characters of a text that is looked at
 NOUNS = ("n", "eng", "j", "s")  # jieba's: n, nr, ns, nt, nz, ng; see ENGLISH; 欧盟; 海边
@@ -148,7 +149,7 @@ def _parts(span: Span, tag: str) -> list[tuple[Span, bool, bool]]:
     if tag.startswith(ADJECTIVES) and len(word) > 1 and word[0] in WITH:
         return [(_piece(span, 0, 1), False, False), (_piece(span, 1), False, True)]
     if tag in SET_PHRASES and word[-1] in PLACES:
-        place = rjieba.tag(word[:-1], False)
+        place = _dictionary().tag(word[:-1], False)
         return [(_piece(span, 0, -1), len(place) == 1 and place[0][1].startswith("n"), False)]
     if tag in SET_PHRASES or (word[0] in ACTIONS and tag == "n" and len(word) == 3):
         tail = _noun_at_the_end(word)
@@ -180,7 +181,9 @@ def _noun_at_the_end(word: str) -> int:
     lengths = (2, 1) if len(word) == 3 else (2,)
     for length in lengths:
         head, tail = word[:-length], word[-length:]
-        before, noun = (rjieba.tag(part, False) for part in (head, tail))  # words of its dictionary
+        before, noun = (
+            _dictionary().tag(part, False) for part in (head, tail)
+        )  # words of its dictionary
         if len(noun) == 1 and (noun[0][1].startswith("n") or tail in THINGS):
             thing = len(before) == 1 and before[0][1].startswith(("n", "m", "t", *ADJECTIVES))
             if len(word) == 3 or thing or word[0] in ACTIONS:
@@ -208,7 +211,7 @@ def _tagged(text: str) -> list[tuple[Span, str]]:
             f"the text has {len(text)} characters, more than {LONGEST}: give a sentence of it"
         )
     try:
-        parts = rjieba.tag(text)
+        parts = _dictionary().tag(text)
     except UnicodeEncodeError as error:  # half a surrogate pair in it
         raise R2D2Error(f"the text is no valid Unicode string ({error}): give another") from error
     tagged, at = [], 0
@@ -217,3 +220,9 @@ def _tagged(text: str) -> list[tuple[Span, str]]:
         at = start + len(word)
         tagged.append((Span(word, start, at), tag))
     return tagged
+
+
+@cache
+def _dictionary() -> Any:
+    """Jieba in Rust, which reads its dictionary when it is imported."""
+    return require("explain", "rjieba", "finding the nouns of a text")

@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import ImageDraw, ImageFont
 
 from r2d2.errors import R2D2Error
+from r2d2.extras import require
 
 log = logging.getLogger(__name__)
 
@@ -94,9 +95,9 @@ def find_font(size: int) -> Font:
 @functools.cache
 def installed_fonts() -> tuple[str, ...]:
     """The files of all fonts that matplotlib finds on this system, in order. Looks once."""
-    from matplotlib.font_manager import findSystemFonts  # here: it takes half a second
-
-    return tuple(sorted(findSystemFonts()))
+    # Here, because the import takes half a second.
+    manager = require("explain", "matplotlib.font_manager", "finding a Chinese font")
+    return tuple(sorted(manager.findSystemFonts()))
 
 
 @functools.cache

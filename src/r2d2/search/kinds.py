@@ -17,7 +17,7 @@ from r2d2.data.images import upright_size
 from r2d2.notes import Note
 from r2d2.pretrained import shipped_folder
 from r2d2.search.gallery import Gallery
-from r2d2.search.shipped import INDEX, EmojiGallery, emoji_character
+from r2d2.search.shipped import INDEX, EmojiGallery, emoji_character, emoji_data
 
 EMOJI_ONLY = (
     "the model knows emoji only, and these pictures are of another kind: what it finds is chance; "
@@ -98,7 +98,5 @@ def _is_large(size: tuple[int, int] | None) -> bool:
 
 def _is_emoji(name: str) -> bool:
     """Whether a name is an emoji's code points, as files of emoji have them."""
-    import emoji
-
-    stem = posixpath.splitext(posixpath.basename(name))[0].lower()
-    return (emoji_character(stem) or "") in emoji.EMOJI_DATA
+    character = emoji_character(posixpath.splitext(posixpath.basename(name))[0].lower())
+    return character is not None and character in emoji_data().EMOJI_DATA

