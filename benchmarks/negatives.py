@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from r2d2.checks.base import Asked
-from r2d2.checks.baselines import Baselines
+from r2d2.checks.base import CheckOptions
+from r2d2.checks.baselines import BaselineCheck
 from r2d2.checks.features import grams
 from r2d2.checks.run import check_table
 from r2d2.data.emoji import build_emoji_table
@@ -101,7 +101,7 @@ def main() -> None:
             "|---|---|" + "---|" * len(SHOWN),
         ]
         for name, (path, cosine) in sets.items():
-            report = check_table(path, quiet, Asked(), checks=(Baselines,))
+            report = check_table(path, quiet, CheckOptions(), checks=(BaselineCheck,))
             told = {fact.name.removeprefix("baseline, "): fact for fact in report.facts}
             cells = [f"{told[n].value} {str(told[n].note).split(' on ')[0]}" for n in SHOWN]
             near = "–" if np.isnan(cosine) else f"{cosine:.3f}"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from downstream.pairs import caption, pair, picture, quiet, table_of
 from r2d2.checks.against import know
-from r2d2.checks.base import Asked
+from r2d2.checks.base import CheckOptions
 from r2d2.checks.logistic import dense_rows, learn, sparse_rows
 from r2d2.checks.run import check_table
 from r2d2.downstream.likeness import PerceptualDuplicates
@@ -31,7 +31,7 @@ SOME = [picture(n, side=16) for n in range(N)]
 
 def check(tmp_path, pairs, **asked):
     rows = [pairs[n] for n in np.random.default_rng(0).permutation(len(pairs))]
-    return check_table(table_of(tmp_path / "t.lance", rows).path, quiet, Asked(**asked))
+    return check_table(table_of(tmp_path / "t.lance", rows).path, quiet, CheckOptions(**asked))
 
 
 def told(report):

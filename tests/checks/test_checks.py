@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from r2d2.checks.base import Asked
+from r2d2.checks.base import CheckOptions
 from r2d2.checks.run import CHECKS, check_table
 from r2d2.data.emoji import build_emoji_table
 from r2d2.table import Pair, Text, write_table
@@ -39,7 +39,7 @@ HEALTHY = [pair(n, "val" if n > 16 else "train") for n in range(20)]
 
 def check(tmp_path, pairs, **asked):
     write_table(tmp_path / "t.lance", pairs, overwrite=True)
-    return check_table(tmp_path / "t.lance", quiet, Asked(**asked))
+    return check_table(tmp_path / "t.lance", quiet, CheckOptions(**asked))
 
 
 def names(report):
@@ -64,7 +64,7 @@ def test_the_embedded_corpus_is_healthy_against_its_own_vocabulary(tmp_path):
     table = build_emoji_table(tmp_path / "emoji.lance")
     texts = [t.text for row in table.texts(table.rows()) for t in row]
     tokenizer = Tokenizer.train(texts, 4096, 24)
-    report = check_table(table.path, quiet, Asked(tokenizer, 24))
+    report = check_table(table.path, quiet, CheckOptions(tokenizer, 24))
     assert names(report) == []
 
 
@@ -185,7 +185,7 @@ def test_labels_out_of_balance(tmp_path):
 
 def test_a_sample_of_the_pictures_is_looked_at(tmp_path):
     write_table(tmp_path / "t.lance", (pair(n, image=b"x") for n in range(600)))
-    report = check_table(tmp_path / "t.lance", quiet, Asked(), pictures=150)
+    report = check_table(tmp_path / "t.lance", quiet, CheckOptions(), pictures=150)
     assert 110 < report.pictures < 190
     assert only(report, "unreadable").total == report.pictures
     assert report.rows == 600
@@ -230,6 +230,6 @@ def test_real_photographs_are_healthy(tmp_path):
         for n, row in enumerate(rows)
     ]  # fmt: skip
     write_table(tmp_path / "t.lance", pairs)
-    report = check_table(tmp_path / "t.lance", quiet, Asked())
+    report = check_table(tmp_path / "t.lance", quiet, CheckOptions())
     assert report.passed, report.lines()
     assert not any("picture" in name for name in names(report)), report.lines()

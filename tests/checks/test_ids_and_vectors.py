@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from downstream.pairs import caption, pair, picture, quiet, table_of
-from r2d2.checks.base import Asked
+from r2d2.checks.base import CheckOptions
 from r2d2.checks.run import check_table
 from r2d2.downstream.config import make_downstream_config
 from r2d2.downstream.make import make_set
@@ -35,7 +35,7 @@ def written(path, pairs, **columns):
 
 
 def check(tmp_path, pairs, **asked):
-    return check_table(written(tmp_path / "t.lance", pairs), quiet, Asked(**asked))
+    return check_table(written(tmp_path / "t.lance", pairs), quiet, CheckOptions(**asked))
 
 
 def only(report, part):
@@ -129,7 +129,7 @@ def test_vectors_without_a_direction(value, tmp_path):
     matrix = np.random.default_rng(0).normal(size=(len(HEALTHY), 4))
     matrix[[3, 7]] = value
     path = written(tmp_path / "t.lance", HEALTHY, image_vector=matrix)
-    report = check_table(path, quiet, Asked())
+    report = check_table(path, quiet, CheckOptions())
     found = only(report, "vectors of column image_vector that are NaN, infinite or zero")
     assert (found.severity, found.count, found.total) == ("stop", 2, 20)
     assert found.examples == ("row 3", "row 7")
@@ -139,7 +139,7 @@ def test_vectors_without_a_direction(value, tmp_path):
     healthy = np.where(np.isfinite(matrix) & (matrix != 0), matrix, 1)
     path = written(tmp_path / "t.lance", HEALTHY, image_vector=healthy)
     written(texts_uri(str(path)), HEALTHY, **{TEXT_VECTOR: matrix})
-    assert only(check_table(path, quiet, Asked()), f"column {TEXT_VECTOR}").count == 2
+    assert only(check_table(path, quiet, CheckOptions()), f"column {TEXT_VECTOR}").count == 2
 
 
 def test_exit_codes_and_that_the_json_says_what_the_terminal_does(tmp_path, monkeypatch, capsys):

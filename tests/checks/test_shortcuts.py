@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from downstream.pairs import caption, letter, pair, picture, quiet, table_of
-from r2d2.checks.base import Asked
-from r2d2.checks.baselines import Baselines
+from r2d2.checks.base import CheckOptions
+from r2d2.checks.baselines import BaselineCheck
 from r2d2.checks.run import CHECKS, check_table
 from r2d2.data.images import decode_image
 from r2d2.table import Text
@@ -38,7 +38,7 @@ def shuffled(rows, seed=0):
 
 
 def check(tmp_path, rows):
-    return check_table(table_of(tmp_path / "t.lance", rows).path, quiet, Asked())
+    return check_table(table_of(tmp_path / "t.lance", rows).path, quiet, CheckOptions())
 
 
 def told(report):
@@ -304,7 +304,7 @@ def test_small_fair_sets_are_not_condemned(count, tmp_path):
             for n, label in enumerate(labels)
         ]  # fmt: skip
         table = table_of(tmp_path / "t.lance", rows)
-        failed += not check_table(table.path, quiet, Asked(), checks=(Baselines,)).passed
+        failed += not check_table(table.path, quiet, CheckOptions(), checks=(BaselineCheck,)).passed
     assert failed == 0
 
 
@@ -316,4 +316,4 @@ def test_the_command_says_the_same_as_its_json(tmp_path, monkeypatch, capsys):
     )
     assert code == 1
     assert "stop: text source alone tells matches from non-matches (AUC 1.000" in out
-    assert Baselines in CHECKS
+    assert BaselineCheck in CHECKS

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from r2d2.checks.base import Known, Near, file_hash
+from r2d2.checks.base import DuplicateFinder, TableHashes, file_hash
 from r2d2.data.images import BadImage, decode_image
 from r2d2.progress import Update
 from r2d2.table import PairsTable
@@ -16,7 +16,7 @@ from r2d2.tokenizer import key_hash, loose_text_key
 CHUNK = 256  # rows with their pictures in memory
 
 
-def know(path: str | Path, near: Near | None, update: Update) -> Known:
+def know(path: str | Path, near: DuplicateFinder | None, update: Update) -> TableHashes:
     """Read a table once: some forty bytes a row stay in memory.
 
     Args:
@@ -45,7 +45,7 @@ def know(path: str | Path, near: Near | None, update: Update) -> Known:
                 except BadImage:
                     continue
     update(f"reading {path}", len(rows), len(rows))
-    return Known(
+    return TableHashes(
         str(path),
         len(rows),
         np.unique(np.array(ids, dtype=np.int64)),

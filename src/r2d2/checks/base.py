@@ -66,7 +66,7 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Glance:
+class PictureSummary:
     """What is kept of a decoded picture."""
 
     width: int
@@ -82,7 +82,7 @@ class Chunk:
     rows: Sequence[int]
     pairs: Sequence[Pair]
     # of the picture of a row: what was seen, or why it cannot be; None: not within the sample
-    glances: Sequence[Glance | BadImage | None]
+    glances: Sequence[PictureSummary | BadImage | None]
 
     def texts(self) -> Iterator[tuple[int, str]]:
         """Every text with its row."""
@@ -91,7 +91,7 @@ class Chunk:
                 yield row, text.text
 
 
-class Near(Protocol):
+class DuplicateFinder(Protocol):
     """How near-duplicates are found."""
 
     def hash(self, picture: Image.Image) -> int:
@@ -107,7 +107,7 @@ class Near(Protocol):
 
 
 @dataclass(frozen=True)
-class Known:
+class TableHashes:
     """Another table, by hashes: what this one must be kept apart from."""
 
     name: str
@@ -119,20 +119,20 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Asked:
+class CheckOptions:
     """What a check may want to know."""
 
     tokenizer: Tokenizer | None = None  # None: what depends on it is not checked
     max_length: int = 64  # tokens
     min_side: int = MIN_SIDE
-    near: Near | None = None  # None: only equal files are found
-    against: tuple[Known, ...] = ()
+    near: DuplicateFinder | None = None  # None: only equal files are found
+    against: tuple[TableHashes, ...] = ()
 
 
 class Check(Protocol):
     """One pass over a table, looking for one kind of trouble."""
 
-    def __init__(self, asked: Asked) -> None: ...
+    def __init__(self, options: CheckOptions) -> None: ...
 
     def see(self, chunk: Chunk) -> None:
         """Look at some rows."""
@@ -142,7 +142,7 @@ class Check(Protocol):
 
 
 @runtime_checkable
-class Measure(Protocol):
+class FactCheck(Protocol):
     """A check that also tells figures."""
 
     def facts(self) -> list[Fact]:
@@ -162,18 +162,18 @@ def file_kind(data: bytes) -> str:
     return "webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else data[:4].hex()
 
 
-def glance(pair: Pair, near: Near | None) -> Glance | BadImage:
+def glance(pair: Pair, near: DuplicateFinder | None) -> PictureSummary | BadImage:
     """Decode a picture once, for all checks."""
     try:
         picture = decode_image(pair.image, name=pair.image_id)
     except BadImage as error:
         return error
     hashed = None if near is None else near.hash(picture)
-    return Glance(*picture.size, resize(picture, THUMB), hashed)
+    return PictureSummary(*picture.size, resize(picture, THUMB), hashed)
 
 
 @dataclass
-class Tally:
+class FindingCounter:
     """A count with its first examples."""
 
     count: int = 0

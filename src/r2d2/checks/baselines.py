@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from r2d2.checks import features
-from r2d2.checks.base import TRAIN, Asked, Chunk, Fact, Finding, Severity
+from r2d2.checks.base import TRAIN, CheckOptions, Chunk, Fact, Finding, Severity
 from r2d2.checks.judgements import FEWEST, HELD_OUT, SIGMAS, Judgement, by_halves, by_scores, judge
 from r2d2.checks.labelled import Ints, LabelledRow, LabelledRows, Mask
-from r2d2.checks.logistic import Rows, dense_rows
+from r2d2.checks.logistic import SparseRows, dense_rows
 
 # Distance of an AUC from chance. Below SMALL it is let be. LARGE beyond the interval it fails: a
 # model that saw one part only would then order six pairs of ten, where methods that are compared
@@ -37,7 +37,7 @@ SHUFFLE = (
     "file are no fair sample: shuffle them by a hash before you take a part, or send them to people"
 )
 
-RowFeatures = Callable[[Sequence[LabelledRow]], Rows | None]
+RowFeatures = Callable[[Sequence[LabelledRow]], SparseRows | None]
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,10 @@ class Baseline:
         return Fact(name, round(worst.auc, 4), note)
 
 
-class Baselines:
+class BaselineCheck:
     """Every part of a row by itself: text, picture, ids, clicks, place in the file."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, options: CheckOptions) -> None:
         self.labelled = LabelledRows()
         self._found: list[Baseline] | None = None
 
@@ -144,11 +144,11 @@ class Baselines:
         pictures_in_train = kept.pictures_in_train(pictures)
         often = [[kept.text_times(one), kept.picture_times(one)] for one in rows]
 
-        def of_text(name: str, seen: Rows | None, absent: str, remedy: str) -> Baseline:
+        def of_text(name: str, seen: SparseRows | None, absent: str, remedy: str) -> Baseline:
             return _baseline(name, seen, absent, remedy, words, train, labels, texts_in_train > 0,
                              "text")  # fmt: skip
 
-        def of_picture(name: str, seen: Rows | None, absent: str, remedy: str) -> Baseline:
+        def of_picture(name: str, seen: SparseRows | None, absent: str, remedy: str) -> Baseline:
             return _baseline(name, seen, absent, remedy, pictures, train, labels,
                              pictures_in_train > 0, "picture")  # fmt: skip
 
@@ -214,7 +214,7 @@ def _remembered(rows: Sequence[LabelledRow], words: Ints, held: Mask, labels: Ma
 
 
 def _baseline(
-    name: str, seen: Rows | None, absent: str, remedy: str,
+    name: str, seen: SparseRows | None, absent: str, remedy: str,
     keys: Ints, train: Mask, labels: Mask, in_train: Mask, what: str,
 ) -> Baseline:  # fmt: skip
     """A baseline by all judgements; `absent` says why there is nothing to see."""

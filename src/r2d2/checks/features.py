@@ -9,9 +9,9 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from r2d2.checks.base import Glance
+from r2d2.checks.base import PictureSummary
 from r2d2.checks.labelled import Floats, LabelledPicture, LabelledRow, LabelledRows
-from r2d2.checks.logistic import Rows, dense_rows, sparse_rows
+from r2d2.checks.logistic import SparseRows, dense_rows, sparse_rows
 
 GRAMS = (1, 2, 3)  # characters
 BINS = 1 << 14  # that n-grams and other tokens are hashed into
@@ -21,47 +21,47 @@ LONGEST = 200  # characters of an id or an address of which n-grams are taken
 PREFIX = 12  # common characters of two ids, beyond which more say nothing new
 
 
-def text_ngrams(rows: Sequence[LabelledRow]) -> Rows:
+def text_ngrams(rows: Sequence[LabelledRow]) -> SparseRows:
     """Character n-grams of the text as it is written."""
     return sparse_rows([grams(one.text.text) for one in rows], BINS)
 
 
-def text_length(rows: Sequence[LabelledRow]) -> Rows:
+def text_length(rows: Sequence[LabelledRow]) -> SparseRows:
     """Characters, and their logarithm."""
     lengths = [len(one.text.text) for one in rows]
     return dense_rows(np.array([[n, np.log1p(n)] for n in lengths], dtype=np.float64))
 
 
-def text_source(rows: Sequence[LabelledRow]) -> Rows:
+def text_source(rows: Sequence[LabelledRow]) -> SparseRows:
     """Title, content, query, caption."""
     return _tokens([(f"source {one.text.source}",) for one in rows])
 
 
-def image_id(rows: Sequence[LabelledRow]) -> Rows:
+def image_id(rows: Sequence[LabelledRow]) -> SparseRows:
     """The pattern of an id, and where it stands among all."""
     return _names([one.pair.image_id for one in rows])
 
 
-def text_id(rows: Sequence[LabelledRow]) -> Rows | None:
+def text_id(rows: Sequence[LabelledRow]) -> SparseRows | None:
     """The same of text ids; None: no row has one."""
     ids = [one.text.text_id for one in rows]
     return _names(ids) if any(ids) else None
 
 
-def url(rows: Sequence[LabelledRow]) -> Rows | None:
+def url(rows: Sequence[LabelledRow]) -> SparseRows | None:
     """The same of addresses; None: no row has one."""
     addresses = [one.pair.url for one in rows]
     return _names(addresses) if any(addresses) else None
 
 
-def ids_compared(rows: Sequence[LabelledRow]) -> Rows | None:
+def ids_compared(rows: Sequence[LabelledRow]) -> SparseRows | None:
     """How alike the text_id and the image_id of a row are; None: no row has a text_id."""
     if not any(one.text.text_id for one in rows):
         return None
     return _tokens([_compare(one.text.text_id, one.pair.image_id) for one in rows])
 
 
-def row_order(rows: Sequence[LabelledRow], kept: LabelledRows) -> Rows:
+def row_order(rows: Sequence[LabelledRow], kept: LabelledRows) -> SparseRows:
     """Where a row stands in its split and in the file, and whether it is the second of two.
 
     What stands more often than twice is told by how often it does, and not by the order.
@@ -85,7 +85,7 @@ def row_order(rows: Sequence[LabelledRow], kept: LabelledRows) -> Rows:
     return _tokens(found)
 
 
-def clicks(rows: Sequence[LabelledRow]) -> Rows | None:
+def clicks(rows: Sequence[LabelledRow]) -> SparseRows | None:
     """Clicks, impressions, rates, weights, and whether text and row agree; None: there are none."""
     columns: dict[str, Sequence[float | None]] = {
         "row clicks": [one.pair.clicks for one in rows],
@@ -118,12 +118,12 @@ def clicks(rows: Sequence[LabelledRow]) -> Rows | None:
     return _tokens(found)
 
 
-def picture_pixels(rows: Sequence[LabelledPicture]) -> Rows:
+def picture_pixels(rows: Sequence[LabelledPicture]) -> SparseRows:
     """(69,) grey thumbnail, mean colour, and the logarithms of width and size of the file."""
     return dense_rows(np.array([_pixels(one.seen, one.size) for one in rows], dtype=np.float64))
 
 
-def picture_file(rows: Sequence[LabelledPicture]) -> Rows:
+def picture_file(rows: Sequence[LabelledPicture]) -> SparseRows:
     """Width, height, their ratio, bytes and kind of the file."""
     columns: dict[str, Sequence[float | None]] = {
         "width": [one.seen.width for one in rows],
@@ -155,14 +155,14 @@ def buckets(values: Sequence[float | None]) -> list[str]:
     ]
 
 
-def _pixels(seen: Glance, size: int) -> Floats:
+def _pixels(seen: PictureSummary, size: int) -> Floats:
     pixels = seen.thumbnail.astype(np.float64) / 255
     grey = pixels.mean(axis=2).reshape(-1)
     extent = (np.log(seen.width * seen.height), np.log1p(size))
     return np.concatenate([grey, pixels.mean(axis=(0, 1)), extent])
 
 
-def _names(names: Sequence[str | None]) -> Rows:
+def _names(names: Sequence[str | None]) -> SparseRows:
     """N-grams of names, the last number in each, and its place in the order of all."""
     place = np.unique([name or "" for name in names], return_inverse=True)[1].reshape(-1)
     numbers = [_last_number(name or "") for name in names]
@@ -207,7 +207,7 @@ def _last_number(name: str) -> float | None:
     return float(found[-1]) if found else None
 
 
-def _tokens(rows: Iterable[Sequence[str]]) -> Rows:
+def _tokens(rows: Iterable[Sequence[str]]) -> SparseRows:
     return sparse_rows([[_bin(token) for token in tokens] for tokens in rows], BINS)
 
 

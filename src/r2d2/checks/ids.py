@@ -8,7 +8,15 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.checks.base import EXAMPLES, Asked, Chunk, Finding, Severity, Tally, file_hash
+from r2d2.checks.base import (
+    EXAMPLES,
+    CheckOptions,
+    Chunk,
+    Finding,
+    FindingCounter,
+    Severity,
+    file_hash,
+)
 from r2d2.tokenizer import key_hash, loose_text_key, text_key
 
 MANY = 0.1  # share of labelled pairs with two labels, from which figures mean nothing
@@ -16,11 +24,11 @@ MANY = 0.1  # share of labelled pairs with two labels, from which figures mean n
 Hashes = npt.NDArray[np.int64]
 
 
-class Ids:
+class IdCheck:
     """Image ids, text ids, and pairs of picture and text, each of which should stand for one."""
 
-    def __init__(self, asked: Asked) -> None:
-        self.bare = Tally()
+    def __init__(self, options: CheckOptions) -> None:
+        self.bare = FindingCounter()
         self.rows = array("q")
         self.images, self.files = array("q"), array("Q")  # of each row
         self.labelled = array("b")
@@ -77,7 +85,7 @@ class Ids:
     def _repeated(self, ids: Hashes, rows: Hashes, images: Hashes, files: Hashes) -> list[Finding]:
         """Rows without a label that repeat an image_id whose picture is the same in all rows."""
         different = set(_of_several(images, files).tolist())
-        repeats = Tally()
+        repeats = FindingCounter()
         for members, key in _groups(ids, rows):
             if key not in different:
                 for _ in members[1:]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from r2d2.checks.labelled import Floats, Ints, Mask
-from r2d2.checks.logistic import Rows, learn
+from r2d2.checks.logistic import SparseRows, learn
 from r2d2.ranking.metrics import auc_with_error
 
 FEWEST = 40  # rows to judge by, below which nothing can be told
@@ -67,7 +67,7 @@ class Judgement:
 
 
 def judge(
-    rows: Rows, keys: Ints, train: Mask, labels: Mask, in_train: Mask, what: str
+    rows: SparseRows, keys: Ints, train: Mask, labels: Mask, in_train: Mask, what: str
 ) -> list[Judgement]:
     """Learn on `train`, and by halves.
 
@@ -87,17 +87,17 @@ def judge(
             Judgement(HELD_OUT, int(held.sum()), reason=f"'train' cannot teach: {lacking}")
         )
     else:
-        found.append(_asked(rows, keys, labels, HELD_OUT, [(train, held)]))
+        found.append(_judge_folds(rows, keys, labels, HELD_OUT, [(train, held)]))
         new = held & ~in_train
         if new.sum() < held.sum():
             name = f"held-out rows whose {what} is not in 'train'"
-            found.append(_asked(rows, keys, labels, name, [(train, new)]))
+            found.append(_judge_folds(rows, keys, labels, name, [(train, new)]))
     found.append(by_halves(rows, keys, train, labels))
     return found
 
 
-def by_halves(rows: Rows, keys: Ints, train: Mask, labels: Mask) -> Judgement:
-    """Learn on half of the held-out rows and ask the other; of all rows where those are too few.
+def by_halves(rows: SparseRows, keys: Ints, train: Mask, labels: Mask) -> Judgement:
+    """Learn on half of the held-out rows and test the other; on all rows where those are too few.
 
     Two halves of one set are alike. An AUC under chance only says that they share what has both
     labels, such as a picture that was encoded twice, and gives no label away.
@@ -108,8 +108,8 @@ def by_halves(rows: Rows, keys: Ints, train: Mask, labels: Mask) -> Judgement:
     if lacking := _lacking(labels[part]):
         return Judgement(name, int(part.sum()), reason=lacking)
     even = keys % 2 == 0
-    ways = [(part & even, part & ~even), (part & ~even, part & even)]
-    return replace(_asked(rows, keys, labels, name, ways), one_sided=True)
+    folds = [(part & even, part & ~even), (part & ~even, part & even)]
+    return replace(_judge_folds(rows, keys, labels, name, folds), one_sided=True)
 
 
 def by_scores(scores: Floats, keys: Ints, labels: Mask, name: str) -> Judgement:
@@ -121,27 +121,27 @@ def by_scores(scores: Floats, keys: Ints, labels: Mask, name: str) -> Judgement:
     return Judgement(name, len(labels), auc, half, float(((scores > 0) == labels).mean()))
 
 
-def _asked(
-    rows: Rows, keys: Ints, labels: Mask, name: str, ways: list[tuple[Mask, Mask]]
+def _judge_folds(
+    rows: SparseRows, keys: Ints, labels: Mask, name: str, folds: list[tuple[Mask, Mask]]
 ) -> Judgement:
-    """Learn on the first of each two sets of rows, ask on the second; the mean of all ways."""
-    count = sum(int(asked.sum()) for _, asked in ways)
-    every = np.concatenate([labels[asked] for _, asked in ways])
+    """Learn on the first set of rows of each fold and test on the second; the mean of all folds."""
+    count = sum(int(tested.sum()) for _, tested in folds)
+    every = np.concatenate([labels[tested] for _, tested in folds])
     if lacking := _lacking(every):
         return Judgement(name, count, reason=lacking)
-    for way in ways:
-        if not all(_both(labels[side]) for side in way):
+    for fold in folds:
+        if not all(_both(labels[side]) for side in fold):
             return Judgement(name, count, reason="a half of them has labels of one kind only")
     aucs, variances, right = [], [], []
-    for learnt_on, asked in ways:
-        learnt = learn(rows.take(np.flatnonzero(learnt_on)), labels[learnt_on])
-        scores = learnt.scores(rows.take(np.flatnonzero(asked)))
+    for taught, tested in folds:
+        model = learn(rows.take(np.flatnonzero(taught)), labels[taught])
+        scores = model.scores(rows.take(np.flatnonzero(tested)))
         scores = scores.round(9)  # what is equal but for rounding ties
-        auc, error = auc_with_error(scores, labels[asked], keys[asked])
+        auc, error = auc_with_error(scores, labels[tested], keys[tested])
         aucs.append(auc)
-        variances.append(max(error**2, _variance_by_luck(labels[asked])))
-        right.append(float(((scores > 0) == labels[asked]).mean()))
-    half = SIGMAS * float(np.sqrt(np.mean(variances) / len(ways)))
+        variances.append(max(error**2, _variance_by_luck(labels[tested])))
+        right.append(float(((scores > 0) == labels[tested]).mean()))
+    half = SIGMAS * float(np.sqrt(np.mean(variances) / len(folds)))
     return Judgement(name, count, float(np.mean(aucs)), half, float(np.mean(right)))
 
 

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.checks.base import TRAIN, Chunk, Glance, file_hash, file_kind
+from r2d2.checks.base import TRAIN, Chunk, PictureSummary, file_hash, file_kind
 from r2d2.pair import Pair, Text
 from r2d2.tokenizer import key_hash, loose_text_key
 
@@ -47,7 +47,7 @@ class LabelledPicture:
     split: str
     label: int
     picture: int
-    seen: Glance
+    seen: PictureSummary
     size: int  # bytes of the file
     kind: str  # of the file: jpeg, png, ...
 
@@ -55,7 +55,7 @@ class LabelledPicture:
 T = TypeVar("T")
 
 
-class Sample(Generic[T]):
+class KeyedSample(Generic[T]):
     """Rows of the smallest keys, in the order seen; all rows of a key, or none."""
 
     def __init__(self) -> None:
@@ -80,8 +80,8 @@ class LabelledRows:
     """The sample of a table's labelled rows, and how often each text and picture stands where."""
 
     def __init__(self) -> None:
-        self.rows: Sample[LabelledRow] = Sample()
-        self.pictures: Sample[LabelledPicture] = Sample()
+        self.rows: KeyedSample[LabelledRow] = KeyedSample()
+        self.pictures: KeyedSample[LabelledPicture] = KeyedSample()
         self.labels: Counter[int] = Counter()
         self.totals: Counter[str] = Counter()  # labelled rows of each split
         self._times: Counter[tuple[str, int]] = Counter()
@@ -110,7 +110,7 @@ class LabelledRows:
             self._times[pair.split, ~picture] += 1
             self.totals[pair.split] += 1
             self.labels[pair.label] += 1
-            if isinstance(seen, Glance):
+            if isinstance(seen, PictureSummary):
                 self.pictures.add(
                     picture,
                     LabelledPicture(

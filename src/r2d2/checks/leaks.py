@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.checks.base import TRAIN, Asked, Chunk, Fact, Finding, Severity, file_hash
+from r2d2.checks.base import TRAIN, CheckOptions, Chunk, Fact, Finding, Severity, file_hash
 from r2d2.tokenizer import key_hash, loose_text_key
 
 ID, FILE, NEAR, TEXT = "an image_id", "a file", "a near-duplicate picture", "a text"
 
 
-class _Side:
+class _SplitHashes:
     """A split by hashes."""
 
     def __init__(self) -> None:
@@ -32,20 +32,20 @@ class _Side:
         }
 
 
-class Leaks:
+class LeakCheck:
     """Between splits, and against other tables.
 
     What `train` shares with a split is judged by `Pictures` and `Texts`; here it is counted only.
     """
 
-    def __init__(self, asked: Asked) -> None:
-        self.asked = asked
-        self.sides: dict[str, _Side] = {}
+    def __init__(self, options: CheckOptions) -> None:
+        self.options = options
+        self.sides: dict[str, _SplitHashes] = {}
 
     def see(self, chunk: Chunk) -> None:
         """See `Check`."""
         for pair, seen in zip(chunk.pairs, chunk.glances, strict=True):
-            side = self.sides.setdefault(pair.split, _Side())
+            side = self.sides.setdefault(pair.split, _SplitHashes())
             side.ids.append(key_hash(pair.image_id))
             side.files.append(file_hash(pair.image))
             if (hashed := getattr(seen, "hash", None)) is not None:
@@ -110,22 +110,22 @@ class Leaks:
 
     def _against(self) -> list[tuple[str, str, str, int, int]]:
         found = []
-        for table in self.asked.against:
+        for table in self.options.against:
             known = {ID: table.ids, FILE: table.files, NEAR: table.prints, TEXT: table.texts}
             for split, side in sorted(self.sides.items()):
                 found += [(split, table.name, *rest) for rest in self._shared(side, known)]
         return found
 
     def _shared(
-        self, side: _Side, known: Mapping[str, npt.NDArray[Any]]
+        self, side: _SplitHashes, known: Mapping[str, npt.NDArray[Any]]
     ) -> list[tuple[str, int, int]]:
         """By what: how many rows (texts) of a side are known, and of how many."""
         found = []
         for what, hashes in side.arrays().items():
             if what == NEAR:
-                if self.asked.near is None:
+                if self.options.near is None:
                     continue
-                shared = self.asked.near.within(
+                shared = self.options.near.within(
                     known[NEAR].astype(np.uint64), hashes.astype(np.uint64)
                 )
             else:

@@ -16,7 +16,7 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Rows:
+class SparseRows:
     """A matrix (n, width) as its non-zero entries, ordered by row."""
 
     row: Ints  # (e,)
@@ -26,12 +26,12 @@ class Rows:
     width: int
     dense: bool = False
 
-    def take(self, places: Ints) -> Rows:
+    def take(self, places: Ints) -> SparseRows:
         """The rows at ascending `places`."""
         new = np.full(self.count, -1, np.int64)
         new[places] = np.arange(len(places))
         kept = new[self.row] >= 0
-        return Rows(
+        return SparseRows(
             new[self.row[kept]], self.column[kept], self.value[kept], len(places), self.width,
             self.dense,
         )  # fmt: skip
@@ -48,7 +48,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Learnt:
+class LogisticModel:
     """Weights, and how columns were scaled."""
 
     weight: Floats  # (width,)
@@ -56,28 +56,28 @@ class Learnt:
     middle: Floats  # (width,) taken off dense columns
     scale: Floats  # (width,)
 
-    def scores(self, rows: Rows) -> Floats:
+    def scores(self, rows: SparseRows) -> Floats:
         """(n,) log odds."""
         return _scaled(rows, self.middle, self.scale).times(self.weight) + self.bias
 
 
-def dense_rows(values: Floats) -> Rows:
+def dense_rows(values: Floats) -> SparseRows:
     """Of a matrix (n, width)."""
     count, width = values.shape
     row, column = np.divmod(np.arange(count * width), width)
-    return Rows(row, column, values.reshape(-1).astype(np.float64), count, width, dense=True)
+    return SparseRows(row, column, values.reshape(-1).astype(np.float64), count, width, dense=True)
 
 
-def sparse_rows(columns: Sequence[Sequence[int]], width: int) -> Rows:
+def sparse_rows(columns: Sequence[Sequence[int]], width: int) -> SparseRows:
     """Of the columns that are set in each row; rows have unit length."""
     lengths = np.array([len(some) for some in columns], dtype=np.int64)
     row = np.repeat(np.arange(len(columns)), lengths)
     column = np.array([c for some in columns for c in some], dtype=np.int64)
     value = np.repeat(1 / np.sqrt(np.maximum(lengths, 1)), lengths)
-    return Rows(row, column, value, len(columns), width)
+    return SparseRows(row, column, value, len(columns), width)
 
 
-def learn(rows: Rows, labels: npt.NDArray[np.bool_]) -> Learnt:
+def learn(rows: SparseRows, labels: npt.NDArray[np.bool_]) -> LogisticModel:
     """Least logistic loss with an L2 penalty, by Nesterov's accelerated gradient.
 
     Args:
@@ -88,7 +88,7 @@ def learn(rows: Rows, labels: npt.NDArray[np.bool_]) -> Learnt:
     if rows.dense:
         ones = np.ones(rows.count)
         middle = rows.back(ones) / rows.count
-        squares = Rows(
+        squares = SparseRows(
             rows.row, rows.column, rows.value**2, rows.count, rows.width
         ).back(ones)  # fmt: skip
         scale = np.sqrt(np.maximum(squares / rows.count - middle**2, 0))
@@ -106,9 +106,9 @@ def learn(rows: Rows, labels: npt.NDArray[np.bool_]) -> Learnt:
         pace = n / (n + 3)
         ahead, bias_ahead = new + pace * (new - weight), new_bias + pace * (new_bias - bias)
         weight, bias = new, new_bias
-    return Learnt(weight, bias, middle, scale)
+    return LogisticModel(weight, bias, middle, scale)
 
 
-def _scaled(rows: Rows, middle: Floats, scale: Floats) -> Rows:
+def _scaled(rows: SparseRows, middle: Floats, scale: Floats) -> SparseRows:
     value = (rows.value - middle[rows.column]) / scale[rows.column]
-    return Rows(rows.row, rows.column, value, rows.count, rows.width, rows.dense)
+    return SparseRows(rows.row, rows.column, value, rows.count, rows.width, rows.dense)

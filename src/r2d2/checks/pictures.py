@@ -8,17 +8,25 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.checks.base import TRAIN, Asked, Chunk, Finding, Severity, Tally, file_hash
+from r2d2.checks.base import (
+    TRAIN,
+    CheckOptions,
+    Chunk,
+    Finding,
+    FindingCounter,
+    Severity,
+    file_hash,
+)
 from r2d2.data.images import BadImage
 
 
-class Pictures:
+class PictureCheck:
     """Unreadable, tiny, repeated and leaked pictures."""
 
-    def __init__(self, asked: Asked) -> None:
-        self.asked = asked
-        self.bad: dict[str, Tally] = {}
-        self.tiny, self.decoded = Tally(), 0
+    def __init__(self, options: CheckOptions) -> None:
+        self.options = options
+        self.bad: dict[str, FindingCounter] = {}
+        self.tiny, self.decoded = FindingCounter(), 0
         self.names: list[str] = []  # of splits
         self.split = array("i")  # of each row, as a place in `names`
         self.labelled = array("b")
@@ -37,9 +45,9 @@ class Pictures:
                 continue
             self.decoded += 1
             if isinstance(seen, BadImage):
-                self.bad.setdefault(seen.kind, Tally()).add(f"row {row} ({pair.image_id})")
+                self.bad.setdefault(seen.kind, FindingCounter()).add(f"row {row} ({pair.image_id})")
                 continue
-            if min(seen.width, seen.height) < self.asked.min_side:
+            if min(seen.width, seen.height) < self.options.min_side:
                 self.tiny.add(f"row {row}, {seen.width}x{seen.height}")
             if seen.hash is not None:
                 self.looked.append(row)
@@ -55,14 +63,14 @@ class Pictures:
                 "training leaves them out and takes others; fetch them again or remove the rows",
             )  # fmt: skip
         found += self.tiny.finding(
-            f"pictures with a side under {self.asked.min_side} pixels", "note", self.decoded,
+            f"pictures with a side under {self.options.min_side} pixels", "note", self.decoded,
             "pictures", "they are enlarged and blur: leave them out if others show the same",
         )  # fmt: skip
         files = np.unique(np.array(self.files, dtype=np.uint64), return_inverse=True)[1]
         found += self._groups(files.reshape(-1), np.arange(len(files)), "the same file")
-        if self.asked.near is not None and len(self.looked):
+        if self.options.near is not None and len(self.looked):
             rows = np.array(self.looked, dtype=np.int64)
-            near = self.asked.near.groups(np.array(self.prints, dtype=np.uint64))
+            near = self.options.near.groups(np.array(self.prints, dtype=np.uint64))
             # what is the same file has been told
             first = np.unique(files[rows], return_index=True)[1]
             found += self._groups(near[first], rows[first], "near-duplicates")
@@ -74,8 +82,8 @@ class Pictures:
         """`rows` (n,) of one group (n,) show one picture: within a split a waste, across a leak."""
         order = np.argsort(groups, kind="stable")
         starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
-        waste = Tally()
-        leaks: dict[str, Tally] = {}
+        waste = FindingCounter()
+        leaks: dict[str, FindingCounter] = {}
         for start, end in pairwise([*starts.tolist(), len(order)]):
             if end - start < 2:
                 continue
@@ -85,7 +93,7 @@ class Pictures:
             if TRAIN in splits:
                 for split in splits:
                     if split != TRAIN:
-                        leaks.setdefault(split, Tally()).add(told)
+                        leaks.setdefault(split, FindingCounter()).add(told)
             alone = [
                 row
                 for row, split in zip(members, splits, strict=True)

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from r2d2.checks.base import Asked, Check, Chunk, Fact, Finding, Measure, glance
-from r2d2.checks.baselines import Baselines
-from r2d2.checks.ids import Ids
-from r2d2.checks.leaks import Leaks
-from r2d2.checks.pictures import Pictures
-from r2d2.checks.sets import Labels, Sizes, Splits
-from r2d2.checks.texts import Texts, Tokens
+from r2d2.checks.base import Check, CheckOptions, Chunk, Fact, FactCheck, Finding, glance
+from r2d2.checks.baselines import BaselineCheck
+from r2d2.checks.ids import IdCheck
+from r2d2.checks.leaks import LeakCheck
+from r2d2.checks.pictures import PictureCheck
+from r2d2.checks.sets import LabelCheck, SizeCheck, SplitCheck
+from r2d2.checks.texts import TextCheck, TokenCheck
 from r2d2.checks.vectors import check_vectors
 from r2d2.errors import R2D2Error
 from r2d2.progress import Update
@@ -25,7 +25,8 @@ PICTURES = 50_000  # decoded; of a larger table a sample by hash of the row
 MIX = 0x9E3779B97F4A7C15  # times a row number: even in 64 bits (Knuth's golden ratio)
 
 CHECKS: tuple[type[Check], ...] = (
-    Splits, Ids, Texts, Tokens, Pictures, Labels, Sizes, Leaks, Baselines,
+    SplitCheck, IdCheck, TextCheck, TokenCheck, PictureCheck, LabelCheck, SizeCheck, LeakCheck,
+    BaselineCheck,
 )  # fmt: skip
 ORDER: Mapping[str, int] = {"stop": 0, "warn": 1, "note": 2}
 
@@ -83,7 +84,7 @@ class CheckReport:
 def check_table(
     path: str | Path,
     update: Update,
-    asked: Asked | None = None,
+    options: CheckOptions | None = None,
     pictures: int = PICTURES,
     checks: Sequence[type[Check]] = CHECKS,
 ) -> CheckReport:
@@ -92,7 +93,7 @@ def check_table(
     Args:
         path: a pairs table.
         update: progress.
-        asked: tokenizer, limits, and how near-duplicates are found.
+        options: tokenizer, limits, and how near-duplicates are found.
         pictures: how many to decode; of a larger table a sample by hash of the row.
         checks: which.
 
@@ -103,8 +104,8 @@ def check_table(
     rows = table.rows()
     if not len(rows):
         raise R2D2Error(f"{path} has no row: there is nothing to check")
-    asked = asked or Asked()
-    running = [check(asked) for check in checks]
+    options = options or CheckOptions()
+    running = [check(options) for check in checks]
     share = pictures / len(rows)
     texts = looked_at = 0
     for start in range(0, len(rows), CHUNK):
@@ -113,7 +114,7 @@ def check_table(
         sample = [row * MIX % 2**64 < share * 2**64 for row in some]
         pairs = table.take(some)
         glances = [
-            glance(pair, asked.near) if looked else None
+            glance(pair, options.near) if looked else None
             for pair, looked in zip(pairs, sample, strict=True)
         ]
         chunk = Chunk(some, pairs, glances)
@@ -125,20 +126,20 @@ def check_table(
     vector_facts, findings = check_vectors(table)
     findings += [finding for check in running for finding in check.findings()]
     findings.sort(key=lambda finding: ORDER[finding.severity])
-    facts = [fact for check in running if isinstance(check, Measure) for fact in check.facts()]
-    facts += vector_facts + _not_checked(asked)
+    facts = [fact for check in running if isinstance(check, FactCheck) for fact in check.facts()]
+    facts += vector_facts + _not_checked(options)
     return CheckReport(str(path), len(rows), texts, looked_at, tuple(findings), tuple(facts))
 
 
-def _not_checked(asked: Asked) -> list[Fact]:
+def _not_checked(options: CheckOptions) -> list[Fact]:
     """What was not looked for, and what to give for it."""
     found = []
-    if asked.tokenizer is None:
+    if options.tokenizer is None:
         found.append(
             Fact("texts against a vocabulary", "not checked",
                  "give --model or --vocab of `r2d2 data check`")
         )  # fmt: skip
-    if asked.near is None:
+    if options.near is None:
         found.append(
             Fact("near-duplicate pictures", "not checked", "give --radius 4 of `r2d2 data check`")
         )

@@ -7,14 +7,14 @@ from collections import Counter
 
 import numpy as np
 
-from r2d2.checks.base import TRAIN, Asked, Chunk, Fact, Finding, Tally, file_hash
+from r2d2.checks.base import TRAIN, CheckOptions, Chunk, Fact, Finding, FindingCounter, file_hash
 from r2d2.tokenizer import key_hash, text_key
 
 
-class Splits:
+class SplitCheck:
     """Whether there is what training and choosing need."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, options: CheckOptions) -> None:
         self.counts: Counter[str] = Counter()
 
     def see(self, chunk: Chunk) -> None:
@@ -44,12 +44,12 @@ LEAST = 0.4  # share of the rarer label in a balanced set
 FEWEST = 11  # labels: that a fair coin gives so many alike happens once in 1,000
 
 
-class Labels:
+class LabelCheck:
     """Balance of a matching set."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, options: CheckOptions) -> None:
         self.counts: dict[str, Counter[int | None]] = {}
-        self.other, self.rows = Tally(), 0
+        self.other, self.rows = FindingCounter(), 0
 
     def see(self, chunk: Chunk) -> None:
         """See `Check`."""
@@ -98,10 +98,10 @@ class Labels:
         return found
 
 
-class Sizes:
+class SizeCheck:
     """Lengths of texts, and how many texts and pictures are repeats; told, not judged."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, options: CheckOptions) -> None:
         self.lengths, self.keys, self.files = array("i"), array("q"), array("Q")
         self.splits: dict[str, Counter[int | None]] = {}
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.checks.base import EXAMPLES, TRAIN, Asked, Chunk, Finding, Severity, Tally
+from r2d2.checks.base import EXAMPLES, TRAIN, CheckOptions, Chunk, Finding, FindingCounter, Severity
 from r2d2.pair import Pair
 from r2d2.tokenizer import UNK, key_hash, loose_text_key, text_key
 
@@ -20,11 +20,11 @@ FOREIGN_SHARE = 0.1  # of texts without a known word, from which recall says lit
 SHORT = 40  # characters of a text in an example
 
 
-class Texts:
+class TextCheck:
     """Empty, repeated and leaked texts."""
 
-    def __init__(self, asked: Asked) -> None:
-        self.bare, self.empty, self.twice = Tally(), Tally(), Tally()
+    def __init__(self, options: CheckOptions) -> None:
+        self.bare, self.empty, self.twice = FindingCounter(), FindingCounter(), FindingCounter()
         self.rows: Counter[str] = Counter()
         self.total = 0
         self.matching = False  # a matching set: its texts stand in matches and in non-matches
@@ -128,12 +128,17 @@ def _distinct(
     return distinct, times
 
 
-class Tokens:
+class TokenCheck:
     """Texts that are cut, and characters that the vocabulary lacks."""
 
-    def __init__(self, asked: Asked) -> None:
-        self.tokenizer, self.length = asked.tokenizer, asked.max_length
-        self.cut, self.unknown, self.foreign, self.total = Tally(), Tally(), Tally(), 0
+    def __init__(self, options: CheckOptions) -> None:
+        self.tokenizer, self.length = options.tokenizer, options.max_length
+        self.cut, self.unknown, self.foreign, self.total = (
+            FindingCounter(),
+            FindingCounter(),
+            FindingCounter(),
+            0,
+        )
         self.characters: Counter[str] = Counter()
 
     def see(self, chunk: Chunk) -> None:

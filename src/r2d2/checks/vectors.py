@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from r2d2.checks.base import Fact, Finding, Tally
+from r2d2.checks.base import Fact, Finding, FindingCounter
 from r2d2.search.layout import TEXT_VECTOR, open_lance, texts_uri
 from r2d2.table import PairsTable
 from r2d2.vectors import without_direction
@@ -32,8 +32,8 @@ def check_vectors(table: PairsTable) -> tuple[list[Fact], list[Finding]]:
     return facts, findings
 
 
-def _look_over(batches: Iterable[tuple[int, pa.RecordBatch]]) -> tuple[int, Tally]:
-    total, bad = 0, Tally()
+def _look_over(batches: Iterable[tuple[int, pa.RecordBatch]]) -> tuple[int, FindingCounter]:
+    total, bad = 0, FindingCounter()
     for start, batch in batches:
         column = batch.column(0)
         there = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))

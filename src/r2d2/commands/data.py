@@ -155,7 +155,7 @@ def check(
     """
     from r2d2 import progress
     from r2d2.checks.against import know
-    from r2d2.checks.base import Asked
+    from r2d2.checks.base import CheckOptions
     from r2d2.checks.run import check_table
     from r2d2.downstream.likeness import PerceptualDuplicates
     from r2d2.downstream.make import set_radius
@@ -188,7 +188,7 @@ def check(
     look = None if bits is None else PerceptualDuplicates(bits)
     with progress.bars() as update:
         known = tuple(know(other, look, update) for other in against or ())
-        asked = Asked(tokenizer, length, min_side, look, known)
+        asked = CheckOptions(tokenizer, length, min_side, look, known)
         report = check_table(table, update, asked, pictures)
     for line in report.lines():
         typer.echo(line)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.checks.base import Known, file_hash
+from r2d2.checks.base import TableHashes, file_hash
 from r2d2.corpus.funnel import EXAMPLES, StageCount
 from r2d2.corpus.images.phash import perceptual_hashes
 from r2d2.corpus.report.sample import numbers
@@ -144,7 +144,7 @@ def choose_text(texts: Sequence[Text], choice: TextChoice, seed: int) -> Text | 
 
 
 def set_apart(
-    candidates: Sequence[Candidate], known: Sequence[Known], config: DownstreamConfig
+    candidates: Sequence[Candidate], known: Sequence[TableHashes], config: DownstreamConfig
 ) -> tuple[list[Candidate], list[StageCount]]:
     """Leave out what other tables have: by id, file, near-duplicate picture, perhaps text."""
     stages, left = [], list(candidates)

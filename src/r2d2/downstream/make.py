@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from r2d2.checks.against import know
-from r2d2.checks.base import Asked
+from r2d2.checks.base import CheckOptions
 from r2d2.checks.run import CheckReport, check_table
 from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.images.align import EmbeddingModel
@@ -142,7 +142,7 @@ def make_set(
         out, _pairs(table, picked, rows, update), overwrite=overwrite,
         metadata=table.metadata | metadata,
     )  # fmt: skip
-    report = check_table(out, update, Asked(near=look, against=known), pictures=len(rows))
+    report = check_table(out, update, CheckOptions(near=look, against=known), pictures=len(rows))
     sizes = np.unique(groups, return_counts=True)[1]
     return DownstreamSet(
         str(out), config, len(rows), len({row.picture for row in rows}),
