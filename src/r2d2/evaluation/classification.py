@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 import yaml
+from PIL import Image
 from torch import Tensor
 
-from r2d2.data.images import BadImage, decode_image
+from r2d2.data.images import BadImage
 from r2d2.errors import R2D2Error
-from r2d2.evaluation.encode import batches, check_side, embedding_check
-from r2d2.evaluation.protocol import DualEncoder, KnowsImages, Progress
+from r2d2.evaluation.dataset import decoded
+from r2d2.evaluation.encode import batches, check_directions, embedding_check, encode_usable
+from r2d2.evaluation.protocol import DualEncoder, Progress
+from r2d2.evaluation.settings import BATCH_SIZE
 from r2d2.formats.classes import CLASS, listed_classes, row_classes
 from r2d2.inputs.encoding import read_text, split_lines
 from r2d2.inputs.yaml_text import read_yaml
@@ -106,7 +110,10 @@ def read_classes(
 
 @torch.no_grad()
 def class_embeddings(
-    model: DualEncoder, classes: Sequence[str], templates: Sequence[str], batch_size: int = 256
+    model: DualEncoder,
+    classes: Sequence[str],
+    templates: Sequence[str],
+    batch_size: int = BATCH_SIZE,
 ) -> Tensor:
     """(classes, d) of unit length: the mean over the templates, each of unit length before."""
     prompts = [template.replace(PLACE, name) for name in classes for template in templates]
@@ -115,7 +122,7 @@ def class_embeddings(
     for batch in batches(len(prompts), batch_size):
         sentences = [prompts[i] for i in batch]
         parts.append(model.encode_texts(sentences).embedding.float())
-        check_side(directions, parts[-1], sentences)
+        check_directions(directions, parts[-1], sentences)
     directions.done()
     whole = torch.cat(parts).view(len(classes), len(templates), -1)
     return F.normalize(whole.mean(dim=1), dim=-1)
@@ -138,7 +145,7 @@ def classify(
     table: PairsTable,
     labelled: LabelledImages,
     prototypes: Tensor,
-    batch_size: int = 256,
+    batch_size: int = BATCH_SIZE,
     progress: Progress | None = None,
 ) -> ClassRanks:
     """Rank the classes for each image, by cosine.
@@ -153,9 +160,15 @@ def classify(
     guesses: list[Tensor] = []
     directions = embedding_check("images")
     for batch in batches(len(labelled.rows), batch_size):
-        good, embedding = _encode(model, table, labelled, batch, skipped)
-        if embedding is not None:
-            check_side(directions, embedding, [labelled.image_ids[i] for i in good])
+        names = [labelled.image_ids[i] for i in batch]
+        usable, encoded, dropped = encode_usable(
+            model, names, partial(_pictures, table, [labelled.rows[i] for i in batch])
+        )
+        skipped += dropped
+        good = [batch[i] for i in usable]
+        if encoded is not None:
+            embedding = encoded.embedding.float()
+            check_directions(directions, embedding, [names[i] for i in usable])
             label = torch.tensor([labelled.label[i] for i in good], device=embedding.device)
             scores = (embedding.double() @ prototypes.double().T).float()
             right = F.one_hot(label, len(prototypes)).bool()
@@ -176,28 +189,5 @@ def classify(
     )
 
 
-def _encode(
-    model: DualEncoder,
-    table: PairsTable,
-    labelled: LabelledImages,
-    batch: range,
-    skipped: Counter[str],
-) -> tuple[list[int], Tensor | None]:
-    """The images of a batch that can be used, by number, and their embeddings."""
-    good: list[int] = []
-    if isinstance(model, KnowsImages):
-        good = [i for i in batch if model.knows(labelled.image_ids[i])]
-        skipped["no embedding"] += len(batch) - len(good)
-        if not good:
-            return good, None
-        return good, model.known_images([labelled.image_ids[i] for i in good]).embedding
-    pictures = []
-    rows = [labelled.rows[i] for i in batch]
-    for number, pair in zip(batch, table.take(rows, ("image_id", "image")), strict=True):
-        try:
-            pictures.append(decode_image(pair.image, name=pair.image_id))
-        except BadImage as error:
-            skipped[error.kind] += 1
-            continue
-        good.append(number)
-    return good, model.encode_images(pictures).embedding.float() if pictures else None
+def _pictures(table: PairsTable, rows: Sequence[int]) -> list[Image.Image | BadImage]:
+    return [decoded(pair) for pair in table.take(rows, ("image_id", "image"))]

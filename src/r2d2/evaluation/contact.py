@@ -116,26 +116,9 @@ def _rows(results: Results, ranked: Ranking, chosen: list[int]) -> list[ContactR
 
 
 def write_examples(path: Path, groups: Sequence[ContactGroup]) -> None:
-    """The sheet as JSON, its pictures small and inside, for reports of several runs."""
+    """The sheet as JSON, with small pictures inside the file, for reports of several runs."""
 
-    def plain(shown: ContactPicture) -> dict[str, Any]:
-        picture = thumbnail(shown.picture)
-        return {"picture": picture, "caption": shown.caption, "right": shown.right}
+    def plain(value: object) -> Any:
+        return thumbnail(value) if isinstance(value, Image.Image) else vars(value)
 
-    found = [
-        {
-            "title": group.title,
-            "chosen": group.chosen,
-            "rows": [
-                {
-                    "text": row.text,
-                    "rank": row.rank,
-                    "shown": [plain(one) for one in row.shown],
-                    "answer": None if row.answer is None else plain(row.answer),
-                }
-                for row in group.rows
-            ],
-        }
-        for group in groups
-    ]
-    write_text(path, json.dumps(found, ensure_ascii=False))
+    write_text(path, json.dumps(list(groups), ensure_ascii=False, default=plain))

@@ -96,7 +96,7 @@ class EvaluationSet:
 
         def load(positions: Sequence[int]) -> list[Image.Image | BadImage]:
             chosen = table.take([rows[p] for p in positions], columns=("image_id", "image"))
-            return [_decode(pair.image, pair.image_id) for pair in chosen]
+            return [decoded(pair) for pair in chosen]
 
         return EvaluationSet(
             ids, found_splits, texts, text_image, load, dict(+skipped), dict(also), text_ids,
@@ -177,8 +177,9 @@ def _read(table: PairsTable, splits: Collection[str] | None) -> Iterator[tuple[i
         yield from zip(part.tolist(), pairs, strict=True)
 
 
-def _decode(data: bytes, name: str) -> Image.Image | BadImage:
+def decoded(pair: Pair) -> Image.Image | BadImage:
+    """The picture of a row, or why it cannot be used."""
     try:
-        return decode_image(data, name=name)
+        return decode_image(pair.image, name=pair.image_id)
     except BadImage as error:
         return error

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from PIL import Image
@@ -22,7 +23,7 @@ from r2d2.vectors import DirectionCheck
 
 @dataclass(frozen=True)
 class EncodedSet:
-    """A corpus without its bad rows, and both sides of it in its order."""
+    """A corpus without its unusable rows, with its images and texts encoded in the same order."""
 
     data: EvaluationSet
     images: StateStore
@@ -70,33 +71,46 @@ def encode_pictures(
     images = StateStore(states=model.has_match, precision=precision)
     directions = embedding_check("images")
     for batch in batches(len(data.image_ids), batch_size):
-        if isinstance(model, KnowsImages):
-            known = [i for i in batch if model.knows(data.image_ids[i])]
-            bad["no embedding"] += len(batch) - len(known)
-            good += known
-            if known:
-                names = [data.image_ids[i] for i in known]
-                images.add(seen := model.known_images(names))
-                check_side(directions, seen, names)
-        else:
-            pictures: list[Image.Image] = []
-            for position, found in zip(batch, data.load(batch), strict=True):
-                if isinstance(found, BadImage):
-                    bad[found.kind] += 1
-                else:
-                    good.append(position)
-                    pictures.append(found)
-            if pictures:
-                images.add(seen := model.encode_images(pictures))
-                check_side(directions, seen, [data.image_ids[i] for i in good[-len(pictures) :]])
+        names = [data.image_ids[i] for i in batch]
+        usable, encoded, skipped = encode_usable(model, names, partial(data.load, batch))
+        bad += skipped
+        good += [batch[i] for i in usable]
+        if encoded is not None:
+            images.add(encoded)
+            check_directions(directions, encoded.embedding, [names[i] for i in usable])
         if progress is not None:
             progress("images", batch[-1] + 1, len(data.image_ids))
     if not good:
-        kinds = ", ".join(f"{n} {kind}" for kind, n in sorted((+bad).items())) or "none there"
+        kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(bad.items())) or "there are none"
         raise R2D2Error(f"no image can be evaluated ({kinds}): check the table's images")
     directions.done()
     images.done()
-    return data.keep(good, +bad), images
+    return data.keep(good, bad), images
+
+
+def encode_usable(
+    model: DualEncoder, names: Sequence[str], load: Callable[[], Sequence[Image.Image | BadImage]]
+) -> tuple[list[int], EncodedStates | None, Counter[str]]:
+    """Encode those of n images that can be used.
+
+    Args:
+        model: which may know the images by name (`KnowsImages`); then none is loaded.
+        names: of the images.
+        load: gives the n pictures, or why one cannot be used.
+
+    Returns:
+        The numbers of those that can be used, these encoded (None: there are none), and how many
+        cannot, by kind.
+    """
+    if isinstance(model, KnowsImages):
+        usable = [i for i, name in enumerate(names) if model.knows(name)]
+        known = model.known_images([names[i] for i in usable]) if usable else None
+        return usable, known, +Counter({"no embedding": len(names) - len(usable)})
+    loaded = load()
+    pictures = {i: image for i, image in enumerate(loaded) if isinstance(image, Image.Image)}
+    skipped = Counter[str](image.kind for image in loaded if isinstance(image, BadImage))
+    encoded = model.encode_images(list(pictures.values())) if pictures else None
+    return list(pictures), encoded, skipped
 
 
 @torch.no_grad()
@@ -116,8 +130,9 @@ def encode_sentences(
     directions = embedding_check("texts")
     for batch in batches(len(texts), batch_size):
         sentences = [texts[position] for position in batch]
-        stored.add(read := model.encode_texts(sentences))
-        check_side(directions, read, sentences)
+        encoded = model.encode_texts(sentences)
+        stored.add(encoded)
+        check_directions(directions, encoded.embedding, sentences)
         if progress is not None:
             progress("texts", batch[-1] + 1, len(texts))
     directions.done()
@@ -126,18 +141,15 @@ def encode_sentences(
 
 
 def embedding_check(unit: str) -> DirectionCheck:
-    """Refuses embeddings of images or of texts that cannot be compared; one for each side."""
+    """A check that refuses embeddings of images, or of texts, that cannot be compared."""
     return DirectionCheck(
         unit,
-        "make them anew or take these out; where a model gave them, its weights are broken",
+        "compute them again or leave these out; where a model gave them, its weights are broken",
     )
 
 
-def check_side(
-    directions: DirectionCheck, side: EncodedStates | Tensor, names: Sequence[str]
-) -> None:
-    """Look over the embeddings of a batch, or such embeddings (n, d)."""
-    embedding = side.embedding if isinstance(side, EncodedStates) else side
+def check_directions(directions: DirectionCheck, embedding: Tensor, names: Sequence[str]) -> None:
+    """Check the embeddings (n, d) of a batch."""
     directions.add(embedding.detach().float().cpu().numpy(), names)
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from r2d2.data.images import BadImage, decode_image
+from r2d2.data.images import BadImage
 from r2d2.errors import R2D2Error
-from r2d2.evaluation.encode import check_side, embedding_check
-from r2d2.evaluation.protocol import DualEncoder, KnowsImages, Progress
-from r2d2.model.encoded_states import EncodedStates
+from r2d2.evaluation.dataset import decoded
+from r2d2.evaluation.encode import batches, check_directions, embedding_check, encode_usable
+from r2d2.evaluation.protocol import DualEncoder, Progress
+from r2d2.evaluation.settings import BATCH_SIZE
 from r2d2.pair import Pair
 from r2d2.ranking.metrics import roc_auc
 from r2d2.table import PairsTable
@@ -40,7 +43,7 @@ def score_labelled(
     model: DualEncoder,
     table: PairsTable,
     split: str,
-    batch_size: int = 256,
+    batch_size: int = BATCH_SIZE,
     progress: Progress | None = None,
     *,
     sample: int | None = None,
@@ -74,27 +77,28 @@ def score_labelled(
     image_ids: list[str] = []
     texts: list[str] = []
     of_images, of_texts = embedding_check("images"), embedding_check("texts")
-    for start in range(0, len(known), batch_size):
-        part = known[start : start + batch_size]
+    for batch in batches(len(known), batch_size):
+        part = [known[i] for i in batch]
         pairs = table.take([row for row, _ in part], ("image_id", "image", "texts"))
-        good, images = _encode(model, pairs)
-        skipped += len(pairs) - len(good)
+        names = [pair.image_id for pair in pairs]
+        usable, images, _ = encode_usable(model, names, partial(_pictures, pairs))
+        skipped += len(pairs) - len(usable)
         if images is not None:
-            sentences = [pairs[i].texts[0].text if pairs[i].texts else "" for i in good]
-            labels += [bool(part[i][1]) for i in good]
-            image_ids += [pairs[i].image_id for i in good]
+            sentences = [pairs[i].texts[0].text if pairs[i].texts else "" for i in usable]
+            labels += [bool(part[i][1]) for i in usable]
+            image_ids += [names[i] for i in usable]
             texts += sentences
-            side = model.encode_texts(sentences)
-            check_side(of_images, images, [pairs[i].image_id for i in good])
-            check_side(of_texts, side, sentences)
-            found = (
-                model.match(images, side)
+            encoded = model.encode_texts(sentences)
+            check_directions(of_images, images.embedding, [names[i] for i in usable])
+            check_directions(of_texts, encoded.embedding, sentences)
+            matched = (
+                model.match(images, encoded)
                 if model.has_match
-                else (images.embedding * side.embedding).sum(1)
+                else (images.embedding * encoded.embedding).sum(1)
             )
-            scores.append(found.float().cpu())
+            scores.append(matched.float().cpu())
         if progress:
-            progress("match", min(start + batch_size, len(known)), len(known))
+            progress("match", batch[-1] + 1, len(known))
     of_images.done()
     of_texts.done()
     if not scores:
@@ -102,17 +106,5 @@ def score_labelled(
     return LabelledScores(torch.cat(scores), torch.tensor(labels), skipped, image_ids, texts)
 
 
-def _encode(model: DualEncoder, pairs: Collection[Pair]) -> tuple[list[int], EncodedStates | None]:
-    """Which pictures of the pairs can be used, and these encoded."""
-    good, pictures = [], []
-    if isinstance(model, KnowsImages):
-        names = [pair.image_id for pair in pairs]
-        good = [i for i, name in enumerate(names) if model.knows(name)]
-        return good, model.known_images([names[i] for i in good]) if good else None
-    for number, pair in enumerate(pairs):
-        try:
-            pictures.append(decode_image(pair.image, name=pair.image_id))
-        except BadImage:
-            continue
-        good.append(number)
-    return good, model.encode_images(pictures) if pictures else None
+def _pictures(pairs: Sequence[Pair]) -> list[Image.Image | BadImage]:
+    return [decoded(pair) for pair in pairs]

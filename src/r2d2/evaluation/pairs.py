@@ -10,6 +10,7 @@ from torch import Tensor
 
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.protocol import DualEncoder, Progress
+from r2d2.evaluation.settings import BATCH_SIZE
 from r2d2.evaluation.states import StateStore
 from r2d2.models import CrossEncoderModel
 
@@ -27,7 +28,7 @@ def match_scores(
     text_index: Tensor,
     *,
     by: By = "both",
-    batch_size: int = 256,
+    batch_size: int = BATCH_SIZE,
     progress: Progress | None = None,
 ) -> Tensor:
     """Match score of p pairs, each pair once however often it is asked for.

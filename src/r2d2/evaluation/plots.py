@@ -6,6 +6,7 @@ The drawings hold numbers only: names, which may be Chinese, stand in the page, 
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -73,59 +74,50 @@ def weight_curve(found: Mapping[str, float], chosen: float, *, name: str) -> str
 
 
 def recall_curves(series: Sequence[Mapping[str, float]], *, name: str) -> str:
-    """Recall over the rank it is cut at, a line a run; the ranks evenly spaced."""
+    """Recall over the rank it is cut at, a line for each run; the ranks are evenly spaced."""
     figure, axes = _axes((4.2, 2.6))
     ranks = list(series[0])
-    for number, values in enumerate(series):
-        axes.plot(
-            range(len(ranks)),
-            [values.get(rank, float("nan")) for rank in ranks],
-            color=SERIES[number % len(SERIES)],
-            marker=MARKS[number % len(MARKS)],
-            linewidth=1.6,
-            markersize=4,
-        )
+    _lines(axes, [(range(len(ranks)), [s.get(rank, math.nan) for rank in ranks]) for s in series])
     axes.set_xticks(range(len(ranks)), ranks)
     axes.set_ylim(0, 101)
     return _svg(figure, name)
 
 
 def reliability_plot(series: Sequence[Sequence[Mapping[str, Any]]], *, name: str) -> str:
-    """The share of pairs that match over the score of their bin; on the dashed line all is true."""
+    """The share of pairs that match over the mean score of their bin, a line for each run.
+
+    A perfectly calibrated model lies on the dashed line.
+    """
     figure, axes = _axes((3.4, 2.8))
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-    for number, bins in enumerate(series):
-        there = [one for one in bins if one["score"] is not None]
-        axes.plot(
-            [one["score"] for one in there],
-            [one["match"] for one in there],
-            color=SERIES[number % len(SERIES)],
-            marker=MARKS[number % len(MARKS)],
-            linewidth=1.6,
-            markersize=4,
-        )
+    filled = [[one for one in bins if one["score"] is not None] for bins in series]
+    _lines(axes, [([b["score"] for b in bins], [b["match"] for b in bins]) for bins in filled])
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
     return _svg(figure, name)
 
 
 def quality_cost_plot(series: Sequence[Sequence[tuple[float, float]]], *, name: str) -> str:
-    """Quality over cost on a scale of powers, a line a run from stage to stage."""
+    """Quality over cost on a logarithmic scale, a line for each run from stage to stage."""
     figure, axes = _axes((4.2, 2.6))
     axes.set_xscale("log")
-    for number, points in enumerate(series):
-        axes.plot(
-            [cost for cost, _ in points],
-            [quality for _, quality in points],
-            color=SERIES[number % len(SERIES)],
-            marker=MARKS[number % len(MARKS)],
-            linewidth=1.2,
-            markersize=6,
-        )
+    _lines(axes, [([x for x, _ in points], [y for _, y in points]) for points in series], 1.2, 6)
     axes.set_ylim(0, 101)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
     return _svg(figure, name)
+
+
+def _lines(
+    axes: Any,
+    series: Sequence[tuple[Sequence[float], Sequence[float]]],
+    width: float = 1.6,
+    mark: float = 4,
+) -> None:
+    """A line for each run, with a colour and a mark of its own."""
+    for number, (x, y) in enumerate(series):
+        color, marker = SERIES[number % len(SERIES)], MARKS[number % len(MARKS)]
+        axes.plot(x, y, color=color, marker=marker, linewidth=width, markersize=mark)
 
 
 def _axes(size: tuple[float, float]) -> tuple[Any, Any]:

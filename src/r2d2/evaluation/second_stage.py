@@ -11,6 +11,7 @@ from torch import Tensor
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.pairs import By, match_scores, require_halves
 from r2d2.evaluation.protocol import DualEncoder, Progress
+from r2d2.evaluation.settings import BATCH_SIZE
 from r2d2.evaluation.states import StateStore
 from r2d2.evaluation.task import Direction, Task
 from r2d2.ranking.two_stage import Cascade, MatchedCandidates
@@ -42,7 +43,7 @@ class SecondStage:
     model: DualEncoder
     images: StateStore
     texts: StateStore
-    batch_size: int = 256
+    batch_size: int = BATCH_SIZE
     cascade: int | None = None  # candidates that both cross encoders score; None: all
     progress: Progress | None = None
 

@@ -18,6 +18,7 @@ from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.encode import encode_pictures, encode_sentences
 from r2d2.evaluation.protocol import DualEncoder, Progress
 from r2d2.evaluation.second_stage import PairRequest, SecondStage, check_cascade
+from r2d2.evaluation.settings import BATCH_SIZE
 from r2d2.files import write_text
 from r2d2.formats.queries import TableQuery, read_queries
 from r2d2.ranking.first_stage import best_by_cosine
@@ -41,7 +42,7 @@ def answer_queries(
     top_k: int,
     weight: float,
     cascade: int | None = None,
-    batch_size: int = 256,
+    batch_size: int = BATCH_SIZE,
     progress: Progress | None = None,
 ) -> list[tuple[TableQuery, list[str]]]:
     """Each query of a split with the ids of its best images, best first.

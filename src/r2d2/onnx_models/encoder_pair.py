@@ -24,19 +24,19 @@ from PIL import Image
 from torch import Tensor
 
 from r2d2.data.augment import MEAN, STD
-from r2d2.data.images import to_rgb
-from r2d2.data.preprocessing import Pixels, Preprocessing
+from r2d2.data.preprocessing import Preprocessing
 from r2d2.errors import R2D2Error
 from r2d2.hf_tokenizer import read_engine
 from r2d2.model.encoded_states import EncodedStates, embedded
 from r2d2.onnx_models.folder import (
+    Bytes,
+    GraphEncoders,
     GraphTokenizer,
+    Ints,
     folder_fingerprint,
     one_of_graphs,
     open_session,
-    why_graphs_cannot,
 )
-from r2d2.pretrained import Use
 
 LAYOUT = "encoders.json"
 PIXELS = ("normalised", "uint8")
@@ -44,11 +44,10 @@ TYPES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": n
          "tensor(float)": np.float32, "tensor(float16)": np.float16}  # fmt: skip
 
 
-class OnnxPair:
-    """See `r2d2.models.ImageTextModel`."""
+class OnnxPair(GraphEncoders):
+    """The two encoders that encoders.json describes."""
 
     has_match = False
-    kind = "onnx"
     match_weight, top_k = 0.0, 1  # nothing is ranked again
 
     def __init__(
@@ -58,7 +57,7 @@ class OnnxPair:
         text_length: int | None,
         batch_size: int = 256,
     ) -> None:
-        self.folder, self.name, self.batch_size = folder, folder.name, batch_size
+        super().__init__(folder, batch_size)
         image, text = layout["image"], layout["text"]
         self.preprocessing = Preprocessing(int(image["size"]))
         self.pixels = image["pixels"]
@@ -100,46 +99,21 @@ class OnnxPair:
         settings = (self.preprocessing, self.pixels, self.mean.tolist(), self.std.tolist())
         return folder_fingerprint(self._files, settings, self.tokenizer.max_length)
 
-    def why_not(self, use: Use) -> str | None:
-        """Why it cannot be used so; None: it can."""
-        return why_graphs_cannot(self.folder, use, self.has_match)
-
-    def prepare(self, picture: Image.Image, name: str = "picture") -> Pixels:
-        """The whole picture squeezed to a square, bicubic."""
-        return self.preprocessing(to_rgb(picture, name=name))
-
-    def shrink(self, picture: Image.Image) -> Image.Image:
-        """A picture as small as may be while the model sees the same."""
-        return self.preprocessing.shrink(to_rgb(picture))
-
-    def read(self, file: bytes, name: str = "image") -> Pixels:
-        """The same of an encoded picture."""
-        return self.preprocessing.read(file, name)
-
     def encode_images(self, images: Iterable[Image.Image]) -> EncodedStates:
-        """Pictures of any mode and size."""
+        """Encode pictures of any mode and size, squeezed to a square (bicubic)."""
         return self.encode_pixels([self.prepare(image) for image in images])
 
-    def encode_pixels(self, pixels: Sequence[Pixels]) -> EncodedStates:
-        """What `prepare` or `read` gave, at least one."""
-        sides = []
-        for start in range(0, len(pixels), self.batch_size):
-            stacked: np.ndarray[Any, Any] = np.stack(pixels[start : start + self.batch_size])
-            if self.pixels == "normalised":
-                scaled = (stacked.astype(np.float32) / 255 - self.mean) / self.std
-                stacked = np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
-            sides.append(_embed(self._image, [stacked]))
-        return EncodedStates.cat(sides)
+    def encode_pixel_batch(self, pixels: Bytes) -> EncodedStates:
+        """Encode pixels (n, S, S, 3), normalised where encoders.json says so."""
+        array: np.ndarray[Any, Any] = pixels
+        if self.pixels == "normalised":
+            scaled = (pixels.astype(np.float32) / 255 - self.mean) / self.std
+            array = np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+        return _embed(self._image, [array])
 
-    def encode_texts(self, texts: Iterable[str]) -> EncodedStates:
-        """Cut at the text length."""
-        sentences, sides = list(texts), []
-        for start in range(0, len(sentences), self.batch_size):
-            found = self.tokenizer.encodings(sentences[start : start + self.batch_size])
-            ids = np.array([one.ids for one in found])
-            mask = np.array([one.attention_mask for one in found])
-            sides.append(_embed(self._text, [ids, mask]))
-        return EncodedStates.cat(sides)
+    def encode_token_batch(self, ids: Ints, mask: Ints) -> EncodedStates:
+        """Encode ids (n, L) under mask (n, L)."""
+        return _embed(self._text, [ids, mask])
 
     def match(self, images: EncodedStates, texts: EncodedStates) -> Tensor:
         """It has no match head."""

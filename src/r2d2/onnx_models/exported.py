@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +15,22 @@ from tokenizers import Tokenizer as Engine
 from torch import Tensor
 
 from r2d2.data.images import to_rgb
-from r2d2.data.preprocessing import Pixels, Preprocessing
+from r2d2.data.preprocessing import Preprocessing
 from r2d2.errors import R2D2Error
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.onnx_models.folder import (
+    Bytes,
+    GraphEncoders,
     GraphTokenizer,
+    Ints,
     folder_fingerprint,
     one_of_graphs,
     open_session,
-    why_graphs_cannot,
 )
-from r2d2.pretrained import Use
 
 
-class OnnxModel:
-    """Image, text and pair graphs of a folder; see `r2d2.models.ImageTextModel`."""
-
-    kind = "onnx"
+class OnnxModel(GraphEncoders):
+    """Image, text and pair graphs that `r2d2 export onnx` wrote."""
 
     def __init__(
         self,
@@ -46,7 +45,7 @@ class OnnxModel:
         Raises:
             R2D2Error: a package or a file is missing or damaged.
         """
-        self.folder, self.name, self.batch_size = Path(folder), Path(folder).name, batch_size
+        super().__init__(Path(folder), batch_size)
         try:
             text = (self.folder / "config.json").read_text(encoding="utf-8")
             self.config: dict[str, Any] = json.loads(text)
@@ -56,6 +55,7 @@ class OnnxModel:
             self.tokenizer = GraphTokenizer(Engine.from_file(str(tokenizer)), longest)
             self._graphs = {name: one_of_graphs(self.folder, f) for name, f in files.items()}
             self._sessions = {name: open_session(f, threads) for name, f in self._graphs.items()}
+            self.has_match = "match" in self._sessions
             self.match_weight = float(self.config["match_weight"])
             self.top_k = int(self.config["top_k"])
             self.embed_dim = int(self.config["embedding_width"])
@@ -68,64 +68,30 @@ class OnnxModel:
             ) from error
 
     @property
-    def has_match(self) -> bool:
-        """Whether there is a pair scorer."""
-        return "match" in self._sessions
-
-    @property
     def fingerprint(self) -> str:
         """Of the graphs that encode, and of the tokenizer."""
         encoders = [self._graphs["image"], self._graphs["text"]]
         return folder_fingerprint([*encoders, self.folder / "tokenizer.json"])
 
-    def why_not(self, use: Use) -> str | None:
-        """Why it cannot be used so; None: it can."""
-        return why_graphs_cannot(self.folder, use, self.has_match)
-
-    def prepare(self, picture: Image.Image, name: str = "picture") -> Pixels:
-        """A picture as small as the image encoder makes it anyway."""
-        return self.preprocessing(to_rgb(picture, name=name))
-
-    def shrink(self, picture: Image.Image) -> Image.Image:
-        """A picture as small as may be while the model sees the same."""
-        return self.preprocessing.shrink(to_rgb(picture))
-
-    def read(self, file: bytes, name: str = "image") -> Pixels:
-        """The same of an encoded picture. BadImage where it cannot be used."""
-        return self.preprocessing.read(file, name)
-
-    def encode_pixels(self, pixels: Sequence[Pixels]) -> EncodedStates:
-        """What `prepare` or `read` gave, at least one."""
-        sides = []
-        for start in range(0, len(pixels), self.batch_size):
-            given = {"image": np.stack(pixels[start : start + self.batch_size])}
-            states, embedding = self.run("image", given)
-            sides.append(EncodedStates(torch.from_numpy(states), None, torch.from_numpy(embedding)))
-        return EncodedStates.cat(sides)
+    def encode_pixel_batch(self, pixels: Bytes) -> EncodedStates:
+        """Encode pixels (n, H, W, 3) of any size, which the graph resizes."""
+        states, embedding = self.run("image", {"image": pixels})
+        return EncodedStates(torch.from_numpy(states), None, torch.from_numpy(embedding))
 
     def encode_images(self, images: Iterable[Image.Image]) -> EncodedStates:
-        """Pictures of any size, resized by the graph; those of one size go through together."""
+        """Encode pictures of any size; those of one size go through together."""
         by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
         pixels = [np.asarray(to_rgb(image)) for image in images]
-        for place, one in enumerate(pixels):
-            by_size[one.shape[:2]].append(place)
-        found: dict[int, EncodedStates] = {}
-        for places in by_size.values():
-            side = self.encode_pixels([pixels[place] for place in places])
-            found |= {place: side[i : i + 1] for i, place in enumerate(places)}
-        return EncodedStates.cat([found[place] for place in range(len(pixels))])
+        for number, picture in enumerate(pixels):
+            by_size[picture.shape[:2]].append(number)
+        encoded: dict[int, EncodedStates] = {}
+        for numbers in by_size.values():
+            states = self.encode_pixels([pixels[number] for number in numbers])
+            encoded |= {number: states[i : i + 1] for i, number in enumerate(numbers)}
+        return EncodedStates.cat([encoded[number] for number in range(len(pixels))])
 
-    def encode_texts(self, texts: Iterable[str]) -> EncodedStates:
-        """Sentences, cut at the model's longest."""
-        sentences = list(texts)
-        size = self.batch_size
-        parts = [sentences[start : start + size] for start in range(0, len(sentences), size)]
-        return EncodedStates.cat([self._encode_texts(part) for part in parts])
-
-    def _encode_texts(self, texts: Sequence[str]) -> EncodedStates:
-        found = self.tokenizer.encodings(texts)
-        ids = np.array([one.ids for one in found], dtype=np.int64)
-        mask = np.array([one.attention_mask for one in found], dtype=np.int64)
+    def encode_token_batch(self, ids: Ints, mask: Ints) -> EncodedStates:
+        """Encode ids (n, L) under mask (n, L)."""
         states, real, embedding = self.run("text", {"ids": ids, "mask": mask})
         return EncodedStates(
             torch.from_numpy(states), torch.from_numpy(real).bool(), torch.from_numpy(embedding)

@@ -1,19 +1,29 @@
-"""What both kinds of ONNX folders share: sessions, tokenizer, fingerprint, what they cannot do."""
+"""What both kinds of ONNX models share: sessions, tokenizer, encoding in batches, fingerprint."""
 
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 from tokenizers import Tokenizer as Engine
 
+from r2d2.data.images import to_rgb
+from r2d2.data.preprocessing import Pixels, Preprocessing
 from r2d2.errors import R2D2Error
 from r2d2.extras import require
 from r2d2.hf_tokenizer import unknown_id
+from r2d2.model.encoded_states import EncodedStates
 from r2d2.pretrained import Use
 from r2d2.tokenizer import Tokenizer
+
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
 
 CHUNK = 1 << 22  # bytes of a file in memory at a time
 
@@ -45,6 +55,63 @@ class GraphTokenizer(Tokenizer):
     def encodings(self, texts: Sequence[str]) -> list[Any]:
         """Ids and masks of texts, cut and padded as tokenizer.json says."""
         return self._encode(texts, offsets=True)
+
+
+class GraphEncoders(ABC):
+    """An image graph and a text graph of a folder; see `r2d2.models.ImageTextModel`."""
+
+    kind = "onnx"
+    preprocessing: Preprocessing
+    tokenizer: GraphTokenizer
+    has_match: bool
+
+    def __init__(self, folder: Path, batch_size: int) -> None:
+        self.folder, self.name, self.batch_size = folder, folder.name, batch_size
+
+    @abstractmethod
+    def encode_pixel_batch(self, pixels: Bytes) -> EncodedStates:
+        """Encode pixels (n, S, S, 3)."""
+
+    @abstractmethod
+    def encode_token_batch(self, ids: Ints, mask: Ints) -> EncodedStates:
+        """Encode ids (n, L) under mask (n, L), 1 where real."""
+
+    def why_not(self, use: Use) -> str | None:
+        """Why it cannot be used so; None: it can."""
+        return why_graphs_cannot(self.folder, use, self.has_match)
+
+    def prepare(self, picture: Image.Image, name: str = "picture") -> Pixels:
+        """A picture of any mode and size as the pixels (S, S, 3) that the model looks at."""
+        return self.preprocessing(to_rgb(picture, name=name))
+
+    def shrink(self, picture: Image.Image) -> Image.Image:
+        """A picture as small as it can be while the model sees the same."""
+        return self.preprocessing.shrink(to_rgb(picture))
+
+    def read(self, file: bytes, name: str = "image") -> Pixels:
+        """The pixels of an encoded picture. BadImage where it cannot be used."""
+        return self.preprocessing.read(file, name)
+
+    def encode_pixels(self, pixels: Sequence[Pixels]) -> EncodedStates:
+        """Encode what `prepare` or `read` gave, at least one."""
+        size = self.batch_size
+        return EncodedStates.cat(
+            [
+                self.encode_pixel_batch(np.stack(pixels[start : start + size]))
+                for start in range(0, len(pixels), size)
+            ]
+        )
+
+    def encode_texts(self, texts: Iterable[str]) -> EncodedStates:
+        """Encode sentences, cut at the text length."""
+        sentences, size = list(texts), self.batch_size
+        parts = []
+        for start in range(0, len(sentences), size):
+            encodings = self.tokenizer.encodings(sentences[start : start + size])
+            ids = np.array([one.ids for one in encodings], dtype=np.int64)
+            mask = np.array([one.attention_mask for one in encodings], dtype=np.int64)
+            parts.append(self.encode_token_batch(ids, mask))
+        return EncodedStates.cat(parts)
 
 
 def folder_fingerprint(files: Iterable[Path], *settings: object) -> str:
