@@ -6,7 +6,6 @@ import pytest
 import r2d2
 from r2d2.data.emoji import emoji_pairs
 from r2d2.data.images import decode_image
-from r2d2.fingerprint import fingerprint
 from r2d2.pretrained import shipped_folder
 from r2d2.search.calibrate import calibrate
 from r2d2.search.shipped import EmojiGallery
@@ -59,7 +58,7 @@ def test_its_match_head_tells_right_from_wrong(model, encoded):
 def test_the_shipped_vectors_are_this_models(model):
     gallery = EmojiGallery.shipped(model, shipped_folder())
     assert gallery is not None, "the index was made by another model: run write_shipped_index"
-    assert gallery.fingerprint == fingerprint(model)
+    assert gallery.fingerprint == model.fingerprint
     pairs = emoji_pairs()[:64]
     fresh = model.encode_images([decode_image(pair.image) for pair in pairs]).embedding.numpy()
     stored = gallery.images.take(np.arange(64))

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from r2d2.config import HfTowersConfig, to_dict
-from r2d2.pretrained import Pretrained
+from r2d2.data.preprocessing import Preprocessing
+from r2d2.model.r2d2 import R2D2
+from r2d2.tokenizer import Tokenizer
 
 # Setting: its name in the hash, which is that of version 0.1, so that old vectors stay valid.
 PARTS = {
@@ -22,33 +24,33 @@ PARTS = {
 }
 
 
-def fingerprint(model: Pretrained) -> str:
-    """16 hex digits: the towers' weights and settings, and the tokenizer.
+def fingerprint(network: R2D2, tokenizer: Tokenizer, preprocessing: Preprocessing) -> str:
+    """16 hex digits of the towers' weights and settings, the tokenizer and the preprocessing.
 
     Cross encoders, heads and the weight of the match score do not count: vectors stay good when
     these are trained further.
     """
-    settings = to_dict(model.model.config)
+    settings = to_dict(network.config)
     digest = hashlib.blake2b(digest_size=8)
     named = {hashed: settings[name] for name, hashed in PARTS.items()}
     digest.update(json.dumps(named, sort_keys=True).encode())
-    if not model.preprocessing.usual:
-        digest.update(json.dumps(model.preprocessing.to_dict(), sort_keys=True).encode())
-    digest.update(_tokenizer_state(model))
-    _update(digest, model.model.towers.state_dict())
+    if not preprocessing.usual:
+        digest.update(json.dumps(preprocessing.to_dict(), sort_keys=True).encode())
+    digest.update(_tokenizer_state(tokenizer))
+    _update(digest, network.towers.state_dict())
     return digest.hexdigest()
 
 
-def weights_fingerprint(model: Pretrained) -> str:
-    """16 hex digits: the tokenizer and all weights, those of cross encoders and heads too."""
-    digest = hashlib.blake2b(_tokenizer_state(model), digest_size=8)
-    _update(digest, model.model.state_dict())
+def weights_fingerprint(network: R2D2, tokenizer: Tokenizer) -> str:
+    """16 hex digits of the tokenizer and all weights, those of cross encoders and heads too."""
+    digest = hashlib.blake2b(_tokenizer_state(tokenizer), digest_size=8)
+    _update(digest, network.state_dict())
     return digest.hexdigest()
 
 
-def _tokenizer_state(model: Pretrained) -> bytes:
+def _tokenizer_state(tokenizer: Tokenizer) -> bytes:
     """What the tokenizer depends on, with the class name that version 0.1 hashed."""
-    state = str(model.tokenizer.__getstate__())
+    state = str(tokenizer.__getstate__())
     return state.replace(f"{HfTowersConfig.__name__}(", "ForeignConfig(").encode()
 
 

@@ -29,6 +29,7 @@ from r2d2.data.images import to_rgb
 from r2d2.data.preprocessing import Pixels, Preprocessing
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
+from r2d2.fingerprint import fingerprint
 from r2d2.hf_tokenizer import load_tokenizer
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.hf_towers import HfTowers
@@ -104,9 +105,7 @@ class Pretrained:
     @property
     def fingerprint(self) -> str:
         """Of what its embeddings depend on; see `r2d2.fingerprint`."""
-        from r2d2.fingerprint import fingerprint
-
-        return fingerprint(self)
+        return fingerprint(self.model, self.tokenizer, self.preprocessing)
 
     def why_not(self, use: Use) -> str | None:
         """Why it cannot be used so, as a part of a sentence; None: it can."""

@@ -324,5 +324,5 @@ def test_the_fingerprint_hashes_the_names_of_version_0_1(tmp_path):
     """Vectors that version 0.1 computed stay valid."""
     save_hf(tmp_path, "clip")
     model = r2d2.load(tmp_path, "cpu")
-    assert b"ForeignConfig(kind='clip'" in _tokenizer_state(model)
+    assert b"ForeignConfig(kind='clip'" in _tokenizer_state(model.tokenizer)
     assert PARTS["hf_towers"] == "foreign"

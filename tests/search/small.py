@@ -8,7 +8,6 @@ from functools import cache
 import numpy as np
 import torch
 
-from r2d2.fingerprint import fingerprint
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
 from r2d2.search.calibrate import unrelated_texts
@@ -58,7 +57,7 @@ def small_gallery(model, count=COUNT, files=None):
     texts = model.encode_texts(TEXTS[:count]).embedding.numpy()
     files = {row.image_id: png(p) for row, p in zip(rows, pictures, strict=True)} | (files or {})
     return MemoryGallery(
-        "a small corpus", fingerprint(model), rows, images, texts, files.__getitem__
+        "a small corpus", model.fingerprint, rows, images, texts, files.__getitem__
     )
 
 

@@ -4,7 +4,6 @@ import lance
 import numpy as np
 import pytest
 
-from r2d2.fingerprint import fingerprint
 from r2d2.search import table_texts
 from r2d2.search.index import build_index
 from r2d2.search.layout import texts_uri
@@ -43,7 +42,7 @@ def both(tmp_path_factory):
     images = model.encode_images([picture(n) for n in range(COUNT)]).embedding.numpy()
     texts = model.encode_texts([t for row in rows for t in row.texts]).embedding.numpy()
     files = {f"i{n}": png(picture(n)) for n in range(COUNT)}
-    memory = MemoryGallery("m", fingerprint(model), rows, images, texts, files.__getitem__)
+    memory = MemoryGallery("m", model.fingerprint, rows, images, texts, files.__getitem__)
     return Searcher.open(table, model), Searcher(model, memory)
 
 

@@ -44,13 +44,13 @@ def test_the_switch_shows_what_moved(open_page):
     settled(page)
     two, moved = rows(page), page.query_selector_all(".moved")
     assert moved
-    page.click("text=快速排序")
+    page.click("text=只粗排")
     settled(page)
     pre = rows(page)
     assert pre != two
     assert set(pre[:8]) == set(two[:8])
     assert not page.query_selector_all(".moved")
-    page.click("text=精细排序")
+    page.click("text=粗排加精排")
     settled(page)
     assert rows(page) == two
     for badge in page.query_selector_all(".moved"):
@@ -488,7 +488,7 @@ def test_the_page_says_that_there_is_no_second_stage(browser, open_page):
         page.fill("#text", TEXTS[1])
         page.press("#text", "Enter")
         page.wait_for_selector("#notes:not([hidden])")
-        assert "没有精细排序" in page.inner_text("#notes")
+        assert "没有精排" in page.inner_text("#notes")
         assert not page.is_visible("#rank")
         assert page.query_selector_all("#grid .moved") == []
 

@@ -54,7 +54,7 @@ def test_the_dialog_that_an_address_opens_can_be_closed(open_page):
 def test_pages_ranking_and_place_survive_back_and_reload(open_page):
     page = open_page(f"/?q={TEXTS[1]}", viewport={"width": 1280, "height": 600})
     settled(page)
-    page.click("text=快速排序")
+    page.click("text=只粗排")
     settled(page)
     page.click("#more")
     page.wait_for_selector("#grid li:nth-child(40)")

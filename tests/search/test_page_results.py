@@ -6,7 +6,6 @@ import re
 import pytest
 from PIL import Image
 
-from r2d2.fingerprint import fingerprint
 from r2d2.search.index import build_index
 from r2d2.search.memory_gallery import GalleryRow, MemoryGallery
 from r2d2.search.searcher import Searcher
@@ -109,7 +108,7 @@ def toned():
     images = model.encode_images([picture(n) for n in range(46)]).embedding.numpy()
     texts = model.encode_texts(names).embedding.numpy()
     files = {one: png(picture(n)) for n, one in enumerate(ids)}
-    gallery = MemoryGallery("m", fingerprint(model), rows, images, texts, files.__getitem__)
+    gallery = MemoryGallery("m", model.fingerprint, rows, images, texts, files.__getitem__)
     with running(Searcher(model, gallery)) as address:
         yield address
 

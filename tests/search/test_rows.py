@@ -7,7 +7,6 @@ from fastapi.testclient import TestClient
 
 import r2d2
 from photo_folder.helpers import draw
-from r2d2.fingerprint import fingerprint
 from r2d2.search import conditions
 from r2d2.search.conditions import Range, condition_of
 from r2d2.search.examples import choose_examples, everyday_texts
@@ -129,7 +128,7 @@ def test_examples_out_of_long_captions_are_what_they_name():
     images = model.encode_images(pictures).embedding.numpy()
     texts = model.encode_texts(captions).embedding.numpy()
     rows = [GalleryRow(f"i{n}", "train", (caption,)) for n, caption in enumerate(captions)]
-    gallery = MemoryGallery("m", fingerprint(model), rows, images, texts, lambda _: b"")
+    gallery = MemoryGallery("m", model.fingerprint, rows, images, texts, lambda _: b"")
     examples = choose_examples(Searcher(model, gallery))
     assert len(examples) == 2  # one a picture
     assert all(any(example in caption for caption in captions) for example in examples)
@@ -143,7 +142,7 @@ def captioned(captions, count):
     vectors = model.encode_texts(texts).embedding.numpy()
     own = vectors[: len(captions)]
     rows = [GalleryRow(f"DSC_{n}.jpg", "train", tuple(captions[n : n + 1])) for n in range(count)]
-    gallery = MemoryGallery("m", fingerprint(model), rows, vectors, own, lambda _: b"")
+    gallery = MemoryGallery("m", model.fingerprint, rows, vectors, own, lambda _: b"")
     return Searcher(model, gallery)
 
 
@@ -169,7 +168,7 @@ def test_examples_without_texts_are_everyday_ones_that_find_different_pictures()
     count = 12
     vectors = model.encode_texts(texts[:count]).embedding.numpy()  # each text has its picture
     rows = [GalleryRow(f"i{n}", "train", ()) for n in range(count)]
-    gallery = MemoryGallery("m", fingerprint(model), rows, vectors, vectors[:0], lambda _: b"")
+    gallery = MemoryGallery("m", model.fingerprint, rows, vectors, vectors[:0], lambda _: b"")
     searcher = Searcher(model, gallery)
     examples = choose_examples(searcher)
     assert len(examples) == 6
@@ -183,7 +182,7 @@ def test_examples_without_texts_are_everyday_ones_that_find_different_pictures()
 def test_there_are_no_examples_of_an_empty_gallery():
     model = small_model()
     vectors = model.encode_texts(["猫"]).embedding.numpy()[:0]
-    gallery = MemoryGallery("m", fingerprint(model), [], vectors, vectors, lambda _: b"")
+    gallery = MemoryGallery("m", model.fingerprint, [], vectors, vectors, lambda _: b"")
     assert choose_examples(Searcher(model, gallery)) == []
 
 

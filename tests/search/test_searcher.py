@@ -5,7 +5,6 @@ import torch
 from PIL import Image
 
 from r2d2.errors import R2D2Error
-from r2d2.fingerprint import fingerprint
 from r2d2.search.query import SearchQuery
 from r2d2.search.searcher import Searcher
 from search.small import COUNT, TEXTS, naive_ranking, small_gallery, small_model, small_searcher
@@ -200,14 +199,14 @@ def test_another_models_vectors_are_refused():
 
 def test_the_fingerprint_is_of_what_embeddings_depend_on():
     model, other = small_model(), small_model()
-    assert fingerprint(model) == fingerprint(other)
+    assert model.fingerprint == other.fingerprint
     with torch.no_grad():
         other.model.match_head_text.weight.add_(1)
     other.match_weight = 9.0
-    assert fingerprint(model) == fingerprint(other)
+    assert model.fingerprint == other.fingerprint
     with torch.no_grad():
         next(other.model.towers.parameters()).view(-1)[0].add_(1e-3)
-    assert fingerprint(model) != fingerprint(other)
+    assert model.fingerprint != other.fingerprint
 
 
 @pytest.mark.parametrize(

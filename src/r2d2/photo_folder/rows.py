@@ -32,7 +32,25 @@ DIGEST = "digest"  # of the content
 CAPTIONS = "captions_state"  # what tells whether the captions were changed
 INNER = frozenset({DIGEST, CAPTIONS})  # columns that are nobody else's concern
 ROW_ID = "_rowid"  # as Lance calls it
+_FAULTY = "; faulty"  # in the column `CAPTIONS`, behind the state of the source
 AT_ONCE = 500  # row ids in a condition
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionsState:
+    """By what the table tells whether the captions of a picture must be read again."""
+
+    source: str  # changes where the captions change; see `CaptionSource.state`
+    faulty: bool  # some of them were left out, which each start counts again
+
+    def to_column(self) -> str:
+        """As the column `CAPTIONS` holds it."""
+        return self.source + (_FAULTY if self.faulty else "")
+
+    @classmethod
+    def from_column(cls, value: str) -> CaptionsState:
+        """What `to_column` gave."""
+        return cls(value.removesuffix(_FAULTY), value.endswith(_FAULTY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +64,7 @@ class KnownPicture:
     size: int
     modified: int
     digest: str
-    captions: str
+    captions: CaptionsState
     bad: str | None
 
 
@@ -95,8 +113,13 @@ class FolderTable:
         scanner = self._start.scanner(columns=names, with_row_id=True, scan_in_order=True)
         for batch in scanner.to_batches():
             columns = [batch[name].to_pylist() for name in (ROW_ID, *names)]
-            for row_id, image_id, file, *others in zip(*columns, strict=True):
-                picture = KnownPicture(number, row_id, os.fsdecode(file), image_id, *others)
+            for row_id, image_id, file, size, modified, digest, captions, bad in zip(
+                *columns, strict=True
+            ):
+                picture = KnownPicture(
+                    number, row_id, os.fsdecode(file), image_id, size, modified, digest,
+                    CaptionsState.from_column(captions), bad,
+                )  # fmt: skip
                 number += 1
                 earlier = known.pop(picture.path, None)
                 if earlier is not None:  # a newer row of the file stands behind it

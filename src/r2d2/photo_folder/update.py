@@ -33,6 +33,7 @@ from r2d2.photo_folder.rows import (
     FILE,
     FOLDER,
     MODIFIED,
+    CaptionsState,
     FolderTable,
     KnownPicture,
 )
@@ -50,7 +51,6 @@ SECONDS = 30  # ... what came together in this time: a kill loses no more
 AHEAD = 16  # files that are read before they are wanted; each may take 64 MB
 REWRITTEN_AT_ONCE = 256  # rows of known pictures ...
 COPIES_AT_ONCE = 8  # ... and where they hold whole files
-FAULTY = "; faulty"  # behind the state of captions of which some were left out
 
 
 @dataclass
@@ -222,7 +222,7 @@ class FolderUpdate:
             image = content.thumbnail if content.file is None else content.file
             fields = {
                 "image": image, "width": content.width, "height": content.height, VECTOR: vector,
-                BAD: bad, **self._about(picture, content),
+                BAD: bad, **self._file_fields(picture, content),
             }  # fmt: skip
             self._put(fields, None if row is None else row.row_id)
             if row is None:
@@ -234,36 +234,36 @@ class FolderUpdate:
         """Rows of another path or time: picture and vector stay."""
         records = self._table.take([row for _, _, row in moves])
         for (picture, content, row), record in zip(moves, records, strict=True):
-            self._put(record | self._about(picture, content), row.row_id)
+            self._put(record | self._file_fields(picture, content), row.row_id)
 
     def _rewrite_captions(self) -> None:
         changed = []
         for picture, row in self._plan.same:
-            if self._captions.state(picture) != row.captions.removesuffix(FAULTY):
+            if self._captions.state(picture) != row.captions.source:
                 changed.append((picture, row))
-            elif row.captions.endswith(FAULTY):
+            elif row.captions.faulty:
                 self._captions.read(picture)  # which counts what is left out of it still
         for first in range(0, len(changed), self._rewritten):
             self._update("captions", first, len(changed))
-            some = changed[first : first + self._rewritten]
-            records = self._table.take([row for _, row in some])
-            for (picture, row), record in zip(some, records, strict=True):
-                self._put(record | self._said(picture), row.row_id)
+            part = changed[first : first + self._rewritten]
+            records = self._table.take([row for _, row in part])
+            for (picture, row), record in zip(part, records, strict=True):
+                self._put(record | self._caption_fields(picture), row.row_id)
                 self.changes.captions += 1
 
-    def _about(self, picture: ListedPicture, content: PictureContent) -> dict[str, Any]:
+    def _file_fields(self, picture: ListedPicture, content: PictureContent) -> dict[str, Any]:
         return {
             "image_id": picture.image_id, FILE: os.fsencode(picture.path),
             FOLDER: posixpath.dirname(picture.image_id), BYTES: content.size,
-            MODIFIED: content.modified, DIGEST: content.digest, **self._said(picture),
+            MODIFIED: content.modified, DIGEST: content.digest, **self._caption_fields(picture),
         }  # fmt: skip
 
-    def _said(self, picture: ListedPicture) -> dict[str, Any]:
+    def _caption_fields(self, picture: ListedPicture) -> dict[str, Any]:
         captions = self._captions.read(picture)
         return {
             "texts": [asdict(text) for text in captions.texts],
             "split": captions.split,
-            CAPTIONS: self._captions.state(picture) + (FAULTY if captions.faulty else ""),
+            CAPTIONS: CaptionsState(self._captions.state(picture), captions.faulty).to_column(),
         }
 
     def _put(self, row: dict[str, Any], replaced: int | None) -> None:

@@ -53,7 +53,7 @@ class Start:
         """
         if self.begun:
             return self.first_hash
-        here = weights_fingerprint(model)
+        here = weights_fingerprint(model.model, model.tokenizer)
         if self.first_hash in (None, here):
             return here
         if self.init == self.first_init:
