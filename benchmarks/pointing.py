@@ -61,12 +61,12 @@ def main() -> None:
     print("\n| text names | entity | map | layer | right, % | asked |\n|---|---|---|---|---|---|")
     for words in WORDS:
         for rate in evaluate_pointing(model, questions[words]):
-            way = rate.way
-            place = "alone" if way.alone else "in the text"
-            kind = "weighted" if way.weighted else "plain"
-            kind = "dropping" if way.dropping else kind
+            method = rate.method
+            place = "alone" if method.alone else "in the text"
+            kind = "weighted" if method.weighted else "plain"
+            kind = "dropping" if method.dropping else kind
             figure = interval(rate.hits, rate.asked)
-            print(f"| {words} | {place} | {kind} | {way.layer} | {figure} | {rate.asked} |")
+            print(f"| {words} | {place} | {kind} | {method.layer} | {figure} | {rate.asked} |")
 
 
 def interval(count: int, total: int) -> str:

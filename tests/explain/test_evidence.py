@@ -9,7 +9,7 @@ from explain.test_explanation import TEXT, build
 from r2d2.explain.entities import Span
 from r2d2.explain.evidence import Evidence, weigh
 from r2d2.explain.explanation import explain
-from r2d2.explain.maps import DROPPING, ways
+from r2d2.explain.maps import DROPPING, map_methods
 from r2d2.explain.unrelated import LEAST, WORDS, unreadable, unrelated_words
 
 
@@ -87,8 +87,8 @@ def test_english_that_the_model_spells_out_is_not_known(model):
     assert (note.code, note.about) == ("no_english", "red flamingo")
 
 
-@pytest.mark.parametrize("way", ways(2))
-def test_a_model_that_knows_nothing_shows_next_to_nothing(model, way):
+@pytest.mark.parametrize("method", map_methods(2))
+def test_a_model_that_knows_nothing_shows_next_to_nothing(model, method):
     """Random weights; texts that are no part of the list. One in twenty may seem known."""
     random = np.random.default_rng(0)
     names = ["飞盘", "草地上", "地上追", "一只", "追飞", "只在"]
@@ -102,7 +102,7 @@ def test_a_model_that_knows_nothing_shows_next_to_nothing(model, way):
             spans.append(Span(name, at, at + len(name)))
             at += len(name)
         image = model.encode_images([picture])
-        evidence = weigh(model, picture, image, text, spans, way)
+        evidence = weigh(model, picture, image, text, spans, method)
         shown += sum(bool(evidence.shown(index).any()) for index in range(len(names)))
         asked += len(names)
     assert asked == 72

@@ -12,7 +12,7 @@ from r2d2.data.preprocessing import Preprocessing
 from r2d2.explain import explain
 from r2d2.explain.attention import text_to_image
 from r2d2.explain.labels import labels_for
-from r2d2.explain.maps import DROPPING, FULL, LONGEST, MapMethod, choose, upsample, ways
+from r2d2.explain.maps import DROPPING, FULL, LONGEST, MapMethod, choose, map_methods, upsample
 from r2d2.explain.panel import heat, overlay
 from r2d2.explain.report import lines
 from r2d2.explain.unrelated import WORDS
@@ -173,7 +173,7 @@ def test_a_dual_encoder_without_cross_encoders(picture):
     plain = build(cross_layers=0, texts=[TEXT, *WORDS])
     found = explain(plain, picture, TEXT)
     assert found.match is None
-    assert found.way == DROPPING
+    assert found.method == DROPPING
     assert found.maps.shape == (3, 4, 4)
     assert found.evidence.words > 90
     assert found.draw().mode == "RGB"
@@ -214,12 +214,12 @@ def test_refusals(model, picture):
 def test_ways(picture):
     assert choose(1, alone=False) == MapMethod(1, False, False)
     assert explain(build(cross_layers=1), picture, TEXT, alone=False).maps.any()
-    assert [way for way in ways(1) if way.weighted] == [MapMethod(1, True, True)]
-    assert len(ways(3)) == 1 + 3 * 4 - 1
-    assert all(choose(3, way.layer, way.weighted, way.alone) == way for way in ways(3)[1:])
-    assert choose(3) == choose(3, dropping=True) == ways(3)[0] == DROPPING
+    assert [way for way in map_methods(1) if way.weighted] == [MapMethod(1, True, True)]
+    assert len(map_methods(3)) == 1 + 3 * 4 - 1
+    assert all(choose(3, way.layer, way.weighted, way.alone) == way for way in map_methods(3)[1:])
+    assert choose(3) == choose(3, dropping=True) == map_methods(3)[0] == DROPPING
     assert not choose(3, dropping=False).dropping
-    assert ways(0) == [choose(0)] == [DROPPING]
+    assert map_methods(0) == [choose(0)] == [DROPPING]
     assert "no attention" in refused(choose, 3, 1, dropping=True)
 
 

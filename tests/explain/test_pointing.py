@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from explain.test_explanation import TEXT, build
-from r2d2.explain.maps import DROPPING, ways
+from r2d2.explain.maps import DROPPING, map_methods
 from r2d2.explain.pointing import (
     count_hits,
     draw_questions,
@@ -55,7 +55,7 @@ def test_a_map_that_knows(pairs, words):
 def test_random_weights_are_near_chance(pairs):
     questions = draw_questions(build(), pairs, 30, words="all")
     rates = evaluate_pointing(build(), questions)
-    assert [rate.way for rate in rates] == ways(2)
+    assert [rate.method for rate in rates] == map_methods(2)
     assert all(0.05 < rate.share < 0.6 for rate in rates)
     assert rates == evaluate_pointing(build(), questions)
 
@@ -80,8 +80,8 @@ def test_cut_names_are_not_asked(pairs):
 def test_a_dual_encoder_has_one_way(pairs):
     plain = build(cross_layers=0)
     questions = draw_questions(plain, pairs, 3)
-    assert [rate.way for rate in evaluate_pointing(plain, questions)] == [DROPPING]
-    assert "prd2" in refused(evaluate_pointing, plain, questions, ways(1))
+    assert [rate.method for rate in evaluate_pointing(plain, questions)] == [DROPPING]
+    assert "prd2" in refused(evaluate_pointing, plain, questions, map_methods(1))
 
 
 def test_refusals(pairs):

@@ -58,9 +58,9 @@ class AblationPlan:
             )
         if self.equal_time and "train.epochs" in named_settings(self.settings):
             raise R2D2Error("--equal-time decides the epochs: leave --set train.epochs out")
-        for name, given in (("variants", self.variants), ("seeds", self.seeds)):
-            if not given or len(set(given)) < len(given):
-                raise R2D2Error(f"--{name} {', '.join(map(str, given))}: name each once, and one")
+        for name, values in (("variants", self.variants), ("seeds", self.seeds)):
+            if not values or len(set(values)) < len(values):
+                raise R2D2Error(f"--{name} {', '.join(map(str, values))}: name each once, and one")
         for variant in self.variants:
             one_of("--variants", variant, variants())
         if any(not 0 < share <= 1 for share in self.shares):
@@ -118,8 +118,8 @@ def ablate(
         elif PairsTable.open(table_path).metadata.get("title") != ATTRIBUTION["title"]:
             raise R2D2Error(f"{table_path} is not the embedded corpus: give another --out")
     table = PairsTable.open(table_path)
-    there = [task for task in TASKS if task in table.splits()]
-    if not there:
+    tasks = [task for task in TASKS if task in table.splits()]
+    if not tasks:
         raise R2D2Error(
             f"{table.path} has no split to test on (it has {', '.join(table.splits())}): it needs "
             "test, test_novel or both"
@@ -163,10 +163,10 @@ def _variants(
     paths = _reports(out, plan)
     costs = cost_rows(arms, speeds)
     for runs in run_arms(arms, plan.seeds, out, table, vocab):
-        found = summarise(runs, arms[0].name)
-        shown = document(title, arms, found, costs, rows, plan.settings)
-        data = {"plan": asdict(plan), "rows": rows, "costs": costs, "arms": as_dict(found)}
-        _write(paths, data, markdown(shown), page(shown, found))
+        summaries = summarise(runs, arms[0].name)
+        shown = document(title, arms, summaries, costs, rows, plan.settings)
+        data = {"plan": asdict(plan), "rows": rows, "costs": costs, "arms": as_dict(summaries)}
+        _write(paths, data, markdown(shown), page(shown, summaries))
     return paths
 
 
@@ -197,21 +197,25 @@ def _data(table: PairsTable, out: Path, plan: AblationPlan, vocab: str | Path | 
         arms.append(_epochs(arm, max(1, round(config.train.epochs * all_rows / rows))))
     paths = _reports(out, plan)
     for runs in run_arms(arms, plan.seeds, out, table, vocab):
-        found = summarise(runs, arms[0].name)
-        data = {"plan": asdict(plan), "rows": [arm.rows for arm in arms], "arms": as_dict(found)}
-        shown = _data_document(variant, arms, found)
-        write_bytes(paths[2], curve_png(found, [arm.rows for arm in arms]))
+        summaries = summarise(runs, arms[0].name)
+        data = {
+            "plan": asdict(plan),
+            "rows": [arm.rows for arm in arms],
+            "arms": as_dict(summaries),
+        }
+        shown = _data_document(variant, arms, summaries)
+        write_bytes(paths[2], curve_png(summaries, [arm.rows for arm in arms]))
         _write(paths[:2], data, markdown(shown) + f"\n![R@M over rows]({paths[2].name})\n")
     return paths
 
 
-def _data_document(variant: str, arms: Sequence[Arm], found: Sequence[ArmSummary]) -> Document:
+def _data_document(variant: str, arms: Sequence[Arm], summaries: Sequence[ArmSummary]) -> Document:
     """The curve as a table."""
-    tasks = [task for task in TASKS if (task, "r_mean") in found[0].values]
+    tasks = [task for task in TASKS if (task, "r_mean") in summaries[0].values]
     figures = [(task, name) for task in tasks for name in ("r_mean", "auc")]
     names = {"r_mean": "R@M", "auc": "AUC"}
     rows = []
-    for arm, summary in sorted(zip(arms, found, strict=True), key=lambda pair: pair[0].rows):
+    for arm, summary in sorted(zip(arms, summaries, strict=True), key=lambda pair: pair[0].rows):
         cells = [mean_spread(summary.values[key]) for key in figures]
         epochs = str(arm.config.train.epochs)
         rows.append((arm.name, f"{arm.rows:,}", epochs, *cells, str(len(summary.seeds))))

@@ -69,13 +69,13 @@ def label(name: str) -> str:
 
 def cost_rows(arms: Sequence[Arm], speeds: Mapping[str, ArmSpeed]) -> dict[str, dict[str, float]]:
     """What a step of each arm costs, by its name."""
-    found = {}
+    costs = {}
     for arm in arms:
         speed = speeds[arm.name]
         text = replace(arm.config.model.text, vocab_size=speed.vocab)
         config = replace(arm.config, model=replace(arm.config.model, text=text))
         report = flops(config, max(3, round(speed.length)))
-        found[arm.name] = {
+        costs[arm.name] = {
             "parameters": report.trainable,
             "tokens": speed.length,
             "gflops_forward": report.forward / 1e9,
@@ -83,7 +83,7 @@ def cost_rows(arms: Sequence[Arm], speeds: Mapping[str, ArmSpeed]) -> dict[str, 
             "steps_per_second": 1 / speed.seconds,
             "epochs": arm.config.train.epochs,
         }
-    return found
+    return costs
 
 
 def paper() -> dict[str, Any]:
@@ -96,7 +96,7 @@ def paper() -> dict[str, Any]:
 def document(
     title: str,
     arms: Sequence[Arm],
-    found: Sequence[ArmSummary],
+    summaries: Sequence[ArmSummary],
     costs: Mapping[str, Mapping[str, float]],
     rows: int,
     settings: Sequence[str] = (),
@@ -106,15 +106,15 @@ def document(
     Args:
         title: of the page.
         arms: as they were run.
-        found: their figures.
+        summaries: their figures.
         costs: of `cost_rows`.
         rows: of the training split.
         settings: over the preset, for all arms.
     """
-    first, config = found[0], arms[0].config
+    first, config = summaries[0], arms[0].config
     tasks = [task for task in TASKS if (task, "r_mean") in first.values]
-    seconds = sum(sum(arm.seconds) for arm in found)
-    runs = sum(len(arm.seeds) for arm in found)
+    seconds = sum(sum(arm.seconds) for arm in summaries)
+    runs = sum(len(arm.seeds) for arm in summaries)
     over = f" with {', '.join(settings)}" if settings else ""
     about = (
         f"Preset {config.preset}{over}; {rows:,} rows to train on; {len(first.seeds)} seed"
@@ -122,21 +122,21 @@ def document(
         "one seed see the same data in the same order. "
         f"{runs} runs, {seconds / 60:.0f} minutes of training in all."
     )
-    about_tasks = _about(found, len(found) - 1)
-    tables = [_task(found, task, about_tasks if i == 0 else "") for i, task in enumerate(tasks)]
-    tables.append(_costs(found, costs))
-    beside = _beside_paper(found, costs)
+    about_tasks = _about(summaries, len(summaries) - 1)
+    tables = [_task(summaries, task, about_tasks if i == 0 else "") for i, task in enumerate(tasks)]
+    tables.append(_costs(summaries, costs))
+    beside = _beside_paper(summaries, costs)
     if first.name == "r2d2" and beside.rows:
         tables.append(beside)
     return Document(title, about, tuple(tables), _notes())
 
 
-def _task(found: Sequence[ArmSummary], task: str, about: str) -> ReportTable:
+def _task(summaries: Sequence[ArmSummary], task: str, about: str) -> ReportTable:
     """One split: every figure, and what it is above the first arm's."""
     columns = ["", *(c for name in FINAL for c in (FIGURE_LABELS[name], "Δ"))]
     columns += [f"pre-ranking {FIGURE_LABELS[name]}" for name in FINAL[:2]] + ["seeds"]
     rows = []
-    for arm in found:
+    for arm in summaries:
         cells = []
         for name in FINAL:
             key = (task, name)
@@ -148,11 +148,11 @@ def _task(found: Sequence[ArmSummary], task: str, about: str) -> ReportTable:
     return ReportTable(task, about, tuple(columns), tuple(rows))
 
 
-def _about(found: Sequence[ArmSummary], others: int) -> str:
-    shared = [len(value.by_seed) for arm in found[1:] for value in arm.differences.values()]
+def _about(summaries: Sequence[ArmSummary], others: int) -> str:
+    shared = [len(value.by_seed) for arm in summaries[1:] for value in arm.differences.values()]
     about = (
         "Mean over seeds in %, in brackets the largest less the smallest; Δ: points above "
-        f"{label(found[0].name)}, with the 95% interval of {RESAMPLES:,} paired resamples "
+        f"{label(summaries[0].name)}, with the 95% interval of {RESAMPLES:,} paired resamples "
         "of images and seeds. "
     )
     if min(shared, default=0) < ENOUGH_SEEDS:
@@ -167,13 +167,15 @@ def _about(found: Sequence[ArmSummary], others: int) -> str:
     )
 
 
-def _costs(found: Sequence[ArmSummary], costs: Mapping[str, Mapping[str, float]]) -> ReportTable:
+def _costs(
+    summaries: Sequence[ArmSummary], costs: Mapping[str, Mapping[str, float]]
+) -> ReportTable:
     columns = (
         "", "parameters", "GFLOPs a pair, forward", "a step", "steps/s", "epochs",
         "training, s a run",
     )  # fmt: skip
     rows = []
-    for arm in found:
+    for arm in summaries:
         cost = costs[arm.name]
         rows.append((
             label(arm.name),
@@ -194,12 +196,12 @@ def _costs(found: Sequence[ArmSummary], costs: Mapping[str, Mapping[str, float]]
 
 
 def _beside_paper(
-    found: Sequence[ArmSummary], costs: Mapping[str, Mapping[str, float]]
+    summaries: Sequence[ArmSummary], costs: Mapping[str, Mapping[str, float]]
 ) -> ReportTable:
     """The paper's differences from whole R2D2 and its ratios, beside ours on `test`."""
     theirs, whole = paper(), paper()["rows"]["r2d2"]
     rows = []
-    for arm in found[1:]:
+    for arm in summaries[1:]:
         row = theirs["rows"].get(arm.name, {})
         gaps = {name: row[name] - whole[name] for name in FINAL if name in row and name in whole}
         gaps |= theirs["differences"].get(arm.name, {})
@@ -210,7 +212,7 @@ def _beside_paper(
                 rows.append((f"{label(arm.name)} {FIGURE_LABELS[name]}", f"{gap:+.2f}",
                              difference(ours, 2), same))  # fmt: skip
         if "gflops" in row:
-            base, own = costs[found[0].name], costs[arm.name]
+            base, own = costs[summaries[0].name], costs[arm.name]
             for name, key, ours_key in (
                 ("GFLOPs, times", "gflops", "gflops_forward"),
                 ("steps/s, times", "steps_per_second", "steps_per_second"),
@@ -234,13 +236,13 @@ def _notes() -> tuple[str, ...]:
     )
 
 
-def markdown(found: Document) -> str:
+def markdown(report: Document) -> str:
     """The document as Markdown."""
-    lines = [f"# {found.title}", "", found.about]
-    for table in found.tables:
+    lines = [f"# {report.title}", "", report.about]
+    for table in report.tables:
         lines += ["", f"## {table.title}", *(["", table.about] if table.about else [])]
         lines += ["", *table_lines(table)]
-    return "\n".join([*lines, "", *found.notes, ""])
+    return "\n".join([*lines, "", *report.notes, ""])
 
 
 def table_lines(table: ReportTable) -> list[str]:

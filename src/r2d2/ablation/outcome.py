@@ -67,23 +67,23 @@ Outcome = dict[str, TaskOutcome]  # by task
 def outcome_of(results: Any) -> Outcome:
     """From what `evaluate` found (evaluation.evaluate.Results)."""
     owner = np.array(results.data.text_image, dtype=np.int64)
-    found: Outcome = {}
-    for task, ways in results.rankings.items():
-        i2t, t2i, pairs = ways["i2t"], ways["t2i"], results.matching[task]
-        found[task] = TaskOutcome(
+    outcome: Outcome = {}
+    for task, directions in results.rankings.items():
+        i2t, t2i, pairs = directions["i2t"], directions["t2i"], results.matching[task]
+        outcome[task] = TaskOutcome(
             QueryRanks(i2t.queries.numpy(), i2t.prerank.numpy(), i2t.ranks.numpy()),
             QueryRanks(owner[t2i.queries.numpy()], t2i.prerank.numpy(), t2i.ranks.numpy()),
             PairScores(owner[pairs.text.numpy()], pairs.label.numpy(), pairs.score.float().numpy()),
         )
-    return found
+    return outcome
 
 
 def save_outcome(path: Path, outcome: Outcome) -> None:
     """Write it whole or not at all."""
     tensors = {
         f"{task}/{part}/{name}": np.ascontiguousarray(values)
-        for task, found in outcome.items()
-        for part, arrays in vars(found).items()
+        for task, task_outcome in outcome.items()
+        for part, arrays in vars(task_outcome).items()
         for name, values in vars(arrays).items()
     }
     write_bytes(path, save(tensors))

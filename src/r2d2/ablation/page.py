@@ -40,11 +40,11 @@ class Panel:
     bars: tuple[DifferenceBar, ...]
 
 
-def page(found: Document, arms: Sequence[ArmSummary]) -> str:
+def page(report: Document, arms: Sequence[ArmSummary]) -> str:
     """Self-contained HTML."""
     drawn = [panel(arms, task, name) for task in TASKS for name in FINAL]
     html: str = template("r2d2.ablation", "page.html").render(
-        found=found,
+        found=report,
         baseline=label(arms[0].name),
         panels=[p for p in drawn if p is not None],
         left=LEFT,
@@ -55,9 +55,11 @@ def page(found: Document, arms: Sequence[ArmSummary]) -> str:
 
 def panel(arms: Sequence[ArmSummary], task: str, name: str) -> Panel | None:
     """Where everything of one figure stands; None where nothing is to be compared."""
-    there = [(arm, arm.differences.get((task, name))) for arm in arms[1:]]
+    differences = [(arm, arm.differences.get((task, name))) for arm in arms[1:]]
     shown: list[tuple[ArmSummary, Estimate]] = [
-        (arm, value) for arm, value in there if value is not None and math.isfinite(value.mean)
+        (arm, value)
+        for arm, value in differences
+        if value is not None and math.isfinite(value.mean)
     ]
     if not shown:
         return None

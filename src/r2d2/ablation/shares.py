@@ -57,10 +57,10 @@ def curve_png(arms: Sequence[ArmSummary], rows: Sequence[int]) -> bytes:
     axes = figure.add_subplot()
     order = np.argsort(rows)
     for task in TASKS:
-        found = [arms[i].values.get((task, "r_mean")) for i in order]
-        if any(value is None for value in found):
+        estimates = [arms[i].values.get((task, "r_mean")) for i in order]
+        if any(value is None for value in estimates):
             continue
-        values = [value for value in found if value is not None]
+        values = [value for value in estimates if value is not None]
         at = [rows[i] for i in order]
         low = [v.mean - min(v.low, v.mean) for v in values]
         high = [max(v.high, v.mean) - v.mean for v in values]

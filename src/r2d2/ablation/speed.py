@@ -48,16 +48,16 @@ def measure_speeds(
 ) -> dict[str, ArmSpeed]:
     """By the arm's name; kept in OUT/speed.json and measured once for the same settings."""
     known = _read(out / SPEED)
-    wanted = [arm for arm in arms if _key(arm) not in known]
-    if wanted:
-        log.info("measuring the seconds a step of %s", ", ".join(arm.name for arm in wanted))
-        turns: dict[str, list[ArmSpeed]] = {_key(arm): [] for arm in wanted}
+    missing = [arm for arm in arms if _key(arm) not in known]
+    if missing:
+        log.info("measuring the seconds a step of %s", ", ".join(arm.name for arm in missing))
+        turns: dict[str, list[ArmSpeed]] = {_key(arm): [] for arm in missing}
         with progress.bars() as update:
             for turn in range(TURNS):
-                for place, arm in enumerate(wanted):
+                for number, arm in enumerate(missing):
                     turns[_key(arm)].append(_turn(arm, vocab))
-                    update("speed", turn * len(wanted) + place + 1, TURNS * len(wanted))
-        known |= {key: min(found, key=lambda s: s.seconds) for key, found in turns.items()}
+                    update("speed", turn * len(missing) + number + 1, TURNS * len(missing))
+        known |= {key: min(measured, key=lambda s: s.seconds) for key, measured in turns.items()}
         text = json.dumps({key: asdict(speed) for key, speed in known.items()}, indent=1)
         write_text(out / SPEED, text)
     return {arm.name: known[_key(arm)] for arm in arms}
@@ -116,7 +116,7 @@ def _read(path: Path) -> dict[str, ArmSpeed]:
     if not path.exists():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {key: ArmSpeed(**speed) for key, speed in found.items()}
+        speeds = json.loads(path.read_text(encoding="utf-8"))
+        return {key: ArmSpeed(**speed) for key, speed in speeds.items()}
     except (ValueError, TypeError):
         return {}  # measured again

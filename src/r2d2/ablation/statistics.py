@@ -61,14 +61,17 @@ def figures(task: TaskOutcome, weights: npt.NDArray[np.number]) -> dict[str, Flo
     """
     images = units(task)
     times = weights.astype(np.float64)
-    found: dict[str, Floats] = {}
+    values: dict[str, Floats] = {}
     for prefix, stage in (("prerank_", "prerank"), ("", "last")):
-        ways = [_recalls(way, getattr(way, stage), images, times) for way in (task.i2t, task.t2i)]
-        both = np.stack(ways)  # (2, 3, b)
-        found[f"{prefix}r_1"] = both[:, 0].mean(axis=0)
-        found[f"{prefix}r_mean"] = both.mean(axis=(0, 1))
-    found["auc"] = _auc(task.pairs, images, times)
-    return {name: found[name] for name in FIGURES}
+        by_direction = [
+            _recalls(direction, getattr(direction, stage), images, times)
+            for direction in (task.i2t, task.t2i)
+        ]
+        both = np.stack(by_direction)  # (2, 3, b)
+        values[f"{prefix}r_1"] = both[:, 0].mean(axis=0)
+        values[f"{prefix}r_mean"] = both.mean(axis=(0, 1))
+    values["auc"] = _auc(task.pairs, images, times)
+    return {name: values[name] for name in FIGURES}
 
 
 def _recalls(direction: QueryRanks, ranks: Ints, images: Ints, weights: Floats) -> Floats:

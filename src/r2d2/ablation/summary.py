@@ -41,12 +41,16 @@ class ArmSummary:
 
     def verdict(self, key: Key) -> str:
         """Better, worse or open; empty below ENOUGH_SEEDS seeds in common, or without figures."""
-        found = self.differences.get(key)
-        if found is None or len(found.by_seed) < ENOUGH_SEEDS or not np.isfinite(found.low):
+        estimate = self.differences.get(key)
+        if (
+            estimate is None
+            or len(estimate.by_seed) < ENOUGH_SEEDS
+            or not np.isfinite(estimate.low)
+        ):
             return ""
-        if found.low > 0:
+        if estimate.low > 0:
             return BETTER
-        return WORSE if found.high < 0 else OPEN
+        return WORSE if estimate.high < 0 else OPEN
 
 
 def summarise(
@@ -79,7 +83,7 @@ def summarise(
                 drawn.setdefault((task, name), {})[run.arm, run.seed] = values[1:]
     arms = list(dict.fromkeys(run.arm for run in runs))
     seeds = {arm: tuple(run.seed for run in runs if run.arm == arm) for arm in arms}
-    found = []
+    summaries = []
     for arm in arms:
         own, shared = seeds[arm], tuple(s for s in seeds[arm] if s in seeds.get(baseline, ()))
         means: dict[Key, Estimate] = {}
@@ -95,8 +99,8 @@ def summarise(
                     resamples, seed,
                 )  # fmt: skip
         seconds = tuple(float(r.metrics["train"]["seconds"]) for r in runs if r.arm == arm)
-        found.append(ArmSummary(arm, own, seconds, means, differences))
-    return found
+        summaries.append(ArmSummary(arm, own, seconds, means, differences))
+    return summaries
 
 
 def _estimate(
@@ -117,32 +121,32 @@ def _require_same(first: TaskOutcome, run: ArmRun, task: str) -> None:
         )
 
 
-def mean_spread(found: Estimate, digits: int = 1) -> str:
+def mean_spread(estimate: Estimate, digits: int = 1) -> str:
     """`82.3 (1.4)`: the mean, and the largest less the smallest seed."""
-    if not np.isfinite(found.mean):
+    if not np.isfinite(estimate.mean):
         return ""
-    return f"{found.mean:.{digits}f} ({found.spread:.{digits}f})"
+    return f"{estimate.mean:.{digits}f} ({estimate.spread:.{digits}f})"
 
 
-def difference(found: Estimate, digits: int = 1) -> str:
+def difference(estimate: Estimate, digits: int = 1) -> str:
     """`-0.8 [-2.1, 0.4]`: the mean difference and its interval."""
-    if not np.isfinite(found.mean):
+    if not np.isfinite(estimate.mean):
         return ""
-    return f"{found.mean:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
+    return f"{estimate.mean:+.{digits}f} [{estimate.low:+.{digits}f}, {estimate.high:+.{digits}f}]"
 
 
 def as_dict(arms: Sequence[ArmSummary]) -> list[dict[str, object]]:
     """Plain data for JSON: task, then figure."""
 
-    def nested(found: Mapping[Key, Estimate], arm: ArmSummary) -> dict[str, dict[str, object]]:
+    def nested(estimates: Mapping[Key, Estimate], arm: ArmSummary) -> dict[str, dict[str, object]]:
         plain: dict[str, dict[str, object]] = {}
-        for (task, name), value in found.items():
+        for (task, name), value in estimates.items():
             if np.isfinite(value.mean):
                 entry: dict[str, object] = {
                     "mean": value.mean, "low": value.low, "high": value.high,
                     "spread": value.spread, "by_seed": list(value.by_seed),
                 }  # fmt: skip
-                if found is arm.differences and (verdict := arm.verdict((task, name))):
+                if estimates is arm.differences and (verdict := arm.verdict((task, name))):
                     entry["verdict"] = verdict
                 plain.setdefault(task, {})[name] = entry
         return plain

@@ -37,8 +37,8 @@ def with_cut(encoder: Any, length: int, behind: int) -> Any:
     graph = encoder.graph
     for reader in graph.node:
         reader.input[:] = [f"cut.{name}" if name in INPUTS else name for name in reader.input]
-    for given in graph.input:  # within the graph, "length" is what is left after the cut
-        given.type.tensor_type.shape.dim[1].dim_param = "tokens"
+    for graph_input in graph.input:  # within the graph, "length" is what is left after the cut
+        graph_input.type.tensor_type.shape.dim[1].dim_param = "tokens"
     constants = {"axis": [1], "zero": 0, "one": 1, "length": length, "kept": length - behind}
     for name, value in constants.items():
         array = np.array(value, dtype=np.int64)

@@ -90,13 +90,13 @@ def build_graphs(
     pixels = torch.zeros(2, 3, size, size)
     ids = torch.full((2, 4), 5)
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
-    said = progress or (lambda name: None)
-    said(IMAGE)
+    report = progress or (lambda name: None)
+    report(IMAGE)
     image = export_graph(
         ImageGraph(model), (pixels,), {"pixels": {0: batch}}, ["states", "embedding"], IMAGE
     )
     graphs = {IMAGE: with_pixels(image, size)}
-    said(TEXT)
+    report(TEXT)
     text = export_graph(
         TextGraph(model),
         (ids, mask),
@@ -106,7 +106,7 @@ def build_graphs(
     )
     graphs[TEXT] = with_cut(text, tokenizer.max_length, special_tokens_behind(tokenizer))
     if model.has_match:
-        said(MATCH)
+        report(MATCH)
         patches = 1 + config.vision.patches
         image_states = torch.zeros(2, patches, width)
         text_states = torch.zeros(2, 4, config.text.width)
@@ -160,9 +160,9 @@ def export_graph(
         for chatty, level in levels.items():
             logging.getLogger(chatty).setLevel(level)
     assert program is not None
-    found = _named(_clean(program.model_proto), outputs)
-    _check_free(found, dynamic, name)
-    return found
+    named = _named(_clean(program.model_proto), outputs)
+    _check_free(named, dynamic, name)
+    return named
 
 
 def _clean(model: Any) -> Any:
@@ -193,11 +193,11 @@ def _named(model: Any, outputs: list[str]) -> Any:
 
 def _check_free(model: Any, dynamic: dict[str, dict[int, Any]], name: str) -> None:
     """R2D2Error where the exporter fixed a size that should be free; it does so silently."""
-    for given in model.graph.input:
-        sizes = given.type.tensor_type.shape.dim
-        for axis in dynamic.get(given.name, {}):
+    for graph_input in model.graph.input:
+        sizes = graph_input.type.tensor_type.shape.dim
+        for axis in dynamic.get(graph_input.name, {}):
             if not sizes[axis].dim_param:
                 raise R2D2Error(
-                    f"torch {torch.__version__} fixed axis {axis} of {given.name} in the {name} "
-                    "graph, so this model cannot be exported: try another version of torch"
+                    f"torch {torch.__version__} fixed axis {axis} of {graph_input.name} in the "
+                    f"{name} graph, so this model cannot be exported: try another version of torch"
                 )

@@ -89,14 +89,14 @@ def export_immich(
     preprocessing = _preprocessing(model.preprocessing, source)
     network, tokenizer = model.model.cpu().eval(), model.tokenizer
     size, length = network.config.vision.image_size, tokenizer.max_length
-    said = progress or (lambda name: None)
+    report = progress or (lambda name: None)
     batch = torch.export.Dim("n")
-    said("image")
+    report("image")
     image = export_graph(
         ImageEmbedding(network), (torch.zeros(2, 3, size, size),), {"image": {0: batch}},
         ["embedding"], "image",
     )  # fmt: skip
-    said("text")
+    report("text")
     ids = torch.full((2, length), tokenizer.pad_id, dtype=torch.int32)
     ids[:, :2] = 5
     text = export_graph(

@@ -51,10 +51,10 @@ def recall_lines(
     `data`: what is measured on; None: the embedded corpus' split `test`.
     """
     measured = embedded() if data is None else data
-    found = {int8: _recalls(folder, measured, int8, progress) for int8 in (False, True)}
+    recalls = {int8: _recalls(folder, measured, int8, progress) for int8 in (False, True)}
     lines = [f"{'R@M on ' + SPLIT:<16} float    int8    loss"]
-    for stage, before in found[False].items():
-        after = found[True][stage]
+    for stage, before in recalls[False].items():
+        after = recalls[True][stage]
         lines.append(f"{stage:<16} {before:5.2f}   {after:5.2f}   {before - after:5.2f}")
     return lines
 
@@ -78,7 +78,7 @@ def _data(pairs: Sequence[Pair]) -> EvaluationSet:
     texts = [(text.text, i) for i, pair in enumerate(pairs) for text in pair.texts]
 
     def load(positions: Sequence[int]) -> list[Image.Image | BadImage]:
-        return [Image.open(io.BytesIO(pairs[place].image)) for place in positions]
+        return [Image.open(io.BytesIO(pairs[position].image)) for position in positions]
 
     return EvaluationSet(
         [pair.image_id for pair in pairs],

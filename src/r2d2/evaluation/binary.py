@@ -84,10 +84,10 @@ class Bin:
 
 def reliability(scores: Floats, match: Bools, bins: int = BINS) -> list[Bin]:
     """Probabilities against what came true; scores in [0, 1], as the match heads give them."""
-    place = np.minimum((scores * bins).astype(np.int64), bins - 1)
-    count = np.bincount(place, minlength=bins)
-    score = np.bincount(place, weights=scores, minlength=bins)
-    true = np.bincount(place, weights=match.astype(np.float64), minlength=bins)
+    bin_of = np.minimum((scores * bins).astype(np.int64), bins - 1)
+    count = np.bincount(bin_of, minlength=bins)
+    score = np.bincount(bin_of, weights=scores, minlength=bins)
+    true = np.bincount(bin_of, weights=match.astype(np.float64), minlength=bins)
     return [
         Bin(
             i / bins,
@@ -100,12 +100,12 @@ def reliability(scores: Floats, match: Bools, bins: int = BINS) -> list[Bin]:
     ]
 
 
-def calibration_error(found: list[Bin]) -> float:
+def calibration_error(bins: list[Bin]) -> float:
     """ECE in %: how far score and truth lie apart, the bins weighed by their pairs."""
-    total = sum(one.pairs for one in found)
+    total = sum(one.pairs for one in bins)
     gaps = [
         one.pairs * abs(one.score - one.match)
-        for one in found
+        for one in bins
         if one.score is not None and one.match is not None
     ]
     return 100 * sum(gaps) / total

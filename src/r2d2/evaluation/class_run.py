@@ -66,10 +66,10 @@ def evaluate_classification(
     with progress.bars() as update:
         prototypes = class_embeddings(opened.encoder, classes, prompts, settings.batch_size)
         for split in splits:
-            found = classify(
+            ranks = classify(
                 opened.encoder, table, read[split], prototypes, settings.batch_size, update
             )
-            metrics[split] = figures(found, classes, settings.resamples, settings.seed)
+            metrics[split] = figures(ranks, classes, settings.resamples, settings.seed)
     texts = [prompt.replace("{}", name) for name in classes for prompt in prompts]
     metrics["run"] = about("classification", opened, table, settings, benchmark) | {
         "setting": "zero-shot",
@@ -85,14 +85,14 @@ def evaluate_classification(
     return write_comparison([out], out / REPORT)[0]
 
 
-def figures(found: ClassRanks, classes: Sequence[str], resamples: int, seed: int) -> dict[str, Any]:
+def figures(ranks: ClassRanks, classes: Sequence[str], resamples: int, seed: int) -> dict[str, Any]:
     """Accuracy in % of a split: over its images, over its classes, and of each class."""
-    rank, label = found.rank.numpy(), found.label.numpy()
+    rank, label = ranks.rank.numpy(), ranks.label.numpy()
     hits = {f"top{at}": (rank <= at).astype(np.float64) for at in TOP_AT}
     table = []
     for number in np.unique(label).tolist():
         own = label == number
-        wrong = Counter(found.guess.numpy()[own & (rank > 1)].tolist()).most_common(1)
+        wrong = Counter(ranks.guess.numpy()[own & (rank > 1)].tolist()).most_common(1)
         table.append(
             {
                 "class": classes[number],
@@ -108,12 +108,12 @@ def figures(found: ClassRanks, classes: Sequence[str], resamples: int, seed: int
             "images": len(label),
             "classes": len(classes),
             "chance": {f"top{at}": 100 * min(1.0, at / len(classes)) for at in TOP_AT},
-            "skipped": found.skipped,
+            "skipped": ranks.skipped,
         },
         "classes": table,
     }
     if resamples:
-        _, group = np.unique(np.array(found.image_ids), return_inverse=True)
+        _, group = np.unique(np.array(ranks.image_ids), return_inverse=True)
         result["intervals"] = {
             name: grouped_interval(partial(_mean, hit), group, resamples, seed)
             for name, hit in hits.items()

@@ -41,20 +41,20 @@ def read_templates(path: Path | None = None) -> list[str]:
     try:
         if path is None:
             text = resources.files("r2d2.evaluation").joinpath("prompts.yaml").read_text("utf-8")
-            found = yaml.safe_load(text)
+            templates = yaml.safe_load(text)
         elif path.suffix in (".yaml", ".yml"):
-            found = read_yaml(path)
+            templates = read_yaml(path)
         else:
             lines = split_lines(read_text(path))
-            found = [line.strip() for line in lines if line.strip()]
+            templates = [line.strip() for line in lines if line.strip()]
     except (OSError, ValueError) as error:
         raise R2D2Error(f"cannot read templates {path}: {error}") from error
-    if not isinstance(found, list) or not found:
+    if not isinstance(templates, list) or not templates:
         raise R2D2Error(f"{path} holds no list of templates: give one a line")
-    for template in found:
+    for template in templates:
         if not isinstance(template, str) or template.count(PLACE) != 1:
             raise R2D2Error(f"{path}: the template {template!r} must have one {{}} for the name")
-    return found
+    return templates
 
 
 @dataclass(frozen=True)

@@ -37,25 +37,27 @@ class EvaluatedRun:
     @property
     def about(self) -> Mapping[str, Any]:
         """What it says of itself."""
-        found: Mapping[str, Any] = self.metrics["run"]
-        return found
+        run: Mapping[str, Any] = self.metrics["run"]
+        return run
 
     @property
     def splits(self) -> list[str]:
         """What was measured."""
         return [
             name
-            for name, found in self.metrics.items()
-            if isinstance(found, dict)
-            and ({"prerank", "matching", "classification"} & found.keys())
+            for name, metrics in self.metrics.items()
+            if isinstance(metrics, dict)
+            and ({"prerank", "matching", "classification"} & metrics.keys())
         ]
 
     def place(self, split: str) -> Place:
         """What a split of it may be compared with: the same images and texts of the same set."""
         table = f"table {self.about['fingerprint']}"
-        found = self.metrics[split]
+        metrics = self.metrics[split]
         counts = (
-            (found["gallery"]["images"], found["queries"]["texts"]) if "gallery" in found else None
+            (metrics["gallery"]["images"], metrics["queries"]["texts"])
+            if "gallery" in metrics
+            else None
         )
         return self.about.get("benchmark") or table, self.about.get("sample"), counts
 
@@ -110,19 +112,19 @@ def read_runs(folders: Sequence[Path]) -> list[EvaluatedRun]:
     Raises:
         R2D2Error: one holds none, or one that was written by another version.
     """
-    found = [(folder, read_metrics(folder)) for folder in folders]
-    for folder, metrics in found:
+    loaded = [(folder, read_metrics(folder)) for folder in folders]
+    for folder, metrics in loaded:
         if not isinstance(metrics.get("run"), dict):
             raise R2D2Error(
                 f"{folder} says nothing of its model and table: evaluate again with this version"
             )
-    models = Counter(str(metrics["run"].get("model")) for _, metrics in found)
+    models = Counter(str(metrics["run"].get("model")) for _, metrics in loaded)
     runs = []
-    for folder, metrics in found:
+    for folder, metrics in loaded:
         name = str(metrics["run"].get("model"))
         if models[name] > 1:
-            places = {run["run"].get("table") for _, run in found if run["run"]["model"] == name}
-            if len(places) < models[name]:
+            tables = {run["run"].get("table") for _, run in loaded if run["run"]["model"] == name}
+            if len(tables) < models[name]:
                 name = f"{name} ({folder.name})"
         runs.append(EvaluatedRun(folder, name, metrics))
     return runs
@@ -133,28 +135,28 @@ def sections(runs: Sequence[EvaluatedRun], file: PublishedResults) -> list[Secti
     keys = dict.fromkeys(
         (run.about["task"], run.place(split), split) for run in runs for split in run.splits
     )
-    found = []
-    for task, place, split in keys:
-        there = [
+    parts = []
+    for task, key, split in keys:
+        group = [
             run
             for run in runs
-            if split in run.splits and (run.about["task"], run.place(split)) == (task, place)
+            if split in run.splits and (run.about["task"], run.place(split)) == (task, key)
         ]
         build = {"retrieval": _retrieval, "matching": _matching}.get(task, _classes)
-        benchmark = there[0].about.get("benchmark")
-        name = file.name(benchmark) if benchmark else Path(there[0].about["table"]).stem
-        name += f", sample of {place[1]:,}" if place[1] else _fragment(place, split, file)
-        tables = build(there, split, file, benchmark)
-        found.append(Section(name, split, task, there, tables, _notes(there, split, file)))
-    return found
+        benchmark = group[0].about.get("benchmark")
+        name = file.name(benchmark) if benchmark else Path(group[0].about["table"]).stem
+        name += f", sample of {key[1]:,}" if key[1] else _fragment(key, split, file)
+        tables = build(group, split, file, benchmark)
+        parts.append(Section(name, split, task, group, tables, _notes(group, split, file)))
+    return parts
 
 
-def _fragment(place: Place, split: str, file: PublishedResults) -> str:
+def _fragment(key: Place, split: str, file: PublishedResults) -> str:
     """How a run on a part of a published split is told from one on the whole."""
-    size = file.size(place[0], split)
-    if size is None or place[2] is None or size.is_that_of(*place[2]):
+    size = file.size(key[0], split)
+    if size is None or key[2] is None or size.is_that_of(*key[2]):
         return ""
-    images, texts = place[2]
+    images, texts = key[2]
     return f", {images:,} of {size.images:,} images and {texts:,} of {size.texts:,} texts"
 
 
@@ -172,12 +174,12 @@ def _retrieval(
     lines = []
     columns = [c for c in COLUMNS if any(c in run.metrics[split]["prerank"] for run in runs)]
     for run in runs:
-        found = run.metrics[split]
+        metrics = run.metrics[split]
         for stage, label in STAGES.items():
-            if stage in found:
-                spread = found.get("intervals", {}).get(stage, {})
+            if stage in metrics:
+                spread = metrics.get("intervals", {}).get(stage, {})
                 cells = [
-                    Cell(found[stage].get(c), interval=tuple(spread[c]) if c in spread else None)
+                    Cell(metrics[stage].get(c), interval=tuple(spread[c]) if c in spread else None)
                     for c in columns
                 ]
                 lines.append(Line(run.name, cells, ours=True, note=label))
@@ -201,15 +203,13 @@ def _costs(runs: Sequence[EvaluatedRun]) -> list[ComparisonTable]:
     """What the runs took that say so; nothing is best there, for machines and loads differ."""
     lines = []
     for run in runs:
-        found = run.about.get("cost")
-        if found is not None:
-            values = ((found[name], unit) for name, unit in COSTS.items())
+        cost = run.about.get("cost")
+        if cost is not None:
+            values = ((cost[name], unit) for name, unit in COSTS.items())
             cells = [Cell(None if value is None else value / unit) for value, unit in values]
-            note = (
-                f"{found['device']}, threads: {found['threads']}, batches of {found['batch_size']}"
-            )
-            if found["candidates"] is not None:
-                note += f", {found['candidates']} candidates"
+            note = f"{cost['device']}, threads: {cost['threads']}, batches of {cost['batch_size']}"
+            if cost["candidates"] is not None:
+                note += f", {cost['candidates']} candidates"
             lines.append(Line(run.name, cells, ours=True, note=note))
     about = (
         "Milliseconds a query, and images a second with their decoding, as the evaluation took "
@@ -266,8 +266,8 @@ def _their_line(row: PublishedRow, figures: Mapping[str, float], columns: Sequen
 
 def _last(cells: Sequence[Cell]) -> float:
     """What a table is sorted by: the last figure that there is."""
-    found = [cell.value for cell in cells if cell.value is not None]
-    return found[-1] if found else 0.0
+    values = [cell.value for cell in cells if cell.value is not None]
+    return values[-1] if values else 0.0
 
 
 MATCHING = ("auc", "average_precision", "accuracy", "ece")
@@ -278,9 +278,9 @@ def _matching(
 ) -> list[ComparisonTable]:
     lines = []
     for run in runs:
-        found = run.metrics[split]
-        spread = found.get("intervals", {})
-        values = dict(found["matching"]) | {"ece": found.get("calibration", {}).get("ece")}
+        metrics = run.metrics[split]
+        spread = metrics.get("intervals", {})
+        values = dict(metrics["matching"]) | {"ece": metrics.get("calibration", {}).get("ece")}
         cells = [
             Cell(values.get(c), interval=tuple(spread[c]) if spread.get(c) else None)
             for c in MATCHING
@@ -307,11 +307,11 @@ def _classes(
 ) -> list[ComparisonTable]:
     lines = []
     for run in runs:
-        found = run.metrics[split]
-        spread = found.get("intervals", {})
+        metrics = run.metrics[split]
+        spread = metrics.get("intervals", {})
         cells = [
             Cell(
-                found["classification"][c],
+                metrics["classification"][c],
                 interval=tuple(spread[c]) if spread.get(c) else None,
             )
             for c in CLASSES
@@ -351,9 +351,9 @@ def mark_best(
     marked: list[list[Cell]] = [[] for _ in lines]
     for number in range(len(lines[0].cells) if lines else 0):
         values = [line.cells[number].value for line in lines]
-        there = [round(v, 1) for v in values if v is not None]
+        rounded = [round(v, 1) for v in values if v is not None]
         better = min if number < len(columns) and columns[number] in lower else max
-        best = better(there) if len(there) > 1 else None
+        best = better(rounded) if len(rounded) > 1 else None
         for row, (line, value) in enumerate(zip(lines, values, strict=True)):
             cell = line.cells[number]
             is_best = value is not None and best is not None and round(value, 1) == best

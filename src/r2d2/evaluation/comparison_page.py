@@ -98,11 +98,11 @@ def markdown(title: str, written: str, parts: Sequence[Section], sources: Sequen
 
 
 def _markdown_line(line: Line) -> str:
-    def cell(found: Cell) -> str:
-        text = percent(found.value)
-        text = f"**{text}**" if found.best else text
-        if found.interval:
-            text += f" ({percent(found.interval[0])}–{percent(found.interval[1])})"
+    def cell(value: Cell) -> str:
+        text = percent(value.value)
+        text = f"**{text}**" if value.best else text
+        if value.interval:
+            text += f" ({percent(value.interval[0])}–{percent(value.interval[1])})"
         return text
 
     name = f"*{_plain(line.label)}*" if line.ours else _plain(line.label)
@@ -159,13 +159,15 @@ def _head(column: str, *, whole: bool = False) -> str:
 
 
 def _plots(part: Section, number: int) -> list[dict[str, Any]]:
-    found = [run.metrics[part.split] for run in part.runs]
+    metrics = [run.metrics[part.split] for run in part.runs]
     if part.task == "retrieval":
         plots = []
-        for way, name in WAYS.items():
-            series = [one.get("curve", {}).get(way) for one in found]
+        for direction, name in WAYS.items():
+            series = [one.get("curve", {}).get(direction) for one in metrics]
             if all(series):
-                svg = recall_curves([one for one in series if one], name=f"recall-{number}-{way}")
+                svg = recall_curves(
+                    [one for one in series if one], name=f"recall-{number}-{direction}"
+                )
                 plots.append({
                     "title": f"Recall by rank, {name}",
                     "about": "% of queries answered among the first k, last stage",
@@ -179,7 +181,7 @@ def _plots(part: Section, number: int) -> list[dict[str, Any]]:
                 "svg": Markup(quality_cost_plot(series, name=f"cost-{number}")),
             })  # fmt: skip
         return plots
-    bins = [one.get("calibration", {}).get("bins") for one in found]
+    bins = [one.get("calibration", {}).get("bins") for one in metrics]
     if part.task == "matching" and any(bins):
         svg = reliability_plot([one or [] for one in bins], name=f"reliability-{number}")
         about = "share of pairs that match, over the score given"
@@ -189,21 +191,21 @@ def _plots(part: Section, number: int) -> list[dict[str, Any]]:
 
 def _quality_by_cost(run: EvaluatedRun, split: str) -> list[tuple[float, float]]:
     """Milliseconds a query and R@M after each stage; empty where the time is not known."""
-    cost, found = run.about.get("cost") or {}, run.metrics[split]
+    cost, metrics = run.about.get("cost") or {}, run.metrics[split]
     time = cost.get("first_stage_ms")
     if time is None:
         return []
-    points = [(time, found["prerank"]["r_mean"])]
+    points = [(time, metrics["prerank"]["r_mean"])]
     again = cost.get("second_stage_ms")
-    if again is not None and "two_stage" in found:
-        points.append((time + again, found["two_stage"]["r_mean"]))
+    if again is not None and "two_stage" in metrics:
+        points.append((time + again, metrics["two_stage"]["r_mean"]))
     return points
 
 
 def _about(part: Section) -> str:
-    found = part.runs[0].metrics[part.split]
+    metrics = part.runs[0].metrics[part.split]
     if part.task == "retrieval":
-        queries, gallery = found["queries"], found["gallery"]
+        queries, gallery = metrics["queries"], metrics["gallery"]
         if not queries["images"]:
             return f"{queries['texts']:,} texts rank {gallery['images']:,} images."
         return (
@@ -211,9 +213,9 @@ def _about(part: Section) -> str:
             f"{queries['texts']:,} texts rank {gallery['images']:,} images."
         )
     if part.task == "matching":
-        counts = found["matching"]
+        counts = metrics["matching"]
         return f"{counts['pairs']:,} labelled pairs, {counts['matches']:,} of them match."
-    counts = found["classification"]
+    counts = metrics["classification"]
     return f"{counts['images']:,} images of {counts['classes']:,} classes."
 
 
@@ -228,8 +230,8 @@ def _lead(runs: Sequence[EvaluatedRun], parts: Sequence[Section]) -> str:
 
 def _sources(parts: Sequence[Section], file: PublishedResults) -> list[str]:
     keys = {(run.about.get("benchmark"), part.split) for part in parts for run in part.runs}
-    found = [row.source for row in file.rows if (row.set, row.split) in keys]
-    return list(dict.fromkeys(f"{source.title}, {source.url}" for source in found))
+    cited = [row.source for row in file.rows if (row.set, row.split) in keys]
+    return list(dict.fromkeys(f"{source.title}, {source.url}" for source in cited))
 
 
 def _join(names: Any) -> str:

@@ -122,8 +122,11 @@ class EvaluationSet:
 
     def keep(self, positions: Sequence[int], skipped: Mapping[str, int]) -> EvaluationSet:
         """The images at `positions` with their texts; `skipped` says what became of the others."""
-        place = {old: new for new, old in enumerate(positions)}
-        owned = [[place[i] for i in self.owners(t) if i in place] for t in range(len(self.texts))]
+        new_position = {old: new for new, old in enumerate(positions)}
+        owned = [
+            [new_position[i] for i in self.owners(t) if i in new_position]
+            for t in range(len(self.texts))
+        ]
         kept = [text for text, images in enumerate(owned) if images]
 
         def load(chosen: Sequence[int]) -> list[Image.Image | BadImage]:

@@ -175,8 +175,8 @@ def evaluate(
     for scores in scored:
         name, task = scores.task.name, scores.task
         rankings[name] = {
-            way: _ranking(direction, matched, weight)
-            for way, direction, matched in (
+            key: _ranking(direction, matched, weight)
+            for key, direction, matched in (
                 ("i2t", task.i2t, scores.i2t), ("t2i", task.t2i, scores.t2i)
             )
             if direction is not None
@@ -193,9 +193,9 @@ def candidate_count(model: DualEncoder, ranking: RankingSettings) -> int:
     return ranking.top_k or int(getattr(model, "top_k", TOP_K))
 
 
-def can_choose(there: Collection[str], measured: Collection[str]) -> bool:
+def can_choose(present: Collection[str], measured: Collection[str]) -> bool:
     """Whether the weight of the match score may be chosen on the validation split."""
-    return VALIDATION in there and VALIDATION not in measured
+    return VALIDATION in present and VALIDATION not in measured
 
 
 def _metrics(scores: TaskScores, weight: float | None) -> dict[str, Any]:
@@ -236,18 +236,19 @@ def _spread(
     """Recall at more ranks, and the intervals of both stages."""
     spread: dict[str, Any] = {
         "curve": {
-            way: {str(at): 100 * float((r.ranks <= at).double().mean()) for at in CURVE_AT}
-            for way, r in rankings.items()
+            direction: {str(at): 100 * float((r.ranks <= at).double().mean()) for at in CURVE_AT}
+            for direction, r in rankings.items()
         }
     }
     if settings.resamples:
         image = torch.tensor(data.text_image)
         groups = {
-            way: r.queries if way == "i2t" else image[r.queries] for way, r in rankings.items()
+            direction: r.queries if direction == "i2t" else image[r.queries]
+            for direction, r in rankings.items()
         }
-        stages = {"prerank": {way: r.prerank for way, r in rankings.items()}}
+        stages = {"prerank": {direction: r.prerank for direction, r in rankings.items()}}
         if any(r.two_stage for r in rankings.values()):
-            stages["two_stage"] = {way: r.ranks for way, r in rankings.items()}
+            stages["two_stage"] = {direction: r.ranks for direction, r in rankings.items()}
         spread["intervals"] = {
             stage: recall_intervals(ranks, groups, settings.resamples, settings.seed)
             for stage, ranks in stages.items()

@@ -107,29 +107,33 @@ def _figures(
     ranks: dict[str, Tensor] = {}
     groups: dict[str, Tensor] = {}
     result: dict[str, Any] = {}
-    for way, asking, asked, offset in (
+    for direction, asking, asked, offset in (
         (FORWARD, first, second, 0),
         (BACK, second, first, len(first.keys)),
     ):
         known = {key for keys in asked.keys for key in keys}
-        queries = [place for place, keys in enumerate(asking.keys) if known & set(keys)]
+        queries = [position for position, keys in enumerate(asking.keys) if known & set(keys)]
         if not queries:
             raise R2D2Error(
                 f"no picture of split {split!r} has a text in common with one of the other table: "
                 "give tables of the same things"
             )
-        relevance = Relevance.of([asking.keys[place] for place in queries], asked.keys)
+        relevance = Relevance.of([asking.keys[position] for position in queries], asked.keys)
         index = torch.tensor(queries)
-        found = best_by_cosine(asking.embedding[index], asked.embedding, relevance, max(RECALL_AT))
-        ranks[way], groups[way] = found.ranks, index + offset
-        result[way] = {
-            **{f"r{at}": 100 * float((found.ranks <= at).double().mean()) for at in RECALL_AT},
+        first_stage = best_by_cosine(
+            asking.embedding[index], asked.embedding, relevance, max(RECALL_AT)
+        )
+        ranks[direction], groups[direction] = first_stage.ranks, index + offset
+        result[direction] = {
+            **{
+                f"r{at}": 100 * float((first_stage.ranks <= at).double().mean()) for at in RECALL_AT
+            },
             "chance": {f"r{at}": 100 * chance_recall(relevance, at) for at in RECALL_AT},
             "queries": len(queries),
             "without_counterpart": len(asking.keys) - len(queries),
             "gallery": len(asked.keys),
         }
-    every = [result[way][f"r{at}"] for way in ranks for at in RECALL_AT]
+    every = [result[direction][f"r{at}"] for direction in ranks for at in RECALL_AT]
     result["r_mean"] = sum(every) / len(every)
     result["skipped"] = [first.skipped, second.skipped]
     if settings.resamples:

@@ -57,11 +57,11 @@ def evaluate_matching(
     benchmark = choose_benchmark(table, settings.benchmark)
     splits = choose_splits(table, settings.splits)
     opened = open_encoder(source, text_length=settings.text_length, dim=settings.dim)
-    wanted = list(dict.fromkeys([*splits, *([VALIDATION] if _labelled(table) else [])]))
-    found: dict[str, LabelledScores] = {}
+    needed = list(dict.fromkeys([*splits, *([VALIDATION] if _labelled(table) else [])]))
+    scored: dict[str, LabelledScores] = {}
     with progress.bars() as update:
-        for split in wanted:
-            found[split] = score_labelled(
+        for split in needed:
+            scored[split] = score_labelled(
                 opened.encoder,
                 table,
                 split,
@@ -71,12 +71,12 @@ def evaluate_matching(
                 seed=settings.seed,
             )
     chosen = None
-    if VALIDATION in found:
-        scores, match = _arrays(found[VALIDATION])
+    if VALIDATION in scored:
+        scores, match = _arrays(scored[VALIDATION])
         chosen = best_threshold(scores, match)
     metrics: dict[str, Any] = {
         split: figures(
-            found[split], chosen, probabilities=opened.encoder.has_match,
+            scored[split], chosen, probabilities=opened.encoder.has_match,
             resamples=settings.resamples, seed=settings.seed, own=split == VALIDATION,
         )
         for split in splits
@@ -86,8 +86,8 @@ def evaluate_matching(
         "score": "match score" if opened.encoder.has_match else "cosine",
         "cut": {
             split: {
-                "texts": len(found[split].texts),
-                "cut": None if opened.cut is None else opened.cut(found[split].texts),
+                "texts": len(scored[split].texts),
+                "cut": None if opened.cut is None else opened.cut(scored[split].texts),
             }
             for split in splits
         },
@@ -97,7 +97,7 @@ def evaluate_matching(
 
 
 def figures(
-    found: LabelledScores,
+    scored: LabelledScores,
     chosen: Threshold | None,
     *,
     probabilities: bool,
@@ -108,14 +108,14 @@ def figures(
     """All figures of a split, in %.
 
     Args:
-        found: scores and labels.
+        scored: scores and labels.
         chosen: the threshold of `val`; None: chosen here, on the pairs it is measured on.
         probabilities: the scores are such, and calibration has a meaning.
         resamples: of the images, for intervals.
         seed: of the resampling.
         own: this is `val` itself.
     """
-    scores, match = _arrays(found)
+    scores, match = _arrays(scored)
     here = best_threshold(scores, match)
     threshold = here if chosen is None else chosen
     result: dict[str, Any] = {
@@ -128,7 +128,7 @@ def figures(
             "best_accuracy": here.accuracy,
             "pairs": len(match),
             "matches": int(match.sum()),
-            "skipped": found.skipped,
+            "skipped": scored.skipped,
         }
     }
     if probabilities:
@@ -138,9 +138,9 @@ def figures(
             "bins": [asdict(one) for one in bins],
         }
     if resamples:
-        _, group = np.unique(np.array(found.image_ids), return_inverse=True)
-        place = np.unique(scores, return_inverse=True)[1]
-        ranks = place.astype(np.float64)  # order is all that counts
+        _, group = np.unique(np.array(scored.image_ids), return_inverse=True)
+        rank = np.unique(scores, return_inverse=True)[1]
+        ranks = rank.astype(np.float64)  # order is all that counts
         right = ((scores >= threshold.value) == match).astype(np.float64)
 
         result["intervals"] = {
@@ -170,7 +170,7 @@ def _labelled(table: PairsTable) -> bool:
 
 
 def _arrays(
-    found: LabelledScores,
+    scored: LabelledScores,
 ) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.bool_]]]:
-    match = found.labels.numpy().astype(bool)
-    return usable_scores(found.scores.double().numpy(), match), match
+    match = scored.labels.numpy().astype(bool)
+    return usable_scores(scored.scores.double().numpy(), match), match

@@ -92,15 +92,15 @@ def balanced_pairs(
     index = _BigramIndex(
         texts, text_image, image_keys, range(len(texts)) if gallery is None else gallery
     )
-    found: list[tuple[int, int]] = []
+    wrong_images: list[tuple[int, int]] = []
     for text in range(len(texts)) if queries is None else queries:
         wrong = index.wrong_image(texts[text])
         if wrong is not None:
-            found.append((text, wrong))
-    text_index = torch.tensor([text for text, _ in found], dtype=torch.int64)
-    right = torch.tensor([text_image[text] for text, _ in found], dtype=torch.int64)
-    other = torch.tensor([image for _, image in found], dtype=torch.int64)
-    label = torch.arange(2 * len(found)) < len(found)
+            wrong_images.append((text, wrong))
+    text_index = torch.tensor([text for text, _ in wrong_images], dtype=torch.int64)
+    right = torch.tensor([text_image[text] for text, _ in wrong_images], dtype=torch.int64)
+    other = torch.tensor([image for _, image in wrong_images], dtype=torch.int64)
+    label = torch.arange(2 * len(wrong_images)) < len(wrong_images)
     return MatchingPairs(torch.cat([right, other]), text_index.repeat(2), label)
 
 
@@ -168,11 +168,11 @@ class _BigramIndex:
             images[text_key(texts[position])].append(text_image[position])
         self.images = list(images.values())  # of each distinct text
         grams = [_grams(key) for key in images]
-        self.sizes = np.array([len(found) for found in grams], dtype=np.int64)
+        self.sizes = np.array([len(text_grams) for text_grams in grams], dtype=np.int64)
         self.hashes = np.array([key_hash(key) for key in images], dtype=np.int64).view(np.uint64)
         postings: dict[str, list[int]] = defaultdict(list)
-        for number, found in enumerate(grams):
-            for gram in found:
+        for number, text_grams in enumerate(grams):
+            for gram in text_grams:
                 postings[gram].append(number)
         self.postings = {gram: np.array(numbers) for gram, numbers in postings.items()}
 

@@ -51,7 +51,7 @@ def match_scores(
     """
     if by != "both":
         require_halves(model)
-    pairs, place = torch.unique(image_index * len(texts) + text_index, return_inverse=True)
+    pairs, pair_of = torch.unique(image_index * len(texts) + text_index, return_inverse=True)
     pair_image, pair_text = pairs // max(1, len(texts)), pairs % max(1, len(texts))
     scores = torch.empty(len(pairs), dtype=torch.float32)
     done = 0
@@ -60,14 +60,14 @@ def match_scores(
     for batch in batches(pair_image, pair_text, texts.length, batch_size):
         i, t = pair_image[batch], pair_text[batch]
         if isinstance(model, CrossEncoderModel):
-            found = _of_few(model, images, texts, i, t, by)
+            batch_scores = _of_few(model, images, texts, i, t, by)
         else:
-            found = model.match(images.take(i), texts.take(t))
-        scores[batch] = found.float().cpu()
+            batch_scores = model.match(images.take(i), texts.take(t))
+        scores[batch] = batch_scores.float().cpu()
         done += len(batch)
         if progress is not None:
             progress("match" if by == "both" else f"match, {by}", done, len(pairs))
-    return scores[place]
+    return scores[pair_of]
 
 
 def require_halves(model: DualEncoder) -> None:

@@ -60,15 +60,17 @@ def curve(
     return _svg(figure, name)
 
 
-def weight_curve(found: Mapping[str, float], chosen: float, *, name: str) -> str:
+def weight_curve(curve: Mapping[str, float], chosen: float, *, name: str) -> str:
     """R@M under each weight, evenly spaced as the grid is, with the chosen one marked."""
     figure, axes = _axes(WIDE)
-    values = list(found.values())
+    values = list(curve.values())
     axes.plot(range(len(values)), values, color=LINE, linewidth=1.6, marker="o", markersize=2.5)
-    weights = [float(weight) for weight in found]
+    weights = [float(weight) for weight in curve]
     if chosen in weights:
-        place = weights.index(chosen)
-        axes.plot([place], [values[place]], "o", markersize=8, markerfacecolor="none", color=LINE)
+        position = weights.index(chosen)
+        axes.plot(
+            [position], [values[position]], "o", markersize=8, markerfacecolor="none", color=LINE
+        )
     axes.set_xticks(range(len(values)), [f"{weight:g}" for weight in weights])
     return _svg(figure, name)
 
@@ -142,9 +144,9 @@ def _svg(figure: Any, name: str) -> str:
     # The salt makes ids that neither change from run to run nor clash with another drawing's.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(file, format="svg", transparent=True, metadata=nothing)
-    found = file.getvalue()
-    found = found[found.index("<svg") :]  # without the XML header, which names a DTD
-    head, rest = found.split(">", 1)
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg") :]  # without the XML header, which names a DTD
+    head, rest = svg.split(">", 1)
     head = re.sub(r' (width|height|version|xmlns\S*)="[^"]*"', "", head)
     for stand_in, variable in CSS.items():
         rest = rest.replace(stand_in, variable)

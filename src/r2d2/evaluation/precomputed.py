@@ -119,17 +119,17 @@ def _read_side(folder: Path, name: str) -> tuple[Matrix, list[str]]:
         raise R2D2Error(f"{folder}/{name}.npy is {matrix.dtype} {matrix.shape}: give floats (n, d)")
     if not isinstance(names, list) or len(names) != len(matrix):
         raise R2D2Error(f"{folder}: {len(matrix)} embeddings of {name}, but not as many names")
-    return matrix, [_name(folder, name, place, value) for place, value in enumerate(names)]
+    return matrix, [_name(folder, name, row, value) for row, value in enumerate(names)]
 
 
-def _name(folder: Path, side: str, place: int, value: object) -> str:
+def _name(folder: Path, side: str, row: int, value: object) -> str:
     """An image's id, or a text; R2D2Error where it is none."""
     try:
         name = name_value(value)
     except BadValueError as error:
-        raise R2D2Error(f"{folder}: {side}, item {place + 1}: {error}: {error.shown}") from error
+        raise R2D2Error(f"{folder}: {side}, item {row + 1}: {error}: {error.shown}") from error
     if name is None:
-        raise R2D2Error(f"{folder}: {side}, item {place + 1} has no name: give one for each row")
+        raise R2D2Error(f"{folder}: {side}, item {row + 1} has no name: give one for each row")
     return name
 
 

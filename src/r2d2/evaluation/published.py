@@ -89,12 +89,12 @@ class PublishedResults:
 
     def size(self, key: str, split: str) -> SplitSize | None:
         """Of a split as published; None: it is not known here."""
-        found = self.sets.get(key, {})
-        counts = found.get("splits", {}).get(split)
+        entry = self.sets.get(key, {})
+        counts = entry.get("splits", {}).get(split)
         if counts is None:
             return None
         images, texts = counts
-        return SplitSize(images, texts, bool(found.get("rounded", False)))
+        return SplitSize(images, texts, bool(entry.get("rounded", False)))
 
     def t2i_only(self, key: str) -> bool:
         """Whether only texts ask."""
@@ -125,10 +125,10 @@ def parse(content: Any, name: str) -> PublishedResults:
     """
     if not isinstance(content, dict):
         raise R2D2Error(f"{name} must hold sources, protocols, sets and results")
-    sources = {key: _source(key, found, name) for key, found in content["sources"].items()}
+    sources = {key: _source(key, entry, name) for key, entry in content["sources"].items()}
     sets, protocols = content["sets"], content["protocols"]
-    for key, found in sets.items():
-        for split, counts in found.get("splits", {}).items():
+    for key, entry in sets.items():
+        for split, counts in entry.get("splits", {}).items():
             whole = isinstance(counts, list) and all(type(n) is int and n > 0 for n in counts)
             if not whole or len(counts) != 2:
                 raise R2D2Error(
@@ -139,40 +139,40 @@ def parse(content: Any, name: str) -> PublishedResults:
             raise R2D2Error(f"{name}: protocol {key} needs `ours` and `about`")
     rows: list[PublishedRow] = []
     seen: set[tuple[str, ...]] = set()
-    for number, found in enumerate(content["results"], 1):
-        what = f"{name}, result {number} ({found.get('model', 'no model')})"
+    for number, entry in enumerate(content["results"], 1):
+        what = f"{name}, result {number} ({entry.get('model', 'no model')})"
         known = {
             "set": sets, "protocol": protocols, "source": sources, "setting": SETTINGS,
         }  # fmt: skip
         for field, values in known.items():
-            if found.get(field) not in values:
-                raise R2D2Error(f"{what}: {field} {found.get(field)!r} is none of {list(values)}")
+            if entry.get(field) not in values:
+                raise R2D2Error(f"{what}: {field} {entry.get(field)!r} is none of {list(values)}")
         for field in ("model", "split", "where"):
-            if not isinstance(found.get(field), str) or not found[field]:
+            if not isinstance(entry.get(field), str) or not entry[field]:
                 raise R2D2Error(f"{what}: {field} is missing")
-        figures = found.get("figures")
+        figures = entry.get("figures")
         if not isinstance(figures, dict) or not figures:
             raise R2D2Error(f"{what}: it has no figures")
-        _check_figures(figures, what, bool(sets[found["set"]].get("t2i_only")))
+        _check_figures(figures, what, bool(sets[entry["set"]].get("t2i_only")))
         row = PublishedRow(
-            found["model"], found["set"], found["split"], found["setting"], found["protocol"],
-            sources[found["source"]], found["where"], figures,
+            entry["model"], entry["set"], entry["split"], entry["setting"], entry["protocol"],
+            sources[entry["source"]], entry["where"], figures,
         )  # fmt: skip
-        place = (row.model, row.set, row.split, row.setting, row.protocol)
-        if place in seen:
+        identity = (row.model, row.set, row.split, row.setting, row.protocol)
+        if identity in seen:
             raise R2D2Error(f"{what}: the same model, set, split, setting and protocol come twice")
-        seen.add(place)
+        seen.add(identity)
         rows.append(row)
     return PublishedResults(tuple(rows), sets, protocols, content.get("missing", {}))
 
 
-def _source(key: str, found: Mapping[str, Any], name: str) -> PublishedSource:
-    arxiv, url = found.get("arxiv"), found.get("url")
+def _source(key: str, entry: Mapping[str, Any], name: str) -> PublishedSource:
+    arxiv, url = entry.get("arxiv"), entry.get("url")
     if arxiv is not None and not ARXIV.fullmatch(str(arxiv)):
         raise R2D2Error(f"{name}: source {key}: {arxiv!r} is no arXiv id; write it in quotes")
     if arxiv is None and not str(url or "").startswith("https://"):
         raise R2D2Error(f"{name}: source {key} needs an arXiv id or an https address")
-    return PublishedSource(str(found["title"]), arxiv, str(url or f"https://arxiv.org/abs/{arxiv}"))
+    return PublishedSource(str(entry["title"]), arxiv, str(url or f"https://arxiv.org/abs/{arxiv}"))
 
 
 def _check_figures(figures: Mapping[str, Any], what: str, t2i_only: bool) -> None:
@@ -181,10 +181,14 @@ def _check_figures(figures: Mapping[str, Any], what: str, t2i_only: bool) -> Non
             raise R2D2Error(f"{what}: figure {name!r} is none of {', '.join(FIGURES)}")
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 100:
             raise R2D2Error(f"{what}: {name} is {value!r}, not a number from 0 to 100")
-    for way in ("i2t", "t2i"):
-        steps = [figures[n] for n in (f"{way}_r1", f"{way}_r5", f"{way}_r10") if n in figures]
+    for direction in ("i2t", "t2i"):
+        steps = [
+            figures[n]
+            for n in (f"{direction}_r1", f"{direction}_r5", f"{direction}_r10")
+            if n in figures
+        ]
         if steps != sorted(steps):
-            raise R2D2Error(f"{what}: {way} falls from R@1 to R@10: {steps}")
+            raise R2D2Error(f"{what}: {direction} falls from R@1 to R@10: {steps}")
     parts = [n for n in RECALLS if not t2i_only or n.startswith("t2i")]
     if t2i_only and any(n.startswith("i2t") for n in figures):
         raise R2D2Error(f"{what}: a set of one direction has no image to text")

@@ -73,9 +73,7 @@ def write_report(
         weight_plot=_weight_plot(results.metrics),
         curves=_curves(history),
         contact=contact_groups(results) if contact is None else contact,
-        skipped=[
-            (place, kind, count) for place in skipped for kind, count in skipped[place].items()
-        ],
+        skipped=[(part, kind, count) for part in skipped for kind, count in skipped[part].items()],
         run=_run(flat, train),
         settings=flat,
         versions=_versions(),
@@ -96,24 +94,27 @@ def _without_idle_stage(results: Results) -> dict[str, Any]:
     return results.metrics | tasks
 
 
-def _task(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
+def _task(name: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
     """One block of the headline table; the better of two stages is marked in each column."""
     stages = [("pre-ranking", "prerank"), ("two-stage", "two_stage")]
-    there = [(label, found[key]) for label, key in stages if key in found]
-    columns = [column for column in COLUMNS if column in found["prerank"]]
-    shown = [[_percent(recall[c]) if c in columns else "" for c in COLUMNS] for _, recall in there]
+    stage_recalls = [(label, metrics[key]) for label, key in stages if key in metrics]
+    columns = [column for column in COLUMNS if column in metrics["prerank"]]
+    shown = [
+        [_percent(recall[c]) if c in columns else "" for c in COLUMNS]
+        for _, recall in stage_recalls
+    ]
     best = [max(float(row[i] or -1) for row in shown) for i in range(len(COLUMNS))]
-    auc = found.get("matching", {}).get("auc")
+    auc = metrics.get("matching", {}).get("auc")
     rows = []
-    for i, (label, _) in enumerate(there):
-        last = i == len(there) - 1
+    for i, (label, _) in enumerate(stage_recalls):
+        last = i == len(stage_recalls) - 1
         cells = [
-            (text, len(there) > 1 and text != "" and float(text) == best[j])
+            (text, len(stage_recalls) > 1 and text != "" and float(text) == best[j])
             for j, text in enumerate(shown[i])
         ]
         cells.append((_percent(auc) if last and auc is not None else "", False))
         rows.append({"label": label, "cells": cells, "chance": False})
-    level = found["chance"]
+    level = metrics["chance"]
     chance = [(_percent(level[c]) if c in level else "", False) for c in COLUMNS]
     rows.append(
         {
@@ -122,7 +123,7 @@ def _task(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
             "chance": True,
         }
     )
-    queries, gallery = found["queries"], found["gallery"]
+    queries, gallery = metrics["queries"], metrics["gallery"]
     if "i2t_r1" not in level:
         about = f"{queries['texts']:,} texts rank {gallery['images']:,} images"
     elif queries == gallery:
@@ -146,8 +147,8 @@ def _tiles(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
             {"value": _percent(last["r_mean"]), "unit": "%", "label": f"R@M on test, {stage}"}
         )
         if "two_stage" in test:
-            ways = [way for way in ("i2t_r1", "t2i_r1") if way in first]
-            gain = sum(last[way] - first[way] for way in ways) / len(ways)
+            names = [name for name in ("i2t_r1", "t2i_r1") if name in first]
+            gain = sum(last[name] - first[name] for name in names) / len(names)
             tiles.append(
                 {"value": f"{gain:+.1f}", "unit": "points", "label": "R@1 gained by re-ranking"}
             )
@@ -162,8 +163,10 @@ def _tiles(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
     if "test_novel" in metrics:
         novel = metrics["test_novel"]
         last = novel.get("two_stage", novel["prerank"])
-        ways = [way for way in ("i2t_r10", "t2i_r10") if way in last]
-        at_10, chance = (sum(r[way] for way in ways) / len(ways) for r in (last, novel["chance"]))
+        names = [name for name in ("i2t_r10", "t2i_r10") if name in last]
+        at_10, chance = (
+            sum(r[name] for name in names) / len(names) for r in (last, novel["chance"])
+        )
         tiles.append(
             {
                 "value": f"{at_10 / chance:.1f}",
@@ -202,13 +205,13 @@ def _weight_plot(metrics: Mapping[str, Any]) -> Markup | None:
 
 def _run(settings: Mapping[str, str], train: Mapping[str, Any]) -> dict[str, str]:
     """What one wants to know of the run without opening its settings."""
-    wanted = {
+    labels = {
         "preset": "preset",
         "variant": "variant",
         "train.seed": "seed",
         "train.epochs": "epochs",
     }
-    run = {label: settings[name] for name, label in wanted.items() if name in settings}
+    run = {label: settings[name] for name, label in labels.items() if name in settings}
     return run | {name.replace("_", " "): number(value) for name, value in train.items()}
 
 
@@ -222,10 +225,10 @@ def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _attribution(found: Mapping[str, str]) -> dict[str, str]:
+def _attribution(entries: Mapping[str, str]) -> dict[str, str]:
     """The title first, the rest by name: a table does not keep their order."""
-    names = sorted(found, key=lambda name: (name != "title", name))
-    return {name.replace("_", " "): found[name] for name in names}
+    names = sorted(entries, key=lambda name: (name != "title", name))
+    return {name.replace("_", " "): entries[name] for name in names}
 
 
 def _versions() -> dict[str, str]:

@@ -226,20 +226,20 @@ def choose_splits(table: PairsTable, asked: Sequence[str] | None) -> list[str]:
     Raises:
         R2D2Error: one that is asked for is not there, or there is none to measure.
     """
-    there = table.splits()
+    present = table.splits()
     if asked:
         for name in asked:
             table.rows(name)  # which refuses what is not there
         return list(dict.fromkeys(asked))
-    found = [name for name in TESTS if name in there]
-    if not found and VALIDATION in there:
+    tests = [name for name in TESTS if name in present]
+    if not tests and VALIDATION in present:
         log.warning("%s has no split 'test': measuring 'val'", table.path)
-        found = [VALIDATION]
-    if not found:
+        tests = [VALIDATION]
+    if not tests:
         raise R2D2Error(
-            f"{table.path} has no split test or val: choose of {', '.join(there)} by --split"
+            f"{table.path} has no split test or val: choose of {', '.join(present)} by --split"
         )
-    return found
+    return tests
 
 
 def about(
@@ -268,7 +268,7 @@ def about(
 
 def _cut(opened: EvaluatedModel, data: EvaluationSet, splits: Sequence[str]) -> dict[str, Any]:
     """How many texts of each split lost their end."""
-    found = {}
+    counts = {}
     for split in splits:
         texts = [
             text
@@ -277,15 +277,15 @@ def _cut(opened: EvaluatedModel, data: EvaluationSet, splits: Sequence[str]) -> 
         ]
         if texts:
             cut = None if opened.cut is None else opened.cut(texts)
-            found[split] = {"texts": len(texts), "cut": cut}
-    return found
+            counts[split] = {"texts": len(texts), "cut": cut}
+    return counts
 
 
 def _write(
     source: str | Path, opened: EvaluatedModel, table: PairsTable, out: Path, results: Results
 ) -> None:
-    place = Path(source)
-    run, train = saved_run(place), saved_summary(place)
+    folder = Path(source)
+    run, train = saved_run(folder), saved_summary(folder)
     settings: dict[str, Any] = dict(run["config"]) if run else {}
     if isinstance(opened.model, Pretrained):  # with the vocabulary as it was trained
         settings["model"] = to_dict(opened.model.model.config)
@@ -295,7 +295,7 @@ def _write(
     write_report(
         out / REPORT,
         results,
-        history=read_history(place),
+        history=read_history(folder),
         settings=settings,
         train=train,
         attribution=table.metadata,
@@ -311,13 +311,13 @@ def read_metrics(folder: Path) -> Mapping[str, Any]:
     """
     path = folder / METRICS if folder.is_dir() else folder
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        metrics = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise R2D2Error(
             f"there is no {METRICS} in {folder}: give folders that `r2d2 evaluate` wrote"
         ) from error
     except ValueError as error:
         raise R2D2Error(f"{path} is damaged ({error}): evaluate again") from error
-    if not isinstance(found, dict):
+    if not isinstance(metrics, dict):
         raise R2D2Error(f"{path} is damaged: evaluate again")
-    return found
+    return metrics

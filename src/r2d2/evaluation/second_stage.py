@@ -60,8 +60,8 @@ class SecondStage:
         sizes = [len(one.image) for one in asked]
         image, text = torch.cat([a.image for a in asked]), torch.cat([a.text for a in asked])
         if self.cascade is None:
-            found = torch.split(self._scores(image, text, "both"), sizes)
-            return [(scores, None) for scores in found]
+            split_scores = torch.split(self._scores(image, text, "both"), sizes)
+            return [(scores, None) for scores in split_scores]
         by_text = self._scores(image, text, "text")
         cheap: list[Cascade | None] = []
         chosen = []
@@ -87,13 +87,13 @@ class SecondStage:
         if not self.model.has_match:
             return [TaskScores(task, None, None, self._cosine(task)) for task in tasks]
         asked = [one for task in tasks for one in _asked(task)]
-        found = iter(self.match(asked, weights))
+        matched = iter(self.match(asked, weights))
         return [
             TaskScores(
                 task,
-                None if task.i2t is None else _reranked(task.i2t, *next(found)),
-                _reranked(task.t2i, *next(found)),
-                next(found)[0],
+                None if task.i2t is None else _reranked(task.i2t, *next(matched)),
+                _reranked(task.t2i, *next(matched)),
+                next(matched)[0],
             )
             for task in tasks
         ]
@@ -121,10 +121,10 @@ def check_cascade(model: DualEncoder, head: int) -> None:
 def _asked(task: Task) -> list[PairRequest]:
     """What the match head is asked: i2t, t2i and matching."""
     texts, images = task.t2i.pairs()
-    found = [] if task.i2t is None else [PairRequest(*task.i2t.pairs(), task.i2t.first.cosine)]
+    requests = [] if task.i2t is None else [PairRequest(*task.i2t.pairs(), task.i2t.first.cosine)]
     pairs = task.matching
     return [
-        *found,
+        *requests,
         PairRequest(images, texts, task.t2i.first.cosine),
         PairRequest(pairs.image, pairs.text),
     ]

@@ -90,7 +90,7 @@ class StateStore:
     def take(self, index: Tensor) -> EncodedStates:
         """The items at (k,) positions, repeats included, as long as the longest of them."""
         assert self._file is not None
-        items, place = torch.unique(index.cpu(), return_inverse=True)
+        items, item_of = torch.unique(index.cpu(), return_inverse=True)
         lengths = self.length[items]
         longest = int(lengths.max())
         states = np.zeros((len(items), longest, self._width), dtype=self._type)
@@ -106,4 +106,4 @@ class StateStore:
             torch.from_numpy(states).float().to(device),
             None if bool(real.all()) else real.to(device),
             self.embedding[items.to(device)],
-        )[place.to(device)]
+        )[item_of.to(device)]

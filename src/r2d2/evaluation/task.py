@@ -50,7 +50,9 @@ class Task:
     @property
     def pairs(self) -> int:
         """How many pairs the second stage is asked of: each query's candidates, and `matching`."""
-        return sum(way.first.items.numel() for way in self.directions) + len(self.matching)
+        return sum(direction.first.items.numel() for direction in self.directions) + len(
+            self.matching
+        )
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def make_task(
         R2D2Error: top_k is below 1.
     """
     data = encoded.data
-    own_images = [i for i, found in enumerate(data.splits) if found == plan.split]
+    own_images = [i for i, split in enumerate(data.splits) if split == plan.split]
     own_texts = [t for t, i in enumerate(data.text_image) if data.splits[i] == plan.split]
     images = list(range(len(data.splits))) if plan.whole else own_images
     texts = list(range(len(data.texts))) if plan.whole else own_texts

@@ -80,12 +80,12 @@ def _encode_covered(model: ImageTextModel, picture: Image.Image, shown: Tensor) 
     side, length = math.isqrt(shown.shape[1]), pixels.shape[0]
     row = np.arange(length) * side // length  # of each pixel, in the grid
     mean = pixels.mean((0, 1)).round().astype(np.uint8)
-    found = []
+    embeddings = []
     for draws in torch.split(shown, model.batch_size):
         seen = draws.view(-1, side, side).numpy()[:, row[:, None], row]
         covered = np.where(seen[..., None], pixels, mean)
-        found.append(model.encode_pixels(list(covered)).embedding.float().cpu())
-    return torch.cat(found)
+        embeddings.append(model.encode_pixels(list(covered)).embedding.float().cpu())
+    return torch.cat(embeddings)
 
 
 @torch.inference_mode()
@@ -104,8 +104,8 @@ def _encode_patches(model: Pretrained, picture: Image.Image, shown: Tensor) -> T
         for start in range(0, len(numbers), model.batch_size):
             rows = numbers[start : start + model.batch_size]
             keep = torch.stack([shown[row].nonzero()[:, 0] for row in rows]).to(pixels.device)
-            found = network.embed_images(pixels.expand(len(rows), -1, -1, -1), keep)
-            embeddings[rows] = found.float().cpu()
+            encoded = network.embed_images(pixels.expand(len(rows), -1, -1, -1), keep)
+            embeddings[rows] = encoded.float().cpu()
     return embeddings
 
 

@@ -69,7 +69,7 @@ def entities(text: str) -> list[Span]:
     Raises:
         R2D2Error: the text is too long to be a caption.
     """
-    found: list[Span] = []
+    spans: list[Span] = []
     start: int | None = None  # of the phrase in hand
     end = 0  # of its last noun; 0: it has none yet
     joined = False  # 的 came last, or adjectives after it
@@ -77,11 +77,11 @@ def entities(text: str) -> list[Span]:
     def close() -> None:
         nonlocal start, end, joined
         if start is not None and end:
-            found.append(Span(text[start:end], start, end))
+            spans.append(Span(text[start:end], start, end))
         start, end, joined = None, 0, False
 
     tagged = [part for span, tag in _tagged(text) for part in _parts(span, tag)]
-    for place, (span, noun, adjective) in enumerate(tagged):
+    for position, (span, noun, adjective) in enumerate(tagged):
         if noun or (adjective and (joined or not end)):
             start = span.start if start is None else start
             end, joined = (span.end, False) if noun else (end, joined)
@@ -90,10 +90,10 @@ def entities(text: str) -> list[Span]:
             start = span.start
         elif span.text == "的" and start is not None and (not end or text[end - 1] == COLOUR):
             joined = True
-        elif not _joins_colours(tagged, place):
+        elif not _joins_colours(tagged, position):
             close()
     close()
-    return found
+    return spans
 
 
 def words(text: str) -> list[Span]:
@@ -108,21 +108,21 @@ def nouns(text: str) -> list[str]:
     ]
 
 
-def spans_of(text: str, wanted: Sequence[str]) -> list[Span]:
-    """Every place where one of the words `wanted` stands, in the order of the text.
+def spans_of(text: str, chosen: Sequence[str]) -> list[Span]:
+    """Every place where one of the words `chosen` stands, in the order of the text.
 
     Raises:
         R2D2Error: a word that is empty, or not in the text.
     """
-    found = set()
-    for word in wanted:
+    bounds = set()
+    for word in chosen:
         at = text.find(word) if word else -1
         if at < 0:
             raise R2D2Error(f"'{word}' is not in the text '{shorten(text)}': give words of it")
         while at >= 0:
-            found.add((at, at + len(word)))
+            bounds.add((at, at + len(word)))
             at = text.find(word, at + len(word))
-    return [Span(text[start:end], start, end) for start, end in sorted(found)]
+    return [Span(text[start:end], start, end) for start, end in sorted(bounds)]
 
 
 def positions_of(span: Span, offsets: Sequence[tuple[int, int]]) -> list[int]:
@@ -131,8 +131,8 @@ def positions_of(span: Span, offsets: Sequence[tuple[int, int]]) -> list[int]:
     `offsets` (L,) of `Tokenizer.offsets`.
     """
     return [
-        place
-        for place, (start, end) in enumerate(offsets)
+        position
+        for position, (start, end) in enumerate(offsets)
         if start < end and start < span.end and end > span.start
     ]
 
@@ -149,8 +149,8 @@ def _parts(span: Span, tag: str) -> list[tuple[Span, bool, bool]]:
     if tag.startswith(ADJECTIVES) and len(word) > 1 and word[0] in WITH:
         return [(_piece(span, 0, 1), False, False), (_piece(span, 1), False, True)]
     if tag in SET_PHRASES and word[-1] in PLACES:
-        place = _dictionary().tag(word[:-1], False)
-        return [(_piece(span, 0, -1), len(place) == 1 and place[0][1].startswith("n"), False)]
+        tags = _dictionary().tag(word[:-1], False)
+        return [(_piece(span, 0, -1), len(tags) == 1 and tags[0][1].startswith("n"), False)]
     if tag in SET_PHRASES or (word[0] in ACTIONS and tag == "n" and len(word) == 3):
         tail = _noun_at_the_end(word)
         if tail > 1 and word[0] in ACTIONS and word[-1] not in TOOLS:
@@ -191,11 +191,11 @@ def _noun_at_the_end(word: str) -> int:
     return 0
 
 
-def _joins_colours(tagged: list[tuple[Span, bool, bool]], place: int) -> bool:
+def _joins_colours(tagged: list[tuple[Span, bool, bool]], position: int) -> bool:
     """Whether a word stands between two colours of one thing: 绿色和黄色的苹果."""
-    if tagged[place][0].text not in AND or not 0 < place < len(tagged) - 2:
+    if tagged[position][0].text not in AND or not 0 < position < len(tagged) - 2:
         return False
-    before, after, then = (tagged[i][0].text for i in (place - 1, place + 1, place + 2))
+    before, after, then = (tagged[i][0].text for i in (position - 1, position + 1, position + 2))
     colours = all(word.endswith(COLOUR) and not word.endswith(SKIN) for word in (before, after))
     return colours and then == "的"
 

@@ -79,17 +79,17 @@ def weigh(
     image: EncodedStates,
     text: str,
     spans: Sequence[Span],
-    way: MapMethod,
+    method: MapMethod,
 ) -> Evidence:
-    """Maps of the spans of a text, by one way, and the noise.
+    """Maps of the spans of a text by one method, and the noise.
 
     Args:
-        model: any; with cross encoders, where the way reads attention.
+        model: any; with cross encoders, where the method reads attention.
         picture: of any mode and size.
         image: the same, encoded: one item.
         text: what the spans are of.
         spans: each within what the model reads (`entities.positions_of`).
-        way: of asking.
+        method: of making the maps.
 
     Raises:
         R2D2Error: no cross encoders, or a model of a single patch.
@@ -102,7 +102,7 @@ def weigh(
     ours, theirs = (directions_among(each, unrelated) for each in (named, unrelated))
     whole = image.embedding[0].float().cpu()
     levels = ((theirs @ whole)[None] < (ours @ whole)[:, None]).float().mean(1)
-    if way.dropping:
+    if method.dropping:
         side = grid_side(model)
         shown = draw_parts(side)
         parts = encode_parts(model, picture, shown)
@@ -113,12 +113,12 @@ def weigh(
     else:
         if not isinstance(model, Pretrained):
             raise no_cross_encoders()
-        maps = attention_maps(model, image, [text], [spans], [way])[0]
+        maps = attention_maps(model, image, [text], [spans], [method])[0]
         others = maps[:0]
         if len(words) >= LEAST:
             alone = [[Span(word, 0, len(word))] for word in words.texts]
             index = torch.zeros(len(words), dtype=torch.long, device=image.embedding.device)
-            others = attention_maps(model, image[index], words.texts, alone, [way])[0]
+            others = attention_maps(model, image[index], words.texts, alone, [method])[0]
     readable = tuple(not any(unreadable(model, span.text)) for span in spans)
     if len(words) < LEAST:
         return Evidence(maps.clip(0), (0.0,) * len(spans), readable, 0.0, 0.0, 0)

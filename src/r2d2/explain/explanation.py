@@ -41,7 +41,7 @@ class Explanation:
     patches: Map  # (P_h, P_w, w), 0 or more: how much a patch belongs to each word
     cosine: float  # of the embeddings
     match: float | None  # (p_T + p_I) / 2; None without cross encoders
-    way: MapMethod  # of the maps
+    method: MapMethod  # of the maps
     notes: tuple[Note, ...] = ()
 
     @property
@@ -136,12 +136,12 @@ def explain(
         R2D2Error: no cross encoders, no such layer, no entity, a text or picture that is too large.
     """
     cross_layers = model.model.config.cross_layers if isinstance(model, Pretrained) else 0
-    way = choose(cross_layers, layer, weighted, alone, dropping)
+    method = choose(cross_layers, layer, weighted, alone, dropping)
     spans, notes = _entities(model, text, only)
     rgb = to_rgb(picture, name="the picture")
     images, texts = model.encode_images([rgb]), model.encode_texts([text])
     region = model.preprocessing.region(rgb.size)
-    evidence = weigh(model, rgb, images, text, spans, way).over(region)
+    evidence = weigh(model, rgb, images, text, spans, method).over(region)
     notes += _unreadable(model, spans)
     if not evidence.words:
         notes.append(
@@ -153,23 +153,23 @@ def explain(
         )
     if region != WHOLE:
         notes.append(Note("the model sees the middle of the picture only", "middle_only"))
-    if way.dropping or not isinstance(model, Pretrained):
+    if method.dropping or not isinstance(model, Pretrained):
         seen = spans
         patches = np.stack([evidence.shown(index) for index in range(len(spans))], axis=-1)
     else:
-        seen, looks = _patches(model, images, texts, text, way.layer)
+        seen, looks = _patches(model, images, texts, text, method.layer)
         patches = np.moveaxis(place(np.moveaxis(looks, -1, 0), region), 0, -1)
     return Explanation(
         rgb,
         text,
         tuple(spans),
         evidence,
-        DRAWS if way.dropping else 0,
+        DRAWS if method.dropping else 0,
         tuple(seen),
         patches,
         float((images.embedding * texts.embedding).sum()),
         float(model.match(images, texts)) if model.has_match else None,
-        way,
+        method,
         tuple(notes),
     )
 
@@ -178,20 +178,20 @@ def _entities(
     model: ImageTextModel, text: str, only: Sequence[str] | None
 ) -> tuple[list[Span], list[Note]]:
     """Those within what the model reads, and what to say about the others."""
-    found = entities(text) if only is None else spans_of(text, only)
-    if not found:
+    spans = entities(text) if only is None else spans_of(text, only)
+    if not spans:
         raise NoNounError(
             f"there is no noun in '{shorten(text)}': name a thing, as in 一只狗在草地上追飞盘, "
             "or say which words to explain"
         )
     offsets = model.tokenizer.offsets(text)
-    shown = [span for span in found if positions_of(span, offsets)]
+    shown = [span for span in spans if positions_of(span, offsets)]
     if not shown:
         raise R2D2Error(
             f"no entity is within the {model.tokenizer.room} tokens that the model reads of a "
             "text: give a shorter text"
         )
-    lost = "、".join(span.text for span in found if span not in shown)
+    lost = "、".join(span.text for span in spans if span not in shown)
     return shown, cut_notes(unread_end(text, model.tokenizer), model.tokenizer, about=lost)
 
 

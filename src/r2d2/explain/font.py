@@ -115,9 +115,9 @@ def _best(files: tuple[str, ...]) -> str | None:
 def _rank(path: str) -> tuple[int, int, str]:
     """How good a font is by its file's name; the usual weight before bold and thin."""
     file = Path(path).name.lower()
-    place = next((i for i, name in enumerate(NAMES) if file.startswith(name)), len(NAMES))
+    rank = next((i for i, name in enumerate(NAMES) if file.startswith(name)), len(NAMES))
     usual = "regular" in file or not any(weight in file for weight in WEIGHTS)
-    return place, 0 if usual else 1, path
+    return rank, 0 if usual else 1, path
 
 
 def _has_chinese(font: ImageFont.FreeTypeFont) -> bool:

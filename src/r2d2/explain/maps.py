@@ -1,4 +1,4 @@
-"""Maps over the picture for spans of a text, by each way of asking.
+"""Maps over the picture for spans of a text, by each method.
 
 Alone: the span is a text of its own, and the map is what its [CLS] looks at; so does the paper,
 which shows the attention of pairs of image and entity. In the text: the map is what the span's own
@@ -46,7 +46,7 @@ class MapMethod:
 DROPPING = MapMethod(0, False, True)
 
 
-def ways(layers: int) -> list[MapMethod]:
+def map_methods(layers: int) -> list[MapMethod]:
     """All that a model of so many cross layers has; without any, dropping alone."""
     every = [
         MapMethod(layer, weighted, alone)
@@ -55,7 +55,7 @@ def ways(layers: int) -> list[MapMethod]:
         for layer in range(1, layers + 1)
     ]
     last = MapMethod(layers, True, False)  # no gradient there
-    return [DROPPING, *(way for way in every if way != last)]
+    return [DROPPING, *(method for method in every if method != last)]
 
 
 def choose(
@@ -65,13 +65,13 @@ def choose(
     alone: bool | None = None,
     dropping: bool | None = None,
 ) -> MapMethod:
-    """The way where some of it is left open: what is best on the embedded corpus' `val`.
+    """The method, where a part of it is left open: what is best on the embedded corpus' `val`.
 
     Raises:
         R2D2Error: there are no cross encoders, no such layer, no gradient in it, or no layer at all
             in dropping.
     """
-    attention = any(given is not None for given in (layer, weighted, alone))
+    attention = any(argument is not None for argument in (layer, weighted, alone))
     if dropping and attention:
         raise R2D2Error("dropping looks at no attention: give no layer and no kind of attention")
     if not attention and dropping is not False:
@@ -92,13 +92,13 @@ def choose(
     return MapMethod(layer, weighted, alone)
 
 
-def describe(way: MapMethod) -> str:
+def describe(method: MapMethod) -> str:
     """In words, for people."""
-    if way.dropping:
+    if method.dropping:
         return "what each part adds to the match"
-    kind = "gradient-weighted" if way.weighted else "plain"
-    place = "entities alone" if way.alone else "entities within the text"
-    return f"{kind} attention of layer {way.layer}, {place}"
+    kind = "gradient-weighted" if method.weighted else "plain"
+    scope = "entities alone" if method.alone else "entities within the text"
+    return f"{kind} attention of layer {method.layer}, {scope}"
 
 
 def attention_maps(
@@ -106,23 +106,23 @@ def attention_maps(
     images: EncodedStates,
     texts: Sequence[str],
     spans: Sequence[Sequence[Span]],
-    wanted: Sequence[MapMethod],
+    methods: Sequence[MapMethod],
 ) -> list[Map]:
-    """For each way, the maps (q, P_h, P_w) of all spans in their order.
+    """For each method, the maps (q, P_h, P_w) of all spans in their order.
 
     Args:
         model: with cross encoders.
         images: n, encoded.
         texts: n, text i for image i.
         spans: n times those of text i; each within what the model reads (`positions_of`).
-        wanted: ways that read attention.
+        methods: those that read attention.
     """
     owners = [item for item, own in enumerate(spans) for _ in own]
     flat = [span for own in spans for span in own]
     rows: list[list[int]] = [[0]] * len(flat)  # [CLS]
     asked: dict[bool, tuple[AttentionWeights, list[int], list[list[int]]]] = {}
-    for alone in {way.alone for way in wanted}:
-        gradient = any(way.weighted for way in wanted if way.alone is alone)
+    for alone in {method.alone for method in methods}:
+        gradient = any(method.weighted for method in methods if method.alone is alone)
         if alone:
             index = torch.tensor(owners, device=images.embedding.device)
             side, picked = model.encode_texts([span.text for span in flat]), images[index]
@@ -131,7 +131,7 @@ def attention_maps(
             shift = model.model.towers.text_offset
             offsets = [model.tokenizer.offsets(text) for text in texts]
             own = [
-                [shift + place for place in positions_of(span, offsets[owner])]
+                [shift + position for position in positions_of(span, offsets[owner])]
                 for span, owner in zip(flat, owners, strict=True)
             ]
             asked[alone] = (
@@ -139,7 +139,7 @@ def attention_maps(
                 owners,
                 own,
             )
-    return [_read(model, way, *asked[way.alone]) for way in wanted]
+    return [_read(model, method, *asked[method.alone]) for method in methods]
 
 
 def place(values: Map, region: tuple[float, float, float, float]) -> Map:
@@ -181,12 +181,12 @@ def _look(
 
 def _read(
     model: Pretrained,
-    way: MapMethod,
+    method: MapMethod,
     weights: AttentionWeights,
     items: list[int],
     rows: list[list[int]],
 ) -> Map:
-    layer = as_array((weights.weighted if way.weighted else weights.plain)[way.layer - 1])
+    layer = as_array((weights.weighted if method.weighted else weights.plain)[method.layer - 1])
     side = math.isqrt(layer.shape[-1] - FRONT)
-    found = [layer[item, own, FRONT:].mean(0) for item, own in zip(items, rows, strict=True)]
-    return np.stack(found).reshape(-1, side, side)
+    maps = [layer[item, own, FRONT:].mean(0) for item, own in zip(items, rows, strict=True)]
+    return np.stack(maps).reshape(-1, side, side)

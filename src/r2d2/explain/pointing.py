@@ -20,7 +20,7 @@ from r2d2.data.images import decode_image
 from r2d2.explain.attention import no_cross_encoders
 from r2d2.explain.entities import Span, positions_of
 from r2d2.explain.evidence import Evidence, weigh
-from r2d2.explain.maps import DROPPING, Map, MapMethod, attention_maps, ways
+from r2d2.explain.maps import DROPPING, Map, MapMethod, attention_maps, map_methods
 from r2d2.keyed import Draw, generator
 from r2d2.models import ImageTextModel
 from r2d2.pretrained import Pretrained
@@ -29,9 +29,9 @@ from r2d2.table import Pair
 
 @dataclass(frozen=True, slots=True)
 class PointingRate:
-    """Of one way of asking, whether or not its maps would be shown."""
+    """The rate of one method, whether or not its maps would be shown."""
 
-    way: MapMethod
+    method: MapMethod
     hits: int
     asked: int
 
@@ -107,33 +107,33 @@ def draw_questions(
 def evaluate_pointing(
     model: ImageTextModel,
     questions: Sequence[PointingQuestion],
-    wanted: Sequence[MapMethod] | None = None,
+    methods: Sequence[MapMethod] | None = None,
 ) -> list[PointingRate]:
-    """Rates of the ways `wanted`, None: of all that the model has.
+    """Rates of these methods; None: of all that the model has.
 
     Raises:
         R2D2Error: attention of a model that has no cross encoders.
     """
     cross_layers = model.model.config.cross_layers if isinstance(model, Pretrained) else 0
-    every = list(wanted or ways(cross_layers))
-    looks = [way for way in every if not way.dropping]
+    every = list(methods or map_methods(cross_layers))
+    looks = [method for method in every if not method.dropping]
     hits = dict.fromkeys(every, 0)
     for question in questions:
         if not question.spans:
             continue
         image = model.encode_images([question.picture])
-        found: dict[MapMethod, Map] = {}
+        maps_of: dict[MapMethod, Map] = {}
         if DROPPING in every:
-            found[DROPPING] = _evidence(model, question).maps[:-1]
+            maps_of[DROPPING] = _evidence(model, question).maps[:-1]
         if looks:
             if not isinstance(model, Pretrained):
                 raise no_cross_encoders()
             maps = attention_maps(model, image, [question.text], [question.spans], looks)
-            found |= dict(zip(looks, maps, strict=True))
-        for way in every:
-            hits[way] += count_hits(found[way], question.cells)
+            maps_of |= dict(zip(looks, maps, strict=True))
+        for method in every:
+            hits[method] += count_hits(maps_of[method], question.cells)
     asked = sum(len(question.cells) for question in questions)
-    return [PointingRate(way, right, asked) for way, right in hits.items()]
+    return [PointingRate(method, right, asked) for method, right in hits.items()]
 
 
 def evaluate_shown(model: ImageTextModel, questions: Sequence[PointingQuestion]) -> ShownRate:

@@ -52,11 +52,11 @@ def unrelated_words(model: ImageTextModel, texts: Sequence[str]) -> UnrelatedWor
         _embeddings[model] = UnrelatedWords(readable, embeddings)
     every = _embeddings[model]
     kept = [
-        place
-        for place, word in enumerate(every.texts)
+        number
+        for number, word in enumerate(every.texts)
         if not any(word in text or text in word for text in texts)
     ]
-    return UnrelatedWords(tuple(every.texts[place] for place in kept), every.embeddings[kept])
+    return UnrelatedWords(tuple(every.texts[number] for number in kept), every.embeddings[kept])
 
 
 def unreadable(model: ImageTextModel, text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -136,14 +136,14 @@ def read(folder: Path, text_length: int | None = None) -> OnnxPair:
         ) from error
 
 
-def _embed(session: Any, given: Sequence[np.ndarray[Any, Any]]) -> EncodedStates:
+def _embed(session: Any, arrays: Sequence[np.ndarray[Any, Any]]) -> EncodedStates:
     """Arrays to the inputs in their order, in the types they ask for."""
-    inputs = session.get_inputs()[: len(given)]
+    inputs = session.get_inputs()[: len(arrays)]
     feed = {
         node.name: array.astype(TYPES.get(node.type, array.dtype), copy=False)
-        for node, array in zip(inputs, given, strict=False)
+        for node, array in zip(inputs, arrays, strict=False)
     }
-    found = session.run(None, feed)[0]
-    if found.ndim != 2:
-        raise R2D2Error(f"an ONNX encoder gives {found.shape}: its first output must be (n, d)")
-    return embedded(torch.from_numpy(np.asarray(found, dtype=np.float32)))
+    embedding = session.run(None, feed)[0]
+    if embedding.ndim != 2:
+        raise R2D2Error(f"an ONNX encoder gives {embedding.shape}: its first output must be (n, d)")
+    return embedded(torch.from_numpy(np.asarray(embedding, dtype=np.float32)))

@@ -101,14 +101,14 @@ class OnnxModel(GraphEncoders):
         """(n,) of image i with text i."""
         if not self.has_match:
             raise R2D2Error(str(self.why_not("match")))
-        given = {
+        arrays = {
             "image_states": images.states.numpy(),
             "text_states": texts.states.numpy(),
             "text_mask": texts.real().long().numpy(),
         }
-        return torch.from_numpy(self.run("match", given)[0])
+        return torch.from_numpy(self.run("match", arrays)[0])
 
-    def run(self, graph: str, given: dict[str, Any]) -> list[Any]:
+    def run(self, graph: str, inputs: dict[str, Any]) -> list[Any]:
         """A graph's outputs as numpy arrays."""
-        found: list[Any] = self._sessions[graph].run(None, given)
-        return found
+        outputs: list[Any] = self._sessions[graph].run(None, inputs)
+        return outputs

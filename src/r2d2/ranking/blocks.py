@@ -46,16 +46,16 @@ def sparse_block(scores: Tensor, right: Pairs, own: Pairs, k: int) -> tuple[Tens
     What stands at least as high as the best right answer is counted over all items, and the right
     ones among it are then taken off.
     """
-    rows, place = right
+    rows, items_right = right
     b, c = scores.shape
     items = best_items(scores, k)
     value, best = _best_of(scores, right)
     above = _count(scores >= best[:, None])
     ranks = 1 + above - rows[value >= best[rows]].bincount(minlength=b)
-    chosen = (items[rows] == place[:, None]).any(dim=1)
+    chosen = (items[rows] == items_right[:, None]).any(dim=1)
     # Of a row all of whose right answers are candidates everything else counts as above.
     below = 1 + c - rows.bincount(minlength=b)
-    left = rows[~chosen], place[~chosen]
+    left = rows[~chosen], items_right[~chosen]
     if len(left[0]):
         below = torch.where(*_below(scores, value, right, left, (best, ranks)), below)
     relevant = _among(items, right, c)
@@ -71,24 +71,24 @@ def _below(
     """Rows with a right answer outside the candidates, (b,) bool, and the rank of the best one."""
     rows, (best, ranks) = right[0], known
     _, outside = _best_of(scores, left)
-    there = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
-    there[left[0]] = True
-    found = ranks.clone()  # where the best of all is outside
-    again = (there & (outside != best)).nonzero()[:, 0]
+    has_outside = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
+    has_outside[left[0]] = True
+    below = ranks.clone()  # where the best of all is outside
+    again = (has_outside & (outside != best)).nonzero()[:, 0]
     if len(again):
         counted = _count(scores[again] >= outside[again, None])
         high = rows[value >= outside[rows]].bincount(minlength=len(scores))
-        found[again] = 1 + counted - high[again]
-    return there, found
+        below[again] = 1 + counted - high[again]
+    return has_outside, below
 
 
 def _published(scores: Tensor, own: Pairs) -> Tensor:
     """See `published_ranks`: of equal scores the later place stands first."""
-    rows, place = own
+    rows, positions = own
     value, best = _best_of(scores, own)
     last = torch.full((len(scores),), -1, dtype=torch.long, device=scores.device)
     top = value == best[rows]
-    last = last.scatter_reduce(0, rows[top], place[top], "amax")
+    last = last.scatter_reduce(0, rows[top], positions[top], "amax")
     above = _count(scores > best[:, None])
     tied = (_count(scores >= best[:, None]) - above > 1).nonzero()[:, 0]
     ranks = 1 + above
@@ -113,9 +113,11 @@ def best_items(scores: Tensor, k: int) -> Tensor:
         top = torch.cat([top, scores[:, whole * GROUP :].amax(dim=1, keepdim=True)], dim=1)
     groups = _best(top, k)[1].sort(dim=1).values
     inside = torch.arange(GROUP, device=scores.device)
-    places = (groups[:, :, None] * GROUP + inside).view(b, -1)
-    some = scores.gather(1, places.clamp(max=c - 1)).masked_fill(places >= c, -torch.inf)
-    return places.gather(1, _best(some, k)[1])
+    positions = (groups[:, :, None] * GROUP + inside).view(b, -1)
+    candidates = scores.gather(1, positions.clamp(max=c - 1)).masked_fill(
+        positions >= c, -torch.inf
+    )
+    return positions.gather(1, _best(candidates, k)[1])
 
 
 def _best(order: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -70,7 +70,7 @@ def best_by_cosine(
     # Written into place, and scores into one store: small tensors that outlive each block's large
     # ones leave holes that the allocator keeps, gigabytes of them.
     total = len(queries)
-    found = Candidates(
+    candidates = Candidates(
         items=torch.empty(total, k, dtype=torch.long),
         cosine=torch.empty(total, k),
         relevant=torch.empty(total, k, dtype=torch.bool),
@@ -79,7 +79,7 @@ def best_by_cosine(
         own=torch.empty(total, k, dtype=torch.bool),
         published=torch.empty(total, dtype=torch.long),
     )
-    whole = [getattr(found, field.name) for field in fields(Candidates)]
+    whole = [getattr(candidates, field.name) for field in fields(Candidates)]
     store = torch.empty(min(rows, total), len(gallery), device=queries.device)
     for start in range(0, total, rows):
         stop = min(start + rows, total)
@@ -87,15 +87,15 @@ def best_by_cosine(
         few = scores.numel() // SPARSE
         if finite and all(r is None or r.pair_bound(start, stop) <= few for r in (relevance, own)):
             right = relevance.pairs(start, stop, scores.device)
-            given = right if own is None else own.pairs(start, stop, scores.device)
-            block = sparse_block(scores, right, given, k)
+            own_pairs = right if own is None else own.pairs(start, stop, scores.device)
+            block = sparse_block(scores, right, own_pairs, k)
         else:
             relevant = relevance.mask(start, stop).to(scores.device)
             mine = relevant if own is None else own.mask(start, stop).to(scores.device)
             block = dense_block(scores, relevant, mine, k)
-        for place, part in zip(whole, block, strict=True):
-            place[start:stop] = part
-    return found
+        for target, part in zip(whole, block, strict=True):
+            target[start:stop] = part
+    return candidates
 
 
 def _cosines(queries: Tensor, columns: Tensor, out: Tensor) -> Tensor:

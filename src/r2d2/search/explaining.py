@@ -170,9 +170,9 @@ def _answer(found: Explanation, notes: list[NoteOut]) -> ExplainResponse:
         parts_differ=found.parts_differ,
         match=found.match,
         cosine=found.cosine,
-        layer=found.way.layer,
-        weighted=found.way.weighted,
-        alone=found.way.alone,
+        layer=found.method.layer,
+        weighted=found.method.weighted,
+        alone=found.method.alone,
         notes=[
             *notes,
             *(NoteOut(**asdict(note)) for note in found.notes),
