@@ -58,7 +58,7 @@ def test_every_dropped_row_is_there(tmp_path):
     assert (unclicked["clicks"], unclicked["impressions"]) == (0, 500)
     broken = by_rule["aggregate", "more clicks than impressions"]
     assert broken["text"] == "一碗牛肉面"
-    assert "log.parquet: " in broken["reason"]
+    assert "log.parquet, row 14: " in broken["reason"]
     assert "clicks=5" in broken["reason"]
     images = [row["image_id"] for row in rows if row["unit"] == "images"]
     assert all(len(image_id) == 32 for image_id in images)

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import fsspec
+import lance
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +13,7 @@ from logs import FORMATS, read_sums, silent, write_log
 from r2d2.corpus.clicks import lines
 from r2d2.corpus.clicks.aggregate import aggregate
 from r2d2.corpus.clicks.log import find_logs, plan, read_piece
+from r2d2.corpus.clicks.log_columns import ROW_NUMBER
 from r2d2.corpus.config import make_corpus_config
 from r2d2.corpus.runner import Runner
 from r2d2.errors import R2D2Error
@@ -29,8 +31,12 @@ def read(logs, *changes):
     dropped = DroppedRows()
     pieces = plan(find_logs(logs), make_corpus_config("zero", settings=changes))
     rows = [row for piece in pieces for chunk in read_piece(piece, dropped)
-            for row in chunk.to_pylist()]  # fmt: skip
+            for row in chunk.drop_columns(ROW_NUMBER).to_pylist()]  # fmt: skip
     return rows, dropped, pieces
+
+
+def row_numbers(piece):
+    return [n for chunk in read_piece(piece, DroppedRows()) for n in chunk[ROW_NUMBER].to_pylist()]
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -98,6 +104,13 @@ def test_a_large_file_is_cut_between_row_groups(tmp_path, monkeypatch):
     rows, _, pieces = read([write_log(tmp_path / "log", ROWS, "parquet")])
     assert [json.loads(piece["cut"]) for piece in pieces] == [[0, 1], [2, 3]]
     assert rows == ROWS
+    assert [row_numbers(piece) for piece in pieces] == [[1, 2, 3, 4, 5, 6], [7, 8, 9, 10]]
+
+
+def test_the_rows_of_lance_are_numbered_through_its_fragments(tmp_path):
+    lance.write_dataset(pa.Table.from_pylist(ROWS), tmp_path / "log.lance", max_rows_per_file=4)
+    _, _, pieces = read([str(tmp_path / "log.lance")])
+    assert [row_numbers(piece) for piece in pieces] == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10]]
 
 
 def test_chunks_are_bounded_by_rows_and_bytes(tmp_path, monkeypatch):

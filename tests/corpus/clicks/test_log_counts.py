@@ -105,7 +105,9 @@ def test_numbers_that_are_no_counts_are_told_by_reason_and_shown(
     assert code == 0, lines
     for reason in WRONG:
         shown = next(line for line in out.splitlines() if f"left out: {reason}: " in line)
-        assert Path(log).name in shown
+        number = 2 + [reason_ for reason_, pairs in WRONG.items() for _ in pairs].index(reason)
+        where = f"line {number + (kind == 'csv')}" if kind in ("csv", "jsonl") else f"row {number}"
+        assert f"{Path(log).name}, {where}: " in shown
         assert BLUE in shown
 
 

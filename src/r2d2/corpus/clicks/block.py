@@ -18,7 +18,7 @@ from r2d2.corpus.clicks.buckets import PLACES, TOTALS
 from r2d2.corpus.clicks.checks import check_rows, image_id
 from r2d2.corpus.clicks.engine import STORAGE, Database, named, open_database, quoted
 from r2d2.corpus.clicks.log import read_piece
-from r2d2.corpus.clicks.log_columns import TEXTS
+from r2d2.corpus.clicks.log_columns import ROW_NUMBER, TEXTS
 from r2d2.corpus.clicks.sums import (
     BLOCK,
     count_rows,
@@ -26,10 +26,12 @@ from r2d2.corpus.clicks.sums import (
     example_rows,
     is_address_log,
     relation_types,
+    row_location,
     sum_addresses,
     sum_checked,
     tally_rows,
 )
+from r2d2.corpus.clicks.text_cuts import LINE_FORMATS
 from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.rows import PAIR_ROWS, DroppedFile
 from r2d2.errors import first_line
@@ -90,8 +92,7 @@ class SumBlock:
         columns = json.loads(pieces[0]["columns"])
         files = ", ".join(quoted(piece["file"]) for piece in pieces)
         chosen = ", ".join(f"{named(column)} AS {role}" for role, column in columns.items())
-        source = f"read_parquet([{files}], filename = 'log_file')"
-        rows = f"(SELECT {chosen} FROM {source})"
+        rows = f"(SELECT {chosen} FROM read_parquet([{files}]))"
         try:
             types = relation_types(base, rows)
             checked = f"({check_rows(rows, types, self.examination)})"
@@ -122,14 +123,16 @@ class SumBlock:
         if not count.dropped:
             return count
         base.run("SET preserve_insertion_order = true")  # the first of the log
-        rows = f"(SELECT {chosen}, log_file FROM {source})"
+        rows = f"""(SELECT {chosen}, log_file, file_row_number + 1 AS {ROW_NUMBER}
+            FROM read_parquet([{files}], filename = 'log_file', file_row_number = true))"""
+        location = row_location("log_file", "row")
         checked = f"({check_rows(rows, types, self.examination)})"
         dropped = DroppedRows()
         for reason in count.dropped:
-            query = example_rows(checked, types, reason, "log_file")
+            query = example_rows(checked, types, reason, location)
             _note_examples(dropped, reason, base.table(query))
         if file.wanted:
-            query = dropped_rows(checked, types, "log_file")
+            query = dropped_rows(checked, types, location)
             _keep_dropped(base.batches(query, PAIR_ROWS), file)
         return replace(count, examples=dropped.first_examples())
 
@@ -148,6 +151,8 @@ class SumBlock:
         base.run("CREATE TABLE places (image VARCHAR, url VARCHAR, path VARCHAR)")
         for piece, chunk in self._chunks(pieces, dropped):
             batch = make_batch(chunk, piece["folder"])
+            word = "line" if piece["format"] in LINE_FORMATS else "row"
+            location = row_location(quoted(piece["file"]), word)
             with base.given("batch", batch.rows):
                 types = relation_types(base, "batch")
                 base.run(
@@ -158,10 +163,10 @@ class SumBlock:
             outcomes = base.run(tally_rows("checked"))
             tally += outcomes
             for reason in count_rows(outcomes).dropped:
-                query = example_rows("checked", types, reason)
-                _note_examples(shown, reason, base.table(query), piece["file"])
+                query = example_rows("checked", types, reason, location)
+                _note_examples(shown, reason, base.table(query))
             if file.wanted:
-                query = dropped_rows("checked", types, quoted(piece["file"]))
+                query = dropped_rows("checked", types, location)
                 _keep_dropped(base.table(query).to_batches(), file)
             if {"inline", "place"} & set(types):
                 path = "path" if "path" in types else "NULL"
@@ -243,22 +248,19 @@ def block_sums(files: Sequence[Path]) -> str:
     return f"(SELECT {columns} WHERE false)"
 
 
-def _note_examples(
-    dropped: DroppedRows, reason: str, rows: pa.Table, file: str | None = None
-) -> None:
+def _note_examples(dropped: DroppedRows, reason: str, rows: pa.Table) -> None:
     for row in rows.to_pylist():
-        name = row.pop("file") if file is None else file
-        row.pop("file", None)
-        dropped.add(reason, f"{name}: " + ", ".join(f"{k}={v}" for k, v in row.items()))
+        location = row.pop("location")
+        dropped.add(reason, f"{location}: " + ", ".join(f"{k}={v}" for k, v in row.items()))
 
 
 def _keep_dropped(batches: Iterable[pa.RecordBatch], file: DroppedFile) -> None:
     """Write the rows of `dropped_rows`; what stands in a row is its reason in words."""
     for batch in batches:
         for row in batch.to_pylist():
-            rule, name = row.pop("reason"), row.pop("file")
+            rule, location = row.pop("reason"), row.pop("location")
             texts = ((source, row[source]) for source in TEXTS if row.get(source))
             source, text = next(texts, (None, None))
             known = {key: row.get(key) for key in ("image_id", "url", "path")}
             words = ", ".join(f"{k}={v}" for k, v in row.items() if k != "image_id")
-            file.add(rule, {**known, "text": text, "source": source}, f"{name}: {words}")
+            file.add(rule, {**known, "text": text, "source": source}, f"{location}: {words}")

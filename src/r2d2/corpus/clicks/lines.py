@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from r2d2.corpus.clicks.log_columns import COUNTS, TEXTS
+from r2d2.corpus.clicks.log_columns import COUNTS, ROW_NUMBER, TEXTS
 from r2d2.errors import R2D2Error
 from r2d2.inputs.csv_records import LONGEST, NOT_CLOSED, CsvRow, csv_table
 from r2d2.inputs.dropped_rows import DroppedRows
@@ -43,7 +43,7 @@ def read_lines(
     file: str,
     before: int = 0,
 ) -> Iterator[pa.Table]:
-    """Chunks of rows.
+    """Chunks of rows, with the numbers of their lines (ROW_NUMBER).
 
     Args:
         stream: the file.
@@ -57,6 +57,7 @@ def read_lines(
         R2D2Error: the encoding, or the names of the columns, cannot be read.
     """
     rows: list[list[Any]] = []
+    numbers: list[int] = []
     size = 0
     read = _jsonl_rows if kind == "jsonl" else _csv_rows
     for number, row, text in read(stream, kind, columns, file, dropped):
@@ -67,19 +68,21 @@ def read_lines(
             dropped.add(MALFORMED, f"{file}, line {number + before}: {text}")
             continue
         rows.append(row)
+        numbers.append(number + before)
         size += sum(map(len, filter(None, row)))
         if len(rows) >= CHUNK_ROWS or size >= CHUNK_CHARS:
-            yield _table(rows, columns)
-            rows, size = [], 0
+            yield _table(rows, columns, numbers)
+            rows, numbers, size = [], [], 0
     if rows:
-        yield _table(rows, columns)
+        yield _table(rows, columns, numbers)
 
 
-def _table(rows: list[list[Any]], columns: Mapping[str, str]) -> pa.Table:
+def _table(rows: list[list[Any]], columns: Mapping[str, str], numbers: Sequence[int]) -> pa.Table:
     values = zip(*rows, strict=True)
     kinds = [pa.large_string() if role == "image" else pa.string() for role in columns]
     arrays = [pa.array(list(v), kind) for v, kind in zip(values, kinds, strict=True)]
-    return pa.Table.from_arrays(arrays, names=list(columns))
+    arrays.append(pa.array(numbers, pa.int64()))
+    return pa.Table.from_arrays(arrays, names=[*columns, ROW_NUMBER])
 
 
 def _head(row: Sequence[str | None]) -> str:

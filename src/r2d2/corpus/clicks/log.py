@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from r2d2.corpus.clicks.batches import is_plain
 from r2d2.corpus.clicks.lines import head_columns, read_lines
-from r2d2.corpus.clicks.log_columns import is_text, log_columns, text_image_role
+from r2d2.corpus.clicks.log_columns import ROW_NUMBER, is_text, log_columns, text_image_role
 from r2d2.corpus.clicks.log_files import (
     PACKED,
     list_urls,
@@ -28,7 +28,13 @@ from r2d2.corpus.clicks.log_files import (
     reading,
     unpacked,
 )
-from r2d2.corpus.clicks.pairs_log import is_pairs_table, pairs_columns, read_pairs_table
+from r2d2.corpus.clicks.pairs_log import (
+    chosen_fragments,
+    is_pairs_table,
+    numbered_rows,
+    pairs_columns,
+    read_pairs_table,
+)
 from r2d2.corpus.clicks.text_cuts import lines_before, open_cut
 from r2d2.corpus.config import CorpusConfig, LogConfig
 from r2d2.errors import R2D2Error
@@ -165,11 +171,15 @@ def _named_images(piece: Mapping[str, str], columns: dict[str, str]) -> dict[str
 
 
 def read_piece(piece: Mapping[str, str], dropped: DroppedRows) -> Iterator[pa.Table]:
-    """Chunks of a piece, their columns named as in `LogConfig`; malformed lines go to `dropped`."""
+    """Chunks of a piece, their columns named as in `LogConfig`, with the ROW_NUMBER of each row.
+
+    Malformed lines go to `dropped`.
+    """
     file, kind = piece["file"], piece["format"]
     columns: dict[str, str] = json.loads(piece["columns"])
     cut: list[int] = json.loads(piece["cut"])
     roles = {name: role for role, name in columns.items()}
+    roles[ROW_NUMBER] = ROW_NUMBER
     with reading(file):
         batches: Iterable[pa.RecordBatch]
         if kind == "parquet":
@@ -300,6 +310,7 @@ def _plain(file: LogFile, columns: Mapping[str, str]) -> str:
 
 def _parquet(file: str, groups: list[int], columns: dict[str, str]) -> Iterator[pa.RecordBatch]:
     with open_parquet(file) as parquet:
+        sizes = [parquet.metadata.row_group(n).num_rows for n in range(parquet.num_row_groups)]
         for group in groups:
             meta = parquet.metadata.row_group(group)
             chosen = [meta.column(n) for n in range(meta.num_columns)]
@@ -310,20 +321,22 @@ def _parquet(file: str, groups: list[int], columns: dict[str, str]) -> Iterator[
             )
             rows = READ_BYTES * max(1, meta.num_rows) // max(1, size)
             rows = max(1, min(READ_ROWS, rows))
-            yield from parquet.iter_batches(
+            batches = parquet.iter_batches(
                 rows, row_groups=[group], columns=[*columns.values()], use_threads=False
             )
+            yield from numbered_rows(batches, sum(sizes[:group]))
 
 
 def _lance(file: str, fragments: list[int], columns: dict[str, str]) -> Iterator[pa.RecordBatch]:
     import lance
 
     dataset = lance.dataset(file)
+    chosen, before = chosen_fragments(dataset, fragments)
     scanner = dataset.scanner(
         columns=[*columns.values()],
-        fragments=[f for f in dataset.get_fragments() if f.fragment_id in fragments],
+        fragments=chosen,
         batch_size=256 if "image" in columns else READ_ROWS >> 4,
         batch_readahead=2,
         scan_in_order=True,
     )
-    yield from scanner.to_batches()
+    yield from numbered_rows(scanner.to_batches(), before)

@@ -14,6 +14,7 @@ from r2d2.errors import R2D2Error
 IMAGES = ("image", "url", "path")
 TEXTS = ("query", "title", "content", "caption")
 COUNTS = ("impressions", "clicks", "position")
+ROW_NUMBER = "row_number"  # of a row in its file, from 1; in a text file, of its line
 _ADDRESS = re.compile(r"\s*https?://", re.IGNORECASE)
 _FILE_NAME = re.compile(r".*\.[A-Za-z][A-Za-z0-9]{1,4}\s*", re.DOTALL)  # base64 has no dot
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from r2d2.corpus.clicks.log_columns import ROW_NUMBER
 from r2d2.inputs.dropped_rows import DroppedRows
 
 NO_MATCH = "label 0: the text is not of the image"
@@ -47,10 +49,32 @@ def pairs_columns(dataset: Any) -> dict[str, pa.DataType]:
     return names
 
 
+def chosen_fragments(dataset: Any, numbers: Sequence[int]) -> tuple[list[Any], int]:
+    """Fragments of a Lance dataset by number, and how many rows stand before the first of them."""
+    fragments = dataset.get_fragments()
+    chosen = [fragment for fragment in fragments if fragment.fragment_id in numbers]
+    before = fragments[: fragments.index(chosen[0])] if chosen else []
+    return chosen, sum(fragment.count_rows() for fragment in before)
+
+
+def numbered_rows(batches: Iterable[pa.RecordBatch], before: int) -> Iterator[pa.RecordBatch]:
+    """Batches that follow each other, with the ROW_NUMBER of each row.
+
+    Args:
+        batches: of a file.
+        before: rows of the file that stand before the first batch.
+    """
+    for batch in batches:
+        stop = before + len(batch)
+        numbers = pa.array(np.arange(before + 1, stop + 1))
+        yield batch.append_column(ROW_NUMBER, numbers)
+        before = stop
+
+
 def read_pairs_table(
     dataset: Any, fragments: list[int], columns: dict[str, str], dropped: DroppedRows, file: str
 ) -> Iterator[pa.RecordBatch]:
-    """Rows of a log, one a text, in order.
+    """Rows of a log, one a text, in order; their ROW_NUMBER is that of the picture.
 
     Args:
         dataset: the table.
@@ -61,14 +85,15 @@ def read_pairs_table(
     """
     pictures = [name for name in ("image", "url") if name in columns]
     label = ["label"] if "label" in dataset.schema.names else []
+    chosen, before = chosen_fragments(dataset, fragments)
     scanner = dataset.scanner(
         columns=[*pictures, "texts", *label],
-        fragments=[f for f in dataset.get_fragments() if f.fragment_id in fragments],
+        fragments=chosen,
         batch_size=BATCH_ROWS,
         batch_readahead=2,
         scan_in_order=True,
     )
-    for batch in scanner.to_batches():
+    for batch in numbered_rows(scanner.to_batches(), before):
         if label:
             wrong = pc.fill_null(pc.equal(batch["label"], 0), False)
             for text in batch.filter(wrong)["texts"].flatten().field("text").to_pylist():
@@ -77,7 +102,8 @@ def read_pairs_table(
         rows = pc.list_parent_indices(batch["texts"])
         texts = batch["texts"].flatten()
         sources = texts.field("source")
-        known: dict[str, pa.Array] = {name: batch[name].take(rows) for name in pictures}
+        repeated = (*pictures, ROW_NUMBER)
+        known: dict[str, pa.Array] = {name: batch[name].take(rows) for name in repeated}
         for role in (*ROLES, "caption"):
             if role in columns:
                 here = (

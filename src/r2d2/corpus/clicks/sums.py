@@ -20,7 +20,7 @@ from r2d2.corpus.clicks.checks import (
     is_sound,
 )
 from r2d2.corpus.clicks.engine import Database, quoted
-from r2d2.corpus.clicks.log_columns import TEXTS
+from r2d2.corpus.clicks.log_columns import ROW_NUMBER, TEXTS
 from r2d2.corpus.funnel import COUNTED, EXAMPLES, Flow, StageCount
 
 TOTALLED = SUMS[3:]  # what is added up
@@ -98,20 +98,38 @@ def tally_rows(checked: str) -> str:
         sum(impressions_)::BIGINT, count_if(no_click) FROM {checked} GROUP BY outcome"""
 
 
-def example_rows(checked: str, types: Mapping[str, str], reason: str, file: str = "NULL") -> str:
-    """A SELECT of the first rows that a reason leaves out: `file`, then what stands in each row."""
-    return f"""SELECT {file} AS file, {_shown(types)} FROM {checked}
+def row_location(file: str, word: str) -> str:
+    """Where a row stands, as SQL: its file and its ROW_NUMBER.
+
+    Args:
+        file: an expression for the name of the file.
+        word: what the number counts: row or line.
+    """
+    return f"{file} || ', {word} ' || {ROW_NUMBER}"
+
+
+def example_rows(checked: str, types: Mapping[str, str], reason: str, location: str) -> str:
+    """A SELECT of the first rows that a reason leaves out: `location`, and what stands in a row.
+
+    Args:
+        checked: a relation with the columns of `check_rows`.
+        types: of the columns of the log in it.
+        reason: see REASONS.
+        location: see `row_location`.
+    """
+    return f"""SELECT {location} AS location, {_shown(types)} FROM {checked}
         WHERE reason = {quoted(reason)} LIMIT {EXAMPLES}"""
 
 
-def dropped_rows(checked: str, types: Mapping[str, str], file: str = "NULL") -> str:
+def dropped_rows(checked: str, types: Mapping[str, str], location: str) -> str:
     """A SELECT of all rows that are left out: as `example_rows`, before it `reason`, `image_id`."""
-    return f"""SELECT reason, {image_id("key")} AS image_id, {file} AS file, {_shown(types)}
+    return f"""SELECT reason, {image_id("key")} AS image_id, {location} AS location, {_shown(types)}
         FROM {checked} WHERE reason IS NOT NULL"""
 
 
 def _shown(types: Mapping[str, str]) -> str:
-    return ", ".join(name for name in types if name not in ("inline", "place", "uncoded"))
+    hidden = ("inline", "place", "uncoded", ROW_NUMBER)
+    return ", ".join(name for name in types if name not in hidden)
 
 
 def count_rows(

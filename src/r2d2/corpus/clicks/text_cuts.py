@@ -18,7 +18,7 @@ from r2d2.corpus.runner import Job, Runner, map_jobs
 from r2d2.inputs.lines import LINE_BYTES
 from r2d2.progress import Update
 
-TEXTS = ("csv", "tsv", "jsonl")
+LINE_FORMATS = ("csv", "tsv", "jsonl")
 BLOCK_BYTES = 64 << 20  # of a piece, about
 READ_BYTES = 1 << 20
 QUOTE = b'"'
@@ -127,4 +127,4 @@ class _Piece(io.RawIOBase):
 
 
 def _may_be_cut(piece: Job) -> bool:
-    return piece["format"] in TEXTS and not piece["file"].endswith(tuple(PACKED))
+    return piece["format"] in LINE_FORMATS and not piece["file"].endswith(tuple(PACKED))
