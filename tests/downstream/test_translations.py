@@ -100,6 +100,17 @@ def test_sentences_of_caption_lines(tmp_path):
     assert "of one set" in refused(read_sentences, tmp_path / "zh.txt", tmp_path / "en.token")
 
 
+def test_names_of_caption_lines_may_have_spaces(tmp_path):
+    lines = ("my photo#zh#0 一个人", "a b  c#1 两狗 #2 号", "2.jpg#zh#0 球员#1 在跑", "7#0 一辆车")
+    (tmp_path / "zh.txt").write_text("\n".join(lines), encoding="utf-8")
+    found, dropped = read_sentences(tmp_path / "zh.txt")
+    assert [(one.id, one.machine) for one in found] == [
+        ("my photo.jpg#0", "一个人"), ("a b  c.jpg#1", "两狗 #2 号"), ("2.jpg#0", "球员#1 在跑"),
+        ("7.jpg#0", "一辆车"),
+    ]  # fmt: skip
+    assert not dropped
+
+
 def test_two_passes_and_what_they_say(job, tmp_path):
     first = fill(tmp_path / "1.csv", job.folder / "pass-1.csv", translation=NEW,
                  translator={"*": "甲", "2.jpg#0": "乙"})  # fmt: skip

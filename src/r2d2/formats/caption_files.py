@@ -81,6 +81,7 @@ TRANSLATED = CaptionFiles(("image_caption_trans.txt",), split="test")  # DCI-CN 
 
 _SPACE = re.compile(r"\s+")
 _TAG = re.compile(r"(?<=.):[A-Za-z]+$")
+_TAGGED = re.compile(r"[^#]*[^#\s](?=(#[^#\s]+)?#[0-9]+(\s|$))")  # a name without a suffix
 _GAP = re.compile(r"\s+(?=[^\x00-\x7f])|(?<=[^\x00-\x7f])\s+")  # beside what is not Latin
 
 
@@ -116,7 +117,7 @@ def _read(files: CaptionFiles, context: ImportContext) -> Iterator[Pair]:
 
 
 def split_line(
-    line: str, exists: Callable[[str], bool] = lambda name: True, spaces: int = 0
+    line: str, exists: Callable[[str], bool] = lambda name: False, spaces: int = 0
 ) -> tuple[str, str | None, str] | None:
     """Picture's name, text_id and caption of a line; None where it is no such line.
 
@@ -124,7 +125,8 @@ def split_line(
         line: without its line break.
         exists: whether there is a picture of a name, for lines without a tab.
         spaces: at most so many stand in the names of pictures. The longest name that exists counts;
-            where none does, it ends at the first suffix of a picture, or else at the first space.
+            where none does, it ends at the first suffix of a picture, or else before its tag, or
+            else at the first space.
     """
     key, tab, caption = line.partition("\t")
     if not tab:
@@ -149,7 +151,7 @@ def _cut_at_space(line: str, exists: Callable[[str], bool], spaces: int) -> tupl
         name, tag = _name_and_tag(line[: gap.start()])
         if not _SPACE.search(tag) and exists(name):
             return line[: gap.start()], line[gap.end() :]
-    named = _named_picture(r"\s|$").match(line)
+    named = _named_picture(r"\s|$").match(line) or _TAGGED.match(line)
     end = _SPACE.search(line, named.end() if named else 0)
     return (line[: end.start()], line[end.end() :]) if end else (line, "")
 
