@@ -5,6 +5,7 @@ import pytest
 from formats.published import imported, lines, pictures, said
 from r2d2.errors import R2D2Error
 from r2d2.formats.caption_files import joined, split_line
+from r2d2.formats.tree import NOT_READ
 from r2d2.inputs.ids import RENAMED_TEXT, REPEATED_TEXT
 from r2d2.inputs.pictures import MissingPicture
 
@@ -77,7 +78,7 @@ def test_flickr8k_cn_takes_captions_by_people_and_the_files_of_names(tmp_path):
     assert found.dropped.counts == {
         "no text": 1,
         REPEATED_TEXT: 1, "image not found": 1, "in no split file": 1,
-        "malformed line": 1, "in two split files, the first holds": 1,
+        "malformed line": 1, "in two split files, the first holds": 1, NOT_READ: 1,
     }  # fmt: skip
 
 
@@ -170,6 +171,23 @@ def test_the_extension_of_coco_cn_in_its_own_folder(tmp_path):
     lines(tmp_path / "data" / "coco-cn_ext.icap2020.txt", "COCO_train2014_000000000042#0\t一句")
     _, rows, _ = imported("coco-cn", tmp_path / "t.lance", tmp_path)
     assert said(rows) == [("train2014/COCO_train2014_000000000042.jpg", "train", ["一句"])]
+
+
+def test_caption_files_that_are_not_read_are_named(tmp_path):
+    pictures(tmp_path / "train2014", "COCO_train2014_000000000042.jpg")
+    data = tmp_path / "data"
+    human = lines(data / "imageid.human-written-caption.txt", "COCO_train2014_000000000042#0\t一句")
+    ext = lines(data / "coco-cn_ext.icap2020.txt", "COCO_train2014_000000000042#0\t二句")
+    other = lines(data / "imageid.manually-translated-caption.txt", "COCO_val2014_1#zhm#0\t三句")
+    lines(data / "coco-cn_train.txt", "COCO_train2014_000000000042")
+    result, rows, _ = imported("coco-cn", tmp_path / "t.lance", tmp_path)
+    assert said(rows) == [("train2014/COCO_train2014_000000000042.jpg", "train", ["一句"])]
+    assert result.dropped.counts == {NOT_READ: 2}
+    assert result.dropped.examples == {NOT_READ: [str(ext), str(other)]}
+    both = (human, ext, tmp_path / "train2014")  # who names files has chosen
+    result, rows, _ = imported("coco-cn", tmp_path / "u.lance", *both)
+    assert said(rows) == [("COCO_train2014_000000000042.jpg", "train", ["一句", "二句"])]
+    assert not result.dropped
 
 
 @pytest.mark.parametrize("folder", ["ImageSets", "imagesets"])

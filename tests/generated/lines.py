@@ -7,7 +7,7 @@ from pathlib import Path
 
 from generated.case import Case, Row
 from generated.files import write_lines
-from generated.listed import context
+from generated.listed import given_folder
 from generated.photos import Photo, Photos
 from generated.values import Values
 
@@ -40,7 +40,7 @@ def caption_files(kind: str, values: Values, folder: Path) -> Case:
     rng = values.rng
     names = NAMES[kind]
     photos = Photos(values, folder / "photos", folder, odd=False)
-    case = Case(kind, [context(values, folder)])
+    case = Case(kind, [given_folder(values, folder)])
     listed: dict[Photo, str] = {}
     if names.lists and values.one_in(2):
         for file, split in names.lists:

@@ -31,7 +31,7 @@ def place(values: Values, folder: Path) -> tuple[Path, Path, Path]:
     return folder, folder / "photos", folder
 
 
-def context(values: Values, root: Path) -> Path:
+def given_folder(values: Values, root: Path) -> Path:
     """The folder by another way: with `..`, or through a link."""
     if values.one_in(4):
         return root / ".." / root.name
@@ -82,7 +82,7 @@ def _own(values: Values, folder: Path) -> tuple[Case, Path, Path]:
     write_entries(home / (stem + suffix), found, [name for name in names if name], values)
     case = Case("own", [])
     _group(case, found, of_file)
-    return case, context(values, root), home / (stem + suffix)
+    return case, given_folder(values, root), home / (stem + suffix)
 
 
 def _group(case: Case, found: Sequence[Entry], of_file: str | None) -> None:
@@ -123,7 +123,7 @@ def zero_set(kind: str, values: Values, folder: Path) -> Case:
     root, inner = folder, folder / "photos"
     photos = Photos(values, inner, root)
     photos.spread()  # else the base name of a path may count
-    case = Case(kind, [context(values, root)])
+    case = Case(kind, [given_folder(values, root)])
     columns = Columns("image_path", "text", "split", "label" if task == "itm" else None)
     shape = Shape(must_label=True)
     for split in values.rng.sample(("train", "val", "test"), values.rng.randrange(1, 3)):
@@ -167,7 +167,7 @@ def aic_icc(values: Values, folder: Path) -> Case:
     photos = Photos(values, folder / "photos", folder)
     name, of_file = rng.choice((("train", "train"), ("validation", "val"), ("x", None)))
     file = folder / f"caption_{name}_annotations_20170902.json"
-    case = Case("aic-icc", [context(values, folder)])
+    case = Case("aic-icc", [given_folder(values, folder)])
     columns = Columns("image_id", "caption")
     shape = Shape(lists=True, stem=True, named_numbers=False)
     found = entries(values, photos, columns, folder, shape, rng.randrange(1, 7))
@@ -198,7 +198,7 @@ def web_files(kind: str, values: Values, folder: Path) -> Case:
     photos = Photos(values, folder / "photos", folder)
     suffix = rng.choice((".csv", ".tsv", ".jsonl", ".ndjson"))
     typed = suffix in (".jsonl", ".ndjson")
-    case = Case(kind, [context(values, folder)])
+    case = Case(kind, [given_folder(values, folder)])
     columns = Columns(
         rng.choice(("dir", "path", "file_name", "Image_Path")), "caption",
         rng.choice((None, "split")),

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from generated.case import Case, Row
 from generated.entries import JSON_FAULTS
 from generated.files import Raw, Record, write_csv, write_jsonl, write_parquet
-from generated.listed import context
+from generated.listed import given_folder
 from generated.photos import Photos, broken, picture
 from generated.values import BAD_SPLITS, Values
 from r2d2.corpus.fetching.outcome import Cause, Outcome
@@ -120,7 +120,7 @@ def zero_corpus(values: Values, folder: Path) -> Case:
     """JSON lines of titles, contents and queries; pictures from a folder, or fetched."""
     rng = values.rng
     fetched = values.one_in(2)
-    case = Case("zero-corpus", [store() if fetched else context(values, folder)])
+    case = Case("zero-corpus", [store() if fetched else given_folder(values, folder)])
     photos = None if fetched else Photos(values, folder / "photos", folder, odd=False)
     home = folder / "lists" if fetched else folder
     file = home / rng.choice(("zero.jsonl", "val.jsonl", "zero.json"))

@@ -98,7 +98,9 @@ def _read(files: CaptionFiles, context: ImportContext) -> Iterator[Pair]:
         raise tree.nothing(expects)
     tree.need_pictures(expects)
     tree.pictures.check_ids()
-    splits = _splits(files, tree, context.dropped)
+    lists = [file for file in tree.others if file not in captions and is_list(file)]
+    tree.count_unread(files.captions, [*captions, *lists], context.dropped)
+    splits = _splits(files, lists, tree, context.dropped)
     grouped = dict(_grouped(files, captions, splits, tree, context))
     tags = {
         _tag(text.text_id)
@@ -199,14 +201,16 @@ def is_list(file: Path) -> bool:
     return bool(head) and all(len(words) == 1 and "#" not in words[0] for words in head)
 
 
-def _splits(files: CaptionFiles, tree: SourceTree, dropped: DroppedRows) -> dict[str, str]:
+def _splits(
+    files: CaptionFiles, lists: list[Path], tree: SourceTree, dropped: DroppedRows
+) -> dict[str, str]:
     """Split by picture, of the lists that there are."""
     found: dict[str, str] = {}
-    for file in tree.others:
+    for file in lists:
         split = tree.split_of(file)
         path = PurePath(str(file).lower())
         fits = any(path.match(p) for p in (*files.lists, IMAGE_SETS)) or file in tree.paths
-        if not fits or split is None or not is_list(file):
+        if not fits or split is None:
             continue
         for where, line in text_lines(file, dropped):
             name = line.strip()

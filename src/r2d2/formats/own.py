@@ -38,6 +38,8 @@ def read(context: ImportContext) -> Iterator[Pair]:
     """A row a picture; without a column of splits, a tenth each is held out for val and test."""
     tree = SourceTree(context.paths)
     files = _files(tree)
+    if files:
+        tree.count_unread(PATTERNS, files, context.dropped)
     folders = [path for path in context.paths if path.is_dir()]
     if len(folders) != 1:
         raise R2D2Error(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from r2d2.inputs.pictures import MissingPicture, PictureIndex, add_missing, load
 from r2d2.inputs.splits import split_of_folders, split_of_path
 
 SHOWN = 6  # of the names found, in a message
+NOT_READ = "a file that is not read beside the ones that are (give it by name to read it)"
 
 
 class SourceTree:
@@ -36,14 +37,23 @@ class SourceTree:
 
         R2D2Error says what was looked for and what was found.
         """
-        context = [path for path in self.paths if not path.is_dir()]
-        if context:
-            return context
-        for pattern in patterns:
-            found = [path for path in self._given if fnmatch.fnmatch(path.name.lower(), pattern)]
-            if found:
-                return found
-        raise self.nothing(expects)
+        named = [path for path in self.paths if not path.is_dir()]
+        files = named or next(filter(None, map(self._matches, patterns)), [])
+        if not files:
+            raise self.nothing(expects)
+        return files
+
+    def count_unread(
+        self, patterns: Sequence[str], used: Collection[Path], dropped: DroppedRows
+    ) -> None:
+        """Count files of all patterns that are not used; none where files were given by name."""
+        if all(path.is_dir() for path in self.paths):
+            fitting = {file for pattern in patterns for file in self._matches(pattern)}
+            for file in sorted(fitting.difference(used)):
+                dropped.add(NOT_READ, str(file))
+
+    def _matches(self, pattern: str) -> list[Path]:
+        return [path for path in self._given if fnmatch.fnmatch(path.name.lower(), pattern)]
 
     def nothing(self, expects: str) -> R2D2Error:
         """The error that says what was looked for and what was found."""

@@ -44,6 +44,7 @@ def read(context: ImportContext) -> Iterator[Pair]:
     tree = SourceTree(context.paths)
     store = fetched.find_store(context.paths)
     files = tree.find(PATTERNS, EXPECTS)
+    tree.count_unread(PATTERNS, files, context.dropped)
     rows = _rows(files, tree, context)
     if store is not None:
         fetched_rows = (replace(row, split=row.split or context.split) for _, row in rows)
