@@ -82,7 +82,7 @@ class Log:
         config = make_corpus_config(settings=["rank.enabled=false"])
         with tempfile.TemporaryDirectory() as folder:
             (count,) = aggregate(
-                [str(self.path)], config, Path(folder), places=Runner(), memory_bytes=10**9,
+                [str(self.path)], config, Path(folder), runner=Runner(), memory_bytes=10**9,
                 update=lambda *_: None,
             )  # fmt: skip
             rows = duckdb.sql(
