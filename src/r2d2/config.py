@@ -51,6 +51,9 @@ class VisionConfig:
     width: int = 768  # d_v
     layers: int = 12
     heads: int = 12
+    # patch: a linear map of each patch by itself (CLIP's); conv: small convolutions in front of it,
+    # so that patches overlap
+    stem: str = "patch"
     output_norm: bool = False  # a norm on V; the official weights have none
     pooled_norm: bool = False  # a norm on V_[CLS] for its projection only (CLIP, Chinese-CLIP)
     inner_width: int = 0  # of the feed-forward; 0: four times the width
@@ -62,6 +65,7 @@ class VisionConfig:
         check(self, "model.vision", {**dict.fromkeys(sizes, SIZE), "layers": COUNT})
         check(self, "model.vision", {"inner_width": COUNT, "norm_eps": POSITIVE})
         one_of("model.vision.activation", self.activation, ACTIVATIONS)
+        one_of("model.vision.stem", self.stem, ("patch", "conv"))
         if self.image_size % self.patch_size:
             raise R2D2Error(
                 f"model.vision: image_size {self.image_size} is not a multiple of "
@@ -270,8 +274,8 @@ class TrainConfig:
     eps: float = 1e-6
     clip_norm: float = 1.0  # of all gradients together; 0: no clipping
     seed: int = 0
-    # none; mild: small changes of place and colour; style: bent, recoloured and outlined, as if
-    # another hand had drawn it; randaugment: crop and RandAugment (2, 5), each operation done and
+    # none; mild: small changes of place and colour; style: resized, bent, recoloured and outlined, as
+    # if another hand had drawn it; randaugment: crop and RandAugment (2, 5), each operation done and
     # felt; official: as the official code does it
     augment: str = "mild"
     dropout: float | None = None  # in text and cross encoders; None: the model's own

@@ -178,8 +178,9 @@ def test_a_damaged_folder_is_told_in_one_line(tmp_path):
     assert "heads_of_a_later_version" in line
 
 
-def test_towers_that_no_class_holds_name_a_class_of_this_package(tmp_path):
-    save_small(tmp_path / "ours", vision={"pooled_norm": True, "output_norm": True})
+@pytest.mark.parametrize("vision", [{"pooled_norm": True, "output_norm": True}, {"stem": "conv"}])
+def test_towers_that_no_class_holds_name_a_class_of_this_package(vision, tmp_path):
+    save_small(tmp_path / "ours", vision=vision)
     export_hf(tmp_path / "ours", tmp_path / "out")
     opened = SentenceTransformer(str(tmp_path / "out"), device="cpu", trust_remote_code=True)
     check_equal(r2d2.load(tmp_path / "ours", "cpu"), opened)

@@ -1,10 +1,13 @@
 """ViT against a slow forward in plain steps; kept patches."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from r2d2.config import VisionConfig
+from r2d2.errors import R2D2Error
+from r2d2.model.stem import prime_factors
 from r2d2.model.vit import ViT
 
 CONFIG = VisionConfig(image_size=12, patch_size=4, width=8, layers=2, heads=2)
@@ -77,3 +80,53 @@ def test_dropped_patches_are_not_seen():
     (gradient,) = torch.autograd.grad(vit(pictures, torch.tensor([[4]])).square().sum(), pictures)
     seen = F.max_pool2d(gradient.abs(), 4).amax(1).flatten() > 0
     assert seen.tolist() == [place == 4 for place in range(9)]
+
+
+STEM = VisionConfig(image_size=12, patch_size=6, width=32, layers=1, heads=2, stem="conv")
+
+
+def test_a_convolutional_stem_gives_a_row_a_patch():
+    vit = ViT(STEM).eval()
+    pictures = torch.randn(2, 3, 12, 12)
+    states = vit(pictures)
+    assert states.shape == (2, 5, 32)
+    features = vit.stem(pictures)  # strides 2 and 3, each with its own place on the map
+    x = pictures
+    for stride, convolution, norm in zip(
+        (2, 3), vit.stem.convolutions, vit.stem.norms, strict=True
+    ):
+        x = F.conv2d(x, convolution.weight, stride=stride, padding=stride // 2)
+        mean, variance = (
+            x.mean((1, 2, 3), keepdim=True),
+            x.var((1, 2, 3), keepdim=True, correction=0),
+        )
+        x = F.gelu((x - mean) / (variance + 1e-5).sqrt() * norm.weight.view(1, -1, 1, 1))
+    torch.testing.assert_close(features, x.flatten(2).mT, atol=1e-5, rtol=0)
+    keep = torch.tensor([[3, 0], [1, 2]])
+    assert vit(pictures, keep).shape == (2, 3, 32)
+
+
+def test_positions_of_a_convolutional_stem_overlap():
+    vit = ViT(STEM).double()
+    seen = []
+    for place in range(4):
+        picture = torch.randn(1, 3, 12, 12).double().requires_grad_()
+        x = picture
+        for convolution in vit.stem.convolutions:  # the norm sees the whole map, so leave it out
+            x = convolution(x)
+        (gradient,) = torch.autograd.grad(x.flatten(2)[0, :, place].square().sum(), picture)
+        seen.append((gradient.abs().amax((0, 1)) > 0).sum())
+    assert x.shape == (1, 32, 2, 2)
+    assert min(seen) > 36  # pixels of a patch by itself
+
+
+@pytest.mark.parametrize(
+    ("number", "factors"), [(1, [1]), (14, [2, 7]), (16, [2] * 4), (18, [2, 3, 3]), (13, [13])]
+)
+def test_prime_factors(number, factors):
+    assert prime_factors(number) == factors
+
+
+def test_a_stem_that_is_not_known_is_refused():
+    with pytest.raises(R2D2Error, match=r"model.vision.stem.*conv"):
+        VisionConfig(stem="linear")

@@ -218,6 +218,9 @@ def test_other_means_and_deviations_are_noted(tmp_path):
     [
         ("clip", {"vision": {"output_norm": True}}, "output_norm is on"),
         ("chinese_clip", {"vision": {"output_norm": True, "pooled_norm": True}}, "output_norm"),
+        ("clip", {"vision": {"stem": "conv"}}, "stem is conv"),
+        ("chinese_clip", {"vision": {"stem": "conv", "pooled_norm": True}}, "stem is conv"),
+        ("official", {"vision": {"stem": "conv"}}, "stem is conv"),
         ("chinese_clip", {}, "pooled_norm is off"),
         ("chinese_clip", {"vision": {"pooled_norm": True}}, "image_projection.bias is not zero"),
         ("official", {"vision": {"output_norm": True}}, "output_norm"),

@@ -52,11 +52,13 @@ def dual_class(model: Pretrained) -> str | None:
 
 
 def splits(model: Pretrained) -> bool:
-    """Whether a BertModel and a CLIPVisionModel hold both towers: the latter has one last norm."""
-    config = model.model.config
-    return config.hf_towers is None and not (
-        config.vision.output_norm and config.vision.pooled_norm
-    )
+    """Whether a BertModel and a CLIPVisionModel hold both towers.
+
+    The latter has one last norm, and no convolutional stem.
+    """
+    config, vision = model.model.config, model.model.config.vision
+    one_norm = not (vision.output_norm and vision.pooled_norm)
+    return config.hf_towers is None and vision.stem == "patch" and one_norm
 
 
 def write_dual(model: Pretrained, folder: Path) -> None:

@@ -9,6 +9,7 @@ from r2d2.config import VisionConfig
 from r2d2.model.attention import Attention
 from r2d2.model.feed_forward import FeedForward, activation
 from r2d2.model.linear import Linear
+from r2d2.model.stem import ConvStem
 
 
 class ViTLayer(nn.Module):
@@ -38,8 +39,10 @@ class ViT(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.patch_size = config.patch_size
+        self.stem = ConvStem(config.patch_size, config.width) if config.stem == "conv" else None
+        features = 3 * config.patch_size**2 if self.stem is None else self.stem.channels
         # CLIP's patch convolution without bias, as the matrix it is: patches do not overlap.
-        self.patch_embedding = Linear(3 * config.patch_size**2, config.width, bias=False)
+        self.patch_embedding = Linear(features, config.width, bias=False)
         self.class_embedding = nn.Parameter(torch.empty(config.width).normal_(std=0.02))
         self.position_embedding = nn.Parameter(
             torch.empty(1 + config.patches, config.width).normal_(std=0.02)
@@ -62,7 +65,8 @@ class ViT(nn.Module):
         Returns:
             V (n, 1 + P, d_v), or (n, 1 + K, d_v), or (n, 1, d_v); [CLS] first.
         """
-        patches = self._patches(pixels).to(self.class_embedding.dtype)
+        pixels = pixels.to(self.class_embedding.dtype)
+        patches = self._patches(pixels) if self.stem is None else self.stem(pixels)
         positions = self.position_embedding[1:].expand(patches.shape[0], -1, -1)  # (n, P, d_v)
         if keep is not None:
             patches = patches.gather(1, keep[:, :, None].expand(-1, -1, patches.shape[2]))

@@ -225,9 +225,12 @@ LAYOUT = Layout(
 
 def not_clip(config: VisionConfig) -> list[str]:
     """Why CLIP's code cannot hold an image tower."""
+    why = []
     if config.output_norm:
-        return ["model.vision.output_norm is on, a norm on V that is nowhere there"]
-    return []
+        why.append("model.vision.output_norm is on, a norm on V that is nowhere there")
+    if config.stem != "patch":
+        why.append(f"model.vision.stem is {config.stem}, there each patch is mapped by itself")
+    return why
 
 
 def not_fixed(config: VisionConfig) -> list[str]:
