@@ -274,9 +274,9 @@ class TrainConfig:
     eps: float = 1e-6
     clip_norm: float = 1.0  # of all gradients together; 0: no clipping
     seed: int = 0
-    # none; mild: small changes of place and colour; style: resized, bent, recoloured and outlined, as
-    # if another hand had drawn it; randaugment: crop and RandAugment (2, 5), each operation done and
-    # felt; official: as the official code does it
+    # none; mild: small changes of place and colour; style: as if another artist had drawn it, of
+    # another size and shape, recoloured and outlined; randaugment: crop and RandAugment (2, 5),
+    # each operation done and felt; official: as the official code does it
     augment: str = "mild"
     dropout: float | None = None  # in text and cross encoders; None: the model's own
     flip: bool = False  # mirror half of the pictures (official); many texts say left or right

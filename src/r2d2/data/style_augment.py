@@ -1,9 +1,9 @@
-"""Augmentation of drawn pictures: as if another hand had drawn them, so that a model learns what.
+"""Augmentation of drawn pictures: as if another artist had drawn the same thing.
 
-A model of one set of art tells a thing by the exact shade and place of its parts. Here the shape is
-bent (turn, size, shear, a smooth field of shifts), the colours move, edges become dark outlines as
-another style has them, and tones are put on few steps. What a name may tell stays: which side, and
-which colour, but for one picture of eight, which becomes grey.
+A model of one set of art learns the exact shade and place of each part. Here the picture becomes
+smaller or larger on white paper, is bent (turn, proportions, shear, a smooth field of shifts), its
+colours go through a smooth random map that turns some of them white, and its edges become dark
+outlines. Colours move little in most pictures, because texts name them.
 """
 
 from __future__ import annotations
@@ -15,24 +15,32 @@ import torch.nn.functional as F
 from torch import Tensor
 
 GRID = 4  # shifts across and down that the smooth field is drawn from
-_FIELD = 18  # where its numbers begin
-NUMBERS = _FIELD + 2 * GRID * GRID  # random numbers a picture; 9 is the mirror's, see augment.py
+LATTICE = 4  # values of red, of green and of blue at which the map of colours is drawn
+_FIELD = 24  # where the numbers of the field begin
+_MOVES = _FIELD + 2 * GRID**2  # those of the lattice's shifts
+_WHITE = _MOVES + 3 * LATTICE**3  # and those that say which of its colours turn white
+NUMBERS = _WHITE + LATTICE**3  # random numbers a picture; 9 is the mirror's, see augment.py
 
-CLEAN = 1 / 4  # of the pictures, which stay as they are
-LINES = 1 / 2  # of the others get outlines
-GREY = 1 / 8
-STEPS = 1 / 4  # have their tones put on few steps
-_ANGLE = math.radians(12)
-_SCALE = 0.2
-_SHEAR = 0.15
-_SHIFT = 0.1  # of the half side
+CLEAN = 0.1  # of the pictures, which stay as they are
+LINES = 0.65  # of the others get outlines
+COLOURED = 0.85  # get other colours
+GREY = 0.08  # of these have no colour
+WHITENED = 0.35  # of these have some colours turned white
+ANY_HUE = 0.06  # of these have all hues turned by any angle
+_SMALLEST, _LARGEST = 0.5, 1.1  # of the side
+_ANGLE = math.radians(15)
+_ASPECT = 0.15  # of the logarithm
+_SHEAR = 0.2
+_SHIFT = 0.25  # of the room that a smaller picture leaves
 _BEND = 0.06  # of the half side
-_GAMMA = 0.4  # of the logarithm
-_CONTRAST = 0.35
-_SATURATION = 0.6
-_HUE = 0.12  # radians in the plane of colours: red stays red
-_EDGE = 0.06  # difference of two pixels beside each other that is no edge yet
+_MAP = 0.45  # largest shift of a colour
+_WHITE_SHARE = 0.4  # largest share of colours that turn white
+_HUE = 0.35  # radians
+_SATURATION = (0.4, 1.6)
+_GAMMA = 0.35  # of the logarithm
+_EDGE = (0.08, 0.3)  # least difference of two neighbouring pixels that is an edge
 _STEEP = 6.0  # how fast an edge above it becomes a full line
+_THICK = 0.2  # of the outlines are two pixels wider
 
 
 def style_augment(x: Tensor, u: Tensor) -> Tensor:
@@ -45,59 +53,85 @@ def style_augment(x: Tensor, u: Tensor) -> Tensor:
     Returns:
         (n, 3, H, W) in [0, 1].
     """
-    changed = _bent(x, u)
-    changed = torch.where(_view(u[:, 12] < LINES), outlined(changed, u[:, 16], u[:, 17]), changed)
-    changed = _coloured(changed, 2 * u - 1)
-    changed = torch.where(_view(u[:, 11] < GREY), changed.mean(1, keepdim=True), changed)
-    few = _view((3 + 4 * u[:, 8]).round())
-    changed = torch.where(_view(u[:, 7] < STEPS), (changed * few).round() / few, changed)
+    bent = _bent(x, u)
+    coloured = torch.where(_view(u[:, 13] < COLOURED), _coloured(bent, u), bent)
+    lined = outlined(coloured, bent, u[:, 16], u[:, 17], u[:, 18])
+    changed = torch.where(_view(u[:, 14] < LINES), lined, coloured)
     return torch.where(_view(u[:, 15] < CLEAN), x, changed.clamp(0, 1))
 
 
-def outlined(x: Tensor, strength: Tensor, width: Tensor) -> Tensor:
-    """Pictures whose edges are drawn over in black.
+def outlined(x: Tensor, shapes: Tensor, strength: Tensor, width: Tensor, least: Tensor) -> Tensor:
+    """Pictures with black lines where other pictures have edges.
 
     Args:
         x: (n, 3, H, W) in [0, 1].
-        strength: (n,) of the lines, in [0, 1): half to full.
-        width: (n,) in [0, 1): below a half lines of 2 pixels, else of 4.
+        shapes: (n, 3, H, W) in [0, 1], the pictures whose edges are drawn.
+        strength: (n,) in [0, 1) of the lines: from half to full black.
+        width: (n,) in [0, 1): below 0.2 lines of three pixels, otherwise of one.
+        least: (n,) in [0, 1): how large a difference must be to be an edge.
     """
-    across = (x[:, :, :, 1:] - x[:, :, :, :-1]).abs().amax(1, keepdim=True)
-    down = (x[:, :, 1:] - x[:, :, :-1]).abs().amax(1, keepdim=True)
-    edge = torch.maximum(F.pad(across, (0, 1, 0, 0)), F.pad(across, (1, 0, 0, 0)))
-    edge = torch.maximum(edge, torch.maximum(F.pad(down, (0, 0, 0, 1)), F.pad(down, (0, 0, 1, 0))))
-    edge = ((edge - _EDGE) * _STEEP).clamp(0, 1)
-    edge = torch.where(_view(width < 0.5), edge, F.max_pool2d(edge, 3, 1, 1))
+    across = (shapes[:, :, :, 1:] - shapes[:, :, :, :-1]).abs().amax(1, keepdim=True)
+    down = (shapes[:, :, 1:] - shapes[:, :, :-1]).abs().amax(1, keepdim=True)
+    edge = torch.maximum(F.pad(across, (0, 1, 0, 0)), F.pad(down, (0, 0, 0, 1)))
+    edge = ((edge - _view(_between(_EDGE, least))) * _STEEP).clamp(0, 1)
+    edge = torch.where(_view(width < _THICK), F.max_pool2d(edge, 3, 1, 1), edge)
     return x * (1 - _view(0.5 + strength / 2) * edge)
 
 
 def _bent(x: Tensor, u: Tensor) -> Tensor:
+    """The picture at another size and place, on white paper."""
     n = len(x)
     r = 2 * u - 1
+    size = torch.exp(_between((math.log(_SMALLEST), math.log(_LARGEST)), u[:, 1]))
+    aspect = torch.exp(_ASPECT * r[:, 2])
+    wide, high = 1 / (size * aspect), aspect / size
     angle, shear = _ANGLE * r[:, 0], _SHEAR * r[:, 3]
-    wide, high = 1 + _SCALE * r[:, 1], 1 + _SCALE * r[:, 2]
     cos, sin = torch.cos(angle), torch.sin(angle)
+    room = _SHIFT * (1 - size).abs().clamp_min(0.3)
     rows = [
-        wide * cos, high * (shear * cos - sin), _SHIFT * r[:, 4],
-        wide * sin, high * (shear * sin + cos), _SHIFT * r[:, 5],
+        wide * cos, high * (shear * cos - sin), room * r[:, 4] * wide,
+        wide * sin, high * (shear * sin + cos), room * r[:, 5] * high,
     ]  # fmt: skip
-    where = F.affine_grid(torch.stack(rows, 1).view(n, 2, 3), list(x.shape), align_corners=False)
-    field = _BEND * r[:, _FIELD:].view(n, 2, GRID, GRID)
+    grid = F.affine_grid(torch.stack(rows, 1).view(n, 2, 3), list(x.shape), align_corners=False)
+    field = _BEND * r[:, _FIELD:_MOVES].view(n, 2, GRID, GRID)
     field = F.interpolate(field, x.shape[2:], mode="bicubic", align_corners=True)
-    where = where + field.permute(0, 2, 3, 1)
-    return F.grid_sample(x, where, padding_mode="border", align_corners=False)
+    grid = grid + field.permute(0, 2, 3, 1) / size.view(n, 1, 1, 1)
+    return 1 - F.grid_sample(1 - x, grid, padding_mode="zeros", align_corners=False)
 
 
-def _coloured(x: Tensor, r: Tensor) -> Tensor:
-    """Contrast, gamma, saturation and hue; white paper stays white."""
-    x = (1 - (1 - x) * _view(1 + _CONTRAST * r[:, 6])).clamp(0, 1)
-    x = x ** _view(torch.exp(_GAMMA * r[:, 10]))
+def _coloured(x: Tensor, u: Tensor) -> Tensor:
+    """Other colours: by the random map, then in hue, saturation and gamma; white stays white."""
+    x = _mapped(x, u)
     grey = x.mean(1, keepdim=True)
-    chroma = (x - grey) * _view(1 + _SATURATION * r[:, 13])
+    saturation = torch.where(u[:, 12] < GREY, 0, _between(_SATURATION, u[:, 6]))
+    chroma = (x - grey) * _view(saturation)
+    angle = torch.where(u[:, 10] < ANY_HUE, math.tau * u[:, 11], _HUE * (2 * u[:, 8] - 1))
     # A turn about the grey axis (Rodrigues).
-    cos, sin = _view(torch.cos(_HUE * r[:, 14])), _view(torch.sin(_HUE * r[:, 14]))
     turned = chroma.roll(1, 1) - chroma.roll(-1, 1)
-    return grey + chroma * cos + turned * sin / math.sqrt(3)
+    x = grey + chroma * _view(angle.cos()) + turned * _view(angle.sin()) / math.sqrt(3)
+    gamma = torch.exp(_GAMMA * (2 * u[:, 7] - 1))
+    return x.clamp(0, 1) ** _view(gamma)
+
+
+def _mapped(x: Tensor, u: Tensor) -> Tensor:
+    """Colours through a lattice of random shifts, some of whose corners are white."""
+    n, k = len(x), LATTICE
+    values = torch.linspace(0, 1, k, device=x.device)
+    blue, green, red = torch.meshgrid(values, values, values, indexing="ij")
+    corners = torch.stack([red, green, blue]).expand(n, -1, -1, -1, -1)  # (n, 3, k, k, k)
+    largest = (_MAP * u[:, 21] ** 2).view(n, 1, 1, 1, 1)
+    moved = corners + largest * (2 * u[:, _MOVES:_WHITE] - 1).view(n, 3, k, k, k)
+    share = torch.where(u[:, 22] < WHITENED, _WHITE_SHARE * u[:, 23], 0)
+    white = (u[:, _WHITE:] < share[:, None]).view(n, 1, k, k, k)
+    moved = torch.where(white, 1, moved).clamp(0, 1)
+    moved[:, :, 0, 0, 0], moved[:, :, -1, -1, -1] = 0, 1  # ink stays black, paper white
+    colours = 2 * x.permute(0, 2, 3, 1)[:, None] - 1  # (n, 1, H, W, 3)
+    return F.grid_sample(moved, colours, padding_mode="border", align_corners=True)[:, :, 0]
+
+
+def _between(ends: tuple[float, float], u: Tensor) -> Tensor:
+    """Uniform between two numbers, of u uniform in [0, 1)."""
+    return ends[0] + (ends[1] - ends[0]) * u
 
 
 def _view(x: Tensor) -> Tensor:
