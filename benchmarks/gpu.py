@@ -36,6 +36,7 @@ from r2d2.config import Config, make_config
 from r2d2.files import write_text
 from r2d2.flops import flops
 from r2d2.model.r2d2 import R2D2
+from r2d2.objectives.batch import StepOutput
 from r2d2.objectives.collectives import SINGLE_PROCESS
 from r2d2.objectives.losses import Objectives
 from r2d2.training.memory import checkpoint_activations, compile_layers
@@ -92,28 +93,28 @@ class TrainedStep:
         self.passes = Passes(bfloat16=bfloat16)
         self.step.train()
 
-    def losses(self) -> dict[str, Tensor]:
+    def backward(self) -> StepOutput:
         """The losses; gradients are left on the parameters."""
         self.optimizer.zero_grad(set_to_none=True)
         return backward(self.step, self.batch, CONTEXT, self.passes)
 
     def run(self) -> None:
         """A whole step."""
-        self.losses()
+        output = self.backward()
         clip_gradients(self.model.parameters(), self.config.train.clip_norm)
         self.optimizer.step()
-        self.step.objectives.after_step(self.model)
+        self.step.objectives.after_step(self.model, output.queue_entries)
 
 
 def equality(setting: Setting) -> list[Row]:
     """Losses and gradients of one step on the device beside the CPU's in float32."""
     config = settings("toy") if setting.toy else settings("small", "train.batch_size=16")
     cpu = TrainedStep(config, torch.device("cpu"), bfloat16=False)
-    expected = cpu.losses()
+    expected = cpu.backward().losses
     rows = []
     for precision, tolerance in (("float32", FLOAT32), ("bfloat16", BFLOAT16)):
         other = TrainedStep(config, setting.device, precision == "bfloat16")
-        losses = other.losses()
+        losses = other.backward().losses
         loss = max(abs(float(losses[n]) - float(v)) / max(1.0, abs(float(v)))
                    for n, v in expected.items())  # fmt: skip
         gradient = max(

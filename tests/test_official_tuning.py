@@ -180,7 +180,7 @@ def test_retrieval_learns_by_gcpr_and_fgr_alone_and_texts_are_no_positives(tmp_p
     assert batch.keys[:, 0].tolist() == raw.keys[:, 0].tolist()
     trainer.step = 1
     assert not set(trainer.prepare(raw).keys[:, 1].tolist()) & set(batch.keys[:, 1].tolist())
-    losses = trainer.objectives(trainer.model, batch, trainer.step_context())
+    losses = trainer.objectives(trainer.model, batch, trainer.step_context()).losses
     assert losses.keys() == {"gcpr", "fgr", "total"}
     torch.testing.assert_close(losses["total"], losses["gcpr"] + losses["fgr"])
     assert trainer.objectives.teacher is None

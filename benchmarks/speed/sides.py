@@ -100,11 +100,11 @@ class Sides:
     def ours(self) -> dict[str, Tensor]:
         """One step as the trainer runs it."""
         self.optimizer.zero_grad(set_to_none=True)
-        losses = backward(self.step, self.batch, CONTEXT, Passes(bfloat16=self.bfloat16))
+        output = backward(self.step, self.batch, CONTEXT, Passes(bfloat16=self.bfloat16))
         clip_gradients(self.step.model.parameters(), self.config.train.clip_norm)
         self.optimizer.step()
-        self.step.objectives.after_step(self.step.model)
-        return losses
+        self.step.objectives.after_step(self.step.model, output.queue_entries)
+        return output.losses
 
     def usual(self) -> dict[str, Tensor]:
         """One step of the plain side."""

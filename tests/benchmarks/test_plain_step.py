@@ -16,7 +16,7 @@ def sides(request):
 
 def test_losses_and_gradients_agree(sides):
     batch = sides.padded
-    ours = sides.step.objectives(sides.step.model, sides.batch, CONTEXT)
+    ours = sides.step.objectives(sides.step.model, sides.batch, CONTEXT).losses
     theirs = sides.plain.losses(
         batch.pixels, batch.ids, batch.mask, batch.keys, draws_of(batch, sides.config, CONTEXT),
         CONTEXT.alpha, CONTEXT.uniform_share,

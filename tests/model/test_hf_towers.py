@@ -17,7 +17,7 @@ from r2d2.data.augment import normalize
 from r2d2.errors import R2D2Error
 from r2d2.finetune import tuning_config
 from r2d2.fingerprint import PARTS, _tokenizer_state
-from r2d2.objectives import losses as losses_module
+from r2d2.objectives import student as student_module
 from r2d2.objectives.batch import StepContext, TrainingBatch
 from r2d2.objectives.losses import Objectives
 from r2d2.training.pretrain import pretrain
@@ -126,7 +126,7 @@ def step_of(ours, variant="r2d2"):
     ids, mask = ours.tokenizer(TEXTS)
     pixels = normalize(torch.randint(0, 256, (4, IMAGE, IMAGE, 3), dtype=torch.uint8))
     batch = TrainingBatch(pixels, ids, mask, torch.arange(8).view(4, 2), torch.arange(4))
-    losses = objectives(model, batch, StepContext(0, 1, 0.4, 0.5))
+    losses = objectives(model, batch, StepContext(0, 1, 0.4, 0.5)).losses
     return model, losses
 
 
@@ -147,15 +147,15 @@ def test_the_head_reads_the_states_of_masked_tokens(both, monkeypatch, variant):
     asked, read = [], []
 
     def positions_of(masked):
-        asked.append(losses_module.positions_of_(masked))
+        asked.append(student_module.positions_of_(masked))
         return asked[-1]
 
     def cross_text(images, texts, pairs=None, positions=None, real=None):
         read.append((positions, real))
         return type(ours.model).cross_text(ours.model, images, texts, pairs, positions, real)
 
-    monkeypatch.setattr(losses_module, "positions_of_", losses_module.positions_of, raising=False)
-    monkeypatch.setattr(losses_module, "positions_of", positions_of)
+    monkeypatch.setattr(student_module, "positions_of_", student_module.positions_of, raising=False)
+    monkeypatch.setattr(student_module, "positions_of", positions_of)
     monkeypatch.setattr(ours.model, "cross_text", cross_text)
     step_of(ours, variant)
     positions, real = read[0 if variant == "r2d2" else -1]

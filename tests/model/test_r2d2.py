@@ -8,7 +8,7 @@ import torch
 from r2d2.config import ModelConfig, TextConfig, VisionConfig, make_config, presets, variants
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.r2d2 import R2D2
-from r2d2.objectives import losses as losses_module
+from r2d2.objectives import ranking, student
 from r2d2.objectives.losses import Objectives, StepContext, TrainingBatch
 
 SMALL = ModelConfig(
@@ -157,8 +157,8 @@ def choices_without_data(monkeypatch, n, masked_tokens):
         index = torch.zeros(3 * n, dtype=torch.int64, device="meta")
         return (index, index), index
 
-    monkeypatch.setattr(losses_module, "positions_of", positions_of)
-    monkeypatch.setattr(losses_module, "pairs_to_rank", pairs_to_rank)
+    monkeypatch.setattr(student, "positions_of", positions_of)
+    monkeypatch.setattr(ranking, "pairs_to_rank", pairs_to_rank)
 
 
 @pytest.mark.parametrize(
@@ -180,10 +180,11 @@ def test_the_large_presets_run_a_step(preset, variant, monkeypatch):
             torch.arange(n),
         )
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-        losses = objectives(model, batch, StepContext(0, 1, 0.4, 0.5))
+        output = objectives(model, batch, StepContext(0, 1, 0.4, 0.5))
+        losses = output.losses
         losses["total"].backward()
         optimizer.step()
-        objectives.after_step(model)
+        objectives.after_step(model, output.queue_entries)
     for name, loss in losses.items():
         assert loss.shape == (), name
     for name, p in model.named_parameters():

@@ -26,7 +26,7 @@ from r2d2.objectives.losses import Objectives, StepContext
 @pytest.mark.parametrize("variant", TERMS)
 def test_a_variant_has_its_terms_and_their_sum(variant):
     model, objectives = setup(variant)
-    losses = objectives(model, batch_of(), CONTEXT)
+    losses = objectives(model, batch_of(), CONTEXT).losses
     beside = {"total"} | ({"fgd_entropy"} if "fgd" in TERMS[variant] else set())
     assert losses.keys() == TERMS[variant] | beside
     assert all(loss.shape == () and loss.isfinite() for loss in losses.values())
@@ -37,11 +37,11 @@ def test_a_variant_has_its_terms_and_their_sum(variant):
 def test_weights_scale_the_sum_and_leave_the_terms_as_they_are():
     weights = {"contrastive": 2.0, "fgr": 3.0, "mlm": 0.5, "fgd": 0.0}
     (model, objectives), batch = setup("r2d2"), batch_of()
-    plain = objectives(model, batch, CONTEXT)
+    plain = objectives(model, batch, CONTEXT).losses
     objectives.config = dataclasses.replace(
         objectives.config, **{f"weight_{name}": value for name, value in weights.items()}
     )
-    weighted = objectives(model, batch, CONTEXT)
+    weighted = objectives(model, batch, CONTEXT).losses
     expected = {
         name: plain[name].item() * weights["contrastive" if name == "tgd" else name]
         for name in TERMS["r2d2"]
@@ -53,7 +53,7 @@ def test_weights_scale_the_sum_and_leave_the_terms_as_they_are():
 
 def test_before_ranking_begins_the_towers_learn_alone():
     model, objectives = setup("r2d2")
-    losses = objectives(model, batch_of(), dataclasses.replace(CONTEXT, ranking=False))
+    losses = objectives(model, batch_of(), dataclasses.replace(CONTEXT, ranking=False)).losses
     assert losses.keys() == {"tgd", "fgd", "fgd_entropy", "total"}
     losses["total"].backward()
     for name, parameter in model.named_parameters():
@@ -72,7 +72,7 @@ def test_under_et_one_pass_serves_match_and_mlm(variant, passes):
 
 def test_no_gradient_reaches_teachers_or_queue():
     model, objectives = setup("r2d2")
-    objectives(model, batch_of(), CONTEXT)["total"].backward()
+    objectives(model, batch_of(), CONTEXT).losses["total"].backward()
     assert all(p.grad is None for p in objectives.parameters())
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
@@ -90,18 +90,18 @@ def test_fgr_starts_at_chance(variant):
         texts = [torch.randint(5, 300, (6,)).tolist() for _ in range(32)]
         batch = batch_of(texts, [[i, 100 + i] for i in range(32)])
         batch = dataclasses.replace(batch, pixels=torch.randn(32, 3, 72, 72))
-        losses = objectives(model, batch, StepContext(seed, 0, 0.0, 0.5))
+        losses = objectives(model, batch, StepContext(seed, 0, 0.0, 0.5)).losses
         assert losses["fgr"].item() == pytest.approx(math.log(2), abs=0.05)
 
 
 def step_is_sound(variant, batch):
     model, objectives = setup(variant, queue_size=4)
-    losses = objectives(model, batch, CONTEXT)
+    losses = objectives(model, batch, CONTEXT).losses
     assert all(loss.isfinite() for loss in losses.values())
     losses["total"].backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
     objectives.after_step(model)
-    again = objectives(model, batch, dataclasses.replace(CONTEXT, step=6))
+    again = objectives(model, batch, dataclasses.replace(CONTEXT, step=6)).losses
     assert all(loss.isfinite() for loss in again.values())
     return losses
 
@@ -133,7 +133,7 @@ def test_a_batch_of_nothing_but_empty_texts(variant):
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_et_with_no_text_masked_and_with_all(share):
     model, objectives = setup("r2d2", et_masked_share=share)
-    losses = objectives(model, batch_of(), CONTEXT)
+    losses = objectives(model, batch_of(), CONTEXT).losses
     losses["total"].backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
     assert (losses["mlm"].item() == 0) == (share == 0)
@@ -145,7 +145,7 @@ def test_the_amount_of_padding_changes_nothing(variant):
     parameters = list(model.parameters())
     runs = []
     for padding in (0, 1, 5):
-        losses = objectives(model, batch_of(padding=padding), CONTEXT)
+        losses = objectives(model, batch_of(padding=padding), CONTEXT).losses
         runs.append((losses, torch.autograd.grad(losses["total"], parameters)))
     for losses, gradients in runs[1:]:
         for name, loss in losses.items():
@@ -158,11 +158,11 @@ def test_the_amount_of_padding_changes_nothing(variant):
 def test_the_same_step_draws_the_same_and_another_another(variant):
     model, objectives = setup(variant)
     batch = batch_of()
-    first, again = (objectives(model, batch, CONTEXT) for _ in range(2))
+    first, again = (objectives(model, batch, CONTEXT).losses for _ in range(2))
     assert all(torch.equal(first[name], again[name]) for name in first)
     drawn = TERMS[variant] & {"fgr", "mlm", "fgd"}
     for other in (dataclasses.replace(CONTEXT, step=6), dataclasses.replace(CONTEXT, seed=4)):
-        losses = objectives(model, batch, other)
+        losses = objectives(model, batch, other).losses
         for name in drawn:
             assert losses[name].item() != first[name].item(), name
         if "gcpr" in first:
@@ -173,13 +173,16 @@ def test_the_draws_follow_the_pairs_place_in_the_global_batch():
     model, objectives = setup("wo_et")
     batch = batch_of()
     moved = dataclasses.replace(batch, index=batch.index + 1)
-    assert objectives(model, batch, CONTEXT)["mlm"] != objectives(model, moved, CONTEXT)["mlm"]
+    assert (
+        objectives(model, batch, CONTEXT).losses["mlm"]
+        != objectives(model, moved, CONTEXT).losses["mlm"]
+    )
 
 
 def test_after_a_step_teachers_move_by_the_momentum_and_features_queue():
     model, objectives = setup("r2d2", momentum=0.9)
     batch, queue = batch_of(), objectives.queue
-    objectives(model, batch, CONTEXT)
+    entries = objectives(model, batch, CONTEXT).queue_entries
     with torch.no_grad():
         images = objectives.teacher.encode_images(batch.pixels).embedding
         texts = objectives.teacher.encode_texts(batch.ids, batch.mask).embedding
@@ -188,7 +191,7 @@ def test_after_a_step_teachers_move_by_the_momentum_and_features_queue():
     assert len(weights) == 3  # nothing has entered yet
     for p in model.parameters():
         p.data += 0.1 * torch.randn_like(p)
-    objectives.after_step(model)
+    objectives.after_step(model, entries)
     for new, old, p in zip(
         objectives.teacher.parameters(), before, model.towers.parameters(), strict=True
     ):
@@ -198,7 +201,7 @@ def test_after_a_step_teachers_move_by_the_momentum_and_features_queue():
         torch.testing.assert_close(ours, expected)
     assert (queued[3] == 1).all()
     torch.testing.assert_close(queue.filled()[3][:3], weights * 0.99)
-    objectives.after_step(model)  # without a forward nothing enters twice
+    objectives.after_step(model)  # without entries nothing is queued
     assert queue.count == 3 + len(TEXTS)
 
 
@@ -224,10 +227,9 @@ def test_teachers_drop_nothing_out_whatever_mode_is_set():
 
 def test_a_loaded_state_goes_on_with_the_same_losses():
     (model, objectives), batch = setup("r2d2"), batch_of()
-    objectives(model, batch, CONTEXT)
-    objectives.after_step(model)
+    objectives.after_step(model, objectives(model, batch, CONTEXT).queue_entries)
     other = Objectives(model, objectives.config, MASK, SPECIAL).double()
     other.load_state_dict(objectives.state_dict())
     context = dataclasses.replace(CONTEXT, step=6)
-    ours, theirs = objectives(model, batch, context), other(model, batch, context)
+    ours, theirs = objectives(model, batch, context).losses, other(model, batch, context).losses
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)

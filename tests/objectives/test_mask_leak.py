@@ -11,7 +11,7 @@ from torch import nn
 
 from r2d2.config import ObjectiveConfig
 from r2d2.model.encoded_states import EncodedStates
-from r2d2.objectives import losses as losses_module
+from r2d2.objectives import ranking as ranking_module
 from r2d2.objectives.losses import Objectives, StepContext
 
 
@@ -73,13 +73,13 @@ def best_by_mask_alone(has_mask, labels, positive_weight=2.0):
 
 def peek(monkeypatch, share, batches=150, n=16):
     """What the two match heads see and the labels, over many batches of the real step."""
-    labels, inner = [], losses_module.fgr
+    labels, inner = [], ranking_module.fgr
 
     def listen(text_logits, image_logits, y, positive_weight, total):
         labels.append(y)
         return inner(text_logits, image_logits, y, positive_weight, total)
 
-    monkeypatch.setattr(losses_module, "fgr", listen)
+    monkeypatch.setattr(ranking_module, "fgr", listen)
     model = Peeker()
     config = ObjectiveConfig(tgd=False, fgd=False, et_masked_share=share)
     objectives = Objectives(model, config, MASK, SPECIAL)
@@ -87,7 +87,7 @@ def peek(monkeypatch, share, batches=150, n=16):
         words = [torch.randint(5, 24, (int(torch.randint(1, 9, ())),)).tolist() for _ in range(n)]
         batch = batch_of(words, [[i, 100 + i] for i in range(n)])
         batch = dataclasses.replace(batch, pixels=torch.randn(n, 3, 8, 8))
-        losses = objectives(model, batch, StepContext(0, step, 0.4, 0.5))
+        losses = objectives(model, batch, StepContext(0, step, 0.4, 0.5)).losses
         assert losses["fgr"].item() == pytest.approx(math.log(2), abs=1e-6)
     return {side: torch.cat(rows) for side, rows in model.seen.items()}, torch.cat(labels)
 

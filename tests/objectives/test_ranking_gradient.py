@@ -14,7 +14,7 @@ def gradients(variant, labels=None, **objectives):
     torch.manual_seed(0)
     model, steps = setup(variant, **objectives)
     batch = dataclasses.replace(batch_of(), labels=labels)
-    losses = steps(model, batch, CONTEXT)
+    losses = steps(model, batch, CONTEXT).losses
     losses["total"].backward()
     return losses, {
         name: torch.zeros_like(p) if p.grad is None else p.grad

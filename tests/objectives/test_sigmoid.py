@@ -112,7 +112,7 @@ def test_half_features_are_computed_in_whole_numbers():
 
 def test_a_step_learns_the_bias_and_logs_the_loss():
     model, objectives = setup("sigmoid", widths=())
-    losses = objectives(model, batch_of(), CONTEXT)
+    losses = objectives(model, batch_of(), CONTEXT).losses
     assert "sigmoid" in losses
     assert not {"gcpr", "tgd"} & losses.keys()
     losses["total"].backward()
@@ -121,7 +121,7 @@ def test_a_step_learns_the_bias_and_logs_the_loss():
 
 def test_a_bias_that_no_loss_asks_for_stays_as_it_is():
     model, objectives = setup("sigmoid", contrast="softmax", widths=())
-    losses = objectives(model, batch_of(), CONTEXT)
+    losses = objectives(model, batch_of(), CONTEXT).losses
     losses["total"].backward()
     assert not model.logit_bias.requires_grad
     assert "gcpr" in losses

@@ -10,7 +10,7 @@ from test_gcpr import naive as naive_gcpr
 
 from r2d2.config import make_config
 from r2d2.errors import R2D2Error
-from r2d2.objectives.batch import Features
+from r2d2.objectives.batch import Denominators, Features, TeacherFeatures
 from r2d2.objectives.contrast import check_contrast, contrast_losses
 from r2d2.objectives.widths import at_width
 
@@ -30,8 +30,8 @@ def cut(rows, width):
 
 def features(n, teacher_features):
     none = torch.zeros((), dtype=torch.float64)
-    teachers = (unit(n).detach(), unit(n).detach()) if teacher_features else (None, None)
-    return Features(unit(n), unit(n), *teachers, KEYS[:n], none, none)
+    teacher = TeacherFeatures(unit(n).detach(), unit(n).detach()) if teacher_features else None
+    return Features(unit(n), unit(n), teacher, KEYS[:n], Denominators(none, none))
 
 
 def compare(ours, theirs, inputs):
@@ -65,7 +65,7 @@ def test_tgd_cuts_teachers_and_queue_too():
     each = []
     for w in (*WIDTHS, 6):
         queued = [(cut([i], w)[0], cut([t], w)[0], k, weight) for i, t, k, weight in pairs]
-        rows = (torch.stack(cut(x, w)) for x in (f.teacher_images, f.teacher_texts))
+        rows = (torch.stack(cut(x, w)) for x in (f.teacher.images, f.teacher.texts))
         each.append(
             naive_tgd(cut(f.images, w), cut(f.texts, w), *rows, KEYS.tolist(), queued,
                       model.temperature, CONTEXT.alpha)

@@ -29,7 +29,7 @@ def step(model, config):
     mask = torch.arange(10) < torch.tensor([10, 4, 7, 2, 9, 10])[:, None]
     keys = torch.arange(12).view(6, 2)
     batch = TrainingBatch(torch.rand(6, 3, 32, 32), ids, mask, keys, torch.arange(6))
-    losses = objectives(model, batch, StepContext(0, 1, 0.4, 0.5))
+    losses = objectives(model, batch, StepContext(0, 1, 0.4, 0.5)).losses
     losses["total"].backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return losses["total"].detach(), gradients

@@ -52,7 +52,9 @@ def endless_loss(put, step, rank=0):
         contrast = self.objectives.contrast
 
         def endless(*arguments):
-            return {name: loss + float("inf") for name, loss in contrast(*arguments).items()}
+            output = contrast(*arguments)
+            losses = {name: loss + float("inf") for name, loss in output.losses.items()}
+            return dataclasses.replace(output, losses=losses)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(self.objectives, "contrast", endless)
@@ -84,7 +86,7 @@ def one_step(variant, here, chunks, group_size, frozen=False, cut=False):
     labels = torch.tensor(LABELS) if labelled else None
     share = dataclasses.replace(batch, index=batch.index - 40, labels=labels)  # places in the batch
     share = shortened(share.chunks(here.size)[here.rank])
-    moment = dataclasses.replace(
+    context = dataclasses.replace(
         CONTEXT,
         group_size=LISTS["list_size"] if blocks else group_size,
         towers=variant != "second",
@@ -92,8 +94,8 @@ def one_step(variant, here, chunks, group_size, frozen=False, cut=False):
     step, cpu = Step(model, objectives, here), torch.device("cpu")
     unused = leaves_unused(step, labelled)
     step = shard(step, cpu) if cut else spread(step, cpu, unused)
-    losses = backward(step, share, moment, Passes(chunks))
-    losses = {name: here.average(loss).double() for name, loss in losses.items()}
+    output = backward(step, share, context, Passes(chunks))
+    losses = {name: here.average(loss).double() for name, loss in output.losses.items()}
     if cut:
         assert is_cut(step)
         assert gathered(model.state_dict(), False) == {}
@@ -102,7 +104,7 @@ def one_step(variant, here, chunks, group_size, frozen=False, cut=False):
     found = {f"grad {n}": full(p.grad).clone() for n, p in named}
     for clip in (0.1, 1e9):  # the second gives the norm after the first
         found[f"norm clipped at {clip}"] = clip_gradients(model.parameters(), clip)
-    objectives.after_step(model)
+    objectives.after_step(model, output.queue_entries)
     found |= {f"state {n}": t for n, t in gathered(objectives.state_dict(), True).items()}
     optimizer = make_optimizer(model, TrainConfig())
     optimizer.step()  # with nothing more to gather than what the calls above do

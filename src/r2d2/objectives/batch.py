@@ -1,13 +1,15 @@
-"""What a step is made of: the pairs, the moment of the run, what a chunk of a batch must know."""
+"""The data of a training step: its pairs, the state of its schedules, and its features."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 
 import torch
 from torch import Tensor
+
+from r2d2.objectives.collectives import Collectives
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,11 @@ class TrainingBatch:
     ids: Tensor  # (n, L) token ids
     mask: Tensor  # (n, L) bool, True where a token is real
     keys: Tensor  # (n, 2) int64, image key and text key
-    index: Tensor  # (n,) int64, place in the global batch: the key of each pair's random draws
+    index: Tensor  # (n,) int64, position in the global batch: the key of each pair's random draws
     labels: Tensor | None = None  # (n,) int64, 1 match, 0 not; None: all match
 
     def to(self, device: torch.device) -> TrainingBatch:
-        """The same batch elsewhere."""
+        """The same batch on another device."""
         return self._each(lambda x: x.to(device, non_blocking=True))
 
     def chunks(self, count: int) -> list[TrainingBatch]:
@@ -38,16 +40,38 @@ class TrainingBatch:
 
 @dataclass(frozen=True)
 class StepContext:
-    """Where a run stands: what the schedules and the draws need to know."""
+    """The step of a run, with what the schedules say at this step."""
 
     seed: int
     step: int
-    alpha: float  # TgD's share of the soft target, now
-    uniform_share: float  # of FGR's draws, now
-    group_size: int = 0  # pairs, neighbours in the global batch, that draw negatives from each
+    alpha: float  # TgD's share of the soft target
+    uniform_share: float  # of FGR's draws
+    group_size: int = 0  # consecutive pairs of the global batch that draw negatives from each
     # other; 0: all pairs of all processes that are in one forward pass
     ranking: bool = True  # whether FGR and MLM have begun
-    towers: bool = True  # whether the towers still learn; False: only the cross encoders do
+    towers: bool = True  # whether the towers are trained; False: only the cross encoders are
+
+
+@dataclass(frozen=True)
+class TeacherFeatures:
+    """The momentum teachers' features of n pairs."""
+
+    images: Tensor  # (n, d) f'_I of the whole images
+    texts: Tensor  # (n, d) f'_T of the clean texts
+
+
+@dataclass(frozen=True)
+class Denominators:
+    """The sums that FGR and MLM divide by."""
+
+    pair_weight: Tensor  # () sum of the weights of the pairs to rank
+    masked_tokens: Tensor  # () masked tokens to predict
+
+    def average(self, collectives: Collectives) -> Denominators:
+        """The mean over the processes."""
+        return Denominators(
+            collectives.average(self.pair_weight), collectives.average(self.masked_tokens)
+        )
 
 
 @dataclass(frozen=True)
@@ -56,37 +80,55 @@ class Features:
 
     images: Tensor  # (n, d) f_I
     texts: Tensor  # (n, d) f_T
-    teacher_images: Tensor | None  # (n, d) f'_I
-    teacher_texts: Tensor | None  # (n, d) f'_T
+    teacher: TeacherFeatures | None  # None: no teacher is used at this step
     keys: Tensor  # (n, 2) int64
-    ranked: Tensor  # () sum of weights of the pairs to rank
-    masked: Tensor  # () masked tokens to predict
+    denominators: Denominators
 
     @staticmethod
     def cat(parts: Sequence[Features]) -> Features:
-        """The chunks of a share, joined; what is divided by becomes a chunk's average."""
-
-        def joined(name: str) -> Tensor:
-            return torch.cat([getattr(part, name) for part in parts])
-
-        teacher_features = parts[0].teacher_images is not None
+        """The chunks of a share, joined; the denominators become a chunk's average."""
+        teachers = [part.teacher for part in parts if part.teacher is not None]
+        totals = [part.denominators for part in parts]
         return Features(
-            joined("images"),
-            joined("texts"),
-            joined("teacher_images") if teacher_features else None,
-            joined("teacher_texts") if teacher_features else None,
-            joined("keys"),
-            torch.stack([part.ranked for part in parts]).mean(),
-            torch.stack([part.masked for part in parts]).mean(),
+            torch.cat([part.images for part in parts]),
+            torch.cat([part.texts for part in parts]),
+            TeacherFeatures(
+                torch.cat([teacher.images for teacher in teachers]),
+                torch.cat([teacher.texts for teacher in teachers]),
+            )
+            if teachers
+            else None,
+            torch.cat([part.keys for part in parts]),
+            Denominators(
+                torch.stack([total.pair_weight for total in totals]).mean(),
+                torch.stack([total.masked_tokens for total in totals]).mean(),
+            ),
         )
 
 
 @dataclass(frozen=True)
 class CachedGradients:
-    """The contrast of a whole batch, as one chunk of it feels it."""
+    """Results of the first pass over all chunks that the second pass over a chunk needs."""
 
-    images: Tensor  # (n, d) gradient at the chunk's f_I, times the number of chunks
+    images: Tensor  # (n, d) the contrast's gradient at the chunk's f_I, times the number of chunks
     texts: Tensor  # (n, d) at its f_T, likewise
-    parameters: Mapping[str, Tensor]  # () gradients at `R2D2.contrast_parameters` that learn
-    ranked: Tensor  # () sum of weights of the pairs to rank: a chunk's average
-    masked: Tensor  # () masked tokens to predict: a chunk's average
+    parameters: Mapping[str, Tensor]  # () gradients at the trained `R2D2.contrast_parameters`
+    teacher: TeacherFeatures | None  # of the chunk
+    denominators: Denominators  # a chunk's average
+
+
+@dataclass(frozen=True)
+class QueueEntries:
+    """Teacher features of the global batch that enter the queue after the step."""
+
+    images: Tensor  # (N, d) f'_I
+    texts: Tensor  # (N, d) f'_T
+    keys: Tensor  # (N, 2) int64
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """The losses of a step, or of a part of it."""
+
+    losses: dict[str, Tensor] = field(default_factory=dict)  # float32 scalars, by name
+    queue_entries: QueueEntries | None = None  # None: nothing enters the queue

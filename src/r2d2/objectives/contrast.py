@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -17,9 +14,13 @@ from r2d2.objectives.distill import tgd
 from r2d2.objectives.gcpr import gcpr
 from r2d2.objectives.queue import FeatureQueue
 from r2d2.objectives.sigmoid import sigmoid_contrast
-from r2d2.objectives.widths import NarrowQueue, QueuedFeatures, at_width
+from r2d2.objectives.widths import at_width
 
-NAMES = ("tgd", "gcpr", "sigmoid")  # under which a step's losses hold it
+NO_BIAS = (
+    "objectives.contrast=sigmoid learns a bias, and the model to start from has none: "
+    "leave the setting out, or start from SigLIP's towers or from random weights"
+)
+NAMES = ("tgd", "gcpr", "sigmoid")  # of the contrast among a step's losses
 
 
 def contrast_losses(
@@ -28,22 +29,35 @@ def contrast_losses(
     features: Features,
     queue: FeatureQueue | None,
     context: StepContext,
-    ranks: Collectives = SINGLE_PROCESS,
+    collectives: Collectives = SINGLE_PROCESS,
 ) -> dict[str, Tensor]:
-    """The contrast of all that the processes hold.
+    """The contrast over the pairs of all processes.
 
-    With several widths it is their mean, so that it weighs as much as one; beside it stands the
-    loss of each, as "tgd_32", to be watched.
+    With several widths it is their mean, so that it weighs as much as one; the loss of each width
+    is reported beside it, as "tgd_32".
     """
+
+    def at(width: int) -> Tensor:
+        images, texts = at_width(features.images, width), at_width(features.texts, width)
+        keys, tau, gather = features.keys, model.temperature, collectives.gather
+        if config.contrast == "sigmoid":
+            if model.logit_bias is None:
+                raise R2D2Error(NO_BIAS)
+            return sigmoid_contrast(images, texts, keys, tau, model.logit_bias, gather)
+        if queue is None or features.teacher is None:
+            return gcpr(images, texts, keys, tau, gather)
+        teacher_images = at_width(features.teacher.images, width)
+        teacher_texts = at_width(features.teacher.texts, width)
+        return tgd(
+            images, texts, teacher_images, teacher_texts, keys, queue, tau, context.alpha, gather
+        )
+
     name = "sigmoid" if config.contrast == "sigmoid" else "gcpr" if queue is None else "tgd"
-    if not config.widths:
-        return {name: _at(config, features, queue, model, context, ranks)}
     full = features.images.shape[1]
     widths = (*(width for width in config.widths if width != full), full)
-    losses = []
-    for width in widths:
-        narrow = None if queue is None else NarrowQueue(queue, width)
-        losses.append(_at(config, _narrowed(features, width), narrow, model, context, ranks))
+    losses = [at(width) for width in widths]
+    if not config.widths:
+        return {name: losses[0]}
     apart = {f"{name}_{w}": loss.detach() for w, loss in zip(widths, losses, strict=True)}
     return {name: torch.stack(losses).mean(), **apart}
 
@@ -52,43 +66,9 @@ def check_contrast(config: Config) -> None:
     """Refuse a contrast that the model has not the parameters or the width for; R2D2Error."""
     objectives, model = config.objectives, config.model
     if objectives.contrast == "sigmoid" and model.logit_bias is None:
-        raise R2D2Error(
-            "objectives.contrast=sigmoid learns a bias, and the model to start from has none: "
-            "leave the setting out, or start from SigLIP's towers or from random weights"
-        )
+        raise R2D2Error(NO_BIAS)
     if objectives.widths and max(objectives.widths) > model.embed_dim:
         raise R2D2Error(
             f"objectives.widths has {max(objectives.widths)}, and an embedding of this model has "
             f"{model.embed_dim} numbers: give widths up to that"
         )
-
-
-def _narrowed(f: Features, width: int) -> Features:
-    embeddings: dict[str, Any] = {
-        name: None if (x := getattr(f, name)) is None else at_width(x, width)
-        for name in ("images", "texts", "teacher_images", "teacher_texts")
-    }
-    return replace(f, **embeddings)
-
-
-def _at(
-    config: ObjectiveConfig,
-    features: Features,
-    queue: QueuedFeatures | None,
-    model: R2D2,
-    context: StepContext,
-    ranks: Collectives,
-) -> Tensor:
-    f = features
-    if queue is not None:
-        assert f.teacher_images is not None
-        assert f.teacher_texts is not None
-        return tgd(
-            f.images, f.texts, f.teacher_images, f.teacher_texts, f.keys, queue,
-            model.temperature, context.alpha, ranks.gather,
-        )  # fmt: skip
-    if config.contrast == "sigmoid":
-        assert model.logit_bias is not None
-        bias = model.logit_bias
-        return sigmoid_contrast(f.images, f.texts, f.keys, model.temperature, bias, ranks.gather)
-    return gcpr(f.images, f.texts, f.keys, model.temperature, ranks.gather)

@@ -1,4 +1,4 @@
-"""Two-way distillation: TgD, target-guided, over candidates; FgD, feature-guided, over features."""
+"""Two-way distillation: TgD over candidates (target-guided), FgD over features."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from r2d2.objectives.gcpr import Gather, hard_targets, identity, positives
 from r2d2.objectives.precision import exact
-from r2d2.objectives.widths import QueuedFeatures
+from r2d2.objectives.queue import FeatureQueue
 
 
 @exact
@@ -17,7 +17,7 @@ def tgd(
     teacher_images: Tensor,
     teacher_texts: Tensor,
     keys: Tensor,
-    queue: QueuedFeatures,
+    queue: FeatureQueue,
     temperature: Tensor,
     alpha: float,
     gather: Gather = identity,
@@ -33,12 +33,12 @@ def tgd(
         teacher_images: (n, d) f'_I.
         teacher_texts: (n, d) f'_T.
         keys: (n, 2) int64, image key and text key.
-        queue: teacher features of the last steps.
+        queue: teacher features of the last steps, of d numbers or more; see `at_width`.
         temperature: tau; the targets take no gradient through it.
         alpha: share of the soft target.
         gather: joins the ranks' features, with gradient.
     """
-    queued_images, queued_texts, queued_keys, queued_weights = queue.filled()
+    queued_images, queued_texts, queued_keys, queued_weights = queue.filled(images.shape[1])
     all_keys = gather(keys)
     y = hard_targets(positives(keys, torch.cat([all_keys, queued_keys])))
     w = torch.cat([queued_weights.new_ones(len(all_keys)), queued_weights])
@@ -47,7 +47,7 @@ def tgd(
         # The queue is not joined to the batch: it would be copied, and be given a gradient.
         return torch.cat([query @ batch.T, query @ queued.T], dim=1).float()
 
-    def one_way(
+    def one_direction(
         query: Tensor, others: Tensor, teacher_query: Tensor, teacher_others: Tensor, queued: Tensor
     ) -> Tensor:
         with torch.no_grad():
@@ -57,8 +57,8 @@ def tgd(
         log_s = (against(query, gather(others), queued) / temperature).log_softmax(1)
         return -(weighted_target * log_s).sum(1).mean()
 
-    image_to_text = one_way(images, texts, teacher_images, teacher_texts, queued_texts)
-    text_to_image = one_way(texts, images, teacher_texts, teacher_images, queued_images)
+    image_to_text = one_direction(images, texts, teacher_images, teacher_texts, queued_texts)
+    text_to_image = one_direction(texts, images, teacher_texts, teacher_images, queued_images)
     return (image_to_text + text_to_image) / 2
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import nn
 
+M = TypeVar("M", bound=nn.Module)
 
-def teacher_of(towers: nn.Module) -> nn.Module:
+
+def teacher_of(towers: M) -> M:
     """A copy that takes no gradient and drops nothing out."""
     return copy.deepcopy(towers).eval().requires_grad_(False)
 

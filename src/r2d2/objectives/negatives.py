@@ -12,27 +12,29 @@ from r2d2.objectives.fgr import HardNegatives, negatives_of
 from r2d2.objectives.gcpr import positives, similarity
 
 
-def sources(pairs: int, context: StepContext, ranks: Collectives) -> Collectives:
-    """The processes whose pairs are the candidates of a forward pass over so many pairs.
+def candidate_processes(pairs: int, context: StepContext, collectives: Collectives) -> Collectives:
+    """The processes among whose pairs negatives are drawn, in a forward pass over `pairs` pairs.
 
-    Where each group of negatives lies within one process, that process alone: nothing is sent.
+    Where each group of negatives lies within one process, this process alone: nothing is sent.
     """
     size = context.group_size
-    return SINGLE_PROCESS if size and pairs % size == 0 else ranks
+    return SINGLE_PROCESS if size and pairs % size == 0 else collectives
 
 
-def blocked_candidates(batch: TrainingBatch, context: StepContext, ranks: Collectives) -> Tensor:
+def blocked_candidates(
+    batch: TrainingBatch, context: StepContext, collectives: Collectives
+) -> Tensor:
     """What FGR may not draw as a negative: positives, and pairs of another group.
 
     Args:
         batch: n pairs, of this process.
-        context: of the run.
-        ranks: of `sources`; together they hold c pairs.
+        context: of the step.
+        collectives: of `candidate_processes`; together they hold c pairs.
 
     Returns:
         (n, c) bool.
     """
-    known = ranks.gather(torch.cat([batch.keys, batch.index[:, None]], dim=1))
+    known = collectives.gather(torch.cat([batch.keys, batch.index[:, None]], dim=1))
     blocked = positives(batch.keys, known[:, :2])
     if context.group_size:
         group, groups = batch.index // context.group_size, known[:, 2] // context.group_size
@@ -40,16 +42,16 @@ def blocked_candidates(batch: TrainingBatch, context: StepContext, ranks: Collec
     return blocked
 
 
-def draw(
+def draw_hard_negatives(
     images: Tensor,
     texts: Tensor,
     temperature: Tensor,
     batch: TrainingBatch,
     blocked: Tensor,
     context: StepContext,
-    ranks: Collectives,
+    collectives: Collectives,
 ) -> HardNegatives:
-    """The hard negatives of a batch, as places among the pairs of all processes in `ranks`.
+    """The hard negatives of a batch, by their positions among the pairs of `collectives`.
 
     Args:
         images: (n, d) f_I of the batch.
@@ -57,18 +59,18 @@ def draw(
         temperature: tau.
         batch: n pairs.
         blocked: (n, c) of `blocked_candidates`.
-        context: of the run.
-        ranks: of `sources`.
+        context: of the step.
+        collectives: of `candidate_processes`.
     """
     u_text, u_image = (
-        uniform(context.seed, context.step, draw, batch.index, 1)[:, 0]
-        for draw in (Draw.NEGATIVE_TEXT, Draw.NEGATIVE_IMAGE)
+        uniform(context.seed, context.step, kind, batch.index, 1)[:, 0]
+        for kind in (Draw.NEGATIVE_TEXT, Draw.NEGATIVE_IMAGE)
     )
     images, texts = images.detach(), texts.detach()
     n = len(batch.index)
-    own = torch.arange(n, device=batch.index.device) + ranks.rank * n
+    own = torch.arange(n, device=batch.index.device) + collectives.rank * n
     return negatives_of(
-        similarity(images, ranks.gather(texts), temperature),
-        similarity(texts, ranks.gather(images), temperature),
+        similarity(images, collectives.gather(texts), temperature),
+        similarity(texts, collectives.gather(images), temperature),
         blocked, own, context.uniform_share, u_text, u_image,
     )  # fmt: skip

@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from r2d2.objectives.widths import at_width
+
 
 class FeatureQueue(nn.Module):
     """Two queues of Q teacher features with their keys and weights.
 
-    They start empty and only filled places count. What is queued keeps its image and text keys, so
-    that it can be a positive. Each step every queued weight is multiplied by the decay.
+    They start empty, and only filled entries count. An entry keeps its image and text keys, so
+    that it can be a positive. Every step multiplies the weight of each entry by the decay.
     """
 
     images: Tensor  # (Q, d)
@@ -30,10 +32,16 @@ class FeatureQueue(nn.Module):
         self.register_buffer("pushed", torch.zeros((), dtype=torch.int64))
         self.count = 0  # the same number outside the device: no wait for it in the step
 
-    def filled(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Images (q, d), texts (q, d), keys (q, 2), weights (q,) of the q filled places."""
+    def filled(self, width: int | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Images (q, d), texts (q, d), keys (q, 2), weights (q,) of the q filled entries.
+
+        `width`: d, to which features are cut; None: all numbers.
+        """
         q = min(self.count, self.size)
-        return self.images[:q], self.texts[:q], self.keys[:q], self.weights[:q]
+        images, texts = self.images[:q], self.texts[:q]
+        if width is not None:
+            images, texts = at_width(images, width), at_width(texts, width)
+        return images, texts, self.keys[:q], self.weights[:q]
 
     @torch.no_grad()
     def push(self, images: Tensor, texts: Tensor, keys: Tensor) -> None:
@@ -44,18 +52,10 @@ class FeatureQueue(nn.Module):
             texts: (N, d) f'_T.
             keys: (N, 2) int64.
         """
-        images, texts, keys = (
-            (x[-self.size :] for x in (images, texts, keys))
-            if self.size
-            else (
-                images[:0],
-                texts[:0],
-                keys[:0],
-            )
-        )
-        self.weights.mul_(self.decay)
-        if not len(images):
+        if not self.size:
             return
+        images, texts, keys = (x[-self.size :] for x in (images, texts, keys))
+        self.weights.mul_(self.decay)
         places = (torch.arange(len(images), device=self.images.device) + self.count) % self.size
         self.images[places] = images.to(self.images.dtype)
         self.texts[places] = texts.to(self.texts.dtype)

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from r2d2.model.towers import layers_of
@@ -40,6 +40,7 @@ def shard(step: Step, device: torch.device) -> Step:
             cross.register_forward_hook(_copy)  # runs before FSDP2's own hook, which follows
             fully_shard(cross, mesh=mesh)
     fully_shard(step, mesh=mesh, ignored_params=set(model.contrast_parameters.values()))
+    register_fsdp_forward_method(step, "features")  # gathers the units as `forward` does
     return step
 
 

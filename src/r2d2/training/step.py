@@ -1,18 +1,18 @@
 """The forward and backward passes of a step: one process or many, whole batch or chunk by chunk.
 
 Chunks (`system.accumulate`) save memory without making the contrast smaller (GradCache, arXiv
-2101.06983): a first pass without autograd gives every chunk's features; the contrast over all of
-them gives the gradient at each; a second pass pulls that gradient through, chunk by chunk, together
-with the losses that a chunk can compute by itself. All other passes are the same, so that the sum
-of gradients is the large batch's.
+2101.06983). A first pass without autograd computes the features of every chunk. The contrast over
+all of them gives a gradient at each feature. A second pass, chunk by chunk, backpropagates that
+gradient together with the losses that a chunk can compute by itself. The sum of the gradients is
+that of the large batch.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from r2d2.keyed import Draw, key
 from r2d2.model.r2d2 import R2D2
-from r2d2.objectives.batch import CachedGradients, Features, StepContext, TrainingBatch
+from r2d2.objectives.batch import (
+    CachedGradients,
+    Features,
+    StepContext,
+    StepOutput,
+    TrainingBatch,
+)
 from r2d2.objectives.losses import Objectives
 from r2d2.training.distributed import World
 
@@ -38,23 +44,18 @@ class Step(nn.Module):
         self.together = False  # under DDP, which waits for the gradient of every parameter
 
     def forward(
-        self,
-        batch: TrainingBatch,
-        context: StepContext,
-        pull: CachedGradients | None = None,
-        teacher_features: tuple[Tensor, Tensor] | None = None,
-        only_features: bool = False,
-    ) -> dict[str, Tensor] | Features:
-        """See `Objectives.forward`, or `Objectives.features`."""
-        if only_features:
-            return self.objectives.features(self.model, batch, context)
-        losses: dict[str, Tensor] = self.objectives(
-            self.model, batch, context, self.world, pull, teacher_features
-        )
+        self, batch: TrainingBatch, context: StepContext, cached: CachedGradients | None = None
+    ) -> StepOutput:
+        """See `Objectives.forward`."""
+        output: StepOutput = self.objectives(self.model, batch, context, self.world, cached)
         if self.together:
             idle = sum(p.sum() for p in resting(self.model, context))
-            losses["total"] = losses["total"] + 0 * idle
-        return losses
+            output.losses["total"] = output.losses["total"] + 0 * idle
+        return output
+
+    def features(self, batch: TrainingBatch, context: StepContext) -> Features:
+        """See `Objectives.features`."""
+        return self.objectives.features(self.model, batch, context)
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,20 @@ class Passes:
     bfloat16: bool = False  # autocast; weights, optimiser and losses stay float32
     dropout: bool = False  # whether anything is drawn by torch's generator
 
+    def prepare(
+        self, chunk: TrainingBatch, number: int, context: StepContext, rank: int
+    ) -> AbstractContextManager[object]:
+        """Seed dropout for a pass over a chunk, and give the pass's autocast.
+
+        Both passes over a chunk drop out the same, and every other chunk something else.
+        """
+        if self.dropout:
+            position = rank * self.accumulate + number
+            torch.manual_seed(key(context.seed, context.step, Draw.DROPOUT) ^ position)
+        if not self.bfloat16:
+            return nullcontext()
+        return torch.autocast(chunk.pixels.device.type, torch.bfloat16)
+
 
 def leaves_unused(step: Step, labelled: bool) -> bool:
     """Whether parameters that learn take no part in the loss: DDP must then look for them."""
@@ -73,7 +88,7 @@ def leaves_unused(step: Step, labelled: bool) -> bool:
 
 
 def resting(model: R2D2, context: StepContext) -> list[nn.Parameter]:
-    """What learns in the run, but takes no part in the loss at this moment of it."""
+    """The trained parameters that take no part in the loss of this step."""
     return [
         p for name, p in model.named_parameters()
         if p.requires_grad
@@ -102,69 +117,90 @@ def spread(step: Step, device: torch.device, find_unused: bool) -> Step | Distri
     )
 
 
+def unwrapped(module: Step | DistributedDataParallel) -> Step:
+    """The module that `spread` was given."""
+    step = module.module if isinstance(module, DistributedDataParallel) else module
+    assert isinstance(step, Step)
+    return step
+
+
 def backward(
     module: Step | DistributedDataParallel,
     batch: TrainingBatch,
     context: StepContext,
     passes: Passes,
-) -> dict[str, Tensor]:
+) -> StepOutput:
     """Accumulate the gradient of the global batch's loss; gives the losses, a mean over chunks.
 
     Args:
         module: of `spread`.
         batch: this process's share.
-        context: of the run.
-        passes: how.
+        context: of the step.
+        passes: how the step runs.
     """
-    step = module if isinstance(module, Step) else module.module
-    assert isinstance(step, Step)
+    step = unwrapped(module)
     chunks = batch.chunks(passes.accumulate) if passes.accumulate > 1 else [batch]
-
-    def autocast() -> AbstractContextManager[object]:
-        if not passes.bfloat16:
-            return nullcontext()
-        return torch.autocast(batch.pixels.device.type, torch.bfloat16)
-
-    def reseed(number: int) -> None:
-        """The same dropout in both passes over a chunk, another one in every other chunk."""
-        if passes.dropout:
-            place = step.world.rank * passes.accumulate + number
-            torch.manual_seed(key(context.seed, context.step, Draw.DROPOUT) ^ place)
-
-    pulls: list[CachedGradients | None] = [None] * len(chunks)
-    teacher_features: list[tuple[Tensor, Tensor] | None] = [None] * len(chunks)
-    contrast: dict[str, Tensor] = {}
+    cache = None
     if len(chunks) > 1 and batch.labels is None:  # labelled pairs have no contrast
-        features = []
-        for number, chunk in enumerate(chunks):
-            reseed(number)
-            with torch.no_grad(), autocast():
-                features.append(module(chunk, context, only_features=True))
-        contrast, pulls = _pulls(step, features, context)
-        teacher_features = [
-            None
-            if f.teacher_images is None or f.teacher_texts is None
-            else (f.teacher_images, f.teacher_texts)
-            for f in features
-        ]
-    seen: list[dict[str, Tensor]] = []
+        cache = GradCache(step, chunks, context, passes)
+    outputs = []
     for number, chunk in enumerate(chunks):
-        reseed(number)
         with _no_sync(module, number < len(chunks) - 1):
-            with autocast():
-                losses = module(chunk, context, pulls[number], teacher_features[number])
-            (losses["total"] / len(chunks)).backward()
-        seen.append({name: loss.detach() for name, loss in losses.items()})
+            with passes.prepare(chunk, number, context, step.world.rank):
+                output = module(chunk, context, cache and cache.of_chunk(number))
+            (output.losses["total"] / len(chunks)).backward()
+        outputs.append(output)
     if step.together:  # zeros: the optimiser would still decay by them
         for parameter in resting(step.model, context):
             parameter.grad = None
-    mean = {name: torch.stack([s[name] for s in seen]).mean() for name in seen[0]}
-    if contrast:
-        weights = step.objectives.weights
-        mean |= contrast
-        terms = [weights[name] * loss for name, loss in mean.items() if name in weights]
-        mean["total"] = torch.stack(terms).sum()
-    return mean
+    names = outputs[0].losses
+    mean = {n: torch.stack([o.losses[n].detach() for o in outputs]).mean() for n in names}
+    if cache is None:
+        return StepOutput(mean, outputs[0].queue_entries)
+    mean |= cache.contrast.losses
+    return StepOutput(mean | {"total": step.objectives.total(mean)}, cache.contrast.queue_entries)
+
+
+class GradCache:
+    """The contrast over all chunks of a share, and its gradient at the features of each."""
+
+    def __init__(
+        self, step: Step, chunks: Sequence[TrainingBatch], context: StepContext, passes: Passes
+    ) -> None:
+        self._parts = []
+        for number, chunk in enumerate(chunks):
+            with torch.no_grad(), passes.prepare(chunk, number, context, step.world.rank):
+                self._parts.append(step.features(chunk, context))
+        whole = Features.cat(self._parts)
+        images, texts = (x.detach().requires_grad_() for x in (whole.images, whole.texts))
+        self.contrast = StepOutput()
+        self._images, self._texts = torch.zeros_like(images), torch.zeros_like(texts)
+        self._parameters: dict[str, Tensor] = {}
+        if context.towers:
+            leaves = replace(whole, images=images, texts=texts)
+            contrast = step.objectives.contrast(step.model, leaves, context, step.world)
+            own = {n: p for n, p in step.model.contrast_parameters.items() if p.requires_grad}
+            total = step.objectives.total(contrast.losses)
+            self._images, self._texts, *scalars = torch.autograd.grad(
+                total, (images, texts, *own.values())
+            )
+            self._parameters = dict(zip(own, scalars, strict=True))
+            losses = {name: loss.detach() for name, loss in contrast.losses.items()}
+            self.contrast = replace(contrast, losses=losses)
+        self._denominators = whole.denominators.average(step.world)
+
+    def of_chunk(self, number: int) -> CachedGradients:
+        """What the second pass over a chunk needs."""
+        count, size = len(self._parts), len(self._parts[0].keys)
+        rows = slice(number * size, (number + 1) * size)
+        # A step's loss is the mean over its chunks; this gradient is already that of the whole.
+        return CachedGradients(
+            count * self._images[rows],
+            count * self._texts[rows],
+            self._parameters,
+            self._parts[number].teacher,
+            self._denominators,
+        )
 
 
 @contextmanager
@@ -177,37 +213,3 @@ def _no_sync(module: Step | DistributedDataParallel, waits: bool) -> Iterator[No
         if isinstance(module, FSDPModule):
             module.set_requires_gradient_sync(not waits)
         yield
-
-
-def _pulls(
-    step: Step, parts: list[Features], context: StepContext
-) -> tuple[dict[str, Tensor], list[CachedGradients | None]]:
-    """The contrast over all chunks, and its gradient at the features of each."""
-    whole = Features.cat(parts)
-    images = whole.images.detach().requires_grad_()
-    texts = whole.texts.detach().requires_grad_()
-    leaves = Features(
-        images, texts, whole.teacher_images, whole.teacher_texts, whole.keys,
-        whole.ranked, whole.masked,
-    )  # fmt: skip
-    losses: dict[str, Tensor] = {}
-    at_images, at_texts = torch.zeros_like(images), torch.zeros_like(texts)
-    at_parameters: dict[str, Tensor] = {}
-    if context.towers:
-        losses = step.objectives.contrast(step.model, leaves, context, step.world)
-        weights = step.objectives.weights
-        terms = [weights[name] * loss for name, loss in losses.items() if name in weights]
-        weighted = torch.stack(terms).sum()
-        learn = {n: p for n, p in step.model.contrast_parameters.items() if p.requires_grad}
-        gradients = torch.autograd.grad(weighted, (images, texts, *learn.values()))
-        at_images, at_texts = gradients[:2]
-        at_parameters = dict(zip(learn, gradients[2:], strict=True))
-    ranked, masked = step.world.average(whole.ranked), step.world.average(whole.masked)
-    count, size = len(parts), len(parts[0].keys)
-    pulls: list[CachedGradients | None] = []
-    for k in range(count):
-        here = slice(k * size, (k + 1) * size)
-        # A step's loss is the mean over its chunks; this part of it is already the whole's.
-        own = count * at_images[here], count * at_texts[here]
-        pulls.append(CachedGradients(*own, at_parameters, ranked, masked))
-    return {name: loss.detach() for name, loss in losses.items()}, pulls

@@ -51,7 +51,7 @@ from r2d2.training.sharding import (
     shard,
 )
 from r2d2.training.signals import signals
-from r2d2.training.step import Passes, Step, backward, leaves_unused, spread
+from r2d2.training.step import Passes, Step, backward, leaves_unused, spread, unwrapped
 from r2d2.training.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -238,7 +238,8 @@ class Trainer:
             group["lr"] = lr * group["scale"]
         self.module.train()
         self.optimizer.zero_grad(set_to_none=True)
-        losses = backward(self.module, batch, self.step_context(), self.passes)
+        output = backward(self.module, batch, self.step_context(), self.passes)
+        losses = output.losses
         if self.config.system.parallel == "fsdp" and self.world.size > 1:
             average_uncut(self.model.parameters(), self.world)
         norm = clip_gradients(self.model.parameters(), train.clip_norm or float("inf"))
@@ -246,10 +247,10 @@ class Trainer:
         total = self.world.average(losses["total"])
         if torch.isfinite(norm) and torch.isfinite(total):
             self.optimizer.step()
-            self.objectives.after_step(self.model, self.config.system.updates != "single")
+            at_once = self.config.system.updates != "single"
+            self.objectives.after_step(self.model, output.queue_entries, at_once)
             self._bad_in_row = 0
         else:
-            self.objectives.forget_step()
             self.bad_steps += 1
             self._bad_in_row += 1
         self.step += 1
@@ -386,7 +387,7 @@ class Trainer:
         batch = TrainingBatch(x, ids, mask, keys, torch.arange(len(keys))).to(self.device)
         context = replace(self.step_context(), ranking=False, towers=False)
         self.module.eval()
-        features = self.module(batch, context, only_features=True)
+        features = unwrapped(self.module).features(batch, context)
         return features.images, features.texts, features.keys
 
     def _stop(self, came: list[int], run_log: RunLog | None) -> None:
