@@ -1,4 +1,4 @@
-"""A saved model as rooms without torch may ask it: files and texts to numpy embeddings."""
+"""A saved model for packages without torch: files and texts to numpy embeddings."""
 
 from __future__ import annotations
 

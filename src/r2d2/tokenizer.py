@@ -197,7 +197,7 @@ class Tokenizer:
         Returns ids (n, L) and mask (n, L), True where a position is no padding. A text without
         tokens is [CLS] [SEP].
         """
-        import torch  # here: rooms without torch use this file too
+        import torch  # here: packages without torch use this file too
 
         if isinstance(texts, str):
             raise R2D2Error(f"texts is one string, {texts[:20]!r}: give a list of strings")

@@ -1,1 +1,1 @@
-"""From search click logs to a clean pairs table. This room imports no torch."""
+"""From search click logs to a clean pairs table. This package imports no torch."""
