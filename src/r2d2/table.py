@@ -1,8 +1,8 @@
 """The pairs table: every set of image-text pairs is a Lance dataset of one schema, read at random.
 
-All packages use this file, which knows pyarrow and Lance only. Lance is imported where it is used: it
-takes a second to load. It is not fork-safe by its own account; a table that was pickled or forked
-opens the dataset anew in the other process, and loader processes are best spawned.
+All packages use this file, which knows pyarrow and Lance only. Lance is imported where it is used,
+for it takes a second to load. It is not fork-safe by its own account. A table that was pickled or
+forked opens the dataset again in the other process, and loader processes are best spawned.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -166,33 +166,39 @@ def _is_whole(run: EvaluatedRun, split: str, file: PublishedResults, benchmark: 
     return size is not None and counts is not None and size.is_that_of(*counts)
 
 
+def _figures(
+    values: Mapping[str, Any], spread: Mapping[str, Any], columns: Sequence[str]
+) -> list[Cell]:
+    """The cells of a run, with intervals where there are any."""
+    return [
+        Cell(values.get(c), interval=tuple(spread[c]) if spread.get(c) else None) for c in columns
+    ]
+
+
+def _chance(values: Mapping[str, Any], columns: Sequence[str]) -> Line:
+    return Line("chance", _figures(values, {}, columns), ours=False, chance=True)
+
+
 def _retrieval(
     runs: Sequence[EvaluatedRun], split: str, file: PublishedResults, benchmark: str | None
 ) -> list[ComparisonTable]:
     sampled = runs[0].about.get("sample") is not None
     tables = _beside(runs, split, file, benchmark) if benchmark and not sampled else []
-    lines = []
     columns = [c for c in COLUMNS if any(c in run.metrics[split]["prerank"] for run in runs)]
+    lines = []
     for run in runs:
         metrics = run.metrics[split]
         for stage, label in STAGES.items():
             if stage in metrics:
                 spread = metrics.get("intervals", {}).get(stage, {})
-                cells = [
-                    Cell(metrics[stage].get(c), interval=tuple(spread[c]) if c in spread else None)
-                    for c in columns
-                ]
+                cells = _figures(metrics[stage], spread, columns)
                 lines.append(Line(run.name, cells, ours=True, note=label))
-    lines = mark_best(lines)
-    chance = runs[0].metrics[split]["chance"]
-    cells = [Cell(chance.get(c)) for c in columns]
-    lines.append(Line("chance", cells, ours=False, chance=True))
-    costs = _costs(runs)
+    lines = [*mark_best(lines), _chance(runs[0].metrics[split]["chance"], columns)]
     about = (
         "Ties count against the model; images whose captions are equal answer for one another. "
-        "Below each figure the interval of 95%, by bootstrap over images."
+        "Below each figure is its interval of 95%, by bootstrap over images."
     )
-    return [*tables, ComparisonTable("Our count", about, columns, lines), *costs]
+    return [*tables, ComparisonTable("Our count", about, columns, lines), *_costs(runs)]
 
 
 COSTS = {"parameters": 1e6, "bytes_per_vector": 1, "images_per_second": 1,
@@ -200,7 +206,7 @@ COSTS = {"parameters": 1e6, "bytes_per_vector": 1, "images_per_second": 1,
 
 
 def _costs(runs: Sequence[EvaluatedRun]) -> list[ComparisonTable]:
-    """What the runs took that say so; nothing is best there, for machines and loads differ."""
+    """The costs of the runs that tell them; no best is marked, for machines and loads differ."""
     lines = []
     for run in runs:
         cost = run.about.get("cost")
@@ -213,8 +219,8 @@ def _costs(runs: Sequence[EvaluatedRun]) -> list[ComparisonTable]:
             lines.append(Line(run.name, cells, ours=True, note=note))
     about = (
         "Milliseconds a query, and images a second with their decoding, as the evaluation took "
-        "them in batches on the machine named; parameters in millions. The second stage finds the "
-        "candidates' hidden states made."
+        "them in batches on the machine named; parameters in millions. The time of the second "
+        "stage does not include the candidates' hidden states, which exist by then."
     )
     return [ComparisonTable("Cost", about, tuple(COSTS), lines)] if lines else []
 
@@ -222,52 +228,68 @@ def _costs(runs: Sequence[EvaluatedRun]) -> list[ComparisonTable]:
 def _beside(
     runs: Sequence[EvaluatedRun], split: str, file: PublishedResults, benchmark: str
 ) -> list[ComparisonTable]:
-    """A table for each setting and protocol that has published rows."""
+    """A table for each setting and protocol that has published rows, those with a run first."""
     tables = []
-    rows = [row for row in file.rows if (row.set, row.split) == (benchmark, split)]
+    rows = _published_rows(split, file, benchmark)
     for setting, protocol in dict.fromkeys((row.setting, row.protocol) for row in rows):
         theirs = [row for row in rows if (row.setting, row.protocol) == (setting, protocol)]
-        ours = [
-            run
-            for run in runs
-            if file.protocols[protocol]["ours"]
-            and run.about.get("setting") == setting
-            and _is_whole(run, split, file, benchmark)
-        ]
+        lines = []
+        for run in runs:
+            comparable = file.protocols[protocol]["ours"] and run.about.get("setting") == setting
+            if comparable and _is_whole(run, split, file, benchmark):
+                stages = run.metrics[split]["published"]
+                stage = "two_stage" if "two_stage" in stages else "prerank"
+                lines.append((run.name, stages[stage], f"this run, {STAGES[stage]}"))
         known = [(row, with_mean(row.figures, file.t2i_only(benchmark))) for row in theirs]
-        columns = [c for c in (*COLUMNS, "mean") if any(c in figures for _, figures in known)]
-        lines = [_their_line(row, figures, columns) for row, figures in known]
-        for run in ours:
-            stages = run.metrics[split]["published"]
-            stage = "two_stage" if "two_stage" in stages else "prerank"
-            cells = [Cell(stages[stage].get(c)) for c in columns]
-            lines.append(Line(run.name, cells, ours=True, note=f"this run, {STAGES[stage]}"))
-        lines.sort(key=lambda line: _last(line.cells))
         about = str(file.protocols[protocol]["about"]).strip()
-        if any("r_mean" not in row.figures for row in theirs) and "r_mean" in columns:
+        if any(figures is not row.figures for row, figures in known):
             about += " R@M is the mean of the recalls where a source prints none."
         name = f"Published, {setting}" + (f", {protocol}" if protocol != "standard" else "")
-        tables.append(ComparisonTable(name, about, columns, mark_best(lines), bool(ours)))
+        tables.append(_published_table(name, about, (*COLUMNS, "mean"), known, lines))
     return sorted(tables, key=lambda table: not table.ours)
 
 
+def _published_rows(
+    split: str, file: PublishedResults, benchmark: str | None
+) -> list[PublishedRow]:
+    return [row for row in file.rows if (row.set, row.split) == (benchmark, split)]
+
+
+def _published_table(
+    title: str,
+    about: str,
+    columns: Sequence[str],
+    published: Sequence[tuple[PublishedRow, Mapping[str, float]]],
+    ours: Sequence[tuple[str, Mapping[str, float], str]] = (),
+) -> ComparisonTable:
+    """Published rows with their figures, and runs (name, figures, note), worst first."""
+    columns = [c for c in columns if any(c in figures for _, figures in published)]
+    lines = [
+        Line(
+            row.model, _figures(figures, {}, columns), False,
+            f"{row.source.name}, {row.where}", row.source.url,
+        )
+        for row, figures in published
+    ]  # fmt: skip
+    lines += [
+        Line(name, _figures(figures, {}, columns), ours=True, note=note)
+        for name, figures, note in ours
+    ]
+    lines.sort(key=lambda line: _last(line.cells))
+    return ComparisonTable(title, about, columns, mark_best(lines), bool(ours))
+
+
 def with_mean(figures: Mapping[str, float], t2i_only: bool) -> Mapping[str, float]:
-    """With R@M, where all of its recalls are there."""
+    """The figures with R@M, where all of its recalls are known."""
     parts = [c for c in COLUMNS[:-1] if not t2i_only or c.startswith("t2i")]
     if "r_mean" in figures or not all(c in figures for c in parts):
         return figures
     return {**figures, "r_mean": sum(figures[c] for c in parts) / len(parts)}
 
 
-def _their_line(row: PublishedRow, figures: Mapping[str, float], columns: Sequence[str]) -> Line:
-    cells = [Cell(figures.get(c)) for c in columns]
-    return Line(row.model, cells, False, f"{row.source.name}, {row.where}", row.source.url)
-
-
 def _last(cells: Sequence[Cell]) -> float:
-    """What a table is sorted by: the last figure that there is."""
-    values = [cell.value for cell in cells if cell.value is not None]
-    return values[-1] if values else 0.0
+    """What a table is sorted by: the last figure that is known."""
+    return next((cell.value for cell in reversed(cells) if cell.value is not None), 0.0)
 
 
 MATCHING = ("auc", "average_precision", "accuracy", "ece")
@@ -279,16 +301,12 @@ def _matching(
     lines = []
     for run in runs:
         metrics = run.metrics[split]
-        spread = metrics.get("intervals", {})
-        values = dict(metrics["matching"]) | {"ece": metrics.get("calibration", {}).get("ece")}
-        cells = [
-            Cell(values.get(c), interval=tuple(spread[c]) if spread.get(c) else None)
-            for c in MATCHING
-        ]
-        where = values["threshold_chosen_on"]
+        values = metrics["matching"] | {"ece": metrics.get("calibration", {}).get("ece")}
         note = (
-            f"{run.about.get('score', 'score')}, threshold {values['threshold']:.3f} from {where}"
+            f"{run.about.get('score', 'score')}, threshold {values['threshold']:.3f} from "
+            f"{values['threshold_chosen_on']}"
         )
+        cells = _figures(values, metrics.get("intervals", {}), MATCHING)
         lines.append(Line(run.name, cells, ours=True, note=note))
     about = (
         "In %. Accuracy at the threshold named: chosen on val where the table has one, else on "
@@ -305,63 +323,39 @@ CLASSES = ("top1", "top5", "mean_class_top1")
 def _classes(
     runs: Sequence[EvaluatedRun], split: str, file: PublishedResults, benchmark: str | None
 ) -> list[ComparisonTable]:
+    """The runs, then a table for each protocol that has published rows; no run stands in these."""
     lines = []
     for run in runs:
         metrics = run.metrics[split]
-        spread = metrics.get("intervals", {})
-        cells = [
-            Cell(
-                metrics["classification"][c],
-                interval=tuple(spread[c]) if spread.get(c) else None,
-            )
-            for c in CLASSES
-        ]
+        cells = _figures(metrics["classification"], metrics.get("intervals", {}), CLASSES)
         note = f"{len(run.about.get('templates', []))} prompts a class"
         lines.append(Line(run.name, cells, ours=True, note=note))
-    lines = mark_best(lines)
-    chance = runs[0].metrics[split]["classification"]["chance"]
-    cells = [Cell(chance.get(c)) for c in CLASSES]
-    lines.append(Line("chance", cells, ours=False, chance=True))
-    about = "In %. The class whose prompts lie nearest, by cosine; ties count against the model."
-    own = ComparisonTable("Zero-shot classification", about, CLASSES, lines)
-    return [own, *_published_classes(split, file, benchmark)]
-
-
-def _published_classes(
-    split: str, file: PublishedResults, benchmark: str | None
-) -> list[ComparisonTable]:
-    """A table for each protocol that has published rows; runs stand in none of them."""
-    rows = [row for row in file.rows if (row.set, row.split) == (benchmark, split)]
-    tables = []
+    chance = _chance(runs[0].metrics[split]["classification"]["chance"], CLASSES)
+    about = "In %. The class whose prompts are nearest, by cosine; ties count against the model."
+    title = "Zero-shot classification"
+    tables = [ComparisonTable(title, about, CLASSES, [*mark_best(lines), chance])]
+    rows = _published_rows(split, file, benchmark)
     for protocol in dict.fromkeys(row.protocol for row in rows):
-        theirs = [row for row in rows if row.protocol == protocol]
-        columns = [c for c in CLASSES if any(c in row.figures for row in theirs)]
-        lines = [_their_line(row, row.figures, columns) for row in theirs]
-        lines.sort(key=lambda line: _last(line.cells))
+        known = [(row, row.figures) for row in rows if row.protocol == protocol]
         about = str(file.protocols[protocol]["about"]).strip()
         title = f"Published, zero-shot, {protocol}"
-        tables.append(ComparisonTable(title, about, columns, mark_best(lines), ours=False))
+        tables.append(_published_table(title, about, CLASSES, known))
     return tables
 
 
 def mark_best(
     lines: Sequence[Line], lower: Sequence[str] = (), columns: Sequence[str] = ()
 ) -> list[Line]:
-    """The same with the best of each column marked, as printed; of one line nothing is best."""
+    """The lines with the best of each column marked, as printed; in one line nothing is best."""
     marked: list[list[Cell]] = [[] for _ in lines]
-    for number in range(len(lines[0].cells) if lines else 0):
-        values = [line.cells[number].value for line in lines]
-        rounded = [round(v, 1) for v in values if v is not None]
+    for number, cells in enumerate(zip(*(line.cells for line in lines), strict=True)):
+        printed = [None if cell.value is None else round(cell.value, 1) for cell in cells]
+        known = [value for value in printed if value is not None]
         better = min if number < len(columns) and columns[number] in lower else max
-        best = better(rounded) if len(rounded) > 1 else None
-        for row, (line, value) in enumerate(zip(lines, values, strict=True)):
-            cell = line.cells[number]
-            is_best = value is not None and best is not None and round(value, 1) == best
-            marked[row].append(Cell(cell.value, is_best, cell.interval))
-    return [
-        Line(line.label, cells, line.ours, line.note, line.url, line.chance)
-        for line, cells in zip(lines, marked, strict=True)
-    ]
+        best = better(known) if len(known) > 1 else None
+        for row, (cell, value) in enumerate(zip(cells, printed, strict=True)):
+            marked[row].append(replace(cell, best=best is not None and value == best))
+    return [replace(line, cells=cells) for line, cells in zip(lines, marked, strict=True)]
 
 
 def _notes(runs: Sequence[EvaluatedRun], split: str, file: PublishedResults) -> list[str]:

@@ -1,7 +1,8 @@
-"""Matching: does a text describe an image? ROC AUC over pairs that are fixed and hard.
+"""The pairs of the matching task: each text with its image, and with wrong images.
 
-The wrong images of a text are its near misses, where the table has groups of them; else that of the
-most similar other text by character bigrams. The pairs depend on the table, on no model's choice.
+The wrong images of a text are its near misses where the table has groups of them. Else there is one
+wrong image, that of the most similar other text by character bigrams. The pairs depend on the table
+alone, so that every model is measured on the same ones.
 """
 
 from __future__ import annotations
@@ -15,39 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from r2d2.errors import R2D2Error
 from r2d2.tokenizer import key_hash, text_key
-
-
-def roc_auc(scores: Tensor, labels: Tensor) -> float:
-    """Area under the ROC curve in %, exact, ties half: how often a match scores above a non-match.
-
-    Args:
-        scores: (n,). One that is not a number counts against us: lowest on a match, else highest.
-        labels: (n,) bool or 0 and 1, 1 where the pair matches.
-
-    Raises:
-        R2D2Error: the lengths differ, or one of the two classes is empty.
-    """
-    if scores.shape != labels.shape or scores.ndim != 1:
-        raise R2D2Error(
-            f"scores {tuple(scores.shape)} and labels {tuple(labels.shape)} differ: "
-            "both must be (n,)"
-        )
-    match = labels.cpu().numpy().astype(bool)
-    value = scores.detach().cpu().double().numpy()
-    value = np.where(np.isnan(value), np.where(match, -np.inf, np.inf), value)
-    positives, negatives = int(match.sum()), int((~match).sum())
-    if not positives or not negatives:
-        raise R2D2Error(
-            f"AUC needs pairs of both kinds, here are {positives} matches and {negatives} others: "
-            "add the missing kind"
-        )
-    _, place, count = np.unique(value, return_inverse=True, return_counts=True)
-    twice_rank = 2 * np.cumsum(count) - count + 1  # twice the mean rank of equal scores, an integer
-    twice_wins = int(twice_rank[place][match].sum()) - positives * (positives + 1)
-    return 100 * twice_wins / (2 * positives * negatives)
-
 
 SIMILAR_TEXTS, NEAR_MISSES = "similar texts", "near misses"
 
