@@ -16,7 +16,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,9 @@ from r2d2.pair import (
 )
 from r2d2.unique_ids import UniqueIds
 
+if TYPE_CHECKING:
+    from r2d2.progress import Update  # which loads rich
+
 __all__ = [
     "SCHEMA",
     "Pair",
@@ -54,6 +57,8 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
+
+BATCH_ROWS = 256  # rows with their pictures in memory
 
 Rows = Sequence[int] | npt.NDArray[np.integer[Any]]
 
@@ -162,6 +167,24 @@ class PairsTable:
                 f"a pairs table has no column {unknown[0]!r}: choose of {', '.join(READ_FIELDS)}"
             )
         return [to_pair(record) for record in self._take(rows, wanted).to_pylist()]
+
+    def stream(
+        self,
+        rows: Rows,
+        columns: Sequence[str] | None = None,
+        *,
+        batch_rows: int = BATCH_ROWS,
+        stage: str = "",
+        update: Update = lambda *arguments: None,
+    ) -> Iterator[Pair]:
+        """The pairs of `take`, of which `batch_rows` are in memory at a time.
+
+        `update` is called with `stage`, the rows that are done and their number.
+        """
+        for start in range(0, len(rows), batch_rows):
+            update(stage, start, len(rows))
+            yield from self.take(rows[start : start + batch_rows], columns)
+        update(stage, len(rows), len(rows))
 
     def texts(self, rows: Rows) -> list[tuple[Text, ...]]:
         """The texts at `rows`, without reading the images."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,6 @@ from r2d2.data.images import BadImage, decode_image
 from r2d2.progress import Update
 from r2d2.table import PairsTable
 from r2d2.tokenizer import key_hash, loose_text_key
-
-CHUNK = 256  # rows with their pictures in memory
 
 
 def know(path: str | Path, near: DuplicateFinder | None, update: Update) -> TableHashes:
@@ -30,21 +29,16 @@ def know(path: str | Path, near: DuplicateFinder | None, update: Update) -> Tabl
     table = PairsTable.open(path)
     rows = table.rows()
     ids, files, prints, texts = array("q"), array("Q"), array("Q"), array("q")
-    for start in range(0, len(rows), CHUNK):
-        update(f"reading {path}", start, len(rows))
-        some = rows[start : start + CHUNK]
-        for pair in table.take(some, ("image_id", "image", "texts")):
-            ids.append(key_hash(pair.image_id))
-            texts.extend(key_hash(key) for text in pair.texts if (key := loose_text_key(text.text)))
-            if not pair.image:
-                continue
-            files.append(file_hash(pair.image))
-            if near is not None:
-                try:
-                    prints.append(near.hash(decode_image(pair.image, name=pair.image_id)))
-                except BadImage:
-                    continue
-    update(f"reading {path}", len(rows), len(rows))
+    columns = ("image_id", "image", "texts")
+    for pair in table.stream(rows, columns, stage=f"reading {path}", update=update):
+        ids.append(key_hash(pair.image_id))
+        texts.extend(key_hash(key) for text in pair.texts if (key := loose_text_key(text.text)))
+        if not pair.image:
+            continue
+        files.append(file_hash(pair.image))
+        if near is not None:
+            with suppress(BadImage):
+                prints.append(near.hash(decode_image(pair.image, name=pair.image_id)))
     return TableHashes(
         str(path),
         len(rows),

@@ -11,7 +11,6 @@ from r2d2.progress import Update
 from r2d2.table import Pair, PairsTable
 
 TRAIN = "train"
-CHUNK = 256  # rows read at once
 
 
 def compose_table(
@@ -43,16 +42,13 @@ def compose_table(
         R2D2Error: fewer than four different pictures to train on, one that cannot be read, or
             `out` is taken.
     """
-    rows = table.rows()
 
     def pairs() -> Iterator[Pair]:
         held: list[Pair] = []
-        for start in range(0, len(rows), CHUNK):
-            update("copying", start, len(rows))
-            for pair in table.take(rows[start : start + CHUNK]):
-                yield pair
-                if pair.split == TRAIN:
-                    held.append(pair)
+        for pair in table.stream(table.rows(), stage="copying", update=update):
+            yield pair
+            if pair.split == TRAIN:
+                held.append(pair)
         for number, pair in enumerate(grid_pairs(held, count, seed, split=TRAIN), 1):
             update("composing", number, count)
             yield pair

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from r2d2.data import held_out
 from r2d2.data.images import BadImage, decode_image
@@ -27,7 +26,7 @@ from r2d2.inputs.pictures import (
 from r2d2.inputs.rows import CSV, TSV, table_rows
 from r2d2.inputs.splits import TRAIN, split_of_file, split_of_folders, split_of_value
 from r2d2.inputs.texts import CAPTION, TextFault, are_usable, count_holes, read_texts
-from r2d2.inputs.values import BadValueError, is_missing, label_value, shown
+from r2d2.inputs.values import BadValueError, first_value, label_value, shown
 from r2d2.table import Pair, Text, write_table
 
 IMAGE_NAMES = (
@@ -228,13 +227,13 @@ def _gather(
     check = partial(_check, file)
     for where, row in table_rows(file, dropped, USED, CAPTION_NAMES, check):
         try:
-            name = picture_value(_first(row, IMAGE_NAMES))[1] or ""
-            of_row = split_of_value(_first(row, SPLIT_NAMES))
-            label = label_value(_first(row, LABEL_NAMES))
+            name = picture_value(first_value(row, IMAGE_NAMES))[1] or ""
+            of_row = split_of_value(first_value(row, SPLIT_NAMES))
+            label = label_value(first_value(row, LABEL_NAMES))
         except BadValueError as error:
             dropped.add(str(error), f"{where}: {error.shown}")
             continue
-        texts, faults = read_texts(_first(row, CAPTION_NAMES))
+        texts, faults = read_texts(first_value(row, CAPTION_NAMES))
         picture = pictures.find(name, file)
         if isinstance(picture, MissingPicture):
             swapped = len(texts) == 1 and isinstance(
@@ -255,11 +254,6 @@ def _gather(
 
 def _order(picture: PictureFile, split: str) -> tuple[Path, str]:
     return picture.path, split
-
-
-def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    """The first of the columns that has a value."""
-    return next((v for name in names if not is_missing(v := row.get(name))), None)
 
 
 def _check(file: Path, columns: list[str]) -> None:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from r2d2.checks.base import TableHashes, file_hash
-from r2d2.corpus.funnel import EXAMPLES, StageCount
+from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.images.phash import perceptual_hashes
 from r2d2.corpus.report.sample import numbers
 from r2d2.data.images import BadImage, decode_image
 from r2d2.downstream.config import DownstreamConfig, TextChoice
 from r2d2.downstream.likeness import near_to
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.progress import Update
 from r2d2.table import Pair, PairsTable, Text
 from r2d2.tokenizer import key_hash, loose_text_key, text_key
 
-CHUNK = 256  # rows with their pictures in memory
 NO_TEXT = "no text of this source and length"
 COLUMNS = ("image_id", "image", "texts", "clicks", "label")
 
@@ -69,38 +69,18 @@ def picture_hash(image_id: str) -> int:
     return key_hash(f"picture\0{image_id}")
 
 
-@dataclass
-class DroppedPictures:
-    """What was left out, by reason."""
-
-    dropped: dict[str, int] = field(default_factory=dict)
-    examples: dict[str, list[str]] = field(default_factory=dict)
-
-    def drop(self, reason: str, example: str) -> None:
-        """One more."""
-        self.dropped[reason] = self.dropped.get(reason, 0) + 1
-        some = self.examples.setdefault(reason, [])
-        if len(some) < EXAMPLES:
-            some.append(example)
-
-    def stage(self, name: str, seen: int) -> StageCount:
-        """As a stage of the report."""
-        told = {why: tuple(some) for why, some in self.examples.items()}
-        kept = seen - sum(self.dropped.values())
-        return StageCount(name, "pictures", seen, kept, dict(self.dropped), told)
-
-
 def read_candidates(
     table: PairsTable, config: DownstreamConfig, update: Update
 ) -> tuple[list[Candidate], PictureTexts, StageCount]:
     """Every picture with a text that fits the task; one of each image_id, by the smallest text."""
-    count, seen = DroppedPictures(), PictureTexts()
+    dropped, seen = DroppedRows(), PictureTexts()
     found: dict[str, Candidate] = {}
     rows = table.rows()
-    for row, pair in _pairs(table, rows, update):
+    pairs = table.stream(rows, COLUMNS, stage="reading", update=update)
+    for row, pair in zip(rows.tolist(), pairs, strict=True):
         name = f"row {row} ({pair.image_id})"
         if pair.label == 0:
-            count.drop("labelled as no match", name)
+            dropped.add("labelled as no match", name)
             continue
         seen.says(pair.image_id, pair.texts)
         picture = _hash(pair)
@@ -109,10 +89,10 @@ def read_candidates(
         text = choose_text(pair.texts, config.text, config.seed)
         if text is None:
             told = " · ".join(one.text[:24] for one in pair.texts[:2])
-            count.drop(NO_TEXT, told or name)
+            dropped.add(NO_TEXT, told or name)
             continue
         if isinstance(picture, BadImage):
-            count.drop(f"picture {picture.kind}", name)
+            dropped.add(f"picture {picture.kind}", name)
             continue
         fresh = Candidate(
             row, pair.image_id, text, loose_text_key(text.text), picture, file_hash(pair.image),
@@ -120,10 +100,10 @@ def read_candidates(
         )  # fmt: skip
         other = found.get(pair.image_id)
         if other is not None:
-            count.drop("its image_id stands before", name)
+            dropped.add("its image_id stands before", name)
             fresh = min((fresh, other), key=lambda one: (one.key, one.file, one.row))
         found[pair.image_id] = fresh
-    return [found[name] for name in sorted(found)], seen, count.stage("read", len(rows))
+    return [found[name] for name in sorted(found)], seen, _stage("read", len(rows), dropped)
 
 
 def choose_text(texts: Sequence[Text], choice: TextChoice, seed: int) -> Text | None:
@@ -158,19 +138,19 @@ def set_apart(
                 ([key_hash(one.key) for one in left], table.texts),
             )
         )
-        count, kept = DroppedPictures(), []
+        dropped, kept = DroppedRows(), list[Candidate]()
         for place, one in enumerate(left):
             if ids[place]:
-                count.drop("the same image_id", one.image_id)
+                dropped.add("the same image_id", one.image_id)
             elif files[place]:
-                count.drop("the same file", one.image_id)
+                dropped.add("the same file", one.image_id)
             elif near[place]:
-                count.drop(f"a picture within {config.same.radius} bits", one.image_id)
+                dropped.add(f"a picture within {config.same.radius} bits", one.image_id)
             elif config.exclude.texts and texts[place]:
-                count.drop("the same text", one.text.text)
+                dropped.add("the same text", one.text.text)
             else:
                 kept.append(one)
-        stages.append(count.stage(f"keep apart from {table.name}", len(left)))
+        stages.append(_stage(f"keep apart from {table.name}", len(left), dropped))
         left = kept
     return left, stages
 
@@ -207,11 +187,9 @@ def _hash(pair: Pair) -> int | BadImage:
         return error
 
 
-def _pairs(
-    table: PairsTable, rows: npt.NDArray[np.int64], update: Update
-) -> Iterator[tuple[int, Pair]]:
-    for start in range(0, len(rows), CHUNK):
-        update("reading", start, len(rows))
-        some = rows[start : start + CHUNK]
-        yield from zip(some.tolist(), table.take(some, COLUMNS), strict=True)
-    update("reading", len(rows), len(rows))
+def _stage(name: str, seen: int, dropped: DroppedRows) -> StageCount:
+    """A stage of the report: pictures that came in, and those that were left out."""
+    return StageCount(
+        name, "pictures", seen, seen - dropped.total, dict(dropped.counts),
+        dropped.first_examples(),
+    )  # fmt: skip

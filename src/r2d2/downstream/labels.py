@@ -28,7 +28,6 @@ from r2d2.progress import Update
 from r2d2.settings import SHARE, check
 from r2d2.table import Pair, PairsTable, write_table
 
-CHUNK = 256
 LABELS = {MATCH: 1, NO_MATCH: 0}
 FEWEST = 5  # gold items, or questions shared with another, by which a person is judged
 
@@ -244,13 +243,9 @@ def _person(
 def _rows(
     table: PairsTable, rows: Sequence[tuple[int, int | None]], update: Update
 ) -> Iterator[Pair]:
-    for start in range(0, len(rows), CHUNK):
-        update("writing", start, len(rows))
-        some = rows[start : start + CHUNK]
-        pairs = table.take([row for row, _ in some])
-        for pair, (_, label) in zip(pairs, some, strict=True):
-            yield replace(pair, label=label)
-    update("writing", len(rows), len(rows))
+    pairs = table.stream([row for row, _ in rows], stage="writing", update=update)
+    for pair, (_, label) in zip(pairs, rows, strict=True):
+        yield replace(pair, label=label)
 
 
 def _write_audit(

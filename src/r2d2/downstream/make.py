@@ -269,18 +269,14 @@ def _shuffled(rows: Sequence[_SetRow], ids: Sequence[str], seed: int) -> list[_S
 def _pairs(
     table: PairsTable, picked: Sequence[Candidate], rows: Sequence[_SetRow], update: Update
 ) -> Iterator[Pair]:
-    for start in range(0, len(rows), CHUNK):
-        update("writing", start, len(rows))
-        some = rows[start : start + CHUNK]
-        pairs = table.take([picked[row.picture].row for row in some])
-        for row, pair in zip(some, pairs, strict=True):
-            own, text = picked[row.picture].text, picked[row.text].text
-            if row.label is not None:
-                pair, text = _of_its_own(pair, own), _bare(text)
-            elif text.text_id is None:
-                text = replace(text, text_id=pair.image_id)
-            yield replace(pair, texts=(text,), split=row.split, label=row.label)
-    update("writing", len(rows), len(rows))
+    pairs = table.stream([picked[row.picture].row for row in rows], stage="writing", update=update)
+    for row, pair in zip(rows, pairs, strict=True):
+        own, text = picked[row.picture].text, picked[row.text].text
+        if row.label is not None:
+            pair, text = _of_its_own(pair, own), _bare(text)
+        elif text.text_id is None:
+            text = replace(text, text_id=pair.image_id)
+        yield replace(pair, texts=(text,), split=row.split, label=row.label)
 
 
 def _of_its_own(pair: Pair, own: Text) -> Pair:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from r2d2.formats.caption_files import split_line
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.lines import text_lines
 from r2d2.inputs.rows import SUFFIXES, table_rows
-from r2d2.inputs.values import BadValueError, is_missing, name_value, shown, text_value
+from r2d2.inputs.values import BadValueError, first_value, name_value, shown, text_value
 
 IMAGE = ("image_id", "image", "filename", "file_name", "path")
 MACHINE = ("machine", "translation", "caption", "text")
@@ -110,9 +110,9 @@ def _columns(
         raise R2D2Error(f"{file} is of no kind known: give .txt, .csv, .tsv, .jsonl or .parquet")
     used = (*IMAGE, *MACHINE, *SOURCE)
     for where, row in table_rows(file, dropped, used, (*MACHINE, *SOURCE), partial(_check, file)):
-        machine, source = _first(row, MACHINE), _first(row, SOURCE)
+        machine, source = first_value(row, MACHINE), first_value(row, SOURCE)
         try:
-            image = name_value(_first(row, IMAGE))
+            image = name_value(first_value(row, IMAGE))
         except BadValueError as error:
             dropped.add(str(error), f"{where}: {error.shown}")
             continue
@@ -135,11 +135,6 @@ def _check(file: Path, columns: list[str]) -> None:
             f"{file} has columns {', '.join(columns) or 'none'}: one of pictures "
             f"({', '.join(IMAGE)}) and one of translations ({', '.join(MACHINE)}) is wanted"
         )
-
-
-def _first(row: Mapping[str, Any], names: Sequence[str]) -> Any:
-    """The first of the columns that has a value."""
-    return next((v for name in names if not is_missing(v := row.get(name))), None)
 
 
 def _name(image: str, ending: str) -> str:

@@ -13,7 +13,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,15 @@ from PIL import Image
 
 from r2d2.corpus.report.sample import numbers
 from r2d2.data.images import BadImage, decode_image
-from r2d2.downstream.candidates import DroppedPictures
 from r2d2.downstream.likeness import bigrams
 from r2d2.downstream.sheets import read_sheet
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.outputs import a_folder, check_outputs
 from r2d2.progress import Update
 from r2d2.settings import SHARE, SIZE, one_of, within
-from r2d2.table import Pair, PairsTable
+from r2d2.table import PairsTable
 from r2d2.tokenizer import text_key
 
 MATCH, NO_MATCH, UNSURE = "match", "no match", "unsure"
@@ -146,17 +146,21 @@ def export_tasks(
     draws = numbers([item.pair for item in asked], seed, "task")
     asked = [asked[n] for n in np.argsort(draws, kind="stable").tolist()]
     project = project_id(table)
-    count = DroppedPictures()
+    dropped = DroppedRows()
     place = f"/data/local-files/?d={prefix or out.name}"
     tasks = files = 0
     unread: set[str] = set()
     with whole_folder(out) as work:
         held: list[dict[str, Any]] = []
-        for item, pair in _pictures(table, asked, update):
+        pairs = table.stream(
+            [item.row for item in asked], ("image_id", "image"), batch_rows=CHUNK,
+            stage="writing tasks", update=update,
+        )  # fmt: skip
+        for item, pair in zip(asked, pairs, strict=True):
             try:
                 picture = decode_image(pair.image)
             except BadImage as error:
-                count.drop(f"picture {error.reason}", pair.image_id)
+                dropped.add(f"picture {error.reason}", pair.image_id)
                 unread.add(item.pair)
                 continue
             tasks += 1
@@ -172,7 +176,7 @@ def export_tasks(
             if len(held) == FILE_TASKS:
                 files += _flush(work, files, held)
         if not tasks:
-            why = ", ".join(f"{reason} {n:,}" for reason, n in count.dropped.items())
+            why = ", ".join(f"{reason} {n:,}" for reason, n in dropped.counts.items())
             raise R2D2Error(
                 f"{table.path} has nothing to ask about: not one picture can be read ({why})"
             )
@@ -187,7 +191,7 @@ def export_tasks(
         }
         _dump(work / "project.json", body)
         _write_gold(table, work / "gold.csv", known)
-    return TaskExport(tasks, files, len(known), count.dropped, count.examples)
+    return TaskExport(tasks, files, len(known), dict(dropped.counts), dropped.examples)
 
 
 def is_tasks(folder: Path) -> bool:
@@ -256,17 +260,6 @@ def _gold(
         if answer == MATCH or item.pair not in taken:
             fresh.setdefault(item.pair, (item, answer))
     return list(fresh.values())
-
-
-def _pictures(
-    table: PairsTable, items: Sequence[PairQuestion], update: Update
-) -> Iterator[tuple[PairQuestion, Pair]]:
-    for start in range(0, len(items), CHUNK):
-        update("writing tasks", start, len(items))
-        some = items[start : start + CHUNK]
-        pairs = table.take([item.row for item in some], ("image_id", "image"))
-        yield from zip(some, pairs, strict=True)
-    update("writing tasks", len(items), len(items))
 
 
 def _shown(picture: Image.Image, item: PairQuestion, work: Path, place: str, pictures: str) -> str:

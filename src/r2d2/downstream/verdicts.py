@@ -102,13 +102,13 @@ def _short(items: Sequence[PairQuestion], found: AnnotationExport) -> set[int]:
 def _unreadable(items: Sequence[PairQuestion], table: PairsTable, update: Update) -> dict[str, str]:
     """Which of the pairs that were not asked about never can be."""
     found = {}
-    for start in range(0, len(items), CHUNK):
-        update("looking at what was not asked", start, len(items))
-        some = items[start : start + CHUNK]
-        pairs = table.take([item.row for item in some], ("image_id", "image"))
-        for item, pair in zip(some, pairs, strict=True):
-            try:
-                decode_image(pair.image, name=pair.image_id)
-            except BadImage as error:
-                found[item.pair] = PICTURE + error.kind
+    pairs = table.stream(
+        [item.row for item in items], ("image_id", "image"), batch_rows=CHUNK,
+        stage="reading the pictures of unasked pairs", update=update,
+    )  # fmt: skip
+    for item, pair in zip(items, pairs, strict=True):
+        try:
+            decode_image(pair.image, name=pair.image_id)
+        except BadImage as error:
+            found[item.pair] = PICTURE + error.kind
     return found

@@ -278,12 +278,6 @@ def export_table(
         raise R2D2Error(f"{kind} is only read: choose of {able}")
     check_outputs([a_folder(out, is_export)], inputs=[table.path], overwrite=overwrite)
     rows = table.rows(split)
-
-    def pairs() -> Iterator[Pair]:
-        for start in range(0, len(rows), CHUNK):
-            update("exporting", start, len(rows))
-            yield from table.take(rows[start : start + CHUNK])
-        update("exporting", len(rows), len(rows))
-
+    pairs = table.stream(rows, batch_rows=CHUNK, stage="exporting", update=update)
     with whole_folder(Path(out)) as work:
-        return write(work, pairs(), notes_of(table, split))
+        return write(work, pairs, notes_of(table, split))

@@ -24,7 +24,7 @@ from r2d2.inputs.pictures import picture_value
 from r2d2.inputs.rows import Row, fold, table_rows
 from r2d2.inputs.splits import split_of_value
 from r2d2.inputs.texts import TextFault, are_usable, read_texts
-from r2d2.inputs.values import BadValueError, is_missing, name_value
+from r2d2.inputs.values import BadValueError, first_value, is_missing, name_value
 from r2d2.table import Pair, Text
 
 EXPECTS = (
@@ -65,8 +65,8 @@ def read(context: ImportContext) -> Iterator[Pair]:
         for where, fields in _rows(file, context, fetched_before=False):
             texts, faults = _texts(fields, context)
             try:
-                image, path = picture_value(_first(fields, IMAGES))
-                name = name_value(_first(fields, FILES)) or path
+                image, path = picture_value(first_value(fields, IMAGES))
+                name = name_value(first_value(fields, FILES)) or path
                 split = split_of_value(fields.get(SPLIT)) or of_file
             except BadValueError as error:
                 context.dropped.add(str(error), f"{where}: {error.shown}")
@@ -74,7 +74,7 @@ def read(context: ImportContext) -> Iterator[Pair]:
             if image is not None:
                 pair = make_pair(
                     where, image, texts, split or context.split, context.dropped, faults=faults,
-                    image_id=_first(fields, IDS),
+                    image_id=first_value(fields, IDS),
                 )  # fmt: skip
                 if pair is not None:
                     yield pair
@@ -101,7 +101,7 @@ def _web_rows(
             except BadValueError as error:
                 context.dropped.add(str(error), f"{where}: {error.shown}")
                 continue
-            url = address_of(_first(fields, URLS), where, context.dropped)
+            url = address_of(first_value(fields, URLS), where, context.dropped)
             if url is not None:
                 texts, faults = _texts(fields, context)
                 if are_usable(texts, faults, where, context.dropped):
@@ -139,7 +139,7 @@ def _caption_names(context: ImportContext) -> tuple[str, ...]:
 def _texts(fields: dict[str, Any], context: ImportContext) -> tuple[list[Text], list[TextFault]]:
     """The texts of a row: of PAIRED where it has one, or else of its first column of captions."""
     if context.caption is not None or all(is_missing(fields.get(name)) for name in PAIRED):
-        return read_texts(_first(fields, _caption_names(context)))
+        return read_texts(first_value(fields, _caption_names(context)))
     texts: list[Text] = []
     faults: list[TextFault] = []
     for name, source in PAIRED.items():
@@ -148,8 +148,3 @@ def _texts(fields: dict[str, Any], context: ImportContext) -> tuple[list[Text], 
             texts += [text for text in good if text.text not in {known.text for known in texts}]
             faults += bad
     return texts, faults
-
-
-def _first(fields: dict[str, Any], names: tuple[str, ...]) -> Any:
-    """The first of the columns that has a value."""
-    return next((v for name in names if not is_missing(v := fields.get(name))), None)

@@ -22,7 +22,7 @@ from r2d2.inputs.json_text import json_lines
 from r2d2.inputs.rows import TWO_FIELDS, fold
 from r2d2.inputs.splits import split_of_value
 from r2d2.inputs.texts import TextFault, are_usable, read_texts
-from r2d2.inputs.values import BadValueError, is_missing, name_value
+from r2d2.inputs.values import BadValueError, first_value, is_missing, name_value
 from r2d2.table import Pair, Text
 
 EXPECTS = (
@@ -85,7 +85,7 @@ def _rows(
                 context.dropped.add(str(error), f"{where}: {error.shown}")
                 continue
             try:
-                url, key = (name_value(_first(fields, names)) for names in (URLS, KEYS))
+                url, key = (name_value(first_value(fields, names)) for names in (URLS, KEYS))
             except BadValueError as error:
                 context.dropped.add(f"no address: {error}", f"{where}: {error.shown}")
                 continue
@@ -106,14 +106,9 @@ def _texts(fields: Mapping[str, Any]) -> tuple[list[Text], list[TextFault]]:
     texts: list[Text] = []
     faults: list[TextFault] = []
     for source, names in SOURCES.items():
-        value = _first(fields, names)
+        value = first_value(fields, names)
         if not is_missing(value):
             good, bad = read_texts(value, source)
             texts += good
             faults += bad
     return texts, faults
-
-
-def _first(fields: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    """The first of the fields that has a value."""
-    return next((v for name in names if not is_missing(v := fields.get(name))), None)

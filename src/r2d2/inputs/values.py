@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any
@@ -54,6 +55,11 @@ def is_missing(value: Any) -> bool:
         return bool(value != value)  # NaN, of whichever library
     except (TypeError, ValueError, ArithmeticError):  # pandas.NA is neither; an array is many
         return type(value).__name__ in ("NAType", "NaTType")
+
+
+def first_value(fields: Mapping[str, Any], names: Iterable[str]) -> Any:
+    """The first of the named fields that has a value; None where none has."""
+    return next((value for name in names if not is_missing(value := fields.get(name))), None)
 
 
 def text_fault(text: str) -> str | None:
