@@ -1,1 +1,1 @@
-"""The paper's ablation as one command: many short runs, their figures and what they differ by."""
+"""The paper's ablation as one command: many short runs, their figures and their differences."""

@@ -41,13 +41,13 @@ ALL = ("r2d2", "prd2", "wo_et", "wo_twd", "wo_tgd", "wo_fgd")
 class AblationPlan:
     """What to run."""
 
-    # The first is what the others are compared with; none: all, or of more data r2d2 alone.
+    # The others are compared with the first. None: all of them, or r2d2 alone with `shares`.
     variants: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
     preset: str = "tiny"
     settings: tuple[str, ...] = ()
-    equal_time: float | None = None  # seconds a run; 0: what the first variant takes; None: epochs
-    shares: tuple[float, ...] = ()  # of the training split: the curve of more data instead
+    equal_time: float | None = None  # seconds of a run; 0: those of the first variant; None: epochs
+    shares: tuple[float, ...] = ()  # of the training split, for a curve over the number of rows
 
     def __post_init__(self) -> None:
         if not self.variants:
@@ -60,7 +60,9 @@ class AblationPlan:
             raise R2D2Error("--equal-time decides the epochs: leave --set train.epochs out")
         for name, values in (("variants", self.variants), ("seeds", self.seeds)):
             if not values or len(set(values)) < len(values):
-                raise R2D2Error(f"--{name} {', '.join(map(str, values))}: name each once, and one")
+                raise R2D2Error(
+                    f"--{name} {', '.join(map(str, values))}: name at least one, and each only once"
+                )
         for variant in self.variants:
             one_of("--variants", variant, variants())
         if any(not 0 < share <= 1 for share in self.shares):
@@ -79,8 +81,8 @@ class AblationPlan:
                 raise R2D2Error(f"--set {name}: that is what the variants differ in; leave it out")
 
     def config(self, variant: str) -> Config:
-        """Of one variant; its own settings stand above those that hold for all."""
-        without = variant == "prd2"  # whatever the depth of the cross encoders, it has none
+        """The configuration of one variant; its own settings override those of all."""
+        without = variant == "prd2"  # it has no cross encoders, so their depth does not apply
         settings = [s for s in self.settings if not (without and s.startswith(DEPTH))]
         return make_config(self.preset, variant, settings)
 
@@ -88,7 +90,7 @@ class AblationPlan:
 def ablate(
     table_path: str | Path | None, out: Path, plan: AblationPlan, vocab: str | Path | None = None
 ) -> list[Path]:
-    """Run what is not done yet and write the reports; after every seed they hold what there is.
+    """Run what is missing and write the reports, which are brought up to date after every seed.
 
     Args:
         table_path: a pairs table with a split `train`; None: the embedded corpus.
@@ -130,7 +132,7 @@ def ablate(
 
 
 def check_ablation(out: Path, plan: AblationPlan) -> None:
-    """R2D2Error where the reports would replace what no ablation wrote, or cannot be written."""
+    """Check that reports can be written; R2D2Error also where they would replace other files."""
     if out.exists() and not out.is_dir():
         raise R2D2Error(f"{out} is a file: give a folder")
     if not (out / RUNS).is_dir():
@@ -141,7 +143,7 @@ def check_ablation(out: Path, plan: AblationPlan) -> None:
 
 
 def _reports(out: Path, plan: AblationPlan) -> list[Path]:
-    """What is written, JSON first."""
+    """The paths of the reports, JSON first."""
     if plan.shares:
         return [out / f"data.{ending}" for ending in ("json", "md", "png")]
     name = "ablation" if plan.equal_time is None else "equal-time"
@@ -171,7 +173,7 @@ def _variants(
 
 
 def _timed(arm: Arm, first: Arm, speeds: dict[str, ArmSpeed], seconds: float) -> Arm:
-    """The arm with as many epochs as fit; `seconds` 0: what the first takes for its own."""
+    """The arm with as many epochs as fit into `seconds`; 0: the time of the first arm."""
     train = first.config.train
     if not seconds:
         if arm is first:

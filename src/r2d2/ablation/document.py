@@ -44,7 +44,7 @@ MARK = {BETTER: " ▲", WORSE: " ▼"}
 
 @dataclass(frozen=True)
 class ReportTable:
-    """A heading, what stands below it, and rows of text; the first column names the row."""
+    """A heading, a description, and rows of text whose first cell names the row."""
 
     title: str
     about: str
@@ -54,7 +54,7 @@ class ReportTable:
 
 @dataclass(frozen=True)
 class Document:
-    """What a report shows."""
+    """The content of a report."""
 
     title: str
     about: str
@@ -63,12 +63,12 @@ class Document:
 
 
 def label(name: str) -> str:
-    """As the paper writes a variant; other arms by their own name."""
+    """The name of a variant as the paper writes it; other arms keep theirs."""
     return LABELS.get(name, name)
 
 
 def cost_rows(arms: Sequence[Arm], speeds: Mapping[str, ArmSpeed]) -> dict[str, dict[str, float]]:
-    """What a step of each arm costs, by its name."""
+    """The cost of a step of each arm, by the name of the arm."""
     costs = {}
     for arm in arms:
         speed = speeds[arm.name]
@@ -101,7 +101,7 @@ def document(
     rows: int,
     settings: Sequence[str] = (),
 ) -> Document:
-    """All tables of an ablation whose first arm the others are compared with.
+    """All tables of an ablation; every arm is compared with the first.
 
     Args:
         title: of the page.
@@ -132,7 +132,7 @@ def document(
 
 
 def _task(summaries: Sequence[ArmSummary], task: str, about: str) -> ReportTable:
-    """One split: every figure, and what it is above the first arm's."""
+    """The figures of one split, with their differences from the first arm."""
     columns = ["", *(c for name in FINAL for c in (FIGURE_LABELS[name], "Δ"))]
     columns += [f"pre-ranking {FIGURE_LABELS[name]}" for name in FINAL[:2]] + ["seeds"]
     rows = []

@@ -1,6 +1,6 @@
-"""What a run leaves for statistics: the rank of every query, the score of every matching pair.
+"""The outcome of a run: the rank of every query, and the score of every matching pair.
 
-Figures alone cannot be resampled; these can. A file of tensors beside the run's metrics.json.
+These can be resampled, which figures cannot. They are a file of tensors beside metrics.json.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class TaskOutcome:
     pairs: PairScores
 
     def same_queries(self, other: TaskOutcome) -> bool:
-        """Whether both were asked the same: only then can they be compared pair by pair."""
+        """Whether both have the same queries and pairs, so that they can be compared."""
         return all(
             np.array_equal(a, b)
             for a, b in (
@@ -65,7 +65,7 @@ Outcome = dict[str, TaskOutcome]  # by task
 
 
 def outcome_of(results: Any) -> Outcome:
-    """From what `evaluate` found (evaluation.evaluate.Results)."""
+    """From the results of `evaluate` (evaluation.evaluate.Results)."""
     owner = np.array(results.data.text_image, dtype=np.int64)
     outcome: Outcome = {}
     for task, directions in results.rankings.items():
@@ -90,7 +90,7 @@ def save_outcome(path: Path, outcome: Outcome) -> None:
 
 
 def load_outcome(path: Path) -> Outcome:
-    """What `save_outcome` wrote.
+    """Read a file that `save_outcome` wrote.
 
     Raises:
         R2D2Error: the file is missing or damaged.

@@ -54,7 +54,7 @@ def page(report: Document, arms: Sequence[ArmSummary]) -> str:
 
 
 def panel(arms: Sequence[ArmSummary], task: str, name: str) -> Panel | None:
-    """Where everything of one figure stands; None where nothing is to be compared."""
+    """The layout of one figure; None where there is nothing to compare."""
     differences = [(arm, arm.differences.get((task, name))) for arm in arms[1:]]
     shown: list[tuple[ArmSummary, Estimate]] = [
         (arm, value)

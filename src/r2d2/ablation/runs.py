@@ -1,7 +1,7 @@
-"""The runs of an ablation: which there are, and one after the other, each done once.
+"""The runs of an ablation: each is done once, one after the other.
 
-A run is a folder. It is finished when its last file, metrics.json, is there: what is finished is
-read, what was interrupted goes on from its checkpoint, and what has other settings is refused.
+A run is a folder. It is finished when its last file, metrics.json, exists. A finished run is read,
+an interrupted one continues from its checkpoint, and one with other settings is refused.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RUNS = "runs"
 
 @dataclass(frozen=True)
 class Arm:
-    """What is compared: a configuration, trained with every seed."""
+    """A configuration that is compared with others, trained with every seed."""
 
     name: str
     config: Config  # of any seed
@@ -42,7 +42,7 @@ class Arm:
     share: float = 1.0  # of the corpus that this split is
 
     def folder(self, out: Path, seed: int) -> Path:
-        """Of one run; the same run is the same folder, whatever it is compared with."""
+        """The folder of one run, which is the same whatever it is compared with."""
         epochs = self.config.train.epochs
         share = "" if self.share == 1 else f"-share{self.share:g}"
         return out / RUNS / f"{self.config.variant}-{epochs}epochs{share}-seed{seed}"
@@ -65,7 +65,7 @@ def run_arms(
     table: PairsTable,
     vocab: str | Path | None = None,
 ) -> Iterator[list[ArmRun]]:
-    """Do what is not done yet, seed by seed, and give all runs so far after each seed.
+    """Do the missing runs, seed by seed, and yield all runs so far after each seed.
 
     Seeds are the outer loop: an ablation that is stopped compares all arms on the seeds it has.
 
@@ -92,7 +92,7 @@ def run_arms(
 
 
 def check_arms(arms: Sequence[Arm], seeds: Sequence[int], out: Path) -> None:
-    """Refuse folders that hold runs of other settings or rows, before any work; R2D2Error."""
+    """Check before any work that no folder holds a run of other settings or rows (R2D2Error)."""
     for arm in arms:
         fingerprint = PairsTable.open(arm.table).fingerprint
         for seed in seeds:

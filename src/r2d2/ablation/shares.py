@@ -1,4 +1,4 @@
-"""More data: nested samples of a training split, and the curve of a figure over them."""
+"""Nested samples of a training split, and R@M over the number of rows."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Seconds a step of each arm, measured side by side: in turns, the fastest turn counts.
+"""The seconds of a step of each arm, measured in turns; the fastest turn counts.
 
-A long run's own seconds hold whatever else the machine did meanwhile. Turns that alternate between
-the arms meet the same disturbances, and the fastest is the one that met the fewest.
+The time of a long run includes whatever else the machine did meanwhile. Turns that alternate
+between the arms are disturbed alike, and the fastest turn is disturbed the least.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ TURNS, WARM, STEPS = 3, 3, 8
 
 @dataclass(frozen=True)
 class ArmSpeed:
-    """Of one arm."""
+    """The speed of one arm."""
 
-    seconds: float  # a step
+    seconds: float  # of a step
     length: float  # tokens that a batch's texts were padded to, on average
     vocab: int  # tokens of the vocabulary: a run trains its own, or reads one
 
@@ -46,7 +46,7 @@ class ArmSpeed:
 def measure_speeds(
     arms: Sequence[Arm], out: Path, vocab: str | Path | None = None
 ) -> dict[str, ArmSpeed]:
-    """By the arm's name; kept in OUT/speed.json and measured once for the same settings."""
+    """Speeds by the name of the arm, kept in OUT/speed.json; equal settings are measured once."""
     known = _read(out / SPEED)
     missing = [arm for arm in arms if _key(arm) not in known]
     if missing:
@@ -64,12 +64,12 @@ def measure_speeds(
 
 
 def equal_epochs(seconds: float, speed: ArmSpeed, rows: int, batch_size: int) -> int:
-    """Whole epochs that come nearest to `seconds` of training, one at the least."""
+    """The number of epochs, at least one, that comes nearest to `seconds` of training."""
     return max(1, round(seconds / (speed.seconds * rows / batch_size)))
 
 
 def _turn(arm: Arm, vocab: str | Path | None) -> ArmSpeed:
-    """Some steps from the start of a run that is thrown away."""
+    """Time steps of a run that is not kept."""
     with tempfile.TemporaryDirectory() as work:
         table, config, out = PairsTable.open(arm.table), arm.config, Path(work)
         if config.system.threads:
@@ -93,9 +93,9 @@ def _turn(arm: Arm, vocab: str | Path | None) -> ArmSpeed:
 
 
 def kinds_of_steps(trainer: Trainer) -> list[tuple[int, float]]:
-    """The first step of each kind that a run has, and the share of the run that it makes up.
+    """The first step of each kind of step, and the share of the run that is of this kind.
 
-    Towers that learn alone, all that learns together, and cross encoders that learn alone.
+    The kinds: only the towers are trained, everything is trained, only the cross encoders are.
     """
     config, steps = trainer.config, trainer.steps
     begun = config.objectives.ranking_from if config.objectives.fgr else 0.0
@@ -105,7 +105,7 @@ def kinds_of_steps(trainer: Trainer) -> list[tuple[int, float]]:
 
 
 def _key(arm: Arm) -> str:
-    """What the speed depends on: not the number of epochs, nor the seed."""
+    """A key of all settings that the speed depends on: not of the epochs and the seed."""
     config = to_dict(arm.config)
     config["train"] = {k: v for k, v in config["train"].items() if k not in ("epochs", "seed")}
     settings = json.dumps(config, sort_keys=True).encode()

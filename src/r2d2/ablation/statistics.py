@@ -1,7 +1,7 @@
-"""Figures of resampled test sets: recalls and AUC under weights on the images, all at once.
+"""Figures of resampled test sets: recalls and AUC under weights of the images.
 
-The unit of a bootstrap is the image with all its texts and pairs. A resample is a weight for each
-image, how often it was drawn; every figure is computed under many weights in one matrix product.
+The unit of the bootstrap is an image with all its texts and pairs. A resample gives each image a
+weight, how often it was drawn. Every figure is computed under many weights in one matrix product.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Estimate:
 
     @property
     def spread(self) -> float:
-        """The largest less the smallest."""
+        """The difference between the largest and the smallest value."""
         return max(self.by_seed) - min(self.by_seed)
 
 

@@ -1,4 +1,4 @@
-"""The figures of an ablation: each arm over its seeds, and what it differs by from the first."""
+"""The figures of an ablation: each arm over its seeds, and its difference from the first arm."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from r2d2.errors import R2D2Error
 
 TASKS = ("test", "test_novel", "test_full")
 RESAMPLES = 2000
-ENOUGH_SEEDS = 5  # for a word of significance
+ENOUGH_SEEDS = 5  # below which no verdict is given
 BETTER, WORSE, OPEN = "better", "worse", "open"
 
 Key = tuple[str, str]  # task, figure
@@ -31,13 +31,15 @@ Key = tuple[str, str]  # task, figure
 
 @dataclass(frozen=True)
 class ArmSummary:
-    """One arm."""
+    """The figures of one arm."""
 
     name: str
     seeds: tuple[int, ...]
     seconds: tuple[float, ...]  # of training, a run
     values: dict[Key, Estimate]
-    differences: dict[Key, Estimate] = field(default_factory=dict)  # of the baseline; its own: none
+    differences: dict[Key, Estimate] = field(
+        default_factory=dict
+    )  # from the baseline, which has none
 
     def verdict(self, key: Key) -> str:
         """Better, worse or open; empty below ENOUGH_SEEDS seeds in common, or without figures."""
@@ -122,7 +124,7 @@ def _require_same(first: TaskOutcome, run: ArmRun, task: str) -> None:
 
 
 def mean_spread(estimate: Estimate, digits: int = 1) -> str:
-    """`82.3 (1.4)`: the mean, and the largest less the smallest seed."""
+    """`82.3 (1.4)`: the mean, and the spread over the seeds."""
     if not np.isfinite(estimate.mean):
         return ""
     return f"{estimate.mean:.{digits}f} ({estimate.spread:.{digits}f})"

@@ -1,4 +1,4 @@
-"""A model for programs without Python: ONNX graphs, one tokenizer.json, a note on how to use them.
+"""Export of a model for programs without Python: ONNX graphs, tokenizer.json and instructions.
 
 Needs the packages of the extra `onnx`.
 """

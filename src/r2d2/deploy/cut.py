@@ -1,4 +1,4 @@
-"""The cut of long texts as ONNX nodes, put in front of a text encoder.
+"""Truncation of long texts as ONNX nodes in front of a text encoder.
 
 Not every library heeds the truncation of tokenizer.json: that for JavaScript does not. Where a text
 has more real tokens than the encoder has places, the graph keeps the first ones and, at the end,
@@ -17,7 +17,7 @@ INPUTS = ("ids", "mask")
 
 
 def special_tokens_behind(tokenizer: Tokenizer) -> int:
-    """How many special tokens a tokenizer puts behind a text."""
+    """The number of special tokens that a tokenizer puts after a text."""
     engine = tokenizer._engine
     bare = engine.encode("一", add_special_tokens=False).ids
     whole = engine.encode("一").ids
@@ -37,7 +37,7 @@ def with_cut(encoder: Any, length: int, behind: int) -> Any:
     graph = encoder.graph
     for reader in graph.node:
         reader.input[:] = [f"cut.{name}" if name in INPUTS else name for name in reader.input]
-    for graph_input in graph.input:  # within the graph, "length" is what is left after the cut
+    for graph_input in graph.input:  # within the graph, "length" is that of the truncated text
         graph_input.type.tensor_type.shape.dim[1].dim_param = "tokens"
     constants = {"axis": [1], "zero": 0, "one": 1, "length": length, "kept": length - behind}
     for name, value in constants.items():
@@ -49,16 +49,16 @@ def with_cut(encoder: Any, length: int, behind: int) -> Any:
         return helper.make_node(kind, names, [f"cut.{output}"], **settings)
 
     front = [
-        # how many real tokens each text has too many, (n, 1)
+        # by how many real tokens each text is too long, (n, 1)
         node("ReduceSum", "mask axis", "real", keepdims=1),
         node("Sub", "real length", "difference"),
         node("Max", "difference zero", "excess"),
-        # the places of the result, (K,) with K = min(L, length)
+        # the positions of the result, (K,) with K = min(L, length)
         node("Shape", "ids", "shape"),
         node("Gather", "shape one", "given"),
         node("Min", "given length", "size"),
         node("Range", "zero size one", "places"),
-        # where each is read from, (n, K): the last `behind` stand at the end of the real tokens
+        # where each is read from, (n, K): the last `behind` from the end of the real tokens
         node("GreaterOrEqual", "places kept", "late"),
         node("Cast", "late", "moved", to=TensorProto.INT64),
         node("Mul", "excess moved", "offset"),

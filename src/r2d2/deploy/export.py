@@ -28,13 +28,13 @@ LARGEST = 2_000_000_000  # bytes that one ONNX file can hold; more goes into a f
 
 @dataclass(frozen=True)
 class OnnxExport:
-    """What was written."""
+    """The files of an export."""
 
     folder: Path
     sizes: dict[str, int]  # bytes, by file
 
     def lines(self) -> list[str]:
-        """For people."""
+        """A line of text for each file."""
         width = max(len(name) for name in self.sizes)
         return [f"{name:<{width}}  {size / 1e3:10,.1f} kB" for name, size in self.sizes.items()]
 
@@ -97,7 +97,7 @@ def is_exported(folder: Path) -> bool:
 
 
 def save_graph(graph: Any, path: Path) -> None:
-    """Write it; the weights into a file beside it where they are too large for one."""
+    """Write a graph; where it is too large for one file, its weights get a file of their own."""
     import onnx
 
     if graph.ByteSize() < LARGEST:
@@ -107,7 +107,7 @@ def save_graph(graph: Any, path: Path) -> None:
 
 
 def _config(model: Pretrained, graphs: dict[str, str]) -> dict[str, Any]:
-    """What a program must know that the graphs do not say."""
+    """The settings that a program needs besides the graphs."""
     settings = model.model.config
     tokenizer = model.tokenizer
     return {
@@ -143,7 +143,7 @@ def _readme(config: dict[str, Any]) -> str:
     template = resources.files("r2d2.deploy").joinpath(README).read_text(encoding="utf-8")
     parts = template.split("<!-- match -->")
     if MATCH not in config["graphs"]:
-        parts = parts[::2]  # what stands between two marks is of the pair scorer
+        parts = parts[::2]  # the text between two marks is about the pair scorer
     text = "".join(parts)
     for name in ("image_size", "max_length", "pad_id", "embedding_width", "match_weight", "top_k"):
         text = text.replace("{" + name + "}", f"{config[name]:g}")

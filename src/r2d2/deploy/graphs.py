@@ -31,7 +31,7 @@ _CHATTY = ("torch.onnx", "onnxscript", "onnx_ir")
 
 
 class ImageGraph(nn.Module):
-    """From normalised pixels; the resize is put in front of it."""
+    """The image encoder, from normalised pixels; the resize is put in front of it."""
 
     def __init__(self, model: R2D2) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class ImageGraph(nn.Module):
 
 
 class TextGraph(nn.Module):
-    """From token ids."""
+    """The text encoder, from token ids."""
 
     def __init__(self, model: R2D2) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class TextGraph(nn.Module):
 
 
 class PairGraph(nn.Module):
-    """From the states of both sides."""
+    """The pair scorer, from the states of images and texts."""
 
     def __init__(self, model: R2D2) -> None:
         super().__init__()
@@ -133,7 +133,10 @@ def export_graph(
     name: str,
 ) -> Any:
     """An ONNX model whose sizes are free where `dynamic` says so."""
-    for package in ("onnx", "onnxscript"):  # without them the exporter fails late and at length
+    for package in (
+        "onnx",
+        "onnxscript",
+    ):  # without them the exporter fails late and with a long message
         require("onnx", package, "export")
     levels = {chatty: logging.getLogger(chatty).level for chatty in _CHATTY}
     for chatty in _CHATTY:
@@ -166,7 +169,7 @@ def export_graph(
 
 
 def _clean(model: Any) -> Any:
-    """Without the notes of the exporter, which hold source lines and paths of this machine."""
+    """The model without the exporter's notes, which hold source lines and paths of this machine."""
     graph = model.graph
     for noted in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
         del noted.metadata_props[:]

@@ -36,7 +36,7 @@ TEXTUAL, VISUAL, GRAPH = "textual", "visual", "model.onnx"
 
 
 class ImageEmbedding(nn.Module):
-    """From normalised pixels."""
+    """The image encoder, from normalised pixels."""
 
     def __init__(self, model: R2D2) -> None:
         super().__init__()
@@ -48,10 +48,10 @@ class ImageEmbedding(nn.Module):
 
 
 class TextEmbedding(nn.Module):
-    """From token ids without a mask."""
+    """The text encoder, from token ids without a mask."""
 
     def __init__(self, model: R2D2, pad_id: int | None) -> None:
-        """`pad_id`: of what is not looked at; None: every place is looked at."""
+        """`pad_id`: the id of padding, which is masked; None: nothing is masked."""
         super().__init__()
         self.model, self.pad_id = model, pad_id
 
@@ -129,7 +129,7 @@ def is_immich_folder(folder: Path) -> bool:
 
 
 def _preprocessing(preprocessing: Preprocessing, source: object) -> dict[str, Any]:
-    """preprocess_cfg.json. R2D2Error where immich has no way to do so."""
+    """The content of preprocess_cfg.json. R2D2Error where immich cannot prepare pictures so."""
     side = preprocessing.side
     if preprocessing.shortest not in (None, side):
         raise R2D2Error(

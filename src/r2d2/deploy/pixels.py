@@ -1,4 +1,4 @@
-"""The way from raw pixels to network input as ONNX nodes, put in front of an image encoder.
+"""Preprocessing from raw pixels to network input as ONNX nodes in front of an image encoder.
 
 One Resize, cubic with a = -0.5 and antialias, weights outside of the picture left out: Pillow's
 bicubic filter, which data/images.py uses. On uint8 ONNX Runtime computes it as Pillow does, in

@@ -1,4 +1,4 @@
-"""Weights of 8 bits, and what they cost in recall."""
+"""Quantisation of the weights to 8 bits, and its cost in recall."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPLIT = "test"
 
 
 def quantise(source: Path, out: Path) -> None:
-    """A graph with its matrices in 8 bits, each column with its own scale; activations follow.
+    """Write a graph with matrices of 8 bits, with a scale for each column; activations are dynamic.
 
     Raises:
         R2D2Error: onnxruntime is missing.

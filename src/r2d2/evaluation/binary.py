@@ -1,4 +1,4 @@
-"""Figures of yes-or-no scores beside the AUC: average precision, best accuracy, calibration."""
+"""Metrics of binary scores besides the AUC: average precision, best accuracy, calibration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BINS = 15  # of equal width, over [0, 1] (Guo et al., arXiv 1706.04599)
 
 @dataclass(frozen=True)
 class Threshold:
-    """Where to cut."""
+    """A score from which on a pair counts as a match."""
 
     value: float  # a pair matches if its score is at least this
     accuracy: float  # in %, on what it was chosen on
@@ -40,9 +40,9 @@ def average_precision(scores: Floats, match: Bools, weight: Floats | None = None
 
 
 def best_threshold(scores: Floats, match: Bools) -> Threshold:
-    """The cut with the highest accuracy; of several the highest, in the middle between two scores.
+    """The threshold with the highest accuracy, in the middle between two scores.
 
-    A cut above every score says that nothing matches.
+    Of several the highest is taken. A threshold above every score means that nothing matches.
     """
     values = np.unique(scores)[::-1]
     true, false = _counts_from_top(scores, match)
@@ -67,7 +67,7 @@ def best_threshold(scores: Floats, match: Bools) -> Threshold:
 
 
 def accuracy_at(scores: Floats, match: Bools, threshold: float) -> float:
-    """Share of pairs in % that a threshold tells right."""
+    """The share of pairs in % that a threshold classifies correctly."""
     return float(100 * ((scores >= threshold) == match).mean())
 
 
@@ -83,7 +83,7 @@ class Bin:
 
 
 def reliability(scores: Floats, match: Bools, bins: int = BINS) -> list[Bin]:
-    """Probabilities against what came true; scores in [0, 1], as the match heads give them."""
+    """Predicted probabilities, scores in [0, 1], against the share of pairs that match."""
     bin_of = np.minimum((scores * bins).astype(np.int64), bins - 1)
     count = np.bincount(bin_of, minlength=bins)
     score = np.bincount(bin_of, weights=scores, minlength=bins)
@@ -101,7 +101,7 @@ def reliability(scores: Floats, match: Bools, bins: int = BINS) -> list[Bin]:
 
 
 def calibration_error(bins: list[Bin]) -> float:
-    """ECE in %: how far score and truth lie apart, the bins weighed by their pairs."""
+    """ECE in %: the mean distance of score and share of matches, bins weighted by their pairs."""
     total = sum(one.pairs for one in bins)
     gaps = [
         one.pairs * abs(one.score - one.match)

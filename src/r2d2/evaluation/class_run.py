@@ -1,4 +1,4 @@
-"""Measure zero-shot classification on a table of classes: top-1, top-5 and each class by itself."""
+"""Measure zero-shot classification on a table of classes: top-1, top-5 and every class."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def evaluate_classification(
 
 
 def figures(ranks: ClassRanks, classes: Sequence[str], resamples: int, seed: int) -> dict[str, Any]:
-    """Accuracy in % of a split: over its images, over its classes, and of each class."""
+    """The accuracy of a split in %: over its images, over its classes, and for each class."""
     rank, label = ranks.rank.numpy(), ranks.label.numpy()
     hits = {f"top{at}": (rank <= at).astype(np.float64) for at in TOP_AT}
     table = []

@@ -1,4 +1,4 @@
-"""Zero-shot classification: a picture belongs to the class whose prompts lie nearest to it."""
+"""Zero-shot classification: an image belongs to the class whose prompts are nearest to it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TOP_AT = (1, 5)
 
 
 def read_templates(path: Path | None = None) -> list[str]:
-    """The prompts: ours, or a YAML list, or a text file with one a line.
+    """Read prompt templates: those of the package, a YAML list, or a text file with one a line.
 
     Raises:
         R2D2Error: the file cannot be read, or a template has no place for the name.
@@ -64,7 +64,7 @@ class LabelledImages:
     rows: list[int]
     image_ids: list[str]
     label: list[int]  # into `classes`
-    classes: list[str]  # of the whole table, so that splits are told apart among the same
+    classes: list[str]  # of the whole table, so that every split has the same
     skipped: dict[str, int]
 
 
@@ -115,7 +115,7 @@ def class_embeddings(
     templates: Sequence[str],
     batch_size: int = BATCH_SIZE,
 ) -> Tensor:
-    """(classes, d) of unit length: the mean over the templates, each of unit length before."""
+    """(classes, d) of unit length: the mean of the unit-length embeddings of all templates."""
     prompts = [template.replace(PLACE, name) for name in classes for template in templates]
     directions = embedding_check("texts")
     parts = []
@@ -130,11 +130,11 @@ def class_embeddings(
 
 @dataclass(frozen=True)
 class ClassRanks:
-    """What became of n images."""
+    """The rank of the right class of n images."""
 
     image_ids: list[str]
     label: Tensor  # (n,)
-    rank: Tensor  # (n,) of the right class, from 1; ties count against us
+    rank: Tensor  # (n,) of the right class, from 1; ties count against the model
     guess: Tensor  # (n,) the nearest class, a wrong one where it ties with the right one
     skipped: dict[str, int]
 

@@ -1,7 +1,7 @@
-"""Runs side by side, and beside what others published: the tables of `r2d2 report`.
+"""The tables of `r2d2 report`: runs compared with each other and with published results.
 
-Figures stand in one table only where set, split, setting and protocol are the same. There ours are
-counted as the official code counts; a run on a sample of its split stands by itself.
+Figures are in one table only where set, split, setting and protocol are the same. Our figures are
+then counted as the official code counts. A run on a sample of its split has a table of its own.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ class EvaluatedRun:
     """One folder that `r2d2 evaluate` wrote."""
 
     folder: Path
-    name: str  # of its own among the runs
+    name: str  # unique among the runs
     metrics: Mapping[str, Any]
 
     @property
     def about(self) -> Mapping[str, Any]:
-        """What it says of itself."""
+        """The description of the run in its metrics.json."""
         run: Mapping[str, Any] = self.metrics["run"]
         return run
 
     @property
     def splits(self) -> list[str]:
-        """What was measured."""
+        """The splits and tasks that were measured."""
         return [
             name
             for name, metrics in self.metrics.items()
@@ -51,7 +51,7 @@ class EvaluatedRun:
         ]
 
     def place(self, split: str) -> Place:
-        """What a split of it may be compared with: the same images and texts of the same set."""
+        """The key of a split: runs are compared on the same images and texts of the same set."""
         table = f"table {self.about['fingerprint']}"
         metrics = self.metrics[split]
         counts = (
@@ -78,7 +78,7 @@ class Line:
     label: str
     cells: list[Cell]
     ours: bool
-    note: str = ""  # where it stands, or what it is
+    note: str = ""  # its source, or its kind
     url: str = ""
     chance: bool = False
 
@@ -91,7 +91,7 @@ class ComparisonTable:
     about: str
     columns: Sequence[str]
     lines: list[Line]
-    ours: bool = True  # whether a run stands in it
+    ours: bool = True  # whether it has a line of a run
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Section:
 
 
 def read_runs(folders: Sequence[Path]) -> list[EvaluatedRun]:
-    """The runs in these folders, told apart by the shortest names that do.
+    """Read the runs in these folders, and give them short unique names.
 
     Raises:
         R2D2Error: one holds none, or one that was written by another version.
@@ -116,7 +116,7 @@ def read_runs(folders: Sequence[Path]) -> list[EvaluatedRun]:
     for folder, metrics in loaded:
         if not isinstance(metrics.get("run"), dict):
             raise R2D2Error(
-                f"{folder} says nothing of its model and table: evaluate again with this version"
+                f"{folder} does not name its model and table: evaluate again with this version"
             )
     models = Counter(str(metrics["run"].get("model")) for _, metrics in loaded)
     runs = []
@@ -152,7 +152,7 @@ def sections(runs: Sequence[EvaluatedRun], file: PublishedResults) -> list[Secti
 
 
 def _fragment(key: Place, split: str, file: PublishedResults) -> str:
-    """How a run on a part of a published split is told from one on the whole."""
+    """Words that tell a run on a part of a published split from one on the whole split."""
     size = file.size(key[0], split)
     if size is None or key[2] is None or size.is_that_of(*key[2]):
         return ""
@@ -359,7 +359,7 @@ def mark_best(
 
 
 def _notes(runs: Sequence[EvaluatedRun], split: str, file: PublishedResults) -> list[str]:
-    """What one must know before comparing."""
+    """Notes that a reader needs to compare the runs."""
     notes = []
     benchmark = str(runs[0].about.get("benchmark"))
     if benchmark in file.missing:
@@ -406,7 +406,7 @@ def _notes(runs: Sequence[EvaluatedRun], split: str, file: PublishedResults) -> 
 
 
 def read_examples(run: EvaluatedRun) -> list[dict[str, Any]]:
-    """The sheet of a run, or nothing; pictures that are not inside the file are left out.
+    """Read the contact sheet of a run; empty where there is none.
 
     Raises:
         R2D2Error: the file is damaged.

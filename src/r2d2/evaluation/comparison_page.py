@@ -151,7 +151,7 @@ def _table(table: ComparisonTable) -> dict[str, Any]:
 
 
 def _head(column: str, *, whole: bool = False) -> str:
-    """R@5 of i2t_r5, with its direction where there is no row above to say it."""
+    """R@5 for i2t_r5; with its direction where no row above names it."""
     if column[:3] in WAYS:
         at = f"R@{column.split('_r')[1]}"
         return f"{WAYS[column[:3]]} {at}" if whole else at
@@ -190,7 +190,7 @@ def _plots(part: Section, number: int) -> list[dict[str, Any]]:
 
 
 def _quality_by_cost(run: EvaluatedRun, split: str) -> list[tuple[float, float]]:
-    """Milliseconds a query and R@M after each stage; empty where the time is not known."""
+    """Milliseconds for a query and R@M after each stage; empty where the time is not known."""
     cost, metrics = run.about.get("cost") or {}, run.metrics[split]
     time = cost.get("first_stage_ms")
     if time is None:

@@ -1,4 +1,4 @@
-"""The contact sheet: queries with their first five pictures, drawn by lot rather than by taste."""
+"""The contact sheet: randomly drawn queries with their first five pictures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from r2d2.files import write_text
 from r2d2.page import thumbnail
 from r2d2.tokenizer import key_hash
 
-SAMPLE, MISSES = 12, 8  # rows of either kind
+SAMPLE, MISSES = 12, 8  # rows of each group
 PICTURES = 5  # of a row
 
 
@@ -40,17 +40,17 @@ class ContactRow:
 
 @dataclass(frozen=True)
 class ContactGroup:
-    """Rows that were chosen in one way."""
+    """Rows that were drawn by the same rule."""
 
     title: str
-    chosen: str  # how
+    chosen: str  # the rule, in words
     rows: list[ContactRow]
 
 
 def contact_groups(
     results: Results, task: str | None = None, sample: int = SAMPLE, misses: int = MISSES
 ) -> list[ContactGroup]:
-    """A fair sample of a task's text queries, then a sample of those that went wrong.
+    """A random sample of a task's text queries, then a sample of those that failed.
 
     Args:
         results: of `evaluate`.
@@ -59,7 +59,7 @@ def contact_groups(
         misses: further queries whose right image is not first.
 
     Returns:
-        Groups that are not empty; the same for the same texts, for the draw is by hash of the text.
+        Groups that are not empty. The draw is by a hash of the text, so it is always the same.
     """
     if task is None:
         task = (

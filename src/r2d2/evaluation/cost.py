@@ -1,4 +1,4 @@
-"""What a model takes beside what it reaches: time a query of each stage, and size."""
+"""The cost of a model: the time of a query in each stage, and its size."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ FLOAT_BYTES = 4  # of a number in a vector
 
 @dataclass
 class Stopwatch:
-    """Seconds by stage, and how many items each went through."""
+    """The seconds of each stage, and how many items passed through it."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     items: dict[str, int] = field(default_factory=dict)
 
     @contextlib.contextmanager
     def time(self, stage: str) -> Iterator[None]:
-        """Add what is done meanwhile to a stage."""
+        """Add the time spent in the `with` block to a stage."""
         start = time.perf_counter()
         yield
         if torch.cuda.is_available():
@@ -32,11 +32,11 @@ class Stopwatch:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
     def count(self, stage: str, items: int) -> None:
-        """Say how many items went through a stage."""
+        """Add items that passed through a stage."""
         self.items[stage] = self.items.get(stage, 0) + items
 
     def each(self, stage: str) -> float | None:
-        """Seconds an item of a stage; None: there was none, or it did not run."""
+        """Seconds of a stage for each item; None where it did not run or had no items."""
         items = self.items.get(stage, 0)
         return self.seconds[stage] / items if items and stage in self.seconds else None
 

@@ -1,4 +1,4 @@
-"""What the evaluation reads: images with their splits, and the texts of each."""
+"""The images and texts that an evaluation reads, with their splits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Load = Callable[[Sequence[int]], list[Image.Image | BadImage]]
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Images and texts to evaluate on; a picture is loaded when it is asked for."""
+    """Images and texts to evaluate on; a picture is decoded when it is needed."""
 
     image_ids: list[str]
     splits: list[str]  # of each image
@@ -42,15 +42,15 @@ class EvaluationSet:
         textless: bool = False,
         need_texts: bool = True,
     ) -> EvaluationSet:
-        """The rows of a table but those without a text; no picture is read yet.
+        """Read the rows of a table that have a text; no picture is decoded yet.
 
         A text whose id stands in several rows of a split is one query with several images.
 
         Args:
             table: a pairs table.
             splits: whose rows; None: all.
-            textless: keep images without a text, which no query of theirs asks for but which stand
-                in the way of others.
+            textless: keep images without a text: they answer no query, but they compete in the
+                gallery.
             need_texts: refuse a table without any.
 
         Raises:
@@ -67,7 +67,9 @@ class EvaluationSet:
         known: dict[tuple[str, str, str], int] = {}
         also: defaultdict[int, tuple[int, ...]] = defaultdict(tuple)
         for row, pair in _read(table, splits):
-            if pair.label == 0:  # a matching set's wrong pair: its text is not true of its image
+            if (
+                pair.label == 0
+            ):  # a wrong pair of a matching set: its text does not describe its image
                 skipped["not a match"] += 1
                 continue
             full = [t for t in pair.texts if text_key(t.text)]
@@ -158,9 +160,9 @@ class EvaluationSet:
         return [by_id[image_id] for image_id in self.image_ids], [(key,) for key in text_keys]
 
     def own_keys(self) -> tuple[list[Collection[int]], list[Collection[int]]]:
-        """The same where a text is right for the images it was given to, and for no others.
+        """The same keys where a text answers only the images it belongs to.
 
-        So papers count: an equal caption of another image is a wrong answer.
+        Papers count like this: an equal caption of another image is a wrong answer.
         """
         number: dict[str, int] = {}
         images = [number.setdefault(image_id, len(number)) for image_id in self.image_ids]
@@ -169,7 +171,7 @@ class EvaluationSet:
 
 
 def _read(table: PairsTable, splits: Collection[str] | None) -> Iterator[tuple[int, Pair]]:
-    """Rows and what is known of them but the picture, in the order of the table."""
+    """Row numbers and rows, without their pictures, in the order of the table."""
     if splits is None:
         rows = table.rows(None)
     else:

@@ -1,7 +1,7 @@
-"""Pictures that ask for pictures: of two tables, those that have a text in common.
+"""Image-to-image retrieval between two tables, whose images match where they share a text.
 
-Two styles of art, or two photographers: whether a model finds what one shows in the other tells
-that its vectors hold the thing, not the picture of it.
+With two styles of art, or two photographers, the recall shows whether the vectors of a model
+represent the object rather than its picture.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from r2d2.ranking.relevance import Relevance
 from r2d2.table import PairsTable
 from r2d2.training.run_folder import METRICS
 
-FORWARD, BACK = "forward", "back"  # pictures of the first table ask, or of the second
+FORWARD, BACK = "forward", "back"  # the queries are images of the first table, or of the second
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Matching on pairs that people labelled: the score of every row of a split."""
+"""Match scores of the rows of a split that carry labels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from r2d2.tokenizer import key_hash
 
 @dataclass(frozen=True)
 class LabelledScores:
-    """p labelled pairs."""
+    """The scores of p labelled pairs."""
 
     scores: Tensor  # (p,) match scores, or cosines of a model without a match head
     labels: Tensor  # (p,) bool

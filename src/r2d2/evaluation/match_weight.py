@@ -1,4 +1,4 @@
-"""Choose the weight of a trained model's match score, and keep it with the model."""
+"""Choose the weight of a trained model's match score, and save it with the model."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ log = logging.getLogger(__name__)
 
 
 def keep_best_weight(folder: Path, table: PairsTable, batch_size: int) -> float | None:
-    """Save the weight that is the best on the whole split `val` with the model; see `evaluate`.
+    """Choose the weight that is the best on the whole split `val`, and save it with the model.
 
     Args:
-        folder: a saved model's.
-        table: that it was trained on.
-        batch_size: items, or pairs, a forward pass.
+        folder: of a saved model.
+        table: the one that it was trained on.
+        batch_size: items, or pairs, in a forward pass.
 
     Returns:
-        The weight; None where there is none to choose, which is told: no cross encoders, no `val`,
-        or nothing in it to rank.
+        The weight. None where it cannot be chosen, because the model has no cross encoders or the
+        table has no `val` that can be ranked; the latter is logged.
     """
     model = read_saved(folder, default_device())
     if not model.has_match:

@@ -1,4 +1,4 @@
-"""What is measured: a model of any kind, or embeddings that were made elsewhere."""
+"""Open what is to be evaluated: a model of any kind, or embeddings from another program."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from r2d2.evaluation.sentence_encoder import (
 from r2d2.models import ImageTextModel, load
 from r2d2.pretrained import Pretrained
 
-TOP_K = 32  # for embeddings, which say nothing of it
+TOP_K = 32  # for embeddings, which have no saved number of candidates
 
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """A source of embeddings, and what a report says of it."""
+    """A model, or embeddings, with what a report tells about it."""
 
     encoder: DualEncoder
     kind: str  # r2d2, hugging face, checkpoint, onnx, embeddings or sentence-transformers
@@ -38,7 +38,7 @@ class EvaluatedModel:
 
     @property
     def network(self) -> torch.nn.Module | None:
-        """What has the parameters; None: there is none that torch knows."""
+        """The torch module that has the parameters; None where there is none."""
         if isinstance(self.model, Pretrained):
             return self.model.model
         return self.encoder.network if isinstance(self.encoder, SentenceEncoder) else None
@@ -56,7 +56,7 @@ def open_encoder(
         dim: numbers of an embedding that are kept; None: all.
 
     Raises:
-        R2D2Error: nothing that is known lies there, it is damaged, or cannot take such a length.
+        R2D2Error: no known model is at `source`, it is damaged, or it cannot read texts that long.
     """
     folder = Path(source)
     if precomputed.is_there(folder):

@@ -1,4 +1,4 @@
-"""Match scores of many pairs of few items: each pair once, what belongs to one item once."""
+"""Match scores of many pairs of few items, without computing anything twice."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def match_scores(
     batch_size: int = BATCH_SIZE,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Match score of p pairs, each pair once however often it is asked for.
+    """Match score of p pairs; a pair that occurs several times is scored once.
 
     Args:
         model: with a match head.
@@ -47,7 +47,7 @@ def match_scores(
         (p,) float32 on the CPU.
 
     Raises:
-        R2D2Error: one cross encoder is asked of a model that has only both together to offer.
+        R2D2Error: the model cannot score by one cross encoder alone.
     """
     if by != "both":
         require_halves(model)
@@ -71,7 +71,7 @@ def match_scores(
 
 
 def require_halves(model: DualEncoder) -> None:
-    """R2D2Error where a model cannot score by one of its cross encoders."""
+    """Check that a model can score by one of its cross encoders; R2D2Error where it cannot."""
     if not isinstance(model, CrossEncoderModel):
         raise R2D2Error(
             "a cascade needs a model that scores by each of its cross encoders, as r2d2's own do: "
@@ -87,7 +87,7 @@ def _of_few(
     text: Tensor,
     by: By,
 ) -> Tensor:
-    """Scores of pairs, from each item's states once."""
+    """Scores of pairs; the keys and values of each item are computed once."""
     some_images, i = torch.unique(image, return_inverse=True)
     some_texts, t = torch.unique(text, return_inverse=True)
     sides = images.take(some_images), texts.take(some_texts)
@@ -101,10 +101,10 @@ def _of_few(
 
 
 def _by_image(image: Tensor, text: Tensor, length: Tensor, size: int) -> Iterator[Tensor]:
-    """Positions of pairs, image after image and, of each, by the length of the text.
+    """Batches of positions of pairs, sorted by image and, within an image, by text length.
 
-    The more pairs a batch has of an image, the less its keys and values cost each; and texts of
-    like length leave little padding to attention, the only part that sees it.
+    The more pairs of one image a batch has, the less its keys and values cost for each. Texts of
+    similar length need little padding, which only attention computes.
     """
     order = length[text].sort(stable=True).indices
     order = order[image[order].sort(stable=True).indices]
@@ -113,10 +113,10 @@ def _by_image(image: Tensor, text: Tensor, length: Tensor, size: int) -> Iterato
 
 
 def _by_length(image: Tensor, text: Tensor, length: Tensor, size: int) -> Iterator[Tensor]:
-    """Positions of pairs that come by image: short texts together, and yet few images at a time.
+    """Batches of positions of pairs that are sorted by image: texts of similar length, few images.
 
-    A batch is as long as its longest text, so like lengths save half of the work; and the states of
-    an image are read again for every batch that it is in.
+    A batch is as long as its longest text, so similar lengths save half of the work. The states of
+    an image are read again for every batch that it is in, so lengths are sorted within a window.
     """
     window = NEAR_BATCHES * size
     for start in range(0, len(text), window):

@@ -1,4 +1,4 @@
-"""Embeddings that were made elsewhere, found by image id and by text.
+"""Embeddings that another program made, found by image id and by text.
 
 images.npy (n, d) and image_ids.json, a list of n ids, or images.parquet: image_id, embedding
 texts.npy (m, d) and texts.json, a list of m texts, or texts.parquet: text, embedding
@@ -27,7 +27,7 @@ SIDES = {"images": ("image_ids.json", "image_id"), "texts": ("texts.json", "text
 
 
 class PrecomputedEmbeddings:
-    """See `DualEncoder` and `KnowsImages`; the matrices stay on disk until rows are asked for."""
+    """A `DualEncoder` that knows its images by id; rows of the matrices are read when needed."""
 
     has_match = False
 
@@ -47,14 +47,14 @@ class PrecomputedEmbeddings:
         return _side(self.images, [self.image_row[name] for name in image_ids])
 
     def encode_images(self, images: Sequence[Image.Image]) -> EncodedStates:
-        """It sees no pictures."""
+        """Not available: raises R2D2Error."""
         raise R2D2Error("precomputed embeddings know images by their id only")
 
     def encode_texts(self, texts: Sequence[str]) -> EncodedStates:
         """The embeddings of texts.
 
         Raises:
-            R2D2Error: one of them is not there; to leave it out would make another benchmark.
+            R2D2Error: one of them is missing. Leaving it out would make another benchmark.
         """
         missing = [text for text in texts if text not in self.text_row]
         if missing:
@@ -65,7 +65,7 @@ class PrecomputedEmbeddings:
         return _side(self.texts, [self.text_row[text] for text in texts])
 
     def match(self, images: EncodedStates, texts: EncodedStates) -> Tensor:
-        """It has no match head."""
+        """Not available: raises R2D2Error."""
         raise R2D2Error("precomputed embeddings have no match head")
 
 
@@ -75,7 +75,7 @@ def is_there(folder: Path) -> bool:
 
 
 def read(folder: Path) -> PrecomputedEmbeddings:
-    """What `write` wrote, or others in the same layout.
+    """Read a folder that `write` wrote, or that has the same layout.
 
     Raises:
         R2D2Error: a file is missing, damaged, or does not fit the others.
@@ -93,7 +93,7 @@ def read(folder: Path) -> PrecomputedEmbeddings:
 def write(
     folder: Path, images: Matrix, image_ids: Sequence[str], texts: Matrix, sentences: Sequence[str]
 ) -> None:
-    """The four files, whole or not at all."""
+    """Write the four files, whole or not at all."""
     with whole_folder(folder) as work:
         for name, matrix, names in (("images", images, image_ids), ("texts", texts, sentences)):
             np.save(work / f"{name}.npy", matrix, allow_pickle=False)
@@ -123,7 +123,7 @@ def _read_side(folder: Path, name: str) -> tuple[Matrix, list[str]]:
 
 
 def _name(folder: Path, side: str, row: int, value: object) -> str:
-    """An image's id, or a text; R2D2Error where it is none."""
+    """An image id, or a text; R2D2Error where the value is neither."""
     try:
         name = name_value(value)
     except BadValueError as error:

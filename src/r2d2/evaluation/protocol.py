@@ -1,4 +1,4 @@
-"""What the evaluation asks of a model: any dual encoder, with or without a match head."""
+"""The interface of a model that can be evaluated: a dual encoder, perhaps with a match head."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from r2d2.model.encoded_states import EncodedStates
 
-Progress = Callable[[str, int, int], None]  # what is being done, done so far, in all
+Progress = Callable[[str, int, int], None]  # the stage, items done so far, all items
 
 
 class DualEncoder(Protocol):
@@ -36,10 +36,10 @@ class DualEncoder(Protocol):
 
 @runtime_checkable
 class KnowsImages(Protocol):
-    """A source that was computed before and finds an image by its id: no picture is decoded."""
+    """Embeddings that were computed before and are found by image id, without any picture."""
 
     def knows(self, image_id: str) -> bool:
-        """Whether there is an embedding."""
+        """Whether there is an embedding of this image."""
 
     def known_images(self, image_ids: Sequence[str]) -> EncodedStates:
-        """The embeddings of images it knows."""
+        """The embeddings of images that `knows` has confirmed."""

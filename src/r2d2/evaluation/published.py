@@ -1,4 +1,4 @@
-"""What others published, from published.yaml: every figure with its source, split and protocol."""
+"""Published results, from published.yaml: every figure with its source, split and protocol."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ARXIV = re.compile(r"\d{4}\.\d{5}")
 
 @dataclass(frozen=True)
 class PublishedSource:
-    """Where figures stand."""
+    """The paper or page that figures come from."""
 
     title: str
     arxiv: str | None
@@ -41,10 +41,10 @@ class SplitSize:
 
     images: int
     texts: int
-    rounded: bool = False  # as its source gives them
+    rounded: bool = False  # whether the source gives rounded numbers
 
     def is_that_of(self, images: int, texts: int) -> bool:
-        """Whether these are the numbers of the whole split."""
+        """Whether these are the sizes of the whole split, up to rounding."""
         slack = ROUNDED if self.rounded else 0.0
         pairs = ((self.images, images), (self.texts, texts))
         return all(abs(own - other) <= slack * own for own, other in pairs)
@@ -60,7 +60,7 @@ class PublishedRow:
     setting: str  # zero-shot, fine-tuned or ablation
     protocol: str
     source: PublishedSource
-    where: str  # in the source
+    where: str  # the table or section of the source
     figures: Mapping[str, float]
 
 
@@ -74,12 +74,12 @@ class PublishedResults:
 
     rows: tuple[PublishedRow, ...]
     sets: Mapping[str, Mapping[str, Any]]  # name, task, perhaps t2i_only, splits, rounded
-    protocols: Mapping[str, Mapping[str, Any]]  # about, and whether ours may stand beside
-    missing: Mapping[str, str]  # sets whose published table could not be had
+    protocols: Mapping[str, Mapping[str, Any]]  # about, and whether our runs are comparable
+    missing: Mapping[str, str]  # sets whose published table was not available
 
     @property
     def of_runs(self) -> tuple[str, ...]:
-        """The sets that a run may stand in: not what a paper averages over several."""
+        """The sets that a run may be on: not those that a paper averages over several."""
         mixed = {row.set for row in self.rows if row.split == MIXED}
         return tuple(key for key in self.sets if key not in mixed)
 
@@ -88,7 +88,7 @@ class PublishedResults:
         return str(self.sets[key]["name"]) if key in self.sets else key
 
     def size(self, key: str, split: str) -> SplitSize | None:
-        """Of a split as published; None: it is not known here."""
+        """The size of a split as published; None: it is not known here."""
         entry = self.sets.get(key, {})
         counts = entry.get("splits", {}).get(split)
         if counts is None:
@@ -97,7 +97,7 @@ class PublishedResults:
         return SplitSize(images, texts, bool(entry.get("rounded", False)))
 
     def t2i_only(self, key: str) -> bool:
-        """Whether only texts ask."""
+        """Whether only texts are queries."""
         return bool(self.sets.get(key, {}).get("t2i_only", False))
 
 

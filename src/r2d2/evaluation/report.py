@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that shows what was reached, how, and where it fails."""
+"""The report of a run: one HTML file with its results, its settings and failed queries."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NAMES = {
     "temperature": "of the contrastive softmax",
     "pairs_per_second": "image-text pairs a second",
 }
-CHANCE = {"loss/fgr": math.log(2)}  # where a model that knows nothing stands
+CHANCE = {"loss/fgr": math.log(2)}  # the loss of a model that guesses
 
 
 def write_report(
@@ -46,7 +46,7 @@ def write_report(
     attribution: Mapping[str, str] | None = None,
     contact: Sequence[ContactGroup] | None = None,
 ) -> None:
-    """Write report.html, self-contained: it asks the network for nothing.
+    """Write report.html, which is self-contained: it loads nothing from the network.
 
     Args:
         path: of the file, written whole or not at all.
@@ -95,7 +95,7 @@ def _without_idle_stage(results: Results) -> dict[str, Any]:
 
 
 def _task(name: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """One block of the headline table; the better of two stages is marked in each column."""
+    """One block of the main table; the better of two stages is marked in each column."""
     stages = [("pre-ranking", "prerank"), ("two-stage", "two_stage")]
     stage_recalls = [(label, metrics[key]) for label, key in stages if key in metrics]
     columns = [column for column in COLUMNS if column in metrics["prerank"]]
@@ -137,7 +137,7 @@ def _task(name: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tiles(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The figures to read first."""
+    """The most important figures, for the head of the page."""
     tiles = []
     if "test" in metrics:
         test = metrics["test"]
@@ -204,7 +204,7 @@ def _weight_plot(metrics: Mapping[str, Any]) -> Markup | None:
 
 
 def _run(settings: Mapping[str, str], train: Mapping[str, Any]) -> dict[str, str]:
-    """What one wants to know of the run without opening its settings."""
+    """The main settings of the run, and its training summary."""
     labels = {
         "preset": "preset",
         "variant": "variant",
@@ -232,7 +232,7 @@ def _attribution(entries: Mapping[str, str]) -> dict[str, str]:
 
 
 def _versions() -> dict[str, str]:
-    """What else must be the same for the same figures."""
+    """The versions that must be the same to repeat the figures."""
     names = ("torch", "tokenizers", "numpy", "pillow", "pylance")
     return {
         "r2d2": r2d2.__version__,

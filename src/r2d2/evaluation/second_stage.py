@@ -1,4 +1,4 @@
-"""The second stage over many tasks: all their pairs in one go, or by a cascade."""
+"""The second stage of many tasks: all their pairs are scored together, or by a cascade."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from r2d2.ranking.two_stage import Cascade, MatchedCandidates
 
 @dataclass(frozen=True)
 class TaskScores:
-    """A task, its candidates matched; without a match head their scores are None."""
+    """The match scores of a task; those of its candidates are None without a match head."""
 
     task: Task
     i2t: MatchedCandidates | None
@@ -29,16 +29,16 @@ class TaskScores:
 
 @dataclass(frozen=True)
 class PairRequest:
-    """Pairs that are to be matched; of a direction its candidates, else each for itself."""
+    """Pairs to score: the candidates of a direction, or independent pairs."""
 
-    image: Tensor  # (p,) positions
-    text: Tensor  # (p,)
-    cosine: Tensor | None = None  # (q, k), p = q k, best first
+    image: Tensor  # (p,) positions of the images
+    text: Tensor  # (p,) positions of the texts
+    cosine: Tensor | None = None  # (q, k) of candidates, best first, with p = q k
 
 
 @dataclass(frozen=True)
 class SecondStage:
-    """The cross encoders of a model, over an encoded corpus."""
+    """The cross encoders of a model, applied to an encoded corpus."""
 
     model: DualEncoder
     images: StateStore
@@ -83,7 +83,7 @@ class SecondStage:
         return list(zip(torch.split(scores, sizes), cheap, strict=True))
 
     def score(self, tasks: Sequence[Task], weights: Sequence[float]) -> list[TaskScores]:
-        """Run the match head over all that some tasks ask; cosines where there is none."""
+        """Score all pairs of the tasks by the match head, or by cosine where the model has none."""
         if not self.model.has_match:
             return [TaskScores(task, None, None, self._cosine(task)) for task in tasks]
         asked = [one for task in tasks for one in _asked(task)]
@@ -111,7 +111,11 @@ class SecondStage:
 
 
 def check_cascade(model: DualEncoder, head: int) -> None:
-    """R2D2Error where a cascade is asked for that cannot be."""
+    """Check the settings of a cascade.
+
+    Raises:
+        R2D2Error: the head is empty, or the model cannot score by one cross encoder alone.
+    """
     if head < 1:
         raise R2D2Error(f"cascade is {head}: it must be at least 1")
     if model.has_match:
@@ -119,7 +123,7 @@ def check_cascade(model: DualEncoder, head: int) -> None:
 
 
 def _asked(task: Task) -> list[PairRequest]:
-    """What the match head is asked: i2t, t2i and matching."""
+    """The pairs of a task: the candidates of i2t, those of t2i, and the matching pairs."""
     texts, images = task.t2i.pairs()
     requests = [] if task.i2t is None else [PairRequest(*task.i2t.pairs(), task.i2t.first.cosine)]
     pairs = task.matching

@@ -35,7 +35,7 @@ class SentenceEncoder:
 
     @property
     def network(self) -> torch.nn.Module:
-        """What has the parameters."""
+        """The torch module that has the parameters."""
         module: torch.nn.Module = self._model
         return module
 
@@ -48,7 +48,7 @@ class SentenceEncoder:
         return self._encode(list(texts))
 
     def match(self, images: EncodedStates, texts: EncodedStates) -> Tensor:
-        """It has no match head."""
+        """Not available: raises R2D2Error."""
         raise R2D2Error("a SentenceTransformer has no match head")
 
     def _encode(self, items: list[Any]) -> EncodedStates:

@@ -1,8 +1,8 @@
-"""A side of a corpus after encoding: embeddings in memory, hidden states in a file on disk.
+"""The encoded images or texts of a corpus: embeddings in memory, hidden states on disk.
 
-The cross encoders ask for the states of a few hundred items at a time, those of all items would
-fill memory long before the embeddings do. So they are written to a temporary file as they come and
-read back by number. Only positions up to an item's last real one are kept.
+The cross encoders read the states of a few hundred items at a time. Those of all items would fill
+the memory long before the embeddings do, so they are written to a temporary file as they are made
+and read back by number. Positions after an item's last real token are not kept.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class StateStore:
         self._file = tempfile.TemporaryFile(prefix="r2d2-states-") if states else None  # noqa: SIM115
 
     def add(self, side: EncodedStates) -> None:
-        """Keep a batch.
+        """Add a batch.
 
         Raises:
             R2D2Error: the disk is full.
@@ -57,13 +57,13 @@ class StateStore:
         except OSError as error:
             raise R2D2Error(
                 f"cannot write hidden states to {tempfile.gettempdir()} ({error.strerror}): free "
-                "some space, or name another place by the variable TMPDIR"
+                "some space, or set TMPDIR to another folder"
             ) from error
         self._lengths.append(length)
         self._masks.append(real[kept])
 
     def done(self) -> None:
-        """Say that no batch follows."""
+        """Close the store; no batch may be added after this."""
         self._joined = torch.cat(self._embeddings)
         self._embeddings = []
         if self._file is not None:
@@ -77,18 +77,18 @@ class StateStore:
 
     @property
     def embedding(self) -> Tensor:
-        """(n, d) float32, of unit length, where the model put it."""
+        """(n, d) float32, of unit length, on the model's device."""
         assert self._joined is not None
         return self._joined
 
     @property
     def length(self) -> Tensor:
-        """(n,) int64, positions of each item that are kept."""
+        """(n,) int64, how many positions of each item are kept."""
         assert self._length is not None
         return self._length
 
     def take(self, index: Tensor) -> EncodedStates:
-        """The items at (k,) positions, repeats included, as long as the longest of them."""
+        """The items at (k,) positions, which may repeat, padded to the longest of them."""
         assert self._file is not None
         items, item_of = torch.unique(index.cpu(), return_inverse=True)
         lengths = self.length[items]

@@ -1,4 +1,4 @@
-"""Files to hand in: the ten best pictures of each query, as MUGE's retrieval track asks for them.
+"""Files to submit: the ten best images of each query, as MUGE's retrieval track expects them.
 
 One JSON object a line: query_id, query_text, item_ids; or text_id, text, image_ids, which are the
 names that Chinese-CLIP's evaluation script reads. Ids are numbers where they are numbers.
@@ -31,7 +31,7 @@ KEYS = {
     "muge": ("query_id", "query_text", "item_ids"),
     "chinese-clip": ("text_id", "text", "image_ids"),
 }
-ITEMS = 10  # that the track's own scorer wants of each query
+ITEMS = 10  # of each query, as the track's own scorer expects
 
 
 def answer_queries(
@@ -51,8 +51,8 @@ def answer_queries(
     of the table.
 
     Raises:
-        R2D2Error: a cascade cannot be, the split has no queries with an id, or fewer than ten
-            images.
+        R2D2Error: the model cannot rank by a cascade, or the split has no queries with an id or
+            fewer than ten images.
     """
     if cascade is not None:
         check_cascade(model, cascade)
@@ -107,5 +107,5 @@ def write_submission(
 
 
 def _number(name: str) -> int | str:
-    """An id as the set gave it."""
+    """An id as the data set writes it: a number where it is one."""
     return int(name) if name.isascii() and name.isdigit() and str(int(name)) == name else name

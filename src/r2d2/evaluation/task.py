@@ -1,4 +1,4 @@
-"""One task: which images and texts ask which, and the candidates that pre-ranking gives them."""
+"""One task: a split's queries in both directions, with their candidates, and its matching pairs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from r2d2.ranking.first_stage import BLOCK_CELLS, Candidates, best_by_cosine
 from r2d2.ranking.relevance import Relevance
 from r2d2.tokenizer import key_hash
 
-MATCHING_TEXTS = 5000  # texts, drawn by their hash, that get a wrong image: it takes long to find
+MATCHING_TEXTS = 5000  # texts, drawn by hash, that get a wrong image, which takes long to find
 Keys = Sequence[Collection[int]]
 
 
 @dataclass(frozen=True)
 class Direction:
-    """Images asking texts, or texts asking images."""
+    """Images as queries for texts, or texts as queries for images."""
 
     queries: Tensor  # (q,) int64, positions in the corpus
     gallery: Tensor  # (c,) int64, positions in the corpus
@@ -28,28 +28,28 @@ class Direction:
     first: Candidates
 
     def pairs(self) -> tuple[Tensor, Tensor]:
-        """Each query with each of its candidates, (q * k,) positions of either."""
+        """Each query with each of its candidates: positions of both, (q * k,)."""
         items = self.gallery[self.first.items]
         return self.queries[:, None].expand_as(items).reshape(-1), items.reshape(-1)
 
 
 @dataclass(frozen=True)
 class Task:
-    """A split's images and texts, each ranking the other side of a gallery."""
+    """The rankings of a split's images and texts, and its matching pairs."""
 
     name: str
-    i2t: Direction | None  # None where texts alone ask, as on MUGE
+    i2t: Direction | None  # None where only texts are queries, as on MUGE
     t2i: Direction
     matching: MatchingPairs
 
     @property
     def directions(self) -> list[Direction]:
-        """Those that there are."""
+        """Both directions, or the only one."""
         return [self.t2i] if self.i2t is None else [self.i2t, self.t2i]
 
     @property
     def pairs(self) -> int:
-        """How many pairs the second stage is asked of: each query's candidates, and `matching`."""
+        """How many pairs the second stage scores: the candidates of every query, and `matching`."""
         return sum(direction.first.items.numel() for direction in self.directions) + len(
             self.matching
         )
@@ -57,7 +57,7 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskPlan:
-    """What a task is to be."""
+    """Which split a task ranks, and against what."""
 
     name: str
     split: str
@@ -73,7 +73,7 @@ def make_task(
     *,
     matching: bool = True,
 ) -> Task:
-    """Pre-rank a split.
+    """Rank a split by cosine and make its matching pairs.
 
     Raises:
         R2D2Error: top_k is below 1.
@@ -103,7 +103,9 @@ def make_task(
         first = best_by_cosine(from_[asking], to[asked], relevance, top_k, block_cells, given)
         return Direction(asking, asked, relevance, first)
 
-    asking_images = [i for i in own_images if image_keys[i]]  # others only stand in the way
+    asking_images = [
+        i for i in own_images if image_keys[i]
+    ]  # the others are no queries, but compete in the gallery
     i2t = None
     if not plan.t2i_only:
         i2t = direction(

@@ -64,13 +64,13 @@ def image_to_text(
 
 
 def check_cross(model: R2D2) -> None:
-    """R2D2Error where there is no cross-attention to look at."""
+    """R2D2Error where the model has no cross-attention."""
     if not model.has_match:
         raise no_cross_encoders()
 
 
 def no_cross_encoders() -> R2D2Error:
-    """What to say where attention is asked for that there is not."""
+    """The error for a model without cross encoders."""
     return R2D2Error(
         "there is no attention to read in this model, which has no cross encoders (variant prd2) "
         "or is an ONNX graph: explain it by dropping, or give a model of variant r2d2",
@@ -101,7 +101,9 @@ def _weights(
         if not gradient:
             return AttentionWeights(plain, plain[:0])
         logits = head(states[:, 0])
-        score = (logits[:, 1] - logits[:, 0]).sum()  # pairs do not meet: each gets its own gradient
+        score = (
+            logits[:, 1] - logits[:, 0]
+        ).sum()  # pairs are independent, so each gets its own gradient
         gradients = torch.autograd.grad(score, record)
     weighted = [
         (weights.detach() * change.clamp_min(0)).mean(1)
@@ -111,7 +113,7 @@ def _weights(
 
 
 def _own(side: EncodedStates) -> EncodedStates:
-    """A copy that a gradient may pass: what was encoded for inference allows none."""
+    """A copy that gradients can flow through; states encoded in inference mode allow none."""
     mask = None if side.mask is None else side.mask.clone()
     states = side.states.detach().clone().requires_grad_()
     return EncodedStates(states, mask, side.embedding)

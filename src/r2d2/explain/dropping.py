@@ -1,4 +1,4 @@
-"""What each part of a picture adds to its match with a text, found by dropping random parts.
+"""The effect of each part of a picture on its match with a text, by dropping random parts.
 
 Each draw shows the model what is inside a random rectangle of patches, or all but that. The effect
 of a patch is what it adds to the embedding by itself, by ridge regression over the draws, as far as
@@ -61,7 +61,7 @@ def draw_parts(side: int, count: int = DRAWS, seed: int = 0) -> Tensor:
 
 
 def grid_side(model: ImageTextModel) -> int:
-    """How many parts a picture has across and down: patches, or squares to cover."""
+    """The number of parts in a row and in a column: patches, or squares to cover."""
     if not isinstance(model, Pretrained):
         return COVERED
     vision = model.model.config.vision
@@ -110,7 +110,7 @@ def _encode_patches(model: Pretrained, picture: Image.Image, shown: Tensor) -> T
 
 
 def patch_effects(embeddings: Tensor, shown: Tensor, directions: Tensor) -> Tensor:
-    """What each patch by itself moves the picture along each direction: (q, P).
+    """How far each patch by itself moves the picture along each direction: (q, P).
 
     Ridge regression of the embedding on which patches are shown. The plain difference between draws
     with and without a patch would also tell how much of the picture such draws show: of corners,
@@ -129,7 +129,7 @@ def patch_effects(embeddings: Tensor, shown: Tensor, directions: Tensor) -> Tens
 
 
 def directions_among(texts: Tensor, unrelated: Tensor) -> Tensor:
-    """Where texts (q, d) lie from the mean of unrelated ones (u, d): (q, d), of unit length.
+    """Directions (q, d), of unit length, from the mean of unrelated texts (u, d) to texts (q, d).
 
     Without their lengths: a model embeds words that it hardly knows near that mean, and what it
     knows well far from it, so that cosines with a picture are not comparable between the two.

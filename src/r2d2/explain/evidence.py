@@ -1,9 +1,9 @@
-"""What a map is worth: how much of it a word that has nothing to do with the picture reaches too.
+"""The significance of a map, by comparison with words that have nothing to do with the picture.
 
-The same is done with unrelated words as with the spans of the text, in the same draws of parts. The
-noise is what one in twenty of them exceeds somewhere in the picture. Of a span nothing is known
-where the picture as a whole matches it no better than it does unrelated words, and no part of the
-picture stands out as much for it as for the strongest of them.
+Maps of unrelated words are made with the same draws of parts as those of the spans of the text. The
+noise is the value that one in twenty of them exceeds somewhere in the picture. Nothing is known of
+a span where the whole picture matches it no better than unrelated words, and no part of the picture
+stands out more than for the strongest of these words.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Evidence:
     words: int  # unrelated words; 0: the model cannot read enough of them
 
     def over(self, region: tuple[float, float, float, float]) -> Evidence:
-        """The same, laid over a whole picture of which a region is seen: see `place`."""
+        """The same for a whole picture, of which the model sees a region; see `place`."""
         return replace(self, maps=place(self.maps, region))
 
     def known(self, index: int) -> bool:

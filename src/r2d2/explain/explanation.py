@@ -1,4 +1,4 @@
-"""Why a picture and a text match: a map over the picture for each entity, words for each patch."""
+"""Explain a match: a map over the picture for each entity, and the words of each patch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Explanation:
-    """One picture, one text."""
+    """The explanation of one picture and one text."""
 
     picture: Image.Image  # RGB, upright
     text: str
@@ -46,12 +46,12 @@ class Explanation:
 
     @property
     def maps(self) -> Map:
-        """(k, P_h, P_w), 0 or more: what each part adds to an entity's match, or its attention."""
+        """(k, P_h, P_w), 0 or more: the effect of each part on the match, or its attention."""
         return self.evidence.maps
 
     @property
     def known(self) -> tuple[bool, ...]:
-        """Of each entity, whether there is anything to show: see `evidence`."""
+        """Whether there is anything to show, for each entity; see `evidence`."""
         return tuple(self.evidence.known(index) for index in range(len(self.entities)))
 
     def over_picture(self, index: int) -> Map:
@@ -63,7 +63,7 @@ class Explanation:
 
     @property
     def parts_differ(self) -> bool:
-        """Whether two patches belong to different words; else words by part say nothing."""
+        """Whether two patches belong to different words; otherwise words by part are not shown."""
         if not self.words:
             return False
         best = self.patches.argmax(-1)[self.patches.max(-1) > 0]
@@ -102,7 +102,7 @@ class Explanation:
 
 
 class NoNounError(R2D2Error):
-    """A text that names nothing; a program may ask for the whole text instead."""
+    """The text has no noun; a program can explain the whole text instead."""
 
     code: str = "no_noun"
 
@@ -177,7 +177,7 @@ def explain(
 def _entities(
     model: ImageTextModel, text: str, only: Sequence[str] | None
 ) -> tuple[list[Span], list[Note]]:
-    """Those within what the model reads, and what to say about the others."""
+    """The entities within what the model reads, and notes on the others."""
     spans = entities(text) if only is None else spans_of(text, only)
     if not spans:
         raise NoNounError(
@@ -196,7 +196,7 @@ def _entities(
 
 
 def _unreadable(model: ImageTextModel, spans: Sequence[Span]) -> list[Note]:
-    """What the model cannot read of the entities."""
+    """Notes on the parts of the entities that the model cannot read."""
     unknown, english = (
         dict.fromkeys(name for names in part for name in names)
         for part in zip(*(unreadable(model, span.text) for span in spans), strict=True)

@@ -1,4 +1,4 @@
-"""A panel for people: the picture, and a copy for each entity with what stands out for it.
+"""The panel of an explanation: the picture, and a copy for each entity with its map.
 
 Colours have one scale in all panels: from the noise, below which the picture stays grey, to FULL
 times the noise. Labels are Chinese where the text is, and English where there is no font for them.
@@ -23,7 +23,7 @@ GAP, CAPTION, LINE = 16, 56, 30
 BAR = 160  # pixels: the width of the colours' scale
 PARTS = 6  # across and down, of the words by part
 INK, GREY, LINES, PAPER = (24, 24, 27), (110, 110, 118), (200, 200, 205), (255, 255, 255)
-# Dark to bright, even to the eye, and told apart by readers who do not see red and green.
+# From dark to bright in even steps, and readable for people with red-green blindness.
 HEAT = ((81, 18, 124), (183, 55, 121), (252, 137, 97), (252, 253, 191))
 COVER = 0.7  # how much of the colour covers the picture
 

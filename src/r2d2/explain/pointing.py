@@ -1,4 +1,4 @@
-"""The pointing game: is a thing that is named shown in its quarter of a composed picture?
+"""The pointing game: whether the map of a named object lies in its quarter of a composed picture.
 
 Four pictures stand two by two (data/grid.py); chance is 25%. The text that is read is the name of
 one of the four ("one"), or of all, each asked after in turn ("all"). Maps are scored in two ways:

@@ -1,4 +1,4 @@
-"""What `r2d2 explain` says and writes."""
+"""The output of `r2d2 explain`: lines of text, and the panel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLUMNS = ("left", "centre", "right")
 
 
 def lines(explanation: Explanation) -> list[str]:
-    """The scores, what the noise is, and for each entity where it is, or that nothing is known."""
+    """The scores, the noise, and the place of each entity, or that nothing is known of it."""
     match = "" if explanation.match is None else f"match {explanation.match:.3f}, "
     told = [f"{match}cosine {explanation.cosine:.3f}; {describe(explanation.method)}"]
     evidence = explanation.evidence
@@ -65,6 +65,6 @@ def _of_entity(explanation: Explanation, index: int) -> str:
 
 
 def _place(row: int, column: int, shape: tuple[int, ...]) -> str:
-    """Upper left to lower right, by thirds."""
+    """The position in words, by thirds: upper left to lower right."""
     up, across = ROWS[3 * row // shape[0]], COLUMNS[3 * column // shape[1]]
     return "centre" if (up, across) == ("middle", "centre") else f"{up} {across}"

@@ -1,8 +1,8 @@
-"""Everyday words of many subjects: what a word that has nothing to do with a picture reaches in it.
+"""Everyday words of many subjects, which serve as a baseline for the maps of entities.
 
-The effect of a part of a picture means something only beside that on such words: words, as entities
-are, where search compares whole texts (search/unrelated_texts.txt). A few of them may be in a
-picture; so no more is asked than how much a share of them reaches.
+The effect of a part of a picture is compared with its effect on these words. They are words because
+entities are; search compares whole texts (search/unrelated_texts.txt). A few of them may be in a
+picture, so only quantiles over all of them are used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from r2d2.models import ImageTextModel
 from r2d2.readable import token_spans
 
-LEAST = 40  # words that a model must be able to read, so that shares of them can be told
+LEAST = 40  # words that a model must be able to read for quantiles to mean anything
 _LIST = """
 苹果 香蕉 西瓜 面包 蛋糕 米饭 面条 咖啡 牛奶 啤酒 小狗 小猫 金鱼 小鸟 马 牛 老虎 猴子 蛇 蝴蝶
 花 树 草地 山 大海 河流 太阳 月亮 星星 下雨 下雪 汽车 自行车 火车 飞机 船 房子 学校 医院 桥
@@ -42,7 +42,7 @@ _embeddings: WeakKeyDictionary[ImageTextModel, UnrelatedWords] = WeakKeyDictiona
 
 
 def unrelated_words(model: ImageTextModel, texts: Sequence[str]) -> UnrelatedWords:
-    """Those of which the model knows every character.
+    """The words of which the model knows every character.
 
     Without those that are a part of one of `texts`, or that it is a part of.
     """

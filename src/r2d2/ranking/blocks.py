@@ -1,7 +1,7 @@
-"""One block of pre-ranking: queries against all items, the best k of each, ranks of the right ones.
+"""One block of the first stage: the best k items of each query, and the ranks of its matches.
 
-Two ways to the same: with masks over all scores, which takes any scores; and with right answers as
-pairs, which needs finite ones and passes over them three times instead of some forty.
+There are two implementations of the same: one with masks over all scores, for any scores, and one
+with the matches as pairs, for finite scores, which reads them three times instead of some forty.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from r2d2.ranking.metrics import published_ranks, rank_of_best
 
-GROUP = 64  # items that stand together when the best are looked for
+GROUP = 64  # items whose maximum is compared first when the best are searched
 Pairs = tuple[Tensor, Tensor]  # row and item of each right answer, (p,) int64, each once
 
 
@@ -28,8 +28,8 @@ def dense_block(scores: Tensor, relevant: Tensor, own: Tensor, k: int) -> tuple[
     order = scores.masked_fill(~torch.isfinite(scores), torch.inf)
     chosen, items = _best(order, k)
     ranks = rank_of_best(scores, relevant)
-    # Below the candidates all that pre-ranks at least as high stands above a match, and those are
-    # among it; where there is no usable match, everything does.
+    # Outside the candidates, every item that scores at least as high counts as above a match, and
+    # all candidates are among these. Where there is no usable match, everything counts as above.
     usable = relevant & ~chosen & torch.isfinite(scores)
     best = scores.masked_fill(~usable, -torch.inf).amax(dim=1, keepdim=True)
     below = 1 + (~relevant & (order >= best)).sum(dim=1)
@@ -41,7 +41,7 @@ def dense_block(scores: Tensor, relevant: Tensor, own: Tensor, k: int) -> tuple[
 
 
 def sparse_block(scores: Tensor, right: Pairs, own: Pairs, k: int) -> tuple[Tensor, ...]:
-    """The same from right answers as pairs; scores must be finite, each row have an answer.
+    """The same with matches as pairs; scores must be finite, and each row must have a match.
 
     What stands at least as high as the best right answer is counted over all items, and the right
     ones among it are then taken off.
@@ -53,7 +53,7 @@ def sparse_block(scores: Tensor, right: Pairs, own: Pairs, k: int) -> tuple[Tens
     above = _count(scores >= best[:, None])
     ranks = 1 + above - rows[value >= best[rows]].bincount(minlength=b)
     chosen = (items[rows] == items_right[:, None]).any(dim=1)
-    # Of a row all of whose right answers are candidates everything else counts as above.
+    # Where all matches of a row are candidates, everything else counts as above.
     below = 1 + c - rows.bincount(minlength=b)
     left = rows[~chosen], items_right[~chosen]
     if len(left[0]):
@@ -83,7 +83,7 @@ def _below(
 
 
 def _published(scores: Tensor, own: Pairs) -> Tensor:
-    """See `published_ranks`: of equal scores the later place stands first."""
+    """See `published_ranks`: of equal scores the later position comes first."""
     rows, positions = own
     value, best = _best_of(scores, own)
     last = torch.full((len(scores),), -1, dtype=torch.long, device=scores.device)
@@ -122,7 +122,7 @@ def best_items(scores: Tensor, k: int) -> Tensor:
 
 def _best(order: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k best of (b, c): as a mask (b, c), and as places (b, k), best first, then earlier."""
-    # topk promises nothing about ties: take all above the k-th value, and the first equal to it.
+    # topk does not define the order of ties: take all above the k-th value, then the first equal.
     kth = order.topk(k, dim=1).values[:, -1:]
     above, equal = order > kth, order == kth
     chosen = above | (equal & (equal.cumsum(dim=1) <= k - above.sum(dim=1, keepdim=True)))
@@ -145,7 +145,7 @@ def _among(items: Tensor, pairs: Pairs, c: int) -> Tensor:
 
 
 def _count(mask: Tensor) -> Tensor:
-    """True ones of each row, (b,) int64."""
+    """How many values of each row are True, (b,) int64."""
     if mask.device.type != "cpu":
         return mask.sum(dim=1)
     # on the CPU torch adds up int64 one by one: ten times slower

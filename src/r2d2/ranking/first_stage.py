@@ -12,8 +12,8 @@ from r2d2.ranking.blocks import dense_block, sparse_block
 from r2d2.ranking.relevance import Relevance
 
 BLOCK_CELLS = 2**23  # scores held at a time: 64 MiB in float64
-TILE = 4096  # items whose scores are made at a time
-SPARSE = 64  # scores a right answer, on average: from there on answers are held as pairs
+TILE = 4096  # items whose scores are computed at a time
+SPARSE = 64  # scores for each match, on average: from this number on matches are held as pairs
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def best_by_cosine(
     block_cells: int = BLOCK_CELLS,
     own: Relevance | None = None,
 ) -> Candidates:
-    """Pre-ranking, exact, in blocks of queries.
+    """Rank items by cosine, exactly, in blocks of queries.
 
     Args:
         queries: (q, d) unit length.
