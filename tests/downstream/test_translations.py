@@ -2,15 +2,13 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from downstream.pairs import picture
-from r2d2.downstream.edits import edit_distance, edit_share
 from r2d2.downstream.sentences import read_sentences
 from r2d2.downstream.tasks import read_gold
 from r2d2.downstream.translation_report import review
@@ -41,18 +39,11 @@ def naive_distance(a, b):
     return table[-1][-1]
 
 
-words = st.text("甲乙丙丁", max_size=20)
-
-
-@given(words, words)
-def test_edit_distance_is_its_twin(a, b):
-    assert edit_distance(a, b) == naive_distance(a, b)
-    assert edit_share(a, b) == (naive_distance(a, b) / max(len(a), len(b), 1))
-
-
-def test_long_texts_are_more_than_64_bits():
-    a, b = "甲乙丙" * 60, "甲丙丙丁" * 50
-    assert edit_distance(a, b) == naive_distance(a, b)
+def test_a_report_without_its_package_names_the_extra(job, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rapidfuzz.distance.Levenshtein", None)
+    monkeypatch.setitem(sys.modules, "rapidfuzz", None)
+    take_sheet(job, fill(job.folder / "1.csv", job.folder / "pass-1.csv", translation=NEW), "甲")
+    assert "zero-r2d2[translate]" in refused(review, job)
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from r2d2.downstream.edits import edit_distance, edit_share
 from r2d2.downstream.plain import finite
 from r2d2.downstream.translations import TranslationJob
+from r2d2.extras import require
 from r2d2.files import write_text
 from r2d2.page import template
 
@@ -36,8 +36,8 @@ class WordingChange:
         """Of texts before and after."""
         if not pairs:
             return cls(0, math.nan, math.nan, math.nan, (0,) * (len(EDGES) - 1))
-        distances = [edit_distance(a, b) for a, b in pairs]
-        shares = [edit_share(a, b) for a, b in pairs]
+        distances = [_levenshtein().distance(a, b) for a, b in pairs]
+        shares = [_edit_share(a, b) for a, b in pairs]
         counts = np.histogram(shares, EDGES)[0]
         return cls(
             len(pairs), sum(d == 0 for d in distances) / len(pairs), float(np.mean(distances)),
@@ -94,10 +94,10 @@ def review(job: TranslationJob) -> TranslationReview:
             changed / len(checked) if checked else math.nan,
         )
     last = {**first, **second}
-    moved = sorted(last, key=lambda name: (-edit_share(machine[name], last[name]), name))
+    moved = sorted(last, key=lambda name: (-_edit_share(machine[name], last[name]), name))
     disputed = sorted(
         (name for name in second if second[name] != first[name]),
-        key=lambda name: (-edit_share(first[name], second[name]), name),
+        key=lambda name: (-_edit_share(first[name], second[name]), name),
     )
     return TranslationReview(
         sentences=len(machine),
@@ -130,3 +130,12 @@ def write_review(folder: Path, found: TranslationReview) -> Path:
     write_text(page.with_suffix(".json"), text)
     write_text(page, html)
     return page
+
+
+def _edit_share(a: str, b: str) -> float:
+    """The edit distance by the longer text's characters, in [0, 1]."""
+    return float(_levenshtein().normalized_distance(a, b))
+
+
+def _levenshtein() -> Any:
+    return require("translate", "rapidfuzz.distance.Levenshtein", "a translation report")
