@@ -132,12 +132,12 @@ def pretrain(
     from r2d2.config import make_config, read_vocab
     from r2d2.evaluation.match_weight import keep_best_weight
     from r2d2.table import PairsTable
+    from r2d2.training.division import check_division
     from r2d2.training.launch import ensure_processes
     from r2d2.training.pretrain import check_vocab
     from r2d2.training.pretrain import pretrain as run
     from r2d2.training.run_folder import check_folder
     from r2d2.training.start import config_from, find_start
-    from r2d2.training.trainer import check_division
     from r2d2.used_settings import check_used, tell_idle
 
     if first_process():
@@ -209,9 +209,9 @@ def finetune(
     from r2d2.finetune import tuning_config, tuning_start
     from r2d2.own_table import CAPTIONS, TABLE, is_plain_folder, own_table
     from r2d2.training.distributed import world
+    from r2d2.training.division import check_division
     from r2d2.training.launch import ensure_processes
     from r2d2.training.run_folder import check_folder
-    from r2d2.training.trainer import check_division
     from r2d2.used_settings import check_used, tell_idle
 
     new = captions is not None and not (out / CAPTIONS).exists()

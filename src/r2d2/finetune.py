@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,9 @@ from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.labelled import score_labelled
 from r2d2.evaluation.run import evaluate_run
 from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
-from r2d2.files import write_text
+from r2d2.files import whole_folder, write_text
 from r2d2.model.r2d2 import R2D2
-from r2d2.pretrained import Pretrained, read_saved
+from r2d2.pretrained import Pretrained, read_saved, saved_config
 from r2d2.table import PairsTable
 from r2d2.tensor_cores import tensor_cores
 from r2d2.training.epochs import Epoch, read_epochs, still_rising, write_epochs
@@ -232,11 +233,12 @@ class KeepBest:
 
 def finish(table: PairsTable, table_path: str | Path, out: Path, config: Config) -> Path:
     """Put the best epoch's model in the place of the last one's, and measure it."""
-    best = read_saved(out / BEST)
-    best.save(out / MODEL)
+    with whole_folder(out / MODEL) as work:
+        shutil.copytree(out / BEST, work, dirs_exist_ok=True)
     if not config.train.labelled:
-        return evaluate_run(out, table_path, out, keep_weight=best.has_match)
-    found = {}
+        ranks = saved_config(out / MODEL).cross_layers > 0
+        return evaluate_run(out, table_path, out, keep_weight=ranks)
+    best, found = read_saved(out / MODEL), {}
     for split in table.splits():
         if split != TRAIN and _kinds(table, split) < {0, 1}:
             log.warning("split '%s' is not measured: it lacks label 0 or label 1", split)

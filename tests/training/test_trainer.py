@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from r2d2.training.distributed import ALONE, World
-from r2d2.training.trainer import bfloat16, decoders
+from r2d2.training.hardware import bfloat16, decoders
 
 
 @pytest.mark.parametrize(

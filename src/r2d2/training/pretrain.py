@@ -21,7 +21,9 @@ from r2d2.pretrained import Pretrained, default_device
 from r2d2.table import PairsTable
 from r2d2.tokenizer import Tokenizer
 from r2d2.training import preflight
+from r2d2.training.describe import describe
 from r2d2.training.distributed import ALONE, World, world
+from r2d2.training.division import group_size, groups_of
 from r2d2.training.lora import check_lora
 from r2d2.training.memory import memory_errors
 from r2d2.training.run_folder import (
@@ -34,7 +36,7 @@ from r2d2.training.run_folder import (
     saved_run,
 )
 from r2d2.training.start import Start, find_start
-from r2d2.training.trainer import Trainer, TrainSummary, group_size, groups_of
+from r2d2.training.trainer import Trainer, TrainSummary
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +127,7 @@ def pretrain(
             ):
                 log.warning("%s", warning)
         hook = partial(on_epoch, trainer) if on_epoch else None
-        with memory_errors(trainer.describe()):
+        with memory_errors(describe(trainer)):
             summary = trainer.run(hook, stage)
         _save(trainer, out, summary)
     return summary

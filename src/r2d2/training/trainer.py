@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -24,7 +22,6 @@ from r2d2.data.augment import VIEW_NUMBERS, normalize, views
 from r2d2.data.images import Kind
 from r2d2.data.loader import PairsLoader, RawBatch
 from r2d2.errors import R2D2Error, RunStoppedError
-from r2d2.files import write_text
 from r2d2.keyed import Draw, uniform
 from r2d2.model.dropout import set_dropout
 from r2d2.model.r2d2 import R2D2
@@ -34,15 +31,18 @@ from r2d2.pretrained import default_device
 from r2d2.table import PairsTable
 from r2d2.tokenizer import Tokenizer
 from r2d2.training import schedule
+from r2d2.training.bad_steps import BadSteps
 from r2d2.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from r2d2.training.describe import describe
 from r2d2.training.distributed import ALONE, World
+from r2d2.training.division import group_size
 from r2d2.training.epochs import read_epochs
-from r2d2.training.log import RunLog
+from r2d2.training.hardware import bfloat16, decoders
 from r2d2.training.lora import add_lora, is_adapted, merged
 from r2d2.training.memory import checkpoint_activations, compile_layers
 from r2d2.training.mining import Mining
 from r2d2.training.optimizer import make_optimizer
-from r2d2.training.run_folder import BAD_BATCH, CHECKPOINTS
+from r2d2.training.run_folder import CHECKPOINTS
 from r2d2.training.sharding import (
     average_uncut,
     clip_gradients,
@@ -52,6 +52,7 @@ from r2d2.training.sharding import (
 )
 from r2d2.training.signals import signals
 from r2d2.training.step import Passes, Step, backward, leaves_unused, spread, unwrapped
+from r2d2.training.step_log import StepLog
 from r2d2.training.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -153,47 +154,8 @@ class Trainer:
         self.optimizer = make_optimizer(self.model, train, system.updates)
         self.step = 0
         self.seconds = 0.0
-        self.bad_steps = 0  # over the run
-        self._bad_in_row = 0
+        self.bad_steps = BadSteps(train, out, table, world)
         self._saved = -1  # step of the newest checkpoint
-
-    def describe(self) -> str:
-        """What the log says first: how the run uses its machines."""
-        system, size = self.config.system, self.world.size
-        trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-        words = [
-            f"{size} process{'es' if size > 1 else ''} on {self.device.type}"
-            + (f" ({system.parallel})" if size > 1 else ""),
-            f"{self.config.train.batch_size} pairs a step in {size * system.accumulate} parts",
-            "bfloat16" if self.passes.bfloat16 else "float32",
-            f"{trained / 1e6:.1f}M parameters trained",
-        ]
-        if self.config.objectives.teachers and not self.config.train.labelled:
-            words += [f"teachers of momentum {self.config.objectives.momentum:g}"]
-        if self.config.objectives.fgr and not self.config.train.labelled:
-            words += [self._describe_negatives()]
-        group = self.optimizer.param_groups[0]
-        kind = "fused" if group["fused"] else "foreach" if group["foreach"] else "single"
-        words += [f"{kind} updates"]
-        words += ["compiled"] if system.compile else []
-        words += ["activations recomputed"] if system.checkpoint_activations else []
-        words += ["image tower frozen"] if self.config.train.freeze_vision else []
-        words += ["text tower frozen"] if self.config.train.freeze_text else []
-        rank = self.config.train.lora_rank
-        words += [f"LoRA of rank {rank}"] if rank else []
-        decay = self.config.train.layer_decay
-        words += [f"layer decay {decay:g}"] if decay < 1 else []
-        return ", ".join(words)
-
-    def _describe_negatives(self) -> str:
-        """Among how many pairs FGR draws its negatives, and why not among all."""
-        if size := self.config.objectives.list_size:
-            return f"all pairs of blocks of {size} ranked"
-        if not self.group_size:
-            return f"negatives drawn from all {self.config.train.batch_size} pairs"
-        chunks = self.config.system.accumulate
-        reason = f" (system.accumulate={chunks}: each chunk from itself)" if chunks > 1 else ""
-        return f"negatives drawn from {self.group_size} pairs each{reason}"
 
     def step_context(self) -> StepContext:
         """The schedules at this step."""
@@ -245,14 +207,12 @@ class Trainer:
         norm = clip_gradients(self.model.parameters(), train.clip_norm or float("inf"))
         # Each process has a loss of its own; a mean is finite only where all of them are.
         total = self.world.average(losses["total"])
-        if torch.isfinite(norm) and torch.isfinite(total):
+        finite = bool(torch.isfinite(norm) and torch.isfinite(total))
+        if finite:
             self.optimizer.step()
             at_once = self.config.system.updates != "single"
             self.objectives.after_step(self.model, output.queue_entries, at_once)
-            self._bad_in_row = 0
-        else:
-            self.bad_steps += 1
-            self._bad_in_row += 1
+        self.bad_steps.add(finite)
         self.step += 1
         return losses | {"grad_norm": norm, "lr": torch.tensor(lr)}
 
@@ -276,7 +236,7 @@ class Trainer:
             "steps": self.steps,
             "seconds": self.seconds,
             "bad": self.loader.bad,
-            "bad_steps": self.bad_steps,
+            "bad_steps": self.bad_steps.count,
         }
         self._saved = self.step
         return save_checkpoint(
@@ -291,7 +251,7 @@ class Trainer:
             return
         state = load_checkpoint(checkpoint, self.model, self.objectives, self.optimizer)
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        self.bad_steps = int(state.get("bad_steps", 0))
+        self.bad_steps.count = int(state.get("bad_steps", 0))
         self._saved = self.step
         self.loader.mark_bad({int(item): kind for item, kind in state["bad"].items()})
         log.info("resumed from %s at step %d of %d", checkpoint, self.step, self.steps)
@@ -314,46 +274,37 @@ class Trainer:
             return self.summary()
         if self.step == self.steps:
             return self.summary()
-        run_log = RunLog(self.out, self.step) if world.first else None
+        steps_log = StepLog(self.out, world, self.device, train.batch_size, self.step, self.seconds)
         batches = self._batches()
-        log.info("%s: %s", stage, self.describe())
+        log.info("%s: %s", stage, describe(self))
         measured = partial(read_epochs, self.out)
         watch = Watch(self.steps, self.config, self.loader.variety, measured)
         try:
             with signals(world.size > 1) as came, progress.bars(hidden=not world.first) as update:
-                began, logged = time.perf_counter() - self.seconds, (self.step, self.seconds)
+                began = time.perf_counter() - self.seconds
                 update(stage, self.step, self.steps)
-                note = ""
-                for raw in self._until_lost(batches, run_log):
+                for raw in self._until_lost(batches, steps_log):
                     scalars = self.train_step(self.prepare(raw))
                     self.seconds = time.perf_counter() - began
-                    if self._bad_in_row:
-                        self._tell_bad_step(raw)
+                    self.bad_steps.check(self.step - 1, raw.rows, self.device)
                     if self.step % train.log_every == 0 or self.step == self.steps:
-                        values = self._scalars(scalars)
-                        done, took = self.step - logged[0], self.seconds - logged[1]
-                        values["pairs_per_second"] = done * train.batch_size / max(took, 1e-9)
-                        logged = (self.step, self.seconds)
-                        if run_log:
-                            run_log.write(self.step - 1, values)
-                        note = f"loss {values['loss/total']:.3f}"
-                    update(stage, self.step, self.steps, note)
+                        tau = self.model.temperature.item()
+                        steps_log.write(self.step, self.seconds, scalars, tau)
+                    update(stage, self.step, self.steps, steps_log.note)
                     if warning := watch.see(self.step, scalars):
                         log.warning("%s", warning)
-                    self._stop(came, run_log)
-                    over = on_epoch is not None and self._ends_epoch()
-                    regular = self.step % train.checkpoint_every == 0
-                    if over or regular:
-                        check(run_log)
+                    self._stop(came, steps_log)
+                    epoch_over = on_epoch is not None and self._ends_epoch()
+                    if epoch_over or self.step % train.checkpoint_every == 0:
+                        steps_log.check()
                         self.save()
-                    if over and on_epoch and on_epoch(self.epochs_done):
+                    if epoch_over and on_epoch and on_epoch(self.epochs_done):
                         break
-                self._stop(came, run_log)  # a signal may have come while the epoch was measured
-            check(run_log)
+                self._stop(came, steps_log)  # a signal may have come while the epoch was measured
+            steps_log.check()
         finally:
             batches.close()
-            if run_log:
-                run_log.close()
+            steps_log.close()
         if self._saved != self.step:
             self.save()
         return self.summary()
@@ -390,15 +341,13 @@ class Trainer:
         features = unwrapped(self.module).features(batch, context)
         return features.images, features.texts, features.keys
 
-    def _stop(self, came: list[int], run_log: RunLog | None) -> None:
+    def _stop(self, came: list[int], steps_log: StepLog) -> None:
         """Leave with a checkpoint, if a signal came to any process; RunStoppedError."""
         if self.world.any(bool(came), self.device):
-            check(run_log)
+            steps_log.check()
             raise RunStoppedError(came[0] if came else signal.SIGTERM, self.save())
 
-    def _until_lost(
-        self, batches: Iterator[RawBatch], run_log: RunLog | None
-    ) -> Iterator[RawBatch]:
+    def _until_lost(self, batches: Iterator[RawBatch], steps_log: StepLog) -> Iterator[RawBatch]:
         """The batches; where no more can be read, what was learnt so far is kept.
 
         Only by a process that is alone: another one may not have lost the table, and train on.
@@ -408,7 +357,7 @@ class Trainer:
         except R2D2Error:
             if self.world.size == 1 and self.step not in (0, self._saved):
                 with suppress(R2D2Error):  # of the two errors the table's is to be told
-                    check(run_log)
+                    steps_log.check()
                     log.info("%s is written", self.save())
             raise
 
@@ -432,110 +381,5 @@ class Trainer:
             ),
             parameters=sum(p.numel() for p in self.model.parameters()),
             skipped=dict(self.loader.skipped),
-            bad_steps=self.bad_steps,
+            bad_steps=self.bad_steps.count,
         )
-
-    def _tell_bad_step(self, raw: RawBatch) -> None:
-        """Warn of a step that was not finite; after too many in a row, note the batch and stop."""
-        step, train = self.step - 1, self.config.train
-        log.warning("step %d: the loss or the gradient is not finite; the step is left out", step)
-        if self._bad_in_row < train.max_bad_steps:
-            return
-        first = self.world.rank * len(raw.rows)
-        places = {first + k: row for k, row in enumerate(raw.rows)}
-        rows = [row for _, row in sorted(self.world.union(places, self.device).items())]
-        if self.world.first:
-            ids = self.loader.table.image_ids(rows)
-            noted = {"step": step, "rows": rows, "image_ids": ids}
-            write_text(self.out / BAD_BATCH, json.dumps(noted, ensure_ascii=False, indent=1))
-        raise R2D2Error(
-            f"step {step}: the loss or the gradient is not finite, {self._bad_in_row} times in a "
-            f"row, the last batch in {self.out / BAD_BATCH}: lower train.lr (now {train.lr}) or "
-            "raise train.warmup_steps, and start anew in another --out"
-        )
-
-    def _scalars(self, scalars: dict[str, Tensor]) -> dict[str, float]:
-        """Named for the log, a mean over the processes; one transfer from the device."""
-        others = {"grad_norm", "lr"}
-        stacked = torch.stack([v.detach().float().to(self.device) for v in scalars.values()])
-        named = {
-            (name if name in others else f"loss/{name}"): value
-            for name, value in zip(scalars, self.world.average(stacked).tolist(), strict=True)
-        }
-        return named | {"temperature": self.model.temperature.item()}
-
-
-def check(run_log: RunLog | None) -> None:
-    """Look before writing whether the run's folder is still there; see `RunLog.check`."""
-    if run_log is not None:
-        run_log.check()
-
-
-def decoders(world: World) -> int:
-    """Threads that read and decode, a process: its share of this machine's cores, at most 8."""
-    # What a container or a cluster's scheduler leaves to us may be fewer than the machine has.
-    there = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
-    return max(1, min(8, (len(there) or os.cpu_count() or 1) // world.local_size))
-
-
-def groups_of(config: Config, world: World) -> int:
-    """Groups of a batch that draw FGR's negatives among themselves: one, or one a chunk."""
-    chunks = config.system.accumulate
-    return config.objectives.negative_groups or (world.size * chunks if chunks > 1 else 1)
-
-
-def group_size(config: Config, world: World) -> int:
-    """Pairs that draw negatives from each other; 0 where that is the whole batch.
-
-    Raises:
-        R2D2Error: the batch does not divide by processes, chunks and groups.
-    """
-    batch, chunks = config.train.batch_size, config.system.accumulate
-    size = config.objectives.list_size if config.objectives.fgr and not config.train.labelled else 0
-    parts, groups = world.size * chunks, groups_of(config, world)
-    if batch % parts:
-        raise R2D2Error(
-            f"train.batch_size={batch} does not divide into {parts} equal parts (processes: "
-            f"{world.size}, chunks of each by system.accumulate: {chunks}): --set "
-            f"train.batch_size={parts * max(1, round(batch / parts))}, or another multiple of "
-            f"{parts}"
-        )
-    if size:
-        if batch // parts % size:
-            raise R2D2Error(
-                f"train.batch_size={batch} in {parts} equal parts does not divide into blocks of "
-                f"objectives.list_size={size}: give a batch that is a multiple of {parts * size}"
-            )
-        return size
-    if batch % groups:
-        raise R2D2Error(
-            f"train.batch_size={batch} does not divide into objectives.negative_groups={groups}: "
-            "give a batch that is a multiple of the groups"
-        )
-    if chunks > 1 and groups % parts:
-        raise R2D2Error(
-            f"objectives.negative_groups={groups} does not divide into {parts} parts (processes: "
-            f"{world.size}, chunks of each by system.accumulate: {chunks}): a chunk draws "
-            f"negatives from itself alone, so give a multiple of {parts}, or 0"
-        )
-    return batch // groups if groups > 1 else 0
-
-
-def check_division(config: Config, processes: int) -> None:
-    """Refuse a batch that does not divide before processes are started, and not by each of them.
-
-    Where torchrun has started them `processes` is 1, and the run itself checks.
-
-    Raises:
-        R2D2Error: as `group_size`.
-    """
-    if processes > 1:
-        group_size(config, World(size=processes))
-
-
-def bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether a step computes in it; see `SystemConfig`."""
-    if precision == "auto":
-        # Older GPUs than Ampere emulate it, and are faster in float32.
-        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return precision == "bfloat16"

@@ -1,0 +1,24 @@
+"""What a run uses of its machine by default: threads that decode, and the precision."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from r2d2.training.distributed import World
+
+
+def decoders(world: World) -> int:
+    """Threads that read and decode, a process: its share of this machine's cores, at most 8."""
+    # A container or a cluster's scheduler may allow fewer cores than the machine has.
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+    return max(1, min(8, (len(allowed) or os.cpu_count() or 1) // world.local_size))
+
+
+def bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether a step computes in bfloat16; see `SystemConfig`."""
+    if precision == "auto":
+        # Older GPUs than Ampere emulate it, and are faster in float32.
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return precision == "bfloat16"
