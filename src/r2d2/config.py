@@ -54,6 +54,9 @@ class VisionConfig:
     # patch: a linear map of each patch by itself (CLIP's); conv: small convolutions in front of it,
     # so that patches overlap
     stem: str = "patch"
+    # Deviation that position embeddings start with. Patch embeddings start near 2.5 at width 128;
+    # beside these 0.02 is next to nothing, and the states tell what is there, not where
+    position_std: float = 0.02
     output_norm: bool = False  # a norm on V; the official weights have none
     pooled_norm: bool = False  # a norm on V_[CLS] for its projection only (CLIP, Chinese-CLIP)
     inner_width: int = 0  # of the feed-forward; 0: four times the width
@@ -64,6 +67,7 @@ class VisionConfig:
         sizes = ("image_size", "patch_size", "width", "heads")
         check(self, "model.vision", {**dict.fromkeys(sizes, SIZE), "layers": COUNT})
         check(self, "model.vision", {"inner_width": COUNT, "norm_eps": POSITIVE})
+        check(self, "model.vision", {"position_std": POSITIVE})
         one_of("model.vision.activation", self.activation, ACTIVATIONS)
         one_of("model.vision.stem", self.stem, ("patch", "conv"))
         if self.image_size % self.patch_size:

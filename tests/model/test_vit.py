@@ -1,13 +1,16 @@
 """ViT against a slow forward in plain steps; kept patches."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from r2d2.config import VisionConfig
+from r2d2.config import VisionConfig, make_config
 from r2d2.errors import R2D2Error
 from r2d2.model.stem import prime_factors
+from r2d2.model.towers import Towers
 from r2d2.model.vit import ViT
 
 CONFIG = VisionConfig(image_size=12, patch_size=4, width=8, layers=2, heads=2)
@@ -118,6 +121,20 @@ def test_positions_of_a_convolutional_stem_overlap():
         seen.append((gradient.abs().amax((0, 1)) > 0).sum())
     assert x.shape == (1, 32, 2, 2)
     assert min(seen) > 36  # pixels of a patch by itself
+
+
+@pytest.mark.parametrize(("position_std", "least", "most"), [(0.02, 0, 0.02), (1.0, 0.1, 2)])
+def test_larger_positions_tell_where_a_patch_stands(position_std, least, most):
+    torch.manual_seed(0)
+    config = replace(make_config("tiny").model.vision, position_std=position_std, layers=1)
+    vit = Towers(replace(make_config("tiny").model, vision=config)).vision
+    pictures = 2 * torch.randn(8, 3, 72, 72)
+    moved = pictures.roll(36, 3)  # the same patches, in other places
+    with torch.no_grad():
+        states, others = vit(pictures)[:, 0], vit(moved)[:, 0]
+    change = (states - others).norm(dim=1) / states.norm(dim=1)
+    assert (change > least).all()
+    assert (change < most).all()
 
 
 @pytest.mark.parametrize(

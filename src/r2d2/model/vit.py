@@ -45,7 +45,7 @@ class ViT(nn.Module):
         self.patch_embedding = Linear(features, config.width, bias=False)
         self.class_embedding = nn.Parameter(torch.empty(config.width).normal_(std=0.02))
         self.position_embedding = nn.Parameter(
-            torch.empty(1 + config.patches, config.width).normal_(std=0.02)
+            torch.empty(1 + config.patches, config.width).normal_(std=config.position_std)
         )
         self.input_norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.layers = nn.ModuleList(ViTLayer(config) for _ in range(config.layers))
