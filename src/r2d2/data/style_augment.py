@@ -1,6 +1,6 @@
 """Augmentation of drawn pictures: as if another artist had drawn the same thing.
 
-A model of one set of art learns the exact shade and place of each part. Here the picture becomes
+A model of one set of art learns the exact shade and place of each part. What is drawn becomes
 smaller or larger on white paper, is bent (turn, proportions, shear, a smooth field of shifts), its
 colours go through a smooth random map that turns some of them white, and its edges become dark
 outlines. Colours move little in most pictures, because texts name them.
@@ -24,6 +24,7 @@ NUMBERS = _WHITE + LATTICE**3  # random numbers a picture; 9 is the mirror's, se
 CLEAN = 0.1  # of the pictures, which stay as they are
 LINES = 0.65  # of the others get outlines
 COLOURED = 0.85  # get other colours
+ERASED = 0.3  # lose their own outlines
 GREY = 0.08  # of these have no colour
 WHITENED = 0.35  # of these have some colours turned white
 ANY_HUE = 0.06  # of these have all hues turned by any angle
@@ -41,6 +42,7 @@ _GAMMA = 0.35  # of the logarithm
 _EDGE = (0.08, 0.3)  # least difference of two neighbouring pixels that is an edge
 _STEEP = 6.0  # how fast an edge above it becomes a full line
 _THICK = 0.2  # of the outlines are two pixels wider
+_INK = 0.05  # least difference from white of what is no paper
 
 
 def style_augment(x: Tensor, u: Tensor) -> Tensor:
@@ -53,7 +55,7 @@ def style_augment(x: Tensor, u: Tensor) -> Tensor:
     Returns:
         (n, 3, H, W) in [0, 1].
     """
-    bent = _bent(x, u)
+    bent = _bent(torch.where(_view(u[:, 19] < ERASED), without_lines(x), x), u)
     coloured = torch.where(_view(u[:, 13] < COLOURED), _coloured(bent, u), bent)
     lined = outlined(coloured, bent, u[:, 16], u[:, 17], u[:, 18])
     changed = torch.where(_view(u[:, 14] < LINES), lined, coloured)
@@ -78,24 +80,47 @@ def outlined(x: Tensor, shapes: Tensor, strength: Tensor, width: Tensor, least: 
     return x * (1 - _view(0.5 + strength / 2) * edge)
 
 
+def without_lines(x: Tensor) -> Tensor:
+    """Pictures (n, 3, H, W) whose dark lines of up to three pixels take the colours beside them."""
+    return -F.max_pool2d(-F.max_pool2d(x, 4, 1, 2), 4, 1, 1)
+
+
+def _box(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Centres (n, 2), across and down, and half sides (n,) of the squares around what is drawn.
+
+    In grid_sample's coordinates, where a picture's half side is 1.
+    """
+    ink = (1 - x).amax(1) > _INK
+    centres, sides = [], []
+    for other in (1, 2):
+        drawn = ink.any(other)
+        length = drawn.shape[1]
+        first = drawn.float().argmax(1)
+        last = length - drawn.flip(1).float().argmax(1)  # all of it where nothing is drawn
+        centres.append((first + last) / length - 1)
+        sides.append((last - first) / length)
+    return torch.stack(centres, 1), torch.maximum(*sides)
+
+
 def _bent(x: Tensor, u: Tensor) -> Tensor:
-    """The picture at another size and place, on white paper."""
+    """What is drawn at another size and place, on white paper."""
     n = len(x)
+    centre, half = _box(x)
     r = 2 * u - 1
     size = torch.exp(_between((math.log(_SMALLEST), math.log(_LARGEST)), u[:, 1]))
     aspect = torch.exp(_ASPECT * r[:, 2])
-    wide, high = 1 / (size * aspect), aspect / size
+    wide, high = half / (size * aspect), half * aspect / size
     angle, shear = _ANGLE * r[:, 0], _SHEAR * r[:, 3]
     cos, sin = torch.cos(angle), torch.sin(angle)
     room = _SHIFT * (1 - size).abs().clamp_min(0.3)
     rows = [
-        wide * cos, high * (shear * cos - sin), room * r[:, 4] * wide,
-        wide * sin, high * (shear * sin + cos), room * r[:, 5] * high,
+        wide * cos, high * (shear * cos - sin), centre[:, 0] + room * r[:, 4] * wide,
+        wide * sin, high * (shear * sin + cos), centre[:, 1] + room * r[:, 5] * high,
     ]  # fmt: skip
     grid = F.affine_grid(torch.stack(rows, 1).view(n, 2, 3), list(x.shape), align_corners=False)
     field = _BEND * r[:, _FIELD:_MOVES].view(n, 2, GRID, GRID)
     field = F.interpolate(field, x.shape[2:], mode="bicubic", align_corners=True)
-    grid = grid + field.permute(0, 2, 3, 1) / size.view(n, 1, 1, 1)
+    grid = grid + field.permute(0, 2, 3, 1) * (half / size).view(n, 1, 1, 1)
     return 1 - F.grid_sample(1 - x, grid, padding_mode="zeros", align_corners=False)
 
 
