@@ -79,9 +79,9 @@ def test_h_is_help(cli, command):
     assert cli(*command, "-h") == cli(*command, "--help")
 
 
-def test_a_table_is_an_argument_of_every_command_but_search():
+def test_a_table_is_an_argument_of_every_command_but_two():
     with_table = {name for name, command in all_commands() if "--table" in spellings(command)}
-    assert with_table == {"search"}
+    assert with_table == {"search", "explain"}
     for name, command in all_commands():
         arguments = [p.name for p in command.params if p.param_type_name == "argument"]
         if "table" in arguments:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from explain.test_explanation import TEXT, build
 from r2d2.explain.unrelated import WORDS
+from r2d2.table import Pair, Text, write_table
 from training.small import call_cli
 
 
@@ -32,6 +33,11 @@ def call(place, monkeypatch, capsys):
         code, said, errors = call_cli(monkeypatch, capsys, *arguments, *more)
         return code, said + " ".join(errors)
 
+    def bare(*arguments):
+        code, said, errors = call_cli(monkeypatch, capsys, *arguments)
+        return code, said + " ".join(errors)
+
+    run.bare = bare
     return run
 
 
@@ -46,6 +52,22 @@ def test_panel(place, call):
     again = out.read_bytes()
     call("a.png", TEXT, out=out)
     assert out.read_bytes() == again
+
+
+def test_a_picture_of_a_table_or_a_folder(place, call):
+    """The panel is that of the file, whose row or path is named."""
+    call("a.png", TEXT, out=place / "file.png")
+    data = (place / "a.png").read_bytes()
+    pairs = [Pair("red", data, (Text("红", source="name"),), "test")]
+    write_table(place / "t.lance", [*pairs, Pair("other", data[:-20], (), "test")])
+    for table, name in ((place / "t.lance", "red"), (place, "a.png")):
+        arguments = ("explain", name, TEXT, "--table", table, "--model", place / "model")
+        code, said = call.bare(*arguments, "--out", place / "row.png", "--overwrite")
+        assert (code, "panel: " in said) == (0, True)
+        assert (place / "row.png").read_bytes() == (place / "file.png").read_bytes()
+    missing = ("explain", "blue", TEXT, "--table", place / "t.lance", "--model", place / "model")
+    code, said = call.bare(*missing, "--out", place / "no.png")
+    assert (code, "no picture of the id blue" in said) == (2, True)
 
 
 def test_a_dual_encoder(place, call):

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from r2d2.commands.options import MODELS, Overwrite
+from r2d2.errors import R2D2Error
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 def explain(
-    image: Annotated[Path, typer.Argument(help="Explain this picture.")],
+    image: Annotated[
+        Path,
+        typer.Argument(help="Explain this picture: a file, or with --table the id of a picture."),
+    ],
     text: Annotated[
         str, typer.Argument(help="Explain this Chinese text, as in 一只狗在草地上追飞盘.")
     ],
+    table: Annotated[
+        str | None,
+        typer.Option(help="Take the picture from this table of pairs or folder of pictures."),
+    ] = None,
     model: Annotated[str, typer.Option(help=f"Ask this model. {MODELS}")] = "emoji",
     out: Annotated[Path, typer.Option(help="Write the panel to this PNG file.")] = Path(
         "explain.png"
@@ -58,14 +69,17 @@ def explain(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw where each noun of a text is in a picture, as far as the model can tell."""
-    from r2d2.data.images import read_image
     from r2d2.explain import explain as run
     from r2d2.explain.report import lines, write_panel
     from r2d2.models import load
     from r2d2.outputs import a_file, check_outputs
 
-    check_outputs([a_file(out, ".png")], inputs=[image, model], overwrite=overwrite)
-    picture = read_image(image)
+    check_outputs(
+        [a_file(out, ".png")],
+        inputs=[image if table is None else table, model],
+        overwrite=overwrite,
+    )
+    picture = _picture(image, table)
     found = run(
         load(model), picture, text, weighted=weighted, alone=alone, layer=layer,
         dropping=dropping, only=only,
@@ -74,3 +88,22 @@ def explain(
     for line in lines(found):
         typer.echo(line)
     typer.echo(f"panel: {out}")
+
+
+def _picture(image: Path, table: str | None) -> Image:
+    """The picture of a file, or of the row of a table that has this id."""
+    from r2d2.data.images import decode_image, read_image
+    from r2d2.photo_folder.place import is_picture_folder
+    from r2d2.table import PairsTable
+
+    if table is None:
+        return read_image(image)
+    if is_picture_folder(table):
+        return read_image(Path(table) / image)
+    opened = PairsTable.open(table)
+    rows = opened.rows()
+    image_ids = opened.image_ids(rows)
+    if str(image) not in image_ids:
+        raise R2D2Error(f"{table} has no picture of the id {image}: `r2d2 search` shows ids")
+    [pair] = opened.take(rows[[image_ids.index(str(image))]], ["image"])
+    return decode_image(pair.image)
