@@ -1,12 +1,17 @@
 """The documents use commands and options that exist, and their links lead somewhere."""
 
 import re
+import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
 from r2d2.cli import app
+from r2d2.config import make_config
+from r2d2.corpus.config import make_corpus_config
+from r2d2.errors import R2D2Error
 
 ROOT_COMMAND = get_command(app)
 ROOT = Path(__file__).resolve().parents[1]
@@ -111,3 +116,51 @@ def slug(title):
     """The anchor that a heading gets on a page."""
     plain = re.sub(r"[`*]|\[([^]]*)\]\([^)]*\)", r"\1", title)
     return re.sub(r"[^\w\- ]", "", plain.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_settings_are_there(file):
+    """All settings of a command together, for some are allowed beside others only."""
+    wrong = []
+    for call in calls(file):
+        try:
+            words = shlex.split(call)
+        except ValueError:  # a quotation that a later line closes
+            continue
+        settings = [value for option, value in pairwise(words) if option == "--set"]
+        settings = [value for value in settings if re.fullmatch(r"[\w.]+=[^$.]*(\.\d+)?", value)]
+        try:
+            if words[0] in ("demo", "pretrain", "finetune", "ablate", "flops"):
+                make_config("tiny", "r2d2", settings)
+            elif words[0] == "corpus":
+                make_corpus_config("zero", None, settings)
+        except R2D2Error as error:
+            wrong.append((call[:80], str(error)))
+    assert wrong == []
+
+
+ALONE = re.compile(r"(?:`|--set )([a-z_]+\.[a-z_0-9.]+=[\w.-]+)(?=[` ])")
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_settings_within_a_sentence_are_there(file):
+    """By their names and values; what else they need is not asked."""
+    if file.name in HISTORY:
+        return
+    wrong = []
+    text = BLOCK.sub("", file.read_text(encoding="utf-8"))
+    for setting in set(ALONE.findall(text)) - {"group.name=value"}:
+        told = [refusal(make_config, "tiny", "r2d2", [setting]),
+                refusal(make_corpus_config, "zero", None, [setting])]  # fmt: skip
+        if all("unknown setting" in line or "choose one of" in line for line in told):
+            wrong.append((setting, told))
+    assert wrong == []
+
+
+def refusal(make, *arguments):
+    """What is wrong with settings; empty: nothing."""
+    try:
+        make(*arguments)
+    except R2D2Error as error:
+        return str(error)
+    return ""
