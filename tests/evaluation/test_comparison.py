@@ -223,7 +223,7 @@ def test_folders_without_a_run_are_refused(tmp_path):
     with pytest.raises(R2D2Error, match=r"no metrics.json in"):
         read_runs([tmp_path])
     (tmp_path / "metrics.json").write_text('{"test": {}}')
-    with pytest.raises(R2D2Error, match="says nothing of its model"):
+    with pytest.raises(R2D2Error, match="does not name its model"):
         read_runs([tmp_path])
     (tmp_path / "metrics.json").write_text("{")
     with pytest.raises(R2D2Error, match="damaged"):
