@@ -106,7 +106,7 @@ def make(table: Path, clusters: Clusters, vectors: int) -> dict[str, Any]:
 
 def build(table: Path, kind: str) -> dict[str, Any]:
     """The index, set as a user gets it."""
-    made = build_ann(table, kind, told=lambda line: print(line, file=sys.stderr))["images"]
+    made = build_ann(table, kind, progress=lambda line: print(line, file=sys.stderr))["images"]
     for line in made.lines():
         print(line, file=sys.stderr)
     return {

@@ -43,19 +43,19 @@ class Encoder:
     def encode_images(self, files: Sequence[bytes]) -> npt.NDArray[np.float32]:
         """(n, d) of encoded files; one that cannot be read counts as a white picture."""
         pictures = [_picture(file) for file in files]
-        found: npt.NDArray[np.float32] = (
+        vectors: npt.NDArray[np.float32] = (
             self.model.encode_images(pictures).embedding.float().cpu().numpy()
         )
-        refuse_without_direction(found, "images", [f"number {n}" for n in range(len(files))])
-        return found
+        refuse_without_direction(vectors, "images", [f"number {n}" for n in range(len(files))])
+        return vectors
 
     def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """(n, d)."""
-        found: npt.NDArray[np.float32] = (
+        vectors: npt.NDArray[np.float32] = (
             self.model.encode_texts(list(texts)).embedding.float().cpu().numpy()
         )
-        refuse_without_direction(found, "texts", texts)
-        return found
+        refuse_without_direction(vectors, "texts", texts)
+        return vectors
 
 
 @dataclass(frozen=True)

@@ -238,13 +238,13 @@ class Pretrained:
         image_side, text_side = self._image_side(images), self._text_side(texts)
         every = torch.arange(len(image_side), device=image_side.embedding.device)
         p_text = self.match_text(image_side, text_side, (every, every))
-        found = (p_text + self.match_image(image_side, text_side, (every, every))) / 2
-        if bad := (~found.isfinite()).nonzero().flatten().tolist():
+        scores = (p_text + self.match_image(image_side, text_side, (every, every))) / 2
+        if bad := (~scores.isfinite()).nonzero().flatten().tolist():
             raise R2D2Error(
-                f"{len(bad)} of {len(found)} match scores are no numbers, such as that of pair "
+                f"{len(bad)} of {len(scores)} match scores are no numbers, such as that of pair "
                 f"{bad[0]}: the weights of the model are broken: give another"
             )
-        return found
+        return scores
 
     @torch.inference_mode()
     def match_text(self, images: EncodedStates, texts: EncodedStates, pairs: Pairs) -> Tensor:

@@ -254,7 +254,7 @@ def test_refusals(tmp_path):
     path = indexed_table(tmp_path / "t.lance", count=200, texts=0)
     assert "256" in refused(build_ann, path)
     told, texts = [], indexed_table(tmp_path / "few.lance", count=200, texts=300)
-    assert list(build_ann(texts, "ivf_flat", told=told.append)) == ["texts"]
+    assert list(build_ann(texts, "ivf_flat", progress=told.append)) == ["texts"]
     assert "199 vectors, too few" in told[0]
     assert "--ann" in refused(build_ann, path, "hnsw")
 

@@ -280,7 +280,7 @@ def test_an_approximate_index_keeps_it_unless_rows_came_meanwhile(tmp_path, mode
     first = TableGallery(table).calibration
 
     def built_while(told):
-        build_ann(table, "ivf_flat", told=told)
+        build_ann(table, "ivf_flat", progress=told)
         dataset = open_lance(str(table))
         kept = stored_calibration(dataset)
         stamped = replace(first, table_version=kept.table_version)

@@ -394,7 +394,7 @@ def index(
         for note in notes_of_gallery(TableGallery(table)) if done.vectors else ():
             typer.echo(note.note)
     if ann is not None:
-        for measured in build_ann(table, ann, probes=probes, told=typer.echo).values():
+        for measured in build_ann(table, ann, probes=probes, progress=typer.echo).values():
             for line in measured.lines():
                 typer.echo(line)
     if export is not None:

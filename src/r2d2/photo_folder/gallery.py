@@ -28,10 +28,10 @@ class FolderGallery(TableGallery):
         """The files as they were embedded: where one was changed or is gone, its thumbnail."""
         if self._settings.copies:
             return super().files(rows)
-        found = self._take(rows, ["image", FILE, BYTES, MODIFIED])
+        records = self._take(rows, ["image", FILE, BYTES, MODIFIED])
         return [
-            self._read(row[FILE], (row[BYTES], row[MODIFIED])) or row["image"] or b""
-            for row in found
+            self._read(record[FILE], (record[BYTES], record[MODIFIED])) or record["image"] or b""
+            for record in records
         ]
 
     def thumbnail(self, row: int) -> bytes | None:

@@ -90,21 +90,21 @@ def open_folder(
         if options.out is not None:
             raise R2D2Error(f"{path} is the folder of a table: leave out --out")
         place = Path(absolute(folder))
-        there = read_settings(place)
-        assert there is not None
-        folder = Path(there.folder)
+        earlier = read_settings(place)
+        assert earlier is not None
+        folder = Path(earlier.folder)
         if not folder.is_dir():
-            return _as_it_stands(place, options.apply(there), told)
+            return _as_it_stands(place, options.apply(earlier), told)
     else:
         place = table_folder(folder, options.out)
-        there = read_settings(place)
-    settings = options.apply(there or FolderSettings(absolute(folder)))
+        earlier = read_settings(place)
+    settings = options.apply(earlier or FolderSettings(absolute(folder)))
     settings = replace(
         settings, folder=absolute(folder), model=lasting_name(settings.model or SHIPPED)
     )
-    if there is not None and there.copies != settings.copies and not options.overwrite:
+    if earlier is not None and earlier.copies != settings.copies and not options.overwrite:
         raise R2D2Error(
-            f"{place} holds {'copies' if there.copies else 'thumbnails'} of the pictures: give "
+            f"{place} holds {'copies' if earlier.copies else 'thumbnails'} of the pictures: give "
             "--overwrite to make it anew"
         )
     with bars(leave=False) as update:
@@ -116,7 +116,7 @@ def open_folder(
             progress=lambda count: update("files", count, None),
         )
     if not listing.pictures and not listing.unreadable:
-        had = f"; its table {place} is left as it is" if there is not None else ""
+        had = f"; its table {place} is left as it is" if earlier is not None else ""
         raise R2D2Error(
             f"{folder} holds no picture: give a folder that does, or attach its disk{had}"
         )
@@ -128,8 +128,8 @@ def open_folder(
     return OpenedFolder(place, str(place / TABLE), settings, model, changes)
 
 
-def _as_it_stands(place: Path, settings: FolderSettings, told: Told) -> OpenedFolder:
-    told(f"{settings.folder} is not there now: {place} is searched as it stands, by thumbnails")
+def _as_it_stands(place: Path, settings: FolderSettings, progress: Told) -> OpenedFolder:
+    progress(f"{settings.folder} is not there now: {place} is searched as it stands, by thumbnails")
     model = loaded(str(settings.model))
     return OpenedFolder(place, str(place / TABLE), settings, model, None)
 

@@ -121,10 +121,10 @@ def read_settings(place: Path) -> FolderSettings | None:
     """
     file = place / SETTINGS
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if found.get("version") != VERSION:
-            raise ValueError(f"version {found.get('version')}, this is {VERSION}")
-        return FolderSettings(**found)
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        if settings.get("version") != VERSION:
+            raise ValueError(f"version {settings.get('version')}, this is {VERSION}")
+        return FolderSettings(**settings)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, AttributeError) as error:

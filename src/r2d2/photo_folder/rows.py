@@ -131,8 +131,8 @@ class FolderTable:
         """Rows whole, as the table stood when it was opened."""
         if not rows:
             return []
-        found = self._start.take([row.number for row in rows])
-        return found.to_pylist()  # type: ignore[no-any-return]
+        records = self._start.take([row.number for row in rows])
+        return records.to_pylist()  # type: ignore[no-any-return]
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
         """Append rows; all of them, or none where the disk is full."""

@@ -59,15 +59,15 @@ class AnnMeasurement:
     def lines(self) -> list[str]:
         """For a terminal."""
         figures = ", ".join(f"{value:.3f} asked by {name}" for name, value in self.recall.items())
-        found = [
+        lines = [
             f"{self.of}: {self.kind}, {self.partitions} partitions: "
             f"recall@{K} against exact search {figures}",
             f"{1000 * self.seconds:.1f} ms a query, looking into {self.probes} partitions and "
             f"comparing {self.refine} x k exactly; exact search {1000 * self.exact_seconds:.1f} ms",
         ]
         if not self.enough:
-            found.append(f"{self.of}: that is below {WANTED}: build it {self._remedy()}")
-        return found
+            lines.append(f"{self.of}: that is below {WANTED}: build it {self._remedy()}")
+        return lines
 
     def _remedy(self) -> str:
         ways = ["with more --probes"] if self.probes < self.partitions else []
@@ -82,7 +82,7 @@ def build_ann(
     kind: str = "ivf_sq",
     *,
     probes: int | None = None,
-    told: Callable[[str], None] | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> dict[str, AnnMeasurement]:
     """Build it for the images and the texts of an indexed table, each with recall of 0.95.
 
@@ -94,7 +94,7 @@ def build_ann(
         kind: how vectors are kept: `ivf_sq` a byte a number, `ivf_pq` a byte for eight of them,
             `ivf_hnsw_sq` with a graph, `ivf_flat` whole.
         probes: partitions to look into; None: as few as reach the recall.
-        told: gets a line when something long begins, and of what has too few rows.
+        progress: gets a line when something long begins, and of what has too few rows.
 
     Raises:
         R2D2Error: no index, too few rows, an unknown kind, or another process is at it.
@@ -112,18 +112,20 @@ def build_ann(
             )
         counts = {name: part.count for name, part in parts.items()}
         if max(counts.values()) < MIN_ROWS:
-            there = " and ".join(f"{count} {name}" for name, count in counts.items())
+            counted = " and ".join(f"{count} {name}" for name, count in counts.items())
             raise R2D2Error(
-                f"{uri} has vectors of {there}: an approximate index needs {MIN_ROWS}, and exact "
+                f"{uri} has vectors of {counted}: an approximate index needs {MIN_ROWS}, and exact "
                 "search is fast below some hundred thousand"
             )
-        found = {}
+        measured = {}
         for name, count in counts.items():
             if count >= MIN_ROWS:
-                found[name] = _build(name, parts, count, kind, probes, told)
-            elif told is not None:
-                told(f"{name}: {count} vectors, too few for an index: they are compared exactly")
-        return found
+                measured[name] = _build(name, parts, count, kind, probes, progress)
+            elif progress is not None:
+                progress(
+                    f"{name}: {count} vectors, too few for an index: they are compared exactly"
+                )
+        return measured
 
 
 def _build(
@@ -132,14 +134,14 @@ def _build(
     count: int,
     kind: str,
     probes: int | None,
-    told: Callable[[str], None] | None,
+    progress: Callable[[str], None] | None,
 ) -> AnnMeasurement:
     indexed = parts[name]
     partitions = max(1, min(4096, isqrt(count)))
     for _ in indexed.batches():  # one vector that is no number spoils the partitions of all
         pass
-    if told is not None:
-        told(f"{name}: building {kind} over {count} vectors")
+    if progress is not None:
+        progress(f"{name}: building {kind} over {count} vectors")
     settings: dict[str, Any] = {"num_partitions": partitions}
     if kind == "ivf_pq":
         settings["num_sub_vectors"] = _parts(indexed.about.width)
@@ -150,8 +152,8 @@ def _build(
     dataset = indexed.dataset
     dataset.create_index(indexed.column, kind.upper(), metric="dot", replace=True, **settings)
     dataset = open_lance(indexed.uri)
-    if told is not None:
-        told(f"{name}: measuring recall against exact search")
+    if progress is not None:
+        progress(f"{name}: measuring recall against exact search")
     start = AnnMeasurement(name, kind, partitions, 0, 0, {}, 0.0, 0.0)
     queries = _queries(name, parts)
     truth = {asker: _truth(indexed, asked) for asker, asked in queries.items()}
@@ -169,8 +171,8 @@ def _parts(width: int) -> int:
 def _queries(name: str, parts: Mapping[str, VectorTable]) -> dict[str, Floats]:
     """Vectors that users ask with: of images both texts and images, of texts images alone."""
     askers = ("texts", "images") if name == "images" else ("images",)
-    found = {asker: _some(parts[asker]) for asker in askers if asker in parts}
-    return {asker: asked for asker, asked in found.items() if len(asked)} or {
+    vectors = {asker: _some(parts[asker]) for asker in askers if asker in parts}
+    return {asker: queries for asker, queries in vectors.items() if len(queries)} or {
         name: _some(parts[name])
     }
 
@@ -186,24 +188,24 @@ def _some(indexed: VectorTable) -> Floats:
 def _truth(indexed: VectorTable, queries: Floats) -> list[set[int]]:
     """The addresses of the K nearest of each query, in one pass over all vectors."""
     rows = best_in_batches(indexed.batches(), queries, K)
-    return [set(indexed.addresses[found].tolist()) for found in rows]
+    return [set(indexed.addresses[nearest_rows].tolist()) for nearest_rows in rows]
 
 
 def _measure(
     dataset: Any,
     column: str,
-    given: AnnMeasurement,
+    index: AnnMeasurement,
     queries: dict[str, Floats],
     truth: Mapping[str, Sequence[set[int]]],
     probes: int | None,
 ) -> AnnMeasurement:
-    kind, partitions = given.kind, given.partitions
-    timed = [query for asked in queries.values() for query in asked[:TIMED]]
+    kind, partitions = index.kind, index.partitions
+    timed = [query for queries_of_kind in queries.values() for query in queries_of_kind[:TIMED]]
     start = time.perf_counter()
     for query in timed:
         nearest(dataset, column, query, K, exact=True)
     exact = (time.perf_counter() - start) / len(timed)
-    total = sum(len(asked) for asked in queries.values())
+    total = sum(len(queries_of_kind) for queries_of_kind in queries.values())
     steps = [probes] if probes else [p for p in PROBES if p < partitions] + [partitions]
     best: AnnMeasurement | None = None
     for refine in REFINE[kind]:
@@ -214,21 +216,21 @@ def _measure(
                     np.mean(
                         [
                             len(wanted & _near(dataset, column, query, step, refine)) / len(wanted)
-                            for query, wanted in zip(asked, truth[name], strict=True)
+                            for query, wanted in zip(queries_of_kind, truth[name], strict=True)
                         ]
                     )
                 )
-                for name, asked in queries.items()
+                for name, queries_of_kind in queries.items()
             }
             seconds = (time.perf_counter() - start) / total
-            here = replace(
-                given, probes=step, refine=refine, recall=recall, seconds=seconds,
+            trial = replace(
+                index, probes=step, refine=refine, recall=recall, seconds=seconds,
                 exact_seconds=exact,
             )  # fmt: skip
-            if best is None or min(here.recall.values()) > min(best.recall.values()):
-                best = here
-            if here.enough:
-                return here
+            if best is None or min(trial.recall.values()) > min(best.recall.values()):
+                best = trial
+            if trial.enough:
+                return trial
     assert best is not None
     return best
 

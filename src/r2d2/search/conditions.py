@@ -51,20 +51,20 @@ def condition_of(
     For what comes from outside: names must be columns, values are quoted.
     """
     parts = []
-    for name, wanted in values.items():
+    for name, condition in values.items():
         if name not in columns:
             raise R2D2Error(f"there is no column {name!r}: choose of {', '.join(columns)}")
-        if isinstance(wanted, Range):
+        if isinstance(condition, Range):
             parts += [
                 f"`{name}` {sign} {_quoted(name, end)}"
-                for sign, end in ((">=", wanted.low), ("<=", wanted.high))
+                for sign, end in ((">=", condition.low), ("<=", condition.high))
                 if end is not None
             ]
             continue
-        some = [wanted] if isinstance(wanted, (str, int, float, bool)) else list(wanted)
-        if not 1 <= len(some) <= MAX_VALUES:
-            raise R2D2Error(f"{len(some)} values for {name!r}: give 1 to {MAX_VALUES}")
-        parts.append(f"`{name}` IN ({', '.join(_quoted(name, value) for value in some)})")
+        choices = [condition] if isinstance(condition, (str, int, float, bool)) else list(condition)
+        if not 1 <= len(choices) <= MAX_VALUES:
+            raise R2D2Error(f"{len(choices)} values for {name!r}: give 1 to {MAX_VALUES}")
+        parts.append(f"`{name}` IN ({', '.join(_quoted(name, value) for value in choices)})")
     return " AND ".join(parts) or None
 
 
@@ -117,11 +117,11 @@ class ColumnValues:
 
 def column_values(dataset: Any, columns: Mapping[str, str]) -> dict[str, ColumnValues]:
     """Of the columns of a Lance dataset, with their types; memory is bounded, the table is not."""
-    found = {name: ColumnValues(kind) for name, kind in columns.items()}
-    for name, values in found.items():
+    columns_values = {name: ColumnValues(kind) for name, kind in columns.items()}
+    for name, values in columns_values.items():
         scanner = dataset.scanner(columns=[name], batch_size=BATCH_ROWS)
         for batch in scanner.to_batches():
             values.add(batch[name])
             if not values.counted and values.lowest is None:
                 break  # texts, of which nothing more is told
-    return found
+    return columns_values

@@ -82,7 +82,7 @@ def _chances(
     gallery: Gallery,
     evidence: QueryEvidence,
     first: FirstStage,
-    places: Sequence[int],
+    positions: Sequence[int],
     items: Sequence[GalleryItem],
 ) -> Doubles | None:
     """Of the results at `places` (n,), which are `items`; NaN: nothing speaks for it.
@@ -92,17 +92,17 @@ def _chances(
     calibration = gallery.calibration
     if calibration is None:
         return None
-    found = np.full((2, len(places)), np.nan)
-    known = False
+    chances = np.full((2, len(positions)), np.nan)
+    is_known = False
     if evidence.pictures and calibration.pictures is not None:
-        known = True
+        is_known = True
         if evidence.complete:
-            found[0] = _picture_chances(gallery, calibration.pictures, first, places)
+            chances[0] = _picture_chances(gallery, calibration.pictures, first, positions)
     if evidence.words and calibration.words is not None:
-        known = True
+        is_known = True
         documents = [frozenset(terms.split(" ")) for terms in image_terms([i.texts for i in items])]
-        found[1] = calibration.words.chance(text_terms([evidence.text])[0], documents)
-    return np.fmin(*found) if known else None
+        chances[1] = calibration.words.chance(text_terms([evidence.text])[0], documents)
+    return np.fmin(*chances) if is_known else None
 
 
 def _picture_chances(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
@@ -14,7 +15,7 @@ from rich.text import Text
 from r2d2.notes import Note
 from r2d2.search.calibration import LIKELY, POSSIBLE
 from r2d2.search.kinds import calibration_note
-from r2d2.search.query import SearchQuery, SearchResults
+from r2d2.search.query import Hit, SearchQuery, SearchResults
 from r2d2.search.searcher import Searcher
 from r2d2.search.shipped import EmojiGallery, emoji_character
 
@@ -25,103 +26,112 @@ LEVELS = (
 )
 
 
-def to_dict(found: SearchResults) -> dict[str, Any]:
+def to_dict(results: SearchResults) -> dict[str, Any]:
     """Plain data; what does not apply is null."""
-    return asdict(found)
+    return asdict(results)
 
 
-def as_json(found: SearchResults) -> str:
+def as_json(results: SearchResults) -> str:
     """One object, readable; in ASCII where standard output has no room for its characters."""
-    text = json.dumps(to_dict(found), ensure_ascii=False, indent=1)
+    text = json.dumps(to_dict(results), ensure_ascii=False, indent=1)
     try:
         text.encode(sys.stdout.encoding)
     except UnicodeEncodeError:
-        text = json.dumps(to_dict(found), indent=1)
+        text = json.dumps(to_dict(results), indent=1)
     return text
 
 
-def missing_level_notes(found: SearchResults, query: SearchQuery, searcher: Searcher) -> list[Note]:
+def missing_level_notes(
+    results: SearchResults, query: SearchQuery, searcher: Searcher
+) -> list[Note]:
     """Why it is not known how sure the results of a text are."""
     note = calibration_note(searcher.gallery)
-    return [] if note is None or found.level is not None or query.text is None else [note]
+    return [] if note is None or results.level is not None or query.text is None else [note]
 
 
 def as_table(
-    found: SearchResults, query: SearchQuery, searcher: Searcher, console: Console | None = None
+    results: SearchResults, query: SearchQuery, searcher: Searcher, console: Console | None = None
 ) -> None:
     """A table of the results; the emoji corpus is drawn."""
     console = Console() if console is None else console
-    for note in (*found.notes, *missing_level_notes(found, query, searcher)):
+    for note in (*results.notes, *missing_level_notes(results, query, searcher)):
         console.print(Text(note.note, style="yellow"))
-    if not found.hits:
+    if not results.hits:
         more = f" from place {query.offset + 1} on" if query.offset else ""
         only = "" if query.where is None else f", of which only those with {query.where} count"
         # As plain text: a condition may hold square brackets, which are markup otherwise.
-        console.print(Text(f"nothing found{more} among {found.searched} {query.target}{only}"))
+        console.print(Text(f"nothing found{more} among {results.searched} {query.target}{only}"))
         return
-    draws = isinstance(searcher.gallery, EmojiGallery)
-    worded = draws or any(hit.texts for hit in found.hits)
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("#", justify="right")
-    if draws:
-        table.add_column("")
-    if worded:
-        table.add_column("text")
-    if not draws:
-        table.add_column("image_id", style="dim" if worded else None, overflow="fold")
-    if found.level is not None:
-        table.add_column("fit")
-    hybrid = found.by == "both"
-    if hybrid:
-        table.add_column("found by")
-    compared = any(hit.cosine is not None for hit in found.hits)
-    if compared:
-        table.add_column("cosine", justify="right")
-    if found.by == "words":
-        table.add_column("words", justify="right")
-    if found.reranked:
-        table.add_column("match", justify="right")
-        table.add_column("score", justify="right")
-        table.add_column("moved", justify="right")
-    for hit in found.hits:
-        cells: list[str | Text] = [str(hit.rank)]
-        if draws:
-            cells.append(Text(emoji_character(hit.image_id) or ""))
-        if worded:
-            more = " ..." if len(hit.texts) > 3 else ""
-            cells.append(Text("; ".join(hit.texts[:3]) + more))
-        if not draws:
-            cells.append(Text(hit.image_id))
-        if found.level is not None:
-            cells.append(Text(hit.level or "", style=LEVEL_STYLES[hit.level or "unlikely"]))
-        if hybrid:
-            cells.append(hit.found_by)
-        if compared:
-            cells.append(_number(hit.cosine))
-        if found.by == "words":
-            cells.append(_number(hit.words))
-        if found.reranked:
-            cells += [_number(hit.match), _number(hit.score), _moved(hit)]
-        table.add_row(*cells)
+    columns = _columns(results, draws=isinstance(searcher.gallery, EmojiGallery))
+    for column in columns:
+        table.add_column(
+            column.title, justify="right" if column.is_number else "left", style=column.style,
+            overflow="fold" if column.title == "image_id" else "ellipsis",
+        )  # fmt: skip
+    for hit in results.hits:
+        table.add_row(*(column.cell(hit) for column in columns))
     console.print(table)
+    compared = any(hit.cosine is not None for hit in results.hits)
     stages = {"vectors": "pre-ranked by cosine", "words": "ranked by words (BM25)"}.get(
-        found.by, "pre-ranked by words and cosine" if compared else "ranked by words"
+        results.by, "pre-ranked by words and cosine" if compared else "ranked by words"
     )
-    if found.reranked:
-        again = f"the best {found.reranked} ranked again"
-        if query.cascade is not None and query.cascade < found.reranked:
+    if results.reranked:
+        again = f"the best {results.reranked} ranked again"
+        if query.cascade is not None and query.cascade < results.reranked:
             again += f", the first {query.cascade} of these by both sides"
-        stages += f", {again} (score = {found.weight:g} match + cosine)"
-    console.print(Text(f"{found.searched} {query.target}, {stages}", style="dim"))
-    if found.level is not None:
+        stages += f", {again} (score = {results.weight:g} match + cosine)"
+    console.print(Text(f"{results.searched} {query.target}, {stages}", style="dim"))
+    if results.level is not None:
         console.print(Text(LEVELS, style="dim"))
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+@dataclass(frozen=True)
+class _Column:
+    """A column of the table in a terminal."""
+
+    title: str
+    cell: Callable[[Hit], Text]
+    is_number: bool = True
+    style: str | None = None
 
 
-def _moved(hit: Any) -> Text:
+def _columns(results: SearchResults, *, draws: bool) -> list[_Column]:
+    """Those that have something to show; `draws`: the emoji themselves, in place of their ids."""
+    has_texts = draws or any(hit.texts for hit in results.hits)
+    compared = any(hit.cosine is not None for hit in results.hits)
+    by_words, reranked = results.by == "words", bool(results.reranked)
+    columns = {
+        _Column("#", lambda hit: Text(str(hit.rank))): True,
+        _Column("", lambda hit: Text(emoji_character(hit.image_id) or ""), False): draws,
+        _Column("text", _texts, False): has_texts,
+        _Column(
+            "image_id", lambda hit: Text(hit.image_id), False, "dim" if has_texts else None
+        ): not draws,
+        _Column("fit", _level, False): results.level is not None,
+        _Column("found by", lambda hit: Text(hit.found_by), False): results.by == "both",
+        _Column("cosine", lambda hit: _number(hit.cosine)): compared,
+        _Column("words", lambda hit: _number(hit.words)): by_words,
+        _Column("match", lambda hit: _number(hit.match)): reranked,
+        _Column("score", lambda hit: _number(hit.score)): reranked,
+        _Column("moved", _moved): reranked,
+    }
+    return [column for column, is_shown in columns.items() if is_shown]
+
+
+def _texts(hit: Hit) -> Text:
+    return Text("; ".join(hit.texts[:3]) + (" ..." if len(hit.texts) > 3 else ""))
+
+
+def _level(hit: Hit) -> Text:
+    return Text(hit.level or "", style=LEVEL_STYLES[hit.level or "unlikely"])
+
+
+def _number(value: float | None) -> Text:
+    return Text("" if value is None else f"{value:.3f}")
+
+
+def _moved(hit: Hit) -> Text:
     up = hit.pre_rank - hit.rank
     if up == 0:
         return Text("")

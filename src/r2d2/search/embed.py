@@ -95,11 +95,11 @@ class EmbedImages:
         bad = DroppedRows()
         tables = []
         for start in range(0, len(rows), FILES_AT_ONCE):
-            some = rows[start : start + FILES_AT_ONCE]
-            found = dataset.take(some, columns=["image_id", "image", ROW_ADDRESS])
+            part = rows[start : start + FILES_AT_ONCE]
+            taken = dataset.take(part, columns=["image_id", "image", ROW_ADDRESS])
             kinds: list[str | None] = []
             pixels: list[Pixels] = []
-            for file in found["image"].to_pylist():
+            for file in taken["image"].to_pylist():
                 try:
                     pixels.append(model.read(file or b""))
                     kinds.append(None)
@@ -109,13 +109,13 @@ class EmbedImages:
             if pixels:
                 made = model.encode_pixels(pixels).embedding.float().cpu().numpy()
                 vectors = _with_direction(made, kinds)
-            for image_id, kind in zip(found["image_id"].to_pylist(), kinds, strict=True):
+            for image_id, kind in zip(taken["image_id"].to_pylist(), kinds, strict=True):
                 if kind is not None:
                     bad.add(kind, image_id or "no image_id")
             column = vector_column(vectors, np.array([kind is None for kind in kinds], bool))
             tables.append(
                 pa.Table.from_arrays(
-                    [found[ROW_ADDRESS].combine_chunks(), column, pa.array(kinds, pa.string())],
+                    [taken[ROW_ADDRESS].combine_chunks(), column, pa.array(kinds, pa.string())],
                     schema=staged_schema(column.type.list_size),
                 )
             )

@@ -42,13 +42,13 @@ def choose_examples(searcher: Searcher, count: int = COUNT) -> list[str]:
 
 
 def _add_texts(searcher: Searcher, count: int, chosen: dict[int, str]) -> None:
-    tried = _candidates(searcher.gallery)
-    for start in range(0, len(tried), AT_ONCE):
-        some = tried[start : start + AT_ONCE]
-        answers = searcher.answer([SearchQuery(text=text, k=1) for text in some])
-        for text, found in zip(some, answers, strict=True):
-            hit = found.hits[0] if found.hits else None
-            if hit is not None and any(text in one for one in hit.texts):
+    candidates = _candidates(searcher.gallery)
+    for start in range(0, len(candidates), AT_ONCE):
+        texts = candidates[start : start + AT_ONCE]
+        answers = searcher.answer([SearchQuery(text=text, k=1) for text in texts])
+        for text, results in zip(texts, answers, strict=True):
+            hit = results.hits[0] if results.hits else None
+            if hit is not None and any(text in own for own in hit.texts):
                 chosen.setdefault(hit.row, text)
         if len(chosen) >= count:
             break

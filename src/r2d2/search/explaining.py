@@ -108,30 +108,30 @@ class ExplainResponse(BaseModel):
 async def explanation(request: Request) -> ExplainResponse:
     """Where the nouns of a text are in a picture; which of them its parts belong to."""
     service = service_of(request)
-    sent = await read_request(request, images=1, lists=("only",))
-    asked = sent.validated(ExplainRequest)
-    service.searcher.check_text(asked.text)
-    if (asked.row is None) == (not sent.pictures):
+    content = await read_request(request, images=1, lists=("only",))
+    body = content.validated(ExplainRequest)
+    service.searcher.check_text(body.text)
+    if (body.row is None) == (not content.pictures):
         raise R2D2Error("give a picture as the part image of a form, or a row: one of the two")
-    if sent.pictures:
-        picture = sent.pictures[0]
+    if content.pictures:
+        picture = content.pictures[0]
     else:
         async with service.decoding():
-            picture = await run_in_threadpool(_of_row, service, asked.row or 0)
+            picture = await run_in_threadpool(_of_row, service, body.row or 0)
 
     def run(searcher: Searcher) -> Explanation:
         return explain(
             searcher.model,
             picture,
-            asked.text,
-            weighted=asked.weighted,
-            alone=asked.alone,
-            layer=asked.layer,
-            dropping=asked.dropping,
-            only=asked.only or None,
+            body.text,
+            weighted=body.weighted,
+            alone=body.alone,
+            layer=body.layer,
+            dropping=body.dropping,
+            only=body.only or None,
         )
 
-    return _answer(await service.call(run), sent.notes)
+    return _answer(await service.call(run), content.notes)
 
 
 def _of_row(service: Service, row: int) -> Image.Image:
@@ -145,36 +145,38 @@ def _of_row(service: Service, row: int) -> Image.Image:
     return service.searcher.model.shrink(picture)
 
 
-def _answer(found: Explanation, notes: list[NoteOut]) -> ExplainResponse:
+def _answer(explanation: Explanation, notes: list[NoteOut]) -> ExplainResponse:
     def spans(given: Any) -> list[SpanOut]:
         return [SpanOut(text=span.text, start=span.start, end=span.end) for span in given]
 
     def numbers(values: npt.NDArray[np.float32]) -> Any:
         return np.round(values.astype(np.float64), DIGITS).tolist()
 
-    evidence = found.evidence
-    strengths = np.stack([evidence.strength(index) for index in range(len(found.entities))])
+    evidence = explanation.evidence
+    strengths = np.stack([evidence.strength(index) for index in range(len(explanation.entities))])
     return ExplainResponse(
-        text=found.text,
+        text=explanation.text,
         entities=[
             EntityOut(text=span.text, start=span.start, end=span.end, known=known, level=level)
-            for span, known, level in zip(found.entities, found.known, evidence.levels, strict=True)
+            for span, known, level in zip(
+                explanation.entities, explanation.known, evidence.levels, strict=True
+            )
         ],
         maps=numbers(strengths),
         noise=evidence.noise if evidence.words else None,
         unrelated_words=evidence.words,
-        draws=found.draws,
+        draws=explanation.draws,
         full=FULL,
-        words=spans(found.words),
-        patches=numbers(found.patches),
-        parts_differ=found.parts_differ,
-        match=found.match,
-        cosine=found.cosine,
-        layer=found.method.layer,
-        weighted=found.method.weighted,
-        alone=found.method.alone,
+        words=spans(explanation.words),
+        patches=numbers(explanation.patches),
+        parts_differ=explanation.parts_differ,
+        match=explanation.match,
+        cosine=explanation.cosine,
+        layer=explanation.method.layer,
+        weighted=explanation.method.weighted,
+        alone=explanation.method.alone,
         notes=[
             *notes,
-            *(NoteOut(**asdict(note)) for note in found.notes),
+            *(NoteOut(**asdict(note)) for note in explanation.notes),
         ],
     )

@@ -144,12 +144,12 @@ def _build(
     _prepare(uri, IndexInfo(made_by, width, store=store or FLOAT32), store, overwrite)
     with bars() as update:
         images = _embed_images(uri, (model, dim), width, runs, update)
-        found = _embed_texts(uri, (model, dim), width, runs, update) if texts else None
+        texts_count = _embed_texts(uri, (model, dim), width, runs, update) if texts else None
         if texts:
             write_words(uri, update)
     vectors = update_calibration(uri, net)
     dataset = existing_lance(uri)
-    return IndexReport(images, found, dataset.count_rows(), vectors, made_by)
+    return IndexReport(images, texts_count, dataset.count_rows(), vectors, made_by)
 
 
 def _width_there(uri: str, model: ImageTextModel) -> int | None:
@@ -225,9 +225,13 @@ def _in_rows(update: Update, block: int, total: int) -> Update:
 
 def _places(dataset: Any, where: str) -> npt.NDArray[np.int64]:
     """Numbers of the rows that fulfil a condition, ascending."""
-    every = dataset.scanner(columns=[], with_row_address=True).to_table()[ROW_ADDRESS].to_numpy()
-    some = dataset.scanner(columns=[], filter=where, with_row_address=True).to_table()[ROW_ADDRESS]
-    return np.searchsorted(every, np.sort(some.to_numpy())).astype(np.int64)
+    addresses = (
+        dataset.scanner(columns=[], with_row_address=True).to_table()[ROW_ADDRESS].to_numpy()
+    )
+    chosen = dataset.scanner(columns=[], filter=where, with_row_address=True).to_table()[
+        ROW_ADDRESS
+    ]
+    return np.searchsorted(addresses, np.sort(chosen.to_numpy())).astype(np.int64)
 
 
 def _silent(*progress: object) -> None:
@@ -252,14 +256,14 @@ def _put_in(uri: str, staging: str) -> None:
         scales = np.array(about.scales or [1.0] * about.width, np.float32)
     for fragment in dataset.get_fragments():
         first = fragment.fragment_id << 32
-        here = waiting.to_table(filter=f"{STAGED} >= {first} AND {STAGED} < {first + (1 << 32)}")
-        if not len(here):
+        staged = waiting.to_table(filter=f"{STAGED} >= {first} AND {STAGED} < {first + (1 << 32)}")
+        if not len(staged):
             continue
         if scales is not None:
-            place = here.schema.get_field_index(VECTOR)
-            column = int8_column(here[VECTOR].combine_chunks(), scales)
-            here = here.set_column(place, VECTOR, column)
-        update_fragment(uri, dataset.version, fragment, here)
+            position = staged.schema.get_field_index(VECTOR)
+            column = int8_column(staged[VECTOR].combine_chunks(), scales)
+            staged = staged.set_column(position, VECTOR, column)
+        update_fragment(uri, dataset.version, fragment, staged)
     drop(staging)
 
 
@@ -282,24 +286,24 @@ def _embed_texts(
     uri: str, model: tuple[str, int | None], width: int, runs: Runner, update: Update
 ) -> StageCount:
     target = texts_uri(uri)
-    there = open_lance(target)
+    dataset_of_texts = open_lance(target)
     dataset = existing_lance(uri)
     about = existing_index_info(dataset, uri)
-    if there is None:
-        there = _create(target, text_schema(width, about.store))
-        write_index_info(there, IndexInfo(about.fingerprint, width, store=about.store))
-    told = existing_index_info(there, target)
-    known = set(there.to_table(columns=[TEXT_KEY])[TEXT_KEY].to_pylist())
+    if dataset_of_texts is None:
+        dataset_of_texts = _create(target, text_schema(width, about.store))
+        write_index_info(dataset_of_texts, IndexInfo(about.fingerprint, width, store=about.store))
+    info = existing_index_info(dataset_of_texts, target)
+    known = set(dataset_of_texts.to_table(columns=[TEXT_KEY])[TEXT_KEY].to_pylist())
     counts = [StageCount("index", "texts", 0, 0)]
     total = dataset.count_rows()
 
     def hand_out(texts: list[list[Any]], row: int) -> None:
-        nonlocal told
-        if told.store == INT8 and told.scales is None:
-            some = [text for text, *_ in texts[:: -(-len(texts) // CALIBRATED)]]
-            vectors = loaded_at(*model).encode_texts(some).embedding.float().cpu().numpy()
-            told = _with_scales(open_lance(target), told, iter([vectors]))
-        scales = None if told.scales is None else tuple(told.scales)
+        nonlocal info
+        if info.store == INT8 and info.scales is None:
+            sample = [text for text, *_ in texts[:: -(-len(texts) // CALIBRATED)]]
+            vectors = loaded_at(*model).encode_texts(sample).embedding.float().cpu().numpy()
+            info = _with_scales(open_lance(target), info, iter([vectors]))
+        scales = None if info.scales is None else tuple(info.scales)
         work = EmbedTexts(model[0], target, model[1], scales)
         jobs = [
             {"texts": json.dumps(texts[first : first + TEXTS_AT_ONCE])}
@@ -308,19 +312,19 @@ def _embed_texts(
         counts.extend(map_jobs(work, jobs, runs, "texts", _silent, holds_model=True))
         update("texts", row, total)
 
-    held: list[list[Any]] = []
+    waiting: list[list[Any]] = []
     row = 0
     for row, text, image_id, address in texts_of(dataset):
         key = key_hash(text_key(text))
         if key in known:
             continue
         known.add(key)
-        held.append([text, key, image_id, address])
-        if len(held) == WAVE * TEXTS_AT_ONCE:
-            hand_out(held, row)
-            held = []
-    if held:
-        hand_out(held, total)
+        waiting.append([text, key, image_id, address])
+        if len(waiting) == WAVE * TEXTS_AT_ONCE:
+            hand_out(waiting, row)
+            waiting = []
+    if waiting:
+        hand_out(waiting, total)
     return add_counts(counts)
 
 

@@ -86,8 +86,8 @@ def emoji_fingerprint() -> str | None:
     file: Path = shipped_folder() / INDEX
     try:
         with safe_open(file, "np") as stored:
-            found: str | None = (stored.metadata() or {}).get("fingerprint")
-            return found
+            fingerprint: str | None = (stored.metadata() or {}).get("fingerprint")
+            return fingerprint
     except (SafetensorError, OSError):
         return None
 

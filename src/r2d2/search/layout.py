@@ -110,11 +110,11 @@ def as_matrix(column: pa.Array) -> Any:
 
 def read_index_info(dataset: Any, uri: str) -> IndexInfo | None:
     """None where there is no index; R2D2Error where what is there is damaged."""
-    found = (dataset.metadata or {}).get(ABOUT)
-    if found is None:
+    stored = (dataset.metadata or {}).get(ABOUT)
+    if stored is None:
         return None
     try:
-        return IndexInfo(**json.loads(found))
+        return IndexInfo(**json.loads(stored))
     except (ValueError, TypeError) as error:
         raise R2D2Error(
             f"the index of {uri} is of another version ({error}): make it anew by "

@@ -49,7 +49,7 @@ class BatchReport:
 
 
 def search_many(
-    searcher: Searcher, queries: Path, out: Path, asked: SearchQuery, *, overwrite: bool = False
+    searcher: Searcher, queries: Path, out: Path, options: SearchQuery, *, overwrite: bool = False
 ) -> BatchReport:
     """Answer a file of queries, line by line, into a JSONL file of as many lines.
 
@@ -59,7 +59,7 @@ def search_many(
             one list of them), an object with `text` or `query`, or `image` (a path, relative to the
             file), and perhaps `id`; or a table of these columns. Empty lines are passed over.
         out: a line a query: `query`, perhaps `id`, and `hits`; or `error`, where it has no answer.
-        asked: everything but the text and the image.
+        options: everything but the text and the image.
         overwrite: replace `out`.
 
     Raises:
@@ -76,40 +76,40 @@ def search_many(
     answered = 0
     with whole_file(out) as work, bars() as update, work.open("w", encoding="utf-8") as stream:
         for start in range(0, len(lines), AT_ONCE):
-            some = lines[start : start + AT_ONCE]
-            results = _answered(searcher, queries, some, asked)
-            for (where, _), result in zip(some, results, strict=True):
+            part = lines[start : start + AT_ONCE]
+            results = _answered(searcher, queries, part, options)
+            for (where, _), result in zip(part, results, strict=True):
                 if "error" in result:
                     dropped.add("no answer", f"{where}: {result['error']}")
                 else:
                     answered += 1
                 stream.write(json.dumps(result, ensure_ascii=False) + "\n")
-            update("searching", start + len(some), len(lines))
+            update("searching", start + len(part), len(lines))
     return BatchReport(answered, dropped)
 
 
 def _answered(
-    searcher: Searcher, file: Path, lines: Sequence[Line], asked: SearchQuery
+    searcher: Searcher, file: Path, lines: Sequence[Line], options: SearchQuery
 ) -> Iterator[dict[str, Any]]:
     heads: list[dict[str, Any]] = []
     queries: dict[int, SearchQuery] = {}
-    for place, (_, line) in enumerate(lines):
+    for number, (_, line) in enumerate(lines):
         head: dict[str, Any] = {"query": None}
         heads.append(head)
         try:
-            query = _query(file, line, asked, head)
+            query = _query(file, line, options, head)
             searcher.check(query)
-            queries[place] = query
+            queries[number] = query
         except (R2D2Error, BadValueError) as error:
             head["error"] = str(error)
-    found = dict(
+    results = dict(
         zip(queries, searcher.answer(list(queries.values())) if queries else (), strict=True)
     )
-    for place, head in enumerate(heads):
-        yield head | (to_dict(found[place]) if place in found else {})
+    for number, head in enumerate(heads):
+        yield head | (to_dict(results[number]) if number in results else {})
 
 
-def _query(file: Path, line: Any, asked: SearchQuery, head: dict[str, Any]) -> SearchQuery:
+def _query(file: Path, line: Any, options: SearchQuery, head: dict[str, Any]) -> SearchQuery:
     """The query of a line; what its result begins with goes into `head`. Raises where it is bad."""
     if isinstance(line, Exception):
         raise line
@@ -117,21 +117,21 @@ def _query(file: Path, line: Any, asked: SearchQuery, head: dict[str, Any]) -> S
         head["query"] = shown(line)
         text = _required(text_value(line))
         head["query"] = text
-        return replace(asked, text=text)
+        return replace(options, text=text)
     if not isinstance(line, dict):
         raise BadValueError("neither a text nor an object", line)
     repeated = repeated_name(line, COLUMNS)
     if repeated is not None:
         raise BadValueError(f"{TWO_FIELDS}: {repeated}", line)
-    given = {fold(name): value for name, value in line.items()}
-    if not is_missing(given.get("id")):
-        head["id"] = given["id"] if isinstance(given["id"], int) else name_value(given["id"])
-    value = next((given[name] for name in TEXTS if not is_missing(given.get(name))), None)
-    told, image = text_value(value), name_value(given.get("image"))
+    fields = {fold(name): value for name, value in line.items()}
+    if not is_missing(fields.get("id")):
+        head["id"] = fields["id"] if isinstance(fields["id"], int) else name_value(fields["id"])
+    value = next((fields[name] for name in TEXTS if not is_missing(fields.get(name))), None)
+    told, image = text_value(value), name_value(fields.get("image"))
     head["query"] = told or image
     if image is not None:
-        return replace(asked, text=told, image=read_image(file.parent / image))
-    return replace(asked, text=_required(told))
+        return replace(options, text=told, image=read_image(file.parent / image))
+    return replace(options, text=_required(told))
 
 
 def _required(text: str | None) -> str:

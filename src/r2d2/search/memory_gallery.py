@@ -114,11 +114,11 @@ class MemoryGallery:
 
     def text_items(self, rows: Sequence[int]) -> list[GalleryItem]:
         """See `Gallery.text_items`."""
-        found = []
+        items = []
         for row in rows:
             image, text = self._texts[row]
-            found.append(GalleryItem(self._rows[image].image_id, (text,), None, image))
-        return found
+            items.append(GalleryItem(self._rows[image].image_id, (text,), None, image))
+        return items
 
     def files(self, rows: Sequence[int]) -> list[bytes]:
         """See `Gallery.files`."""

@@ -51,8 +51,8 @@ class RequestContent:
 
 def service_of(request: Request) -> Service:
     """The service of the table that the request is for; see `tables.table_parameter`."""
-    found: Service = request.state.service
-    return found
+    service: Service = request.state.service
+    return service
 
 
 async def read_request(request: Request, images: int, lists: Sequence[str] = ()) -> RequestContent:
@@ -246,7 +246,7 @@ def _parameter(header: str, value: str, name: str) -> str | None:
     """A parameter of a header, by RFC 2231 too; None where it is not there."""
     message = Message()
     message[header] = value
-    found = message.get_param(name, header=header)
-    if found is None:
+    parameter = message.get_param(name, header=header)
+    if parameter is None:
         return None
-    return found[2] if isinstance(found, tuple) else found
+    return parameter[2] if isinstance(parameter, tuple) else parameter

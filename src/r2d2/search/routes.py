@@ -86,42 +86,42 @@ async def search(request: Request) -> SearchResponse:
     """Images by a text, images by an image, or texts by an image."""
     start = time.perf_counter()
     service = service_of(request)
-    sent = await read_request(request, images=1)
-    asked = sent.validated(SearchRequest)
-    if asked.offset + asked.k > DEPTH:
+    content = await read_request(request, images=1)
+    body = content.validated(SearchRequest)
+    if body.offset + body.k > DEPTH:
         raise R2D2Error(
-            f"offset + k is {asked.offset + asked.k}: only the first {DEPTH} results are given",
+            f"offset + k is {body.offset + body.k}: only the first {DEPTH} results are given",
             code="too_deep",
         )
     query = SearchQuery(
-        text=asked.text,
-        image=sent.pictures[0] if sent.pictures else None,
-        target=asked.target,
-        k=asked.k,
-        offset=asked.offset,
-        two_stage=asked.two_stage,
-        candidates=asked.candidates,
-        cascade=asked.cascade,
-        by=asked.by,
+        text=body.text,
+        image=content.pictures[0] if content.pictures else None,
+        target=body.target,
+        k=body.k,
+        offset=body.offset,
+        two_stage=body.two_stage,
+        candidates=body.candidates,
+        cascade=body.cascade,
+        by=body.by,
         where=condition_of(
             {
                 name: value.to_range() if isinstance(value, RangeIn) else value
-                for name, value in asked.where.items()
+                for name, value in body.where.items()
             },
             service.searcher.gallery.columns,
         ),
     )
     service.searcher.check(query)
-    found = await service.search(query)
+    results = await service.search(query)
     return SearchResponse(
-        hits=[_hit(hit, query, service) for hit in found.hits],
-        reranked=found.reranked,
-        searched=found.searched,
-        by=found.by,
-        level=found.level,
-        weight=found.weight,
+        hits=[_hit(hit, query, service) for hit in results.hits],
+        reranked=results.reranked,
+        searched=results.searched,
+        by=results.by,
+        level=results.level,
+        weight=results.weight,
         milliseconds=round(1000 * (time.perf_counter() - start), 1),
-        notes=[*sent.notes, *(NoteOut(**asdict(note)) for note in found.notes)],
+        notes=[*content.notes, *(NoteOut(**asdict(note)) for note in results.notes)],
     )
 
 
@@ -134,13 +134,13 @@ async def search(request: Request) -> SearchResponse:
 async def match(request: Request) -> MatchResponse:
     """How well an image and each of several texts match."""
     service = service_of(request)
-    sent = await read_request(request, images=1, lists=("text",))
-    if not sent.pictures:
+    content = await read_request(request, images=1, lists=("text",))
+    if not content.pictures:
         raise R2D2Error("an image is missing: send a form with the parts image and text")
-    texts = sent.validated(MatchRequest).text
+    texts = content.validated(MatchRequest).text
     notes = _read_texts(service, texts)
-    found = await service.match(MatchJob(sent.pictures[0], texts))
-    return MatchResponse(match=found.match, cosine=found.cosine, notes=[*sent.notes, *notes])
+    scores = await service.match(MatchJob(content.pictures[0], texts))
+    return MatchResponse(match=scores.match, cosine=scores.cosine, notes=[*content.notes, *notes])
 
 
 @router.post(
@@ -159,13 +159,13 @@ async def match(request: Request) -> MatchResponse:
 async def embed(request: Request) -> EmbedResponse:
     """Embeddings of texts or of images."""
     service = service_of(request)
-    sent = await read_request(request, images=IMAGES)
-    notes = sent.notes
-    if sent.pictures:
-        sent.validated(EmbedImagesRequest)
-        job = EmbedJob(images=sent.pictures)
+    content = await read_request(request, images=IMAGES)
+    notes = content.notes
+    if content.pictures:
+        content.validated(EmbedImagesRequest)
+        job = EmbedJob(images=content.pictures)
     else:
-        texts = sent.validated(EmbedRequest).texts
+        texts = content.validated(EmbedRequest).texts
         notes = _read_texts(service, texts)
         job = EmbedJob(texts=texts)
     return EmbedResponse(
@@ -191,10 +191,10 @@ async def whole_image(request: Request, row: int) -> Response:
     service = service_of(request)
     try:
         async with service.decoding():
-            found = await run_in_threadpool(service.pictures.whole, row)
+            picture = await run_in_threadpool(service.pictures.whole, row)
     except IndexError:
         raise HTTPException(404, f"there is no image {row}") from None
-    data, kind, whole = found
+    data, kind, whole = picture
     headers = {
         "cache-control": "private, max-age=60",  # the file may change, or go
         "x-picture": "whole" if whole else "thumbnail",
@@ -226,7 +226,7 @@ async def one_row(request: Request, row: int) -> RowResponse:
 async def columns(request: Request) -> ColumnsResponse:
     """The columns that `where` may name, and what stands in them."""
     gallery = service_of(request).searcher.gallery
-    found = await run_in_threadpool(lambda: gallery.column_values)
+    columns_values = await run_in_threadpool(lambda: gallery.column_values)
     return ColumnsResponse(
         columns=[
             ColumnOut(
@@ -237,7 +237,7 @@ async def columns(request: Request) -> ColumnsResponse:
                 min=values.lowest,
                 max=values.highest,
             )
-            for name, values in found.items()
+            for name, values in columns_values.items()
         ]
     )
 

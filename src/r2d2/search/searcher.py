@@ -256,19 +256,19 @@ class Searcher:
     def encode(self, queries: Sequence[SearchQuery]) -> list[EncodedStates]:
         """Each query as an EncodedStates of one; texts together, images together."""
         sides: dict[int, EncodedStates] = {}
-        texts = [(place, q.text) for place, q in enumerate(queries) if q.text is not None]
-        images = [(place, q.image) for place, q in enumerate(queries) if q.image is not None]
+        texts = [(number, q.text) for number, q in enumerate(queries) if q.text is not None]
+        images = [(number, q.image) for number, q in enumerate(queries) if q.image is not None]
         if texts:
             encoded = self.model.encode_texts([text for _, text in texts])
-            sides |= {place: encoded[i : i + 1] for i, (place, _) in enumerate(texts)}
+            sides |= {number: encoded[i : i + 1] for i, (number, _) in enumerate(texts)}
         if images:
             encoded = self.model.encode_images([image for _, image in images])
-            sides |= {place: encoded[i : i + 1] for i, (place, _) in enumerate(images)}
+            sides |= {number: encoded[i : i + 1] for i, (number, _) in enumerate(images)}
         directions = DirectionCheck("queries", "the weights of the model are broken: give another")
-        found = [sides[place] for place in range(len(queries))]
-        for place, side in enumerate(found):
-            directions.add(side.embedding.float().cpu().numpy(), [f"query {place}"])
-        return found
+        encoded_queries = [sides[number] for number in range(len(queries))]
+        for number, side in enumerate(encoded_queries):
+            directions.add(side.embedding.float().cpu().numpy(), [f"query {number}"])
+        return encoded_queries
 
     @torch.inference_mode()
     def answer(self, queries: Sequence[SearchQuery]) -> list[SearchResults]:

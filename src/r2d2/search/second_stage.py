@@ -40,7 +40,7 @@ class CandidateScore:
 
 
 def match_again(
-    model: ImageTextModel, asked: Sequence[CandidatePairs]
+    model: ImageTextModel, queries: Sequence[CandidatePairs]
 ) -> list[list[CandidateScore | None]]:
     """Match scores of the candidates of several queries; None where an image cannot be read.
 
@@ -48,31 +48,43 @@ def match_again(
     weight x p_T + cosine; the model must be one of `CrossEncoderModel`.
     """
     if not isinstance(model, CrossEncoderModel):
-        return _by_both_at_once(model, asked)
-    places = [(q, c) for q, one in enumerate(asked) for c, p in enumerate(one.pairs) if p]
-    given = [pair for one in asked for pair in one.pairs if pair]
-    by_text = _scores(model, model.match_text, given)
-    found: list[list[CandidateScore | None]] = [[None] * len(one.pairs) for one in asked]
-    for (query, candidate), score in zip(places, by_text, strict=True):
-        found[query][candidate] = CandidateScore(score, "text")
-    heads = [_head(one, f, model.match_weight) for one, f in zip(asked, found, strict=True)]
-    chosen = [n for n, (query, candidate) in enumerate(places) if candidate in heads[query]]
-    by_image = _scores(model, model.match_image, [given[n] for n in chosen])
+        return _by_both_at_once(model, queries)
+    positions = [
+        (q, c)
+        for q, query_pairs in enumerate(queries)
+        for c, p in enumerate(query_pairs.pairs)
+        if p
+    ]
+    pairs = [pair for query_pairs in queries for pair in query_pairs.pairs if pair]
+    by_text = _scores(model, model.match_text, pairs)
+    scores: list[list[CandidateScore | None]] = [
+        [None] * len(query_pairs.pairs) for query_pairs in queries
+    ]
+    for (query, candidate), score in zip(positions, by_text, strict=True):
+        scores[query][candidate] = CandidateScore(score, "text")
+    heads = [
+        _head(query_pairs, f, model.match_weight)
+        for query_pairs, f in zip(queries, scores, strict=True)
+    ]
+    chosen = [n for n, (query, candidate) in enumerate(positions) if candidate in heads[query]]
+    by_image = _scores(model, model.match_image, [pairs[n] for n in chosen])
     for n, score in zip(chosen, by_image, strict=True):
-        query, candidate = places[n]
-        found[query][candidate] = CandidateScore((by_text[n] + score) / 2, "both")
-    return found
+        query, candidate = positions[n]
+        scores[query][candidate] = CandidateScore((by_text[n] + score) / 2, "both")
+    return scores
 
 
-def _head(asked: CandidatePairs, found: Sequence[CandidateScore | None], weight: float) -> set[int]:
+def _head(
+    asked: CandidatePairs, scores: Sequence[CandidateScore | None], weight: float
+) -> set[int]:
     """The candidates that both cross encoders are to score; of equals those that lead now."""
-    known = [place for place, one in enumerate(found) if one is not None]
-    if asked.cascade is None or asked.cascade >= len(known):
-        return set(known)
-    by_text = torch.tensor([[one.match for one in found if one]], dtype=torch.float64)
-    cosine = torch.tensor([[float(asked.cosine[place]) for place in known]])
+    scored = [position for position, score in enumerate(scores) if score is not None]
+    if asked.cascade is None or asked.cascade >= len(scored):
+        return set(scored)
+    by_text = torch.tensor([[score.match for score in scores if score]], dtype=torch.float64)
+    cosine = torch.tensor([[float(asked.cosine[position]) for position in scored]])
     in_head = Cascade(by_text, asked.cascade).in_head(cosine, weight)[0]
-    return {place for place, leads in zip(known, in_head.tolist(), strict=True) if leads}
+    return {position for position, leads in zip(scored, in_head.tolist(), strict=True) if leads}
 
 
 def _by_both_at_once(
@@ -98,9 +110,9 @@ def _scores(
     """A score of pairs; what is an item's is computed once a batch."""
     scores: list[float] = []
     for start in range(0, len(pairs), model.batch_size):
-        some = pairs[start : start + model.batch_size]
-        images, image_index = _distinct([image for image, _ in some])
-        texts, text_index = _distinct([text for _, text in some])
+        part = pairs[start : start + model.batch_size]
+        images, image_index = _distinct([image for image, _ in part])
+        texts, text_index = _distinct([text for _, text in part])
         device = images.embedding.device
         index = image_index.to(device), text_index.to(device)
         scores += score(images, texts, index).float().cpu().tolist()
@@ -109,13 +121,13 @@ def _scores(
 
 def _distinct(sides: Sequence[EncodedStates]) -> tuple[EncodedStates, Tensor]:
     """The distinct ones (by identity) in one object, and the place of each of the n in it."""
-    places: dict[int, int] = {}
+    positions: dict[int, int] = {}
     kept: list[EncodedStates] = []
     for side in sides:
-        if id(side) not in places:
-            places[id(side)] = len(kept)
+        if id(side) not in positions:
+            positions[id(side)] = len(kept)
             kept.append(side)
-    return EncodedStates.cat(kept), torch.tensor([places[id(side)] for side in sides])
+    return EncodedStates.cat(kept), torch.tensor([positions[id(side)] for side in sides])
 
 
 def second_score(

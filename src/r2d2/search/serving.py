@@ -173,8 +173,8 @@ class Service:
     def _run(self, jobs: Sequence[Job]) -> list[Any]:
         """Searches together; the others, which are rarer, one by one."""
         queries = [job for job in jobs if isinstance(job, SearchQuery)]
-        found = iter(self.searcher.answer(queries) if queries else ())
-        return [next(found) if isinstance(job, SearchQuery) else self._alone(job) for job in jobs]
+        results = iter(self.searcher.answer(queries) if queries else ())
+        return [next(results) if isinstance(job, SearchQuery) else self._alone(job) for job in jobs]
 
     def _alone(self, job: MatchJob | EmbedJob | CallJob) -> Any:
         try:
@@ -197,5 +197,5 @@ class Service:
     def _embedded(self, job: EmbedJob) -> list[list[float]]:
         model = self.searcher.model
         side = model.encode_texts(job.texts) if job.texts else model.encode_images(job.images)
-        found: list[list[float]] = side.embedding.float().cpu().tolist()
-        return found
+        vectors: list[list[float]] = side.embedding.float().cpu().tolist()
+        return vectors

@@ -41,13 +41,13 @@ class EmojiGallery(MemoryGallery):
     @classmethod
     def open(cls, model: ImageTextModel, folder: Path | None = None) -> EmojiGallery:
         """What was shipped where this model made it, else the vectors are made now (seconds)."""
-        found = cls.shipped(model, shipped_folder() if folder is None else folder)
-        if found is None:
+        gallery = cls.shipped(model, shipped_folder() if folder is None else folder)
+        if gallery is None:
             log.info("making the vectors of %s for this model", NAME)
             return cls.make(model)
-        if found.calibration is None:
-            found.calibration = calibrate(model, found)
-        return found
+        if gallery.calibration is None:
+            gallery.calibration = calibrate(model, gallery)
+        return gallery
 
     @classmethod
     def make(cls, model: ImageTextModel) -> EmojiGallery:
@@ -66,12 +66,12 @@ class EmojiGallery(MemoryGallery):
         every = [text for row in rows for text in row.texts]
         for start in range(0, len(every), step):
             texts.append(model.encode_texts(every[start : start + step]).embedding.float().cpu())
-        made = cls(
+        gallery = cls(
             NAME, model.fingerprint, rows, torch.cat(images).numpy(), torch.cat(texts).numpy(),
             emoji_file,
         )  # fmt: skip
-        made.calibration = calibrate(model, made)
-        return made
+        gallery.calibration = calibrate(model, gallery)
+        return gallery
 
     @classmethod
     def shipped(cls, model: ImageTextModel, folder: Path) -> EmojiGallery | None:
@@ -96,16 +96,18 @@ class EmojiGallery(MemoryGallery):
             return None
         if len(images) != len(rows) or len(texts) != sum(len(row.texts) for row in rows):
             raise R2D2Error(f"{file} is damaged: install the package again")
-        found = cls(NAME, about["fingerprint"], rows, images, texts, emoji_file)
-        found.calibration = _shipped_calibration(folder, found.fingerprint)
-        return found
+        gallery = cls(NAME, about["fingerprint"], rows, images, texts, emoji_file)
+        gallery.calibration = _shipped_calibration(folder, gallery.fingerprint)
+        return gallery
 
 
 def _shipped_calibration(folder: Path, fingerprint: str) -> Calibration | None:
     """None: there is none of this model, or of this version."""
     file = folder / CALIBRATION_FILE
-    found = Calibration.from_json(file.read_text("utf-8")) if file.is_file() else None
-    return found if found is not None and found.fingerprint == fingerprint else None
+    calibration = Calibration.from_json(file.read_text("utf-8")) if file.is_file() else None
+    return (
+        calibration if calibration is not None and calibration.fingerprint == fingerprint else None
+    )
 
 
 def write_shipped_index(model: str | Path, out: str | Path | None = None) -> Path:

@@ -29,19 +29,19 @@ class ImageStates:
 
     def get(self, rows: Sequence[int]) -> dict[int, EncodedStates]:
         """The images at `rows`, one object each; unreadable images are left out."""
-        found: dict[int, EncodedStates] = {}
+        states: dict[int, EncodedStates] = {}
         missing: list[int] = []
         for row in dict.fromkeys(rows):
             if row in self._held:
                 self._held.move_to_end(row)
-                found[row] = self._held[row]
+                states[row] = self._held[row]
             else:
                 missing.append(row)
         for start in range(0, len(missing), AT_ONCE):
-            some = missing[start : start + AT_ONCE]
+            part = missing[start : start + AT_ONCE]
             readable: list[int] = []
             pixels: list[Pixels] = []
-            for row, file in zip(some, self._gallery.files(some), strict=True):
+            for row, file in zip(part, self._gallery.files(part), strict=True):
                 try:
                     pixels.append(self._model.read(file))
                     readable.append(row)
@@ -50,17 +50,17 @@ class ImageStates:
             if not pixels:
                 continue
             encoded = self._model.encode_pixels(pixels)
-            for place, row in enumerate(readable):
-                one = encoded[place : place + 1]
+            for number, row in enumerate(readable):
+                encoded_image = encoded[number : number + 1]
                 # a copy: a view would keep the whole batch alive
                 side = EncodedStates(
-                    one.states.clone(),
-                    None if one.mask is None else one.mask.clone(),
-                    one.embedding.clone(),
+                    encoded_image.states.clone(),
+                    None if encoded_image.mask is None else encoded_image.mask.clone(),
+                    encoded_image.embedding.clone(),
                 )
-                found[row] = side
+                states[row] = side
                 self._keep(row, side)
-        return found
+        return states
 
     def _keep(self, row: int, side: EncodedStates) -> None:
         self._held[row] = side

@@ -82,8 +82,12 @@ class TableGallery:
     @cached_property
     def calibration(self) -> Calibration | None:
         """See `Gallery.calibration`."""
-        found = stored_calibration(self._images.dataset)
-        return found if found is not None and found.fingerprint == self.fingerprint else None
+        calibration = stored_calibration(self._images.dataset)
+        return (
+            calibration
+            if calibration is not None and calibration.fingerprint == self.fingerprint
+            else None
+        )
 
     def vector_batches(self) -> Iterator[Floats]:
         """See `CalibratedGallery`."""
@@ -120,28 +124,30 @@ class TableGallery:
     def items(self, rows: Sequence[int]) -> list[GalleryItem]:
         """See `Gallery.items`."""
         columns = ["image_id", "texts", "split"]
-        found = self._take(rows, columns)
+        records = self._take(rows, columns)
         return [
-            GalleryItem(one["image_id"], tuple(t["text"] for t in one["texts"] or ()), one["split"])
-            for one in found
+            GalleryItem(
+                record["image_id"], tuple(t["text"] for t in record["texts"] or ()), record["split"]
+            )
+            for record in records
         ]
 
     def text_items(self, rows: Sequence[int]) -> list[GalleryItem]:
         """See `Gallery.text_items`."""
         columns = [TEXT, IMAGE_ID, ADDRESS]
-        found = self._text_table.dataset.take(list(rows), columns=columns).to_pylist()
-        places = [self._images.row_of(one[ADDRESS]) for one in found]
-        there = [place for place in places if place is not None]
-        ids = dict(zip(there, (item.image_id for item in self.items(there)), strict=True))
+        records = self._text_table.dataset.take(list(rows), columns=columns).to_pylist()
+        image_rows = [self._images.row_of(record[ADDRESS]) for record in records]
+        known = [image_row for image_row in image_rows if image_row is not None]
+        ids = dict(zip(known, (item.image_id for item in self.items(known)), strict=True))
         return [
             # addresses change when a table is compacted: better no picture than another's
             GalleryItem(
-                one[IMAGE_ID],
-                (one[TEXT],),
+                record[IMAGE_ID],
+                (record[TEXT],),
                 None,
-                place if place is not None and ids[place] == one[IMAGE_ID] else None,
+                image_row if image_row is not None and ids[image_row] == record[IMAGE_ID] else None,
             )
-            for one, place in zip(found, places, strict=True)
+            for record, image_row in zip(records, image_rows, strict=True)
         ]
 
     def files(self, rows: Sequence[int]) -> list[bytes]:
@@ -157,8 +163,8 @@ class TableGallery:
         return self.files([row])[0] or None
 
     def _take(self, rows: Sequence[int], columns: list[str]) -> list[dict[str, Any]]:
-        found = self._images.dataset.take(list(rows), columns=columns)
-        return found.to_pylist()  # type: ignore[no-any-return]
+        records = self._images.dataset.take(list(rows), columns=columns)
+        return records.to_pylist()  # type: ignore[no-any-return]
 
     def _has_texts(self) -> bool:
         """Whether any image has one; reads no further than to the first."""

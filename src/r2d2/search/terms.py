@@ -36,18 +36,18 @@ def text_terms(texts: Sequence[str]) -> list[list[str]]:
 
 def image_terms(images: Sequence[Sequence[str]]) -> list[str]:
     """Of each image (n,) the terms of all its texts, with spaces between; none spans two texts."""
-    found = iter(text_terms([text for texts in images for text in texts]))
-    return [" ".join(chain.from_iterable(islice(found, len(texts)))) for texts in images]
+    terms_of_texts = iter(text_terms([text for texts in images for text in texts]))
+    return [" ".join(chain.from_iterable(islice(terms_of_texts, len(texts)))) for texts in images]
 
 
 def _terms(spelt: str) -> list[str]:
     terms: list[str] = []
     for run in _RUN.finditer(spelt):
-        found = run.group()
+        characters = run.group()
         if run["unspaced"]:
-            terms += [*found, *map("".join, pairwise(found))]
-        elif has_meaning(found[0]):
-            terms.append(found)
+            terms += [*characters, *map("".join, pairwise(characters))]
+        elif has_meaning(characters[0]):
+            terms.append(characters)
     return terms
 
 

@@ -35,29 +35,29 @@ def modern(name: str) -> str:
 
 
 def text_config(
-    given: CanonicalCheckpoint,
+    checkpoint: CanonicalCheckpoint,
     prefix: str,
     config: Mapping[str, Any],
-    wishes: ImportOptions,
+    options: ImportOptions,
     length: int = MAX_LENGTH,
 ) -> TextConfig:
     """The text tower's settings: sizes from the tensors, the rest from `config`.
 
     Args:
-        given: the source.
+        checkpoint: the source.
         prefix: of its names, with the dot.
         config: the part of config.json on the text encoder; empty where there is none, or where
             the layout's own code fixes the rest.
-        wishes: the user's.
+        options: the user's.
         length: tokens at which its own code cuts a text.
     """
-    vocab, width = given.sizes(f"{prefix}embeddings.word_embeddings.weight", 2)
-    places = given.sizes(f"{prefix}embeddings.position_embeddings.weight", 2)[0]
-    layers = given.count(f"{prefix}encoder.layer.")
+    vocab, width = checkpoint.sizes(f"{prefix}embeddings.word_embeddings.weight", 2)
+    places = checkpoint.sizes(f"{prefix}embeddings.position_embeddings.weight", 2)[0]
+    layers = checkpoint.count(f"{prefix}encoder.layer.")
     inner = 4 * width
     if layers:
-        inner = given.sizes(f"{prefix}encoder.layer.0.intermediate.dense.weight", 2)[0]
-    given.agree(
+        inner = checkpoint.sizes(f"{prefix}encoder.layer.0.intermediate.dense.weight", 2)[0]
+    checkpoint.agree(
         config,
         {
             "vocab_size": vocab,
@@ -68,11 +68,13 @@ def text_config(
     )
     kind = config.get("position_embedding_type", "absolute")
     if kind != "absolute":
-        raise R2D2Error(f"{given.name}: {kind} position embeddings: only absolute ones are read")
-    length = wishes.max_length or min(length, wishes.fresh.text.max_length, places)
+        raise R2D2Error(
+            f"{checkpoint.name}: {kind} position embeddings: only absolute ones are read"
+        )
+    length = options.max_length or min(length, options.fresh.text.max_length, places)
     if length > places:
         raise R2D2Error(
-            f"{given.name} has {places} text positions, fewer than the {length} asked for: "
+            f"{checkpoint.name} has {places} text positions, fewer than the {length} asked for: "
             f"give --max-length {places} or less"
         )
     return TextConfig(
@@ -80,10 +82,10 @@ def text_config(
         max_length=length,
         width=width,
         layers=layers,
-        heads=given.heads(config, width, wishes.text_heads, "text"),
+        heads=checkpoint.heads(config, width, options.text_heads, "text"),
         inner_width=four_times(inner, width),
-        activation=given.activation(config, "gelu"),
-        norm_eps=given.number(config, "layer_norm_eps", 1e-12),
+        activation=checkpoint.activation(config, "gelu"),
+        norm_eps=checkpoint.number(config, "layer_norm_eps", 1e-12),
     )
 
 
@@ -148,14 +150,14 @@ def _recognises(names: Set[str]) -> bool:
     return "embeddings.word_embeddings.weight" in names
 
 
-def _parts(given: CanonicalCheckpoint, wishes: ImportOptions) -> PartConfigs:
-    model_type = given.config.get("model_type", "bert")
+def _parts(checkpoint: CanonicalCheckpoint, options: ImportOptions) -> PartConfigs:
+    model_type = checkpoint.config.get("model_type", "bert")
     if model_type != "bert":
         raise R2D2Error(
-            f"{given.name} is a {model_type} by its config.json: of text encoders, only bert is "
-            "read, which RoBERTa-wwm-ext and MacBERT are too"
+            f"{checkpoint.name} is a {model_type} by its config.json: of text encoders, only bert "
+            "is read, which RoBERTa-wwm-ext and MacBERT are too"
         )
-    return PartConfigs(text=text_config(given, "", given.config, wishes))
+    return PartConfigs(text=text_config(checkpoint, "", checkpoint.config, options))
 
 
 def _rules(config: ModelConfig) -> list[Rule]:

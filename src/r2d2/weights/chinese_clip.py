@@ -46,16 +46,16 @@ def _hf_recognises(names: Set[str]) -> bool:
     return wanted <= names
 
 
-def _hf_parts(given: CanonicalCheckpoint, wishes: ImportOptions) -> PartConfigs:
+def _hf_parts(checkpoint: CanonicalCheckpoint, options: ImportOptions) -> PartConfigs:
     names = clip_vision.hf_names("vision_model.")
-    config = given.section("vision_config")
+    config = checkpoint.section("vision_config")
     return PartConfigs(
-        vision=clip_vision.vision_config(given, names, config, wishes, pooled_norm=True),
+        vision=clip_vision.vision_config(checkpoint, names, config, options, pooled_norm=True),
         text=bert.text_config(
-            given, "text_model.", given.section("text_config"), wishes, TEXT_LENGTH
+            checkpoint, "text_model.", checkpoint.section("text_config"), options, TEXT_LENGTH
         ),
         cross_layers=0,
-        embed_dim=given.sizes("text_projection.weight", 2)[0],
+        embed_dim=checkpoint.sizes("text_projection.weight", 2)[0],
         projection_bias=False,
     )
 
@@ -113,7 +113,7 @@ def _recognises(names: Set[str]) -> bool:
     return {"visual.class_embedding", "bert.embeddings.word_embeddings.weight"} <= names
 
 
-def _parts(given: CanonicalCheckpoint, wishes: ImportOptions) -> PartConfigs:
+def _parts(checkpoint: CanonicalCheckpoint, options: ImportOptions) -> PartConfigs:
     names = (
         "visual.conv1.weight",
         "visual.positional_embedding",
@@ -121,10 +121,10 @@ def _parts(given: CanonicalCheckpoint, wishes: ImportOptions) -> PartConfigs:
         _BLOCKS,
     )
     return PartConfigs(
-        vision=clip_vision.vision_config(given, names, {}, wishes, pooled_norm=True),
-        text=bert.text_config(given, "bert.", {}, wishes, TEXT_LENGTH),
+        vision=clip_vision.vision_config(checkpoint, names, {}, options, pooled_norm=True),
+        text=bert.text_config(checkpoint, "bert.", {}, options, TEXT_LENGTH),
         cross_layers=0,
-        embed_dim=given.sizes("text_projection", 2)[1],
+        embed_dim=checkpoint.sizes("text_projection", 2)[1],
         projection_bias=False,
     )
 

@@ -26,34 +26,34 @@ _BARE = ("embeddings.", "encoder.", "pre_layrnorm.", "post_layernorm.")  # CLIPV
 
 
 def vision_config(
-    given: CanonicalCheckpoint,
+    checkpoint: CanonicalCheckpoint,
     names: tuple[str, str, str, str],
     config: Mapping[str, Any],
-    wishes: ImportOptions,
+    options: ImportOptions,
     *,
     pooled_norm: bool,
 ) -> VisionConfig:
     """The image tower's settings: sizes from the tensors, the rest from `config`.
 
     Args:
-        given: the source.
+        checkpoint: the source.
         names: of its patch convolution, position table, first feed-forward map, and layers up to
             their number.
         config: the part of config.json on the image encoder; empty where there is none.
-        wishes: the user's.
+        options: the user's.
         pooled_norm: whether the norm before the projection is taken along.
     """
     patch, positions, first_map, layer = names
-    width, channels, height, patch_size = given.sizes(patch, 4)
+    width, channels, height, patch_size = checkpoint.sizes(patch, 4)
     if channels != 3 or height != patch_size:
         raise R2D2Error(
-            f"{given.name}: patches of {channels} x {height} x {patch_size}: only square ones of "
-            "three colours are read"
+            f"{checkpoint.name}: patches of {channels} x {height} x {patch_size}: only square ones "
+            "of three colours are read"
         )
-    grid = square_grid(given.sizes(positions, 2)[0])[0]
-    layers = given.count(layer)
-    inner = given.sizes(first_map, 2)[0] if layers else 4 * width
-    given.agree(
+    grid = square_grid(checkpoint.sizes(positions, 2)[0])[0]
+    layers = checkpoint.count(layer)
+    inner = checkpoint.sizes(first_map, 2)[0] if layers else 4 * width
+    checkpoint.agree(
         config,
         {
             "hidden_size": width,
@@ -62,22 +62,22 @@ def vision_config(
             "patch_size": patch_size,
         },
     )
-    image_size = int(given.number(config, "image_size", grid * patch_size))
+    image_size = int(checkpoint.number(config, "image_size", grid * patch_size))
     if image_size // patch_size != grid:
         raise R2D2Error(
-            f"{given.name}: config.json says {image_size} pixels, {image_size // patch_size} "
+            f"{checkpoint.name}: config.json says {image_size} pixels, {image_size // patch_size} "
             f"patches a side, and the weights have {grid}: give the config.json saved with them"
         )
     return VisionConfig(
-        image_size=wishes.image_size or grid * patch_size,
+        image_size=options.image_size or grid * patch_size,
         patch_size=patch_size,
         width=width,
         layers=layers,
-        heads=given.heads(config, width, wishes.vision_heads, "vision"),
+        heads=checkpoint.heads(config, width, options.vision_heads, "vision"),
         pooled_norm=pooled_norm,
         inner_width=four_times(inner, width),
-        activation=given.activation(config, "quick_gelu"),
-        norm_eps=given.number(config, "layer_norm_eps", 1e-5),
+        activation=checkpoint.activation(config, "quick_gelu"),
+        norm_eps=checkpoint.number(config, "layer_norm_eps", 1e-5),
     )
 
 
@@ -137,14 +137,14 @@ def _recognises(names: Set[str]) -> bool:
     return "vision_model.pre_layrnorm.weight" in names
 
 
-def _parts(given: CanonicalCheckpoint, wishes: ImportOptions) -> PartConfigs:
-    config = given.section("vision_config") or given.config
-    keep = wishes.keep_projection
-    vision = vision_config(given, hf_names("vision_model."), config, wishes, pooled_norm=keep)
+def _parts(checkpoint: CanonicalCheckpoint, options: ImportOptions) -> PartConfigs:
+    config = checkpoint.section("vision_config") or checkpoint.config
+    keep = options.keep_projection
+    vision = vision_config(checkpoint, hf_names("vision_model."), config, options, pooled_norm=keep)
     if not keep:
         return PartConfigs(vision=vision)
     projection = "visual_projection.weight"
-    width = given.sizes(projection, 2)[0] if projection in given.tensors else None
+    width = checkpoint.sizes(projection, 2)[0] if projection in checkpoint.tensors else None
     return PartConfigs(vision=vision, embed_dim=width, projection_bias=False)
 
 

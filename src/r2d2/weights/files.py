@@ -35,11 +35,11 @@ def choose_weights(names: Iterable[str], where: object) -> str:
             if name in names:
                 return name
     for ends in ((".safetensors",), PICKLED):
-        found = [name for name in names if name.endswith(ends) and name != "training_args.bin"]
-        if len(found) > 1:
-            raise R2D2Error(f"{where} holds {', '.join(found[:5])}: give one of these files")
-        if found:
-            return found[0]
+        files = [name for name in names if name.endswith(ends) and name != "training_args.bin"]
+        if len(files) > 1:
+            raise R2D2Error(f"{where} holds {', '.join(files[:5])}: give one of these files")
+        if files:
+            return files[0]
     raise R2D2Error(f"{where} holds no weights: .safetensors, .bin, .pt or .pth are read")
 
 

@@ -71,18 +71,18 @@ def import_weights(
             missing vocabulary, or a file that wants to run code.
     """
     out = Path(out)
-    places = [source] if isinstance(source, (str, Path)) else list(source)
-    check_out(out, overwrite, [*places, vocab])
-    if not places:
+    sources = [source] if isinstance(source, (str, Path)) else list(source)
+    check_out(out, overwrite, [*sources, vocab])
+    if not sources:
         raise R2D2Error("no source is given: name a folder, a file or a hub id")
-    if kind is not None and len(places) > 1:
+    if kind is not None and len(sources) > 1:
         raise R2D2Error("--kind goes with a single source: leave it out, it is recognised")
     fresh = fresh or ModelConfig()
-    wishes = ImportOptions(
+    options = ImportOptions(
         fresh, image_size, max_length, cross_layers, vision_heads, text_heads, keep_projection
     )
-    made = assemble([open_source(place) for place in places], wishes, kind, vocab, seed)
-    return write_import(out, made.model, made.sources, made.fresh, made.notes)
+    assembled = assemble([open_source(where) for where in sources], options, kind, vocab, seed)
+    return write_import(out, assembled.model, assembled.sources, assembled.fresh, assembled.notes)
 
 
 def write_import(
@@ -118,15 +118,15 @@ class AssembledModel:
 
 def assemble(
     sources: Sequence[RawCheckpoint],
-    wishes: ImportOptions,
+    options: ImportOptions,
     kind: str | None = None,
     vocab: str | Path | None = None,
     seed: int = 0,
 ) -> AssembledModel:
     """The model of opened sources; see `import_weights`, which writes it into a folder."""
-    readings = [_SourceReader.of(source, kind, wishes) for source in sources]
+    readings = [_SourceReader.of(source, kind, options) for source in sources]
     _refuse_twice(readings)
-    config = _config(readings, wishes)
+    config = _config(readings, options)
     tokenizer = _tokenizer(readings, vocab, config)
     if all(reading.parts.text is None for reading in readings):
         text = dataclasses.replace(config.text, vocab_size=tokenizer.vocab_size)
@@ -136,12 +136,12 @@ def assemble(
     state = dict(model.state_dict())
     filled = [reading.fill(state, config) for reading in readings]
     model.load_state_dict(state)
-    given = {used.ours for one in filled for used in one.used}
+    filled_names = {used.ours for report in filled for used in report.used}
     top_k = max(reading.layout.top_k for reading in readings)
     return AssembledModel(
         Pretrained(model, tokenizer, top_k=top_k, kind="checkpoint"),
         tuple(filled),
-        tuple(name for name in state if name not in given),
+        tuple(name for name in state if name not in filled_names),
         tuple(note for reading in readings for note in reading.notes(config, state)),
     )
 
@@ -152,12 +152,12 @@ class _SourceReader:
 
     source: RawCheckpoint
     layout: Layout
-    given: CanonicalCheckpoint
+    checkpoint: CanonicalCheckpoint
     original: Mapping[str, str]  # canonical name: name in the file
     parts: PartConfigs
 
     @staticmethod
-    def of(source: RawCheckpoint, kind: str | None, wishes: ImportOptions) -> _SourceReader:
+    def of(source: RawCheckpoint, kind: str | None, options: ImportOptions) -> _SourceReader:
         names = bare(source.tensors)
         layout = layout_of(kind) if kind else recognise(names.values(), source.name)
         original: dict[str, str] = {}
@@ -170,8 +170,10 @@ class _SourceReader:
                 )
             original[canonical] = name
         tensors = {canonical: source.tensors[name] for canonical, name in original.items()}
-        given = CanonicalCheckpoint(source.name, tensors, source.config)
-        return _SourceReader(source, layout, given, original, layout.parts(given, wishes))
+        checkpoint = CanonicalCheckpoint(source.name, tensors, source.config)
+        return _SourceReader(
+            source, layout, checkpoint, original, layout.parts(checkpoint, options)
+        )
 
     def fill(self, state: dict[str, Tensor], config: ModelConfig) -> SourceReport:
         """Put what the source gives into `state`; every tensor of it is used, or has a reason."""
@@ -189,7 +191,7 @@ class _SourceReader:
                     theirs = tuple(self.original[their] for their in rule.theirs)
                     used.append(TensorMapping(name, theirs, self._how(rule)))
                 read.update(rule.theirs)
-        unread = [name for name in self.given.tensors if name not in read]
+        unread = [name for name in self.checkpoint.tensors if name not in read]
         unused = {self.original[name]: self._reason(name, rules, state) for name in unread}
         beside = {name: f"beside the weights: {what}" for name, what in self.source.others.items()}
         return SourceReport(self.source.name, self.layout.name, tuple(used), {**unused, **beside})
@@ -197,7 +199,7 @@ class _SourceReader:
     def _whole(self, part: str, rules: Sequence[Rule]) -> bool:
         """Whether a part is there; R2D2Error where only a piece of it is."""
         names = [name for rule in rules for name in rule.theirs]
-        missing = [name for name in names if name not in self.given.tensors]
+        missing = [name for name in names if name not in self.checkpoint.tensors]
         if missing and (part in self.layout.required or len(missing) < len(names)):
             raise R2D2Error(
                 f"{self.source.name} lacks {missing[0]} and {len(missing) - 1} more of its "
@@ -206,7 +208,7 @@ class _SourceReader:
         return not missing
 
     def _read(self, rule: Rule) -> Sequence[Tensor]:
-        tensors = [self.given.tensors[name] for name in rule.theirs]
+        tensors = [self.checkpoint.tensors[name] for name in rule.theirs]
         for name, tensor in zip(rule.theirs, tensors, strict=True):
             if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
                 raise R2D2Error(
@@ -235,14 +237,14 @@ class _SourceReader:
             raise R2D2Error(f"{self.source.name}: {rule.theirs[0]} is no temperature above 0")
 
     def _how(self, rule: Rule) -> str:
-        kind = self.given.tensors[rule.theirs[0]].dtype
+        kind = self.checkpoint.tensors[rule.theirs[0]].dtype
         stored = "" if kind == torch.float32 else f"stored as {str(kind).removeprefix('torch.')}"
         return ", ".join(word for word in (rule.how, stored) if word)
 
     def _reason(self, name: str, rules: Sequence[Rule], state: Mapping[str, Tensor]) -> str:
         twin = self.layout.copies.get(name)
-        if twin is not None and twin in self.given.tensors:
-            if torch.equal(self.given.tensors[name], self.given.tensors[twin]):
+        if twin is not None and twin in self.checkpoint.tensors:
+            if torch.equal(self.checkpoint.tensors[name], self.checkpoint.tensors[twin]):
                 return f"the same as {self.original[twin]}"
             return f"differs from {self.original[twin]}, which ours uses in both places"
         for rule in rules:
@@ -255,9 +257,11 @@ class _SourceReader:
         notes = []
         mean, std = (self.source.preprocessor.get(f"image_{what}") for what in ("mean", "std"))
         if self.parts.vision is not None and mean and std:
-            wanted = [*MEAN, *STD]
-            told = [*mean, *std]
-            if len(told) != 6 or any(abs(a - b) > 1e-3 for a, b in zip(told, wanted, strict=True)):
+            expected = [*MEAN, *STD]
+            given = [*mean, *std]
+            if len(given) != 6 or any(
+                abs(a - b) > 1e-3 for a, b in zip(given, expected, strict=True)
+            ):
                 notes.append(
                     f"{self.source.name} normalised its pictures by mean {mean} and deviation "
                     f"{std}; ours are CLIP's: expect less of it until it is trained further"
@@ -279,21 +283,23 @@ def _refuse_twice(readings: Sequence[_SourceReader]) -> None:
             )
 
 
-def _config(readings: Sequence[_SourceReader], wishes: ImportOptions) -> ModelConfig:
+def _config(readings: Sequence[_SourceReader], options: ImportOptions) -> ModelConfig:
     """Sizes from the sources, the rest from `fresh`."""
-    found = {
+    settings = {
         name: value
         for reading in readings
         for name, value in vars(reading.parts).items()
         if value is not None
     }
-    if wishes.cross_layers is not None:
-        found["cross_layers"] = wishes.cross_layers
-    if wishes.image_size is not None and "vision" not in found:
-        found["vision"] = dataclasses.replace(wishes.fresh.vision, image_size=wishes.image_size)
-    if wishes.max_length is not None and "text" not in found:
-        found["text"] = dataclasses.replace(wishes.fresh.text, max_length=wishes.max_length)
-    return dataclasses.replace(wishes.fresh, **found)
+    if options.cross_layers is not None:
+        settings["cross_layers"] = options.cross_layers
+    if options.image_size is not None and "vision" not in settings:
+        settings["vision"] = dataclasses.replace(
+            options.fresh.vision, image_size=options.image_size
+        )
+    if options.max_length is not None and "text" not in settings:
+        settings["text"] = dataclasses.replace(options.fresh.text, max_length=options.max_length)
+    return dataclasses.replace(options.fresh, **settings)
 
 
 def _tokenizer(

@@ -70,8 +70,8 @@ class CanonicalCheckpoint:
     def count(self, prefix: str) -> int:
         """How many layers there are under `prefix`, which ends before their number."""
         pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
-        found = {int(m[1]) for name in self.tensors if (m := pattern.match(name))}
-        return max(found) + 1 if found else 0
+        numbers = {int(m[1]) for name in self.tensors if (m := pattern.match(name))}
+        return max(numbers) + 1 if numbers else 0
 
     def section(self, name: str) -> dict[str, Any]:
         """A part of config.json; old files keep the part that counts in NAME_dict."""
@@ -85,16 +85,16 @@ class CanonicalCheckpoint:
             raise R2D2Error(f"{self.name}: {key} in config.json is {value!r}, not a number")
         return value
 
-    def heads(self, config: Mapping[str, Any], width: int, wish: int | None, what: str) -> int:
+    def heads(self, config: Mapping[str, Any], width: int, option: int | None, part: str) -> int:
         """How many heads: as wished, as config.json says, or by the width."""
-        if wish is not None:
-            return wish
+        if option is not None:
+            return option
         if config:
             return int(self.number(config, "num_attention_heads", 12))  # transformers' default
         if width not in _HEADS and width % 64:
             raise R2D2Error(
                 f"{self.name}: weights of width {width} do not tell the number of heads, and there "
-                f"is no config.json beside them: give --{what}-heads to `r2d2 weights import`"
+                f"is no config.json beside them: give --{part}-heads to `r2d2 weights import`"
             )
         return _HEADS.get(width, width // 64)
 
@@ -109,13 +109,13 @@ class CanonicalCheckpoint:
             )
         return name
 
-    def agree(self, config: Mapping[str, Any], found: Mapping[str, int]) -> None:
+    def agree(self, config: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
         """Raise R2D2Error where config.json says another size than the tensors have."""
-        for key, size in found.items():
-            said = config.get(key, size)
-            if said != size:
+        for key, size in sizes.items():
+            stated = config.get(key, size)
+            if stated != size:
                 raise R2D2Error(
-                    f"{self.name}: {key} is {said} in config.json and {size} in the weights: "
+                    f"{self.name}: {key} is {stated} in config.json and {size} in the weights: "
                     "give the config.json that was saved with them"
                 )
 

@@ -23,8 +23,8 @@ _WRAPPERS = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.co
 
 def kinds() -> dict[str, str]:
     """The layouts by name, with what each is; all are read and written."""
-    found = {layout.name: layout.about for layout in _LAYOUTS}
-    return {**found, SAFE_OFFICIAL: "the official names in safetensors, without a pickle"}
+    layouts = {layout.name: layout.about for layout in _LAYOUTS}
+    return {**layouts, SAFE_OFFICIAL: "the official names in safetensors, without a pickle"}
 
 
 def layout_of(kind: str) -> Layout:
@@ -36,11 +36,11 @@ def layout_of(kind: str) -> Layout:
 
 def bare(names: Iterable[str]) -> dict[str, str]:
     """Names as they are, to names without what a wrapper put in front of all of them."""
-    found = {name: name for name in names}
+    stripped = {name: name for name in names}
     for wrapper in _WRAPPERS:
-        if found and all(name.startswith(wrapper) for name in found.values()):
-            found = {name: short.removeprefix(wrapper) for name, short in found.items()}
-    return found
+        if stripped and all(name.startswith(wrapper) for name in stripped.values()):
+            stripped = {name: short.removeprefix(wrapper) for name, short in stripped.items()}
+    return stripped
 
 
 def recognise(names: Iterable[str], where: str) -> Layout:
@@ -58,8 +58,8 @@ def recognise(names: Iterable[str], where: str) -> Layout:
             raise R2D2Error(f"{where}: {error}") from error
     if any(name.startswith("towers.vision.") for name in names):
         raise R2D2Error(f"{where} is a model of ours already: load it, or start training from it")
-    some = ", ".join(sorted(names)[:3])
+    examples = ", ".join(sorted(names)[:3])
     raise R2D2Error(
-        f"{where} is in no layout known here (its tensors begin {some}): "
+        f"{where} is in no layout known here (its tensors begin {examples}): "
         f"known are {', '.join(kinds())}"
     )

@@ -35,13 +35,13 @@ def _recognises(names: Set[str]) -> bool:
     return set(wanted) <= names
 
 
-def _parts(given: CanonicalCheckpoint, wishes: ImportOptions) -> PartConfigs:
+def _parts(checkpoint: CanonicalCheckpoint, options: ImportOptions) -> PartConfigs:
     names = clip_vision.hf_names("visual_encoder.")
     return PartConfigs(
-        vision=clip_vision.vision_config(given, names, {}, wishes, pooled_norm=False),
-        text=bert.text_config(given, "text_encoder.", {}, wishes),
-        cross_layers=max(given.count(f"{joint}.encoder.layer.") for joint in _JOINT.values()),
-        embed_dim=given.sizes("vision_proj.weight", 2)[0],
+        vision=clip_vision.vision_config(checkpoint, names, {}, options, pooled_norm=False),
+        text=bert.text_config(checkpoint, "text_encoder.", {}, options),
+        cross_layers=max(checkpoint.count(f"{joint}.encoder.layer.") for joint in _JOINT.values()),
+        embed_dim=checkpoint.sizes("vision_proj.weight", 2)[0],
         projection_bias=True,
     )
 

@@ -278,12 +278,12 @@ def _roles(
 ) -> tuple[int, int, tuple[int, ...]]:
     """Ids of the padding, of what stands for a masked token, and of all that is never masked."""
     pad = text.pad_token_id if text.pad_token_id is not None else text.eos_token_id
-    told = read.tokenizer_settings.get("pad_token")
-    told = told.get("content") if isinstance(told, Mapping) else told
+    pad_token = read.tokenizer_settings.get("pad_token")
+    pad_token = pad_token.get("content") if isinstance(pad_token, Mapping) else pad_token
     if engine.padding:
         pad = engine.padding["pad_id"]
-    elif isinstance(told, str) and engine.token_to_id(told) is not None:
-        pad = engine.token_to_id(told)
+    elif isinstance(pad_token, str) and engine.token_to_id(pad_token) is not None:
+        pad = engine.token_to_id(pad_token)
     names = (mask_token,) if mask_token else MASKS
     masks = [engine.token_to_id(name) for name in names]
     mask = next((found for found in masks if found is not None), None)
