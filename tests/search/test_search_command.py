@@ -251,7 +251,7 @@ def test_a_table_of_queries_is_read_by_its_columns(cli, indexed, tmp_path):
         found = out.read_text(encoding="utf-8").splitlines() if code == 0 else []
         return [json.loads(line) for line in found], said, " ".join(errors)
 
-    found, said, _ = search("q.csv", f"编号,id,SearchQuery\n1,a,{TEXTS[5]}\n2,b,\n3,c\n")
+    found, said, _ = search("q.csv", f"编号,id,Query\n1,a,{TEXTS[5]}\n2,b,\n3,c\n")
     assert [(line["id"], line["query"]) for line in found] == [("a", TEXTS[5]), ("b", None)]
     assert "1 queries answered, 2 refused" in said
     assert "left out: malformed row: 1" in said
