@@ -9,7 +9,8 @@ import pytest
 
 from formats.published import imported, jsonl, lines, picture, pictures
 from formats.test_zero_sets import store_of
-from r2d2.data.own import ImportResult, read_folder
+from r2d2.data.own import read_folder
+from r2d2.inputs.dropped_rows import DroppedRows
 
 GOOD, BAD = "good.jpg", "bad.jpg"
 HOLE = "a text of a row that is kept: no text"
@@ -30,9 +31,9 @@ def test_every_row_of_a_picture_that_cannot_be_used_is_counted(tmp_path):
     folder = photos(tmp_path / "photos")
     table = [f"{name},{text}" for name, text in rows(GOOD, BAD, "lost.jpg")]
     file = lines(tmp_path / "c.csv", "image,caption", *table)
-    found = ImportResult()
-    assert len(list(read_folder(folder, [file], found))) == 1
-    assert found.dropped.counts == {"image unreadable": 3, "image not found": 3}
+    dropped = DroppedRows()
+    assert len(list(read_folder(folder, [file], dropped))) == 1
+    assert dropped.counts == {"image unreadable": 3, "image not found": 3}
 
 
 @pytest.mark.parametrize("kind", ["lit-cn", "icr", "wukong"])

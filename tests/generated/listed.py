@@ -17,8 +17,9 @@ from generated.entries import (
 from generated.files import Raw, write_json_list
 from generated.photos import Photo, Photos
 from generated.values import Values
-from r2d2.data.own import ImportResult, read_folder
+from r2d2.data.own import read_folder
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.inputs.ids import IdChanges, unique_ids
 from r2d2.pair import Pair
 
 Place = tuple[Path, tuple[Path, ...], Path]  # folder given, paths given, home of the lists
@@ -54,7 +55,7 @@ def finetune(values: Values, folder: Path) -> Case:
     case, root, file = _own(values, folder)
 
     def read(dropped: DroppedRows) -> list[Pair]:
-        return list(read_folder(root, [file], ImportResult(dropped=dropped)))
+        return list(unique_ids(read_folder(root, [file], dropped), IdChanges(dropped)))
 
     case.read = read
     return case

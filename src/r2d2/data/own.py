@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +14,7 @@ from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import R2D2Error
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import REPEATED_TEXT, IdChanges, unique_ids
+from r2d2.inputs.import_result import ImportResult
 from r2d2.inputs.pictures import (
     MissingPicture,
     PictureFile,
@@ -84,17 +84,6 @@ class CaptionRows:
 Captions = dict[tuple[PictureFile, str], CaptionRows]  # by picture and split; "": none is told
 
 
-@dataclass
-class ImportResult:
-    """What became of the rows of a file."""
-
-    rows: int = 0
-    texts: int = 0
-    splits: Counter[str] = field(default_factory=Counter)
-    dropped: DroppedRows = field(default_factory=DroppedRows)
-    renamed: DroppedRows = field(default_factory=DroppedRows)  # rows kept by another id
-
-
 def import_folder(
     images: str | Path,
     captions: str | Path,
@@ -116,22 +105,23 @@ def import_folder(
     Raises:
         R2D2Error: no such folder or file, no column for images or captions, or nothing usable.
     """
-    found = ImportResult()
-    pairs = read_folder(Path(images), [Path(captions)], found, val_share, test_share)
-    write_table(out, pairs, overwrite=overwrite)
-    return found
+    result = ImportResult()
+    pairs = read_folder(Path(images), [Path(captions)], result.dropped, val_share, test_share)
+    unique = unique_ids(pairs, IdChanges(result.dropped, result.renamed))
+    write_table(out, result.counted(unique), overwrite=overwrite)
+    return result
 
 
 def read_folder(
     folder: Path,
     files: Sequence[Path],
-    found: ImportResult,
+    dropped: DroppedRows,
     val_share: float = 0.1,
     test_share: float = 0.1,
 ) -> Iterator[Pair]:
-    """The rows of `import_folder`, what became of them in `found`. Raises as it does, at once.
+    """The rows of `import_folder`; `dropped` counts what is left out. Raises as it does, at once.
 
-    Several files are read as if they were one.
+    Several files are read as if they were one. An id may stand in several rows.
     """
     if not folder.is_dir():
         raise R2D2Error(f"there is no folder {folder}: give the folder of the images")
@@ -139,17 +129,17 @@ def read_folder(
     by_column: Captions = {}  # of rows whose split a column tells
     by_name: Captions = {}  # of the others: a name of a file or folder tells it, or nothing
     for file in files:
-        _gather(file, pictures, by_column, by_name, found.dropped)
+        _gather(file, pictures, by_column, by_name, dropped)
     grouped = with_splits(by_column, by_name, val_share + test_share > 0)
     shown_files = ", ".join(map(str, files))
-    if not grouped and not found.dropped:
+    if not grouped and not dropped:
         raise R2D2Error(f"{shown_files} holds no row: write a picture and a caption a line")
     if not grouped:
         raise R2D2Error(
             f"no row of {shown_files} has both an image under {folder} and a caption "
-            f"({found.dropped.reasons()})"
+            f"({dropped.reasons()})"
         )
-    return captioned_pairs(grouped, found, val_share, test_share)
+    return captioned_pairs(grouped, dropped, val_share, test_share)
 
 
 def read_captions(pictures: PictureIndex, file: Path, dropped: DroppedRows) -> Captions:
@@ -182,40 +172,29 @@ def with_splits(by_column: Captions, by_name: Captions, holds_out: bool = True) 
 
 
 def captioned_pairs(
-    grouped: Captions, found: ImportResult, val_share: float = 0.1, test_share: float = 0.1
+    grouped: Captions, dropped: DroppedRows, val_share: float = 0.1, test_share: float = 0.1
 ) -> Iterator[Pair]:
     """The rows of pictures, with texts or without, in order of paths; see `import_folder`."""
-
-    def pairs() -> Iterator[Pair]:
-        drawn = [picture.path for picture, split in grouped if not split]
-        named = {split for _, split in grouped if split}
-        held = held_out.moved(drawn, named, val_share, test_share)
-        for (file, split), captions in sorted(grouped.items(), key=lambda item: _order(*item[0])):
-            data = load_picture(file.path, file.name, found.dropped, captions.rows)
-            if data is None:
-                continue
-            try:
-                picture = decode_image(data, name=file.name)
-            except BadImage as error:
-                found.dropped.add(f"image {error.reason}", str(file.path), captions.rows)
-                continue
-            found.dropped.update(captions.left_out)
-            digest = hashlib.sha256(data).hexdigest()
-            split = split or held.get(digest) or held_out.draw(digest, val_share, test_share)
-            for texts, label in captions.labelled():
-                yield Pair(
-                    file.name, data, tuple(Text(text, CAPTION) for text in texts),
-                    split, width=picture.width, height=picture.height, label=label,
-                )  # fmt: skip
-
-    def counted() -> Iterator[Pair]:
-        for pair in unique_ids(pairs(), IdChanges(found.dropped, found.renamed)):
-            found.rows += 1
-            found.texts += len(pair.texts)
-            found.splits[pair.split] += 1
-            yield pair
-
-    return counted()
+    drawn = [picture.path for picture, split in grouped if not split]
+    named = {split for _, split in grouped if split}
+    held = held_out.moved(drawn, named, val_share, test_share)
+    for (file, split), captions in sorted(grouped.items(), key=lambda item: _order(*item[0])):
+        data = load_picture(file.path, file.name, dropped, captions.rows)
+        if data is None:
+            continue
+        try:
+            picture = decode_image(data, name=file.name)
+        except BadImage as error:
+            dropped.add(f"image {error.reason}", str(file.path), captions.rows)
+            continue
+        dropped.update(captions.left_out)
+        digest = hashlib.sha256(data).hexdigest()
+        split = split or held.get(digest) or held_out.draw(digest, val_share, test_share)
+        for texts, label in captions.labelled():
+            yield Pair(
+                file.name, data, tuple(Text(text, CAPTION) for text in texts),
+                split, width=picture.width, height=picture.height, label=label,
+            )  # fmt: skip
 
 
 def _gather(

@@ -21,7 +21,7 @@ from itertools import islice
 from pathlib import Path, PurePath
 
 from r2d2.data.images import picture_suffixes
-from r2d2.formats.grouped import PictureRows
+from r2d2.formats.grouped import PictureRows, grouped_pairs
 from r2d2.formats.import_context import ImportContext
 from r2d2.formats.tree import SourceTree, stem_of
 from r2d2.inputs.dropped_rows import DroppedRows
@@ -101,21 +101,18 @@ def _read(files: CaptionFiles, context: ImportContext) -> Iterator[Pair]:
     lists = [file for file in tree.others if file not in captions and is_list(file)]
     tree.count_unread(files.captions, [*captions, *lists], context.dropped)
     splits = _splits(files, lists, tree, context.dropped)
-    grouped = dict(_grouped(files, captions, splits, tree, context))
+    grouped = _grouped(files, captions, splits, tree, context)
     tags = {
         _tag(text.text_id)
         for pictures in grouped.values()
-        for _, rows in pictures.values()
+        for rows in pictures.values()
         for text in rows.texts
     }
     benchmark = files.benchmarks.get(tags.pop()) if len(tags) == 1 else None
     if benchmark is not None:
         context.metadata["benchmark"] = benchmark
-    for split, pictures in grouped.items():
-        for file, rows in pictures.values():
-            pair = rows.pair(tree, file, split, context.dropped)
-            if pair is not None:
-                yield pair
+    for pictures in grouped.values():
+        yield from grouped_pairs(pictures.values(), tree, context.dropped)
 
 
 def split_line(
@@ -239,12 +236,12 @@ def _grouped(
     splits: dict[str, str],
     tree: SourceTree,
     context: ImportContext,
-) -> Iterator[tuple[str, dict[str, tuple[Path, PictureRows]]]]:
-    """The lines of each picture and the file of the first, by split.
+) -> dict[str, dict[str, PictureRows]]:
+    """The lines of each picture, by split.
 
     A picture of two splits stands in both.
     """
-    grouped: dict[str, dict[str, tuple[Path, PictureRows]]] = {}
+    grouped: dict[str, dict[str, PictureRows]] = {}
     known: set[tuple[str, str, str]] = set()  # split, text_id and caption
     for file in captions:
         of_file = tree.split_of(file) or files.split
@@ -271,7 +268,7 @@ def _grouped(
                 known.add((split, text_id, caption))
             texts, faults = read_texts(caption)
             if are_usable(texts, faults, where, context.dropped):
-                rows = (file, PictureRows(where, name))
+                rows = PictureRows(where, name, file, split)
                 said = [replace(text, text_id=text_id) for text in texts]
-                grouped.setdefault(split, {}).setdefault(key, rows)[1].add(said)
-    yield from grouped.items()
+                grouped.setdefault(split, {}).setdefault(key, rows).add(said)
+    return grouped

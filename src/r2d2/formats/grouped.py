@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,8 @@ class PictureRows:
 
     where: str  # the first stands
     name: str  # of the picture, as the first has it
+    file: Path  # that the first stands in
+    split: str
     texts: list[Text] = field(default_factory=list)
     count: int = 0  # rows
     holes: DroppedRows = field(default_factory=DroppedRows)  # texts that the rows lack
@@ -29,15 +31,25 @@ class PictureRows:
         self.count += 1
         count_holes(faults, where, self.holes)
 
-    def pair(self, tree: SourceTree, near: Path, split: str, dropped: DroppedRows) -> Pair | None:
+    def pair(self, tree: SourceTree, dropped: DroppedRows) -> Pair | None:
         """The row of the table; None where the picture cannot be had: all rows are counted."""
-        picture = tree.read(self.name, self.where, dropped, near, self.count)
+        picture = tree.read(self.name, self.where, dropped, self.file, self.count)
         if picture is None:
             return None
         image_id, image = picture
         pair = make_pair(
-            self.where, image, self.texts, split, dropped, image_id=image_id, rows=self.count
+            self.where, image, self.texts, self.split, dropped, image_id=image_id, rows=self.count
         )
         if pair is not None:
             dropped.update(self.holes)
         return pair
+
+
+def grouped_pairs(
+    pictures: Iterable[PictureRows], tree: SourceTree, dropped: DroppedRows
+) -> Iterator[Pair]:
+    """The rows of the table, of the pictures that can be had."""
+    for rows in pictures:
+        pair = rows.pair(tree, dropped)
+        if pair is not None:
+            yield pair

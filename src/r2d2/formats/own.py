@@ -12,7 +12,6 @@ from pathlib import Path
 from r2d2.data.own import (
     CaptionRows,
     Captions,
-    ImportResult,
     captioned_pairs,
     read_folder,
     with_splits,
@@ -47,11 +46,10 @@ def read(context: ImportContext) -> Iterator[Pair]:
             "does not stand in it"
         )
     tree.need_pictures(EXPECTS)
-    imported = ImportResult(dropped=context.dropped, renamed=context.renamed)
     if files:
-        yield from read_folder(folders[0], files, imported)
+        yield from read_folder(folders[0], files, context.dropped)
     else:
-        yield from captioned_pairs(_beside(folders[0], context.dropped), imported)
+        yield from captioned_pairs(_beside(folders[0], context.dropped), context.dropped)
 
 
 def _files(tree: SourceTree) -> list[Path]:

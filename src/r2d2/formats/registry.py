@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from r2d2.formats.notes import TableNotes, add_notes, notes_of
 from r2d2.formats.queries import table_outputs, write_queries
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import IdChanges, unique_ids
+from r2d2.inputs.import_result import ImportResult
 from r2d2.outputs import a_folder, a_table, check_outputs
 from r2d2.progress import Update
 from r2d2.settings import one_of
@@ -158,19 +158,6 @@ FORMATS = {
 }  # fmt: skip
 
 
-@dataclass
-class ImportResult:
-    """What became of what was read."""
-
-    rows: int = 0
-    texts: int = 0
-    queries: int = 0  # without a picture, in the file beside the table
-    held: int = 0  # rows of the table of texts held out
-    splits: Counter[str] = field(default_factory=Counter)
-    dropped: DroppedRows = field(default_factory=DroppedRows)
-    renamed: DroppedRows = field(default_factory=DroppedRows)  # rows and texts kept by another id
-
-
 def import_table(
     paths: Sequence[str | Path], kind: str, out: str | Path, *, split: str | None = None,
     caption: str | None = None, held_out: str | Path | None = None,
@@ -216,20 +203,18 @@ def import_table(
         share = HELD_SHARE if held_share is None else held_share
         if not 0 < share < 1:
             raise R2D2Error(f"--held-share is {share}: give a share between 0 and 1, such as 0.1")
-    found = ImportResult()
+    result = ImportResult()
     context = ImportContext(
-        tuple(map(Path, paths)), split or "train", caption, share, found.dropped, found.renamed
+        tuple(map(Path, paths)), split or "train", caption, share, result.dropped, result.renamed
     )
 
     def pairs() -> Iterator[Pair]:
-        for found.rows, pair in enumerate(read_rows(kind, context), 1):
-            if found.rows % CHUNK == 0:
-                update("importing", found.rows, None)
-            found.texts += len(pair.texts)
-            found.splits[pair.split] += 1
+        for pair in result.counted(read_rows(kind, context)):
+            if result.rows % CHUNK == 0:
+                update("importing", result.rows, None)
             yield pair
-        if not found.rows:
-            told = found.dropped.reasons() or "nothing in it"
+        if not result.rows:
+            told = result.dropped.reasons() or "nothing in it"
             shown = ", ".join(map(str, paths))
             raise R2D2Error(f"{shown} gives not one row as {kind} ({told}): is it of this format?")
 
@@ -240,13 +225,13 @@ def import_table(
     write_table(out, chain([first], rows), overwrite=overwrite, metadata=context.metadata)
     if "://" not in str(out):
         write_queries(out, context.queries)
-        found.queries = len(context.queries)
+        result.queries = len(context.queries)
     elif context.queries:
-        found.dropped.add(LOCAL_ONLY, f"query {context.queries[0].text_id}", len(context.queries))
+        result.dropped.add(LOCAL_ONLY, f"query {context.queries[0].text_id}", len(context.queries))
     if held_out is not None and chosen.held is not None:
         rows = chosen.held(context)
-        found.held = write_table(held_out, rows, overwrite=overwrite, metadata=context.metadata)
-    return found
+        result.held = write_table(held_out, rows, overwrite=overwrite, metadata=context.metadata)
+    return result
 
 
 def is_export(folder: Path) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from r2d2.errors import R2D2Error
 from r2d2.formats import fetched
 from r2d2.formats.fetched import address_of
-from r2d2.formats.grouped import PictureRows
+from r2d2.formats.grouped import PictureRows, grouped_pairs
 from r2d2.formats.import_context import ImportContext
 from r2d2.formats.parquet import IMAGES
 from r2d2.formats.record import make_pair
@@ -83,11 +83,9 @@ def read(context: ImportContext) -> Iterator[Pair]:
             elif are_usable(texts, faults, where, context.dropped):
                 split = split or tree.split_of_picture(name, file) or context.split
                 key = (split, tree.id_of(name, file) or name)
-                named.setdefault(key, PictureRows(where, name)).add(texts, faults, where)
-        for (split, _), rows in named.items():
-            pair = rows.pair(tree, file, split, context.dropped)
-            if pair is not None:
-                yield pair
+                rows = named.setdefault(key, PictureRows(where, name, file, split))
+                rows.add(texts, faults, where)
+        yield from grouped_pairs(named.values(), tree, context.dropped)
 
 
 def _web_rows(

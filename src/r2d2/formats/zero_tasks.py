@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from r2d2.formats.grouped import PictureRows
+from r2d2.formats.grouped import PictureRows, grouped_pairs
 from r2d2.formats.import_context import ImportContext
 from r2d2.formats.record import make_pair
 from r2d2.formats.tree import SourceTree
@@ -75,7 +75,7 @@ def _read(length: str, task: str, context: ImportContext) -> Iterator[Pair]:
             said = Text(text, source, text_id=f"{split}-{number}")
             if task == "itr":
                 key = (split, tree.id_of(path, file) or path)
-                grouped.setdefault(key, PictureRows(where, path)).add([said])
+                grouped.setdefault(key, PictureRows(where, path, file, split)).add([said])
                 continue
             if label is None:
                 context.dropped.add(BAD_LABEL, where)
@@ -87,10 +87,7 @@ def _read(length: str, task: str, context: ImportContext) -> Iterator[Pair]:
             )  # fmt: skip
             if pair:
                 yield pair
-        for (split, _), rows in grouped.items():
-            pair = rows.pair(tree, file, split, context.dropped)
-            if pair is not None:
-                yield pair
+        yield from grouped_pairs(grouped.values(), tree, context.dropped)
 
 
 def _paths(file: Path) -> dict[str, str]:
