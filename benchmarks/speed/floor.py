@@ -13,7 +13,7 @@ from functools import lru_cache
 import torch
 
 from benchmarks.speed.compare import Result, quartiles, tell, timed
-from r2d2.model.linear import linear
+from r2d2.model.fast.onednn import linear
 
 
 @lru_cache

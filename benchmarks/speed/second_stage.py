@@ -23,7 +23,7 @@ from benchmarks.speed.two_stage import Size, Stage, make_stage, sizes
 from benchmarks.speed.work import flops_of
 from r2d2.evaluation.second_stage import PairRequest, SecondStage
 from r2d2.model.encoded_states import EncodedStates
-from r2d2.model.packing import Packing
+from r2d2.model.fast.packing import Packing
 from r2d2.model.r2d2 import Pairs
 from r2d2.pretrained import Pretrained, Score
 

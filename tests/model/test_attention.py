@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from r2d2.model.attention import Attention, init_weights
-from r2d2.model.packing import Packing
+from r2d2.model.fast.packing import Packing
 
 
 def naive_attention(attention, x, context, mask):

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from r2d2.config import ACTIVATIONS
-from r2d2.model.feed_forward import FeedForward, QuickGELU, activation
+from r2d2.model.activations import QuickGELU, activation
+from r2d2.model.feed_forward import FeedForward
 
 
 def spread(module):

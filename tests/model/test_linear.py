@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from r2d2.model import linear as module
-from r2d2.model.linear import Linear, linear
+from r2d2.model.fast import onednn as module
+from r2d2.model.fast.onednn import linear
+from r2d2.model.linear import Linear
 
 
 def by_onednn():
-    if not module._there():
+    if not module._available():
         pytest.skip("no oneDNN with AVX-512 here: there is nothing but PyTorch's own way")
 
 

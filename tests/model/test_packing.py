@@ -2,7 +2,7 @@
 
 import torch
 
-from r2d2.model.packing import Packing
+from r2d2.model.fast.packing import Packing
 
 MASK = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]], dtype=torch.bool)
 

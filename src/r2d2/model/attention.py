@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from r2d2.model.fast import enabled
+from r2d2.model.fast.attend_few import attend_few
+from r2d2.model.fast.packing import Packing, exporting
 from r2d2.model.linear import Linear
-from r2d2.model.packing import Packing, exporting
 
 KeysValues = tuple[Tensor, Tensor]  # each (n, heads, S, width / heads)
 
@@ -85,15 +87,10 @@ class Attention(nn.Module):
         packing: Packing | None = None,
         record: list[Tensor] | None = None,
     ) -> Tensor:
-        """What `forward` gives over `keys_values(context)`, for few queries a sequence.
-
-        Keys and values are never formed: q . (W c + b) is (W^T q) . c + q . b, of which the last
-        part is the same for all of the context and falls out of the softmax; and a mean of values
-        is the value of the mean. So the cost of a context's token does not grow with its width
-        squared.
+        """The result of `forward` over `keys_values(context)`, for few queries a sequence.
 
         Args:
-            x: (n, L, width), or (T, width) if packed; L few.
+            x: (n, L, width), or (T, width) if packed; L is small.
             context: (n, S, context width), never packed.
             mask: (n, S) bool, True where to look; None: everywhere.
             packing: of x.
@@ -103,34 +100,13 @@ class Attention(nn.Module):
             Of the shape of x.
         """
         # Quantisers know matrices, not a stack of one a head; and LoRA is more than its matrix.
-        if exporting() or not isinstance(self.key_value, Linear):
+        if exporting() or not enabled() or not isinstance(self.key_value, Linear):
             return self(x, self.keys_values(context), mask, packing, record)  # type: ignore[no-any-return]
-        keys, values = self.key_value.weight.view(2, self.heads, -1, context.shape[2])
-        query = self.query(x).view(-1, self.heads, keys.shape[1])  # (T, heads, size)
-        asked = (query.transpose(0, 1) @ keys).transpose(0, 1).flatten(1)  # (T, heads context)
-        n, length = context.shape[0], x.shape[-2] if packing is None else packing.mask.shape[1]
-        if packing is not None:
-            asked = packing.unpack(asked)
-        asked = asked.reshape(n, length * self.heads, context.shape[2])
-        scores = asked @ context.mT / query.shape[2] ** 0.5
-        if mask is not None:
-            scores = scores.masked_fill(~mask[:, None, :], float("-inf"))
-        weights = scores.softmax(-1)
-        if record is not None:
-            record.append(weights.view(n, length, self.heads, -1).transpose(1, 2))
-            weights = record[-1].transpose(1, 2).flatten(1, 2)
-        weights = F.dropout(weights, self.dropout, self.training)
-        seen = (weights @ context).view(n, length, self.heads * context.shape[2])
-        bias = self.key_value.bias.chunk(2)[1]
-        if self.dropout and self.training:  # the weights do not add up to 1
-            total = weights.sum(-1).view(n, length, self.heads, 1)
-            bias = (total * bias.view(self.heads, -1)).flatten(2)
-            bias = bias.flatten(0, 1) if packing is None else packing.pack(bias)
-        seen = seen.flatten(0, 1) if packing is None else packing.pack(seen)
-        seen = (
-            seen.view(-1, self.heads, context.shape[2]).transpose(0, 1) @ values.mT
-        )  # (heads, T, size)
-        return self.out((seen.transpose(0, 1).flatten(1) + bias).view(x.shape))  # type: ignore[no-any-return]
+        dropout = self.dropout if self.training else 0.0
+        attended = attend_few(
+            self.query(x), self.key_value, self.heads, context, mask, packing, dropout, record
+        )
+        return self.out(attended.view(x.shape))  # type: ignore[no-any-return]
 
     def _split(self, x: Tensor) -> Tensor:
         n, length, width = x.shape

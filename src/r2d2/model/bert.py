@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from r2d2.config import TextConfig
+from r2d2.model.activations import activation
 from r2d2.model.attention import Attention
-from r2d2.model.feed_forward import FeedForward, activation
-from r2d2.model.linear import Linear, linear
-from r2d2.model.packing import Packing
+from r2d2.model.fast.onednn import linear
+from r2d2.model.fast.packing import Packing
+from r2d2.model.feed_forward import FeedForward
+from r2d2.model.linear import Linear
 
 NORM_EPS = 1e-12  # BERT's, in the cross encoders
 

@@ -1,4 +1,4 @@
-"""A cross encoder: one side's states query the other's, over many pairs of few distinct items."""
+"""A cross encoder: the states of one modality attend to those of the other, pair by pair."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from r2d2.model.attention import Attention, KeysValues
 from r2d2.model.bert import NORM_EPS
+from r2d2.model.fast.packing import Packing
 from r2d2.model.feed_forward import FeedForward
-from r2d2.model.packing import Packing
 
 
 class CrossLayer(nn.Module):
@@ -25,7 +25,7 @@ class CrossLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def attend_self(self, x: Tensor, mask: Tensor | None, packing: Packing | None = None) -> Tensor:
-        """The first third, of the shape of x."""
+        """Self-attention with its norm, of the shape of x."""
         keys_values = self.attention.keys_values(x, packing)
         attended = self.attention(x, keys_values, mask, packing)
         return self.attention_norm(x + self.dropout(attended))  # type: ignore[no-any-return]
@@ -39,21 +39,21 @@ class CrossLayer(nn.Module):
         record: list[Tensor] | None = None,
         query: Tensor | None = None,
     ) -> Tensor:
-        """The other two thirds; `query`: that of x, where it is known."""
+        """Cross-attention and feed-forward; `query`: `cross_attention.query(x)`, if it is known."""
         attended = self.cross_attention(x, keys_values, mask, packing, record, query)
         return self._feed(x, attended)
 
-    def at(
+    def forward_at(
         self,
         x: Tensor,
         mask: Tensor | None,
         packing: Packing | None,
         context: Tensor,
         context_mask: Tensor | None,
-        wanted: ReadPositions,
+        read: ReadPositions,
         record: list[Tensor] | None = None,
     ) -> Tensor:
-        """All of a last layer, at few positions of each pair: nothing later reads the others.
+        """The whole layer, but only at few positions of each pair; for the last layer.
 
         Args:
             x: (m, L, width), or (T, width) if packed.
@@ -61,14 +61,14 @@ class CrossLayer(nn.Module):
             packing: of x.
             context: (m, S, context width), a pair each.
             context_mask: (m, S) bool, or None.
-            wanted: positions.
+            read: the positions.
             record: as of `attend_context`.
 
         Returns:
-            (m, K, width), or (T', width) as wanted.packing packs it.
+            (m, K, width), or (T', width) packed by `read.packing`.
         """
         whole = x if packing is None else packing.unpack(x)
-        x, packing = wanted.take(whole), wanted.packing
+        x, packing = read.take(whole), read.packing
         attended = self.attention.attend_from(x, whole, mask, packing)
         x = self.attention_norm(x + self.dropout(attended))
         return self._feed(
@@ -81,11 +81,11 @@ class CrossLayer(nn.Module):
 
 
 class ReadPositions:
-    """Some positions of each of m sequences, of which not all need be real."""
+    """The positions of m sequences at which the last layer is read; some may be padding."""
 
     def __init__(self, positions: Tensor, real: Tensor | None) -> None:
         self.positions = positions  # (m, K)
-        self.packing = Packing.of(real)  # of what is real; None: all
+        self.packing = Packing.of(real)  # of those that are not padding; None: all are read
 
     def take(self, x: Tensor) -> Tensor:
         """(m, K, width) of x (m, L, width), or (T, width), packed."""
@@ -98,11 +98,11 @@ class ReadPositions:
 
 
 class CrossEncoder(nn.Module):
-    """Scores pairs of a query side and a context side.
+    """Encodes pairs of a query item and a context item.
 
-    Each pair gets exactly what a plain pass over it would give it, but what does not depend on the
-    pair is computed once an item: the first layer's self-attention (the query side alone) and all
-    keys and values of the context. The last layer runs only at the positions that someone reads.
+    The result is that of one pass for each pair. What does not depend on the pair is computed once
+    for each item: the first layer's self-attention, and all keys and values of the context. The
+    last layer runs only at the positions that are read.
     """
 
     def __init__(
@@ -127,32 +127,32 @@ class CrossEncoder(nn.Module):
         """States of pairs.
 
         Args:
-            queries: (u, L, width) distinct items of the query side.
+            queries: (u, L, width) distinct items of the querying modality.
             query_mask: (u, L) bool, True where real; None: nothing is padded.
-            context: (c, S, context width) distinct items of the other side.
+            context: (c, S, context width) distinct items of the other modality.
             context_mask: (c, S) bool, or None.
             pairs: (m,) and (m,) indices into queries and context; None: item i with item i.
-            positions: (m, K) where the last layer is wanted; None: at [CLS] alone.
+            positions: (m, K) at which the last layer is read; None: at [CLS] alone.
             record: gets each layer's cross-attention weights (m, heads, L, S), of the last layer
                 (m, heads, K, S); slower.
             real: (m, K) bool, which positions are read at all; [CLS] must be. None: all.
 
         Returns:
-            (m, K, width); what stands where `real` is False means nothing.
+            (m, K, width); the values where `real` is False have no meaning.
         """
         if positions is None:
             m = queries.shape[0] if pairs is None else pairs[0].shape[0]
             positions = torch.zeros(m, 1, dtype=torch.long, device=queries.device)
-        wanted = ReadPositions(positions, real)
+        read = ReadPositions(positions, real)
         packing = Packing.of(query_mask)
         x = queries if packing is None else packing.pack(queries)
         first, last = self.layers[0], self.layers[-1]
         query = None
-        if first is not last:  # of each item, before there are pairs
+        if first is not last:  # once for each item, before the pairs are formed
             x = first.attend_self(x, query_mask, packing)  # type: ignore[operator]
             query = first.cross_attention.query(x)  # type: ignore[operator, union-attr]
         if pairs is not None:
-            # index_select, for its backward adds rows; plain indexing's is many times slower.
+            # index_select: its backward pass adds rows, and is many times faster than indexing's.
             if packing is None:
                 x = x.index_select(0, pairs[0])
                 query = None if query is None else query.index_select(0, pairs[0])
@@ -165,11 +165,11 @@ class CrossEncoder(nn.Module):
             assert isinstance(layer, CrossLayer)
             if layer is last and positions.shape[1] * layer.attention.heads <= x.shape[-1]:
                 of_pairs = context if pairs is None else context.index_select(0, pairs[1])
-                x = layer.at(x, query_mask, packing, of_pairs, context_mask, wanted, record)
-                return x if wanted.packing is None else wanted.packing.unpack(x)
+                x = layer.forward_at(x, query_mask, packing, of_pairs, context_mask, read, record)
+                return x if read.packing is None else read.packing.unpack(x)
             if layer is not first or layer is last:
                 x = layer.attend_self(x, query_mask, packing)
-            key, value = layer.cross_attention.keys_values(context)  # of each item too
+            key, value = layer.cross_attention.keys_values(context)  # once for each item too
             if pairs is not None:
                 key, value = key.index_select(0, pairs[1]), value.index_select(0, pairs[1])
             known = query if layer is first else None

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from r2d2.config import VisionConfig
+from r2d2.model.activations import activation
 from r2d2.model.attention import Attention
-from r2d2.model.feed_forward import FeedForward, activation
+from r2d2.model.feed_forward import FeedForward
 from r2d2.model.linear import Linear
 from r2d2.model.stem import ConvStem
 

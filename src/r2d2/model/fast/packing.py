@@ -1,0 +1,48 @@
+"""Packing: computations that are done token by token skip the padding.
+
+Chinese names and queries are short and of uneven length. In a batch that is padded to its longest
+text, half of the positions are padding, and only attention needs the rectangle.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from r2d2.model.fast import enabled
+
+# In an exported graph all shapes follow from those of the input, so that nothing is skipped.
+exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+
+
+class Packing:
+    """The positions of the T real tokens of n padded sequences."""
+
+    def __init__(self, mask: Tensor) -> None:
+        self.mask = mask  # (n, L) bool, True where a token is real
+        flat = mask.flatten()
+        self._rows = flat.nonzero()[:, 0]  # (T,) of the rectangle, in order
+        # (n L,) of the packed tokens; padding repeats the token before it, and attention masks it,
+        # so that no gradient comes back from it
+        self._sources = (flat.cumsum(0) - 1).clamp_min(0)
+
+    @staticmethod
+    def of(mask: Tensor | None) -> Packing | None:
+        """None where there is nothing to skip, or the mask has no values (meta device, export)."""
+        if not enabled() or mask is None or mask.is_meta or exporting() or bool(mask.all()):
+            return None
+        return Packing(mask)
+
+    def pack(self, x: Tensor) -> Tensor:
+        """(T, width) of x (n, L, width)."""
+        return x.flatten(0, 1).index_select(0, self._rows)
+
+    def unpack(self, x: Tensor) -> Tensor:
+        """(n, L, width) of x (T, width)."""
+        return x.index_select(0, self._sources).view(*self.mask.shape, x.shape[1])
+
+    def select(self, index: Tensor) -> tuple[Tensor, Packing]:
+        """Of the sequences at `index` (m,): which rows of the packed tensor, and their packing."""
+        chosen = Packing(self.mask.index_select(0, index))
+        sources = self._sources.view(self.mask.shape).index_select(0, index).flatten()
+        return sources.index_select(0, chosen._rows), chosen
