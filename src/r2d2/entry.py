@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from r2d2.errors import R2D2Error, RunStoppedError, TerminatedError
+from r2d2.language import in_language
 from r2d2.training.signals import raised_signals
 from r2d2.written import written
 
@@ -104,11 +105,11 @@ def _run(came: list[int]) -> int:
         if came or terminated or _comes_of(error, KeyboardInterrupt):
             # `came`: whatever a library made of the exception on its way
             if first_process():
-                _say(f"stopped{_left(_command(sys.argv[1:]))}")
+                _say(in_language(f"stopped{_left(_command(sys.argv[1:]))}"))
             return TRY_AGAIN if terminated else INTERRUPTED
         if isinstance(error, R2D2Error):
-            who = "error" if first_process() else f"error in process {os.environ['RANK']}"
-            _say(f"{who}: {error}", red=True)
+            place = "" if first_process() else f" in process {os.environ['RANK']}"
+            _say(f"error{place}: {in_language(str(error))}", red=True)
             return USER_ERROR
         if _comes_of(error, BrokenPipeError):
             return PIPE_CLOSED

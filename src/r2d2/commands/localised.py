@@ -8,7 +8,17 @@ from typing import Any
 
 from r2d2.language import catalogue, language
 
-PANELS = {"ARGUMENTS": "参数", "OPTIONS": "选项", "COMMANDS": "命令", "ERRORS": "错误"}
+# What typer says itself, by the names of its constants.
+TYPER_TEXTS = {
+    "ARGUMENTS_PANEL_TITLE": "参数",
+    "OPTIONS_PANEL_TITLE": "选项",
+    "COMMANDS_PANEL_TITLE": "命令",
+    "ERRORS_PANEL_TITLE": "错误",
+    "DEFAULT_STRING": "[默认：{}]",
+    "ENVVAR_STRING": "[环境变量：{}]",
+    "REQUIRED_LONG_STRING": "[必填]",
+    "RICH_HELP": "[blue]'{command_path} {help_option}'[/] 可查看说明。",
+}
 
 
 def localised(command: Any) -> Any:
@@ -21,11 +31,11 @@ def localised(command: Any) -> Any:
 
 @cache
 def _prepare_panels() -> None:
-    """Give typer's panels Chinese titles, and let them wrap texts that have no spaces."""
+    """Let typer speak Chinese, and wrap texts that have no spaces."""
     from typer import rich_utils
 
-    for name, title in PANELS.items():
-        setattr(rich_utils, f"{name}_PANEL_TITLE", title)
+    for name, text in TYPER_TEXTS.items():
+        setattr(rich_utils, name, text)
     make_text: Any = rich_utils._make_rich_text
 
     def make_wrapped_text(*args: Any, **options: Any) -> Any:
