@@ -33,7 +33,7 @@ def main() -> None:
     given = parser.parse_args()
     data = EvaluationSet.from_table(PairsTable.open(given.table))
     images, texts, kept = _encoded(given.model, data)
-    data = data.keep(kept, {})
+    data = data.keep(kept)
     print(f"{'vectors':>14} {'bytes':>6} {'t2i R@1':>8} {'R@10':>6} {'i2t R@1':>8} {'R@10':>6}")
     for dim in (images.shape[1], *given.dim):
         cut = [_unit(matrix[:, :dim]) for matrix in (images, texts)]
@@ -52,7 +52,7 @@ def _encoded(name: str, data: EvaluationSet) -> tuple[Matrix, Matrix, list[int]]
         read = [(p, x) for p, x in zip(part, data.load(part), strict=True) if hasattr(x, "size")]
         images.append(model.encode_images([x for _, x in read]).embedding.float().cpu().numpy())
         kept += [place for place, _ in read]
-    texts = model.encode_texts(data.keep(kept, {}).texts).embedding.float().cpu().numpy()
+    texts = model.encode_texts(data.keep(kept).texts).embedding.float().cpu().numpy()
     return np.concatenate(images), texts, kept
 
 

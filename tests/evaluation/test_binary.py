@@ -18,6 +18,7 @@ from r2d2.evaluation.binary import (
 )
 from r2d2.evaluation.labelled import LabelledScores
 from r2d2.evaluation.match_run import figures
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.ranking.metrics import usable_scores, weighted_auc
 
 GRID = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
@@ -103,7 +104,10 @@ def test_calibration_of_a_known_case():
 
 def labelled(scores, match):
     names = [f"i{n // 2}" for n in range(len(match))]
-    return LabelledScores(torch.tensor(scores), torch.tensor(match), 1, names, ["一"] * len(match))
+    dropped = DroppedRows()
+    dropped.add("truncated", "x")
+    texts = ["一"] * len(match)
+    return LabelledScores(torch.tensor(scores), torch.tensor(match), dropped, names, texts)
 
 
 def test_the_threshold_of_validation_is_kept_on_test():

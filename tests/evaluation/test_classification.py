@@ -127,7 +127,7 @@ def test_bad_pictures_and_rows_without_a_class_are_counted(tmp_path):
     labelled = read_classes(table, "test")
     prototypes = class_embeddings(Colours(), labelled.classes, ["{}"])
     found = classify(Colours(), table, labelled, prototypes)
-    assert found.skipped == {"no class": 1, "empty": 1}
+    assert found.dropped.counts == {"no class": 1, "empty": 1}
     assert found.image_ids == ["a"]
     write_table(tmp_path / "u", rows[2:])
     with pytest.raises(R2D2Error, match="no texts of source 'class'"):

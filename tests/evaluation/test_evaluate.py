@@ -209,11 +209,12 @@ def test_images_that_cannot_be_read_are_left_out_and_counted():
     )
     assert results.skipped == {"truncated": 3}
     assert results.metrics["skipped"] == {"truncated": 3}
+    assert results.data.dropped.examples == {"truncated": ["i1", "i13", "i30"]}
     assert results.metrics["test"]["queries"] == {"images": 11, "texts": 22}
     assert results.metrics["test"]["two_stage"]["r_mean"] == 100.0
     assert "i1" not in results.data.image_ids
     assert results.data.load([1])[0].getpixel((0, 0)) == (2, 0, 0)
-    with pytest.raises(R2D2Error, match=r"no image can be evaluated \(2 truncated\)"):
+    with pytest.raises(R2D2Error, match=r"no image can be evaluated \(truncated: 2, such as i0\)"):
         evaluate(Known(), corpus(["test", "val"], broken={0, 1}))
 
 

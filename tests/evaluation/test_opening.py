@@ -103,7 +103,7 @@ def embeddings(path, seed=0, without=()):
     return images, ids, sentences, texts
 
 
-def test_embeddings_are_found_by_id_and_text(tmp_path):
+def test_embeddings_are_found_by_id_and_text(tmp_path, caplog):
     table = colour_table(tmp_path / "t.lance")
     embeddings(tmp_path / "e", without=("黑",))
     report = evaluate_retrieval(
@@ -112,6 +112,8 @@ def test_embeddings_are_found_by_id_and_text(tmp_path):
     metrics = json.loads((report.parent / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["test"]["prerank"]["r_mean"] == 100.0
     assert metrics["skipped"] == {"no embedding": 1}
+    (left_out,) = [line for line in caplog.messages if line.startswith("left out: ")]
+    assert left_out.startswith("left out: no embedding: 1 (")  # and which image it is
     assert metrics["run"]["kind"] == "embeddings"
     assert metrics["run"]["cut"]["test"]["cut"] is None
     with pytest.raises(R2D2Error, match="leave --max-length out"):

@@ -103,5 +103,5 @@ def test_one_query_of_several_images_counts_once_and_others_stand_in_its_way(tab
     assert found["prerank"] == {"t2i_r1": 100.0, "t2i_r5": 100.0, "t2i_r10": 100.0, "r_mean": 100.0}
     assert found["published"]["prerank"]["t2i_r1"] == 100.0
     assert set(found["intervals"]["prerank"]) == set(found["prerank"])
-    dropped = data.keep([4, 5], {})
+    dropped = data.keep([4, 5])
     assert (dropped.texts, dropped.owners(0)) == (["图3"], (0,))

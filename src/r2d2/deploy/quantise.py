@@ -71,7 +71,7 @@ def of_table(path: str | Path) -> EvaluationSet:
     table = PairsTable.open(path)
     table.rows(SPLIT)  # says which splits there are
     data = EvaluationSet.from_table(table)
-    return data.keep([i for i, split in enumerate(data.splits) if split == SPLIT], {})
+    return data.keep([i for i, split in enumerate(data.splits) if split == SPLIT])
 
 
 def _data(pairs: Sequence[Pair]) -> EvaluationSet:

@@ -22,7 +22,7 @@ from r2d2.evaluation.classification import (
 )
 from r2d2.evaluation.comparison_page import write_comparison
 from r2d2.evaluation.opening import open_encoder
-from r2d2.evaluation.run import about, choose_benchmark, choose_splits
+from r2d2.evaluation.run import about, choose_benchmark, choose_splits, tell_dropped
 from r2d2.evaluation.settings import EvaluationSettings
 from r2d2.files import write_text
 from r2d2.ranking.metrics import Floats, grouped_interval
@@ -69,6 +69,7 @@ def evaluate_classification(
             ranks = classify(
                 opened.encoder, table, read[split], prototypes, settings.batch_size, update
             )
+            tell_dropped(ranks.dropped)
             metrics[split] = figures(ranks, classes, settings.resamples, settings.seed)
     texts = [prompt.replace("{}", name) for name in classes for prompt in prompts]
     metrics["run"] = about("classification", opened, table, settings, benchmark) | {
@@ -108,7 +109,7 @@ def figures(ranks: ClassRanks, classes: Sequence[str], resamples: int, seed: int
             "images": len(label),
             "classes": len(classes),
             "chance": {f"top{at}": 100 * min(1.0, at / len(classes)) for at in TOP_AT},
-            "skipped": ranks.skipped,
+            "skipped": dict(ranks.dropped.counts),
         },
         "classes": table,
     }

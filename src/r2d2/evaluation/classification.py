@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from r2d2.evaluation.encode import batches, check_directions, embedding_check, e
 from r2d2.evaluation.protocol import DualEncoder, Progress
 from r2d2.evaluation.settings import BATCH_SIZE
 from r2d2.formats.classes import CLASS, listed_classes, row_classes
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.encoding import read_text, split_lines
 from r2d2.inputs.yaml_text import read_yaml
 from r2d2.ranking.metrics import rank_of_best
@@ -65,7 +65,7 @@ class LabelledImages:
     image_ids: list[str]
     label: list[int]  # into `classes`
     classes: list[str]  # of the whole table, so that every split has the same
-    skipped: dict[str, int]
+    dropped: DroppedRows  # rows without a class
 
 
 def read_classes(
@@ -99,12 +99,15 @@ def read_classes(
         raise R2D2Error(f"{table.path}: no image of split '{split}' has a class")
     if sample is not None:
         kept = sorted(sorted(kept, key=lambda row: key_hash(f"{seed}/{row}"))[:sample])
+    dropped = DroppedRows()
+    for name in table.image_ids([row for row in rows if row not in of_row]):
+        dropped.add("no class", name)
     return LabelledImages(
         kept,
         table.image_ids(kept),
         [number[of_row[row]] for row in kept],
         [names[key] for key in keys],
-        {"no class": len(rows) - sum(row in of_row for row in rows)},
+        dropped,
     )
 
 
@@ -136,7 +139,7 @@ class ClassRanks:
     label: Tensor  # (n,)
     rank: Tensor  # (n,) of the right class, from 1; ties count against the model
     guess: Tensor  # (n,) the nearest class, a wrong one where it ties with the right one
-    skipped: dict[str, int]
+    dropped: DroppedRows
 
 
 @torch.no_grad()
@@ -153,7 +156,8 @@ def classify(
     Raises:
         R2D2Error: not one image can be used.
     """
-    skipped: Counter[str] = Counter(labelled.skipped)
+    dropped = DroppedRows()
+    dropped.update(labelled.dropped)
     ids: list[str] = []
     labels: list[int] = []
     ranks: list[Tensor] = []
@@ -161,10 +165,8 @@ def classify(
     directions = embedding_check("images")
     for batch in batches(len(labelled.rows), batch_size):
         names = [labelled.image_ids[i] for i in batch]
-        usable, encoded, dropped = encode_usable(
-            model, names, partial(_pictures, table, [labelled.rows[i] for i in batch])
-        )
-        skipped += dropped
+        load = partial(_pictures, table, [labelled.rows[i] for i in batch])
+        usable, encoded = encode_usable(model, names, load, dropped)
         good = [batch[i] for i in usable]
         if encoded is not None:
             embedding = encoded.embedding.float()
@@ -184,9 +186,7 @@ def classify(
     directions.done()
     if not ids:
         raise R2D2Error(f"{table.path}: no picture can be used: check the table's images")
-    return ClassRanks(
-        ids, torch.tensor(labels), torch.cat(ranks), torch.cat(guesses), dict(+skipped)
-    )
+    return ClassRanks(ids, torch.tensor(labels), torch.cat(ranks), torch.cat(guesses), dropped)
 
 
 def _pictures(table: PairsTable, rows: Sequence[int]) -> list[Image.Image | BadImage]:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import NEEDS_CAPTIONS, R2D2Error
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.table import Pair, PairsTable
 from r2d2.tokenizer import key_hash, text_key
 
@@ -29,7 +30,7 @@ class EvaluationSet:
     texts: list[str]
     text_image: list[int]  # position of the image of each text
     load: Load  # the pictures at these positions, or why one cannot be used
-    skipped: Mapping[str, int] = field(default_factory=dict)  # rows and texts left out, by kind
+    dropped: DroppedRows = field(default_factory=DroppedRows)  # rows and texts left out
     also: Mapping[int, tuple[int, ...]] = field(default_factory=dict)  # a text's further images
     text_ids: Sequence[str | None] = ()  # of each text; none where nothing gives them
     group_ids: Sequence[str | None] = ()  # of near misses, of each image; the same
@@ -56,7 +57,7 @@ class EvaluationSet:
         Raises:
             R2D2Error: no row has a text.
         """
-        skipped: Counter[str] = Counter()
+        dropped = DroppedRows()
         rows: list[int] = []
         ids: list[str] = []
         found_splits: list[str] = []
@@ -70,12 +71,12 @@ class EvaluationSet:
             if (
                 pair.label == 0
             ):  # a wrong pair of a matching set: its text does not describe its image
-                skipped["not a match"] += 1
+                dropped.add("not a match", pair.image_id)
                 continue
             full = [t for t in pair.texts if text_key(t.text)]
-            skipped["empty text"] += len(pair.texts) - len(full)
+            dropped.add("empty text", pair.image_id, len(pair.texts) - len(full))
             if not full and not textless:
-                skipped["no text"] += 1
+                dropped.add("no text", pair.image_id)
                 continue
             for text in full:
                 name = (pair.split, text.text_id or "", text.text)
@@ -101,9 +102,14 @@ class EvaluationSet:
             return [decoded(pair) for pair in chosen]
 
         return EvaluationSet(
-            ids, found_splits, texts, text_image, load, dict(+skipped), dict(also), text_ids,
+            ids, found_splits, texts, text_image, load, dropped, dict(also), text_ids,
             group_ids,
         )  # fmt: skip
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """How many rows and texts are left out, by reason."""
+        return dict(self.dropped.counts)
 
     def owners(self, text: int) -> tuple[int, ...]:
         """The positions of all images that a text was given to."""
@@ -120,10 +126,13 @@ class EvaluationSet:
             if left[self.splits[position]] > 0:
                 left[self.splits[position]] -= 1
                 chosen.append(position)
-        return self.keep(sorted(chosen), {})
+        return self.keep(sorted(chosen))
 
-    def keep(self, positions: Sequence[int], skipped: Mapping[str, int]) -> EvaluationSet:
-        """The images at `positions` with their texts; `skipped` says what became of the others."""
+    def keep(self, positions: Sequence[int], dropped: DroppedRows | None = None) -> EvaluationSet:
+        """The images at `positions` with their texts; `dropped` counts others as left out."""
+        tally = DroppedRows()
+        for part in (self.dropped, dropped or DroppedRows()):
+            tally.update(part)
         new_position = {old: new for new, old in enumerate(positions)}
         owned = [
             [new_position[i] for i in self.owners(t) if i in new_position]
@@ -140,7 +149,7 @@ class EvaluationSet:
             [self.texts[i] for i in kept],
             [owned[i][0] for i in kept],
             load,
-            dict(Counter(self.skipped) + Counter(skipped)),
+            tally,
             {new: tuple(owned[i][1:]) for new, i in enumerate(kept) if len(owned[i]) > 1},
             [self.text_ids[i] for i in kept] if self.text_ids else (),
             [self.group_ids[p] for p in positions] if self.group_ids else (),

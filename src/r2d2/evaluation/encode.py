@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from r2d2.evaluation.cost import Stopwatch
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.protocol import DualEncoder, KnowsImages, Progress
 from r2d2.evaluation.states import Precision, StateStore
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.vectors import DirectionCheck
 
@@ -67,13 +67,12 @@ def encode_pictures(
         R2D2Error: not one image can be used, or an embedding has no direction.
     """
     good: list[int] = []
-    bad: Counter[str] = Counter()
+    dropped = DroppedRows()
     images = StateStore(states=model.has_match, precision=precision)
     directions = embedding_check("images")
     for batch in batches(len(data.image_ids), batch_size):
         names = [data.image_ids[i] for i in batch]
-        usable, encoded, skipped = encode_usable(model, names, partial(data.load, batch))
-        bad += skipped
+        usable, encoded = encode_usable(model, names, partial(data.load, batch), dropped)
         good += [batch[i] for i in usable]
         if encoded is not None:
             images.add(encoded)
@@ -81,36 +80,43 @@ def encode_pictures(
         if progress is not None:
             progress("images", batch[-1] + 1, len(data.image_ids))
     if not good:
-        kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(bad.items())) or "there are none"
-        raise R2D2Error(f"no image can be evaluated ({kinds}): check the table's images")
+        reasons = dropped.reasons() or "there are none"
+        raise R2D2Error(f"no image can be evaluated ({reasons}): check the table's images")
     directions.done()
     images.done()
-    return data.keep(good, bad), images
+    return data.keep(good, dropped), images
 
 
 def encode_usable(
-    model: DualEncoder, names: Sequence[str], load: Callable[[], Sequence[Image.Image | BadImage]]
-) -> tuple[list[int], EncodedStates | None, Counter[str]]:
+    model: DualEncoder,
+    names: Sequence[str],
+    load: Callable[[], Sequence[Image.Image | BadImage]],
+    dropped: DroppedRows,
+) -> tuple[list[int], EncodedStates | None]:
     """Encode those of n images that can be used.
 
     Args:
         model: which may know the images by name (`KnowsImages`); then none is loaded.
         names: of the images.
         load: gives the n pictures, or why one cannot be used.
+        dropped: gets the others.
 
     Returns:
-        The numbers of those that can be used, these encoded (None: there are none), and how many
-        cannot, by kind.
+        The numbers of those that can be used, and these encoded (None: there are none).
     """
     if isinstance(model, KnowsImages):
         usable = [i for i, name in enumerate(names) if model.knows(name)]
-        known = model.known_images([names[i] for i in usable]) if usable else None
-        return usable, known, +Counter({"no embedding": len(names) - len(usable)})
-    loaded = load()
-    pictures = {i: image for i, image in enumerate(loaded) if isinstance(image, Image.Image)}
-    skipped = Counter[str](image.kind for image in loaded if isinstance(image, BadImage))
-    encoded = model.encode_images(list(pictures.values())) if pictures else None
-    return list(pictures), encoded, skipped
+        for name in names:
+            if not model.knows(name):
+                dropped.add("no embedding", name)
+        return usable, model.known_images([names[i] for i in usable]) if usable else None
+    pictures: dict[int, Image.Image] = {}
+    for number, image in enumerate(load()):
+        if isinstance(image, BadImage):
+            dropped.add(image.kind, names[number])
+        else:
+            pictures[number] = image
+    return list(pictures), model.encode_images(list(pictures.values())) if pictures else None
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.encode import encode_pictures
 from r2d2.evaluation.opening import EvaluatedModel, open_encoder
-from r2d2.evaluation.run import about, choose_splits
+from r2d2.evaluation.run import about, choose_splits, tell_dropped
 from r2d2.evaluation.settings import EvaluationSettings
 from r2d2.files import write_text
 from r2d2.ranking.first_stage import best_by_cosine
@@ -38,7 +38,7 @@ class _Pictures:
 
     embedding: Tensor  # (n, d)
     keys: list[Collection[int]]
-    skipped: dict[str, int]
+    skipped: dict[str, int]  # by reason
 
 
 def evaluate_image_search(
@@ -98,7 +98,8 @@ def _pictures(
 
     data = EvaluationSet.from_table(table, {split}, textless=True)
     kept, stored = encode_pictures(opened.encoder, data, batch_size, tell)
-    return _Pictures(stored.embedding, kept.keys()[0], dict(kept.skipped))
+    tell_dropped(kept.dropped)
+    return _Pictures(stored.embedding, kept.keys()[0], kept.skipped)
 
 
 def _figures(

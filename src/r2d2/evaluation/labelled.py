@@ -16,6 +16,7 @@ from r2d2.evaluation.dataset import decoded
 from r2d2.evaluation.encode import batches, check_directions, embedding_check, encode_usable
 from r2d2.evaluation.protocol import DualEncoder, Progress
 from r2d2.evaluation.settings import BATCH_SIZE
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.pair import Pair
 from r2d2.ranking.metrics import roc_auc
 from r2d2.table import PairsTable
@@ -28,7 +29,7 @@ class LabelledScores:
 
     scores: Tensor  # (p,) match scores, or cosines of a model without a match head
     labels: Tensor  # (p,) bool
-    skipped: int  # rows whose picture cannot be used
+    dropped: DroppedRows  # rows whose picture cannot be used
     image_ids: list[str]
     texts: list[str]
 
@@ -73,7 +74,7 @@ def score_labelled(
         raise R2D2Error(f"{table.path}: split '{split}' has no labels: matching needs them")
     if sample is not None:
         known = sorted(sorted(known, key=lambda pair: key_hash(f"{seed}/{pair[0]}"))[:sample])
-    scores, labels, skipped = [], [], 0
+    scores, labels, dropped = [], [], DroppedRows()
     image_ids: list[str] = []
     texts: list[str] = []
     of_images, of_texts = embedding_check("images"), embedding_check("texts")
@@ -81,8 +82,7 @@ def score_labelled(
         part = [known[i] for i in batch]
         pairs = table.take([row for row, _ in part], ("image_id", "image", "texts"))
         names = [pair.image_id for pair in pairs]
-        usable, images, _ = encode_usable(model, names, partial(_pictures, pairs))
-        skipped += len(pairs) - len(usable)
+        usable, images = encode_usable(model, names, partial(_pictures, pairs), dropped)
         if images is not None:
             sentences = [pairs[i].texts[0].text if pairs[i].texts else "" for i in usable]
             labels += [bool(part[i][1]) for i in usable]
@@ -103,7 +103,7 @@ def score_labelled(
     of_texts.done()
     if not scores:
         raise R2D2Error(f"{table.path}: no picture of split '{split}' can be used")
-    return LabelledScores(torch.cat(scores), torch.tensor(labels), skipped, image_ids, texts)
+    return LabelledScores(torch.cat(scores), torch.tensor(labels), dropped, image_ids, texts)
 
 
 def _pictures(pairs: Sequence[Pair]) -> list[Image.Image | BadImage]:

@@ -23,7 +23,7 @@ from r2d2.evaluation.binary import (
 from r2d2.evaluation.comparison_page import write_comparison
 from r2d2.evaluation.labelled import LabelledScores, score_labelled
 from r2d2.evaluation.opening import open_encoder
-from r2d2.evaluation.run import about, choose_benchmark, choose_splits
+from r2d2.evaluation.run import about, choose_benchmark, choose_splits, tell_dropped
 from r2d2.evaluation.settings import VALIDATION, EvaluationSettings
 from r2d2.files import write_text
 from r2d2.ranking.metrics import grouped_interval, usable_scores, weighted_auc
@@ -70,6 +70,8 @@ def evaluate_matching(
                 sample=settings.sample,
                 seed=settings.seed,
             )
+    for split in splits:
+        tell_dropped(scored[split].dropped)
     chosen = None
     if VALIDATION in scored:
         scores, match = _arrays(scored[VALIDATION])
@@ -128,7 +130,7 @@ def figures(
             "best_accuracy": here.accuracy,
             "pairs": len(match),
             "matches": int(match.sum()),
-            "skipped": scored.skipped,
+            "skipped": scored.dropped.total,
         }
     }
     if probabilities:

@@ -28,6 +28,7 @@ from r2d2.evaluation.settings import (
     RankingSettings,
 )
 from r2d2.evaluation.submission import answer_queries, write_submission
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.pretrained import Pretrained
 from r2d2.table import PairsTable
 from r2d2.tensor_cores import use_tensor_cores
@@ -281,6 +282,12 @@ def _cut(opened: EvaluatedModel, data: EvaluationSet, splits: Sequence[str]) -> 
     return counts
 
 
+def tell_dropped(dropped: DroppedRows) -> None:
+    """Log what an evaluation leaves out: how much for which reason, and the first few."""
+    for line in dropped.lines():
+        log.warning("%s", line)
+
+
 def _write(
     source: str | Path, opened: EvaluatedModel, table: PairsTable, out: Path, results: Results
 ) -> None:
@@ -289,6 +296,7 @@ def _write(
     settings: dict[str, Any] = dict(run["config"]) if run else {}
     if isinstance(opened.model, Pretrained):  # with the vocabulary as it was trained
         settings["model"] = to_dict(opened.model.model.config)
+    tell_dropped(results.data.dropped)
     groups = contact_groups(results)
     results.save(out / METRICS, train)
     write_examples(out / EXAMPLES, groups)

@@ -123,7 +123,7 @@ def _read(table: PairsTable, split: str, direction: str, folder: str) -> dict[st
         log.warning(
             "%s: %d images of '%s' cannot be read and are left out", table.path, left, split
         )
-    data = data.keep(good, {})
+    data = data.keep(good)
     image_names = [f"image-{n}" for n in range(len(data.image_ids))]
     text_names = [f"text-{n}" for n in range(len(data.texts))]
 
