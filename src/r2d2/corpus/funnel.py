@@ -65,7 +65,7 @@ class StageCount:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> StageCount:
         """What `to_dict` gave, also by way of JSON."""
-        examples = {rule: tuple(found) for rule, found in data["examples"].items()}
+        examples = {rule: tuple(shown) for rule, shown in data["examples"].items()}
         flows = {name: Flow(**flow) for name, flow in data.get("flows", {}).items()}
         return cls(**{**data, "examples": examples, "flows": flows})
 
@@ -177,8 +177,8 @@ def add_counts(parts: Iterable[StageCount]) -> StageCount:
     for part in parts:
         for rule, count in part.dropped.items():
             dropped[rule] = dropped.get(rule, 0) + count
-        for rule, found in part.examples.items():
-            examples[rule] = (*examples.get(rule, ()), *found)[:EXAMPLES]
+        for rule, shown in part.examples.items():
+            examples[rule] = (*examples.get(rule, ()), *shown)[:EXAMPLES]
     first = parts[0]
     seen, kept = sum(p.seen for p in parts), sum(p.kept for p in parts)
     flows: dict[str, Flow] = {}

@@ -143,9 +143,9 @@ class TableShard:
                     if chosen:
                         yield pair
 
-            first = next(found := pairs(), None)
+            first = next(more_pairs := pairs(), None)
             if first is not None:  # Lance has no shard without rows
-                rows = itertools.chain([first], found)
+                rows = itertools.chain([first], more_pairs)
                 fragments, _ = write_shard(self.place, rows, overwrite=self.replace)
         count = replace(tally.count(), notes={"fragments": fragments})
         write_count(record, count)
@@ -159,12 +159,12 @@ class TableShard:
         ids = [row["final_id"] for row in read_images(files, ["final_id"])]
         chosen = in_sample(ids, self.sample)
         split = splits(ids, self.sample)
-        for place, ((image_id, found), image) in enumerate(
+        for place, ((image_id, texts_of_image), image) in enumerate(
             zip(texts, read_images(files), strict=True)
         ):
             if image["image_id"] != image_id:
                 raise ValueError(f"part {part}: texts of {image_id} beside {image['image_id']}")
-            yield bool(chosen[place]), self._pair(image, list(found), split[place])
+            yield bool(chosen[place]), self._pair(image, list(texts_of_image), split[place])
 
     def _pair(self, image: Mapping[str, Any], texts: list[dict[str, Any]], split: str) -> Pair:
         queries = [text for text in texts if text["source"] == QUERY]

@@ -145,7 +145,7 @@ def _work(stage: Stage, context: StageContext, record: dict[str, Any]) -> None:
 def _read(path: Path) -> dict[str, Any]:
     """A record; nothing where there is none, or it is damaged."""
     try:
-        found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return dict(found)
+        record: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return dict(record)
     except (OSError, ValueError, TypeError):
         return {}

@@ -81,7 +81,7 @@ def aggregate(
     share = memory_bytes // max(1, workers)
     most = block_rows(share if runner.cluster else memory_bytes)
     buckets = _buckets(pieces, most, workers if runner.cluster else 1)
-    blocks = [{"pieces": json.dumps(some)} for some in _blocks(plain, most)]
+    blocks = [{"pieces": json.dumps(block)} for block in _blocks(plain, most)]
     jobs = [*blocks, *({"pieces": json.dumps([piece])} for piece in other)]
     jobs = [{**job, "name": f"{n:06d}", "out": str(out)} for n, job in enumerate(jobs)]
     examination, simplified = config.rank.examination, config.query.simplified
@@ -175,9 +175,9 @@ def _need_rows(
     """Say which logs have no row under the names of their columns; R2D2Error where none has."""
     seen: dict[str, int] = dict.fromkeys((piece["file"] for piece in pieces), 0)
     for job, count in zip(jobs, counts, strict=True):
-        some = json.loads(job["pieces"])
-        for piece in some:
-            seen[piece["file"]] += int(piece["rows"] or 0) if len(some) > 1 else count.seen
+        block = json.loads(job["pieces"])
+        for piece in block:
+            seen[piece["file"]] += int(piece["rows"] or 0) if len(block) > 1 else count.seen
     empty = [file for file, number in seen.items() if not number]
     shown = ", ".join(empty[:3]) + (", ..." if len(empty) > 3 else "")
     if not rows.seen:

@@ -100,5 +100,5 @@ def _paths(texts: pa.ChunkedArray, folder: str) -> tuple[pa.Array, pa.Array]:
     values = encoded.dictionary.to_pylist()
     joined = [None if v in GAP_WORDS else posixpath.join(folder, v) for v in values]
     places = [None if path is None else posixpath.normpath(path) for path in joined]
-    found = [pa.array(values, pa.string()).take(encoded.indices) for values in (joined, places)]
-    return found[0], found[1]
+    arrays = [pa.array(values, pa.string()).take(encoded.indices) for values in (joined, places)]
+    return arrays[0], arrays[1]

@@ -126,11 +126,11 @@ def _drop_ties(base: Database, last: LastScore | None) -> str:
     (ties,) = last.ties
     if ties:
         place = f"({image_id('image')}, text)"
-        ((found, text),) = base.run(
+        ((last_id, text),) = base.run(
             f"""SELECT {image_id("image")} AS id, text FROM passing WHERE {tied}
             ORDER BY id, text LIMIT 1 OFFSET {ties - 1}"""
         )
-        tied = f"({tied} AND {place} > ({quoted(found)}, {quoted(text)}))"
+        tied = f"({tied} AND {place} > ({quoted(last_id)}, {quoted(text)}))"
     base.run(f"DELETE FROM passing WHERE {tied}")
     return tied
 
@@ -180,7 +180,7 @@ def _count_ranked(
     }
     if 5 in by_rule:
         (dropped[NO_QUERY],) = base.run(f"SELECT {_TOTALS}, {_MOST} FROM {rules[NO_QUERY]}")
-    dropped = {rule: found for rule, found in dropped.items() if found[0]}
+    dropped = {rule: amounts for rule, amounts in dropped.items() if amounts[0]}
     examples = {
         rule: _examples(base, rules[rule], min(most) if most and len(most) == EXAMPLES else 0)
         for rule, (*_, most) in dropped.items()
@@ -209,20 +209,22 @@ def _stage_count(
     examples: Mapping[str, tuple[str, ...]],
     notes: Mapping[str, int],
 ) -> StageCount:
-    kept = [total - sum(some[n] for some in dropped.values()) for n, total in enumerate(seen)]
+    kept = [total - sum(amounts[n] for amounts in dropped.values()) for n, total in enumerate(seen)]
     flows = {
-        name: Flow(seen[n], kept[n], {rule: some[n] for rule, some in dropped.items() if some[n]})
+        name: Flow(
+            seen[n], kept[n], {rule: amounts[n] for rule, amounts in dropped.items() if amounts[n]}
+        )
         for n, name in enumerate(COUNTED, 1)
     }
     return StageCount(
-        "rank", "pairs", seen[0], kept[0], {rule: some[0] for rule, some in dropped.items()},
+        "rank", "pairs", seen[0], kept[0], {rule: amounts[0] for rule, amounts in dropped.items()},
         examples, notes, flows if any(flow.seen for flow in flows.values()) else {},
     )  # fmt: skip
 
 
 def _examples(base: Database, rows: str, least: int) -> tuple[str, ...]:
     """The pairs that were shown most often, of at least `least` impressions."""
-    found = base.run(
+    pairs = base.run(
         f"""SELECT text, source, clicks, impressions, ctr FROM {rows}
         AND coalesce(impressions, 0) >= {least} ORDER BY impressions DESC, text, image
         LIMIT {EXAMPLES}"""
@@ -231,5 +233,5 @@ def _examples(base: Database, rows: str, least: int) -> tuple[str, ...]:
         f"{text} ({TEXTS[source]})"
         if source
         else f"{text} ({clicks} of {impressions}, CTR {ctr:.4f})"
-        for text, source, clicks, impressions, ctr in found
+        for text, source, clicks, impressions, ctr in pairs
     )

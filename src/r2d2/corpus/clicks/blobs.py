@@ -34,8 +34,8 @@ def write_run(
         if key in kept:
             rows.setdefault(key[1:], row)
     ids = sorted(rows)
-    found = images.take(pa.array([rows[image_id] for image_id in ids], pa.int64()))
-    batch = pa.record_batch([pa.array(ids, pa.string()), found], schema=RUN)
+    chosen = images.take(pa.array([rows[image_id] for image_id in ids], pa.int64()))
+    batch = pa.record_batch([pa.array(ids, pa.string()), chosen], schema=RUN)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, RUN) as writer:

@@ -50,8 +50,8 @@ def write_layout(folder: Path, layout: BucketLayout) -> None:
 def read_layout(folder: Path) -> BucketLayout:
     """What `write_layout` wrote; R2D2Error where there are no sums."""
     try:
-        found = json.loads((folder / CUT).read_text(encoding="utf-8"))
-        return BucketLayout(tuple(found["images"]), int(found["parts"]))
+        record = json.loads((folder / CUT).read_text(encoding="utf-8"))
+        return BucketLayout(tuple(record["images"]), int(record["parts"]))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise R2D2Error(f"{folder} holds no sums: aggregate a log into it first") from error
 
@@ -88,9 +88,9 @@ def by_bucket(
     """Do a job for each bucket: one after the other with all threads, or as tasks of a cluster."""
     if runner.cluster:
         return map_jobs(work, jobs, runner, what, update)
-    found = []
+    counts = []
     update(what, 0, len(jobs))
     for job in jobs:
-        found.append(work(job))
-        update(what, len(found), len(jobs))
-    return found
+        counts.append(work(job))
+        update(what, len(counts), len(jobs))
+    return counts

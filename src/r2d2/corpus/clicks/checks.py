@@ -138,27 +138,27 @@ def _text_reasons(
     types: Mapping[str, str], strings: Sequence[str], texts: Sequence[str]
 ) -> list[tuple[str, str]]:
     """Tests of images and texts, each with the reason that it gives, in order."""
-    found = [(_broken(strings), NOT_UTF8)]
+    tests = [(_broken(strings), NOT_UTF8)]
     if "uncoded" in types:
-        found.append(("uncoded", NOT_BASE64))
+        tests.append(("uncoded", NOT_BASE64))
     keys = ["address", *(name for name in ("inline", "place") if name in types)]
-    found.append((" AND ".join(f"{key} IS NULL" for key in keys), NO_IMAGE))
+    tests.append((" AND ".join(f"{key} IS NULL" for key in keys), NO_IMAGE))
     blank = ["NOT asked" if name == "query" else is_blank(name) for name in texts]
-    return [*found, (" AND ".join(blank), NO_TEXT)]
+    return [*tests, (" AND ".join(blank), NO_TEXT)]
 
 
 def _count_reasons(counts: Collection[str]) -> list[tuple[str, str]]:
     """Tests of the numbers, which count where there is a query."""
-    found = []
+    tests = []
     if "impressions" in counts:
-        found.append(("asked AND impressions_missing", NO_IMPRESSIONS))
+        tests.append(("asked AND impressions_missing", NO_IMPRESSIONS))
     for name in counts:
         known = " AND NOT clicks_missing" if name == "clicks" else ""
-        found.append((f"asked AND {name}_value IS NULL{known}", NO_COUNT[name]))
+        tests.append((f"asked AND {name}_value IS NULL{known}", NO_COUNT[name]))
     if "clicks" in counts:
         shown = "impressions_value" if "impressions" in counts else "1"
-        found.append((f"asked AND coalesce(clicks_value, 0) > {shown}", TOO_MANY_CLICKS))
-    return found
+        tests.append((f"asked AND coalesce(clicks_value, 0) > {shown}", TOO_MANY_CLICKS))
+    return tests
 
 
 def _broken(texts: Sequence[str]) -> str:

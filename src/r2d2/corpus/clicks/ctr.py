@@ -114,16 +114,16 @@ def fit_prior(clicks: Floats, examined: Floats, counts: Floats | None = None) ->
     scale = max(1.0, float(counts.sum()))  # so that the solver's tolerance is one for all logs
 
     def value(place: Floats) -> tuple[float, Floats]:
-        found = _posterior(place, clicks, n, counts)
-        return -found[0] / scale, -found[1] / scale
+        derivatives = _posterior(place, clicks, n, counts)
+        return -derivatives[0] / scale, -derivatives[1] / scale
 
     def bend(place: Floats) -> Floats:
         return -_posterior(place, clicks, n, counts)[2] / scale
 
     start = np.log(_moments(clicks, n, counts))
-    found = optimize.minimize(value, start, jac=True, hess=bend, method="trust-exact",
+    optimum = optimize.minimize(value, start, jac=True, hess=bend, method="trust-exact",
                               options={"gtol": 1e-10})  # fmt: skip
-    return Prior(*np.exp(found.x).tolist())
+    return Prior(*np.exp(optimum.x).tolist())
 
 
 def group_counts(
@@ -144,8 +144,8 @@ def write_prior(path: Path, prior: Prior) -> None:
 def read_prior(path: Path) -> Prior:
     """What `write_prior` wrote; R2D2Error where it is not there."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return Prior(float(found["alpha"]), float(found["beta"]))
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return Prior(float(record["alpha"]), float(record["beta"]))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise R2D2Error(
             f"{path} holds no prior: remove its folder, and the build makes it anew"
@@ -175,8 +175,8 @@ def _posterior(
     # log gamma, its first and its second derivative, each for a, b and a + b
     sums = -counts.sum() * np.stack([special.gammaln(ends), *_derivatives(ends)])
     for start in range(0, len(counts), TERMS):
-        some = slice(start, start + TERMS)
-        c, looked, count = clicks[some], n[some], counts[some]
+        chunk = slice(start, start + TERMS)
+        c, looked, count = clicks[chunk], n[chunk], counts[chunk]
         for column, x in enumerate((a + c, b + looked - c, a + b + looked)):
             sums[:, column] += [np.sum(count * f) for f in (special.gammaln(x), *_derivatives(x))]
     log, first, second = sums

@@ -111,7 +111,7 @@ def find_cut(
     for clicks, looks, pairs, good in buckets:
         scores.append(score(clicks[good], looks[good], config, prior).astype(np.float32))
         counts.append(pairs[good].astype(np.int64))
-    total = sum(int(some.sum()) for some in counts)
+    total = sum(int(pairs_of_bucket.sum()) for pairs_of_bucket in counts)
     wanted = total if config.top_count is None else min(total, config.top_count)
     if config.top_share is not None:
         wanted = round(config.top_share * total)
@@ -124,8 +124,8 @@ def find_cut(
     last = float(levels[level])
     left = wanted - int(above[level] - sizes[level])
     ties = []
-    for some, pairs in zip(scores, counts, strict=True):
-        ties.append(min(left, int(pairs[some == levels[level]].sum())))
+    for scores_of_bucket, pairs in zip(scores, counts, strict=True):
+        ties.append(min(left, int(pairs[scores_of_bucket == levels[level]].sum())))
         left -= ties[-1]
     return prior, LastScore(last, tuple(ties))
 

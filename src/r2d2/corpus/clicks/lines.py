@@ -93,10 +93,10 @@ def _head(row: Sequence[str | None]) -> str:
 
 def _record(line: bytes) -> dict[str, Any] | None:
     try:
-        found = json.loads(line.decode())
+        record = json.loads(line.decode())
     except (ValueError, RecursionError):  # also bytes that are no UTF-8
         return None
-    return found if isinstance(found, dict) else None
+    return record if isinstance(record, dict) else None
 
 
 def _jsonl_rows(

@@ -67,15 +67,15 @@ def find_logs(logs: Sequence[str]) -> list[str]:
     Raises:
         R2D2Error: nothing is there, or a file's ending tells no format.
     """
-    found: list[str] = []
+    files_of_logs: list[str] = []
     for place in logs:
         files = _remote(place) if "://" in place else _local(place)
         if not files:
             raise R2D2Error(
                 f"no log at {place}: give files, folders or globs of {', '.join(FORMATS)}"
             )
-        found += files
-    return sorted(set(found))
+        files_of_logs += files
+    return sorted(set(files_of_logs))
 
 
 def plan(files: Sequence[str], config: CorpusConfig) -> list[dict[str, str]]:
@@ -90,8 +90,8 @@ def plan(files: Sequence[str], config: CorpusConfig) -> list[dict[str, str]]:
     unused_splits = []
     for file in files:
         with reading(file):
-            found = _look(file)
-        kind, fields = found.kind, found.fields
+            log_file = _look(file)
+        kind, fields = log_file.kind, log_file.fields
         if not fields:
             continue  # an empty file
         # the columns of a pairs table have their own names, whatever those of other logs are
@@ -106,14 +106,14 @@ def plan(files: Sequence[str], config: CorpusConfig) -> list[dict[str, str]]:
             "columns": json.dumps(columns),
             "folder": posixpath.dirname(file),  # in which a path of the log is looked up
         }
-        if found.cuts and "image" in columns and is_text(fields[columns["image"]]):
-            columns = _named_images({**piece, "cut": json.dumps(found.cuts[0])}, columns)
+        if log_file.cuts and "image" in columns and is_text(fields[columns["image"]]):
+            columns = _named_images({**piece, "cut": json.dumps(log_file.cuts[0])}, columns)
             piece["columns"] = json.dumps(columns)
-        piece["null_clicks"] = "1" if columns.get("clicks") in found.with_nulls else ""
-        piece["plain"] = _plain(found, columns) if "://" not in file else ""
+        piece["null_clicks"] = "1" if columns.get("clicks") in log_file.with_nulls else ""
+        piece["plain"] = _plain(log_file, columns) if "://" not in file else ""
         pieces += [
             {**piece, "cut": json.dumps(cut), "rows": "" if rows is None else str(rows)}
-            for cut, rows in zip(found.cuts, found.rows, strict=True)
+            for cut, rows in zip(log_file.cuts, log_file.rows, strict=True)
         ]
     if not pieces:
         raise R2D2Error(
@@ -148,8 +148,8 @@ def with_ranking(config: CorpusConfig, files: Sequence[str]) -> CorpusConfig:
 def _any_query(files: Sequence[str], config: CorpusConfig) -> bool:
     for file in files:
         with reading(file):
-            found = _look(file)
-        kind, fields = found.kind, found.fields
+            log_file = _look(file)
+        kind, fields = log_file.kind, log_file.fields
         if ("query" if kind == PAIRS else config.log.query) in fields:
             return True
     return False
@@ -220,18 +220,18 @@ def _local(log: str) -> list[str]:
     paths = [Path(log)]
     if glob.has_magic(log) and not paths[0].exists():  # a name may hold a bracket
         paths = [Path(path) for path in glob.glob(log, recursive=True)]  # noqa: PTH207
-    found: list[Path] = []
+    files: list[Path] = []
     for path in paths:
         if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe may never end
             raise R2D2Error(f"the log {path} is no plain file: write what it gives into one")
         if not path.is_dir() or path.suffix == ".lance":
-            found += [path] if path.exists() else []
+            files += [path] if path.exists() else []
             continue
         for folder, inner, names in os.walk(path):
-            found += [Path(folder, name) for name in inner if name.endswith(".lance")]
+            files += [Path(folder, name) for name in inner if name.endswith(".lance")]
             inner[:] = [n for n in inner if not n.endswith(".lance") and n[0] not in "._"]
-            found += [Path(folder, name) for name in names if _known(name)]
-    return [str(file.absolute()) for file in found]
+            files += [Path(folder, name) for name in names if _known(name)]
+    return [str(file.absolute()) for file in files]
 
 
 def _remote(log: str) -> list[str]:

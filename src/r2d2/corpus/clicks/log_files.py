@@ -80,12 +80,12 @@ def list_urls(url: str) -> list[str]:
     try:
         system, path = _glob_system(url)
         if glob.has_magic(path):
-            found = system.glob(path)
+            names = system.glob(path)
         elif system.isdir(path):
-            found = system.find(path)
+            names = system.find(path)
         else:
-            found = [path] if system.exists(path) else []
-        files = [name for name in found if not system.isdir(name)]
+            names = [path] if system.exists(path) else []
+        files = [name for name in names if not system.isdir(name)]
     except Exception as error:
         raise R2D2Error(
             f"cannot list {url}: {first_line(error)}; check the address and its rights"

@@ -123,10 +123,10 @@ def _spell(base: Database, blocks: str, simplified: bool) -> int:
     for batch in base.batches(distinct, SPELT):
         written = batch.column(0).to_pylist()
         spelt = spell_queries(written, simplified)
-        found = [(old, new) for old, new in zip(written, spelt, strict=True) if old != new]
-        count += len(found)
-        if found:
-            columns = [pa.array(column, pa.string()) for column in zip(*found, strict=True)]
+        respelt = [(old, new) for old, new in zip(written, spelt, strict=True) if old != new]
+        count += len(respelt)
+        if respelt:
+            columns = [pa.array(column, pa.string()) for column in zip(*respelt, strict=True)]
             with base.given("other", pa.table(columns, names=["written", "text"])):
                 base.run("INSERT INTO spelt SELECT * FROM other")
     return count
@@ -145,9 +145,9 @@ def _sum_images(base: Database, blocks: str) -> int:
         WHERE CASE WHEN unicode(image) {plain} AND unicode(right(image, 1)) {plain} THEN false
             ELSE image <> {trimmed("image")} END"""
     )
-    ((found,),) = base.run("SELECT count(*) FROM keys")
-    if found:
+    ((count,),) = base.run("SELECT count(*) FROM keys")
+    if count:
         trimmed_keys = """(SELECT coalesce(keys.image, i.image) AS image, clicks, impressions
             FROM images i LEFT JOIN keys ON i.image = keys.written)"""
         base.run(f"CREATE OR REPLACE TABLE images AS {sum_images(trimmed_keys)}")
-    return int(found)
+    return int(count)

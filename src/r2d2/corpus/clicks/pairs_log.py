@@ -36,8 +36,8 @@ def pairs_columns(dataset: Any) -> dict[str, pa.DataType]:
     clicked = False
     for batch in dataset.scanner(columns=["texts"]).to_batches():
         texts = batch.column(0).flatten()
-        found = pc.unique(texts.field("source")).to_pylist()
-        roles |= {ROLES.get(source, "caption") for source in found}
+        sources = pc.unique(texts.field("source")).to_pylist()
+        roles |= {ROLES.get(source, "caption") for source in sources}
         if "clicks" in [field.name for field in texts.type]:
             clicks = texts.field("clicks").filter(pc.equal(texts.field("source"), "query"))
             clicked = clicked or clicks.null_count < len(clicks)

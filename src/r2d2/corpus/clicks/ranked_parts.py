@@ -50,16 +50,16 @@ def write_images(
             ON alive.image = p.image"""
     batches = base.batches(f"{query} ORDER BY image_id", PAIR_ROWS)
     count = 0
-    for part, some in _by_part(batches, numbers, parts):
+    for part, batches_of_part in _by_part(batches, numbers, parts):
         path = part_file(out, IMAGES, part)
         with open_blobs(inp, *part_range(part, parts)) as blobs:
             if blobs:
-                rows = (row for batch in some for row in batch.to_pylist())
+                rows = (row for batch in batches_of_part for row in batch.to_pylist())
                 with_images = ({**row, "image": blobs.get(row["image_id"])} for row in rows)
                 count += write_image_rows(path, IMAGE_COLUMNS, with_images)
                 continue
         with new_part(path, IMAGE_COLUMNS) as writer:
-            for batch in some:
+            for batch in batches_of_part:
                 count += len(batch)
                 no_images = pa.nulls(len(batch), pa.large_binary())
                 table = pa.Table.from_batches([batch]).append_column("image", no_images)

@@ -29,11 +29,11 @@ def cut_texts(pieces: Sequence[Job], runner: Runner, update: Update) -> list[Job
     names = [n for n, piece in enumerate(pieces) if _may_be_cut(piece)]
     jobs = [{**pieces[n], "bytes": str(BLOCK_BYTES)} for n in names]
     cuts = map_jobs(FindCuts(), jobs, runner, "looking at text files", update) if jobs else []
-    found = dict(zip(names, cuts, strict=True))
+    cuts_of_piece = dict(zip(names, cuts, strict=True))
     return [
         {**piece, "cut": json.dumps(cut)}
         for n, piece in enumerate(pieces)
-        for cut in found.get(n, [json.loads(piece["cut"])])
+        for cut in cuts_of_piece.get(n, [json.loads(piece["cut"])])
     ]
 
 

@@ -165,18 +165,18 @@ class MergedImages:
             return []
         first, last = part_range(part, self.parts)
         rows = pq.read_table(self.file, filters=[(column, ">=", first), (column, "<", last)])
-        found: list[dict[str, str]] = rows.to_pylist()
-        return found
+        merges: list[dict[str, str]] = rows.to_pylist()
+        return merges
 
     def leavers(self, part: int) -> dict[str, str]:
         """Images of a part that give up their id, and whose they take."""
-        found = self._read(part, "image_id")
-        return {row["image_id"]: row["into"] for row in found if row["image_id"] != row["into"]}
+        merges = self._read(part, "image_id")
+        return {row["image_id"]: row["into"] for row in merges if row["image_id"] != row["into"]}
 
     def lenders(self, part: int) -> dict[str, str]:
         """Images of a part whose file stands for a group under another id, and that id."""
-        found = self._read(part, "picture")
-        return {row["picture"]: row["into"] for row in found if row["picture"] != row["into"]}
+        merges = self._read(part, "picture")
+        return {row["picture"]: row["into"] for row in merges if row["picture"] != row["into"]}
 
     def final_ids(self, part: int) -> dict[str, str]:
         """The ids in the table of the groups of a part."""
@@ -184,8 +184,8 @@ class MergedImages:
 
     def borrowers(self, part: int) -> set[str]:
         """MergedImages of a part that take their file from elsewhere."""
-        found = self._read(part, "into")
-        return {row["into"] for row in found if row["picture"] != row["into"]}
+        merges = self._read(part, "into")
+        return {row["into"] for row in merges if row["picture"] != row["into"]}
 
 
 @dataclass(frozen=True)
@@ -239,8 +239,8 @@ class UnitePairs:
             leavers = pa.array(list(self.merged.leavers(part)), pa.string())
             rows = rows.filter(pc.invert(pc.is_in(rows["image_id"], leavers)))
             rows = pa.concat_tables([rows, *_arrivals(job, self.merged.parts, PAIRS)])
-            found = _arrivals(job, self.merged.parts, REST)
-            rest = pa.concat_tables([rest, *(table.cast(PAIR_COLUMNS) for table in found)])
+            unranked = _arrivals(job, self.merged.parts, REST)
+            rest = pa.concat_tables([rest, *(table.cast(PAIR_COLUMNS) for table in unranked)])
         seen = len(rows)
         ids = _ids(part_file(Path(job["images"]), IMAGES, part))
         alive = rows.filter(pc.is_in(rows["image_id"], ids))
@@ -281,8 +281,8 @@ class UnitePairs:
             pc.fill_null(rows[name], 0).to_numpy().astype(np.float64)
             for name in ("clicks", "examined")
         )
-        found = score(clicks, examined, self.rank, self.prior).astype(np.float32)
-        return pa.array(found, pa.float32(), mask=~query)
+        rates = score(clicks, examined, self.rank, self.prior).astype(np.float32)
+        return pa.array(rates, pa.float32(), mask=~query)
 
 
 @dataclass(frozen=True)

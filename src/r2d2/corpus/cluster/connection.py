@@ -64,19 +64,19 @@ def node_capacities(memory_bytes: int | None) -> dict[str, int]:
     nodes = {node["NodeID"]: node["Resources"] for node in alive_nodes()}
     if not nodes:
         raise R2D2Error("the Ray cluster has no node with a processor: add one by `ray start`")
-    found = {name: int(resources["CPU"]) for name, resources in nodes.items()}
+    workers_of_node = {name: int(resources["CPU"]) for name, resources in nodes.items()}
     if memory_bytes is not None:
-        found = {
+        workers_of_node = {
             name: min(cpus, int(_memory(nodes[name]) // memory_bytes))
-            for name, cpus in found.items()
+            for name, cpus in workers_of_node.items()
         }
-        if not any(found.values()):
+        if not any(workers_of_node.values()):
             most = max(map(_memory, nodes.values()))
             raise R2D2Error(
                 f"no node of the Ray cluster has --memory {memory_bytes / 1e9:.1f}GB for a worker "
                 f"(the largest offers {most / 1e9:.1f}GB): give less"
             )
-    return {name: count for name, count in found.items() if count}
+    return {name: count for name, count in workers_of_node.items() if count}
 
 
 def alive_nodes() -> list[dict[str, Any]]:

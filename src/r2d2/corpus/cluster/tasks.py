@@ -109,7 +109,7 @@ class _Tasks:
         done, _ = self._ray.wait(waited, num_returns=1, timeout=LOOK_S)
         if not done:
             node_capacities(self._runner.memory_bytes)  # raises where there is none any more
-        found: list[tuple[int, JobOutcome | Exception]] = []
+        outcomes: list[tuple[int, JobOutcome | Exception]] = []
         for reference in done:
             index = self.running.pop(reference, None)
             try:
@@ -127,8 +127,8 @@ class _Tasks:
                 self._capacities = node_capacities(self._runner.memory_bytes)
             self._released(reference, answer)
             if index is not None:
-                found.append((index, answer))
-        return found
+                outcomes.append((index, answer))
+        return outcomes
 
     def stop(self) -> None:
         """Call off what is under way."""

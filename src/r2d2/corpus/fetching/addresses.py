@@ -77,7 +77,7 @@ class AddressBook:
     ) -> list[dict[str, Any]]:
         """What aiohttp asks of a resolver; the connection goes to one of these addresses."""
         try:
-            found = await self.find(host)
+            addresses = await self.find(host)
         except FetchFailed as error:
             raise OSError(error.reason) from error
         return [
@@ -89,7 +89,7 @@ class AddressBook:
                 "proto": socket.IPPROTO_TCP,
                 "flags": socket.AI_NUMERICHOST,
             }
-            for address in found
+            for address in addresses
         ]
 
     async def close(self) -> None:
@@ -114,7 +114,7 @@ class AddressBook:
 
     async def _answer(self, host: str) -> _HostAddresses:
         try:
-            found = await self._lookup(host)
+            addresses = await self._lookup(host)
         except socket.gaierror as error:
             passing = error.errno == socket.EAI_AGAIN
             return _HostAddresses(failure=f"{host}: {error.strerror}", passing=passing)
@@ -122,9 +122,9 @@ class AddressBook:
             return _HostAddresses(
                 failure=f"{host}: {error}", passing=isinstance(error, TimeoutError)
             )
-        if not found:
+        if not addresses:
             return _HostAddresses(failure=f"{host}: no address")
-        return _HostAddresses(tuple(dict.fromkeys(found)))
+        return _HostAddresses(tuple(dict.fromkeys(addresses)))
 
     async def _system(self, host: str) -> list[str]:
         loop = asyncio.get_running_loop()

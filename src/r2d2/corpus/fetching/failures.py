@@ -51,9 +51,9 @@ def write_failures(store: Path, update: Update) -> int:
                 }
                 for rows in latest_results(store, update):
                     for cause, writer in writers.items():
-                        some = rows.filter(pc.equal(rows["status"], cause))
-                        counts[cause] += len(some)
-                        columns = [some[name] for name in COLUMNS.values()]
+                        failures = rows.filter(pc.equal(rows["status"], cause))
+                        counts[cause] += len(failures)
+                        columns = [failures[name] for name in COLUMNS.values()]
                         writer.write_table(pa.table(columns, schema=schema))
             with whole_file(store / FAILURES_FILE) as work, work.open("wb") as stream:
                 stream.write((",".join(COLUMNS) + "\n").encode())

@@ -113,10 +113,10 @@ def fetch_table(
             "with some, or name another column by --column"
         )
     urls = chain([first], urls)
-    found = fetch_images(urls, store, config, retry_failed=retry_failed, update=update)
+    count = fetch_images(urls, store, config, retry_failed=retry_failed, update=update)
     notes = {"passed over": dict(dropped.counts), "of these": dropped.first_examples()}
     return StageCount(
-        found.stage, found.unit, found.seen, found.kept, found.dropped, found.examples, notes
+        count.stage, count.unit, count.seen, count.kept, count.dropped, count.examples, notes
     )
 
 

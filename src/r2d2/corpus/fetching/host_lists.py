@@ -69,8 +69,8 @@ class PrivateHosts:
         addresses = tuple(addresses)
         if within(host, self.hosts):
             return addresses
-        found = tuple(a for a in addresses if special(a) is None or self._inside(a))
-        if not found:
+        permitted = tuple(a for a in addresses if special(a) is None or self._inside(a))
+        if not permitted:
             address = addresses[0]
             raise FetchFailed(
                 Cause.REFUSED,
@@ -78,7 +78,7 @@ class PrivateHosts:
                 "(a setting may allow it: fetch.allow_private)",
                 settings=("allow_private",),
             )
-        return found
+        return permitted
 
     def _inside(self, text: str) -> bool:
         address = ip_address(text)

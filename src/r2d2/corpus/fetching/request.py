@@ -133,35 +133,37 @@ async def request(
     except PassedOn as error:
         return Outcome(address, Cause.OK, trail=trail, passed_on=str(error))
     except FetchFailed as error:
-        found = error
-        found.http_status = found.http_status or status
+        failure = error
+        failure.http_status = failure.http_status or status
     except TimeoutError as error:
         limits = f"{client.config.timeout_s:g} s ({client.config.connect_timeout_s:g} s to connect)"
-        found = FetchFailed(
+        failure = FetchFailed(
             Cause.TIMED_OUT,
             str(error) or f"not done in {limits}",
             passing=True,
             settings=("timeout_s", "connect_timeout_s"),
         )
     except aiohttp.ClientPayloadError as error:
-        found = FetchFailed(Cause.TRUNCATED, f"the connection ended early: {error}", passing=True)
+        failure = FetchFailed(Cause.TRUNCATED, f"the connection ended early: {error}", passing=True)
     except aiohttp.ClientResponseError as error:
         # perhaps the rest of the answer before it, longer than it said: another connection may do
-        found = FetchFailed(Cause.HTTP_ERROR, f"a malformed answer: {error.message}", passing=True)
+        failure = FetchFailed(
+            Cause.HTTP_ERROR, f"a malformed answer: {error.message}", passing=True
+        )
     except aiohttp.ClientSSLError as error:
-        found = FetchFailed(no_connection, f"no safe connection: {error}")
+        failure = FetchFailed(no_connection, f"no safe connection: {error}")
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
-        found = FetchFailed(Cause.REFUSED, f"no web address: {error}")
+        failure = FetchFailed(Cause.REFUSED, f"no web address: {error}")
     except (aiohttp.ClientError, OSError, ssl.SSLError) as error:
         if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
             raise R2D2Error(
                 "too many files are open: lower fetch.concurrency, or raise the limit (ulimit -n)"
             ) from error
-        found = FetchFailed(no_connection, str(error) or type(error).__name__, passing=True)
+        failure = FetchFailed(no_connection, str(error) or type(error).__name__, passing=True)
     except Exception as error:  # one odd answer among millions must not end the rest
         _log.warning("fetching %s: %r", address, error, exc_info=True)
-        found = FetchFailed(no_connection, f"unexpected: {error!r}")
-    return failed(address, found, decided_by=decision_key(found, client.config), trail=trail)
+        failure = FetchFailed(no_connection, f"unexpected: {error!r}")
+    return failed(address, failure, decided_by=decision_key(failure, client.config), trail=trail)
 
 
 async def _follow(client: Client, address: str, trail: RequestTrail) -> tuple[bytes, int]:

@@ -80,8 +80,8 @@ class FetchShard:
 
 def shards(store: Path) -> list[FetchShard]:
     """The shards, oldest first; none where there is no store."""
-    found = [(path, _NAME.fullmatch(path.name)) for path in store.glob("*.parquet")]
-    listed = [FetchShard(path, int(m[1]), m[2], m[3]) for path, m in found if m is not None]
+    matches = [(path, _NAME.fullmatch(path.name)) for path in store.glob("*.parquet")]
+    listed = [FetchShard(path, int(m[1]), m[2], m[3]) for path, m in matches if m is not None]
     return sorted(listed, key=lambda shard: shard.number)
 
 
@@ -213,7 +213,7 @@ def look_up(store: Path, low: str, high: str, only: pa.Array | None = None) -> p
     """
     schema = pa.schema([*(STORE_COLUMNS.field(name) for name in LOOKED_UP), *PLACE])
     schema = schema.set(schema.get_field_index("tries"), pa.field("tries", pa.int64()))
-    found = [schema.empty_table()]
+    tables = [schema.empty_table()]
     for shard in shards(store):
         if shard.high < low[:8] or shard.low > high:
             continue
@@ -233,8 +233,8 @@ def look_up(store: Path, low: str, high: str, only: pa.Array | None = None) -> p
                     "group", pa.repeat(pa.scalar(group, pa.int32()), len(rows))
                 )
                 rows = rows.append_column("row", pa.array(range(len(rows)), pa.int32()))
-                found.append(rows.filter(here).select(schema.names).cast(schema))
-    rows = pa.concat_tables(found)
+                tables.append(rows.filter(here).select(schema.names).cast(schema))
+    rows = pa.concat_tables(tables)
     rows = rows.append_column("order", pa.array(range(len(rows)), pa.int64()))
     merged = rows.group_by("url_id").aggregate([("order", "max"), ("tries", "sum")])
     latest = rows.drop_columns("order").take(merged["order_max"])
@@ -244,7 +244,7 @@ def look_up(store: Path, low: str, high: str, only: pa.Array | None = None) -> p
 
 def read_stored(store: Path, places: pa.Table) -> dict[str, bytes]:
     """The images of some rows of `look_up`, by url_id; the caller bounds how many."""
-    found: dict[str, bytes] = {}
+    images: dict[str, bytes] = {}
     places = places.sort_by([("shard", "ascending"), ("group", "ascending")])
     rows = places.select(["url_id", *(name for name, _ in PLACE)]).to_pylist()
     start = 0
@@ -260,9 +260,9 @@ def read_stored(store: Path, places: pa.Table) -> dict[str, bytes]:
                 ):
                     image = column[rows[start]["row"]].as_py()
                     if image is not None:
-                        found[rows[start]["url_id"]] = image
+                        images[rows[start]["url_id"]] = image
                     start += 1
-    return found
+    return images
 
 
 def latest_results(store: Path, update: Update) -> Iterator[pa.Table]:
@@ -281,5 +281,9 @@ def open_shard(path: Path) -> AbstractContextManager[pq.ParquetFile]:
 
 
 def _overlaps(file: pq.ParquetFile, group: int, low: str, high: str) -> bool:
-    found = file.metadata.row_group(group).column(0).statistics
-    return found is None or not found.has_min_max or not (found.max < low or found.min >= high)
+    statistics = file.metadata.row_group(group).column(0).statistics
+    return (
+        statistics is None
+        or not statistics.has_min_max
+        or not (statistics.max < low or statistics.min >= high)
+    )

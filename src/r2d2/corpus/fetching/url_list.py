@@ -123,10 +123,10 @@ def urls_of_file(file: Path, column: str, dropped: DroppedRows) -> Iterator[str]
 
 def _given(values: pa.Array, file: Path, dropped: DroppedRows) -> list[str]:
     given = pc.utf8_trim_whitespace(values.cast(pa.string()))
-    found: list[str] = given.filter(pc.greater(pc.binary_length(given), 0)).to_pylist()
-    if missing := len(given) - len(found):
+    urls: list[str] = given.filter(pc.greater(pc.binary_length(given), 0)).to_pylist()
+    if missing := len(given) - len(urls):
         dropped.add(NO_URL, str(file), missing)
-    return found
+    return urls
 
 
 def _need(file: Path, column: str, names: list[str]) -> None:

@@ -72,18 +72,18 @@ class AlignmentSamples:
             if bound is None:
                 continue
             for text, score in zip(texts, scores.tolist(), strict=True):
-                some = self.nearest.setdefault((name, score >= bound), [])
-                some.append((abs(score - bound), score, text, file))
-                if len(some) > 4 * SHOWN:
-                    some.sort()
-                    del some[SHOWN:]
+                examples = self.nearest.setdefault((name, score >= bound), [])
+                examples.append((abs(score - bound), score, text, file))
+                if len(examples) > 4 * SHOWN:
+                    examples.sort()
+                    del examples[SHOWN:]
 
     def to_part(self) -> dict[str, Any]:
         """Plain data for JSON, of which `together` puts several in one."""
         nearest = [
             [name, above, distance, score, text, thumbnail(file)]
-            for (name, above), some in sorted(self.nearest.items())
-            for distance, score, text, file in sorted(some)[:SHOWN]
+            for (name, above), examples in sorted(self.nearest.items())
+            for distance, score, text, file in sorted(examples)[:SHOWN]
         ]
         return {"counts": self.counts, "nearest": nearest}
 
@@ -100,11 +100,11 @@ def together(config: AlignConfig, parts: Iterable[Mapping[str, Any]]) -> dict[st
         counts += part["counts"]
         for name, above, *shown in part["nearest"]:
             sides.setdefault((name, above), []).append(tuple(shown))
-        sides = {side: sorted(some)[:SHOWN] for side, some in sides.items()}
+        sides = {side: sorted(examples)[:SHOWN] for side, examples in sides.items()}
     nearest: dict[str, list[tuple[float, str, str]]] = {}
-    for (name, _), some in sorted(sides.items()):
-        nearest.setdefault(name, []).extend(shown[1:] for shown in some)
-    ordered = {name: sorted(some) for name, some in nearest.items()}
+    for (name, _), examples in sorted(sides.items()):
+        nearest.setdefault(name, []).extend(shown[1:] for shown in examples)
+    ordered = {name: sorted(examples) for name, examples in nearest.items()}
     bounds = {"low": config.low, "high": config.high}
     return {"edges": EDGES, "counts": counts.tolist(), "bounds": bounds, "nearest": ordered}
 
@@ -150,7 +150,7 @@ def align(
     write_text(out / FOUND, json.dumps(together(config, parts), ensure_ascii=False))
     shutil.rmtree(out / PARTS, ignore_errors=True)
     none = [StageCount("align", unit, 0, 0) for unit in ("texts", "images")]
-    return [add_counts(some) for some in zip(none, *counts, strict=True)]
+    return [add_counts(of_stage) for of_stage in zip(none, *counts, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -164,9 +164,9 @@ class AlignPart:
         """See `map_jobs`; gives the counts of texts and of images."""
         united, part = Path(job["united"]), int(job["part"])
         pairs, files = (part_file(united, kind, part) for kind in (PAIRS, IMAGES))
-        found = AlignmentSamples(self.config)
+        samples = AlignmentSamples(self.config)
         rows = read_pairs(pairs)
-        rules = list(_rules(rows, files, self.config, self.model, found))
+        rules = list(_rules(rows, files, self.config, self.model, samples))
         texts = keep_texts(job, rows, rules, "align")
         ids = rows["image_id"].to_pylist()
         wanted = {image for image, rule in zip(ids, rules, strict=True) if rule is None}
@@ -175,7 +175,7 @@ class AlignPart:
             for row in read_images(files)
         )
         images = keep_images(job, verdicts, UNITED_IMAGES, "align")
-        write_text(_found_file(job), json.dumps(found.to_part(), ensure_ascii=False))
+        write_text(_found_file(job), json.dumps(samples.to_part(), ensure_ascii=False))
         return texts, images
 
 
@@ -185,12 +185,18 @@ def _found_file(job: Job) -> Path:
 
 
 def _rules(
-    rows: pa.Table, files: Path, config: AlignConfig, model: EmbeddingModel, found: AlignmentSamples
+    rows: pa.Table,
+    files: Path,
+    config: AlignConfig,
+    model: EmbeddingModel,
+    samples: AlignmentSamples,
 ) -> Iterator[str | None]:
     """For each pair of a part the bound that it crosses."""
     together = zip(rows["image_id"].to_pylist(), rows["text"].to_pylist(), strict=True)
     groups = itertools.groupby(together, key=lambda pair: pair[0])
-    by_image = ((image_id, [text for _, text in some]) for image_id, some in groups)
+    by_image = (
+        (image_id, [text for _, text in texts_of_image]) for image_id, texts_of_image in groups
+    )
     images = (row["image"] for row in read_images(files, ["image"]))
     low, high = (np.inf if b is None else b for b in (config.low, config.high))
     while batch := list(itertools.islice(by_image, IMAGES_AT_ONCE)):
@@ -201,7 +207,7 @@ def _rules(
         for (_, texts), file, image in zip(batch, shown, seen, strict=True):
             scores = read[place : place + len(texts)] @ image
             place += len(texts)
-            found.see(file, texts, scores)
+            samples.see(file, texts, scores)
             for score in scores.tolist():
                 if low != np.inf and score < low:
                     yield "similarity too low"

@@ -302,9 +302,9 @@ def _write_groups(
 def _bands(hashes: Hashes, radius: int) -> list[Hashes]:
     """Numbers (n,) of each of radius + 1 bands: equal for hashes that agree in the band."""
     edges = [BITS * n // (radius + 1) for n in range(radius + 2)]
-    found = []
+    values = []
     for number, (low, high) in enumerate(itertools.pairwise(edges)):
         # a band of all 64 bits is the hash itself
         value = (hashes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
-        found.append(value if radius == 0 else value + np.uint64(number << 58))
-    return found
+        values.append(value if radius == 0 else value + np.uint64(number << 58))
+    return values

@@ -178,8 +178,8 @@ def first_of(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     """The first place (n,) where each value stands."""
     codes = column.combine_chunks().dictionary_encode().indices.to_numpy()
     _, first, back = np.unique(codes, return_index=True, return_inverse=True)
-    found: npt.NDArray[np.int64] = first[back.reshape(-1)]
-    return found
+    first_of_row: npt.NDArray[np.int64] = first[back.reshape(-1)]
+    return first_of_row
 
 
 def _least(column: pa.ChunkedArray, group: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -189,8 +189,8 @@ def _least(column: pa.ChunkedArray, group: npt.NDArray[np.int64]) -> npt.NDArray
     place[order] = np.arange(len(order))
     first = np.full(len(group), len(group))
     np.minimum.at(first, group, place)
-    found: npt.NDArray[np.int64] = order[first[group]]
-    return found
+    largest: npt.NDArray[np.int64] = order[first[group]]
+    return largest
 
 
 def _largest(rows: pa.Table, group: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -33,13 +33,13 @@ class Embeddings:
 
     def take(self, places: npt.NDArray[np.int64]) -> Floats:
         """Those at `places` (n,), which must ascend: (n, d)."""
-        found = []
+        rows = []
         start = 0
         for part in self.parts:
             low, high = np.searchsorted(places, (start, start + len(part)))
-            found.append(part[places[low:high] - start])
+            rows.append(part[places[low:high] - start])
             start += len(part)
-        return np.concatenate(found)
+        return np.concatenate(rows)
 
 
 def embed_images(
@@ -107,14 +107,14 @@ def embed_part(
 def open_embeddings(folder: Path, parts: int, count: int) -> Embeddings:
     """What `embed_part` has written of all parts, together so many; R2D2Error where it is not."""
     files = [file for part in range(parts) if (file := embedding_file(folder, part)).exists()]
-    found = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
-    widths = sorted({part.shape[1] for part in found})
-    if len(widths) > 1 or sum(len(part) for part in found) != count:
+    arrays = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
+    widths = sorted({part.shape[1] for part in arrays})
+    if len(widths) > 1 or sum(len(part) for part in arrays) != count:
         raise R2D2Error(
             f"the embeddings in {folder} are not of these images by one model (their widths are "
             f"{widths}): remove that folder, and they are made anew"
         )
-    return Embeddings(tuple(found))
+    return Embeddings(tuple(arrays))
 
 
 def _batches(file: Path, wanted: pa.ChunkedArray) -> Iterator[list[bytes]]:

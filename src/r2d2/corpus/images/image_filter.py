@@ -68,7 +68,7 @@ def measure(picture: Image.Image, sharpness_side: int = 256) -> ImageMeasures:
     shares = np.array(grey.histogram()) / (picture.width * picture.height)
     levels = np.arange(256)
     mean = (shares * levels).sum()
-    some = shares[shares > 0]
+    present = shares[shares > 0]
     scale = min(1.0, sharpness_side / max(picture.size))
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     small = np.asarray(grey.resize(size, Image.Resampling.BOX), np.float64)
@@ -76,7 +76,7 @@ def measure(picture: Image.Image, sharpness_side: int = 256) -> ImageMeasures:
         width=picture.width,
         height=picture.height,
         std=float(np.sqrt((shares * (levels - mean) ** 2).sum())),
-        entropy=max(0.0, float(-(some * np.log2(some)).sum())),
+        entropy=max(0.0, float(-(present * np.log2(present)).sum())),
         sharpness=float(_laplacian(small).var()) if min(small.shape) > 2 else 0.0,
     )
 

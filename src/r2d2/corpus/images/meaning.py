@@ -78,10 +78,10 @@ def _groups(block: Floats, reach: float) -> Iterator[tuple[Places, int]]:
     order = np.argsort(root, kind="stable")
     for rest in np.split(order, np.flatnonzero(np.diff(root[order])) + 1):
         while len(rest) > 1:
-            some = block[rest]
+            members = block[rest]
             # Rounded: of two images both are as near, and the first must stand for them everywhere.
-            middle = int(np.argmax((some @ some.mean(axis=0)).round(5)))
-            near = some @ some[middle] >= least
+            middle = int(np.argmax((members @ members.mean(axis=0)).round(5)))
+            near = members @ members[middle] >= least
             near[middle] = True
             if near.sum() > 1:
                 yield rest[near], int(rest[middle])
@@ -94,14 +94,14 @@ def _blocks(x: Embeddings, places: Places) -> Iterator[Places]:
         yield places
         return
     cuts = min(CUTS, -(-len(places) // BLOCK))
-    some = np.random.default_rng(0).permutation(len(places))[: max(cuts, SAMPLE)]
-    centres = k_means(x.take(places[np.sort(some)]), cuts)
+    sample = np.random.default_rng(0).permutation(len(places))[: max(cuts, SAMPLE)]
+    centres = k_means(x.take(places[np.sort(sample)]), cuts)
     chunks = np.split(places, range(ROWS, len(places), ROWS))
     place = np.concatenate([nearest(x.take(chunk), centres) for chunk in chunks])
     order = np.argsort(place, kind="stable")
-    found = np.split(places[order], np.flatnonzero(np.diff(place[order])) + 1)
-    for one in found:
-        if len(found) == 1:  # all alike: any cut is as good
-            yield from np.array_split(one, -(-len(one) // BLOCK))
+    blocks = np.split(places[order], np.flatnonzero(np.diff(place[order])) + 1)
+    for block in blocks:
+        if len(blocks) == 1:  # all alike: any cut is as good
+            yield from np.array_split(block, -(-len(block) // BLOCK))
         else:
-            yield from _blocks(x, one)
+            yield from _blocks(x, block)

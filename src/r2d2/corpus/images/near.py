@@ -27,8 +27,8 @@ ALL_BITS = tuple(range(64))
 
 def near_pairs(hashes: Hashes, radius: int) -> Places:
     """Pairs (p, 2), i < j, of hashes (n,) at most `radius` bits apart; each once, sorted."""
-    found = np.concatenate([np.empty((0, 2), np.int64), *_pairs(hashes, radius)])
-    return found[np.lexsort((found[:, 1], found[:, 0]))]
+    pairs = np.concatenate([np.empty((0, 2), np.int64), *_pairs(hashes, radius)])
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
 
 
 def near_groups(hashes: Hashes, radius: int) -> Places:
@@ -60,8 +60,8 @@ def near_groups(hashes: Hashes, radius: int) -> Places:
         start += len(block)
         size = max(BLOCK, len(leaders) // 2)
     rank = np.argsort(order, kind="stable")
-    found: Places = first[order][leader[rank]][place.reshape(-1)]
-    return found
+    groups: Places = first[order][leader[rank]][place.reshape(-1)]
+    return groups
 
 
 def _pairs(hashes: Hashes, radius: int) -> Iterator[Places]:
@@ -71,13 +71,13 @@ def _pairs(hashes: Hashes, radius: int) -> Iterator[Places]:
 
 def _few_pairs(hashes: Hashes, radius: int, most: int | None) -> Places | None:
     """`near_pairs`, unless there are more than `most`."""
-    found, count = [np.empty((0, 2), np.int64)], 0
+    blocks, count = [np.empty((0, 2), np.int64)], 0
     for pairs in _pairs(hashes, radius):
-        found.append(pairs)
+        blocks.append(pairs)
         count += len(pairs)
         if most is not None and count > most:
             return None
-    return np.concatenate(found)
+    return np.concatenate(blocks)
 
 
 def first_near(leaders: Hashes, hashes: Hashes, radius: int) -> Places:
@@ -151,8 +151,8 @@ def _spread(counts: Places) -> Iterator[tuple[Places, Places]]:
         # as many as fit; a single one may have more than that
         total = np.cumsum(counts[done : done + CHUNK])
         take = max(1, int(np.searchsorted(total, CHUNK, side="right")))
-        some = counts[done : done + take]
-        which = np.repeat(np.arange(done, done + len(some)), some)
+        block = counts[done : done + take]
+        which = np.repeat(np.arange(done, done + len(block)), block)
         if len(which):
-            yield which, np.arange(len(which)) - np.repeat(np.cumsum(some) - some, some)
+            yield which, np.arange(len(which)) - np.repeat(np.cumsum(block) - block, block)
         done += take

@@ -28,11 +28,11 @@ def perceptual_hashes(pictures: Sequence[Image.Image]) -> npt.NDArray[np.uint64]
     # Rounded: what is zero but for rounding, as in a picture of one colour, must not be noise.
     low = low.round(6)
     bits = low > np.median(low, axis=1, keepdims=True)
-    found: npt.NDArray[np.uint64] = (bits * _WEIGHTS).sum(axis=1, dtype=np.uint64)
-    return found
+    hashes: npt.NDArray[np.uint64] = (bits * _WEIGHTS).sum(axis=1, dtype=np.uint64)
+    return hashes
 
 
 def distance(a: npt.NDArray[np.uint64], b: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
     """How many bits differ, of the shape that a and b broadcast to."""
-    found: npt.NDArray[np.uint8] = np.bitwise_count(a ^ b)
-    return found
+    distances: npt.NDArray[np.uint8] = np.bitwise_count(a ^ b)
+    return distances

@@ -103,9 +103,9 @@ def contact_sheet(table: PairsTable, count: int = SHOWN, title: str = "Some of i
     rows = table.rows()
     best: list[tuple[float, int]] = []
     for start in range(0, len(rows), 65536):
-        some = rows[start : start + 65536]
-        drawn = numbers(table.image_ids(some), 0, "sheet").tolist()
-        best = sorted([*best, *zip(drawn, some.tolist(), strict=True)])[:count]
+        block = rows[start : start + 65536]
+        drawn = numbers(table.image_ids(block), 0, "sheet").tolist()
+        best = sorted([*best, *zip(drawn, block.tolist(), strict=True)])[:count]
     entries = []
     for pair in table.take([row for _, row in best]):
         try:
@@ -138,33 +138,33 @@ def alignment(
     """
     if folder is None or not (folder / FOUND).exists():
         return [], [], {}
-    found = json.loads((folder / FOUND).read_text(encoding="utf-8"))
-    bounds = found["bounds"]
+    record = json.loads((folder / FOUND).read_text(encoding="utf-8"))
+    bounds = record["bounds"]
     span = " to ".join(
         "any" if bound is None else f"{bound:g}" for bound in (bounds["low"], bounds["high"])
     )
     panel = _bins(
         "Similarity",
         f"texts by cosine with their image; kept: {span}",
-        [Histogram(tuple(found["edges"]), tuple(found["counts"]))],
+        [Histogram(tuple(record["edges"]), tuple(record["counts"]))],
     )
     sheets = []
     nearest: dict[str, list[dict[str, Any]]] = {}
-    for name, some in found["nearest"].items():
+    for name, examples in record["nearest"].items():
         nearest[name] = [
             {
                 "text": text,
                 "similarity": score,
                 "kept": score >= bounds[name] if name == "low" else score <= bounds[name],
             }
-            for score, text, _ in some
+            for score, text, _ in examples
         ]
         entries = [
             SheetEntry(
                 decode_image(base64.b64decode(file)),
                 [(text, f"{score:.3f} {'kept' if shown['kept'] else 'dropped'}")],
             )
-            for (score, text, file), shown in zip(some, nearest[name], strict=True)
+            for (score, text, file), shown in zip(examples, nearest[name], strict=True)
         ]
         sheets.append(
             ContactSheet(
@@ -174,19 +174,19 @@ def alignment(
                 entries,
             )
         )
-    counted = {name: found[name] for name in ("bounds", "edges", "counts")}
+    counted = {name: record[name] for name in ("bounds", "edges", "counts")}
     return [panel], sheets, {"alignment": {**counted, "nearest": nearest}}
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Nested settings as group.name: value."""
-    found: dict[str, str] = {}
+    flattened: dict[str, str] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping) and value:
-            found |= flat(value, f"{prefix}{name}.")
+            flattened |= flat(value, f"{prefix}{name}.")
         else:
-            found[prefix + name] = str(value)
-    return found
+            flattened[prefix + name] = str(value)
+    return flattened
 
 
 def _tiles(stats: CorpusStats) -> list[tuple[str, str, str]]:
@@ -251,41 +251,41 @@ def _panels(stats: Sequence[CorpusStats]) -> list[dict[str, Any]]:
 
 
 def _balance(stats: Sequence[CorpusStats]) -> dict[str, Any]:
-    found = [one.balance for one in stats if one.balance is not None]
+    balances = [one.balance for one in stats if one.balance is not None]
     about = "; ".join(
         f"{one.pictures:,} pictures in {one.clusters} clusters by {one.features}: evenness "
         f"{one.evenness:.3f}, the largest tenth holds {100 * one.largest_tenth:.0f}%"
-        for one in found
+        for one in balances
     )
-    most = max(max(one.shares) for one in found)
+    most = max(max(one.shares) for one in balances)
     rows = []
-    for place in range(0, max(one.clusters for one in found), 8):
+    for place in range(0, max(one.clusters for one in balances), 8):
         cells = [
             (100 * share / most, f"{100 * share:.1f}%")
-            for one in found
+            for one in balances
             for share in [one.shares[place] if place < one.clusters else 0.0]
         ]
         rows.append((f"cluster {place + 1}", cells))
     return {"title": "Balance", "about": about, "rows": rows}
 
 
-def _counts(title: str, about: str, found: Sequence[Mapping[str, int]]) -> dict[str, Any]:
-    names = sorted({name for counts in found for name in counts})
-    table = [[counts.get(name, 0) for name in names] for counts in found]
+def _counts(title: str, about: str, columns: Sequence[Mapping[str, int]]) -> dict[str, Any]:
+    names = sorted({name for counts in columns for name in counts})
+    table = [[counts.get(name, 0) for name in names] for counts in columns]
     return {"title": title, "about": about, "rows": _rows(names, table)}
 
 
 def _bins(
-    title: str, about: str, found: Sequence[Histogram], whole: bool = False
+    title: str, about: str, columns: Sequence[Histogram], whole: bool = False
 ) -> dict[str, Any]:
     """Bars of a histogram; `whole`: of whole numbers, whose bins end one below the next edge."""
-    edges = found[0].edges
+    edges = columns[0].edges
     labels = [
         _edge(low) if whole and high - low == 1 else f"{_edge(low)} – {_edge(high - whole)}"
         for low, high in pairwise(edges)
     ]
     labels.append(f"{_edge(edges[-1])} or more")
-    table = [list(one.counts) for one in found]
+    table = [list(one.counts) for one in columns]
     there = [i for i in range(len(labels)) if any(counts[i] for counts in table)]
     if not there:
         return {"title": title, "about": about, "rows": []}

@@ -38,8 +38,8 @@ def numbers(image_ids: Iterable[str], seed: int, what: str) -> npt.NDArray[np.fl
         hashlib.blake2b(image_id.encode(), digest_size=8, key=key).digest()
         for image_id in image_ids
     )
-    found = np.frombuffer(drawn, dtype="<u8") >> np.uint64(11)
-    return found.astype(np.float64) * 2.0**-53
+    bits = np.frombuffer(drawn, dtype="<u8") >> np.uint64(11)
+    return bits.astype(np.float64) * 2.0**-53
 
 
 def in_sample(image_ids: Iterable[str], config: SampleConfig) -> npt.NDArray[np.bool_]:

@@ -270,8 +270,8 @@ class _WordCounts:
         """Take in the texts of images."""
         tagger = load_rjieba()
         chosen = numbers(image_ids, 0, "words") < self.share
-        for some, wanted in zip(texts, chosen, strict=True):
-            for text in some if wanted else ():
+        for texts_of_image, wanted in zip(texts, chosen, strict=True):
+            for text in texts_of_image if wanted else ():
                 self.texts += 1
                 for word, tag in tagger.tag(text.text):
                     if tag[:1] in ("x", "w") or not word.strip():
@@ -306,17 +306,19 @@ def _balance(table: PairsTable, encode: Any, what: str, update: Update) -> Balan
     share = min(1.0, PICTURES / max(len(rows), 1))
     chosen: list[int] = []
     for start in range(0, len(rows), 65536):
-        some = rows[start : start + 65536]
-        drawn = numbers(table.image_ids(some), 0, "balance") < share
-        chosen.extend(int(row) for row in some[drawn])
-    found: list[npt.NDArray[np.float32]] = []
+        block = rows[start : start + 65536]
+        drawn = numbers(table.image_ids(block), 0, "balance") < share
+        chosen.extend(int(row) for row in block[drawn])
+    features_of_blocks: list[npt.NDArray[np.float32]] = []
     for start in range(0, len(chosen), 64):
         update("looking at pictures", start, len(chosen))
         files = [pair.image for pair in table.take(chosen[start : start + 64], ["image"])]
         features = _colours(files) if encode is None else np.asarray(encode(files), np.float32)
-        found.append(features)
+        features_of_blocks.append(features)
     update("looking at pictures", len(chosen), len(chosen))
-    points = np.concatenate(found) if found else np.empty((0, 1), np.float32)
+    points = (
+        np.concatenate(features_of_blocks) if features_of_blocks else np.empty((0, 1), np.float32)
+    )
     clusters = min(CLUSTERS, len(points) // 8)
     if clusters < 2:
         return None
@@ -335,10 +337,10 @@ def _balance(table: PairsTable, encode: Any, what: str, update: Update) -> Balan
 
 def _colours(files: Sequence[bytes]) -> npt.NDArray[np.float32]:
     """Pictures (n, 8 * 8 * 3) as colours in [0, 1]; unreadable ones are left out."""
-    found = []
+    colours = []
     for file in files:
         try:
-            found.append(resize(decode_image(file), THUMB).reshape(-1) / np.float32(255))
+            colours.append(resize(decode_image(file), THUMB).reshape(-1) / np.float32(255))
         except BadImage:
             continue
-    return np.array(found, dtype=np.float32).reshape(-1, THUMB * THUMB * 3)
+    return np.array(colours, dtype=np.float32).reshape(-1, THUMB * THUMB * 3)

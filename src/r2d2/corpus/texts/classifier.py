@@ -32,15 +32,15 @@ def load_judge(name: str, home: str) -> Judge:
         if not colon:
             raise ImportError('write it as "module:function"')
         with importable(home):
-            found: Judge = getattr(importlib.import_module(module), function)
+            judge: Judge = getattr(importlib.import_module(module), function)
     except (Exception, SystemExit) as error:  # whatever a module of the user's own may raise
         raise R2D2Error(
             f"text.classifier '{name}' cannot be imported: {_told(error)}; modules are looked for "
             f"in {home} and among what is installed"
         ) from error
-    if not callable(found):
-        raise R2D2Error(f"text.classifier '{name}' is no function but {type(found).__name__}")
-    return found
+    if not callable(judge):
+        raise R2D2Error(f"text.classifier '{name}' is no function but {type(judge).__name__}")
+    return judge
 
 
 _DIGESTS: dict[int, tuple[Judge, str]] = {}  # of functions that are held, so that ids stay theirs
@@ -114,17 +114,19 @@ def ask(
 
 def _culprit(judge: Any, items: Sequence[T], shown: Callable[[T], str], noun: str) -> str:
     """What a function fails on, sought by halves; or the batch, if each half passes."""
-    some = items
-    while len(some) > 1:
-        half = len(some) // 2
-        failing = next((part for part in (some[:half], some[half:]) if _fails(judge, part)), None)
+    items_left = items
+    while len(items_left) > 1:
+        half = len(items_left) // 2
+        failing = next(
+            (part for part in (items_left[:half], items_left[half:]) if _fails(judge, part)), None
+        )
         if failing is None:
             break
-        some = failing
+        items_left = failing
     batch = f"a batch of {len(items)} {noun}s that begins with {_short(shown(items[0]))}"
-    if len(some) > 1:
+    if len(items_left) > 1:
         return batch
-    return f"the {noun} {_short(shown(some[0]))}" + (f" in {batch}" if len(items) > 1 else "")
+    return f"the {noun} {_short(shown(items_left[0]))}" + (f" in {batch}" if len(items) > 1 else "")
 
 
 def _fails(judge: Any, items: Sequence[T]) -> bool:

@@ -46,8 +46,8 @@ class TextBatch:
     def sums(self, flags: Bools) -> npt.NDArray[np.int64]:
         """How many characters of each text have a flag; `flags` is as long as `codes`."""
         total = np.concatenate([[0], np.cumsum(flags)])
-        found: npt.NDArray[np.int64] = total[self.starts[1:] - 1] - total[self.starts[:-1]]
-        return found
+        sums: npt.NDArray[np.int64] = total[self.starts[1:] - 1] - total[self.starts[:-1]]
+        return sums
 
     @cached_property
     def character_bits(self) -> npt.NDArray[np.uint16]:
@@ -59,10 +59,8 @@ class TextBatch:
         """The bits of each text: what any of its characters has."""
         if not self.texts:
             return np.zeros(0, np.uint16)
-        found: npt.NDArray[np.uint16] = np.bitwise_or.reduceat(
-            self.character_bits, self.starts[:-1]
-        )
-        return found
+        bits: npt.NDArray[np.uint16] = np.bitwise_or.reduceat(self.character_bits, self.starts[:-1])
+        return bits
 
     @cached_property
     def taken_apart(self) -> Bools:

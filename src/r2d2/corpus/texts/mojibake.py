@@ -61,10 +61,10 @@ def _from_utf8(text: str) -> bool:
     enough = max(2, 0.4 * strange)
     for encoding in _AS_UTF8:
         raw = b"".join(_encode(c, encoding) for c in text)
-        found = _common(raw.decode("utf-8", "ignore"))
-        if found >= enough:
+        common = _common(raw.decode("utf-8", "ignore"))
+        if common >= enough:
             return True
-        if found >= 0.4 * enough and _common_in_utf8(text, encoding) >= enough:
+        if common >= 0.4 * enough and _common_in_utf8(text, encoding) >= enough:
             return True
     return False
 
@@ -100,8 +100,8 @@ def _from_other(text: str) -> bool:
         whole = [_encode(c, read_as) or _encode(other, read_as) for c, other in options]
         for raw in (b"".join(left), b"".join(whole)):
             pairs = len(raw.decode(read_as, "ignore"))
-            found = _common(raw.decode(written_in, "ignore"))
-            if found >= 3 and found >= 0.9 * pairs and pairs >= 0.5 * strange:
+            common = _common(raw.decode(written_in, "ignore"))
+            if common >= 3 and common >= 0.9 * pairs and pairs >= 0.5 * strange:
                 return True
     return False
 

@@ -116,8 +116,8 @@ def _odd() -> npt.NDArray[np.bool_]:
     """By code point up to LAST, what is not left as it is or needs a closer look."""
     odd = np.zeros(LAST + 1, dtype=bool)
     characters = "".join(map(chr, range(LAST)))
-    found = [*_UNSEEN.findall(characters), *"".join(_SPACE.findall(characters))]
-    odd[[ord(c) for c in found if c != " "]] = True
+    unusual = [*_UNSEEN.findall(characters), *"".join(_SPACE.findall(characters))]
+    odd[[ord(c) for c in unusual if c != " "]] = True
     odd[list(_NARROW)] = True
     changed = [c for c in range(LAST) if unicodedata.normalize("NFC", chr(c)) != chr(c)]
     marks = [c for c in range(LAST) if unicodedata.combining(chr(c)) or 0x1100 <= c <= 0x11FF]

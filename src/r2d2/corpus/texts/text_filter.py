@@ -110,9 +110,9 @@ class TextFilter:
         cleaned: list[str] = []
         rules: list[str | None] = []
         for start in range(0, len(texts), BATCH):
-            some = self.clean(texts[start : start + BATCH])
-            cleaned += some
-            rules += self.judge(some)
+            cleaned_batch = self.clean(texts[start : start + BATCH])
+            cleaned += cleaned_batch
+            rules += self.judge(cleaned_batch)
         return cleaned, rules
 
     def _unknown(self, lines: TextBatch) -> npt.NDArray[np.float64]:
@@ -165,14 +165,14 @@ class TextFilter:
         starts = np.cumsum([0, *(len(text) + 1 for text in lowered)])
         matches = self.words.find("\n".join(lowered))
         places = np.searchsorted(starts, [m.start for m in matches], side="right") - 1
-        found: dict[int, list[WordMatch]] = {}
+        matches_of_text: dict[int, list[WordMatch]] = {}
         for match, place in zip(matches, places.tolist(), strict=True):
             if rules[place] is None:
                 first = int(starts[place])
                 moved = WordMatch(match.list, match.start - first, match.stop - first)
-                found.setdefault(place, []).append(moved)
-        for place, some in found.items():
-            rules[place] = self.words.judge(lowered[place], some)
+                matches_of_text.setdefault(place, []).append(moved)
+        for place, matches_here in matches_of_text.items():
+            rules[place] = self.words.judge(lowered[place], matches_here)
         hidden = lines.taken_apart | (lines.bits & FOLDED != 0)
         for place in np.flatnonzero(hidden).tolist():
             if rules[place] is None:

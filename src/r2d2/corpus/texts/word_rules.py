@@ -125,17 +125,17 @@ def make_word_rules(config: TextFilterConfig) -> WordRules:
 def _half_in_pinyin(words: Iterable[str]) -> set[str]:
     """Words (赌博) with one character by its sound (du博, 赌bo)."""
     pinyin = load_pinyin()
-    found: set[str] = set()
+    spellings: set[str] = set()
     for word in words:
         if word.isascii() or not all("\u4e00" <= c <= "\u9fff" for c in word):
             continue
         sounds = pinyin.lazy_pinyin(word)
-        found |= {
+        spellings |= {
             word[:n] + sound + word[n + 1 :]
             for n, sound in enumerate(sounds)
             if len(sound) > 1 and sound not in _OTHER_WORDS
         }
-    return found
+    return spellings
 
 
 def _contexts_by_rule() -> dict[str, list[str]]:

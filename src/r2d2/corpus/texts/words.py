@@ -66,7 +66,7 @@ class WordMatcher:
 
     def __init__(self, lists: Mapping[str, Sequence[str]], allowed: Sequence[str] = ()) -> None:
         self._names = [name for name, words in lists.items() for _ in words]
-        words = [word for some in lists.values() for word in some]
+        words = [word for of_list in lists.values() for word in of_list]
         self._words = _automaton(words) if words else None
         self._allowed = _automaton(list(allowed)) if allowed else None
 
@@ -74,28 +74,28 @@ class WordMatcher:
         """All that stand in a text and not within an allowed word."""
         if self._words is None:
             return []
-        found = self._words.find_matches_as_indexes(joined, overlapping=True)
-        if self._allowed is not None and found:
+        matches = self._words.find_matches_as_indexes(joined, overlapping=True)
+        if self._allowed is not None and matches:
             spans = self._allowed.find_matches_as_indexes(joined, overlapping=True)
-            found = _outside(found, spans)
-        return [WordMatch(self._names[which], start, stop) for which, start, stop in found]
+            matches = _outside(matches, spans)
+        return [WordMatch(self._names[which], start, stop) for which, start, stop in matches]
 
 
 def _outside(
-    found: list[tuple[int, int, int]], spans: list[tuple[int, int, int]]
+    matches: list[tuple[int, int, int]], spans: list[tuple[int, int, int]]
 ) -> list[tuple[int, int, int]]:
     """Matches that no span holds."""
     if not spans:
-        return found
+        return matches
     starts = np.array([start for _, start, _ in spans])
     order = np.argsort(starts, kind="stable")
     starts = starts[order]
     # the furthest end among all spans that start so early
     ends: npt.NDArray[np.int64] = np.maximum.accumulate(np.array([e for _, _, e in spans])[order])
-    before = np.searchsorted(starts, [start for _, start, _ in found], side="right") - 1
+    before = np.searchsorted(starts, [start for _, start, _ in matches], side="right") - 1
     return [
         match
-        for match, place in zip(found, before.tolist(), strict=True)
+        for match, place in zip(matches, before.tolist(), strict=True)
         if place < 0 or ends[place] < match[2]
     ]
 
