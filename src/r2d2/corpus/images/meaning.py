@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from r2d2.corpus.images.clusters import k_means, nearest
 from r2d2.corpus.images.embeddings import Embeddings
@@ -51,18 +53,11 @@ def group_meanings(x: Embeddings, reach: float) -> Meanings:
 
 def components(n: int, left: Places, right: Places) -> Places:
     """The smallest place (n,) that each of n places is linked with, over any number of links."""
-    root = np.arange(n)
-    while True:
-        low = np.minimum(root[left], root[right])
-        new = root.copy()
-        # Not only the ends of a link but also their roots move: as union-find, all links at a time.
-        for ends in (left, right):
-            np.minimum.at(new, root[ends], low)
-            np.minimum.at(new, ends, low)
-        new = new[new]
-        if (new == root).all():
-            return root
-        root = new
+    links = coo_array((np.ones(len(left)), (left, right)), shape=(n, n))
+    _, label = connected_components(links, directed=False)
+    _, first = np.unique(label, return_index=True)
+    smallest: Places = first[label]
+    return smallest
 
 
 def _groups(block: Floats, reach: float) -> Iterator[tuple[Places, int]]:
