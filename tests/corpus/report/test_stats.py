@@ -60,8 +60,8 @@ def test_histograms_add_up(one, other):
 
 
 def test_many_distinct_texts_are_estimated(monkeypatch):
-    monkeypatch.setattr(stats._Distinct, "MOST", 512)
-    count = stats._Distinct()
+    monkeypatch.setattr(stats._DistinctTexts, "MOST", 512)
+    count = stats._DistinctTexts()
     for start in range(0, 20_000, 1000):
         count.add([f"text {n}" for n in range(start, start + 1000)])
         count.add(["text 1", "text 2"])  # again
@@ -126,7 +126,7 @@ def test_blocks_of_rows_add_up_to_the_whole_table(tmp_path, monkeypatch):
     whole = table_stats(table, silent)
     monkeypatch.setattr(stats, "READ_ROWS", 7)
     assert table_stats(table, silent) == whole
-    monkeypatch.setattr(stats._Distinct, "MOST", 20)
+    monkeypatch.setattr(stats._DistinctTexts, "MOST", 20)
     some = table_stats(table, silent)
     monkeypatch.setattr(stats, "READ_ROWS", 100)
     assert some == table_stats(table, silent)
