@@ -54,8 +54,8 @@ class VisionConfig:
     # patch: a linear map of each patch by itself (CLIP's); conv: small convolutions in front of it,
     # so that patches overlap
     stem: str = "patch"
-    # Deviation that position embeddings start with. That of patch embeddings starts near 1.1; beside
-    # them 0.02 is next to nothing, and the states tell what is there, not where
+    # Deviation that position embeddings start with. That of patch embeddings starts near 1.1;
+    # beside them 0.02 is next to nothing, and the states tell what is there, not where
     position_std: float = 0.02
     output_norm: bool = False  # a norm on V; the official weights have none
     pooled_norm: bool = False  # a norm on V_[CLS] for its projection only (CLIP, Chinese-CLIP)
