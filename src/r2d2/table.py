@@ -104,8 +104,8 @@ class PairsTable:
     @property
     def metadata(self) -> dict[str, str]:
         """What the writer noted about the whole table, such as its licence."""
-        found = self._open().schema.metadata or {}
-        return {key.decode(): value.decode() for key, value in found.items()}
+        noted = self._open().schema.metadata or {}
+        return {key.decode(): value.decode() for key, value in noted.items()}
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -125,8 +125,8 @@ class PairsTable:
     @property
     def files(self) -> tuple[str, ...]:
         """The names of its data files, which no other table has."""
-        found = self._open().get_fragments()
-        return tuple(sorted(file.path for one in found for file in one.data_files()))
+        fragments = self._open().get_fragments()
+        return tuple(sorted(file.path for one in fragments for file in one.data_files()))
 
     @property
     def fingerprint(self) -> str:
@@ -149,11 +149,11 @@ class PairsTable:
         """Row numbers (n,) of a split, ascending; None: of all. R2D2Error on an unknown one."""
         if split is None:
             return np.arange(len(self), dtype=np.int64)
-        found = self._by_split()
-        if split not in found:
-            there = ", ".join(sorted(found)) or "none"
+        by_split = self._by_split()
+        if split not in by_split:
+            there = ", ".join(sorted(by_split)) or "none"
             raise R2D2Error(f"{self.path} has no split {split!r}: choose of {there}")
-        return found[split].astype(np.int64)
+        return by_split[split].astype(np.int64)
 
     def take(self, rows: Rows, columns: Sequence[str] | None = None) -> list[Pair]:
         """The pairs at `rows`, in that order, repeats included, with `columns` only (None: all).
@@ -188,7 +188,7 @@ class PairsTable:
 
     def texts(self, rows: Rows) -> list[tuple[Text, ...]]:
         """The texts at `rows`, without reading the images."""
-        return [to_texts(found) for found in self._take(rows, ("texts",))["texts"].to_pylist()]
+        return [to_texts(records) for records in self._take(rows, ("texts",))["texts"].to_pylist()]
 
     def image_ids(self, rows: Rows) -> list[str]:
         """The image ids at `rows`."""
@@ -206,8 +206,8 @@ class PairsTable:
         """The ids of the groups of near misses that `rows` are of; None where a row has none."""
         if GROUP.name not in self.columns:
             return [None] * np.asarray(rows).size
-        found: list[str | None] = self._take(rows, (GROUP.name,))[GROUP.name].to_pylist()
-        return found
+        ids: list[str | None] = self._take(rows, (GROUP.name,))[GROUP.name].to_pylist()
+        return ids
 
     def scan(
         self, columns: Sequence[str], batch_rows: int | None = None
@@ -250,8 +250,8 @@ class PairsTable:
                 coded = batch.column(0).cast(pa.string()).fill_null("").dictionary_encode()
                 codes = coded.indices.to_numpy(zero_copy_only=False)
                 for code, name in enumerate(coded.dictionary.to_pylist()):
-                    found = start + np.flatnonzero(codes == code)
-                    parts.setdefault(name, []).append(found.astype(small))
+                    numbers = start + np.flatnonzero(codes == code)
+                    parts.setdefault(name, []).append(numbers.astype(small))
             self._split_rows = {name: np.concatenate(each) for name, each in parts.items()}
         return self._split_rows
 
@@ -382,8 +382,8 @@ def write_shard(
 
     def write(reader: pa.RecordBatchReader) -> None:
         mode = "overwrite" if overwrite else "create"
-        found = write_fragments(reader, uri, schema=SCHEMA, mode=mode)
-        fragments.extend(json.dumps(fragment.to_json()) for fragment in found)
+        written = write_fragments(reader, uri, schema=SCHEMA, mode=mode)
+        fragments.extend(json.dumps(fragment.to_json()) for fragment in written)
 
     count = _stream(write, pairs, SCHEMA, UniqueIds(uri), uri)
     return fragments, count

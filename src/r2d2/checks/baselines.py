@@ -100,8 +100,8 @@ class BaselineCheck:
 
     def findings(self) -> list[Finding]:
         """See `Check`."""
-        found = [one.finding() for one in self.measure()]
-        return [one for one in found if one is not None]
+        findings = [one.finding() for one in self.measure()]
+        return [one for one in findings if one is not None]
 
     def facts(self) -> list[Fact]:
         """See `Measure`."""

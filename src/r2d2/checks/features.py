@@ -66,7 +66,7 @@ def row_order(rows: Sequence[LabelledRow], kept: LabelledRows) -> SparseRows:
 
     What stands more often than twice is told by how often it does, and not by the order.
     """
-    found = []
+    tokens = []
     for one in rows:
         total = kept.totals[one.pair.split]
         again = []
@@ -74,7 +74,7 @@ def row_order(rows: Sequence[LabelledRow], kept: LabelledRows) -> SparseRows:
             again.append(f"picture again {one.picture_again}")
         if kept.text_times(one) == 2:
             again.append(f"text again {one.text_again}")
-        found.append(
+        tokens.append(
             (
                 f"place {BUCKETS * one.rank // max(total, 1)}",
                 *(f"row % {k} = {one.row % k}" for k in REMAINDERS),
@@ -82,7 +82,7 @@ def row_order(rows: Sequence[LabelledRow], kept: LabelledRows) -> SparseRows:
                 *again,
             )
         )
-    return _tokens(found)
+    return _tokens(tokens)
 
 
 def clicks(rows: Sequence[LabelledRow]) -> SparseRows | None:
@@ -103,11 +103,11 @@ def clicks(rows: Sequence[LabelledRow]) -> SparseRows | None:
         for value in column
     ):
         return None
-    found = [list[str]() for _ in rows]
+    tokens_of = [list[str]() for _ in rows]
     for name, column in columns.items():
-        for tokens, bucket in zip(found, buckets(column), strict=True):
+        for tokens, bucket in zip(tokens_of, buckets(column), strict=True):
             tokens.append(f"{name} {bucket}")
-    for tokens, one in zip(found, rows, strict=True):
+    for tokens, one in zip(tokens_of, rows, strict=True):
         pair, text = one.pair, one.text
         tokens += [
             f"clicks agree {pair.clicks == text.clicks}",
@@ -115,7 +115,7 @@ def clicks(rows: Sequence[LabelledRow]) -> SparseRows | None:
             f"rates agree {pair.ctr == text.weight}",
             f"more clicks {(text.clicks or 0) > (pair.clicks or 0)}",
         ]
-    return _tokens(found)
+    return _tokens(tokens_of)
 
 
 def picture_pixels(rows: Sequence[LabelledPicture]) -> SparseRows:
@@ -131,11 +131,11 @@ def picture_file(rows: Sequence[LabelledPicture]) -> SparseRows:
         "ratio": [one.seen.width / one.seen.height for one in rows],
         "bytes": [one.size for one in rows],
     }
-    found = [[f"kind {one.kind}"] for one in rows]
+    tokens_of = [[f"kind {one.kind}"] for one in rows]
     for name, column in columns.items():
-        for tokens, bucket in zip(found, buckets(column), strict=True):
+        for tokens, bucket in zip(tokens_of, buckets(column), strict=True):
             tokens.append(f"{name} {bucket}")
-    return _tokens(found)
+    return _tokens(tokens_of)
 
 
 def grams(text: str) -> list[int]:
@@ -164,17 +164,17 @@ def _pixels(seen: PictureSummary, size: int) -> Floats:
 
 def _names(names: Sequence[str | None]) -> SparseRows:
     """N-grams of names, the last number in each, and its place in the order of all."""
-    place = np.unique([name or "" for name in names], return_inverse=True)[1].reshape(-1)
+    rank = np.unique([name or "" for name in names], return_inverse=True)[1].reshape(-1)
     numbers = [_last_number(name or "") for name in names]
-    found = []
-    for name, *words in zip(names, buckets(place.tolist()), buckets(numbers), strict=True):
+    columns = []
+    for name, *words in zip(names, buckets(rank.tolist()), buckets(numbers), strict=True):
         tokens = [
             _bin(f"{what} {word}") for what, word in zip(("place", "number"), words, strict=True)
         ]
         if name is None:
             tokens.append(_bin("no name"))
-        found.append([*grams((name or "")[:LONGEST]), *tokens])
-    return sparse_rows(found, BINS)
+        columns.append([*grams((name or "")[:LONGEST]), *tokens])
+    return sparse_rows(columns, BINS)
 
 
 def _compare(text_id: str | None, image_id: str) -> tuple[str, ...]:
@@ -198,13 +198,13 @@ def _common(one: str, other: str) -> int:
 
 
 def _first_number(name: str) -> float | None:
-    found = re.search(r"[0-9]{1,15}", name)
-    return None if found is None else float(found.group())
+    match = re.search(r"[0-9]{1,15}", name)
+    return None if match is None else float(match.group())
 
 
 def _last_number(name: str) -> float | None:
-    found = re.findall(r"[0-9]{1,15}", name)
-    return float(found[-1]) if found else None
+    numbers = re.findall(r"[0-9]{1,15}", name)
+    return float(numbers[-1]) if numbers else None
 
 
 def _tokens(rows: Iterable[Sequence[str]]) -> SparseRows:

@@ -59,28 +59,28 @@ class IdCheck:
         """See `Check`."""
         rows, images = _array(self.rows), _array(self.images)
         files = np.array(self.files, dtype=np.uint64).view(np.int64)
-        found = self.bare.finding(
+        findings = self.bare.finding(
             "rows without an image_id", "stop", len(rows), "rows",
             "evaluation takes them all for one picture: give each picture an id of its own",
         )  # fmt: skip
-        found += _several(
+        findings += _several(
             images, files, rows, "image ids that stand for different pictures", "stop",
             "rows", "evaluation takes them for one picture, so that chance alone finds it: give "
             "each picture an id of its own",
         )  # fmt: skip
         free = ~np.array(self.labelled, dtype=np.bool_)
-        found += self._repeated(images[free], rows[free], images, files)
-        found += _several(
+        findings += self._repeated(images[free], rows[free], images, files)
+        findings += _several(
             _array(self.text_ids), _array(self.texts), _array(self.text_rows),
             "text ids that stand for different texts of a split", "warn", "texts",
             "a file of results by text_id cannot tell them apart: give each text an id of its own",
         )  # fmt: skip
-        found += _several(
+        findings += _several(
             _array(self.pairs), _array(self.labels), _array(self.pair_rows),
             "pairs of picture and text that are labelled both 1 and 0", "warn", "labelled pairs",
             "no model can get both right: ask people again, or leave them out", MANY,
         )  # fmt: skip
-        return found
+        return findings
 
     def _repeated(self, ids: Hashes, rows: Hashes, images: Hashes, files: Hashes) -> list[Finding]:
         """Rows without a label that repeat an image_id whose picture is the same in all rows."""
@@ -132,12 +132,12 @@ def _groups(keys: Hashes, rows: Hashes) -> Iterator[tuple[list[int], int]]:
     order = np.argsort(keys, kind="stable")
     starts = np.flatnonzero(np.diff(keys[order], prepend=keys[order][:1] - 1)).tolist()
     ends = [*starts[1:], len(keys)]
-    found = [
+    groups = [
         (rows[order[start:end]].tolist(), int(keys[order[start]]))
         for start, end in zip(starts, ends, strict=False)
         if end - start > 1
     ]
-    yield from sorted(found)
+    yield from sorted(groups)
 
 
 def _equal(rows: list[int]) -> str:

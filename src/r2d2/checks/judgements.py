@@ -80,20 +80,20 @@ def judge(
         what: is known or new: text or picture.
     """
     held = ~train
-    found = []
+    judgements = []
     lacking = _lacking(labels[train]) if train.any() else "no row of it has a label"
     if lacking:
-        found.append(
+        judgements.append(
             Judgement(HELD_OUT, int(held.sum()), reason=f"'train' cannot teach: {lacking}")
         )
     else:
-        found.append(_judge_folds(rows, keys, labels, HELD_OUT, [(train, held)]))
+        judgements.append(_judge_folds(rows, keys, labels, HELD_OUT, [(train, held)]))
         new = held & ~in_train
         if new.sum() < held.sum():
             name = f"held-out rows whose {what} is not in 'train'"
-            found.append(_judge_folds(rows, keys, labels, name, [(train, new)]))
-    found.append(by_halves(rows, keys, train, labels))
-    return found
+            judgements.append(_judge_folds(rows, keys, labels, name, [(train, new)]))
+    judgements.append(by_halves(rows, keys, train, labels))
+    return judgements
 
 
 def by_halves(rows: SparseRows, keys: Ints, train: Mask, labels: Mask) -> Judgement:

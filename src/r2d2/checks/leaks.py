@@ -55,10 +55,10 @@ class LeakCheck:
 
     def findings(self) -> list[Finding]:
         """See `Check`."""
-        found = []
+        findings = []
         for one, other, what, count, total in self._between():
             if count and TRAIN not in (one, other):
-                found.append(
+                findings.append(
                     Finding(
                         f"rows of split '{one}' that share {what} with '{other}'", "warn", count,
                         total, "texts" if what == TEXT else "rows", (),
@@ -69,7 +69,7 @@ class LeakCheck:
         for split, table, what, count, total in self._against():
             if count:
                 severity: Severity = "warn" if what == TEXT else "stop"
-                found.append(
+                findings.append(
                     Finding(
                         f"rows of split '{split}' that share {what} with {table}", severity, count,
                         total, "texts" if what == TEXT else "rows", (),
@@ -77,7 +77,7 @@ class LeakCheck:
                         "(`r2d2 downstream make --exclude`), or take them out of that table",
                     )
                 )  # fmt: skip
-        return found
+        return findings
 
     def facts(self) -> list[Fact]:
         """See `Measure`."""
@@ -101,26 +101,26 @@ class LeakCheck:
         ]  # fmt: skip
 
     def _between(self) -> list[tuple[str, str, str, int, int]]:
-        found = []
+        shared = []
         names = sorted(self.sides, key=lambda name: (name == TRAIN, name))
         for one, other in combinations(names, 2):
             known = self.sides[other].arrays()
-            found += [(one, other, *rest) for rest in self._shared(self.sides[one], known)]
-        return found
+            shared += [(one, other, *rest) for rest in self._shared(self.sides[one], known)]
+        return shared
 
     def _against(self) -> list[tuple[str, str, str, int, int]]:
-        found = []
+        shared = []
         for table in self.options.against:
             known = {ID: table.ids, FILE: table.files, NEAR: table.prints, TEXT: table.texts}
             for split, side in sorted(self.sides.items()):
-                found += [(split, table.name, *rest) for rest in self._shared(side, known)]
-        return found
+                shared += [(split, table.name, *rest) for rest in self._shared(side, known)]
+        return shared
 
     def _shared(
         self, side: _SplitHashes, known: Mapping[str, npt.NDArray[Any]]
     ) -> list[tuple[str, int, int]]:
         """By what: how many rows (texts) of a side are known, and of how many."""
-        found = []
+        counts = []
         for what, hashes in side.arrays().items():
             if what == NEAR:
                 if self.options.near is None:
@@ -130,5 +130,5 @@ class LeakCheck:
                 )
             else:
                 shared = np.isin(hashes, known[what])
-            found.append((what, int(shared.sum()), len(hashes)))
-        return found
+            counts.append((what, int(shared.sum()), len(hashes)))
+        return counts

@@ -55,26 +55,26 @@ class PictureCheck:
 
     def findings(self) -> list[Finding]:
         """See `Check`."""
-        found = []
+        findings = []
         for kind, tally in sorted(self.bad.items()):
             severity: Severity = "stop" if tally.count == self.decoded else "warn"
-            found += tally.finding(
+            findings += tally.finding(
                 f"pictures that are {kind}", severity, self.decoded, "pictures",
                 "training leaves them out and takes others; fetch them again or remove the rows",
             )  # fmt: skip
-        found += self.tiny.finding(
+        findings += self.tiny.finding(
             f"pictures with a side under {self.options.min_side} pixels", "note", self.decoded,
             "pictures", "they are enlarged and blur: leave them out if others show the same",
         )  # fmt: skip
         files = np.unique(np.array(self.files, dtype=np.uint64), return_inverse=True)[1]
-        found += self._groups(files.reshape(-1), np.arange(len(files)), "the same file")
+        findings += self._groups(files.reshape(-1), np.arange(len(files)), "the same file")
         if self.options.near is not None and len(self.looked):
             rows = np.array(self.looked, dtype=np.int64)
             near = self.options.near.groups(np.array(self.prints, dtype=np.uint64))
-            # what is the same file has been told
+            # what is the same file has been findings
             first = np.unique(files[rows], return_index=True)[1]
-            found += self._groups(near[first], rows[first], "near-duplicates")
-        return found
+            findings += self._groups(near[first], rows[first], "near-duplicates")
+        return findings
 
     def _groups(
         self, groups: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], what: str
@@ -101,14 +101,14 @@ class PictureCheck:
             ]
             for _ in alone[1:]:
                 waste.add(told)
-        found = []
+        findings = []
         for split, tally in sorted(leaks.items()):
             total = sum(self.names[code] == split for code in self.split)
-            found += tally.finding(
+            findings += tally.finding(
                 f"pictures of split '{split}' that are in '{TRAIN}' too ({what})", "stop", total,
                 "rows", f"figures on '{split}' mean nothing: take these rows out of '{TRAIN}'",
             )  # fmt: skip
-        return found + waste.finding(
+        return findings + waste.finding(
             f"pictures that stand in several rows of '{TRAIN}' ({what})", "warn", len(rows), "rows",
             "rows of one image_id count as one picture, others as negatives of each other: put the "
             "texts of one picture into one row",

@@ -110,14 +110,14 @@ def check_table(
     texts = looked_at = 0
     for start in range(0, len(rows), CHUNK):
         update("checking", start, len(rows))
-        some = rows[start : start + CHUNK].tolist()
-        sample = [row * MIX % 2**64 < share * 2**64 for row in some]
-        pairs = table.take(some)
+        numbers = rows[start : start + CHUNK].tolist()
+        sample = [row * MIX % 2**64 < share * 2**64 for row in numbers]
+        pairs = table.take(numbers)
         glances = [
             glance(pair, options.near) if looked else None
             for pair, looked in zip(pairs, sample, strict=True)
         ]
-        chunk = Chunk(some, pairs, glances)
+        chunk = Chunk(numbers, pairs, glances)
         texts += sum(len(pair.texts) for pair in chunk.pairs)
         looked_at += sum(sample)
         for check in running:
@@ -133,14 +133,14 @@ def check_table(
 
 def _not_checked(options: CheckOptions) -> list[Fact]:
     """What was not looked for, and what to give for it."""
-    found = []
+    facts = []
     if options.tokenizer is None:
-        found.append(
+        facts.append(
             Fact("texts against a vocabulary", "not checked",
                  "give --model or --vocab of `r2d2 data check`")
         )  # fmt: skip
     if options.near is None:
-        found.append(
+        facts.append(
             Fact("near-duplicate pictures", "not checked", "give --radius 4 of `r2d2 data check`")
         )
-    return found
+    return facts

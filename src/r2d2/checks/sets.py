@@ -25,19 +25,19 @@ class SplitCheck:
         """See `Check`."""
         total = sum(self.counts.values())
         there = ", ".join(f"{name or 'no name'} {n:,}" for name, n in sorted(self.counts.items()))
-        found = []
+        findings = []
         if not self.counts[TRAIN]:
-            found.append(
+            findings.append(
                 Finding(f"no split '{TRAIN}'", "stop", total, total, "rows", (there,),
                         f"name the rows to learn from '{TRAIN}' in the column `split`")
             )  # fmt: skip
         if not self.counts["val"]:
-            found.append(
+            findings.append(
                 Finding("no split 'val'", "warn", total, total, "rows", (there,),
                         "hold out a tenth as 'val': fine-tuning chooses the best epoch by it, "
                         "`r2d2 evaluate` the weight of the match score")
             )  # fmt: skip
-        return found
+        return findings
 
 
 LEAST = 0.4  # share of the rarer label in a balanced set
@@ -61,7 +61,7 @@ class LabelCheck:
 
     def findings(self) -> list[Finding]:
         """See `Check`."""
-        found = self.other.finding(
+        findings = self.other.finding(
             "labels that are neither 0 nor 1", "warn", self.rows, "rows",
             "matching knows 1 for a match and 0 for none: write one of them, or leave it empty",
         )  # fmt: skip
@@ -72,14 +72,14 @@ class LabelCheck:
             if not known:
                 continue
             if none:
-                found.append(
+                findings.append(
                     Finding(
                         f"rows of split '{split}' without a label", "note", none, none + known,
                         "rows", (), "matching leaves them out; retrieval reads them as matches",
                     )
                 )  # fmt: skip
             if known in (right, counts[0]) and known >= FEWEST and both:
-                found.append(
+                findings.append(
                     Finding(
                         f"split '{split}' has one label only", "stop", known, known, "labels",
                         (f"every label of split '{split}' is {int(known == right)}",),
@@ -88,14 +88,14 @@ class LabelCheck:
                     )
                 )  # fmt: skip
             elif not LEAST <= right / known <= 1 - LEAST:
-                found.append(
+                findings.append(
                     Finding(
                         f"labels of split '{split}' are out of balance", "warn", right, known,
                         "labels are 1", (),
                         "read AUC rather than accuracy, or balance them half and half",
                     )
                 )  # fmt: skip
-        return found
+        return findings
 
 
 class SizeCheck:
@@ -121,15 +121,15 @@ class SizeCheck:
 
     def facts(self) -> list[Fact]:
         """See `Measure`."""
-        found = []
+        figures = []
         for split, counts in sorted(self.splits.items()):
             note = f"{counts[1]:,} match, {counts[0]:,} not" if counts[0] + counts[1] else ""
-            found.append(Fact(f"rows of '{split}'", sum(counts.values()), note))
+            figures.append(Fact(f"rows of '{split}'", sum(counts.values()), note))
         if len(self.lengths):
             low, middle, high = np.percentile(np.array(self.lengths), (5, 50, 95))
             note = f"5%: {low:.0f}, 95%: {high:.0f}, longest: {max(self.lengths):,}"
-            found.append(Fact("characters of a text, median", float(middle), note))
+            figures.append(Fact("characters of a text, median", float(middle), note))
         for what, hashes in (("texts", self.keys), ("pictures", self.files)):
             distinct = len(np.unique(np.array(hashes)))
-            found.append(Fact(f"distinct {what}", distinct, f"of {len(hashes):,}"))
-        return found
+            figures.append(Fact(f"distinct {what}", distinct, f"of {len(hashes):,}"))
+        return figures

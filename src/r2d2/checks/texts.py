@@ -67,9 +67,9 @@ class TextCheck:
         rows = sum(self.rows.values())
         # what is left is nothing to train on
         severity: Severity = "stop" if self.bare.count == rows else "warn"
-        found = self.bare.finding("rows without a text", severity, rows, "rows", left_out)
-        found += self.empty.finding("empty texts", "note", self.total, "texts", left_out)
-        found += self.twice.finding(
+        findings = self.bare.finding("rows without a text", severity, rows, "rows", left_out)
+        findings += self.empty.finding("empty texts", "note", self.total, "texts", left_out)
+        findings += self.twice.finding(
             "texts that stand twice in their row", "note", self.total, "texts",
             "training draws such a text more often than others: leave one of the two out",
         )  # fmt: skip
@@ -81,7 +81,7 @@ class TextCheck:
             for place in np.argsort(-times, kind="stable")[:EXAMPLES]
         )
         if repeats and labels:
-            found.append(
+            findings.append(
                 Finding(
                     f"texts are labels: {len(train):,} distinct ones in split '{TRAIN}'", "warn",
                     repeats, int(times.sum()), "texts are repeats", most,
@@ -92,7 +92,7 @@ class TextCheck:
                 )
             )  # fmt: skip
         elif repeats > REPEATS * times.sum() and not self.matching:
-            found.append(
+            findings.append(
                 Finding(
                     f"repeated texts: {len(train):,} distinct ones in split '{TRAIN}'", "note",
                     repeats, int(times.sum()), "texts are repeats", most,
@@ -104,7 +104,7 @@ class TextCheck:
             there, _ = _distinct(self.loose, split)
             shared = np.intersect1d(there, _distinct(self.loose, TRAIN)[0], assume_unique=True)
             if len(shared):
-                found.append(
+                findings.append(
                     Finding(
                         f"texts of split '{split}' that '{TRAIN}' has too", "warn",
                         len(shared), len(there), "distinct texts",
@@ -113,7 +113,7 @@ class TextCheck:
                         "them as recall of what was seen",
                     )
                 )  # fmt: skip
-        return found
+        return findings
 
     def _text(self, hashed: np.int64) -> str:
         return self.shown.get(int(hashed), "a text further down")
@@ -163,20 +163,20 @@ class TokenCheck:
 
     def findings(self) -> list[Finding]:
         """See `Check`."""
-        found = self.cut.finding(
+        findings = self.cut.finding(
             f"texts cut at {self.length} tokens", "warn", self.total, "texts",
             "their end is never read: shorten them, cut them into several texts, or raise "
             "model.text.max_length (`r2d2 weights import --max-length` for published weights)",
         )  # fmt: skip
         many = self.foreign.count > FOREIGN_SHARE * self.total
-        found += self.foreign.finding(
+        findings += self.foreign.finding(
             "texts with no known word at all", "stop" if many else "warn", self.total, "texts",
             "they all read alike, so their recall is chance: give the vocabulary that fits by "
             "--vocab or --model, or leave them out",
         )  # fmt: skip
         if self.unknown.count:
             most = " ".join(char for char, _ in self.characters.most_common(12))
-            found += [
+            findings += [
                 Finding(
                     "texts with characters that the vocabulary lacks", "warn",
                     self.unknown.count, self.total, "texts",
@@ -185,7 +185,7 @@ class TokenCheck:
                     "the characters (emoji by words, traditional by simplified)",
                 )
             ]  # fmt: skip
-        return found
+        return findings
 
 
 def _has_word(tokens: Sequence[str]) -> bool:

@@ -44,12 +44,12 @@ def compose_table(
     """
 
     def pairs() -> Iterator[Pair]:
-        held: list[Pair] = []
+        trained: list[Pair] = []
         for pair in table.stream(table.rows(), stage="copying", update=update):
             yield pair
             if pair.split == TRAIN:
-                held.append(pair)
-        for number, pair in enumerate(grid_pairs(held, count, seed, split=TRAIN), 1):
+                trained.append(pair)
+        for number, pair in enumerate(grid_pairs(trained, count, seed, split=TRAIN), 1):
             update("composing", number, count)
             yield pair
 

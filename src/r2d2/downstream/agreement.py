@@ -54,10 +54,10 @@ def pairwise_cohen(
         answers: of each person, by question.
         fewest: questions that two must share.
     """
-    found = {}
+    kappas = {}
     for one, other in combinations(sorted(answers), 2):
         shared = sorted(answers[one].keys() & answers[other].keys())
         if len(shared) >= fewest:
             kappa = cohen([answers[one][q] for q in shared], [answers[other][q] for q in shared])
-            found[one, other] = (kappa, len(shared))
-    return found
+            kappas[one, other] = (kappa, len(shared))
+    return kappas

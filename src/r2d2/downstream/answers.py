@@ -69,30 +69,32 @@ def read_answers(files: Sequence[Path], project: str) -> AnnotationExport:
     Raises:
         R2D2Error: a file is no such export, or is about another set.
     """
-    found = AnnotationExport()
+    export_data = AnnotationExport()
     last: dict[tuple[str, str], Annotation] = {}
     for file in files:
         tasks = _tasks(file)
-        here = _of_project(file, tasks, project, found)
-        for task in here:
-            found.tasks += 1
-            asked = _asked(task["data"], found)
-            for answer in _answers(task, file, found):
+        own_tasks = _of_project(file, tasks, project, export_data)
+        for task in own_tasks:
+            export_data.tasks += 1
+            asked = _asked(task["data"], export_data)
+            for answer in _answers(task, file, export_data):
                 asked.people.add(answer.annotator)
                 key = (answer.annotator, answer.pair)
                 other = last.get(key)
                 if other is not None:
-                    found.dropped.add(
+                    export_data.dropped.add(
                         "answered again: the later one counts", f"{file}, {answer.pair}"
                     )
                     if other.created > answer.created:
                         continue
                 last[key] = answer
-    found.answers = [last[key] for key in sorted(last)]
-    if not found.answers:
-        told = found.dropped.reasons() or f"{found.tasks:,} tasks that nobody has answered"
+    export_data.answers = [last[key] for key in sorted(last)]
+    if not export_data.answers:
+        told = (
+            export_data.dropped.reasons() or f"{export_data.tasks:,} tasks that nobody has answered"
+        )
         raise R2D2Error(f"{', '.join(map(str, files))}: not one answer ({told}): label some first")
-    return found
+    return export_data
 
 
 def _tasks(file: Path) -> list[Any]:
@@ -112,10 +114,10 @@ def _tasks(file: Path) -> list[Any]:
 
 
 def _of_project(
-    file: Path, tasks: list[Any], project: str, found: AnnotationExport
+    file: Path, tasks: list[Any], project: str, export: AnnotationExport
 ) -> list[dict[str, Any]]:
     """The tasks of this set; R2D2Error where there are others only."""
-    here, other = [], Counter[str]()
+    own_tasks, other = [], Counter[str]()
     for task in tasks:
         data = task.get("data") if isinstance(task, dict) else None
         if not isinstance(data, dict) or not isinstance(data.get("pair"), str):
@@ -123,24 +125,24 @@ def _of_project(
         elif data.get("project") != project:
             other["a task of another set"] += 1
         else:
-            here.append(task)
-    if tasks and not here:
+            own_tasks.append(task)
+    if tasks and not own_tasks:
         why = ", ".join(f"{reason}: {n:,}" for reason, n in other.items())
         raise R2D2Error(
             f"{file} is about another set ({why}; this one is {project}): give the set that the "
             "tasks were exported of"
         )
     for reason, count in other.items():
-        found.dropped.add(reason, str(file), count)
-    return here
+        export.dropped.add(reason, str(file), count)
+    return own_tasks
 
 
-def _asked(data: dict[str, Any], found: AnnotationExport) -> QuestionRound:
+def _asked(data: dict[str, Any], export: AnnotationExport) -> QuestionRound:
     """A question as its round asked it; tasks that name no round are of one, whoever wrote them."""
     number, size = _count(data.get("round")), data.get("asked")
     if size is not None:
-        found.sizes[number] = max(_count(size), found.sizes.get(number, 0))
-    asked = found.asked.setdefault(data["pair"], {}).setdefault(number, QuestionRound(1))
+        export.sizes[number] = max(_count(size), export.sizes.get(number, 0))
+    asked = export.asked.setdefault(data["pair"], {}).setdefault(number, QuestionRound(1))
     asked.overlap = max(asked.overlap, _count(data.get("overlap")))
     return asked
 
@@ -150,32 +152,32 @@ def _count(value: Any) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 1
 
 
-def _answers(task: dict[str, Any], file: Path, found: AnnotationExport) -> list[Annotation]:
+def _answers(task: dict[str, Any], file: Path, export: AnnotationExport) -> list[Annotation]:
     data = task["data"]
-    some = []
+    annotated = []
     annotations = task.get("annotations")
     where = f"{file}, task {shown(task.get('id'))}"
     for one in annotations if isinstance(annotations, list) else []:
         if not isinstance(one, dict):
-            found.dropped.add("an annotation that is no object", where)
+            export.dropped.add("an annotation that is no object", where)
             continue
         if one.get("was_cancelled"):
-            found.dropped.add("skipped by the annotator", where)
+            export.dropped.add("skipped by the annotator", where)
             continue
         who = _name(one.get("completed_by"))
         if who is None:
-            found.dropped.add("an annotation by nobody", where)
+            export.dropped.add("an annotation by nobody", where)
             continue
         chosen = _choices(one.get("result"))
         if len(chosen) != 1:
-            found.dropped.add("no answer" if not chosen else "several answers at once", where)
+            export.dropped.add("no answer" if not chosen else "several answers at once", where)
             continue
         answer = MEANINGS.get(chosen[0])
         if answer is None:
-            found.dropped.add("an answer that is not match, no match or unsure", where)
+            export.dropped.add("an answer that is not match, no match or unsure", where)
             continue
         seconds, number = one.get("lead_time"), task.get("id")
-        some.append(
+        annotated.append(
             Annotation(
                 data["pair"], who, answer,
                 _count(data.get("round")),
@@ -183,7 +185,7 @@ def _answers(task: dict[str, Any], file: Path, found: AnnotationExport) -> list[
                 number if isinstance(number, int) and abs(number) < 1 << 63 else None, file.name,
             )
         )  # fmt: skip
-    return some
+    return annotated
 
 
 def _name(who: Any) -> str | None:
@@ -201,10 +203,10 @@ def _seconds(value: Any) -> float | None:
 
 
 def _choices(result: Any) -> list[str]:
-    found: list[str] = []
+    chosen: list[str] = []
     for part in result if isinstance(result, list) else []:
         value = part.get("value") if isinstance(part, dict) else None
         choices = value.get("choices") if isinstance(value, dict) else None
         if isinstance(choices, list):
-            found += [str(choice) for choice in choices]
-    return found
+            chosen += [str(choice) for choice in choices]
+    return chosen

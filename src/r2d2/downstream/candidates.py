@@ -74,7 +74,7 @@ def read_candidates(
 ) -> tuple[list[Candidate], PictureTexts, StageCount]:
     """Every picture with a text that fits the task; one of each image_id, by the smallest text."""
     dropped, seen = DroppedRows(), PictureTexts()
-    found: dict[str, Candidate] = {}
+    by_id: dict[str, Candidate] = {}
     rows = table.rows()
     pairs = table.stream(rows, COLUMNS, stage="reading", update=update)
     for row, pair in zip(rows.tolist(), pairs, strict=True):
@@ -94,16 +94,16 @@ def read_candidates(
         if isinstance(picture, BadImage):
             dropped.add(f"picture {picture.kind}", name)
             continue
-        fresh = Candidate(
+        candidate = Candidate(
             row, pair.image_id, text, loose_text_key(text.text), picture, file_hash(pair.image),
             pair.clicks or 0,
         )  # fmt: skip
-        other = found.get(pair.image_id)
+        other = by_id.get(pair.image_id)
         if other is not None:
             dropped.add("its image_id stands before", name)
-            fresh = min((fresh, other), key=lambda one: (one.key, one.file, one.row))
-        found[pair.image_id] = fresh
-    return [found[name] for name in sorted(found)], seen, _stage("read", len(rows), dropped)
+            candidate = min((candidate, other), key=lambda one: (one.key, one.file, one.row))
+        by_id[pair.image_id] = candidate
+    return [by_id[name] for name in sorted(by_id)], seen, _stage("read", len(rows), dropped)
 
 
 def choose_text(texts: Sequence[Text], choice: TextChoice, seed: int) -> Text | None:
@@ -112,14 +112,15 @@ def choose_text(texts: Sequence[Text], choice: TextChoice, seed: int) -> Text | 
     Equals are told apart by a hash of the text.
     """
     for source in choice.sources:
-        able = [
+        fitting = [
             one
             for one in texts
             if one.source == source and choice.least <= len(text_key(one.text)) <= choice.most
         ]
-        if able:
-            draws = numbers([one.text for one in able], seed, "text").tolist()
-            return min(zip(able, draws, strict=True), key=lambda one: (-one[0].weight, one[1]))[0]
+        if fitting:
+            draws = numbers([one.text for one in fitting], seed, "text").tolist()
+            drawn = zip(fitting, draws, strict=True)
+            return min(drawn, key=lambda one: (-one[0].weight, one[1]))[0]
     return None
 
 
@@ -139,14 +140,14 @@ def set_apart(
             )
         )
         dropped, kept = DroppedRows(), list[Candidate]()
-        for place, one in enumerate(left):
-            if ids[place]:
+        for n, one in enumerate(left):
+            if ids[n]:
                 dropped.add("the same image_id", one.image_id)
-            elif files[place]:
+            elif files[n]:
                 dropped.add("the same file", one.image_id)
-            elif near[place]:
+            elif near[n]:
                 dropped.add(f"a picture within {config.same.radius} bits", one.image_id)
-            elif config.exclude.texts and texts[place]:
+            elif config.exclude.texts and texts[n]:
                 dropped.add("the same text", one.text.text)
             else:
                 kept.append(one)

@@ -48,8 +48,8 @@ def split_groups(
         chosen[leader] = split
         if split != TRAIN:
             room[split] -= size[leader]
-    found = [chosen[group] for group in groups.tolist()]
-    counts = Counter(found)
+    names = [chosen[group] for group in groups.tolist()]
+    counts = Counter(names)
     wanted = {TRAIN: 1.0, VAL: shares.val, TEST: shares.test}
     for name, share in wanted.items():
         if share > 0 and counts[name] < FEWEST:
@@ -59,4 +59,4 @@ def split_groups(
                 f"of like ones (the largest holds {largest}) give '{name}' {counts[name]}: add "
                 f"pictures, or change size, split.val, split.test or same.radius"
             )
-    return found
+    return names

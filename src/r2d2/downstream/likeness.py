@@ -44,12 +44,12 @@ def near_to(known: Hashes, hashes: Hashes, radius: int) -> npt.NDArray[np.bool_]
     if not len(known):
         return np.zeros(len(hashes), np.bool_)
     # what is equal is found at once, and is much of it where tables share rows
-    distinct, place = np.unique(hashes, return_inverse=True)
+    distinct, inverse = np.unique(hashes, return_inverse=True)
     there = np.unique(known)
     near = np.isin(distinct, there)
     near[~near] = first_near(there, distinct[~near], radius) >= 0
-    found: npt.NDArray[np.bool_] = near[place.reshape(-1)]
-    return found
+    is_near: npt.NDArray[np.bool_] = near[inverse.reshape(-1)]
+    return is_near
 
 
 def connected(hashes: Hashes, radius: int, keys: Iterable[Sequence[int]]) -> Ints:

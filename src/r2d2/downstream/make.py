@@ -155,19 +155,19 @@ def set_radius(table: PairsTable) -> int | None:
     """The bits within which a set's pictures count as near; None where it is no downstream set."""
     noted = set_config(table)
     same = {} if noted is None else noted.get("same")
-    found = same.get("radius") if isinstance(same, dict) else None
+    bits = same.get("radius") if isinstance(same, dict) else None
     lowest, highest = RADIUS
-    return found if isinstance(found, int) and lowest <= found <= highest else None
+    return bits if isinstance(bits, int) and lowest <= bits <= highest else None
 
 
 def set_config(table: PairsTable) -> dict[str, object] | None:
     """How a set was made, from its table; None where it is no downstream set."""
     noted = table.metadata.get(METADATA)
     try:
-        found = None if noted is None else json.loads(noted)
+        config = None if noted is None else json.loads(noted)
     except (ValueError, RecursionError):  # somebody else's, or damaged: no set of ours
         return None
-    return found if isinstance(found, dict) else None
+    return config if isinstance(config, dict) else None
 
 
 @dataclass(frozen=True)
@@ -210,11 +210,11 @@ def _deal(
     embedder: _Embedder | None,
 ) -> list[WrongTexts]:
     hard = embedder if config.negatives.kind == "hard" else None
-    found = []
+    dealt = []
     for split in sorted(set(splits)):
-        places = [n for n, name in enumerate(splits) if name == split]
-        found.append(deal(places, texts, [one.image_id for one in picked], config, hard))
-    return found
+        pictures = [n for n, name in enumerate(splits) if name == split]
+        dealt.append(deal(pictures, texts, [one.image_id for one in picked], config, hard))
+    return dealt
 
 
 def _labelled(dealt: Sequence[WrongTexts], splits: Sequence[str]) -> list[_SetRow]:

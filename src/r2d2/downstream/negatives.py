@@ -125,13 +125,13 @@ def _nearest(
                     if taken == nearest:
                         break
     edges.sort()
-    found: dict[int, int] = {}
+    chosen: dict[int, int] = {}
     used: set[int] = set()
     for _, picture, text in edges:
-        if picture not in found and text not in used:
-            found[picture] = text
+        if picture not in chosen and text not in used:
+            chosen[picture] = text
             used.add(text)
-    return {pool[picture]: pool[text] for picture, text in found.items()}
+    return {pool[picture]: pool[text] for picture, text in chosen.items()}
 
 
 def _complete(

@@ -72,33 +72,33 @@ def write_set_report(made: DownstreamSet) -> Path:
 
 def _tiles(made: DownstreamSet) -> list[tuple[str, str, str]]:
     splits = " / ".join(f"{made.splits.get(name, 0):,}" for name in ("train", "val", "test"))
-    found = [
+    tiles = [
         ("pairs", f"{made.pairs:,}", "half of them matches" if made.config.matching else ""),
         ("pictures", f"{made.pictures:,}", ""),
         ("train / val / test", splits, "pairs"),
         ("groups of like pictures", f"{made.groups:,}", f"largest {made.largest_group:,}"),
     ]
     if not math.isnan(made.hardness.match):
-        found.append(
+        tiles.append(
             ("cosine, match and not",
              f"{made.hardness.match:.2f} / {made.hardness.other:.2f}", "")
         )  # fmt: skip
-    return found
+    return tiles
 
 
 def _items(made: DownstreamSet) -> list[dict[str, Any]]:
     """Some pictures, drawn by hash of their id, with their text and their wrong one."""
     table = PairsTable.open(made.path)
     ids = table.image_ids(table.rows())
-    places: dict[str, list[int]] = {}
+    rows_of: dict[str, list[int]] = {}
     for row, image_id in enumerate(ids):
-        places.setdefault(image_id, []).append(row)
-    names = sorted(places)
+        rows_of.setdefault(image_id, []).append(row)
+    names = sorted(rows_of)
     draws = numbers(names, made.config.seed, "sheet").tolist()
     chosen = [name for _, name in sorted(zip(draws, names, strict=True))[:SHOWN]]
-    found = []
+    items = []
     for name in chosen:
-        pairs = table.take(places[name])
+        pairs = table.take(rows_of[name])
         try:
             picture = decode_image(pairs[0].image)
         except BadImage:
@@ -107,5 +107,5 @@ def _items(made: DownstreamSet) -> list[dict[str, Any]]:
             ((pair.texts[0].text, pair.label, pair.split) for pair in pairs),
             key=lambda one: -(one[1] or 0),
         )
-        found.append({"picture": picture, "texts": texts})
-    return found
+        items.append({"picture": picture, "texts": texts})
+    return items

@@ -63,7 +63,7 @@ def read_sentences(
         if source is not None:
             raise R2D2Error(f"--source goes with caption lines: {file} has a column for it")
         pairs = list(_columns(file, ending, dropped))
-    found: dict[str, Sentence] = {}
+    by_id: dict[str, Sentence] = {}
     for where, (image, k), given, translated in pairs:
         name = f"{image}#{k}"
         try:
@@ -73,14 +73,14 @@ def read_sentences(
             continue
         if machine is None:
             dropped.add("no machine translation", where)
-        elif name in found:
+        elif name in by_id:
             dropped.add("the same picture and number again", where)
         else:
-            found[name] = Sentence(name, image, k, _line(original or ""), _line(machine))
-    if not found:
+            by_id[name] = Sentence(name, image, k, _line(original or ""), _line(machine))
+    if not by_id:
         why = dropped.reasons() or "it is empty"
         raise R2D2Error(f"{file} has no sentence to translate ({why})")
-    return list(found.values()), dropped
+    return list(by_id.values()), dropped
 
 
 def _lines(
@@ -89,11 +89,11 @@ def _lines(
     """Where it stands, picture and number of each caption; without a number, by their order."""
     count: Counter[str] = Counter()
     for where, line in text_lines(file, dropped):
-        found = split_line(line)
-        if found is None:
+        parts = split_line(line)
+        if parts is None:
             dropped.add("no caption line", f"{where}: {shown(line)}")
             continue
-        name, key, text = found
+        name, key, text = parts
         name = _name(name, ending)
         number = (key or "").rpartition("#")[2]
         k = int(number) if number.isascii() and number.isdigit() else count[name]

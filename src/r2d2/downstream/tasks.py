@@ -88,7 +88,7 @@ def project_id(table: PairsTable) -> str:
 def set_items(table: PairsTable) -> list[PairQuestion]:
     """A question for every row of a set."""
     rows = table.rows()
-    found = []
+    questions = []
     for row, pair in zip(rows.tolist(), table.take(rows, ("image_id", "texts")), strict=True):
         if len(pair.texts) != 1:
             raise R2D2Error(
@@ -96,10 +96,10 @@ def set_items(table: PairsTable) -> list[PairQuestion]:
                 "a row, as `r2d2 downstream make` writes it"
             )
         text = pair.texts[0].text
-        found.append(PairQuestion(row, text, pair_id(pair.image_id, text)))
-    if not found:
+        questions.append(PairQuestion(row, text, pair_id(pair.image_id, text)))
+    if not questions:
         raise R2D2Error(f"{table.path} has no row: there is nothing to annotate")
-    return found
+    return questions
 
 
 def export_tasks(
@@ -206,14 +206,14 @@ def read_gold(path: Path) -> dict[str, str]:
         raise R2D2Error(
             f"{path} has columns {', '.join(columns) or 'none'}: give the gold.csv of the export"
         )
-    found = {row["pair"].strip(): row["answer"].strip() for _, row in rows if any(row.values())}
-    wrong = [p for p, answer in found.items() if not p or answer not in (MATCH, NO_MATCH)]
+    by_pair = {row["pair"].strip(): row["answer"].strip() for _, row in rows if any(row.values())}
+    wrong = [p for p, answer in by_pair.items() if not p or answer not in (MATCH, NO_MATCH)]
     if wrong:
         raise R2D2Error(
             f"{path} has a line for {wrong[0]!r} that answers neither '{MATCH}' nor '{NO_MATCH}': "
             "mend or strike it"
         )
-    return found
+    return by_pair
 
 
 def _gold(
@@ -234,7 +234,7 @@ def _gold(
         key=lambda n: (-(pairs[n].texts[0].clicks or pairs[n].clicks or 0), draws[n]),
     )
     matches = [n for n in order if pairs[n].label != 0][: count // 2]
-    found = [(items[n], MATCH) for n in matches]
+    chosen = [(items[n], MATCH) for n in matches]
     own: dict[str, set[str]] = {}
     labels = table.labels([item.row for item in every])
     ids = table.image_ids([item.row for item in every])
@@ -245,18 +245,18 @@ def _gold(
     by_draw = sorted(range(len(items)), key=lambda n: draws[n])
     step = max(1, len(every) // 3)
     for n in by_draw:
-        if len(found) >= count:
+        if len(chosen) >= count:
             break
         item = items[n]
         image_id = image_of[item.row]
         for k in range(50):
             text = every[(item.row + step + 7 * k) % len(every)].text
             if not bigrams(text_key(text)) & own.get(image_id, set()):
-                found.append((PairQuestion(item.row, text, pair_id(image_id, text)), NO_MATCH))
+                chosen.append((PairQuestion(item.row, text, pair_id(image_id, text)), NO_MATCH))
                 break
     taken = {item.pair for item in items}
     fresh: dict[str, tuple[PairQuestion, str]] = {}
-    for item, answer in found:
+    for item, answer in chosen:
         if answer == MATCH or item.pair not in taken:
             fresh.setdefault(item.pair, (item, answer))
     return list(fresh.values())

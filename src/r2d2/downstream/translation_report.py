@@ -80,10 +80,10 @@ def review(job: TranslationJob) -> TranslationReview:
     second = {name: said.text for name, said in job.second.items()}
 
     def people(passes: Mapping[str, Any]) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+        names_of: dict[str, list[str]] = {}
         for name, said in passes.items():
-            found.setdefault(said.by, []).append(name)
-        return dict(sorted(found.items()))
+            names_of.setdefault(said.by, []).append(name)
+        return dict(sorted(names_of.items()))
 
     translators = {}
     for who, names in people(job.first).items():

@@ -240,7 +240,7 @@ def _passes(folder: Path) -> list[SentenceVersion]:
 
 def _read(path: Path, kind: type[Record]) -> list[Record]:
     """A file that we wrote, line by line; R2D2Error where a line is none of ours."""
-    found = []
+    records = []
     for number, line in enumerate(split_lines(read_text(path)), 1):
         if not line.strip():
             continue
@@ -252,8 +252,8 @@ def _read(path: Path, kind: type[Record]) -> list[Record]:
             raise R2D2Error(
                 f"{path}, line {number} is damaged ({error}): restore it, or start the job again"
             ) from error
-        found.append(row)
-    return found
+        records.append(row)
+    return records
 
 
 def _json_lines(rows: Iterable[Any]) -> str:

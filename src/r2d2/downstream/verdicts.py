@@ -19,7 +19,7 @@ UNFINISHED, DISPUTED, PICTURE = "unfinished", "disputed", "picture "
 
 def decide(
     items: Sequence[PairQuestion],
-    found: AnnotationExport,
+    export: AnnotationExport,
     counted: Sequence[Annotation],
     agree: float,
     table: PairsTable,
@@ -34,7 +34,7 @@ def decide(
 
     Args:
         items: the pairs.
-        found: all that was answered.
+        export: all that was answered.
         counted: the answers that count.
         agree: share of them that the most frequent must be above.
         table: the set.
@@ -43,23 +43,23 @@ def decide(
     Returns:
         By pair: an answer, `disputed`, `unfinished`, or `picture ...`, as an unreadable one is.
     """
-    given: dict[str, list[str]] = defaultdict(list)
+    answers_of: dict[str, list[str]] = defaultdict(list)
     for one in counted:
-        given[one.pair].append(one.answer)
-    short = _short(items, found)
+        answers_of[one.pair].append(one.answer)
+    short = _short(items, export)
     decided = {}
     for item in items:
-        rounds, some = found.asked.get(item.pair, {}), given.get(item.pair, [])
-        if not some or any(len(one.people) < one.overlap for one in rounds.values()):
+        rounds, words = export.asked.get(item.pair, {}), answers_of.get(item.pair, [])
+        if not words or any(len(one.people) < one.overlap for one in rounds.values()):
             decided[item.pair] = UNFINISHED
             continue
-        (verdict, most), *_ = Counter(some).most_common()
-        if most > agree * len(some):
+        (verdict, most), *_ = Counter(words).most_common()
+        if most > agree * len(words):
             decided[item.pair] = verdict
         else:
             decided[item.pair] = UNFINISHED if short - _answered(rounds) else DISPUTED
     return decided | _unreadable(
-        [item for item in items if item.pair not in found.asked], table, update
+        [item for item in items if item.pair not in export.asked], table, update
     )
 
 
@@ -84,24 +84,24 @@ def unreadable(
     for item in items:
         if decided[item.pair].startswith(PICTURE):
             rows[decided[item.pair]].append(item.row)
-    return {why: tuple(table.image_ids(some[:EXAMPLES])) for why, some in rows.items()}
+    return {why: tuple(table.image_ids(unread[:EXAMPLES])) for why, unread in rows.items()}
 
 
 def _answered(rounds: Mapping[int, QuestionRound]) -> set[int]:
     return {number for number, one in rounds.items() if one.people}
 
 
-def _short(items: Sequence[PairQuestion], found: AnnotationExport) -> set[int]:
+def _short(items: Sequence[PairQuestion], export: AnnotationExport) -> set[int]:
     """Later rounds that asked about more pairs than have an answer by now."""
     counts: Counter[int] = Counter()
     for item in items:
-        counts.update(_answered(found.asked.get(item.pair, {})))
-    return {number for number, size in found.sizes.items() if number > 1 and counts[number] < size}
+        counts.update(_answered(export.asked.get(item.pair, {})))
+    return {number for number, size in export.sizes.items() if number > 1 and counts[number] < size}
 
 
 def _unreadable(items: Sequence[PairQuestion], table: PairsTable, update: Update) -> dict[str, str]:
     """Which of the pairs that were not asked about never can be."""
-    found = {}
+    verdicts = {}
     pairs = table.stream(
         [item.row for item in items], ("image_id", "image"), batch_rows=CHUNK,
         stage="reading the pictures of unasked pairs", update=update,
@@ -110,5 +110,5 @@ def _unreadable(items: Sequence[PairQuestion], table: PairsTable, update: Update
         try:
             decode_image(pair.image, name=pair.image_id)
         except BadImage as error:
-            found[item.pair] = PICTURE + error.kind
-    return found
+            verdicts[item.pair] = PICTURE + error.kind
+    return verdicts

@@ -43,19 +43,19 @@ def read(context: ImportContext) -> Iterator[Pair]:
     boxes = _boxes(file, content["annotations"], names, context.dropped)
     for one in content["images"]:
         where = f"{file}, image {one.get('id')}"
-        some = boxes.pop(str(one.get("id")), [])
-        if not some:
+        boxes_of = boxes.pop(str(one.get("id")), [])
+        if not boxes_of:
             continue
         picture = tree.read(
-            str(one.get("file_name") or ""), where, context.dropped, file, len(some)
+            str(one.get("file_name") or ""), where, context.dropped, file, len(boxes_of)
         )
         image = None if picture is None else _upright(picture[1])
         if isinstance(image, BadImage):
-            context.dropped.add(f"image {image.reason}", where, len(some))
+            context.dropped.add(f"image {image.reason}", where, len(boxes_of))
             continue
         if image is None:
             continue
-        for number, category, bbox in some:
+        for number, category, bbox in boxes_of:
             cropped = _crop(image, bbox)
             if cropped is None:
                 context.dropped.add("no box within the picture", f"{file}, annotation {number}")
@@ -83,15 +83,15 @@ def _boxes(
     file: Path, annotations: list[dict[str, Any]], names: dict[str, str], dropped: DroppedRows
 ) -> dict[str, list[Box]]:
     """Boxes by image; an annotation without an id has its number."""
-    found: dict[str, list[Box]] = {}
-    for place, one in enumerate(annotations):
-        number, category = str(one.get("id", place)), str(one.get("category_id"))
+    boxes: dict[str, list[Box]] = {}
+    for n, one in enumerate(annotations):
+        number, category = str(one.get("id", n)), str(one.get("category_id"))
         where = f"{file}, annotation {number}"
         if category not in names or one.get("image_id") is None:
             dropped.add(MALFORMED, where)
         else:
-            found.setdefault(str(one["image_id"]), []).append((number, category, one.get("bbox")))
-    return found
+            boxes.setdefault(str(one["image_id"]), []).append((number, category, one.get("bbox")))
+    return boxes
 
 
 def _upright(data: bytes) -> Image.Image | BadImage:

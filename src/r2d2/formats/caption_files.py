@@ -202,7 +202,7 @@ def _splits(
     files: CaptionFiles, lists: list[Path], tree: SourceTree, dropped: DroppedRows
 ) -> dict[str, str]:
     """Split by picture, of the lists that there are."""
-    found: dict[str, str] = {}
+    split_by_picture: dict[str, str] = {}
     for file in lists:
         split = tree.split_of(file)
         path = PurePath(str(file).lower())
@@ -212,9 +212,9 @@ def _splits(
         for where, line in text_lines(file, dropped):
             name = line.strip()
             key = _picture_key(name, file, tree)
-            if found.setdefault(key, split) != split:
+            if split_by_picture.setdefault(key, split) != split:
                 dropped.add("in two split files, the first holds", where)
-    return found
+    return split_by_picture
 
 
 def _picture_key(name: str, file: Path, tree: SourceTree) -> str:
@@ -247,11 +247,11 @@ def _grouped(
         of_file = tree.split_of(file) or files.split
         exists = partial(_exists, tree, file)
         for where, line in text_lines(file, context.dropped):
-            found = split_line(line, exists, tree.pictures.most_spaces)
-            if found is None:
+            parts = split_line(line, exists, tree.pictures.most_spaces)
+            if parts is None:
                 context.dropped.add(MALFORMED, where)
                 continue
-            name, text_id, caption = found
+            name, text_id, caption = parts
             caption = joined(caption) if is_cut(file) else caption
             key = _picture_key(name, file, tree)
             if splits:

@@ -112,8 +112,8 @@ def class_folders(root: Path, dropped: DroppedRows) -> list[ClassFolder]:
         classes.setdefault((split, inner[0]), []).append(path)
     whole = split_of_folder(root.name)
     return [
-        ClassFolder(readable(name), root, split or whole, tuple(some))
-        for (split, name), some in classes.items()
+        ClassFolder(readable(name), root, split or whole, tuple(names))
+        for (split, name), names in classes.items()
     ]
 
 

@@ -134,7 +134,7 @@ def _bare(image_id: str) -> str:
 def _annotations(paths: tuple[Path, ...], dropped: DroppedRows) -> dict[str, EmojiWords]:
     """Spoken name and keywords by code points, of all files; R2D2Error where there are none."""
     files = [file for path in paths for file in _files(path)]
-    found: dict[str, EmojiWords] = {}
+    words: dict[str, EmojiWords] = {}
     for file in files:
         for character, entry in _entries(file):
             code = _bare("-".join(f"{ord(c):x}" for c in character))
@@ -146,11 +146,11 @@ def _annotations(paths: tuple[Path, ...], dropped: DroppedRows) -> dict[str, Emo
             where = f"{file}: {character}"
             if usable_texts([*spoken, *keywords], [*faults, *others], where, dropped) is None:
                 continue
-            if code in found:
+            if code in words:
                 dropped.add("annotated twice", f"{file}: {character}")
                 continue
-            found[code] = (spoken[0].text if spoken else None, tuple(t.text for t in keywords))
-    return found
+            words[code] = (spoken[0].text if spoken else None, tuple(t.text for t in keywords))
+    return words
 
 
 def _files(path: Path) -> list[Path]:

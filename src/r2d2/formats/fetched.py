@@ -113,8 +113,8 @@ def _join(rows: list[AddressRow], store: Path, context: ImportContext) -> Iterat
             by_split: dict[str, list[AddressRow]] = {}  # no text of one split goes to another
             for row in by_url.pop(key):
                 by_split.setdefault(row.split, []).append(row)
-            for some in by_split.values():
-                pair = _pair(some, images.get(key), key, context)
+            for same_split in by_split.values():
+                pair = _pair(same_split, images.get(key), key, context)
                 if pair is not None:
                     yield pair
         start = end

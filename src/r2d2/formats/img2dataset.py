@@ -32,45 +32,45 @@ RECORDS = (".parquet", ".pq")  # of a shard, with a row for each address
 KEY = "key"  # of a row in its records, in all layouts
 
 
-def read(place: Path, split: str, dropped: DroppedRows) -> Iterator[Pair]:
+def read(path: Path, split: str, dropped: DroppedRows) -> Iterator[Pair]:
     """Rows of an output folder, whichever output format was chosen.
 
     With tar files, the Parquet files beside them hold the same rows without pictures; they are
     asked only for how many could not be fetched.
     """
-    if not place.is_dir():
-        raise R2D2Error(f"{place} is no folder: give img2dataset's output folder")
-    tables = files_under(place, (".parquet", ".pq"))
+    if not path.is_dir():
+        raise R2D2Error(f"{path} is no folder: give img2dataset's output folder")
+    tables = files_under(path, (".parquet", ".pq"))
     for table in tables:
         _count_failures(table, dropped)
-    if files_under(place, TAR_SUFFIXES):
-        yield from webdataset.read(place, split, dropped, KEY)
-    elif any(is_picture(name) for folder in walk([place]) for name in folder.names):
-        yield from _files(place, split, dropped)
+    if files_under(path, TAR_SUFFIXES):
+        yield from webdataset.read(path, split, dropped, KEY)
+    elif any(is_picture(name) for folder in walk([path]) for name in folder.names):
+        yield from _files(path, split, dropped)
     elif tables:
-        yield from parquet.read(place, split, dropped, KEY, _is_fetched)
+        yield from parquet.read(path, split, dropped, KEY, _is_fetched)
     else:
-        raise R2D2Error(f"{place} holds no .tar, .parquet or folder: give img2dataset's output")
+        raise R2D2Error(f"{path} holds no .tar, .parquet or folder: give img2dataset's output")
 
 
-def _files(place: Path, split: str, dropped: DroppedRows) -> Iterator[Pair]:
-    for folder in walk([place]):
-        of_folder = split_of_folders(f"{place.name}/{folder.relative}") or split
+def _files(path: Path, split: str, dropped: DroppedRows) -> Iterator[Pair]:
+    for folder in walk([path]):
+        of_folder = split_of_folders(f"{path.name}/{folder.relative}") or split
         groups: dict[str, list[str]] = {}
         for name in folder.names:
             if folder.hidden or is_hidden(name):
                 if is_picture(name):
                     count_hidden(
-                        dropped, f"{folder.relative}/{name}", str(place / folder.relative / name)
+                        dropped, f"{folder.relative}/{name}", str(path / folder.relative / name)
                     )
             elif not name.endswith(STATISTICS):
                 groups.setdefault(key_of(name), []).append(name)
         for some in groups.values():
-            yield from _rows(place, place / folder.relative, some, of_folder, dropped)
+            yield from _rows(path, path / folder.relative, some, of_folder, dropped)
 
 
 def _rows(
-    place: Path, folder: Path, names: list[str], split: str, dropped: DroppedRows
+    path: Path, folder: Path, names: list[str], split: str, dropped: DroppedRows
 ) -> Iterator[Pair]:
     """The rows of the files of one key."""
     for sample_names in samples_of(names):
@@ -97,7 +97,7 @@ def _rows(
         fields = webdataset.fields_of(sample, folder, where, dropped)
         if fields is None:
             continue
-        fields["image_id"] = fields.get(KEY) or readable(path_id(where, place))
+        fields["image_id"] = fields.get(KEY) or readable(path_id(where, path))
         pair = to_pair(where, sample.picture, fields, split, dropped)
         if pair is not None:
             yield pair

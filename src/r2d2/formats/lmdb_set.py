@@ -34,16 +34,16 @@ class LmdbSplit:
 def find(tree: SourceTree) -> dict[str, LmdbSplit]:
     """The stores there are, by the name of their split's folder."""
     folders = [file.parent for file in tree.others if file.name == DATA]
-    found: dict[str, LmdbSplit] = {}
+    splits: dict[str, LmdbSplit] = {}
     for folder in folders:
         if folder.name == IMAGES and (folder.with_name(PAIRS) / DATA).is_file():
             store = LmdbSplit(folder, folder.with_name(PAIRS))
-            first = found.setdefault(folder.parent.name, store)
+            first = splits.setdefault(folder.parent.name, store)
             if first != store:
                 raise R2D2Error(
                     f"{first.images} and {folder} are of one split: import one of them alone"
                 )
-    return found
+    return splits
 
 
 def images(store: LmdbSplit, dropped: DroppedRows) -> Iterator[tuple[str, str, bytes]]:
@@ -64,14 +64,14 @@ def pairs(store: LmdbSplit, dropped: DroppedRows) -> Iterator[tuple[str, str, st
         if key == b"num_samples":
             continue
         try:
-            found = load_plain(value)
+            entry = load_plain(value)
         except PickleRefusedError as error:
             dropped.add(REFUSED, f"{where} ({error})")
             continue
-        if not isinstance(found, tuple) or len(found) != 3 or not isinstance(found[2], str):
+        if not isinstance(entry, tuple) or len(entry) != 3 or not isinstance(entry[2], str):
             dropped.add(REFUSED, f"{where} (no image id, text id and text)")
             continue
-        yield where, str(found[0]), str(found[1]), found[2]
+        yield where, str(entry[0]), str(entry[1]), entry[2]
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, bytes, bytes]]:

@@ -108,12 +108,12 @@ def _read(source: str, expects: str, context: ImportContext) -> Iterator[Pair]:
 
 def _by_split(files: list[Path]) -> dict[str, Path]:
     """The files by the name of their split; R2D2Error where two have the same."""
-    found: dict[str, Path] = {}
+    files_of: dict[str, Path] = {}
     for file in files:
-        first = found.setdefault(split_name(file), file)
+        first = files_of.setdefault(split_name(file), file)
         if first != file:
             raise R2D2Error(f"{first} and {file} have one name: import one of their folders alone")
-    return found
+    return files_of
 
 
 def split_name(file: Path) -> str:

@@ -64,10 +64,10 @@ def split_of_file(name: str) -> str | None:
     """
     stem = name.rpartition("/")[2]
     stem = stem.partition(".")[0] or stem
-    found = _splits_in(stem)
-    if not found:
-        found = _splits_in(name.rpartition("/")[2])
-    return found.pop() if len(found) == 1 else None
+    splits = _splits_in(stem)
+    if not splits:
+        splits = _splits_in(name.rpartition("/")[2])
+    return splits.pop() if len(splits) == 1 else None
 
 
 def split_of_folder(name: str) -> str | None:
@@ -114,18 +114,18 @@ def split_of_path(file: Path, given: Path) -> str | None:
 
 def _splits_in(name: str) -> set[str]:
     """The splits that words of a name tell."""
-    found = set()
+    splits = set()
     text = unicodedata.normalize("NFKC", name)
     for word in _WORDS.findall(_HUMP.sub(" ", text).lower()):
         bare = _BESIDE_CHINESE.sub("", word)
         if bare in _SPLITS:
-            found.add(_SPLITS[bare])
+            splits.add(_SPLITS[bare])
         elif word.endswith(_NAMED_SETS):
-            found.add(next(_SPLITS[one] for one in _NAMED_SETS if word.endswith(one)))
+            splits.add(next(_SPLITS[one] for one in _NAMED_SETS if word.endswith(one)))
     run_on = _RUN_ON.search(text.lower())
-    if run_on and not found:
-        found.add(_SPLITS[run_on[1]])
-    return found
+    if run_on and not splits:
+        splits.add(_SPLITS[run_on[1]])
+    return splits
 
 
 def _plain(name: str) -> str:

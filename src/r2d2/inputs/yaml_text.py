@@ -27,8 +27,8 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
                     None, None, f"{key!r} stands in line {lines[key]} and again in line {line}"
                 )
             lines[key] = line
-    found: dict[Any, Any] = yaml.SafeLoader.construct_mapping(loader, node, deep=True)
-    return found
+    mapping: dict[Any, Any] = yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+    return mapping
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)

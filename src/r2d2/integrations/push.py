@@ -29,8 +29,8 @@ def push(folder: str | Path, repo: str, *, private: bool = False, overwrite: boo
         R2D2Error: no such folder, no token, a repository that holds files, or a hub that is out of
             reach or does not take them.
     """
-    place = Path(folder)
-    if not all((place / name).is_file() for name in (ABOUT, MODULES, CARD)):
+    path = Path(folder)
+    if not all((path / name).is_file() for name in (ABOUT, MODULES, CARD)):
         raise R2D2Error(
             f"{folder} is no folder with a model card that `r2d2 export hf` wrote: export it first"
         )
@@ -58,7 +58,7 @@ def push(folder: str | Path, repo: str, *, private: bool = False, overwrite: boo
                 )
             api.create_repo(repo, private=private or None, exist_ok=True)
             done = api.upload_folder(
-                repo_id=repo, folder_path=place, commit_message="Upload by r2d2 push",
+                repo_id=repo, folder_path=path, commit_message="Upload by r2d2 push",
                 delete_patterns="*" if there else None,
             )  # fmt: skip
     except R2D2Error:
