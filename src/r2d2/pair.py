@@ -92,41 +92,41 @@ def check_schema(schema: pa.Schema, path: str) -> None:
                     "give a pairs table, or import the data first"
                 )
             continue
-        found = schema.field(index).type
-        if not _same_meaning(expected.type, found):
+        actual = schema.field(index).type
+        if not _same_meaning(expected.type, actual):
             raise R2D2Error(
-                f"{path}: column {expected.name!r} is {found}, not {expected.type}: "
+                f"{path}: column {expected.name!r} is {actual}, not {expected.type}: "
                 "give a pairs table, or import the data first"
             )
 
 
-def _same_meaning(expected: pa.DataType, found: pa.DataType) -> bool:
+def _same_meaning(expected: pa.DataType, actual: pa.DataType) -> bool:
     kinds = pa.types
-    if kinds.is_null(found):
+    if kinds.is_null(actual):
         return True
-    if kinds.is_dictionary(found):
-        found = found.value_type
+    if kinds.is_dictionary(actual):
+        actual = actual.value_type
     if kinds.is_string(expected):
         return any(
-            (kinds.is_string(found), kinds.is_large_string(found), kinds.is_string_view(found))
+            (kinds.is_string(actual), kinds.is_large_string(actual), kinds.is_string_view(actual))
         )
     if kinds.is_large_binary(expected):
         return any(
-            (kinds.is_binary(found), kinds.is_large_binary(found), kinds.is_binary_view(found))
+            (kinds.is_binary(actual), kinds.is_large_binary(actual), kinds.is_binary_view(actual))
         )
     if kinds.is_integer(expected):
-        return bool(kinds.is_integer(found))
+        return bool(kinds.is_integer(actual))
     if kinds.is_floating(expected):
-        return bool(kinds.is_floating(found))
+        return bool(kinds.is_floating(actual))
     if kinds.is_list(expected):
-        is_list = kinds.is_list(found) or kinds.is_large_list(found)
-        return is_list and _same_meaning(expected.value_type, found.value_type)
-    if not kinds.is_struct(found):
+        is_list = kinds.is_list(actual) or kinds.is_large_list(actual)
+        return is_list and _same_meaning(expected.value_type, actual.value_type)
+    if not kinds.is_struct(actual):
         return False
-    given = {field.name: field.type for field in found}
+    types = {field.name: field.type for field in actual}
     return all(
-        _same_meaning(field.type, given[field.name])
-        if field.name in given
+        _same_meaning(field.type, types[field.name])
+        if field.name in types
         else field.name not in ("text", "source", "weight")
         for field in expected
     )
@@ -141,7 +141,7 @@ def to_pair(record: dict[str, Any]) -> Pair:
     return Pair(**known)
 
 
-def to_texts(found: list[dict[str, Any]] | None) -> tuple[Text, ...]:
+def to_texts(structs: list[dict[str, Any]] | None) -> tuple[Text, ...]:
     """The `texts` of a row as Arrow gives them; a null weight is 1."""
     return tuple(
         Text(
@@ -152,7 +152,7 @@ def to_texts(found: list[dict[str, Any]] | None) -> tuple[Text, ...]:
             text.get("clicks"),
             text.get("impressions"),
         )
-        for text in found or ()
+        for text in structs or ()
     )
 
 

@@ -83,9 +83,9 @@ class PairsLoader:
         self.neighbours = neighbours
         self.neighbours_from = neighbours_from  # epoch
         self.source_shares = dict(source_shares or {})
-        found = usable_rows(table, split, labelled)
-        self._rows, self._labels = found.rows, found.labels
-        self.skipped: Counter[str] = Counter(found.left_out)
+        usable = usable_rows(table, split, labelled)
+        self._rows, self._labels = usable.rows, usable.labels
+        self.skipped: Counter[str] = Counter(usable.left_out)
         self._cache: dict[int, _StoredRow] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._cache_room = cache_mb * 2**20 // (image_size * image_size * 3)
@@ -205,11 +205,11 @@ class PairsLoader:
     def _epoch_items(self, places: npt.NDArray[np.int64]) -> list[int]:
         """The items at places (n,) by the order of their epochs."""
         epochs, offsets = np.divmod(places, len(self._rows))
-        found = np.empty(len(places), dtype=np.int64)
+        numbers = np.empty(len(places), dtype=np.int64)
         for epoch in np.unique(epochs):
             here = epochs == epoch
-            found[here] = self._order(int(epoch))[offsets[here]]
-        return found.tolist()
+            numbers[here] = self._order(int(epoch))[offsets[here]]
+        return numbers.tolist()
 
     def _order(self, epoch: int) -> npt.NDArray[np.int64] | Shuffle:
         if epoch not in self._orders:
@@ -253,12 +253,13 @@ class PairsLoader:
             decoded = list(self._pool.map(self._decode, files))
         else:
             decoded = [self._decode(file) for file in files]
-        for item, pair, found in zip(missing, pairs, decoded, strict=True):
-            if isinstance(found, BadImage):
-                self.mark_bad({item: found.kind})
-                log.warning("%s, row %d: %s; skipped", self.table.path, self._rows[item], found)
+        for item, pair, picture in zip(missing, pairs, decoded, strict=True):
+            if isinstance(picture, BadImage):
+                self.mark_bad({item: picture.kind})
+                log.warning("%s, row %d: %s; skipped", self.table.path, self._rows[item], picture)
             else:
-                self._cache[item] = _StoredRow(found, _full(pair.texts), key_hash(pair.image_id))
+                texts, image_key = _full(pair.texts), key_hash(pair.image_id)
+                self._cache[item] = _StoredRow(picture, texts, image_key)
 
     def _decode(self, file: bytes) -> npt.NDArray[np.uint8] | BadImage:
         try:

@@ -130,9 +130,9 @@ def encoding_of(head: bytes, name: object, whole: bool = True, first: bool = Tru
     Raises:
         R2D2Error: it is none of them.
     """
-    found = detect_encoding(head, whole, first)
-    if found is not None:
-        return found
+    encoding = detect_encoding(head, whole, first)
+    if encoding is not None:
+        return encoding
     if 100 * head.count(0) > len(head):
         raise R2D2Error(f"{name} is no text: give the file that its name promises")
     big5 = _decodes(head, "big5hkscs")
@@ -244,19 +244,19 @@ def _first_wide(data: bytes) -> int:
 
 def _utf16(head: bytes, whole: bool, marked: str | None) -> str | None:
     """Which UTF-16 it is, by its mark or, without one, by the zeros in ASCII; None: it is none."""
-    found = marked
-    if found is None:
+    encoding = marked
+    if encoding is None:
         if b"\0" not in head or _is_chinese_utf8(_up_to_a_line(head, whole)):
             return None
-        if whole and (found := _common_utf16(head)) is not None:
-            return found
+        if whole and (encoding := _common_utf16(head)) is not None:
+            return encoding
         first, second = head[::2].count(0), head[1::2].count(0)
-        found = UTF16_LE if second > first else UTF16_BE
+        encoding = UTF16_LE if second > first else UTF16_BE
         many = max(first, second)  # a file of Chinese alone has commas and line breaks, at least
         if 4 * min(first, second) > many or 40 * many < len(head):
             return None
-    decoded = codecs.getincrementaldecoder(found)("replace").decode(head, whole)
-    return None if "\0" in decoded or 10 * decoded.count(LOST) > len(decoded) else found
+    decoded = codecs.getincrementaldecoder(encoding)("replace").decode(head, whole)
+    return None if "\0" in decoded or 10 * decoded.count(LOST) > len(decoded) else encoding
 
 
 def _up_to_a_line(head: bytes, whole: bool) -> bytes:

@@ -171,8 +171,8 @@ def _list(
                 is_link = entry.is_symlink()
                 kind = _kind(entry)
                 if kind == "folder":
-                    found = (entry.path, hidden or is_hidden(entry.name))
-                    (linked if is_link else inner).append(found)
+                    child = (entry.path, hidden or is_hidden(entry.name))
+                    (linked if is_link else inner).append(child)
                 elif kind == "file":
                     names.append(entry.name)
                     if is_link:

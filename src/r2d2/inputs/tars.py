@@ -149,11 +149,11 @@ def _follow(
     stored = {_path(one.name): one for some in groups.values() for one in some}
     for name, target in links:
         beside = posixpath.join(posixpath.dirname(name), target)  # as a symbolic link means it
-        found = stored.get(_path(target)) or stored.get(_path(beside))
-        if found is None:
+        linked = stored.get(_path(target)) or stored.get(_path(beside))
+        if linked is None:
             dropped.add(NO_TARGET, f"{file}, {readable(name)}")
             continue
-        groups.setdefault(key_of(name), []).append(found._replace(name=name, number=number))
+        groups.setdefault(key_of(name), []).append(linked._replace(name=name, number=number))
         number += 1
 
 
