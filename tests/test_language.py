@@ -8,6 +8,8 @@ import pytest
 
 import r2d2
 from r2d2.language import catalogue, in_language
+from r2d2.page import MARKS, in_user_language
+from r2d2.page import template as page_template
 from training.small import call_cli
 
 PACKAGE = Path(r2d2.__file__).parent
@@ -85,3 +87,37 @@ def test_a_command_tells_its_error_in_chinese(monkeypatch, capsys, tmp_path):
     code, _, lines = call_cli(monkeypatch, capsys, "search", "猫", "--queries", tmp_path / "q.txt")
     assert code == 2
     assert lines == ["error: 请给出要搜索的文字、--image 文件、--queries 文件三者之一"]
+
+
+PAGES = sorted(file for file in PACKAGE.rglob("*.html") if "page" not in file.parts)
+
+
+def texts_of(source):
+    """What a template says between its tags, without its style."""
+    source = re.sub(r"{% block style %}.*?{% endblock %}", "", source, flags=re.DOTALL)
+    words = (" ".join(part.split()) for part in MARKS.split(source)[::2])
+    return {text for text in words if re.search(r"[A-Za-z]{2}", text)}
+
+
+def test_the_chinese_texts_of_pages_belong_to_a_template():
+    said = set().union(*(texts_of(file.read_text(encoding="utf-8")) for file in PAGES))
+    assert set(catalogue("pages")) - said == set()
+    report = PACKAGE / "evaluation" / "report.html"
+    names = {"AUC"}  # as Chinese papers write them
+    missing = texts_of(report.read_text(encoding="utf-8")) - set(catalogue("pages"))
+    assert {text for text in missing if not text.startswith("R@")} == names
+
+
+@pytest.mark.usefixtures("chinese")
+def test_a_page_is_translated_and_what_is_filled_in_is_not():
+    source = '<html lang="en"><h1>\n Training </h1><td>{{ model }}</td><p>other</p>'
+    page = in_user_language(source)
+    assert page == '<html lang="zh"><h1>\n 训练 </h1><td>{{ model }}</td><p>other</p>'
+    page = page_template("r2d2.evaluation", "report.html").render(
+        run={"preset": "Training", "variant": "run"}, written="2024", tiles=[], two_stage=True,
+        weight=0, weight_plot="", top_k=3, tasks=[], contact=[], curves=[], versions={},
+        skipped=[], settings={}, attribution={},
+    )  # fmt: skip
+    assert "粗排按余弦相似度给图库排序。没有使用精排" in page
+    assert "<b>Training</b>" in page
+    assert '<html lang="zh">' in page

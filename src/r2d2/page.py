@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import re
+from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
@@ -11,13 +13,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from r2d2.language import catalogue, language
+
+# What stands between the texts of a template: tags, expressions and statements.
+MARKS = re.compile(r"({%.*?%}|{{.*?}}|{#.*?#}|<[^>]*>)", re.DOTALL)
 THUMBNAIL = 128  # pixels; shown at half of it, for dense screens
 
 
 def template(package: str, name: str) -> Any:
     """A template of a package; it extends `page.html`, with the head and the style of all pages."""
     environment = Environment(
-        loader=PackageLoader("r2d2", ""),
+        loader=_Pages("r2d2", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -27,7 +33,34 @@ def template(package: str, name: str) -> Any:
     css = resources.files("r2d2").joinpath("page.css").read_text(encoding="utf-8")
     environment.globals |= {"css": Markup(css), "thumbnail": thumbnail}
     text = resources.files(package).joinpath(name).read_text(encoding="utf-8")
-    return environment.from_string(text)
+    return environment.from_string(in_user_language(text))
+
+
+def in_user_language(source: str) -> str:
+    """The source of a template with its own texts in the language of the user.
+
+    Only what the template itself says is translated, never what is filled in.
+    """
+    if language() == "en":
+        return source
+    texts = catalogue("pages")
+    parts = MARKS.split(source.replace('<html lang="en">', '<html lang="zh">'))
+    for place in range(0, len(parts), 2):
+        words = " ".join(parts[place].split())
+        if words in texts:
+            before, after = re.match(r"(\s*).*?(\s*)$", parts[place], re.DOTALL).groups()  # type: ignore[union-attr]
+            parts[place] = before + texts[words] + after
+    return "".join(parts)
+
+
+class _Pages(PackageLoader):
+    """The pages that others extend."""
+
+    def get_source(
+        self, environment: Environment, template: str
+    ) -> tuple[str, str, Callable[[], bool] | None]:
+        source, path, is_fresh = super().get_source(environment, template)
+        return in_user_language(source), path, is_fresh
 
 
 def thumbnail(picture: Image.Image) -> str:
