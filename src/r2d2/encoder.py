@@ -32,7 +32,7 @@ class Encoder:
         return cls(load(path), lasting_name(path))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Only the name travels to another process."""
+        """Another process gets only the name, and loads the model itself."""
         return NamedEncoder, (self.name, self.fingerprint)
 
     @cached_property
@@ -60,7 +60,7 @@ class Encoder:
 
 @dataclass(frozen=True)
 class NamedEncoder:
-    """The encoder of a name, loaded once a process, when it is first asked."""
+    """An encoder by its name, which each process loads once, at the first call."""
 
     name: str
     fingerprint: str  # that it must have

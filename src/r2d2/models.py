@@ -1,4 +1,4 @@
-"""Any model by one name: whatever `--model`, `--init` or `r2d2.load` is given is opened here.
+"""Open a model of any kind by its name, as `--model`, `--init` and `r2d2.load` take it.
 
     load("runs/demo")                                # a run's folder, or a saved model's
     load("emoji")                                    # the model of the package

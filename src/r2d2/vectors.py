@@ -1,4 +1,4 @@
-"""Embeddings without a direction: NaN, infinite or zero. One rule for all that take embeddings in.
+"""Embeddings without a direction: NaN, infinite or zero. All code that reads embeddings uses this.
 
 One such vector among those of a split can spoil the ranks of all others: a cosine that is not a
 number is below none.

@@ -34,7 +34,7 @@ from r2d2.corpus.config import CorpusConfig, make_corpus_config
 from r2d2.corpus.runner import Runner
 from r2d2.corpus.texts.spelling import spell_queries
 from r2d2.inputs.dropped_rows import DroppedRows
-from r2d2.search.many import BatchReport, search_many
+from r2d2.search.batch_search import BatchReport, search_many
 from r2d2.search.query import SearchQuery
 from r2d2.search.searcher import Searcher
 from search.small import TEXTS as SEARCHED

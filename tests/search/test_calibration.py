@@ -24,8 +24,8 @@ from r2d2.search.calibration import (
     stored_calibration,
 )
 from r2d2.search.display import as_table
+from r2d2.search.gallery_notes import NOT_CALIBRATED, PICTURES_NOT_CALIBRATED, notes_of_gallery
 from r2d2.search.index import build_index
-from r2d2.search.kinds import NOT_CALIBRATED, PICTURES_NOT_CALIBRATED, notes_of_gallery
 from r2d2.search.layout import CALIBRATION, TODO, VECTOR, open_lance
 from r2d2.search.query import SearchQuery
 from r2d2.search.searcher import Searcher

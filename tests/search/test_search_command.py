@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from r2d2.inputs.dropped_rows import DroppedRows
-from r2d2.search import many
+from r2d2.search import batch_search
 from r2d2.search.display import as_table
 from r2d2.search.query import SearchQuery
 from r2d2.search.shipped import INDEX, EmojiGallery, emoji_character, emoji_file, emoji_name
@@ -236,7 +236,7 @@ def test_a_huge_picture_gets_one_line(tmp_path):
 
 def test_only_line_breaks_end_a_query(tmp_path):
     (tmp_path / "q.jsonl").write_bytes('{"text": "猫\u2028狗"}\r\n{"text": "山\u0085"}'.encode())
-    found = [text for _, text in many._lines(tmp_path / "q.jsonl", DroppedRows())]
+    found = [text for _, text in batch_search._lines(tmp_path / "q.jsonl", DroppedRows())]
     assert found == [{"text": "猫\u2028狗"}, {"text": "山\u0085"}]
 
 
@@ -268,7 +268,7 @@ def test_a_table_of_queries_is_read_by_its_columns(cli, indexed, tmp_path):
 
 def test_the_answer_names_the_query_without_a_mark_of_the_byte_order(tmp_path):
     (tmp_path / "q.txt").write_bytes("红色的猫\n\ufeff 蓝色的狗\n".encode())
-    done = many.search_many(
+    done = batch_search.search_many(
         small_searcher(), tmp_path / "q.txt", tmp_path / "a.jsonl", SearchQuery(k=1)
     )
     lines = (tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()

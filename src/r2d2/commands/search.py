@@ -146,7 +146,7 @@ def search(
         return searcher
 
     if queries is not None and out is not None:
-        from r2d2.search.many import search_many
+        from r2d2.search.batch_search import search_many
 
         done = search_many(opened(), queries, out, asked, overwrite=overwrite)
         typer.echo(f"{done.answered} queries answered, {done.dropped.total} refused: {out}")
@@ -346,8 +346,8 @@ def index(
     from r2d2.search.ann_build import KINDS, build_ann
     from r2d2.search.embed import loaded
     from r2d2.search.export import export_vectors
+    from r2d2.search.gallery_notes import notes_of_gallery
     from r2d2.search.index import build_index, count_bad
-    from r2d2.search.kinds import notes_of_gallery
     from r2d2.search.layout import INT8, STORES
     from r2d2.search.table_gallery import TableGallery
     from r2d2.settings import one_of
@@ -441,7 +441,7 @@ def _opened(
     from r2d2.photo_folder.place import FolderOptions, is_picture_folder
     from r2d2.pretrained import SHIPPED
     from r2d2.search.embed import loaded
-    from r2d2.search.kinds import other_kind_note
+    from r2d2.search.gallery_notes import other_kind_note
     from r2d2.search.searcher import Searcher
     from r2d2.search.shipped import EmojiGallery
     from r2d2.search.states import KEPT_BYTES

@@ -1,4 +1,4 @@
-"""What a start will take on the disk, told before it begins."""
+"""An estimate of the disk space that an update needs, made before it begins."""
 
 from __future__ import annotations
 

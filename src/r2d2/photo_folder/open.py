@@ -37,8 +37,8 @@ from r2d2.pretrained import SHIPPED
 from r2d2.progress import bars
 from r2d2.search.calibrate import update_calibration
 from r2d2.search.embed import loaded
+from r2d2.search.gallery_notes import EMOJI_ONLY, SAMPLE, is_of_another_kind
 from r2d2.search.index import build_index, drop
-from r2d2.search.kinds import EMOJI_ONLY, SAMPLE, is_of_another_kind
 from r2d2.search.layout import (
     BAD,
     IndexInfo,

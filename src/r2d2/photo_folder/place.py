@@ -1,4 +1,4 @@
-"""Where the table of a folder lies, and what it was made with."""
+"""Where the table of a folder of pictures is stored, and the settings that it was made with."""
 
 from __future__ import annotations
 

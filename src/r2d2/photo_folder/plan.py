@@ -1,4 +1,4 @@
-"""What a start has to do: which files are as the table has them, which must be read."""
+"""The plan of an update: which files are unchanged, and which must be read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from r2d2.photo_folder.rows import KnownPicture
 
 @dataclass
 class FolderPlan:
-    """Files and rows by what is known before any file is read."""
+    """Files and rows, sorted by path, size and time before any file is read."""
 
     same: list[tuple[ListedPicture, KnownPicture]] = field(default_factory=list)
     touched: list[tuple[ListedPicture, KnownPicture]] = field(default_factory=list)  # size or time

@@ -1,7 +1,7 @@
 """Bring the table of a folder up to date: only what is new or changed is embedded.
 
-Rows are appended first and removed after that. A start that was stopped leaves what it had done; a
-file that has two rows then is put right by the next start.
+New rows are appended before old ones are removed. An update that was stopped keeps its finished
+rows; where a file has two rows then, the next update removes the older one.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ COPIES_AT_ONCE = 8  # ... and where they hold whole files
 
 @dataclass
 class FolderChanges:
-    """What a start found, and did."""
+    """What an update changed, and what it left out."""
 
     new: int = 0
     changed: int = 0

@@ -1,4 +1,4 @@
-"""Build an approximate index, measure what it misses, and choose how hard it has to look."""
+"""Build an approximate index, measure its recall, and choose how many partitions it searches."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ REFINE = {"ivf_sq": (2, 5), "ivf_flat": (1,), "ivf_hnsw_sq": (2, 5), "ivf_pq": (
 
 @dataclass(frozen=True)
 class AnnMeasurement:
-    """An index, set as it will be used, against exact search on the same vectors."""
+    """The recall and the time of an index with its final settings, against exact search."""
 
     of: str  # images or texts
     kind: str

@@ -1,7 +1,7 @@
 """Requests with a body: how large, how long on their way, and how many at once.
 
-Those that are still being read and those that are worked on are counted apart. Were they not,
-clients that never end their bodies would take all the places of those that do.
+Bodies that are still being read and requests that are being answered are counted apart. Otherwise
+clients that never finish their bodies would use up the places of those that do.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Make the calibration of a gallery: what each of the unrelated texts finds in it at best.
+"""Compute the calibration of a gallery: the best result of each of the unrelated texts in it.
 
 The vectors pass through once and the texts twice, a batch at a time, so that memory does not grow
 with the gallery.

@@ -1,4 +1,7 @@
-"""Conditions on columns: SQL as the user writes it, or made from plain values."""
+"""Conditions on the columns of a table, and the values in these columns that a filter can offer.
+
+A condition is SQL that the user writes, or is built from plain values.
+"""
 
 from __future__ import annotations
 

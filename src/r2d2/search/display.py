@@ -14,7 +14,7 @@ from rich.text import Text
 
 from r2d2.notes import Note
 from r2d2.search.calibration import LIKELY, POSSIBLE
-from r2d2.search.kinds import calibration_note
+from r2d2.search.gallery_notes import calibration_note
 from r2d2.search.query import Hit, SearchQuery, SearchResults
 from r2d2.search.searcher import Searcher
 from r2d2.search.shipped import EmojiGallery, emoji_character

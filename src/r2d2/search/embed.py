@@ -1,4 +1,4 @@
-"""The work on a block of rows: read, encode, put down. Done here, or by workers of a cluster."""
+"""Embed a block of rows and store the vectors, in this process or in a worker of a cluster."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ FILES_AT_ONCE = 128  # in memory
 
 
 def staged_schema(width: int) -> pa.Schema:
-    """Vectors that wait to be put into the table."""
+    """The table of vectors that are not in the pairs table yet."""
     return pa.schema(
         [(STAGED, pa.uint64()), (VECTOR, vector_type(width)), (BAD, pa.string())]
     )  # fmt: skip
@@ -63,7 +63,7 @@ def text_schema(width: int, store: str = FLOAT32) -> pa.Schema:
 
 @lru_cache(maxsize=1)
 def loaded(model: str) -> ImageTextModel:
-    """One model a process."""
+    """A model, loaded once a process."""
     opened = load(model)
     allow_tensor_cores(opened)
     return opened

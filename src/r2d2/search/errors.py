@@ -1,4 +1,4 @@
-"""What can go wrong in a request, as a status, a word and a sentence."""
+"""Errors of a request, each with an HTTP status, a code for programs and a sentence for people."""
 
 from __future__ import annotations
 

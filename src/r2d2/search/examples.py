@@ -1,4 +1,4 @@
-"""Queries to begin with: such as find something in this gallery."""
+"""Example queries for the start page, each of which finds something in the gallery."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib import resources
 import numpy as np
 
 from r2d2.search.gallery import Gallery
-from r2d2.search.kinds import other_kind_note
+from r2d2.search.gallery_notes import other_kind_note
 from r2d2.search.query import SearchQuery
 from r2d2.search.reading import read_query
 from r2d2.search.searcher import Searcher

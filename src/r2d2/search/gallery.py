@@ -1,4 +1,4 @@
-"""What is searched: images and texts with their vectors, wherever they lie."""
+"""The protocol of a gallery: indexed images and texts, and their vectors."""
 
 from __future__ import annotations
 

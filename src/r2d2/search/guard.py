@@ -1,4 +1,8 @@
-"""Before a request is read: whose name it calls, whose key it has, how large it says it is."""
+"""ASGI layers that see a request before it is read.
+
+`Guard` checks its Host, its API key and its declared size; `HeadAsGet` answers HEAD as GET without
+the body.
+"""
 
 from __future__ import annotations
 

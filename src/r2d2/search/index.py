@@ -1,8 +1,8 @@
 """Embed a table once: images into two columns of it, its distinct texts into a table beside it.
 
-What is done is kept at once, in a table of vectors that wait; a run that was stopped goes on from
-there, and a table that has grown needs only its new rows. A fragment of the table gets its column
-written once, when all of its rows are done.
+Finished vectors are first kept in a staging table, so that a stopped run continues from there; a
+table that has grown needs only its new rows. The column of a fragment is written once, when all of
+its rows have their vectors.
 """
 
 from __future__ import annotations

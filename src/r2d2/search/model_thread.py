@@ -1,4 +1,9 @@
-"""The one thread that owns the models of a server, whatever the number of its tables."""
+"""The one thread that owns the models of a server, whatever the number of its tables.
+
+It takes the requests that wait, at most a batch of them, and runs the model on all of them at once.
+No request waits for others to arrive: under low load each is answered at once, and under high load
+the batches grow.
+"""
 
 from __future__ import annotations
 

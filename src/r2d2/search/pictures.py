@@ -1,4 +1,4 @@
-"""Thumbnails of the gallery as the page shows them: small, and kept for the next who looks."""
+"""A cache of the thumbnails that the page shows, and the pictures at full size."""
 
 from __future__ import annotations
 

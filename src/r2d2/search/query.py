@@ -1,4 +1,4 @@
-"""What is asked, and what comes back."""
+"""A search query and its results."""
 
 from __future__ import annotations
 

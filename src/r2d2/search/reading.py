@@ -1,4 +1,4 @@
-"""What a model can read of a query, so that what it cannot is named and nothing is made of it."""
+"""Which part of a query a model can read; the rest is named in notes and not searched for."""
 
 from __future__ import annotations
 

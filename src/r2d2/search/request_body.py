@@ -1,4 +1,9 @@
-"""A request's body, JSON or a form: its fields, and its pictures at the model's size."""
+"""A request's body, JSON or a form: its fields, and its pictures at the model's size.
+
+Texts are decoded by the charset that the client declares. RFC 7578 forbids `filename*` in forms,
+but older clients send it for Chinese file names: without the parser here such a picture would be
+taken for a text.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The addresses of the server: each reads its request, asks the service, and states the answer."""
+"""The routes of the HTTP API: each reads its request, calls the service and builds the response."""
 
 from __future__ import annotations
 

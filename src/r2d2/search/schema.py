@@ -1,4 +1,4 @@
-"""What the server takes and gives, as its OpenAPI description states it."""
+"""Requests and responses of the HTTP API; its OpenAPI description is made of them."""
 
 from __future__ import annotations
 

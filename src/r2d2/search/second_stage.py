@@ -1,4 +1,7 @@
-"""The second stage of a search: candidates by both cross encoders, or by a cascade of them."""
+"""The second stage of a search: candidates by both cross encoders, or by a cascade of them.
+
+`second_order` puts the candidates in their new order, beside the points that words give them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server is set to, and the model behind its queue."""
+"""The settings of a server, and the service of one table with its model behind a queue."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from PIL import Image
 from r2d2.errors import R2D2Error
 from r2d2.notes import Note
 from r2d2.search.examples import choose_examples
+from r2d2.search.gallery_notes import notes_of_gallery
 from r2d2.search.hosts import own_names
-from r2d2.search.kinds import notes_of_gallery
 from r2d2.search.model_thread import ModelThread
 from r2d2.search.pictures import KEPT_BYTES, Thumbnails
 from r2d2.search.query import SearchQuery, SearchResults

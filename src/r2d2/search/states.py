@@ -1,4 +1,4 @@
-"""What the cross encoders read of images, kept for the next query as far as memory allows."""
+"""A cache of the encoded states of images, which the cross encoders read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AT_ONCE = 64  # files held in memory at a time
 
 
 class ImageStates:
-    """Encoded images of a gallery, the least recently used ones forgotten first."""
+    """Encoded images of a gallery, the least recently used ones dropped first."""
 
     def __init__(
         self, model: ImageTextModel, gallery: Gallery, kept_bytes: int = KEPT_BYTES

@@ -1,4 +1,4 @@
-"""The texts of a table, one after the other, with the images that have them."""
+"""The texts of a pairs table with the images that have them, and the texts of chosen images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server tells of itself: figures for Prometheus, and a line of JSON a request.
+"""Metrics of the server for Prometheus, and a log line of JSON for each request.
 
 Neither holds texts, pictures or addresses of clients.
 """

@@ -3,6 +3,9 @@
 Where a script sets no spaces between words, as Chinese does, terms are single characters and pairs
 of neighbours: a dictionary's words would miss 蛋糕店 for 蛋糕. Elsewhere they are words. Symbols,
 emoji among them, are terms; punctuation is none.
+
+The weight of a term is its inverse document frequency among the texts of the pictures. Single
+characters that name nothing visible, such as 的 or 大, have no weight by themselves.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Full-text search of the texts of images, by Lance's inverted index (BM25)."""
+"""Full-text search of the texts of images, by Lance's inverted index (BM25).
+
+A table has a column of the terms of its texts, and Lance's index of that column.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Published weights into a model of ours, with every tensor of both sides accounted for.
 
 `import_weights([roberta, clip], out)` is how the paper starts; `import_weights(checkpoint, out)` is
-for a whole model. What no source gives is initialised, seeded, and said.
+for a whole model. Tensors that no source gives are initialised from a seed and listed.
 """
 
 from __future__ import annotations

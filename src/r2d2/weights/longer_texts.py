@@ -1,7 +1,7 @@
-"""More places for texts than a tower was trained with, as FG-CLIP and Long-CLIP make them.
+"""More text positions than an encoder was trained with, as in FG-CLIP and Long-CLIP.
 
-The first places, which nearly every text of the training had, stay as they are; the others are
-stretched (arXiv 2403.15378). What stands there is near enough to be trained further on long texts.
+The embeddings of the first positions, which nearly every training text had, stay as they are; the
+others are interpolated (arXiv 2403.15378). The result is a start for training on long texts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Others' weights as a model in memory: Hugging Face's dual encoders, and official checkpoints."""
+"""Open published weights as a model: Hugging Face's dual encoders and official checkpoints."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What is said of a gallery as a whole, above all that its model is for another kind of pictures.
+"""Notes on a gallery as a whole, above all that its model is for another kind of pictures.
 
-The model that comes with the package learnt emoji alone. On photographs its results are chance,
-and its cosines are high all the same: whoever uses it there is told.
+The model that comes with the package was trained on emoji alone. On photographs its results are
+chance although its cosines are high, so the user is warned.
 """
 
 from __future__ import annotations
