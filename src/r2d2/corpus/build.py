@@ -1,7 +1,7 @@
 """A build of a corpus: it runs the stages in order, then it writes the report and the card.
 
-An interrupted build goes on where it was: a stage that is done is not done again, and within one
-every part that is whole is kept. Other settings run anew what depends on them.
+An interrupted build continues where it was: a finished stage is not repeated, and within a stage
+every finished part is kept. Changed settings repeat the stages that depend on them.
 """
 
 from __future__ import annotations

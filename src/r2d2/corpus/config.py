@@ -139,7 +139,7 @@ class TextFilterConfig:
 class FetchConfig:
     """How images are fetched."""
 
-    enabled: bool = True  # false: an address without a result of an earlier sitting is dropped
+    enabled: bool = True  # false: an address without a result of an earlier run is dropped
     concurrency: int = 64  # requests at a time
     per_host: int = 4  # of them to one host
     timeout_s: float = 20.0  # of a whole request

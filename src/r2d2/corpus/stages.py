@@ -184,7 +184,7 @@ def _plain(value: Any, home: str) -> Any:
 def _code(value: Any) -> str:
     """A digest of the file where a function or class of the user's own stands.
 
-    What was typed into a notebook stands in no file: it is known by its own code.
+    A function that was defined in a notebook has no file: it is identified by its own code.
     """
     if value.__module__.startswith("r2d2."):
         return ""

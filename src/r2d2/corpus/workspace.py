@@ -1,8 +1,8 @@
-"""A build's working folder: a stage that is done is not done again, one that was cut off goes on.
+"""A build's working folder: a finished stage is not repeated, an interrupted stage continues.
 
 Every stage has a folder of its own. What it depends on - its key, and the stages whose products it
-reads, with what those counted - is hashed into `stage.json`: where the hash is another one, the
-stage starts anew.
+reads, with what those counted - is hashed into `stage.json`. When the hash changes, the stage
+starts from the beginning.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def test_the_store_is_that_of_one_machine(three_nodes, tmp_path, server):
     images = write_images(tmp_path / "images", urls)
     kept = tmp_path / "stage" / DROPPED
     kept.mkdir(parents=True)
-    (kept / "addresses-9-9.parquet").touch()  # of a sitting that was cut off
+    (kept / "addresses-9-9.parquet").touch()  # of a run that was cut off
     count = on_cluster(images, tmp_path / "ray", stage=tmp_path / "stage")
     dropped = pa.concat_tables(map(pq.read_table, kept.iterdir())).to_pylist()
     assert Counter(row["rule"] for row in dropped) == Counter(count.dropped)

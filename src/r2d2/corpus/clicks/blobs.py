@@ -1,4 +1,4 @@
-"""Encoded images that stand in a log: kept aside in runs sorted by id while the rest is summed.
+"""Encoded images that stand in a log: written to runs sorted by id while the rows are summed.
 
 They do not go through the database, whose unit of work is 2,048 rows, whatever a row's size.
 """

@@ -31,7 +31,7 @@ CUT = "cut.json"
 
 @dataclass(frozen=True)
 class BucketLayout:
-    """How a log's images are cut."""
+    """How the images of a log are divided into buckets and parts."""
 
     images: tuple[int, ...]  # of each bucket
     parts: int  # of the next stages; a bucket holds equally many
@@ -43,7 +43,7 @@ class BucketLayout:
 
 
 def write_layout(folder: Path, layout: BucketLayout) -> None:
-    """Leave word for the next stage."""
+    """Write the layout of the buckets for the next stage."""
     write_text(folder / CUT, json.dumps({"images": layout.images, "parts": layout.parts}))
 
 

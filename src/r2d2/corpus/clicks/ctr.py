@@ -1,9 +1,9 @@
-"""Click-through rates that one may compare: shrunk towards a Beta prior that the log itself gives.
+"""Comparable click-through rates: smoothed by a Beta prior that is fitted to the log.
 
-A pair was clicked c times in n looks. Its rate is unknown, but rates of a log follow a law: take
-Beta(alpha, beta), find both by maximum marginal likelihood, where c is beta-binomial, and the mean
-of what is then known of a pair is (c + alpha) / (n + alpha + beta): 1 click of 1 look stays near
-the log's mean, 900 of 1,000 speak for themselves.
+A pair was clicked c times in n looks. The rates of a log are assumed to be distributed as
+Beta(alpha, beta), so c is beta-binomial, and alpha and beta maximise the marginal likelihood. The
+posterior mean of a pair's rate is (c + alpha) / (n + alpha + beta): 1 click of 1 look stays near
+the mean of the log, 900 of 1,000 near 0.9.
 """
 
 from __future__ import annotations

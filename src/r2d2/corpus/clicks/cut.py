@@ -1,9 +1,9 @@
-"""What a ranking must know of all pairs at once: the prior, and the last score that is kept.
+"""What a ranking needs from all pairs: the prior, and the least score that is kept.
 
-A score is a function of a pair's clicks and looks alone, so that both follow exactly from a small
-table: how many pairs of each bucket had which outcome. Pairs of the very score at the cut go by
-image id, then by text; since buckets are ranges of ids, the tables also tell how many of them stay
-in each bucket.
+A score is a function of the clicks and looks of a pair alone, so both follow exactly from a small
+table: the number of pairs of each bucket by clicks and looks. Pairs whose score equals the least
+one are kept in the order of image id and text. Buckets are ranges of ids, so the tables also give
+the number of such pairs that are kept in each bucket.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""The queries of merged images: all that was shown counts, and what ranks no more is dropped.
+"""The queries of merged images: their counts add up, and queries below the cut are dropped.
 
-Ranking comes before images are fetched, so a picture at two addresses was ranked as two, and a pair
-may have been dropped under one and kept under the other. Where it was kept, what it was shown and
-clicked under the other counts as well: else the sum would leave out just the looks without a click.
+Images are ranked before they are fetched, so a picture at two addresses was ranked as two images,
+and a pair may have been dropped for one address and kept for the other. If it was kept for one, its
+clicks and impressions at the other count as well: otherwise the sum would omit impressions without
+a click.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Merged images: the texts and counts of one go to the other, and the CTR is smoothed anew.
+"""Merged images: texts and counts of copies are added up, and the CTR is computed again.
 
-Where two images are one, the rows of the one that gives up its id may belong to another part. They
-are few, so each part first sets its own leavers aside, sorted, and then every part takes in those
-that belong to it. What comes out holds images that have a text and texts that have an image.
+When two images are merged, one gives up its id, and its rows may then belong to another part. Such
+rows are few. Each part first writes them to a separate file, sorted, and then every part reads
+those that belong to it. The result holds only images that have a text and texts that have an image.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def _find_unranked(
 
 @dataclass(frozen=True)
 class MergedImages:
-    """The images that are one with others, as far as a part needs to know them."""
+    """The merges that concern the images of a part."""
 
     file: str | None
     parts: int
@@ -190,7 +190,7 @@ class MergedImages:
 
 @dataclass(frozen=True)
 class SetAside:
-    """Pairs and files of a part that go to another id, under that id."""
+    """Write the pairs and files of a part whose image takes another id, under that id."""
 
     merged: MergedImages
 
@@ -345,7 +345,7 @@ def _flows(
 
 
 def _arrivals(job: dict[str, str], parts: int, kind: str) -> list[pa.Table]:
-    """What the parts set aside for this one."""
+    """The rows that other parts have written for this one."""
     first, last = part_range(int(job["part"]), parts)
     here = [("image_id", ">=", first), ("image_id", "<", last)]
     files = (part_file(Path(job["out"]) / LEAVERS, kind, n) for n in range(parts))

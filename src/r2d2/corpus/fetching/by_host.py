@@ -74,7 +74,7 @@ def fetch_by_host(
     again = retried_causes(retry_failed)
     count = runner.workers * SHARES_A_WORKER
     home = store if stage is None else stage
-    for old in (home / DROPPED).glob("addresses-*.parquet"):  # of a sitting that was cut off
+    for old in (home / DROPPED).glob("addresses-*.parquet"):  # of a run that was cut off
         old.unlink()
     with locked(store):
         folder = store / SORTED
@@ -145,7 +145,7 @@ class FetchShare:
     config: FetchConfig
     again: frozenset[str]
     shares: int
-    since: int  # number of the store's last shard before this sitting
+    since: int  # number of the store's last shard before this run
     lookup: Lookup | None
 
     def __call__(self, job: Job) -> FetchedShare:

@@ -1,6 +1,7 @@
 """What could not be fetched, as a table to read and to fetch from: `failures.csv` in the store.
 
-It goes by way of one file a cause, so that it stands in the order of causes and never in memory.
+Each cause is written to a file of its own first. The files are then joined in the order of the
+causes, so that the table is never held in memory.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ COLUMNS = {"url": "url", "cause": "status", "reason": "reason", "tries": "tries"
 def write_failures(store: Path, update: Update) -> int:
     """List every address of a store that has no image; the caller holds the store's lock.
 
-    Columns: url, cause, reason, and tries, those of all sittings together. The most frequent cause
+    Columns: url, cause, reason, and tries, those of all runs together. The most frequent cause
     comes first; within one the order is that of the addresses' hashes. UTF-8, with a header.
 
     Args:

@@ -1,4 +1,4 @@
-"""Fetching images by their addresses: many at a time, few of one host, in any number of sittings.
+"""Fetching images by their addresses: many at a time, few of one host, in any number of runs.
 
 Every address ends in the store with one cause. What is there is not fetched again, unless it failed
 and failures are asked for, or the settings that decided it have other values by now.

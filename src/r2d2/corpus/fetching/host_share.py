@@ -53,7 +53,7 @@ class HostShare:
 
     number: int = 0
     count: int = 1
-    since: int | None = None  # results of shards after this number are of this sitting
+    since: int | None = None  # results of shards after this number are of this run
     starts: Mapping[str, PassedAddress] = field(default_factory=dict)  # by the address's own URL
 
     def owns(self, host: str) -> bool:

@@ -13,7 +13,7 @@ from r2d2.corpus.fetching.host_share import host_of
 from r2d2.corpus.fetching.outcome import Outcome
 
 WINDOW = 16  # addresses taken ahead of time for each request at a time, to find other hosts among
-LONGEST_WAIT_S = 60.0  # that a server may ask for by Retry-After; beyond it: another sitting
+LONGEST_WAIT_S = 60.0  # that a server may ask for by Retry-After; beyond it: another run
 BUSY = (429, 503)  # answers after which the whole host is left alone for a while
 
 Ask = Callable[[str], Awaitable[Outcome]]

@@ -1,4 +1,4 @@
-"""What was fetched: a folder of Parquet shards, one row an address; of two results the later holds.
+"""The store of fetched images: Parquet shards of one row an address; the latest result counts.
 
 An address is known by the hash that is also its image's id. A shard's name tells the range of the
 hashes in it, so that whoever looks for some addresses opens few shards: they are fetched in about
@@ -37,7 +37,7 @@ STORE_COLUMNS = pa.schema(
         ("status", pa.string()),  # a Cause
         ("reason", pa.string()),
         ("http_status", pa.int16()),
-        ("tries", pa.int16()),  # in this sitting
+        ("tries", pa.int16()),  # in this run
         ("sha256", pa.string()),  # of the file, in hexadecimal
         ("bytes", pa.int64()),
         ("width", pa.int32()),

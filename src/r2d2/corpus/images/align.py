@@ -1,7 +1,7 @@
-"""How well a text and its image agree by a model, and what lies between two bounds of that.
+"""Alignment of texts with their images by a model: pairs outside two bounds are dropped.
 
-Too low is noise; too high is often a text that is printed in the picture. The report shows the
-histogram, and examples at both bounds, so that a person can set them.
+A low similarity means noise; a high one often means a text that is printed in the picture. The
+report shows the histogram, and examples at both bounds, so that a person can set them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class EmbeddingModel(Protocol):
-    """What a corpus may ask of a model: embeddings of unit length, and no torch."""
+    """A model as the corpus uses it: embeddings of unit length, without torch."""
 
     @property
     def fingerprint(self) -> str:

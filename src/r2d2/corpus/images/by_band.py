@@ -1,4 +1,4 @@
-"""Which images are one, found by many workers; nowhere do all images meet.
+"""Duplicate images found by many workers; no worker holds all images.
 
 Two hashes that differ in at most `radius` bits agree in one of radius + 1 bands of bits. So hashes
 go to the buckets of their bands, and within a bucket those that are near are linked. The links join

@@ -1,4 +1,4 @@
-"""Which images are one: by their file, by a perceptual hash, and by meaning where it is asked for.
+"""Duplicate images: by their file, by a perceptual hash, and optionally by meaning.
 
 Only the ids and the measures of all images are held in memory, some hundred bytes each.
 """

@@ -1,7 +1,7 @@
-"""What a corpus looks like in figures: one pass over a table, in bounded memory.
+"""Statistics of a corpus: one pass over a table, in bounded memory.
 
-Counts are of the whole table. Words and pictures are looked at in a sample by the hash of image_id,
-so that two tables are compared by the same images where they share them.
+Counts are of the whole table. Words and pictures are those of a sample by the hash of image_id, so
+that two tables are compared by the same images where both hold them.
 """
 
 from __future__ import annotations

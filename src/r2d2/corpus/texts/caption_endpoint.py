@@ -309,7 +309,7 @@ def api_key(config: RecaptionConfig) -> str:
     if not (key.isascii() and key.isprintable()):
         raise R2D2Error(
             f"the key in the environment variable {config.key_variable} has characters that are "
-            "not printable ASCII: copy it anew"
+            "not printable ASCII: copy it again"
         )
     return key
 
