@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 
 import numpy as np
@@ -141,6 +142,8 @@ def test_img2dataset(tmp_path, layout):
         ("第0张", "http://e.org/0"), ("第1张", "http://e.org/1"),
     ]  # fmt: skip
     assert found.dropped.counts == {"not fetched: failed_to_download": 1}
+    (where,) = found.dropped.examples["not fetched: failed_to_download"]
+    assert re.fullmatch(r".*\.parquet, row [1-9]", where)
 
 
 def test_refusals(tmp_path):

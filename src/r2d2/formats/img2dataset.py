@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +111,10 @@ def _is_fetched(fields: Mapping[str, Any]) -> bool:
 
 def _count_failures(table: Path, dropped: DroppedRows) -> None:
     with open_parquet(table) as opened:
-        if "status" in opened.schema_arrow.names:
-            for batch in opened.iter_batches(columns=["status"]):
-                for status in batch.column(0).to_pylist():
-                    if status not in (None, SUCCESS):
-                        dropped.add(f"not fetched: {status}", str(table))
+        if "status" not in opened.schema_arrow.names:
+            return
+        batches = opened.iter_batches(columns=["status"])
+        states = chain.from_iterable(batch.column(0).to_pylist() for batch in batches)
+        for number, status in enumerate(states, 1):
+            if status not in (None, SUCCESS):
+                dropped.add(f"not fetched: {status}", f"{table}, row {number}")
