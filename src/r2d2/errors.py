@@ -10,10 +10,10 @@ NEEDS_CAPTIONS = (
 
 
 class R2D2Error(Exception):
-    """Something the user can mend: the message names the thing and the remedy, in one line.
+    """An error that the user can correct: its message names the cause and the remedy, in one line.
 
-    `r2d2.entry` alone turns it into exit code 2; all else lets it pass. `code` is the kind of
-    mistake in a word, for the server's clients: they may have words of their own for it.
+    Only `r2d2.entry` catches it for the command line, and exits with code 2. `code` names the kind
+    of error for the server's clients, which may translate it.
     """
 
     code: str = "invalid"
@@ -24,9 +24,9 @@ class R2D2Error(Exception):
             self.code = code
 
 
-def taken(place: object) -> R2D2Error:
-    """What to raise where something is that was not asked to be replaced."""
-    return R2D2Error(f"{place} exists: choose another place or ask to overwrite it")
+def exists_error(path: object) -> R2D2Error:
+    """The error for an output that exists and that nobody asked to replace."""
+    return R2D2Error(f"{path} exists: choose another place or ask to overwrite it")
 
 
 def first_line(error: BaseException) -> str:
@@ -35,7 +35,7 @@ def first_line(error: BaseException) -> str:
 
 
 class TerminatedError(BaseException):
-    """SIGTERM came where no step is in hand; no Exception, so that nothing on its way holds it."""
+    """SIGTERM arrived outside a step. It is no Exception, so that no handler of those stops it."""
 
 
 class RunStoppedError(Exception):

@@ -1,4 +1,4 @@
-"""What there is to know about an answer: what was left out of it, or what it cannot tell."""
+"""Notes beside an answer: what the model did not read of a text, and what the answer lacks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Note:
-    """One thing to know."""
+    """A note for the user."""
 
     note: str  # in a sentence
     code: str  # for programs

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from r2d2.errors import R2D2Error, taken
+from r2d2.errors import R2D2Error, exists_error
 from r2d2.files import remove_folder, replace_folder
 from r2d2.native_write import write_batches
 from r2d2.output_lock import locks_output
@@ -286,12 +286,12 @@ def write_table(
     schema = columns.with_metadata(dict(metadata or {}))
     if "://" in uri:
         if not overwrite and is_dataset(uri):
-            raise taken(uri)
+            raise exists_error(uri)
         return _write(uri, pairs, schema, "overwrite" if overwrite else "create", uri)
     target = Path(uri)
     if os.path.lexists(target):
         if not overwrite:
-            raise taken(uri)
+            raise exists_error(uri)
         if not (is_dataset(uri) or (target.is_dir() and not any(target.iterdir()))):
             raise R2D2Error(f"{uri} is no table, so it is not overwritten: choose another place")
     with _disk_errors(uri):

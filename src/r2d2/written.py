@@ -1,4 +1,4 @@
-"""What this process has written whole so far: a stopped command says what it leaves behind."""
+"""The outputs that this process has finished; a command that is stopped reports them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ written: list[Path] = []
 
 
 def note_written(path: Path) -> None:
-    """Remember a path that stands in its place."""
+    """Remember an output that is complete."""
     if path not in written and len(written) < NAMED:
         written.append(path)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from downstream.pairs import caption, pair, picture, quiet, table_of
-from r2d2.checks.against import know
+from r2d2.checks.against import table_hashes
 from r2d2.checks.base import CheckOptions
 from r2d2.checks.logistic import dense_rows, learn, sparse_rows
 from r2d2.checks.run import check_table
@@ -173,7 +173,7 @@ def test_what_splits_share_and_what_other_tables_have(tmp_path):
         pair(61, "test", texts=(Text(caption(4), "title"),)),  # val has it
     ]
     look = PerceptualDuplicates(4)
-    report = check(tmp_path, pairs, near=look, against=(know(other.path, look, quiet),))
+    report = check(tmp_path, pairs, near=look, against=(table_hashes(other.path, look, quiet),))
     facts = {fact.name: fact for fact in report.facts}
     assert facts["shared by 'test' and 'val'"].parts == {
         "an image_id": 0, "a file": 1, "a near-duplicate picture": 1, "a text": 1,

@@ -1,4 +1,4 @@
-"""Another table as hashes, so that a set can be held against it without both in memory."""
+"""The hashes of another table, to compare a set with it without both in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from r2d2.table import PairsTable
 from r2d2.tokenizer import key_hash, loose_text_key
 
 
-def know(path: str | Path, near: DuplicateFinder | None, update: Update) -> TableHashes:
+def table_hashes(path: str | Path, near: DuplicateFinder | None, update: Update) -> TableHashes:
     """Read a table once: some forty bytes a row stay in memory.
 
     Args:

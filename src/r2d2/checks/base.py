@@ -1,4 +1,4 @@
-"""What a check sees and what it says: a table passes once, a chunk of rows at a time.
+"""The interface of a check: it sees a table once, in chunks of rows, and returns findings.
 
 A check keeps hashes rather than rows, so that memory grows by some bytes a row.
 """
@@ -120,7 +120,7 @@ class TableHashes:
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """What a check may want to know."""
+    """The options of all checks."""
 
     tokenizer: Tokenizer | None = None  # None: what depends on it is not checked
     max_length: int = 64  # tokens

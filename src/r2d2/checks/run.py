@@ -1,4 +1,4 @@
-"""Look over a table by all checks; a new check is a class, named in CHECKS."""
+"""Run all checks over a table; a new check is a class in CHECKS."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def check_table(
     pictures: int = PICTURES,
     checks: Sequence[type[Check]] = CHECKS,
 ) -> CheckReport:
-    """Look over a table.
+    """Run the checks over a table.
 
     Args:
         path: a pairs table.
@@ -132,7 +132,7 @@ def check_table(
 
 
 def _not_checked(options: CheckOptions) -> list[Fact]:
-    """What was not looked for, and what to give for it."""
+    """The checks that were left out, and the options that turn them on."""
     facts = []
     if options.tokenizer is None:
         facts.append(

@@ -154,7 +154,7 @@ def check(
     table means nothing. It is 0 where there are warnings only, and 2 where the input is bad.
     """
     from r2d2 import progress
-    from r2d2.checks.against import know
+    from r2d2.checks.against import table_hashes
     from r2d2.checks.base import CheckOptions
     from r2d2.checks.run import check_table
     from r2d2.downstream.likeness import PerceptualDuplicates
@@ -187,7 +187,7 @@ def check(
     bits = set_radius(PairsTable.open(table)) if radius is None else radius
     look = None if bits is None else PerceptualDuplicates(bits)
     with progress.bars() as update:
-        known = tuple(know(other, look, update) for other in against or ())
+        known = tuple(table_hashes(other, look, update) for other in against or ())
         asked = CheckOptions(tokenizer, length, min_side, look, known)
         report = check_table(table, update, asked, pictures)
     for line in report.lines():

@@ -47,7 +47,7 @@ from r2d2.corpus.stages import (
 )
 from r2d2.corpus.texts.recaption import check_recaption, recaption
 from r2d2.corpus.texts.text_filter import filter_texts, open_text_filters
-from r2d2.errors import R2D2Error, taken
+from r2d2.errors import R2D2Error, exists_error
 from r2d2.files import write_text
 from r2d2.outputs import table_is_there
 
@@ -255,7 +255,7 @@ def _align(settings: tuple[AlignConfig, EmbeddingModel], context: StageContext) 
 def _write(settings: TableSettings, context: StageContext) -> list[StageCount]:
     out = settings.out
     if table_is_there(out) and not context.overwrite and not is_made_of(out, context.out):
-        raise taken(out)  # it was not when the build began
+        raise exists_error(out)  # it was not when the build began
     write_text(context.out / BUILD_KEY, context.build_key)
     return [
         write_corpus(

@@ -1,4 +1,4 @@
-"""What people answered: Label Studio's JSON exports, read with every bad row counted."""
+"""Annotators' answers from Label Studio's JSON exports; what cannot be used is counted."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class Annotation:
 
 @dataclass
 class QuestionRound:
-    """What became of a question in one round."""
+    """One question in one round: how many people were to answer it, and who did."""
 
-    overlap: int  # people that it was to be answered by
+    overlap: int  # people who were to answer it
     people: set[str] = field(default_factory=set)  # who answered it
 
 
 @dataclass
 class AnnotationExport:
-    """All that was read."""
+    """The answers of one or more exports."""
 
     answers: list[Annotation] = field(default_factory=list)  # the last of each person and pair
     asked: dict[str, dict[int, QuestionRound]] = field(default_factory=dict)  # by pair, by round

@@ -40,7 +40,7 @@ class Candidate:
 
 
 class PictureTexts:
-    """All pictures of a table and all that is said of them: also of rows that the set does not get.
+    """The texts of all pictures of a table, those of rows outside the set included.
 
     Some of these are the same picture as one that it gets, and then their texts are true of it.
     """

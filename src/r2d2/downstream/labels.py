@@ -1,4 +1,4 @@
-"""From answers to a labelled set: majority, who agrees with whom, and an audit of who said what."""
+"""A labelled set from annotators' answers: majority, agreement, and an audit of all answers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class LabelRules:
     def __post_init__(self) -> None:
         if self.agree == 1:
             raise R2D2Error(
-                "no share is above --agree 1: give less, such as 0.99 for all of a mind"
+                "no share is above --agree 1: give less, such as 0.99 where all must agree"
             )
         check(self, "annotate", {"agree": SHARE, "low_kappa": (-1, 1), "low_gold": SHARE})
 
@@ -69,7 +69,7 @@ class Annotator:
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """What became of a set."""
+    """The figures of a labelled set."""
 
     rows: int  # of the set
     answers: int

@@ -1,4 +1,4 @@
-"""When two pictures are one, and when a text may be true of a picture that it was not written for.
+"""Which pictures count as the same, and which texts may be true of a picture they are not of.
 
 Near-same texts: equal text keys; or the shorter stands within the longer, letter for letter; or
 their sets of character bigrams have a Jaccard index of at least `same.jaccard`.

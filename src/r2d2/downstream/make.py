@@ -1,4 +1,4 @@
-"""One of the four sets, made of a pairs table, and held against what it must be apart from."""
+"""Make a downstream set of a pairs table, and check it against the tables it must differ from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from r2d2.checks.against import know
+from r2d2.checks.against import table_hashes
 from r2d2.checks.base import CheckOptions
 from r2d2.checks.run import CheckReport, check_table
 from r2d2.corpus.funnel import StageCount
@@ -26,9 +26,9 @@ from r2d2.downstream.candidates import (
 )
 from r2d2.downstream.config import RADIUS, DownstreamConfig
 from r2d2.downstream.groups import split_groups
-from r2d2.downstream.kin import kin_of
 from r2d2.downstream.likeness import PerceptualDuplicates
 from r2d2.downstream.negatives import Floats, KnownTexts, WrongTexts, deal
+from r2d2.downstream.picture_groups import picture_groups
 from r2d2.errors import R2D2Error
 from r2d2.outputs import Output, a_file, a_table, check_outputs
 from r2d2.progress import Update
@@ -49,7 +49,7 @@ class Hardness:
 
 @dataclass(frozen=True)
 class DownstreamSet:
-    """A set and what is known of it."""
+    """A set that was written, and its figures."""
 
     path: str
     config: DownstreamConfig
@@ -86,7 +86,7 @@ def make_set(
     overwrite: bool = False,
     update: Update = lambda *arguments: None,
 ) -> DownstreamSet:
-    """Make a set, look it over, and give both.
+    """Write a set and check it; returns its figures and the report of the check.
 
     Args:
         table: pairs to make it of.
@@ -107,7 +107,7 @@ def make_set(
         raise R2D2Error(f"size is {config.size}: matches and non-matches are as many, give it even")
     check_outputs(set_outputs(out), inputs=[table.path, *exclude], overwrite=overwrite)
     look = PerceptualDuplicates(config.same.radius)
-    known = tuple(know(path, look, update) for path in exclude)
+    known = tuple(table_hashes(path, look, update) for path in exclude)
     candidates, seen, read = read_candidates(table, config, update)
     candidates, apart = set_apart(candidates, known, config)
     stages = [read, *apart]
@@ -120,7 +120,7 @@ def make_set(
         stages.append(StageCount("pick", "pictures", len(candidates), len(picked), dropped))
     if not picked:
         raise R2D2Error(_nothing(table, stages))
-    groups, own = kin_of(picked, seen, config.same.radius)
+    groups, own = picture_groups(picked, seen, config.same.radius)
     ids = [one.image_id for one in picked]
     splits = split_groups(ids, groups, config.split, config.seed)
     rows = [_SetRow(n, n, split) for n, split in enumerate(splits)]

@@ -12,7 +12,7 @@ from r2d2.downstream.likeness import Ints, connected
 from r2d2.tokenizer import key_hash
 
 
-def kin_of(
+def picture_groups(
     picked: Sequence[Candidate], seen: PictureTexts, radius: int
 ) -> tuple[Ints, list[frozenset[str]]]:
     """The groups of the set's pictures, and the texts that may be true of each.

@@ -1,4 +1,4 @@
-"""Figures as JSON holds them."""
+"""Plain data for JSON, which has no NaN."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 A gold item is one whose answer is known: rows of the set that were clicked most, which are taken
 for matches, and pictures with a text that has not two characters in a row in common with their
-own, which match nothing. Their key, gold.csv, stays at home; a line that is struck there is gold no
-more.
+own, which match nothing. The answers are in gold.csv, which annotators must not see; a question
+that is deleted there is no gold item any more.
 """
 
 from __future__ import annotations

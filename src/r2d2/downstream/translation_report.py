@@ -1,4 +1,4 @@
-"""How far people moved from the machine's text, and how often the second disagreed."""
+"""How much people changed the machine's text, and how often the checker disagreed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class WordingChange:
 
 @dataclass(frozen=True)
 class TranslationReview:
-    """A job in figures."""
+    """The figures of a translation job."""
 
     sentences: int
     translated: int

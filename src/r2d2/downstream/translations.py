@@ -1,8 +1,8 @@
 """Translation with a double check: a job's folder, its two passes, and what came of them.
 
 One person translates each sentence anew, with the machine's attempt in sight; a second one checks,
-and accepts it or writes a better one. Sheets are CSV, so that any spreadsheet opens them. All that
-was said stays in passes.jsonl; the last word on each sentence counts.
+and accepts it or writes a better one. Sheets are CSV, so that any spreadsheet opens them. Every
+version stays in passes.jsonl; the last one of each sentence counts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ACCEPTED = ("ok", "√", "✓", "对", "同意", "正确")  # in the column `che
 
 @dataclass(frozen=True)
 class SentenceVersion:
-    """One person's word on one sentence."""
+    """One person's version of one sentence."""
 
     id: str
     number: int  # of the pass: 1 translated, 2 checked
@@ -53,13 +53,13 @@ class TranslationJob:
 
     folder: Path
     sentences: dict[str, Sentence]
-    first: dict[str, SentenceVersion] = field(default_factory=dict)  # the last word of each pass
+    first: dict[str, SentenceVersion] = field(default_factory=dict)  # the last version of each pass
     second: dict[str, SentenceVersion] = field(default_factory=dict)
 
 
 @dataclass
 class SheetResult:
-    """What became of a sheet."""
+    """The rows of a sheet that were recorded, and those that were left out."""
 
     number: int  # of the pass
     rows: int = 0
@@ -101,7 +101,7 @@ def open_job(folder: Path) -> TranslationJob:
 
 
 def sheet(job: TranslationJob, number: int, filled: Checks | None = None) -> str:
-    """What a pass has still to do, as CSV; of the second, with what is `filled` in already."""
+    """The sentences that a pass still lacks, as CSV; the second pass keeps the cells `filled`."""
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(FIRST if number == 1 else SECOND)

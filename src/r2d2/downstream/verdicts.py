@@ -1,4 +1,4 @@
-"""What people decided on each pair, over all rounds; and what has still to wait for them."""
+"""The verdict on each pair over all rounds, and the pairs that still wait for answers."""
 
 from __future__ import annotations
 

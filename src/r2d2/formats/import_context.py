@@ -11,7 +11,7 @@ from r2d2.inputs.dropped_rows import DroppedRows
 
 @dataclass(frozen=True)
 class ImportContext:
-    """The paths, and how they are to be read.
+    """The paths of an import, and how they are read.
 
     `dropped`, `renamed`, `queries` and `metadata` are filled while the rows are read; `metadata`
     before the first of them.

@@ -51,7 +51,7 @@ PathReader = Callable[[Path, str, DroppedRows], Iterator[Pair]]  # path, split w
 
 @dataclass(frozen=True)
 class Format:
-    """How one is read, and how it is written where it can be."""
+    """How a format is read, and how it is written if it can be."""
 
     about: str
     expects: str  # the files, in a line
@@ -65,7 +65,7 @@ class Format:
 def _each(
     read: PathReader, notes: Notes | None = None
 ) -> Callable[[ImportContext], Iterator[Pair]]:
-    """One path after the other; first what all of them say of their table."""
+    """A reader of one path after the other; `notes` reads the metadata of all paths first."""
 
     def every(context: ImportContext) -> Iterator[Pair]:
         if notes is not None:

@@ -1,1 +1,1 @@
-"""What people hand in: text of any encoding, rows of any format, values of any type."""
+"""Reading of users' files: text in any encoding, rows of any table, values of any type."""

@@ -1,4 +1,4 @@
-"""What is left out of an input: how many rows for which reason, and the first few of them."""
+"""Rows that a reader leaves out: how many for each reason, and the first few of them."""
 
 from __future__ import annotations
 
