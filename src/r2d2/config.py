@@ -86,9 +86,7 @@ class VisionConfig:
 class TextConfig:
     """BERT, post-norm; RoBERTa-wwm-ext is one of base size."""
 
-    vocab_size: int = (
-        21128  # RoBERTa-wwm-ext's; replaced by the tokenizer's own size when one is trained
-    )
+    vocab_size: int = 21128  # RoBERTa-wwm-ext's; a trained tokenizer's own size replaces it
     max_length: int = 64  # tokens, [CLS] and [SEP] included (official code)
     width: int = 768  # d_t, also the width of both cross encoders
     layers: int = 12
@@ -107,13 +105,13 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class HfTowersConfig:
-    """Towers of a Hugging Face dual encoder in the place of ours; see docs/towers.md."""
+    """Towers of a Hugging Face dual encoder instead of ours; see docs/towers.md."""
 
     kind: str  # its model_type: chinese_clip, clip, siglip or siglip2
     config: str  # its config.json
     mean: tuple[float, float, float]  # of the pixels, which it subtracts
     std: tuple[float, float, float]
-    length: int  # tokens that it pads a text to, where it looks at padding
+    length: int  # tokens to which it pads a text, if it attends to padding
     pad_id: int
     mask_id: int  # of the token that stands for a masked one
     special_ids: tuple[int, ...]  # never masked
@@ -125,9 +123,7 @@ class ModelConfig:
 
     vision: VisionConfig = field(default_factory=VisionConfig)
     text: TextConfig = field(default_factory=TextConfig)
-    cross_layers: int = (
-        6  # of each cross encoder (paper); 0: no cross encoders, no match head (PRD2)
-    )
+    cross_layers: int = 6  # of each cross encoder (paper); 0: neither these nor a head (PRD2)
     embed_dim: int = 768  # d, shared width of f_I and f_T (official code)
     projection_bias: bool = True  # of W_I and W_T (official code; CLIP and Chinese-CLIP have none)
     temperature: float = 0.07  # start of tau (paper), learnt within [0.001, 0.5]
@@ -147,13 +143,13 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """Which objectives are on (the variant's business) and their constants (docs/method.md)."""
+    """The objectives of the variant and their constants (docs/method.md)."""
 
     tgd: bool = True  # target-guided distillation; off: plain GCPR
-    # softmax (GCPR, TgD), or sigmoid: each pair by itself, with a learned bias (SigLIP); no TgD
+    # softmax (GCPR, TgD), or sigmoid: each pair separately, with a learned bias (SigLIP); no TgD
     contrast: str = "softmax"
-    # Of embeddings that are to be cut (Matryoshka): the contrast is the mean over these widths and
-    # the whole; none: the whole alone
+    # Widths to which embeddings may be cut later (Matryoshka): the contrast is the mean over these
+    # and the full width; none: the full width only
     widths: tuple[int, ...] = ()
     fgd: bool = True  # feature-guided distillation
     fgr: bool = True  # fine-grained ranking with both cross encoders
@@ -167,29 +163,27 @@ class ObjectiveConfig:
     et_masked_share: float = 0.5  # of the texts masked under ET; 1: all (the paper, long captions)
     image_keep: float = 0.5  # share of the patches that FgD's student sees
     teacher_temperature: float = 0.05  # tau_t of FgD
-    student_temperature: float = (
-        0.05  # tau_s of FgD: equal, else the teacher's feature is no optimum
-    )
-    # Share of the gradient of FGR and MLM that goes on into the towers: 1 all of it (the paper),
-    # 0 none, then they learn by the contrast alone
+    student_temperature: float = 0.05  # tau_s of FgD; unequal, the teacher's feature is no optimum
+    # Share of the gradient of FGR and MLM that the towers receive: 1, all of it (the paper);
+    # 0, none, so that only the contrast trains them
     ranking_gradient: float = 1.0
-    # Pairs of a block, neighbours in the batch: all its images are ranked with all its texts, in
-    # the place of the pairs that FGR draws; 0: no blocks
+    # Pairs of a block, consecutive in the batch: all its images are ranked with all its texts,
+    # instead of the pairs that FGR draws; 0: no blocks
     list_size: int = 0
-    ranking_from: float = 0.0  # share of the run before FGR and MLM begin: first the towers alone
-    # Share of the run from which on the towers stay as they are and the cross encoders learn alone,
-    # with a warm-up of their own, on blocks of like pairs that the towers seek in the whole table;
-    # 0: the whole run is of a model whose towers are done; 1: the towers learn to the end
+    ranking_from: float = 0.0  # share of the run that trains the towers only, before FGR and MLM
+    # Share of the run after which only the cross encoders are trained, with a new warm-up, on
+    # blocks of similar pairs that the towers find in the whole table. 0: from the start, for a
+    # model whose towers are trained already; 1: never
     second_stage_from: float = 1.0
     positive_weight: float = 2.0  # of FGR's positive class (official code)
     text_positives: bool = True  # equal texts are positives of one another, as equal images are
-    # Of labelled pairs, the cross entropy: heads, of each head, averaged; mean, of the mean of both
-    # heads' probabilities, taken for logits (official)
+    # The cross entropy of labelled pairs: heads, the mean of both heads'; mean, that of the mean of
+    # both heads' probabilities, taken for logits (official)
     label_loss: str = "heads"
     uniform_share: float = 0.5  # of FGR's draws at first ...
     uniform_until: float = 0.7  # ... falling to none at this share of the run
-    # Of a batch, which draw FGR's negatives among themselves only; 0: one, over all processes, or
-    # with system.accumulate above 1 one a chunk of each process
+    # Groups of a batch that draw FGR's negatives among themselves only. 0: one group over all
+    # processes, or with system.accumulate above 1 one for each chunk of each process
     negative_groups: int = 0
     weight_contrastive: float = 1.0  # of GCPR or TgD
     weight_fgr: float = 1.0
@@ -272,7 +266,7 @@ class TrainConfig:
     bias_rate: float = 1.0  # of the learning rate, for biases
     weight_decay: float = 0.05
     # What decays: matrices, but for position and class tokens; weights, all but biases; or all
-    # (both official). The temperature never does: it is a logarithm here
+    # (both official). The temperature never decays: it is stored as a logarithm
     decay: str = "matrices"
     betas: tuple[float, float] = (0.9, 0.98)
     eps: float = 1e-6
@@ -280,20 +274,17 @@ class TrainConfig:
     seed: int = 0
     # none; mild: small changes of place and colour; style: as if another artist had drawn it, of
     # another size and shape, recoloured and outlined; randaugment: crop and RandAugment (2, 5),
-    # each operation done and felt; official: as the official code does it
+    # each operation applied; official: as the official code does it
     augment: str = "mild"
     dropout: float | None = None  # in text and cross encoders; None: the model's own
     flip: bool = False  # mirror half of the pictures (official); many texts say left or right
-    hard_batches: int = 1  # rows that are put into a batch together; 1: none (data/order.py)
-    # texts: those with like texts; groups: near misses, which share the table's group_id
+    hard_batches: int = 1  # similar rows that are put into a batch together (data/order.py)
+    # texts: rows with similar texts; groups: near misses, which share the table's group_id
     hard_batches_by: str = "texts"
-    hard_batches_from: float = (
-        0.3  # share of the epochs without them: first the coarse, then the fine
-    )
+    hard_batches_from: float = 0.3  # share of the epochs before they begin
     labelled: bool = False  # learn from a matching set's labels, with FGR alone
-    source_shares: Mapping[str, float] = field(
-        default_factory=dict
-    )  # text source: share; others equal
+    # Shares by text source; the other sources get equal shares
+    source_shares: Mapping[str, float] = field(default_factory=dict)
     log_every: int = 10  # steps
     checkpoint_every: int = 500  # steps
     keep_checkpoints: int = 1  # the newest so many
@@ -302,12 +293,10 @@ class TrainConfig:
     freeze_vision: bool = False  # leave the image tower as it is
     freeze_text: bool = False  # and the text tower; projections and cross encoders still learn
     layer_decay: float = 1.0  # of the learning rate, from each layer of a tower to the one below
-    lora_rank: int = 0  # of the products that layers learn by instead of whole matrices; 0: whole
-    lora_alpha: float = 0.0  # the products count alpha / rank; 0: as the rank, so that they count 1
+    lora_rank: int = 0  # of the products that are trained instead of whole matrices; 0: whole
+    lora_alpha: float = 0.0  # the products are scaled by alpha / rank; 0: by 1
     cache_mb: int = 1024  # decoded pictures kept in memory
-    train_vocab: bool = (
-        False  # train the tokenizer on the training split; else load a BERT vocab.txt
-    )
+    train_vocab: bool = False  # train the tokenizer on the training split; else read a vocab.txt
 
     def __post_init__(self) -> None:
         sizes = ("epochs", "batch_size", "hard_batches", "log_every", "checkpoint_every")
@@ -339,10 +328,10 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class SystemConfig:
-    """How a run uses its machines; what is learnt stays the same, but for rounding."""
+    """How a run uses its machines; this does not change what is learnt, except for rounding."""
 
     parallel: str = "ddp"  # over processes: whole copies (ddp), or cut (fsdp) for what does not fit
-    accumulate: int = 1  # chunks of a process's share, one after the other; the contrast sees all
+    accumulate: int = 1  # chunks of a process's share; the contrast is over all of them
     precision: str = "auto"  # float32, bfloat16 (autocast), or auto: bfloat16 on a GPU that has it
     compile: bool = False  # torch.compile of each layer
     # AdamW and the teachers' update: fused (all parameters in one kernel), foreach (all in one
@@ -351,7 +340,7 @@ class SystemConfig:
     checkpoint_activations: bool = False  # recompute a layer in the backward pass: less memory
     decode_threads: int = 0  # that read and decode pictures, a process; 0: by the number of cores
     threads: int = 0  # of torch, a process; 0: torch's own choice
-    # That a process waits for the others before it takes them for dead; `val` is measured by one
+    # How long a process waits for the others; one of them measures `val` meanwhile
     timeout_minutes: float = 120.0
 
     def __post_init__(self) -> None:

@@ -26,7 +26,7 @@ def run_demo(out: Path, config: Config, *, resume: bool = False) -> Path:
 
     Raises:
         R2D2Error: whatever the user can mend.
-        RunStoppedError: a signal came; the checkpoint is written.
+        RunStoppedError: a signal was received; the checkpoint is written.
     """
     if not config.train.train_vocab:
         raise R2D2Error(

@@ -34,7 +34,7 @@ from r2d2.weights.official import unlike_official
 log = logging.getLogger(__name__)
 
 TRAIN, VALIDATION = "train", "val"
-FEW = 50.0  # %; where chance alone gives more, a figure says nothing of the model
+FEW = 50.0  # %; if chance gives more, a figure means nothing
 BEST = "best"
 
 
@@ -56,7 +56,7 @@ def finetune(
 
     Raises:
         R2D2Error: whatever the user can mend, such as a table without a split `val`.
-        RunStoppedError: a signal came.
+        RunStoppedError: a signal was received.
     """
     table, out = PairsTable.open(table_path), Path(out)
     start = tuning_start(out, init, resume)
@@ -209,7 +209,7 @@ class KeepBest:
             e for i, e in enumerate(epochs)
             if self._at_chance(e, steps) and not still_rising(epochs[: i + 1])
         ]  # fmt: skip
-        if hopeless != [found]:  # not this one, or an earlier one was told of
+        if hopeless != [found]:  # another epoch, or an earlier warning
             return
         causes = [
             f"is {(saved_run(self.out) or {}).get('init')} the model that was meant, and do the "

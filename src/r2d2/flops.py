@@ -31,7 +31,7 @@ class Cost:
     name: str
     parameters: int
     forward: float  # FLOPs
-    backward: float  # FLOPs; 0 where nothing is learnt
+    backward: float  # FLOPs; 0 if nothing is trained
     activations: float  # bytes kept from the forward for the backward pass, in float32
 
     @property
@@ -316,7 +316,7 @@ def _between(less: Cost, more: Cost, share: float) -> Cost:
 def _sides(
     states: Tensor, words: Tensor, real: Tensor
 ) -> Callable[[Tensor, Tensor], tuple[EncodedStates, EncodedStates]]:
-    """Both modalities as the cross encoders read them; no embedding is asked for."""
+    """Both modalities as the cross encoders read them, without embeddings."""
     return lambda v, t: (EncodedStates(v, None, v[:, 0]), EncodedStates(t, real, t[:, 0]))
 
 
@@ -336,7 +336,7 @@ def _trace(
 ) -> tuple[float, float, float]:
     """FLOPs of the forward pass and of the backward one, and bytes kept between them.
 
-    Inputs that ask for a gradient are what learns before them.
+    Inputs that require a gradient come from trained layers.
     """
     if not learns:
         with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -1,4 +1,4 @@
-"""The tokenizer of another dual encoder: its own tokenizer.json, with the part each token plays."""
+"""The tokenizer of a Hugging Face dual encoder: its tokenizer.json and its special tokens."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def load_tokenizer(path: Path, config: ModelConfig) -> Tokenizer:
 
 
 def unknown_id(vocab: Mapping[str, int]) -> int:
-    """Of what stands for unknown characters; -1: it takes a text apart into bytes, knowing all."""
+    """The id of the token for unknown characters; -1: there is none (byte-level tokenizers)."""
     return next((vocab[token] for token in (UNK, "<unk>") if token in vocab), -1)
 
 

@@ -1,4 +1,4 @@
-"""Settings as data: dataclasses out of YAML and `NAME=VALUE`; every name, type, range checked."""
+"""Settings as data: dataclasses from YAML and `NAME=VALUE`, with every name and type checked."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def _convert(value: Any, kind: Any, path: str) -> Any:
-    """A value out of YAML as the type that a field asks for; one word serves as a list of words."""
+    """A value of YAML as the type of a field; one word is accepted for a list of words."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is tuple and inner == (str, Ellipsis) and isinstance(value, str):
         value = [value]

@@ -1,6 +1,6 @@
-"""Settings that a user gave and a command would not use: told, or refused where it cannot be meant.
+"""Settings that a user gave and a command does not use: a warning, or an error.
 
-A setting that the variant turns off is told only, for several variants often share their settings.
+A setting that the variant turns off is only a warning, for variants often share their settings.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _mlm(config: Config) -> bool:
     return _contrast(config) and config.objectives.mlm
 
 
-# Which settings take effect only under a condition.
+# The condition under which a setting has an effect.
 CONDITIONS: dict[str, Callable[[Config], bool]] = {
     **dict.fromkeys(("alpha", "queue_size", "queue_decay"), _tgd),
     "momentum": lambda c: _tgd(c) or _fgd(c),
@@ -66,7 +66,7 @@ CONDITIONS["train.warmup_lr"] = lambda c: c.train.schedule == "epochs"
 for _name in ("hard_batches_by", "hard_batches_from"):
     CONDITIONS[f"train.{_name}"] = lambda c: c.train.hard_batches > 1
 
-# Which command uses a setting, and what to tell the users of the others.
+# The commands that use a setting, and the reason to give to users of the others.
 ADAPTS = (("finetune", "pretrain"), "LoRA adapts a trained model, as by --init")
 COMMANDS = {
     "train.lora_rank": ADAPTS,

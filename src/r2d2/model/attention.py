@@ -1,4 +1,4 @@
-"""The brick of every transformer here: multi-head attention."""
+"""Multi-head attention, which every transformer here uses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Attention(nn.Module):
     """Multi-head attention whose keys and values can be computed once and used many times.
 
     Self-attention: `attention(x, attention.keys_values(x), mask)`. Cross-attention: the keys and
-    values come from the other side, whose width may differ.
+    values come from the other modality, whose width may differ.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Attention(nn.Module):
         Args:
             x: (n, L, width), or (T, width) if packed.
             keys_values: of `keys_values`.
-            mask: (n, S) bool, True where to look; None: everywhere.
+            mask: (n, S) bool, True where attention is allowed; None: everywhere.
             packing: of x.
             record: gets the weights (n, heads, L, S) of this pass, with their gradient; slower.
             query: `self.query(x)`, where it is known.
@@ -92,14 +92,14 @@ class Attention(nn.Module):
         Args:
             x: (n, L, width), or (T, width) if packed; L is small.
             context: (n, S, context width), never packed.
-            mask: (n, S) bool, True where to look; None: everywhere.
+            mask: (n, S) bool, True where attention is allowed; None: everywhere.
             packing: of x.
             record: as of `forward`.
 
         Returns:
             Of the shape of x.
         """
-        # Quantisers know matrices, not a stack of one a head; and LoRA is more than its matrix.
+        # Quantisers replace whole matrices only, and with LoRA the map is more than a matrix.
         if exporting() or not enabled() or not isinstance(self.key_value, Linear):
             return self(x, self.keys_values(context), mask, packing, record)  # type: ignore[no-any-return]
         dropout = self.dropout if self.training else 0.0
@@ -116,8 +116,8 @@ class Attention(nn.Module):
 def init_weights(module: nn.Module) -> None:
     """Linear maps: normal of deviation fan_in^-1/2; embeddings: BERT's 0.02; zero biases.
 
-    BERT's 0.02 everywhere is made for width 768. At 128 it leaves [CLS] nearly the same for every
-    input at first, and contrastive training stands still for hundreds of steps (docs/method.md).
+    BERT uses 0.02 everywhere, which suits width 768. At width 128 it makes [CLS] nearly the same
+    for every input at first, and the contrast does not fall for hundreds of steps (docs/method.md).
     """
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=module.in_features**-0.5)

@@ -72,16 +72,16 @@ class Bert(nn.Module):
         return x if packing is None else packing.unpack(x)
 
     def cls(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """T at [CLS] alone, (n, d_t): the last layer runs nowhere else."""
-        return self.some(ids, mask, ids.new_zeros(0))[1]
+        """T at [CLS] only, (n, d_t): the last layer runs only there."""
+        return self.encode_selected(ids, mask, ids.new_zeros(0))[1]
 
-    def some(self, ids: Tensor, mask: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
-        """Texts of which only some are read token by token.
+    def encode_selected(self, ids: Tensor, mask: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
+        """Texts of which only `whole` are read token by token.
 
         Args:
             ids: (n, L).
             mask: (n, L) bool.
-            whole: (k,) texts, each once.
+            whole: (k,) indices of texts, each once.
 
         Returns:
             T (k, L, d_t) of these, in their order, and T at [CLS] of all (n, d_t).
@@ -112,7 +112,7 @@ class Bert(nn.Module):
         return parts[0], cls.index_select(0, place)
 
     def _embed(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Packing | None]:
-        """What enters the first layer, packed where there is padding to skip."""
+        """The input of the first layer, packed if there is padding to skip."""
         x = self.token_embedding(ids) + self.position_embedding[: ids.shape[1]]
         x = self.dropout(self.input_norm(x + self.segment_embedding))
         packing = Packing.of(mask)

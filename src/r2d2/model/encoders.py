@@ -24,7 +24,7 @@ CLASS_TOKENS = 1
 
 
 class ImageEncoderFamily:
-    """DINOv2: a ViT with a class token, which resizes its places to the picture by itself."""
+    """DINOv2: a ViT with a class token, which resizes its position embeddings to the picture."""
 
     pixels: ClassVar[tuple[Colours, Colours]] = IMAGENET
     options: ClassVar[Mapping[str, Any]] = {}  # of its class
@@ -58,7 +58,7 @@ class ImageEncoderFamily:
 
 
 class Vit(ImageEncoderFamily):
-    """ViT, which resizes its places only where it is told to."""
+    """ViT, which resizes its position embeddings only if asked to."""
 
     pixels = HALVES
     options: ClassVar[Mapping[str, Any]] = {"add_pooling_layer": False}
@@ -72,10 +72,10 @@ class Vit(ImageEncoderFamily):
 
 
 class Dinov3(ImageEncoderFamily):
-    """DINOv3's ViT: places are angles that each layer turns queries and keys by."""
+    """DINOv3's ViT: positions are angles by which each layer rotates queries and keys."""
 
-    # Patches may be dropped, so that there is no whole map; and places are not changed at random
-    # by a generator of its own.
+    # Patches may be dropped, so that there is no whole map; and positions are not changed at
+    # random.
     settings: ClassVar[Mapping[str, Any]] = {
         "reshape_hidden_states": False,
         "pos_embed_shift": None,
@@ -99,7 +99,7 @@ class Dinov3(ImageEncoderFamily):
 
 
 class ConvNext(ImageEncoderFamily):
-    """ConvNeXt: a map of states; its mean stands in front of them, as a class token would."""
+    """ConvNeXt: a map of states; its mean is put in front of them, like a class token."""
 
     def first(self, config: Any) -> int:
         """The mean."""
@@ -223,12 +223,12 @@ class EncoderPair(Clip):
         make = transformers.AutoModel.from_config
         vision: nn.Module = make(both.vision_config, **self.image.options)
         for name, parameter in vision.named_parameters():
-            if name.endswith("mask_token"):  # of their own training; no loss here reaches it
+            if name.endswith("mask_token"):  # for its pre-training; no loss here uses it
                 parameter.requires_grad_(False)
         return vision, make(both.text_config, **self.text_encoder.options)
 
     def image_side(self, both: Any) -> int:
-        """Pixels of the square, as they were asked for."""
+        """Pixels of the square that was asked for."""
         return int(both.image_side)
 
     def vision_shape(self, both: Any) -> VisionConfig:

@@ -22,7 +22,7 @@ from r2d2.model.encoders import PLUS, pair_of
 from r2d2.model.families import CLIP_PIXELS, FAMILIES, Clip, Colours, Siglip2
 
 DROPOUTS = ("attention_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob")
-DROP_PATH = "drop_path_rate"  # whole layers left out by a generator of their own: never here
+DROP_PATH = "drop_path_rate"  # leaves out whole layers at random; it is set to 0
 
 
 class _PatchChoice:
@@ -58,7 +58,7 @@ def narrow_projection(projection: nn.Module, dim: int) -> nn.Module:
 
 
 class HfTowers(nn.Module):
-    """The two towers of a dual encoder of Hugging Face's classes, or two encoders of its own."""
+    """The two towers of a dual encoder of Hugging Face's classes, or two single encoders."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class HfTowers(nn.Module):
 
     @property
     def text_offset(self) -> int:
-        """How many states stand in front of a text's tokens."""
+        """The number of states in front of a text's tokens."""
         return self.family.text_offset
 
     def encode_images(self, pixels: Tensor, keep: Tensor | None = None) -> EncodedStates:
@@ -133,7 +133,7 @@ class HfTowers(nn.Module):
         return EncodedStates(states, mask, F.normalize(self.text_projection(pooled), dim=-1))
 
     def embed_images(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
-        """See `Towers.embed_images`; its own classes know no shorter way."""
+        """See `Towers.embed_images`; its classes have no faster way."""
         return self.encode_images(pixels, keep).embedding
 
     def embed_texts(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -178,7 +178,7 @@ def family_of(kind: str) -> Clip:
 
 
 def build_config(hf_towers: HfTowersConfig, dropout: float = 0.0) -> Any:
-    """Hugging Face's configuration, its drop-outs set; no code of a checkpoint is ever asked for.
+    """Hugging Face's configuration, with its dropout rates set; no code of a checkpoint is run.
 
     Raises:
         R2D2Error: the family is not known, `transformers` is missing, or refuses the settings.

@@ -1,4 +1,4 @@
-"""R2D2 (arXiv 2205.03860): two towers that pre-rank, two cross encoders that rank.
+"""R2D2 (arXiv 2205.03860): two towers for the pre-ranking, two cross encoders for the ranking.
 
 T: text_to_image cross encoder, queries are T, keys and values are V.
 I: image_to_text cross encoder, queries are W_x V, keys and values are T.
@@ -59,13 +59,13 @@ class R2D2(nn.Module):
 
     @property
     def contrast_parameters(self) -> dict[str, nn.Parameter]:
-        """What the contrast alone learns, by name: scalars."""
+        """The scalars that only the contrast trains, by name."""
         known = {"log_temperature": self.log_temperature, "logit_bias": self.logit_bias}
         return {name: p for name, p in known.items() if p is not None}
 
     @property
     def has_match(self) -> bool:
-        """Whether there are cross encoders to rank with."""
+        """Whether there are cross encoders for the second stage."""
         return self.config.cross_layers > 0
 
     @property

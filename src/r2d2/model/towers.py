@@ -26,18 +26,18 @@ def make_towers(config: ModelConfig) -> Towers | HfTowers:
     return Towers(config) if config.hf_towers is None else HfTowers(config)
 
 
-def layers_of(side: nn.Module) -> list[nn.Module]:
-    """The transformer layers of a tower, the lowest first; none of what has none."""
+def layers_of(tower: nn.Module) -> list[nn.Module]:
+    """The transformer layers of a tower, the lowest first; [] if it has none."""
     for name in LAYERS:
         try:
-            return list(side.get_submodule(name).children())
+            return list(tower.get_submodule(name).children())
         except AttributeError:
             continue
     return []
 
 
 def freeze(towers: Towers | HfTowers, vision: bool, text: bool) -> None:
-    """Leave towers as they are; their projections learn."""
+    """Do not train these towers; their projections are trained."""
     for frozen, tower in ((vision, towers.vision), (text, towers.text)):
         if frozen:
             tower.requires_grad_(False)
@@ -69,18 +69,18 @@ class Towers(nn.Module):
         return EncodedStates(states, mask, self._embed_text(states[:, 0]))
 
     def embed_images(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
-        """The embeddings (n, d) of `encode_images` alone, for less."""
+        """Only the embeddings (n, d) of `encode_images`, which is faster."""
         return self._embed_image(self.vision(pixels, keep, only_cls=True)[:, 0])
 
     def embed_texts(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """The embeddings (n, d) of `encode_texts` alone, for less."""
+        """Only the embeddings (n, d) of `encode_texts`, which is faster."""
         return self._embed_text(self.text.cls(ids, mask))
 
     def encode_selected(
         self, ids: Tensor, mask: Tensor, whole: Tensor
     ) -> tuple[EncodedStates, Tensor]:
         """The texts `whole` (k,) of ids (n, L), each once, and the embeddings (n, d) of all."""
-        states, cls = self.text.some(ids, mask, whole)
+        states, cls = self.text.encode_selected(ids, mask, whole)
         embeddings = self._embed_text(cls)
         return EncodedStates(states, mask[whole], embeddings[whole]), embeddings
 
@@ -92,7 +92,7 @@ class Towers(nn.Module):
 
     @property
     def text_offset(self) -> int:
-        """How many states stand in front of a text's tokens: [CLS] is a token."""
+        """The number of states in front of a text's tokens: none, as [CLS] is a token."""
         return 0
 
     @property

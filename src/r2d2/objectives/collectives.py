@@ -1,4 +1,4 @@
-"""What a loss may ask of the other processes; alone, there are none.
+"""The operations between processes that the losses use.
 
 A run's loss is the mean over its processes of each one's loss: that is how DDP averages gradients.
 A mean over something whose number differs from process to process (masked tokens, pairs to rank)
@@ -19,7 +19,7 @@ class Collectives(Protocol):
 
     @property
     def rank(self) -> int:
-        """The number of this process: its pairs stand at rank * n to rank * n + n - 1."""
+        """The number of this process; its pairs have positions rank * n to rank * n + n - 1."""
 
     def gather(self, x: Tensor) -> Tensor:
         """Join (n, ...) over the processes, in their order, to (N, ...); with gradient."""
@@ -30,20 +30,20 @@ class Collectives(Protocol):
     def fetch(
         self, sides: tuple[EncodedStates, EncodedStates], wanted: tuple[Tensor, Tensor]
     ) -> tuple[tuple[EncodedStates, EncodedStates], tuple[Tensor, Tensor]]:
-        """Let rows come that other processes hold, with gradient; only these rows travel.
+        """Fetch rows that other processes hold, with gradient; only these rows are sent.
 
         Args:
             sides: images and texts of this process's n pairs.
-            wanted: (n,) images and (n,) texts, as places in the global batch.
+            wanted: (n,) images and (n,) texts, as positions in the global batch.
 
         Returns:
-            The sides with the rows of others behind their own, each row once, and the places of
-            what was wanted in them.
+            The states with the fetched rows behind their own, each row once, and the positions
+            of the wanted rows in them.
         """
 
 
 class SingleProcess:
-    """One process."""
+    """`Collectives` of a run of one process."""
 
     rank = 0
 
@@ -58,7 +58,7 @@ class SingleProcess:
     def fetch(
         self, sides: tuple[EncodedStates, EncodedStates], wanted: tuple[Tensor, Tensor]
     ) -> tuple[tuple[EncodedStates, EncodedStates], tuple[Tensor, Tensor]]:
-        """All that there is, is here."""
+        """All rows are in this process."""
         return sides, wanted
 
 

@@ -33,8 +33,8 @@ def draw_negatives(
     even = even / even.sum(1, keepdim=True).clamp_min(1.0)
     mixed = (1 - uniform_share) * p + uniform_share * even
     cumulative = mixed.cumsum(1)
-    # The first candidate whose cumulative mass passes the point. Mass above 0 is asked for by name:
-    # a parallel cumulative sum may round a positive's empty place above its neighbour.
+    # The first candidate whose cumulative mass passes the point. Its own mass
+    # must be above 0, for a parallel cumulative sum may round a positive above its neighbour.
     hit = (cumulative > u.double()[:, None] * cumulative[:, -1:]) & (mixed > 0)
     index = torch.where(hit.any(1), hit.int().argmax(1), mixed.argmax(1))
     return index, valid
@@ -42,11 +42,11 @@ def draw_negatives(
 
 @dataclass(frozen=True)
 class HardNegatives:
-    """What n pairs drew, as places among c candidates."""
+    """The negatives that n pairs drew, as indices of c candidates."""
 
     images: Tensor  # (n,) int64, a wrong image for each text
     texts: Tensor  # (n,) int64, a wrong text for each image
-    valid: Tensor  # (n,) bool, False where a pair has no possible negative: its own place stands
+    valid: Tensor  # (n,) bool, False where a pair has no possible negative: its own index is given
 
 
 def negatives_of(
@@ -64,7 +64,7 @@ def negatives_of(
         image_to_text: (n, c) f_I . f_T / tau, the images of n pairs with every candidate's text.
         text_to_image: (n, c) f_T . f_I / tau, their texts with every candidate's image.
         blocked: (n, c) bool, candidates that may not be drawn; the same for both directions.
-        own: (n,) int64, the pairs' own places among the candidates.
+        own: (n,) int64, the pairs' own indices among the candidates.
         uniform_share: see `draw_negatives`.
         u_text: (n,) uniform, for the texts drawn.
         u_image: (n,) uniform, for the images drawn.

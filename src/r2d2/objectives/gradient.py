@@ -1,4 +1,4 @@
-"""How much of the ranking losses' gradient goes on into the towers."""
+"""The share of the ranking losses' gradient that the towers receive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from r2d2.model.encoded_states import EncodedStates
 
 
 def scaled_gradient(x: Tensor, scale: float) -> Tensor:
-    """The tensor itself; the gradient that comes back through it is multiplied by `scale`.
+    """The tensor itself; in the backward pass its gradient is multiplied by `scale`.
 
     0 detaches: then nothing behind it is computed in the backward pass.
     """
@@ -24,9 +24,9 @@ def scaled_gradient(x: Tensor, scale: float) -> Tensor:
     return scaled
 
 
-def with_scaled_gradient(side: EncodedStates, scale: float) -> EncodedStates:
-    """A side whose states pass `scale` of their gradient on; see `scaled_gradient`."""
-    return replace(side, states=scaled_gradient(side.states, scale))
+def with_scaled_gradient(encoded: EncodedStates, scale: float) -> EncodedStates:
+    """The same with `scaled_gradient` of its states."""
+    return replace(encoded, states=scaled_gradient(encoded.states, scale))
 
 
 class _ScaledGradient(torch.autograd.Function):

@@ -1,11 +1,11 @@
 """Listwise ranking: of the pairs of a block, each with each, the right ones must score best.
 
-The score is that of both stages, f_I . f_T / tau plus what the cross encoders say. So they learn
-what the pre-ranking does not know yet: alone, they learn first to read the [CLS] states that the
-embeddings come from, and repeat its mistakes.
+The score is that of both stages, f_I . f_T / tau plus what the cross encoders say. The cross
+encoders therefore learn what the pre-ranking does not know yet. Without its score they would learn
+first to read the [CLS] states that the embeddings come from, and repeat its mistakes.
 
-A block is `size` pairs that stand side by side in the global batch. All its images are scored with
-all its texts, so that every pair that the cross encoders look at stands in two lists: that of its
+A block is `size` consecutive pairs of the global batch. All its images are scored with
+all its texts, so that every pair that the cross encoders score is in two lists: that of its
 image, with the texts of the block, and that of its text, with the images of the block.
 """
 

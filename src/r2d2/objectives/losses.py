@@ -211,7 +211,7 @@ class Objectives(nn.Module):
     def _blocked(
         self, batch: TrainingBatch, context: StepContext, candidates: Collectives
     ) -> Tensor:
-        """See `blocked_candidates`; (n, 0) without FGR, which alone asks for it."""
+        """See `blocked_candidates`; (n, 0) without FGR, which alone uses it."""
         if self.config.fgr:
             return blocked_candidates(batch, context, candidates)
         return torch.empty(len(batch.ids), 0, dtype=torch.bool, device=batch.ids.device)

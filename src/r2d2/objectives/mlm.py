@@ -48,7 +48,7 @@ def positions_of(masked: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mlm(logits: Tensor, targets: Tensor, count: Tensor | None = None) -> Tensor:
-    """L_MLM: mean cross entropy over masked tokens; 0, with gradient, where there is none.
+    """L_MLM: mean cross entropy over masked tokens; 0, with a gradient, if there is none.
 
     Args:
         logits: (m, vocab) at the masked positions.

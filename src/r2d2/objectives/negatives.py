@@ -15,7 +15,7 @@ from r2d2.objectives.gcpr import positives, similarity
 def candidate_processes(pairs: int, context: StepContext, collectives: Collectives) -> Collectives:
     """The processes among whose pairs negatives are drawn, in a forward pass over `pairs` pairs.
 
-    Where each group of negatives lies within one process, this process alone: nothing is sent.
+    Where each group of negatives lies within one process, only this process: nothing is sent.
     """
     size = context.group_size
     return SINGLE_PROCESS if size and pairs % size == 0 else collectives

@@ -1,4 +1,4 @@
-"""Where a softmax over thousands of candidates must not be computed in 8 bits of mantissa."""
+"""Losses that are computed in float32 under autocast, for a softmax over many candidates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HALF = (torch.bfloat16, torch.float16)
 
 
 def exact(function: Callable[P, T]) -> Callable[P, T]:
-    """Let a loss see float32 where autocast made its features half, and compute in it."""
+    """Compute a loss in float32, and convert the half-precision features of autocast to it."""
 
     @functools.wraps(function)
     def computed(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,7 +1,7 @@
-"""SigLIP's loss (arXiv 2303.15343): each pair by itself is a match or not, by a sigmoid.
+"""SigLIP's loss (arXiv 2303.15343): a sigmoid for each pair, match or not.
 
-It needs no softmax over all candidates, so that it goes through them block by block: what is in
-memory at a time is a process's pictures with as many texts, whatever the number of processes.
+It needs no softmax over all candidates, so that it goes through them block by block: memory
+holds one block at a time, the images of a process with as many texts.
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ class _Blocks(torch.autograd.Function):
             sign = 2.0 * positives(keys, candidate_keys[start : start + n]).to(cosine.dtype) - 1.0
             logits = sign * (cosine * scale + bias)
             loss = loss - F.logsigmoid(logits).sum()
-            pull = -sign * torch.sigmoid(-logits)  # of the logit without its sign
-            to_images += pull @ block * scale
-            to_texts[start : start + n] = pull.T @ images * scale
-            to_scale += (pull * cosine).sum()
-            to_bias += pull.sum()
+            gradient_at_logit = -sign * torch.sigmoid(-logits)  # of the logit without its sign
+            to_images += gradient_at_logit @ block * scale
+            to_texts[start : start + n] = gradient_at_logit.T @ images * scale
+            to_scale += (gradient_at_logit * cosine).sum()
+            to_bias += gradient_at_logit.sum()
         ctx.save_for_backward(to_images / n, to_texts / n, to_scale / n, to_bias / n)
         return loss / n
 

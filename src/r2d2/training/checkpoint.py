@@ -64,7 +64,7 @@ def save_checkpoint(
     """Write `folder`/step-NNNNNNN whole, then remove all checkpoints but the newest `keep`.
 
     Every process calls it, the first one writes: parameters that are cut over the processes are
-    gathered on the way.
+    gathered first.
     """
     path = folder / f"step-{progress['step']:07d}"
     state = {f"objectives/{k}": v for k, v in objectives.state_dict().items()}
@@ -85,7 +85,7 @@ def save_checkpoint(
 def checkpoints(folder: Path) -> list[Path]:
     """The whole checkpoints in a folder, by the number of their step, the newest last.
 
-    Whatever else lies there is none: a file, or a folder of another name.
+    Files, and folders with other names, are ignored.
     """
     steps = {
         path: int(match[1])

@@ -1,7 +1,7 @@
 """The processes of a run: who they are, and what passes between them.
 
 Started by `torchrun`, or by `r2d2 pretrain --processes N`; without either there is one process, and
-nothing here does anything. Model and losses know none of it: they get a `Collectives`.
+nothing here does anything. The model knows nothing of it, and the losses get a `Collectives`.
 """
 
 from __future__ import annotations
@@ -79,14 +79,14 @@ class World:
         dist.all_reduce(seen, dist.ReduceOp.MAX)
         return bool(seen)
 
-    def union(self, found: dict[int, int], device: torch.device) -> dict[int, int]:
-        """Small integers by key, from all processes together."""
+    def union(self, own: dict[int, int], device: torch.device) -> dict[int, int]:
+        """Small integers by key, merged from all processes."""
         if self.size == 1:
-            return found
-        count = torch.tensor(len(found), device=device)
+            return own
+        count = torch.tensor(len(own), device=device)
         dist.all_reduce(count, dist.ReduceOp.MAX)
         pairs = torch.full((int(count), 2), -1, dtype=torch.int64, device=device)
-        for row, pair in enumerate(sorted(found.items())):
+        for row, pair in enumerate(sorted(own.items())):
             pairs[row] = torch.tensor(pair, device=device)
         return {int(k): int(v) for k, v in _all_gather(pairs, self.size).tolist() if k >= 0}
 
@@ -99,7 +99,7 @@ class World:
         return int(extremes[0]) == -int(extremes[1])
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes have called this."""
         if self.size > 1:
             dist.barrier()
 
@@ -183,7 +183,7 @@ def world(timeout: timedelta = TIMEOUT) -> Iterator[World]:
                 "one, which is stuck or dead: look at what that one said, and go on with --resume; "
                 "if it was only slow, --set system.timeout_minutes to more"
             ) from error
-        if LISTENER in os.environ:  # whoever died first has told it, or `launch` does
+        if LISTENER in os.environ:  # the process that ended first has printed why, or `launch` does
             raise SystemExit(LOST) from error
         raise R2D2Error(
             f"process {rank} lost another one ({first_line(error)}): look at what that "
@@ -196,7 +196,7 @@ def world(timeout: timedelta = TIMEOUT) -> Iterator[World]:
 
 
 def _on_this_machine() -> tuple[int, int]:
-    """This process's number there, and how many there are; of all, where nothing else is said."""
+    """This process's number on its machine, and how many run there; of all, if not given."""
     of_machine = os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"])
     return int(os.environ.get("LOCAL_RANK", "0")), int(of_machine)
 
@@ -209,7 +209,7 @@ def _lost_each_other(error: Exception) -> R2D2Error:
 
 
 def _store(rank: int, size: int, timeout: timedelta) -> TCPStore | None:
-    """The socket that `launch` opened; None: what the environment says, by torch's own rules."""
+    """The socket that `launch` opened; None: torch uses the environment by its own rules."""
     if LISTENER not in os.environ:
         return None
     listener = int(os.environ[LISTENER]) if rank == 0 else None

@@ -15,19 +15,21 @@ from r2d2.model.encoded_states import EncodedStates
 
 @dataclass(frozen=True)
 class Route:
-    """Which of its n rows this process sends to which process, and how many come from each."""
+    """The rows that this process sends to each process, and how many it gets from each."""
 
-    rows: Tensor  # (s,) int64, rows to send, by receiver and by place; a row may go to several
+    rows: Tensor  # (s,) int64, rows to send, ordered by receiver and row; a row may go to several
     sent: list[int]  # how many of them each process gets
     received: list[int]  # how many each process sends to this one
-    places: Tensor  # (w,) int64, where each wanted row stands behind n own rows and what comes
+    positions: (
+        Tensor  # (w,) int64, position of each wanted row among the n own rows and those received
+    )
 
     def carry(self, x: Tensor) -> Tensor:
-        """The rows (r, ...) of other processes' x that this one wants, of its own x (n, ...)."""
-        came: Tensor = _AllToAll.apply(  # type: ignore[no-untyped-call]
+        """The rows (r, ...) that this process wants of the others' x; x (n, ...) is its own."""
+        received_rows: Tensor = _AllToAll.apply(  # type: ignore[no-untyped-call]
             x.index_select(0, self.rows), self.sent, self.received
         )
-        return came
+        return received_rows
 
 
 def fetch(
@@ -36,45 +38,45 @@ def fetch(
     """See `Collectives.fetch`; every process calls it, with as many pairs."""
     images, texts = sides
     length = texts.states.shape[1]
-    asked = torch.cat([*wanted, wanted[0].new_tensor([length])])
-    told = [torch.empty_like(asked) for _ in range(size)]
-    dist.all_gather(told, asked)
-    # The only wait for the device: how much goes where, and the longest text of all.
-    asked_of_all = torch.stack(told)
+    requested = torch.cat([*wanted, wanted[0].new_tensor([length])])
+    gathered = [torch.empty_like(requested) for _ in range(size)]
+    dist.all_gather(gathered, requested)
+    # The only wait for the device: the numbers of rows, and the longest text of all processes.
+    requests = torch.stack(gathered)
     n = len(wanted[0])
-    image_route, text_route, longest = _routes(asked_of_all, n, rank, size)
+    image_route, text_route, longest = _routes(requests, n, rank, size)
     texts = _padded(texts, longest)
     joined = (_joined(images, image_route), _joined(texts, text_route))
-    return joined, (image_route.places, text_route.places)
+    return joined, (image_route.positions, text_route.positions)
 
 
-def _routes(asked: Tensor, n: int, rank: int, size: int) -> tuple[Route, Route, int]:
+def _routes(requested: Tensor, n: int, rank: int, size: int) -> tuple[Route, Route, int]:
     """The routes of images and of texts, and the longest text.
 
     Args:
-        asked: (size, 2n + 1) int64, by process: places of images, of texts, and a length.
+        requested: (size, 2n + 1) int64, by process: positions of images, of texts, and a length.
         n: pairs a process.
         rank: of this process.
         size: processes.
     """
-    parts = [_masks(asked[:, part * n : (part + 1) * n], n, rank, size) for part in range(2)]
+    parts = [_masks(requested[:, part * n : (part + 1) * n], n, rank, size) for part in range(2)]
     counts = [mask.sum(1) for masks in parts for mask in masks]
-    numbers = torch.stack([*counts, asked[:, -1]]).tolist()
+    numbers = torch.stack([*counts, requested[:, -1]]).tolist()
     routes = []
     for part, (give, take) in enumerate(parts):
         sent, received = numbers[2 * part], numbers[2 * part + 1]
-        own = asked[rank, part * n : (part + 1) * n]
-        behind = n - 1 + take.flatten().cumsum(0)  # where a row that comes will stand
+        own = requested[rank, part * n : (part + 1) * n]
+        behind = n - 1 + take.flatten().cumsum(0)  # position of each row that is received
         here = own // n == rank
-        places = torch.where(here, own - rank * n, behind[own])
-        routes.append(Route(give.nonzero()[:, 1], sent, received, places))
+        positions = torch.where(here, own - rank * n, behind[own])
+        routes.append(Route(give.nonzero()[:, 1], sent, received, positions))
     return routes[0], routes[1], max(numbers[-1])
 
 
-def _masks(asked: Tensor, n: int, rank: int, size: int) -> tuple[Tensor, Tensor]:
-    """(size, n) bool each: which own rows each process wants, and which rows of each come here."""
-    wants = torch.zeros(size, size * n, dtype=torch.bool, device=asked.device)
-    wants.scatter_(1, asked, True)
+def _masks(requested: Tensor, n: int, rank: int, size: int) -> tuple[Tensor, Tensor]:
+    """(size, n) bool each: own rows that each process wants, and rows of each wanted here."""
+    wants = torch.zeros(size, size * n, dtype=torch.bool, device=requested.device)
+    wants.scatter_(1, requested, True)
     wants = wants.view(size, size, n)  # who wants, whose, which
     give, take = wants[:, rank].clone(), wants[rank].clone()
     give[rank], take[rank] = False, False
@@ -82,7 +84,7 @@ def _masks(asked: Tensor, n: int, rank: int, size: int) -> tuple[Tensor, Tensor]
 
 
 def _padded(side: EncodedStates, length: int) -> EncodedStates:
-    """A side whose sequences are as long as those of every process."""
+    """The same with sequences as long as the longest of all processes."""
     more = length - side.states.shape[1]
     if not more and side.mask is not None:
         return side
@@ -101,7 +103,7 @@ def _joined(side: EncodedStates, route: Route) -> EncodedStates:
 
 
 class _AllToAll(torch.autograd.Function):
-    """Rows to the processes that want them; their gradients come back the same way."""
+    """Sends rows to the processes that want them, and their gradients back."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, sent: list[int], received: list[int]) -> Tensor:
@@ -114,6 +116,6 @@ class _AllToAll(torch.autograd.Function):
 
 
 def _all_to_all(x: Tensor, sent: list[int], received: list[int]) -> Tensor:
-    came = x.new_empty(sum(received), *x.shape[1:])
-    dist.all_to_all_single(came, x.contiguous(), received, sent)
-    return came
+    received_rows = x.new_empty(sum(received), *x.shape[1:])
+    dist.all_to_all_single(received_rows, x.contiguous(), received, sent)
+    return received_rows

@@ -29,7 +29,7 @@ PARENT = "R2D2_PARENT"  # number of a pipe that ends when the process that start
 LOOPBACK = "127.0.0.1"
 LOST = 3  # exit code of a process that ends since another one did
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_FAULTS = (signal.SIGABRT, signal.SIGSEGV)  # after which faulthandler tells where threads were
+_FAULTS = (signal.SIGABRT, signal.SIGSEGV)  # after which faulthandler prints all threads
 
 
 def launch(processes: int, arguments: Sequence[str]) -> int:
@@ -38,27 +38,27 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     Stopped by a signal, all leave with the same code, which is then this one's too.
 
     Raises:
-        TerminatedError: SIGTERM came before they could take it in hand.
+        TerminatedError: SIGTERM was received before the processes could handle it.
     """
     children: list[subprocess.Popen[bytes]] = []
-    asked: list[int] = []  # signals that came from outside
+    received: list[int] = []  # signals that this process received
 
     def pass_on(signum: int, _frame: object) -> None:
-        asked.append(signum)
+        received.append(signum)
         for child in children:
             if child.poll() is None:
                 child.send_signal(signum)
 
     old = {number: signal.signal(number, pass_on) for number in _SIGNALS}
-    ours, theirs = os.pipe()  # what nobody writes to ends when the last who could is gone
+    ours, theirs = os.pipe()  # the pipe ends when the last process that could write to it has ended
     try:
         with socket.create_server((LOOPBACK, 0)) as listener:
             for rank in range(processes):
                 children.append(_start(rank, processes, arguments, listener, ours))
-                if asked:  # before this one was there to be told
-                    children[-1].send_signal(asked[-1])
-        code = _wait(children, asked)
-        if signal.SIGTERM in asked and code == 128 + signal.SIGTERM:
+                if received:  # before this process was started
+                    children[-1].send_signal(received[-1])
+        code = _wait(children, received)
+        if signal.SIGTERM in received and code == 128 + signal.SIGTERM:
             raise TerminatedError
         return code
     finally:
@@ -98,7 +98,7 @@ def leave(code: int) -> NoReturn:
     """
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # closed, or nobody reads it any more
+        with suppress(OSError, ValueError):  # closed, or its reader has ended
             stream.flush()
     os._exit(code)
 
@@ -124,15 +124,15 @@ def _start(
         [sys.executable, "-m", "r2d2", *arguments],
         env=environment,
         pass_fds=[parent, *([listener.fileno()] if rank == 0 else [])],
-        # A group of its own: the terminal's Ctrl-C must not come twice, from there and from here.
+        # A separate group: the terminal's Ctrl-C would arrive twice, from there and from here.
         start_new_session=True,
     )
 
 
-def _wait(children: Sequence[subprocess.Popen[bytes]], asked: Sequence[int]) -> int:
+def _wait(children: Sequence[subprocess.Popen[bytes]], received: Sequence[int]) -> int:
     """The exit code of the run, when all have ended."""
     failed_at: float | None = None
-    late: set[int] = set()  # ended from here, not by themselves
+    late: set[int] = set()  # killed here
     while any(child.poll() is None for child in children):
         if failed_at is None and any(child.poll() for child in children):
             failed_at = time.monotonic()
@@ -144,7 +144,7 @@ def _wait(children: Sequence[subprocess.Popen[bytes]], asked: Sequence[int]) -> 
         time.sleep(0.05)
     codes = {rank: child.wait() for rank, child in enumerate(children) if rank not in late}
     rank, code = min(codes.items(), key=lambda item: (item[1] in (0, LOST), item[1] == 0, item[1]))
-    if code < 0 and not asked:  # it could not speak for itself
+    if code < 0 and not received:  # it could not print an error itself
         number = signal.Signals(-code)
         why = ""
         if number == signal.SIGKILL:
@@ -155,4 +155,4 @@ def _wait(children: Sequence[subprocess.Popen[bytes]], asked: Sequence[int]) -> 
             "process %d was killed by %s%s: go on from the last checkpoint with --resume",
             rank, number.name, why,
         )  # fmt: skip
-    return 128 - code if code < 0 else code  # killed by a signal, as a shell says it
+    return 128 - code if code < 0 else code  # the code of a shell for a killed process

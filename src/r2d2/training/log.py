@@ -1,4 +1,4 @@
-"""What a run says of itself: history.jsonl, and the same scalars for TensorBoard."""
+"""The scalars of a run: history.jsonl, and the same for TensorBoard."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _serial = itertools.count()  # of the event files of one process
 class RunLog:
     """Scalars by step, to a line of JSON and to TensorBoard; a resumed run goes on where it was.
 
-    TensorBoard's records are written here and now: `SummaryWriter` does it in a thread, which dies
-    with a traceback of its own when the disk is full.
+    TensorBoard's records are written in this thread. `SummaryWriter` uses another one, which ends
+    with a traceback when the disk is full, and the run would not notice.
     """
 
     def __init__(self, out: Path, first_step: int = 0) -> None:
@@ -45,7 +45,7 @@ class RunLog:
             self._board = records.RecordWriter((out / BOARD / name).open("wb"))
             self._record(file_version="brain.Event:2")
             session = self._events.SessionLog(status=self._events.SessionLog.START)
-            # What an earlier sitting logged from this step on was lost: TensorBoard drops it.
+            # A resumed run repeats the steps from this one on: TensorBoard drops earlier records.
             self._record(step=first_step, session_log=session)
             self._board.flush()
 
@@ -65,7 +65,7 @@ class RunLog:
             self._board.flush()
 
     def check(self) -> None:
-        """See that the run's folder is still there: an open file tells nothing of its removal.
+        """Check that the run's folder still exists: writing to an open file would not notice.
 
         Raises:
             R2D2Error: it is not.

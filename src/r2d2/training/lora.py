@@ -1,8 +1,8 @@
-"""LoRA (arXiv 2106.09685) by peft: what is learnt of a large matrix is a product of two small ones.
+"""LoRA (arXiv 2106.09685) by peft: a matrix's change is trained as a product of two small ones.
 
-The matrices of the towers' and cross encoders' layers get such products, and stay as they are;
-so does all else in there. Projections, heads and the contrast's scalars learn as ever. A saved
-model has the products added to its matrices, and is a model as any other.
+The layers of the towers and cross encoders get such products, and are not trained otherwise.
+Projections, heads and the contrast's scalars are trained as without LoRA. A saved model has the
+products added to its matrices, so that it loads like any other model.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ def check_lora(config: TrainConfig, model: ModelConfig | None) -> None:
 
 
 def add_lora(model: R2D2, config: TrainConfig) -> None:
-    """Put products into the layers that learn; in place, before teachers are made of the towers."""
+    """Add products to the trained layers, in place; to be called before teachers are copied."""
     if not config.lora_rank:
         return
     peft = require("lora", "peft", SETTING, LEAST)
     inside = _adapted(config)
-    # torch's multi-head attention reads the matrix of its output map by itself.
+    # torch's multi-head attention reads the matrix of its output map directly.
     apart = [f"{n}." for n, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)]
     names = [
         name
@@ -69,7 +69,7 @@ def add_lora(model: R2D2, config: TrainConfig) -> None:
     peft.inject_adapter_in_model(settings, model)
     for name, parameter in model.named_parameters():
         if not name.startswith((_VISION, _TEXT, *_CROSS)):
-            parameter.requires_grad_(learns[name])  # peft leaves nothing but its products to learn
+            parameter.requires_grad_(learns[name])  # peft freezes everything but its products
 
 
 def merged(state: Mapping[str, Tensor], config: TrainConfig) -> dict[str, Tensor]:
@@ -95,6 +95,6 @@ def is_adapted(model: nn.Module) -> bool:
 
 
 def _adapted(config: TrainConfig) -> tuple[str, ...]:
-    """Where the layers lie that learn by products; a frozen tower stays as it is."""
+    """The names of the modules that get products; frozen towers get none."""
     towers = ((config.freeze_vision, _VISION), (config.freeze_text, _TEXT))
     return (*(name for frozen, name in towers if not frozen), *_CROSS)

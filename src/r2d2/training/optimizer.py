@@ -15,7 +15,7 @@ from r2d2.model.towers import layers_of
 _NEVER_DECAYED = ("position_embedding", "cls_token", "register_tokens", "token_type_embedding")
 _SCALARS = ("log_temperature", "logit_bias")  # of the contrast: no reason to be near 0
 _LAYER = re.compile(r"towers\.(?:vision|text)\.(?:encoder\.|model\.)?(?:layers?|stages)\.(\d+)\.")
-# What stands on top of a tower's layers, here and in Hugging Face's classes.
+# Modules above a tower's layers, here and in Hugging Face's classes.
 _TOP = (
     "output_norm", "post_norm", "post_layernorm", "final_layer_norm", ".head.",
     "vision.layernorm.", "vision.norm.", "text.norm.",
@@ -65,7 +65,7 @@ def _decays(name: str, parameter: nn.Parameter, decay: str) -> bool:
 
 
 def _depth(model: nn.Module, name: str) -> int:
-    """How many layers of its tower stand above a parameter; the heads: none."""
+    """The number of layers of its tower above a parameter; 0 for the heads."""
     if not name.startswith(("towers.vision.", "towers.text.")):
         return 0
     layers = len(layers_of(model.get_submodule(".".join(name.split(".")[:2]))))

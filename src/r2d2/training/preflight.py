@@ -1,4 +1,4 @@
-"""Told before the first step: a plan under which a run can learn little or nothing."""
+"""Warnings before the first step: settings under which a run can learn little or nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HIGHEST = 1e-3  # train.lr of the smallest preset; larger models have lower ones
 
 
 def warnings(rows: int, steps: int, config: TrainConfig) -> list[str]:
-    """What to tell the user of a run before it starts.
+    """Warnings to the user before a run starts.
 
     Args:
         rows: of the training split, that can be used.

@@ -152,12 +152,12 @@ def check_vocab(config: Config, vocab: str | Path | None, start: Start | None = 
 def same_groups(out: Path, config: Config, here: World) -> Config:
     """Draw FGR's negatives within as many groups as the run began with, if the processes allow it.
 
-    Where the settings leave their number open, it is that of the first sitting, as run.json has
-    it: with another one the run would not be the same.
+    Where the settings leave their number open, it is the one with which the run began, from
+    run.json: another number would change the run.
     """
     first = (saved_run(out) or {}).get("groups") if here.first else None
     known = {0: first} if isinstance(first, int) else {}
-    groups = here.union(known, default_device()).get(0)  # one looks, and tells the others
+    groups = here.union(known, default_device()).get(0)  # the first process reads it for all
     ranks = config.objectives.fgr and not config.train.labelled
     if groups is None or not ranks or groups == groups_of(config, here):
         return config

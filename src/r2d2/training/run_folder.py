@@ -22,7 +22,7 @@ WRITTEN = (
     "examples.json", "history.jsonl", "tensorboard",
 )  # fmt: skip
 
-# How a run uses its machines may change: what it learns stays the same, but for rounding.
+# Settings that may change on --resume: they do not change what is learnt, except for rounding.
 FREE = (
     "system.", "evaluation.batch_size", "train.cache_mb", "train.checkpoint_every",
     "train.keep_checkpoints", "train.log_every",
@@ -30,13 +30,13 @@ FREE = (
 
 
 def saved_run(out: Path) -> dict[str, Any] | None:
-    """What the run in a folder noted of itself; None where there is none."""
+    """The run.json of a folder, with current names of settings; None if there is none."""
     noted = _read(out / RUN, {"config": dict, "fingerprint": str})
     return noted and noted | {"config": current_names(noted["config"])}
 
 
 def saved_summary(out: Path) -> dict[str, Any] | None:
-    """The figures of the training that ended in a folder; None where there is none."""
+    """The training.json of a folder; None if no training has ended there."""
     return _read(out / SUMMARY, {"steps": int, "skipped": dict})
 
 
@@ -80,13 +80,13 @@ def check_folder(out: Path, *, resume: bool, more: Sequence[str] = ()) -> None:
 
 
 def remember(out: Path, run: Mapping[str, Any]) -> None:
-    """Note in the folder what this run is, unless it says so already."""
+    """Write run.json, unless it is there already."""
     if saved_run(out) is None:
         write_text(out / RUN, json.dumps(run, indent=1))
 
 
 def check_run(out: Path, run: Mapping[str, Any]) -> None:
-    """Check that the run in a folder, if there is one, is this run.
+    """Check that the run in a folder, if there is one, has these settings and rows.
 
     Args:
         out: the run's folder.

@@ -63,23 +63,23 @@ def uniform_share(step: int, steps: int, config: ObjectiveConfig) -> float:
     start, end = config.ranking_from * steps, config.uniform_until * steps
     if step >= end:
         return 0.0
-    if start >= end:  # all that is before the end is before ranking begins, too
+    if start >= end:  # every step before the end is before ranking begins, too
         return config.uniform_share
     return config.uniform_share * min(1.0, (end - step) / (end - start))
 
 
 def ranking(step: int, steps: int, config: ObjectiveConfig) -> bool:
-    """Whether FGR and MLM have begun: the towers learn alone before `ranking_from` of the run."""
+    """Whether FGR and MLM have begun; before, only the towers are trained."""
     return step >= config.ranking_from * steps
 
 
 def second_stage_start(steps: int, config: ObjectiveConfig) -> int:
-    """The first step at which the cross encoders learn alone; `steps` where there is none."""
+    """The first step that trains the cross encoders only; `steps` if there is none."""
     return math.ceil(config.second_stage_from * steps)
 
 
 def stage_learning_rate(step: int, steps: int, start: int, config: TrainConfig) -> float:
-    """`learning_rate`, over each of the two stages of a run anew.
+    """`learning_rate`, starting again at the second stage of a run.
 
     Args:
         step: of the run.

@@ -1,4 +1,4 @@
-"""Signals that stop a run: the step in hand ends first, a second wish stops at once."""
+"""Signals that stop a run: the first after the current step, the second at once."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from r2d2.errors import TerminatedError
 def signals(several: bool = False) -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM in the list that it gives.
 
-    `several`: of a run of several processes. A scheduler may send SIGTERM to each of them and to
-    the one that started them, which passes it on: it is one wish then, however often it comes.
+    `several`: the run has several processes. A scheduler may send SIGTERM to each of them and to
+    the process that started them, which passes it on: all of these count as one signal.
     """
-    came: list[int] = []
+    received: list[int] = []
     old: dict[signal.Signals, Any] = {}
 
     def note(signum: int, _frame: object) -> None:
-        if several and signum == signal.SIGTERM and signum in came:
+        if several and signum == signal.SIGTERM and signum in received:
             return
-        if came:
+        if received:
             raise KeyboardInterrupt if signum == signal.SIGINT else TerminatedError
-        came.append(signum)
+        received.append(signum)
 
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             old[number] = signal.signal(number, note)
-    except ValueError:  # not the main thread: signals are somebody else's there
+    except ValueError:  # not the main thread, which alone may handle signals
         pass
     try:
-        yield came
+        yield received
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
@@ -44,26 +44,26 @@ def signals(several: bool = False) -> Iterator[list[int]]:
 
 @contextmanager
 def raised_signals() -> Iterator[list[int]]:
-    """Make an exception of the first SIGINT or SIGTERM; gives the list of those that came.
+    """Raise an exception at the first SIGINT or SIGTERM; gives the list of signals received.
 
-    What is half done is put away on that exception's way. A second signal would leave it half put
-    away, so it only says so; the third ends the process at once.
+    Code that handles the exception removes half-written files. A second signal could interrupt
+    that, so it only prints a line; the third ends the process at once.
     """
-    came: list[int] = []
+    received: list[int] = []
 
     def note(signum: int, _frame: object) -> None:
-        came.append(signum)
-        if len(came) == 1:
+        received.append(signum)
+        if len(received) == 1:
             raise KeyboardInterrupt if signum == signal.SIGINT else TerminatedError
-        if len(came) == 2:
+        if len(received) == 2:
             os.write(2, b"stopping: what is half done is put away; once more ends it at once\n")
             return
         os._exit(128 + signum)
 
     def unraisable(raised: sys.UnraisableHookArgs) -> None:
-        """Raise it anew where it came in a destructor, which swallows it."""
-        if came and isinstance(raised.exc_value, KeyboardInterrupt | TerminatedError):
-            _thread.interrupt_main(signal.Signals(came.pop()))
+        """Raise the exception again if it was raised in a destructor, which ignores it."""
+        if received and isinstance(raised.exc_value, KeyboardInterrupt | TerminatedError):
+            _thread.interrupt_main(signal.Signals(received.pop()))
         else:
             hook(raised)
 
@@ -73,7 +73,7 @@ def raised_signals() -> Iterator[list[int]]:
             old[number] = signal.signal(number, note)
     sys.unraisablehook = unraisable
     try:
-        yield came
+        yield received
     finally:
         sys.unraisablehook = hook
         for number, handler in old.items():

@@ -82,7 +82,7 @@ class Passes:
 
 
 def leaves_unused(step: Step, labelled: bool) -> bool:
-    """Whether parameters that learn take no part in the loss: DDP must then look for them."""
+    """Whether trained parameters take no part in the loss: DDP must then look for them."""
     config = step.objectives.config
     return step.model.has_match and (labelled or not (config.fgr and config.mlm))
 

@@ -64,10 +64,10 @@ _KINDS = get_args(Kind)
 
 @dataclass(frozen=True)
 class TrainSummary:
-    """What metrics.json says of the training."""
+    """The figures of the training, as training.json and metrics.json hold them."""
 
     steps: int
-    seconds: float  # of training, over all sittings
+    seconds: float  # of training, over all parts of a resumed run
     pairs_per_second: float
     parameters: int
     skipped: dict[str, int]  # rows of the training split, by kind
@@ -126,7 +126,7 @@ class Trainer:
         )
         self.group_size = group_size(config, world)
         cut = system.parallel == "fsdp" and world.size > 1
-        # What is to be cut stays in main memory until each unit is cut: no GPU ever holds all of it
+        # Under FSDP the model stays in main memory until each unit is cut: no GPU holds all of it
         built_on = torch.device("cpu") if cut else self.device
         torch.manual_seed(train.seed)
         self.model = (model or R2D2(self.config.model)).to(built_on)
@@ -266,7 +266,7 @@ class Trainer:
             stage: what the log and the progress bar call the training.
 
         Raises:
-            RunStoppedError: SIGINT or SIGTERM came; a checkpoint is written.
+            RunStoppedError: SIGINT or SIGTERM was received; a checkpoint is written.
             R2D2Error: too many steps in a row were not finite.
         """
         train, world = self.config.train, self.world
@@ -280,7 +280,10 @@ class Trainer:
         measured = partial(read_epochs, self.out)
         watch = Watch(self.steps, self.config, self.loader.variety, measured)
         try:
-            with signals(world.size > 1) as came, progress.bars(hidden=not world.first) as update:
+            with (
+                signals(world.size > 1) as received,
+                progress.bars(hidden=not world.first) as update,
+            ):
                 began = time.perf_counter() - self.seconds
                 update(stage, self.step, self.steps)
                 for raw in self._until_lost(batches, steps_log):
@@ -293,14 +296,16 @@ class Trainer:
                     update(stage, self.step, self.steps, steps_log.note)
                     if warning := watch.see(self.step, scalars):
                         log.warning("%s", warning)
-                    self._stop(came, steps_log)
+                    self._stop(received, steps_log)
                     epoch_over = on_epoch is not None and self._ends_epoch()
                     if epoch_over or self.step % train.checkpoint_every == 0:
                         steps_log.check()
                         self.save()
                     if epoch_over and on_epoch and on_epoch(self.epochs_done):
                         break
-                self._stop(came, steps_log)  # a signal may have come while the epoch was measured
+                self._stop(
+                    received, steps_log
+                )  # a signal may have been received while the epoch was measured
             steps_log.check()
         finally:
             batches.close()
@@ -310,7 +315,7 @@ class Trainer:
         return self.summary()
 
     def _batches(self) -> Generator[RawBatch]:
-        """From this step to the end: in the second stage, what the towers then find alike."""
+        """The batches from this step to the end; in the second stage, blocks of similar pairs."""
         train, start = self.config.train, self.second_stage
         share = (train.batch_size, self.world.rank, self.world.size)
         if self.step < start:
@@ -324,7 +329,7 @@ class Trainer:
         while self.step < self.steps:
             number = (self.step - start) // mining.steps
             first = start + number * mining.steps
-            log.info("step %d: the towers seek like pairs for the second stage", self.step)
+            log.info("step %d: the towers look for similar pairs for the second stage", self.step)
             self.loader.put_in_order(first * train.batch_size, mining.stretch(number))
             last = min(first + mining.steps, self.steps)
             yield from self.loader.batches(self.step, last, *share)
@@ -341,22 +346,22 @@ class Trainer:
         features = unwrapped(self.module).features(batch, context)
         return features.images, features.texts, features.keys
 
-    def _stop(self, came: list[int], steps_log: StepLog) -> None:
-        """Leave with a checkpoint, if a signal came to any process; RunStoppedError."""
-        if self.world.any(bool(came), self.device):
+    def _stop(self, received: list[int], steps_log: StepLog) -> None:
+        """Write a checkpoint and raise RunStoppedError, if any process received a signal."""
+        if self.world.any(bool(received), self.device):
             steps_log.check()
-            raise RunStoppedError(came[0] if came else signal.SIGTERM, self.save())
+            raise RunStoppedError(received[0] if received else signal.SIGTERM, self.save())
 
     def _until_lost(self, batches: Iterator[RawBatch], steps_log: StepLog) -> Iterator[RawBatch]:
-        """The batches; where no more can be read, what was learnt so far is kept.
+        """The batches; if the table cannot be read any more, a checkpoint is written first.
 
-        Only by a process that is alone: another one may not have lost the table, and train on.
+        Only in a run of one process: others might still read the table, and go on.
         """
         try:
             yield from batches
         except R2D2Error:
             if self.world.size == 1 and self.step not in (0, self._saved):
-                with suppress(R2D2Error):  # of the two errors the table's is to be told
+                with suppress(R2D2Error):  # the table's error is the one to report
                     steps_log.check()
                     log.info("%s is written", self.save())
             raise

@@ -1,4 +1,4 @@
-"""Says in the log when a run does not learn, with the likely cause.
+"""Warns in the log when the loss of a run does not fall, with the likely cause.
 
 Not where recall on `val` still rises: the loss has a floor, and soft targets raise it.
 """
@@ -32,13 +32,13 @@ class Watch:
         variety: Callable[[], tuple[int, int]],
         measured: Callable[[], Sequence[Epoch]] = tuple,
     ) -> None:
-        """Both functions are asked where it matters.
+        """Both functions are called only when a warning is due.
 
         Args:
             steps: of the whole run.
             config: its settings.
             variety: how many different texts how many rows have.
-            measured: what was found on `val` so far.
+            measured: the figures on `val` so far.
         """
         self._steps = steps
         self._measured = measured
