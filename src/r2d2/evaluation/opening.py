@@ -19,8 +19,6 @@ from r2d2.evaluation.sentence_encoder import (
 from r2d2.models import ImageTextModel, load
 from r2d2.pretrained import Pretrained
 
-TOP_K = 32  # for embeddings, which have no saved number of candidates
-
 
 @dataclass(frozen=True)
 class EvaluatedModel:
@@ -33,7 +31,6 @@ class EvaluatedModel:
     cut: Callable[[Sequence[str]], int] | None  # how many texts are cut
     model: ImageTextModel | None = None  # None: embeddings
     match_weight: float = 1.0  # as saved with the model
-    candidates: int = TOP_K  # of the second stage, as saved with the model
     dim: int | None = None  # numbers of an embedding that are kept; None: all
 
     @property
@@ -80,5 +77,5 @@ def open_encoder(
     tokenizer = model.tokenizer
     return EvaluatedModel(
         model, model.kind, model.name, tokenizer.max_length, tokenizer.cut, model,
-        model.match_weight, model.top_k, dim,
+        model.match_weight, dim,
     )  # fmt: skip

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from explain.test_explanation import TEXT, build
-from r2d2.explain.maps import DROPPING, map_methods
-from r2d2.explain.pointing import (
+from benchmarks.pointing import (
     count_hits,
     draw_questions,
     evaluate_pointing,
     evaluate_shown,
 )
+from explain.test_explanation import TEXT, build
+from r2d2.explain.maps import DROPPING, map_methods
 from r2d2.explain.unrelated import WORDS
 from r2d2.table import Pair, Text
 from training.small import refused
