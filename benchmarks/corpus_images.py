@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageEnhance
 from r2d2.corpus.config import ImageConfig
 from r2d2.corpus.images.harmful import harmful, open_classifier
 from r2d2.corpus.images.image_filter import judge, measure
-from r2d2.corpus.images.phash import distance, perceptual_hashes
+from r2d2.corpus.images.phash import perceptual_hashes
 from r2d2.data.images import decode_image
 
 RADII = (0, 2, 4, 6, 8, 10, 12)
@@ -114,8 +114,8 @@ def main() -> None:
     print("|---|" + "---|" * len(RADII))
     for name, alter in ALTERED.items():
         altered = perceptual_hashes([alter(picture) for picture in pictures])
-        print(f"| {name} | {shares(distance(hashes, altered))} |")
-    between = distance(hashes[:, None], hashes[None, :])[np.triu_indices(len(hashes), 1)]
+        print(f"| {name} | {shares(np.bitwise_count(hashes ^ altered))} |")
+    between = np.bitwise_count(hashes[:, None] ^ hashes[None, :])[np.triu_indices(len(hashes), 1)]
     print(f"\n{len(between)} pairs of different photographs, how many within bits of the hash:")
     print({radius: int((between <= radius).sum()) for radius in RADII}, "least", between.min())
     print(

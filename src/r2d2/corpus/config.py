@@ -17,7 +17,6 @@ from r2d2.settings import (
     SHARE,
     SIZE,
     check,
-    data_files,
     from_dict,
     merge,
     one_of,
@@ -281,11 +280,6 @@ class CorpusConfig:
     recaption: RecaptionConfig = field(default_factory=RecaptionConfig)
     align: AlignConfig = field(default_factory=AlignConfig)
     sample: SampleConfig = field(default_factory=SampleConfig)
-
-
-def corpus_presets() -> list[str]:
-    """Names of the presets."""
-    return sorted(data_files(PRESETS))
 
 
 def make_corpus_config(

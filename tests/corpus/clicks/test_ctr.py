@@ -9,7 +9,6 @@ from r2d2.corpus.clicks.ctr import (
     Prior,
     fit_prior,
     group_counts,
-    log_likelihood,
     read_prior,
     score,
     smoothed,
@@ -89,17 +88,6 @@ def naive_likelihood(clicks, looks, counts, a, b):
         w * (log_beta(a + c, b + n - c) - log_beta(a, b))
         for c, n, w in zip(clicks, looks, counts, strict=True)
     )
-
-
-@given(st.lists(st.tuples(outcomes, st.integers(1, 50)), min_size=1, max_size=8), priors)
-@SEVERAL
-def test_likelihood_is_that_of_its_naive_twin(rows, prior):
-    clicks, looks = (np.array([float(row[0][i]) for row in rows]) for i in (0, 1))
-    counts = np.array([float(row[1]) for row in rows])
-    twin = naive_likelihood(clicks, looks, counts, prior.alpha, prior.beta)
-    found = log_likelihood(clicks, looks, counts, prior)
-    # lgamma(1e6) is about 1e7: what cancels leaves an error of its last digits
-    assert found == pytest.approx(twin, rel=1e-9, abs=1e-6 * counts.sum())
 
 
 def test_fit_is_where_the_twin_is_highest():

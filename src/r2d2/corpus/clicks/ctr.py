@@ -81,21 +81,6 @@ def score(clicks: Floats, examined: Floats, config: RankConfig, prior: Prior) ->
     return smoothed(clicks, examined, prior)
 
 
-def log_likelihood(clicks: Floats, examined: Floats, counts: Floats, prior: Prior) -> float:
-    """Of the counts under a prior: sum of counts * log(B(a + c, b + n - c) / B(a, b)).
-
-    The binomial coefficients are left out: they do not depend on the prior.
-
-    Args:
-        clicks: distinct outcomes' clicks, (n,).
-        examined: their looks, (n,).
-        counts: how many pairs came out so, (n,).
-        prior: Beta(a, b).
-    """
-    n, (a, b) = looks(clicks, examined), (prior.alpha, prior.beta)
-    return float(counts @ (special.betaln(a + clicks, b + n - clicks) - special.betaln(a, b)))
-
-
 def fit_prior(clicks: Floats, examined: Floats, counts: Floats | None = None) -> Prior:
     """The Beta prior under which the counts are likeliest.
 

@@ -30,9 +30,3 @@ def perceptual_hashes(pictures: Sequence[Image.Image]) -> npt.NDArray[np.uint64]
     bits = low > np.median(low, axis=1, keepdims=True)
     hashes: npt.NDArray[np.uint64] = (bits * _WEIGHTS).sum(axis=1, dtype=np.uint64)
     return hashes
-
-
-def distance(a: npt.NDArray[np.uint64], b: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
-    """How many bits differ, of the shape that a and b broadcast to."""
-    distances: npt.NDArray[np.uint8] = np.bitwise_count(a ^ b)
-    return distances
