@@ -167,33 +167,33 @@ def narrowed_model(model: ImageTextModel, dim: int, *, warn: bool = True) -> Ima
 def _load(
     source: str | os.PathLike[str], device: str | int | torch.device | None, text_length: int | None
 ) -> ImageTextModel:
-    there = default_device() if device is None else usable_device(device)
-    place = _place(source)
+    target_device = default_device() if device is None else usable_device(device)
+    path = _place(source)
     name = _short(source)
-    saved = _ours(place)
+    saved = _ours(path)
     if saved is not None:
-        return _named(_limited(read_saved(saved, there), source, text_length), name)
-    if place.is_file():
-        return _checkpoint(place, source, there, text_length)
-    if (place / PAIR).is_file():
+        return _named(_limited(read_saved(saved, target_device), source, text_length), name)
+    if path.is_file():
+        return _checkpoint(path, source, target_device, text_length)
+    if (path / PAIR).is_file():
         from r2d2.onnx_models.encoder_pair import read
 
-        return read(place, text_length)
-    config = read_json(place / CONFIG)
+        return read(path, text_length)
+    config = read_json(path / CONFIG)
     if "graphs" in config:
-        return _graphs(place, config, text_length)
+        return _graphs(path, config, text_length)
     if "model_type" in config:
         from r2d2.weights.opening import open_hugging_face
 
-        return _named(open_hugging_face(place, source, there, text_length), name)
-    _refuse_embeddings(place, source)
-    if (place / "modules.json").is_file():
+        return _named(open_hugging_face(path, source, target_device, text_length), name)
+    _refuse_embeddings(path, source)
+    if (path / "modules.json").is_file():
         raise R2D2Error(
             f"{source} is a folder of sentence-transformers: give the model that it was exported "
             "from, or its cross-encoder/, where it has one"
         )
-    if "model" in config or _has_weights(place):
-        return _checkpoint(place, source, there, text_length)
+    if "model" in config or _has_weights(path):
+        return _checkpoint(path, source, target_device, text_length)
     raise _nothing(source)
 
 
@@ -287,16 +287,16 @@ def _has_weights(folder: Path) -> bool:
 
 
 def _checkpoint(
-    place: Path, source: object, device: torch.device, text_length: int | None
+    path: Path, source: object, device: torch.device, text_length: int | None
 ) -> Pretrained:
     from r2d2.weights.opening import open_checkpoint
 
-    if place.is_file() and (
-        place.suffix not in (".safetensors", *PICKLED)
-        or read_json(place.parent / CONFIG).get("model") is not None
+    if path.is_file() and (
+        path.suffix not in (".safetensors", *PICKLED)
+        or read_json(path.parent / CONFIG).get("model") is not None
     ):
-        raise _nothing(source, f" ({place.name} is a file; its folder is {place.parent})")
-    return _named(open_checkpoint(place, source, device, text_length), _short(str(source)))
+        raise _nothing(source, f" ({path.name} is a file; its folder is {path.parent})")
+    return _named(open_checkpoint(path, source, device, text_length), _short(str(source)))
 
 
 def _graphs(folder: Path, config: dict[str, Any], text_length: int | None) -> ImageTextModel:

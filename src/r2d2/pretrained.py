@@ -181,7 +181,7 @@ class Pretrained:
             if patch is not None:
                 towers = self.model.towers
                 assert isinstance(towers, HfTowers)
-                part = [torch.from_numpy(one) for one in pixels[start : start + self.batch_size]]
+                part = list(map(torch.from_numpy, pixels[start : start + self.batch_size]))
                 sides.append(towers.encode_pictures(part, patch))
                 continue
             stacked = torch.from_numpy(np.stack(pixels[start : start + self.batch_size]))
@@ -236,9 +236,9 @@ class Pretrained:
         if len(images) != len(texts):
             raise R2D2Error(f"match pairs images with texts: got {len(images)} and {len(texts)}")
         image_side, text_side = self._image_side(images), self._text_side(texts)
-        every = torch.arange(len(image_side), device=image_side.embedding.device)
-        p_text = self.match_text(image_side, text_side, (every, every))
-        scores = (p_text + self.match_image(image_side, text_side, (every, every))) / 2
+        indices = torch.arange(len(image_side), device=image_side.embedding.device)
+        p_text = self.match_text(image_side, text_side, (indices, indices))
+        scores = (p_text + self.match_image(image_side, text_side, (indices, indices))) / 2
         if bad := (~scores.isfinite()).nonzero().flatten().tolist():
             raise R2D2Error(
                 f"{len(bad)} of {len(scores)} match scores are no numbers, such as that of pair "
@@ -395,9 +395,9 @@ def shipped_folder() -> Path:
 
 def saved_folder(folder: Path) -> Path | None:
     """Where in a folder the files of a saved model are: itself, or its model/; None: not there."""
-    for place in (folder / "model", folder):
-        if all((place / name).is_file() for name in (CONFIG, WEIGHTS)):
-            return place
+    for candidate in (folder / "model", folder):
+        if all((candidate / name).is_file() for name in (CONFIG, WEIGHTS)):
+            return candidate
     return None
 
 
@@ -422,12 +422,12 @@ def read_saved(folder: Path, device: str | int | torch.device | None = None) -> 
         R2D2Error: files that are damaged or do not fit one another, or no such device here.
     """
     saved = _read_config(folder / CONFIG)
-    there = default_device() if device is None else usable_device(device)
+    target_device = default_device() if device is None else usable_device(device)
     if saved.model.hf_towers is None:
-        with there, _NoDraws():
+        with target_device, _NoDraws():
             model = R2D2(saved.model)
     else:  # others' classes hold buffers that no file has
-        model = R2D2(saved.model).to(there)
+        model = R2D2(saved.model).to(target_device)
     load_weights(model, folder / WEIGHTS)
     tokenizer, text = load_tokenizer(folder / TOKENIZER, saved.model), saved.model.text
     if tokenizer.vocab_size > text.vocab_size or tokenizer.max_length > text.max_length:
@@ -458,8 +458,8 @@ def _read_config(path: Path) -> _SavedSettings:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         model = from_dict(ModelConfig, config["model"], "model")
         side = model.vision.image_size
-        told = config.get("preprocessing", {"side": side})
-        preprocessing = from_dict(Preprocessing, told, "preprocessing")
+        preprocessing_settings = config.get("preprocessing", {"side": side})
+        preprocessing = from_dict(Preprocessing, preprocessing_settings, "preprocessing")
         if preprocessing.side != side:
             raise R2D2Error(f"pictures of {preprocessing.side} pixels, and the model takes {side}")
         widths = tuple(int(width) for width in config.get("widths", ()))

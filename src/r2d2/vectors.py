@@ -52,11 +52,11 @@ class DirectionCheck:
         Raises:
             R2D2Error: not one of them has a direction, so that it is of no use to go on.
         """
-        places = np.flatnonzero(without_direction(vectors)).tolist()
-        self.count += len(places)
+        numbers = np.flatnonzero(without_direction(vectors)).tolist()
+        self.count += len(numbers)
         self.seen += len(vectors)
-        self.bad += [names[place] for place in places[: NAMED - len(self.bad)]]
-        if len(places) == len(vectors):
+        self.bad += [names[number] for number in numbers[: NAMED - len(self.bad)]]
+        if len(numbers) == len(vectors):
             self.done()
 
     def done(self) -> None:

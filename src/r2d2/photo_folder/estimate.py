@@ -58,11 +58,11 @@ def estimate(root: Path, pictures: Sequence[ListedPicture], width: int, copies: 
 
 def check_room(place: Path, need: DiskNeed) -> None:
     """R2D2Error where the disk has less room than is needed."""
-    there = place
-    while not there.exists() and there != there.parent:
-        there = there.parent
+    existing = place
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
     try:
-        free = shutil.disk_usage(there).free
+        free = shutil.disk_usage(existing).free
     except OSError:
         return
     if need.total > free:

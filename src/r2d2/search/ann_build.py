@@ -156,7 +156,7 @@ def _build(
         progress(f"{name}: measuring recall against exact search")
     start = AnnMeasurement(name, kind, partitions, 0, 0, {}, 0.0, 0.0)
     queries = _queries(name, parts)
-    truth = {asker: _truth(indexed, asked) for asker, asked in queries.items()}
+    truth = {asker: _truth(indexed, vectors) for asker, vectors in queries.items()}
     measured = _measure(dataset, indexed.column, start, queries, truth, probes)
     about = replace(indexed.about, probes=measured.probes, refine=measured.refine)
     write_index_info(dataset, about)

@@ -127,11 +127,11 @@ def _query(file: Path, line: Any, options: SearchQuery, head: dict[str, Any]) ->
     if not is_missing(fields.get("id")):
         head["id"] = fields["id"] if isinstance(fields["id"], int) else name_value(fields["id"])
     value = next((fields[name] for name in TEXTS if not is_missing(fields.get(name))), None)
-    told, image = text_value(value), name_value(fields.get("image"))
-    head["query"] = told or image
+    query_text, image = text_value(value), name_value(fields.get("image"))
+    head["query"] = query_text or image
     if image is not None:
-        return replace(options, text=told, image=read_image(file.parent / image))
-    return replace(options, text=_required(told))
+        return replace(options, text=query_text, image=read_image(file.parent / image))
+    return replace(options, text=_required(query_text))
 
 
 def _required(text: str | None) -> str:

@@ -123,9 +123,9 @@ def _best_coverage(
             continue
         coverage, says = np.zeros(len(queries)), np.zeros(len(queries), bool)
         for term in shared:
-            places, share = shares[term]
-            coverage[places] += share
-            says[places] |= term not in SAY_NOTHING
+            positions, share = shares[term]
+            coverage[positions] += share
+            says[positions] |= term not in SAY_NOTHING
         np.maximum(best, np.where(says, coverage, 0), out=best)
     return best
 

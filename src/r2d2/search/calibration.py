@@ -60,8 +60,8 @@ class Gumbel:
     def chance(self, values: npt.NDArray[np.floating]) -> Doubles:
         """Of each value (n,), that of a maximum at least as large."""
         standard = np.clip((values.astype(np.float64) - self.location) / self.scale, -30, 700)
-        found: Doubles = -np.expm1(-np.exp(-standard))
-        return found
+        chances: Doubles = -np.expm1(-np.exp(-standard))
+        return chances
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,10 @@ def nearness(
     cosine: npt.NDArray[np.floating], mean_cosine: npt.NDArray[np.floating]
 ) -> npt.NDArray[np.floating]:
     """Of pictures (n,), or of queries and pictures (q, n), by their cosines."""
-    found: npt.NDArray[np.floating] = np.log(
+    distances: npt.NDArray[np.floating] = np.log(
         np.maximum(1 - mean_cosine, LEAST_DISTANCE) / np.maximum(1 - cosine, LEAST_DISTANCE)
     )
-    return found
+    return distances
 
 
 def level_of(chance: float | None) -> Level:

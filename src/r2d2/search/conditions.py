@@ -95,7 +95,8 @@ class ColumnValues:
 
     def common(self) -> list[tuple[Value, int]]:
         """At most `OFFERED` values with the number of their rows, the commonest first."""
-        return sorted(self.counts.items(), key=lambda one: (-one[1], str(one[0])))[:OFFERED]
+        items = self.counts.items()
+        return sorted(items, key=lambda item: (-item[1], str(item[0])))[:OFFERED]
 
     def add(self, column: pa.Array) -> None:
         """Take in some rows."""

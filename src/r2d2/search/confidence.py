@@ -64,17 +64,17 @@ def confidence(
     """
     if not evidence.pictures and not evidence.words:
         return Confidence({}, {}, "unlikely")
-    places = list(items)
-    values = _chances(gallery, evidence, first, places, list(items.values()))
+    positions = list(items)
+    values = _chances(gallery, evidence, first, positions, list(items.values()))
     if values is None:
         return UNKNOWN
     chances = {
-        place: float(value)
-        for place, value in zip(places, values, strict=True)
+        position: float(value)
+        for position, value in zip(positions, values, strict=True)
         if not np.isnan(value)
     }
-    best = min((chances[place] for place in head if place in chances), default=None)
-    levels = {place: level_of(chances.get(place)) for place in places}
+    best = min((chances[position] for position in head if position in chances), default=None)
+    levels = {position: level_of(chances.get(position)) for position in positions}
     return Confidence(chances, levels, level_of(best))
 
 
@@ -106,8 +106,8 @@ def _chances(
 
 
 def _picture_chances(
-    gallery: Gallery, pictures: PictureChance, first: FirstStage, places: Sequence[int]
+    gallery: Gallery, pictures: PictureChance, first: FirstStage, positions: Sequence[int]
 ) -> Doubles:
-    at = np.array(places, np.int64)
+    at = np.array(positions, np.int64)
     mean_cosine = gallery.images.cosines(pictures.mean, first.rows[at])
     return pictures.chance(first.cosine[at], mean_cosine)

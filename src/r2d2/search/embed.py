@@ -174,9 +174,9 @@ def _append(uri: str, rows: pa.Table, key: str, job: dict[str, str]) -> None:
 def _with_direction(vectors: Floats, kinds: list[str | None]) -> Floats:
     """The vectors (m, d) of the good ones that point somewhere; the kinds of the others are set."""
     bad = without_direction(vectors)
-    good = [place for place, kind in enumerate(kinds) if kind is None]
-    for place in np.flatnonzero(bad).tolist():
-        kinds[good[place]] = NO_DIRECTION
+    good = [number for number, kind in enumerate(kinds) if kind is None]
+    for number in np.flatnonzero(bad).tolist():
+        kinds[good[number]] = NO_DIRECTION
     return vectors[~bad]
 
 

@@ -57,10 +57,10 @@ def add_handlers(app: FastAPI, retry_after_s: int) -> None:
 
     @app.exception_handler(R2D2Error)
     async def user_error(request: Request, error: R2D2Error) -> JSONResponse:
-        told = str(error)
+        message = str(error)
         for service in request.app.state.tables.services:
-            told = without_folder(told, service.searcher.gallery.name)
-        return problem(422, error.code, told)
+            message = without_folder(message, service.searcher.gallery.name)
+        return problem(422, error.code, message)
 
     @app.exception_handler(ClientDisconnect)
     async def left(request: Request, error: ClientDisconnect) -> Response:
@@ -76,8 +76,8 @@ def add_handlers(app: FastAPI, retry_after_s: int) -> None:
         request: Request, error: RequestValidationError | ValidationError
     ) -> JSONResponse:
         first = error.errors()[0]  # its place and reason, not the input itself
-        place = ".".join(str(part) for part in first["loc"] if part != "body") or "the request"
-        return problem(422, "invalid", f"{place}: {first['msg']}")
+        field_name = ".".join(str(part) for part in first["loc"] if part != "body") or "the request"
+        return problem(422, "invalid", f"{field_name}: {first['msg']}")
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:

@@ -91,12 +91,12 @@ def _add_everyday(searcher: Searcher, chosen: dict[int, str]) -> None:
     vectors = searcher.model.encode_texts(texts).embedding.float().cpu().numpy()
     images = searcher.gallery.images
     first = np.array([rows[0] for rows, _ in images.best(vectors, 1)])
-    rows, places = np.unique(first, return_inverse=True)
+    rows, columns = np.unique(first, return_inverse=True)
     cosine = np.stack([images.cosines(vector, rows) for vector in vectors])  # (texts, rows)
     spread = np.maximum(cosine.std(axis=0), 1e-6)
-    margin = ((cosine - cosine.mean(axis=0)) / spread)[np.arange(len(texts)), places]
-    for place in np.argsort(-margin, kind="stable"):
-        chosen.setdefault(int(first[place]), texts[place])
+    margin = ((cosine - cosine.mean(axis=0)) / spread)[np.arange(len(texts)), columns]
+    for number in np.argsort(-margin, kind="stable"):
+        chosen.setdefault(int(first[number]), texts[number])
 
 
 @cache

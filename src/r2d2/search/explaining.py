@@ -146,8 +146,8 @@ def _of_row(service: Service, row: int) -> Image.Image:
 
 
 def _answer(explanation: Explanation, notes: list[NoteOut]) -> ExplainResponse:
-    def spans(given: Any) -> list[SpanOut]:
-        return [SpanOut(text=span.text, start=span.start, end=span.end) for span in given]
+    def spans(entities: Any) -> list[SpanOut]:
+        return [SpanOut(text=span.text, start=span.start, end=span.end) for span in entities]
 
     def numbers(values: npt.NDArray[np.float32]) -> Any:
         return np.round(values.astype(np.float64), DIGITS).tolist()

@@ -36,9 +36,9 @@ class FirstStage:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def reason(self, place: int) -> Reason:
+    def reason(self, position: int) -> Reason:
         """Why the result at a place is there."""
-        picture, words = float(self.picture_points[place]), float(self.word_points[place])
+        picture, words = float(self.picture_points[position]), float(self.word_points[position])
         least = NAMED_SHARE * (picture + words)
         if words < least or not words:
             return "picture"
@@ -72,17 +72,20 @@ def fuse(near: FirstStage, named: FirstStage, cosine: Floats) -> FirstStage:
     rows = np.concatenate([head, named.rows[alone], near.rows[rest]])
     cosines = np.concatenate([near.cosine[:FUSED], cosine[alone], near.cosine[rest]])
     picture = np.concatenate([near.picture_points[:FUSED], np.zeros(len(alone) + len(rest))])
-    places = np.array([word_place.get(int(row), -1) for row in rows], np.int64)
-    there = places >= 0
+    positions = np.array([word_place.get(int(row), -1) for row in rows], np.int64)
+    has_words = positions >= 0
     scores = np.full(len(rows), np.nan, np.float32)
     words = np.zeros(len(rows))
-    scores[there], words[there] = named.word_score[places[there]], named.word_points[places[there]]
+    scores[has_words], words[has_words] = (
+        named.word_score[positions[has_words]],
+        named.word_points[positions[has_words]],
+    )
     order = np.lexsort((np.arange(len(rows)), -cosines, -(picture + words)))
     return FirstStage(rows[order], cosines[order], scores[order], picture[order], words[order])
 
 
-def _points(places: npt.NDArray[np.int64]) -> Doubles:
-    points: Doubles = 1.0 / (RANK_OFFSET + 1.0 + places.astype(np.float64))
+def _points(ranks: npt.NDArray[np.int64]) -> Doubles:
+    points: Doubles = 1.0 / (RANK_OFFSET + 1.0 + ranks.astype(np.float64))
     return points
 
 

@@ -47,13 +47,13 @@ class Guard:
 
         async def headed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                there = {name for name, _ in message["headers"]}
+                sent_headers = {name for name, _ in message["headers"]}
                 message["headers"] = [
                     *message["headers"],
                     *(
                         (k.encode(), v.encode())
                         for k, v in HEADERS.items()
-                        if k.encode() not in there
+                        if k.encode() not in sent_headers
                     ),
                 ]
             await send(message)
@@ -77,8 +77,8 @@ class Guard:
         if not is_own(headers.getlist("host"), self._names):
             return problem(421, "host", "this server is not known by that name: see --allow-host")
         if self.config.api_key is not None and path not in OPEN and not path.startswith(OPEN_UNDER):
-            kind, _, given = headers.get("authorization", "").partition(" ")
-            key = given if kind.lower() == "bearer" else headers.get("x-api-key", "")
+            kind, _, token = headers.get("authorization", "").partition(" ")
+            key = token if kind.lower() == "bearer" else headers.get("x-api-key", "")
             if not hmac.compare_digest(key.encode(), self.config.api_key.encode()):
                 return problem(
                     401, "key", "an API key is needed: send it as Authorization: Bearer KEY",

@@ -46,14 +46,14 @@ def _is_address(text: str, kind: type[ipaddress.IPv4Address] | type[ipaddress.IP
     return False
 
 
-def _normal_name(given: str) -> str:
-    name = given.removesuffix(".").lower()
+def _normal_name(host: str) -> str:
+    name = host.removesuffix(".").lower()
     with contextlib.suppress(UnicodeError):
         name = name.encode("idna").decode("ascii").lower()
         labels = name.split(".")
         if len(name) <= 253 and all(_LABEL.fullmatch(label) for label in labels):
             return name
     raise R2D2Error(
-        f"--allow-host {given!r} is no name of a host: give it alone, as search.example, without "
+        f"--allow-host {host!r} is no name of a host: give it alone, as search.example, without "
         "https://, port or *"
     )

@@ -177,15 +177,15 @@ def _prepare(uri: str, new: IndexInfo, store: str | None, overwrite: bool) -> No
             f"{uri} was indexed with vectors in {about.store}: leave --store {store} out, or give "
             "--overwrite to drop them and make them anew"
         )
-    there = [name for name in (VECTOR, BAD, WORDS) if name in dataset.schema.names]
+    existing = [name for name in (VECTOR, BAD, WORDS) if name in dataset.schema.names]
     if about is None:
         drop(texts_uri(uri))
         drop(staging_uri(uri))
-        if there:
-            dataset.drop_columns(there)
+        if existing:
+            dataset.drop_columns(existing)
         write_index_info(dataset, new)
-        there = []
-    if VECTOR not in there:
+        existing = []
+    if VECTOR not in existing:
         kind = vector_type(width, (about or new).store)
         dataset.add_columns(pa.schema([(VECTOR, kind), (BAD, pa.string())]))
 
@@ -208,8 +208,8 @@ def _embed_images(
         for first in range(0, len(todo), block)
     ]
     work = EmbedImages(model[0], uri, dataset.version, staging, model[1])
-    told = _in_rows(update, block, len(todo))
-    counts = map_jobs(work, jobs, runs, "images", told, holds_model=True)
+    row_progress = _in_rows(update, block, len(todo))
+    counts = map_jobs(work, jobs, runs, "images", row_progress, holds_model=True)
     _put_in(uri, staging)
     return add_counts(counts)
 
@@ -217,8 +217,8 @@ def _embed_images(
 def _in_rows(update: Update, block: int, total: int) -> Update:
     """Progress in rows instead of blocks of them."""
 
-    def in_rows(what: str, done: int, _: int) -> None:
-        update(what, min(done * block, total), total)
+    def in_rows(label: str, done: int, _: int) -> None:
+        update(label, min(done * block, total), total)
 
     return in_rows
 

@@ -58,13 +58,17 @@ class MemoryGallery:
         self.calibration: Calibration | None = None  # see `Gallery.calibration`
         self._rows = list(rows)
         self._file = file
-        given = [(row, text) for row, one in enumerate(rows) for text in one.texts]
-        places: dict[str, int] = {}
-        same = [places.setdefault(text_key(text), len(places)) for _, text in given]
+        texts_of_rows = [
+            (row, text) for row, gallery_row in enumerate(rows) for text in gallery_row.texts
+        ]
+        text_numbers: dict[str, int] = {}
+        same = [
+            text_numbers.setdefault(text_key(text), len(text_numbers)) for _, text in texts_of_rows
+        ]
         self.text_rows = np.array(same, np.int64)  # of each text given
-        self._owners = np.array([row for row, _ in given], np.int64)
+        self._owners = np.array([row for row, _ in texts_of_rows], np.int64)
         first = np.unique(self.text_rows, return_index=True)[1]
-        self._texts = [given[place] for place in first]
+        self._texts = [texts_of_rows[number] for number in first]
         self.images = MemoryVectors(image_vectors, None, self._select)
         self.texts = MemoryVectors(text_vectors[first], None, self._select_texts)
 

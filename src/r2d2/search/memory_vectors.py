@@ -136,10 +136,10 @@ def best_in_batches(batches: Iterable[tuple[Rows, Floats]], queries: Floats, k: 
             block = vectors[start : start + step]
             scores = np.concatenate([best, queries @ block.T], axis=1)
             several = np.broadcast_to(numbers[start : start + step], (len(queries), len(block)))
-            every = np.concatenate([rows, several], axis=1)
+            all_rows = np.concatenate([rows, several], axis=1)
             near = np.argpartition(-scores, min(k, scores.shape[1]) - 1, axis=1)[:, :k]
             best = np.take_along_axis(scores, near, axis=1)
-            rows = np.take_along_axis(every, near, axis=1)
+            rows = np.take_along_axis(all_rows, near, axis=1)
     order = np.argsort(-best, axis=1, kind="stable")
     return np.take_along_axis(rows, order, axis=1)
 

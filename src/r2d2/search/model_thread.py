@@ -64,15 +64,15 @@ class ModelThread:
         self._batcher.close()
 
     def _run(self, jobs: Sequence[tuple[Run, Any]]) -> list[Any]:
-        for told in self.batches:
-            told(len(jobs))
-        places: dict[Run, list[int]] = {}
-        for place, (run, _) in enumerate(jobs):
-            places.setdefault(run, []).append(place)
+        for observe in self.batches:
+            observe(len(jobs))
+        numbers_of_run: dict[Run, list[int]] = {}
+        for number, (run, _) in enumerate(jobs):
+            numbers_of_run.setdefault(run, []).append(number)
         results: list[Any] = [None] * len(jobs)
-        for run, own in places.items():
-            for place, result in zip(own, run([jobs[place][1] for place in own]), strict=True):
-                results[place] = result
+        for run, own in numbers_of_run.items():
+            for number, result in zip(own, run([jobs[number][1] for number in own]), strict=True):
+                results[number] = result
         return results
 
 

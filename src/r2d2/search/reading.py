@@ -22,10 +22,10 @@ class QueryReading:
     complete: bool  # whether the model knows all of it, punctuation aside
     cut: tuple[Note, ...] = ()  # that it has no room for all of it
 
-    def notes(self, given: str) -> list[Note]:
+    def notes(self, original: str) -> list[Note]:
         """What the user is to know, who gave the text `given`."""
         notes = []
-        if self.text != given.strip():
+        if self.text != original.strip():
             notes.append(Note(f"searched as {self.text}", "searched_as", self.text))
         return [*notes, *unread_notes(self.unknown, self.english), *self.cut]
 
@@ -40,13 +40,15 @@ def read_query(text: str, tokenizer: Tokenizer) -> QueryReading:
     spelt = spell(text)
     tokens = token_spans(spelt, tokenizer)
     understood = any(
-        has_meaning(spelt[place])
+        has_meaning(spelt[position])
         for start, stop in tokens.known
         if not any(first <= start < last for first, last in tokens.english)
-        for place in range(start, stop)
+        for position in range(start, stop)
     )
     strange = any(
-        has_meaning(spelt[place]) for start, stop in tokens.unknown for place in range(start, stop)
+        has_meaning(spelt[position])
+        for start, stop in tokens.unknown
+        for position in range(start, stop)
     )
     return QueryReading(
         spelt,

@@ -138,10 +138,10 @@ class Searcher:
             tell_ranking(net)
             return cls(net, FolderGallery(opened))
         model = SHIPPED if model is None else model
-        there = None if table is None else TableGallery(table)  # before a model is loaded
+        gallery = None if table is None else TableGallery(table)  # before a model is loaded
         loaded = load(model, device) if isinstance(model, (str, Path)) else model
         tell_ranking(loaded)
-        return cls(loaded, EmojiGallery.open(loaded) if there is None else there)
+        return cls(loaded, EmojiGallery.open(loaded) if gallery is None else gallery)
 
     def search(self, question: str | Image.Image, **options: Any) -> SearchResults:
         """One question; `options` are the other fields of `SearchQuery`."""
@@ -281,18 +281,18 @@ class Searcher:
         readings = [
             None if q.text is None else read_query(q.text, self.model.tokenizer) for q in queries
         ]
-        asked = [
+        spelt_queries = [
             query if reading is None else replace(query, text=reading.text)
             for query, reading in zip(queries, readings, strict=True)
         ]
         plans = [
             self._plan(query, reading) for query, reading in zip(queries, readings, strict=True)
         ]
-        compared = [place for place, plan in enumerate(plans) if plan.vectors]
-        encoded = self.encode([asked[place] for place in compared])
+        compared = [number for number, plan in enumerate(plans) if plan.vectors]
+        encoded = self.encode([spelt_queries[number] for number in compared])
         sides = dict(zip(compared, encoded, strict=True))
-        first = self._first(asked, plans, sides)
-        match = self._match(asked, plans, sides, first)
+        first = self._first(spelt_queries, plans, sides)
+        match = self._match(spelt_queries, plans, sides, first)
         return [self._found(*parts) for parts in zip(queries, plans, first, match, strict=True)]
 
     def _plan(self, query: SearchQuery, reading: QueryReading | None) -> _QueryPlan:
@@ -307,8 +307,10 @@ class Searcher:
         if by == "words":
             notes = [note for note in notes if note.code == "searched_as"]
         elif not vectors:
-            told = "so it is searched by words only" if words else "so there is no answer"
-            notes.append(Note(f"the model can read nothing of the text, {told}", "not_understood"))
+            consequence = "so it is searched by words only" if words else "so there is no answer"
+            notes.append(
+                Note(f"the model can read nothing of the text, {consequence}", "not_understood")
+            )
         depth = self._depth(query) if vectors else 0
         if vectors and query.two_stage and self.second_stage_off is not None:
             notes.append(self.second_stage_off)
@@ -331,20 +333,20 @@ class Searcher:
         sides: Mapping[int, EncodedStates],
     ) -> list[FirstStage]:
         near = self._near(queries, plans, sides)
-        found = []
-        for place, (query, plan) in enumerate(zip(queries, plans, strict=True)):
+        first_stages = []
+        for number, (query, plan) in enumerate(zip(queries, plans, strict=True)):
             if plan.words is None or query.text is None:
-                found.append(near.get(place, NOTHING))
+                first_stages.append(near.get(number, NOTHING))
                 continue
             # As many for each page, so that the order of what is on it does not depend on it.
             k = FUSED if plan.vectors else MAX_DEPTH
             named = by_words(*plan.words.best(query.text, k, query.where))
             if plan.vectors:
-                vector = sides[place].embedding[0].float().cpu().numpy()
+                vector = sides[number].embedding[0].float().cpu().numpy()
                 cosine = self.gallery.images.cosines(vector, named.rows)
-                named = fuse(near[place], named, cosine)
-            found.append(named)
-        return found
+                named = fuse(near[number], named, cosine)
+            first_stages.append(named)
+        return first_stages
 
     def _near(
         self,
@@ -354,25 +356,25 @@ class Searcher:
     ) -> dict[int, FirstStage]:
         """What the vectors find of each query that they are compared with."""
         groups: dict[tuple[str, str | None], list[int]] = defaultdict(list)
-        for place in sides:
-            groups[queries[place].target, queries[place].where].append(place)
-        found: dict[int, FirstStage] = {}
-        for (target, where), places in groups.items():
+        for number in sides:
+            groups[queries[number].target, queries[number].where].append(number)
+        first_stages: dict[int, FirstStage] = {}
+        for (target, where), numbers in groups.items():
             vectors = self.gallery.images if target == "images" else self.gallery.texts
             wanted = [
                 max(
-                    plans[place].depth,
+                    plans[number].depth,
                     HEAD,
-                    queries[place].offset + queries[place].k,
-                    FUSED if plans[place].words else 0,
+                    queries[number].offset + queries[number].k,
+                    FUSED if plans[number].words else 0,
                 )
-                for place in places
+                for number in numbers
             ]
-            stacked = torch.cat([sides[place].embedding for place in places])
+            stacked = torch.cat([sides[number].embedding for number in numbers])
             best = vectors.best(stacked.float().cpu().numpy(), max(wanted), where)
-            for place, k, (rows, cosine) in zip(places, wanted, best, strict=True):
-                found[place] = by_vectors(rows[:k], cosine[:k])
-        return found
+            for number, k, (rows, cosine) in zip(numbers, wanted, best, strict=True):
+                first_stages[number] = by_vectors(rows[:k], cosine[:k])
+        return first_stages
 
     def _match(
         self,
@@ -396,17 +398,17 @@ class Searcher:
                 [item.texts[0] for item in self.gallery.text_items(texts)]
             )
             text_sides = {row: encoded[i : i + 1] for i, row in enumerate(texts)}
-        asked = []
-        for place, (query, rows, results) in enumerate(zip(queries, chosen, first, strict=True)):
+        candidates = []
+        for number, (query, rows, results) in enumerate(zip(queries, chosen, first, strict=True)):
             pairs: list[tuple[EncodedStates, EncodedStates] | None] = []
             for row in rows:
-                side = sides[place]
+                side = sides[number]
                 if query.target == "texts":
                     pairs.append((side, text_sides[row]))
                 else:
                     pairs.append((image_sides[row], side) if row in image_sides else None)
-            asked.append(CandidatePairs(pairs, results.cosine[: len(rows)], query.cascade))
-        return match_again(self.model, asked)
+            candidates.append(CandidatePairs(pairs, results.cosine[: len(rows)], query.cascade))
+        return match_again(self.model, candidates)
 
     def _found(
         self,
@@ -419,7 +421,7 @@ class Searcher:
         depth = len(match)
         again = second_score(weight, first, match)
         order = second_order(first, match, again)
-        page = [int(place) for place in order[query.offset : query.offset + query.k]]
+        page = [int(position) for position in order[query.offset : query.offset + query.k]]
         head = [] if plan.evidence is None else order[:HEAD].tolist()
         items = self._items(query, first, [*page, *head])
         sure = UNKNOWN
@@ -433,24 +435,24 @@ class Searcher:
         hits = tuple(
             Hit(
                 rank=query.offset + number + 1,
-                pre_rank=place + 1,
-                row=int(first.rows[place]),
+                pre_rank=position + 1,
+                row=int(first.rows[position]),
                 image_id=item.image_id,
                 texts=item.texts,
-                cosine=number_or_none(first.cosine[place]),
-                match=said.match if said else None,
-                score=number_or_none(again[place] if said else first.cosine[place]),
+                cosine=number_or_none(first.cosine[position]),
+                match=scored.match if scored else None,
+                score=number_or_none(again[position] if scored else first.cosine[position]),
                 split=item.split,
                 image_row=item.image_row,
-                stage=said.stage if said else "cosine",
-                found_by=first.reason(place),
-                words=number_or_none(first.word_score[place]),
-                chance=sure.chances.get(place),
-                level=sure.levels.get(place),
+                stage=scored.stage if scored else "cosine",
+                found_by=first.reason(position),
+                words=number_or_none(first.word_score[position]),
+                chance=sure.chances.get(position),
+                level=sure.levels.get(position),
             )
-            for number, place in enumerate(page)
-            for item in (items[place],)
-            for said in (match[place] if place < depth else None,)
+            for number, position in enumerate(page)
+            for item in (items[position],)
+            for scored in (match[position] if position < depth else None,)
         )
         vectors = self.gallery.images if query.target == "images" else self.gallery.texts
         return SearchResults(
@@ -464,12 +466,12 @@ class Searcher:
         return bool(len(vectors.best(anywhere, 1, query.where)[0][0]))
 
     def _items(
-        self, query: SearchQuery, first: FirstStage, places: Sequence[int]
+        self, query: SearchQuery, first: FirstStage, positions: Sequence[int]
     ) -> dict[int, GalleryItem]:
         """What is at some places of the first stage."""
-        distinct = list(dict.fromkeys(places))
+        distinct = list(dict.fromkeys(positions))
         read = self.gallery.items if query.target == "images" else self.gallery.text_items
-        rows = [int(first.rows[place]) for place in distinct]
+        rows = [int(first.rows[position]) for position in distinct]
         return dict(zip(distinct, read(rows) if rows else (), strict=True))
 
 

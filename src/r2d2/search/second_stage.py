@@ -78,30 +78,32 @@ def match_again(
 
 
 def _head(
-    asked: CandidatePairs, scores: Sequence[CandidateScore | None], weight: float
+    candidates: CandidatePairs, scores: Sequence[CandidateScore | None], weight: float
 ) -> set[int]:
     """The candidates that both cross encoders are to score; of equals those that lead now."""
     scored = [position for position, score in enumerate(scores) if score is not None]
-    if asked.cascade is None or asked.cascade >= len(scored):
+    if candidates.cascade is None or candidates.cascade >= len(scored):
         return set(scored)
     by_text = torch.tensor([[score.match for score in scores if score]], dtype=torch.float64)
-    cosine = torch.tensor([[float(asked.cosine[position]) for position in scored]])
-    in_head = Cascade(by_text, asked.cascade).in_head(cosine, weight)[0]
+    cosine = torch.tensor([[float(candidates.cosine[position]) for position in scored]])
+    in_head = Cascade(by_text, candidates.cascade).in_head(cosine, weight)[0]
     return {position for position, leads in zip(scored, in_head.tolist(), strict=True) if leads}
 
 
 def _by_both_at_once(
-    model: ImageTextModel, asked: Sequence[CandidatePairs]
+    model: ImageTextModel, queries: Sequence[CandidatePairs]
 ) -> list[list[CandidateScore | None]]:
     """Of a model whose cross encoders cannot be asked one by one, as that of a pair graph."""
 
     def score(images: EncodedStates, texts: EncodedStates, pairs: Pairs) -> Tensor:
         return model.match(images[pairs[0]], texts[pairs[1]])
 
-    scores = iter(_scores(model, score, [pair for one in asked for pair in one.pairs if pair]))
+    scores = iter(
+        _scores(model, score, [pair for query in queries for pair in query.pairs if pair])
+    )
     return [
-        [CandidateScore(next(scores), "both") if pair else None for pair in one.pairs]
-        for one in asked
+        [CandidateScore(next(scores), "both") if pair else None for pair in query.pairs]
+        for query in queries
     ]
 
 

@@ -97,10 +97,10 @@ def uvicorn_config(app: FastAPI, config: ServeConfig) -> uvicorn.Config:
     files = _open_files()
     # half is for tables, temporary files, and sockets that were accepted and are not yet counted
     config = replace(config, connections=min(config.connections, files // 2))
-    places = ConnectionLimiter(config, app.state.metrics.connection_dropped)
+    limiter = ConnectionLimiter(config, app.state.metrics.connection_dropped)
     return uvicorn.Config(
         app,
-        http=cast("type[asyncio.Protocol]", functools.partial(Connection, places=places)),
+        http=cast("type[asyncio.Protocol]", functools.partial(Connection, places=limiter)),
         backlog=files // 10,  # so many are accepted before one is counted
         ws="none",  # none is spoken, and its connections would leave their places unseen
         log_config=None,

@@ -146,18 +146,18 @@ class Service:
 
     async def search(self, query: SearchQuery) -> SearchResults:
         """An answer; `Busy` as `Batcher.submit`."""
-        found: SearchResults = await self._submit(query)
-        return found
+        results: SearchResults = await self._submit(query)
+        return results
 
     async def match(self, job: MatchJob) -> MatchScores:
         """Scores; `Busy` as `Batcher.submit`."""
-        found: MatchScores = await self._submit(job)
-        return found
+        scores: MatchScores = await self._submit(job)
+        return scores
 
     async def embed(self, job: EmbedJob) -> list[list[float]]:
         """Embeddings of unit length; `Busy` as `Batcher.submit`."""
-        found: list[list[float]] = await self._submit(job)
-        return found
+        vectors: list[list[float]] = await self._submit(job)
+        return vectors
 
     async def call(self, function: Callable[[Searcher], Any]) -> Any:
         """What `function` gives in the model's thread; `Busy` as `Batcher.submit`."""

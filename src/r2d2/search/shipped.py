@@ -63,9 +63,11 @@ class EmojiGallery(MemoryGallery):
         for start in range(0, len(pairs), step):
             pictures = [decode_image(pair.image) for pair in pairs[start : start + step]]
             images.append(model.encode_images(pictures).embedding.float().cpu())
-        every = [text for row in rows for text in row.texts]
-        for start in range(0, len(every), step):
-            texts.append(model.encode_texts(every[start : start + step]).embedding.float().cpu())
+        all_texts = [text for row in rows for text in row.texts]
+        for start in range(0, len(all_texts), step):
+            texts.append(
+                model.encode_texts(all_texts[start : start + step]).embedding.float().cpu()
+            )
         gallery = cls(
             NAME, model.fingerprint, rows, torch.cat(images).numpy(), torch.cat(texts).numpy(),
             emoji_file,

@@ -152,7 +152,7 @@ class TableGallery:
 
     def files(self, rows: Sequence[int]) -> list[bytes]:
         """See `Gallery.files`."""
-        return [one["image"] or b"" for one in self._take(rows, ["image"])]
+        return [record["image"] or b"" for record in self._take(rows, ["image"])]
 
     def thumbnail(self, row: int) -> bytes | None:
         """See `Gallery.thumbnail`: none is kept."""

@@ -25,11 +25,11 @@ def texts_of(dataset: Any) -> Iterator[tuple[int, str, str, int]]:
     row = 0
     scanner = dataset.scanner(columns=["image_id", "texts"], with_row_address=True)
     for batch in scanner.to_batches():
-        for one in batch.to_pylist():
+        for record in batch.to_pylist():
             row += 1
-            for text in one["texts"] or ():
+            for text in record["texts"] or ():
                 if text["text"] and text["text"].strip():
-                    yield row, text["text"], one["image_id"], one[ROW_ADDRESS]
+                    yield row, text["text"], record["image_id"], record[ROW_ADDRESS]
 
 
 class TextsOfImages:
@@ -64,14 +64,14 @@ class TextsOfImages:
 
     def _chosen(self, where: str) -> npt.NDArray[np.bool_]:
         """(texts,) whether each is."""
-        every, rows = self._keys
-        chosen = np.zeros(len(every), bool)
+        all_keys, rows = self._keys
+        chosen = np.zeros(len(all_keys), bool)
         scanner = self._images.scanner(columns=["texts"], filter=where, batch_size=BATCH_ROWS)
         for batch in scanner.to_batches():
             keys = _keys(batch["texts"])
-            if len(every):
-                places = np.minimum(np.searchsorted(every, keys), len(every) - 1)
-                chosen[rows[places[every[places] == keys]]] = True
+            if len(all_keys):
+                positions = np.minimum(np.searchsorted(all_keys, keys), len(all_keys) - 1)
+                chosen[rows[positions[all_keys[positions] == keys]]] = True
         return chosen
 
 

@@ -69,12 +69,12 @@ def table_parameter(tables: ServedTables) -> Callable[..., Awaitable[None]]:
     return choose
 
 
-def served_paths(given: Sequence[str | None]) -> list[str | None]:
+def served_paths(paths: Sequence[str | None]) -> list[str | None]:
     """What is given to `serve`; None for the emoji corpus, which `emoji` names too.
 
     A folder or table of that name comes first.
     """
-    return [None if path == EMOJI and not Path(EMOJI).exists() else path for path in given]
+    return [None if path == EMOJI and not Path(EMOJI).exists() else path for path in paths]
 
 
 def table_names(paths: Sequence[str | None]) -> list[str]:
@@ -86,12 +86,15 @@ def table_names(paths: Sequence[str | None]) -> list[str]:
         R2D2Error: the same table twice.
     """
     whole = [_parts(path) for path in paths]
-    for place, own in enumerate(whole):
-        if own in whole[:place]:
-            raise R2D2Error(f"{paths[place] or EMOJI} is given twice: name each table once")
+    for number, own in enumerate(whole):
+        if own in whole[:number]:
+            raise R2D2Error(f"{paths[number] or EMOJI} is given twice: name each table once")
     plain = [(*parts[:-1], _without_suffix(parts[-1])) for parts in whole]
-    parts = [one if plain.count(one) == 1 else whole[n] for n, one in enumerate(plain)]
-    return ["/".join(_own_end(one, parts)) for one in parts]
+    parts = [
+        parts_of_one if plain.count(parts_of_one) == 1 else whole[n]
+        for n, parts_of_one in enumerate(plain)
+    ]
+    return ["/".join(_own_end(parts_of_one, parts)) for parts_of_one in parts]
 
 
 def plain_name(path: str) -> str:

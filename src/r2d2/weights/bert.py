@@ -52,7 +52,7 @@ def text_config(
         length: tokens at which its own code cuts a text.
     """
     vocab, width = checkpoint.sizes(f"{prefix}embeddings.word_embeddings.weight", 2)
-    places = checkpoint.sizes(f"{prefix}embeddings.position_embeddings.weight", 2)[0]
+    positions = checkpoint.sizes(f"{prefix}embeddings.position_embeddings.weight", 2)[0]
     layers = checkpoint.count(f"{prefix}encoder.layer.")
     inner = 4 * width
     if layers:
@@ -71,11 +71,11 @@ def text_config(
         raise R2D2Error(
             f"{checkpoint.name}: {kind} position embeddings: only absolute ones are read"
         )
-    length = options.max_length or min(length, options.fresh.text.max_length, places)
-    if length > places:
+    length = options.max_length or min(length, options.fresh.text.max_length, positions)
+    if length > positions:
         raise R2D2Error(
-            f"{checkpoint.name} has {places} text positions, fewer than the {length} asked for: "
-            f"give --max-length {places} or less"
+            f"{checkpoint.name} has {positions} text positions, fewer than the {length} asked for: "
+            f"give --max-length {positions} or less"
         )
     return TextConfig(
         vocab_size=vocab,

@@ -68,13 +68,13 @@ def import_pair(
     sources = open_source(image), open_source(text)
     roles = _roles(sources, embed_dim or fresh.embed_dim, image_size)
     both = build_config(roles)
-    places = pair_of(*roles.kind.split(PLUS)).text_places(both)
-    if max_length is not None and max_length > places:
+    positions = pair_of(*roles.kind.split(PLUS)).text_places(both)
+    if max_length is not None and max_length > positions:
         raise R2D2Error(
-            f"{text} has places for {places} tokens, not {max_length}: give at most that"
+            f"{text} has places for {positions} tokens, not {max_length}: give at most that"
         )
     tokenizer, roles = read_text_settings(
-        sources[1], roles, both.text_config, min(max_length or fresh.text.max_length, places),
+        sources[1], roles, both.text_config, min(max_length or fresh.text.max_length, positions),
         mask_token, need_mask=True,
     )  # fmt: skip
     config = model_shape(roles, both, tokenizer, cross_layers, fresh)
@@ -86,8 +86,8 @@ def import_pair(
             _fill(model.towers.get_submodule(side), side, source)
             for side, source in zip(("vision", "text"), sources, strict=True)
         )
-    given = {used.ours for one in imported for used in one.used}
-    rest = tuple(name for name in model.state_dict() if name not in given)
+    filled_names = {used.ours for report in imported for used in report.used}
+    rest = tuple(name for name in model.state_dict() if name not in filled_names)
     notes = (
         f"embeddings have {config.embed_dim} numbers, and their projections are not trained yet: "
         "pre-train before searching",
@@ -146,7 +146,7 @@ def _fill(tower: nn.Module, side: str, read: RawCheckpoint) -> SourceReport:
     own = set(tower.state_dict())
     with _quiet():
         try:
-            loaded, told = theirs.from_pretrained(
+            loaded, loading_info = theirs.from_pretrained(
                 None, config=tower.config, state_dict=dict(read.tensors),
                 output_loading_info=True, dtype=torch.float32, **_options(tower),
             )  # fmt: skip
@@ -155,7 +155,7 @@ def _fill(tower: nn.Module, side: str, read: RawCheckpoint) -> SourceReport:
                 f"{read.name} does not fit its config.json ({first_line(error)}): give the file "
                 "that was saved with it"
             ) from error
-    if missing := sorted(told["missing_keys"]):
+    if missing := sorted(loading_info["missing_keys"]):
         raise R2D2Error(
             f"{read.name} lacks what makes {missing[0]}, and {len(missing) - 1} more: give the "
             "whole checkpoint"
@@ -165,8 +165,8 @@ def _fill(tower: nn.Module, side: str, read: RawCheckpoint) -> SourceReport:
     if bad:
         raise R2D2Error(f"{read.name}: {bad[0]} holds no finite numbers: fetch it again")
     tower.load_state_dict(state)
-    unused = {str(name): NOT_READ for name in told["unexpected_keys"]}
-    unused |= {n: f"beside the weights: {what}" for n, what in read.others.items()}
+    unused = {str(name): NOT_READ for name in loading_info["unexpected_keys"]}
+    unused |= {n: f"beside the weights: {description}" for n, description in read.others.items()}
     taken = tuple(name for name in read.tensors if name not in unused)
     how = "by the names of the library's class"
     # Which of theirs made which of ours is the library's business: they are told together.

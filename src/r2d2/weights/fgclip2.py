@@ -48,11 +48,13 @@ class ConvertedCheckpoint:
         """The import told by the names of the checkpoint itself."""
         used = tuple(
             TensorMapping(
-                one.ours,
-                tuple(theirs for name in one.theirs for theirs in self.renamed.get(name, (name,))),
-                one.how,
+                mapping.ours,
+                tuple(
+                    theirs for name in mapping.theirs for theirs in self.renamed.get(name, (name,))
+                ),
+                mapping.how,
             )
-            for one in imported.used
+            for mapping in imported.used
         )
         return dataclasses.replace(imported, used=used, unused={**imported.unused, **self.unused})
 

@@ -47,10 +47,10 @@ def shards(folder: Path, name: str) -> list[str]:
     """The files of an index, or the one file."""
     if not name.endswith(".index.json"):
         return [name]
-    places = read_json(folder / name).get("weight_map")
-    if not isinstance(places, dict) or not places:
+    file_of_tensor = read_json(folder / name).get("weight_map")
+    if not isinstance(file_of_tensor, dict) or not file_of_tensor:
         raise R2D2Error(f"{folder / name} has no weight_map: fetch it again")
-    files = sorted({str(file) for file in places.values()})
+    files = sorted({str(file) for file in file_of_tensor.values()})
     for file in files:
         if file != PurePosixPath(file).name or "\\" in file:
             raise R2D2Error(f"{folder / name} names {file}, outside of its folder: not read")

@@ -191,25 +191,25 @@ class _Hub:
         """What the client said, in one line, with what to do."""
         errors = self.client.errors
         where, endpoint = self.where, self.client.constants.ENDPOINT
-        there = f"{where} is no path here, and"
+        subject = f"{where} is no path here, and"
         if isinstance(error, errors.GatedRepoError):
             return R2D2Error(
-                f"{there} the hub gives it only to those who accepted its terms: accept them at "
+                f"{subject} the hub gives it only to those who accepted its terms: accept them at "
                 f"{endpoint}/{self.name}, set HF_TOKEN to a token of yours, {ELSEWHERE}"
             )
         if isinstance(error, errors.RevisionNotFoundError):
             return R2D2Error(
-                f"{there} the hub's {self.name} has no revision {self.revision}: leave "
+                f"{subject} the hub's {self.name} has no revision {self.revision}: leave "
                 f"@{self.revision} out, or give another"
             )
         if isinstance(error, errors.RepositoryNotFoundError):
             return R2D2Error(
-                f"{there} the hub at {endpoint} knows no model of that name: check the spelling; "
+                f"{subject} the hub at {endpoint} knows no model of that name: check the spelling; "
                 "a private one needs HF_TOKEN"
             )
         if isinstance(error, errors.OfflineModeIsEnabled) or self.client.constants.HF_HUB_OFFLINE:
             return R2D2Error(
-                f"{there} HF_HUB_OFFLINE is set while the cache has not all of it: unset it, "
+                f"{subject} HF_HUB_OFFLINE is set while the cache has not all of it: unset it, "
                 f"{ELSEWHERE}"
             )
         if file and not isinstance(error, errors.HfHubHTTPError):
@@ -219,10 +219,10 @@ class _Hub:
             )
         if unreachable(error):
             return R2D2Error(
-                f"{there} the hub at {endpoint} cannot be reached ({reason(error)}): set "
+                f"{subject} the hub at {endpoint} cannot be reached ({reason(error)}): set "
                 f"HF_ENDPOINT to a mirror, {ELSEWHERE}"
             )
-        return R2D2Error(f"{there} the hub did not give it ({reason(error)}): try again later, "
+        return R2D2Error(f"{subject} the hub did not give it ({reason(error)}): try again later, "
                          f"{ELSEWHERE}")  # fmt: skip
 
 

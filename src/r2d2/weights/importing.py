@@ -193,7 +193,10 @@ class _SourceReader:
                 read.update(rule.theirs)
         unread = [name for name in self.checkpoint.tensors if name not in read]
         unused = {self.original[name]: self._reason(name, rules, state) for name in unread}
-        beside = {name: f"beside the weights: {what}" for name, what in self.source.others.items()}
+        beside = {
+            name: f"beside the weights: {description}"
+            for name, description in self.source.others.items()
+        }
         return SourceReport(self.source.name, self.layout.name, tuple(used), {**unused, **beside})
 
     def _whole(self, part: str, rules: Sequence[Rule]) -> bool:
@@ -255,12 +258,14 @@ class _SourceReader:
     def notes(self, config: ModelConfig, state: Mapping[str, Tensor]) -> list[str]:
         """What a user should know of a source besides."""
         notes = []
-        mean, std = (self.source.preprocessor.get(f"image_{what}") for what in ("mean", "std"))
+        mean, std = (
+            self.source.preprocessor.get(f"image_{statistic}") for statistic in ("mean", "std")
+        )
         if self.parts.vision is not None and mean and std:
             expected = [*MEAN, *STD]
-            given = [*mean, *std]
-            if len(given) != 6 or any(
-                abs(a - b) > 1e-3 for a, b in zip(given, expected, strict=True)
+            stated = [*mean, *std]
+            if len(stated) != 6 or any(
+                abs(a - b) > 1e-3 for a, b in zip(stated, expected, strict=True)
             ):
                 notes.append(
                     f"{self.source.name} normalised its pictures by mean {mean} and deviation "
@@ -275,11 +280,11 @@ class _SourceReader:
 
 
 def _refuse_twice(readings: Sequence[_SourceReader]) -> None:
-    for what in ("vision", "text"):
-        givers = [r.source.name for r in readings if getattr(r.parts, what) is not None]
+    for part in ("vision", "text"):
+        givers = [r.source.name for r in readings if getattr(r.parts, part) is not None]
         if len(givers) > 1:
             raise R2D2Error(
-                f"{givers[0]} and {givers[1]} both give the {what} encoder: give one of them"
+                f"{givers[0]} and {givers[1]} both give the {part} encoder: give one of them"
             )
 
 

@@ -27,11 +27,11 @@ def stretch_places(table: Tensor, longest: int, kept: int) -> Tensor:
 
     The last place stays the last. R2D2Error where there are not more than `kept`, or too many.
     """
-    places = len(table)
-    if not kept < places <= longest:
+    positions = len(table)
+    if not kept < positions <= longest:
         raise R2D2Error(
-            f"{places} places cannot be stretched to {longest}, the first {kept} as they are: give "
-            "a greater length, or leave it out"
+            f"{positions} places cannot be stretched to {longest}, the first {kept} as they are: "
+            "give a greater length, or leave it out"
         )
     rest = table[kept:].float().T[None]  # (1, d, L - kept)
     longer = F.interpolate(rest, size=longest - kept, mode="linear", align_corners=True)
@@ -58,6 +58,6 @@ def with_longer_texts(read: RawCheckpoint, places: int, longest: int) -> RawChec
         raise R2D2Error(f"--max-length {longest}: give at most {LONGEST}")
     tensors: dict[str, Tensor] = dict(read.tensors)
     tensors[TABLE] = stretch_places(tensors[TABLE], longest, KEPT)
-    told: Mapping[str, Any] = read.config.get("text_config") or {}
-    config = {**read.config, "text_config": {**told, "max_position_embeddings": longest}}
+    text_config: Mapping[str, Any] = read.config.get("text_config") or {}
+    config = {**read.config, "text_config": {**text_config, "max_position_embeddings": longest}}
     return dataclasses.replace(read, tensors=tensors, config=config)

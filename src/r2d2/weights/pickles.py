@@ -34,10 +34,10 @@ def load_pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except UnpicklingError as error:
-        asked = re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error))
-        what = f"asks to load {asked[1]}" if asked else "holds more than tensors"
+        global_name = re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error))
+        description = f"asks to load {global_name[1]}" if global_name else "holds more than tensors"
         raise R2D2Error(
-            f"{path} {what}, which is not read since it could run code: {_REMEDY}"
+            f"{path} {description}, which is not read since it could run code: {_REMEDY}"
         ) from error
     except (RuntimeError, ValueError, TypeError, EOFError, KeyError, OSError) as error:
         reason = first_line(error)

@@ -77,8 +77,8 @@ class ImportReport:
             stem = name.split(".")[0 if not name.startswith("towers.") else 1]
             parts[stem] = parts.get(stem, 0) + 1
         if parts:
-            told = ", ".join(f"{part} ({count})" for part, count in parts.items())
-            lines.append(f"initialised afresh, to be trained: {told}")
+            counts = ", ".join(f"{part} ({count})" for part, count in parts.items())
+            lines.append(f"initialised afresh, to be trained: {counts}")
         return [*lines, *(f"note: {note}" for note in self.notes)]
 
     def json(self) -> str:

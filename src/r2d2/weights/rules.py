@@ -156,8 +156,8 @@ def temperature(part: str, theirs: str, *, scale: bool) -> Rule:
     """Log(tau), from tau itself or from a `scale` that is log(1 / tau)."""
 
     def read(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-        given = tensors[0].reshape(())
-        return [-given if scale else given.log()]
+        value = tensors[0].reshape(())
+        return [-value if scale else value.log()]
 
     def write(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         return [-tensors[0] if scale else tensors[0].exp()]

@@ -122,9 +122,9 @@ def read_towers(
         read, max_length = converted.source, None
     kind = adapter.family
     if stretch and max_length is not None:
-        places = _places(read, kind)
-        if max_length > places:
-            read = with_longer_texts(read, places, max_length)
+        positions = _places(read, kind)
+        if max_length > positions:
+            read = with_longer_texts(read, positions, max_length)
     config, tokenizer = _settings(read, kind, cross_layers, max_length, mask_token, fresh, masks)
     model = initialised(config, seed)
     state = dict(model.state_dict())
@@ -132,14 +132,14 @@ def read_towers(
     if converted is not None:
         imported = converted.account(imported)
     model.load_state_dict(state)
-    given = {used.ours for used in imported.used}
-    missing = [n for n in state if n.startswith("towers.") and n not in given]
+    filled_names = {used.ours for used in imported.used}
+    missing = [n for n in state if n.startswith("towers.") and n not in filled_names]
     if missing:
         raise R2D2Error(
             f"{read.name} lacks what makes {missing[0]}, and {len(missing) - 1} more: "
             "give the whole checkpoint"
         )
-    return Pretrained(model, tokenizer), imported, tuple(n for n in state if n not in given)
+    return Pretrained(model, tokenizer), imported, tuple(n for n in state if n not in filled_names)
 
 
 def _places(read: RawCheckpoint, kind: str) -> int:
@@ -177,11 +177,11 @@ def _settings(
     """The shape of the model and its tokenizer."""
     family, roles = family_of(kind), _without_tokens(read, kind)
     both = build_config(roles)
-    text, places = both.text_config, family.text_places(both)
-    length = min(max_length or places, places)
-    if family.every_place and length != places:
+    text, positions = both.text_config, family.text_places(both)
+    length = min(max_length or positions, positions)
+    if family.every_place and length != positions:
         raise R2D2Error(
-            f"{read.name} reads a text at its last place, {places}: leave --max-length out"
+            f"{read.name} reads a text at its last place, {positions}: leave --max-length out"
         )
     own = min(length, family.usual_length or length) if max_length is None else length
     tokenizer, roles = read_text_settings(read, roles, text, own, mask_token, need_mask)
@@ -219,7 +219,7 @@ def read_text_settings(
         if path is None:
             raise R2D2Error(f"there is no {VOCAB} or {TOKENIZER} beside {read.name}: fetch it too")
         tokenizer = read_tokenizer(path, length, family.longest_word)
-        found = (tokenizer.pad_id, tokenizer.mask_id, tuple(sorted(tokenizer.special_ids)))
+        token_ids = (tokenizer.pad_id, tokenizer.mask_id, tuple(sorted(tokenizer.special_ids)))
     else:
         path = read.folder / TOKENIZER
         if not path.is_file():
@@ -229,9 +229,9 @@ def read_text_settings(
         engine = read_engine(path)
         if family.lower_case:
             engine.normalizer = _lower(engine.normalizer)
-        found = _roles(engine, read, text, mask_token, need_mask)
+        token_ids = _roles(engine, read, text, mask_token, need_mask)
     roles = dataclasses.replace(
-        roles, length=length, pad_id=found[0], mask_id=found[1], special_ids=found[2]
+        roles, length=length, pad_id=token_ids[0], mask_id=token_ids[1], special_ids=token_ids[2]
     )
     if not family.bert_vocabulary:
         tokenizer = HfTokenizer(engine, roles)
