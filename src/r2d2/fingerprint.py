@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from r2d2.config import HfTowersConfig, to_dict
+from r2d2.config import HfTowersConfig, VisionConfig, to_dict
 from r2d2.data.preprocessing import Preprocessing
 from r2d2.model.r2d2 import R2D2
 from r2d2.tokenizer import Tokenizer
@@ -22,6 +22,8 @@ PARTS = {
     "projection_bias": "projection_bias",
     "hf_towers": "foreign",
 }
+# Settings of towers that version 0.1 did not have: at these values they are not hashed.
+ADDED = {"stem": "patch", "position_std": VisionConfig.position_std}
 
 
 def fingerprint(network: R2D2, tokenizer: Tokenizer, preprocessing: Preprocessing) -> str:
@@ -32,6 +34,9 @@ def fingerprint(network: R2D2, tokenizer: Tokenizer, preprocessing: Preprocessin
     """
     settings = to_dict(network.config)
     digest = hashlib.blake2b(digest_size=8)
+    for name, usual in ADDED.items():
+        if settings["vision"][name] == usual:
+            del settings["vision"][name]
     named = {hashed: settings[name] for name, hashed in PARTS.items()}
     digest.update(json.dumps(named, sort_keys=True).encode())
     if not preprocessing.usual:
