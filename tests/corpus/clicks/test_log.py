@@ -107,6 +107,18 @@ def test_a_large_file_is_cut_between_row_groups(tmp_path, monkeypatch):
     assert [row_numbers(piece) for piece in pieces] == [[1, 2, 3, 4, 5, 6], [7, 8, 9, 10]]
 
 
+@pytest.mark.parametrize("kind", ["parquet", "lance", "csv"])
+def test_a_column_may_be_called_row_number(tmp_path, kind):
+    rows = [{**row, "row_number": row["query"]} for row in ROWS]
+    log = write_log(
+        tmp_path / "log", [{k: v for k, v in row.items() if k != "query"} for row in rows], kind
+    )
+    read_rows, _, pieces = read([log], "log.query=row_number")
+    assert [row["query"] for row in read_rows] == [row["query"] for row in ROWS]
+    numbers = [n for piece in pieces for n in row_numbers(piece)]
+    assert numbers == [n + (kind == "csv") for n in range(1, 11)]
+
+
 def test_the_rows_of_lance_are_numbered_through_its_fragments(tmp_path):
     lance.write_dataset(pa.Table.from_pylist(ROWS), tmp_path / "log.lance", max_rows_per_file=4)
     _, _, pieces = read([str(tmp_path / "log.lance")])

@@ -179,7 +179,6 @@ def read_piece(piece: Mapping[str, str], dropped: DroppedRows) -> Iterator[pa.Ta
     columns: dict[str, str] = json.loads(piece["columns"])
     cut: list[int] = json.loads(piece["cut"])
     roles = {name: role for role, name in columns.items()}
-    roles[ROW_NUMBER] = ROW_NUMBER
     with reading(file):
         batches: Iterable[pa.RecordBatch]
         if kind == "parquet":
@@ -199,7 +198,7 @@ def read_piece(piece: Mapping[str, str], dropped: DroppedRows) -> Iterator[pa.Ta
             return
         for batch in batches:
             yield pa.Table.from_batches([batch]).rename_columns(
-                [roles[name] for name in batch.schema.names]
+                [*(roles[name] for name in batch.schema.names[:-1]), ROW_NUMBER]
             )
 
 

@@ -58,7 +58,7 @@ def chosen_fragments(dataset: Any, numbers: Sequence[int]) -> tuple[list[Any], i
 
 
 def numbered_rows(batches: Iterable[pa.RecordBatch], before: int) -> Iterator[pa.RecordBatch]:
-    """Batches that follow each other, with the ROW_NUMBER of each row.
+    """Batches that follow each other, with the ROW_NUMBER of each row as their last column.
 
     Args:
         batches: of a file.
@@ -102,8 +102,7 @@ def read_pairs_table(
         rows = pc.list_parent_indices(batch["texts"])
         texts = batch["texts"].flatten()
         sources = texts.field("source")
-        repeated = (*pictures, ROW_NUMBER)
-        known: dict[str, pa.Array] = {name: batch[name].take(rows) for name in repeated}
+        known: dict[str, pa.Array] = {name: batch[name].take(rows) for name in pictures}
         for role in (*ROLES, "caption"):
             if role in columns:
                 here = (
@@ -115,4 +114,5 @@ def read_pairs_table(
         for name in ("clicks", "impressions"):
             if name in columns:
                 known[name] = texts.field(name)
+        known[ROW_NUMBER] = batch[ROW_NUMBER].take(rows)
         yield pa.RecordBatch.from_pydict(known)
