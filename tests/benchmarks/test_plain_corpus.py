@@ -32,8 +32,8 @@ def test_both_sides_agree(tmp_path):
     def quiet(*_):
         pass
 
-    aggregate([str(log)], config, tmp_path / "1", places=Runner(), memory_bytes=10**9, update=quiet)
-    (_, counted) = rank(tmp_path / "1", tmp_path / "2", config.rank, places=Runner(), update=quiet)
+    aggregate([str(log)], config, tmp_path / "1", runner=Runner(), memory_bytes=10**9, update=quiet)
+    (_, counted) = rank(tmp_path / "1", tmp_path / "2", config.rank, runner=Runner(), update=quiet)
     prior = json.loads((tmp_path / "2" / "prior.json").read_text())
     base = duckdb.connect()
     queries = duckdb_queries(log, (prior["alpha"], prior["beta"]))
