@@ -120,7 +120,7 @@ def test_what_cannot_be_asked_is_one_line(changed, message):
 
 def test_the_command(monkeypatch, capsys):
     code, out, _ = call_cli(
-        monkeypatch, capsys, "corpus", "sql", "--dialect", "hive", "--table", "logs",
+        monkeypatch, capsys, "corpus", "sql", "logs", "--dialect", "hive",
         "--set", "log.clicks=hits",
     )  # fmt: skip
     assert code == 0
