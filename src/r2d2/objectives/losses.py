@@ -1,7 +1,7 @@
 """The objectives of a variant: one step's losses, and the teachers and the queue between steps.
 
-To add a loss: write it in a file of its own, call it in `Objectives.forward` under its name (or in
-ranking.py, if it reads the cross encoders), and give its weight in `ObjectiveConfig`.
+To add a loss NAME: write it in a file of its own, call it in `Objectives.forward`, or in ranking.py
+if it reads the cross encoders, and add `weight_NAME` to `ObjectiveConfig`.
 """
 
 from __future__ import annotations
@@ -124,14 +124,9 @@ class Objectives(nn.Module):
         return torch.stack(self._terms(losses)).sum()
 
     def _terms(self, losses: Mapping[str, Tensor]) -> list[Tensor]:
-        config = self.config
-        weights = {
-            **dict.fromkeys(NAMES, config.weight_contrastive),
-            "fgr": config.weight_fgr,
-            "listwise": config.weight_listwise,
-            "mlm": config.weight_mlm,
-            "fgd": config.weight_fgd,
-        }
+        settings = vars(self.config).items()
+        weights = {n.removeprefix("weight_"): w for n, w in settings if n.startswith("weight_")}
+        weights |= dict.fromkeys(NAMES, self.config.weight_contrastive)
         return [weights[name] * loss for name, loss in losses.items() if name in weights]
 
     def features(self, model: R2D2, batch: TrainingBatch, context: StepContext) -> Features:
