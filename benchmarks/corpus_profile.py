@@ -24,6 +24,8 @@ from r2d2.corpus.clicks.engine import Database
 # Of a statement, by what it begins with or holds; the first that fits names its step.
 STEPS = (
     ("COPY (SELECT url AS image", "check and sum the rows, and write the sums"),
+    ("COPY (SELECT *, coalesce((('0x'", "the same for each block of a large log, cut by image"),
+    ("COPY (SELECT image, source, text, sum(", "sum the blocks together"),
     ("SELECT DISTINCT text", "distinct queries, in one spelling"),
     ("CREATE TABLE images", "the sums of each image"),
     ("AS enough, count(*) AS pairs", "outcomes, for the prior and the cut"),
