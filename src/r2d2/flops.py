@@ -1,7 +1,7 @@
-"""What a step costs: GFLOPs of every part, parameters, and memory a GPU, without running it.
+"""The cost of a training step: GFLOPs of every part, parameters, and memory a GPU.
 
-Every part of the model is traced on shapes alone, and each matrix product in it counted, so that
-the figures follow the code. One multiply-accumulate is two floating-point operations.
+Every part of the model is traced by tensor shapes only, and its matrix products are counted, so
+that the figures follow the code. One multiply-accumulate is two floating-point operations.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.r2d2 import R2D2
 from r2d2.model.towers import freeze
 
-TRACED = 4  # pairs; what a pair costs does not depend on how many there are, but for the contrast
-NEGATIVES = 2  # pairs that FGR ranks for each right one: another text, another image
+TRACED = 4  # pairs; the cost of a pair depends on their number only in the contrast
+NEGATIVES = 2  # negatives that FGR ranks for each positive: another text, and another image
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one pair, in one step."""
+    """The cost of one part of a step, for one pair."""
 
     name: str
     parameters: int
     forward: float  # FLOPs
     backward: float  # FLOPs; 0 if nothing is trained
-    activations: float  # bytes kept from the forward for the backward pass, in float32
+    activations: float  # bytes, in float32, that the forward pass saves for the backward pass
 
     @property
     def step(self) -> float:
@@ -52,7 +52,7 @@ class MemoryEstimate:
 
     @property
     def total(self) -> float:
-        """All of it; kernels, buffers of communication and fragments come on top."""
+        """The sum of all parts; kernels, communication buffers and fragments are not included."""
         return float(sum(asdict(self).values()))
 
 
@@ -71,7 +71,7 @@ class FlopsReport:
 
     @property
     def forward(self) -> float:
-        """FLOPs a pair of all forward passes of a training step, the teachers' included."""
+        """FLOPs a pair of all forward passes of a training step, with those of the teachers."""
         return sum(part.forward for part in self.parts)
 
     @property
@@ -121,9 +121,9 @@ def flops(config: Config, length: int | None = None, gpus: int = 1) -> FlopsRepo
     """Trace a configuration.
 
     Args:
-        config: of a run; its batch size is that of all GPUs together.
-        length: tokens a text; None: the longest there may be.
-        gpus: over which the batch is spread.
+        config: configuration of a run; its batch size is that of all GPUs together.
+        length: tokens of a text; None: the maximum length.
+        gpus: number of GPUs over which the batch is spread.
     """
     length = length or config.model.text.max_length
     with torch.device("meta"):
@@ -140,16 +140,16 @@ def flops(config: Config, length: int | None = None, gpus: int = 1) -> FlopsRepo
 
 
 def on_gpus(report: FlopsReport, gpus: int) -> FlopsReport:
-    """The same configuration on another number of GPUs; both numbers must be above 1, or equal."""
+    """Estimate the configuration on another number of GPUs; both must be above 1, or equal."""
     own = report.everything - report.teachers
     memory = _memory(report.config, report.parts, gpus, own, report.trainable, report.teachers)
     return replace(report, gpus=gpus, memory=memory)
 
 
 def exchanges_states(config: Config, gpus: int) -> bool:
-    """Whether hidden states of hard negatives go from GPU to GPU."""
+    """Whether hidden states of hard negatives are sent between GPUs."""
     ranks = config.objectives.fgr and config.model.cross_layers > 0 and not config.train.labelled
-    # a chunk draws from itself, and a block lies within a process
+    # a chunk draws from itself only, and a block is within one process
     drawn = config.system.accumulate == 1 and not config.objectives.list_size
     return ranks and gpus > 1 and drawn
 
@@ -182,7 +182,7 @@ def _taught(config: Config) -> bool:
 
 
 def _width(config: Config) -> float:
-    """Bytes of an activation by those of float32: autocast keeps matrix products in two."""
+    """The size of an activation relative to float32: autocast saves them in two bytes."""
     return 1.0 if config.system.precision == "float32" else 0.5
 
 
@@ -196,7 +196,7 @@ def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost
     both = config.objectives.mlm or o.fgd  # clean and masked texts
     labelled = config.train.labelled
     fixed_images, fixed_texts = config.train.freeze_vision, config.train.freeze_text
-    # of which none is run again for a backward pass that does not reach it
+    # Activation checkpointing does not run frozen layers again
     image_layers = 0 if fixed_images else vision.layers
     text_layers = 0 if fixed_texts else text.layers
     keep = config.system.checkpoint_activations
@@ -210,12 +210,12 @@ def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost
         forward, backward, saved = _trace(call, inputs, learns)
         if (
             keep and layers
-        ):  # only what enters each layer is kept, and its forward pass is run again
+        ):  # only the inputs of each layer are saved, and its forward pass is run again
             backward += forward if learns else 0.0
             saved = min(saved, layers * sum(x.numel() for x in inputs if x.is_floating_point()) * 4)
         return Cost(name, parameters, forward / n, backward / n, saved / n)
 
-    # Where no cross encoder reads an item's states, the last layer runs at [CLS] alone.
+    # Where no cross encoder reads an item's states, the last layer runs at [CLS] only.
     ranks = bool(model.has_match and (o.fgr or labelled))
 
     def embed_texts(i: Tensor, m: Tensor) -> Tensor:
@@ -235,7 +235,7 @@ def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost
         cost("text encoder", in_text, read_texts if ranks else embed_texts, ids, real,
              layers=text_layers),
     ]  # fmt: skip
-    if both and not labelled:  # under ET a text is read whole in one of its two forms
+    if both and not labelled:  # under ET the cross encoders read one of the two forms of a text
         apart = ranks and o.mlm and not o.et
         encoders.append(
             cost("text encoder, masked text", [], read_texts if apart else embed_texts, ids, real,
@@ -259,7 +259,7 @@ def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost
         yield _contrast(config, gpus)
     if not model.has_match or not (o.fgr or labelled):
         return
-    # of each pair its own, and the negatives that other GPUs hold: at most one an image and a text
+    # each pair's own states, and at most one image and one text from other GPUs as negatives
     items = 2 * n if exchanges_states(config, gpus) else n
     states = torch.empty(items, 1 + vision.patches, vision.width, device="meta")
     states.requires_grad_(not fixed_images)
@@ -272,13 +272,13 @@ def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost
     together = o.et and not labelled
 
     def cross_text(read: int) -> Cost:
-        """With so many positions of each pair read from the last layer."""
+        """The cost if the last layer runs at `read` positions of each pair."""
         positions = torch.empty(pairs, read, dtype=torch.long, device="meta")
         return cost("text-to-image cross encoder", [model.text_to_image, model.match_head_text],
                     lambda v, t, i, k: model.cross_text(*side(v, t), (i, i), k), states, words,
                     index, positions, layers=config.model.cross_layers)  # fmt: skip
 
-    # [CLS] of every pair, and the masked tokens of those right ones that the coin masks
+    # [CLS] of every pair, and the masked tokens of the positives that are read masked
     share = n / pairs * o.et_masked_share if together else 0.0
     yield _between(cross_text(1), cross_text(1 + masked), share)
     yield cost("image-to-text cross encoder",
@@ -300,7 +300,7 @@ def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost
 
 
 def _between(less: Cost, more: Cost, share: float) -> Cost:
-    """The cost at a share of the way from one to the other."""
+    """Interpolate between two costs."""
 
     def at(a: float, b: float) -> float:
         return a + share * (b - a)
@@ -321,10 +321,10 @@ def _sides(
 
 
 def _contrast(config: Config, gpus: int) -> Cost:
-    """TgD or GCPR: every feature against all of the batch and of the queue, both ways."""
+    """TgD or GCPR: every feature with all of the batch and of the queue, in both directions."""
     o, d = config.objectives, config.model.embed_dim
     candidates = config.train.batch_size + (o.queue_size if o.tgd else 0)
-    product = 2.0 * d * candidates  # of one feature with all candidates
+    product = 2.0 * d * candidates  # FLOPs of one feature with all candidates
     student = 2 * product
     teacher = student if o.tgd else 0.0
     kept = 4.0 * 2 * candidates * (2 if o.tgd else 1)
@@ -334,9 +334,9 @@ def _contrast(config: Config, gpus: int) -> Cost:
 def _trace(
     call: Callable[..., Any], inputs: tuple[Tensor, ...], learns: bool
 ) -> tuple[float, float, float]:
-    """FLOPs of the forward pass and of the backward one, and bytes kept between them.
+    """FLOPs of the forward and the backward pass, and bytes saved between them.
 
-    Inputs that require a gradient come from trained layers.
+    Inputs that come from trained layers require a gradient.
     """
     if not learns:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -354,19 +354,19 @@ def _trace(
 
 
 class _SavedBytes(TorchFunctionMode):
-    """What the backward pass needs, each storage once.
+    """The bytes saved for the backward pass, each storage once.
 
-    Of attention its inputs and its result: the kernels of GPUs keep no probabilities.
+    For attention these are its inputs and its result, since GPU kernels do not save probabilities.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.bytes: dict[int, int] = {}
-        self._held: list[Any] = []  # a storage that is let go would give its name to another
+        self._held: list[Any] = []  # the address of a freed storage could be used again
         self._within = False
 
     def add(self, x: Tensor) -> Tensor:
-        """Count a tensor that autograd keeps; weights are counted elsewhere."""
+        """Count a tensor that autograd saves; weights are counted elsewhere."""
         if not self._within and not isinstance(x, nn.Parameter) and not _is_weight(x):
             storage = x.untyped_storage()
             self.bytes[storage._cdata] = storage.nbytes()
@@ -389,5 +389,5 @@ class _SavedBytes(TorchFunctionMode):
 
 
 def _is_weight(x: Tensor) -> bool:
-    """Whether a tensor is a parameter seen from another side, as a linear map's transpose is."""
+    """Whether a tensor is a view of a parameter, such as the transpose in a linear map."""
     return isinstance(x._base, nn.Parameter)

@@ -1,4 +1,4 @@
-"""How long, how much and how dear: a pre-training on many GPUs, from what a step costs."""
+"""Estimate the time, memory, traffic and price of a pre-training from the cost of a step."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from dataclasses import dataclass
 from r2d2.config import Config
 from r2d2.flops import FlopsReport, exchanges_states, on_gpus
 
-PAIRS = (2_300_000, 23_000_000, 250_000_000)  # Zero-Corpus's small part, its whole, and all of it
+PAIRS = (2_300_000, 23_000_000, 250_000_000)  # Zero-Corpus: its two subsets, and the whole
 GPUS = (8, 16, 32, 64)
-ROOM = 0.9  # of a GPU's memory; kernels, buffers and fragments take the rest
+ROOM = 0.9  # usable share of a GPU's memory; kernels, buffers and fragments take the rest
 
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What a plan cannot compute."""
+    """Quantities that a plan takes as given."""
 
     peak: float = 312e12  # FLOP/s of a GPU in bfloat16 (NVIDIA's figure for an A100, dense)
-    utilisation: float = 0.35  # of the peak that a run reaches
-    image_bytes: float = 40e3  # of an encoded picture with its texts
-    price: float = 2.0  # of an hour of one GPU
+    utilisation: float = 0.35  # share of the peak that a run reaches
+    image_bytes: float = 40e3  # size of an encoded picture with its texts
+    price: float = 2.0  # price of an hour of one GPU
     network: float = 25e9  # bytes a second that a GPU sends (200 Gbit/s)
     gpu_bytes: float = 80 * 2.0**30  # memory of a GPU
 
 
 @dataclass(frozen=True)
 class Wire:
-    """Bytes that a GPU sends in a step."""
+    """Bytes that one GPU sends in a step."""
 
-    gradients: float  # under FSDP weights, too, which are gathered where they are needed
-    features: float  # of the contrast, and of the draw of negatives
-    states: float  # of hard negatives that other GPUs hold, at most; their gradients
+    gradients: float  # under FSDP also the gathered weights
+    features: float  # for the contrast and for the draw of negatives
+    states: float  # upper bound for hard negatives of other GPUs, with their gradients
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """The sum of all parts."""
         return self.gradients + self.features + self.states
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """One corpus on so many GPUs."""
+    """The plan for one corpus on one number of GPUs."""
 
     pairs: int
     gpus: int
@@ -49,13 +49,13 @@ class RunPlan:
     steps: int
     hours: float
     price: float
-    flops: float  # of the whole run
+    flops: float  # operations of the whole run
     memory: float  # bytes on each GPU
     wire: Wire
     computing: float  # seconds of a step
-    exchanging: float  # seconds of a step that the wire is busy
+    exchanging: float  # seconds of a step for sending
     storage: float  # bytes
-    reading: float  # bytes a second that all loaders together take in
+    reading: float  # bytes a second that all loaders together read
 
 
 def plan(
@@ -64,15 +64,15 @@ def plan(
     pairs: Sequence[int] = PAIRS,
     gpus: Sequence[int] = GPUS,
 ) -> list[RunPlan]:
-    """Every corpus on every number of GPUs, for the epochs and the batch of the configuration.
+    """Plan every corpus on every number of GPUs, for the epochs and the batch of the configuration.
 
-    A step takes as long as its computation or its exchange, whichever is longer: they overlap.
+    Computation and exchange overlap, so a step takes as long as the longer of the two.
 
     Args:
-        report: of the configuration on several GPUs, if `gpus` are several.
-        assumed: what cannot be computed.
-        pairs: of each corpus.
-        gpus: numbers of them.
+        report: cost of the configuration; traced for several GPUs if `gpus` are above 1.
+        assumed: quantities that cannot be computed.
+        pairs: number of pairs of each corpus.
+        gpus: numbers of GPUs.
     """
     train = report.config.train
     plans = []
@@ -105,13 +105,13 @@ def plan(
 
 
 def wire_of(report: FlopsReport, gpus: int) -> Wire:
-    """What each GPU sends in a step: rings for what all share, straight for what one has drawn."""
+    """Bytes that each GPU sends in a step: gradients and features by rings, drawn rows directly."""
     config = report.config
     others = (gpus - 1) / gpus
     own = report.everything - report.teachers
     if config.system.parallel == "fsdp":
         chunks = config.system.accumulate
-        # Forward and backward; with chunks a pass for the features before them
+        # Forward and backward; with chunks also a first pass for the features
         gathers = 2 * own if chunks == 1 else 3 * chunks * own
         gradients = others * 4.0 * (gathers + chunks * report.teachers + report.trainable)
     else:
@@ -120,19 +120,19 @@ def wire_of(report: FlopsReport, gpus: int) -> Wire:
 
 
 def _features(config: Config) -> float:
-    """Bytes of the features that are gathered, float32, and of their gradients."""
+    """Bytes of the gathered features, in float32, and of their gradients."""
     o = config.objectives
     if config.train.labelled:
         return 0.0
     one_side = 4.0 * config.train.batch_size * config.model.embed_dim
-    sides = 2 + 2 * 2  # to all; their gradients are summed by a ring, twice as much
-    sides += 4 if o.tgd else 0  # the teachers', as targets and for the queue
-    sides += 2 if o.fgr else 0  # for the draw
+    sides = 2 + 2 * 2  # the features to all GPUs; a ring sums their gradients, twice as much
+    sides += 4 if o.tgd else 0  # the teacher features, as targets and for the queue
+    sides += 2 if o.fgr else 0  # for the draw of negatives
     return sides * one_side
 
 
 def _states(config: Config, length: int, gpus: int) -> float:
-    """Bytes of the hidden states of the rows that were drawn, and of their gradients."""
+    """Bytes of the hidden states of the drawn rows, and of their gradients."""
     if not exchanges_states(config, gpus):
         return 0.0
     vision, text, train = config.model.vision, config.model.text, config.train
@@ -142,7 +142,7 @@ def _states(config: Config, length: int, gpus: int) -> float:
 
 
 def plan_lines(report: FlopsReport, assumed: Assumptions, plans: Sequence[RunPlan]) -> list[str]:
-    """A Markdown table, under it what it assumes, and what does not work out."""
+    """A Markdown table of the plans, followed by the assumptions and the warnings."""
     train = report.config.train
     lines = [
         "| pairs | GPUs | pairs a GPU | steps | hours | cost | EFLOPs | memory a GPU "
@@ -175,7 +175,7 @@ def plan_lines(report: FlopsReport, assumed: Assumptions, plans: Sequence[RunPla
 
 
 def plan_warnings(config: Config, assumed: Assumptions, plans: Sequence[RunPlan]) -> list[str]:
-    """Where a plan will not run, or not as fast as its GPUs; one line for each number of GPUs."""
+    """Warnings of plans that cannot run or that wait for the network, by number of GPUs."""
     messages = []
     chunks = config.system.accumulate
     for n, one in {one.gpus: one for one in plans}.items():

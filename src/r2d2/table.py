@@ -1,8 +1,9 @@
-"""The pairs table: every set of image-text pairs is a Lance dataset of one schema, read at random.
+"""The pairs table: every set of image-text pairs is a Lance dataset with one schema.
 
-All packages use this file, which knows pyarrow and Lance only. Lance is imported where it is used,
-for it takes a second to load. It is not fork-safe by its own account. A table that was pickled or
-forked opens the dataset again in the other process, and loader processes are best spawned.
+All packages use this file, which uses only pyarrow and Lance. Lance is imported where it is used,
+since loading it takes a second. According to its documentation it is not fork-safe. A table that
+was pickled or forked opens the dataset again in the other process; loader processes should be
+spawned.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from r2d2.pair import (
 from r2d2.unique_ids import UniqueIds
 
 if TYPE_CHECKING:
-    from r2d2.progress import Update  # which loads rich
+    from r2d2.progress import Update  # not at run time: it loads rich
 
 __all__ = [
     "SCHEMA",
@@ -58,17 +59,20 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-BATCH_ROWS = 256  # rows with their pictures in memory
+BATCH_ROWS = 256  # rows that are in memory with their pictures
 
 Rows = Sequence[int] | npt.NDArray[np.integer[Any]]
 
 
 class PairsTable:
-    """A pairs table open for reading, rows numbered from 0. Picklable: reopens where it arrives."""
+    """A pairs table open for reading, with rows numbered from 0.
+
+    Picklable: it opens the dataset again in the other process.
+    """
 
     def __init__(self, path: str, version: int) -> None:
         self.path = path
-        self.version = version  # of the dataset: others may append while this one is read
+        self.version = version  # of the dataset: another process may append during reading
         self._dataset: Any = None
         self._pid = -1
         self._split_rows: dict[str, npt.NDArray[Any]] | None = None
@@ -77,9 +81,9 @@ class PairsTable:
 
     @classmethod
     def open(cls, path: str | Path) -> PairsTable:
-        """Open a table as it stands now.
+        """Open the newest version of a table.
 
-        R2D2Error where it is missing, no Lance dataset, or lacks a column or its type.
+        Raises R2D2Error if it is missing, is no Lance dataset, or lacks a column or its type.
         """
         uri = str(path)
         if "://" not in uri and not Path(uri).exists():
@@ -103,18 +107,18 @@ class PairsTable:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What the writer noted about the whole table, such as its licence."""
+        """Notes of the writer about the whole table, such as its licence."""
         noted = self._open().schema.metadata or {}
         return {key.decode(): value.decode() for key, value in noted.items()}
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the columns there are, further ones such as embeddings included."""
+        """The names of all columns, with additional ones such as embeddings."""
         return tuple(self._open().schema.names)
 
     @property
     def vector_columns(self) -> tuple[str, ...]:
-        """The names of the columns of vectors: lists of one length, of floating-point numbers."""
+        """The names of the vector columns: fixed-size lists of floating-point numbers."""
         return tuple(
             field.name
             for field in self._open().schema
@@ -132,8 +136,8 @@ class PairsTable:
     def fingerprint(self) -> str:
         """A short hash of image ids, splits and texts in order.
 
-        A resumed run refuses another table by it. Image bytes do not count: reading all of them
-        only to compare would take too long.
+        A resumed run compares it to refuse another table. Image bytes are not included: reading
+        all of them would take too long.
         """
         if self._fingerprint is None:
             names = ["image_id", "split", "texts"]
@@ -142,11 +146,11 @@ class PairsTable:
         return self._fingerprint
 
     def splits(self) -> dict[str, int]:
-        """Rows of each split, by name."""
+        """The number of rows of each split, by name."""
         return {name: len(rows) for name, rows in sorted(self._by_split().items())}
 
     def rows(self, split: str | None = None) -> npt.NDArray[np.int64]:
-        """Row numbers (n,) of a split, ascending; None: of all. R2D2Error on an unknown one."""
+        """Row numbers (n,) of a split, ascending; None: all. Raises R2D2Error if it is unknown."""
         if split is None:
             return np.arange(len(self), dtype=np.int64)
         by_split = self._by_split()
@@ -156,9 +160,9 @@ class PairsTable:
         return by_split[split].astype(np.int64)
 
     def take(self, rows: Rows, columns: Sequence[str] | None = None) -> list[Pair]:
-        """The pairs at `rows`, in that order, repeats included, with `columns` only (None: all).
+        """The pairs at `rows`, in that order and with repeats, with `columns` only (None: all).
 
-        A column that is not read, or not there, is empty in the Pair: b"", () or None.
+        A column that is not read, or that the table lacks, is empty in the Pair: b"", () or None.
         """
         wanted = READ_FIELDS if columns is None else tuple(columns)
         unknown = [name for name in wanted if name not in READ_FIELDS]
@@ -177,9 +181,9 @@ class PairsTable:
         stage: str = "",
         update: Update = lambda *arguments: None,
     ) -> Iterator[Pair]:
-        """The pairs of `take`, of which `batch_rows` are in memory at a time.
+        """The pairs of `take`, with `batch_rows` in memory at a time.
 
-        `update` is called with `stage`, the rows that are done and their number.
+        `update` is called with `stage`, the number of finished rows and the number of all rows.
         """
         for start in range(0, len(rows), batch_rows):
             update(stage, start, len(rows))
@@ -196,14 +200,14 @@ class PairsTable:
         return ids
 
     def labels(self, rows: Rows) -> list[int | None]:
-        """The labels at `rows`, 1 match and 0 not; None where there is none."""
+        """The labels at `rows`: 1 for a match, 0 for no match, None for no label."""
         if "label" not in self.columns:
             return [None] * np.asarray(rows).size
         found: list[int | None] = self._take(rows, ("label",))["label"].to_pylist()
         return found
 
     def group_ids(self, rows: Rows) -> list[str | None]:
-        """The ids of the groups of near misses that `rows` are of; None where a row has none."""
+        """The ids of the groups of near misses of `rows`; None where a row has no group."""
         if GROUP.name not in self.columns:
             return [None] * np.asarray(rows).size
         ids: list[str | None] = self._take(rows, (GROUP.name,))[GROUP.name].to_pylist()
@@ -212,9 +216,10 @@ class PairsTable:
     def scan(
         self, columns: Sequence[str], batch_rows: int | None = None
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """The whole table in order, a batch at a time, each with the number of its first row.
+        """Read the whole table in order, in batches, each with the number of its first row.
 
-        Of `columns` those that are there; `batch_rows`: at most, where they hold pictures.
+        `columns` that the table lacks are left out. `batch_rows` is the size of a batch; set it
+        where `columns` hold pictures.
         """
         names = [name for name in columns if name in self.columns]
         start = 0
@@ -271,15 +276,15 @@ def write_table(
     metadata: Mapping[str, str] | None = None,
     grouped: bool = False,
 ) -> int:
-    """Write a new table and return its number of rows; streams, so memory stays bounded.
+    """Write a new table and return its number of rows; streams the pairs, so memory is bounded.
 
-    A local table appears whole or not at all: it is written beside its place and renamed. On object
-    stores Lance's own commit does the same. An image id may stand once, or in several pairs with
-    labels; see `UniqueIds` for what it costs to tell. `grouped`: with the column `group_id`.
+    A local table is written atomically: under another name in the same folder, and then renamed. On
+    object stores Lance's own commit is atomic. An image id may occur once, or in several pairs with
+    labels; `UniqueIds` documents the memory of this check. `grouped`: add the column `group_id`.
 
     Raises:
-        R2D2Error: `path` exists (unless `overwrite`, which replaces a table and nothing else), the
-            disk is full, a row does not fit the schema, or an image id stands twice.
+        R2D2Error: `path` exists (unless `overwrite`, which replaces only a table), the disk is
+            full, a row does not fit the schema, or an image id occurs twice.
     """
     uri = str(path)
     columns = SCHEMA.append(GROUP) if grouped else SCHEMA
@@ -309,10 +314,10 @@ def write_table(
 
 @locks_output
 def append_table(path: str | Path, pairs: Iterable[Pair]) -> int:
-    """Add rows to a table and return how many; a failure leaves it as it was.
+    """Add rows to a table and return their number; a failure does not change the table.
 
-    The ids that are there are read first, and the pictures of pairs with labels. Raises R2D2Error
-    as `write_table` does. Ids that a table of version 0.1 has twice may stay.
+    The existing ids are read first, and the pictures of pairs with labels. Raises R2D2Error as
+    `write_table` does. Duplicate ids in a table of version 0.1 are accepted.
     """
     uri = str(path)
     table = PairsTable.open(path)
@@ -330,7 +335,7 @@ def append_table(path: str | Path, pairs: Iterable[Pair]) -> int:
 
 
 def is_dataset(uri: str) -> bool:
-    """Whether a Lance dataset opens at a path or URL."""
+    """Whether a path or URL can be opened as a Lance dataset."""
     try:
         _open_dataset(uri)
     except R2D2Error:
@@ -370,11 +375,11 @@ def _write(
 def write_shard(
     uri: str, pairs: Iterable[Pair], *, overwrite: bool = False
 ) -> tuple[list[str], int]:
-    """Rows of a table to come; gives what `join_shards` wants, and how many.
+    """Write one shard of a table; returns the fragments for `join_shards` and the number of rows.
 
-    Many processes, on many machines, may each write shards of one table. With `overwrite` there is
-    a table at `uri`, and stays what it is until `join_shards`. R2D2Error as for `write_table`; that
-    no id stands in two shards is for the caller to see to.
+    Many processes, on many machines, may each write shards of one table. With `overwrite` a table
+    exists at `uri`, and does not change until `join_shards`. Raises R2D2Error as `write_table`
+    does. The caller ensures that no id is in two shards.
     """
     from lance.fragment import write_fragments
 
@@ -392,7 +397,7 @@ def write_shard(
 def join_shards(
     uri: str, shards: Iterable[str], *, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Make the shards at `uri` a table, their rows in the order given; all at once."""
+    """Commit the shards at `uri` as a table, atomically, with their rows in the order given."""
     import lance
 
     fragments = [lance.FragmentMetadata.from_json(shard) for shard in shards]
@@ -408,7 +413,7 @@ def _stream(
     ids: UniqueIds,
     name: str,
 ) -> int:
-    """Hand pairs to Lance in batches; a failure of theirs comes out as it was raised."""
+    """Write pairs by Lance in batches; an exception of `pairs` is raised unchanged."""
     count = 0
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -426,10 +431,10 @@ def _stream(
 
 @contextlib.contextmanager
 def _disk_errors(name: str) -> Iterator[None]:
-    """Turn what the file system or Lance says into one line."""
+    """Convert errors of the file system and of Lance to an R2D2Error of one line."""
     try:
         yield
-    except OSError as error:  # Lance's own errors too: it keeps the reason in the message only
+    except OSError as error:  # also raised by Lance, which gives the reason only in the message
         if error.errno == errno.ENOSPC or "No space left" in str(error):
             raise R2D2Error(
                 f"the disk is full while writing {name}: free some space or choose another place"
@@ -438,5 +443,5 @@ def _disk_errors(name: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of a message, less the places in Lance's own source."""
+    """The first line of a message, without the positions in Lance's source code."""
     return (str(error).split(", /")[0].splitlines() or [type(error).__name__])[0]

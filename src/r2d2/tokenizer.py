@@ -1,8 +1,8 @@
-"""WordPiece as BERT-Chinese does it, and the key by which two texts count as the same.
+"""WordPiece as in Chinese BERT, and the key by which two texts count as the same.
 
-`bert-base-chinese` and RoBERTa-wwm-ext lower-case, set every CJK character apart and split the rest
-into pieces (Devlin et al., arXiv 1810.04805). `Tokenizer.from_vocab` reads their `vocab.txt`;
-`Tokenizer.train` makes a small vocabulary of the same kind for presets that start from nothing.
+`bert-base-chinese` and RoBERTa-wwm-ext convert text to lower case, make every CJK character a token
+and split other words into pieces (Devlin et al., arXiv 1810.04805). `Tokenizer.from_vocab` reads
+their `vocab.txt`; `Tokenizer.train` makes a small vocabulary of this kind for new models.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ SPECIAL_TOKENS = (
     CLS,
     SEP,
     MASK,
-)  # in BERT's order; a trained vocabulary gives them ids 0 to 4
+)  # in BERT's order; in a trained vocabulary they have the ids 0 to 4
 MAX_LENGTH = 64  # tokens, [CLS] and [SEP] included (official code)
-LONGEST_WORD = 100  # letters; a longer word is [UNK] (transformers, and so the official code)
-PREFIX = "##"  # of a piece that continues a word
+LONGEST_WORD = 100  # letters; a longer word is [UNK] (as in transformers and the official code)
+PREFIX = "##"  # the prefix of a piece that continues a word
 
 
 class Tokenizer:
-    """Texts to token ids and back; built by `train`, `from_vocab` or `load`. Picklable."""
+    """Converts texts to token ids and back; made by `train`, `from_vocab` or `load`. Picklable."""
 
     def __init__(self, engine: Engine) -> None:
         vocab: dict[str, int] = engine.get_vocab()
@@ -63,7 +63,7 @@ class Tokenizer:
         self.vocab_size: int = 1 + max(vocab.values())
         engine.enable_truncation(self.max_length)
         engine.enable_padding(pad_id=self.pad_id, pad_token=PAD)
-        # A user who types "[MASK]" means these six characters. The file does not keep this switch.
+        # "[MASK]" in a user's text is read as six characters. The file does not save this switch.
         engine.encode_special_tokens = True
         self._engine = engine
 
@@ -78,9 +78,9 @@ class Tokenizer:
         """Learn a vocabulary; equal texts, in any order, give equal ids.
 
         It holds every character of `texts` and the letters and digits of ASCII, alone and inside a
-        word, even where that is more than `vocab_size`; what room is left goes to longer pieces
-        seen `min_frequency` times. Full-width forms are first folded to half-width (NFKC), as
-        `text_key` does.
+        word, even where these are more than `vocab_size`. The rest of `vocab_size` is filled with
+        longer pieces that occur at least `min_frequency` times. Full-width forms are first
+        converted to half-width (NFKC), as in `text_key`.
         """
         normalizer, splitter = _normalizer(fold_width=True), pre_tokenizers.BertPreTokenizer()
         words: Counter[str] = Counter()
@@ -88,10 +88,10 @@ class Tokenizer:
             pieces = splitter.pre_tokenize_str(normalizer.normalize_str(text))
             words.update(word for word, _ in pieces)
         characters = sorted({*string.ascii_lowercase, *string.digits, *"".join(words)})
-        # Punctuation and CJK characters always stand alone; the others also occur inside words.
+        # Punctuation and CJK characters are always tokens; the others also occur inside words.
         inner = [c for c in characters if len(splitter.pre_tokenize_str(_apart("a" + c))) == 1]
-        # Handed over as "special", their ids do not depend on the order in which the trainer's hash
-        # map yields words; with the ids, ties between merges are settled: it is deterministic.
+        # As special tokens they have ids that do not depend on the order of the words in the
+        # trainer's hash map. Ties between merges are decided by ids, so training is deterministic.
         fixed = [*SPECIAL_TOKENS, *characters, *(PREFIX + c for c in inner)]
         learner = Engine(models.WordPiece(unk_token=UNK))
         learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -115,8 +115,8 @@ class Tokenizer:
 
         A word of more than `longest_word` letters becomes [UNK].
 
-        Raises R2D2Error on a file that is missing, in no known encoding, holds a token twice or
-        lacks a special one.
+        Raises R2D2Error if the file is missing, has no known encoding, contains a token twice or
+        lacks a special token.
         """
         vocab: dict[str, int] = {}
         try:
@@ -144,7 +144,7 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
-        """Read what `save` wrote; R2D2Error on anything else."""
+        """Read a file that `save` wrote. Raises R2D2Error for any other file."""
         try:
             content = Path(path).read_text(encoding="utf-8")
         except OSError as error:
@@ -172,7 +172,7 @@ class Tokenizer:
             raise R2D2Error(f"{path}: {error}") from error
 
     def save(self, path: str | Path) -> None:
-        """Write tokenizer.json, whole or not at all, in the format of the `tokenizers` package."""
+        """Write tokenizer.json atomically, in the format of the `tokenizers` package."""
         path = Path(path)
         try:
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -192,12 +192,12 @@ class Tokenizer:
             ) from error
 
     def __call__(self, texts: Sequence[str]) -> tuple[torch.LongTensor, torch.BoolTensor]:
-        """Encode n texts as [CLS] ... [SEP], cut to `max_length`, padded to L, the longest of them.
+        """Encode n texts as [CLS] ... [SEP], cut to `max_length`, padded to the longest length L.
 
-        Returns ids (n, L) and mask (n, L), True where a position is no padding. A text without
-        tokens is [CLS] [SEP].
+        Returns ids (n, L) and mask (n, L), which is False at padding. A text without tokens is
+        encoded as [CLS] [SEP].
         """
-        import torch  # here: packages without torch use this file too
+        import torch  # not at the top: packages without torch use this file too
 
         if isinstance(texts, str):
             raise R2D2Error(f"texts is one string, {texts[:20]!r}: give a list of strings")
@@ -213,18 +213,18 @@ class Tokenizer:
         return found
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
-        """Where in `text` each token of `__call__` comes from, as [start, end) in characters.
+        """The position in `text` of each token of `__call__`, as [start, end) in characters.
 
-        (L,) in the order of the ids; (0, 0) for what was added, such as [CLS]. Characters that
-        normalising takes apart or joins share their place.
+        (L,) in the order of the ids; (0, 0) for added tokens, such as [CLS]. Characters that
+        normalising splits or joins have the same position.
         """
         found: list[tuple[int, int]] = self._encode([text], offsets=True)[0].offsets
         return found
 
     def pieces(self, text: str) -> list[tuple[int, int, bool]]:
-        """Where each token of a text comes from, [start, end) in characters, and if it is known.
+        """The position of each token, [start, end) in characters, and whether the token is known.
 
-        All tokens, however many; what the vocabulary lacks is a token that is not known.
+        A token is known if it is in the vocabulary. The text is not cut.
         """
         found = self._engine.encode(text, add_special_tokens=False)
         return [
@@ -240,7 +240,7 @@ class Tokenizer:
         return sorted(found, key=lambda token: found[token])
 
     def uncut(self, texts: Sequence[str]) -> list[list[str]]:
-        """All tokens of each text, however many, without [CLS] and [SEP]."""
+        """The tokens of each text without cutting, and without [CLS] and [SEP]."""
         return [
             [
                 token
@@ -252,16 +252,16 @@ class Tokenizer:
         ]
 
     def cut(self, texts: Sequence[str]) -> int:
-        """How many of the texts are longer than `max_length` tokens, and so lose their end."""
+        """The number of texts that are cut because they have more than `max_length` tokens."""
         return sum(bool(found.overflowing) for found in self._engine.encode_batch(list(texts)))
 
     @property
     def room(self) -> int:
-        """Tokens of a text that are read, without those that are added, as [CLS] and [SEP]."""
+        """The largest number of tokens of a text that are read, without added special tokens."""
         return self.max_length - int(self._engine.num_special_tokens_to_add(False))
 
     def limit(self, max_length: int) -> None:
-        """Cut texts at another length, in tokens; at least 3."""
+        """Set another `max_length`, in tokens; at least 3."""
         if max_length < 3:
             raise R2D2Error(
                 f"a text length of {max_length} is too short: [CLS], a token and [SEP] need 3"
@@ -270,9 +270,9 @@ class Tokenizer:
         self._engine.enable_truncation(max_length)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Ids (L,) to text: special tokens left out, spaces only between words of letters.
+        """Convert ids (L,) to text without special tokens; spaces only separate words of letters.
 
-        What normalising lost (case, accents, spaces between CJK characters) does not come back.
+        Changes by normalising (case, accents, spaces between CJK characters) are not undone.
         """
         text = ""
         for index in (int(i) for i in ids):
@@ -294,7 +294,7 @@ class Tokenizer:
         except (
             TypeError,
             UnicodeEncodeError,
-        ) as error:  # not a str, or half a surrogate pair in it
+        ) as error:  # not a str, or a lone surrogate in it
             raise R2D2Error(
                 f"a text is no valid Unicode string ({error}): give strings only"
             ) from error
@@ -309,22 +309,22 @@ class Tokenizer:
 
 
 def text_key(text: str) -> str:
-    """What two texts must share to count as the same: NFKC, lower case, white space folded."""
+    """The key that equal texts share: NFKC, lower case, single spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).lower().split())
 
 
-# What stands around a sentence and is no part of it, after NFKC: end marks, quotes, brackets.
+# Marks at the ends of a sentence, after NFKC: end marks, quotes, brackets.
 _AROUND = "。.!?,;:、…·・~—'\"`‘’“”„«»‹›「」『』《》〈〉【】〔〕()[]{}¡¿"
 
 
 def loose_text_key(text: str) -> str:
-    """What two texts must share to be the same text for splits and for leak checks.
+    """The key that equal texts share in splits and in leak checks.
 
-    Coarser than `text_key`, which stays what training and evaluation call equal: here texts are the
-    same also if they differ in spaces, in invisible characters, in variation selectors, or in the
-    marks at their ends, such as a final 。. What is inside a text counts, and so do traditional
-    characters against simplified ones, which only a dictionary could fold. A text of nothing but
-    such marks keeps its `text_key`.
+    It is coarser than `text_key`, which training and evaluation use: texts are also equal if they
+    differ in spaces, in invisible characters, in variation selectors, or in the marks at their
+    ends, such as a final 。. Marks inside a text count. Traditional and simplified characters
+    differ, since only a dictionary could convert them. A text that has only such marks keeps its
+    `text_key`.
     """
     folded = unicodedata.normalize("NFKC", text_key(text).casefold())
     visible = "".join(char for char in folded if not (char.isspace() or _invisible(char)))
@@ -337,9 +337,9 @@ def _invisible(char: str) -> bool:
 
 
 def key_hash(key: str) -> int:
-    """A text key or an image id as a signed 64-bit integer, so that tensors can compare them.
+    """Hash a text key or an image id to a signed 64-bit integer, which tensors can compare.
 
-    Two of 250 million keys collide with a probability of 0.2%.
+    The probability that any two of 250 million keys collide is 0.2%.
     """
     digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
@@ -353,7 +353,7 @@ def _normalizer(*, fold_width: bool) -> normalizers.Normalizer:
 
 
 def _apart(text: str) -> str:
-    """`text` with spaces set around CJK characters."""
+    """Put spaces around the CJK characters of `text`."""
     spaced: str = normalizers.BertNormalizer(lowercase=False).normalize_str(text)
     return spaced
 
@@ -366,7 +366,7 @@ def _engine(
         raise R2D2Error(
             f"the vocabulary lacks {', '.join(missing)}: give a BERT vocab.txt, one token a line"
         )
-    if max_length < 3:  # the engine itself would only fail at the first text
+    if max_length < 3:  # the engine would fail only at the first text
         raise R2D2Error(f"max_length is {max_length}: [CLS], a token and [SEP] need at least 3")
     engine = Engine(models.WordPiece(vocab, unk_token=UNK, max_input_chars_per_word=longest_word))
     engine.add_special_tokens(list(SPECIAL_TOKENS))
