@@ -7,58 +7,90 @@ from pathlib import Path
 import pytest
 
 import r2d2
-from r2d2.language import catalogue, in_language
+from r2d2.errors import NEEDS_CAPTIONS
+from r2d2.language import HOLE, catalogue, in_language
 from r2d2.page import MARKS, in_user_language
 from r2d2.page import template as page_template
 from training.small import call_cli
 
 PACKAGE = Path(r2d2.__file__).parent
-# Every error of these has a Chinese text; of other modules the most frequent ones have.
-COMPLETE = ("commands/*.py", "cli.py", "entry.py", "outputs.py", "language.py")
-GENERAL = "{spelled[-1 if negated else 0]} {reason}"  # with the reasons of each command
-AMOUNT = "--memory {text} is {count:,.0f} bytes"
-CHECKOUT = "the benchmarks are in the project's repository"
+# Templates without a Chinese text: those of the list of published figures, which only developers
+# change, and those that are holes alone, whose texts are made elsewhere.
+LEFT = {
+    "commands/options.py": 1,
+    "corpus/cluster/connection.py": 1,
+    "downstream/sheets.py": 2,
+    "evaluation/published.py": 14,
+    "tokenizer.py": 2,
+    "weights/layouts.py": 1,
+}
+SAMPLES = ("/data/part-{}.lance", "the picture {}")
 
 
 def template(node):
-    """The text of an error, with `{...}` for what is filled in; None: it is made elsewhere."""
+    """A text with `{}` for each thing that is filled in; None: it is no text."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
         return "".join(
-            part.value
-            if isinstance(part, ast.Constant)
-            else ast.unparse(ast.JoinedStr([part]))[2:-1]
-            for part in node.values
+            part.value if isinstance(part, ast.Constant) else "{}" for part in node.values
         )
     return None
 
 
-def templates(patterns):
-    for file in (file for pattern in patterns for file in PACKAGE.glob(pattern)):
+def source_nodes():
+    for file in sorted(PACKAGE.rglob("*.py")):
+        module = file.relative_to(PACKAGE).as_posix()
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            name = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
-            if name == "R2D2Error" and node.args and (text := template(node.args[0])):
-                yield text
+            yield module, node
 
 
-def holes(text):
-    return re.sub(r"{[^{}]*}", "{}", text)
+def unnamed(text):
+    return HOLE.sub("{}", text)
 
 
-def test_errors_of_the_commands_have_a_chinese_text():
-    known = {holes(text) for text in catalogue("errors")}
-    missing = [text for text in templates(COMPLETE) if holes(text) not in known]
-    excepted = (GENERAL, AMOUNT, CHECKOUT)
-    assert [text for text in missing if not text.startswith(excepted)] == []
+def filled(text, values):
+    return HOLE.sub(lambda hole: values[hole[1]], text)
+
+
+def test_errors_have_a_chinese_text():
+    known = {unnamed(text) for text in catalogue("errors")}
+    missing = {}
+    for module, node in source_nodes():
+        name = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
+        text = template(node.args[0]) if name == "R2D2Error" and node.args else None
+        if text is not None and text not in known:
+            missing.setdefault(module, []).append(text)
+    risen = {m: texts for m, texts in missing.items() if len(texts) > LEFT.get(m, 0)}
+    assert risen == {}, "write their Chinese texts into src/r2d2/locale/zh/errors*.yaml"
+    assert {module: len(missing.get(module, [])) for module in LEFT} == LEFT  # it only falls
+
+
+def test_each_chinese_error_belongs_to_a_text_of_the_source():
+    said = {template(node) for _, node in source_nodes()}
+    # the name of an option stands before each reason to refuse it
+    stale = {
+        text
+        for text in map(unnamed, catalogue("errors"))
+        if text not in said and text.removeprefix("{} ") not in said
+    }
+    assert stale == set()
 
 
 def test_each_chinese_error_fills_the_holes_of_the_english_one():
     for english, chinese in catalogue("errors").items():
-        names = re.findall(r"{(\w+)}", english)
+        names = HOLE.findall(english)
         assert len(set(names)) == len(names), english
-        assert sorted(re.findall(r"{(\w+)}", chinese)) == sorted(names), english
-        assert re.search(r"[\u4e00-\u9fff]", chinese)
+        assert sorted(HOLE.findall(chinese)) == sorted(names), english
+        assert re.search(r"[\u4e00-\u9fff]", chinese), english
+        assert len(re.findall(r"[A-Za-z]", HOLE.sub("", english))) > 3, f"too general: {english}"
+
+
+def test_no_text_is_in_two_catalogues_of_errors():
+    files = sorted((PACKAGE / "locale" / "zh").glob("errors*.yaml"))
+    texts = [line for file in files for line in file.read_text("utf-8").splitlines()]
+    count = sum(line.startswith("- en: ") for line in texts)
+    assert count == len({unnamed(text) for text in catalogue("errors")})
 
 
 @pytest.fixture
@@ -75,6 +107,25 @@ def test_the_most_special_template_is_taken():
     odd = "a {path} with {braces} exists: give another --out, or --resume"
     assert in_language(odd).startswith("a {path} with {braces} 已存在")
     assert in_language("a text that no template has") == "a text that no template has"
+
+
+@pytest.mark.usefixtures("chinese")
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_each_error_gets_its_own_chinese_text(sample):
+    for english, chinese in catalogue("errors").items():
+        between = HOLE.split(english)[2:-1:2]
+        if " " in sample and not all(re.search(r"[^\s.x]", text) for text in between):
+            continue  # nothing tells where the first value ends
+        values = {name: sample.format(n) for n, name in enumerate(HOLE.findall(english))}
+        assert in_language(filled(english, values)) == filled(chinese, values)
+
+
+@pytest.mark.usefixtures("chinese")
+def test_a_remedy_within_an_error_is_chinese_too():
+    line = "unknown setting train.lrr: did you mean train.lr?"
+    assert in_language(line) == "没有 train.lrr 这项设置：是否想写 train.lr？"
+    line = "a.lance: no row has a text, so there is nothing to evaluate: " + NEEDS_CAPTIONS
+    assert in_language(line).startswith("a.lance：所有的行都没有文本，无法评测：请给图片加上描述")
 
 
 def test_english_stays(monkeypatch):

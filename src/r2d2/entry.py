@@ -98,14 +98,14 @@ def _run(came: list[int]) -> int:
         localised(with_output_locks(get_command(app)))()
     except RunStoppedError as stopped:
         if first_process():
-            _say(str(stopped))
+            _say(in_language(str(stopped)))
         return INTERRUPTED if stopped.signum == signal.SIGINT else TRY_AGAIN
     except BaseException as error:
         terminated = came[:1] == [signal.SIGTERM] or isinstance(error, TerminatedError)
         if came or terminated or _comes_of(error, KeyboardInterrupt):
             # `came`: whatever a library made of the exception on its way
             if first_process():
-                _say(in_language(f"stopped{_left(_command(sys.argv[1:]))}"))
+                _say(in_language(_stopped(_command(sys.argv[1:]))))
             return TRY_AGAIN if terminated else INTERRUPTED
         if isinstance(error, R2D2Error):
             place = "" if first_process() else f" in process {os.environ['RANK']}"
@@ -133,15 +133,15 @@ def _command(arguments: list[str]) -> str:
     return next((" ".join(arguments[:n]) for n in (1, 2) if " ".join(arguments[:n]) in RESUMED), "")
 
 
-def _left(command: str) -> str:
+def _stopped(command: str) -> str:
     """What a stopped command leaves, and how to go on."""
     if command:
-        return f": {RESUMED[command]}"
+        return f"stopped: {RESUMED[command]}"
     if not written:
-        return "; nothing was written: run the same command again"
+        return "stopped; nothing was written: run the same command again"
     shown = ", ".join(str(path) for path in written)
     return (
-        f"; {shown} is written whole, what was to follow is not: run the same command again "
+        f"stopped; {shown} is written whole, what was to follow is not: run the same command again "
         "with --overwrite"
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from r2d2.errors import R2D2Error
 
 LANGUAGES = ("en", "zh")
 VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")  # the order of POSIX
+HOLE = re.compile(r"{(\w+)}")
+HOLE_PATTERN = re.compile(r"\\{(\w+)\\}")  # a hole in a text after re.escape
 
 
 def language() -> str:
@@ -33,11 +36,16 @@ def language() -> str:
 
 @cache
 def catalogue(area: str) -> dict[str, str]:
-    """The Chinese texts of an area by their English ones."""
+    """The Chinese texts of an area, such as `errors`, by their English ones.
+
+    An area is every file of `locale/zh` whose name begins with it.
+    """
     import yaml  # here, for an English user needs it not
 
-    path = Path(__file__).parent / "locale" / "zh" / f"{area}.yaml"
-    return {entry["en"]: entry["zh"] for entry in yaml.safe_load(path.read_text("utf-8"))}
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the fast one, where it was built
+    files = sorted((Path(__file__).parent / "locale" / "zh").glob(f"{area}*.yaml"))
+    entries = (entry for file in files for entry in yaml.load(file.read_bytes(), loader))
+    return {entry["en"]: entry["zh"] for entry in entries}
 
 
 def in_language(message: str) -> str:
@@ -47,19 +55,36 @@ def in_language(message: str) -> str:
             return message
     except R2D2Error:  # it is the one that is told
         return message
-    for pattern, chinese in _templates():
-        if found := pattern.fullmatch(message):
-            return chinese.format(**found.groupdict())
+    for template in _templates():
+        if (values := template.values(message)) is not None:
+            # a value may be a text of the catalogue itself, such as a remedy
+            return HOLE.sub(lambda hole: in_language(values[hole[1]]), template.chinese)
     return message
 
 
+@dataclass(frozen=True)
+class ErrorTemplate:
+    """A text of an error in both languages, with the same holes, such as `{path}`."""
+
+    english: str
+    chinese: str
+
+    @property
+    def fixed(self) -> list[str]:
+        """The English text between the holes."""
+        return HOLE.split(self.english)[::2]
+
+    def values(self, message: str) -> dict[str, str] | None:
+        """What fills the holes in a message; None: the message is not of this template."""
+        if not all(text in message for text in self.fixed):
+            return None  # at once: a pattern is costly to compile
+        pattern = HOLE_PATTERN.sub(r"(?P<\1>.*?)", re.escape(self.english))
+        match = re.fullmatch(pattern, message, re.DOTALL)
+        return match and match.groupdict()
+
+
 @cache
-def _templates() -> list[tuple[re.Pattern[str], str]]:
-    """Patterns of English errors with a group for each hole; those with most letters first."""
-    templates = sorted(
-        catalogue("errors").items(), key=lambda item: -len(re.sub(r"{\w+}", "", item[0]))
-    )
-    return [
-        (re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+?)", re.escape(english)), re.DOTALL), chinese)
-        for english, chinese in templates
-    ]
+def _templates() -> list[ErrorTemplate]:
+    """Those with the longest fixed text first, for they say most of a message."""
+    templates = [ErrorTemplate(*texts) for texts in catalogue("errors").items()]
+    return sorted(templates, key=lambda template: -len("".join(template.fixed)))

@@ -244,8 +244,8 @@ def _check(file: Path, columns: list[str]) -> None:
         if not any(name in columns for name in names):
             has = ", ".join(columns)
             chinese = next(name for name in names if not name.isascii())
+            name = f"in the first line {names[0]}" if is_csv else names[0]
             raise R2D2Error(
                 f"{file} has no column of {what} (it has {has[:200] or 'none'}): name it "
-                f"{'in the first line ' if is_csv else ''}{names[0]}, or "
-                f"{', '.join(names[1:4])}, {chinese}"
+                f"{name}, or {', '.join(names[1:4])}, {chinese}"
             )
