@@ -348,7 +348,7 @@ def test_styles_that_are_not_there_are_refused_first(styles, message, tmp_path):
 def test_a_style_whose_packages_are_missing_names_the_extra(monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     name = package.replace("_", "-")
-    with pytest.raises(R2D2Error, match=rf"openmoji.*{name}.*zero-r2d2\[demo\]"):
+    with pytest.raises(R2D2Error, match=rf"openmoji.*{name}.*zero-r2d2\[openmoji\]"):
         emoji_pairs(("openmoji",))
 
 

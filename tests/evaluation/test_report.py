@@ -15,6 +15,7 @@ from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.plots import POINTS, _running_mean, _thin, curve, weight_curve
 from r2d2.evaluation.report import write_report
 from r2d2.evaluation.settings import RankingSettings
+from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.model.encoded_states import EncodedStates
 
 NASTY = '<script>alert("猫")</script>&\''
@@ -54,9 +55,11 @@ def results_of(splits, has_match=True, words="图{}"):
     def load(positions):
         return [Image.new("RGB", (6, 6), (0, p, 0)) for p in positions]
 
+    dropped = DroppedRows()
+    dropped.add(f"odd {NASTY}", "i7", 2)
     data = EvaluationSet(
         [f"i{n}" for n in range(len(splits))], list(splits), texts, list(range(len(splits))), load,
-        {f"odd {NASTY}": 2},
+        dropped,
     )  # fmt: skip
     return evaluate(Line(has_match), data, ranking=RankingSettings(top_k=8))
 
