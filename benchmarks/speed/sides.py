@@ -67,7 +67,7 @@ def pad(batch: TrainingBatch, length: int) -> TrainingBatch:
 
 
 def draws_of(batch: TrainingBatch, config: Config, context: StepContext) -> Draws:
-    """What `Objectives` draws at a context, for texts padded to batch's length."""
+    """What `Objectives` draws in a step, for texts padded to batch's length."""
 
     def u(draw: Draw, width: int) -> Tensor:
         return uniform(context.seed, context.step, draw, batch.index, width)

@@ -104,7 +104,7 @@ class BaselineCheck:
         return [one for one in findings if one is not None]
 
     def facts(self) -> list[Fact]:
-        """See `Measure`."""
+        """See `FactCheck`."""
         if reason := self._unfit():
             return [Fact("baselines", "not measured", reason)]
         return [

@@ -35,7 +35,7 @@ class _SplitHashes:
 class LeakCheck:
     """Between splits, and against other tables.
 
-    What `train` shares with a split is judged by `Pictures` and `Texts`; here it is counted only.
+    `PictureCheck` and `TextCheck` judge what `train` shares with a split; here it is only counted.
     """
 
     def __init__(self, options: CheckOptions) -> None:
@@ -80,7 +80,7 @@ class LeakCheck:
         return findings
 
     def facts(self) -> list[Fact]:
-        """See `Measure`."""
+        """See `FactCheck`."""
         told: dict[tuple[str, str], dict[str, int]] = {}
         totals: dict[tuple[str, str], int] = {}
         between = [

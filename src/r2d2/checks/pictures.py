@@ -71,7 +71,7 @@ class PictureCheck:
         if self.options.near is not None and len(self.looked):
             rows = np.array(self.looked, dtype=np.int64)
             near = self.options.near.groups(np.array(self.prints, dtype=np.uint64))
-            # what is the same file has been findings
+            # pictures of the same file were reported above
             first = np.unique(files[rows], return_index=True)[1]
             findings += self._groups(near[first], rows[first], "near-duplicates")
         return findings

@@ -120,7 +120,7 @@ class SizeCheck:
         return []
 
     def facts(self) -> list[Fact]:
-        """See `Measure`."""
+        """See `FactCheck`."""
         figures = []
         for split, counts in sorted(self.splits.items()):
             note = f"{counts[1]:,} match, {counts[0]:,} not" if counts[0] + counts[1] else ""

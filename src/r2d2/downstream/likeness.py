@@ -21,7 +21,7 @@ Ints = npt.NDArray[np.int64]
 
 
 class PerceptualDuplicates:
-    """Near-duplicates as `r2d2.checks` asks for them: `Near` by perceptual hash."""
+    """The `DuplicateFinder` of `r2d2.checks`, by perceptual hash."""
 
     def __init__(self, radius: int) -> None:
         self.radius = radius

@@ -183,7 +183,7 @@ class MergedImages:
         return {row["into"]: row["final_id"] for row in self._read(part, "into")}
 
     def borrowers(self, part: int) -> set[str]:
-        """MergedImages of a part that take their file from elsewhere."""
+        """Groups of a part whose file is that of another image."""
         merges = self._read(part, "into")
         return {row["into"] for row in merges if row["picture"] != row["into"]}
 
