@@ -13,7 +13,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.outputs import a_folder, check_outputs
 from r2d2.progress import Update
 from r2d2.settings import SHARE, SIZE, one_of, within
-from r2d2.table import PairsTable
+from r2d2.table import Pair, PairsTable
 from r2d2.tokenizer import text_key
 
 MATCH, NO_MATCH, UNSURE = "match", "no match", "unsure"
@@ -102,6 +102,17 @@ def set_items(table: PairsTable) -> list[PairQuestion]:
     return questions
 
 
+def question_pictures(
+    table: PairsTable, items: Sequence[PairQuestion], stage: str, update: Update
+) -> Iterator[tuple[PairQuestion, Pair]]:
+    """Each question with its row of the set, of which only the id and the picture are read."""
+    pairs = table.stream(
+        [item.row for item in items], ("image_id", "image"), batch_rows=CHUNK, stage=stage,
+        update=update,
+    )  # fmt: skip
+    return zip(items, pairs, strict=True)
+
+
 def export_tasks(
     table: PairsTable,
     out: Path,
@@ -152,11 +163,7 @@ def export_tasks(
     unread: set[str] = set()
     with whole_folder(out) as work:
         held: list[dict[str, Any]] = []
-        pairs = table.stream(
-            [item.row for item in asked], ("image_id", "image"), batch_rows=CHUNK,
-            stage="writing tasks", update=update,
-        )  # fmt: skip
-        for item, pair in zip(asked, pairs, strict=True):
+        for item, pair in question_pictures(table, asked, "writing tasks", update):
             try:
                 picture = decode_image(pair.image)
             except BadImage as error:

@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from r2d2.corpus.funnel import EXAMPLES
 from r2d2.data.images import BadImage, decode_image
 from r2d2.downstream.answers import Annotation, AnnotationExport, QuestionRound
-from r2d2.downstream.tasks import PairQuestion
+from r2d2.downstream.tasks import PairQuestion, question_pictures
 from r2d2.errors import R2D2Error
 from r2d2.progress import Update
 from r2d2.table import PairsTable
 
-CHUNK = 64  # pictures in memory
 UNFINISHED, DISPUTED, PICTURE = "unfinished", "disputed", "picture "
 
 
@@ -102,11 +101,8 @@ def _short(items: Sequence[PairQuestion], export: AnnotationExport) -> set[int]:
 def _unreadable(items: Sequence[PairQuestion], table: PairsTable, update: Update) -> dict[str, str]:
     """Which of the pairs that were not asked about never can be."""
     verdicts = {}
-    pairs = table.stream(
-        [item.row for item in items], ("image_id", "image"), batch_rows=CHUNK,
-        stage="reading the pictures of unasked pairs", update=update,
-    )  # fmt: skip
-    for item, pair in zip(items, pairs, strict=True):
+    stage = "reading the pictures of unasked pairs"
+    for item, pair in question_pictures(table, items, stage, update):
         try:
             decode_image(pair.image, name=pair.image_id)
         except BadImage as error:
