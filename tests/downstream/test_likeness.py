@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r2d2.downstream.config import SimilaritySettings
-from r2d2.downstream.likeness import connected, may_be_true, near_same, near_to
+from r2d2.downstream.likeness import may_be_true, near_same, near_to
+from r2d2.downstream.picture_groups import connected
 
 SAME = SimilaritySettings()
 

@@ -6,13 +6,13 @@ their sets of character bigrams have a Jaccard index of at least `same.jaccard`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from r2d2.corpus.images.near import first_near, near_groups, near_pairs
+from r2d2.corpus.images.near import first_near, near_groups
 from r2d2.corpus.images.phash import perceptual_hashes
 from r2d2.downstream.config import SimilaritySettings
 
@@ -50,41 +50,6 @@ def near_to(known: Hashes, hashes: Hashes, radius: int) -> npt.NDArray[np.bool_]
     near[~near] = first_near(there, distinct[~near], radius) >= 0
     is_near: npt.NDArray[np.bool_] = near[inverse.reshape(-1)]
     return is_near
-
-
-def connected(hashes: Hashes, radius: int, keys: Iterable[Sequence[int]]) -> Ints:
-    """Groups (n,) of pictures that are linked, by near-duplicates or by texts, however far.
-
-    Args:
-        hashes: (n,) of the pictures.
-        radius: bits within which two are linked.
-        keys: hashed text keys of each picture; two that share one are linked.
-
-    Returns:
-        (n,) the smallest place of each one's group.
-    """
-    parent = list(range(len(hashes)))
-
-    def root(place: int) -> int:
-        while parent[place] != place:
-            parent[place] = parent[parent[place]]
-            place = parent[place]
-        return place
-
-    def join(a: int, b: int) -> None:
-        one, two = sorted((root(a), root(b)))
-        parent[two] = one
-
-    distinct, first, place = np.unique(hashes, return_index=True, return_inverse=True)
-    for here, there in enumerate(first[place.reshape(-1)].tolist()):
-        join(here, there)
-    for a, b in near_pairs(distinct, radius).tolist():
-        join(int(first[a]), int(first[b]))
-    owner: dict[int, int] = {}
-    for here, some in enumerate(keys):
-        for key in some:
-            join(here, owner.setdefault(key, here))
-    return np.array([root(place) for place in range(len(hashes))], dtype=np.int64)
 
 
 def bigrams(key: str) -> frozenset[str]:

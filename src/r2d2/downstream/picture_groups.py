@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from r2d2.corpus.images.meaning import components
+from r2d2.corpus.images.near import near_pairs
 from r2d2.downstream.candidates import Candidate, PictureTexts, picture_hash
-from r2d2.downstream.likeness import Ints, connected
+from r2d2.downstream.likeness import Hashes, Ints
 from r2d2.tokenizer import key_hash
 
 
@@ -45,3 +48,30 @@ def picture_groups(
     frozen = {root: frozenset(keys) for root, keys in own.items()}
     groups = np.array([first[root] for root in mine], dtype=np.int64)
     return groups, [frozen[root] for root in mine]
+
+
+def connected(hashes: Hashes, radius: int, keys: Iterable[Sequence[int]]) -> Ints:
+    """Groups (n,) of pictures that are linked, by near-duplicates or by texts, however far.
+
+    Args:
+        hashes: (n,) of the pictures.
+        radius: bits within which two are linked.
+        keys: hashed text keys of each picture; two that share one are linked.
+
+    Returns:
+        (n,) the smallest place of each one's group.
+    """
+    distinct, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    near = first[near_pairs(distinct, radius)]
+    owner: dict[int, int] = {}
+    owners, sharers = array("q"), array("q")  # of equal text keys
+    for place, own in enumerate(keys):
+        for key in own:
+            owners.append(owner.setdefault(key, place))
+            sharers.append(place)
+    places = np.arange(len(hashes))
+    left = np.concatenate([places, near[:, 0], np.array(owners, dtype=np.int64)])
+    right = np.concatenate(
+        [first[inverse.reshape(-1)], near[:, 1], np.array(sharers, dtype=np.int64)]
+    )
+    return components(len(hashes), left, right)
