@@ -313,6 +313,17 @@ def sum_up(log, folder):
     return count, read_sums(folder / "sums")
 
 
+@pytest.mark.parametrize("name", ["log_file", "file_row_number", "File_Row_Number"])
+def test_a_log_may_have_a_column_of_a_name_that_duckdb_adds(tmp_path, name):
+    rows = [{**row, name: "x"} for row in ROWS]
+    rows[3]["clicks"] = "many"
+    count, sums = sum_up(write_log(tmp_path / "log", rows, "parquet"), tmp_path)
+    assert len(sums) == 9
+    assert count.dropped == {"clicks are no count": 1}
+    (shown,) = count.examples["clicks are no count"]
+    assert "log.parquet, row 4: " in shown
+
+
 NULLS = ["", "NULL", "None", "\\N"]
 GAPS = ["", "NULL", "nan", "None", "\\N", "  "]
 

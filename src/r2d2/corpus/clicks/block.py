@@ -18,7 +18,7 @@ from r2d2.corpus.clicks.buckets import PLACES, TOTALS
 from r2d2.corpus.clicks.checks import check_rows, image_id
 from r2d2.corpus.clicks.engine import STORAGE, Database, named, open_database, quoted
 from r2d2.corpus.clicks.log import read_piece
-from r2d2.corpus.clicks.log_columns import ROW_NUMBER, TEXTS
+from r2d2.corpus.clicks.log_columns import FILE_ROW_NUMBER, LOG_FILE, ROW_NUMBER, TEXTS
 from r2d2.corpus.clicks.sums import (
     BLOCK,
     count_rows,
@@ -123,9 +123,9 @@ class SumBlock:
         if not count.dropped:
             return count
         base.run("SET preserve_insertion_order = true")  # the first of the log
-        rows = f"""(SELECT {chosen}, log_file, file_row_number + 1 AS {ROW_NUMBER}
-            FROM read_parquet([{files}], filename = 'log_file', file_row_number = true))"""
-        location = row_location("log_file", "row")
+        rows = f"""(SELECT {chosen}, {LOG_FILE}, {FILE_ROW_NUMBER} + 1 AS {ROW_NUMBER} FROM
+            read_parquet([{files}], filename = {quoted(LOG_FILE)}, {FILE_ROW_NUMBER} = true))"""
+        location = row_location(LOG_FILE, "row")
         checked = f"({check_rows(rows, types, self.examination)})"
         dropped = DroppedRows()
         for reason in count.dropped:

@@ -19,7 +19,13 @@ import pyarrow as pa
 
 from r2d2.corpus.clicks.batches import is_plain
 from r2d2.corpus.clicks.lines import head_columns, read_lines
-from r2d2.corpus.clicks.log_columns import ROW_NUMBER, is_text, log_columns, text_image_role
+from r2d2.corpus.clicks.log_columns import (
+    ADDED_COLUMNS,
+    ROW_NUMBER,
+    is_text,
+    log_columns,
+    text_image_role,
+)
 from r2d2.corpus.clicks.log_files import (
     PACKED,
     list_urls,
@@ -303,6 +309,8 @@ def _plain(file: LogFile, columns: Mapping[str, str]) -> str:
     """
     types = {role: file.fields[name] for role, name in columns.items()}
     if file.kind != "parquet" or not all(is_plain(role, kind) for role, kind in types.items()):
+        return ""
+    if any(name.lower() in ADDED_COLUMNS for name in file.fields):
         return ""
     return json.dumps([[role, columns[role], str(kind)] for role, kind in types.items()])
 

@@ -15,6 +15,8 @@ IMAGES = ("image", "url", "path")
 TEXTS = ("query", "title", "content", "caption")
 COUNTS = ("impressions", "clicks", "position")
 ROW_NUMBER = "row_number"  # of a row in its file, from 1; in a text file, of its line
+# Columns that DuckDB adds to those of Parquet files, of which none may have a column of that name
+LOG_FILE, FILE_ROW_NUMBER = ADDED_COLUMNS = ("log_file", "file_row_number")
 _ADDRESS = re.compile(r"\s*https?://", re.IGNORECASE)
 _FILE_NAME = re.compile(r".*\.[A-Za-z][A-Za-z0-9]{1,4}\s*", re.DOTALL)  # base64 has no dot
 
