@@ -13,6 +13,7 @@ import os
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
@@ -113,13 +114,19 @@ def plan(files: Sequence[str], config: CorpusConfig) -> list[dict[str, str]]:
             "folder": posixpath.dirname(file),  # in which a path of the log is looked up
         }
         if log_file.cuts and "image" in columns and is_text(fields[columns["image"]]):
-            columns = _named_images({**piece, "cut": json.dumps(log_file.cuts[0])}, columns)
+            first = {**piece, "cut": json.dumps(log_file.cuts[0]), "before": "0"}
+            columns = _named_images(first, columns)
             piece["columns"] = json.dumps(columns)
         piece["null_clicks"] = "1" if columns.get("clicks") in log_file.with_nulls else ""
         piece["plain"] = _plain(log_file, columns) if "://" not in file else ""
         pieces += [
-            {**piece, "cut": json.dumps(cut), "rows": "" if rows is None else str(rows)}
-            for cut, rows in zip(log_file.cuts, log_file.rows, strict=True)
+            {
+                **piece,
+                "cut": json.dumps(cut),
+                "rows": "" if rows is None else str(rows),
+                "before": str(before),
+            }
+            for cut, rows, before in zip(log_file.cuts, log_file.rows, log_file.before, strict=True)
         ]
     if not pieces:
         raise R2D2Error(
@@ -184,23 +191,23 @@ def read_piece(piece: Mapping[str, str], dropped: DroppedRows) -> Iterator[pa.Ta
     file, kind = piece["file"], piece["format"]
     columns: dict[str, str] = json.loads(piece["columns"])
     cut: list[int] = json.loads(piece["cut"])
+    before = int(piece["before"])
     roles = {name: role for role, name in columns.items()}
     with reading(file):
         batches: Iterable[pa.RecordBatch]
         if kind == "parquet":
-            batches = _parquet(file, cut, columns)
+            batches = numbered_rows(_parquet(file, cut, columns), before)
         elif kind == PAIRS:
             import lance
 
-            batches = read_pairs_table(lance.dataset(file), cut, columns, dropped, file)
+            batches = read_pairs_table(lance.dataset(file), cut, before, columns, dropped, file)
         elif kind == "lance":
-            batches = _lance(file, cut, columns)
+            batches = numbered_rows(_lance(file, cut, columns), before)
         else:
             header = kind != "jsonl"
             with open_file(file) as stream:
                 text = open_cut(unpacked(stream, file), cut, header)
-                before = lines_before(cut, header)
-                yield from read_lines(text, kind, columns, dropped, file, before)
+                yield from read_lines(text, kind, columns, dropped, file, lines_before(cut, header))
             return
         for batch in batches:
             yield pa.Table.from_batches([batch]).rename_columns(
@@ -261,6 +268,7 @@ class LogFile:
     fields: dict[str, pa.DataType]  # its columns
     cuts: list[list[int]]  # numbers of row groups, or of fragments, of each piece
     rows: Sequence[int | None]  # of each piece; None where it is not known before it is read
+    before: Sequence[int]  # rows of the file before each piece; 0 of text, see `lines_before`
     with_nulls: frozenset[str]  # columns that may hold NULL
 
 
@@ -273,16 +281,18 @@ def _look(file: str) -> LogFile:
         dataset = lance.dataset(file)
         fragments = dataset.get_fragments()
         cuts = [[fragment.fragment_id] for fragment in fragments]
-        fields = {field.name: field.type for field in dataset.schema}
-        if is_pairs_table(dataset.schema):
-            fields = pairs_columns(dataset)
-            return LogFile(PAIRS, fields, cuts, [None] * len(cuts), frozenset(fields))
         rows = [fragment.count_rows() for fragment in fragments]
-        return LogFile(kind, fields, cuts, rows, frozenset(fields))
+        before = _before(rows)
+        fields = {field.name: field.type for field in dataset.schema}
+        if is_pairs_table(dataset.schema):  # whose rows are pictures
+            fields = pairs_columns(dataset)
+            return LogFile(PAIRS, fields, cuts, [None] * len(cuts), before, frozenset(fields))
+        return LogFile(kind, fields, cuts, rows, before, frozenset(fields))
     if kind != "parquet":
         with open_file(file) as stream:
             names = head_columns(unpacked(stream, file), kind, file)
-        return LogFile(kind, dict.fromkeys(names, pa.string()), [[]], [None], frozenset(names))
+        fields = dict.fromkeys(names, pa.string())
+        return LogFile(kind, fields, [[]], [None], [0], frozenset(names))
     with open_parquet(file) as parquet:
         meta, schema = parquet.metadata, parquet.schema_arrow
     cuts, rows = [[]], [0]
@@ -299,7 +309,12 @@ def _look(file: str) -> LogFile:
             if known is None or not known.has_null_count or known.null_count:
                 with_nulls.add(column.path_in_schema)
     fields = {field.name: field.type for field in schema}
-    return LogFile(kind, fields, cuts, rows, frozenset(with_nulls))
+    return LogFile(kind, fields, cuts, rows, _before(rows), frozenset(with_nulls))
+
+
+def _before(rows: Sequence[int]) -> list[int]:
+    """How many rows stand before each piece."""
+    return [*accumulate(rows, initial=0)][:-1]
 
 
 def _plain(file: LogFile, columns: Mapping[str, str]) -> str:
@@ -317,7 +332,6 @@ def _plain(file: LogFile, columns: Mapping[str, str]) -> str:
 
 def _parquet(file: str, groups: list[int], columns: dict[str, str]) -> Iterator[pa.RecordBatch]:
     with open_parquet(file) as parquet:
-        sizes = [parquet.metadata.row_group(n).num_rows for n in range(parquet.num_row_groups)]
         for group in groups:
             meta = parquet.metadata.row_group(group)
             chosen = [meta.column(n) for n in range(meta.num_columns)]
@@ -328,22 +342,20 @@ def _parquet(file: str, groups: list[int], columns: dict[str, str]) -> Iterator[
             )
             rows = READ_BYTES * max(1, meta.num_rows) // max(1, size)
             rows = max(1, min(READ_ROWS, rows))
-            batches = parquet.iter_batches(
+            yield from parquet.iter_batches(
                 rows, row_groups=[group], columns=[*columns.values()], use_threads=False
             )
-            yield from numbered_rows(batches, sum(sizes[:group]))
 
 
 def _lance(file: str, fragments: list[int], columns: dict[str, str]) -> Iterator[pa.RecordBatch]:
     import lance
 
     dataset = lance.dataset(file)
-    chosen, before = chosen_fragments(dataset, fragments)
     scanner = dataset.scanner(
         columns=[*columns.values()],
-        fragments=chosen,
+        fragments=chosen_fragments(dataset, fragments),
         batch_size=256 if "image" in columns else READ_ROWS >> 4,
         batch_readahead=2,
         scan_in_order=True,
     )
-    yield from numbered_rows(scanner.to_batches(), before)
+    yield from scanner.to_batches()

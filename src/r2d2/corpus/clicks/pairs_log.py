@@ -49,12 +49,9 @@ def pairs_columns(dataset: Any) -> dict[str, pa.DataType]:
     return names
 
 
-def chosen_fragments(dataset: Any, numbers: Sequence[int]) -> tuple[list[Any], int]:
-    """Fragments of a Lance dataset by number, and how many rows stand before the first of them."""
-    fragments = dataset.get_fragments()
-    chosen = [fragment for fragment in fragments if fragment.fragment_id in numbers]
-    before = fragments[: fragments.index(chosen[0])] if chosen else []
-    return chosen, sum(fragment.count_rows() for fragment in before)
+def chosen_fragments(dataset: Any, numbers: Sequence[int]) -> list[Any]:
+    """Fragments of a Lance dataset by number."""
+    return [fragment for fragment in dataset.get_fragments() if fragment.fragment_id in numbers]
 
 
 def numbered_rows(batches: Iterable[pa.RecordBatch], before: int) -> Iterator[pa.RecordBatch]:
@@ -72,23 +69,28 @@ def numbered_rows(batches: Iterable[pa.RecordBatch], before: int) -> Iterator[pa
 
 
 def read_pairs_table(
-    dataset: Any, fragments: list[int], columns: dict[str, str], dropped: DroppedRows, file: str
+    dataset: Any,
+    fragments: list[int],
+    before: int,
+    columns: dict[str, str],
+    dropped: DroppedRows,
+    file: str,
 ) -> Iterator[pa.RecordBatch]:
     """Rows of a log, one a text, in order; their ROW_NUMBER is that of the picture.
 
     Args:
         dataset: the table.
         fragments: of it, by number.
+        before: rows of the table that stand before them.
         columns: role: name, both as in `LogConfig`'s defaults.
         dropped: where texts are counted that do not match their image.
         file: the table's name, for the examples.
     """
     pictures = [name for name in ("image", "url") if name in columns]
     label = ["label"] if "label" in dataset.schema.names else []
-    chosen, before = chosen_fragments(dataset, fragments)
     scanner = dataset.scanner(
         columns=[*pictures, "texts", *label],
-        fragments=chosen,
+        fragments=chosen_fragments(dataset, fragments),
         batch_size=BATCH_ROWS,
         batch_readahead=2,
         scan_in_order=True,
