@@ -133,12 +133,8 @@ class TokenCheck:
 
     def __init__(self, options: CheckOptions) -> None:
         self.tokenizer, self.length = options.tokenizer, options.max_length
-        self.cut, self.unknown, self.foreign, self.total = (
-            FindingCounter(),
-            FindingCounter(),
-            FindingCounter(),
-            0,
-        )
+        self.cut, self.unknown, self.foreign = (FindingCounter() for _ in range(3))
+        self.total = 0
         self.characters: Counter[str] = Counter()
 
     def see(self, chunk: Chunk) -> None:

@@ -12,9 +12,7 @@ from pathlib import Path
 
 from r2d2.corpus.clicks.log import find_logs, with_ranking
 from r2d2.corpus.cluster.connection import check_nodes
-from r2d2.corpus.config import (
-    CorpusConfig,
-)
+from r2d2.corpus.config import CorpusConfig
 from r2d2.corpus.fetching.fetch import need_fetching, retried_causes
 from r2d2.corpus.images.align import EmbeddingModel
 from r2d2.corpus.output import is_made_of

@@ -271,9 +271,8 @@ class CorpusConfig:
     log: LogConfig = field(default_factory=LogConfig)
     rank: RankConfig = field(default_factory=RankConfig)
     query: TextFilterConfig = field(default_factory=TextFilterConfig)  # of queries
-    text: TextFilterConfig = field(
-        default_factory=TextFilterConfig
-    )  # of titles, contents and captions
+    # of titles, contents and captions
+    text: TextFilterConfig = field(default_factory=TextFilterConfig)
     fetch: FetchConfig = field(default_factory=FetchConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
     dedup: DedupConfig = field(default_factory=DedupConfig)

@@ -48,9 +48,8 @@ class PictureTexts:
     def __init__(self) -> None:
         self.ids = array("q")  # of image ids, hashed; one a row whose picture can be read
         self.hashes = array("Q")  # perceptual, of the same rows
-        self.texts: dict[int, set[str]] = defaultdict(
-            set
-        )  # loose keys, by the hash of the image id
+        # loose keys, by the hash of the image id
+        self.texts: dict[int, set[str]] = defaultdict(set)
 
     def picture(self, image_id: str, hashed: int) -> None:
         """What a row's picture looks like."""

@@ -55,9 +55,8 @@ class TranslationReview:
     translation: WordingChange  # from the machine's text to the translator's
     check: WordingChange  # from the translator's to the checker's: where they differ, they disagree
     final: WordingChange  # from the machine's to the last word
-    translators: Mapping[
-        str, tuple[WordingChange, float]
-    ]  # by name: from the machine's; share changed
+    # by name: from the machine's; share changed
+    translators: Mapping[str, tuple[WordingChange, float]]
     checkers: Mapping[str, WordingChange]
     furthest: tuple[tuple[str, str, str, str], ...]  # id, source, machine, last word
     disputed: tuple[tuple[str, str, str, str], ...]  # id, machine, translator, checker

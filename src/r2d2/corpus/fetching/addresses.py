@@ -41,9 +41,8 @@ class AddressBook:
         self._private = PrivateHosts.read(allow_private)
         self._pool = None if lookup else ThreadPoolExecutor(THREADS, "r2d2-lookup")
         self._lookup = lookup or self._system
-        self._known: dict[
-            str, tuple[float, asyncio.Task[_HostAddresses]]
-        ] = {}  # host: until when, what
+        # host: until when, what
+        self._known: dict[str, tuple[float, asyncio.Task[_HostAddresses]]] = {}
 
     async def find(self, host: str) -> tuple[str, ...]:
         """The addresses of a host that may be connected to; at least one.

@@ -71,9 +71,8 @@ class _Queue:
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy = 0  # requests under way
         self._open = 0  # addresses taken in and not given back
-        self._news: asyncio.Queue[_FinishedRequest | None] = (
-            asyncio.Queue()
-        )  # None: a time of waiting ended
+        # None is put in where a time of waiting ended
+        self._news: asyncio.Queue[_FinishedRequest | None] = asyncio.Queue()
 
     async def next(self) -> Outcome | None:
         """An outcome; None at the end."""

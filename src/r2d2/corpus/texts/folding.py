@@ -103,9 +103,8 @@ class CompactText:
     """Letters, digits and Chinese characters of a folded text, without what lay between them."""
 
     text: str
-    gaps: tuple[
-        GapKind, ...
-    ]  # before each character, and after the last one; the text's ends are OTHER
+    # before each character, and after the last one; the text's ends are OTHER
+    gaps: tuple[GapKind, ...]
 
     def hides(self, start: int, stop: int) -> bool:
         """Whether the word in text[start:stop] was taken apart on purpose.
