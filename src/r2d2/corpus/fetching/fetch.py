@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Collection, Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -115,9 +116,7 @@ def fetch_table(
     urls = chain([first], urls)
     count = fetch_images(urls, store, config, retry_failed=retry_failed, update=update)
     notes = {"passed over": dict(dropped.counts), "of these": dropped.first_examples()}
-    return StageCount(
-        count.stage, count.unit, count.seen, count.kept, count.dropped, count.examples, notes
-    )
+    return replace(count, notes=notes)
 
 
 async def fetch_list(
