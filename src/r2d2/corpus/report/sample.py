@@ -7,7 +7,7 @@ a larger one. A second number chooses the split, so an image has the same split 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from r2d2.formats.derived import write_derived_table
 from r2d2.formats.queries import table_outputs
 from r2d2.outputs import Output, a_folder, check_outputs
 from r2d2.progress import Update
-from r2d2.table import Pair, PairsTable
+from r2d2.table import PairsTable
 
 REST = "train"
 OUTSIDE = "outside the sample"  # the rule that drops an image
@@ -82,13 +82,8 @@ def sample_table(
             + ("give a larger one" if len(every) else "give a table that has some")
         )
 
-    def pairs() -> Iterator[Pair]:
-        for start in range(0, len(rows), CHUNK):
-            update("sampling", start, len(rows))
-            yield from table.take(rows[start : start + CHUNK])
-        update("sampling", len(rows), len(rows))
-
-    count = write_derived_table(table, out, pairs(), overwrite)
+    pairs = table.stream(rows, batch_rows=CHUNK, stage="sampling", update=update)
+    count = write_derived_table(table, out, pairs, overwrite)
     if keep_dropped:
         write_outside(table, every[~within], dropped_folder(Path(out)))
     elif overwrite and "://" not in str(out):
@@ -119,9 +114,8 @@ def write_outside(table: PairsTable, rows: npt.NDArray[np.int64], folder: Path) 
         whole_folder(folder) as work,
         DroppedFile(work, "sample", "images", "0", within="") as dropped,
     ):
-        for start in range(0, len(rows), CHUNK):
-            for pair in table.take(rows[start : start + CHUNK], columns):
-                dropped.add(OUTSIDE, {name: getattr(pair, name) for name in columns})
+        for pair in table.stream(rows, columns, batch_rows=CHUNK):
+            dropped.add(OUTSIDE, {name: getattr(pair, name) for name in columns})
 
 
 def splits(image_ids: Iterable[str], config: SampleConfig) -> list[str]:
