@@ -27,6 +27,7 @@ from r2d2.evaluation.task import Direction, TaskPlan, make_task
 from r2d2.files import write_text
 from r2d2.ranking.metrics import (
     chance_recalls,
+    recall,
     recall_intervals,
     recalls,
     roc_auc,
@@ -236,7 +237,7 @@ def _spread(
     """Recall at more ranks, and the intervals of both stages."""
     spread: dict[str, Any] = {
         "curve": {
-            direction: {str(at): 100 * float((r.ranks <= at).double().mean()) for at in CURVE_AT}
+            direction: {str(at): recall(r.ranks, at) for at in CURVE_AT}
             for direction, r in rankings.items()
         }
     }

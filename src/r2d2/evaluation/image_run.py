@@ -24,7 +24,7 @@ from r2d2.evaluation.run import about, choose_splits, tell_dropped
 from r2d2.evaluation.settings import EvaluationSettings
 from r2d2.files import write_text
 from r2d2.ranking.first_stage import best_by_cosine
-from r2d2.ranking.metrics import RECALL_AT, chance_recall, recall_intervals
+from r2d2.ranking.metrics import RECALL_AT, chance_recall, recall, recall_intervals
 from r2d2.ranking.relevance import Relevance
 from r2d2.table import PairsTable
 from r2d2.training.run_folder import METRICS
@@ -126,9 +126,7 @@ def _figures(
         )
         ranks[direction], groups[direction] = first_stage.ranks, index + offset
         result[direction] = {
-            **{
-                f"r{at}": 100 * float((first_stage.ranks <= at).double().mean()) for at in RECALL_AT
-            },
+            **{f"r{at}": recall(first_stage.ranks, at) for at in RECALL_AT},
             "chance": {f"r{at}": 100 * chance_recall(relevance, at) for at in RECALL_AT},
             "queries": len(queries),
             "without_counterpart": len(asking.keys) - len(queries),

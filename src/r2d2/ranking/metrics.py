@@ -110,6 +110,11 @@ def published_ranks(scores: Tensor, own: Tensor, position: Tensor) -> Tensor:
 # Recall
 
 
+def recall(ranks: Tensor, at: int) -> float:
+    """R@at in %: the share of the ranks (q,), from 1, that are `at` or better."""
+    return 100 * float((ranks <= at).double().mean())
+
+
 def recalls(i2t: Tensor | None, t2i: Tensor) -> dict[str, float]:
     """R@1, R@5 and R@10 of both directions and their mean, in %, from the ranks (q,) of each.
 
@@ -122,7 +127,7 @@ def recalls(i2t: Tensor | None, t2i: Tensor) -> dict[str, float]:
         raise R2D2Error(
             "recall needs at least one query in each direction: the split has no image or no text"
         )
-    return _with_mean(lambda ranks, at: 100 * float((ranks <= at).double().mean()), i2t, t2i)
+    return _with_mean(recall, i2t, t2i)
 
 
 def chance_recalls(i2t: Relevance | None, t2i: Relevance) -> dict[str, float]:
@@ -144,9 +149,9 @@ def _directions(i2t: T | None, t2i: T) -> dict[str, T]:
     return {"t2i": t2i} if i2t is None else {"i2t": i2t, "t2i": t2i}
 
 
-def _with_mean(recall: Callable[[T, int], float], i2t: T | None, t2i: T) -> dict[str, float]:
+def _with_mean(metric: Callable[[T, int], float], i2t: T | None, t2i: T) -> dict[str, float]:
     values = {
-        f"{direction}_r{at}": recall(queries, at)
+        f"{direction}_r{at}": metric(queries, at)
         for direction, queries in _directions(i2t, t2i).items()
         for at in RECALL_AT
     }
