@@ -364,10 +364,8 @@ def _notes(runs: Sequence[EvaluatedRun], split: str, file: PublishedResults) -> 
     benchmark = str(runs[0].about.get("benchmark"))
     if benchmark in file.missing:
         notes.append(f"Published results: {file.missing[benchmark]}.")
-    if any(
-        (row.set, row.split) == (benchmark, split) and file.protocols[row.protocol]["ours"]
-        for row in file.rows
-    ):
+    rows = _published_rows(split, file, benchmark)
+    if any(file.protocols[row.protocol]["ours"] for row in rows):
         size = file.size(benchmark, split)
         if size is None:
             notes.append(
