@@ -78,7 +78,15 @@ class GraphEncoders(ABC):
 
     def why_not(self, use: Use) -> str | None:
         """Why it cannot be used so; None: it can."""
-        return why_graphs_cannot(self.folder, use, self.has_match)
+        if use == "match" and self.has_match:
+            return None
+        reasons: dict[Use, str] = {
+            "match": "has no pair scorer: use the embeddings",
+            "export": "is in ONNX already: give the model that it was exported from",
+            "fine-tune": "holds ONNX graphs, which cannot be trained: give the model that they "
+            "were exported from",
+        }
+        return f"{self.folder} {reasons[use]}"
 
     def prepare(self, picture: Image.Image, name: str = "picture") -> Pixels:
         """A picture of any mode and size as the pixels (S, S, 3) that the model looks at."""
@@ -125,16 +133,6 @@ def folder_fingerprint(files: Iterable[Path], *settings: object) -> str:
                 while block := stream.read(CHUNK):
                     digest.update(block)
     return digest.hexdigest()
-
-
-def why_graphs_cannot(folder: Path, use: Use, has_match: bool) -> str | None:
-    """Why a folder of graphs cannot be used so; None: it can."""
-    graphs = f"{folder} holds ONNX graphs"
-    if use == "match":
-        return None if has_match else f"{folder} has no pair scorer: use the embeddings"
-    if use == "export":
-        return f"{folder} is in ONNX already: give the model that it was exported from"
-    return f"{graphs}, which cannot be trained: give the model that they were exported from"
 
 
 def one_of_graphs(folder: Path, name: str) -> Path:
