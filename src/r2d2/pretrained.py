@@ -23,7 +23,7 @@ from r2d2.arguments import (
     usable_precision,
     whole_number,
 )
-from r2d2.config import ModelConfig, from_dict, to_dict
+from r2d2.config import EvaluationConfig, ModelConfig, from_dict, to_dict
 from r2d2.data.augment import normalize
 from r2d2.data.images import to_rgb
 from r2d2.data.preprocessing import Pixels, Preprocessing
@@ -74,7 +74,7 @@ class Pretrained:
         tokenizer: Tokenizer,
         match_weight: float = 1.0,
         top_k: int = 32,
-        batch_size: int = 256,
+        batch_size: int = EvaluationConfig.batch_size,
         *,
         preprocessing: Preprocessing | None = None,
         name: str = "the model",

@@ -20,6 +20,7 @@ from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.encode import encode_pictures, encode_sentences
 from r2d2.evaluation.pairs import match_scores
+from r2d2.evaluation.settings import BATCH_SIZE
 from r2d2.evaluation.states import StateStore
 from r2d2.extras import require
 from r2d2.model.encoded_states import EncodedStates
@@ -28,7 +29,6 @@ from r2d2.ranking.two_stage import below_candidates, two_stage_scores
 
 LEAST = "2.20"
 USE = "measuring by mteb"
-BATCH = 256  # items, or pairs, a forward pass, where mteb asks for no other
 Scores = dict[str, dict[str, float]]  # query id: document id: score
 
 
@@ -104,9 +104,10 @@ class R2D2CrossEncoder(R2D2Model):
         queries, documents = (chain.from_iterable(_batches(x)) for x in (inputs1, inputs2))
         pairs = list(zip(queries, documents, strict=True))
         scores = []
-        for start in range(0, len(pairs), BATCH):
-            sides = [self._encode(side) for side in zip(*pairs[start : start + BATCH], strict=True)]
-            if isinstance(pairs[start][0], str):
+        for start in range(0, len(pairs), BATCH_SIZE):
+            part = pairs[start : start + BATCH_SIZE]
+            sides = [self._encode(side) for side in zip(*part, strict=True)]
+            if isinstance(part[0][0], str):
                 sides.reverse()
             scores.append(self.model.match(*sides).float().cpu())
         return torch.cat(scores).numpy()
@@ -143,14 +144,14 @@ class R2D2Search(R2D2Model):
             sides = (self._corpus, asking), (again, torch.full_like(again, n))
             (images, texts), places = sides if self._shown else (sides[0][::-1], sides[1][::-1])
             scores = below_candidates(cosine, model.match_weight)
-            match = match_scores(model, images, texts, *places, batch_size=BATCH).double()
+            match = match_scores(model, images, texts, *places).double()
             scores[again] = two_stage_scores(cosine[again], match, model.match_weight)
             found[str(name)] = {self._ids[i]: float(scores[i]) for i in order.tolist()}
         return found
 
     def _stored(self, items: Any, options: Any) -> tuple[StateStore, bool]:
         """A dataset of mteb's encoded, and whether it is of pictures."""
-        size = int((options or {}).get("batch_size", BATCH))
+        size = int((options or {}).get("batch_size", BATCH_SIZE))
         if "image" not in items.column_names:
             return encode_sentences(self.model, items["text"], size), False
         ids = list(items["id"])

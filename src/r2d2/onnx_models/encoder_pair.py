@@ -50,14 +50,8 @@ class OnnxPair(GraphEncoders):
     has_match = False
     match_weight, top_k = 0.0, 1  # nothing is ranked again
 
-    def __init__(
-        self,
-        folder: Path,
-        layout: Mapping[str, Any],
-        text_length: int | None,
-        batch_size: int = 256,
-    ) -> None:
-        super().__init__(folder, batch_size)
+    def __init__(self, folder: Path, layout: Mapping[str, Any], text_length: int | None) -> None:
+        super().__init__(folder)
         image, text = layout["image"], layout["text"]
         self.preprocessing = Preprocessing(int(image["size"]))
         self.pixels = image["pixels"]

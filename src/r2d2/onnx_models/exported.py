@@ -32,20 +32,13 @@ from r2d2.onnx_models.folder import (
 class OnnxModel(GraphEncoders):
     """Image, text and pair graphs that `r2d2 export onnx` wrote."""
 
-    def __init__(
-        self,
-        folder: str | Path,
-        *,
-        int8: bool = False,
-        threads: int = 1,
-        batch_size: int = 256,
-    ) -> None:
+    def __init__(self, folder: str | Path, *, int8: bool = False, threads: int = 1) -> None:
         """Open a folder that `r2d2 export onnx` wrote.
 
         Raises:
             R2D2Error: a package or a file is missing or damaged.
         """
-        super().__init__(Path(folder), batch_size)
+        super().__init__(Path(folder))
         try:
             text = (self.folder / "config.json").read_text(encoding="utf-8")
             self.config: dict[str, Any] = json.loads(text)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tokenizers import Tokenizer as Engine
 
+from r2d2.config import EvaluationConfig
 from r2d2.data.images import to_rgb
 from r2d2.data.preprocessing import Pixels, Preprocessing
 from r2d2.errors import R2D2Error
@@ -65,8 +66,9 @@ class GraphEncoders(ABC):
     tokenizer: GraphTokenizer
     has_match: bool
 
-    def __init__(self, folder: Path, batch_size: int) -> None:
-        self.folder, self.name, self.batch_size = folder, folder.name, batch_size
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.name = folder, folder.name
+        self.batch_size = EvaluationConfig.batch_size  # items, or pairs, a forward pass
 
     @abstractmethod
     def encode_pixel_batch(self, pixels: Bytes) -> EncodedStates:
