@@ -8,6 +8,7 @@ import numpy as np
 
 from r2d2.search.conditions import condition_errors
 from r2d2.search.gallery import Floats, Rows
+from r2d2.search.layout import ROW_ADDRESS
 from r2d2.search.memory_vectors import MemoryVectors, compare, first_k
 from r2d2.search.vector_table import VectorTable
 
@@ -123,4 +124,4 @@ def nearest(
     )  # fmt: skip
     table = scanner.to_table()
     cosine = (1 - table["_distance"].to_numpy()).astype(np.float32)
-    return table["_rowaddr"].to_numpy(), cosine
+    return table[ROW_ADDRESS].to_numpy(), cosine

@@ -15,7 +15,7 @@ import pyarrow as pa
 from r2d2.search.calibration import Calibration
 from r2d2.search.conditions import ColumnValues, column_values, condition_errors
 from r2d2.search.gallery import Floats, GalleryItem, Rows
-from r2d2.search.layout import WORDS
+from r2d2.search.layout import ROW_ADDRESS, WORDS
 from r2d2.search.memory_vectors import MemoryVectors
 from r2d2.search.terms import image_terms
 from r2d2.search.word_index import WordIndex, index_terms
@@ -152,7 +152,7 @@ class MemoryGallery:
     def _select(self, where: str) -> Rows:
         with condition_errors(where, self.columns):
             scanner = self._dataset.scanner(columns=[], filter=where, with_row_address=True)
-            chosen = scanner.to_table()["_rowaddr"].to_numpy()
+            chosen = scanner.to_table()[ROW_ADDRESS].to_numpy()
         return np.sort(chosen.astype(np.int64))
 
     def _select_texts(self, where: str) -> Rows:

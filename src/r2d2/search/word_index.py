@@ -85,7 +85,7 @@ class WordIndex:
                 prefilter=where is not None,
                 with_row_address=True,
             ).to_table()
-        rows = self._to_rows(table["_rowaddr"].to_numpy())
+        rows = self._to_rows(table[ROW_ADDRESS].to_numpy())
         # The sum of the terms' scores depends on their order in its last bits.
         scores = table["_score"].to_numpy().astype(np.float32).round(4)
         order = np.lexsort((rows, -scores))[:k]
