@@ -10,15 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from r2d2.search.serving import ServeConfig
-
-import threading
-from collections import deque
-from dataclasses import dataclass
 
 DECODERS = max(1, min(4, os.cpu_count() or 1))  # pictures at once: one may take 300 MB
 
@@ -111,11 +110,6 @@ class Batcher:
     def waiting(self) -> int:
         """Jobs in the queue."""
         return len(self._queue)
-
-    @property
-    def max_queue(self) -> int:
-        """Jobs that may wait."""
-        return self._max_queue
 
     async def submit(self, job: Any, timeout_s: float) -> Any:
         """The result of a job; Busy where it finds no place, or is not done in time."""
