@@ -26,10 +26,6 @@ IMAGE_SIZE, TEXT_LENGTH = 224, 64  # pixels and tokens that its scripts train wi
 _JOINT = {"text_to_image": "text_joint_layer", "image_to_text": "img_joint_layer"}
 
 
-def _canonical(name: str) -> str:
-    return bert.modern(name)
-
-
 def _recognises(names: Set[str]) -> bool:
     wanted = ("visual_encoder.embeddings.class_embedding", "text_encoder.embeddings.LayerNorm.bias")
     return set(wanted) <= names
@@ -68,10 +64,20 @@ def _rules(config: ModelConfig) -> list[Rule]:
     return rules
 
 
+def _export_notes(config: ModelConfig) -> list[str]:
+    notes = [
+        "position tables are filled with zeros up to 512 rows, which texts of "
+        f"{config.text.max_length} tokens never reach; pooler, post_layernorm and the cross "
+        "encoders' embedding tables are not written, its forward pass never reads them"
+    ]
+    size = other_size(config)
+    return [*notes, size] if size else notes
+
+
 LAYOUT = Layout(
     name="official",
     about="R2D2 and PRD2: the official .pth",
-    canonical=_canonical,
+    canonical=bert.modern,
     recognises=_recognises,
     parts=_parts,
     rules=_rules,
@@ -88,20 +94,10 @@ LAYOUT = Layout(
     refusals=lambda config, state: not_official(config),
     left_out=LEFT_OUT,
     pickle=PickledFile("model.pth", "model"),
-    export_notes=lambda config: _export_notes(config),
+    export_notes=_export_notes,
     biased=True,
     top_k=128,  # in the official setting for Flickr30k-CNA
 )
-
-
-def _export_notes(config: ModelConfig) -> list[str]:
-    notes = [
-        "position tables are filled with zeros up to 512 rows, which texts of "
-        f"{config.text.max_length} tokens never reach; pooler, post_layernorm and the cross "
-        "encoders' embedding tables are not written, its forward pass never reads them"
-    ]
-    size = other_size(config)
-    return [*notes, size] if size else notes
 
 
 def not_official(config: ModelConfig) -> list[str]:
@@ -109,7 +105,7 @@ def not_official(config: ModelConfig) -> list[str]:
     vision = config.vision
     why = [*clip_vision.not_clip(vision), *clip_vision.not_fixed(vision)]
     why += bert.plain_bert(config.text)
-    if config.vision.pooled_norm:
+    if vision.pooled_norm:
         why.append("model.vision.pooled_norm is on, there V_[CLS] is never normed")
     return why
 
