@@ -27,11 +27,11 @@ LARGEST = 2_000_000_000  # bytes that one ONNX file can hold; more goes into a f
 
 
 @dataclass(frozen=True)
-class OnnxExport:
-    """The files of an export."""
+class ExportedFolder:
+    """A folder that was written, and its files."""
 
     folder: Path
-    sizes: dict[str, int]  # bytes, by file
+    sizes: dict[str, int]  # bytes, by path in the folder
 
     def lines(self) -> list[str]:
         """A line of text for each file."""
@@ -47,7 +47,7 @@ def export_onnx(
     dim: int | None = None,
     overwrite: bool = False,
     progress: Callable[[str], None] | None = None,
-) -> OnnxExport:
+) -> ExportedFolder:
     """Write the graphs, tokenizer.json, config.json and README.md of a model into a folder.
 
     Args:
@@ -87,8 +87,14 @@ def export_onnx(
         text = json.dumps(config, indent=1, ensure_ascii=False)
         (work / "config.json").write_text(text + "\n", encoding="utf-8")
         (work / "README.md").write_text(_readme(config), encoding="utf-8")
-        sizes = {file.name: file.stat().st_size for file in sorted(work.iterdir())}
-    return OnnxExport(out, sizes)
+        sizes = file_sizes(work)
+    return ExportedFolder(out, sizes)
+
+
+def file_sizes(folder: Path) -> dict[str, int]:
+    """The bytes of each file, by its path in the folder."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
 
 
 def is_exported(folder: Path) -> bool:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from r2d2.data.augment import MEAN, STD
 from r2d2.data.preprocessing import Preprocessing
-from r2d2.deploy.export import OnnxExport, save_graph, tokenizer_json
+from r2d2.deploy.export import ExportedFolder, file_sizes, save_graph, tokenizer_json
 from r2d2.deploy.graphs import export_graph
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
@@ -69,7 +69,7 @@ def export_immich(
     dim: int | None = None,
     overwrite: bool = False,
     progress: Callable[[str], None] | None = None,
-) -> OnnxExport:
+) -> ExportedFolder:
     """Write a model's two encoders into a folder that immich can read.
 
     Args:
@@ -118,9 +118,8 @@ def export_immich(
         (work / TEXTUAL / "tokenizer.json").write_text(tokenizer_json(model), encoding="utf-8")
         about = {"pad_token": pad_token, "model_max_length": length}
         _write_json(work / TEXTUAL / "tokenizer_config.json", about)
-        files = sorted(file for file in work.rglob("*") if file.is_file())
-        sizes = {file.relative_to(work).as_posix(): file.stat().st_size for file in files}
-    return OnnxExport(out, sizes)
+        sizes = file_sizes(work)
+    return ExportedFolder(out, sizes)
 
 
 def is_immich_folder(folder: Path) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 from safetensors.torch import save_file
 
-from r2d2.deploy.export import OnnxExport
+from r2d2.deploy.export import ExportedFolder, file_sizes
 from r2d2.errors import R2D2Error
 from r2d2.extras import require
 from r2d2.files import whole_folder
@@ -66,7 +66,7 @@ def export_hf(
     *,
     dim: int | None = None,
     overwrite: bool = False,
-) -> OnnxExport:
+) -> ExportedFolder:
     """Write a model for sentence-transformers, and for transformers where one class holds it.
 
     What was written is opened by the library, and compared with this model, before it is kept.
@@ -106,9 +106,8 @@ def export_hf(
             _write_cross_encoder(model, work / CROSS_ENCODER)
         _compare(library, model, work, trust=not own_classes)
         write_cards(work, source, model, card, trust=not own_classes)
-        files = sorted(file for file in work.rglob("*") if file.is_file())
-        sizes = {file.relative_to(work).as_posix(): file.stat().st_size for file in files}
-    return OnnxExport(out, sizes)
+        sizes = file_sizes(work)
+    return ExportedFolder(out, sizes)
 
 
 def is_hf_folder(folder: Path) -> bool:
