@@ -75,12 +75,7 @@ def evaluate_classification(
     metrics["run"] = about("classification", opened, table, settings, benchmark) | {
         "setting": "zero-shot",
         "templates": prompts,
-        "cut": {
-            "prompts": {
-                "texts": len(texts),
-                "cut": None if opened.cut is None else opened.cut(texts),
-            }
-        },
+        "cut": {"prompts": opened.cut_counts(texts)},
     }
     write_text(out / METRICS, json.dumps(metrics, ensure_ascii=False, indent=2) + "\n")
     return write_comparison([out], out / REPORT)[0]

@@ -86,13 +86,7 @@ def evaluate_matching(
     metrics["run"] = about("matching", opened, table, settings, benchmark) | {
         "setting": settings.setting,
         "score": "match score" if opened.encoder.has_match else "cosine",
-        "cut": {
-            split: {
-                "texts": len(scored[split].texts),
-                "cut": None if opened.cut is None else opened.cut(scored[split].texts),
-            }
-            for split in splits
-        },
+        "cut": {split: opened.cut_counts(scored[split].texts) for split in splits},
     }
     write_text(out / METRICS, json.dumps(metrics, ensure_ascii=False, indent=2) + "\n")
     return write_comparison([out], out / REPORT)[0]

@@ -40,6 +40,10 @@ class EvaluatedModel:
             return self.model.model
         return self.encoder.network if isinstance(self.encoder, SentenceEncoder) else None
 
+    def cut_counts(self, texts: Sequence[str]) -> dict[str, int | None]:
+        """How many texts there are, and how many of them are cut; None: not known."""
+        return {"texts": len(texts), "cut": None if self.cut is None else self.cut(texts)}
+
 
 def open_encoder(
     source: str | Path, *, text_length: int | None = None, dim: int | None = None

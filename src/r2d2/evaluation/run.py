@@ -277,8 +277,7 @@ def _cut(opened: EvaluatedModel, data: EvaluationSet, splits: Sequence[str]) -> 
             if data.splits[image] == split
         ]
         if texts:
-            cut = None if opened.cut is None else opened.cut(texts)
-            counts[split] = {"texts": len(texts), "cut": cut}
+            counts[split] = opened.cut_counts(texts)
     return counts
 
 
