@@ -21,10 +21,9 @@ from r2d2.config import HfTowersConfig, ModelConfig
 from r2d2.model.hf_towers import build_config, family_of
 from r2d2.pretrained import Pretrained
 from r2d2.weights.exporting import refusals, write_part
-from r2d2.weights.files import CONFIG
+from r2d2.weights.files import CONFIG, WEIGHTS
 from r2d2.weights.towers import PREFIXES
 
-WEIGHTS = "model.safetensors"
 CHINESE_CLIP, SIGLIP, SIGLIP2 = "chinese_clip", "siglip", "siglip2"
 CLASSES = {
     CHINESE_CLIP: "ChineseCLIPModel", "clip": "CLIPModel", SIGLIP: "SiglipModel",

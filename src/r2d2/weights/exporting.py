@@ -19,13 +19,12 @@ from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
 from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import UNK, Tokenizer
-from r2d2.weights.files import CONFIG
+from r2d2.weights.files import CONFIG, WEIGHTS
 from r2d2.weights.layout import BIASES, Layout, PickledFile, State
 from r2d2.weights.layouts import SAFE_OFFICIAL, layout_of
 from r2d2.weights.report import ExportReport, TensorMapping, check_out
 from r2d2.weights.vocab import write_vocab
 
-WEIGHTS = "model.safetensors"
 _TOKENIZER_NOTE = (
     "the vocabulary was trained here and folds full-width forms (NFKC): readers of vocab.txt alone "
     "will not, use tokenizer.json"

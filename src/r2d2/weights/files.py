@@ -10,6 +10,7 @@ from typing import Any
 from r2d2.errors import R2D2Error
 
 CONFIG, VOCAB, TOKENIZER = "config.json", "vocab.txt", "tokenizer.json"
+WEIGHTS = "model.safetensors"
 PREPROCESSOR = "preprocessor_config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 BESIDE = (
@@ -30,7 +31,7 @@ def choose_weights(names: Iterable[str], where: object) -> str:
         R2D2Error: there is none, or there are several of one kind.
     """
     names = list(names)
-    for stem in ("model.safetensors", "pytorch_model.bin"):
+    for stem in (WEIGHTS, "pytorch_model.bin"):
         for name in (stem, f"{stem}.index.json"):
             if name in names:
                 return name
