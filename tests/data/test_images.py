@@ -174,6 +174,8 @@ def test_exif_orientation(orientation):
     assert np.array_equal(decode_image(data), expected)
     assert np.array_equal(to_rgb(Image.open(io.BytesIO(data))), expected)
     assert np.array_equal(to_rgb(expected), expected)  # not turned twice
+    assert np.array_equal(to_rgb(decode_image(data)), expected)
+    assert np.array_equal(to_rgb(to_rgb(Image.open(io.BytesIO(data)))), expected)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from r2d2.data.images import to_rgb
 from r2d2.data.limits import MAX_SIDE
 from r2d2.data.preprocessing import LONGEST, Preprocessing
 from r2d2.errors import R2D2Error
@@ -34,6 +35,18 @@ def test_a_shrunk_picture_and_a_file_give_the_same_pixels(way, size):
     file = io.BytesIO()
     picture.save(file, "png")
     assert np.array_equal(preprocessing.read(file.getvalue()), pixels)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_picture_that_lies_on_its_side_is_turned_once(way):
+    preprocessing, picture = WAYS[way], noise(70, 40)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    picture.save(file, "png", exif=exif)
+    upright = preprocessing(picture.transpose(Image.Transpose.ROTATE_270))
+    assert np.array_equal(preprocessing.read(file.getvalue()), upright)
+    assert np.array_equal(preprocessing(to_rgb(Image.open(file))), upright)
 
 
 def test_a_strip_of_a_pixel_does_not_grow_huge():

@@ -218,7 +218,11 @@ def to_rgb(image: Image.Image, *, name: str = "image", max_pixels: int = MAX_PIX
         image.load()
         rgb = _flatten(image)
         turn = _UPRIGHT.get(_orientation(image))
-        return rgb if turn is None else rgb.transpose(turn)
+        if turn is None:
+            return rgb
+        upright = rgb.transpose(turn)
+        upright.info = {}  # its EXIF would turn it once more where it is converted again
+        return upright
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error ...
         raise _broken(name, error) from error
 
