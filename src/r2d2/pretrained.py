@@ -150,7 +150,7 @@ class Pretrained:
 
     def prepare(self, picture: Image.Image, name: str = "picture") -> Pixels:
         """A picture of any mode and size as the pixels (S, S, 3) that the model looks at."""
-        return self.preprocessing(to_rgb(picture, name=name))
+        return self.preprocessing(picture, name)
 
     def shrink(self, picture: Image.Image) -> Image.Image:
         """A picture as small as may be while the model sees the same."""

@@ -129,9 +129,12 @@ class Preprocessing:
         size = (self.shortest, longer) if upright else (longer, self.shortest)
         return image.resize(size, Image.Resampling(self.resample))
 
-    def __call__(self, image: Image.Image) -> Pixels:
+    def __call__(self, image: Image.Image, name: str = "image") -> Pixels:
         """The pixels of a picture of any mode and size. BadImage where its file is broken."""
-        image = to_rgb(image)
+        return self._pixels(to_rgb(image, name=name))
+
+    def _pixels(self, image: Image.Image) -> Pixels:
+        """The pixels of an upright RGB picture."""
         if self.usual:
             return resize(image, self.side)
         if self.patch is not None:
@@ -146,7 +149,7 @@ class Preprocessing:
         """The pixels of an encoded picture. BadImage where it cannot be used."""
         if self.usual:
             return decode_resized(file, self.side, name=name)
-        return self(decode_image(file, name=name))
+        return self._pixels(decode_image(file, name=name))
 
     def square(self) -> Preprocessing:
         """The same, with the picture squeezed to the square of all places."""

@@ -92,7 +92,7 @@ class GraphEncoders(ABC):
 
     def prepare(self, picture: Image.Image, name: str = "picture") -> Pixels:
         """A picture of any mode and size as the pixels (S, S, 3) that the model looks at."""
-        return self.preprocessing(to_rgb(picture, name=name))
+        return self.preprocessing(picture, name)
 
     def shrink(self, picture: Image.Image) -> Image.Image:
         """A picture as small as it can be while the model sees the same."""
