@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 
-_RENAMED = {"EncodedStates": "EncodedStates"}  # of version 0.1
+_RENAMED = {"Side": "EncodedStates"}  # of version 0.1
 
 
 def __getattr__(name: str) -> Any:
