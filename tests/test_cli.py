@@ -435,6 +435,13 @@ def test_the_help_of_every_command_imports_nothing_heavy():
     assert {"r2d2", "serve", "corpus build", "export onnx", "weights import"} <= set(listed)
 
 
+def test_signals_are_handled_before_anything_but_small_modules_is_imported():
+    """Ctrl-C is answered from the start: `entry` loads little, and its handlers come first."""
+    out = python("import sys, r2d2.entry\nprint(*sys.modules)")
+    assert {"r2d2.entry", "r2d2.language"} <= set(out.split())
+    assert {"dataclasses", "inspect", "logging", "yaml", "typer"}.isdisjoint(out.split())
+
+
 def test_importing_the_package_imports_nothing_heavy():
     out = python(f"import sys, r2d2\nprint([m for m in {HEAVY} if m in sys.modules])")
     assert out == "[]\n"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from r2d2.errors import R2D2Error
 
@@ -62,8 +62,7 @@ def in_language(message: str) -> str:
     return message
 
 
-@dataclass(frozen=True)
-class ErrorTemplate:
+class ErrorTemplate(NamedTuple):
     """A text of an error in both languages, with the same holes, such as `{path}`."""
 
     english: str
