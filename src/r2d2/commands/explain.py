@@ -101,9 +101,9 @@ def _picture(image: Path, table: str | None) -> Image:
     if is_picture_folder(table):
         return read_image(Path(table) / image)
     opened = PairsTable.open(table)
-    rows = opened.rows()
-    image_ids = opened.image_ids(rows)
-    if str(image) not in image_ids:
-        raise R2D2Error(f"{table} has no picture of the id {image}: `r2d2 search` shows ids")
-    [pair] = opened.take(rows[[image_ids.index(str(image))]], ["image"])
-    return decode_image(pair.image)
+    for first, batch in opened.scan(["image_id"]):
+        position = batch["image_id"].index(str(image)).as_py()
+        if position >= 0:
+            [pair] = opened.take([first + position], ["image"])
+            return decode_image(pair.image)
+    raise R2D2Error(f"{table} has no picture of the id {image}: `r2d2 search` shows ids")
