@@ -10,11 +10,10 @@ from safetensors.torch import load_file, save_file
 
 import r2d2
 from model.encoder_files import save_image_encoder, save_text_encoder
-from r2d2.config import TrainConfig, make_config
+from model.hf_step import TEXTS, losses_of_step, without_gradient
+from r2d2.config import TrainConfig
 from r2d2.data.augment import normalize
 from r2d2.errors import R2D2Error
-from r2d2.objectives.batch import StepContext, TrainingBatch
-from r2d2.objectives.losses import Objectives
 from r2d2.training.optimizer import make_optimizer
 from r2d2.training.pretrain import pretrain
 from r2d2.training.start import config_from, find_start
@@ -25,7 +24,6 @@ PAIRS = [
     ("vit", "bert"), ("dinov2", "roberta"), ("dinov3_vit", "qwen3"), ("convnext", "xlm-roberta"),
     ("dinov2_with_registers", "bert"),
 ]  # fmt: skip
-TEXTS = ["红色方块", "第3张图", "一个黑色的横条照片", "白"]
 SIDE = 32
 
 
@@ -108,21 +106,12 @@ def test_patches_that_are_not_shown_change_nothing(both):
 def test_a_step_reaches_every_parameter_that_learns(both, tmp_path):
     kinds, *_ = both
     _, ours, _ = made(tmp_path, *kinds)
-    config = make_config("tiny", "r2d2", ["objectives.queue_size=8"])
-    model = ours.model.train()
-    objectives = Objectives(
-        model, config.objectives, ours.tokenizer.mask_id, ours.tokenizer.special_ids
-    )
-    ids, mask = ours.tokenizer(TEXTS)
-    pixels = normalize(torch.randint(0, 256, (4, SIDE, SIDE, 3), dtype=torch.uint8))
-    batch = TrainingBatch(pixels, ids, mask, torch.arange(8).view(4, 2), torch.arange(4))
-    losses = objectives(model, batch, StepContext(0, 1, 0.4, 0.5)).losses
+    step = losses_of_step(ours, SIDE)
+    losses = step()
     assert {"tgd", "fgr", "mlm", "fgd"} <= losses.keys()
     losses["total"].backward()
-    without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
-    assert without == []
-    again = objectives(model, batch, StepContext(0, 1, 0.4, 0.5)).losses
-    assert torch.equal(again["total"], losses["total"])  # no drop-out of their own
+    assert without_gradient(ours.model) == []
+    assert torch.equal(step()["total"], losses["total"])  # no drop-out of their own
 
 
 def test_layers_have_rates_and_decay_of_their_own(both):

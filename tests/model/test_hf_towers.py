@@ -12,20 +12,17 @@ from safetensors.torch import load_file
 
 import r2d2
 from model.hf_small import IMAGE, KINDS, LENGTH, PATCH, save_hf
-from r2d2.config import make_config
+from model.hf_step import TEXTS, losses_of_step, without_gradient
 from r2d2.data.augment import normalize
 from r2d2.errors import R2D2Error
 from r2d2.finetune import tuning_config
 from r2d2.fingerprint import PARTS, _tokenizer_state
 from r2d2.objectives import student as student_module
-from r2d2.objectives.batch import StepContext, TrainingBatch
-from r2d2.objectives.losses import Objectives
 from r2d2.training.pretrain import pretrain
 from r2d2.training.start import config_from, find_start
 from r2d2.weights.towers import import_towers
 from training.small import call_cli, small_table
 
-TEXTS = ["红色方块", "第3张图", "一个黑色的横条照片", "白"]
 MASK = {"clip": "9"}  # a vocabulary without a token for it
 
 
@@ -117,28 +114,14 @@ def test_half_of_the_patches_are_seen(both):
     assert torch.equal(towers.encode_images(pixels).states, whole.states)  # nothing is left behind
 
 
-def step_of(ours, variant="r2d2"):
-    config = make_config("tiny", variant, ["objectives.queue_size=8"])
-    model = ours.model.train()
-    objectives = Objectives(
-        model, config.objectives, ours.tokenizer.mask_id, ours.tokenizer.special_ids
-    )
-    ids, mask = ours.tokenizer(TEXTS)
-    pixels = normalize(torch.randint(0, 256, (4, IMAGE, IMAGE, 3), dtype=torch.uint8))
-    batch = TrainingBatch(pixels, ids, mask, torch.arange(8).view(4, 2), torch.arange(4))
-    losses = objectives(model, batch, StepContext(0, 1, 0.4, 0.5)).losses
-    return model, losses
-
-
 def test_a_step_reaches_every_parameter(both, tmp_path):
     kind, *_ = both
     _, ours, _ = imported(tmp_path, kind)
-    model, losses = step_of(ours)
+    losses = losses_of_step(ours, IMAGE)()
     assert {"tgd", "fgr", "mlm", "fgd"} <= losses.keys()
     assert all(bool(loss.isfinite()) for loss in losses.values())
     losses["total"].backward()
-    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
-    assert without == []
+    assert without_gradient(ours.model) == []
 
 
 @pytest.mark.parametrize("variant", ["r2d2", "wo_et"])
@@ -157,7 +140,7 @@ def test_the_head_reads_the_states_of_masked_tokens(both, monkeypatch, variant):
     monkeypatch.setattr(student_module, "positions_of_", student_module.positions_of, raising=False)
     monkeypatch.setattr(student_module, "positions_of", positions_of)
     monkeypatch.setattr(ours.model, "cross_text", cross_text)
-    step_of(ours, variant)
+    losses_of_step(ours, IMAGE, variant)()
     positions, real = read[0 if variant == "r2d2" else -1]
     assert torch.equal(positions[:4, 1:], asked[0][0] + ours.model.towers.text_offset)
     assert torch.equal(real[:4, 1:], asked[0][1])
