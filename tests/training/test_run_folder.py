@@ -86,34 +86,36 @@ def test_how_a_run_uses_its_machine_may_change(run, tmp_path):
     assert pretrain(run / "pairs.lance", out, config, resume=True).steps == 4
 
 
-def test_a_run_of_version_0_1_goes_on(run, tmp_path):
-    out = tmp_path / "run"
-    shutil.copytree(run / "run", out)
-    noted = saved_run(out)
+def use_old_names(config):
     for old, new in RENAMED.items():
         group, _, setting = new.partition(".")
-        noted["config"][group][old.partition(".")[2]] = noted["config"][group].pop(setting)
-    (out / "run.json").write_text(json.dumps(noted))
-    config = small_config("prd2", *SHORT)
-    assert pretrain(run / "pairs.lance", out, config, resume=True).steps == 4
-    other = small_config("prd2", *SHORT, "train.hard_batches=2")
-    message = refused(pretrain, run / "pairs.lance", out, other, resume=True)
-    assert "train.hard_batches=" in message
+        config[group][old.partition(".")[2]] = config[group].pop(setting)
 
 
-def test_a_setting_that_came_later_counts_as_its_default(run, tmp_path):
+def leave_out_later_settings(config):
+    for group, setting in (("train", "freeze_text"), ("objectives", "ranking_from")):
+        del config[group][setting]
+    del config["tuning"], config["model"]["hf_towers"]
+
+
+@pytest.mark.parametrize(
+    ("as_before", "setting", "words"),
+    [
+        (use_old_names, "train.hard_batches=2", "train.hard_batches="),
+        # a setting that came later counts as its default
+        (leave_out_later_settings, "train.freeze_text=true", "train.freeze_text=False, not True"),
+    ],
+)
+def test_a_run_of_an_earlier_version_goes_on(as_before, setting, words, run, tmp_path):
     out = tmp_path / "run"
     shutil.copytree(run / "run", out)
     noted = saved_run(out)
-    for group, setting in (("train", "freeze_text"), ("objectives", "ranking_from")):
-        del noted["config"][group][setting]
-    del noted["config"]["tuning"], noted["config"]["model"]["hf_towers"]
+    as_before(noted["config"])
     (out / "run.json").write_text(json.dumps(noted))
     config = small_config("prd2", *SHORT)
     assert pretrain(run / "pairs.lance", out, config, resume=True).steps == 4
-    frozen = small_config("prd2", *SHORT, "train.freeze_text=true")
-    message = refused(pretrain, run / "pairs.lance", out, frozen, resume=True)
-    assert "train.freeze_text=False, not True" in message
+    other = small_config("prd2", *SHORT, setting)
+    assert words in refused(pretrain, run / "pairs.lance", out, other, resume=True)
 
 
 def test_resuming_as_another_variant_is_refused(run):
