@@ -1,4 +1,4 @@
-"""The command line: each command a few lines that call the rooms."""
+"""The command line: each command checks its options and calls the package that does the work."""
 
 from __future__ import annotations
 

@@ -208,9 +208,7 @@ def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost
              learns: bool = True, layers: int = 0) -> Cost:  # fmt: skip
         parameters = sum(p.numel() for module in modules for p in module.parameters())
         forward, backward, saved = _trace(call, inputs, learns)
-        if (
-            keep and layers
-        ):  # only the inputs of each layer are saved, and its forward pass is run again
+        if keep and layers:  # only the layers' inputs are saved, and their forward pass runs again
             backward += forward if learns else 0.0
             saved = min(saved, layers * sum(x.numel() for x in inputs if x.is_floating_point()) * 4)
         return Cost(name, parameters, forward / n, backward / n, saved / n)

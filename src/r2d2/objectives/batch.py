@@ -46,8 +46,9 @@ class StepContext:
     step: int
     alpha: float  # TgD's share of the soft target
     uniform_share: float  # of FGR's draws
-    group_size: int = 0  # consecutive pairs of the global batch that draw negatives from each
-    # other; 0: all pairs of all processes that are in one forward pass
+    # Consecutive pairs of the global batch that draw negatives from each other; 0: all pairs of
+    # all processes that are in one forward pass
+    group_size: int = 0
     ranking: bool = True  # whether FGR and MLM have begun
     towers: bool = True  # whether the towers are trained; False: only the cross encoders are
 

@@ -20,9 +20,7 @@ class Route:
     rows: Tensor  # (s,) int64, rows to send, ordered by receiver and row; a row may go to several
     sent: list[int]  # how many of them each process gets
     received: list[int]  # how many each process sends to this one
-    positions: (
-        Tensor  # (w,) int64, position of each wanted row among the n own rows and those received
-    )
+    positions: Tensor  # (w,) int64, of the wanted rows among the n own rows and those received
 
     def carry(self, x: Tensor) -> Tensor:
         """The rows (r, ...) that this process wants of the others' x; x (n, ...) is its own."""

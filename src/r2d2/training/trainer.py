@@ -303,9 +303,8 @@ class Trainer:
                         self.save()
                     if epoch_over and on_epoch and on_epoch(self.epochs_done):
                         break
-                self._stop(
-                    received, steps_log
-                )  # a signal may have been received while the epoch was measured
+                # A signal may have been received while the epoch was measured
+                self._stop(received, steps_log)
             steps_log.check()
         finally:
             batches.close()
