@@ -254,6 +254,9 @@ class ObjectiveConfig:
 class TrainConfig:
     """One run of training."""
 
+    # Splits of the table that are trained on. A model that is handed over may learn from all rows,
+    # after its settings were chosen on `val`; nothing is left to measure it on then
+    splits: tuple[str, ...] = ("train",)
     epochs: int = 20
     batch_size: int = 64  # pairs a step, over all processes
     lr: float = 1e-4  # peak
@@ -301,6 +304,15 @@ class TrainConfig:
     def __post_init__(self) -> None:
         sizes = ("epochs", "batch_size", "hard_batches", "log_every", "checkpoint_every")
         check(self, "train", dict.fromkeys((*sizes, "keep_checkpoints", "max_bad_steps"), SIZE))
+        if not self.splits or len(set(self.splits)) < len(self.splits):
+            raise R2D2Error(
+                f"train.splits is {list(self.splits)}: give one or more splits, each once"
+            )
+        if self.validate and "val" in self.splits:
+            raise R2D2Error(
+                "train.validate measures the model on split val, which train.splits trains on: "
+                "leave one of them out"
+            )
         one_of("train.augment", self.augment, ("none", "mild", "style", "randaugment", "official"))
         one_of("train.schedule", self.schedule, ("cosine", "epochs", "triangular"))
         one_of("train.decay", self.decay, ("matrices", "weights", "all"))

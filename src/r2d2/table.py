@@ -149,15 +149,21 @@ class PairsTable:
         """The number of rows of each split, by name."""
         return {name: len(rows) for name, rows in sorted(self._by_split().items())}
 
-    def rows(self, split: str | None = None) -> npt.NDArray[np.int64]:
-        """Row numbers (n,) of a split, ascending; None: all. Raises R2D2Error if it is unknown."""
+    def rows(self, split: str | Sequence[str] | None = None) -> npt.NDArray[np.int64]:
+        """Row numbers (n,) of a split or of several, ascending; None: of all rows.
+
+        Raises:
+            R2D2Error: a split is unknown.
+        """
         if split is None:
             return np.arange(len(self), dtype=np.int64)
         by_split = self._by_split()
-        if split not in by_split:
-            there = ", ".join(sorted(by_split)) or "none"
-            raise R2D2Error(f"{self.path} has no split {split!r}: choose of {there}")
-        return by_split[split].astype(np.int64)
+        names = [split] if isinstance(split, str) else list(dict.fromkeys(split))
+        for name in names:
+            if name not in by_split:
+                there = ", ".join(sorted(by_split)) or "none"
+                raise R2D2Error(f"{self.path} has no split {name!r}: choose of {there}")
+        return np.sort(np.concatenate([by_split[name] for name in names])).astype(np.int64)
 
     def take(self, rows: Rows, columns: Sequence[str] | None = None) -> list[Pair]:
         """The pairs at `rows`, in that order and with repeats, with `columns` only (None: all).

@@ -72,6 +72,7 @@ COMMANDS = {
     "train.lora_rank": ADAPTS,
     "train.lora_alpha": ADAPTS,
     "tuning.patience": (("finetune",), "only `r2d2 finetune` stops early"),
+    "train.splits": (("pretrain",), "only `r2d2 pretrain` trains on other splits than train"),
     "train.validate": (("pretrain",), "`r2d2 pretrain` alone has a choice, and `r2d2 finetune` "
                        "measures every epoch"),
     "train.labelled": (("pretrain",), "`r2d2 finetune` learns labels by the task matching, and "

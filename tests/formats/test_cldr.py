@@ -141,3 +141,24 @@ def test_what_is_wrong_is_said_before_any_work(tmp_path, monkeypatch, capsys):
         )  # fmt: skip
         assert (code, message in " ".join(lines)) == (2, True), lines
     assert not (tmp_path / "t.lance").exists()
+
+
+def test_keywords_join_the_pictures_of_every_style(tmp_path, corpus):
+    words = write_package(tmp_path / "a", "annotations", {"👋": {"default": ["打招呼的手"]}})
+    import_table([words], "cldr-annotations", tmp_path / "t.lance", styles="twemoji,openmoji")
+    table = PairsTable.open(tmp_path / "t.lance")
+    rows = {pair.image_id: pair for pair in table.take(table.rows())}
+    for image_id in ("1f44b", "1f44b@openmoji"):
+        assert [text.text for text in rows[image_id].texts if text.source == "query"] == [
+            "打招呼的手"
+        ]
+    assert len(rows) == len(emoji_pairs(("twemoji", "openmoji"))) > len(corpus)
+    assert "OpenMoji" in table.metadata["images"]
+    assert "keywords_licence" in table.metadata
+
+
+def test_styles_are_checked_before_anything_is_read(tmp_path):
+    with pytest.raises(R2D2Error, match="--styles 'noto' is not known"):
+        import_table([tmp_path], "cldr-annotations", tmp_path / "t.lance", styles="noto")
+    with pytest.raises(R2D2Error, match="own does not take --styles"):
+        import_table([tmp_path], "own", tmp_path / "t.lance", styles="twemoji")

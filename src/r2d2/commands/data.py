@@ -31,11 +31,10 @@ def emoji(
 ) -> None:
     """Write the embedded corpus: emoji pictures with their Chinese names."""
     from r2d2.data.emoji import build_emoji_table
-    from r2d2.data.emoji_art import check_styles
+    from r2d2.data.emoji_art import parse_styles
     from r2d2.outputs import a_table, check_outputs
 
-    named = [style.strip() for style in styles.split(",") if style.strip()]
-    check_styles(named)
+    named = parse_styles(styles)
     check_outputs([a_table(out)], overwrite=overwrite)
     table = build_emoji_table(out, named, overwrite=overwrite)
     typer.echo(
@@ -227,6 +226,13 @@ def import_(
         float | None,
         typer.Option(help="Keep this share of the texts for --held-out; the default is 0.1."),
     ] = None,
+    styles: Annotated[
+        str | None,
+        typer.Option(
+            help="Draw with this set: twemoji, openmoji, or both with a comma between; for "
+            "cldr-annotations only."
+        ),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Make a table of pairs from a set as it was published."""
@@ -237,7 +243,7 @@ def import_(
     with progress.bars() as update:
         found = import_table(
             paths, kind, out, split=split, caption=caption_column, held_out=held_out,
-            held_share=held_share, overwrite=overwrite, update=update,
+            held_share=held_share, styles=styles, overwrite=overwrite, update=update,
         )  # fmt: skip
     splits = ", ".join(f"{name} {n:,}" for name, n in sorted(found.splits.items()))
     typer.echo(f"{out}: {found.rows:,} rows, {found.texts:,} texts; {splits}")

@@ -157,11 +157,16 @@ def build_emoji_table(
     def stream() -> Iterator[Pair]:
         yield from emoji_pairs(styles)  # only once the path is found free
 
+    write_table(path, stream(), overwrite=overwrite, metadata=emoji_metadata(styles))
+    return PairsTable.open(path)
+
+
+def emoji_metadata(styles: Sequence[str]) -> dict[str, str]:
+    """What the metadata of a table of these styles say: title, attribution and licences."""
     metadata = {"title": TITLE, **emoji_art.attribution(styles), **TEXTS}
     if tuple(styles) != (TWEMOJI,):
         metadata["styles"] = ", ".join(styles)
-    write_table(path, stream(), overwrite=overwrite, metadata=metadata)
-    return PairsTable.open(path)
+    return metadata
 
 
 def chinese_name(name: str) -> str:

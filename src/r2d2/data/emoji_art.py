@@ -69,6 +69,13 @@ STYLES: dict[str, ArtStyle] = {
 }
 
 
+def parse_styles(text: str) -> tuple[str, ...]:
+    """The styles of `--styles`, separated by commas; R2D2Error as `check_styles` raises it."""
+    styles = tuple(style.strip() for style in text.split(",") if style.strip())
+    check_styles(styles)
+    return styles
+
+
 def check_styles(styles: Sequence[str]) -> None:
     """R2D2Error where a style is unknown, named twice, or there is none."""
     known = ", ".join(STYLES)

@@ -48,7 +48,7 @@ class RawBatch:
 
 
 class PairsLoader:
-    """One split of a table as an endless, seeded sequence of pairs.
+    """One split of a table, or several, as an endless, seeded sequence of pairs.
 
     The sequence runs through one epoch's order after another (`epoch_order`): a step is a place in
     it, and resuming is counting. For each row one text is drawn: first a source by its share, then
@@ -65,7 +65,7 @@ class PairsLoader:
     def __init__(
         self,
         table: PairsTable,
-        split: str,
+        split: str | Sequence[str],
         image_size: int,
         seed: int,
         source_shares: Mapping[str, float] | None = None,

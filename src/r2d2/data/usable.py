@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,8 +26,8 @@ class UsableRows:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def usable_rows(table: PairsTable, split: str, labelled: bool) -> UsableRows:
-    """The rows of a split with a text, and with a label or without the label 0.
+def usable_rows(table: PairsTable, split: str | Sequence[str], labelled: bool) -> UsableRows:
+    """The rows of a split, or of several, with a text, and with a label or without the label 0.
 
     Raises:
         R2D2Error: there is no such split, or none of its rows can be used.

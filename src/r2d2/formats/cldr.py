@@ -16,7 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from r2d2.data.emoji import ATTRIBUTION, SOURCE, emoji_pairs
+from r2d2.data.emoji import SOURCE, TEXTS, emoji_metadata, emoji_pairs
+from r2d2.data.emoji_art import codes_of
 from r2d2.errors import R2D2Error
 from r2d2.formats.import_context import ImportContext
 from r2d2.inputs.dropped_rows import DroppedRows
@@ -28,10 +29,9 @@ from r2d2.tokenizer import loose_text_key, text_key
 LANGUAGE = "zh"
 QUERY = "query"
 HELD_SPLIT = "test_keywords"
-METADATA = {
-    **ATTRIBUTION,
+KEYWORDS = {
     "keywords": "Unicode CLDR annotations, zh, https://cldr.unicode.org",
-    "keywords_licence": ATTRIBUTION["texts_licence"],
+    "keywords_licence": TEXTS["texts_licence"],
 }
 _SELECTOR = "fe0f"  # asks for a coloured picture; the annotations leave it out
 _SALT = "r2d2 cldr keyword"
@@ -51,8 +51,8 @@ def read(context: ImportContext) -> Iterator[Pair]:
     tells little, where a query's rate of clicks would be low.
     """
     words = _annotations(context.paths, context.dropped)
-    context.metadata.update(METADATA)
-    corpus = emoji_pairs()
+    context.metadata.update(emoji_metadata(context.styles) | KEYWORDS)
+    corpus = emoji_pairs(context.styles)
     novel = _names(pair for pair in corpus if pair.split == "test_novel")
     kept_back = _held(corpus, words, context.held_share)
     bearers = Counter(key for pair in corpus for key in _keywords(pair, words))
@@ -80,7 +80,7 @@ def held(context: ImportContext) -> Iterator[Pair]:
     no row of `read` has it for a text. The pictures are those of `read`, of all its splits.
     """
     words = _annotations(context.paths, DroppedRows())
-    corpus = emoji_pairs()
+    corpus = emoji_pairs(context.styles)
     chosen = _held(corpus, words, context.held_share)
     for pair in corpus:
         kept: dict[str, Text] = {}
@@ -93,7 +93,7 @@ def held(context: ImportContext) -> Iterator[Pair]:
 
 def _said(pair: Pair, words: dict[str, EmojiWords]) -> Iterator[Text]:
     """What the annotations say of all the emoji that look like this picture."""
-    for name in dict.fromkeys(text.text_id or pair.image_id for text in pair.texts):
+    for name in dict.fromkeys(text.text_id or codes_of(pair.image_id) for text in pair.texts):
         spoken, keywords = words.get(_bare(name), (None, ()))
         if spoken is not None:
             yield Text(spoken, SOURCE, text_id=f"{name}:tts")

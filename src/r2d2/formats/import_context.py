@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from r2d2.data.emoji_art import TWEMOJI
 from r2d2.formats.queries import TableQuery
 from r2d2.inputs.dropped_rows import DroppedRows
 
@@ -20,6 +21,7 @@ class ImportContext:
     paths: tuple[Path, ...]
     split: str = "train"  # of rows whose files name none
     caption: str | None = None  # the column of captions, where a table has several
+    styles: tuple[str, ...] = (TWEMOJI,)  # of the embedded corpus's pictures
     held_share: float = 0.0  # of the texts that a reader can hold out, kept from its rows
     dropped: DroppedRows = field(default_factory=DroppedRows)
     renamed: DroppedRows = field(default_factory=DroppedRows)  # rows and texts kept by another id

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from r2d2.data.emoji_art import TWEMOJI, parse_styles
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
 from r2d2.formats import (
@@ -43,7 +44,8 @@ EXPORTED = re.compile(r"[0-9]+\.(tar|parquet)|" + re.escape(webdataset.NOTES))
 LOCAL_ONLY = "query without an answer, which has its place beside a local table only"
 BENCHMARK = "benchmark"  # in a table's metadata: the published set that it is
 HELD_SHARE = 0.1  # of the texts of a format that can hold some out
-SPLIT, CAPTION_COLUMN, HELD_OUT = "--split", "--caption-column", "--held-out"
+SPLIT, CAPTION_COLUMN = "--split", "--caption-column"
+HELD_OUT, STYLES = "--held-out", "--styles"
 
 Notes = Callable[[Path], Iterator[tuple[str, str]]]  # where, text
 PathReader = Callable[[Path, str, DroppedRows], Iterator[Pair]]  # path, split where none is given
@@ -153,7 +155,7 @@ FORMATS = {
     "cldr-annotations": Format(
         "the emoji corpus with the keywords of Unicode CLDR",
         "zh/annotations.json of npm packages cldr-annotations-full, cldr-annotations-derived-full",
-        cldr.read, held=cldr.held, options=(HELD_OUT,),
+        cldr.read, held=cldr.held, options=(HELD_OUT, STYLES),
     ),
 }  # fmt: skip
 
@@ -161,7 +163,7 @@ FORMATS = {
 def import_table(
     paths: Sequence[str | Path], kind: str, out: str | Path, *, split: str | None = None,
     caption: str | None = None, held_out: str | Path | None = None,
-    held_share: float | None = None, overwrite: bool = False,
+    held_share: float | None = None, styles: str | None = None, overwrite: bool = False,
     update: Update = lambda *arguments: None,
 ) -> ImportResult:  # fmt: skip
     """Write a pairs table of another format's files.
@@ -174,6 +176,7 @@ def import_table(
         caption: the column of captions, where a table has several; some formats only.
         held_out: a second table, of texts that the first one then lacks; some formats only.
         held_share: of those texts, in (0, 1); None: HELD_SHARE.
+        styles: of the embedded corpus's pictures, separated by commas; None: twemoji.
         overwrite: replace the tables at `out` and `held_out`.
         update: progress.
 
@@ -183,7 +186,8 @@ def import_table(
     """
     one_of("FORMAT", kind, tuple(FORMATS))
     chosen = FORMATS[kind]
-    for option, value in ((SPLIT, split), (CAPTION_COLUMN, caption), (HELD_OUT, held_out)):
+    options = {SPLIT: split, CAPTION_COLUMN: caption, HELD_OUT: held_out, STYLES: styles}
+    for option, value in options.items():
         if value is not None and option not in chosen.options:
             able = ", ".join(name for name, one in FORMATS.items() if option in one.options)
             raise R2D2Error(f"{kind} does not take {option}: leave it out; formats that do: {able}")
@@ -191,6 +195,7 @@ def import_table(
         raise R2D2Error(f"no path given: {kind} wants {chosen.expects}")
     if held_share is not None and held_out is None:
         raise R2D2Error("--held-share goes with --held-out: leave it out, or name a second table")
+    art = parse_styles(TWEMOJI if styles is None else styles)
     outputs = table_outputs(out)
     if held_out is not None:
         outputs.append(a_table(held_out, HELD_OUT))
@@ -205,7 +210,13 @@ def import_table(
             raise R2D2Error(f"--held-share is {share}: give a share between 0 and 1, such as 0.1")
     result = ImportResult()
     context = ImportContext(
-        tuple(map(Path, paths)), split or "train", caption, share, result.dropped, result.renamed
+        tuple(map(Path, paths)),
+        split or "train",
+        caption,
+        art,
+        share,
+        result.dropped,
+        result.renamed,
     )
 
     def pairs() -> Iterator[Pair]:

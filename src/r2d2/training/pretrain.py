@@ -55,7 +55,7 @@ def pretrain(
     stage: str = "pre-training",
     forewarn: bool = True,
 ) -> TrainSummary:
-    """Train on a table's split `train` and write the model to `out`/model.
+    """Train on a table's splits `train.splits` and write the model to `out`/model.
 
     Run by every process of a run that `torchrun` started; only the first one writes.
 
@@ -232,7 +232,7 @@ def _fresh(table: PairsTable, config: Config, vocab: str | Path | None) -> Token
                 "FILE, or --set train.train_vocab=true to train one on this table"
             )
         return Tokenizer.from_vocab(vocab, max_length)
-    rows = table.rows("train")
+    rows = table.rows(config.train.splits)
     parts = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
     texts = (t.text for part in parts for row in table.texts(part) for t in row)
     return Tokenizer.train(texts, config.model.text.vocab_size, max_length)

@@ -108,7 +108,7 @@ class Trainer:
         self.device = default_device()
         self.loader = PairsLoader(
             table,
-            "train",
+            train.splits,
             config.model.vision.image_size,
             train.seed,
             train.source_shares,
