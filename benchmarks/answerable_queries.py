@@ -11,7 +11,7 @@ the latter.
     OMP_NUM_THREADS=1 python -m benchmarks.answerable_queries --choose
 
 prints the same of the halves `choosing` alone, under several largest chances of a possible result,
-which is where r2d2.search.calibration.POSSIBLE comes from.
+which is where r2d2.index.calibration.POSSIBLE comes from.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from pathlib import Path
 
 from benchmarks.everyday_search import AT_ONCE, HALVES, read_queries
 from r2d2.ablation.document import ReportTable, table_lines
+from r2d2.index.calibration import POSSIBLE
 from r2d2.pretrained import SHIPPED
-from r2d2.search.calibration import POSSIBLE
 from r2d2.search.confidence import HEAD
 from r2d2.search.query import SearchQuery, SearchResults
 from r2d2.search.searcher import Searcher

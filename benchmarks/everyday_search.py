@@ -32,11 +32,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from r2d2.ablation.document import ReportTable, table_lines
+from r2d2.index.gallery.emoji import emoji_character
 from r2d2.pretrained import SHIPPED
 from r2d2.search import first_stage
 from r2d2.search.query import SearchQuery
 from r2d2.search.searcher import Searcher
-from r2d2.search.shipped import emoji_character
 
 QUERIES = Path(__file__).with_name("everyday_queries.tsv")
 HALVES = ("choosing", "measuring")

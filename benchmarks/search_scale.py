@@ -25,9 +25,9 @@ import pyarrow as pa
 
 from r2d2.data.emoji import emoji_pairs
 from r2d2.files import write_text
-from r2d2.search.ann_build import build_ann
-from r2d2.search.index import build_index
-from r2d2.search.layout import VECTOR, read_index_info, write_index_info
+from r2d2.index.build import build_index
+from r2d2.index.layout import VECTOR, read_index_info, write_index_info
+from r2d2.index.vectors.build_approximate import build_ann
 from r2d2.search.searcher import Searcher
 from r2d2.table import write_table
 

@@ -17,8 +17,8 @@ from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.precomputed import Matrix, PrecomputedEmbeddings
 from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
+from r2d2.index.vectors.exact import from_int8, scales_of, to_int8
 from r2d2.models import load
-from r2d2.search.memory_vectors import from_int8, scales_of, to_int8
 from r2d2.table import PairsTable
 
 AT_ONCE = 256

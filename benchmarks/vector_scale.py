@@ -37,11 +37,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from r2d2.files import write_text
-from r2d2.search.ann_build import KINDS, build_ann
-from r2d2.search.layout import BAD, VECTOR, IndexInfo, vector_type, write_index_info
-from r2d2.search.memory_vectors import best_in_batches
-from r2d2.search.table_gallery import TableGallery
-from r2d2.search.vector_table import VectorTable
+from r2d2.index.gallery.table import TableGallery
+from r2d2.index.layout import BAD, VECTOR, IndexInfo, vector_type, write_index_info
+from r2d2.index.vectors.build_approximate import KINDS, build_ann
+from r2d2.index.vectors.exact import best_in_batches
+from r2d2.index.vectors.table import VectorTable
 from r2d2.table import SCHEMA
 
 Floats = npt.NDArray[np.float32]

@@ -17,7 +17,9 @@ ORDER = """
     fingerprint hf_tokenizer planning readable
     pretrained tensor_cores weights narrow onnx_models models
     encoder explain training
-    evaluation own_table photo_folder+search
+    evaluation index own_table
+    photo_folder
+    search
     checks demo deploy finetune
     downstream integrations
     ablation+cli+commands+entry+used_settings

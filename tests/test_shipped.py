@@ -6,9 +6,9 @@ import pytest
 import r2d2
 from r2d2.data.emoji import emoji_pairs
 from r2d2.data.images import decode_image
+from r2d2.index.calibrate import calibrate
+from r2d2.index.gallery.emoji import EmojiGallery
 from r2d2.pretrained import shipped_folder
-from r2d2.search.calibrate import calibrate
-from r2d2.search.shipped import EmojiGallery
 
 LIMIT = 15_000_000  # bytes, all files together
 

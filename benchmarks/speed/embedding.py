@@ -23,11 +23,11 @@ from benchmarks.speed.plain.embedding import embed
 from benchmarks.speed.plain.layers import PlainR2D2, plain_names
 from benchmarks.speed.sides import settings
 from r2d2.config import ModelConfig
+from r2d2.index.build import build_index
+from r2d2.index.layout import VECTOR, as_matrix
 from r2d2.model.r2d2 import R2D2
 from r2d2.models import load
 from r2d2.pretrained import SHIPPED, Pretrained
-from r2d2.search.index import build_index
-from r2d2.search.layout import VECTOR, as_matrix
 from r2d2.table import Pair, write_table
 from r2d2.tokenizer import Tokenizer
 

@@ -35,7 +35,7 @@ def test_hit_rates_count_ranks_within_each_depth():
 def test_accepted_emoji_are_in_the_gallery():
     searcher = Searcher.open()
     items = searcher.gallery.items(range(len(searcher.gallery)))
-    from r2d2.search.shipped import emoji_character
+    from r2d2.index.gallery.emoji import emoji_character
 
     there = {base_emoji(emoji_character(item.image_id) or "") for item in items}
     assert [query.text for query in read_queries() if not query.accepted & there] == []

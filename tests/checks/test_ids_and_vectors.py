@@ -14,8 +14,8 @@ from r2d2.checks.run import check_table
 from r2d2.downstream.config import make_downstream_config
 from r2d2.downstream.make import make_set
 from r2d2.downstream.report import write_set_report
+from r2d2.index.layout import TEXT_VECTOR, texts_uri
 from r2d2.pair import SCHEMA
-from r2d2.search.layout import TEXT_VECTOR, texts_uri
 from r2d2.table import Text
 from r2d2.tokenizer import SPECIAL_TOKENS, Tokenizer
 from training.small import call_cli

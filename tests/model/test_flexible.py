@@ -13,8 +13,8 @@ from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2Imag
 import r2d2
 from model.hf_small import PATCH, save_fgclip2, save_hf
 from r2d2.data.preprocessing import Preprocessing
+from r2d2.index.build import build_index
 from r2d2.models import load_network
-from r2d2.search.index import build_index
 from r2d2.search.searcher import Searcher
 from training.small import refused, small_table
 

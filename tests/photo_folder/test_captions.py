@@ -5,7 +5,7 @@ import json
 from PIL import Image
 
 from photo_folder.helpers import counts, draw, embedded_pictures, rows, start, vectors
-from r2d2.search.layout import open_lance, texts_uri
+from r2d2.index.layout import open_lance, texts_uri
 from r2d2.search.searcher import Searcher
 from training.small import picture, refused
 

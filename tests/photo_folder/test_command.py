@@ -8,7 +8,7 @@ import pytest
 
 from photo_folder.helpers import draw
 from r2d2.data.emoji import emoji_pairs
-from r2d2.search.gallery_notes import EMOJI_ONLY
+from r2d2.index.gallery.notes import EMOJI_ONLY
 from r2d2.table import Pair, Text, write_table
 from training.small import call_cli, contents, picture, png, small_table, start_cli
 

@@ -162,7 +162,7 @@ from r2d2.photo_folder.open import open_folder
 from r2d2.photo_folder.place import FolderOptions
 
 import r2d2.photo_folder.reading, r2d2.photo_folder.gallery
-from r2d2.search.embed import loaded
+from r2d2.index.embed import loaded
 from r2d2.photo_folder.open import open_folder
 
 few, many, model = sys.argv[1:]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from photo_folder.helpers import draw, start
 from r2d2.search.searcher import Searcher
-from r2d2.search.server import create_app
+from r2d2.search.serve.server import create_app
 from search.small import running, small_searcher
 from training.small import picture
 

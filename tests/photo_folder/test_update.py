@@ -14,14 +14,14 @@ from photo_folder.helpers import counts, draw, embedded_pictures, rows, start, t
 from r2d2.data.images import HEIF_EXTRA, decode_image
 from r2d2.errors import R2D2Error
 from r2d2.files import sole_process
+from r2d2.index.layout import BAD, VECTOR, open_lance
 from r2d2.models import load
 from r2d2.photo_folder import reading, update
 from r2d2.photo_folder.gallery import FolderGallery
 from r2d2.photo_folder.open import open_folder
 from r2d2.photo_folder.place import LOCK, TABLE
 from r2d2.photo_folder.rows import MODIFIED
-from r2d2.search.layout import BAD, VECTOR, open_lance
-from r2d2.search.pictures import Thumbnails
+from r2d2.search.serve.pictures import Thumbnails
 from search.small import reading_model, small_model
 from training.small import call_cli, contents, picture, png, refused, start_cli, wait_until
 

@@ -8,13 +8,13 @@ from functools import cache
 import numpy as np
 import torch
 
+from r2d2.index.build import build_index
+from r2d2.index.calibrate import unrelated_texts
+from r2d2.index.gallery.memory import GalleryRow, MemoryGallery
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
-from r2d2.search.calibrate import unrelated_texts
-from r2d2.search.index import build_index
-from r2d2.search.memory_gallery import GalleryRow, MemoryGallery
 from r2d2.search.searcher import Searcher
-from r2d2.search.serving import ServeConfig
+from r2d2.search.serve.service import ServeConfig
 from r2d2.table import Pair, write_table
 from r2d2.tokenizer import Tokenizer
 from training.small import name, picture, png, small_config
@@ -96,7 +96,7 @@ def running(searcher, **settings):
     """A server of its own thread on a free port; gives its address."""
     import uvicorn
 
-    from r2d2.search.server import create_app, uvicorn_config
+    from r2d2.search.serve.server import create_app, uvicorn_config
 
     config = ServeConfig(**settings)
     app = create_app(searcher, config)

@@ -12,12 +12,11 @@ from safetensors import safe_open
 from typer.testing import CliRunner
 
 from r2d2.cli import app
-from r2d2.pretrained import shipped_folder
-from r2d2.search import ann, ann_build, table_gallery
-from r2d2.search.ann import AnnVectors
-from r2d2.search.ann_build import AnnMeasurement, build_ann
-from r2d2.search.calibration import Calibration, Gumbel, PictureChance, store_calibration
-from r2d2.search.layout import (
+from r2d2.index.calibration import Calibration, Gumbel, PictureChance, store_calibration
+from r2d2.index.gallery import table as table_gallery
+from r2d2.index.gallery.emoji import INDEX
+from r2d2.index.gallery.table import TableGallery
+from r2d2.index.layout import (
     BAD,
     TEXT,
     TEXT_KEY,
@@ -31,9 +30,12 @@ from r2d2.search.layout import (
     vector_type,
     write_index_info,
 )
-from r2d2.search.shipped import INDEX
-from r2d2.search.table_gallery import TableGallery
-from r2d2.search.vector_table import VectorTable
+from r2d2.index.vectors import approximate as ann
+from r2d2.index.vectors import build_approximate as ann_build
+from r2d2.index.vectors.approximate import AnnVectors
+from r2d2.index.vectors.build_approximate import AnnMeasurement, build_ann
+from r2d2.index.vectors.table import VectorTable
+from r2d2.pretrained import shipped_folder
 from r2d2.table import SCHEMA
 from r2d2.tokenizer import key_hash, text_key
 from training.small import refused

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from r2d2.search.model_thread import Batcher, Busy
+from r2d2.search.serve.model_thread import Batcher, Busy
 
 LONG = 60.0
 

@@ -10,11 +10,10 @@ from fastapi.testclient import TestClient
 
 from benchmarks.answerable_queries import NO_ANSWER
 from benchmarks.everyday_search import read_queries
-from r2d2.search import ann_build
-from r2d2.search import calibrate as calibrating
-from r2d2.search.ann_build import build_ann
-from r2d2.search.calibrate import calibrate, unrelated_texts
-from r2d2.search.calibration import (
+from r2d2.index import calibrate as calibrating
+from r2d2.index.build import build_index
+from r2d2.index.calibrate import calibrate, unrelated_texts
+from r2d2.index.calibration import (
     LIKELY,
     POSSIBLE,
     Calibration,
@@ -23,16 +22,17 @@ from r2d2.search.calibration import (
     level_of,
     stored_calibration,
 )
+from r2d2.index.gallery.notes import NOT_CALIBRATED, PICTURES_NOT_CALIBRATED, notes_of_gallery
+from r2d2.index.gallery.table import TableGallery
+from r2d2.index.layout import CALIBRATION, TODO, VECTOR, open_lance
+from r2d2.index.text.terms import count_terms, text_terms
+from r2d2.index.text.words import write_words
+from r2d2.index.vectors import build_approximate as ann_build
+from r2d2.index.vectors.build_approximate import build_ann
 from r2d2.search.display import as_table
-from r2d2.search.gallery_notes import NOT_CALIBRATED, PICTURES_NOT_CALIBRATED, notes_of_gallery
-from r2d2.search.index import build_index
-from r2d2.search.layout import CALIBRATION, TODO, VECTOR, open_lance
 from r2d2.search.query import SearchQuery
 from r2d2.search.searcher import Searcher
-from r2d2.search.server import create_app
-from r2d2.search.table_gallery import TableGallery
-from r2d2.search.terms import count_terms, text_terms
-from r2d2.search.word_index import write_words
+from r2d2.search.serve.server import create_app
 from r2d2.table import Pair, Text, append_table
 from search.small import TEXTS, reading_model, small_gallery, small_model
 from training.small import picture, png, small_table
@@ -201,7 +201,7 @@ def test_it_can_be_stored_and_another_version_or_damage_is_none(searcher):
 
 
 def test_terms_are_counted_in_bounded_memory(monkeypatch):
-    from r2d2.search import terms
+    from r2d2.index.text import terms
 
     monkeypatch.setattr(terms, "COUNTED", 10)
     monkeypatch.setattr(terms, "KEPT", 3)

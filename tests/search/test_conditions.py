@@ -4,10 +4,10 @@ import lance
 import numpy as np
 import pytest
 
-from r2d2.search import table_texts
-from r2d2.search.index import build_index
-from r2d2.search.layout import texts_uri
-from r2d2.search.memory_gallery import GalleryRow, MemoryGallery
+from r2d2.index import table_texts
+from r2d2.index.build import build_index
+from r2d2.index.gallery.memory import GalleryRow, MemoryGallery
+from r2d2.index.layout import texts_uri
 from r2d2.search.searcher import Searcher
 from r2d2.table import Pair, Text, append_table, write_table
 from search.small import TEXTS, small_model

@@ -123,7 +123,7 @@ def test_who_asks_for_nothing_goes_before_who_was_answered(searcher, crowd):
 
 def test_places_of_one_client(searcher, crowd, monkeypatch):
     """A client's connections make room for those of the same client, not for those of others."""
-    from r2d2.search import connections
+    from r2d2.search.serve import connections
 
     monkeypatch.setattr(connections, "client_of", lambda peer: peer[0])  # loopback has no limit
     settings = {"connections": 40, "client_connections": 5, **PATIENT}

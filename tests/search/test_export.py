@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from r2d2.search.export import export_vectors
-from r2d2.search.index import build_index
+from r2d2.index.build import build_index
+from r2d2.index.export import export_vectors
 from r2d2.search.searcher import Searcher
 from search.small import small_model
 from training.small import name, picture, refused, small_table

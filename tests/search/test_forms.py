@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from r2d2.search.server import create_app
-from r2d2.search.serving import ServeConfig
+from r2d2.search.serve.server import create_app
+from r2d2.search.serve.service import ServeConfig
 from search.small import TEXTS, small_searcher
 from search.test_server import AS_JSON, problem, serving
 from training.small import picture, png

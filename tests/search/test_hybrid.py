@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from r2d2.errors import R2D2Error
-from r2d2.search.ann_build import build_ann
+from r2d2.index.build import build_index
+from r2d2.index.layout import open_lance
+from r2d2.index.vectors.build_approximate import build_ann
 from r2d2.search.first_stage import FUSED, RANK_OFFSET, WORDS_WEIGHT, by_vectors, by_words, fuse
-from r2d2.search.index import build_index
-from r2d2.search.layout import open_lance
 from r2d2.search.query import SearchQuery
 from r2d2.search.searcher import Searcher
 from r2d2.table import Pair, PairsTable, Text, append_table, write_table

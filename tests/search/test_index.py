@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from r2d2.corpus.runner import Runner
-from r2d2.search import embed, index
-from r2d2.search.ann_build import build_ann
-from r2d2.search.index import build_index
-from r2d2.search.layout import (
+from r2d2.index import build as index
+from r2d2.index import embed
+from r2d2.index.build import build_index
+from r2d2.index.gallery.table import TableGallery
+from r2d2.index.layout import (
     BAD,
     LOCK,
     VECTOR,
@@ -24,8 +25,8 @@ from r2d2.search.layout import (
     texts_uri,
     write_index_info,
 )
+from r2d2.index.vectors.build_approximate import build_ann
 from r2d2.search.searcher import Searcher
-from r2d2.search.table_gallery import TableGallery
 from r2d2.table import Pair, Text, append_table, write_table
 from search.small import TEXTS, small_gallery, small_model
 from training.small import (

@@ -7,10 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from r2d2.search.ann_build import build_ann
-from r2d2.search.export import export_vectors
-from r2d2.search.index import _with_scales, build_index
-from r2d2.search.layout import (
+from r2d2.index.build import _with_scales, build_index
+from r2d2.index.export import export_vectors
+from r2d2.index.layout import (
     INT8,
     TEXT_VECTOR,
     VECTOR,
@@ -19,7 +18,8 @@ from r2d2.search.layout import (
     read_index_info,
     texts_uri,
 )
-from r2d2.search.memory_vectors import MemoryVectors, from_int8, scales_of, to_int8
+from r2d2.index.vectors.build_approximate import build_ann
+from r2d2.index.vectors.exact import MemoryVectors, from_int8, scales_of, to_int8
 from r2d2.search.searcher import Searcher
 from r2d2.table import PairsTable, write_table
 from r2d2.training.pretrain import pretrain

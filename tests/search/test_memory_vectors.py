@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from r2d2.search import memory_vectors
-from r2d2.search.memory_vectors import MemoryVectors
+from r2d2.index.vectors import exact as memory_vectors
+from r2d2.index.vectors.exact import MemoryVectors
 
 
 def nothing(where):

@@ -6,8 +6,8 @@ import re
 import pytest
 from PIL import Image
 
-from r2d2.search.index import build_index
-from r2d2.search.memory_gallery import GalleryRow, MemoryGallery
+from r2d2.index.build import build_index
+from r2d2.index.gallery.memory import GalleryRow, MemoryGallery
 from r2d2.search.searcher import Searcher
 from r2d2.table import Pair, Text, write_table
 from search.browsing import ask, keep, rows, settled, shown, upload

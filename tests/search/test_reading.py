@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from r2d2.errors import R2D2Error
+from r2d2.index.text.reading import read_query
 from r2d2.search.query import SearchQuery
-from r2d2.search.reading import read_query
 from r2d2.search.searcher import Searcher
 from search.small import TEXTS, small_searcher
 
@@ -58,7 +58,7 @@ def test_texts_of_nothing_visible_are_empty(emoji):
 
 
 def test_what_the_model_cannot_read_is_found_by_words():
-    from r2d2.search.memory_gallery import GalleryRow, MemoryGallery
+    from r2d2.index.gallery.memory import GalleryRow, MemoryGallery
 
     small = small_searcher()
     vectors = small.gallery.images.take(range(2))

@@ -7,15 +7,15 @@ from fastapi.testclient import TestClient
 
 import r2d2
 from photo_folder.helpers import draw
-from r2d2.search import conditions
-from r2d2.search.conditions import Range, condition_of
-from r2d2.search.examples import choose_examples, everyday_texts
-from r2d2.search.index import build_index
-from r2d2.search.memory_gallery import GalleryRow, MemoryGallery
+from r2d2.index.build import build_index
+from r2d2.index.gallery import conditions
+from r2d2.index.gallery.conditions import Range, condition_of
+from r2d2.index.gallery.emoji import emoji_family
+from r2d2.index.gallery.memory import GalleryRow, MemoryGallery
 from r2d2.search.searcher import Searcher
-from r2d2.search.server import create_app
-from r2d2.search.serving import ServeConfig
-from r2d2.search.shipped import emoji_family
+from r2d2.search.serve.examples import choose_examples, everyday_texts
+from r2d2.search.serve.server import create_app
+from r2d2.search.serve.service import ServeConfig
 from r2d2.table import Pair, Text, write_table
 from search.small import COUNT, TEXTS, small_model, small_searcher
 from training.small import picture, png

@@ -6,11 +6,11 @@ import logging
 import pytest
 from PIL import Image
 
+from r2d2.index.gallery.emoji import INDEX, EmojiGallery, emoji_character, emoji_file, emoji_name
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.search import batch_search
 from r2d2.search.display import as_table
 from r2d2.search.query import SearchQuery
-from r2d2.search.shipped import INDEX, EmojiGallery, emoji_character, emoji_file, emoji_name
 from search.small import TEXTS, small_model, small_searcher
 from training.small import call_cli, picture, png, small_table, start_cli
 
@@ -31,7 +31,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def indexed(place):
-    from r2d2.search.index import build_index
+    from r2d2.index.build import build_index
 
     build_index(*place)
     return ("--table", place[0], "--model", place[1])
@@ -197,9 +197,11 @@ def test_an_emojis_name_character_and_picture():
 
 def test_the_shipped_index_is_what_is_made_now(tmp_path, monkeypatch):
     from r2d2.data import emoji
+    from r2d2.index.gallery import emoji as emoji_gallery
     from r2d2.search import shipped
 
     few = emoji.emoji_pairs()[::97]
+    monkeypatch.setattr(emoji_gallery, "emoji_pairs", lambda: few)
     monkeypatch.setattr(shipped, "emoji_pairs", lambda: few)
     model = small_model()
     model.save(tmp_path / "model")
@@ -213,7 +215,7 @@ def test_the_shipped_index_is_what_is_made_now(tmp_path, monkeypatch):
     for (a, x), (b, y) in zip(read.images.best(asked, 5), made.images.best(asked, 5), strict=True):
         assert x == pytest.approx(y, abs=2e-3)  # float16
         assert len(set(a) & set(b)) >= 4
-    monkeypatch.setattr(shipped, "emoji_pairs", lambda: few[:5])
+    monkeypatch.setattr(emoji_gallery, "emoji_pairs", lambda: few[:5])
     other = EmojiGallery.open(small_model(seed=8), tmp_path)  # made anew for another model
     assert len(other) == 5
     (tmp_path / INDEX).write_bytes(b"broken")
@@ -330,7 +332,7 @@ def test_a_text_of_zero_width_characters_is_refused(cli):
 
 
 def test_a_second_stage_of_weight_zero_is_told_in_the_terminal(cli, tmp_path):
-    from r2d2.search.index import build_index
+    from r2d2.index.build import build_index
 
     small_model(match_weight=0.0).save(tmp_path / "model")
     table = small_table(tmp_path / "t.lance", rows=8)

@@ -16,13 +16,13 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from r2d2.errors import R2D2Error
-from r2d2.search import model_thread, request_body
-from r2d2.search.guard import Guard
-from r2d2.search.index import build_index
-from r2d2.search.model_thread import Busy
+from r2d2.index.build import build_index
 from r2d2.search.searcher import Searcher
-from r2d2.search.server import _listen, create_app
-from r2d2.search.serving import ServeConfig
+from r2d2.search.serve import model_thread, request_body
+from r2d2.search.serve.guard import Guard
+from r2d2.search.serve.model_thread import Busy
+from r2d2.search.serve.server import _listen, create_app
+from r2d2.search.serve.service import ServeConfig
 from r2d2.table import Pair, Text, write_table
 from search.small import COUNT, TEXTS, empty_searcher, small_model, small_searcher
 from training.small import picture, png, small_pairs

@@ -9,12 +9,12 @@ from fastapi.testclient import TestClient
 
 from photo_folder.helpers import draw
 from r2d2.errors import R2D2Error
-from r2d2.search import server
-from r2d2.search.index import build_index
+from r2d2.index.build import build_index
 from r2d2.search.searcher import Searcher
-from r2d2.search.server import create_app
-from r2d2.search.serving import ServeConfig
-from r2d2.search.tables import served_paths, table_names
+from r2d2.search.serve import server
+from r2d2.search.serve.server import create_app
+from r2d2.search.serve.service import ServeConfig
+from r2d2.search.serve.tables import served_paths, table_names
 from search.small import COUNT, TEXTS, small_gallery, small_model
 from training.small import call_cli, small_table
 

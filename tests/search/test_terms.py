@@ -2,7 +2,7 @@
 
 import pytest
 
-from r2d2.search.terms import image_terms, text_terms
+from r2d2.index.text.terms import image_terms, text_terms
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from r2d2.checks.base import Fact, Finding, FindingCounter
-from r2d2.search.layout import TEXT_VECTOR, open_lance, texts_uri
+from r2d2.index.layout import TEXT_VECTOR, open_lance, texts_uri
 from r2d2.table import PairsTable
 from r2d2.vectors import without_direction
 

@@ -246,10 +246,10 @@ def serve(
         require("serve", package, "the server")
 
     from r2d2.photo_folder.place import is_picture_folder
-    from r2d2.search.server import serve as run
-    from r2d2.search.serving import ServeConfig
+    from r2d2.search.serve.server import serve as run
+    from r2d2.search.serve.service import ServeConfig
+    from r2d2.search.serve.tables import served_paths, table_names
     from r2d2.search.states import KEPT_BYTES
-    from r2d2.search.tables import served_paths, table_names
 
     if api_key is None:
         api_key = os.environ.get("R2D2_API_KEY")  # Typer takes an empty one for none
@@ -341,15 +341,15 @@ def index(
     """
     from r2d2.corpus.runner import RUNNERS
     from r2d2.errors import R2D2Error
+    from r2d2.index.build import build_index, count_bad
+    from r2d2.index.embed import loaded
+    from r2d2.index.export import export_vectors
+    from r2d2.index.gallery.notes import notes_of_gallery
+    from r2d2.index.gallery.table import TableGallery
+    from r2d2.index.layout import INT8, STORES
+    from r2d2.index.vectors.build_approximate import KINDS, build_ann
     from r2d2.models import lasting_name, tell_ranking
     from r2d2.outputs import a_file, check_outputs
-    from r2d2.search.ann_build import KINDS, build_ann
-    from r2d2.search.embed import loaded
-    from r2d2.search.export import export_vectors
-    from r2d2.search.gallery_notes import notes_of_gallery
-    from r2d2.search.index import build_index, count_bad
-    from r2d2.search.layout import INT8, STORES
-    from r2d2.search.table_gallery import TableGallery
     from r2d2.settings import one_of
 
     anew = overwrite and export is None
@@ -436,16 +436,16 @@ def _opened(
     kept_bytes: int | None = None,
 ) -> Searcher:
     """A table, the emoji, or a folder of pictures that is brought up to date first."""
+    from r2d2.index.embed import loaded
+    from r2d2.index.gallery.emoji import EmojiGallery
+    from r2d2.index.gallery.notes import other_kind_note
+    from r2d2.index.gallery.table import TableGallery
     from r2d2.photo_folder.gallery import FolderGallery
     from r2d2.photo_folder.open import open_folder
     from r2d2.photo_folder.place import FolderOptions, is_picture_folder
     from r2d2.pretrained import SHIPPED
-    from r2d2.search.embed import loaded
-    from r2d2.search.gallery_notes import other_kind_note
     from r2d2.search.searcher import Searcher
-    from r2d2.search.shipped import EmojiGallery
     from r2d2.search.states import KEPT_BYTES
-    from r2d2.search.table_gallery import TableGallery
     from r2d2.tensor_cores import allow_tensor_cores
 
     kept_bytes = KEPT_BYTES if kept_bytes is None else kept_bytes

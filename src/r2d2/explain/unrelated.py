@@ -1,7 +1,7 @@
 """Everyday words of many subjects, which serve as a baseline for the maps of entities.
 
 The effect of a part of a picture is compared with its effect on these words. They are words because
-entities are; search compares whole texts (search/unrelated_texts.txt). A few of them may be in a
+entities are; search compares whole texts (index/unrelated_texts.txt). A few of them may be in a
 picture, so only quantiles over all of them are used.
 """
 

@@ -12,6 +12,20 @@ from r2d2.data.images import upright_size
 from r2d2.errors import R2D2Error
 from r2d2.files import sole_process
 from r2d2.formats.picture_captions import CaptionSource, captions_beside, captions_in_file
+from r2d2.index.build import build_index, drop
+from r2d2.index.calibrate import update_calibration
+from r2d2.index.embed import loaded
+from r2d2.index.gallery.notes import EMOJI_ONLY, SAMPLE, is_of_another_kind
+from r2d2.index.layout import (
+    BAD,
+    IndexInfo,
+    existing_lance,
+    open_lance,
+    read_index_info,
+    staging_uri,
+    texts_uri,
+)
+from r2d2.index.table_texts import texts_of
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.folders import absolute
 from r2d2.inputs.picture_listing import Listing, list_pictures
@@ -35,20 +49,6 @@ from r2d2.photo_folder.texts import prune_texts
 from r2d2.photo_folder.update import FolderChanges, FolderUpdate
 from r2d2.pretrained import SHIPPED
 from r2d2.progress import bars
-from r2d2.search.calibrate import update_calibration
-from r2d2.search.embed import loaded
-from r2d2.search.gallery_notes import EMOJI_ONLY, SAMPLE, is_of_another_kind
-from r2d2.search.index import build_index, drop
-from r2d2.search.layout import (
-    BAD,
-    IndexInfo,
-    existing_lance,
-    open_lance,
-    read_index_info,
-    staging_uri,
-    texts_uri,
-)
-from r2d2.search.table_texts import texts_of
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,7 @@ import pyarrow as pa
 
 from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors
-from r2d2.native_write import write_whole
-from r2d2.pair import SCHEMA
-from r2d2.search.layout import (
+from r2d2.index.layout import (
     BAD,
     VECTOR,
     IndexInfo,
@@ -24,6 +22,8 @@ from r2d2.search.layout import (
     vector_type,
     write_index_info,
 )
+from r2d2.native_write import write_whole
+from r2d2.pair import SCHEMA
 
 FILE = "file"  # path under the folder, as the system has it, in bytes
 FOLDER = "folder"  # that of the picture, relative, for conditions

@@ -11,10 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from r2d2.native_write import write_batches
-from r2d2.search.embed import text_schema
-from r2d2.search.index import drop
-from r2d2.search.layout import (
+from r2d2.index.build import drop
+from r2d2.index.embed import text_schema
+from r2d2.index.layout import (
     ADDRESS,
     IMAGE_ID,
     TEXT,
@@ -25,7 +24,8 @@ from r2d2.search.layout import (
     texts_uri,
     write_index_info,
 )
-from r2d2.search.table_texts import texts_of
+from r2d2.index.table_texts import texts_of
+from r2d2.native_write import write_batches
 from r2d2.tokenizer import key_hash, text_key
 
 ROWS_AT_ONCE = 4096

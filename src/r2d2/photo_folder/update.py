@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from r2d2.formats.picture_captions import CaptionSource
+from r2d2.index.layout import BAD, VECTOR
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.picture_listing import UNREADABLE_FILE, ListedPicture, Listing
 from r2d2.models import ImageTextModel
@@ -38,7 +39,6 @@ from r2d2.photo_folder.rows import (
     KnownPicture,
 )
 from r2d2.progress import Update
-from r2d2.search.layout import BAD, VECTOR
 from r2d2.vectors import NO_DIRECTION, without_direction
 
 log = logging.getLogger(__name__)

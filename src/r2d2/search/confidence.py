@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from r2d2.index.calibration import Doubles, Level, PictureChance, level_of
+from r2d2.index.gallery.protocol import Gallery, GalleryItem
+from r2d2.index.text.terms import image_terms, text_terms
 from r2d2.notes import Note
-from r2d2.search.calibration import Doubles, PictureChance, level_of
 from r2d2.search.first_stage import FirstStage
-from r2d2.search.gallery import Gallery, GalleryItem
-from r2d2.search.query import Level
-from r2d2.search.terms import image_terms, text_terms
 
 HEAD = 20  # first results that tell whether anything fits
 NOTHING_FITS = Note(

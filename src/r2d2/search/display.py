@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from r2d2.index.calibration import LIKELY, POSSIBLE
+from r2d2.index.gallery.emoji import EmojiGallery, emoji_character
+from r2d2.index.gallery.notes import calibration_note
 from r2d2.notes import Note
-from r2d2.search.calibration import LIKELY, POSSIBLE
-from r2d2.search.gallery_notes import calibration_note
 from r2d2.search.query import Hit, SearchQuery, SearchResults
 from r2d2.search.searcher import Searcher
-from r2d2.search.shipped import EmojiGallery, emoji_character
 
 LEVEL_STYLES = {"likely": "green", "possible": "", "unlikely": "dim"}
 LEVELS = (

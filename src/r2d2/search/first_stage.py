@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.search.gallery import Floats, Rows
+from r2d2.index.gallery.protocol import Floats, Rows
 from r2d2.search.query import Reason
 
 RANK_OFFSET = 1.0

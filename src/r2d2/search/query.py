@@ -7,6 +7,7 @@ from typing import Literal
 
 from PIL import Image
 
+from r2d2.index.calibration import Level
 from r2d2.notes import Note
 
 Target = Literal["images", "texts"]
@@ -15,8 +16,6 @@ Stage = Literal["both", "text", "cosine"]
 # What is compared with a text: the images' vectors, the words of their texts, or both.
 By = Literal["both", "vectors", "words"]
 Reason = Literal["words", "picture", "both"]  # what a result was found by
-# How sure a result is; see `calibration`. Of an answer: of its best result; unlikely: nothing fits.
-Level = Literal["likely", "possible", "unlikely"]
 
 MAX_RESULTS = 1000  # a page
 MAX_DEPTH = 10_000  # results from the first to the last of a page

@@ -14,6 +14,8 @@ import torch
 from PIL import Image
 
 from r2d2.errors import R2D2Error
+from r2d2.index.gallery.protocol import Gallery, GalleryItem, WordSearch
+from r2d2.index.text.reading import QueryReading, read_query, spell
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.models import (
     CrossEncoderModel,
@@ -34,7 +36,6 @@ from r2d2.search.confidence import (
     confidence,
 )
 from r2d2.search.first_stage import FUSED, FirstStage, by_vectors, by_words, fuse
-from r2d2.search.gallery import Gallery, GalleryItem, WordSearch
 from r2d2.search.query import (
     MAX_CANDIDATES,
     MAX_DEPTH,
@@ -44,7 +45,6 @@ from r2d2.search.query import (
     SearchQuery,
     SearchResults,
 )
-from r2d2.search.reading import QueryReading, read_query, spell
 from r2d2.search.second_stage import (
     CandidatePairs,
     CandidateScore,
@@ -120,11 +120,11 @@ class Searcher:
 
         R2D2Error where the table has no index, or another model's.
         """
+        from r2d2.index.gallery.emoji import EmojiGallery
+        from r2d2.index.gallery.table import TableGallery
         from r2d2.photo_folder.gallery import FolderGallery
         from r2d2.photo_folder.open import open_folder
         from r2d2.photo_folder.place import FolderOptions, is_picture_folder
-        from r2d2.search.shipped import EmojiGallery
-        from r2d2.search.table_gallery import TableGallery
 
         if table is not None and is_picture_folder(table):
             if not (model is None or isinstance(model, (str, Path))):

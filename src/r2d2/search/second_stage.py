@@ -13,12 +13,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from r2d2.index.gallery.protocol import Floats
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.r2d2 import Pairs
 from r2d2.models import CrossEncoderModel, ImageTextModel
 from r2d2.ranking.two_stage import Cascade, two_stage_scores
 from r2d2.search.first_stage import Doubles, FirstStage
-from r2d2.search.gallery import Floats
 from r2d2.search.query import Stage
 
 Pair = tuple[EncodedStates, EncodedStates]  # image and text, each an EncodedStates of one

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from r2d2.data.images import BadImage
 from r2d2.data.preprocessing import Pixels
+from r2d2.index.gallery.protocol import Gallery
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.models import ImageTextModel
-from r2d2.search.gallery import Gallery
 
 KEPT_BYTES = 256 << 20
 AT_ONCE = 64  # files held in memory at a time

@@ -1,0 +1,354 @@
+"""Embed a table once: images into two columns of it, its distinct texts into a table beside it.
+
+Finished vectors are first kept in a staging table, so that a stopped run continues from there; a
+table that has grown needs only its new rows. The column of a fragment is written once, when all of
+its rows have their vectors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from r2d2.corpus.cluster.connection import check_nodes
+from r2d2.corpus.funnel import StageCount, add_counts
+from r2d2.corpus.runner import Runner, map_jobs, start
+from r2d2.errors import R2D2Error
+from r2d2.index.calibrate import update_calibration
+from r2d2.index.embed import (
+    EmbedImages,
+    EmbedTexts,
+    int8_column,
+    loaded,
+    loaded_at,
+    staged_schema,
+    text_schema,
+)
+from r2d2.index.gallery.protocol import Floats
+from r2d2.index.layout import (
+    BAD,
+    FLOAT32,
+    INT8,
+    ROW_ADDRESS,
+    STAGED,
+    TEXT_KEY,
+    TODO,
+    VECTOR,
+    WORDS,
+    IndexInfo,
+    as_matrix,
+    existing_index_info,
+    existing_lance,
+    indexing,
+    open_lance,
+    read_index_info,
+    staging_uri,
+    texts_uri,
+    update_fragment,
+    vector_type,
+    write_index_info,
+)
+from r2d2.index.table_texts import texts_of
+from r2d2.index.text.words import write_words
+from r2d2.index.vectors.exact import scales_of
+from r2d2.models import ImageTextModel, lasting_name, narrowed_model
+from r2d2.native_write import write_whole
+from r2d2.pretrained import Pretrained
+from r2d2.progress import Update, bars
+from r2d2.table import PairsTable
+from r2d2.tokenizer import key_hash, text_key
+
+log = logging.getLogger(__name__)
+
+BLOCKS = 200  # into which a table is cut ...
+BLOCK_ROWS = (128, 8192)  # ... of at least and at most so many rows; a stop loses one of them
+TEXTS_AT_ONCE = 1024
+CALIBRATED = 4096  # texts that the scales of texts in int8 are taken from
+SHOWN = 3  # images named of each kind that were left out
+WAVE = 64  # blocks of texts that are prepared before they are handed out
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """What a run of `build_index` did."""
+
+    images: StageCount  # new ones: seen, good, and why the others were not
+    texts: StageCount | None  # new ones; None: not asked for
+    rows: int  # of the table
+    vectors: int  # that it has now
+    fingerprint: str
+
+
+def build_index(
+    table: str | Path,
+    model: str | Path,
+    *,
+    texts: bool = True,
+    runner: str = "native",
+    workers: int | None = None,
+    dim: int | None = None,
+    store: str | None = None,
+    overwrite: bool = False,
+) -> IndexReport:
+    """Embed what is not embedded yet.
+
+    Args:
+        table: a pairs table; it gets two columns, and a table of texts beside it.
+        model: as `r2d2.load` takes it; on a cluster, one that every worker can read.
+        texts: the texts too, for search by an image.
+        runner: native, or ray: a model a worker, over the cluster.
+        workers: of the cluster, by default as many as it has room for; on one machine a model
+            takes all cores by itself.
+        dim: numbers of a vector; None: as many as the index has, all where there is none yet.
+        store: float32, or int8, a quarter of it; None: as the index has it, float32 where there is
+            none yet.
+        overwrite: drop another model's vectors, or one's own, and make them anew.
+
+    Raises:
+        R2D2Error: no table, no model, vectors of another model, or another process is at it.
+    """
+    uri = PairsTable.open(table).path
+    with indexing(uri):
+        return _build(uri, lasting_name(model), texts, runner, workers, dim, store, overwrite)
+
+
+def _build(
+    uri: str,
+    model: str,
+    texts: bool,
+    runner: str,
+    workers: int | None,
+    dim: int | None,
+    store: str | None,
+    overwrite: bool,
+) -> IndexReport:
+    if dim is None and not overwrite:
+        dim = _width_there(uri, loaded(model))
+    net = loaded_at(model, dim)
+    made_by = net.fingerprint
+    # On this machine one process with one model: torch takes all cores by itself.
+    runs = start(runner, workers) if runner != "native" else Runner()
+    if runs.cluster:
+        check_nodes(Path(uri).parent if "://" not in uri else None, ["r2d2", "torch"])
+    width = net.embed_dim
+    _prepare(uri, IndexInfo(made_by, width, store=store or FLOAT32), store, overwrite)
+    with bars() as update:
+        images = _embed_images(uri, (model, dim), width, runs, update)
+        texts_count = _embed_texts(uri, (model, dim), width, runs, update) if texts else None
+        if texts:
+            write_words(uri, update)
+    vectors = update_calibration(uri, net)
+    dataset = existing_lance(uri)
+    return IndexReport(images, texts_count, dataset.count_rows(), vectors, made_by)
+
+
+def _width_there(uri: str, model: ImageTextModel) -> int | None:
+    """The width of an index that this model made at a smaller one than its own; None: none did."""
+    dataset = open_lance(uri)
+    about = None if dataset is None else read_index_info(dataset, uri)
+    if about is None or not isinstance(model, Pretrained) or about.width >= model.embed_dim:
+        return None
+    narrow = narrowed_model(model, about.width, warn=False)
+    return about.width if narrow.fingerprint == about.fingerprint else None
+
+
+def _prepare(uri: str, new: IndexInfo, store: str | None, overwrite: bool) -> None:
+    """Make room, and sign it, so that no second model fills what the first began."""
+    made_by, width = new.fingerprint, new.width
+    dataset = existing_lance(uri)
+    about = read_index_info(dataset, uri) if not overwrite else None
+    if about is not None and about.fingerprint != made_by:
+        raise R2D2Error(
+            f"{uri} was indexed by another model ({about.fingerprint}, this one is {made_by}): "
+            "give --overwrite to drop its vectors and make them anew"
+        )
+    if about is not None and store not in (None, about.store):
+        raise R2D2Error(
+            f"{uri} was indexed with vectors in {about.store}: leave --store {store} out, or give "
+            "--overwrite to drop them and make them anew"
+        )
+    existing = [name for name in (VECTOR, BAD, WORDS) if name in dataset.schema.names]
+    if about is None:
+        drop(texts_uri(uri))
+        drop(staging_uri(uri))
+        if existing:
+            dataset.drop_columns(existing)
+        write_index_info(dataset, new)
+        existing = []
+    if VECTOR not in existing:
+        kind = vector_type(width, (about or new).store)
+        dataset.add_columns(pa.schema([(VECTOR, kind), (BAD, pa.string())]))
+
+
+def _embed_images(
+    uri: str, model: tuple[str, int | None], width: int, runs: Runner, update: Update
+) -> StageCount:
+    staging = staging_uri(uri)
+    if open_lance(staging) is not None:
+        _put_in(uri, staging)  # what a stopped run had done
+    dataset = existing_lance(uri)
+    todo = _places(dataset, TODO)
+    if not len(todo):
+        return StageCount("index", "images", 0, 0)
+    _create(staging, staged_schema(width))
+    low, high = BLOCK_ROWS
+    block = int(np.clip(-(-len(todo) // BLOCKS), low, high))
+    jobs = [
+        {"runs": json.dumps(_runs(todo[first : first + block]))}
+        for first in range(0, len(todo), block)
+    ]
+    work = EmbedImages(model[0], uri, dataset.version, staging, model[1])
+    row_progress = _in_rows(update, block, len(todo))
+    counts = map_jobs(work, jobs, runs, "images", row_progress, holds_model=True)
+    _put_in(uri, staging)
+    return add_counts(counts)
+
+
+def _in_rows(update: Update, block: int, total: int) -> Update:
+    """Progress in rows instead of blocks of them."""
+
+    def in_rows(label: str, done: int, _: int) -> None:
+        update(label, min(done * block, total), total)
+
+    return in_rows
+
+
+def _places(dataset: Any, where: str) -> npt.NDArray[np.int64]:
+    """Numbers of the rows that fulfil a condition, ascending."""
+    addresses = (
+        dataset.scanner(columns=[], with_row_address=True).to_table()[ROW_ADDRESS].to_numpy()
+    )
+    chosen = dataset.scanner(columns=[], filter=where, with_row_address=True).to_table()[
+        ROW_ADDRESS
+    ]
+    return np.searchsorted(addresses, np.sort(chosen.to_numpy())).astype(np.int64)
+
+
+def _silent(*progress: object) -> None:
+    pass
+
+
+def _runs(rows: npt.NDArray[np.int64]) -> list[list[int]]:
+    """Ascending numbers as [first, stop] of what follows each other."""
+    ends = np.flatnonzero(np.diff(rows) != 1) + 1
+    return [[int(run[0]), int(run[-1]) + 1] for run in np.split(rows, ends)]
+
+
+def _put_in(uri: str, staging: str) -> None:
+    """Write what waits into the table's columns, a fragment a commit, and drop it."""
+    dataset, waiting = existing_lance(uri), existing_lance(staging)
+    about = existing_index_info(dataset, uri)
+    if about.store == INT8 and about.scales is None:
+        about = _with_scales(dataset, about, _vectors_of(waiting))
+        dataset = existing_lance(uri)
+    scales = None
+    if about.store == INT8:  # where all vectors are bad, there is nothing to scale
+        scales = np.array(about.scales or [1.0] * about.width, np.float32)
+    for fragment in dataset.get_fragments():
+        first = fragment.fragment_id << 32
+        staged = waiting.to_table(filter=f"{STAGED} >= {first} AND {STAGED} < {first + (1 << 32)}")
+        if not len(staged):
+            continue
+        if scales is not None:
+            position = staged.schema.get_field_index(VECTOR)
+            column = int8_column(staged[VECTOR].combine_chunks(), scales)
+            staged = staged.set_column(position, VECTOR, column)
+        update_fragment(uri, dataset.version, fragment, staged)
+    drop(staging)
+
+
+def _with_scales(dataset: Any, about: IndexInfo, batches: Iterator[Floats]) -> IndexInfo:
+    """Note the scales of an index in int8; all of its vectors may be without a direction."""
+    scales = scales_of(batches)
+    if scales is None:
+        return about
+    known = replace(about, scales=scales.tolist())
+    write_index_info(dataset, known)
+    return known
+
+
+def _vectors_of(waiting: Any) -> Iterator[Floats]:
+    for batch in waiting.to_batches(columns=[VECTOR], filter=f"{VECTOR} IS NOT NULL"):
+        yield as_matrix(batch[VECTOR])
+
+
+def _embed_texts(
+    uri: str, model: tuple[str, int | None], width: int, runs: Runner, update: Update
+) -> StageCount:
+    target = texts_uri(uri)
+    dataset_of_texts = open_lance(target)
+    dataset = existing_lance(uri)
+    about = existing_index_info(dataset, uri)
+    if dataset_of_texts is None:
+        dataset_of_texts = _create(target, text_schema(width, about.store))
+        write_index_info(dataset_of_texts, IndexInfo(about.fingerprint, width, store=about.store))
+    info = existing_index_info(dataset_of_texts, target)
+    known = set(dataset_of_texts.to_table(columns=[TEXT_KEY])[TEXT_KEY].to_pylist())
+    counts = [StageCount("index", "texts", 0, 0)]
+    total = dataset.count_rows()
+
+    def hand_out(texts: list[list[Any]], row: int) -> None:
+        nonlocal info
+        if info.store == INT8 and info.scales is None:
+            sample = [text for text, *_ in texts[:: -(-len(texts) // CALIBRATED)]]
+            vectors = loaded_at(*model).encode_texts(sample).embedding.float().cpu().numpy()
+            info = _with_scales(open_lance(target), info, iter([vectors]))
+        scales = None if info.scales is None else tuple(info.scales)
+        work = EmbedTexts(model[0], target, model[1], scales)
+        jobs = [
+            {"texts": json.dumps(texts[first : first + TEXTS_AT_ONCE])}
+            for first in range(0, len(texts), TEXTS_AT_ONCE)
+        ]
+        counts.extend(map_jobs(work, jobs, runs, "texts", _silent, holds_model=True))
+        update("texts", row, total)
+
+    waiting: list[list[Any]] = []
+    row = 0
+    for row, text, image_id, address in texts_of(dataset):
+        key = key_hash(text_key(text))
+        if key in known:
+            continue
+        known.add(key)
+        waiting.append([text, key, image_id, address])
+        if len(waiting) == WAVE * TEXTS_AT_ONCE:
+            hand_out(waiting, row)
+            waiting = []
+    if waiting:
+        hand_out(waiting, total)
+    return add_counts(counts)
+
+
+def _create(uri: str, schema: pa.Schema) -> Any:
+    import lance
+
+    return write_whole(lambda: lance.write_dataset(schema.empty_table(), uri, mode="create"))
+
+
+def drop(uri: str) -> None:
+    """Remove a Lance dataset, where there is one."""
+    import lance
+
+    if "://" not in uri:
+        shutil.rmtree(uri, ignore_errors=True)
+    elif open_lance(uri) is not None:
+        with contextlib.suppress(OSError, ValueError):
+            lance.LanceDataset.drop(uri)
+
+
+def count_bad(counts: StageCount) -> str:
+    """`3 unreadable (such as p1, p2), 1 empty (such as p7)`, or nothing."""
+    return ", ".join(
+        f"{count} {kind}" + (f" (such as {', '.join(names[:SHOWN])})" if names else "")
+        for kind, count in sorted(counts.dropped.items())
+        for names in (counts.examples.get(kind, ()),)
+    )

@@ -1,0 +1,186 @@
+"""Embed a block of rows and store the vectors, in this process or in a worker of a cluster."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from r2d2.corpus.funnel import StageCount
+from r2d2.corpus.runner import REPEATED
+from r2d2.data.images import BadImage
+from r2d2.data.preprocessing import Pixels
+from r2d2.index.gallery.protocol import Floats
+from r2d2.index.layout import (
+    ADDRESS,
+    BAD,
+    FLOAT32,
+    IMAGE_ID,
+    INT8,
+    ROW_ADDRESS,
+    STAGED,
+    TEXT,
+    TEXT_KEY,
+    TEXT_VECTOR,
+    VECTOR,
+    as_matrix,
+    vector_column,
+    vector_type,
+)
+from r2d2.index.vectors.exact import to_int8
+from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.models import ImageTextModel, load, narrowed_model
+from r2d2.native_write import write_whole
+from r2d2.tensor_cores import allow_tensor_cores
+from r2d2.vectors import NO_DIRECTION, DirectionCheck, without_direction
+
+FILES_AT_ONCE = 128  # in memory
+
+
+def staged_schema(width: int) -> pa.Schema:
+    """The table of vectors that are not in the pairs table yet."""
+    return pa.schema(
+        [(STAGED, pa.uint64()), (VECTOR, vector_type(width)), (BAD, pa.string())]
+    )  # fmt: skip
+
+
+def text_schema(width: int, store: str = FLOAT32) -> pa.Schema:
+    """The table of texts."""
+    return pa.schema(
+        [
+            (TEXT, pa.string()),
+            (TEXT_KEY, pa.int64()),
+            (IMAGE_ID, pa.string()),
+            (ADDRESS, pa.uint64()),
+            (TEXT_VECTOR, vector_type(width, store)),
+        ]
+    )
+
+
+@lru_cache(maxsize=1)
+def loaded(model: str) -> ImageTextModel:
+    """A model, loaded once a process."""
+    opened = load(model)
+    allow_tensor_cores(opened)
+    return opened
+
+
+@lru_cache(maxsize=1)
+def loaded_at(model: str, dim: int | None) -> ImageTextModel:
+    """That model with embeddings of `dim` numbers; None: all. R2D2Error where it cannot be."""
+    return loaded(model) if dim is None else narrowed_model(loaded(model), dim)
+
+
+@dataclass(frozen=True)
+class EmbedImages:
+    """Images of a table at runs of rows, into the table of what waits."""
+
+    model: str
+    table: str
+    version: int
+    staging: str
+    dim: int | None = None  # numbers of an embedding; None: all
+
+    def __call__(self, job: dict[str, str]) -> StageCount:
+        """The job's `runs` are JSON: [[first, stop], ...]."""
+        import lance
+
+        rows = [row for first, stop in json.loads(job["runs"]) for row in range(first, stop)]
+        dataset = lance.dataset(self.table, version=self.version)
+        model = loaded_at(self.model, self.dim)
+        bad = DroppedRows()
+        tables = []
+        for start in range(0, len(rows), FILES_AT_ONCE):
+            part = rows[start : start + FILES_AT_ONCE]
+            taken = dataset.take(part, columns=["image_id", "image", ROW_ADDRESS])
+            kinds: list[str | None] = []
+            pixels: list[Pixels] = []
+            for file in taken["image"].to_pylist():
+                try:
+                    pixels.append(model.read(file or b""))
+                    kinds.append(None)
+                except BadImage as error:
+                    kinds.append(error.kind)
+            vectors = np.empty((0, model.embed_dim), np.float32)
+            if pixels:
+                made = model.encode_pixels(pixels).embedding.float().cpu().numpy()
+                vectors = _with_direction(made, kinds)
+            for image_id, kind in zip(taken["image_id"].to_pylist(), kinds, strict=True):
+                if kind is not None:
+                    bad.add(kind, image_id or "no image_id")
+            column = vector_column(vectors, np.array([kind is None for kind in kinds], bool))
+            tables.append(
+                pa.Table.from_arrays(
+                    [taken[ROW_ADDRESS].combine_chunks(), column, pa.array(kinds, pa.string())],
+                    schema=staged_schema(column.type.list_size),
+                )
+            )
+        vectors_of_rows = pa.concat_tables(tables)
+        _append(self.staging, vectors_of_rows, STAGED, job)
+        return StageCount(
+            "index",
+            "images",
+            len(rows),
+            len(rows) - bad.total,
+            dict(bad.counts),
+            bad.first_examples(),
+        )
+
+
+@dataclass(frozen=True)
+class EmbedTexts:
+    """Distinct texts into their table."""
+
+    model: str
+    table: str
+    dim: int | None = None
+    scales: tuple[float, ...] | None = None  # (d,) of vectors in int8; None: float32
+
+    def __call__(self, job: dict[str, str]) -> StageCount:
+        """The job's `texts` are JSON: [[text, key, image id, address], ...]."""
+        rows = json.loads(job["texts"])
+        texts, keys, ids, addresses = (list(column) for column in zip(*rows, strict=True))
+        model = loaded_at(self.model, self.dim)
+        vectors = model.encode_texts(texts).embedding.float().cpu().numpy()
+        directions = DirectionCheck("texts", "the weights of the model are broken: give another")
+        directions.add(vectors, texts)
+        directions.done()
+        width, store = vectors.shape[1], FLOAT32 if self.scales is None else INT8
+        if self.scales is not None:
+            vectors = to_int8(vectors, np.array(self.scales, np.float32))
+        column = vector_column(vectors)
+        arrays = [pa.array(texts), pa.array(keys, pa.int64()), pa.array(ids, pa.string()),
+                  pa.array(addresses, pa.uint64()), column]  # fmt: skip
+        table = pa.Table.from_arrays(arrays, schema=text_schema(width, store))
+        _append(self.table, table, TEXT_KEY, job)
+        return StageCount("index", "texts", len(texts), len(texts))
+
+
+def _append(uri: str, rows: pa.Table, key: str, job: dict[str, str]) -> None:
+    """Add a job's rows to a dataset, unless an attempt that was lost has done so."""
+    import lance
+
+    if REPEATED in job and len(rows):
+        first = rows[key][0].as_py()
+        if lance.dataset(uri).count_rows(filter=f"{key} = {first}"):
+            return
+    write_whole(lambda: lance.write_dataset(rows, uri, mode="append"))
+
+
+def _with_direction(vectors: Floats, kinds: list[str | None]) -> Floats:
+    """The vectors (m, d) of the good ones that point somewhere; the kinds of the others are set."""
+    bad = without_direction(vectors)
+    good = [number for number, kind in enumerate(kinds) if kind is None]
+    for number in np.flatnonzero(bad).tolist():
+        kinds[good[number]] = NO_DIRECTION
+    return vectors[~bad]
+
+
+def int8_column(column: Any, scales: Floats) -> pa.Array:
+    """A column of float32 vectors in bytes; what is null stays so."""
+    valid = column.is_valid().to_numpy(zero_copy_only=False)
+    return vector_column(to_int8(as_matrix(column.drop_null()), scales), valid)

@@ -1,0 +1,150 @@
+"""A Lance table with a column of vectors: what every search of such a table needs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from r2d2.errors import R2D2Error
+from r2d2.index.calibration import is_current, stored_calibration
+from r2d2.index.gallery.conditions import condition_errors
+from r2d2.index.gallery.protocol import Floats, Rows
+from r2d2.index.layout import (
+    ADDRESS,
+    BAD,
+    INT8,
+    ROW_ADDRESS,
+    TEXT_KEY,
+    TEXT_VECTOR,
+    VECTOR,
+    WORDS,
+    IndexInfo,
+    as_matrix,
+    open_lance,
+    read_index_info,
+)
+from r2d2.index.vectors.exact import from_int8
+from r2d2.vectors import DirectionCheck
+
+HIDDEN = {VECTOR, BAD, WORDS, TEXT_VECTOR, TEXT_KEY, ADDRESS}  # columns that no condition names
+
+
+class VectorTable:
+    """A Lance table with a column of vectors."""
+
+    def __init__(self, uri: str, column: str) -> None:
+        dataset = open_lance(uri)
+        about = None if dataset is None else read_index_info(dataset, uri)
+        if dataset is None or about is None or column not in dataset.schema.names:
+            raise R2D2Error(
+                f"{uri} has no index: make one by `r2d2 index {uri} --model MODEL`", code="no_index"
+            )
+        self.uri = uri
+        self.column = column
+        self.dataset: Any = dataset
+        self.about: IndexInfo = about
+        self.rows = int(dataset.count_rows())
+        self.columns = {  # plain ones that a condition may name, and their types
+            field.name: str(field.type)
+            for field in self.dataset.schema
+            if field.name not in HIDDEN and _plain(field.type)
+        }
+        self.choose: Callable[[str], Rows] | None = None  # where conditions are on another table
+
+    @cached_property
+    def addresses(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
+        """Lance's address of each row, (rows,), ascending."""
+        rows = self.dataset.scanner(columns=[], with_row_address=True).to_table()
+        return rows[ROW_ADDRESS].to_numpy().astype(np.uint64)  # type: ignore[no-any-return]
+
+    def row_of(self, address: int) -> int | None:
+        """The row at an address; None: there is none."""
+        row = int(np.searchsorted(self.addresses, np.uint64(address)))
+        exists = row < len(self.addresses) and int(self.addresses[row]) == address
+        return row if exists else None
+
+    def rows_of(self, addresses: np.ndarray[Any, np.dtype[np.uint64]]) -> Rows:
+        """The rows at addresses that there are, in their order."""
+        return np.searchsorted(self.addresses, addresses).astype(np.int64)
+
+    def select(self, where: str) -> Rows:
+        """Rows that fulfil a condition; R2D2Error where it does not work."""
+        with condition_errors(where, self.columns):
+            if self.choose is not None:
+                return self.choose(where)
+            scanner = self.dataset.scanner(columns=[], filter=where, with_row_address=True)
+            addresses = scanner.to_table()[ROW_ADDRESS].to_numpy()
+        return self.rows_of(np.sort(addresses))
+
+    @cached_property
+    def count(self) -> int:
+        """How many vectors there are.
+
+        The calibration of a table that has not changed since tells it. Else the whole column is
+        read, as Lance finds what is null in no other way.
+        """
+        known = stored_calibration(self.dataset)
+        if known is not None and is_current(known, self.dataset):
+            return known.count
+        return int(self.dataset.count_rows(filter=f"{self.column} IS NOT NULL"))
+
+    def read(self, rows: Rows) -> tuple[Rows, Floats]:
+        """Those of `rows` that have a vector, and their vectors, (n, d)."""
+        taken = self.dataset.take(rows.tolist(), columns=[self.column])
+        column = taken[self.column].combine_chunks()
+        has_vector = column.is_valid().to_numpy(zero_copy_only=False)
+        return rows[has_vector], self.matrix(column.drop_null())
+
+    def matrix(self, column: pa.Array) -> Floats:
+        """Vectors of this table without nulls as (n, d) float32."""
+        stored = as_matrix(column)
+        return stored if self.scales is None else from_int8(stored, self.scales)
+
+    @cached_property
+    def scales(self) -> Floats | None:
+        """(d,) where vectors are kept in int8; None: in float32."""
+        if self.about.store != INT8:
+            return None
+        if self.about.scales is None:
+            raise R2D2Error(
+                f"the index of {self.uri} is not finished: run `r2d2 index` again", code="no_index"
+            )
+        return np.array(self.about.scales, np.float32)
+
+    def column_batches(self) -> Iterator[tuple[Rows, pa.Array]]:
+        """All rows that have a vector, (n,), and their part of the column, some at a time."""
+        scanner = self.dataset.scanner(
+            columns=[self.column], filter=f"{self.column} IS NOT NULL", with_row_address=True
+        )
+        for batch in scanner.to_batches():
+            yield self.rows_of(batch[ROW_ADDRESS].to_numpy()), batch[self.column]
+
+    def batches(self) -> Iterator[tuple[Rows, Floats]]:
+        """All rows that have a vector, (n,), and their vectors, (n, d), some at a time.
+
+        Raises:
+            R2D2Error: at the end, or where a whole batch is so: vectors have no direction.
+        """
+        directions = DirectionCheck(
+            f"the index of {self.uri}", "make it anew by `r2d2 index --overwrite`"
+        )
+        for rows, column in self.column_batches():
+            vectors = self.matrix(column)
+            directions.add(vectors, [f"row {row}" for row in rows])
+            yield rows, vectors
+        directions.done()
+
+
+def _plain(kind: pa.DataType) -> bool:
+    types = pa.types
+    return any(
+        test(kind)
+        for test in (
+            types.is_string, types.is_large_string, types.is_integer, types.is_floating,
+            types.is_boolean,
+        )
+    )  # fmt: skip

@@ -1,0 +1,214 @@
+"""Connections that say little, slowly or nothing, and how they make room for others.
+
+uvicorn waits without end for a request's headers and for a client to take its answer, and knows
+no client from another. Here both have a time, and where all places are taken a newcomer gets that
+of the connection that has been without a request longest. So half-sent requests keep nobody out,
+not even from behind one address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import h11
+from starlette.responses import Response
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from r2d2.search.serve.errors import busy_problem, problem
+from r2d2.search.serve.service import ServeConfig
+
+# owing: its request's headers have not come; idle: between two requests; sending: its body has not
+# come whole; working: it is being answered. Those that go first for want of room stand first.
+State = Literal["owing", "idle", "sending", "working"]
+DISPENSABLE: tuple[State, ...] = ("owing", "idle", "sending")
+Reason = Literal["room", "refused", "slow"]
+
+
+@dataclass
+class _ClientConnections:
+    """Connections of one client, or of all, by state in the order of entering it."""
+
+    open: set[Connection] = field(default_factory=set)
+    lines: dict[State, dict[Connection, None]] = field(
+        default_factory=lambda: {state: {} for state in DISPENSABLE}
+    )
+
+    def first_to_go(self) -> Connection | None:
+        """None where all are being answered."""
+        return next(
+            (next(iter(self.lines[state])) for state in DISPENSABLE if self.lines[state]), None
+        )
+
+
+class ConnectionLimiter:
+    """All connections of a server, which are limited in number, those of each client too."""
+
+    def __init__(self, config: ServeConfig, dropped: Callable[[Reason], None]) -> None:
+        """`dropped` is told of every connection that ends here, and why."""
+        self.config = config
+        self.dropped = dropped
+        self._all = _ClientConnections()
+        self._clients: dict[str, _ClientConnections] = {}
+
+    def enter(self, connection: Connection) -> bool:
+        """Whether a new connection has a place; another's may have been taken for it."""
+        client = connection.group
+        if client is not None:
+            group = self._clients.get(client, _ClientConnections())
+            if not self._made_room(group, self.config.client_connections):
+                return False
+        if not self._made_room(self._all, self.config.connections):
+            return False
+        for group in self._groups(connection):
+            group.open.add(connection)
+        return True
+
+    def leave(self, connection: Connection) -> None:
+        """Its place is free; one that has none may leave too."""
+        for group in self._groups(connection):
+            group.open.discard(connection)
+            for line in group.lines.values():
+                line.pop(connection, None)
+        if connection.group is not None and not self._clients[connection.group].open:
+            del self._clients[connection.group]
+
+    def move(self, connection: Connection, state: State) -> None:
+        """What a connection does has changed."""
+        for group in self._groups(connection):
+            for name, line in group.lines.items():
+                if name != state:
+                    line.pop(connection, None)
+                elif connection in group.open:
+                    line.setdefault(connection)
+
+    def _made_room(self, group: _ClientConnections, limit: int) -> bool:
+        while len(group.open) >= limit:
+            connection = group.first_to_go()
+            if connection is None:
+                return False
+            self.leave(connection)
+            connection.transport.abort()
+            self.dropped("room")
+        return True
+
+    def _groups(self, connection: Connection) -> list[_ClientConnections]:
+        if connection.group is None:
+            return [self._all]
+        return [self._all, self._clients.setdefault(connection.group, _ClientConnections())]
+
+
+class Connection(H11Protocol):
+    """uvicorn's connection in a place of its own."""
+
+    def __init__(self, *args: Any, places: ConnectionLimiter, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group: str | None = None
+        self._places = places
+        self._state: State = "owing"
+        self._stalled = False  # the client does not take its answer
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See asyncio."""
+        super().connection_made(transport)
+        self.group = client_of(self.client)
+        if not self._places.enter(self):
+            self._places.dropped("refused")
+            self._end_with(busy_problem(self._places.config.retry_after_s))
+        self._become("owing")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio."""
+        self._places.leave(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio."""
+        super().data_received(data)
+        self._become(self._state_of_request() or "owing")
+
+    def on_response_complete(self) -> None:
+        """See uvicorn: the answer was handed to the transport."""
+        super().on_response_complete()
+        unread = self.conn.their_state is not h11.IDLE or self.conn.trailing_data[0]
+        # the next request may have been sent with the one that was answered
+        self._become(self._state_of_request() or ("owing" if unread else "idle"))
+
+    def timeout_keep_alive_handler(self) -> None:
+        """See uvicorn: closed, and what the client has not taken by then is lost."""
+        super().timeout_keep_alive_handler()
+        self._watch()
+
+    def pause_writing(self) -> None:
+        """See asyncio."""
+        super().pause_writing()
+        self._stalled = True
+        self._watch()
+
+    def resume_writing(self) -> None:
+        """See asyncio."""
+        super().resume_writing()
+        self._stalled = False
+        self._watch()
+
+    def _state_of_request(self) -> State | None:
+        if self.cycle is None or self.cycle.response_complete:
+            return None
+        return "sending" if self.cycle.more_body else "working"
+
+    def _become(self, state: State) -> None:
+        self._state = state
+        self._places.move(self, state)
+        self._watch()
+
+    def _watch(self) -> None:
+        """A time runs while the client owes something; what it does meanwhile does not renew it."""
+        owes = self._state == "owing" or self._stalled or self.transport.is_closing()
+        if not owes and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        elif owes and self._timer is None:
+            self._timer = self.loop.call_later(self._places.config.client_timeout_s, self._late)
+
+    def _late(self) -> None:
+        self._timer = None
+        self._places.dropped("slow")
+        begun = self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]
+        if begun and not self._stalled and not self.transport.is_closing():
+            self._end_with(problem(408, "slow", "the request took too long to arrive"))
+            self._watch()
+        else:
+            self.transport.abort()
+
+    def _end_with(self, response: Response) -> None:
+        """Answer what is no request yet, and close."""
+        phrase = http.HTTPStatus(response.status_code).phrase
+        lines = [f"HTTP/1.1 {response.status_code} {phrase}".encode()]
+        lines += [name + b": " + value for name, value in response.raw_headers]
+        self.transport.write(b"\r\n".join([*lines, b"connection: close", b"", response.body]))
+        self.transport.close()
+
+
+def client_of(peer: tuple[str, int] | None) -> str | None:
+    """A client by the address of its socket; None for this machine, where a proxy may stand.
+
+    An IPv6 client is known by its network: one subscriber has 2^64 addresses there.
+    """
+    try:
+        address = ipaddress.ip_address(peer[0].partition("%")[0]) if peer else None
+    except ValueError:  # a socket of the file system
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if address is None or address.is_loopback:
+        return None
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)

@@ -1,0 +1,322 @@
+"""The routes of the HTTP API: each reads its request, calls the service and builds the response."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from r2d2.errors import R2D2Error
+from r2d2.index.gallery.conditions import OFFERED, condition_of
+from r2d2.index.gallery.emoji import emoji_family
+from r2d2.index.gallery.protocol import GalleryItem
+from r2d2.index.layout import base_name
+from r2d2.readable import cut_notes, unread_end
+from r2d2.search.query import Hit, SearchQuery
+from r2d2.search.serve.errors import problem, without_folder
+from r2d2.search.serve.openapi import PICTURE, WITH_PICTURE, form_schema, json_schema, request_body
+from r2d2.search.serve.request_body import read_request, service_of
+from r2d2.search.serve.schema import (
+    DEPTH,
+    IMAGES,
+    TEXTS,
+    ColumnOut,
+    ColumnsResponse,
+    EmbedImagesRequest,
+    EmbedRequest,
+    EmbedResponse,
+    ErrorResponse,
+    ExamplesResponse,
+    HealthResponse,
+    HitOut,
+    MatchRequest,
+    MatchResponse,
+    NoteOut,
+    RangeIn,
+    RowResponse,
+    SearchRequest,
+    SearchResponse,
+    ValueCount,
+)
+from r2d2.search.serve.service import EmbedJob, MatchJob, Service
+
+router = APIRouter()
+ONLY_IMAGES = {"type": "string", "enum": ["images"], "default": "images"}  # for a text
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorResponse} for status in (400, 401, 408, 413, 415, 422, 503)
+}
+NO_ROW: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorResponse} for status in (404, 422)
+}
+
+
+@router.post(
+    "/search",
+    response_model=SearchResponse,
+    responses=ERRORS,
+    openapi_extra=request_body(
+        json_schema(
+            SearchRequest,
+            ["text"],
+            target=ONLY_IMAGES,
+        ),
+        form_schema(
+            SearchRequest,
+            one_of=[
+                {"required": ["text"], "properties": {"target": ONLY_IMAGES}},
+                WITH_PICTURE | {"properties": {"by": {"enum": ["vectors"]}}},
+            ],
+            image=PICTURE,
+            where={
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": SearchRequest.model_json_schema()["properties"]["where"],
+                "description": "As JSON.",
+                "examples": ['{"split": "test"}'],
+            },
+        ),
+    ),
+)
+async def search(request: Request) -> SearchResponse:
+    """Images by a text, images by an image, or texts by an image."""
+    start = time.perf_counter()
+    service = service_of(request)
+    content = await read_request(request, images=1)
+    body = content.validated(SearchRequest)
+    if body.offset + body.k > DEPTH:
+        raise R2D2Error(
+            f"offset + k is {body.offset + body.k}: only the first {DEPTH} results are given",
+            code="too_deep",
+        )
+    query = SearchQuery(
+        text=body.text,
+        image=content.pictures[0] if content.pictures else None,
+        target=body.target,
+        k=body.k,
+        offset=body.offset,
+        two_stage=body.two_stage,
+        candidates=body.candidates,
+        cascade=body.cascade,
+        by=body.by,
+        where=condition_of(
+            {
+                name: value.to_range() if isinstance(value, RangeIn) else value
+                for name, value in body.where.items()
+            },
+            service.searcher.gallery.columns,
+        ),
+    )
+    service.searcher.check(query)
+    results = await service.search(query)
+    return SearchResponse(
+        hits=[_hit(hit, query, service) for hit in results.hits],
+        reranked=results.reranked,
+        searched=results.searched,
+        by=results.by,
+        level=results.level,
+        weight=results.weight,
+        milliseconds=round(1000 * (time.perf_counter() - start), 1),
+        notes=[*content.notes, *(NoteOut(**asdict(note)) for note in results.notes)],
+    )
+
+
+@router.post(
+    "/match",
+    response_model=MatchResponse,
+    responses=ERRORS,
+    openapi_extra=request_body(None, form_schema(MatchRequest, ["image", "text"], image=PICTURE)),
+)
+async def match(request: Request) -> MatchResponse:
+    """How well an image and each of several texts match."""
+    service = service_of(request)
+    content = await read_request(request, images=1, lists=("text",))
+    if not content.pictures:
+        raise R2D2Error("an image is missing: send a form with the parts image and text")
+    texts = content.validated(MatchRequest).text
+    notes = _read_texts(service, texts)
+    scores = await service.match(MatchJob(content.pictures[0], texts))
+    return MatchResponse(match=scores.match, cosine=scores.cosine, notes=[*content.notes, *notes])
+
+
+@router.post(
+    "/embed",
+    response_model=EmbedResponse,
+    responses=ERRORS,
+    openapi_extra=request_body(
+        json_schema(EmbedRequest),
+        form_schema(
+            None,
+            ["image"],
+            image={"type": "array", "items": PICTURE, "minItems": 1, "maxItems": IMAGES},
+        ),
+    ),
+)
+async def embed(request: Request) -> EmbedResponse:
+    """Embeddings of texts or of images."""
+    service = service_of(request)
+    content = await read_request(request, images=IMAGES)
+    notes = content.notes
+    if content.pictures:
+        content.validated(EmbedImagesRequest)
+        job = EmbedJob(images=content.pictures)
+    else:
+        texts = content.validated(EmbedRequest).texts
+        notes = _read_texts(service, texts)
+        job = EmbedJob(texts=texts)
+    return EmbedResponse(
+        embeddings=await service.embed(job), model=service.searcher.fingerprint, notes=notes
+    )
+
+
+@router.get("/images/{row}", responses=NO_ROW, response_class=Response)
+async def image(request: Request, row: int) -> Response:
+    """The picture of a row, small."""
+    service = service_of(request)
+    try:
+        async with service.decoding():
+            data, kind = await run_in_threadpool(service.pictures.get, row)
+    except IndexError:
+        raise HTTPException(404, f"there is no image {row}") from None
+    return Response(data, media_type=kind, headers={"cache-control": "private, max-age=86400"})
+
+
+@router.get("/images/{row}/whole", responses=NO_ROW, response_class=Response)
+async def whole_image(request: Request, row: int) -> Response:
+    """The picture of a row at its full size; X-Picture: thumbnail, where its file is gone."""
+    service = service_of(request)
+    try:
+        async with service.decoding():
+            picture = await run_in_threadpool(service.pictures.whole, row)
+    except IndexError:
+        raise HTTPException(404, f"there is no image {row}") from None
+    data, kind, whole = picture
+    headers = {
+        "cache-control": "private, max-age=60",  # the file may change, or go
+        "x-picture": "whole" if whole else "thumbnail",
+    }
+    return Response(data, media_type=kind, headers=headers)
+
+
+@router.get("/rows/{row}", response_model=RowResponse, responses=NO_ROW)
+async def one_row(request: Request, row: int) -> RowResponse:
+    """What there is to know of a row."""
+    service = service_of(request)
+    gallery = service.searcher.gallery
+    if not 0 <= row < len(gallery):
+        raise HTTPException(404, f"there is no row {row}: there are {len(gallery)}")
+
+    def read() -> tuple[GalleryItem, str | None, dict[str, Any]]:
+        path = gallery.path(row) if service.config.is_private else None
+        return gallery.items([row])[0], path, gallery.cells(row)
+
+    item, path, cells = await run_in_threadpool(read)
+    image = _image_addresses(service, row)
+    return RowResponse(
+        row=row, image_id=item.image_id, texts=list(item.texts), image=image.small,
+        whole=image.whole, path=path, columns=cells,
+    )  # fmt: skip
+
+
+@router.get("/columns", response_model=ColumnsResponse, responses={422: {"model": ErrorResponse}})
+async def columns(request: Request) -> ColumnsResponse:
+    """The columns that `where` may name, and what stands in them."""
+    gallery = service_of(request).searcher.gallery
+    columns_values = await run_in_threadpool(lambda: gallery.column_values)
+    return ColumnsResponse(
+        columns=[
+            ColumnOut(
+                name=name,
+                type=values.type,
+                values=[ValueCount(value=value, count=count) for value, count in values.common()],
+                complete=values.counted and len(values.counts) <= OFFERED,
+                min=values.lowest,
+                max=values.highest,
+            )
+            for name, values in columns_values.items()
+        ]
+    )
+
+
+@router.get("/examples", response_model=ExamplesResponse, responses=ERRORS)
+async def examples(request: Request) -> ExamplesResponse:
+    """Queries to begin with, which find something in this table."""
+    return ExamplesResponse(texts=await service_of(request).examples())
+
+
+@router.get(
+    "/health",
+    response_model=HealthResponse,
+    responses={status: {"model": ErrorResponse} for status in (422, 503)},
+)
+async def health(request: Request) -> HealthResponse | Response:
+    """That the server is up, and what it serves; 503 where it cannot search, and why."""
+    service = service_of(request)
+    searcher = service.searcher
+    try:
+        # vectors are read when they are first asked for: others are not to wait for that
+        images = await run_in_threadpool(lambda: len(searcher.gallery.images))
+        notes = await run_in_threadpool(lambda: service.gallery_notes)
+    except R2D2Error as error:  # its user did nothing wrong, and a balancer is to go elsewhere
+        return problem(503, error.code, without_folder(str(error), searcher.gallery.name))
+    return HealthResponse(
+        status="ok",
+        table=service.name,
+        tables=request.app.state.tables.names,
+        gallery=base_name(searcher.gallery.name),
+        images=images,
+        model=searcher.fingerprint,
+        cross_encoders=searcher.model.has_match,
+        second_stage=searcher.model.has_match and searcher.second_stage_off is None,
+        calibrated=searcher.gallery.calibration is not None,
+        words=searcher.gallery.has_words,
+        candidates=searcher.model.top_k,
+        columns=searcher.gallery.columns,
+        max_bytes=service.config.max_body_bytes,
+        max_pixels=service.config.max_pixels,
+        max_tokens=searcher.longest_text,
+        depth=DEPTH,
+        notes=[NoteOut(**asdict(note)) for note in notes],
+    )
+
+
+def _read_texts(service: Service, texts: Sequence[str]) -> list[NoteOut]:
+    """What the model does not read of some texts; R2D2Error where one cannot be used."""
+    if not 1 <= len(texts) <= TEXTS:
+        raise R2D2Error(f"there are {len(texts)} texts: send 1 to {TEXTS}")
+    notes = []
+    tokenizer = service.searcher.model.tokenizer
+    for number, text in enumerate(texts, 1):
+        service.searcher.check_text(text)
+        name = "the text" if len(texts) == 1 else f"text {number}"
+        notes += cut_notes(unread_end(text, tokenizer), tokenizer, name)
+    return [NoteOut(**asdict(note)) for note in notes]
+
+
+def _hit(hit: Hit, query: SearchQuery, service: Service) -> HitOut:
+    row = hit.row if query.target == "images" else hit.image_row
+    plain = asdict(hit)
+    del plain["image_row"]
+    image = None if row is None else _image_addresses(service, row)
+    return HitOut(
+        **plain,
+        image=image and image.small,
+        whole=image and image.whole,
+        family=emoji_family(hit.image_id),
+    )
+
+
+class _Addresses(NamedTuple):
+    """Of a picture, at this server."""
+
+    small: str
+    whole: str
+
+
+def _image_addresses(service: Service, row: int) -> _Addresses:
+    version = f"?{urlencode({'table': service.name, 'v': service.version})}"
+    return _Addresses(f"/images/{row}{version}", f"/images/{row}/whole{version}")
