@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from r2d2.ranking.metrics import draws, grouped_interval, recall_intervals, recalls
+from r2d2.ranking.metrics import (
+    draws,
+    grouped_interval,
+    recall_gains,
+    recall_intervals,
+    recalls,
+    resampled_recalls,
+)
 
 
 def test_recalls_are_those_of_the_drawn_images():
@@ -24,6 +31,36 @@ def test_recalls_are_those_of_the_drawn_images():
     for name, bounds in found.items():
         wanted = np.percentile([one[name] for one in drawn], [2.5, 97.5])
         assert bounds == pytest.approx(list(wanted))
+
+
+def test_the_gain_of_a_stage_is_measured_on_the_same_images_as_the_stage_before():
+    generator = torch.Generator().manual_seed(1)
+    image = torch.arange(20) % 8
+    groups = {"i2t": torch.arange(8), "t2i": image}
+    stages = [
+        {
+            "i2t": torch.randint(1, 15, (8,), generator=generator),
+            "t2i": torch.randint(1, 15, (20,), generator=generator),
+        }
+        for _ in range(2)
+    ]
+    resampled = [resampled_recalls(ranks, groups, 50, 3) for ranks in stages]
+    totals = [recalls(ranks["i2t"], ranks["t2i"]) for ranks in stages]
+    found = recall_gains(*resampled, totals)
+    gains = {"r1": [], "r_mean": []}
+    for weight in draws(8, 50, 3):
+        images = [i for i in range(8) for _ in range(int(weight[i]))]
+        texts = [t for i in images for t in range(20) if image[t] == i]
+        first, last = (recalls(ranks["i2t"][images], ranks["t2i"][texts]) for ranks in stages)
+        gains["r_mean"].append(last["r_mean"] - first["r_mean"])
+        at_1 = [last[name] - first[name] for name in ("i2t_r1", "t2i_r1")]
+        gains["r1"].append(sum(at_1) / 2)
+    for name, (gain, *bounds) in found.items():
+        assert bounds == pytest.approx(list(np.percentile(gains[name], [2.5, 97.5])))
+        if name == "r_mean":
+            assert gain == pytest.approx(totals[1]["r_mean"] - totals[0]["r_mean"])
+    same = recall_gains(resampled[0], resampled[0], [totals[0], totals[0]])
+    assert same == {"r1": [0, 0, 0], "r_mean": [0, 0, 0]}
 
 
 def test_the_same_seed_draws_the_same_and_another_not():

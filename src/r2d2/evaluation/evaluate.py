@@ -27,9 +27,11 @@ from r2d2.evaluation.task import Direction, TaskPlan, make_task
 from r2d2.files import write_text
 from r2d2.ranking.metrics import (
     chance_recalls,
+    interval,
     recall,
-    recall_intervals,
+    recall_gains,
     recalls,
+    resampled_recalls,
     roc_auc,
     worst_if_broken,
 )
@@ -234,7 +236,7 @@ def _metrics(scores: TaskScores, weight: float | None) -> dict[str, Any]:
 def _spread(
     rankings: Mapping[str, Ranking], data: EvaluationSet, settings: EvaluationSettings
 ) -> dict[str, Any]:
-    """Recall at more ranks, and the intervals of both stages."""
+    """Recall at more ranks, the intervals of both stages, and what the second one adds."""
     spread: dict[str, Any] = {
         "curve": {
             direction: {str(at): recall(r.ranks, at) for at in CURVE_AT}
@@ -250,10 +252,17 @@ def _spread(
         stages = {"prerank": {direction: r.prerank for direction, r in rankings.items()}}
         if any(r.two_stage for r in rankings.values()):
             stages["two_stage"] = {direction: r.ranks for direction, r in rankings.items()}
-        spread["intervals"] = {
-            stage: recall_intervals(ranks, groups, settings.resamples, settings.seed)
+        resampled = {
+            stage: resampled_recalls(ranks, groups, settings.resamples, settings.seed)
             for stage, ranks in stages.items()
         }
+        spread["intervals"] = {
+            stage: {name: interval(values) for name, values in of_stage.items()}
+            for stage, of_stage in resampled.items()
+        }
+        if "two_stage" in stages:
+            both = [recalls(ranks.get("i2t"), ranks["t2i"]) for ranks in stages.values()]
+            spread["gain"] = recall_gains(resampled["prerank"], resampled["two_stage"], both)
     return spread
 
 

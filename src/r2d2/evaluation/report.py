@@ -88,7 +88,11 @@ def _without_idle_stage(results: Results) -> dict[str, Any]:
     if results.metrics.get("weight") != 0:
         return results.metrics
     tasks = {
-        name: {key: value for key, value in results.metrics[name].items() if key != "two_stage"}
+        name: {
+            key: value
+            for key, value in results.metrics[name].items()
+            if key not in ("two_stage", "gain")
+        }
         for name in results.rankings
     }
     return results.metrics | tasks
@@ -133,7 +137,11 @@ def _task(name: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
             f"{queries['images']:,} images and {queries['texts']:,} texts, each against the whole "
             f"corpus: {gallery['texts']:,} texts, {gallery['images']:,} images"
         )
-    return {"name": name, "about": about, "rows": rows}
+    gain = {
+        figure: f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+        for figure, (value, low, high) in metrics.get("gain", {}).items()
+    }
+    return {"name": name, "about": about, "rows": rows, "gain": gain}
 
 
 def _tiles(metrics: Mapping[str, Any]) -> list[dict[str, str]]:

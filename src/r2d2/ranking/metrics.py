@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -303,6 +303,41 @@ def recall_intervals(
     Returns:
         [low, high] by name, such as "t2i_r5" and "r_mean".
     """
+    resampled = resampled_recalls(ranks, groups, resamples, seed)
+    return {name: interval(values) for name, values in resampled.items()}
+
+
+def recall_gains(
+    first: Mapping[str, Floats], last: Mapping[str, Floats], recalls: Sequence[Mapping[str, float]]
+) -> dict[str, list[float]]:
+    """What the second stage adds to the recalls, in points: [gain, low, high] of each.
+
+    Args:
+        first: `resampled_recalls` of the first stage.
+        last: that of the second stage, of the same queries, resamples and seed.
+        recalls: `recalls` of the first stage and of the second, on all queries.
+
+    Returns:
+        By name: "r1", the mean of R@1 over the directions, and "r_mean".
+    """
+    before, after = (_summary(values) for values in recalls)
+    resampled = zip(_summary(first).items(), _summary(last).values(), strict=True)
+    return {
+        name: [after[name] - before[name], *interval(ours - theirs)]
+        for (name, theirs), ours in resampled
+    }
+
+
+def _summary(recalls: Mapping[str, Any]) -> dict[str, Any]:
+    """R@1 as the mean of the directions, and R@M."""
+    at_1 = [value for name, value in recalls.items() if name.endswith("_r1")]
+    return {"r1": sum(at_1) / len(at_1), "r_mean": recalls["r_mean"]}
+
+
+def resampled_recalls(
+    ranks: Mapping[str, Tensor], groups: Mapping[str, Tensor], resamples: int, seed: int
+) -> dict[str, Floats]:
+    """Each value of `recalls` in each resample (r,) that leaves queries of every direction."""
     images, numbers = torch.unique(torch.cat(list(groups.values())), return_inverse=True)
     group = dict(zip(groups, numbers.split([len(g) for g in groups.values()]), strict=True))
     hits = [
@@ -317,8 +352,7 @@ def recall_intervals(
     )
     resampled = resampled[np.isfinite(resampled).all(axis=1)]
     names = [f"{direction}_r{at}" for direction in ranks for at in RECALL_AT]
-    columns = dict(zip(names, resampled.T, strict=True)) | {"r_mean": resampled.mean(axis=1)}
-    return {name: interval(values) for name, values in columns.items()}
+    return dict(zip(names, resampled.T, strict=True)) | {"r_mean": resampled.mean(axis=1)}
 
 
 def grouped_interval(
