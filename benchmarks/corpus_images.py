@@ -23,7 +23,7 @@ from r2d2.corpus.config import ImageConfig
 from r2d2.corpus.images.harmful import harmful, open_classifier
 from r2d2.corpus.images.image_filter import judge, measure
 from r2d2.corpus.images.phash import perceptual_hashes
-from r2d2.data.images import decode_image
+from r2d2.images.decode import decode_image
 
 RADII = (0, 2, 4, 6, 8, 10, 12)
 

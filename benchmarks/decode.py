@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
-from r2d2.data.images import decode_image, decode_resized, resize
+from r2d2.images.decode import decode_image, decode_resized, resize
 
 SIZES = ((500, 375), (640, 480), (800, 533), (1024, 768))
 SIZE = 224

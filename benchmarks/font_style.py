@@ -21,8 +21,8 @@ from PIL import Image, ImageDraw, ImageFont, features
 
 from r2d2.data.emoji import emoji_pairs
 from r2d2.data.emoji_art import SIDE
+from r2d2.index.gallery.emoji import emoji_character
 from r2d2.inputs.dropped_rows import DroppedRows
-from r2d2.search.shipped import emoji_character
 from r2d2.table import Pair, write_table
 
 STRIKE = 109  # pixels: the only size of the bitmaps in Noto's font

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import torch
 
 import r2d2
-from r2d2.data.images import decode_image, resize
+from r2d2.images.decode import decode_image, resize
 
 INSIDE = "pixels.float"  # the resized picture, before it is normalised
 

@@ -26,11 +26,11 @@ from PIL import Image
 import r2d2
 from r2d2.data.emoji import emoji_base, emoji_pairs
 from r2d2.data.grid import CELLS, JOIN, Grid, Words, cell_of, compose, draw_grids
-from r2d2.data.images import decode_image
 from r2d2.explain.attention import no_cross_encoders
 from r2d2.explain.entities import Span, positions_of
 from r2d2.explain.evidence import Evidence, weigh
 from r2d2.explain.maps import DROPPING, Map, MapMethod, attention_maps, map_methods
+from r2d2.images.decode import decode_image
 from r2d2.keyed import Draw, generator
 from r2d2.models import ImageTextModel
 from r2d2.pretrained import Pretrained

@@ -21,7 +21,7 @@ import torch
 
 import r2d2
 from r2d2.ablation.document import ReportTable, table_lines
-from r2d2.data.images import decode_image
+from r2d2.images.decode import decode_image
 from r2d2.pretrained import Pretrained
 from r2d2.ranking.two_stage import two_stage_scores
 

@@ -11,10 +11,13 @@ SOURCE = Path(__file__).parents[1] / "src" / "r2d2"
 # are joined by "+" import each other. docs/architecture.md says what each is for.
 ORDER = """
     errors keyed native_write notes progress written
-    extras files language output_lock page pair ranking settings tensor_files unique_ids vectors
-    config table model outputs
-    arguments corpus+data+formats+inputs+tokenizer flops objectives
-    fingerprint hf_tokenizer planning readable
+    extras files images language output_lock page pair ranking settings tensor_files unique_ids
+    config inputs model table vectors
+    outputs
+    arguments flops objectives table_queries tokenizer
+    data fingerprint hf_tokenizer planning readable
+    corpus
+    formats
     pretrained tensor_cores weights narrow onnx_models models
     encoder explain training
     evaluation index own_table

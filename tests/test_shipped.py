@@ -5,7 +5,7 @@ import pytest
 
 import r2d2
 from r2d2.data.emoji import emoji_pairs
-from r2d2.data.images import decode_image
+from r2d2.images.decode import decode_image
 from r2d2.index.calibrate import calibrate
 from r2d2.index.gallery.emoji import EmojiGallery
 from r2d2.pretrained import shipped_folder

@@ -165,7 +165,7 @@ def make_stage(size: Size) -> Stage:
 def _emoji(model: Pretrained, count: int) -> tuple[EncodedStates, EncodedStates]:
     """Pictures of the split test, and the name of each."""
     from r2d2.data.emoji import emoji_pairs
-    from r2d2.data.images import decode_image
+    from r2d2.images.decode import decode_image
 
     pairs = [pair for pair in emoji_pairs() if pair.split == "test"][:count]
     return (

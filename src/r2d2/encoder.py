@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import R2D2Error
+from r2d2.images.decode import BadImage, decode_image
 from r2d2.models import ImageTextModel, lasting_name, load
 from r2d2.vectors import refuse_without_direction
 

@@ -25,12 +25,12 @@ from r2d2.arguments import (
 )
 from r2d2.config import EvaluationConfig, ModelConfig, from_dict, to_dict
 from r2d2.data.augment import normalize
-from r2d2.data.images import to_rgb
 from r2d2.data.preprocessing import Pixels, Preprocessing
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
 from r2d2.fingerprint import fingerprint
 from r2d2.hf_tokenizer import load_tokenizer
+from r2d2.images.decode import to_rgb
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.hf_towers import HfTowers
 from r2d2.model.r2d2 import R2D2, Pairs

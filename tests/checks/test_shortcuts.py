@@ -10,7 +10,7 @@ from downstream.pairs import caption, letter, pair, picture, quiet, table_of
 from r2d2.checks.base import CheckOptions
 from r2d2.checks.baselines import BaselineCheck
 from r2d2.checks.run import CHECKS, check_table
-from r2d2.data.images import decode_image
+from r2d2.images.decode import decode_image
 from r2d2.table import Text
 from training.small import call_cli
 

@@ -5,7 +5,7 @@ import base64
 import pyarrow as pa
 import pytest
 
-from r2d2.data.base64_images import binary_column, from_base64
+from r2d2.images.base64_images import binary_column, from_base64
 
 DATA = bytes(range(256))
 

@@ -2,8 +2,8 @@
 
 from r2d2.data.compose import compose_table
 from r2d2.data.emoji import emoji_pairs
-from r2d2.formats.queries import TableQuery, read_queries, write_queries
 from r2d2.table import PairsTable, write_table
+from r2d2.table_queries import TableQuery, read_queries, write_queries
 from training.small import refused
 
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from data.test_images import encode, kind_of, photo
-from r2d2.data import images
-from r2d2.data.images import BadImage, decode_image, decode_resized, resize
+from r2d2.images import decode as images
+from r2d2.images.decode import BadImage, decode_image, decode_resized, resize
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "../shared/data/flickr8k-cn/val.parquet"
 SIZE = 64

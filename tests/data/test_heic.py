@@ -13,7 +13,7 @@ from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.fetching.join import read_path
 from r2d2.corpus.fetching.outcome import Cause, FetchFailed
 from r2d2.corpus.fetching.sniff import image_size
-from r2d2.data.images import BadImage, decode_image, decode_resized, picture_suffixes
+from r2d2.images.decode import BadImage, decode_image, decode_resized, picture_suffixes
 
 GRADIENT = Image.fromarray(np.add.outer(np.arange(48) * 4, np.arange(64)).astype(np.uint8))
 
@@ -46,7 +46,7 @@ from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.fetching.join import read_path
 from r2d2.corpus.fetching.outcome import Cause, FetchFailed
 from r2d2.corpus.fetching.sniff import image_size
-from r2d2.data.images import BadImage, decode_image
+from r2d2.images.decode import BadImage, decode_image
 for data in (sys.stdin.buffer.read(), b"no picture"):
     try:
         decode_image(data, name="a.heic")

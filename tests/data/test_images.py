@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from r2d2.data.images import BadImage, decode_image, has_more_frames, resize, to_rgb
 from r2d2.errors import R2D2Error
+from r2d2.images.decode import BadImage, decode_image, has_more_frames, resize, to_rgb
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -316,8 +316,8 @@ def test_resize_to_the_same_size_is_a_copy():
 def test_reading_a_file(tmp_path, caplog):
     import logging
 
-    from r2d2.data.images import MAX_BYTES, read_image
     from r2d2.errors import R2D2Error
+    from r2d2.images.decode import MAX_BYTES, read_image
 
     Image.new("RGB", (3, 2), (9, 9, 9)).save(tmp_path / "a.png")
     assert read_image(tmp_path / "a.png").size == (3, 2)

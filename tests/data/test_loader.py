@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from old_table import write_old_table
-from r2d2.data.images import decode_image, resize
 from r2d2.data.loader import AHEAD, PairsLoader
 from r2d2.data.order import epoch_order, epoch_shuffle
 from r2d2.errors import R2D2Error
+from r2d2.images.decode import decode_image, resize
 from r2d2.table import Pair, PairsTable, Text, write_table
 from r2d2.tokenizer import key_hash, text_key
 from training.small import SIDE, name, picture, png, small_pairs

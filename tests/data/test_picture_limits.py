@@ -8,9 +8,9 @@ import zlib
 import pytest
 from PIL import GifImagePlugin, Image, ImageFile
 
-from r2d2.data import images
-from r2d2.data.images import BadImage, decode_image, decode_resized, has_more_frames
-from r2d2.data.limits import MAX_SIDE, PieceReader
+from r2d2.images import decode as images
+from r2d2.images.decode import BadImage, decode_image, decode_resized, has_more_frames
+from r2d2.images.limits import MAX_SIDE, PieceReader
 
 
 def encode(image, kind="PNG", **options):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from r2d2.data.images import to_rgb
-from r2d2.data.limits import MAX_SIDE
 from r2d2.data.preprocessing import LONGEST, Preprocessing
 from r2d2.errors import R2D2Error
+from r2d2.images.decode import to_rgb
+from r2d2.images.limits import MAX_SIDE
 
 WAYS = {
     "ours": Preprocessing(24),

@@ -10,10 +10,10 @@ from tokenizers import Tokenizer as Engine
 
 import r2d2
 from r2d2.data.emoji import emoji_pairs
-from r2d2.data.images import resize
 from r2d2.deploy.export import export_onnx
 from r2d2.deploy.quantise import recall_lines
 from r2d2.evaluation.dataset import EvaluationSet
+from r2d2.images.decode import resize
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.onnx_models.exported import OnnxModel
 from training.small import refused

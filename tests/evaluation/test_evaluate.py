@@ -8,12 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from r2d2.data.images import BadImage
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.matching import balanced_pairs
 from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
+from r2d2.images.decode import BadImage
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.table import Pair, PairsTable, Text, write_table
 

@@ -12,9 +12,9 @@ from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
 from r2d2.evaluation.submission import answer_queries, write_submission
-from r2d2.formats.queries import TableQuery, write_queries
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.table import Pair, PairsTable, Text, write_table
+from r2d2.table_queries import TableQuery, write_queries
 
 
 class Red:

@@ -7,7 +7,6 @@ from PIL import Image
 
 from explain.test_explanation import build
 from r2d2.data.augment import normalize
-from r2d2.data.images import resize
 from r2d2.data.preprocessing import Preprocessing
 from r2d2.explain.dropping import (
     DRAWS,
@@ -18,6 +17,7 @@ from r2d2.explain.dropping import (
     grid_side,
     patch_effects,
 )
+from r2d2.images.decode import resize
 from r2d2.model.encoded_states import EncodedStates
 from training.small import refused
 

@@ -11,9 +11,9 @@ from PIL import Image
 import r2d2
 from benchmarks.pointing import draw_questions, evaluate_pointing, evaluate_shown
 from r2d2.data.emoji import emoji_base, emoji_pairs
-from r2d2.data.images import decode_image
 from r2d2.explain import explain
 from r2d2.explain.maps import DROPPING
+from r2d2.images.decode import decode_image
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained, shipped_folder
 

@@ -18,9 +18,9 @@ from r2d2.evaluation.run import evaluate_retrieval
 from r2d2.evaluation.settings import EvaluationSettings
 from r2d2.formats import parquet, registry, webdataset
 from r2d2.formats.classes import class_names, class_text
-from r2d2.formats.queries import TableQuery, read_queries, write_queries
 from r2d2.formats.registry import FORMATS, export_table, import_table
 from r2d2.table import Pair, PairsTable, Text, write_table
+from r2d2.table_queries import TableQuery, read_queries, write_queries
 from training.small import call_cli
 
 WRITTEN = [name for name, one in FORMATS.items() if one.write]

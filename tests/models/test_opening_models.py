@@ -10,8 +10,8 @@ import torch
 
 import r2d2
 from models.named import DUAL, EVERY, GRAPHS, RANKING, write_model
-from r2d2.data.images import read_image
 from r2d2.errors import R2D2Error
+from r2d2.images.decode import read_image
 from training.small import call_cli, picture, png, refused, small_table
 
 

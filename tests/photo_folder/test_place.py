@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from photo_folder.helpers import counts, draw, rows, start, vectors
-from r2d2.data.images import decode_image
+from r2d2.images.decode import decode_image
 from r2d2.inputs.picture_listing import list_pictures
 from r2d2.photo_folder.estimate import estimate, folder_size, size_in_words
 from r2d2.photo_folder.place import is_picture_folder, table_folder

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from photo_folder.helpers import counts, draw, embedded_pictures, rows, start, touch, vectors
-from r2d2.data.images import HEIF_EXTRA, decode_image
 from r2d2.errors import R2D2Error
 from r2d2.files import sole_process
+from r2d2.images.decode import HEIF_EXTRA, decode_image
 from r2d2.index.layout import BAD, VECTOR, open_lance
 from r2d2.models import load
 from r2d2.photo_folder import reading, update

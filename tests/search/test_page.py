@@ -100,8 +100,8 @@ def test_the_explanation_of_a_result(open_page, emoji_address):
     """What is above the noise is coloured, and nothing of what is not known."""
     import r2d2
     from r2d2.data.emoji import emoji_pairs
-    from r2d2.data.images import decode_image
     from r2d2.explain import explain
+    from r2d2.images.decode import decode_image
 
     model = r2d2.load("emoji", "cpu")
     for pair in emoji_pairs():

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from r2d2.checks.base import DuplicateFinder, TableHashes, file_hash
-from r2d2.data.images import BadImage, decode_image
+from r2d2.images.decode import BadImage, decode_image
 from r2d2.progress import Update
 from r2d2.table import PairsTable
 from r2d2.tokenizer import key_hash, loose_text_key

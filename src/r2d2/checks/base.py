@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from r2d2.data.images import BadImage, decode_image, resize
+from r2d2.images.decode import BadImage, decode_image, resize
 from r2d2.pair import Pair
 from r2d2.tokenizer import Tokenizer
 

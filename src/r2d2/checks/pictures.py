@@ -17,7 +17,7 @@ from r2d2.checks.base import (
     Severity,
     file_hash,
 )
-from r2d2.data.images import BadImage
+from r2d2.images.decode import BadImage
 
 
 class PictureCheck:

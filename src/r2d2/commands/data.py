@@ -57,9 +57,9 @@ def compose(
     """Write a table with composed pictures added, which teach where a thing is."""
     from r2d2 import progress
     from r2d2.data.compose import compose_table
-    from r2d2.formats.queries import table_outputs
     from r2d2.outputs import check_outputs
     from r2d2.table import PairsTable
+    from r2d2.table_queries import table_outputs
 
     check_outputs(table_outputs(out), inputs=[table], overwrite=overwrite)
     with progress.bars() as update:
@@ -237,8 +237,8 @@ def import_(
 ) -> None:
     """Make a table of pairs from a set as it was published."""
     from r2d2 import progress
-    from r2d2.formats.queries import queries_file
     from r2d2.formats.registry import import_table
+    from r2d2.table_queries import queries_file
 
     with progress.bars() as update:
         found = import_table(

@@ -156,7 +156,7 @@ def search(
     if image is not None:
         from dataclasses import replace
 
-        from r2d2.data.images import read_image
+        from r2d2.images.decode import read_image
 
         asked = replace(asked, image=read_image(image))
     searcher = opened()

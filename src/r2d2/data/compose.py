@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from r2d2.data.grid import grid_pairs
-from r2d2.formats.derived import write_derived_table
 from r2d2.progress import Update
 from r2d2.table import Pair, PairsTable
+from r2d2.table_queries import write_derived_table
 
 TRAIN = "train"
 

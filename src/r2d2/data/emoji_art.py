@@ -13,9 +13,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from r2d2.data.images import decode_image
 from r2d2.errors import R2D2Error
 from r2d2.extras import require
+from r2d2.images.decode import decode_image
 
 SIDE = 72  # pixels
 TWEMOJI, OPENMOJI = "twemoji", "openmoji"

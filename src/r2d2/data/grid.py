@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from r2d2.data.emoji import emoji_base
-from r2d2.data.images import decode_image, to_rgb
 from r2d2.errors import R2D2Error
+from r2d2.images.decode import decode_image, to_rgb
 from r2d2.keyed import Draw, generator
 from r2d2.table import Pair, Text
 

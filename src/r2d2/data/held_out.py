@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from r2d2.data.images import BadImage, decode_image, image_bytes
+from r2d2.images.decode import BadImage, decode_image, image_bytes
 from r2d2.inputs.splits import TEST, TRAIN, VAL
 
 SMALL = 1000  # pictures; of so many a hash may leave a split empty

@@ -12,10 +12,10 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.data.images import BadImage, decode_resized
 from r2d2.data.order import Shuffle, epoch_order, epoch_shuffle, group_order
 from r2d2.data.usable import row_groups, usable_rows
 from r2d2.errors import R2D2Error
+from r2d2.images.decode import BadImage, decode_resized
 from r2d2.keyed import Draw, generator
 from r2d2.table import PairsTable, Text
 from r2d2.tokenizer import key_hash, text_key

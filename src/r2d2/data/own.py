@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from r2d2.data import held_out
-from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import R2D2Error
+from r2d2.images.decode import BadImage, decode_image
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import REPEATED_TEXT, IdChanges, unique_ids
 from r2d2.inputs.import_result import ImportResult

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from r2d2.data.images import decode_image, decode_resized, resize, to_rgb
 from r2d2.errors import R2D2Error
+from r2d2.images.decode import decode_image, decode_resized, resize, to_rgb
 
 LONGEST = 4  # long side over short side of a picture whose middle is cut out
 ROUGHLY = 1e-5  # the scale of a picture is found to

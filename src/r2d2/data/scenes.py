@@ -29,7 +29,6 @@ from PIL import Image
 
 from r2d2.data.emoji import ATTRIBUTION, emoji_base, emoji_pairs
 from r2d2.data.grid import compose
-from r2d2.data.images import decode_image
 from r2d2.data.scene_draws import (
     MOST,
     TEST,
@@ -43,6 +42,7 @@ from r2d2.data.scene_draws import (
     about_how_many,
 )
 from r2d2.errors import R2D2Error
+from r2d2.images.decode import decode_image
 from r2d2.progress import Update
 from r2d2.table import Pair, Text, write_table
 

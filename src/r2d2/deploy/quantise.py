@@ -9,12 +9,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from r2d2.data.images import BadImage
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.protocol import Progress
 from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
 from r2d2.extras import require
+from r2d2.images.decode import BadImage
 from r2d2.onnx_models.exported import OnnxModel
 from r2d2.table import Pair, PairsTable
 

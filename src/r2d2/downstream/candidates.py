@@ -14,9 +14,9 @@ from r2d2.checks.base import TableHashes, file_hash
 from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.images.phash import perceptual_hashes
 from r2d2.corpus.report.sample import numbers
-from r2d2.data.images import BadImage, decode_image
 from r2d2.downstream.config import DownstreamConfig, TextChoice
 from r2d2.downstream.likeness import near_to
+from r2d2.images.decode import BadImage, decode_image
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.progress import Update
 from r2d2.table import Pair, PairsTable, Text

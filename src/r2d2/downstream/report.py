@@ -11,9 +11,9 @@ from typing import Any
 
 from r2d2.corpus.report.report import flat
 from r2d2.corpus.report.sample import numbers
-from r2d2.data.images import BadImage, decode_image
 from r2d2.downstream.make import DownstreamSet, report_file
 from r2d2.files import write_text
+from r2d2.images.decode import BadImage, decode_image
 from r2d2.page import template
 from r2d2.table import PairsTable
 

@@ -22,11 +22,11 @@ import numpy as np
 from PIL import Image
 
 from r2d2.corpus.report.sample import numbers
-from r2d2.data.images import BadImage, decode_image
 from r2d2.downstream.likeness import bigrams
 from r2d2.downstream.sheets import read_sheet
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
+from r2d2.images.decode import BadImage, decode_image
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.outputs import a_folder, check_outputs
 from r2d2.progress import Update

@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from r2d2.corpus.funnel import EXAMPLES
-from r2d2.data.images import BadImage, decode_image
 from r2d2.downstream.answers import Annotation, AnnotationExport, QuestionRound
 from r2d2.downstream.tasks import PairQuestion, question_pictures
 from r2d2.errors import R2D2Error
+from r2d2.images.decode import BadImage, decode_image
 from r2d2.progress import Update
 from r2d2.table import PairsTable
 

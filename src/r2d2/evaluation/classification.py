@@ -14,13 +14,13 @@ import yaml
 from PIL import Image
 from torch import Tensor
 
-from r2d2.data.images import BadImage
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import decoded
 from r2d2.evaluation.encode import batches, check_directions, embedding_check, encode_usable
 from r2d2.evaluation.protocol import DualEncoder, Progress
 from r2d2.evaluation.settings import BATCH_SIZE
 from r2d2.formats.classes import CLASS, listed_classes, row_classes
+from r2d2.images.decode import BadImage
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.encoding import read_text, split_lines
 from r2d2.inputs.yaml_text import read_yaml

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import NEEDS_CAPTIONS, R2D2Error
+from r2d2.images.decode import BadImage, decode_image
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.table import Pair, PairsTable
 from r2d2.tokenizer import key_hash, text_key

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from r2d2.data.images import BadImage
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.cost import Stopwatch
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.protocol import DualEncoder, KnowsImages, Progress
 from r2d2.evaluation.states import Precision, StateStore
+from r2d2.images.decode import BadImage
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.vectors import DirectionCheck

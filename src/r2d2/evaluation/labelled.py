@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from r2d2.data.images import BadImage
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import decoded
 from r2d2.evaluation.encode import batches, check_directions, embedding_check, encode_usable
 from r2d2.evaluation.protocol import DualEncoder, Progress
 from r2d2.evaluation.settings import BATCH_SIZE
+from r2d2.images.decode import BadImage
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.pair import Pair
 from r2d2.ranking.metrics import roc_auc

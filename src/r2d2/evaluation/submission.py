@@ -20,11 +20,11 @@ from r2d2.evaluation.protocol import DualEncoder, Progress
 from r2d2.evaluation.second_stage import PairRequest, SecondStage, check_cascade
 from r2d2.evaluation.settings import BATCH_SIZE
 from r2d2.files import write_text
-from r2d2.formats.queries import TableQuery, read_queries
 from r2d2.ranking.first_stage import best_by_cosine
 from r2d2.ranking.relevance import Relevance
 from r2d2.ranking.two_stage import below_candidates, two_stage_scores
 from r2d2.table import PairsTable
+from r2d2.table_queries import TableQuery, read_queries
 
 # The names of a query's id, its text and the ids of its pictures.
 KEYS = {

@@ -20,8 +20,8 @@ from PIL import Image
 from torch import Tensor
 
 from r2d2.data.augment import normalize
-from r2d2.data.images import to_rgb
 from r2d2.errors import R2D2Error
+from r2d2.images.decode import to_rgb
 from r2d2.keyed import Draw, generator
 from r2d2.models import ImageTextModel
 from r2d2.pretrained import Pretrained

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from r2d2.data.images import to_rgb
 from r2d2.errors import R2D2Error
 from r2d2.explain.attention import FRONT, image_to_text
 from r2d2.explain.dropping import DRAWS
@@ -19,6 +18,7 @@ from r2d2.explain.evidence import Evidence, weigh
 from r2d2.explain.maps import Map, MapMethod, as_array, choose, place, upsample
 from r2d2.explain.panel import PanelContent, draw_panel
 from r2d2.explain.unrelated import LEAST, unreadable
+from r2d2.images.decode import to_rgb
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.models import ImageTextModel
 from r2d2.notes import Note, unread_notes

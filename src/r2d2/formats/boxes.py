@@ -14,12 +14,12 @@ from typing import Any
 
 from PIL import Image
 
-from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import R2D2Error
 from r2d2.formats.classes import class_names, class_text
 from r2d2.formats.import_context import ImportContext
 from r2d2.formats.record import make_pair
 from r2d2.formats.tree import SourceTree
+from r2d2.images.decode import BadImage, decode_image
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.json_text import read_json
 from r2d2.table import Pair

@@ -20,10 +20,10 @@ from functools import partial
 from itertools import islice
 from pathlib import Path, PurePath
 
-from r2d2.data.images import picture_suffixes
 from r2d2.formats.grouped import PictureRows, grouped_pairs
 from r2d2.formats.import_context import ImportContext
 from r2d2.formats.tree import SourceTree, stem_of
+from r2d2.images.decode import picture_suffixes
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.folders import is_picture
 from r2d2.inputs.ids import REPEATED_TEXT

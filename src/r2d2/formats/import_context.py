@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from r2d2.data.emoji_art import TWEMOJI
-from r2d2.formats.queries import TableQuery
 from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.table_queries import TableQuery
 
 
 @dataclass(frozen=True)

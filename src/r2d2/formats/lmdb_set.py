@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from r2d2.data.base64_images import from_base64
 from r2d2.errors import R2D2Error
 from r2d2.extras import require
 from r2d2.formats.plain_pickle import PickleRefusedError, load_plain
 from r2d2.formats.tree import SourceTree
 from r2d2.formats.tsv_images import BAD_BASE64
+from r2d2.images.base64_images import from_base64
 from r2d2.inputs.dropped_rows import DroppedRows
 
 IMAGES, PAIRS, DATA = "imgs", "pairs", "data.mdb"

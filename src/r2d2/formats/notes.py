@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 
 from r2d2.formats.classes import CLASSES, class_names, classes_of
 from r2d2.formats.import_context import ImportContext
-from r2d2.formats.queries import TableQuery, read_queries
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.table import PairsTable
+from r2d2.table_queries import TableQuery, read_queries
 
 NAME = "r2d2"  # of the key, and of the file
 FORMAT = "r2d2 pairs table"

@@ -24,7 +24,6 @@ from typing import Any
 from r2d2.errors import R2D2Error
 from r2d2.formats import lmdb_set
 from r2d2.formats.import_context import ImportContext
-from r2d2.formats.queries import TableQuery
 from r2d2.formats.record import make_pair
 from r2d2.formats.tree import SourceTree
 from r2d2.formats.tsv_images import tsv_images
@@ -37,6 +36,7 @@ from r2d2.inputs.splits import split_of_file
 from r2d2.inputs.texts import NO_TEXT
 from r2d2.inputs.values import BadValueError, name_value, text_value
 from r2d2.table import Pair, Text
+from r2d2.table_queries import TableQuery
 
 MUGE = "MR_{split}_imgs.tsv and MR_{split}_queries.jsonl"
 CHINESE_CLIP = "{split}_imgs.tsv and {split}_texts.jsonl, or LMDB: {split}/imgs and {split}/pairs"

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import R2D2Error
+from r2d2.images.decode import BadImage, decode_image
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import content_id
 from r2d2.inputs.splits import split_of_value

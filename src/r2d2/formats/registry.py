@@ -29,7 +29,6 @@ from r2d2.formats import (
 from r2d2.formats.caption_files import CaptionFiles
 from r2d2.formats.import_context import ImportContext
 from r2d2.formats.notes import TableNotes, add_notes, notes_of
-from r2d2.formats.queries import table_outputs, write_queries
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import IdChanges, unique_ids
 from r2d2.inputs.import_result import ImportResult
@@ -37,6 +36,7 @@ from r2d2.outputs import a_folder, a_table, check_outputs
 from r2d2.progress import Update
 from r2d2.settings import one_of
 from r2d2.table import Pair, PairsTable, write_table
+from r2d2.table_queries import table_outputs, write_queries
 
 CHUNK = 256  # rows read at once
 EXPORTED = re.compile(r"[0-9]+\.(tar|parquet)|" + re.escape(webdataset.NOTES))

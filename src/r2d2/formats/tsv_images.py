@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from r2d2.data.base64_images import from_base64
+from r2d2.images.base64_images import from_base64
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.lines import MALFORMED, byte_lines
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.runner import REPEATED
-from r2d2.data.images import BadImage
 from r2d2.data.preprocessing import Pixels
+from r2d2.images.decode import BadImage
 from r2d2.index.gallery.protocol import Floats
 from r2d2.index.layout import (
     ADDRESS,

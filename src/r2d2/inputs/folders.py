@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from r2d2.data.images import picture_suffixes
 from r2d2.errors import R2D2Error
+from r2d2.images.decode import picture_suffixes
 from r2d2.inputs.dropped_rows import DroppedRows
 
 HIDDEN = "hidden file passed over"  # see `count_hidden`

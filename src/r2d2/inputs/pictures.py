@@ -21,7 +21,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from r2d2.data.images import BadImage, image_bytes, picture_suffixes
+from r2d2.images.decode import BadImage, image_bytes, picture_suffixes
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.folders import Folder, absolute, composed, is_hidden, is_picture, readable, walk
 from r2d2.inputs.ids import same_id

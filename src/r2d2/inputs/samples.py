@@ -12,7 +12,7 @@ import posixpath
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from r2d2.data.images import MAX_BYTES
+from r2d2.images.decode import MAX_BYTES
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.folders import is_picture, readable
 

@@ -15,13 +15,13 @@ from typing import Any
 
 from PIL import Image
 
-from r2d2.data.images import BadImage
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.encode import batches
 from r2d2.evaluation.published import published
 from r2d2.evaluation.run import choose_benchmark, choose_splits
 from r2d2.extras import require
+from r2d2.images.decode import BadImage
 from r2d2.integrations.mteb import LEAST, USE
 from r2d2.ranking.metrics import RECALL_AT
 from r2d2.ranking.relevance import Relevance

@@ -14,9 +14,9 @@ from PIL import Image
 from tokenizers import Tokenizer as Engine
 from torch import Tensor
 
-from r2d2.data.images import to_rgb
 from r2d2.data.preprocessing import Preprocessing
 from r2d2.errors import R2D2Error
+from r2d2.images.decode import to_rgb
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.onnx_models.folder import (
     Bytes,

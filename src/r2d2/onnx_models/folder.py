@@ -14,11 +14,11 @@ from PIL import Image
 from tokenizers import Tokenizer as Engine
 
 from r2d2.config import EvaluationConfig
-from r2d2.data.images import to_rgb
 from r2d2.data.preprocessing import Pixels, Preprocessing
 from r2d2.errors import R2D2Error
 from r2d2.extras import require
 from r2d2.hf_tokenizer import unknown_id
+from r2d2.images.decode import to_rgb
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.pretrained import Use
 from r2d2.tokenizer import Tokenizer

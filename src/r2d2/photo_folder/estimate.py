@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from r2d2.data.images import BadImage, image_bytes
-from r2d2.data.thumbnails import thumbnail_file
 from r2d2.errors import R2D2Error
+from r2d2.images.decode import BadImage, image_bytes
+from r2d2.images.thumbnails import thumbnail_file
 from r2d2.inputs.picture_listing import ListedPicture
 
 SAMPLE = 16  # pictures whose thumbnails are made

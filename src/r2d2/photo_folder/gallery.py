@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from r2d2.data.images import BadImage, image_bytes
+from r2d2.images.decode import BadImage, image_bytes
 from r2d2.index.gallery.table import TableGallery
 from r2d2.photo_folder.open import OpenedFolder
 from r2d2.photo_folder.rows import BYTES, FILE, INNER, MODIFIED

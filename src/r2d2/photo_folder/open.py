@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from r2d2.data.images import upright_size
 from r2d2.errors import R2D2Error
 from r2d2.files import sole_process
 from r2d2.formats.picture_captions import CaptionSource, captions_beside, captions_in_file
+from r2d2.images.decode import upright_size
 from r2d2.index.build import build_index, drop
 from r2d2.index.calibrate import update_calibration
 from r2d2.index.embed import loaded

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from r2d2.data.images import readable_formats
+from r2d2.images.decode import readable_formats
 from r2d2.inputs.picture_listing import ListedPicture, Listing
 from r2d2.photo_folder.rows import KnownPicture
 

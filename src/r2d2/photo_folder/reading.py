@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from r2d2.data.images import MAX_BYTES, BadImage, upright_size
 from r2d2.data.preprocessing import Pixels
-from r2d2.data.thumbnails import thumbnail_file
+from r2d2.images.decode import MAX_BYTES, BadImage, upright_size
+from r2d2.images.thumbnails import thumbnail_file
 
 ReadPixels = Callable[[bytes, str], Pixels]
 TRIES = 3  # of reading a file that changes meanwhile

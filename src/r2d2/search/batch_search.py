@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from r2d2.data.images import read_image
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_file
+from r2d2.images.decode import read_image
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.json_text import is_list, json_items, parse_json
 from r2d2.inputs.lines import NO_ENCODING, byte_lines

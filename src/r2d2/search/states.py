@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from r2d2.data.images import BadImage
 from r2d2.data.preprocessing import Pixels
+from r2d2.images.decode import BadImage
 from r2d2.index.gallery.protocol import Gallery
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.models import ImageTextModel

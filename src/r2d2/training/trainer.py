@@ -19,9 +19,9 @@ from torch.nn.parallel import DistributedDataParallel
 from r2d2 import progress
 from r2d2.config import Config
 from r2d2.data.augment import VIEW_NUMBERS, normalize, views
-from r2d2.data.images import Kind
 from r2d2.data.loader import PairsLoader, RawBatch
 from r2d2.errors import R2D2Error, RunStoppedError
+from r2d2.images.decode import Kind
 from r2d2.keyed import Draw, uniform
 from r2d2.model.dropout import set_dropout
 from r2d2.model.r2d2 import R2D2

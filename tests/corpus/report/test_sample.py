@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from r2d2.corpus.config import RankConfig, SampleConfig
 from r2d2.corpus.report.sample import in_sample, numbers, sample_table, splits
 from r2d2.errors import R2D2Error
-from r2d2.formats.queries import TableQuery, read_queries, write_queries
 from r2d2.table import Pair, PairsTable, Text, write_table
+from r2d2.table_queries import TableQuery, read_queries, write_queries
 from training.small import call_cli
 
 ids = st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=40, unique=True)

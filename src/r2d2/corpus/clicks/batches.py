@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from r2d2.corpus.clicks.checks import GAP_WORDS, INLINE
 from r2d2.corpus.clicks.log_columns import COUNTS, TEXTS
-from r2d2.data.base64_images import binary_column
+from r2d2.images.base64_images import binary_column
 from r2d2.inputs.encoding import LOST, decode_text
 
 

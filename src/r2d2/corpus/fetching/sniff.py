@@ -10,7 +10,7 @@ import warnings
 from PIL import Image, UnidentifiedImageError
 
 from r2d2.corpus.fetching.outcome import Cause, FetchFailed
-from r2d2.data.images import HEIF_EXTRA, is_heif, readable_formats
+from r2d2.images.decode import HEIF_EXTRA, is_heif, readable_formats
 
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF", "HEIF")
 _PNG_END = b"IEND\xaeB`\x82"

@@ -26,8 +26,8 @@ from r2d2.corpus.funnel import StageCount, add_counts
 from r2d2.corpus.keep import NO_TEXT_LEFT, ImageVerdict, keep_images, keep_texts
 from r2d2.corpus.rows import IMAGES, PAIRS, part_count, part_file, read_images, read_pairs
 from r2d2.corpus.runner import Job, Runner, map_jobs
-from r2d2.data.images import decode_image
 from r2d2.files import write_text
+from r2d2.images.decode import decode_image
 from r2d2.progress import Update
 
 EDGES = tuple(round(-0.2 + 0.05 * n, 2) for n in range(24))  # of the histogram

@@ -20,7 +20,7 @@ from r2d2.corpus.images.phash import perceptual_hashes
 from r2d2.corpus.keep import ImageVerdict, keep_images
 from r2d2.corpus.rows import IMAGES, part_file, read_images
 from r2d2.corpus.stages import StageContext
-from r2d2.data.images import BadImage, decode_image
+from r2d2.images.decode import BadImage, decode_image
 from r2d2.inputs.ids import content_id
 
 MEASURED = pa.schema(

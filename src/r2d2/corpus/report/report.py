@@ -17,8 +17,8 @@ from r2d2.corpus.funnel import StageCount, clicks_of
 from r2d2.corpus.images.align import FOUND
 from r2d2.corpus.report.sample import numbers
 from r2d2.corpus.report.stats import CorpusStats, Histogram
-from r2d2.data.images import BadImage, decode_image
 from r2d2.files import write_text
+from r2d2.images.decode import BadImage, decode_image
 from r2d2.page import number, template
 from r2d2.table import PairsTable
 

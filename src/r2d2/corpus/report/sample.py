@@ -19,11 +19,10 @@ from r2d2.corpus.report.dropped import dropped_folder, is_dropped_folder, remove
 from r2d2.corpus.rows import DroppedFile
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
-from r2d2.formats.derived import write_derived_table
-from r2d2.formats.queries import table_outputs
 from r2d2.outputs import Output, a_folder, check_outputs
 from r2d2.progress import Update
 from r2d2.table import PairsTable
+from r2d2.table_queries import table_outputs, write_derived_table
 
 REST = "train"
 OUTSIDE = "outside the sample"  # the rule that drops an image

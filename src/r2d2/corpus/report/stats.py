@@ -22,7 +22,7 @@ from r2d2.corpus.images.clusters import k_means, nearest
 from r2d2.corpus.report.sample import numbers
 from r2d2.corpus.runner import Job, Runner, iter_jobs
 from r2d2.corpus.texts.word_rules import load_rjieba
-from r2d2.data.images import BadImage, decode_image, resize
+from r2d2.images.decode import BadImage, decode_image, resize
 from r2d2.progress import Update
 from r2d2.table import Pair, PairsTable, Text
 

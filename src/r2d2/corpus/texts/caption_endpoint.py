@@ -26,8 +26,8 @@ from r2d2.corpus.config import RecaptionConfig
 from r2d2.corpus.fetching.request import PASSING, retry_after
 from r2d2.corpus.fetching.special_addresses import literal, special
 from r2d2.corpus.stages import digest
-from r2d2.data.images import decode_image
 from r2d2.errors import R2D2Error
+from r2d2.images.decode import decode_image
 
 if TYPE_CHECKING:
     import aiohttp

@@ -49,7 +49,7 @@ class EmojiGallery(MemoryGallery):
     @classmethod
     def make(cls, model: ImageTextModel) -> EmojiGallery:
         """Encode the whole corpus."""
-        from r2d2.data.images import decode_image
+        from r2d2.images.decode import decode_image
 
         pairs = emoji_pairs()
         rows = [

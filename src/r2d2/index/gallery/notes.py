@@ -13,7 +13,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from r2d2.data.images import upright_size
+from r2d2.images.decode import upright_size
 from r2d2.index.gallery.emoji import INDEX, EmojiGallery, emoji_character, emoji_data
 from r2d2.index.gallery.protocol import Gallery
 from r2d2.notes import Note

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from r2d2.data.images import BadImage
 from r2d2.errors import R2D2Error
+from r2d2.images.decode import BadImage
 from r2d2.index.layout import base_name
 from r2d2.search.serve.model_thread import Busy
 

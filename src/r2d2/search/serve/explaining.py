@@ -12,10 +12,10 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from r2d2.data.images import BadImage, decode_image
 from r2d2.errors import R2D2Error
 from r2d2.explain.explanation import Explanation, explain
 from r2d2.explain.maps import FULL
+from r2d2.images.decode import BadImage, decode_image
 from r2d2.search.searcher import Searcher
 from r2d2.search.serve.openapi import PICTURE, WITH_PICTURE, form_schema, json_schema, request_body
 from r2d2.search.serve.request_body import read_request, service_of

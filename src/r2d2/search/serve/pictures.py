@@ -6,8 +6,8 @@ import io
 import threading
 from collections import OrderedDict
 
-from r2d2.data.images import BadImage, decode_image, upright_size
-from r2d2.data.thumbnails import QUALITY, media_type, thumbnail_file
+from r2d2.images.decode import BadImage, decode_image, upright_size
+from r2d2.images.thumbnails import QUALITY, media_type, thumbnail_file
 from r2d2.index.gallery.protocol import Gallery
 
 KEPT_BYTES = 64 << 20

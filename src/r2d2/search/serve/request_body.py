@@ -23,8 +23,8 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from r2d2.data.images import MORE_FRAMES, decode_image, has_more_frames
 from r2d2.errors import R2D2Error
+from r2d2.images.decode import MORE_FRAMES, decode_image, has_more_frames
 from r2d2.search.serve.bodies import FORM, JSON
 from r2d2.search.serve.schema import TEXTS, NoteOut
 from r2d2.search.serve.service import Service

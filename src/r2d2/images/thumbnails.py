@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from r2d2.data.images import decode_image
+from r2d2.images.decode import decode_image
 
 SIDE = 384  # pixels of the longer side, for dense screens
 QUALITY = 85  # of JPEG

@@ -1,15 +1,23 @@
-"""Queries whose picture is not told, in a file beside the table: `muge.queries.jsonl`."""
+"""Queries without an answer, in a file beside their table: `muge.queries.jsonl` of `muge.lance`.
+
+A table that is made of the rows of another keeps its metadata and its queries.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from r2d2.errors import R2D2Error
 from r2d2.files import write_text
-from r2d2.outputs import Output, a_file, a_table
+from r2d2.outputs import Output, a_file, a_table, check_outputs
+from r2d2.pair import GROUP, Pair
+from r2d2.table import PairsTable, write_table
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,3 +69,25 @@ def read_queries(table: str | Path) -> list[TableQuery]:
                     f"{path}, line {number} is no query: import the data set again"
                 ) from error
     return found
+
+
+def write_derived_table(
+    table: PairsTable, out: str | Path, pairs: Iterable[Pair], overwrite: bool = False
+) -> int:
+    """Write rows that come from a table, with its metadata, and its queries beside; gives how many.
+
+    Queries have no place beside a table at a URL; the log says how many are left out there.
+
+    Raises:
+        R2D2Error: see `check_outputs` and `write_table`.
+    """
+    check_outputs(table_outputs(out), inputs=[table.path], overwrite=overwrite)
+    queries = [] if "://" in table.path else read_queries(table.path)
+    local = "://" not in str(out)
+    grouped = GROUP.name in table.columns
+    count = write_table(out, pairs, overwrite=overwrite, metadata=table.metadata, grouped=grouped)
+    if local:
+        write_queries(out, queries)
+    elif queries:
+        log.warning("%d queries without an answer have no place beside %s", len(queries), out)
+    return count

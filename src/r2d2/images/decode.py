@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from r2d2.data.limits import (
+from r2d2.errors import R2D2Error
+from r2d2.images.limits import (
     PieceReader,
     TooManyPieces,
     icon_frame,
@@ -26,7 +27,6 @@ from r2d2.data.limits import (
     too_many_strips,
     too_slow,
 )
-from r2d2.errors import R2D2Error
 
 log = logging.getLogger(__name__)
 
