@@ -1,6 +1,7 @@
 """Files to hand in: whose queries, which images, in which order."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -73,6 +74,11 @@ def test_every_query_gets_its_ten_nearest(table, tmp_path):
     ]
     assert lines[0]["item_ids"][:3] == [103, 102, 104]
     assert all(len(set(line["item_ids"])) == 10 for line in lines)
+    with pytest.raises(R2D2Error, match=r"'q8' .* whole numbers .* --submission-keys muge"):
+        write_submission(tmp_path / "c.jsonl", answers, "chinese-clip")
+    assert not (tmp_path / "c.jsonl").exists()
+    answers = [(replace(query, text_id=query.text_id.strip("q")), ids) for query, ids in answers]
+    lines[1]["query_id"] = 8
     write_submission(tmp_path / "c.jsonl", answers, "chinese-clip")
     again = [json.loads(line) for line in (tmp_path / "c.jsonl").read_text("utf-8").splitlines()]
     assert [list(line) for line in again] == [["text_id", "text", "image_ids"]] * 2

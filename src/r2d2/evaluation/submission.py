@@ -97,10 +97,22 @@ def answer_queries(
 def write_submission(
     path: Path, answers: Sequence[tuple[TableQuery, Sequence[str]]], keys: str = "muge"
 ) -> None:
-    """Write the file whole or not at all; `keys`: one of KEYS."""
+    """Write the file whole or not at all; `keys`: one of KEYS.
+
+    Raises:
+        R2D2Error: Chinese-CLIP's script would not read an id, or the file cannot be written.
+    """
     lines = []
     for query, items in answers:
         values = (_number(query.text_id), query.text, [_number(item) for item in items])
+        if keys == "chinese-clip":
+            for value in (values[0], *values[2]):
+                if not isinstance(value, int):
+                    raise R2D2Error(
+                        f"the id {value!r} (query {query.text_id}) is no number, and "
+                        "Chinese-CLIP's evaluation script reads whole numbers only: leave "
+                        "--submission-keys out, or give --submission-keys muge"
+                    )
         line = dict(zip(KEYS[keys], values, strict=True))
         lines.append(json.dumps(line, ensure_ascii=False))
     write_text(path, "\n".join(lines) + "\n")
