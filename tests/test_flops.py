@@ -1,6 +1,7 @@
 """What a step costs, held against the model itself and a step that really runs."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from r2d2.config import make_config, presets
 from r2d2.flops import flops, on_gpus
 from r2d2.model.r2d2 import R2D2
-from r2d2.objectives.batch import StepContext, TrainingBatch
+from r2d2.objectives.batch import SecondTexts, StepContext, TrainingBatch
 from r2d2.objectives.collectives import SINGLE_PROCESS
 from r2d2.objectives.losses import Objectives
 from r2d2.planning import Assumptions, plan, plan_lines, plan_warnings, wire_of
@@ -49,8 +50,19 @@ def test_parameters_are_the_models(preset, variant):
      ("r2d2", (), 2), ("wo_et", (), 2), ("prd2", (), 2), ("r2d2", ("vision",), 2)],
 )  # fmt: skip
 def test_a_step_that_runs_costs_what_is_said(variant, frozen, chunks):
+    check_cost(variant, frozen, chunks, second=False)
+
+
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_a_step_with_second_texts_costs_what_is_said(chunks):
+    check_cost("prd2", (), chunks, second=True)
+
+
+def check_cost(variant, frozen, chunks, second):
+    """Hold the report against the FLOPs of a step that runs."""
     settings = [f"train.freeze_{tower}=true" for tower in frozen]
     settings.append(f"system.accumulate={chunks}")
+    settings.append(f"objectives.weight_second_text={float(second)}")
     config = make_config("tiny", variant, (*TINY, "model.dropout=0", *settings))
     torch.manual_seed(0)
     model = R2D2(config.model)
@@ -62,6 +74,9 @@ def test_a_step_that_runs_costs_what_is_said(variant, frozen, chunks):
     keys = torch.arange(2 * n).view(n, 2)
     mask = torch.ones_like(ids, dtype=torch.bool)
     batch = TrainingBatch(torch.rand(n, 3, size, size), ids, mask, keys, torch.arange(n))
+    if second:
+        others = SecondTexts(ids.flip(0), mask, torch.arange(n) + 200, torch.ones(n).bool())
+        batch = replace(batch, second=others)
     if objectives.queue is not None:  # the plan takes a full queue
         features = torch.nn.functional.normalize(torch.rand(16, config.model.embed_dim), dim=1)
         objectives.queue.push(features, features, torch.arange(100, 132).view(16, 2))
@@ -152,6 +167,8 @@ def test_what_goes_over_the_wire_by_hand():
 
     half = row - (1 + model.vision.patches) * model.vision.width / 2
     assert of("train.freeze_vision=true").states == pytest.approx(16 * 3 / 4 * half * 4 * 2)
+    second = of("objectives.weight_second_text=1").features
+    assert second - wire.features == pytest.approx(3 / 4 * gathered * (2 + 4))
     assert of("system.accumulate=2").states == 0
     assert of(variant="prd2").states == 0
     cut = of("system.parallel=fsdp").gradients

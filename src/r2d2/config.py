@@ -186,6 +186,9 @@ class ObjectiveConfig:
     # processes, or with system.accumulate above 1 one for each chunk of each process
     negative_groups: int = 0
     weight_contrastive: float = 1.0  # of GCPR or TgD
+    # Of the contrast with another text of the same picture, in the same step (FG-CLIP 2): a long
+    # text beside a short one, or one of another source; 0: no second texts are read
+    weight_second_text: float = 0.0
     weight_fgr: float = 1.0
     weight_listwise: float = 0.0  # of the listwise loss over blocks
     weight_mlm: float = 1.0
@@ -396,6 +399,12 @@ class Config:
     system: SystemConfig = field(default_factory=SystemConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     tuning: TuningConfig = field(default_factory=TuningConfig)
+
+    @property
+    def reads_second_texts(self) -> bool:
+        """Whether a step has a contrast with second texts: their weight, and any contrast."""
+        cross_only = self.objectives.fgr and self.objectives.second_stage_from == 0
+        return self.objectives.weight_second_text > 0 and not self.train.labelled and not cross_only
 
     def __post_init__(self) -> None:
         if self.objectives.fgr and not self.model.cross_layers:

@@ -239,6 +239,10 @@ def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost
             cost("text encoder, masked text", [], read_texts if apart else embed_texts, ids, real,
                  layers=text_layers)
         )  # fmt: skip
+    if config.reads_second_texts:
+        encoders.append(
+            cost("text encoder, second text", [], embed_texts, ids, real, layers=text_layers)
+        )
     yield from encoders
     if config.system.accumulate > 1 and not labelled:  # the contrast sees all chunks first
         yield Cost("features of all chunks", 0, sum(part.forward for part in encoders), 0.0, 0.0)
@@ -255,6 +259,8 @@ def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost
             yield cost(name, modules, call, *inputs, learns=False)
     if not labelled:
         yield _contrast(config, gpus)
+    if config.reads_second_texts:
+        yield _second_contrast(config)
     if not model.has_match or not (o.fgr or labelled):
         return
     # each pair's own states, and at most one image and one text from other GPUs as negatives
@@ -327,6 +333,13 @@ def _contrast(config: Config, gpus: int) -> Cost:
     teacher = student if o.tgd else 0.0
     kept = 4.0 * 2 * candidates * (2 if o.tgd else 1)
     return Cost("contrast" + (", queue" if o.tgd else ""), 0, student + teacher, 2 * student, kept)
+
+
+def _second_contrast(config: Config) -> Cost:
+    """Pictures with second texts, where every picture of the batch has one."""
+    product = 2.0 * config.model.embed_dim * config.train.batch_size
+    kept = 4.0 * 2 * config.train.batch_size
+    return Cost("contrast, second texts", 0, 2 * product, 4 * product, kept)
 
 
 def _trace(

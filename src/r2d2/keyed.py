@@ -32,6 +32,7 @@ class Draw(IntEnum):
     SCENE = 12
     PAIR = 13
     MINED = 14
+    SECOND_TEXT = 15
 
 
 def _mix(x: int) -> int:

@@ -41,6 +41,9 @@ CONDITIONS: dict[str, Callable[[Config], bool]] = {
     **dict.fromkeys(("alpha", "queue_size", "queue_decay"), _tgd),
     "momentum": lambda c: _tgd(c) or _fgd(c),
     **dict.fromkeys(("weight_contrastive", "contrast", "widths"), _contrast),
+    "weight_second_text": lambda c: (
+        c.reads_second_texts or (_contrast(c) and not c.objectives.weight_second_text)
+    ),
     **dict.fromkeys(
         ("image_keep", "teacher_temperature", "student_temperature", "weight_fgd"), _fgd
     ),

@@ -448,3 +448,70 @@ def test_groups_that_are_not_there_are_refused(tmp_path, grouped):
     table = PairsTable.open(tmp_path / "pairs.lance")
     with pytest.raises(R2D2Error, match=r"pairs.lance.*no group_id.*train.hard_batches_by=texts"):
         made(table, 3, {"neighbours": 8, "neighbours_by": "groups"})
+
+
+def two_source_pairs():
+    """Pictures of one text, of two sources, of several of one source, and of one text twice."""
+    texts = [
+        (Text("红猫", "title"),),
+        (Text("红狗", "title"), Text("一只红色的狗坐在草地上", "recaption")),
+        (Text("红马", "title"), Text("红色的马", "title", 3.0)),
+        (Text("红鱼", "title"), Text("红 鱼", "title"), Text("红色的鱼", "recaption")),
+        (Text("Red", "title"), Text("ＲＥＤ ", "recaption")),
+        (Text("红鸟", "title"), Text("", "recaption")),
+    ]
+    return [
+        dataclasses.replace(pair, texts=texts[n % 6]) for n, pair in enumerate(small_pairs(ROWS))
+    ]
+
+
+def test_second_texts_are_other_ones_of_the_picture_and_of_another_source_where_there_is_one(
+    tmp_path,
+):
+    pairs = two_source_pairs()
+    loader = loader_of(tmp_path, pairs, second_texts=True)
+    assert loader.with_second_text == 12  # of 23: rows 1, 2 and 3 of each six
+    drawn = set()
+    for step in range(12):
+        batch = loader.batch(step, ROWS)
+        for row, text, second, key in zip(
+            batch.rows, batch.texts, batch.second_texts, batch.second_keys.tolist(), strict=True
+        ):
+            source = {t.text: t.source for t in pairs[row].texts}
+            if row % 6 in (0, 4, 5):
+                assert second == ""
+                continue
+            assert second in source
+            assert text_key(second) != text_key(text)
+            assert key == key_hash(text_key(second))
+            if row % 6 != 2:
+                assert source[second] != source[text]
+            drawn.add((row % 6, text, second))
+    long = "一只红色的狗坐在草地上"
+    assert {pair for pair in drawn if pair[0] == 1} == {(1, "红狗", long), (1, long, "红狗")}
+    assert {second for row, _, second in drawn if row == 2} == {"红马", "红色的马"}
+    assert {second for row, _, second in drawn if row == 3} == {"红鱼", "红 鱼", "红色的鱼"}
+
+
+def test_second_texts_change_nothing_else_and_are_the_same_however_they_are_read(tmp_path):
+    plain = loader_of(tmp_path, two_source_pairs(), source_shares={"recaption": 0.0})
+    loader = again(plain, second_texts=True)
+    assert plain.batch(0, BATCH).second_texts is None
+    for step in (7, 0, 3):
+        batch = loader.batch(step, 4)
+        assert same(batch, plain.batch(step, 4))
+        halves = [again(loader).batch(step, 4, rank, 2) for rank in (0, 1)]
+        assert [text for half in halves for text in half.second_texts] == batch.second_texts
+    # A source of share 0 is drawn where a picture has no other: titles first, recaptions second
+    drawn = [
+        pair for step in range(6) for b in [loader.batch(step, ROWS)]
+        for pair in zip(b.texts, b.second_texts, strict=True)
+    ]  # fmt: skip
+    assert ("红狗", "一只红色的狗坐在草地上") in drawn
+    assert ("一只红色的狗坐在草地上", "红狗") not in drawn
+
+
+def test_a_table_of_one_text_each_has_no_second_texts(tmp_path):
+    with pytest.raises(R2D2Error, match=r"objectives\.weight_second_text=0") as caught:
+        loader_of(tmp_path, small_pairs(ROWS), second_texts=True)
+    assert "no picture to train on has two different texts" in str(caught.value)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from r2d2.config import ModelConfig, TextConfig, VisionConfig, make_config
 from r2d2.model.r2d2 import R2D2
+from r2d2.objectives.batch import SecondTexts
 from r2d2.objectives.losses import Objectives, StepContext, TrainingBatch
 
 PAD, UNK, CLS, SEP, MASK = SPECIAL = range(5)
@@ -24,6 +25,11 @@ TERMS = {
 CONTRASTS = {
     "sigmoid": ("wo_tgd", {"contrast": "sigmoid", "widths": (3,), "tgd": False}),
     "widths": ("r2d2", {"widths": (2, 4)}),
+    "second_text": ("r2d2", {"weight_second_text": 0.5, "widths": (2,)}),
+    "second_text_sigmoid": (
+        "wo_tgd",
+        {"contrast": "sigmoid", "weight_second_text": 2.0, "tgd": False},
+    ),
 }
 TEXTS = [[7, 9, 11, 7], [8, 8], [12, 13, 14, 15, 16, 17, 18], [8, 8], [19], []]  # without ends
 KEYS = [[1, 21], [1, 22], [3, 23], [4, 22], [5, 25], [6, 26]]  # one image twice, one text twice
@@ -70,3 +76,14 @@ def batch_of(texts=TEXTS, keys=KEYS, padding=0):
     ids = torch.tensor([[CLS, *t, SEP] + [PAD] * (longest - len(t) - 2) for t in texts])
     pixels = torch.randn(len(texts), 3, 8, 8, generator=torch.Generator().manual_seed(1)).double()
     return TrainingBatch(pixels, ids, ids != PAD, torch.tensor(keys), torch.arange(len(texts)) + 40)
+
+
+def second_texts(rows, present=None):
+    """Other texts of so many pictures, of other lengths; two of them are equal."""
+    texts = [[23, 5 + row % 3, *range(6, 6 + row % 4)] for row in range(rows)]
+    longest = max(len(t) for t in texts) + 2
+    ids = torch.tensor([[CLS, *t, SEP] + [PAD] * (longest - len(t) - 2) for t in texts])
+    keys = torch.arange(rows) + 50
+    keys[-1] = keys[0]
+    there = torch.tensor([True] * rows if present is None else present)
+    return SecondTexts(ids, ids != PAD, keys, there)

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 import torch
 import torch.multiprocessing as mp
-from small_step import CONTEXT, CONTRASTS, batch_of, setup
+from small_step import CONTEXT, CONTRASTS, batch_of, second_texts, setup
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 
@@ -40,6 +40,11 @@ LISTS = {"list_size": 2, "weight_listwise": 0.7, "ranking_gradient": 0.3}
 WAYS = [(1, False), (2, False), (1, True), (2, True)]  # chunks, and whether weights are cut
 HANGS = 500  # seconds, many times what a busy machine takes
 LABELS = [1, 0, 0, 1, 1, 0, 1, 0]
+# Which pictures have a second text: unlike numbers in the processes, and none in the first one.
+PRESENT = {
+    "second_text": [False, False, True, False, True, True, False, True],
+    "second_text_sigmoid": [False, False, False, False, True, True, False, True],
+}
 
 
 def endless_loss(put, step, rank=0):
@@ -84,7 +89,9 @@ def one_step(variant, here, chunks, group_size, frozen=False, cut=False):
         model.towers.vision.requires_grad_(False)
     batch = batch_of(TEXTS, KEYS)
     labels = torch.tensor(LABELS) if labelled else None
-    share = dataclasses.replace(batch, index=batch.index - 40, labels=labels)  # places in the batch
+    second = second_texts(len(TEXTS), PRESENT[variant]) if variant in PRESENT else None
+    index = batch.index - 40  # places in the batch
+    share = dataclasses.replace(batch, index=index, labels=labels, second=second)
     share = shortened(share.chunks(here.size)[here.rank])
     context = dataclasses.replace(
         CONTEXT,

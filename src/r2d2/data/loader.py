@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from r2d2.data.order import Shuffle, epoch_order, epoch_shuffle, group_order
-from r2d2.data.usable import row_groups, usable_rows
+from r2d2.data.text_draw import candidates_for_second, draw_text, not_empty
+from r2d2.data.usable import count_with_second_text, row_groups, usable_rows
 from r2d2.errors import R2D2Error
 from r2d2.images.decode import BadImage, decode_resized
 from r2d2.keyed import Draw, generator
@@ -45,14 +45,16 @@ class RawBatch:
     keys: npt.NDArray[np.int64]  # (n, 2) image key, text key
     rows: list[int]  # of the table, (n,)
     labels: npt.NDArray[np.int64] | None = None  # (n,) 1 match, 0 not; None: all match
+    second_texts: list[str] | None = None  # "" where a picture has one text only; None: not read
+    second_keys: npt.NDArray[np.int64] | None = None  # (n,) their text keys
 
 
 class PairsLoader:
     """One split of a table, or several, as an endless, seeded sequence of pairs.
 
     The sequence runs through one epoch's order after another (`epoch_order`): a step is a place in
-    it, and resuming is counting. For each row one text is drawn: first a source by its share, then
-    a text within the source by weight, or a title's 1 would drown a query's CTR of 0.02.
+    it, and resuming is counting. For each row one text is drawn (`draw_text`), and with
+    `second_texts` another one of the same picture (`candidates_for_second`).
 
     Rows without a text are left out at once; a row whose picture cannot be read is replaced by the
     next good one of its epoch's order. `skipped` counts both, by kind. So are pairs labelled as no
@@ -75,6 +77,7 @@ class PairsLoader:
         threads: int = 1,
         labelled: bool = False,
         neighbours_by: str = "texts",
+        second_texts: bool = False,
     ) -> None:
         self.table = table
         self.threads = threads  # that decode
@@ -97,6 +100,10 @@ class PairsLoader:
         self._beginnings: list[str] | None = None  # a text of each row, where they are sorted by it
         by_groups = neighbours > 1 and neighbours_by == "groups"
         self._groups = row_groups(table, self._rows) if by_groups else None
+        # Rows with two different texts; None where second texts are not read
+        self.with_second_text: int | None = None
+        if second_texts:
+            self.with_second_text = count_with_second_text(table, self._rows)
 
     def __len__(self) -> int:
         """Rows of the split that have a text."""
@@ -179,19 +186,29 @@ class PairsLoader:
         texts: list[str] = []
         rows: list[int] = []
         keys = np.empty((n, 2), np.int64)
+        second_texts: list[str] | None = None if self.with_second_text is None else []
+        u_second = generator(self.seed, step, Draw.SECOND_TEXT).random((batch_size, 2))[share]
         labels = None if self._labels is None else np.empty(n, np.int64)
         for i, (place, wanted) in enumerate(zip(places.tolist(), items, strict=True)):
             item = wanted if wanted in self._cache else self._next_good(place)
             row = self._cache[item]
             pixels[i] = row.pixels
-            text = self._draw_text(row.texts, *u[i])
-            texts.append(text)
+            text = draw_text(row.texts, self.source_shares, *u[i])
+            texts.append(text.text)
+            if second_texts is not None:
+                others = candidates_for_second(row.texts, text)
+                second_texts.append(
+                    draw_text(others, self.source_shares, *u_second[i]).text if others else ""
+                )
             rows.append(int(self._rows[item]))
             if labels is not None and self._labels is not None:
                 labels[i] = self._labels[item]
-            keys[i] = row.image_key, key_hash(text_key(text))
+            keys[i] = row.image_key, key_hash(text_key(text.text))
         self._trim()
-        return RawBatch(pixels, texts, keys, rows, labels)
+        if second_texts is None:
+            return RawBatch(pixels, texts, keys, rows, labels)
+        second_keys = np.array([key_hash(text_key(text)) for text in second_texts], np.int64)
+        return RawBatch(pixels, texts, keys, rows, labels, second_texts, second_keys)
 
     def _items_at(self, places: npt.NDArray[np.int64]) -> list[int]:
         """The items at places (n,) of the endless sequence."""
@@ -221,7 +238,7 @@ class PairsLoader:
             else:
                 if self._beginnings is None:
                     texts = self.table.texts(self._rows)
-                    self._beginnings = [_full(of_row)[0].text for of_row in texts]
+                    self._beginnings = [not_empty(of_row)[0].text for of_row in texts]
                 order = epoch_order(self._beginnings, self.seed, epoch, self.neighbours)
             kept = {e: o for e, o in self._orders.items() if abs(e - epoch) == 1}
             self._orders = {**kept, epoch: order}
@@ -258,7 +275,7 @@ class PairsLoader:
                 self.mark_bad({item: picture.kind})
                 log.warning("%s, row %d: %s; skipped", self.table.path, self._rows[item], picture)
             else:
-                texts, image_key = _full(pair.texts), key_hash(pair.image_id)
+                texts, image_key = not_empty(pair.texts), key_hash(pair.image_id)
                 self._cache[item] = _StoredRow(picture, texts, image_key)
 
     def _decode(self, file: bytes) -> npt.NDArray[np.uint8] | BadImage:
@@ -271,29 +288,3 @@ class PairsLoader:
         """Drop the oldest pictures beyond the cache's room."""
         for item in list(self._cache)[: max(0, len(self._cache) - self._cache_room)]:
             del self._cache[item]
-
-    def _draw_text(self, texts: Sequence[Text], u_source: float, u_text: float) -> str:
-        sources = sorted({text.source for text in texts})
-        shares = [self.source_shares.get(source, 1.0) for source in sources]
-        source = sources[_draw(shares, u_source)]
-        within = [text for text in texts if text.source == source]
-        return within[_draw([text.weight for text in within], u_text)].text
-
-
-def _full(texts: Sequence[Text]) -> tuple[Text, ...]:
-    """Those that say something."""
-    return tuple(text for text in texts if text_key(text.text))
-
-
-def _draw(weights: Sequence[float], u: float) -> int:
-    """An index with probability proportional to its weight; evenly where all weights are 0."""
-    if len(weights) == 1:
-        return 0
-    total = float(sum(weights))
-    if total <= 0:
-        return min(int(u * len(weights)), len(weights) - 1)
-    edges = np.cumsum([0.0, *weights]) / total
-    for i, (low, high) in enumerate(pairwise(edges)):
-        if low <= u < high:
-            return i
-    return max(i for i, weight in enumerate(weights) if weight > 0)

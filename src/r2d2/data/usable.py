@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from r2d2.errors import NEEDS_CAPTIONS, R2D2Error
 from r2d2.pair import GROUP
 from r2d2.table import PairsTable
+from r2d2.tokenizer import text_key
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,29 @@ def usable_rows(table: PairsTable, split: str | Sequence[str], labelled: bool) -
         )
     small = np.uint32 if len(table) < 1 << 32 else np.uint64
     return UsableRows(rows[good].astype(small), labels[good] if labelled else None, left_out)
+
+
+def count_with_second_text(table: PairsTable, rows: npt.NDArray[np.integer[Any]]) -> int:
+    """The number of those of `rows` (n,), ascending, that have two different texts.
+
+    Raises:
+        R2D2Error: there are none.
+    """
+    count = done = 0
+    for start, batch in table.scan(("texts",)):
+        end = int(np.searchsorted(rows, start + len(batch)))
+        of_rows = batch["texts"].take(pa.array(rows[done:end] - start))
+        several = of_rows.filter(pc.fill_null(pc.greater(pc.list_value_length(of_rows), 1), False))
+        for texts in several.to_pylist():
+            count += len({key for text in texts if (key := text_key(text["text"] or ""))}) > 1
+        done = end
+    if not count:
+        raise R2D2Error(
+            f"{table.path}: no picture to train on has two different texts, and "
+            "objectives.weight_second_text compares each picture with two: set "
+            "objectives.weight_second_text=0, or give a table that has them"
+        )
+    return count
 
 
 def row_groups(table: PairsTable, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:

@@ -25,6 +25,7 @@ NAMES = {
     "loss/gcpr": "global contrastive pre-ranking",
     "loss/tgd": "target-guided distillation",
     "loss/sigmoid": "sigmoid contrast",
+    "loss/second_text": "contrast with second texts",
     "loss/fgr": "fine-grained ranking",
     "loss/mlm": "masked language modelling",
     "loss/fgd": "feature-guided distillation",

@@ -13,6 +13,20 @@ from r2d2.objectives.collectives import Collectives
 
 
 @dataclass(frozen=True)
+class SecondTexts:
+    """Another text of each of n pictures; where there is none, a placeholder stands in its row."""
+
+    ids: Tensor  # (n, L') token ids
+    mask: Tensor  # (n, L') bool, True where a token is real
+    keys: Tensor  # (n,) int64, text keys
+    present: Tensor  # (n,) bool, False where a picture has one text only
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> SecondTexts:
+        """The same with every tensor changed."""
+        return SecondTexts(*(change(x) for x in vars(self).values()))
+
+
+@dataclass(frozen=True)
 class TrainingBatch:
     """n pairs, as the objectives see them: a process's share of the global batch, or a chunk."""
 
@@ -22,6 +36,7 @@ class TrainingBatch:
     keys: Tensor  # (n, 2) int64, image key and text key
     index: Tensor  # (n,) int64, position in the global batch: the key of each pair's random draws
     labels: Tensor | None = None  # (n,) int64, 1 match, 0 not; None: all match
+    second: SecondTexts | None = None  # of the same pictures; None: no second contrast
 
     def to(self, device: torch.device) -> TrainingBatch:
         """The same batch on another device."""
@@ -34,8 +49,9 @@ class TrainingBatch:
         return [self._each(itemgetter(part)) for part in parts]
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> TrainingBatch:
-        there = {name: x for name, x in self.__dict__.items() if x is not None}
-        return replace(self, **{name: change(x) for name, x in there.items()})
+        there = {name: x for name, x in self.__dict__.items() if isinstance(x, Tensor)}
+        second = self.second and self.second.each(change)
+        return replace(self, **{name: change(x) for name, x in there.items()}, second=second)
 
 
 @dataclass(frozen=True)
@@ -62,6 +78,21 @@ class TeacherFeatures:
 
 
 @dataclass(frozen=True)
+class SecondTextFeatures:
+    """The student's embeddings of n second texts; see `SecondTexts`."""
+
+    texts: Tensor  # (n, d) f_T
+    keys: Tensor  # (n,) int64, text keys
+    present: Tensor  # (n,) bool
+
+    @staticmethod
+    def cat(parts: Sequence[SecondTextFeatures]) -> SecondTextFeatures:
+        """The chunks of a share, joined."""
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return SecondTextFeatures(*(torch.cat(column) for column in columns))
+
+
+@dataclass(frozen=True)
 class Denominators:
     """The sums that FGR and MLM divide by."""
 
@@ -84,12 +115,14 @@ class Features:
     teacher: TeacherFeatures | None  # None: no teacher is used at this step
     keys: Tensor  # (n, 2) int64
     denominators: Denominators
+    second: SecondTextFeatures | None = None  # None: no second contrast
 
     @staticmethod
     def cat(parts: Sequence[Features]) -> Features:
         """The chunks of a share, joined; the denominators become a chunk's average."""
         teachers = [part.teacher for part in parts if part.teacher is not None]
         totals = [part.denominators for part in parts]
+        seconds = [part.second for part in parts if part.second is not None]
         return Features(
             torch.cat([part.images for part in parts]),
             torch.cat([part.texts for part in parts]),
@@ -104,6 +137,7 @@ class Features:
                 torch.stack([total.pair_weight for total in totals]).mean(),
                 torch.stack([total.masked_tokens for total in totals]).mean(),
             ),
+            SecondTextFeatures.cat(seconds) if seconds else None,
         )
 
 
@@ -113,6 +147,7 @@ class CachedGradients:
 
     images: Tensor  # (n, d) the contrast's gradient at the chunk's f_I, times the number of chunks
     texts: Tensor  # (n, d) at its f_T, likewise
+    second_texts: Tensor | None  # (n, d) at the f_T of its second texts, likewise
     parameters: Mapping[str, Tensor]  # () gradients at the trained `R2D2.contrast_parameters`
     teacher: TeacherFeatures | None  # of the chunk
     denominators: Denominators  # a chunk's average

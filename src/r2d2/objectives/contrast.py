@@ -1,6 +1,11 @@
-"""The contrastive loss of a variant: TgD, GCPR or the sigmoid, at one width or at several."""
+"""The contrastive loss of a variant: TgD, GCPR or the sigmoid, at one width or at several.
+
+A contrast of the same pictures with second texts may stand beside it.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -13,6 +18,7 @@ from r2d2.objectives.collectives import SINGLE_PROCESS, Collectives
 from r2d2.objectives.distill import tgd
 from r2d2.objectives.gcpr import gcpr
 from r2d2.objectives.queue import FeatureQueue
+from r2d2.objectives.second_text import PresentPairs, softmax_contrast
 from r2d2.objectives.sigmoid import sigmoid_contrast
 from r2d2.objectives.widths import at_width
 
@@ -31,10 +37,10 @@ def contrast_losses(
     context: StepContext,
     collectives: Collectives = SINGLE_PROCESS,
 ) -> dict[str, Tensor]:
-    """The contrast over the pairs of all processes.
+    """The contrast over the pairs of all processes, and "second_text" where there are such texts.
 
-    With several widths it is their mean, so that it weighs as much as one; the loss of each width
-    is reported beside it, as "tgd_32".
+    With several widths each is their mean, so that it weighs as much as one; the loss of each width
+    is reported beside it, as "tgd_32". The contrast with second texts has no teacher and no queue.
     """
 
     def at(width: int) -> Tensor:
@@ -54,6 +60,29 @@ def contrast_losses(
 
     name = "sigmoid" if config.contrast == "sigmoid" else "gcpr" if queue is None else "tgd"
     full = features.images.shape[1]
+    losses = _over_widths(name, config, full, at)
+    if features.second is None:
+        return losses
+    pairs = PresentPairs(features.images, features.keys[:, 0], features.keys[:, 1],
+                         features.second, collectives)  # fmt: skip
+
+    def with_second_texts(width: int) -> Tensor:
+        images, texts = at_width(pairs.images, width), at_width(pairs.texts, width)
+        keys, text_keys, tau = pairs.image_keys, pairs.text_keys, model.temperature
+        if config.contrast == "sigmoid" and model.logit_bias is not None:
+            bias = model.logit_bias
+            loss = sigmoid_contrast(images, texts, keys, tau, bias, pairs.gather, text_keys)
+        else:
+            loss = softmax_contrast(images, texts, keys, text_keys, tau, pairs.gather)
+        return pairs.share * loss
+
+    return losses | _over_widths("second_text", config, full, with_second_texts)
+
+
+def _over_widths(
+    name: str, config: ObjectiveConfig, full: int, at: Callable[[int], Tensor]
+) -> dict[str, Tensor]:
+    """The mean of the loss `at` the widths of the settings and all `full` numbers, and each."""
     widths = (*(width for width in config.widths if width != full), full)
     losses = [at(width) for width in widths]
     if not config.widths:

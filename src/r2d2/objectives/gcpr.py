@@ -25,8 +25,8 @@ def positives(keys: Tensor, candidate_keys: Tensor) -> Tensor:
     the text after normalising, must not be a negative.
 
     Args:
-        keys: (n, 2) int64, image key and text key of each pair.
-        candidate_keys: (N, 2) int64, the candidates'.
+        keys: (n, k) int64, image key and text key of each pair, perhaps a second text's too.
+        candidate_keys: (N, k) int64, the candidates'.
 
     Returns:
         (n, N) bool.

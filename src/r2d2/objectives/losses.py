@@ -19,6 +19,7 @@ from r2d2.objectives.batch import (
     Denominators,
     Features,
     QueueEntries,
+    SecondTextFeatures,
     StepContext,
     StepOutput,
     TeacherFeatures,
@@ -88,9 +89,7 @@ class Objectives(nn.Module):
             teacher = self._teach(batch, context)
             denominators = self._denominators(student, blocked)
             if context.towers:
-                features = Features(
-                    student.images, student.texts, teacher, batch.keys, denominators
-                )
+                features = _features(student, teacher, batch, denominators)
                 contrast = self.contrast(model, features, context, collectives)
                 losses, entries = contrast.losses, contrast.queue_entries
             denominators = denominators.average(collectives)
@@ -116,6 +115,8 @@ class Objectives(nn.Module):
             at_features = (student.images * cached.images).sum() + (
                 student.texts * cached.texts
             ).sum()
+            if student.second_texts is not None and cached.second_texts is not None:
+                at_features = at_features + (student.second_texts * cached.second_texts).sum()
             terms.append(at_features.float() + torch.stack(scalars).sum())
         return StepOutput(losses | {"total": torch.stack(terms).sum()}, entries)
 
@@ -133,8 +134,7 @@ class Objectives(nn.Module):
         """What `contrast` needs of a chunk."""
         student = self._encode(model, batch, context)
         denominators = self._denominators(student, self._blocked(batch, context, SINGLE_PROCESS))
-        teacher = self._teach(batch, context)
-        return Features(student.images, student.texts, teacher, batch.keys, denominators)
+        return _features(student, self._teach(batch, context), batch, denominators)
 
     def contrast(
         self,
@@ -223,3 +223,16 @@ class Objectives(nn.Module):
         kept = max(1, round(self.config.image_keep * patches))
         u = uniform(context.seed, context.step, Draw.PATCHES, batch.index, patches)
         return u.argsort(dim=1)[:, :kept]
+
+
+def _features(
+    student: StudentFeatures,
+    teacher: TeacherFeatures | None,
+    batch: TrainingBatch,
+    denominators: Denominators,
+) -> Features:
+    """What the contrast needs of a batch."""
+    second = None
+    if batch.second is not None and student.second_texts is not None:
+        second = SecondTextFeatures(student.second_texts, batch.second.keys, batch.second.present)
+    return Features(student.images, student.texts, teacher, batch.keys, denominators, second)

@@ -25,6 +25,7 @@ def sigmoid_contrast(
     temperature: Tensor,
     bias: Tensor,
     gather: Gather = identity,
+    text_keys: Tensor | None = None,
 ) -> Tensor:
     """L = -1/n sum_ij log sigmoid(z_ij (f_I,i . f_T,j / tau + b)), z = 1 for positives, else -1.
 
@@ -34,12 +35,14 @@ def sigmoid_contrast(
     Args:
         images: (n, d) f_I.
         texts: (n, d) f_T.
-        keys: (n, 2) int64, image key and text key; see `positives`.
+        keys: (n, k) int64, image key and text keys; see `positives`.
         temperature: tau.
         bias: () b; far below 0 at first, since nearly all pairs are no match.
         gather: joins the ranks' features, with gradient.
+        text_keys: (n, k) int64, of the texts; None: `keys`.
     """
-    arguments = (images, gather(texts), keys, gather(keys), 1 / temperature, bias)
+    candidate_keys = gather(keys if text_keys is None else text_keys)
+    arguments = (images, gather(texts), keys, candidate_keys, 1 / temperature, bias)
     loss: Tensor = _Blocks.apply(*arguments)  # type: ignore[no-untyped-call]
     return loss
 

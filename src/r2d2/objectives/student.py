@@ -71,6 +71,7 @@ class StudentFeatures:
     texts: Tensor  # (n, d) f_T of the clean texts
     masked_texts: Tensor | None  # (n, d) of the masked ones, where an objective needs them
     ranking: RankingInputs | None  # None: FGR is off, or has not begun
+    second_texts: Tensor | None  # (n, d) f_T of the second texts; None: no second contrast
 
 
 def encode_student(
@@ -93,12 +94,15 @@ def encode_student(
 
     image_states = model.encode_images(batch.pixels) if ranks else None
     images = image_states.embedding if image_states else model.embed_images(batch.pixels)
+    second_texts = None
+    if batch.second is not None and context.towers:
+        second_texts = model.encode_selected(batch.second.ids, batch.second.mask, own[:0])[1]
     if not (mlm or (config.fgd and context.towers)):
         states, texts = model.encode_selected(batch.ids, batch.mask, own if ranks else own[:0])
         ranking = None
         if image_states is not None:
             ranking = RankingInputs(to_rank(image_states), to_rank(states), None)
-        return StudentFeatures(images, texts, None, ranking)
+        return StudentFeatures(images, texts, None, ranking, second_texts)
     u = uniform(context.seed, context.step, Draw.MASK, batch.index, batch.ids.shape[1])
     masked = choose_masked(batch.ids, batch.mask, special_ids, config.mask_share, u)
     shown_masked = torch.zeros_like(own, dtype=torch.bool)  # which texts FGR sees masked
@@ -121,4 +125,4 @@ def encode_student(
         elif mlm:
             tokens = MaskedTokens(masked, to_rank(states[n:]))
         ranking = RankingInputs(to_rank(image_states), to_rank(states[:n]), tokens)
-    return StudentFeatures(images, embeddings[:n], embeddings[n:], ranking)
+    return StudentFeatures(images, embeddings[:n], embeddings[n:], ranking, second_texts)

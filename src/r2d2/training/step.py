@@ -175,16 +175,21 @@ class GradCache:
         images, texts = (x.detach().requires_grad_() for x in (whole.images, whole.texts))
         self.contrast = StepOutput()
         self._images, self._texts = torch.zeros_like(images), torch.zeros_like(texts)
+        self._second_texts: Tensor | None = None
         self._parameters: dict[str, Tensor] = {}
         if context.towers:
-            leaves = replace(whole, images=images, texts=texts)
+            inputs, leaves = [images, texts], replace(whole, images=images, texts=texts)
+            if whole.second is not None:
+                inputs.append(whole.second.texts.detach().requires_grad_())
+                leaves = replace(leaves, second=replace(whole.second, texts=inputs[2]))
             contrast = step.objectives.contrast(step.model, leaves, context, step.world)
             own = {n: p for n, p in step.model.contrast_parameters.items() if p.requires_grad}
             total = step.objectives.total(contrast.losses)
-            self._images, self._texts, *scalars = torch.autograd.grad(
-                total, (images, texts, *own.values())
-            )
-            self._parameters = dict(zip(own, scalars, strict=True))
+            gradients = torch.autograd.grad(total, (*inputs, *own.values()))
+            self._images, self._texts = gradients[:2]
+            if whole.second is not None:
+                self._second_texts = gradients[2]
+            self._parameters = dict(zip(own, gradients[len(inputs) :], strict=True))
             losses = {name: loss.detach() for name, loss in contrast.losses.items()}
             self.contrast = replace(contrast, losses=losses)
         self._denominators = whole.denominators.average(step.world)
@@ -197,6 +202,7 @@ class GradCache:
         return CachedGradients(
             count * self._images[rows],
             count * self._texts[rows],
+            None if self._second_texts is None else count * self._second_texts[rows],
             self._parameters,
             self._parts[number].teacher,
             self._denominators,

@@ -26,6 +26,7 @@ from r2d2.keyed import Draw, uniform
 from r2d2.model.dropout import set_dropout
 from r2d2.model.r2d2 import R2D2
 from r2d2.model.towers import freeze
+from r2d2.objectives.batch import SecondTexts
 from r2d2.objectives.losses import Objectives, StepContext, TrainingBatch
 from r2d2.pretrained import default_device
 from r2d2.table import PairsTable
@@ -118,6 +119,7 @@ class Trainer:
             system.decode_threads or decoders(world),
             train.labelled,
             train.hard_batches_by,
+            config.reads_second_texts,
         )
         self.steps = max(1, train.epochs * len(self.loader) // train.batch_size)
         ranks = config.objectives.fgr and not train.labelled
@@ -187,7 +189,19 @@ class Trainer:
         if not self.config.objectives.text_positives:  # then each text is like no other of the run
             keys[:, 1] = index.cpu() + self.step * train.batch_size
         labels = None if raw.labels is None else torch.from_numpy(raw.labels)
-        return TrainingBatch(x, ids, mask, keys, index, labels).to(self.device)
+        second = self._second(raw, keys[:, 1])
+        return TrainingBatch(x, ids, mask, keys, index, labels, second).to(self.device)
+
+    def _second(self, raw: RawBatch, first_keys: Tensor) -> SecondTexts | None:
+        """The second texts of a batch; `first_keys` (n,) of the first texts."""
+        if raw.second_texts is None or raw.second_keys is None:
+            return None
+        ids, mask = self.tokenizer(raw.second_texts)
+        keys = torch.from_numpy(raw.second_keys)
+        if not self.config.objectives.text_positives:
+            keys = first_keys
+        present = torch.tensor([bool(text) for text in raw.second_texts])
+        return SecondTexts(ids, mask, keys, present)
 
     def train_step(self, batch: TrainingBatch) -> dict[str, Tensor]:
         """One step of the optimiser; the losses, the gradient's norm and the learning rate.

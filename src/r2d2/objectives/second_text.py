@@ -1,0 +1,91 @@
+"""The contrast of pictures with a second text each, such as a long one beside a short one.
+
+FG-CLIP 2 (arXiv 2510.10921) learns from both in one step. A picture with one text only takes no
+part: it is neither a row nor a candidate.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from r2d2.objectives.batch import SecondTextFeatures
+from r2d2.objectives.collectives import Collectives
+from r2d2.objectives.gcpr import Gather, hard_targets, positives
+from r2d2.objectives.precision import exact
+
+
+class PresentPairs:
+    """The k pictures of this process with a second text; K of all processes."""
+
+    def __init__(
+        self,
+        images: Tensor,
+        image_keys: Tensor,
+        first_text_keys: Tensor,
+        second: SecondTextFeatures,
+        collectives: Collectives,
+    ) -> None:
+        """Select the pairs.
+
+        Args:
+            images: (n, d) f_I.
+            image_keys: (n,) int64.
+            first_text_keys: (n,) int64, of the texts of the first contrast.
+            second: of the same pictures.
+            collectives: the processes.
+        """
+        self._n = len(images)
+        self._rows = second.present.nonzero()[:, 0]
+        self._collectives = collectives
+        self._present_in_all = collectives.gather(second.present.to(torch.uint8)).bool()
+        self.images = images[self._rows]  # (k, d)
+        self.texts = second.texts[self._rows]  # (k, d)
+        image, text = image_keys[self._rows], second.keys[self._rows]
+        # A picture matches the second text of its own rows, and one that equals a text of its own.
+        # Two columns of `text_keys` are equal, since each is held against another of `image_keys`.
+        self.image_keys = torch.stack([image, first_text_keys[self._rows], text], dim=1)  # (k, 3)
+        self.text_keys = torch.stack([image, text, text], dim=1)  # (k, 3)
+        k = torch.tensor(float(len(self._rows)), device=images.device)
+        # The mean over this process's k pairs, times this, is its part of the mean over all.
+        self.share = k / collectives.average(k).clamp(min=1e-6)  # ()
+
+    def gather(self, x: Tensor) -> Tensor:
+        """Join (k, ...) over the processes to (K, ...), with gradient.
+
+        k differs from process to process, and what is sent must not: rows are filled up to n.
+        """
+        filled = x.new_zeros(self._n, *x.shape[1:]).index_copy(0, self._rows, x)
+        return self._collectives.gather(filled)[self._present_in_all]
+
+
+@exact
+def softmax_contrast(
+    images: Tensor,
+    texts: Tensor,
+    image_keys: Tensor,
+    text_keys: Tensor,
+    temperature: Tensor,
+    gather: Gather,
+) -> Tensor:
+    """L = 1/2 mean_i [CE(y^I_i, s(I_i, .)) + CE(y^T_i, s(T_i, .))], as `gcpr`; 0 without any pair.
+
+    Args:
+        images: (k, d) f_I.
+        texts: (k, d) f_T of the second texts.
+        image_keys: (k, 3) int64, of the picture, its first and its second text.
+        text_keys: (k, 3) int64, of the picture and twice of the second text; see `positives`.
+        temperature: tau.
+        gather: joins the ranks' features, with gradient.
+    """
+
+    def one_direction(
+        queries: Tensor, candidates: Tensor, keys: Tensor, candidate_keys: Tensor
+    ) -> Tensor:
+        y = hard_targets(positives(keys, gather(candidate_keys)))
+        log_s = (queries @ gather(candidates).T / temperature).float().log_softmax(1)
+        return -(y * log_s).sum() / max(1, len(queries))
+
+    image_to_text = one_direction(images, texts, image_keys, text_keys)
+    text_to_image = one_direction(texts, images, text_keys, image_keys)
+    return (image_to_text + text_to_image) / 2
