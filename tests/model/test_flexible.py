@@ -16,6 +16,7 @@ from r2d2.data.preprocessing import Preprocessing
 from r2d2.index.build import build_index
 from r2d2.models import load_network
 from r2d2.search.searcher import Searcher
+from r2d2.training.start import find_start
 from training.small import refused, small_table
 
 SIZES = [(40, 40), (64, 20), (13, 90), (500, 333), (6, 6), (1, 1), (2, 300), (97, 31)]  # w, h
@@ -109,6 +110,19 @@ def test_it_is_saved_indexed_and_searched_so(both, tmp_path):
 def test_exports_are_of_squares(both):
     assert load_network(both[1], "export", "cpu").preprocessing.patch is None
     assert load_network(both[1], "fine-tune", "cpu").preprocessing.patch == PATCH
+
+
+def test_training_on_squares_is_told(both, tmp_path, caplog):
+    find_start(tmp_path / "run", both[1], resume=False).open(tmp_path / "run")
+    (record,) = [r for r in caplog.records if r.levelname == "WARNING"]
+    said = record.getMessage()
+    assert "keeps the aspect of pictures and resizes by bilinear" in said
+    assert "squeezed to squares of 24 pixels" in said
+    caplog.clear()
+    load_network(both[1], "export", "cpu").save(tmp_path / "squares")  # bilinear, saved with it
+    find_start(tmp_path / "run", tmp_path / "squares", resume=False).open(tmp_path / "run")
+    assert "keeps the aspect" not in caplog.text
+    assert "resizes by bilinear" in caplog.text
 
 
 def test_a_processor_of_another_model_is_refused(both):

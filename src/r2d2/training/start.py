@@ -6,6 +6,7 @@ knows its own.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from r2d2.config import Config, ModelConfig, from_dict, make_config, presets, to_dict
+from r2d2.entry import first_process
 from r2d2.errors import R2D2Error
 from r2d2.fingerprint import weights_fingerprint
 from r2d2.hf_tokenizer import load_tokenizer
@@ -22,6 +24,8 @@ from r2d2.pretrained import Pretrained
 from r2d2.settings import leaves, merge, named_settings, parse_setting, read_preset
 from r2d2.training.checkpoint import latest_checkpoint
 from r2d2.training.run_folder import CHECKPOINTS, TOKENIZER, saved_run
+
+log = logging.getLogger(__name__)
 
 VOCAB_SIZE = "text.vocab_size"  # the tokenizer's business
 # A preset names a size; these come with the tokenizer, or are learnt.
@@ -40,9 +44,20 @@ class Start:
     widths: tuple[int, ...] = ()  # that its embeddings were trained to be cut to
 
     def open(self, out: Path) -> Pretrained:
-        """The model; where the run has a checkpoint, of its shape only. R2D2Error as `load`."""
+        """The model; where the run has a checkpoint, of its shape only. R2D2Error as `load`.
+
+        Training squeezes pictures to squares; a model that sees them otherwise by itself is told.
+        """
         if not self.begun:
-            return load_network(self.init, "fine-tune", "cpu")
+            model = load_network(self.init, "fine-tune", "cpu")
+            differs = model.preprocessing.differs()
+            if differs and first_process():
+                log.warning(
+                    "%s %s by itself; in this training, and in the model that it writes, pictures "
+                    "are squeezed to squares of %d pixels, by bicubic",
+                    self.init, differs, model.preprocessing.side,
+                )  # fmt: skip
+            return model
         return Pretrained(R2D2(self.model), load_tokenizer(out / TOKENIZER, self.model))
 
     def hash(self, out: Path, model: Pretrained) -> str | None:
