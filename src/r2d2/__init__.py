@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from r2d2.table import PairsTable
     from r2d2.training.pretrain import pretrain
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Pretrained": "r2d2.pretrained",
