@@ -88,11 +88,10 @@ def demo(
 ) -> None:
     """Run the whole method on the embedded emoji corpus: build, pre-train, evaluate, report."""
     from r2d2.config import make_config
-    from r2d2.demo import run_demo
+    from r2d2.demo import SETTINGS, run_demo
     from r2d2.used_settings import check_used, tell_idle
 
-    # A larger preset would ask for a vocab.txt; the demo needs nothing that is not installed.
-    chosen = ("train.train_vocab=true", *(settings or ()))
+    chosen = (*SETTINGS, *(settings or ()))
     config = make_config(preset, variant, chosen)
     check_used(chosen, "demo")
     tell_idle([config], chosen)
