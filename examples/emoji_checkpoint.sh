@@ -34,10 +34,12 @@ train() { # NAME SPLITS EPOCHS
     local settings=(--preset tiny --resume --set train.seed=0 --set system.threads=1
         --set model.vision.stem=conv --set model.vision.position_std=1 --set train.augment=style
         --set "train.splits=$2" --set "train.source_shares={title: 0.5, query: 0.5}"
+        --set train.hard_batches=1 --set "objectives.widths=[32, 64]"
         --set objectives.tgd=false --set objectives.fgd=false --set objectives.mlm=false
-        --set objectives.et=false --set "objectives.widths=[32, 64]")
+        --set objectives.et=false)
     written "$1-towers/training.json" || r2d2 pretrain "$out/$1-grids.lance" \
-        --out "$out/$1-towers" "${settings[@]}" --set objectives.fgr=false --set train.epochs="$3"
+        --out "$out/$1-towers" "${settings[@]}" --set train.epochs="$3" \
+        --set objectives.fgr=false --set objectives.mlm=false --set objectives.et=false
     written "$1-run/training.json" || r2d2 pretrain "$out/$1.lance" \
         --out "$out/$1-run" "${settings[@]}" --init "$out/$1-towers/model" \
         --set objectives.second_stage_from=0 --set objectives.list_size=8 \
@@ -52,7 +54,7 @@ print(write_shipped_index(sys.argv[1], sys.argv[1]))' "$out/$1-run/model"
 
 case ${PARTS:-both} in both | twin)
     tables twin --held-out "$out/held.lance" "$@"
-    train twin "[train]" 60
+    train twin "[train]" 70
     for style in twemoji openmoji; do
         written "$style.lance" || r2d2 data emoji --styles $style --out "$out/$style.lance"
     done
@@ -65,7 +67,7 @@ print(evaluate_run(run, table, run, keep_weight=True))' "$out/twin-run" "$out/tw
 esac
 case ${PARTS:-both} in both | shipped)
     tables shipped "$@"
-    train shipped "[train, val, test, test_novel]" 51
+    train shipped "[train, val, test, test_novel]" 60
     python -c 'import sys, r2d2
 twin, shipped = (r2d2.load(folder) for folder in sys.argv[1:])
 shipped.match_weight = twin.match_weight
