@@ -14,7 +14,7 @@ from r2d2.index.gallery.memory import GalleryRow, MemoryGallery
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
 from r2d2.search.searcher import Searcher
-from r2d2.search.serve.service import ServeConfig
+from r2d2.search.serve.config import ServeConfig
 from r2d2.table import Pair, write_table
 from r2d2.tokenizer import Tokenizer
 from training.small import name, picture, png, small_config

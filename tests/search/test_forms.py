@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
+from r2d2.search.serve.config import ServeConfig
 from r2d2.search.serve.server import create_app
-from r2d2.search.serve.service import ServeConfig
 from search.small import TEXTS, small_searcher
 from search.test_server import AS_JSON, problem, serving
 from training.small import picture, png
@@ -174,7 +174,7 @@ def test_a_client_that_leaves_is_no_mistake_of_the_server(searcher, caplog, kind
             "query_string": b"", "http_version": "1.1", "scheme": "http", "root_path": "",
         }  # fmt: skip
         await app(scope, receive, send)
-        app.state.tables.close()
+        app.state.thread.close()
         return app.state.metrics.text().decode()
 
     with caplog.at_level(logging.INFO):

@@ -13,9 +13,9 @@ from r2d2.index.gallery.conditions import Range, condition_of
 from r2d2.index.gallery.emoji import emoji_family
 from r2d2.index.gallery.memory import GalleryRow, MemoryGallery
 from r2d2.search.searcher import Searcher
+from r2d2.search.serve.config import ServeConfig
 from r2d2.search.serve.examples import choose_examples, everyday_texts
 from r2d2.search.serve.server import create_app
-from r2d2.search.serve.service import ServeConfig
 from r2d2.table import Pair, Text, write_table
 from search.small import COUNT, TEXTS, small_model, small_searcher
 from training.small import picture, png

@@ -19,10 +19,10 @@ from r2d2.errors import R2D2Error
 from r2d2.index.build import build_index
 from r2d2.search.searcher import Searcher
 from r2d2.search.serve import model_thread, request_body
+from r2d2.search.serve.config import ServeConfig
 from r2d2.search.serve.guard import Guard
 from r2d2.search.serve.model_thread import Busy
 from r2d2.search.serve.server import _listen, create_app
-from r2d2.search.serve.service import ServeConfig
 from r2d2.table import Pair, Text, write_table
 from search.small import COUNT, TEXTS, empty_searcher, small_model, small_searcher
 from training.small import picture, png, small_pairs
@@ -378,7 +378,7 @@ def test_a_full_queue_says_when_to_come_back(searcher, monkeypatch):
         async def full(*_):
             raise Busy
 
-        monkeypatch.setattr(client.app.state.tables.thread._batcher, "submit", full)
+        monkeypatch.setattr(client.app.state.thread._batcher, "submit", full)
         response = client.post("/search", json={"text": "猫"})
         assert problem(response, 503) == "busy"
         assert response.headers["retry-after"] == "3"
@@ -445,7 +445,7 @@ def test_few_pictures_are_decoded_at_once(searcher, monkeypatch):
     async def scene():
         app = create_app(searcher)
         monkeypatch.setattr(request_body, "_decode", counted(request_body._decode))
-        pictures = app.state.tables.services[0].pictures
+        pictures = next(iter(app.state.services.values())).pictures
         monkeypatch.setattr(pictures, "get", counted(pictures.get))
         file = png(picture(1).resize((1500, 1500)))
         transport = httpx.ASGITransport(app)
@@ -453,7 +453,7 @@ def test_few_pictures_are_decoded_at_once(searcher, monkeypatch):
             sent = [http.post("/search", files={"image": file}) for _ in range(12)]
             sent += [http.get(f"/images/{row}") for row in range(12)]
             found = await asyncio.gather(*sent)
-        app.state.tables.close()
+        app.state.thread.close()
         return [response.status_code for response in found]
 
     assert asyncio.run(scene()) == [200] * 24

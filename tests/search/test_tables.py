@@ -12,8 +12,8 @@ from r2d2.errors import R2D2Error
 from r2d2.index.build import build_index
 from r2d2.search.searcher import Searcher
 from r2d2.search.serve import server
+from r2d2.search.serve.config import ServeConfig
 from r2d2.search.serve.server import create_app
-from r2d2.search.serve.service import ServeConfig
 from r2d2.search.serve.tables import served_paths, table_names
 from search.small import COUNT, TEXTS, small_gallery, small_model
 from training.small import call_cli, small_table
@@ -103,7 +103,7 @@ def test_searches_of_several_tables_that_come_together(searchers):
                     for name in searchers
                 )
             )
-        app.state.tables.close()
+        app.state.thread.close()
         return [[hit["row"] for hit in one.json()["hits"]] for one in found]
 
     expected = [

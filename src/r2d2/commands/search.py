@@ -246,8 +246,8 @@ def serve(
         require("serve", package, "the server")
 
     from r2d2.photo_folder.place import is_picture_folder
+    from r2d2.search.serve.config import ServeConfig
     from r2d2.search.serve.server import serve as run
-    from r2d2.search.serve.service import ServeConfig
     from r2d2.search.serve.tables import served_paths, table_names
     from r2d2.search.states import KEPT_BYTES
 

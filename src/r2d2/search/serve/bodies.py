@@ -11,8 +11,8 @@ import asyncio
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
+from r2d2.search.serve.config import ServeConfig
 from r2d2.search.serve.errors import BUSY, retry_after
-from r2d2.search.serve.service import ServeConfig
 
 FORM, JSON = "multipart/form-data", "application/json"  # types of a body
 _CLOSE = {"Connection": "close"}  # what is left of the body is not waited for

@@ -19,8 +19,8 @@ import h11
 from starlette.responses import Response
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from r2d2.search.serve.config import ServeConfig
 from r2d2.search.serve.errors import busy_problem, problem
-from r2d2.search.serve.service import ServeConfig
 
 # owing: its request's headers have not come; idle: between two requests; sending: its body has not
 # come whole; working: it is being answered. Those that go first for want of room stand first.

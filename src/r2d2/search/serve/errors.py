@@ -58,7 +58,7 @@ def add_handlers(app: FastAPI, retry_after_s: int) -> None:
     @app.exception_handler(R2D2Error)
     async def user_error(request: Request, error: R2D2Error) -> JSONResponse:
         message = str(error)
-        for service in request.app.state.tables.services:
+        for service in request.app.state.services.values():
             message = without_folder(message, service.searcher.gallery.name)
         return problem(422, error.code, message)
 

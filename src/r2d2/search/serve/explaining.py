@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from r2d2.search.searcher import Searcher
 from r2d2.search.serve.openapi import PICTURE, WITH_PICTURE, form_schema, json_schema, request_body
 from r2d2.search.serve.request_body import read_request, service_of
 from r2d2.search.serve.routes import ERRORS
-from r2d2.search.serve.schema import TEXTS, WHOLE, ErrorResponse, NoteOut, Text
+from r2d2.search.serve.schema import TEXTS, WHOLE, ErrorResponse, NoteOut, Text, notes_out
 from r2d2.search.serve.service import Service
 
 router = APIRouter()
@@ -175,8 +174,5 @@ def _answer(explanation: Explanation, notes: list[NoteOut]) -> ExplainResponse:
         layer=explanation.method.layer,
         weighted=explanation.method.weighted,
         alone=explanation.method.alone,
-        notes=[
-            *notes,
-            *(NoteOut(**asdict(note)) for note in explanation.notes),
-        ],
+        notes=[*notes, *notes_out(explanation.notes)],
     )

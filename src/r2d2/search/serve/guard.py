@@ -1,23 +1,28 @@
-"""ASGI layers that see a request before it is read.
+"""ASGI layers that see a request before its body is read.
 
-`Guard` checks its Host, its API key and its declared size; `HeadAsGet` answers HEAD as GET without
-the body.
+`Guard` checks the host name, the API key and the declared size of a request. `HeadAsGet` answers
+HEAD as it answers GET, without the body.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hmac
+import ipaddress
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from r2d2.search.serve.bodies import RequestBodies, too_large
+from r2d2.search.serve.config import ServeConfig, own_names
 from r2d2.search.serve.errors import busy_problem, problem
-from r2d2.search.serve.hosts import is_own, own_names
-from r2d2.search.serve.service import ServeConfig
 
-OPEN = ("/", "/health", "/docs", "/openapi.json", "/favicon.ico")  # asked for no key
+_PORT = r"(?::(?P<port>[0-9]{0,5}))?"
+_HOST = re.compile(rf"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+)){_PORT}")
+OPEN = ("/", "/health", "/docs", "/openapi.json", "/favicon.ico")  # paths that need no key
 OPEN_UNDER = "/static/"
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -30,7 +35,7 @@ HEADERS = {
 
 
 class Guard:
-    """An ASGI layer around the app."""
+    """An ASGI layer that refuses requests, and adds the headers of security to all answers."""
 
     def __init__(self, app: ASGIApp, config: ServeConfig) -> None:
         self.app = app
@@ -64,7 +69,7 @@ class Guard:
             return
         if scope["method"] != "POST":  # pictures and the page cost the model nothing
             await self.app(scope, receive, headed)
-        elif self._bodies.full:  # better told unread
+        elif self._bodies.full:  # refused before its body is read
             await busy_problem(self.config.retry_after_s)(scope, receive, headed)
         else:
             body = self._bodies.enter(receive, headers.get("content-type", ""))
@@ -93,7 +98,7 @@ class Guard:
 
 
 class HeadAsGet:
-    """An ASGI layer; routes for GET then need not name HEAD."""
+    """An ASGI layer that lets routes for GET answer HEAD, too."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -114,3 +119,25 @@ class HeadAsGet:
             await self.app(scope, receive, without_body)
         finally:
             scope["method"] = "HEAD"
+
+
+def is_own(hosts: Sequence[str], names: frozenset[str]) -> bool:
+    """Whether a request has one `Host` header, which is valid and names this server.
+
+    A web page of another site may point a name of its own at this machine ("DNS rebinding") and
+    would then have the same origin as the server. It cannot do so with an address or localhost.
+    """
+    match = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+    if match is None or int(match["port"] or 0) > 65535:
+        return False
+    if match["v6"] is not None:
+        return _is_address(match["v6"], ipaddress.IPv6Address)
+    name = match["name"].lower().removesuffix(".")
+    return name in names or _is_address(name, ipaddress.IPv4Address)
+
+
+def _is_address(text: str, kind: type[ipaddress.IPv4Address] | type[ipaddress.IPv6Address]) -> bool:
+    with contextlib.suppress(ValueError):
+        kind(text)
+        return True
+    return False

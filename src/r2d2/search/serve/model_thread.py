@@ -14,10 +14,9 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from r2d2.search.serve.service import ServeConfig
+from r2d2.search.serve.config import ServeConfig
 
 DECODERS = max(1, min(4, os.cpu_count() or 1))  # pictures at once: one may take 300 MB
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -18,6 +18,7 @@ from r2d2.index.gallery.protocol import GalleryItem
 from r2d2.index.layout import base_name
 from r2d2.readable import cut_notes, unread_end
 from r2d2.search.query import Hit, SearchQuery
+from r2d2.search.searcher import Searcher
 from r2d2.search.serve.errors import problem, without_folder
 from r2d2.search.serve.openapi import PICTURE, WITH_PICTURE, form_schema, json_schema, request_body
 from r2d2.search.serve.request_body import read_request, service_of
@@ -42,8 +43,9 @@ from r2d2.search.serve.schema import (
     SearchRequest,
     SearchResponse,
     ValueCount,
+    notes_out,
 )
-from r2d2.search.serve.service import EmbedJob, MatchJob, Service
+from r2d2.search.serve.service import Service, match_scores
 
 router = APIRouter()
 ONLY_IMAGES = {"type": "string", "enum": ["images"], "default": "images"}  # for a text
@@ -121,7 +123,7 @@ async def search(request: Request) -> SearchResponse:
         level=results.level,
         weight=results.weight,
         milliseconds=round(1000 * (time.perf_counter() - start), 1),
-        notes=[*content.notes, *(NoteOut(**asdict(note)) for note in results.notes)],
+        notes=[*content.notes, *notes_out(results.notes)],
     )
 
 
@@ -139,8 +141,9 @@ async def match(request: Request) -> MatchResponse:
         raise R2D2Error("an image is missing: send a form with the parts image and text")
     texts = content.validated(MatchRequest).text
     notes = _read_texts(service, texts)
-    scores = await service.match(MatchJob(content.pictures[0], texts))
-    return MatchResponse(match=scores.match, cosine=scores.cosine, notes=[*content.notes, *notes])
+    image = content.pictures[0]
+    scores, cosine = await service.call(lambda searcher: match_scores(searcher.model, image, texts))
+    return MatchResponse(match=scores, cosine=cosine, notes=[*content.notes, *notes])
 
 
 @router.post(
@@ -160,16 +163,21 @@ async def embed(request: Request) -> EmbedResponse:
     """Embeddings of texts or of images."""
     service = service_of(request)
     content = await read_request(request, images=IMAGES)
-    notes = content.notes
+    notes, texts = content.notes, []
     if content.pictures:
         content.validated(EmbedImagesRequest)
-        job = EmbedJob(images=content.pictures)
     else:
         texts = content.validated(EmbedRequest).texts
         notes = _read_texts(service, texts)
-        job = EmbedJob(texts=texts)
+
+    def embeddings(searcher: Searcher) -> list[list[float]]:
+        model = searcher.model
+        encoded = model.encode_texts(texts) if texts else model.encode_images(content.pictures)
+        vectors: list[list[float]] = encoded.embedding.float().cpu().tolist()
+        return vectors
+
     return EmbedResponse(
-        embeddings=await service.embed(job), model=service.searcher.fingerprint, notes=notes
+        embeddings=await service.call(embeddings), model=service.searcher.fingerprint, notes=notes
     )
 
 
@@ -215,10 +223,9 @@ async def one_row(request: Request, row: int) -> RowResponse:
         return gallery.items([row])[0], path, gallery.cells(row)
 
     item, path, cells = await run_in_threadpool(read)
-    image = _image_addresses(service, row)
     return RowResponse(
-        row=row, image_id=item.image_id, texts=list(item.texts), image=image.small,
-        whole=image.whole, path=path, columns=cells,
+        row=row, image_id=item.image_id, texts=list(item.texts), path=path, columns=cells,
+        **_image_urls(service, row),
     )  # fmt: skip
 
 
@@ -258,15 +265,15 @@ async def health(request: Request) -> HealthResponse | Response:
     service = service_of(request)
     searcher = service.searcher
     try:
-        # vectors are read when they are first asked for: others are not to wait for that
+        # vectors are read when they are first used; other requests must not wait for that
         images = await run_in_threadpool(lambda: len(searcher.gallery.images))
         notes = await run_in_threadpool(lambda: service.gallery_notes)
-    except R2D2Error as error:  # its user did nothing wrong, and a balancer is to go elsewhere
+    except R2D2Error as error:  # not the client's fault; a load balancer must use another server
         return problem(503, error.code, without_folder(str(error), searcher.gallery.name))
     return HealthResponse(
         status="ok",
         table=service.name,
-        tables=request.app.state.tables.names,
+        tables=list(request.app.state.services),
         gallery=base_name(searcher.gallery.name),
         images=images,
         model=searcher.fingerprint,
@@ -280,12 +287,15 @@ async def health(request: Request) -> HealthResponse | Response:
         max_pixels=service.config.max_pixels,
         max_tokens=searcher.longest_text,
         depth=DEPTH,
-        notes=[NoteOut(**asdict(note)) for note in notes],
+        notes=notes_out(notes),
     )
 
 
 def _read_texts(service: Service, texts: Sequence[str]) -> list[NoteOut]:
-    """What the model does not read of some texts; R2D2Error where one cannot be used."""
+    """Check the texts of a request, and note what the model does not read of them.
+
+    R2D2Error where a text cannot be used.
+    """
     if not 1 <= len(texts) <= TEXTS:
         raise R2D2Error(f"there are {len(texts)} texts: send 1 to {TEXTS}")
     notes = []
@@ -294,29 +304,19 @@ def _read_texts(service: Service, texts: Sequence[str]) -> list[NoteOut]:
         service.searcher.check_text(text)
         name = "the text" if len(texts) == 1 else f"text {number}"
         notes += cut_notes(unread_end(text, tokenizer), tokenizer, name)
-    return [NoteOut(**asdict(note)) for note in notes]
+    return notes_out(notes)
 
 
 def _hit(hit: Hit, query: SearchQuery, service: Service) -> HitOut:
     row = hit.row if query.target == "images" else hit.image_row
     plain = asdict(hit)
     del plain["image_row"]
-    image = None if row is None else _image_addresses(service, row)
-    return HitOut(
-        **plain,
-        image=image and image.small,
-        whole=image and image.whole,
-        family=emoji_family(hit.image_id),
-    )
+    return HitOut(**plain, **_image_urls(service, row), family=emoji_family(hit.image_id))
 
 
-class _Addresses(NamedTuple):
-    """Of a picture, at this server."""
-
-    small: str
-    whole: str
-
-
-def _image_addresses(service: Service, row: int) -> _Addresses:
+def _image_urls(service: Service, row: int | None) -> dict[str, Any]:
+    """The fields `image` and `whole` of an answer; null where there is no row."""
+    if row is None:
+        return {"image": None, "whole": None}
     version = f"?{urlencode({'table': service.name, 'v': service.version})}"
-    return _Addresses(f"/images/{row}{version}", f"/images/{row}/whole{version}")
+    return {"image": f"/images/{row}{version}", "whole": f"/images/{row}/whole{version}"}

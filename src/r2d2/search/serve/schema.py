@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Annotated, Literal
 
 from annotated_types import Len
@@ -16,6 +18,7 @@ from pydantic import (
 
 from r2d2.index.calibration import Level
 from r2d2.index.gallery.conditions import COUNTED, MAX_VALUES, OFFERED, Range, Value
+from r2d2.notes import Note
 from r2d2.search.query import By, Reason, Stage
 from r2d2.search.searcher import MAX_CHARACTERS
 
@@ -114,6 +117,11 @@ class NoteOut(BaseModel):
     note: str = Field(description="In a sentence.")
     code: str = Field(description="In a word, for programs.")
     about: str | None = Field(default=None, description="What of the query it is about.")
+
+
+def notes_out(notes: Iterable[Note]) -> list[NoteOut]:
+    """The notes of an answer, or of a gallery."""
+    return [NoteOut(**asdict(note)) for note in notes]
 
 
 class HitOut(BaseModel):

@@ -24,12 +24,15 @@ from r2d2 import __version__
 from r2d2.errors import R2D2Error
 from r2d2.search.searcher import Searcher
 from r2d2.search.serve import explaining
+from r2d2.search.serve.config import ServeConfig
 from r2d2.search.serve.connections import Connection, ConnectionLimiter
 from r2d2.search.serve.errors import add_handlers
 from r2d2.search.serve.guard import Guard, HeadAsGet
+from r2d2.search.serve.model_thread import ModelThread
+from r2d2.search.serve.pictures import KEPT_BYTES
 from r2d2.search.serve.routes import router
-from r2d2.search.serve.service import ServeConfig
-from r2d2.search.serve.tables import ServedTables, plain_name, table_parameter
+from r2d2.search.serve.service import Service
+from r2d2.search.serve.tables import table_names, table_parameter
 from r2d2.search.serve.telemetry import Metrics, Telemetry, log_to_stderr
 
 log = logging.getLogger(__name__)
@@ -42,16 +45,23 @@ KEEP_ALIVE_S = 75  # longer than clients pause, so that none finds its connectio
 def create_app(
     searchers: Searcher | Mapping[str, Searcher], config: ServeConfig | None = None
 ) -> FastAPI:
-    """The app of one table, or of several by name; its model's thread stops when it shuts down."""
+    """The app of one table, or of several by their names.
+
+    The thread of the models stops when the app shuts down.
+    """
     config = ServeConfig() if config is None else config
     if isinstance(searchers, Searcher):
-        searchers = {plain_name(searchers.gallery.name): searchers}
-    tables = ServedTables(searchers, config)
+        searchers = {table_names([searchers.gallery.name])[0]: searchers}
+    thread = ModelThread(config)
+    services = {
+        name: Service(searcher, config, thread, name, KEPT_BYTES // len(searchers))
+        for name, searcher in searchers.items()
+    }
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        tables.close()
+        thread.close()
 
     app = FastAPI(
         title="r2d2",
@@ -61,9 +71,10 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.state.tables = tables
-    app.state.metrics = Metrics(tables.thread)
-    of_a_table = [Depends(table_parameter(tables))]
+    app.state.services = services
+    app.state.thread = thread
+    app.state.metrics = Metrics(thread)
+    of_a_table = [Depends(table_parameter(services))]
     app.include_router(router, dependencies=of_a_table)
     app.include_router(explaining.router, dependencies=of_a_table)
     add_handlers(app, config.retry_after_s)
@@ -93,7 +104,7 @@ def create_app(
 
 
 def uvicorn_config(app: FastAPI, config: ServeConfig) -> uvicorn.Config:
-    """Uvicorn with places for connections, which it lacks."""
+    """The settings of uvicorn, with a limit of connections, which uvicorn lacks."""
     files = _open_files()
     # half is for tables, temporary files, and sockets that were accepted and are not yet counted
     config = replace(config, connections=min(config.connections, files // 2))
@@ -117,7 +128,7 @@ def serve(
     config: ServeConfig,
     started: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM; what is under way is answered first.
+    """Serve until SIGINT or SIGTERM; requests that are being answered are finished first.
 
     Args:
         searchers: model and gallery of each table, by its name.
@@ -126,9 +137,10 @@ def serve(
 
     Raises:
         R2D2Error: the port is taken, or no search can be answered: the index is empty, or its
-            vectors are more than memory may hold.
+            vectors need more memory than the limit.
     """
-    # Read now: not while the first who asks waits, nor by two threads at once.
+    # The vectors are read now, so that the first request need not wait for them, and two threads
+    # do not read them at once.
     for name, searcher in searchers.items():
         log.info("%s: %d vectors", name, len(searcher.gallery.images))
     sock = _listen(config)
@@ -137,7 +149,7 @@ def serve(
     app = create_app(searchers, config)
     log_to_stderr()
     server = uvicorn.Server(uvicorn_config(app, config))
-    # uvicorn raises the signal once more when all is done: that is to end in silence
+    # uvicorn raises the signal again when it has finished; the process must then end silently
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     host, port = sock.getsockname()[:2]
@@ -148,7 +160,7 @@ def serve(
 
 
 def _open_files() -> int:
-    """How many files, sockets among them, the process may open; raised as far as it may be."""
+    """Raise the number of files and sockets that the process may open, and return it."""
     try:
         import resource
     except ImportError:  # Windows, which has no such limit
@@ -161,7 +173,7 @@ def _open_files() -> int:
 
 
 def _listen(config: ServeConfig) -> socket.socket:
-    """The port is taken before the app is made: its being in use shows at once."""
+    """Open the port, before the app is made, so that a port that is in use is told at once."""
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
