@@ -246,10 +246,10 @@ def serve(
         require("serve", package, "the server")
 
     from r2d2.photo_folder.place import is_picture_folder
+    from r2d2.search.second_stage import KEPT_BYTES
     from r2d2.search.serve.config import ServeConfig
     from r2d2.search.serve.server import serve as run
     from r2d2.search.serve.tables import served_paths, table_names
-    from r2d2.search.states import KEPT_BYTES
 
     if api_key is None:
         api_key = os.environ.get("R2D2_API_KEY")  # Typer takes an empty one for none
@@ -445,7 +445,7 @@ def _opened(
     from r2d2.photo_folder.place import FolderOptions, is_picture_folder
     from r2d2.pretrained import SHIPPED
     from r2d2.search.searcher import Searcher
-    from r2d2.search.states import KEPT_BYTES
+    from r2d2.search.second_stage import KEPT_BYTES
     from r2d2.tensor_cores import allow_tensor_cores
 
     kept_bytes = KEPT_BYTES if kept_bytes is None else kept_bytes

@@ -1,8 +1,9 @@
-"""Embed a table once: images into two columns of it, its distinct texts into a table beside it.
+"""Make the index of a table: embed its images and its distinct texts.
 
-Finished vectors are first kept in a staging table, so that a stopped run continues from there; a
-table that has grown needs only its new rows. The column of a fragment is written once, when all of
-its rows have their vectors.
+The vectors of the images become columns of the table, those of the texts a table beside it. New
+vectors are written into a staging table first. A run that was stopped continues from there, and a
+table that has grown needs only its new rows. The column of a fragment is written once, when all
+of its rows have their vectors.
 """
 
 from __future__ import annotations
@@ -70,22 +71,22 @@ from r2d2.tokenizer import key_hash, text_key
 
 log = logging.getLogger(__name__)
 
-BLOCKS = 200  # into which a table is cut ...
-BLOCK_ROWS = (128, 8192)  # ... of at least and at most so many rows; a stop loses one of them
+BLOCKS = 200  # into which the rows of a table are divided
+BLOCK_ROWS = (128, 8192)  # the smallest and largest block; a stop loses the work on one block
 TEXTS_AT_ONCE = 1024
-CALIBRATED = 4096  # texts that the scales of texts in int8 are taken from
-SHOWN = 3  # images named of each kind that were left out
-WAVE = 64  # blocks of texts that are prepared before they are handed out
+SCALE_TEXTS = 4096  # texts that the scales of texts in int8 are computed from
+SHOWN = 3  # images that a message names of each kind that was left out
+WAVE = 64  # blocks of texts that are prepared before they are embedded
 
 
 @dataclass(frozen=True)
 class IndexReport:
     """What a run of `build_index` did."""
 
-    images: StageCount  # new ones: seen, good, and why the others were not
-    texts: StageCount | None  # new ones; None: not asked for
+    images: StageCount  # new images: read, embedded, and why others were not embedded
+    texts: StageCount | None  # new texts; None: they were not to be indexed
     rows: int  # of the table
-    vectors: int  # that it has now
+    vectors: int  # of images that the table has now
     fingerprint: str
 
 
@@ -100,22 +101,24 @@ def build_index(
     store: str | None = None,
     overwrite: bool = False,
 ) -> IndexReport:
-    """Embed what is not embedded yet.
+    """Embed the images and texts of a table that have no vector yet.
 
     Args:
         table: a pairs table; it gets two columns, and a table of texts beside it.
-        model: as `r2d2.load` takes it; on a cluster, one that every worker can read.
-        texts: the texts too, for search by an image.
-        runner: native, or ray: a model a worker, over the cluster.
-        workers: of the cluster, by default as many as it has room for; on one machine a model
-            takes all cores by itself.
-        dim: numbers of a vector; None: as many as the index has, all where there is none yet.
-        store: float32, or int8, a quarter of it; None: as the index has it, float32 where there is
-            none yet.
-        overwrite: drop another model's vectors, or one's own, and make them anew.
+        model: a model as `r2d2.load` takes it; on a cluster, every worker must be able to read it.
+        texts: whether the texts are indexed, too, for search by an image.
+        runner: `native`, or `ray` for a cluster, where each worker has a model.
+        workers: of the cluster; None means as many as fit. One machine has one model, which uses
+            all cores.
+        dim: the width of the vectors; None means that of the index, or of the model where there
+            is no index yet.
+        store: `float32` or `int8`, which needs a quarter of the space; None means that of the
+            index, or float32 where there is no index yet.
+        overwrite: remove all vectors and make them anew.
 
     Raises:
-        R2D2Error: no table, no model, vectors of another model, or another process is at it.
+        R2D2Error: there is no table or no model, the vectors are of another model, or another
+            process indexes the table.
     """
     uri = PairsTable.open(table).path
     with indexing(uri):
@@ -153,7 +156,7 @@ def _build(
 
 
 def _width_there(uri: str, model: ImageTextModel) -> int | None:
-    """The width of an index that this model made at a smaller one than its own; None: none did."""
+    """The width of an index that this model made with vectors that are cut; None: it made none."""
     dataset = open_lance(uri)
     about = None if dataset is None else read_index_info(dataset, uri)
     if about is None or not isinstance(model, Pretrained) or about.width >= model.embed_dim:
@@ -163,7 +166,7 @@ def _width_there(uri: str, model: ImageTextModel) -> int | None:
 
 
 def _prepare(uri: str, new: IndexInfo, store: str | None, overwrite: bool) -> None:
-    """Make room, and sign it, so that no second model fills what the first began."""
+    """Add the columns, and note the model, so that no other model continues what this one began."""
     made_by, width = new.fingerprint, new.width
     dataset = existing_lance(uri)
     about = read_index_info(dataset, uri) if not overwrite else None
@@ -195,9 +198,9 @@ def _embed_images(
 ) -> StageCount:
     staging = staging_uri(uri)
     if open_lance(staging) is not None:
-        _put_in(uri, staging)  # what a stopped run had done
+        _put_in(uri, staging)  # the vectors of a run that was stopped
     dataset = existing_lance(uri)
-    todo = _places(dataset, TODO)
+    todo = _row_numbers(dataset, TODO)
     if not len(todo):
         return StageCount("index", "images", 0, 0)
     _create(staging, staged_schema(width))
@@ -215,7 +218,7 @@ def _embed_images(
 
 
 def _in_rows(update: Update, block: int, total: int) -> Update:
-    """Progress in rows instead of blocks of them."""
+    """Report progress in rows instead of blocks."""
 
     def in_rows(label: str, done: int, _: int) -> None:
         update(label, min(done * block, total), total)
@@ -223,12 +226,12 @@ def _in_rows(update: Update, block: int, total: int) -> Update:
     return in_rows
 
 
-def _places(dataset: Any, where: str) -> npt.NDArray[np.int64]:
-    """Numbers of the rows that fulfil a condition, ascending."""
+def _row_numbers(dataset: Any, condition: str) -> npt.NDArray[np.int64]:
+    """The numbers of the rows that meet a condition, ascending."""
     addresses = (
         dataset.scanner(columns=[], with_row_address=True).to_table()[ROW_ADDRESS].to_numpy()
     )
-    chosen = dataset.scanner(columns=[], filter=where, with_row_address=True).to_table()[
+    chosen = dataset.scanner(columns=[], filter=condition, with_row_address=True).to_table()[
         ROW_ADDRESS
     ]
     return np.searchsorted(addresses, np.sort(chosen.to_numpy())).astype(np.int64)
@@ -239,20 +242,20 @@ def _silent(*progress: object) -> None:
 
 
 def _runs(rows: npt.NDArray[np.int64]) -> list[list[int]]:
-    """Ascending numbers as [first, stop] of what follows each other."""
+    """Ascending row numbers as runs [first, stop] of consecutive ones."""
     ends = np.flatnonzero(np.diff(rows) != 1) + 1
     return [[int(run[0]), int(run[-1]) + 1] for run in np.split(rows, ends)]
 
 
 def _put_in(uri: str, staging: str) -> None:
-    """Write what waits into the table's columns, a fragment a commit, and drop it."""
+    """Write the staged vectors into the columns of the table, one commit for each fragment."""
     dataset, waiting = existing_lance(uri), existing_lance(staging)
     about = existing_index_info(dataset, uri)
     if about.store == INT8 and about.scales is None:
         about = _with_scales(dataset, about, _vectors_of(waiting))
         dataset = existing_lance(uri)
     scales = None
-    if about.store == INT8:  # where all vectors are bad, there is nothing to scale
+    if about.store == INT8:  # without scales all vectors are unusable, and any scale will do
         scales = np.array(about.scales or [1.0] * about.width, np.float32)
     for fragment in dataset.get_fragments():
         first = fragment.fragment_id << 32
@@ -268,7 +271,7 @@ def _put_in(uri: str, staging: str) -> None:
 
 
 def _with_scales(dataset: Any, about: IndexInfo, batches: Iterator[Floats]) -> IndexInfo:
-    """Note the scales of an index in int8; all of its vectors may be without a direction."""
+    """Compute and store the scales of an index in int8, unless it has no usable vector."""
     scales = scales_of(batches)
     if scales is None:
         return about
@@ -300,7 +303,7 @@ def _embed_texts(
     def hand_out(texts: list[list[Any]], row: int) -> None:
         nonlocal info
         if info.store == INT8 and info.scales is None:
-            sample = [text for text, *_ in texts[:: -(-len(texts) // CALIBRATED)]]
+            sample = [text for text, *_ in texts[:: -(-len(texts) // SCALE_TEXTS)]]
             vectors = loaded_at(*model).encode_texts(sample).embedding.float().cpu().numpy()
             info = _with_scales(open_lance(target), info, iter([vectors]))
         scales = None if info.scales is None else tuple(info.scales)
@@ -335,7 +338,7 @@ def _create(uri: str, schema: pa.Schema) -> Any:
 
 
 def drop(uri: str) -> None:
-    """Remove a Lance dataset, where there is one."""
+    """Remove a Lance dataset if there is one."""
     import lance
 
     if "://" not in uri:
@@ -346,7 +349,7 @@ def drop(uri: str) -> None:
 
 
 def count_bad(counts: StageCount) -> str:
-    """`3 unreadable (such as p1, p2), 1 empty (such as p7)`, or nothing."""
+    """The rows that were left out, as `3 unreadable (such as p1, p2), 1 empty (such as p7)`."""
     return ", ".join(
         f"{count} {kind}" + (f" (such as {', '.join(names[:SHOWN])})" if names else "")
         for kind, count in sorted(counts.dropped.items())

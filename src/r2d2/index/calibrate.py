@@ -1,7 +1,7 @@
-"""Compute the calibration of a gallery: the best result of each of the unrelated texts in it.
+"""Compute the calibration of a gallery from the best result of each unrelated text in it.
 
-The vectors pass through once and the texts twice, a batch at a time, so that memory does not grow
-with the gallery.
+The vectors are read once and the texts twice, in batches, so that memory does not grow with the
+gallery.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ from r2d2.index.text.terms import SAY_NOTHING, TermWeights, count_terms, text_te
 from r2d2.models import ImageTextModel
 from r2d2.vectors import without_direction
 
-LEAST_TEXTS = 50  # that a model must be able to read
-LEAST_COVERAGE_SCALE = 0.03  # where few unrelated texts share a term with any picture
+LEAST_TEXTS = 50  # unrelated texts that a model must be able to read
+LEAST_COVERAGE_SCALE = 0.03  # for galleries where few unrelated texts share a term with a picture
 BLOCK = 8192  # pictures compared at a time
 
 
 class CalibratedGallery(Protocol):
-    """What is looked at of a gallery."""
+    """The parts of a gallery that a calibration needs."""
 
     def vector_batches(self) -> Iterator[Floats]:
-        """The vectors of all pictures, (n, d) at a time."""
+        """The vectors of all pictures, in batches (n, d)."""
 
     def term_batches(self) -> Iterator[list[str]]:
-        """The terms of the pictures' texts, with spaces between; empty where there are none."""
+        """The terms of the texts of each picture, joined by spaces, in batches; may be empty."""
 
 
 @lru_cache(maxsize=1)
 def unrelated_texts() -> tuple[str, ...]:
-    """Everyday texts of many subjects."""
+    """Everyday texts on many subjects."""
     text = files("r2d2.index").joinpath("unrelated_texts.txt").read_text("utf-8")
     return tuple(text.split())
 
@@ -96,7 +96,7 @@ def _words(gallery: CalibratedGallery, queries: Sequence[Sequence[str]]) -> Word
 
 
 def _documents(gallery: CalibratedGallery) -> Iterator[frozenset[str]]:
-    """The distinct terms of the texts of each picture that has some."""
+    """The distinct terms of each picture with texts."""
     for batch in gallery.term_batches():
         yield from (frozenset(terms.split(" ")) for terms in batch if terms)
 
@@ -104,8 +104,8 @@ def _documents(gallery: CalibratedGallery) -> Iterator[frozenset[str]]:
 def _best_coverage(
     weights: TermWeights, queries: Sequence[Sequence[str]], documents: Iterable[frozenset[str]]
 ) -> Doubles:
-    """Of each query (q,) the largest coverage that any of the documents gives; see `coverage`."""
-    having: dict[str, list[int]] = {}  # the queries that have a term
+    """The largest coverage of each query, (q,), in any document; see `TermWeights.coverage`."""
+    having: dict[str, list[int]] = {}  # queries by their terms
     for number, query in enumerate(queries):
         for term in dict.fromkeys(query):
             having.setdefault(term, []).append(number)
@@ -131,14 +131,14 @@ def _best_coverage(
 
 
 def update_calibration(uri: str, model: ImageTextModel) -> int:
-    """Calibrate an indexed table anew, unless nothing of it has changed since.
+    """Calibrate an indexed table, unless it has not changed since its last calibration.
 
     Args:
         uri: the table.
-        model: that made its vectors.
+        model: the model that made its vectors.
 
     Returns:
-        How many vectors of images it has.
+        The number of vectors of images.
     """
     dataset = existing_lance(uri)
     known = stored_calibration(dataset)

@@ -1,4 +1,4 @@
-"""Embed a block of rows and store the vectors, in this process or in a worker of a cluster."""
+"""Embed a block of rows or texts and store the vectors, also in a worker of a cluster."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ from r2d2.native_write import write_whole
 from r2d2.tensor_cores import allow_tensor_cores
 from r2d2.vectors import NO_DIRECTION, DirectionCheck, without_direction
 
-FILES_AT_ONCE = 128  # in memory
+FILES_AT_ONCE = 128  # files of images in memory
 
 
 def staged_schema(width: int) -> pa.Schema:
-    """The table of vectors that are not in the pairs table yet."""
+    """The columns of the table of vectors that wait for being written."""
     return pa.schema(
         [(STAGED, pa.uint64()), (VECTOR, vector_type(width)), (BAD, pa.string())]
     )  # fmt: skip
 
 
 def text_schema(width: int, store: str = FLOAT32) -> pa.Schema:
-    """The table of texts."""
+    """The columns of the table of texts."""
     return pa.schema(
         [
             (TEXT, pa.string()),
@@ -63,7 +63,7 @@ def text_schema(width: int, store: str = FLOAT32) -> pa.Schema:
 
 @lru_cache(maxsize=1)
 def loaded(model: str) -> ImageTextModel:
-    """A model, loaded once a process."""
+    """A model, which a process loads once."""
     opened = load(model)
     allow_tensor_cores(opened)
     return opened
@@ -71,13 +71,13 @@ def loaded(model: str) -> ImageTextModel:
 
 @lru_cache(maxsize=1)
 def loaded_at(model: str, dim: int | None) -> ImageTextModel:
-    """That model with embeddings of `dim` numbers; None: all. R2D2Error where it cannot be."""
+    """The model with embeddings of `dim` numbers, or of all; R2D2Error where it cannot be cut."""
     return loaded(model) if dim is None else narrowed_model(loaded(model), dim)
 
 
 @dataclass(frozen=True)
 class EmbedImages:
-    """Images of a table at runs of rows, into the table of what waits."""
+    """Embeds the images of rows, and writes the vectors into the staging table."""
 
     model: str
     table: str
@@ -86,7 +86,7 @@ class EmbedImages:
     dim: int | None = None  # numbers of an embedding; None: all
 
     def __call__(self, job: dict[str, str]) -> StageCount:
-        """The job's `runs` are JSON: [[first, stop], ...]."""
+        """Embed the rows of a job, whose `runs` are JSON: [[first, stop], ...]."""
         import lance
 
         rows = [row for first, stop in json.loads(job["runs"]) for row in range(first, stop)]
@@ -133,15 +133,15 @@ class EmbedImages:
 
 @dataclass(frozen=True)
 class EmbedTexts:
-    """Distinct texts into their table."""
+    """Embeds distinct texts, and writes them with their vectors into the table of texts."""
 
     model: str
     table: str
     dim: int | None = None
-    scales: tuple[float, ...] | None = None  # (d,) of vectors in int8; None: float32
+    scales: tuple[float, ...] | None = None  # (d,) for vectors in int8; None: they are in float32
 
     def __call__(self, job: dict[str, str]) -> StageCount:
-        """The job's `texts` are JSON: [[text, key, image id, address], ...]."""
+        """Embed the texts of a job: `texts` is JSON, [[text, key, image id, address], ...]."""
         rows = json.loads(job["texts"])
         texts, keys, ids, addresses = (list(column) for column in zip(*rows, strict=True))
         model = loaded_at(self.model, self.dim)
@@ -161,7 +161,7 @@ class EmbedTexts:
 
 
 def _append(uri: str, rows: pa.Table, key: str, job: dict[str, str]) -> None:
-    """Add a job's rows to a dataset, unless an attempt that was lost has done so."""
+    """Append the rows of a job, unless an earlier attempt of the job has appended them."""
     import lance
 
     if REPEATED in job and len(rows):
@@ -172,7 +172,12 @@ def _append(uri: str, rows: pa.Table, key: str, job: dict[str, str]) -> None:
 
 
 def _with_direction(vectors: Floats, kinds: list[str | None]) -> Floats:
-    """The vectors (m, d) of the good ones that point somewhere; the kinds of the others are set."""
+    """The vectors that have a direction; sets `kinds` of the others.
+
+    Args:
+        vectors: (m, d), of the m entries of `kinds` that are None.
+        kinds: (n,) why a row has no vector, or None.
+    """
     bad = without_direction(vectors)
     good = [number for number, kind in enumerate(kinds) if kind is None]
     for number in np.flatnonzero(bad).tolist():
@@ -181,6 +186,6 @@ def _with_direction(vectors: Floats, kinds: list[str | None]) -> Floats:
 
 
 def int8_column(column: Any, scales: Floats) -> pa.Array:
-    """A column of float32 vectors in bytes; what is null stays so."""
+    """A column of float32 vectors in int8; nulls stay null."""
     valid = column.is_valid().to_numpy(zero_copy_only=False)
     return vector_column(to_int8(as_matrix(column.drop_null()), scales), valid)

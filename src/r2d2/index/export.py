@@ -1,4 +1,4 @@
-"""An index as one Parquet file, for a vector database."""
+"""Export the vectors of an index as one Parquet file, for a vector database."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ ROWS_AT_ONCE = 4096
 
 
 def export_vectors(table: str | Path, out: str | Path, *, overwrite: bool = False) -> int:
-    """Write `image_id`, `split`, `texts` and `vector` of every embedded row; gives their number.
+    """Write `image_id`, `split`, `texts` and `vector` of every embedded row.
 
-    The model's fingerprint is in the file's metadata, under `r2d2.fingerprint`. Memory stays
-    bounded; the file appears whole or not at all.
+    The metadata of the file hold the fingerprint of the model as `r2d2.fingerprint`. Memory is
+    bounded, and the file is written whole or not at all.
+
+    Returns:
+        The number of rows.
 
     Raises:
-        R2D2Error: no index, or `out` exists.
+        R2D2Error: the table has no index, or `out` exists.
     """
     target = Path(out)
     check_outputs(

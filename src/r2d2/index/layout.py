@@ -1,4 +1,4 @@
-"""Where an index lies: two columns of the pairs table, and a table of its texts beside it."""
+"""Where an index is stored: in columns of the pairs table, and in a table of texts beside it."""
 
 from __future__ import annotations
 
@@ -18,55 +18,55 @@ from r2d2.errors import R2D2Error
 from r2d2.files import sole_process
 from r2d2.native_write import write_whole
 
-# float32, of unit length, or int8 (see `IndexInfo.store`); null: bad, or not embedded yet
+# float32 of unit length, or int8 (see `IndexInfo.store`); null: unusable, or not embedded yet
 VECTOR = "image_vector"
-BAD = "image_vector_bad"  # why there is no vector; null: there is one, or not embedded yet
-WORDS = "image_words"  # the terms of its texts, with spaces between; null: not indexed yet
+BAD = "image_vector_bad"  # why a row has no vector; null: it has one, or is not embedded yet
+WORDS = "image_words"  # terms of the texts, joined by spaces; null: not indexed yet
 HAS_BAD = f"{BAD} IS NOT NULL"
 TODO = f"{VECTOR} IS NULL AND {BAD} IS NULL"
 TEXT, TEXT_KEY, TEXT_VECTOR = "text", "text_key", "text_vector"
-IMAGE_ID, ADDRESS = "image_id", "image_address"  # in the table of texts: an image that has it
-ROW_ADDRESS = "_rowaddr"  # as Lance calls it; a name that no column may have
-STAGED = "row_address"  # in the table of vectors that are not in the pairs table yet
+IMAGE_ID, ADDRESS = "image_id", "image_address"  # in the table of texts: an image with this text
+ROW_ADDRESS = "_rowaddr"  # Lance's name, which no column may have
+STAGED = "row_address"  # in the table of vectors that wait for being written
 ABOUT = "r2d2.index"  # in the metadata of both tables
 CALIBRATION = "r2d2.calibration"  # in the metadata of the pairs table; see `calibration`
-FLOAT32, INT8 = STORES = ("float32", "int8")  # how a number of a vector is kept
+FLOAT32, INT8 = STORES = ("float32", "int8")  # the type of the numbers of a vector
 LOCK = ".indexing.lock"  # in the table's folder
 
 
 @dataclass(frozen=True)
 class IndexInfo:
-    """What an index says of itself."""
+    """The properties of an index, which the metadata of its tables hold."""
 
     fingerprint: str  # of the model
     width: int  # d
-    probes: int | None = None  # partitions that an approximate search looks into
-    refine: int | None = None  # times k that it compares exactly
+    probes: int | None = None  # partitions that an approximate search reads
+    refine: int | None = None  # an approximate search compares refine x k vectors exactly
     store: str = FLOAT32  # or int8; see `vectors/exact.py`
-    scales: list[float] | None = None  # (d,) of int8; None: not known before the first vectors
+    scales: list[float] | None = None  # (d,) of vectors in int8; None before the first vectors
 
 
 def base_name(uri: str) -> str:
-    """/data/pairs.lance: pairs.lance. For those who need not know where it lies."""
+    """The last part of a path, for readers who need not know the folder: pairs.lance."""
     return uri.rstrip("/").rpartition("/")[2]
 
 
 def texts_uri(uri: str) -> str:
-    """pairs.lance: pairs.texts.lance."""
+    """The table of the texts of a table: pairs.texts.lance beside pairs.lance."""
     return _beside(uri, "texts")
 
 
 def staging_uri(uri: str) -> str:
-    """Vectors that are not in the table yet: pairs.indexing.lance."""
+    """The table of vectors that wait for being written into the table: pairs.indexing.lance."""
     return _beside(uri, "indexing")
 
 
 @contextmanager
 def indexing(uri: str) -> Iterator[None]:
-    """Keep a second `r2d2 index` off a table; one in an object store has no locks.
+    """Lock a table against a second `r2d2 index`; a table in an object store has no lock.
 
     Raises:
-        R2D2Error: another process is at it.
+        R2D2Error: another process indexes the table.
     """
     if "://" in uri:
         yield
@@ -82,15 +82,17 @@ def _beside(uri: str, word: str) -> str:
 
 
 def vector_type(width: int, store: str = FLOAT32) -> pa.DataType:
-    """(d,) float32, or int8."""
+    """The Arrow type of a vector of `width` numbers."""
     return pa.list_(pa.int8() if store == INT8 else pa.float32(), width)
 
 
 def vector_column(vectors: Any, valid: npt.NDArray[np.bool_] | None = None) -> pa.Array:
-    """Vectors (m, d) in float32 or int8 as a column.
+    """Vectors, (m, d) in float32 or int8, as a column.
 
-    `valid` (n,): which rows of the column have one of the m vectors, the others are null; None:
-    all of them.
+    Args:
+        vectors: the m vectors.
+        valid: (n,) with m true values: the rows of the column that have a vector. The others are
+            null. None means that all rows have one.
     """
     width = vectors.shape[1]
     if valid is not None:
@@ -103,13 +105,13 @@ def vector_column(vectors: Any, valid: npt.NDArray[np.bool_] | None = None) -> p
 
 
 def as_matrix(column: pa.Array) -> Any:
-    """A column of vectors without nulls as (n, d), in its own type."""
+    """A column of vectors without nulls as an array (n, d) of its own type."""
     width = column.type.list_size
     return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
 
 
 def read_index_info(dataset: Any, uri: str) -> IndexInfo | None:
-    """None where there is no index; R2D2Error where what is there is damaged."""
+    """The properties of an index; None where there is none, R2D2Error where they are damaged."""
     stored = (dataset.metadata or {}).get(ABOUT)
     if stored is None:
         return None
@@ -123,7 +125,7 @@ def read_index_info(dataset: Any, uri: str) -> IndexInfo | None:
 
 
 def existing_index_info(dataset: Any, uri: str) -> IndexInfo:
-    """What an index says of itself; R2D2Error where there is none."""
+    """The properties of an index; R2D2Error where there is none."""
     info = read_index_info(dataset, uri)
     if info is None:
         raise R2D2Error(f"the index of {uri} is gone: make it anew by `r2d2 index`")
@@ -131,14 +133,21 @@ def existing_index_info(dataset: Any, uri: str) -> IndexInfo:
 
 
 def write_index_info(dataset: Any, about: IndexInfo) -> None:
-    """Set it."""
+    """Store the properties of an index in the metadata of a table."""
     dataset.update_metadata({ABOUT: json.dumps(asdict(about))})
 
 
 def update_fragment(uri: str, version: int, fragment: Any, values: pa.Table) -> Any:
-    """Write columns of a fragment in one commit on a version; gives the dataset after it.
+    """Write columns of a fragment in one commit.
 
-    `values` has the columns, and the address of each of its rows as `STAGED`.
+    Args:
+        uri: the table.
+        version: of the table, that the commit builds on.
+        fragment: of Lance.
+        values: the columns, with the addresses of the rows in the column `STAGED`.
+
+    Returns:
+        The dataset after the commit.
     """
     import lance
 
@@ -149,7 +158,7 @@ def update_fragment(uri: str, version: int, fragment: Any, values: pa.Table) -> 
 
 
 def open_lance(uri: str) -> Any | None:
-    """A Lance dataset as it stands now; None where there is none."""
+    """The newest version of a Lance dataset; None where there is none."""
     import lance
 
     try:
@@ -159,7 +168,7 @@ def open_lance(uri: str) -> Any | None:
 
 
 def existing_lance(uri: str) -> Any:
-    """A Lance dataset as it stands now; R2D2Error where there is none."""
+    """The newest version of a Lance dataset; R2D2Error where there is none."""
     dataset = open_lance(uri)
     if dataset is None:
         raise R2D2Error(f"there is no table at {uri}: was it removed meanwhile?")

@@ -1,4 +1,4 @@
-"""The texts of a pairs table with the images that have them, and the texts of chosen images."""
+"""The texts of a pairs table, and those of the images that meet a condition."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from r2d2.index.layout import ROW_ADDRESS, TEXT_KEY
 from r2d2.tokenizer import key_hash, text_key
 
 BATCH_ROWS = 8192  # images whose texts are read at a time
-KEPT = 16  # conditions whose answer is kept, a bit a text: pages and batches ask the same again
+KEPT = 16  # conditions whose rows are kept, as one bit for each text, for the next page
 
 
 def texts_of(dataset: Any) -> Iterator[tuple[int, str, str, int]]:
-    """Row, text, image id and address of every text that is not empty, in the order of rows."""
+    """Row, text, image id and address of every text that is not empty, in the order of the rows."""
     row = 0
     scanner = dataset.scanner(columns=["image_id", "texts"], with_row_address=True)
     for batch in scanner.to_batches():
@@ -33,27 +33,27 @@ def texts_of(dataset: Any) -> Iterator[tuple[int, str, str, int]]:
 
 
 class TextsOfImages:
-    """Rows of a table of distinct texts, chosen by a condition on the images that have them.
+    """The rows of a table of distinct texts whose images meet a condition.
 
-    A text that several images share is chosen where any of them fulfils it. The images' own
-    texts are read, not their addresses, which change when a table is compacted.
+    A text of several images is chosen where any of them meets the condition. The texts of the
+    images are compared, not their addresses, which change when a table is compacted.
     """
 
     def __init__(self, images: Any, texts: Any) -> None:
-        """Two Lance datasets: the pairs table, and its table of texts."""
+        """Take two Lance datasets: the pairs table `images`, and its table of `texts`."""
         self._images = images
         self._texts = texts
         self._kept: OrderedDict[str, npt.NDArray[np.uint8]] = OrderedDict()
 
     @cached_property
     def _keys(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """(texts,) all keys, ascending, and their rows: 16 bytes a text."""
+        """The keys of all texts, ascending, and their rows, each (texts,); 16 bytes a text."""
         keys = self._texts.scanner(columns=[TEXT_KEY]).to_table()[TEXT_KEY].to_numpy()
         rows = np.argsort(keys, kind="stable")
         return keys[rows], rows
 
     def __call__(self, where: str) -> Rows:
-        """The rows, ascending; Lance's ValueError or OSError where the condition does not work."""
+        """The rows, ascending; ValueError or OSError of Lance where the condition is not valid."""
         if where not in self._kept:
             self._kept[where] = np.packbits(self._chosen(where))
             if len(self._kept) > KEPT:
@@ -63,7 +63,7 @@ class TextsOfImages:
         return np.flatnonzero(bits).astype(np.int64)
 
     def _chosen(self, where: str) -> npt.NDArray[np.bool_]:
-        """(texts,) whether each is."""
+        """Whether each text is chosen, (texts,)."""
         all_keys, rows = self._keys
         chosen = np.zeros(len(all_keys), bool)
         scanner = self._images.scanner(columns=["texts"], filter=where, batch_size=BATCH_ROWS)
@@ -76,6 +76,6 @@ class TextsOfImages:
 
 
 def _keys(texts: pa.ListArray) -> npt.NDArray[np.int64]:
-    """Of all texts of some images."""
+    """The keys of all texts of images."""
     words = pc.struct_field(texts.flatten(), "text").to_pylist()
     return np.array([key_hash(text_key(word)) for word in words if word], np.int64)

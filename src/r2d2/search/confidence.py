@@ -1,4 +1,4 @@
-"""How sure the results of one search are; see `calibration`."""
+"""How sure the results of a search are; see `r2d2.index.calibration`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from r2d2.index.text.terms import image_terms, text_terms
 from r2d2.notes import Note
 from r2d2.search.first_stage import FirstStage
 
-HEAD = 20  # first results that tell whether anything fits
+HEAD = 20  # first results, which decide whether anything fits
 NOTHING_FITS = Note(
     "nothing here fits the text (没有合适的图片): the results are only the nearest", "nothing_fits"
 )
@@ -25,21 +25,21 @@ FILTER_MATCHES_NOTHING = Note(
 
 @dataclass(frozen=True)
 class QueryEvidence:
-    """What may speak for the results of a text."""
+    """The kinds of evidence that there are for the results of a text."""
 
-    text: str  # as it is searched for
-    pictures: bool  # whether they were compared
-    complete: bool  # whether the model knows all of the text: else pictures speak for nothing
-    words: bool  # whether they were searched
+    text: str  # the query in the spelling of the corpus
+    pictures: bool  # whether pictures were compared
+    complete: bool  # whether the model knows the whole text; else pictures are no evidence
+    words: bool  # whether words were searched
 
 
 @dataclass(frozen=True)
 class Confidence:
-    """Of results by their places in the first stage, and of the whole answer."""
+    """How sure results are, by their positions in the first stage, and the whole answer."""
 
-    chances: Mapping[int, float]  # of those that something speaks for
-    levels: Mapping[int, Level]  # empty: not known
-    answer: Level | None  # None: not known
+    chances: Mapping[int, float]  # of results with evidence
+    levels: Mapping[int, Level]  # empty where they are not known
+    answer: Level | None  # None where it is not known
 
 
 UNKNOWN = Confidence({}, {}, None)
@@ -52,14 +52,14 @@ def confidence(
     head: Sequence[int],
     items: Mapping[int, GalleryItem],
 ) -> Confidence:
-    """Of the results of a text.
+    """How sure the results of a text are.
 
     Args:
-        gallery: that was searched.
-        evidence: how.
+        gallery: the gallery that was searched.
+        evidence: how it was searched.
         first: the results of the first stage.
-        head: places of the best results, whatever page is asked for.
-        items: of the places that are of interest, `head` among them.
+        head: positions of the best results, the same for all pages.
+        items: the results that are judged, by position; `head` is among them.
     """
     if not evidence.pictures and not evidence.words:
         return Confidence({}, {}, "unlikely")
@@ -84,9 +84,9 @@ def _chances(
     positions: Sequence[int],
     items: Sequence[GalleryItem],
 ) -> Doubles | None:
-    """Of the results at `places` (n,), which are `items`; NaN: nothing speaks for it.
+    """The chances of the results at `positions`, (n,), which are `items`.
 
-    None: not known.
+    A chance is NaN where there is no evidence for a result. None where no chance is known.
     """
     calibration = gallery.calibration
     if calibration is None:

@@ -1,8 +1,9 @@
-"""The first stage of a search: images near by cosine, images found by words, or both fused.
+"""The first stage of a search: the nearest images by cosine, those found by words, or both lists.
 
-The fusion is by reciprocal rank (Cormack et al., SIGIR 2009): a result gets 1 / (RANK_OFFSET +
-rank) from the cosine's list and WORDS_WEIGHT times as much from the words' list, whose equal scores
-share a rank. The constants are chosen by `benchmarks/everyday_search.py --choose`.
+The lists are joined by reciprocal rank fusion (Cormack et al., SIGIR 2009). A result gets
+1 / (RANK_OFFSET + rank) points from the list by cosine, and WORDS_WEIGHT times as many from the
+list by words, where equal scores share a rank. `benchmarks/everyday_search.py --choose` chooses
+the constants.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from r2d2.search.query import Reason
 
 RANK_OFFSET = 1.0
 WORDS_WEIGHT = 1.2
-FUSED = 200  # of each list; what follows is in the order of cosines
-NAMED_SHARE = 0.1  # of a result's points, that a list gives at least to be named as its reason
+FUSED = 200  # results of each list that are joined; further ones are in the order of cosines
+NAMED_SHARE = 0.1  # the least share of the points of a result by which a list is its reason
 
 Doubles = npt.NDArray[np.float64]
 
@@ -30,14 +31,14 @@ class FirstStage:
     rows: Rows
     cosine: Floats  # NaN where pictures were not compared
     word_score: Floats  # BM25; NaN where no word was found
-    picture_points: Doubles  # what the rank by cosine is worth in the fusion
-    word_points: Doubles  # what the rank by words is worth
+    picture_points: Doubles  # for the rank by cosine
+    word_points: Doubles  # for the rank by words
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def reason(self, position: int) -> Reason:
-        """Why the result at a place is there."""
+        """Why the result at a position was found."""
         picture, words = float(self.picture_points[position]), float(self.word_points[position])
         least = NAMED_SHARE * (picture + words)
         if words < least or not words:
@@ -46,25 +47,25 @@ class FirstStage:
 
 
 def by_vectors(rows: Rows, cosine: Floats) -> FirstStage:
-    """What the vectors found, as it is."""
+    """The list by vectors alone."""
     nothing = np.full(len(rows), np.nan, np.float32)
     return FirstStage(rows, cosine, nothing, _points(np.arange(len(rows))), np.zeros(len(rows)))
 
 
 def by_words(rows: Rows, scores: Floats) -> FirstStage:
-    """What the words found, as it is."""
+    """The list by words alone."""
     nothing = np.full(len(rows), np.nan, np.float32)
     points: Doubles = WORDS_WEIGHT * _points(_shared_ranks(scores))
     return FirstStage(rows, nothing, scores, np.zeros(len(rows)), points)
 
 
 def fuse(near: FirstStage, named: FirstStage, cosine: Floats) -> FirstStage:
-    """Both lists in one.
+    """Join both lists.
 
     Args:
-        near: `by_vectors`; the first FUSED take part, the others follow.
-        named: `by_words`, at most FUSED.
-        cosine: (n,) of `named`'s rows.
+        near: of `by_vectors`; its first FUSED results are joined, the others follow.
+        named: of `by_words`, at most FUSED results.
+        cosine: (n,) of the rows of `named`.
     """
     head, word_place = near.rows[:FUSED], {int(row): n for n, row in enumerate(named.rows)}
     alone = np.flatnonzero(~np.isin(named.rows, head))
@@ -90,5 +91,5 @@ def _points(ranks: npt.NDArray[np.int64]) -> Doubles:
 
 
 def _shared_ranks(scores: Floats) -> npt.NDArray[np.int64]:
-    """The place of each of descending scores, equal ones that of their first."""
+    """The rank of each of descending scores, from 0; equal scores have the same rank."""
     return np.searchsorted(-scores, -scores, side="left").astype(np.int64)

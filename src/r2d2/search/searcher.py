@@ -1,4 +1,4 @@
-"""Search in two stages: by vectors and words, then the first again by both cross encoders."""
+"""Search in two stages: by vectors and words, then by the cross encoders for the first results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 
 from r2d2.errors import R2D2Error
 from r2d2.index.gallery.protocol import Gallery, GalleryItem, WordSearch
-from r2d2.index.text.reading import QueryReading, read_query, spell
+from r2d2.index.text.reading import QueryReading, read_query
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.models import (
     CrossEncoderModel,
@@ -39,23 +39,22 @@ from r2d2.search.first_stage import FUSED, FirstStage, by_vectors, by_words, fus
 from r2d2.search.query import (
     MAX_CANDIDATES,
     MAX_DEPTH,
-    MAX_RESULTS,
     By,
     Hit,
     SearchQuery,
     SearchResults,
 )
 from r2d2.search.second_stage import (
+    KEPT_BYTES,
     CandidatePairs,
     CandidateScore,
+    ImageStates,
     match_again,
     second_order,
     second_score,
 )
-from r2d2.search.states import KEPT_BYTES, ImageStates
 from r2d2.vectors import DirectionCheck
 
-MAX_CHARACTERS = 2000  # of a text, before it is cut into tokens
 NOTHING = by_vectors(np.empty(0, np.int64), np.empty(0, np.float32))
 SECOND_STAGE_OFF = Note(
     "no second stage: on the validation split this model ranks best without it (weight 0)",
@@ -68,7 +67,7 @@ SECOND_STAGE_UNTRAINED = Note(
 
 
 def _at_width_of(gallery: Gallery, model: ImageTextModel) -> ImageTextModel:
-    """The model with embeddings as long as the gallery's vectors, where it made them so."""
+    """The model, cut to the width of the gallery's vectors where these were made by it so cut."""
     if gallery.fingerprint == model.fingerprint or not isinstance(model, Pretrained):
         return model
     width = gallery.images.width
@@ -79,21 +78,21 @@ def _at_width_of(gallery: Gallery, model: ImageTextModel) -> ImageTextModel:
 
 
 class Searcher:
-    """A model and the gallery that it indexed.
+    """A model and a gallery whose vectors the model made.
 
-        searcher = Searcher.open()                              # the emoji that come along
+        searcher = Searcher.open()                              # the emoji of the package
         searcher = Searcher.open("photos.lance", "runs/mine")
         searcher.search("生日蛋糕", k=5).hits[0].texts
         searcher.search(Image.open("cake.jpg"))                 # images like it
         searcher.search(Image.open("cake.jpg"), target="texts")
 
-    Not for several threads at once.
+    Only one thread at a time may use it.
     """
 
     def __init__(
         self, model: ImageTextModel, gallery: Gallery, kept_bytes: int = KEPT_BYTES
     ) -> None:
-        """R2D2Error where another model made the gallery's vectors."""
+        """Raise R2D2Error where another model made the vectors of the gallery."""
         model = _at_width_of(gallery, model)
         self.model = model
         self.gallery = gallery
@@ -113,12 +112,16 @@ class Searcher:
         model: str | Path | ImageTextModel | None = None,
         device: str | torch.device | None = None,
     ) -> Searcher:
-        """Open an indexed table; None: the emoji corpus, with whatever model.
+        """Open an indexed table, a folder of pictures or the emoji corpus.
 
-        Of a folder of pictures the table is made, or brought up to date, first. No model: the one
-        that a folder's table was made with, else the shipped one.
+        Args:
+            table: a table with an index, or a folder of pictures, whose table is made or brought
+                up to date first; None means the emoji corpus.
+            model: None means the model of the folder's table, and otherwise the shipped one.
+            device: that the model runs on.
 
-        R2D2Error where the table has no index, or another model's.
+        Raises:
+            R2D2Error: the table has no index, or another model made it.
         """
         from r2d2.index.gallery.emoji import EmojiGallery
         from r2d2.index.gallery.table import TableGallery
@@ -144,77 +147,41 @@ class Searcher:
         return cls(loaded, EmojiGallery.open(loaded) if gallery is None else gallery)
 
     def search(self, question: str | Image.Image, **options: Any) -> SearchResults:
-        """One question; `options` are the other fields of `SearchQuery`."""
+        """Answer one question; `options` are the other fields of `SearchQuery`."""
         if isinstance(question, str):
             return self.answer([SearchQuery(text=question, **options)])[0]
         return self.answer([SearchQuery(image=question, **options)])[0]
 
     def check(self, query: SearchQuery) -> None:
-        """R2D2Error where a query cannot be answered; reads nothing."""
-        if (query.text is None) == (query.image is None):
-            raise R2D2Error("a query is a text or an image: give one of them")
-        if query.text is not None:
-            self.check_text(query.text)
-        if query.target not in ("images", "texts"):
-            raise R2D2Error(f"target is {query.target!r}: choose images or texts")
-        if query.text is not None and query.target == "texts":
-            raise R2D2Error("a text is searched among images: give an image to search among texts")
-        self._check_by(query)
-        if not 1 <= query.k <= MAX_RESULTS:
-            raise R2D2Error(f"k is {query.k}: it must be 1 to {MAX_RESULTS}")
-        if query.offset < 0 or query.offset + query.k > MAX_DEPTH:
+        """Raise R2D2Error where a query cannot be answered; nothing is read for this."""
+        query.check()
+        if query.by in ("both", "words") and not self.gallery.has_words:
             raise R2D2Error(
-                f"results {query.offset} to {query.offset + query.k} are asked for: "
-                f"only the first {MAX_DEPTH} are given",
-                code="too_deep",
+                f"there is no full-text index of {self.gallery.name}: its images have no "
+                "texts, or it was indexed without them; search by vectors, or run `r2d2 index` "
+                "with its texts",
+                code="no_words",
             )
-        if query.candidates is not None and not 1 <= query.candidates <= MAX_CANDIDATES:
-            raise R2D2Error(f"candidates is {query.candidates}: it must be 1 to {MAX_CANDIDATES}")
-        if query.cascade is not None and not 1 <= query.cascade <= MAX_CANDIDATES:
-            raise R2D2Error(f"cascade is {query.cascade}: it must be 1 to {MAX_CANDIDATES}")
         if query.cascade is not None and not isinstance(self.model, CrossEncoderModel):
             raise R2D2Error(
                 f"cascade asks one cross encoder at a time, which {self.model.name} cannot: leave "
                 "it out"
             )
+        if query.ranks_again and self.second_stage_off is not None:
+            raise R2D2Error(
+                "candidates and cascade are of the second stage, and there is "
+                f"{self.second_stage_off.note}: leave them out"
+            )
 
     def by(self, query: SearchQuery) -> By:
-        """What is compared with a query."""
+        """Whether a query is compared with vectors, words or both."""
         if query.by is not None:
             return query.by
         return "vectors" if query.text is None or not self.gallery.has_words else "both"
 
-    def _check_by(self, query: SearchQuery) -> None:
-        """R2D2Error where a query asks for words that there are not, or for a second stage."""
-        if query.by not in (None, "both", "vectors", "words"):
-            raise R2D2Error(f"by is {query.by!r}: choose both, vectors or words")
-        if query.by in ("both", "words"):
-            if query.text is None:
-                raise R2D2Error(
-                    f"by is {query.by}, and an image has no words: leave it out, or say vectors"
-                )
-            if not self.gallery.has_words:
-                raise R2D2Error(
-                    f"there is no full-text index of {self.gallery.name}: its images have no "
-                    "texts, or it was indexed without them; search by vectors, or run `r2d2 index` "
-                    "with its texts",
-                    code="no_words",
-                )
-        if query.candidates is not None or query.cascade is not None:
-            if query.by == "words":
-                raise R2D2Error(
-                    "candidates and cascade are of the second stage, and a search by words alone "
-                    "has none: leave them out"
-                )
-            if self.second_stage_off is not None:
-                raise R2D2Error(
-                    "candidates and cascade are of the second stage, and there is "
-                    f"{self.second_stage_off.note}: leave them out"
-                )
-
     @property
     def second_stage_off(self) -> Note | None:
-        """Why the cross encoders of a model are not asked; None: they are, or it has none."""
+        """Why the cross encoders are not used; None: they are used, or there are none."""
         if not self.model.has_match:
             return None
         if self.model.match_weight == 0:
@@ -225,36 +192,13 @@ class Searcher:
     def _match_is_constant(self) -> bool:
         return isinstance(self.model, Pretrained) and self.model.model.match_is_constant
 
-    def check_text(self, text: str) -> None:
-        """R2D2Error where a text is empty, no valid Unicode, or of too many characters.
-
-        One of more tokens than the model reads is cut, which is noted: see `cut_notes`.
-        """
-        if not text.strip():
-            raise R2D2Error("the text is empty: give some words", code="text_empty")
-        if len(text) > MAX_CHARACTERS:
-            raise R2D2Error(
-                f"the text has {len(text)} characters, more than {MAX_CHARACTERS}: shorten it",
-                code="text_too_long",
-            )
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise R2D2Error(
-                f"the text is no valid Unicode ({error.reason}): mend it", code="text_unreadable"
-            ) from error
-        if not spell(text):
-            raise R2D2Error(
-                "the text holds no character that can be seen: give some words", code="text_empty"
-            )
-
     @property
     def longest_text(self) -> int:
-        """Tokens of a text that the model reads, without [CLS] and [SEP]."""
+        """The number of tokens of a text that the model reads, without [CLS] and [SEP]."""
         return self.model.tokenizer.room
 
     def encode(self, queries: Sequence[SearchQuery]) -> list[EncodedStates]:
-        """Each query as an EncodedStates of one; texts together, images together."""
+        """Encode the texts in one pass and the images in another; one object for each query."""
         sides: dict[int, EncodedStates] = {}
         texts = [(number, q.text) for number, q in enumerate(queries) if q.text is not None]
         images = [(number, q.image) for number, q in enumerate(queries) if q.image is not None]
@@ -272,9 +216,9 @@ class Searcher:
 
     @torch.inference_mode()
     def answer(self, queries: Sequence[SearchQuery]) -> list[SearchResults]:
-        """Several queries at once, much faster than one by one.
+        """Answer several queries at once, which is much faster than one by one.
 
-        R2D2Error where one of them cannot be answered: `check` them before.
+        R2D2Error where one of them cannot be answered; `check` tells this before.
         """
         for query in queries:
             self.check(query)
@@ -293,7 +237,7 @@ class Searcher:
         sides = dict(zip(compared, encoded, strict=True))
         first = self._first(spelt_queries, plans, sides)
         match = self._match(spelt_queries, plans, sides, first)
-        return [self._found(*parts) for parts in zip(queries, plans, first, match, strict=True)]
+        return [self._results(*parts) for parts in zip(queries, plans, first, match, strict=True)]
 
     def _plan(self, query: SearchQuery, reading: QueryReading | None) -> _QueryPlan:
         by = self.by(query)
@@ -318,7 +262,7 @@ class Searcher:
         return _QueryPlan(by, words, vectors, depth, tuple(notes), evidence)
 
     def _depth(self, query: SearchQuery) -> int:
-        """How many candidates are ranked again: 0 where nothing is."""
+        """How many candidates are ranked again."""
         crosses = query.text is not None or query.target == "texts"
         if not (query.two_stage and crosses and self.model.has_match):
             return 0
@@ -338,7 +282,7 @@ class Searcher:
             if plan.words is None or query.text is None:
                 first_stages.append(near.get(number, NOTHING))
                 continue
-            # As many for each page, so that the order of what is on it does not depend on it.
+            # The same number for all pages, so that the order does not depend on the page.
             k = FUSED if plan.vectors else MAX_DEPTH
             named = by_words(*plan.words.best(query.text, k, query.where))
             if plan.vectors:
@@ -354,7 +298,7 @@ class Searcher:
         plans: Sequence[_QueryPlan],
         sides: Mapping[int, EncodedStates],
     ) -> dict[int, FirstStage]:
-        """What the vectors find of each query that they are compared with."""
+        """The nearest vectors of each query that is compared with vectors."""
         groups: dict[tuple[str, str | None], list[int]] = defaultdict(list)
         for number in sides:
             groups[queries[number].target, queries[number].where].append(number)
@@ -383,7 +327,7 @@ class Searcher:
         sides: Mapping[int, EncodedStates],
         first: Sequence[FirstStage],
     ) -> list[list[CandidateScore | None]]:
-        """What is said of each query's candidates; empty where nothing is ranked again."""
+        """The match scores of each query's candidates; empty where nothing is ranked again."""
         chosen = [
             results.rows[: plan.depth].tolist() for plan, results in zip(plans, first, strict=True)
         ]
@@ -410,7 +354,7 @@ class Searcher:
             candidates.append(CandidatePairs(pairs, results.cosine[: len(rows)], query.cascade))
         return match_again(self.model, candidates)
 
-    def _found(
+    def _results(
         self,
         query: SearchQuery,
         plan: _QueryPlan,
@@ -460,7 +404,7 @@ class Searcher:
         )
 
     def _any_match(self, query: SearchQuery) -> bool:
-        """Whether anything that has a vector fulfils the condition of a query, however unlike."""
+        """Whether any row with a vector meets the condition of a query."""
         vectors = self.gallery.images if query.target == "images" else self.gallery.texts
         anywhere = np.full((1, vectors.width), vectors.width**-0.5, np.float32)
         return bool(len(vectors.best(anywhere, 1, query.where)[0][0]))
@@ -468,7 +412,7 @@ class Searcher:
     def _items(
         self, query: SearchQuery, first: FirstStage, positions: Sequence[int]
     ) -> dict[int, GalleryItem]:
-        """What is at some places of the first stage."""
+        """The images or texts at positions of the first stage, by position."""
         distinct = list(dict.fromkeys(positions))
         read = self.gallery.items if query.target == "images" else self.gallery.text_items
         rows = [int(first.rows[position]) for position in distinct]
@@ -479,14 +423,14 @@ class Searcher:
 class _QueryPlan:
     """How a query is answered."""
 
-    by: By  # as it was asked
-    words: WordSearch | None  # searched; None: not by words
-    vectors: bool  # whether they are compared: not with a text of which the model reads nothing
+    by: By
+    words: WordSearch | None  # None: words are not searched
+    vectors: bool  # whether vectors are compared; not where the model can read nothing of the text
     depth: int  # candidates that are ranked again
     notes: tuple[Note, ...]
-    evidence: QueryEvidence | None  # None: of an image
+    evidence: QueryEvidence | None  # None where the query is an image
 
 
 def number_or_none(value: float) -> float | None:
-    """A number; None for NaN."""
+    """The number, or None for NaN."""
     return None if np.isnan(value) else float(value)

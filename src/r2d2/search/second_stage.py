@@ -1,10 +1,12 @@
-"""The second stage of a search: candidates by both cross encoders, or by a cascade of them.
+"""The second stage of a search: the cross encoders score the candidates of the first stage.
 
-`second_order` puts the candidates in their new order, beside the points that words give them.
+A cascade lets the cross encoder by text score all candidates, and both of them only the best.
+`second_order` sorts the results again, by these scores and by the points that the words give.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from r2d2.index.gallery.protocol import Floats
+from r2d2.data.preprocessing import Pixels
+from r2d2.images.decode import BadImage
+from r2d2.index.gallery.protocol import Floats, Gallery
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.r2d2 import Pairs
 from r2d2.models import CrossEncoderModel, ImageTextModel
@@ -22,33 +26,93 @@ from r2d2.search.first_stage import Doubles, FirstStage
 from r2d2.search.query import Stage
 
 Pair = tuple[EncodedStates, EncodedStates]  # image and text, each an EncodedStates of one
-STAGES = ("both", "text")  # as candidates stand below each other; then those that were not scored
+STAGES = ("both", "text")  # in the order of the results; candidates without a score come last
+KEPT_BYTES = 256 << 20  # of encoded images in memory
+FILES_AT_ONCE = 64  # files held in memory at a time
+
+
+class ImageStates:
+    """A cache of the encoded images of a gallery; it drops the least recently used ones first."""
+
+    def __init__(
+        self, model: ImageTextModel, gallery: Gallery, kept_bytes: int = KEPT_BYTES
+    ) -> None:
+        self._model = model
+        self._gallery = gallery
+        self._limit = kept_bytes
+        self._held: OrderedDict[int, EncodedStates] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, rows: Sequence[int]) -> dict[int, EncodedStates]:
+        """The encoded images at `rows`, one object each, without those that cannot be read."""
+        states: dict[int, EncodedStates] = {}
+        missing: list[int] = []
+        for row in dict.fromkeys(rows):
+            if row in self._held:
+                self._held.move_to_end(row)
+                states[row] = self._held[row]
+            else:
+                missing.append(row)
+        for start in range(0, len(missing), FILES_AT_ONCE):
+            part = missing[start : start + FILES_AT_ONCE]
+            readable: list[int] = []
+            pixels: list[Pixels] = []
+            for row, file in zip(part, self._gallery.files(part), strict=True):
+                try:
+                    pixels.append(self._model.read(file))
+                    readable.append(row)
+                except BadImage:  # it was readable when it was indexed, so its cosine is valid
+                    continue
+            if not pixels:
+                continue
+            encoded = self._model.encode_pixels(pixels)
+            for number, row in enumerate(readable):
+                view = encoded[number : number + 1]
+                image = EncodedStates(  # a copy, since a view would keep the whole batch alive
+                    view.states.clone(),
+                    None if view.mask is None else view.mask.clone(),
+                    view.embedding.clone(),
+                )
+                states[row] = image
+                self._keep(row, image)
+        return states
+
+    def _keep(self, row: int, image: EncodedStates) -> None:
+        self._held[row] = image
+        self._bytes += _size(image)
+        while self._bytes > self._limit and self._held:
+            _, old = self._held.popitem(last=False)
+            self._bytes -= _size(old)
+
+
+def _size(image: EncodedStates) -> int:
+    return int(image.states.nbytes + image.embedding.nbytes)
 
 
 @dataclass(frozen=True)
 class CandidatePairs:
-    """The candidates of one query."""
+    """The candidates of one query, m of them."""
 
-    pairs: Sequence[Pair | None]  # in the order of pre-ranking; None: its image cannot be read
-    cosine: Floats  # as many
+    pairs: Sequence[Pair | None]  # in the order of the first stage; None: the image is unreadable
+    cosine: Floats  # (m,)
     cascade: int | None  # how many are scored by both cross encoders; None: all
 
 
 @dataclass(frozen=True)
 class CandidateScore:
-    """What the cross encoders say of a candidate."""
+    """The match score of a candidate."""
 
-    match: float  # (p_T + p_I) / 2; at the stage "text" p_T
+    match: float  # (p_T + p_I) / 2, or p_T where only the cross encoder by text scored it
     stage: Stage
 
 
 def match_again(
     model: ImageTextModel, queries: Sequence[CandidatePairs]
 ) -> list[list[CandidateScore | None]]:
-    """Match scores of the candidates of several queries; None where an image cannot be read.
+    """The match scores of the candidates of several queries; None where an image is unreadable.
 
-    A cascade scores all candidates by text, and by both those that then lead by
-    weight x p_T + cosine; the model must be one of `CrossEncoderModel`.
+    A cascade scores all candidates by text. Those with the largest weight x p_T + cosine are also
+    scored by image. It needs a model of the type `CrossEncoderModel`.
     """
     if not isinstance(model, CrossEncoderModel):
         return _by_both_at_once(model, queries)
@@ -80,7 +144,7 @@ def match_again(
 def _head(
     candidates: CandidatePairs, scores: Sequence[CandidateScore | None], weight: float
 ) -> set[int]:
-    """The candidates that both cross encoders are to score; of equals those that lead now."""
+    """The candidates that both cross encoders score; of equal ones those that come first now."""
     scored = [position for position, score in enumerate(scores) if score is not None]
     if candidates.cascade is None or candidates.cascade >= len(scored):
         return set(scored)
@@ -93,7 +157,7 @@ def _head(
 def _by_both_at_once(
     model: ImageTextModel, queries: Sequence[CandidatePairs]
 ) -> list[list[CandidateScore | None]]:
-    """Of a model whose cross encoders cannot be asked one by one, as that of a pair graph."""
+    """The scores of a model that gives only the mean of both cross encoders, as an ONNX graph."""
 
     def score(images: EncodedStates, texts: EncodedStates, pairs: Pairs) -> Tensor:
         return model.match(images[pairs[0]], texts[pairs[1]])
@@ -112,7 +176,7 @@ def _scores(
     score: Callable[[EncodedStates, EncodedStates, Pairs], Tensor],
     pairs: Sequence[Pair],
 ) -> list[float]:
-    """A score of pairs; what is an item's is computed once a batch."""
+    """The scores of pairs; an image or text of several pairs is encoded once for a batch."""
     scores: list[float] = []
     for start in range(0, len(pairs), model.batch_size):
         part = pairs[start : start + model.batch_size]
@@ -124,21 +188,21 @@ def _scores(
     return scores
 
 
-def _distinct(sides: Sequence[EncodedStates]) -> tuple[EncodedStates, Tensor]:
-    """The distinct ones (by identity) in one object, and the place of each of the n in it."""
+def _distinct(encoded: Sequence[EncodedStates]) -> tuple[EncodedStates, Tensor]:
+    """The distinct objects of n joined in one, and the position of each of the n in it, (n,)."""
     positions: dict[int, int] = {}
     kept: list[EncodedStates] = []
-    for side in sides:
-        if id(side) not in positions:
-            positions[id(side)] = len(kept)
-            kept.append(side)
-    return EncodedStates.cat(kept), torch.tensor([positions[id(side)] for side in sides])
+    for states in encoded:
+        if id(states) not in positions:
+            positions[id(states)] = len(kept)
+            kept.append(states)
+    return EncodedStates.cat(kept), torch.tensor([positions[id(states)] for states in encoded])
 
 
 def second_score(
     weight: float, first: FirstStage, match: Sequence[CandidateScore | None]
 ) -> Doubles:
-    """Weight x match + cosine of the candidates (m,), the first of the results."""
+    """Weight x match + cosine of the candidates, (m,), which are the first m results."""
     scores = np.array([m.match if m else 0.0 for m in match], np.float64)
     return two_stage_scores(first.cosine[: len(match)].astype(np.float64), scores, weight)
 
@@ -146,12 +210,13 @@ def second_score(
 def second_order(
     first: FirstStage, match: Sequence[CandidateScore | None], score: Doubles
 ) -> npt.NDArray[np.int64]:
-    """The places of all results (n,), best first.
+    """The positions of all results, (n,), best first.
 
-    The second stage sorts the candidates (m,); a cascade's tail falls behind its head, and what
-    could not be read behind both. By their new ranks the candidates get the points that they had by
-    their cosines' ranks, beside those of the words, which stay. So without words their order is
-    that of the second stage, and with the weight 0 that of the first.
+    The candidates, (m,), are sorted by their scores: first those that both cross encoders scored,
+    then those that only one scored, then those whose image is unreadable. The points that the
+    candidates had by the ranks of their cosines are given to them again in this new order, and the
+    points by words are added as before. So without words the candidates have the order of the
+    second stage, and with a weight of 0 that of the first stage.
     """
     count = len(match)
     stages = np.array([2 if m is None else STAGES.index(m.stage) for m in match], np.int64)

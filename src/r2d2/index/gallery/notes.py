@@ -1,7 +1,7 @@
-"""Notes on a gallery as a whole, above all that its model is for another kind of pictures.
+"""Notes on a gallery as a whole, such as that its model is made for another kind of pictures.
 
-The model that comes with the package was trained on emoji alone. On photographs its results are
-chance although its cosines are high, so the user is warned.
+The model that comes with the package is trained on emoji alone. Its results on photographs are
+random, although their cosines are high. A note warns the user.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ PICTURES_NOT_CALIBRATED = Note(
     "it is not known how sure a result by its picture is: the model can read too few Chinese texts",
     "pictures_not_calibrated",
 )
-SAMPLE = 32  # pictures that are looked at
-SMALL = 160  # pixels: no larger than what an emoji may be drawn at
-MOST = 0.5  # of the pictures looked at
+SAMPLE = 32  # pictures whose sizes are read
+SMALL = 160  # pixels; the largest size of a picture that may be an emoji
+MOST = 0.5  # a larger share of other pictures gives a warning
 
 Sizes = Iterable[tuple[str, tuple[int, int] | None]]  # image id or path; width and height
 
 
 def is_of_another_kind(fingerprint: str, pictures: Sizes) -> bool:
-    """Whether most of some pictures are of another kind than those the model was made for.
+    """Whether most pictures are of another kind than those that the model was made for.
 
     Args:
         fingerprint: of the model.
-        pictures: some, which are looked at only where the kind of the model is known.
+        pictures: a sample; it is read only where the kind of the model is known.
     """
     if fingerprint != emoji_fingerprint():
         return False
@@ -54,19 +54,19 @@ def is_of_another_kind(fingerprint: str, pictures: Sizes) -> bool:
 
 
 def notes_of_gallery(gallery: Gallery) -> list[Note]:
-    """What there is to say of a gallery and the model that made its vectors."""
+    """The notes on a gallery and the model that made its vectors."""
     return [n for n in (other_kind_note(gallery), calibration_note(gallery)) if n is not None]
 
 
 def calibration_note(gallery: Gallery) -> Note | None:
-    """That it is not known how sure a result is."""
+    """The note that it is not known how sure a result is; None where it is known."""
     if gallery.calibration is None:
         return NOT_CALIBRATED
     return PICTURES_NOT_CALIBRATED if gallery.calibration.pictures is None else None
 
 
 def other_kind_note(gallery: Gallery) -> Note | None:
-    """That the model was made for pictures of another kind."""
+    """The note that the model was made for another kind of pictures; None where it was not."""
     if isinstance(gallery, EmojiGallery) or not len(gallery):
         return None
     step = max(1, len(gallery) // SAMPLE)
@@ -82,7 +82,7 @@ def other_kind_note(gallery: Gallery) -> Note | None:
 
 @lru_cache(maxsize=1)
 def emoji_fingerprint() -> str | None:
-    """Of the model that comes with the package, by what stands beside it; None: unknown."""
+    """The fingerprint of the shipped model, from the index beside it; None where it is unknown."""
     file: Path = shipped_folder() / INDEX
     try:
         with safe_open(file, "np") as stored:
@@ -97,6 +97,6 @@ def _is_large(size: tuple[int, int] | None) -> bool:
 
 
 def _is_emoji(name: str) -> bool:
-    """Whether a name is an emoji's code points, as files of emoji have them."""
+    """Whether a name consists of the code points of an emoji, as the names of emoji files do."""
     character = emoji_character(posixpath.splitext(posixpath.basename(name))[0].lower())
     return character is not None and character in emoji_data().EMOJI_DATA

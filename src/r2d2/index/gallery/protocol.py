@@ -1,4 +1,4 @@
-"""The protocol of a gallery: indexed images and texts, and their vectors."""
+"""The protocols of a gallery, of its vectors and of its words."""
 
 from __future__ import annotations
 
@@ -20,34 +20,36 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class GalleryItem:
-    """One image, or one text, as a result shows it."""
+    """An image or a text, as a result shows it."""
 
-    image_id: str  # of a text: one of the images that have it
-    texts: tuple[str, ...]  # of a text: itself
+    image_id: str  # of a text: the id of one of the images that have it
+    texts: tuple[str, ...]  # of a text: the text itself
     split: str | None = None
-    image_row: int | None = None  # of a text: that image's row
+    image_row: int | None = None  # of a text: the row of the image `image_id`
 
 
 class Vectors(Protocol):
     """Vectors of unit length that can be searched by cosine."""
 
     def __len__(self) -> int:
-        """How many there are, those of unreadable images left out."""
+        """The number of vectors; images that cannot be read have none."""
 
     @property
     def width(self) -> int:
-        """Numbers of a vector, d."""
+        """The width of a vector, d."""
 
     def best(self, queries: Floats, k: int, where: str | None = None) -> list[tuple[Rows, Floats]]:
-        """Rows and cosines of the k nearest to each of the queries (q, d), best first.
+        """Rows and cosines of the k vectors nearest to each query, best first.
 
-        Fewer than k where there are no more. `where` is an SQL condition on the images'
-        columns, whatever is searched: a text is found where any image that has it fulfils it.
-        R2D2Error where it cannot be read.
+        Args:
+            queries: (q, d) of unit length.
+            k: number of results; there are fewer where there are not so many vectors.
+            where: an SQL condition on the columns of the images. A text meets it where any of its
+                images does. R2D2Error where it is not valid.
         """
 
     def cosines(self, query: Floats, rows: Rows) -> Floats:
-        """Of a query (d,) with some rows (n,) that have a vector."""
+        """The cosines, (n,), of a query, (d,), with rows, (n,), that have a vector."""
 
 
 class WordSearch(Protocol):
@@ -56,69 +58,69 @@ class WordSearch(Protocol):
     def best(self, text: str, k: int, where: str | None = None) -> tuple[Rows, Floats]:
         """Rows and scores of the k images whose texts fit best, best first; see `Vectors.best`.
 
-        Only those whose texts share a term with the query, and that have a vector.
+        Only images with a vector are returned whose texts share a term with the query.
         """
 
 
 class Gallery(Protocol):
-    """A corpus that has been indexed."""
+    """Indexed images and their texts."""
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """The name in messages."""
 
     @property
     def fingerprint(self) -> str:
-        """Of the model that made the vectors; see `fingerprint`."""
+        """The fingerprint of the model that made the vectors."""
 
     @property
     def images(self) -> Vectors:
-        """Vectors of the images."""
+        """The vectors of the images."""
 
     @property
     def texts(self) -> Vectors:
-        """Vectors of the distinct texts; R2D2Error where only images were indexed."""
+        """The vectors of the distinct texts; R2D2Error where only images were indexed."""
 
     @property
     def has_words(self) -> bool:
-        """Whether there is a full-text index of the images' texts; told without making it."""
+        """Whether there is a full-text index of the texts, or one can be made."""
 
     @property
     def words(self) -> WordSearch:
-        """The words of the images' texts, where there is an index of them."""
+        """The full-text index of the texts, where `has_words`."""
 
     @property
     def calibration(self) -> Calibration | None:
-        """What tells how sure a result is; None: the index has none of this version."""
+        """The figures that tell how sure a result is; None where the index has none."""
 
     @property
     def columns(self) -> dict[str, str]:
-        """Columns of the images that a condition may name, with their types."""
+        """The columns that a condition may name, with their types."""
 
     @property
     def column_values(self) -> dict[str, ColumnValues]:
-        """What stands in these columns; read when it is first asked for."""
+        """The values in these columns, which are read at the first use."""
 
     def cells(self, row: int) -> dict[str, Any]:
-        """What stands in these columns of a row."""
+        """The values of a row in these columns."""
 
     def path(self, row: int) -> str | None:
-        """The file of an image on this machine; None where it lies in the table."""
+        """The path of an image file on this machine; None where the table holds the image."""
 
     def __len__(self) -> int:
-        """Rows of images, unreadable ones included."""
+        """The number of rows, those of unreadable images included."""
 
     def items(self, rows: Sequence[int]) -> list[GalleryItem]:
         """The images at `rows`."""
 
     def text_items(self, rows: Sequence[int]) -> list[GalleryItem]:
-        """The texts at `rows` of the texts."""
+        """The texts at `rows` of the distinct texts."""
 
     def files(self, rows: Sequence[int]) -> list[bytes]:
         """The encoded image files at `rows`."""
 
     def thumbnail(self, row: int) -> bytes | None:
-        """The encoded thumbnail that is kept of an image; None where none is."""
+        """The stored thumbnail of an image, encoded; None where none is stored."""
 
     def original(self, row: int) -> bytes | None:
-        """The encoded image file at its full size; None where it is gone, or cannot be read."""
+        """The image file at full size, encoded; None where it is gone or cannot be read."""

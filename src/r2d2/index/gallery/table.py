@@ -35,14 +35,14 @@ from r2d2.table import PairsTable
 
 log = logging.getLogger(__name__)
 
-EXACT_BYTES = 8 << 30  # of vectors in memory; more need an approximate index
+EXACT_BYTES = 8 << 30  # the most memory for vectors; more vectors need an approximate index
 
 
 class TableGallery:
-    """See `Gallery`. Rows are numbered as `PairsTable` numbers them."""
+    """The gallery of a table; see `Gallery`. Rows have the numbers of `PairsTable`."""
 
     def __init__(self, path: str | Path) -> None:
-        """R2D2Error where there is no table, or no index of it, or nothing in that."""
+        """Open it; R2D2Error where there is no table, or the table has no index."""
         table = PairsTable.open(path)
         self.name = self.uri = table.path
         self._images = VectorTable(table.path, VECTOR)
@@ -54,17 +54,17 @@ class TableGallery:
 
     @property
     def fingerprint(self) -> str:
-        """Of the model that made the vectors."""
+        """The fingerprint of the model that made the vectors."""
         return self._images.about.fingerprint
 
     @cached_property
     def images(self) -> Vectors:
-        """Vectors of the images."""
+        """The vectors of the images."""
         return open_vectors(self._images)
 
     @cached_property
     def texts(self) -> Vectors:
-        """Vectors of the distinct texts; R2D2Error where only images were indexed."""
+        """The vectors of the distinct texts; R2D2Error where only images were indexed."""
         return open_vectors(self._text_table)
 
     @cached_property
@@ -140,7 +140,7 @@ class TableGallery:
         known = [image_row for image_row in image_rows if image_row is not None]
         ids = dict(zip(known, (item.image_id for item in self.items(known)), strict=True))
         return [
-            # addresses change when a table is compacted: better no picture than another's
+            # Addresses change when a table is compacted. No picture is better than a wrong one.
             GalleryItem(
                 record[IMAGE_ID],
                 (record[TEXT],),
@@ -167,7 +167,7 @@ class TableGallery:
         return records.to_pylist()  # type: ignore[no-any-return]
 
     def _has_texts(self) -> bool:
-        """Whether any image has one; reads no further than to the first."""
+        """Whether any image has a text; reading stops at the first one."""
         return next(texts_of(self._images.dataset), None) is not None
 
     @cached_property
@@ -196,10 +196,10 @@ class TableGallery:
 
 
 def open_vectors(table: VectorTable) -> Vectors:
-    """The vectors of a table: by Lance's index where there is one, else all of them in memory.
+    """The vectors of a table, searched by an approximate index, or in memory where there is none.
 
     Raises:
-        R2D2Error: there are none, or they are more than memory may hold.
+        R2D2Error: there are no vectors, or they need more memory than `EXACT_BYTES`.
     """
     count, width, uri = table.count, table.about.width, table.uri
     if not count:

@@ -1,4 +1,4 @@
-"""Which part of a query a model can read; the rest is named in notes and not searched for."""
+"""Which part of a query a model can read; notes name the rest, which is not searched for."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from r2d2.tokenizer import Tokenizer
 class QueryReading:
     """A query as a model reads it."""
 
-    text: str  # spelt as the corpus is: simplified, letters and digits narrow, nothing unseen
+    text: str  # in the spelling of the corpus: simplified, half-width, no invisible characters
     unknown: tuple[str, ...]  # runs of characters that the vocabulary lacks
-    english: tuple[str, ...]  # English words, where the model knows none and spells this one out
-    understood: bool  # whether anything is left besides those and punctuation
-    complete: bool  # whether the model knows all of it, punctuation aside
-    cut: tuple[Note, ...] = ()  # that it has no room for all of it
+    english: tuple[str, ...]  # English words that the model can only spell letter by letter
+    understood: bool  # whether anything is left besides these and punctuation
+    complete: bool  # whether the model knows all of the query, punctuation aside
+    cut: tuple[Note, ...] = ()  # say that the query is longer than the model reads
 
     def notes(self, original: str) -> list[Note]:
-        """What the user is to know, who gave the text `given`."""
+        """Notes for the user who wrote the query `original`."""
         notes = []
         if self.text != original.strip():
             notes.append(Note(f"searched as {self.text}", "searched_as", self.text))
@@ -31,12 +31,12 @@ class QueryReading:
 
 
 def spell(text: str) -> str:
-    """A query in the spelling of the corpus, which models are trained on."""
+    """A query in the spelling of the corpus, which the models are trained on."""
     return clean([text])[0]
 
 
 def read_query(text: str, tokenizer: Tokenizer) -> QueryReading:
-    """Read a query as a model with this tokenizer does."""
+    """Read a query as a model with a tokenizer does."""
     spelt = spell(text)
     tokens = token_spans(spelt, tokenizer)
     understood = any(

@@ -1,11 +1,11 @@
-"""The terms of a text that full-text search goes by, in the spelling of the corpus's queries.
+"""The terms by which full-text search compares texts, in the spelling of the corpus.
 
-Where a script sets no spaces between words, as Chinese does, terms are single characters and pairs
-of neighbours: a dictionary's words would miss 蛋糕店 for 蛋糕. Elsewhere they are words. Symbols,
-emoji among them, are terms; punctuation is none.
+In a script without spaces between words, such as Chinese, the terms are single characters and
+pairs of neighbouring characters; with the words of a dictionary, 蛋糕 would not find 蛋糕店. In
+other scripts they are words. Symbols and emoji are terms, punctuation is not.
 
-The weight of a term is its inverse document frequency among the texts of the pictures. Single
-characters that name nothing visible, such as 的 or 大, have no weight by themselves.
+The weight of a term is its inverse document frequency among the texts of the pictures. A picture
+that shares with a query only characters that name nothing visible, such as 的 or 大, has no share.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from r2d2.corpus.texts.spelling import CHINESE, spell_queries
 # Thai and Lao, Burmese, Khmer, 々, kana, Hangul: a syllable or a character is a term there.
 _UNSPACED = CHINESE + "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3040-\u30ff\uac00-\ud7af"
 _RUN = re.compile(rf"(?P<unspaced>[{_UNSPACED}]+)|(?:(?![{_UNSPACED}])\w)+|[^\w\s]")
-KEPT = 2000  # terms whose numbers are kept, the most common ones
-COUNTED = 400_000  # terms that are counted at a time
+KEPT = 2000  # most common terms, whose counts are kept
+COUNTED = 400_000  # terms whose counts are in memory at a time
 SAY_NOTHING = frozenset(
     "的地得了着过吗呢吧啊呀嘛么哦之其所以而且或与及和跟同在从向往到由于被把将给让对为因是有无没不"
     "未非也都就才又再还很太最更真好这那哪此每各某我你您他她它们自己人者谁什怎几个些点上下中里内外前"
@@ -33,12 +33,12 @@ SAY_NOTHING = frozenset(
 
 
 def text_terms(texts: Sequence[str]) -> list[list[str]]:
-    """Of each text (n,) its terms, in their order, repeated ones too."""
+    """The terms of each text, (n,), in their order and with repetitions."""
     return [_terms(spelt) for spelt in spell_queries(texts)]
 
 
 def image_terms(images: Sequence[Sequence[str]]) -> list[str]:
-    """Of each image (n,) the terms of all its texts, with spaces between; none spans two texts."""
+    """The terms of all texts of each image, (n,), joined by spaces; no term spans two texts."""
     terms_of_texts = iter(text_terms([text for texts in images for text in texts]))
     return [" ".join(chain.from_iterable(islice(terms_of_texts, len(texts)))) for texts in images]
 
@@ -61,20 +61,20 @@ def has_meaning(character: str) -> bool:
 
 @dataclass(frozen=True)
 class TermWeights:
-    """Of the terms of a gallery."""
+    """The weights of the terms of a gallery."""
 
     documents: int  # pictures with texts
-    counts: Mapping[str, int]  # of these, those that have a term: of the most common terms
-    rest: int  # at most so many have any other term
+    counts: Mapping[str, int]  # pictures that have a term, for the most common terms
+    rest: int  # the largest number of pictures that have any other term
 
     def weight(self, term: str) -> float:
-        """Its inverse document frequency."""
+        """The inverse document frequency of a term."""
         return math.log((self.documents + 1) / (self.counts.get(term, self.rest) + 0.5))
 
     def coverage(self, query: Sequence[str], document: Set[str]) -> float:
-        """The share of the weight of a query's distinct terms that a document has, 0 to 1.
+        """The share of a query's terms that a document has, by their weight, 0 to 1.
 
-        0 where it has none but terms that say nothing.
+        It is 0 where they share only terms of `SAY_NOTHING`.
         """
         weights = {term: self.weight(term) for term in query}
         shared = document & weights.keys()
@@ -84,7 +84,7 @@ class TermWeights:
 
 
 def count_terms(documents: Iterable[Set[str]]) -> TermWeights:
-    """By the distinct terms of each document, in bounded memory: the rarest are forgotten."""
+    """Count the distinct terms of documents in bounded memory; the rarest terms are dropped."""
     counts: Counter[str] = Counter()
     number, rest = 0, 0
     for terms in documents:

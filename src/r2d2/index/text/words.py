@@ -1,6 +1,6 @@
-"""Full-text search of the texts of images, by Lance's inverted index (BM25).
+"""Full-text search of the texts of images by the inverted index of Lance (BM25).
 
-A table has a column of the terms of its texts, and Lance's index of that column.
+The table has a column of the terms of its texts, which Lance indexes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from r2d2.index.text.terms import image_terms, text_terms
 from r2d2.native_write import write_whole
 from r2d2.progress import Update
 
-EXACT_TIES = 1000  # equal scores are in the order of rows among the first so many
+EXACT_TIES = 1000  # results among which equal scores are in the order of the rows
 _SETTINGS: dict[str, Any] = {  # the column holds terms already, with spaces between them
     "base_tokenizer": "whitespace",
     "lower_case": False,
@@ -31,11 +31,11 @@ _SETTINGS: dict[str, Any] = {  # the column holds terms already, with spaces bet
 }
 
 Addresses = npt.NDArray[np.uint64]
-BATCH_ROWS = 8192  # whose texts are in memory at a time
+BATCH_ROWS = 8192  # rows whose texts are in memory at a time
 
 
 def index_terms(dataset: Any, column: str) -> None:
-    """Build the index of a column of terms, or add to it the rows that it lacks."""
+    """Build the index of a column of terms, or add the rows that it lacks."""
     names = [index["name"] for index in dataset.list_indices() if column in index["fields"]]
     if names:
         dataset.optimize.optimize_indices(index_names=names)
@@ -44,7 +44,7 @@ def index_terms(dataset: Any, column: str) -> None:
 
 
 class WordIndex:
-    """Images by the terms that their texts share with a query."""
+    """Finds images by the terms that their texts share with a query."""
 
     def __init__(
         self,
@@ -53,13 +53,13 @@ class WordIndex:
         columns: Mapping[str, str],
         to_rows: Callable[[Addresses], Rows],
     ) -> None:
-        """Take in an indexed dataset.
+        """Take a dataset with an index.
 
         Args:
-            dataset: of Lance, a row an image.
-            column: of terms, indexed by `index_terms`.
-            columns: that a condition may name, for messages.
-            to_rows: gives the rows of Lance's addresses, (n,).
+            dataset: of Lance, with a row for each image.
+            column: of terms, which `index_terms` has indexed.
+            columns: columns that a condition may name, for error messages.
+            to_rows: converts addresses of Lance, (n,), to rows.
         """
         self._dataset = dataset
         self._column = column
@@ -67,9 +67,9 @@ class WordIndex:
         self._to_rows = to_rows
 
     def best(self, text: str, k: int, where: str | None = None) -> tuple[Rows, Floats]:
-        """Rows and BM25 scores of the k best, best first; of equal scores the earlier row first.
+        """Rows and BM25 scores of the k best images, best first; of equal scores the earlier row.
 
-        R2D2Error where the condition cannot be read.
+        R2D2Error where the condition is not valid.
         """
         from lance.query import MatchQuery
 
@@ -95,8 +95,8 @@ class WordIndex:
 def write_words(uri: str, update: Update) -> None:
     """Write the terms of the rows that have none yet, and bring the index up to date.
 
-    Images that cannot be read get no terms: a search does not show them. A fragment of the table is
-    written in one commit, with all its terms in memory: about 10 bytes a character of its texts.
+    Images that cannot be read get no terms, so that no search shows them. A fragment of the table
+    is written in one commit. Its terms are in memory: about 10 bytes for a character of its texts.
     """
     dataset: Any = open_lance(uri)
     if WORDS not in dataset.schema.names:
@@ -115,7 +115,7 @@ def write_words(uri: str, update: Update) -> None:
 
 
 def _terms(fragment: Any) -> pa.Table:
-    """Of the rows without any, by their addresses."""
+    """The terms of the rows that have none yet, with the addresses of these rows."""
     schema = pa.schema([(STAGED, pa.uint64()), (WORDS, pa.string())])
     batches = []
     scanner = fragment.scanner(

@@ -1,4 +1,4 @@
-"""Approximate search by Lance's vector index, its recall measured on the vectors themselves."""
+"""Approximate search by the vector index of Lance."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from r2d2.index.vectors.exact import MemoryVectors, compare, first_k
 from r2d2.index.vectors.table import VectorTable
 
 PROBES, REFINE = 20, 4
-MEASURED_AT = 100  # k that probes and refine are chosen for
-FEW = 100_000  # chosen rows that are all compared; else at most so many are searched
-BLOCK = 8192  # vectors in memory
+MEASURED_AT = 100  # the k that probes and refine are chosen for
+FEW = 100_000  # up to so many chosen rows are all compared; of more, so many are searched
+BLOCK = 8192  # vectors in memory at a time
 
 
 def has_index(dataset: Any, column: str) -> bool:
-    """Whether Lance has an index of that column."""
+    """Whether Lance has an index of a column."""
     return any(column in index["fields"] for index in dataset.list_indices())
 
 
 class AnnVectors:
-    """See `Vectors`."""
+    """Vectors of a table with an approximate index; see `Vectors`."""
 
     def __init__(self, table: VectorTable, count: int) -> None:
         self._table = table
@@ -35,11 +35,11 @@ class AnnVectors:
 
     @property
     def width(self) -> int:
-        """Numbers of a vector, d."""
+        """The width of a vector, d."""
         return self._table.about.width
 
     def best(self, queries: Floats, k: int, where: str | None = None) -> list[tuple[Rows, Floats]]:
-        """See `Vectors.best`; what the index has not seen yet is compared exactly by Lance."""
+        """See `Vectors.best`; Lance compares rows that are newer than the index exactly."""
         if where is not None and self._table.choose is not None:
             return self._best_of(self._table.select(where), queries, k)
         with condition_errors(where or "", self._table.columns):
@@ -50,10 +50,10 @@ class AnnVectors:
         return compare(self._table.read(rows)[1], query) if len(rows) else np.empty(0, np.float32)
 
     def _best_of(self, chosen: Rows, queries: Floats, k: int) -> list[tuple[Rows, Floats]]:
-        """The k nearest to each query among chosen rows, ascending.
+        """The k nearest to each query among chosen rows, which are ascending.
 
-        Where these are few, all of them are compared. Else more than k are searched, of which
-        enough are likely to be chosen ones.
+        Up to `FEW` chosen rows are all compared. Of more, the index is searched for so many
+        results that k of them are likely to be chosen rows.
         """
         results: dict[int, tuple[Rows, Floats]] = {}
         if len(chosen) > FEW:
@@ -67,10 +67,10 @@ class AnnVectors:
         return [results[number] for number in range(len(queries))]
 
     def _chosen_of_more(self, chosen: Rows, query: Floats, k: int) -> tuple[Rows, Floats] | None:
-        """None where fewer than k of the nearest FEW are chosen ones."""
+        """The k nearest by the index; None where fewer than k of the first `FEW` are chosen."""
         count = 2 * k * self._table.rows // len(chosen)
         while count <= FEW:
-            # probes were measured for MEASURED_AT results: more lie in more partitions
+            # probes were measured for MEASURED_AT results; more results need more partitions
             rows, cosine = self._nearest(query, count, times=-(-count // MEASURED_AT))
             is_chosen = np.isin(rows, chosen, assume_unique=True)
             if is_chosen.sum() >= k:
@@ -79,7 +79,7 @@ class AnnVectors:
         return None
 
     def _compared(self, chosen: Rows, queries: Floats, k: int) -> list[tuple[Rows, Floats]]:
-        """The nearest of chosen rows by comparing all of them, a block at a time."""
+        """The k nearest by comparing all chosen rows, a block at a time."""
         best = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
         for start in range(0, len(chosen), BLOCK):
             rows, vectors = self._table.read(chosen[start : start + BLOCK])
@@ -112,11 +112,11 @@ def nearest(
     refine: int = REFINE,
     exact: bool = False,
 ) -> tuple[np.ndarray[Any, np.dtype[np.uint64]], Floats]:
-    """Addresses and cosines of the k nearest, best first."""
+    """Addresses and cosines of the k nearest rows, best first."""
     search: dict[str, Any] = {"column": column, "q": query, "k": k, "metric": "dot"}
     search |= {"use_index": False} if exact else {"refine_factor": refine}
     if not exact:
-        # a condition may leave fewer than k in these partitions: then Lance is to look further
+        # where a condition leaves fewer than k rows in these partitions, Lance must read more
         search["nprobes" if where is None else "minimum_nprobes"] = probes
     scanner = dataset.scanner(
         columns=["_distance"], nearest=search, filter=where, prefilter=where is not None,

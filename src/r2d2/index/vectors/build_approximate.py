@@ -29,10 +29,10 @@ from r2d2.settings import one_of
 from r2d2.table import PairsTable
 
 KINDS = ("ivf_sq", "ivf_pq", "ivf_hnsw_sq", "ivf_flat")
-MIN_ROWS = 256  # that a codebook of 256 needs
+MIN_ROWS = 256  # that a codebook of 256 entries needs
 K = MEASURED_AT
-QUERIES = 100  # of texts, and of images, that recall is measured on
-TIMED = 3  # of these, by exact search: each reads the whole column
+QUERIES = 100  # texts, and as many images, that recall is measured with
+TIMED = 3  # queries that exact search is timed with, since each reads the whole column
 WANTED = 0.95
 PROBES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 REFINE = {"ivf_sq": (2, 5), "ivf_flat": (1,), "ivf_hnsw_sq": (2, 5), "ivf_pq": (5, 10, 20)}
@@ -42,31 +42,31 @@ REFINE = {"ivf_sq": (2, 5), "ivf_flat": (1,), "ivf_hnsw_sq": (2, 5), "ivf_pq": (
 class AnnMeasurement:
     """The recall and the time of an index with its final settings, against exact search."""
 
-    of: str  # images or texts
+    vectors: str  # images or texts
     kind: str
     partitions: int
-    probes: int  # partitions looked into
-    refine: int  # times k that are compared exactly
-    recall: dict[str, float]  # at k = 100, by what was asked with: texts, images
-    seconds: float  # a query
-    exact_seconds: float  # a query, by Lance without the index
+    probes: int  # partitions that a query reads
+    refine: int  # refine x k vectors are compared exactly
+    recall: dict[str, float]  # at k = 100, by the kind of queries: texts, images
+    seconds: float  # of a query
+    exact_seconds: float  # of a query that Lance answers without the index
 
     @property
     def enough(self) -> bool:
-        """Whether recall is what it should be."""
+        """Whether recall is as high as wanted."""
         return min(self.recall.values()) >= WANTED
 
     def lines(self) -> list[str]:
-        """For a terminal."""
+        """The measurement in sentences, for a terminal."""
         figures = ", ".join(f"{value:.3f} asked by {name}" for name, value in self.recall.items())
         lines = [
-            f"{self.of}: {self.kind}, {self.partitions} partitions: "
+            f"{self.vectors}: {self.kind}, {self.partitions} partitions: "
             f"recall@{K} against exact search {figures}",
             f"{1000 * self.seconds:.1f} ms a query, looking into {self.probes} partitions and "
             f"comparing {self.refine} x k exactly; exact search {1000 * self.exact_seconds:.1f} ms",
         ]
         if not self.enough:
-            lines.append(f"{self.of}: that is below {WANTED}: build it {self._remedy()}")
+            lines.append(f"{self.vectors}: that is below {WANTED}: build it {self._remedy()}")
         return lines
 
     def _remedy(self) -> str:
@@ -84,10 +84,10 @@ def build_ann(
     probes: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, AnnMeasurement]:
-    """Build it for the images and the texts of an indexed table, each with recall of 0.95.
+    """Build an approximate index of the images and the texts of a table, with a recall of 0.95.
 
-    Gives what was measured of `images` and of `texts`; less what has too few rows for an index,
-    which goes on being compared exactly.
+    Returns what was measured of `images` and `texts`. Vectors that are too few for an index are
+    left out; they are still compared exactly.
 
     Args:
         table: indexed by `build_index`.
@@ -138,16 +138,16 @@ def _build(
 ) -> AnnMeasurement:
     indexed = parts[name]
     partitions = max(1, min(4096, isqrt(count)))
-    for _ in indexed.batches():  # one vector that is no number spoils the partitions of all
+    for _ in indexed.batches():  # a vector with NaN would spoil all partitions
         pass
     if progress is not None:
         progress(f"{name}: building {kind} over {count} vectors")
     settings: dict[str, Any] = {"num_partitions": partitions}
     if kind == "ivf_pq":
         settings["num_sub_vectors"] = _parts(indexed.about.width)
-        # a codebook wants so many vectors a partition: of more Lance makes fewer than it is told
+        # a codebook needs so many vectors in a partition; Lance makes fewer partitions otherwise
         settings["num_partitions"] = partitions = max(1, min(partitions, count // MIN_ROWS))
-    if kind == "ivf_hnsw_sq":  # a graph for each partition: few and large ones
+    if kind == "ivf_hnsw_sq":  # it has a graph for each partition: few large graphs are best
         settings["num_partitions"] = partitions = max(1, count // 100_000)
     dataset = indexed.dataset
     dataset.create_index(indexed.column, kind.upper(), metric="dot", replace=True, **settings)
@@ -164,21 +164,21 @@ def _build(
 
 
 def _parts(width: int) -> int:
-    """Sub-vectors of eight numbers, or as near to it as divides the width."""
+    """The number of sub-vectors: each of eight numbers, or of the next size that divides d."""
     return max(n for n in range(1, max(1, width // 8) + 1) if width % n == 0)
 
 
 def _queries(name: str, parts: Mapping[str, VectorTable]) -> dict[str, Floats]:
-    """Vectors that users ask with: of images both texts and images, of texts images alone."""
+    """Queries as users have them: images are searched by texts and images, texts by images."""
     askers = ("texts", "images") if name == "images" else ("images",)
-    vectors = {asker: _some(parts[asker]) for asker in askers if asker in parts}
+    vectors = {asker: _spread_vectors(parts[asker]) for asker in askers if asker in parts}
     return {asker: queries for asker, queries in vectors.items() if len(queries)} or {
-        name: _some(parts[name])
+        name: _spread_vectors(parts[name])
     }
 
 
-def _some(indexed: VectorTable) -> Floats:
-    """Evenly spread over the table: the same at every run."""
+def _spread_vectors(indexed: VectorTable) -> Floats:
+    """Vectors evenly spread over a table, the same in every run."""
     total = indexed.rows
     rows = np.unique(np.linspace(0, total - 1, min(total, 4 * QUERIES)).astype(np.int64))
     _, vectors = indexed.read(rows)
@@ -186,7 +186,7 @@ def _some(indexed: VectorTable) -> Floats:
 
 
 def _truth(indexed: VectorTable, queries: Floats) -> list[set[int]]:
-    """The addresses of the K nearest of each query, in one pass over all vectors."""
+    """The addresses of the K nearest vectors of each query, in one pass over all vectors."""
     rows = best_in_batches(indexed.batches(), queries, K)
     return [set(indexed.addresses[nearest_rows].tolist()) for nearest_rows in rows]
 

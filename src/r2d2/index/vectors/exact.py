@@ -1,7 +1,7 @@
-"""Exact search: vectors in memory, in float32 or in one byte a number, all of them compared.
+"""Exact search: all vectors are in memory, in float32 or int8, and all are compared.
 
-In bytes, each number of a vector has a scale: the largest size that it has in any vector of the
-gallery becomes 127. A vector that is added later and goes beyond is clipped there.
+In int8 each dimension has a scale: its largest absolute value in the gallery becomes 127. A vector
+that is added later and has a larger value is clipped to 127.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ import numpy.typing as npt
 from r2d2.index.gallery.protocol import Floats, Rows
 
 BLOCK_CELLS = 1 << 25  # scores held at a time: 128 MiB
-ROWS_AT_ONCE = 16384  # vectors that are turned back into float32 at a time
-SPARE = 32  # more than k are taken in float32, so that none is lost to its last bit
+ROWS_AT_ONCE = 16384  # vectors in int8 that are converted to float32 at a time
+SPARE = 32  # candidates besides the k best, so that rounding in float32 loses none of these
 LARGEST = 127
 
 Bytes = npt.NDArray[np.int8]
-Select = Callable[[str], Rows]  # the rows that fulfil a condition, ascending
+Select = Callable[[str], Rows]  # the rows that meet a condition, ascending
 
 
 def unit_vectors(vectors: npt.NDArray[Any]) -> Floats:
-    """Vectors (n, d) at unit length; a vector of zeros stays one."""
+    """The vectors, (n, d), at unit length; a vector of zeros stays as it is."""
     unit = vectors.astype(np.float32)
     unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
     return unit
 
 
 def scales_of(batches: Iterable[Floats]) -> Floats | None:
-    """The scale of each number, (d,), by all vectors (n, d) of a gallery; None: it has none.
+    """The scale of each dimension, (d,), from batches (n, d) of vectors; None without vectors.
 
-    One batch is held at a time.
+    Only one batch is in memory at a time.
     """
     largest: Floats | None = None
     for vectors in batches:
@@ -44,17 +44,17 @@ def scales_of(batches: Iterable[Floats]) -> Floats | None:
 
 
 def to_int8(vectors: Floats, scales: Floats) -> Bytes:
-    """Vectors (n, d) in bytes."""
+    """Convert vectors, (n, d), to int8 by their scales, (d,)."""
     return np.asarray(np.clip(np.rint(vectors / scales), -LARGEST, LARGEST), np.int8)
 
 
 def from_int8(vectors: Bytes, scales: Floats) -> Floats:
-    """The vectors (n, d) of unit length that bytes stand for."""
+    """Convert vectors, (n, d), from int8 to float32 at unit length."""
     return unit_vectors(vectors.astype(np.float32) * scales)
 
 
 class MemoryVectors:
-    """See `Vectors`."""
+    """Vectors in memory, which are searched exactly; see `Vectors`."""
 
     def __init__(
         self,
@@ -63,14 +63,13 @@ class MemoryVectors:
         select: Select,
         scales: Floats | None = None,
     ) -> None:
-        """Take vectors in.
+        """Take the vectors.
 
         Args:
-            vectors: (n, d); of floating point, which are brought to unit length here, or with
-                `scales` in bytes.
-            rows: (n,) the row of each, ascending; None: they are rows 0 to n - 1.
-            select: gives the rows that fulfil a condition.
-            scales: (d,), see `to_int8`; None: the vectors are in float32.
+            vectors: (n, d) in floating point, which are scaled to unit length, or in int8.
+            rows: (n,) the row of each vector, ascending; None means rows 0 to n - 1.
+            select: returns the rows that meet a condition.
+            scales: (d,) of vectors in int8, see `to_int8`; None for floating point.
         """
         self._vectors = vectors if vectors.dtype == np.int8 else unit_vectors(vectors)
         self._rows = np.arange(len(vectors), dtype=np.int64) if rows is None else rows
@@ -82,11 +81,11 @@ class MemoryVectors:
 
     @property
     def width(self) -> int:
-        """Numbers of a vector, d."""
+        """The width of a vector, d."""
         return int(self._vectors.shape[1])
 
     def take(self, positions: npt.NDArray[np.int64] | slice) -> Floats:
-        """The vectors at `positions`, (n, d), in float32 and of unit length."""
+        """The vectors at `positions`, (n, d), in float32 and at unit length."""
         vectors: Any = self._vectors[positions]
         return vectors if self._scales is None else from_int8(vectors, self._scales)
 
@@ -99,13 +98,14 @@ class MemoryVectors:
         near = best_in_batches(self._batches(where), queries, k + SPARE)
         results = []
         for query, positions in zip(queries, near, strict=True):
-            # The product's last bit depends on a row's place: equal pictures would not tie.
+            # The last bit of a product depends on the position of the row, so that equal pictures
+            # could get different cosines.
             best, cosines = nearest(positions, self.take(positions), query, k)
             results.append((self._rows[best], cosines))
         return results
 
     def _batches(self, where: str | None) -> Iterator[tuple[Rows, Floats]]:
-        """Positions and vectors of the rows that fulfil a condition, some at a time."""
+        """Positions and vectors of the rows that meet a condition, in batches."""
         count = len(self._rows)
         chosen = None
         if where is not None:
@@ -121,12 +121,14 @@ class MemoryVectors:
 
 
 def best_in_batches(batches: Iterable[tuple[Rows, Floats]], queries: Floats, k: int) -> Rows:
-    """The rows of the k largest cosines of each query, (q, at most k), in one pass.
+    """The rows with the k largest cosines for each query, (q, at most k), in one pass.
+
+    Memory does not grow with the number of vectors.
 
     Args:
-        batches: rows (n,) and their vectors (n, d) of unit length, as many as there are.
+        batches: rows, (n,), and their vectors, (n, d), of unit length.
         queries: (q, d) of unit length.
-        k: how many; the memory needed does not grow with the number of vectors.
+        k: number of rows for each query.
     """
     best = np.empty((len(queries), 0), np.float32)
     rows = np.empty((len(queries), 0), np.int64)
@@ -145,20 +147,29 @@ def best_in_batches(batches: Iterable[tuple[Rows, Floats]], queries: Floats, k: 
 
 
 def compare(vectors: Floats, query: Floats) -> Floats:
-    """The cosines of vectors (n, d) with one (d,), which do not depend on their places."""
+    """The cosines of vectors, (n, d), with a query, (d,), in double precision.
+
+    Equal vectors get equal cosines, whatever their positions.
+    """
     cosines = np.einsum("kd,d->k", vectors.astype(np.float64), query.astype(np.float64))
     return np.asarray(cosines, np.float32)
 
 
 def nearest(rows: Rows, vectors: Floats, query: Floats, k: int) -> tuple[Rows, Floats]:
-    """Of rows (n,) and their vectors (n, d) the k nearest to a query (d,), and their cosines.
+    """The k rows whose vectors are nearest to a query, and their cosines.
 
-    The nearest first; of equal cosines the earlier row.
+    The nearest comes first; of equal cosines the earlier row.
+
+    Args:
+        rows: (n,).
+        vectors: (n, d), one for each row.
+        query: (d,).
+        k: number of rows.
     """
     return first_k(rows, compare(vectors, query), k)
 
 
 def first_k(rows: Rows, cosines: Floats, k: int) -> tuple[Rows, Floats]:
-    """The k rows with the largest of the cosines (n,), of equal ones the earlier row."""
+    """The k rows with the largest cosines, (n,); of equal cosines the earlier row comes first."""
     order = np.lexsort((rows, -cosines))[:k]
     return rows[order], cosines[order]

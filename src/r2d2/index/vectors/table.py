@@ -1,4 +1,4 @@
-"""A Lance table with a column of vectors: what every search of such a table needs of it."""
+"""A Lance table with a column of vectors: its rows, its vectors, and the rows of a condition."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from r2d2.index.layout import (
 from r2d2.index.vectors.exact import from_int8
 from r2d2.vectors import DirectionCheck
 
-HIDDEN = {VECTOR, BAD, WORDS, TEXT_VECTOR, TEXT_KEY, ADDRESS}  # columns that no condition names
+HIDDEN = {VECTOR, BAD, WORDS, TEXT_VECTOR, TEXT_KEY, ADDRESS}  # columns that no condition may name
 
 
 class VectorTable:
-    """A Lance table with a column of vectors."""
+    """A Lance table with a column of vectors; R2D2Error where it has none."""
 
     def __init__(self, uri: str, column: str) -> None:
         dataset = open_lance(uri)
@@ -48,31 +48,33 @@ class VectorTable:
         self.dataset: Any = dataset
         self.about: IndexInfo = about
         self.rows = int(dataset.count_rows())
-        self.columns = {  # plain ones that a condition may name, and their types
+        self.columns = {  # columns that a condition may name, with their types
             field.name: str(field.type)
             for field in self.dataset.schema
             if field.name not in HIDDEN and _plain(field.type)
         }
-        self.choose: Callable[[str], Rows] | None = None  # where conditions are on another table
+        self.choose: Callable[[str], Rows] | None = (
+            None  # set where conditions are about another table
+        )
 
     @cached_property
     def addresses(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
-        """Lance's address of each row, (rows,), ascending."""
+        """The address that Lance gives each row, (rows,), ascending."""
         rows = self.dataset.scanner(columns=[], with_row_address=True).to_table()
         return rows[ROW_ADDRESS].to_numpy().astype(np.uint64)  # type: ignore[no-any-return]
 
     def row_of(self, address: int) -> int | None:
-        """The row at an address; None: there is none."""
+        """The row at an address; None where there is none."""
         row = int(np.searchsorted(self.addresses, np.uint64(address)))
         exists = row < len(self.addresses) and int(self.addresses[row]) == address
         return row if exists else None
 
     def rows_of(self, addresses: np.ndarray[Any, np.dtype[np.uint64]]) -> Rows:
-        """The rows at addresses that there are, in their order."""
+        """The rows at addresses, in the order of the addresses, which must exist."""
         return np.searchsorted(self.addresses, addresses).astype(np.int64)
 
     def select(self, where: str) -> Rows:
-        """Rows that fulfil a condition; R2D2Error where it does not work."""
+        """The rows that meet a condition; R2D2Error where the condition is not valid."""
         with condition_errors(where, self.columns):
             if self.choose is not None:
                 return self.choose(where)
@@ -82,10 +84,10 @@ class VectorTable:
 
     @cached_property
     def count(self) -> int:
-        """How many vectors there are.
+        """The number of vectors.
 
-        The calibration of a table that has not changed since tells it. Else the whole column is
-        read, as Lance finds what is null in no other way.
+        The calibration has it, unless the table has changed since. Otherwise the whole column is
+        read, since Lance counts nulls in no other way.
         """
         known = stored_calibration(self.dataset)
         if known is not None and is_current(known, self.dataset):
@@ -93,20 +95,20 @@ class VectorTable:
         return int(self.dataset.count_rows(filter=f"{self.column} IS NOT NULL"))
 
     def read(self, rows: Rows) -> tuple[Rows, Floats]:
-        """Those of `rows` that have a vector, and their vectors, (n, d)."""
+        """The rows among `rows` that have a vector, and their vectors, (n, d)."""
         taken = self.dataset.take(rows.tolist(), columns=[self.column])
         column = taken[self.column].combine_chunks()
         has_vector = column.is_valid().to_numpy(zero_copy_only=False)
         return rows[has_vector], self.matrix(column.drop_null())
 
     def matrix(self, column: pa.Array) -> Floats:
-        """Vectors of this table without nulls as (n, d) float32."""
+        """A part of the column without nulls as vectors, (n, d) in float32."""
         stored = as_matrix(column)
         return stored if self.scales is None else from_int8(stored, self.scales)
 
     @cached_property
     def scales(self) -> Floats | None:
-        """(d,) where vectors are kept in int8; None: in float32."""
+        """The scales of vectors in int8, (d,); None where the vectors are in float32."""
         if self.about.store != INT8:
             return None
         if self.about.scales is None:
@@ -116,7 +118,7 @@ class VectorTable:
         return np.array(self.about.scales, np.float32)
 
     def column_batches(self) -> Iterator[tuple[Rows, pa.Array]]:
-        """All rows that have a vector, (n,), and their part of the column, some at a time."""
+        """All rows that have a vector, (n,), and their part of the column, in batches."""
         scanner = self.dataset.scanner(
             columns=[self.column], filter=f"{self.column} IS NOT NULL", with_row_address=True
         )
@@ -124,10 +126,11 @@ class VectorTable:
             yield self.rows_of(batch[ROW_ADDRESS].to_numpy()), batch[self.column]
 
     def batches(self) -> Iterator[tuple[Rows, Floats]]:
-        """All rows that have a vector, (n,), and their vectors, (n, d), some at a time.
+        """All rows that have a vector, (n,), and their vectors, (n, d), in batches.
 
         Raises:
-            R2D2Error: at the end, or where a whole batch is so: vectors have no direction.
+            R2D2Error: vectors have no direction; it is raised after the last batch, or after a
+                batch in which no vector has one.
         """
         directions = DirectionCheck(
             f"the index of {self.uri}", "make it anew by `r2d2 index --overwrite`"

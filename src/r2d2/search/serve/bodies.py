@@ -1,7 +1,7 @@
-"""Requests with a body: how large, how long on their way, and how many at once.
+"""Limits of requests with a body: their size, the time they take to arrive, and their number.
 
-Bodies that are still being read and requests that are being answered are counted apart. Otherwise
-clients that never finish their bodies would use up the places of those that do.
+Bodies that are being read are counted apart from requests that are being answered. Otherwise
+clients that never finish their bodies would keep out those that do.
 """
 
 from __future__ import annotations
@@ -15,45 +15,47 @@ from r2d2.search.serve.config import ServeConfig
 from r2d2.search.serve.errors import BUSY, retry_after
 
 FORM, JSON = "multipart/form-data", "application/json"  # types of a body
-_CLOSE = {"Connection": "close"}  # what is left of the body is not waited for
+_CLOSE = {"Connection": "close"}  # the server does not wait for the rest of the body
 
 
 class RequestBodies:
-    """The requests inside the server."""
+    """The requests with a body that are in the server."""
 
     def __init__(self, config: ServeConfig) -> None:
         self.config = config
-        # what the queue holds, what the model has in hand, and what is being decoded
+        # requests in the queue, in the batch of the model, and in decoding
         self._room = config.max_queue + 2 * config.max_batch
-        self._reading: dict[RequestBody, None] = {}  # that which was silent longest first
+        self._reading: dict[
+            RequestBody, None
+        ] = {}  # the one that sent nothing for the longest time is first
         self._working: set[RequestBody] = set()
 
     @property
     def full(self) -> bool:
-        """Whether one more would find the queue full."""
+        """Whether the queue has no room for another request."""
         return len(self._working) >= self._room
 
     def enter(self, receive: Receive, content_type: str) -> RequestBody:
-        """One more."""
+        """Begin to read the body of a request."""
         body = RequestBody(self, receive, content_type)
         self._reading[body] = None
-        # soon, not now: a body that came with its head is read by then, and takes no place
+        # Later, not now: a body that came with its headers is read by then and needs no room.
         asyncio.get_running_loop().call_soon(self._make_room)
         return body
 
     def came(self, body: RequestBody) -> None:
-        """A piece of it came, not the last one."""
+        """Note that a part of a body arrived that is not the last one."""
         if body in self._reading:
             del self._reading[body]
             self._reading[body] = None  # at the end
 
     def arrived(self, body: RequestBody) -> None:
-        """It is whole, and is worked on from now."""
+        """Note that a body is complete, and its request is being answered."""
         self._reading.pop(body, None)
         self._working.add(body)
 
     def leave(self, body: RequestBody) -> None:
-        """It was answered, in whatever way."""
+        """Note that a request was answered or has failed."""
         self._reading.pop(body, None)
         self._working.discard(body)
 
@@ -65,7 +67,7 @@ class RequestBodies:
 
 
 class RequestBody:
-    """The body of a request."""
+    """The body of a request, which is read within the limits."""
 
     def __init__(self, bodies: RequestBodies, receive: Receive, content_type: str) -> None:
         self._bodies = bodies
@@ -81,9 +83,9 @@ class RequestBody:
         """See ASGI.
 
         Raises:
-            HTTPException: 408 too slow, 413 too large, 503 others need its place.
+            HTTPException: 408 too slow, 413 too large, 503 another request needs its room.
         """
-        if self._whole:  # what comes after the body is the client's leaving; that may take long
+        if self._whole:  # after the body comes only the disconnect, which may take long
             return await self._receive()
         try:
             async with asyncio.timeout_at(0 if self._gives_way else self._end) as self._timeout:
@@ -107,14 +109,14 @@ class RequestBody:
         return message
 
     def give_way(self) -> None:
-        """End it: another needs its place."""
+        """End the request, since another one needs its room."""
         self._gives_way = True
         if self._timeout is not None:
             self._timeout.reschedule(0)
 
 
 def too_large(config: ServeConfig, content_type: str) -> str:
-    """The sentence for a body of too many bytes, by what it says it is."""
+    """The error for a body of too many bytes, by its declared type."""
     limit = f"{config.max_body_bytes / (1 << 20):.3g} MB"
     kind = content_type.partition(";")[0].strip().lower()
     if kind == FORM:

@@ -1,9 +1,9 @@
-"""Connections that say little, slowly or nothing, and how they make room for others.
+"""Limits of connections: their number, and the time that a slow client may take.
 
-uvicorn waits without end for a request's headers and for a client to take its answer, and knows
-no client from another. Here both have a time, and where all places are taken a newcomer gets that
-of the connection that has been without a request longest. So half-sent requests keep nobody out,
-not even from behind one address.
+uvicorn waits without end for the headers of a request and for a client to take its answer, and it
+does not tell clients apart. Here both have a time limit. Where no more connections are allowed, a
+new one replaces the connection that has been without a request for the longest time. So half-sent
+requests keep nobody out, not even other users of the same address.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from r2d2.search.serve.config import ServeConfig
 from r2d2.search.serve.errors import busy_problem, problem
 
-# owing: its request's headers have not come; idle: between two requests; sending: its body has not
-# come whole; working: it is being answered. Those that go first for want of room stand first.
+# owing: the headers of its request have not arrived; idle: it is between two requests; sending: its
+# body is incomplete; working: it is being answered. Those that are closed first stand first.
 State = Literal["owing", "idle", "sending", "working"]
 DISPENSABLE: tuple[State, ...] = ("owing", "idle", "sending")
 Reason = Literal["room", "refused", "slow"]
@@ -31,7 +31,7 @@ Reason = Literal["room", "refused", "slow"]
 
 @dataclass
 class _ClientConnections:
-    """Connections of one client, or of all, by state in the order of entering it."""
+    """Connections of one client, or of all clients, by state, in the order of entering it."""
 
     open: set[Connection] = field(default_factory=set)
     lines: dict[State, dict[Connection, None]] = field(
@@ -39,24 +39,24 @@ class _ClientConnections:
     )
 
     def first_to_go(self) -> Connection | None:
-        """None where all are being answered."""
+        """The connection that is closed first; None where all are being answered."""
         return next(
             (next(iter(self.lines[state])) for state in DISPENSABLE if self.lines[state]), None
         )
 
 
 class ConnectionLimiter:
-    """All connections of a server, which are limited in number, those of each client too."""
+    """Limits the number of all connections of a server, and of those of each client."""
 
     def __init__(self, config: ServeConfig, dropped: Callable[[Reason], None]) -> None:
-        """`dropped` is told of every connection that ends here, and why."""
+        """`dropped` is called with the reason for each connection that is closed here."""
         self.config = config
         self.dropped = dropped
         self._all = _ClientConnections()
         self._clients: dict[str, _ClientConnections] = {}
 
     def enter(self, connection: Connection) -> bool:
-        """Whether a new connection has a place; another's may have been taken for it."""
+        """Whether a new connection is allowed; another one may be closed for it."""
         client = connection.group
         if client is not None:
             group = self._clients.get(client, _ClientConnections())
@@ -69,7 +69,7 @@ class ConnectionLimiter:
         return True
 
     def leave(self, connection: Connection) -> None:
-        """Its place is free; one that has none may leave too."""
+        """Note that a connection has ended, whether it was allowed or not."""
         for group in self._groups(connection):
             group.open.discard(connection)
             for line in group.lines.values():
@@ -78,7 +78,7 @@ class ConnectionLimiter:
             del self._clients[connection.group]
 
     def move(self, connection: Connection, state: State) -> None:
-        """What a connection does has changed."""
+        """Note the new state of a connection."""
         for group in self._groups(connection):
             for name, line in group.lines.items():
                 if name != state:
@@ -103,7 +103,7 @@ class ConnectionLimiter:
 
 
 class Connection(H11Protocol):
-    """uvicorn's connection in a place of its own."""
+    """A connection of uvicorn that keeps to the limits."""
 
     def __init__(self, *args: Any, places: ConnectionLimiter, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -135,14 +135,14 @@ class Connection(H11Protocol):
         self._become(self._state_of_request() or "owing")
 
     def on_response_complete(self) -> None:
-        """See uvicorn: the answer was handed to the transport."""
+        """See uvicorn: the answer was given to the transport."""
         super().on_response_complete()
         unread = self.conn.their_state is not h11.IDLE or self.conn.trailing_data[0]
         # the next request may have been sent with the one that was answered
         self._become(self._state_of_request() or ("owing" if unread else "idle"))
 
     def timeout_keep_alive_handler(self) -> None:
-        """See uvicorn: closed, and what the client has not taken by then is lost."""
+        """See uvicorn: the connection is closed, and the client loses what it has not taken."""
         super().timeout_keep_alive_handler()
         self._watch()
 
@@ -169,7 +169,7 @@ class Connection(H11Protocol):
         self._watch()
 
     def _watch(self) -> None:
-        """A time runs while the client owes something; what it does meanwhile does not renew it."""
+        """Run a timer while the server waits for the client; activity does not restart it."""
         owes = self._state == "owing" or self._stalled or self.transport.is_closing()
         if not owes and self._timer is not None:
             self._timer.cancel()
@@ -188,7 +188,7 @@ class Connection(H11Protocol):
             self.transport.abort()
 
     def _end_with(self, response: Response) -> None:
-        """Answer what is no request yet, and close."""
+        """Answer before there is a complete request, and close."""
         phrase = http.HTTPStatus(response.status_code).phrase
         lines = [f"HTTP/1.1 {response.status_code} {phrase}".encode()]
         lines += [name + b": " + value for name, value in response.raw_headers]
@@ -197,13 +197,13 @@ class Connection(H11Protocol):
 
 
 def client_of(peer: tuple[str, int] | None) -> str | None:
-    """A client by the address of its socket; None for this machine, where a proxy may stand.
+    """The client of a socket's address; None for this machine, where a proxy may run.
 
-    An IPv6 client is known by its network: one subscriber has 2^64 addresses there.
+    An IPv6 client is identified by its network, since one subscriber has 2^64 addresses.
     """
     try:
         address = ipaddress.ip_address(peer[0].partition("%")[0]) if peer else None
-    except ValueError:  # a socket of the file system
+    except ValueError:  # a Unix socket
         return None
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped

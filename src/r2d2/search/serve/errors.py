@@ -1,4 +1,4 @@
-"""Errors of a request, each with an HTTP status, a code for programs and a sentence for people."""
+"""The answers to errors: an HTTP status, a code for programs and a sentence for people."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from r2d2.search.serve.model_thread import Busy
 log = logging.getLogger(__name__)
 
 BUSY = "too many requests at once: try again in a moment"
-CLIENT_LEFT = 499  # as nginx has it: the client closed the connection before its request was whole
+CLIENT_LEFT = 499  # as in nginx: the client closed the connection before its request was complete
 IMAGE_STATUS = {"empty": 400, "unreadable": 415, "truncated": 400, "too large": 413}
 CODES = {400: "bad_request", 401: "key", 404: "not_found", 405: "method", 408: "slow",
          413: "too_large", 415: "type", 421: "host", 422: "invalid", 503: "busy"}  # fmt: skip
@@ -28,28 +28,28 @@ CODES = {400: "bad_request", 401: "key", 404: "not_found", 405: "method", 408: "
 def problem(
     status: int, code: str, error: str, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    """An answer of the one form that all errors have."""
+    """An answer in the form that all errors have."""
     return JSONResponse({"error": error, "code": code}, status, headers)
 
 
 def without_folder(message: str, uri: str) -> str:
-    """A message that names a table, or what lies beside it: not where, which is the server's."""
+    """A message without the path of the folder of a table, which clients need not know."""
     stem = uri.rstrip("/").removesuffix(".lance")
     return message.replace(stem, base_name(stem)) if stem else message
 
 
 def busy_problem(retry_after_s: int) -> JSONResponse:
-    """Too much at once, and when to come back."""
+    """The answer to too many requests, with the time to wait."""
     return problem(503, "busy", BUSY, retry_after(retry_after_s))
 
 
 def retry_after(seconds: int) -> dict[str, str]:
-    """The header that says when to come back."""
+    """The header with the time to wait."""
     return {"Retry-After": str(seconds)}
 
 
 def add_handlers(app: FastAPI, retry_after_s: int) -> None:
-    """Give every exception its answer."""
+    """Give every type of exception its answer."""
 
     @app.exception_handler(BadImage)
     async def bad_image(request: Request, error: BadImage) -> JSONResponse:
@@ -64,7 +64,7 @@ def add_handlers(app: FastAPI, retry_after_s: int) -> None:
 
     @app.exception_handler(ClientDisconnect)
     async def left(request: Request, error: ClientDisconnect) -> Response:
-        return Response(status_code=CLIENT_LEFT)  # for the log and the figures: nobody gets it
+        return Response(status_code=CLIENT_LEFT)  # only for the log and the metrics
 
     @app.exception_handler(Busy)
     async def busy(request: Request, error: Busy) -> JSONResponse:
@@ -75,7 +75,7 @@ def add_handlers(app: FastAPI, retry_after_s: int) -> None:
     async def invalid(
         request: Request, error: RequestValidationError | ValidationError
     ) -> JSONResponse:
-        first = error.errors()[0]  # its place and reason, not the input itself
+        first = error.errors()[0]  # the field and the reason, not the input itself
         field_name = ".".join(str(part) for part in first["loc"] if part != "body") or "the request"
         return problem(422, "invalid", f"{field_name}: {first['msg']}")
 

@@ -16,21 +16,21 @@ from r2d2.search.query import SearchQuery
 from r2d2.search.searcher import Searcher
 
 COUNT = 6
-SAMPLED_ROWS = 400  # whose texts are read
-TRIED = 48  # texts that are searched for, at most
-LONGEST_CLAUSE = 200  # characters of it that are looked at
-AT_ONCE = 12  # so that no more are searched for than it takes
+SAMPLED_ROWS = 400  # rows whose texts are read
+TRIED = 48  # the most texts that are searched for
+LONGEST_CLAUSE = 200  # characters of a clause that nouns are taken from
+AT_ONCE = 12  # texts in one search; it ends when enough examples are found
 SEED = 11
 _QUERY = re.compile("[\u4e00-\u9fff]{2,8}")
 _CLAUSE_END = re.compile(r"[\s，。、；：！？,.;:!?|/（）()【】\[\]“”\"]+")
 
 
 def choose_examples(searcher: Searcher, count: int = COUNT) -> list[str]:
-    """Up to `count` queries that work here, each with another first result.
+    """Up to `count` queries that find something here, each with another first result.
 
-    Of a gallery with texts they are phrases or words of these that find a picture with that text
-    first. Where too few are left they are everyday ones: those whose first result is closer to
-    them than to the other everyday texts, unless the model does not know that kind of pictures.
+    They are phrases or words of the texts of the gallery that find a picture with this text first.
+    Where these are too few, everyday texts are added whose first result is closer to them than to
+    the other everyday texts; not where the model does not know this kind of pictures.
     """
     if not len(searcher.gallery):
         return []
@@ -55,14 +55,16 @@ def _add_texts(searcher: Searcher, count: int, chosen: dict[int, str]) -> None:
 
 
 def _candidates(gallery: Gallery) -> list[str]:
-    """Everyday texts, then short texts of a sample of the gallery; of longer ones, their clauses
-    and the nouns in them.
+    """Texts that may be examples: everyday ones, then texts of a sample of the gallery.
 
-    Those that are no text of the gallery's are found out by a search.
+    Where few of the gallery are short, the clauses and nouns of the longer ones follow. A search
+    tells which of the candidates are texts of the gallery.
     """
     chooser = np.random.default_rng(SEED)
     everyday = chooser.permutation(everyday_texts())[: TRIED // 2].tolist()
-    drawn = chooser.integers(len(gallery), size=SAMPLED_ROWS)  # a permutation would hold all rows
+    drawn = chooser.integers(
+        len(gallery), size=SAMPLED_ROWS
+    )  # a permutation would need memory for all rows
     sampled = list(dict.fromkeys(drawn.tolist()))
     texts = [text for item in gallery.items(sampled) for text in item.texts]
     short = [text for text in texts if _QUERY.fullmatch(text)]
@@ -73,7 +75,7 @@ def _candidates(gallery: Gallery) -> list[str]:
 def _parts(texts: Sequence[str]) -> Iterator[str]:
     """Clauses that are short enough for a query, then nouns of the dictionary.
 
-    No compounds, which are told by neighbouring words alone: 男孩手 of 男孩手里拿着球.
+    Compounds of neighbouring words are left out, since they may be wrong: 男孩手 in 男孩手里拿着球.
     """
     from r2d2.explain.entities import nouns  # loads a dictionary
 
@@ -101,6 +103,6 @@ def _add_everyday(searcher: Searcher, chosen: dict[int, str]) -> None:
 
 @cache
 def everyday_texts() -> list[str]:
-    """What people look for in photographs."""
+    """Texts that people often search photographs for."""
     file = resources.files("r2d2.search.serve") / "everyday_texts.txt"
     return file.read_text(encoding="utf-8").split()

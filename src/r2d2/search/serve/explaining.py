@@ -1,4 +1,4 @@
-"""`POST /explain`: where the words of a text are in a picture, and the other way round."""
+"""`POST /explain`: where the words of a text are in a picture, and what its parts show."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from r2d2.errors import R2D2Error
 from r2d2.explain.explanation import Explanation, explain
 from r2d2.explain.maps import FULL
 from r2d2.images.decode import BadImage, decode_image
+from r2d2.search.query import check_text
 from r2d2.search.searcher import Searcher
 from r2d2.search.serve.openapi import PICTURE, WITH_PICTURE, form_schema, json_schema, request_body
 from r2d2.search.serve.request_body import read_request, service_of
@@ -23,29 +24,39 @@ from r2d2.search.serve.schema import TEXTS, WHOLE, ErrorResponse, NoteOut, Text,
 from r2d2.search.serve.service import Service
 
 router = APIRouter()
-DIGITS = 5  # of the numbers in an answer, behind the point
+DIGITS = 5  # decimal places of the numbers in an answer
 
 
 class ExplainRequest(BaseModel):
-    """A text, and a picture: the part `image` of a form, or a row of what is searched."""
+    """A text, and a picture: the part `image` of a form, or a row of the gallery."""
 
     model_config = ConfigDict(extra="forbid")
 
-    text: Text = Field(description="What is explained.", examples=["一只狗在草地上追飞盘"])
+    text: Text = Field(description="The text that is explained.", examples=["一只狗在草地上追飞盘"])
     row: Annotated[int, Field(ge=0), WHOLE] | None = Field(
-        None, description="Of the gallery, where no picture is sent."
+        None, description="A row of the gallery, where no picture is sent."
     )
     only: list[Text] = Field(
-        default_factory=list, max_length=TEXTS, description="Words in place of the text's nouns."
+        default_factory=list,
+        max_length=TEXTS,
+        description="Words that are explained instead of the nouns of the text.",
     )
-    weighted: bool | None = Field(None, description="By the gradient of the match score or not.")
-    alone: bool | None = Field(None, description="Each word as a text of its own, or in the text.")
-    layer: Annotated[int, WHOLE] | None = Field(None, description="Of the cross encoders, from 1.")
-    dropping: bool | None = Field(None, description="What each part adds, or attention.")
+    weighted: bool | None = Field(
+        None, description="Whether attention is weighted by the gradient of the match score."
+    )
+    alone: bool | None = Field(
+        None, description="Whether each word is read as a text of its own, not within the text."
+    )
+    layer: Annotated[int, WHOLE] | None = Field(
+        None, description="The layer of the cross encoders, from 1."
+    )
+    dropping: bool | None = Field(
+        None, description="Whether parts are left out to see what they add, instead of attention."
+    )
 
 
 class SpanOut(BaseModel):
-    """A piece of the text: text[start:end] in Unicode code points."""
+    """A part of the text: text[start:end] in Unicode code points."""
 
     text: str
     start: int
@@ -55,7 +66,7 @@ class SpanOut(BaseModel):
 class EntityOut(SpanOut):
     """A noun or a noun phrase."""
 
-    known: bool = Field(description="Whether the model knows anything of it in this picture.")
+    known: bool = Field(description="Whether the model finds it in this picture.")
     level: float = Field(
         description="The share of unrelated words that match the whole picture less; 0 where the "
         "model cannot read it."
@@ -63,33 +74,33 @@ class EntityOut(SpanOut):
 
 
 class ExplainResponse(BaseModel):
-    """Rows and columns are those of the model's patches, laid over the whole picture."""
+    """The rows and columns of a map are the model's patches, laid over the whole picture."""
 
     text: str
     entities: list[EntityOut] = Field(description="Nouns and noun phrases of the text.")
     maps: list[list[list[float]]] = Field(
-        description="Of each entity: rows of columns, in multiples of the noise. Up to 1 is within "
-        "the noise; all are 0 where nothing is known."
+        description="A map for each entity: rows of columns, in multiples of the noise. Values up "
+        "to 1 are noise; all are 0 where the model does not find the entity."
     )
     noise: float | None = Field(
-        description="What 95% of unrelated words do not exceed anywhere in this picture: an effect "
-        "on the cosine, or attention; null where the model can read too few words to tell."
+        description="The value that 95% of unrelated words exceed nowhere in this picture: an "
+        "effect on the cosine, or attention; null where the model can read too few words."
     )
-    unrelated_words: int = Field(description="That the noise is told by.")
-    draws: int = Field(description="Random parts that were left out; 0: attention.")
+    unrelated_words: int = Field(description="The number of unrelated words that give the noise.")
+    draws: int = Field(description="How often random parts were left out; 0 for attention.")
     full: float = Field(description="The multiple of the noise with the brightest colour.")
     words: list[SpanOut] = Field(
-        description="The entities; of attention, all words but punctuation."
+        description="The entities; for attention, all words except punctuation."
     )
     patches: list[list[list[float]]] = Field(
-        description="Rows of columns of one value a word: how much a part belongs to it."
+        description="Rows of columns of a value for each word: how much the part belongs to it."
     )
     parts_differ: bool = Field(
-        description="Whether parts belong to different words; else `patches` say nothing."
+        description="Whether parts belong to different words; if not, `patches` mean nothing."
     )
-    match: float | None = Field(description="null without cross encoders.")
+    match: float | None = Field(description="Null where the model has no cross encoders.")
     cosine: float
-    layer: int = Field(description="0: dropping.")
+    layer: int = Field(description="0 where parts were left out.")
     weighted: bool
     alone: bool
     notes: list[NoteOut] = Field(description="What was left out.")
@@ -105,11 +116,11 @@ class ExplainResponse(BaseModel):
     ),
 )
 async def explanation(request: Request) -> ExplainResponse:
-    """Where the nouns of a text are in a picture; which of them its parts belong to."""
+    """Where the nouns of a text are in a picture, and which noun each part belongs to."""
     service = service_of(request)
     content = await read_request(request, images=1, lists=("only",))
     body = content.validated(ExplainRequest)
-    service.searcher.check_text(body.text)
+    check_text(body.text)
     if (body.row is None) == (not content.pictures):
         raise R2D2Error("give a picture as the part image of a form, or a row: one of the two")
     if content.pictures:
@@ -139,7 +150,7 @@ def _of_row(service: Service, row: int) -> Image.Image:
         raise HTTPException(404, f"there is no row {row}: there are {len(gallery)}")
     try:
         picture = decode_image(gallery.files([row])[0], name=f"the picture of row {row}")
-    except BadImage as error:  # the gallery's, not the client's
+    except BadImage as error:  # a picture of the gallery, not of the client
         raise R2D2Error(str(error), code="row_unreadable") from error
     return service.searcher.model.shrink(picture)
 

@@ -1,7 +1,7 @@
-"""The one thread that owns the models of a server, whatever the number of its tables.
+"""The one thread that runs the models of a server, also where it has several tables.
 
-It takes the requests that wait, at most a batch of them, and runs the model on all of them at once.
-No request waits for others to arrive: under low load each is answered at once, and under high load
+The thread takes the requests that wait, at most one batch, and runs the model on them together. No
+request waits for others to arrive: under low load each is answered at once, and under high load
 the batches grow.
 """
 
@@ -18,35 +18,35 @@ from typing import Any
 
 from r2d2.search.serve.config import ServeConfig
 
-DECODERS = max(1, min(4, os.cpu_count() or 1))  # pictures at once: one may take 300 MB
+DECODERS = max(1, min(4, os.cpu_count() or 1))  # pictures decoded at once; one may need 300 MB
 
-Run = Callable[[Sequence[Any]], Sequence[Any]]  # jobs to results; a result may be an exception
+Run = Callable[[Sequence[Any]], Sequence[Any]]  # from jobs to results, which may be exceptions
 
 
 class ModelThread:
-    """The thread, the queue before it, and the places to decode pictures in.
+    """The thread, its queue, and the limit of pictures that are decoded at once.
 
-    Tables share them, so that the limits of a server hold however many tables it has.
+    All tables share it, so that the limits of a server do not depend on the number of tables.
     """
 
     def __init__(self, config: ServeConfig) -> None:
-        self.batches: list[Callable[[int], None]] = []  # told the size of each batch
+        self.batches: list[Callable[[int], None]] = []  # called with the size of each batch
         self._timeout_s = config.answer_timeout_s
         self._batcher = Batcher(self._run, config.max_batch, config.max_queue)
         self._decoders = asyncio.Semaphore(DECODERS)
 
     @property
     def waiting(self) -> int:
-        """Requests in the queue."""
+        """The number of requests in the queue."""
         return self._batcher.waiting
 
     async def submit(self, run: Run, job: Any) -> Any:
-        """What `run` makes of a job, together with others of the same `run`; see `Batcher`."""
+        """The result of a job, which `run` gets together with other jobs; see `Batcher.submit`."""
         return await self._batcher.submit((run, job), self._timeout_s)
 
     @contextlib.asynccontextmanager
     async def decoding(self) -> AsyncIterator[None]:
-        """A place to decode a picture in; Busy where none comes free in time."""
+        """Wait until a picture may be decoded; Busy where that takes too long."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._decoders.acquire()
@@ -86,7 +86,7 @@ class _QueuedJob:
 
 
 class Batcher:
-    """A bounded queue before one thread."""
+    """A thread with a bounded queue of jobs."""
 
     def __init__(self, run: Run, max_batch: int = 16, max_queue: int = 64) -> None:
         """Start the thread.
@@ -107,11 +107,11 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Jobs in the queue."""
+        """The number of jobs in the queue."""
         return len(self._queue)
 
     async def submit(self, job: Any, timeout_s: float) -> Any:
-        """The result of a job; Busy where it finds no place, or is not done in time."""
+        """The result of a job; Busy where the queue is full, or the job is not done in time."""
         loop = asyncio.get_running_loop()
         waiting = _QueuedJob(job, loop.create_future(), loop)
         with self._ready:
@@ -157,7 +157,7 @@ class Batcher:
         except Exception as error:
             if len(batch) == 1:
                 return [error]
-        # one of them is at fault: the others are not to suffer for it
+        # one job failed: each is run alone, so that the others get their results
         return [self._results([waiting])[0] for waiting in batch]
 
 
@@ -172,5 +172,5 @@ def _settle(waiting: _QueuedJob, result: Any) -> None:
 
     try:
         waiting.loop.call_soon_threadsafe(settle)
-    except RuntimeError:  # the loop is closed: nobody waits
+    except RuntimeError:  # the loop is closed, and nobody waits
         return

@@ -1,7 +1,7 @@
-"""Bodies of requests as OpenAPI describes them: what JSON can hold, and what a form can.
+"""The OpenAPI description of bodies, as JSON and as a form.
 
-The models in `schema` read both. The descriptions differ: a form has no null and no types but text
-and files, and JSON has no pictures.
+The models in `schema` read both. The descriptions differ, since a form has only texts and files and
+no null, and JSON has no pictures.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PICTURE: Schema = {
     "type": "string", "format": "binary", "minLength": 1, "description": "JPEG, PNG, GIF, WebP ...",
 }  # fmt: skip
 WITH_PICTURE: Schema = {"required": ["image"]}
-# What pydantic takes for a truth value in a text, in any letter case.
+# The texts that pydantic reads as true or false.
 BOOLEAN: Schema = {
     "type": "string",
     "pattern": "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|[TtFfYyNn01]|[Yy][Ee][Ss]|[Nn][Oo]|"
@@ -28,7 +28,7 @@ BOOLEAN: Schema = {
 
 
 def json_schema(model: type[BaseModel], required: Sequence[str] = (), **instead: Schema) -> Schema:
-    """A body of JSON: that of the model, more fields required, some described otherwise."""
+    """The schema of a JSON body: that of a model, with more required and replaced fields."""
     schema = model.model_json_schema()
     schema["properties"].update(instead)
     for name in required:
@@ -46,10 +46,10 @@ def form_schema(
     """A form: the fields of a model, if there is one, and others.
 
     Args:
-        model: its fields; those of other types than text are written as text.
-        required: fields that must be there, besides the model's.
-        one_of: schemas of which a form keeps to just one.
-        instead: parts that the model has not, or has in another form.
+        model: has the fields; values of other types are written as text.
+        required: fields that are required besides those of the model.
+        one_of: schemas of which a form meets exactly one.
+        instead: parts that are added to those of the model, or replace them.
     """
     schema = {} if model is None else model.model_json_schema()
     properties = {name: _as_text(part) for name, part in schema.get("properties", {}).items()}
@@ -65,7 +65,7 @@ def form_schema(
 
 
 def request_body(json: Schema | None, form: Schema) -> dict[str, Any]:
-    """For `openapi_extra` of a route: JSON, if it is taken, or a form."""
+    """The value of `openapi_extra` of a route that reads a form, and perhaps JSON."""
     content = {} if json is None else {JSON: {"schema": json}}
     return {"requestBody": {"required": True, "content": content | {FORM: {"schema": form}}}}
 

@@ -1,4 +1,4 @@
-"""A cache of the thumbnails that the page shows, and the pictures at full size."""
+"""Thumbnails, which are cached, and pictures at full size, as browsers show them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEPT_BYTES = 64 << 20
 
 
 class Thumbnails:
-    """Thumbnails by row; may be asked by several threads."""
+    """A cache of thumbnails by row, for use by several threads."""
 
     def __init__(self, gallery: Gallery, kept_bytes: int = KEPT_BYTES) -> None:
         self._gallery = gallery
@@ -24,7 +24,7 @@ class Thumbnails:
         self._lock = threading.Lock()
 
     def get(self, row: int) -> tuple[bytes, str]:
-        """File and media type; IndexError for a row that there is not, BadImage."""
+        """The encoded thumbnail and its media type; IndexError without such a row, or BadImage."""
         if not 0 <= row < len(self._gallery):
             raise IndexError(row)
         with self._lock:
@@ -44,10 +44,11 @@ class Thumbnails:
         return made
 
     def whole(self, row: int) -> tuple[bytes, str, bool]:
-        """The picture at its full size, its media type, and whether it is the file itself.
+        """The picture at full size, its media type, and whether it is not just the thumbnail.
 
-        A format that not every browser shows comes as JPEG. Where the file is gone or broken, it is
-        the thumbnail. IndexError for a row that there is not, BadImage where there is neither.
+        A format that some browsers cannot show is converted to JPEG. Where the file is gone or
+        broken, the thumbnail is returned. IndexError where there is no such row, BadImage where
+        there is no thumbnail either.
         """
         if not 0 <= row < len(self._gallery):
             raise IndexError(row)
@@ -55,7 +56,7 @@ class Thumbnails:
         if data is not None:
             try:
                 return *_for_browsers(data), True
-            except BadImage:  # it was good when it was indexed: the thumbnail is left
+            except BadImage:  # the file broke after it was indexed: return the thumbnail
                 pass
         return *self.get(row), False
 

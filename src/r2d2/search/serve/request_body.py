@@ -1,8 +1,8 @@
-"""A request's body, JSON or a form: its fields, and its pictures at the model's size.
+"""Read the body of a request, JSON or a form: its fields, and its pictures at the model's size.
 
 Texts are decoded by the charset that the client declares. RFC 7578 forbids `filename*` in forms,
-but older clients send it for Chinese file names: without the parser here such a picture would be
-taken for a text.
+but older clients send it for Chinese file names. Without the parser of this module such a picture
+would be read as a text.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from r2d2.search.serve.schema import TEXTS, NoteOut
 from r2d2.search.serve.service import Service
 
 Fields = TypeVar("Fields", bound=BaseModel)
-# Decoders of known cost for plain texts; the wider standard where one contains another.
+# The encodings that are read, by their Python names; where one contains another, the wider one.
 _CODECS = {
     "utf-8": "utf-8", "ascii": "ascii", "gb2312": "gb18030", "gbk": "gb18030",
     "gb18030": "gb18030", "big5": "big5hkscs", "big5hkscs": "big5hkscs",
@@ -42,10 +42,10 @@ _DISPOSITION = "content-disposition"
 
 @dataclass
 class RequestContent:
-    """What a request holds."""
+    """The fields and pictures of a request."""
 
     fields: dict[str, Any]
-    strict: bool  # JSON has types of its own; a form has texts alone
+    strict: bool  # whether types are checked: JSON has types, a form has only texts
     pictures: list[Image.Image] = field(default_factory=list)  # at the model's size
     notes: list[NoteOut] = field(default_factory=list)  # about the pictures
 
@@ -55,22 +55,23 @@ class RequestContent:
 
 
 def service_of(request: Request) -> Service:
-    """The service of the table that the request is for; see `tables.table_parameter`."""
+    """The service of the table that a request is for; see `tables.table_parameter`."""
     service: Service = request.state.service
     return service
 
 
 async def read_request(request: Request, images: int, lists: Sequence[str] = ()) -> RequestContent:
-    """A request of JSON or a form: its fields, and its pictures at the model's size.
+    """Read the fields of a request, and its pictures at the model's size.
 
     Args:
-        request: whose body was not read yet.
-        images: how many pictures it may have, as parts `image`.
-        lists: fields that may stand several times, given as lists.
+        request: a request whose body was not read yet.
+        images: the largest number of pictures, which are parts `image` of a form.
+        lists: fields that a form may have several times; they become lists.
 
     Raises:
-        R2D2Error: neither JSON nor a form, too many parts, a part that does not belong.
-        BadImage: a picture that cannot be read or is too large.
+        R2D2Error: the body is no JSON object, or a part of the form is unknown or too often there.
+        HTTPException: the body is neither JSON nor a form.
+        BadImage: a picture cannot be read or is too large.
     """
     header = request.headers.get("content-type", "")
     kind = header.partition(";")[0].strip().lower()
@@ -128,17 +129,20 @@ async def _add_pictures(
 
 
 def _decode(request: Request, data: bytes) -> tuple[Image.Image, bool]:
-    """The first frame at the model's size, for what waits in the queue is small; are there more?"""
+    """The first frame at the model's size, and whether there are more frames.
+
+    It is small, since it waits in the queue.
+    """
     service = service_of(request)
     picture = decode_image(data, name="the picture", max_pixels=service.config.max_pixels)
     return service.searcher.model.shrink(picture), has_more_frames(data)
 
 
 def decode_text(data: bytes | bytearray, charset: str, name: str) -> str:
-    """A text in a declared encoding, which is UTF-8 where none is.
+    """Decode a text by its declared encoding.
 
     Raises:
-        R2D2Error: the encoding is not known, or the text is not in it; the message has `name`.
+        R2D2Error: the encoding is not read here, or the text is not in it; the message has `name`.
     """
     try:
         codec = _CODECS[codecs.lookup(charset).name]
@@ -160,9 +164,9 @@ def decode_text(data: bytes | bytearray, charset: str, name: str) -> str:
 
 
 def parse_json(text: str, problem: str) -> Any:
-    """The value of a JSON text; R2D2Error with the sentence `problem` where it is none.
+    """The value of a JSON text; R2D2Error with the sentence `problem` where it is not JSON.
 
-    Python's parser gives up where values are nested about a thousand deep.
+    The parser of Python fails where values are nested about a thousand deep.
     """
     try:
         return json.loads(text)
@@ -183,8 +187,8 @@ async def read_form(
     """The parts of a form, each a text or an `UploadFile`; the files are closed at the end.
 
     Raises:
-        HTTPException: 400, the form is broken or has more parts than that.
-        R2D2Error: a text is not in its encoding, or the encoding is not known.
+        HTTPException: 400, the form is broken or has too many parts.
+        R2D2Error: a text is not in its encoding, or the encoding is not read here.
     """
     try:
         async with contextlib.aclosing(request.stream()) as stream:
@@ -215,12 +219,12 @@ class _FormParser(MultiPartParser):
         decode_text(b"", self._text_charset, "the form")  # the parser itself would try any codec
 
     def on_headers_finished(self) -> None:
-        """The head of a part is whole: `filename*` makes it a file as `filename` does."""
+        """Handle the headers of a part; `filename*` makes it a file, as `filename` does."""
         part = self._current_part
         disposition = (part.content_disposition or b"").decode("latin-1")
         name = _parameter(_DISPOSITION, disposition, "name")
         if name is not None and _parameter(_DISPOSITION, disposition, "filename") is not None:
-            # the file's own name is used nowhere, so any will do
+            # the name of the file is not used, so that any name will do
             quoted = name.replace("\\", "\\\\").replace('"', '\\"')
             head = f'form-data; name="{quoted}"; filename="file"'
             part.content_disposition = head.encode("latin-1", "replace")
@@ -230,7 +234,7 @@ class _FormParser(MultiPartParser):
             raise R2D2Error(f"the part {part.field_name} is sent as {encoding}: send it as it is")
 
     def on_part_end(self) -> None:
-        """A part is whole: a text is decoded."""
+        """Handle the end of a part: decode it if it is a text."""
         part = self._current_part
         if part.file is not None:
             super().on_part_end()
@@ -248,7 +252,7 @@ def _header(headers: list[tuple[bytes, bytes]], name: bytes) -> str:
 
 
 def _parameter(header: str, value: str, name: str) -> str | None:
-    """A parameter of a header, by RFC 2231 too; None where it is not there."""
+    """A parameter of a header, also as in RFC 2231; None where it is missing."""
     message = Message()
     message[header] = value
     parameter = message.get_param(name, header=header)

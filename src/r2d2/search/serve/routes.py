@@ -1,4 +1,4 @@
-"""The routes of the HTTP API: each reads its request, calls the service and builds the response."""
+"""The endpoints of the HTTP API: each reads its request, calls the service and answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from r2d2.index.gallery.emoji import emoji_family
 from r2d2.index.gallery.protocol import GalleryItem
 from r2d2.index.layout import base_name
 from r2d2.readable import cut_notes, unread_end
-from r2d2.search.query import Hit, SearchQuery
+from r2d2.search.query import Hit, SearchQuery, check_text
 from r2d2.search.searcher import Searcher
 from r2d2.search.serve.errors import problem, without_folder
 from r2d2.search.serve.openapi import PICTURE, WITH_PICTURE, form_schema, json_schema, request_body
@@ -183,7 +183,7 @@ async def embed(request: Request) -> EmbedResponse:
 
 @router.get("/images/{row}", responses=NO_ROW, response_class=Response)
 async def image(request: Request, row: int) -> Response:
-    """The picture of a row, small."""
+    """The thumbnail of a row."""
     service = service_of(request)
     try:
         async with service.decoding():
@@ -195,7 +195,7 @@ async def image(request: Request, row: int) -> Response:
 
 @router.get("/images/{row}/whole", responses=NO_ROW, response_class=Response)
 async def whole_image(request: Request, row: int) -> Response:
-    """The picture of a row at its full size; X-Picture: thumbnail, where its file is gone."""
+    """The picture of a row at full size; `X-Picture: thumbnail` where its file is gone."""
     service = service_of(request)
     try:
         async with service.decoding():
@@ -212,7 +212,7 @@ async def whole_image(request: Request, row: int) -> Response:
 
 @router.get("/rows/{row}", response_model=RowResponse, responses=NO_ROW)
 async def one_row(request: Request, row: int) -> RowResponse:
-    """What there is to know of a row."""
+    """The texts, the picture and the columns of a row."""
     service = service_of(request)
     gallery = service.searcher.gallery
     if not 0 <= row < len(gallery):
@@ -231,7 +231,7 @@ async def one_row(request: Request, row: int) -> RowResponse:
 
 @router.get("/columns", response_model=ColumnsResponse, responses={422: {"model": ErrorResponse}})
 async def columns(request: Request) -> ColumnsResponse:
-    """The columns that `where` may name, and what stands in them."""
+    """The columns that `where` may name, and their values."""
     gallery = service_of(request).searcher.gallery
     columns_values = await run_in_threadpool(lambda: gallery.column_values)
     return ColumnsResponse(
@@ -251,7 +251,7 @@ async def columns(request: Request) -> ColumnsResponse:
 
 @router.get("/examples", response_model=ExamplesResponse, responses=ERRORS)
 async def examples(request: Request) -> ExamplesResponse:
-    """Queries to begin with, which find something in this table."""
+    """Example queries, which find something in this table."""
     return ExamplesResponse(texts=await service_of(request).examples())
 
 
@@ -261,7 +261,7 @@ async def examples(request: Request) -> ExamplesResponse:
     responses={status: {"model": ErrorResponse} for status in (422, 503)},
 )
 async def health(request: Request) -> HealthResponse | Response:
-    """That the server is up, and what it serves; 503 where it cannot search, and why."""
+    """What the server serves; 503 with the reason where it cannot search."""
     service = service_of(request)
     searcher = service.searcher
     try:
@@ -301,7 +301,7 @@ def _read_texts(service: Service, texts: Sequence[str]) -> list[NoteOut]:
     notes = []
     tokenizer = service.searcher.model.tokenizer
     for number, text in enumerate(texts, 1):
-        service.searcher.check_text(text)
+        check_text(text)
         name = "the text" if len(texts) == 1 else f"text {number}"
         notes += cut_notes(unread_end(text, tokenizer), tokenizer, name)
     return notes_out(notes)

@@ -1,4 +1,4 @@
-"""Requests and responses of the HTTP API; its OpenAPI description is made of them."""
+"""The requests and responses of the HTTP API, from which its OpenAPI description is made."""
 
 from __future__ import annotations
 
@@ -19,28 +19,27 @@ from pydantic import (
 from r2d2.index.calibration import Level
 from r2d2.index.gallery.conditions import COUNTED, MAX_VALUES, OFFERED, Range, Value
 from r2d2.notes import Note
-from r2d2.search.query import By, Reason, Stage
-from r2d2.search.searcher import MAX_CHARACTERS
+from r2d2.search.query import MAX_CHARACTERS, By, Reason, Stage
 
 PAGE = 100  # results in one answer
-DEPTH = 2000  # from the first result to the last of a page
-CANDIDATES = 256  # ranked again
+DEPTH = 2000  # the largest rank of a result
+CANDIDATES = 256  # that are ranked again
 TEXTS, IMAGES = 64, 16  # of one request
 LEVELS = (
     "likely: at most 1 of 100 texts on other subjects finds as good a result by chance; possible: "
-    "at most 10; unlikely: more. Null: not known, as for a picture as the query, or no picture "
-    "matches the filter, which a note of the code filter_matches_nothing says."
+    "at most 10; unlikely: more. It is null where it is not known, as for a picture as the query, "
+    "and where no picture matches the filter, which a note of the code filter_matches_nothing says."
 )
-NOTES = "As that an animated picture counts as its first frame."
+NOTES = "Such as that only the first frame of an animated picture is read."
 
 
 def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-WHOLE = BeforeValidator(_whole)  # an integer as JSON Schema has it: 5.0 is one
+WHOLE = BeforeValidator(_whole)  # an integer as in JSON Schema, where 5.0 is one
 Candidates = Annotated[int, Field(ge=1, le=CANDIDATES), WHOLE]
-# For the description alone: the searcher has words of its own for a text that is blank or too long.
+# Only for the description: `check_text` has errors of its own for a blank or long text.
 Text = Annotated[
     str,
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_CHARACTERS}),
@@ -48,7 +47,7 @@ Text = Annotated[
 
 
 class RangeIn(BaseModel):
-    """Numbers from `min` to `max`, both included; one of them may be left out."""
+    """Numbers from `min` to `max`, both included; one limit may be left out."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -62,11 +61,11 @@ class RangeIn(BaseModel):
         return self
 
     def to_range(self) -> Range:
-        """For a condition."""
+        """The range for a condition."""
         return Range(self.min, self.max)
 
 
-# In place of a reference, which could not be resolved where the schemas of bodies stand.
+# Instead of a reference, which could not be resolved within the schemas of bodies.
 Interval = Annotated[
     RangeIn,
     WithJsonSchema(
@@ -82,27 +81,30 @@ Interval = Annotated[
 
 
 class SearchRequest(BaseModel):
-    """A search; an image comes as the part `image` of a form, beside these as its fields."""
+    """A search; an image is the part `image` of a form, which has these fields, too."""
 
     model_config = ConfigDict(extra="forbid")
 
     text: Text | None = Field(None, description="What to look for.", examples=["生日蛋糕"])
-    target: Literal["images", "texts"] = Field("images", description="What is searched.")
-    k: Annotated[int, Field(ge=1, le=PAGE), WHOLE] = Field(20, description="Results.")
+    target: Literal["images", "texts"] = Field(
+        "images", description="Whether images or texts are searched."
+    )
+    k: Annotated[int, Field(ge=1, le=PAGE), WHOLE] = Field(20, description="The number of results.")
     offset: Annotated[int, Field(ge=0, lt=DEPTH), WHOLE] = Field(
-        0, description="Results passed over, for pages."
+        0, description="The number of results before the first one, for pages."
     )
     by: By | None = Field(
         None,
         description="What a text is compared with: the images' vectors, the words of their texts, "
         "or both; both by default where there are texts.",
     )
-    two_stage: bool = Field(True, description="Rank the best again by the cross encoders.")
+    two_stage: bool = Field(True, description="Whether the cross encoders rank the best again.")
     candidates: Candidates | None = Field(
-        None, description="How many; as saved with the model by default."
+        None, description="How many are ranked again; by default as saved with the model."
     )
     cascade: Candidates | None = Field(
-        None, description="Rank these by text first, so many by both."
+        None,
+        description="How many of the candidates both cross encoders score, after the one by text.",
     )
     where: dict[str, Value | Annotated[list[Value], Len(1, MAX_VALUES)] | Interval] = Field(
         default_factory=dict,
@@ -112,11 +114,11 @@ class SearchRequest(BaseModel):
 
 
 class NoteOut(BaseModel):
-    """Something to know about an answer."""
+    """A note on an answer."""
 
-    note: str = Field(description="In a sentence.")
-    code: str = Field(description="In a word, for programs.")
-    about: str | None = Field(default=None, description="What of the query it is about.")
+    note: str = Field(description="The note as a sentence.")
+    code: str = Field(description="The note as a word, for programs.")
+    about: str | None = Field(default=None, description="The part of the query it is about.")
 
 
 def notes_out(notes: Iterable[Note]) -> list[NoteOut]:
@@ -127,47 +129,47 @@ def notes_out(notes: Iterable[Note]) -> list[NoteOut]:
 class HitOut(BaseModel):
     """One result."""
 
-    rank: int = Field(description="From 1.")
-    pre_rank: int = Field(description="Where pre-ranking alone has it.")
+    rank: int = Field(description="The rank, from 1.")
+    pre_rank: int = Field(description="The rank after pre-ranking, from 1.")
     row: int
     image_id: str
     texts: list[str]
     split: str | None
-    found_by: Reason = Field(description="Why it is there.")
-    words: float | None = Field(description="BM25; null where no word of the query was found.")
+    found_by: Reason = Field(description="Why it was found.")
+    words: float | None = Field(description="BM25; null where it has no word of the query.")
     cosine: float | None = Field(description="Null where pictures were not compared.")
     chance: float | None = Field(
         description="The share of texts on other subjects that would find a picture here that fits "
-        "as well; null where that is not known, or nothing speaks for the result."
+        "as well; null where it is not known, or neither words nor picture fit."
     )
-    level: Level | None = Field(description=f"The chance in a word: {LEVELS}")
+    level: Level | None = Field(description=f"The chance as a word. {LEVELS}")
     match: float | None = Field(description="Null where it was not ranked again.")
     score: float | None = Field(
-        description="weight * match + cosine, or the cosine alone; results by words have ranks."
+        description="weight * match + cosine, or the cosine; null where only words were compared."
     )
     stage: Stage = Field(
-        description="What match is of: both cross encoders, the one by text, or none."
+        description="Which cross encoders scored it: both, the one by text, or none."
     )
     image: str | None = Field(description="Address of its thumbnail, at this server.")
     whole: str | None = Field(description="Address of the whole picture, at this server.")
     family: str | None = Field(
-        description="What emoji of several skin tones share; null of other pictures."
+        description="An id that emoji share which differ by skin tone; null for other pictures."
     )
 
 
 class SearchResponse(BaseModel):
-    """The results."""
+    """The results of a search."""
 
     hits: list[HitOut]
-    reranked: int = Field(description="How many of the best were ranked again.")
-    searched: int = Field(description="How many vectors there are.")
-    by: By = Field(description="What was compared.")
+    reranked: int = Field(description="How many candidates were ranked again.")
+    searched: int = Field(description="How many vectors the gallery has.")
+    by: By = Field(description="What the query was compared with.")
     level: Level | None = Field(
-        description="That of the best of the first results, whatever page is asked for. "
-        f"Unlikely: nothing fits. {LEVELS}"
+        description="The level of the best result, the same for all pages; unlikely means that "
+        f"nothing fits. {LEVELS}"
     )
-    weight: float | None = Field(description="Of the match score.")
-    milliseconds: float = Field(description="In this server, the wait in its queue included.")
+    weight: float | None = Field(description="The weight of the match score.")
+    milliseconds: float = Field(description="The time in this server, with the wait in its queue.")
     notes: list[NoteOut] = Field(description=NOTES)
 
 
@@ -180,14 +182,14 @@ class RowResponse(BaseModel):
     image: str = Field(description="Address of its thumbnail, at this server.")
     whole: str = Field(description="Address of the whole picture, at this server.")
     path: str | None = Field(
-        description="Of its file; null where it has none, or where others than this machine may "
-        "ask the server."
+        description="The path of its file; null where it has none, or where other machines can "
+        "reach the server."
     )
-    columns: dict[str, Value | None] = Field(description="What stands in the plain columns.")
+    columns: dict[str, Value | None] = Field(description="The values of its columns.")
 
 
 class ValueCount(BaseModel):
-    """A value, and in how many rows it stands."""
+    """A value, and the number of its rows."""
 
     value: Value
     count: int
@@ -199,27 +201,27 @@ class ColumnOut(BaseModel):
     name: str
     type: str
     values: list[ValueCount] = Field(
-        description=f"The {OFFERED} commonest; none where more than {COUNTED} differ."
+        description=f"The {OFFERED} most common; none where there are more than {COUNTED} values."
     )
-    complete: bool = Field(description="Whether these are all.")
+    complete: bool = Field(description="Whether these are all values.")
     min: int | float | None = Field(description="Of a column of numbers.")
     max: int | float | None = Field(description="Of a column of numbers.")
 
 
 class ColumnsResponse(BaseModel):
-    """What can be filtered by."""
+    """The columns that a filter can use."""
 
     columns: list[ColumnOut]
 
 
 class ExamplesResponse(BaseModel):
-    """Queries to begin with."""
+    """Example queries."""
 
     texts: list[str]
 
 
 class MatchRequest(BaseModel):
-    """Texts to compare with an image, which comes as the part `image` of a form."""
+    """Texts to compare with an image, which is the part `image` of a form."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -229,7 +231,7 @@ class MatchRequest(BaseModel):
 
 
 class MatchResponse(BaseModel):
-    """Of each text."""
+    """The scores of each text."""
 
     match: list[float] | None = Field(description="In [0, 1]; null for a model without it.")
     cosine: list[float]
@@ -237,7 +239,7 @@ class MatchResponse(BaseModel):
 
 
 class EmbedRequest(BaseModel):
-    """Texts to embed; images come as parts `image` of a form."""
+    """Texts to embed; images are parts `image` of a form."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -245,43 +247,43 @@ class EmbedRequest(BaseModel):
 
 
 class EmbedImagesRequest(BaseModel):
-    """No more than the images, which come as parts `image` of a form."""
+    """A form with nothing but images, which are its parts `image`."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class EmbedResponse(BaseModel):
-    """Of unit length."""
+    """Embeddings of unit length."""
 
     embeddings: list[list[float]]
-    model: str = Field(description="Fingerprint of the model that made them.")
+    model: str = Field(description="The fingerprint of the model that made them.")
     notes: list[NoteOut] = Field(description=NOTES)
 
 
 class HealthResponse(BaseModel):
-    """That the server is up."""
+    """The state of the server."""
 
     status: Literal["ok"]
-    table: str = Field(description="The name that requests call it by.")
-    tables: list[str] = Field(description="All that this server has.")
+    table: str = Field(description="The name of the table in requests.")
+    tables: list[str] = Field(description="The names of all tables of this server.")
     gallery: str
     images: int
     model: str
     cross_encoders: bool
-    second_stage: bool = Field(description="Whether the best are ranked again by them.")
-    calibrated: bool = Field(description="Whether levels are known of the results of texts.")
-    words: bool = Field(description="Whether there are texts to search by words.")
+    second_stage: bool = Field(description="Whether they rank the best results again.")
+    calibrated: bool = Field(description="Whether the results of texts have levels.")
+    words: bool = Field(description="Whether words can be searched.")
     candidates: int
     columns: dict[str, str]
-    max_bytes: int = Field(description="Of a request.")
-    max_pixels: int = Field(description="Of a picture.")
-    max_tokens: int = Field(description="Of a text.")
-    depth: int = Field(description="Results that can be reached by pages.")
-    notes: list[NoteOut] = Field(description="As that the model is for other pictures.")
+    max_bytes: int = Field(description="The most bytes of a request.")
+    max_pixels: int = Field(description="The most pixels of a picture.")
+    max_tokens: int = Field(description="The most tokens of a text.")
+    depth: int = Field(description="The largest rank of a result.")
+    notes: list[NoteOut] = Field(description="Such as that the model is for other pictures.")
 
 
 class ErrorResponse(BaseModel):
-    """What went wrong."""
+    """An error."""
 
-    error: str = Field(description="In a sentence, with the remedy.")
-    code: str = Field(description="In a word, for programs.")
+    error: str = Field(description="The error as a sentence, with the remedy.")
+    code: str = Field(description="The error as a word, for programs.")

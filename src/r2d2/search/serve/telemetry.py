@@ -1,6 +1,6 @@
 """Metrics of the server for Prometheus, and a log line of JSON for each request.
 
-Neither holds texts, pictures or addresses of clients.
+Neither contains texts, pictures or addresses of clients.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """The figures of one server."""
+    """The metrics of one server."""
 
     def __init__(self, thread: ModelThread) -> None:
         self.registry = CollectorRegistry()
@@ -51,16 +51,16 @@ class Metrics:
         waiting.set_function(lambda: thread.waiting)
 
     def connection_dropped(self, reason: str) -> None:
-        """One more."""
+        """Count a connection that the server ended."""
         self._dropped.labels(reason).inc()
 
     def text(self) -> bytes:
-        """In Prometheus's format."""
+        """The metrics in the format of Prometheus."""
         return generate_latest(self.registry)
 
 
 class Telemetry:
-    """An ASGI layer that counts and logs."""
+    """An ASGI layer that counts and logs requests."""
 
     def __init__(
         self, app: ASGIApp, metrics: Metrics, clock: Callable[[], float] = time.perf_counter
@@ -120,7 +120,7 @@ class Telemetry:
 
 
 def log_to_stderr() -> None:
-    """Send the lines of JSON to standard error as they are."""
+    """Write the lines of JSON to standard error, without a prefix."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     access.handlers[:] = [handler]
@@ -129,13 +129,13 @@ def log_to_stderr() -> None:
 
 
 def _route(scope: Scope) -> str:
-    """The route's pattern, of which there are few; a path may hold anything."""
+    """The pattern of the route; the path itself could have any number of values."""
     route = scope.get("route")
     path = getattr(route, "path", None)
     return str(path) if path else "other"
 
 
 def _table(scope: Scope) -> str:
-    """The name of the table that a request is for; empty where it is for none."""
+    """The name of the table that a request is for, or nothing."""
     service = scope.get("state", {}).get("service")
     return "" if service is None else str(service.name)
