@@ -29,8 +29,9 @@ from r2d2.commands import (
 from r2d2.commands.options import MODELS, Preset, Processes, Resume, Settings, Variant
 from r2d2.commands.order import OrderedCommands
 from r2d2.commands.renamed import ARGUMENT, with_old_names
-from r2d2.entry import first_process, main
+from r2d2.entry import main
 from r2d2.errors import R2D2Error
+from r2d2.processes import first_process
 
 __all__ = ["app", "main"]
 

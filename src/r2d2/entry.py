@@ -14,6 +14,7 @@ from pathlib import Path
 
 from r2d2.errors import R2D2Error, RunStoppedError, TerminatedError
 from r2d2.language import in_language
+from r2d2.processes import first_process
 from r2d2.training.signals import raised_signals
 from r2d2.written import written
 
@@ -55,11 +56,6 @@ def main() -> None:
 
         leave(code)
     sys.exit(code)
-
-
-def first_process() -> bool:
-    """Whether this is the process of a run that speaks."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _prepare_output() -> None:

@@ -9,8 +9,8 @@ import logging
 from collections.abc import Callable, Sequence
 
 from r2d2.config import Config
-from r2d2.entry import first_process
 from r2d2.errors import R2D2Error
+from r2d2.processes import first_process
 from r2d2.settings import named_settings
 
 log = logging.getLogger(__name__)

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from r2d2.config import Config, ModelConfig, from_dict, make_config, presets, to_dict
-from r2d2.entry import first_process
 from r2d2.errors import R2D2Error
 from r2d2.fingerprint import weights_fingerprint
 from r2d2.hf_tokenizer import load_tokenizer
 from r2d2.model.r2d2 import R2D2
 from r2d2.models import lasting_name, load_network, network_config, trained_widths
 from r2d2.pretrained import Pretrained
+from r2d2.processes import first_process
 from r2d2.settings import leaves, merge, named_settings, parse_setting, read_preset
 from r2d2.training.checkpoint import latest_checkpoint
 from r2d2.training.run_folder import CHECKPOINTS, TOKENIZER, saved_run
