@@ -79,6 +79,21 @@ def test_without_a_token_or_a_right_nothing_is_sent(hub, folder, tmp_path):
     assert hub.files == {}
 
 
+def test_private_does_not_publish_into_a_public_repository(hub, folder, tmp_path):
+    hub.files[NAME] = {".gitattributes": b"", "old.txt": b"old"}
+    more = ("--private", "--overwrite")
+    code, _, lines = run_r2d2(hub.url, tmp_path / "home", "push", folder, NAME, *more, **TOKEN)
+    assert code == 2
+    line = error_of(lines)
+    assert "is public" in line
+    assert f"{hub.url}/{NAME}/settings" in line
+    assert set(hub.files[NAME]) == {".gitattributes", "old.txt"}
+    hub.private[NAME] = True
+    code, _, lines = run_r2d2(hub.url, tmp_path / "home", "push", folder, NAME, *more, **TOKEN)
+    assert code == 0, lines
+    assert "old.txt" not in hub.files[NAME]
+
+
 def test_what_cannot_be_pushed_is_told_in_one_line(hub, folder, tmp_path):
     with socket.socket() as free:  # a port that no one listens on
         free.bind(("127.0.0.1", 0))

@@ -81,6 +81,7 @@ def handler_of(hub):
                 return self.refuse(404, "RevisionNotFound")
             if api:
                 info = {"id": repo, "modelId": repo, "sha": COMMIT,
+                        "private": hub.private.get(repo, False),
                         "siblings": [{"rfilename": name} for name in files]}  # fmt: skip
                 entries = [{"type": "file", "path": name, "size": len(body), "oid": COMMIT}
                            for name, body in files.items()]  # fmt: skip

@@ -19,15 +19,15 @@ def push(folder: str | Path, repo: str, *, private: bool = False, overwrite: boo
     Args:
         folder: with a model card.
         repo: `owner/name`; made where it is not there.
-        private: what is made anew is for its owner alone.
+        private: what is made anew is for its owner alone; one that is public is refused.
         overwrite: replace all that a repository holds.
 
     Returns:
         The address of the commit.
 
     Raises:
-        R2D2Error: no such folder, no token, a repository that holds files, or a hub that is out of
-            reach or does not take them.
+        R2D2Error: no such folder, no token, a repository that holds files or is public against
+            `private`, or a hub that is out of reach or does not take them.
     """
     path = Path(folder)
     if not all((path / name).is_file() for name in (ABOUT, MODULES, CARD)):
@@ -50,7 +50,13 @@ def push(folder: str | Path, repo: str, *, private: bool = False, overwrite: boo
     api = client.HfApi()
     try:
         with quiet():
-            there = _files(api, client, repo)
+            info = _model_info(api, client, repo)
+            if private and info is not None and not info.private:
+                raise R2D2Error(
+                    f"{repo} is public, and --private only makes what is new private: change that "
+                    f"at {constants.ENDPOINT}/{repo}/settings, or leave --private out"
+                )
+            there = _files(info)
             if there and not overwrite:
                 raise R2D2Error(
                     f"{repo} holds {', '.join(there[:3])} already: give another name, or "
@@ -68,13 +74,18 @@ def push(folder: str | Path, repo: str, *, private: bool = False, overwrite: boo
     return str(done.commit_url)
 
 
-def _files(api: Any, client: Any, repo: str) -> list[str]:
-    """What a repository holds; nothing where there is none."""
+def _model_info(api: Any, client: Any, repo: str) -> Any | None:
+    """What the hub tells of a repository; None where there is none."""
     try:
-        info = api.model_info(repo, timeout=TIMEOUT)
+        return api.model_info(repo, timeout=TIMEOUT)
     except client.errors.RepositoryNotFoundError:
-        return []
-    return [file.rfilename for file in info.siblings or () if file.rfilename != SHIPPED]
+        return None
+
+
+def _files(info: Any | None) -> list[str]:
+    """What a repository holds; nothing where there is none."""
+    siblings = () if info is None else info.siblings or ()
+    return [file.rfilename for file in siblings if file.rfilename != SHIPPED]
 
 
 def _told(error: Exception, endpoint: str, repo: str) -> R2D2Error:
