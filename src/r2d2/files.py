@@ -124,9 +124,9 @@ def sole_process(path: Path, busy: str) -> Iterator[None]:
         except OSError as error:
             stream.seek(0)
             raise R2D2Error(f"process {stream.read(20).strip() or '?'} {busy}") from error
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
+        with contextlib.suppress(OSError):  # a full disk; the lock holds without the number
+            os.truncate(stream.fileno(), 0)
+            os.write(stream.fileno(), str(os.getpid()).encode())
         yield
 
 
