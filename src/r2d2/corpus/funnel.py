@@ -243,12 +243,6 @@ def amounts_of(rows: pa.Table) -> dict[str, npt.NDArray[np.int64]]:
     }
 
 
-def totals(rows: pa.Table) -> dict[str, int]:
-    """The sums of all rows."""
-    amounts = amounts_of(rows)
-    return {name: int(amounts[name].sum()) if name in amounts else 0 for name in COUNTED}
-
-
 def clicks_of(clicks: int, impressions: int) -> str:
     """Both sums in words."""
     return f"{clicks:,} clicks of {impressions:,}"

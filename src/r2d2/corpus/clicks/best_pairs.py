@@ -25,7 +25,7 @@ COLUMNS = "image, source, text, clicks, impressions, examined, ctr"
 KEPT = "image_id, source, text, clicks, impressions, examined, ctr"
 # The name of a pair's source.
 SOURCE = f"CASE source {' '.join(f'WHEN {n} THEN {quoted(t)}' for n, t in enumerate(TEXTS))} END"
-_TOTALS = "count(*), coalesce(sum(clicks), 0)::BIGINT, coalesce(sum(impressions), 0)::BIGINT"
+TOTALS = "count(*), coalesce(sum(clicks), 0)::BIGINT, coalesce(sum(impressions), 0)::BIGINT"
 _MOST = f"max(impressions, {EXAMPLES})"  # of the pairs that were shown most often
 _NOTHING: tuple[Any, ...] = (0, 0, 0, None)
 
@@ -62,7 +62,7 @@ def rank_block(
             f"""CREATE VIEW ranked AS
             SELECT *, NULL::FLOAT AS ctr FROM {sums} JOIN alive USING (image)"""
         )
-        (totals,) = base.run(f"SELECT {_TOTALS} FROM {sums}")
+        (totals,) = base.run(f"SELECT {TOTALS} FROM {sums}")
         return _stage_count(totals, {}, {}, {})
     base.run(
         f"""CREATE VIEW scores AS SELECT * EXCLUDE (looks),
@@ -161,12 +161,12 @@ def _count_ranked(
         row[0]: row[1:]
         for row in base.run(
             f"""SELECT CASE WHEN source > 0 THEN 5 WHEN enough > 0 THEN enough
-                WHEN {low} THEN 3 ELSE 0 END AS rule, {_TOTALS}, {_MOST}
+                WHEN {low} THEN 3 ELSE 0 END AS rule, {TOTALS}, {_MOST}
             FROM scores GROUP BY rule"""
         )
     }
-    (passed,) = base.run(f"SELECT {_TOTALS} FROM passing")
-    (beyond,) = base.run(f"SELECT {_TOTALS}, {_MOST} FROM {rules['max_queries']}")
+    (passed,) = base.run(f"SELECT {TOTALS} FROM passing")
+    (beyond,) = base.run(f"SELECT {TOTALS}, {_MOST} FROM {rules['max_queries']}")
     seen = _sum([*by_rule.values()])
     dropped = {
         "min_impressions": by_rule.get(1, _NOTHING),
@@ -179,7 +179,7 @@ def _count_ranked(
         "max_queries": beyond,
     }
     if 5 in by_rule:
-        (dropped[NO_QUERY],) = base.run(f"SELECT {_TOTALS}, {_MOST} FROM {rules[NO_QUERY]}")
+        (dropped[NO_QUERY],) = base.run(f"SELECT {TOTALS}, {_MOST} FROM {rules[NO_QUERY]}")
     dropped = {rule: amounts for rule, amounts in dropped.items() if amounts[0]}
     examples = {
         rule: _examples(base, rules[rule], min(most) if most and len(most) == EXAMPLES else 0)

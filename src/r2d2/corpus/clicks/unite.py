@@ -12,26 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from r2d2.corpus.clicks.best_pairs import NO_QUERY
+from r2d2.corpus.clicks.best_pairs import NO_QUERY, TOTALS
 from r2d2.corpus.clicks.buckets import by_bucket, read_layout
-from r2d2.corpus.clicks.ctr import Prior, score
+from r2d2.corpus.clicks.ctr import Prior
+from r2d2.corpus.clicks.cut import score_literal, score_of
+from r2d2.corpus.clicks.engine import Database, open_database, quoted
 from r2d2.corpus.clicks.rank import MEMORY
-from r2d2.corpus.clicks.recount import (
-    KEYS,
-    FindUnranked,
-    best_queries,
-    moved,
-    repeated,
-    still_ranked,
-    with_counts,
-)
+from r2d2.corpus.clicks.recount import FindUnranked
 from r2d2.corpus.config import RankConfig
-from r2d2.corpus.funnel import COUNTED, EXAMPLES, Flow, StageCount, add_counts, totals
+from r2d2.corpus.funnel import COUNTED, EXAMPLES, Flow, StageCount, add_counts
 from r2d2.corpus.keep import NO_TEXT_LEFT, ImageVerdict, keep_images
 from r2d2.corpus.rows import (
     IMAGES,
@@ -51,6 +44,8 @@ from r2d2.corpus.runner import Runner, map_jobs
 from r2d2.progress import Update
 
 LEAVERS = "leavers"
+PAIR = ", ".join(PAIR_COLUMNS.names)
+KEY = "image_id, source, text"
 # Rules that drop a text.
 LOST = "its image was dropped"
 SAME_TEXT = "the same text of one image"
@@ -116,6 +111,7 @@ def unite(
         for n in range(parts)
     ]
     merged = MergedImages(None if merge is None else str(merge), parts)
+    share = memory_bytes // max(1, runner.workers)
     if merge is not None:
         map_jobs(SetAside(merged), jobs, runner, "merged images", update)
         if summed is not None:
@@ -123,7 +119,7 @@ def unite(
     return [
         add_counts(map_jobs(work, jobs, runner, what, update))
         for work, what in (
-            (UnitePairs(merged, rank, prior, least), "uniting texts"),
+            (UnitePairs(merged, rank, prior, least, share), "uniting texts"),
             (UniteImages(merged), "uniting images"),
         )
     ]
@@ -199,24 +195,24 @@ class SetAside:
         part = int(job["part"])
         aside = Path(job["out"]) / LEAVERS
         leavers, lenders = self.merged.leavers(part), self.merged.lenders(part)
-        pairs = read_pairs(part_file(Path(job["pairs"]), PAIRS, part)).select(PAIR_COLUMNS.names)
-        pairs = pairs.cast(PAIR_COLUMNS)
-        parcels = {
-            PAIRS: pairs.filter(pc.is_in(pairs["image_id"], pa.array(list(leavers), pa.string())))
-        }
-        for kind, rows in parcels.items():
-            if len(rows):
-                write_rows(part_file(aside, kind, part), moved(rows, leavers).sort_by("image_id"))
+        count = 0
+        if leavers:
+            pairs = read_pairs(part_file(Path(job["pairs"]), PAIRS, part))
+            pairs = pairs.select(PAIR_COLUMNS.names).cast(PAIR_COLUMNS)
+            gone = pa.array(list(leavers), pa.string())
+            pairs = pairs.filter(pc.is_in(pairs["image_id"], gone))
+            taken = pa.array([leavers[old] for old in pairs["image_id"].to_pylist()], pa.string())
+            pairs = pairs.set_column(0, PAIR_COLUMNS.field(0), taken).sort_by("image_id")
+            write_rows(part_file(aside, PAIRS, part), pairs)
+            count = len(pairs)
 
         def files() -> Iterator[dict[str, Any]]:
-            for row in read_images(part_file(Path(job["images"]), IMAGES, part)) if lenders else ():
+            for row in read_images(part_file(Path(job["images"]), IMAGES, part)):
                 if row["image_id"] in lenders:
                     yield {**row, "image_id": lenders[row["image_id"]]}
 
-        count = 0
         if lenders:
-            count = write_images(part_file(aside, IMAGES, part), UNITED_IMAGES, files())
-        count += sum(map(len, parcels.values()))
+            count += write_images(part_file(aside, IMAGES, part), UNITED_IMAGES, files())
         return StageCount("set aside", "rows", count, count)
 
 
@@ -228,61 +224,118 @@ class UnitePairs:
     rank: RankConfig
     prior: Prior | None
     least: float
+    memory_bytes: int
 
     def __call__(self, job: dict[str, str]) -> StageCount:
         """See `map_jobs`."""
-        part = int(job["part"])
-        rows = read_pairs(part_file(Path(job["pairs"]), PAIRS, part)).select(PAIR_COLUMNS.names)
-        rows = rows.cast(PAIR_COLUMNS)
-        rest = PAIR_COLUMNS.empty_table()
-        if self.merged.file is not None:
-            leavers = pa.array(list(self.merged.leavers(part)), pa.string())
-            rows = rows.filter(pc.invert(pc.is_in(rows["image_id"], leavers)))
-            rows = pa.concat_tables([rows, *_arrivals(job, self.merged.parts, PAIRS)])
-            unranked = _arrivals(job, self.merged.parts, REST)
-            rest = pa.concat_tables([rest, *(table.cast(PAIR_COLUMNS) for table in unranked)])
-        seen = len(rows)
-        ids = _ids(part_file(Path(job["images"]), IMAGES, part))
-        alive = rows.filter(pc.is_in(rows["image_id"], ids))
-        lost = rows.filter(pc.invert(pc.is_in(rows["image_id"], ids)))
-        united = with_counts(alive, rest)
-        united = united.set_column(PAIR_COLUMNS.get_field_index("ctr"), "ctr", self._ctr(united))
-        ranked, low, lone = still_ranked(united, self.least)
-        kept = best_queries(ranked, self.rank.max_queries)
-        write_rows(part_file(Path(job["out"]), PAIRS, part), kept)
-        dropped = {
-            LOST: len(lost),
-            SAME_TEXT: len(alive) - len(united),
-            LOW_RATE: len(low),
-            NO_QUERY: len(lone),
-            BEYOND: len(ranked) - len(kept),
-        }
-        with DroppedFile(Path(job["out"]), "unite", "texts", job["part"]) as file:
-            if file.wanted:  # it takes a sort and a join to tell which these are
-                file.add_table(LOST, lost)
-                file.add_table(SAME_TEXT, repeated(alive))
-                file.add_table(LOW_RATE, low)
-                file.add_table(NO_QUERY, lone)
-                beyond = ranked.join(kept.select(KEYS), KEYS, join_type="left anti")
-                file.add_table(BEYOND, beyond)
-        shown = tuple(lost["text"][:EXAMPLES].to_pylist())
-        return StageCount(
-            "unite", "texts", seen, len(kept),
-            {rule: count for rule, count in dropped.items() if count},
-            {LOST: shown} if shown else {},
-            flows=_flows(alive, united, low, ranked, kept),
-        )  # fmt: skip
+        out = Path(job["out"])
+        with (
+            open_database(out, self.memory_bytes, job=job["part"]) as base,
+            DroppedFile(out, "unite", "texts", job["part"]) as dropped,
+        ):
+            self._read(base, job)
+            self._judge(base)
+            kept = base.table(f"SELECT {PAIR} FROM judged WHERE rule IS NULL ORDER BY {KEY}")
+            write_rows(part_file(out, PAIRS, int(job["part"])), kept.cast(PAIR_COLUMNS))
+            lost = f"""SELECT {PAIR} FROM brought
+                WHERE image_id NOT IN (FROM there) ORDER BY {KEY}, clicks"""
+            if dropped.wanted:
+                dropped.add_table(LOST, base.table(lost))
+                same = f"""SELECT {PAIR} FROM alive QUALIFY
+                    row_number() OVER (PARTITION BY {KEY} ORDER BY clicks, impressions) > 1
+                    ORDER BY {KEY}, clicks"""
+                dropped.add_table(SAME_TEXT, base.table(same))
+                for rule in (LOW_RATE, NO_QUERY, BEYOND):
+                    rows = f"SELECT {PAIR} FROM judged WHERE rule = {quoted(rule)} ORDER BY {KEY}"
+                    dropped.add_table(rule, base.table(rows))
+            shown = tuple(text for _, text, *_ in base.run(f"{lost} LIMIT {EXAMPLES}"))
+            return _count(base, shown)
 
-    def _ctr(self, rows: pa.Table) -> pa.Array:
-        if self.prior is None:
-            return pa.nulls(len(rows), pa.float32())
-        query = pc.equal(rows["source"], QUERY).to_numpy(zero_copy_only=False)
-        clicks, examined = (
-            pc.fill_null(rows[name], 0).to_numpy().astype(np.float64)
-            for name in ("clicks", "examined")
+    def _read(self, base: Database, job: dict[str, str]) -> None:
+        """Leave `there` (ids of images), `brought` and `alive` (pairs), and `rest`: see REST."""
+        part = int(job["part"])
+        pairs, images = (
+            quoted(str(part_file(Path(job[kind]), kind, part))) for kind in (PAIRS, IMAGES)
         )
-        rates = score(clicks, examined, self.rank, self.prior).astype(np.float32)
-        return pa.array(rates, pa.float32(), mask=~query)
+        own = f"SELECT {PAIR} FROM read_parquet({pairs})"
+        if self.merged.file is not None:
+            leavers = f'FROM read_parquet({quoted(self.merged.file)}) WHERE image_id <> "into"'
+            own += f" WHERE image_id NOT IN (SELECT image_id {leavers})"
+        first, last = part_range(part, self.merged.parts)
+        arrived, rest = (
+            f"SELECT {PAIR} FROM read_parquet([{', '.join(map(quoted, files))}]) "
+            f"WHERE image_id >= '{first}' AND image_id < '{last}'"
+            if (files := _arrivals(job, self.merged.parts, kind))
+            else f"SELECT {PAIR} FROM read_parquet({pairs}) WHERE false"
+            for kind in (PAIRS, REST)
+        )
+        base.run(f"CREATE TABLE there AS SELECT DISTINCT image_id FROM read_parquet({images})")
+        base.run(f"CREATE TABLE brought AS {own} UNION ALL {arrived}")
+        base.run("CREATE VIEW alive AS FROM brought WHERE image_id IN (FROM there)")
+        base.run(f"CREATE VIEW rest AS {rest}")
+
+    def _judge(self, base: Database) -> None:
+        """Leave `united`, the sums of equal pairs, and `judged`: these with the `rule` that drops
+        them, or NULL.
+        """
+        rate = "NULL::FLOAT" if self.prior is None else score_of(self.rank, self.prior)
+        amounts = ", ".join(
+            f"sum({name})::{kind} AS {name}"
+            for name, kind in (
+                ("clicks", "BIGINT"),
+                ("impressions", "BIGINT"),
+                ("examined", "DOUBLE"),
+            )
+        )
+        base.run(
+            f"""CREATE TABLE united AS SELECT *, CASE WHEN source = '{QUERY}' THEN {rate} END AS ctr
+            FROM (SELECT *, greatest(coalesce(clicks, 0)::DOUBLE, coalesce(examined, 0)) AS looks
+                FROM (SELECT {KEY}, {amounts}
+                    FROM (FROM alive UNION ALL FROM rest SEMI JOIN alive USING ({KEY}))
+                    GROUP BY {KEY}))"""
+        )
+        base.run(
+            f"""CREATE TABLE judged AS SELECT {PAIR}, CASE
+                WHEN low THEN {quoted(LOW_RATE)}
+                WHEN source <> '{QUERY}' AND lows > 0 AND queries = 0 THEN {quoted(NO_QUERY)}
+                WHEN source = '{QUERY}' AND place > {self.rank.max_queries} THEN {quoted(BEYOND)}
+                END AS rule
+            FROM (SELECT *, count_if(low) OVER of_image AS lows,
+                    count_if(source = '{QUERY}' AND NOT low) OVER of_image AS queries,
+                    row_number() OVER (PARTITION BY image_id, source = '{QUERY}', low
+                        ORDER BY ctr DESC, clicks DESC, text) AS place
+                FROM (SELECT *, source = '{QUERY}'
+                        AND coalesce(ctr < {score_literal(self.least)}, false) AS low FROM united)
+                WINDOW of_image AS (PARTITION BY image_id))"""
+        )
+
+
+def _count(base: Database, shown: tuple[str, ...]) -> StageCount:
+    """What `UnitePairs` dropped and kept; `shown` are texts whose image was dropped."""
+    ((seen,),) = base.run("SELECT count(*) FROM brought")
+    (alive,), (united,) = (base.run(f"SELECT {TOTALS} FROM {name}") for name in ("alive", "united"))
+    by_rule = {
+        rule: amounts
+        for rule, *amounts in base.run(f"SELECT rule, {TOTALS} FROM judged GROUP BY rule")
+    }
+    kept = by_rule.pop(None, [0, 0, 0])
+    dropped = {LOST: seen - alive[0], SAME_TEXT: alive[0] - united[0]}
+    rules = [rule for rule in (LOW_RATE, NO_QUERY, BEYOND) if rule in by_rule]
+    dropped |= {rule: by_rule[rule][0] for rule in rules}
+    flows = {
+        name: Flow(
+            int(alive[n]),
+            int(kept[n]),
+            {rule: int(by_rule[rule][n]) for rule in rules if by_rule[rule][n]},
+            int(united[n] - alive[n]),
+        )
+        for n, name in enumerate(COUNTED, 1)
+        if any(united[1:])
+    }
+    return StageCount(
+        "unite", "texts", seen, kept[0], {rule: count for rule, count in dropped.items() if count},
+        {LOST: shown} if shown else {}, flows=flows,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -300,10 +353,12 @@ class UniteImages:
         leavers, borrowers = self.merged.leavers(part), self.merged.borrowers(part)
         final_ids = self.merged.final_ids(part)
         wanted = set(_ids(part_file(Path(job["out"]), PAIRS, part)).to_pylist())
+        first, last = part_range(part, self.merged.parts)
+        here = [("image_id", ">=", first), ("image_id", "<", last)]
         lent = {
             row["image_id"]: row
-            for table in (_arrivals(job, self.merged.parts, IMAGES) if borrowers else ())
-            for row in table.to_pylist()
+            for file in (_arrivals(job, self.merged.parts, IMAGES) if borrowers else ())
+            for row in pq.read_table(file, filters=here).to_pylist()
         }
         for row in read_images(part_file(Path(job["images"]), IMAGES, part)):
             if row["image_id"] in leavers:
@@ -318,38 +373,10 @@ class UniteImages:
             yield ImageVerdict(known, None, written=united)
 
 
-def _flows(
-    alive: pa.Table, united: pa.Table, low: pa.Table, ranked: pa.Table, kept: pa.Table
-) -> dict[str, Flow]:
-    """The sums of a part: what images that are there brought, what joined it, and what was left."""
-    tables = (alive, united, low, ranked, kept)
-    seen, all_, lost, left, end = (totals(table) for table in tables)
-    if not any(all_.values()):
-        return {}
-    return {
-        name: Flow(
-            seen[name],
-            end[name],
-            {
-                rule: amount
-                for rule, amount in (
-                    (LOW_RATE, lost[name]),
-                    (BEYOND, left[name] - end[name]),
-                )
-                if amount
-            },
-            all_[name] - seen[name],
-        )
-        for name in COUNTED
-    }
-
-
-def _arrivals(job: dict[str, str], parts: int, kind: str) -> list[pa.Table]:
-    """The rows that other parts have written for this one."""
-    first, last = part_range(int(job["part"]), parts)
-    here = [("image_id", ">=", first), ("image_id", "<", last)]
+def _arrivals(job: dict[str, str], parts: int, kind: str) -> list[str]:
+    """The files in which other parts have left rows, perhaps for this one."""
     files = (part_file(Path(job["out"]) / LEAVERS, kind, n) for n in range(parts))
-    return [pq.read_table(file, filters=here) for file in files if file.exists()]
+    return [str(file) for file in files if file.exists()]
 
 
 def _ids(path: Path) -> pa.Array:
