@@ -480,3 +480,23 @@ def test_texts_are_checked_alike_before_and_after_they_are_grouped(tmp_path, kin
     assert counts[0].dropped.get("not UTF-8", 0) == (2 if kind in ("parquet", "lance") else 0)
     assert counts[0].flows == counts[1].flows
     assert (counts[0].kept, counts[0].notes) == (counts[1].kept, counts[1].notes)
+
+
+@pytest.mark.parametrize("shown", [1, 0, None])
+@pytest.mark.parametrize("extra", [{}, {"position": 1}])
+def test_a_row_without_text_is_counted_though_all_numbers_are_sound(tmp_path, shown, extra):
+    rows = [
+        {"url": A, "query": "猫", "impressions": 5, "clicks": 2, **extra},
+        {"url": A, "query": "猫", "impressions": 1, "clicks": None, **extra},
+        {"url": A, "query": " ", "impressions": shown, "clicks": 0, **extra},
+    ]
+    if shown is None:  # a log in which each row is one impression
+        rows = [{k: v for k, v in row.items() if k != "impressions"} for row in rows]
+        rows[0]["clicks"] = 1
+    types = dict.fromkeys(("impressions", "clicks", "position"), pa.int64())
+    log = write_log(tmp_path / "a", rows, "parquet", types)
+    count, pairs, _ = build([log], tmp_path / "out")
+    assert (count.seen, count.kept, count.dropped) == (3, 2, {"no text": 1})
+    assert count.notes["null_clicks"] == 1
+    impressions = 2 if shown is None else 6
+    assert [pair[1:5] for pair in pairs] == [("猫", "query", rows[0]["clicks"], impressions)]

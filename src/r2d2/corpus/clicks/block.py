@@ -14,15 +14,16 @@ import pyarrow as pa
 
 from r2d2.corpus.clicks.batches import make_batch
 from r2d2.corpus.clicks.blobs import BLOBS, write_run
-from r2d2.corpus.clicks.buckets import PLACES, TOTALS
+from r2d2.corpus.clicks.buckets import PLACES, SUMS, TOTALS
 from r2d2.corpus.clicks.checks import check_rows, image_id
 from r2d2.corpus.clicks.engine import STORAGE, Database, named, open_database, quoted
 from r2d2.corpus.clicks.log import read_piece
 from r2d2.corpus.clicks.log_columns import FILE_ROW_NUMBER, LOG_FILE, ROW_NUMBER, TEXTS
 from r2d2.corpus.clicks.sums import (
-    BLOCK,
+    TOTALLED,
     count_rows,
     dropped_rows,
+    exact_tally,
     example_rows,
     is_address_log,
     relation_types,
@@ -96,10 +97,13 @@ class SumBlock:
         try:
             types = relation_types(base, rows)
             checked = f"({check_rows(rows, types, self.examination)})"
-            if is_address_log(types):
-                self._write(base, sum_addresses(rows, types, self.examination), work)
-            else:
+            exact = None
+            if not is_address_log(types):
                 self._write(base, sum_checked(checked, types), work)
+            else:
+                exact = None if self.examination else exact_tally(base, rows, types)
+                sums = sum_addresses(rows, types, self.examination, exact=exact is not None)
+                self._write(base, sums, work)
         except (
             duckdb.InvalidInputException,  # texts that are no UTF-8, among others
             duckdb.NotImplementedException,
@@ -109,17 +113,15 @@ class SumBlock:
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir(parents=True)
             return None
-        kept = 0
-        if is_address_log(types):
-            sums = block_sums([*work.rglob("*.parquet")])
-            (totals,) = base.run(f"SELECT sum(rows), sum(clicks), sum(impressions) FROM {sums}")
-            kept = int(totals[0] or 0)
-            all_kept = kept == sum(int(piece["rows"]) for piece in pieces)
-            if all_kept and not any(piece["null_clicks"] for piece in pieces):
-                return count_rows([(None, *totals, 0)])
+        summed = block_sums([*work.rglob("*.parquet")])
+        (totals,) = base.run(f"SELECT sum(clicks), sum(impressions) FROM {summed}")
+        if exact is not None and [int(total or 0) for total in totals] == [*exact[2:4]]:
+            return count_rows([exact])
         count = count_rows(base.run(tally_rows(checked)))
-        if is_address_log(types) and count.kept != kept:
-            raise RuntimeError(f"{work}: {count.kept} rows pass the checks, {kept} are summed")
+        if is_address_log(types) and count.notes["clicks"] != int(totals[0] or 0):
+            raise RuntimeError(
+                f"{work}: {totals[0]} clicks are summed, not {count.notes['clicks']}"
+            )
         if not count.dropped:
             return count
         base.run("SET preserve_insertion_order = true")  # the first of the log
@@ -182,7 +184,7 @@ class SumBlock:
                 write_run(run, batch.rows["inline"], batch.images, {key for (key,) in kept})
                 runs += 1
         base.run("DROP TABLE IF EXISTS checked")
-        total = ", ".join(f"sum({column})::BIGINT AS {column}" for column in BLOCK[3:])
+        total = ", ".join(f"sum({column})::BIGINT AS {column}" for column in TOTALLED)
         self._write(base, f"SELECT image, source, text, {total} FROM block GROUP BY ALL", work)
         if base.run("SELECT count(*) FROM places")[0][0]:
             self._write(
@@ -244,7 +246,7 @@ def block_sums(files: Sequence[Path]) -> str:
         listed = ", ".join(quoted(str(file)) for file in files)
         return f"read_parquet([{listed}], hive_partitioning = false)"
     types = {"image": "VARCHAR", "source": "UTINYINT", "text": "VARCHAR"}
-    columns = ", ".join(f"NULL::{types.get(name, 'BIGINT')} AS {name}" for name in BLOCK)
+    columns = ", ".join(f"NULL::{types.get(name, 'BIGINT')} AS {name}" for name in SUMS)
     return f"(SELECT {columns} WHERE false)"
 
 

@@ -117,7 +117,6 @@ def plan(files: Sequence[str], config: CorpusConfig) -> list[dict[str, str]]:
             first = {**piece, "cut": json.dumps(log_file.cuts[0]), "before": "0"}
             columns = _named_images(first, columns)
             piece["columns"] = json.dumps(columns)
-        piece["null_clicks"] = "1" if columns.get("clicks") in log_file.with_nulls else ""
         piece["plain"] = _plain(log_file, columns) if "://" not in file else ""
         pieces += [
             {
@@ -269,7 +268,6 @@ class LogFile:
     cuts: list[list[int]]  # numbers of row groups, or of fragments, of each piece
     rows: Sequence[int | None]  # of each piece; None where it is not known before it is read
     before: Sequence[int]  # rows of the file before each piece; 0 of text, see `lines_before`
-    with_nulls: frozenset[str]  # columns that may hold NULL
 
 
 def _look(file: str) -> LogFile:
@@ -286,17 +284,16 @@ def _look(file: str) -> LogFile:
         fields = {field.name: field.type for field in dataset.schema}
         if is_pairs_table(dataset.schema):  # whose rows are pictures
             fields = pairs_columns(dataset)
-            return LogFile(PAIRS, fields, cuts, [None] * len(cuts), before, frozenset(fields))
-        return LogFile(kind, fields, cuts, rows, before, frozenset(fields))
+            return LogFile(PAIRS, fields, cuts, [None] * len(cuts), before)
+        return LogFile(kind, fields, cuts, rows, before)
     if kind != "parquet":
         with open_file(file) as stream:
             names = head_columns(unpacked(stream, file), kind, file)
         fields = dict.fromkeys(names, pa.string())
-        return LogFile(kind, fields, [[]], [None], [0], frozenset(names))
+        return LogFile(kind, fields, [[]], [None], [0])
     with open_parquet(file) as parquet:
         meta, schema = parquet.metadata, parquet.schema_arrow
     cuts, rows = [[]], [0]
-    with_nulls: set[str] = set()
     for number in range(meta.num_row_groups):
         group = meta.row_group(number)
         if rows[-1] >= PIECE_ROWS:
@@ -304,12 +301,8 @@ def _look(file: str) -> LogFile:
             rows.append(0)
         cuts[-1].append(number)
         rows[-1] += group.num_rows
-        for column in map(group.column, range(group.num_columns)):
-            known = column.statistics
-            if known is None or not known.has_null_count or known.null_count:
-                with_nulls.add(column.path_in_schema)
     fields = {field.name: field.type for field in schema}
-    return LogFile(kind, fields, cuts, rows, _before(rows), frozenset(with_nulls))
+    return LogFile(kind, fields, cuts, rows, _before(rows))
 
 
 def _before(rows: Sequence[int]) -> list[int]:

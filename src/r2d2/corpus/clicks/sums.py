@@ -12,6 +12,8 @@ from typing import Any
 
 from r2d2.corpus.clicks.buckets import SUMS
 from r2d2.corpus.clicks.checks import (
+    INTEGERS,
+    MOST,
     NO_QUERY,
     REASONS,
     check_rows,
@@ -24,7 +26,6 @@ from r2d2.corpus.clicks.log_columns import ROW_NUMBER, TEXTS
 from r2d2.corpus.funnel import COUNTED, EXAMPLES, Flow, StageCount
 
 TOTALLED = SUMS[3:]  # what is added up
-BLOCK = (*SUMS, "rows")  # of a block; the last tells how many rows each sum is of
 
 
 def relation_types(base: Database, relation: str) -> dict[str, str]:
@@ -39,32 +40,73 @@ def is_address_log(types: Mapping[str, str]) -> bool:
 
 
 def sum_addresses(
-    relation: str, types: Mapping[str, str], examination: Sequence[float] = ()
+    relation: str, types: Mapping[str, str], examination: Sequence[float] = (), *, exact: bool
 ) -> str:
-    """A SELECT of the sums of rows with an address and a query, as of `sum_checked`.
+    """A SELECT of the sums of rows with an address and a query, with the columns SUMS.
 
-    Texts are looked at once they are grouped, which are fewer. The `rows` of all sums together are
-    all that are not left out.
+    Texts are checked after they have been grouped, because there are fewer groups than rows.
 
     Args:
         relation: the rows; see `check_rows`.
         types: of its columns.
         examination: see `check_rows`.
+        exact: `exact_tally` found that no number needs a check.
     """
-    rows = check_rows(relation, types, examination, texts_too=False)
-    # it names a sum, for the database would apply what is of keys alone to every row
-    sound = f"CASE WHEN rows > 0 THEN {is_sound(['url', 'query'])} END"
+    if exact:
+        shown = _impressions(types)
+        rows = (
+            f"(SELECT *, coalesce(clicks, 0) AS clicks_, {shown} AS impressions_ FROM {relation})"
+        )
+    else:
+        checked = check_rows(relation, types, examination, texts_too=False)
+        rows = f"(SELECT * FROM ({checked}) WHERE reason IS NULL)"
+    # The condition names a sum: the database would apply one of keys alone to every row.
+    sound = (
+        f"CASE WHEN impressions IS NULL OR impressions >= 0 THEN {is_sound(['url', 'query'])} END"
+    )
     examined = _sum("examined_", "examined") if examination else "NULL::BIGINT AS examined"
-    return f"""SELECT url AS image, 0::UTINYINT AS source, query AS text,
-            {", ".join(TOTALLED)}, rows
+    return f"""SELECT url AS image, 0::UTINYINT AS source, query AS text, {", ".join(TOTALLED)}
         FROM (SELECT url, query, {_sum("clicks_", "clicks")},
-                {_sum("impressions_", "impressions")}, {examined}, count(*) AS rows
-            FROM ({rows}) WHERE reason IS NULL GROUP BY url, query)
+                {_sum("impressions_", "impressions")}, {examined}
+            FROM {rows} GROUP BY url, query)
         WHERE {sound}"""
 
 
+def exact_tally(base: Database, relation: str, types: Mapping[str, str]) -> tuple[Any, ...] | None:
+    """The tally of rows whose numbers need no check; None where one may need it.
+
+    Every number is then a count, and every row has an impression. A row that is left out for its
+    texts can therefore be told by the sum of the impressions.
+
+    Args:
+        base: where the relation is.
+        relation: rows of an address log.
+        types: of its columns.
+
+    Returns:
+        A row of `tally_rows`, as if each row were kept.
+    """
+    counts = set(types) - {"url", "query"}
+    if "clicks" not in counts or not counts <= {"impressions", "clicks"}:
+        return None
+    if not {types[name] for name in counts} <= INTEGERS:
+        return None
+    shown = _impressions(types)
+    exact = f"{shown} BETWEEN 1 AND {MOST} AND coalesce(clicks, 0) BETWEEN 0 AND {shown}"
+    ((checked, *amounts),) = base.run(
+        f"""SELECT count_if(({exact}) IS NOT TRUE), count(*), coalesce(sum(clicks), 0),
+            coalesce(sum({shown}), 0), count_if(clicks IS NULL) FROM {relation}"""
+    )
+    return None if checked else (None, *amounts)
+
+
+def _impressions(types: Mapping[str, str]) -> str:
+    """The impressions of a row: one where the log has no such column."""
+    return "impressions" if "impressions" in types else "1"
+
+
 def sum_checked(checked: str, types: Mapping[str, str]) -> str:
-    """A SELECT of the sums of rows, with the columns BLOCK.
+    """A SELECT of the sums of rows, with the columns SUMS.
 
     Args:
         checked: a relation with the columns of `check_rows`.
@@ -82,7 +124,7 @@ def sum_checked(checked: str, types: Mapping[str, str]) -> str:
             {listed}}}"""
         )
     return f"""SELECT r.image AS image, r.source AS source, r.text AS text,
-        {", ".join(_sum(f"r.{name}", name) for name in TOTALLED)}, count(*) AS rows
+        {", ".join(_sum(f"r.{name}", name) for name in TOTALLED)}
         FROM (SELECT unnest([{", ".join(records)}]) AS r FROM {checked} WHERE reason IS NULL)
         WHERE r.text IS NOT NULL GROUP BY ALL"""
 
