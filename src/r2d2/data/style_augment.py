@@ -21,7 +21,7 @@ _MOVES = _FIELD + 2 * GRID**2  # those of the lattice's shifts
 _WHITE = _MOVES + 3 * LATTICE**3  # and those that say which of its colours turn white
 NUMBERS = _WHITE + LATTICE**3  # random numbers a picture; 9 is the mirror's, see augment.py
 
-CLEAN = 0.1  # of the pictures, which stay as they are
+CLEAN = 0.5  # of the pictures, which stay as they are, as those of a gallery are
 LINES = 0.65  # of the others get outlines
 COLOURED = 0.85  # get other colours
 ERASED = 0.3  # lose their own outlines
