@@ -57,6 +57,17 @@ def test_every_package_is_pinned(instructions):
     assert re.search(r"^torch==[\d.]+$", pins, re.MULTILINE)  # a +cpu of this version fits, too
 
 
+def test_what_is_copied_is_not_ignored(instructions):
+    """`.dockerignore` leaves out everything but the lines that begin with an exclamation mark."""
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "*"
+    sent = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    copies = [text.split()[:-1] for text in texts(instructions, "COPY") if "--from" not in text]
+    copied = {name for names in copies for name in names}
+    assert copied == sent
+    assert all((ROOT / name).exists() for name in copied)
+
+
 def test_the_health_check_follows_the_port(instructions):
     """Of a server at a port that is not the default one, behind a proxy that leads nowhere."""
     _, *arguments = health_check(instructions)
