@@ -164,3 +164,25 @@ def refusal(make, *arguments):
     except R2D2Error as error:
         return str(error)
     return ""
+
+
+SCRIPT = re.compile(r"(?<![\w/])(?:benchmarks|examples|recipes|scripts)/[\w/]+\.(?:py|sh)")
+MODULE = re.compile(r"python -m (benchmarks\.[\w.]+)")
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_scripts_are_there(file):
+    text = file.read_text(encoding="utf-8")
+    named = set(SCRIPT.findall(text)) | {f"{m.replace('.', '/')}.py" for m in MODULE.findall(text)}
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_every_measuring_script_is_in_the_list_of_commands():
+    text = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    missing = [
+        file.name
+        for file in sorted((ROOT / "benchmarks").glob("*.py"))
+        if "__main__" in file.read_text(encoding="utf-8")
+        and not re.search(rf"benchmarks[./]{file.stem}\b", text)
+    ]
+    assert missing == []
