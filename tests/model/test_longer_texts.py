@@ -1,15 +1,20 @@
 """Places for longer texts than a tower was trained with: which stay, which are between which."""
 
+import dataclasses
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import r2d2
 from model.hf_small import LENGTH, save_hf
+from r2d2.config import make_config
 from r2d2.errors import R2D2Error
+from r2d2.table import PairsTable, Text, write_table
+from r2d2.training.trainer import Trainer
 from r2d2.weights.longer_texts import TABLE, stretch_places
 from r2d2.weights.towers import import_towers
-from training.small import refused
+from training.small import refused, small_pairs
 
 
 def naive(table, longest, kept):
@@ -69,3 +74,39 @@ def test_others_are_refused(tmp_path):
     with pytest.raises(R2D2Error, match="cannot be stretched"):
         import_towers(tmp_path / "siglip", tmp_path / "ours", max_length=30)  # 12, and 20 to keep
     assert "12" in refused(r2d2.load, tmp_path / "siglip", "cpu", text_length=30)
+
+
+def test_stretched_places_learn_from_long_second_texts(tmp_path, monkeypatch):
+    monkeypatch.setattr("r2d2.weights.longer_texts.KEPT", 5)
+    save_hf(tmp_path / "theirs", "clip")
+    import_towers(
+        tmp_path / "theirs", tmp_path / "ours", cross_layers=0, max_length=30, mask_token="9"
+    )
+    pairs = [
+        dataclasses.replace(
+            pair, texts=(*pair.texts, Text(f"{pair.texts[0].text}，" + "红色方块" * 5, "recaption"))
+        )
+        for pair in small_pairs(8)
+    ]
+    write_table(tmp_path / "pairs.lance", pairs)
+
+    def learnt_places(*settings):
+        """The places that one step of titles, and perhaps long second texts, has a gradient at."""
+        ours = r2d2.load(tmp_path / "ours", "cpu")
+        config = make_config(
+            "tiny", "prd2", ["train.batch_size=8", "objectives.fgd=false", *settings]
+        )
+        shares = dataclasses.replace(config.train, source_shares={"recaption": 0.0})
+        trainer = Trainer(
+            PairsTable.open(tmp_path / "pairs.lance"), tmp_path,
+            dataclasses.replace(config, train=shares, model=ours.model.config), ours.tokenizer,
+            model=ours.model,
+        )  # fmt: skip
+        batch = trainer.prepare(trainer.loader.batch(0, 8))
+        trainer.objectives(trainer.model, batch, trainer.step_context()).losses["total"].backward()
+        places = trainer.model.towers.text.embeddings.position_embedding.weight.grad
+        return places.abs().sum(1).nonzero()[:, 0].max().item() + 1
+
+    short = learnt_places()
+    assert short < LENGTH
+    assert learnt_places("objectives.weight_second_text=1") > LENGTH + 10
