@@ -1,7 +1,6 @@
 """What a step costs, held against the model itself and a step that really runs."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
@@ -9,13 +8,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from r2d2.config import make_config, presets
-from r2d2.flops import flops, on_gpus
+from r2d2.flops import flops, on_gpus, part_of
 from r2d2.model.r2d2 import R2D2
 from r2d2.objectives.batch import SecondTexts, StepContext, TrainingBatch
-from r2d2.objectives.collectives import SINGLE_PROCESS
-from r2d2.objectives.losses import Objectives
 from r2d2.planning import Assumptions, plan, plan_lines, plan_warnings, wire_of
-from r2d2.training.step import Passes, Step, backward
+from r2d2.training.distributed import ALONE
+from r2d2.training.step import Passes, backward, make_step
 from training.small import call_cli
 
 TINY = ("train.batch_size=8", "objectives.queue_size=16", "model.text.vocab_size=300")
@@ -23,8 +21,8 @@ LENGTH = 40
 
 
 def part(report, name):
-    (found,) = [part for part in report.parts if part.name == name]
-    return found
+    (cost,) = [part for part in report.parts if part.name == name]
+    return cost
 
 
 @pytest.mark.parametrize(
@@ -44,49 +42,68 @@ def test_parameters_are_the_models(preset, variant):
 
 
 @pytest.mark.parametrize(
-    ("variant", "frozen", "chunks"),
-    [*((v, (), 1) for v in ("r2d2", "wo_et", "wo_fgd", "prd2")), ("r2d2", ("vision",), 1),
-     ("r2d2", ("text",), 1), ("r2d2", ("vision", "text"), 1), ("prd2", ("text",), 1),
-     ("r2d2", (), 2), ("wo_et", (), 2), ("prd2", (), 2), ("r2d2", ("vision",), 2)],
+    ("variant", "settings"),
+    [*((v, ()) for v in ("r2d2", "wo_et", "wo_fgd", "prd2")),
+     ("r2d2", ("train.freeze_vision=true",)), ("r2d2", ("train.freeze_text=true",)),
+     ("r2d2", ("train.freeze_vision=true", "train.freeze_text=true")),
+     ("prd2", ("train.freeze_text=true",)),
+     *((v, ("system.accumulate=2",)) for v in ("r2d2", "wo_et", "prd2")),
+     ("r2d2", ("objectives.list_size=4", "objectives.widths=[16,32]")),
+     ("wo_et", ("train.lora_rank=2", "system.accumulate=2")),
+     ("r2d2", ("system.checkpoint_activations=true", "model.dropout=0.1")),
+     *(("prd2", ("objectives.weight_second_text=1", f"system.accumulate={n}")) for n in (1, 2)),
+     ("r2d2", ("train.labelled=true",))],
 )  # fmt: skip
-def test_a_step_that_runs_costs_what_is_said(variant, frozen, chunks):
-    check_cost(variant, frozen, chunks, second=False)
-
-
-@pytest.mark.parametrize("chunks", [1, 2])
-def test_a_step_with_second_texts_costs_what_is_said(chunks):
-    check_cost("prd2", (), chunks, second=True)
-
-
-def check_cost(variant, frozen, chunks, second):
-    """Hold the report against the FLOPs of a step that runs."""
-    settings = [f"train.freeze_{tower}=true" for tower in frozen]
-    settings.append(f"system.accumulate={chunks}")
-    settings.append(f"objectives.weight_second_text={float(second)}")
-    config = make_config("tiny", variant, (*TINY, "model.dropout=0", *settings))
+def test_a_step_that_runs_costs_what_is_said(variant, settings):
+    config = make_config("tiny", variant, (*TINY, *settings))
     torch.manual_seed(0)
-    model = R2D2(config.model)
-    for tower in frozen:
-        getattr(model.towers, tower).requires_grad_(False)
-    objectives = Objectives(model, config.objectives, 4, range(5))
+    step = make_step(R2D2(config.model), config, 4, range(5), ALONE)
     n, size = 8, config.model.vision.image_size
     ids = torch.randint(5, 300, (n, LENGTH))
     keys = torch.arange(2 * n).view(n, 2)
     mask = torch.ones_like(ids, dtype=torch.bool)
-    batch = TrainingBatch(torch.rand(n, 3, size, size), ids, mask, keys, torch.arange(n))
-    if second:
-        others = SecondTexts(ids.flip(0), mask, torch.arange(n) + 200, torch.ones(n).bool())
-        batch = replace(batch, second=others)
-    if objectives.queue is not None:  # the plan takes a full queue
+    labels = torch.ones(n, dtype=torch.long) if config.train.labelled else None
+    second = None
+    if config.reads_second_texts:
+        second = SecondTexts(ids.flip(0), mask, torch.arange(n) + 200, torch.ones(n).bool())
+    pixels, index = torch.rand(n, 3, size, size), torch.arange(n)
+    batch = TrainingBatch(pixels, ids, mask, keys, index, labels, second)
+    if step.objectives.queue is not None:  # the plan takes a full queue
         features = torch.nn.functional.normalize(torch.rand(16, config.model.embed_dim), dim=1)
-        objectives.queue.push(features, features, torch.arange(100, 132).view(16, 2))
+        step.objectives.queue.push(features, features, torch.arange(100, 132).view(16, 2))
+    context = StepContext(0, 1, 0.4, 0.5, config.objectives.list_size)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        step = Step(model, objectives, SINGLE_PROCESS)
-        backward(step, batch, StepContext(0, 1, 0.4, 0.5), Passes(accumulate=chunks))
+        backward(step, batch, context, Passes(accumulate=config.system.accumulate))
     report = flops(config, LENGTH)
-    # A batch runs as many positions as its most masked text has; the report takes the mean.
-    assert n * report.step == pytest.approx(counter.get_total_flops(), rel=0.05)
-    assert report.trainable == sum(p.numel() for p in model.parameters() if p.grad is not None)
+    assert n * report.step == pytest.approx(counter.get_total_flops(), rel=1e-9)
+    if labels is None:  # with labels the head for masked tokens learns nothing
+        learnt = sum(p.numel() for p in step.parameters() if p.grad is not None)
+        assert report.trainable == learnt
+
+
+def test_a_new_module_is_a_part_of_its_own():
+    assert part_of("model.towers.vision.layers.0.attention") == "image encoder"
+    assert part_of("objectives.teacher.text_projection.weight") == "teacher's text encoder"
+    assert part_of("model.towers.audio.layers.0") == "audio"
+    assert part_of("model.new_head.0") == "new_head"
+    assert part_of("objectives.queue") == "losses"
+
+
+def test_layers_that_run_again_keep_their_inputs_alone():
+    plain, again = (
+        flops(make_config("tiny", "prd2", (*TINY, f"system.checkpoint_activations={on}")))
+        for on in ("false", "true")
+    )
+    vision, text = plain.config.model.vision, plain.config.model.text
+    kept = round(plain.config.objectives.image_keep * vision.patches)
+    inputs = 4 * vision.width * vision.layers * (2 + vision.patches + kept)
+    saved = part(again, "image encoder").activations
+    assert inputs < saved < 0.3 * part(plain, "image encoder").activations
+    inputs = 2 * 4 * text.width * text.layers * plain.length  # of clean and masked texts
+    assert inputs < part(again, "text encoder").activations < 1.5 * inputs
+    assert part(plain, "teacher's image encoder").activations == 0
+    repeated = part(again, "image encoder").backward - part(plain, "image encoder").backward
+    assert 0.8 < repeated / part(again, "image encoder").forward < 1
 
 
 def test_the_image_encoder_is_known_from_elsewhere():
@@ -170,6 +187,8 @@ def test_what_goes_over_the_wire_by_hand():
     second = of("objectives.weight_second_text=1").features
     assert second - wire.features == pytest.approx(3 / 4 * gathered * (2 + 4))
     assert of("system.accumulate=2").states == 0
+    assert of("objectives.negative_groups=4").states == 0  # each group is within one GPU
+    assert of("objectives.negative_groups=2").states == wire.states
     assert of(variant="prd2").states == 0
     cut = of("system.parallel=fsdp").gradients
     own = report.everything - report.teachers

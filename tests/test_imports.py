@@ -14,12 +14,13 @@ ORDER = """
     extras files images language output_lock page pair ranking settings tensor_files unique_ids
     config inputs model table vectors
     outputs
-    arguments flops objectives table_queries tokenizer
-    data fingerprint hf_tokenizer planning readable
+    arguments objectives table_queries tokenizer
+    data fingerprint hf_tokenizer readable
     corpus
     formats
     pretrained tensor_cores weights narrow onnx_models models
     encoder explain training
+    flops planning
     evaluation index own_table
     photo_folder
     search

@@ -1,32 +1,55 @@
 """The cost of a training step: GFLOPs of every part, parameters, and memory a GPU.
 
-Every part of the model is traced by tensor shapes only, and its matrix products are counted, so
-that the figures follow the code. One multiply-accumulate is two floating-point operations.
+The step of the trainer runs on tensors that have shapes and no values, and its matrix products are
+counted for the modules in which they run, so that the figures follow the code. One
+multiply-accumulate is two floating-point operations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, UntypedStorage, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
 from r2d2.config import Config
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.r2d2 import R2D2
-from r2d2.model.towers import freeze
+from r2d2.objectives.batch import SecondTexts, StepContext, TrainingBatch
+from r2d2.training.distributed import World
+from r2d2.training.step import Passes, Step, backward, make_step
 
-TRACED = 4  # pairs; the cost of a pair depends on their number only in the contrast
-NEGATIVES = 2  # negatives that FGR ranks for each positive: another text, and another image
+TRACED = 128  # pairs of a chunk at most: enough for the shares of tokens that are masked at random
+SPECIAL, MASK, TOKEN = 0, 1, 2  # ids of the traced texts
+LOSSES = "losses"  # what runs outside of the model's parts
+PARTS = {  # modules that are reported by another name, or together; the others by their own
+    "vision": "image encoder",
+    "pooled_norm": "image encoder",
+    "image_projection": "image encoder",
+    "text": "text encoder",
+    "text_projection": "text encoder",
+    "text_to_image": "text-to-image cross encoder",
+    "match_head_text": "text-to-image cross encoder",
+    "image_to_text": "image-to-text cross encoder",
+    "match_head_image": "image-to-text cross encoder",
+    "image_cross_projection": "image-to-text cross encoder",
+    "mlm_head": "masked tokens' head",
+}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one part of a step, for one pair."""
+    """The cost of one part of a step, for one pair: of all passes through the part."""
 
     name: str
     parameters: int
@@ -118,21 +141,27 @@ class FlopsReport:
 
 
 def flops(config: Config, length: int | None = None, gpus: int = 1) -> FlopsReport:
-    """Trace a configuration.
+    """Trace a training step, of all objectives and with a full queue.
 
     Args:
         config: configuration of a run; its batch size is that of all GPUs together.
         length: tokens of a text; None: the maximum length.
         gpus: number of GPUs over which the batch is spread.
+
+    Raises:
+        R2D2Error: a package is missing that the configuration needs, such as peft for LoRA.
     """
     length = length or config.model.text.max_length
+    exchanges = exchanges_states(config, gpus)
+    world = _TracedWorld(batch=config.train.batch_size, exchanges=exchanges)
+    plain = replace(config, system=replace(config.system, compile=False))
     with torch.device("meta"):
-        model = R2D2(config.model)
-    freeze(model.towers, config.train.freeze_vision, config.train.freeze_text)
-    parts = tuple(_parts(config, model, length, gpus))
-    everything = sum(p.numel() for p in model.parameters())
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    teachers = sum(p.numel() for p in model.towers.parameters()) if _taught(config) else 0
+        step = make_step(R2D2(config.model), plain, MASK, (SPECIAL,), world)
+    parts = _trace_step(step, plain, length, gpus)
+    everything = sum(p.numel() for p in step.model.parameters())
+    trainable = sum(p.numel() for p in step.model.parameters() if p.requires_grad)
+    teacher = None if config.train.labelled else step.objectives.teacher
+    teachers = 0 if teacher is None else sum(p.numel() for p in teacher.parameters())
     memory = _memory(config, parts, gpus, everything, trainable, teachers)
     return FlopsReport(
         config, length, gpus, parts, memory, trainable, everything + teachers, teachers
@@ -151,7 +180,9 @@ def exchanges_states(config: Config, gpus: int) -> bool:
     ranks = config.objectives.fgr and config.model.cross_layers > 0 and not config.train.labelled
     # a chunk draws from itself only, and a block is within one process
     drawn = config.system.accumulate == 1 and not config.objectives.list_size
-    return ranks and gpus > 1 and drawn
+    groups = config.objectives.negative_groups
+    within = groups > 0 and groups % gpus == 0  # then each group is within one process
+    return ranks and gpus > 1 and drawn and not within
 
 
 def _memory(
@@ -177,228 +208,204 @@ def _memory(
     )
 
 
-def _taught(config: Config) -> bool:
-    return config.objectives.teachers and not config.train.labelled
-
-
 def _width(config: Config) -> float:
     """The size of an activation relative to float32: autocast saves them in two bytes."""
     return 1.0 if config.system.precision == "float32" else 0.5
 
 
-def _parts(config: Config, model: R2D2, length: int, gpus: int) -> Iterator[Cost]:
-    """Every part of the step, in the order in which the losses use it; see objectives/losses.py."""
-    o, n = config.objectives, TRACED
-    towers, vision, text = model.towers, config.model.vision, config.model.text
-    pixels = torch.empty(n, 3, vision.image_size, vision.image_size, device="meta")
-    ids = torch.empty(n, length, dtype=torch.long, device="meta")
-    real = torch.empty(n, length, dtype=torch.bool, device="meta")
-    both = config.objectives.mlm or o.fgd  # clean and masked texts
-    labelled = config.train.labelled
-    fixed_images, fixed_texts = config.train.freeze_vision, config.train.freeze_text
-    # Activation checkpointing does not run frozen layers again
-    image_layers = 0 if fixed_images else vision.layers
-    text_layers = 0 if fixed_texts else text.layers
-    keep = config.system.checkpoint_activations
-    children = dict(towers.named_children())
-    in_text = [children.pop("text"), children.pop("text_projection")]
-    in_vision = list(children.values())
+def part_of(name: str) -> str:
+    """The part of the report to which a module or a parameter of `Step` belongs, by its name."""
+    teacher = "objectives.teacher."
+    for parent, owner in (("model.towers.", ""), ("model.", ""), (teacher, "teacher's ")):
+        if name.startswith(parent):
+            module = name.removeprefix(parent).split(".")[0]
+            return owner + PARTS.get(module, module)
+    return LOSSES
 
-    def cost(name: str, modules: list[nn.Module], call: Callable[..., Any], *inputs: Tensor,
-             learns: bool = True, layers: int = 0) -> Cost:  # fmt: skip
-        parameters = sum(p.numel() for module in modules for p in module.parameters())
-        forward, backward, saved = _trace(call, inputs, learns)
-        if keep and layers:  # only the layers' inputs are saved, and their forward pass runs again
-            backward += forward if learns else 0.0
-            saved = min(saved, layers * sum(x.numel() for x in inputs if x.is_floating_point()) * 4)
-        return Cost(name, parameters, forward / n, backward / n, saved / n)
 
-    # Where no cross encoder reads an item's states, the last layer runs at [CLS] only.
-    ranks = bool(model.has_match and (o.fgr or labelled))
-
-    def embed_texts(i: Tensor, m: Tensor) -> Tensor:
-        return towers.embed_texts(i, m)
-
-    def read_texts(i: Tensor, m: Tensor) -> Tensor:
-        side = towers.encode_texts(i, m)
-        return side.embedding.sum() + side.states.sum()
-
-    def read_images(x: Tensor) -> Tensor:
-        side = towers.encode_images(x)
-        return side.embedding.sum() + side.states.sum()
-
-    encoders = [
-        cost("image encoder", in_vision, read_images if ranks else towers.embed_images, pixels,
-             layers=image_layers),
-        cost("text encoder", in_text, read_texts if ranks else embed_texts, ids, real,
-             layers=text_layers),
-    ]  # fmt: skip
-    if both and not labelled:  # under ET the cross encoders read one of the two forms of a text
-        apart = ranks and o.mlm and not o.et
-        encoders.append(
-            cost("text encoder, masked text", [], read_texts if apart else embed_texts, ids, real,
-                 layers=text_layers)
-        )  # fmt: skip
-    if config.reads_second_texts:
-        encoders.append(
-            cost("text encoder, second text", [], embed_texts, ids, real, layers=text_layers)
+def _trace_step(step: Step, config: Config, length: int, gpus: int) -> tuple[Cost, ...]:
+    """The parts of the step, in the order in which it uses them first."""
+    chunks = min(2, config.system.accumulate)  # a third one costs what the second does
+    block = config.objectives.list_size if config.objectives.fgr else 0
+    size = min(TRACED, config.train.batch_size // (gpus * config.system.accumulate))
+    size = max(1, size // block) * block if block else max(1, size)
+    pairs, pixels = size * chunks, config.model.vision.image_size
+    ids, index = torch.full((pairs, length), TOKEN), torch.arange(pairs)
+    real = torch.ones_like(ids, dtype=torch.bool)
+    batch = TrainingBatch(
+        pixels=torch.empty(pairs, 3, pixels, pixels, device="meta"),
+        ids=ids,
+        mask=real,
+        keys=torch.arange(2 * pairs).view(pairs, 2),
+        index=index,
+        labels=torch.ones_like(index) if config.train.labelled else None,
+        second=SecondTexts(ids, real, index, real[:, 0]) if config.reads_second_texts else None,
+    )
+    if step.objectives.queue is not None:
+        step.objectives.queue.count = step.objectives.queue.size
+    trace = _Trace(step)
+    context = StepContext(seed=0, step=1, alpha=0.4, uniform_share=0.5, group_size=block)
+    with trace:
+        backward(step, batch, context, Passes(chunks))
+    parameters: Counter[str] = Counter()
+    for name, parameter in step.named_parameters():
+        parameters[part_of(name)] += parameter.numel()
+    return tuple(
+        Cost(
+            part,
+            parameters[part],
+            *(c[part] / pairs for c in (trace.forward, trace.backward, trace.saved)),
         )
-    yield from encoders
-    if config.system.accumulate > 1 and not labelled:  # the contrast sees all chunks first
-        yield Cost("features of all chunks", 0, sum(part.forward for part in encoders), 0.0, 0.0)
-    if o.fgd and not labelled:
-        kept = max(1, round(o.image_keep * vision.patches))
-        chosen = torch.empty(n, kept, dtype=torch.long, device="meta")
-        yield cost(f"image encoder, {kept} patches", [], towers.embed_images, pixels, chosen,
-                   layers=image_layers)  # fmt: skip
-    if _taught(config):
-        for name, modules, call, inputs in (
-            ("teacher of images", in_vision, towers.embed_images, (pixels,)),
-            ("teacher of texts", in_text, towers.embed_texts, (ids, real)),
-        ):
-            yield cost(name, modules, call, *inputs, learns=False)
-    if not labelled:
-        yield _contrast(config, gpus)
-    if config.reads_second_texts:
-        yield _second_contrast(config)
-    if not model.has_match or not (o.fgr or labelled):
-        return
-    # each pair's own states, and at most one image and one text from other GPUs as negatives
-    items = 2 * n if exchanges_states(config, gpus) else n
-    states = torch.empty(items, 1 + vision.patches, vision.width, device="meta")
-    states.requires_grad_(not fixed_images)
-    words = torch.empty(items, length, text.width, device="meta", requires_grad=not fixed_texts)
-    real = torch.empty(items, length, dtype=torch.bool, device="meta")
-    pairs = n if labelled else (o.list_size or 1 + NEGATIVES) * n
-    index = torch.empty(pairs, dtype=torch.long, device="meta")
-    masked = max(1, round(o.mask_share * length))
-    side = _sides(states, words, real)
-    together = o.et and not labelled
-
-    def cross_text(read: int) -> Cost:
-        """The cost if the last layer runs at `read` positions of each pair."""
-        positions = torch.empty(pairs, read, dtype=torch.long, device="meta")
-        return cost("text-to-image cross encoder", [model.text_to_image, model.match_head_text],
-                    lambda v, t, i, k: model.cross_text(*side(v, t), (i, i), k), states, words,
-                    index, positions, layers=config.model.cross_layers)  # fmt: skip
-
-    # [CLS] of every pair, and the masked tokens of the positives that are read masked
-    share = n / pairs * o.et_masked_share if together else 0.0
-    yield _between(cross_text(1), cross_text(1 + masked), share)
-    yield cost("image-to-text cross encoder",
-               [model.image_to_text, model.match_head_image, model.image_cross_projection],
-               lambda v, t, i: model.cross_image(*side(v, t), (i, i)), states, words, index,
-               layers=config.model.cross_layers)  # fmt: skip
-    if not o.mlm or labelled:
-        return
-    if not together:
-        where = torch.empty(n, 1 + masked, dtype=torch.long, device="meta")
-        alone = _sides(states[:n], words[:n], real[:n])
-        yield cost("text-to-image, masked text", [],
-                   lambda v, t, k: model.cross_text(*alone(v, t), None, k), states[:n], words[:n],
-                   where, layers=config.model.cross_layers)  # fmt: skip
-    asked = n * masked * (o.et_masked_share if together else 1.0)
-    hidden = torch.empty(max(1, round(asked)), text.width, device="meta", requires_grad=True)
-    yield cost("masked tokens' head", [model.mlm_head],
-               lambda x: model.mlm_head(x, towers.token_embedding), hidden)  # fmt: skip
-
-
-def _between(less: Cost, more: Cost, share: float) -> Cost:
-    """Interpolate between two costs."""
-
-    def at(a: float, b: float) -> float:
-        return a + share * (b - a)
-
-    return replace(
-        less,
-        forward=at(less.forward, more.forward),
-        backward=at(less.backward, more.backward),
-        activations=at(less.activations, more.activations),
+        for part in trace.forward
     )
 
 
-def _sides(
-    states: Tensor, words: Tensor, real: Tensor
-) -> Callable[[Tensor, Tensor], tuple[EncodedStates, EncodedStates]]:
-    """Both modalities as the cross encoders read them, without embeddings."""
-    return lambda v, t: (EncodedStates(v, None, v[:, 0]), EncodedStates(t, real, t[:, 0]))
+@dataclass(frozen=True)
+class _TracedWorld(World):
+    """One process of a run whose batch has `batch` pairs; the others send nothing but shapes."""
+
+    batch: int = 1  # pairs of all processes
+    exchanges: bool = False  # whether hard negatives come from other processes
+
+    def gather(self, x: Tensor) -> Tensor:
+        """The rows of all processes; those of the others are like no row of this one."""
+        return torch.cat([x, x.new_full((max(0, self.batch - len(x)), *x.shape[1:]), -1)])
+
+    def average(self, x: Tensor) -> Tensor:
+        """The tensor itself, without gradient."""
+        return x.detach()
+
+    def fetch(
+        self, sides: tuple[EncodedStates, EncodedStates], wanted: tuple[Tensor, Tensor]
+    ) -> tuple[tuple[EncodedStates, EncodedStates], tuple[Tensor, Tensor]]:
+        """As many rows of other processes as there are pairs: the most that can be drawn."""
+        if not self.exchanges:
+            return sides, wanted
+        images, texts = (EncodedStates.cat([side, side]) for side in sides)
+        return (images, texts), wanted
 
 
-def _contrast(config: Config, gpus: int) -> Cost:
-    """TgD or GCPR: every feature with all of the batch and of the queue, in both directions."""
-    o, d = config.objectives, config.model.embed_dim
-    candidates = config.train.batch_size + (o.queue_size if o.tgd else 0)
-    product = 2.0 * d * candidates  # FLOPs of one feature with all candidates
-    student = 2 * product
-    teacher = student if o.tgd else 0.0
-    kept = 4.0 * 2 * candidates * (2 if o.tgd else 1)
-    return Cost("contrast" + (", queue" if o.tgd else ""), 0, student + teacher, 2 * student, kept)
+class _Shapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Lets tensors with values and tensors without values ("meta") meet in one operation.
 
-
-def _second_contrast(config: Config) -> Cost:
-    """Pictures with second texts, where every picture of the batch has one."""
-    product = 2.0 * config.model.embed_dim * config.train.batch_size
-    kept = 4.0 * 2 * config.train.batch_size
-    return Cost("contrast, second texts", 0, 2 * product, 4 * product, kept)
-
-
-def _trace(
-    call: Callable[..., Any], inputs: tuple[Tensor, ...], learns: bool
-) -> tuple[float, float, float]:
-    """FLOPs of the forward and the backward pass, and bytes saved between them.
-
-    Inputs that come from trained layers require a gradient.
-    """
-    if not learns:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            call(*inputs)
-        return float(counter.get_total_flops()), 0.0, 0.0
-    kept, counter = _SavedBytes(), FlopCounterMode(display=False)
-    with kept, torch.autograd.graph.saved_tensors_hooks(kept.add, lambda x: x), counter:
-        out = call(*inputs)
-    forward = float(counter.get_total_flops())
-    if not out.requires_grad:  # a frozen tower without a projection
-        return forward, 0.0, 0.0
-    with FlopCounterMode(display=False) as counter:
-        out.sum().backward()
-    return forward, float(counter.get_total_flops()), float(sum(kept.bytes.values()))
-
-
-class _SavedBytes(TorchFunctionMode):
-    """The bytes saved for the backward pass, each storage once.
-
-    For attention these are its inputs and its result, since GPU kernels do not save probabilities.
+    The result then has no values either. So masks and draws, on which shapes depend, are computed,
+    and what the model makes of pixels and weights is not.
     """
 
-    def __init__(self) -> None:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        if len({x.is_meta for x in tensors}) > 1:
+            args = tuple(_indices(x) if isinstance(x, list | tuple) else x for x in args)
+            args, kwargs = tree_map(_shape_of, (args, kwargs))
+        return func(*args, **kwargs)
+
+
+def _indices(arguments: Sequence[Any]) -> list[Any]:
+    """Masks with values, by which a tensor is indexed, as the indices that they stand for."""
+    expanded: list[Any] = []
+    for x in arguments:
+        mask = isinstance(x, Tensor) and x.dtype == torch.bool and not x.is_meta
+        expanded += x.nonzero().unbind(1) if mask else [x]
+    return expanded
+
+
+def _shape_of(x: Any) -> Any:
+    return x.to("meta") if isinstance(x, Tensor) else x
+
+
+class _Trace(TorchFunctionMode):
+    """Counts the operations and the saved bytes of a step, for each of its parts.
+
+    In the backward pass an operation counts for the part that saved its inputs, and where a layer
+    runs again, by activation checkpointing, for the layer's part.
+    """
+
+    def __init__(self, step: Step) -> None:
         super().__init__()
-        self.bytes: dict[int, int] = {}
-        self._held: list[Any] = []  # the address of a freed storage could be used again
-        self._within = False
+        self.forward: Counter[str] = Counter()  # FLOPs
+        self.backward: Counter[str] = Counter()  # FLOPs
+        self.saved: Counter[str] = Counter()  # bytes, each storage once
+        self._operations = FlopCounterMode(display=False)
+        self._contexts = ExitStack()
+        self._counted = 0
+        self._part = LOSSES
+        self._callers: list[str] = []  # parts that wait for an inner one
+        self._in_backward = False
+        self._in_attention = self._saves_attention = False
+        self._storages: dict[int, UntypedStorage] = {}  # a freed address could be used again
+        for name, module in step.named_modules():
+            if part_of(name) != LOSSES:
+                module.register_forward_pre_hook(partial(self._enter, part_of(name)))
+                module.register_forward_hook(self._leave)
 
-    def add(self, x: Tensor) -> Tensor:
-        """Count a tensor that autograd saves; weights are counted elsewhere."""
-        if not self._within and not isinstance(x, nn.Parameter) and not _is_weight(x):
-            storage = x.untyped_storage()
-            self.bytes[storage._cdata] = storage.nbytes()
-            self._held.append(storage)
-        return x
+    def __enter__(self) -> _Trace:
+        super().__enter__()  # type: ignore[no-untyped-call]
+        self._contexts.enter_context(saved_tensors_hooks(self._save, self._restore))
+        self._contexts.enter_context(_Shapes())  # type: ignore[no-untyped-call]
+        self._contexts.enter_context(self._operations)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._contexts.close()
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._switch(LOSSES)
+
+    def _switch(self, part: str) -> None:
+        """Count what ran since the last call for the part so far."""
+        total = self._operations.get_total_flops()
+        if total > self._counted:
+            counts = self.backward if self._in_backward else self.forward
+            counts[self._part] += total - self._counted
+        self._counted, self._part = total, part
+
+    def _enter(self, part: str, *_: Any) -> None:
+        if not self._in_backward:  # a layer that runs again may stop before its end
+            self._callers.append(self._part)
+        self._switch(part)
+
+    def _leave(self, *_: Any) -> None:
+        if not self._in_backward:
+            self._switch(self._callers.pop())
+
+    def _save(self, x: Tensor) -> tuple[Tensor, str]:
+        if self._in_attention:
+            self._saves_attention = True
+        else:
+            self._count_bytes(x)
+        return x, self._part
+
+    def _restore(self, saved: tuple[Tensor, str]) -> Tensor:
+        self._switch(saved[1])
+        return saved[0]
+
+    def _count_bytes(self, x: Tensor) -> None:
+        """Count a tensor that autograd saves; weights and views of them are counted elsewhere."""
+        storage = x.untyped_storage()
+        weight = isinstance(x, nn.Parameter) or isinstance(x._base, nn.Parameter)
+        if not weight and storage._cdata not in self._storages:
+            self._storages[storage._cdata] = storage
+            self.saved[self._part] += storage.nbytes()
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if func is not torch.nn.functional.scaled_dot_product_attention:
-            return func(*args, **(kwargs or {}))
-        self._within = True
-        try:
-            out = func(*args, **(kwargs or {}))
-        finally:
-            self._within = False
-        for x in (*args[:3], out):
-            self.add(x)
-        return out
-
-
-def _is_weight(x: Tensor) -> bool:
-    """Whether a tensor is a view of a parameter, such as the transpose in a linear map."""
-    return isinstance(x._base, nn.Parameter)
+        kwargs = kwargs or {}
+        if func in (Tensor.backward, torch.autograd.grad):
+            self._switch(LOSSES)
+            self._in_backward = True
+            result = func(*args, **kwargs)
+            self._switch(LOSSES)
+            self._in_backward = False
+            return result
+        if func is not nn.functional.scaled_dot_product_attention:
+            return func(*args, **kwargs)
+        # Kernels on GPUs save the inputs and the result, and not the probabilities.
+        self._in_attention, self._saves_attention = True, False
+        attended = func(*args, **kwargs)
+        self._in_attention = False
+        for x in (*args[:3], attended) if self._saves_attention else ():
+            self._count_bytes(x)
+        return attended

@@ -10,7 +10,7 @@ that of the large batch.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,8 +20,11 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
+from r2d2.config import Config
 from r2d2.keyed import Draw, key
+from r2d2.model.dropout import set_dropout
 from r2d2.model.r2d2 import R2D2
+from r2d2.model.towers import freeze
 from r2d2.objectives.batch import (
     CachedGradients,
     Features,
@@ -31,6 +34,8 @@ from r2d2.objectives.batch import (
 )
 from r2d2.objectives.losses import Objectives
 from r2d2.training.distributed import World
+from r2d2.training.lora import add_lora
+from r2d2.training.memory import checkpoint_activations, compile_layers
 
 
 class Step(nn.Module):
@@ -56,6 +61,31 @@ class Step(nn.Module):
     def features(self, batch: TrainingBatch, context: StepContext) -> Features:
         """See `Objectives.features`."""
         return self.objectives.features(self.model, batch, context)
+
+
+def make_step(
+    model: R2D2, config: Config, mask_id: int, special_ids: Iterable[int], world: World
+) -> Step:
+    """The step of a run, on the device of the model, which is changed in place by the settings.
+
+    Args:
+        model: the student.
+        config: of the run.
+        mask_id: the id of [MASK].
+        special_ids: ids that are never masked.
+        world: the processes.
+    """
+    train = config.train
+    if train.dropout is not None:
+        set_dropout(model, train.dropout)
+    add_lora(model, train)
+    objectives = Objectives(model, config.objectives, mask_id, special_ids)
+    freeze(model.towers, train.freeze_vision, train.freeze_text)
+    if config.system.compile:
+        compile_layers(model, objectives.teacher)
+    if config.system.checkpoint_activations:
+        checkpoint_activations(model)
+    return Step(model, objectives.to(model.towers.device), world)
 
 
 @dataclass(frozen=True)

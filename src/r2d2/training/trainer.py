@@ -23,11 +23,9 @@ from r2d2.data.loader import PairsLoader, RawBatch
 from r2d2.errors import R2D2Error, RunStoppedError
 from r2d2.images.decode import Kind
 from r2d2.keyed import Draw, uniform
-from r2d2.model.dropout import set_dropout
 from r2d2.model.r2d2 import R2D2
-from r2d2.model.towers import freeze
 from r2d2.objectives.batch import SecondTexts
-from r2d2.objectives.losses import Objectives, StepContext, TrainingBatch
+from r2d2.objectives.losses import StepContext, TrainingBatch
 from r2d2.pretrained import default_device
 from r2d2.table import PairsTable
 from r2d2.tokenizer import Tokenizer
@@ -39,8 +37,7 @@ from r2d2.training.distributed import ALONE, World
 from r2d2.training.division import group_size
 from r2d2.training.epochs import read_epochs
 from r2d2.training.hardware import bfloat16, decoders
-from r2d2.training.lora import add_lora, is_adapted, merged
-from r2d2.training.memory import checkpoint_activations, compile_layers
+from r2d2.training.lora import is_adapted, merged
 from r2d2.training.mining import Mining
 from r2d2.training.optimizer import make_optimizer
 from r2d2.training.run_folder import CHECKPOINTS
@@ -52,7 +49,15 @@ from r2d2.training.sharding import (
     shard,
 )
 from r2d2.training.signals import signals
-from r2d2.training.step import Passes, Step, backward, leaves_unused, spread, unwrapped
+from r2d2.training.step import (
+    Passes,
+    Step,
+    backward,
+    leaves_unused,
+    make_step,
+    spread,
+    unwrapped,
+)
 from r2d2.training.step_log import StepLog
 from r2d2.training.watch import Watch
 
@@ -132,18 +137,8 @@ class Trainer:
         built_on = torch.device("cpu") if cut else self.device
         torch.manual_seed(train.seed)
         self.model = (model or R2D2(self.config.model)).to(built_on)
-        if train.dropout is not None:
-            set_dropout(self.model, train.dropout)
-        add_lora(self.model, train)
-        self.objectives = Objectives(
-            self.model, config.objectives, tokenizer.mask_id, tokenizer.special_ids
-        ).to(built_on)
-        freeze(self.model.towers, train.freeze_vision, train.freeze_text)
-        if system.compile:
-            compile_layers(self.model, self.objectives.teacher)
-        if system.checkpoint_activations:
-            checkpoint_activations(self.model)
-        step = Step(self.model, self.objectives, world)
+        step = make_step(self.model, config, tokenizer.mask_id, tokenizer.special_ids, world)
+        self.objectives = step.objectives
         self.module: Step | DistributedDataParallel = (
             shard(step, self.device)
             if cut
