@@ -17,6 +17,7 @@ from r2d2.errors import R2D2Error
 LANGUAGES = ("en", "zh")
 VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")  # the order of POSIX
 HOLE = re.compile(r"{(\w+)}")
+SENTENCE_END = re.compile(r"(?<=\.) (?=[A-Z0-9▲Δ])")
 HOLE_PATTERN = re.compile(r"\\{(\w+)\\}")  # a hole in a text after re.escape
 
 
@@ -48,22 +49,37 @@ def catalogue(area: str) -> dict[str, str]:
     return {entry["en"]: entry["zh"] for entry in entries}
 
 
-def in_language(message: str) -> str:
-    """An error in the language of the user; in English where no Chinese template is like it."""
+def in_language(message: str, area: str = "errors") -> str:
+    """A text in the language of the user; in English where no Chinese template is like it.
+
+    Args:
+        message: an error, or a text of a report, of which `area` has a template.
+        area: whose catalogue is looked through.
+    """
     try:
         if language() == "en":
             return message
     except R2D2Error:  # it is the one that is told
         return message
-    for template in _templates():
+    for template in _templates(area):
         if (values := template.values(message)) is not None:
             # a value may be a text of the catalogue itself, such as a remedy
-            return HOLE.sub(lambda hole: in_language(values[hole[1]]), template.chinese)
-    return message
+            return HOLE.sub(lambda hole: in_language(values[hole[1]], area), template.chinese)
+    subject, colon, rest = message.partition(": ")  # such as the name of a file before an error
+    translated = [in_language(subject, area), in_language(rest, area)] if colon else []
+    return message if translated in ([], [subject, rest]) else "：".join(translated)
 
 
-class ErrorTemplate(NamedTuple):
-    """A text of an error in both languages, with the same holes, such as `{path}`."""
+def sentences_in_language(text: str, area: str) -> str:
+    """A text in the language of the user, each sentence by a template of its own."""
+    sentences = SENTENCE_END.split(text)
+    spoken = [in_language(sentence, area) for sentence in sentences]
+    # Chinese has no space between sentences
+    return ("".join if spoken != sentences else " ".join)(spoken)
+
+
+class TextTemplate(NamedTuple):
+    """A text in both languages, with the same holes, such as `{path}`."""
 
     english: str
     chinese: str
@@ -83,7 +99,7 @@ class ErrorTemplate(NamedTuple):
 
 
 @cache
-def _templates() -> list[ErrorTemplate]:
+def _templates(area: str) -> list[TextTemplate]:
     """Those with the longest fixed text first, for they say most of a message."""
-    templates = [ErrorTemplate(*texts) for texts in catalogue("errors").items()]
+    templates = [TextTemplate(*texts) for texts in catalogue(area).items()]
     return sorted(templates, key=lambda template: -len("".join(template.fixed)))

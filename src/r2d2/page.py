@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from r2d2.language import catalogue, language
+from r2d2.language import catalogue, language, sentences_in_language
 
 # What stands between the texts of a template: tags, expressions and statements.
 MARKS = re.compile(r"({%.*?%}|{{.*?}}|{#.*?#}|<[^>]*>)", re.DOTALL)
@@ -30,6 +30,7 @@ def template(package: str, name: str) -> Any:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "percent": percent}
+    environment.filters["translated"] = page_text
     css = resources.files("r2d2").joinpath("page.css").read_text(encoding="utf-8")
     environment.globals |= {"css": Markup(css), "thumbnail": thumbnail}
     text = resources.files(package).joinpath(name).read_text(encoding="utf-8")
@@ -45,12 +46,20 @@ def in_user_language(source: str) -> str:
         return source
     texts = catalogue("pages")
     parts = MARKS.split(source.replace('<html lang="en">', '<html lang="zh">'))
-    for place in range(0, len(parts), 2):
-        words = " ".join(parts[place].split())
+    for index in range(0, len(parts), 2):
+        words = " ".join(parts[index].split())
         if words in texts:
-            before, after = re.match(r"(\s*).*?(\s*)$", parts[place], re.DOTALL).groups()  # type: ignore[union-attr]
-            parts[place] = before + texts[words] + after
+            before, after = re.match(r"(\s*).*?(\s*)$", parts[index], re.DOTALL).groups()  # type: ignore[union-attr]
+            parts[index] = before + texts[words] + after
     return "".join(parts)
+
+
+def page_text(text: str) -> str:
+    """A text that is filled into a page, in the language of the user: the filter `translated`.
+
+    It is for texts of our own alone. Names and captions, which are the user's, go without it.
+    """
+    return sentences_in_language(text, "pages")
 
 
 class _Pages(PackageLoader):

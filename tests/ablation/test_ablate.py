@@ -100,7 +100,7 @@ def test_the_page_asks_the_network_for_nothing_and_is_whole(swept):
 def test_two_seeds_allow_no_verdict(swept):
     _, _, paths = swept
     text = paths[1].read_text(encoding="utf-8")
-    assert "too few for a word on significance" in text
+    assert "no difference is marked as significant" in text
     assert "▲" not in text
     assert "▼" not in text
     assert "verdict" not in paths[0].read_text(encoding="utf-8")

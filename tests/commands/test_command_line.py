@@ -197,3 +197,30 @@ def test_an_unknown_language_is_refused(cli, monkeypatch):
     code, _, lines = cli("search", "--help")
     assert code == 2
     assert lines == ["error: R2D2_LANG is 'fr': give one of en, zh"]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ("serch", "没有 'serch' 这个命令。是否想用 'search'"),
+        ("search 猫 --nosuch", "没有 --nosuch 这个选项"),
+        ("search 猫 --candidate 5", "相近的选项：--candidates"),
+        ("search 猫 --candidates", "选项 '--candidates' 后面需要一个值"),
+        ("search 猫 --candidates x", "'--candidates'的值无效：应为整数"),
+        ("search 猫 --candidates 0", "的值无效：不能小于 1"),
+        ("search 猫 --json=3", "选项 '--json' 后面不能带值"),
+        ("search 猫 a b", "多余的参数：a b"),
+        ("pretrain t.lance", "缺少选项 '--out'"),
+        ("finetune retrieval", "缺少参数 'DATA'"),
+        ("serve t.lance --port 99999", "（环境变量：'R2D2_PORT'）的值无效：不能大于 65535"),
+    ],
+)
+def test_a_wrong_call_is_told_in_chinese(cli, monkeypatch, call, words):
+    monkeypatch.setenv("R2D2_LANG", "zh")
+    monkeypatch.setenv("COLUMNS", "200")
+    code, _, lines = cli(*call.split())
+    assert code == 2
+    said = "\n".join(lines)
+    assert words in said
+    assert "用法：r2d2" in said or "后面" in words  # of which typer shows no usage
+    assert not re.search(r"Usage|Try|No such|Missing|Invalid|Input|Option ", said)

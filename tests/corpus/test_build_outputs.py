@@ -206,4 +206,4 @@ def test_whichever_stage_leaves_nothing_is_named(tmp_path, settings, stage):
     with pytest.raises(R2D2Error, match="nothing is left"):
         built(tmp_path, settings=settings, overwrite=True)
     assert len(PairsTable.open(tmp_path / "zero.lance")) == 3  # the earlier one, with its report
-    assert "What is in it" in (tmp_path / "zero.lance.report.html").read_text(encoding="utf-8")
+    assert "Contents" in (tmp_path / "zero.lance.report.html").read_text(encoding="utf-8")

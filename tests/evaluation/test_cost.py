@@ -5,7 +5,8 @@ import json
 import pytest
 
 from evaluation.encoders import colour_table
-from evaluation.test_comparison import run, tables
+from evaluation.run_files import run
+from evaluation.test_comparison import tables
 from r2d2.evaluation.comparison_page import write_comparison
 from r2d2.evaluation.cost import Stopwatch, cost
 from r2d2.evaluation.run import evaluate_retrieval

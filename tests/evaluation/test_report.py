@@ -6,62 +6,15 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
+from evaluation.line_model import results_of
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.contact import contact_groups
-from r2d2.evaluation.dataset import EvaluationSet
-from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.plots import POINTS, _running_mean, _thin, curve, weight_curve
 from r2d2.evaluation.report import write_report
-from r2d2.evaluation.settings import RankingSettings
-from r2d2.inputs.dropped_rows import DroppedRows
-from r2d2.model.encoded_states import EncodedStates
 
 NASTY = '<script>alert("猫")</script>&\''
 VOID = {"meta", "img", "br", "hr", "link", "input"}
-
-
-class Line:
-    """Picture and text n stand at angle n on a circle.
-
-    To the embedding every third text is the next but one, to the match head every sixth.
-    """
-
-    def __init__(self, has_match):
-        self.has_match = has_match
-
-    def side(self, numbers, matched):
-        angle = torch.tensor(numbers) / 10
-        states = torch.tensor(matched, dtype=torch.float32).view(-1, 1, 1)
-        return EncodedStates(states, None, torch.stack([angle.cos(), angle.sin()], dim=1))
-
-    def encode_images(self, images):
-        numbers = [image.getpixel((0, 0))[1] for image in images]
-        return self.side(numbers, numbers)
-
-    def encode_texts(self, texts):
-        numbers = [int(re.search(r"\d+", text)[0]) for text in texts]
-        return self.side(*([n + 2 * (n % step == 0) for n in numbers] for step in (3, 6)))
-
-    def match(self, images, texts):
-        image, text = images.states[:, 0, 0], texts.states[:, 0, 0]
-        return 1 - (image - text).abs().clamp(max=10) / 10
-
-
-def results_of(splits, has_match=True, words="图{}"):
-    texts = [words.format(n) for n in range(len(splits))]
-
-    def load(positions):
-        return [Image.new("RGB", (6, 6), (0, p, 0)) for p in positions]
-
-    dropped = DroppedRows()
-    dropped.add(f"odd {NASTY}", "i7", 2)
-    data = EvaluationSet(
-        [f"i{n}" for n in range(len(splits))], list(splits), texts, list(range(len(splits))), load,
-        dropped,
-    )  # fmt: skip
-    return evaluate(Line(has_match), data, ranking=RankingSettings(top_k=8))
 
 
 SPLITS = ["test"] * 30 + ["test_novel"] * 6 + ["val"] * 6 + ["train"] * 20
@@ -108,7 +61,7 @@ def html(tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
     write_report(
         path,
-        results_of(SPLITS, words="图{} " + NASTY),
+        results_of(SPLITS, words="图{} " + NASTY, dropped_kind=f"odd {NASTY}"),
         history=HISTORY,
         settings={"preset": "tiny", "variant": "r2d2", "train": {"seed": 7, "note": NASTY}},
         train={"steps": 1234, "seconds": 61.5, "skipped": {"truncated": 3}},
@@ -166,7 +119,7 @@ def test_it_says_what_was_reached_and_how(html):
         "test_full 30 images and 30 texts, each against the whole corpus: 62 texts, 62 images",
         "pre-ranking", "two-stage", "chance", "re-ranks the best 8", "seed 7", "steps 1,234",
         "truncated, in training 3", "Title: Art, https://example.org/", "dashed: chance, 0.693",
-        "A fair sample", "Where it goes wrong", f"torch {torch.__version__}",
+        "Random sample", "Errors", f"torch {torch.__version__}",
     ):  # fmt: skip
         assert expected in words, expected
     assert "skipped" not in words
@@ -217,7 +170,7 @@ def test_a_model_of_one_stage_and_a_table_without_tests(tmp_path):
     write_report(tmp_path / "none.html", results_of(["train"] * 3))
     words = Page((tmp_path / "none.html").read_text(encoding="utf-8")).words()
     assert "none of the splits" in words
-    assert "A fair sample" not in words
+    assert "Random sample" not in words
 
 
 def test_a_second_stage_of_weight_zero_is_told_instead_of_shown(tmp_path):

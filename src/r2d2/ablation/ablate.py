@@ -223,8 +223,9 @@ def _data_document(variant: str, arms: Sequence[Arm], summaries: Sequence[ArmSum
         rows.append((arm.name, f"{arm.rows:,}", epochs, *cells, str(len(summary.seeds))))
     columns = ("share", "rows", "epochs", *(f"{t} {names[n]}" for t, n in figures), "seeds")
     about = (
-        "As many steps for each share, samples nested by hash of the image id, measured on the "
-        "same whole test sets. Mean over seeds in %, in brackets the largest less the smallest."
+        "Each share is trained for the same number of steps. A smaller share lies within a larger "
+        "one. All are measured on the same whole test sets. The mean over seeds in %, and in "
+        "brackets the largest value less the smallest."
     )
     return Document(
         f"More data: {variant}", about, (ReportTable("Figures", "", columns, tuple(rows)),)

@@ -27,6 +27,7 @@ from r2d2.ablation.summary import (
     mean_spread,
 )
 from r2d2.flops import flops
+from r2d2.page import page_text
 from r2d2.settings import data_files
 
 LABELS = {
@@ -117,10 +118,9 @@ def document(
     runs = sum(len(arm.seeds) for arm in summaries)
     over = f" with {', '.join(settings)}" if settings else ""
     about = (
-        f"Preset {config.preset}{over}; {rows:,} rows to train on; {len(first.seeds)} seed"
-        f"{'s' if len(first.seeds) > 1 else ''} ({', '.join(map(str, first.seeds))}). The runs of "
-        "one seed see the same data in the same order. "
-        f"{runs} runs, {seconds / 60:.0f} minutes of training in all."
+        f"Preset {config.preset}{over}. {rows:,} rows to train on. Seeds: "
+        f"{', '.join(map(str, first.seeds))}. The runs of one seed see the same data in the same "
+        f"order. {runs} runs took {seconds / 60:.0f} minutes of training in all."
     )
     about_tasks = _about(summaries, len(summaries) - 1)
     tables = [_task(summaries, task, about_tasks if i == 0 else "") for i, task in enumerate(tasks)]
@@ -151,18 +151,17 @@ def _task(summaries: Sequence[ArmSummary], task: str, about: str) -> ReportTable
 def _about(summaries: Sequence[ArmSummary], others: int) -> str:
     shared = [len(value.by_seed) for arm in summaries[1:] for value in arm.differences.values()]
     about = (
-        "Mean over seeds in %, in brackets the largest less the smallest; Δ: points above "
-        f"{label(summaries[0].name)}, with the 95% interval of {RESAMPLES:,} paired resamples "
-        "of images and seeds. "
+        "The mean over seeds in %, and in brackets the largest value less the smallest. Δ is the "
+        f"difference from {label(summaries[0].name)} in points, with the 95% interval of "
+        f"{RESAMPLES:,} paired resamples of images and seeds. "
     )
     if min(shared, default=0) < ENOUGH_SEEDS:
         return about + (
-            f"Fewer than {ENOUGH_SEEDS} seeds: too few for a word on significance, and these "
-            "intervals are none."
+            f"With fewer than {ENOUGH_SEEDS} seeds no difference is marked as significant."
         )
     count = others * len(FINAL) * len(TASKS)
     return about + (
-        f"▲ and ▼: the interval leaves out zero. Of the {count} intervals on this page "
+        f"▲ and ▼ mark intervals that do not hold zero. Of the {count} intervals on this page "
         f"{count * 0.05:.0f} would do so by chance alone."
     )
 
@@ -188,9 +187,9 @@ def _costs(
         ))  # fmt: skip
     tokens = max(cost["tokens"] for cost in costs.values())
     about = (
-        "GFLOPs count two a multiply-add, teachers and all passes included, at "
-        f"{tokens:.0f} tokens a text. Steps/s: median of some steps of each arm in turns, the "
-        "fastest turn; the seconds of a run hold whatever else the machine did."
+        "GFLOPs count a multiply-add as two, with teachers and all passes, at "
+        f"{tokens:.0f} tokens a text. Steps/s is the median of some steps of each variant, from "
+        "the fastest of several turns. The seconds of a run depend on what else the machine did."
     )
     return ReportTable("Cost", about, columns, tuple(rows))
 
@@ -220,10 +219,10 @@ def _beside_paper(
                 rows.append((f"{label(arm.name)} {name}", f"{row[key] / whole[key]:.2f}",
                              f"{own[ours_key] / base[ours_key]:.2f}", ""))  # fmt: skip
     about = (
-        f"{theirs['source']}, beside ours on test. Other data, other sizes: what can be "
-        f"compared is which way a difference goes. Whole R2D2 there: R@M {whole['r_mean']}, AUC "
-        f"{whole['auc']}, {whole['gflops']} GFLOPs a pair, {whole['steps_per_second']} "
-        f"iterations/s. Not had: {theirs['missing'].strip()}"
+        f"The paper's figures ({theirs['source']}) beside ours on test. Data and sizes differ, so "
+        "only the signs of the differences can be compared. R2D2 in the paper: R@M "
+        f"{whole['r_mean']}, AUC {whole['auc']}, {whole['gflops']} GFLOPs a pair, "
+        f"{whole['steps_per_second']} iterations/s. {theirs['missing'].strip()}"
     )
     return ReportTable("Beside the paper", about, ("less R2D2", "paper", "ours", ""), tuple(rows))
 
@@ -238,14 +237,15 @@ def _notes() -> tuple[str, ...]:
 
 def markdown(report: Document) -> str:
     """The document as Markdown."""
-    lines = [f"# {report.title}", "", report.about]
+    lines = [f"# {page_text(report.title)}", "", page_text(report.about)]
     for table in report.tables:
-        lines += ["", f"## {table.title}", *(["", table.about] if table.about else [])]
+        lines += ["", f"## {page_text(table.title)}"]
+        lines += ["", page_text(table.about)] if table.about else []
         lines += ["", *table_lines(table)]
-    return "\n".join([*lines, "", *report.notes, ""])
+    return "\n".join([*lines, "", *map(page_text, report.notes), ""])
 
 
 def table_lines(table: ReportTable) -> list[str]:
     """One table as Markdown."""
     rows = [table.columns, ("---",) * len(table.columns), *table.rows]
-    return ["| " + " | ".join(row) + " |" for row in rows]
+    return ["| " + " | ".join(map(page_text, row)) + " |" for row in rows]

@@ -44,7 +44,7 @@ def page(report: Document, arms: Sequence[ArmSummary]) -> str:
     """Self-contained HTML."""
     drawn = [panel(arms, task, name) for task in TASKS for name in FINAL]
     html: str = template("r2d2.ablation", "page.html").render(
-        found=report,
+        report=report,
         baseline=label(arms[0].name),
         panels=[p for p in drawn if p is not None],
         left=LEFT,

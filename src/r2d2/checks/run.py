@@ -59,7 +59,7 @@ class CheckReport:
             if counts[severity]
         ]
         stops = counts["stop"]
-        spoiled = f"{stops} finding{'s spoil' if stops > 1 else ' spoils'} a figure"
+        spoiled = f"{stops} findings spoil a figure" if stops > 1 else "1 finding spoils a figure"
         return "; ".join([spoiled if stops else "nothing found that spoils a figure", *told])
 
     def lines(self) -> list[str]:

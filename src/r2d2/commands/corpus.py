@@ -233,7 +233,7 @@ def compare(
     tables = {name: PairsTable.open(name) for name in (one, other)}
     found = {name: _stats(table, model) for name, table in tables.items()}
     sheets = [contact_sheet(table, 12, title=name) for name, table in tables.items()]
-    write_corpus_report(out, f"{one} and {other}", found, sheets=sheets)
+    write_corpus_report(out, f"Comparison of {one} and {other}", found, sheets=sheets)
     for name, measures in found.items():
         typer.echo(
             f"{name}: {measures.images:,} images, {measures.texts:,} texts of "

@@ -1,4 +1,4 @@
-"""The help of all commands in the language of the user."""
+"""The help of all commands, and the errors of wrong calls, in the language of the user."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from r2d2.language import catalogue, language
+from r2d2.language import catalogue, in_language, language
 
 # What typer says itself, by the names of its constants.
 TYPER_TEXTS = {
@@ -14,6 +14,7 @@ TYPER_TEXTS = {
     "OPTIONS_PANEL_TITLE": "选项",
     "COMMANDS_PANEL_TITLE": "命令",
     "ERRORS_PANEL_TITLE": "错误",
+    "DEPRECATED_STRING": "（已弃用）",
     "DEFAULT_STRING": "[默认：{}]",
     "ENVVAR_STRING": "[环境变量：{}]",
     "REQUIRED_LONG_STRING": "[必填]",
@@ -32,11 +33,12 @@ def localised(command: Any) -> Any:
 @cache
 def _prepare_panels() -> None:
     """Let typer speak Chinese, and wrap texts that have no spaces."""
-    from typer import rich_utils
+    from typer import rich_utils as imported
 
+    rich_utils: Any = imported  # whose functions are replaced
     for name, text in TYPER_TEXTS.items():
         setattr(rich_utils, name, text)
-    make_text: Any = rich_utils._make_rich_text
+    make_text = rich_utils._make_rich_text
 
     def make_wrapped_text(*args: Any, **options: Any) -> Any:
         text = make_text(*args, **options)
@@ -44,6 +46,15 @@ def _prepare_panels() -> None:
         return text
 
     rich_utils._make_rich_text = make_wrapped_text
+    show_error = rich_utils.rich_format_error
+
+    def show_translated(error: Any) -> None:
+        if type(error).__name__ != "NoArgsIsHelpError":  # its message is the help
+            message = in_language(error.format_message(), "usage")
+            error.format_message = lambda: message
+        show_error(error)
+
+    rich_utils.rich_format_error = show_translated
 
 
 def _translate(command: Any, texts: Mapping[str, str]) -> None:
@@ -59,5 +70,7 @@ def _translate(command: Any, texts: Mapping[str, str]) -> None:
         return option
 
     command.get_help_option = help_option
+    make_usage = command.get_usage
+    command.get_usage = lambda context: in_language(make_usage(context), "usage")
     for inner in getattr(command, "commands", {}).values():
         _translate(inner, texts)

@@ -119,13 +119,13 @@ def review(job: TranslationJob) -> TranslationReview:
     )
 
 
-def write_review(folder: Path, found: TranslationReview) -> Path:
+def write_review(folder: Path, figures: TranslationReview) -> Path:
     """Write report.html and report.json into a job's folder; gives the first."""
     page = folder / "report.html"
     html = template("r2d2.downstream", "translations.html").render(
-        title=folder.name, found=found, edges=EDGES, isnan=math.isnan
+        title=folder.name, review=figures, edges=EDGES, isnan=math.isnan
     )
-    text = json.dumps(found.to_dict(), ensure_ascii=False, indent=1)
+    text = json.dumps(figures.to_dict(), ensure_ascii=False, indent=1)
     write_text(page.with_suffix(".json"), text)
     write_text(page, html)
     return page

@@ -195,8 +195,8 @@ def _retrieval(
                 lines.append(Line(run.name, cells, ours=True, note=label))
     lines = [*mark_best(lines), _chance(runs[0].metrics[split]["chance"], columns)]
     about = (
-        "Ties count against the model; images whose captions are equal answer for one another. "
-        "Below each figure is its interval of 95%, by bootstrap over images."
+        "Ties count against the model. Images with equal captions count as right answers of each "
+        "other. Below each figure stands its 95% interval, by bootstrap over images."
     )
     return [*tables, ComparisonTable("Our count", about, columns, lines), *_costs(runs)]
 
@@ -218,8 +218,8 @@ def _costs(runs: Sequence[EvaluatedRun]) -> list[ComparisonTable]:
                 note += f", {cost['candidates']} candidates"
             lines.append(Line(run.name, cells, ours=True, note=note))
     about = (
-        "Milliseconds a query, and images a second with their decoding, as the evaluation took "
-        "them in batches on the machine named; parameters in millions. The time of the second "
+        "Milliseconds a query and images a second (with decoding) were measured in batches during "
+        "the evaluation, on the machine named. Parameters are in millions. The time of the second "
         "stage does not include the candidates' hidden states, which exist by then."
     )
     return [ComparisonTable("Cost", about, tuple(COSTS), lines)] if lines else []
@@ -309,9 +309,9 @@ def _matching(
         cells = _figures(values, metrics.get("intervals", {}), MATCHING)
         lines.append(Line(run.name, cells, ours=True, note=note))
     about = (
-        "In %. Accuracy at the threshold named: chosen on val where the table has one, else on "
-        "the pairs it is measured on, which flatters. ECE: how far scores and truth lie apart, "
-        "for models whose score is a probability."
+        "Figures in %. Accuracy is at the threshold named, which is chosen on val where the table "
+        "has one, and otherwise on the measured pairs themselves, which makes it too good. ECE is "
+        "the calibration error of models whose score is a probability."
     )
     lines = mark_best(lines, lower=("ece",), columns=MATCHING)
     return [ComparisonTable("Matching", about, MATCHING, lines)]
@@ -331,7 +331,10 @@ def _classes(
         note = f"{len(run.about.get('templates', []))} prompts a class"
         lines.append(Line(run.name, cells, ours=True, note=note))
     chance = _chance(runs[0].metrics[split]["classification"]["chance"], CLASSES)
-    about = "In %. The class whose prompts are nearest, by cosine; ties count against the model."
+    about = (
+        "Figures in %. The answer is the class whose prompts are nearest by cosine. Ties count "
+        "against the model."
+    )
     title = "Zero-shot classification"
     tables = [ComparisonTable(title, about, CLASSES, [*mark_best(lines), chance])]
     rows = _published_rows(split, file, benchmark)
@@ -399,7 +402,9 @@ def _notes(runs: Sequence[EvaluatedRun], split: str, file: PublishedResults) -> 
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in skipped.items())
             notes.append(f"{run.name}: left out of the whole table: {kinds}.")
         elif skipped:
-            notes.append(f"{run.name}: {skipped:,} pairs were left out, their picture unreadable.")
+            notes.append(
+                f"{run.name}: {skipped:,} pairs were left out, because their picture is unreadable."
+            )
     return notes
 
 

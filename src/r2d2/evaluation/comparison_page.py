@@ -23,7 +23,7 @@ from r2d2.evaluation.comparison import (
 from r2d2.evaluation.plots import quality_cost_plot, recall_curves, reliability_plot
 from r2d2.evaluation.published import PublishedResults, published
 from r2d2.files import write_text
-from r2d2.page import percent, template
+from r2d2.page import page_text, percent, template
 
 WAYS = {"i2t": "image → text", "t2i": "text → image"}
 HEADS = {
@@ -57,7 +57,7 @@ def write_comparison(
     file = file or published()
     runs = read_runs(folders)
     parts = sections(runs, file)
-    title = title or f"{_join(dict.fromkeys(run.name for run in runs))}: report"
+    title = title or f"{_names(runs)}: report"
     written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     page = template("r2d2.evaluation", "compare.html").render(
         title=title,
@@ -81,19 +81,25 @@ def write_comparison(
 
 def markdown(title: str, written: str, parts: Sequence[Section], sources: Sequence[str]) -> str:
     """The tables and notes as Markdown; the best of a column in bold."""
-    lines = [f"# {_plain(title)}", "", f"Written {written}. Figures in %.", ""]
+    lines = [
+        f"# {_plain(page_text(title))}",
+        "",
+        f"{page_text('Written')} {written}. {page_text('Figures in %.')}",
+        "",
+    ]
     for part in parts:
-        lines += [f"## {_plain(part.name)}, {_plain(part.split)}", "", _about(part), ""]
+        lines += [f"## {_plain(page_text(part.name))}, {_plain(part.split)}"]
+        lines += ["", page_text(_about(part)), ""]
         for table in part.tables:
-            lines += [f"### {table.title}", "", table.about, ""]
+            lines += [f"### {page_text(table.title)}", "", page_text(table.about), ""]
             heads = ["model", *(_head(c, whole=True) for c in table.columns), "source"]
-            lines += [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+            lines += [f"| {' | '.join(map(page_text, heads))} |", f"|{'---|' * len(heads)}"]
             lines += [_markdown_line(line) for line in table.lines]
             lines.append("")
-        lines += [f"- {_plain(note)}" for note in part.notes]
+        lines += [f"- {_plain(page_text(note))}" for note in part.notes]
         lines += [""] if part.notes else []
     if sources:
-        lines += ["Published rows: " + "; ".join(sources) + ".", ""]
+        lines += [f"{page_text('Published rows')}: {'; '.join(sources)}.", ""]
     return "\n".join(lines)
 
 
@@ -105,8 +111,9 @@ def _markdown_line(line: Line) -> str:
             text += f" ({percent(value.interval[0])}–{percent(value.interval[1])})"
         return text
 
-    name = f"*{_plain(line.label)}*" if line.ours else _plain(line.label)
-    note = f"[{_plain(line.note)}]({line.url})" if line.url else _plain(line.note)
+    label = page_text(line.label) if line.chance else line.label
+    name = f"*{_plain(label)}*" if line.ours else _plain(label)
+    note = f"[{_plain(line.note)}]({line.url})" if line.url else _plain(page_text(line.note))
     return f"| {' | '.join([name, *(cell(c) for c in line.cells), note])} |"
 
 
@@ -170,21 +177,21 @@ def _plots(part: Section, number: int) -> list[dict[str, Any]]:
                 )
                 plots.append({
                     "title": f"Recall by rank, {name}",
-                    "about": "% of queries answered among the first k, last stage",
+                    "about": "% of queries answered rightly within the first k, last stage",
                     "svg": Markup(svg),
                 })  # fmt: skip
         series = [_quality_by_cost(run, part.split) for run in part.runs]
         if any(series):
             plots.append({
                 "title": "Quality against cost",
-                "about": "R@M in % over ms a query: the first stage, then both",
+                "about": "R@M in % over ms a query, after the first stage and after both",
                 "svg": Markup(quality_cost_plot(series, name=f"cost-{number}")),
             })  # fmt: skip
         return plots
     bins = [one.get("calibration", {}).get("bins") for one in metrics]
     if part.task == "matching" and any(bins):
         svg = reliability_plot([one or [] for one in bins], name=f"reliability-{number}")
-        about = "share of pairs that match, over the score given"
+        about = "share of matching pairs over the score"
         return [{"title": "Calibration", "about": about, "svg": Markup(svg)}]
     return []
 
@@ -223,17 +230,16 @@ def _lead(runs: Sequence[EvaluatedRun], parts: Sequence[Section]) -> str:
     rows = sum(
         not line.ours and not line.chance for p in parts for t in p.tables for line in t.lines
     )
-    one = "run" if len(runs) == 1 else "runs"
+    counted = "1 run of" if len(runs) == 1 else f"{len(runs)} runs of"
     beside = f", beside {rows} published rows" if rows else ""
-    return f"{len(runs)} {one} of {_join(dict.fromkeys(run.name for run in runs))}{beside}."
+    return f"{counted} {_names(runs)}{beside}."
+
+
+def _names(runs: Sequence[EvaluatedRun]) -> str:
+    return ", ".join(dict.fromkeys(run.name for run in runs))
 
 
 def _sources(parts: Sequence[Section], file: PublishedResults) -> list[str]:
     keys = {(run.about.get("benchmark"), part.split) for part in parts for run in part.runs}
     cited = [row.source for row in file.rows if (row.set, row.split) in keys]
     return list(dict.fromkeys(f"{source.title}, {source.url}" for source in cited))
-
-
-def _join(names: Any) -> str:
-    names = list(names)
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -75,13 +75,13 @@ def contact_groups(
     right = int((ranked.ranks[fair] == 1).sum())
     groups = [
         ContactGroup(
-            "A fair sample",
+            "Random sample",
             f"Drawn from the {len(drawn)} text queries of {task} by a hash of the text, whatever "
             f"the result: the right picture is first in {right} of {len(fair)}.",
             _rows(results, ranked, fair),
         ),
         ContactGroup(
-            "Where it goes wrong",
+            "Errors",
             f"{min(misses, len(wrong))} of the {len(wrong)} other queries whose right picture is "
             "not first, drawn in the same way.",
             _rows(results, ranked, wrong[:misses]),

@@ -98,7 +98,7 @@ def write_corpus_report(
     write_text(path, page)
 
 
-def contact_sheet(table: PairsTable, count: int = SHOWN, title: str = "Some of it") -> ContactSheet:
+def contact_sheet(table: PairsTable, count: int = SHOWN, title: str = "Examples") -> ContactSheet:
     """Pictures with their texts, drawn by hash of image_id rather than by taste."""
     rows = table.rows()
     best: list[tuple[float, int]] = []
