@@ -163,4 +163,4 @@ def test_the_page_says_that_the_model_is_for_other_pictures(browser, photos):
 def test_what_was_opened_is_the_folder(photos, model):
     draw(photos, ["a.png"])
     opened, _ = start(photos, model)
-    assert Searcher.open(opened.place).gallery.name == str(photos)
+    assert Searcher.open(opened.table_dir).gallery.name == str(photos)

@@ -19,8 +19,8 @@ from r2d2.models import load
 from r2d2.photo_folder import reading, update
 from r2d2.photo_folder.gallery import FolderGallery
 from r2d2.photo_folder.open import open_folder
-from r2d2.photo_folder.place import LOCK, TABLE
 from r2d2.photo_folder.rows import MODIFIED
+from r2d2.photo_folder.settings import LOCK, TABLE
 from r2d2.search.serve.pictures import Thumbnails
 from search.small import reading_model, small_model
 from training.small import call_cli, contents, picture, png, refused, start_cli, wait_until
@@ -33,7 +33,7 @@ def test_a_folder_is_indexed_and_nothing_is_written_into_it(photos, model):
     before = contents(photos)
     opened, lines = start(photos, model)
     assert contents(photos) == before
-    assert opened.place == photos.with_name("photos.r2d2")
+    assert opened.table_dir == photos.with_name("photos.r2d2")
     assert counts(opened) == (5, 0, 0, 0, 0)
     assert set(vectors(opened)) == set(NAMES)
     assert f"{photos}: 5 new, 0 changed, 0 moved, 0 deleted, 0 unchanged" in lines
@@ -219,7 +219,7 @@ def test_the_model_is_known_at_the_next_start(photos, model):
 def test_two_starts_at_once(photos, model):
     draw(photos, NAMES)
     opened, _ = start(photos, model)
-    with sole_process(opened.place / LOCK, "is at it"):
+    with sole_process(opened.table_dir / LOCK, "is at it"):
         told = refused(start, photos, model)
     assert f"process {os.getpid()} is bringing" in told
     assert counts(start(photos, model)[0]) == (0, 0, 0, 0, 5)

@@ -93,7 +93,10 @@ def test_an_empty_index_is_not_served(monkeypatch, capsys, tmp_path):
     empty_searcher(tmp_path)
     arguments = ("--table", tmp_path / "empty.lance", "--model", tmp_path / "model")
     code, _, lines = call_cli(monkeypatch, capsys, "serve", "--port", 0, *arguments)
-    assert (code, "empty.lance is empty: fill the table" in " ".join(lines)) == (2, True)
+    assert (code, "empty.lance is empty: add pictures that can be read" in " ".join(lines)) == (
+        2,
+        True,
+    )
 
 
 @pytest.mark.slow

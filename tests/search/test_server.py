@@ -332,7 +332,9 @@ def test_an_empty_index(tmp_path):
             client.post("/search", json={"text": "猫"}),
             client.post("/search", **form(png(picture(1)))),
         ):
-            told = problem(response, 422, "index of empty.lance is empty: fill the table")
+            told = problem(
+                response, 422, "index of empty.lance is empty: add pictures that can be read"
+            )
             assert told == "index_empty"
         health = client.get("/health")  # what a load balancer reads as: not this one
         assert problem(health, 503, "index of empty.lance is empty") == "index_empty"

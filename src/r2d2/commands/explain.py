@@ -93,7 +93,7 @@ def explain(
 def _picture(image: Path, table: str | None) -> Image:
     """The picture of a file, or of the row of a table that has this id."""
     from r2d2.images.decode import decode_image, read_image
-    from r2d2.photo_folder.place import is_picture_folder
+    from r2d2.photo_folder.settings import is_picture_folder
     from r2d2.table import PairsTable
 
     if table is None:

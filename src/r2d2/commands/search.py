@@ -19,7 +19,7 @@ from r2d2.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from r2d2.photo_folder.place import FolderOptions
+    from r2d2.photo_folder.settings import FolderOptions
     from r2d2.search.query import By
     from r2d2.search.searcher import Searcher
 
@@ -245,7 +245,7 @@ def serve(
     for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         require("serve", package, "the server")
 
-    from r2d2.photo_folder.place import is_picture_folder
+    from r2d2.photo_folder.settings import is_picture_folder
     from r2d2.search.second_stage import KEPT_BYTES
     from r2d2.search.serve.config import ServeConfig
     from r2d2.search.serve.server import serve as run
@@ -407,7 +407,7 @@ def _folder_options(
 ) -> FolderOptions | None:  # fmt: skip
     """What is asked for of a folder of pictures; None, and no such option, where `path` is none."""
     from r2d2.errors import R2D2Error
-    from r2d2.photo_folder.place import FolderOptions, is_picture_folder
+    from r2d2.photo_folder.settings import FolderOptions, is_picture_folder
 
     if path is None or not is_picture_folder(path):
         refuse_given(context, OF_FOLDERS, "goes with a folder of pictures")
@@ -425,7 +425,7 @@ def _indexed_folder(path: str, options: FolderOptions) -> str:
 
     opened = open_folder(path, options, typer.echo)
     tell_ranking(opened.model)
-    typer.echo(f"{opened.place}: {size_in_words(folder_size(opened.place))}")
+    typer.echo(f"{opened.table_dir}: {size_in_words(folder_size(opened.table_dir))}")
     return opened.uri
 
 
@@ -442,7 +442,7 @@ def _opened(
     from r2d2.index.gallery.table import TableGallery
     from r2d2.photo_folder.gallery import FolderGallery
     from r2d2.photo_folder.open import open_folder
-    from r2d2.photo_folder.place import FolderOptions, is_picture_folder
+    from r2d2.photo_folder.settings import FolderOptions, is_picture_folder
     from r2d2.pretrained import SHIPPED
     from r2d2.search.searcher import Searcher
     from r2d2.search.second_stage import KEPT_BYTES

@@ -15,12 +15,12 @@ from r2d2.inputs.picture_listing import ListedPicture
 
 SAMPLE = 16  # pictures whose thumbnails are made
 ROW_BYTES = 300  # of a row besides picture and vector
-LITTLE = 10 << 20  # bytes of which nothing is said where a table is there already
+LITTLE = 10 << 20  # bytes; an update of a table that needs less is not announced
 
 
 @dataclass(frozen=True)
 class DiskNeed:
-    """An estimate."""
+    """An estimate of disk space."""
 
     pictures: int  # to be read
     each: int  # bytes of a picture, as it is kept
@@ -29,20 +29,20 @@ class DiskNeed:
 
     @property
     def total(self) -> int:
-        """Bytes."""
+        """The bytes of all pictures."""
         return self.pictures * (self.each + self.vector + ROW_BYTES)
 
-    def line(self, place: Path) -> str:
-        """For people."""
+    def line(self, table_dir: Path) -> str:
+        """The estimate as a sentence."""
         kept = "copies" if self.copies else "thumbnails"
         return (
-            f"{place} will take about {size_in_words(self.total)}: {self.pictures:,} {kept} of "
+            f"{table_dir} will take about {size_in_words(self.total)}: {self.pictures:,} {kept} of "
             f"{size_in_words(self.each)} and vectors of {size_in_words(self.vector)}"
         )
 
 
 def estimate(root: Path, pictures: Sequence[ListedPicture], width: int, copies: bool) -> DiskNeed:
-    """Of files to be read, by their sizes, or by the thumbnails of a few of them."""
+    """Estimate the space from the sizes of the files, or from the thumbnails of a few of them."""
     if copies:
         each = sum(picture.size for picture in pictures) // max(1, len(pictures))
         return DiskNeed(len(pictures), each, 4 * width, copies)
@@ -56,9 +56,9 @@ def estimate(root: Path, pictures: Sequence[ListedPicture], width: int, copies: 
     return DiskNeed(len(pictures), sum(sizes) // max(1, len(sizes)), 4 * width, copies)
 
 
-def check_room(place: Path, need: DiskNeed) -> None:
-    """R2D2Error where the disk has less room than is needed."""
-    existing = place
+def check_room(table_dir: Path, need: DiskNeed) -> None:
+    """Raise R2D2Error where the disk has too little free space."""
+    existing = table_dir
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
     try:
@@ -67,7 +67,7 @@ def check_room(place: Path, need: DiskNeed) -> None:
         return
     if need.total > free:
         raise R2D2Error(
-            f"{place} needs about {size_in_words(need.total)} and its disk has "
+            f"{table_dir} needs about {size_in_words(need.total)} and its disk has "
             f"{size_in_words(free)} free: free some space, or choose another --out"
         )
 
@@ -82,10 +82,10 @@ def size_in_words(count: int) -> str:
     return f"{size:.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"
 
 
-def folder_size(place: Path) -> int:
+def folder_size(table_dir: Path) -> int:
     """Bytes of all files under a folder."""
     total = 0
-    for folder, _, names in os.walk(place):
+    for folder, _, names in os.walk(table_dir):
         for name in names:
             try:
                 total += (Path(folder) / name).lstat().st_size

@@ -13,7 +13,7 @@ from r2d2.photo_folder.rows import BYTES, FILE, INNER, MODIFIED
 
 
 class FolderGallery(TableGallery):
-    """See `Gallery`."""
+    """The gallery of a folder of pictures; see `Gallery`."""
 
     def __init__(self, opened: OpenedFolder) -> None:
         super().__init__(opened.uri)
@@ -21,11 +21,11 @@ class FolderGallery(TableGallery):
         self._root = Path(opened.settings.folder)
         self._real_root = os.path.realpath(self._root)
         self._settings = opened.settings
-        for name in INNER:  # no condition is to name them
+        for name in INNER:  # conditions may not name them
             self._images.columns.pop(name, None)
 
     def files(self, rows: Sequence[int]) -> list[bytes]:
-        """The files as they were embedded: where one was changed or is gone, its thumbnail."""
+        """The files that were embedded; the thumbnail where a file has changed or is gone."""
         if self._settings.copies:
             return super().files(rows)
         records = self._take(rows, ["image", FILE, BYTES, MODIFIED])
@@ -41,7 +41,7 @@ class FolderGallery(TableGallery):
         return self._take([row], ["image"])[0]["image"] or None
 
     def original(self, row: int) -> bytes | None:
-        """The file as it is now; of a table of copies, the copy."""
+        """The file as it is now, or the copy where the table holds copies."""
         if self._settings.copies:
             return super().original(row)
         return self._read(self._take([row], [FILE])[0][FILE])
@@ -52,13 +52,13 @@ class FolderGallery(TableGallery):
         return str(self._root / os.fsdecode(file))
 
     def _read(self, file: bytes, state: tuple[int, int] | None = None) -> bytes | None:
-        """A file; None where it cannot be read, or its size and time are others than `state`."""
+        """The content of a file; None where it is unreadable, or not of size and time `state`."""
         path = self._root / os.fsdecode(file)
         try:
             real = os.path.realpath(path)
             inside = os.path.commonpath([self._real_root, real]) == self._real_root
             if not (inside or self._settings.follow_links):
-                return None  # it has become a link since
+                return None  # it is a link now
             about = path.stat()
             if state is not None and (about.st_size, about.st_mtime_ns) != state:
                 return None

@@ -32,7 +32,9 @@ from r2d2.inputs.picture_listing import Listing, list_pictures
 from r2d2.models import ImageTextModel, lasting_name
 from r2d2.native_write import write_whole
 from r2d2.photo_folder.estimate import LITTLE, check_room, estimate
-from r2d2.photo_folder.place import (
+from r2d2.photo_folder.plan import plan_update
+from r2d2.photo_folder.rows import FolderTable
+from r2d2.photo_folder.settings import (
     LOCK,
     TABLE,
     FolderOptions,
@@ -43,8 +45,6 @@ from r2d2.photo_folder.place import (
     table_folder,
     write_settings,
 )
-from r2d2.photo_folder.plan import plan_update
-from r2d2.photo_folder.rows import FolderTable
 from r2d2.photo_folder.texts import prune_texts
 from r2d2.photo_folder.update import FolderChanges, FolderUpdate
 from r2d2.pretrained import SHIPPED
@@ -52,9 +52,9 @@ from r2d2.progress import bars
 
 log = logging.getLogger(__name__)
 
-SMALL_FRAGMENTS = 24  # of fewer rows than FRAGMENT_ROWS, which are put together then
+SMALL_FRAGMENTS = 24  # more fragments with fewer rows than FRAGMENT_ROWS are joined
 FRAGMENT_ROWS = 8192
-OLD = timedelta(days=7)  # versions of the table that a server may still read
+OLD = timedelta(days=7)  # a server may still read newer versions of the table
 
 Told = Callable[[str], None]
 
@@ -63,7 +63,7 @@ Told = Callable[[str], None]
 class OpenedFolder:
     """A folder whose table is up to date."""
 
-    place: Path  # the folder of the table
+    table_dir: Path  # the folder of the table
     uri: str  # the table
     settings: FolderSettings
     model: ImageTextModel
@@ -77,35 +77,35 @@ def open_folder(
 
     Args:
         path: the folder of the pictures, or the folder of its table.
-        options: what is asked for; what is not is as it was at the last start.
-        told: gets each line for people.
+        options: options that are not set keep their values of the last start.
+        told: called with each message.
 
     Raises:
-        R2D2Error: no folder, no picture in it, another process is at it, the vectors are another
-            model's, the disk is full.
+        R2D2Error: there is no folder or no picture in it, another process updates the table, the
+            vectors are of another model, or the disk is full.
     """
     options = FolderOptions() if options is None else options
     folder = Path(path)
     if is_table_folder(folder):
         if options.out is not None:
             raise R2D2Error(f"{path} is the folder of a table: leave out --out")
-        place = Path(absolute(folder))
-        earlier = read_settings(place)
+        table_dir = Path(absolute(folder))
+        earlier = read_settings(table_dir)
         assert earlier is not None
         folder = Path(earlier.folder)
         if not folder.is_dir():
-            return _as_it_stands(place, options.apply(earlier), told)
+            return _as_it_stands(table_dir, options.apply(earlier), told)
     else:
-        place = table_folder(folder, options.out)
-        earlier = read_settings(place)
+        table_dir = table_folder(folder, options.out)
+        earlier = read_settings(table_dir)
     settings = options.apply(earlier or FolderSettings(absolute(folder)))
     settings = replace(
         settings, folder=absolute(folder), model=lasting_name(settings.model or SHIPPED)
     )
     if earlier is not None and earlier.copies != settings.copies and not options.overwrite:
         raise R2D2Error(
-            f"{place} holds {'copies' if earlier.copies else 'thumbnails'} of the pictures: give "
-            "--overwrite to make it anew"
+            f"{table_dir} holds {'copies' if earlier.copies else 'thumbnails'} of the pictures: "
+            "give --overwrite to make it anew"
         )
     with bars(leave=False) as update:
         listing = list_pictures(
@@ -116,35 +116,41 @@ def open_folder(
             progress=lambda count: update("files", count, None),
         )
     if not listing.pictures and not listing.unreadable:
-        had = f"; its table {place} is left as it is" if earlier is not None else ""
+        had = f"; its table {table_dir} is left as it is" if earlier is not None else ""
         raise R2D2Error(
             f"{folder} holds no picture: give a folder that does, or attach its disk{had}"
         )
     model = loaded(str(settings.model))
-    make_folder(place)
-    busy = f"is bringing {place} up to date: wait for it, or end it, then try again"
-    with sole_process(place / LOCK, busy):
-        changes = _bring_up_to_date(place, listing, settings, model, options.overwrite, told)
-    return OpenedFolder(place, str(place / TABLE), settings, model, changes)
+    make_folder(table_dir)
+    busy = f"is bringing {table_dir} up to date: wait for it, or end it, then try again"
+    with sole_process(table_dir / LOCK, busy):
+        changes = _bring_up_to_date(table_dir, listing, settings, model, options.overwrite, told)
+    return OpenedFolder(table_dir, str(table_dir / TABLE), settings, model, changes)
 
 
-def _as_it_stands(place: Path, settings: FolderSettings, progress: Told) -> OpenedFolder:
-    progress(f"{settings.folder} is not there now: {place} is searched as it stands, by thumbnails")
+def _as_it_stands(table_dir: Path, settings: FolderSettings, progress: Told) -> OpenedFolder:
+    progress(
+        f"{settings.folder} is not there now: {table_dir} is searched as it stands, by thumbnails"
+    )
     model = loaded(str(settings.model))
-    return OpenedFolder(place, str(place / TABLE), settings, model, None)
+    return OpenedFolder(table_dir, str(table_dir / TABLE), settings, model, None)
 
 
 def _bring_up_to_date(
-    place: Path, listing: Listing, settings: FolderSettings, model: ImageTextModel, overwrite: bool,
+    table_dir: Path,
+    listing: Listing,
+    settings: FolderSettings,
+    model: ImageTextModel,
+    overwrite: bool,
     told: Told,
-) -> FolderChanges:  # fmt: skip
-    uri = str(place / TABLE)
+) -> FolderChanges:
+    uri = str(table_dir / TABLE)
     about = _about(model)
     dataset = open_lance(uri)
     made = None if dataset is None or overwrite else read_index_info(dataset, uri)
     if made is not None and made.fingerprint != about.fingerprint:
         raise R2D2Error(
-            f"{place} was made by another model ({made.fingerprint}, this one is "
+            f"{table_dir} was made by another model ({made.fingerprint}, this one is "
             f"{about.fingerprint}): give --model that one, or make it anew by `r2d2 index "
             f"{settings.folder} --model {settings.model} --overwrite`"
         )
@@ -159,15 +165,15 @@ def _bring_up_to_date(
     if plan.to_read:
         need = estimate(listing.root, plan.to_read, about.width, settings.copies)
         if overwrite or dataset is None or need.total > LITTLE:
-            told(need.line(place))
-        check_room(place, need)
+            told(need.line(table_dir))
+        check_room(table_dir, need)
     if overwrite:
         for part in (uri, texts_uri(uri), staging_uri(uri)):
             drop(part)
         table = FolderTable(uri, about)
     table.make()
     table.remove(left)
-    write_settings(place, settings)
+    write_settings(table_dir, settings)
     with bars() as update:
         work = FolderUpdate(listing, plan, table, model, captions, settings.copies, update)
         changes = work.run()
@@ -195,7 +201,7 @@ def _captions(settings: FolderSettings, listing: Listing) -> CaptionSource:
 
 
 def _finish(uri: str, settings: FolderSettings, model: ImageTextModel, changed: bool) -> None:
-    """Put small parts of the table together, bring the texts and the calibration up to date."""
+    """Join small fragments of the table, and update its texts and its calibration."""
     dataset = existing_lance(uri)
     if changed:
         small = [part for part in dataset.get_fragments() if part.count_rows() < FRAGMENT_ROWS]
@@ -215,7 +221,7 @@ def _finish(uri: str, settings: FolderSettings, model: ImageTextModel, changed: 
 
 
 def _without_vector(uri: str) -> DroppedRows:
-    """Pictures of the table that cannot be found, by reason."""
+    """The pictures of the table that have no vector, by reason."""
     dataset = existing_lance(uri)
     bad = DroppedRows()
     for batch in dataset.to_batches(columns=["image_id", BAD], filter=f"{BAD} IS NOT NULL"):

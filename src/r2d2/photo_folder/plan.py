@@ -12,13 +12,15 @@ from r2d2.photo_folder.rows import KnownPicture
 
 @dataclass
 class FolderPlan:
-    """Files and rows, sorted by path, size and time before any file is read."""
+    """Files and rows, compared by path, size and time before any file is read."""
 
     same: list[tuple[ListedPicture, KnownPicture]] = field(default_factory=list)
-    touched: list[tuple[ListedPicture, KnownPicture]] = field(default_factory=list)  # size or time
+    touched: list[tuple[ListedPicture, KnownPicture]] = field(
+        default_factory=list
+    )  # with another size or time
     new: list[ListedPicture] = field(default_factory=list)  # no row has this path
-    gone: dict[int, KnownPicture] = field(default_factory=dict)  # by row id; no file has the path
-    kept: list[KnownPicture] = field(default_factory=list)  # in a folder that cannot be read now
+    gone: dict[int, KnownPicture] = field(default_factory=dict)  # by row id; their files are gone
+    kept: list[KnownPicture] = field(default_factory=list)  # in folders that cannot be read now
 
     @property
     def to_read(self) -> list[ListedPicture]:

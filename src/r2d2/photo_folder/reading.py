@@ -17,24 +17,24 @@ from r2d2.images.decode import MAX_BYTES, BadImage, upright_size
 from r2d2.images.thumbnails import thumbnail_file
 
 ReadPixels = Callable[[bytes, str], Pixels]
-TRIES = 3  # of reading a file that changes meanwhile
+TRIES = 3  # attempts to read a file that changes meanwhile
 CHANGING = "file changes while it is read"
 
 
 class ChangingFileError(OSError):
-    """A file that was written to while it was read, at every try."""
+    """A file changed while it was read, at every attempt."""
 
 
 @dataclass(frozen=True)
 class PictureContent:
-    """What was read of a file."""
+    """The content of a picture file."""
 
     size: int  # bytes
     modified: int  # nanoseconds since 1970
     digest: str  # 32 hexadecimal digits
-    decoded: bool  # False: the digest was known, and the rest was left
+    decoded: bool  # False: the digest was known, and nothing else was read
     thumbnail: bytes = b""
-    file: bytes | None = None  # where copies are wanted
+    file: bytes | None = None  # where the table holds copies
     pixels: npt.NDArray[np.uint8] | None = None  # (size, size, 3)
     width: int | None = None
     height: int | None = None
@@ -49,11 +49,11 @@ def read_picture(
     Args:
         path: of the file.
         read: a model's, from a file's content to what it looks at.
-        known: digests of which nothing but the digest is wanted.
+        known: digests of pictures that need not be decoded.
         copies: keep the file's content.
 
     Raises:
-        OSError: it cannot be read, or changes all the time.
+        OSError: it cannot be read, or it changed at every attempt.
     """
     for _ in range(TRIES):
         with path.open("rb") as stream:

@@ -25,37 +25,37 @@ from r2d2.index.layout import (
 from r2d2.native_write import write_whole
 from r2d2.pair import SCHEMA
 
-FILE = "file"  # path under the folder, as the system has it, in bytes
-FOLDER = "folder"  # that of the picture, relative, for conditions
+FILE = "file"  # path under the folder in the bytes of the system
+FOLDER = "folder"  # relative path of the picture's folder, for conditions
 BYTES, MODIFIED = "bytes", "modified"  # size, and nanoseconds since 1970
 DIGEST = "digest"  # of the content
-CAPTIONS = "captions_state"  # what tells whether the captions were changed
-INNER = frozenset({DIGEST, CAPTIONS})  # columns that are nobody else's concern
+CAPTIONS = "captions_state"  # tells whether the captions have changed; see `CaptionsState`
+INNER = frozenset({DIGEST, CAPTIONS})  # columns that only an update uses
 ROW_ID = "_rowid"  # as Lance calls it
-_FAULTY = "; faulty"  # in the column `CAPTIONS`, behind the state of the source
+_FAULTY = "; faulty"  # the end of a value in the column `CAPTIONS`
 AT_ONCE = 500  # row ids in a condition
 
 
 @dataclass(frozen=True, slots=True)
 class CaptionsState:
-    """By what the table tells whether the captions of a picture must be read again."""
+    """Tells whether the captions of a picture must be read again."""
 
     source: str  # changes where the captions change; see `CaptionSource.state`
     faulty: bool  # some of them were left out, which each start counts again
 
     def to_column(self) -> str:
-        """As the column `CAPTIONS` holds it."""
+        """The value in the column `CAPTIONS`."""
         return self.source + (_FAULTY if self.faulty else "")
 
     @classmethod
     def from_column(cls, value: str) -> CaptionsState:
-        """What `to_column` gave."""
+        """Read a value that `to_column` made."""
         return cls(value.removesuffix(_FAULTY), value.endswith(_FAULTY))
 
 
 @dataclass(frozen=True, slots=True)
 class KnownPicture:
-    """What the table says of a file."""
+    """A row of the table, which describes a file."""
 
     number: int  # of the row, as the table stood when it was read
     row_id: int
@@ -79,10 +79,10 @@ def schema(width: int) -> pa.Schema:
 
 
 class FolderTable:
-    """The table, open for changes; each is on disk whole or not at all."""
+    """The table, for changes, each of which is written whole or not at all."""
 
     def __init__(self, uri: str, about: IndexInfo) -> None:
-        """Open it where it is; R2D2Error where what is there is no table."""
+        """Open the table if it exists; R2D2Error where it is damaged."""
         self.uri = uri
         self.about = about
         self._start: Any = open_lance(uri)  # its row numbers stay
@@ -92,7 +92,7 @@ class FolderTable:
             )
 
     def make(self) -> None:
-        """Make it, empty, where it is not there."""
+        """Make an empty table where there is none."""
         import lance
 
         if self._start is not None:
@@ -103,7 +103,7 @@ class FolderTable:
             write_index_info(self._start, self.about)
 
     def known(self) -> tuple[dict[str, KnownPicture], list[int]]:
-        """What it says of each file, by path; and ids of rows that a stop left behind."""
+        """The row of each file, by path, and the ids of older rows that a stopped run has left."""
         names = ["image_id", FILE, BYTES, MODIFIED, DIGEST, CAPTIONS, BAD]
         known: dict[str, KnownPicture] = {}
         left: list[int] = []
@@ -128,14 +128,14 @@ class FolderTable:
         return known, left
 
     def take(self, rows: Sequence[KnownPicture]) -> list[dict[str, Any]]:
-        """Rows whole, as the table stood when it was opened."""
+        """All columns of rows, as they were when the table was opened."""
         if not rows:
             return []
         records = self._start.take([row.number for row in rows])
         return records.to_pylist()  # type: ignore[no-any-return]
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Append rows; all of them, or none where the disk is full."""
+        """Append rows: all of them, or none where the disk is full."""
         import lance
 
         if not rows:

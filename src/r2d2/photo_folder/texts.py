@@ -1,7 +1,7 @@
 """The table of distinct texts beside a folder's table, after rows were changed or removed.
 
-`r2d2 index` only adds texts. Here those that no picture has any more go, and each is given to a
-picture that has it, while its vector stays.
+`r2d2 index` only adds texts. This module removes the texts that no picture has any more, and names
+a picture for each of the others, whose vectors stay.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ROWS_AT_ONCE = 4096
 
 
 def prune_texts(uri: str, about: IndexInfo) -> None:
-    """Keep the texts that stand in the table at `uri`; nothing where it has no table of texts."""
+    """Remove the texts that the table at `uri` has no more, where it has a table of texts."""
     import lance
 
     target = texts_uri(uri)

@@ -47,15 +47,15 @@ READERS = max(1, min(4, os.cpu_count() or 1))  # files that are decoded at once
 EMBEDDED_AT_ONCE = 64  # pictures in a pass of the model
 ROWS_AT_ONCE = 1024  # appended to the table together, or ...
 BYTES_AT_ONCE = 32 << 20  # ... so many bytes of pictures, or ...
-SECONDS = 30  # ... what came together in this time: a kill loses no more
-AHEAD = 16  # files that are read before they are wanted; each may take 64 MB
+SECONDS = 30  # ... the rows of so many seconds; a killed run loses no more
+AHEAD = 16  # files that are read in advance; each may need 64 MB
 REWRITTEN_AT_ONCE = 256  # rows of known pictures ...
 COPIES_AT_ONCE = 8  # ... and where they hold whole files
 
 
 @dataclass
 class FolderChanges:
-    """What an update changed, and what it left out."""
+    """The numbers of changes of an update, and the files that it left out."""
 
     new: int = 0
     changed: int = 0
@@ -81,7 +81,7 @@ class FolderChanges:
 
 
 class FolderUpdate:
-    """One start's work on a table."""
+    """One update of a table."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class FolderUpdate:
         self.changes = FolderChanges(dropped=listing.dropped)
 
     def run(self) -> FolderChanges:
-        """Do it; what was done stays where it is stopped."""
+        """Run the update; a run that is stopped keeps what it has done."""
         changes, plan = self.changes, self._plan
         try:
             self._read_files()
@@ -122,7 +122,7 @@ class FolderUpdate:
         return changes
 
     def _read_files(self) -> None:
-        """Files that have a row, then new ones: a file that moved is known by its content."""
+        """Read files that have a row, then new ones; the content tells which files have moved."""
         plan, changes = self._plan, self.changes
         rows = {picture.path: row for picture, row in plan.touched}
         free: dict[str, list[KnownPicture]] = {}  # rows whose file is gone, by digest
@@ -165,7 +165,7 @@ class FolderUpdate:
     def _contents(
         self, pictures: Sequence[ListedPicture], known: set[str]
     ) -> Iterator[tuple[ListedPicture, PictureContent | None]]:
-        """Each file read, in order; None where it cannot be, which is counted."""
+        """Read files in order; None where a file cannot be read, which is counted."""
         held: list[tuple[ListedPicture, Future[PictureContent]]] = []
         with ThreadPoolExecutor(READERS, "read-pictures") as pool:
             try:
@@ -231,7 +231,7 @@ class FolderUpdate:
                 self.changes.changed += 1
 
     def _move(self, moves: Sequence[tuple[ListedPicture, PictureContent, KnownPicture]]) -> None:
-        """Rows of another path or time: picture and vector stay."""
+        """Rewrite rows whose file has another path or time; picture and vector stay."""
         records = self._table.take([row for _, _, row in moves])
         for (picture, content, row), record in zip(moves, records, strict=True):
             self._put(record | self._file_fields(picture, content), row.row_id)

@@ -127,7 +127,7 @@ class Searcher:
         from r2d2.index.gallery.table import TableGallery
         from r2d2.photo_folder.gallery import FolderGallery
         from r2d2.photo_folder.open import open_folder
-        from r2d2.photo_folder.place import FolderOptions, is_picture_folder
+        from r2d2.photo_folder.settings import FolderOptions, is_picture_folder
 
         if table is not None and is_picture_folder(table):
             if not (model is None or isinstance(model, (str, Path))):

@@ -204,7 +204,8 @@ def open_vectors(table: VectorTable) -> Vectors:
     count, width, uri = table.count, table.about.width, table.uri
     if not count:
         raise R2D2Error(
-            f"the index of {uri} is empty: fill the table, run `r2d2 index`", code="index_empty"
+            f"the index of {uri} is empty: add pictures that can be read, then run `r2d2 index`",
+            code="index_empty",
         )
     if has_index(table.dataset, table.column):
         return AnnVectors(table, count)

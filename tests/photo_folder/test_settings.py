@@ -11,7 +11,7 @@ from photo_folder.helpers import counts, draw, rows, start, vectors
 from r2d2.images.decode import decode_image
 from r2d2.inputs.picture_listing import list_pictures
 from r2d2.photo_folder.estimate import estimate, folder_size, size_in_words
-from r2d2.photo_folder.place import is_picture_folder, table_folder
+from r2d2.photo_folder.settings import is_picture_folder, table_folder
 from training.small import contents, picture, refused, small_table
 
 SYSTEM_FOLDERS = (".git/lfs", "@eaDir", ".thumbnails", "sub/.picasaoriginals", "__MACOSX")
@@ -29,8 +29,8 @@ def test_beside_the_folder_however_it_is_spelled(photos, monkeypatch):
 def test_in_the_cache_where_nothing_can_be_made_beside_it(tmp_path, model, cache):
     photos = draw(tmp_path / ("海" * 85), ["a.png"])  # 255 bytes: no room for a suffix
     opened, lines = start(photos, model)
-    assert opened.place.parent == cache / "r2d2" / "folders"
-    assert any(str(opened.place) in line for line in lines)
+    assert opened.table_dir.parent == cache / "r2d2" / "folders"
+    assert any(str(opened.table_dir) in line for line in lines)
     assert contents(photos).keys() == {"a.png"}
     assert counts(start(photos, model)[0]) == (0, 0, 0, 0, 1)
 
@@ -40,7 +40,7 @@ def test_in_the_cache_where_the_folder_is_read_only(photos, model, cache):
     draw(photos, ["a.png"])
     photos.parent.chmod(0o500)
     try:
-        assert start(photos, model)[0].place.is_relative_to(cache)
+        assert start(photos, model)[0].table_dir.is_relative_to(cache)
     finally:
         photos.parent.chmod(0o700)
 
@@ -57,7 +57,7 @@ def test_a_read_only_disk(tmp_path, photos, model, cache):
         if subprocess.run(again, capture_output=True).returncode:
             pytest.skip("nothing can be mounted read-only here")
         opened, _ = start(disk / "photos", model)
-        assert opened.place.is_relative_to(cache)
+        assert opened.table_dir.is_relative_to(cache)
         assert set(vectors(opened)) == {"a.png", "b/c.png"}
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
@@ -66,7 +66,7 @@ def test_a_read_only_disk(tmp_path, photos, model, cache):
 def test_a_folder_of_the_users_own_is_left_alone(photos, model, cache):
     draw(photos, ["a.png"])
     own = draw(photos.with_name("photos.r2d2"), ["mine.png"], first=4)
-    assert start(photos, model)[0].place.is_relative_to(cache)
+    assert start(photos, model)[0].table_dir.is_relative_to(cache)
     assert contents(own).keys() == {"mine.png"}
     assert "choose another --out" in refused(start, photos, model, out=own)
 
@@ -75,7 +75,7 @@ def test_where_out_says_and_the_tables_folder_stands_for_the_pictures(photos, mo
     draw(photos, ["a.png", "b.png"])
     out = tmp_path / "elsewhere" / "t"
     opened, _ = start(photos, model, out=out)
-    assert opened.place == out
+    assert opened.table_dir == out
     assert not photos.with_name("photos.r2d2").exists()
     draw(photos, ["c.png"], first=7)
     assert counts(start(out, model)[0]) == (1, 0, 0, 0, 2)
@@ -134,12 +134,12 @@ def test_thumbnails_or_copies(photos, model):
 def test_what_it_will_take_is_told_first(photos, model):
     draw(photos, [f"{n}.png" for n in range(40)])
     opened, lines = start(photos, model)
-    assert lines[0].startswith(f"{opened.place} will take about ")
+    assert lines[0].startswith(f"{opened.table_dir} will take about ")
     assert "40 thumbnails" in lines[0]
     need = estimate(photos, list_pictures(photos).pictures, 64, copies=False)
     real = sum(len(row["image"]) for row in rows(opened, "image").values())
     assert need.pictures * need.each == pytest.approx(real, rel=0.3)
-    assert folder_size(opened.place) > real
+    assert folder_size(opened.table_dir) > real
     assert [size_in_words(n) for n in (0, 999, 1000, 27_400, 2_940_000_000)] == [
         "0 B", "999 B", "1.0 kB", "27 kB", "2.9 GB",
     ]  # fmt: skip
@@ -159,7 +159,7 @@ def test_an_orientation_is_followed(photos, model):
 MANY = """
 import resource, sys
 from r2d2.photo_folder.open import open_folder
-from r2d2.photo_folder.place import FolderOptions
+from r2d2.photo_folder.settings import FolderOptions
 
 import r2d2.photo_folder.reading, r2d2.photo_folder.gallery
 from r2d2.index.embed import loaded

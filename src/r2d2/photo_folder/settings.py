@@ -23,19 +23,19 @@ VERSION = 1  # of the settings and of the table's columns
 
 @dataclass(frozen=True)
 class FolderSettings:
-    """How the table of a folder is made; kept beside it, so that a later start needs no options."""
+    """How the table of a folder is made. They are stored, so that later starts need no options."""
 
     folder: str  # of the pictures, absolute
-    model: str | None = None  # as it was given
-    captions: str | None = None  # a file, absolute; None: what stands beside the pictures
-    follow_links: bool = False  # out of the folder
+    model: str | None = None  # as the user named it
+    captions: str | None = None  # an absolute path; None: the files beside the pictures
+    follow_links: bool = False  # whether links out of the folder are followed
     copies: bool = False  # the table holds the files themselves, not thumbnails
     version: int = VERSION
 
 
 @dataclass(frozen=True)
 class FolderOptions:
-    """What a command asks for; None: as the table was made before."""
+    """The options of a command; None means as the table was made before."""
 
     model: str | None = None
     captions: Path | None = None
@@ -45,7 +45,7 @@ class FolderOptions:
     overwrite: bool = False  # make the table anew
 
     def apply(self, settings: FolderSettings) -> FolderSettings:
-        """The settings with what is asked for."""
+        """The settings, changed by the options."""
         captions = settings.captions if self.captions is None else absolute(self.captions)
         links = settings.follow_links if self.follow_links is None else self.follow_links
         return replace(
@@ -58,7 +58,7 @@ class FolderOptions:
 
 
 def is_picture_folder(path: str | Path) -> bool:
-    """Whether a path is a folder of pictures, or the folder of its table; no table of pairs."""
+    """Whether a path is a folder of pictures, or of their table, and no pairs table."""
     text = str(path)
     if "://" in text or text.rstrip("/").endswith(".lance"):
         return False
@@ -70,7 +70,7 @@ def is_picture_folder(path: str | Path) -> bool:
 
 
 def is_table_folder(path: Path) -> bool:
-    """Whether a folder is one that holds the table of a folder of pictures."""
+    """Whether a folder holds the table of a folder of pictures."""
     try:
         return (path / SETTINGS).is_file()
     except OSError:  # such as a name that is too long
@@ -78,12 +78,12 @@ def is_table_folder(path: Path) -> bool:
 
 
 def table_folder(folder: Path, out: Path | None = None) -> Path:
-    """The folder of the table: the one asked for, else beside the pictures, else in the cache.
+    """The folder of the table: `out`, or beside the pictures, or in the cache.
 
-    Nothing is ever written into the folder of the pictures unless it is asked for.
+    Nothing is written into the folder of the pictures unless `out` says so.
 
     Raises:
-        R2D2Error: `out` is something else already.
+        R2D2Error: `out` exists and is no such table.
     """
     if out is not None:
         if os.path.lexists(out) and not is_table_folder(out) and not _is_free(out):
@@ -93,16 +93,16 @@ def table_folder(folder: Path, out: Path | None = None) -> Path:
     beside = home.with_name(home.name + SUFFIX) if home.name else home
     short = os.fsencode(home.name)[:120].decode("utf-8", "ignore")
     cached = cache_folder() / f"{short}-{_digest(home)}{SUFFIX}"
-    for place in (beside, cached):
-        if is_table_folder(place):
-            return place
+    for table_dir in (beside, cached):
+        if is_table_folder(table_dir):
+            return table_dir
     if home.name and _is_free(beside) and _can_make(beside):
         return beside
     return cached
 
 
 def cache_folder() -> Path:
-    """Where the system keeps what programs can make anew for this user, `r2d2/folders` in it."""
+    """The folder `r2d2/folders` in the system's cache of this user."""
     if sys.platform == "win32":
         root = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":
@@ -113,13 +113,13 @@ def cache_folder() -> Path:
     return Path(root) / "r2d2" / "folders"
 
 
-def read_settings(place: Path) -> FolderSettings | None:
+def read_settings(table_dir: Path) -> FolderSettings | None:
     """The settings in a table's folder; None where there are none.
 
     Raises:
         R2D2Error: they are damaged, or of another version.
     """
-    file = place / SETTINGS
+    file = table_dir / SETTINGS
     try:
         settings = json.loads(file.read_text(encoding="utf-8"))
         if settings.get("version") != VERSION:
@@ -129,27 +129,27 @@ def read_settings(place: Path) -> FolderSettings | None:
         return None
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise R2D2Error(
-            f"{file} is damaged ({error}): remove {place}, then run the same command again"
+            f"{file} is damaged ({error}): remove {table_dir}, then run the same command again"
         ) from error
 
 
-def write_settings(place: Path, settings: FolderSettings) -> None:
-    """Keep them, in one step."""
-    write_text(place / SETTINGS, json.dumps(asdict(settings), indent=1))
+def write_settings(table_dir: Path, settings: FolderSettings) -> None:
+    """Store the settings, whole or not at all."""
+    write_text(table_dir / SETTINGS, json.dumps(asdict(settings), indent=1))
 
 
 def _is_free(path: Path) -> bool:
-    """Whether a path is nothing yet, an empty folder, or what a stop at the start left."""
+    """Whether a path is free, or a folder that is empty but for the lock of a stopped run."""
     if not os.path.lexists(path):
         return True
     return path.is_dir() and all(entry.name == LOCK for entry in path.iterdir())
 
 
 def _can_make(path: Path) -> bool:
-    """Whether a folder can be made at a path; nothing stays there."""
+    """Whether a folder can be made at a path; the test leaves nothing behind."""
     if os.path.lexists(path):
         return os.access(path, os.W_OK | os.X_OK)
-    probe = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")  # not the place itself: see locks
+    probe = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}")  # not the path itself: see locks
     try:
         probe.mkdir()
         probe.rmdir()
@@ -162,7 +162,7 @@ def _digest(folder: Path) -> str:
     return hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
 
 
-def make_folder(place: Path) -> None:
+def make_folder(table_dir: Path) -> None:
     """Make the table's folder; R2D2Error where that cannot be done."""
-    with disk_errors(place):
-        place.mkdir(parents=True, exist_ok=True)
+    with disk_errors(table_dir):
+        table_dir.mkdir(parents=True, exist_ok=True)
