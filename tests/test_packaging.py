@@ -89,3 +89,11 @@ def test_the_changelog_has_a_section_of_this_version():
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     versions = re.findall(r"^## \[(.*?)\]", text, re.MULTILINE)
     assert versions[0] == r2d2.__version__
+
+
+def test_the_section_of_a_released_version_stays_as_it_was():
+    """A merge that puts lines of the current version below 0.1.0 brings other groups with it."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## \[0\.1\.0\] - (.*)$", text, re.MULTILINE) == ["2026-11-25"]
+    released = text.partition("## [0.1.0]")[2]
+    assert re.findall(r"^### (.*)$", released, re.MULTILINE) == ["Added", "Known limits"]
