@@ -174,7 +174,7 @@ def serve(
     tables: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[TABLE|FOLDER]...",
+            metavar="TABLE|FOLDER",
             help="Serve these tables or folders of pictures, or emoji; several get a "
             "switch on the page.",
         ),
