@@ -94,7 +94,7 @@ def test_both_stages_come_to_the_figures_of_two_stages(place):
     model.model.match_weight, model.model.top_k = WEIGHT, TOP_K
     ours = figures(place, model.model, WEIGHT)
     assert ours["two_stage"] != ours["prerank"]
-    check(run(model, chinese_tasks([place / "t.lance"])), ours["two_stage"])
+    check(run(model, chinese_tasks(str(place / "t.lance"))), ours["two_stage"])
 
 
 def test_the_cross_encoders_rank_what_the_towers_found(place, tmp_path):
@@ -140,6 +140,7 @@ def test_what_cannot_be_measured_is_refused(place, tmp_path):
     assert "no cross encoders" in refused(R2D2Search, str(tmp_path / "towers"))
     model = R2D2Search(str(place / "mine"), device="cpu")
     texts = Dataset.from_dict({"id": ["a"], "text": ["猫"]})
+    assert "call index(corpus) first" in refused(model.search, texts, top_k=3)
     model.index(texts)
     assert "pictures for texts" in refused(model.search, texts, top_k=3)
     both = [{"text": ["猫"], "image": [Image.new("RGB", (8, 8))]}]

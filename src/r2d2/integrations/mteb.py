@@ -133,6 +133,8 @@ class R2D2Search(R2D2Model):
         """Document ids and scores of each query; the order of the scores is the ranking."""
         if top_ranked is not None:
             raise R2D2Error("both stages rank whole corpora: rerank with R2D2CrossEncoder")
+        if not hasattr(self, "_ids"):
+            raise R2D2Error("there is no corpus to search: call index(corpus) first")
         asking, pictures = self._stored(queries, encode_kwargs)
         if pictures == self._shown:
             raise R2D2Error("these models rank pictures for texts, and texts for pictures")

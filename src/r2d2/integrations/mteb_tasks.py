@@ -42,18 +42,20 @@ READ = 64  # pictures in memory at a time
 
 
 def chinese_tasks(
-    tables: Sequence[str | Path] | Mapping[str, str | Path], splits: Sequence[str] = ()
+    tables: str | Path | Sequence[str | Path] | Mapping[str, str | Path], splits: Sequence[str] = ()
 ) -> list[Any]:
     """Tasks for mteb.evaluate: of each table texts that ask for images, and the other way round.
 
     Args:
-        tables: that `r2d2 data import` made and that note their set; or tables by set.
+        tables: one or several that `r2d2 data import` made and that note their set; or by set.
         splits: whose rows; none: `test`, or `val` where there is no test.
 
     Raises:
         R2D2Error: mteb is missing, a table is of no known set, or has no such split.
     """
     require("mteb", "mteb", USE, LEAST)
+    if isinstance(tables, (str, Path)):
+        tables = [tables]
     named = tables.items() if isinstance(tables, Mapping) else [(None, path) for path in tables]
     tasks = []
     for asked, path in named:
