@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from r2d2.errors import R2D2Error
+from r2d2.errors import R2D2Error, first_line
 from r2d2.extras import require
 from r2d2.model.encoded_states import EncodedStates, embedded
 from r2d2.pretrained import default_device
@@ -91,7 +91,7 @@ def open_sentence_encoder(name: str, *, dim: int | None = None) -> SentenceEncod
             model_kwargs={"use_safetensors": True},
         )  # fmt: skip
     except (OSError, ValueError, ImportError, KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).strip().split("\n")[0][:300] or type(error).__name__
+        reason = first_line(error)[:300]
         raise R2D2Error(
             f"sentence-transformers cannot open {name} ({reason}): give a folder or hub id of a "
             "model of its own modules with safetensors weights; code of a repository is not run"

@@ -33,7 +33,7 @@ from r2d2.objectives.gradient import with_scaled_gradient
 from r2d2.objectives.momentum import teacher_of, update_teacher
 from r2d2.objectives.negatives import blocked_candidates, candidate_processes
 from r2d2.objectives.queue import FeatureQueue
-from r2d2.objectives.ranking import ranking_losses
+from r2d2.objectives.ranking import RankingScope, ranking_losses
 from r2d2.objectives.student import StudentFeatures, encode_student
 
 __all__ = ["Objectives", "StepContext", "TrainingBatch"]
@@ -99,8 +99,8 @@ class Objectives(nn.Module):
             teacher, denominators = cached.teacher, cached.denominators
         if student.ranking is not None:
             losses |= ranking_losses(
-                model, batch, context, config, student, student.ranking, blocked, candidates,
-                denominators,
+                model, batch, context, config, student, student.ranking,
+                RankingScope(candidates, blocked, denominators),
             )  # fmt: skip
         if config.fgd and teacher is not None and student.masked_texts is not None:
             patches = model.embed_images(batch.pixels, self._kept_patches(model, batch, context))

@@ -40,6 +40,15 @@ class RankedPairs:
     weights: float | Tensor  # see `fgr`
 
 
+@dataclass(frozen=True)
+class RankingScope:
+    """Among which pairs the ranking draws its negatives, and what its losses divide by."""
+
+    collectives: Collectives  # of `candidate_processes`; together they hold c pairs
+    blocked: Tensor  # (n, c) bool, of `blocked_candidates`
+    denominators: Denominators  # averaged over the processes
+
+
 def ranking_losses(
     model: R2D2,
     batch: TrainingBatch,
@@ -47,9 +56,7 @@ def ranking_losses(
     config: ObjectiveConfig,
     student: StudentFeatures,
     inputs: RankingInputs,
-    blocked: Tensor,
-    collectives: Collectives,
-    denominators: Denominators,
+    scope: RankingScope,
 ) -> dict[str, Tensor]:
     """FGR and the listwise loss, and MLM in the same pass (ET) or in one of its own.
 
@@ -63,9 +70,7 @@ def ranking_losses(
         config: of the objectives.
         student: of `encode_student`; `inputs` is its `ranking`.
         inputs: what the cross encoders read.
-        blocked: (n, c) of `blocked_candidates`.
-        collectives: of `candidate_processes`.
-        denominators: averaged over the processes.
+        scope: of the draw of negatives and of the means.
     """
     n, tokens, offset = len(batch.ids), inputs.masked, model.towers.text_offset
     if config.list_size:
@@ -73,9 +78,10 @@ def ranking_losses(
         pairs = _pairs_of_blocks(inputs, wrong, config)
     else:
         drawn = draw_hard_negatives(
-            student.images, student.texts, model.temperature, batch, blocked, context, collectives
-        )
-        pairs = _drawn_pairs(inputs, drawn, config, collectives)
+            student.images, student.texts, model.temperature, batch, scope.blocked, context,
+            scope.collectives,
+        )  # fmt: skip
+        pairs = _drawn_pairs(inputs, drawn, config, scope.collectives)
     if tokens is None or tokens.texts is not None:
         text_states = model.cross_text(pairs.images, pairs.texts, pairs.index)
     else:
@@ -84,7 +90,7 @@ def ranking_losses(
     image_states = model.cross_image(pairs.images, pairs.texts, pairs.index)
     text_logits = model.match_head_text(text_states[:, 0])
     image_logits = model.match_head_image(image_states)
-    total = denominators.pair_weight
+    total = scope.denominators.pair_weight
     losses = {"fgr": fgr(text_logits, image_logits, pairs.labels, pairs.weights, total)}
     if config.list_size:
         match = as_blocks((log_odds(text_logits) + log_odds(image_logits)) / 2, config.list_size)
@@ -105,7 +111,7 @@ def ranking_losses(
         embedding = scaled_gradient(model.towers.token_embedding, scale)
         logits = model.mlm_head(token_states[real], embedding)
         targets = batch.ids.gather(1, positions)[real]
-        losses["mlm"] = mlm(logits, targets, denominators.masked_tokens)
+        losses["mlm"] = mlm(logits, targets, scope.denominators.masked_tokens)
     return losses
 
 
