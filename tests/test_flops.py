@@ -108,7 +108,7 @@ def test_layers_that_run_again_keep_their_inputs_alone():
 
 def test_the_image_encoder_is_known_from_elsewhere():
     """ViT-B/16 at 224 pixels has 17.6 GMACs (Dosovitskiy et al.), two operations each."""
-    report = flops(make_config("base", "r2d2"))
+    report = flops(make_config("base", "wo_fgd"))  # where a picture is encoded once
     assert part(report, "image encoder").forward == pytest.approx(2 * 17.6e9, rel=0.02)
     assert part(report, "image encoder").backward == pytest.approx(
         2 * part(report, "image encoder").forward, rel=0.02
