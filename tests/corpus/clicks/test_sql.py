@@ -108,7 +108,7 @@ def test_every_dialect_is_one_statement_with_its_own_quotes(dialect):
         ({"columns": ["url", "query", "hits"]}, "what the log itself calls one is --set log"),
         ({"columns": ["query", "clicks"]}, "--columns has no images"),
         ({"columns": ["image", "query", "clicks"]}, "images go by their address or path"),
-        ({"table": "log; drop table x"}, "--table log; drop table x: "),
+        ({"table": "log; drop table x"}, "TABLE log; drop table x: "),
         ({"table": "a log ("}, "give the name of a table"),
     ],
 )

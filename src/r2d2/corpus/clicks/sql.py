@@ -67,7 +67,7 @@ def log_statement(
         )
     except errors.SqlglotError as error:
         reason = first_line(error)
-        raise R2D2Error(f"--table {table}: {reason}; give the name of a table") from error
+        raise R2D2Error(f"TABLE {table}: {reason}; give the name of a table") from error
     return written[0]
 
 
