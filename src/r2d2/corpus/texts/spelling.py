@@ -72,6 +72,19 @@ def make_traditional(text: str) -> str:
 
 
 def _spell(texts: Sequence[str], simplified: bool, plain: Callable[[str], str]) -> list[str]:
+    """Spell until nothing changes: what is made narrow or removed may leave a tag or an entity."""
+    spelt = _spell_once(texts, simplified, plain)
+    rows = [row for row, text in enumerate(spelt) if "<" in text or "&" in text]
+    while rows:
+        again = _spell_once([spelt[row] for row in rows], simplified, plain)
+        changed = [(row, text) for row, text in zip(rows, again, strict=True) if text != spelt[row]]
+        for row, text in changed:
+            spelt[row] = text
+        rows = [row for row, text in changed if "<" in text or "&" in text]
+    return spelt
+
+
+def _spell_once(texts: Sequence[str], simplified: bool, plain: Callable[[str], str]) -> list[str]:
     unescaped = [_unescape(t) if "&" in t else t for t in texts]
     joined = "\n".join(unescaped)
     if "\r" in joined or joined.count("\n") >= len(unescaped):
