@@ -23,10 +23,8 @@ import r2d2
 from r2d2.ablation.document import ReportTable, table_lines
 from r2d2.images.decode import decode_image
 from r2d2.pretrained import Pretrained
-from r2d2.ranking.two_stage import two_stage_scores
-
-CUTS = (1, 5, 10)
-ABOVE = 100.0  # raises the scores of the candidates above those of all other pictures
+from r2d2.ranking.metrics import RECALL_AT, rank_of_best, recall
+from r2d2.ranking.two_stage import below_candidates, two_stage_scores
 
 
 def read_queries(
@@ -52,7 +50,7 @@ def read_queries(
 def recalls(
     model: Pretrained, pictures: list[bytes], queries: dict[str, set[int]]
 ) -> dict[str, list[float]]:
-    """Recall at each of CUTS in percent, for each stage of the model."""
+    """Recall at each of RECALL_AT in percent, for each stage of the model."""
     images = model.encode_images([decode_image(picture) for picture in pictures])
     texts = model.encode_texts(sorted(queries))
     right = torch.zeros(len(queries), len(pictures), dtype=torch.bool)
@@ -61,17 +59,14 @@ def recalls(
     cosine = texts.embedding.double() @ images.embedding.double().T
     stages = {"pre-ranking": cosine}
     if model.has_match and model.match_weight:
-        stages["two stages"] = cosine.clone()
+        stages["two stages"] = below_candidates(cosine, model.match_weight)
         for row, items in enumerate(cosine.topk(min(model.top_k, len(pictures))).indices):
             match = model.match(images[items], texts[torch.full_like(items, row)]).double()
-            scores = two_stage_scores(cosine[row, items], match, model.match_weight)
-            stages["two stages"][row, items] = scores + ABOVE
-    figures = {}
-    for stage, scores in stages.items():
-        best = scores.masked_fill(~right, -ABOVE).amax(1, keepdim=True)
-        ranks = 1 + ((scores >= best) & ~right).sum(1)
-        figures[stage] = [100 * (ranks <= cut).double().mean().item() for cut in CUTS]
-    return figures
+            stages["two stages"][row, items] = two_stage_scores(
+                cosine[row, items], match, model.match_weight
+            )
+    ranks = {stage: rank_of_best(scores, right) for stage, scores in stages.items()}
+    return {stage: [recall(ranks[stage], at) for at in RECALL_AT] for stage in ranks}
 
 
 def main() -> None:
@@ -92,7 +87,7 @@ def main() -> None:
         figures = recalls(r2d2.load(name), [row.image for row in rows], queries)
         for stage, values in figures.items():
             lines.append((name, stage, *(f"{value:.1f}" for value in values)))
-    head = ("model", "stage", *(f"R@{cut}" for cut in CUTS))
+    head = ("model", "stage", *(f"R@{at}" for at in RECALL_AT))
     print("\n".join(table_lines(ReportTable("", "", head, tuple(lines)))))
 
 
