@@ -46,20 +46,21 @@ def test_the_gain_of_a_stage_is_measured_on_the_same_images_as_the_stage_before(
     ]
     resampled = [resampled_recalls(ranks, groups, 50, 3) for ranks in stages]
     totals = [recalls(ranks["i2t"], ranks["t2i"]) for ranks in stages]
-    found = recall_gains(*resampled, totals)
+    first, last = zip(totals, resampled, strict=True)
+    found = recall_gains(first, last)
     gains = {"r1": [], "r_mean": []}
     for weight in draws(8, 50, 3):
         images = [i for i in range(8) for _ in range(int(weight[i]))]
         texts = [t for i in images for t in range(20) if image[t] == i]
-        first, last = (recalls(ranks["i2t"][images], ranks["t2i"][texts]) for ranks in stages)
-        gains["r_mean"].append(last["r_mean"] - first["r_mean"])
-        at_1 = [last[name] - first[name] for name in ("i2t_r1", "t2i_r1")]
+        once, twice = (recalls(ranks["i2t"][images], ranks["t2i"][texts]) for ranks in stages)
+        gains["r_mean"].append(twice["r_mean"] - once["r_mean"])
+        at_1 = [twice[name] - once[name] for name in ("i2t_r1", "t2i_r1")]
         gains["r1"].append(sum(at_1) / 2)
     for name, (gain, *bounds) in found.items():
         assert bounds == pytest.approx(list(np.percentile(gains[name], [2.5, 97.5])))
         if name == "r_mean":
             assert gain == pytest.approx(totals[1]["r_mean"] - totals[0]["r_mean"])
-    same = recall_gains(resampled[0], resampled[0], [totals[0], totals[0]])
+    same = recall_gains(first, first)
     assert same == {"r1": [0, 0, 0], "r_mean": [0, 0, 0]}
 
 

@@ -184,7 +184,8 @@ def evaluate(
             )
             if direction is not None
         }  # fmt: skip
-        metrics[name] = _metrics(scores, weight) | _spread(rankings[name], data, settings)
+        metrics[name] = _metrics(scores, weight)
+        metrics[name] |= _spread(metrics[name], rankings[name], data, settings)
         made = task.matching
         pairs[name] = MatchingScores(made.image, made.text, made.label, scores.pair_scores)
     width = int(encoded.images.embedding.shape[1])
@@ -234,9 +235,15 @@ def _metrics(scores: TaskScores, weight: float | None) -> dict[str, Any]:
 
 
 def _spread(
-    rankings: Mapping[str, Ranking], data: EvaluationSet, settings: EvaluationSettings
+    metrics: Mapping[str, Any],
+    rankings: Mapping[str, Ranking],
+    data: EvaluationSet,
+    settings: EvaluationSettings,
 ) -> dict[str, Any]:
-    """Recall at more ranks, the intervals of both stages, and what the second one adds."""
+    """Recall at more ranks, the intervals of both stages, and what the second one adds.
+
+    `metrics`: of the same task, with the recalls of each stage.
+    """
     spread: dict[str, Any] = {
         "curve": {
             direction: {str(at): recall(r.ranks, at) for at in CURVE_AT}
@@ -261,8 +268,8 @@ def _spread(
             for stage, of_stage in resampled.items()
         }
         if "two_stage" in stages:
-            both = [recalls(ranks.get("i2t"), ranks["t2i"]) for ranks in stages.values()]
-            spread["gain"] = recall_gains(resampled["prerank"], resampled["two_stage"], both)
+            first, last = ((metrics[stage], resampled[stage]) for stage in stages)
+            spread["gain"] = recall_gains(first, last)
     return spread
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 T = TypeVar("T")
+StageRecalls = tuple[Mapping[str, float], Mapping[str, Floats]]  # on all queries, and resampled
 
 
 # Ranks
@@ -307,31 +308,31 @@ def recall_intervals(
     return {name: interval(values) for name, values in resampled.items()}
 
 
-def recall_gains(
-    first: Mapping[str, Floats], last: Mapping[str, Floats], recalls: Sequence[Mapping[str, float]]
-) -> dict[str, list[float]]:
+def recall_gains(first: StageRecalls, last: StageRecalls) -> dict[str, list[float]]:
     """What the second stage adds to the recalls, in points: [gain, low, high] of each.
 
     Args:
-        first: `resampled_recalls` of the first stage.
-        last: that of the second stage, of the same queries, resamples and seed.
-        recalls: `recalls` of the first stage and of the second, on all queries.
+        first: `recalls` and `resampled_recalls` of the first stage.
+        last: those of the second stage, of the same queries, resamples and seed.
 
     Returns:
         By name: "r1", the mean of R@1 over the directions, and "r_mean".
     """
-    before, after = (_summary(values) for values in recalls)
-    resampled = zip(_summary(first).items(), _summary(last).values(), strict=True)
+    before, resampled_before = map(_summary, first)
+    after, resampled_after = map(_summary, last)
     return {
-        name: [after[name] - before[name], *interval(ours - theirs)]
-        for (name, theirs), ours in resampled
+        name: [
+            after[name] - before[name],
+            *interval(resampled_after[name] - resampled_before[name]),
+        ]
+        for name in before
     }
 
 
-def _summary(recalls: Mapping[str, Any]) -> dict[str, Any]:
+def _summary(values: Mapping[str, Any]) -> dict[str, Any]:
     """R@1 as the mean of the directions, and R@M."""
-    at_1 = [value for name, value in recalls.items() if name.endswith("_r1")]
-    return {"r1": sum(at_1) / len(at_1), "r_mean": recalls["r_mean"]}
+    at_1 = [value for name, value in values.items() if name.endswith("_r1")]
+    return {"r1": sum(at_1) / len(at_1), "r_mean": values["r_mean"]}
 
 
 def resampled_recalls(
