@@ -186,8 +186,10 @@ class PairsLoader:
         texts: list[str] = []
         rows: list[int] = []
         keys = np.empty((n, 2), np.int64)
-        second_texts: list[str] | None = None if self.with_second_text is None else []
-        u_second = generator(self.seed, step, Draw.SECOND_TEXT).random((batch_size, 2))[share]
+        second_texts: list[str] | None = None
+        if self.with_second_text is not None:
+            second_texts = []
+            u_second = generator(self.seed, step, Draw.SECOND_TEXT).random((batch_size, 2))[share]
         labels = None if self._labels is None else np.empty(n, np.int64)
         for i, (place, wanted) in enumerate(zip(places.tolist(), items, strict=True)):
             item = wanted if wanted in self._cache else self._next_good(place)

@@ -120,6 +120,7 @@ class R2D2Search(R2D2Model):
     """
 
     kinds = ("dense", "cross-encoder")
+    _corpus: StateStore | None = None  # None: not yet indexed
 
     def index(self, corpus: Any, *, encode_kwargs: Any = None, **_: Any) -> None:
         """Encode the corpus; hidden states go to a temporary file."""
@@ -133,7 +134,7 @@ class R2D2Search(R2D2Model):
         """Document ids and scores of each query; the order of the scores is the ranking."""
         if top_ranked is not None:
             raise R2D2Error("both stages rank whole corpora: rerank with R2D2CrossEncoder")
-        if not hasattr(self, "_ids"):
+        if self._corpus is None:
             raise R2D2Error("there is no corpus to search: call index(corpus) first")
         asking, pictures = self._stored(queries, encode_kwargs)
         if pictures == self._shown:
