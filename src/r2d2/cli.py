@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -69,19 +68,20 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
-        ),
-    ] = False,
+    version: bool = typer.Option(
+        False,
+        "--version",
+        callback=_print_version,
+        is_eager=True,
+        help="Print the version and exit.",
+    ),
 ) -> None:
     """Train, measure and use Chinese image-text models by the method R2D2 (arXiv 2205.03860)."""
 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Write the run to this folder.")] = Path("runs/demo"),
+    out: Path = typer.Option(Path("runs/demo"), help="Write the run to this folder."),
     preset: Preset = "tiny",
     variant: Variant = "r2d2",
     settings: Settings = None,
@@ -102,29 +102,25 @@ def demo(
 
 @app.command()
 def pretrain(
-    table: Annotated[str, typer.Argument(help="Train on this table of pairs.")],
-    out: Annotated[Path, typer.Option(help="Write the run to this folder.")],
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            help="Use the settings of this size: tiny (the default), small, base or large. "
-            "With --init, the default is the size of that model."
-        ),
-    ] = None,
-    variant: Annotated[
-        str | None,
-        typer.Option(
-            help="Use this variant: r2d2 (the default), prd2, wo_et, wo_twd, wo_tgd or "
-            "wo_fgd. With --init, the default is that of the model."
-        ),
-    ] = None,
+    table: str = typer.Argument(..., help="Train on this table of pairs."),
+    out: Path = typer.Option(..., help="Write the run to this folder."),
+    preset: str | None = typer.Option(
+        None,
+        help="Use the settings of this size: tiny (the default), small, base or large. With "
+        "--init, the default is the size of that model.",
+    ),
+    variant: str | None = typer.Option(
+        None,
+        help="Use this variant: r2d2 (the default), prd2, wo_et, wo_twd, wo_tgd or wo_fgd. With "
+        "--init, the default is that of the model.",
+    ),
     settings: Settings = None,
-    vocab: Annotated[
-        Path | None, typer.Option(help="Use this BERT vocab.txt instead of training a tokenizer.")
-    ] = None,
-    init: Annotated[
-        str | None, typer.Option(help=f"Start from this model, which cannot be ONNX. {MODELS}")
-    ] = None,
+    vocab: Path | None = typer.Option(
+        None, help="Use this BERT vocab.txt instead of training a tokenizer."
+    ),
+    init: str | None = typer.Option(
+        None, help=f"Start from this model, which cannot be ONNX. {MODELS}"
+    ),
     processes: Processes = 1,
     resume: Resume = False,
 ) -> None:
@@ -169,35 +165,27 @@ def pretrain(
 
 @app.command()
 def finetune(
-    task: Annotated[str, typer.Argument(help="Fine-tune for this task: retrieval or matching.")],
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATA",
-            help="Fine-tune on this table of pairs, or on a folder of pictures with --captions.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="Write the run to this folder.")],
-    init: Annotated[
-        str | None,
-        typer.Option(
-            help=f"Start from this model, which cannot be ONNX; --resume does not need it. {MODELS}"
-        ),
-    ] = None,
-    captions: Annotated[
-        Path | None,
-        typer.Option(
-            help="Read captions from this CSV or JSONL file, with image, caption, and "
-            "perhaps split and label."
-        ),
-    ] = None,
-    tuning: Annotated[
-        str,
-        typer.Option(
-            help="Start from these settings: recommended, or official, which are those of "
-            "the official scripts."
-        ),
-    ] = "recommended",
+    task: str = typer.Argument(..., help="Fine-tune for this task: retrieval or matching."),
+    source: str = typer.Argument(
+        ...,
+        metavar="DATA",
+        help="Fine-tune on this table of pairs, or on a folder of pictures with --captions.",
+    ),
+    out: Path = typer.Option(..., help="Write the run to this folder."),
+    init: str | None = typer.Option(
+        None,
+        help=f"Start from this model, which cannot be ONNX; --resume does not need it. {MODELS}",
+    ),
+    captions: Path | None = typer.Option(
+        None,
+        help="Read captions from this CSV or JSONL file, with image, caption, and perhaps split "
+        "and label.",
+    ),
+    tuning: str = typer.Option(
+        "recommended",
+        help="Start from these settings: recommended, or official, which are those of the "
+        "official scripts.",
+    ),
     settings: Settings = None,
     processes: Processes = 1,
     resume: Resume = False,

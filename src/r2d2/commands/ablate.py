@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import typer
 
@@ -15,46 +15,36 @@ T = TypeVar("T")
 
 
 def ablate(
-    table: Annotated[
-        str | None,
-        typer.Argument(help="Train on this table of pairs; the default is the embedded corpus."),
-    ] = None,
-    out: Annotated[
-        Path, typer.Option(help="Write the runs and the reports to this folder.")
-    ] = Path("runs/ablation"),
-    variants: Annotated[
-        str,
-        typer.Option(
-            help="Train these variants, with commas between; the others are compared with the "
-            "first. The default is all six, and r2d2 alone with --data-shares."
-        ),
-    ] = "",
-    seeds: Annotated[
-        str,
-        typer.Option(
-            help="Train with each of these seeds, with commas between. A verdict needs "
-            "five or more."
-        ),
-    ] = ("0,1,2"),
+    table: str | None = typer.Argument(
+        None, help="Train on this table of pairs; the default is the embedded corpus."
+    ),
+    out: Path = typer.Option(
+        Path("runs/ablation"), help="Write the runs and the reports to this folder."
+    ),
+    variants: str = typer.Option(
+        "",
+        help="Train these variants, with commas between; the others are compared with the "
+        "first. The default is all six, and r2d2 alone with --data-shares.",
+    ),
+    seeds: str = typer.Option(
+        "0,1,2",
+        help="Train with each of these seeds, with commas between. A verdict needs five or more.",
+    ),
     preset: Preset = "tiny",
     settings: Settings = None,
-    equal_time: Annotated[
-        float | None,
-        typer.Option(
-            help="Give each run this many seconds of training instead of equal epochs; 0 "
-            "gives the time that the first one takes."
-        ),
-    ] = None,
-    data_shares: Annotated[
-        str,
-        typer.Option(
-            help="Compare amounts of data instead: these shares of the training split, as "
-            "in 0.1,0.3,1."
-        ),
-    ] = "",
-    vocab: Annotated[
-        Path | None, typer.Option(help="Use this BERT vocab.txt; the larger presets need one.")
-    ] = None,
+    equal_time: float | None = typer.Option(
+        None,
+        help="Give each run this many seconds of training instead of equal epochs; 0 gives the "
+        "time that the first one takes.",
+    ),
+    data_shares: str = typer.Option(
+        "",
+        help="Compare amounts of data instead: these shares of the training split, as in "
+        "0.1,0.3,1.",
+    ),
+    vocab: Path | None = typer.Option(
+        None, help="Use this BERT vocab.txt; the larger presets need one."
+    ),
 ) -> None:
     """Train variants on the same data, in the same order, for the same epochs, and compare them.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -15,38 +14,27 @@ app = typer.Typer(help="Have people label a set in Label Studio.", no_args_is_he
 
 @app.command()
 def export(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SET",
-            help="Take the tasks from this table, which `r2d2 downstream make` wrote.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="Write the tasks to this folder.")],
-    overlap: Annotated[int, typer.Option(min=1, help="Ask this many people each question.")] = 3,
-    gold: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            max=1.0,
-            help="Add this many gold questions, whose answer is known, for each question.",
-        ),
-    ] = 0.05,
-    pictures: Annotated[
-        str,
-        typer.Option(
-            help="Put pictures in the tasks (embed), or beside them for local file serving (files)."
-        ),
-    ] = "embed",
-    prefix: Annotated[
-        str | None,
-        typer.Option(
-            help="Give the path of OUT below the document root; it goes with --pictures files."
-        ),
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(help="Draw the order and the gold questions by this seed.")
-    ] = 0,
+    source: str = typer.Argument(
+        ...,
+        metavar="SET",
+        help="Take the tasks from this table, which `r2d2 downstream make` wrote.",
+    ),
+    out: Path = typer.Option(..., help="Write the tasks to this folder."),
+    overlap: int = typer.Option(3, min=1, help="Ask this many people each question."),
+    gold: float = typer.Option(
+        0.05,
+        min=0.0,
+        max=1.0,
+        help="Add this many gold questions, whose answer is known, for each question.",
+    ),
+    pictures: str = typer.Option(
+        "embed",
+        help="Put pictures in the tasks (embed), or beside them for local file serving (files).",
+    ),
+    prefix: str | None = typer.Option(
+        None, help="Give the path of OUT below the document root; it goes with --pictures files."
+    ),
+    seed: int = typer.Option(0, help="Draw the order and the gold questions by this seed."),
     overwrite: Overwrite = False,
 ) -> None:
     """Write the tasks, the labelling config and the project for Label Studio."""
@@ -71,46 +59,36 @@ def export(
 
 @app.command("import", cls=with_old_names(set=ARGUMENT))
 def import_(
-    source: Annotated[
-        str, typer.Argument(metavar="SET", help="Label this table, which the tasks are of.")
-    ],
-    exports: Annotated[
-        list[Path], typer.Argument(help="Read these exports of Label Studio in the format JSON.")
-    ],
-    out: Annotated[
-        Path, typer.Option(help="Write this table, with an audit and a report beside it.")
-    ],
-    gold: Annotated[
-        Path | None, typer.Option(help="Judge annotators by this gold.csv of the tasks.")
-    ] = None,
-    agree: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            max=1.0,
-            help="Keep a label when more than this share of the answers agree on it.",
-        ),
-    ] = 0.5,
-    low_kappa: Annotated[
-        float, typer.Option(help="Name each annotator whose kappa is below this.")
-    ] = 0.4,
-    low_gold: Annotated[
-        float,
-        typer.Option(help="Name each annotator whose accuracy on gold questions is below this."),
-    ] = 0.8,
-    without: Annotated[
-        list[str] | None,
-        typer.Option(help="Leave out the answers of this annotator. Repeat the option for more."),
-    ] = None,
-    again: Annotated[
-        Path | None, typer.Option(help="Write a second round of the disputed pairs to this folder.")
-    ] = None,
-    again_overlap: Annotated[
-        int, typer.Option(min=1, help="Ask this many people each question of the second round.")
-    ] = 2,
-    partial: Annotated[
-        bool, typer.Option("--partial", help="Take the finished questions of an unfinished export.")
-    ] = False,
+    source: str = typer.Argument(
+        ..., metavar="SET", help="Label this table, which the tasks are of."
+    ),
+    exports: list[Path] = typer.Argument(
+        ..., help="Read these exports of Label Studio in the format JSON."
+    ),
+    out: Path = typer.Option(..., help="Write this table, with an audit and a report beside it."),
+    gold: Path | None = typer.Option(None, help="Judge annotators by this gold.csv of the tasks."),
+    agree: float = typer.Option(
+        0.5,
+        min=0.0,
+        max=1.0,
+        help="Keep a label when more than this share of the answers agree on it.",
+    ),
+    low_kappa: float = typer.Option(0.4, help="Name each annotator whose kappa is below this."),
+    low_gold: float = typer.Option(
+        0.8, help="Name each annotator whose accuracy on gold questions is below this."
+    ),
+    without: list[str] | None = typer.Option(
+        None, help="Leave out the answers of this annotator. Repeat the option for more."
+    ),
+    again: Path | None = typer.Option(
+        None, help="Write a second round of the disputed pairs to this folder."
+    ),
+    again_overlap: int = typer.Option(
+        2, min=1, help="Ask this many people each question of the second round."
+    ),
+    partial: bool = typer.Option(
+        False, "--partial", help="Take the finished questions of an unfinished export."
+    ),
     overwrite: Overwrite = False,
 ) -> None:
     """Label each pair by majority, and report agreement and who answered what."""

@@ -8,7 +8,7 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -20,21 +20,18 @@ HEAD += f"{'plain MB':>10}{'ours MB':>9}"
 
 
 def bench(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Measure these subjects; the default is all of them.")
-    ] = None,
-    listed: Annotated[bool, typer.Option("--list", help="Name the subjects and stop.")] = False,
-    rounds: Annotated[
-        int, typer.Option(min=1, help="Measure this many rounds, and give their medians.")
-    ] = 7,
-    quick: Annotated[
-        bool,
-        typer.Option("--quick", help="Use toy sizes to see it run; the figures then mean nothing."),
-    ] = False,
-    cpu_time: Annotated[
-        bool, typer.Option("--cpu-time", help="Count the processor's seconds, for a busy machine.")
-    ] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the results to this JSON file.")] = None,
+    names: list[str] | None = typer.Argument(
+        None, help="Measure these subjects; the default is all of them."
+    ),
+    listed: bool = typer.Option(False, "--list", help="Name the subjects and stop."),
+    rounds: int = typer.Option(7, min=1, help="Measure this many rounds, and give their medians."),
+    quick: bool = typer.Option(
+        False, "--quick", help="Use toy sizes to see it run; the figures then mean nothing."
+    ),
+    cpu_time: bool = typer.Option(
+        False, "--cpu-time", help="Count the processor's seconds, for a busy machine."
+    ),
+    out: Path | None = typer.Option(None, help="Write the results to this JSON file."),
     overwrite: Overwrite = False,
 ) -> None:
     """Measure speed and memory beside plain implementations of the same (docs/performance.md)."""

@@ -46,52 +46,40 @@ ModelName = Annotated[
 
 @app.command()
 def build(
-    logs: Annotated[
-        list[str], typer.Argument(help="Read logs from these files, folders, globs or URLs.")
-    ],
-    out: Annotated[str, typer.Option(help="Write this table of pairs, with a report beside it.")],
+    logs: list[str] = typer.Argument(
+        ..., help="Read logs from these files, folders, globs or URLs."
+    ),
+    out: str = typer.Option(..., help="Write this table of pairs, with a report beside it."),
     preset: Preset = "zero",
     config: ConfigFile = None,
     settings: Settings = None,
-    memory: Annotated[
-        str,
-        typer.Option(
-            help="Work in this much memory, as in 2GB; with --runner ray it is that of each worker."
-        ),
-    ] = "2GB",
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Work on this many parts at a time; the default is 1, or all workers of a "
-            "cluster.",
-        ),
-    ] = None,
-    runner: Annotated[
-        str,
-        typer.Option(
-            help="Run in this process (native), or by ray on the cluster at RAY_ADDRESS or "
-            "this machine."
-        ),
-    ] = "native",
+    memory: str = typer.Option(
+        "2GB",
+        help="Work in this much memory, as in 2GB; with --runner ray it is that of each worker.",
+    ),
+    workers: int | None = typer.Option(
+        None,
+        min=1,
+        help="Work on this many parts at a time; the default is 1, or all workers of a cluster.",
+    ),
+    runner: str = typer.Option(
+        "native",
+        help="Run in this process (native), or by ray on the cluster at RAY_ADDRESS or this "
+        "machine.",
+    ),
     model: ModelName = None,
-    work: Annotated[
-        Path | None,
-        typer.Option(help="Keep the intermediate results of the stages in this folder."),
-    ] = None,
-    keep_work: Annotated[
-        bool,
-        typer.Option("--keep-work", help="Keep the folder of intermediate results at the end."),
-    ] = False,
+    work: Path | None = typer.Option(
+        None, help="Keep the intermediate results of the stages in this folder."
+    ),
+    keep_work: bool = typer.Option(
+        False, "--keep-work", help="Keep the folder of intermediate results at the end."
+    ),
     retry_failed: RetryFailed = False,
     cause: Causes = None,
-    stage: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Run the stage of your own that this Python file defines. Repeat the "
-            "option for more."
-        ),
-    ] = None,
+    stage: list[Path] | None = typer.Option(
+        None,
+        help="Run the stage of your own that this Python file defines. Repeat the option for more.",
+    ),
     keep_dropped: KeepDropped = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -157,15 +145,13 @@ def build(
 
 @app.command()
 def fetch(
-    file: Annotated[
-        Path,
-        typer.Argument(help="Read addresses from a column of this Parquet, CSV or JSONL file."),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(help="Write the images to this folder; a folder that is there is added to."),
-    ],
-    column: Annotated[str, typer.Option(help="Name the column of the addresses.")] = "url",
+    file: Path = typer.Argument(
+        ..., help="Read addresses from a column of this Parquet, CSV or JSONL file."
+    ),
+    out: Path = typer.Option(
+        ..., help="Write the images to this folder; a folder that is there is added to."
+    ),
+    column: str = typer.Option("url", help="Name the column of the addresses."),
     retry_failed: RetryFailed = False,
     cause: Causes = None,
     config: ConfigFile = None,
@@ -193,11 +179,10 @@ def fetch(
 
 @app.command()
 def stats(
-    table: Annotated[str, typer.Argument(help="Read this table of pairs.")],
-    out: Annotated[
-        Path,
-        typer.Option(help="Write the report to this HTML file, and the same as JSON beside it."),
-    ],
+    table: str = typer.Argument(..., help="Read this table of pairs."),
+    out: Path = typer.Option(
+        ..., help="Write the report to this HTML file, and the same as JSON beside it."
+    ),
     model: ModelName = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -214,12 +199,11 @@ def stats(
 
 @app.command()
 def compare(
-    one: Annotated[str, typer.Argument(help="Read this table of pairs.")],
-    other: Annotated[str, typer.Argument(help="Compare it with this table of pairs.")],
-    out: Annotated[
-        Path,
-        typer.Option(help="Write the report to this HTML file, and the same as JSON beside it."),
-    ],
+    one: str = typer.Argument(..., help="Read this table of pairs."),
+    other: str = typer.Argument(..., help="Compare it with this table of pairs."),
+    out: Path = typer.Option(
+        ..., help="Write the report to this HTML file, and the same as JSON beside it."
+    ),
     model: ModelName = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -247,18 +231,16 @@ def compare(
 
 @app.command(cls=with_old_names(table=ARGUMENT))
 def sql(
-    dialect: Annotated[
-        str, typer.Option(help="Write the SQL of this engine: spark, hive, clickhouse or duckdb.")
-    ],
-    table: Annotated[
-        str, typer.Argument(help="Read this table of the warehouse, which holds the log.")
-    ] = "log",
-    columns: Annotated[
-        str,
-        typer.Option(
-            help="Name the columns that the log has: url, path, query, title and so on (see log.*)."
-        ),
-    ] = "url,query,impressions,clicks",
+    dialect: str = typer.Option(
+        ..., help="Write the SQL of this engine: spark, hive, clickhouse or duckdb."
+    ),
+    table: str = typer.Argument(
+        "log", help="Read this table of the warehouse, which holds the log."
+    ),
+    columns: str = typer.Option(
+        "url,query,impressions,clicks",
+        help="Name the columns that the log has: url, path, query, title and so on (see log.*).",
+    ),
     preset: Preset = "zero",
     config: ConfigFile = None,
     settings: Settings = None,
@@ -274,14 +256,10 @@ def sql(
 
 @app.command()
 def sample(
-    table: Annotated[str, typer.Argument(help="Read this table of pairs.")],
-    out: Annotated[Path, typer.Option(help="Write this table.")],
-    share: Annotated[
-        float, typer.Option(help="Take this share of the images: more than 0, up to 1.")
-    ],
-    seed: Annotated[
-        int, typer.Option(help="Draw by this seed; that of the build makes shares nest.")
-    ] = 0,
+    table: str = typer.Argument(..., help="Read this table of pairs."),
+    out: Path = typer.Option(..., help="Write this table."),
+    share: float = typer.Option(..., help="Take this share of the images: more than 0, up to 1."),
+    seed: int = typer.Option(0, help="Draw by this seed; that of the build makes shares nest."),
     keep_dropped: KeepDropped = False,
     overwrite: Overwrite = False,
 ) -> None:

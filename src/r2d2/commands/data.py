@@ -22,11 +22,10 @@ Against = Annotated[
 
 @app.command()
 def emoji(
-    out: Annotated[Path, typer.Option(help="Write this table.")],
-    styles: Annotated[
-        str,
-        typer.Option(help="Draw with this set: twemoji, openmoji, or both with a comma between."),
-    ] = "twemoji",
+    out: Path = typer.Option(..., help="Write this table."),
+    styles: str = typer.Option(
+        "twemoji", help="Draw with this set: twemoji, openmoji, or both with a comma between."
+    ),
     overwrite: Overwrite = False,
 ) -> None:
     """Write the embedded corpus: emoji pictures with their Chinese names."""
@@ -44,14 +43,10 @@ def emoji(
 
 @app.command()
 def compose(
-    table: Annotated[
-        str, typer.Argument(help="Read this table of small pictures, such as the emoji.")
-    ],
-    out: Annotated[Path, typer.Option(help="Write this table.")],
-    grids: Annotated[
-        int, typer.Option(min=1, help="Add this many pictures, each composed of four.")
-    ] = 1500,
-    seed: Annotated[int, typer.Option(help="Draw by this seed.")] = 0,
+    table: str = typer.Argument(..., help="Read this table of small pictures, such as the emoji."),
+    out: Path = typer.Option(..., help="Write this table."),
+    grids: int = typer.Option(1500, min=1, help="Add this many pictures, each composed of four."),
+    seed: int = typer.Option(0, help="Draw by this seed."),
     overwrite: Overwrite = False,
 ) -> None:
     """Write a table with composed pictures added, which teach where a thing is."""
@@ -71,25 +66,20 @@ def compose(
 
 @app.command()
 def scenes(
-    out: Annotated[Path, typer.Option(help="Write this table.")],
-    train: Annotated[int, typer.Option(help="Make this many pictures to train on.")] = 20_000,
-    val: Annotated[
-        int, typer.Option(help="Make this many pictures of val, in groups of three.")
-    ] = 900,
-    test: Annotated[
-        int,
-        typer.Option(
-            help="Make this many pictures for each of test, test_pairs and test_things, in "
-            "groups of three."
-        ),
-    ] = 900,
-    things: Annotated[int, typer.Option(help="Show this many different emoji in training.")] = 1000,
-    pixels: Annotated[int, typer.Option(help="Draw pictures with sides of this many pixels.")] = 72,
-    near_misses: Annotated[
-        float,
-        typer.Option(help="Put this share of the training pictures in groups of near misses."),
-    ] = 1.0,
-    seed: Annotated[int, typer.Option(help="Draw by this seed.")] = 0,
+    out: Path = typer.Option(..., help="Write this table."),
+    train: int = typer.Option(20_000, help="Make this many pictures to train on."),
+    val: int = typer.Option(900, help="Make this many pictures of val, in groups of three."),
+    test: int = typer.Option(
+        900,
+        help="Make this many pictures for each of test, test_pairs and test_things, in groups "
+        "of three.",
+    ),
+    things: int = typer.Option(1000, help="Show this many different emoji in training."),
+    pixels: int = typer.Option(72, help="Draw pictures with sides of this many pixels."),
+    near_misses: float = typer.Option(
+        1.0, help="Put this share of the training pictures in groups of near misses."
+    ),
+    seed: int = typer.Option(0, help="Draw by this seed."),
     overwrite: Overwrite = False,
 ) -> None:
     """Write a corpus of scenes: four emoji in a grid, and a text that says which is where.
@@ -111,40 +101,29 @@ def scenes(
 @app.command()
 def check(
     context: typer.Context,
-    table: Annotated[str, typer.Argument(help="Read this table of pairs.")],
-    model: Annotated[
-        str | None,
-        typer.Option(help="Check that the texts fit the vocabulary and the length of this model."),
-    ] = None,
-    vocab: Annotated[
-        Path | None,
-        typer.Option(help="Check that the texts fit this BERT vocab.txt, in place of --model."),
-    ] = None,
-    max_length: Annotated[
-        int | None,
-        typer.Option(
-            min=3, help="Cut texts at this many tokens; the default is the model's number, or 64."
-        ),
-    ] = None,
-    min_side: Annotated[
-        int, typer.Option(min=1, help="Report pictures with a side of fewer pixels.")
-    ] = 64,
-    pictures: Annotated[
-        int, typer.Option(min=0, help="Decode at most this many pictures; more are sampled.")
-    ] = 50_000,
+    table: str = typer.Argument(..., help="Read this table of pairs."),
+    model: str | None = typer.Option(
+        None, help="Check that the texts fit the vocabulary and the length of this model."
+    ),
+    vocab: Path | None = typer.Option(
+        None, help="Check that the texts fit this BERT vocab.txt, in place of --model."
+    ),
+    max_length: int | None = typer.Option(
+        None, min=3, help="Cut texts at this many tokens; the default is the model's number, or 64."
+    ),
+    min_side: int = typer.Option(64, min=1, help="Report pictures with a side of fewer pixels."),
+    pictures: int = typer.Option(
+        50_000, min=0, help="Decode at most this many pictures; more are sampled."
+    ),
     against: Against = None,
-    radius: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=16,
-            help="Take pictures for near-duplicates when their hashes differ by at most "
-            "this many bits; 4 is usual.",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Also write the report to this JSON file.")
-    ] = None,
+    radius: int | None = typer.Option(
+        None,
+        min=0,
+        max=16,
+        help="Take pictures for near-duplicates when their hashes differ by at most this many "
+        "bits; 4 is usual.",
+    ),
+    out: Path | None = typer.Option(None, help="Also write the report to this JSON file."),
     overwrite: Overwrite = False,
 ) -> None:
     """Tell before training what will go wrong, and whether half of a pair tells its label.
@@ -199,40 +178,30 @@ def check(
 
 @app.command("import")
 def import_(
-    kind: Annotated[
-        str,
-        typer.Argument(metavar="FORMAT", help="Read this format; `r2d2 data formats` lists all."),
-    ],
-    paths: Annotated[list[Path], typer.Argument(help="Read these files and folders.")],
-    out: Annotated[str, typer.Option(help="Write this table of pairs.")],
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Put rows whose files name no split into this one; the default is train."
-        ),
-    ] = None,
-    caption_column: Annotated[
-        str | None,
-        typer.Option(help="Take the captions from this column, where a table has several."),
-    ] = None,
-    held_out: Annotated[
-        str | None,
-        typer.Option(
-            help="Write a second table of texts that are kept out of the first; for "
-            "cldr-annotations only."
-        ),
-    ] = None,
-    held_share: Annotated[
-        float | None,
-        typer.Option(help="Keep this share of the texts for --held-out; the default is 0.1."),
-    ] = None,
-    styles: Annotated[
-        str | None,
-        typer.Option(
-            help="Draw with this set: twemoji, openmoji, or both with a comma between; for "
-            "cldr-annotations only."
-        ),
-    ] = None,
+    kind: str = typer.Argument(
+        ..., metavar="FORMAT", help="Read this format; `r2d2 data formats` lists all."
+    ),
+    paths: list[Path] = typer.Argument(..., help="Read these files and folders."),
+    out: str = typer.Option(..., help="Write this table of pairs."),
+    split: str | None = typer.Option(
+        None, help="Put rows whose files name no split into this one; the default is train."
+    ),
+    caption_column: str | None = typer.Option(
+        None, help="Take the captions from this column, where a table has several."
+    ),
+    held_out: str | None = typer.Option(
+        None,
+        help="Write a second table of texts that are kept out of the first; for "
+        "cldr-annotations only.",
+    ),
+    held_share: float | None = typer.Option(
+        None, help="Keep this share of the texts for --held-out; the default is 0.1."
+    ),
+    styles: str | None = typer.Option(
+        None,
+        help="Draw with this set: twemoji, openmoji, or both with a comma between; for "
+        "cldr-annotations only.",
+    ),
     overwrite: Overwrite = False,
 ) -> None:
     """Make a table of pairs from a set as it was published."""
@@ -270,12 +239,10 @@ def formats() -> None:
 
 @app.command()
 def export(
-    table: Annotated[str, typer.Argument(help="Read this table of pairs.")],
-    kind: Annotated[
-        str, typer.Option("--format", help="Write this format: webdataset or parquet.")
-    ],
-    out: Annotated[Path, typer.Option(help="Write the files to this folder.")],
-    split: Annotated[str | None, typer.Option(help="Write this split only.")] = None,
+    table: str = typer.Argument(..., help="Read this table of pairs."),
+    kind: str = typer.Option(..., "--format", help="Write this format: webdataset or parquet."),
+    out: Path = typer.Option(..., help="Write the files to this folder."),
+    split: str | None = typer.Option(None, help="Write this split only."),
     overwrite: Overwrite = False,
 ) -> None:
     """Write a table of pairs in another format, with its metadata and its queries."""

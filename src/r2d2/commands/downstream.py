@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -19,24 +18,17 @@ def main() -> None:
 
 @app.command()
 def make(
-    table: Annotated[str, typer.Argument(help="Draw the set from this table of pairs.")],
-    task: Annotated[
-        str,
-        typer.Option(
-            help="Make a set for this task: icm or iqm (matching), icr or iqr (retrieval)."
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="Write this table, with its report beside it.")],
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Share no picture with this table, such as the pre-training corpus. "
-            "Repeat the option for more."
-        ),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help=f"Find hard negatives by this model. {MODELS}")
-    ] = None,
+    table: str = typer.Argument(..., help="Draw the set from this table of pairs."),
+    task: str = typer.Option(
+        ..., help="Make a set for this task: icm or iqm (matching), icr or iqr (retrieval)."
+    ),
+    out: Path = typer.Option(..., help="Write this table, with its report beside it."),
+    exclude: list[str] | None = typer.Option(
+        None,
+        help="Share no picture with this table, such as the pre-training corpus. Repeat the "
+        "option for more.",
+    ),
+    model: str | None = typer.Option(None, help=f"Find hard negatives by this model. {MODELS}"),
     settings: Settings = None,
     overwrite: Overwrite = False,
 ) -> None:

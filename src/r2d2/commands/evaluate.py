@@ -75,62 +75,44 @@ def retrieval(
     table: Table,
     out: Out,
     split: Splits = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="Rank test against the whole table too.")
-    ] = False,
-    t2i_only: Annotated[
-        bool,
-        typer.Option(
-            "--t2i-only",
-            help="Measure text-to-image retrieval alone, with an R@M of three recalls, as "
-            "MUGE does.",
-        ),
-    ] = False,
-    candidates: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Rank this many candidates again; the default is saved with the model."
-        ),
-    ] = None,
-    weight: Annotated[
-        float | None,
-        typer.Option(help="Weigh the match score by this; the default is the best on val."),
-    ] = None,
-    cascade: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Rank candidates by the text side first, and only the best N by both sides."
-        ),
-    ] = None,
+    full: bool = typer.Option(False, "--full", help="Rank test against the whole table too."),
+    t2i_only: bool = typer.Option(
+        False,
+        "--t2i-only",
+        help="Measure text-to-image retrieval alone, with an R@M of three recalls, as MUGE does.",
+    ),
+    candidates: int | None = typer.Option(
+        None, min=1, help="Rank this many candidates again; the default is saved with the model."
+    ),
+    weight: float | None = typer.Option(
+        None, help="Weigh the match score by this; the default is the best on val."
+    ),
+    cascade: int | None = typer.Option(
+        None,
+        min=1,
+        help="Rank candidates by the text side first, and only the best N by both sides.",
+    ),
     batch_size: Batch = 256,
     sample: Sample = None,
     max_length: Length = None,
     dim: Dim = None,
     resamples: Resamples = 1000,
     seed: Seed = 0,
-    half_states: Annotated[
-        bool, typer.Option("--half-states", help="Keep hidden states on disk in 16 bits.")
-    ] = False,
+    half_states: bool = typer.Option(
+        False, "--half-states", help="Keep hidden states on disk in 16 bits."
+    ),
     benchmark: Benchmark = None,
-    fine_tuned: Annotated[
-        bool,
-        typer.Option(
-            "--fine-tuned", help="Say in the report that the model was trained on this set."
-        ),
-    ] = False,
-    submission: Annotated[
-        str | None,
-        typer.Option(
-            help="Write submission.jsonl for the queries of this split, as MUGE asks for."
-        ),
-    ] = None,
-    submission_keys: Annotated[
-        str,
-        typer.Option(
-            help="Write submission.jsonl with the keys of muge, or of the evaluation "
-            "script of chinese-clip."
-        ),
-    ] = "muge",
+    fine_tuned: bool = typer.Option(
+        False, "--fine-tuned", help="Say in the report that the model was trained on this set."
+    ),
+    submission: str | None = typer.Option(
+        None, help="Write submission.jsonl for the queries of this split, as MUGE asks for."
+    ),
+    submission_keys: str = typer.Option(
+        "muge",
+        help="Write submission.jsonl with the keys of muge, or of the evaluation script of "
+        "chinese-clip.",
+    ),
     overwrite: Overwrite = False,
 ) -> None:
     """Measure recall by pre-ranking and in two stages, counted in our way and in the papers'."""
@@ -176,12 +158,9 @@ def matching(
     resamples: Resamples = 1000,
     seed: Seed = 0,
     benchmark: Benchmark = None,
-    fine_tuned: Annotated[
-        bool,
-        typer.Option(
-            "--fine-tuned", help="Say in the report that the model was trained on this set."
-        ),
-    ] = False,
+    fine_tuned: bool = typer.Option(
+        False, "--fine-tuned", help="Say in the report that the model was trained on this set."
+    ),
     overwrite: Overwrite = False,
 ) -> None:
     """Measure AUC, average precision, accuracy and calibration on labelled pairs."""
@@ -205,13 +184,10 @@ def classification(
     table: Table,
     out: Out,
     split: Splits = None,
-    templates: Annotated[
-        Path | None,
-        typer.Option(
-            help="Read prompts from this file: one sentence a line, with {} for the name "
-            "of the class."
-        ),
-    ] = None,
+    templates: Path | None = typer.Option(
+        None,
+        help="Read prompts from this file: one sentence a line, with {} for the name of the class.",
+    ),
     batch_size: Batch = 256,
     sample: Sample = None,
     max_length: Length = None,
@@ -239,10 +215,10 @@ def images(
     context: typer.Context,
     model: Model,
     table: Table,
-    other: Annotated[
-        str, typer.Argument(help="Search this second table of pairs, which shows the same things.")
-    ],
-    out: Annotated[Path, typer.Option(help="Write metrics.json to this folder.")],
+    other: str = typer.Argument(
+        ..., help="Search this second table of pairs, which shows the same things."
+    ),
+    out: Path = typer.Option(..., help="Write metrics.json to this folder."),
     split: Splits = None,
     batch_size: Batch = 256,
     dim: Dim = None,

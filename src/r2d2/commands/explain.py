@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,57 +15,39 @@ if TYPE_CHECKING:
 
 
 def explain(
-    image: Annotated[
-        Path,
-        typer.Argument(help="Explain this picture: a file, or with --table the id of a picture."),
-    ],
-    text: Annotated[
-        str, typer.Argument(help="Explain this Chinese text, as in 一只狗在草地上追飞盘.")
-    ],
-    table: Annotated[
-        str | None,
-        typer.Option(help="Take the picture from this table of pairs or folder of pictures."),
-    ] = None,
-    model: Annotated[str, typer.Option(help=f"Ask this model. {MODELS}")] = "emoji",
-    out: Annotated[Path, typer.Option(help="Write the panel to this PNG file.")] = Path(
-        "explain.png"
+    image: Path = typer.Argument(
+        ..., help="Explain this picture: a file, or with --table the id of a picture."
     ),
-    weighted: Annotated[
-        bool | None,
-        typer.Option(
-            "--weighted/--plain",
-            help="Weight attention by the gradient of the match score, or do not; the "
-            "default suits the model.",
-        ),
-    ] = None,
-    alone: Annotated[
-        bool | None,
-        typer.Option(
-            "--alone/--in-text",
-            help="Give each entity as a text of its own, or within the text; the default "
-            "suits the model.",
-        ),
-    ] = None,
-    dropping: Annotated[
-        bool | None,
-        typer.Option(
-            "--dropping/--attention",
-            help="Show what each part adds to the match score, or show attention.",
-        ),
-    ] = None,
-    layer: Annotated[
-        int | None,
-        typer.Option(
-            help="Use this layer of the cross encoders, counted from 1; the default suits "
-            "the model."
-        ),
-    ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Explain this word of the text instead of its nouns. Repeat the option for more."
-        ),
-    ] = None,
+    text: str = typer.Argument(..., help="Explain this Chinese text, as in 一只狗在草地上追飞盘."),
+    table: str | None = typer.Option(
+        None, help="Take the picture from this table of pairs or folder of pictures."
+    ),
+    model: str = typer.Option("emoji", help=f"Ask this model. {MODELS}"),
+    out: Path = typer.Option(Path("explain.png"), help="Write the panel to this PNG file."),
+    weighted: bool | None = typer.Option(
+        None,
+        "--weighted/--plain",
+        help="Weight attention by the gradient of the match score, or do not; the default suits "
+        "the model.",
+    ),
+    alone: bool | None = typer.Option(
+        None,
+        "--alone/--in-text",
+        help="Give each entity as a text of its own, or within the text; the default suits the "
+        "model.",
+    ),
+    dropping: bool | None = typer.Option(
+        None,
+        "--dropping/--attention",
+        help="Show what each part adds to the match score, or show attention.",
+    ),
+    layer: int | None = typer.Option(
+        None,
+        help="Use this layer of the cross encoders, counted from 1; the default suits the model.",
+    ),
+    only: list[str] | None = typer.Option(
+        None, help="Explain this word of the text instead of its nouns. Repeat the option for more."
+    ),
     overwrite: Overwrite = False,
 ) -> None:
     """Draw where each noun of a text is in a picture, as far as the model can tell."""

@@ -25,19 +25,15 @@ Dim = Annotated[
 
 @app.command(cls=with_old_names(table="--measure-on"))
 def onnx(
-    model: Annotated[str, typer.Argument(help=f"Export this model. {MODELS}")],
-    out: Annotated[Path, typer.Option(help="Write the graphs to this folder.")],
-    int8: Annotated[
-        bool,
-        typer.Option("--int8", help="Also write weights of 8 bits, and print the loss of recall."),
-    ] = False,
-    measure_on: Annotated[
-        str | None,
-        typer.Option(
-            help="Measure the loss of --int8 on the test split of this table instead of "
-            "the emoji's."
-        ),
-    ] = None,
+    model: str = typer.Argument(..., help=f"Export this model. {MODELS}"),
+    out: Path = typer.Option(..., help="Write the graphs to this folder."),
+    int8: bool = typer.Option(
+        False, "--int8", help="Also write weights of 8 bits, and print the loss of recall."
+    ),
+    measure_on: str | None = typer.Option(
+        None,
+        help="Measure the loss of --int8 on the test split of this table instead of the emoji's.",
+    ),
     dim: Dim = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -73,10 +69,8 @@ def onnx(
 
 @app.command()
 def immich(
-    model: Annotated[str, typer.Argument(help=f"Export this model. {MODELS}")],
-    out: Annotated[
-        Path, typer.Option(help="Write textual/, visual/ and config.json to this folder.")
-    ],
+    model: str = typer.Argument(..., help=f"Export this model. {MODELS}"),
+    out: Path = typer.Option(..., help="Write textual/, visual/ and config.json to this folder."),
     dim: Dim = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -97,24 +91,17 @@ def immich(
 
 @app.command()
 def hf(
-    model: Annotated[
-        str, typer.Argument(help=f"Export this model, which cannot be ONNX. {MODELS}")
-    ],
-    out: Annotated[Path, typer.Option(help="Write the model to this folder.")],
-    licence: Annotated[
-        str | None,
-        typer.Option(
-            help="Name the licence of the weights in the model card, as the hub spells it: "
-            "apache-2.0."
-        ),
-    ] = None,
-    figures: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Show the figures that `r2d2 evaluate` wrote to this folder. Repeat the "
-            "option for more."
-        ),
-    ] = None,
+    model: str = typer.Argument(..., help=f"Export this model, which cannot be ONNX. {MODELS}"),
+    out: Path = typer.Option(..., help="Write the model to this folder."),
+    licence: str | None = typer.Option(
+        None,
+        help="Name the licence of the weights in the model card, as the hub spells it: apache-2.0.",
+    ),
+    figures: list[Path] | None = typer.Option(
+        None,
+        help="Show the figures that `r2d2 evaluate` wrote to this folder. Repeat the option for "
+        "more.",
+    ),
     dim: Dim = None,
     overwrite: Overwrite = False,
 ) -> None:

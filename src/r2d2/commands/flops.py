@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
-from typing import Annotated
 
 import typer
 
@@ -15,46 +14,31 @@ def flops(
     preset: Preset = "base",
     variant: Variant = "r2d2",
     settings: Settings = None,
-    max_length: Annotated[
-        int | None,
-        typer.Option(
-            min=3, help="Count with texts of this many tokens; the default is the longest."
-        ),
-    ] = None,
-    gpus: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Spread the batch over this many GPUs; the default is 1, and 8 to 64 with --plan.",
-        ),
-    ] = None,
-    plan: Annotated[
-        bool,
-        typer.Option("--plan", help="Plan a whole pre-training: hours, cost, memory and network."),
-    ] = False,
-    pairs: Annotated[
-        list[int] | None,
-        typer.Option(help="Plan for a corpus of this many pairs. Repeat the option for more."),
-    ] = None,
-    peak: Annotated[
-        float, typer.Option(help="Plan with a GPU of this many TFLOP/s in bfloat16.")
-    ] = 312.0,
-    utilisation: Annotated[
-        float, typer.Option(min=0.01, max=1.0, help="Plan with this share of the peak.")
-    ] = 0.35,
-    pair_kb: Annotated[
-        float, typer.Option(help="Plan with this many kB for a picture and its texts.")
-    ] = 40.0,
-    price: Annotated[
-        float, typer.Option(help="Plan with this price of one hour of one GPU.")
-    ] = 2.0,
-    network: Annotated[
-        float, typer.Option(min=0.001, help="Plan with GPUs that can send this many GB/s.")
-    ] = 25.0,
-    gpu_gib: Annotated[
-        float, typer.Option(min=1, help="Plan with GPUs of this much memory, in GiB.")
-    ] = 80.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    max_length: int | None = typer.Option(
+        None, min=3, help="Count with texts of this many tokens; the default is the longest."
+    ),
+    gpus: int | None = typer.Option(
+        None,
+        min=1,
+        help="Spread the batch over this many GPUs; the default is 1, and 8 to 64 with --plan.",
+    ),
+    plan: bool = typer.Option(
+        False, "--plan", help="Plan a whole pre-training: hours, cost, memory and network."
+    ),
+    pairs: list[int] | None = typer.Option(
+        None, help="Plan for a corpus of this many pairs. Repeat the option for more."
+    ),
+    peak: float = typer.Option(312.0, help="Plan with a GPU of this many TFLOP/s in bfloat16."),
+    utilisation: float = typer.Option(
+        0.35, min=0.01, max=1.0, help="Plan with this share of the peak."
+    ),
+    pair_kb: float = typer.Option(40.0, help="Plan with this many kB for a picture and its texts."),
+    price: float = typer.Option(2.0, help="Plan with this price of one hour of one GPU."),
+    network: float = typer.Option(
+        25.0, min=0.001, help="Plan with GPUs that can send this many GB/s."
+    ),
+    gpu_gib: float = typer.Option(80.0, min=1, help="Plan with GPUs of this much memory, in GiB."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON, for programs."),
 ) -> None:
     """Count the GFLOPs of every part, the parameters and the memory of a GPU, without training."""
     from r2d2.config import make_config

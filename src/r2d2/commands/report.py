@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -11,20 +10,14 @@ from r2d2.commands.options import Overwrite
 
 
 def report(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Compare the evaluations in these folders, which `r2d2 evaluate` wrote."
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="Write this HTML file, and a Markdown file beside it.")],
-    title: Annotated[str | None, typer.Option(help="Give the page this title.")] = None,
-    published: Annotated[
-        Path | None,
-        typer.Option(
-            help="Read published results from this file too (docs/evaluation.md has its format)."
-        ),
-    ] = None,
+    runs: list[Path] = typer.Argument(
+        ..., help="Compare the evaluations in these folders, which `r2d2 evaluate` wrote."
+    ),
+    out: Path = typer.Option(..., help="Write this HTML file, and a Markdown file beside it."),
+    title: str | None = typer.Option(None, help="Give the page this title."),
+    published: Path | None = typer.Option(
+        None, help="Read published results from this file too (docs/evaluation.md has its format)."
+    ),
     overwrite: Overwrite = False,
 ) -> None:
     """Make one page of several evaluations: tables, curves, examples and published results."""

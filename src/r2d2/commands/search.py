@@ -41,62 +41,46 @@ Model = Annotated[
 
 def search(
     context: typer.Context,
-    query: Annotated[str | None, typer.Argument(help="Look for this text, as in 生日蛋糕.")] = None,
-    image: Annotated[Path | None, typer.Option(help="Look for what is like this picture.")] = None,
-    texts: Annotated[
-        bool,
-        typer.Option("--texts", help="Look among texts instead of images; it goes with --image."),
-    ] = False,
-    queries: Annotated[
-        Path | None,
-        typer.Option(
-            help="Read many queries from this file: a text a line, JSONL, or a table with "
-            "a column text. It needs --out."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Write the results of --queries to this JSONL file.")
-    ] = None,
+    query: str | None = typer.Argument(None, help="Look for this text, as in 生日蛋糕."),
+    image: Path | None = typer.Option(None, help="Look for what is like this picture."),
+    texts: bool = typer.Option(
+        False, "--texts", help="Look among texts instead of images; it goes with --image."
+    ),
+    queries: Path | None = typer.Option(
+        None,
+        help="Read many queries from this file: a text a line, JSONL, or a table with a column "
+        "text. It needs --out.",
+    ),
+    out: Path | None = typer.Option(
+        None, help="Write the results of --queries to this JSONL file."
+    ),
     table: Table = None,
     model: Model = None,
-    top: Annotated[int, typer.Option("--top", "-k", min=1, help="Show this many results.")] = 10,
-    page: Annotated[
-        int,
-        typer.Option(
-            min=1, help="Show this page of results; 2 comes after the first --top results."
-        ),
-    ] = 1,
-    where: Annotated[
-        str | None,
-        typer.Option(help="Search the rows that meet this condition, as in \"split = 'test'\"."),
-    ] = None,
-    by: Annotated[
-        str | None,
-        typer.Option(
-            help="Search by vectors, by words, or by both; the default is both where the "
-            "table has texts."
-        ),
-    ] = None,
-    candidates: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Rank this many candidates again; the default is saved with the model."
-        ),
-    ] = None,
-    cascade: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Rank candidates by the text side first, and only the best N by both sides."
-        ),
-    ] = None,
-    pre_ranking: Annotated[
-        bool,
-        typer.Option("--pre-ranking", help="Rank by cosine alone, without the cross encoders."),
-    ] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what is at --out.")
-    ] = False,
+    top: int = typer.Option(10, "--top", "-k", min=1, help="Show this many results."),
+    page: int = typer.Option(
+        1, min=1, help="Show this page of results; 2 comes after the first --top results."
+    ),
+    where: str | None = typer.Option(
+        None, help="Search the rows that meet this condition, as in \"split = 'test'\"."
+    ),
+    by: str | None = typer.Option(
+        None,
+        help="Search by vectors, by words, or by both; the default is both where the table has "
+        "texts.",
+    ),
+    candidates: int | None = typer.Option(
+        None, min=1, help="Rank this many candidates again; the default is saved with the model."
+    ),
+    cascade: int | None = typer.Option(
+        None,
+        min=1,
+        help="Rank candidates by the text side first, and only the best N by both sides.",
+    ),
+    pre_ranking: bool = typer.Option(
+        False, "--pre-ranking", help="Rank by cosine alone, without the cross encoders."
+    ),
+    json_: bool = typer.Option(False, "--json", help="Print JSON instead of a table."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace what is at --out."),
 ) -> None:
     """Search images by a text, or images or texts by an image."""
     from r2d2.errors import R2D2Error
@@ -171,68 +155,51 @@ def search(
 
 def serve(
     context: typer.Context,
-    tables: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="TABLE|FOLDER",
-            help="Serve these tables or folders of pictures, or emoji; several get a "
-            "switch on the page.",
-        ),
-    ] = None,
+    tables: list[str] | None = typer.Argument(
+        None,
+        metavar="TABLE|FOLDER",
+        help="Serve these tables or folders of pictures, or emoji; several get a switch on the "
+        "page.",
+    ),
     model: Model = None,
-    host: Annotated[
-        str, typer.Option(help="Listen at this address; 0.0.0.0 listens to all machines.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            max=65535,
-            envvar="R2D2_PORT",
-            help="Listen at this port; 0 takes any that is free.",
-        ),
-    ] = 8000,
-    api_key: Annotated[
-        str | None,
-        typer.Option(
-            envvar="R2D2_API_KEY",
-            help="Ask every request for this key; R2D2_API_KEY is the safer way to give it.",
-        ),
-    ] = None,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(help="Accept requests to this host name. Repeat the option for more."),
-    ] = None,
-    max_queue: Annotated[
-        int, typer.Option(min=1, help="Let this many requests wait; more get 503.")
-    ] = 64,
-    max_batch: Annotated[
-        int, typer.Option(min=1, help="Compute this many requests in one pass.")
-    ] = 16,
-    max_mb: Annotated[
-        float, typer.Option(min=0.01, help="Accept requests of up to this many MB.")
-    ] = 10,
-    max_megapixels: Annotated[
-        float, typer.Option(min=0.01, help="Accept pictures of up to this many megapixels.")
-    ] = 32,
-    timeout: Annotated[
-        float, typer.Option(min=0.1, help="Answer within this many seconds, or refuse with 503.")
-    ] = 30,
-    client_timeout: Annotated[
-        float,
-        typer.Option(
-            min=0.1,
-            help="Wait this many seconds for the headers of a request, and as many for its body.",
-        ),
-    ] = 15,
-    client_connections: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="Accept this many connections of one client; those of this machine only "
-            "count together.",
-        ),
-    ] = 100,
+    host: str = typer.Option(
+        "127.0.0.1", help="Listen at this address; 0.0.0.0 listens to all machines."
+    ),
+    port: int = typer.Option(
+        8000,
+        min=0,
+        max=65535,
+        envvar="R2D2_PORT",
+        help="Listen at this port; 0 takes any that is free.",
+    ),
+    api_key: str | None = typer.Option(
+        None,
+        envvar="R2D2_API_KEY",
+        help="Ask every request for this key; R2D2_API_KEY is the safer way to give it.",
+    ),
+    allow_host: list[str] | None = typer.Option(
+        None, help="Accept requests to this host name. Repeat the option for more."
+    ),
+    max_queue: int = typer.Option(64, min=1, help="Let this many requests wait; more get 503."),
+    max_batch: int = typer.Option(16, min=1, help="Compute this many requests in one pass."),
+    max_mb: float = typer.Option(10, min=0.01, help="Accept requests of up to this many MB."),
+    max_megapixels: float = typer.Option(
+        32, min=0.01, help="Accept pictures of up to this many megapixels."
+    ),
+    timeout: float = typer.Option(
+        30, min=0.1, help="Answer within this many seconds, or refuse with 503."
+    ),
+    client_timeout: float = typer.Option(
+        15,
+        min=0.1,
+        help="Wait this many seconds for the headers of a request, and as many for its body.",
+    ),
+    client_connections: int = typer.Option(
+        100,
+        min=1,
+        help="Accept this many connections of one client; those of this machine only count "
+        "together.",
+    ),
     out: FolderOut = None,
     captions: FolderCaptions = None,
     follow_links: FollowLinks = None,
@@ -283,53 +250,40 @@ def serve(
 
 def index(
     context: typer.Context,
-    table: Annotated[str, typer.Argument(help="Index this table of pairs or folder of pictures.")],
-    model: Annotated[str | None, typer.Option(help=f"Embed by this model. {MODELS}")] = None,
-    texts: Annotated[
-        bool,
-        typer.Option("--texts/--no-texts", help="Embed its texts too, for search by an image."),
-    ] = True,
-    ann: Annotated[
-        str | None,
-        typer.Option(help="Build an approximate index: ivf_sq, ivf_pq, ivf_hnsw_sq or ivf_flat."),
-    ] = None,
-    probes: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Look into this many partitions of the approximate index; it goes with --ann.",
-        ),
-    ] = None,
-    export: Annotated[
-        Path | None, typer.Option(help="Write the vectors to this Parquet file.")
-    ] = None,
-    runner: Annotated[
-        str, typer.Option(help="Run in this process (native), or over a cluster (ray).")
-    ] = "native",
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Use this many workers of --runner ray, a model each; the default is all "
-            "of the cluster.",
-        ),
-    ] = None,
-    dim: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Store the first numbers of a vector, this many; searches follow the index."
-        ),
-    ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(help="Store vectors as float32, or as int8 in a quarter of the space."),
-    ] = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option(
-            "--overwrite", help="Make all vectors again, and replace what is at --export."
-        ),
-    ] = False,
+    table: str = typer.Argument(..., help="Index this table of pairs or folder of pictures."),
+    model: str | None = typer.Option(None, help=f"Embed by this model. {MODELS}"),
+    texts: bool = typer.Option(
+        True, "--texts/--no-texts", help="Embed its texts too, for search by an image."
+    ),
+    ann: str | None = typer.Option(
+        None, help="Build an approximate index: ivf_sq, ivf_pq, ivf_hnsw_sq or ivf_flat."
+    ),
+    probes: int | None = typer.Option(
+        None,
+        min=1,
+        help="Look into this many partitions of the approximate index; it goes with --ann.",
+    ),
+    export: Path | None = typer.Option(None, help="Write the vectors to this Parquet file."),
+    runner: str = typer.Option(
+        "native", help="Run in this process (native), or over a cluster (ray)."
+    ),
+    workers: int | None = typer.Option(
+        None,
+        min=1,
+        help="Use this many workers of --runner ray, a model each; the default is all of the "
+        "cluster.",
+    ),
+    dim: int | None = typer.Option(
+        None,
+        min=1,
+        help="Store the first numbers of a vector, this many; searches follow the index.",
+    ),
+    store: str | None = typer.Option(
+        None, help="Store vectors as float32, or as int8 in a quarter of the space."
+    ),
+    overwrite: bool = typer.Option(
+        False, "--overwrite", help="Make all vectors again, and replace what is at --export."
+    ),
     out: FolderOut = None,
     captions: FolderCaptions = None,
     follow_links: FollowLinks = None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -16,19 +15,14 @@ app = typer.Typer(
 
 @app.command()
 def export(
-    sentences: Annotated[
-        Path,
-        typer.Argument(
-            help="Read sentences from caption lines (.txt), CSV, TSV, JSONL or Parquet."
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="Write the job to this folder.")],
-    source: Annotated[
-        Path | None, typer.Option(help="Read the originals of caption lines from this file.")
-    ] = None,
-    ending: Annotated[
-        str, typer.Option(help="Add this ending to names of pictures that have none.")
-    ] = ".jpg",
+    sentences: Path = typer.Argument(
+        ..., help="Read sentences from caption lines (.txt), CSV, TSV, JSONL or Parquet."
+    ),
+    out: Path = typer.Option(..., help="Write the job to this folder."),
+    source: Path | None = typer.Option(
+        None, help="Read the originals of caption lines from this file."
+    ),
+    ending: str = typer.Option(".jpg", help="Add this ending to names of pictures that have none."),
     overwrite: Overwrite = False,
 ) -> None:
     """Start a job; OUT/pass-1.csv is the sheet for the translators."""
@@ -46,12 +40,11 @@ def export(
 
 @app.command("import")
 def import_(
-    job: Annotated[Path, typer.Argument(help="Use the job in this folder.")],
-    sheets: Annotated[list[Path], typer.Argument(help="Read these filled sheets of either pass.")],
-    by: Annotated[
-        str | None,
-        typer.Option(help="Name the person who filled the sheets, where no row says so."),
-    ] = None,
+    job: Path = typer.Argument(..., help="Use the job in this folder."),
+    sheets: list[Path] = typer.Argument(..., help="Read these filled sheets of either pass."),
+    by: str | None = typer.Option(
+        None, help="Name the person who filled the sheets, where no row says so."
+    ),
 ) -> None:
     """Record what people wrote; JOB/pass-2.csv is then the sheet for the checkers."""
     from r2d2.downstream.translations import SHEETS, open_job, take_sheet
@@ -69,15 +62,14 @@ def import_(
 
 @app.command()
 def report(
-    job: Annotated[Path, typer.Argument(help="Use the job in this folder.")],
-    out: Annotated[Path | None, typer.Option(help="Write the final captions to this file.")] = None,
-    tag: Annotated[
-        str,
-        typer.Option(help="Put this between the name of a picture and the number of its caption."),
-    ] = "zh",
-    partial: Annotated[
-        bool, typer.Option("--partial", help="Write the checked captions of an unfinished job.")
-    ] = False,
+    job: Path = typer.Argument(..., help="Use the job in this folder."),
+    out: Path | None = typer.Option(None, help="Write the final captions to this file."),
+    tag: str = typer.Option(
+        "zh", help="Put this between the name of a picture and the number of its caption."
+    ),
+    partial: bool = typer.Option(
+        False, "--partial", help="Write the checked captions of an unfinished job."
+    ),
     overwrite: Overwrite = False,
 ) -> None:
     """Report edit distances and disagreement; --out writes captions as Flickr30k-CNA has them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -14,56 +13,42 @@ app = typer.Typer(help="Read and write published weights.", no_args_is_help=True
 
 @app.command("import")
 def import_(
-    source: Annotated[
-        str, typer.Argument(help="Read weights from this folder, file, or hub id owner/name.")
-    ],
-    out: Annotated[Path, typer.Option(help="Write the model to this folder.")],
-    others: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--and",
-            help="Read another part from this source, such as the ViT beside a BERT. "
-            "Repeat the option for more.",
-        ),
-    ] = None,
-    kind: Annotated[
-        str | None,
-        typer.Option(
-            help="Read this layout of `r2d2 weights kinds`; the default is told by the tensors."
-        ),
-    ] = None,
-    image_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Take pictures of this many pixels; positions are interpolated."),
-    ] = None,
-    max_length: Annotated[
-        int | None, typer.Option(min=3, help="Cut texts at this many tokens.")
-    ] = None,
-    vocab: Annotated[
-        Path | None, typer.Option(help="Use this vocab.txt, where the source has none.")
-    ] = None,
-    cross_layers: Annotated[
-        int | None, typer.Option(min=0, help="Give each cross encoder this many layers.")
-    ] = None,
-    vision_heads: Annotated[
-        int | None, typer.Option(min=1, help="Read a ViT of this many attention heads.")
-    ] = None,
-    text_heads: Annotated[
-        int | None, typer.Option(min=1, help="Read a text encoder of this many attention heads.")
-    ] = None,
-    keep_projection: Annotated[
-        bool,
-        typer.Option("--keep-projection", help="Keep the last norm and the projection of CLIP."),
-    ] = False,
-    preset: Annotated[
-        str | None, typer.Option(help="Take what no source gives from this preset.")
-    ] = None,
-    variant: Annotated[str, typer.Option(help="Take this variant of --preset.")] = "r2d2",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting of --preset, as in model.cross_layers=2."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Initialise what no source gives by this seed.")] = 0,
+    source: str = typer.Argument(
+        ..., help="Read weights from this folder, file, or hub id owner/name."
+    ),
+    out: Path = typer.Option(..., help="Write the model to this folder."),
+    others: list[str] | None = typer.Option(
+        None,
+        "--and",
+        help="Read another part from this source, such as the ViT beside a BERT. Repeat the "
+        "option for more.",
+    ),
+    kind: str | None = typer.Option(
+        None, help="Read this layout of `r2d2 weights kinds`; the default is told by the tensors."
+    ),
+    image_size: int | None = typer.Option(
+        None, min=1, help="Take pictures of this many pixels; positions are interpolated."
+    ),
+    max_length: int | None = typer.Option(None, min=3, help="Cut texts at this many tokens."),
+    vocab: Path | None = typer.Option(None, help="Use this vocab.txt, where the source has none."),
+    cross_layers: int | None = typer.Option(
+        None, min=0, help="Give each cross encoder this many layers."
+    ),
+    vision_heads: int | None = typer.Option(
+        None, min=1, help="Read a ViT of this many attention heads."
+    ),
+    text_heads: int | None = typer.Option(
+        None, min=1, help="Read a text encoder of this many attention heads."
+    ),
+    keep_projection: bool = typer.Option(
+        False, "--keep-projection", help="Keep the last norm and the projection of CLIP."
+    ),
+    preset: str | None = typer.Option(None, help="Take what no source gives from this preset."),
+    variant: str = typer.Option("r2d2", help="Take this variant of --preset."),
+    settings: list[str] | None = typer.Option(
+        None, "--set", help="Change a setting of --preset, as in model.cross_layers=2."
+    ),
+    seed: int = typer.Option(0, help="Initialise what no source gives by this seed."),
     overwrite: Overwrite = False,
 ) -> None:
     """Make a model folder of BERT, CLIP, Chinese-CLIP or official R2D2 weights."""
@@ -85,46 +70,32 @@ def import_(
 
 @app.command()
 def towers(
-    out: Annotated[Path, typer.Option(help="Write the model to this folder.")],
-    source: Annotated[
-        str | None,
-        typer.Argument(help="Read this dual encoder: a Hugging Face folder or a hub id."),
-    ] = None,
-    image: Annotated[
-        str | None,
-        typer.Option(help="Read this encoder of pictures; with --text it stands for SOURCE."),
-    ] = None,
-    text: Annotated[
-        str | None,
-        typer.Option(help="Read this encoder of texts; with --image it stands for SOURCE."),
-    ] = None,
-    embed_dim: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Make embeddings of this many numbers for a pair of encoders; the default is 768.",
-        ),
-    ] = None,
-    image_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Take pictures of this many pixels for a pair; the default is from its processor.",
-        ),
-    ] = None,
-    cross_layers: Annotated[
-        int, typer.Option(min=0, help="Add cross encoders of this many new layers.")
-    ] = 6,
-    max_length: Annotated[
-        int | None, typer.Option(min=3, help="Cut texts at this many tokens.")
-    ] = None,
-    mask_token: Annotated[
-        str | None,
-        typer.Option(
-            help="Use this token for masked ones, where the vocabulary has none of its own."
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Initialise the new layers by this seed.")] = 0,
+    out: Path = typer.Option(..., help="Write the model to this folder."),
+    source: str | None = typer.Argument(
+        None, help="Read this dual encoder: a Hugging Face folder or a hub id."
+    ),
+    image: str | None = typer.Option(
+        None, help="Read this encoder of pictures; with --text it stands for SOURCE."
+    ),
+    text: str | None = typer.Option(
+        None, help="Read this encoder of texts; with --image it stands for SOURCE."
+    ),
+    embed_dim: int | None = typer.Option(
+        None,
+        min=1,
+        help="Make embeddings of this many numbers for a pair of encoders; the default is 768.",
+    ),
+    image_size: int | None = typer.Option(
+        None,
+        min=1,
+        help="Take pictures of this many pixels for a pair; the default is from its processor.",
+    ),
+    cross_layers: int = typer.Option(6, min=0, help="Add cross encoders of this many new layers."),
+    max_length: int | None = typer.Option(None, min=3, help="Cut texts at this many tokens."),
+    mask_token: str | None = typer.Option(
+        None, help="Use this token for masked ones, where the vocabulary has none of its own."
+    ),
+    seed: int = typer.Option(0, help="Initialise the new layers by this seed."),
     overwrite: Overwrite = False,
 ) -> None:
     """Put R2D2's cross encoders on a dual encoder, or on any two encoders.
@@ -159,9 +130,9 @@ def towers(
 
 @app.command("export")
 def export(
-    model: Annotated[str, typer.Argument(help=f"Write this model, which cannot be ONNX. {MODELS}")],
-    kind: Annotated[str, typer.Option(help="Write this layout of `r2d2 weights kinds`.")],
-    out: Annotated[Path, typer.Option(help="Write the weights to this folder.")],
+    model: str = typer.Argument(..., help=f"Write this model, which cannot be ONNX. {MODELS}"),
+    kind: str = typer.Option(..., help="Write this layout of `r2d2 weights kinds`."),
+    out: Path = typer.Option(..., help="Write the weights to this folder."),
     overwrite: Overwrite = False,
 ) -> None:
     """Write a model in the layout of another project."""
