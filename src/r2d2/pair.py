@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import chain, islice
 from typing import Any
 
 import pyarrow as pa
@@ -168,6 +169,13 @@ def chunks(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
             held, size = [], 0
     if held:
         yield held
+
+
+def shards(pairs: Iterable[Pair], rows: int) -> Iterator[Iterator[Pair]]:
+    """Cut a stream into parts of `rows` pairs, of which one is read after the other."""
+    stream = iter(pairs)
+    for first in stream:
+        yield chain([first], islice(stream, rows - 1))
 
 
 def to_batch(pairs: Sequence[Pair], schema: pa.Schema) -> pa.RecordBatch:

@@ -1,7 +1,10 @@
 from collections import Counter
 from random import Random
 
+import pytest
+
 from r2d2.inputs.dropped_rows import EXAMPLES, DroppedRows
+from r2d2.inputs.values import BadValueError
 
 
 def test_rows_are_counted_by_reason_and_the_first_few_are_named():
@@ -48,3 +51,14 @@ def test_tallies_add_up_like_one_tally():
     assert united == whole
     assert united.counts == Counter(reason for reason, _ in rows)
     assert all(len(named) == EXAMPLES for named in united.examples.values())
+
+
+def test_a_bad_value_leaves_its_row_out_and_is_counted():
+    dropped = DroppedRows()
+    with dropped.counting("a.csv, line 2", rows=3, prefix="image: "):
+        raise BadValueError("clicks is no number", "viele")
+    assert dropped.counts == {"image: clicks is no number": 3}
+    assert dropped.examples == {"image: clicks is no number": ["a.csv, line 2: viele"]}
+    with pytest.raises(KeyError), dropped.counting("a.csv, line 3"):
+        raise KeyError("another mistake")
+    assert dropped.total == 3

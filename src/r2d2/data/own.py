@@ -11,7 +11,6 @@ from pathlib import Path
 
 from r2d2.data import held_out
 from r2d2.errors import R2D2Error
-from r2d2.images.decode import BadImage, decode_image
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import REPEATED_TEXT, IdChanges, unique_ids
 from r2d2.inputs.import_result import ImportResult
@@ -20,13 +19,14 @@ from r2d2.inputs.pictures import (
     PictureFile,
     PictureIndex,
     add_missing,
+    decode_picture,
     load_picture,
     picture_value,
 )
 from r2d2.inputs.rows import CSV, TSV, table_rows
 from r2d2.inputs.splits import TRAIN, split_of_file, split_of_folders, split_of_value
 from r2d2.inputs.texts import CAPTION, TextFault, are_usable, count_holes, read_texts
-from r2d2.inputs.values import BadValueError, first_value, label_value, shown
+from r2d2.inputs.values import first_value, label_value, shown
 from r2d2.table import Pair, Text, write_table
 
 IMAGE_NAMES = (
@@ -182,10 +182,8 @@ def captioned_pairs(
         data = load_picture(file.path, file.name, dropped, captions.rows)
         if data is None:
             continue
-        try:
-            picture = decode_image(data, name=file.name)
-        except BadImage as error:
-            dropped.add(f"image {error.reason}", str(file.path), captions.rows)
+        picture = decode_picture(data, str(file.path), dropped, captions.rows)
+        if picture is None:
             continue
         dropped.update(captions.left_out)
         digest = hashlib.sha256(data).hexdigest()
@@ -202,33 +200,26 @@ def _gather(
     dropped: DroppedRows,
 ) -> None:  # fmt: skip
     """Add the rows of a file of captions."""
-    of_file = split_of_file(file.name)
+    file_split = split_of_file(file.name)
     check = partial(_check, file)
     for where, row in table_rows(file, dropped, USED, CAPTION_NAMES, check):
-        try:
+        with dropped.counting(where):
             name = picture_value(first_value(row, IMAGE_NAMES))[1] or ""
-            of_row = split_of_value(first_value(row, SPLIT_NAMES))
+            row_split = split_of_value(first_value(row, SPLIT_NAMES))
             label = label_value(first_value(row, LABEL_NAMES))
-        except BadValueError as error:
-            dropped.add(str(error), f"{where}: {error.shown}")
-            continue
-        texts, faults = read_texts(first_value(row, CAPTION_NAMES))
-        picture = pictures.find(name, file)
-        if isinstance(picture, MissingPicture):
-            swapped = len(texts) == 1 and isinstance(
-                pictures.find(texts[0].text, file), PictureFile
-            )
-            if swapped:
-                dropped.add("image and caption are swapped", f"{where}: {shown(name)}")
-            else:
-                add_missing(picture, name, where, dropped)
-            continue
-        if are_usable(texts, faults, where, dropped):
-            split = of_row or of_file or split_of_folders(picture.folder) or ""
-            captions = (by_column if of_row else by_name).setdefault(
-                (picture, split), CaptionRows()
-            )
-            captions.add(texts, label, faults, where)
+            texts, faults = read_texts(first_value(row, CAPTION_NAMES))
+            picture = pictures.find(name, file)
+            if isinstance(picture, MissingPicture):
+                other = pictures.find(texts[0].text, file) if len(texts) == 1 else picture
+                if isinstance(other, PictureFile):
+                    dropped.add("image and caption are swapped", f"{where}: {shown(name)}")
+                else:
+                    add_missing(picture, name, where, dropped)
+            elif are_usable(texts, faults, where, dropped):
+                split = row_split or file_split or split_of_folders(picture.folder) or ""
+                rows = by_column if row_split else by_name
+                captions = rows.setdefault((picture, split), CaptionRows())
+                captions.add(texts, label, faults, where)
 
 
 def _order(picture: PictureFile, split: str) -> tuple[Path, str]:

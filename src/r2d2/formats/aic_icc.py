@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from r2d2.formats.import_context import ImportContext
-from r2d2.formats.record import make_pair
+from r2d2.formats.record import SourceRow
 from r2d2.formats.tree import SourceTree
 from r2d2.inputs.json_text import json_items
 from r2d2.inputs.lines import MALFORMED
@@ -29,13 +29,7 @@ def read(context: ImportContext) -> Iterator[Pair]:
             if not isinstance(name, str) or not isinstance(captions, list):
                 context.dropped.add(MALFORMED, where)
                 continue
-            picture = tree.read(name, where, context.dropped, file)
-            if picture is None:
-                continue
             split = of_file or tree.split_of_picture(name, file) or context.split
             texts, faults = read_texts(captions, text_ids=name)
-            pair = make_pair(
-                where, picture[1], texts, split, context.dropped, faults=faults, image_id=name
-            )
-            if pair is not None:
-                yield pair
+            row = SourceRow(where, texts, split, faults, image_id=name)
+            yield from tree.pairs(row, name, file, context.dropped)

@@ -17,11 +17,11 @@ from PIL import Image
 from r2d2.errors import R2D2Error
 from r2d2.formats.classes import class_names, class_text
 from r2d2.formats.import_context import ImportContext
-from r2d2.formats.record import make_pair
+from r2d2.formats.record import SourceRow
 from r2d2.formats.tree import SourceTree
-from r2d2.images.decode import BadImage, decode_image
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.json_text import read_json
+from r2d2.inputs.pictures import decode_picture
 from r2d2.table import Pair
 
 EXPECTS = "valid_category_data_total_zh.json, and a folder of pictures"
@@ -38,34 +38,27 @@ def read(context: ImportContext) -> Iterator[Pair]:
     file = tree.find(PATTERNS, EXPECTS)[0]
     tree.need_pictures(EXPECTS)
     content = _load(file)
-    names = {str(one.get("id")): str(one.get("name") or "") for one in content["categories"]}
+    names = {str(kind.get("id")): str(kind.get("name") or "") for kind in content["categories"]}
     context.metadata.update(class_names(list(names.values())))
     boxes = _boxes(file, content["annotations"], names, context.dropped)
-    for one in content["images"]:
-        where = f"{file}, image {one.get('id')}"
-        boxes_of = boxes.pop(str(one.get("id")), [])
-        if not boxes_of:
+    for listed in content["images"]:
+        where = f"{file}, image {listed.get('id')}"
+        image_boxes = boxes.pop(str(listed.get("id")), [])
+        if not image_boxes:
             continue
-        picture = tree.read(
-            str(one.get("file_name") or ""), where, context.dropped, file, len(boxes_of)
-        )
-        image = None if picture is None else _upright(picture[1])
-        if isinstance(image, BadImage):
-            context.dropped.add(f"image {image.reason}", where, len(boxes_of))
-            continue
+        name, count = str(listed.get("file_name") or ""), len(image_boxes)
+        picture = tree.read(name, where, context.dropped, file, count)
+        image = None if picture is None else _upright(picture[1], where, context.dropped, count)
         if image is None:
             continue
-        for number, category, bbox in boxes_of:
+        for number, category, bbox in image_boxes:
             cropped = _crop(image, bbox)
             if cropped is None:
                 context.dropped.add("no box within the picture", f"{file}, annotation {number}")
                 continue
-            pair = make_pair(
-                where, cropped, [class_text(names[category], category)], "test", context.dropped,
-                image_id=f"{one.get('id')}:{number}",
-            )  # fmt: skip
-            if pair is not None:
-                yield pair
+            texts = [class_text(names[category], category)]
+            row = SourceRow(where, texts, "test", image_id=f"{listed.get('id')}:{number}")
+            yield from row.pairs(cropped, context.dropped)
     for lost in boxes.values():
         for number, _, _ in lost:
             context.dropped.add("image not listed", f"{file}, annotation {number}")
@@ -76,7 +69,7 @@ def _load(file: Path) -> dict[str, list[dict[str, Any]]]:
     keys = ("categories", "images", "annotations")
     if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in keys):
         raise R2D2Error(f"{file} has no {', '.join(keys)}: give the file as it was published")
-    return {key: [one for one in content[key] if isinstance(one, dict)] for key in keys}
+    return {key: [entry for entry in content[key] if isinstance(entry, dict)] for key in keys}
 
 
 def _boxes(
@@ -84,25 +77,27 @@ def _boxes(
 ) -> dict[str, list[Box]]:
     """Boxes by image; an annotation without an id has its number."""
     boxes: dict[str, list[Box]] = {}
-    for n, one in enumerate(annotations):
-        number, category = str(one.get("id", n)), str(one.get("category_id"))
-        where = f"{file}, annotation {number}"
-        if category not in names or one.get("image_id") is None:
-            dropped.add(MALFORMED, where)
+    for n, entry in enumerate(annotations):
+        number, category = str(entry.get("id", n)), str(entry.get("category_id"))
+        if category not in names or entry.get("image_id") is None:
+            dropped.add(MALFORMED, f"{file}, annotation {number}")
         else:
-            boxes.setdefault(str(one["image_id"]), []).append((number, category, one.get("bbox")))
+            box = number, category, entry.get("bbox")
+            boxes.setdefault(str(entry["image_id"]), []).append(box)
     return boxes
 
 
-def _upright(data: bytes) -> Image.Image | BadImage:
-    """The picture as its boxes mean it: as it is stored, whatever its EXIF says of turning it."""
-    try:
-        image = decode_image(data)
-        with Image.open(io.BytesIO(data)) as stored:
-            turned = stored.getexif().get(_ORIENTATION, 1) not in (0, 1)
-            return stored.convert("RGB") if turned else image
-    except BadImage as error:
-        return error
+def _upright(data: bytes, where: str, dropped: DroppedRows, count: int) -> Image.Image | None:
+    """The picture as its boxes mean it: as it is stored, whatever its EXIF says of turning it.
+
+    None where it is unusable: its boxes are counted.
+    """
+    image = decode_picture(data, where, dropped, count)
+    if image is None:
+        return None
+    with Image.open(io.BytesIO(data)) as stored:
+        turned = stored.getexif().get(_ORIENTATION, 1) not in (0, 1)
+        return stored.convert("RGB") if turned else image
 
 
 def _crop(image: Image.Image, bbox: Any) -> bytes | None:

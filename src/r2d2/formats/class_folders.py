@@ -16,7 +16,7 @@ from pathlib import Path
 from r2d2.errors import R2D2Error
 from r2d2.formats.classes import class_names, class_text
 from r2d2.formats.import_context import ImportContext
-from r2d2.formats.record import make_pair
+from r2d2.formats.record import SourceRow
 from r2d2.formats.tree import SourceTree
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.encoding import read_text, split_lines
@@ -68,13 +68,11 @@ def read(context: ImportContext) -> Iterator[Pair]:
             image = load_picture(file, folder.name, context.dropped)
             if image is None:
                 continue
-            pair = make_pair(
-                str(file), image, [class_text(names[folder.name], folder.name)],
-                folder.split or context.split, context.dropped,
-                image_id=readable(path_id(file, folder.root)),
+            row = SourceRow(
+                str(file), [class_text(names[folder.name], folder.name)],
+                folder.split or context.split, image_id=readable(path_id(file, folder.root)),
             )  # fmt: skip
-            if pair is not None:
-                yield pair
+            yield from row.pairs(image, context.dropped)
 
 
 def class_folders(root: Path, dropped: DroppedRows) -> list[ClassFolder]:

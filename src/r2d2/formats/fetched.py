@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ import pyarrow.compute as pc
 from r2d2.corpus.fetching.outcome import Cause
 from r2d2.corpus.fetching.store import look_up, read_stored, shards, url_id
 from r2d2.formats.import_context import ImportContext
-from r2d2.formats.record import make_pair
+from r2d2.formats.record import SourceRow
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import REPEATED_TEXT
 from r2d2.inputs.texts import TextFault, count_holes
-from r2d2.inputs.values import BadValueError, shown, text_value
+from r2d2.inputs.values import shown, text_value
 from r2d2.table import Pair, Text
 
 HELD = 200_000  # rows in memory; more go by way of the disk, in as many ...
@@ -34,27 +34,13 @@ NOT_FETCHED = "not fetched"
 NO_ADDRESS = "no address"
 
 
-@dataclass(frozen=True)
-class AddressRow:
-    """An address and what is said of its picture."""
-
-    url: str
-    texts: tuple[Text, ...]
-    split: str
-    image_id: str | None = None
-    where: str = ""
-    faults: tuple[TextFault, ...] = ()  # why other texts of the row were left out
-
-
 def address_of(value: Any, where: str, dropped: DroppedRows) -> str | None:
     """The address that a row names; None, where there is none, is counted."""
-    try:
+    address: str | None = None
+    with dropped.counting(where, prefix=f"{NO_ADDRESS}: "):
         address = text_value(value)
-    except BadValueError as error:
-        dropped.add(f"no address: {error}", f"{where}: {error.shown}")
-        return None
-    if address is None:
-        dropped.add(NO_ADDRESS, where)
+        if address is None:
+            dropped.add(NO_ADDRESS, where)
     return address
 
 
@@ -63,10 +49,13 @@ def find_store(paths: Iterable[Path]) -> Path | None:
     return next((path for path in paths if path.is_dir() and shards(path)), None)
 
 
-def join(rows: Iterable[AddressRow], store: Path, context: ImportContext) -> Iterator[Pair]:
-    """The rows whose picture is in the store, in the order of the hashes of their addresses."""
+def join(rows: Iterable[SourceRow], store: Path, context: ImportContext) -> Iterator[Pair]:
+    """The rows whose picture is in the store, in the order of the hashes of their addresses.
+
+    Every row has a `url`, which may be empty.
+    """
     work: Path | None = None
-    held: list[AddressRow] = []
+    held: list[SourceRow] = []
     try:
         for row in rows:
             held.append(row)
@@ -87,8 +76,8 @@ def join(rows: Iterable[AddressRow], store: Path, context: ImportContext) -> Ite
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _join(rows: list[AddressRow], store: Path, context: ImportContext) -> Iterator[Pair]:
-    by_url: dict[str, list[AddressRow]] = {}
+def _join(rows: list[SourceRow], store: Path, context: ImportContext) -> Iterator[Pair]:
+    by_url: dict[str, list[SourceRow]] = {}
     for row in rows:
         by_url.setdefault(url_id(row.url), []).append(row)
     if not by_url:
@@ -110,44 +99,37 @@ def _join(rows: list[AddressRow], store: Path, context: ImportContext) -> Iterat
             end += 1
         images = read_stored(store, good.slice(start, end - start))
         for key in ids[start:end]:
-            by_split: dict[str, list[AddressRow]] = {}  # no text of one split goes to another
+            by_split: dict[str, list[SourceRow]] = {}  # no text of one split goes to another
             for row in by_url.pop(key):
                 by_split.setdefault(row.split, []).append(row)
             for same_split in by_split.values():
-                pair = _pair(same_split, images.get(key), key, context)
-                if pair is not None:
-                    yield pair
+                yield from _united(same_split, key).pairs(images.get(key), context.dropped)
         start = end
     for lost in by_url.values():
         context.dropped.add(NOT_FETCHED, _named(lost[0]), len(lost))
 
 
-def _pair(
-    rows: list[AddressRow], image: bytes | None, key: str, context: ImportContext
-) -> Pair | None:
-    first = rows[0]
+def _united(rows: list[SourceRow], key: str) -> SourceRow:
+    """One row of those that have the same address, whose hash is `key`."""
     texts: dict[Text, None] = {}
-    told = DroppedRows()  # of the texts, where the rows are kept
+    holes = DroppedRows()
     for row in rows:
-        count_holes(row.faults, _named(row), told)
+        count_holes(row.faults, _named(row), holes)
         for text in row.texts:
             if text in texts:
-                told.add(REPEATED_TEXT, f"{_named(row)}: {shown(text.text)}")
+                holes.add(REPEATED_TEXT, f"{_named(row)}: {shown(text.text)}")
             texts[text] = None
-    pair = make_pair(
-        first.where or first.url, image, texts, first.split, context.dropped,
-        image_id=first.image_id or key, url=first.url, rows=len(rows),
+    return replace(
+        rows[0], texts=texts, faults=(), image_id=rows[0].image_id or key, rows=len(rows),
+        holes=holes,
     )  # fmt: skip
-    if pair is not None:
-        context.dropped.update(told)
-    return pair
 
 
-def _named(row: AddressRow) -> str:
-    return f"{row.where}: {row.url}" if row.where else row.url
+def _named(row: SourceRow) -> str:
+    return f"{row.where}: {row.url}"
 
 
-def _pile(rows: list[AddressRow], work: Path) -> None:
+def _pile(rows: list[SourceRow], work: Path) -> None:
     piles: dict[str, list[str]] = {}
     for row in rows:
         line = json.dumps(asdict(row), ensure_ascii=True)
@@ -157,8 +139,8 @@ def _pile(rows: list[AddressRow], work: Path) -> None:
             stream.writelines(lines)
 
 
-def _unpack(line: str) -> AddressRow:
+def _unpack(line: str) -> SourceRow:
     fields = json.loads(line)
     fields["texts"] = tuple(Text(**text) for text in fields["texts"])
     fields["faults"] = tuple(TextFault(*fault) for fault in fields["faults"])
-    return AddressRow(**fields)
+    return SourceRow(**fields)

@@ -9,7 +9,7 @@ from typing import Any
 
 from r2d2.errors import R2D2Error
 from r2d2.formats import parquet, webdataset
-from r2d2.formats.record import to_pair
+from r2d2.formats.record import field_pairs
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.folders import (
     NO_SUFFIX,
@@ -29,7 +29,6 @@ from r2d2.table import Pair
 
 SUCCESS = "success"
 STATISTICS = "_stats.json"  # of a shard, beside the pictures' folders
-RECORDS = (".parquet", ".pq")  # of a shard, with a row for each address
 KEY = "key"  # of a row in its records, in all layouts
 
 
@@ -41,7 +40,7 @@ def read(path: Path, split: str, dropped: DroppedRows) -> Iterator[Pair]:
     """
     if not path.is_dir():
         raise R2D2Error(f"{path} is no folder: give img2dataset's output folder")
-    tables = files_under(path, (".parquet", ".pq"))
+    tables = files_under(path, parquet.SUFFIXES)
     for table in tables:
         _count_failures(table, dropped)
     if files_under(path, TAR_SUFFIXES):
@@ -77,7 +76,7 @@ def _rows(
     for sample_names in samples_of(names):
         if sample_names.picture is None and sample_names.json is None and not sample_names.texts:
             for name in names:  # neither a picture nor its text
-                if not name.lower().endswith(RECORDS):
+                if not name.lower().endswith(parquet.SUFFIXES):
                     dropped.add(NO_SUFFIX, str(folder / name))
             continue
         try:
@@ -99,9 +98,7 @@ def _rows(
         if fields is None:
             continue
         fields["image_id"] = fields.get(KEY) or readable(path_id(where, path))
-        pair = to_pair(where, sample.picture, fields, split, dropped)
-        if pair is not None:
-            yield pair
+        yield from field_pairs(where, sample.picture, fields, split, dropped)
 
 
 def _is_fetched(fields: Mapping[str, Any]) -> bool:

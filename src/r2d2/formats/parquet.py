@@ -11,23 +11,24 @@ import pyarrow.parquet as pq
 
 from r2d2.errors import R2D2Error
 from r2d2.formats.notes import NAME, TableNotes
-from r2d2.formats.record import CAPTIONS, FIELDS, is_exported, restored_pair, to_pair
+from r2d2.formats.record import CAPTIONS, FIELDS, field_pairs, stored_pairs
 from r2d2.formats.tree import SourceTree
 from r2d2.inputs.dropped_rows import DroppedRows
-from r2d2.inputs.folders import files_under
+from r2d2.inputs.folders import files_of
 from r2d2.inputs.pictures import picture_value
 from r2d2.inputs.rows import fold, open_parquet, parquet_rows
 from r2d2.inputs.splits import split_of_path
-from r2d2.inputs.values import BadValueError, is_missing
-from r2d2.pair import PAIR_FIELDS, SCHEMA, chunks, to_batch
+from r2d2.inputs.values import is_missing
+from r2d2.pair import PAIR_FIELDS, SCHEMA, chunks, shards, to_batch
 from r2d2.table import Pair
 
 IMAGES = ("image", "jpg", "jpeg", "png", "img", "image_bytes")
+SUFFIXES = (".parquet", ".pq")
 SHARD = 10_000  # rows a file
 
 
 def read(
-    place: Path,
+    path: Path,
     split: str,
     dropped: DroppedRows,
     id_field: str = "image_id",
@@ -40,74 +41,52 @@ def read(
     that are not `wanted`, which is asked with their fields and their `status`, are passed over.
     """
     tree: SourceTree | None = None  # of the pictures beside the files, once one is named
-    for file in _files(place):
-        exported = _note(file) is not None
-        of_file = split_of_path(file, place)
+    for file in files_of(path, SUFFIXES):
+        read_pairs = field_pairs if _note(file) is None else stored_pairs
+        file_split = split_of_path(file, path)
         used = (*IMAGES, *FIELDS, *PAIR_FIELDS, fold(id_field), "status")
         for where, fields in parquet_rows(file, used, partial(_check, file)):
             if not wanted(fields):
                 continue
             fields["image_id"] = fields.get(fold(id_field))
-            of_row = of_file
-            try:
-                image, path = picture_value(next(fields[n] for n in IMAGES if n in fields))
-            except BadValueError as error:
-                dropped.add(f"image: {error}", f"{where}: {error.shown}")
-                continue
-            if image is None and path is not None:
-                tree = tree or SourceTree([place if place.is_dir() else place.parent])
-                picture = tree.read(path, where, dropped, file)
-                if picture is None:
-                    continue
-                if is_missing(fields["image_id"]):
-                    fields["image_id"] = picture[0]
-                image = picture[1]
-                of_row = of_file or tree.split_of_picture(path, file)
-            read_pair = restored_pair if exported and is_exported(fields) else to_pair
-            pair = read_pair(where, image, fields, of_row or split, dropped)
-            if pair is not None:
-                yield pair
+            row_split = file_split
+            with dropped.counting(where, prefix="image: "):
+                image, name = picture_value(next(fields[n] for n in IMAGES if n in fields))
+                if image is None and name is not None:
+                    tree = tree or SourceTree([path if path.is_dir() else path.parent])
+                    picture = tree.read(name, where, dropped, file)
+                    if picture is None:
+                        continue
+                    picture_id, image = picture
+                    if is_missing(fields["image_id"]):
+                        fields["image_id"] = picture_id
+                    row_split = file_split or tree.split_of_picture(name, file)
+                yield from read_pairs(where, image, fields, row_split or split, dropped)
 
 
-def notes(place: Path) -> Iterator[tuple[str, str]]:
-    """What the exported files at a path say of their table, and where it stands."""
-    for file in _files(place):
+def notes(path: Path) -> Iterator[tuple[str, str]]:
+    """The file and the text of the notes that exported files at a path have of their table."""
+    for file in files_of(path, SUFFIXES):
         text = _note(file)
         if text is not None:
             yield str(file), text
 
 
-def write(place: Path, pairs: Iterable[Pair], notes: TableNotes) -> int:
-    """Files of SHARD rows in a folder that is there, in the columns of a pairs table.
+def write(folder: Path, pairs: Iterable[Pair], notes: TableNotes) -> int:
+    """Files of SHARD rows in an existing folder, in the columns of a pairs table.
 
     Every file has the table's metadata in its schema; the first one has the queries, too.
     """
     count = 0
     text = notes.to_json()
-    writer: Any = None
-    try:
-        for some in chunks(pairs):
-            if writer is None:
-                file = place / f"{count // SHARD:05d}.parquet"
-                writer = pq.ParquetWriter(file, SCHEMA.with_metadata({NAME: text}))
-                text = TableNotes(notes.metadata).to_json()
-            writer.write_batch(to_batch(some, SCHEMA))
-            before, count = count, count + len(some)
-            if count // SHARD > before // SHARD:
-                writer.close()
-                writer = None
-    finally:
-        if writer is not None:
-            writer.close()
+    for number, shard in enumerate(shards(pairs, SHARD)):
+        schema = SCHEMA.with_metadata({NAME: text})
+        with pq.ParquetWriter(folder / f"{number:05d}.parquet", schema) as writer:
+            for chunk in chunks(shard):
+                writer.write_batch(to_batch(chunk, SCHEMA))
+                count += len(chunk)
+        text = TableNotes(notes.metadata).to_json()
     return count
-
-
-def _files(place: Path) -> list[Path]:
-    """The Parquet files at a path; R2D2Error where there are none."""
-    files = files_under(place, (".parquet", ".pq"))
-    if not files:
-        raise R2D2Error(f"{place} holds no .parquet file: give one, or a folder of them")
-    return files
 
 
 def _note(file: Path) -> str | None:

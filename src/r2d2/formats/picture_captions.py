@@ -18,7 +18,6 @@ from r2d2.inputs.pictures import NOT_FOUND, PictureIndex
 from r2d2.inputs.samples import load_sample
 from r2d2.inputs.splits import split_of_value
 from r2d2.inputs.texts import CAPTION, usable_texts
-from r2d2.inputs.values import BadValueError
 from r2d2.table import Text
 
 NOT_LABELLED = 0  # a caption with this label is not the picture's
@@ -132,9 +131,7 @@ def _parsed(
     own_name = posixpath.basename(picture.path)  # which some programs write as the title
     kept = [text for text in texts if text.text != own_name]
     usable = usable_texts(kept, faults, where, dropped, may_lack_texts=True) or ()
-    try:
+    split = ""
+    with dropped.counting(where):
         split = split_of_value(fields.get("split")) or ""
-    except BadValueError as error:
-        dropped.add(str(error), f"{where}: {error.shown}")
-        split = ""
     return PictureCaptions(tuple(usable), split)

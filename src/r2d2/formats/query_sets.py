@@ -24,7 +24,7 @@ from typing import Any
 from r2d2.errors import R2D2Error
 from r2d2.formats import lmdb_set
 from r2d2.formats.import_context import ImportContext
-from r2d2.formats.record import make_pair
+from r2d2.formats.record import SourceRow
 from r2d2.formats.tree import SourceTree
 from r2d2.formats.tsv_images import tsv_images
 from r2d2.inputs.dropped_rows import DroppedRows
@@ -34,7 +34,7 @@ from r2d2.inputs.lines import MALFORMED
 from r2d2.inputs.rows import TWO_FIELDS, repeated_name
 from r2d2.inputs.splits import split_of_file
 from r2d2.inputs.texts import NO_TEXT
-from r2d2.inputs.values import BadValueError, name_value, text_value
+from r2d2.inputs.values import name_value, text_value
 from r2d2.table import Pair, Text
 from r2d2.table_queries import TableQuery
 
@@ -52,7 +52,7 @@ class SplitTexts:
     split: str
     source: str
     ids: TextIds
-    of_image: dict[str, dict[Text, None]] = field(default_factory=dict)
+    by_image: dict[str, dict[Text, None]] = field(default_factory=dict)
     alone: dict[TableQuery, None] = field(default_factory=dict)
 
     def add(self, text_id: str, text: str, images: list[str]) -> bool:
@@ -64,10 +64,10 @@ class SplitTexts:
             new = query not in self.alone
             self.alone[query] = None
             return new
-        said = Text(text, self.source, text_id=text_id)
-        new = any(said not in self.of_image.get(image, ()) for image in images)
+        row_text = Text(text, self.source, text_id=text_id)
+        new = any(row_text not in self.by_image.get(image, ()) for image in images)
         for image in images:
-            self.of_image.setdefault(image, {})[said] = None
+            self.by_image.setdefault(image, {})[row_text] = None
         return new
 
 
@@ -82,28 +82,26 @@ def _read(source: str, expects: str, context: ImportContext) -> Iterator[Pair]:
     images = _by_split([file for file in tree.others if file.name.endswith("_imgs.tsv")])
     if not stores and not images:
         raise tree.nothing(expects)
-    texts = _by_split([f for f in tree.others if any(f.match(p) for p in TEXTS)])
+    text_files = _by_split([f for f in tree.others if any(f.match(p) for p in TEXTS)])
     for name in images:
-        if name not in texts:
+        if name not in text_files:
             raise tree.nothing(f"{name}_queries.jsonl or {name}_texts.jsonl, beside its pictures")
     ids = TextIds(context.renamed)
     for name, file in images.items():
-        split = tree.split_of(file) or context.split
-        said = SplitTexts(split, source, ids)
-        _read_texts(texts[name], said, context.dropped)
-        yield from _rows(tsv_images(file, context.dropped), said, split, context)
+        texts = SplitTexts(tree.split_of(file) or context.split, source, ids)
+        _read_texts(text_files[name], texts, context.dropped)
+        yield from _rows(tsv_images(file, context.dropped), texts, context)
     for name, store in stores.items():
         if name in images:
             continue  # the same pictures
-        split = split_of_file(name) or context.split
-        said = SplitTexts(split, source, ids)
-        if name in texts:  # pairs lack the texts that have no picture
-            _read_texts(texts[name], said, context.dropped)
+        texts = SplitTexts(split_of_file(name) or context.split, source, ids)
+        if name in text_files:  # pairs lack the texts that have no picture
+            _read_texts(text_files[name], texts, context.dropped)
         else:
             for where, image, key, text in lmdb_set.pairs(store, context.dropped):
-                if not said.add(key, text, [image]):
+                if not texts.add(key, text, [image]):
                     context.dropped.add(REPEATED_TEXT, where)
-        yield from _rows(lmdb_set.images(store, context.dropped), said, split, context)
+        yield from _rows(lmdb_set.images(store, context.dropped), texts, context)
 
 
 def _by_split(files: list[Path]) -> dict[str, Path]:
@@ -122,25 +120,25 @@ def split_name(file: Path) -> str:
 
 
 def _rows(
-    images: Iterator[tuple[str, str, bytes]], said: SplitTexts, split: str, context: ImportContext
+    images: Iterator[tuple[str, str, bytes]], texts: SplitTexts, context: ImportContext
 ) -> Iterator[Pair]:
+    split = texts.split
     there: set[str] = set()
     for where, image_id, image in images:
-        texts = said.of_image.get(image_id, ())
-        pair = make_pair(
-            where, image, texts, split, context.dropped, image_id=image_id,
+        row = SourceRow(
+            where, texts.by_image.get(image_id, ()), split, image_id=image_id,
             may_lack_texts=split != "train",
         )  # fmt: skip
-        if pair is not None:
+        for pair in row.pairs(image, context.dropped):
             there.add(image_id)
             yield pair
-    for image_id, lost in said.of_image.items():
-        for text in () if image_id in there else lost:
+    for image_id, image_texts in texts.by_image.items():
+        for text in () if image_id in there else image_texts:
             context.dropped.add(LOST, f"{split}, text {text.text_id}: {image_id}")
-    context.queries.extend(said.alone)
+    context.queries.extend(texts.alone)
 
 
-def _read_texts(file: Path, said: SplitTexts, dropped: DroppedRows) -> None:
+def _read_texts(file: Path, texts: SplitTexts, dropped: DroppedRows) -> None:
     for where, fields in json_lines(file, dropped):
         names = next((names for names in NAMES if names[0] in fields and names[1] in fields), None)
         if names is None:
@@ -150,18 +148,15 @@ def _read_texts(file: Path, said: SplitTexts, dropped: DroppedRows) -> None:
         if repeated is not None:
             dropped.add(TWO_FIELDS, f"{where}: {repeated}")
             continue
-        try:
+        with dropped.counting(where):
             key, text = name_value(fields.get(names[0])), text_value(fields.get(names[1]))
             images = _ids(fields.get(names[2]))
-        except BadValueError as error:
-            dropped.add(str(error), f"{where}: {error.shown}")
-            continue
-        if key is None:
-            dropped.add("no text id", where)
-        elif text is None:
-            dropped.add(NO_TEXT, where)
-        elif not said.add(key, text, images):
-            dropped.add(REPEATED_TEXT, where)
+            if key is None:
+                dropped.add("no text id", where)
+            elif text is None:
+                dropped.add(NO_TEXT, where)
+            elif not texts.add(key, text, images):
+                dropped.add(REPEATED_TEXT, where)
 
 
 def _ids(value: Any) -> list[str]:

@@ -1,15 +1,15 @@
-"""One row of another format: picture, texts and what is told beside them, as a Pair."""
+"""One row of another format: its picture, its texts and its other fields, as a Pair."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from r2d2.errors import R2D2Error
-from r2d2.images.decode import BadImage, decode_image
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import content_id
+from r2d2.inputs.pictures import decode_picture
 from r2d2.inputs.splits import split_of_value
 from r2d2.inputs.texts import NO_TEXT, TextFault, are_usable, count_holes, read_texts
 from r2d2.inputs.values import (
@@ -31,35 +31,70 @@ FIELDS = (*CAPTIONS, "image_id", "url", "split", "ctr", "clicks", "impressions",
 TEXT_FIELDS = set(Text.__dataclass_fields__)
 
 
-def to_pair(
+@dataclass(frozen=True)
+class SourceRow:
+    """A row of another format without its picture."""
+
+    where: str  # the file and the row, for messages
+    texts: Iterable[Text]
+    split: str
+    faults: Sequence[TextFault] = ()  # why other texts of the row were left out before
+    image_id: Any = None  # None: made of the picture's content
+    url: Any = None  # of the picture
+    may_lack_texts: bool = False  # without texts it is kept, as a picture to be found
+    rows: int = 1  # of the input that it is made of: so many are counted where it is left out
+    holes: DroppedRows | None = None  # texts that are counted only where the row is kept
+    others: Mapping[str, Any] = field(default_factory=dict)  # further fields of a Pair
+
+    def pairs(self, image: bytes | None, dropped: DroppedRows) -> Iterator[Pair]:
+        """The row of the table, or none where it is of no use, which is counted.
+
+        Args:
+            image: the encoded file.
+            dropped: counts what is of no use.
+        """
+        good, bad = _checked(self.texts)
+        faults = [*self.faults, *bad]
+        if not are_usable(good, faults, self.where, dropped, self.may_lack_texts, self.rows):
+            return
+        with dropped.counting(self.where, self.rows):
+            image_id, split, url = map(name_value, (self.image_id, self.split, self.url))
+            picture = decode_picture(image, self.where, dropped, self.rows)
+            if image is None or picture is None:
+                return
+            count_holes(faults, self.where, dropped)
+            dropped.update(self.holes or DroppedRows())
+            yield Pair(
+                image_id or content_id(image), image, tuple(good), split or self.split, url=url,
+                width=picture.width, height=picture.height, **self.others,
+            )  # fmt: skip
+
+
+def field_pairs(
     where: str, image: bytes | None, fields: Mapping[str, Any], split: str, dropped: DroppedRows
-) -> Pair | None:
-    """A row, or None where it is of no use.
+) -> Iterator[Pair]:
+    """The row of the table, or none where it is of no use.
 
     Args:
-        where: it stands, for what is told of it.
+        where: the file and the row, for messages.
         image: the encoded file.
-        fields: what is known besides, under the names in FIELDS.
+        fields: of the row, under the names in FIELDS.
         split: where the fields name none.
         dropped: counts the rows of no use.
     """
     texts, faults = captions_of(fields)
-    try:
-        numbers: dict[str, Any] = {
+    with dropped.counting(where):
+        numbers = {
             "ctr": real_value(fields.get("ctr"), "ctr"),
             "clicks": integer_value(fields.get("clicks"), "clicks"),
             "impressions": integer_value(fields.get("impressions"), "impressions"),
             "label": label_value(fields.get("label")),
         }
-        own_split = split_of_value(fields.get("split"))
-    except BadValueError as error:
-        dropped.add(str(error), f"{where}: {error.shown}")
-        return None
-    return make_pair(
-        where, image, texts, own_split or split, dropped, faults=faults,
-        image_id=fields.get("image_id"), may_lack_texts=fields.get("texts") == [],
-        url=fields.get("url"), **numbers,
-    )  # fmt: skip
+        row = SourceRow(
+            where, texts, split_of_value(fields.get("split")) or split, faults,
+            fields.get("image_id"), fields.get("url"), fields.get("texts") == [], others=numbers,
+        )  # fmt: skip
+        yield from row.pairs(image, dropped)
 
 
 def captions_of(fields: Mapping[str, Any]) -> tuple[list[Text], list[TextFault]]:
@@ -68,67 +103,29 @@ def captions_of(fields: Mapping[str, Any]) -> tuple[list[Text], list[TextFault]]
     return ([], []) if value is None else read_texts(value)
 
 
-def make_pair(
-    where: str, image: bytes | None, texts: Iterable[Text], split: str, dropped: DroppedRows,
-    *, faults: Sequence[TextFault] = (), image_id: Any = None, url: Any = None,
-    may_lack_texts: bool = False, rows: int = 1, **others: Any,
-) -> Pair | None:  # fmt: skip
-    """A row, or None where it is of no use.
-
-    Args:
-        where: it stands, for what is told of it.
-        image: the encoded file.
-        texts: of the image; those that are of no use are counted and left out.
-        split: of the row.
-        dropped: counts what is of no use.
-        faults: why other texts of the row were left out before.
-        image_id: None: by the file's content.
-        url: where the picture comes from.
-        may_lack_texts: it is of use even so, as something to be found.
-        rows: of the input that it is made of: so many are counted where it is of no use.
-        others: further fields of a Pair.
-    """
-    good, bad = _checked(texts)
-    if not are_usable(good, [*faults, *bad], where, dropped, may_lack_texts, rows):
-        return None
-    try:
-        name, row_split, address = name_value(image_id), name_value(split), name_value(url)
-    except BadValueError as error:
-        dropped.add(str(error), f"{where}: {error.shown}", rows)
-        return None
-    try:
-        picture = decode_image(image or b"", name=where)
-    except BadImage as error:
-        dropped.add(f"image {error.reason}", where, rows)
-        return None
-    assert image is not None
-    count_holes([*faults, *bad], where, dropped)
-    return Pair(
-        name or content_id(image), image, tuple(good), row_split or split, url=address,
-        width=picture.width, height=picture.height, **others,
-    )  # fmt: skip
-
-
-def restored_pair(
+def restored_pairs(
     where: str, image: bytes | None, fields: Mapping[str, Any], split: str, dropped: DroppedRows
-) -> Pair | None:
-    """A row of a table that was exported, as it was; None where its picture cannot be read.
+) -> Iterator[Pair]:
+    """The row of a table that was exported, as it was; none where its picture cannot be read.
 
     Args:
-        where: it stands, for what is told of it.
+        where: the file and the row, for messages.
         image: the encoded file.
         fields: those of a Pair, as `to_fields` gives them.
         split: where the table names none.
         dropped: counts the rows of no use.
     """
-    try:
-        decode_image(image or b"", name=where)
-    except BadImage as error:
-        dropped.add(f"image {error.reason}", where)
-        return None
-    assert image is not None
-    pair = pair_of({**fields, "image": image})
-    return replace(pair, split=pair.split or split, image_id=pair.image_id or content_id(image))
+    if decode_picture(image, where, dropped) is not None and image is not None:
+        pair = pair_of({**fields, "image": image})
+        yield replace(pair, split=pair.split or split, image_id=pair.image_id or content_id(image))
+
+
+def stored_pairs(
+    where: str, image: bytes | None, fields: Mapping[str, Any], split: str, dropped: DroppedRows
+) -> Iterator[Pair]:
+    """`restored_pairs` of the fields of an exported row, `field_pairs` of all others."""
+    read_pairs = restored_pairs if is_exported(fields) else field_pairs
+    return read_pairs(where, image, fields, split, dropped)
 
 
 def is_exported(fields: Mapping[str, Any]) -> bool:
@@ -148,21 +145,9 @@ def is_exported(fields: Mapping[str, Any]) -> bool:
 
 
 def to_fields(pair: Pair) -> dict[str, Any]:
-    """What `to_pair` reads, but for the picture."""
-    return {
-        "image_id": pair.image_id,
-        "url": pair.url,
-        "split": pair.split,
-        "ctr": pair.ctr,
-        "clicks": pair.clicks,
-        "impressions": pair.impressions,
-        "label": pair.label,
-        "width": pair.width,
-        "height": pair.height,
-        "texts": [
-            {name: getattr(text, name) for name in Text.__dataclass_fields__} for text in pair.texts
-        ],
-    }
+    """The fields of a row that `restored_pairs` reads, without the picture."""
+    fields = {name: getattr(pair, name) for name in PAIR_FIELDS if name not in ("image", "texts")}
+    return fields | {"texts": [asdict(text) for text in pair.texts]}
 
 
 def _checked(texts: Iterable[Text]) -> tuple[list[Text], list[TextFault]]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 from r2d2.errors import R2D2Error
+from r2d2.formats.record import SourceRow
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.folders import suffix_of
 from r2d2.inputs.pictures import MissingPicture, PictureIndex, add_missing, load_picture
 from r2d2.inputs.splits import split_of_folders, split_of_path
+from r2d2.pair import Pair
 
 SHOWN = 6  # of the names found, in a message
 NOT_READ = "a file that is not read beside the ones that are (give it by name to read it)"
@@ -88,6 +91,16 @@ class SourceTree:
             return None
         image = load_picture(picture.path, where, dropped, rows)
         return None if image is None else (picture.name, image)
+
+    def pairs(self, row: SourceRow, name: str, near: Path, dropped: DroppedRows) -> Iterator[Pair]:
+        """The row of the table with the picture that a row names, or none; see `read`.
+
+        A row without an image id gets that of the picture: its path under the folder given.
+        """
+        picture = self.read(name, row.where, dropped, near, row.rows)
+        if picture is not None:
+            image_id, image = picture
+            yield from replace(row, image_id=row.image_id or image_id).pairs(image, dropped)
 
     def id_of(self, name: str, near: Path | None = None) -> str | None:
         """The id of the picture of a name, the same for all its spellings; None: there is none."""

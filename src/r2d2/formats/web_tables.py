@@ -17,14 +17,14 @@ from r2d2.formats.fetched import address_of
 from r2d2.formats.grouped import PictureRows, grouped_pairs
 from r2d2.formats.import_context import ImportContext
 from r2d2.formats.parquet import IMAGES
-from r2d2.formats.record import make_pair
+from r2d2.formats.record import SourceRow
 from r2d2.formats.tree import SourceTree
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.pictures import picture_value
 from r2d2.inputs.rows import Row, fold, table_rows
 from r2d2.inputs.splits import split_of_value
 from r2d2.inputs.texts import TextFault, are_usable, read_texts
-from r2d2.inputs.values import BadValueError, first_value, is_missing, name_value
+from r2d2.inputs.values import first_value, is_missing, name_value
 from r2d2.table import Pair, Text
 
 EXPECTS = (
@@ -46,9 +46,7 @@ def read(context: ImportContext) -> Iterator[Pair]:
     tree = SourceTree(context.paths)
     store = fetched.find_store(context.paths)
     files = [path for path in context.paths if path.is_file()] or [
-        f
-        for f in tree.others
-        if f.suffix.lower() in ENDINGS and (store is None or f.parent != store)
+        file for file in tree.others if file.suffix.lower() in ENDINGS and file.parent != store
     ]
     if not files:
         raise tree.nothing(EXPECTS)
@@ -63,49 +61,35 @@ def read(context: ImportContext) -> Iterator[Pair]:
         of_file = tree.split_of(file)
         named: dict[tuple[str, str], PictureRows] = {}  # by split and picture
         for where, fields in _rows(file, context, fetched_before=False):
-            texts, faults = _texts(fields, context)
-            try:
+            with context.dropped.counting(where):
+                texts, faults = _texts(fields, context)
                 image, path = picture_value(first_value(fields, IMAGES))
                 name = name_value(first_value(fields, FILES)) or path
                 split = split_of_value(fields.get(SPLIT)) or of_file
-            except BadValueError as error:
-                context.dropped.add(str(error), f"{where}: {error.shown}")
-                continue
-            if image is not None:
-                pair = make_pair(
-                    where, image, texts, split or context.split, context.dropped, faults=faults,
-                    image_id=first_value(fields, IDS),
-                )  # fmt: skip
-                if pair is not None:
-                    yield pair
-            elif name is None:
-                context.dropped.add("no picture", where)
-            elif are_usable(texts, faults, where, context.dropped):
-                split = split or tree.split_of_picture(name, file) or context.split
-                key = (split, tree.id_of(name, file) or name)
-                rows = named.setdefault(key, PictureRows(where, name, file, split))
-                rows.add(texts, faults, where)
+                if image is not None:
+                    image_id = first_value(fields, IDS)
+                    row = SourceRow(where, texts, split or context.split, faults, image_id)
+                    yield from row.pairs(image, context.dropped)
+                elif name is None:
+                    context.dropped.add("no picture", where)
+                elif are_usable(texts, faults, where, context.dropped):
+                    split = split or tree.split_of_picture(name, file) or context.split
+                    key = (split, tree.id_of(name, file) or name)
+                    rows = named.setdefault(key, PictureRows(where, name, file, split))
+                    rows.add(texts, faults, where)
         yield from grouped_pairs(named.values(), tree, context.dropped)
 
 
-def _web_rows(
-    files: list[Path], tree: SourceTree, context: ImportContext
-) -> Iterator[fetched.AddressRow]:
+def _web_rows(files: list[Path], tree: SourceTree, context: ImportContext) -> Iterator[SourceRow]:
     for file in files:
         of_file = tree.split_of(file) or context.split
         for where, fields in _rows(file, context, fetched_before=True):
-            try:
+            with context.dropped.counting(where):
                 split = split_of_value(fields.get(SPLIT)) or of_file
-            except BadValueError as error:
-                context.dropped.add(str(error), f"{where}: {error.shown}")
-                continue
-            url = address_of(first_value(fields, URLS), where, context.dropped)
-            if url is not None:
+                url = address_of(first_value(fields, URLS), where, context.dropped)
                 texts, faults = _texts(fields, context)
-                if are_usable(texts, faults, where, context.dropped):
-                    yield fetched.AddressRow(
-                        url, tuple(texts), split, where=where, faults=tuple(faults)
-                    )
+                if url is not None and are_usable(texts, faults, where, context.dropped):
+                    yield SourceRow(where, texts, split, faults, url=url)
 
 
 def _rows(file: Path, context: ImportContext, fetched_before: bool) -> Iterator[Row]:

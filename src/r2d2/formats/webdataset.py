@@ -11,19 +11,18 @@ from typing import Any
 
 from PIL import Image
 
-from r2d2.errors import R2D2Error
 from r2d2.formats.notes import NAME, TableNotes
-from r2d2.formats.record import FIELDS, is_exported, restored_pair, to_fields, to_pair
+from r2d2.formats.record import FIELDS, stored_pairs, to_fields
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.encoding import decode_text
-from r2d2.inputs.folders import files_under, is_picture, readable
+from r2d2.inputs.folders import files_of, is_picture, readable
 from r2d2.inputs.ids import path_id
 from r2d2.inputs.json_text import NOT_OBJECT, decode_json
 from r2d2.inputs.rows import TWO_FIELDS, repeated_name
 from r2d2.inputs.samples import StoredSample
 from r2d2.inputs.splits import split_of_path
 from r2d2.inputs.tars import TAR_SUFFIXES, tar_samples
-from r2d2.table import Pair
+from r2d2.pair import Pair, shards
 
 ENDINGS = {"JPEG": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}  # others bear their format's name
 NOTES = f"{NAME}.json"  # beside the tar files
@@ -32,30 +31,27 @@ ROWS = 10_000  # a tar file
 
 
 def read(
-    place: Path, split: str, dropped: DroppedRows, id_field: str = "image_id"
+    path: Path, split: str, dropped: DroppedRows, id_field: str = "image_id"
 ) -> Iterator[Pair]:
     """Rows of a tar file, or of all in a folder, in order of their names.
 
     Without an id of its own a row has the path of its tar file and the key of its members.
     """
-    for file in _files(place):
-        name = path_id(file, place if place.is_dir() else place.parent)
-        of_file = split_of_path(file, place) or split
+    for file in files_of(path, TAR_SUFFIXES):
+        name = path_id(file, path if path.is_dir() else path.parent)
+        file_split = split_of_path(file, path) or split
         for sample in tar_samples(file, dropped):
             where = f"{file}, {sample.name}"
             fields = fields_of(sample, file, where, dropped)
             if fields is None:
                 continue
             fields["image_id"] = fields.get(id_field) or f"{name}/{sample.name}"
-            read_pair = restored_pair if is_exported(fields) else to_pair
-            pair = read_pair(where, sample.picture, fields, of_file, dropped)
-            if pair is not None:
-                yield pair
+            yield from stored_pairs(where, sample.picture, fields, file_split, dropped)
 
 
-def notes(place: Path) -> Iterator[tuple[str, str]]:
-    """What the exported tar files that `read` reads say of their table, and where it stands."""
-    for folder in dict.fromkeys(file.parent for file in _files(place)):
+def notes(path: Path) -> Iterator[tuple[str, str]]:
+    """The file and the text of the notes beside exported tar files at a path."""
+    for folder in dict.fromkeys(file.parent for file in files_of(path, TAR_SUFFIXES)):
         file = folder / NOTES
         if file.is_file():
             yield str(file), file.read_text(encoding="utf-8", errors="replace")
@@ -95,28 +91,19 @@ def fields_of(
     return fields
 
 
-def write(place: Path, pairs: Iterable[Pair], notes: TableNotes) -> int:
-    """Tar files of ROWS rows in a folder that is there, and the notes beside them."""
+def write(folder: Path, pairs: Iterable[Pair], notes: TableNotes) -> int:
+    """Tar files of ROWS rows in an existing folder, and the notes beside them."""
     count = 0
-    tar: tarfile.TarFile | None = None
-    (place / NOTES).write_text(notes.to_json(), encoding="utf-8")
-    try:
-        for pair in pairs:
-            if count % ROWS == 0:
-                if tar is not None:
-                    tar.close()
-                file = place / f"{count // ROWS:05d}.tar"
-                tar = tarfile.open(file, "w")  # noqa: SIM115  # closed when it is full
-            assert tar is not None
-            stem = f"{count:09d}"
-            _add(tar, f"{stem}.{ending(pair.image)}", pair.image)
-            _add(tar, f"{stem}.txt", (pair.texts[0].text if pair.texts else "").encode())
-            fields = json.dumps(to_fields(pair), ensure_ascii=False)
-            _add(tar, f"{stem}.json", fields.encode())
-            count += 1
-    finally:
-        if tar is not None:
-            tar.close()
+    (folder / NOTES).write_text(notes.to_json(), encoding="utf-8")
+    for number, shard in enumerate(shards(pairs, ROWS)):
+        with tarfile.open(folder / f"{number:05d}.tar", "w") as tar:
+            for pair in shard:
+                stem = f"{count:09d}"
+                _add(tar, f"{stem}.{ending(pair.image)}", pair.image)
+                _add(tar, f"{stem}.txt", (pair.texts[0].text if pair.texts else "").encode())
+                fields = json.dumps(to_fields(pair), ensure_ascii=False)
+                _add(tar, f"{stem}.json", fields.encode())
+                count += 1
     return count
 
 
@@ -128,14 +115,6 @@ def ending(image: bytes) -> str:
             return ENDINGS.get(name) or (name.lower() if is_picture(f"a.{name}") else "jpg")
     except OSError:
         return "jpg"
-
-
-def _files(place: Path) -> list[Path]:
-    """The tar files at a path; R2D2Error where there are none."""
-    files = files_under(place, TAR_SUFFIXES)
-    if not files:
-        raise R2D2Error(f"{place} holds no .tar file: give one, or a folder of them")
-    return files
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -16,13 +16,13 @@ from urllib.parse import unquote, urlsplit
 from r2d2.corpus.fetching.store import url_id
 from r2d2.formats import fetched
 from r2d2.formats.import_context import ImportContext
-from r2d2.formats.record import make_pair
+from r2d2.formats.record import SourceRow
 from r2d2.formats.tree import SourceTree
 from r2d2.inputs.json_text import json_lines
 from r2d2.inputs.rows import TWO_FIELDS, fold
 from r2d2.inputs.splits import split_of_value
 from r2d2.inputs.texts import TextFault, are_usable, read_texts
-from r2d2.inputs.values import BadValueError, first_value, is_missing, name_value
+from r2d2.inputs.values import first_value, is_missing, name_value
 from r2d2.table import Pair, Text
 
 EXPECTS = (
@@ -55,22 +55,14 @@ def read(context: ImportContext) -> Iterator[Pair]:
         base = unquote(urlsplit(row.url).path.rpartition("/")[2])
         key = row.image_id or ""
         name = key if key and tree.id_of(key, file) else base or key
-        picture = tree.read(name, row.where, context.dropped, file)
-        if picture is None:
-            continue
-        pair = make_pair(
-            row.where, picture[1], row.texts,
-            row.split or tree.split_of_picture(name, file) or context.split, context.dropped,
-            faults=row.faults,
-            image_id=row.image_id or url_id(row.url), url=row.url or None,
-        )  # fmt: skip
-        if pair is not None:
-            yield pair
+        split = row.split or tree.split_of_picture(name, file) or context.split
+        row = replace(row, split=split, image_id=key or url_id(row.url))
+        yield from tree.pairs(row, name, file, context.dropped)
 
 
 def _rows(
     files: list[Path], tree: SourceTree, context: ImportContext
-) -> Iterator[tuple[Path, fetched.AddressRow]]:
+) -> Iterator[tuple[Path, SourceRow]]:
     """The file of each row, and the row; without a split where neither tells one."""
     for file in files:
         of_file = tree.split_of(file) or ""
@@ -79,26 +71,15 @@ def _rows(
             if len(fields) < len(record) or record.repeated:
                 context.dropped.add(TWO_FIELDS, where)
                 continue
-            try:
+            with context.dropped.counting(where):
                 split = split_of_value(fields.get("split")) or of_file
-            except BadValueError as error:
-                context.dropped.add(str(error), f"{where}: {error.shown}")
-                continue
-            try:
-                url, key = (name_value(first_value(fields, names)) for names in (URLS, KEYS))
-            except BadValueError as error:
-                context.dropped.add(f"no address: {error}", f"{where}: {error.shown}")
-                continue
-            if not url and not key:
-                context.dropped.add(fetched.NO_ADDRESS, where)
-                continue
-            texts, faults = _texts(fields)
-            if not are_usable(texts, faults, where, context.dropped):
-                continue
-            row = fetched.AddressRow(
-                url or "", tuple(texts), split, key or None, where, tuple(faults)
-            )
-            yield file, row
+                with context.dropped.counting(where, prefix=f"{fetched.NO_ADDRESS}: "):
+                    url, key = (name_value(first_value(fields, names)) for names in (URLS, KEYS))
+                    texts, faults = _texts(fields)
+                    if not url and not key:
+                        context.dropped.add(fetched.NO_ADDRESS, where)
+                    elif are_usable(texts, faults, where, context.dropped):
+                        yield file, SourceRow(where, texts, split, faults, key, url or "")
 
 
 def _texts(fields: Mapping[str, Any]) -> tuple[list[Text], list[TextFault]]:

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from r2d2.formats.grouped import PictureRows, grouped_pairs
 from r2d2.formats.import_context import ImportContext
-from r2d2.formats.record import make_pair
+from r2d2.formats.record import SourceRow
 from r2d2.formats.tree import SourceTree
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.json_text import json_lines
 from r2d2.inputs.rows import TWO_FIELDS, repeated_name
 from r2d2.inputs.splits import split_of_value
 from r2d2.inputs.texts import CAPTION, NO_TEXT
-from r2d2.inputs.values import BAD_LABEL, BadValueError, label_value, name_value, text_value
+from r2d2.inputs.values import BAD_LABEL, label_value, name_value, text_value
 from r2d2.table import Pair, Text
 
 QUERY = "query"
@@ -60,33 +60,24 @@ def _read(length: str, task: str, context: ImportContext) -> Iterator[Pair]:
             if repeated is not None:
                 context.dropped.add(TWO_FIELDS, f"{where}: {repeated}")
                 continue
-            try:
+            with context.dropped.counting(where):
                 path, text = name_value(fields.get("image_path")), text_value(fields.get("text"))
                 label = label_value(fields.get("label")) if task == "itm" else None
                 split = split_of_value(fields.get("split")) or of_file
-            except BadValueError as error:
-                context.dropped.add(str(error), f"{where}: {error.shown}")
-                continue
-            if path is None or text is None:
-                context.dropped.add("no image_path" if path is None else NO_TEXT, where)
-                continue
-            path = _published(path, tree, file, known)
-            split = split or tree.split_of_picture(path, file) or context.split
-            said = Text(text, source, text_id=f"{split}-{number}")
-            if task == "itr":
-                key = (split, tree.id_of(path, file) or path)
-                grouped.setdefault(key, PictureRows(where, path, file, split)).add([said])
-                continue
-            if label is None:
-                context.dropped.add(BAD_LABEL, where)
-                continue
-            picture = tree.read(path, where, context.dropped, file)
-            pair = picture and make_pair(
-                where, picture[1], [said], split, context.dropped, image_id=picture[0],
-                label=label,
-            )  # fmt: skip
-            if pair:
-                yield pair
+                if path is None or text is None:
+                    context.dropped.add("no image_path" if path is None else NO_TEXT, where)
+                    continue
+                path = _published(path, tree, file, known)
+                split = split or tree.split_of_picture(path, file) or context.split
+                texts = [Text(text, source, text_id=f"{split}-{number}")]
+                if task == "itr":
+                    key = (split, tree.id_of(path, file) or path)
+                    grouped.setdefault(key, PictureRows(where, path, file, split)).add(texts)
+                elif label is None:
+                    context.dropped.add(BAD_LABEL, where)
+                else:
+                    row = SourceRow(where, texts, split, others={"label": label})
+                    yield from tree.pairs(row, path, file, context.dropped)
         yield from grouped_pairs(grouped.values(), tree, context.dropped)
 
 

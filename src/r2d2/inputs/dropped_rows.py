@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+from r2d2.inputs.values import BadValueError
 
 EXAMPLES = 5  # named of each reason
 EXAMPLE_CHARS = 300  # of an example
@@ -38,6 +41,20 @@ class DroppedRows:
         named = self.examples.setdefault(reason, [])
         if where and len(named) < EXAMPLES:
             named.append(where if len(where) <= EXAMPLE_CHARS else where[:EXAMPLE_CHARS] + "…")
+
+    @contextmanager
+    def counting(self, where: str, rows: int = 1, prefix: str = "") -> Iterator[None]:
+        """Leave a row out, and count it, where the block finds a bad value in it.
+
+        Args:
+            where: the file and the row.
+            rows: of the input that are left out with it.
+            prefix: stands before the reason, which the value tells.
+        """
+        try:
+            yield
+        except BadValueError as error:
+            self.add(f"{prefix}{error}", f"{where}: {error.shown}", rows)
 
     def update(self, other: DroppedRows) -> None:
         """Add what another reader left out."""

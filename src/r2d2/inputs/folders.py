@@ -147,6 +147,14 @@ def files_under(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
     )
 
 
+def files_of(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files of `files_under`; R2D2Error where there are none."""
+    files = files_under(path, suffixes)
+    if not files:
+        raise R2D2Error(f"{path} holds no {suffixes[0]} file: give one, or a folder of them")
+    return files
+
+
 def _list(
     path: str,
     root: Path,

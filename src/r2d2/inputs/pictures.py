@@ -21,7 +21,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from r2d2.images.decode import BadImage, image_bytes, picture_suffixes
+from PIL import Image
+
+from r2d2.images.decode import BadImage, decode_image, image_bytes, picture_suffixes
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.folders import Folder, absolute, composed, is_hidden, is_picture, readable, walk
 from r2d2.inputs.ids import same_id
@@ -362,3 +364,14 @@ def load_picture(path: Path, where: str, dropped: DroppedRows, rows: int = 1) ->
     except OSError as error:
         dropped.add("image cannot be read", f"{where}: {path}: {error.strerror}", rows)
     return None
+
+
+def decode_picture(
+    image: bytes | None, where: str, dropped: DroppedRows, rows: int = 1
+) -> Image.Image | None:
+    """The pixels of an encoded picture; None where it is unusable: its rows are counted."""
+    try:
+        return decode_image(image or b"", name=where)
+    except BadImage as error:
+        dropped.add(f"image {error.reason}", where, rows)
+        return None
