@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from r2d2.model.attention import Attention, init_weights
+from r2d2.model.fast.attend_few import attend_from
 from r2d2.model.fast.packing import Packing
 
 
@@ -60,10 +61,10 @@ def test_few_queries_without_keys_and_values_equal_the_rest(masked, packed, cont
     expected = attention(x, attention.keys_values(context), mask)
     if packed:
         packing = Packing(real)
-        found = attention.attend_from(packing.pack(x), context, mask, packing)
+        found = attend_from(attention, packing.pack(x), context, mask, packing)
         expected = expected[real]
     else:
-        found = attention.attend_from(x, context, mask)
+        found = attend_from(attention, x, context, mask)
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
     weights = torch.randn_like(expected)
     leaves = (x, context, *attention.parameters())
@@ -78,7 +79,7 @@ def test_few_queries_drop_out_as_many_do():
     attention = spread(Attention(8, 2, dropout=0.5)).train()
     x, context = torch.randn(1, 1, 8).double(), torch.randn(1, 3, 8).double()
     many = x.expand(20000, 1, 8), context.expand(20000, 3, 8)
-    few = attention.attend_from(*many)
+    few = attend_from(attention, *many)
     rest = attention(many[0], attention.keys_values(many[1]))
     torch.testing.assert_close(few.mean(0), rest.mean(0), atol=0.05, rtol=0)
     torch.testing.assert_close(few.std(0), rest.std(0), atol=0.05, rtol=0)
@@ -88,7 +89,7 @@ def test_few_queries_record_the_same_weights():
     attention = spread(Attention(8, 2, 5))
     x, context = torch.randn(3, 4, 8).double(), torch.randn(3, 6, 5).double()
     few, rest = [], []
-    attention.attend_from(x, context, record=few)
+    attend_from(attention, x, context, record=few)
     attention(x, attention.keys_values(context), record=rest)
     torch.testing.assert_close(few, rest)
 

@@ -1,14 +1,23 @@
-"""The cross encoder: sharing between pairs, and chosen positions, equal a plain pass a pair."""
+"""The cross encoder, plain and by model/fast: both equal a loop over the pairs."""
+
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import nn
 
+from r2d2.model import fast
 from r2d2.model.cross import CrossEncoder
 
 U, C, L, S, WIDTH, CONTEXT = 4, 3, 6, 5, 8, 12
 PAIRS = (torch.tensor([0, 1, 2, 3, 0, 0, 2]), torch.tensor([0, 1, 2, 0, 2, 1, 1]))
 POSITIONS = torch.tensor([[0, 2], [0, 1], [0, 0], [0, 3], [1, 0], [0, 0], [1, 1]])
+
+
+@pytest.fixture(params=["fast", "plain"], autouse=True)
+def _both_ways(request):
+    with fast.plain() if request.param == "plain" else nullcontext():
+        yield
 
 
 def make(layers):

@@ -29,8 +29,7 @@ def cross(encoder, x, context):
     """One pair alone, every position of every layer."""
     x, context = x[None], context[None]
     for layer in encoder.layers:
-        x = layer.attend_self(x, None)
-        x = layer.attend_context(x, layer.cross_attention.keys_values(context), None)
+        x = layer(x, None, context, None)
     return x[0]
 
 

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from r2d2.config import TextConfig
 from r2d2.model.activations import activation
 from r2d2.model.attention import Attention
+from r2d2.model.fast.attend_few import attend_from
+from r2d2.model.fast.bert import encode_selected
 from r2d2.model.fast.onednn import linear
-from r2d2.model.fast.packing import Packing
+from r2d2.model.fast.packing import Packing, attend_self, packed, unpacked
 from r2d2.model.feed_forward import FeedForward
 from r2d2.model.linear import Linear
 
@@ -39,12 +41,11 @@ class BertLayer(nn.Module):
         `only_cls`: (n, 1, width), of [CLS].
         """
         if only_cls:
-            x = x if packing is None else packing.unpack(x)
-            context, x = x, x[:, :1]
-            attended = self.attention.attend_from(x, context, mask)
+            context = unpacked(x, packing)
+            x = context[:, :1]
+            attended = attend_from(self.attention, x, context, mask)
         else:
-            keys_values = self.attention.keys_values(x, packing)
-            attended = self.attention(x, keys_values, mask, packing)
+            attended = attend_self(self.attention, x, mask, packing)
         x = self.attention_norm(x + self.dropout(attended))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))  # type: ignore[no-any-return]
 
@@ -66,10 +67,11 @@ class Bert(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """T (n, L, d_t) of ids (n, L) under mask (n, L) bool, True where a token is real."""
-        x, packing = self._embed(ids, mask)
+        x, packing = self.embed(ids), Packing.of(mask)
+        x = packed(x, packing)
         for layer in self.layers:
             x = layer(x, mask, packing)
-        return x if packing is None else packing.unpack(x)
+        return unpacked(x, packing)
 
     def cls(self, ids: Tensor, mask: Tensor) -> Tensor:
         """T at [CLS] only, (n, d_t): the last layer runs only there."""
@@ -86,37 +88,12 @@ class Bert(nn.Module):
         Returns:
             T (k, L, d_t) of these, in their order, and T at [CLS] of all (n, d_t).
         """
-        n = len(ids)
-        if not len(self.layers) or len(whole) == n:
-            states = self(ids, mask)
-            return states[whole], states[:, 0]
-        x, packing = self._embed(ids, mask)
-        for layer in self.layers[:-1]:
-            x = layer(x, mask, packing)
-        last = self.layers[-1]
-        if not len(whole):
-            return x.new_zeros(0, *ids.shape[1:], x.shape[-1]), last(x, mask, packing, True)[:, 0]
-        others = torch.ones_like(mask[:, 0]).index_fill(0, whole, False)
-        rest = others.nonzero()[:, 0] if not ids.is_meta else ids.new_empty(n - len(whole))
-        parts = []
-        for index, only_cls in ((whole, False), (rest, True)):
-            if packing is None:
-                part, packed = x.index_select(0, index), None
-            else:
-                rows, packed = packing.select(index)
-                part = x.index_select(0, rows)
-            part = last(part, mask.index_select(0, index), packed, only_cls)
-            parts.append(part if packed is None or only_cls else packed.unpack(part))
-        cls = torch.cat([part[:, 0] for part in parts])
-        place = torch.cat([whole, rest]).argsort()
-        return parts[0], cls.index_select(0, place)
+        return encode_selected(self, ids, mask, whole)
 
-    def _embed(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Packing | None]:
-        """The input of the first layer, packed if there is padding to skip."""
+    def embed(self, ids: Tensor) -> Tensor:
+        """The input (n, L, d_t) of the first layer."""
         x = self.token_embedding(ids) + self.position_embedding[: ids.shape[1]]
-        x = self.dropout(self.input_norm(x + self.segment_embedding))
-        packing = Packing.of(mask)
-        return (x if packing is None else packing.pack(x)), packing
+        return self.dropout(self.input_norm(x + self.segment_embedding))  # type: ignore[no-any-return]
 
 
 class MLMHead(nn.Module):

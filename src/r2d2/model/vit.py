@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from r2d2.config import VisionConfig
 from r2d2.model.activations import activation
 from r2d2.model.attention import Attention
+from r2d2.model.fast.attend_few import attend_from
 from r2d2.model.feed_forward import FeedForward
 from r2d2.model.linear import Linear
 from r2d2.model.stem import ConvStem
@@ -28,7 +29,7 @@ class ViTLayer(nn.Module):
         """States (n, 1 + P, width); `only_cls`: (n, 1, width), of [CLS]."""
         normed = self.attention_norm(x)
         if only_cls:
-            x = x[:, :1] + self.attention.attend_from(normed[:, :1], normed)
+            x = x[:, :1] + attend_from(self.attention, normed[:, :1], normed)
         else:
             x = x + self.attention(normed, self.attention.keys_values(normed))
         return x + self.feed_forward(self.feed_forward_norm(x))  # type: ignore[no-any-return]

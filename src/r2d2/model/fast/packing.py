@@ -6,10 +6,15 @@ text, half of the positions are padding, and only attention needs the rectangle.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from r2d2.model.fast import enabled
+
+if TYPE_CHECKING:
+    from r2d2.model.attention import Attention, KeysValues
 
 # In an exported graph all shapes follow from those of the input, so that nothing is skipped.
 exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
@@ -46,3 +51,34 @@ class Packing:
         chosen = Packing(self.mask.index_select(0, index))
         sources = self._sources.view(self.mask.shape).index_select(0, index).flatten()
         return sources.index_select(0, chosen._rows), chosen
+
+
+def packed(x: Tensor, packing: Packing | None) -> Tensor:
+    """X (n, L, width), packed where there is a packing."""
+    return x if packing is None else packing.pack(x)
+
+
+def unpacked(x: Tensor, packing: Packing | None) -> Tensor:
+    """The inverse of `packed`."""
+    return x if packing is None else packing.unpack(x)
+
+
+def attend_packed(
+    attention: Attention,
+    query: Tensor,
+    keys_values: KeysValues,
+    mask: Tensor | None,
+    packing: Packing | None,
+    record: list[Tensor] | None = None,
+) -> Tensor:
+    """The result of `attention`; `query` is its `query` of x, perhaps packed, and so the result."""
+    attended = attention.attend(unpacked(query, packing), keys_values, mask, record)
+    return attention.out(packed(attended, packing))  # type: ignore[no-any-return]
+
+
+def attend_self(
+    attention: Attention, x: Tensor, mask: Tensor | None, packing: Packing | None
+) -> Tensor:
+    """Self-attention over x, perhaps packed."""
+    keys_values = attention.split_keys_values(unpacked(attention.key_value(x), packing))
+    return attend_packed(attention, attention.query(x), keys_values, mask, packing)
