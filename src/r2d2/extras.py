@@ -1,8 +1,11 @@
-"""Optional packages: imported where they are needed, and named with their extra where they lack."""
+"""Packages of others: imported where they are needed, named with their extra, and kept quiet."""
 
 from __future__ import annotations
 
 import importlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
 
@@ -42,3 +45,16 @@ def require(extra: str, module: str, use: str, least: str | None = None) -> Any:
         if isinstance(error, ModuleNotFoundError) and error.name == package:
             raise R2D2Error(missing) from error
         raise R2D2Error(f"{name} cannot be imported ({first_line(error)}): {remedy}") from error
+
+
+@contextmanager
+def errors_only(*loggers: str) -> Iterator[None]:
+    """Let packages log nothing below an error, by the names of their loggers; "": the root's."""
+    levels = {name: logging.getLogger(name).level for name in loggers}
+    for name in loggers:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer as Engine
 from r2d2.config import HfTowersConfig, ModelConfig
 from r2d2.errors import R2D2Error
 from r2d2.model.hf_towers import family_of
-from r2d2.tokenizer import UNK, Tokenizer
+from r2d2.tokenizer import UNK, Tokenizer, read_engine
 
 
 class HfTokenizer(Tokenizer):
@@ -54,13 +54,3 @@ def load_tokenizer(path: Path, config: ModelConfig) -> Tokenizer:
 def unknown_id(vocab: Mapping[str, int]) -> int:
     """The id of the token for unknown characters; -1: there is none (byte-level tokenizers)."""
     return next((vocab[token] for token in (UNK, "<unk>") if token in vocab), -1)
-
-
-def read_engine(path: Path) -> Engine:
-    """A tokenizer.json of any kind; it holds data, no code."""
-    try:
-        return Engine.from_str(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise R2D2Error(f"cannot read tokenizer {path}: {error.strerror}") from error
-    except Exception as error:  # the engine raises bare Exception
-        raise R2D2Error(f"{path} is no tokenizer.json ({error}): fetch it again") from error

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import string
-import tempfile
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,19 +20,14 @@ from tokenizers import Tokenizer as Engine
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from r2d2.errors import R2D2Error
+from r2d2.files import write_text
 from r2d2.inputs.encoding import as_utf8
 
 if TYPE_CHECKING:
     import torch
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
-SPECIAL_TOKENS = (
-    PAD,
-    UNK,
-    CLS,
-    SEP,
-    MASK,
-)  # in BERT's order; in a trained vocabulary they have the ids 0 to 4
+SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)  # BERT's order; ids 0 to 4 where we train a vocabulary
 MAX_LENGTH = 64  # tokens, [CLS] and [SEP] included (official code)
 LONGEST_WORD = 100  # letters; a longer word is [UNK] (as in transformers and the official code)
 PREFIX = "##"  # the prefix of a piece that continues a word
@@ -45,17 +38,8 @@ class Tokenizer:
 
     def __init__(self, engine: Engine) -> None:
         vocab: dict[str, int] = engine.get_vocab()
-        missing = [token for token in SPECIAL_TOKENS if token not in vocab]
-        if missing:
-            raise R2D2Error(
-                f"the vocabulary lacks {', '.join(missing)}: give one of the BERT kind, "
-                f"which holds {' '.join(SPECIAL_TOKENS)}"
-            )
         self.max_length: int = (engine.truncation or {}).get("max_length", MAX_LENGTH)
-        if self.max_length < 3:
-            raise R2D2Error(
-                f"max_length is {self.max_length}: [CLS], a token and [SEP] need at least 3"
-            )
+        _check_vocabulary(vocab, self.max_length)
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
             vocab[token] for token in SPECIAL_TOKENS
         )
@@ -145,22 +129,11 @@ class Tokenizer:
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
         """Read a file that `save` wrote. Raises R2D2Error for any other file."""
-        try:
-            content = Path(path).read_text(encoding="utf-8")
-        except OSError as error:
-            raise R2D2Error(
-                f"cannot read tokenizer {path}: {error.strerror}; give a tokenizer.json"
-            ) from error
-        except UnicodeDecodeError as error:
-            raise R2D2Error(
-                f"{path} is not UTF-8 text: give the tokenizer.json of a checkpoint"
-            ) from error
-        try:
-            engine = Engine.from_str(content)
-        except Exception as error:  # the engine raises bare Exception
-            raise R2D2Error(
-                f"{path} is no tokenizer ({error}): give the tokenizer.json of a checkpoint"
-            ) from error
+        return cls.of(read_engine(path), path)
+
+    @classmethod
+    def of(cls, engine: Engine, path: str | Path) -> Tokenizer:
+        """The tokenizer of an engine that was read at `path`; R2D2Error where it is no BERT's."""
         if not isinstance(engine.model, models.WordPiece):
             kind = type(engine.model).__name__
             raise R2D2Error(
@@ -173,23 +146,7 @@ class Tokenizer:
 
     def save(self, path: str | Path) -> None:
         """Write tokenizer.json atomically, in the format of the `tokenizers` package."""
-        path = Path(path)
-        try:
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(self._engine.to_str(pretty=True))
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(name).chmod(0o644)
-                Path(name).replace(path)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
-        except OSError as error:
-            raise R2D2Error(
-                f"cannot write tokenizer {path}: {error.strerror}; free or choose another place"
-            ) from error
+        write_text(Path(path), self._engine.to_str(pretty=True))
 
     def __call__(self, texts: Sequence[str]) -> tuple[torch.LongTensor, torch.BoolTensor]:
         """Encode n texts as [CLS] ... [SEP], cut to `max_length`, padded to the longest length L.
@@ -209,8 +166,8 @@ class Tokenizer:
 
     def tokens(self, text: str) -> list[str]:
         """The tokens of one text, cut as `__call__` cuts it, without [CLS] and [SEP]."""
-        found: list[str] = self._engine.encode(text).tokens[1:-1]
-        return found
+        tokens: list[str] = self._engine.encode(text).tokens
+        return tokens[1:-1]
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """The position in `text` of each token of `__call__`, as [start, end) in characters.
@@ -218,42 +175,42 @@ class Tokenizer:
         (L,) in the order of the ids; (0, 0) for added tokens, such as [CLS]. Characters that
         normalising splits or joins have the same position.
         """
-        found: list[tuple[int, int]] = self._encode([text], offsets=True)[0].offsets
-        return found
+        spans: list[tuple[int, int]] = self._encode([text], offsets=True)[0].offsets
+        return spans
 
     def pieces(self, text: str) -> list[tuple[int, int, bool]]:
         """The position of each token, [start, end) in characters, and whether the token is known.
 
         A token is known if it is in the vocabulary. The text is not cut.
         """
-        found = self._engine.encode(text, add_special_tokens=False)
+        encoding = self._engine.encode(text, add_special_tokens=False)
         return [
             (*span, number != self.unk_id)
-            for part in (found, *found.overflowing)
+            for part in (encoding, *encoding.overflowing)
             for number, span, mask in zip(part.ids, part.offsets, part.attention_mask, strict=True)
             if mask
         ]
 
     def vocabulary(self) -> list[str]:
         """All tokens, by id."""
-        found: dict[str, int] = self._engine.get_vocab()
-        return sorted(found, key=lambda token: found[token])
+        ids: dict[str, int] = self._engine.get_vocab()
+        return sorted(ids, key=ids.__getitem__)
 
     def uncut(self, texts: Sequence[str]) -> list[list[str]]:
         """The tokens of each text without cutting, and without [CLS] and [SEP]."""
         return [
             [
                 token
-                for part in (found, *found.overflowing)
+                for part in (encoding, *encoding.overflowing)
                 for token, added in zip(part.tokens, part.special_tokens_mask, strict=True)
                 if not added
             ]
-            for found in self._engine.encode_batch(list(texts))
+            for encoding in self._engine.encode_batch(list(texts))
         ]
 
     def cut(self, texts: Sequence[str]) -> int:
         """The number of texts that are cut because they have more than `max_length` tokens."""
-        return sum(bool(found.overflowing) for found in self._engine.encode_batch(list(texts)))
+        return sum(bool(e.overflowing) for e in self._engine.encode_batch(list(texts)))
 
     @property
     def room(self) -> int:
@@ -291,10 +248,7 @@ class Tokenizer:
         encode = self._engine.encode_batch if offsets else self._engine.encode_batch_fast
         try:
             encodings: list[Any] = encode(list(texts))
-        except (
-            TypeError,
-            UnicodeEncodeError,
-        ) as error:  # not a str, or a lone surrogate in it
+        except (TypeError, UnicodeEncodeError) as error:  # not a str, or a lone surrogate in it
             raise R2D2Error(
                 f"a text is no valid Unicode string ({error}): give strings only"
             ) from error
@@ -306,6 +260,32 @@ class Tokenizer:
 
     def __setstate__(self, state: str) -> None:
         self.__init__(Engine.from_str(state))  # type: ignore[misc]  # sets the switch that is not in the state
+
+
+def check_length(source: object, longest: int, length: int | None) -> None:
+    """R2D2Error where a model, called `source`, has no places for texts of so many tokens."""
+    if length is not None and length > longest:
+        raise R2D2Error(
+            f"{source} has places for {longest} tokens, not {length}: give at most that"
+        )
+
+
+def read_engine(path: str | Path) -> Engine:
+    """A tokenizer.json of any kind, which holds data and no code.
+
+    Raises:
+        R2D2Error: it is missing, or no such file.
+    """
+    try:
+        return Engine.from_str(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise R2D2Error(
+            f"cannot read tokenizer {path}: {error.strerror}; give a tokenizer.json"
+        ) from error
+    except Exception as error:  # the engine raises bare Exception
+        raise R2D2Error(
+            f"{path} is no tokenizer ({error}): give the tokenizer.json of a checkpoint"
+        ) from error
 
 
 def text_key(text: str) -> str:
@@ -361,13 +341,7 @@ def _apart(text: str) -> str:
 def _engine(
     vocab: dict[str, int], max_length: int, longest_word: int = LONGEST_WORD, *, fold_width: bool
 ) -> Engine:
-    missing = [token for token in SPECIAL_TOKENS if token not in vocab]
-    if missing:
-        raise R2D2Error(
-            f"the vocabulary lacks {', '.join(missing)}: give a BERT vocab.txt, one token a line"
-        )
-    if max_length < 3:  # the engine would fail only at the first text
-        raise R2D2Error(f"max_length is {max_length}: [CLS], a token and [SEP] need at least 3")
+    _check_vocabulary(vocab, max_length)  # the engine would fail only at the first text
     engine = Engine(models.WordPiece(vocab, unk_token=UNK, max_input_chars_per_word=longest_word))
     engine.add_special_tokens(list(SPECIAL_TOKENS))
     engine.normalizer = _normalizer(fold_width=fold_width)
@@ -375,3 +349,15 @@ def _engine(
     engine.post_processor = processors.BertProcessing((SEP, vocab[SEP]), (CLS, vocab[CLS]))
     engine.enable_truncation(max_length)
     return engine
+
+
+def _check_vocabulary(vocab: Mapping[str, int], max_length: int) -> None:
+    """R2D2Error where the special tokens are missing, or do not fit into a text."""
+    missing = [token for token in SPECIAL_TOKENS if token not in vocab]
+    if missing:
+        raise R2D2Error(
+            f"the vocabulary lacks {', '.join(missing)}: give one of the BERT kind, "
+            f"which holds {' '.join(SPECIAL_TOKENS)}"
+        )
+    if max_length < 3:
+        raise R2D2Error(f"max_length is {max_length}: [CLS], a token and [SEP] need at least 3")

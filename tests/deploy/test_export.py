@@ -248,11 +248,13 @@ def test_sides_of_other_lengths_join(theirs):
 def test_towers_of_others(kind, tmp_path):
     """Parity over batches, and of a text alone with one that is padded."""
     from model.hf_small import IMAGE, save_hf
-    from r2d2.weights.towers import import_towers
+    from r2d2.weights.towers import TowerOptions, import_towers
 
     save_hf(tmp_path / "theirs", kind)
     mask = {"clip": "9"}.get(kind)  # a vocabulary without a token for it
-    import_towers(tmp_path / "theirs", tmp_path / "ours", cross_layers=1, mask_token=mask)
+    import_towers(
+        tmp_path / "theirs", tmp_path / "ours", TowerOptions(cross_layers=1, mask_token=mask)
+    )
     model = r2d2.load(tmp_path / "ours", "cpu")
     for head in (model.model.match_head_text, model.model.match_head_image):
         torch.nn.init.normal_(head.weight)

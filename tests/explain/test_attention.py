@@ -138,11 +138,13 @@ def test_towers_of_others(kind, tmp_path):
 
     from r2d2.explain import explain
     from r2d2.models import load
-    from r2d2.weights.towers import import_towers
+    from r2d2.weights.towers import TowerOptions, import_towers
 
     small.save_hf(tmp_path / "theirs", kind)
     import_towers(
-        tmp_path / "theirs", tmp_path / "model", cross_layers=2, mask_token=MASK.get(kind)
+        tmp_path / "theirs",
+        tmp_path / "model",
+        TowerOptions(cross_layers=2, mask_token=MASK.get(kind)),
     )
     pretrained = load(tmp_path / "model")
     for head in (pretrained.model.match_head_text, pretrained.model.match_head_image):

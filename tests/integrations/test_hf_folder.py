@@ -20,6 +20,7 @@ from r2d2.models import load_network
 from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import Tokenizer
 from r2d2.weights.encoder_pairs import import_pair
+from r2d2.weights.towers import TowerOptions
 from training.small import refused
 from weights.published import save_small, small_config, spread, write_vocab
 
@@ -195,7 +196,12 @@ def test_towers_that_no_class_holds_name_a_class_of_this_package(vision, tmp_pat
 def test_a_pair_of_encoders_of_one_modality_is_exported(tmp_path):
     save_image_encoder(tmp_path / "i", "dinov2")
     save_text_encoder(tmp_path / "t", "bert")
-    import_pair(tmp_path / "i", tmp_path / "t", tmp_path / "pair", embed_dim=24, cross_layers=1)
+    import_pair(
+        tmp_path / "i",
+        tmp_path / "t",
+        tmp_path / "pair",
+        TowerOptions(embed_dim=24, cross_layers=1),
+    )
     export_hf(tmp_path / "pair", tmp_path / "out")
     opened = SentenceTransformer(str(tmp_path / "out"), device="cpu", trust_remote_code=True)
     check_equal(r2d2.load(tmp_path / "pair", "cpu"), opened)

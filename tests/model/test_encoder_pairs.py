@@ -18,6 +18,7 @@ from r2d2.training.optimizer import make_optimizer
 from r2d2.training.pretrain import pretrain
 from r2d2.training.start import config_from, find_start
 from r2d2.weights.encoder_pairs import import_pair
+from r2d2.weights.towers import TowerOptions
 from training.small import call_cli, small_table
 
 PAIRS = [
@@ -30,10 +31,14 @@ SIDE = 32
 def made(folder, image, text, **more):
     theirs = save_image_encoder(folder / "i", image), save_text_encoder(folder / "t", text)
     report = import_pair(
-        folder / "i", folder / "t", folder / "ours",
-        mask_token="<|fim_pad|>" if text == "qwen3" else None,
-        **{"embed_dim": 24, "cross_layers": 1, "max_length": 16, **more},
-    )  # fmt: skip
+        folder / "i",
+        folder / "t",
+        folder / "ours",
+        TowerOptions(
+            mask_token="<|fim_pad|>" if text == "qwen3" else None,
+            **{"embed_dim": 24, "cross_layers": 1, "max_length": 16, **more},
+        ),
+    )
     return theirs, r2d2.load(folder / "ours", "cpu"), report
 
 
@@ -161,7 +166,9 @@ def test_names_of_larger_models_are_known(tmp_path):
     renamed = {f"bert.{name}": tensor for name, tensor in tensors.items()}
     renamed["cls.predictions.bias"] = torch.zeros(3)
     save_file(renamed, tmp_path / "t" / "model.safetensors", metadata={"format": "pt"})
-    report = import_pair(tmp_path / "i", tmp_path / "t", tmp_path / "ours", cross_layers=0)
+    report = import_pair(
+        tmp_path / "i", tmp_path / "t", tmp_path / "ours", TowerOptions(cross_layers=0)
+    )
     words = report.sources[1]
     assert "cls.predictions.bias" in words.unused
     ours = r2d2.load(tmp_path / "ours", "cpu")
@@ -175,9 +182,9 @@ def test_what_does_not_fit_is_refused(tmp_path, monkeypatch, capsys):
     with pytest.raises(R2D2Error, match="type 'bert': taken here are convnext"):
         import_pair(tmp_path / "t", tmp_path / "t", out)
     with pytest.raises(R2D2Error, match="places for 20 tokens, not 21"):
-        import_pair(tmp_path / "i", tmp_path / "t", out, max_length=21)
+        import_pair(tmp_path / "i", tmp_path / "t", out, TowerOptions(max_length=21))
     with pytest.raises(R2D2Error, match="image_size 30 is not a multiple of patch_size 8"):
-        import_pair(tmp_path / "i", tmp_path / "t", out, image_size=30)
+        import_pair(tmp_path / "i", tmp_path / "t", out, TowerOptions(image_size=30))
     for arguments, word in (
         (["--image", tmp_path / "i"], "both --image and --text"),
         ([tmp_path / "t", "--image", tmp_path / "i"], "--image is for a pair"),

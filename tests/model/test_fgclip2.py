@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 import r2d2
 from model.hf_small import IMAGE, KEEP, LENGTH, LONG, PATCH, save_fgclip2
-from r2d2.weights.towers import import_towers
+from r2d2.weights.towers import TowerOptions, import_towers
 from training.small import refused
 
 TEXTS = ["红色方块", "第3张图", "一个黑色的横条照片", "白"]
@@ -41,7 +41,7 @@ def long_features(model, tensors, ids):
 
 def test_short_texts_and_pictures_are_siglip2s(published, tmp_path):
     folder, theirs, tensors = published
-    report = import_towers(folder, tmp_path / "ours", cross_layers=1)
+    report = import_towers(folder, tmp_path / "ours", TowerOptions(cross_layers=1))
     ours = r2d2.load(tmp_path / "ours", "cpu")
     assert ours.tokenizer.pad_id == 0  # by tokenizer_config.json: config.json says another
     assert ours.tokenizer._engine.normalizer.normalize_str("一张 ABC") == "一张abc"
@@ -72,7 +72,7 @@ def test_short_texts_and_pictures_are_siglip2s(published, tmp_path):
 
 def test_long_texts_have_their_own_places_and_head(published, tmp_path):
     folder, theirs, tensors = published
-    report = import_towers(folder, tmp_path / "ours", cross_layers=1, max_length=LONG)
+    report = import_towers(folder, tmp_path / "ours", TowerOptions(cross_layers=1, max_length=LONG))
     ours = r2d2.load(tmp_path / "ours", "cpu")
     assert ours.tokenizer.max_length == LONG
     texts = [*TEXTS, "一张红色方块照片第3张图" + "白" * 30]
@@ -103,16 +103,18 @@ def test_it_is_measured_as_a_dual_encoder(published):
 def test_what_does_not_fit_is_refused(published, tmp_path):
     folder, _, tensors = published
     assert f"{LENGTH} places, or of {LONG}" in refused(
-        import_towers, folder, tmp_path / "x", max_length=LONG - 1
+        import_towers, folder, tmp_path / "x", TowerOptions(max_length=LONG - 1)
     )
     for name in ("config.json", "tokenizer.json"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     less = {name: t for name, t in tensors.items() if not name.startswith("longtext")}
     save_file(less, tmp_path / "model.safetensors", metadata={"format": "pt"})
     assert "longtext_head.weight" in refused(
-        import_towers, tmp_path, tmp_path / "x", max_length=LONG
+        import_towers, tmp_path, tmp_path / "x", TowerOptions(max_length=LONG)
     )
     places = "text_model.embeddings.position_embedding_res.weight"
     save_file(tensors | {places: torch.zeros(7, 48)}, tmp_path / "model.safetensors")
-    assert "another model's" in refused(import_towers, tmp_path, tmp_path / "x", max_length=LONG)
+    assert "another model's" in refused(
+        import_towers, tmp_path, tmp_path / "x", TowerOptions(max_length=LONG)
+    )
     assert not (tmp_path / "x").exists()

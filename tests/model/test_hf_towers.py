@@ -20,7 +20,7 @@ from r2d2.fingerprint import PARTS, _tokenizer_state
 from r2d2.objectives import student as student_module
 from r2d2.training.pretrain import pretrain
 from r2d2.training.start import config_from, find_start
-from r2d2.weights.towers import import_towers
+from r2d2.weights.towers import TowerOptions, import_towers
 from training.small import call_cli, small_table
 
 MASK = {"clip": "9"}  # a vocabulary without a token for it
@@ -33,10 +33,8 @@ def pictures(n, side=IMAGE):
 
 def imported(folder, kind, **more):
     theirs = save_hf(folder / "theirs", kind)
-    report = import_towers(
-        folder / "theirs", folder / "ours", cross_layers=more.pop("cross_layers", 1),
-        mask_token=MASK.get(kind), **more,
-    )  # fmt: skip
+    options = TowerOptions(**{"cross_layers": 1, "mask_token": MASK.get(kind), **more})
+    report = import_towers(folder / "theirs", folder / "ours", options)
     return theirs, r2d2.load(folder / "ours", "cpu"), report
 
 
@@ -270,10 +268,10 @@ def test_what_cannot_be_taken_is_refused(tmp_path):
     with pytest.raises(R2D2Error, match="--mask-token"):
         import_towers(tmp_path / "clip", tmp_path / "x")
     with pytest.raises(R2D2Error, match="nosuch"):
-        import_towers(tmp_path / "clip", tmp_path / "x", mask_token="nosuch")
+        import_towers(tmp_path / "clip", tmp_path / "x", TowerOptions(mask_token="nosuch"))
     save_hf(tmp_path / "sig", "siglip")
     with pytest.raises(R2D2Error, match="--max-length"):
-        import_towers(tmp_path / "sig", tmp_path / "x", max_length=5)
+        import_towers(tmp_path / "sig", tmp_path / "x", TowerOptions(max_length=5))
     (tmp_path / "sig" / "tokenizer.json").unlink()
     with pytest.raises(R2D2Error, match=r"tokenizer\.json"):
         import_towers(tmp_path / "sig", tmp_path / "x")
@@ -282,11 +280,11 @@ def test_what_cannot_be_taken_is_refused(tmp_path):
     (tmp_path / "clip" / "config.json").write_text(json.dumps(config | code))
     (tmp_path / "clip" / "evil.py").write_text("raise SystemExit")
     with pytest.raises(R2D2Error, match="'evil'"):
-        import_towers(tmp_path / "clip", tmp_path / "x", mask_token="9")
+        import_towers(tmp_path / "clip", tmp_path / "x", TowerOptions(mask_token="9"))
     wrong = config | {"vision_config": config["vision_config"] | {"hidden_size": 64}}
     (tmp_path / "clip" / "config.json").write_text(json.dumps(wrong))
     with pytest.raises(R2D2Error, match="another model's"):
-        import_towers(tmp_path / "clip", tmp_path / "x", mask_token="9")
+        import_towers(tmp_path / "clip", tmp_path / "x", TowerOptions(mask_token="9"))
     assert not (tmp_path / "x").exists()
 
 

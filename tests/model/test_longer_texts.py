@@ -12,8 +12,8 @@ from r2d2.config import make_config
 from r2d2.errors import R2D2Error
 from r2d2.table import PairsTable, Text, write_table
 from r2d2.training.trainer import Trainer
-from r2d2.weights.longer_texts import TABLE, stretch_places
-from r2d2.weights.towers import import_towers
+from r2d2.weights.longer_texts import TABLE, stretch_positions
+from r2d2.weights.towers import TowerOptions, import_towers
 from training.small import refused, small_pairs
 
 
@@ -31,7 +31,7 @@ def naive(table, longest, kept):
 @pytest.mark.parametrize(("longest", "kept"), [(64, 20), (65, 20), (196, 20), (248, 1)])
 def test_places_are_stretched_as_by_hand(longest, kept):
     table = torch.randn(64, 5)
-    found = stretch_places(table, longest, kept)
+    found = stretch_positions(table, longest, kept)
     assert found.shape == (longest, 5)
     assert torch.allclose(found, naive(table, longest, kept), atol=1e-5)
     assert torch.equal(found[:kept], table[:kept])
@@ -40,19 +40,21 @@ def test_places_are_stretched_as_by_hand(longest, kept):
 
 @pytest.mark.parametrize(("longest", "kept"), [(63, 20), (100, 64)])
 def test_places_that_cannot_be_stretched(longest, kept):
-    assert "cannot be stretched" in refused(stretch_places, torch.randn(64, 5), longest, kept)
+    assert "cannot be stretched" in refused(stretch_positions, torch.randn(64, 5), longest, kept)
 
 
 def test_a_tower_reads_longer_texts(tmp_path, monkeypatch):
     monkeypatch.setattr("r2d2.weights.longer_texts.KEPT", 5)
     save_hf(tmp_path / "theirs", "clip")
     report = import_towers(
-        tmp_path / "theirs", tmp_path / "ours", cross_layers=0, max_length=30, mask_token="9"
+        tmp_path / "theirs",
+        tmp_path / "ours",
+        TowerOptions(cross_layers=0, max_length=30, mask_token="9"),
     )
     ours = r2d2.load(tmp_path / "ours", "cpu")
     own = dict(ours.model.named_parameters())["towers.text.embeddings.position_embedding.weight"]
     table = load_file(tmp_path / "theirs" / "model.safetensors")[TABLE]
-    assert torch.equal(own, stretch_places(table, 30, 5))
+    assert torch.equal(own, stretch_positions(table, 30, 5))
     assert len(table) == LENGTH < ours.tokenizer.max_length == report.config.text.max_length == 30
     long = "红色方块" * 6
     assert len(ours.tokenizer([long])[0][0]) == 26
@@ -69,10 +71,12 @@ def test_a_tower_reads_longer_texts(tmp_path, monkeypatch):
 def test_others_are_refused(tmp_path):
     save_hf(tmp_path / "theirs", "chinese_clip")
     with pytest.raises(R2D2Error, match="places for 12 tokens"):
-        import_towers(tmp_path / "theirs", tmp_path / "ours", max_length=30)
+        import_towers(tmp_path / "theirs", tmp_path / "ours", TowerOptions(max_length=30))
     save_hf(tmp_path / "siglip", "siglip2")
     with pytest.raises(R2D2Error, match="cannot be stretched"):
-        import_towers(tmp_path / "siglip", tmp_path / "ours", max_length=30)  # 12, and 20 to keep
+        import_towers(
+            tmp_path / "siglip", tmp_path / "ours", TowerOptions(max_length=30)
+        )  # 12, and 20 to keep
     assert "12" in refused(r2d2.load, tmp_path / "siglip", "cpu", text_length=30)
 
 
@@ -80,7 +84,9 @@ def test_stretched_places_learn_from_long_second_texts(tmp_path, monkeypatch):
     monkeypatch.setattr("r2d2.weights.longer_texts.KEPT", 5)
     save_hf(tmp_path / "theirs", "clip")
     import_towers(
-        tmp_path / "theirs", tmp_path / "ours", cross_layers=0, max_length=30, mask_token="9"
+        tmp_path / "theirs",
+        tmp_path / "ours",
+        TowerOptions(cross_layers=0, max_length=30, mask_token="9"),
     )
     pairs = [
         dataclasses.replace(

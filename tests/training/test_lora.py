@@ -15,7 +15,7 @@ from r2d2.training.epochs import read_epochs
 from r2d2.training.lora import add_lora, merged
 from r2d2.training.pretrain import pretrain
 from r2d2.used_settings import check_used
-from r2d2.weights.towers import import_towers
+from r2d2.weights.towers import TowerOptions, import_towers
 from training.interrupted import PowerCutError, cut_second_measurement
 from training.small import picture, refused, small_table, tensors
 from weights.published import save_small
@@ -36,10 +36,8 @@ def source(kind, folder):
     if kind == "ours":
         save_small(folder / "ours")
         return folder / "ours"
-    import_towers(
-        write_model(kind, folder / kind), folder / "towers", cross_layers=2,
-        mask_token="<unk>" if kind == "clip" else None,
-    )  # fmt: skip
+    options = TowerOptions(cross_layers=2, mask_token="<unk>" if kind == "clip" else None)
+    import_towers(write_model(kind, folder / kind), folder / "towers", options)
     return folder / "towers"
 
 

@@ -12,6 +12,7 @@ from r2d2.errors import R2D2Error
 from r2d2.models import load
 from r2d2.weights.exporting import export_weights
 from r2d2.weights.importing import import_weights
+from r2d2.weights.layout import ImportOptions
 from r2d2.weights.layouts import kinds
 from weights.published import HEADS, IMAGE, PATCH, TOKENS, VOCAB, save_small, write_vocab
 
@@ -41,7 +42,9 @@ def test_round_trip(tmp_path, kind, changes, lost):
     save_small(tmp_path / "ours", **changes)
     export_weights(load(tmp_path / "ours"), kind, tmp_path / "theirs")
     wishes = HEAD_WISHES if kind.startswith(("official", "chinese_clip_pt")) else {}
-    report = import_weights(tmp_path / "theirs", tmp_path / "back", **wishes, max_length=16)
+    report = import_weights(
+        tmp_path / "theirs", tmp_path / "back", ImportOptions(**wishes, max_length=16)
+    )
     assert not report.sources[0].unused.keys() - {"epoch", "step", "name"}
     before, after = state(tmp_path / "ours"), state(tmp_path / "back")
     if lost is None:  # only the towers were kept
@@ -63,7 +66,9 @@ def test_round_trip(tmp_path, kind, changes, lost):
     )
     # and a second time, byte for byte
     export_weights(load(tmp_path / "back"), kind, tmp_path / "theirs2")
-    again = import_weights(tmp_path / "theirs2", tmp_path / "back2", **wishes, max_length=16)
+    again = import_weights(
+        tmp_path / "theirs2", tmp_path / "back2", ImportOptions(**wishes, max_length=16)
+    )
     assert again.config == report.config
     name = "towers.text.layers.1.attention.key_value.weight"
     assert torch.equal(state(tmp_path / "back2")[name], after[name])
@@ -79,7 +84,7 @@ def towers(tmp_path, **changes):
 
 def test_two_towers_come_back(tmp_path):
     bert, clip = towers(tmp_path)
-    report = import_weights([clip, bert], tmp_path / "back", fresh=FRESH)
+    report = import_weights([clip, bert], tmp_path / "back", ImportOptions(fresh=FRESH))
     before, after = state(tmp_path / "ours"), state(tmp_path / "back")
     for name in after:
         if name.startswith(("towers.vision", "towers.text.")):
@@ -90,18 +95,22 @@ def test_two_towers_come_back(tmp_path):
     noted = json.loads(text)
     assert noted["fresh"] == list(report.fresh)
     assert any("initialised afresh" in line for line in report.lines())
-    report = import_weights([clip, bert], tmp_path / "cross", fresh=FRESH, cross_layers=1)
+    report = import_weights(
+        [clip, bert], tmp_path / "cross", ImportOptions(fresh=FRESH, cross_layers=1)
+    )
     assert torch.equal(state(tmp_path / "cross")["mlm_head.bias"], before["mlm_head.bias"])
 
 
 def test_a_clip_tower_alone_needs_a_vocabulary(tmp_path):
     _, clip = towers(tmp_path)
     with pytest.raises(R2D2Error, match="--vocab"):
-        import_weights(clip, tmp_path / "back", fresh=FRESH)
+        import_weights(clip, tmp_path / "back", ImportOptions(fresh=FRESH))
     text = dataclasses.replace(FRESH.text, width=24, heads=2, layers=1)
     fresh = dataclasses.replace(FRESH, text=text)
     report = import_weights(
-        clip, tmp_path / "back", fresh=fresh, vocab=write_vocab(tmp_path / "v"), max_length=9
+        clip,
+        tmp_path / "back",
+        ImportOptions(fresh=fresh, vocab=write_vocab(tmp_path / "v"), max_length=9),
     )
     assert report.config.text.vocab_size == len(TOKENS)
     assert report.config.text.max_length == 9
@@ -112,7 +121,9 @@ def test_a_bert_alone_gets_an_image_encoder(tmp_path):
     bert, _ = towers(tmp_path)
     vision = dataclasses.replace(FRESH.vision, width=24, heads=2, layers=1)
     report = import_weights(
-        bert, tmp_path / "back", image_size=32, fresh=dataclasses.replace(FRESH, vision=vision)
+        bert,
+        tmp_path / "back",
+        ImportOptions(image_size=32, fresh=dataclasses.replace(FRESH, vision=vision)),
     )
     assert report.config.vision.image_size == 32
     assert "towers.vision.class_embedding" in report.fresh
@@ -131,14 +142,18 @@ def test_the_old_names_and_a_twin_head(tmp_path):
     old["cls.predictions.decoder.weight"] = words.clone()
     (bert / "model.safetensors").unlink()
     torch.save(old, bert / "pytorch_model.bin", _use_new_zipfile_serialization=False)
-    report = import_weights([bert, clip], tmp_path / "back", fresh=FRESH, cross_layers=1)
+    report = import_weights(
+        [bert, clip], tmp_path / "back", ImportOptions(fresh=FRESH, cross_layers=1)
+    )
     name = "mlm_head.norm.weight"
     assert torch.equal(state(tmp_path / "back")[name], state(tmp_path / "ours")[name])
     unused = report.sources[0].unused
     assert unused["cls.predictions.decoder.weight"].startswith("the same as bert.embeddings")
     old["cls.predictions.decoder.weight"] += 1
     torch.save(old, bert / "pytorch_model.bin")
-    report = import_weights([bert, clip], tmp_path / "back", fresh=FRESH, overwrite=True)
+    report = import_weights(
+        [bert, clip], tmp_path / "back", ImportOptions(fresh=FRESH), overwrite=True
+    )
     assert "differs from" in report.sources[0].unused["cls.predictions.decoder.weight"]
 
 
@@ -153,27 +168,28 @@ def test_parts_of_a_large_checkpoint(tmp_path):
     places = {name: file for file, part in files.items() for name in part}
     index = bert / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": places}))
-    import_weights([bert, clip], tmp_path / "back", fresh=FRESH)
+    import_weights([bert, clip], tmp_path / "back", ImportOptions(fresh=FRESH))
     (bert / "b.safetensors").unlink()
     with pytest.raises(R2D2Error, match=r"b\.safetensors is missing"):
-        import_weights([bert, clip], tmp_path / "again", fresh=FRESH)
+        import_weights([bert, clip], tmp_path / "again", ImportOptions(fresh=FRESH))
     index.write_text(json.dumps({"weight_map": {"x": "../bert/a.safetensors"}}))
     with pytest.raises(R2D2Error, match="outside of its folder"):
-        import_weights([bert, clip], tmp_path / "again", fresh=FRESH)
+        import_weights([bert, clip], tmp_path / "again", ImportOptions(fresh=FRESH))
 
 
 def test_a_tokenizer_json_is_a_vocabulary_too(tmp_path):
     bert, clip = towers(tmp_path)
     (bert / "vocab.txt").unlink()
-    import_weights([bert, clip], tmp_path / "back", fresh=FRESH, max_length=7)
+    import_weights([bert, clip], tmp_path / "back", ImportOptions(fresh=FRESH, max_length=7))
     tokenizer = load(tmp_path / "back", device="cpu").tokenizer
     assert tokenizer.max_length == 7
     assert tokenizer(["一个男孩在雪地里玩耍"])[0].shape == (1, 7)
 
 
-def refused(words, *args, **wishes):
+def refused(words, source, out, kind=None, overwrite=False, **options):
+    options = ImportOptions(**{"fresh": FRESH, **options})
     with pytest.raises(R2D2Error, match=words) as error:
-        import_weights(*args, **{"fresh": FRESH, **wishes})
+        import_weights(source, out, options, kind=kind, overwrite=overwrite)
     assert "\n" not in str(error.value)
 
 
@@ -209,7 +225,7 @@ def test_other_means_and_deviations_are_noted(tmp_path):
     bert, clip = towers(tmp_path)
     settings = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
     (clip / "preprocessor_config.json").write_text(json.dumps(settings))
-    report = import_weights([bert, clip], tmp_path / "back", fresh=FRESH)
+    report = import_weights([bert, clip], tmp_path / "back", ImportOptions(fresh=FRESH))
     assert "0.5" in report.notes[0]
 
 

@@ -10,6 +10,7 @@ from r2d2.models import load
 from r2d2.tokenizer import SPECIAL_TOKENS, Tokenizer
 from r2d2.weights.exporting import export_weights
 from r2d2.weights.importing import import_weights
+from r2d2.weights.layout import ImportOptions
 from weights import official_forward
 from weights.published import (
     EMBED,
@@ -160,7 +161,7 @@ def test_official_r2d2_gives_the_same_scores(tmp_path, legacy):
         "epoch": 3,
     }
     path = saved(tmp_path / "theirs/r2d2.pth", content, legacy)
-    report = import_weights(path, tmp_path / "ours", max_length=16, **HEAD_WISHES)
+    report = import_weights(path, tmp_path / "ours", ImportOptions(max_length=16, **HEAD_WISHES))
     pretrained = load(tmp_path / "ours", device="cpu")
     model = pretrained.model.double()
     ids, mask, pixels = batch()
@@ -192,7 +193,7 @@ def test_official_r2d2_gives_the_same_scores(tmp_path, legacy):
 def test_official_prd2_gives_the_same_scores(tmp_path):
     names = official(joint_layers=0)
     path = saved(tmp_path / "theirs/prd2.pth", {"model": names})
-    report = import_weights(path, tmp_path / "ours", **HEAD_WISHES)
+    report = import_weights(path, tmp_path / "ours", ImportOptions(**HEAD_WISHES))
     model = load(tmp_path / "ours", device="cpu").model.double()
     ids, mask, pixels = batch()
     sims, _ = official_forward.r2d2(doubled(names), ids, mask, pixels, HEADS, LAYERS, 0)
@@ -218,7 +219,7 @@ def test_texts_are_cut_where_their_own_code_cuts_them(content, length, longest, 
     if file == "tokenizer.json":
         Tokenizer.from_vocab(vocab).save(path.parent / file)
         vocab.unlink()
-    import_weights(path, tmp_path / "ours", **HEAD_WISHES)
+    import_weights(path, tmp_path / "ours", ImportOptions(**HEAD_WISHES))
     tokenizer = load(tmp_path / "ours", device="cpu").tokenizer
     ids, mask = tokenizer(["a " * 99])
     assert mask.sum() == ids.shape[1] == length
@@ -235,7 +236,7 @@ def test_original_chinese_clip(tmp_path, half):
         names = Names({name: tensor.half() for name, tensor in names.items()})
     state = {f"module.{name}": tensor for name, tensor in names.items()}
     path = saved(tmp_path / "theirs/clip.pt", {"epoch": 1, "name": "x", "state_dict": state})
-    report = import_weights(path, tmp_path / "ours", **HEAD_WISHES)
+    report = import_weights(path, tmp_path / "ours", ImportOptions(**HEAD_WISHES))
     model = load(tmp_path / "ours", device="cpu").model.double()
     ids, mask, pixels = batch()
     image, text = official_forward.chinese_clip(doubled(names), ids, mask, pixels, HEADS, LAYERS)
@@ -263,9 +264,9 @@ def test_a_vocabulary_is_asked_for(tmp_path):
     path = saved(tmp_path / "theirs/r2d2.pth", {"model": official()})
     (tmp_path / "theirs/vocab.txt").unlink()
     with pytest.raises(R2D2Error, match="--vocab"):
-        import_weights(path, tmp_path / "ours", **HEAD_WISHES)
+        import_weights(path, tmp_path / "ours", ImportOptions(**HEAD_WISHES))
     vocab = write_vocab(tmp_path / "elsewhere")
-    import_weights(path, tmp_path / "ours", vocab=vocab, **HEAD_WISHES)
+    import_weights(path, tmp_path / "ours", ImportOptions(vocab=vocab, **HEAD_WISHES))
 
 
 @pytest.mark.parametrize(
@@ -283,7 +284,7 @@ def test_half_a_checkpoint_is_refused(tmp_path, name, words):
     del names[name]
     path = saved(tmp_path / "theirs/r2d2.pth", {"model": names})
     with pytest.raises(R2D2Error, match=words):
-        import_weights(path, tmp_path / "ours", **HEAD_WISHES)
+        import_weights(path, tmp_path / "ours", ImportOptions(**HEAD_WISHES))
     assert not (tmp_path / "ours").exists()
 
 
@@ -297,7 +298,7 @@ def test_a_shape_that_does_not_fit_names_both(tmp_path):
     )
     path = saved(tmp_path / "theirs/r2d2.pth", {"model": names})
     with pytest.raises(R2D2Error, match=r"gives \(64, 40\) where .* is \(64, 32\)"):
-        import_weights(path, tmp_path / "ours", **HEAD_WISHES)
+        import_weights(path, tmp_path / "ours", ImportOptions(**HEAD_WISHES))
 
 
 @pytest.mark.parametrize("value", [0.0, -0.1, float("nan")])
@@ -306,14 +307,14 @@ def test_a_temperature_that_is_none(tmp_path, value):
     names["temp"] = torch.tensor(value)
     path = saved(tmp_path / "theirs/r2d2.pth", {"model": names})
     with pytest.raises(R2D2Error, match="temp"):
-        import_weights(path, tmp_path / "ours", **HEAD_WISHES)
+        import_weights(path, tmp_path / "ours", ImportOptions(**HEAD_WISHES))
 
 
 def test_a_temperature_out_of_range_is_noted(tmp_path):
     names = official(0)
     names["temp"] = torch.tensor(0.9)
     path = saved(tmp_path / "theirs/r2d2.pth", {"model": names})
-    report = import_weights(path, tmp_path / "ours", **HEAD_WISHES)
+    report = import_weights(path, tmp_path / "ours", ImportOptions(**HEAD_WISHES))
     assert "tau is 0.9" in report.lines()[-1]
 
 
@@ -322,7 +323,7 @@ def test_a_teacher_and_a_queue_are_listed(tmp_path):
     for name in ("visual_encoder_m.pre_layrnorm.bias", "image_queue", "queue_ptr", "surprise"):
         names[name] = torch.zeros(3)
     path = saved(tmp_path / "theirs/r2d2.pth", {"model": names, "args": {"lr": 1}})
-    report = import_weights(path, tmp_path / "ours", **HEAD_WISHES)
+    report = import_weights(path, tmp_path / "ours", ImportOptions(**HEAD_WISHES))
     unused = report.sources[0].unused
     assert "teacher" in unused["visual_encoder_m.pre_layrnorm.bias"]
     assert "queue" in unused["image_queue"]
@@ -335,7 +336,7 @@ def test_a_file_with_more_than_tensors_is_refused(tmp_path):
     content = {"model": official(0), "args": argparse.Namespace(lr=1)}
     path = saved(tmp_path / "theirs/r2d2.pth", content)
     with pytest.raises(R2D2Error, match=r"argparse\.Namespace.*convert it to safetensors"):
-        import_weights(path, tmp_path / "ours", **HEAD_WISHES)
+        import_weights(path, tmp_path / "ours", ImportOptions(**HEAD_WISHES))
 
 
 @torch.no_grad()

@@ -11,7 +11,8 @@ from r2d2.models import load
 from r2d2.tokenizer import SPECIAL_TOKENS
 from r2d2.weights.exporting import export_weights
 from r2d2.weights.importing import import_weights
-from r2d2.weights.towers import import_towers
+from r2d2.weights.layout import ImportOptions
+from r2d2.weights.towers import TowerOptions, import_towers
 from weights.published import (
     EMBED,
     HEADS,
@@ -65,7 +66,7 @@ def imported(theirs, folder, **wishes):
     theirs.save_pretrained(folder / "theirs")
     vocab = write_vocab(folder / "theirs")
     report = import_weights(
-        folder / "theirs", folder / "ours", vocab=vocab, **{"fresh": FRESH, **wishes}
+        folder / "theirs", folder / "ours", ImportOptions(vocab=vocab, **{"fresh": FRESH, **wishes})
     )
     return load(folder / "ours", device="cpu").model.double(), theirs.double(), report
 
@@ -168,7 +169,7 @@ def test_chinese_clips_own_towers_read_texts_as_its_own_code(tmp_path):
     chinese_clip().save_pretrained(tmp_path / "theirs")
     vocab = tmp_path / "theirs" / "vocab.txt"
     vocab.write_text("\n".join([*SPECIAL_TOKENS, "a", "##a", *"bcdef"]), encoding="utf-8")
-    import_towers(tmp_path / "theirs", tmp_path / "ours", cross_layers=0)
+    import_towers(tmp_path / "theirs", tmp_path / "ours", TowerOptions(cross_layers=0))
     tokenizer = load(tmp_path / "ours", device="cpu").tokenizer
     assert tokenizer(["a " * 99])[0].shape == (1, 52)  # of 80 places
     assert tokenizer.uncut(["a" * 200]) == [["a"] + ["##a"] * 199]
@@ -192,7 +193,7 @@ def test_two_towers_and_fresh_parts(tmp_path):
     vision.save_pretrained(tmp_path / "clip")
     write_vocab(tmp_path / "roberta")
     sources = [tmp_path / "roberta", tmp_path / "clip"]
-    report = import_weights(sources, tmp_path / "ours", fresh=FRESH, seed=3)
+    report = import_weights(sources, tmp_path / "ours", ImportOptions(fresh=FRESH, seed=3))
     model = load(tmp_path / "ours", device="cpu").model.double()
     ids, mask, pixels = batch()
     expected = text.double().bert(input_ids=ids, attention_mask=mask.long()).last_hidden_state
@@ -202,8 +203,8 @@ def test_two_towers_and_fresh_parts(tmp_path):
     stems = {name.split(".")[0] for name in report.fresh}
     assert {"text_to_image", "image_to_text", "match_head_text", "log_temperature"} <= stems
     assert "mlm_head" not in stems
-    again = import_weights(sources, tmp_path / "again", fresh=FRESH, seed=3)
-    other = import_weights(sources, tmp_path / "other", fresh=FRESH, seed=4)
+    again = import_weights(sources, tmp_path / "again", ImportOptions(fresh=FRESH, seed=3))
+    other = import_weights(sources, tmp_path / "other", ImportOptions(fresh=FRESH, seed=4))
     name = "image_cross_projection.weight"
     assert name in again.fresh
     weights = [
@@ -281,6 +282,6 @@ def test_a_config_of_another_model_is_refused(tmp_path):
     ):
         (tmp_path / "theirs/config.json").write_text(json.dumps({**config, **change}))
         with pytest.raises(Exception, match=words) as error:
-            import_weights(tmp_path / "theirs", tmp_path / "ours", fresh=FRESH)
+            import_weights(tmp_path / "theirs", tmp_path / "ours", ImportOptions(fresh=FRESH))
         assert type(error.value).__name__ == "R2D2Error"
         assert not (tmp_path / "ours").exists()

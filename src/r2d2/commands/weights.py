@@ -52,18 +52,20 @@ def import_(
     overwrite: Overwrite = False,
 ) -> None:
     """Make a model folder of BERT, CLIP, Chinese-CLIP or official R2D2 weights."""
-    from r2d2.config import make_config
+    from r2d2.config import ModelConfig, make_config
     from r2d2.errors import R2D2Error
     from r2d2.weights.importing import import_weights
+    from r2d2.weights.layout import ImportOptions
 
     if preset is None and settings:
         raise R2D2Error("--set needs --preset: settings are laid over a preset's")
-    fresh = None if preset is None else make_config(preset, variant, settings or ()).model
-    report = import_weights(
-        [source, *(others or ())], out, kind, image_size, max_length=max_length, vocab=vocab,
-        cross_layers=cross_layers, vision_heads=vision_heads, text_heads=text_heads,
-        keep_projection=keep_projection, fresh=fresh, seed=seed, overwrite=overwrite,
+    fresh = ModelConfig() if preset is None else make_config(preset, variant, settings or ()).model
+    options = ImportOptions(
+        fresh, image_size, max_length, cross_layers, vision_heads, text_heads, keep_projection,
+        vocab, seed,
     )  # fmt: skip
+    sources = [source, *(others or ())]
+    report = import_weights(sources, out, options, kind=kind, overwrite=overwrite)
     for line in [*report.lines(), f"model: {out}"]:
         typer.echo(line)
 
@@ -105,25 +107,21 @@ def towers(
     """
     from r2d2.errors import R2D2Error
     from r2d2.weights.encoder_pairs import import_pair
-    from r2d2.weights.towers import import_towers
+    from r2d2.weights.towers import TowerOptions, import_towers
 
+    options = TowerOptions(
+        cross_layers, max_length, mask_token, seed=seed, embed_dim=embed_dim, image_size=image_size
+    )
     if source is None:
         if image is None or text is None:
             raise R2D2Error("give a dual encoder, or both --image and --text of a pair")
-        report = import_pair(
-            image, text, out, embed_dim=embed_dim, cross_layers=cross_layers,
-            image_size=image_size, max_length=max_length, mask_token=mask_token, seed=seed,
-            overwrite=overwrite,
-        )  # fmt: skip
+        report = import_pair(image, text, out, options, overwrite=overwrite)
     else:
         pair = {"--image": image, "--text": text, "--embed-dim": embed_dim}
         given = [name for name, value in (*pair.items(), ("--image-size", image_size)) if value]
         if given:
             raise R2D2Error(f"{given[0]} is for a pair of encoders, not for {source}: leave it out")
-        report = import_towers(
-            source, out, cross_layers=cross_layers, max_length=max_length, mask_token=mask_token,
-            seed=seed, overwrite=overwrite,
-        )  # fmt: skip
+        report = import_towers(source, out, options, overwrite=overwrite)
     for line in [*report.lines(), f"model: {out}"]:
         typer.echo(line)
 

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from r2d2.deploy.cut import special_tokens_behind, with_cut
 from r2d2.deploy.pixels import with_pixels
 from r2d2.errors import R2D2Error, first_line
-from r2d2.extras import require
+from r2d2.extras import errors_only, require
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.r2d2 import R2D2
 from r2d2.tokenizer import Tokenizer
@@ -30,12 +29,16 @@ _OUT = "out."
 _CHATTY = ("torch.onnx", "onnxscript", "onnx_ir")
 
 
-class ImageGraph(nn.Module):
-    """The image encoder, from normalised pixels; the resize is put in front of it."""
+class ModelGraph(nn.Module):
+    """A part of a model as a module of its own, which is exported."""
 
     def __init__(self, model: R2D2) -> None:
         super().__init__()
         self.model = model
+
+
+class ImageGraph(ModelGraph):
+    """The image encoder, from normalised pixels; the resize is put in front of it."""
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """States and embedding of pixels (n, 3, size, size)."""
@@ -43,12 +46,8 @@ class ImageGraph(nn.Module):
         return side.states, side.embedding
 
 
-class TextGraph(nn.Module):
+class TextGraph(ModelGraph):
     """The text encoder, from token ids."""
-
-    def __init__(self, model: R2D2) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """States, their mask and embedding of ids (n, L) under mask (n, L), 1 where real."""
@@ -56,12 +55,8 @@ class TextGraph(nn.Module):
         return side.states, side.real().long(), side.embedding
 
 
-class PairGraph(nn.Module):
+class PairGraph(ModelGraph):
     """The pair scorer, from the states of images and texts."""
-
-    def __init__(self, model: R2D2) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, image_states: Tensor, text_states: Tensor, text_mask: Tensor) -> Tensor:
         """Match score (n,) of image i with text i."""
@@ -133,16 +128,10 @@ def export_graph(
     name: str,
 ) -> Any:
     """An ONNX model whose sizes are free where `dynamic` says so."""
-    for package in (
-        "onnx",
-        "onnxscript",
-    ):  # without them the exporter fails late and with a long message
+    for package in ("onnx", "onnxscript"):  # else the exporter fails late, with a long message
         require("onnx", package, "export")
-    levels = {chatty: logging.getLogger(chatty).level for chatty in _CHATTY}
-    for chatty in _CHATTY:
-        logging.getLogger(chatty).setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with errors_only(*_CHATTY), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 module.eval(),
@@ -159,9 +148,6 @@ def export_graph(
             f"the {name} graph cannot be exported by torch {torch.__version__} ({reason}): "
             "try another version of torch"
         ) from error
-    finally:
-        for chatty, level in levels.items():
-            logging.getLogger(chatty).setLevel(level)
     assert program is not None
     named = _named(_clean(program.model_proto), outputs)
     _check_free(named, dynamic, name)
@@ -171,8 +157,8 @@ def export_graph(
 def _clean(model: Any) -> Any:
     """The model without the exporter's notes, which hold source lines and paths of this machine."""
     graph = model.graph
-    for noted in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
-        del noted.metadata_props[:]
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output):
+        del part.metadata_props[:]
     for node in graph.node:
         node.doc_string = ""
     model.producer_name, model.producer_version = "r2d2", ""

@@ -18,12 +18,12 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from r2d2.data.augment import MEAN, STD
 from r2d2.data.preprocessing import Preprocessing
 from r2d2.deploy.export import ExportedFolder, file_sizes, save_graph, tokenizer_json
-from r2d2.deploy.graphs import export_graph
+from r2d2.deploy.graphs import ModelGraph, export_graph
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
 from r2d2.model.hf_towers import family_of
@@ -35,25 +35,21 @@ from r2d2.pretrained import Pretrained
 TEXTUAL, VISUAL, GRAPH = "textual", "visual", "model.onnx"
 
 
-class ImageEmbedding(nn.Module):
+class ImageEmbedding(ModelGraph):
     """The image encoder, from normalised pixels."""
-
-    def __init__(self, model: R2D2) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, image: Tensor) -> Tensor:
         """Embedding (n, d) of pixels (n, 3, S, S)."""
         return self.model.encode_images(image).embedding
 
 
-class TextEmbedding(nn.Module):
+class TextEmbedding(ModelGraph):
     """The text encoder, from token ids without a mask."""
 
     def __init__(self, model: R2D2, pad_id: int | None) -> None:
         """`pad_id`: the id of padding, which is masked; None: nothing is masked."""
-        super().__init__()
-        self.model, self.pad_id = model, pad_id
+        super().__init__(model)
+        self.pad_id = pad_id
 
     def forward(self, text: Tensor) -> Tensor:
         """Embedding (n, d) of ids (n, L), padded on the right."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.protocol import Progress
 from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
-from r2d2.extras import require
+from r2d2.extras import errors_only, require
 from r2d2.images.decode import BadImage
 from r2d2.onnx_models.exported import OnnxModel
 from r2d2.table import Pair, PairsTable
@@ -28,10 +27,7 @@ def quantise(source: Path, out: Path) -> None:
         R2D2Error: onnxruntime is missing.
     """
     quantization = require("onnx", "onnxruntime.quantization", "quantising a graph")
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)  # it recommends, at the root logger, what does not apply here
-    try:
+    with errors_only(""):  # it recommends, at the root logger, what does not apply here
         quantization.quantize_dynamic(
             str(source),
             str(out),
@@ -39,8 +35,6 @@ def quantise(source: Path, out: Path) -> None:
             per_channel=True,
             weight_type=quantization.QuantType.QInt8,
         )
-    finally:
-        root.setLevel(level)
 
 
 def recall_lines(

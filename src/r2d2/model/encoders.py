@@ -141,7 +141,7 @@ class TextEncoderFamily:
     bert_vocabulary = True
     masks_padding = True
 
-    def places(self, config: Any) -> int:
+    def positions(self, config: Any) -> int:
         """Tokens of the longest text."""
         return int(config.max_position_embeddings)
 
@@ -152,12 +152,12 @@ class TextEncoderFamily:
 
 
 class Roberta(TextEncoderFamily):
-    """RoBERTa and XLM-R: places are counted from behind the padding's id."""
+    """RoBERTa and XLM-R: positions are counted from behind the padding's id."""
 
     bert_vocabulary = False
 
-    def places(self, config: Any) -> int:
-        """See `TextEncoderFamily.places`."""
+    def positions(self, config: Any) -> int:
+        """See `TextEncoderFamily.positions`."""
         return int(config.max_position_embeddings) - int(config.pad_token_id) - 1
 
 
@@ -235,18 +235,18 @@ class EncoderPair(Clip):
         """See `Clip.vision_shape`."""
         return self.image.shape(both.vision_config, both.image_side)
 
-    def text_places(self, both: Any) -> int:
-        """See `Clip.text_places`."""
-        return self.text_encoder.places(both.text_config)
+    def text_positions(self, both: Any) -> int:
+        """See `Clip.text_positions`."""
+        return self.text_encoder.positions(both.text_config)
 
     def projections(self, both: Any) -> tuple[nn.Module, nn.Module]:
         """See `Clip.projections`; initialised so that signals keep their scale at any width."""
-        made = []
+        projections = []
         for width in (self.vision_shape(both).width, both.text_config.hidden_size):
             projection = nn.Linear(width, both.projection_dim, bias=False)
             nn.init.normal_(projection.weight, std=width**-0.5)
-            made.append(projection)
-        return made[0], made[1]
+            projections.append(projection)
+        return projections[0], projections[1]
 
     def attach(self, vision: nn.Module, choice: PatchChoice) -> None:
         """See `Clip.attach`."""

@@ -69,7 +69,7 @@ class Clip:
             heads=vision.num_attention_heads,
         )
 
-    def text_places(self, both: Any) -> int:
+    def text_positions(self, both: Any) -> int:
         """Tokens of the longest text."""
         return int(both.text_config.max_position_embeddings)
 

@@ -26,7 +26,6 @@ from torch import Tensor
 from r2d2.data.augment import MEAN, STD
 from r2d2.data.preprocessing import Preprocessing
 from r2d2.errors import R2D2Error
-from r2d2.hf_tokenizer import read_engine
 from r2d2.model.encoded_states import EncodedStates, embedded
 from r2d2.onnx_models.folder import (
     Bytes,
@@ -37,6 +36,7 @@ from r2d2.onnx_models.folder import (
     one_of_graphs,
     open_session,
 )
+from r2d2.tokenizer import check_length, read_engine
 
 LAYOUT = "encoders.json"
 PIXELS = ("normalised", "uint8")
@@ -60,10 +60,7 @@ class OnnxPair(GraphEncoders):
         self.mean = np.array(image.get("mean", MEAN), dtype=np.float32)
         self.std = np.array(image.get("std", STD), dtype=np.float32)
         longest = int(text["max_length"])
-        if text_length is not None and text_length > longest:
-            raise R2D2Error(
-                f"{folder} takes {longest} tokens, not {text_length}: give at most that"
-            )
+        check_length(folder, longest, text_length)
         length = text_length or longest
         self._files = [
             one_of_graphs(folder, part.get(key, name))

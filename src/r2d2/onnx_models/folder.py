@@ -118,8 +118,8 @@ class GraphEncoders(ABC):
         parts = []
         for start in range(0, len(sentences), size):
             encodings = self.tokenizer.encodings(sentences[start : start + size])
-            ids = np.array([one.ids for one in encodings], dtype=np.int64)
-            mask = np.array([one.attention_mask for one in encodings], dtype=np.int64)
+            ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
+            mask = np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64)
             parts.append(self.encode_token_batch(ids, mask))
         return EncodedStates.cat(parts)
 

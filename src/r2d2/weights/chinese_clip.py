@@ -42,8 +42,8 @@ _WHOLE = frozenset({"vision", "text", "pooled_norm", "image_projection", "text_p
 
 
 def _hf_recognises(names: Set[str]) -> bool:
-    wanted = {"text_model.embeddings.word_embeddings.weight", "vision_model.pre_layrnorm.weight"}
-    return wanted <= names
+    required = {"text_model.embeddings.word_embeddings.weight", "vision_model.pre_layrnorm.weight"}
+    return required <= names
 
 
 def _hf_parts(checkpoint: CanonicalCheckpoint, options: ImportOptions) -> PartConfigs:

@@ -15,16 +15,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from r2d2.config import HfTowersConfig, ModelConfig
+from r2d2.config import HfTowersConfig
 from r2d2.errors import R2D2Error, first_line
 from r2d2.model.encoders import IMAGE_ENCODERS, PLUS, TEXT_ENCODERS, pair_of
 from r2d2.model.hf_towers import build_config, require_transformers
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
-from r2d2.weights.importing import write_import
+from r2d2.tokenizer import check_length
+from r2d2.weights.importing import AssembledModel
 from r2d2.weights.report import ImportReport, SourceReport, TensorMapping, check_out
 from r2d2.weights.source import RawCheckpoint, open_source
-from r2d2.weights.towers import model_shape, read_text_settings
+from r2d2.weights.towers import TowerOptions, model_shape, read_text_settings
 
 IMAGE_SIDE = 224  # pixels, where neither the processor nor the encoder names a size
 NOT_READ = "no part of the encoder"
@@ -34,14 +35,8 @@ def import_pair(
     image: str | Path,
     text: str | Path,
     out: str | Path,
+    options: TowerOptions | None = None,
     *,
-    embed_dim: int | None = None,
-    cross_layers: int = 6,
-    image_size: int | None = None,
-    max_length: int | None = None,
-    mask_token: str | None = None,
-    fresh: ModelConfig | None = None,
-    seed: int = 0,
     overwrite: bool = False,
 ) -> ImportReport:
     """Read two encoders of Hugging Face's classes and write one folder that `r2d2.load` opens.
@@ -50,51 +45,41 @@ def import_pair(
         image: a folder or hub id of an encoder of pictures; see `IMAGE_ENCODERS`.
         text: of an encoder of texts, with its tokenizer; see `TEXT_ENCODERS`.
         out: the folder to write; `import.json` there accounts for every tensor.
-        embed_dim: numbers of an embedding; None: `fresh`'s.
-        cross_layers: of each cross encoder, initialised afresh; 0: none.
-        image_size: pixels; None: as its processor makes them, else its own.
-        max_length: tokens of a text; None: `fresh`'s, or the encoder's places if these are less.
-        mask_token: of the vocabulary, to stand for masked tokens, where it has no mask.
-        fresh: settings that the encoders do not fix; None: those of preset base.
-        seed: of what is initialised.
+        options: what the encoders leave open; None: the defaults.
         overwrite: replace a folder at `out`.
 
     Raises:
         R2D2Error: another kind of encoder, missing files, tensors that do not fit, or sizes that
             an encoder cannot take.
     """
-    out, fresh = Path(out), fresh or ModelConfig()
+    out, options = Path(out), options or TowerOptions()
     check_out(out, overwrite, [image, text])
-    sources = open_source(image), open_source(text)
-    roles = _roles(sources, embed_dim or fresh.embed_dim, image_size)
+    sources, max_length = (open_source(image), open_source(text)), options.max_length
+    roles = _roles(sources, options.embed_dim or options.fresh.embed_dim, options.image_size)
     both = build_config(roles)
-    positions = pair_of(*roles.kind.split(PLUS)).text_places(both)
-    if max_length is not None and max_length > positions:
-        raise R2D2Error(
-            f"{text} has places for {positions} tokens, not {max_length}: give at most that"
-        )
+    positions = pair_of(*roles.kind.split(PLUS)).text_positions(both)
+    check_length(text, positions, max_length)
     tokenizer, roles = read_text_settings(
-        sources[1], roles, both.text_config, min(max_length or fresh.text.max_length, positions),
-        mask_token, need_mask=True,
+        sources[1], roles, both.text_config,
+        min(max_length or options.fresh.text.max_length, positions),
+        options.mask_token, need_mask=True,
     )  # fmt: skip
-    config = model_shape(roles, both, tokenizer, cross_layers, fresh)
+    config = model_shape(roles, both, tokenizer, options)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(options.seed)
         model = R2D2(config)
         # After the rest: the library draws what a checkpoint lacks, which is then refused.
         imported = tuple(
             _fill(model.towers.get_submodule(side), side, source)
             for side, source in zip(("vision", "text"), sources, strict=True)
         )
-    filled_names = {used.ours for report in imported for used in report.used}
-    rest = tuple(name for name in model.state_dict() if name not in filled_names)
     notes = (
         f"embeddings have {config.embed_dim} numbers, and their projections are not trained yet: "
         "pre-train before searching",
         f"pictures are squeezed to {config.vision.image_size} pixels, square; texts are cut at "
         f"{tokenizer.max_length} tokens",
     )
-    return write_import(out, Pretrained(model, tokenizer), imported, rest, notes)
+    return AssembledModel(Pretrained(model, tokenizer), imported, notes).write(out)
 
 
 def _roles(
@@ -155,18 +140,11 @@ def _fill(tower: nn.Module, side: str, read: RawCheckpoint) -> SourceReport:
                 f"{read.name} does not fit its config.json ({first_line(error)}): give the file "
                 "that was saved with it"
             ) from error
-    if missing := sorted(loading_info["missing_keys"]):
-        raise R2D2Error(
-            f"{read.name} lacks what makes {missing[0]}, and {len(missing) - 1} more: give the "
-            "whole checkpoint"
-        )
+    read.refuse_missing(sorted(loading_info["missing_keys"]))
     state = loaded.state_dict()
-    bad = [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]
-    if bad:
-        raise R2D2Error(f"{read.name}: {bad[0]} holds no finite numbers: fetch it again")
+    read.refuse_not_finite(state)
     tower.load_state_dict(state)
-    unused = {str(name): NOT_READ for name in loading_info["unexpected_keys"]}
-    unused |= {n: f"beside the weights: {description}" for n, description in read.others.items()}
+    unused = dict.fromkeys(map(str, loading_info["unexpected_keys"]), NOT_READ) | read.beside
     taken = tuple(name for name in read.tensors if name not in unused)
     how = "by the names of the library's class"
     # Which of theirs made which of ours is the library's business: they are told together.

@@ -103,8 +103,8 @@ def _converted(
     for rule in layout.rules(config):
         if not set(rule.ours) <= state.keys():
             continue
-        made = rule.write([state[name] for name in rule.ours])
-        for name, tensor in zip(rule.theirs, made, strict=True):
+        written = rule.write([state[name] for name in rule.ours])
+        for name, tensor in zip(rule.theirs, written, strict=True):
             copy = tensor.clone(memory_format=torch.contiguous_format)
             tensors[layout.written_name(name, state)] = copy
         mappings += [TensorMapping(name, rule.theirs, rule.how) for name in rule.ours]

@@ -12,13 +12,14 @@ import hashlib
 import importlib
 import logging
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from r2d2.errors import R2D2Error
+from r2d2.extras import errors_only
 from r2d2.files import disk_errors
 from r2d2.progress import Update, bars
 from r2d2.weights.files import BESIDE, CONFIG, choose_weights, read_json, shards
@@ -27,7 +28,6 @@ log = logging.getLogger(__name__)
 
 _ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")  # the ETag of a file in large file storage
-_CHATTY = ("huggingface_hub", "httpx", "httpx2")
 TIMEOUT = 20.0  # seconds until a hub that is silent counts as out of reach
 ELSEWHERE = "or fetch the folder elsewhere and give its path"
 
@@ -89,9 +89,9 @@ class _Hub:
                     self.name, revision=self.revision, timeout=TIMEOUT
                 )
         except Exception as error:  # the client raises its own, its transport's and OSError
-            kept = self._kept() if unreachable(error) else None
+            kept = self._cached_names() if unreachable(error) else None
             if kept is None:
-                raise self._told(error) from error
+                raise self._error(error) from error
             log.info("%s: the hub did not answer, the model is read from the cache", self.where)
             self.from_cache = True
             return kept
@@ -107,7 +107,7 @@ class _Hub:
                 )
                 return Path(path)
         except Exception as error:
-            raise self._told(error, name) from error
+            raise self._error(error, name) from error
 
     def fetch_weights(self, name: str, update: Update) -> None:
         """Put a large file into the cache, going on with what an earlier command has of it.
@@ -166,14 +166,14 @@ class _Hub:
             except OSError as error:
                 if error.errno is not None:  # the disk's; the others are the connection's
                     raise
-                raise self._told(error, name) from error
+                raise self._error(error, name) from error
             except Exception as error:
-                raise self._told(error, name) from error
+                raise self._error(error, name) from error
         if _SHA256.fullmatch(about.etag) and _sha256(partial) != about.etag:
             partial.unlink()
             raise R2D2Error(f"{name} of {self.where} arrived damaged: run the same command again")
 
-    def _kept(self) -> list[str] | None:
+    def _cached_names(self) -> list[str] | None:
         """What the cache has of it; None: nothing, or no weights."""
         try:
             folder = Path(
@@ -187,7 +187,7 @@ class _Hub:
             return None
         return names
 
-    def _told(self, error: Exception, file: str = "") -> R2D2Error:
+    def _error(self, error: Exception, file: str = "") -> R2D2Error:
         """What the client said, in one line, with what to do."""
         errors = self.client.errors
         where, endpoint = self.where, self.client.constants.ENDPOINT
@@ -247,17 +247,9 @@ def reason(error: Exception) -> str:
     return lines[0][:200].rstrip(" .")
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> AbstractContextManager[None]:
     """Without a line for each request and each try that failed: the last error tells it."""
-    levels = {name: logging.getLogger(name).level for name in _CHATTY}
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+    return errors_only("huggingface_hub", "httpx", "httpx2")
 
 
 def _sha256(path: Path) -> str:

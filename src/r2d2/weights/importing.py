@@ -34,17 +34,9 @@ REPORT = "import.json"
 def import_weights(
     source: str | Path | Sequence[str | Path],
     out: str | Path,
-    kind: str | None = None,
-    image_size: int | None = None,
+    options: ImportOptions | None = None,
     *,
-    max_length: int | None = None,
-    vocab: str | Path | None = None,
-    cross_layers: int | None = None,
-    vision_heads: int | None = None,
-    text_heads: int | None = None,
-    keep_projection: bool = False,
-    fresh: ModelConfig | None = None,
-    seed: int = 0,
+    kind: str | None = None,
     overwrite: bool = False,
 ) -> ImportReport:
     """Read published weights and write a folder that `r2d2.load` opens.
@@ -52,51 +44,22 @@ def import_weights(
     Args:
         source: a folder, file or hub id, or several that each give other parts of the model.
         out: the folder to write; `import.json` there accounts for every tensor.
+        options: what the sources leave open; None: the defaults.
         kind: one of `kinds()`, of a single source; None: told by the names of its tensors.
-        image_size: pixels; position embeddings are interpolated. None: the source's.
-        max_length: tokens of a text; position embeddings are cut. None: as many as the source's
-            own code reads (Chinese-CLIP 52, the others 64), `fresh`'s at most.
-        vocab: a vocab.txt or tokenizer.json; None: the one beside the text encoder.
-        cross_layers: of each cross encoder; None: those of the source, or of `fresh` where the
-            source is a tower alone.
-        vision_heads: where no config.json tells; None: one for each 64 of the width.
-        text_heads: likewise.
-        keep_projection: take CLIP's norm and projection of V_[CLS] along with its tower.
-        fresh: sizes of what no source gives; None: those of preset base.
-        seed: of the initial weights of what no source gives.
         overwrite: replace a folder at `out`.
 
     Raises:
         R2D2Error: nothing readable there, an unknown layout, parts that do not fit one another, a
             missing vocabulary, or a file that wants to run code.
     """
-    out = Path(out)
+    out, options = Path(out), options or ImportOptions()
     sources = [source] if isinstance(source, (str, Path)) else list(source)
-    check_out(out, overwrite, [*sources, vocab])
+    check_out(out, overwrite, [*sources, options.vocab])
     if not sources:
         raise R2D2Error("no source is given: name a folder, a file or a hub id")
     if kind is not None and len(sources) > 1:
         raise R2D2Error("--kind goes with a single source: leave it out, it is recognised")
-    fresh = fresh or ModelConfig()
-    options = ImportOptions(
-        fresh, image_size, max_length, cross_layers, vision_heads, text_heads, keep_projection
-    )
-    assembled = assemble([open_source(where) for where in sources], options, kind, vocab, seed)
-    return write_import(out, assembled.model, assembled.sources, assembled.fresh, assembled.notes)
-
-
-def write_import(
-    out: Path,
-    model: Pretrained,
-    sources: tuple[SourceReport, ...],
-    fresh: tuple[str, ...],
-    notes: tuple[str, ...],
-) -> ImportReport:
-    """Save an imported model, and beside it the report on every tensor; see `ImportReport`."""
-    report = ImportReport(out, model.model.config, sources, fresh, notes)
-    model.save(out)
-    write_text(out / REPORT, report.json())
-    return report
+    return assemble([open_source(where) for where in sources], options, kind).write(out)
 
 
 def initialised(config: ModelConfig, seed: int) -> R2D2:
@@ -112,36 +75,43 @@ class AssembledModel:
 
     model: Pretrained
     sources: tuple[SourceReport, ...]
-    fresh: tuple[str, ...]  # ours that no source gave: initialised, seeded
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def fresh(self) -> tuple[str, ...]:
+        """The names of our tensors that no source gave: they are initialised by the seed."""
+        filled = {mapping.ours for source in self.sources for mapping in source.used}
+        return tuple(name for name in self.model.model.state_dict() if name not in filled)
+
+    def write(self, out: Path) -> ImportReport:
+        """Save the model, and beside it the report on every tensor."""
+        config = self.model.model.config
+        report = ImportReport(out, config, self.sources, self.fresh, self.notes)
+        self.model.save(out)
+        write_text(out / REPORT, report.json())
+        return report
 
 
 def assemble(
-    sources: Sequence[RawCheckpoint],
-    options: ImportOptions,
-    kind: str | None = None,
-    vocab: str | Path | None = None,
-    seed: int = 0,
+    sources: Sequence[RawCheckpoint], options: ImportOptions, kind: str | None = None
 ) -> AssembledModel:
     """The model of opened sources; see `import_weights`, which writes it into a folder."""
     readings = [_SourceReader.of(source, kind, options) for source in sources]
     _refuse_twice(readings)
     config = _config(readings, options)
-    tokenizer = _tokenizer(readings, vocab, config)
+    tokenizer = _tokenizer(readings, options.vocab, config)
     if all(reading.parts.text is None for reading in readings):
         text = dataclasses.replace(config.text, vocab_size=tokenizer.vocab_size)
         config = dataclasses.replace(config, text=text)
     _check_vocabulary(tokenizer, config.text)
-    model = initialised(config, seed)
+    model = initialised(config, options.seed)
     state = dict(model.state_dict())
-    filled = [reading.fill(state, config) for reading in readings]
+    reports = tuple(reading.fill(state, config) for reading in readings)
     model.load_state_dict(state)
-    filled_names = {used.ours for report in filled for used in report.used}
     top_k = max(reading.layout.top_k for reading in readings)
     return AssembledModel(
         Pretrained(model, tokenizer, top_k=top_k, kind="checkpoint"),
-        tuple(filled),
-        tuple(name for name in state if name not in filled_names),
+        reports,
         tuple(note for reading in readings for note in reading.notes(config, state)),
     )
 
@@ -193,11 +163,9 @@ class _SourceReader:
                 read.update(rule.theirs)
         unread = [name for name in self.checkpoint.tensors if name not in read]
         unused = {self.original[name]: self._reason(name, rules, state) for name in unread}
-        beside = {
-            name: f"beside the weights: {description}"
-            for name, description in self.source.others.items()
-        }
-        return SourceReport(self.source.name, self.layout.name, tuple(used), {**unused, **beside})
+        return SourceReport(
+            self.source.name, self.layout.name, tuple(used), unused | self.source.beside
+        )
 
     def _whole(self, part: str, rules: Sequence[Rule]) -> bool:
         """Whether a part is there; R2D2Error where only a piece of it is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -42,12 +43,16 @@ class ImportOptions:
     """What the user asks for where a checkpoint leaves the choice, or cannot tell."""
 
     fresh: ModelConfig = field(default_factory=ModelConfig)  # sizes of the parts no source gives
-    image_size: int | None = None  # pixels; None: the source's
-    max_length: int | None = None  # tokens; None: `fresh`'s, or the source's if that is less
+    image_size: int | None = None  # pixels; positions are interpolated; None: the source's
+    # Tokens of a text; positions are cut. None: as many as the source's own code reads
+    # (Chinese-CLIP 52, the others 64), `fresh`'s at most
+    max_length: int | None = None
     cross_layers: int | None = None  # None: the source's; `fresh`'s under towers alone
     vision_heads: int | None = None  # None: config.json's, or one for each 64 of the width
     text_heads: int | None = None
     keep_projection: bool = False  # CLIP towers: with post_layernorm and visual_projection
+    vocab: str | Path | None = None  # vocab.txt or tokenizer.json; None: that of the text encoder
+    seed: int = 0  # of the initial weights of what no source gives
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,11 @@ _JOINT = {"text_to_image": "text_joint_layer", "image_to_text": "img_joint_layer
 
 
 def _recognises(names: Set[str]) -> bool:
-    wanted = ("visual_encoder.embeddings.class_embedding", "text_encoder.embeddings.LayerNorm.bias")
-    return set(wanted) <= names
+    required = (
+        "visual_encoder.embeddings.class_embedding",
+        "text_encoder.embeddings.LayerNorm.bias",
+    )
+    return set(required) <= names
 
 
 def _parts(checkpoint: CanonicalCheckpoint, options: ImportOptions) -> PartConfigs:

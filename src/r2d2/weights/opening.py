@@ -13,13 +13,14 @@ from r2d2.data.preprocessing import Preprocessing
 from r2d2.errors import R2D2Error
 from r2d2.model.hf_towers import family_of, require_transformers
 from r2d2.pretrained import Pretrained
+from r2d2.tokenizer import check_length
 from r2d2.weights.files import CONFIG, VOCAB, read_json
 from r2d2.weights.importing import assemble
 from r2d2.weights.layout import ImportOptions
 from r2d2.weights.layouts import bare, recognise
 from r2d2.weights.report import SourceReport
 from r2d2.weights.source import RawCheckpoint, open_source
-from r2d2.weights.towers import ADAPTERS, read_towers
+from r2d2.weights.towers import ADAPTERS, TowerOptions, read_towers
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def open_hugging_face(
 
 
 def open_checkpoint(
-    place: Path, source: object, device: torch.device, text_length: int | None
+    path: Path, source: object, device: torch.device, text_length: int | None
 ) -> Pretrained:
     """An official R2D2, PRD2 or Chinese-CLIP checkpoint; a file, or a folder that holds one.
 
@@ -66,7 +67,7 @@ def open_checkpoint(
         R2D2Error: it wants to run code, is in no layout known here, holds a part of a model only,
             or has no vocabulary beside it.
     """
-    read = open_source(place)
+    read = open_source(path)
     layout = recognise(bare(read.tensors).values(), str(source))
     if layout.pickle is None and read.config.get("model_type") in ADAPTERS:
         check_config(read.config, source)
@@ -77,16 +78,16 @@ def open_checkpoint(
             f"RoBERTa-wwm-ext's {VOCAB} into {read.folder}, or name one by `r2d2 weights import "
             "--vocab`"
         )
-    made = assemble([read], ImportOptions(max_length=text_length))
-    parts = [name for name in made.fresh if not name.startswith("mlm_head")]
+    assembled = assemble([read], ImportOptions(max_length=text_length))
+    parts = [name for name in assembled.fresh if not name.startswith("mlm_head")]
     if parts:
         raise R2D2Error(
             f"{source} ({layout.about}) is a part of a model: it lacks what makes {parts[0]} and "
             f"{len(parts) - 1} more; make a model of it by `r2d2 weights import`"
         )
-    _tell_unused(source, made.sources[0])
-    made.model.model.to(device)
-    return made.model
+    _tell_unused(source, assembled.sources[0])
+    assembled.model.model.to(device)
+    return assembled.model
 
 
 def _dual_encoder(
@@ -95,13 +96,10 @@ def _dual_encoder(
     adapter = ADAPTERS[str(read.config.get("model_type"))]
     family = family_of(adapter.family)
     length = text_length or family.usual_length
-    model, imported, _ = read_towers(read, cross_layers=0, max_length=length, masks=False)
-    longest = model.tokenizer.max_length
-    if text_length is not None and text_length > longest:
-        raise R2D2Error(
-            f"{source} has places for {longest} tokens, not {text_length}: give at most that"
-        )
-    _tell_unused(source, imported)
+    assembled = read_towers(read, TowerOptions(cross_layers=0, max_length=length))
+    model = assembled.model
+    check_length(source, model.tokenizer.max_length, text_length)
+    _tell_unused(source, assembled.sources[0])
     side = model.model.config.vision.image_size
     if family.flexible:
         patch = model.model.config.vision.patch_size

@@ -50,13 +50,7 @@ class SourceReport:
         """What to tell the user."""
         theirs = {name for used in self.used for name in used.theirs}
         lines = [f"{self.source} ({self.kind}): {len(theirs)} tensors used"]
-        by_reason: dict[str, list[str]] = {}
-        for name, why in self.unused.items():
-            by_reason.setdefault(why, []).append(name)
-        for why, names in by_reason.items():
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            lines.append(f"  not used: {names[0]}{more}: {why}")
-        return lines
+        return lines + _reason_lines("not used", self.unused)
 
 
 @dataclass(frozen=True)
@@ -103,10 +97,17 @@ class ExportReport:
         """What to tell the user."""
         theirs = sum(len(used.theirs) for used in self.written)
         lines = [f"{self.out} ({self.kind}): {theirs} tensors in {', '.join(self.files)}"]
-        by_reason: dict[str, list[str]] = {}
-        for name, why in self.left_out.items():
-            by_reason.setdefault(why, []).append(name)
-        for why, names in by_reason.items():
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            lines.append(f"  left out: {names[0]}{more}: {why}")
+        lines += _reason_lines("left out", self.left_out)
         return [*lines, *(f"note: {note}" for note in self.notes)]
+
+
+def _reason_lines(state: str, reasons: Mapping[str, str]) -> list[str]:
+    """A line for each reason, with the first tensor that it holds for and the number of others."""
+    by_reason: dict[str, list[str]] = {}
+    for name, why in reasons.items():
+        by_reason.setdefault(why, []).append(name)
+    lines = []
+    for why, names in by_reason.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        lines.append(f"  {state}: {names[0]}{more}: {why}")
+    return lines

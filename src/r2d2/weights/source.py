@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,25 @@ class RawCheckpoint:
     folder: Path  # where the small files are
     preprocessor: Mapping[str, Any]
     tokenizer_settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def beside(self) -> dict[str, str]:
+        """What the file holds beside tensors, with the reason why a report does not count it."""
+        return {name: f"beside the weights: {about}" for name, about in self.others.items()}
+
+    def refuse_missing(self, names: Sequence[str]) -> None:
+        """R2D2Error where tensors of ours, `names`, are not made of the checkpoint's."""
+        if names:
+            raise R2D2Error(
+                f"{self.name} lacks what makes {names[0]}, and {len(names) - 1} more: give the "
+                "whole checkpoint"
+            )
+
+    def refuse_not_finite(self, tensors: Mapping[str, Tensor]) -> None:
+        """R2D2Error that names the first of some tensors that holds no finite numbers."""
+        for name, tensor in tensors.items():
+            if not bool(tensor.isfinite().all()):
+                raise R2D2Error(f"{self.name}: {name} holds no finite numbers: fetch it again")
 
     @property
     def tokenizer(self) -> Path | None:

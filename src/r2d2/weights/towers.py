@@ -15,14 +15,14 @@ from torch import Tensor
 
 from r2d2.config import LOGIT_BIAS, HfTowersConfig, ModelConfig, TextConfig
 from r2d2.errors import R2D2Error
-from r2d2.hf_tokenizer import HfTokenizer, read_engine
+from r2d2.hf_tokenizer import HfTokenizer
 from r2d2.model.families import FAMILIES
 from r2d2.model.hf_towers import build_config, family_of
 from r2d2.pretrained import Pretrained
-from r2d2.tokenizer import Tokenizer
+from r2d2.tokenizer import Tokenizer, read_engine
 from r2d2.weights import fgclip2
 from r2d2.weights.files import TOKENIZER, VOCAB
-from r2d2.weights.importing import initialised, write_import
+from r2d2.weights.importing import AssembledModel, initialised
 from r2d2.weights.longer_texts import with_longer_texts
 from r2d2.weights.report import ImportReport, SourceReport, TensorMapping, check_out
 from r2d2.weights.source import RawCheckpoint, open_source
@@ -55,15 +55,28 @@ MASKS = ("[MASK]", "<mask>")
 SUMMED = ("position_ids", "token_type_ids")
 
 
+@dataclasses.dataclass(frozen=True)
+class TowerOptions:
+    """What the user asks for, where towers of Hugging Face's classes become a model of ours."""
+
+    cross_layers: int = 6  # of each cross encoder, initialised afresh; 0: none
+    # Tokens of a text; None: as many as a text tower has places (Chinese-CLIP: 52), of a single
+    # encoder `fresh`'s at most
+    max_length: int | None = None
+    mask_token: str | None = None  # stands for masked tokens, where the vocabulary has no mask
+    # Settings that the towers do not fix, such as the temperature
+    fresh: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    seed: int = 0  # of what is initialised
+    embed_dim: int | None = None  # of a pair of encoders: numbers of an embedding; None: `fresh`'s
+    # Of a pair: pixels; None: as its processor makes them, else the encoder's own
+    image_size: int | None = None
+
+
 def import_towers(
     source: str | Path,
     out: str | Path,
+    options: TowerOptions | None = None,
     *,
-    cross_layers: int = 6,
-    max_length: int | None = None,
-    mask_token: str | None = None,
-    fresh: ModelConfig | None = None,
-    seed: int = 0,
     overwrite: bool = False,
 ) -> ImportReport:
     """Read a Hugging Face folder and write one that `r2d2.load` opens.
@@ -71,12 +84,8 @@ def import_towers(
     Args:
         source: a folder or hub id with config.json, weights, and tokenizer.json or vocab.txt.
         out: the folder to write; `import.json` there accounts for every tensor.
-        cross_layers: of each cross encoder, initialised afresh; 0: none.
-        max_length: tokens a text; None: as many as its text tower has places (Chinese-CLIP: 52).
-            More than it has: CLIP's and SigLIP's are stretched; see `weights/longer_texts.py`.
-        mask_token: of its vocabulary, to stand for masked tokens, where it has no [MASK].
-        fresh: settings that the towers do not fix, such as the temperature.
-        seed: of what is initialised.
+        options: what the towers leave open; None: the defaults. A `max_length` beyond the places
+            of CLIP's or SigLIP's text tower stretches these; see `weights/longer_texts.py`.
         overwrite: replace a folder at `out`.
 
     Raises:
@@ -84,31 +93,17 @@ def import_towers(
     """
     out = Path(out)
     check_out(out, overwrite, [source])
-    model, imported, fresh_names = read_towers(
-        open_source(source), cross_layers=cross_layers, max_length=max_length,
-        mask_token=mask_token, fresh=fresh, seed=seed, stretch=True,
-    )  # fmt: skip
-    return write_import(out, model, (imported,), fresh_names, _notes(model.model.config))
+    read = open_source(source)
+    return read_towers(read, options or TowerOptions(), to_train=True).write(out)
 
 
 def read_towers(
-    read: RawCheckpoint,
-    *,
-    cross_layers: int = 6,
-    max_length: int | None = None,
-    mask_token: str | None = None,
-    fresh: ModelConfig | None = None,
-    seed: int = 0,
-    masks: bool = True,
-    stretch: bool = False,
-) -> tuple[Pretrained, SourceReport, tuple[str, ...]]:
+    read: RawCheckpoint, options: TowerOptions, *, to_train: bool = False
+) -> AssembledModel:
     """The model of an opened source, in memory; see `import_towers`.
 
-    `masks`: whether a token must be found that stands for masked ones, as training needs.
-    `stretch`: whether a `max_length` beyond its places makes more of them; else it is cut to these.
-
-    Returns:
-        The model, what became of each tensor, and the names of what was initialised afresh.
+    `to_train`: a token must be found that stands for masked ones, and a `max_length` beyond the
+    places of the text tower makes more of them; else it is cut to these.
     """
     model_type = str(read.config.get("model_type"))
     if model_type not in ADAPTERS:
@@ -116,35 +111,31 @@ def read_towers(
             f"{read.name} is a model of type {model_type!r}: towers are taken from "
             f"{', '.join(ADAPTERS)}"
         )
-    adapter, converted = ADAPTERS[model_type], None
+    adapter, converted, max_length = ADAPTERS[model_type], None, options.max_length
     if adapter.convert is not None:
         converted = adapter.convert(read, max_length)
         read, max_length = converted.source, None
     kind = adapter.family
-    if stretch and max_length is not None:
-        positions = _places(read, kind)
+    if to_train and max_length is not None:
+        positions = _text_positions(read, kind)
         if max_length > positions:
             read = with_longer_texts(read, positions, max_length)
-    config, tokenizer = _settings(read, kind, cross_layers, max_length, mask_token, fresh, masks)
-    model = initialised(config, seed)
+    options = dataclasses.replace(options, max_length=max_length)
+    config, tokenizer = _settings(read, kind, options, to_train)
+    model = initialised(config, options.seed)
     state = dict(model.state_dict())
     imported = _fill(state, read)
     if converted is not None:
         imported = converted.account(imported)
     model.load_state_dict(state)
-    filled_names = {used.ours for used in imported.used}
-    missing = [n for n in state if n.startswith("towers.") and n not in filled_names]
-    if missing:
-        raise R2D2Error(
-            f"{read.name} lacks what makes {missing[0]}, and {len(missing) - 1} more: "
-            "give the whole checkpoint"
-        )
-    return Pretrained(model, tokenizer), imported, tuple(n for n in state if n not in filled_names)
+    assembled = AssembledModel(Pretrained(model, tokenizer), (imported,), _notes(config))
+    read.refuse_missing([name for name in assembled.fresh if name.startswith("towers.")])
+    return assembled
 
 
-def _places(read: RawCheckpoint, kind: str) -> int:
+def _text_positions(read: RawCheckpoint, kind: str) -> int:
     """Tokens that a checkpoint's text tower has places for."""
-    return family_of(kind).text_places(build_config(_without_tokens(read, kind)))
+    return family_of(kind).text_positions(build_config(_without_tokens(read, kind)))
 
 
 def _without_tokens(read: RawCheckpoint, kind: str) -> HfTowersConfig:
@@ -166,26 +157,22 @@ def _without_tokens(read: RawCheckpoint, kind: str) -> HfTowersConfig:
 
 
 def _settings(
-    read: RawCheckpoint,
-    kind: str,
-    cross_layers: int,
-    max_length: int | None,
-    mask_token: str | None,
-    fresh: ModelConfig | None,
-    need_mask: bool,
+    read: RawCheckpoint, kind: str, options: TowerOptions, need_mask: bool
 ) -> tuple[ModelConfig, Tokenizer]:
     """The shape of the model and its tokenizer."""
     family, roles = family_of(kind), _without_tokens(read, kind)
     both = build_config(roles)
-    text, positions = both.text_config, family.text_places(both)
-    length = min(max_length or positions, positions)
+    text, positions = both.text_config, family.text_positions(both)
+    length = min(options.max_length or positions, positions)
     if family.every_place and length != positions:
         raise R2D2Error(
             f"{read.name} reads a text at its last place, {positions}: leave --max-length out"
         )
-    own = min(length, family.usual_length or length) if max_length is None else length
-    tokenizer, roles = read_text_settings(read, roles, text, own, mask_token, need_mask)
-    config = model_shape(roles, both, tokenizer, cross_layers, fresh)
+    if options.max_length is None:
+        length = min(length, family.usual_length or length)
+    mask_token = options.mask_token
+    tokenizer, roles = read_text_settings(read, roles, text, length, mask_token, need_mask)
+    config = model_shape(roles, both, tokenizer, options)
     if "logit_bias" in read.tensors:
         config = dataclasses.replace(config, logit_bias=LOGIT_BIAS)
     return config, tokenizer
@@ -244,16 +231,12 @@ def read_text_settings(
 
 
 def model_shape(
-    roles: HfTowersConfig,
-    both: Any,
-    tokenizer: Tokenizer,
-    cross_layers: int,
-    fresh: ModelConfig | None,
+    roles: HfTowersConfig, both: Any, tokenizer: Tokenizer, options: TowerOptions
 ) -> ModelConfig:
     """The shape of a model on these towers."""
     family, text = family_of(roles.kind), both.text_config
     return dataclasses.replace(
-        fresh or ModelConfig(),
+        options.fresh,
         vision=family.vision_shape(both),
         text=TextConfig(
             vocab_size=text.vocab_size,
@@ -262,7 +245,7 @@ def model_shape(
             layers=text.num_hidden_layers,
             heads=text.num_attention_heads,
         ),
-        cross_layers=cross_layers,
+        cross_layers=options.cross_layers,
         embed_dim=family.embed_dim(both),
         hf_towers=roles,
     )
@@ -285,8 +268,8 @@ def _roles(
     elif isinstance(pad_token, str) and engine.token_to_id(pad_token) is not None:
         pad = engine.token_to_id(pad_token)
     names = (mask_token,) if mask_token else MASKS
-    masks = [engine.token_to_id(name) for name in names]
-    mask = next((found for found in masks if found is not None), None)
+    mask_ids = [engine.token_to_id(name) for name in names]
+    mask = next((token_id for token_id in mask_ids if token_id is not None), None)
     if mask is None and not need_mask:
         mask = pad
     if mask is None:
@@ -324,13 +307,11 @@ def _fill(state: dict[str, Tensor], read: RawCheckpoint) -> SourceReport:
                 f"{read.name}: {name} has shape {tuple(tensor.shape)} where {ours} has "
                 f"{tuple(state[ours].shape)}: config.json is another model's"
             )
-        if not bool(tensor.isfinite().all()):
-            raise R2D2Error(f"{read.name}: {name} holds no finite numbers: fetch it again")
+        read.refuse_not_finite({name: tensor})
         stored = "" if tensor.dtype == torch.float32 else f"stored as {tensor.dtype}"
         state[ours] = tensor.float().clone()
         used.append(TensorMapping(ours, (name,), stored))
-    others: Mapping[str, str] = {n: f"beside the weights: {w}" for n, w in read.others.items()}
-    return SourceReport(read.name, "towers", tuple(used), {**unused, **others})
+    return SourceReport(read.name, "towers", tuple(used), unused | read.beside)
 
 
 def _reason(name: str) -> str:
