@@ -24,7 +24,7 @@ from pathlib import Path
 from benchmarks.everyday_search import AT_ONCE, HALVES, read_queries
 from r2d2.ablation.document import ReportTable, table_lines
 from r2d2.index.calibration import POSSIBLE
-from r2d2.pretrained import SHIPPED
+from r2d2.saved_model import SHIPPED
 from r2d2.search.confidence import HEAD
 from r2d2.search.query import SearchQuery, SearchResults
 from r2d2.search.searcher import Searcher

@@ -33,7 +33,7 @@ from pathlib import Path
 
 from r2d2.ablation.document import ReportTable, table_lines
 from r2d2.index.gallery.emoji import emoji_character
-from r2d2.pretrained import SHIPPED
+from r2d2.saved_model import SHIPPED
 from r2d2.search import first_stage
 from r2d2.search.query import SearchQuery
 from r2d2.search.searcher import Searcher

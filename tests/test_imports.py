@@ -18,7 +18,7 @@ ORDER = """
     data fingerprint hf_tokenizer readable
     corpus
     formats
-    pretrained tensor_cores weights narrow onnx_models models
+    pretrained saved_model tensor_cores weights narrow onnx_models models
     encoder explain training
     flops planning
     evaluation index own_table

@@ -8,7 +8,7 @@ from r2d2.data.emoji import emoji_pairs
 from r2d2.images.decode import decode_image
 from r2d2.index.calibrate import calibrate
 from r2d2.index.gallery.emoji import EmojiGallery
-from r2d2.pretrained import shipped_folder
+from r2d2.saved_model import shipped_folder
 
 LIMIT = 15_000_000  # bytes, all files together
 

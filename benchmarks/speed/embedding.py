@@ -27,7 +27,8 @@ from r2d2.index.build import build_index
 from r2d2.index.layout import VECTOR, as_matrix
 from r2d2.model.r2d2 import R2D2
 from r2d2.models import load
-from r2d2.pretrained import SHIPPED, Pretrained
+from r2d2.pretrained import Pretrained
+from r2d2.saved_model import SHIPPED
 from r2d2.table import Pair, write_table
 from r2d2.tokenizer import Tokenizer
 

@@ -74,6 +74,11 @@ def path_of(value: object, otherwise: str) -> Path:
     return Path(value)
 
 
+def default_device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def usable_device(device: object) -> torch.device:
     """A device that tensors can be on here.
 

@@ -18,7 +18,8 @@ from r2d2.evaluation.run import evaluate_run
 from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
 from r2d2.files import whole_folder, write_text
 from r2d2.model.r2d2 import R2D2
-from r2d2.pretrained import Pretrained, read_saved, saved_config
+from r2d2.pretrained import Pretrained
+from r2d2.saved_model import read_saved, saved_config
 from r2d2.table import PairsTable
 from r2d2.tensor_cores import tensor_cores
 from r2d2.training.epochs import Epoch, read_epochs, still_rising, write_epochs
@@ -143,24 +144,24 @@ class KeepBest:
         """See `Trainer.run`: True ends the run."""
         here, device = trainer.world, trainer.device
         self.first = here.first
-        seen: list[Epoch] = []
+        epochs: list[Epoch] = []
         if here.first:
-            seen = [e for e in read_epochs(self.out) if e.step <= trainer.step]
+            epochs = [e for e in read_epochs(self.out) if e.step <= trainer.step]
         # The first process decides: the others might find what it writes, or not yet.
-        if here.any(here.first and (not seen or seen[-1].step < trainer.step), device):
+        if here.any(here.first and (not epochs or epochs[-1].step < trainer.step), device):
             model = self._model(trainer)
             if model is not None:
                 with tensor_cores(device):
-                    found = self._measure(model, epoch, trainer.step)
-                if all(found.figure > e.figure for e in seen):
+                    measured = self._measure(model, epoch, trainer.step)
+                if all(measured.figure > e.figure for e in epochs):
                     model.save(self.out / BEST)
-                self._tell(found, seen, trainer.steps)
-                seen.append(found)
-                write_epochs(self.out, seen)
+                self._tell(measured, epochs, trainer.steps)
+                epochs.append(measured)
+                write_epochs(self.out, epochs)
         enough = False
-        if seen and self.patience:
-            best = max(seen, key=lambda e: e.figure)
-            enough = sum(e.step > best.step for e in seen) >= self.patience
+        if epochs and self.patience:
+            best = max(epochs, key=lambda e: e.figure)
+            enough = sum(e.step > best.step for e in epochs) >= self.patience
         return here.any(enough, device)
 
     def _model(self, trainer: Trainer) -> Pretrained | None:
@@ -186,30 +187,30 @@ class KeepBest:
             self._data = EvaluationSet.from_table(self.table, (VALIDATION,))
         settings = EvaluationSettings(batch_size=size, splits=(VALIDATION,))
         ranking = RankingSettings(full=(), weight=model.match_weight)
-        found = evaluate(model, self._data, settings, ranking).metrics[VALIDATION]
-        stage = "two_stage" if "two_stage" in found else "prerank"
-        return Epoch(epoch, step, found[stage]["r_mean"], found["chance"]["r_mean"])
+        metrics = evaluate(model, self._data, settings, ranking).metrics[VALIDATION]
+        stage = "two_stage" if "two_stage" in metrics else "prerank"
+        return Epoch(epoch, step, metrics[stage]["r_mean"], metrics["chance"]["r_mean"])
 
-    def _tell(self, found: Epoch, seen: list[Epoch], steps: int) -> None:
+    def _tell(self, epoch: Epoch, earlier: list[Epoch], steps: int) -> None:
         name = "AUC" if self.config.train.labelled else "R@M"
-        best = max([*seen, found], key=lambda e: e.figure)
+        best = max([*earlier, epoch], key=lambda e: e.figure)
         log.info(
             "epoch %d: %s on val %.1f (best: %.1f, epoch %d)",
-            found.epoch, name, found.figure, best.figure, best.epoch,
+            epoch.epoch, name, epoch.figure, best.figure, best.epoch,
         )  # fmt: skip
-        if found.chance > FEW:
+        if epoch.chance > FEW:
             log.warning(
                 "val is so small that chance alone gives %s %.1f: hold more pictures out to tell "
                 "one epoch from another",
-                name, found.chance,
+                name, epoch.chance,
             )  # fmt: skip
             return
-        epochs = [*seen, found]
+        epochs = [*earlier, epoch]
         hopeless = [
             e for i, e in enumerate(epochs)
             if self._at_chance(e, steps) and not still_rising(epochs[: i + 1])
         ]  # fmt: skip
-        if hopeless != [found]:  # another epoch, or an earlier warning
+        if hopeless != [epoch]:  # another epoch, or an earlier warning
             return
         causes = [
             f"is {(saved_run(self.out) or {}).get('init')} the model that was meant, and do the "
@@ -217,11 +218,11 @@ class KeepBest:
         ]
         if (reason := held_back(steps, self.config.train)) is not None:
             causes.append(reason)
-        elif seen:  # it has not risen since, though all of it was trained
+        elif earlier:  # it has not risen since, though all of it was trained
             causes.append(f"train.lr={self.config.train.lr:g} may be too high")
         log.warning(
             "%s is %.1f, near chance (%.1f), after the warm-up: %s",
-            name, found.figure, found.chance, "; or: ".join(causes),
+            name, epoch.figure, epoch.chance, "; or: ".join(causes),
         )  # fmt: skip
 
     def _at_chance(self, epoch: Epoch, steps: int) -> bool:
@@ -238,14 +239,14 @@ def finish(table: PairsTable, table_path: str | Path, out: Path, config: Config)
     if not config.train.labelled:
         ranks = saved_config(out / MODEL).cross_layers > 0
         return evaluate_run(out, table_path, out, keep_weight=ranks)
-    best, found = read_saved(out / MODEL), {}
+    best, metrics = read_saved(out / MODEL), {}
     for split in table.splits():
         if split != TRAIN and _kinds(table, split) < {0, 1}:
             log.warning("split '%s' is not measured: it lacks label 0 or label 1", split)
         elif split != TRAIN:
             scored = score_labelled(best, table, split, config.evaluation.batch_size)
-            found[split] = {"matching": {"auc": scored.auc, "pairs": len(scored.scores)}}
-    write_text(out / METRICS, json.dumps(found, indent=2))
+            metrics[split] = {"matching": {"auc": scored.auc, "pairs": len(scored.scores)}}
+    write_text(out / METRICS, json.dumps(metrics, indent=2))
     return out / METRICS
 
 

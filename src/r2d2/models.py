@@ -19,23 +19,21 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from PIL import Image
 
-from r2d2.arguments import path_of, usable_device
+from r2d2.arguments import default_device, path_of, usable_device
 from r2d2.config import ModelConfig
 from r2d2.data.preprocessing import Pixels, Preprocessing
 from r2d2.errors import R2D2Error
 from r2d2.model.encoded_states import EncodedStates
-from r2d2.pretrained import (
+from r2d2.pretrained import Pretrained, Use
+from r2d2.saved_model import (
     SHIPPED,
-    Pretrained,
-    Use,
-    default_device,
     read_saved,
     saved_config,
     saved_folder,
     saved_widths,
     shipped_folder,
 )
-from r2d2.tokenizer import Tokenizer
+from r2d2.tokenizer import Tokenizer, check_length
 from r2d2.weights.files import CONFIG, PICKLED, read_json
 from r2d2.weights.hub import fetch, is_hub_id
 
@@ -59,7 +57,7 @@ PAIR = "encoders.json"  # of two ONNX encoders that another program wrote
 class ImageTextModel(Protocol):
     """What any opened model can do; `why_not` tells what one of them cannot."""
 
-    name: str  # the last part of what names it
+    name: str  # the last part of the path or id that it was opened by
     kind: str  # r2d2, hugging face, checkpoint or onnx
     match_weight: float  # w of the two-stage score
     top_k: int  # candidates that are ranked again
@@ -73,7 +71,7 @@ class ImageTextModel(Protocol):
 
     @property
     def has_match(self) -> bool:
-        """Whether it can rank again what its embeddings found."""
+        """Whether it can rank again the candidates that its embeddings give."""
 
     @property
     def embed_dim(self) -> int:
@@ -81,28 +79,28 @@ class ImageTextModel(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits of what its embeddings depend on."""
+        """A hash of 16 hex digits of everything that its embeddings depend on."""
 
     def why_not(self, use: Use) -> str | None:
-        """Why it cannot be used so, and what can, in one line; None: it can."""
+        """The reason why it cannot be used so, in one line with a remedy; None if it can."""
 
     def prepare(self, picture: Image.Image, name: str = "picture") -> Pixels:
-        """A picture of any mode and size as the pixels (S, S, 3) that the model looks at."""
+        """The pixels (S, S, 3) that the model sees of a picture of any mode and size."""
 
     def shrink(self, picture: Image.Image) -> Image.Image:
-        """A picture as small as may be while the model sees the same; for what waits in a queue."""
+        """A smaller copy of a picture, of which the model sees the same; for queues."""
 
     def read(self, file: bytes, name: str = "image") -> Pixels:
-        """The same of an encoded picture. BadImage where it cannot be used."""
+        """The pixels of an encoded picture. BadImage if it cannot be used."""
 
     def encode_pixels(self, pixels: Sequence[Pixels]) -> EncodedStates:
-        """What `prepare` or `read` gave, at least one; see `EncodedStates` for the shapes."""
+        """Encode the pixels of `prepare` or `read`, at least one."""
 
     def encode_images(self, images: Iterable[Image.Image]) -> EncodedStates:
-        """Pictures of any mode and size."""
+        """Encode pictures of any mode and size."""
 
     def encode_texts(self, texts: Iterable[str]) -> EncodedStates:
-        """Sentences, cut at the model's longest."""
+        """Encode sentences, cut at the text length."""
 
     def match(self, images: EncodedStates, texts: EncodedStates) -> Tensor:
         """How well image i and text i match, (n,) in [0, 1]; only with `has_match`."""
@@ -112,7 +110,7 @@ class ImageTextModel(Protocol):
 class CrossEncoderModel(Protocol):
     """A model that scores many pairs of few items, and each of its cross encoders by itself.
 
-    What belongs to one item is then computed once for all of its pairs.
+    The part of the work that belongs to one item is then done once for all of its pairs.
     """
 
     def match_text(
@@ -139,7 +137,7 @@ def load(
         source: see `KINDS`. The text "emoji" is the model of the package, whatever lies here;
             "./emoji" is a folder. What exists here comes before a hub id; `owner/name@revision`
             is always the hub's.
-        device: where to; None: the GPU where there is one. ONNX graphs run on the CPU.
+        device: of the model; None: the GPU where there is one. ONNX graphs run on the CPU.
         text_length: tokens at which texts are cut; None: as the model is used.
         dim: numbers of an embedding that are kept; None: all. See `r2d2.narrow`.
 
@@ -153,7 +151,7 @@ def load(
 
 
 def narrowed_model(model: ImageTextModel, dim: int, *, warn: bool = True) -> ImageTextModel:
-    """An opened model with embeddings of `dim` numbers; see `r2d2.narrow`. R2D2Error where not."""
+    """The model with embeddings cut to `dim` numbers; see `r2d2.narrow`. R2D2Error if it cannot."""
     if not isinstance(model, Pretrained):
         raise R2D2Error(
             f"the embeddings of {model.name} cannot be cut to {dim} numbers, for it is an ONNX "
@@ -168,24 +166,26 @@ def _load(
     source: str | os.PathLike[str], device: str | int | torch.device | None, text_length: int | None
 ) -> ImageTextModel:
     target_device = default_device() if device is None else usable_device(device)
-    path = _place(source)
+    path = _local_path(source)
     name = _short(source)
-    saved = _ours(path)
+    saved = _own_folder(path)
     if saved is not None:
-        return _named(_limited(read_saved(saved, target_device), source, text_length), name)
+        return _with_name(
+            _with_text_length(read_saved(saved, target_device), source, text_length), name
+        )
     if path.is_file():
-        return _checkpoint(path, source, target_device, text_length)
+        return _open_checkpoint(path, source, target_device, text_length)
     if (path / PAIR).is_file():
         from r2d2.onnx_models.encoder_pair import read
 
         return read(path, text_length)
     config = read_json(path / CONFIG)
     if "graphs" in config:
-        return _graphs(path, config, text_length)
+        return _open_graphs(path, config, text_length)
     if "model_type" in config:
         from r2d2.weights.opening import open_hugging_face
 
-        return _named(open_hugging_face(path, source, target_device, text_length), name)
+        return _with_name(open_hugging_face(path, source, target_device, text_length), name)
     _refuse_embeddings(path, source)
     if (path / "modules.json").is_file():
         raise R2D2Error(
@@ -193,8 +193,8 @@ def _load(
             "from, or its cross-encoder/, where it has one"
         )
     if "model" in config or _has_weights(path):
-        return _checkpoint(path, source, target_device, text_length)
-    raise _nothing(source)
+        return _open_checkpoint(path, source, target_device, text_length)
+    raise _no_model(source)
 
 
 def load_network(
@@ -221,14 +221,14 @@ def network_of(model: ImageTextModel, use: Use) -> Pretrained:
 
 
 def tell_ranking(model: ImageTextModel) -> None:
-    """Say that searches are ranked by cosine alone, where the model cannot rank again."""
+    """Log that searches are ranked by cosine alone, if the model cannot rank again."""
     if not model.has_match:
         log.info("%s has no cross encoders: results are ranked by cosine alone", model.name)
 
 
 def network_config(source: str | os.PathLike[str]) -> ModelConfig:
     """The shape of a model that is to be trained; of a saved one without reading its weights."""
-    saved = _ours(_place(source))
+    saved = _own_folder(_local_path(source))
     if saved is not None:
         return saved_config(saved)
     return load_network(source, "fine-tune", "cpu").model.config
@@ -236,7 +236,7 @@ def network_config(source: str | os.PathLike[str]) -> ModelConfig:
 
 def trained_widths(source: str | os.PathLike[str]) -> tuple[int, ...]:
     """Widths that a saved model's embeddings were trained to be cut to; of others none."""
-    saved = _ours(_place(source))
+    saved = _own_folder(_local_path(source))
     return () if saved is None else saved_widths(saved)
 
 
@@ -251,8 +251,8 @@ def _is_hub(source: str) -> bool:
     return is_hub_id(source) and not Path(source).exists()
 
 
-def _place(source: str | os.PathLike[str]) -> Path:
-    """What lies on this machine under a name; a hub's model is fetched first."""
+def _local_path(source: str | os.PathLike[str]) -> Path:
+    """The path of a model on this machine; a model of the hub is fetched first."""
     path = path_of(source, "; ".join(KINDS))
     if isinstance(source, str) and source == SHIPPED:
         return shipped_folder()
@@ -260,20 +260,20 @@ def _place(source: str | os.PathLike[str]) -> Path:
         if path.exists():
             return path
     except OSError as error:  # a name that is too long, a folder that may not be looked into
-        raise _nothing(source, f" ({error.strerror})") from error
+        raise _no_model(source, f" ({error.strerror})") from error
     if isinstance(source, str) and is_hub_id(source):
         from r2d2.weights.opening import check_config
 
         return fetch(source, lambda config: check_config(config, source))
-    raise _nothing(source)
+    raise _no_model(source)
 
 
-def _nothing(source: object, why: str = "") -> R2D2Error:
+def _no_model(source: object, why: str = "") -> R2D2Error:
     return R2D2Error(f"there is no model at {source}{why}: give {'; '.join(KINDS)}")
 
 
-def _ours(folder: Path) -> Path | None:
-    """Where a model of ours lies in a folder, also one whose config.json is damaged."""
+def _own_folder(folder: Path) -> Path | None:
+    """The folder of a model of ours, even with a damaged config.json; None: another kind."""
     saved = saved_folder(folder)
     theirs = saved is None or {"model_type", "graphs"} & read_json(saved / CONFIG).keys()
     return None if theirs else saved
@@ -283,10 +283,10 @@ def _has_weights(folder: Path) -> bool:
     try:
         return any(file.suffix in (".safetensors", *PICKLED) for file in folder.iterdir())
     except OSError as error:
-        raise _nothing(folder, f" ({error.strerror})") from error
+        raise _no_model(folder, f" ({error.strerror})") from error
 
 
-def _checkpoint(
+def _open_checkpoint(
     path: Path, source: object, device: torch.device, text_length: int | None
 ) -> Pretrained:
     from r2d2.weights.opening import open_checkpoint
@@ -295,11 +295,11 @@ def _checkpoint(
         path.suffix not in (".safetensors", *PICKLED)
         or read_json(path.parent / CONFIG).get("model") is not None
     ):
-        raise _nothing(source, f" ({path.name} is a file; its folder is {path.parent})")
-    return _named(open_checkpoint(path, source, device, text_length), _short(str(source)))
+        raise _no_model(source, f" ({path.name} is a file; its folder is {path.parent})")
+    return _with_name(open_checkpoint(path, source, device, text_length), _short(str(source)))
 
 
-def _graphs(folder: Path, config: dict[str, Any], text_length: int | None) -> ImageTextModel:
+def _open_graphs(folder: Path, config: dict[str, Any], text_length: int | None) -> ImageTextModel:
     import torch
 
     from r2d2.onnx_models.exported import OnnxModel
@@ -320,20 +320,15 @@ def _refuse_embeddings(folder: Path, source: object) -> None:
         )
 
 
-def _limited(model: Pretrained, source: object, text_length: int | None) -> Pretrained:
-    """With texts cut at a length. R2D2Error where it has no places for so many tokens."""
-    if text_length is None:
-        return model
-    longest = model.model.config.text.max_length
-    if text_length > longest:
-        raise R2D2Error(
-            f"{source} has places for {longest} tokens, not {text_length}: give at most that"
-        )
-    model.tokenizer.limit(text_length)
+def _with_text_length(model: Pretrained, source: object, text_length: int | None) -> Pretrained:
+    """The model with texts cut at a length. R2D2Error if it has no places for so many tokens."""
+    check_length(source, model.model.config.text.max_length, text_length)
+    if text_length is not None:
+        model.tokenizer.limit(text_length)
     return model
 
 
-def _named(model: Pretrained, name: str) -> Pretrained:
+def _with_name(model: Pretrained, name: str) -> Pretrained:
     model.name = name
     return model
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,34 +13,24 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
-from r2d2.arguments import (
-    listed,
-    one_text,
-    usable_device,
-    usable_precision,
-    whole_number,
-)
-from r2d2.config import EvaluationConfig, ModelConfig, from_dict, to_dict
+from r2d2.arguments import listed, one_text, usable_device, usable_precision, whole_number
+from r2d2.config import EvaluationConfig, to_dict
 from r2d2.data.augment import normalize
 from r2d2.data.preprocessing import Pixels, Preprocessing
 from r2d2.errors import R2D2Error
 from r2d2.files import whole_folder
 from r2d2.fingerprint import fingerprint
-from r2d2.hf_tokenizer import load_tokenizer
 from r2d2.images.decode import to_rgb
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.hf_towers import HfTowers
 from r2d2.model.r2d2 import R2D2, Pairs
 from r2d2.ranking.two_stage import two_stage_scores
-from r2d2.tensor_files import load_weights
 from r2d2.tokenizer import Tokenizer
 from r2d2.vectors import refuse_without_direction
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 CPU_STATES = 2048  # hidden states of a pass of a cross encoder: of some ten images, at base size
-SHIPPED = "emoji"  # the model that comes with the package, r2d2/shipped/emoji
 
 Use = Literal["match", "fine-tune", "export"]
 Images = Iterable[Image.Image] | EncodedStates
@@ -81,13 +70,13 @@ class Pretrained:
         kind: str = "r2d2",
         widths: tuple[int, ...] = (),
     ) -> None:
-        """`preprocessing`: None: ours, the whole picture squeezed to a square."""
+        """`preprocessing` None squeezes whole pictures to a square, as in our own training."""
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.preprocessing = preprocessing or Preprocessing(model.config.vision.image_size)
-        self.name = name  # as its user named it, or its folder; for what is told of it
-        self.kind = kind  # r2d2, hugging face or checkpoint: what it was read from
-        self.widths = widths  # that its embeddings were trained to be cut to (Matryoshka)
+        self.name = name  # for messages: what the user called it, or its folder
+        self.kind = kind  # what it was read from: r2d2, hugging face or checkpoint
+        self.widths = widths  # to which its embeddings may be cut (Matryoshka)
         self.match_weight = match_weight  # w of the two-stage score; official 1, ours chosen on val
         self.top_k = top_k  # candidates that the cross encoders rank again
         self.batch_size = batch_size  # items, or pairs, a forward pass
@@ -104,32 +93,33 @@ class Pretrained:
 
     @property
     def fingerprint(self) -> str:
-        """Of what its embeddings depend on; see `r2d2.fingerprint`."""
+        """A hash of everything that its embeddings depend on; see `r2d2.fingerprint`."""
         return fingerprint(self.model, self.tokenizer, self.preprocessing)
 
     def why_not(self, use: Use) -> str | None:
-        """Why it cannot be used so, as a part of a sentence; None: it can."""
+        """The reason why the model cannot be used so, as a part of a sentence; None if it can."""
         if use == "match" and not self.has_match:
             return f"{self.name} has no cross encoders: give an R2D2 model"
         return None
 
-    def to(self, place: str | int | torch.device | torch.dtype) -> Pretrained:
-        """Move the model, itself: to a device ("cuda", "cpu"), or to a precision (torch.bfloat16).
+    def to(self, target: str | int | torch.device | torch.dtype) -> Pretrained:
+        """Move this model to a device ("cuda", "cpu"), or to a precision (torch.bfloat16).
 
         Raises:
             R2D2Error: there is no such device here, or no model computes in such numbers.
         """
-        if isinstance(place, torch.dtype):
-            self.model.to(usable_precision(place))
+        if isinstance(target, torch.dtype):
+            self.model.to(usable_precision(target))
         else:
-            self.model.to(usable_device(place))
+            self.model.to(usable_device(target))
         return self
 
     @torch.inference_mode()
     def encode_images(self, images: Iterable[Image.Image], dim: int | None = None) -> EncodedStates:
-        """Pictures of any mode and size; see `EncodedStates` for the shapes.
+        """Encode pictures of any mode and size; see `EncodedStates` for the shapes.
 
-        `dim`: keep so many numbers of an embedding, of unit length again; None: all. See `widths`.
+        `dim` is how many numbers of an embedding are kept, set to unit length; None keeps all. See
+        `widths`.
 
         Raises:
             R2D2Error: no list of pictures, an empty one, a picture that cannot be used, or one
@@ -149,20 +139,20 @@ class Pretrained:
         return self._cut(side, dim)
 
     def prepare(self, picture: Image.Image, name: str = "picture") -> Pixels:
-        """A picture of any mode and size as the pixels (S, S, 3) that the model looks at."""
+        """The pixels (S, S, 3) that the model sees of a picture of any mode and size."""
         return self.preprocessing(picture, name)
 
     def shrink(self, picture: Image.Image) -> Image.Image:
-        """A picture as small as may be while the model sees the same."""
+        """A smaller copy of a picture, of which the model sees the same."""
         return self.preprocessing.shrink(to_rgb(picture))
 
     def read(self, file: bytes, name: str = "image") -> Pixels:
-        """The same of an encoded picture, in less time. BadImage where it cannot be used."""
+        """The pixels of an encoded picture, in less time. BadImage if it cannot be used."""
         return self.preprocessing.read(file, name)
 
     @torch.inference_mode()
     def encode_pixels(self, pixels: Sequence[Pixels]) -> EncodedStates:
-        """What `prepare` or `read` gave, at least one; see `EncodedStates` for the shapes.
+        """Encode pixels of `prepare` or `read`, at least one; see `EncodedStates` for the shapes.
 
         An embedding may be NaN or zero where the weights are broken: an index marks such rows.
 
@@ -190,9 +180,9 @@ class Pretrained:
 
     @torch.inference_mode()
     def encode_texts(self, texts: Iterable[str], dim: int | None = None) -> EncodedStates:
-        """Sentences, cut at the model's longest; see `EncodedStates` for the shapes.
+        """Encode sentences, cut at the text length; see `EncodedStates` for the shapes.
 
-        `dim`: see `encode_images`.
+        `dim` is as of `encode_images`.
 
         Raises:
             R2D2Error: no list of texts, an empty one, something in it that is no text, or a text
@@ -211,7 +201,7 @@ class Pretrained:
         return self._cut(side, dim)
 
     def _cut(self, side: EncodedStates, dim: int | None) -> EncodedStates:
-        """With the first `dim` numbers of each embedding. R2D2Error where there are not so many."""
+        """Keep the first `dim` numbers of each embedding. R2D2Error if there are fewer."""
         if dim is None:
             return side
         if whole_number(dim, "dim") > self.embed_dim:
@@ -223,7 +213,7 @@ class Pretrained:
 
     @torch.inference_mode()
     def match(self, images: Images, texts: Texts) -> Tensor:
-        """How well image i and text i match, (n,) in [0, 1]; raw inputs or what was encoded before.
+        """How well image i and text i match, (n,) in [0, 1]; both raw, or encoded before.
 
         Raises:
             R2D2Error: unequal lengths, a model without cross encoders (PRD2), what another model
@@ -250,13 +240,13 @@ class Pretrained:
     def match_text(self, images: EncodedStates, texts: EncodedStates, pairs: Pairs) -> Tensor:
         """p_T[match], (m,), of pairs: indices (m,) into images, and (m,) into texts.
 
-        Pairs of one image should follow one another: what is the image's is then computed once.
+        Pairs of the same image should follow one another, so that its part is computed once.
         """
         return self._by_parts(self.model.match_text, images, texts, pairs, texts.states.shape[1])
 
     @torch.inference_mode()
     def match_image(self, images: EncodedStates, texts: EncodedStates, pairs: Pairs) -> Tensor:
-        """p_I[match], (m,), of pairs; see `match_text`. Costs several times as much."""
+        """p_I[match], (m,), of pairs, at several times the cost of `match_text`."""
         return self._by_parts(self.model.match_image, images, texts, pairs, images.states.shape[1])
 
     def _image_side(self, images: Images) -> EncodedStates:
@@ -272,7 +262,7 @@ class Pretrained:
         return self._own(texts, "texts", self.model.config.text.width)
 
     def _own(self, side: EncodedStates, name: str, width: int) -> EncodedStates:
-        """Where the model is now. R2D2Error where its shape tells that another one encoded it."""
+        """The same on the model's device. R2D2Error if its shape is that of another model."""
         shape = (side.states.shape[-1], side.embedding.shape[-1])
         if shape != (width, self.model.config.embed_dim):
             raise R2D2Error(
@@ -285,7 +275,7 @@ class Pretrained:
     def _by_parts(
         self, score: Score, images: EncodedStates, texts: EncodedStates, pairs: Pairs, length: int
     ) -> Tensor:
-        """A score of pairs whose queries have `length` states, as many at a time as do best."""
+        """A score of pairs, computed in parts; `length` is how many states a query has."""
         size = self.batch_size
         if images.embedding.device.type == "cpu":  # there, what leaves the caches is slow
             size = min(size, max(1, CPU_STATES // length))
@@ -302,7 +292,7 @@ class Pretrained:
     def rank(self, query: str, images: Images, top_k: int | None = None) -> list[RankedImage]:
         """Images for a text, best first: ranked by cosine, the first `top_k` again by match.
 
-        Where the weight of the match score is 0, by cosine alone.
+        If the weight of the match score is 0, the order is by cosine alone.
 
         Raises:
             R2D2Error: no single text, no list of pictures, what another model encoded, or
@@ -362,109 +352,10 @@ def _refuse_without_direction(side: EncodedStates, unit: str, word: str) -> None
 
 
 def _trimmed(texts: EncodedStates) -> EncodedStates:
-    """Texts without what is padding in all of them."""
+    """Texts without the positions that are padding in every one of them."""
     if texts.mask is None:
         return texts
     longest = int(
         (texts.mask * torch.arange(1, texts.mask.shape[1] + 1).to(texts.mask.device)).max()
     )
     return EncodedStates(texts.states[:, :longest], texts.mask[:, :longest], texts.embedding)
-
-
-class _NoDraws(TorchFunctionMode):
-    """Passes over random draws, for weights that are read from a file.
-
-    The meta device would do so too, but it loads a part of torch's compiler: a second of time.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in ("normal_", "uniform_", "trunc_normal_"):
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
-def default_device() -> torch.device:
-    """The GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def shipped_folder() -> Path:
-    """Where the model that comes with the package lies, with its card (README.md)."""
-    return Path(str(resources.files("r2d2"))) / "shipped" / SHIPPED
-
-
-def saved_folder(folder: Path) -> Path | None:
-    """Where in a folder the files of a saved model are: itself, or its model/; None: not there."""
-    for candidate in (folder / "model", folder):
-        if all((candidate / name).is_file() for name in (CONFIG, WEIGHTS)):
-            return candidate
-    return None
-
-
-def saved_config(folder: Path) -> ModelConfig:
-    """The shape of a saved model, without its weights."""
-    return _read_config(folder / CONFIG).model
-
-
-def saved_widths(folder: Path) -> tuple[int, ...]:
-    """Widths that a saved model's embeddings were trained to be cut to, without its weights."""
-    return _read_config(folder / CONFIG).widths
-
-
-def read_saved(folder: Path, device: str | int | torch.device | None = None) -> Pretrained:
-    """The model in a folder that `Pretrained.save` wrote.
-
-    Args:
-        folder: as `saved_folder` gives it.
-        device: where to; None: the GPU where there is one.
-
-    Raises:
-        R2D2Error: files that are damaged or do not fit one another, or no such device here.
-    """
-    saved = _read_config(folder / CONFIG)
-    target_device = default_device() if device is None else usable_device(device)
-    if saved.model.hf_towers is None:
-        with target_device, _NoDraws():
-            model = R2D2(saved.model)
-    else:  # others' classes hold buffers that no file has
-        model = R2D2(saved.model).to(target_device)
-    load_weights(model, folder / WEIGHTS)
-    tokenizer, text = load_tokenizer(folder / TOKENIZER, saved.model), saved.model.text
-    if tokenizer.vocab_size > text.vocab_size or tokenizer.max_length > text.max_length:
-        raise R2D2Error(
-            f"{folder / TOKENIZER} is another model's: {tokenizer.vocab_size} tokens and texts of "
-            f"{tokenizer.max_length}, where the model has {text.vocab_size} and "
-            f"{text.max_length}; save the model again"
-        )
-    return Pretrained(
-        model, tokenizer, saved.match_weight, saved.top_k, preprocessing=saved.preprocessing,
-        widths=saved.widths,
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _SavedSettings:
-    """A config.json of ours."""
-
-    model: ModelConfig
-    match_weight: float
-    top_k: int
-    preprocessing: Preprocessing
-    widths: tuple[int, ...]
-
-
-def _read_config(path: Path) -> _SavedSettings:
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        model = from_dict(ModelConfig, config["model"], "model")
-        side = model.vision.image_size
-        preprocessing_settings = config.get("preprocessing", {"side": side})
-        preprocessing = from_dict(Preprocessing, preprocessing_settings, "preprocessing")
-        if preprocessing.side != side:
-            raise R2D2Error(f"pictures of {preprocessing.side} pixels, and the model takes {side}")
-        widths = tuple(int(width) for width in config.get("widths", ()))
-        return _SavedSettings(
-            model, float(config["match_weight"]), int(config["top_k"]), preprocessing, widths
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, R2D2Error) as error:
-        raise R2D2Error(f"{path} is damaged ({error}): save the model again") from error

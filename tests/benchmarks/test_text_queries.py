@@ -8,7 +8,7 @@ import r2d2
 from benchmarks.text_queries import read_queries, recalls
 from r2d2.data.emoji import emoji_pairs
 from r2d2.images.decode import decode_image
-from r2d2.pretrained import shipped_folder
+from r2d2.saved_model import shipped_folder
 from r2d2.table import Pair, PairsTable, Text, write_table
 from training.small import picture, png
 

@@ -15,7 +15,8 @@ from r2d2.explain import explain
 from r2d2.explain.maps import DROPPING
 from r2d2.images.decode import decode_image
 from r2d2.model.r2d2 import R2D2
-from r2d2.pretrained import Pretrained, shipped_folder
+from r2d2.pretrained import Pretrained
+from r2d2.saved_model import shipped_folder
 
 PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "data" / "flickr8k-cn" / "val.parquet"
 

@@ -10,7 +10,7 @@ from typer.main import get_command
 
 from r2d2.cli import app
 from r2d2.integrations.hf_folder import export_hf
-from r2d2.pretrained import shipped_folder
+from r2d2.saved_model import shipped_folder
 from r2d2.table import Pair, Text, write_table
 from training.small import name, picture, png
 

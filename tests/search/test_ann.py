@@ -35,7 +35,7 @@ from r2d2.index.vectors import build_approximate as ann_build
 from r2d2.index.vectors.approximate import AnnVectors
 from r2d2.index.vectors.build_approximate import AnnMeasurement, build_ann
 from r2d2.index.vectors.table import VectorTable
-from r2d2.pretrained import shipped_folder
+from r2d2.saved_model import shipped_folder
 from r2d2.table import SCHEMA
 from r2d2.tokenizer import key_hash, text_key
 from training.small import refused

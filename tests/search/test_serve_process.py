@@ -11,7 +11,8 @@ import pytest
 from benchmarks.serve_load import TEXTS as EMOJI_TEXTS
 from benchmarks.serve_load import attack
 from r2d2.index.build import build_index
-from r2d2.pretrained import WEIGHTS, shipped_folder
+from r2d2.pretrained import WEIGHTS
+from r2d2.saved_model import shipped_folder
 from search.small import TEXTS, empty_searcher, small_model
 from training.small import call_cli, picture, png, small_table, start_cli
 

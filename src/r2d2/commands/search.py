@@ -397,7 +397,7 @@ def _opened(
     from r2d2.photo_folder.gallery import FolderGallery
     from r2d2.photo_folder.open import open_folder
     from r2d2.photo_folder.settings import FolderOptions, is_picture_folder
-    from r2d2.pretrained import SHIPPED
+    from r2d2.saved_model import SHIPPED
     from r2d2.search.searcher import Searcher
     from r2d2.search.second_stage import KEPT_BYTES
     from r2d2.tensor_cores import allow_tensor_cores

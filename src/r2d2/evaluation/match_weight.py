@@ -6,11 +6,12 @@ import logging
 from pathlib import Path
 
 from r2d2 import progress
+from r2d2.arguments import default_device
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.settings import VALIDATION, EvaluationSettings, RankingSettings
-from r2d2.pretrained import default_device, read_saved
+from r2d2.saved_model import read_saved
 from r2d2.table import PairsTable
 
 log = logging.getLogger(__name__)

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from r2d2.arguments import default_device
 from r2d2.errors import R2D2Error, first_line
 from r2d2.extras import require
 from r2d2.model.encoded_states import EncodedStates, embedded
-from r2d2.pretrained import default_device
 from r2d2.weights.files import CONFIG, read_json
 from r2d2.weights.towers import ADAPTERS
 

@@ -15,7 +15,8 @@ import r2d2
 from r2d2.config import to_dict
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.run import read_metrics
-from r2d2.pretrained import SHIPPED, Pretrained
+from r2d2.pretrained import Pretrained
+from r2d2.saved_model import SHIPPED
 from r2d2.table import PairsTable
 from r2d2.training.run_folder import METRICS, MODEL, saved_run, saved_summary
 from r2d2.weights.hub import is_hub_id

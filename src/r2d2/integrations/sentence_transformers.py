@@ -18,7 +18,8 @@ from torch import Tensor
 from r2d2.data.augment import normalize
 from r2d2.errors import R2D2Error
 from r2d2.extras import require
-from r2d2.pretrained import Pretrained, read_saved, saved_folder
+from r2d2.pretrained import Pretrained
+from r2d2.saved_model import read_saved, saved_folder
 
 LEAST = "6.0"
 require("st", "sentence_transformers", "a CrossEncoder of sentence-transformers", LEAST)

@@ -47,8 +47,8 @@ from r2d2.photo_folder.settings import (
 )
 from r2d2.photo_folder.texts import prune_texts
 from r2d2.photo_folder.update import FolderChanges, FolderUpdate
-from r2d2.pretrained import SHIPPED
 from r2d2.progress import bars
+from r2d2.saved_model import SHIPPED
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,8 @@ from r2d2.models import (
     tell_ranking,
 )
 from r2d2.notes import Note
-from r2d2.pretrained import SHIPPED, Pretrained
+from r2d2.pretrained import Pretrained
+from r2d2.saved_model import SHIPPED
 from r2d2.search.confidence import (
     FILTER_MATCHES_NOTHING,
     HEAD,

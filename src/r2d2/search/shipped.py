@@ -18,7 +18,7 @@ from r2d2.files import write_bytes
 from r2d2.index.calibrate import calibrate
 from r2d2.index.gallery.emoji import CALIBRATION_FILE, INDEX, EmojiGallery
 from r2d2.models import ImageTextModel, load
-from r2d2.pretrained import shipped_folder
+from r2d2.saved_model import shipped_folder
 
 
 def write_shipped_index(model: str | Path, out: str | Path | None = None) -> Path:

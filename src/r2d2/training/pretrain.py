@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 
+from r2d2.arguments import default_device
 from r2d2.config import Config, to_dict
 from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors, write_text
 from r2d2.objectives.contrast import check_contrast
-from r2d2.pretrained import Pretrained, default_device
+from r2d2.pretrained import Pretrained
 from r2d2.table import PairsTable
 from r2d2.tokenizer import Tokenizer
 from r2d2.training import preflight

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from r2d2 import progress
+from r2d2.arguments import default_device
 from r2d2.config import Config
 from r2d2.data.augment import VIEW_NUMBERS, normalize, views
 from r2d2.data.loader import PairsLoader, RawBatch
@@ -26,7 +27,6 @@ from r2d2.keyed import Draw, uniform
 from r2d2.model.r2d2 import R2D2
 from r2d2.objectives.batch import SecondTexts
 from r2d2.objectives.losses import StepContext, TrainingBatch
-from r2d2.pretrained import default_device
 from r2d2.table import PairsTable
 from r2d2.tokenizer import Tokenizer
 from r2d2.training import schedule

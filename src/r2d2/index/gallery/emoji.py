@@ -20,7 +20,7 @@ from r2d2.index.calibrate import calibrate
 from r2d2.index.calibration import Calibration
 from r2d2.index.gallery.memory import GalleryRow, MemoryGallery
 from r2d2.models import ImageTextModel
-from r2d2.pretrained import shipped_folder
+from r2d2.saved_model import shipped_folder
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from r2d2.images.decode import upright_size
 from r2d2.index.gallery.emoji import INDEX, EmojiGallery, emoji_character, emoji_data
 from r2d2.index.gallery.protocol import Gallery
 from r2d2.notes import Note
-from r2d2.pretrained import shipped_folder
+from r2d2.saved_model import shipped_folder
 
 EMOJI_ONLY = (
     "the model knows emoji only, and these pictures are of another kind: what it finds is chance; "
