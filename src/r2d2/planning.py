@@ -151,17 +151,17 @@ def plan_lines(report: FlopsReport, assumed: Assumptions, plans: Sequence[RunPla
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {one.pairs / 1e6:g}M | {one.gpus} | {one.pairs_a_gpu:g} | {one.steps:,} "
-        f"| {_hours(one.hours)} | {one.price:,.0f} | {one.flops / 1e18:,.4g} "
-        f"| {one.memory / 2**30:.1f} GiB | {one.wire.total / 1e9:.2f} GB "
-        f"| {one.exchanging:.2g} of {max(one.computing, one.exchanging):.2g} "
-        f"| {one.storage / 1e12:.2f} TB | {one.reading / 1e6:,.0f} MB/s |"
-        for one in plans
+        f"| {run.pairs / 1e6:g}M | {run.gpus} | {run.pairs_a_gpu:g} | {run.steps:,} "
+        f"| {_hours(run.hours)} | {run.price:,.0f} | {run.flops / 1e18:,.4g} "
+        f"| {run.memory / 2**30:.1f} GiB | {run.wire.total / 1e9:.2f} GB "
+        f"| {run.exchanging:.2g} of {max(run.computing, run.exchanging):.2g} "
+        f"| {run.storage / 1e12:.2f} TB | {run.reading / 1e6:,.0f} MB/s |"
+        for run in plans
     ]
     wires = "; ".join(
         f"on {n} GPUs gradients {wire.gradients / 1e9:.2f}, features {wire.features / 1e9:.2f}, "
         f"states of negatives {wire.states / 1e9:.2f}"
-        for n, wire in {one.gpus: one.wire for one in plans}.items()
+        for n, wire in {run.gpus: run.wire for run in plans}.items()
     )
     return [
         *lines,
@@ -179,23 +179,23 @@ def plan_warnings(config: Config, assumed: Assumptions, plans: Sequence[RunPlan]
     """Warnings of plans that cannot run or that wait for the network, by number of GPUs."""
     messages = []
     chunks = config.system.accumulate
-    for n, one in {one.gpus: one for one in plans}.items():
+    for n, run in {run.gpus: run for run in plans}.items():
         if config.train.batch_size % (n * chunks):
             parts = f"{n} GPUs" + (f" of {chunks} chunks (system.accumulate)" if chunks > 1 else "")
             messages.append(
                 f"train.batch_size={config.train.batch_size} does not divide over {parts}: "
-                f"--set train.batch_size={n * chunks * max(1, round(one.pairs_a_gpu / chunks))}"
+                f"--set train.batch_size={n * chunks * max(1, round(run.pairs_a_gpu / chunks))}"
             )
-        if one.memory > ROOM * assumed.gpu_bytes:
+        if run.memory > ROOM * assumed.gpu_bytes:
             messages.append(
-                f"{n} GPUs: {one.memory / 2**30:.0f} GiB on each, of which {ROOM:.0%} of "
+                f"{n} GPUs: {run.memory / 2**30:.0f} GiB on each, of which {ROOM:.0%} of "
                 f"{assumed.gpu_bytes / 2**30:g} GiB is there: lower train.batch_size, or --set "
                 "system.checkpoint_activations=true, system.accumulate=2 or system.parallel=fsdp"
             )
-        if one.exchanging > one.computing:
+        if run.exchanging > run.computing:
             messages.append(
-                f"{n} GPUs: a step computes for {one.computing:.2g} s and sends "
-                f"{one.wire.total / 1e9:.2g} GB for {one.exchanging:.2g} s, so that the GPUs wait "
+                f"{n} GPUs: a step computes for {run.computing:.2g} s and sends "
+                f"{run.wire.total / 1e9:.2g} GB for {run.exchanging:.2g} s, so that the GPUs wait "
                 "for one another: raise train.batch_size, or take fewer GPUs or a faster network "
                 "(--network)"
             )

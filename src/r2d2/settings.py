@@ -44,8 +44,8 @@ def within(name: str, value: float, limits: Range) -> None:
     """Raise R2D2Error unless a number lies between both limits, themselves included."""
     low, high = limits
     if not (low <= value <= high and value < INFINITY):  # NaN fails too
-        wanted = f"between {low:g} and {high:g}" if high < INFINITY else f"at least {low:g}"
-        raise R2D2Error(f"{name} is {value}: it must be {wanted}")
+        allowed = f"between {low:g} and {high:g}" if high < INFINITY else f"at least {low:g}"
+        raise R2D2Error(f"{name} is {value}: it must be {allowed}")
 
 
 def check(config: object, group: str, limits: Mapping[str, Range]) -> None:
@@ -70,15 +70,15 @@ def data_files(folder: str, ending: str = ".yaml") -> dict[str, Traversable]:
     return {f.name.removesuffix(ending): f for f in files if f.name.endswith(ending)}
 
 
-def read_preset(folder: str, what: str, name: str) -> dict[str, Any]:
+def read_preset(folder: str, noun: str, name: str) -> dict[str, Any]:
     """One YAML file of the package as plain data.
 
     Raises:
-        R2D2Error: there is no such `what` (preset, variant, ...); those known are named.
+        R2D2Error: there is no such `noun` (preset, variant, ...); those known are named.
     """
     files = data_files(folder)
     if name not in files:
-        raise R2D2Error(f"unknown {what} '{name}': choose one of {', '.join(sorted(files))}")
+        raise R2D2Error(f"unknown {noun} '{name}': choose one of {', '.join(sorted(files))}")
     data = yaml.safe_load(files[name].read_text(encoding="utf-8"))
     return dict(data or {})
 

@@ -49,9 +49,9 @@ class TrainingBatch:
         return [self._each(itemgetter(part)) for part in parts]
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> TrainingBatch:
-        there = {name: x for name, x in self.__dict__.items() if isinstance(x, Tensor)}
+        tensors = {name: x for name, x in self.__dict__.items() if isinstance(x, Tensor)}
         second = self.second and self.second.each(change)
-        return replace(self, **{name: change(x) for name, x in there.items()}, second=second)
+        return replace(self, **{name: change(x) for name, x in tensors.items()}, second=second)
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,9 @@ def block_pairs(pairs: int, size: int, device: torch.device) -> tuple[Tensor, Te
 def as_blocks(scores: Tensor, size: int) -> Tensor:
     """Scores of `block_pairs` (m * n,) as matrices (n / m, m, m): image by text."""
     by_distance = scores.view(size, -1, size)  # r, block, image
-    place = torch.arange(size, device=scores.device)
-    distance = (place[None, :] - place[:, None]) % size  # image by text
-    return by_distance[distance, :, place[:, None]].permute(2, 0, 1)
+    positions = torch.arange(size, device=scores.device)
+    distance = (positions[None, :] - positions[:, None]) % size  # image by text
+    return by_distance[distance, :, positions[:, None]].permute(2, 0, 1)
 
 
 def in_order(blocks: Tensor, images: Tensor, texts: Tensor) -> Tensor:

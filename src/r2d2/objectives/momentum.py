@@ -25,8 +25,8 @@ def update_teacher(
     if at_once:
         torch._foreach_lerp_(ours, theirs, 1.0 - momentum)
         return
-    for one, other in zip(ours, theirs, strict=True):
-        one.lerp_(other, 1.0 - momentum)
+    for tensor, target in zip(ours, theirs, strict=True):
+        tensor.lerp_(target, 1.0 - momentum)
 
 
 def _held(module: nn.Module) -> list[torch.Tensor]:

@@ -56,11 +56,11 @@ class FeatureQueue(nn.Module):
             return
         images, texts, keys = (x[-self.size :] for x in (images, texts, keys))
         self.weights.mul_(self.decay)
-        places = (torch.arange(len(images), device=self.images.device) + self.count) % self.size
-        self.images[places] = images.to(self.images.dtype)
-        self.texts[places] = texts.to(self.texts.dtype)
-        self.keys[places] = keys
-        self.weights[places] = 1.0
+        rows = (torch.arange(len(images), device=self.images.device) + self.count) % self.size
+        self.images[rows] = images.to(self.images.dtype)
+        self.texts[rows] = texts.to(self.texts.dtype)
+        self.keys[rows] = keys
+        self.weights[rows] = 1.0
         self.count += len(images)
         self.pushed.fill_(self.count)
 

@@ -130,8 +130,8 @@ def _drawn_pairs(
     collectives: Collectives,
 ) -> RankedPairs:
     """The right pairs, and one hard negative for each image and for each text."""
-    (images, texts), places = collectives.fetch(
+    (images, texts), rows = collectives.fetch(
         (inputs.images, inputs.texts), (drawn.images, drawn.texts)
     )
-    index, labels = pairs_to_rank(HardNegatives(*places, drawn.valid))
+    index, labels = pairs_to_rank(HardNegatives(*rows, drawn.valid))
     return RankedPairs(images, texts, index, labels, config.positive_weight)

@@ -55,8 +55,8 @@ class BadSteps:
         own = {first + position: row for position, row in enumerate(rows)}
         batch = [row for _, row in sorted(self.world.union(own, device).items())]
         if self.world.first:
-            noted = {"step": step, "rows": batch, "image_ids": self.table.image_ids(batch)}
-            write_text(self.out / BAD_BATCH, json.dumps(noted, ensure_ascii=False, indent=1))
+            content = {"step": step, "rows": batch, "image_ids": self.table.image_ids(batch)}
+            write_text(self.out / BAD_BATCH, json.dumps(content, ensure_ascii=False, indent=1))
         raise R2D2Error(
             f"step {step}: the loss or the gradient is not finite, {self.in_row} times in a "
             f"row, the last batch in {self.out / BAD_BATCH}: lower train.lr (now "

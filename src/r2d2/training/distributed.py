@@ -75,9 +75,9 @@ class World:
         """Whether it is so in any process."""
         if self.size == 1:
             return flag
-        seen = torch.tensor(float(flag), device=device)
-        dist.all_reduce(seen, dist.ReduceOp.MAX)
-        return bool(seen)
+        highest = torch.tensor(float(flag), device=device)
+        dist.all_reduce(highest, dist.ReduceOp.MAX)
+        return bool(highest)
 
     def union(self, own: dict[int, int], device: torch.device) -> dict[int, int]:
         """Small integers by key, merged from all processes."""
@@ -149,7 +149,7 @@ def world(timeout: timedelta = TIMEOUT) -> Iterator[World]:
         rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         local, of_machine = _on_this_machine()
     except (KeyError, ValueError) as error:
-        raise _lost_each_other(error) from error
+        raise _no_connection(error) from error
     cuda = torch.cuda.is_available()
     if cuda and local >= torch.cuda.device_count():
         raise R2D2Error(
@@ -168,7 +168,7 @@ def world(timeout: timedelta = TIMEOUT) -> Iterator[World]:
             device_id=torch.device("cuda", local) if cuda else None,
         )
     except (ValueError, RuntimeError) as error:
-        raise _lost_each_other(error) from error
+        raise _no_connection(error) from error
     _end_with_parent()
     whole = False
     try:
@@ -201,7 +201,7 @@ def _on_this_machine() -> tuple[int, int]:
     return int(os.environ.get("LOCAL_RANK", "0")), int(of_machine)
 
 
-def _lost_each_other(error: Exception) -> R2D2Error:
+def _no_connection(error: Exception) -> R2D2Error:
     return R2D2Error(
         f"the processes cannot find each other ({first_line(error)}): start them with "
         "torchrun, or with --processes on one machine"

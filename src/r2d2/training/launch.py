@@ -82,10 +82,10 @@ def ensure_processes(processes: int, arguments: Sequence[str]) -> None:
         if processes > 1:
             sys.exit(launch(processes, arguments))
         return
-    there = os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1"))
-    if LISTENER not in os.environ and processes > 1 and str(processes) != there:
+    started = os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", "1"))
+    if LISTENER not in os.environ and processes > 1 and str(processes) != started:
         raise R2D2Error(
-            f"--processes {processes}: torchrun has started {there} on this machine; leave it out"
+            f"--processes {processes}: torchrun has started {started} on this machine; leave it out"
         )
 
 
@@ -107,7 +107,7 @@ def _start(
     rank: int, processes: int, arguments: Sequence[str], listener: socket.socket, parent: int
 ) -> subprocess.Popen[bytes]:
     """One process; the first one inherits the socket at which all meet."""
-    place = {
+    variables = {
         "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes,
         "MASTER_ADDR": LOOPBACK, "MASTER_PORT": listener.getsockname()[1],
         LISTENER: listener.fileno() if rank == 0 else -1, PARENT: parent,
@@ -119,7 +119,7 @@ def _start(
     # A name that the machine has on the network may not lead back to it.
     own = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
     environment |= {"GLOO_SOCKET_IFNAME": own[0]} if own else {}
-    environment |= os.environ | {name: str(value) for name, value in place.items()}
+    environment |= os.environ | {name: str(value) for name, value in variables.items()}
     return subprocess.Popen(
         [sys.executable, "-m", "r2d2", *arguments],
         env=environment,

@@ -44,13 +44,13 @@ def _tower_layers(towers: nn.Module) -> Iterator[nn.Module]:
 
 
 @contextmanager
-def memory_errors(what: str) -> Iterator[None]:
+def memory_errors(contents: str) -> Iterator[None]:
     """Turn a GPU's running out of memory into one line that names the settings that help."""
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
         raise R2D2Error(
-            f"the GPU's memory does not hold {what}: --set system.accumulate=2 or more, "
+            f"the GPU's memory does not hold {contents}: --set system.accumulate=2 or more, "
             "system.checkpoint_activations=true, or with several GPUs system.parallel=fsdp; "
             "`r2d2 flops` tells what each of them needs. Where an epoch was being measured: --set "
             "evaluation.batch_size=64 or less. Go on with --resume"

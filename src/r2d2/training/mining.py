@@ -71,14 +71,14 @@ def near_pairs(
         # in the order of the processes, which is that of the chunks
         parts.append((world.gather(numbers), world.gather(features), world.gather(keys)))
     numbers, features, keys = (torch.cat(x) for x in zip(*parts, strict=True))
-    there = numbers >= 0
-    if int(there.sum()) < size:
+    readable = numbers >= 0
+    if int(readable.sum()) < size:
         raise R2D2Error(
-            f"{loader.table.path}: {int(there.sum())} pairs can be read, and objectives.list_size "
-            f"is {size}: lower it, or train on more pairs"
+            f"{loader.table.path}: {int(readable.sum())} pairs can be read, and "
+            f"objectives.list_size is {size}: lower it, or train on more pairs"
         )
-    near = nearest(features[there], keys[there], 1 + CHOICE * (size - 2))
-    return NearPairs(numbers[there].cpu().numpy(), near.cpu().numpy())
+    near = nearest(features[readable], keys[readable], 1 + CHOICE * (size - 2))
+    return NearPairs(numbers[readable].cpu().numpy(), near.cpu().numpy())
 
 
 def items_features(raw: RawBatch, chunk: int, embed: Embed) -> tuple[Tensor, Tensor]:
@@ -99,13 +99,13 @@ def nearest(features: Tensor, keys: Tensor, count: int) -> Tensor:
         count: K, if there are as many rows.
     """
     count = min(count, len(features) - 1)
-    found = []
+    neighbours = []
     for start in range(0, len(features), ROWS):
         rows = slice(start, start + ROWS)
         similarity = features[rows] @ features.T
         similarity.masked_fill_(positives(keys[rows], keys), -2.0)  # itself among them
-        found.append(similarity.topk(count, dim=1).indices)
-    return torch.cat(found)
+        neighbours.append(similarity.topk(count, dim=1).indices)
+    return torch.cat(neighbours)
 
 
 def blocks(pairs: NearPairs, size: int, count: int, random: np.random.Generator) -> Items:
@@ -122,8 +122,8 @@ def blocks(pairs: NearPairs, size: int, count: int, random: np.random.Generator)
     anchors = np.concatenate(orders)[:count]
     near = pairs.near[anchors]
     others = random.permuted(near[:, 1:], axis=1)[:, : size - 2]
-    places = np.concatenate([anchors[:, None], near[:, :1], others], axis=1)
-    ordered: Items = pairs.items[places].reshape(-1)
+    positions = np.concatenate([anchors[:, None], near[:, :1], others], axis=1)
+    ordered: Items = pairs.items[positions].reshape(-1)
     return ordered
 
 
@@ -154,6 +154,6 @@ class Mining:
     def _near(self, number: int) -> NearPairs:
         windows = len(self.loader) // self.window
         epoch, window = divmod(number, windows)
-        places = np.arange(window * self.window, (window + 1) * self.window)
-        items = np.sort(epoch_shuffle(len(self.loader), self.seed, epoch)[places])
+        positions = np.arange(window * self.window, (window + 1) * self.window)
+        items = np.sort(epoch_shuffle(len(self.loader), self.seed, epoch)[positions])
         return near_pairs(self.loader, items, self.size, self.embed, self.world)

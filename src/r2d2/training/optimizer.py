@@ -69,7 +69,7 @@ def _depth(model: nn.Module, name: str) -> int:
     if not name.startswith(("towers.vision.", "towers.text.")):
         return 0
     layers = len(layers_of(model.get_submodule(".".join(name.split(".")[:2]))))
-    found = _LAYER.match(name)
-    if found:
-        return layers - 1 - int(found[1])
+    layer = _LAYER.match(name)
+    if layer:
+        return layers - 1 - int(layer[1])
     return 0 if any(top in name for top in _TOP) else layers

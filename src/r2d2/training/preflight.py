@@ -74,12 +74,12 @@ def idle_parts(
             "by what they do not know of its towers. Turn FGR on, or take --variant prd2"
         )
     if train.source_shares:
-        seen = sources()
-        unknown = sorted(train.source_shares.keys() - set(seen))
+        known = sources()
+        unknown = sorted(train.source_shares.keys() - set(known))
         if unknown:
             messages.append(
                 f"train.source_shares names {', '.join(unknown)}, which no text looked at has: the "
-                f"sources are {', '.join(sorted(seen))}"
+                f"sources are {', '.join(sorted(known))}"
             )
     return messages
 

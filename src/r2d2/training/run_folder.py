@@ -31,8 +31,8 @@ FREE = (
 
 def saved_run(out: Path) -> dict[str, Any] | None:
     """The run.json of a folder, with current names of settings; None if there is none."""
-    noted = _read(out / RUN, {"config": dict, "fingerprint": str})
-    return noted and noted | {"config": current_names(noted["config"])}
+    run = _read(out / RUN, {"config": dict, "fingerprint": str})
+    return run and run | {"config": current_names(run["config"])}
 
 
 def saved_summary(out: Path) -> dict[str, Any] | None:
@@ -40,17 +40,17 @@ def saved_summary(out: Path) -> dict[str, Any] | None:
     return _read(out / SUMMARY, {"steps": int, "skipped": dict})
 
 
-def _read(path: Path, wanted: Mapping[str, type]) -> dict[str, Any] | None:
+def _read(path: Path, types: Mapping[str, type]) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        noted: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise R2D2Error(f"{path} is damaged ({error}): give another folder") from error
-    for name, kind in wanted.items():
-        if not isinstance(noted, dict) or not isinstance(noted.get(name), kind):
+    for name, kind in types.items():
+        if not isinstance(content, dict) or not isinstance(content.get(name), kind):
             raise R2D2Error(f"{path} is damaged (no {name}): give another folder")
-    return noted
+    return content
 
 
 def check_folder(out: Path, *, resume: bool, more: Sequence[str] = ()) -> None:
@@ -64,9 +64,9 @@ def check_folder(out: Path, *, resume: bool, more: Sequence[str] = ()) -> None:
     Raises:
         R2D2Error: something of these is there and `resume` is off, or nothing can be written.
     """
-    there = next((place for place in (out, *out.parents) if place.exists()), out)
-    if there.exists() and not there.is_dir():
-        raise R2D2Error(f"{there} is a file: give a folder for the run")
+    nearest = next((folder for folder in (out, *out.parents) if folder.exists()), out)
+    if nearest.exists() and not nearest.is_dir():
+        raise R2D2Error(f"{nearest} is a file: give a folder for the run")
     try_place(out / RUN)
     if resume:
         return
@@ -95,18 +95,20 @@ def check_run(out: Path, run: Mapping[str, Any]) -> None:
     Raises:
         R2D2Error: the run that is there has other settings or other rows.
     """
-    there = saved_run(out)
-    if there is None:
+    saved = saved_run(out)
+    if saved is None:
         return
-    here = json.loads(json.dumps(run))  # tuples become lists, as they did there
-    if there["fingerprint"] != here["fingerprint"]:
+    current = json.loads(json.dumps(run))  # tuples become lists, as they did there
+    if saved["fingerprint"] != current["fingerprint"]:
         raise R2D2Error(
-            f"{out} was trained on other rows than {here['table']} holds now: cannot --resume it"
+            f"{out} was trained on other rows than {current['table']} holds now: cannot --resume it"
         )
     # A setting that has come since the run began had its default then.
     defaults = json.loads(json.dumps(to_dict(Config())))
-    configs = (merge(defaults, there["config"]), here["config"])
-    differing = [one for one in _differences(*configs) if not one[0].startswith(FREE)]
+    configs = (merge(defaults, saved["config"]), current["config"])
+    differing = [
+        difference for difference in _differences(*configs) if not difference[0].startswith(FREE)
+    ]
     if differing:
         name, was, wanted = differing[0]
         raise R2D2Error(

@@ -80,11 +80,11 @@ class Start:
 
     def fit(self, config: Config) -> Config:
         """Settings with the model's shape. R2D2Error where they ask for another one."""
-        own, wanted = dict(leaves(to_dict(self.model))), dict(leaves(to_dict(config.model)))
-        for name in {**own, **wanted}:  # in the order of the settings
-            if name != VOCAB_SIZE and own.get(name) != wanted.get(name):
+        own, configured = dict(leaves(to_dict(self.model))), dict(leaves(to_dict(config.model)))
+        for name in {**own, **configured}:  # in the order of the settings
+            if name != VOCAB_SIZE and own.get(name) != configured.get(name):
                 raise R2D2Error(
-                    f"the settings have model.{name}={wanted.get(name)}, and {self.init} has "
+                    f"the settings have model.{name}={configured.get(name)}, and {self.init} has "
                     f"{own.get(name)}: give settings of its shape (r2d2.load(...).model.config)"
                 )
         return replace(config, model=self.model)
@@ -110,22 +110,22 @@ def find_start(out: Path, init: str | Path | None, resume: bool) -> Start | None
         if init is None:
             return None
         raise R2D2Error(f"{out} was started from random weights, not from {init}: leave --init out")
-    noted, noted_hash = lasting_name(run["init"]), run.get("init_hash")
-    path = noted if init is None else lasting_name(init)
-    if path != noted:
-        if noted_hash is None:
-            raise _another(out, noted, path)
-        return Start(path, network_config(path), False, noted, noted_hash)
+    first_init, first_hash = lasting_name(run["init"]), run.get("init_hash")
+    path = first_init if init is None else lasting_name(init)
+    if path != first_init:
+        if first_hash is None:
+            raise _another(out, first_init, path)
+        return Start(path, network_config(path), False, first_init, first_hash)
     if latest_checkpoint(out / CHECKPOINTS) is not None:
         shape = merge(to_dict(ModelConfig()), run["config"].get("model", {}))
         model = from_dict(ModelConfig, shape, "model")
-        return Start(noted, model, True, noted, noted_hash)
+        return Start(first_init, model, True, first_init, first_hash)
     try:
-        return Start(noted, network_config(noted), False, noted, noted_hash)
+        return Start(first_init, network_config(first_init), False, first_init, first_hash)
     except R2D2Error as error:
         raise R2D2Error(
-            f"{out} was started from {noted}, which cannot be opened any more ({error}): put it "
-            "back, or start anew in another --out"
+            f"{out} was started from {first_init}, which cannot be opened any more ({error}): put "
+            "it back, or start anew in another --out"
         ) from error
 
 
@@ -143,26 +143,26 @@ def config_from(
     Raises:
         R2D2Error: one of them contradicts the model; or as `make_config`.
     """
-    asked: dict[str, str] = {}  # setting of the model: who asks for it
+    sources: dict[str, str] = {}  # setting of the model: who asks for it
     if preset is not None:
         names = (name for name, _ in leaves(_model_part(read_preset("presets", "preset", preset))))
-        asked |= {name: f"--preset {preset}" for name in names if name not in NOT_OF_A_SIZE}
+        sources |= {name: f"--preset {preset}" for name in names if name not in NOT_OF_A_SIZE}
     if variant is not None:
         part = _model_part(read_preset("variants", "variant", variant))
-        asked |= {name: f"--variant {variant}" for name, _ in leaves(part)}
+        sources |= {name: f"--variant {variant}" for name, _ in leaves(part)}
     for setting in settings:
         part = _model_part(parse_setting(setting))
-        asked |= {name: f"--set model.{name}" for name, _ in leaves(part)}
+        sources |= {name: f"--set model.{name}" for name, _ in leaves(part)}
     implied = "r2d2" if start.model.cross_layers else "prd2"
     own_contrast = contrast_settings(start, settings, variant is None)
     config = make_config(
         preset or nearest_preset(start.model), variant or implied, (*own_contrast, *settings)
     )
-    own, wanted = dict(leaves(to_dict(start.model))), dict(leaves(to_dict(config.model)))
-    for name, source in asked.items():
-        if wanted.get(name) != own.get(name):
+    own, configured = dict(leaves(to_dict(start.model))), dict(leaves(to_dict(config.model)))
+    for name, source in sources.items():
+        if configured.get(name) != own.get(name):
             raise R2D2Error(
-                f"{source} asks for model.{name}={wanted.get(name)}, and {start.init} has "
+                f"{source} asks for model.{name}={configured.get(name)}, and {start.init} has "
                 f"{own.get(name)}: leave {source} out, or give a model of that shape"
             )
     if config.objectives.fgr and not start.model.cross_layers:
@@ -186,13 +186,13 @@ def contrast_settings(
     A sigmoid's where it has that one's bias, and at its widths, unless `settings` say otherwise.
     `any_contrast`: False where the variant was chosen, and the contrast with it.
     """
-    named, found = set(named_settings(settings)), []
+    named, implied = set(named_settings(settings)), []
     chosen = not any_contrast or {"objectives.contrast", "objectives.tgd"} & named
     if start.model.logit_bias is not None and not chosen:
-        found += ["objectives.contrast=sigmoid", "objectives.tgd=false"]
+        implied += ["objectives.contrast=sigmoid", "objectives.tgd=false"]
     if start.widths and "objectives.widths" not in named:
-        found.append(f"objectives.widths={list(start.widths)}")
-    return tuple(found)
+        implied.append(f"objectives.widths={list(start.widths)}")
+    return tuple(implied)
 
 
 def nearest_preset(model: ModelConfig) -> str:
@@ -204,9 +204,9 @@ def nearest_preset(model: ModelConfig) -> str:
     return min(presets(), key=lambda name: abs(size(make_config(name).model) - size(model)))
 
 
-def _another(out: Path, first: object, given: object) -> R2D2Error:
+def _another(out: Path, first: object, init: object) -> R2D2Error:
     return R2D2Error(
-        f"{out} was started from {first}, and {given} is another model: leave --init out"
+        f"{out} was started from {first}, and {init} is another model: leave --init out"
     )
 
 
