@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from itertools import pairwise
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -152,6 +153,22 @@ class FactCheck(Protocol):
 def file_hash(data: bytes) -> int:
     """64 bits of an encoded file."""
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+def rows_by_key(keys: npt.NDArray[Any], rows: npt.NDArray[Any]) -> list[tuple[list[int], int]]:
+    """The rows (n,) of each key (n,) that stands more than once, with the key, in row order."""
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order], prepend=keys[order][:1] - 1))
+    return sorted(
+        (sorted(rows[order[start:end]].tolist()), int(keys[order[start]]))
+        for start, end in pairwise([*starts.tolist(), len(order)])
+        if end - start > 1
+    )
+
+
+def equal_rows(rows: Sequence[int]) -> str:
+    """Rows that are the same in some respect, as an example of a finding; four at most."""
+    return "rows " + " = ".join(map(str, rows[:4])) + (" = …" if rows[4:] else "")
 
 
 def file_kind(data: bytes) -> str:

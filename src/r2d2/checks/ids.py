@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,9 @@ from r2d2.checks.base import (
     Finding,
     FindingCounter,
     Severity,
+    equal_rows,
     file_hash,
+    rows_by_key,
 )
 from r2d2.tokenizer import key_hash, loose_text_key, text_key
 
@@ -86,10 +87,10 @@ class IdCheck:
         """Rows without a label that repeat an image_id whose picture is the same in all rows."""
         different = set(_of_several(images, files).tolist())
         repeats = FindingCounter()
-        for members, key in _groups(ids, rows):
+        for members, key in rows_by_key(ids, rows):
             if key not in different:
                 for _ in members[1:]:
-                    repeats.add(_equal(members))
+                    repeats.add(equal_rows(members))
         return repeats.finding(
             "rows that repeat an image_id", "warn", len(images), "rows",
             "they are rows of one picture: put its texts into one row",
@@ -110,12 +111,8 @@ def _several(
         return []
     if many is not None and count > many * len(keys):
         severity = "stop"
-    told: list[str] = []
-    for members, _ in _groups(keys[bad], rows[bad]):
-        if len(told) == EXAMPLES:
-            break
-        told.append(_equal(members))
-    return [Finding(name, severity, count, len(keys), unit, tuple(told), remedy)]
+    examples = [equal_rows(members) for members, _ in rows_by_key(keys[bad], rows[bad])[:EXAMPLES]]
+    return [Finding(name, severity, count, len(keys), unit, tuple(examples), remedy)]
 
 
 def _of_several(keys: Hashes, values: Hashes) -> Hashes:
@@ -123,25 +120,6 @@ def _of_several(keys: Hashes, values: Hashes) -> Hashes:
     both = np.unique(np.stack([keys, values], axis=1), axis=0)[:, 0] if len(keys) else keys
     distinct, times = np.unique(both, return_counts=True)
     return np.asarray(distinct[times > 1], dtype=np.int64)
-
-
-def _groups(keys: Hashes, rows: Hashes) -> Iterator[tuple[list[int], int]]:
-    """The rows of each key that stands more than once, by the first of them."""
-    if not len(keys):
-        return
-    order = np.argsort(keys, kind="stable")
-    starts = np.flatnonzero(np.diff(keys[order], prepend=keys[order][:1] - 1)).tolist()
-    ends = [*starts[1:], len(keys)]
-    groups = [
-        (rows[order[start:end]].tolist(), int(keys[order[start]]))
-        for start, end in zip(starts, ends, strict=False)
-        if end - start > 1
-    ]
-    yield from sorted(groups)
-
-
-def _equal(rows: list[int]) -> str:
-    return "rows " + " = ".join(map(str, rows[:4])) + (" = …" if rows[4:] else "")
 
 
 def _array(values: array[int]) -> Hashes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,9 @@ from r2d2.checks.base import (
     Finding,
     FindingCounter,
     Severity,
+    equal_rows,
     file_hash,
+    rows_by_key,
 )
 from r2d2.images.decode import BadImage
 
@@ -80,27 +81,22 @@ class PictureCheck:
         self, groups: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], what: str
     ) -> list[Finding]:
         """`rows` (n,) of one group (n,) show one picture: within a split a waste, across a leak."""
-        order = np.argsort(groups, kind="stable")
-        starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
         waste = FindingCounter()
         leaks: dict[str, FindingCounter] = {}
-        for start, end in pairwise([*starts.tolist(), len(order)]):
-            if end - start < 2:
-                continue
-            members = sorted(rows[order[start:end]].tolist())
+        for members, _ in rows_by_key(groups, rows):
             splits = [self.names[self.split[row]] for row in members]
-            told = "rows " + " = ".join(map(str, members[:4])) + (" = …" if members[4:] else "")
+            example = equal_rows(members)
             if TRAIN in splits:
                 for split in splits:
                     if split != TRAIN:
-                        leaks.setdefault(split, FindingCounter()).add(told)
+                        leaks.setdefault(split, FindingCounter()).add(example)
             alone = [
                 row
                 for row, split in zip(members, splits, strict=True)
                 if split == TRAIN and not self.labelled[row]
             ]
             for _ in alone[1:]:
-                waste.add(told)
+                waste.add(example)
         findings = []
         for split, tally in sorted(leaks.items()):
             total = sum(self.names[code] == split for code in self.split)

@@ -16,8 +16,9 @@ from typing import Any
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.published import PublishedResults, PublishedRow
 from r2d2.evaluation.run import EXAMPLES, read_metrics
+from r2d2.ranking.metrics import RECALLS
 
-COLUMNS = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean")
+COLUMNS = (*RECALLS, "r_mean")
 STAGES = {"prerank": "pre-ranking", "two_stage": "two-stage"}
 PICTURE = ("data:image/png;base64,", "data:image/jpeg;base64,")
 
@@ -281,7 +282,7 @@ def _published_table(
 
 def with_mean(figures: Mapping[str, float], t2i_only: bool) -> Mapping[str, float]:
     """The figures with R@M, where all of its recalls are known."""
-    parts = [c for c in COLUMNS[:-1] if not t2i_only or c.startswith("t2i")]
+    parts = [c for c in RECALLS if not t2i_only or c.startswith("t2i")]
     if "r_mean" in figures or not all(c in figures for c in parts):
         return figures
     return {**figures, "r_mean": sum(figures[c] for c in parts) / len(parts)}

@@ -14,9 +14,9 @@ import yaml
 
 from r2d2.errors import R2D2Error
 from r2d2.inputs.yaml_text import read_yaml
+from r2d2.ranking.metrics import RECALLS
 
 SETTINGS = ("zero-shot", "fine-tuned", "ablation")
-RECALLS = tuple(f"{way}_r{at}" for way in ("i2t", "t2i") for at in (1, 5, 10))
 FIGURES = (*RECALLS, "r_mean", "auc", "mean", "r1_gain", "top1")
 ARXIV = re.compile(r"\d{4}\.\d{5}")
 
@@ -140,27 +140,31 @@ def parse(content: Any, name: str) -> PublishedResults:
     rows: list[PublishedRow] = []
     seen: set[tuple[str, ...]] = set()
     for number, entry in enumerate(content["results"], 1):
-        what = f"{name}, result {number} ({entry.get('model', 'no model')})"
+        row_name = f"{name}, result {number} ({entry.get('model', 'no model')})"
         known = {
             "set": sets, "protocol": protocols, "source": sources, "setting": SETTINGS,
         }  # fmt: skip
         for field, values in known.items():
             if entry.get(field) not in values:
-                raise R2D2Error(f"{what}: {field} {entry.get(field)!r} is none of {list(values)}")
+                raise R2D2Error(
+                    f"{row_name}: {field} {entry.get(field)!r} is none of {list(values)}"
+                )
         for field in ("model", "split", "where"):
             if not isinstance(entry.get(field), str) or not entry[field]:
-                raise R2D2Error(f"{what}: {field} is missing")
+                raise R2D2Error(f"{row_name}: {field} is missing")
         figures = entry.get("figures")
         if not isinstance(figures, dict) or not figures:
-            raise R2D2Error(f"{what}: it has no figures")
-        _check_figures(figures, what, bool(sets[entry["set"]].get("t2i_only")))
+            raise R2D2Error(f"{row_name}: it has no figures")
+        _check_figures(figures, row_name, bool(sets[entry["set"]].get("t2i_only")))
         row = PublishedRow(
             entry["model"], entry["set"], entry["split"], entry["setting"], entry["protocol"],
             sources[entry["source"]], entry["where"], figures,
         )  # fmt: skip
         identity = (row.model, row.set, row.split, row.setting, row.protocol)
         if identity in seen:
-            raise R2D2Error(f"{what}: the same model, set, split, setting and protocol come twice")
+            raise R2D2Error(
+                f"{row_name}: the same model, set, split, setting and protocol come twice"
+            )
         seen.add(identity)
         rows.append(row)
     return PublishedResults(tuple(rows), sets, protocols, content.get("missing", {}))
@@ -175,24 +179,20 @@ def _source(key: str, entry: Mapping[str, Any], name: str) -> PublishedSource:
     return PublishedSource(str(entry["title"]), arxiv, str(url or f"https://arxiv.org/abs/{arxiv}"))
 
 
-def _check_figures(figures: Mapping[str, Any], what: str, t2i_only: bool) -> None:
+def _check_figures(figures: Mapping[str, Any], row_name: str, t2i_only: bool) -> None:
     for name, value in figures.items():
         if name not in FIGURES:
-            raise R2D2Error(f"{what}: figure {name!r} is none of {', '.join(FIGURES)}")
+            raise R2D2Error(f"{row_name}: figure {name!r} is none of {', '.join(FIGURES)}")
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 100:
-            raise R2D2Error(f"{what}: {name} is {value!r}, not a number from 0 to 100")
+            raise R2D2Error(f"{row_name}: {name} is {value!r}, not a number from 0 to 100")
     for direction in ("i2t", "t2i"):
-        steps = [
-            figures[n]
-            for n in (f"{direction}_r1", f"{direction}_r5", f"{direction}_r10")
-            if n in figures
-        ]
+        steps = [figures[n] for n in RECALLS if n.startswith(direction) and n in figures]
         if steps != sorted(steps):
-            raise R2D2Error(f"{what}: {direction} falls from R@1 to R@10: {steps}")
+            raise R2D2Error(f"{row_name}: {direction} falls from R@1 to R@10: {steps}")
     parts = [n for n in RECALLS if not t2i_only or n.startswith("t2i")]
     if t2i_only and any(n.startswith("i2t") for n in figures):
-        raise R2D2Error(f"{what}: a set of one direction has no image to text")
+        raise R2D2Error(f"{row_name}: a set of one direction has no image to text")
     if "r_mean" in figures and all(n in figures for n in parts):
         mean = sum(figures[n] for n in parts) / len(parts)
         if abs(mean - figures["r_mean"]) > 0.1 + 1e-9:  # each was rounded
-            raise R2D2Error(f"{what}: r_mean is {figures['r_mean']}, the mean is {mean:.2f}")
+            raise R2D2Error(f"{row_name}: r_mean is {figures['r_mean']}, the mean is {mean:.2f}")

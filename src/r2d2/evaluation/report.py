@@ -18,8 +18,9 @@ from r2d2.evaluation.evaluate import Results
 from r2d2.evaluation.plots import curve, weight_curve
 from r2d2.files import write_text
 from r2d2.page import number, template
+from r2d2.ranking.metrics import RECALLS
 
-COLUMNS = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean")
+COLUMNS = (*RECALLS, "r_mean")
 NAMES = {
     "loss/total": "all, weighted",
     "loss/gcpr": "global contrastive pre-ranking",
@@ -121,13 +122,8 @@ def _task(name: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
         rows.append({"label": label, "cells": cells, "chance": False})
     level = metrics["chance"]
     chance = [(_percent(level[c]) if c in level else "", False) for c in COLUMNS]
-    rows.append(
-        {
-            "label": "chance",
-            "cells": [*chance, ("50.0" if auc is not None else "", False)],
-            "chance": True,
-        }
-    )
+    chance.append(("50.0" if auc is not None else "", False))
+    rows.append({"label": "chance", "cells": chance, "chance": True})
     queries, gallery = metrics["queries"], metrics["gallery"]
     if "i2t_r1" not in level:
         about = f"{queries['texts']:,} texts rank {gallery['images']:,} images"
@@ -147,43 +143,28 @@ def _task(name: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tiles(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
     """The most important figures, for the head of the page."""
-    tiles = []
+    tiles: list[tuple[str, str, str]] = []  # value, unit, label
     if "test" in metrics:
         test = metrics["test"]
         first, last = test["prerank"], test.get("two_stage", test["prerank"])
         stage = "two-stage" if "two_stage" in test else "pre-ranking"
-        tiles.append(
-            {"value": _percent(last["r_mean"]), "unit": "%", "label": f"R@M on test, {stage}"}
-        )
+        tiles.append((_percent(last["r_mean"]), "%", f"R@M on test, {stage}"))
         if "two_stage" in test:
             names = [name for name in ("i2t_r1", "t2i_r1") if name in first]
             gain = sum(last[name] - first[name] for name in names) / len(names)
-            tiles.append(
-                {"value": f"{gain:+.1f}", "unit": "points", "label": "R@1 gained by re-ranking"}
-            )
+            tiles.append((f"{gain:+.1f}", "points", "R@1 gained by re-ranking"))
         if "matching" in test:
-            tiles.append(
-                {
-                    "value": _percent(test["matching"]["auc"]),
-                    "unit": "%",
-                    "label": "matching AUC on test",
-                }
-            )
+            tiles.append((_percent(test["matching"]["auc"]), "%", "matching AUC on test"))
     if "test_novel" in metrics:
         novel = metrics["test_novel"]
         last = novel.get("two_stage", novel["prerank"])
         names = [name for name in ("i2t_r10", "t2i_r10") if name in last]
         at_10, chance = (
-            sum(r[name] for name in names) / len(names) for r in (last, novel["chance"])
+            sum(recalls[name] for name in names) / len(names) for recalls in (last, novel["chance"])
         )
-        tiles.append(
-            {
-                "value": f"{at_10 / chance:.1f}",
-                "unit": "× chance",
-                "label": f"R@10 on test_novel, {at_10:.1f} %",
-            }
-        )
-    return tiles
+        label = f"R@10 on test_novel, {at_10:.1f} %"
+        tiles.append((f"{at_10 / chance:.1f}", "× chance", label))
+    return [dict(zip(("value", "unit", "label"), tile, strict=True)) for tile in tiles]
 
 
 def _curves(history: Sequence[Mapping[str, float]]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from r2d2.config import to_dict
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.run import read_metrics
 from r2d2.pretrained import Pretrained
+from r2d2.ranking.metrics import RECALLS
 from r2d2.saved_model import SHIPPED
 from r2d2.table import PairsTable
 from r2d2.training.run_folder import METRICS, MODEL, saved_run, saved_summary
@@ -23,7 +24,7 @@ from r2d2.weights.hub import is_hub_id
 
 CARD = "README.md"
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")  # as the hub spells SPDX's names
-_RECALLS = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean")
+_COLUMNS = (*RECALLS, "r_mean")
 _PACKAGE = [
     "The folder has no code in it: the class comes from the installed package (`pip install "
     '"zero-r2d2[st]"`), and sentence-transformers asks for `trust_remote_code=True` for every '
@@ -211,22 +212,22 @@ def _figures(measured: Sequence[Mapping[str, Any]]) -> list[str]:
     if not measured:
         return [*lines, "None were given: measure the model by `r2d2 evaluate`.", ""]
     for metrics in measured:
+        splits = {name: figures for name, figures in metrics.items() if isinstance(figures, dict)}
         recalls = [
-            (split, stage, found[stage])
-            for split, found in metrics.items() if isinstance(found, dict)
-            for stage in _STAGES if stage in found
+            (split, stage, figures[stage])
+            for split, figures in splits.items() for stage in _STAGES if stage in figures
         ]  # fmt: skip
         if recalls:
-            names = " | ".join(_RECALLS)
-            lines += [f"| split | stage | {names} |", "|---" * (2 + len(_RECALLS)) + "|"]
-        for split, stage, found in recalls:
-            cells = " | ".join(_cell(found.get(name)) for name in _RECALLS)
+            names = " | ".join(_COLUMNS)
+            lines += [f"| split | stage | {names} |", "|---" * (2 + len(_COLUMNS)) + "|"]
+        for split, stage, figures in recalls:
+            cells = " | ".join(_cell(figures.get(name)) for name in _COLUMNS)
             lines.append(f"| `{split}` | {_STAGES[stage]} | {cells} |")
-        for split, found in metrics.items() if not recalls else ():
+        for split, by_task in splits.items() if not recalls else ():
             for task, names_of in _NAMED.items():
-                if isinstance(found, dict) and isinstance(found.get(task), dict):
-                    told = (f"{n} {_cell(found[task][n])}" for n in names_of if n in found[task])
-                    lines.append(f"- `{split}`, {task}: {', '.join(told)}")
+                if isinstance(figures := by_task.get(task), dict):
+                    cells = ", ".join(f"{n} {_cell(figures[n])}" for n in names_of if n in figures)
+                    lines.append(f"- `{split}`, {task}: {cells}")
         lines += ["", "```sh", _command(metrics), "```", ""]
     return lines
 

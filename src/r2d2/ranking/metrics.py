@@ -22,6 +22,7 @@ from r2d2.errors import R2D2Error
 from r2d2.ranking.relevance import Relevance, require_answers
 
 RECALL_AT = (1, 5, 10)
+RECALLS = tuple(f"{direction}_r{at}" for direction in ("i2t", "t2i") for at in RECALL_AT)
 PERCENTILES = (2.5, 97.5)  # of an interval of 95%
 
 Floats = NDArray[np.float64]
