@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.speed import SUBJECTS, subject
 from benchmarks.speed.compare import JSON_KEYS, Result
-from r2d2.commands import bench as command
+from r2d2.commands.bench import benchmarks_in
 from r2d2.errors import R2D2Error
 from training.small import call_cli
 
@@ -68,18 +68,21 @@ def test_the_step_its_flops_and_its_loader(cli):
     assert float(rows["flops.et.tiny"][1]) < 1
 
 
-def test_one_line_for_what_cannot_be(cli, tmp_path, monkeypatch):
+def test_one_line_for_what_cannot_be(cli, tmp_path):
     def refused(*arguments):
         code, out, lines = cli("bench", *arguments)
         (told,) = [line for line in lines if line]
         assert (code, out) == (2, "")
         return told
 
-    assert "no subject nothing; there are floor, step, " in refused("nothing")
+    assert "subject is 'nothing': choose one of floor, step, " in refused("nothing")
     (tmp_path / "file").write_text("")
     assert "cannot write" in refused("floor", "--quick", "--out", tmp_path / "file" / "x.json")
-    monkeypatch.setattr(command, "__file__", str(tmp_path / "a" / "b" / "c" / "bench.py"))
-    assert "the benchmarks are in the project's repository" in refused("--list")
+
+
+def test_an_installed_package_has_no_benchmarks(tmp_path):
+    with pytest.raises(R2D2Error, match="the benchmarks are in the project's repository"):
+        benchmarks_in(tmp_path)
 
 
 @pytest.mark.parametrize("name", SUBJECTS)

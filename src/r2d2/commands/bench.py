@@ -35,23 +35,23 @@ def bench(
     overwrite: Overwrite = False,
 ) -> None:
     """Measure speed and memory beside plain implementations of the same (docs/performance.md)."""
-    speed = _benchmarks()
+    speed = benchmarks_in(Path(__file__).resolve().parents[3])
     known: dict[str, str] = speed.SUBJECTS
     if listed:
-        for name, what in known.items():
-            typer.echo(f"{name:14} {what}")
+        for name, description in known.items():
+            typer.echo(f"{name:14} {description}")
         return
-    unknown = [name for name in names or () if name not in known]
-    if unknown:
-        raise R2D2Error(f"no subject {', '.join(unknown)}; there are {', '.join(known)}")
 
     from r2d2 import progress
     from r2d2.files import write_text
     from r2d2.outputs import a_file, check_outputs
+    from r2d2.settings import one_of
 
+    for name in names or ():
+        one_of("subject", name, tuple(known))
     if out is not None:
         check_outputs([a_file(out, ".json")], overwrite=overwrite)
-    found: list[dict[str, Any]] = []
+    measured: list[dict[str, Any]] = []
     compare = importlib.import_module("benchmarks.speed.compare")
     clock = compare.processor if cpu_time else time.perf_counter
     typer.echo(HEAD)
@@ -64,10 +64,10 @@ def bench(
             if result is None:
                 break
             typer.echo(line(result))
-            found.append(result.to_dict())
+            measured.append(result.to_dict())
             if out is not None:  # at once: a subject takes minutes, and may be broken off
-                told = json.dumps(found, ensure_ascii=False, indent=1, allow_nan=False)
-                write_text(out, told + "\n")
+                text = json.dumps(measured, ensure_ascii=False, indent=1, allow_nan=False)
+                write_text(out, text + "\n")
 
 
 def line(result: Any) -> str:
@@ -82,20 +82,23 @@ def line(result: Any) -> str:
     goal = number(result.goal, ".0e" if result.goal < 0.01 else ".2f")
     goal = goal and f"{'<=' if result.at_most else '>='} {goal}"
     met = {None: "", True: "met", False: "no"}[result.met]
-    told = f"{result.name:32}{number(result.ratio, '.3g'):>8}  {spread:15}{goal:>9}  {met:4}"
-    told += f"{number(result.plain_s, '.4g'):>9}{number(result.ours_s, '.4g'):>9}"
-    told += f"{number(result.plain_mb, '.0f'):>10}{number(result.ours_mb, '.0f'):>9}"
-    return f"{told}  {result.note}".rstrip()
+    row = f"{result.name:32}{number(result.ratio, '.3g'):>8}  {spread:15}{goal:>9}  {met:4}"
+    row += f"{number(result.plain_s, '.4g'):>9}{number(result.ours_s, '.4g'):>9}"
+    row += f"{number(result.plain_mb, '.0f'):>10}{number(result.ours_mb, '.0f'):>9}"
+    return f"{row}  {result.note}".rstrip()
 
 
-def _benchmarks() -> Any:
-    """The package beside a checkout's `src`; it is not part of what is installed."""
-    root = Path(__file__).resolve().parents[3]
-    if not (root / "benchmarks" / "speed" / "__init__.py").is_file():
+def benchmarks_in(checkout: Path) -> Any:
+    """The benchmarks in a checkout of the repository; they are no part of the installed package.
+
+    Raises:
+        R2D2Error: the folder is no checkout.
+    """
+    if not (checkout / "benchmarks" / "speed" / "__init__.py").is_file():
         raise R2D2Error(
             "the benchmarks are in the project's repository, not in the installed package: "
             "clone it and run `r2d2 bench` there, installed with `pip install -e .`"
         )
-    if str(root) not in sys.path:
-        sys.path.insert(0, str(root))
+    if str(checkout) not in sys.path:
+        sys.path.insert(0, str(checkout))
     return importlib.import_module("benchmarks.speed")

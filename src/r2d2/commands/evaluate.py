@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from r2d2.commands.options import MODELS, Overwrite, refuse_given
+from r2d2.commands.options import MODELS, Candidates, Cascade, Overwrite, refuse_given
 from r2d2.commands.renamed import with_old_names
 from r2d2.errors import R2D2Error
+
+if TYPE_CHECKING:
+    from r2d2.evaluation.settings import EvaluationSettings
 
 MEASURED = (  # options of what a submission does not measure
     "split", "full", "t2i_only", "sample", "resamples", "seed", "half_states", "fine_tuned",
@@ -20,7 +23,7 @@ MEASURED = (  # options of what a submission does not measure
 # What an evaluation writes in its folder.
 RETRIEVAL = ("metrics.json", "examples.json", "report.html")
 LABELLED = ("metrics.json", "report.html", "report.md")  # matching and classification
-FOUND = ("metrics.json",)  # pictures that ask for pictures
+IMAGE_SEARCH = ("metrics.json",)  # pictures that ask for pictures
 SUBMISSION = "submission.jsonl"
 
 app = typer.Typer(help="Measure a model on a table of pairs.", no_args_is_help=True)
@@ -66,6 +69,10 @@ Resamples = Annotated[
 Benchmark = Annotated[
     str | None, typer.Option(help="Name the published set that the table is, for `r2d2 report`.")
 ]
+FineTuned = Annotated[
+    bool,
+    typer.Option("--fine-tuned", help="Say in the report that the model was trained on this set."),
+]
 
 
 @app.command(cls=with_old_names(top_k="--candidates", text_length="--max-length"))
@@ -81,17 +88,11 @@ def retrieval(
         "--t2i-only",
         help="Measure text-to-image retrieval alone, with an R@M of three recalls, as MUGE does.",
     ),
-    candidates: int | None = typer.Option(
-        None, min=1, help="Rank this many candidates again; the default is saved with the model."
-    ),
+    candidates: Candidates = None,
     weight: float | None = typer.Option(
         None, help="Weigh the match score by this; the default is the best on val."
     ),
-    cascade: int | None = typer.Option(
-        None,
-        min=1,
-        help="Rank candidates by the text side first, and only the best N by both sides.",
-    ),
+    cascade: Cascade = None,
     batch_size: Batch = 256,
     sample: Sample = None,
     max_length: Length = None,
@@ -102,9 +103,7 @@ def retrieval(
         False, "--half-states", help="Keep hidden states on disk in 16 bits."
     ),
     benchmark: Benchmark = None,
-    fine_tuned: bool = typer.Option(
-        False, "--fine-tuned", help="Say in the report that the model was trained on this set."
-    ),
+    fine_tuned: FineTuned = False,
     submission: str | None = typer.Option(
         None, help="Write submission.jsonl for the queries of this split, as MUGE asks for."
     ),
@@ -117,7 +116,7 @@ def retrieval(
 ) -> None:
     """Measure recall by pre-ranking and in two stages, counted in our way and in the papers'."""
     from r2d2.evaluation.run import SubmissionSettings, evaluate_retrieval, submit
-    from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
+    from r2d2.evaluation.settings import RankingSettings
     from r2d2.evaluation.submission import KEYS
     from r2d2.settings import one_of
 
@@ -126,13 +125,9 @@ def retrieval(
     else:
         refuse_given(context, ("submission_keys",), "goes with --submission")
     one_of("--submission-keys", submission_keys, tuple(KEYS))
-    _check_seed(context, sample, resamples)
+    settings = _settings(context)
     names = RETRIEVAL if submission is None else (SUBMISSION,)
     _check_out(out, names, [model, table], overwrite)
-    settings = EvaluationSettings(
-        splits=split, batch_size=batch_size, sample=sample, text_length=max_length, dim=dim,
-        resamples=resamples, seed=seed, benchmark=benchmark, setting=_setting(fine_tuned),
-    )  # fmt: skip
     ranking = RankingSettings(
         full=("test",) if full else (), t2i_only=t2i_only, top_k=candidates, weight=weight,
         cascade=cascade, states="float16" if half_states else "float32",
@@ -158,22 +153,14 @@ def matching(
     resamples: Resamples = 1000,
     seed: Seed = 0,
     benchmark: Benchmark = None,
-    fine_tuned: bool = typer.Option(
-        False, "--fine-tuned", help="Say in the report that the model was trained on this set."
-    ),
+    fine_tuned: FineTuned = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Measure AUC, average precision, accuracy and calibration on labelled pairs."""
     from r2d2.evaluation.match_run import evaluate_matching
-    from r2d2.evaluation.settings import EvaluationSettings
 
-    _check_seed(context, sample, resamples)
+    settings = _settings(context)
     _check_out(out, LABELLED, [model, table], overwrite)
-    settings = EvaluationSettings(
-        splits=split, batch_size=batch_size, sample=sample, text_length=max_length,
-        dim=dim, resamples=resamples, seed=seed, benchmark=benchmark,
-        setting=_setting(fine_tuned),
-    )  # fmt: skip
     typer.echo(f"report: {evaluate_matching(model, table, out, settings)}")
 
 
@@ -199,14 +186,9 @@ def classification(
 ) -> None:
     """Measure zero-shot classification by Chinese prompts: top-1, top-5 and every class."""
     from r2d2.evaluation.class_run import evaluate_classification
-    from r2d2.evaluation.settings import EvaluationSettings
 
-    _check_seed(context, sample, resamples)
+    settings = _settings(context)
     _check_out(out, LABELLED, [model, table, templates], overwrite)
-    settings = EvaluationSettings(
-        splits=split, batch_size=batch_size, sample=sample, text_length=max_length, dim=dim,
-        resamples=resamples, seed=seed, benchmark=benchmark,
-    )  # fmt: skip
     typer.echo(f"report: {evaluate_classification(model, table, out, settings, templates)}")
 
 
@@ -228,34 +210,37 @@ def images(
 ) -> None:
     """Measure how pictures of one table find pictures of another with the same text."""
     from r2d2.evaluation.image_run import BACK, FORWARD, evaluate_image_search
-    from r2d2.evaluation.settings import EvaluationSettings
 
-    _check_seed(context, None, resamples)
-    _check_out(out, FOUND, [model, table, other], overwrite)
-    settings = EvaluationSettings(
-        splits=split, batch_size=batch_size, dim=dim, resamples=resamples, seed=seed
-    )
+    settings = _settings(context)
+    _check_out(out, IMAGE_SEARCH, [model, table, other], overwrite)
     metrics = evaluate_image_search(model, table, other, out, settings)
-    for name, found in metrics.items():
-        if name == "run":
-            continue
-        for way, (asking, asked) in ((FORWARD, (table, other)), (BACK, (other, table))):
-            figures = ", ".join(f"R@{at} {found[way][f'r{at}']:.1f}" for at in (1, 5, 10))
+    del metrics["run"]
+    for name, of_split in metrics.items():
+        for direction, asking, gallery in ((FORWARD, table, other), (BACK, other, table)):
+            figures = of_split[direction]
+            recalls = ", ".join(f"R@{at} {figures[f'r{at}']:.1f}" for at in (1, 5, 10))
             typer.echo(
-                f"{name}: {found[way]['queries']:,} pictures of {asking} in {asked}: {figures} "
-                f"(chance {found[way]['chance']['r10']:.1f} at 10)"
+                f"{name}: {figures['queries']:,} pictures of {asking} in {gallery}: {recalls} "
+                f"(chance {figures['chance']['r10']:.1f} at 10)"
             )
-            if missing := found[way]["without_counterpart"]:
+            if missing := figures["without_counterpart"]:
                 typer.echo(f"  {missing:,} more have no counterpart there and asked nothing")
 
 
-def _setting(fine_tuned: bool) -> str:
-    return "fine-tuned" if fine_tuned else "zero-shot"
+def _settings(context: typer.Context) -> EvaluationSettings:
+    """The settings of an evaluation, from those of these options that its command has."""
+    from r2d2.evaluation.settings import EvaluationSettings
 
-
-def _check_seed(context: typer.Context, sample: int | None, resamples: int) -> None:
+    options = context.params
+    sample, resamples = options.get("sample"), options["resamples"]
     if sample is None and resamples == 0:
         refuse_given(context, ("seed",), "goes with --sample or --resamples: nothing is drawn")
+    return EvaluationSettings(
+        splits=options["split"] or None, batch_size=options["batch_size"], sample=sample,
+        text_length=options.get("max_length"), dim=options["dim"], resamples=resamples,
+        seed=options["seed"], benchmark=options.get("benchmark"),
+        setting="fine-tuned" if options.get("fine_tuned") else "zero-shot",
+    )  # fmt: skip
 
 
 def _check_out(

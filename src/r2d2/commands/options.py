@@ -33,6 +33,18 @@ MODELS = (
     "A model is the folder of a run or of a saved model, a Hugging Face folder or hub id, a "
     "checkpoint, an ONNX folder, or emoji."
 )
+Candidates = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Rank this many candidates again; the default is saved with the model."
+    ),
+]
+Cascade = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Rank candidates by the text side first, and only the best N by both sides."
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")]
 
 # Of a folder of pictures, whose table a command makes or brings up to date.

@@ -11,6 +11,8 @@ import typer
 from r2d2.commands.options import (
     MODELS,
     OF_FOLDERS,
+    Candidates,
+    Cascade,
     Copy,
     FolderCaptions,
     FolderOut,
@@ -68,14 +70,8 @@ def search(
         help="Search by vectors, by words, or by both; the default is both where the table has "
         "texts.",
     ),
-    candidates: int | None = typer.Option(
-        None, min=1, help="Rank this many candidates again; the default is saved with the model."
-    ),
-    cascade: int | None = typer.Option(
-        None,
-        min=1,
-        help="Rank candidates by the text side first, and only the best N by both sides.",
-    ),
+    candidates: Candidates = None,
+    cascade: Cascade = None,
     pre_ranking: bool = typer.Option(
         False, "--pre-ranking", help="Rank by cosine alone, without the cross encoders."
     ),

@@ -11,16 +11,14 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 import yaml
-from PIL import Image
 from torch import Tensor
 
 from r2d2.errors import R2D2Error
-from r2d2.evaluation.dataset import decoded
-from r2d2.evaluation.encode import batches, check_directions, embedding_check, encode_usable
+from r2d2.evaluation.dataset import load_pictures
+from r2d2.evaluation.encode import encode_sentences, usable_batches
 from r2d2.evaluation.protocol import DualEncoder, Progress
 from r2d2.evaluation.settings import BATCH_SIZE
 from r2d2.formats.classes import CLASS, listed_classes, row_classes
-from r2d2.images.decode import BadImage
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.encoding import read_text, split_lines
 from r2d2.inputs.yaml_text import read_yaml
@@ -120,15 +118,8 @@ def class_embeddings(
 ) -> Tensor:
     """(classes, d) of unit length: the mean of the unit-length embeddings of all templates."""
     prompts = [template.replace(PLACE, name) for name in classes for template in templates]
-    directions = embedding_check("texts")
-    parts = []
-    for batch in batches(len(prompts), batch_size):
-        sentences = [prompts[i] for i in batch]
-        parts.append(model.encode_texts(sentences).embedding.float())
-        check_directions(directions, parts[-1], sentences)
-    directions.done()
-    whole = torch.cat(parts).view(len(classes), len(templates), -1)
-    return F.normalize(whole.mean(dim=1), dim=-1)
+    encoded = encode_sentences(model, prompts, batch_size, states=False).embedding
+    return F.normalize(encoded.view(len(classes), len(templates), -1).mean(dim=1), dim=-1)
 
 
 @dataclass(frozen=True)
@@ -158,36 +149,26 @@ def classify(
     """
     dropped = DroppedRows()
     dropped.update(labelled.dropped)
-    ids: list[str] = []
-    labels: list[int] = []
+    good: list[int] = []
     ranks: list[Tensor] = []
     guesses: list[Tensor] = []
-    directions = embedding_check("images")
-    for batch in batches(len(labelled.rows), batch_size):
-        names = [labelled.image_ids[i] for i in batch]
-        load = partial(_pictures, table, [labelled.rows[i] for i in batch])
-        usable, encoded = encode_usable(model, names, load, dropped)
-        good = [batch[i] for i in usable]
-        if encoded is not None:
-            embedding = encoded.embedding.float()
-            check_directions(directions, embedding, [names[i] for i in usable])
-            label = torch.tensor([labelled.label[i] for i in good], device=embedding.device)
-            scores = (embedding.double() @ prototypes.double().T).float()
-            right = F.one_hot(label, len(prototypes)).bool()
-            ranks.append(rank_of_best(scores, right).cpu())
-            wrong = scores.masked_fill(right, -torch.inf)
-            own = scores.gather(1, label[:, None])[:, 0]
-            nearest = torch.where(own > wrong.amax(dim=1), label, wrong.argmax(dim=1))
-            guesses.append(nearest.cpu())
-            ids += [labelled.image_ids[i] for i in good]
-            labels += label.tolist()
-        if progress is not None:
-            progress("images", batch[-1] + 1, len(labelled.rows))
-    directions.done()
-    if not ids:
+    load = partial(load_pictures, table, labelled.rows)
+    told = None if progress is None else partial(progress, "images")
+    for positions, encoded in usable_batches(
+        model, labelled.image_ids, load, batch_size, dropped, told
+    ):
+        good += positions
+        embedding = encoded.embedding.double()
+        label = torch.tensor([labelled.label[i] for i in positions], device=embedding.device)
+        scores = (embedding @ prototypes.double().T).float()
+        right = F.one_hot(label, len(prototypes)).bool()
+        ranks.append(rank_of_best(scores, right).cpu())
+        wrong = scores.masked_fill(right, -torch.inf)
+        own = scores.gather(1, label[:, None])[:, 0]
+        nearest = torch.where(own > wrong.amax(dim=1), label, wrong.argmax(dim=1))
+        guesses.append(nearest.cpu())
+    if not good:
         raise R2D2Error(f"{table.path}: no picture can be used: check the table's images")
-    return ClassRanks(ids, torch.tensor(labels), torch.cat(ranks), torch.cat(guesses), dropped)
-
-
-def _pictures(table: PairsTable, rows: Sequence[int]) -> list[Image.Image | BadImage]:
-    return [decoded(pair) for pair in table.take(rows, ("image_id", "image"))]
+    ids = [labelled.image_ids[i] for i in good]
+    labels = torch.tensor([labelled.label[i] for i in good])
+    return ClassRanks(ids, labels, torch.cat(ranks), torch.cat(guesses), dropped)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -60,7 +61,7 @@ class EvaluationSet:
         dropped = DroppedRows()
         rows: list[int] = []
         ids: list[str] = []
-        found_splits: list[str] = []
+        row_splits: list[str] = []
         group_ids: list[str | None] = []
         texts: list[str] = []
         text_ids: list[str | None] = []
@@ -68,9 +69,7 @@ class EvaluationSet:
         known: dict[tuple[str, str, str], int] = {}
         also: defaultdict[int, tuple[int, ...]] = defaultdict(tuple)
         for row, pair in _read(table, splits):
-            if (
-                pair.label == 0
-            ):  # a wrong pair of a matching set: its text does not describe its image
+            if pair.label == 0:  # a matching set's wrong pair: its text does not describe the image
                 dropped.add("not a match", pair.image_id)
                 continue
             full = [t for t in pair.texts if text_key(t.text)]
@@ -89,22 +88,17 @@ class EvaluationSet:
                 text_image.append(len(ids))
             rows.append(row)
             ids.append(pair.image_id)
-            found_splits.append(pair.split)
+            row_splits.append(pair.split)
             group_ids.append(pair.group_id)
         if need_texts and not texts:
             raise R2D2Error(
                 f"{table.path}: no row has a text, so there is nothing to evaluate: "
                 f"{NEEDS_CAPTIONS}"
             )
-
-        def load(positions: Sequence[int]) -> list[Image.Image | BadImage]:
-            chosen = table.take([rows[p] for p in positions], columns=("image_id", "image"))
-            return [decoded(pair) for pair in chosen]
-
+        load = partial(load_pictures, table, rows)
         return EvaluationSet(
-            ids, found_splits, texts, text_image, load, dropped, dict(also), text_ids,
-            group_ids,
-        )  # fmt: skip
+            ids, row_splits, texts, text_image, load, dropped, dict(also), text_ids, group_ids
+        )
 
     @property
     def skipped(self) -> dict[str, int]:
@@ -189,6 +183,14 @@ def _read(table: PairsTable, splits: Collection[str] | None) -> Iterator[tuple[i
         part = rows[start : start + READ]
         pairs = table.take(part, columns=COLUMNS)
         yield from zip(part.tolist(), pairs, strict=True)
+
+
+def load_pictures(
+    table: PairsTable, rows: Sequence[int], positions: Sequence[int]
+) -> list[Image.Image | BadImage]:
+    """The pictures of the rows at these positions, or the reason why one cannot be used."""
+    pairs = table.take([rows[p] for p in positions], ("image_id", "image"))
+    return [decoded(pair) for pair in pairs]
 
 
 def decoded(pair: Pair) -> Image.Image | BadImage:

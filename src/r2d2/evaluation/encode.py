@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.cost import Stopwatch
-from r2d2.evaluation.dataset import EvaluationSet
+from r2d2.evaluation.dataset import EvaluationSet, Load
 from r2d2.evaluation.protocol import DualEncoder, KnowsImages, Progress
 from r2d2.evaluation.states import Precision, StateStore
 from r2d2.images.decode import BadImage
@@ -69,41 +69,62 @@ def encode_pictures(
     good: list[int] = []
     dropped = DroppedRows()
     images = StateStore(states=model.has_match, precision=precision)
-    directions = embedding_check("images")
-    for batch in batches(len(data.image_ids), batch_size):
-        names = [data.image_ids[i] for i in batch]
-        usable, encoded = encode_usable(model, names, partial(data.load, batch), dropped)
-        good += [batch[i] for i in usable]
-        if encoded is not None:
-            images.add(encoded)
-            check_directions(directions, encoded.embedding, [names[i] for i in usable])
-        if progress is not None:
-            progress("images", batch[-1] + 1, len(data.image_ids))
+    told = None if progress is None else partial(progress, "images")
+    for positions, encoded in usable_batches(
+        model, data.image_ids, data.load, batch_size, dropped, told
+    ):
+        good += positions
+        images.add(encoded)
     if not good:
         reasons = dropped.reasons() or "there are none"
         raise R2D2Error(f"no image can be evaluated ({reasons}): check the table's images")
-    directions.done()
     images.done()
     return data.keep(good, dropped), images
 
 
-def encode_usable(
+def usable_batches(
+    model: DualEncoder,
+    image_ids: Sequence[str],
+    load: Load,
+    batch_size: int,
+    dropped: DroppedRows,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[list[int], EncodedStates]]:
+    """Encode those of n images that can be used, a batch at a time.
+
+    Args:
+        model: which may know the images by id (`KnowsImages`); then none is loaded.
+        image_ids: of the n images.
+        load: gives the pictures at some positions, or the reason why one cannot be used.
+        batch_size: images in a forward pass.
+        dropped: counts the images that cannot be used.
+        progress: called with (images done, n).
+
+    Yields:
+        The positions of the usable images of a batch, and these images encoded.
+
+    Raises:
+        R2D2Error: an embedding has no direction.
+    """
+    directions = embedding_check("images")
+    for batch in batches(len(image_ids), batch_size):
+        names = [image_ids[i] for i in batch]
+        usable, encoded = _encode_usable(model, names, partial(load, batch), dropped)
+        if encoded is not None:
+            check_directions(directions, encoded.embedding, [names[i] for i in usable])
+            yield [batch[i] for i in usable], encoded
+        if progress is not None:
+            progress(batch[-1] + 1, len(image_ids))
+    directions.done()
+
+
+def _encode_usable(
     model: DualEncoder,
     names: Sequence[str],
     load: Callable[[], Sequence[Image.Image | BadImage]],
     dropped: DroppedRows,
 ) -> tuple[list[int], EncodedStates | None]:
-    """Encode those of n images that can be used.
-
-    Args:
-        model: which may know the images by name (`KnowsImages`); then none is loaded.
-        names: of the images.
-        load: gives the n pictures, or why one cannot be used.
-        dropped: gets the others.
-
-    Returns:
-        The numbers of those that can be used, and these encoded (None: there are none).
-    """
+    """The numbers of the images that can be used, and these encoded (None: there are none)."""
     if isinstance(model, KnowsImages):
         usable = [i for i, name in enumerate(names) if model.knows(name)]
         for name in names:
@@ -126,13 +147,15 @@ def encode_sentences(
     batch_size: int,
     progress: Progress | None = None,
     precision: Precision = "float32",
+    *,
+    states: bool = True,
 ) -> StateStore:
-    """Encode m texts; at least one.
+    """Encode m texts, at least one; `states`: keep hidden states too, where the model matches.
 
     Raises:
         R2D2Error: an embedding has no direction.
     """
-    stored = StateStore(states=model.has_match, precision=precision)
+    stored = StateStore(states=states and model.has_match, precision=precision)
     directions = embedding_check("texts")
     for batch in batches(len(texts), batch_size):
         sentences = [texts[position] for position in batch]

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from r2d2.errors import R2D2Error
-from r2d2.evaluation.dataset import decoded
-from r2d2.evaluation.encode import batches, check_directions, embedding_check, encode_usable
+from r2d2.evaluation.dataset import load_pictures
+from r2d2.evaluation.encode import check_directions, embedding_check, usable_batches
 from r2d2.evaluation.protocol import DualEncoder, Progress
 from r2d2.evaluation.settings import BATCH_SIZE
-from r2d2.images.decode import BadImage
 from r2d2.inputs.dropped_rows import DroppedRows
-from r2d2.pair import Pair
 from r2d2.ranking.metrics import roc_auc
 from r2d2.table import PairsTable
 from r2d2.tokenizer import key_hash
@@ -74,37 +70,28 @@ def score_labelled(
         raise R2D2Error(f"{table.path}: split '{split}' has no labels: matching needs them")
     if sample is not None:
         known = sorted(sorted(known, key=lambda pair: key_hash(f"{seed}/{pair[0]}"))[:sample])
-    scores, labels, dropped = [], [], DroppedRows()
-    image_ids: list[str] = []
+    scores, dropped = [], DroppedRows()
+    good: list[int] = []
     texts: list[str] = []
-    of_images, of_texts = embedding_check("images"), embedding_check("texts")
-    for batch in batches(len(known), batch_size):
-        part = [known[i] for i in batch]
-        pairs = table.take([row for row, _ in part], ("image_id", "image", "texts"))
-        names = [pair.image_id for pair in pairs]
-        usable, images = encode_usable(model, names, partial(_pictures, pairs), dropped)
-        if images is not None:
-            sentences = [pairs[i].texts[0].text if pairs[i].texts else "" for i in usable]
-            labels += [bool(part[i][1]) for i in usable]
-            image_ids += [names[i] for i in usable]
-            texts += sentences
-            encoded = model.encode_texts(sentences)
-            check_directions(of_images, images.embedding, [names[i] for i in usable])
-            check_directions(of_texts, encoded.embedding, sentences)
-            matched = (
-                model.match(images, encoded)
-                if model.has_match
-                else (images.embedding * encoded.embedding).sum(1)
-            )
-            scores.append(matched.float().cpu())
-        if progress:
-            progress("match", batch[-1] + 1, len(known))
-    of_images.done()
-    of_texts.done()
+    rows_of = [row for row, _ in known]
+    ids, load = table.image_ids(rows_of), partial(load_pictures, table, rows_of)
+    told = None if progress is None else partial(progress, "match")
+    directions = embedding_check("texts")
+    for positions, images in usable_batches(model, ids, load, batch_size, dropped, told):
+        pairs = table.take([rows_of[i] for i in positions], ("texts",))
+        sentences = [pair.texts[0].text if pair.texts else "" for pair in pairs]
+        encoded = model.encode_texts(sentences)
+        check_directions(directions, encoded.embedding, sentences)
+        matched = (
+            model.match(images, encoded)
+            if model.has_match
+            else (images.embedding * encoded.embedding).sum(1)
+        )
+        scores.append(matched.float().cpu())
+        good += positions
+        texts += sentences
+    directions.done()
     if not scores:
         raise R2D2Error(f"{table.path}: no picture of split '{split}' can be used")
-    return LabelledScores(torch.cat(scores), torch.tensor(labels), dropped, image_ids, texts)
-
-
-def _pictures(pairs: Sequence[Pair]) -> list[Image.Image | BadImage]:
-    return [decoded(pair) for pair in pairs]
+    labels = torch.tensor([bool(known[i][1]) for i in good])
+    return LabelledScores(torch.cat(scores), labels, dropped, [ids[i] for i in good], texts)
