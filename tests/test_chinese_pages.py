@@ -28,7 +28,7 @@ from r2d2.downstream.labels import LabelRules, label_set
 from r2d2.downstream.make import make_set
 from r2d2.downstream.report import write_set_report
 from r2d2.downstream.sentences import read_sentences
-from r2d2.downstream.tasks import export_tasks, project_id, read_gold
+from r2d2.downstream.tasks import TaskSettings, export_tasks, project_id, read_gold
 from r2d2.downstream.translation_report import review, write_review
 from r2d2.downstream.translations import open_job, start_job, take_sheet
 from r2d2.errors import R2D2Error
@@ -135,7 +135,7 @@ def test_labels_of_annotators(tmp_path):
     table = table_of(tmp_path / "t.lance", [pair(n) for n in range(20)])
     make_set(table, tmp_path / "s.lance", make_downstream_config("icm"))
     table = PairsTable.open(tmp_path / "s.lance")
-    export_tasks(table, tmp_path / "tasks", overlap=3, gold=0.2)
+    export_tasks(table, tmp_path / "tasks", TaskSettings(overlap=3, gold=0.2))
 
     def say(n, task):
         answers = [annotation("match" if n % 2 else "no match", who) for who in (1, 2)]

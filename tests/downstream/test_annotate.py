@@ -18,7 +18,7 @@ from r2d2.downstream.answers import read_answers
 from r2d2.downstream.config import make_downstream_config
 from r2d2.downstream.labels import LabelRules, label_set
 from r2d2.downstream.make import make_set
-from r2d2.downstream.tasks import export_tasks, pair_id, project_id, read_gold
+from r2d2.downstream.tasks import TaskSettings, export_tasks, pair_id, project_id, read_gold
 from r2d2.table import PairsTable, Text
 from training.small import call_cli, refused
 
@@ -30,7 +30,7 @@ def matching(tmp_path_factory):
     table = table_of(folder / "t.lance", [pair(n) for n in range(40)])
     make_set(table, folder / "s.lance", make_downstream_config("icm"))
     opened = PairsTable.open(folder / "s.lance")
-    export_tasks(opened, folder / "tasks", overlap=3, gold=0.1)
+    export_tasks(opened, folder / "tasks", TaskSettings(overlap=3, gold=0.1))
     return opened, folder / "tasks"
 
 
@@ -82,7 +82,8 @@ def test_tasks_have_pictures_and_texts_and_no_answers(matching):
 
 
 def test_pictures_as_files(matching, tmp_path):
-    found = export_tasks(matching[0], tmp_path / "f", gold=0, pictures="files", prefix="zh/set1")
+    settings = TaskSettings(gold=0, pictures="files", prefix="zh/set1")
+    found = export_tasks(matching[0], tmp_path / "f", settings)
     tasks = tasks_of(tmp_path / "f")
     assert (found.tasks, found.gold, len(tasks)) == (80, 0, 80)
     for task in tasks:
@@ -243,10 +244,11 @@ def test_half_finished_and_foreign_exports(matching, tmp_path):
 
 def second_round(table, tmp_path, pairs, strip=False):
     """Of two people in the first round, who differ about some pairs; and two more are to answer."""
-    export_tasks(table, tmp_path / "one", overlap=2, gold=0)
+    export_tasks(table, tmp_path / "one", TaskSettings(overlap=2, gold=0))
     tasks = tasks_of(tmp_path / "one")
     asked = {task["data"]["pair"] for task in tasks[:pairs]}
-    export_tasks(table, tmp_path / "two", overlap=2, gold=0, only=asked, number=2)
+    again = TaskSettings(overlap=2, gold=0, only=asked, round=2)
+    export_tasks(table, tmp_path / "two", again)
 
     def take(name, say, folder="two"):
         tasks = tasks_of(tmp_path / folder)
@@ -377,7 +379,7 @@ def test_export_refuses(matching, tmp_path):
     assert "exists: give another --out" in refused(export_tasks, matching[0], tmp_path)
     said = refused(export_tasks, matching[0], tmp_path, overwrite=True)
     assert "was not written by this command" in said
-    assert "embed" in refused(export_tasks, matching[0], tmp_path / "x", pictures="embedded")
+    assert "embed" in refused(TaskSettings, pictures="embedded")
     two = table_of(tmp_path / "two.lance", [pair(0, texts=(Text("甲", "t"), Text("乙", "t")))])
     assert "one text a row" in refused(export_tasks, two, tmp_path / "x")
 
@@ -386,7 +388,7 @@ def test_a_retrieval_set_keeps_its_matches(tmp_path):
     table = table_of(tmp_path / "t.lance", [pair(n) for n in range(40)])
     make_set(table, tmp_path / "s.lance", make_downstream_config("icr"))
     opened = PairsTable.open(tmp_path / "s.lance")
-    export_tasks(opened, tmp_path / "tasks", overlap=1, gold=0)
+    export_tasks(opened, tmp_path / "tasks", TaskSettings(overlap=1, gold=0))
     tasks = tasks_of(tmp_path / "tasks")
     say = lambda n, task: [annotation("no match" if n < 5 else "match", 1)]  # noqa: E731
     found = read_answers([export_of(tmp_path / "e.json", tasks, say)], project_id(opened))

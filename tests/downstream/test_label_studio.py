@@ -20,7 +20,7 @@ import pytest
 from downstream.pairs import caption, pair, rows_of, table_of
 from r2d2.downstream.config import make_downstream_config
 from r2d2.downstream.make import make_set
-from r2d2.downstream.tasks import export_tasks, read_gold
+from r2d2.downstream.tasks import TaskSettings, export_tasks, read_gold
 from r2d2.table import PairsTable
 from training.small import call_cli
 
@@ -108,7 +108,7 @@ def test_one_project_there_and_back(client, tmp_path, monkeypatch, capsys):
     config = make_downstream_config("icm", ["split.val=0.1", "split.test=0.1"])
     make_set(table, tmp_path / "s.lance", config)
     opened = PairsTable.open(tmp_path / "s.lance")
-    export_tasks(opened, tmp_path / "tasks", overlap=3, gold=0.25)
+    export_tasks(opened, tmp_path / "tasks", TaskSettings(overlap=3, gold=0.25))
     gold = read_gold(tmp_path / "tasks/gold.csv")
 
     project = json.loads((tmp_path / "tasks/project.json").read_text(encoding="utf-8"))

@@ -39,20 +39,19 @@ def export(
 ) -> None:
     """Write the tasks, the labelling config and the project for Label Studio."""
     from r2d2 import progress
-    from r2d2.downstream.tasks import export_tasks, is_tasks
+    from r2d2.downstream.tasks import TaskSettings, export_tasks, is_tasks
     from r2d2.outputs import a_folder, check_outputs
     from r2d2.table import PairsTable
 
     check_outputs([a_folder(out, is_tasks)], inputs=[source], overwrite=overwrite)
+    settings = TaskSettings(overlap, gold, pictures, prefix, seed=seed)
+    table = PairsTable.open(source)
     with progress.bars() as update:
-        found = export_tasks(
-            PairsTable.open(source), out, overlap=overlap, gold=gold, pictures=pictures,
-            prefix=prefix, seed=seed, overwrite=overwrite, update=update,
-        )  # fmt: skip
-    for reason, count in found.left_out.items():
-        typer.echo(f"left out: {reason}: {count:,}, such as {', '.join(found.examples[reason])}")
+        export = export_tasks(table, out, settings, overwrite=overwrite, update=update)
+    for reason, count in export.left_out.items():
+        typer.echo(f"left out: {reason}: {count:,}, such as {', '.join(export.examples[reason])}")
     typer.echo(
-        f"{out}: {found.tasks:,} tasks in {found.files} files, {found.gold:,} of them gold "
+        f"{out}: {export.tasks:,} tasks in {export.files} files, {export.gold:,} of them gold "
         f"(gold.csv: look it over, and keep it from the annotators)"
     )
 
@@ -95,7 +94,7 @@ def import_(
     from r2d2 import progress
     from r2d2.downstream.answers import read_answers
     from r2d2.downstream.labels import LabelRules, label_outputs, label_set
-    from r2d2.downstream.tasks import export_tasks, is_tasks, project_id, read_gold
+    from r2d2.downstream.tasks import TaskSettings, export_tasks, is_tasks, project_id, read_gold
     from r2d2.outputs import a_folder, check_outputs
     from r2d2.table import PairsTable
 
@@ -108,29 +107,31 @@ def import_(
     known = {} if gold is None else read_gold(gold)
     answers = read_answers(exports, project_id(table))
     with progress.bars() as update:
-        found = label_set(
+        labelled = label_set(
             table, out, answers, rules, gold=known, overwrite=overwrite, update=update
         )
-        if again is not None and found.again:
-            export_tasks(
-                table, again, overlap=again_overlap, gold=0.0, only=found.again,
-                number=answers.last_round + 1, overwrite=overwrite, update=update,
-            )  # fmt: skip
-    for what, counts in (
-        ("kept", found.kept), ("left out", found.left_out), ("not counted", found.skipped),
+        if again is not None and labelled.again:
+            settings = TaskSettings(
+                again_overlap, 0.0, only=labelled.again, round=answers.last_round + 1
+            )
+            export_tasks(table, again, settings, overwrite=overwrite, update=update)
+    for outcome, counts in (
+        ("kept", labelled.kept), ("left out", labelled.left_out),
+        ("not counted", labelled.skipped),
     ):  # fmt: skip
         for reason, count in counts.items():
-            told = ", ".join(found.examples.get(reason, ()))
-            typer.echo(f"{what}: {reason}: {count:,}" + (f", such as {told}" if told else ""))
-    typer.echo(f"Fleiss' kappa: {found.fleiss:.3f}; of one mind: {100 * found.unanimous:.1f}%")
-    for one in found.people:
+            examples = ", ".join(labelled.examples.get(reason, ()))
+            such_as = f", such as {examples}" if examples else ""
+            typer.echo(f"{outcome}: {reason}: {count:,}{such_as}")
+    agreement = f"Fleiss' kappa: {labelled.fleiss:.3f}"
+    typer.echo(f"{agreement}; of one mind: {100 * labelled.unanimous:.1f}%")
+    for annotator in labelled.people:
         typer.echo(
-            f"{one.name}: {one.answers:,} answers, kappa {one.kappa:.2f}, "
-            f"gold {one.gold_accuracy:.2f} of {one.gold}"
-            + (f"; LOW: {', '.join(one.named)}" if one.named else "")
+            f"{annotator.name}: {annotator.answers:,} answers, kappa {annotator.kappa:.2f}, "
+            f"gold {annotator.gold_accuracy:.2f} of {annotator.gold}"
+            + (f"; LOW: {', '.join(annotator.named)}" if annotator.named else "")
         )
     if again is not None:
-        typer.echo(
-            f"second round: {len(found.again):,} pairs" + (f" in {again}" * bool(found.again))
-        )
-    typer.echo(f"{out}: {sum(found.kept.values()):,} rows; report: {out}.report.html")
+        pairs = len(labelled.again)
+        typer.echo(f"second round: {pairs:,} pairs" + (f" in {again}" if pairs else ""))
+    typer.echo(f"{out}: {sum(labelled.kept.values()):,} rows; report: {out}.report.html")

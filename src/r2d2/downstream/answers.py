@@ -48,7 +48,7 @@ class AnnotationExport:
     """The answers of one or more exports."""
 
     answers: list[Annotation] = field(default_factory=list)  # the last of each person and pair
-    asked: dict[str, dict[int, QuestionRound]] = field(default_factory=dict)  # by pair, by round
+    rounds: dict[str, dict[int, QuestionRound]] = field(default_factory=dict)  # by pair, by number
     sizes: dict[int, int] = field(default_factory=dict)  # pairs that a round asked about, if known
     tasks: int = 0
     dropped: DroppedRows = field(default_factory=DroppedRows)  # answers of no use
@@ -56,7 +56,7 @@ class AnnotationExport:
     @property
     def last_round(self) -> int:
         """The number of the latest round that asked."""
-        return max((number for rounds in self.asked.values() for number in rounds), default=1)
+        return max((number for rounds in self.rounds.values() for number in rounds), default=1)
 
 
 def read_answers(files: Sequence[Path], project: str) -> AnnotationExport:
@@ -69,32 +69,28 @@ def read_answers(files: Sequence[Path], project: str) -> AnnotationExport:
     Raises:
         R2D2Error: a file is no such export, or is about another set.
     """
-    export_data = AnnotationExport()
-    last: dict[tuple[str, str], Annotation] = {}
+    export = AnnotationExport()
+    latest: dict[tuple[str, str], Annotation] = {}
     for file in files:
-        tasks = _tasks(file)
-        own_tasks = _of_project(file, tasks, project, export_data)
-        for task in own_tasks:
-            export_data.tasks += 1
-            asked = _asked(task["data"], export_data)
-            for answer in _answers(task, file, export_data):
-                asked.people.add(answer.annotator)
+        for task in _of_project(file, _tasks(file), project, export):
+            export.tasks += 1
+            question = _question(task["data"], export)
+            for answer in _answers(task, file, export):
+                question.people.add(answer.annotator)
                 key = (answer.annotator, answer.pair)
-                other = last.get(key)
-                if other is not None:
-                    export_data.dropped.add(
+                earlier = latest.get(key)
+                if earlier is not None:
+                    export.dropped.add(
                         "answered again: the later one counts", f"{file}, {answer.pair}"
                     )
-                    if other.created > answer.created:
+                    if earlier.created > answer.created:
                         continue
-                last[key] = answer
-    export_data.answers = [last[key] for key in sorted(last)]
-    if not export_data.answers:
-        told = (
-            export_data.dropped.reasons() or f"{export_data.tasks:,} tasks that nobody has answered"
-        )
-        raise R2D2Error(f"{', '.join(map(str, files))}: not one answer ({told}): label some first")
-    return export_data
+                latest[key] = answer
+    export.answers = [latest[key] for key in sorted(latest)]
+    if not export.answers:
+        why = export.dropped.reasons() or f"{export.tasks:,} tasks that nobody has answered"
+        raise R2D2Error(f"{', '.join(map(str, files))}: not one answer ({why}): label some first")
+    return export
 
 
 def _tasks(file: Path) -> list[Any]:
@@ -137,76 +133,80 @@ def _of_project(
     return own_tasks
 
 
-def _asked(data: dict[str, Any], export: AnnotationExport) -> QuestionRound:
-    """A question as its round asked it; tasks that name no round are of one, whoever wrote them."""
+def _question(data: dict[str, Any], export: AnnotationExport) -> QuestionRound:
+    """A question in its round; tasks that name no round belong to the first."""
     number, size = _count(data.get("round")), data.get("asked")
     if size is not None:
         export.sizes[number] = max(_count(size), export.sizes.get(number, 0))
-    asked = export.asked.setdefault(data["pair"], {}).setdefault(number, QuestionRound(1))
-    asked.overlap = max(asked.overlap, _count(data.get("overlap")))
-    return asked
+    rounds = export.rounds.setdefault(data["pair"], {})
+    question = rounds.setdefault(number, QuestionRound(1))
+    question.overlap = max(question.overlap, _count(data.get("overlap")))
+    return question
 
 
 def _count(value: Any) -> int:
-    """A whole number from one on, as a task's data has it; 1 where it is none."""
+    """A whole number of at least 1 from a task's data; 1 where the value is none."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 1
 
 
 def _answers(task: dict[str, Any], file: Path, export: AnnotationExport) -> list[Annotation]:
-    data = task["data"]
-    annotated = []
+    """The answers to a task; annotations that are none are counted as left out."""
+    answers = []
     annotations = task.get("annotations")
     where = f"{file}, task {shown(task.get('id'))}"
-    for one in annotations if isinstance(annotations, list) else []:
-        if not isinstance(one, dict):
-            export.dropped.add("an annotation that is no object", where)
-            continue
-        if one.get("was_cancelled"):
-            export.dropped.add("skipped by the annotator", where)
-            continue
-        who = _name(one.get("completed_by"))
-        if who is None:
-            export.dropped.add("an annotation by nobody", where)
-            continue
-        chosen = _choices(one.get("result"))
-        if len(chosen) != 1:
-            export.dropped.add("no answer" if not chosen else "several answers at once", where)
-            continue
-        answer = MEANINGS.get(chosen[0])
-        if answer is None:
-            export.dropped.add("an answer that is not match, no match or unsure", where)
-            continue
-        seconds, number = one.get("lead_time"), task.get("id")
-        annotated.append(
-            Annotation(
-                data["pair"], who, answer,
-                _count(data.get("round")),
-                _seconds(seconds), shown(one.get("updated_at") or one.get("created_at") or ""),
-                number if isinstance(number, int) and abs(number) < 1 << 63 else None, file.name,
-            )
-        )  # fmt: skip
-    return annotated
+    for annotation in annotations if isinstance(annotations, list) else []:
+        try:
+            answers.append(_answer(task, annotation, file))
+        except BadAnnotationError as error:
+            export.dropped.add(str(error), where)
+    return answers
 
 
-def _name(who: Any) -> str | None:
-    """A person as Label Studio names one: a number, or a user with an address."""
-    if isinstance(who, dict):
-        who = who.get("email") or who.get("username") or who.get("id")
-    if isinstance(who, bool) or is_missing(who):
-        return None
-    return shown(who, 500)
+class BadAnnotationError(Exception):
+    """An annotation that is no answer; the message is the reason."""
+
+
+def _answer(task: dict[str, Any], annotation: Any, file: Path) -> Annotation:
+    """The answer that an annotation gives. BadAnnotationError where it gives none."""
+    if not isinstance(annotation, dict):
+        raise BadAnnotationError("an annotation that is no object")
+    if annotation.get("was_cancelled"):
+        raise BadAnnotationError("skipped by the annotator")
+    annotator = _name(annotation.get("completed_by"))
+    if annotator is None:
+        raise BadAnnotationError("an annotation by nobody")
+    choices = _choices(annotation.get("result"))
+    if len(choices) != 1:
+        raise BadAnnotationError("no answer" if not choices else "several answers at once")
+    if choices[0] not in MEANINGS:
+        raise BadAnnotationError("an answer that is not match, no match or unsure")
+    number = task.get("id")
+    return Annotation(
+        task["data"]["pair"], annotator, MEANINGS[choices[0]],
+        _count(task["data"].get("round")), _seconds(annotation.get("lead_time")),
+        shown(annotation.get("updated_at") or annotation.get("created_at") or ""),
+        number if isinstance(number, int) and abs(number) < 1 << 63 else None, file.name,
+    )  # fmt: skip
+
+
+def _name(user: Any) -> str | None:
+    """A person as Label Studio names one: by a number, or as a user with an address."""
+    if isinstance(user, dict):
+        user = user.get("email") or user.get("username") or user.get("id")
+    return None if isinstance(user, bool) or is_missing(user) else shown(user, 500)
 
 
 def _seconds(value: Any) -> float | None:
-    """A time that can be one."""
+    """A number of seconds that is possible; None for any other value."""
     return float(value) if isinstance(value, float | int) and 0 <= value < 1e12 else None
 
 
 def _choices(result: Any) -> list[str]:
-    chosen: list[str] = []
+    """All choices in the result of an annotation."""
+    every: list[str] = []
     for part in result if isinstance(result, list) else []:
         value = part.get("value") if isinstance(part, dict) else None
         choices = value.get("choices") if isinstance(value, dict) else None
         if isinstance(choices, list):
-            chosen += [str(choice) for choice in choices]
-    return chosen
+            every += [str(choice) for choice in choices]
+    return every

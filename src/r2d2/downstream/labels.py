@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,10 @@ from r2d2.table import Pair, PairsTable, write_table
 
 LABELS = {MATCH: 1, NO_MATCH: 0}
 FEWEST = 5  # gold items, or questions shared with another, by which a person is judged
-
-
+AUDIT_COLUMNS = (
+    "pair", "image_id", "text", "annotator", "answer", "decided", "gold", "seconds", "created",
+    "task", "file",
+)  # fmt: skip
 AUDIT, REPORT_JSON, REPORT_HTML = ".audit.parquet", ".report.json", ".report.html"  # beside it
 
 
@@ -102,10 +104,40 @@ def _beside(home: Path, ending: str) -> Path:
     return home.with_name(home.name + ending)
 
 
+@dataclass(frozen=True)
+class SetVerdicts:
+    """The verdicts on the pairs of a set, and what follows from them for its rows."""
+
+    by_pair: Mapping[str, str]
+    rows: list[tuple[int, int | None]]  # that stay, and their labels
+    kept: Counter[str]  # rows by verdict
+    left_out: Counter[str]
+    changed: int  # labels that are not what the set said
+
+    @classmethod
+    def of(
+        cls, by_pair: Mapping[str, str], items: Sequence[PairQuestion], table: PairsTable
+    ) -> SetVerdicts:
+        """From the verdict on each pair."""
+        labels = table.labels([item.row for item in items])
+        matching = any(label is not None for label in labels)
+        verdicts = cls(by_pair, [], Counter(), Counter(), 0)
+        changed = 0
+        for item, label in zip(items, labels, strict=True):
+            verdict = by_pair[item.pair]
+            if verdict not in LABELS or (not matching and verdict == NO_MATCH):
+                verdicts.left_out[verdict] += 1
+                continue
+            verdicts.kept[verdict] += 1
+            changed += matching and label != LABELS[verdict]
+            verdicts.rows.append((item.row, LABELS[verdict] if matching else None))
+        return replace(verdicts, changed=changed)
+
+
 def label_set(
     table: PairsTable,
     out: str | Path,
-    found: AnnotationExport,
+    export: AnnotationExport,
     rules: LabelRules,
     *,
     gold: Mapping[str, str] | None = None,
@@ -120,7 +152,7 @@ def label_set(
     Args:
         table: the set.
         out: the table to write.
-        found: the answers.
+        export: the answers.
         rules: of agreement.
         gold: pairs whose answer is known.
         overwrite: replace a table at `out`.
@@ -132,85 +164,77 @@ def label_set(
     """
     gold = gold or {}
     check_outputs(label_outputs(out), inputs=[table.path], overwrite=overwrite)
-    strangers = sorted(set(rules.without) - {one.annotator for one in found.answers})
+    strangers = sorted(set(rules.without) - {answer.annotator for answer in export.answers})
     if strangers:
         raise R2D2Error(f"--without {strangers[0]}: nobody of this name has answered")
     items = set_items(table)
-    pairs = {item.pair for item in items}
-    skipped = DroppedRows()
-    skipped.update(found.dropped)
-    answers = []
-    for one in found.answers:
-        if one.annotator in rules.without:
-            skipped.add("of annotators left out", f"{one.file}, {one.pair} by {one.annotator}")
-        elif one.pair in pairs or one.pair in gold:
-            answers.append(one)
-        else:
-            skipped.add(
-                "about a pair that is not in the set (gold? give --gold)", f"{one.file}, {one.pair}"
-            )
-    decided = decide(items, found, answers, rules.agree, table, update)
+    answers, skipped = _counted(export, {item.pair for item in items} | gold.keys(), rules)
+    by_pair = decide(items, export, answers, rules.agree, table, update)
     if not rules.partial:
-        all_finished(decided, items, table)
-    labels = table.labels([item.row for item in items])
-    matching = any(label is not None for label in labels)
-    rows, kept, left_out, changed = [], Counter[str](), Counter[str](), 0
-    for item, label in zip(items, labels, strict=True):
-        verdict = decided[item.pair]
-        if verdict not in LABELS or (not matching and verdict == NO_MATCH):
-            left_out[verdict] += 1
-            continue
-        kept[verdict] += 1
-        changed += matching and label != LABELS[verdict]
-        rows.append((item.row, LABELS[verdict] if matching else None))
-    if not rows:
-        why = ", ".join(f"{reason} {n:,}" for reason, n in left_out.items())
-        raise R2D2Error(f"{table.path}: people agreed on no row ({why}): let them answer more")
-    result = _result(items, answers, gold, rules, decided, kept, left_out, changed, skipped)
-    unread = unreadable(decided, items, table)
+        all_finished(by_pair, items, table)
+    verdicts = SetVerdicts.of(by_pair, items, table)
+    if not verdicts.rows:
+        reasons = ", ".join(f"{reason} {n:,}" for reason, n in verdicts.left_out.items())
+        raise R2D2Error(f"{table.path}: people agreed on no row ({reasons}): let them answer more")
+    result = _figures(items, answers, gold, rules, verdicts, skipped)
+    unread = unreadable(by_pair, items, table)
     result = replace(result, examples=unread | skipped.first_examples())
-    write_table(out, _rows(table, rows, update), overwrite=overwrite, metadata=table.metadata)
+    rows = _rows(table, verdicts.rows, update)
+    write_table(out, rows, overwrite=overwrite, metadata=table.metadata)
     home = Path(out)
-    _write_audit(_beside(home, AUDIT), table, items, answers, gold, decided)
+    _write_audit(_beside(home, AUDIT), table, items, answers, gold, by_pair)
     _write_report(home, result)
     return result
 
 
-def _result(
+def _counted(
+    export: AnnotationExport, pairs: Collection[str], rules: LabelRules
+) -> tuple[list[Annotation], DroppedRows]:
+    """The answers that count, which are about one of these pairs, and those that are left out."""
+    skipped = DroppedRows()
+    skipped.update(export.dropped)
+    answers = []
+    for answer in export.answers:
+        source = f"{answer.file}, {answer.pair}"
+        if answer.annotator in rules.without:
+            skipped.add("of annotators left out", f"{source} by {answer.annotator}")
+        elif answer.pair in pairs:
+            answers.append(answer)
+        else:
+            skipped.add("about a pair that is not in the set (gold? give --gold)", source)
+    return answers, skipped
+
+
+def _figures(
     items: Sequence[PairQuestion],
     answers: Sequence[Annotation],
     gold: Mapping[str, str],
     rules: LabelRules,
-    decided: Mapping[str, str],
-    kept: Counter[str],
-    left_out: Counter[str],
-    changed: int,
+    verdicts: SetVerdicts,
     skipped: DroppedRows,
 ) -> LabelledSet:
-    ours = {item.pair for item in items}
-    said: dict[str, dict[str, str]] = defaultdict(dict)
-    questions: dict[str, list[str]] = defaultdict(list)
-    for one in answers:
-        if one.pair in ours:
-            said[one.annotator][one.pair] = one.answer
-            questions[one.pair].append(one.answer)
-    cohen = pairwise_cohen(said, FEWEST)
-    names = sorted({one.annotator for one in answers})
-    shared = [some for some in questions.values() if len(some) > 1]
+    pairs = {item.pair for item in items}
+    by_annotator: dict[str, dict[str, str]] = defaultdict(dict)
+    by_pair: dict[str, list[str]] = defaultdict(list)
+    for answer in answers:
+        if answer.pair in pairs:
+            by_annotator[answer.annotator][answer.pair] = answer.answer
+            by_pair[answer.pair].append(answer.answer)
+    cohen = pairwise_cohen(by_annotator, FEWEST)
+    names = sorted({answer.annotator for answer in answers})
+    shared = [len(set(words)) for words in by_pair.values() if len(words) > 1]
     return LabelledSet(
         rows=len(items),
         answers=len(answers),
-        kept=dict(kept),
-        left_out=dict(left_out),
-        changed=changed,
+        kept=dict(verdicts.kept),
+        left_out=dict(verdicts.left_out),
+        changed=verdicts.changed,
         people=tuple(_person(name, answers, cohen, gold, rules) for name in names),
-        fleiss=fleiss(list(questions.values())),
+        fleiss=fleiss(list(by_pair.values())),
         cohen={f"{a} × {b}": value for (a, b), value in cohen.items()},
-        unanimous=(
-            sum(len(set(some)) == 1 for some in shared) / len(shared) if shared else math.nan
-        ),
+        unanimous=shared.count(1) / len(shared) if shared else math.nan,
         skipped=dict(skipped.counts),
-        again=frozenset(pair for pair, verdict in decided.items() if verdict == DISPUTED),
+        again=frozenset(p for p, verdict in verdicts.by_pair.items() if verdict == DISPUTED),
     )
 
 
@@ -221,21 +245,21 @@ def _person(
     gold: Mapping[str, str],
     rules: LabelRules,
 ) -> Annotator:
-    own = [one for one in answers if one.annotator == name]
-    counts = Counter(one.answer for one in own)
-    mine = [value for key, value in cohen.items() if name in key and not math.isnan(value[0])]
-    weight = sum(n for _, n in mine)
-    kappa = sum(k * n for k, n in mine) / weight if weight else math.nan
-    known = [one.answer == gold[one.pair] for one in own if one.pair in gold]
+    own = [answer for answer in answers if answer.annotator == name]
+    counts = Counter(answer.answer for answer in own)
+    kappas = [value for key, value in cohen.items() if name in key and not math.isnan(value[0])]
+    weight = sum(n for _, n in kappas)
+    kappa = sum(k * n for k, n in kappas) / weight if weight else math.nan
+    known = [answer.answer == gold[answer.pair] for answer in own if answer.pair in gold]
     accuracy = sum(known) / len(known) if known else math.nan
     named = []
     if kappa < rules.low_kappa:
         named.append(f"kappa below {rules.low_kappa:g}")
     if len(known) >= FEWEST and accuracy < rules.low_gold:
         named.append(f"below {100 * rules.low_gold:g}% on gold items")
-    times = [one.seconds for one in own if one.seconds is not None]
+    times = [answer.seconds for answer in own if answer.seconds is not None]
     return Annotator(
-        name, len(own), {what: counts[what] / len(own) for what in (MATCH, NO_MATCH, UNSURE)},
+        name, len(own), {word: counts[word] / len(own) for word in (MATCH, NO_MATCH, UNSURE)},
         kappa, len(known), accuracy, float(np.median(times)) if times else math.nan, tuple(named),
     )  # fmt: skip
 
@@ -254,37 +278,30 @@ def _write_audit(
     items: Sequence[PairQuestion],
     answers: Sequence[Annotation],
     gold: Mapping[str, str],
-    decided: Mapping[str, str],
+    verdicts: Mapping[str, str],
 ) -> None:
-    """Every answer, one a row, with what was decided."""
-    place = {item.pair: item for item in items}
-    ids = dict(
-        zip(place, table.image_ids([item.row for item in place.values()]), strict=True)
-    )  # fmt: skip
+    """Every answer, one in a row, with the verdict on its pair."""
+    texts = {item.pair: item.text for item in items}
+    row_of = {item.pair: item.row for item in items}
+    ids = dict(zip(row_of, table.image_ids(list(row_of.values())), strict=True))
     rows = [
         {
-            "pair": one.pair,
-            "image_id": ids.get(one.pair),
-            "text": place[one.pair].text if one.pair in place else None,
-            "annotator": one.annotator,
-            "answer": one.answer,
-            "decided": decided.get(one.pair),
-            "gold": gold.get(one.pair),
-            "seconds": one.seconds,
-            "created": one.created,
-            "task": one.task,
-            "file": one.file,
+            "pair": answer.pair,
+            "image_id": ids.get(answer.pair),
+            "text": texts.get(answer.pair),
+            "annotator": answer.annotator,
+            "answer": answer.answer,
+            "decided": verdicts.get(answer.pair),
+            "gold": gold.get(answer.pair),
+            "seconds": answer.seconds,
+            "created": answer.created,
+            "task": answer.task,
+            "file": answer.file,
         }
-        for one in answers
+        for answer in answers
     ]
-    text = ("pair", "image_id", "text", "annotator", "answer", "decided", "gold")
-    schema = pa.schema(
-        [
-            *((name, pa.string()) for name in text),
-            ("seconds", pa.float64()), ("created", pa.string()), ("task", pa.int64()),
-            ("file", pa.string()),
-        ]
-    )  # fmt: skip
+    types = {"seconds": pa.float64(), "task": pa.int64()}
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in AUDIT_COLUMNS])
     write_rows(path, pa.Table.from_pylist(rows, schema))
 
 

@@ -1,9 +1,9 @@
 """A wrong text for every picture, each text once: no half of a pair tells whether it is true.
 
-Within a split the texts are dealt anew, so that each picture and each text stands once in a match
-and once in a non-match. `random` deals by hash, `hard` gives each picture, as far as it goes, one
-of the texts that a model takes for the nearest. Neither gives it a text that may be true of it:
-one that is near-same to any text of a picture of its group.
+Within a split the texts are permuted, so that each picture and each text stands once in a match
+and once in a non-match. `random` permutes by hash. `hard` gives a picture one of the texts that are
+nearest to it by a model, where one is left. Neither gives a picture a text that may be true of it:
+one that is nearly the same as a text of a picture of its group.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ ROUNDS = 20
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-Embed = Callable[[Sequence[int]], tuple[Floats, Floats]]  # places: pictures (n, d), texts (n, d)
+Embed = Callable[[Sequence[int]], tuple[Floats, Floats]]  # positions: pictures (n, d), texts (n, d)
 
 
 @dataclass(frozen=True)
 class WrongTexts:
     """The wrong texts of a split."""
 
-    picture: Ints  # (m,) places
-    text: Ints  # (m,) the place whose text is the wrong one; the same places in another order
-    near: int  # of m, by the model's neighbours; the others by hash
-    left: Ints  # places that no true negative was found for
+    picture: Ints  # (m,) positions
+    text: Ints  # (m,) positions of the wrong texts: the same ones in another order
+    near: int  # how many of the m are nearest texts by the model; the others are by hash
+    left: Ints  # positions of the pictures that got no wrong text
 
 
 @dataclass(frozen=True)
 class KnownTexts:
-    """What tells whether a text may be true of a picture, by place."""
+    """The texts that may be true of each picture, by position."""
 
     keys: Sequence[str]
     own: Sequence[frozenset[str]]  # of the picture's whole group
@@ -48,7 +48,7 @@ class KnownTexts:
 
 
 def deal(
-    places: Sequence[int],
+    positions: Sequence[int],
     texts: KnownTexts,
     image_ids: Sequence[str],
     config: DownstreamConfig,
@@ -57,7 +57,7 @@ def deal(
     """Wrong texts for the pictures of one split.
 
     Args:
-        places: of the split's pictures.
+        positions: of the split's pictures.
         texts: of all pictures.
         image_ids: of all pictures.
         config: of the set.
@@ -66,8 +66,8 @@ def deal(
     Returns:
         A permutation without fixed points, less the pictures that it cannot be made for.
     """
-    draws = numbers([image_ids[place] for place in places], config.seed, "negative")
-    order = [places[n] for n in np.argsort(draws, kind="stable").tolist()]
+    draws = numbers([image_ids[n] for n in positions], config.seed, "negative")
+    order = [positions[n] for n in np.argsort(draws, kind="stable").tolist()]
 
     def wrong(picture: int, text: int) -> bool:
         return texts.group[picture] != texts.group[text] and not may_be_true(
@@ -83,11 +83,11 @@ def deal(
     near = 0
     for pool in pools:
         start = {} if embed is None else _nearest(pool, embed, wrong, config)
-        found, lost = _complete(pool, start, wrong, config)
-        near += sum(start.get(picture) == text for picture, text in found.items())
-        pictures += found.keys()
-        chosen += found.values()
-        left += lost
+        text_of, unmatched = _complete(pool, start, wrong, config)
+        near += sum(start.get(picture) == text for picture, text in text_of.items())
+        pictures += text_of.keys()
+        chosen += text_of.values()
+        left += unmatched
     return WrongTexts(
         np.array(pictures, dtype=np.int64), np.array(chosen, dtype=np.int64), near,
         np.array(left, dtype=np.int64),
@@ -111,8 +111,8 @@ def _nearest(
     for start in range(0, len(pool), BLOCK):
         scores = seen[start : start + BLOCK] @ read.T
         most = min(2 * nearest, len(pool))  # some of them may be true
-        some = np.argpartition(-scores, most - 1, axis=1)[:, :most]
-        for n, columns in enumerate(some):
+        nearest_columns = np.argpartition(-scores, most - 1, axis=1)[:, :most]
+        for n, columns in enumerate(nearest_columns):
             row = scores[n]
             taken = 0
             for column in columns[np.lexsort((columns, -row[columns]))].tolist():
@@ -140,49 +140,49 @@ def _complete(
     wrong: Callable[[int, int], bool],
     config: DownstreamConfig,
 ) -> tuple[dict[int, int], list[int]]:
-    """All pictures of a pool with a wrong text, from those that have one; and who has none."""
+    """The wrong texts of a pool, `start` completed; and the pictures for which there is none."""
     key = hashlib.blake2b(f"{config.seed}:exchange".encode(), digest_size=8).digest()
     rng = np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
-    here = list(pool)
+    remaining = list(pool)
     lost: list[int] = []
     target = dict(start)
     for _ in range(ROUNDS):
         used = set(target.values())
-        free_texts = [place for place in here if place not in used]
-        free = [place for place in here if place not in target]
-        # one on, so that few stand opposite themselves
+        free_texts = [n for n in remaining if n not in used]
+        free = [n for n in remaining if n not in target]
+        # shifted by one, so that few pictures get their own text
         target |= dict(zip(free, free_texts[1:] + free_texts[:1], strict=True))
-        bad = _exchange(here, target, wrong, rng, config.negatives.tries)
+        bad = _exchange(remaining, target, wrong, rng, config.negatives.tries)
         if not bad:
             return target, lost
         lost += bad
         gone = set(bad)
-        here = [place for place in here if place not in gone]
+        remaining = [n for n in remaining if n not in gone]
         target = {
             picture: text
             for picture, text in target.items()
             if picture not in gone and text not in gone
         }
-    return {}, lost + here
+    return {}, lost + remaining
 
 
 def _exchange(
-    here: Sequence[int],
+    remaining: Sequence[int],
     target: dict[int, int],
     wrong: Callable[[int, int], bool],
     rng: np.random.Generator,
     tries: int,
 ) -> list[int]:
-    """Mend, in `target`, what may be true by exchanges with others; gives what cannot be."""
+    """Exchange texts in `target` that may be true; gives the pictures that no exchange helps."""
     bad = []
-    for one in here:
-        if wrong(one, target[one]):
+    for picture in remaining:
+        if wrong(picture, target[picture]):
             continue
-        for other in rng.integers(0, len(here), tries).tolist():
-            two = here[other]
-            if wrong(one, target[two]) and wrong(two, target[one]):
-                target[one], target[two] = target[two], target[one]
+        for drawn in rng.integers(0, len(remaining), tries).tolist():
+            other = remaining[drawn]
+            if wrong(picture, target[other]) and wrong(other, target[picture]):
+                target[picture], target[other] = target[other], target[picture]
                 break
         else:
-            bad.append(one)
+            bad.append(picture)
     return bad

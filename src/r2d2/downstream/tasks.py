@@ -40,6 +40,7 @@ SIDE = 512  # pixels, the longer side of an embedded picture
 FILE_TASKS = 500  # tasks a file: some 25 MB with embedded pictures
 CHUNK = 64  # pictures in memory
 GOLD_COLUMNS = ("pair", "answer", "image_id", "text")
+GOLD_ANSWERS = (MATCH, NO_MATCH)
 
 CONFIG = """\
 <View>
@@ -65,8 +66,26 @@ class PairQuestion:
 
 
 @dataclass(frozen=True)
+class TaskSettings:
+    """How the questions of a set are asked."""
+
+    overlap: int = 3  # people who answer each question
+    gold: float = 0.05  # known questions for every question; half of them are matches
+    pictures: str = EMBED  # within the tasks; or FILES, beside them, for local file serving
+    prefix: str | None = None  # of FILES, the folder below the document root; None: its own name
+    only: Collection[str] | None = None  # pairs to ask about; None: all
+    round: int = 1  # the answers of all rounds count together
+    seed: int = 0  # of the order and the gold
+
+    def __post_init__(self) -> None:
+        within("--overlap", self.overlap, SIZE)
+        within("--gold", self.gold, SHARE)
+        one_of("--pictures", self.pictures, (EMBED, FILES))
+
+
+@dataclass(frozen=True)
 class TaskExport:
-    """What a folder of tasks holds."""
+    """The numbers of a folder of tasks."""
 
     tasks: int
     files: int
@@ -116,14 +135,8 @@ def question_pictures(
 def export_tasks(
     table: PairsTable,
     out: Path,
+    settings: TaskSettings = TaskSettings(),
     *,
-    overlap: int = 3,
-    gold: float = 0.05,
-    pictures: str = EMBED,
-    prefix: str | None = None,
-    only: Collection[str] | None = None,
-    number: int = 1,
-    seed: int = 0,
     overwrite: bool = False,
     update: Update = lambda *arguments: None,
 ) -> TaskExport:
@@ -132,38 +145,29 @@ def export_tasks(
     Args:
         table: the set.
         out: a folder that is not there yet.
-        overlap: people who answer each question.
-        gold: known questions for every question; half of them matches.
-        pictures: `embed`, within the tasks; or `files`, beside them, for local file serving.
-        prefix: of `files`, the folder below the document root; `out`'s name by default.
-        only: pairs to ask about; None: all.
-        number: of the round: the answers of all rounds count together.
-        seed: of the order and the gold.
+        settings: how the questions are asked.
         overwrite: replace tasks at `out`.
         update: progress.
 
     Raises:
         R2D2Error: the folder is there, the set has not one text a row, or no picture can be read.
     """
-    within("--overlap", overlap, SIZE)
-    within("--gold", gold, SHARE)
-    one_of("--pictures", pictures, (EMBED, FILES))
     check_outputs([a_folder(out, is_tasks)], inputs=[table.path], overwrite=overwrite)
-    every = set_items(table)
-    items = [item for item in every if only is None or item.pair in only]
-    known = _gold(table, every, items, round(gold * len(items)), seed)
+    whole_set, only = set_items(table), settings.only
+    items = [item for item in whole_set if only is None or item.pair in only]
+    known = _gold(table, whole_set, items, round(settings.gold * len(items)), settings.seed)
     extra = [item for item, answer in known if answer == NO_MATCH]
-    asked = [*items, *extra]
-    draws = numbers([item.pair for item in asked], seed, "task")
-    asked = [asked[n] for n in np.argsort(draws, kind="stable").tolist()]
+    questions = [*items, *extra]
+    draws = numbers([item.pair for item in questions], settings.seed, "task")
+    questions = [questions[n] for n in np.argsort(draws, kind="stable").tolist()]
     project = project_id(table)
     dropped = DroppedRows()
-    place = f"/data/local-files/?d={prefix or out.name}"
+    served = f"/data/local-files/?d={settings.prefix or out.name}"
     tasks = files = 0
     unread: set[str] = set()
     with whole_folder(out) as work:
         held: list[dict[str, Any]] = []
-        for item, pair in question_pictures(table, asked, "writing tasks", update):
+        for item, pair in question_pictures(table, questions, "writing tasks", update):
             try:
                 picture = decode_image(pair.image)
             except BadImage as error:
@@ -174,26 +178,29 @@ def export_tasks(
             held.append(
                 {
                     "data": {
-                        "project": project, "pair": item.pair, "round": number,
-                        "overlap": overlap, "asked": len(items), "text": item.text,
-                        "image": _shown(picture, item, work, place, pictures),
+                        "project": project, "pair": item.pair, "round": settings.round,
+                        "overlap": settings.overlap, "asked": len(items), "text": item.text,
+                        "image": _address(
+                            picture, work / f"picture-{item.pair}.jpg",
+                            served if settings.pictures == FILES else None,
+                        ),
                     }
                 }
             )  # fmt: skip
             if len(held) == FILE_TASKS:
                 files += _flush(work, files, held)
         if not tasks:
-            why = ", ".join(f"{reason} {n:,}" for reason, n in dropped.counts.items())
+            reasons = ", ".join(f"{reason} {n:,}" for reason, n in dropped.counts.items())
             raise R2D2Error(
-                f"{table.path} has nothing to ask about: not one picture can be read ({why})"
+                f"{table.path} has nothing to ask about: not one picture can be read ({reasons})"
             )
-        known = [one for one in known if one[0].pair not in unread]
+        known = [(item, answer) for item, answer in known if item.pair not in unread]
         files += _flush(work, files, held) if held else 0
         (work / "config.xml").write_text(CONFIG, encoding="utf-8")
         body = {
             "title": f"{Path(table.path).name} {project}",
             "label_config": CONFIG,
-            "maximum_annotations": overlap,
+            "maximum_annotations": settings.overlap,
             "show_skip_button": False,
         }
         _dump(work / "project.json", body)
@@ -213,19 +220,19 @@ def read_gold(path: Path) -> dict[str, str]:
         raise R2D2Error(
             f"{path} has columns {', '.join(columns) or 'none'}: give the gold.csv of the export"
         )
-    by_pair = {row["pair"].strip(): row["answer"].strip() for _, row in rows if any(row.values())}
-    wrong = [p for p, answer in by_pair.items() if not p or answer not in (MATCH, NO_MATCH)]
+    answers = {row["pair"].strip(): row["answer"].strip() for _, row in rows if any(row.values())}
+    wrong = [pair for pair, answer in answers.items() if not pair or answer not in GOLD_ANSWERS]
     if wrong:
         raise R2D2Error(
             f"{path} has a line for {wrong[0]!r} that answers neither '{MATCH}' nor '{NO_MATCH}': "
             "mend or strike it"
         )
-    return by_pair
+    return answers
 
 
 def _gold(
     table: PairsTable,
-    every: Sequence[PairQuestion],
+    whole_set: Sequence[PairQuestion],
     items: Sequence[PairQuestion],
     count: int,
     seed: int,
@@ -243,21 +250,21 @@ def _gold(
     matches = [n for n in order if pairs[n].label != 0][: count // 2]
     chosen = [(items[n], MATCH) for n in matches]
     own: dict[str, set[str]] = {}
-    labels = table.labels([item.row for item in every])
-    ids = table.image_ids([item.row for item in every])
-    for item, image_id, label in zip(every, ids, labels, strict=True):
+    labels = table.labels([item.row for item in whole_set])
+    ids = table.image_ids([item.row for item in whole_set])
+    for item, image_id, label in zip(whole_set, ids, labels, strict=True):
         if label != 0:
             own.setdefault(image_id, set()).update(bigrams(text_key(item.text)))
-    image_of = {item.row: image_id for item, image_id in zip(every, ids, strict=True)}
+    image_of = {item.row: image_id for item, image_id in zip(whole_set, ids, strict=True)}
     by_draw = sorted(range(len(items)), key=lambda n: draws[n])
-    step = max(1, len(every) // 3)
+    step = max(1, len(whole_set) // 3)
     for n in by_draw:
         if len(chosen) >= count:
             break
         item = items[n]
         image_id = image_of[item.row]
         for k in range(50):
-            text = every[(item.row + step + 7 * k) % len(every)].text
+            text = whole_set[(item.row + step + 7 * k) % len(whole_set)].text
             if not bigrams(text_key(text)) & own.get(image_id, set()):
                 chosen.append((PairQuestion(item.row, text, pair_id(image_id, text)), NO_MATCH))
                 break
@@ -269,16 +276,21 @@ def _gold(
     return list(fresh.values())
 
 
-def _shown(picture: Image.Image, item: PairQuestion, work: Path, place: str, pictures: str) -> str:
-    """The address of a picture for Label Studio."""
+def _address(picture: Image.Image, file: Path, served: str | None) -> str:
+    """The address of a picture for Label Studio.
+
+    Args:
+        picture: which is made smaller.
+        file: to write it to, where files are served.
+        served: the address of the file's folder; None: the picture is in the address itself.
+    """
     picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=88)
-    if pictures == EMBED:
+    if served is None:
         return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
-    name = f"picture-{item.pair}.jpg"
-    (work / name).write_bytes(out.getvalue())
-    return f"{place}/{name}"
+    file.write_bytes(out.getvalue())
+    return f"{served}/{file.name}"
 
 
 def _flush(work: Path, number: int, held: list[dict[str, Any]]) -> int:

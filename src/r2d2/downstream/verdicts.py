@@ -26,10 +26,10 @@ def decide(
 ) -> dict[str, str]:
     """The verdict on each pair of the set.
 
-    A pair is unfinished until every round that asked about it has as many answers as it was to get,
-    also where somebody answers again what he answered before. So is a disputed pair without an
-    answer of a later round that is not through. Where nobody was asked, because the picture cannot
-    be read, nobody is waited for.
+    A pair is unfinished until every round that asked about it has the answers of as many people as
+    it was meant to get; a person who answers twice counts once. A disputed pair is unfinished, too,
+    while a later round is incomplete and has no answer about it. A pair whose picture cannot be
+    read was in no task, so no answer is expected.
 
     Args:
         items: the pairs.
@@ -43,13 +43,13 @@ def decide(
         By pair: an answer, `disputed`, `unfinished`, or `picture ...`, as an unreadable one is.
     """
     answers_of: dict[str, list[str]] = defaultdict(list)
-    for one in counted:
-        answers_of[one.pair].append(one.answer)
+    for answer in counted:
+        answers_of[answer.pair].append(answer.answer)
     short = _short(items, export)
     decided = {}
     for item in items:
-        rounds, words = export.asked.get(item.pair, {}), answers_of.get(item.pair, [])
-        if not words or any(len(one.people) < one.overlap for one in rounds.values()):
+        rounds, words = export.rounds.get(item.pair, {}), answers_of.get(item.pair, [])
+        if not words or any(len(r.people) < r.overlap for r in rounds.values()):
             decided[item.pair] = UNFINISHED
             continue
         (verdict, most), *_ = Counter(words).most_common()
@@ -57,9 +57,8 @@ def decide(
             decided[item.pair] = verdict
         else:
             decided[item.pair] = UNFINISHED if short - _answered(rounds) else DISPUTED
-    return decided | _unreadable(
-        [item for item in items if item.pair not in export.asked], table, update
-    )
+    not_asked = [item for item in items if item.pair not in export.rounds]
+    return decided | _unreadable(not_asked, table, update)
 
 
 def all_finished(
@@ -78,28 +77,29 @@ def all_finished(
 def unreadable(
     decided: Mapping[str, str], items: Sequence[PairQuestion], table: PairsTable
 ) -> dict[str, tuple[str, ...]]:
-    """Image ids, some by reason, of the pairs that nobody was asked about."""
+    """By reason: the first image ids of the pairs whose picture cannot be read."""
     rows: dict[str, list[int]] = defaultdict(list)
     for item in items:
         if decided[item.pair].startswith(PICTURE):
             rows[decided[item.pair]].append(item.row)
-    return {why: tuple(table.image_ids(unread[:EXAMPLES])) for why, unread in rows.items()}
+    return {reason: tuple(table.image_ids(unread[:EXAMPLES])) for reason, unread in rows.items()}
 
 
 def _answered(rounds: Mapping[int, QuestionRound]) -> set[int]:
-    return {number for number, one in rounds.items() if one.people}
+    """The numbers of the rounds that somebody answered."""
+    return {number for number, question in rounds.items() if question.people}
 
 
 def _short(items: Sequence[PairQuestion], export: AnnotationExport) -> set[int]:
     """Later rounds that asked about more pairs than have an answer by now."""
     counts: Counter[int] = Counter()
     for item in items:
-        counts.update(_answered(export.asked.get(item.pair, {})))
+        counts.update(_answered(export.rounds.get(item.pair, {})))
     return {number for number, size in export.sizes.items() if number > 1 and counts[number] < size}
 
 
 def _unreadable(items: Sequence[PairQuestion], table: PairsTable, update: Update) -> dict[str, str]:
-    """Which of the pairs that were not asked about never can be."""
+    """The verdict on each of these pairs whose picture cannot be read."""
     verdicts = {}
     stage = "reading the pictures of unasked pairs"
     for item, pair in question_pictures(table, items, stage, update):
