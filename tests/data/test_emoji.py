@@ -21,7 +21,7 @@ from r2d2.data.emoji import (
     emoji_pairs,
     split_emoji,
 )
-from r2d2.data.loader import PairsLoader
+from r2d2.data.loader import LoaderSettings, PairsLoader
 from r2d2.errors import R2D2Error
 from r2d2.table import PairsTable, write_table
 from r2d2.tokenizer import text_key
@@ -324,7 +324,7 @@ def test_two_styles_of_a_name_are_no_leak_and_positives_of_each_other(both, tmp_
     done = CliRunner().invoke(app, ["data", "check", str(tmp_path / "a.lance")])
     assert done.exit_code == 0, done.stdout
     assert "stop" not in done.stdout
-    loader = PairsLoader(PairsTable.open(tmp_path / "a.lance"), "train", 16, 0)
+    loader = PairsLoader(PairsTable.open(tmp_path / "a.lance"), "train", LoaderSettings(16, 0))
     keys = torch.from_numpy(loader.batch(0, len(loader)).keys)
     image_keys, text_keys = Counter(keys[:, 0].tolist()), Counter(keys[:, 1].tolist())
     assert set(image_keys.values()) == {1}

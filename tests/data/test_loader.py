@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from old_table import write_old_table
-from r2d2.data.loader import AHEAD, PairsLoader
+from r2d2.data.loader import AHEAD, LoaderSettings, PairsLoader
 from r2d2.data.order import epoch_order, epoch_shuffle
 from r2d2.errors import R2D2Error
 from r2d2.images.decode import decode_image, resize
@@ -26,20 +26,21 @@ def loader_of(path, pairs, seed=3, **settings):
 
 
 def made(table, seed, settings):
-    loader = PairsLoader(table, "train", SIDE, seed, **settings)
+    loader = PairsLoader(table, "train", LoaderSettings(SIDE, seed, **settings))
     loader.given = settings
     return loader
 
 
 def again(loader, seed=None, **settings):
     """A loader that has seen nothing yet."""
-    return made(loader.table, loader.seed if seed is None else seed, loader.given | settings)
+    seed = loader.settings.seed if seed is None else seed
+    return made(loader.table, seed, loader.given | settings)
 
 
 @pytest.fixture(
     scope="module",
-    params=[{}, {"neighbours": 4}, {"neighbours": 3, "neighbours_from": 2}],
-    ids=["shuffled", "neighbours", "later"],
+    params=[{}, {"hard_batches": 4}, {"hard_batches": 3, "hard_batches_from": 2}],
+    ids=["shuffled", "hard", "later"],
 )
 def loader(request, tmp_path_factory):
     return loader_of(tmp_path_factory.mktemp("loader"), small_pairs(ROWS), **request.param)
@@ -83,8 +84,8 @@ def test_the_sequence_does_not_depend_on_the_batch_size(loader):
 
 def test_neighbours_come_from_their_epoch_on(tmp_path):
     plain = loader_of(tmp_path, small_pairs(ROWS))
-    near = again(plain, neighbours=4)
-    later = again(plain, neighbours=4, neighbours_from=2)
+    near = again(plain, hard_batches=4)
+    later = again(plain, hard_batches=4, hard_batches_from=2)
     steps = [
         [found.batch(epoch, ROWS).texts for epoch in range(4)] for found in (plain, near, later)
     ]
@@ -162,7 +163,7 @@ def test_a_cache_holds_no_more_than_its_room(tmp_path):
     ]
     write_table(tmp_path / "pairs.lance", pairs)
     table = PairsTable.open(tmp_path / "pairs.lance")
-    loader = PairsLoader(table, "train", side, 0, cache_mb=1)
+    loader = PairsLoader(table, "train", LoaderSettings(side, 0, cache_mb=1))
     for step in range(6):
         loader.batch(step, BATCH)
         assert len(loader._cache) <= 2**20 // (side * side * 3) == 5
@@ -389,7 +390,7 @@ def test_of_a_row_no_more_than_its_number_is_held(tmp_path, monkeypatch):
         return take(self, rows, columns)
 
     monkeypatch.setattr(PairsTable, "_take", counted)
-    loader = PairsLoader(table, "train", SIDE, 0, cache_mb=0)
+    loader = PairsLoader(table, "train", LoaderSettings(SIDE, 0, cache_mb=0))
     assert read == []
     loader.batch(3, BATCH)
     assert read == [(BATCH, ("image_id", "image", "texts"))]
@@ -431,7 +432,8 @@ def test_near_misses_stand_in_one_batch(tmp_path):
     group_of = {pair.texts[0].text: pair.group_id for pair in pairs}
     write_table(tmp_path / "pairs.lance", pairs, grouped=True)
     table = PairsTable.open(tmp_path / "pairs.lance")
-    loader = made(table, 3, {"neighbours": 8, "neighbours_from": 1, "neighbours_by": "groups"})
+    settings = {"hard_batches": 8, "hard_batches_from": 1, "hard_batches_by": "groups"}
+    loader = made(table, 3, settings)
     beside = []
     for epoch in range(3):
         texts = loader.batch(epoch, 24).texts
@@ -447,7 +449,7 @@ def test_groups_that_are_not_there_are_refused(tmp_path, grouped):
     write_table(tmp_path / "pairs.lance", small_pairs(5), grouped=grouped)
     table = PairsTable.open(tmp_path / "pairs.lance")
     with pytest.raises(R2D2Error, match=r"pairs.lance.*no group_id.*train.hard_batches_by=texts"):
-        made(table, 3, {"neighbours": 8, "neighbours_by": "groups"})
+        made(table, 3, {"hard_batches": 8, "hard_batches_by": "groups"})
 
 
 def two_source_pairs():

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from r2d2.ablation.speed import kinds_of_steps
 from r2d2.config import ObjectiveConfig, TrainConfig
-from r2d2.data.loader import PairsLoader
+from r2d2.data.loader import LoaderSettings, PairsLoader
 from r2d2.errors import RunStoppedError
 from r2d2.table import PairsTable
 from r2d2.tokenizer import Tokenizer
@@ -160,7 +160,7 @@ def test_mined_pairs_are_the_nearest_that_are_no_positives():
 
 
 def test_near_pairs_leave_out_what_cannot_be_read_and_know_their_items(table):
-    loader = PairsLoader(PairsTable.open(table), "train", SIDE, 0)
+    loader = PairsLoader(PairsTable.open(table), "train", LoaderSettings(SIDE, 0))
     held = {}
 
     def embed(raw):

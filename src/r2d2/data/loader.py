@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,22 @@ class RawBatch:
     second_keys: npt.NDArray[np.int64] | None = None  # (n,) their text keys
 
 
+@dataclass(frozen=True)
+class LoaderSettings:
+    """Which pairs a loader gives, in which order, and what it may use for that."""
+
+    image_size: int  # pixels of a side
+    seed: int
+    source_shares: Mapping[str, float] = field(default_factory=dict)  # by source; of others 1
+    cache_mb: int = 1024  # of decoded pictures
+    hard_batches: int = 1  # pairs that stand side by side; 1: a plain shuffle
+    hard_batches_from: int = 0  # epoch
+    threads: int = 1  # that decode
+    labelled: bool = False  # whether the labels of pairs are learnt
+    hard_batches_by: str = "texts"  # or groups
+    second_texts: bool = False  # whether a second text of each picture is read
+
+
 class PairsLoader:
     """One split of a table, or several, as an endless, seeded sequence of pairs.
 
@@ -61,48 +77,32 @@ class PairsLoader:
     match, unless the labels are what is learnt (`labelled`).
 
     Of a row no more than its number is held, and what the cache has room for: pictures and texts
-    are read when their step comes. (`neighbours` above 1 reads a text, or the group, of every row.)
+    are read when their step comes. (`hard_batches` above 1 reads a text or
+    the group of every row.)
     """
 
     def __init__(
-        self,
-        table: PairsTable,
-        split: str | Sequence[str],
-        image_size: int,
-        seed: int,
-        source_shares: Mapping[str, float] | None = None,
-        cache_mb: int = 1024,
-        neighbours: int = 1,
-        neighbours_from: int = 0,
-        threads: int = 1,
-        labelled: bool = False,
-        neighbours_by: str = "texts",
-        second_texts: bool = False,
+        self, table: PairsTable, split: str | Sequence[str], settings: LoaderSettings
     ) -> None:
         self.table = table
-        self.threads = threads  # that decode
-        self.image_size = image_size
-        self.seed = seed
-        self.neighbours = neighbours
-        self.neighbours_from = neighbours_from  # epoch
-        self.source_shares = dict(source_shares or {})
-        usable = usable_rows(table, split, labelled)
+        self.settings = settings
+        usable = usable_rows(table, split, settings.labelled)
         self._rows, self._labels = usable.rows, usable.labels
         self.skipped: Counter[str] = Counter(usable.left_out)
         self._cache: dict[int, _StoredRow] = {}
         self._pool: ThreadPoolExecutor | None = None
-        self._cache_room = cache_mb * 2**20 // (image_size * image_size * 3)
+        self._cache_room = settings.cache_mb * 2**20 // (settings.image_size**2 * 3)
         self._bad: dict[int, str] = {}  # what is wrong with an item's picture
         # Of epochs side by side: a batch may run over the end of one.
         self._orders: dict[int, npt.NDArray[np.int64] | Shuffle] = {}
         # A stretch of the sequence that someone else put in order: its first place, its items.
         self._stretch: tuple[int, npt.NDArray[np.int64]] = (0, np.empty(0, np.int64))
         self._beginnings: list[str] | None = None  # a text of each row, where they are sorted by it
-        by_groups = neighbours > 1 and neighbours_by == "groups"
+        by_groups = settings.hard_batches > 1 and settings.hard_batches_by == "groups"
         self._groups = row_groups(table, self._rows) if by_groups else None
         # Rows with two different texts; None where second texts are not read
         self.with_second_text: int | None = None
-        if second_texts:
+        if settings.second_texts:
             self.with_second_text = count_with_second_text(table, self._rows)
 
     def __len__(self) -> int:
@@ -145,7 +145,7 @@ class PairsLoader:
         good = np.array([i for i in items.tolist() if i in self._cache], np.int64)
         held = [self._cache[item] for item in good.tolist()]
         texts = [max(item.texts, key=lambda text: text.weight).text for item in held]
-        side = self.image_size
+        side = self.settings.image_size
         pixels = np.array([item.pixels for item in held], np.uint8).reshape(-1, side, side, 3)
         keys = np.empty((len(held), 2), np.int64)
         for k, (item, text) in enumerate(zip(held, texts, strict=True)):
@@ -178,30 +178,30 @@ class PairsLoader:
         """
         n = batch_size // size
         share = slice(rank * n, (rank + 1) * n)
-        u = generator(self.seed, step, Draw.TEXT).random((batch_size, 2))[share]
+        seed, shares = self.settings.seed, self.settings.source_shares
+        u = generator(seed, step, Draw.TEXT).random((batch_size, 2))[share]
         places = np.arange(step * batch_size, (step + 1) * batch_size)[share]
         items = self._items_at(places)
         self._fetch(items)
-        pixels = np.empty((n, self.image_size, self.image_size, 3), np.uint8)
+        pixels = np.empty((n, self.settings.image_size, self.settings.image_size, 3), np.uint8)
         texts: list[str] = []
         rows: list[int] = []
         keys = np.empty((n, 2), np.int64)
         second_texts: list[str] | None = None
         if self.with_second_text is not None:
             second_texts = []
-            u_second = generator(self.seed, step, Draw.SECOND_TEXT).random((batch_size, 2))[share]
+            u_second = generator(seed, step, Draw.SECOND_TEXT).random((batch_size, 2))[share]
         labels = None if self._labels is None else np.empty(n, np.int64)
         for i, (place, wanted) in enumerate(zip(places.tolist(), items, strict=True)):
             item = wanted if wanted in self._cache else self._next_good(place)
             row = self._cache[item]
             pixels[i] = row.pixels
-            text = draw_text(row.texts, self.source_shares, *u[i])
+            text = draw_text(row.texts, shares, *u[i])
             texts.append(text.text)
             if second_texts is not None:
                 others = candidates_for_second(row.texts, text)
-                second_texts.append(
-                    draw_text(others, self.source_shares, *u_second[i]).text if others else ""
-                )
+                second = draw_text(others, shares, *u_second[i]).text if others else ""
+                second_texts.append(second)
             rows.append(int(self._rows[item]))
             if labels is not None and self._labels is not None:
                 labels[i] = self._labels[item]
@@ -233,15 +233,16 @@ class PairsLoader:
     def _order(self, epoch: int) -> npt.NDArray[np.int64] | Shuffle:
         if epoch not in self._orders:
             order: npt.NDArray[np.int64] | Shuffle
-            if self.neighbours == 1 or epoch < self.neighbours_from:
-                order = epoch_shuffle(len(self._rows), self.seed, epoch)
+            seed, together = self.settings.seed, self.settings.hard_batches
+            if together == 1 or epoch < self.settings.hard_batches_from:
+                order = epoch_shuffle(len(self._rows), seed, epoch)
             elif self._groups is not None:
-                order = group_order(self._groups, self.seed, epoch, self.neighbours)
+                order = group_order(self._groups, seed, epoch, together)
             else:
                 if self._beginnings is None:
                     texts = self.table.texts(self._rows)
                     self._beginnings = [not_empty(of_row)[0].text for of_row in texts]
-                order = epoch_order(self._beginnings, self.seed, epoch, self.neighbours)
+                order = epoch_order(self._beginnings, seed, epoch, together)
             kept = {e: o for e, o in self._orders.items() if abs(e - epoch) == 1}
             self._orders = {**kept, epoch: order}
         return self._orders[epoch]
@@ -266,9 +267,9 @@ class PairsLoader:
             return
         pairs = self.table.take(self._rows[missing], ["image_id", "image", "texts"])
         files = [pair.image for pair in pairs]
-        if self.threads > 1 and len(files) > 1:  # the decoders let go of the interpreter
+        if self.settings.threads > 1 and len(files) > 1:  # the decoders let go of the interpreter
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="decode")
+                self._pool = ThreadPoolExecutor(self.settings.threads, thread_name_prefix="decode")
             decoded = list(self._pool.map(self._decode, files))
         else:
             decoded = [self._decode(file) for file in files]
@@ -282,7 +283,7 @@ class PairsLoader:
 
     def _decode(self, file: bytes) -> npt.NDArray[np.uint8] | BadImage:
         try:
-            return decode_resized(file, self.image_size)
+            return decode_resized(file, self.settings.image_size)
         except BadImage as error:
             return error
 

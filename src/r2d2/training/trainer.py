@@ -20,7 +20,7 @@ from r2d2 import progress
 from r2d2.arguments import default_device
 from r2d2.config import Config
 from r2d2.data.augment import VIEW_NUMBERS, normalize, views
-from r2d2.data.loader import PairsLoader, RawBatch
+from r2d2.data.loader import LoaderSettings, PairsLoader, RawBatch
 from r2d2.errors import R2D2Error, RunStoppedError
 from r2d2.images.decode import Kind
 from r2d2.keyed import Draw, uniform
@@ -112,12 +112,10 @@ class Trainer:
         self.world = world
         train, system = config.train, config.system
         self.device = default_device()
-        self.loader = PairsLoader(
-            table,
-            train.splits,
+        settings = LoaderSettings(
             config.model.vision.image_size,
             train.seed,
-            train.source_shares,
+            train.source_shares or {},
             train.cache_mb,
             train.hard_batches,
             round(train.hard_batches_from * train.epochs),
@@ -126,6 +124,7 @@ class Trainer:
             train.hard_batches_by,
             config.reads_second_texts,
         )
+        self.loader = PairsLoader(table, train.splits, settings)
         self.steps = max(1, train.epochs * len(self.loader) // train.batch_size)
         ranks = config.objectives.fgr and not train.labelled
         self.second_stage = (

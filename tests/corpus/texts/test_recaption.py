@@ -17,7 +17,7 @@ from loopback import serving
 from r2d2.corpus.config import RecaptionConfig
 from r2d2.corpus.texts import caption_endpoint
 from r2d2.corpus.texts.caption_endpoint import CaptionStore, endpoint_url
-from r2d2.data.loader import PairsLoader
+from r2d2.data.loader import LoaderSettings, PairsLoader
 from r2d2.errors import R2D2Error
 from r2d2.table import PairsTable
 from training.small import call_cli
@@ -404,7 +404,7 @@ def test_training_mixes_them_by_share(tmp_path, endpoint):
     table = PairsTable.open(found.table)
 
     def share(**shares):
-        loader = PairsLoader(table, "train", 32, seed=0, source_shares=shares)
+        loader = PairsLoader(table, "train", LoaderSettings(32, 0, source_shares=shares))
         texts = [text for step in range(1, 301) for text in loader.batch(step, 3).texts]
         return sum("次描述的照片" in text for text in texts) / len(texts)
 
