@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from r2d2.errors import R2D2Error
 from r2d2.index.gallery.protocol import Gallery, GalleryItem, WordSearch
-from r2d2.index.text.reading import QueryReading, read_query
+from r2d2.index.text.reading import read_query
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.models import (
     CrossEncoderModel,
@@ -223,31 +224,22 @@ class Searcher:
         """
         for query in queries:
             self.check(query)
-        readings = [
-            None if q.text is None else read_query(q.text, self.model.tokenizer) for q in queries
-        ]
-        spelt_queries = [
-            query if reading is None else replace(query, text=reading.text)
-            for query, reading in zip(queries, readings, strict=True)
-        ]
-        plans = [
-            self._plan(query, reading) for query, reading in zip(queries, readings, strict=True)
-        ]
-        compared = [number for number, plan in enumerate(plans) if plan.vectors]
-        encoded = self.encode([spelt_queries[number] for number in compared])
-        sides = dict(zip(compared, encoded, strict=True))
-        first = self._first(spelt_queries, plans, sides)
-        match = self._match(spelt_queries, plans, sides, first)
-        return [self._results(*parts) for parts in zip(queries, plans, first, match, strict=True)]
+        tasks = [self._plan(query) for query in queries]
+        compared = [task for task in tasks if task.vectors]
+        encoded_queries = self.encode([task.query for task in compared])
+        for task, encoded in zip(compared, encoded_queries, strict=True):
+            task.encoded = encoded
+        self._first(tasks)
+        self._match(tasks)
+        return [self._results(task) for task in tasks]
 
-    def _plan(self, query: SearchQuery, reading: QueryReading | None) -> _QueryPlan:
+    def _plan(self, query: SearchQuery) -> _QueryTask:
         by = self.by(query)
+        if query.text is None:
+            return _QueryTask(query, by, None, vectors=True, depth=self._depth(query))
         words = self.gallery.words if by != "vectors" else None
-        if reading is None:
-            return _QueryPlan(
-                by, None, vectors=True, depth=self._depth(query), notes=(), evidence=None
-            )
-        notes = reading.notes(query.text or "")
+        reading = read_query(query.text, self.model.tokenizer)
+        notes = reading.notes(query.text)
         vectors = by != "words" and reading.understood
         if by == "words":
             notes = [note for note in notes if note.code == "searched_as"]
@@ -260,7 +252,8 @@ class Searcher:
         if vectors and query.two_stage and self.second_stage_off is not None:
             notes.append(self.second_stage_off)
         evidence = QueryEvidence(reading.text, vectors, reading.complete, words is not None)
-        return _QueryPlan(by, words, vectors, depth, tuple(notes), evidence)
+        spelt = replace(query, text=reading.text)
+        return _QueryTask(spelt, by, words, vectors, depth, tuple(notes), evidence)
 
     def _depth(self, query: SearchQuery) -> int:
         """How many candidates are ranked again."""
@@ -271,110 +264,77 @@ class Searcher:
             return 0
         return min(MAX_CANDIDATES, query.candidates or self.model.top_k)
 
-    def _first(
-        self,
-        queries: Sequence[SearchQuery],
-        plans: Sequence[_QueryPlan],
-        sides: Mapping[int, EncodedStates],
-    ) -> list[FirstStage]:
-        near = self._near(queries, plans, sides)
-        first_stages = []
-        for number, (query, plan) in enumerate(zip(queries, plans, strict=True)):
-            if plan.words is None or query.text is None:
-                first_stages.append(near.get(number, NOTHING))
+    def _first(self, tasks: Sequence[_QueryTask]) -> None:
+        """Set the results of the first stage."""
+        self._near(tasks)
+        for task in tasks:
+            if task.words is None or task.query.text is None:
                 continue
             # The same number for all pages, so that the order does not depend on the page.
-            k = FUSED if plan.vectors else MAX_DEPTH
-            named = by_words(*plan.words.best(query.text, k, query.where))
-            if plan.vectors:
-                vector = sides[number].embedding[0].float().cpu().numpy()
-                cosine = self.gallery.images.cosines(vector, named.rows)
-                named = fuse(near[number], named, cosine)
-            first_stages.append(named)
-        return first_stages
+            k = FUSED if task.vectors else MAX_DEPTH
+            named = by_words(*task.words.best(task.query.text, k, task.query.where))
+            if task.encoded is not None:
+                vector = task.encoded.embedding[0].float().cpu().numpy()
+                named = fuse(task.first, named, self.gallery.images.cosines(vector, named.rows))
+            task.first = named
 
-    def _near(
-        self,
-        queries: Sequence[SearchQuery],
-        plans: Sequence[_QueryPlan],
-        sides: Mapping[int, EncodedStates],
-    ) -> dict[int, FirstStage]:
-        """The nearest vectors of each query that is compared with vectors."""
-        groups: dict[tuple[str, str | None], list[int]] = defaultdict(list)
-        for number in sides:
-            groups[queries[number].target, queries[number].where].append(number)
-        first_stages: dict[int, FirstStage] = {}
-        for (target, where), numbers in groups.items():
+    def _near(self, tasks: Sequence[_QueryTask]) -> None:
+        """Set the nearest vectors of each query that is compared with vectors."""
+        groups: dict[tuple[str, str | None], list[tuple[_QueryTask, Tensor]]] = defaultdict(list)
+        for task in tasks:
+            if task.encoded is not None:
+                group = groups[task.query.target, task.query.where]
+                group.append((task, task.encoded.embedding))
+        for (target, where), group in groups.items():
             vectors = self.gallery.images if target == "images" else self.gallery.texts
-            wanted = [
-                max(
-                    plans[number].depth,
-                    HEAD,
-                    queries[number].offset + queries[number].k,
-                    FUSED if plans[number].words else 0,
-                )
-                for number in numbers
-            ]
-            stacked = torch.cat([sides[number].embedding for number in numbers])
-            best = vectors.best(stacked.float().cpu().numpy(), max(wanted), where)
-            for number, k, (rows, cosine) in zip(numbers, wanted, best, strict=True):
-                first_stages[number] = by_vectors(rows[:k], cosine[:k])
-        return first_stages
+            depths = [task.least_depth for task, _ in group]
+            stacked = torch.cat([embedding for _, embedding in group])
+            best = vectors.best(stacked.float().cpu().numpy(), max(depths), where)
+            for (task, _), k, (rows, cosine) in zip(group, depths, best, strict=True):
+                task.first = by_vectors(rows[:k], cosine[:k])
 
-    def _match(
-        self,
-        queries: Sequence[SearchQuery],
-        plans: Sequence[_QueryPlan],
-        sides: Mapping[int, EncodedStates],
-        first: Sequence[FirstStage],
-    ) -> list[list[CandidateScore | None]]:
-        """The match scores of each query's candidates; empty where nothing is ranked again."""
-        chosen = [
-            results.rows[: plan.depth].tolist() for plan, results in zip(plans, first, strict=True)
-        ]
-        images = [row for q, rows in zip(queries, chosen, strict=True)
-                  if q.target == "images" for row in rows]  # fmt: skip
-        texts = list(dict.fromkeys(row for q, rows in zip(queries, chosen, strict=True)
-                                   if q.target == "texts" for row in rows))  # fmt: skip
-        image_sides = self._states.get(images) if images else {}
+    def _match(self, tasks: Sequence[_QueryTask]) -> None:
+        """Set the match scores of each query's candidates; none where nothing is ranked again."""
+        rows = {"images": list[int](), "texts": list[int]()}
+        for task in tasks:
+            rows[task.query.target] += task.candidate_rows
+        image_sides = self._states.get(rows["images"]) if rows["images"] else {}
         text_sides: dict[int, EncodedStates] = {}
-        if texts:
-            encoded = self.model.encode_texts(
-                [item.texts[0] for item in self.gallery.text_items(texts)]
-            )
-            text_sides = {row: encoded[i : i + 1] for i, row in enumerate(texts)}
+        if rows["texts"]:
+            distinct = list(dict.fromkeys(rows["texts"]))
+            items = self.gallery.text_items(distinct)
+            encoded = self.model.encode_texts([item.texts[0] for item in items])
+            text_sides = {row: encoded[i : i + 1] for i, row in enumerate(distinct)}
         candidates = []
-        for number, (query, rows, results) in enumerate(zip(queries, chosen, first, strict=True)):
+        for task in tasks:
             pairs: list[tuple[EncodedStates, EncodedStates] | None] = []
-            for row in rows:
-                side = sides[number]
-                if query.target == "texts":
-                    pairs.append((side, text_sides[row]))
+            for row in task.candidate_rows:
+                assert task.encoded is not None  # without vectors there are no candidates
+                if task.query.target == "texts":
+                    pairs.append((task.encoded, text_sides[row]))
                 else:
-                    pairs.append((image_sides[row], side) if row in image_sides else None)
-            candidates.append(CandidatePairs(pairs, results.cosine[: len(rows)], query.cascade))
-        return match_again(self.model, candidates)
+                    image = image_sides.get(row)
+                    pairs.append(None if image is None else (image, task.encoded))
+            cosine = task.first.cosine[: len(pairs)]
+            candidates.append(CandidatePairs(pairs, cosine, task.query.cascade))
+        for task, match in zip(tasks, match_again(self.model, candidates), strict=True):
+            task.match = match
 
-    def _results(
-        self,
-        query: SearchQuery,
-        plan: _QueryPlan,
-        first: FirstStage,
-        match: Sequence[CandidateScore | None],
-    ) -> SearchResults:
+    def _results(self, task: _QueryTask) -> SearchResults:
+        query, first, match = task.query, task.first, task.match
         weight = self.model.match_weight
         depth = len(match)
         again = second_score(weight, first, match)
         order = second_order(first, match, again)
         page = [int(position) for position in order[query.offset : query.offset + query.k]]
-        head = [] if plan.evidence is None else order[:HEAD].tolist()
+        head = [] if task.evidence is None else order[:HEAD].tolist()
         items = self._items(query, first, [*page, *head])
         sure = UNKNOWN
-        notes = plan.notes
+        notes = task.notes
         if not order.size and query.where is not None and not self._any_match(query):
             notes = (*notes, FILTER_MATCHES_NOTHING)
-        elif plan.evidence is not None:
-            sure = confidence(self.gallery, plan.evidence, first, head, items)
+        elif task.evidence is not None:
+            sure = confidence(self.gallery, task.evidence, first, head, items)
             if sure.answer == "unlikely" and order.size:
                 notes = (*notes, NOTHING_FITS)
         hits = tuple(
@@ -401,7 +361,7 @@ class Searcher:
         )
         vectors = self.gallery.images if query.target == "images" else self.gallery.texts
         return SearchResults(
-            hits, depth, len(vectors), weight if depth else None, plan.by, notes, sure.answer
+            hits, depth, len(vectors), weight if depth else None, task.by, notes, sure.answer
         )
 
     def _any_match(self, query: SearchQuery) -> bool:
@@ -420,16 +380,32 @@ class Searcher:
         return dict(zip(distinct, read(rows) if rows else (), strict=True))
 
 
-@dataclass(frozen=True)
-class _QueryPlan:
-    """How a query is answered."""
+@dataclass
+class _QueryTask:
+    """How a query is answered, and what the stages have found so far."""
 
+    query: SearchQuery  # its text is in the spelling of the corpus
     by: By
     words: WordSearch | None  # None: words are not searched
     vectors: bool  # whether vectors are compared; not where the model can read nothing of the text
     depth: int  # candidates that are ranked again
-    notes: tuple[Note, ...]
-    evidence: QueryEvidence | None  # None where the query is an image
+    notes: tuple[Note, ...] = ()
+    evidence: QueryEvidence | None = None  # None where the query is an image
+    encoded: EncodedStates | None = None  # None where no vectors are compared
+    first: FirstStage = NOTHING
+    match: Sequence[CandidateScore | None] = ()
+
+    @property
+    def least_depth(self) -> int:
+        """The number of nearest vectors that the later steps need."""
+        fused = FUSED if self.words else 0
+        return max(self.depth, HEAD, self.query.offset + self.query.k, fused)
+
+    @property
+    def candidate_rows(self) -> list[int]:
+        """The rows that are ranked again."""
+        rows: list[int] = self.first.rows[: self.depth].tolist()
+        return rows
 
 
 def number_or_none(value: float) -> float | None:
