@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, HTTPException, Request
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from r2d2.errors import R2D2Error
@@ -20,17 +20,23 @@ from r2d2.search.searcher import Searcher
 from r2d2.search.serve.openapi import PICTURE, WITH_PICTURE, form_schema, json_schema, request_body
 from r2d2.search.serve.request_body import read_request, service_of
 from r2d2.search.serve.routes import ERRORS
-from r2d2.search.serve.schema import TEXTS, WHOLE, ErrorResponse, NoteOut, Text, notes_out
+from r2d2.search.serve.schema import (
+    TEXTS,
+    WHOLE,
+    ErrorResponse,
+    NoteOut,
+    RequestFields,
+    Text,
+    notes_out,
+)
 from r2d2.search.serve.service import Service
 
 router = APIRouter()
 DIGITS = 5  # decimal places of the numbers in an answer
 
 
-class ExplainRequest(BaseModel):
+class ExplainRequest(RequestFields):
     """A text, and a picture: the part `image` of a form, or a row of the gallery."""
-
-    model_config = ConfigDict(extra="forbid")
 
     text: Text = Field(description="The text that is explained.", examples=["一只狗在草地上追飞盘"])
     row: Annotated[int, Field(ge=0), WHOLE] | None = Field(
@@ -129,17 +135,10 @@ async def explanation(request: Request) -> ExplainResponse:
         async with service.decoding():
             picture = await run_in_threadpool(_of_row, service, body.row or 0)
 
+    options = body.model_dump(exclude={"text", "row", "only"})
+
     def run(searcher: Searcher) -> Explanation:
-        return explain(
-            searcher.model,
-            picture,
-            body.text,
-            weighted=body.weighted,
-            alone=body.alone,
-            layer=body.layer,
-            dropping=body.dropping,
-            only=body.only or None,
-        )
+        return explain(searcher.model, picture, body.text, only=body.only or None, **options)
 
     return _answer(await service.call(run), content.notes)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -19,56 +19,31 @@ from r2d2.index.layout import base_name
 from r2d2.readable import cut_notes, unread_end
 from r2d2.search.query import Hit, SearchQuery, check_text
 from r2d2.search.searcher import Searcher
+from r2d2.search.serve import schema
 from r2d2.search.serve.errors import problem, without_folder
 from r2d2.search.serve.openapi import PICTURE, WITH_PICTURE, form_schema, json_schema, request_body
 from r2d2.search.serve.request_body import read_request, service_of
-from r2d2.search.serve.schema import (
-    DEPTH,
-    IMAGES,
-    TEXTS,
-    ColumnOut,
-    ColumnsResponse,
-    EmbedImagesRequest,
-    EmbedRequest,
-    EmbedResponse,
-    ErrorResponse,
-    ExamplesResponse,
-    HealthResponse,
-    HitOut,
-    MatchRequest,
-    MatchResponse,
-    NoteOut,
-    RangeIn,
-    RowResponse,
-    SearchRequest,
-    SearchResponse,
-    ValueCount,
-    notes_out,
-)
 from r2d2.search.serve.service import Service, match_scores
 
 router = APIRouter()
+T = TypeVar("T")
 ONLY_IMAGES = {"type": "string", "enum": ["images"], "default": "images"}  # for a text
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorResponse} for status in (400, 401, 408, 413, 415, 422, 503)
+    status: {"model": schema.ErrorResponse} for status in (400, 401, 408, 413, 415, 422, 503)
 }
 NO_ROW: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorResponse} for status in (404, 422)
+    status: {"model": schema.ErrorResponse} for status in (404, 422)
 }
 
 
 @router.post(
     "/search",
-    response_model=SearchResponse,
+    response_model=schema.SearchResponse,
     responses=ERRORS,
     openapi_extra=request_body(
-        json_schema(
-            SearchRequest,
-            ["text"],
-            target=ONLY_IMAGES,
-        ),
+        json_schema(schema.SearchRequest, ["text"], target=ONLY_IMAGES),
         form_schema(
-            SearchRequest,
+            schema.SearchRequest,
             one_of=[
                 {"required": ["text"], "properties": {"target": ONLY_IMAGES}},
                 WITH_PICTURE | {"properties": {"by": {"enum": ["vectors"]}}},
@@ -77,97 +52,87 @@ NO_ROW: dict[int | str, dict[str, Any]] = {
             where={
                 "type": "string",
                 "contentMediaType": "application/json",
-                "contentSchema": SearchRequest.model_json_schema()["properties"]["where"],
+                "contentSchema": schema.SearchRequest.model_json_schema()["properties"]["where"],
                 "description": "As JSON.",
                 "examples": ['{"split": "test"}'],
             },
         ),
     ),
 )
-async def search(request: Request) -> SearchResponse:
+async def search(request: Request) -> schema.SearchResponse:
     """Images by a text, images by an image, or texts by an image."""
     start = time.perf_counter()
     service = service_of(request)
     content = await read_request(request, images=1)
-    body = content.validated(SearchRequest)
-    if body.offset + body.k > DEPTH:
+    body = content.validated(schema.SearchRequest)
+    if body.offset + body.k > schema.DEPTH:
         raise R2D2Error(
-            f"offset + k is {body.offset + body.k}: only the first {DEPTH} results are given",
+            f"offset + k is {body.offset + body.k}: only the first {schema.DEPTH} results are "
+            "given",
             code="too_deep",
         )
+    where = {
+        name: value.to_range() if isinstance(value, schema.RangeIn) else value
+        for name, value in body.where.items()
+    }
     query = SearchQuery(
-        text=body.text,
+        **body.model_dump(exclude={"where"}),
         image=content.pictures[0] if content.pictures else None,
-        target=body.target,
-        k=body.k,
-        offset=body.offset,
-        two_stage=body.two_stage,
-        candidates=body.candidates,
-        cascade=body.cascade,
-        by=body.by,
-        where=condition_of(
-            {
-                name: value.to_range() if isinstance(value, RangeIn) else value
-                for name, value in body.where.items()
-            },
-            service.searcher.gallery.columns,
-        ),
+        where=condition_of(where, service.searcher.gallery.columns),
     )
     service.searcher.check(query)
     results = await service.search(query)
-    return SearchResponse(
-        hits=[_hit(hit, query, service) for hit in results.hits],
-        reranked=results.reranked,
-        searched=results.searched,
-        by=results.by,
-        level=results.level,
-        weight=results.weight,
-        milliseconds=round(1000 * (time.perf_counter() - start), 1),
-        notes=[*content.notes, *notes_out(results.notes)],
-    )
+    answer = asdict(results) | {
+        "hits": [_hit(hit, query, service) for hit in results.hits],
+        "milliseconds": round(1000 * (time.perf_counter() - start), 1),
+        "notes": [*content.notes, *schema.notes_out(results.notes)],
+    }
+    return schema.SearchResponse(**answer)
 
 
 @router.post(
     "/match",
-    response_model=MatchResponse,
+    response_model=schema.MatchResponse,
     responses=ERRORS,
-    openapi_extra=request_body(None, form_schema(MatchRequest, ["image", "text"], image=PICTURE)),
+    openapi_extra=request_body(
+        None, form_schema(schema.MatchRequest, ["image", "text"], image=PICTURE)
+    ),
 )
-async def match(request: Request) -> MatchResponse:
+async def match(request: Request) -> schema.MatchResponse:
     """How well an image and each of several texts match."""
     service = service_of(request)
     content = await read_request(request, images=1, lists=("text",))
     if not content.pictures:
         raise R2D2Error("an image is missing: send a form with the parts image and text")
-    texts = content.validated(MatchRequest).text
+    texts = content.validated(schema.MatchRequest).text
     notes = _read_texts(service, texts)
     image = content.pictures[0]
     scores, cosine = await service.call(lambda searcher: match_scores(searcher.model, image, texts))
-    return MatchResponse(match=scores, cosine=cosine, notes=[*content.notes, *notes])
+    return schema.MatchResponse(match=scores, cosine=cosine, notes=[*content.notes, *notes])
 
 
 @router.post(
     "/embed",
-    response_model=EmbedResponse,
+    response_model=schema.EmbedResponse,
     responses=ERRORS,
     openapi_extra=request_body(
-        json_schema(EmbedRequest),
+        json_schema(schema.EmbedRequest),
         form_schema(
             None,
             ["image"],
-            image={"type": "array", "items": PICTURE, "minItems": 1, "maxItems": IMAGES},
+            image={"type": "array", "items": PICTURE, "minItems": 1, "maxItems": schema.IMAGES},
         ),
     ),
 )
-async def embed(request: Request) -> EmbedResponse:
+async def embed(request: Request) -> schema.EmbedResponse:
     """Embeddings of texts or of images."""
     service = service_of(request)
-    content = await read_request(request, images=IMAGES)
+    content = await read_request(request, images=schema.IMAGES)
     notes, texts = content.notes, []
     if content.pictures:
-        content.validated(EmbedImagesRequest)
+        content.validated(schema.EmbedImagesRequest)
     else:
-        texts = content.validated(EmbedRequest).texts
+        texts = content.validated(schema.EmbedRequest).texts
         notes = _read_texts(service, texts)
 
     def embeddings(searcher: Searcher) -> list[list[float]]:
@@ -176,7 +141,7 @@ async def embed(request: Request) -> EmbedResponse:
         vectors: list[list[float]] = encoded.embedding.float().cpu().tolist()
         return vectors
 
-    return EmbedResponse(
+    return schema.EmbedResponse(
         embeddings=await service.call(embeddings), model=service.searcher.fingerprint, notes=notes
     )
 
@@ -184,25 +149,14 @@ async def embed(request: Request) -> EmbedResponse:
 @router.get("/images/{row}", responses=NO_ROW, response_class=Response)
 async def image(request: Request, row: int) -> Response:
     """The thumbnail of a row."""
-    service = service_of(request)
-    try:
-        async with service.decoding():
-            data, kind = await run_in_threadpool(service.pictures.get, row)
-    except IndexError:
-        raise HTTPException(404, f"there is no image {row}") from None
+    data, kind = await _picture(request, row, service_of(request).pictures.get)
     return Response(data, media_type=kind, headers={"cache-control": "private, max-age=86400"})
 
 
 @router.get("/images/{row}/whole", responses=NO_ROW, response_class=Response)
 async def whole_image(request: Request, row: int) -> Response:
     """The picture of a row at full size; `X-Picture: thumbnail` where its file is gone."""
-    service = service_of(request)
-    try:
-        async with service.decoding():
-            picture = await run_in_threadpool(service.pictures.whole, row)
-    except IndexError:
-        raise HTTPException(404, f"there is no image {row}") from None
-    data, kind, whole = picture
+    data, kind, whole = await _picture(request, row, service_of(request).pictures.whole)
     headers = {
         "cache-control": "private, max-age=60",  # the file may change, or go
         "x-picture": "whole" if whole else "thumbnail",
@@ -210,8 +164,8 @@ async def whole_image(request: Request, row: int) -> Response:
     return Response(data, media_type=kind, headers=headers)
 
 
-@router.get("/rows/{row}", response_model=RowResponse, responses=NO_ROW)
-async def one_row(request: Request, row: int) -> RowResponse:
+@router.get("/rows/{row}", response_model=schema.RowResponse, responses=NO_ROW)
+async def one_row(request: Request, row: int) -> schema.RowResponse:
     """The texts, the picture and the columns of a row."""
     service = service_of(request)
     gallery = service.searcher.gallery
@@ -223,23 +177,29 @@ async def one_row(request: Request, row: int) -> RowResponse:
         return gallery.items([row])[0], path, gallery.cells(row)
 
     item, path, cells = await run_in_threadpool(read)
-    return RowResponse(
+    return schema.RowResponse(
         row=row, image_id=item.image_id, texts=list(item.texts), path=path, columns=cells,
         **_image_urls(service, row),
     )  # fmt: skip
 
 
-@router.get("/columns", response_model=ColumnsResponse, responses={422: {"model": ErrorResponse}})
-async def columns(request: Request) -> ColumnsResponse:
+@router.get(
+    "/columns",
+    response_model=schema.ColumnsResponse,
+    responses={422: {"model": schema.ErrorResponse}},
+)
+async def columns(request: Request) -> schema.ColumnsResponse:
     """The columns that `where` may name, and their values."""
     gallery = service_of(request).searcher.gallery
     columns_values = await run_in_threadpool(lambda: gallery.column_values)
-    return ColumnsResponse(
+    return schema.ColumnsResponse(
         columns=[
-            ColumnOut(
+            schema.ColumnOut(
                 name=name,
                 type=values.type,
-                values=[ValueCount(value=value, count=count) for value, count in values.common()],
+                values=[
+                    schema.ValueCount(value=value, count=count) for value, count in values.common()
+                ],
                 complete=values.counted and len(values.counts) <= OFFERED,
                 min=values.lowest,
                 max=values.highest,
@@ -249,18 +209,18 @@ async def columns(request: Request) -> ColumnsResponse:
     )
 
 
-@router.get("/examples", response_model=ExamplesResponse, responses=ERRORS)
-async def examples(request: Request) -> ExamplesResponse:
+@router.get("/examples", response_model=schema.ExamplesResponse, responses=ERRORS)
+async def examples(request: Request) -> schema.ExamplesResponse:
     """Example queries, which find something in this table."""
-    return ExamplesResponse(texts=await service_of(request).examples())
+    return schema.ExamplesResponse(texts=await service_of(request).examples())
 
 
 @router.get(
     "/health",
-    response_model=HealthResponse,
-    responses={status: {"model": ErrorResponse} for status in (422, 503)},
+    response_model=schema.HealthResponse,
+    responses={status: {"model": schema.ErrorResponse} for status in (422, 503)},
 )
-async def health(request: Request) -> HealthResponse | Response:
+async def health(request: Request) -> schema.HealthResponse | Response:
     """What the server serves; 503 with the reason where it cannot search."""
     service = service_of(request)
     searcher = service.searcher
@@ -270,7 +230,7 @@ async def health(request: Request) -> HealthResponse | Response:
         notes = await run_in_threadpool(lambda: service.gallery_notes)
     except R2D2Error as error:  # not the client's fault; a load balancer must use another server
         return problem(503, error.code, without_folder(str(error), searcher.gallery.name))
-    return HealthResponse(
+    return schema.HealthResponse(
         status="ok",
         table=service.name,
         tables=list(request.app.state.services),
@@ -286,32 +246,40 @@ async def health(request: Request) -> HealthResponse | Response:
         max_bytes=service.config.max_body_bytes,
         max_pixels=service.config.max_pixels,
         max_tokens=searcher.longest_text,
-        depth=DEPTH,
-        notes=notes_out(notes),
+        depth=schema.DEPTH,
+        notes=schema.notes_out(notes),
     )
 
 
-def _read_texts(service: Service, texts: Sequence[str]) -> list[NoteOut]:
+async def _picture(request: Request, row: int, read: Callable[[int], T]) -> T:
+    """What `read` gives for a row; 404 where there is no such row."""
+    try:
+        async with service_of(request).decoding():
+            return await run_in_threadpool(read, row)
+    except IndexError:
+        raise HTTPException(404, f"there is no image {row}") from None
+
+
+def _read_texts(service: Service, texts: Sequence[str]) -> list[schema.NoteOut]:
     """Check the texts of a request, and note what the model does not read of them.
 
     R2D2Error where a text cannot be used.
     """
-    if not 1 <= len(texts) <= TEXTS:
-        raise R2D2Error(f"there are {len(texts)} texts: send 1 to {TEXTS}")
+    if not 1 <= len(texts) <= schema.TEXTS:
+        raise R2D2Error(f"there are {len(texts)} texts: send 1 to {schema.TEXTS}")
     notes = []
     tokenizer = service.searcher.model.tokenizer
     for number, text in enumerate(texts, 1):
         check_text(text)
         name = "the text" if len(texts) == 1 else f"text {number}"
         notes += cut_notes(unread_end(text, tokenizer), tokenizer, name)
-    return notes_out(notes)
+    return schema.notes_out(notes)
 
 
-def _hit(hit: Hit, query: SearchQuery, service: Service) -> HitOut:
+def _hit(hit: Hit, query: SearchQuery, service: Service) -> schema.HitOut:
     row = hit.row if query.target == "images" else hit.image_row
-    plain = asdict(hit)
-    del plain["image_row"]
-    return HitOut(**plain, **_image_urls(service, row), family=emoji_family(hit.image_id))
+    urls = _image_urls(service, row)
+    return schema.HitOut(**asdict(hit), **urls, family=emoji_family(hit.image_id))
 
 
 def _image_urls(service: Service, row: int | None) -> dict[str, Any]:

@@ -46,10 +46,14 @@ Text = Annotated[
 ]
 
 
-class RangeIn(BaseModel):
-    """Numbers from `min` to `max`, both included; one limit may be left out."""
+class RequestFields(BaseModel):
+    """The fields of a request; unknown ones are refused."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class RangeIn(RequestFields):
+    """Numbers from `min` to `max`, both included; one limit may be left out."""
 
     min: int | float | None = None
     max: int | float | None = None
@@ -80,10 +84,8 @@ Interval = Annotated[
 ]
 
 
-class SearchRequest(BaseModel):
+class SearchRequest(RequestFields):
     """A search; an image is the part `image` of a form, which has these fields, too."""
-
-    model_config = ConfigDict(extra="forbid")
 
     text: Text | None = Field(None, description="What to look for.", examples=["生日蛋糕"])
     target: Literal["images", "texts"] = Field(
@@ -220,10 +222,8 @@ class ExamplesResponse(BaseModel):
     texts: list[str]
 
 
-class MatchRequest(BaseModel):
+class MatchRequest(RequestFields):
     """Texts to compare with an image, which is the part `image` of a form."""
-
-    model_config = ConfigDict(extra="forbid")
 
     text: list[Text] = Field(
         default_factory=list, max_length=TEXTS, json_schema_extra={"minItems": 1}
@@ -238,18 +238,14 @@ class MatchResponse(BaseModel):
     notes: list[NoteOut] = Field(description=NOTES)
 
 
-class EmbedRequest(BaseModel):
+class EmbedRequest(RequestFields):
     """Texts to embed; images are parts `image` of a form."""
-
-    model_config = ConfigDict(extra="forbid")
 
     texts: list[Text] = Field(min_length=1, max_length=TEXTS)
 
 
-class EmbedImagesRequest(BaseModel):
+class EmbedImagesRequest(RequestFields):
     """A form with nothing but images, which are its parts `image`."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class EmbedResponse(BaseModel):
