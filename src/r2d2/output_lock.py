@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TextIO, TypeVar
 
 from r2d2.errors import R2D2Error
+from r2d2.files import holder_of, take_lock
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -95,10 +96,9 @@ def _locked(path: Path, out: str) -> TextIO | None:
             log.debug("%s is not locked: %s", out, error)
             return None
         try:
-            _lock(stream)
+            take_lock(stream)
         except OSError as error:
-            stream.seek(0)
-            holder = stream.read(20).strip() or "?"
+            holder = holder_of(stream)
             stream.close()
             if error.errno in _BUSY:
                 raise R2D2Error(
@@ -111,24 +111,8 @@ def _locked(path: Path, out: str) -> TextIO | None:
             )  # fmt: skip
             return None
         if _is_at(stream, path):
-            with contextlib.suppress(OSError):  # a full disk; the lock holds without the number
-                os.truncate(stream.fileno(), 0)
-                os.write(stream.fileno(), str(os.getpid()).encode())
             return stream
         stream.close()  # who had it has removed it meanwhile: begin again
-
-
-def _lock(stream: TextIO) -> None:
-    """Take the system's lock; OSError where another process has it."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        stream.seek(0)
-        msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    else:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _is_at(stream: TextIO, path: Path) -> bool:
