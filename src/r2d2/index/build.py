@@ -25,6 +25,7 @@ from r2d2.corpus.cluster.connection import check_nodes
 from r2d2.corpus.funnel import StageCount, add_counts
 from r2d2.corpus.runner import Runner, map_jobs, start
 from r2d2.errors import R2D2Error
+from r2d2.index import layout
 from r2d2.index.calibrate import update_calibration
 from r2d2.index.embed import (
     EmbedImages,
@@ -36,29 +37,6 @@ from r2d2.index.embed import (
     text_schema,
 )
 from r2d2.index.gallery.protocol import Floats
-from r2d2.index.layout import (
-    BAD,
-    FLOAT32,
-    INT8,
-    ROW_ADDRESS,
-    STAGED,
-    TEXT_KEY,
-    TODO,
-    VECTOR,
-    WORDS,
-    IndexInfo,
-    as_matrix,
-    existing_index_info,
-    existing_lance,
-    indexing,
-    open_lance,
-    read_index_info,
-    staging_uri,
-    texts_uri,
-    update_fragment,
-    vector_type,
-    write_index_info,
-)
 from r2d2.index.table_texts import texts_of
 from r2d2.index.text.words import write_words
 from r2d2.index.vectors.exact import scales_of
@@ -120,56 +98,43 @@ def build_index(
         R2D2Error: there is no table or no model, the vectors are of another model, or another
             process indexes the table.
     """
-    uri = PairsTable.open(table).path
-    with indexing(uri):
-        return _build(uri, lasting_name(model), texts, runner, workers, dim, store, overwrite)
-
-
-def _build(
-    uri: str,
-    model: str,
-    texts: bool,
-    runner: str,
-    workers: int | None,
-    dim: int | None,
-    store: str | None,
-    overwrite: bool,
-) -> IndexReport:
-    if dim is None and not overwrite:
-        dim = _width_there(uri, loaded(model))
-    net = loaded_at(model, dim)
-    made_by = net.fingerprint
-    # On this machine one process with one model: torch takes all cores by itself.
-    runs = start(runner, workers) if runner != "native" else Runner()
-    if runs.cluster:
-        check_nodes(Path(uri).parent if "://" not in uri else None, ["r2d2", "torch"])
-    width = net.embed_dim
-    _prepare(uri, IndexInfo(made_by, width, store=store or FLOAT32), store, overwrite)
-    with bars() as update:
-        images = _embed_images(uri, (model, dim), width, runs, update)
-        texts_count = _embed_texts(uri, (model, dim), width, runs, update) if texts else None
-        if texts:
-            write_words(uri, update)
-    vectors = update_calibration(uri, net)
-    dataset = existing_lance(uri)
-    return IndexReport(images, texts_count, dataset.count_rows(), vectors, made_by)
+    uri, name = PairsTable.open(table).path, lasting_name(model)
+    with layout.indexing(uri):
+        if dim is None and not overwrite:
+            dim = _width_there(uri, loaded(name))
+        net = loaded_at(name, dim)
+        # On this machine one process with one model: torch takes all cores by itself.
+        runs = start(runner, workers) if runner != "native" else Runner()
+        if runs.cluster:
+            check_nodes(Path(uri).parent if "://" not in uri else None, ["r2d2", "torch"])
+        width = net.embed_dim
+        new = layout.IndexInfo(net.fingerprint, width, store=store or layout.FLOAT32)
+        _prepare(uri, new, store, overwrite)
+        with bars() as update:
+            images = _embed_images(uri, (name, dim), width, runs, update)
+            text_count = _embed_texts(uri, (name, dim), width, runs, update) if texts else None
+            if texts:
+                write_words(uri, update)
+        vectors = update_calibration(uri, net)
+        rows = layout.existing_lance(uri).count_rows()
+        return IndexReport(images, text_count, rows, vectors, net.fingerprint)
 
 
 def _width_there(uri: str, model: ImageTextModel) -> int | None:
     """The width of an index that this model made with vectors that are cut; None: it made none."""
-    dataset = open_lance(uri)
-    about = None if dataset is None else read_index_info(dataset, uri)
+    dataset = layout.open_lance(uri)
+    about = None if dataset is None else layout.read_index_info(dataset, uri)
     if about is None or not isinstance(model, Pretrained) or about.width >= model.embed_dim:
         return None
     narrow = narrowed_model(model, about.width, warn=False)
     return about.width if narrow.fingerprint == about.fingerprint else None
 
 
-def _prepare(uri: str, new: IndexInfo, store: str | None, overwrite: bool) -> None:
+def _prepare(uri: str, new: layout.IndexInfo, store: str | None, overwrite: bool) -> None:
     """Add the columns, and note the model, so that no other model continues what this one began."""
     made_by, width = new.fingerprint, new.width
-    dataset = existing_lance(uri)
-    about = read_index_info(dataset, uri) if not overwrite else None
+    dataset = layout.existing_lance(uri)
+    about = layout.read_index_info(dataset, uri) if not overwrite else None
     if about is not None and about.fingerprint != made_by:
         raise R2D2Error(
             f"{uri} was indexed by another model ({about.fingerprint}, this one is {made_by}): "
@@ -180,27 +145,28 @@ def _prepare(uri: str, new: IndexInfo, store: str | None, overwrite: bool) -> No
             f"{uri} was indexed with vectors in {about.store}: leave --store {store} out, or give "
             "--overwrite to drop them and make them anew"
         )
-    existing = [name for name in (VECTOR, BAD, WORDS) if name in dataset.schema.names]
+    columns = layout.VECTOR, layout.BAD, layout.WORDS
+    existing = [name for name in columns if name in dataset.schema.names]
     if about is None:
-        drop(texts_uri(uri))
-        drop(staging_uri(uri))
+        drop(layout.texts_uri(uri))
+        drop(layout.staging_uri(uri))
         if existing:
             dataset.drop_columns(existing)
-        write_index_info(dataset, new)
+        layout.write_index_info(dataset, new)
         existing = []
-    if VECTOR not in existing:
-        kind = vector_type(width, (about or new).store)
-        dataset.add_columns(pa.schema([(VECTOR, kind), (BAD, pa.string())]))
+    if layout.VECTOR not in existing:
+        kind = layout.vector_type(width, (about or new).store)
+        dataset.add_columns(pa.schema([(layout.VECTOR, kind), (layout.BAD, pa.string())]))
 
 
 def _embed_images(
     uri: str, model: tuple[str, int | None], width: int, runs: Runner, update: Update
 ) -> StageCount:
-    staging = staging_uri(uri)
-    if open_lance(staging) is not None:
+    staging = layout.staging_uri(uri)
+    if layout.open_lance(staging) is not None:
         _put_in(uri, staging)  # the vectors of a run that was stopped
-    dataset = existing_lance(uri)
-    todo = _row_numbers(dataset, TODO)
+    dataset = layout.existing_lance(uri)
+    todo = _row_numbers(dataset, layout.TODO)
     if not len(todo):
         return StageCount("index", "images", 0, 0)
     _create(staging, staged_schema(width))
@@ -229,10 +195,10 @@ def _in_rows(update: Update, block: int, total: int) -> Update:
 def _row_numbers(dataset: Any, condition: str) -> npt.NDArray[np.int64]:
     """The numbers of the rows that meet a condition, ascending."""
     addresses = (
-        dataset.scanner(columns=[], with_row_address=True).to_table()[ROW_ADDRESS].to_numpy()
+        dataset.scanner(columns=[], with_row_address=True).to_table()[layout.ROW_ADDRESS].to_numpy()
     )
     chosen = dataset.scanner(columns=[], filter=condition, with_row_address=True).to_table()[
-        ROW_ADDRESS
+        layout.ROW_ADDRESS
     ]
     return np.searchsorted(addresses, np.sort(chosen.to_numpy())).astype(np.int64)
 
@@ -249,63 +215,67 @@ def _runs(rows: npt.NDArray[np.int64]) -> list[list[int]]:
 
 def _put_in(uri: str, staging: str) -> None:
     """Write the staged vectors into the columns of the table, one commit for each fragment."""
-    dataset, waiting = existing_lance(uri), existing_lance(staging)
-    about = existing_index_info(dataset, uri)
-    if about.store == INT8 and about.scales is None:
+    dataset, waiting = layout.existing_lance(uri), layout.existing_lance(staging)
+    about = layout.existing_index_info(dataset, uri)
+    if about.store == layout.INT8 and about.scales is None:
         about = _with_scales(dataset, about, _vectors_of(waiting))
-        dataset = existing_lance(uri)
+        dataset = layout.existing_lance(uri)
     scales = None
-    if about.store == INT8:  # without scales all vectors are unusable, and any scale will do
+    if about.store == layout.INT8:  # without scales all vectors are unusable, and any scale will do
         scales = np.array(about.scales or [1.0] * about.width, np.float32)
     for fragment in dataset.get_fragments():
         first = fragment.fragment_id << 32
-        staged = waiting.to_table(filter=f"{STAGED} >= {first} AND {STAGED} < {first + (1 << 32)}")
+        is_here = f"{layout.STAGED} >= {first} AND {layout.STAGED} < {first + (1 << 32)}"
+        staged = waiting.to_table(filter=is_here)
         if not len(staged):
             continue
         if scales is not None:
-            position = staged.schema.get_field_index(VECTOR)
-            column = int8_column(staged[VECTOR].combine_chunks(), scales)
-            staged = staged.set_column(position, VECTOR, column)
-        update_fragment(uri, dataset.version, fragment, staged)
+            position = staged.schema.get_field_index(layout.VECTOR)
+            column = int8_column(staged[layout.VECTOR].combine_chunks(), scales)
+            staged = staged.set_column(position, layout.VECTOR, column)
+        layout.update_fragment(uri, dataset.version, fragment, staged)
     drop(staging)
 
 
-def _with_scales(dataset: Any, about: IndexInfo, batches: Iterator[Floats]) -> IndexInfo:
+def _with_scales(
+    dataset: Any, about: layout.IndexInfo, batches: Iterator[Floats]
+) -> layout.IndexInfo:
     """Compute and store the scales of an index in int8, unless it has no usable vector."""
     scales = scales_of(batches)
     if scales is None:
         return about
     known = replace(about, scales=scales.tolist())
-    write_index_info(dataset, known)
+    layout.write_index_info(dataset, known)
     return known
 
 
 def _vectors_of(waiting: Any) -> Iterator[Floats]:
-    for batch in waiting.to_batches(columns=[VECTOR], filter=f"{VECTOR} IS NOT NULL"):
-        yield as_matrix(batch[VECTOR])
+    for batch in waiting.to_batches(columns=[layout.VECTOR], filter=f"{layout.VECTOR} IS NOT NULL"):
+        yield layout.as_matrix(batch[layout.VECTOR])
 
 
 def _embed_texts(
     uri: str, model: tuple[str, int | None], width: int, runs: Runner, update: Update
 ) -> StageCount:
-    target = texts_uri(uri)
-    dataset_of_texts = open_lance(target)
-    dataset = existing_lance(uri)
-    about = existing_index_info(dataset, uri)
+    target = layout.texts_uri(uri)
+    dataset_of_texts = layout.open_lance(target)
+    dataset = layout.existing_lance(uri)
+    about = layout.existing_index_info(dataset, uri)
     if dataset_of_texts is None:
         dataset_of_texts = _create(target, text_schema(width, about.store))
-        write_index_info(dataset_of_texts, IndexInfo(about.fingerprint, width, store=about.store))
-    info = existing_index_info(dataset_of_texts, target)
-    known = set(dataset_of_texts.to_table(columns=[TEXT_KEY])[TEXT_KEY].to_pylist())
+        new = layout.IndexInfo(about.fingerprint, width, store=about.store)
+        layout.write_index_info(dataset_of_texts, new)
+    info = layout.existing_index_info(dataset_of_texts, target)
+    known = set(dataset_of_texts.to_table(columns=[layout.TEXT_KEY])[layout.TEXT_KEY].to_pylist())
     counts = [StageCount("index", "texts", 0, 0)]
     total = dataset.count_rows()
 
     def hand_out(texts: list[list[Any]], row: int) -> None:
         nonlocal info
-        if info.store == INT8 and info.scales is None:
+        if info.store == layout.INT8 and info.scales is None:
             sample = [text for text, *_ in texts[:: -(-len(texts) // SCALE_TEXTS)]]
             vectors = loaded_at(*model).encode_texts(sample).embedding.float().cpu().numpy()
-            info = _with_scales(open_lance(target), info, iter([vectors]))
+            info = _with_scales(layout.open_lance(target), info, iter([vectors]))
         scales = None if info.scales is None else tuple(info.scales)
         work = EmbedTexts(model[0], target, model[1], scales)
         jobs = [
@@ -343,7 +313,7 @@ def drop(uri: str) -> None:
 
     if "://" not in uri:
         shutil.rmtree(uri, ignore_errors=True)
-    elif open_lance(uri) is not None:
+    elif layout.open_lance(uri) is not None:
         with contextlib.suppress(OSError, ValueError):
             lance.LanceDataset.drop(uri)
 

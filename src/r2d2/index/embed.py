@@ -14,49 +14,33 @@ from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.runner import REPEATED
 from r2d2.data.preprocessing import Pixels
 from r2d2.images.decode import BadImage
+from r2d2.index import layout
 from r2d2.index.gallery.protocol import Floats
-from r2d2.index.layout import (
-    ADDRESS,
-    BAD,
-    FLOAT32,
-    IMAGE_ID,
-    INT8,
-    ROW_ADDRESS,
-    STAGED,
-    TEXT,
-    TEXT_KEY,
-    TEXT_VECTOR,
-    VECTOR,
-    as_matrix,
-    vector_column,
-    vector_type,
-)
 from r2d2.index.vectors.exact import to_int8
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.models import ImageTextModel, load, narrowed_model
 from r2d2.native_write import write_whole
 from r2d2.tensor_cores import allow_tensor_cores
-from r2d2.vectors import NO_DIRECTION, DirectionCheck, without_direction
+from r2d2.vectors import NO_DIRECTION, refuse_without_direction, without_direction
 
 FILES_AT_ONCE = 128  # files of images in memory
 
 
 def staged_schema(width: int) -> pa.Schema:
     """The columns of the table of vectors that wait for being written."""
-    return pa.schema(
-        [(STAGED, pa.uint64()), (VECTOR, vector_type(width)), (BAD, pa.string())]
-    )  # fmt: skip
+    vector = (layout.VECTOR, layout.vector_type(width))
+    return pa.schema([(layout.STAGED, pa.uint64()), vector, (layout.BAD, pa.string())])
 
 
-def text_schema(width: int, store: str = FLOAT32) -> pa.Schema:
+def text_schema(width: int, store: str = layout.FLOAT32) -> pa.Schema:
     """The columns of the table of texts."""
     return pa.schema(
         [
-            (TEXT, pa.string()),
-            (TEXT_KEY, pa.int64()),
-            (IMAGE_ID, pa.string()),
-            (ADDRESS, pa.uint64()),
-            (TEXT_VECTOR, vector_type(width, store)),
+            (layout.TEXT, pa.string()),
+            (layout.TEXT_KEY, pa.int64()),
+            (layout.IMAGE_ID, pa.string()),
+            (layout.ADDRESS, pa.uint64()),
+            (layout.TEXT_VECTOR, layout.vector_type(width, store)),
         ]
     )
 
@@ -96,7 +80,7 @@ class EmbedImages:
         tables = []
         for start in range(0, len(rows), FILES_AT_ONCE):
             part = rows[start : start + FILES_AT_ONCE]
-            taken = dataset.take(part, columns=["image_id", "image", ROW_ADDRESS])
+            taken = dataset.take(part, columns=["image_id", "image", layout.ROW_ADDRESS])
             kinds: list[str | None] = []
             pixels: list[Pixels] = []
             for file in taken["image"].to_pylist():
@@ -112,22 +96,14 @@ class EmbedImages:
             for image_id, kind in zip(taken["image_id"].to_pylist(), kinds, strict=True):
                 if kind is not None:
                     bad.add(kind, image_id or "no image_id")
-            column = vector_column(vectors, np.array([kind is None for kind in kinds], bool))
-            tables.append(
-                pa.Table.from_arrays(
-                    [taken[ROW_ADDRESS].combine_chunks(), column, pa.array(kinds, pa.string())],
-                    schema=staged_schema(column.type.list_size),
-                )
-            )
-        vectors_of_rows = pa.concat_tables(tables)
-        _append(self.staging, vectors_of_rows, STAGED, job)
+            column = layout.vector_column(vectors, np.array([kind is None for kind in kinds], bool))
+            addresses = taken[layout.ROW_ADDRESS].combine_chunks()
+            arrays = [addresses, column, pa.array(kinds, pa.string())]
+            tables.append(pa.Table.from_arrays(arrays, schema=staged_schema(model.embed_dim)))
+        _append(self.staging, pa.concat_tables(tables), layout.STAGED, job)
+        kept = len(rows) - bad.total
         return StageCount(
-            "index",
-            "images",
-            len(rows),
-            len(rows) - bad.total,
-            dict(bad.counts),
-            bad.first_examples(),
+            "index", "images", len(rows), kept, dict(bad.counts), bad.first_examples()
         )
 
 
@@ -146,17 +122,15 @@ class EmbedTexts:
         texts, keys, ids, addresses = (list(column) for column in zip(*rows, strict=True))
         model = loaded_at(self.model, self.dim)
         vectors = model.encode_texts(texts).embedding.float().cpu().numpy()
-        directions = DirectionCheck("texts", "the weights of the model are broken: give another")
-        directions.add(vectors, texts)
-        directions.done()
-        width, store = vectors.shape[1], FLOAT32 if self.scales is None else INT8
+        refuse_without_direction(vectors, "texts", texts)
+        width, store = vectors.shape[1], layout.FLOAT32 if self.scales is None else layout.INT8
         if self.scales is not None:
             vectors = to_int8(vectors, np.array(self.scales, np.float32))
-        column = vector_column(vectors)
+        column = layout.vector_column(vectors)
         arrays = [pa.array(texts), pa.array(keys, pa.int64()), pa.array(ids, pa.string()),
                   pa.array(addresses, pa.uint64()), column]  # fmt: skip
         table = pa.Table.from_arrays(arrays, schema=text_schema(width, store))
-        _append(self.table, table, TEXT_KEY, job)
+        _append(self.table, table, layout.TEXT_KEY, job)
         return StageCount("index", "texts", len(texts), len(texts))
 
 
@@ -188,4 +162,4 @@ def _with_direction(vectors: Floats, kinds: list[str | None]) -> Floats:
 def int8_column(column: Any, scales: Floats) -> pa.Array:
     """A column of float32 vectors in int8; nulls stay null."""
     valid = column.is_valid().to_numpy(zero_copy_only=False)
-    return vector_column(to_int8(as_matrix(column.drop_null()), scales), valid)
+    return layout.vector_column(to_int8(layout.as_matrix(column.drop_null()), scales), valid)

@@ -12,19 +12,11 @@ from r2d2.errors import R2D2Error
 from r2d2.files import sole_process
 from r2d2.formats.picture_captions import CaptionSource, captions_beside, captions_in_file
 from r2d2.images.decode import upright_size
+from r2d2.index import layout
 from r2d2.index.build import build_index, drop
 from r2d2.index.calibrate import update_calibration
 from r2d2.index.embed import loaded
 from r2d2.index.gallery.notes import EMOJI_ONLY, SAMPLE, is_of_another_kind
-from r2d2.index.layout import (
-    BAD,
-    IndexInfo,
-    existing_lance,
-    open_lance,
-    read_index_info,
-    staging_uri,
-    texts_uri,
-)
 from r2d2.index.table_texts import texts_of
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.folders import absolute
@@ -146,8 +138,8 @@ def _bring_up_to_date(
 ) -> FolderChanges:
     uri = str(table_dir / TABLE)
     about = _about(model)
-    dataset = open_lance(uri)
-    made = None if dataset is None or overwrite else read_index_info(dataset, uri)
+    dataset = layout.open_lance(uri)
+    made = None if dataset is None or overwrite else layout.read_index_info(dataset, uri)
     if made is not None and made.fingerprint != about.fingerprint:
         raise R2D2Error(
             f"{table_dir} was made by another model ({made.fingerprint}, this one is "
@@ -168,7 +160,7 @@ def _bring_up_to_date(
             told(need.line(table_dir))
         check_room(table_dir, need)
     if overwrite:
-        for part in (uri, texts_uri(uri), staging_uri(uri)):
+        for part in (uri, layout.texts_uri(uri), layout.staging_uri(uri)):
             drop(part)
         table = FolderTable(uri, about)
     table.make()
@@ -185,8 +177,8 @@ def _bring_up_to_date(
     return changes
 
 
-def _about(model: ImageTextModel) -> IndexInfo:
-    return IndexInfo(model.fingerprint, model.embed_dim)
+def _about(model: ImageTextModel) -> layout.IndexInfo:
+    return layout.IndexInfo(model.fingerprint, model.embed_dim)
 
 
 def _captions(settings: FolderSettings, listing: Listing) -> CaptionSource:
@@ -202,31 +194,30 @@ def _captions(settings: FolderSettings, listing: Listing) -> CaptionSource:
 
 def _finish(uri: str, settings: FolderSettings, model: ImageTextModel, changed: bool) -> None:
     """Join small fragments of the table, and update its texts and its calibration."""
-    dataset = existing_lance(uri)
+    dataset = layout.existing_lance(uri)
     if changed:
         small = [part for part in dataset.get_fragments() if part.count_rows() < FRAGMENT_ROWS]
         if len(small) > SMALL_FRAGMENTS:
             compact = dataset.optimize.compact_files
             write_whole(lambda: compact(target_rows_per_fragment=FRAGMENT_ROWS))
         prune_texts(uri, _about(model))
-    dataset = existing_lance(uri)
+    dataset = layout.existing_lance(uri)
     if next(texts_of(dataset), None) is not None:
         build_index(uri, str(settings.model))  # which calibrates it, too
     else:
         update_calibration(uri, model)
     if changed:
-        for part in (open_lance(uri), open_lance(texts_uri(uri))):
+        for part in (layout.open_lance(uri), layout.open_lance(layout.texts_uri(uri))):
             if part is not None:
                 write_whole(lambda d=part: d.cleanup_old_versions(older_than=OLD))  # type: ignore[misc]
 
 
 def _without_vector(uri: str) -> DroppedRows:
     """The pictures of the table that have no vector, by reason."""
-    dataset = existing_lance(uri)
+    dataset = layout.existing_lance(uri)
     bad = DroppedRows()
-    for batch in dataset.to_batches(columns=["image_id", BAD], filter=f"{BAD} IS NOT NULL"):
-        for image_id, reason in zip(
-            *(batch[n].to_pylist() for n in ("image_id", BAD)), strict=True
-        ):
+    columns = ["image_id", layout.BAD]
+    for batch in dataset.to_batches(columns=columns, filter=layout.HAS_BAD):
+        for image_id, reason in zip(*(batch[n].to_pylist() for n in columns), strict=True):
             bad.add(reason, image_id)
     return bad

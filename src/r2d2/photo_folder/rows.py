@@ -13,15 +13,7 @@ import pyarrow as pa
 
 from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors
-from r2d2.index.layout import (
-    BAD,
-    VECTOR,
-    IndexInfo,
-    existing_lance,
-    open_lance,
-    vector_type,
-    write_index_info,
-)
+from r2d2.index import layout
 from r2d2.native_write import write_whole
 from r2d2.pair import SCHEMA
 
@@ -72,8 +64,8 @@ def schema(width: int) -> pa.Schema:
     """The columns, of vectors of `width` numbers."""
     more = [
         (FILE, pa.binary()), (FOLDER, pa.string()), (BYTES, pa.int64()), (MODIFIED, pa.int64()),
-        (DIGEST, pa.string()), (CAPTIONS, pa.string()), (VECTOR, vector_type(width)),
-        (BAD, pa.string()),
+        (DIGEST, pa.string()), (CAPTIONS, pa.string()), (layout.VECTOR, layout.vector_type(width)),
+        (layout.BAD, pa.string()),
     ]  # fmt: skip
     return pa.schema([*SCHEMA, *(pa.field(name, kind) for name, kind in more)])
 
@@ -81,11 +73,11 @@ def schema(width: int) -> pa.Schema:
 class FolderTable:
     """The table, for changes, each of which is written whole or not at all."""
 
-    def __init__(self, uri: str, about: IndexInfo) -> None:
+    def __init__(self, uri: str, about: layout.IndexInfo) -> None:
         """Open the table if it exists; R2D2Error where it is damaged."""
         self.uri = uri
         self.about = about
-        self._start: Any = open_lance(uri)  # its row numbers stay
+        self._start: Any = layout.open_lance(uri)  # its row numbers stay
         if self._start is None and Path(uri).exists():
             raise R2D2Error(
                 f"{uri} is damaged: remove {Path(uri).parent}, then run the same command again"
@@ -100,11 +92,11 @@ class FolderTable:
         empty = schema(self.about.width).empty_table()
         with self._disk():
             self._start = write_whole(lambda: lance.write_dataset(empty, self.uri, mode="create"))
-            write_index_info(self._start, self.about)
+            layout.write_index_info(self._start, self.about)
 
     def known(self) -> tuple[dict[str, KnownPicture], list[int]]:
         """The row of each file, by path, and the ids of older rows that a stopped run has left."""
-        names = ["image_id", FILE, BYTES, MODIFIED, DIGEST, CAPTIONS, BAD]
+        names = ["image_id", FILE, BYTES, MODIFIED, DIGEST, CAPTIONS, layout.BAD]
         known: dict[str, KnownPicture] = {}
         left: list[int] = []
         number = 0
@@ -148,7 +140,7 @@ class FolderTable:
         """Remove rows."""
         for first in range(0, len(row_ids), AT_ONCE):
             listed = ", ".join(map(str, row_ids[first : first + AT_ONCE]))
-            dataset = existing_lance(self.uri)
+            dataset = layout.existing_lance(self.uri)
             with self._disk():
                 write_whole(lambda d=dataset, w=listed: d.delete(f"{ROW_ID} IN ({w})"))  # type: ignore[misc]
 

@@ -11,19 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from r2d2.index import layout
 from r2d2.index.build import drop
 from r2d2.index.embed import text_schema
-from r2d2.index.layout import (
-    ADDRESS,
-    IMAGE_ID,
-    TEXT,
-    TEXT_KEY,
-    IndexInfo,
-    existing_lance,
-    open_lance,
-    texts_uri,
-    write_index_info,
-)
 from r2d2.index.table_texts import texts_of
 from r2d2.native_write import write_batches
 from r2d2.tokenizer import key_hash, text_key
@@ -31,12 +21,12 @@ from r2d2.tokenizer import key_hash, text_key
 ROWS_AT_ONCE = 4096
 
 
-def prune_texts(uri: str, about: IndexInfo) -> None:
+def prune_texts(uri: str, about: layout.IndexInfo) -> None:
     """Remove the texts that the table at `uri` has no more, where it has a table of texts."""
     import lance
 
-    target = texts_uri(uri)
-    texts, pictures = open_lance(target), open_lance(uri)
+    target = layout.texts_uri(uri)
+    texts, pictures = layout.open_lance(target), layout.open_lance(uri)
     if texts is None or pictures is None:
         return
     owners: dict[int, tuple[str, str, int]] = {}
@@ -49,15 +39,15 @@ def prune_texts(uri: str, about: IndexInfo) -> None:
 
     def batches() -> Iterator[pa.RecordBatch]:
         for batch in texts.to_batches(batch_size=ROWS_AT_ONCE):
-            keys = batch[TEXT_KEY].to_pylist()
+            keys = batch[layout.TEXT_KEY].to_pylist()
             chosen = batch.filter(pa.array([key in owners for key in keys]))
             if not len(chosen):
                 continue
             mine = [owners[key] for key in keys if key in owners]
             columns: dict[str, Any] = {
-                TEXT: pa.array([text for text, _, _ in mine], pa.string()),
-                IMAGE_ID: pa.array([image_id for _, image_id, _ in mine], pa.string()),
-                ADDRESS: pa.array([address for _, _, address in mine], pa.uint64()),
+                layout.TEXT: pa.array([text for text, _, _ in mine], pa.string()),
+                layout.IMAGE_ID: pa.array([image_id for _, image_id, _ in mine], pa.string()),
+                layout.ADDRESS: pa.array([address for _, _, address in mine], pa.uint64()),
             }
             arrays = [columns.get(field.name, chosen.column(field.name)) for field in kept]
             yield pa.RecordBatch.from_arrays(arrays, schema=kept)
@@ -66,5 +56,5 @@ def prune_texts(uri: str, about: IndexInfo) -> None:
         lance.write_dataset(reader, target, schema=kept, mode="overwrite")
 
     write_batches(write, kept, batches())
-    written = existing_lance(target)
-    write_index_info(written, about)
+    written = layout.existing_lance(target)
+    layout.write_index_info(written, about)

@@ -80,36 +80,29 @@ class FolderChanges:
         return counts + (f"; captions of {self.captions:,} changed" if self.captions else "")
 
 
+@dataclass
 class FolderUpdate:
     """One update of a table."""
 
-    def __init__(
-        self,
-        listing: Listing,
-        plan: FolderPlan,
-        table: FolderTable,
-        model: ImageTextModel,
-        captions: CaptionSource,
-        copies: bool,
-        update: Update,
-    ) -> None:
-        self._root = listing.root
-        self._plan = plan
-        self._table = table
-        self._model = model
-        self._captions = captions
-        self._copies = copies
-        self._rewritten = COPIES_AT_ONCE if copies else REWRITTEN_AT_ONCE
-        self._update = update
+    listing: Listing
+    plan: FolderPlan
+    table: FolderTable
+    model: ImageTextModel
+    captions: CaptionSource
+    copies: bool  # whether the table holds whole files
+    update: Update
+
+    def __post_init__(self) -> None:
+        self._rewritten = COPIES_AT_ONCE if self.copies else REWRITTEN_AT_ONCE
         self._rows: list[dict[str, Any]] = []  # to be appended
         self._replaced: list[int] = []  # ids of rows that go when these are appended
         self._bytes = 0
         self._written = time.monotonic()
-        self.changes = FolderChanges(dropped=listing.dropped)
+        self.changes = FolderChanges(dropped=self.listing.dropped)
 
     def run(self) -> FolderChanges:
         """Run the update; a run that is stopped keeps what it has done."""
-        changes, plan = self.changes, self._plan
+        changes, plan = self.changes, self.plan
         try:
             self._read_files()
             self._rewrite_captions()
@@ -117,13 +110,13 @@ class FolderUpdate:
             self._write()
         gone = list(plan.gone)
         changes.deleted = len(gone)
-        self._table.remove(gone)
+        self.table.remove(gone)
         changes.unchanged += len(plan.same) + len(plan.kept) - changes.captions
         return changes
 
     def _read_files(self) -> None:
         """Read files that have a row, then new ones; the content tells which files have moved."""
-        plan, changes = self._plan, self.changes
+        plan, changes = self.plan, self.changes
         rows = {picture.path: row for picture, row in plan.touched}
         free: dict[str, list[KnownPicture]] = {}  # rows whose file is gone, by digest
         for missing in plan.gone.values():
@@ -158,7 +151,7 @@ class FolderUpdate:
             if len(moves) == self._rewritten:
                 self._move(moves)
                 moves = []
-            self._update("pictures", done, total)
+            self.update("pictures", done, total)
         self._embed(waiting)
         self._move(moves)
 
@@ -170,11 +163,11 @@ class FolderUpdate:
         with ThreadPoolExecutor(READERS, "read-pictures") as pool:
             try:
                 for picture in pictures:
-                    path = self._root / picture.path
+                    path = self.listing.root / picture.path
                     held.append((
                         picture,
                         pool.submit(
-                            read_picture, path, self._model.read, known=known, copies=self._copies
+                            read_picture, path, self.model.read, known=known, copies=self.copies
                         ),
                     ))  # fmt: skip
                     if len(held) == AHEAD:
@@ -186,9 +179,9 @@ class FolderUpdate:
                 pool.shutdown(cancel_futures=True)
 
     def _decoded(self, picture: ListedPicture) -> PictureContent | None:
-        path = self._root / picture.path
+        path = self.listing.root / picture.path
         return self._counted(
-            picture, lambda: read_picture(path, self._model.read, copies=self._copies)
+            picture, lambda: read_picture(path, self.model.read, copies=self.copies)
         )
 
     def _counted(
@@ -209,7 +202,7 @@ class FolderUpdate:
         good = [content.pixels for _, content, _ in pictures if content.pixels is not None]
         vectors: Iterator[Any] = iter(())
         if good:
-            made = self._model.encode_pixels(good).embedding.float().cpu().numpy()
+            made = self.model.encode_pixels(good).embedding.float().cpu().numpy()
             none = without_direction(made)
             vectors = iter(
                 [None if bad else vector for vector, bad in zip(made, none, strict=True)]
@@ -232,21 +225,21 @@ class FolderUpdate:
 
     def _move(self, moves: Sequence[tuple[ListedPicture, PictureContent, KnownPicture]]) -> None:
         """Rewrite rows whose file has another path or time; picture and vector stay."""
-        records = self._table.take([row for _, _, row in moves])
+        records = self.table.take([row for _, _, row in moves])
         for (picture, content, row), record in zip(moves, records, strict=True):
             self._put(record | self._file_fields(picture, content), row.row_id)
 
     def _rewrite_captions(self) -> None:
         changed = []
-        for picture, row in self._plan.same:
-            if self._captions.state(picture) != row.captions.source:
+        for picture, row in self.plan.same:
+            if self.captions.state(picture) != row.captions.source:
                 changed.append((picture, row))
             elif row.captions.faulty:
-                self._captions.read(picture)  # which counts what is left out of it still
+                self.captions.read(picture)  # which counts what is left out of it still
         for first in range(0, len(changed), self._rewritten):
-            self._update("captions", first, len(changed))
+            self.update("captions", first, len(changed))
             part = changed[first : first + self._rewritten]
-            records = self._table.take([row for _, row in part])
+            records = self.table.take([row for _, row in part])
             for (picture, row), record in zip(part, records, strict=True):
                 self._put(record | self._caption_fields(picture), row.row_id)
                 self.changes.captions += 1
@@ -259,11 +252,11 @@ class FolderUpdate:
         }  # fmt: skip
 
     def _caption_fields(self, picture: ListedPicture) -> dict[str, Any]:
-        captions = self._captions.read(picture)
+        captions = self.captions.read(picture)
         return {
             "texts": [asdict(text) for text in captions.texts],
             "split": captions.split,
-            CAPTIONS: CaptionsState(self._captions.state(picture), captions.faulty).to_column(),
+            CAPTIONS: CaptionsState(self.captions.state(picture), captions.faulty).to_column(),
         }
 
     def _put(self, row: dict[str, Any], replaced: int | None) -> None:
@@ -278,6 +271,6 @@ class FolderUpdate:
     def _write(self) -> None:
         rows, replaced = self._rows, self._replaced
         self._rows, self._replaced, self._bytes = [], [], 0
-        self._table.add(rows)
-        self._table.remove(replaced)
+        self.table.add(rows)
+        self.table.remove(replaced)
         self._written = time.monotonic()

@@ -11,21 +11,10 @@ from typing import Any
 import numpy as np
 
 from r2d2.errors import R2D2Error
+from r2d2.index import layout
 from r2d2.index.calibration import Calibration, stored_calibration
 from r2d2.index.gallery.conditions import ColumnValues, column_values
 from r2d2.index.gallery.protocol import Floats, GalleryItem, Rows, Vectors
-from r2d2.index.layout import (
-    ADDRESS,
-    HAS_BAD,
-    IMAGE_ID,
-    TEXT,
-    TEXT_VECTOR,
-    VECTOR,
-    WORDS,
-    as_matrix,
-    open_lance,
-    texts_uri,
-)
 from r2d2.index.table_texts import TextsOfImages, texts_of
 from r2d2.index.text.words import WordIndex
 from r2d2.index.vectors.approximate import AnnVectors, has_index
@@ -45,10 +34,9 @@ class TableGallery:
         """Open it; R2D2Error where there is no table, or the table has no index."""
         table = PairsTable.open(path)
         self.name = self.uri = table.path
-        self._images = VectorTable(table.path, VECTOR)
-        left = (
-            self._images.rows - self._images.count - self._images.dataset.count_rows(filter=HAS_BAD)
-        )
+        self._images = VectorTable(table.path, layout.VECTOR)
+        bad = self._images.dataset.count_rows(filter=layout.HAS_BAD)
+        left = self._images.rows - self._images.count - bad
         if left:
             log.warning("%d new rows of %s are not indexed: run `r2d2 index`", left, self.name)
 
@@ -71,23 +59,21 @@ class TableGallery:
     def has_words(self) -> bool:
         """See `Gallery.has_words`."""
         dataset = self._images.dataset
-        return WORDS in dataset.schema.names and has_index(dataset, WORDS)
+        return layout.WORDS in dataset.schema.names and has_index(dataset, layout.WORDS)
 
     @cached_property
     def words(self) -> WordIndex:
         """See `Gallery.words`."""
         indexed = self._images
-        return WordIndex(indexed.dataset, WORDS, self.columns, indexed.rows_of)
+        return WordIndex(indexed.dataset, layout.WORDS, self.columns, indexed.rows_of)
 
     @cached_property
     def calibration(self) -> Calibration | None:
         """See `Gallery.calibration`."""
         calibration = stored_calibration(self._images.dataset)
-        return (
-            calibration
-            if calibration is not None and calibration.fingerprint == self.fingerprint
-            else None
-        )
+        if calibration is None or calibration.fingerprint != self.fingerprint:
+            return None
+        return calibration
 
     def vector_batches(self) -> Iterator[Floats]:
         """See `CalibratedGallery`."""
@@ -97,8 +83,8 @@ class TableGallery:
     def term_batches(self) -> Iterator[list[str]]:
         """See `CalibratedGallery`."""
         if self.has_words:
-            for batch in self._images.dataset.to_batches(columns=[WORDS]):
-                yield [terms or "" for terms in batch[WORDS].to_pylist()]
+            for batch in self._images.dataset.to_batches(columns=[layout.WORDS]):
+                yield [terms or "" for terms in batch[layout.WORDS].to_pylist()]
 
     @property
     def columns(self) -> dict[str, str]:
@@ -134,21 +120,20 @@ class TableGallery:
 
     def text_items(self, rows: Sequence[int]) -> list[GalleryItem]:
         """See `Gallery.text_items`."""
-        columns = [TEXT, IMAGE_ID, ADDRESS]
+        columns = [layout.TEXT, layout.IMAGE_ID, layout.ADDRESS]
         records = self._text_table.dataset.take(list(rows), columns=columns).to_pylist()
-        image_rows = [self._images.row_of(record[ADDRESS]) for record in records]
+        image_rows = [self._images.row_of(record[layout.ADDRESS]) for record in records]
         known = [image_row for image_row in image_rows if image_row is not None]
         ids = dict(zip(known, (item.image_id for item in self.items(known)), strict=True))
-        return [
+        items = []
+        for record, image_row in zip(records, image_rows, strict=True):
+            image_id = record[layout.IMAGE_ID]
             # Addresses change when a table is compacted. No picture is better than a wrong one.
-            GalleryItem(
-                record[IMAGE_ID],
-                (record[TEXT],),
-                None,
-                image_row if image_row is not None and ids[image_row] == record[IMAGE_ID] else None,
+            is_same = image_row is not None and ids[image_row] == image_id
+            items.append(
+                GalleryItem(image_id, (record[layout.TEXT],), None, image_row if is_same else None)
             )
-            for record, image_row in zip(records, image_rows, strict=True)
-        ]
+        return items
 
     def files(self, rows: Sequence[int]) -> list[bytes]:
         """See `Gallery.files`."""
@@ -172,19 +157,19 @@ class TableGallery:
 
     @cached_property
     def _text_table(self) -> VectorTable:
-        uri = texts_uri(self.uri)
+        uri = layout.texts_uri(self.uri)
         if not self._has_texts():
             raise R2D2Error(
                 f"the pictures of {self.name} have no texts: search among images, or give the "
                 "table texts and run `r2d2 index`",
                 code="no_texts",
             )
-        if open_lance(uri) is None:
+        if layout.open_lance(uri) is None:
             raise R2D2Error(
                 f"the texts of {self.name} are not indexed: run `r2d2 index` with its texts",
                 code="texts_not_indexed",
             )
-        texts = VectorTable(uri, TEXT_VECTOR)
+        texts = VectorTable(uri, layout.TEXT_VECTOR)
         if texts.about.fingerprint != self.fingerprint:
             raise R2D2Error(
                 f"{uri} was made by another model: make it anew by `r2d2 index --overwrite`",
@@ -224,7 +209,7 @@ def open_vectors(table: VectorTable) -> Vectors:
     rows, start = np.empty(count, np.int64), 0
     batches: Iterator[tuple[Rows, Any]] = table.batches()
     if in_bytes:
-        batches = ((numbers, as_matrix(column)) for numbers, column in table.column_batches())
+        batches = ((n, layout.as_matrix(column)) for n, column in table.column_batches())
     for numbers, batch in batches:
         stop = start + len(batch)
         rows[start:stop], vectors[start:stop] = numbers, batch

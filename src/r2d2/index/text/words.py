@@ -6,6 +6,7 @@ The table has a column of the terms of its texts, which Lance indexes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -43,28 +44,14 @@ def index_terms(dataset: Any, column: str) -> None:
         dataset.create_scalar_index(column, "INVERTED", **_SETTINGS)
 
 
+@dataclass(frozen=True)
 class WordIndex:
     """Finds images by the terms that their texts share with a query."""
 
-    def __init__(
-        self,
-        dataset: Any,
-        column: str,
-        columns: Mapping[str, str],
-        to_rows: Callable[[Addresses], Rows],
-    ) -> None:
-        """Take a dataset with an index.
-
-        Args:
-            dataset: of Lance, with a row for each image.
-            column: of terms, which `index_terms` has indexed.
-            columns: columns that a condition may name, for error messages.
-            to_rows: converts addresses of Lance, (n,), to rows.
-        """
-        self._dataset = dataset
-        self._column = column
-        self._columns = columns
-        self._to_rows = to_rows
+    dataset: Any  # of Lance, with a row for each image
+    column: str  # of terms, which `index_terms` has indexed
+    columns: Mapping[str, str]  # that a condition may name, for error messages
+    to_rows: Callable[[Addresses], Rows]  # converts addresses of Lance, (n,), to rows
 
     def best(self, text: str, k: int, where: str | None = None) -> tuple[Rows, Floats]:
         """Rows and BM25 scores of the k best images, best first; of equal scores the earlier row.
@@ -76,16 +63,16 @@ class WordIndex:
         terms = list(dict.fromkeys(text_terms([text])[0]))
         if not terms:
             return np.empty(0, np.int64), np.empty(0, np.float32)
-        with condition_errors(where or "", self._columns):
-            table = self._dataset.scanner(
+        with condition_errors(where or "", self.columns):
+            table = self.dataset.scanner(
                 columns=["_score"],
-                full_text_query=MatchQuery(" ".join(terms), self._column),
+                full_text_query=MatchQuery(" ".join(terms), self.column),
                 limit=max(k, EXACT_TIES),
                 filter=where,
                 prefilter=where is not None,
                 with_row_address=True,
             ).to_table()
-        rows = self._to_rows(table[ROW_ADDRESS].to_numpy())
+        rows = self.to_rows(table[ROW_ADDRESS].to_numpy())
         # The sum of the terms' scores depends on their order in its last bits.
         scores = table["_score"].to_numpy().astype(np.float32).round(4)
         order = np.lexsort((rows, -scores))[:k]

@@ -12,16 +12,9 @@ from typing import Any
 import numpy as np
 
 from r2d2.errors import R2D2Error
+from r2d2.index import layout
 from r2d2.index.calibration import calibration_kept
 from r2d2.index.gallery.protocol import Floats
-from r2d2.index.layout import (
-    TEXT_VECTOR,
-    VECTOR,
-    indexing,
-    open_lance,
-    texts_uri,
-    write_index_info,
-)
 from r2d2.index.vectors.approximate import MEASURED_AT, nearest
 from r2d2.index.vectors.exact import best_in_batches
 from r2d2.index.vectors.table import VectorTable
@@ -101,10 +94,10 @@ def build_ann(
     """
     one_of("--ann", kind, KINDS)
     uri = PairsTable.open(table).path
-    with indexing(uri), calibration_kept(uri):
-        parts = {"images": VectorTable(uri, VECTOR)}
-        if open_lance(texts_uri(uri)) is not None:
-            parts["texts"] = VectorTable(texts_uri(uri), TEXT_VECTOR)
+    with layout.indexing(uri), calibration_kept(uri):
+        parts = {"images": VectorTable(uri, layout.VECTOR)}
+        if layout.open_lance(layout.texts_uri(uri)) is not None:
+            parts["texts"] = VectorTable(layout.texts_uri(uri), layout.TEXT_VECTOR)
         if any(part.scales is not None for part in parts.values()):
             raise R2D2Error(
                 f"{uri} was indexed with --store int8, whose vectors are compared exactly: leave "
@@ -151,7 +144,7 @@ def _build(
         settings["num_partitions"] = partitions = max(1, count // 100_000)
     dataset = indexed.dataset
     dataset.create_index(indexed.column, kind.upper(), metric="dot", replace=True, **settings)
-    dataset = open_lance(indexed.uri)
+    dataset = layout.open_lance(indexed.uri)
     if progress is not None:
         progress(f"{name}: measuring recall against exact search")
     start = AnnMeasurement(name, kind, partitions, 0, 0, {}, 0.0, 0.0)
@@ -159,7 +152,7 @@ def _build(
     truth = {asker: _truth(indexed, vectors) for asker, vectors in queries.items()}
     measured = _measure(dataset, indexed.column, start, queries, truth, probes)
     about = replace(indexed.about, probes=measured.probes, refine=measured.refine)
-    write_index_info(dataset, about)
+    layout.write_index_info(dataset, about)
     return measured
 
 

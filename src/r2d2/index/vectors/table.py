@@ -10,35 +10,24 @@ import numpy as np
 import pyarrow as pa
 
 from r2d2.errors import R2D2Error
+from r2d2.index import layout
 from r2d2.index.calibration import is_current, stored_calibration
 from r2d2.index.gallery.conditions import condition_errors
 from r2d2.index.gallery.protocol import Floats, Rows
-from r2d2.index.layout import (
-    ADDRESS,
-    BAD,
-    INT8,
-    ROW_ADDRESS,
-    TEXT_KEY,
-    TEXT_VECTOR,
-    VECTOR,
-    WORDS,
-    IndexInfo,
-    as_matrix,
-    open_lance,
-    read_index_info,
-)
 from r2d2.index.vectors.exact import from_int8
 from r2d2.vectors import DirectionCheck
 
-HIDDEN = {VECTOR, BAD, WORDS, TEXT_VECTOR, TEXT_KEY, ADDRESS}  # columns that no condition may name
+HIDDEN = {  # columns that no condition may name
+    layout.VECTOR, layout.BAD, layout.WORDS, layout.TEXT_VECTOR, layout.TEXT_KEY, layout.ADDRESS,
+}  # fmt: skip
 
 
 class VectorTable:
     """A Lance table with a column of vectors; R2D2Error where it has none."""
 
     def __init__(self, uri: str, column: str) -> None:
-        dataset = open_lance(uri)
-        about = None if dataset is None else read_index_info(dataset, uri)
+        dataset = layout.open_lance(uri)
+        about = None if dataset is None else layout.read_index_info(dataset, uri)
         if dataset is None or about is None or column not in dataset.schema.names:
             raise R2D2Error(
                 f"{uri} has no index: make one by `r2d2 index {uri} --model MODEL`", code="no_index"
@@ -46,22 +35,21 @@ class VectorTable:
         self.uri = uri
         self.column = column
         self.dataset: Any = dataset
-        self.about: IndexInfo = about
+        self.about: layout.IndexInfo = about
         self.rows = int(dataset.count_rows())
         self.columns = {  # columns that a condition may name, with their types
             field.name: str(field.type)
             for field in self.dataset.schema
             if field.name not in HIDDEN and _plain(field.type)
         }
-        self.choose: Callable[[str], Rows] | None = (
-            None  # set where conditions are about another table
-        )
+        # set where conditions are about another table
+        self.choose: Callable[[str], Rows] | None = None
 
     @cached_property
     def addresses(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
         """The address that Lance gives each row, (rows,), ascending."""
         rows = self.dataset.scanner(columns=[], with_row_address=True).to_table()
-        return rows[ROW_ADDRESS].to_numpy().astype(np.uint64)  # type: ignore[no-any-return]
+        return rows[layout.ROW_ADDRESS].to_numpy().astype(np.uint64)  # type: ignore[no-any-return]
 
     def row_of(self, address: int) -> int | None:
         """The row at an address; None where there is none."""
@@ -79,7 +67,7 @@ class VectorTable:
             if self.choose is not None:
                 return self.choose(where)
             scanner = self.dataset.scanner(columns=[], filter=where, with_row_address=True)
-            addresses = scanner.to_table()[ROW_ADDRESS].to_numpy()
+            addresses = scanner.to_table()[layout.ROW_ADDRESS].to_numpy()
         return self.rows_of(np.sort(addresses))
 
     @cached_property
@@ -103,13 +91,13 @@ class VectorTable:
 
     def matrix(self, column: pa.Array) -> Floats:
         """A part of the column without nulls as vectors, (n, d) in float32."""
-        stored = as_matrix(column)
+        stored = layout.as_matrix(column)
         return stored if self.scales is None else from_int8(stored, self.scales)
 
     @cached_property
     def scales(self) -> Floats | None:
         """The scales of vectors in int8, (d,); None where the vectors are in float32."""
-        if self.about.store != INT8:
+        if self.about.store != layout.INT8:
             return None
         if self.about.scales is None:
             raise R2D2Error(
@@ -123,7 +111,7 @@ class VectorTable:
             columns=[self.column], filter=f"{self.column} IS NOT NULL", with_row_address=True
         )
         for batch in scanner.to_batches():
-            yield self.rows_of(batch[ROW_ADDRESS].to_numpy()), batch[self.column]
+            yield self.rows_of(batch[layout.ROW_ADDRESS].to_numpy()), batch[self.column]
 
     def batches(self) -> Iterator[tuple[Rows, Floats]]:
         """All rows that have a vector, (n,), and their vectors, (n, d), in batches.
