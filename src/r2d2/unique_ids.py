@@ -37,9 +37,9 @@ class DigestMap:
             return self._recent[digest]
         wanted = np.uint64(digest)
         for digests, numbers in self._runs:
-            place = int(np.searchsorted(digests, wanted))
-            if place < len(digests) and digests[place] == wanted:
-                return int(numbers[place])
+            position = int(np.searchsorted(digests, wanted))
+            if position < len(digests) and digests[position] == wanted:
+                return int(numbers[position])
         return None
 
     def add(self, digest: int, number: int) -> None:
@@ -116,11 +116,11 @@ class UniqueIds:
 def _first(rows: DigestMap, key: bytes, row: int) -> int | None:
     """The row that had the key first; None where it is this one."""
     digest = hashlib.blake2b(key, digest_size=16).digest()
-    place = int.from_bytes(digest[:8], "big")
+    position = int.from_bytes(digest[:8], "big")
     more = int.from_bytes(digest[8:], "big") >> ROW_BITS << ROW_BITS
-    while (known := rows.get(place)) is not None:
+    while (known := rows.get(position)) is not None:
         if known >> ROW_BITS << ROW_BITS == more:
             return known - more
-        place = (place + 1) % 2**64  # another key with the same 64 bits
-    rows.add(place, more | row)
+        position = (position + 1) % 2**64  # another key with the same 64 bits
+    rows.add(position, more | row)
     return None

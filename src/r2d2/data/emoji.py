@@ -141,11 +141,13 @@ def _same_pictures(
 ) -> dict[bytes, list[str]]:
     """Pictures of a further style of the emoji that the corpus has."""
     files = picture_files(style)
-    found = {codes: file_of(codes, files) for codes in sorted(emoji)}
-    for codes, path in found.items():
+    files_of_emoji = {codes: file_of(codes, files) for codes in sorted(emoji)}
+    for codes, path in files_of_emoji.items():
         if path is None:
             dropped.add(f"emoji without a picture of {style}", codes)
-    return same_pictures((codes, path) for codes, path in found.items() if path is not None)
+    return same_pictures(
+        (codes, path) for codes, path in files_of_emoji.items() if path is not None
+    )
 
 
 def build_emoji_table(

@@ -129,10 +129,10 @@ def draw(path: Path) -> bytes:
 
 def same_pictures(paths: Iterable[tuple[str, Path]]) -> dict[bytes, list[str]]:
     """Pictures by their PNG, each with the emoji that look so, in the order given."""
-    found: dict[bytes, list[str]] = {}
+    pictures: dict[bytes, list[str]] = {}
     for codes, path in paths:
-        found.setdefault(draw(path), []).append(codes)
-    return found
+        pictures.setdefault(draw(path), []).append(codes)
+    return pictures
 
 
 def picture_id(codes: str, style: str) -> str:

@@ -15,10 +15,10 @@ LEAST = 3  # different pictures, one for each split
 
 def draw(digest: str, val_share: float, test_share: float) -> str:
     """Split of an image by its content: copies of a picture never stand in two splits."""
-    place = int(digest[:13], 16) / 16**13
-    if place < val_share:
+    position = int(digest[:13], 16) / 16**13
+    if position < val_share:
         return VAL
-    return TEST if place < val_share + test_share else TRAIN
+    return TEST if position < val_share + test_share else TRAIN
 
 
 def moved(
@@ -69,7 +69,9 @@ def moved(
 def _readable(
     splits: Mapping[str, list[str]], by_digest: Mapping[str, Path]
 ) -> dict[str, list[str]]:
-    return {name: [d for d in found if _decodes(by_digest[d])] for name, found in splits.items()}
+    return {
+        name: [d for d in digests if _decodes(by_digest[d])] for name, digests in splits.items()
+    }
 
 
 def _decodes(path: Path) -> bool:

@@ -139,8 +139,8 @@ def split_line(
 
 def _tag(text_id: str | None) -> str | None:
     """What stands between the picture and the number in `1.jpg#zhm#0`; None: there is nothing."""
-    parts = (text_id or "").split("#")
-    return parts[-2] if len(parts) > 2 else None
+    pieces = (text_id or "").split("#")
+    return pieces[-2] if len(pieces) > 2 else None
 
 
 def _cut_at_space(line: str, exists: Callable[[str], bool], spaces: int) -> tuple[str, str]:
@@ -247,11 +247,11 @@ def _grouped(
         of_file = tree.split_of(file) or files.split
         exists = partial(_exists, tree, file)
         for where, line in text_lines(file, context.dropped):
-            parts = split_line(line, exists, tree.pictures.most_spaces)
-            if parts is None:
+            pieces = split_line(line, exists, tree.pictures.most_spaces)
+            if pieces is None:
                 context.dropped.add(MALFORMED, where)
                 continue
-            name, text_id, caption = parts
+            name, text_id, caption = pieces
             caption = joined(caption) if is_cut(file) else caption
             key = _picture_key(name, file, tree)
             if splits:
@@ -269,6 +269,6 @@ def _grouped(
             texts, faults = read_texts(caption)
             if are_usable(texts, faults, where, context.dropped):
                 rows = PictureRows(where, name, file, split)
-                said = [replace(text, text_id=text_id) for text in texts]
-                grouped.setdefault(split, {}).setdefault(key, rows).add(said)
+                texts_of_line = [replace(text, text_id=text_id) for text in texts]
+                grouped.setdefault(split, {}).setdefault(key, rows).add(texts_of_line)
     return grouped

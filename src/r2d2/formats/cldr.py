@@ -54,12 +54,12 @@ def read(context: ImportContext) -> Iterator[Pair]:
     context.metadata.update(emoji_metadata(context.styles) | KEYWORDS)
     corpus = emoji_pairs(context.styles)
     novel = _names(pair for pair in corpus if pair.split == "test_novel")
-    kept_back = _held(corpus, words, context.held_share)
+    kept_back = _held_keys(corpus, words, context.held_share)
     bearers = Counter(key for pair in corpus for key in _keywords(pair, words))
     for pair in corpus:
         seen = {text_key(text.text) for text in pair.texts}
         added = []
-        for text in _said(pair, words):
+        for text in _annotated_texts(pair, words):
             key = text_key(text.text)
             loose = loose_text_key(text.text)
             if key in seen or (text.source == QUERY and loose in kept_back):
@@ -81,17 +81,17 @@ def held(context: ImportContext) -> Iterator[Pair]:
     """
     words = _annotations(context.paths, DroppedRows())
     corpus = emoji_pairs(context.styles)
-    chosen = _held(corpus, words, context.held_share)
+    held_keys = _held_keys(corpus, words, context.held_share)
     for pair in corpus:
         kept: dict[str, Text] = {}
-        for text in _said(pair, words):
-            if text.source == QUERY and loose_text_key(text.text) in chosen:
+        for text in _annotated_texts(pair, words):
+            if text.source == QUERY and loose_text_key(text.text) in held_keys:
                 kept.setdefault(text_key(text.text), text)
         if kept:
             yield replace(pair, texts=tuple(kept.values()), split=HELD_SPLIT)
 
 
-def _said(pair: Pair, words: dict[str, EmojiWords]) -> Iterator[Text]:
+def _annotated_texts(pair: Pair, words: dict[str, EmojiWords]) -> Iterator[Text]:
     """What the annotations say of all the emoji that look like this picture."""
     for name in dict.fromkeys(text.text_id or codes_of(pair.image_id) for text in pair.texts):
         spoken, keywords = words.get(_bare(name), (None, ()))
@@ -102,22 +102,22 @@ def _said(pair: Pair, words: dict[str, EmojiWords]) -> Iterator[Text]:
 
 
 def _keywords(pair: Pair, words: dict[str, EmojiWords]) -> set[str]:
-    return {text_key(text.text) for text in _said(pair, words) if text.source == QUERY}
+    return {text_key(text.text) for text in _annotated_texts(pair, words) if text.source == QUERY}
 
 
 def _names(pairs: Iterator[Pair]) -> set[str]:
     return {loose_text_key(text.text) for pair in pairs for text in pair.texts}
 
 
-def _held(corpus: list[Pair], words: dict[str, EmojiWords], share: float) -> set[str]:
+def _held_keys(corpus: list[Pair], words: dict[str, EmojiWords], share: float) -> set[str]:
     """Loose keys of the keywords that a hash holds out, no name among them.
 
     All spellings of a keyword are held out together, by the hash of the smallest.
     """
-    said = [text for pair in corpus for text in _said(pair, words)]
-    names = _names(iter(corpus)) | {loose_text_key(t.text) for t in said if t.source == SOURCE}
+    annotated = [text for pair in corpus for text in _annotated_texts(pair, words)]
+    names = _names(iter(corpus)) | {loose_text_key(t.text) for t in annotated if t.source == SOURCE}
     smallest: dict[str, str] = {}
-    for key in sorted({text_key(t.text) for t in said if t.source == QUERY}):
+    for key in sorted({text_key(t.text) for t in annotated if t.source == QUERY}):
         smallest.setdefault(loose_text_key(key), key)
     return {loose for loose, key in smallest.items() if loose not in names and _draw(key) < share}
 

@@ -189,7 +189,7 @@ def import_table(
     options = {SPLIT: split, CAPTION_COLUMN: caption, HELD_OUT: held_out, STYLES: styles}
     for option, value in options.items():
         if value is not None and option not in chosen.options:
-            able = ", ".join(name for name, one in FORMATS.items() if option in one.options)
+            able = ", ".join(name for name, entry in FORMATS.items() if option in entry.options)
             raise R2D2Error(f"{kind} does not take {option}: leave it out; formats that do: {able}")
     if not paths:
         raise R2D2Error(f"no path given: {kind} wants {chosen.expects}")
@@ -270,7 +270,7 @@ def export_table(
     one_of("--format", kind, tuple(FORMATS))
     write = FORMATS[kind].write
     if write is None:
-        able = ", ".join(name for name, one in FORMATS.items() if one.write)
+        able = ", ".join(name for name, entry in FORMATS.items() if entry.write)
         raise R2D2Error(f"{kind} is only read: choose of {able}")
     check_outputs([a_folder(out, is_export)], inputs=[table.path], overwrite=overwrite)
     rows = table.rows(split)

@@ -32,11 +32,11 @@ def path_id(path: str | Path, folder: str | Path) -> str:
     return unicodedata.normalize("NFC", relative.replace(os.sep, "/"))
 
 
-def same_id(one: Path, other: Path) -> R2D2Error:
+def same_id(first: Path, second: Path) -> R2D2Error:
     """The error about pictures of two folders given whose paths under them are the same."""
     return R2D2Error(
-        f"{one} and {other} would have one id, their path under the folder given: give one folder "
-        "that holds both (it may hold links to them)"
+        f"{first} and {second} would have one id, their path under the folder given: give one "
+        "folder that holds both (it may hold links to them)"
     )
 
 
@@ -91,15 +91,15 @@ def unique_ids(pairs: Iterable[Pair], changes: IdChanges) -> Iterator[Pair]:
     text_ids = TextIds(changes.renamed)
     for pair in pairs:
         texts = [part for text in pair.texts for part in (text.source, text.text)]
-        told = [b"", b"labelled"] if pair.label is not None else _bytes(pair.split, *texts)
-        image_id, new = _claim(contents, "", pair.image_id, _digest(pair.image, *told))
+        parts = [b"", b"labelled"] if pair.label is not None else _bytes(pair.split, *texts)
+        image_id, new = _claim(contents, "", pair.image_id, _digest(pair.image, *parts))
         if new and image_id != pair.image_id:
             changes.renamed.add(RENAMED_IMAGE, f"{pair.image_id} is {image_id}")
         if pair.label is not None:
-            place = _number(_digest(*_bytes(image_id, pair.split, str(pair.label), *texts)))
-            new = labelled.get(place) is None
+            key = _number(_digest(*_bytes(image_id, pair.split, str(pair.label), *texts)))
+            new = labelled.get(key) is None
             if new:
-                labelled.add(place, 0)
+                labelled.add(key, 0)
         if not new:
             changes.dropped.add(REPEATED_ROW, f"image id {pair.image_id}, split {pair.split}")
             continue
@@ -118,12 +118,12 @@ def _claim(contents: DigestMap, scope: str, name: str, digest: str) -> tuple[str
     number = _number(digest)
     for size in range(0, len(digest) + 1, SUFFIX):
         claimed = f"{name}-{digest[:size]}" if size else name
-        place = _number(_digest(*_bytes(scope, claimed)))
-        known = contents.get(place)
-        if known is None:
-            contents.add(place, number)
-        if known in (None, number):
-            return claimed, known is None
+        key = _number(_digest(*_bytes(scope, claimed)))
+        holder = contents.get(key)
+        if holder is None:
+            contents.add(key, number)
+        if holder in (None, number):
+            return claimed, holder is None
     raise AssertionError(f"every form of {name} is taken by another content of this digest")
 
 

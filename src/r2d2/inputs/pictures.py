@@ -30,7 +30,7 @@ from r2d2.inputs.ids import same_id
 from r2d2.inputs.spellings import base_names, spellings
 from r2d2.inputs.values import name_value, shown
 
-Place = tuple[int, str]  # number of a folder, name of a file in it
+FileEntry = tuple[int, str]  # number of a folder, name of a file in it
 
 
 NOT_FOUND = "image not found"
@@ -92,8 +92,8 @@ class PictureIndex:
         self._single: dict[str, int] = {}  # base name: the one folder that has it
         self._several: dict[str, array[int]] = {}  # base name: folders, in ascending order
         self._odd: dict[str, list[str]] = {}  # names not in NFC or UTF-8, by what they read as
-        self._others: list[Place] = []  # files that are no pictures and not hidden
-        links: list[Place] = []
+        self._others: list[FileEntry] = []  # files that are no pictures and not hidden
+        links: list[FileEntry] = []
         for folder in walk(roots):
             links += self._add(folder)
         self._targets = self._resolve(links)
@@ -107,12 +107,12 @@ class PictureIndex:
             near: the file that the row stands in; a path may be relative to its folder.
         """
         for spelling in spellings(name):
-            hits = self._by_whole_path(spelling, near) or self._by_base_name(spelling)
-            places = {self._targets.get(hit, hit) for hit in hits}
-            if len(places) > 1:
+            matches = self._by_whole_path(spelling, near) or self._by_base_name(spelling)
+            entries = {self._targets.get(match, match) for match in matches}
+            if len(entries) > 1:
                 return MissingPicture.AMBIGUOUS
-            if places:
-                return self._file(places.pop())
+            if entries:
+                return self._file(entries.pop())
         if _ABSOLUTE.match(name.strip()):
             return MissingPicture.ELSEWHERE
         return MissingPicture.ADDRESS if _ADDRESS.match(name.strip()) else MissingPicture.UNKNOWN
@@ -130,17 +130,17 @@ class PictureIndex:
         for name, numbers in self._several.items():
             if not is_picture(name) or is_hidden(name):
                 continue
-            places: dict[str, Place] = {}  # by path under the folder given
+            entries: dict[str, FileEntry] = {}  # by path under the folder given
             for number in numbers:
-                place = self._targets.get((number, name), (number, name))
-                first = places.setdefault(self._relative[number], place)
-                if first != place and number not in self._hidden:
-                    raise same_id(self._path(first), self._path(place))
+                entry = self._targets.get((number, name), (number, name))
+                first = entries.setdefault(self._relative[number], entry)
+                if first != entry and number not in self._hidden:
+                    raise same_id(self._path(first), self._path(entry))
 
     def others(self) -> Iterator[tuple[Path, Path]]:
         """The files that are no pictures, and the folder given of each; hidden ones left out."""
-        for place in self._others:
-            yield self._path(place), self._root_of[place[0]]
+        for entry in self._others:
+            yield self._path(entry), self._root_of[entry[0]]
 
     def names(self) -> Iterator[str]:
         """Base names of pictures, hidden ones left out."""
@@ -153,7 +153,7 @@ class PictureIndex:
         given = set(self._absolute)
         return [readable(posixpath.basename(f)) for f in self._folders if f not in given]
 
-    def _add(self, folder: Folder) -> list[Place]:
+    def _add(self, folder: Folder) -> list[FileEntry]:
         """Note a folder and its files; gives those that are links."""
         number = len(self._folders)
         self._folders.append(folder.path)
@@ -197,10 +197,10 @@ class PictureIndex:
             if read_as != name:
                 self._odd.setdefault(read_as, []).append(name)
 
-    def _resolve(self, links: list[Place]) -> dict[Place, Place]:
+    def _resolve(self, links: list[FileEntry]) -> dict[FileEntry, FileEntry]:
         """For links to files, the file itself where it is here, else the first link to it."""
-        targets: dict[Place, Place] = {}
-        outside: dict[str, Place] = {}
+        targets: dict[FileEntry, FileEntry] = {}
+        outside: dict[str, FileEntry] = {}
         for number, name in links:
             real = os.path.realpath(posixpath.join(self._folders[number], name))
             folder, base = posixpath.split(real)
@@ -211,46 +211,46 @@ class PictureIndex:
                 targets[number, name] = outside[real]
         return targets
 
-    def _file(self, place: Place) -> PictureFile:
-        number, base = place
+    def _file(self, entry: FileEntry) -> PictureFile:
+        number, base = entry
         name = posixpath.normpath(posixpath.join(self._relative[number], base))
         name = composed(readable(name))
         root = self._root_of[number]
-        return PictureFile(self._path(place), name, posixpath.dirname(name), root)
+        return PictureFile(self._path(entry), name, posixpath.dirname(name), root)
 
-    def _path(self, place: Place) -> Path:
+    def _path(self, entry: FileEntry) -> Path:
         """A file by a path that begins as the folder was given."""
-        number, name = place
+        number, name = entry
         return self._root_of[number] / self._relative[number] / name
 
-    def _by_whole_path(self, name: str, near: Path | None) -> set[Place]:
+    def _by_whole_path(self, name: str, near: Path | None) -> set[FileEntry]:
         """Files at a path: the nearest reading of it that has any."""
         if posixpath.isabs(name):
             name = re.sub("^/+", "/", name)
-            hits = self._at(name)
-            if hits or os.path.lexists(name):
-                return hits or self._at(os.path.realpath(name))
+            matches = self._at(name)
+            if matches or os.path.lexists(name):
+                return matches or self._at(os.path.realpath(name))
             return self._under(self._absolute, name.lstrip("/"))  # as addresses of a site are
         starts = list(self._absolute)
         if near is not None:
             starts.append(absolute(near.parent))
         return self._under(starts, name) or self._by_overlap(name)
 
-    def _under(self, starts: Iterable[str], name: str) -> set[Place]:
+    def _under(self, starts: Iterable[str], name: str) -> set[FileEntry]:
         return {hit for start in starts for hit in self._at(posixpath.join(start, name))}
 
-    def _by_overlap(self, name: str) -> set[Place]:
+    def _by_overlap(self, name: str) -> set[FileEntry]:
         """Files at a path that repeats the end of a folder's: `photos/a.jpg` under `photos`."""
         parts = posixpath.normpath(name).split("/")
-        hits: set[Place] = set()
+        matches: set[FileEntry] = set()
         for root, names in zip(self._absolute, self._names, strict=True):
             for end in names:
                 for count in range(1, min(len(end), len(parts) - 1) + 1):
                     if [composed(part) for part in parts[:count]] == end[-count:]:
-                        hits |= self._at(posixpath.join(root, *parts[count:]))
-        return hits
+                        matches |= self._at(posixpath.join(root, *parts[count:]))
+        return matches
 
-    def _at(self, path: str) -> set[Place]:
+    def _at(self, path: str) -> set[FileEntry]:
         """The files at an absolute path."""
         folder, base = posixpath.split(path)
         if base in ("", ".", ".."):
@@ -260,7 +260,7 @@ class PictureIndex:
             number = self._number_at(folder)
             numbers = [] if number is None else [number]
         numbers = numbers or self._numbers(posixpath.normpath(folder))
-        return {(number, found) for number in numbers for found in self._in(number, base)}
+        return {(number, candidate) for number in numbers for candidate in self._in(number, base)}
 
     def _numbers(self, folder: str) -> list[int]:
         """The folders at an absolute path, also by another link, or in NFC and NFD."""
@@ -283,9 +283,9 @@ class PictureIndex:
     def _in(self, number: int, base: str) -> list[str]:
         """The files of a folder that a base name may mean; the nearest of them."""
         for names in base_names(base, self._odd, self._suffixes):
-            found = [name for name in dict.fromkeys(names) if self._has(name, number)]
-            if found:
-                return found
+            candidates = [name for name in dict.fromkeys(names) if self._has(name, number)]
+            if candidates:
+                return candidates
         try:  # a name that says it is no picture: its content may tell otherwise
             there = os.path.isfile(posixpath.join(self._folders[number], base))  # noqa: PTH113
         except ValueError:
@@ -298,25 +298,25 @@ class PictureIndex:
         several = self._several.get(name)
         if several is None:
             return False
-        place = bisect_left(several, number)
-        return place < len(several) and several[place] == number
+        index = bisect_left(several, number)
+        return index < len(several) and several[index] == number
 
-    def _by_base_name(self, name: str) -> set[Place]:
+    def _by_base_name(self, name: str) -> set[FileEntry]:
         """Files of a base name anywhere under the folders; of a hidden one none."""
         if "/" in name:
             return set()
         for names in base_names(name, self._odd, self._suffixes):
-            hits: set[Place] = set()
-            for found in names:
-                if is_hidden(found):
+            matches: set[FileEntry] = set()
+            for candidate in names:
+                if is_hidden(candidate):
                     continue
-                for number in self._everywhere(found):
+                for number in self._everywhere(candidate):
                     if number not in self._hidden:
-                        hits.add(self._targets.get((number, found), (number, found)))
-                    if len(hits) > 1:  # there may be as many as folders, a row each
-                        return hits
-            if hits:
-                return hits
+                        matches.add(self._targets.get((number, candidate), (number, candidate)))
+                    if len(matches) > 1:  # there may be as many as folders, a row each
+                        return matches
+            if matches:
+                return matches
         return set()
 
     def _everywhere(self, name: str) -> Sequence[int]:

@@ -59,49 +59,51 @@ def samples_of(names: Iterable[str]) -> list[SampleNames]:
     parts: dict[str, list[str]] = {}  # by path without the last suffix
     for name in dict.fromkeys(names):
         parts.setdefault(_stem(name), []).append(name)
-    own = [stem for stem, some in parts.items() if _has_picture(some) and _has_text(some)]
-    texts_apart = any(_has_text(some) for stem, some in parts.items() if stem not in own)
-    alone = [stem for stem, some in parts.items() if _has_picture(some) and stem not in own]
-    if len(own) + len(alone) <= 1 or (not own and texts_apart):
-        return [_sample([name for some in parts.values() for name in some])]
-    if not own:  # pictures without texts: each stays by itself
-        return [_sample(parts[stem]) for stem in alone]
+    with_text = [stem for stem, group in parts.items() if _has_picture(group) and _has_text(group)]
+    texts_apart = any(_has_text(group) for stem, group in parts.items() if stem not in with_text)
+    without_text = [
+        stem for stem, group in parts.items() if _has_picture(group) and stem not in with_text
+    ]
+    if len(with_text) + len(without_text) <= 1 or (not with_text and texts_apart):
+        return [_sample([name for group in parts.values() for name in group])]
+    if not with_text:  # pictures without texts: each stays by itself
+        return [_sample(parts[stem]) for stem in without_text]
     plain = key_of(next(iter(parts)))
-    if len(own) == 1 and own[0] == plain:  # its picture is the sample's, the others stand beside
-        return [_sample([name for some in parts.values() for name in some])]
-    samples = [_sample(parts[stem]) for stem in parts if stem in own or stem in alone]
-    for stem, some in parts.items():
-        if stem not in own and stem not in alone:
-            samples[0].left |= {name: OTHER_TEXT for name in some if _is_text(name)}
+    if with_text == [plain]:  # its picture is the sample's, the others stand beside
+        return [_sample([name for group in parts.values() for name in group])]
+    samples = [_sample(parts[stem]) for stem in parts if stem in with_text or stem in without_text]
+    for stem, group in parts.items():
+        if stem not in with_text and stem not in without_text:
+            samples[0].left |= {name: OTHER_TEXT for name in group if _is_text(name)}
     return samples
 
 
 def load_sample(
-    names: SampleNames, place: str, sizes: Mapping[str, int], content: Callable[[str], bytes],
+    names: SampleNames, prefix: str, sizes: Mapping[str, int], content: Callable[[str], bytes],
     dropped: DroppedRows,
 ) -> StoredSample | None:  # fmt: skip
     """The files of a sample; None where it has no picture or is too large, which is counted.
 
     Args:
         names: of its files.
-        place: what stands before a name where it is told, such as the tar's path.
+        prefix: of a name in messages, such as the path of the tar.
         sizes: of the files, in bytes.
         content: reads a file.
         dropped: counts what is left out.
     """
-    where = place + readable(names.key)
+    where = prefix + readable(names.key)
     if SEVERAL_PICTURES in names.left.values():
         dropped.add(SEVERAL_PICTURES, where)
         return None
     for name, reason in names.left.items():
-        dropped.add(reason, place + readable(name))
+        dropped.add(reason, prefix + readable(name))
     if names.picture is None:
         dropped.add(NO_PICTURE, where)
         return None
     used = [names.picture, *([] if names.json is None else [names.json]), *names.texts]
     for name in used:
         if sizes[name] > MAX_BYTES:
-            dropped.add(TOO_LARGE, place + readable(name))
+            dropped.add(TOO_LARGE, prefix + readable(name))
             return None
     return StoredSample(
         readable(names.key),
@@ -125,15 +127,15 @@ def _sample(names: list[str]) -> SampleNames:
     else:
         sample.left |= dict.fromkeys(pictures, SEVERAL_PICTURES)
     for suffix in ("json", "txt"):
-        some = [name for name in names if _suffix(name) == suffix]
-        chosen = [name for name in some if _stem(name) == key]
+        group = [name for name in names if _suffix(name) == suffix]
+        chosen = [name for name in group if _stem(name) == key]
         if suffix == "txt":
-            sample.texts = chosen[:1] or some
+            sample.texts = chosen[:1] or group
             used = sample.texts
         else:
-            used = chosen[:1] or (some if len(some) == 1 else [])
+            used = chosen[:1] or (group if len(group) == 1 else [])
             sample.json = used[0] if used else None
-        sample.left |= {name: OTHER_TEXT for name in some if name not in used}
+        sample.left |= {name: OTHER_TEXT for name in group if name not in used}
     return sample
 
 

@@ -146,7 +146,7 @@ def _follow(
     """Put links to members among the members: tar stores a file of two names once."""
     if not links:
         return
-    stored = {_path(one.name): one for some in groups.values() for one in some}
+    stored = {_path(member.name): member for group in groups.values() for member in group}
     for name, target in links:
         beside = posixpath.join(posixpath.dirname(name), target)  # as a symbolic link means it
         linked = stored.get(_path(target)) or stored.get(_path(beside))
@@ -163,12 +163,12 @@ def _path(name: str) -> str:
 
 def _scattered(groups: dict[str, list[_Member]]) -> bool:
     """Whether reading sample by sample goes back in the file."""
-    place = -1
+    last_offset = -1
     for members in groups.values():
         for member in members:
-            if member.offset < place:
+            if member.offset < last_offset:
                 return True
-            place = member.offset
+            last_offset = member.offset
     return False
 
 
@@ -178,9 +178,9 @@ def _read(
 ) -> Iterator[StoredSample]:  # fmt: skip
     try:
         for key, members in groups.items():
-            for some in _occurrences(key, members, source, file, dropped):
-                for names in samples_of(some):
-                    sample = _sample(names, some, source, file, dropped)
+            for run in _occurrences(key, members, source, file, dropped):
+                for names in samples_of(run):
+                    sample = _sample(names, run, source, file, dropped)
                     if sample is not None:
                         yield sample
     except _BROKEN as error:
@@ -235,6 +235,5 @@ def _sample(
             raise EOFError(f"{readable(name)} is cut short")
         return data
 
-    return load_sample(
-        names, f"{file}, ", {name: one.size for name, one in members.items()}, content, dropped
-    )
+    sizes = {name: member.size for name, member in members.items()}
+    return load_sample(names, f"{file}, ", sizes, content, dropped)

@@ -41,7 +41,7 @@ def read_texts(
     """
     good: list[Text] = []
     faults: list[TextFault] = []
-    for place, item in enumerate(_items(value)):
+    for number, item in enumerate(_items(value)):
         try:
             text = _text(item, source)
         except BadValueError as error:
@@ -50,7 +50,7 @@ def read_texts(
         if text is None:
             faults.append(TextFault(NO_TEXT))
         elif text_ids is not None and text.text_id is None:
-            good.append(Text(text.text, text.source, text.weight, f"{text_ids}#{place}"))
+            good.append(Text(text.text, text.source, text.weight, f"{text_ids}#{number}"))
         else:
             good.append(text)
     return good, faults
@@ -116,11 +116,11 @@ def _text(item: Any, source: str) -> Text | None:
     text = text_value(item.get("text"))
     if text is None:
         return None
-    own = item.get("source")
+    source_value = item.get("source")
     weight = real_value(item.get("weight"), "weight")
     return Text(
         text,
-        source if is_missing(own) else _source(own),
+        source if is_missing(source_value) else _source(source_value),
         1.0 if weight is None else weight,
         name_value(item.get("text_id")),
         integer_value(item.get("clicks"), "clicks"),
