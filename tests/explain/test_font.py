@@ -21,13 +21,12 @@ def _fresh(monkeypatch):
     fonts._warn.cache_clear()
 
 
-def test_none_is_said_once(monkeypatch, caplog, tmp_path):
+def test_none_is_said_once(caplog, tmp_path):
     (tmp_path / "notosanssc-broken.ttf").write_bytes(b"no font")
-    installed = (str(tmp_path / "notosanssc-broken.ttf"), str(DEJAVU))
-    monkeypatch.setattr(fonts, "installed_fonts", lambda: installed)
+    files = (str(tmp_path / "notosanssc-broken.ttf"), str(DEJAVU))
     with caplog.at_level(logging.WARNING):
-        font = fonts.find_font(20)
-        fonts.find_font(15)
+        font = fonts.find_font(20, files)
+        fonts.find_font(15, files)
     assert not font.chinese
     assert len(caplog.records) == 1
     assert "R2D2_FONT" in caplog.text

@@ -44,10 +44,10 @@ def make(
     from r2d2.table import PairsTable
 
     check_outputs(set_outputs(out), inputs=[table, model, *(exclude or ())], overwrite=overwrite)
-    given = list(settings or ())
-    if model is not None and not any(one.startswith("negatives.kind") for one in given):
-        given.append("negatives.kind=hard")
-    config = make_downstream_config(task, given)
+    chosen = list(settings or ())
+    if model is not None and not any(name.startswith("negatives.kind") for name in chosen):
+        chosen.append("negatives.kind=hard")
+    config = make_downstream_config(task, chosen)
     opened = PairsTable.open(table)
     encoder = None
     if model is not None:

@@ -86,7 +86,7 @@ def search(
     from r2d2.search.query import SearchQuery
     from r2d2.settings import one_of
 
-    if sum(given is not None for given in (query, image, queries)) != 1:
+    if sum(source is not None for source in (query, image, queries)) != 1:
         raise R2D2Error("give a text, or --image FILE, or --queries FILE: one of them")
     if (queries is None) != (out is None):
         raise R2D2Error("--queries and --out belong together: give both")
@@ -109,28 +109,28 @@ def search(
     if out is not None:
         outputs, read = [a_file(out, ".jsonl", ".ndjson")], [queries, table, model]
         check_outputs(outputs, inputs=read, overwrite=overwrite)
-    asked = SearchQuery(
+    search_query = SearchQuery(
         text=query, target="texts" if texts else "images", k=top, offset=(page - 1) * top,
         two_stage=not pre_ranking, candidates=candidates, cascade=cascade,
         where=where, by=cast("By | None", by),
     )  # fmt: skip
 
-    def opened() -> Searcher:
-        searcher = _opened(table, model)
+    def open_searcher() -> Searcher:
+        searcher = _open_searcher(table, model)
         tell_ranking(searcher.model)
         if not searcher.model.has_match:
             refuse_given(context, again, "ranks again, and the model has no cross encoders")
         if searcher.second_stage_off is not None:
-            why = searcher.second_stage_off.note
-            refuse_given(context, again, f"ranks again, and there is {why}")
+            reason = searcher.second_stage_off.note
+            refuse_given(context, again, f"ranks again, and there is {reason}")
         return searcher
 
     if queries is not None and out is not None:
         from r2d2.search.batch_search import search_many
 
-        done = search_many(opened(), queries, out, asked, overwrite=overwrite)
-        typer.echo(f"{done.answered} queries answered, {done.dropped.total} refused: {out}")
-        for line in done.dropped.lines():
+        batch = search_many(open_searcher(), queries, out, search_query, overwrite=overwrite)
+        typer.echo(f"{batch.answered} queries answered, {batch.dropped.total} refused: {out}")
+        for line in batch.dropped.lines():
             typer.echo(f"  {line}")
         return
     if image is not None:
@@ -138,15 +138,15 @@ def search(
 
         from r2d2.images.decode import read_image
 
-        asked = replace(asked, image=read_image(image))
-    searcher = opened()
-    found = searcher.answer([asked])[0]
+        search_query = replace(search_query, image=read_image(image))
+    searcher = open_searcher()
+    answer = searcher.answer([search_query])[0]
     if json_:
-        for note in missing_level_notes(found, asked, searcher):
+        for note in missing_level_notes(answer, search_query, searcher):
             typer.echo(note.note, err=True)
-        typer.echo(as_json(found))
+        typer.echo(as_json(answer))
     else:
-        as_table(found, asked, searcher)
+        as_table(answer, search_query, searcher)
 
 
 def serve(
@@ -232,7 +232,7 @@ def serve(
     )
     kept_bytes = KEPT_BYTES // len(paths)
     searchers = {
-        name: _opened(path, model, options, kept_bytes)
+        name: _open_searcher(path, model, options, kept_bytes)
         for name, path in zip(names, paths, strict=True)
     }
     for net in {id(searcher.model): searcher.model for searcher in searchers.values()}.values():
@@ -355,7 +355,7 @@ def _folder_options(
     context: typer.Context, path: str | None, model: str | None, out: Path | None,
     captions: Path | None, follow_links: bool | None, copies: bool | None, overwrite: bool = False,
 ) -> FolderOptions | None:  # fmt: skip
-    """What is asked for of a folder of pictures; None, and no such option, where `path` is none."""
+    """The options of a folder of pictures; None where `path` is none, and options are refused."""
     from r2d2.errors import R2D2Error
     from r2d2.photo_folder.settings import FolderOptions, is_picture_folder
 
@@ -379,7 +379,7 @@ def _indexed_folder(path: str, options: FolderOptions) -> str:
     return opened.uri
 
 
-def _opened(
+def _open_searcher(
     path: str | None,
     model: str | None,
     options: FolderOptions | None = None,
@@ -404,8 +404,8 @@ def _opened(
         net = loaded(SHIPPED if model is None else model)  # tables of one model share it
         searcher = Searcher(net, EmojiGallery.open(net) if table is None else table, kept_bytes)
     else:
-        asked = FolderOptions(model) if options is None else options
-        opened = open_folder(path, asked, lambda line: typer.echo(line, err=True))
+        chosen = FolderOptions(model) if options is None else options
+        opened = open_folder(path, chosen, lambda line: typer.echo(line, err=True))
         allow_tensor_cores(opened.model)
         searcher = Searcher(opened.model, FolderGallery(opened), kept_bytes)
         if opened.changes is not None:

@@ -44,7 +44,7 @@ TESTS = ("test", "test_novel", "test_pairs", "test_things")  # measured where no
 
 @dataclass(frozen=True)
 class SubmissionSettings:
-    """Whose queries are answered in a file to submit."""
+    """The queries that a file to submit answers, and its layout."""
 
     split: str
     keys: str = "muge"  # or chinese-clip: the names of the fields
@@ -193,14 +193,14 @@ def _open(
 ) -> EvaluatedModel:
     """The model. R2D2Error where it has no second stage and a setting is of that stage."""
     opened = open_encoder(source, text_length=settings.text_length, dim=settings.dim)
-    given = {
+    chosen = {
         "--candidates": ranking.top_k is not None,
         "--weight": ranking.weight is not None,
         "--cascade": ranking.cascade is not None,
         "--half-states": ranking.states != "float32",
     }
-    for option, is_given in given.items():
-        if is_given and not opened.encoder.has_match:
+    for option, is_chosen in chosen.items():
+        if is_chosen and not opened.encoder.has_match:
             raise R2D2Error(
                 f"{option} belongs to the second stage, and {opened.name} has no cross encoders: "
                 "leave it out"
@@ -208,30 +208,30 @@ def _open(
     return opened
 
 
-def choose_benchmark(table: PairsTable, asked: str | None) -> str | None:
-    """The published set that a table is: as asked for, or as whoever wrote it noted.
+def choose_benchmark(table: PairsTable, name: str | None) -> str | None:
+    """The published set that a table is: the one named, or else the one in the table's metadata.
 
     Raises:
         R2D2Error: no such set is known.
     """
     known = published().of_runs
-    if asked is not None and asked not in known:
-        raise R2D2Error(f"benchmark {asked!r} is not known: choose of {', '.join(known)}")
+    if name is not None and name not in known:
+        raise R2D2Error(f"benchmark {name!r} is not known: choose of {', '.join(known)}")
     noted = table.metadata.get("benchmark")
-    return asked or (noted if noted in known else None)
+    return name or (noted if noted in known else None)
 
 
-def choose_splits(table: PairsTable, asked: Sequence[str] | None) -> list[str]:
-    """The splits to measure.
+def choose_splits(table: PairsTable, names: Sequence[str] | None) -> list[str]:
+    """The splits to measure: those named, or else the test splits that the table has.
 
     Raises:
-        R2D2Error: one that is asked for is not there, or there is none to measure.
+        R2D2Error: the table lacks a split that is named, or it has none to measure.
     """
     present = table.splits()
-    if asked:
-        for name in asked:
-            table.rows(name)  # which refuses what is not there
-        return list(dict.fromkeys(asked))
+    if names:
+        for name in names:
+            table.rows(name)  # which refuses a split that is not there
+        return list(dict.fromkeys(names))
     tests = [name for name in TESTS if name in present]
     if not tests and VALIDATION in present:
         log.warning("%s has no split 'test': measuring 'val'", table.path)
@@ -268,7 +268,7 @@ def about(
 
 
 def _cut(opened: EvaluatedModel, data: EvaluationSet, splits: Sequence[str]) -> dict[str, Any]:
-    """How many texts of each split lost their end."""
+    """How many texts of each split are cut."""
     counts = {}
     for split in splits:
         texts = [

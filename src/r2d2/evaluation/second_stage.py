@@ -48,46 +48,47 @@ class SecondStage:
     progress: Progress | None = None
 
     def match(
-        self, asked: Sequence[PairRequest], weights: Sequence[float]
+        self, requests: Sequence[PairRequest], weights: Sequence[float]
     ) -> list[tuple[Tensor, Cascade | None]]:
-        """Match scores (p,) of each; the pairs of all are scored once each.
+        """Match scores (p,) of the pairs of each request; a pair in several is scored once.
 
-        Under a cascade only those are scored by both that are in a head under one of the weights,
-        and pairs outside of a direction; the others are NaN.
+        Under a cascade both cross encoders score only the pairs in a head under one of the weights,
+        and pairs that are no candidates of a direction. The scores of the others are NaN.
         """
-        if not asked:
+        if not requests:
             return []
-        sizes = [len(one.image) for one in asked]
-        image, text = torch.cat([a.image for a in asked]), torch.cat([a.text for a in asked])
+        sizes = [len(request.image) for request in requests]
+        image = torch.cat([request.image for request in requests])
+        text = torch.cat([request.text for request in requests])
         if self.cascade is None:
             split_scores = torch.split(self._scores(image, text, "both"), sizes)
             return [(scores, None) for scores in split_scores]
         by_text = self._scores(image, text, "text")
-        cheap: list[Cascade | None] = []
-        chosen = []
-        for one, scores in zip(asked, torch.split(by_text, sizes), strict=True):
-            if one.cosine is None:
-                cheap.append(None)
-                chosen.append(torch.ones_like(scores, dtype=torch.bool))
+        cascades: list[Cascade | None] = []
+        in_head = []
+        for request, scores in zip(requests, torch.split(by_text, sizes), strict=True):
+            if request.cosine is None:
+                cascades.append(None)
+                in_head.append(torch.ones_like(scores, dtype=torch.bool))
                 continue
-            cascade = Cascade(scores.view_as(one.cosine), self.cascade)
-            heads = torch.zeros_like(one.cosine, dtype=torch.bool)
+            cascade = Cascade(scores.view_as(request.cosine), self.cascade)
+            heads = torch.zeros_like(request.cosine, dtype=torch.bool)
             for weight in weights:
                 if weight > 0:
-                    heads |= cascade.in_head(one.cosine, weight)
-            cheap.append(cascade)
-            chosen.append(heads.flatten())
-        both = torch.cat(chosen)
+                    heads |= cascade.in_head(request.cosine, weight)
+            cascades.append(cascade)
+            in_head.append(heads.flatten())
+        both = torch.cat(in_head)
         scores = torch.full_like(by_text, torch.nan)
         scores[both] = (by_text[both] + self._scores(image[both], text[both], "image")) / 2
-        return list(zip(torch.split(scores, sizes), cheap, strict=True))
+        return list(zip(torch.split(scores, sizes), cascades, strict=True))
 
     def score(self, tasks: Sequence[Task], weights: Sequence[float]) -> list[TaskScores]:
         """Score all pairs of the tasks by the match head, or by cosine where the model has none."""
         if not self.model.has_match:
             return [TaskScores(task, None, None, self._cosine(task)) for task in tasks]
-        asked = [one for task in tasks for one in _asked(task)]
-        matched = iter(self.match(asked, weights))
+        requests = [request for task in tasks for request in _requests(task)]
+        matched = iter(self.match(requests, weights))
         return [
             TaskScores(
                 task,
@@ -122,13 +123,13 @@ def check_cascade(model: DualEncoder, head: int) -> None:
         require_halves(model)
 
 
-def _asked(task: Task) -> list[PairRequest]:
+def _requests(task: Task) -> list[PairRequest]:
     """The pairs of a task: the candidates of i2t, those of t2i, and the matching pairs."""
     texts, images = task.t2i.pairs()
-    requests = [] if task.i2t is None else [PairRequest(*task.i2t.pairs(), task.i2t.first.cosine)]
+    of_images = [] if task.i2t is None else [PairRequest(*task.i2t.pairs(), task.i2t.first.cosine)]
     pairs = task.matching
     return [
-        *requests,
+        *of_images,
         PairRequest(images, texts, task.t2i.first.cosine),
         PairRequest(pairs.image, pairs.text),
     ]

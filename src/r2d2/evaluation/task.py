@@ -91,40 +91,35 @@ def make_task(
         queries: list[int],
         gallery: list[int],
         keys: tuple[Keys, Keys],
-        own: tuple[Keys, Keys],
+        own_keys: tuple[Keys, Keys],
         embeddings: tuple[Tensor, Tensor],
     ) -> Direction:
-        relevance, given = (
-            Relevance.of([asks[i] for i in queries], [answers[i] for i in gallery])
-            for asks, answers in (keys, own)
+        relevance, own = (
+            Relevance.of([asking[i] for i in queries], [answering[i] for i in gallery])
+            for asking, answering in (keys, own_keys)
         )
-        asking, asked = torch.tensor(queries), torch.tensor(gallery)
-        from_, to = embeddings
-        first = best_by_cosine(from_[asking], to[asked], relevance, top_k, block_cells, given)
-        return Direction(asking, asked, relevance, first)
+        query_index, item_index = torch.tensor(queries), torch.tensor(gallery)
+        f_query, f_item = embeddings[0][query_index], embeddings[1][item_index]
+        first = best_by_cosine(f_query, f_item, relevance, top_k, block_cells, own)
+        return Direction(query_index, item_index, relevance, first)
 
-    asking_images = [
-        i for i in own_images if image_keys[i]
-    ]  # the others are no queries, but compete in the gallery
     i2t = None
     if not plan.t2i_only:
+        with_text = [i for i in own_images if image_keys[i]]  # the others only compete in galleries
         i2t = direction(
-            asking_images, texts, (image_keys, text_keys), (image_own, text_own), (f_image, f_text)
+            with_text, texts, (image_keys, text_keys), (image_own, text_own), (f_image, f_text)
         )
     t2i = direction(
         own_texts, images, (text_keys, image_keys), (text_own, image_own), (f_text, f_image)
     )
-    asked = (
-        []
-        if not matching
-        else sorted(own_texts, key=lambda t: key_hash(data.texts[t]))[:MATCHING_TEXTS]
-    )
-    grouped = any(data.group_ids[i] is not None for i in own_images) if data.group_ids else False
-    pairs = (
-        group_pairs(data.group_ids, data.text_image, image_keys, data.texts, queries=sorted(asked))
-        if grouped
-        else balanced_pairs(
-            data.texts, data.text_image, image_keys, queries=sorted(asked), gallery=texts
+    drawn = sorted(own_texts, key=lambda t: key_hash(data.texts[t]))[:MATCHING_TEXTS]
+    queries = sorted(drawn) if matching else []
+    if data.group_ids and any(data.group_ids[i] is not None for i in own_images):
+        pairs = group_pairs(
+            data.group_ids, data.text_image, image_keys, data.texts, queries=queries
         )
-    )
+    else:
+        pairs = balanced_pairs(
+            data.texts, data.text_image, image_keys, queries=queries, gallery=texts
+        )
     return Task(plan.name, i2t, t2i, pairs)

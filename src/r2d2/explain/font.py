@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,8 +70,12 @@ class Font:
         return "".join(c if c.isascii() else "?" for c in text)
 
 
-def find_font(size: int) -> Font:
+def find_font(size: int, files: Sequence[str] | None = None) -> Font:
     """A font of `size` pixels: R2D2_FONT's, one that is installed and has Chinese, or Pillow's.
+
+    Args:
+        size: pixels.
+        files: of the fonts to choose from; None: all that are installed.
 
     Raises:
         R2D2Error: R2D2_FONT names no font.
@@ -85,7 +90,7 @@ def find_font(size: int) -> Font:
         if not chinese:
             _warn(f"{named} of {FONT} has no Chinese characters")
         return Font(font, chinese)
-    path = _best(tuple(installed_fonts()))
+    path = _best(installed_fonts() if files is None else tuple(files))
     if path is not None:
         return Font(ImageFont.truetype(path, size), True)
     _warn("no font with Chinese characters was found")
