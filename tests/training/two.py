@@ -226,8 +226,8 @@ def place(rank, port):
 
 
 def variants_of(cut):
-    """Cut weights are the same code for all: five of them do."""
-    return ["r2d2", "prd2", "wo_tgd", "sigmoid", "second"] if cut else VARIANTS
+    """Cut weights are the same code for all: six of them do."""
+    return ["r2d2", "prd2", "wo_tgd", "sigmoid", "second_text", "second"] if cut else VARIANTS
 
 
 def group_size_of(chunks):
