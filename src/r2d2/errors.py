@@ -12,14 +12,15 @@ NEEDS_CAPTIONS = (
 class R2D2Error(Exception):
     """An error that the user can correct: its message names the cause and the remedy, in one line.
 
-    Only `r2d2.entry` catches it for the command line, and exits with code 2. `code` names the kind
-    of error for the server's clients, which may translate it.
+    What a library says in several lines, as a part of the message, becomes one line too. Only
+    `r2d2.entry` catches it for the command line, and exits with code 2. `code` names the kind of
+    error for the server's clients, which may translate it.
     """
 
     code: str = "invalid"
 
     def __init__(self, *args: object, code: str | None = None) -> None:
-        super().__init__(*args)
+        super().__init__(*(_joined(arg) if isinstance(arg, str) else arg for arg in args))
         if code is not None:
             self.code = code
 
@@ -30,8 +31,19 @@ def exists_error(path: object) -> R2D2Error:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error of a library says; its kind where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """The first line of what an error of a library says; its kind where it says nothing.
+
+    A line that ends with a colon only announces what follows, so the next one goes along.
+    """
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    count = 2 if lines[0].rstrip().endswith(":") else 1
+    return _joined("\n".join(lines[:count]))
+
+
+def _joined(text: str) -> str:
+    """The lines of a text as one; the text itself where it has one only."""
+    lines = text.splitlines()
+    return " ".join(line.strip() for line in lines if line.strip()) if len(lines) > 1 else text
 
 
 class TerminatedError(BaseException):
