@@ -19,7 +19,9 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise R2D2Error(f"{path} is not a readable safetensors file ({error})") from error
+        raise R2D2Error(
+            f"{path} is not a readable safetensors file ({error}): give the file as it was saved"
+        ) from error
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

@@ -13,11 +13,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from r2d2.errors import R2D2Error
 from r2d2.weights.files import choose_weights
 from r2d2.weights.pickles import load_pickled
 from r2d2.weights.source import open_source
+from training.small import refused
 
 
 class Evil:
@@ -202,3 +204,28 @@ def test_the_vocabulary_beside_it(tmp_path):
     assert open_source(tmp_path / "a.pth").tokenizer.name == "tokenizer.json"
     (tmp_path / "vocab.txt").write_text("[PAD]\n")
     assert open_source(tmp_path).tokenizer.name == "vocab.txt"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"image_mean": [0.5, 0.5]}, "not three numbers"),
+        ({"image_mean": "0.5"}, "not three numbers"),
+        ({"image_std": [0.2, None, 0.2]}, "not three numbers"),
+        ({"image_std": 0}, "not three numbers"),
+        ({"image_std": [0.2, 0, 0.2]}, "not above 0"),
+        ({"size": {"height": "a", "width": 32}}, "not pixels"),
+        ({"crop_size": 0}, "not pixels"),
+    ],
+)
+def test_settings_of_pictures_that_cannot_be_name_their_file(settings, said, tmp_path):
+    save_file({"w": torch.zeros(1)}, tmp_path / "model.safetensors")
+    path = tmp_path / "preprocessor_config.json"
+    good = {"image_mean": [0, 0.5, 0.5], "image_std": None, "size": {"shortest_edge": 32},
+            "crop_size": 32}  # fmt: skip
+    path.write_text(json.dumps(good), encoding="utf-8")
+    assert open_source(tmp_path).preprocessor == good
+    path.write_text(json.dumps(good | settings), encoding="utf-8")
+    line = refused(open_source, tmp_path)
+    assert line.startswith(f"{path}: {next(iter(settings))} is ")
+    assert said in line

@@ -7,7 +7,9 @@ single encoders, of which any two make a pair, in model/encoders.py.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -190,7 +192,9 @@ def build_config(hf_towers: HfTowersConfig, dropout: float = 0.0) -> Any:
     except R2D2Error:
         raise
     except Exception as error:  # its checks raise errors of many kinds
-        raise R2D2Error(f"config.json of the towers is not understood: {error}") from error
+        raise R2D2Error(
+            f"config.json of the towers is not understood ({error}): give the file as it was saved"
+        ) from error
     for part in (both.text_config, both.vision_config):
         for name, share in (*((name, dropout) for name in DROPOUTS), (DROP_PATH, 0.0)):
             if hasattr(part, name):
@@ -201,3 +205,26 @@ def build_config(hf_towers: HfTowersConfig, dropout: float = 0.0) -> Any:
 def require_transformers() -> Any:
     """The package. R2D2Error where it is not installed."""
     return require("hf", "transformers", "a tower of a Hugging Face class")
+
+
+@contextmanager
+def quiet_loading(*others: str) -> Iterator[None]:
+    """Without the progress bars and reports of transformers while it opens a model.
+
+    `others`: names of loggers that tell warnings only meanwhile.
+    """
+    theirs = require_transformers().utils.logging
+    level, bar = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
+    levels = {name: logging.getLogger(name).level for name in others}
+    theirs.set_verbosity_error()
+    theirs.disable_progress_bar()
+    for name in others:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        theirs.set_verbosity(level)
+        if bar:
+            theirs.enable_progress_bar()
+        for name, was in levels.items():
+            logging.getLogger(name).setLevel(was)

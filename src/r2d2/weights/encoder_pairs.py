@@ -7,8 +7,7 @@ projections that are not trained yet. R2D2 itself starts so, from CLIP's ViT and
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from torch import nn
 from r2d2.config import HfTowersConfig
 from r2d2.errors import R2D2Error, first_line
 from r2d2.model.encoders import IMAGE_ENCODERS, PLUS, TEXT_ENCODERS, pair_of
-from r2d2.model.hf_towers import build_config, require_transformers
+from r2d2.model.hf_towers import build_config, quiet_loading
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import check_length
@@ -104,9 +103,7 @@ def _roles(
     return HfTowersConfig(
         PLUS.join(kinds),
         json.dumps(content, sort_keys=True),
-        tuple(image.preprocessor.get("image_mean") or mean),
-        tuple(image.preprocessor.get("image_std") or std),
-        0, 0, 0, (),
+        image.colours("mean", mean), image.colours("std", std), 0, 0, 0, (),
     )  # fmt: skip
 
 
@@ -116,9 +113,9 @@ def _processed_side(read: RawCheckpoint) -> int | None:
         if isinstance(size, Mapping):
             size = size.get("height", size.get("shortest_edge"))
         if size is not None:
-            return int(size)
+            return int(size)  # `open_source` has checked it
     size = read.config.get("image_size")
-    return None if size is None else int(size)
+    return size if isinstance(size, int) else None
 
 
 def _fill(tower: nn.Module, side: str, read: RawCheckpoint) -> SourceReport:
@@ -129,17 +126,24 @@ def _fill(tower: nn.Module, side: str, read: RawCheckpoint) -> SourceReport:
     """
     theirs: Any = type(tower)
     own = set(tower.state_dict())
-    with _quiet():
+    with quiet_loading():  # `ImportReport` takes the place of the library's
         try:
             loaded, loading_info = theirs.from_pretrained(
                 None, config=tower.config, state_dict=dict(read.tensors),
-                output_loading_info=True, dtype=torch.float32, **_options(tower),
+                output_loading_info=True, ignore_mismatched_sizes=True, dtype=torch.float32,
+                **_options(tower),
             )  # fmt: skip
         except Exception as error:  # its checks raise errors of many kinds
             raise R2D2Error(
                 f"{read.name} does not fit its config.json ({first_line(error)}): give the file "
                 "that was saved with it"
             ) from error
+    if wrong := sorted(loading_info["mismatched_keys"]):
+        name, there, here = wrong[0]
+        raise R2D2Error(
+            f"{read.name}: {name} is {tuple(there)}, and {tuple(here)} by its config.json: give "
+            "the config.json that was saved with it"
+        )
     read.refuse_missing(sorted(loading_info["missing_keys"]))
     state = loaded.state_dict()
     read.refuse_not_finite(state)
@@ -159,18 +163,3 @@ def _options(tower: nn.Module) -> dict[str, Any]:
     """What the tower's class was made with."""
     has = "pooler" in dict(tower.named_children()) or not hasattr(tower, "pooler")
     return {} if has else {"add_pooling_layer": False}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the library's progress bar and report: `ImportReport` takes their place."""
-    logging = require_transformers().utils.logging
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -56,6 +57,35 @@ def shards(folder: Path, name: str) -> list[str]:
         if file != PurePosixPath(file).name or "\\" in file:
             raise R2D2Error(f"{folder / name} names {file}, outside of its folder: not read")
     return files
+
+
+def check_preprocessor(settings: Mapping[str, Any], path: Path) -> None:
+    """Check the numbers of a preprocessor_config.json that are read here.
+
+    Raises:
+        R2D2Error: a mean or deviation that is not three numbers, or a size that is no pixels.
+    """
+    for name in ("image_mean", "image_std"):
+        value = settings.get(name)
+        if value is None:
+            continue
+        numbers = value if isinstance(value, list) else []
+        good = [n for n in numbers if type(n) in (int, float) and math.isfinite(n)]
+        if len(good) != len(numbers) or len(numbers) != 3:
+            raise R2D2Error(
+                f"{path}: {name} is {value!r}, not three numbers: give the file as it was saved"
+            )
+        if name == "image_std" and min(good) <= 0:
+            raise R2D2Error(
+                f"{path}: {name} is {value!r}, not above 0: give the file as it was saved"
+            )
+    for name in ("size", "crop_size"):
+        value = settings.get(name)
+        sizes = list(value.values()) if isinstance(value, dict) else [value]
+        if any(s is not None and (type(s) is not int or s < 1) for s in sizes):
+            raise R2D2Error(
+                f"{path}: {name} is {value!r}, not pixels: give the file as it was saved"
+            )
 
 
 def read_json(path: Path) -> dict[str, Any]:

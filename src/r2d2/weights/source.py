@@ -18,6 +18,7 @@ from r2d2.weights.files import (
     TOKENIZER,
     TOKENIZER_CONFIG,
     VOCAB,
+    check_preprocessor,
     choose_weights,
     read_json,
     shards,
@@ -40,6 +41,11 @@ class RawCheckpoint:
     folder: Path  # where the small files are
     preprocessor: Mapping[str, Any]
     tokenizer_settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def colours(self, statistic: str, usual: tuple[float, ...]) -> tuple[float, float, float]:
+        """The "mean" or "std" of pixels by its processor, red, green and blue; else `usual`."""
+        red, green, blue = self.preprocessor.get(f"image_{statistic}") or usual
+        return red, green, blue
 
     @property
     def beside(self) -> dict[str, str]:
@@ -101,6 +107,7 @@ def open_source(where: str | Path) -> RawCheckpoint:
         raise R2D2Error(f"{where} holds {len(tensors)} tensors: no model read here has so many")
     settings = [read_json(folder / name) for name in (CONFIG, PREPROCESSOR, TOKENIZER_CONFIG)]
     config, preprocessor, tokenizer = settings
+    check_preprocessor(preprocessor, folder / PREPROCESSOR)
     return RawCheckpoint(str(where), tensors, config, others, folder, preprocessor, tokenizer)
 
 

@@ -146,13 +146,10 @@ def _without_tokens(read: RawCheckpoint, kind: str) -> HfTowersConfig:
         if name in ("text_config", "vision_config", "projection_dim", "model_type")
     }
     mean, std = family_of(kind).pixels
-    processor = read.preprocessor
     return HfTowersConfig(
         kind,
         json.dumps(plain, sort_keys=True),
-        tuple(processor.get("image_mean") or mean),
-        tuple(processor.get("image_std") or std),
-        0, 0, 0, (),
+        read.colours("mean", mean), read.colours("std", std), 0, 0, 0, (),
     )  # fmt: skip
 
 
