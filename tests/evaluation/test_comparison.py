@@ -188,9 +188,10 @@ def test_matching_and_classes_have_their_tables(tmp_path):
 def test_folders_without_a_run_are_refused(tmp_path):
     with pytest.raises(R2D2Error, match=r"no metrics.json in"):
         read_runs([tmp_path])
-    (tmp_path / "metrics.json").write_text('{"test": {}}')
-    with pytest.raises(R2D2Error, match="does not name its model"):
-        read_runs([tmp_path])
+    for about in ("null", "3", "{}", '{"model": "mine", "table": 3}'):
+        (tmp_path / "metrics.json").write_text(f'{{"run": {about}, "test": {{}}}}')
+        with pytest.raises(R2D2Error, match="does not name its model"):
+            read_runs([tmp_path])
     (tmp_path / "metrics.json").write_text("{")
     with pytest.raises(R2D2Error, match="damaged"):
         read_runs([tmp_path])

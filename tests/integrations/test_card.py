@@ -102,3 +102,12 @@ def test_what_a_card_cannot_say_is_refused_before_any_work(run, tmp_path):
     line = refused(export_hf, tmp_path / "other", out, Card(figures=(run / "eval",)))
     assert "figures of the model mine" in line
     assert not out.exists()
+
+
+@pytest.mark.parametrize("about", ["3", "{}", '{"model": "mine"}', '{"model": "mine", "table": 3}'])
+def test_figures_that_do_not_name_their_run_are_refused(about, run, tmp_path):
+    mine = shutil.copytree(run / "mine", tmp_path / "mine")
+    (mine / "metrics.json").write_text(f'{{"run": {about}, "test": {{}}}}', encoding="utf-8")
+    line = refused(export_hf, mine, tmp_path / "out")
+    assert f"{mine / 'metrics.json'} does not name its model and table" in line
+    assert not (tmp_path / "out").exists()

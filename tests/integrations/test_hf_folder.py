@@ -167,6 +167,14 @@ def test_what_a_pair_must_be(tmp_path):
     assert "prompt" in refused(ranker.predict, [("猫", pictures()[0])], prompt="query: ")
 
 
+def test_the_libraries_are_silent_while_a_folder_is_written(tmp_path, capfd, caplog):
+    caplog.set_level("INFO")
+    save_small(tmp_path / "ours", cross_layers=0)
+    export_hf(tmp_path / "ours", tmp_path / "out")
+    assert capfd.readouterr().err == ""
+    assert "Loading" not in caplog.text
+
+
 def test_a_damaged_folder_is_told_in_one_line(tmp_path):
     save_small(tmp_path / "ours")
     export_hf(tmp_path / "ours", tmp_path / "out")

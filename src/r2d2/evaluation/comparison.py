@@ -15,7 +15,7 @@ from typing import Any
 
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.published import PublishedResults, PublishedRow
-from r2d2.evaluation.run import EXAMPLES, read_metrics
+from r2d2.evaluation.run import EXAMPLES, about_of, read_metrics
 from r2d2.ranking.metrics import RECALLS
 
 COLUMNS = (*RECALLS, "r_mean")
@@ -114,15 +114,10 @@ def read_runs(folders: Sequence[Path]) -> list[EvaluatedRun]:
         R2D2Error: one holds none, or one that was written by another version.
     """
     loaded = [(folder, read_metrics(folder)) for folder in folders]
-    for folder, metrics in loaded:
-        if not isinstance(metrics.get("run"), dict):
-            raise R2D2Error(
-                f"{folder} does not name its model and table: evaluate again with this version"
-            )
-    models = Counter(str(metrics["run"].get("model")) for _, metrics in loaded)
+    models = Counter(about_of(metrics, folder)["model"] for folder, metrics in loaded)
     runs = []
     for folder, metrics in loaded:
-        name = str(metrics["run"].get("model"))
+        name = metrics["run"]["model"]
         if models[name] > 1:
             tables = {run["run"].get("table") for _, run in loaded if run["run"]["model"] == name}
             if len(tables) < models[name]:

@@ -310,6 +310,21 @@ def _write(
     )
 
 
+def about_of(metrics: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """What metrics tell of their run: its task, model and table; see `about`.
+
+    Raises:
+        R2D2Error: they do not tell it, as those of older versions.
+    """
+    run = metrics.get("run")
+    names = ("task", "model", "table", "fingerprint")
+    if not isinstance(run, dict) or not all(isinstance(run.get(name), str) for name in names):
+        raise R2D2Error(
+            f"{folder} does not name its model and table: evaluate again with this version"
+        )
+    return run
+
+
 def read_metrics(folder: Path) -> Mapping[str, Any]:
     """The metrics.json of a folder that `evaluate` wrote.
 

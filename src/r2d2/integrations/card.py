@@ -14,7 +14,7 @@ import yaml
 import r2d2
 from r2d2.config import to_dict
 from r2d2.errors import R2D2Error
-from r2d2.evaluation.run import read_metrics
+from r2d2.evaluation.run import about_of, read_metrics
 from r2d2.pretrained import Pretrained
 from r2d2.ranking.metrics import RECALLS
 from r2d2.saved_model import SHIPPED
@@ -52,43 +52,60 @@ class Card:
                 "cc-by-nc-4.0 or other"
             )
         for folder in self.figures:
-            if not isinstance(read_metrics(folder).get("run"), dict):
-                raise R2D2Error(f"{folder} says nothing of its model: evaluate again")
+            about_of(read_metrics(folder), folder)
 
 
-def write_cards(
-    work: Path, source: str | Path, model: Pretrained, card: Card, *, trust: bool = False
-) -> None:
+@dataclass(frozen=True)
+class ModelRecord:
+    """What is known of a model: by the folder of its run, and by the figures that are given."""
+
+    licence: str | None
+    run: Mapping[str, Any] | None  # run.json; None: it lies in no run's folder
+    summary: Mapping[str, Any] | None  # training.json; None: no training has ended there
+    measured: Sequence[Mapping[str, Any]]  # metrics.json of each evaluation
+
+
+def read_record(source: str | Path, model: Pretrained, card: Card) -> ModelRecord:
+    """Read all that the cards of a model tell, before anything is written.
+
+    Raises:
+        R2D2Error: figures that are of another model, or a damaged file in the run's folder.
+    """
+    folder = _run_folder(source)
+    own = [folder / METRICS] if folder is not None and (folder / METRICS).exists() else []
+    measured = []
+    for path in (*own, *card.figures):
+        metrics = read_metrics(path)
+        if path in own and "run" not in metrics:  # of a fine-tuning, which has no table of them
+            continue
+        name = about_of(metrics, path)["model"]
+        if path in card.figures and name != model.name:
+            raise R2D2Error(
+                f"{path} has figures of the model {name}, and this one is {model.name}: give "
+                "figures of this model"
+            )
+        measured.append(metrics)
+    run = None if folder is None else saved_run(folder)
+    summary = None if folder is None else saved_summary(folder)
+    return ModelRecord(card.licence, run, summary, measured)
+
+
+def write_cards(work: Path, model: Pretrained, record: ModelRecord, *, trust: bool = False) -> None:
     """README.md of the folder, and of cross-encoder/ where it is there.
 
     `trust`: the folder names a class of this package.
-
-    Raises:
-        R2D2Error: figures that are of another model.
     """
-    run_folder = _run_folder(source)
-    figures = [*([run_folder / METRICS] if run_folder else []), *card.figures]
-    measured = [m for m in (read_metrics(f) for f in figures if f.exists()) if "run" in m]
-    for folder, metrics in zip(
-        card.figures, measured[-len(card.figures) or len(measured) :], strict=True
-    ):
-        if metrics["run"]["model"] != model.name:
-            raise R2D2Error(
-                f"{folder} has figures of the model {metrics['run']['model']}, and this one is "
-                f"{model.name}: give figures of this model"
-            )
-    run = saved_run(run_folder) if run_folder else None
     body = [
-        *_data(run),
-        *_licence(card.licence),
-        *_settings(run_folder, run, model),
-        *_figures(measured),
+        *_data(record.run),
+        *_licence(record.licence),
+        *_settings(record, model),
+        *_figures(record.measured),
     ]
-    head = _head(model, run, card.licence)
+    head = _head(model, record)
     (work / CARD).write_text("\n".join([*head, *_use(work, model, trust), *body]), encoding="utf-8")
     inner = work / "cross-encoder"
     if inner.is_dir():
-        lines = [*_head(model, run, card.licence, pairs=True), *_use_pairs("."), *body]
+        lines = [*_head(model, record, pairs=True), *_use_pairs("."), *body]
         (inner / CARD).write_text("\n".join(lines), encoding="utf-8")
 
 
@@ -105,18 +122,16 @@ def _run_folder(source: str | Path) -> Path | None:
     return run if run.is_dir() and saved_run(run) is not None else None
 
 
-def _head(
-    model: Pretrained, run: Mapping[str, Any] | None, licence: str | None, *, pairs: bool = False
-) -> list[str]:
+def _head(model: Pretrained, record: ModelRecord, *, pairs: bool = False) -> list[str]:
     about: dict[str, Any] = {
         "language": ["zh"],
         "library_name": "sentence-transformers",
         "pipeline_tag": "text-ranking" if pairs else "feature-extraction",
         "tags": ["sentence-transformers", "image-text-retrieval", "r2d2"],
     }
-    if licence is not None:
-        about["license"] = licence
-    init = str((run or {}).get("init") or "")
+    if record.licence is not None:
+        about["license"] = record.licence
+    init = str((record.run or {}).get("init") or "")
     if is_hub_id(init):
         about["base_model"] = init.partition("@")[0]
     what = (
@@ -190,8 +205,8 @@ def _licence(licence: str | None) -> list[str]:
     return ["## Licence", "", told, ""]
 
 
-def _settings(folder: Path | None, run: Mapping[str, Any] | None, model: Pretrained) -> list[str]:
-    settings = dict(run["config"]) if run else {}
+def _settings(record: ModelRecord, model: Pretrained) -> list[str]:
+    settings = dict(record.run["config"]) if record.run else {}
     settings["model"] = to_dict(model.model.config)
     hf_towers = settings["model"].get("hf_towers")
     if hf_towers:  # its config.json lies in this folder
@@ -200,9 +215,8 @@ def _settings(folder: Path | None, run: Mapping[str, Any] | None, model: Pretrai
         settings["second_stage"] = {"match_weight": model.match_weight, "top_k": model.top_k}
     numbers = sum(p.numel() for p in model.model.parameters())
     lines = ["## Settings", "", f"{numbers:,} parameters."]
-    summary = saved_summary(folder) if folder else None
-    if summary:
-        lines.append(f"{summary['steps']:,} steps of training.")
+    if record.summary:
+        lines.append(f"{record.summary['steps']:,} steps of training.")
     text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).rstrip()
     return [*lines, "", "```yaml", text, "```", ""]
 

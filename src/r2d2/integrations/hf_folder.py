@@ -25,9 +25,9 @@ from r2d2.errors import R2D2Error
 from r2d2.extras import require
 from r2d2.files import whole_folder
 from r2d2.integrations import hf_model
-from r2d2.integrations.card import Card, write_cards
+from r2d2.integrations.card import Card, read_record, write_cards
 from r2d2.integrations.hf_processor import reads_padding, write_image_processor, write_tokenizer
-from r2d2.model.hf_towers import require_transformers
+from r2d2.model.hf_towers import quiet_loading, require_transformers
 from r2d2.models import load_network
 from r2d2.outputs import a_folder, check_outputs
 from r2d2.pretrained import Pretrained
@@ -89,6 +89,7 @@ def export_hf(
     require_transformers()
     card.check()
     model = load_network(source, "export", "cpu", dim=dim)
+    record = read_record(source, model, card)
     with whole_folder(out) as work:
         own_classes = True
         if hf_model.dual_class(model) is not None:
@@ -105,7 +106,7 @@ def export_hf(
         if model.has_match:
             _write_cross_encoder(model, work / CROSS_ENCODER)
         _compare(library, model, work, trust=not own_classes)
-        write_cards(work, source, model, card, trust=not own_classes)
+        write_cards(work, model, record, trust=not own_classes)
         sizes = file_sizes(work)
     return ExportedFolder(out, sizes)
 
@@ -218,9 +219,10 @@ def _write_cross_encoder(model: Pretrained, folder: Path) -> None:
 
 def _compare(library: Any, model: Pretrained, folder: Path, *, trust: bool) -> None:
     """R2D2Error where the library gives other embeddings than this model."""
-    opened = library.SentenceTransformer(
-        str(folder), device="cpu", local_files_only=True, trust_remote_code=trust
-    )
+    with quiet_loading("sentence_transformers"):
+        opened = library.SentenceTransformer(
+            str(folder), device="cpu", local_files_only=True, trust_remote_code=trust
+        )
     shapes = ((90, 60), (31, 40), (64, 64))
     noise = np.random.default_rng(0)
     pictures = [
