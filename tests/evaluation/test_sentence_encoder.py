@@ -1,6 +1,7 @@
 """Models of sentence-transformers, measured by the code that measures ours."""
 
 import json
+import shutil
 
 import pytest
 import sentence_transformers
@@ -75,13 +76,20 @@ def test_fewer_numbers(folders):
     wanted = torch.nn.functional.normalize(whole[:, :4], dim=-1)
     torch.testing.assert_close(embedding, wanted, atol=1e-5, rtol=0)
     assert "leave --max-length out" in refused(open_encoder, f"st:{folder}", text_length=6)
-    assert "--dim is 1000" in refused(open_encoder, f"st:{folder}", dim=1000)
+    assert "--dim 1000: the embeddings of" in refused(open_encoder, f"st:{folder}", dim=1000)
 
 
 def test_what_cannot_be_measured_is_one_line(folders, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert "names no model" in refused(open_encoder, "st:")
-    assert "cannot open nobody/nothing" in refused(open_encoder, "st:nobody/nothing")
+    line = refused(open_encoder, "st:nobody/nothing")
+    assert "cannot get nobody/nothing" in line
+    assert "HF_ENDPOINT" in line
+    assert "there is no folder /no/such" in refused(open_encoder, "st:/no/such")
+    assert "has no modules.json" in refused(open_encoder, f"st:{tmp_path}")
+    damaged = shutil.copytree(folders["two"][1], tmp_path / "damaged")
+    (damaged / "text_0_Transformer" / "model.safetensors").write_bytes(b"0" * 99)
+    assert f"cannot open {damaged}" in refused(open_encoder, damaged)
     texts = sentence_transformers.SentenceTransformer(str(folders["two"][1]), device="cpu")
     alone = tmp_path / "texts"
     router = texts[0].sub_modules["text"]

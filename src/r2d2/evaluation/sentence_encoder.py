@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from r2d2.arguments import default_device
 from r2d2.errors import R2D2Error, first_line
 from r2d2.extras import require
 from r2d2.model.encoded_states import EncodedStates, embedded
+from r2d2.model.hf_towers import quiet_loading
 from r2d2.weights.files import CONFIG, read_json
+from r2d2.weights.hub import is_hub_id, unreachable
 from r2d2.weights.towers import ADAPTERS
 
 PREFIX = "st:"  # before a folder or a hub id: open it by sentence-transformers
 MODULES = "modules.json"
 LEAST = "6.0"  # takes pictures
+_LIBRARY_NAME = re.compile(r"\w[\w.-]*")  # of the library's own models, whose owner it knows
 KINDS = ("text", "image")  # of input, both needed
 
 
@@ -85,13 +89,21 @@ def open_sentence_encoder(name: str, *, dim: int | None = None) -> SentenceEncod
     library = require("st", "sentence_transformers", "a model of sentence-transformers", LEAST)
     if not name:
         raise R2D2Error(f"{PREFIX} names no model: give {PREFIX}FOLDER or {PREFIX}OWNER/NAME")
+    _check_name(name)
     try:
-        model = library.SentenceTransformer(
-            name, device=str(default_device()), truncate_dim=dim, trust_remote_code=False,
-            model_kwargs={"use_safetensors": True},
-        )  # fmt: skip
-    except (OSError, ValueError, ImportError, KeyError, TypeError, RuntimeError) as error:
+        with quiet_loading():
+            model = library.SentenceTransformer(
+                name, device=str(default_device()), truncate_dim=dim, trust_remote_code=False,
+                model_kwargs={"use_safetensors": True},
+            )  # fmt: skip
+    except Exception as error:  # the library raises its own, and those of all that it reads with
         reason = first_line(error)[:300]
+        if not Path(name).exists() and unreachable(error):
+            raise R2D2Error(
+                f"sentence-transformers cannot get {name}, for the hub cannot be reached "
+                f"({reason}): set HF_ENDPOINT to a mirror, or fetch the folder elsewhere and give "
+                "its path"
+            ) from error
         raise R2D2Error(
             f"sentence-transformers cannot open {name} ({reason}): give a folder or hub id of a "
             "model of its own modules with safetensors weights; code of a repository is not run"
@@ -104,5 +116,26 @@ def open_sentence_encoder(name: str, *, dim: int | None = None) -> SentenceEncod
         )
     width = model.get_embedding_dimension()
     if dim is not None and width is not None and dim > width:
-        raise R2D2Error(f"--dim is {dim}, and embeddings of {name} have {width} numbers")
+        raise R2D2Error(
+            f"--dim {dim}: the embeddings of {name} have {width} numbers: give at most that"
+        )
     return SentenceEncoder(model)
+
+
+def _check_name(name: str) -> None:
+    """R2D2Error where a name is neither a folder of modules nor can be of the hub.
+
+    Of a folder without them the library would make up a model.
+    """
+    folder = Path(name)
+    if folder.exists():
+        if not (folder / MODULES).is_file():
+            raise R2D2Error(
+                f"{name} has no {MODULES}, so it is no model of sentence-transformers: give a "
+                "folder that the library saved"
+            )
+    elif not is_hub_id(name) and not _LIBRARY_NAME.fullmatch(name):
+        raise R2D2Error(
+            f"there is no folder {name}, and it is no hub id: give the folder of a model of "
+            "sentence-transformers, or OWNER/NAME"
+        )
