@@ -147,6 +147,8 @@ def test_what_does_not_apply_is_refused(place, tmp_path):
     start = tuning_start(tmp_path / "run", tmp_path / "towers", False)
     frozen = ("train.lora_rank=4", "train.freeze_vision=true", "train.freeze_text=true")
     assert "nothing to adapt" in refused(tuning_config, start, "retrieval", frozen)
+    wide = ("train.lora_rank=1000",)
+    assert "train.lora_rank is 1000" in refused(tuning_config, start, "retrieval", wide)
     assert "does not use it" in refused(check_used, ["train.lora_rank=4"], "demo")
     assert not (tmp_path / "run").exists()
 

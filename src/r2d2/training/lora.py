@@ -40,6 +40,12 @@ def check_lora(config: TrainConfig, model: ModelConfig | None) -> None:
             f"{SETTING} adapts a trained model, and this run starts from random weights: give "
             f"--init MODEL, or leave {SETTING} out"
         )
+    widest = max(model.vision.width, model.text.width)
+    if config.lora_rank > widest:
+        raise R2D2Error(
+            f"{SETTING} is {config.lora_rank}, and the layers of this model have at most {widest} "
+            "numbers: give a smaller rank"
+        )
     if config.freeze_vision and config.freeze_text and not model.cross_layers:
         raise R2D2Error(
             f"{SETTING} has nothing to adapt: both towers are frozen and there are no cross "
