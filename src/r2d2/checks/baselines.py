@@ -7,7 +7,7 @@ measures no understanding of picture and text. See `judgements` for how it is me
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,7 +37,7 @@ SHUFFLE = (
     "file are no fair sample: shuffle them by a hash before you take a part, or send them to people"
 )
 
-RowFeatures = Callable[[Sequence[LabelledRow]], SparseRows | None]
+NO_TEXT_ID, NO_PICTURE = "no row has a text_id", "no picture was decoded"
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,27 @@ class Baseline:
             return Fact(name, "not measured", note)
         note = "; ".join((worst.interval(), *(one.line() for one in others)))
         return Fact(name, round(worst.auc, 4), note)
+
+
+@dataclass(frozen=True)
+class JudgedRows:
+    """The n labelled rows that baselines are learnt from and tested on."""
+
+    keys: Ints  # (n,) of the text (picture): rows of one key depend on each other
+    train: Mask  # (n,) rows of the split train
+    labels: Mask  # (n,)
+    in_train: Mask  # (n,) whether the text (picture) of a row is in `train`
+    unit: str  # that the keys are of: text or picture
+
+    def baseline(
+        self, name: str, seen: SparseRows | None, remedy: str, absent: str = ""
+    ) -> Baseline:
+        """A baseline by all judgements; `absent` says why there is nothing to see."""
+        if seen is None:
+            reason = Judgement("any row", len(self.keys), reason=absent)
+            return Baseline(name, (reason,), remedy)
+        judgements = judge(seen, self.keys, self.train, self.labels, self.in_train, self.unit)
+        return Baseline(name, tuple(judgements), remedy)
 
 
 class BaselineCheck:
@@ -143,44 +164,37 @@ class BaselineCheck:
         texts_in_train = kept.texts_in_train(words)
         pictures_in_train = kept.pictures_in_train(pictures)
         often = [[kept.text_times(one), kept.picture_times(one)] for one in rows]
-
-        def of_text(name: str, seen: SparseRows | None, absent: str, remedy: str) -> Baseline:
-            return _baseline(name, seen, absent, remedy, words, train, labels, texts_in_train > 0,
-                             "text")  # fmt: skip
-
-        def of_picture(name: str, seen: SparseRows | None, absent: str, remedy: str) -> Baseline:
-            return _baseline(name, seen, absent, remedy, pictures, train, labels,
-                             pictures_in_train > 0, "picture")  # fmt: skip
-
+        by_text = JudgedRows(words, train, labels, texts_in_train > 0, "text")
+        by_picture = JudgedRows(pictures, train, labels, pictures_in_train > 0, "picture")
         in_train = np.log1p(np.stack([texts_in_train, pictures_in_train], axis=1))
         held = ~train
         if texts_in_train[held].any() or pictures_in_train[held].any():
-            place = np.flatnonzero(held)
-            known = by_halves(
-                dense_rows(in_train[place]), words[place], train[place], labels[place]
-            )
+            held_rows = dense_rows(in_train[held])
+            known = by_halves(held_rows, words[held], train[held], labels[held])
         else:
             reason = "no text and no picture of a held-out row is in 'train'"
             known = Judgement(HELD_OUT, int(held.sum()), reason=reason)
+        remembered = _remembered(rows, words, held, labels)
+        row_order = by_text.baseline("row order", features.row_order(rows, kept), SHUFFLE)
+        frequency = dense_rows(np.array(often, dtype=np.float64))
         return [
-            of_text("text", features.text_ngrams(rows), "", COMPARE),
-            of_text("text length", features.text_length(rows), "", COMPARE),
-            of_text("frequency", dense_rows(np.array(often, dtype=np.float64)), "", COMPARE),
+            by_text.baseline("text", features.text_ngrams(rows), COMPARE),
+            by_text.baseline("text length", features.text_length(rows), COMPARE),
+            by_text.baseline("frequency", frequency, COMPARE),
             Baseline("being in 'train'", (known,), COMPARE),
-            Baseline("the text's label in 'train'",
-                     (_remembered(rows, words, held, labels),), COMPARE),
-            of_text("text source", features.text_source(rows), "", SAME_PLACE),
-            of_picture("image_id", features.image_id(rows), "", SAME_PLACE),
-            of_text("text_id", features.text_id(rows), "no row has a text_id", SAME_PLACE),
-            of_text("text_id against image_id", features.ids_compared(rows),
-                    "no row has a text_id", SAME_PLACE),
-            of_picture("url", features.url(rows), "no row has a url", SAME_PLACE),
-            of_text("clicks and weights", features.clicks(rows), "no row has any", SAME_PLACE),
-            replace(
-                of_text("row order", features.row_order(rows, kept), "", SHUFFLE),
-                reaches_models=False,
+            Baseline("the text's label in 'train'", (remembered,), COMPARE),
+            by_text.baseline("text source", features.text_source(rows), SAME_PLACE),
+            by_picture.baseline("image_id", features.image_id(rows), SAME_PLACE),
+            by_text.baseline("text_id", features.text_id(rows), SAME_PLACE, NO_TEXT_ID),
+            by_text.baseline(
+                "text_id against image_id", features.ids_compared(rows), SAME_PLACE, NO_TEXT_ID
             ),
-        ]  # fmt: skip
+            by_picture.baseline("url", features.url(rows), SAME_PLACE, "no row has a url"),
+            by_text.baseline(
+                "clicks and weights", features.clicks(rows), SAME_PLACE, "no row has any"
+            ),
+            replace(row_order, reaches_models=False),
+        ]
 
     def _of_pictures(self) -> list[Baseline]:
         kept = self.labelled
@@ -188,16 +202,13 @@ class BaselineCheck:
         keys = np.array([one.picture for one in rows], dtype=np.int64)
         train = np.array([one.split == TRAIN for one in rows], dtype=np.bool_)
         labels = np.array([one.label == 1 for one in rows], dtype=np.bool_)
-        in_train = kept.pictures_in_train(keys) > 0
-        absent = "no picture was decoded"
+        judged = JudgedRows(keys, train, labels, kept.pictures_in_train(keys) > 0, "picture")
+        pixels = features.picture_pixels(rows) if rows else None
+        file = features.picture_file(rows) if rows else None
         return [
-            _baseline(name, seen(rows) if rows else None, absent, remedy, keys, train, labels,
-                      in_train, "picture")
-            for name, seen, remedy in (
-                ("picture", features.picture_pixels, COMPARE),
-                ("picture file", features.picture_file, SAME_PLACE),
-            )
-        ]  # fmt: skip
+            judged.baseline("picture", pixels, COMPARE, NO_PICTURE),
+            judged.baseline("picture file", file, SAME_PLACE, NO_PICTURE),
+        ]
 
 
 def _remembered(rows: Sequence[LabelledRow], words: Ints, held: Mask, labels: Mask) -> Judgement:
@@ -211,13 +222,3 @@ def _remembered(rows: Sequence[LabelledRow], words: Ints, held: Mask, labels: Ma
         return Judgement(HELD_OUT, int(held.sum()), reason=reason)
     scores = np.array([balance[int(key)] for key in words[held]], dtype=np.float64)
     return by_scores(scores, words[held], labels[held], HELD_OUT)
-
-
-def _baseline(
-    name: str, seen: SparseRows | None, absent: str, remedy: str,
-    keys: Ints, train: Mask, labels: Mask, in_train: Mask, what: str,
-) -> Baseline:  # fmt: skip
-    """A baseline by all judgements; `absent` says why there is nothing to see."""
-    if seen is None:
-        return Baseline(name, (Judgement("any row", len(keys), reason=absent),), remedy)
-    return Baseline(name, tuple(judge(seen, keys, train, labels, in_train, what)), remedy)
