@@ -92,6 +92,30 @@ print(run_command())
     assert done.stdout.endswith("0\n")
 
 
+BEHIND_REQUIRE = ("search/serve/", "integrations/sentence_transformers.py")
+
+
+def test_no_module_needs_a_package_of_an_extra_to_be_imported():
+    """Else a plain install ends with a traceback, where `require` would name the extra.
+
+    Those of `BEHIND_REQUIRE` are imported by commands that have asked for their packages before.
+    """
+    wrong = []
+    for file in sorted((ROOT / "src").rglob("*.py")):
+        name = file.relative_to(ROOT / "src" / "r2d2").as_posix()
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            else:
+                modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for module in modules:
+                if module.split(".")[0] in {*sys.stdlib_module_names, *OWN}:
+                    continue
+                if not distributions(module) & BASE and not name.startswith(BEHIND_REQUIRE):
+                    wrong.append((name, module))
+    assert wrong == []
+
+
 def test_the_lowest_versions_are_those_of_the_project():
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / "lowest_versions.py"],

@@ -15,10 +15,10 @@ from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special
 
 from r2d2.corpus.config import RankConfig
 from r2d2.errors import R2D2Error
+from r2d2.extras import require
 from r2d2.files import write_text
 
 Floats = npt.NDArray[np.float64]
@@ -106,6 +106,7 @@ def fit_prior(clicks: Floats, examined: Floats, counts: Floats | None = None) ->
         return -_posterior(place, clicks, n, counts)[2] / scale
 
     start = np.log(_moments(clicks, n, counts))
+    optimize = require("corpus", "scipy.optimize", "building a corpus")
     optimum = optimize.minimize(value, start, jac=True, hess=bend, method="trust-exact",
                               options={"gtol": 1e-10})  # fmt: skip
     return Prior(*np.exp(optimum.x).tolist())
@@ -155,6 +156,7 @@ def _posterior(
     place: Floats, clicks: Floats, n: Floats, counts: Floats
 ) -> tuple[float, Floats, Floats]:
     """Log posterior of (log alpha, log beta), its slope (2,) and its second derivatives (2, 2)."""
+    special = require("corpus", "scipy.special", "building a corpus")
     a, b = np.exp(place)
     ends = np.array([a, b, a + b])
     # log gamma, its first and its second derivative, each for a, b and a + b
@@ -175,4 +177,5 @@ def _posterior(
 
 def _derivatives(x: Floats) -> tuple[Floats, Floats]:
     """Digamma and trigamma; the latter is Hurwitz's zeta of 2."""
+    special = require("corpus", "scipy.special", "building a corpus")
     return special.digamma(x), special.zeta(2.0, x)

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from r2d2.corpus.images.clusters import k_means, nearest
 from r2d2.corpus.images.embeddings import Embeddings
+from r2d2.extras import require
 
 BLOCK = 2_000  # images a block, about; none has more than twice as many
 CUTS = 256  # blocks cut at a time, those too large being cut again: what that costs grows as n
@@ -53,8 +52,10 @@ def group_meanings(x: Embeddings, reach: float) -> Meanings:
 
 def components(n: int, left: Places, right: Places) -> Places:
     """The smallest place (n,) that each of n places is linked with, over any number of links."""
-    links = coo_array((np.ones(len(left)), (left, right)), shape=(n, n))
-    _, label = connected_components(links, directed=False)
+    sparse = require("corpus", "scipy.sparse", "joining pictures into groups")
+    csgraph = require("corpus", "scipy.sparse.csgraph", "joining pictures into groups")
+    links = sparse.coo_array((np.ones(len(left)), (left, right)), shape=(n, n))
+    _, label = csgraph.connected_components(links, directed=False)
     _, first = np.unique(label, return_index=True)
     smallest: Places = first[label]
     return smallest
