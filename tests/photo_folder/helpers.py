@@ -54,6 +54,15 @@ def touch(file, seconds=1_000_000_000):
     os.utime(file, (seconds, seconds))
 
 
+def spoil(folder):
+    """Other content for each file, of the same size and time: whoever reads one sees a change."""
+    for file in folder.rglob("*"):
+        about = file.stat()
+        if file.is_file() and about.st_size:
+            file.write_bytes(bytes(about.st_size))
+            os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
+
+
 @contextmanager
 def embedded_pictures():
     """Counts, under "pictures", what goes through the image tower of any model meanwhile."""

@@ -374,13 +374,8 @@ def test_a_body_longer_than_it_says_is_cut_off(client):
     problem(client.post("/search", content=chunks(), headers=headers), 413, "larger than")
 
 
-def test_a_full_queue_says_when_to_come_back(searcher, monkeypatch):
-    with serving(searcher, retry_after_s=3) as client:
-
-        async def full(*_):
-            raise Busy
-
-        monkeypatch.setattr(client.app.state.thread._batcher, "submit", full)
+def test_a_full_queue_says_when_to_come_back(searcher):
+    with serving(searcher, retry_after_s=3, max_queue=0) as client:
         response = client.post("/search", json={"text": "猫"})
         assert problem(response, 503) == "busy"
         assert response.headers["retry-after"] == "3"
