@@ -202,22 +202,22 @@ class PairsTable:
 
     def image_ids(self, rows: Rows) -> list[str]:
         """The image ids at `rows`."""
-        ids: list[str] = self._take(rows, ("image_id",))["image_id"].to_pylist()
-        return ids
+        return self._values(rows, "image_id")
 
     def labels(self, rows: Rows) -> list[int | None]:
         """The labels at `rows`: 1 for a match, 0 for no match, None for no label."""
-        if "label" not in self.columns:
-            return [None] * np.asarray(rows).size
-        found: list[int | None] = self._take(rows, ("label",))["label"].to_pylist()
-        return found
+        return self._values(rows, "label")
 
     def group_ids(self, rows: Rows) -> list[str | None]:
         """The ids of the groups of near misses of `rows`; None where a row has no group."""
-        if GROUP.name not in self.columns:
+        return self._values(rows, GROUP.name)
+
+    def _values(self, rows: Rows, column: str) -> list[Any]:
+        """The values of a column at `rows`; None for each where the table lacks the column."""
+        if column not in self.columns:
             return [None] * np.asarray(rows).size
-        ids: list[str | None] = self._take(rows, (GROUP.name,))[GROUP.name].to_pylist()
-        return ids
+        values: list[Any] = self._take(rows, (column,))[column].to_pylist()
+        return values
 
     def scan(
         self, columns: Sequence[str], batch_rows: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,15 +35,10 @@ def usable_rows(table: PairsTable, split: str | Sequence[str], labelled: bool) -
     """
     rows = table.rows(split)
     texts, labels = np.zeros(len(rows), dtype=bool), np.full(len(rows), -1, dtype=np.int8)
-    done = 0
-    for start, batch in table.scan(("texts", "label")):
-        end = int(np.searchsorted(rows, start + len(batch)))
-        within = rows[done:end] - start
-        texts[done:end] = _has_text(batch["texts"])[within]
+    for part, batch in _batches_of_rows(table, rows, "texts", "label"):
+        texts[part] = _has_text(batch["texts"])
         if "label" in batch.schema.names:
-            found = pc.fill_null(batch["label"], -1).to_numpy(zero_copy_only=False)
-            labels[done:end] = found[within]
-        done = end
+            labels[part] = pc.fill_null(batch["label"], -1).to_numpy(zero_copy_only=False)
     left_out: Counter[str] = Counter()
     if not texts.all():
         left_out["no text"] = int((~texts).sum())
@@ -67,14 +62,11 @@ def count_with_second_text(table: PairsTable, rows: npt.NDArray[np.integer[Any]]
     Raises:
         R2D2Error: there are none.
     """
-    count = done = 0
-    for start, batch in table.scan(("texts",)):
-        end = int(np.searchsorted(rows, start + len(batch)))
-        of_rows = batch["texts"].take(pa.array(rows[done:end] - start))
-        several = of_rows.filter(pc.fill_null(pc.greater(pc.list_value_length(of_rows), 1), False))
-        for texts in several.to_pylist():
+    count = 0
+    for _, batch in _batches_of_rows(table, rows, "texts"):
+        is_several = pc.greater(pc.list_value_length(batch["texts"]), 1)
+        for texts in batch["texts"].filter(pc.fill_null(is_several, False)).to_pylist():
             count += len({key for text in texts if (key := text_key(text["text"] or ""))}) > 1
-        done = end
     if not count:
         raise R2D2Error(
             f"{table.path}: no picture to train on has two different texts, and "
@@ -91,20 +83,29 @@ def row_groups(table: PairsTable, rows: npt.NDArray[np.integer[Any]]) -> npt.NDA
         R2D2Error: no row is of a group.
     """
     numbers: dict[str, int] = {}
+    has_groups = GROUP.name in table.columns
     groups = -1 - np.arange(len(rows), dtype=np.int64)
-    done = 0
-    for start, batch in table.scan((GROUP.name,)) if GROUP.name in table.columns else ():
-        end = int(np.searchsorted(rows, start + len(batch)))
-        for place, group in enumerate(batch.column(0).take(pa.array(rows[done:end] - start)), done):
-            if group.is_valid:
-                groups[place] = numbers.setdefault(group.as_py(), len(numbers))
-        done = end
+    for part, batch in _batches_of_rows(table, rows, GROUP.name) if has_groups else ():
+        for number, group in enumerate(batch[GROUP.name].to_pylist(), part.start):
+            if group is not None:
+                groups[number] = numbers.setdefault(group, len(numbers))
     if not numbers:
         raise R2D2Error(
             f"{table.path}: its rows have no group_id, so no group of near misses can stand in one "
             "batch: set train.hard_batches_by=texts"
         )
     return groups
+
+
+def _batches_of_rows(
+    table: PairsTable, rows: npt.NDArray[np.integer[Any]], *columns: str
+) -> Iterator[tuple[slice, pa.RecordBatch]]:
+    """The columns of `rows` (n,), ascending, in batches, each with its part of the n rows."""
+    done = 0
+    for start, batch in table.scan(columns):
+        end = int(np.searchsorted(rows, start + len(batch)))
+        yield slice(done, end), batch.take(pa.array(rows[done:end] - start))
+        done = end
 
 
 def _has_text(texts: pa.Array) -> npt.NDArray[np.bool_]:
