@@ -85,12 +85,8 @@ _TAGGED = re.compile(r"[^#]*[^#\s](?=(#[^#\s]+)?#[0-9]+(\s|$))")  # a name witho
 _GAP = re.compile(r"\s+(?=[^\x00-\x7f])|(?<=[^\x00-\x7f])\s+")  # beside what is not Latin
 
 
-def reader(files: CaptionFiles) -> Callable[[ImportContext], Iterator[Pair]]:
-    """How such a data set is read: a row a picture, with all its captions in order."""
-    return partial(_read, files)
-
-
-def _read(files: CaptionFiles, context: ImportContext) -> Iterator[Pair]:
+def read(files: CaptionFiles, context: ImportContext) -> Iterator[Pair]:
+    """A row a picture, with all its captions in order."""
     tree = SourceTree(context.paths)
     expects = files.expects()
     captions = [f for f in tree.find(files.captions, expects) if not is_list(f)]

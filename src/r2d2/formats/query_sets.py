@@ -15,9 +15,8 @@ Texts are held in memory, pictures are not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import REPEATED_TEXT, TextIds
 from r2d2.inputs.json_text import json_lines
 from r2d2.inputs.lines import MALFORMED
-from r2d2.inputs.rows import TWO_FIELDS, repeated_name
+from r2d2.inputs.rows import refuse_repeated
 from r2d2.inputs.splits import split_of_file
 from r2d2.inputs.texts import NO_TEXT
 from r2d2.inputs.values import name_value, text_value
@@ -71,12 +70,14 @@ class SplitTexts:
         return new
 
 
-def reader(source: str, expects: str) -> Callable[[ImportContext], Iterator[Pair]]:
-    """How one is read: the source of its texts, and the files in a line."""
-    return partial(_read, source, expects)
+def read(source: str, expects: str, context: ImportContext) -> Iterator[Pair]:
+    """A row a picture, split after split.
 
-
-def _read(source: str, expects: str, context: ImportContext) -> Iterator[Pair]:
+    Args:
+        source: of the texts.
+        expects: the files, in a line, for an error.
+        context: of the import.
+    """
     tree = SourceTree(context.paths)
     stores = lmdb_set.find(tree)
     images = _by_split([file for file in tree.others if file.name.endswith("_imgs.tsv")])
@@ -144,11 +145,8 @@ def _read_texts(file: Path, texts: SplitTexts, dropped: DroppedRows) -> None:
         if names is None:
             dropped.add(MALFORMED, where)
             continue
-        repeated = repeated_name(fields, names)
-        if repeated is not None:
-            dropped.add(TWO_FIELDS, f"{where}: {repeated}")
-            continue
         with dropped.counting(where):
+            refuse_repeated(fields, names)
             key, text = name_value(fields.get(names[0])), text_value(fields.get(names[1]))
             images = _ids(fields.get(names[2]))
             if key is None:

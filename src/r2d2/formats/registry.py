@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -81,19 +82,19 @@ def _each(
 def _captions(about: str, files: CaptionFiles) -> Format:
     options = (SPLIT,) if files.split is None else ()  # of others the format names it
     return Format(
-        about, files.expects(), caption_files.reader(files), options=options,
+        about, files.expects(), partial(caption_files.read, files), options=options,
         is_benchmark=not files.benchmarks,
     )  # fmt: skip
 
 
 def _zero(about: str, length: str, task: str) -> Format:
-    return Format(
-        about, zero_tasks.expects(length, task), zero_tasks.reader(length, task), is_benchmark=True
-    )
+    read = partial(zero_tasks.read, length, task)
+    return Format(about, zero_tasks.expects(length, task), read, is_benchmark=True)
 
 
 def _queries(about: str, source: str, expects: str, is_benchmark: bool = False) -> Format:
-    return Format(about, expects, query_sets.reader(source, expects), is_benchmark=is_benchmark)
+    read = partial(query_sets.read, source, expects)
+    return Format(about, expects, read, is_benchmark=is_benchmark)
 
 
 def _web(about: str) -> Format:

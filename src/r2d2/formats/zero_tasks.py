@@ -8,8 +8,7 @@ readers of the official code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 from r2d2.formats.grouped import PictureRows, grouped_pairs
@@ -18,7 +17,7 @@ from r2d2.formats.record import SourceRow
 from r2d2.formats.tree import SourceTree
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.json_text import json_lines
-from r2d2.inputs.rows import TWO_FIELDS, repeated_name
+from r2d2.inputs.rows import refuse_repeated
 from r2d2.inputs.splits import split_of_value
 from r2d2.inputs.texts import CAPTION, NO_TEXT
 from r2d2.inputs.values import BAD_LABEL, label_value, name_value, text_value
@@ -34,17 +33,14 @@ def expects(length: str, task: str) -> str:
     return f"{{split}}/{length}_{task}_{{split}}.json, and the pictures of {IMAGES}"
 
 
-def reader(length: str, task: str) -> Callable[[ImportContext], Iterator[Pair]]:
-    """How one is read.
+def read(length: str, task: str, context: ImportContext) -> Iterator[Pair]:
+    """A row a picture of a set for retrieval, a row a pair of one for matching.
 
     Args:
         length: `long` or `short`.
-        task: `itr`, retrieval: a row a picture; or `itm`, matching: a row a pair.
+        task: `itr`, retrieval, or `itm`, matching.
+        context: of the import.
     """
-    return partial(_read, length, task)
-
-
-def _read(length: str, task: str, context: ImportContext) -> Iterator[Pair]:
     tree = SourceTree(context.paths)
     wanted = expects(length, task)
     files = tree.find((f"{length}_{task}_*.json*",), wanted)
@@ -56,11 +52,8 @@ def _read(length: str, task: str, context: ImportContext) -> Iterator[Pair]:
         known = _paths(file)
         grouped: dict[tuple[str, str], PictureRows] = {}  # by split and picture
         for number, (where, fields) in enumerate(json_lines(file, context.dropped)):
-            repeated = repeated_name(fields, FIELDS)
-            if repeated is not None:
-                context.dropped.add(TWO_FIELDS, f"{where}: {repeated}")
-                continue
             with context.dropped.counting(where):
+                refuse_repeated(fields, FIELDS)
                 path, text = name_value(fields.get("image_path")), text_value(fields.get("text"))
                 label = label_value(fields.get("label")) if task == "itm" else None
                 split = split_of_value(fields.get("split")) or of_file

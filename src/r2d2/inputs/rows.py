@@ -21,7 +21,7 @@ from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.encoding import BOM, LOST
 from r2d2.inputs.json_text import JsonObject, json_objects
 from r2d2.inputs.lines import csv_lines, opened
-from r2d2.inputs.values import shown
+from r2d2.inputs.values import BadValueError, shown
 
 CSV, TSV, JSON, PARQUET = ("csv",), ("tsv",), ("jsonl", "ndjson", "json"), ("parquet", "pq")
 SUFFIXES = tuple(f".{name}" for name in (*CSV, *TSV, *JSON, *PARQUET))
@@ -119,10 +119,8 @@ def json_rows(
     if head:
         check(list({fold(name): None for _, fields in head for name in fields}))
     for where, fields in chain(head, objects):
-        repeated = repeated_name(fields, used)
-        if repeated is not None:
-            dropped.add(TWO_FIELDS, f"{where}: {repeated}")
-        else:
+        with dropped.counting(where):
+            refuse_repeated(fields, used)
             yield where, {fold(name): value for name, value in fields.items()}
 
 
@@ -168,6 +166,13 @@ def _value(scalar: pa.Scalar) -> Any:
         return scalar.as_py()
     except Exception:
         return LOST
+
+
+def refuse_repeated(fields: Mapping[str, Any], used: Collection[str]) -> None:
+    """BadValueError where an object has a used name twice."""
+    repeated = repeated_name(fields, used)
+    if repeated is not None:
+        raise BadValueError(TWO_FIELDS, repeated)
 
 
 def repeated_name(fields: Mapping[str, Any], used: Collection[str]) -> str | None:
