@@ -40,7 +40,7 @@ METADATA = "r2d2.downstream"  # the key under which a set's table keeps how it w
 
 @dataclass(frozen=True)
 class Hardness:
-    """How the model that chose them sees the pairs; NaN without one."""
+    """Similarities of the pairs by the model that chose the negatives; NaN without a model."""
 
     match: float = float("nan")  # mean cosine of matches
     other: float = float("nan")  # of non-matches
@@ -172,7 +172,7 @@ def set_config(table: PairsTable) -> dict[str, object] | None:
 
 @dataclass(frozen=True)
 class _SetRow:
-    """A pair of the set, by the places of its picture and of its text."""
+    """A pair of the set, by the positions of its picture and of its text."""
 
     picture: int
     text: int
@@ -181,7 +181,7 @@ class _SetRow:
 
 
 class _Embedder:
-    """Pictures and texts by place as a model sees them."""
+    """Embeddings of pictures and of texts, by position."""
 
     def __init__(
         self, table: PairsTable, picked: Sequence[Candidate], model: EmbeddingModel, update: Update
@@ -189,17 +189,17 @@ class _Embedder:
         self.table, self.picked, self.model, self.update = table, picked, model, update
         self.done = 0
 
-    def __call__(self, places: Sequence[int]) -> tuple[Floats, Floats]:
+    def __call__(self, positions: Sequence[int]) -> tuple[Floats, Floats]:
         """Embeddings (n, d) of pictures, and of texts."""
-        seen, read = [], []
-        for start in range(0, len(places), CHUNK):
-            some = [self.picked[place] for place in places[start : start + CHUNK]]
-            pairs = self.table.take([one.row for one in some], ("image",))
-            seen.append(self.model.encode_images([pair.image for pair in pairs]))
-            read.append(self.model.encode_texts([one.text.text for one in some]))
-            self.done += len(some)
+        images, texts = [], []
+        for start in range(0, len(positions), CHUNK):
+            chunk = [self.picked[n] for n in positions[start : start + CHUNK]]
+            pairs = self.table.take([candidate.row for candidate in chunk], ("image",))
+            images.append(self.model.encode_images([pair.image for pair in pairs]))
+            texts.append(self.model.encode_texts([candidate.text.text for candidate in chunk]))
+            self.done += len(chunk)
             self.update("embedding", self.done, None)
-        return np.concatenate(seen), np.concatenate(read)
+        return np.concatenate(images), np.concatenate(texts)
 
 
 def _deal(
@@ -232,15 +232,16 @@ def _hardness(dealt: Sequence[WrongTexts], embedder: _Embedder | None) -> Hardne
         return Hardness()
     match: list[float] = []
     other: list[float] = []
-    for one in dealt:
-        places = one.picture[:CHUNK].tolist()
-        if not places:
+    for of_split in dealt:
+        positions = of_split.picture[:CHUNK].tolist()
+        if not positions:
             continue
-        seen, read = embedder(places)
-        wrong = embedder(one.text[:CHUNK].tolist())[1]
-        match += (seen * read).sum(1).tolist()
-        other += (seen * wrong).sum(1).tolist()
-    return Hardness(float(np.mean(match)), float(np.mean(other)), sum(one.near for one in dealt))
+        images, texts = embedder(positions)
+        wrong = embedder(of_split.text[:CHUNK].tolist())[1]
+        match += (images * texts).sum(1).tolist()
+        other += (images * wrong).sum(1).tolist()
+    near = sum(of_split.near for of_split in dealt)
+    return Hardness(float(np.mean(match)), float(np.mean(other)), near)
 
 
 def _lost(picked: Sequence[Candidate], lost: Sequence[int]) -> StageCount:

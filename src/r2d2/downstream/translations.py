@@ -1,7 +1,7 @@
-"""Translation with a double check: a job's folder, its two passes, and what came of them.
+"""Translation with a double check: a job's folder, its two passes, and their results.
 
-One person translates each sentence anew, with the machine's attempt in sight; a second one checks,
-and accepts it or writes a better one. Sheets are CSV, so that any spreadsheet opens them. Every
+One person translates each sentence anew, and sees the machine's translation. A second person checks
+it, and accepts it or writes a better one. Sheets are CSV, so that any spreadsheet opens them. Every
 version stays in passes.jsonl; the last one of each sentence counts.
 """
 
@@ -76,7 +76,7 @@ def start_job(
 ) -> TranslationJob:
     """Write a job with its first sheet. R2D2Error where the folder is there."""
     check_outputs([a_folder(folder, is_unanswered)], overwrite=overwrite)
-    job = TranslationJob(folder, {one.id: one for one in sentences})
+    job = TranslationJob(folder, {sentence.id: sentence for sentence in sentences})
     with whole_folder(folder) as work:
         (work / SENTENCES).write_text(_json_lines(map(asdict, sentences)), encoding="utf-8")
         (work / SHEETS[1]).write_text(sheet(job, 1), encoding="utf-8-sig", newline="")
@@ -90,13 +90,15 @@ def open_job(folder: Path) -> TranslationJob:
     sentences = _read(folder / SENTENCES, Sentence)
     if not sentences:
         raise R2D2Error(f"{folder / SENTENCES} is empty: start the job again")
-    job = TranslationJob(folder, {one.id: one for one in sentences})
-    for said in _passes(folder):
-        if said.id not in job.sentences or said.number not in SHEETS:
-            raise R2D2Error(f"{folder / PASSES} is of another job: it is about {said.id}")
-        if said.number == 2 and said.id not in job.first:
-            raise R2D2Error(f"{folder / PASSES} is damaged: {said.id} is checked, not translated")
-        _put(job, said)
+    job = TranslationJob(folder, {sentence.id: sentence for sentence in sentences})
+    for version in _passes(folder):
+        if version.id not in job.sentences or version.number not in SHEETS:
+            raise R2D2Error(f"{folder / PASSES} is of another job: it is about {version.id}")
+        if version.number == 2 and version.id not in job.first:
+            raise R2D2Error(
+                f"{folder / PASSES} is damaged: {version.id} is checked, not translated"
+            )
+        _put(job, version)
     return job
 
 
@@ -105,21 +107,21 @@ def sheet(job: TranslationJob, number: int, filled: Checks | None = None) -> str
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(FIRST if number == 1 else SECOND)
-    for one in job.sentences.values():
-        told = job.first.get(one.id)
-        head = (one.id, one.image, one.source, one.machine)
-        if number == 1 and told is None:
+    for sentence in job.sentences.values():
+        first = job.first.get(sentence.id)
+        head = (sentence.id, sentence.image, sentence.source, sentence.machine)
+        if number == 1 and first is None:
             writer.writerow((*head, "", ""))
-        elif number == 2 and told is not None and one.id not in job.second:
-            own = (filled or {}).get((one.id, told.text), ("", "", ""))
-            writer.writerow((*head, told.text, told.by, *own))
+        elif number == 2 and first is not None and sentence.id not in job.second:
+            check = (filled or {}).get((sentence.id, first.text), ("", "", ""))
+            writer.writerow((*head, first.text, first.by, *check))
     return out.getvalue()
 
 
 def _filled(job: TranslationJob) -> Checks:
     """What checkers wrote into the job's own sheet, by id and translation."""
-    place = job.folder / SHEETS[2]
-    rows = read_sheet(place, DroppedRows())[1] if place.is_file() else ()
+    file = job.folder / SHEETS[2]
+    rows = read_sheet(file, DroppedRows())[1] if file.is_file() else ()
     return {
         (row.get("id", ""), row.get("translation", "")): (
             row.get("checked", ""), row.get("checker", ""), row.get("note", ""),
@@ -132,12 +134,12 @@ def take_sheet(job: TranslationJob, file: Path, by: str | None = None) -> SheetR
     """Record a filled sheet, whichever pass it is of, and write the sheet of the second.
 
     Args:
-        job: as it stands; takes in what was said.
+        job: as it stands; the versions of the sheet are added to it.
         file: CSV, as UTF-8, GB18030 or UTF-16; rows that cannot be read are counted.
         by: who filled it, where a row names nobody.
 
     Raises:
-        R2D2Error: no sheet of ours, of another job, or not one row that says something.
+        R2D2Error: it is no sheet of ours, or of another job, or no row of it is filled in.
     """
     dropped = DroppedRows()
     columns, read = read_sheet(file, dropped)
@@ -148,25 +150,23 @@ def take_sheet(job: TranslationJob, file: Path, by: str | None = None) -> SheetR
             f"{file} has columns {', '.join(columns) or 'none'}: give a filled "
             f"{SHEETS[1]} or {SHEETS[2]}"
         )
-    taken = SheetResult(number, dropped=dropped)
-    fresh = []
+    versions = []
     for where, row in rows:
         folded = {key: " ".join(value.split()) for key, value in row.items()}
-        said = _said(job, folded, number, by, where, dropped)
-        if said is not None:
-            fresh.append(said)
+        version = _version(job, folded, number, by, where, dropped)
+        if version is not None:
+            versions.append(version)
     if rows and dropped.counts["of another job"] == len(rows):
         raise R2D2Error(f"{file} is a sheet of another job: not one of its ids is in {job.folder}")
-    if not fresh:
+    if not versions:
         why = dropped.reasons() or "no row"
         raise R2D2Error(f"{file} says nothing ({why}): fill it in first")
-    before = _passes(job.folder)
-    for said in fresh:
-        _put(job, said)
-    taken.rows = len(fresh)
-    write_text(job.folder / PASSES, _json_lines(map(asdict, [*before, *fresh])))
+    earlier = _passes(job.folder)
+    for version in versions:
+        _put(job, version)
+    write_text(job.folder / PASSES, _json_lines(map(asdict, [*earlier, *versions])))
     write_text(job.folder / SHEETS[2], "\ufeff" + sheet(job, 2, _filled(job)))
-    return taken
+    return SheetResult(number, len(versions), dropped)
 
 
 def captions(job: TranslationJob, tag: str, partial: bool) -> list[str]:
@@ -184,13 +184,13 @@ def captions(job: TranslationJob, tag: str, partial: bool) -> list[str]:
     if not job.second:
         raise R2D2Error(f"{job.folder}: not one sentence is checked by a second person")
     return [
-        f"{one.image}#{tag}#{one.k} {job.second[one.id].text}"
-        for one in job.sentences.values()
-        if one.id in job.second
+        f"{sentence.image}#{tag}#{sentence.k} {job.second[sentence.id].text}"
+        for sentence in job.sentences.values()
+        if sentence.id in job.second
     ]
 
 
-def _said(
+def _version(
     job: TranslationJob,
     row: dict[str, str],
     number: int,
@@ -198,40 +198,40 @@ def _said(
     where: str,
     dropped: DroppedRows,
 ) -> SentenceVersion | None:
-    """What a row says; None where it is of no use."""
+    """The version that a row holds; None where it holds none, which is counted."""
     name = row.get("id", "")
     if name not in job.sentences:
         dropped.add("of another job", where)
         return None
     column, person = ("translation", "translator") if number == 1 else ("checked", "checker")
-    text, who = row.get(column, ""), row.get(person, "") or by or ""
+    text, author = row.get(column, ""), row.get(person, "") or by or ""
     if not text:
         dropped.add("not filled in", where)
         return None
-    if not who:
+    if not author:
         dropped.add(f"no {person} named", where)
         return None
     if number == 1:
         if name in job.second:
             dropped.add("checked already", where)
             return None
-        return SentenceVersion(name, 1, text, who)
-    told = job.first.get(name)
-    if told is None:
+        return SentenceVersion(name, 1, text, author)
+    first = job.first.get(name)
+    if first is None:
         dropped.add("not translated yet", where)
         return None
-    if row.get("translation", told.text) != told.text:
+    if row.get("translation", first.text) != first.text:
         dropped.add("its translation was changed in the sheet, or since", where)
         return None
-    if who == told.by:
+    if author == first.by:
         dropped.add("checked by its own translator", where)
         return None
-    accepted = text.lower() in ACCEPTED
-    return SentenceVersion(name, 2, told.text if accepted else text, who, row.get("note", ""))
+    final = first.text if text.lower() in ACCEPTED else text
+    return SentenceVersion(name, 2, final, author, row.get("note", ""))
 
 
-def _put(job: TranslationJob, said: SentenceVersion) -> None:
-    (job.first if said.number == 1 else job.second)[said.id] = said
+def _put(job: TranslationJob, version: SentenceVersion) -> None:
+    (job.first if version.number == 1 else job.second)[version.id] = version
 
 
 def _passes(folder: Path) -> list[SentenceVersion]:
@@ -246,7 +246,7 @@ def _read(path: Path, kind: type[Record]) -> list[Record]:
             continue
         try:
             row = kind(**json.loads(line))
-            if any(TYPES[one.type] is not type(getattr(row, one.name)) for one in fields(row)):
+            if any(TYPES[f.type] is not type(getattr(row, f.name)) for f in fields(row)):
                 raise TypeError("a value of the wrong type")
         except (ValueError, TypeError, RecursionError) as error:
             raise R2D2Error(
