@@ -23,11 +23,12 @@ from r2d2.corpus.clicks.engine import Database
 
 # Of a statement, by what it begins with or holds; the first that fits names its step.
 STEPS = (
-    ("COPY (SELECT url AS image", "check and sum the rows, and write the sums"),
-    ("COPY (SELECT *, coalesce((('0x'", "the same for each block of a large log, cut by image"),
+    ("CREATE TABLE written_", "distinct addresses and queries, and their keys"),
+    ("FROM moved_texts", "queries, in one spelling"),
+    ("COPY (SELECT image, 0::UTINYINT", "sum the rows by keys, and write the sums"),
+    ("COPY (SELECT s.*, bucket", "the sums of each block of a large log, cut by image"),
     ("COPY (SELECT image, source, text, sum(", "sum the blocks together"),
-    ("SELECT DISTINCT text", "distinct queries, in one spelling"),
-    ("CREATE TABLE images", "the sums of each image"),
+    ("COPY (SELECT key, images.text", "the sums of each image"),
     ("AS enough, count(*) AS pairs", "outcomes, for the prior and the cut"),
     ("CREATE TABLE passing", "the pairs that pass the cut"),
     ("CREATE TABLE alive", "their images, and ids of these"),

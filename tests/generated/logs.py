@@ -27,7 +27,7 @@ from generated.files import (
 )
 from generated.values import Values
 from r2d2.corpus.clicks.aggregate import aggregate
-from r2d2.corpus.clicks.buckets import sums_of
+from r2d2.corpus.clicks.buckets import images_of, sums_of, texts_of, with_texts
 from r2d2.corpus.clicks.log import find_logs, plan
 from r2d2.corpus.clicks.log_columns import TEXTS
 from r2d2.corpus.config import CorpusConfig, make_corpus_config
@@ -86,7 +86,8 @@ class Log:
                 update=lambda *_: None,
             )  # fmt: skip
             rows = duckdb.sql(
-                f"SELECT image, source, text, clicks, impressions FROM {sums_of(Path(folder), 0)}"
+                f"""SELECT image, source, text, clicks, impressions FROM
+                {with_texts(*(of(Path(folder), 0) for of in (sums_of, images_of, texts_of)))}"""
             ).fetchall()
         for reason, number in count.dropped.items():
             dropped.add(reason, "; ".join(count.examples.get(reason, ())), number)

@@ -25,7 +25,7 @@ from r2d2.errors import R2D2Error
 from r2d2.files import disk_errors, sole_process, write_text
 
 RECORD = "stage.json"
-FORMAT = 3  # of a working folder; another one is of another version
+FORMAT = 4  # of a working folder; another one is of another version
 FOLDERS = "[0-9][0-9]-*"
 
 

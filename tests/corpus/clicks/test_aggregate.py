@@ -14,7 +14,9 @@ from logs import FORMATS, read_sums, silent, write_log
 
 from r2d2.corpus.clicks.aggregate import aggregate, block_rows
 from r2d2.corpus.clicks.buckets import read_layout
+from r2d2.corpus.clicks.engine import open_database
 from r2d2.corpus.clicks.rank import rank
+from r2d2.corpus.clicks.text_keys import KeyCollisionError, TextKeys, check_keys
 from r2d2.corpus.config import RankConfig, make_corpus_config
 from r2d2.corpus.rows import IMAGE_COLUMNS, IMAGES, PAIRS, part_file, part_range
 from r2d2.corpus.runner import Runner
@@ -199,6 +201,50 @@ def test_sums_are_those_of_the_naive_twin_in_any_order(tmp_path_factory, rows, f
     for (url, text), (clicks, impressions, examined) in sums.items():
         assert found[image_id(url), text][:2] == (clicks, impressions)
         assert found[image_id(url), text][2] == pytest.approx(examined, abs=1e-5)
+
+
+def test_an_address_with_spaces_around_it_is_one_image_in_every_bucket(tmp_path, monkeypatch):
+    monkeypatch.setattr("r2d2.corpus.clicks.aggregate.BLOCK_ROWS", (8, 8))
+    addresses = [f"http://host/{n}" for n in range(16)]
+    rows = [
+        {"url": url, "query": "猫", "impressions": 2, "clicks": 1}
+        for address in addresses
+        for url in (address, f" {address}\u3000")
+    ]
+    types = {"impressions": pa.int64(), "clicks": pa.int64()}
+    logs = [write_log(tmp_path / "a", rows, "parquet", types)]
+    _, pairs, _ = build(logs, tmp_path / "out", "rank.enabled=false")
+    assert len(read_layout(tmp_path / "out").images) == 4
+    assert pairs == expected([(url, "猫", "query", 2, 4, 4.0) for url in addresses])
+    assert sorted(images_of(tmp_path / "out")["url"].to_pylist()) == sorted(addresses)
+
+
+@pytest.mark.parametrize("rows_of_block", [8, 1 << 20])
+def test_texts_of_one_key_are_summed_again_by_another_hash(tmp_path, monkeypatch, rows_of_block):
+    monkeypatch.setattr("r2d2.corpus.clicks.aggregate.BLOCK_ROWS", (rows_of_block, rows_of_block))
+    pairs = [(f"http://host/{n % 5}", f"q{n % 7}") for n in range(35)]
+    types = {"impressions": pa.int64(), "clicks": pa.int64()}
+    rows = [{"url": u, "query": q, "impressions": 3, "clicks": 1} for u, q in pairs]
+    logs = [write_log(tmp_path / str(n), rows[n::2], "parquet", types) for n in range(2)]
+    wanted = expected([(url, query, "query", 1, 3, 3.0) for url, query in pairs])
+    config = make_corpus_config(settings=["rank.enabled=false"])
+    for bits in (2, 64):  # two bits are four keys, so the seven texts cannot have one each
+        out = tmp_path / f"out-{bits}"
+        aggregate(
+            logs, config, out, runner=Runner(), memory_bytes=10**9, update=silent,
+            keys=TextKeys(bits=bits),
+        )  # fmt: skip
+        assert read_sums(out) == wanted
+
+
+def test_two_texts_of_one_key_and_two_keys_of_one_text_are_noticed(tmp_path):
+    with open_database(tmp_path, 10**9) as base:
+        base.run("CREATE TABLE good AS FROM (VALUES (1, 'a'), (2, 'b'), (3, NULL)) t(key, text)")
+        check_keys(base, "good")
+        for extra in ("(2, 'c')", "(4, 'b')"):
+            table = f"(FROM good UNION ALL FROM (VALUES {extra}))"
+            with pytest.raises(KeyCollisionError):
+                check_keys(base, table)
 
 
 def test_images_inline_are_known_by_their_bytes_and_kept_once(tmp_path):

@@ -11,11 +11,12 @@ LARGE = "SELECT hash(range) AS x, repeat('y', 40) || range AS y FROM range(30000
 
 
 def test_what_does_not_fit_into_memory_spills_into_the_folder_and_goes_with_the_step(tmp_path):
-    with open_database(tmp_path, 1) as base:
+    folder = tmp_path / "not" / "there yet"
+    with open_database(folder, 1) as base:
         base.run(f"CREATE TABLE sorted AS {LARGE}")
-        assert sum(file.stat().st_size for file in (tmp_path / SPILL).iterdir()) > LEAST_POOL // 4
+        assert sum(file.stat().st_size for file in (folder / SPILL).iterdir()) > LEAST_POOL // 4
         assert base.run("SELECT count(*), min(x) = first(x) FROM sorted") == [(3_000_000, True)]
-    assert not (tmp_path / SPILL).exists()
+    assert not (folder / SPILL).exists()
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):

@@ -4,9 +4,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from logs import silent, write_image_sums
+from logs import silent, write_bucket
 
-from r2d2.corpus.clicks.buckets import SUMS, TOTALS, BucketLayout, bucket_file, write_layout
+from r2d2.corpus.clicks.buckets import BucketLayout, write_layout
 from r2d2.corpus.clicks.checks import INLINE
 from r2d2.corpus.clicks.ctr import Prior, fit_prior, read_prior, score, write_prior
 from r2d2.corpus.clicks.cut import PRIOR
@@ -20,12 +20,9 @@ from r2d2.corpus.rows import (
     PAIRS,
     part_file,
     part_range,
-    write_rows,
 )
 from r2d2.corpus.runner import Runner
 from r2d2.errors import R2D2Error
-
-SUMS_TYPES = {"image": pa.string(), "source": pa.uint8(), "text": pa.string()}
 
 
 def make_id(number):
@@ -35,7 +32,6 @@ def make_id(number):
 def write_sums(folder, rows, buckets):
     """`rows`: (image number, text, source, clicks, impressions); gives them as PAIR_COLUMNS."""
     rows = sorted(rows, key=lambda row: (make_id(row[0]), TEXTS.index(row[2]), row[1]))
-    schema = pa.schema([(name, SUMS_TYPES.get(name, pa.int64())) for name in SUMS])
     images = []
     for bucket in range(buckets):
         first, last = part_range(bucket, buckets)
@@ -45,9 +41,7 @@ def write_sums(folder, rows, buckets):
             (INLINE + make_id(row[0]), TEXTS.index(row[2]), row[1], row[3], row[4], None)
             for row in some[::-1]
         ]
-        sums = [dict(zip(SUMS, row, strict=True)) for row in sums]
-        write_rows(bucket_file(folder, TOTALS, bucket), pa.Table.from_pylist(sums, schema))
-        write_image_sums(folder, bucket)
+        write_bucket(folder, bucket, sums)
     write_layout(folder, BucketLayout(tuple(images), buckets))
     return [
         {

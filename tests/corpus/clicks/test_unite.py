@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.logs import silent, write_image_sums
-from r2d2.corpus.clicks.buckets import SUMS, TOTALS, BucketLayout, bucket_file, write_layout
+from corpus.logs import silent, write_bucket
+from r2d2.corpus.clicks.buckets import BucketLayout, write_layout
 from r2d2.corpus.clicks.checks import EXAMINED_UNIT, INLINE
 from r2d2.corpus.clicks.ctr import Prior, smoothed
 from r2d2.corpus.clicks.log_columns import TEXTS
@@ -59,8 +59,6 @@ def lay_out(folder, pairs, images, parts):
 
 def write_sums(folder, pairs, buckets):
     """What was summed before anything was ranked."""
-    kinds = {"image": pa.string(), "source": pa.uint8(), "text": pa.string()}
-    schema = pa.schema([(name, kinds.get(name, pa.int64())) for name in SUMS])
     for n in range(buckets):
         first, last = part_range(n, buckets)
         rows = [
@@ -68,9 +66,7 @@ def write_sums(folder, pairs, buckets):
              None if row[5] is None else int(row[5] * EXAMINED_UNIT))
             for row in pairs if first <= row[0] < last
         ]  # fmt: skip
-        rows = [dict(zip(SUMS, row, strict=True)) for row in rows]
-        write_rows(bucket_file(folder, TOTALS, n), pa.Table.from_pylist(rows, schema))
-        write_image_sums(folder, n)
+        write_bucket(folder, n, rows)
     write_layout(folder, BucketLayout((0,) * buckets, buckets))
 
 

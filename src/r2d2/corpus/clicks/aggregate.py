@@ -1,8 +1,9 @@
 """Stage 1: sum clicks and impressions per (image, query), however large the log.
 
 First every block of the log is summed: plain Parquet files of up to `block_rows` together by the
-database itself, all else piece by piece through the readers, which count each broken row. Then the
-sums of all blocks are put together by bucket, a range of image ids, with queries in one spelling.
+database itself, all else piece by piece through the readers, which count each broken row. Queries
+get their one spelling there. Then the sums of all blocks are put together by bucket, a range of
+image ids.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from r2d2.corpus.clicks.block import RUNS, SumBlock
 from r2d2.corpus.clicks.buckets import (
     IMAGE_TOTALS,
     PLACES,
+    TEXT_TABLE,
     TOTALS,
     BucketLayout,
     by_bucket,
@@ -28,6 +30,7 @@ from r2d2.corpus.clicks.buckets import (
 from r2d2.corpus.clicks.log import find_logs, plan
 from r2d2.corpus.clicks.merge import MergeBucket
 from r2d2.corpus.clicks.text_cuts import cut_texts
+from r2d2.corpus.clicks.text_keys import KeyCollisionError, TextKeys
 from r2d2.corpus.config import CorpusConfig
 from r2d2.corpus.funnel import StageCount, add_counts
 from r2d2.corpus.runner import Runner, map_jobs
@@ -41,6 +44,8 @@ READING = "reading logs"
 # Rows summed by one statement, at least and at most: what a kill may lose is some two minutes
 BLOCK_ROWS = (1 << 20, 1 << 27)
 SUMMED_BYTES = 32  # of memory for each: the index of what the database spills stays in memory
+PAIR_BYTES = 40  # of a pair in a compressed file, without its text where that has many pairs
+SEEDS = 5  # hashes that are tried: two of 100 million texts have one key with probability 0.0003
 PART_SHARE, PART_BYTES = 6, 128 << 20  # of the memory, and at most: a part of the next stages
 
 
@@ -52,20 +57,23 @@ def aggregate(
     runner: Runner,
     memory_bytes: int,
     update: Update,
+    keys: TextKeys = TextKeys(),
 ) -> list[StageCount]:
     """Sum logs.
 
     What an interrupted call left in `out` is used again: the blocks and the buckets that are whole.
+    In the rare case that two texts have one key, everything is summed again by another hash.
 
     Args:
         logs: files, folders, globs or URLs.
         config: which columns hold what, and whether there must be clicks.
-        out: folder to write `sums` into (SUMS), `image_sums`, `places` (address and path of images
-            that have more than an address) and `blobs` (encoded images).
+        out: folder to write `sums` into (SUMS), `image_sums`, `texts`, `places` (address and path
+            of images that have more than an address) and `blobs` (encoded images).
         runner: who does the jobs; on one machine its workers are threads of the database, and
             processes for what Python reads.
         memory_bytes: for the whole process, with its workers.
         update: progress.
+        keys: the hash that is tried first.
 
     Returns:
         One count of rows; its notes tell how many pairs and images, clicks and impressions.
@@ -84,22 +92,34 @@ def aggregate(
     blocks = [{"pieces": json.dumps(block)} for block in _blocks(plain, most)]
     jobs = [*blocks, *({"pieces": json.dumps([piece])} for piece in other)]
     jobs = [{**job, "name": f"{n:06d}", "out": str(out)} for n, job in enumerate(jobs)]
-    examination, simplified = config.rank.examination, config.query.simplified
-    whole = SumBlock(examination, buckets, memory_bytes, workers)
-    counts = by_bucket(whole, jobs[: len(blocks)], Runner(), READING, update) if blocks else []
-    if other:
-        piecewise = SumBlock(examination, buckets, share, 1)
-        counts += map_jobs(piecewise, jobs[len(blocks) :], runner, READING, update)
-    rows = add_counts(counts)
-    _need_rows(pieces, jobs, counts, rows)
-    _need_clicks(config, counts, rows)
-    _keep_buckets(out, [jobs, simplified, list(examination), buckets])
-    tasks = [{"out": str(out), "bucket": str(bucket)} for bucket in range(buckets)]
-    memory, threads = (share, 1) if runner.cluster else (memory_bytes, workers)
-    work = MergeBucket(len(jobs) == 1, simplified, memory, threads)
-    merged = by_bucket(work, tasks, runner, "summing up", update)
+    threads = 1 if runner.cluster else workers
+    examination = config.rank.examination
+    while True:
+        try:
+            spelled = config.query.simplified
+            whole = SumBlock(examination, spelled, keys, buckets, memory_bytes, workers)
+            counts = []
+            if blocks:
+                counts += by_bucket(whole, jobs[: len(blocks)], Runner(), READING, update)
+            if other:
+                piecewise = replace(whole, memory_bytes=share, threads=1)
+                counts += map_jobs(piecewise, jobs[len(blocks) :], runner, READING, update)
+            rows = add_counts(counts)
+            _need_rows(pieces, jobs, counts, rows)
+            _need_clicks(config, counts, rows)
+            _keep_buckets(out, [jobs, asdict(replace(whole, memory_bytes=0, threads=0))])
+            tasks = [{"out": str(out), "bucket": str(bucket)} for bucket in range(buckets)]
+            work = MergeBucket(share if runner.cluster else memory_bytes, threads)
+            merged = by_bucket(work, tasks, runner, "summing up", update)
+            break
+        except KeyCollisionError as error:
+            log.info("summed again by another hash, because of %s", error)
+            keys = TextKeys(keys.seed + 1)
+            if keys.seed == SEEDS:
+                raise
     shutil.rmtree(out / RUNS, ignore_errors=True)
-    size = sum(file.stat().st_size for file in (out / TOTALS).iterdir()) + run_bytes(out)
+    size = sum(count.notes["pairs"] for count in merged) * PAIR_BYTES + run_bytes(out)
+    size += sum(file.stat().st_size for file in (out / TEXT_TABLE).iterdir())
     each = -(-size // (max(1, min(share // PART_SHARE, PART_BYTES)) * buckets))
     each = max(each, -(-workers // buckets), 1)
     write_layout(
@@ -159,7 +179,7 @@ def _keep_buckets(out: Path, origin: list[Any]) -> None:
     record = out / RUNS / "origin.json"
     text = json.dumps(origin)
     if not record.exists() or record.read_text(encoding="utf-8") != text:
-        for kind in (TOTALS, IMAGE_TOTALS, PLACES):
+        for kind in (TOTALS, IMAGE_TOTALS, TEXT_TABLE, PLACES):
             shutil.rmtree(out / kind, ignore_errors=True)
         for old in (out / RUNS).glob("bucket-*.json"):
             old.unlink()

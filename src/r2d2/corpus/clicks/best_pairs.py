@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from r2d2.corpus.clicks.buckets import with_texts
 from r2d2.corpus.clicks.checks import image_id
 from r2d2.corpus.clicks.ctr import Prior
 from r2d2.corpus.clicks.cut import LastScore, enough, looks_of, score_literal, score_of
@@ -22,7 +23,7 @@ from r2d2.corpus.rows import PAIR_ROWS, DroppedFile
 
 NO_QUERY = "no query left"
 COLUMNS = "image, source, text, clicks, impressions, examined, ctr"
-KEPT = "image_id, source, text, clicks, impressions, examined, ctr"
+KEPT = "image_id, source, p.text, clicks, impressions, examined, ctr"
 # The name of a pair's source.
 SOURCE = f"CASE source {' '.join(f'WHEN {n} THEN {quoted(t)}' for n, t in enumerate(TEXTS))} END"
 TOTALS = "count(*), coalesce(sum(clicks), 0)::BIGINT, coalesce(sum(impressions), 0)::BIGINT"
@@ -34,6 +35,7 @@ def rank_block(
     base: Database,
     sums: str,
     images: str,
+    texts: str,
     config: RankConfig,
     prior: Prior,
     last: LastScore | None,
@@ -43,9 +45,11 @@ def rank_block(
 
     Args:
         base: where the relations are. It then has `ranked` (KEPT of the pairs that stay) and
-            `alive` (`image` and `image_id` of their images; with `copies`, of all others too).
+            `alive` (`key`, `image` and `image_id` of their images; with `copies`, of all others
+            too).
         sums: a relation with the columns SUMS, all pairs of its images.
         images: their sums, see `buckets.images_of`.
+        texts: their texts, see `buckets.texts_of`.
         config: the rules.
         prior: of the whole log.
         last: of this block; see `cut.find_cut`.
@@ -56,11 +60,13 @@ def rank_block(
     """
     if not config.active:
         base.run(
-            f"CREATE TABLE alive AS SELECT image, {image_id('image')} AS image_id FROM {images}"
+            f"""CREATE TABLE alive AS SELECT key, image, {image_id("image")} AS image_id
+            FROM {images}"""
         )
         base.run(
             f"""CREATE VIEW ranked AS
-            SELECT *, NULL::FLOAT AS ctr FROM {sums} JOIN alive USING (image)"""
+            SELECT alive.image_id, s.* REPLACE (t.text AS text), NULL::FLOAT AS ctr FROM {sums} s
+            JOIN alive ON alive.key = s.image JOIN {texts} t ON t.key = s.text"""
         )
         (totals,) = base.run(f"SELECT {TOTALS} FROM {sums}")
         return _stage_count(totals, {}, {}, {})
@@ -74,35 +80,40 @@ def rank_block(
         f"""CREATE TABLE passing AS SELECT {COLUMNS} FROM scores
         WHERE source = 0 AND enough = 0 AND NOT {low}"""
     )
-    tied = _drop_ties(base, last)
+    tied = _drop_ties(base, images, texts, last)
     base.run(
-        f"""CREATE TABLE alive AS SELECT image, {image_id("image")} AS image_id, true AS ranked,
-            queries > {config.max_queries} AS crowded
-        FROM (SELECT image, count(*) AS queries FROM passing GROUP BY image)"""
+        f"""CREATE TABLE alive AS SELECT key, image, {image_id("image")} AS image_id,
+            true AS ranked, queries > {config.max_queries} AS crowded
+        FROM (SELECT image AS key, count(*) AS queries FROM passing GROUP BY image)
+        JOIN {images} USING (key)"""
     )
     base.run(
-        """CREATE TABLE crowded AS SELECT *,
-            row_number() OVER (PARTITION BY image ORDER BY ctr DESC, text) AS place
-        FROM passing JOIN alive USING (image) WHERE crowded"""
+        f"""CREATE TABLE crowded AS SELECT p.*, image_id,
+            row_number() OVER (PARTITION BY p.image ORDER BY ctr DESC, t.text) AS place
+        FROM passing p JOIN alive ON alive.key = p.image JOIN {texts} t ON t.key = p.text
+        WHERE crowded"""
     )
     base.run(
-        f"""CREATE VIEW ranked AS
-        SELECT {KEPT} FROM passing JOIN alive USING (image) WHERE NOT crowded
-        UNION ALL SELECT {KEPT} FROM crowded WHERE place <= {config.max_queries}
-        UNION ALL SELECT {KEPT} FROM scores JOIN alive USING (image) WHERE source > 0 AND ranked"""
+        f"""CREATE VIEW ranked AS SELECT pair.* REPLACE (t.text AS text) FROM (
+            SELECT {KEPT} FROM passing p JOIN alive ON alive.key = p.image WHERE NOT crowded
+            UNION ALL SELECT {KEPT} FROM crowded p WHERE place <= {config.max_queries}
+            UNION ALL SELECT {KEPT} FROM scores p JOIN alive ON alive.key = p.image
+                WHERE source > 0 AND ranked
+        ) pair JOIN {texts} t ON t.key = pair.text"""
     )
     rules = _rules(config, f"{low} OR {tied}" if tied else low)
-    count = _count_ranked(base, images, config, low, rules)
+    count = _count_ranked(base, images, texts, config, low, rules)
     if dropped is not None and dropped.wanted:
         for rule, rows in rules.items():
+            pairs = with_texts(f"(SELECT {COLUMNS} FROM {rows})", images, texts)
             query = f"""SELECT {image_id("image")} AS image_id, text, {SOURCE} AS source,
-                clicks, impressions FROM {rows}"""
+                clicks, impressions FROM {pairs}"""
             for batch in base.batches(query, PAIR_ROWS):
                 dropped.add_table(rule, pa.Table.from_batches([batch]))
     if config.copies:
         base.run(
-            f"""INSERT INTO alive SELECT image, {image_id("image")}, false, false
-            FROM {images} WHERE image NOT IN (SELECT image FROM alive)"""
+            f"""INSERT INTO alive SELECT key, image, {image_id("image")}, false, false
+            FROM {images} WHERE key NOT IN (SELECT key FROM alive)"""
         )
     return count
 
@@ -111,10 +122,10 @@ def unranked_images(images: str) -> str:
     """A SELECT of the images that are not `alive`: their ids, sums, and addresses where known."""
     return f"""SELECT {image_id("image")} AS image_id, clicks, impressions,
         CASE WHEN NOT starts_with(image, chr(0)) THEN image END AS place
-        FROM {images} WHERE image NOT IN (SELECT image FROM alive)"""
+        FROM {images} WHERE key NOT IN (SELECT key FROM alive)"""
 
 
-def _drop_ties(base: Database, last: LastScore | None) -> str:
+def _drop_ties(base: Database, images: str, texts: str, last: LastScore | None) -> str:
     """Take pairs of the very last score out of `passing`, but for those that stay.
 
     Returns:
@@ -124,15 +135,19 @@ def _drop_ties(base: Database, last: LastScore | None) -> str:
         return ""
     tied = f"ctr = {score_literal(last.score)}"
     (ties,) = last.ties
-    if ties:
-        place = f"({image_id('image')}, text)"
-        ((last_id, text),) = base.run(
-            f"""SELECT {image_id("image")} AS id, text FROM passing WHERE {tied}
-            ORDER BY id, text LIMIT 1 OFFSET {ties - 1}"""
-        )
-        tied = f"({tied} AND {place} > ({quoted(last_id)}, {quoted(text)}))"
-    base.run(f"DELETE FROM passing WHERE {tied}")
-    return tied
+    if not ties:
+        base.run(f"DELETE FROM passing WHERE {tied}")
+        return tied
+    pairs = f"(SELECT {COLUMNS} FROM passing WHERE {tied})"
+    base.run(
+        f"""CREATE TABLE beyond_cut AS SELECT image, text FROM (
+            SELECT pair.image, pair.text, row_number() OVER (ORDER BY id, t.text) AS rank
+            FROM {pairs} pair JOIN (SELECT key, {image_id("image")} AS id FROM {images}) i
+            ON i.key = pair.image JOIN {texts} t ON t.key = pair.text) WHERE rank > {ties}"""
+    )
+    beyond = "(image, text) IN (SELECT (image, text) FROM beyond_cut)"
+    base.run(f"DELETE FROM passing WHERE {tied} AND {beyond}")
+    return f"({tied} AND {beyond})"
 
 
 def _cut_name(config: RankConfig) -> str:
@@ -148,12 +163,17 @@ def _rules(config: RankConfig, low: str) -> dict[str, str]:
         "min_clicks": "scores WHERE source = 0 AND enough = 2",
         _cut_name(config): f"scores WHERE source = 0 AND enough = 0 AND ({low})",
         "max_queries": f"crowded WHERE place > {config.max_queries}",
-        NO_QUERY: "scores WHERE source > 0 AND image NOT IN (SELECT image FROM alive)",
+        NO_QUERY: "scores WHERE source > 0 AND image NOT IN (SELECT key FROM alive)",
     }
 
 
 def _count_ranked(
-    base: Database, images: str, config: RankConfig, low: str, rules: Mapping[str, str]
+    base: Database,
+    images: str,
+    texts: str,
+    config: RankConfig,
+    low: str,
+    rules: Mapping[str, str],
 ) -> StageCount:
     """What each rule of `rank_block` drops, with examples, and what stays."""
     # numbers alone: texts are read for the examples
@@ -182,11 +202,13 @@ def _count_ranked(
         (dropped[NO_QUERY],) = base.run(f"SELECT {TOTALS}, {_MOST} FROM {rules[NO_QUERY]}")
     dropped = {rule: amounts for rule, amounts in dropped.items() if amounts[0]}
     examples = {
-        rule: _examples(base, rules[rule], min(most) if most and len(most) == EXAMPLES else 0)
+        rule: _examples(
+            base, rules[rule], images, texts, min(most) if most and len(most) == EXAMPLES else 0
+        )
         for rule, (*_, most) in dropped.items()
     }
     ((shown,),) = base.run(
-        f"SELECT sum(impressions) FROM {images} WHERE image IN (SELECT image FROM alive)"
+        f"SELECT sum(impressions) FROM {images} WHERE key IN (SELECT key FROM alive)"
     )
     notes = {"aside_impressions": seen[2] - int(shown or 0)}
     return _stage_count(seen, dropped, examples, notes)
@@ -222,12 +244,12 @@ def _stage_count(
     )  # fmt: skip
 
 
-def _examples(base: Database, rows: str, least: int) -> tuple[str, ...]:
+def _examples(base: Database, rows: str, images: str, texts: str, least: int) -> tuple[str, ...]:
     """The pairs that were shown most often, of at least `least` impressions."""
+    shown = f"(SELECT {COLUMNS} FROM {rows} AND coalesce(impressions, 0) >= {least})"
     pairs = base.run(
-        f"""SELECT text, source, clicks, impressions, ctr FROM {rows}
-        AND coalesce(impressions, 0) >= {least} ORDER BY impressions DESC, text, image
-        LIMIT {EXAMPLES}"""
+        f"""SELECT text, source, clicks, impressions, ctr FROM {with_texts(shown, images, texts)}
+        ORDER BY impressions DESC, text, image LIMIT {EXAMPLES}"""
     )
     return tuple(
         f"{text} ({TEXTS[source]})"

@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from r2d2.corpus.clicks.engine import STORAGE, Database, named, open_database, q
 from r2d2.corpus.clicks.log import read_piece
 from r2d2.corpus.clicks.log_columns import FILE_ROW_NUMBER, LOG_FILE, ROW_NUMBER, TEXTS
 from r2d2.corpus.clicks.sums import (
-    TOTALLED,
+    address_rows,
     count_rows,
     dropped_rows,
     exact_tally,
@@ -28,11 +28,11 @@ from r2d2.corpus.clicks.sums import (
     is_address_log,
     relation_types,
     row_location,
-    sum_addresses,
     sum_checked,
     tally_rows,
 )
 from r2d2.corpus.clicks.text_cuts import LINE_FORMATS
+from r2d2.corpus.clicks.text_keys import KEY_TABLES, TextKeys, sum_addresses, sum_texts
 from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.rows import PAIR_ROWS, DroppedFile
 from r2d2.errors import first_line
@@ -45,6 +45,11 @@ RUNS = "runs"  # folder of the blocks' sums
 ROW_BYTES = 500  # what a row of a chunk takes while it is summed
 CHUNK_SHARE = 8  # a chunk's bytes are at most this part of the memory
 CHUNK_ROWS = (10_000, 1 << 20)  # at least, at most
+# Of the table of sums whose texts are not replaced by keys yet
+BLOCK_COLUMNS = """image VARCHAR, source UTINYINT, text VARCHAR, clicks BIGINT, impressions BIGINT,
+    examined BIGINT"""
+# Settings of a block on which its sums depend
+SOURCE_SETTINGS = ("examination", "simplified", "keys", "buckets")
 CHUNK_BYTES = 1 << 30  # at most: Arrow's strings count to 2 GiB
 
 
@@ -53,6 +58,8 @@ class SumBlock:
     """The sums of a block of the log, by bucket."""
 
     examination: tuple[float, ...]
+    simplified: bool  # queries are spelled with simplified characters
+    keys: TextKeys
     buckets: int
     memory_bytes: int
     threads: int
@@ -61,7 +68,8 @@ class SumBlock:
         """Sum a block; its sums are valid once its count lies beside them."""
         folder, name = Path(job["out"]) / RUNS, job["name"]
         record = folder / f"{name}.json"
-        source = {"job": job, "examination": list(self.examination), "buckets": self.buckets}
+        settings = {**asdict(self), "examination": list(self.examination)}
+        source = {"job": job, **{name: settings[name] for name in SOURCE_SETTINGS}}
         if record.exists():
             done = json.loads(record.read_text(encoding="utf-8"))
             if done.pop("source") == source:
@@ -73,14 +81,15 @@ class SumBlock:
             old.unlink()
         with disk_errors(work):
             work.mkdir(parents=True)
-        with (
-            open_database(work, self.memory_bytes, self.threads) as base,
-            DroppedFile(Path(job["out"]), "aggregate", "rows", name) as file,
-        ):
-            count = self._by_files(base, pieces, work, file) if is_block(pieces) else None
+        count = None
+        with DroppedFile(Path(job["out"]), "aggregate", "rows", name) as file:
+            if is_block(pieces):
+                with open_database(work, self.memory_bytes, self.threads) as base:
+                    count = self._by_files(base, pieces, work, file)
             if count is None:
                 blobs = Path(job["out"]) / BLOBS / name
-                count = self._by_batches(base, pieces, work, blobs, file)
+                with open_database(work, self.memory_bytes, self.threads) as base:
+                    count = self._by_batches(base, pieces, work, blobs, file)
         write_text(record, json.dumps({**count.to_dict(), "source": source}))
         return count
 
@@ -99,10 +108,12 @@ class SumBlock:
             checked = f"({check_rows(rows, types, self.examination)})"
             exact = None
             if not is_address_log(types):
-                self._write(base, sum_checked(checked, types), work)
+                base.run(f"CREATE TABLE block AS {sum_checked(checked, types)}")
+                self._write(base, sum_texts(base, "block", self.keys, self.simplified), work)
             else:
                 exact = None if self.examination else exact_tally(base, rows, types)
-                sums = sum_addresses(rows, types, self.examination, exact=exact is not None)
+                counted = address_rows(rows, types, self.examination, exact=exact is not None)
+                sums = sum_addresses(base, rows, counted, self.keys, self.simplified)
                 self._write(base, sums, work)
         except (
             duckdb.InvalidInputException,  # texts that are no UTF-8, among others
@@ -113,7 +124,7 @@ class SumBlock:
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir(parents=True)
             return None
-        summed = block_sums([*work.rglob("*.parquet")])
+        summed = block_files(TOTALS, [*(work / TOTALS).rglob("*.parquet")])
         (totals,) = base.run(f"SELECT sum(clicks), sum(impressions) FROM {summed}")
         if exact is not None and [int(total or 0) for total in totals] == [*exact[2:4]]:
             return count_rows([exact])
@@ -149,7 +160,7 @@ class SumBlock:
         """Sum chunk by chunk, and the sums of the chunks."""
         dropped = DroppedRows(keep=lambda reason, where: file.add(reason, {}, where))
         shown, runs, tally = DroppedRows(), 0, []
-        base.run(f"CREATE TABLE block AS FROM {block_sums([])}")
+        base.run(f"CREATE TABLE block ({BLOCK_COLUMNS})")
         base.run("CREATE TABLE places (image VARCHAR, url VARCHAR, path VARCHAR)")
         for piece, chunk in self._chunks(pieces, dropped):
             batch = make_batch(chunk, piece["folder"])
@@ -184,15 +195,11 @@ class SumBlock:
                 write_run(run, batch.rows["inline"], batch.images, {key for (key,) in kept})
                 runs += 1
         base.run("DROP TABLE IF EXISTS checked")
-        total = ", ".join(f"sum({column})::BIGINT AS {column}" for column in TOTALLED)
-        self._write(base, f"SELECT image, source, text, {total} FROM block GROUP BY ALL", work)
+        self._write(base, sum_texts(base, "block", self.keys, self.simplified), work)
         if base.run("SELECT count(*) FROM places")[0][0]:
-            self._write(
-                base,
-                "SELECT image, min(url) AS url, min(path) AS path FROM places GROUP BY image",
-                work,
-                PLACES,
-            )
+            of_image = "SELECT image, min(url) AS url, min(path) AS path FROM places GROUP BY image"
+            cut = f"SELECT *, {self._bucket('image')} AS bucket FROM ({of_image})"
+            self._write_kind(base, of_image, cut, work / PLACES)
         count = count_rows(tally, shown.first_examples())
         lines = dict(dropped.counts)
         return replace(
@@ -219,20 +226,40 @@ class SumBlock:
             if held:
                 yield piece, pa.concat_tables(held, promote_options="permissive")
 
-    def _write(self, base: Database, query: str, work: Path, kind: str = TOTALS) -> None:
-        """Write rows by bucket."""
-        target = work / kind
+    def _write(self, base: Database, sums: str, work: Path) -> None:
+        """Write sums, and the tables `images` and `texts` of their keys, by bucket."""
+        if self.buckets == 1:
+            self._write_kind(base, sums, "", work / TOTALS)
+            for table in KEY_TABLES:
+                self._write_kind(base, f"FROM {table}", "", work / table)
+            return
+        whole = work / "whole.parquet"
+        base.write(sums, whole)
+        base.run(
+            f"CREATE TABLE buckets AS SELECT key, {self._bucket('text')} AS bucket FROM images"
+        )
+        pairs = f"read_parquet({quoted(str(whole))}) s JOIN buckets ON buckets.key = s.image"
+        self._write_kind(base, "", f"SELECT s.*, bucket FROM {pairs}", work / TOTALS)
+        cut = "SELECT key, text, bucket FROM images JOIN buckets USING (key)"
+        self._write_kind(base, "", cut, work / KEY_TABLES[0])
+        cut = f"""SELECT key, texts.text, bucket FROM texts JOIN (
+            SELECT DISTINCT s.text AS key, bucket FROM {pairs}) USING (key)"""
+        self._write_kind(base, "", cut, work / KEY_TABLES[1])
+        whole.unlink()
+
+    def _write_kind(self, base: Database, rows: str, cut: str, target: Path) -> None:
+        """Write rows into the folder of the only bucket, or `cut`, with `bucket`, into several."""
         if self.buckets == 1:
             target = target / "bucket=0"
             target.mkdir(parents=True, exist_ok=True)
-            base.run(f"COPY ({query}) TO {quoted(str(target / 'data.parquet'))} ({STORAGE})")
-            return
-        prefix = f"('0x' || substr({image_id('image')}, 1, 8))::BIGINT"
-        bucket = f"coalesce(({prefix} * {self.buckets}) >> 32, 0)"
-        base.run(
-            f"COPY (SELECT *, {bucket} AS bucket FROM ({query})) TO {quoted(str(target))} "
-            f"({STORAGE}, PARTITION_BY (bucket))"
-        )
+            base.run(f"COPY ({rows}) TO {quoted(str(target / 'data.parquet'))} ({STORAGE})")
+        else:
+            base.run(f"COPY ({cut}) TO {quoted(str(target))} ({STORAGE}, PARTITION_BY (bucket))")
+
+    def _bucket(self, image: str) -> str:
+        """The bucket of an image, as SQL."""
+        prefix = f"('0x' || substr({image_id(image)}, 1, 8))::BIGINT"
+        return f"coalesce(({prefix} * {self.buckets}) >> 32, 0)"
 
 
 def is_block(pieces: Sequence[dict[str, str]]) -> bool:
@@ -240,13 +267,20 @@ def is_block(pieces: Sequence[dict[str, str]]) -> bool:
     return all(piece["plain"] and "whole" in piece for piece in pieces)
 
 
-def block_sums(files: Sequence[Path]) -> str:
-    """A relation over sums that lie in files, perhaps in none."""
+def block_files(kind: str, files: Sequence[Path]) -> str:
+    """A relation over the files of blocks, perhaps over none.
+
+    Args:
+        kind: TOTALS, or one of KEY_TABLES.
+        files: of this kind.
+    """
     if files:
         listed = ", ".join(quoted(str(file)) for file in files)
         return f"read_parquet([{listed}], hive_partitioning = false)"
-    types = {"image": "VARCHAR", "source": "UTINYINT", "text": "VARCHAR"}
-    columns = ", ".join(f"NULL::{types.get(name, 'BIGINT')} AS {name}" for name in SUMS)
+    types = {"source": "UTINYINT", "image": "UBIGINT", "key": "UBIGINT"}
+    types["text"] = "UBIGINT" if kind == TOTALS else "VARCHAR"
+    names = SUMS if kind == TOTALS else ("key", "text")
+    columns = ", ".join(f"NULL::{types.get(name, 'BIGINT')} AS {name}" for name in names)
     return f"(SELECT {columns} WHERE false)"
 
 

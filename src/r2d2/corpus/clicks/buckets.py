@@ -12,19 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from r2d2.corpus.clicks.engine import quoted
+from r2d2.corpus.clicks.text_keys import TOTALLED
 from r2d2.corpus.funnel import StageCount
 from r2d2.corpus.runner import Runner, Work, map_jobs
 from r2d2.errors import R2D2Error
 from r2d2.files import write_text
 from r2d2.progress import Update
 
-# `image` is an image's key (see `checks.image_id`), `source` a place in TEXTS, `examined` is in
+# `image` and `text` are keys (see `text_keys`), `source` is an index of TEXTS, `examined` is in
 # parts of 1 / EXAMINED_UNIT, or NULL where all impressions are looked at.
-SUMS = ("image", "source", "text", "clicks", "impressions", "examined")
+SUMS = ("image", "source", "text", *TOTALLED)
 TOTALS = "sums"  # folder of files with the columns SUMS
-IMAGE_TOTALS = (
-    "image_sums"  # of files with `image`, `clicks`, `impressions`: the sums of each image
-)
+# Of files with `key`, `image` (see `checks.image_id`), and its `clicks` and `impressions`
+IMAGE_TOTALS = "image_sums"
+TEXT_TABLE = "texts"  # of files with `key`, `text`
 PLACES = "places"  # of files with `image`, `url`, `path`: of images that have more than an address
 CUT = "cut.json"
 
@@ -68,14 +69,39 @@ def sums_of(folder: Path, bucket: int) -> str:
 
 
 def images_of(folder: Path, bucket: int) -> str:
-    """The images of a bucket as a relation: `image`, `clicks` and `impressions` of its pairs."""
+    """The images of a bucket: `key`, `image`, and the `clicks` and `impressions` of its pairs."""
     return f"read_parquet({quoted(str(bucket_file(folder, IMAGE_TOTALS, bucket)))})"
 
 
-def sum_images(relation: str) -> str:
-    """A SELECT of what `images_of` holds, from a relation with the columns of SUMS."""
-    return f"""SELECT image, sum(clicks)::BIGINT AS clicks, sum(impressions)::BIGINT AS impressions
-        FROM {relation} GROUP BY image"""
+def texts_of(folder: Path, bucket: int) -> str:
+    """The texts of a bucket as a relation: `key`, `text`."""
+    return f"read_parquet({quoted(str(bucket_file(folder, TEXT_TABLE, bucket)))})"
+
+
+def with_texts(pairs: str, images: str, texts: str) -> str:
+    """A relation of pairs in which images and texts stand in place of their keys.
+
+    Args:
+        pairs: a relation with the columns SUMS, and perhaps others.
+        images: see `images_of`.
+        texts: see `texts_of`.
+    """
+    return f"""(SELECT pair.* REPLACE (named_images.image AS image, named_texts.text AS text)
+        FROM {pairs} pair JOIN {images} named_images ON named_images.key = pair.image
+        JOIN {texts} named_texts ON named_texts.key = pair.text)"""
+
+
+def sum_images(sums: str, images: str) -> str:
+    """A SELECT of what `images_of` holds.
+
+    Args:
+        sums: a relation with the columns SUMS.
+        images: a relation with `key` and `text`.
+    """
+    return f"""SELECT key, images.text AS image, clicks, impressions FROM (
+            SELECT image AS key, sum(clicks)::BIGINT AS clicks,
+                sum(impressions)::BIGINT AS impressions FROM {sums} GROUP BY image)
+        JOIN {images} images USING (key)"""
 
 
 def by_bucket(

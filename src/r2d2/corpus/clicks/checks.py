@@ -46,6 +46,18 @@ def trimmed(text: str) -> str:
     return f"trim({text}, {quoted(SPACES)})"
 
 
+def trimmed_address(url: str) -> str:
+    """An address without the spaces around it.
+
+    One that begins and ends with visible ASCII characters, as nearly all do, is not trimmed.
+    """
+    plain = "BETWEEN 33 AND 126"
+    return (
+        f"CASE WHEN unicode({url}) {plain} AND unicode(right({url}, 1)) {plain} THEN {url} "
+        f"ELSE {trimmed(url)} END"
+    )
+
+
 def image_id(key: str) -> str:
     """The id of an image by its key: see `r2d2.corpus.rows.image_id_of`."""
     return (
@@ -71,17 +83,19 @@ def check_rows(
             `is_sound`.
 
     Returns:
-        The columns of the relation and `key` (of the image), `address` (its `url` unless that is
-        blank), `asked` (there is a query), `clicks_`, `impressions_`, `examined_` (64-bit counts,
-        0 for what is no count, NULL where there is no such column), `no_click` (NULL that counts
-        as 0) and `reason` (one of REASONS, or NULL for a row that is kept).
+        The columns of the relation and `key` (of the image), `address` (its `url`, trimmed, unless
+        that is blank), `asked` (there is a query), `clicks_`, `impressions_`, `examined_` (64-bit
+        counts, 0 for what is no count, NULL where there is no such column), `no_click` (NULL that
+        counts as 0) and `reason` (one of REASONS, or NULL for a row that is kept).
     """
     strings = [name for name in ("url", "path", *TEXTS) if name in types]
     texts = [name for name in TEXTS if name in types]
     counts = [name for name in NO_COUNT if name in types]
     values = [f"{_count(name, types[name])} AS {name}_value" for name in counts]
     values += [f"{_missing(name, types[name])} AS {name}_missing" for name in counts]
-    address = f"CASE WHEN NOT {is_blank('url')} THEN url END" if "url" in types else "NULL::VARCHAR"
+    address = "NULL::VARCHAR"
+    if "url" in types:
+        address = f"CASE WHEN NOT {is_blank('url')} THEN {trimmed_address('url')} END"
     asked = "NOT " + is_blank("query") if "query" in types else "false"
     if not texts_too:
         address, asked = "url", "true"

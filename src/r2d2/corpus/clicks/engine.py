@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from r2d2.errors import R2D2Error, first_line
 from r2d2.extras import require
-from r2d2.files import whole_file
+from r2d2.files import disk_errors, whole_file
 
 LEAST_POOL = 64 << 20  # bytes that the database gets at least
 THREAD_BYTES = 32 << 20  # outside its pool, of each thread: pages of Parquet, batches of Arrow
@@ -88,6 +88,8 @@ def open_database(
     duckdb = require("corpus", "duckdb", "building a corpus")
     spill = folder / (f"{SPILL}-{job}" if job else SPILL)
     shutil.rmtree(spill, ignore_errors=True)  # of a process that was killed
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)  # the database makes no folder above `spill`
     pool = max(memory_bytes - resident_bytes() - threads * THREAD_BYTES, LEAST_POOL)
     settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": f"{pool >> 10}KiB",

@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from r2d2.corpus.clicks.best_pairs import NO_QUERY, rank_block, unranked_images
-from r2d2.corpus.clicks.buckets import BucketLayout, by_bucket, images_of, read_layout, sums_of
+from r2d2.corpus.clicks.buckets import (
+    BucketLayout,
+    by_bucket,
+    images_of,
+    read_layout,
+    sums_of,
+    texts_of,
+)
 from r2d2.corpus.clicks.ctr import Prior
 from r2d2.corpus.clicks.cut import TALLY, LastScore, find_cut
 from r2d2.corpus.clicks.engine import open_database
@@ -104,9 +111,11 @@ class RankBucket:
             return done
         last = None if self.last is None else self.last.of(bucket)
         with open_database(out / DONE, self.memory_bytes, self.threads, job=str(bucket)) as base:
-            sums, images = sums_of(inp, bucket), images_of(inp, bucket)
+            sums, images, texts = (of(inp, bucket) for of in (sums_of, images_of, texts_of))
             with DroppedFile(out, "rank", "pairs", f"{bucket:04d}") as dropped:
-                count = rank_block(base, sums, images, self.config, self.prior, last, dropped)
+                count = rank_block(
+                    base, sums, images, texts, self.config, self.prior, last, dropped
+                )
             with DroppedFile(out, "rank", "images", f"{bucket:04d}") as dropped:
                 if dropped.wanted:
                     for batch in base.batches(unranked_images(images), PAIR_ROWS):

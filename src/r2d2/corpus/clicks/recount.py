@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from r2d2.corpus.clicks.buckets import BucketLayout, images_of, sums_of
+from r2d2.corpus.clicks.buckets import BucketLayout, images_of, sums_of, texts_of
 from r2d2.corpus.clicks.checks import EXAMINED_UNIT, image_id
 from r2d2.corpus.clicks.engine import open_database, quoted
 from r2d2.corpus.funnel import StageCount
@@ -34,20 +34,22 @@ class FindUnranked:
             quoted(str(part_file(Path(job["pairs"]), PAIRS, n)))
             for n in self.layout.parts_of(bucket)
         )
-        sums, images = (of(Path(job["summed"]), bucket) for of in (sums_of, images_of))
+        summed = Path(job["summed"])
+        sums, images, texts = (of(summed, bucket) for of in (sums_of, images_of, texts_of))
         merge = f"read_parquet({quoted(self.merge)})"
         with open_database(target.parent, self.memory_bytes, self.threads, job=target.stem) as base:
             base.run(
-                f"""CREATE TABLE wanted AS SELECT image, image_id, "into"
-                FROM (SELECT image, {image_id("image")} AS image_id FROM {images})
+                f"""CREATE TABLE wanted AS SELECT key, image_id, "into"
+                FROM (SELECT key, {image_id("image")} AS image_id FROM {images})
                 JOIN {merge} USING (image_id)"""
             )
-            query = f"""SELECT "into" AS image_id, s.text, '{QUERY}' AS source, clicks, impressions,
+            query = f"""SELECT "into" AS image_id, t.text, '{QUERY}' AS source, clicks, impressions,
                     coalesce(examined / {EXAMINED_UNIT}::DOUBLE, impressions::DOUBLE) AS examined,
                     NULL::FLOAT AS ctr
-                FROM {sums} s JOIN wanted USING (image) WHERE s.source = 0 AND NOT EXISTS (
+                FROM {sums} s JOIN wanted ON wanted.key = s.image
+                JOIN {texts} t ON t.key = s.text WHERE s.source = 0 AND NOT EXISTS (
                     FROM read_parquet([{kept}]) k WHERE k.image_id = wanted.image_id
-                    AND k.text = s.text AND k.source = '{QUERY}')
-                ORDER BY image_id, text"""
+                    AND k.text = t.text AND k.source = '{QUERY}')
+                ORDER BY image_id, t.text"""
             count = base.write(query, target)
         return StageCount("unranked", "pairs", count, count)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from r2d2.corpus.clicks.buckets import SUMS
 from r2d2.corpus.clicks.checks import (
     INTEGERS,
     MOST,
@@ -19,13 +18,12 @@ from r2d2.corpus.clicks.checks import (
     check_rows,
     image_id,
     is_blank,
-    is_sound,
+    trimmed,
 )
 from r2d2.corpus.clicks.engine import Database, quoted
 from r2d2.corpus.clicks.log_columns import ROW_NUMBER, TEXTS
+from r2d2.corpus.clicks.text_keys import TOTALLED, totals
 from r2d2.corpus.funnel import COUNTED, EXAMPLES, Flow, StageCount
-
-TOTALLED = SUMS[3:]  # what is added up
 
 
 def relation_types(base: Database, relation: str) -> dict[str, str]:
@@ -35,16 +33,14 @@ def relation_types(base: Database, relation: str) -> dict[str, str]:
 
 
 def is_address_log(types: Mapping[str, str]) -> bool:
-    """Whether images go by their address, and a query is the only text: see `sum_addresses`."""
+    """Whether images go by their address, and a query is the only text; see `sum_addresses`."""
     return set(types) - {"impressions", "clicks", "position"} == {"url", "query"}
 
 
-def sum_addresses(
+def address_rows(
     relation: str, types: Mapping[str, str], examination: Sequence[float] = (), *, exact: bool
 ) -> str:
-    """A SELECT of the sums of rows with an address and a query, with the columns SUMS.
-
-    Texts are checked after they have been grouped, because there are fewer groups than rows.
+    """A relation of rows with `url`, `query` and TOTALLED, whose texts are not checked yet.
 
     Args:
         relation: the rows; see `check_rows`.
@@ -53,23 +49,11 @@ def sum_addresses(
         exact: `exact_tally` found that no number needs a check.
     """
     if exact:
-        shown = _impressions(types)
-        rows = (
-            f"(SELECT *, coalesce(clicks, 0) AS clicks_, {shown} AS impressions_ FROM {relation})"
-        )
-    else:
-        checked = check_rows(relation, types, examination, texts_too=False)
-        rows = f"(SELECT * FROM ({checked}) WHERE reason IS NULL)"
-    # The condition names a sum: the database would apply one of keys alone to every row.
-    sound = (
-        f"CASE WHEN impressions IS NULL OR impressions >= 0 THEN {is_sound(['url', 'query'])} END"
-    )
-    examined = _sum("examined_", "examined") if examination else "NULL::BIGINT AS examined"
-    return f"""SELECT url AS image, 0::UTINYINT AS source, query AS text, {", ".join(TOTALLED)}
-        FROM (SELECT url, query, {_sum("clicks_", "clicks")},
-                {_sum("impressions_", "impressions")}, {examined}
-            FROM {rows} GROUP BY url, query)
-        WHERE {sound}"""
+        return f"""(SELECT url, query, coalesce(clicks, 0) AS clicks,
+            {_impressions(types)} AS impressions, NULL::BIGINT AS examined FROM {relation})"""
+    checked = check_rows(relation, types, examination, texts_too=False)
+    return f"""(SELECT url, query, clicks_ AS clicks, impressions_ AS impressions,
+        examined_ AS examined FROM ({checked}) WHERE reason IS NULL)"""
 
 
 def exact_tally(base: Database, relation: str, types: Mapping[str, str]) -> tuple[Any, ...] | None:
@@ -106,7 +90,7 @@ def _impressions(types: Mapping[str, str]) -> str:
 
 
 def sum_checked(checked: str, types: Mapping[str, str]) -> str:
-    """A SELECT of the sums of rows, with the columns SUMS.
+    """A SELECT of the sums of rows, with the columns SUMS, and texts in place of keys.
 
     Args:
         checked: a relation with the columns of `check_rows`.
@@ -116,21 +100,20 @@ def sum_checked(checked: str, types: Mapping[str, str]) -> str:
     for source, name in enumerate(TEXTS):
         if name not in types:
             continue
-        there = "asked" if name == "query" else f"NOT {is_blank(name)}"
+        # A query is trimmed when it is spelled.
+        there, text = (
+            ("asked", name) if name == "query" else (f"NOT {is_blank(name)}", trimmed(name))
+        )
         amounts = (f"{amount}_" if name == "query" else "NULL::BIGINT" for amount in TOTALLED)
         listed = ", ".join(f"{n}: {amount}" for n, amount in zip(TOTALLED, amounts, strict=True))
         records.append(
-            f"""{{image: key, source: {source}::UTINYINT, text: CASE WHEN {there} THEN {name} END,
+            f"""{{image: key, source: {source}::UTINYINT, text: CASE WHEN {there} THEN {text} END,
             {listed}}}"""
         )
     return f"""SELECT r.image AS image, r.source AS source, r.text AS text,
-        {", ".join(_sum(f"r.{name}", name) for name in TOTALLED)}
+        {totals("r.")}
         FROM (SELECT unnest([{", ".join(records)}]) AS r FROM {checked} WHERE reason IS NULL)
         WHERE r.text IS NOT NULL GROUP BY ALL"""
-
-
-def _sum(column: str, name: str) -> str:
-    return f"sum({column})::BIGINT AS {name}"
 
 
 def tally_rows(checked: str) -> str:
