@@ -108,6 +108,16 @@ def test_flickr30k_cn_is_joined_again(tmp_path):
     ]
 
 
+def test_a_list_whose_name_tells_no_split_is_counted(tmp_path):
+    pictures(tmp_path / "images", "1.jpg")
+    lines(tmp_path / "flickr30kzhc.caption.txt", "1.jpg#zhc#0 一只狗")
+    chosen = lines(tmp_path / "ImageSets" / "chosen.txt", "1")
+    result, rows, _ = imported("flickr30k-cn", tmp_path / "t.lance", tmp_path)
+    assert said(rows) == [("images/1.jpg", "train", ["一只狗"])]
+    assert str(chosen) in " ".join(result.dropped.lines())
+    assert result.dropped.total == 1
+
+
 def test_flickr30k_cna(tmp_path):
     pictures(tmp_path / "flickr30k-images", "1.jpg", "2.jpg", "3.jpg")
     lines(tmp_path / "train" / "flickr30k_cna_train.txt", "1#0\t一句", "1#1\t两句")

@@ -33,6 +33,7 @@ from r2d2.table import Pair
 
 HEAD = 20  # lines, by which a file of names is told from one of captions
 NO_SPLIT = "in no split file"
+NAMELESS_LIST = "a list of pictures whose name tells no split (name it train, val or test)"
 IMAGE_SETS = (
     "imagesets/*.txt"  # lists of every set whose authors keep them so, whatever their names
 )
@@ -203,6 +204,8 @@ def _splits(
         split = tree.split_of(file)
         path = PurePath(str(file).lower())
         fits = any(path.match(p) for p in (*files.lists, IMAGE_SETS)) or file in tree.paths
+        if fits and split is None:
+            dropped.add(NAMELESS_LIST, str(file))
         if not fits or split is None:
             continue
         for where, line in text_lines(file, dropped):
