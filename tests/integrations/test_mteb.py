@@ -132,6 +132,24 @@ def test_muge_asks_by_texts_alone(place):
     assert task.metadata.name == "MUGET2IRetrieval"
 
 
+def test_inputs_that_are_no_text_beside_a_picture_are_refused(place):
+    encoder, ranker = (
+        kind(str(place / "mine"), device="cpu") for kind in (R2D2Encoder, R2D2CrossEncoder)
+    )
+    picture = Image.new("RGB", (9, 9))
+    asked = {"task_metadata": None, "hf_split": "", "hf_subset": ""}
+    for one, other in (({"text": ["红"]}, {"text": ["蓝"]}), ({"image": [picture]},) * 2):
+        assert "texts with pictures only" in refused(ranker.predict, [one], [other], **asked)
+    two = {"text": ["红", "蓝"]}
+    assert "2 queries and 1 documents" in refused(
+        ranker.predict, [two], [{"image": [picture]}], **asked
+    )
+    for odd in ({"audio": [1]}, {"image": ["cat.jpg"]}, {"text": [3]}):
+        assert "give texts, or pictures" in refused(encoder.encode, [odd], **asked)
+    assert encoder.encode([], **asked).shape == (0, encoder.model.embed_dim)
+    assert ranker.predict([], [], **asked).shape == (0,)
+
+
 def test_what_cannot_be_measured_is_refused(place, tmp_path):
     write_table(tmp_path / "t.lance", [Pair("i", png(picture(0)), (Text("猫", "title"),), "test")])
     line = refused(chinese_tasks, [tmp_path / "t.lance"])

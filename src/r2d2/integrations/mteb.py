@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
@@ -29,6 +30,7 @@ from r2d2.ranking.two_stage import below_candidates, two_stage_scores
 
 LEAST = "2.20"
 USE = "measuring by mteb"
+KINDS: dict[str, type] = {"image": Image.Image, "text": str}  # what a batch of mteb may hold
 Scores = dict[str, dict[str, float]]  # query id: document id: score
 
 
@@ -80,6 +82,8 @@ class R2D2Encoder(R2D2Model):
     ) -> npt.NDArray[np.float32]:  # fmt: skip
         """(n, d) of unit length, of the batches of a data loader."""
         parts = [self._encode(items).embedding.float().cpu() for items in _batches(inputs)]
+        if not parts:
+            return np.zeros((0, self.model.embed_dim), np.float32)
         return torch.cat(parts).numpy()
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
@@ -100,10 +104,26 @@ class R2D2CrossEncoder(R2D2Model):
         self, inputs1: Any, inputs2: Any, *, task_metadata: Any, hf_split: str, hf_subset: str,
         prompt_type: Any = None, **_: Any,
     ) -> npt.NDArray[np.float32]:  # fmt: skip
-        """(m,) of the pairs of two data loaders, item i of one with item i of the other."""
-        queries, documents = (chain.from_iterable(_batches(x)) for x in (inputs1, inputs2))
+        """(m,) of the pairs of two data loaders, item i of one with item i of the other.
+
+        Raises:
+            R2D2Error: the loaders differ in length, or do not hold texts and pictures.
+        """
+        queries, documents = (list(chain.from_iterable(_batches(x))) for x in (inputs1, inputs2))
+        if len(queries) != len(documents):
+            raise R2D2Error(
+                f"there are {len(queries)} queries and {len(documents)} documents: give as many of "
+                "each"
+            )
         pairs = list(zip(queries, documents, strict=True))
-        scores = []
+        if len({(isinstance(q, str), isinstance(d, str)) for q, d in pairs}) > 1 or any(
+            isinstance(q, str) == isinstance(d, str) for q, d in pairs[:1]
+        ):
+            raise R2D2Error(
+                "the cross encoders score texts with pictures only: give texts in one input and "
+                "pictures in the other"
+            )
+        scores = [torch.zeros(0)]
         for start in range(0, len(pairs), BATCH_SIZE):
             part = pairs[start : start + BATCH_SIZE]
             sides = [self._encode(side) for side in zip(*part, strict=True)]
@@ -163,8 +183,15 @@ class R2D2Search(R2D2Model):
 
 
 def _batches(loader: Any) -> Iterator[list[Any]]:
-    """Texts, or pictures, of each batch."""
+    """Texts, or pictures, of each batch that has some."""
     for batch in loader:
-        if "image" in batch and "text" in batch:
+        names = [name for name in KINDS if name in batch]
+        if len(names) > 1:
             raise R2D2Error("these models take texts or pictures, not both in one input")
-        yield list(batch["image" if "image" in batch else "text"])
+        items = list(batch[names[0]]) if names else []
+        if not names or not all(isinstance(item, KINDS[names[0]]) for item in items):
+            raise R2D2Error(
+                "these models take texts and pictures: give texts, or pictures as PIL.Image"
+            )
+        if items:
+            yield items
