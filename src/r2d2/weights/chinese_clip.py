@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import Any
 
-from r2d2.config import ModelConfig, VisionConfig
+from r2d2.config import ModelConfig
 from r2d2.errors import R2D2Error
 from r2d2.model.families import ChineseClip
 from r2d2.weights import bert, clip_vision
@@ -28,8 +28,6 @@ from r2d2.weights.rules import (
     Rule,
     both,
     fused_attention,
-    image_positions,
-    patches,
     same,
     temperature,
     transposed,
@@ -37,8 +35,18 @@ from r2d2.weights.rules import (
 
 TEXT_LENGTH, LONGEST_WORD = ChineseClip.usual_length, ChineseClip.longest_word
 ORIGINAL_POSITIONS, ORIGINAL_SEGMENTS = 512, 2  # rows of the tables that the original code builds
-_BLOCKS = "visual.transformer.resblocks."
 _WHOLE = frozenset({"vision", "text", "pooled_norm", "image_projection", "text_projection"})
+
+
+_NAMES = clip_vision.VisionNames(  # in the original .pt
+    patches="visual.conv1.weight",
+    class_embedding="visual.class_embedding",
+    positions="visual.positional_embedding",
+    input_norm="visual.ln_pre",
+    layers="visual.transformer.resblocks.",
+    parts=("ln_1", "ln_2", "mlp.c_fc", "mlp.c_proj"),
+    attention=lambda ours, layer: fused_attention("vision", ours, f"{layer}.attn"),
+)
 
 
 def _hf_recognises(names: Set[str]) -> bool:
@@ -62,7 +70,7 @@ def _hf_parts(checkpoint: CanonicalCheckpoint, options: ImportOptions) -> PartCo
 
 def _hf_rules(config: ModelConfig) -> list[Rule]:
     return [
-        *clip_vision.vision_rules(config.vision, "vision_model."),
+        *clip_vision.vision_rules(config.vision, clip_vision.hf_names("vision_model.")),
         *clip_vision.pooled_rules("vision_model."),
         *bert.text_rules(config.text, "text_model."),
         same("text_projection", "towers.text_projection.weight", "text_projection.weight"),
@@ -114,14 +122,8 @@ def _recognises(names: Set[str]) -> bool:
 
 
 def _parts(checkpoint: CanonicalCheckpoint, options: ImportOptions) -> PartConfigs:
-    names = (
-        "visual.conv1.weight",
-        "visual.positional_embedding",
-        f"{_BLOCKS}0.mlp.c_fc.weight",
-        _BLOCKS,
-    )
     return PartConfigs(
-        vision=clip_vision.vision_config(checkpoint, names, {}, options, pooled_norm=True),
+        vision=clip_vision.vision_config(checkpoint, _NAMES, {}, options, pooled_norm=True),
         text=bert.text_config(checkpoint, "bert.", {}, options, TEXT_LENGTH),
         cross_layers=0,
         embed_dim=checkpoint.sizes("text_projection", 2)[1],
@@ -129,30 +131,9 @@ def _parts(checkpoint: CanonicalCheckpoint, options: ImportOptions) -> PartConfi
     )
 
 
-def _visual_rules(config: VisionConfig) -> list[Rule]:
-    part, side = "vision", config.image_size // config.patch_size
-    ours = clip_vision.OURS
-    rules = [
-        patches(part, f"{ours}.patch_embedding.weight", "visual.conv1.weight", config.patch_size),
-        same(part, f"{ours}.class_embedding", "visual.class_embedding"),
-        image_positions(part, f"{ours}.position_embedding", "visual.positional_embedding", side),
-        *both(part, f"{ours}.input_norm", "visual.ln_pre"),
-    ]
-    for i in range(config.layers):
-        layer, block = f"{ours}.layers.{i}", f"{_BLOCKS}{i}"
-        rules += [
-            *fused_attention(part, f"{layer}.attention", f"{block}.attn"),
-            *both(part, f"{layer}.attention_norm", f"{block}.ln_1"),
-            *both(part, f"{layer}.feed_forward_norm", f"{block}.ln_2"),
-            *both(part, f"{layer}.feed_forward.0", f"{block}.mlp.c_fc"),
-            *both(part, f"{layer}.feed_forward.2", f"{block}.mlp.c_proj"),
-        ]
-    return rules
-
-
 def _rules(config: ModelConfig) -> list[Rule]:
     return [
-        *_visual_rules(config.vision),
+        *clip_vision.vision_rules(config.vision, _NAMES),
         *both("pooled_norm", "towers.pooled_norm", "visual.ln_post"),
         transposed("image_projection", "towers.image_projection.weight", "visual.proj"),
         *bert.text_rules(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass
 from typing import Any
 
 from r2d2.config import ModelConfig, VisionConfig
@@ -22,12 +23,26 @@ from r2d2.weights.layout import (
 from r2d2.weights.rules import Rule, attention, both, image_positions, patches, same
 
 OURS = "towers.vision"
+_PARTS = ("attention_norm", "feed_forward_norm", "feed_forward.0", "feed_forward.2")
 _BARE = ("embeddings.", "encoder.", "pre_layrnorm.", "post_layernorm.")  # CLIPVisionModel's own
+
+
+@dataclass(frozen=True)
+class VisionNames:
+    """What a layout calls the parts of CLIP's image tower."""
+
+    patches: str  # the convolution
+    class_embedding: str
+    positions: str
+    input_norm: str  # without the end, "weight" or "bias"
+    layers: str  # up to the number of a layer
+    parts: tuple[str, str, str, str]  # of a layer, in the order of `_PARTS`
+    attention: Callable[[str, str], list[Rule]]  # of our attention, from the name of a layer
 
 
 def vision_config(
     checkpoint: CanonicalCheckpoint,
-    names: tuple[str, str, str, str],
+    names: VisionNames,
     config: Mapping[str, Any],
     options: ImportOptions,
     *,
@@ -37,22 +52,21 @@ def vision_config(
 
     Args:
         checkpoint: the source.
-        names: of its patch convolution, position table, first feed-forward map, and layers up to
-            their number.
+        names: of its image tower.
         config: the part of config.json on the image encoder; empty where there is none.
         options: the user's.
         pooled_norm: whether the norm before the projection is taken along.
     """
-    patch, positions, first_map, layer = names
-    width, channels, height, patch_size = checkpoint.sizes(patch, 4)
+    width, channels, height, patch_size = checkpoint.sizes(names.patches, 4)
     if channels != 3 or height != patch_size:
         raise R2D2Error(
             f"{checkpoint.name}: patches of {channels} x {height} x {patch_size}: only square ones "
             "of three colours are read"
         )
-    grid = square_grid(checkpoint.sizes(positions, 2)[0])[0]
-    layers = checkpoint.count(layer)
-    inner = checkpoint.sizes(first_map, 2)[0] if layers else 4 * width
+    grid = square_grid(checkpoint.sizes(names.positions, 2)[0])[0]
+    layers, inner = checkpoint.count(names.layers), 4 * width
+    if layers:
+        inner = checkpoint.sizes(f"{names.layers}0.{names.parts[2]}.weight", 2)[0]
     checkpoint.agree(
         config,
         {
@@ -81,43 +95,38 @@ def vision_config(
     )
 
 
-def hf_names(prefix: str) -> tuple[str, str, str, str]:
-    """What `vision_config` looks at, under Hugging Face's names."""
-    return (
-        f"{prefix}embeddings.patch_embedding.weight",
-        f"{prefix}embeddings.position_embedding.weight",
-        f"{prefix}encoder.layers.0.mlp.fc1.weight",
-        f"{prefix}encoder.layers.",
+def hf_names(prefix: str) -> VisionNames:
+    """The names in Hugging Face's layout, behind `prefix`, which ends with the dot."""
+    return VisionNames(
+        patches=f"{prefix}embeddings.patch_embedding.weight",
+        class_embedding=f"{prefix}embeddings.class_embedding",
+        positions=f"{prefix}embeddings.position_embedding.weight",
+        input_norm=f"{prefix}pre_layrnorm",
+        layers=f"{prefix}encoder.layers.",
+        parts=("layer_norm1", "layer_norm2", "mlp.fc1", "mlp.fc2"),
+        attention=_hf_attention,
     )
 
 
-def vision_rules(config: VisionConfig, theirs: str) -> list[Rule]:
-    """Our image tower from their CLIPVisionTransformer; `theirs` is the prefix, with the dot."""
-    part, embeddings = "vision", f"{theirs}embeddings"
-    side = config.image_size // config.patch_size
+def _hf_attention(ours: str, layer: str) -> list[Rule]:
+    maps = ("q_proj", "k_proj", "v_proj", "out_proj")
+    return attention("vision", ours, [f"{layer}.self_attn.{name}" for name in maps])
+
+
+def vision_rules(config: VisionConfig, names: VisionNames) -> list[Rule]:
+    """Our image tower from a CLIP's under its `names`."""
+    part, side = "vision", config.image_size // config.patch_size
     rules = [
-        patches(
-            part,
-            f"{OURS}.patch_embedding.weight",
-            f"{embeddings}.patch_embedding.weight",
-            config.patch_size,
-        ),
-        same(part, f"{OURS}.class_embedding", f"{embeddings}.class_embedding"),
-        image_positions(
-            part, f"{OURS}.position_embedding", f"{embeddings}.position_embedding.weight", side
-        ),
-        *both(part, f"{OURS}.input_norm", f"{theirs}pre_layrnorm"),
+        patches(part, f"{OURS}.patch_embedding.weight", names.patches, config.patch_size),
+        same(part, f"{OURS}.class_embedding", names.class_embedding),
+        image_positions(part, f"{OURS}.position_embedding", names.positions, side),
+        *both(part, f"{OURS}.input_norm", names.input_norm),
     ]
     for i in range(config.layers):
-        ours, layer = f"{OURS}.layers.{i}", f"{theirs}encoder.layers.{i}"
-        maps = [f"{layer}.self_attn.{name}" for name in ("q_proj", "k_proj", "v_proj", "out_proj")]
-        rules += [
-            *attention(part, f"{ours}.attention", maps),
-            *both(part, f"{ours}.attention_norm", f"{layer}.layer_norm1"),
-            *both(part, f"{ours}.feed_forward_norm", f"{layer}.layer_norm2"),
-            *both(part, f"{ours}.feed_forward.0", f"{layer}.mlp.fc1"),
-            *both(part, f"{ours}.feed_forward.2", f"{layer}.mlp.fc2"),
-        ]
+        ours, layer = f"{OURS}.layers.{i}", f"{names.layers}{i}"
+        rules += names.attention(f"{ours}.attention", layer)
+        for own, theirs in zip(_PARTS, names.parts, strict=True):
+            rules += both(part, f"{ours}.{own}", f"{layer}.{theirs}")
     return rules
 
 
@@ -150,7 +159,7 @@ def _parts(checkpoint: CanonicalCheckpoint, options: ImportOptions) -> PartConfi
 
 def _rules(config: ModelConfig) -> list[Rule]:
     pooled = pooled_rules("vision_model.") if config.vision.pooled_norm else []
-    return [*vision_rules(config.vision, "vision_model."), *pooled]
+    return [*vision_rules(config.vision, hf_names("vision_model.")), *pooled]
 
 
 COUNTER = {r".*embeddings\.position_ids$": "a counter, not weights"}

@@ -47,7 +47,7 @@ def _parts(checkpoint: CanonicalCheckpoint, options: ImportOptions) -> PartConfi
 
 def _rules(config: ModelConfig) -> list[Rule]:
     rules = [
-        *clip_vision.vision_rules(config.vision, "visual_encoder."),
+        *clip_vision.vision_rules(config.vision, clip_vision.hf_names("visual_encoder.")),
         *bert.text_rules(config.text, "text_encoder.", positions=POSITIONS, segments=SEGMENTS),
         *both("projections", "towers.image_projection", "vision_proj"),
         *both("projections", "towers.text_projection", "text_proj"),
