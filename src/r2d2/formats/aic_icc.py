@@ -21,7 +21,7 @@ def read(context: ImportContext) -> Iterator[Pair]:
     files = tree.find(("caption_*_annotations_*.json",), EXPECTS)
     tree.need_pictures(EXPECTS)
     for file in files:
-        of_file = tree.split_of(file)
+        file_split = tree.split_of(file)
         for where, fields in json_items(file, context.dropped):
             name = fields.get("image_id") if isinstance(fields, dict) else None
             captions = fields.get("caption") if isinstance(fields, dict) else None
@@ -29,7 +29,7 @@ def read(context: ImportContext) -> Iterator[Pair]:
             if not isinstance(name, str) or not isinstance(captions, list):
                 context.dropped.add(MALFORMED, where)
                 continue
-            split = of_file or tree.split_of_picture(name, file) or context.split
+            split = file_split or tree.split_of_picture(name, file) or context.split
             texts, faults = read_texts(captions, text_ids=name)
             row = SourceRow(where, texts, split, faults, image_id=name)
             yield from tree.pairs(row, name, file, context.dropped)

@@ -34,21 +34,19 @@ from r2d2.table import Pair
 HEAD = 20  # lines, by which a file of names is told from one of captions
 NO_SPLIT = "in no split file"
 NAMELESS_LIST = "a list of pictures whose name tells no split (name it train, val or test)"
-IMAGE_SETS = (
-    "imagesets/*.txt"  # lists of every set whose authors keep them so, whatever their names
-)
+IMAGE_SETS = "imagesets/*.txt"  # lists of pictures, whatever the names of the files
 
 
 @dataclass(frozen=True)
 class CaptionFiles:
-    """What tells the files of a data set: patterns of names, of which the first that fits counts.
+    """The patterns of the names of a data set's files; the first pattern that matches is used.
 
-    A pattern stands for one choice of captions, as by people before by machines.
+    Each pattern stands for one set of captions: those by people come before those by machines.
     """
 
-    captions: tuple[str, ...]
-    lists: tuple[str, ...] = ()
-    split: str | None = None  # where neither a list nor a name tells it
+    captions: tuple[str, ...]  # patterns of the files of captions
+    lists: tuple[str, ...] = ()  # patterns of the files that list the pictures of a split
+    split: str | None = None  # of pictures for which neither a list nor a file name gives one
     # The published set by the tag of the captions, as `zhm` in `1.jpg#zhm#0`; None: without one.
     # Captions of several tags are of none of them.
     benchmarks: Mapping[str | None, str] = field(default_factory=dict)
@@ -241,9 +239,9 @@ def _grouped(
     A picture of two splits stands in both.
     """
     grouped: dict[str, dict[str, PictureRows]] = {}
-    known: set[tuple[str, str, str]] = set()  # split, text_id and caption
+    seen: set[tuple[str, str, str]] = set()  # split, text_id and caption
     for file in captions:
-        of_file = tree.split_of(file) or files.split
+        file_split = tree.split_of(file) or files.split
         exists = partial(_exists, tree, file)
         for where, line in text_lines(file, context.dropped):
             pieces = split_line(line, exists, tree.pictures.most_spaces)
@@ -256,15 +254,15 @@ def _grouped(
             if splits:
                 split = splits.get(key)
             else:
-                split = of_file or tree.split_of_picture(name, file) or context.split
+                split = file_split or tree.split_of_picture(name, file) or context.split
             if split is None:
                 context.dropped.add(NO_SPLIT, where)
                 continue
             if text_id is not None:
-                if (split, text_id, caption) in known:
+                if (split, text_id, caption) in seen:
                     context.dropped.add(REPEATED_TEXT, where)
                     continue
-                known.add((split, text_id, caption))
+                seen.add((split, text_id, caption))
             texts, faults = read_texts(caption)
             if are_usable(texts, faults, where, context.dropped):
                 rows = PictureRows(where, name, file, split)

@@ -55,19 +55,19 @@ def join(rows: Iterable[SourceRow], store: Path, context: ImportContext) -> Iter
     Every row has a `url`, which may be empty.
     """
     work: Path | None = None
-    held: list[SourceRow] = []
+    waiting: list[SourceRow] = []
     try:
         for row in rows:
-            held.append(row)
-            if len(held) >= HELD:
+            waiting.append(row)
+            if len(waiting) >= HELD:
                 work = work or Path(tempfile.mkdtemp(prefix="r2d2-join-"))
-                _pile(held, work)
-                held = []
+                _pile(waiting, work)
+                waiting = []
         if work is None:
-            yield from _join(held, store, context)
+            yield from _join(waiting, store, context)
             return
-        _pile(held, work)
-        held = []
+        _pile(waiting, work)
+        waiting = []
         for pile in sorted(work.iterdir()):
             with pile.open(encoding="utf-8") as stream:
                 yield from _join([_unpack(line) for line in stream], store, context)
@@ -83,12 +83,12 @@ def _join(rows: list[SourceRow], store: Path, context: ImportContext) -> Iterato
     if not by_url:
         return
     keys = pa.array(sorted(by_url), pa.string())
-    known = look_up(store, keys[0].as_py(), keys[-1].as_py() + "g", keys)
-    good = known.filter(pc.equal(known["status"], Cause.OK))
-    for key, status in zip(known["url_id"].to_pylist(), known["status"].to_pylist(), strict=True):
+    stored = look_up(store, keys[0].as_py(), keys[-1].as_py() + "g", keys)
+    good = stored.filter(pc.equal(stored["status"], Cause.OK))
+    for key, status in zip(stored["url_id"].to_pylist(), stored["status"].to_pylist(), strict=True):
         if status != Cause.OK:
-            lost = by_url.pop(key)
-            context.dropped.add(f"{NOT_FETCHED}: {status}", _named(lost[0]), len(lost))
+            lost_rows = by_url.pop(key)
+            context.dropped.add(f"{NOT_FETCHED}: {status}", _named(lost_rows[0]), len(lost_rows))
     start = 0
     sizes = good["bytes"].to_pylist()
     ids = good["url_id"].to_pylist()
@@ -105,8 +105,8 @@ def _join(rows: list[SourceRow], store: Path, context: ImportContext) -> Iterato
             for same_split in by_split.values():
                 yield from _united(same_split, key).pairs(images.get(key), context.dropped)
         start = end
-    for lost in by_url.values():
-        context.dropped.add(NOT_FETCHED, _named(lost[0]), len(lost))
+    for lost_rows in by_url.values():
+        context.dropped.add(NOT_FETCHED, _named(lost_rows[0]), len(lost_rows))
 
 
 def _united(rows: list[SourceRow], key: str) -> SourceRow:

@@ -55,7 +55,7 @@ def read(path: Path, split: str, dropped: DroppedRows) -> Iterator[Pair]:
 
 def _files(path: Path, split: str, dropped: DroppedRows) -> Iterator[Pair]:
     for folder in walk([path]):
-        of_folder = split_of_folders(f"{path.name}/{folder.relative}") or split
+        folder_split = split_of_folders(f"{path.name}/{folder.relative}") or split
         groups: dict[str, list[str]] = {}
         for name in folder.names:
             if folder.hidden or is_hidden(name):
@@ -65,8 +65,8 @@ def _files(path: Path, split: str, dropped: DroppedRows) -> Iterator[Pair]:
                     )
             elif not name.endswith(STATISTICS):
                 groups.setdefault(key_of(name), []).append(name)
-        for some in groups.values():
-            yield from _rows(path, path / folder.relative, some, of_folder, dropped)
+        for group in groups.values():
+            yield from _rows(path, path / folder.relative, group, folder_split, dropped)
 
 
 def _rows(

@@ -60,14 +60,14 @@ class SplitTexts:
         text_id = self.ids.unique(self.split, text_id, text)
         if not images:
             query = TableQuery(text_id, text, self.split)
-            new = query not in self.alone
+            is_new = query not in self.alone
             self.alone[query] = None
-            return new
+            return is_new
         row_text = Text(text, self.source, text_id=text_id)
-        new = any(row_text not in self.by_image.get(image, ()) for image in images)
+        is_new = any(row_text not in self.by_image.get(image, ()) for image in images)
         for image in images:
             self.by_image.setdefault(image, {})[row_text] = None
-        return new
+        return is_new
 
 
 def read(source: str, expects: str, context: ImportContext) -> Iterator[Pair]:
@@ -124,17 +124,17 @@ def _rows(
     images: Iterator[tuple[str, str, bytes]], texts: SplitTexts, context: ImportContext
 ) -> Iterator[Pair]:
     split = texts.split
-    there: set[str] = set()
+    kept_ids: set[str] = set()
     for where, image_id, image in images:
         row = SourceRow(
             where, texts.by_image.get(image_id, ()), split, image_id=image_id,
             may_lack_texts=split != "train",
         )  # fmt: skip
         for pair in row.pairs(image, context.dropped):
-            there.add(image_id)
+            kept_ids.add(image_id)
             yield pair
     for image_id, image_texts in texts.by_image.items():
-        for text in () if image_id in there else image_texts:
+        for text in () if image_id in kept_ids else image_texts:
             context.dropped.add(LOST, f"{split}, text {text.text_id}: {image_id}")
     context.queries.extend(texts.alone)
 

@@ -51,21 +51,21 @@ def read(context: ImportContext) -> Iterator[Pair]:
     if not files:
         raise tree.nothing(EXPECTS)
     for file in files:  # the columns of all, before the work on the first
-        tried = replace(context, dropped=DroppedRows())
-        next(_rows(file, tried, fetched_before=store is not None), None)
+        trial = replace(context, dropped=DroppedRows())
+        next(_rows(file, trial, fetched_before=store is not None), None)
     if store is not None:
         yield from fetched.join(_web_rows(files, tree, context), store, context)
         return
     tree.pictures.check_ids()
     for file in files:
-        of_file = tree.split_of(file)
-        named: dict[tuple[str, str], PictureRows] = {}  # by split and picture
+        file_split = tree.split_of(file)
+        groups: dict[tuple[str, str], PictureRows] = {}  # by split and picture
         for where, fields in _rows(file, context, fetched_before=False):
             with context.dropped.counting(where):
                 texts, faults = _texts(fields, context)
                 image, path = picture_value(first_value(fields, IMAGES))
                 name = name_value(first_value(fields, FILES)) or path
-                split = split_of_value(fields.get(SPLIT)) or of_file
+                split = split_of_value(fields.get(SPLIT)) or file_split
                 if image is not None:
                     image_id = first_value(fields, IDS)
                     row = SourceRow(where, texts, split or context.split, faults, image_id)
@@ -75,17 +75,17 @@ def read(context: ImportContext) -> Iterator[Pair]:
                 elif are_usable(texts, faults, where, context.dropped):
                     split = split or tree.split_of_picture(name, file) or context.split
                     key = (split, tree.id_of(name, file) or name)
-                    rows = named.setdefault(key, PictureRows(where, name, file, split))
+                    rows = groups.setdefault(key, PictureRows(where, name, file, split))
                     rows.add(texts, faults, where)
-        yield from grouped_pairs(named.values(), tree, context.dropped)
+        yield from grouped_pairs(groups.values(), tree, context.dropped)
 
 
 def _web_rows(files: list[Path], tree: SourceTree, context: ImportContext) -> Iterator[SourceRow]:
     for file in files:
-        of_file = tree.split_of(file) or context.split
+        file_split = tree.split_of(file) or context.split
         for where, fields in _rows(file, context, fetched_before=True):
             with context.dropped.counting(where):
-                split = split_of_value(fields.get(SPLIT)) or of_file
+                split = split_of_value(fields.get(SPLIT)) or file_split
                 url = address_of(first_value(fields, URLS), where, context.dropped)
                 texts, faults = _texts(fields, context)
                 if url is not None and are_usable(texts, faults, where, context.dropped):

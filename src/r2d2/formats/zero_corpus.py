@@ -65,14 +65,14 @@ def _rows(
 ) -> Iterator[tuple[Path, SourceRow]]:
     """The file of each row, and the row; without a split where neither tells one."""
     for file in files:
-        of_file = tree.split_of(file) or ""
+        file_split = tree.split_of(file) or ""
         for where, record in json_lines(file, context.dropped):
             fields = {fold(name).replace("_", ""): v for name, v in record.items()}
             if len(fields) < len(record) or record.repeated:
                 context.dropped.add(TWO_FIELDS, where)
                 continue
             with context.dropped.counting(where):
-                split = split_of_value(fields.get("split")) or of_file
+                split = split_of_value(fields.get("split")) or file_split
                 with context.dropped.counting(where, prefix=f"{fetched.NO_ADDRESS}: "):
                     url, key = (name_value(first_value(fields, names)) for names in (URLS, KEYS))
                     texts, faults = _texts(fields)

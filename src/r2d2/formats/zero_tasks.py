@@ -42,21 +42,21 @@ def read(length: str, task: str, context: ImportContext) -> Iterator[Pair]:
         context: of the import.
     """
     tree = SourceTree(context.paths)
-    wanted = expects(length, task)
-    files = tree.find((f"{length}_{task}_*.json*",), wanted)
-    tree.need_pictures(wanted)
+    expected = expects(length, task)
+    files = tree.find((f"{length}_{task}_*.json*",), expected)
+    tree.need_pictures(expected)
     tree.pictures.check_ids()
     source = CAPTION if length == "long" else QUERY
     for file in files:
-        of_file = tree.split_of(file)
+        file_split = tree.split_of(file)
         known = _paths(file)
-        grouped: dict[tuple[str, str], PictureRows] = {}  # by split and picture
+        groups: dict[tuple[str, str], PictureRows] = {}  # by split and picture
         for number, (where, fields) in enumerate(json_lines(file, context.dropped)):
             with context.dropped.counting(where):
                 refuse_repeated(fields, FIELDS)
                 path, text = name_value(fields.get("image_path")), text_value(fields.get("text"))
                 label = label_value(fields.get("label")) if task == "itm" else None
-                split = split_of_value(fields.get("split")) or of_file
+                split = split_of_value(fields.get("split")) or file_split
                 if path is None or text is None:
                     context.dropped.add("no image_path" if path is None else NO_TEXT, where)
                     continue
@@ -65,13 +65,13 @@ def read(length: str, task: str, context: ImportContext) -> Iterator[Pair]:
                 texts = [Text(text, source, text_id=f"{split}-{number}")]
                 if task == "itr":
                     key = (split, tree.id_of(path, file) or path)
-                    grouped.setdefault(key, PictureRows(where, path, file, split)).add(texts)
+                    groups.setdefault(key, PictureRows(where, path, file, split)).add(texts)
                 elif label is None:
                     context.dropped.add(BAD_LABEL, where)
                 else:
                     row = SourceRow(where, texts, split, others={"label": label})
                     yield from tree.pairs(row, path, file, context.dropped)
-        yield from grouped_pairs(grouped.values(), tree, context.dropped)
+        yield from grouped_pairs(groups.values(), tree, context.dropped)
 
 
 def _paths(file: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Ids of pictures and texts: where a picture stands under the folder given; each id once."""
+"""Ids of pictures and texts: the id of a picture is its path; every id is used once."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Listing:
 
     def may_exist(self, path: str) -> bool:
         """Whether a path that is not listed is in a folder that could not be looked into."""
-        return any(path == one or path.startswith(one + os.sep) for one in self.unreadable)
+        return any(path == folder or path.startswith(folder + os.sep) for folder in self.unreadable)
 
 
 def list_pictures(
@@ -154,15 +154,15 @@ def _stat(
     """A picture and its inode; None where it vanished or is no file any more."""
     relative = posixpath.normpath(posixpath.join(part.relative, name))
     try:
-        about = os.stat(posixpath.join(part.path, name))  # noqa: PTH116  # once a picture
+        status = os.stat(posixpath.join(part.path, name))  # noqa: PTH116  # once a picture
     except OSError as error:
         dropped.add(UNREADABLE_FILE, f"{readable(relative)}: {error.strerror}")
         return None
-    if not stat.S_ISREG(about.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         return None
     image_id = path_id(readable(relative), ".")
-    picture = ListedPicture(relative, image_id, about.st_size, about.st_mtime_ns)
-    return picture, (about.st_dev, about.st_ino)
+    picture = ListedPicture(relative, image_id, status.st_size, status.st_mtime_ns)
+    return picture, (status.st_dev, status.st_ino)
 
 
 def _unlike(picture: ListedPicture, seen: set[str]) -> ListedPicture:
@@ -212,7 +212,7 @@ def _pictures_of(sample: SampleNames) -> list[str]:
 
 def _state_of(path: str, name: str) -> str:
     try:
-        about = os.stat(path)  # noqa: PTH116  # once a picture
+        status = os.stat(path)  # noqa: PTH116  # once a picture
     except OSError:
         return f"{readable(name)} cannot be read"
-    return f"{readable(name)} {about.st_size} {about.st_mtime_ns}"
+    return f"{readable(name)} {status.st_size} {status.st_mtime_ns}"
