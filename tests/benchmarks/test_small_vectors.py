@@ -2,9 +2,34 @@
 
 import sys
 
+import pytest
+
 from benchmarks.small_vectors import main
 from r2d2.training.pretrain import pretrain
-from training.small import small_config, small_table
+from training.small import call_cli, small_config, small_table
+
+
+@pytest.mark.slow  # trains for five minutes of one core
+def test_a_quarter_of_the_width_and_of_the_bytes_costs_little(tmp_path, monkeypatch, capsys):
+    """The run of docs/search.md on the emoji: its goals for widths and for int8."""
+    table, run = str(tmp_path / "emoji.lance"), str(tmp_path / "run")
+    assert call_cli(monkeypatch, capsys, "data", "emoji", "--out", table)[0] == 0
+    settings = ("objectives.widths=[32, 64]", "train.epochs=20", "system.threads=1")
+    options = [word for setting in settings for word in ("--set", setting)]
+    command = ("pretrain", table, "--out", run, "--preset", "tiny", "--variant", "prd2", *options)
+    assert call_cli(monkeypatch, capsys, *command)[0] == 0
+    monkeypatch.setattr(sys, "argv", ["small_vectors", table, run, "--dim", "64", "--dim", "32"])
+    main()
+    _, *lines = capsys.readouterr().out.splitlines()
+    kinds = {tuple(line.split()[:2]): list(map(float, line.split()[2:])) for line in lines}
+    size, *whole = kinds["128", "float32"]
+    for recall_at_10 in (1, 3):  # of texts, of pictures
+        assert kinds["32", "float32"][1:][recall_at_10] >= 0.97 * whole[recall_at_10]
+        for dim in ("128", "64", "32"):
+            kept, stored = kinds[dim, "float32"][1:], kinds[dim, "int8"][1:]
+            assert abs(stored[recall_at_10] - kept[recall_at_10]) <= 0.5
+    assert whole[1] > 90
+    assert kinds["128", "int8"][0] == size / 4
 
 
 def test_each_kind_of_vectors_has_its_bytes_and_recall(tmp_path, monkeypatch, capsys):
