@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "r2d2"
 # In the order in which they may build on each other: each imports only those before it. Those that
 # are joined by "+" import each other. docs/architecture.md says what each is for.
 ORDER = """
-    errors keyed native_write notes processes progress written
+    errors file_lock keyed native_write notes processes progress written
     extras files images language output_lock page pair ranking settings tensor_files unique_ids
     config inputs model table vectors
     outputs

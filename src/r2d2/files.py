@@ -10,11 +10,11 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
 
 from safetensors import SafetensorError
 
 from r2d2.errors import R2D2Error
+from r2d2.file_lock import holder_of, take_lock
 from r2d2.written import note_written
 
 
@@ -123,32 +123,6 @@ def sole_process(path: Path, busy: str) -> Iterator[None]:
         except OSError as error:
             raise R2D2Error(f"process {holder_of(stream)} {busy}") from error
         yield
-
-
-def take_lock(stream: TextIO) -> None:
-    """Lock an open file for this process, whose number becomes its content.
-
-    Raises:
-        OSError: another process has the lock, or the file system has no locks.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        stream.seek(0)
-        msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    else:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with contextlib.suppress(OSError):  # a full disk; the lock holds without the number
-        os.truncate(stream.fileno(), 0)
-        os.write(stream.fileno(), str(os.getpid()).encode())
-
-
-def holder_of(stream: TextIO) -> str:
-    """The number of the process that has locked a file, or `?`."""
-    stream.seek(0)
-    return stream.read(20).strip() or "?"
 
 
 def link_or_copy(source: Path, path: Path) -> None:

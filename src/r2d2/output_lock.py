@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TextIO, TypeVar
 
 from r2d2.errors import R2D2Error
-from r2d2.files import holder_of, take_lock
+from r2d2.file_lock import holder_of, take_lock
 
 P = ParamSpec("P")
 R = TypeVar("R")
