@@ -19,9 +19,11 @@ Cross encoders of the model are kept as they are; they were trained with the old
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -30,7 +32,11 @@ from torch import Tensor
 
 import r2d2
 from r2d2.errors import R2D2Error
-from r2d2.images.decode import decode_image
+from r2d2.evaluation.dataset import EvaluationSet
+from r2d2.evaluation.encode import usable_batches
+from r2d2.files import whole_file
+from r2d2.inputs.dropped_rows import DroppedRows
+from r2d2.models import load_network
 from r2d2.pretrained import Pretrained
 from r2d2.progress import bars
 
@@ -67,22 +73,26 @@ class TaughtTexts:
 
 
 def read_texts(model: Pretrained, table: r2d2.PairsTable, splits: Sequence[str]) -> TaughtTexts:
-    """The texts of these splits, and the states of their pictures."""
-    rows = table.rows(list(splits))
-    pooled, pictures_of = [], dict[str, set[int]]()
+    """The texts of these splits, and the states of their pictures; unusable rows are named."""
+    data = EvaluationSet.from_table(table, splits)
+    dropped, kept, pooled = DroppedRows(), list[int](), list[Tensor]()
     with bars() as update:
-        for start in range(0, len(rows), READ_AT_ONCE):
-            pairs = table.take(rows[start : start + READ_AT_ONCE], ["image_id", "image", "texts"])
-            states = model.encode_images([decode_image(pair.image) for pair in pairs]).states
-            pooled.append(model.model.towers.pooled_norm(states[:, 0]))
-            for picture, pair in enumerate(pairs, start):
-                for text in pair.texts:
-                    pictures_of.setdefault(text.text, set()).add(picture)
-            update("pictures", start + len(pairs), len(rows))
-    if not pictures_of:
-        raise R2D2Error(f"no picture of the splits {', '.join(splits)} has a text")
+        told = partial(update, "pictures")
+        for positions, encoded in usable_batches(
+            model, data.image_ids, data.load, READ_AT_ONCE, dropped, told
+        ):
+            kept += positions
+            pooled.append(model.model.towers.pooled_norm(encoded.states[:, 0]))
+    if not kept:
+        raise R2D2Error(f"{table.path}: no picture can be used ({dropped.reasons()})")
+    data = data.keep(kept, dropped)
+    for line in data.dropped.lines():
+        print(line)
+    pictures_of: dict[str, set[int]] = {}
+    for number, text in enumerate(data.texts):
+        pictures_of.setdefault(text, set()).update(data.owners(number))
     texts = sorted(pictures_of)
-    positives = torch.zeros(len(texts), len(rows), dtype=torch.bool)
+    positives = torch.zeros(len(texts), len(kept), dtype=torch.bool)
     for number, text in enumerate(texts):
         positives[number, sorted(pictures_of[text])] = True
     return TaughtTexts(torch.cat(pooled), texts, positives)
@@ -126,8 +136,12 @@ def tune_texts(
 ) -> None:
     """Train the text tower and the projections of `model`, in place.
 
-    Goes on from `state_file` where it exists; it is of the same model, texts and settings.
+    Goes on from `state_file` where it exists.
+
+    Raises:
+        R2D2Error: the state is of another model, of other texts or of other settings.
     """
+    origin = json.dumps([model.fingerprint, asdict(settings), taught.texts], ensure_ascii=False)
     towers = model.model.towers.requires_grad_(False)
     trained = [towers.text, towers.text_projection, towers.image_projection]
     parameters = [p for module in trained for p in module.requires_grad_(True).parameters()]
@@ -143,6 +157,11 @@ def tune_texts(
     first = 0
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
+        if state["origin"] != origin:
+            raise R2D2Error(
+                f"{state_file} is of a run with another model, other texts or other settings: "
+                "remove it to begin anew, or give what that run was given"
+            )
         first = state["step"]
         model.model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
@@ -169,16 +188,15 @@ def tune_texts(
             optimizer.step()
             update("texts", step + 1, settings.steps, f"loss {loss.item():.3f}")
             if (step + 1) % settings.checkpoint_every == 0:
-                write_state(model, optimizer, step + 1, state_file)
+                state = {
+                    "origin": origin,
+                    "step": step + 1,
+                    "model": model.model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                }
+                with whole_file(state_file) as work:
+                    torch.save(state, work)
     model.model.eval()
-
-
-def write_state(model: Pretrained, optimizer: torch.optim.Optimizer, step: int, file: Path) -> None:
-    """Write what a run needs to go on at `step`, whole or not at all."""
-    work = file.with_name(f".{file.name}.partial")
-    state = {"step": step, "model": model.model.state_dict(), "optimizer": optimizer.state_dict()}
-    torch.save(state, work)
-    work.replace(file)
 
 
 def main() -> None:
@@ -204,7 +222,7 @@ def main() -> None:
         lr=arguments.lr,
         drop_tokens=arguments.drop_tokens,
     )
-    model = r2d2.load(arguments.model)
+    model = load_network(arguments.model, "fine-tune")
     table = r2d2.PairsTable.open(arguments.table)
     taught = read_texts(model, table, arguments.split or ["train"])
     print(f"{len(taught.texts):,} texts of {len(taught.pooled):,} pictures")

@@ -3,6 +3,7 @@
 import importlib.util
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from r2d2.models import load
 from r2d2.table import Pair, PairsTable, Text, write_table
 from search.small import small_model
-from training.small import name, picture, png
+from training.small import name, picture, png, refused
 
 FILE = Path(__file__).parents[2] / "examples" / "tune_texts.py"
 SPEC = importlib.util.spec_from_file_location("tune_texts", FILE)
@@ -121,3 +122,30 @@ def test_an_interrupted_run_ends_as_a_whole_one(model, taught, tmp_path):
     again = load(tmp_path / "model")
     tune_texts.tune_texts(again, taught, settings, tmp_path / "state")  # from step 4
     assert all(torch.equal(whole[name], t) for name, t in again.model.state_dict().items())
+
+
+def test_a_state_of_another_run_is_refused(model, taught, tmp_path):
+    settings = tune_texts.TextTuningSettings(steps=2, batch_size=8, checkpoint_every=1)
+    tune_texts.tune_texts(model, taught, settings, tmp_path / "state")
+    other = replace(settings, lr=1e-4)
+    message = refused(
+        tune_texts.tune_texts, load(tmp_path / "model"), taught, other, tmp_path / "state"
+    )
+    assert "other settings: remove it" in message
+
+
+def test_a_picture_that_cannot_be_read_is_left_out_and_named(model, tmp_path, capsys):
+    pairs = [
+        Pair(
+            f"i{n}",
+            b"no picture" if n == 1 else png(picture(n)),
+            (Text(name(n), "title"),),
+            "train",
+        )
+        for n in range(3)
+    ]
+    write_table(tmp_path / "damaged.lance", pairs)
+    taught = tune_texts.read_texts(model, PairsTable.open(tmp_path / "damaged.lance"), ["train"])
+    assert taught.texts == sorted([name(0), name(2)])
+    assert len(taught.pooled) == 2
+    assert "i1" in capsys.readouterr().out
