@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from r2d2.corpus.clicks.blobs import run_bytes
 from r2d2.corpus.clicks.block import RUNS, SumBlock
@@ -38,6 +38,7 @@ from r2d2.errors import R2D2Error
 from r2d2.files import write_text
 from r2d2.progress import Update
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 READING = "reading logs"
@@ -93,30 +94,26 @@ def aggregate(
     jobs = [*blocks, *({"pieces": json.dumps([piece])} for piece in other)]
     jobs = [{**job, "name": f"{n:06d}", "out": str(out)} for n, job in enumerate(jobs)]
     threads = 1 if runner.cluster else workers
-    examination = config.rank.examination
-    while True:
-        try:
-            spelled = config.query.simplified
-            whole = SumBlock(examination, spelled, keys, buckets, memory_bytes, workers)
-            counts = []
-            if blocks:
-                counts += by_bucket(whole, jobs[: len(blocks)], Runner(), READING, update)
-            if other:
-                piecewise = replace(whole, memory_bytes=share, threads=1)
-                counts += map_jobs(piecewise, jobs[len(blocks) :], runner, READING, update)
-            rows = add_counts(counts)
-            _need_rows(pieces, jobs, counts, rows)
-            _need_clicks(config, counts, rows)
-            _keep_buckets(out, [jobs, asdict(replace(whole, memory_bytes=0, threads=0))])
-            tasks = [{"out": str(out), "bucket": str(bucket)} for bucket in range(buckets)]
-            work = MergeBucket(share if runner.cluster else memory_bytes, threads)
-            merged = by_bucket(work, tasks, runner, "summing up", update)
-            break
-        except KeyCollisionError as error:
-            log.info("summed again by another hash, because of %s", error)
-            keys = TextKeys(keys.seed + 1)
-            if keys.seed == SEEDS:
-                raise
+    examination, spelled = config.rank.examination, config.query.simplified
+
+    def sum_by(keys: TextKeys) -> tuple[StageCount, list[StageCount], list[StageCount]]:
+        """All rows, those of each job, and what each bucket holds."""
+        whole = SumBlock(examination, spelled, keys, buckets, memory_bytes, workers)
+        counts = []
+        if blocks:
+            counts += by_bucket(whole, jobs[: len(blocks)], Runner(), READING, update)
+        if other:
+            piecewise = replace(whole, memory_bytes=share, threads=1)
+            counts += map_jobs(piecewise, jobs[len(blocks) :], runner, READING, update)
+        rows = add_counts(counts)
+        _need_rows(pieces, jobs, counts, rows)
+        _need_clicks(config, counts, rows)
+        _keep_buckets(out, [jobs, asdict(replace(whole, memory_bytes=0, threads=0))])
+        tasks = [{"out": str(out), "bucket": str(bucket)} for bucket in range(buckets)]
+        work = MergeBucket(share if runner.cluster else memory_bytes, threads)
+        return rows, counts, by_bucket(work, tasks, runner, "summing up", update)
+
+    rows, counts, merged = _without_collision(sum_by, keys)
     shutil.rmtree(out / RUNS, ignore_errors=True)
     size = sum(count.notes["pairs"] for count in merged) * PAIR_BYTES + run_bytes(out)
     size += sum(file.stat().st_size for file in (out / TEXT_TABLE).iterdir())
@@ -129,6 +126,18 @@ def aggregate(
     notes = {name: sum(count.notes[name] for count in merged) for name in names}
     notes["null_clicks"] = sum(count.notes["null_clicks"] for count in counts)
     return [replace(rows, notes=notes)]
+
+
+def _without_collision(sum_by: Callable[[TextKeys], T], keys: TextKeys) -> T:
+    """The sums by a hash under which no two texts have one key; SEEDS hashes are tried."""
+    while True:
+        try:
+            return sum_by(keys)
+        except KeyCollisionError as error:
+            log.info("summed again by another hash, because of %s", error)
+            keys = TextKeys(keys.seed + 1)
+            if keys.seed == SEEDS:
+                raise
 
 
 def _split(pieces: Sequence[dict[str, str]]) -> tuple[list[dict[str, str]], list[dict[str, str]]]:

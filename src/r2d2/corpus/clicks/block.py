@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -141,12 +141,7 @@ class SumBlock:
         location = row_location(LOG_FILE, "row")
         checked = f"({check_rows(rows, types, self.examination)})"
         dropped = DroppedRows()
-        for reason in count.dropped:
-            query = example_rows(checked, types, reason, location)
-            _note_examples(dropped, reason, base.table(query))
-        if file.wanted:
-            query = dropped_rows(checked, types, location)
-            _keep_dropped(base.batches(query, PAIR_ROWS), file)
+        _tell_dropped(base, checked, types, location, count, dropped, file)
         return replace(count, examples=dropped.first_examples())
 
     def _by_batches(
@@ -175,12 +170,7 @@ class SumBlock:
             base.run(f"INSERT INTO block {sum_checked('checked', types)}")
             outcomes = base.run(tally_rows("checked"))
             tally += outcomes
-            for reason in count_rows(outcomes).dropped:
-                query = example_rows("checked", types, reason, location)
-                _note_examples(shown, reason, base.table(query))
-            if file.wanted:
-                query = dropped_rows("checked", types, location)
-                _keep_dropped(base.table(query).to_batches(), file)
+            _tell_dropped(base, "checked", types, location, count_rows(outcomes), shown, file)
             if {"inline", "place"} & set(types):
                 path = "path" if "path" in types else "NULL"
                 base.run(
@@ -284,10 +274,32 @@ def block_files(kind: str, files: Sequence[Path]) -> str:
     return f"(SELECT {columns} WHERE false)"
 
 
-def _note_examples(dropped: DroppedRows, reason: str, rows: pa.Table) -> None:
-    for row in rows.to_pylist():
-        location = row.pop("location")
-        dropped.add(reason, f"{location}: " + ", ".join(f"{k}={v}" for k, v in row.items()))
+def _tell_dropped(
+    base: Database,
+    checked: str,
+    types: Mapping[str, str],
+    location: str,
+    count: StageCount,
+    dropped: DroppedRows,
+    file: DroppedFile,
+) -> None:
+    """Note the first rows of each reason in `dropped`, and write all of them into `file`.
+
+    Args:
+        base: where the relation is.
+        checked: a relation with the columns of `check_rows`.
+        types: of the columns of the log; see `check_rows`.
+        location: of a row in the log, as SQL.
+        count: of these rows.
+        dropped: gets the examples.
+        file: of dropped rows, where they are wanted.
+    """
+    for reason in count.dropped:
+        for row in base.table(example_rows(checked, types, reason, location)).to_pylist():
+            where = row.pop("location")
+            dropped.add(reason, f"{where}: " + ", ".join(f"{k}={v}" for k, v in row.items()))
+    if file.wanted:
+        _keep_dropped(base.batches(dropped_rows(checked, types, location), PAIR_ROWS), file)
 
 
 def _keep_dropped(batches: Iterable[pa.RecordBatch], file: DroppedFile) -> None:

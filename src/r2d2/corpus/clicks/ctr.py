@@ -156,16 +156,15 @@ def _posterior(
     place: Floats, clicks: Floats, n: Floats, counts: Floats
 ) -> tuple[float, Floats, Floats]:
     """Log posterior of (log alpha, log beta), its slope (2,) and its second derivatives (2, 2)."""
-    special = require("corpus", "scipy.special", "building a corpus")
     a, b = np.exp(place)
     ends = np.array([a, b, a + b])
     # log gamma, its first and its second derivative, each for a, b and a + b
-    sums = -counts.sum() * np.stack([special.gammaln(ends), *_derivatives(ends)])
+    sums = -counts.sum() * np.stack(_log_gamma(ends))
     for start in range(0, len(counts), TERMS):
         chunk = slice(start, start + TERMS)
         c, looked, count = clicks[chunk], n[chunk], counts[chunk]
         for column, x in enumerate((a + c, b + looked - c, a + b + looked)):
-            sums[:, column] += [np.sum(count * f) for f in (special.gammaln(x), *_derivatives(x))]
+            sums[:, column] += [np.sum(count * f) for f in _log_gamma(x)]
     log, first, second = sums
     slope = np.array([a * (first[0] - first[2]), b * (first[1] - first[2])])
     bend = -a * b * second[2] * np.ones((2, 2))
@@ -175,7 +174,7 @@ def _posterior(
     return value, slope - place / SPREAD**2, bend - np.eye(2) / SPREAD**2
 
 
-def _derivatives(x: Floats) -> tuple[Floats, Floats]:
-    """Digamma and trigamma; the latter is Hurwitz's zeta of 2."""
+def _log_gamma(x: Floats) -> tuple[Floats, Floats, Floats]:
+    """The logarithm of the gamma function, digamma and trigamma (Hurwitz's zeta of 2)."""
     special = require("corpus", "scipy.special", "building a corpus")
-    return special.digamma(x), special.zeta(2.0, x)
+    return special.gammaln(x), special.digamma(x), special.zeta(2.0, x)
