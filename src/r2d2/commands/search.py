@@ -17,6 +17,7 @@ from r2d2.commands.options import (
     FolderCaptions,
     FolderOut,
     FollowLinks,
+    Overwrite,
     refuse_given,
 )
 
@@ -76,7 +77,7 @@ def search(
         False, "--pre-ranking", help="Rank by cosine alone, without the cross encoders."
     ),
     json_: bool = typer.Option(False, "--json", help="Print JSON instead of a table."),
-    overwrite: bool = typer.Option(False, "--overwrite", help="Replace what is at --out."),
+    overwrite: Overwrite = False,
 ) -> None:
     """Search images by a text, or images or texts by an image."""
     from r2d2.errors import R2D2Error

@@ -77,8 +77,8 @@ class PairsLoader:
     match, unless the labels are what is learnt (`labelled`).
 
     Of a row no more than its number is held, and what the cache has room for: pictures and texts
-    are read when their step comes. (`hard_batches` above 1 reads a text or
-    the group of every row.)
+    are read when their step comes. (`hard_batches` above 1 reads a text, or the group, of every
+    row.)
     """
 
     def __init__(
