@@ -8,7 +8,7 @@ import schemathesis
 
 BEYOND_A_SCHEMA = (
     "there is no column", "not in the text", "there is no layer",
-    "is compared with", "the condition", "dropping looks at no attention",
+    "is compared with", "the condition", "dropping reads no attention",
     "where is no JSON", "where:", "where.",  # a text that holds JSON, in a form
     # it does not always keep to a oneOf
     "a text or an image", "a row: one of the two", "a text is searched among images",

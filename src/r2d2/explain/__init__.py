@@ -1,10 +1,10 @@
-"""Which parts of a picture a word is in, and which words a part belongs to.
+"""Show which parts of a picture the words of a text describe.
 
 from r2d2.explain import explain
 
-found = explain(model, picture, "一只狗在草地上追飞盘")
-found.entities, found.maps          # spans of the text, (k, P_h, P_w)
-found.draw().save("why.png")
+explanation = explain(model, picture, "一只狗在草地上追飞盘")
+explanation.entities, explanation.maps  # spans of the text, (k, P_h, P_w)
+explanation.draw().save("why.png")
 """
 
 from r2d2.explain.entities import Span, entities, words

@@ -1,11 +1,12 @@
-"""The effect of each part of a picture on its match with a text, by dropping random parts.
+"""Measure how much each part of a picture adds to its match with a text, by dropping random parts.
 
-Each draw shows the model what is inside a random rectangle of patches, or all but that. The effect
-of a patch is what it adds to the embedding by itself, by ridge regression over the draws, as far as
-that points to where the text lies among unrelated words. Patches are left out before the
-transformer, as in training (`objectives.image_keep`), so nothing unusual, such as a grey square, is
-put in their place. ONNX graphs take whole pictures only: there squares of the picture get its mean
-colour.
+Each draw shows the model either the patches inside a random rectangle or all patches outside it. A
+ridge regression over the draws estimates what each patch alone adds to the image embedding. The
+effect of the patch on a text is the part of this that points in the direction of the text, which is
+the direction from the mean of unrelated words to the text's embedding. Patches are left out before
+the transformer, as in training (`objectives.image_keep`), so the model never sees a replacement
+that is unusual in pictures, such as a grey square. ONNX graphs take whole pictures only: for them,
+squares of the picture are filled with its mean colour.
 """
 
 from __future__ import annotations
@@ -27,14 +28,18 @@ from r2d2.models import ImageTextModel
 from r2d2.pretrained import Pretrained
 
 DRAWS = 128
-RIDGE = 0.1  # of the number of draws; chosen with SIDES and INSIDE on `val` of the emoji
-COVERED = 7  # squares across and down, where parts are covered
-SIDES = (0.25, 0.5, 0.75)  # of a rectangle, as parts of the picture's
-INSIDE = 0.75  # of the draws show the inside of their rectangle, the others all but that
+# The penalty of the ridge regression as a share of the number of draws. It was chosen together with
+# SIDES and INSIDE on the `val` split of the emoji.
+RIDGE = 0.1
+COVERED = 7  # squares in a row and in a column, for models whose pictures are covered in parts
+SIDES = (0.25, 0.5, 0.75)  # sides of a rectangle as shares of the picture's sides
+INSIDE = 0.75  # the share of draws that show the inside of their rectangle, not its outside
 
 
 def draw_parts(side: int, count: int = DRAWS, seed: int = 0) -> Tensor:
-    """Which patches of a square grid each draw shows: (count, side * side) bool, never none or all.
+    """Draw which patches of a square grid are shown: (count, side * side) bool.
+
+    No draw shows all patches, and none shows no patch.
 
     Raises:
         R2D2Error: the grid has one patch.
@@ -61,7 +66,7 @@ def draw_parts(side: int, count: int = DRAWS, seed: int = 0) -> Tensor:
 
 
 def grid_side(model: ImageTextModel) -> int:
-    """The number of parts in a row and in a column: patches, or squares to cover."""
+    """Return the number of parts in a row and in a column: patches, or squares to cover."""
     if not isinstance(model, Pretrained):
         return COVERED
     vision = model.model.config.vision
@@ -69,7 +74,13 @@ def grid_side(model: ImageTextModel) -> int:
 
 
 def encode_parts(model: ImageTextModel, picture: Image.Image, shown: Tensor) -> Tensor:
-    """Embeddings (D, d) of what D draws show of a picture; `shown` (D, P) of `draw_parts`."""
+    """Embed what each of D draws shows of a picture: (D, d).
+
+    Args:
+        model: the model that embeds.
+        picture: of any mode and size.
+        shown: (D, P) bool, from `draw_parts`.
+    """
     if isinstance(model, Pretrained):
         return _encode_patches(model, picture, shown)
     return _encode_covered(model, picture, shown)
@@ -78,7 +89,7 @@ def encode_parts(model: ImageTextModel, picture: Image.Image, shown: Tensor) -> 
 def _encode_covered(model: ImageTextModel, picture: Image.Image, shown: Tensor) -> Tensor:
     pixels = model.prepare(picture)
     side, length = math.isqrt(shown.shape[1]), pixels.shape[0]
-    row = np.arange(length) * side // length  # of each pixel, in the grid
+    row = np.arange(length) * side // length  # the row of the grid that each pixel is in
     mean = pixels.mean((0, 1)).round().astype(np.uint8)
     embeddings = []
     for draws in torch.split(shown, model.batch_size):
@@ -91,12 +102,13 @@ def _encode_covered(model: ImageTextModel, picture: Image.Image, shown: Tensor) 
 @torch.inference_mode()
 def _encode_patches(model: Pretrained, picture: Image.Image, shown: Tensor) -> Tensor:
     network = model.model
-    # The grid is that of a square, whatever the aspect of pictures that the model takes elsewhere.
-    own = model.preprocessing
-    prepare = own if own.patch is None else own.square()
+    # The grid is square here, also for a model that otherwise takes pictures of any aspect ratio.
+    preprocessing = model.preprocessing
+    prepare = preprocessing if preprocessing.patch is None else preprocessing.square()
     pixels = torch.from_numpy(prepare(to_rgb(picture)))[None]
     pixels = normalize(pixels.to(network.towers.device))
-    by_count: dict[int, list[int]] = defaultdict(list)  # a pass takes equal numbers of patches
+    # The pictures of one forward pass must have the same number of patches.
+    by_count: dict[int, list[int]] = defaultdict(list)
     for number, count in enumerate(shown.sum(1).tolist()):
         by_count[count].append(number)
     embeddings = torch.empty(len(shown), network.config.embed_dim)
@@ -110,15 +122,16 @@ def _encode_patches(model: Pretrained, picture: Image.Image, shown: Tensor) -> T
 
 
 def patch_effects(embeddings: Tensor, shown: Tensor, directions: Tensor) -> Tensor:
-    """How far each patch by itself moves the picture along each direction: (q, P).
+    """Estimate how far each patch alone moves the embedding along each direction: (q, P).
 
-    Ridge regression of the embedding on which patches are shown. The plain difference between draws
-    with and without a patch would also tell how much of the picture such draws show: of corners,
-    mostly those that leave out a rectangle elsewhere, and so nearly everything.
+    This is a ridge regression of the embedding on which patches are shown. The plain difference
+    between the draws with and without a patch would be biased, because it also depends on how much
+    of the picture those draws show: a draw that shows a corner is mostly one that leaves out a
+    rectangle elsewhere, and so it shows nearly the whole picture.
 
     Args:
-        embeddings: (D, d) of the draws.
-        shown: (D, P) bool.
+        embeddings: (D, d), one for each draw.
+        shown: (D, P) bool, the patches that each draw shows.
         directions: (q, d), of unit length.
     """
     seen, moved = (x.float() - x.float().mean(0) for x in (shown, embeddings))
@@ -129,9 +142,10 @@ def patch_effects(embeddings: Tensor, shown: Tensor, directions: Tensor) -> Tens
 
 
 def directions_among(texts: Tensor, unrelated: Tensor) -> Tensor:
-    """Directions (q, d), of unit length, from the mean of unrelated texts (u, d) to texts (q, d).
+    """Return the unit directions (q, d) from the mean of unrelated texts (u, d) to texts (q, d).
 
-    Without their lengths: a model embeds words that it hardly knows near that mean, and what it
-    knows well far from it, so that cosines with a picture are not comparable between the two.
+    The directions are normalised because the distance from the mean depends on how well the model
+    knows a word: words that it hardly knows lie near the mean, so that their plain cosines with a
+    picture could not be compared with those of words that it knows well.
     """
     return F.normalize(texts.float() - unrelated.float().mean(0), dim=-1)

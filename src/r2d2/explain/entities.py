@@ -1,9 +1,10 @@
-"""Entities of a Chinese text: its nouns and noun phrases, by part of speech, as spans of the text.
+"""Find the entities of a Chinese text: its nouns and noun phrases, as spans of the text.
 
-A phrase is a run of nouns with the adjectives and colours before it: 大西瓜, 红色的火烈鸟.
-Other nouns that 的 joins stay two, for each may be elsewhere in the picture: 沙发的狗. The tags are
-jieba's; its dictionary takes some verbs for nouns, and knows no slang. What it calls a set phrase
-is a noun where it ends in one: 火烈鸟, 独木舟. Of a verb with its noun the noun is taken: 荡秋千.
+A phrase is a run of nouns together with the adjectives and colours before it: 大西瓜, 红色的火烈鸟.
+Other nouns that 的 joins stay separate, because each may be in a different part of the picture:
+沙发的狗. The part-of-speech tags are jieba's; its dictionary tags some verbs as nouns and has no
+slang. A word that it tags as a set phrase counts as a noun where it ends in a noun: 火烈鸟, 独木舟.
+Where it tags a verb and its object as one word, only the object is taken: 荡秋千.
 """
 
 from __future__ import annotations
@@ -16,24 +17,26 @@ from typing import Any
 from r2d2.errors import R2D2Error
 from r2d2.extras import require
 
-LONGEST = 2000  # characters of a text that is looked at
-NOUNS = ("n", "eng", "j", "s")  # jieba's: n, nr, ns, nt, nz, ng; see ENGLISH; 欧盟; 海边
-ADJECTIVES = ("a", "b", "z")  # adjectives, 大型 and the like, states
-MODIFIERS = ("vn",)  # verbs as nouns: a part of a compound before a noun, 胜利手势; no thing alone
-SET_PHRASES = ("i", "l")  # idioms, and what else has become one word
-COLOUR = "色"  # the end of a colour's name, which jieba takes for a noun
-SKIN = "肤色"  # no colour of a thing
-TAKEN_FOR_VERBS = frozenset("花树")
-ACTIONS = frozenset("荡打吃喝脱摆做看笑翻洗扔踢弹拉")  # first in set phrases of a verb and its noun
-TOOLS = frozenset("机器")  # last in names of what an action is done with: 打火机
+LONGEST = 2000  # characters: a longer text is refused
+# Prefixes of jieba's tags for nouns: n, nr, ns, nt, nz and ng begin with n; eng is a word of Latin
+# letters (see ENGLISH), j an abbreviation such as 欧盟, s a place such as 海边.
+NOUNS = ("n", "eng", "j", "s")
+ADJECTIVES = ("a", "b", "z")  # adjectives, words such as 大型 that only stand before nouns, states
+MODIFIERS = ("vn",)  # verbal nouns: part of a compound before a noun, as in 胜利手势, never alone
+SET_PHRASES = ("i", "l")  # idioms and fixed expressions
+COLOUR = "色"  # the last character of a colour's name, which jieba tags as a noun
+SKIN = "肤色"  # ends in 色, but is not the colour of a thing
+TAKEN_FOR_VERBS = frozenset("花树")  # nouns that jieba tags as verbs
+ACTIONS = frozenset(
+    "荡打吃喝脱摆做看笑翻洗扔踢弹拉"
+)  # first in set phrases of a verb and an object
+TOOLS = frozenset("机器")  # last in the name of a tool, which is no object of the verb: 打火机
 PLACES = frozenset("上里中下旁")  # last in set phrases of a noun and a place: 马路上
-MIXED = "相间"  # 黑白相间 and the like, which jieba takes for nouns
-AND = ("和", "与", "、")  # between colours of one thing
-NOTHING = ("x", "w")  # punctuation and what has no tag
-# jieba gives 5,666 single characters one tag, whatever they are: 车 and 鸟, and also 穿, 叼 and 啊.
-# Nouns among them are those that name what a picture may show.
-PICTURES = frozenset(["图片", "照片", "相片", "图像", "画面"])  # the picture itself, nothing in it
-ENGLISH = "eng"  # Latin letters, whatever they say: those that name nothing are known by the word
+MIXED = "相间"  # the end of words such as 黑白相间, which jieba tags as nouns
+AND = ("和", "与", "、")  # between two colours of one thing
+NOTHING = ("x", "w")  # tags of punctuation and of what jieba does not know
+PICTURES = frozenset(["图片", "照片", "相片", "图像", "画面"])  # they name the picture, not a part
+ENGLISH = "eng"  # the tag of any word of Latin letters, also of function words
 ENGLISH_FUNCTION_WORDS = frozenset((
     "a", "an", "the", "this", "that", "these", "those", "some", "any", "each", "every", "no",
     "not", "and", "or", "but", "nor", "so", "as", "than", "then", "of", "in", "on", "at", "by",
@@ -44,14 +47,18 @@ ENGLISH_FUNCTION_WORDS = frozenset((
     "here", "is", "are", "was", "were", "be", "been", "being", "am", "do", "does", "did", "has",
     "have", "had", "will", "would", "can", "could", "may", "might", "must", "very", "too",
 ))  # fmt: skip
+# jieba gives this one tag to 5,666 single characters, nouns such as 车 and 鸟 as well as 穿, 叼 and
+# 啊. THINGS has those of them that name something a picture can show.
 UNSORTED = "zg"
 THINGS = frozenset(
     "车鸟帽桶土棒棍糖奶汗厂贝垫椽唇睛肾囊孙园井槛篱炉轮篓篷豺蛤螟牡蕉芋薯苇圩岬渚湾浦狱县帜囝囡斧拳疹疖"
     "凫荪菽屐珥璧杵桦楮榛槭檩甑牍牖镬簋簪箸箪篝笏缶衾裾粽脍蛟螯舫觥豕犍狨"
     "車樹書門頭雲電燈葉蟲髮紙鐘麵麥龜鍋劍槍樓島園國圖軍銀線鶴體"
 )
-DEGREES = frozenset([*"较很稍又最更", "非常", "十分", "特别"])  # with the adjective behind them
-WITH = frozenset("穿戴拿抱骑背举玩亲牵")  # verbs that jieba's guesses join to an adjective
+DEGREES = frozenset(
+    [*"较很稍又最更", "非常", "十分", "特别"]
+)  # adverbs that belong to an adjective
+WITH = frozenset("穿戴拿抱骑背举玩亲牵")  # verbs that jieba sometimes joins to the next adjective
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +71,15 @@ class Span:
 
 
 def entities(text: str) -> list[Span]:
-    """Nouns and noun phrases in their order; none in a text that has none.
+    """Return the nouns and noun phrases of a text in their order; the list may be empty.
 
     Raises:
-        R2D2Error: the text is too long to be a caption.
+        R2D2Error: the text is longer than LONGEST, or no valid Unicode.
     """
     spans: list[Span] = []
-    start: int | None = None  # of the phrase in hand
-    end = 0  # of its last noun; 0: it has none yet
-    joined = False  # 的 came last, or adjectives after it
+    start: int | None = None  # of the phrase that is being read; None: there is none
+    end = 0  # the end of its last noun; 0: it has no noun yet
+    joined = False  # whether 的 was the last word, or was followed by adjectives only
 
     def close() -> None:
         nonlocal start, end, joined
@@ -85,7 +92,7 @@ def entities(text: str) -> list[Span]:
         if noun or (adjective and (joined or not end)):
             start = span.start if start is None else start
             end, joined = (span.end, False) if noun else (end, joined)
-        elif adjective:  # after a noun: it belongs to the next
+        elif adjective:  # an adjective after a noun belongs to the next noun
             close()
             start = span.start
         elif span.text == "的" and start is not None and (not end or text[end - 1] == COLOUR):
@@ -97,19 +104,23 @@ def entities(text: str) -> list[Span]:
 
 
 def words(text: str) -> list[Span]:
-    """All words but punctuation, in their order. R2D2Error as for `entities`."""
+    """Return all words except punctuation, in their order. Raises R2D2Error as `entities` does."""
     return [span for span, tag in _tagged(text) if not tag.startswith(NOTHING)]
 
 
 def nouns(text: str) -> list[str]:
-    """Words of a text that are nouns by themselves; no compounds. R2D2Error as for `entities`."""
+    """Return the words that are nouns by themselves, without compounds.
+
+    Raises:
+        R2D2Error: as `entities` does.
+    """
     return [
         span.text for span, tag in _tagged(text) if tag.startswith("n") and _kind(span.text, tag)[0]
     ]
 
 
 def spans_of(text: str, chosen: Sequence[str]) -> list[Span]:
-    """Every place where one of the words `chosen` stands, in the order of the text.
+    """Return each occurrence of the words `chosen`, in the order of the text.
 
     Raises:
         R2D2Error: a word that is empty, or not in the text.
@@ -126,9 +137,11 @@ def spans_of(text: str, chosen: Sequence[str]) -> list[Span]:
 
 
 def positions_of(span: Span, offsets: Sequence[tuple[int, int]]) -> list[int]:
-    """The tokens that a span takes part in; none where the text was cut before it.
+    """Return the positions of the tokens that overlap a span; none where the text was cut before.
 
-    `offsets` (L,) of `Tokenizer.offsets`.
+    Args:
+        span: of the text.
+        offsets: start and end in the text of each of L tokens, from `Tokenizer.offsets`.
     """
     return [
         position
@@ -138,13 +151,16 @@ def positions_of(span: Span, offsets: Sequence[tuple[int, int]]) -> list[int]:
 
 
 def shorten(text: str, longest: int = 30) -> str:
-    """The text in one line, for a message."""
+    """Return the text in one line of at most `longest` characters, for a message."""
     line = " ".join(text.split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 def _parts(span: Span, tag: str) -> list[tuple[Span, bool, bool]]:
-    """A word, or the two it is made of: whether a noun, and whether it belongs to one after it."""
+    """Return a word, or the two words it consists of, each with two properties.
+
+    The first tells whether the word is a noun, the second whether it belongs to a noun after it.
+    """
     word = span.text
     if tag.startswith(ADJECTIVES) and len(word) > 1 and word[0] in WITH:
         return [(_piece(span, 0, 1), False, False), (_piece(span, 1), False, True)]
@@ -162,7 +178,7 @@ def _parts(span: Span, tag: str) -> list[tuple[Span, bool, bool]]:
 
 
 def _kind(word: str, tag: str) -> tuple[bool, bool]:
-    """Whether it is a noun, and whether it belongs to a noun after it."""
+    """Return whether a word is a noun, and whether it belongs to a noun after it."""
     if word in PICTURES or (tag == ENGLISH and word.casefold() in ENGLISH_FUNCTION_WORDS):
         return False, False
     if word in DEGREES or word.endswith(MIXED) or "又" in word[1:-1]:
@@ -174,16 +190,15 @@ def _kind(word: str, tag: str) -> tuple[bool, bool]:
 
 
 def _noun_at_the_end(word: str) -> int:
-    """How many characters of a set phrase are the noun that it ends in: 2, 1, or 0 for none.
+    """Return how many characters the noun has that a set phrase ends in: 2, 1, or 0 for no noun.
 
-    In four characters, only where the first two are no verb: 五彩纸屑, but not 对牛弹琴.
+    A phrase of four characters counts only where its first two are not a verb: 五彩纸屑 counts, but
+    对牛弹琴 does not.
     """
     lengths = (2, 1) if len(word) == 3 else (2,)
     for length in lengths:
         head, tail = word[:-length], word[-length:]
-        before, noun = (
-            _dictionary().tag(part, False) for part in (head, tail)
-        )  # words of its dictionary
+        before, noun = (_dictionary().tag(part, False) for part in (head, tail))
         if len(noun) == 1 and (noun[0][1].startswith("n") or tail in THINGS):
             thing = len(before) == 1 and before[0][1].startswith(("n", "m", "t", *ADJECTIVES))
             if len(word) == 3 or thing or word[0] in ACTIONS:
@@ -192,7 +207,7 @@ def _noun_at_the_end(word: str) -> int:
 
 
 def _joins_colours(tagged: list[tuple[Span, bool, bool]], position: int) -> bool:
-    """Whether a word stands between two colours of one thing: 绿色和黄色的苹果."""
+    """Return whether a word stands between two colours of one thing, as in 绿色和黄色的苹果."""
     if tagged[position][0].text not in AND or not 0 < position < len(tagged) - 2:
         return False
     before, after, then = (tagged[i][0].text for i in (position - 1, position + 1, position + 2))
@@ -224,5 +239,5 @@ def _tagged(text: str) -> list[tuple[Span, str]]:
 
 @cache
 def _dictionary() -> Any:
-    """Jieba in Rust, which reads its dictionary when it is imported."""
+    """Import rjieba, which is jieba in Rust and reads its dictionary when it is imported."""
     return require("explain", "rjieba", "finding the nouns of a text")

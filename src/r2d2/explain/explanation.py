@@ -1,4 +1,4 @@
-"""Explain a match: a map over the picture for each entity, and the words of each patch."""
+"""Explain a match by a map over the picture for each entity, and by the words of each patch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from r2d2.explain.attention import FRONT, image_to_text
 from r2d2.explain.dropping import DRAWS
 from r2d2.explain.entities import Span, entities, positions_of, shorten, spans_of, words
 from r2d2.explain.evidence import Evidence, weigh
-from r2d2.explain.maps import Map, MapMethod, as_array, choose, place, upsample
+from r2d2.explain.maps import Map, MapMethod, as_array, choose, pad_to_picture, upsample
 from r2d2.explain.panel import PanelContent, draw_panel
 from r2d2.explain.unrelated import LEAST, unreadable
 from r2d2.images.decode import to_rgb
@@ -35,44 +35,50 @@ class Explanation:
     picture: Image.Image  # RGB, upright
     text: str
     entities: tuple[Span, ...]  # k, at least one
-    evidence: Evidence  # maps (k, P_h, P_w) of the entities, and what unrelated words reach
-    draws: int  # random parts that were dropped, each a pass of the image encoder; 0: attention
-    words: tuple[Span, ...]  # w: the entities, or, by attention, all words but punctuation
-    patches: Map  # (P_h, P_w, w), 0 or more: how much a patch belongs to each word
-    cosine: float  # of the embeddings
+    evidence: Evidence  # the maps (k, P_h, P_w) of the entities, and the noise of unrelated words
+    # The number of random draws, each a forward pass of the image encoder; 0 where the maps are
+    # attention.
+    draws: int
+    words: tuple[Span, ...]  # w: the entities; where maps are attention, all words of the text
+    patches: Map  # (P_h, P_w, w), 0 or more: how much each patch belongs to each word
+    cosine: float  # of the two embeddings
     match: float | None  # (p_T + p_I) / 2; None without cross encoders
-    method: MapMethod  # of the maps
+    method: MapMethod  # how the maps were made
     notes: tuple[Note, ...] = ()
 
     @property
     def maps(self) -> Map:
-        """(k, P_h, P_w), 0 or more: the effect of each part on the match, or its attention."""
+        """The effect of each part on the match, or its attention: (k, P_h, P_w), 0 or more."""
         return self.evidence.maps
 
     @property
     def known(self) -> tuple[bool, ...]:
-        """Whether there is anything to show, for each entity; see `evidence`."""
+        """Whether the map of each entity has anything to show; see `Evidence.known`."""
         return tuple(self.evidence.known(index) for index in range(len(self.entities)))
 
     def over_picture(self, index: int) -> Map:
-        """What is shown of entity `index`, up-sampled over the picture: (H, W) in multiples of the
-        noise, 0 within it.
+        """Return the map of entity `index` at the size of the picture: (H, W).
+
+        The values are multiples of the noise, and 0 where the map is within the noise.
         """
         values = upsample(self.evidence.strength(index), self.picture.size)
         return np.where(values > 1, values, 0).astype(np.float32)
 
     @property
     def parts_differ(self) -> bool:
-        """Whether two patches belong to different words; otherwise words by part are not shown."""
+        """Whether two patches belong to different words; if not, the panel omits words by part."""
         if not self.words:
             return False
         best = self.patches.argmax(-1)[self.patches.max(-1) > 0]
         return len(np.unique(best)) > 1
 
     def words_at(self, row: int, column: int) -> list[tuple[str, float]]:
-        """The words that a patch belongs to, most first, with their shares of what all words get.
+        """Return the words that a patch belongs to, each with its share, the largest share first.
 
-        Empty where nothing is above the noise there.
+        The shares add up to 1. The list is empty where nothing in the patch is above the noise.
+
+        Raises:
+            R2D2Error: the picture has no such patch.
         """
         rows, columns = self.patches.shape[:2]
         if not (0 <= row < rows and 0 <= column < columns):
@@ -85,7 +91,7 @@ class Explanation:
         return [(self.words[i].text, float(values[i]) / total) for i in order if values[i] > 0]
 
     def draw(self) -> Image.Image:
-        """A panel for people: the picture, then a copy for each entity with its map over it."""
+        """Draw a panel: the picture, then a copy of it for each entity with its map over it."""
         return draw_panel(
             PanelContent(
                 self.picture,
@@ -102,7 +108,7 @@ class Explanation:
 
 
 class NoNounError(R2D2Error):
-    """The text has no noun; a program can explain the whole text instead."""
+    """The text has no noun. A program that catches this can explain the whole text instead."""
 
     code: str = "no_noun"
 
@@ -119,21 +125,25 @@ def explain(
     dropping: bool | None = None,
     only: Sequence[str] | None = None,
 ) -> Explanation:
-    """Which parts of a picture the entities of a text are in, and which words its parts belong to.
+    """Show which parts of a picture the entities of a text are in, and the words of each part.
+
+    What is best for the arguments that are None is told in docs/explain.md.
 
     Args:
-        model: any; with cross encoders where attention is asked for.
+        model: any model; it needs cross encoders where the maps are attention.
         picture: of any mode and size.
-        text: Chinese; what is past the model's longest text is not seen.
-        weighted: by the gradient of the match score; None: as is best (docs/explain.md).
-        alone: each entity as a text of its own, or its tokens within the text; None: as is best.
-        layer: of the cross encoders, from 1; None: as is best.
-        dropping: no attention, but what each part adds to the match; None: where none of the three
-            is given.
-        only: words of the text to take as entities, in place of its nouns.
+        text: Chinese. What lies past the model's longest text is not read, and a note says so.
+        weighted: whether attention is weighted by the gradient of the match score.
+        alone: True: each entity is read as a text by itself; False: within the whole text.
+        layer: of the cross encoders, from 1.
+        dropping: whether the maps are the effects of dropping parts of the picture instead of
+            attention; None: True unless one of the three above is given.
+        only: words of the text to take as entities instead of its nouns.
 
     Raises:
-        R2D2Error: no cross encoders, no such layer, no entity, a text or picture that is too large.
+        NoNounError: the text has no noun.
+        R2D2Error: the model has no cross encoders or no such layer, no entity is within what the
+            model reads, or the text or the picture is too large.
     """
     cross_layers = model.model.config.cross_layers if isinstance(model, Pretrained) else 0
     method = choose(cross_layers, layer, weighted, alone, dropping)
@@ -157,8 +167,8 @@ def explain(
         seen = spans
         patches = np.stack([evidence.shown(index) for index in range(len(spans))], axis=-1)
     else:
-        seen, looks = _patches(model, images, texts, text, method.layer)
-        patches = np.moveaxis(place(np.moveaxis(looks, -1, 0), region), 0, -1)
+        seen, attention = _patches(model, images, texts, text, method.layer)
+        patches = np.moveaxis(pad_to_picture(np.moveaxis(attention, -1, 0), region), 0, -1)
     return Explanation(
         rgb,
         text,
@@ -177,7 +187,7 @@ def explain(
 def _entities(
     model: ImageTextModel, text: str, only: Sequence[str] | None
 ) -> tuple[list[Span], list[Note]]:
-    """The entities within what the model reads, and notes on the others."""
+    """Return the entities within what the model reads, and notes on the others."""
     spans = entities(text) if only is None else spans_of(text, only)
     if not spans:
         raise NoNounError(
@@ -196,7 +206,7 @@ def _entities(
 
 
 def _unreadable(model: ImageTextModel, spans: Sequence[Span]) -> list[Note]:
-    """Notes on the parts of the entities that the model cannot read."""
+    """Return notes on the parts of the entities that the model cannot read."""
     unknown, english = (
         dict.fromkeys(name for names in part for name in names)
         for part in zip(*(unreadable(model, span.text) for span in spans), strict=True)
@@ -207,12 +217,15 @@ def _unreadable(model: ImageTextModel, spans: Sequence[Span]) -> list[Note]:
 def _patches(
     model: Pretrained, images: EncodedStates, texts: EncodedStates, text: str, layer: int
 ) -> tuple[list[Span], Map]:
-    """The words that the model reads, and how much each patch looks at each (P_h, P_w, w)."""
+    """Return the words that the model reads, and how much each patch attends to them.
+
+    The second is (P_h, P_w, w).
+    """
     with torch.inference_mode(False):
         weights = image_to_text(model.model, images, texts, gradient=False)
-    looks = as_array(weights.plain[layer - 1, 0])[FRONT:]  # (P, S); layer 0: of the last
+    attention = as_array(weights.plain[layer - 1, 0])[FRONT:]  # (P, S); layer 0 reads the last one
     shift, offsets = model.model.towers.text_offset, model.tokenizer.offsets(text)
-    side = math.isqrt(len(looks))
+    side = math.isqrt(len(attention))
     seen = [span for span in words(text) if positions_of(span, offsets)]
-    columns = [looks[:, [shift + p for p in positions_of(s, offsets)]].sum(1) for s in seen]
+    columns = [attention[:, [shift + p for p in positions_of(s, offsets)]].sum(1) for s in seen]
     return seen, np.stack(columns, axis=-1).reshape(side, side, -1)

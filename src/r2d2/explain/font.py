@@ -1,4 +1,4 @@
-"""A font that has Chinese: one that is installed, else Pillow's own, which has none."""
+"""Find an installed font that has Chinese characters, or else use Pillow's, which has none."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from r2d2.extras import require
 
 log = logging.getLogger(__name__)
 
-FONT = "R2D2_FONT"  # environment: a font file to use
-# Starts of file names without case, the best first: Noto and Source Han are one design. A font of
-# another name comes after these.
+FONT = "R2D2_FONT"  # the environment variable that names a font file to use
+# The beginnings of font file names in lower case, the best first. Noto and Source Han are the same
+# design. A font with another name comes after these.
 NAMES = (
     "notosanssc",
     "notosanscjk",
@@ -44,13 +44,13 @@ WEIGHTS = ("bold", "black", "heavy", "light", "thin")
 
 @dataclass(frozen=True)
 class Font:
-    """A font of one size, which writes what it can."""
+    """A font of one size; it writes ? for the characters that it does not have."""
 
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont
     chinese: bool  # whether it has Chinese characters
 
     def width(self, text: str) -> float:
-        """Pixels."""
+        """Return the width of a line in pixels."""
         return self.font.getlength(self._known(text))
 
     def draw(
@@ -60,22 +60,22 @@ class Font:
         text: str,
         colour: tuple[int, int, int],
     ) -> None:
-        """Write one line, its upper left corner at `at`."""
+        """Write one line with its upper left corner at `at`."""
         draw.text(at, self._known(text), fill=colour, font=self.font)
 
     def _known(self, text: str) -> str:
-        """With a ? for each character that a font without Chinese would draw as a box."""
+        """Put a ? for each character that a font without Chinese would draw as a box."""
         if self.chinese:
             return text
         return "".join(c if c.isascii() else "?" for c in text)
 
 
 def find_font(size: int, files: Sequence[str] | None = None) -> Font:
-    """A font of `size` pixels: R2D2_FONT's, one that is installed and has Chinese, or Pillow's.
+    """Return the font of R2D2_FONT, or an installed font that has Chinese, or Pillow's font.
 
     Args:
-        size: pixels.
-        files: of the fonts to choose from; None: all that are installed.
+        size: the height in pixels.
+        files: the font files to choose from; None: all that are installed.
 
     Raises:
         R2D2Error: R2D2_FONT names no font.
@@ -99,34 +99,34 @@ def find_font(size: int, files: Sequence[str] | None = None) -> Font:
 
 @functools.cache
 def installed_fonts() -> tuple[str, ...]:
-    """The files of all fonts that matplotlib finds on this system, in order. Looks once."""
-    # Here, because the import takes half a second.
+    """Return the sorted files of all fonts that matplotlib finds; it searches once per process."""
+    # Imported here, because the import takes half a second.
     manager = require("explain", "matplotlib.font_manager", "finding a Chinese font")
     return tuple(sorted(manager.findSystemFonts()))
 
 
 @functools.cache
 def _best(files: tuple[str, ...]) -> str | None:
-    """The best of some fonts' files that has Chinese."""
+    """Return the best of the font files that have Chinese; None where none has."""
     for path in sorted(files, key=_rank):
         try:
             if _has_chinese(ImageFont.truetype(path, 20)):
                 return path
-        except OSError:  # damaged, or of a kind that Pillow does not read
+        except OSError:  # the file is damaged, or Pillow cannot read its format
             continue
     return None
 
 
 def _rank(path: str) -> tuple[int, int, str]:
-    """How good a font is by its file's name; the usual weight before bold and thin."""
+    """Return a sort key by the file's name: known fonts first, regular weight before others."""
     file = Path(path).name.lower()
     rank = next((i for i, name in enumerate(NAMES) if file.startswith(name)), len(NAMES))
-    usual = "regular" in file or not any(weight in file for weight in WEIGHTS)
-    return rank, 0 if usual else 1, path
+    regular = "regular" in file or not any(weight in file for weight in WEIGHTS)
+    return rank, 0 if regular else 1, path
 
 
 def _has_chinese(font: ImageFont.FreeTypeFont) -> bool:
-    """Whether a character comes out other than what the font draws for one it lacks."""
+    """Return whether the font draws Chinese characters other than as a missing character."""
     missing = bytes(font.getmask("\U0010fffd"))
     return bytes(font.getmask("狗")) != missing and bytes(font.getmask("图")) != missing
 

@@ -1,4 +1,4 @@
-"""The sentences of a panel, in Chinese and in English."""
+"""The texts of a panel, in Chinese and in English."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from r2d2.explain.maps import FULL
 
 @dataclass(frozen=True)
 class PanelLabels:
-    """The sentences of one language; those with braces are filled in."""
+    """The texts of a panel in one language; those with braces are filled in."""
 
-    by_part: str  # under the words by part
-    within: str  # what grey means
-    scale_start: str  # before the colours, of the noise itself
-    scale_end: str  # behind them
-    unreadable: str  # an entity that the model cannot read
-    unknown: str  # one that it knows nothing of
-    even: str  # one that matches, but no part more than another
-    strongest: str  # its strongest part, with its effect on the cosine ...
-    strongest_alone: str  # ... and without
+    by_part: str  # under the picture that shows the word of each part
+    within: str  # tells what grey means
+    scale_start: str  # left of the colour scale, at the noise itself
+    scale_end: str  # right of the colour scale
+    unreadable: str  # for an entity that the model cannot read
+    unknown: str  # for an entity whose map has nothing to show
+    even: str  # for an entity that matches without a part that stands out
+    strongest: str  # the value of an entity's strongest part, with its effect on the cosine
+    strongest_alone: str  # the same without the effect on the cosine
     cosine: str
-    match: str  # behind the cosine
+    match: str  # follows the cosine
     noise: str
-    draws: str  # behind the noise
+    draws: str  # follows the noise
     nothing_known: str
 
     def of_entity(self, evidence: Evidence, index: int, *, dropping: bool) -> str:
-        """The line under the map of an entity."""
+        """Return the line under the map of an entity."""
         if not evidence.readable[index]:
             return self.unreadable
         if not evidence.known(index):
@@ -43,7 +43,7 @@ class PanelLabels:
     def facts(
         self, evidence: Evidence, cosine: float, match: float | None, draws: int
     ) -> list[str]:
-        """The lines under the title."""
+        """Return the lines under the title."""
         scores = self.cosine.format(cosine)
         if match is not None:
             scores += self.match.format(match)
@@ -91,5 +91,5 @@ CHINESE = PanelLabels(
 
 
 def labels_for(text: str) -> PanelLabels:
-    """Chinese ones for a Chinese text."""
+    """Return the Chinese labels for a text that has Chinese characters, otherwise the English."""
     return CHINESE if any("\u4e00" <= character <= "\u9fff" for character in text) else ENGLISH

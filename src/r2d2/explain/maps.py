@@ -1,9 +1,11 @@
-"""Maps over the picture for spans of a text, by each method.
+"""Make maps over the picture for spans of a text, by one of three methods.
 
-Alone: the span is a text of its own, and the map is what its [CLS] looks at; so does the paper,
-which shows the attention of pairs of image and entity. In the text: the map is what the span's own
-tokens look at, while the whole text is read, the mean over them. Dropping: the span alone, and the
-map is what each part of the picture adds to its match (dropping.py); no attention at all.
+1. The span alone: the model reads the span as a text by itself, and the map is the attention of its
+   [CLS]. The paper does this where it shows the attention of pairs of an image and an entity.
+2. The span within the text: the model reads the whole text, and the map is the attention of the
+   span's tokens, averaged over them.
+3. Dropping: the model reads the span alone, and the map is what each part of the picture adds to
+   the match (dropping.py). This method reads no attention.
 """
 
 from __future__ import annotations
@@ -24,22 +26,24 @@ from r2d2.explain.entities import Span, positions_of
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.pretrained import Pretrained
 
-LONGEST = 64  # times what is seen: of a picture that is longer, more than that is marked
-FULL = 3.0  # times the noise: the brightest colour, in every picture and for every model
+# A map is padded to at most this many times the side that the model sees. In a picture that is even
+# longer, a marked part looks larger than it is.
+LONGEST = 64
+FULL = 3.0  # multiples of the noise at which the colour is brightest, for all pictures and models
 Map = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class MapMethod:
-    """Which of the maps of a span."""
+    """How the map of a span is made."""
 
     layer: int  # of the text-to-image cross encoder, from 1; 0: dropping
-    weighted: bool  # by the gradient of the match score
-    alone: bool  # the span as a text of its own
+    weighted: bool  # whether attention is weighted by the gradient of the match score
+    alone: bool  # whether the model reads the span as a text by itself
 
     @property
     def dropping(self) -> bool:
-        """Whether parts of the picture are left out."""
+        """Whether the maps are the effects of dropping parts of the picture."""
         return self == DROPPING
 
 
@@ -47,15 +51,15 @@ DROPPING = MapMethod(0, False, True)
 
 
 def map_methods(layers: int) -> list[MapMethod]:
-    """All that a model of so many cross layers has; without any, dropping alone."""
-    every = [
+    """Return all methods that a model with `layers` cross layers has; with 0 only dropping."""
+    attention = [
         MapMethod(layer, weighted, alone)
         for alone in (True, False)
         for weighted in (False, True)
         for layer in range(1, layers + 1)
     ]
-    last = MapMethod(layers, True, False)  # no gradient there
-    return [DROPPING, *(method for method in every if method != last)]
+    without_gradient = MapMethod(layers, True, False)  # see attention.py
+    return [DROPPING, *(method for method in attention if method != without_gradient)]
 
 
 def choose(
@@ -65,15 +69,17 @@ def choose(
     alone: bool | None = None,
     dropping: bool | None = None,
 ) -> MapMethod:
-    """The method, where a part of it is left open: what is best on the embedded corpus' `val`.
+    """Return the method that the arguments name.
+
+    An argument that is None gets the value that was best on `val` of the embedded corpus.
 
     Raises:
-        R2D2Error: there are no cross encoders, no such layer, no gradient in it, or no layer at all
-            in dropping.
+        R2D2Error: there are no cross encoders or no such layer, the layer has no gradient, or
+            dropping is given together with a layer or a kind of attention.
     """
     attention = any(argument is not None for argument in (layer, weighted, alone))
     if dropping and attention:
-        raise R2D2Error("dropping looks at no attention: give no layer and no kind of attention")
+        raise R2D2Error("dropping reads no attention: leave out layer, weighted and alone")
     if not attention and dropping is not False:
         return DROPPING
     if not layers:
@@ -93,7 +99,7 @@ def choose(
 
 
 def describe(method: MapMethod) -> str:
-    """In words, for people."""
+    """Return the method in words, for a report."""
     if method.dropping:
         return "what each part adds to the match"
     kind = "gradient-weighted" if method.weighted else "plain"
@@ -108,48 +114,48 @@ def attention_maps(
     spans: Sequence[Sequence[Span]],
     methods: Sequence[MapMethod],
 ) -> list[Map]:
-    """For each method, the maps (q, P_h, P_w) of all spans in their order.
+    """Return, for each method, the attention maps (q, P_h, P_w) of all spans in their order.
 
     Args:
-        model: with cross encoders.
-        images: n, encoded.
-        texts: n, text i for image i.
-        spans: n times those of text i; each within what the model reads (`positions_of`).
-        methods: those that read attention.
+        model: a model with cross encoders.
+        images: n encoded images.
+        texts: n texts, text i for image i.
+        spans: n lists, the spans of each text; each within what the model reads (`positions_of`).
+        methods: how to make the maps; without dropping.
     """
-    owners = [item for item, own in enumerate(spans) for _ in own]
-    flat = [span for own in spans for span in own]
-    rows: list[list[int]] = [[0]] * len(flat)  # [CLS]
-    asked: dict[bool, tuple[AttentionWeights, list[int], list[list[int]]]] = {}
+    owners = [item for item, text_spans in enumerate(spans) for _ in text_spans]
+    flat = [span for text_spans in spans for span in text_spans]
+    cls_rows: list[list[int]] = [[0]] * len(flat)
+    # By whether spans are read alone: the weights, and the item and the rows of each span in them.
+    attention: dict[bool, tuple[AttentionWeights, list[int], list[list[int]]]] = {}
     for alone in {method.alone for method in methods}:
         gradient = any(method.weighted for method in methods if method.alone is alone)
         if alone:
             index = torch.tensor(owners, device=images.embedding.device)
-            side, picked = model.encode_texts([span.text for span in flat]), images[index]
-            asked[alone] = (_look(model, picked, side, gradient), list(range(len(flat))), rows)
+            span_texts = model.encode_texts([span.text for span in flat])
+            weights = _attend(model, images[index], span_texts, gradient)
+            attention[alone] = (weights, list(range(len(flat))), cls_rows)
         else:
             shift = model.model.towers.text_offset
             offsets = [model.tokenizer.offsets(text) for text in texts]
-            own = [
+            span_rows = [
                 [shift + position for position in positions_of(span, offsets[owner])]
                 for span, owner in zip(flat, owners, strict=True)
             ]
-            asked[alone] = (
-                _look(model, images, model.encode_texts(texts), gradient),
-                owners,
-                own,
-            )
-    return [_read(model, method, *asked[method.alone]) for method in methods]
+            weights = _attend(model, images, model.encode_texts(texts), gradient)
+            attention[alone] = (weights, owners, span_rows)
+    return [_read(method, *attention[method.alone]) for method in methods]
 
 
-def place(values: Map, region: tuple[float, float, float, float]) -> Map:
-    """What is seen of a picture (..., P_h, P_w), laid over the whole of it: 0 where it is not seen.
+def pad_to_picture(values: Map, region: tuple[float, float, float, float]) -> Map:
+    """Pad a map of the part of a picture that the model sees to a map of the whole picture.
 
-    Parts keep their size, so that the whole may have more of them; they move by up to half of one.
+    The padding is 0. Parts keep their size, so the result has more rows or columns of them; their
+    position may be off by up to half a part.
 
     Args:
-        values: of the parts.
-        region: left, top, right and bottom of what is seen, 0 to 1 of the whole.
+        values: (..., P_h, P_w) of the parts that the model sees.
+        region: left, top, right and bottom of what it sees, as shares of the picture from 0 to 1.
     """
     left, top, right, bottom = region
     rows, columns = values.shape[-2:]
@@ -162,17 +168,17 @@ def place(values: Map, region: tuple[float, float, float, float]) -> Map:
 
 
 def upsample(values: Map, size: tuple[int, int]) -> Map:
-    """(P_h, P_w) to (H, W) of a picture of `size` (width, height), bilinear."""
+    """Resize a map (P_h, P_w) to (H, W), bilinear; `size` is the picture's (width, height)."""
     picture = Image.fromarray(values.astype(np.float32))
     return np.asarray(picture.resize(size, Image.Resampling.BILINEAR), dtype=np.float32)
 
 
 def as_array(x: Tensor) -> Map:
-    """Of any shape, float32."""
+    """Return a tensor of any shape as a float32 array."""
     return np.asarray(x.float().cpu().numpy(), dtype=np.float32)
 
 
-def _look(
+def _attend(
     model: Pretrained, images: EncodedStates, texts: EncodedStates, gradient: bool
 ) -> AttentionWeights:
     with torch.inference_mode(False):
@@ -180,13 +186,15 @@ def _look(
 
 
 def _read(
-    model: Pretrained,
     method: MapMethod,
     weights: AttentionWeights,
     items: list[int],
     rows: list[list[int]],
 ) -> Map:
+    """Return the maps (q, P_h, P_w) of q spans, the mean over each span's rows in its item."""
     layer = as_array((weights.weighted if method.weighted else weights.plain)[method.layer - 1])
     side = math.isqrt(layer.shape[-1] - FRONT)
-    maps = [layer[item, own, FRONT:].mean(0) for item, own in zip(items, rows, strict=True)]
+    maps = [
+        layer[item, span_rows, FRONT:].mean(0) for item, span_rows in zip(items, rows, strict=True)
+    ]
     return np.stack(maps).reshape(-1, side, side)

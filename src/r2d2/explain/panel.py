@@ -1,7 +1,8 @@
-"""The panel of an explanation: the picture, and a copy for each entity with its map.
+"""Draw the panel of an explanation: the picture, and a copy of it for each entity with its map.
 
-Colours have one scale in all panels: from the noise, below which the picture stays grey, to FULL
-times the noise. Labels are Chinese where the text is, and English where there is no font for them.
+The colour scale is the same in all panels: it runs from the noise, below which the picture is grey,
+to FULL times the noise. Labels are in Chinese where the text is Chinese and a font for it is
+installed, otherwise in English.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ CELL = 300  # pixels: the longer side of a picture
 COLUMNS = 4
 GAP, CAPTION, LINE = 16, 56, 30
 BAR = 160  # pixels: the width of the colours' scale
-PARTS = 6  # across and down, of the words by part
+PARTS = 6  # rows and columns of the picture that shows the word of each part
 INK, GREY, LINES, PAPER = (24, 24, 27), (110, 110, 118), (200, 200, 205), (255, 255, 255)
-# From dark to bright in even steps, and readable for people with red-green blindness.
+# The colours go from dark to bright in even steps, so people with red-green blindness can tell them
+# apart.
 HEAT = ((81, 18, 124), (183, 55, 121), (252, 137, 97), (252, 253, 191))
-COVER = 0.7  # how much of the colour covers the picture
+COVER = 0.7  # opacity of the colour over the picture
 
 
 @dataclass(frozen=True)
@@ -36,22 +38,22 @@ class PanelContent:
     text: str
     entities: tuple[str, ...]  # k
     evidence: Evidence  # of the entities
-    draws: int  # random parts that were dropped; 0: the maps are attention
+    draws: int  # the number of random draws; 0: the maps are attention
     cosine: float
     match: float | None
-    words: tuple[str, ...]  # w; none: words by part are not shown
+    words: tuple[str, ...]  # w; empty: the word of each part is not shown
     patches: Map  # (P_h, P_w, w)
 
 
 def heat(strength: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Colours (H, W, 3) of values (H, W) in multiples of the noise, from 1 to FULL."""
+    """Return the colours (H, W, 3) of values (H, W), which are multiples of the noise."""
     stops = np.linspace(1, FULL, len(HEAT))
     parts = [np.interp(strength, stops, [colour[i] for colour in HEAT]) for i in range(3)]
     return np.stack(parts, axis=-1).round().astype(np.uint8)
 
 
 def overlay(picture: Image.Image, strength: npt.NDArray[np.float32]) -> Image.Image:
-    """The picture in grey; coloured where values (H, W), multiples of the noise, are above 1."""
+    """Return the picture in grey, coloured where the multiples of the noise (H, W) are above 1."""
     grey = np.asarray(picture.convert("L"), dtype=np.float32)[..., None].repeat(3, axis=-1)
     cover = np.where(strength > 1, COVER, 0)[..., None]
     mixed = grey * (1 - cover) + heat(strength).astype(np.float32) * cover
@@ -59,15 +61,15 @@ def overlay(picture: Image.Image, strength: npt.NDArray[np.float32]) -> Image.Im
 
 
 def draw_panel(content: PanelContent) -> Image.Image:
-    """The panel, RGB."""
+    """Draw the panel as an RGB picture."""
     font, small = find_font(20), find_font(15)
     labels = labels_for(content.text if font.chinese else "")
     picture, evidence = _fit(content.picture), content.evidence
     cells = [(picture, "", "")]
     for index, name in enumerate(content.entities):
         covered = overlay(picture, upsample(evidence.strength(index), picture.size))
-        about = labels.of_entity(evidence, index, dropping=bool(content.draws))
-        cells.append((covered, f"{index + 1}  {name}", about))
+        caption = labels.of_entity(evidence, index, dropping=bool(content.draws))
+        cells.append((covered, f"{index + 1}  {name}", caption))
     if content.words:
         cells.append((words_by_part(picture, content), "", labels.by_part))
     columns = min(COLUMNS, len(cells))
@@ -87,21 +89,20 @@ def draw_panel(content: PanelContent) -> Image.Image:
         font.draw(draw, (GAP, GAP + LINE * number), line, INK)
     for number, line in enumerate(facts, len(title)):
         small.draw(draw, (GAP, GAP + LINE * number + 4), line, GREY)
-    for number, (cell, name, about) in enumerate(cells):
+    for number, (cell, name, caption) in enumerate(cells):
         x = GAP + (number % columns) * (picture.width + GAP)
         y = top + (number // columns) * (picture.height + CAPTION + GAP)
         panel.paste(cell, (x, y))
-        for line, ink, words, down in ((name, INK, font, 4), (about, GREY, small, 30)):
+        for line, colour, face, down in ((name, INK, font, 4), (caption, GREY, small, 30)):
             if line:
-                words.draw(
-                    draw, (x, y + picture.height + down), _wrap(line, words, picture.width)[0], ink
-                )
+                line = _wrap(line, face, picture.width)[0]
+                face.draw(draw, (x, y + picture.height + down), line, colour)
     _draw_scale(panel, draw, small, labels, bottom)
     return panel
 
 
 def words_by_part(picture: Image.Image, content: PanelContent) -> Image.Image:
-    """The picture, pale, with the word that each of its parts belongs to, if any."""
+    """Draw the picture in pale colours, with the word that each part belongs to, if it has one."""
     rows, columns, _ = content.patches.shape
     down, across = (min(length, PARTS) for length in (rows, columns))
     pale = Image.blend(picture, Image.new("RGB", picture.size, PAPER), 0.6)
@@ -123,7 +124,7 @@ def words_by_part(picture: Image.Image, content: PanelContent) -> Image.Image:
 def _draw_scale(
     panel: Image.Image, draw: ImageDraw.ImageDraw, font: Font, labels: PanelLabels, top: int
 ) -> None:
-    """The colours from the noise to FULL times the noise, with what grey means."""
+    """Draw the colour scale from the noise to FULL times the noise, and what grey means."""
     values = np.linspace(1, FULL, BAR, dtype=np.float32)[None].repeat(LINE // 2, axis=0)
     x = GAP
     for text in (labels.within, labels.scale_start):
@@ -134,14 +135,14 @@ def _draw_scale(
 
 
 def _fit(picture: Image.Image) -> Image.Image:
-    """With CELL pixels on its longer side, and at least one on the other."""
+    """Resize a picture to CELL pixels on its longer side, and at least one on the other."""
     scale = CELL / max(picture.size)
     width, height = (max(1, round(length * scale)) for length in picture.size)
     return picture.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def _wrap(text: str, font: Font, width: int) -> list[str]:
-    """Lines no wider than `width`, three at most, the last one ending in … where more follows."""
+    """Break a text into at most three lines of `width` pixels; a text that is cut ends in …."""
     lines, line = [], ""
     for character in " ".join(text.split()):
         if line and font.width(line + character) > width:

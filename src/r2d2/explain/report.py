@@ -16,24 +16,24 @@ COLUMNS = ("left", "centre", "right")
 
 
 def lines(explanation: Explanation) -> list[str]:
-    """The scores, the noise, and the place of each entity, or that nothing is known of it."""
+    """Return the scores, the noise, and for each entity where it is or that this is unknown."""
     match = "" if explanation.match is None else f"match {explanation.match:.3f}, "
-    told = [f"{match}cosine {explanation.cosine:.3f}; {describe(explanation.method)}"]
+    report = [f"{match}cosine {explanation.cosine:.3f}; {describe(explanation.method)}"]
     evidence = explanation.evidence
     if evidence.words:
         draws = f" in {explanation.draws} random draws of parts" if explanation.draws else ""
-        told.append(
+        report.append(
             f"noise {evidence.noise:.4f}: what 95% of {evidence.words} unrelated words "
             f"do not exceed{draws}"
         )
-    told += [_of_entity(explanation, index) for index in range(len(explanation.entities))]
+    report += [_of_entity(explanation, index) for index in range(len(explanation.entities))]
     if not any(explanation.known):
-        told.append("nothing known: the panel marks no part of the picture")
-    return [*told, *(f"note: {note.note}" for note in explanation.notes)]
+        report.append("nothing known: the panel marks no part of the picture")
+    return [*report, *(f"note: {note.note}" for note in explanation.notes)]
 
 
 def write_panel(out: Path, explanation: Explanation) -> None:
-    """Write the panel, whole or not at all."""
+    """Write the panel as PNG; an interrupted write leaves no file."""
     file = io.BytesIO()
     explanation.draw().save(file, "PNG")
     write_bytes(out, file.getvalue())
@@ -59,12 +59,13 @@ def _of_entity(explanation: Explanation, index: int) -> str:
     if not explanation.evidence.matches(index):
         whole = "the whole picture matches no more than unrelated words do"
     return (
-        f"{name}: most at the {_place(row, column, values.shape)} ({size}{shown.max():.1f} times "
-        f"the noise), above the noise in {share:.0%} of the picture; {whole}"
+        f"{name}: most at the {_position(row, column, values.shape)} "
+        f"({size}{shown.max():.1f} times the noise), "
+        f"above the noise in {share:.0%} of the picture; {whole}"
     )
 
 
-def _place(row: int, column: int, shape: tuple[int, ...]) -> str:
-    """The position in words, by thirds: upper left to lower right."""
+def _position(row: int, column: int, shape: tuple[int, ...]) -> str:
+    """Return which third of the picture a patch is in, such as "upper left"."""
     up, across = ROWS[3 * row // shape[0]], COLUMNS[3 * column // shape[1]]
     return "centre" if (up, across) == ("middle", "centre") else f"{up} {across}"

@@ -1,8 +1,8 @@
-"""Everyday words of many subjects, which serve as a baseline for the maps of entities.
+"""Everyday words from many subjects, which serve as a baseline for the maps of entities.
 
-The effect of a part of a picture is compared with its effect on these words. They are words because
-entities are; search compares whole texts (index/unrelated_texts.txt). A few of them may be in a
-picture, so only quantiles over all of them are used.
+The effect of a part of a picture on an entity is compared with its effect on these words. They are
+single words because entities are; search compares whole texts (index/unrelated_texts.txt). A
+picture may show a few of them, so only quantiles over all of them are used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from r2d2.models import ImageTextModel
 from r2d2.readable import token_spans
 
-LEAST = 40  # words that a model must be able to read for quantiles to mean anything
+LEAST = 40  # the number of words that a model must be able to read for usable quantiles
 _LIST = """
 苹果 香蕉 西瓜 面包 蛋糕 米饭 面条 咖啡 牛奶 啤酒 小狗 小猫 金鱼 小鸟 马 牛 老虎 猴子 蛇 蝴蝶
 花 树 草地 山 大海 河流 太阳 月亮 星星 下雨 下雪 汽车 自行车 火车 飞机 船 房子 学校 医院 桥
@@ -29,7 +29,7 @@ WORDS = tuple(_LIST.split())
 
 @dataclass(frozen=True)
 class UnrelatedWords:
-    """Words, and their embeddings."""
+    """Words with their embeddings."""
 
     texts: tuple[str, ...]
     embeddings: Tensor  # (u, d), float32, on the CPU
@@ -42,25 +42,25 @@ _embeddings: WeakKeyDictionary[ImageTextModel, UnrelatedWords] = WeakKeyDictiona
 
 
 def unrelated_words(model: ImageTextModel, texts: Sequence[str]) -> UnrelatedWords:
-    """The words of which the model knows every character.
+    """Return the words of which the model knows every character.
 
-    Without those that are a part of one of `texts`, or that it is a part of.
+    Words that contain one of `texts`, or are contained in one, are left out.
     """
     if model not in _embeddings:
         readable = tuple(word for word in WORDS if not any(unreadable(model, word)))
         embeddings = model.encode_texts(readable or WORDS[:1]).embedding.float().cpu()
         _embeddings[model] = UnrelatedWords(readable, embeddings)
-    every = _embeddings[model]
+    words = _embeddings[model]
     kept = [
         number
-        for number, word in enumerate(every.texts)
+        for number, word in enumerate(words.texts)
         if not any(word in text or text in word for text in texts)
     ]
-    return UnrelatedWords(tuple(every.texts[number] for number in kept), every.embeddings[kept])
+    return UnrelatedWords(tuple(words.texts[number] for number in kept), words.embeddings[kept])
 
 
 def unreadable(model: ImageTextModel, text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Letters and characters that the model does not know, and words in an English it does not."""
+    """Return the characters, and then the English words, of a text that the model cannot read."""
     tokens = token_spans(text, model.tokenizer)
     unknown = (name for name in tokens.names(tokens.unknown) if any(map(str.isalnum, name)))
     return tuple(unknown), tokens.names(tokens.english)
