@@ -14,7 +14,7 @@ from r2d2.objectives.collectives import Collectives
 
 @dataclass(frozen=True)
 class SecondTexts:
-    """Another text of each of n pictures; where there is none, a placeholder stands in its row."""
+    """A second text of each of n pictures; the row of a picture without one has a placeholder."""
 
     ids: Tensor  # (n, L') token ids
     mask: Tensor  # (n, L') bool, True where a token is real
@@ -22,13 +22,13 @@ class SecondTexts:
     present: Tensor  # (n,) bool, False where a picture has one text only
 
     def each(self, change: Callable[[Tensor], Tensor]) -> SecondTexts:
-        """The same with every tensor changed."""
+        """Return a copy with `change` applied to every tensor."""
         return SecondTexts(*(change(x) for x in vars(self).values()))
 
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """n pairs, as the objectives see them: a process's share of the global batch, or a chunk."""
+    """The n pairs of a process: its share of the global batch, or one chunk of that share."""
 
     pixels: Tensor  # (n, 3, H, W) normalised
     ids: Tensor  # (n, L) token ids
@@ -39,7 +39,7 @@ class TrainingBatch:
     second: SecondTexts | None = None  # of the same pictures; None: no second contrast
 
     def to(self, device: torch.device) -> TrainingBatch:
-        """The same batch on another device."""
+        """Copy the batch to another device."""
         return self._each(lambda x: x.to(device, non_blocking=True))
 
     def chunks(self, count: int) -> list[TrainingBatch]:
@@ -56,17 +56,17 @@ class TrainingBatch:
 
 @dataclass(frozen=True)
 class StepContext:
-    """The step of a run, with what the schedules say at this step."""
+    """The step of a run, with the values of the schedules at this step."""
 
     seed: int
     step: int
     alpha: float  # TgD's share of the soft target
-    uniform_share: float  # of FGR's draws
-    # Consecutive pairs of the global batch that draw negatives from each other; 0: all pairs of
-    # all processes that are in one forward pass
+    uniform_share: float  # the share of a uniform distribution in FGR's draws
+    # The number of consecutive pairs of the global batch that draw negatives from each other; 0:
+    # all pairs of one forward pass, over all processes, draw from each other
     group_size: int = 0
     ranking: bool = True  # whether FGR and MLM have begun
-    towers: bool = True  # whether the towers are trained; False: only the cross encoders are
+    towers: bool = True  # whether the towers are trained; False: only the cross encoders
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class SecondTextFeatures:
 
     @staticmethod
     def cat(parts: Sequence[SecondTextFeatures]) -> SecondTextFeatures:
-        """The chunks of a share, joined."""
+        """Join the chunks of a share."""
         columns = zip(*(vars(part).values() for part in parts), strict=True)
         return SecondTextFeatures(*(torch.cat(column) for column in columns))
 
@@ -100,7 +100,7 @@ class Denominators:
     masked_tokens: Tensor  # () masked tokens to predict
 
     def average(self, collectives: Collectives) -> Denominators:
-        """The mean over the processes."""
+        """Return the mean over the processes."""
         return Denominators(
             collectives.average(self.pair_weight), collectives.average(self.masked_tokens)
         )
@@ -108,7 +108,7 @@ class Denominators:
 
 @dataclass(frozen=True)
 class Features:
-    """What the contrast needs of n pairs, and what FGR and MLM will divide by."""
+    """The features of n pairs for the contrast, and the denominators of FGR and MLM."""
 
     images: Tensor  # (n, d) f_I
     texts: Tensor  # (n, d) f_T
@@ -119,7 +119,7 @@ class Features:
 
     @staticmethod
     def cat(parts: Sequence[Features]) -> Features:
-        """The chunks of a share, joined; the denominators become a chunk's average."""
+        """Join the chunks of a share; the denominators become the average over the chunks."""
         teachers = [part.teacher for part in parts if part.teacher is not None]
         totals = [part.denominators for part in parts]
         seconds = [part.second for part in parts if part.second is not None]
@@ -143,14 +143,18 @@ class Features:
 
 @dataclass(frozen=True)
 class CachedGradients:
-    """Results of the first pass over all chunks that the second pass over a chunk needs."""
+    """What the second pass over a chunk needs from the first pass over all chunks.
 
-    images: Tensor  # (n, d) the contrast's gradient at the chunk's f_I, times the number of chunks
-    texts: Tensor  # (n, d) at its f_T, likewise
-    second_texts: Tensor | None  # (n, d) at the f_T of its second texts, likewise
-    parameters: Mapping[str, Tensor]  # () gradients at the trained `R2D2.contrast_parameters`
+    The gradients are those of the contrast, multiplied by the number of chunks.
+    """
+
+    images: Tensor  # (n, d) gradient with respect to the chunk's f_I
+    texts: Tensor  # (n, d) gradient with respect to its f_T
+    second_texts: Tensor | None  # (n, d) gradient with respect to the f_T of its second texts
+    # () gradients with respect to the trained `R2D2.contrast_parameters`
+    parameters: Mapping[str, Tensor]
     teacher: TeacherFeatures | None  # of the chunk
-    denominators: Denominators  # a chunk's average
+    denominators: Denominators  # the average over the chunks
 
 
 @dataclass(frozen=True)

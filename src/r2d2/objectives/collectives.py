@@ -1,8 +1,8 @@
 """The operations between processes that the losses use.
 
-A run's loss is the mean over its processes of each one's loss: that is how DDP averages gradients.
-A mean over something whose number differs from process to process (masked tokens, pairs to rank)
-divides by the average number, so that the mean of the means is the mean over all.
+The loss of a run is the mean of the losses of its processes, because DDP averages gradients. The
+number of masked tokens and of pairs to rank differs between processes. A mean over them divides by
+the average number, so that the mean over the processes is the mean over all tokens or pairs.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Collectives(Protocol):
         """The number of this process; its pairs have positions rank * n to rank * n + n - 1."""
 
     def gather(self, x: Tensor) -> Tensor:
-        """Join (n, ...) over the processes, in their order, to (N, ...); with gradient."""
+        """Join the tensors (n, ...) of the processes in their order to (N, ...), with gradient."""
 
     def average(self, x: Tensor) -> Tensor:
-        """Mean over the processes, without gradient."""
+        """Return the mean over the processes, without gradient."""
 
     def fetch(
         self, sides: tuple[EncodedStates, EncodedStates], wanted: tuple[Tensor, Tensor]
@@ -37,28 +37,28 @@ class Collectives(Protocol):
             wanted: (n,) images and (n,) texts, as positions in the global batch.
 
         Returns:
-            The states with the fetched rows behind their own, each row once, and the positions
-            of the wanted rows in them.
+            The states of this process followed by the fetched rows, each row once; and the
+            positions of the wanted rows in them.
         """
 
 
 class SingleProcess:
-    """`Collectives` of a run of one process."""
+    """The `Collectives` of a run of one process."""
 
     rank = 0
 
     def gather(self, x: Tensor) -> Tensor:
-        """The tensor itself."""
+        """Return the tensor itself."""
         return x
 
     def average(self, x: Tensor) -> Tensor:
-        """The tensor itself, without gradient."""
+        """Return the tensor itself, without gradient."""
         return x.detach()
 
     def fetch(
         self, sides: tuple[EncodedStates, EncodedStates], wanted: tuple[Tensor, Tensor]
     ) -> tuple[tuple[EncodedStates, EncodedStates], tuple[Tensor, Tensor]]:
-        """All rows are in this process."""
+        """Return the arguments, because all rows are in this process."""
         return sides, wanted
 
 

@@ -1,6 +1,6 @@
-"""The contrastive loss of a variant: TgD, GCPR or the sigmoid, at one width or at several.
+"""Compute the contrastive loss of a variant: TgD, GCPR or sigmoid, at one or several widths.
 
-A contrast of the same pictures with second texts may stand beside it.
+Where pictures have second texts, a contrast of the pictures with these is computed as well.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NO_BIAS = (
     "objectives.contrast=sigmoid learns a bias, and the model to start from has none: "
     "leave the setting out, or start from SigLIP's towers or from random weights"
 )
-NAMES = ("tgd", "gcpr", "sigmoid")  # of the contrast among a step's losses
+NAMES = ("tgd", "gcpr", "sigmoid")  # the names that the contrast has among the losses of a step
 
 
 def contrast_losses(
@@ -37,10 +37,11 @@ def contrast_losses(
     context: StepContext,
     collectives: Collectives = SINGLE_PROCESS,
 ) -> dict[str, Tensor]:
-    """The contrast over the pairs of all processes, and "second_text" where there are such texts.
+    """Compute the contrast over the pairs of all processes, and that with second texts, if any.
 
-    With several widths each is their mean, so that it weighs as much as one; the loss of each width
-    is reported beside it, as "tgd_32". The contrast with second texts has no teacher and no queue.
+    With several widths, a contrast is the mean over the widths, so that its weight in the total
+    loss does not change. The loss of each width is reported too, under a name such as "tgd_32". The
+    contrast with second texts is named "second_text"; it has no teacher and no queue.
     """
 
     def at(width: int) -> Tensor:
@@ -82,7 +83,14 @@ def contrast_losses(
 def _over_widths(
     name: str, config: ObjectiveConfig, full: int, at: Callable[[int], Tensor]
 ) -> dict[str, Tensor]:
-    """The mean of the loss `at` the widths of the settings and all `full` numbers, and each."""
+    """Return the mean of the loss over the widths, and the loss of each width by itself.
+
+    Args:
+        name: of the loss.
+        config: names the widths; the `full` width is always one of them.
+        full: the number of values in an embedding.
+        at: computes the loss at one width.
+    """
     widths = (*(width for width in config.widths if width != full), full)
     losses = [at(width) for width in widths]
     if not config.widths:
@@ -92,7 +100,7 @@ def _over_widths(
 
 
 def check_contrast(config: Config) -> None:
-    """Refuse a contrast that the model has not the parameters or the width for; R2D2Error."""
+    """Raise R2D2Error where the model lacks the parameters or the width that the contrast needs."""
     objectives, model = config.objectives, config.model
     if objectives.contrast == "sigmoid" and model.logit_bias is None:
         raise R2D2Error(NO_BIAS)

@@ -44,7 +44,7 @@ def tgd(
     w = torch.cat([queued_weights.new_ones(len(all_keys)), queued_weights])
 
     def against(query: Tensor, batch: Tensor, queued: Tensor) -> Tensor:
-        # The queue is not joined to the batch: it would be copied, and be given a gradient.
+        # The queue is not joined to the batch: this would copy it and compute its gradient.
         return torch.cat([query @ batch.T, query @ queued.T], dim=1).float()
 
     def one_direction(
@@ -74,7 +74,7 @@ def fgd(
     """L_FgD = 1/2 mean_i [CE(P_t(I), P_s(I)) + CE(P_t(T), P_s(T))] over the d feature dimensions.
 
     Args:
-        masked_images: (n, d) the student's f_I of some of the patches.
+        masked_images: (n, d) the student's f_I of a part of the patches.
         masked_texts: (n, d) the student's f_T of the masked text.
         teacher_images: (n, d) f'_I of the whole image.
         teacher_texts: (n, d) f'_T of the whole text.
@@ -82,7 +82,8 @@ def fgd(
         student_temperature: tau_s.
 
     Returns:
-        The loss, and the mean entropy of P_t in nats: near 0, or near ln d, it teaches nothing.
+        The loss, and the mean entropy of P_t in nats. An entropy near 0 or near ln d means that the
+        targets carry almost no information.
     """
     loss = masked_images.new_zeros((), dtype=torch.float32)
     entropy = loss.clone()

@@ -1,4 +1,4 @@
-"""GCPR: global contrastive pre-ranking, and what counts as a positive."""
+"""GCPR: global contrastive pre-ranking, and the definition of a positive."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Gather = Callable[[Tensor], Tensor]
 
 
 def identity(x: Tensor) -> Tensor:
-    """`Gather` of one process."""
+    """Return the tensor itself: the `Gather` of one process."""
     return x
 
 
 def positives(keys: Tensor, candidate_keys: Tensor) -> Tensor:
-    """m_ij: which candidates are a positive of which row.
+    """Return m_ij: whether candidate j is a positive of row i.
 
-    Short queries and labels repeat, and an image has several texts: whatever shares the image, or
-    the text after normalising, must not be a negative.
+    Short queries and labels occur in many pairs, and an image can have several texts. A pair with
+    the same image, or with the same text after normalising, must not be a negative.
 
     Args:
-        keys: (n, k) int64, image key and text key of each pair, perhaps a second text's too.
-        candidate_keys: (N, k) int64, the candidates'.
+        keys: (n, k) int64, the image key and the text keys of each pair.
+        candidate_keys: (N, k) int64, those of the candidates.
 
     Returns:
         (n, N) bool.
@@ -61,6 +61,6 @@ def gcpr(
 
 @exact
 def similarity(queries: Tensor, candidates: Tensor, temperature: Tensor) -> Tensor:
-    """F . f / tau, (n, c), without gradient: what negatives are drawn by."""
+    """Return f . f / tau, (n, c), without gradient; negatives are drawn by it."""
     with torch.no_grad():
         return (queries @ candidates.T / temperature).float()

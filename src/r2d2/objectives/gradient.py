@@ -1,4 +1,4 @@
-"""The share of the ranking losses' gradient that the towers receive."""
+"""Scale the part of the ranking losses' gradient that reaches the towers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from r2d2.model.encoded_states import EncodedStates
 
 
 def scaled_gradient(x: Tensor, scale: float) -> Tensor:
-    """The tensor itself; in the backward pass its gradient is multiplied by `scale`.
+    """Return the tensor itself; the backward pass multiplies its gradient by `scale`.
 
-    0 detaches: then nothing behind it is computed in the backward pass.
+    With a scale of 0 the tensor is detached, so the backward pass stops here.
     """
     if scale == 1.0:
         return x
@@ -25,12 +25,12 @@ def scaled_gradient(x: Tensor, scale: float) -> Tensor:
 
 
 def with_scaled_gradient(encoded: EncodedStates, scale: float) -> EncodedStates:
-    """The same with `scaled_gradient` of its states."""
+    """Return a copy whose states have a scaled gradient; see `scaled_gradient`."""
     return replace(encoded, states=scaled_gradient(encoded.states, scale))
 
 
 class _ScaledGradient(torch.autograd.Function):
-    """The identity forwards, a factor backwards."""
+    """The identity in the forward pass, and a factor in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:

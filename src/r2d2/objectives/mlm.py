@@ -1,4 +1,4 @@
-"""MLM: masked language modelling, and how a text is masked."""
+"""MLM: masked language modelling, and the choice of the tokens to mask."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor
 def choose_masked(
     ids: Tensor, mask: Tensor, special_ids: Iterable[int], share: float, u: Tensor
 ) -> Tensor:
-    """Which tokens to mask: each by its own draw, at least one a text that has any.
+    """Choose the tokens to mask, each by its own draw, and at least one in each text that has any.
 
     Args:
         ids: (n, L) token ids.
         mask: (n, L) bool, True where a token is real.
-        special_ids: ids never masked ([CLS], [SEP], [PAD], ...).
-        share: of the tokens.
+        special_ids: ids that are never masked ([CLS], [SEP], [PAD], ...).
+        share: of the tokens that are masked.
         u: (n, L) uniform in [0, 1).
 
     Returns:
@@ -32,14 +32,14 @@ def choose_masked(
 
 
 def positions_of(masked: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the masked tokens are.
+    """Return the positions of the masked tokens.
 
     Args:
         masked: (n, L) bool.
 
     Returns:
-        Positions (n, K), filled up with 0, and which of them are real (n, K) bool; K is the most
-        masked tokens of a text.
+        Positions (n, K), padded with 0, and which of them are real (n, K) bool. K is the largest
+        number of masked tokens in a text.
     """
     most = int(masked.sum(1).max()) if masked.numel() else 0
     positions = masked.int().argsort(dim=1, descending=True, stable=True)[:, :most]
@@ -48,12 +48,13 @@ def positions_of(masked: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mlm(logits: Tensor, targets: Tensor, count: Tensor | None = None) -> Tensor:
-    """L_MLM: mean cross entropy over masked tokens; 0, with a gradient, if there is none.
+    """L_MLM: mean cross entropy over the masked tokens; 0, with a gradient, if there are none.
 
     Args:
         logits: (m, vocab) at the masked positions.
-        targets: (m,) the ids that stood there.
-        count: () masked tokens; None: m. Of several processes, their average.
+        targets: (m,) the ids of the tokens before they were masked.
+        count: () the number of masked tokens to divide by, with several processes the average of
+            their numbers; None: m.
     """
     total = F.cross_entropy(logits.float(), targets, reduction="sum")
     if count is None:

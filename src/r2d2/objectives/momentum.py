@@ -12,7 +12,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def teacher_of(towers: M) -> M:
-    """A copy that takes no gradient and drops nothing out."""
+    """Return a copy that has no gradient and no dropout."""
     return copy.deepcopy(towers).eval().requires_grad_(False)
 
 
@@ -20,15 +20,15 @@ def teacher_of(towers: M) -> M:
 def update_teacher(
     teacher: nn.Module, towers: nn.Module, momentum: float, at_once: bool = True
 ) -> None:
-    """Move the teacher towards the towers; `at_once`: all parameters in one call."""
-    ours, theirs = (_held(module) for module in (teacher, towers))
+    """Move the teacher towards the towers; with `at_once`, all parameters in one call."""
+    tensors, targets = (_local_parameters(module) for module in (teacher, towers))
     if at_once:
-        torch._foreach_lerp_(ours, theirs, 1.0 - momentum)
+        torch._foreach_lerp_(tensors, targets, 1.0 - momentum)
         return
-    for tensor, target in zip(ours, theirs, strict=True):
+    for tensor, target in zip(tensors, targets, strict=True):
         tensor.lerp_(target, 1.0 - momentum)
 
 
-def _held(module: nn.Module) -> list[torch.Tensor]:
-    """Parameters, or what this process holds of them where they are cut over several."""
+def _local_parameters(module: nn.Module) -> list[torch.Tensor]:
+    """Return the parameters; of sharded parameters, the part that this process holds."""
     return [p.to_local() if hasattr(p, "to_local") else p for p in module.parameters()]

@@ -1,4 +1,4 @@
-"""Among which pairs FGR draws its negatives: the whole global batch, or groups of it."""
+"""Draw the hard negatives of FGR, from the whole global batch or from groups of its pairs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ from r2d2.objectives.gcpr import positives, similarity
 
 
 def candidate_processes(pairs: int, context: StepContext, collectives: Collectives) -> Collectives:
-    """The processes among whose pairs negatives are drawn, in a forward pass over `pairs` pairs.
+    """Return the processes from whose pairs negatives are drawn.
 
-    Where each group of negatives lies within one process, only this process: nothing is sent.
+    Where each group of pairs lies within one process, this is only the process itself, and no data
+    is sent between processes.
+
+    Args:
+        pairs: the number of pairs in a forward pass of this process.
+        context: of the step; it has the size of a group.
+        collectives: all processes of the run.
     """
     size = context.group_size
     return SINGLE_PROCESS if size and pairs % size == 0 else collectives
@@ -24,20 +30,20 @@ def candidate_processes(pairs: int, context: StepContext, collectives: Collectiv
 def blocked_candidates(
     batch: TrainingBatch, context: StepContext, collectives: Collectives
 ) -> Tensor:
-    """What FGR may not draw as a negative: positives, and pairs of another group.
+    """Return which candidates FGR may not draw: positives, and pairs of another group.
 
     Args:
-        batch: n pairs, of this process.
+        batch: the n pairs of this process.
         context: of the step.
-        collectives: of `candidate_processes`; together they hold c pairs.
+        collectives: from `candidate_processes`; together they hold c pairs.
 
     Returns:
         (n, c) bool.
     """
-    known = collectives.gather(torch.cat([batch.keys, batch.index[:, None]], dim=1))
-    blocked = positives(batch.keys, known[:, :2])
+    candidates = collectives.gather(torch.cat([batch.keys, batch.index[:, None]], dim=1))
+    blocked = positives(batch.keys, candidates[:, :2])
     if context.group_size:
-        group, groups = batch.index // context.group_size, known[:, 2] // context.group_size
+        group, groups = batch.index // context.group_size, candidates[:, 2] // context.group_size
         blocked = blocked | (group[:, None] != groups[None, :])
     return blocked
 
@@ -51,16 +57,16 @@ def draw_hard_negatives(
     context: StepContext,
     collectives: Collectives,
 ) -> HardNegatives:
-    """The hard negatives of a batch, by their positions among the pairs of `collectives`.
+    """Draw the hard negatives of a batch, as positions among the pairs of `collectives`.
 
     Args:
         images: (n, d) f_I of the batch.
-        texts: (n, d) f_T of its clean texts.
+        texts: (n, d) f_T of its unmasked texts.
         temperature: tau.
         batch: n pairs.
-        blocked: (n, c) of `blocked_candidates`.
+        blocked: (n, c), from `blocked_candidates`.
         context: of the step.
-        collectives: of `candidate_processes`.
+        collectives: from `candidate_processes`.
     """
     u_text, u_image = (
         uniform(context.seed, context.step, kind, batch.index, 1)[:, 0]
@@ -68,9 +74,9 @@ def draw_hard_negatives(
     )
     images, texts = images.detach(), texts.detach()
     n = len(batch.index)
-    own = torch.arange(n, device=batch.index.device) + collectives.rank * n
+    pair_index = torch.arange(n, device=batch.index.device) + collectives.rank * n
     return negatives_of(
         similarity(images, collectives.gather(texts), temperature),
         similarity(texts, collectives.gather(images), temperature),
-        blocked, own, context.uniform_share, u_text, u_image,
+        blocked, pair_index, context.uniform_share, u_text, u_image,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The weighted queue: the teachers' features of the last steps."""
+"""The weighted queue, which holds the teachers' features of the last steps."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from r2d2.objectives.widths import at_width
 class FeatureQueue(nn.Module):
     """Two queues of Q teacher features with their keys and weights.
 
-    They start empty, and only filled entries count. An entry keeps its image and text keys, so
-    that it can be a positive. Every step multiplies the weight of each entry by the decay.
+    They start empty, and only filled entries are used. Each entry has its image key and text key,
+    because it may be a positive of a later pair. Every step multiplies the weight of each entry by
+    the decay.
     """
 
     images: Tensor  # (Q, d)
@@ -30,12 +31,15 @@ class FeatureQueue(nn.Module):
         self.register_buffer("keys", torch.zeros(size, 2, dtype=torch.int64))
         self.register_buffer("weights", torch.zeros(size))
         self.register_buffer("pushed", torch.zeros((), dtype=torch.int64))
-        self.count = 0  # the same number outside the device: no wait for it in the step
+        self.count = (
+            0  # equal to `pushed`, but in memory, so that a step need not wait for the device
+        )
 
     def filled(self, width: int | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Images (q, d), texts (q, d), keys (q, 2), weights (q,) of the q filled entries.
+        """Return images (q, d), texts (q, d), keys (q, 2), weights (q,) of the q filled entries.
 
-        `width`: d, to which features are cut; None: all numbers.
+        Args:
+            width: d, to which the features are cut; None: their full width.
         """
         q = min(self.count, self.size)
         images, texts = self.images[:q], self.texts[:q]
@@ -45,7 +49,9 @@ class FeatureQueue(nn.Module):
 
     @torch.no_grad()
     def push(self, images: Tensor, texts: Tensor, keys: Tensor) -> None:
-        """Age what is queued by one step, then let the newest enter with weight 1.
+        """Multiply the weights of the queue by the decay, then add entries with weight 1.
+
+        If the queue is full, the oldest entries are replaced.
 
         Args:
             images: (N, d) f'_I of the global batch.

@@ -1,7 +1,7 @@
-"""The contrast of pictures with a second text each, such as a long one beside a short one.
+"""The contrast of pictures with their second texts, such as a long text beside a short one.
 
-FG-CLIP 2 (arXiv 2510.10921) learns from both in one step. A picture with one text only takes no
-part: it is neither a row nor a candidate.
+FG-CLIP 2 (arXiv 2510.10921) learns from both texts in one step. A picture that has only one text is
+left out of this contrast, as a row and as a candidate.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from r2d2.objectives.precision import exact
 
 
 class PresentPairs:
-    """The k pictures of this process with a second text; K of all processes."""
+    """The k pictures of this process that have a second text; all processes have K of them."""
 
     def __init__(
         self,
@@ -42,18 +42,21 @@ class PresentPairs:
         self.images = images[self._rows]  # (k, d)
         self.texts = second.texts[self._rows]  # (k, d)
         image, text = image_keys[self._rows], second.keys[self._rows]
-        # A picture matches the second text of its own rows, and one that equals a text of its own.
-        # Two columns of `text_keys` are equal, since each is held against another of `image_keys`.
+        # A picture matches the second texts of the same picture, and second texts that equal its
+        # first or second text. `positives` compares keys column by column, so the key of the second
+        # text stands in two columns of `text_keys`, once for each text key of `image_keys`.
         self.image_keys = torch.stack([image, first_text_keys[self._rows], text], dim=1)  # (k, 3)
         self.text_keys = torch.stack([image, text, text], dim=1)  # (k, 3)
         k = torch.tensor(float(len(self._rows)), device=images.device)
-        # The mean over this process's k pairs, times this, is its part of the mean over all.
+        # The mean over this process's k pairs is multiplied by this share, so that the mean over
+        # the processes is the mean over all K pairs.
         self.share = k / collectives.average(k).clamp(min=1e-6)  # ()
 
     def gather(self, x: Tensor) -> Tensor:
         """Join (k, ...) over the processes to (K, ...), with gradient.
 
-        k differs from process to process, and what is sent must not: rows are filled up to n.
+        k differs between processes, but they must send tensors of the same size, so the rows are
+        padded to n.
         """
         filled = x.new_zeros(self._n, *x.shape[1:]).index_copy(0, self._rows, x)
         return self._collectives.gather(filled)[self._present_in_all]
@@ -68,13 +71,13 @@ def softmax_contrast(
     temperature: Tensor,
     gather: Gather,
 ) -> Tensor:
-    """L = 1/2 mean_i [CE(y^I_i, s(I_i, .)) + CE(y^T_i, s(T_i, .))], as `gcpr`; 0 without any pair.
+    """L = 1/2 mean_i [CE(y^I_i, s(I_i, .)) + CE(y^T_i, s(T_i, .))], as in `gcpr`; 0 without pairs.
 
     Args:
         images: (k, d) f_I.
         texts: (k, d) f_T of the second texts.
-        image_keys: (k, 3) int64, of the picture, its first and its second text.
-        text_keys: (k, 3) int64, of the picture and twice of the second text; see `positives`.
+        image_keys: (k, 3) int64, the keys of the picture, its first text and its second text.
+        text_keys: (k, 3) int64, the keys of the picture and, twice, of the second text.
         temperature: tau.
         gather: joins the ranks' features, with gradient.
     """

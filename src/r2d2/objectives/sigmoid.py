@@ -1,7 +1,7 @@
-"""SigLIP's loss (arXiv 2303.15343): a sigmoid for each pair, match or not.
+"""SigLIP's loss (arXiv 2303.15343), which decides for each pair by a sigmoid whether it matches.
 
-It needs no softmax over all candidates, so that it goes through them block by block: memory
-holds one block at a time, the images of a process with as many texts.
+It needs no softmax over all candidates, so it is computed block by block: memory holds the logits
+of one block at a time, which has the n images of a process and n texts.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ def sigmoid_contrast(
 ) -> Tensor:
     """L = -1/n sum_ij log sigmoid(z_ij (f_I,i . f_T,j / tau + b)), z = 1 for positives, else -1.
 
-    i runs over the pairs of this process, j over those of all; the mean over the processes is the
-    loss of the global batch. Without any pair it is 0.
+    i runs over the pairs of this process, and j over the pairs of all processes. The mean over the
+    processes is the loss of the global batch. Without pairs it is 0.
 
     Args:
         images: (n, d) f_I.
         texts: (n, d) f_T.
-        keys: (n, k) int64, image key and text keys; see `positives`.
+        keys: (n, k) int64, image key and text keys of the images' rows; see `positives`.
         temperature: tau.
-        bias: () b; far below 0 at first, since nearly all pairs are no match.
+        bias: () b; it starts far below 0, because nearly all pairs do not match.
         gather: joins the ranks' features, with gradient.
-        text_keys: (n, k) int64, of the texts; None: `keys`.
+        text_keys: (n, k) int64, the keys of the texts' rows; None: the same as `keys`.
     """
     candidate_keys = gather(keys if text_keys is None else text_keys)
     arguments = (images, gather(texts), keys, candidate_keys, 1 / temperature, bias)
@@ -48,7 +48,7 @@ def sigmoid_contrast(
 
 
 class _Blocks(torch.autograd.Function):
-    """The loss with its gradients in one pass, so that no block is kept for the backward pass."""
+    """Computes loss and gradients in one pass, so that no block is kept for the backward pass."""
 
     @staticmethod
     def forward(

@@ -1,7 +1,7 @@
-"""Matryoshka widths (arXiv 2205.13147): the first numbers of an embedding are an embedding too.
+"""Matryoshka widths (arXiv 2205.13147): the first values of an embedding are an embedding too.
 
-The contrast is computed at each width, so that the first numbers carry most; a user who must save
-space keeps as many numbers as one of those widths.
+The contrast is computed at each width, so that the first values carry most of the information. A
+user who must save space cuts the embeddings to one of these widths.
 """
 
 from __future__ import annotations
@@ -11,5 +11,5 @@ from torch import Tensor
 
 
 def at_width(x: Tensor, width: int) -> Tensor:
-    """The first `width` numbers of embeddings (n, d), set to unit length; all d: as they are."""
+    """Cut embeddings (n, d) to their first `width` values, and normalise them if width < d."""
     return x if width == x.shape[-1] else F.normalize(x[..., :width], dim=-1)
