@@ -50,6 +50,7 @@ def test_parameters_are_the_models(preset, variant):
      ("prd2", ("train.freeze_text=true",)),
      *((v, ("system.accumulate=2",)) for v in ("r2d2", "wo_et", "prd2")),
      ("r2d2", ("objectives.list_size=4", "objectives.widths=[16,32]")),
+     ("r2d2", ("objectives.list_size=4", "objectives.weight_rerank=1")),
      ("wo_et", ("train.lora_rank=2", "system.accumulate=2")),
      ("r2d2", ("system.checkpoint_activations=true", "model.dropout=0.1")),
      *(("prd2", ("objectives.weight_second_text=1", f"system.accumulate={n}")) for n in (1, 2)),

@@ -191,6 +191,12 @@ class ObjectiveConfig:
     weight_second_text: float = 0.0
     weight_fgr: float = 1.0
     weight_listwise: float = 0.0  # of the listwise loss over blocks
+    # Of what the second stage teaches the towers: the scores of both stages over blocks, without
+    # gradient, are the target of the towers' own
+    weight_rerank: float = 0.0
+    # kl: the distribution over a block (arXiv 2601.04720); order: the order alone, pair by pair, by
+    # a logistic loss (arXiv 2407.07479)
+    rerank_loss: str = "kl"
     weight_mlm: float = 1.0
     weight_fgd: float = 1.0
 
@@ -242,10 +248,38 @@ class ObjectiveConfig:
                 "batch are ranked: set one of them to 0"
             )
         one_of("objectives.label_loss", self.label_loss, ("heads", "mean"))
+        one_of("objectives.rerank_loss", self.rerank_loss, ("kl", "order"))
+        if self.weight_rerank:
+            self._check_rerank()
         if self.mlm and not self.fgr:
             raise R2D2Error("objectives.mlm needs objectives.fgr: turn both on or both off")
         if self.et and not self.mlm:
             raise R2D2Error("objectives.et needs objectives.mlm: turn both on or both off")
+
+    def _check_rerank(self) -> None:
+        """Refuse a second stage that is to teach the towers where it cannot; R2D2Error."""
+        if not self.fgr:
+            raise R2D2Error(
+                "objectives.weight_rerank lets cross encoders teach the towers, and objectives.fgr "
+                "is off: take a variant that trains them, or set objectives.weight_rerank=0"
+            )
+        if not self.list_size:
+            raise R2D2Error(
+                "objectives.weight_rerank lets cross encoders teach the towers by blocks of pairs, "
+                "and objectives.list_size is 0: set it to 2 or more, or objectives.weight_rerank=0"
+            )
+        if self.ranking_from >= self.second_stage_from:
+            raise R2D2Error(
+                "objectives.weight_rerank lets cross encoders teach the towers, and no step trains "
+                f"both stages: objectives.ranking_from={self.ranking_from:g} must lie before "
+                f"objectives.second_stage_from={self.second_stage_from:g}"
+            )
+        if self.et and self.et_masked_share == 1:
+            raise R2D2Error(
+                "objectives.weight_rerank lets cross encoders teach the towers by the texts that "
+                "they read whole, and objectives.et_masked_share=1 masks every text: lower it, or "
+                "set objectives.et=false"
+            )
 
     @property
     def teachers(self) -> bool:
@@ -411,6 +445,11 @@ class Config:
             raise R2D2Error(
                 "objectives.fgr needs model.cross_layers above 0: "
                 "variant prd2 is the one without cross encoders"
+            )
+        if self.objectives.weight_rerank and self.train.labelled:
+            raise R2D2Error(
+                "objectives.weight_rerank is for retrieval, and train.labelled learns from labels "
+                "alone: set objectives.weight_rerank=0"
             )
         if self.objectives.second_stage_from < 1 and self.train.schedule != "cosine":
             raise R2D2Error(

@@ -48,9 +48,17 @@ CONDITIONS: dict[str, Callable[[Config], bool]] = {
         ("image_keep", "teacher_temperature", "student_temperature", "weight_fgd"), _fgd
     ),
     **dict.fromkeys(
-        ("ranking_from", "positive_weight", "list_size", "weight_listwise", "second_stage_from"),
+        (
+            "ranking_from",
+            "positive_weight",
+            "list_size",
+            "weight_listwise",
+            "weight_rerank",
+            "second_stage_from",
+        ),
         _fgr,
     ),
+    "rerank_loss": lambda c: _fgr(c) and c.objectives.weight_rerank > 0,
     **dict.fromkeys(
         ("uniform_share", "uniform_until", "negative_groups"),
         lambda c: _fgr(c) and not c.objectives.list_size,

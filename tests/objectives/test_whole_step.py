@@ -166,7 +166,35 @@ def naive_step(model, objectives, batch, context):
                 for others in ([(i, j) for j in wrong[i]], [(j, i) for j in wrong[i]]):
                     right = log_softmax([score[pair] for pair in ((i, i), *others)])[0]
                     losses["listwise"] = losses["listwise"] - right / (2 * n)
+        if config.weight_rerank:
+            towers = [[a @ b / tau.detach() for b in f_texts] for a in f_images]
+            whole = [not (coin[i] and hidden[i]) for i in range(n)]  # texts that are seen whole
+            losses["rerank"] = 0.0
+            for i in range(n):
+                near = sorted([i, *wrong[i]])
+                texts = [(i, j) for j in near if whole[j]]
+                images = [(j, i) for j in near if whole[i]]
+                for row in (texts, images):
+                    student = [towers[a][b] for a, b in row]
+                    teacher = [score[pair].detach() for pair in row]
+                    lesson = rerank_of_row(student, teacher, row, i, config.rerank_loss)
+                    losses["rerank"] = losses["rerank"] + lesson / (2 * n)
     return losses
+
+
+def rerank_of_row(student, teacher, row, i, kind):
+    """What one query's candidates add, by the order or by the distribution of the teacher."""
+    if len(row) < 2:
+        return 0.0
+    if kind == "kl":
+        log_p, log_q = log_softmax(teacher), log_softmax(student)
+        return (log_p.exp() * (log_p - log_q)).sum()
+    places = range(len(row))
+    gaps = [
+        student[j] - student[k]
+        for j in places for k in places if teacher[j] > teacher[k] and row[k] != (i, i)
+    ]  # fmt: skip
+    return sum(torch.log(1 + torch.exp(-gap)) for gap in gaps) / max(1, len(gaps))
 
 
 def block_of(i, n, size):
@@ -174,14 +202,18 @@ def block_of(i, n, size):
     return range(i - i % size, i - i % size + size) if size else range(n)
 
 
-@pytest.mark.parametrize("size", [0, 3], ids=["drawn", "blocks"])
+@pytest.mark.parametrize(
+    ("size", "taught"), [(0, ""), (3, ""), (3, "kl"), (3, "order")],
+    ids=["drawn", "blocks", "taught by kl", "taught by order"],
+)  # fmt: skip
 @pytest.mark.parametrize("variant", ["r2d2", "wo_et", "prd2", "wo_twd"])
-def test_a_step_equals_the_loops_in_value_and_gradient(variant, size):
+def test_a_step_equals_the_loops_in_value_and_gradient(variant, size, taught):
     terms = set(TERMS[variant])
     if size and "fgr" not in terms:
         pytest.skip("no cross encoders")
-    model, objectives = setup(variant, list_size=size, weight_listwise=float(size > 0))
-    terms |= {"listwise"} if size else set()
+    rerank = {"weight_rerank": float(bool(taught)), "rerank_loss": taught or "kl"}
+    model, objectives = setup(variant, list_size=size, weight_listwise=float(size > 0), **rerank)
+    terms |= ({"listwise"} if size else set()) | ({"rerank"} if taught else set())
     batch = batch_of(padding=3)
     ours, theirs = (
         objectives(model, batch, CONTEXT).losses,

@@ -1,4 +1,4 @@
-"""Runs by other contrasts, stopped and resumed: bit for bit the runs that were not."""
+"""Runs by other objectives, stopped and resumed: bit for bit the runs that were not."""
 
 import pytest
 
@@ -7,19 +7,22 @@ from r2d2.training.pretrain import pretrain
 from r2d2.training.trainer import Trainer
 from training.small import assert_same_run, history, small_config, small_table
 
-CONTRASTS = {
+TAUGHT = ("objectives.list_size=4", "objectives.weight_rerank=0.5")
+OBJECTIVES = {
     "sigmoid": ("wo_tgd", "objectives.contrast=sigmoid"),
     "widths": ("prd2", "objectives.widths=[4, 8]"),
     "second_text": ("wo_fgd", "objectives.weight_second_text=0.5"),
+    "taught": ("wo_fgd", *TAUGHT),
+    "taught_order": ("r2d2", *TAUGHT, "objectives.rerank_loss=order"),
 }
 
 
-@pytest.mark.parametrize("name", CONTRASTS)
+@pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_run_that_was_stopped_is_the_undisturbed_one(name, tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO")
-    variant, setting = CONTRASTS[name]
+    variant, *settings = OBJECTIVES[name]
     table = small_table(tmp_path / "pairs.lance")
-    config = small_config(variant, setting, "train.epochs=3", "train.checkpoint_every=3")
+    config = small_config(variant, *settings, "train.epochs=3", "train.checkpoint_every=3")
     pretrain(table, tmp_path / "whole", config)
     train_step = Trainer.train_step
 
@@ -36,6 +39,8 @@ def test_a_run_that_was_stopped_is_the_undisturbed_one(name, tmp_path, monkeypat
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
     logged = {key for line in history(tmp_path / "parts") for key in line}
     assert ("loss/second_text" in logged) == (name == "second_text")
+    assert ("loss/rerank" in logged) == ("taught" in name)
+    assert ("towers taught by both stages" in caplog.text) == ("taught" in name)
     assert ("second texts of 11 of 32 pictures" in caplog.text) == (name == "second_text")
     model = load(tmp_path / "parts", "cpu")
     assert model.widths == config.objectives.widths

@@ -33,10 +33,16 @@ TEXTS = [[7, 9, 11, 7], [8, 8], [12, 13, 14, 15, 16, 17, 18], [8, 8], [19], [], 
 KEYS = [[1, 21], [1, 22], [3, 23], [4, 22], [5, 25], [6, 26], [7, 27], [3, 21]]
 # Every objective, every way to compute one, and people's labels.
 VARIANTS = ["r2d2", "wo_et", "prd2", "wo_twd", "wo_tgd", "wo_fgd", "labelled", *CONTRASTS]
-VARIANTS += ["lists", "second"]
+VARIANTS += ["lists", "second", "taught", "taught_order"]
 # Blocks in place of drawn negatives, a part of whose gradient reaches the towers; and the second
-# stage, where none does.
+# stage, where none does; and towers that the second stage teaches.
 LISTS = {"list_size": 2, "weight_listwise": 0.7, "ranking_gradient": 0.3}
+BLOCKS = {
+    "lists": LISTS,
+    "second": LISTS,
+    "taught": LISTS | {"weight_rerank": 0.6},
+    "taught_order": LISTS | {"weight_rerank": 0.6, "rerank_loss": "order"},
+}
 WAYS = [(1, False), (2, False), (1, True), (2, True)]  # chunks, and whether weights are cut
 HANGS = 500  # seconds, many times what a busy machine takes
 LABELS = [1, 0, 0, 1, 1, 0, 1, 0]
@@ -83,7 +89,7 @@ def one_step(variant, here, chunks, group_size, frozen=False, cut=False):
     """Losses, gradients and queue of one step of `here`'s share of the batch."""
     torch.manual_seed(0)
     labelled = variant == "labelled"
-    blocks = LISTS if variant in ("lists", "second") else {}
+    blocks = BLOCKS.get(variant, {})
     model, objectives = setup("r2d2" if labelled or blocks else variant, **blocks)
     if frozen:
         model.towers.vision.requires_grad_(False)

@@ -28,6 +28,8 @@ NAMES = {
     "loss/sigmoid": "sigmoid contrast",
     "loss/second_text": "contrast with second texts",
     "loss/fgr": "fine-grained ranking",
+    "loss/listwise": "ranking of lists",
+    "loss/rerank": "towers by the second stage",
     "loss/mlm": "masked language modelling",
     "loss/fgd": "feature-guided distillation",
     "lr": "learning rate",

@@ -56,7 +56,7 @@ def log_odds(logits: Tensor) -> Tensor:
 
 @exact
 def similarity_of_blocks(images: Tensor, texts: Tensor, temperature: Tensor, size: int) -> Tensor:
-    """f_I . f_T / tau within blocks, (n / m, m, m), without gradient.
+    """f_I . f_T / tau within blocks, (n / m, m, m); tau takes no gradient through it.
 
     Args:
         images: (n, d) f_I.
@@ -64,9 +64,8 @@ def similarity_of_blocks(images: Tensor, texts: Tensor, temperature: Tensor, siz
         temperature: tau.
         size: m.
     """
-    with torch.no_grad():
-        blocks = (x.view(-1, size, x.shape[-1]) for x in (images / temperature, texts))
-        return torch.einsum("bid,bjd->bij", *blocks).float()
+    blocks = (x.view(-1, size, x.shape[-1]) for x in (images / temperature.detach(), texts))
+    return torch.einsum("bid,bjd->bij", *blocks).float()
 
 
 def negatives_of_blocks(keys_match: Tensor, size: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The losses over the cross encoders: FGR, the listwise loss and MLM, with their shared passes."""
+"""The losses over the cross encoders: FGR, over lists, and MLM, with their shared passes."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from r2d2.objectives.listwise import (
 )
 from r2d2.objectives.mlm import mlm
 from r2d2.objectives.negatives import draw_hard_negatives
+from r2d2.objectives.rerank import judged_pairs, rerank
 from r2d2.objectives.student import RankingInputs, StudentFeatures
 
 
@@ -58,7 +59,7 @@ def ranking_losses(
     inputs: RankingInputs,
     scope: RankingScope,
 ) -> dict[str, Tensor]:
-    """FGR and the listwise loss, and MLM in the same pass (ET) or in one of its own.
+    """FGR, the losses over lists, and MLM in the same pass (ET) or in one of its own.
 
     Under ET a coin decides for each text whether FGR sees it masked. The text keeps that form as a
     positive and as a negative: if only positives were masked, [MASK] itself would give the answer.
@@ -94,10 +95,14 @@ def ranking_losses(
     losses = {"fgr": fgr(text_logits, image_logits, pairs.labels, pairs.weights, total)}
     if config.list_size:
         match = as_blocks((log_odds(text_logits) + log_odds(image_logits)) / 2, config.list_size)
-        cosine = similarity_of_blocks(
+        towers = similarity_of_blocks(
             student.images, student.texts, model.temperature, config.list_size
         )
-        losses["listwise"] = listwise(match + cosine, wrong)
+        both = match + towers.detach()
+        losses["listwise"] = listwise(both, wrong)
+        if config.weight_rerank and context.towers:
+            judged = judged_pairs(wrong, inputs.masked_texts)
+            losses["rerank"] = rerank(towers, both.detach(), judged, config.rerank_loss)
     if tokens is not None:
         if tokens.texts is None:
             token_states = text_states[:n, 1:]

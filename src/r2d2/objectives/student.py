@@ -62,6 +62,14 @@ class RankingInputs:
     texts: EncodedStates  # in the form in which FGR sees them
     masked: MaskedTokens | None  # None: without MLM
 
+    @property
+    def masked_texts(self) -> Tensor:
+        """Which of `texts` lack tokens that MLM predicts, (n,) bool: under ET some, else none."""
+        if self.masked is None or self.masked.texts is not None:
+            n, device = len(self.texts), self.texts.states.device
+            return torch.zeros(n, dtype=torch.bool, device=device)
+        return self.masked.predicted.any(1)
+
 
 @dataclass(frozen=True)
 class StudentFeatures:

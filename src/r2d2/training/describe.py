@@ -23,6 +23,8 @@ def describe(trainer: Trainer) -> str:
         words += [f"teachers of momentum {trainer.config.objectives.momentum:g}"]
     if trainer.config.objectives.fgr and not trainer.config.train.labelled:
         words += [_describe_negatives(trainer)]
+        if trainer.config.objectives.weight_rerank:
+            words += [f"towers taught by both stages ({trainer.config.objectives.rerank_loss})"]
     if (count := trainer.loader.with_second_text) is not None:
         words += [f"second texts of {count} of {len(trainer.loader)} pictures"]
     group = trainer.optimizer.param_groups[0]

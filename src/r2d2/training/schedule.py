@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from r2d2.config import ObjectiveConfig, TrainConfig
+from r2d2.errors import R2D2Error
 
 LOWEST = 0.05  # of the peak, where the triangle begins and ends (official)
 
@@ -76,6 +77,17 @@ def ranking(step: int, steps: int, config: ObjectiveConfig) -> bool:
 def second_stage_start(steps: int, config: ObjectiveConfig) -> int:
     """The first step that trains the cross encoders only; `steps` if there is none."""
     return math.ceil(config.second_stage_from * steps)
+
+
+def check_joint_steps(steps: int, config: ObjectiveConfig) -> None:
+    """Refuse a run whose second stage is to teach the towers, and never meets them; R2D2Error."""
+    first = math.ceil(config.ranking_from * steps)
+    if config.weight_rerank and first >= second_stage_start(steps, config):
+        raise R2D2Error(
+            f"objectives.weight_rerank lets cross encoders teach the towers, and none of {steps} "
+            f"steps trains both: lower objectives.ranking_from={config.ranking_from:g}, or raise "
+            f"objectives.second_stage_from={config.second_stage_from:g}"
+        )
 
 
 def stage_learning_rate(step: int, steps: int, start: int, config: TrainConfig) -> float:

@@ -99,7 +99,8 @@ class Trainer:
         """`model`: what to start from, of the settings' shape; None: random weights.
 
         Raises:
-            R2D2Error: the batch does not divide by processes, chunks and groups.
+            R2D2Error: the batch does not divide by processes, chunks and groups, or no step trains
+                what a loss needs.
         """
         self.config = config
         if model is not None:
@@ -130,6 +131,7 @@ class Trainer:
         self.second_stage = (
             schedule.second_stage_start(self.steps, config.objectives) if ranks else self.steps
         )
+        schedule.check_joint_steps(self.steps, config.objectives)
         self.group_size = group_size(config, world)
         cut = system.parallel == "fsdp" and world.size > 1
         # Under FSDP the model stays in main memory until each unit is cut: no GPU holds all of it
