@@ -1,4 +1,4 @@
-"""An ablation from its plan to its reports: arms, runs, figures, files."""
+"""Run an ablation from its plan to its reports."""
 
 from __future__ import annotations
 
@@ -39,15 +39,18 @@ ALL = ("r2d2", "prd2", "wo_et", "wo_twd", "wo_tgd", "wo_fgd")
 
 @dataclass(frozen=True)
 class AblationPlan:
-    """What to run."""
+    """The runs of an ablation."""
 
-    # The others are compared with the first. None: all of them, or r2d2 alone with `shares`.
+    # The others are compared with the first. Empty: all variants, or only r2d2 where there are
+    # `shares`.
     variants: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
     preset: str = "tiny"
     settings: tuple[str, ...] = ()
-    equal_time: float | None = None  # seconds of a run; 0: those of the first variant; None: epochs
-    shares: tuple[float, ...] = ()  # of the training split, for a curve over the number of rows
+    # Seconds of training that each run gets; 0: as many as the first variant takes; None: all runs
+    # have the same number of epochs instead.
+    equal_time: float | None = None
+    shares: tuple[float, ...] = ()  # shares of the training split, for a curve over its rows
 
     def __post_init__(self) -> None:
         if not self.variants:
@@ -81,34 +84,36 @@ class AblationPlan:
                 raise R2D2Error(f"--set {name}: that is what the variants differ in; leave it out")
 
     def config(self, variant: str) -> Config:
-        """The configuration of one variant; its own settings override those of all."""
-        without = variant == "prd2"  # it has no cross encoders, so their depth does not apply
-        settings = [s for s in self.settings if not (without and s.startswith(DEPTH))]
+        """Return the configuration of one variant."""
+        has_cross = (
+            variant != "prd2"
+        )  # the depth of cross encoders applies only where there are any
+        settings = [s for s in self.settings if has_cross or not s.startswith(DEPTH)]
         return make_config(self.preset, variant, settings)
 
 
 def ablate(
     table_path: str | Path | None, out: Path, plan: AblationPlan, vocab: str | Path | None = None
 ) -> list[Path]:
-    """Run what is missing and write the reports, which are brought up to date after every seed.
+    """Do the runs that are missing, and write the reports again after every seed.
 
     Args:
         table_path: a pairs table with a split `train`; None: the embedded corpus.
-        out: for runs and reports; another call into it finds the runs it shares with this one.
-        plan: what to run.
+        out: the folder for runs and reports; runs that are already in it are used.
+        plan: the runs to do.
         vocab: see `pretrain`.
 
     Returns:
-        The reports.
+        The paths of the reports.
 
     Raises:
-        R2D2Error: whatever the user can mend.
-        RunStoppedError: a signal came; the same command goes on.
+        R2D2Error: a setting, the table or the folder does not fit.
+        RunStoppedError: a signal stopped the run; the same command continues it.
     """
     check_ablation(out, plan)
     plan = replace(plan, settings=read_vocab(plan.settings, vocab))
     configs = [plan.config(variant) for variant in plan.variants]
-    for config in configs:  # a wrong setting stops here, before any work
+    for config in configs:  # a wrong setting is refused before any work is done
         check_vocab(config, vocab)
     check_used(plan.settings, "ablate")
     tell_idle(configs, plan.settings)
@@ -132,7 +137,7 @@ def ablate(
 
 
 def check_ablation(out: Path, plan: AblationPlan) -> None:
-    """Check that reports can be written; R2D2Error also where they would replace other files."""
+    """Raise R2D2Error where the reports cannot be written, or would replace other files."""
     if out.exists() and not out.is_dir():
         raise R2D2Error(f"{out} is a file: give a folder")
     if not (out / RUNS).is_dir():
@@ -143,7 +148,7 @@ def check_ablation(out: Path, plan: AblationPlan) -> None:
 
 
 def _reports(out: Path, plan: AblationPlan) -> list[Path]:
-    """The paths of the reports, JSON first."""
+    """Return the paths of the reports, JSON first."""
     if plan.shares:
         return [out / f"data.{ending}" for ending in ("json", "md", "png")]
     name = "ablation" if plan.equal_time is None else "equal-time"
@@ -173,7 +178,7 @@ def _variants(
 
 
 def _timed(arm: Arm, first: Arm, speeds: dict[str, ArmSpeed], seconds: float) -> Arm:
-    """The arm with as many epochs as fit into `seconds`; 0: the time of the first arm."""
+    """Return the arm with as many epochs as fit into `seconds`; 0 means the first arm's time."""
     train = first.config.train
     if not seconds:
         if arm is first:
@@ -193,7 +198,7 @@ def _data(table: PairsTable, out: Path, plan: AblationPlan, vocab: str | Path | 
     config = plan.config(variant)
     all_rows = len(table.rows(TRAIN))
     arms = []
-    for share in sorted(plan.shares, reverse=True):  # the whole first: others differ from it
+    for share in sorted(plan.shares, reverse=True):  # all rows first, as the baseline of the others
         path, rows = share_table(table, out, share)
         arm = Arm(f"{share:.0%}", config, path, rows, share)
         arms.append(_epochs(arm, max(1, round(config.train.epochs * all_rows / rows))))
@@ -212,7 +217,7 @@ def _data(table: PairsTable, out: Path, plan: AblationPlan, vocab: str | Path | 
 
 
 def _data_document(variant: str, arms: Sequence[Arm], summaries: Sequence[ArmSummary]) -> Document:
-    """The curve as a table."""
+    """Return the curve over the number of rows as a table."""
     tasks = [task for task in TASKS if (task, "r_mean") in summaries[0].values]
     figures = [(task, name) for task in tasks for name in ("r_mean", "auc")]
     names = {"r_mean": "R@M", "auc": "AUC"}
@@ -233,7 +238,7 @@ def _data_document(variant: str, arms: Sequence[Arm], summaries: Sequence[ArmSum
 
 
 def _write(paths: Sequence[Path], data: object, *texts: str) -> None:
-    """JSON first, then the texts, in the order of the paths."""
+    """Write the data as JSON to the first path, and the texts to the others."""
     plain = json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False)
     for path, text in zip(paths, (plain + "\n", *texts), strict=True):
         write_text(path, text)

@@ -1,4 +1,4 @@
-"""The tables of an ablation, once for Markdown and once for HTML."""
+"""Make the tables of an ablation, which the Markdown and the HTML report share."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ class Document:
 
 
 def label(name: str) -> str:
-    """The name of a variant as the paper writes it; other arms keep theirs."""
+    """Return the name of a variant as the paper writes it, and the name of any other arm."""
     return LABELS.get(name, name)
 
 
 def cost_rows(arms: Sequence[Arm], speeds: Mapping[str, ArmSpeed]) -> dict[str, dict[str, float]]:
-    """The cost of a step of each arm, by the name of the arm."""
+    """Return the cost of a step of each arm, by the name of the arm."""
     costs = {}
     for arm in arms:
         speed = speeds[arm.name]
@@ -88,7 +88,7 @@ def cost_rows(arms: Sequence[Arm], speeds: Mapping[str, ArmSpeed]) -> dict[str, 
 
 
 def paper() -> dict[str, Any]:
-    """The paper's own figures, as paper.yaml holds them."""
+    """Read the figures that the paper reports from paper.yaml."""
     text = data_files("ablation")["paper"].read_text(encoding="utf-8")
     data: dict[str, Any] = yaml.safe_load(text)
     return data
@@ -102,15 +102,15 @@ def document(
     rows: int,
     settings: Sequence[str] = (),
 ) -> Document:
-    """All tables of an ablation; every arm is compared with the first.
+    """Make all tables of an ablation; every arm is compared with the first.
 
     Args:
-        title: of the page.
-        arms: as they were run.
-        summaries: their figures.
-        costs: of `cost_rows`.
-        rows: of the training split.
-        settings: over the preset, for all arms.
+        title: the title of the page.
+        arms: the arms that were run.
+        summaries: the figures of the arms.
+        costs: from `cost_rows`.
+        rows: the number of rows of the training split.
+        settings: the settings that all arms change in the preset.
     """
     first, config = summaries[0], arms[0].config
     tasks = [task for task in TASKS if (task, "r_mean") in first.values]
@@ -132,7 +132,7 @@ def document(
 
 
 def _task(summaries: Sequence[ArmSummary], task: str, about: str) -> ReportTable:
-    """The figures of one split, with their differences from the first arm."""
+    """Make the table of one split: the figures, and their differences from the first arm."""
     columns = ["", *(c for name in FINAL for c in (FIGURE_LABELS[name], "Δ"))]
     columns += [f"pre-ranking {FIGURE_LABELS[name]}" for name in FINAL[:2]] + ["seeds"]
     rows = []
@@ -197,7 +197,7 @@ def _costs(
 def _beside_paper(
     summaries: Sequence[ArmSummary], costs: Mapping[str, Mapping[str, float]]
 ) -> ReportTable:
-    """The paper's differences from whole R2D2 and its ratios, beside ours on `test`."""
+    """Make the table of the paper's differences from R2D2 and its ratios, with ours on `test`."""
     theirs, whole = paper(), paper()["rows"]["r2d2"]
     rows = []
     for arm in summaries[1:]:
@@ -211,13 +211,13 @@ def _beside_paper(
                 rows.append((f"{label(arm.name)} {FIGURE_LABELS[name]}", f"{gap:+.2f}",
                              difference(ours, 2), same))  # fmt: skip
         if "gflops" in row:
-            base, own = costs[summaries[0].name], costs[arm.name]
+            base, cost = costs[summaries[0].name], costs[arm.name]
             for name, key, ours_key in (
                 ("GFLOPs, times", "gflops", "gflops_forward"),
                 ("steps/s, times", "steps_per_second", "steps_per_second"),
             ):
                 rows.append((f"{label(arm.name)} {name}", f"{row[key] / whole[key]:.2f}",
-                             f"{own[ours_key] / base[ours_key]:.2f}", ""))  # fmt: skip
+                             f"{cost[ours_key] / base[ours_key]:.2f}", ""))  # fmt: skip
     about = (
         f"The paper's figures ({theirs['source']}) beside ours on test. Data and sizes differ, so "
         "only the signs of the differences can be compared. R2D2 in the paper: R@M "
@@ -236,7 +236,7 @@ def _notes() -> tuple[str, ...]:
 
 
 def markdown(report: Document) -> str:
-    """The document as Markdown."""
+    """Return the document as Markdown."""
     lines = [f"# {page_text(report.title)}", "", page_text(report.about)]
     for table in report.tables:
         lines += ["", f"## {page_text(table.title)}"]
@@ -246,6 +246,6 @@ def markdown(report: Document) -> str:
 
 
 def table_lines(table: ReportTable) -> list[str]:
-    """One table as Markdown."""
+    """Return the lines of one table in Markdown."""
     rows = [table.columns, ("---",) * len(table.columns), *table.rows]
     return ["| " + " | ".join(map(page_text, row)) + " |" for row in rows]

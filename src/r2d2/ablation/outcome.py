@@ -1,6 +1,7 @@
-"""The outcome of a run: the rank of every query, and the score of every matching pair.
+"""The outcome of a run: the rank of every query, and the score of every pair that was matched.
 
-These can be resampled, which figures cannot. They are a file of tensors beside metrics.json.
+A bootstrap needs these, because it cannot resample finished figures. They are written as a file of
+tensors beside metrics.json.
 """
 
 from __future__ import annotations
@@ -24,32 +25,32 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class QueryRanks:
-    """One direction of one task: q queries."""
+    """The ranks of the q queries of one direction of one task."""
 
     image: Ints  # (q,) the query's image, or the image that the query's text belongs to
     prerank: Ints  # (q,) rank of the best match by cosine alone, from 1
-    last: Ints  # (q,) after the last stage
+    last: Ints  # (q,) its rank after the last stage
 
 
 @dataclass(frozen=True)
 class PairScores:
-    """The matching pairs of one task: p pairs."""
+    """The scores of the p pairs of one task, matches and non-matches."""
 
-    image: Ints  # (p,) the image that the pair's text belongs to, in wrong pairs too
+    image: Ints  # (p,) the image that the pair's text belongs to, also in a non-match
     label: npt.NDArray[np.bool_]  # (p,)
     score: npt.NDArray[np.float32]  # (p,)
 
 
 @dataclass(frozen=True)
 class TaskOutcome:
-    """One task of one run."""
+    """The outcome of one task of one run."""
 
     i2t: QueryRanks
     t2i: QueryRanks
     pairs: PairScores
 
     def same_queries(self, other: TaskOutcome) -> bool:
-        """Whether both have the same queries and pairs, so that they can be compared."""
+        """Return whether both have the same queries and pairs, so that they can be compared."""
         return all(
             np.array_equal(a, b)
             for a, b in (
@@ -65,7 +66,7 @@ Outcome = dict[str, TaskOutcome]  # by task
 
 
 def outcome_of(results: Any) -> Outcome:
-    """From the results of `evaluate` (evaluation.evaluate.Results)."""
+    """Take the outcome from the results of `evaluate` (`evaluation.evaluate.Results`)."""
     owner = np.array(results.data.text_image, dtype=np.int64)
     outcome: Outcome = {}
     for task, directions in results.rankings.items():
@@ -79,7 +80,7 @@ def outcome_of(results: Any) -> Outcome:
 
 
 def save_outcome(path: Path, outcome: Outcome) -> None:
-    """Write it whole or not at all."""
+    """Write an outcome; an interrupted write leaves no file."""
     tensors = {
         f"{task}/{part}/{name}": np.ascontiguousarray(values)
         for task, task_outcome in outcome.items()

@@ -1,4 +1,4 @@
-"""The HTML page of an ablation: every difference drawn with its interval, then the tables."""
+"""Make the HTML page of an ablation: each difference drawn with its interval, then the tables."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from r2d2.ablation.statistics import Estimate
 from r2d2.ablation.summary import TASKS, ArmSummary
 from r2d2.page import template
 
-LEFT, RIGHT, ROW = 70.0, 300.0, 24.0  # of a panel, in its own units
-TICKS = 4  # about so many
+LEFT, RIGHT, ROW = 70.0, 300.0, 24.0  # the edges and the row height of a panel, in its own units
+TICKS = 4  # the approximate number of ticks
 
 
 @dataclass(frozen=True)
 class DifferenceBar:
-    """One arm's difference, in the panel's units."""
+    """The difference of one arm, in the units of the panel."""
 
     label: str
     y: float
@@ -31,7 +31,7 @@ class DifferenceBar:
 
 @dataclass(frozen=True)
 class Panel:
-    """One figure on one task."""
+    """The drawing of one figure on one task."""
 
     title: str
     height: float
@@ -41,7 +41,7 @@ class Panel:
 
 
 def page(report: Document, arms: Sequence[ArmSummary]) -> str:
-    """Self-contained HTML."""
+    """Return the page as HTML that needs no other file."""
     drawn = [panel(arms, task, name) for task in TASKS for name in FINAL]
     html: str = template("r2d2.ablation", "page.html").render(
         report=report,
@@ -54,7 +54,7 @@ def page(report: Document, arms: Sequence[ArmSummary]) -> str:
 
 
 def panel(arms: Sequence[ArmSummary], task: str, name: str) -> Panel | None:
-    """The layout of one figure; None where there is nothing to compare."""
+    """Lay out one figure; None where there is nothing to compare."""
     differences = [(arm, arm.differences.get((task, name))) for arm in arms[1:]]
     shown: list[tuple[ArmSummary, Estimate]] = [
         (arm, value)
@@ -86,6 +86,6 @@ def panel(arms: Sequence[ArmSummary], task: str, name: str) -> Panel | None:
 
 
 def _step(least: float) -> float:
-    """The next 1, 2 or 5 times a power of ten."""
+    """Round up to 1, 2 or 5 times a power of ten."""
     power: Any = 10.0 ** math.floor(math.log10(least))
     return float(next(k * power for k in (1, 2, 5, 10) if k * power >= least * 0.999))

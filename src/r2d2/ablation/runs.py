@@ -1,7 +1,7 @@
-"""The runs of an ablation: each is done once, one after the other.
+"""Do the runs of an ablation one after the other, each only once.
 
-A run is a folder. It is finished when its last file, metrics.json, exists. A finished run is read,
-an interrupted one continues from its checkpoint, and one with other settings is refused.
+Each run has a folder. It is finished when its last file, metrics.json, exists. A finished run is
+read, an interrupted run continues from its checkpoint, and a run with other settings is refused.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class Arm:
     """A configuration that is compared with others, trained with every seed."""
 
     name: str
-    config: Config  # of any seed
-    table: str  # whose split `train` it learns from
-    rows: int  # of that split
-    share: float = 1.0  # of the corpus that this split is
+    config: Config  # its seed is replaced in each run
+    table: str  # the arm is trained on the split `train` of this table
+    rows: int  # the number of rows of that split
+    share: float = 1.0  # what share of the corpus that split is
 
     def folder(self, out: Path, seed: int) -> Path:
-        """The folder of one run, which is the same whatever it is compared with."""
+        """Return the folder of one run, which does not depend on the other arms."""
         epochs = self.config.train.epochs
         share = "" if self.share == 1 else f"-share{self.share:g}"
         return out / RUNS / f"{self.config.variant}-{epochs}epochs{share}-seed{seed}"
@@ -54,7 +54,7 @@ class ArmRun:
 
     arm: str
     seed: int
-    metrics: dict[str, Any]  # of evaluate, with the training's under "train"
+    metrics: dict[str, Any]  # the metrics of `evaluate`, with those of the training under "train"
     outcome: Outcome
 
 
@@ -70,15 +70,15 @@ def run_arms(
     Seeds are the outer loop: an ablation that is stopped compares all arms on the seeds it has.
 
     Args:
-        arms: what is compared.
-        seeds: of each.
-        out: under which the runs' folders lie.
-        table: to measure on; the arms' own tables may hold less to learn from.
+        arms: the configurations to compare.
+        seeds: the seeds that each arm is trained with.
+        out: the folder that holds the folders of the runs.
+        table: to measure on; the table of an arm may have fewer rows to train on.
         vocab: see `pretrain`.
 
     Raises:
-        R2D2Error: a folder holds a run of other settings or rows.
-        RunStoppedError: a signal came; the same command goes on.
+        R2D2Error: a folder has a run with other settings or rows.
+        RunStoppedError: a signal stopped the run; the same command continues it.
     """
     check_arms(arms, seeds, out)
     data = EvaluationSet.from_table(table)
@@ -92,7 +92,7 @@ def run_arms(
 
 
 def check_arms(arms: Sequence[Arm], seeds: Sequence[int], out: Path) -> None:
-    """Check before any work that no folder holds a run of other settings or rows (R2D2Error)."""
+    """Raise R2D2Error where a folder has a run with other settings or rows."""
     for arm in arms:
         fingerprint = PairsTable.open(arm.table).fingerprint
         for seed in seeds:
@@ -118,13 +118,14 @@ def _run(
         try:
             pretrain(
                 arm.table, folder, _seeded(arm.config, seed), resume=True, vocab=vocab,
-                forewarn=forewarn,  # the plans of one ablation lack the same
+                forewarn=forewarn,  # all runs of an ablation would give the same warnings
             )  # fmt: skip
         except RunStoppedError as stopped:
             how = "the same command goes on from there"
             raise RunStoppedError(stopped.signum, stopped.checkpoint, how) from None
         measure(folder, data, arm.config.evaluation.batch_size)
-        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # four times the model's size
+        # Checkpoints are removed, because they have four times the size of the model.
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     return ArmRun(arm.name, seed, metrics, load_outcome(folder / OUTCOME))
 
@@ -139,4 +140,5 @@ def measure(folder: Path, data: EvaluationSet, batch_size: int) -> None:
         model.match_weight = float(results.metrics["weight"])
         model.save(folder / MODEL)
     save_outcome(folder / OUTCOME, outcome_of(results))
-    results.save(folder / METRICS, saved_summary(folder))  # last: it says that all is there
+    # This file is written last, because it marks the run as finished.
+    results.save(folder / METRICS, saved_summary(folder))

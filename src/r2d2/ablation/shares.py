@@ -1,4 +1,4 @@
-"""Nested samples of a training split, and R@M over the number of rows."""
+"""Take nested samples of a training split, and draw R@M over the number of rows."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ TRAIN = "train"
 
 
 def share_table(table: PairsTable, out: Path, share: float) -> tuple[str, int]:
-    """The path of a table with this share of the training split, and how many rows that is.
+    """Make a table with a share of the training split; return its path and its number of rows.
 
-    By hash of the image id: a smaller share lies within a larger one. The whole is the table
-    itself.
+    Rows are chosen by a hash of the image id, so that a smaller share is a part of a larger one.
+    For a share of 1 the table itself is returned.
 
     Raises:
-        R2D2Error: not one row would be left.
+        R2D2Error: no row would be left, or another table is at the path.
     """
     rows = table.rows(TRAIN)
     if share == 1:
@@ -49,8 +49,8 @@ def share_table(table: PairsTable, out: Path, share: float) -> tuple[str, int]:
 
 
 def curve_png(arms: Sequence[ArmSummary], rows: Sequence[int]) -> bytes:
-    """R@M over the number of training rows, a line a task, seeds as dots."""
-    # Here, because the import takes half a second.
+    """Draw R@M over the number of training rows as PNG, with a line per task and a dot per seed."""
+    # Imported here, because the import takes half a second.
     figure = require("report", "matplotlib.figure", "the curve of more data").Figure(
         figsize=(6.4, 4.0), layout="constrained", dpi=150
     )

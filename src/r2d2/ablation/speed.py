@@ -1,7 +1,7 @@
-"""The seconds of a step of each arm, measured in turns; the fastest turn counts.
+"""Measure the seconds of a step of each arm in several short turns, and take the fastest turn.
 
-The time of a long run includes whatever else the machine did meanwhile. Turns that alternate
-between the arms are disturbed alike, and the fastest turn is disturbed the least.
+The time of a long run depends on what else the machine did in it. Turns that alternate between the
+arms are disturbed equally, and the fastest turn is disturbed least.
 """
 
 from __future__ import annotations
@@ -38,15 +38,18 @@ TURNS, WARM, STEPS = 3, 3, 8
 class ArmSpeed:
     """The speed of one arm."""
 
-    seconds: float  # of a step
-    length: float  # tokens that a batch's texts were padded to, on average
-    vocab: int  # tokens of the vocabulary: a run trains its own, or reads one
+    seconds: float  # the time of a step
+    length: float  # the mean length in tokens that the texts of a batch were padded to
+    vocab: int  # the size of the vocabulary, which a run trains or reads
 
 
 def measure_speeds(
     arms: Sequence[Arm], out: Path, vocab: str | Path | None = None
 ) -> dict[str, ArmSpeed]:
-    """Speeds by the name of the arm, kept in OUT/speed.json; equal settings are measured once."""
+    """Return the speed of each arm by its name.
+
+    Speeds are saved in OUT/speed.json, and arms with equal settings are measured once.
+    """
     known = _read(out / SPEED)
     missing = [arm for arm in arms if _key(arm) not in known]
     if missing:
@@ -64,28 +67,29 @@ def measure_speeds(
 
 
 def equal_epochs(seconds: float, speed: ArmSpeed, rows: int, batch_size: int) -> int:
-    """The number of epochs, at least one, that comes nearest to `seconds` of training."""
+    """Return the number of epochs, at least one, whose training time is nearest to `seconds`."""
     return max(1, round(seconds / (speed.seconds * rows / batch_size)))
 
 
 def _turn(arm: Arm, vocab: str | Path | None) -> ArmSpeed:
-    """Time steps of a run that is not kept."""
+    """Time the steps of a run that is then discarded."""
     with tempfile.TemporaryDirectory() as work:
         table, config, out = PairsTable.open(arm.table), arm.config, Path(work)
         if config.system.threads:
             torch.set_num_threads(config.system.threads)
         trainer = Trainer(table, out, config, run_tokenizer(table, out, config, vocab))
         size = config.train.batch_size
-        batches = list(trainer.loader.batches(0, WARM + STEPS, size))  # decoded before the clock
+        # The pictures are decoded before the time is taken.
+        batches = list(trainer.loader.batches(0, WARM + STEPS, size))
         lengths: list[int] = []
         seconds = 0.0
         for first, share in kinds_of_steps(trainer):
             taken = []
             for raw in batches:
-                trainer.step = first  # the schedules look at it, nothing else
+                trainer.step = first  # only the schedules read it
                 began = time.perf_counter()
                 batch = trainer.prepare(raw)
-                trainer.train_step(batch)["total"].item()  # waits for the device
+                trainer.train_step(batch)["total"].item()  # `item` waits for the device
                 taken.append(time.perf_counter() - began)
                 lengths.append(batch.ids.shape[1])
             seconds += share * statistics.median(taken[WARM:])
@@ -93,9 +97,10 @@ def _turn(arm: Arm, vocab: str | Path | None) -> ArmSpeed:
 
 
 def kinds_of_steps(trainer: Trainer) -> list[tuple[int, float]]:
-    """The first step of each kind of step, and the share of the run that is of this kind.
+    """Return the first step of each phase of a run, and the share of the steps in it.
 
-    The kinds: only the towers are trained, everything is trained, only the cross encoders are.
+    In the first phase only the towers are trained, in the second the whole model, and in the third
+    only the cross encoders. A phase without steps is left out.
     """
     config, steps = trainer.config, trainer.steps
     begun = config.objectives.ranking_from if config.objectives.fgr else 0.0
@@ -105,7 +110,7 @@ def kinds_of_steps(trainer: Trainer) -> list[tuple[int, float]]:
 
 
 def _key(arm: Arm) -> str:
-    """A key of all settings that the speed depends on: not of the epochs and the seed."""
+    """Return a key of all settings that the speed depends on, so without epochs and seed."""
     config = to_dict(arm.config)
     config["train"] = {k: v for k, v in config["train"].items() if k not in ("epochs", "seed")}
     settings = json.dumps(config, sort_keys=True).encode()
@@ -119,4 +124,4 @@ def _read(path: Path) -> dict[str, ArmSpeed]:
         speeds = json.loads(path.read_text(encoding="utf-8"))
         return {key: ArmSpeed(**speed) for key, speed in speeds.items()}
     except (ValueError, TypeError):
-        return {}  # measured again
+        return {}  # then the speeds are measured again

@@ -1,7 +1,7 @@
-"""Figures of resampled test sets: recalls and AUC under weights of the images.
+"""Compute recall and AUC on resampled test sets.
 
-The unit of the bootstrap is an image with all its texts and pairs. A resample gives each image a
-weight, how often it was drawn. Every figure is computed under many weights in one matrix product.
+The unit of the bootstrap is an image with all its texts and pairs. In a resample, the weight of an
+image is how often it was drawn. Each figure is computed for many resamples in one matrix product.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ FIGURES = ("r_mean", "r_1", "auc", "prerank_r_mean", "prerank_r_1")
 
 
 def units(task: TaskOutcome) -> Ints:
-    """The images that a resample draws from, (u,) ascending."""
+    """Return the images (u,) that a resample draws from, in ascending order."""
     return np.unique(np.concatenate([task.i2t.image, task.t2i.image]))
 
 
 def draw_images(count: int, resamples: int, seed: int) -> Ints:
-    """How often each of `count` images is drawn in each resample, (resamples, count)."""
+    """Draw how often each of `count` images is in each resample: (resamples, count)."""
     random = np.random.default_rng([seed, 1])
     drawn: Ints = random.multinomial(count, np.full(count, 1 / count), size=resamples)
     return drawn
 
 
 def draw_seeds(count: int, resamples: int, seed: int) -> Floats:
-    """The share of each seed in each resample, (resamples, count); rows sum to 1.
+    """Draw the share of each seed in each resample: (resamples, count); rows sum to 1.
 
-    One fewer than there are is drawn: the variance of the mean of so few would come out too small
-    by (n - 1) / n otherwise (Rao and Wu, 1988). A single seed is always itself.
+    Each resample draws n - 1 of n seeds with replacement. With n draws, the variance of the mean
+    would be too small by the factor (n - 1) / n (Rao and Wu, 1988). A single seed is always drawn.
     """
     draws = max(1, count - 1)
     random = np.random.default_rng([seed, 2])
@@ -49,15 +49,16 @@ def draw_seeds(count: int, resamples: int, seed: int) -> Floats:
 
 
 def figures(task: TaskOutcome, weights: npt.NDArray[np.number]) -> dict[str, Floats]:
-    """Every figure in %, under each row of weights.
+    """Compute every figure in % for each row of weights.
 
     Args:
-        task: of one run.
+        task: the outcome of a task in one run.
         weights: (b, u), how often each image of `units(task)` counts.
 
     Returns:
-        By the names in FIGURES, (b,) each; r_1 is the mean of both directions, r_mean that of R@1,
-        R@5 and R@10 of both. Without pairs, or where a resample lacks one class, AUC is NaN.
+        The values (b,) of each figure in FIGURES. r_1 is the mean of R@1 of both directions, and
+        r_mean the mean of R@1, R@5 and R@10 of both. AUC is NaN without pairs, and in a resample
+        that lacks one class.
     """
     images = units(task)
     times = weights.astype(np.float64)
@@ -75,13 +76,13 @@ def figures(task: TaskOutcome, weights: npt.NDArray[np.number]) -> dict[str, Flo
 
 
 def _recalls(direction: QueryRanks, ranks: Ints, images: Ints, weights: Floats) -> Floats:
-    """R@1, R@5 and R@10 of one direction, (3, b)."""
+    """Return R@1, R@5 and R@10 of one direction: (3, b)."""
     group = np.searchsorted(images, direction.image)
     return GroupedHits.of(ranks, group, len(images)).recalls(weights)
 
 
 def _auc(pairs: PairScores, images: Ints, weights: Floats) -> Floats:
-    """ROC AUC in %, (b,)."""
+    """Return the area under the ROC curve in %: (b,)."""
     if len(np.unique(pairs.label)) < 2:
         return np.full(len(weights), np.nan)
     scores = usable_scores(pairs.score.astype(np.float64), pairs.label)
@@ -90,10 +91,10 @@ def _auc(pairs: PairScores, images: Ints, weights: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure, or the difference of two, over seeds."""
+    """The mean of a figure, or of a difference of two figures, over the seeds."""
 
     mean: float
-    low: float  # of the bootstrap interval
+    low: float  # the ends of the bootstrap interval
     high: float
     by_seed: tuple[float, ...]
 
@@ -104,12 +105,12 @@ class Estimate:
 
 
 def estimate(points: Floats, resampled: Floats, seeds: Floats) -> Estimate:
-    """The mean over seeds with the interval that resampling gives it.
+    """Return the mean over the seeds with its bootstrap interval.
 
     Args:
-        points: (s,) a value a seed: of a run, or of one run less another of the same seed.
-        resampled: (s, b) the same under each resample of the images, which all seeds share.
-        seeds: (b, s) of `draw_seeds`.
+        points: (s,) a value per seed: of a run, or the difference of two runs with the same seed.
+        resampled: (s, b) the same values in each resample of the images, which all seeds share.
+        seeds: (b, s), from `draw_seeds`.
     """
     low, high = interval(np.einsum("sb,bs->b", resampled, seeds))
     return Estimate(float(points.mean()), low, high, tuple(points.tolist()))

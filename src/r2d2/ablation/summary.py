@@ -1,4 +1,4 @@
-"""The figures of an ablation: each arm over its seeds, and its difference from the first arm."""
+"""Summarise each arm of an ablation over its seeds, and its difference from the first arm."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from r2d2.errors import R2D2Error
 
 TASKS = ("test", "test_novel", "test_full")
 RESAMPLES = 2000
-ENOUGH_SEEDS = 5  # below which no verdict is given
+ENOUGH_SEEDS = 5  # with fewer seeds no verdict is given
 BETTER, WORSE, OPEN = "better", "worse", "open"
 
 Key = tuple[str, str]  # task, figure
@@ -35,14 +35,13 @@ class ArmSummary:
 
     name: str
     seeds: tuple[int, ...]
-    seconds: tuple[float, ...]  # of training, a run
+    seconds: tuple[float, ...]  # the training time of each run
     values: dict[Key, Estimate]
-    differences: dict[Key, Estimate] = field(
-        default_factory=dict
-    )  # from the baseline, which has none
+    # Differences from the baseline; empty for the baseline itself.
+    differences: dict[Key, Estimate] = field(default_factory=dict)
 
     def verdict(self, key: Key) -> str:
-        """Better, worse or open; empty below ENOUGH_SEEDS seeds in common, or without figures."""
+        """Return better, worse or open; empty for fewer than ENOUGH_SEEDS seeds in common."""
         estimate = self.differences.get(key)
         if (
             estimate is None
@@ -58,17 +57,17 @@ class ArmSummary:
 def summarise(
     runs: Sequence[ArmRun], baseline: str, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[ArmSummary]:
-    """Every arm, in the order in which it first ran.
+    """Summarise every arm, in the order in which they first ran.
 
     Args:
-        runs: all that is done.
-        baseline: the arm that the others are compared with, on the seeds both have.
-        resamples: of the bootstrap: one draw of images for all seeds and arms of a task, one draw
-            of seeds for both arms.
+        runs: all finished runs.
+        baseline: the arm that the others are compared with, on the seeds that both have.
+        resamples: the number of resamples of the bootstrap. All seeds and arms of a task share the
+            draws of images, and two arms that are compared share the draws of seeds.
         seed: of the bootstrap.
 
     Raises:
-        R2D2Error: two runs were asked different queries.
+        R2D2Error: two runs were measured on different queries.
     """
     first = runs[0].outcome
     tasks = [task for task in TASKS if task in first]
@@ -87,13 +86,15 @@ def summarise(
     seeds = {arm: tuple(run.seed for run in runs if run.arm == arm) for arm in arms}
     summaries = []
     for arm in arms:
-        own, shared = seeds[arm], tuple(s for s in seeds[arm] if s in seeds.get(baseline, ()))
+        arm_seeds = seeds[arm]
+        shared = tuple(s for s in arm_seeds if s in seeds.get(baseline, ()))
         means: dict[Key, Estimate] = {}
         differences: dict[Key, Estimate] = {}
         for key in [(task, name) for task in tasks for name in FIGURES]:
             at, under = points[key], drawn[key]
-            means[key] = _estimate([at[arm, s] for s in own], [under[arm, s] for s in own],
-                                    resamples, seed)  # fmt: skip
+            means[key] = _estimate(
+                [at[arm, s] for s in arm_seeds], [under[arm, s] for s in arm_seeds], resamples, seed
+            )
             if arm != baseline and shared:
                 differences[key] = _estimate(
                     [at[arm, s] - at[baseline, s] for s in shared],
@@ -101,7 +102,7 @@ def summarise(
                     resamples, seed,
                 )  # fmt: skip
         seconds = tuple(float(r.metrics["train"]["seconds"]) for r in runs if r.arm == arm)
-        summaries.append(ArmSummary(arm, own, seconds, means, differences))
+        summaries.append(ArmSummary(arm, arm_seeds, seconds, means, differences))
     return summaries
 
 
@@ -124,21 +125,21 @@ def _require_same(first: TaskOutcome, run: ArmRun, task: str) -> None:
 
 
 def mean_spread(estimate: Estimate, digits: int = 1) -> str:
-    """`82.3 (1.4)`: the mean, and the spread over the seeds."""
+    """Write the mean and the spread over the seeds, such as `82.3 (1.4)`."""
     if not np.isfinite(estimate.mean):
         return ""
     return f"{estimate.mean:.{digits}f} ({estimate.spread:.{digits}f})"
 
 
 def difference(estimate: Estimate, digits: int = 1) -> str:
-    """`-0.8 [-2.1, 0.4]`: the mean difference and its interval."""
+    """Write the mean difference and its interval, such as `-0.8 [-2.1, 0.4]`."""
     if not np.isfinite(estimate.mean):
         return ""
     return f"{estimate.mean:+.{digits}f} [{estimate.low:+.{digits}f}, {estimate.high:+.{digits}f}]"
 
 
 def as_dict(arms: Sequence[ArmSummary]) -> list[dict[str, object]]:
-    """Plain data for JSON: task, then figure."""
+    """Return plain data for JSON, nested by task and then by figure."""
 
     def nested(estimates: Mapping[Key, Estimate], arm: ArmSummary) -> dict[str, dict[str, object]]:
         plain: dict[str, dict[str, object]] = {}

@@ -1,4 +1,4 @@
-"""The hashes of another table, to compare a set with it without both in memory."""
+"""Hash another table, so that a table can be compared with it without both in memory."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from r2d2.tokenizer import key_hash, loose_text_key
 
 
 def table_hashes(path: str | Path, near: DuplicateFinder | None, update: Update) -> TableHashes:
-    """Read a table once: some forty bytes a row stay in memory.
+    """Read a table once and return its hashes; they take about forty bytes a row in memory.
 
     Args:
         path: a pairs table.
-        near: how near-duplicates are found; None: pictures are not decoded.
-        update: progress.
+        near: finds near-duplicates; None: pictures are not decoded.
+        update: is told the progress.
 
     Raises:
         R2D2Error: there is no table.

@@ -1,7 +1,8 @@
-"""What one part of a labelled row tells of its label: baselines that must stay at chance.
+"""Baselines that predict a label from one part of a row; they must stay at chance level.
 
-A matching set that the text alone can solve, or the picture, or an id, or the order of the rows,
-measures no understanding of picture and text. See `judgements` for how it is measured and where.
+If the text alone predicts the labels of a matching set, or the picture, an id or the order of the
+rows, then the set does not measure whether a model understands picture and text. `judgements` tells
+how this is measured, and on which rows.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from r2d2.checks.judgements import FEWEST, HELD_OUT, SIGMAS, Judgement, by_halve
 from r2d2.checks.labelled import Ints, LabelledRow, LabelledRows, Mask
 from r2d2.checks.logistic import SparseRows, dense_rows
 
-# Distance of an AUC from chance. Below SMALL it is let be. LARGE beyond the interval it fails: a
-# model that saw one part only would then order six pairs of ten, where methods that are compared
-# on such sets differ by a few of a hundred.
+# Distances of an AUC from chance. A distance below SMALL is ignored. One that exceeds the interval
+# by LARGE fails the check: a model that sees one part only would then order six of ten pairs right,
+# while the methods that are compared on such sets differ by a few of a hundred.
 SMALL, LARGE = 0.02, 0.1
 
 COMPARE = (
@@ -28,13 +29,13 @@ COMPARE = (
     "picture stand as often in a match as in a non-match of the same split, as `r2d2 downstream "
     "make` does"
 )
-SAME_PLACE = (
-    "whoever reads the table knows the label without comparing picture and text: fill this part "
-    "of a row in the same way for matches and for non-matches, or leave it out"
+FILL_ALIKE = (
+    "the label can be read from this part of the row without comparing picture and text: fill this "
+    "part in the same way for matches and for non-matches, or leave it out"
 )
 SHUFFLE = (
-    "no model sees the order of the rows, so that no figure is spoilt; but the first rows of the "
-    "file are no fair sample: shuffle them by a hash before you take a part, or send them to people"
+    "no model sees the order of the rows, so no figure is affected; but the first rows of the file "
+    "are not a fair sample: shuffle the rows before you take a part of them or have them labelled"
 )
 
 NO_TEXT_ID, NO_PICTURE = "no row has a text_id", "no picture was decoded"
@@ -42,30 +43,29 @@ NO_TEXT_ID, NO_PICTURE = "no row has a text_id", "no picture was decoded"
 
 @dataclass(frozen=True)
 class Baseline:
-    """How far one gets by one part of a row."""
+    """How well one part of a row predicts the label."""
 
     name: str
     judgements: tuple[Judgement, ...]
     remedy: str
-    reaches_models: bool = True  # False: a part that evaluation hands to no model; told as a note
+    reaches_models: bool = True  # False: evaluation gives this part to no model, so it is a note
 
     @property
     def worst(self) -> Judgement:
-        """The judgement that is farthest from chance; one without a figure where none has any."""
-        measured = [one for one in self.judgements if one.measured]
-        return max(
-            measured, key=lambda one: (one.above, abs(one.auc - 0.5)), default=self.judgements[0]
-        )
+        """The judgement farthest from chance; one that was not measured if none was."""
+        measured = [judgement for judgement in self.judgements if judgement.measured]
+        return max(measured, key=lambda j: (j.above, abs(j.auc - 0.5)), default=self.judgements[0])
 
     def finding(self) -> Finding | None:
-        """Where the labels are told."""
+        """Return a finding if this part predicts the labels."""
         worst = self.worst
         if worst.above <= 0 or abs(worst.auc - 0.5) < SMALL:
             return None
         severity: Severity = "stop" if worst.above > LARGE else "warn"
         if not self.reaches_models:
             severity = "note"
-        right = max(worst.accuracy, 1 - worst.accuracy)  # who errs always is right the other way
+        # An accuracy below one half is as informative as one above: the prediction can be inverted.
+        right = max(worst.accuracy, 1 - worst.accuracy)
         verb = "tell" if " and " in self.name else "tells"
         return Finding(
             f"{self.name} alone {verb} matches from non-matches "
@@ -74,46 +74,46 @@ class Baseline:
         )  # fmt: skip
 
     def fact(self) -> Fact:
-        """All judgements, the worst first."""
+        """Return all judgements as a figure, the worst first."""
         worst = self.worst
-        others = [one for one in self.judgements if one is not worst]
+        others = [judgement for judgement in self.judgements if judgement is not worst]
         name = f"baseline, {self.name} only"
         if not worst.measured and not others:
             return Fact(name, "not measured", worst.reason)
         if not worst.measured:
-            note = "; ".join(f"on {one.rows}: {one.reason}" for one in self.judgements)
+            note = "; ".join(f"on {each.rows}: {each.reason}" for each in self.judgements)
             return Fact(name, "not measured", note)
-        note = "; ".join((worst.interval(), *(one.line() for one in others)))
+        note = "; ".join((worst.interval(), *(judgement.line() for judgement in others)))
         return Fact(name, round(worst.auc, 4), note)
 
 
 @dataclass(frozen=True)
 class JudgedRows:
-    """The n labelled rows that baselines are learnt from and tested on."""
+    """The n labelled rows that baselines are trained and tested on."""
 
-    keys: Ints  # (n,) of the text (picture): rows of one key depend on each other
-    train: Mask  # (n,) rows of the split train
+    keys: Ints  # (n,) keys of the texts (pictures): rows with equal keys depend on each other
+    train: Mask  # (n,) whether a row is in the split `train`
     labels: Mask  # (n,)
-    in_train: Mask  # (n,) whether the text (picture) of a row is in `train`
-    unit: str  # that the keys are of: text or picture
+    in_train: Mask  # (n,) whether the text (picture) of a row occurs in `train`
+    unit: str  # what the keys are of: "text" or "picture"
 
     def baseline(
-        self, name: str, seen: SparseRows | None, remedy: str, absent: str = ""
+        self, name: str, features: SparseRows | None, remedy: str, absent: str = ""
     ) -> Baseline:
-        """A baseline by all judgements; `absent` says why there is nothing to see."""
-        if seen is None:
+        """Make a baseline of all judgements; `absent` says why there are no features."""
+        if features is None:
             reason = Judgement("any row", len(self.keys), reason=absent)
             return Baseline(name, (reason,), remedy)
-        judgements = judge(seen, self.keys, self.train, self.labels, self.in_train, self.unit)
+        judgements = judge(features, self.keys, self.train, self.labels, self.in_train, self.unit)
         return Baseline(name, tuple(judgements), remedy)
 
 
 class BaselineCheck:
-    """Every part of a row by itself: text, picture, ids, clicks, place in the file."""
+    """Checks each part of a row by itself: text, picture, ids, clicks, position in the file."""
 
     def __init__(self, options: CheckOptions) -> None:
         self.labelled = LabelledRows()
-        self._found: list[Baseline] | None = None
+        self._baselines: list[Baseline] | None = None
 
     def see(self, chunk: Chunk) -> None:
         """See `Check`."""
@@ -121,8 +121,8 @@ class BaselineCheck:
 
     def findings(self) -> list[Finding]:
         """See `Check`."""
-        findings = [one.finding() for one in self.measure()]
-        return [one for one in findings if one is not None]
+        findings = [baseline.finding() for baseline in self.measure()]
+        return [finding for finding in findings if finding is not None]
 
     def facts(self) -> list[Fact]:
         """See `FactCheck`."""
@@ -131,20 +131,21 @@ class BaselineCheck:
         return [
             Fact(
                 "baselines", "AUC of one part of a row for its label",
-                f"chance is 0.5; ± {SIGMAS} standard errors; of several figures the worst first; "
-                f"to warn, {SMALL} from chance and beyond the interval; to fail, {LARGE} beyond it",
+                f"chance is 0.5; ± {SIGMAS} standard errors; the worst of several figures comes "
+                f"first; a warning is given {SMALL} from chance if the interval does not cover it; "
+                f"the check fails where the distance exceeds the interval by {LARGE}",
             ),
-            *(one.fact() for one in self.measure()),
+            *(baseline.fact() for baseline in self.measure()),
         ]  # fmt: skip
 
     def measure(self) -> list[Baseline]:
-        """All of them; none where the table has too few labels."""
-        if self._found is None:
-            self._found = [] if self._unfit() else [*self._of_rows(), *self._of_pictures()]
-        return self._found
+        """Return all baselines; none where the table has too few labels."""
+        if self._baselines is None:
+            self._baselines = [] if self._unfit() else [*self._of_rows(), *self._of_pictures()]
+        return self._baselines
 
     def _unfit(self) -> str:
-        """Why nothing is measured; empty where something is."""
+        """Return why the table cannot be measured; empty if it can."""
         labels = self.labelled.labels
         if not labels:
             return "no row has a label of 0 or 1: this is no matching set"
@@ -157,13 +158,13 @@ class BaselineCheck:
     def _of_rows(self) -> list[Baseline]:
         kept = self.labelled
         rows = kept.rows.rows
-        words = np.array([one.words for one in rows], dtype=np.int64)
-        pictures = np.array([one.picture for one in rows], dtype=np.int64)
-        train = np.array([one.pair.split == TRAIN for one in rows], dtype=np.bool_)
-        labels = np.array([one.pair.label == 1 for one in rows], dtype=np.bool_)
+        words = np.array([row.words for row in rows], dtype=np.int64)
+        pictures = np.array([row.picture for row in rows], dtype=np.int64)
+        train = np.array([row.pair.split == TRAIN for row in rows], dtype=np.bool_)
+        labels = np.array([row.pair.label == 1 for row in rows], dtype=np.bool_)
         texts_in_train = kept.texts_in_train(words)
         pictures_in_train = kept.pictures_in_train(pictures)
-        often = [[kept.text_times(one), kept.picture_times(one)] for one in rows]
+        counts = [[kept.text_times(row), kept.picture_times(row)] for row in rows]
         by_text = JudgedRows(words, train, labels, texts_in_train > 0, "text")
         by_picture = JudgedRows(pictures, train, labels, pictures_in_train > 0, "picture")
         in_train = np.log1p(np.stack([texts_in_train, pictures_in_train], axis=1))
@@ -176,22 +177,22 @@ class BaselineCheck:
             known = Judgement(HELD_OUT, int(held.sum()), reason=reason)
         remembered = _remembered(rows, words, held, labels)
         row_order = by_text.baseline("row order", features.row_order(rows, kept), SHUFFLE)
-        frequency = dense_rows(np.array(often, dtype=np.float64))
+        frequency = dense_rows(np.array(counts, dtype=np.float64))
         return [
             by_text.baseline("text", features.text_ngrams(rows), COMPARE),
             by_text.baseline("text length", features.text_length(rows), COMPARE),
             by_text.baseline("frequency", frequency, COMPARE),
             Baseline("being in 'train'", (known,), COMPARE),
             Baseline("the text's label in 'train'", (remembered,), COMPARE),
-            by_text.baseline("text source", features.text_source(rows), SAME_PLACE),
-            by_picture.baseline("image_id", features.image_id(rows), SAME_PLACE),
-            by_text.baseline("text_id", features.text_id(rows), SAME_PLACE, NO_TEXT_ID),
+            by_text.baseline("text source", features.text_source(rows), FILL_ALIKE),
+            by_picture.baseline("image_id", features.image_id(rows), FILL_ALIKE),
+            by_text.baseline("text_id", features.text_id(rows), FILL_ALIKE, NO_TEXT_ID),
             by_text.baseline(
-                "text_id against image_id", features.ids_compared(rows), SAME_PLACE, NO_TEXT_ID
+                "text_id against image_id", features.ids_compared(rows), FILL_ALIKE, NO_TEXT_ID
             ),
-            by_picture.baseline("url", features.url(rows), SAME_PLACE, "no row has a url"),
+            by_picture.baseline("url", features.url(rows), FILL_ALIKE, "no row has a url"),
             by_text.baseline(
-                "clicks and weights", features.clicks(rows), SAME_PLACE, "no row has any"
+                "clicks and weights", features.clicks(rows), FILL_ALIKE, "no row has any"
             ),
             replace(row_order, reaches_models=False),
         ]
@@ -199,24 +200,24 @@ class BaselineCheck:
     def _of_pictures(self) -> list[Baseline]:
         kept = self.labelled
         rows = kept.pictures.rows
-        keys = np.array([one.picture for one in rows], dtype=np.int64)
-        train = np.array([one.split == TRAIN for one in rows], dtype=np.bool_)
-        labels = np.array([one.label == 1 for one in rows], dtype=np.bool_)
+        keys = np.array([row.picture for row in rows], dtype=np.int64)
+        train = np.array([row.split == TRAIN for row in rows], dtype=np.bool_)
+        labels = np.array([row.label == 1 for row in rows], dtype=np.bool_)
         judged = JudgedRows(keys, train, labels, kept.pictures_in_train(keys) > 0, "picture")
         pixels = features.picture_pixels(rows) if rows else None
         file = features.picture_file(rows) if rows else None
         return [
             judged.baseline("picture", pixels, COMPARE, NO_PICTURE),
-            judged.baseline("picture file", file, SAME_PLACE, NO_PICTURE),
+            judged.baseline("picture file", file, FILL_ALIKE, NO_PICTURE),
         ]
 
 
 def _remembered(rows: Sequence[LabelledRow], words: Ints, held: Mask, labels: Mask) -> Judgement:
-    """Held-out rows by the labels that their text has in `train`: +1 each match, -1 each other."""
+    """Judge held-out rows by how many matches minus non-matches their text has in `train`."""
     balance: Counter[int] = Counter()
-    for one in rows:
-        if one.pair.split == TRAIN:
-            balance[one.words] += 1 if one.pair.label else -1
+    for row in rows:
+        if row.pair.split == TRAIN:
+            balance[row.words] += 1 if row.pair.label else -1
     if not any(int(key) in balance for key in words[held]):
         reason = "no text of a held-out row has a label in 'train'"
         return Judgement(HELD_OUT, int(held.sum()), reason=reason)

@@ -1,4 +1,4 @@
-"""What the baselines see of a labelled row: one part of it, as rows for a logistic regression."""
+"""Turn one part of the labelled rows into features for a logistic regression."""
 
 from __future__ import annotations
 
@@ -14,71 +14,72 @@ from r2d2.checks.labelled import Floats, LabelledPicture, LabelledRow, LabelledR
 from r2d2.checks.logistic import SparseRows, dense_rows, sparse_rows
 
 GRAMS = (1, 2, 3)  # characters
-BINS = 1 << 14  # that n-grams and other tokens are hashed into
-BUCKETS = 16  # of a number, about equally filled
-REMAINDERS = (2, 3, 4, 5)  # of row numbers: rows often alternate
-LONGEST = 200  # characters of an id or an address of which n-grams are taken
-PREFIX = 12  # common characters of two ids, beyond which more say nothing new
+BINS = 1 << 14  # the number of bins that n-grams and other tokens are hashed into
+BUCKETS = 16  # the number of buckets for a number; each has about as many rows
+REMAINDERS = (2, 3, 4, 5)  # row numbers are divided by these, because labels often alternate
+LONGEST = 200  # characters: n-grams of an id or an address are taken from its beginning only
+PREFIX = 12  # characters: a longer common prefix of two ids counts as this long
 
 
 def text_ngrams(rows: Sequence[LabelledRow]) -> SparseRows:
-    """Character n-grams of the text as it is written."""
-    return sparse_rows([grams(one.text.text) for one in rows], BINS)
+    """Return the character n-grams of the texts, which are not normalised."""
+    return sparse_rows([grams(row.text.text) for row in rows], BINS)
 
 
 def text_length(rows: Sequence[LabelledRow]) -> SparseRows:
-    """Characters, and their logarithm."""
-    lengths = [len(one.text.text) for one in rows]
+    """Return the number of characters and its logarithm."""
+    lengths = [len(row.text.text) for row in rows]
     return dense_rows(np.array([[n, np.log1p(n)] for n in lengths], dtype=np.float64))
 
 
 def text_source(rows: Sequence[LabelledRow]) -> SparseRows:
-    """Title, content, query, caption."""
-    return _tokens([(f"source {one.text.source}",) for one in rows])
+    """Return the source of each text: title, content, query, caption."""
+    return _tokens([(f"source {row.text.source}",) for row in rows])
 
 
 def image_id(rows: Sequence[LabelledRow]) -> SparseRows:
-    """The pattern of an id, and where it stands among all."""
-    return _names([one.pair.image_id for one in rows])
+    """Return the pattern of each image id, and its rank among the sorted ids."""
+    return _names([row.pair.image_id for row in rows])
 
 
 def text_id(rows: Sequence[LabelledRow]) -> SparseRows | None:
-    """The same of text ids; None: no row has one."""
-    ids = [one.text.text_id for one in rows]
+    """Return the same for text ids; None: no row has one."""
+    ids = [row.text.text_id for row in rows]
     return _names(ids) if any(ids) else None
 
 
 def url(rows: Sequence[LabelledRow]) -> SparseRows | None:
-    """The same of addresses; None: no row has one."""
-    addresses = [one.pair.url for one in rows]
+    """Return the same for URLs; None: no row has one."""
+    addresses = [row.pair.url for row in rows]
     return _names(addresses) if any(addresses) else None
 
 
 def ids_compared(rows: Sequence[LabelledRow]) -> SparseRows | None:
-    """How alike the text_id and the image_id of a row are; None: no row has a text_id."""
-    if not any(one.text.text_id for one in rows):
+    """Return how similar the text_id and image_id of a row are; None: no row has a text_id."""
+    if not any(row.text.text_id for row in rows):
         return None
-    return _tokens([_compare(one.text.text_id, one.pair.image_id) for one in rows])
+    return _tokens([_compare(row.text.text_id, row.pair.image_id) for row in rows])
 
 
 def row_order(rows: Sequence[LabelledRow], kept: LabelledRows) -> SparseRows:
-    """Where a row stands in its split and in the file, and whether it is the second of two.
+    """Return the position of a row in its split and in the file, and whether it is a second one.
 
-    What stands more often than twice is told by how often it does, and not by the order.
+    "Second" concerns texts and pictures that occur exactly twice. For those that occur more often,
+    the baseline of their frequency is enough.
     """
     tokens = []
-    for one in rows:
-        total = kept.totals[one.pair.split]
+    for row in rows:
+        total = kept.totals[row.pair.split]
         again = []
-        if kept.picture_times(one) == 2:
-            again.append(f"picture again {one.picture_again}")
-        if kept.text_times(one) == 2:
-            again.append(f"text again {one.text_again}")
+        if kept.picture_times(row) == 2:
+            again.append(f"picture again {row.picture_again}")
+        if kept.text_times(row) == 2:
+            again.append(f"text again {row.text_again}")
         tokens.append(
             (
-                f"place {BUCKETS * one.rank // max(total, 1)}",
-                *(f"row % {k} = {one.row % k}" for k in REMAINDERS),
-                *(f"rank % {k} = {one.rank % k}" for k in REMAINDERS),
+                f"place {BUCKETS * row.rank // max(total, 1)}",
+                *(f"row % {k} = {row.row % k}" for k in REMAINDERS),
+                *(f"rank % {k} = {row.rank % k}" for k in REMAINDERS),
                 *again,
             )
         )
@@ -86,14 +87,17 @@ def row_order(rows: Sequence[LabelledRow], kept: LabelledRows) -> SparseRows:
 
 
 def clicks(rows: Sequence[LabelledRow]) -> SparseRows | None:
-    """Clicks, impressions, rates, weights, and whether text and row agree; None: there are none."""
+    """Return clicks, impressions, rates and weights, and whether text and row agree in them.
+
+    None: no row has any.
+    """
     columns: dict[str, Sequence[float | None]] = {
-        "row clicks": [one.pair.clicks for one in rows],
-        "row impressions": [one.pair.impressions for one in rows],
-        "row ctr": [one.pair.ctr for one in rows],
-        "text clicks": [one.text.clicks for one in rows],
-        "text impressions": [one.text.impressions for one in rows],
-        "text weight": [one.text.weight for one in rows],
+        "row clicks": [row.pair.clicks for row in rows],
+        "row impressions": [row.pair.impressions for row in rows],
+        "row ctr": [row.pair.ctr for row in rows],
+        "text clicks": [row.text.clicks for row in rows],
+        "text impressions": [row.text.impressions for row in rows],
+        "text weight": [row.text.weight for row in rows],
     }
     weights = set(columns["text weight"])
     if len(weights) == 1 and all(
@@ -107,8 +111,8 @@ def clicks(rows: Sequence[LabelledRow]) -> SparseRows | None:
     for name, column in columns.items():
         for tokens, bucket in zip(tokens_of, buckets(column), strict=True):
             tokens.append(f"{name} {bucket}")
-    for tokens, one in zip(tokens_of, rows, strict=True):
-        pair, text = one.pair, one.text
+    for tokens, row in zip(tokens_of, rows, strict=True):
+        pair, text = row.pair, row.text
         tokens += [
             f"clicks agree {pair.clicks == text.clicks}",
             f"impressions agree {pair.impressions == text.impressions}",
@@ -119,19 +123,19 @@ def clicks(rows: Sequence[LabelledRow]) -> SparseRows | None:
 
 
 def picture_pixels(rows: Sequence[LabelledPicture]) -> SparseRows:
-    """(69,) grey thumbnail, mean colour, and the logarithms of width and size of the file."""
-    return dense_rows(np.array([_pixels(one.seen, one.size) for one in rows], dtype=np.float64))
+    """Return (n, 69): grey thumbnail, mean colour, and the logarithms of area and file size."""
+    return dense_rows(np.array([_pixels(row.seen, row.size) for row in rows], dtype=np.float64))
 
 
 def picture_file(rows: Sequence[LabelledPicture]) -> SparseRows:
-    """Width, height, their ratio, bytes and kind of the file."""
+    """Return the width, the height, their ratio, and the size and the format of the file."""
     columns: dict[str, Sequence[float | None]] = {
-        "width": [one.seen.width for one in rows],
-        "height": [one.seen.height for one in rows],
-        "ratio": [one.seen.width / one.seen.height for one in rows],
-        "bytes": [one.size for one in rows],
+        "width": [row.seen.width for row in rows],
+        "height": [row.seen.height for row in rows],
+        "ratio": [row.seen.width / row.seen.height for row in rows],
+        "bytes": [row.size for row in rows],
     }
-    tokens_of = [[f"kind {one.kind}"] for one in rows]
+    tokens_of = [[f"kind {row.kind}"] for row in rows]
     for name, column in columns.items():
         for tokens, bucket in zip(tokens_of, buckets(column), strict=True):
             tokens.append(f"{name} {bucket}")
@@ -139,17 +143,17 @@ def picture_file(rows: Sequence[LabelledPicture]) -> SparseRows:
 
 
 def grams(text: str) -> list[int]:
-    """The bins of the character n-grams of a text, its two ends marked."""
+    """Return the bins of the character n-grams of a text whose two ends are marked."""
     marked = f"\x02{text}\x03"
     return [_bin(marked[i : i + n]) for n in GRAMS for i in range(len(marked) - n + 1)]
 
 
 def buckets(values: Sequence[float | None]) -> list[str]:
-    """A word for each number: itself where there are few different ones, else its bucket."""
-    there = np.array([value for value in values if value is not None], dtype=np.float64)
-    if len(np.unique(there)) <= 2 * BUCKETS:
+    """Return a token for each number: its bucket, or the number if there are few different ones."""
+    present = np.array([value for value in values if value is not None], dtype=np.float64)
+    if len(np.unique(present)) <= 2 * BUCKETS:
         return [f"= {value}" for value in values]
-    edges = np.quantile(there, np.linspace(0, 1, BUCKETS + 1)[1:-1])
+    edges = np.quantile(present, np.linspace(0, 1, BUCKETS + 1)[1:-1])
     return [
         "none" if value is None else f"bucket {np.searchsorted(edges, value)}" for value in values
     ]
@@ -163,13 +167,13 @@ def _pixels(seen: PictureSummary, size: int) -> Floats:
 
 
 def _names(names: Sequence[str | None]) -> SparseRows:
-    """N-grams of names, the last number in each, and its place in the order of all."""
+    """Return the n-grams of names, the last number in each, and its rank among the sorted names."""
     rank = np.unique([name or "" for name in names], return_inverse=True)[1].reshape(-1)
     numbers = [_last_number(name or "") for name in names]
     columns = []
     for name, *words in zip(names, buckets(rank.tolist()), buckets(numbers), strict=True):
         tokens = [
-            _bin(f"{what} {word}") for what, word in zip(("place", "number"), words, strict=True)
+            _bin(f"{kind} {word}") for kind, word in zip(("place", "number"), words, strict=True)
         ]
         if name is None:
             tokens.append(_bin("no name"))
@@ -191,10 +195,10 @@ def _compare(text_id: str | None, image_id: str) -> tuple[str, ...]:
     )
 
 
-def _common(one: str, other: str) -> int:
-    """Characters that two names begin with alike."""
-    pairs = zip(one, other, strict=False)
-    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+def _common(first: str, second: str) -> int:
+    """Return the number of characters in the common prefix of two names."""
+    pairs = zip(first, second, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
 
 
 def _first_number(name: str) -> float | None:

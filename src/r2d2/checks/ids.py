@@ -1,8 +1,9 @@
-"""Ids that stand for several things, and pairs that have two labels."""
+"""Check for ids that several pictures or texts share, and for pairs that have two labels."""
 
 from __future__ import annotations
 
 from array import array
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -20,18 +21,27 @@ from r2d2.checks.base import (
 )
 from r2d2.tokenizer import key_hash, loose_text_key, text_key
 
-MANY = 0.1  # share of labelled pairs with two labels, from which figures mean nothing
+MANY = 0.1  # the share of labelled pairs with two labels above which figures mean nothing
 
 Hashes = npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class KeyedValues:
+    """Items (n,) that have a key and a value each, by hashes."""
+
+    keys: Hashes
+    values: Hashes
+    rows: Hashes  # the row of the table that an item is in
+
+
 class IdCheck:
-    """Image ids, text ids, and pairs of picture and text, each of which should stand for one."""
+    """Checks that an image id names one picture, a text id one text, and a pair has one label."""
 
     def __init__(self, options: CheckOptions) -> None:
         self.bare = FindingCounter()
         self.rows = array("q")
-        self.images, self.files = array("q"), array("Q")  # of each row
+        self.images, self.files = array("q"), array("Q")  # hashes of each row's id and file
         self.labelled = array("b")
         self.text_rows, self.text_ids, self.texts = array("q"), array("q"), array("q")
         self.pair_rows, self.pairs, self.labels = array("q"), array("q"), array("q")
@@ -65,26 +75,26 @@ class IdCheck:
             "evaluation takes them all for one picture: give each picture an id of its own",
         )  # fmt: skip
         findings += _several(
-            images, files, rows, "image ids that stand for different pictures", "stop",
+            KeyedValues(images, files, rows), "image ids that stand for different pictures", "stop",
             "rows", "evaluation takes them for one picture, so that chance alone finds it: give "
             "each picture an id of its own",
         )  # fmt: skip
         free = ~np.array(self.labelled, dtype=np.bool_)
         findings += self._repeated(images[free], rows[free], images, files)
         findings += _several(
-            _array(self.text_ids), _array(self.texts), _array(self.text_rows),
+            KeyedValues(_array(self.text_ids), _array(self.texts), _array(self.text_rows)),
             "text ids that stand for different texts of a split", "warn", "texts",
             "a file of results by text_id cannot tell them apart: give each text an id of its own",
         )  # fmt: skip
         findings += _several(
-            _array(self.pairs), _array(self.labels), _array(self.pair_rows),
+            KeyedValues(_array(self.pairs), _array(self.labels), _array(self.pair_rows)),
             "pairs of picture and text that are labelled both 1 and 0", "warn", "labelled pairs",
             "no model can get both right: ask people again, or leave them out", MANY,
         )  # fmt: skip
         return findings
 
     def _repeated(self, ids: Hashes, rows: Hashes, images: Hashes, files: Hashes) -> list[Finding]:
-        """Rows without a label that repeat an image_id whose picture is the same in all rows."""
+        """Find rows without a label that repeat an image_id whose picture is the same in all."""
         different = set(_of_several(images, files).tolist())
         repeats = FindingCounter()
         for members, key in rows_by_key(ids, rows):
@@ -98,14 +108,15 @@ class IdCheck:
 
 
 def _several(
-    keys: Hashes, values: Hashes, rows: Hashes, name: str, severity: Severity, unit: str,
-    remedy: str, many: float | None = None,
+    items: KeyedValues, name: str, severity: Severity, unit: str, remedy: str,
+    many: float | None = None,
 ) -> list[Finding]:  # fmt: skip
-    """Where one key has several values: how many items have such a key, and rows that do.
+    """Find keys that have several values; the finding counts the items that have such a key.
 
-    From a share of `many` it stops.
+    The severity is "stop" where their share is above `many`.
     """
-    bad = np.isin(keys, _of_several(keys, values))
+    keys, rows = items.keys, items.rows
+    bad = np.isin(keys, _of_several(keys, items.values))
     count = int(bad.sum())
     if not count:
         return []
@@ -116,7 +127,7 @@ def _several(
 
 
 def _of_several(keys: Hashes, values: Hashes) -> Hashes:
-    """The keys that have more than one value."""
+    """Return the keys that have more than one value."""
     both = np.unique(np.stack([keys, values], axis=1), axis=0)[:, 0] if len(keys) else keys
     distinct, times = np.unique(both, return_counts=True)
     return np.asarray(distinct[times > 1], dtype=np.int64)

@@ -1,15 +1,16 @@
-"""How far one part of a row tells its label, on which rows, and why it may not be measured.
+"""Judge how well one part of a row predicts its label, on several selections of rows.
 
-A logistic regression is learnt on `train` and asked on all held-out rows, then on those of them
-whose text (picture) is not in `train`, since what is in both is remembered and not understood. A
-set may also give its labels away in the held-out rows alone, so it is learnt on half of these and
-asked on the other half, both ways; rows of one text (picture) never stand in both halves.
+A logistic regression is trained on `train` and tested on all held-out rows. It is also tested on
+the held-out rows whose text (picture) is not in `train`, because a text that is in both may be
+remembered. Labels may also be predictable within the held-out rows alone, so the regression is
+trained on one half of these and tested on the other, and the reverse; rows with the same text
+(picture) are always in the same half.
 
-The interval is that of the AUC over clusters of rows with one text (picture): placement values
-(DeLong et al., Biometrics 1988) summed within the cluster (Obuchowski, Biometrics 1997). It is
-never narrower than that of scores without any meaning, whose variance is (m + n + 1) / (12 m n)
-for m matches and n non-matches (Mann and Whitney 1947), because the former falls to zero where a
-small set is told apart by luck.
+The interval is that of the AUC over clusters of rows with the same text (picture): placement values
+(DeLong et al., Biometrics 1988) are summed within a cluster (Obuchowski, Biometrics 1997). The
+interval is never narrower than that of random scores, whose variance is (m + n + 1) / (12 m n) for
+m matches and n non-matches (Mann and Whitney 1947), because the first estimate is zero where a
+small set is separated by luck.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from r2d2.checks.labelled import Floats, Ints, Mask
 from r2d2.checks.logistic import SparseRows, learn
 from r2d2.ranking.metrics import auc_with_error
 
-FEWEST = 40  # rows to judge by, below which nothing can be told
-SIGMAS = 3.29  # half the interval: a fair set is out of it once in 1,000
+FEWEST = 40  # with fewer rows a baseline is not measured
+SIGMAS = 3.29  # half the interval in standard errors: a fair set is outside once in 1,000
 
 HELD_OUT = "all held-out rows"
 HALVES = "halves of the held-out rows"
@@ -32,52 +33,52 @@ HALVES_OF_ALL = "halves of all rows"
 
 @dataclass(frozen=True)
 class Judgement:
-    """One baseline on some rows."""
+    """The AUC of one baseline on one selection of rows."""
 
-    rows: str  # which
-    count: int  # how many
+    rows: str  # the name of the selection
+    count: int  # how many rows it has
     auc: float = float("nan")  # 0.5 is chance; NaN where it was not measured
-    half: float = float("nan")  # of the interval about it
-    accuracy: float = float("nan")  # at the threshold that the rows it was learnt on set
+    half: float = float("nan")  # half the width of its interval
+    accuracy: float = float("nan")  # at the threshold that was chosen on the training rows
     reason: str = ""  # why it was not measured
-    one_sided: bool = False  # whether only an AUC over chance tells something
+    one_sided: bool = False  # whether only an AUC above chance counts
 
     @property
     def measured(self) -> bool:
-        """Whether there is a figure."""
+        """Whether the AUC was measured."""
         return not self.reason
 
     @property
     def above(self) -> float:
-        """Distance from chance that the interval does not explain."""
+        """How far the distance from chance exceeds half the interval; 0 where it does not."""
         if not self.measured:
             return 0.0
         distance = self.auc - 0.5 if self.one_sided else abs(self.auc - 0.5)
         return max(0.0, distance - self.half)
 
     def line(self) -> str:
-        """What to print."""
+        """Return the line to print."""
         if not self.measured:
             return f"not measured on {self.rows}: {self.reason}"
         return f"{self.auc:.3f} {self.interval()}"
 
     def interval(self) -> str:
-        """How sure the figure is, and of which rows."""
+        """Return the interval and the rows of the AUC in words."""
         return f"± {self.half:.3f} on {self.rows} ({self.count:,})"
 
 
 def judge(
-    rows: SparseRows, keys: Ints, train: Mask, labels: Mask, in_train: Mask, what: str
+    rows: SparseRows, keys: Ints, train: Mask, labels: Mask, in_train: Mask, unit: str
 ) -> list[Judgement]:
-    """Learn on `train`, and by halves.
+    """Judge a baseline by training on `train`, and by training on halves.
 
     Args:
-        rows: (n, width) what the baseline sees.
-        keys: (n,) of the text (picture): rows of one key depend on each other.
-        train: (n,) rows of the split train.
+        rows: (n, width) the features of the baseline.
+        keys: (n,) keys of the texts (pictures): rows with equal keys depend on each other.
+        train: (n,) whether a row is in the split `train`.
         labels: (n,).
         in_train: (n,) whether the text (picture) of a row is in `train`.
-        what: is known or new: text or picture.
+        unit: what the keys are of: "text" or "picture".
     """
     held = ~train
     judgements = []
@@ -90,17 +91,18 @@ def judge(
         judgements.append(_judge_folds(rows, keys, labels, HELD_OUT, [(train, held)]))
         new = held & ~in_train
         if new.sum() < held.sum():
-            name = f"held-out rows whose {what} is not in 'train'"
+            name = f"held-out rows whose {unit} is not in 'train'"
             judgements.append(_judge_folds(rows, keys, labels, name, [(train, new)]))
     judgements.append(by_halves(rows, keys, train, labels))
     return judgements
 
 
 def by_halves(rows: SparseRows, keys: Ints, train: Mask, labels: Mask) -> Judgement:
-    """Learn on half of the held-out rows and test the other; on all rows where those are too few.
+    """Train on one half of the held-out rows and test on the other, and the reverse.
 
-    Two halves of one set are alike. An AUC under chance only says that they share what has both
-    labels, such as a picture that was encoded twice, and gives no label away.
+    Where the held-out rows are too few, all rows are halved. An AUC below chance does not count
+    here: it only shows that the halves share items with both labels, such as a picture that was
+    encoded twice, which does not reveal any label.
     """
     part, name = ~train, HALVES
     if _lacking(labels[part]) and train.any():
@@ -113,7 +115,7 @@ def by_halves(rows: SparseRows, keys: Ints, train: Mask, labels: Mask) -> Judgem
 
 
 def by_scores(scores: Floats, keys: Ints, labels: Mask, name: str) -> Judgement:
-    """Of scores (n,) of the rows `name` that nothing had to be learnt for."""
+    """Judge scores (n,), which needed no training, on the rows called `name`."""
     if lacking := _lacking(labels):
         return Judgement(name, len(labels), reason=lacking)
     auc, error = auc_with_error(scores, labels, keys)
@@ -124,19 +126,18 @@ def by_scores(scores: Floats, keys: Ints, labels: Mask, name: str) -> Judgement:
 def _judge_folds(
     rows: SparseRows, keys: Ints, labels: Mask, name: str, folds: list[tuple[Mask, Mask]]
 ) -> Judgement:
-    """Learn on the first set of rows of each fold and test on the second; the mean of all folds."""
+    """Train on the first rows of each fold, test on the second, and take the mean of the folds."""
     count = sum(int(tested.sum()) for _, tested in folds)
-    every = np.concatenate([labels[tested] for _, tested in folds])
-    if lacking := _lacking(every):
+    if lacking := _lacking(np.concatenate([labels[tested] for _, tested in folds])):
         return Judgement(name, count, reason=lacking)
     for fold in folds:
         if not all(_both(labels[side]) for side in fold):
             return Judgement(name, count, reason="a half of them has labels of one kind only")
     aucs, variances, right = [], [], []
-    for taught, tested in folds:
-        model = learn(rows.take(np.flatnonzero(taught)), labels[taught])
+    for trained, tested in folds:
+        model = learn(rows.take(np.flatnonzero(trained)), labels[trained])
         scores = model.scores(rows.take(np.flatnonzero(tested)))
-        scores = scores.round(9)  # what is equal but for rounding ties
+        scores = scores.round(9)  # scores that differ by rounding errors only become ties
         auc, error = auc_with_error(scores, labels[tested], keys[tested])
         aucs.append(auc)
         variances.append(max(error**2, _variance_by_luck(labels[tested])))
@@ -146,17 +147,17 @@ def _judge_folds(
 
 
 def _variance_by_luck(labels: Mask) -> float:
-    """Of the AUC of scores that have nothing to do with the labels."""
+    """Return the variance of the AUC of random scores."""
     matches, others = int(labels.sum()), int((~labels).sum())
     return (matches + others + 1) / (12 * matches * others)
 
 
 def _lacking(labels: Mask) -> str:
-    """Why labels are not enough to learn from or to judge by; empty where they are."""
+    """Return why the labels are too few to train or test on; empty if they are enough."""
     if not len(labels):
         return "no such row is left"
-    for label, some in ((1, labels), (0, ~labels)):
-        if not some.any():
+    for label, has_label in ((1, labels), (0, ~labels)):
+        if not has_label.any():
             return f"no label {label} is left"
     return "" if len(labels) >= FEWEST else f"{len(labels)} rows, {FEWEST} are needed"
 

@@ -1,4 +1,4 @@
-"""What is kept of the labelled rows of a table until the baselines are measured at its end."""
+"""Keep a sample of the labelled rows of a table until the baselines are measured at its end."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from r2d2.checks.base import TRAIN, Chunk, PictureSummary, file_hash, file_kind
 from r2d2.pair import Pair, Text
 from r2d2.tokenizer import key_hash, loose_text_key
 
-MOST = 20_000  # labelled rows kept, those of the smallest hashes of their text (picture)
-POSITIVE = 2**63 - 1  # a key is a hash without its sign
+# About how many labelled rows are kept at least, if there are as many: those whose text (picture)
+# has the smallest hashes.
+MOST = 20_000
+POSITIVE = 2**63 - 1  # a mask that removes the sign of a hash
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -26,17 +28,17 @@ Mask = npt.NDArray[np.bool_]
 class LabelledRow:
     """A labelled row without its picture."""
 
-    pair: Pair  # its picture is empty, it has one text
-    row: int  # of the table
-    rank: int  # among the labelled rows of its split
-    picture: int  # key of the file
-    words: int  # key of the text
-    picture_again: bool  # a row of its split before it has the picture
-    text_again: bool  # ... the text
+    pair: Pair  # with an empty picture and one text
+    row: int  # the row number in the table
+    rank: int  # its number among the labelled rows of its split
+    picture: int  # the key of the file
+    words: int  # the key of the text
+    picture_again: bool  # whether an earlier row of its split has the same picture
+    text_again: bool  # whether an earlier row of its split has the same text
 
     @property
     def text(self) -> Text:
-        """Its text; an empty one where it has none."""
+        """The text of the row; an empty text where it has none."""
         return self.pair.texts[0] if self.pair.texts else Text("", "")
 
 
@@ -56,7 +58,7 @@ T = TypeVar("T")
 
 
 class KeyedSample(Generic[T]):
-    """Rows of the smallest keys, in the order seen; all rows of a key, or none."""
+    """The rows with the smallest keys, in their order; of each key it keeps all rows or none."""
 
     def __init__(self) -> None:
         self.limit = 2**63
@@ -64,7 +66,7 @@ class KeyedSample(Generic[T]):
         self.rows: list[T] = []
 
     def add(self, key: int, row: T) -> None:
-        """Keep a row, if its key is small enough."""
+        """Keep a row if its key is small enough."""
         if key >= self.limit:
             return
         self.keys.append(key)
@@ -77,7 +79,7 @@ class KeyedSample(Generic[T]):
 
 
 class LabelledRows:
-    """The sample of a table's labelled rows, and how often each text and picture stands where."""
+    """A sample of a table's labelled rows, and how often a text or picture occurs in a split."""
 
     def __init__(self) -> None:
         self.rows: KeyedSample[LabelledRow] = KeyedSample()
@@ -85,13 +87,13 @@ class LabelledRows:
         self.labels: Counter[int] = Counter()
         self.totals: Counter[str] = Counter()  # labelled rows of each split
         self._times: Counter[tuple[str, int]] = Counter()
-        # of all rows of `train`, those without a label included
+        # Keys of all rows of `train`, also of those without a label.
         self._train_texts, self._train_pictures = array("q"), array("q")
 
     def see(self, chunk: Chunk) -> None:
-        """Keep what is labelled, a row for each of its texts."""
-        for row, pair, seen in zip(chunk.rows, chunk.pairs, chunk.glances, strict=True):
-            # by the file: a set may give one picture another id in each row
+        """Keep the labelled rows of a chunk, as one row for each of their texts."""
+        for row, pair, seen in zip(chunk.rows, chunk.pairs, chunk.pictures, strict=True):
+            # The key is that of the file, because a set may give a picture another id in each row.
             picture = file_hash(pair.image) & POSITIVE
             keys = [key_hash(loose_text_key(text.text)) & POSITIVE for text in pair.texts]
             if pair.split == TRAIN:
@@ -99,14 +101,14 @@ class LabelledRows:
                 self._train_texts.extend(keys)
             if pair.label not in (0, 1):
                 continue
-            for place, words in enumerate(keys or [key_hash("") & POSITIVE]):
-                one = LabelledRow(
-                    replace(pair, image=b"", texts=pair.texts[place : place + 1]),
+            for number, words in enumerate(keys or [key_hash("") & POSITIVE]):
+                labelled_row = LabelledRow(
+                    replace(pair, image=b"", texts=pair.texts[number : number + 1]),
                     row, self.totals[pair.split], picture, words,
                     self._times[pair.split, ~picture] > 0, self._times[pair.split, words] > 0,
                 )  # fmt: skip
                 self._times[pair.split, words] += 1
-                self.rows.add(words, one)
+                self.rows.add(words, labelled_row)
             self._times[pair.split, ~picture] += 1
             self.totals[pair.split] += 1
             self.labels[pair.label] += 1
@@ -119,24 +121,24 @@ class LabelledRows:
                     ),
                 )  # fmt: skip
 
-    def text_times(self, one: LabelledRow) -> int:
-        """Labelled rows of its split with its text."""
-        return self._times[one.pair.split, one.words]
+    def text_times(self, row: LabelledRow) -> int:
+        """Return how many labelled rows of its split have the text of a row."""
+        return self._times[row.pair.split, row.words]
 
-    def picture_times(self, one: LabelledRow) -> int:
-        """Labelled rows of its split with its picture."""
-        return self._times[one.pair.split, ~one.picture]
+    def picture_times(self, row: LabelledRow) -> int:
+        """Return how many labelled rows of its split have the picture of a row."""
+        return self._times[row.pair.split, ~row.picture]
 
     def texts_in_train(self, keys: Ints) -> Ints:
-        """(n,) how often each text stands in `train`, in rows without a label too."""
+        """Return (n,) how often each text occurs in `train`, also in rows without a label."""
         return _times_in(self._train_texts, keys)
 
     def pictures_in_train(self, keys: Ints) -> Ints:
-        """(n,) how often each picture stands in `train`, in rows without a label too."""
+        """Return (n,) how often each picture occurs in `train`, also in rows without a label."""
         return _times_in(self._train_pictures, keys)
 
 
-def _times_in(there: array[int], keys: Ints) -> Ints:
-    ordered = np.sort(np.array(there, dtype=np.int64))
+def _times_in(train_keys: array[int], keys: Ints) -> Ints:
+    ordered = np.sort(np.array(train_keys, dtype=np.int64))
     low, high = (np.searchsorted(ordered, keys, side) for side in ("left", "right"))
     return np.asarray(high - low, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""What two splits share, and what the table shares with others: counts of it, zeros included."""
+"""Count what two splits share, and what the table shares with other tables, zeros included."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ID, FILE, NEAR, TEXT = "an image_id", "a file", "a near-duplicate picture", "a t
 
 
 class _SplitHashes:
-    """A split by hashes."""
+    """The hashes of one split."""
 
     def __init__(self) -> None:
         self.ids, self.files, self.prints = array("q"), array("Q"), array("Q")
@@ -33,9 +33,10 @@ class _SplitHashes:
 
 
 class LeakCheck:
-    """Between splits, and against other tables.
+    """Counts leaks between splits, and to other tables.
 
-    `PictureCheck` and `TextCheck` judge what `train` shares with a split; here it is only counted.
+    What `train` shares with another split is only counted here; `PictureCheck` and `TextCheck`
+    judge it.
     """
 
     def __init__(self, options: CheckOptions) -> None:
@@ -44,7 +45,7 @@ class LeakCheck:
 
     def see(self, chunk: Chunk) -> None:
         """See `Check`."""
-        for pair, seen in zip(chunk.pairs, chunk.glances, strict=True):
+        for pair, seen in zip(chunk.pairs, chunk.pictures, strict=True):
             side = self.sides.setdefault(pair.split, _SplitHashes())
             side.ids.append(key_hash(pair.image_id))
             side.files.append(file_hash(pair.image))
@@ -56,23 +57,23 @@ class LeakCheck:
     def findings(self) -> list[Finding]:
         """See `Check`."""
         findings = []
-        for one, other, what, count, total in self._between():
-            if count and TRAIN not in (one, other):
+        for split, other, kind, count, total in self._between():
+            if count and TRAIN not in (split, other):
                 findings.append(
                     Finding(
-                        f"rows of split '{one}' that share {what} with '{other}'", "warn", count,
-                        total, "texts" if what == TEXT else "rows", (),
-                        "what is chosen by one is not new to the other: keep what is alike in one "
-                        "split",
+                        f"rows of split '{split}' that share {kind} with '{other}'", "warn", count,
+                        total, "texts" if kind == TEXT else "rows", (),
+                        "what is chosen on one split is then measured on the same rows of the "
+                        "other: keep equal and similar rows in one split",
                     )
                 )  # fmt: skip
-        for split, table, what, count, total in self._against():
+        for split, table, kind, count, total in self._against():
             if count:
-                severity: Severity = "warn" if what == TEXT else "stop"
+                severity: Severity = "warn" if kind == TEXT else "stop"
                 findings.append(
                     Finding(
-                        f"rows of split '{split}' that share {what} with {table}", severity, count,
-                        total, "texts" if what == TEXT else "rows", (),
+                        f"rows of split '{split}' that share {kind} with {table}", severity, count,
+                        total, "texts" if kind == TEXT else "rows", (),
                         "a model that was trained on that table knows them: leave them out "
                         "(`r2d2 downstream make --exclude`), or take them out of that table",
                     )
@@ -81,34 +82,36 @@ class LeakCheck:
 
     def facts(self) -> list[Fact]:
         """See `FactCheck`."""
-        told: dict[tuple[str, str], dict[str, int]] = {}
+        counts: dict[tuple[str, str], dict[str, int]] = {}
         totals: dict[tuple[str, str], int] = {}
         between = [
-            (one, f"'{other}'", what, count, total)
-            for one, other, what, count, total in self._between()
+            (split, f"'{other}'", kind, count, total)
+            for split, other, kind, count, total in self._between()
         ]
-        for one, other, what, count, total in [*between, *self._against()]:
-            told.setdefault((one, other), {})[what] = count
-            totals.setdefault((one, other), total)
+        for split, other, kind, count, total in [*between, *self._against()]:
+            counts.setdefault((split, other), {})[kind] = count
+            totals.setdefault((split, other), total)
         return [
             Fact(
-                f"shared by '{one}' and {other}", sum(parts.values()),
-                ", ".join(f"{what}: {count:,}" for what, count in parts.items())
-                + f"; of {totals[one, other]:,} rows",
+                f"shared by '{split}' and {other}", sum(parts.values()),
+                ", ".join(f"{kind}: {count:,}" for kind, count in parts.items())
+                + f"; of {totals[split, other]:,} rows",
                 parts,
             )
-            for (one, other), parts in told.items()
+            for (split, other), parts in counts.items()
         ]  # fmt: skip
 
     def _between(self) -> list[tuple[str, str, str, int, int]]:
+        """Return what each two splits share: both names, the kind, the count, of how many."""
         shared = []
         names = sorted(self.sides, key=lambda name: (name == TRAIN, name))
-        for one, other in combinations(names, 2):
+        for split, other in combinations(names, 2):
             known = self.sides[other].arrays()
-            shared += [(one, other, *rest) for rest in self._shared(self.sides[one], known)]
+            shared += [(split, other, *rest) for rest in self._shared(self.sides[split], known)]
         return shared
 
     def _against(self) -> list[tuple[str, str, str, int, int]]:
+        """Return what each split shares with the other tables, in the same form."""
         shared = []
         for table in self.options.against:
             known = {ID: table.ids, FILE: table.files, NEAR: table.prints, TEXT: table.texts}
@@ -119,16 +122,16 @@ class LeakCheck:
     def _shared(
         self, side: _SplitHashes, known: Mapping[str, npt.NDArray[Any]]
     ) -> list[tuple[str, int, int]]:
-        """By what: how many rows (texts) of a side are known, and of how many."""
+        """Return the kind, how many rows (texts) of a side are known, and of how many."""
         counts = []
-        for what, hashes in side.arrays().items():
-            if what == NEAR:
+        for kind, hashes in side.arrays().items():
+            if kind == NEAR:
                 if self.options.near is None:
                     continue
                 shared = self.options.near.within(
                     known[NEAR].astype(np.uint64), hashes.astype(np.uint64)
                 )
             else:
-                shared = np.isin(hashes, known[what])
-            counts.append((what, int(shared.sum()), len(hashes)))
+                shared = np.isin(hashes, known[kind])
+            counts.append((kind, int(shared.sum()), len(hashes)))
         return counts

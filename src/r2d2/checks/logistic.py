@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 ROUNDS = 150
-DECAY = 1e-3  # L2, a row
+DECAY = 1e-3  # the L2 penalty relative to the mean loss of a row
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -17,7 +17,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SparseRows:
-    """A matrix (n, width) as its non-zero entries, ordered by row."""
+    """A matrix (n, width) as the list of its e non-zero entries, ordered by row."""
 
     row: Ints  # (e,)
     column: Ints  # (e,)
@@ -26,62 +26,62 @@ class SparseRows:
     width: int
     dense: bool = False
 
-    def take(self, places: Ints) -> SparseRows:
-        """The rows at ascending `places`."""
+    def take(self, rows: Ints) -> SparseRows:
+        """Return the rows with the given numbers, which must be in ascending order."""
         new = np.full(self.count, -1, np.int64)
-        new[places] = np.arange(len(places))
+        new[rows] = np.arange(len(rows))
         kept = new[self.row] >= 0
         return SparseRows(
-            new[self.row[kept]], self.column[kept], self.value[kept], len(places), self.width,
+            new[self.row[kept]], self.column[kept], self.value[kept], len(rows), self.width,
             self.dense,
         )  # fmt: skip
 
     def times(self, weight: Floats) -> Floats:
-        """(n,) products with a weight (width,)."""
+        """Return the product (n,) of the matrix with a vector (width,)."""
         entries = self.value * weight[self.column]
         return np.bincount(self.row, entries, minlength=self.count).astype(np.float64)
 
     def back(self, slope: Floats) -> Floats:
-        """(width,) products of the transpose with (n,)."""
+        """Return the product (width,) of the transposed matrix with a vector (n,)."""
         entries = self.value * slope[self.row]
         return np.bincount(self.column, entries, minlength=self.width).astype(np.float64)
 
 
 @dataclass(frozen=True)
 class LogisticModel:
-    """Weights, and how columns were scaled."""
+    """The weights of a regression, and how its columns were scaled."""
 
     weight: Floats  # (width,)
     bias: float
-    middle: Floats  # (width,) taken off dense columns
-    scale: Floats  # (width,)
+    middle: Floats  # (width,) subtracted from the columns
+    scale: Floats  # (width,) that the columns were then divided by
 
     def scores(self, rows: SparseRows) -> Floats:
-        """(n,) log odds."""
+        """Return the log odds (n,) of rows (n, width)."""
         return _scaled(rows, self.middle, self.scale).times(self.weight) + self.bias
 
 
 def dense_rows(values: Floats) -> SparseRows:
-    """Of a matrix (n, width)."""
+    """Make rows from a matrix (n, width)."""
     count, width = values.shape
     row, column = np.divmod(np.arange(count * width), width)
     return SparseRows(row, column, values.reshape(-1).astype(np.float64), count, width, dense=True)
 
 
 def sparse_rows(columns: Sequence[Sequence[int]], width: int) -> SparseRows:
-    """Of the columns that are set in each row; rows have unit length."""
-    lengths = np.array([len(some) for some in columns], dtype=np.int64)
+    """Make rows of unit length from the numbers of the columns that are set in each row."""
+    lengths = np.array([len(row_columns) for row_columns in columns], dtype=np.int64)
     row = np.repeat(np.arange(len(columns)), lengths)
-    column = np.array([c for some in columns for c in some], dtype=np.int64)
+    column = np.array([c for row_columns in columns for c in row_columns], dtype=np.int64)
     value = np.repeat(1 / np.sqrt(np.maximum(lengths, 1)), lengths)
     return SparseRows(row, column, value, len(columns), width)
 
 
 def learn(rows: SparseRows, labels: npt.NDArray[np.bool_]) -> LogisticModel:
-    """Least logistic loss with an L2 penalty, by Nesterov's accelerated gradient.
+    """Minimise the logistic loss with an L2 penalty by Nesterov's accelerated gradient.
 
     Args:
-        rows: (n, width); dense columns are brought to mean 0 and deviation 1.
+        rows: (n, width); dense columns are scaled to mean 0 and standard deviation 1.
         labels: (n,).
     """
     middle, scale = np.zeros(rows.width), np.ones(rows.width)
@@ -93,7 +93,7 @@ def learn(rows: SparseRows, labels: npt.NDArray[np.bool_]) -> LogisticModel:
         ).back(ones)  # fmt: skip
         scale = np.sqrt(np.maximum(squares / rows.count - middle**2, 0))
         scale[scale < 1e-9] = 1.0
-        scale *= np.sqrt(rows.width)  # rows of unit length, about
+        scale *= np.sqrt(rows.width)  # gives the rows about unit length
     x, y = _scaled(rows, middle, scale), labels.astype(np.float64)
     reach = np.bincount(x.row, x.value**2, minlength=x.count).max(initial=0.0) + 1
     step = 1 / (reach / 4 + DECAY)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from r2d2.checks.base import Check, CheckOptions, Chunk, Fact, FactCheck, Finding, glance
+from r2d2.checks.base import Check, CheckOptions, Chunk, Fact, FactCheck, Finding, summarise
 from r2d2.checks.baselines import BaselineCheck
 from r2d2.checks.ids import IdCheck
 from r2d2.checks.leaks import LeakCheck
@@ -20,9 +20,10 @@ from r2d2.errors import R2D2Error
 from r2d2.progress import Update
 from r2d2.table import PairsTable
 
-CHUNK = 256  # rows with their pictures in memory
-PICTURES = 50_000  # decoded; of a larger table a sample by hash of the row
-MIX = 0x9E3779B97F4A7C15  # times a row number: even in 64 bits (Knuth's golden ratio)
+CHUNK = 256  # rows whose pictures are in memory at a time
+PICTURES = 50_000  # pictures to decode; of a larger table a sample by hash of the row number
+# A row number times this, modulo 2^64, is spread evenly (Knuth's multiplicative hashing).
+MIX = 0x9E3779B97F4A7C15
 
 CHECKS: tuple[type[Check], ...] = (
     SplitCheck, IdCheck, TextCheck, TokenCheck, PictureCheck, LabelCheck, SizeCheck, LeakCheck,
@@ -33,37 +34,37 @@ ORDER: Mapping[str, int] = {"stop": 0, "warn": 1, "note": 2}
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What was found in a table."""
+    """The findings and figures of a table."""
 
     table: str
     rows: int
     texts: int
-    pictures: int  # decoded
+    pictures: int  # how many were decoded
     findings: tuple[Finding, ...]
     facts: tuple[Fact, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether nothing stands in the way of training and spoils no figure."""
+        """Whether no finding stops training or makes figures meaningless."""
         return all(finding.severity != "stop" for finding in self.findings)
 
     @property
     def verdict(self) -> str:
-        """The end of the report in a few words."""
+        """The last line of the report, which sums up the findings."""
         if not self.findings:
             return "nothing found that would go wrong"
         counts: Counter[str] = Counter(finding.severity for finding in self.findings)
-        told = [
+        harmless = [
             f"{counts[severity]} {word}{'s' * (counts[severity] > 1)}"
             for severity, word in (("warn", "warning"), ("note", "note"))
             if counts[severity]
         ]
         stops = counts["stop"]
         spoiled = f"{stops} findings spoil a figure" if stops > 1 else "1 finding spoils a figure"
-        return "; ".join([spoiled if stops else "nothing found that spoils a figure", *told])
+        return "; ".join([spoiled if stops else "nothing found that spoils a figure", *harmless])
 
     def lines(self) -> list[str]:
-        """What to print: the worst first."""
+        """Return the lines to print, with the worst findings first."""
         head = (
             f"{self.table}: {self.rows:,} rows, {self.texts:,} texts; "
             f"{self.pictures:,} pictures read"
@@ -76,9 +77,9 @@ class CheckReport:
         ]
 
     def json(self) -> str:
-        """All of it."""
-        told = {"passed": self.passed, "verdict": self.verdict, **asdict(self)}
-        return json.dumps(told, ensure_ascii=False, indent=1)
+        """Return the whole report as JSON."""
+        report = {"passed": self.passed, "verdict": self.verdict, **asdict(self)}
+        return json.dumps(report, ensure_ascii=False, indent=1)
 
 
 def check_table(
@@ -92,10 +93,10 @@ def check_table(
 
     Args:
         path: a pairs table.
-        update: progress.
+        update: is told the progress.
         options: tokenizer, limits, and how near-duplicates are found.
-        pictures: how many to decode; of a larger table a sample by hash of the row.
-        checks: which.
+        pictures: how many pictures to decode; of a larger table a sample by hash of the row number.
+        checks: the checks to run.
 
     Raises:
         R2D2Error: there is no table, or it has no row.
@@ -107,19 +108,19 @@ def check_table(
     options = options or CheckOptions()
     running = [check(options) for check in checks]
     share = pictures / len(rows)
-    texts = looked_at = 0
+    texts = decoded = 0
     for start in range(0, len(rows), CHUNK):
         update("checking", start, len(rows))
         numbers = rows[start : start + CHUNK].tolist()
         sample = [row * MIX % 2**64 < share * 2**64 for row in numbers]
         pairs = table.take(numbers)
-        glances = [
-            glance(pair, options.near) if looked else None
-            for pair, looked in zip(pairs, sample, strict=True)
+        summaries = [
+            summarise(pair, options.near) if in_sample else None
+            for pair, in_sample in zip(pairs, sample, strict=True)
         ]
-        chunk = Chunk(numbers, pairs, glances)
+        chunk = Chunk(numbers, pairs, summaries)
         texts += sum(len(pair.texts) for pair in chunk.pairs)
-        looked_at += sum(sample)
+        decoded += sum(sample)
         for check in running:
             check.see(chunk)
     update("checking", len(rows), len(rows))
@@ -128,11 +129,11 @@ def check_table(
     findings.sort(key=lambda finding: ORDER[finding.severity])
     facts = [fact for check in running if isinstance(check, FactCheck) for fact in check.facts()]
     facts += vector_facts + _not_checked(options)
-    return CheckReport(str(path), len(rows), texts, looked_at, tuple(findings), tuple(facts))
+    return CheckReport(str(path), len(rows), texts, decoded, tuple(findings), tuple(facts))
 
 
 def _not_checked(options: CheckOptions) -> list[Fact]:
-    """The checks that were left out, and the options that turn them on."""
+    """Return the checks that were left out, and the options that turn them on."""
     facts = []
     if options.tokenizer is None:
         facts.append(

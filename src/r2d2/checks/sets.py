@@ -1,4 +1,4 @@
-"""Splits that are needed, labels out of balance, and how long and how often texts stand."""
+"""Check that the needed splits exist and labels are balanced, and measure the size of a table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from r2d2.tokenizer import key_hash, text_key
 
 
 class SplitCheck:
-    """Whether there is what training and choosing need."""
+    """Checks that there are splits to train on and to choose a model by."""
 
     def __init__(self, options: CheckOptions) -> None:
         self.counts: Counter[str] = Counter()
@@ -29,7 +29,7 @@ class SplitCheck:
         if not self.counts[TRAIN]:
             findings.append(
                 Finding(f"no split '{TRAIN}'", "stop", total, total, "rows", (there,),
-                        f"name the rows to learn from '{TRAIN}' in the column `split`")
+                        f"write '{TRAIN}' into the column `split` of the rows to train on")
             )  # fmt: skip
         if not self.counts["val"]:
             findings.append(
@@ -40,12 +40,12 @@ class SplitCheck:
         return findings
 
 
-LEAST = 0.4  # share of the rarer label in a balanced set
-FEWEST = 11  # labels: that a fair coin gives so many alike happens once in 1,000
+LEAST = 0.4  # the least share of the rarer label in a balanced set
+FEWEST = 11  # labels: so many equal ones occur by chance once in 1,000 in a balanced set
 
 
 class LabelCheck:
-    """Balance of a matching set."""
+    """Checks the labels of a matching set and their balance."""
 
     def __init__(self, options: CheckOptions) -> None:
         self.counts: dict[str, Counter[int | None]] = {}
@@ -63,7 +63,7 @@ class LabelCheck:
         """See `Check`."""
         findings = self.other.finding(
             "labels that are neither 0 nor 1", "warn", self.rows, "rows",
-            "matching knows 1 for a match and 0 for none: write one of them, or leave it empty",
+            "a label is 1 for a match and 0 for a non-match: write one of them, or leave it empty",
         )  # fmt: skip
         both = all(any(counts[label] for counts in self.counts.values()) for label in (0, 1))
         for split, counts in sorted(self.counts.items()):
@@ -99,7 +99,7 @@ class LabelCheck:
 
 
 class SizeCheck:
-    """Lengths of texts, and how many texts and pictures are repeats; told, not judged."""
+    """Reports the length of texts, and how many texts and pictures are distinct."""
 
     def __init__(self, options: CheckOptions) -> None:
         self.lengths, self.keys, self.files = array("i"), array("q"), array("Q")
@@ -129,7 +129,7 @@ class SizeCheck:
             low, middle, high = np.percentile(np.array(self.lengths), (5, 50, 95))
             note = f"5%: {low:.0f}, 95%: {high:.0f}, longest: {max(self.lengths):,}"
             figures.append(Fact("characters of a text, median", float(middle), note))
-        for what, hashes in (("texts", self.keys), ("pictures", self.files)):
+        for unit, hashes in (("texts", self.keys), ("pictures", self.files)):
             distinct = len(np.unique(np.array(hashes)))
-            figures.append(Fact(f"distinct {what}", distinct, f"of {len(hashes):,}"))
+            figures.append(Fact(f"distinct {unit}", distinct, f"of {len(hashes):,}"))
         return figures

@@ -1,4 +1,4 @@
-"""Texts that are missing, repeated, leaked, cut, or not known to the vocabulary."""
+"""Check for texts that are missing, repeated, leaked, cut, or not in the vocabulary."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from r2d2.checks.base import EXAMPLES, TRAIN, CheckOptions, Chunk, Finding, Find
 from r2d2.pair import Pair
 from r2d2.tokenizer import UNK, key_hash, loose_text_key, text_key
 
-LABEL_SHARE = 0.1  # distinct texts a row, below which they are labels rather than captions
-REPEATS = 0.05  # share of repeats among captions, from which they are told
-SHOWN = 100_000  # texts kept for examples
-FOREIGN_SHARE = 0.1  # of texts without a known word, from which recall says little of a model
+LABEL_SHARE = 0.1  # with fewer distinct texts per row, texts are taken for labels, not captions
+REPEATS = 0.05  # repeats among captions are reported above this share
+SHOWN = 100_000  # the number of texts that are kept for examples
+# Above this share of texts without a known word, recall says little about a model.
+FOREIGN_SHARE = 0.1
 SHORT = 40  # characters of a text in an example
 
 
 class TextCheck:
-    """Empty, repeated and leaked texts."""
+    """Finds texts that are empty, repeated, or in `train` and another split."""
 
     def __init__(self, options: CheckOptions) -> None:
         self.bare, self.empty, self.twice = FindingCounter(), FindingCounter(), FindingCounter()
         self.rows: Counter[str] = Counter()
         self.total = 0
-        self.matching = False  # a matching set: its texts stand in matches and in non-matches
-        # of the texts of each split, as training compares them, and as leaks are looked for
+        self.matching = False  # whether this is a matching set, whose texts occur several times
+        # Hashes of the texts of each split: `hashes` by the key that training compares, and `loose`
+        # by the coarser key that leaks are searched with.
         self.hashes: dict[str, array[int]] = {}
         self.loose: dict[str, array[int]] = {}
         self.shown: dict[int, str] = {}
@@ -65,7 +67,7 @@ class TextCheck:
         """See `Check`."""
         left_out = "they are left out; give them a text, or remove them"
         rows = sum(self.rows.values())
-        # what is left is nothing to train on
+        # If all rows are left out, nothing is left to train on.
         severity: Severity = "stop" if self.bare.count == rows else "warn"
         findings = self.bare.finding("rows without a text", severity, rows, "rows", left_out)
         findings += self.empty.finding("empty texts", "note", self.total, "texts", left_out)
@@ -77,18 +79,18 @@ class TextCheck:
         labels = len(train) < LABEL_SHARE * self.rows[TRAIN]
         repeats = int(times.sum()) - len(train)
         most = tuple(
-            f"{self._text(train[place])} ({times[place]:,} times)"
-            for place in np.argsort(-times, kind="stable")[:EXAMPLES]
+            f"{self._text(train[index])} ({times[index]:,} times)"
+            for index in np.argsort(-times, kind="stable")[:EXAMPLES]
         )
         if repeats and labels:
             findings.append(
                 Finding(
                     f"texts are labels: {len(train):,} distinct ones in split '{TRAIN}'", "warn",
                     repeats, int(times.sum()), "texts are repeats", most,
-                    "training knows equal texts and never takes them for negatives, but a batch "
-                    f"can hold {len(train):,} different ones only: set train.batch_size near that, "
-                    "or train a classifier over the image embeddings; and measure accuracy over "
-                    "the labels, for recall over pictures says little here",
+                    "training never takes equal texts as negatives of each other, but a batch can "
+                    f"have only {len(train):,} different ones: set train.batch_size near that, or "
+                    "train a classifier over the image embeddings; and measure accuracy over the "
+                    "labels, because recall over pictures says little here",
                 )
             )  # fmt: skip
         elif repeats > REPEATS * times.sum() and not self.matching:
@@ -101,16 +103,16 @@ class TextCheck:
                 )
             )  # fmt: skip
         for split in sorted(self.hashes.keys() - {TRAIN}) if len(train) and not labels else ():
-            there, _ = _distinct(self.loose, split)
-            shared = np.intersect1d(there, _distinct(self.loose, TRAIN)[0], assume_unique=True)
+            texts, _ = _distinct(self.loose, split)
+            shared = np.intersect1d(texts, _distinct(self.loose, TRAIN)[0], assume_unique=True)
             if len(shared):
                 findings.append(
                     Finding(
                         f"texts of split '{split}' that '{TRAIN}' has too", "warn",
-                        len(shared), len(there), "distinct texts",
+                        len(shared), len(texts), "distinct texts",
                         tuple(self._text(key) for key in shared[:EXAMPLES]),
                         f"figures on '{split}' come out too good: split by text as well, or read "
-                        "them as recall of what was seen",
+                        "them as figures for texts that were trained on",
                     )
                 )  # fmt: skip
         return findings
@@ -122,14 +124,14 @@ class TextCheck:
 def _distinct(
     hashes: Mapping[str, array[int]], split: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The different texts of a split, and how often each stands there."""
+    """Return the distinct texts of a split, and how often each occurs in it."""
     keys = np.array(hashes.get(split, ()), dtype=np.int64)
     distinct, times = np.unique(keys, return_counts=True)
     return distinct, times
 
 
 class TokenCheck:
-    """Texts that are cut, and characters that the vocabulary lacks."""
+    """Finds texts that are cut, and characters that the vocabulary lacks."""
 
     def __init__(self, options: CheckOptions) -> None:
         self.tokenizer, self.length = options.tokenizer, options.max_length
@@ -151,9 +153,10 @@ class TokenCheck:
                 self.cut.add(f"row {row}, {length} tokens: {text[:SHORT]}…")
             if text_key(text) and not _has_word(tokens):
                 self.foreign.add(f"row {row}: {text[:SHORT].strip()}")
-            if UNK in tokens:  # a word may be unknown for one character of it: ask each alone
-                alone = sorted(set(text))
-                pieces = zip(alone, self.tokenizer.uncut(alone), strict=True)
+            if UNK in tokens:
+                # A word may be unknown because of a single character, so each is tokenised alone.
+                characters = sorted(set(text))
+                pieces = zip(characters, self.tokenizer.uncut(characters), strict=True)
                 self.characters.update(char for char, piece in pieces if UNK in piece)
                 self.unknown.add(f"row {row}: {text[:SHORT]}")
 
@@ -167,8 +170,8 @@ class TokenCheck:
         many = self.foreign.count > FOREIGN_SHARE * self.total
         findings += self.foreign.finding(
             "texts with no known word at all", "stop" if many else "warn", self.total, "texts",
-            "they all read alike, so their recall is chance: give the vocabulary that fits by "
-            "--vocab or --model, or leave them out",
+            "the model cannot tell them apart, so their recall is at chance level: give the right "
+            "vocabulary by --vocab or --model, or leave them out",
         )  # fmt: skip
         if self.unknown.count:
             most = " ".join(char for char, _ in self.characters.most_common(12))
@@ -177,7 +180,7 @@ class TokenCheck:
                     "texts with characters that the vocabulary lacks", "warn",
                     self.unknown.count, self.total, "texts",
                     (f"characters {most}", *self.unknown.examples[:2]),
-                    "they all read as [UNK]: give the vocabulary that fits by --vocab, or replace "
+                    "each of them becomes [UNK]: give the right vocabulary by --vocab, or replace "
                     "the characters (emoji by words, traditional by simplified)",
                 )
             ]  # fmt: skip
@@ -185,5 +188,5 @@ class TokenCheck:
 
 
 def _has_word(tokens: Sequence[str]) -> bool:
-    """Whether a token is neither unknown nor of punctuation only."""
+    """Return whether any token is known and has a letter or a digit."""
     return any(token != UNK and any(char.isalnum() for char in token) for token in tokens)
