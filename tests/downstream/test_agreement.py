@@ -74,5 +74,5 @@ def test_who_shares_too_few_questions_is_not_compared():
               "c": {str(n): ("match", "unsure")[n % 2] for n in range(6)}}  # fmt: skip
     found = pairwise_cohen(given_)
     assert found == {("a", "c"): (0.0, 6)}
-    with pytest.raises(ValueError, match="of the other"):
+    with pytest.raises(ValueError, match="and the other"):
         cohen("ab", "a")

@@ -1,4 +1,4 @@
-"""How far people agree beyond chance: Cohen's kappa of two, Fleiss' kappa of many."""
+"""Measure how far people agree beyond chance: Cohen's kappa of two, Fleiss' kappa of many."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from itertools import combinations
 NAN = float("nan")
 
 
-def cohen(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:
-    """Cohen's kappa (1960) of two people's answers to the same questions, in the same order.
+def cohen(first: Sequence[Hashable], second: Sequence[Hashable]) -> float:
+    """Compute Cohen's kappa (1960) of two people's answers to the same questions, in order.
 
-    NaN where there is no question, or where both gave one answer throughout.
+    It is NaN where there is no question, or where both always gave the same single answer.
     """
-    if len(one) != len(other):
-        raise ValueError(f"{len(one)} answers, but {len(other)} of the other")
-    if not one:
+    if len(first) != len(second):
+        raise ValueError(f"one person gave {len(first)} answers, and the other {len(second)}")
+    if not first:
         return NAN
-    n = len(one)
-    agreed = sum(a == b for a, b in zip(one, other, strict=True)) / n
-    first, second = Counter(one), Counter(other)
-    chance = sum(first[answer] * second[answer] for answer in first) / n**2
+    n = len(first)
+    agreed = sum(a == b for a, b in zip(first, second, strict=True)) / n
+    first_counts, second_counts = Counter(first), Counter(second)
+    chance = sum(first_counts[answer] * second_counts[answer] for answer in first_counts) / n**2
     return NAN if chance == 1 else (agreed - chance) / (1 - chance)
 
 
 def fleiss(questions: Sequence[Sequence[Hashable]]) -> float:
-    """Fleiss' kappa (1971) of the answers to each question.
+    """Compute Fleiss' kappa (1971) of the answers to each question.
 
-    Questions need not have equally many answers: each counts by its own agreement, those with fewer
-    than two are left out. NaN where none is left, or all answers are one.
+    Questions may have different numbers of answers; those with fewer than two are left out. The
+    kappa is NaN where no question is left, or where all answers are the same.
     """
     counts = [Counter(answers) for answers in questions if len(answers) > 1]
     if not counts:
@@ -48,16 +48,16 @@ def fleiss(questions: Sequence[Sequence[Hashable]]) -> float:
 def pairwise_cohen(
     answers: Mapping[str, Mapping[str, str]], fewest: int = 5
 ) -> dict[tuple[str, str], tuple[float, int]]:
-    """Cohen's kappa of every two people, and over how many questions.
+    """Return Cohen's kappa of every two people, with the number of questions that it is over.
 
     Args:
-        answers: of each person, by question.
-        fewest: questions that two must share.
+        answers: the answers of each person, by question.
+        fewest: the number of questions that two people must share.
     """
     kappas = {}
-    for one, other in combinations(sorted(answers), 2):
-        shared = sorted(answers[one].keys() & answers[other].keys())
+    for first, second in combinations(sorted(answers), 2):
+        shared = sorted(answers[first].keys() & answers[second].keys())
         if len(shared) >= fewest:
-            kappa = cohen([answers[one][q] for q in shared], [answers[other][q] for q in shared])
-            kappas[one, other] = (kappa, len(shared))
+            kappa = cohen([answers[first][q] for q in shared], [answers[second][q] for q in shared])
+            kappas[first, second] = (kappa, len(shared))
     return kappas

@@ -1,4 +1,4 @@
-"""Annotators' answers from Label Studio's JSON exports; what cannot be used is counted."""
+"""Read annotators' answers from Label Studio's JSON exports, and count those of no use."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Annotation:
     pair: str
     annotator: str
     answer: str  # match, no match or unsure
-    round: int  # in which it was given
+    round: int  # the number of the round in which it was given
     seconds: float | None
     created: str
     task: int | None
@@ -37,10 +37,10 @@ class Annotation:
 
 @dataclass
 class QuestionRound:
-    """One question in one round: how many people were to answer it, and who did."""
+    """One question in one round."""
 
-    overlap: int  # people who were to answer it
-    people: set[str] = field(default_factory=set)  # who answered it
+    overlap: int  # how many people were to answer it
+    people: set[str] = field(default_factory=set)  # the people who answered it
 
 
 @dataclass
@@ -48,26 +48,27 @@ class AnnotationExport:
     """The answers of one or more exports."""
 
     answers: list[Annotation] = field(default_factory=list)  # the last of each person and pair
-    rounds: dict[str, dict[int, QuestionRound]] = field(default_factory=dict)  # by pair, by number
-    sizes: dict[int, int] = field(default_factory=dict)  # pairs that a round asked about, if known
+    # The question about each pair in each round, by the pair and the number of the round.
+    rounds: dict[str, dict[int, QuestionRound]] = field(default_factory=dict)
+    sizes: dict[int, int] = field(default_factory=dict)  # how many pairs a round asked, if known
     tasks: int = 0
-    dropped: DroppedRows = field(default_factory=DroppedRows)  # answers of no use
+    dropped: DroppedRows = field(default_factory=DroppedRows)  # answers that cannot be used
 
     @property
     def last_round(self) -> int:
-        """The number of the latest round that asked."""
+        """The number of the latest round."""
         return max((number for rounds in self.rounds.values() for number in rounds), default=1)
 
 
 def read_answers(files: Sequence[Path], project: str) -> AnnotationExport:
-    """The answers of one or more exports; a person's later answer replaces an earlier one.
+    """Read the answers of one or more exports; a later answer of a person replaces an earlier one.
 
     Args:
-        files: Label Studio's exports in its format JSON.
-        project: of the set.
+        files: exports of Label Studio in its format JSON.
+        project: the id of the set's project.
 
     Raises:
-        R2D2Error: a file is no such export, or is about another set.
+        R2D2Error: a file is not such an export, or belongs to another set.
     """
     export = AnnotationExport()
     latest: dict[tuple[str, str], Annotation] = {}
@@ -112,7 +113,7 @@ def _tasks(file: Path) -> list[Any]:
 def _of_project(
     file: Path, tasks: list[Any], project: str, export: AnnotationExport
 ) -> list[dict[str, Any]]:
-    """The tasks of this set; R2D2Error where there are others only."""
+    """Return the tasks of this set; raise R2D2Error where the file has only other tasks."""
     own_tasks, other = [], Counter[str]()
     for task in tasks:
         data = task.get("data") if isinstance(task, dict) else None
@@ -134,7 +135,7 @@ def _of_project(
 
 
 def _question(data: dict[str, Any], export: AnnotationExport) -> QuestionRound:
-    """A question in its round; tasks that name no round belong to the first."""
+    """Return the question of a task in its round; a task that names no round is of the first."""
     number, size = _count(data.get("round")), data.get("asked")
     if size is not None:
         export.sizes[number] = max(_count(size), export.sizes.get(number, 0))
@@ -145,12 +146,12 @@ def _question(data: dict[str, Any], export: AnnotationExport) -> QuestionRound:
 
 
 def _count(value: Any) -> int:
-    """A whole number of at least 1 from a task's data; 1 where the value is none."""
+    """Return a whole number of at least 1 from a task's data; any other value counts as 1."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 1
 
 
 def _answers(task: dict[str, Any], file: Path, export: AnnotationExport) -> list[Annotation]:
-    """The answers to a task; annotations that are none are counted as left out."""
+    """Return the answers to a task; annotations without a usable answer are counted as dropped."""
     answers = []
     annotations = task.get("annotations")
     where = f"{file}, task {shown(task.get('id'))}"
@@ -163,11 +164,11 @@ def _answers(task: dict[str, Any], file: Path, export: AnnotationExport) -> list
 
 
 class BadAnnotationError(Exception):
-    """An annotation that is no answer; the message is the reason."""
+    """An annotation has no usable answer; the message is the reason."""
 
 
 def _answer(task: dict[str, Any], annotation: Any, file: Path) -> Annotation:
-    """The answer that an annotation gives. BadAnnotationError where it gives none."""
+    """Return the answer of an annotation; raise BadAnnotationError where it has none."""
     if not isinstance(annotation, dict):
         raise BadAnnotationError("an annotation that is no object")
     if annotation.get("was_cancelled"):
@@ -190,23 +191,23 @@ def _answer(task: dict[str, Any], annotation: Any, file: Path) -> Annotation:
 
 
 def _name(user: Any) -> str | None:
-    """A person as Label Studio names one: by a number, or as a user with an address."""
+    """Return the name of a person, whom Label Studio gives as a number or as a user object."""
     if isinstance(user, dict):
         user = user.get("email") or user.get("username") or user.get("id")
     return None if isinstance(user, bool) or is_missing(user) else shown(user, 500)
 
 
 def _seconds(value: Any) -> float | None:
-    """A number of seconds that is possible; None for any other value."""
+    """Return a plausible number of seconds; None for any other value."""
     return float(value) if isinstance(value, float | int) and 0 <= value < 1e12 else None
 
 
 def _choices(result: Any) -> list[str]:
-    """All choices in the result of an annotation."""
-    every: list[str] = []
+    """Return all choices in the result of an annotation."""
+    all_choices: list[str] = []
     for part in result if isinstance(result, list) else []:
         value = part.get("value") if isinstance(part, dict) else None
         choices = value.get("choices") if isinstance(value, dict) else None
         if isinstance(choices, list):
-            every += [str(choice) for choice in choices]
-    return every
+            all_choices += [str(choice) for choice in choices]
+    return all_choices

@@ -1,4 +1,4 @@
-"""The pictures that a set may be made of, one text each, in the order of their ids."""
+"""Select the pictures that a set may be made of, each with one text, in the order of their ids."""
 
 from __future__ import annotations
 
@@ -30,48 +30,50 @@ COLUMNS = ("image_id", "image", "texts", "clicks", "label")
 class Candidate:
     """A picture and the text that was chosen for it."""
 
-    row: int  # of the table
+    row: int  # the row number in the table
     image_id: str
     text: Text
-    key: str  # of the text, loose
-    hash: int  # perceptual, 64 bits
-    file: int  # hash of the encoded file
+    key: str  # the loose key of the text
+    hash: int  # the perceptual hash, 64 bits
+    file: int  # the hash of the encoded file
     clicks: int
 
 
 class PictureTexts:
-    """The texts of all pictures of a table, those of rows outside the set included.
+    """The texts of all pictures of a table, also of rows that do not get into the set.
 
-    Some of these are the same picture as one that it gets, and then their texts are true of it.
+    Such a row may show the same picture as a row of the set; its texts are then true of that.
     """
 
     def __init__(self) -> None:
-        self.ids = array("q")  # of image ids, hashed; one a row whose picture can be read
-        self.hashes = array("Q")  # perceptual, of the same rows
-        # loose keys, by the hash of the image id
-        self.texts: dict[int, set[str]] = defaultdict(set)
+        self.ids = array("q")  # the hashed image id of each row whose picture can be read
+        self.hashes = array("Q")  # the perceptual hashes of the same rows
+        self.texts: dict[int, set[str]] = defaultdict(set)  # loose keys, by hashed image id
 
-    def picture(self, image_id: str, hashed: int) -> None:
-        """What a row's picture looks like."""
+    def add_picture(self, image_id: str, perceptual_hash: int) -> None:
+        """Add the perceptual hash of a row's picture."""
         self.ids.append(picture_hash(image_id))
-        self.hashes.append(hashed)
+        self.hashes.append(perceptual_hash)
 
-    def says(self, image_id: str, texts: Sequence[Text]) -> None:
-        """What a row says of its picture, whether or not that can be read."""
+    def add_texts(self, image_id: str, texts: Sequence[Text]) -> None:
+        """Add the texts of a row, whether or not its picture can be read."""
         self.texts[picture_hash(image_id)].update(
-            key for one in texts if (key := loose_text_key(one.text))
+            key for text in texts if (key := loose_text_key(text.text))
         )
 
 
 def picture_hash(image_id: str) -> int:
-    """An image id as 64 bits, apart from those of text keys, which have no zero in them."""
+    """Hash an image id to 64 bits; the zero byte keeps it different from the hash of a text key."""
     return key_hash(f"picture\0{image_id}")
 
 
 def read_candidates(
     table: PairsTable, config: DownstreamConfig, update: Update
 ) -> tuple[list[Candidate], PictureTexts, StageCount]:
-    """Every picture with a text that fits the task; one of each image_id, by the smallest text."""
+    """Return each picture that has a text for the task, its table's texts, and the count.
+
+    Of several rows with the same image_id, the one with the smallest text key is taken.
+    """
     dropped, seen = DroppedRows(), PictureTexts()
     by_id: dict[str, Candidate] = {}
     rows = table.rows()
@@ -81,14 +83,14 @@ def read_candidates(
         if pair.label == 0:
             dropped.add("labelled as no match", name)
             continue
-        seen.says(pair.image_id, pair.texts)
+        seen.add_texts(pair.image_id, pair.texts)
         picture = _hash(pair)
         if isinstance(picture, int):
-            seen.picture(pair.image_id, picture)
+            seen.add_picture(pair.image_id, picture)
         text = choose_text(pair.texts, config.text, config.seed)
         if text is None:
-            told = " · ".join(one.text[:24] for one in pair.texts[:2])
-            dropped.add(NO_TEXT, told or name)
+            example = " · ".join(text.text[:24] for text in pair.texts[:2])
+            dropped.add(NO_TEXT, example or name)
             continue
         if isinstance(picture, BadImage):
             dropped.add(f"picture {picture.kind}", name)
@@ -100,68 +102,71 @@ def read_candidates(
         other = by_id.get(pair.image_id)
         if other is not None:
             dropped.add("its image_id stands before", name)
-            candidate = min((candidate, other), key=lambda one: (one.key, one.file, one.row))
+            candidate = min((candidate, other), key=lambda each: (each.key, each.file, each.row))
         by_id[pair.image_id] = candidate
     return [by_id[name] for name in sorted(by_id)], seen, _stage("read", len(rows), dropped)
 
 
 def choose_text(texts: Sequence[Text], choice: TextChoice, seed: int) -> Text | None:
-    """The text of one picture: of the first source that has one, that of the highest weight.
+    """Choose the text of a picture: the text with the highest weight of the first source with any.
 
-    Equals are told apart by a hash of the text.
+    A hash of the text decides between equal weights.
     """
     for source in choice.sources:
         fitting = [
-            one
-            for one in texts
-            if one.source == source and choice.least <= len(text_key(one.text)) <= choice.most
+            text
+            for text in texts
+            if text.source == source and choice.least <= len(text_key(text.text)) <= choice.most
         ]
         if fitting:
-            draws = numbers([one.text for one in fitting], seed, "text").tolist()
+            draws = numbers([text.text for text in fitting], seed, "text").tolist()
             drawn = zip(fitting, draws, strict=True)
-            return min(drawn, key=lambda one: (-one[0].weight, one[1]))[0]
+            return min(drawn, key=lambda text_draw: (-text_draw[0].weight, text_draw[1]))[0]
     return None
 
 
 def set_apart(
     candidates: Sequence[Candidate], known: Sequence[TableHashes], config: DownstreamConfig
 ) -> tuple[list[Candidate], list[StageCount]]:
-    """Leave out what other tables have: by id, file, near-duplicate picture, perhaps text."""
+    """Leave out pictures that other tables have too, with the same id, file, picture or text."""
     stages, left = [], list(candidates)
     for table in known:
         near = near_to(table.prints, hashes_of(left), config.same.radius)
         ids, files, texts = (
-            np.isin(np.array(values, dtype=there.dtype), there)
-            for values, there in (
-                ([key_hash(one.image_id) for one in left], table.ids),
-                ([one.file for one in left], table.files),
-                ([key_hash(one.key) for one in left], table.texts),
+            np.isin(np.array(values, dtype=known_hashes.dtype), known_hashes)
+            for values, known_hashes in (
+                ([key_hash(candidate.image_id) for candidate in left], table.ids),
+                ([candidate.file for candidate in left], table.files),
+                ([key_hash(candidate.key) for candidate in left], table.texts),
             )
         )
         dropped, kept = DroppedRows(), list[Candidate]()
-        for n, one in enumerate(left):
+        for n, candidate in enumerate(left):
             if ids[n]:
-                dropped.add("the same image_id", one.image_id)
+                dropped.add("the same image_id", candidate.image_id)
             elif files[n]:
-                dropped.add("the same file", one.image_id)
+                dropped.add("the same file", candidate.image_id)
             elif near[n]:
-                dropped.add(f"a picture within {config.same.radius} bits", one.image_id)
+                dropped.add(f"a picture within {config.same.radius} bits", candidate.image_id)
             elif config.exclude.texts and texts[n]:
-                dropped.add("the same text", one.text.text)
+                dropped.add("the same text", candidate.text.text)
             else:
-                kept.append(one)
+                kept.append(candidate)
         stages.append(_stage(f"keep apart from {table.name}", len(left), dropped))
         left = kept
     return left, stages
 
 
 def pick(
-    candidates: Sequence[Candidate], wanted: int | None, config: DownstreamConfig
+    candidates: Sequence[Candidate], count: int | None, config: DownstreamConfig
 ) -> list[Candidate]:
-    """As many as are wanted: the most clicked first, or by hash; in the order of their ids."""
-    if wanted is None or wanted >= len(candidates):
+    """Take `count` candidates, the most clicked or by hash, and return them in order of their ids.
+
+    A count of None takes all.
+    """
+    if count is None or count >= len(candidates):
         return list(candidates)
-    draws = numbers([one.image_id for one in candidates], config.seed, "pick").tolist()
+    draws = numbers([each.image_id for each in candidates], config.seed, "pick").tolist()
     by_weight = config.pick == "weight"
     order = sorted(
         range(len(candidates)),
@@ -171,16 +176,16 @@ def pick(
             draws[n],
         ),
     )
-    return [candidates[n] for n in sorted(order[:wanted])]
+    return [candidates[n] for n in sorted(order[:count])]
 
 
 def hashes_of(candidates: Sequence[Candidate]) -> npt.NDArray[np.uint64]:
-    """(n,) perceptual hashes."""
-    return np.array([one.hash for one in candidates], dtype=np.uint64)
+    """Return the perceptual hashes (n,)."""
+    return np.array([candidate.hash for candidate in candidates], dtype=np.uint64)
 
 
 def _hash(pair: Pair) -> int | BadImage:
-    """The perceptual hash of a picture, or why it has none."""
+    """Return the perceptual hash of a picture, or the error of decoding it."""
     try:
         return int(perceptual_hashes([decode_image(pair.image, name=pair.image_id)])[0])
     except BadImage as error:
@@ -188,7 +193,7 @@ def _hash(pair: Pair) -> int | BadImage:
 
 
 def _stage(name: str, seen: int, dropped: DroppedRows) -> StageCount:
-    """A stage of the report: pictures that came in, and those that were left out."""
+    """Return a stage of the report, with the pictures that came in and those left out."""
     return StageCount(
         name, "pictures", seen, seen - dropped.total, dict(dropped.counts),
         dropped.first_examples(),

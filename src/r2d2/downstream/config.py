@@ -1,4 +1,4 @@
-"""What a downstream set is made by: the four tasks of the paper, and every limit a setting."""
+"""The settings of a downstream set, and their values for the four tasks of the paper."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ PICKS = ("random", "weight")
 
 @dataclass(frozen=True)
 class TextChoice:
-    """Which text of an image is taken: by where it is from, and by how long it is."""
+    """Which text of a picture is taken, by its source and its length."""
 
     sources: tuple[str, ...] = CAPTIONS
-    least: int = 8  # characters of its text key; a caption below it is more like a query
+    least: int = 8  # characters of its text key; a shorter caption is more like a query
     most: int = 200  # characters
 
     def __post_init__(self) -> None:
@@ -34,7 +34,7 @@ class TextChoice:
 
 @dataclass(frozen=True)
 class SplitShares:
-    """Shares of the pictures; the rest is train. 8:1:1 as in the paper."""
+    """The shares of the pictures in val and test; the rest is train. The paper has 8:1:1."""
 
     val: float = 0.1
     test: float = 0.1
@@ -47,11 +47,13 @@ class SplitShares:
 
 @dataclass(frozen=True)
 class SimilaritySettings:
-    """What counts as the same picture, and as a text that may be true of it."""
+    """Which pictures count as the same, and which texts as nearly the same."""
 
     radius: int = 4  # bits in which 64-bit perceptual hashes of one picture may differ
-    jaccard: float = 0.5  # of character bigrams, from which on two texts are near-same
-    contained: bool = True  # a text within another is near-same: 猫 may be true of 一只猫
+    # The least Jaccard index of the character bigrams of two texts that are nearly the same.
+    jaccard: float = 0.5
+    # Whether a text that is contained in another is nearly the same: 猫 may be true of 一只猫.
+    contained: bool = True
 
     def __post_init__(self) -> None:
         check(self, "same", {"radius": RADIUS, "jaccard": (0.05, 1)})
@@ -59,13 +61,13 @@ class SimilaritySettings:
 
 @dataclass(frozen=True)
 class NegativeSettings:
-    """How the text of a non-match is found."""
+    """How the text of a non-match is chosen."""
 
-    kind: str = "random"  # random, or hard: near by the embedding of a model
-    nearest: int = 50  # hard: texts an image that may become its wrong one
-    pool: int = 20_000  # hard: pictures compared with each other; bounds the work
-    ceiling: float | None = None  # hard: cosine above which a text is taken for a true one
-    tries: int = 200  # exchanges before an image is left out for want of a wrong text
+    kind: str = "random"  # random, or hard: a text that is near by the embedding of a model
+    nearest: int = 50  # hard: how many nearest texts may be chosen for a picture
+    pool: int = 20_000  # hard: how many pictures are compared with each other; bounds the work
+    ceiling: float | None = None  # hard: a text with a higher cosine is taken to be true
+    tries: int = 200  # how often texts are exchanged before a picture is left out
 
     def __post_init__(self) -> None:
         one_of("negatives.kind", self.kind, NEGATIVES)
@@ -78,19 +80,20 @@ class NegativeSettings:
 
 @dataclass(frozen=True)
 class Exclusion:
-    """What keeps the set apart from other tables; near-duplicate pictures always do."""
+    """What the set must not share with other tables, besides near-duplicate pictures."""
 
-    texts: bool = True  # leave out a text that another table has
+    texts: bool = True  # whether a text that another table has is left out
 
 
 @dataclass(frozen=True)
 class DownstreamConfig:
-    """Everything a downstream set is made by."""
+    """All settings of a downstream set."""
 
     task: str = "icm"
     seed: int = 0
-    size: int | None = None  # pairs; None: all there are. The paper: 400,000 matching, else 200,000
-    pick: str = "random"  # which, where there are more: by hash, or weight: by clicks, then CTR
+    size: int | None = None  # pairs; None: all. The paper has 400,000 for matching, else 200,000
+    # Which pairs are taken where there are more: random, by a hash; or weight, by clicks, then CTR.
+    pick: str = "random"
     text: TextChoice = field(default_factory=TextChoice)
     split: SplitShares = field(default_factory=SplitShares)
     same: SimilaritySettings = field(default_factory=SimilaritySettings)
@@ -103,12 +106,12 @@ class DownstreamConfig:
 
     @property
     def matching(self) -> bool:
-        """Whether the set holds labelled matches and non-matches."""
+        """Whether the set has labelled matches and non-matches."""
         return self.task in MATCHING
 
 
 CAPTION_TEXT: dict[str, Any] = {"sources": list(CAPTIONS), "least": 8, "most": 200}
-# Queries recur by their nature: nearly all of them stand in any corpus of the same source.
+# The same queries are asked again and again: nearly all are in any corpus of the same source.
 QUERY_TASK: dict[str, Any] = {
     "text": {"sources": list(QUERIES), "least": 2, "most": 16},
     "exclude": {"texts": False},
@@ -123,7 +126,7 @@ MATCHING = ("icm", "iqm")
 
 
 def make_downstream_config(task: str, settings: Sequence[str] = ()) -> DownstreamConfig:
-    """A task's settings, then `settings` over them, each "group.name=value".
+    """Return the settings of a task, changed by `settings`, each written as "group.name=value".
 
     Raises:
         R2D2Error: the task or a setting is unknown, or a value is of the wrong type or range.

@@ -1,4 +1,4 @@
-"""8:1:1 by group: what looks alike or says the same stands in one split."""
+"""Split a set 8:1:1 by groups, so that pictures that are alike are in the same split."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from r2d2.downstream.config import SplitShares
 from r2d2.errors import R2D2Error
 
 TRAIN, VAL, TEST = "train", "val", "test"
-FEWEST = 2  # pictures of a split: one has nothing that it could be confused with
+FEWEST = 2  # the least number of pictures of a split: with one there is nothing to confuse it with
 
 
 def split_groups(
@@ -22,14 +22,14 @@ def split_groups(
     shares: SplitShares,
     seed: int,
 ) -> list[str]:
-    """The split of each picture.
+    """Return the split of each picture.
 
-    Groups are taken in the order of a hash of their smallest image_id; each goes to test while it
-    fits there, else to val, else to train. So the held-out splits are never above their shares, and
-    short of them by less than what one group holds.
+    Groups are taken in the order of a hash of their smallest image_id. A group goes to test if it
+    still fits there, else to val if it fits there, else to train. So the held-out splits never
+    exceed their shares, and they miss them by less than the size of one group.
 
     Args:
-        image_ids: (n,) ascending, so that a group's first place is its smallest id.
+        image_ids: (n,) ascending, so that the first position of a group has its smallest id.
         groups: (n,) the first place of each one's group.
         shares: of val and test.
         seed: of the set.

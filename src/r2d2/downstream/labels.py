@@ -1,4 +1,4 @@
-"""A labelled set from annotators' answers: majority, agreement, and an audit of all answers."""
+"""Make a labelled set from annotators' answers, and report their agreement and every answer."""
 
 from __future__ import annotations
 
@@ -29,23 +29,24 @@ from r2d2.settings import SHARE, check
 from r2d2.table import Pair, PairsTable, write_table
 
 LABELS = {MATCH: 1, NO_MATCH: 0}
-FEWEST = 5  # gold items, or questions shared with another, by which a person is judged
+FEWEST = 5  # gold items, or questions shared with another person, that are needed to judge someone
 AUDIT_COLUMNS = (
     "pair", "image_id", "text", "annotator", "answer", "decided", "gold", "seconds", "created",
     "task", "file",
 )  # fmt: skip
-AUDIT, REPORT_JSON, REPORT_HTML = ".audit.parquet", ".report.json", ".report.html"  # beside it
+# The endings of the files beside the table.
+AUDIT, REPORT_JSON, REPORT_HTML = ".audit.parquet", ".report.json", ".report.html"
 
 
 @dataclass(frozen=True)
 class LabelRules:
-    """When people count as agreed, and when one of them as careless."""
+    """When the answers to a question agree, and whose answers the report should question."""
 
-    agree: float = 0.5  # share of the answers that the most frequent must be above
-    low_kappa: float = 0.4  # mean Cohen's kappa with the others, below which one is named
-    low_gold: float = 0.8  # accuracy on gold items, below which one is named
+    agree: float = 0.5  # the most frequent answer must have more than this share of the answers
+    low_kappa: float = 0.4  # people with a lower mean Cohen's kappa with the others are named
+    low_gold: float = 0.8  # people with a lower accuracy on gold items are named
     without: tuple[str, ...] = ()  # people whose answers are left out
-    partial: bool = False  # take what is finished of a half-finished export
+    partial: bool = False  # whether the finished part of an unfinished export is taken
 
     def __post_init__(self) -> None:
         if self.agree == 1:
@@ -57,45 +58,47 @@ class LabelRules:
 
 @dataclass(frozen=True)
 class Annotator:
-    """One annotator."""
+    """The figures of one annotator."""
 
     name: str
     answers: int
-    shares: Mapping[str, float]  # of each answer
-    kappa: float  # Cohen's, mean over the others, each by their shared questions; NaN: none shared
-    gold: int  # gold items answered
-    gold_accuracy: float  # NaN without any
-    seconds: float  # median; NaN where not known
-    named: tuple[str, ...]  # why, where it is low
+    shares: Mapping[str, float]  # the share of each answer
+    # The mean of Cohen's kappa with each other person, weighted by the shared questions; NaN: none
+    # are shared.
+    kappa: float
+    gold: int  # how many gold items were answered
+    gold_accuracy: float  # NaN where none was answered
+    seconds: float  # median time per answer; NaN where it is not known
+    named: tuple[str, ...]  # the reasons to question the answers; empty where there are none
 
 
 @dataclass(frozen=True)
 class LabelledSet:
     """The figures of a labelled set."""
 
-    rows: int  # of the set
+    rows: int  # how many rows the set has
     answers: int
-    kept: Mapping[str, int]  # decision: rows
-    left_out: Mapping[str, int]  # reason: rows
-    changed: int  # rows whose label is not what the set said
+    kept: Mapping[str, int]  # the number of rows by verdict
+    left_out: Mapping[str, int]  # the number of rows by reason
+    changed: int  # the number of rows whose label in the set differs from people's
     people: tuple[Annotator, ...]
     fleiss: float
-    cohen: Mapping[str, tuple[float, int]]  # "a × b": kappa, questions
-    unanimous: float  # share of the questions with two answers or more
-    skipped: Mapping[str, int]  # bad rows of the exports
+    cohen: Mapping[str, tuple[float, int]]  # kappa and number of questions, by "a × b"
+    unanimous: float  # the share of unanimous questions among those with two or more answers
+    skipped: Mapping[str, int]  # the number of unusable answers by reason
     again: frozenset[str] = field(default=frozenset())  # pairs that need another round
-    # of what was left out and skipped, by reason: the first few image ids, or where answers stand
+    # Examples of what was left out or skipped, by reason: image ids, or the file and the pair.
     examples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; NaN is null."""
+        """Return plain data for JSON, with null for NaN."""
         plain = asdict(self)
         plain["again"] = sorted(self.again)
         return dict(finite(plain))
 
 
 def label_outputs(out: str | Path) -> list[Output]:
-    """All that `label_set` writes."""
+    """Return everything that `label_set` writes."""
     files = [_beside(Path(out), ending) for ending in (AUDIT, REPORT_JSON, REPORT_HTML)]
     return [a_table(out), *(a_file(file, file.suffix) for file in files)]
 
@@ -106,19 +109,19 @@ def _beside(home: Path, ending: str) -> Path:
 
 @dataclass(frozen=True)
 class SetVerdicts:
-    """The verdicts on the pairs of a set, and what follows from them for its rows."""
+    """The verdicts on the pairs of a set, and the rows that they keep."""
 
     by_pair: Mapping[str, str]
-    rows: list[tuple[int, int | None]]  # that stay, and their labels
-    kept: Counter[str]  # rows by verdict
+    rows: list[tuple[int, int | None]]  # the rows that stay, with their labels
+    kept: Counter[str]  # the number of rows by verdict
     left_out: Counter[str]
-    changed: int  # labels that are not what the set said
+    changed: int  # the number of labels that differ from those of the set
 
     @classmethod
     def of(
         cls, by_pair: Mapping[str, str], items: Sequence[PairQuestion], table: PairsTable
     ) -> SetVerdicts:
-        """From the verdict on each pair."""
+        """Apply the verdict on each pair to the rows of a set."""
         labels = table.labels([item.row for item in items])
         matching = any(label is not None for label in labels)
         verdicts = cls(by_pair, [], Counter(), Counter(), 0)
@@ -144,23 +147,22 @@ def label_set(
     overwrite: bool = False,
     update: Update = lambda *arguments: None,
 ) -> LabelledSet:
-    """Write the set with people's labels, the audit (Parquet) and the report beside it.
+    """Write the set with people's labels, and beside it the audit (Parquet) and the report.
 
-    A matching set gets the label that people gave. Of a retrieval set, which has no labels, the
-    rows that people call matches stay.
+    The rows of a matching set get the labels that people gave. A retrieval set has no labels; of
+    its rows, those that people call matches stay.
 
     Args:
         table: the set.
         out: the table to write.
         export: the answers.
-        rules: of agreement.
-        gold: pairs whose answer is known.
-        overwrite: replace a table at `out`.
-        update: progress.
+        rules: when answers agree.
+        gold: the known answers, by pair.
+        overwrite: whether a table at `out` is replaced.
+        update: is told the progress.
 
     Raises:
-        R2D2Error: answers are missing and `partial` was not asked for, nothing is agreed on, or
-            something stands at `out`.
+        R2D2Error: answers are missing without `partial`, people agree on no row, or `out` exists.
     """
     gold = gold or {}
     check_outputs(label_outputs(out), inputs=[table.path], overwrite=overwrite)
@@ -190,7 +192,7 @@ def label_set(
 def _counted(
     export: AnnotationExport, pairs: Collection[str], rules: LabelRules
 ) -> tuple[list[Annotation], DroppedRows]:
-    """The answers that count, which are about one of these pairs, and those that are left out."""
+    """Return the answers about these pairs, and the count of those that are left out."""
     skipped = DroppedRows()
     skipped.update(export.dropped)
     answers = []
@@ -245,23 +247,24 @@ def _person(
     gold: Mapping[str, str],
     rules: LabelRules,
 ) -> Annotator:
-    own = [answer for answer in answers if answer.annotator == name]
-    counts = Counter(answer.answer for answer in own)
+    answers = [answer for answer in answers if answer.annotator == name]
+    counts = Counter(answer.answer for answer in answers)
     kappas = [value for key, value in cohen.items() if name in key and not math.isnan(value[0])]
     weight = sum(n for _, n in kappas)
     kappa = sum(k * n for k, n in kappas) / weight if weight else math.nan
-    known = [answer.answer == gold[answer.pair] for answer in own if answer.pair in gold]
-    accuracy = sum(known) / len(known) if known else math.nan
+    correct = [answer.answer == gold[answer.pair] for answer in answers if answer.pair in gold]
+    accuracy = sum(correct) / len(correct) if correct else math.nan
     named = []
     if kappa < rules.low_kappa:
         named.append(f"kappa below {rules.low_kappa:g}")
-    if len(known) >= FEWEST and accuracy < rules.low_gold:
+    if len(correct) >= FEWEST and accuracy < rules.low_gold:
         named.append(f"below {100 * rules.low_gold:g}% on gold items")
-    times = [answer.seconds for answer in own if answer.seconds is not None]
+    times = [answer.seconds for answer in answers if answer.seconds is not None]
+    shares = {word: counts[word] / len(answers) for word in (MATCH, NO_MATCH, UNSURE)}
+    seconds = float(np.median(times)) if times else math.nan
     return Annotator(
-        name, len(own), {word: counts[word] / len(own) for word in (MATCH, NO_MATCH, UNSURE)},
-        kappa, len(known), accuracy, float(np.median(times)) if times else math.nan, tuple(named),
-    )  # fmt: skip
+        name, len(answers), shares, kappa, len(correct), accuracy, seconds, tuple(named)
+    )
 
 
 def _rows(
@@ -280,7 +283,7 @@ def _write_audit(
     gold: Mapping[str, str],
     verdicts: Mapping[str, str],
 ) -> None:
-    """Every answer, one in a row, with the verdict on its pair."""
+    """Write every answer as a row, with the verdict on its pair."""
     texts = {item.pair: item.text for item in items}
     row_of = {item.pair: item.row for item in items}
     ids = dict(zip(row_of, table.image_ids(list(row_of.values())), strict=True))

@@ -1,7 +1,8 @@
-"""Which pictures count as the same, and which texts may be true of a picture they are not of.
+"""Decide which pictures are the same, and which texts of other pictures may be true of a picture.
 
-Near-same texts: equal text keys; or the shorter stands within the longer, letter for letter; or
-their sets of character bigrams have a Jaccard index of at least `same.jaccard`.
+A text may be true of a picture if it is nearly the same as one of its texts. Two texts are nearly
+the same if their text keys are equal, if the shorter is contained in the longer, or if their sets
+of character bigrams have a Jaccard index of at least `same.jaccard`.
 """
 
 from __future__ import annotations
@@ -27,47 +28,47 @@ class PerceptualDuplicates:
         self.radius = radius
 
     def hash(self, picture: Image.Image) -> int:
-        """64 bits."""
+        """Return the perceptual hash of 64 bits."""
         return int(perceptual_hashes([picture])[0])
 
     def groups(self, hashes: Hashes) -> Ints:
-        """The group (n,) of each hash (n,), by its leader."""
+        """Return the group (n,) of each hash (n,), named by its leader."""
         return near_groups(hashes, self.radius)
 
     def within(self, known: Hashes, hashes: Hashes) -> npt.NDArray[np.bool_]:
-        """(n,) whether a hash (n,) is near to one of those known (m,)."""
+        """Return (n,) whether each hash (n,) is near one of the hashes `known` (m,)."""
         return near_to(known, hashes, self.radius)
 
 
 def near_to(known: Hashes, hashes: Hashes, radius: int) -> npt.NDArray[np.bool_]:
-    """(n,) whether a hash (n,) is at most `radius` bits from one of those known (m,)."""
+    """Return (n,) whether each hash (n,) is at most `radius` bits from one of `known` (m,)."""
     if not len(known):
         return np.zeros(len(hashes), np.bool_)
-    # what is equal is found at once, and is much of it where tables share rows
+    # Equal hashes are looked up first, which is fast; there are many where tables share rows.
     distinct, inverse = np.unique(hashes, return_inverse=True)
-    there = np.unique(known)
-    near = np.isin(distinct, there)
-    near[~near] = first_near(there, distinct[~near], radius) >= 0
+    distinct_known = np.unique(known)
+    near = np.isin(distinct, distinct_known)
+    near[~near] = first_near(distinct_known, distinct[~near], radius) >= 0
     is_near: npt.NDArray[np.bool_] = near[inverse.reshape(-1)]
     return is_near
 
 
 def bigrams(key: str) -> frozenset[str]:
-    """The character bigrams of a text key; of a single character, itself."""
+    """Return the character bigrams of a text key; for a single character, the character."""
     return frozenset(key[i : i + 2] for i in range(len(key) - 1)) or frozenset((key,))
 
 
 def near_same(a: str, b: str, same: SimilaritySettings) -> bool:
-    """Whether two text keys may say the same."""
+    """Return whether two text keys are nearly the same, so that they may say the same."""
     if a == b or not a or not b:
         return True
     if same.contained and (a in b or b in a):
         return True
-    one, two = bigrams(a), bigrams(b)
-    common = len(one & two)
-    return common >= same.jaccard * (len(one) + len(two) - common)
+    bigrams_a, bigrams_b = bigrams(a), bigrams(b)
+    common = len(bigrams_a & bigrams_b)
+    return common >= same.jaccard * (len(bigrams_a) + len(bigrams_b) - common)
 
 
-def may_be_true(key: str, own: Collection[str], same: SimilaritySettings) -> bool:
-    """Whether a text key may be true of a picture whose own text keys are these."""
-    return any(near_same(key, other, same) for other in own)
+def may_be_true(key: str, picture_keys: Collection[str], same: SimilaritySettings) -> bool:
+    """Return whether a text key may be true of a picture that has the text keys `picture_keys`."""
+    return any(near_same(key, other, same) for other in picture_keys)

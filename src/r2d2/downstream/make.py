@@ -1,4 +1,4 @@
-"""Make a downstream set of a pairs table, and check it against the tables it must differ from."""
+"""Make a downstream set from a pairs table, and check that it shares nothing with other tables."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ from r2d2.outputs import Output, a_file, a_table, check_outputs
 from r2d2.progress import Update
 from r2d2.table import Pair, PairsTable, Text, write_table
 
-CHUNK = 256  # pictures in memory
-METADATA = "r2d2.downstream"  # the key under which a set's table keeps how it was made
+CHUNK = 256  # how many pictures are in memory at a time
+METADATA = "r2d2.downstream"  # the metadata key of a set's table that has the set's settings
 
 
 @dataclass(frozen=True)
 class Hardness:
-    """Similarities of the pairs by the model that chose the negatives; NaN without a model."""
+    """How similar the pairs are by the model that chose the negatives; NaN without a model."""
 
     match: float = float("nan")  # mean cosine of matches
-    other: float = float("nan")  # of non-matches
-    near: int = 0  # non-matches that are among the model's nearest
+    other: float = float("nan")  # mean cosine of non-matches
+    near: int = 0  # how many non-matches have one of the nearest texts
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class DownstreamSet:
     config: DownstreamConfig
     pairs: int
     pictures: int
-    splits: dict[str, int]  # pairs
+    splits: dict[str, int]  # the number of pairs of each split
     groups: int
     largest_group: int
     stages: tuple[StageCount, ...]
@@ -65,13 +65,13 @@ class DownstreamSet:
 
 
 def set_outputs(out: str | Path) -> list[Output]:
-    """All that making a set writes: the table, and the report beside it."""
+    """Return everything that making a set writes: the table, and the report beside it."""
     page = report_file(out)
     return [a_table(out), a_file(page, ".html"), a_file(page.with_suffix(".json"), ".json")]
 
 
 def report_file(out: str | Path) -> Path:
-    """Where the report of a set stands."""
+    """Return the path of the report of a set."""
     home = Path(out)
     return home.with_name(home.name + ".report.html")
 
@@ -86,51 +86,49 @@ def make_set(
     overwrite: bool = False,
     update: Update = lambda *arguments: None,
 ) -> DownstreamSet:
-    """Write a set and check it; returns its figures and the report of the check.
+    """Write a set and check it; return its figures and the report of the check.
 
     Args:
-        table: pairs to make it of.
+        table: the pairs that the set is made from.
         out: the table to write.
-        config: of the task.
-        exclude: tables that the set shares no picture with.
-        model: for hard negatives.
-        overwrite: replace a table at `out`.
-        update: progress.
+        config: the task and its settings.
+        exclude: tables that the set must not share pictures with.
+        model: chooses hard negatives.
+        overwrite: whether a table at `out` is replaced.
+        update: is told the progress.
 
     Raises:
-        R2D2Error: hard negatives without a model, too few pictures for the split, or something
-            stands at `out`.
+        R2D2Error: hard negatives without a model, too few pictures for the split, or `out` exists.
     """
     if config.negatives.kind == "hard" and config.matching and model is None:
         raise R2D2Error("hard negatives need a model: give --model, or negatives.kind=random")
     if config.matching and (config.size or 0) % 2:
         raise R2D2Error(f"size is {config.size}: matches and non-matches are as many, give it even")
     check_outputs(set_outputs(out), inputs=[table.path, *exclude], overwrite=overwrite)
-    look = PerceptualDuplicates(config.same.radius)
-    known = tuple(table_hashes(path, look, update) for path in exclude)
+    near = PerceptualDuplicates(config.same.radius)
+    known = tuple(table_hashes(path, near, update) for path in exclude)
     candidates, seen, read = read_candidates(table, config, update)
     candidates, apart = set_apart(candidates, known, config)
     stages = [read, *apart]
-    wanted = None
+    count = None
     if config.size is not None:
-        wanted = config.size // 2 if config.matching else config.size
-    picked = pick(candidates, wanted, config)
+        count = config.size // 2 if config.matching else config.size
+    picked = pick(candidates, count, config)
     if len(picked) < len(candidates):
         dropped = {"more than were asked for": len(candidates) - len(picked)}
         stages.append(StageCount("pick", "pictures", len(candidates), len(picked), dropped))
     if not picked:
         raise R2D2Error(_nothing(table, stages))
-    groups, own = picture_groups(picked, seen, config.same.radius)
-    ids = [one.image_id for one in picked]
+    groups, group_texts = picture_groups(picked, seen, config.same.radius)
+    ids = [candidate.image_id for candidate in picked]
     splits = split_groups(ids, groups, config.split, config.seed)
     rows = [_SetRow(n, n, split) for n, split in enumerate(splits)]
     hardness = Hardness()
     if config.matching:
         embedder = None if model is None else _Embedder(table, picked, model, update)
-        dealt = _deal(
-            picked, KnownTexts([one.key for one in picked], own, groups), splits, config, embedder
-        )
-        lost = sorted({int(n) for one in dealt for n in one.left})
+        texts = KnownTexts([candidate.key for candidate in picked], group_texts, groups)
+        dealt = _deal(picked, texts, splits, config, embedder)
+        lost = sorted({int(n) for wrong_texts in dealt for n in wrong_texts.left})
         if lost:
             stages.append(_lost(picked, lost))
         rows = _labelled(dealt, splits)
@@ -142,7 +140,7 @@ def make_set(
         out, _pairs(table, picked, rows, update), overwrite=overwrite,
         metadata=table.metadata | metadata,
     )  # fmt: skip
-    report = check_table(out, update, CheckOptions(near=look, against=known), pictures=len(rows))
+    report = check_table(out, update, CheckOptions(near=near, against=known), pictures=len(rows))
     sizes = np.unique(groups, return_counts=True)[1]
     return DownstreamSet(
         str(out), config, len(rows), len({row.picture for row in rows}),
@@ -152,7 +150,7 @@ def make_set(
 
 
 def set_radius(table: PairsTable) -> int | None:
-    """The bits within which a set's pictures count as near; None where it is no downstream set."""
+    """Return the radius in bits of near pictures of a set; None for other tables."""
     noted = set_config(table)
     same = {} if noted is None else noted.get("same")
     bits = same.get("radius") if isinstance(same, dict) else None
@@ -161,11 +159,11 @@ def set_radius(table: PairsTable) -> int | None:
 
 
 def set_config(table: PairsTable) -> dict[str, object] | None:
-    """How a set was made, from its table; None where it is no downstream set."""
+    """Read the settings of a set from its table; None where the table is not a downstream set."""
     noted = table.metadata.get(METADATA)
     try:
         config = None if noted is None else json.loads(noted)
-    except (ValueError, RecursionError):  # somebody else's, or damaged: no set of ours
+    except (ValueError, RecursionError):  # written by another program, or damaged
         return None
     return config if isinstance(config, dict) else None
 
@@ -181,7 +179,7 @@ class _SetRow:
 
 
 class _Embedder:
-    """Embeddings of pictures and of texts, by position."""
+    """Embeds the pictures and the texts at positions of the set."""
 
     def __init__(
         self, table: PairsTable, picked: Sequence[Candidate], model: EmbeddingModel, update: Update
@@ -190,7 +188,7 @@ class _Embedder:
         self.done = 0
 
     def __call__(self, positions: Sequence[int]) -> tuple[Floats, Floats]:
-        """Embeddings (n, d) of pictures, and of texts."""
+        """Return the embeddings (n, d) of the pictures, and (n, d) of the texts."""
         images, texts = [], []
         for start in range(0, len(positions), CHUNK):
             chunk = [self.picked[n] for n in positions[start : start + CHUNK]]
@@ -213,21 +211,23 @@ def _deal(
     dealt = []
     for split in sorted(set(splits)):
         pictures = [n for n, name in enumerate(splits) if name == split]
-        dealt.append(deal(pictures, texts, [one.image_id for one in picked], config, hard))
+        image_ids = [candidate.image_id for candidate in picked]
+        dealt.append(deal(pictures, texts, image_ids, config, hard))
     return dealt
 
 
 def _labelled(dealt: Sequence[WrongTexts], splits: Sequence[str]) -> list[_SetRow]:
     rows = []
-    for one in dealt:
-        for picture, text in zip(one.picture.tolist(), one.text.tolist(), strict=True):
+    for wrong_texts in dealt:
+        pairs = zip(wrong_texts.picture.tolist(), wrong_texts.text.tolist(), strict=True)
+        for picture, text in pairs:
             rows.append(_SetRow(picture, picture, splits[picture], 1))
             rows.append(_SetRow(picture, text, splits[picture], 0))
     return rows
 
 
 def _hardness(dealt: Sequence[WrongTexts], embedder: _Embedder | None) -> Hardness:
-    """Mean cosines over at most a chunk of pictures a split."""
+    """Compute the mean cosines over at most CHUNK pictures of each split."""
     if embedder is None:
         return Hardness()
     match: list[float] = []
@@ -246,9 +246,9 @@ def _hardness(dealt: Sequence[WrongTexts], embedder: _Embedder | None) -> Hardne
 
 def _lost(picked: Sequence[Candidate], lost: Sequence[int]) -> StageCount:
     why = "no text that is surely not true of it"
-    told = {why: tuple(picked[n].text.text for n in lost[:3])}
+    examples = {why: tuple(picked[n].text.text for n in lost[:3])}
     left = len(picked) - len(lost)
-    return StageCount("negatives", "pictures", len(picked), left, {why: len(lost)}, told)
+    return StageCount("negatives", "pictures", len(picked), left, {why: len(lost)}, examples)
 
 
 def _enough(rows: Sequence[_SetRow], splits: Sequence[str], table: PairsTable) -> None:
@@ -262,7 +262,7 @@ def _enough(rows: Sequence[_SetRow], splits: Sequence[str], table: PairsTable) -
 
 
 def _shuffled(rows: Sequence[_SetRow], ids: Sequence[str], seed: int) -> list[_SetRow]:
-    """By hash, so that no order tells a label."""
+    """Sort the rows by a hash, so that their order does not tell the labels."""
     draws = numbers([f"{ids[row.picture]}\0{ids[row.text]}" for row in rows], seed, "order")
     return [rows[n] for n in np.argsort(draws, kind="stable").tolist()]
 
@@ -272,26 +272,26 @@ def _pairs(
 ) -> Iterator[Pair]:
     pairs = table.stream([picked[row.picture].row for row in rows], stage="writing", update=update)
     for row, pair in zip(rows, pairs, strict=True):
-        own, text = picked[row.picture].text, picked[row.text].text
+        picture_text, text = picked[row.picture].text, picked[row.text].text
         if row.label is not None:
-            pair, text = _of_its_own(pair, own), _bare(text)
+            pair, text = _with_clicks_of(pair, picture_text), _without_source(text)
         elif text.text_id is None:
             text = replace(text, text_id=pair.image_id)
         yield replace(pair, texts=(text,), split=row.split, label=row.label)
 
 
-def _of_its_own(pair: Pair, own: Text) -> Pair:
-    """A row of a matching set with the clicks of its picture's own text, whatever text it bears."""
-    if own.clicks is None:
+def _with_clicks_of(pair: Pair, text: Text) -> Pair:
+    """Return a row with the clicks of the true text of its picture, whatever text it has."""
+    if text.clicks is None:
         return pair
-    return replace(pair, clicks=own.clicks, impressions=own.impressions)
+    return replace(pair, clicks=text.clicks, impressions=text.impressions)
 
 
-def _bare(text: Text) -> Text:
-    """A text without what would tell its picture from another, in both rows that it stands in.
+def _without_source(text: Text) -> Text:
+    """Return a text without its clicks, and with an id that is a hash of the text alone.
 
-    Ids of texts are often made of the id of their picture, and its clicks are those of the picture,
-    so the label could be read from whether they agree. The id is a hash of the text alone.
+    The id of a text often contains the id of its picture, and its clicks are those of the picture.
+    So one could read the label from whether text and picture agree in them.
     """
     digest = hashlib.blake2b(text.text.encode(), digest_size=8).hexdigest()
     return Text(text.text, text.source, text_id=digest)

@@ -1,9 +1,9 @@
-"""A wrong text for every picture, each text once: no half of a pair tells whether it is true.
+"""Choose a wrong text for every picture, so that the picture or text alone does not tell the label.
 
-Within a split the texts are permuted, so that each picture and each text stands once in a match
-and once in a non-match. `random` permutes by hash. `hard` gives a picture one of the texts that are
-nearest to it by a model, where one is left. Neither gives a picture a text that may be true of it:
-one that is nearly the same as a text of a picture of its group.
+Within a split the texts are permuted, so that each picture and each text is once in a match and
+once in a non-match. `random` permutes by a hash. `hard` gives a picture one of the texts that a
+model places nearest to it, if one of them is still free. No picture gets a text that may be true of
+it, which is a text that is nearly the same as a text of a picture of its group.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from r2d2.corpus.report.sample import numbers
 from r2d2.downstream.config import DownstreamConfig
 from r2d2.downstream.likeness import may_be_true
 
-BLOCK = 1024  # pictures compared with a pool's texts at once
+BLOCK = 1024  # how many pictures are compared with the texts of a pool at a time
 ROUNDS = 20
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-Embed = Callable[[Sequence[int]], tuple[Floats, Floats]]  # positions: pictures (n, d), texts (n, d)
+# Embeds the pictures and the texts at n positions: (n, d) and (n, d).
+Embed = Callable[[Sequence[int]], tuple[Floats, Floats]]
 
 
 @dataclass(frozen=True)
 class WrongTexts:
     """The wrong texts of a split."""
 
-    picture: Ints  # (m,) positions
-    text: Ints  # (m,) positions of the wrong texts: the same ones in another order
-    near: int  # how many of the m are nearest texts by the model; the others are by hash
+    picture: Ints  # (m,) positions of the pictures
+    text: Ints  # (m,) positions of their wrong texts: the same positions in another order
+    near: int  # how many of the m texts were chosen by the model; the others by hash
     left: Ints  # positions of the pictures that got no wrong text
 
 
@@ -42,9 +43,9 @@ class WrongTexts:
 class KnownTexts:
     """The texts that may be true of each picture, by position."""
 
-    keys: Sequence[str]
-    own: Sequence[frozenset[str]]  # of the picture's whole group
-    group: Ints
+    keys: Sequence[str]  # the key of the text of each picture
+    own: Sequence[frozenset[str]]  # the keys of all texts of the picture's group
+    group: Ints  # the group of each picture
 
 
 def deal(
@@ -54,17 +55,18 @@ def deal(
     config: DownstreamConfig,
     embed: Embed | None = None,
 ) -> WrongTexts:
-    """Wrong texts for the pictures of one split.
+    """Choose wrong texts for the pictures of one split.
 
     Args:
-        positions: of the split's pictures.
-        texts: of all pictures.
-        image_ids: of all pictures.
+        positions: the positions of the split's pictures.
+        texts: the texts of all pictures.
+        image_ids: the ids of all pictures.
         config: of the set.
-        embed: for hard ones.
+        embed: the model for hard negatives; None: negatives are random.
 
     Returns:
-        A permutation without fixed points, less the pictures that it cannot be made for.
+        A permutation of the texts without fixed points; pictures for which there is no wrong text
+        are not in it.
     """
     draws = numbers([image_ids[n] for n in positions], config.seed, "negative")
     order = [positions[n] for n in np.argsort(draws, kind="stable").tolist()]
@@ -95,7 +97,7 @@ def deal(
 
 
 def _pools(order: list[int], size: int) -> list[list[int]]:
-    """Cut into pools of about equal sizes, none above `size`."""
+    """Cut positions into pools of about equal sizes, none larger than `size`."""
     count = -(-len(order) // size)
     edges = [len(order) * n // count for n in range(count + 1)] if count else []
     return [order[low:high] for low, high in pairwise(edges)]
@@ -104,13 +106,13 @@ def _pools(order: list[int], size: int) -> list[list[int]]:
 def _nearest(
     pool: Sequence[int], embed: Embed, wrong: Callable[[int, int], bool], config: DownstreamConfig
 ) -> dict[int, int]:
-    """Texts by greedy choice: of all pictures with their nearest texts, the nearest pairs first."""
-    seen, read = embed(pool)
+    """Choose a text for as many pictures as possible, the nearest pairs of both first."""
+    image_embeds, text_embeds = embed(pool)
     nearest, ceiling = config.negatives.nearest, config.negatives.ceiling
     edges: list[tuple[float, int, int]] = []
     for start in range(0, len(pool), BLOCK):
-        scores = seen[start : start + BLOCK] @ read.T
-        most = min(2 * nearest, len(pool))  # some of them may be true
+        scores = image_embeds[start : start + BLOCK] @ text_embeds.T
+        most = min(2 * nearest, len(pool))  # more than needed, because some may be true
         nearest_columns = np.argpartition(-scores, most - 1, axis=1)[:, :most]
         for n, columns in enumerate(nearest_columns):
             row = scores[n]
@@ -140,7 +142,7 @@ def _complete(
     wrong: Callable[[int, int], bool],
     config: DownstreamConfig,
 ) -> tuple[dict[int, int], list[int]]:
-    """The wrong texts of a pool, `start` completed; and the pictures for which there is none."""
+    """Complete the wrong texts `start` of a pool; also return the pictures that get none."""
     key = hashlib.blake2b(f"{config.seed}:exchange".encode(), digest_size=8).digest()
     rng = np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
     remaining = list(pool)
@@ -150,7 +152,7 @@ def _complete(
         used = set(target.values())
         free_texts = [n for n in remaining if n not in used]
         free = [n for n in remaining if n not in target]
-        # shifted by one, so that few pictures get their own text
+        # The texts are shifted by one position, so that few pictures get their own text.
         target |= dict(zip(free, free_texts[1:] + free_texts[:1], strict=True))
         bad = _exchange(remaining, target, wrong, rng, config.negatives.tries)
         if not bad:
@@ -173,7 +175,7 @@ def _exchange(
     rng: np.random.Generator,
     tries: int,
 ) -> list[int]:
-    """Exchange texts in `target` that may be true; gives the pictures that no exchange helps."""
+    """Exchange texts in `target` that may be true; return the pictures that no exchange helps."""
     bad = []
     for picture in remaining:
         if wrong(picture, target[picture]):

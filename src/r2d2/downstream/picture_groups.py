@@ -1,4 +1,4 @@
-"""Which pictures of a set are one, and every text that its table has for each of them."""
+"""Group the pictures of a set that are the same, and collect all texts that their table has."""
 
 from __future__ import annotations
 
@@ -18,59 +18,59 @@ from r2d2.tokenizer import key_hash
 def picture_groups(
     picked: Sequence[Candidate], seen: PictureTexts, radius: int
 ) -> tuple[Ints, list[frozenset[str]]]:
-    """The groups of the set's pictures, and the texts that may be true of each.
+    """Return the group of each picture of a set, and the texts that may be true of it.
 
-    Pictures are linked by an equal image_id and by near hashes, over rows that the set does not get
-    as well; the set's own also by an equal text.
+    Pictures with the same image_id or near hashes are linked, also through rows that are not in the
+    set. Pictures of the set are linked by an equal text, too.
 
     Args:
-        picked: (n,) the set's pictures.
-        seen: of their whole table.
-        radius: bits within which two perceptual hashes are near.
+        picked: the n pictures of the set.
+        seen: the texts and hashes of their whole table.
+        radius: perceptual hashes that differ in so many bits or fewer are near.
 
     Returns:
-        (n,) the smallest place of each one's group, and (n,) the keys of all texts that the table
-        has for a picture of its group.
+        (n,) the smallest position in each picture's group, and for each picture the keys of all
+        texts that the table has for a picture of its group.
     """
-    nodes = [*seen.ids, *(picture_hash(one.image_id) for one in picked)]
-    hashes = np.array([*seen.hashes, *(one.hash for one in picked)], dtype=np.uint64)
+    nodes = [*seen.ids, *(picture_hash(candidate.image_id) for candidate in picked)]
+    hashes = np.array([*seen.hashes, *(candidate.hash for candidate in picked)], dtype=np.uint64)
     links = [[node] for node in seen.ids]
-    links += [[picture_hash(one.image_id), key_hash(one.key)] for one in picked]
+    links += [[picture_hash(each.image_id), key_hash(each.key)] for each in picked]
     roots = connected(hashes, radius, links).tolist()
-    mine = roots[len(seen.ids) :]
+    set_roots = roots[len(seen.ids) :]
     first: dict[int, int] = {}
-    for place, root in enumerate(mine):
-        first.setdefault(root, place)
-    own: dict[int, set[str]] = defaultdict(set)
+    for position, root in enumerate(set_roots):
+        first.setdefault(root, position)
+    group_texts: dict[int, set[str]] = defaultdict(set)
     for node, root in zip(nodes, roots, strict=True):
         if root in first:
-            own[root] |= seen.texts.get(node, set())
-    frozen = {root: frozenset(keys) for root, keys in own.items()}
-    groups = np.array([first[root] for root in mine], dtype=np.int64)
-    return groups, [frozen[root] for root in mine]
+            group_texts[root] |= seen.texts.get(node, set())
+    frozen = {root: frozenset(keys) for root, keys in group_texts.items()}
+    groups = np.array([first[root] for root in set_roots], dtype=np.int64)
+    return groups, [frozen[root] for root in set_roots]
 
 
 def connected(hashes: Hashes, radius: int, keys: Iterable[Sequence[int]]) -> Ints:
-    """Groups (n,) of pictures that are linked, by near-duplicates or by texts, however far.
+    """Return the groups (n,) of pictures that are linked, directly or through other pictures.
 
     Args:
-        hashes: (n,) of the pictures.
-        radius: bits within which two are linked.
-        keys: hashed text keys of each picture; two that share one are linked.
+        hashes: (n,) perceptual hashes of the pictures.
+        radius: pictures whose hashes differ in so many bits or fewer are linked.
+        keys: hashed keys of each picture; two pictures that share a key are linked.
 
     Returns:
-        (n,) the smallest place of each one's group.
+        (n,) the smallest position in each picture's group.
     """
     distinct, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
     near = first[near_pairs(distinct, radius)]
     owner: dict[int, int] = {}
-    owners, sharers = array("q"), array("q")  # of equal text keys
-    for place, own in enumerate(keys):
-        for key in own:
-            owners.append(owner.setdefault(key, place))
-            sharers.append(place)
-    places = np.arange(len(hashes))
-    left = np.concatenate([places, near[:, 0], np.array(owners, dtype=np.int64)])
+    owners, sharers = array("q"), array("q")  # the first picture with a key, and each with that key
+    for position, picture_keys in enumerate(keys):
+        for key in picture_keys:
+            owners.append(owner.setdefault(key, position))
+            sharers.append(position)
+    positions = np.arange(len(hashes))
+    left = np.concatenate([positions, near[:, 0], np.array(owners, dtype=np.int64)])
     right = np.concatenate(
         [first[inverse.reshape(-1)], near[:, 1], np.array(sharers, dtype=np.int64)]
     )

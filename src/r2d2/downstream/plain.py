@@ -1,4 +1,4 @@
-"""Plain data for JSON, which has no NaN."""
+"""Prepare data for JSON, which has no NaN."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 
 def finite(value: Any) -> Any:
-    """Plain data with None in the place of every NaN, which JSON does not know."""
+    """Replace every NaN in plain data by None, because JSON has no NaN."""
     if isinstance(value, float) and math.isnan(value):
         return None
     if isinstance(value, Mapping):
-        return {key: finite(one) for key, one in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(one) for one in value]
+        return [finite(item) for item in value]
     return value

@@ -1,4 +1,4 @@
-"""The report of a set: what was left out, what it shares with what, and some of its pairs."""
+"""Write the report of a set: what was left out, what its splits share, and some of its pairs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from r2d2.images.decode import BadImage, decode_image
 from r2d2.page import template
 from r2d2.table import PairsTable
 
-SHOWN = 12  # pictures
+SHOWN = 12  # the number of pictures that the report shows
 NAMES = {
     "icm": "image-caption matching",
     "iqm": "image-query matching",
@@ -27,10 +27,10 @@ NAMES = {
 
 
 def write_set_report(made: DownstreamSet) -> Path:
-    """Write the report (HTML) beside the set, and the same figures as JSON; gives the HTML."""
+    """Write the report as HTML beside the set, and its figures as JSON; return the HTML's path."""
     home, page = Path(made.path), report_file(made.path)
     shared = [fact for fact in made.check.facts if fact.parts]
-    told = [fact for fact in made.check.facts if not fact.parts]
+    facts = [fact for fact in made.check.facts if not fact.parts]
     name = NAMES[made.config.task]
     html = template("r2d2.downstream", "report.html").render(
         title=home.name,
@@ -39,8 +39,8 @@ def write_set_report(made: DownstreamSet) -> Path:
         tiles=_tiles(made),
         stages=[stage.to_dict() for stage in made.stages],
         shared=shared,
-        columns=list(dict.fromkeys(what for fact in shared for what in fact.parts)),
-        facts=told,
+        columns=list(dict.fromkeys(kind for fact in shared for kind in fact.parts)),
+        facts=facts,
         findings=made.check.findings,
         verdict=made.check.verdict,
         items=_items(made),
@@ -87,7 +87,7 @@ def _tiles(made: DownstreamSet) -> list[tuple[str, str, str]]:
 
 
 def _items(made: DownstreamSet) -> list[dict[str, Any]]:
-    """Some pictures, drawn by hash of their id, with their text and their wrong one."""
+    """Return SHOWN pictures, drawn by a hash of their id, with their true and wrong texts."""
     table = PairsTable.open(made.path)
     ids = table.image_ids(table.rows())
     rows_of: dict[str, list[int]] = {}
@@ -105,7 +105,7 @@ def _items(made: DownstreamSet) -> list[dict[str, Any]]:
             continue
         texts = sorted(
             ((pair.texts[0].text, pair.label, pair.split) for pair in pairs),
-            key=lambda one: -(one[1] or 0),
+            key=lambda text_label_split: -(text_label_split[1] or 0),
         )
         items.append({"picture": picture, "texts": texts})
     return items

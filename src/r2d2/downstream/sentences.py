@@ -1,4 +1,4 @@
-"""What is to be translated: sentences of pictures, with a machine's translation beside them."""
+"""Read the sentences to translate: sentences about pictures, each with a machine's translation."""
 
 from __future__ import annotations
 
@@ -24,28 +24,29 @@ CAPTIONS = (".txt", ".token")
 
 @dataclass(frozen=True)
 class Sentence:
-    """One sentence of a picture."""
+    """One sentence about a picture."""
 
     id: str  # NAME#k
     image: str  # the picture's file name
-    k: int
-    source: str  # in the language it was written in; empty where it is not known
-    machine: str
+    k: int  # the number of the sentence among those of the picture
+    source: str  # the sentence in its original language; empty where it is not known
+    machine: str  # the machine's translation
 
 
 def read_sentences(
     file: Path, source: Path | None = None, ending: str = ".jpg"
 ) -> tuple[list[Sentence], DroppedRows]:
-    """The sentences of a file, in its order, and what was left out.
+    """Read the sentences of a file in its order, and count the lines that were left out.
 
     Args:
-        file: captions by a machine: lines `NAME.jpg#...#k caption`; or CSV, TSV, JSONL or Parquet
-            with columns `image_id`, `machine` and perhaps `source`, a text or a list of texts each.
-        source: of caption lines, a file of the same with the sentences that were translated.
-        ending: of a picture's name that has none.
+        file: the machine's captions: lines `NAME.jpg#...#k caption`; or CSV, TSV, JSONL or Parquet
+            with columns `image_id`, `machine` and perhaps `source`. A cell is a text or a list of
+            texts.
+        source: for caption lines, a file of the same form with the original sentences.
+        ending: is appended to the name of a picture that has no ending.
 
     Raises:
-        R2D2Error: it cannot be read, or has no sentence.
+        R2D2Error: the file cannot be read, or has no sentence.
     """
     dropped = DroppedRows()
     if file.suffix.lower() in CAPTIONS:
@@ -64,10 +65,10 @@ def read_sentences(
             raise R2D2Error(f"--source goes with caption lines: {file} has a column for it")
         pairs = list(_columns(file, ending, dropped))
     by_id: dict[str, Sentence] = {}
-    for where, (image, k), given, translated in pairs:
+    for where, (image, k), source_value, machine_value in pairs:
         name = f"{image}#{k}"
         try:
-            original, machine = text_value(given), text_value(translated)
+            original, machine = text_value(source_value), text_value(machine_value)
         except BadValueError as error:
             dropped.add(str(error), f"{where}: {error.shown}")
             continue
@@ -86,7 +87,10 @@ def read_sentences(
 def _lines(
     file: Path, ending: str, dropped: DroppedRows
 ) -> Iterator[tuple[str, tuple[str, int], str]]:
-    """Where it stands, picture and number of each caption; without a number, by their order."""
+    """Yield the place in the file, the picture and number, and the text of each caption line.
+
+    A line without a number gets the number of its picture's lines before it.
+    """
     count: Counter[str] = Counter()
     for where, line in text_lines(file, dropped):
         parts = split_line(line)
@@ -104,7 +108,7 @@ def _lines(
 def _columns(
     file: Path, ending: str, dropped: DroppedRows
 ) -> Iterator[tuple[str, tuple[str, int], Any, Any]]:
-    """Where it stands, picture and number, sentence and translation of each row."""
+    """Yield the place in the file, picture and number, sentence, and translation of each text."""
     count: Counter[str] = Counter()
     if file.suffix.lower() not in SUFFIXES:
         raise R2D2Error(f"{file} is of no kind known: give .txt, .csv, .tsv, .jsonl or .parquet")
@@ -129,7 +133,7 @@ def _columns(
 
 
 def _check(file: Path, columns: list[str]) -> None:
-    """R2D2Error where there is no column of pictures or none of translations."""
+    """Raise R2D2Error where a column of pictures or of translations is missing."""
     if not all(any(name in columns for name in names) for names in (IMAGE, MACHINE)):
         raise R2D2Error(
             f"{file} has columns {', '.join(columns) or 'none'}: one of pictures "
@@ -143,5 +147,5 @@ def _name(image: str, ending: str) -> str:
 
 
 def _line(text: str) -> str:
-    """On one line: a caption file has one a sentence."""
+    """Put a text on one line, because a caption file has one line for each sentence."""
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""Sheets that people fill in: CSV as their programs write it."""
+"""Read the sheets that people fill in, which are CSV files as spreadsheet programs write them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from r2d2.inputs.values import shown, text_fault
 
 REMEDY = "mend that line, or save the file as CSV again"
 
-SheetRow = tuple[str, dict[str, str]]  # where it stands, and its cells by column
+SheetRow = tuple[str, dict[str, str]]  # file and line of a row, and its cells by column
 
 
 def read_sheet(
     file: Path, dropped: DroppedRows | None = None
 ) -> tuple[list[str], Iterator[SheetRow]]:
-    """The columns of a CSV file (.tsv: by tabs), and its rows.
+    """Return the columns of a CSV file, or of a .tsv file with tabs, and an iterator of its rows.
 
     Args:
-        file: whose first row has the names of the columns.
-        dropped: counts rows that cannot be read. None: such a row is an error.
+        file: its first row has the names of the columns.
+        dropped: counts rows that cannot be read; None: such a row is an error.
 
     Raises:
-        R2D2Error: it cannot be read, or its first row; also while the rows are taken.
+        R2D2Error: the file or its first row cannot be read. The iterator raises it, too.
     """
     rows = _rows(file, dropped)
     columns = list(next(rows)[1])
@@ -35,7 +35,7 @@ def read_sheet(
 
 
 def _rows(file: Path, dropped: DroppedRows | None) -> Iterator[SheetRow]:
-    """First the names of the columns, then the rows."""
+    """Yield the names of the columns first, and then the rows."""
     unread = DroppedRows() if dropped is None else dropped
     with opened(file) as stream:
         delimiter = "\t" if file.suffix.lower() == ".tsv" else None

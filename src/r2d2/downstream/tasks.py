@@ -1,9 +1,10 @@
-"""A set as tasks for Label Studio: does the text describe the picture? With gold items among them.
+"""Write a set as tasks for Label Studio, which ask whether the text describes the picture.
 
-A gold item is one whose answer is known: rows of the set that were clicked most, which are taken
-for matches, and pictures with a text that has not two characters in a row in common with their
-own, which match nothing. The answers are in gold.csv, which annotators must not see; a question
-that is deleted there is no gold item any more.
+Some questions are gold items, whose answers are known. Half of them are the rows of the set with
+the most clicks, which are taken to match. The others combine a picture with a text that shares no
+two consecutive characters with the picture's own texts, and are taken not to match. The answers are
+in gold.csv, which annotators must not see. A question whose line is deleted there is no longer a
+gold item.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ from r2d2.tokenizer import text_key
 
 MATCH, NO_MATCH, UNSURE = "match", "no match", "unsure"
 EMBED, FILES = "embed", "files"
-SIDE = 512  # pixels, the longer side of an embedded picture
-FILE_TASKS = 500  # tasks a file: some 25 MB with embedded pictures
-CHUNK = 64  # pictures in memory
+SIDE = 512  # pixels: the longer side of an embedded picture
+FILE_TASKS = 500  # tasks per file, which has about 25 MB with embedded pictures
+CHUNK = 64  # how many pictures are in memory at a time
 GOLD_COLUMNS = ("pair", "answer", "image_id", "text")
 GOLD_ANSWERS = (MATCH, NO_MATCH)
 
@@ -58,24 +59,25 @@ CONFIG = """\
 
 @dataclass(frozen=True)
 class PairQuestion:
-    """One question."""
+    """A question whether a text describes a picture."""
 
-    row: int  # of the set, whose picture is shown
+    row: int  # the row of the set whose picture is shown
     text: str
-    pair: str  # its id
+    pair: str  # the id of the question
 
 
 @dataclass(frozen=True)
 class TaskSettings:
     """How the questions of a set are asked."""
 
-    overlap: int = 3  # people who answer each question
-    gold: float = 0.05  # known questions for every question; half of them are matches
-    pictures: str = EMBED  # within the tasks; or FILES, beside them, for local file serving
-    prefix: str | None = None  # of FILES, the folder below the document root; None: its own name
-    only: Collection[str] | None = None  # pairs to ask about; None: all
-    round: int = 1  # the answers of all rounds count together
-    seed: int = 0  # of the order and the gold
+    overlap: int = 3  # how many people answer each question
+    gold: float = 0.05  # the number of gold items as a share of the questions
+    pictures: str = EMBED  # EMBED: within the tasks; FILES: beside them, for local file serving
+    # With FILES, the path of the folder below the document root; None: the folder's name.
+    prefix: str | None = None
+    only: Collection[str] | None = None  # the pairs to ask about; None: all
+    round: int = 1  # the number of this round; the answers of all rounds count together
+    seed: int = 0  # of the order of the questions and the choice of gold items
 
     def __post_init__(self) -> None:
         within("--overlap", self.overlap, SIZE)
@@ -85,27 +87,27 @@ class TaskSettings:
 
 @dataclass(frozen=True)
 class TaskExport:
-    """The numbers of a folder of tasks."""
+    """The figures of a folder of tasks."""
 
     tasks: int
     files: int
     gold: int
-    left_out: dict[str, int]  # by reason
-    examples: dict[str, list[str]]  # some image ids of each
+    left_out: dict[str, int]  # the number of questions by reason
+    examples: dict[str, list[str]]  # some image ids by reason
 
 
 def pair_id(image_id: str, text: str) -> str:
-    """The id of a picture with a text, 64 bits as hexadecimal."""
+    """Return the id of a picture with a text: 64 bits in hexadecimal."""
     return hashlib.blake2b(f"{image_id}\0{text}".encode(), digest_size=8).hexdigest()
 
 
 def project_id(table: PairsTable) -> str:
-    """Tells the answers about one set from those about another."""
+    """Return an id that tells the answers about one set from those about another."""
     return hashlib.blake2b(table.fingerprint.encode(), digest_size=6).hexdigest()
 
 
 def set_items(table: PairsTable) -> list[PairQuestion]:
-    """A question for every row of a set."""
+    """Return a question for every row of a set."""
     rows = table.rows()
     questions = []
     for row, pair in zip(rows.tolist(), table.take(rows, ("image_id", "texts")), strict=True):
@@ -124,7 +126,7 @@ def set_items(table: PairsTable) -> list[PairQuestion]:
 def question_pictures(
     table: PairsTable, items: Sequence[PairQuestion], stage: str, update: Update
 ) -> Iterator[tuple[PairQuestion, Pair]]:
-    """Each question with its row of the set, of which only the id and the picture are read."""
+    """Yield each question with its row of the set, of which only id and picture are read."""
     pairs = table.stream(
         [item.row for item in items], ("image_id", "image"), batch_rows=CHUNK, stage=stage,
         update=update,
@@ -140,17 +142,18 @@ def export_tasks(
     overwrite: bool = False,
     update: Update = lambda *arguments: None,
 ) -> TaskExport:
-    """Write a folder: tasks, the labelling config, the project as Label Studio's API takes it.
+    """Write a folder with the tasks, the labelling config and the project for Label Studio's API.
 
     Args:
         table: the set.
-        out: a folder that is not there yet.
+        out: a folder that does not exist yet.
         settings: how the questions are asked.
-        overwrite: replace tasks at `out`.
-        update: progress.
+        overwrite: whether tasks at `out` are replaced.
+        update: is told the progress.
 
     Raises:
-        R2D2Error: the folder is there, the set has not one text a row, or no picture can be read.
+        R2D2Error: the folder exists, a row does not have exactly one text, or no picture can be
+            read.
     """
     check_outputs([a_folder(out, is_tasks)], inputs=[table.path], overwrite=overwrite)
     whole_set, only = set_items(table), settings.only
@@ -214,7 +217,7 @@ def is_tasks(folder: Path) -> bool:
 
 
 def read_gold(path: Path) -> dict[str, str]:
-    """The answers of a gold.csv, by pair. R2D2Error where it is none."""
+    """Read the answers of a gold.csv by pair; raise R2D2Error where the file is not one."""
     columns, rows = read_sheet(path)
     if not {"pair", "answer"} <= set(columns):
         raise R2D2Error(
@@ -237,7 +240,7 @@ def _gold(
     count: int,
     seed: int,
 ) -> list[tuple[PairQuestion, str]]:
-    """Known questions: half matches of the set, half what matches nothing."""
+    """Choose the gold items with their answers, half of them matches and half non-matches."""
     if not count:
         return []
     rows = [item.row for item in items]
@@ -249,12 +252,12 @@ def _gold(
     )
     matches = [n for n in order if pairs[n].label != 0][: count // 2]
     chosen = [(items[n], MATCH) for n in matches]
-    own: dict[str, set[str]] = {}
+    picture_bigrams: dict[str, set[str]] = {}
     labels = table.labels([item.row for item in whole_set])
     ids = table.image_ids([item.row for item in whole_set])
     for item, image_id, label in zip(whole_set, ids, labels, strict=True):
         if label != 0:
-            own.setdefault(image_id, set()).update(bigrams(text_key(item.text)))
+            picture_bigrams.setdefault(image_id, set()).update(bigrams(text_key(item.text)))
     image_of = {item.row: image_id for item, image_id in zip(whole_set, ids, strict=True)}
     by_draw = sorted(range(len(items)), key=lambda n: draws[n])
     step = max(1, len(whole_set) // 3)
@@ -265,7 +268,7 @@ def _gold(
         image_id = image_of[item.row]
         for k in range(50):
             text = whole_set[(item.row + step + 7 * k) % len(whole_set)].text
-            if not bigrams(text_key(text)) & own.get(image_id, set()):
+            if not bigrams(text_key(text)) & picture_bigrams.get(image_id, set()):
                 chosen.append((PairQuestion(item.row, text, pair_id(image_id, text)), NO_MATCH))
                 break
     taken = {item.pair for item in items}
@@ -277,12 +280,12 @@ def _gold(
 
 
 def _address(picture: Image.Image, file: Path, served: str | None) -> str:
-    """The address of a picture for Label Studio.
+    """Return the address of a picture for Label Studio.
 
     Args:
-        picture: which is made smaller.
-        file: to write it to, where files are served.
-        served: the address of the file's folder; None: the picture is in the address itself.
+        picture: is made smaller.
+        file: the picture is written to it where files are served.
+        served: the address of the file's folder; None: the address contains the picture itself.
     """
     picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     out = io.BytesIO()

@@ -1,4 +1,4 @@
-"""How much people changed the machine's text, and how often the checker disagreed."""
+"""Report how much people changed the machine's text, and how often the checker disagreed."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from r2d2.extras import require
 from r2d2.files import write_text
 from r2d2.page import template
 
-EDGES = tuple(round(0.1 * n, 1) for n in range(11))  # of the histogram of edit shares
-SHOWN = 20  # sentences that moved furthest, and as many that the second person changed
+EDGES = tuple(round(0.1 * n, 1) for n in range(11))  # the edges of the histogram of edit shares
+SHOWN = 20  # how many of the most changed sentences are shown, and of the disputed ones
 
 
 @dataclass(frozen=True)
 class WordingChange:
-    """From one wording to another, over some sentences."""
+    """How much sentences change from one wording to another."""
 
     sentences: int
-    same: float  # share that did not change at all
-    distance: float  # mean, in characters
-    share: float  # mean, by the longer text's characters
-    histogram: tuple[int, ...]  # of the shares, by EDGES
+    same: float  # the share of sentences that did not change
+    distance: float  # the mean edit distance in characters
+    share: float  # the mean edit distance divided by the length of the longer text
+    histogram: tuple[int, ...]  # of these shares, with the edges EDGES
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[str, str]]) -> WordingChange:
-        """Of texts before and after."""
+        """Measure the change from the first text of each pair to the second."""
         if not pairs:
             return cls(0, math.nan, math.nan, math.nan, (0,) * (len(EDGES) - 1))
         distances = [_levenshtein().distance(a, b) for a, b in pairs]
@@ -53,35 +53,35 @@ class TranslationReview:
     translated: int
     checked: int
     translation: WordingChange  # from the machine's text to the translator's
-    check: WordingChange  # from the translator's to the checker's: where they differ, they disagree
-    final: WordingChange  # from the machine's to the last word
-    # by name: from the machine's; share changed
+    check: WordingChange  # from the translator's text to the checker's
+    final: WordingChange  # from the machine's text to the checker's
+    # By name: the change from the machine's text, and the share that checkers changed afterwards.
     translators: Mapping[str, tuple[WordingChange, float]]
     checkers: Mapping[str, WordingChange]
-    furthest: tuple[tuple[str, str, str, str], ...]  # id, source, machine, last word
-    disputed: tuple[tuple[str, str, str, str], ...]  # id, machine, translator, checker
+    furthest: tuple[tuple[str, str, str, str], ...]  # id, source, machine's text, last text
+    disputed: tuple[tuple[str, str, str, str], ...]  # id, machine's, translator's, checker's text
 
     @property
     def disagreement(self) -> float:
-        """Share of the checked sentences that the second person changed."""
+        """The share of the checked sentences that the checker changed."""
         return 1 - self.check.same
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; NaN is null."""
+        """Return plain data for JSON, with null for NaN."""
         plain = {**asdict(self), "disagreement": self.disagreement, "edges": EDGES}
         return dict(finite(plain))
 
 
 def review(job: TranslationJob) -> TranslationReview:
-    """Measure a job as it stands."""
-    machine = {one.id: one.machine for one in job.sentences.values()}
-    first = {name: said.text for name, said in job.first.items()}
-    second = {name: said.text for name, said in job.second.items()}
+    """Measure the present state of a job."""
+    machine = {sentence.id: sentence.machine for sentence in job.sentences.values()}
+    first = {name: version.text for name, version in job.first.items()}
+    second = {name: version.text for name, version in job.second.items()}
 
     def people(passes: Mapping[str, Any]) -> dict[str, list[str]]:
         names_of: dict[str, list[str]] = {}
-        for name, said in passes.items():
-            names_of.setdefault(said.by, []).append(name)
+        for name, version in passes.items():
+            names_of.setdefault(version.by, []).append(name)
         return dict(sorted(names_of.items()))
 
     translators = {}
@@ -120,7 +120,7 @@ def review(job: TranslationJob) -> TranslationReview:
 
 
 def write_review(folder: Path, figures: TranslationReview) -> Path:
-    """Write report.html and report.json into a job's folder; gives the first."""
+    """Write report.html and report.json into a job's folder, and return the path of the first."""
     page = folder / "report.html"
     html = template("r2d2.downstream", "translations.html").render(
         title=folder.name, review=figures, edges=EDGES, isnan=math.isnan
@@ -132,7 +132,7 @@ def write_review(folder: Path, figures: TranslationReview) -> Path:
 
 
 def _edit_share(a: str, b: str) -> float:
-    """The edit distance by the longer text's characters, in [0, 1]."""
+    """Return the edit distance divided by the length of the longer text, in [0, 1]."""
     return float(_levenshtein().normalized_distance(a, b))
 
 

@@ -1,8 +1,9 @@
-"""Translation with a double check: a job's folder, its two passes, and their results.
+"""Translate the sentences of a job in two passes by two people.
 
-One person translates each sentence anew, and sees the machine's translation. A second person checks
-it, and accepts it or writes a better one. Sheets are CSV, so that any spreadsheet opens them. Every
-version stays in passes.jsonl; the last one of each sentence counts.
+In the first pass, a person translates each sentence and sees the machine's translation. In the
+second, another person checks the translation, and accepts it or writes a better one. The sheets are
+CSV files, which any spreadsheet program opens. Every version is kept in passes.jsonl, and the last
+version of each sentence counts.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.encoding import read_text, split_lines
 from r2d2.outputs import a_folder, check_outputs
 
-Checks = Mapping[tuple[str, str], tuple[str, str, str]]  # by id and translation
+Checks = Mapping[tuple[str, str], tuple[str, str, str]]  # a checker's cells, by id and translation
 
 SENTENCES, PASSES = "sentences.jsonl", "passes.jsonl"
 FIRST = ("id", "image", "source", "machine", "translation", "translator")
 SECOND = (*FIRST, "checked", "checker", "note")
 SHEETS = {1: "pass-1.csv", 2: "pass-2.csv"}
-ACCEPTED = ("ok", "√", "✓", "对", "同意", "正确")  # in the column `checked`: as it is
+ACCEPTED = ("ok", "√", "✓", "对", "同意", "正确")  # in the column `checked`: no change is needed
 
 
 @dataclass(frozen=True)
@@ -37,44 +38,44 @@ class SentenceVersion:
     """One person's version of one sentence."""
 
     id: str
-    number: int  # of the pass: 1 translated, 2 checked
+    number: int  # the number of the pass: 1 translated, 2 checked
     text: str
     by: str
     note: str = ""
 
 
 Record = TypeVar("Record", Sentence, SentenceVersion)
-TYPES: dict[Any, type] = {"str": str, "int": int}  # of their fields
+TYPES: dict[Any, type] = {"str": str, "int": int}  # the types of the fields of a record, by name
 
 
 @dataclass
 class TranslationJob:
-    """A folder of a translation."""
+    """The state of a translation job, which is a folder."""
 
     folder: Path
     sentences: dict[str, Sentence]
-    first: dict[str, SentenceVersion] = field(default_factory=dict)  # the last version of each pass
-    second: dict[str, SentenceVersion] = field(default_factory=dict)
+    first: dict[str, SentenceVersion] = field(default_factory=dict)  # last versions of pass 1
+    second: dict[str, SentenceVersion] = field(default_factory=dict)  # last versions of pass 2
 
 
 @dataclass
 class SheetResult:
     """The rows of a sheet that were recorded, and those that were left out."""
 
-    number: int  # of the pass
+    number: int  # the number of the pass
     rows: int = 0
     dropped: DroppedRows = field(default_factory=DroppedRows)
 
 
 def is_unanswered(folder: Path) -> bool:
-    """Whether a folder holds a job of which no answer was recorded; others are not replaced."""
+    """Return whether a folder has a job without any recorded answer; only such are replaced."""
     return (folder / SENTENCES).is_file() and not (folder / PASSES).exists()
 
 
 def start_job(
     folder: Path, sentences: Sequence[Sentence], *, overwrite: bool = False
 ) -> TranslationJob:
-    """Write a job with its first sheet. R2D2Error where the folder is there."""
+    """Write a job with its first sheet; raise R2D2Error where the folder exists."""
     check_outputs([a_folder(folder, is_unanswered)], overwrite=overwrite)
     job = TranslationJob(folder, {sentence.id: sentence for sentence in sentences})
     with whole_folder(folder) as work:
@@ -84,7 +85,7 @@ def start_job(
 
 
 def open_job(folder: Path) -> TranslationJob:
-    """A job as it stands. R2D2Error where there is none, or where it is damaged."""
+    """Read the state of a job; raise R2D2Error where there is none, or where it is damaged."""
     if not (folder / SENTENCES).is_file():
         raise R2D2Error(f"{folder} is no translation job: start one by `translate-review export`")
     sentences = _read(folder / SENTENCES, Sentence)
@@ -103,7 +104,13 @@ def open_job(folder: Path) -> TranslationJob:
 
 
 def sheet(job: TranslationJob, number: int, filled: Checks | None = None) -> str:
-    """The sentences that a pass still lacks, as CSV; the second pass keeps the cells `filled`."""
+    """Return the sentences that a pass still lacks as CSV.
+
+    Args:
+        job: the job.
+        number: the number of the pass.
+        filled: for the second pass, the cells that checkers have already filled in.
+    """
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(FIRST if number == 1 else SECOND)
@@ -119,7 +126,7 @@ def sheet(job: TranslationJob, number: int, filled: Checks | None = None) -> str
 
 
 def _filled(job: TranslationJob) -> Checks:
-    """What checkers wrote into the job's own sheet, by id and translation."""
+    """Read what checkers have written into the sheet in the job's folder."""
     file = job.folder / SHEETS[2]
     rows = read_sheet(file, DroppedRows())[1] if file.is_file() else ()
     return {
@@ -131,15 +138,15 @@ def _filled(job: TranslationJob) -> Checks:
 
 
 def take_sheet(job: TranslationJob, file: Path, by: str | None = None) -> SheetResult:
-    """Record a filled sheet, whichever pass it is of, and write the sheet of the second.
+    """Record a filled sheet of either pass, and write the sheet of the second pass.
 
     Args:
-        job: as it stands; the versions of the sheet are added to it.
-        file: CSV, as UTF-8, GB18030 or UTF-16; rows that cannot be read are counted.
-        by: who filled it, where a row names nobody.
+        job: the job; the versions of the sheet are added to it.
+        file: CSV in UTF-8, GB18030 or UTF-16; rows that cannot be read are counted.
+        by: the person for rows that name nobody.
 
     Raises:
-        R2D2Error: it is no sheet of ours, or of another job, or no row of it is filled in.
+        R2D2Error: the file is not a sheet of this job, or no row of it is filled in.
     """
     dropped = DroppedRows()
     columns, read = read_sheet(file, dropped)
@@ -170,10 +177,10 @@ def take_sheet(job: TranslationJob, file: Path, by: str | None = None) -> SheetR
 
 
 def captions(job: TranslationJob, tag: str, partial: bool) -> list[str]:
-    """The lines of a caption file, `NAME.jpg#tag#k caption`, as Flickr30k-CNA has them.
+    """Return the lines of a caption file, `NAME.jpg#tag#k caption`, in the form of Flickr30k-CNA.
 
     Raises:
-        R2D2Error: not all are checked, and `partial` was not asked for; or none is.
+        R2D2Error: not all sentences are checked and `partial` is False, or none is checked.
     """
     missing = len(job.sentences) - len(job.second)
     if missing and not partial:
@@ -198,7 +205,7 @@ def _version(
     where: str,
     dropped: DroppedRows,
 ) -> SentenceVersion | None:
-    """The version that a row holds; None where it holds none, which is counted."""
+    """Return the version in a row; None, with the reason counted, where it has none."""
     name = row.get("id", "")
     if name not in job.sentences:
         dropped.add("of another job", where)
@@ -239,7 +246,7 @@ def _passes(folder: Path) -> list[SentenceVersion]:
 
 
 def _read(path: Path, kind: type[Record]) -> list[Record]:
-    """A file that we wrote, line by line; R2D2Error where a line is none of ours."""
+    """Read the records of a file of a job; raise R2D2Error where a line is damaged."""
     records = []
     for number, line in enumerate(split_lines(read_text(path)), 1):
         if not line.strip():

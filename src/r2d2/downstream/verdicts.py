@@ -1,4 +1,4 @@
-"""The verdict on each pair over all rounds, and the pairs that still wait for answers."""
+"""Decide on each pair from the answers of all rounds, and find the pairs that lack answers."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ def decide(
     table: PairsTable,
     update: Update,
 ) -> dict[str, str]:
-    """The verdict on each pair of the set.
+    """Decide on each pair of a set.
 
-    A pair is unfinished until every round that asked about it has the answers of as many people as
-    it was meant to get; a person who answers twice counts once. A disputed pair is unfinished, too,
-    while a later round is incomplete and has no answer about it. A pair whose picture cannot be
-    read was in no task, so no answer is expected.
+    A pair is unfinished until as many people have answered in each of its rounds as were to answer;
+    a person who answers twice counts once. A disputed pair is also unfinished while a later round
+    is incomplete and has no answer about it. A pair whose picture cannot be read was in no task, so
+    no answer is expected.
 
     Args:
         items: the pairs.
-        export: all that was answered.
+        export: all answers and rounds.
         counted: the answers that count.
-        agree: share of them that the most frequent must be above.
+        agree: the most frequent answer must have more than this share of the answers.
         table: the set.
-        update: progress.
+        update: is told the progress.
 
     Returns:
-        By pair: an answer, `disputed`, `unfinished`, or `picture ...`, as an unreadable one is.
+        The verdict by pair: an answer, `disputed`, `unfinished`, or `picture ...` with the reason
+        why the picture cannot be read.
     """
     answers_of: dict[str, list[str]] = defaultdict(list)
     for answer in counted:
@@ -64,7 +65,7 @@ def decide(
 def all_finished(
     decided: Mapping[str, str], items: Sequence[PairQuestion], table: PairsTable
 ) -> None:
-    """R2D2Error where people have still to answer."""
+    """Raise R2D2Error where answers are still missing."""
     missing = [item.row for item in items if decided[item.pair] == UNFINISHED]
     if missing:
         raise R2D2Error(
@@ -77,7 +78,7 @@ def all_finished(
 def unreadable(
     decided: Mapping[str, str], items: Sequence[PairQuestion], table: PairsTable
 ) -> dict[str, tuple[str, ...]]:
-    """By reason: the first image ids of the pairs whose picture cannot be read."""
+    """Return the first image ids of the pairs whose picture cannot be read, by reason."""
     rows: dict[str, list[int]] = defaultdict(list)
     for item in items:
         if decided[item.pair].startswith(PICTURE):
@@ -86,12 +87,12 @@ def unreadable(
 
 
 def _answered(rounds: Mapping[int, QuestionRound]) -> set[int]:
-    """The numbers of the rounds that somebody answered."""
+    """Return the numbers of the rounds that have an answer."""
     return {number for number, question in rounds.items() if question.people}
 
 
 def _short(items: Sequence[PairQuestion], export: AnnotationExport) -> set[int]:
-    """Later rounds that asked about more pairs than have an answer by now."""
+    """Return the later rounds in which more pairs were asked about than have an answer."""
     counts: Counter[int] = Counter()
     for item in items:
         counts.update(_answered(export.rounds.get(item.pair, {})))
@@ -99,7 +100,7 @@ def _short(items: Sequence[PairQuestion], export: AnnotationExport) -> set[int]:
 
 
 def _unreadable(items: Sequence[PairQuestion], table: PairsTable, update: Update) -> dict[str, str]:
-    """The verdict on each of these pairs whose picture cannot be read."""
+    """Return the verdict on those of the pairs whose picture cannot be read."""
     verdicts = {}
     stage = "reading the pictures of unasked pairs"
     for item, pair in question_pictures(table, items, stage, update):
