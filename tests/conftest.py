@@ -7,6 +7,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from helpers.steps import StepWatch
+
 os.environ["R2D2_LANG"] = "en"  # whatever the locale of who runs the tests
 torch.set_num_threads(1)
 settings.register_profile("no deadline", deadline=None)
@@ -20,6 +22,13 @@ CHROMIUM = (
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def steps():
+    """The steps of the runs in this process; see `StepWatch`."""
+    with StepWatch() as watch:
+        yield watch
 
 
 @pytest.fixture(scope="module")

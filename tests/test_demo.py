@@ -6,6 +6,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from helpers.steps import before_forward
+from r2d2.model.vit import ViT
 from r2d2.models import load
 from r2d2.table import PairsTable
 from r2d2.training.log import read_history
@@ -191,11 +193,13 @@ def test_the_demo_trains_its_tokenizer_with_every_preset(tmp_path, monkeypatch, 
 
 
 def test_ctrl_c_while_measuring_says_how_to_go_on(demo, monkeypatch, capsys):
-    def interrupted(*_, **__):
+    def interrupt(_module):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("r2d2.demo.evaluate_run", interrupted)
-    code, _, lines = call_cli(monkeypatch, capsys, "demo", "--out", demo[0], "--resume", *SETTINGS)
+    with before_forward(ViT, interrupt):  # all its steps are made: it measures
+        code, _, lines = call_cli(
+            monkeypatch, capsys, "demo", "--out", demo[0], "--resume", *SETTINGS
+        )
     assert code == 130
     assert "--resume" in lines[-1]
 

@@ -14,8 +14,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import r2d2
+from helpers.calls import PowerCutError
+from helpers.steps import before_forward, measurements
 from r2d2.config import make_tuning_config
 from r2d2.finetune import KeepBest, finetune
+from r2d2.model.vit import ViT
 from r2d2.models import network_config
 from r2d2.own_table import own_table
 from r2d2.table import Pair, PairsTable, Text, write_table
@@ -23,7 +26,6 @@ from r2d2.training.distributed import ALONE
 from r2d2.training.epochs import Epoch, read_epochs
 from r2d2.training.pretrain import pretrain
 from r2d2.training.run_folder import remember
-from training.interrupted import PowerCutError, cut_second_measurement
 from training.small import (
     COLOURS,
     SIDE,
@@ -307,39 +309,36 @@ def test_a_pair_labelled_as_no_match_is_no_positive(start, matching, tmp_path):
     assert skipped["not a match"] == wrong > 100
 
 
-def test_stopped_and_resumed_it_is_the_undisturbed_run(start, own, tmp_path, monkeypatch):
+def test_stopped_and_resumed_it_is_the_undisturbed_run(start, own, tmp_path):
     config = config_of("retrieval", "train.epochs=3", "train.batch_size=8")
     table = own_table(own / "images", own / "captions.csv", tmp_path / "data")
     whole, out = tmp_path / "whole", tmp_path / "run"
     finetune(table, whole, config, init=start)
 
-    epochs = cut_second_measurement(monkeypatch)
-    with pytest.raises(PowerCutError):
+    with measurements(out, cut=2) as epochs, pytest.raises(PowerCutError):
         finetune(table, out, config, init=start)
-    finetune(table, out, config, init=start, resume=True)
-    assert epochs == [1, 2, 2, 3]
+    assert epochs == [1, 2]
+    with measurements(out) as epochs:
+        finetune(table, out, config, init=start, resume=True)
+    assert epochs[:2] == [2, 3]
     assert read_epochs(out) == read_epochs(whole)
     ours, theirs = tensors(out), tensors(whole)
     assert all(ours[name].equal(theirs[name]) for name in theirs)
 
 
 @pytest.mark.parametrize(("kind", "precision"), [("cuda", "high"), ("cpu", "highest")])
-def test_on_a_gpu_an_epoch_is_measured_on_its_tensor_cores(
-    kind, precision, own, tmp_path, monkeypatch
-):
+def test_on_a_gpu_an_epoch_is_measured_on_its_tensor_cores(kind, precision, start, own, tmp_path):
     """Others wait for it; the contrast of a step is computed in float32 as ever."""
     table = PairsTable.open(own_table(own / "images", own / "captions.csv", tmp_path / "data"))
-    seen = []
+    model, seen = r2d2.load(start), set()
 
-    def measure(_self, _model, epoch, step):
-        seen.append(torch.get_float32_matmul_precision())
-        return Epoch(epoch, step, 0.0, 10.0)
-
-    monkeypatch.setattr(KeepBest, "_measure", measure)
-    monkeypatch.setattr(KeepBest, "_model", lambda *_: SimpleNamespace(save=lambda _path: None))
-    trainer = SimpleNamespace(world=ALONE, device=torch.device(kind), step=10, steps=20)
-    KeepBest(table, tmp_path, config_of("retrieval"))(trainer, 1)
-    assert seen == [precision]
+    trainer = SimpleNamespace(
+        world=ALONE, device=torch.device(kind), step=10, steps=20, model=model.model,
+        tokenizer=model.tokenizer, config=config_of("retrieval"), plain_weights=lambda: None,
+    )  # fmt: skip
+    with before_forward(ViT, lambda _: seen.add(torch.get_float32_matmul_precision())):
+        KeepBest(table, tmp_path, config_of("retrieval"))(trainer, 1)
+    assert seen == {precision}
     assert torch.get_float32_matmul_precision() == "highest"
 
 
@@ -464,14 +463,19 @@ def test_what_cannot_be_fine_tuned_is_refused(start, tmp_path):
     assert "unknown task 'retreival'" in refused(make_tuning_config, "retreival", True)
 
 
-def test_pre_training_keeps_its_best_epoch_where_it_is_asked_to(tmp_path, monkeypatch, capsys):
+def test_pre_training_keeps_its_best_epoch_where_it_is_asked_to(
+    tmp_path, monkeypatch, capsys, steps
+):
     table, out = small_table(tmp_path / "pairs.lance"), tmp_path / "run"
-    figures = iter((3.0, 7.0, 5.0))
-    monkeypatch.setattr(
-        KeepBest, "_measure", lambda self, model, epoch, step: Epoch(epoch, step, next(figures), 1)
-    )
+
+    @torch.no_grad()
+    def forget():
+        for parameter in steps.module.model.towers.parameters():
+            parameter.zero_()
+
+    steps.before[8] = forget  # the first step of the last epoch, which is the worst therefore
     settings = small_settings(
-        "prd2", "train.epochs=3", "train.checkpoint_every=4", "train.keep_checkpoints=2",
+        "prd2", "train.epochs=3", "train.checkpoint_every=2", "train.keep_checkpoints=5",
         "train.validate=true",
     )  # fmt: skip
     command = ("pretrain", table, "--variant", "prd2", "--out", out)
@@ -479,15 +483,19 @@ def test_pre_training_keeps_its_best_epoch_where_it_is_asked_to(tmp_path, monkey
         monkeypatch, capsys, *command, *(x for s in settings for x in ("--set", s))
     )
     assert code == 0, lines
-    assert [(e.epoch, e.figure) for e in read_epochs(out)] == [(1, 3.0), (2, 7.0), (3, 5.0)]
+    epochs = read_epochs(out)
+    assert [(e.epoch, e.step) for e in epochs] == [(1, 4), (2, 8), (3, 12)]
+    best = max(epochs, key=lambda e: e.figure)
+    assert best.epoch < 3
     kept = sorted(p.name for p in (out / "checkpoints").iterdir())
-    assert kept == ["step-0000008", "step-0000012"]  # the newest two
+    assert kept == [f"step-{step:07d}" for step in (4, 6, 8, 10, 12)]  # the newest five
 
     def temperature(path):
         return r2d2.load(path).model.log_temperature
 
-    saved = load_file(out / "checkpoints" / kept[0] / "model.safetensors")["log_temperature"]
-    assert temperature(out / "best").equal(saved)  # the second epoch's
+    weights = out / "checkpoints" / f"step-{best.step:07d}" / "model.safetensors"
+    saved = load_file(weights)["log_temperature"]
+    assert temperature(out / "best").equal(saved)
     assert not temperature(out / "model").equal(saved)
     write_table(tmp_path / "train.lance", [Pair("a", b"", (Text("猫", "title"),), "train")])
     assert "no split 'val'" in refused(

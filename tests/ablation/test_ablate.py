@@ -1,11 +1,14 @@
 """An ablation from end to end, small: what it runs, what it does not run again, what it writes."""
 
 import json
+import signal
+from functools import partial
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
+from helpers.calls import PowerCutError
 from r2d2.ablation.ablate import AblationPlan, ablate
 from r2d2.ablation.document import paper, table_lines
 from r2d2.ablation.outcome import OUTCOME, load_outcome
@@ -19,7 +22,6 @@ from r2d2.errors import RunStoppedError
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.published import published
 from r2d2.table import Pair, PairsTable, Text, write_table
-from r2d2.training import trainer as trainer_module
 from training.small import SETTINGS, call_cli, contents, name, picture, png, refused, small_table
 
 SHORT = (*SETTINGS, "train.epochs=2")
@@ -106,51 +108,39 @@ def test_two_seeds_allow_no_verdict(swept):
     assert "verdict" not in paths[0].read_text(encoding="utf-8")
 
 
-def test_what_is_done_is_not_done_again_and_more_seeds_go_on(swept, monkeypatch):
+def test_what_is_done_is_not_done_again_and_more_seeds_go_on(swept, steps):
     table, out, paths = swept
     before = contents(out / "runs")
     reports = [path.read_bytes() for path in paths]
-    monkeypatch.setattr(trainer_module.Trainer, "train_step", None)  # a step would fail
     ablate(table, out, AblationPlan(TWO, (0, 1), settings=SHORT))
+    assert steps.made == []
     assert contents(out / "runs") == before
     assert [path.read_bytes() for path in paths] == reports
 
 
-def test_a_run_that_was_stopped_goes_on(swept, tmp_path, monkeypatch):
+def test_a_run_that_was_stopped_goes_on(swept, tmp_path, steps):
     table, out, _ = swept
-    step = trainer_module.Trainer.train_step
-    taken = []
-
-    def stopping(self, batch):
-        taken.append(self.step)
-        if self.step == 7 and len(taken) == 8:  # a checkpoint is written every 7 steps
-            raise KeyboardInterrupt
-        return step(self, batch)
-
     plan = AblationPlan(("prd2",), (1,), settings=SHORT)
     other = tmp_path / "out"
     (other / "speed.json").parent.mkdir()
     (other / "speed.json").write_bytes((out / "speed.json").read_bytes())
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer_module.Trainer, "train_step", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            ablate(table, other, plan)
-        assert not (other / "ablation.json").exists()
+    steps.cut(7)  # the last one; a checkpoint is written every 7 steps
+    with pytest.raises(PowerCutError):
         ablate(table, other, plan)
-    assert taken == [*range(8), 7]  # not from the start
+    assert steps.made == [*range(7)]
+    assert not (other / "ablation.json").exists()
+    ablate(table, other, plan)
+    assert steps.made == [*range(8)]  # not from the start
     run = "runs/prd2-2epochs-seed1/" + OUTCOME
     assert (other / run).read_bytes() == (out / run).read_bytes()
 
 
-def test_a_signal_names_the_remedy(swept, tmp_path, monkeypatch):
+def test_a_signal_names_the_remedy(swept, tmp_path, steps):
     table, out, _ = swept
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "speed.json").write_bytes((out / "speed.json").read_bytes())
 
-    def stop(*_, **__):
-        raise RunStoppedError(2, tmp_path / "checkpoint")
-
-    monkeypatch.setattr("r2d2.ablation.runs.pretrain", stop)
+    steps.before[1] = partial(signal.raise_signal, signal.SIGINT)
     with pytest.raises(RunStoppedError, match="the same command goes on") as caught:
         ablate(table, tmp_path / "out", AblationPlan(("prd2",), (1,), settings=SHORT))
     assert caught.value.signum == 2

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import r2d2
-import r2d2.training.checkpoint as module
+from helpers.calls import watched
 from r2d2.errors import R2D2Error
 from r2d2.model.r2d2 import R2D2
 from r2d2.objectives.losses import Objectives
@@ -152,22 +152,19 @@ def test_what_a_kill_left_half_written_is_no_checkpoint_and_is_cleared_away(trai
     ids=["full", "broken", "interrupted"],
 )
 @pytest.mark.parametrize("at", ["model", "state"])
-def test_a_failure_in_the_middle_leaves_the_old_one_whole(
-    failure, at, trainer, tmp_path, monkeypatch
-):
+def test_a_failure_in_the_middle_leaves_the_old_one_whole(failure, at, trainer, tmp_path):
     save(trainer, tmp_path, 3)
     before = contents(tmp_path)
 
-    def half(tensors, path):
-        save_file(tensors, path)
+    def half(call):
+        path = call.arguments["filename"]
         if path.name.startswith(at):
             with path.open("r+b") as file:
                 file.truncate(path.stat().st_size // 2)
             raise failure
 
-    monkeypatch.setattr(module, "save_file", half)
     wanted = R2D2Error if isinstance(failure, OSError) else KeyboardInterrupt
-    with pytest.raises(wanted) as caught:
+    with watched(save_file, end=half), pytest.raises(wanted) as caught:
         save(trainer, tmp_path, 4)
     if wanted is R2D2Error:
         assert "step-0000004" in str(caught.value)

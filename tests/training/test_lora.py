@@ -7,6 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 import r2d2
+from helpers.calls import PowerCutError
+from helpers.steps import measurements
 from models.named import write_model
 from r2d2.config import TrainConfig, make_config, make_tuning_config
 from r2d2.finetune import finetune, tuning_config, tuning_start
@@ -16,7 +18,6 @@ from r2d2.training.lora import add_lora, merged
 from r2d2.training.pretrain import pretrain
 from r2d2.used_settings import check_used
 from r2d2.weights.towers import TowerOptions, import_towers
-from training.interrupted import PowerCutError, cut_second_measurement
 from training.small import picture, refused, small_table, tensors
 from weights.published import save_small
 
@@ -105,7 +106,7 @@ def config_of(*more):
     return make_tuning_config("retrieval", True, (*QUICK, *more))
 
 
-def test_a_run_saves_a_plain_model_and_resumes_to_the_same_bits(place, tmp_path, monkeypatch):
+def test_a_run_saves_a_plain_model_and_resumes_to_the_same_bits(place, tmp_path):
     folder, table = place
     whole, out = tmp_path / "whole", tmp_path / "run"
     finetune(table, whole, config_of(), init=folder / "start")
@@ -121,11 +122,12 @@ def test_a_run_saves_a_plain_model_and_resumes_to_the_same_bits(place, tmp_path,
     moved = moved - before["towers.text.layers.0.feed_forward.0.weight"]
     assert torch.linalg.matrix_rank(moved.double(), rtol=1e-4) <= RANK
 
-    epochs = cut_second_measurement(monkeypatch)
-    with pytest.raises(PowerCutError):
+    with measurements(out, cut=2) as epochs, pytest.raises(PowerCutError):
         finetune(table, out, config_of(), init=folder / "start")
-    finetune(table, out, config_of(), init=folder / "start", resume=True)
-    assert epochs == [1, 2, 2, 3]
+    assert epochs == [1, 2]
+    with measurements(out) as epochs:
+        finetune(table, out, config_of(), init=folder / "start", resume=True)
+    assert epochs[:2] == [2, 3]
     assert read_epochs(out) == read_epochs(whole)
     ours, theirs = tensors(out), tensors(whole)
     assert all(ours[name].equal(theirs[name]) for name in theirs)

@@ -6,15 +6,17 @@ import random
 import shutil
 import signal
 import threading
+from functools import partial
 
 import pytest
 
+from helpers.calls import PowerCutError
+from helpers.steps import endless_loss, power_cut
 from r2d2.errors import R2D2Error, RunStoppedError, TerminatedError
 from r2d2.models import load
 from r2d2.table import PairsTable
 from r2d2.training.pretrain import pretrain
 from r2d2.training.signals import signals
-from r2d2.training.trainer import Trainer
 from training.small import (
     assert_same_run,
     contents,
@@ -24,7 +26,6 @@ from training.small import (
     small_table,
     tensors,
 )
-from training.two import endless_loss
 
 # What draws numbers, or keeps a state, besides the weights: all of it must come back.
 MORE = ("model.dropout=0.1", "train.cache_mb=0", "train.source_shares={title: 1, query: 3}")
@@ -40,39 +41,19 @@ def table(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(table, tmp_path_factory):
+    """By variant: a run that nothing stops, and its summary."""
     runs = {}
-
-    def run(variant):
-        if variant not in runs:
-            out = tmp_path_factory.mktemp("whole") / variant
-            runs[variant] = out, pretrain(table, out, small_config(variant, *MORE))
-        return runs[variant]
-
-    return run
-
-
-class Steps:
-    """Notes the steps that a trainer makes, and does something before some of them."""
-
-    def __init__(self, monkeypatch):
-        self.made = []
-        self.before = {}
-        train_step = Trainer.train_step
-
-        def noted(trainer, batch):
-            self.before.pop(trainer.step, lambda: None)()
-            self.made.append(trainer.step)
-            return train_step(trainer, batch)
-
-        monkeypatch.setattr(Trainer, "train_step", noted)
+    for variant in VARIANTS:
+        out = tmp_path_factory.mktemp("whole") / variant
+        runs[variant] = out, pretrain(table, out, small_config(variant, *MORE))
+    return runs
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_stopped_by_signals_and_resumed_is_the_undisturbed_run(
-    variant, table, undisturbed, tmp_path, monkeypatch
+    variant, table, undisturbed, tmp_path, steps
 ):
-    whole, summary = undisturbed(variant)
-    steps = Steps(monkeypatch)
+    whole, summary = undisturbed[variant]
     config = small_config(variant, *MORE)
     stops = sorted(random.Random(variant).sample(range(summary.steps - 1), 3))
     for stop, signum in zip(stops, (signal.SIGINT, signal.SIGTERM, signal.SIGINT), strict=True):
@@ -92,18 +73,14 @@ def test_stopped_by_signals_and_resumed_is_the_undisturbed_run(
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_crash_costs_the_steps_since_the_checkpoint_and_nothing_else(
-    variant, table, undisturbed, tmp_path, monkeypatch
+    variant, table, undisturbed, tmp_path, steps
 ):
-    whole, summary = undisturbed(variant)
-    steps = Steps(monkeypatch)
+    whole, summary = undisturbed[variant]
     config = small_config(variant, *MORE)
-
-    def power_cut():
-        raise RuntimeError("power cut")
 
     crash = random.Random(variant).randrange(8, 14)  # a checkpoint is written each 7 steps
     steps.before[crash] = power_cut
-    with pytest.raises(RuntimeError, match="power cut"):
+    with pytest.raises(PowerCutError):
         pretrain(table, tmp_path / "run", config)
     assert [row["step"] for row in history(tmp_path / "run")] == list(range(crash))
     pretrain(table, tmp_path / "run", config, resume=True)
@@ -111,23 +88,19 @@ def test_a_crash_costs_the_steps_since_the_checkpoint_and_nothing_else(
     assert_same_run(tmp_path / "run", whole)  # its history too: no step stands there twice
 
 
-def test_a_crash_before_the_first_checkpoint_starts_again(
-    table, undisturbed, tmp_path, monkeypatch
-):
-    whole, summary = undisturbed("prd2")
-    steps = Steps(monkeypatch)
-    steps.before[2] = lambda: (_ for _ in ()).throw(RuntimeError("power cut"))
-    with pytest.raises(RuntimeError):
+def test_a_crash_before_the_first_checkpoint_starts_again(table, undisturbed, tmp_path, steps):
+    whole, summary = undisturbed["prd2"]
+    steps.before[2] = power_cut
+    with pytest.raises(PowerCutError):
         pretrain(table, tmp_path / "run", small_config("prd2", *MORE))
     pretrain(table, tmp_path / "run", small_config("prd2", *MORE), resume=True)
     assert steps.made == [0, 1, *range(summary.steps)]
     assert_same_run(tmp_path / "run", whole)
 
 
-def test_bad_rows_are_counted_over_all_sittings(table, undisturbed, tmp_path, monkeypatch):
-    _, summary = undisturbed("prd2")
+def test_bad_rows_are_counted_over_all_sittings(table, undisturbed, tmp_path, steps):
+    _, summary = undisturbed["prd2"]
     assert summary.skipped == {"no text": 1, "image: unreadable": 2, "image: empty": 1}
-    steps = Steps(monkeypatch)
     config = small_config("prd2", *MORE)
     steps.before[summary.steps - 1] = lambda: signal.raise_signal(signal.SIGINT)
     with pytest.raises(RunStoppedError):
@@ -152,7 +125,7 @@ def test_a_finished_run_is_resumed_to_no_effect(table, undisturbed, tmp_path):
 
 
 def test_the_model_of_the_run_is_the_one_that_was_trained(undisturbed):
-    whole, summary = undisturbed("r2d2")
+    whole, summary = undisturbed["r2d2"]
     found = tensors(whole)
     trained = {k.split("/", 2)[2]: v for k, v in found.items() if k.startswith("step")}
     saved = load(whole).model.state_dict()
@@ -161,14 +134,13 @@ def test_the_model_of_the_run_is_the_one_that_was_trained(undisturbed):
 
 
 def test_another_seed_is_another_run(table, undisturbed, tmp_path):
-    whole, _ = undisturbed("prd2")
+    whole, _ = undisturbed["prd2"]
     pretrain(table, tmp_path / "run", small_config("prd2", *MORE, "train.seed=1"))
     with pytest.raises(AssertionError, match="tensors differ"):
         assert_same_run(tmp_path / "run", whole)
 
 
-def test_signals_are_ours_only_while_a_run_goes_on(table, tmp_path, monkeypatch):
-    steps = Steps(monkeypatch)
+def test_signals_are_ours_only_while_a_run_goes_on(table, tmp_path, steps):
     seen = []
     steps.before[1] = lambda: seen.append(signal.getsignal(signal.SIGTERM))
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
@@ -178,8 +150,7 @@ def test_signals_are_ours_only_while_a_run_goes_on(table, tmp_path, monkeypatch)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_a_second_signal_stops_at_once_and_leaves_the_last_checkpoint(table, tmp_path, monkeypatch):
-    steps = Steps(monkeypatch)
+def test_a_second_signal_stops_at_once_and_leaves_the_last_checkpoint(table, tmp_path, steps):
 
     def twice():
         signal.raise_signal(signal.SIGINT)
@@ -191,8 +162,7 @@ def test_a_second_signal_stops_at_once_and_leaves_the_last_checkpoint(table, tmp
     assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-0000007"]
 
 
-def test_a_second_sigterm_is_told_from_ctrl_c(table, tmp_path, monkeypatch):
-    steps = Steps(monkeypatch)
+def test_a_second_sigterm_is_told_from_ctrl_c(table, tmp_path, steps):
     steps.before[1] = lambda: [signal.raise_signal(signal.SIGTERM) for _ in range(2)]
     with pytest.raises(TerminatedError):
         pretrain(table, tmp_path / "run", small_config("prd2"))
@@ -208,8 +178,8 @@ def test_of_several_processes_sigterm_is_one_wish_however_often_it_comes():
             signal.raise_signal(signal.SIGINT)
 
 
-def test_a_signal_while_the_last_epoch_is_measured_is_not_lost(table, tmp_path, monkeypatch):
-    steps, told, out = Steps(monkeypatch), [], tmp_path / "run"
+def test_a_signal_while_the_last_epoch_is_measured_is_not_lost(table, tmp_path, steps):
+    told, out = [], tmp_path / "run"
     config = small_config("prd2", "train.epochs=2")
 
     def measured(trainer, epoch):
@@ -229,14 +199,12 @@ def test_a_signal_while_the_last_epoch_is_measured_is_not_lost(table, tmp_path, 
     assert (out / "model").is_dir()
 
 
-def test_a_table_that_is_lost_ends_the_run_in_one_line_and_keeps_what_was_learnt(
-    tmp_path, monkeypatch
-):
+def test_a_table_that_is_lost_ends_the_run_in_one_line_and_keeps_what_was_learnt(tmp_path, steps):
     here, away, out = tmp_path / "pairs.lance", tmp_path / "away.lance", tmp_path / "run"
     small_table(here)
     config = small_config("prd2", *MORE)
     pretrain(here, tmp_path / "whole", config)
-    Steps(monkeypatch).before[9] = lambda: here.rename(away)
+    steps.before[9] = lambda: here.rename(away)
     message = refused(pretrain, here, out, config)
     assert f"{here} cannot be read any more" in message
     assert "--resume" in message
@@ -247,18 +215,17 @@ def test_a_table_that_is_lost_ends_the_run_in_one_line_and_keeps_what_was_learnt
     assert_same_run(out, tmp_path / "whole")
 
 
-def test_negatives_stay_in_the_groups_that_the_run_began_with(table, tmp_path, monkeypatch, caplog):
+def test_negatives_stay_in_the_groups_that_the_run_began_with(table, tmp_path, steps, caplog):
     """Whatever the number of processes times chunks is later on, where it can be."""
     groups = {}
-    train_step = Trainer.train_step
 
-    def noted(trainer, batch):
-        groups[trainer.step] = trainer.step_context().group_size
-        if trainer.step in (1, 3):
+    def note(stops):
+        groups[steps.context.step] = steps.context.group_size
+        if stops:
             signal.raise_signal(signal.SIGTERM)
-        return train_step(trainer, batch)
 
-    monkeypatch.setattr(Trainer, "train_step", noted)
+    for step in range(7):
+        steps.before[step] = partial(note, step in (1, 3))
     out = tmp_path / "run"
     for chunks in (2, 1, 4):
         config = small_config("r2d2", "train.epochs=2", f"system.accumulate={chunks}")
@@ -274,7 +241,7 @@ def test_negatives_stay_in_the_groups_that_the_run_began_with(table, tmp_path, m
 
 
 def test_a_run_in_a_thread_trains_without_signals(table, undisturbed, tmp_path):
-    whole, _ = undisturbed("prd2")
+    whole, _ = undisturbed["prd2"]
     config = small_config("prd2", *MORE)
     thread = threading.Thread(target=pretrain, args=(table, tmp_path / "run", config))
     thread.start()
@@ -283,10 +250,9 @@ def test_a_run_in_a_thread_trains_without_signals(table, undisturbed, tmp_path):
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_with_a_remedy_that_helps(
-    table, tmp_path, monkeypatch
+    table, tmp_path, steps
 ):
     out = tmp_path / "run"
-    steps = Steps(monkeypatch)
     wild = small_config("r2d2", "train.lr=1e30", "train.warmup_steps=0", "train.clip_norm=0")
     with pytest.raises(
         R2D2Error, match=r"step \d+: the loss or the gradient is not finite"
@@ -303,38 +269,36 @@ def test_a_gradient_that_is_not_finite_stops_the_run_with_a_remedy_that_helps(
     assert table.image_ids(noted["rows"]) == noted["image_ids"]
 
 
-def test_a_step_that_is_not_finite_changes_nothing(table, tmp_path, monkeypatch):
+def test_a_step_that_is_not_finite_changes_nothing(table, tmp_path, steps):
     """One poisoned batch in the middle of a run: left out, counted, and the run ends well."""
-    prepare, before = Trainer.prepare, {}
+    before = {}
 
-    def poisoned(trainer, raw):
-        batch = prepare(trainer, raw)
-        if trainer.step == 5:
-            before["weights"] = [p.detach().clone() for p in trainer.model.parameters()]
-            before["queued"] = trainer.objectives.queue.count
-            batch.pixels[0, 0, 0, 0] = float("nan")
-        if trainer.step == 6:
-            after = [p.detach() for p in trainer.model.parameters()]
-            pairs = zip(before["weights"], after, strict=True)
-            assert all(a.equal(b) for a, b in pairs)
-            assert trainer.objectives.queue.count == before["queued"]
-        return batch
+    def poison():
+        before["weights"] = [p.detach().clone() for p in steps.module.model.parameters()]
+        before["queued"] = steps.module.objectives.queue.count
+        steps.batch.pixels[0, 0, 0, 0] = float("nan")
 
-    monkeypatch.setattr(Trainer, "prepare", poisoned)
+    def compare():
+        after = [p.detach() for p in steps.module.model.parameters()]
+        assert all(a.equal(b) for a, b in zip(before["weights"], after, strict=True))
+        assert steps.module.objectives.queue.count == before["queued"]
+        before["compared"] = True
+
+    steps.before |= {5: poison, 6: compare}
     summary = pretrain(table, tmp_path / "run", small_config("r2d2"))
     assert summary.bad_steps == 1
-    assert len(before) == 2
+    assert before["compared"]
     rows = history(tmp_path / "run")
     assert math.isnan(rows[5]["grad_norm"])
     assert all(math.isfinite(row["grad_norm"]) for row in rows[:5] + rows[6:])
 
 
-def test_a_loss_that_is_not_finite_is_left_out_though_its_gradient_is(table, tmp_path, monkeypatch):
+def test_a_loss_that_is_not_finite_is_left_out_though_its_gradient_is(table, tmp_path):
     whole, out = tmp_path / "whole", tmp_path / "run"
     config = small_config("prd2", "train.epochs=1")
     pretrain(table, whole, config)
-    endless_loss(monkeypatch.setattr, step=1)
-    assert pretrain(table, out, config).bad_steps == 1
+    with endless_loss(step=1):
+        assert pretrain(table, out, config).bad_steps == 1
     rows = history(out)
     assert [math.isfinite(row["loss/total"]) for row in rows] == [True, False, True]
     assert rows[1]["grad_norm"] == history(whole)[1]["grad_norm"]
@@ -355,9 +319,9 @@ def test_every_epoch_is_told_of_once_by_its_number(epochs, batch, table, tmp_pat
 
 
 @pytest.mark.parametrize("lost", [shutil.rmtree, lambda out: out.rename(out.with_name("moved"))])
-def test_a_lost_folder_ends_the_run_and_is_not_made_anew(lost, table, tmp_path, monkeypatch):
+def test_a_lost_folder_ends_the_run_and_is_not_made_anew(lost, table, tmp_path, steps):
     out = tmp_path / "run"
-    Steps(monkeypatch).before[9] = lambda: lost(out)
+    steps.before[9] = lambda: lost(out)
     message = refused(pretrain, table, out, small_config("prd2", *MORE, "train.log_every=1000"))
     assert f"{out} is gone" in message
     assert not out.exists()

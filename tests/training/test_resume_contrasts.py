@@ -2,9 +2,9 @@
 
 import pytest
 
+from helpers.calls import PowerCutError
 from r2d2.models import load
 from r2d2.training.pretrain import pretrain
-from r2d2.training.trainer import Trainer
 from training.small import assert_same_run, history, small_config, small_table
 
 TAUGHT = ("objectives.list_size=4", "objectives.weight_rerank=0.5")
@@ -18,23 +18,15 @@ OBJECTIVES = {
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_a_run_that_was_stopped_is_the_undisturbed_one(name, tmp_path, monkeypatch, caplog):
+def test_a_run_that_was_stopped_is_the_undisturbed_one(name, tmp_path, steps, caplog):
     caplog.set_level("INFO")
     variant, *settings = OBJECTIVES[name]
     table = small_table(tmp_path / "pairs.lance")
     config = small_config(variant, *settings, "train.epochs=3", "train.checkpoint_every=3")
     pretrain(table, tmp_path / "whole", config)
-    train_step = Trainer.train_step
-
-    def stopped(trainer, batch):
-        if trainer.step == 7:
-            raise RuntimeError("power cut")
-        return train_step(trainer, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "train_step", stopped)
-        with pytest.raises(RuntimeError, match="power cut"):
-            pretrain(table, tmp_path / "parts", config)
+    steps.cut(7)
+    with pytest.raises(PowerCutError):
+        pretrain(table, tmp_path / "parts", config)
     pretrain(table, tmp_path / "parts", config, resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
     logged = {key for line in history(tmp_path / "parts") for key in line}

@@ -1,5 +1,8 @@
 """The second stage: the towers stay, the cross encoders learn alone on blocks that are mined."""
 
+import signal
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -82,21 +85,13 @@ def test_each_stage_has_its_losses_and_its_learning_rate(whole):
     assert rates[START] < rates[START + 2]  # it warms up anew
 
 
-def test_stopped_and_resumed_it_is_the_same_run(table, whole, tmp_path, monkeypatch):
+def test_stopped_and_resumed_it_is_the_same_run(table, whole, tmp_path, steps):
     out = tmp_path / "run"
-    train_step = Trainer.train_step
-
-    def stopped(trainer, batch):
-        if trainer.step in stops:
-            stops.remove(trainer.step)
-            raise RunStoppedError(15, trainer.save())
-        return train_step(trainer, batch)
-
-    monkeypatch.setattr(Trainer, "train_step", stopped)
-    stops = {START - 1, START, START + 5}  # before it, at its beginning, within a stretch
-    while stops:
+    for stop in (START - 1, START, START + 5):  # before it, at its beginning, within a stretch
+        steps.before[stop - 1] = partial(signal.raise_signal, signal.SIGTERM)
         with pytest.raises(RunStoppedError):
             pretrain(table, out, config(), resume=True)
+        assert steps.made[-1] == stop - 1
     pretrain(table, out, config(), resume=True)
     plain = tmp_path / "plain"
     pretrain(table, plain, config())

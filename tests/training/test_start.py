@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from helpers.calls import PowerCutError
 from r2d2.config import make_config, make_tuning_config
 from r2d2.finetune import finetune
 from r2d2.models import load
 from r2d2.training.pretrain import pretrain
-from r2d2.training.trainer import Trainer
 from training.small import (
     SETTINGS,
     assert_same_run,
@@ -56,19 +56,6 @@ def started(place, tmp_path, cli):
         return cli(*command, *(() if init is None else ("--init", init)))
 
     return run
-
-
-def stop_before(monkeypatch, step):
-    """A power cut before a step, once."""
-    train_step = Trainer.train_step
-
-    def cut(trainer, batch):
-        if trainer.step == step:
-            monkeypatch.setattr(Trainer, "train_step", train_step)
-            raise RuntimeError("power cut")
-        return train_step(trainer, batch)
-
-    monkeypatch.setattr(Trainer, "train_step", cut)
 
 
 # What contradicts the model
@@ -206,14 +193,14 @@ def test_a_resumed_run_with_another_vocabulary_is_refused(vocab, started, tmp_pa
 
 @pytest.mark.parametrize("cut", [1, 5])
 def test_resumed_without_init_it_starts_from_the_model_that_it_began_with(
-    cut, started, place, tmp_path, monkeypatch, caplog
+    cut, started, place, tmp_path, steps, caplog
 ):
     """Before the first checkpoint, which comes after the fourth step, and after it."""
     caplog.set_level(logging.INFO)
     settings = (*SHORT[:-1], "train.checkpoint_every=4")
     assert started(out=tmp_path / "whole", settings=settings)[0] == 0
-    stop_before(monkeypatch, cut)
-    with pytest.raises(RuntimeError, match="power cut"):
+    steps.cut(cut)
+    with pytest.raises(PowerCutError):
         started(settings=settings)
     assert (tmp_path / "run" / "checkpoints").exists() == (cut == 5)
     code, _, lines = started("--resume", init=None, settings=settings)
@@ -221,22 +208,22 @@ def test_resumed_without_init_it_starts_from_the_model_that_it_began_with(
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
-def test_in_python_too(place, tmp_path, monkeypatch):
+def test_in_python_too(place, tmp_path, steps):
     config = small_config("r2d2", *SHORT)
     pretrain(place / "pairs.lance", tmp_path / "whole", config, init=place / "r2d2")
-    stop_before(monkeypatch, 1)
-    with pytest.raises(RuntimeError, match="power cut"):
+    steps.cut(1)
+    with pytest.raises(PowerCutError):
         pretrain(place / "pairs.lance", tmp_path / "run", config, init=place / "r2d2")
     pretrain(place / "pairs.lance", tmp_path / "run", config, resume=True)
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
 @pytest.fixture
-def cut_off(place, tmp_path, monkeypatch, started):
+def cut_off(place, tmp_path, steps, started):
     """A run that was cut off before its first checkpoint, and the model that it began with."""
     init = shutil.copytree(place / "r2d2" / "model", tmp_path / "init")
-    stop_before(monkeypatch, 1)
-    with pytest.raises(RuntimeError, match="power cut"):
+    steps.cut(1)
+    with pytest.raises(PowerCutError):
         started(init=init)
     return init
 
@@ -292,13 +279,13 @@ def test_a_run_from_random_weights_does_not_go_on_from_a_model(started, place, t
 
 
 def test_once_there_is_a_checkpoint_the_model_is_not_needed_any_more(
-    place, tmp_path, started, monkeypatch
+    place, tmp_path, started, steps
 ):
     init = shutil.copytree(place / "r2d2" / "model", tmp_path / "init")
     settings = (*SHORT[:-1], "train.checkpoint_every=2")
     assert started(init=init, out=tmp_path / "whole", settings=settings)[0] == 0
-    stop_before(monkeypatch, 3)
-    with pytest.raises(RuntimeError, match="power cut"):
+    steps.cut(3)
+    with pytest.raises(PowerCutError):
         started(init=init, settings=settings)
     shutil.rmtree(init)
     assert started("--resume", init=None, settings=settings)[0] == 0
@@ -314,14 +301,14 @@ def test_a_run_that_noted_no_hash_goes_on(cut_off, started, tmp_path):
 
 
 @pytest.mark.parametrize("resumed_by", ["command", "python"])
-def test_fine_tuning_goes_on_without_init(resumed_by, place, tmp_path, monkeypatch, cli):
+def test_fine_tuning_goes_on_without_init(resumed_by, place, tmp_path, steps, cli):
     settings = ("system.threads=1", "train.batch_size=8", "train.epochs=1", "train.augment=none",
                 "objectives.queue_size=16", "train.lr=1e-3", "train.warmup_steps=1")  # fmt: skip
     config = make_tuning_config("retrieval", True, settings)
     table, whole, out = place / "pairs.lance", tmp_path / "whole", tmp_path / "run"
     finetune(table, whole, config, init=place / "r2d2")
-    stop_before(monkeypatch, 1)
-    with pytest.raises(RuntimeError, match="power cut"):
+    steps.cut(1)
+    with pytest.raises(PowerCutError):
         finetune(table, out, config, init=place / "r2d2")
     if resumed_by == "python":
         finetune(table, out, config, resume=True)

@@ -15,10 +15,10 @@ from small_step import CONTEXT, CONTRASTS, batch_of, second_texts, setup
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 
+from helpers.steps import endless_loss
 from r2d2.config import TrainConfig
 from r2d2.errors import R2D2Error
 from r2d2.model.encoded_states import EncodedStates
-from r2d2.training import exchange
 from r2d2.training.checkpoint import optimizer_tensors
 from r2d2.training.distributed import world
 from r2d2.training.launch import leave
@@ -26,7 +26,6 @@ from r2d2.training.optimizer import make_optimizer
 from r2d2.training.pretrain import pretrain
 from r2d2.training.sharding import average_uncut, clip_gradients, full, gathered, is_cut, shard
 from r2d2.training.step import Passes, Step, backward, leaves_unused, spread
-from r2d2.training.trainer import Trainer
 from training.small import small_config
 
 TEXTS = [[7, 9, 11, 7], [8, 8], [12, 13, 14, 15, 16, 17, 18], [8, 8], [19], [], [20, 21], [9, 22]]
@@ -53,32 +52,10 @@ PRESENT = {
 }
 
 
-def endless_loss(put, step, rank=0):
-    """In one step of one process a loss without an end, whose gradient is as ever."""
-    train_step = Trainer.train_step
-
-    def poisoned(self, batch):
-        if (self.step, self.world.rank) != (step, rank):
-            return train_step(self, batch)
-        contrast = self.objectives.contrast
-
-        def endless(*arguments):
-            output = contrast(*arguments)
-            losses = {name: loss + float("inf") for name, loss in output.losses.items()}
-            return dataclasses.replace(output, losses=losses)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(self.objectives, "contrast", endless)
-            return train_step(self, batch)
-
-    put(Trainer, "train_step", poisoned)
-
-
 def endless_run(rank, port, table, folder):
     """A run of two processes, the second of which meets such a step."""
     place(rank, port)
-    endless_loss(setattr, step=1, rank=1)
-    with world() as here:
+    with endless_loss(step=1, rank=1), world() as here:
         summary = pretrain(table, folder / "run", small_config("prd2", "train.epochs=1"))
         (folder / f"bad-{rank}.json").write_text(json.dumps(summary.bad_steps))
         here.wait()
@@ -197,7 +174,7 @@ def lose_the_other(rank, port, folder, stops):
         def vanish(*_arguments):
             os.kill(os.getpid(), signal.SIGSTOP) if stops else os._exit(0)
 
-        exchange._all_to_all = vanish
+        torch.distributed.all_to_all_single = vanish
     try:
         with world(timedelta(seconds=3)) as here:
             fetched_rows(here)
