@@ -27,15 +27,20 @@ from corpus.builds import (
     scene,
     write_log,
 )
+from helpers.calls import cut_at, watched
 from r2d2.commands.corpus import size
-from r2d2.corpus import output as output_module
-from r2d2.corpus import stage_list
+from r2d2.corpus import output
 from r2d2.corpus.build import build_corpus
+from r2d2.corpus.clicks.aggregate import aggregate
+from r2d2.corpus.clicks.rank import rank
+from r2d2.corpus.clicks.unite import unite
 from r2d2.corpus.config import make_corpus_config
+from r2d2.corpus.images.duplicates import find_duplicates
+from r2d2.corpus.output import write_corpus
 from r2d2.corpus.report.finish import left_aside
 from r2d2.data.emoji import emoji_pairs
 from r2d2.errors import R2D2Error
-from r2d2.table import PairsTable, Text, write_table
+from r2d2.table import PairsTable, Text, join_shards, write_table
 from training.small import call_cli
 
 DATA = Path(__file__).parents[2] / "../shared/data"
@@ -202,31 +207,15 @@ def test_the_same_whatever_the_cut_and_the_workers(tmp_path, memory, workers):
     assert [p.image for p in one.take(one.rows())] == [p.image for p in two.take(two.rows())]
 
 
-def test_a_build_that_is_cut_off_goes_on(tmp_path, monkeypatch):
-    done = []
-    for name in ("aggregate", "rank", "find_duplicates", "unite", "write_corpus"):
-        inner = getattr(stage_list, name)
-
-        def spy(*arguments, _inner=inner, _name=name, **more):
-            done.append(_name)
-            return _inner(*arguments, **more)
-
-        monkeypatch.setattr(stage_list, name, spy)
-
-    class PowerCutError(Exception):
-        pass
-
-    def cut(*arguments, **more):
-        raise PowerCutError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stage_list, "unite", cut)
-        with pytest.raises(PowerCutError):
-            built(tmp_path)
+def test_a_build_that_is_cut_off_goes_on(tmp_path):
+    stages = (aggregate, rank, find_duplicates, unite, write_corpus)
+    with watched(*stages) as calls, cut_at(unite):
+        built(tmp_path)
     assert not (tmp_path / "zero.lance").exists()
-    assert done == ["aggregate", "rank", "find_duplicates"]
-    built(tmp_path)
-    assert done == ["aggregate", "rank", "find_duplicates", "unite", "write_corpus"]
+    assert [call.name for call in calls] == ["aggregate", "rank", "find_duplicates", "unite"]
+    with watched(*stages) as calls:
+        built(tmp_path)
+    assert [call.name for call in calls] == ["unite", "write_corpus"]
     assert not (tmp_path / "zero.lance.build").exists()
     whole = built(tmp_path / "whole")
     assert (
@@ -235,23 +224,14 @@ def test_a_build_that_is_cut_off_goes_on(tmp_path, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("step", ["join_shards", "_swap"])
-def test_a_table_is_never_half_written(tmp_path, monkeypatch, step):
+@pytest.mark.parametrize("step", [join_shards, output._swap])
+def test_a_table_is_never_half_written(tmp_path, step):
     first = PairsTable.open(built(tmp_path).table).fingerprint
     change = ("dedup.radius=null",)
-
-    class PowerCutError(Exception):
-        pass
-
-    def cut(*arguments, **more):
-        raise PowerCutError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(output_module, step, cut)
-        with pytest.raises(PowerCutError):
-            built(tmp_path, settings=change, overwrite=True)
-        with pytest.raises(PowerCutError):
-            built(tmp_path, settings=change, out="fresh.lance")
+    with cut_at(step):
+        built(tmp_path, settings=change, overwrite=True)
+    with cut_at(step):
+        built(tmp_path, settings=change, out="fresh.lance")
     assert PairsTable.open(tmp_path / "zero.lance").fingerprint == first
     assert not (tmp_path / "fresh.lance").exists()
     built(tmp_path, settings=change, overwrite=True)
@@ -259,22 +239,18 @@ def test_a_table_is_never_half_written(tmp_path, monkeypatch, step):
     assert not list(tmp_path.glob(".zero.lance*"))
 
 
-def test_other_settings_run_anew_what_depends_on_them(tmp_path, monkeypatch):
+def test_other_settings_run_anew_what_depends_on_them(tmp_path):
     built(tmp_path, keep_work=True)
-    ran = []
-    for name in ("aggregate", "rank", "find_duplicates"):
-        inner = getattr(stage_list, name)
-        monkeypatch.setattr(
-            stage_list, name, lambda *a, _i=inner, _n=name, **k: (ran.append(_n), _i(*a, **k))[1]
-        )
-    built(tmp_path, settings=("dedup.radius=null",), overwrite=True, keep_work=True)
-    assert ran == ["find_duplicates"]
+    stages = (aggregate, rank, find_duplicates)
+    with watched(*stages) as calls:
+        built(tmp_path, settings=("dedup.radius=null",), overwrite=True, keep_work=True)
+    assert [call.name for call in calls] == ["find_duplicates"]
     assert len(PairsTable.open(tmp_path / "zero.lance")) == 4
     # the log itself changed
-    ran.clear()
     rows = [row for row in DIRTY if row[1] != "红色的汽车"]
-    built(tmp_path, rows, overwrite=True)
-    assert ran == ["aggregate", "rank", "find_duplicates"]
+    with watched(*stages) as calls:
+        built(tmp_path, rows, overwrite=True)
+    assert [call.name for call in calls] == ["aggregate", "rank", "find_duplicates"]
 
 
 def test_a_crawl_without_clicks(tmp_path):

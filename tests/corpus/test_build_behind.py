@@ -8,7 +8,8 @@ import pytest
 
 from corpus.builds import SETTINGS, TINTED, Colours, built, texts_of, write_log
 from corpus.onnx_file import write_onnx
-from r2d2.corpus import stage_list
+from helpers.calls import watched
+from r2d2.corpus.clicks.aggregate import aggregate
 from r2d2.corpus.config import make_corpus_config
 from r2d2.corpus.stages import settings_key
 from r2d2.errors import R2D2Error
@@ -117,14 +118,14 @@ WRONG = {
 
 
 @pytest.mark.parametrize("setting", WRONG)
-def test_what_is_wrong_stops_at_once(tmp_path, monkeypatch, setting):
-    def never(*arguments, **more):
-        raise AssertionError("the work has begun")
-
-    monkeypatch.setattr(stage_list, "aggregate", never)
+def test_what_is_wrong_stops_at_once(tmp_path, setting):
     settings = ("image.max_harmful=0.8", setting)
-    with pytest.raises(R2D2Error, match=WRONG[setting]) as caught:
+    with (
+        watched(aggregate) as calls,
+        pytest.raises(R2D2Error, match=WRONG[setting]) as caught,
+    ):
         built(tmp_path, settings=settings)
+    assert not calls  # the work has not begun
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["log.parquet"]
 

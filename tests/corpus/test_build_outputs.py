@@ -6,23 +6,19 @@ import os
 import pytest
 
 from corpus.builds import SETTINGS, built, write_log
-from r2d2.corpus import output as output_module
-from r2d2.corpus import stage_list
+from helpers.calls import cut_after, cut_at, watched
+from r2d2.corpus import output
 from r2d2.corpus.build import build_corpus
+from r2d2.corpus.clicks.aggregate import aggregate
 from r2d2.corpus.config import make_corpus_config
-from r2d2.corpus.report import finish as finish_module
+from r2d2.corpus.images.duplicates import find_duplicates
+from r2d2.corpus.output import write_corpus
+from r2d2.corpus.report.card import write_card
+from r2d2.corpus.report.report import write_corpus_report
 from r2d2.errors import R2D2Error
-from r2d2.table import PairsTable, write_table
+from r2d2.table import PairsTable, join_shards, write_table
 
 EMPTY = ("image.min_side=4000",)
-
-
-class PowerCutError(Exception):
-    """The end of a process."""
-
-
-def cut(*arguments, **more):
-    raise PowerCutError
 
 
 @pytest.fixture(params=["path", "URL"])
@@ -40,15 +36,10 @@ def place(request, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def stages(monkeypatch):
-    """Which stages a build does."""
-    done = []
-    for name in ("aggregate", "find_duplicates", "write_corpus"):
-        inner = getattr(stage_list, name)
-        monkeypatch.setattr(
-            stage_list, name, lambda *a, _i=inner, _n=name, **k: (done.append(_n), _i(*a, **k))[1]
-        )
-    return done
+def stages():
+    """The calls of stages."""
+    with watched(aggregate, find_duplicates, write_corpus) as calls:
+        yield calls
 
 
 def test_a_table_is_replaced_where_that_is_asked_for(place):
@@ -63,7 +54,7 @@ def test_a_table_is_replaced_where_that_is_asked_for(place):
     assert PairsTable.open(out).fingerprint == first
 
 
-def test_a_place_that_does_not_serve_stops_at_once(tmp_path, monkeypatch, place, stages):
+def test_a_place_that_does_not_serve_stops_at_once(tmp_path, place, stages):
     out, build = place
     write_table(out, [])
     with pytest.raises(R2D2Error, match=r"z\.lance exists"):
@@ -79,47 +70,35 @@ def test_a_place_that_does_not_serve_stops_at_once(tmp_path, monkeypatch, place,
     assert sorted(p.name for p in tmp_path.iterdir()) == ["log.parquet", "z.lance"]
 
 
-def test_looking_at_a_place_leaves_nothing_there(tmp_path, place, stages, monkeypatch):
+def test_looking_at_a_place_leaves_nothing_there(tmp_path, place):
     _, build = place
-    monkeypatch.setattr(stage_list, "aggregate", cut)
-    with pytest.raises(PowerCutError):
+    with cut_at(aggregate):
         build()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["log.parquet", "z.lance.build"]
 
 
-def after(function):
-    """Do it, then the process ends."""
-
-    def both(*arguments, **more):
-        function(*arguments, **more)
-        raise PowerCutError
-
-    return both
-
-
 AFTER_IT_IS_THERE = {
-    "before the report": (finish_module, "write_corpus_report", cut),
-    "before the card": (finish_module, "write_card", cut),
-    "before it is noted": (stage_list, "write_corpus", after(stage_list.write_corpus)),
+    "before the report": (cut_at, write_corpus_report),
+    "before the card": (cut_at, write_card),
+    "before it is noted": (cut_after, write_corpus),
 }
 
 
 @pytest.mark.parametrize("when", AFTER_IT_IS_THERE)
-def test_a_build_cut_off_after_its_table_goes_on(tmp_path, monkeypatch, place, stages, when):
+def test_a_build_cut_off_after_its_table_goes_on(tmp_path, place, stages, when):
     out, build = place
     overwrite = when == "before the card"
     if overwrite:
         build("dedup.radius=null")
-    with monkeypatch.context() as patch:
-        patch.setattr(*AFTER_IT_IS_THERE[when])
-        with pytest.raises(PowerCutError):
-            build(overwrite=overwrite)
+    cut, function = AFTER_IT_IS_THERE[when]
+    with cut(function):
+        build(overwrite=overwrite)
     files = PairsTable.open(out).files
     with pytest.raises(R2D2Error, match="exists"):  # by another build
         build("image.min_side=120")
     stages.clear()
     found = build(overwrite=overwrite)
-    assert set(stages) <= {"write_corpus"}
+    assert {call.name for call in stages} <= {"write_corpus"}
     assert PairsTable.open(out).files == files
     assert found.images == 3
     assert "The funnel" in found.report.read_text(encoding="utf-8")
@@ -129,19 +108,17 @@ def test_a_build_cut_off_after_its_table_goes_on(tmp_path, monkeypatch, place, s
         build()
 
 
-def test_a_build_cut_off_while_its_table_is_made_goes_on(monkeypatch, place):
+def test_a_build_cut_off_while_its_table_is_made_goes_on(place):
     out, build = place
-    steps = ("join_shards",) if "://" in out else ("join_shards", "_swap")
+    steps = (join_shards,) if "://" in out else (join_shards, output._swap)
     for step in steps:
-        with monkeypatch.context() as patch:
-            patch.setattr(output_module, step, after(getattr(output_module, step)))
-            with pytest.raises(PowerCutError):
-                build(overwrite=True)
+        with cut_after(step):
+            build(overwrite=True)
         assert build(overwrite=True).images == 3
         assert len(PairsTable.open(out)) == 3
 
 
-def test_a_table_of_somebody_else_is_not_taken_for_ones_own(monkeypatch, place, stages):
+def test_a_table_of_somebody_else_is_not_taken_for_ones_own(place, stages):
     out, build = place
     build(keep_work=True)
     mine = PairsTable.open(out).fingerprint
@@ -151,22 +128,18 @@ def test_a_table_of_somebody_else_is_not_taken_for_ones_own(monkeypatch, place, 
         build(keep_work=True)
     stages.clear()
     build(keep_work=True, overwrite=True)
-    assert stages == ["write_corpus"]
+    assert [call.name for call in stages] == ["write_corpus"]
     assert PairsTable.open(out).fingerprint == mine
 
 
-def test_a_table_that_comes_meanwhile_is_not_replaced(monkeypatch, place):
+def test_a_table_that_comes_meanwhile_is_not_replaced(place):
     out, build = place
-    inner = stage_list.find_duplicates
-
-    def meanwhile(*arguments, **more):
-        write_table(out, [])
-        return inner(*arguments, **more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stage_list, "find_duplicates", meanwhile)
-        with pytest.raises(R2D2Error, match="exists"):
-            build()
+    with (
+        watched(find_duplicates, begin=lambda _call: write_table(out, [])) as calls,
+        pytest.raises(R2D2Error, match="exists"),
+    ):
+        build()
+    assert calls
     assert len(PairsTable.open(out)) == 0
 
 

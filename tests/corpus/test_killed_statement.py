@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +15,7 @@ from builds import DIRTY, SCENES, built
 from logs import read_sums, silent
 
 from r2d2.corpus.clicks.aggregate import aggregate
-from r2d2.corpus.clicks.engine import SPILL, Database
+from r2d2.corpus.clicks.engine import SPILL
 from r2d2.corpus.clicks.rank import rank
 from r2d2.corpus.config import make_corpus_config
 from r2d2.corpus.runner import Runner
@@ -55,25 +56,50 @@ def ranked_addresses(folder):
 RUNS = {"build": whole_build, "addresses": ranked_addresses}
 
 
+class DyingConnection:
+    """A connection of DuckDB in which one statement ends this process at its first row."""
+
+    def __init__(self, connection, begun, column):
+        """`begun`: stands in that statement; `column`: of its rows, a text."""
+        self.connection, self.begun, self.column = connection, begun, column
+
+    def __getattr__(self, name):
+        return getattr(self.connection, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error):
+        self.connection.close()
+
+    def cursor(self):
+        return DyingConnection(self.connection.cursor(), self.begun, self.column)
+
+    def execute(self, statement):
+        return self.connection.execute(self.dying(statement))
+
+    def sql(self, query):
+        return self.connection.sql(self.dying(query))
+
+    def dying(self, statement):
+        if self.begun not in " ".join(statement.split()):
+            return statement
+        self.connection.create_function("die", die)
+        head, body, tail = STATEMENT.match(statement).groups()
+        return f"{head}SELECT * FROM ({body}) WHERE die({self.column}){tail}"
+
+
+def die(value: str) -> bool:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return True
+
+
 def die_within(begun, column):
     """From now on, the statement that holds `begun` ends this process at its first row."""
-
-    def die(value: str) -> bool:
-        os.kill(os.getpid(), signal.SIGKILL)
-        return True
-
-    def dying(real):
-        def call(base, statement, *more):
-            if begun in " ".join(statement.split()):
-                base.connection.create_function("die", die)
-                head, body, tail = STATEMENT.match(statement).groups()
-                statement = f"{head}SELECT * FROM ({body}) WHERE die({column}){tail}"
-            return real(base, statement, *more)
-
-        return call
-
-    for name in ("run", "batches"):
-        setattr(Database, name, dying(getattr(Database, name)))
+    connect = duckdb.connect
+    duckdb.connect = lambda *arguments, **more: DyingConnection(
+        connect(*arguments, **more), begun, column
+    )
 
 
 @pytest.mark.parametrize(

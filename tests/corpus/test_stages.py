@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from corpus.builds import DIRTY, NO_DEDUP, SETTINGS, built, texts_of, write_log
-from r2d2.corpus import filters, stage_list
+from helpers.calls import watched
+from r2d2.corpus import filters
+from r2d2.corpus.clicks.aggregate import aggregate
 from r2d2.corpus.config import CorpusConfig, RankConfig, TextFilterConfig, make_corpus_config
 from r2d2.corpus.filters import StageFile, image_filter, load_stage, text_filter
+from r2d2.corpus.images.duplicates import find_duplicates
 from r2d2.corpus.stages import Stage, add_stages, settings_key
 from r2d2.errors import R2D2Error
 from training.small import call_cli
@@ -71,24 +74,18 @@ def test_filters_keep_their_order(tmp_path):
     assert names.index("longest") < names.index("image filter")
 
 
-def test_only_what_depends_on_a_filter_runs_again(tmp_path, monkeypatch):
-    ran = []
-    for name in ("aggregate", "find_duplicates"):
-        inner = getattr(stage_list, name)
-        monkeypatch.setattr(
-            stage_list, name, lambda *a, _i=inner, _n=name, **k: (ran.append(_n), _i(*a, **k))[1]
-        )
-
+def test_only_what_depends_on_a_filter_runs_again(tmp_path):
     def build(most):
-        ran.clear()
         stages = [text_filter("longer", Longer(most))]
-        return texts_of(built(tmp_path, stages=stages, keep_work=True, overwrite=True).table)
+        with watched(aggregate, find_duplicates) as calls:
+            table = built(tmp_path, stages=stages, keep_work=True, overwrite=True).table
+        return texts_of(table), [call.name for call in calls]
 
-    first = build(5)
+    first, ran = build(5)
     assert ran == ["aggregate", "find_duplicates"]
-    assert build(5) == first
-    assert not ran
-    assert build(7) != first
+    assert build(5) == (first, [])
+    other, ran = build(7)
+    assert other != first
     assert ran == ["find_duplicates"]
 
 
