@@ -175,6 +175,10 @@ class ObjectiveConfig:
     # blocks of similar pairs that the towers find in the whole table. 0: from the start, for a
     # model whose towers are trained already; 1: never
     second_stage_from: float = 1.0
+    # Share of the second stage after which its blocks are of similar pairs; before, of random ones.
+    # From random pairs the cross encoders learn sooner, by FGR (weight_fgr): the listwise loss has
+    # little to say there, since the towers tell these pairs apart already
+    mining_from: float = 0.0
     positive_weight: float = 2.0  # of FGR's positive class (official code)
     text_positives: bool = True  # equal texts are positives of one another, as equal images are
     # The cross entropy of labelled pairs: heads, the mean of both heads'; mean, that of the mean of
@@ -224,7 +228,8 @@ class ObjectiveConfig:
                 f"objectives.widths is {list(self.widths)}: give numbers above 0, each larger than "
                 "the one before"
             )
-        check(self, "objectives", {"list_size": COUNT, "second_stage_from": SHARE})
+        check(self, "objectives", {"list_size": COUNT})
+        check(self, "objectives", dict.fromkeys(("second_stage_from", "mining_from"), SHARE))
         if self.second_stage_from < 1 and self.fgr and not self.list_size:
             raise R2D2Error(
                 f"objectives.second_stage_from={self.second_stage_from:g} trains cross encoders "

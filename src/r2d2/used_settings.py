@@ -63,6 +63,7 @@ CONDITIONS: dict[str, Callable[[Config], bool]] = {
         ("uniform_share", "uniform_until", "negative_groups"),
         lambda c: _fgr(c) and not c.objectives.list_size,
     ),
+    "mining_from": lambda c: _fgr(c) and c.objectives.second_stage_from < 1,
     "ranking_gradient": lambda c: _fgr(c) or c.train.labelled,
     "weight_fgr": lambda c: _fgr(c) or c.train.labelled,
     "weight_mlm": _mlm,

@@ -85,16 +85,39 @@ def test_each_stage_has_its_losses_and_its_learning_rate(whole):
     assert rates[START] < rates[START + 2]  # it warms up anew
 
 
+def test_similar_pairs_are_sought_after_the_share_of_random_blocks(table, whole, tmp_path, caplog):
+    caplog.set_level("INFO", "r2d2")
+    searches = []
+    for share in (0.5, 1.0):
+        caplog.clear()
+        pretrain(table, tmp_path / f"{share}", config(f"objectives.mining_from={share}"))
+        texts = [record.getMessage() for record in caplog.records]
+        searches.append([text.split(":")[0] for text in texts if "similar pairs" in text])
+    steps = whole[1]
+    mined = START + -(-(steps - START) // 2)
+    assert searches[0][0] == f"step {mined}"
+    assert searches[1] == []
+    mined_from_the_start, later, never = (
+        [row["loss/fgr"] for row in history(out) if row["step"] >= START]
+        for out in (whole[0], tmp_path / "0.5", tmp_path / "1.0")
+    )
+    assert later[: mined - START] == never[: mined - START]
+    assert later[-1] != never[-1]
+    assert later[2] != mined_from_the_start[2]  # the heads start at zero, whatever they read
+
+
 def test_stopped_and_resumed_it_is_the_same_run(table, whole, tmp_path, steps):
     out = tmp_path / "run"
-    for stop in (START - 1, START, START + 5):  # before it, at its beginning, within a stretch
+    settings = config("objectives.mining_from=0.3")
+    # before it, at its beginning, within the random blocks, within a stretch of mined ones
+    for stop in (START - 1, START, START + 2, START + 8):
         steps.before[stop - 1] = partial(signal.raise_signal, signal.SIGTERM)
         with pytest.raises(RunStoppedError):
-            pretrain(table, out, config(), resume=True)
+            pretrain(table, out, settings, resume=True)
         assert steps.made[-1] == stop - 1
-    pretrain(table, out, config(), resume=True)
+    pretrain(table, out, settings, resume=True)
     plain = tmp_path / "plain"
-    pretrain(table, plain, config())
+    pretrain(table, plain, settings)
     assert_same_run(out, plain)
 
 

@@ -90,6 +90,12 @@ def check_joint_steps(steps: int, config: ObjectiveConfig) -> None:
         )
 
 
+def mining_start(steps: int, config: ObjectiveConfig) -> int:
+    """The first step of the second stage whose blocks are of similar pairs."""
+    start = second_stage_start(steps, config)
+    return start + math.ceil(config.mining_from * (steps - start))
+
+
 def stage_learning_rate(step: int, steps: int, start: int, config: TrainConfig) -> float:
     """`learning_rate`, starting again at the second stage of a run.
 

@@ -324,8 +324,10 @@ class Trainer:
         return self.summary()
 
     def _batches(self) -> Generator[RawBatch]:
-        """The batches from this step to the end; in the second stage, blocks of similar pairs."""
-        train, start = self.config.train, self.second_stage
+        """The batches from this step to the end; later in the second stage, of similar pairs."""
+        train, start = self.config.train, self.steps
+        if self.second_stage < self.steps:
+            start = schedule.mining_start(self.steps, self.config.objectives)
         share = (train.batch_size, self.world.rank, self.world.size)
         if self.step < start:
             yield from self.loader.batches(self.step, start, *share)
