@@ -83,6 +83,13 @@ def test_a_step_that_runs_costs_what_is_said(variant, settings):
         assert report.trainable == learnt
 
 
+def test_the_search_for_unlabelled_candidates_is_left_out():
+    margin = "objectives.unlabelled_margin=0.1"
+    plain, other = (flops(make_config("tiny", "r2d2", (*TINY, *more))) for more in ((), (margin,)))
+    assert other.step == plain.step
+    assert other.config.objectives.unlabelled_margin == 0.1
+
+
 def test_a_new_module_is_a_part_of_its_own():
     assert part_of("model.towers.vision.layers.0.attention") == "image encoder"
     assert part_of("objectives.teacher.text_projection.weight") == "teacher's text encoder"

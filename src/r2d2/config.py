@@ -179,6 +179,10 @@ class ObjectiveConfig:
     # From random pairs the cross encoders learn sooner, by FGR (weight_fgr): the listwise loss has
     # little to say there, since the towers tell these pairs apart already
     mining_from: float = 0.0
+    # A candidate whose cosine with a query exceeds that of the query's positive by more than this
+    # is unlabelled: no negative of FGR and of lists, and left out of the contrast. None: every
+    # candidate that is no positive is a negative. Below 0: one that is nearly as similar, too
+    unlabelled_margin: float | None = None
     positive_weight: float = 2.0  # of FGR's positive class (official code)
     text_positives: bool = True  # equal texts are positives of one another, as equal images are
     # The cross entropy of labelled pairs: heads, the mean of both heads'; mean, that of the mean of
@@ -254,6 +258,12 @@ class ObjectiveConfig:
             )
         one_of("objectives.label_loss", self.label_loss, ("heads", "mean"))
         one_of("objectives.rerank_loss", self.rerank_loss, ("kl", "order"))
+        check(self, "objectives", {"unlabelled_margin": (-2, 2)})  # differences of cosines
+        if self.unlabelled_margin is not None and self.contrast == "sigmoid":
+            raise R2D2Error(
+                "objectives.unlabelled_margin leaves candidates out of a softmax, which "
+                "objectives.contrast=sigmoid has not: leave one of them out"
+            )
         if self.weight_rerank:
             self._check_rerank()
         if self.mlm and not self.fgr:
@@ -455,6 +465,11 @@ class Config:
             raise R2D2Error(
                 "objectives.weight_rerank is for retrieval, and train.labelled learns from labels "
                 "alone: set objectives.weight_rerank=0"
+            )
+        if self.objectives.unlabelled_margin is not None and self.train.labelled:
+            raise R2D2Error(
+                "objectives.unlabelled_margin is about pairs without labels, and train.labelled "
+                "learns from labels alone: leave one of them out"
             )
         if self.objectives.second_stage_from < 1 and self.train.schedule != "cosine":
             raise R2D2Error(

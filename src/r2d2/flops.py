@@ -143,6 +143,8 @@ class FlopsReport:
 def flops(config: Config, length: int | None = None, gpus: int = 1) -> FlopsReport:
     """Trace a training step, of all objectives and with a full queue.
 
+    The search for unlabelled candidates (`objectives.unlabelled_margin`) is left out.
+
     Args:
         config: configuration of a run; its batch size is that of all GPUs together.
         length: tokens of a text; None: the maximum length.
@@ -154,7 +156,10 @@ def flops(config: Config, length: int | None = None, gpus: int = 1) -> FlopsRepo
     length = length or config.model.text.max_length
     exchanges = exchanges_states(config, gpus)
     world = _TracedWorld(batch=config.train.batch_size, exchanges=exchanges)
-    plain = replace(config, system=replace(config.system, compile=False))
+    # Which candidates are unlabelled depends on values, which the trace has not
+    objectives = replace(config.objectives, unlabelled_margin=None)
+    system = replace(config.system, compile=False)
+    plain = replace(config, objectives=objectives, system=system)
     with torch.device("meta"):
         step = make_step(R2D2(config.model), plain, MASK, (SPECIAL,), world)
     parts = _trace_step(step, plain, length, gpus)

@@ -128,6 +128,8 @@ def _features(config: Config) -> float:
     sides = 2 + 2 * 2  # the features to all GPUs; a ring sums their gradients, twice as much
     sides += 4 if o.tgd else 0  # the teacher features, as targets and for the queue
     sides += 2 if o.fgr else 0  # for the draw of negatives
+    if o.unlabelled_margin is not None:
+        sides += 2 + (2 if o.fgr else 0)  # for the search, of the contrast and of FGR
     sides += 2 + 2 * 2 if config.reads_second_texts else 0  # of their contrast, as above
     return sides * one_side
 

@@ -40,7 +40,7 @@ def _mlm(config: Config) -> bool:
 CONDITIONS: dict[str, Callable[[Config], bool]] = {
     **dict.fromkeys(("alpha", "queue_size", "queue_decay"), _tgd),
     "momentum": lambda c: _tgd(c) or _fgd(c),
-    **dict.fromkeys(("weight_contrastive", "contrast", "widths"), _contrast),
+    **dict.fromkeys(("weight_contrastive", "contrast", "widths", "unlabelled_margin"), _contrast),
     "weight_second_text": lambda c: (
         c.reads_second_texts or (_contrast(c) and not c.objectives.weight_second_text)
     ),

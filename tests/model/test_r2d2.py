@@ -153,7 +153,7 @@ def choices_without_data(monkeypatch, n, masked_tokens):
         return positions, torch.ones(n, masked_tokens, dtype=torch.bool, device="cpu")
 
     def pairs_to_rank(negatives):
-        assert negatives.texts.shape == negatives.images.shape == negatives.valid.shape == (n,)
+        assert all(tensor.shape == (n,) for tensor in vars(negatives).values())
         index = torch.zeros(3 * n, dtype=torch.int64, device="meta")
         return (index, index), index
 

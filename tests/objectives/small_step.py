@@ -30,6 +30,8 @@ CONTRASTS = {
         "wo_tgd",
         {"contrast": "sigmoid", "weight_second_text": 2.0, "tgd": False},
     ),
+    "unlabelled": ("r2d2", {"unlabelled_margin": 0.02, "weight_second_text": 0.5, "widths": (2,)}),
+    "unlabelled_gcpr": ("wo_twd", {"unlabelled_margin": 0.02}),
 }
 TEXTS = [[7, 9, 11, 7], [8, 8], [12, 13, 14, 15, 16, 17, 18], [8, 8], [19], []]  # without ends
 KEYS = [[1, 21], [1, 22], [3, 23], [4, 22], [5, 25], [6, 26]]  # one image twice, one text twice

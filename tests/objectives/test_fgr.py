@@ -5,7 +5,14 @@ import math
 import pytest
 import torch
 
-from r2d2.objectives.fgr import draw_negatives, fgr, negatives_of, pairs_to_rank
+from r2d2.objectives.fgr import (
+    BlockedCandidates,
+    draw_negatives,
+    fgr,
+    negatives_of,
+    pairs_to_rank,
+    ranking_weight,
+)
 from r2d2.objectives.gcpr import positives
 
 BELOW_ONE = 1 - 2**-24  # the largest number that a keyed draw gives
@@ -139,24 +146,29 @@ def test_one_row_has_no_negative():
     assert valid.tolist() == [False]
 
 
-def naive_pairs(similarity, matches, uniform_share, u_text, u_image):
+def naive_pairs(similarity, blocked, uniform_share, u_text, u_image):
     n, triples = len(similarity), []
     triples += [(i, i, 1) for i in range(n)]
-    for i, p in enumerate(mixture(similarity, matches, uniform_share)):
+    for i, p in enumerate(mixture(similarity, blocked.texts, uniform_share)):
         if sum(p):
             triples.append((i, naive_draw(p, u_text[i]), 0))
-    for i, p in enumerate(mixture(similarity.T, matches.T, uniform_share)):
+    for i, p in enumerate(mixture(similarity.T, blocked.images, uniform_share)):
         if sum(p):
             triples.append((naive_draw(p, u_image[i]), i, 0))
     return triples
 
 
-def drawn_pairs(similarity, matches, uniform_share, u_text, u_image):
+def drawn_pairs(similarity, blocked, uniform_share, u_text, u_image):
     """The pairs of one process: every pair is a candidate of every other."""
     own = torch.arange(len(similarity))
     return pairs_to_rank(
-        negatives_of(similarity, similarity.T, matches, own, uniform_share, u_text, u_image)
+        negatives_of(similarity, similarity.T, blocked, own, uniform_share, u_text, u_image)
     )
+
+
+def both(matches):
+    """The same candidates blocked in both directions."""
+    return BlockedCandidates(matches, matches)
 
 
 def test_pairs_are_the_positives_then_a_wrong_text_each_then_a_wrong_image_each():
@@ -164,17 +176,29 @@ def test_pairs_are_the_positives_then_a_wrong_text_each_then_a_wrong_image_each(
     matches, similarity = positives(keys, keys), torch.randn(6, 6) * 3
     for _ in range(20):
         u = torch.rand(2, 6)
-        (images, texts), labels = drawn_pairs(similarity, matches, 0.3, u[0], u[1])
+        (images, texts), labels = drawn_pairs(similarity, both(matches), 0.3, u[0], u[1])
         ours = list(zip(images.tolist(), texts.tolist(), labels.tolist(), strict=True))
-        assert ours == naive_pairs(similarity, matches, 0.3, u[0].tolist(), u[1].tolist())
+        assert ours == naive_pairs(similarity, both(matches), 0.3, u[0].tolist(), u[1].tolist())
         assert len(ours) == 18
+
+
+def test_each_direction_has_blocked_candidates_of_its_own():
+    for _ in range(20):
+        own = torch.eye(6, dtype=torch.bool)
+        blocked = BlockedCandidates(*(own | (torch.rand(6, 6) < 0.5) for _ in range(2)))
+        blocked.texts[2] = blocked.images[4] = True  # without any possible negative
+        similarity, u = torch.randn(6, 6) * 3, torch.rand(2, 6)
+        (images, texts), labels = drawn_pairs(similarity, blocked, 0.3, u[0], u[1])
+        ours = list(zip(images.tolist(), texts.tolist(), labels.tolist(), strict=True))
+        assert ours == naive_pairs(similarity, blocked, 0.3, u[0].tolist(), u[1].tolist())
+        assert ranking_weight(blocked, 2.0).item() == 6 * 2.0 + labels.eq(0).sum().item()
 
 
 @pytest.mark.parametrize("n", [1, 4])
 def test_pairs_without_any_possible_negative_are_the_positives(n):
     matches = torch.ones(n, n, dtype=torch.bool)
     (images, texts), labels = drawn_pairs(
-        torch.randn(n, n), matches, 0.5, torch.rand(n), torch.rand(n)
+        torch.randn(n, n), both(matches), 0.5, torch.rand(n), torch.rand(n)
     )
     assert images.tolist() == texts.tolist() == list(range(n))
     assert labels.tolist() == [1] * n
@@ -184,7 +208,7 @@ def test_a_row_without_a_negative_adds_only_its_positive():
     # Pair 0 shares its image with 1 and its text with 2; pairs 1 and 2 are strangers.
     keys = torch.tensor([[1, 1], [1, 2], [3, 1]])
     (images, texts), labels = drawn_pairs(
-        torch.zeros(3, 3), positives(keys, keys), 0.5, torch.rand(3), torch.rand(3)
+        torch.zeros(3, 3), both(positives(keys, keys)), 0.5, torch.rand(3), torch.rand(3)
     )
     assert list(zip(images.tolist(), texts.tolist(), labels.tolist(), strict=True)) == [
         (0, 0, 1),

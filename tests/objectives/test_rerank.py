@@ -7,7 +7,7 @@ import torch
 from small_step import CONTEXT, batch_of, setup
 
 from r2d2.objectives.gcpr import positives
-from r2d2.objectives.listwise import as_blocks, block_pairs, negatives_of_blocks
+from r2d2.objectives.listwise import as_blocks, block_pairs, diagonal_blocks
 from r2d2.objectives.rerank import judged_pairs, rerank
 from r2d2.training.pretrain import pretrain
 from training.small import refused, small_config, small_table
@@ -57,7 +57,7 @@ def naive_rerank(student, teacher, size, masked, kind):
 
 def ours(student, teacher, size, masked, kind):
     images, texts = block_pairs(len(KEYS), size, student.device)
-    judged = judged_pairs(negatives_of_blocks(positives(KEYS, KEYS), size), masked)
+    judged = judged_pairs(diagonal_blocks(positives(KEYS, KEYS), size), masked)
     blocks = (as_blocks(x[images, texts], size) for x in (student, teacher))
     return rerank(*blocks, judged, kind)
 
@@ -78,7 +78,7 @@ def test_equals_the_loops_in_value_and_gradient(kind, size, masked):
 
 @pytest.mark.parametrize("kind", LOSSES)
 def test_a_block_of_nothing_but_positives_teaches_nothing(kind):
-    judged = judged_pairs(torch.zeros(1, 3, 3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool))
+    judged = judged_pairs(torch.ones(1, 3, 3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool))
     student = torch.randn(1, 3, 3, requires_grad=True)
     loss = rerank(student, torch.randn(1, 3, 3), judged, kind)
     assert loss.item() == 0
@@ -86,7 +86,7 @@ def test_a_block_of_nothing_but_positives_teaches_nothing(kind):
 
 
 def test_a_teacher_that_scores_as_the_towers_do_gives_no_divergence():
-    judged = judged_pairs(~torch.eye(3, dtype=torch.bool)[None], torch.zeros(3, dtype=torch.bool))
+    judged = judged_pairs(torch.eye(3, dtype=torch.bool)[None], torch.zeros(3, dtype=torch.bool))
     student = torch.randn(1, 3, 3, requires_grad=True)
     loss = rerank(student, student.detach() + 5, judged, "kl")
     assert loss.item() == pytest.approx(0, abs=1e-6)
@@ -94,7 +94,7 @@ def test_a_teacher_that_scores_as_the_towers_do_gives_no_divergence():
 
 
 def test_the_order_does_not_depend_on_how_far_apart_the_teacher_puts_them():
-    judged = judged_pairs(~torch.eye(4, dtype=torch.bool)[None], torch.zeros(4, dtype=torch.bool))
+    judged = judged_pairs(torch.eye(4, dtype=torch.bool)[None], torch.zeros(4, dtype=torch.bool))
     student, teacher = torch.randn(1, 4, 4), torch.randn(1, 4, 4)
     near, far = (rerank(student, scale * teacher, judged, "order") for scale in (0.1, 100))
     assert near.item() == far.item()
@@ -104,7 +104,7 @@ def test_the_order_does_not_depend_on_how_far_apart_the_teacher_puts_them():
 
 def test_the_order_never_puts_a_wrong_candidate_before_the_right_one():
     """The teacher errs in every row: only the order among the wrong ones is left, of one each."""
-    judged = judged_pairs(~torch.eye(2, dtype=torch.bool)[None], torch.zeros(2, dtype=torch.bool))
+    judged = judged_pairs(torch.eye(2, dtype=torch.bool)[None], torch.zeros(2, dtype=torch.bool))
     student = torch.randn(1, 2, 2, requires_grad=True)
     loss = rerank(student, -torch.eye(2)[None], judged, "order")
     assert loss.item() == 0

@@ -1,5 +1,6 @@
 """A whole step against plain loops: each text and each pair alone, nothing shared or padded."""
 
+import dataclasses
 import math
 
 import pytest
@@ -42,20 +43,34 @@ def is_positive(a, b):
     return a[0] == b[0] or a[1] == b[1]
 
 
-def contrastive(own, other, teacher_own, teacher_other, keys, queued, tau, alpha):
-    """One way of TgD, and of GCPR with alpha 0 and nothing queued: (feature, key, weight)."""
+def unlabelled(query, own, candidate, margin):
+    """Whether a candidate that is no positive is more similar than the query's own positive."""
+    return margin is not None and bool(query @ candidate > query @ own + margin)
+
+
+def contrastive(own, other, teacher_own, teacher_other, keys, queued, tau, alpha, margin, shares):
+    """One way of TgD, and of GCPR with alpha 0 and nothing queued: (feature, key, weight).
+
+    The share of candidates that are left out is added to `shares`.
+    """
     loss, all_keys = 0.0, keys + [k for _, k, _ in queued]
     weights = [1.0] * len(keys) + [w for *_, w in queued]
+    candidates = [*other, *(q for q, *_ in queued)]
+    teachers = [*teacher_other, *(q for q, *_ in queued)]
     for i in range(len(own)):
-        log_s = log_softmax([own[i] @ c / tau for c in (*other, *(q for q, *_ in queued))])
         same = [is_positive(keys[i], k) for k in all_keys]
-        soft = [0.0] * len(all_keys)
+        kept = [
+            j for j, c in enumerate(candidates)
+            if same[j] or not unlabelled(own[i], other[i], c, margin)
+        ]  # fmt: skip
+        shares.append(1 - len(kept) / len(candidates))
+        log_s = log_softmax([own[i] @ candidates[j] / tau for j in kept])
+        soft = [0.0] * len(kept)
         if alpha:
-            candidates = (*teacher_other, *(q for q, *_ in queued))
-            soft = log_softmax([teacher_own[i] @ c / tau for c in candidates]).exp().detach()
-        for j, weight in enumerate(weights):
-            target = alpha * soft[j] + (1 - alpha) * same[j] / sum(same)
-            loss = loss - weight * target * log_s[j]
+            soft = log_softmax([teacher_own[i] @ teachers[j] / tau for j in kept]).exp().detach()
+        for place, j in enumerate(kept):
+            target = alpha * soft[place] + (1 - alpha) * same[j] / sum(same)
+            loss = loss - weights[j] * target * log_s[place]
     return loss / len(own)
 
 
@@ -104,10 +119,15 @@ def naive_step(model, objectives, batch, context):
         rest = list(zip(q_keys.tolist(), q_weights.tolist(), strict=True))
         queued_images = [(f, *r) for f, r in zip(q_images, rest, strict=True)]
         queued_texts = [(f, *r) for f, r in zip(q_texts, rest, strict=True)]
+    margin, shares = config.unlabelled_margin, []
+    of_images = f_images, f_texts, t_images, t_texts, keys, queued_texts
+    of_texts = f_texts, f_images, t_texts, t_images, keys, queued_images
     losses["tgd" if config.tgd else "gcpr"] = (
-        contrastive(f_images, f_texts, t_images, t_texts, keys, queued_texts, tau, alpha)
-        + contrastive(f_texts, f_images, t_texts, t_images, keys, queued_images, tau, alpha)
+        contrastive(*of_images, tau, alpha, margin, shares)
+        + contrastive(*of_texts, tau, alpha, margin, shares)
     ) / 2
+    if margin is not None:
+        losses["unlabelled_contrast"] = torch.tensor(sum(shares) / len(shares)).double()
 
     if config.fgd:
         loss = 0.0
@@ -127,18 +147,30 @@ def naive_step(model, objectives, batch, context):
         s = [[(a @ b / tau).item() for b in f_texts] for a in f_images]
         same = [[is_positive(a, b) for b in keys] for a in keys]
         pairs = [(i, i, 1, config.positive_weight) for i in range(n)]
-        wrong = {
+        near = {
             i: [j for j in block_of(i, n, config.list_size) if not same[i][j]] for i in range(n)
         }
+        wrong_texts, wrong_images = (
+            {i: [j for j in near[i] if not unlabelled(q[i], c[i], c[j], margin)] for i in near}
+            for q, c in ((f_images, f_texts), (f_texts, f_images))
+        )
+        if margin is not None:
+            kept = sum(len(x) for side in (wrong_texts, wrong_images) for x in side.values())
+            every = 2 * sum(len(x) for x in near.values())
+            losses["unlabelled_ranking"] = (every - kept) / (2 * n * (config.list_size or n))
+            losses["unlabelled_ranking"] = torch.tensor(losses["unlabelled_ranking"]).double()
         for i in range(n):
-            for j in wrong[i] if config.list_size else []:
-                pairs.append((i, j, 0, 1 / len(wrong[i]) + 1 / len(wrong[j])))
+            for j in near[i] if config.list_size else []:
+                weight = 1 / len(wrong_texts[i]) if j in wrong_texts[i] else 0
+                weight += 1 / len(wrong_images[j]) if i in wrong_images[j] else 0
+                pairs.append((i, j, 0, weight))
         for i in range(n if not config.list_size else 0):
-            j = draw(s[i], same[i], context.uniform_share, u[Draw.NEGATIVE_TEXT][i][0])
+            others = [j not in wrong_texts[i] for j in range(n)]
+            j = draw(s[i], others, context.uniform_share, u[Draw.NEGATIVE_TEXT][i][0])
             pairs += [] if j is None else [(i, j, 0, 1.0)]
         for j in range(n if not config.list_size else 0):
-            column = [row[j] for row in s]
-            i = draw(column, same[j], context.uniform_share, u[Draw.NEGATIVE_IMAGE][j][0])
+            column, others = [row[j] for row in s], [i not in wrong_images[j] for i in range(n)]
+            i = draw(column, others, context.uniform_share, u[Draw.NEGATIVE_IMAGE][j][0])
             pairs += [] if i is None else [(i, j, 0, 1.0)]
         text_loss = image_loss = weights = mlm = tokens = 0.0
         score = {}  # of both stages
@@ -163,7 +195,8 @@ def naive_step(model, objectives, batch, context):
         if config.list_size:
             losses["listwise"] = 0.0
             for i in range(n):
-                for others in ([(i, j) for j in wrong[i]], [(j, i) for j in wrong[i]]):
+                texts = [(i, j) for j in wrong_texts[i]]
+                for others in (texts, [(j, i) for j in wrong_images[i]]):
                     right = log_softmax([score[pair] for pair in ((i, i), *others)])[0]
                     losses["listwise"] = losses["listwise"] - right / (2 * n)
         if config.weight_rerank:
@@ -171,9 +204,9 @@ def naive_step(model, objectives, batch, context):
             whole = [not (coin[i] and hidden[i]) for i in range(n)]  # texts that are seen whole
             losses["rerank"] = 0.0
             for i in range(n):
-                near = sorted([i, *wrong[i]])
-                texts = [(i, j) for j in near if whole[j]]
-                images = [(j, i) for j in near if whole[i]]
+                listed = sorted([i, *near[i]])
+                texts = [(i, j) for j in listed if whole[j]]
+                images = [(j, i) for j in listed if whole[i]]
                 for row in (texts, images):
                     student = [towers[a][b] for a, b in row]
                     teacher = [score[pair].detach() for pair in row]
@@ -202,30 +235,43 @@ def block_of(i, n, size):
     return range(i - i % size, i - i % size + size) if size else range(n)
 
 
-@pytest.mark.parametrize(
-    ("size", "taught"), [(0, ""), (3, ""), (3, "kl"), (3, "order")],
-    ids=["drawn", "blocks", "taught by kl", "taught by order"],
-)  # fmt: skip
+CASES = {
+    "drawn": {},
+    "blocks": {"list_size": 3},
+    "taught by kl": {"list_size": 3, "weight_rerank": 1.0},
+    "taught by order": {"list_size": 3, "weight_rerank": 1.0, "rerank_loss": "order"},
+    "drawn, unlabelled": {"unlabelled_margin": 0.05},
+    "blocks, unlabelled": {"list_size": 3, "weight_rerank": 1.0, "unlabelled_margin": -0.02},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("variant", ["r2d2", "wo_et", "prd2", "wo_twd"])
-def test_a_step_equals_the_loops_in_value_and_gradient(variant, size, taught):
-    terms = set(TERMS[variant])
-    if size and "fgr" not in terms:
+def test_a_step_equals_the_loops_in_value_and_gradient(variant, case):
+    terms, settings = set(TERMS[variant]), CASES[case]
+    size, ranks = settings.get("list_size", 0), "fgr" in terms
+    if size and not ranks:
         pytest.skip("no cross encoders")
-    rerank = {"weight_rerank": float(bool(taught)), "rerank_loss": taught or "kl"}
-    model, objectives = setup(variant, list_size=size, weight_listwise=float(size > 0), **rerank)
-    terms |= ({"listwise"} if size else set()) | ({"rerank"} if taught else set())
+    model, objectives = setup(variant, **settings, weight_listwise=float(size > 0))
+    terms |= ({"listwise"} if size else set()) | ({"rerank"} if "taught" in case else set())
+    if "unlabelled" in case:
+        terms |= {"unlabelled_contrast"} | ({"unlabelled_ranking"} if ranks else set())
+        terms |= {"rerank"} if size else set()
+    context = dataclasses.replace(CONTEXT, group_size=size)
     batch = batch_of(padding=3)
+    batch = dataclasses.replace(batch, index=batch.index - 1)  # places at which a block begins
     ours, theirs = (
-        objectives(model, batch, CONTEXT).losses,
-        naive_step(model, objectives, batch, CONTEXT),
+        objectives(model, batch, context).losses,
+        naive_step(model, objectives, batch, context),
     )
     assert theirs.keys() == terms
     for name, loss in theirs.items():
         torch.testing.assert_close(ours[name].double(), loss, atol=1e-5, rtol=1e-6, msg=name)
+    shares = {name: loss.item() for name, loss in theirs.items() if "unlabelled" in name}
+    assert all(0.02 < share < 0.6 for share in shares.values())
+    total = sum(loss for name, loss in theirs.items() if name not in shares)
     names, parameters = zip(*model.named_parameters(), strict=True)
-    gradients = (
-        torch.autograd.grad(total, parameters) for total in (ours["total"], sum(theirs.values()))
-    )
+    gradients = (torch.autograd.grad(loss, parameters) for loss in (ours["total"], total))
     for name, a, b in zip(names, *gradients, strict=True):
         assert b.isfinite().all(), name
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4, msg=name)

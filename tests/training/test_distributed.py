@@ -35,6 +35,7 @@ def test_chunks_equal_the_whole_batch(variant, chunks):
     group_size = len(TEXTS) // chunks
     whole = one_step(variant, ALONE, 1, group_size)
     assert_same(one_step(variant, ALONE, chunks, group_size), whole, variant)
+    assert all(share > 0 for name, share in whole.items() if name.startswith("loss unlabelled"))
     reached = [name for name in whole if name.startswith("grad")]
     assert len(reached) > 30
     assert any(name.startswith("grad towers") for name in reached) == (variant != "second")

@@ -13,6 +13,7 @@ OBJECTIVES = {
     "widths": ("prd2", "objectives.widths=[4, 8]"),
     "second_text": ("wo_fgd", "objectives.weight_second_text=0.5"),
     "taught": ("wo_fgd", *TAUGHT),
+    "unlabelled": ("r2d2", "objectives.unlabelled_margin=0.02"),
     "taught_order": ("r2d2", *TAUGHT, "objectives.rerank_loss=order"),
 }
 
@@ -31,6 +32,9 @@ def test_a_run_that_was_stopped_is_the_undisturbed_one(name, tmp_path, steps, ca
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
     logged = {key for line in history(tmp_path / "parts") for key in line}
     assert ("loss/second_text" in logged) == (name == "second_text")
+    shares = {"loss/unlabelled_contrast", "loss/unlabelled_ranking"} & logged
+    assert len(shares) == (2 if name == "unlabelled" else 0)
+    assert ("unlabelled from 0.02 above the positive" in caplog.text) == (name == "unlabelled")
     assert ("loss/rerank" in logged) == ("taught" in name)
     assert ("towers taught by both stages" in caplog.text) == ("taught" in name)
     assert ("second texts of 11 of 32 pictures" in caplog.text) == (name == "second_text")

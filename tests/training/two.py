@@ -32,7 +32,7 @@ TEXTS = [[7, 9, 11, 7], [8, 8], [12, 13, 14, 15, 16, 17, 18], [8, 8], [19], [], 
 KEYS = [[1, 21], [1, 22], [3, 23], [4, 22], [5, 25], [6, 26], [7, 27], [3, 21]]
 # Every objective, every way to compute one, and people's labels.
 VARIANTS = ["r2d2", "wo_et", "prd2", "wo_twd", "wo_tgd", "wo_fgd", "labelled", *CONTRASTS]
-VARIANTS += ["lists", "second", "taught", "taught_order"]
+VARIANTS += ["lists", "second", "taught", "taught_order", "unlabelled_lists"]
 # Blocks in place of drawn negatives, a part of whose gradient reaches the towers; and the second
 # stage, where none does; and towers that the second stage teaches.
 LISTS = {"list_size": 2, "weight_listwise": 0.7, "ranking_gradient": 0.3}
@@ -41,6 +41,7 @@ BLOCKS = {
     "second": LISTS,
     "taught": LISTS | {"weight_rerank": 0.6},
     "taught_order": LISTS | {"weight_rerank": 0.6, "rerank_loss": "order"},
+    "unlabelled_lists": LISTS | {"unlabelled_margin": 0.02},
 }
 WAYS = [(1, False), (2, False), (1, True), (2, True)]  # chunks, and whether weights are cut
 HANGS = 500  # seconds, many times what a busy machine takes
@@ -48,6 +49,7 @@ LABELS = [1, 0, 0, 1, 1, 0, 1, 0]
 # Which pictures have a second text: unlike numbers in the processes, and none in the first one.
 PRESENT = {
     "second_text": [False, False, True, False, True, True, False, True],
+    "unlabelled": [False, True, True, False, True, True, False, True],
     "second_text_sigmoid": [False, False, False, False, True, True, False, True],
 }
 

@@ -27,6 +27,8 @@ NAMES = {
     "loss/tgd": "target-guided distillation",
     "loss/sigmoid": "sigmoid contrast",
     "loss/second_text": "contrast with second texts",
+    "loss/unlabelled_contrast": "unlabelled candidates of the contrast, as a share",
+    "loss/unlabelled_ranking": "unlabelled candidates of the ranking, as a share",
     "loss/fgr": "fine-grained ranking",
     "loss/listwise": "ranking of lists",
     "loss/rerank": "towers by the second stage",

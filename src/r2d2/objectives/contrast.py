@@ -16,10 +16,11 @@ from r2d2.model.r2d2 import R2D2
 from r2d2.objectives.batch import Features, StepContext
 from r2d2.objectives.collectives import SINGLE_PROCESS, Collectives
 from r2d2.objectives.distill import tgd
-from r2d2.objectives.gcpr import gcpr
+from r2d2.objectives.gcpr import gcpr, positives
 from r2d2.objectives.queue import FeatureQueue
 from r2d2.objectives.second_text import PresentPairs, softmax_contrast
 from r2d2.objectives.sigmoid import sigmoid_contrast
+from r2d2.objectives.unlabelled import Unlabelled, nearer_than_own
 from r2d2.objectives.widths import at_width
 
 NO_BIAS = (
@@ -41,8 +42,14 @@ def contrast_losses(
 
     With several widths, a contrast is the mean over the widths, so that its weight in the total
     loss does not change. The loss of each width is reported too, under a name such as "tgd_32". The
-    contrast with second texts is named "second_text"; it has no teacher and no queue.
+    contrast with second texts is named "second_text"; it has no teacher and no queue. Candidates
+    that are unlabelled at the full width are left out at all widths; "unlabelled_contrast" is their
+    share of all candidates.
     """
+    margin = config.unlabelled_margin
+    unlabelled = None
+    if margin is not None:
+        unlabelled = _unlabelled(features, queue, margin, collectives)
 
     def at(width: int) -> Tensor:
         images, texts = at_width(features.images, width), at_width(features.texts, width)
@@ -52,20 +59,24 @@ def contrast_losses(
                 raise R2D2Error(NO_BIAS)
             return sigmoid_contrast(images, texts, keys, tau, model.logit_bias, gather)
         if queue is None or features.teacher is None:
-            return gcpr(images, texts, keys, tau, gather)
+            return gcpr(images, texts, keys, tau, gather, unlabelled)
         teacher_images = at_width(features.teacher.images, width)
         teacher_texts = at_width(features.teacher.texts, width)
         return tgd(
-            images, texts, teacher_images, teacher_texts, keys, queue, tau, context.alpha, gather
-        )
+            images, texts, teacher_images, teacher_texts, keys, queue, tau, context.alpha, gather,
+            unlabelled,
+        )  # fmt: skip
 
     name = "sigmoid" if config.contrast == "sigmoid" else "gcpr" if queue is None else "tgd"
     full = features.images.shape[1]
     losses = _over_widths(name, config, full, at)
+    if unlabelled is not None:
+        losses["unlabelled_contrast"] = unlabelled.share
     if features.second is None:
         return losses
     pairs = PresentPairs(features.images, features.keys[:, 0], features.keys[:, 1],
                          features.second, collectives)  # fmt: skip
+    of_second = None if margin is None else pairs.unlabelled(margin)
 
     def with_second_texts(width: int) -> Tensor:
         images, texts = at_width(pairs.images, width), at_width(pairs.texts, width)
@@ -74,10 +85,26 @@ def contrast_losses(
             bias = model.logit_bias
             loss = sigmoid_contrast(images, texts, keys, tau, bias, pairs.gather, text_keys)
         else:
-            loss = softmax_contrast(images, texts, keys, text_keys, tau, pairs.gather)
+            loss = softmax_contrast(images, texts, keys, text_keys, tau, pairs.gather, of_second)
         return pairs.share * loss
 
     return losses | _over_widths("second_text", config, full, with_second_texts)
+
+
+def _unlabelled(
+    features: Features, queue: FeatureQueue | None, margin: float, collectives: Collectives
+) -> Unlabelled:
+    """Find unlabelled candidates among the pairs of all processes, followed by the queue."""
+    images, texts, keys = features.images.detach(), features.texts.detach(), features.keys
+    candidates = [tuple(collectives.gather(x) for x in (images, texts, keys))]
+    if queue is not None and features.teacher is not None:
+        candidates.append(queue.filled()[:3])
+    of_images, of_texts = [], []
+    for other_images, other_texts, other_keys in candidates:
+        matches = positives(keys, other_keys)
+        of_images.append(nearer_than_own(images, texts, other_texts, matches, margin))
+        of_texts.append(nearer_than_own(texts, images, other_images, matches, margin))
+    return Unlabelled(torch.cat(of_images, dim=1), torch.cat(of_texts, dim=1))
 
 
 def _over_widths(

@@ -8,6 +8,7 @@ from torch import Tensor
 from r2d2.objectives.gcpr import Gather, hard_targets, identity, positives
 from r2d2.objectives.precision import exact
 from r2d2.objectives.queue import FeatureQueue
+from r2d2.objectives.unlabelled import Unlabelled, log_softmax_without
 
 
 @exact
@@ -21,6 +22,7 @@ def tgd(
     temperature: Tensor,
     alpha: float,
     gather: Gather = identity,
+    unlabelled: Unlabelled | None = None,
 ) -> Tensor:
     """L_TgD = 1/2 mean_i [L_w(yhat^I_i, s(I_i, .)) + L_w(yhat^T_i, s(T_i, .))].
 
@@ -37,6 +39,8 @@ def tgd(
         temperature: tau; the targets take no gradient through it.
         alpha: share of the soft target.
         gather: joins the ranks' features, with gradient.
+        unlabelled: candidates (n, N + q) that are left out of the softmax of the student and of
+            that of the teacher; None: none are.
     """
     queued_images, queued_texts, queued_keys, queued_weights = queue.filled(images.shape[1])
     all_keys = gather(keys)
@@ -48,17 +52,30 @@ def tgd(
         return torch.cat([query @ batch.T, query @ queued.T], dim=1).float()
 
     def one_direction(
-        query: Tensor, others: Tensor, teacher_query: Tensor, teacher_others: Tensor, queued: Tensor
+        query: Tensor,
+        others: Tensor,
+        teacher_query: Tensor,
+        teacher_others: Tensor,
+        queued: Tensor,
+        left_out: Tensor | None,
     ) -> Tensor:
         with torch.no_grad():
-            logits = against(teacher_query, gather(teacher_others), queued)
-            soft = (logits / temperature).softmax(1)
+            logits = against(teacher_query, gather(teacher_others), queued) / temperature
+            if left_out is not None:
+                logits = logits.masked_fill(left_out, -torch.inf)
+            soft = logits.softmax(1)
             weighted_target = w * (alpha * soft + (1 - alpha) * y)
-        log_s = (against(query, gather(others), queued) / temperature).log_softmax(1)
+        logits = against(query, gather(others), queued) / temperature
+        log_s = log_softmax_without(logits, left_out)
         return -(weighted_target * log_s).sum(1).mean()
 
-    image_to_text = one_direction(images, texts, teacher_images, teacher_texts, queued_texts)
-    text_to_image = one_direction(texts, images, teacher_texts, teacher_images, queued_images)
+    of_images, of_texts = (None, None) if unlabelled is None else unlabelled.directions
+    image_to_text = one_direction(
+        images, texts, teacher_images, teacher_texts, queued_texts, of_images
+    )
+    text_to_image = one_direction(
+        texts, images, teacher_texts, teacher_images, queued_images, of_texts
+    )
     return (image_to_text + text_to_image) / 2
 
 

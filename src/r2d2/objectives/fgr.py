@@ -42,20 +42,30 @@ def draw_negatives(
 
 
 @dataclass(frozen=True)
+class BlockedCandidates:
+    """The candidates that must not be negatives of n pairs."""
+
+    texts: Tensor  # (n, c) bool, texts of each image
+    images: Tensor  # (n, c) bool, images of each text
+    unlabelled: Tensor | None = None  # () the share of candidates blocked for being unlabelled
+
+
+@dataclass(frozen=True)
 class HardNegatives:
     """The hard negatives of n pairs, as indices of c candidates."""
 
     images: Tensor  # (n,) int64, an image that does not match, for each text
     texts: Tensor  # (n,) int64, a text that does not match, for each image
-    # (n,) bool, False where a pair has no possible negative; `images` and `texts` then have the
-    # index of the pair itself
-    valid: Tensor
+    # (n,) bool, False where a text has no possible image, or an image no possible text; `images`
+    # and `texts` then have the index of the pair itself
+    has_image: Tensor
+    has_text: Tensor
 
 
 def negatives_of(
     image_to_text: Tensor,
     text_to_image: Tensor,
-    blocked: Tensor,
+    blocked: BlockedCandidates,
     pair_index: Tensor,
     uniform_share: float,
     u_text: Tensor,
@@ -66,16 +76,17 @@ def negatives_of(
     Args:
         image_to_text: (n, c) f_I . f_T / tau, the images of n pairs with every candidate's text.
         text_to_image: (n, c) f_T . f_I / tau, their texts with every candidate's image.
-        blocked: (n, c) bool, candidates that may not be drawn; the same for both directions.
+        blocked: candidates that may not be drawn.
         pair_index: (n,) int64, the index of each pair among the candidates.
         uniform_share: see `draw_negatives`.
         u_text: (n,) uniform in [0, 1), for drawing texts.
         u_image: (n,) uniform in [0, 1), for drawing images.
     """
-    texts, valid = draw_negatives(image_to_text, blocked, uniform_share, u_text)
-    images, _ = draw_negatives(text_to_image, blocked, uniform_share, u_image)
-    images, texts = (torch.where(valid, drawn, pair_index) for drawn in (images, texts))
-    return HardNegatives(images, texts, valid)
+    texts, has_text = draw_negatives(image_to_text, blocked.texts, uniform_share, u_text)
+    images, has_image = draw_negatives(text_to_image, blocked.images, uniform_share, u_image)
+    images = torch.where(has_image, images, pair_index)
+    texts = torch.where(has_text, texts, pair_index)
+    return HardNegatives(images, texts, has_image, has_text)
 
 
 def pairs_to_rank(negatives: HardNegatives) -> tuple[tuple[Tensor, Tensor], Tensor]:
@@ -85,28 +96,29 @@ def pairs_to_rank(negatives: HardNegatives) -> tuple[tuple[Tensor, Tensor], Tens
         negatives: of the pairs 0 to n - 1.
 
     Returns:
-        (image indices (m,), text indices (m,)) and labels (m,) int64, 1 for match. m is 3n minus 2
-        for each pair that has no possible negative.
+        (image indices (m,), text indices (m,)) and labels (m,) int64, 1 for match. m is 3n minus 1
+        for each image and each text that has no possible negative.
     """
-    valid = negatives.valid
-    index = torch.arange(len(valid), device=valid.device)
-    image_index = torch.cat([index, index[valid], negatives.images[valid]])
-    text_index = torch.cat([index, negatives.texts[valid], index[valid]])
+    has_image, has_text = negatives.has_image, negatives.has_text
+    index = torch.arange(len(has_text), device=has_text.device)
+    image_index = torch.cat([index, index[has_text], negatives.images[has_image]])
+    text_index = torch.cat([index, negatives.texts[has_text], index[has_image]])
     labels = torch.zeros_like(image_index)
     labels[: len(index)] = 1
     return (image_index, text_index), labels
 
 
-def ranking_weight(blocked: Tensor, positive_weight: float) -> Tensor:
+def ranking_weight(blocked: BlockedCandidates, positive_weight: float) -> Tensor:
     """Return the sum of the weights, (), of the pairs that `pairs_to_rank` will list.
 
     It does not depend on which negatives are drawn, so it is known before the draw.
 
     Args:
-        blocked: (n, c) bool, candidates that may not be drawn.
+        blocked: candidates of n pairs that may not be drawn.
         positive_weight: the weight of class 1, match; class 0 has weight 1.
     """
-    return positive_weight * len(blocked) + 2 * (~blocked.all(1)).sum().float()
+    negatives = (~blocked.texts.all(1)).sum() + (~blocked.images.all(1)).sum()
+    return positive_weight * len(blocked.texts) + negatives.float()
 
 
 def fgr(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from r2d2.objectives.precision import exact
+from r2d2.objectives.unlabelled import Unlabelled, log_softmax_without
 
 # Joins a tensor (n, ...) over ranks to (N, ...), with gradient; the identity on one process.
 Gather = Callable[[Tensor], Tensor]
@@ -42,7 +43,12 @@ def hard_targets(matches: Tensor) -> Tensor:
 
 @exact
 def gcpr(
-    images: Tensor, texts: Tensor, keys: Tensor, temperature: Tensor, gather: Gather = identity
+    images: Tensor,
+    texts: Tensor,
+    keys: Tensor,
+    temperature: Tensor,
+    gather: Gather = identity,
+    unlabelled: Unlabelled | None = None,
 ) -> Tensor:
     """L_GCPR = 1/2 mean_i [CE(y_i, s(I_i, .)) + CE(y_i, s(T_i, .))].
 
@@ -52,10 +58,14 @@ def gcpr(
         keys: (n, 2) int64, image key and text key.
         temperature: tau.
         gather: joins the ranks' features, with gradient.
+        unlabelled: candidates (n, N) that are left out of the softmax; None: none are.
     """
     y = hard_targets(positives(keys, gather(keys)))
-    image_to_text = (images @ gather(texts).T / temperature).float().log_softmax(1)
-    text_to_image = (texts @ gather(images).T / temperature).float().log_softmax(1)
+    of_images, of_texts = (None, None) if unlabelled is None else unlabelled.directions
+    image_to_text = (images @ gather(texts).T / temperature).float()
+    text_to_image = (texts @ gather(images).T / temperature).float()
+    image_to_text = log_softmax_without(image_to_text, of_images)
+    text_to_image = log_softmax_without(text_to_image, of_texts)
     return -(y * (image_to_text + text_to_image)).sum(1).mean() / 2
 
 

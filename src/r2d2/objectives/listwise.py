@@ -11,10 +11,21 @@ image, with the texts of the block, and that of its text, with the images of the
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from r2d2.objectives.fgr import BlockedCandidates
 from r2d2.objectives.precision import exact
+
+
+@dataclass(frozen=True)
+class BlockNegatives:
+    """The pairs of blocks that are negatives, (b, m, m) bool of image i with text j."""
+
+    texts: Tensor  # whether text j is a negative of image i
+    images: Tensor  # whether image i is a negative of text j
 
 
 def block_pairs(pairs: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -68,46 +79,59 @@ def similarity_of_blocks(images: Tensor, texts: Tensor, temperature: Tensor, siz
     return torch.einsum("bid,bjd->bij", *blocks).float()
 
 
-def negatives_of_blocks(keys_match: Tensor, size: int) -> Tensor:
-    """Which pairs of blocks are wrong ones, (n / m, m, m) bool.
+def diagonal_blocks(matrix: Tensor, size: int) -> Tensor:
+    """The entries of a matrix (n, n) that lie within blocks, (n / m, m, m).
 
     Args:
-        keys_match: (n, n) bool, `positives` of these pairs.
+        matrix: (n, n).
         size: m.
     """
-    count = len(keys_match) // size
-    blocks = keys_match.view(count, size, count, size)
-    return ~blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
+    count = len(matrix) // size
+    blocks = matrix.view(count, size, count, size)
+    return blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
 
 
-def listwise(scores: Tensor, negatives: Tensor) -> Tensor:
+def negatives_of_blocks(blocked: BlockedCandidates, size: int) -> BlockNegatives:
+    """Return which pairs of blocks are negatives.
+
+    Args:
+        blocked: of n pairs that are the candidates of one another, (n, n).
+        size: m.
+    """
+    texts, images = (~diagonal_blocks(x, size) for x in (blocked.texts, blocked.images))
+    return BlockNegatives(texts, images.mT)
+
+
+def listwise(scores: Tensor, negatives: BlockNegatives) -> Tensor:
     """L = 1/2 mean_i [CE(i, s(I_i, .)) + CE(i, s(T_i, .))] over the candidates of each block.
 
-    A candidate that is a positive of the row, but not its own, is in no list. A row without any
-    negative adds 0.
+    A candidate that is not a negative of the row, nor its own, is not in its list. A row without
+    any negative adds 0.
 
     Args:
         scores: (b, m, m) of image i with text j; the right pairs on the diagonal.
-        negatives: (b, m, m) bool, symmetric.
+        negatives: of the same blocks.
     """
     own = torch.eye(scores.shape[-1], dtype=torch.bool, device=scores.device)
-    listed = scores.float().masked_fill(~(negatives | own), -torch.inf)
-    right = listed.diagonal(dim1=1, dim2=2)
-    texts, images = listed.logsumexp(2), listed.logsumexp(1)
+    scores = scores.float()
+    right = scores.diagonal(dim1=1, dim2=2)
+    texts = scores.masked_fill(~(negatives.texts | own), -torch.inf).logsumexp(2)
+    images = scores.masked_fill(~(negatives.images | own), -torch.inf).logsumexp(1)
     return ((texts - right) + (images - right)).mean() / 2
 
 
-def pair_weights(negatives: Tensor, positive_weight: float) -> Tensor:
+def pair_weights(negatives: BlockNegatives, positive_weight: float) -> Tensor:
     """What each pair of a block weighs in FGR, (b, m, m): all wrong ones of a row together as one.
 
     So an image's wrong texts weigh 1 together, and a text's wrong images likewise, as the single
     ones do that are drawn without blocks.
 
     Args:
-        negatives: (b, m, m) bool, symmetric.
+        negatives: of the blocks.
         positive_weight: of the right pairs.
     """
-    count = negatives.sum(2).clamp_min(1).float()  # (b, m); of texts too, as it is symmetric
-    shared = 1 / count[:, :, None] + 1 / count[:, None, :]
-    own = torch.eye(negatives.shape[-1], device=negatives.device)
-    return torch.where(negatives, shared, positive_weight * own)
+    texts, images = negatives.texts, negatives.images
+    shared = texts / texts.sum(2, keepdim=True).clamp_min(1)
+    shared = shared + images / images.sum(1, keepdim=True).clamp_min(1)
+    own = torch.eye(texts.shape[-1], device=texts.device)
+    return torch.where(texts | images, shared, positive_weight * own)

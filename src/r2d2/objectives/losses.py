@@ -28,10 +28,14 @@ from r2d2.objectives.batch import (
 from r2d2.objectives.collectives import SINGLE_PROCESS, Collectives
 from r2d2.objectives.contrast import NAMES, contrast_losses
 from r2d2.objectives.distill import fgd
-from r2d2.objectives.fgr import fgr, mean_head_loss, ranking_weight
+from r2d2.objectives.fgr import BlockedCandidates, fgr, mean_head_loss, ranking_weight
 from r2d2.objectives.gradient import with_scaled_gradient
 from r2d2.objectives.momentum import teacher_of, update_teacher
-from r2d2.objectives.negatives import blocked_candidates, candidate_processes
+from r2d2.objectives.negatives import (
+    block_unlabelled,
+    blocked_candidates,
+    candidate_processes,
+)
 from r2d2.objectives.queue import FeatureQueue
 from r2d2.objectives.ranking import RankingScope, ranking_losses
 from r2d2.objectives.student import StudentFeatures, encode_student
@@ -66,9 +70,10 @@ class Objectives(nn.Module):
     ) -> StepOutput:
         """Each objective's loss without its weight, and their weighted sum "total".
 
-        "fgd_entropy" is reported beside FgD's loss and is not minimised. Where the batch is one
-        chunk of a larger one, the contrast over all chunks was computed before (`contrast`): its
-        gradient is then part of "total", and its value is not.
+        "fgd_entropy", and the shares of candidates that are unlabelled, are reported beside the
+        losses and are not minimised. Where the batch is one chunk of a larger one, the contrast
+        over all chunks was computed before (`contrast`): its gradient is then part of "total", and
+        its value is not.
 
         Args:
             model: the student.
@@ -85,7 +90,7 @@ class Objectives(nn.Module):
         entries: QueueEntries | None = None
         if cached is None:
             candidates = candidate_processes(len(batch.ids), context, collectives)
-            blocked = self._blocked(batch, context, candidates)
+            blocked = self._blocked(batch, context, student, candidates)
             teacher = self._teach(batch, context)
             denominators = self._denominators(student, blocked)
             if context.towers:
@@ -95,13 +100,15 @@ class Objectives(nn.Module):
             denominators = denominators.average(collectives)
         else:  # a chunk draws negatives from itself
             candidates = SINGLE_PROCESS
-            blocked = self._blocked(batch, context, candidates)
+            blocked = self._blocked(batch, context, student, candidates)
             teacher, denominators = cached.teacher, cached.denominators
         if student.ranking is not None:
             losses |= ranking_losses(
                 model, batch, context, config, student, student.ranking,
                 RankingScope(candidates, blocked, denominators),
             )  # fmt: skip
+            if blocked.unlabelled is not None:
+                losses["unlabelled_ranking"] = blocked.unlabelled
         if config.fgd and teacher is not None and student.masked_texts is not None:
             patches = model.embed_images(batch.pixels, self._kept_patches(model, batch, context))
             losses["fgd"], losses["fgd_entropy"] = fgd(
@@ -133,7 +140,8 @@ class Objectives(nn.Module):
     def features(self, model: R2D2, batch: TrainingBatch, context: StepContext) -> Features:
         """What `contrast` needs of a chunk."""
         student = self._encode(model, batch, context)
-        denominators = self._denominators(student, self._blocked(batch, context, SINGLE_PROCESS))
+        blocked = self._blocked(batch, context, student, SINGLE_PROCESS)
+        denominators = self._denominators(student, blocked)
         return _features(student, self._teach(batch, context), batch, denominators)
 
     def contrast(
@@ -204,15 +212,25 @@ class Objectives(nn.Module):
         )
 
     def _blocked(
-        self, batch: TrainingBatch, context: StepContext, candidates: Collectives
-    ) -> Tensor:
+        self,
+        batch: TrainingBatch,
+        context: StepContext,
+        student: StudentFeatures,
+        candidates: Collectives,
+    ) -> BlockedCandidates:
         """See `blocked_candidates`; (n, 0) without FGR, which alone uses it."""
-        if self.config.fgr:
-            return blocked_candidates(batch, context, candidates)
-        return torch.empty(len(batch.ids), 0, dtype=torch.bool, device=batch.ids.device)
+        if not self.config.fgr:
+            none = torch.empty(len(batch.ids), 0, dtype=torch.bool, device=batch.ids.device)
+            return BlockedCandidates(none, none)
+        blocked = blocked_candidates(batch, context, candidates)
+        margin = self.config.unlabelled_margin
+        if margin is None or student.ranking is None:
+            return BlockedCandidates(blocked, blocked)
+        images, texts = student.images, student.texts
+        return block_unlabelled(blocked, images, texts, margin, context, candidates)
 
-    def _denominators(self, student: StudentFeatures, blocked: Tensor) -> Denominators:
-        count = torch.zeros((), device=blocked.device)
+    def _denominators(self, student: StudentFeatures, blocked: BlockedCandidates) -> Denominators:
+        count = torch.zeros((), device=blocked.texts.device)
         if student.ranking is not None and student.ranking.masked is not None:
             count = student.ranking.masked.predicted.sum().float()
         return Denominators(ranking_weight(blocked, self.config.positive_weight), count)

@@ -8,8 +8,9 @@ from torch import Tensor
 from r2d2.keyed import Draw, uniform
 from r2d2.objectives.batch import StepContext, TrainingBatch
 from r2d2.objectives.collectives import SINGLE_PROCESS, Collectives
-from r2d2.objectives.fgr import HardNegatives, negatives_of
+from r2d2.objectives.fgr import BlockedCandidates, HardNegatives, negatives_of
 from r2d2.objectives.gcpr import positives, similarity
+from r2d2.objectives.unlabelled import Unlabelled, nearer_than_own
 
 
 def candidate_processes(pairs: int, context: StepContext, collectives: Collectives) -> Collectives:
@@ -48,12 +49,40 @@ def blocked_candidates(
     return blocked
 
 
+def block_unlabelled(
+    blocked: Tensor,
+    images: Tensor,
+    texts: Tensor,
+    margin: float,
+    context: StepContext,
+    collectives: Collectives,
+) -> BlockedCandidates:
+    """Block unlabelled candidates besides those that are blocked already.
+
+    Args:
+        blocked: (n, c), from `blocked_candidates`.
+        images: (n, d) f_I of the batch.
+        texts: (n, d) f_T of its unmasked texts.
+        margin: see `nearer_than_own`.
+        context: of the step.
+        collectives: from `candidate_processes`.
+    """
+    images, texts = images.detach(), texts.detach()
+    found = Unlabelled(
+        nearer_than_own(images, texts, collectives.gather(texts), blocked, margin),
+        nearer_than_own(texts, images, collectives.gather(images), blocked, margin),
+    )
+    count = blocked.shape[1]
+    share = found.share * (count / (context.group_size or count))  # of the pairs of a group
+    return BlockedCandidates(blocked | found.texts, blocked | found.images, share)
+
+
 def draw_hard_negatives(
     images: Tensor,
     texts: Tensor,
     temperature: Tensor,
     batch: TrainingBatch,
-    blocked: Tensor,
+    blocked: BlockedCandidates,
     context: StepContext,
     collectives: Collectives,
 ) -> HardNegatives:
@@ -64,7 +93,7 @@ def draw_hard_negatives(
         texts: (n, d) f_T of its unmasked texts.
         temperature: tau.
         batch: n pairs.
-        blocked: (n, c), from `blocked_candidates`.
+        blocked: candidates that may not be drawn.
         context: of the step.
         collectives: from `candidate_processes`.
     """

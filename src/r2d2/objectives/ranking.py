@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -11,12 +11,14 @@ from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.r2d2 import R2D2, Pairs
 from r2d2.objectives.batch import Denominators, StepContext, TrainingBatch
 from r2d2.objectives.collectives import Collectives
-from r2d2.objectives.fgr import HardNegatives, fgr, pairs_to_rank
+from r2d2.objectives.fgr import BlockedCandidates, HardNegatives, fgr, pairs_to_rank
 from r2d2.objectives.gcpr import positives
 from r2d2.objectives.gradient import scaled_gradient
 from r2d2.objectives.listwise import (
+    BlockNegatives,
     as_blocks,
     block_pairs,
+    diagonal_blocks,
     in_order,
     listwise,
     log_odds,
@@ -46,7 +48,7 @@ class RankingScope:
     """Among which pairs the ranking draws its negatives, and what its losses divide by."""
 
     collectives: Collectives  # of `candidate_processes`; together they hold c pairs
-    blocked: Tensor  # (n, c) bool, of `blocked_candidates`
+    blocked: BlockedCandidates
     denominators: Denominators  # averaged over the processes
 
 
@@ -75,7 +77,7 @@ def ranking_losses(
     """
     n, tokens, offset = len(batch.ids), inputs.masked, model.towers.text_offset
     if config.list_size:
-        wrong = negatives_of_blocks(positives(batch.keys, batch.keys), config.list_size)
+        wrong = negatives_of_blocks(scope.blocked, config.list_size)
         pairs = _pairs_of_blocks(inputs, wrong, config)
     else:
         drawn = draw_hard_negatives(
@@ -101,7 +103,8 @@ def ranking_losses(
         both = match + towers.detach()
         losses["listwise"] = listwise(both, wrong)
         if config.weight_rerank and context.towers:
-            judged = judged_pairs(wrong, inputs.masked_texts)
+            matches = diagonal_blocks(positives(batch.keys, batch.keys), config.list_size)
+            judged = judged_pairs(matches, inputs.masked_texts)
             losses["rerank"] = rerank(towers, both.detach(), judged, config.rerank_loss)
     if tokens is not None:
         if tokens.texts is None:
@@ -120,9 +123,11 @@ def ranking_losses(
     return losses
 
 
-def _pairs_of_blocks(inputs: RankingInputs, wrong: Tensor, config: ObjectiveConfig) -> RankedPairs:
+def _pairs_of_blocks(
+    inputs: RankingInputs, wrong: BlockNegatives, config: ObjectiveConfig
+) -> RankedPairs:
     """Every image of a block with every text of it."""
-    index = block_pairs(len(inputs.images), config.list_size, wrong.device)
+    index = block_pairs(len(inputs.images), config.list_size, wrong.texts.device)
     weights = in_order(pair_weights(wrong, config.positive_weight), *index)
     labels = (index[0] == index[1]).long()
     return RankedPairs(inputs.images, inputs.texts, index, labels, weights)
@@ -138,5 +143,5 @@ def _drawn_pairs(
     (images, texts), rows = collectives.fetch(
         (inputs.images, inputs.texts), (drawn.images, drawn.texts)
     )
-    index, labels = pairs_to_rank(HardNegatives(*rows, drawn.valid))
+    index, labels = pairs_to_rank(replace(drawn, images=rows[0], texts=rows[1]))
     return RankedPairs(images, texts, index, labels, config.positive_weight)

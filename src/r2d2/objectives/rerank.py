@@ -13,19 +13,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def judged_pairs(negatives: Tensor, masked_texts: Tensor) -> Tensor:
+def judged_pairs(matches: Tensor, masked_texts: Tensor) -> Tensor:
     """Which pairs of blocks the teacher judges, (b, m, m) bool: the right ones and the wrong ones.
 
     A candidate that is a positive of the row, but not its own, is not judged, as in `listwise`. Nor
     is a text that the second stage reads masked: there the teacher would know less than the towers.
 
     Args:
-        negatives: (b, m, m) bool, of `negatives_of_blocks`.
+        matches: (b, m, m) bool, the positives among the pairs of blocks.
         masked_texts: (b * m,) bool.
     """
-    own = torch.eye(negatives.shape[-1], dtype=torch.bool, device=negatives.device)
-    read_whole = ~masked_texts.view(-1, 1, negatives.shape[-1])
-    return (negatives | own) & read_whole
+    own = torch.eye(matches.shape[-1], dtype=torch.bool, device=matches.device)
+    read_whole = ~masked_texts.view(-1, 1, matches.shape[-1])
+    return (~matches | own) & read_whole
 
 
 def rerank(student: Tensor, teacher: Tensor, judged: Tensor, loss: str) -> Tensor:

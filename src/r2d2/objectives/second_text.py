@@ -13,6 +13,7 @@ from r2d2.objectives.batch import SecondTextFeatures
 from r2d2.objectives.collectives import Collectives
 from r2d2.objectives.gcpr import Gather, hard_targets, positives
 from r2d2.objectives.precision import exact
+from r2d2.objectives.unlabelled import Unlabelled, log_softmax_without, nearer_than_own
 
 
 class PresentPairs:
@@ -61,6 +62,16 @@ class PresentPairs:
         filled = x.new_zeros(self._n, *x.shape[1:]).index_copy(0, self._rows, x)
         return self._collectives.gather(filled)[self._present_in_all]
 
+    def unlabelled(self, margin: float) -> Unlabelled:
+        """Second texts (k, K) of each picture, and pictures of each second text."""
+        of_images = positives(self.image_keys, self.gather(self.text_keys))
+        of_texts = positives(self.text_keys, self.gather(self.image_keys))
+        images, texts = self.images.detach(), self.texts.detach()
+        return Unlabelled(
+            nearer_than_own(images, texts, self.gather(texts), of_images, margin),
+            nearer_than_own(texts, images, self.gather(images), of_texts, margin),
+        )
+
 
 @exact
 def softmax_contrast(
@@ -70,6 +81,7 @@ def softmax_contrast(
     text_keys: Tensor,
     temperature: Tensor,
     gather: Gather,
+    unlabelled: Unlabelled | None = None,
 ) -> Tensor:
     """L = 1/2 mean_i [CE(y^I_i, s(I_i, .)) + CE(y^T_i, s(T_i, .))], as in `gcpr`; 0 without pairs.
 
@@ -80,15 +92,22 @@ def softmax_contrast(
         text_keys: (k, 3) int64, the keys of the picture and, twice, of the second text.
         temperature: tau.
         gather: joins the ranks' features, with gradient.
+        unlabelled: candidates (k, K) that are left out of the softmax; None: none are.
     """
 
     def one_direction(
-        queries: Tensor, candidates: Tensor, keys: Tensor, candidate_keys: Tensor
+        queries: Tensor,
+        candidates: Tensor,
+        keys: Tensor,
+        candidate_keys: Tensor,
+        left_out: Tensor | None,
     ) -> Tensor:
         y = hard_targets(positives(keys, gather(candidate_keys)))
-        log_s = (queries @ gather(candidates).T / temperature).float().log_softmax(1)
+        logits = (queries @ gather(candidates).T / temperature).float()
+        log_s = log_softmax_without(logits, left_out)
         return -(y * log_s).sum() / max(1, len(queries))
 
-    image_to_text = one_direction(images, texts, image_keys, text_keys)
-    text_to_image = one_direction(texts, images, text_keys, image_keys)
+    of_images, of_texts = (None, None) if unlabelled is None else unlabelled.directions
+    image_to_text = one_direction(images, texts, image_keys, text_keys, of_images)
+    text_to_image = one_direction(texts, images, text_keys, image_keys, of_texts)
     return (image_to_text + text_to_image) / 2

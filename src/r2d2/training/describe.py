@@ -21,6 +21,8 @@ def describe(trainer: Trainer) -> str:
     ]
     if trainer.config.objectives.teachers and not trainer.config.train.labelled:
         words += [f"teachers of momentum {trainer.config.objectives.momentum:g}"]
+    margin = trainer.config.objectives.unlabelled_margin
+    words += [] if margin is None else [f"unlabelled from {margin:g} above the positive"]
     if trainer.config.objectives.fgr and not trainer.config.train.labelled:
         words += [_describe_negatives(trainer)]
         if trainer.config.objectives.weight_rerank:
