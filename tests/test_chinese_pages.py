@@ -10,6 +10,7 @@ import pytest
 from corpus.builds import SETTINGS, write_log
 from downstream.exports import annotation, export_of, tasks_of
 from downstream.pairs import pair, table_of
+from evaluation.encoders import colour_table
 from evaluation.line_model import results_of
 from evaluation.run_files import run
 from r2d2.ablation.document import document, markdown
@@ -35,7 +36,10 @@ from r2d2.errors import R2D2Error
 from r2d2.evaluation.comparison_page import write_comparison
 from r2d2.evaluation.contact import contact_groups, write_examples
 from r2d2.evaluation.report import write_report
+from r2d2.evaluation.run import evaluate_retrieval
+from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
 from r2d2.table import PairsTable
+from search.small import small_model
 
 # Two words of English in a row, both in lower case. Names such as "top-1" are none.
 WORDS = re.compile(r"(?<![\w./`-])[a-z]{2,}(?:[ ,:;]+[a-z]{2,})+(?![\w./`-])")
@@ -253,3 +257,17 @@ def test_a_build_that_left_nothing(tmp_path):
     assert "nothing is left" in str(caught.value)
     page = (tmp_path / "n.lance.build" / "report.html").read_text("utf-8")
     assert english_texts(page) == []
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_a_run_with_a_middle_stage(weight, tmp_path):
+    small_model().save(tmp_path / "model")
+    table, out = colour_table(tmp_path / "t.lance"), tmp_path / "out"
+    ranking = RankingSettings(
+        full=(), top_k=3, weight=1.0, pooled_states=4, pooled_weight=weight, matching=False
+    )
+    settings = EvaluationSettings(splits=["test"], resamples=5)
+    page = evaluate_retrieval(tmp_path / "model", table, out, settings, ranking)
+    assert english_texts(page.read_text("utf-8"), names=("t.lance",)) == []
+    html, _ = write_comparison([out], tmp_path / "r.html")
+    assert english_texts(html.read_text("utf-8"), names=("t.lance",)) == []

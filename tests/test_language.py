@@ -187,7 +187,7 @@ def test_a_page_is_translated_and_what_is_filled_in_is_not():
     page = page_template("r2d2.evaluation", "report.html").render(
         run={"preset": "Training", "variant": "run"}, written="2024", tiles=[], two_stage=True,
         weight=0, weight_plot="", top_k=3, tasks=[], contact=[], curves=[], versions={},
-        skipped=[], settings={}, attribution={},
+        skipped=[], settings={}, attribution={}, middle="",
     )  # fmt: skip
     assert "粗排按余弦相似度给图库排序。没有使用精排" in page
     assert "<b>Training</b>" in page

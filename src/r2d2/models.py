@@ -124,6 +124,20 @@ class CrossEncoderModel(Protocol):
         """p_I[match], (m,), of pairs. `match` is the mean of the two."""
 
 
+@runtime_checkable
+class MultiVectorModel(Protocol):
+    """A model that gives several vectors of a picture, and one for each token of a text."""
+
+    def check_pooling(self, count: int) -> None:
+        """R2D2Error where a picture of this model has no `count` pooled states."""
+
+    def pooled_states(self, images: EncodedStates, count: int) -> Tensor:
+        """Vectors (n, N, d) of unit length of the parts of encoded images; N = `count`."""
+
+    def token_states(self, texts: EncodedStates) -> tuple[Tensor, Tensor]:
+        """Vectors (n, L, d) of unit length of encoded texts, and (n, L) bool: which are words."""
+
+
 def load(
     source: str | os.PathLike[str],
     device: str | int | torch.device | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -248,6 +249,35 @@ class Pretrained:
     def match_image(self, images: EncodedStates, texts: EncodedStates, pairs: Pairs) -> Tensor:
         """p_I[match], (m,), of pairs, at several times the cost of `match_text`."""
         return self._by_parts(self.model.match_image, images, texts, pairs, images.states.shape[1])
+
+    def check_pooling(self, count: int) -> None:
+        """R2D2Error where a picture of this model has no `count` pooled states."""
+        if not self.model.towers.poolable:
+            raise R2D2Error(
+                f"the patches of {self.name} cannot be compared with words, as an attention head "
+                "makes its vectors: leave --pooled-states out"
+            )
+        patches = self.model.config.vision.patches
+        if count < 1 or math.isqrt(count) ** 2 != count or count > patches:
+            raise R2D2Error(
+                f"--pooled-states {count}: a picture of {self.name} has {patches} patches, which "
+                "are averaged over a square grid: give a square number of at most that, such as 4"
+            )
+
+    @torch.inference_mode()
+    def pooled_states(self, images: EncodedStates, count: int) -> Tensor:
+        """Vectors (n, N, d) of unit length of the parts of encoded images; N = `count`.
+
+        Raises:
+            R2D2Error: N is no square number, or more than the patches; see `check_pooling`.
+        """
+        self.check_pooling(count)
+        return self.model.towers.pooled_states(images.to(self.model.log_temperature.dtype), count)
+
+    @torch.inference_mode()
+    def token_states(self, texts: EncodedStates) -> tuple[Tensor, Tensor]:
+        """Vectors (n, L, d) of unit length of the tokens of encoded texts, and which are words."""
+        return self.model.towers.token_states(texts.to(self.model.log_temperature.dtype))
 
     def _image_side(self, images: Images) -> EncodedStates:
         """Encoded here, or before by this model."""

@@ -15,9 +15,9 @@ from r2d2.errors import R2D2Error
 if TYPE_CHECKING:
     from r2d2.evaluation.settings import EvaluationSettings
 
-MEASURED = (  # options of what a submission does not measure
+MEASURED = (  # options that a submission, which measures nothing, does not use
     "split", "full", "t2i_only", "sample", "resamples", "seed", "half_states", "fine_tuned",
-    "benchmark",
+    "benchmark", "pooled_states", "pooled_weight",
 )  # fmt: skip
 
 # What an evaluation writes in its folder.
@@ -93,6 +93,14 @@ def retrieval(
         None, help="Weigh the match score by this; the default is the best on val."
     ),
     cascade: Cascade = None,
+    pooled_states: int | None = typer.Option(
+        None,
+        min=1,
+        help="Rank candidates by this many pooled states of each picture before the second stage.",
+    ),
+    pooled_weight: float | None = typer.Option(
+        None, help="Weigh the score of the pooled states by this; the default is the best on val."
+    ),
     batch_size: Batch = 256,
     sample: Sample = None,
     max_length: Length = None,
@@ -131,6 +139,7 @@ def retrieval(
     ranking = RankingSettings(
         full=("test",) if full else (), t2i_only=t2i_only, top_k=candidates, weight=weight,
         cascade=cascade, states="float16" if half_states else "float32",
+        pooled_states=pooled_states, pooled_weight=pooled_weight,
     )  # fmt: skip
     if submission is not None:
         answers = SubmissionSettings(submission, submission_keys)

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from r2d2.errors import R2D2Error
+from r2d2.evaluation.evaluate import STAGES
 from r2d2.evaluation.published import PublishedResults, PublishedRow
 from r2d2.evaluation.run import EXAMPLES, about_of, read_metrics
 from r2d2.ranking.metrics import RECALLS
 
 COLUMNS = (*RECALLS, "r_mean")
-STAGES = {"prerank": "pre-ranking", "two_stage": "two-stage"}
 PICTURE = ("data:image/png;base64,", "data:image/jpeg;base64,")
 
 
@@ -198,16 +198,24 @@ def _retrieval(
 
 
 COSTS = {"parameters": 1e6, "bytes_per_vector": 1, "images_per_second": 1,
-         "first_stage_ms": 1, "second_stage_ms": 1}  # fmt: skip  # and what they are divided by
+         "pooled_bytes": 1, "first_stage_ms": 1, "pooled_ms": 1,
+         "second_stage_ms": 1}  # fmt: skip  # and what they are divided by
+OF_POOLED = ("pooled_bytes", "pooled_ms")  # columns that only runs with a middle stage have
 
 
 def _costs(runs: Sequence[EvaluatedRun]) -> list[ComparisonTable]:
     """The costs of the runs that tell them; no best is marked, for machines and loads differ."""
     lines = []
+    columns = [
+        name for name in COSTS
+        if name not in OF_POOLED or any("pooled" in run.metrics for run in runs)
+    ]  # fmt: skip
     for run in runs:
         cost = run.about.get("cost")
         if cost is not None:
-            values = ((cost[name], unit) for name, unit in COSTS.items())
+            pooled = run.metrics.get("pooled", {}).get("bytes_per_image")
+            cost = {"pooled_ms": None, "pooled_bytes": pooled, **cost}
+            values = ((cost[name], COSTS[name]) for name in columns)
             cells = [Cell(None if value is None else value / unit) for value, unit in values]
             note = f"{cost['device']}, threads: {cost['threads']}, batches of {cost['batch_size']}"
             if cost["candidates"] is not None:
@@ -218,7 +226,7 @@ def _costs(runs: Sequence[EvaluatedRun]) -> list[ComparisonTable]:
         "the evaluation, on the machine named. Parameters are in millions. The time of the second "
         "stage does not include the candidates' hidden states, which exist by then."
     )
-    return [ComparisonTable("Cost", about, tuple(COSTS), lines)] if lines else []
+    return [ComparisonTable("Cost", about, columns, lines)] if lines else []
 
 
 def _beside(
@@ -234,7 +242,7 @@ def _beside(
             comparable = file.protocols[protocol]["ours"] and run.about.get("setting") == setting
             if comparable and _is_whole(run, split, file, benchmark):
                 stages = run.metrics[split]["published"]
-                stage = "two_stage" if "two_stage" in stages else "prerank"
+                stage = [name for name in STAGES if name in stages][-1]
                 lines.append((run.name, stages[stage], f"this run, {STAGES[stage]}"))
         known = [(row, with_mean(row.figures, file.t2i_only(benchmark))) for row in theirs]
         about = str(file.protocols[protocol]["about"]).strip()

@@ -53,7 +53,7 @@ def cost(
     """The cost of a run, for metrics.json; what is not known is None.
 
     Args:
-        watch: stages `images`, `texts`, `rank` (a query each) and `match` (a pair each).
+        watch: stages `images`, `texts`, `rank` and `pooled` (a query each), `match` (a pair each).
         encoder: what was measured.
         network: the torch module behind it; None: there is none, or it is not known.
         candidates: of a query, that the second stage sees.
@@ -63,12 +63,14 @@ def cost(
     image, text, rank, pair = (watch.each(s) for s in ("images", "texts", "rank", "match"))
     first = None if text is None or rank is None else 1000 * (text + rank)
     second = None if pair is None or not encoder.has_match else 1000 * pair * candidates
+    pooled = watch.each("pooled")
     return {
         "parameters": None if network is None else sum(p.numel() for p in network.parameters()),
         "bytes_per_vector": dim * FLOAT_BYTES,
         "images_per_second": None if not image else 1 / image,
         "first_stage_ms": first,
         "second_stage_ms": second,
+        **({} if pooled is None else {"pooled_ms": 1000 * pooled}),
         "candidates": candidates if encoder.has_match else None,
         "batch_size": batch_size,
         "device": "cuda" if torch.cuda.is_available() else "cpu",

@@ -37,17 +37,21 @@ def encode(
     progress: Progress | None = None,
     precision: Precision = "float32",
     watch: Stopwatch | None = None,
+    *,
+    states: bool | None = None,
 ) -> EncodedSet:
     """Encode every image and text, `batch_size` at a time; `watch` times both.
+
+    `states`: keep the hidden states; None: where the model matches.
 
     Raises:
         R2D2Error: not one image can be used.
     """
     watch = Stopwatch() if watch is None else watch
     with watch.time("images"):
-        data, images = encode_pictures(model, data, batch_size, progress, precision)
+        data, images = encode_pictures(model, data, batch_size, progress, precision, states=states)
     with watch.time("texts"):
-        texts = encode_sentences(model, data.texts, batch_size, progress, precision)
+        texts = encode_sentences(model, data.texts, batch_size, progress, precision, states=states)
     watch.count("images", len(data.image_ids))
     watch.count("texts", len(data.texts))
     return EncodedSet(data, images, texts)
@@ -60,15 +64,18 @@ def encode_pictures(
     batch_size: int,
     progress: Progress | None = None,
     precision: Precision = "float32",
+    *,
+    states: bool | None = None,
 ) -> tuple[EvaluationSet, StateStore]:
-    """Encode the images, and leave out those that cannot be read.
+    """Encode the images, and leave out those that cannot be read; `states` as of `encode`.
 
     Raises:
         R2D2Error: not one image can be used, or an embedding has no direction.
     """
     good: list[int] = []
     dropped = DroppedRows()
-    images = StateStore(states=model.has_match, precision=precision)
+    states = model.has_match if states is None else states
+    images = StateStore(states=states, precision=precision)
     told = None if progress is None else partial(progress, "images")
     for positions, encoded in usable_batches(
         model, data.image_ids, data.load, batch_size, dropped, told
@@ -148,14 +155,15 @@ def encode_sentences(
     progress: Progress | None = None,
     precision: Precision = "float32",
     *,
-    states: bool = True,
+    states: bool | None = None,
 ) -> StateStore:
-    """Encode m texts, at least one; `states`: keep hidden states too, where the model matches.
+    """Encode m texts, at least one; `states` as of `encode`.
 
     Raises:
         R2D2Error: an embedding has no direction.
     """
-    stored = StateStore(states=states and model.has_match, precision=precision)
+    states = model.has_match if states is None else states
+    stored = StateStore(states=states, precision=precision)
     directions = embedding_check("texts")
     for batch in batches(len(texts), batch_size):
         sentences = [texts[position] for position in batch]

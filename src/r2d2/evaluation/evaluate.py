@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,15 @@ from torch import Tensor
 from r2d2.evaluation.cost import Stopwatch
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.encode import encode
+from r2d2.evaluation.pooled_stage import PooledStage, check_choice, check_pooling
 from r2d2.evaluation.protocol import DualEncoder, Progress
 from r2d2.evaluation.second_stage import SecondStage, TaskScores, check_cascade
-from r2d2.evaluation.settings import VALIDATION, EvaluationSettings, RankingSettings
+from r2d2.evaluation.settings import (
+    VALIDATION,
+    EvaluationSettings,
+    RankingSettings,
+    can_choose,
+)
 from r2d2.evaluation.task import Direction, TaskPlan, make_task
 from r2d2.files import write_text
 from r2d2.ranking.metrics import (
@@ -44,6 +51,8 @@ TOP_K = 32  # candidates, for embeddings that were made elsewhere
 SPLITS = ("test", "test_novel")
 SHOWN = 10  # items of a ranking that are kept: for the report, and for files to submit
 CURVE_AT = (1, 2, 3, 5, 10, 20, 50, 100)  # ranks at which the curve of recall is drawn
+STAGES = {"prerank": "pre-ranking", "pooled": "pooled states", "two_stage": "two-stage"}
+GAINS = {"pooled": "pooled_gain", "two_stage": "gain"}  # what a stage adds, in metrics.json
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,7 @@ class Ranking:
 
     queries: Tensor  # (q,) int64: positions of images for i2t, of texts for t2i
     prerank: Tensor  # (q,) int64, ranks by cosine alone
+    pooled: Tensor | None  # (q,) int64, ranks after the middle stage; None: there is none
     ranks: Tensor  # (q,) int64, ranks after the last stage
     top: Tensor  # (q, up to SHOWN) int64, positions on the other side, best first
     right: Tensor  # like top, bool
@@ -122,16 +132,21 @@ def evaluate(
     """
     if ranking.cascade is not None:
         check_cascade(model, ranking.cascade)
+    pooling = check_pooling(model, ranking)
     splits = SPLITS if settings.splits is None else settings.splits
     top_k = candidate_count(model, ranking)
     watch = Stopwatch() if watch is None else watch
-    encoded = encode(model, data, settings.batch_size, progress, ranking.states, watch)
+    encoded = encode(
+        model, data, settings.batch_size, progress, ranking.states, watch,
+        states=None if pooling is None else True,
+    )  # fmt: skip
     data = encoded.data
     present = {data.splits[i] for i in data.text_image}
+    check_choice(ranking, present, splits)
     plans = [TaskPlan(name, name, t2i_only=ranking.t2i_only) for name in splits]
     plans += [TaskPlan(f"{name}_full", name, True, ranking.t2i_only) for name in ranking.full]
     choosing = model.has_match and ranking.weight is None and can_choose(present, splits)
-    if choosing:
+    if choosing or ranking.chooses_pooled:
         plans.append(TaskPlan("", VALIDATION, bool(ranking.full), ranking.t2i_only))
     with watch.time("rank"):
         tasks = [
@@ -139,13 +154,17 @@ def evaluate(
             for plan in plans
             if plan.split in present
         ]
-    for task in tasks:
-        watch.count("rank", sum(len(direction.queries) for direction in task.directions))
-        watch.count("match", task.pairs)
+    watch.count("rank", sum(task.queries for task in tasks))
+    extra: dict[str, Any] = {"top_k": top_k, "skipped": dict(data.skipped)}
+    if pooling is not None:
+        middle = PooledStage.of(pooling, encoded, top_k, settings.batch_size, ranking, progress)
+        tasks, extra["pooled"] = middle.rank(tasks, watch)
+    if ranking.chooses_pooled and not choosing:
+        del tasks[-1]  # validation, which the second stage does not need
+    watch.count("match", sum(task.pairs for task in tasks))
     stage = SecondStage(
         model, encoded.images, encoded.texts, settings.batch_size, ranking.cascade, progress
     )
-    extra: dict[str, Any] = {"top_k": top_k, "skipped": dict(data.skipped)}
     if ranking.cascade is not None and model.has_match:
         extra["cascade"] = ranking.cascade
     weight = ranking.weight
@@ -197,11 +216,6 @@ def candidate_count(model: DualEncoder, ranking: RankingSettings) -> int:
     return ranking.top_k or int(getattr(model, "top_k", TOP_K))
 
 
-def can_choose(present: Collection[str], measured: Collection[str]) -> bool:
-    """Whether the weight of the match score may be chosen on the validation split."""
-    return VALIDATION in present and VALIDATION not in measured
-
-
 def _metrics(scores: TaskScores, weight: float | None) -> dict[str, Any]:
     """One task's part of metrics.json."""
     i2t, t2i = scores.task.i2t, scores.task.t2i
@@ -212,6 +226,12 @@ def _metrics(scores: TaskScores, weight: float | None) -> dict[str, Any]:
     metrics: dict[str, Any] = {
         "prerank": recalls(None if first is None else first.ranks, t2i.first.ranks)
     }
+    if t2i.pooled is not None:
+        middle = None if i2t is None else i2t.last
+        metrics["pooled"] = recalls(None if middle is None else middle.ranks, t2i.pooled.ranks)
+        published["pooled"] = recalls(
+            None if middle is None else middle.published, t2i.pooled.published
+        )
     if scores.t2i is not None and weight is not None:
         again = scores.i2t
         metrics["two_stage"] = recalls(
@@ -240,7 +260,7 @@ def _spread(
     data: EvaluationSet,
     settings: EvaluationSettings,
 ) -> dict[str, Any]:
-    """Recall at more ranks, the intervals of both stages, and what the second one adds.
+    """Recall at more ranks, the intervals of each stage, and what each adds to the one before.
 
     `metrics`: of the same task, with the recalls of each stage.
     """
@@ -257,6 +277,9 @@ def _spread(
             for direction, r in rankings.items()
         }
         stages = {"prerank": {direction: r.prerank for direction, r in rankings.items()}}
+        pooled = {d: r.pooled for d, r in rankings.items() if r.pooled is not None}
+        if pooled:
+            stages["pooled"] = pooled
         if any(r.two_stage for r in rankings.values()):
             stages["two_stage"] = {direction: r.ranks for direction, r in rankings.items()}
         resampled = {
@@ -267,9 +290,10 @@ def _spread(
             stage: {name: interval(values) for name, values in of_stage.items()}
             for stage, of_stage in resampled.items()
         }
-        if "two_stage" in stages:
-            first, last = ((metrics[stage], resampled[stage]) for stage in stages)
-            spread["gain"] = recall_gains(first, last)
+        for before, stage in pairwise(stages):
+            spread[GAINS[stage]] = recall_gains(
+                (metrics[before], resampled[before]), (metrics[stage], resampled[stage])
+            )
     return spread
 
 
@@ -277,14 +301,17 @@ def _ranking(
     direction: Direction, matched: MatchedCandidates | None, weight: float | None
 ) -> Ranking:
     """Ranks, and the first items as they count: of equal scores the right one stands last."""
-    first = direction.first
-    scores, ranks = first.cosine, first.ranks
+    last = direction.last
+    scores, ranks = last.cosine, last.ranks
     if matched is not None and weight is not None:
         scores, ranks = matched.scores(weight), matched.ranks(weight)
-    right_last = first.relevant.long().sort(dim=1, stable=True).indices
-    scores = worst_if_broken(scores, first.relevant).gather(1, right_last)
+    right_last = last.relevant.long().sort(dim=1, stable=True).indices
+    scores = worst_if_broken(scores, last.relevant).gather(1, right_last)
     order = scores.sort(dim=1, descending=True, stable=True).indices
     top = right_last.gather(1, order)[:, :SHOWN]
-    items = direction.gallery[first.items.gather(1, top)]
-    right = first.relevant.gather(1, top)
-    return Ranking(direction.queries, first.ranks, ranks, items, right, matched is not None)
+    items = direction.gallery[last.items.gather(1, top)]
+    right = last.relevant.gather(1, top)
+    pooled = None if direction.pooled is None else direction.pooled.ranks
+    return Ranking(
+        direction.queries, direction.first.ranks, pooled, ranks, items, right, matched is not None
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal
 
 import torch
@@ -17,6 +18,8 @@ from r2d2.models import CrossEncoderModel
 NEAR_BATCHES = 64  # within which pairs are sorted by the length of their text
 
 By = Literal["both", "text", "image"]  # (p_T + p_I) / 2, p_T, p_I
+# Of (p,) images, (p,) texts, the length of every text, and pairs a batch: the pairs of each batch.
+Batches = Callable[[Tensor, Tensor, Tensor, int], Iterator[Tensor]]
 
 
 @torch.no_grad()
@@ -51,22 +54,51 @@ def match_scores(
     """
     if by != "both":
         require_halves(model)
-    pairs, pair_of = torch.unique(image_index * len(texts) + text_index, return_inverse=True)
-    pair_image, pair_text = pairs // max(1, len(texts)), pairs % max(1, len(texts))
+
+    def score(image: Tensor, text: Tensor) -> Tensor:
+        if isinstance(model, CrossEncoderModel):
+            return _of_few(model, images, texts, image, text, by)
+        return model.match(images.take(image), texts.take(text))
+
+    batches = by_image if isinstance(model, CrossEncoderModel) else _by_length
+    stage = "match" if by == "both" else f"match, {by}"
+    told = None if progress is None else partial(progress, stage)
+    return score_pairs(score, image_index, text_index, texts.length, batches, batch_size, told)
+
+
+def score_pairs(
+    score: Callable[[Tensor, Tensor], Tensor],
+    image: Tensor,
+    text: Tensor,
+    length: Tensor,
+    batches: Batches,
+    batch_size: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Score p pairs in batches; a pair that occurs several times is scored once.
+
+    Args:
+        score: gives the scores (b,) of the pairs of positions (b,) of images, and (b,) of texts.
+        image: (p,) positions of images.
+        text: (p,) positions of texts.
+        length: (m,) of each text.
+        batches: `by_image`, or another way to put pairs together.
+        batch_size: pairs at a time.
+        progress: called with (pairs done, distinct pairs).
+
+    Returns:
+        (p,) float32 on the CPU.
+    """
+    texts = len(length)
+    pairs, pair_of = torch.unique(image * texts + text, return_inverse=True)
+    pair_image, pair_text = pairs // max(1, texts), pairs % max(1, texts)
     scores = torch.empty(len(pairs), dtype=torch.float32)
     done = 0
-    alone = not isinstance(model, CrossEncoderModel)
-    batches = _by_length if alone else _by_image
-    for batch in batches(pair_image, pair_text, texts.length, batch_size):
-        i, t = pair_image[batch], pair_text[batch]
-        if isinstance(model, CrossEncoderModel):
-            batch_scores = _of_few(model, images, texts, i, t, by)
-        else:
-            batch_scores = model.match(images.take(i), texts.take(t))
-        scores[batch] = batch_scores.float().cpu()
+    for batch in batches(pair_image, pair_text, length, batch_size):
+        scores[batch] = score(pair_image[batch], pair_text[batch]).float().cpu()
         done += len(batch)
         if progress is not None:
-            progress("match" if by == "both" else f"match, {by}", done, len(pairs))
+            progress(done, len(pairs))
     return scores[pair_of]
 
 
@@ -100,7 +132,7 @@ def _of_few(
     return (model.match_text(*sides, pairs) + model.match_image(*sides, pairs)) / 2
 
 
-def _by_image(image: Tensor, text: Tensor, length: Tensor, size: int) -> Iterator[Tensor]:
+def by_image(image: Tensor, text: Tensor, length: Tensor, size: int) -> Iterator[Tensor]:
     """Batches of positions of pairs, sorted by image and, within an image, by text length.
 
     The more pairs of one image a batch has, the less its keys and values cost for each. Texts of

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 import r2d2
 from r2d2.evaluation.contact import ContactGroup, contact_groups
-from r2d2.evaluation.evaluate import Results
+from r2d2.evaluation.evaluate import GAINS, STAGES, Results
 from r2d2.evaluation.plots import curve, weight_curve
 from r2d2.files import write_text
 from r2d2.page import number, template
@@ -69,13 +69,14 @@ def write_report(
     settings, train = settings or {}, dict(train or {})
     skipped = {"training": train.pop("skipped", {}), "evaluation": results.skipped}
     flat = _flatten(settings)
-    shown = _without_idle_stage(results)
+    shown = _without_idle_stages(results)
     page = template("r2d2.evaluation", "report.html").render(
         tiles=_tiles(shown),
         tasks=[_task(name, shown[name]) for name in results.rankings],
         two_stage="weight" in results.metrics,
         top_k=results.metrics["top_k"],
         weight=results.metrics.get("weight"),
+        middle=_middle_stage(results.metrics),
         weight_plot=_weight_plot(results.metrics),
         curves=_curves(history),
         contact=contact_groups(results) if contact is None else contact,
@@ -89,25 +90,24 @@ def write_report(
     write_text(Path(path), page)
 
 
-def _without_idle_stage(results: Results) -> dict[str, Any]:
-    """The metrics; a second stage of weight 0 changes nothing, so its figures are left out."""
-    if results.metrics.get("weight") != 0:
-        return results.metrics
+def _without_idle_stages(results: Results) -> dict[str, Any]:
+    """The metrics; a stage of weight 0 changes nothing, so its figures are left out."""
+    metrics = results.metrics
+    weights = {
+        "pooled": metrics.get("pooled", {}).get("weight"),
+        "two_stage": metrics.get("weight"),
+    }
+    idle = {key for stage, w in weights.items() if w == 0 for key in (stage, GAINS[stage])}
     tasks = {
-        name: {
-            key: value
-            for key, value in results.metrics[name].items()
-            if key not in ("two_stage", "gain")
-        }
+        name: {key: value for key, value in metrics[name].items() if key not in idle}
         for name in results.rankings
     }
-    return results.metrics | tasks
+    return metrics | tasks
 
 
 def _task(name: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """One block of the main table; the better of two stages is marked in each column."""
-    stages = [("pre-ranking", "prerank"), ("two-stage", "two_stage")]
-    stage_recalls = [(label, metrics[key]) for label, key in stages if key in metrics]
+    """One block of the main table; the best of the stages is marked in each column."""
+    stage_recalls = [(label, metrics[key]) for key, label in STAGES.items() if key in metrics]
     columns = [column for column in COLUMNS if column in metrics["prerank"]]
     shown = [
         [_percent(recall[c]) if c in columns else "" for c in COLUMNS]
@@ -138,11 +138,41 @@ def _task(name: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
             f"{queries['images']:,} images and {queries['texts']:,} texts, each against the whole "
             f"corpus: {gallery['texts']:,} texts, {gallery['images']:,} images"
         )
-    gain = {
-        figure: f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
-        for figure, (value, low, high) in metrics.get("gain", {}).items()
+    gains = {
+        stage: {
+            figure: f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+            for figure, (value, low, high) in metrics[key].items()
+        }
+        for stage, key in GAINS.items()
+        if key in metrics
     }
-    return {"name": name, "about": about, "rows": rows, "gain": gain}
+    return {"name": name, "about": about, "rows": rows, "gains": gains}
+
+
+def _middle_stage(metrics: Mapping[str, Any]) -> str:
+    """What the page says of the middle stage; empty where there is none."""
+    pooled = metrics.get("pooled")
+    if pooled is None:
+        return ""
+    if pooled["weight"] == 0:
+        return "The middle stage, by pooled states, is not used: its weight is 0."
+    milliseconds = metrics.get("run", {}).get("cost", {}).get("pooled_ms")
+    cost = f"{pooled['bytes_per_image']:,} bytes a picture"
+    if milliseconds is not None:
+        cost = (
+            f"{pooled['bytes_per_image']:,} bytes a picture and {number(milliseconds)} ms a query"
+        )
+    return (
+        f"A middle stage ranks the best {pooled['candidates']:,} by cosine + "
+        f"{number(pooled['weight'])} × MaxSim over {pooled['states']:,} pooled states, "
+        f"which take {cost}. "
+        "A later stage adds to this score."
+    )
+
+
+def _last_stage(metrics: Mapping[str, Any]) -> str:
+    """The last stage of a task."""
+    return [stage for stage in STAGES if stage in metrics][-1]
 
 
 def _tiles(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -150,10 +180,10 @@ def _tiles(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
     tiles: list[tuple[str, str, str]] = []  # value, unit, label
     if "test" in metrics:
         test = metrics["test"]
-        first, last = test["prerank"], test.get("two_stage", test["prerank"])
-        stage = "two-stage" if "two_stage" in test else "pre-ranking"
-        tiles.append((_percent(last["r_mean"]), "%", f"R@M on test, {stage}"))
-        if "two_stage" in test:
+        stage = _last_stage(test)
+        first, last = test["prerank"], test[stage]
+        tiles.append((_percent(last["r_mean"]), "%", f"R@M on test, {STAGES[stage]}"))
+        if stage != "prerank":
             names = [name for name in ("i2t_r1", "t2i_r1") if name in first]
             gain = sum(last[name] - first[name] for name in names) / len(names)
             tiles.append((f"{gain:+.1f}", "points", "R@1 gained by re-ranking"))
@@ -161,7 +191,7 @@ def _tiles(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
             tiles.append((_percent(test["matching"]["auc"]), "%", "matching AUC on test"))
     if "test_novel" in metrics:
         novel = metrics["test_novel"]
-        last = novel.get("two_stage", novel["prerank"])
+        last = novel[_last_stage(novel)]
         names = [name for name in ("i2t_r10", "t2i_r10") if name in last]
         at_10, chance = (
             sum(recalls[name] for name in names) / len(names) for recalls in (last, novel["chance"])

@@ -16,8 +16,9 @@ from r2d2.errors import R2D2Error
 from r2d2.evaluation.contact import contact_groups, write_examples
 from r2d2.evaluation.cost import Stopwatch, cost
 from r2d2.evaluation.dataset import EvaluationSet
-from r2d2.evaluation.evaluate import Results, can_choose, candidate_count, evaluate
+from r2d2.evaluation.evaluate import Results, candidate_count, evaluate
 from r2d2.evaluation.opening import EvaluatedModel, open_encoder
+from r2d2.evaluation.pooled_stage import check_choice, check_pooling
 from r2d2.evaluation.published import published
 from r2d2.evaluation.report import write_report
 from r2d2.evaluation.settings import (
@@ -26,6 +27,7 @@ from r2d2.evaluation.settings import (
     VALIDATION,
     EvaluationSettings,
     RankingSettings,
+    can_choose,
 )
 from r2d2.evaluation.submission import answer_queries, write_submission
 from r2d2.inputs.dropped_rows import DroppedRows
@@ -81,6 +83,7 @@ def evaluate_retrieval(
     settings = replace(settings, splits=choose_splits(table, settings.splits))
     assert settings.splits is not None
     present = set(table.splits())
+    check_choice(ranking, present, settings.splits)
     choosing = opened.encoder.has_match and ranking.weight is None
     if choosing and not can_choose(present, settings.splits):
         ranking = replace(ranking, weight=opened.match_weight)
@@ -89,7 +92,8 @@ def evaluate_retrieval(
             "saved value, %g",
             VALIDATION, ranking.weight,
         )  # fmt: skip
-    read = {*settings.splits, *({VALIDATION} & present if choosing else ())}
+    chooses = choosing or ranking.chooses_pooled
+    read = {*settings.splits, *({VALIDATION} & present if chooses else ())}
     data = EvaluationSet.from_table(
         table, None if ranking.full else read, textless=ranking.t2i_only
     )
@@ -205,6 +209,7 @@ def _open(
                 f"{option} belongs to the second stage, and {opened.name} has no cross encoders: "
                 "leave it out"
             )
+    check_pooling(opened.encoder, ranking)
     return opened
 
 

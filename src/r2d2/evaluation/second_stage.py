@@ -126,14 +126,14 @@ def check_cascade(model: DualEncoder, head: int) -> None:
 def _requests(task: Task) -> list[PairRequest]:
     """The pairs of a task: the candidates of i2t, those of t2i, and the matching pairs."""
     texts, images = task.t2i.pairs()
-    of_images = [] if task.i2t is None else [PairRequest(*task.i2t.pairs(), task.i2t.first.cosine)]
+    of_images = [] if task.i2t is None else [PairRequest(*task.i2t.pairs(), task.i2t.last.cosine)]
     pairs = task.matching
     return [
         *of_images,
-        PairRequest(images, texts, task.t2i.first.cosine),
+        PairRequest(images, texts, task.t2i.last.cosine),
         PairRequest(pairs.image, pairs.text),
     ]
 
 
 def _reranked(direction: Direction, match: Tensor, cascade: Cascade | None) -> MatchedCandidates:
-    return MatchedCandidates(direction.first, match.view_as(direction.first.cosine), cascade)
+    return MatchedCandidates(direction.last, match.view_as(direction.last.cosine), cascade)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from r2d2.config import EvaluationConfig
@@ -47,11 +47,29 @@ class RankingSettings:
     states: Precision = "float32"  # of hidden states on disk; float16 needs half the space
     block_cells: int = BLOCK_CELLS  # scores of queries with items that are held at a time
     matching: bool = True  # measure the AUC of matching too
+    pooled_states: int | None = None  # of a picture, for a middle stage by MaxSim; None: none
+    pooled_weight: float | None = None  # of MaxSim; None: the best on the split `val`
+
+    @property
+    def chooses_pooled(self) -> bool:
+        """Whether the weight of MaxSim is chosen on the split `val`."""
+        return self.pooled_states is not None and self.pooled_weight is None
 
     def __post_init__(self) -> None:
-        _at_least(self, {"top_k": 1, "cascade": 1})
-        if self.weight is not None and not (math.isfinite(self.weight) and self.weight >= 0):
-            raise R2D2Error(f"the weight of the match score is {self.weight}: it must be 0 or more")
+        _at_least(self, {"top_k": 1, "cascade": 1, "pooled_states": 1})
+        for name, value in (
+            ("the match score", self.weight),
+            ("the pooled states", self.pooled_weight),
+        ):
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise R2D2Error(f"the weight of {name} is {value}: it must be 0 or more")
+        if self.pooled_weight is not None and self.pooled_states is None:
+            raise R2D2Error("--pooled-weight goes with --pooled-states: give both, or none")
+
+
+def can_choose(present: Collection[str], measured: Collection[str]) -> bool:
+    """Whether weights may be chosen on the validation split."""
+    return VALIDATION in present and VALIDATION not in measured
 
 
 def _at_least(settings: object, bounds: dict[str, int]) -> None:

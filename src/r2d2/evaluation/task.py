@@ -26,11 +26,22 @@ class Direction:
     gallery: Tensor  # (c,) int64, positions in the corpus
     relevance: Relevance
     first: Candidates
+    own: Relevance  # what the published protocol takes for a match
+    pooled: Candidates | None = None  # those that a middle stage keeps; None: there is none
+
+    @property
+    def last(self) -> Candidates:
+        """The candidates of the second stage."""
+        return self.first if self.pooled is None else self.pooled
 
     def pairs(self) -> tuple[Tensor, Tensor]:
         """Each query with each of its candidates: positions of both, (q * k,)."""
-        items = self.gallery[self.first.items]
-        return self.queries[:, None].expand_as(items).reshape(-1), items.reshape(-1)
+        return self.pairs_with(self.last.items)
+
+    def pairs_with(self, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Each query with k items (q, k) of the gallery: positions of both, (q * k,)."""
+        positions = self.gallery[items]
+        return self.queries[:, None].expand_as(positions).reshape(-1), positions.reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -48,9 +59,14 @@ class Task:
         return [self.t2i] if self.i2t is None else [self.i2t, self.t2i]
 
     @property
+    def queries(self) -> int:
+        """How many queries there are in all directions."""
+        return sum(len(direction.queries) for direction in self.directions)
+
+    @property
     def pairs(self) -> int:
         """How many pairs the second stage scores: the candidates of every query, and `matching`."""
-        return sum(direction.first.items.numel() for direction in self.directions) + len(
+        return sum(direction.last.items.numel() for direction in self.directions) + len(
             self.matching
         )
 
@@ -101,7 +117,7 @@ def make_task(
         query_index, item_index = torch.tensor(queries), torch.tensor(gallery)
         f_query, f_item = embeddings[0][query_index], embeddings[1][item_index]
         first = best_by_cosine(f_query, f_item, relevance, top_k, block_cells, own)
-        return Direction(query_index, item_index, relevance, first)
+        return Direction(query_index, item_index, relevance, first, own)
 
     i2t = None
     if not plan.t2i_only:

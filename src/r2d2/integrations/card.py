@@ -14,6 +14,7 @@ import yaml
 import r2d2
 from r2d2.config import to_dict
 from r2d2.errors import R2D2Error
+from r2d2.evaluation.evaluate import STAGES
 from r2d2.evaluation.run import about_of, read_metrics
 from r2d2.pretrained import Pretrained
 from r2d2.ranking.metrics import RECALLS
@@ -30,7 +31,6 @@ _PACKAGE = [
     '"zero-r2d2[st]"`), and sentence-transformers asks for `trust_remote_code=True` for every '
     "class that is not its own."
 ]
-_STAGES = {"prerank": "pre-ranking", "two_stage": "two-stage"}
 _NAMED = {
     "matching": ("auc", "average_precision", "accuracy"),
     "classification": ("top1", "top5"),
@@ -229,14 +229,14 @@ def _figures(measured: Sequence[Mapping[str, Any]]) -> list[str]:
         splits = {name: figures for name, figures in metrics.items() if isinstance(figures, dict)}
         recalls = [
             (split, stage, figures[stage])
-            for split, figures in splits.items() for stage in _STAGES if stage in figures
+            for split, figures in splits.items() for stage in STAGES if stage in figures
         ]  # fmt: skip
         if recalls:
             names = " | ".join(_COLUMNS)
             lines += [f"| split | stage | {names} |", "|---" * (2 + len(_COLUMNS)) + "|"]
         for split, stage, figures in recalls:
             cells = " | ".join(_cell(figures.get(name)) for name in _COLUMNS)
-            lines.append(f"| `{split}` | {_STAGES[stage]} | {cells} |")
+            lines.append(f"| `{split}` | {STAGES[stage]} | {cells} |")
         for split, by_task in splits.items() if not recalls else ():
             for task, names_of in _NAMED.items():
                 if isinstance(figures := by_task.get(task), dict):

@@ -44,6 +44,10 @@ class ImageEncoderFamily:
             heads=config.num_attention_heads,
         )
 
+    def state_norm(self, vision: nn.Module) -> nn.Module:
+        """See `Clip.state_norm`: its states are normalised already."""
+        return nn.Identity()
+
     def attach(self, vision: nn.Module, choice: PatchChoice) -> None:
         """See `Clip.attach`."""
         first = self.first(vision.config)
@@ -115,6 +119,10 @@ class ConvNext(ImageEncoderFamily):
             heads=1,
         )
 
+    def state_norm(self, vision: nn.Module) -> nn.Module:
+        """See `Clip.state_norm`."""
+        return vision.get_submodule("layernorm")
+
     def attach(self, vision: nn.Module, choice: PatchChoice) -> None:
         """Nothing: a convolution cannot drop what it runs over; see `read`."""
 
@@ -138,6 +146,7 @@ class TextEncoderFamily:
 
     options: ClassVar[Mapping[str, Any]] = {"add_pooling_layer": False}
     offset = 0  # states in front of a text's tokens
+    starts = True  # see `Clip.starts`
     bert_vocabulary = True
     masks_padding = True
 
@@ -166,6 +175,7 @@ class Qwen3(TextEncoderFamily):
 
     options: ClassVar[Mapping[str, Any]] = {}
     offset = 1
+    starts = False
     bert_vocabulary = False
 
     def read(self, text: nn.Module, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -203,6 +213,7 @@ class EncoderPair(Clip):
         self.kinds, self.image, self.text_encoder = kinds, image, text
         self.pixels = image.pixels
         self.text_offset = text.offset
+        self.starts = text.starts
         self.bert_vocabulary = text.bert_vocabulary
         self.masks_padding = text.masks_padding
 
@@ -226,6 +237,14 @@ class EncoderPair(Clip):
             if name.endswith("mask_token"):  # for its pre-training; no loss here uses it
                 parameter.requires_grad_(False)
         return vision, make(both.text_config, **self.text_encoder.options)
+
+    def first_patch(self, vision_config: Any) -> int:
+        """See `Clip.first_patch`."""
+        return self.image.first(vision_config)
+
+    def state_norm(self, vision: nn.Module) -> nn.Module:
+        """See `Clip.state_norm`."""
+        return self.image.state_norm(vision)
 
     def image_side(self, both: Any) -> int:
         """Pixels of the square that was asked for."""

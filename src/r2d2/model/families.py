@@ -48,6 +48,8 @@ class Clip:
     longest_word = 100  # letters of a word that its tokenizer takes apart, where that is BERT's
     sigmoid = False  # trained by a sigmoid loss, so that tau means something else
     flexible = False  # its own processor keeps the aspect of a picture
+    starts = True  # the first token of a text marks its beginning, and is no word
+    poolable = True  # a picture's vector is projected from one state, so patches can be too
 
     def configuration(self, transformers: Any, data: Mapping[str, Any]) -> Any:
         """Both towers' settings, as `text_config` and `vision_config`, of a config.json."""
@@ -78,6 +80,14 @@ class Clip:
         vision.get_submodule("embeddings").register_forward_hook(
             lambda module, inputs, states: choice.keep(states, self.class_tokens)
         )
+
+    def first_patch(self, vision_config: Any) -> int:
+        """States of a picture in front of its patches."""
+        return self.class_tokens
+
+    def state_norm(self, vision: nn.Module) -> nn.Module:
+        """The layer between a state and what the projection reads."""
+        return vision.get_submodule("post_layernorm")
 
     def image_side(self, both: Any) -> int:
         """Pixels of the square that the picture tower reads."""
@@ -144,6 +154,7 @@ class Siglip(Clip):
     lower_case = True
     every_place = True
     sigmoid = True
+    poolable = False  # an attention head makes the vector of a picture
 
     def embed_dim(self, both: Any) -> int:
         """The heads are as wide as the towers."""

@@ -22,6 +22,7 @@ from r2d2.extras import require
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.encoders import PLUS, pair_of
 from r2d2.model.families import CLIP_PIXELS, FAMILIES, Clip, Colours, Siglip2
+from r2d2.model.pooled_states import pooled_patches, token_vectors
 
 DROPOUTS = ("attention_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob")
 DROP_PATH = "drop_path_rate"  # leaves out whole layers at random; it is set to 0
@@ -148,6 +149,22 @@ class HfTowers(nn.Module):
         """See `Towers.encode_selected`."""
         side = self.encode_texts(ids, mask)
         return side[whole], side.embedding
+
+    @property
+    def poolable(self) -> bool:
+        """Whether `pooled_states` may be called."""
+        return self.family.poolable
+
+    def pooled_states(self, images: EncodedStates, count: int) -> Tensor:
+        """See `Towers.pooled_states`."""
+        norm = self.family.state_norm(self.vision)
+        patches = images.states[:, self.family.first_patch(self.vision.config) :]
+        return pooled_patches(patches, count, lambda x: self.image_projection(norm(x)))
+
+    def token_states(self, texts: EncodedStates) -> tuple[Tensor, Tensor]:
+        """See `Towers.token_states`."""
+        first = self.text_offset + self.family.starts
+        return token_vectors(texts.states, texts.real(), first, self.text_projection)
 
     @property
     def token_embedding(self) -> Tensor:

@@ -15,6 +15,7 @@ from r2d2.model.bert import Bert
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.hf_towers import HfTowers
 from r2d2.model.linear import Linear
+from r2d2.model.pooled_states import pooled_patches, token_vectors
 from r2d2.model.vit import ViT
 
 # Ours; Hugging Face's; its BERT's; DINOv3's; ConvNeXt's, whose stages are its layers here
@@ -83,6 +84,20 @@ class Towers(nn.Module):
         states, cls = self.text.encode_selected(ids, mask, whole)
         embeddings = self._embed_text(cls)
         return EncodedStates(states, mask[whole], embeddings[whole]), embeddings
+
+    @property
+    def poolable(self) -> bool:
+        """Whether `pooled_states` may be called."""
+        return True
+
+    def pooled_states(self, images: EncodedStates, count: int) -> Tensor:
+        """N = `count` vectors (n, N, d) of each encoded image, see `pooled_patches`."""
+        patches = images.states[:, 1:]
+        return pooled_patches(patches, count, lambda x: self.image_projection(self.pooled_norm(x)))
+
+    def token_states(self, texts: EncodedStates) -> tuple[Tensor, Tensor]:
+        """A vector for each token of encoded texts, and which are words: see `token_vectors`."""
+        return token_vectors(texts.states, texts.real(), 1, self.text_projection)
 
     def _embed_image(self, cls: Tensor) -> Tensor:
         return F.normalize(self.image_projection(self.pooled_norm(cls)), dim=-1)

@@ -26,7 +26,7 @@ def dense_block(scores: Tensor, relevant: Tensor, own: Tensor, k: int) -> tuple[
         k: candidates.
     """
     order = scores.masked_fill(~torch.isfinite(scores), torch.inf)
-    chosen, items = _best(order, k)
+    chosen, items = best_places(order, k)
     ranks = rank_of_best(scores, relevant)
     # Outside the candidates, every item that scores at least as high counts as above a match, and
     # all candidates are among these. Where there is no usable match, everything counts as above.
@@ -107,21 +107,24 @@ def best_items(scores: Tensor, k: int) -> Tensor:
     b, c = scores.shape
     whole = c // GROUP
     if c < 2 * k * GROUP:
-        return _best(scores, k)[1]
+        return best_places(scores, k)[1]
     top = scores[:, : whole * GROUP].reshape(b, whole, GROUP).amax(dim=2)  # a view
     if c % GROUP:
         top = torch.cat([top, scores[:, whole * GROUP :].amax(dim=1, keepdim=True)], dim=1)
-    groups = _best(top, k)[1].sort(dim=1).values
+    groups = best_places(top, k)[1].sort(dim=1).values
     inside = torch.arange(GROUP, device=scores.device)
     positions = (groups[:, :, None] * GROUP + inside).view(b, -1)
     candidates = scores.gather(1, positions.clamp(max=c - 1)).masked_fill(
         positions >= c, -torch.inf
     )
-    return positions.gather(1, _best(candidates, k)[1])
+    return positions.gather(1, best_places(candidates, k)[1])
 
 
-def _best(order: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k best of (b, c): as a mask (b, c), and as places (b, k), best first, then earlier."""
+def best_places(order: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k best of (b, c): as a mask (b, c), and as places (b, k), best first, then earlier.
+
+    Scores must be numbers; infinite ones may be among them.
+    """
     # topk does not define the order of ties: take all above the k-th value, then the first equal.
     kth = order.topk(k, dim=1).values[:, -1:]
     above, equal = order > kth, order == kth

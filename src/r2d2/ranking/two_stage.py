@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -73,12 +73,20 @@ class Cascade:
         if weight == 0:
             return cosine.double()
         both = two_stage_scores(cosine.double(), match.double(), weight)
-        # Cosines lie within -1 and 1, match scores within 0 and 1: no tail reaches a head.
+        # By text a head scores at least as high as a tail, and match scores lie within 0 and 1, so
+        # that no tail reaches a head, whatever the cosines are.
         tail = self._by_text(cosine, weight) - (3 + weight)
         return torch.where(self.in_head(cosine, weight), both, tail)
 
     def _by_text(self, cosine: Tensor, weight: float) -> Tensor:
         return two_stage_scores(cosine.double(), self.text.double(), weight)
+
+
+class WeightedRanking(Protocol):
+    """One direction after a stage whose weight can still be chosen."""
+
+    def ranks(self, weight: float) -> Tensor:
+        """Rank of each query's best match under a weight, (q,) int64."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +115,9 @@ class MatchedCandidates:
 
 
 def sweep_weights(
-    i2t: MatchedCandidates | None, t2i: MatchedCandidates, weights: Sequence[float] = WEIGHTS
+    i2t: WeightedRanking | None, t2i: WeightedRanking, weights: Sequence[float] = WEIGHTS
 ) -> dict[float, float]:
-    """Two-stage R@M in % under each weight."""
+    """R@M in % after a stage, under each weight."""
     return {
         w: recalls(None if i2t is None else i2t.ranks(w), t2i.ranks(w))["r_mean"] for w in weights
     }
