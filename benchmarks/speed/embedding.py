@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,10 +74,15 @@ class Sides:
         return torch.from_numpy(as_matrix(column.combine_chunks()).copy())
 
 
-def make_sides(name: str, folder: Path) -> Sides:
-    """A table of pictures in `folder`, and a model both ways."""
+def make_sides(name: str, folder: Path, photographs: Callable[[int], bytes] | None = None) -> Sides:
+    """A table of pictures in `folder`, and a model both ways.
+
+    `photographs` gives the file of a number; None: `photograph`.
+    """
     count = COUNTS[name]
-    files = _emoji(count) if name == "emoji" else [photograph(n) for n in range(count)]
+    files = (
+        _emoji(count) if name == "emoji" else [(photographs or photograph)(n) for n in range(count)]
+    )
     place = SHIPPED
     if name in ("base", "toy"):
         place = str(folder / "model")

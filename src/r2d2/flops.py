@@ -290,7 +290,7 @@ class _TracedWorld(World):
         return (images, texts), wanted
 
 
-class _Shapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Shapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Lets tensors with values and tensors without values ("meta") meet in one operation.
 
     The result then has no values either. So masks and draws, on which shapes depend, are computed,
@@ -349,7 +349,7 @@ class _Trace(TorchFunctionMode):
     def __enter__(self) -> _Trace:
         super().__enter__()  # type: ignore[no-untyped-call]
         self._contexts.enter_context(saved_tensors_hooks(self._save, self._restore))
-        self._contexts.enter_context(_Shapes())  # type: ignore[no-untyped-call]
+        self._contexts.enter_context(Shapes())  # type: ignore[no-untyped-call]
         self._contexts.enter_context(self._operations)
         return self
 

@@ -3,15 +3,13 @@
 import pytest
 import torch
 
-from benchmarks.speed import embedding
 from benchmarks.speed.embedding import make_sides, photograph
 
 
 @pytest.mark.parametrize(("kind", "least"), [("PNG", 0.999999), ("JPEG", 0.999)])
-def test_vectors_agree(tmp_path, monkeypatch, kind, least):
+def test_vectors_agree(tmp_path, kind, least):
     # A JPEG may differ by the rounding of the fast decoder and resize, a grey level at most.
-    monkeypatch.setattr(embedding, "photograph", lambda n: photograph(n, (200, 150), kind))
-    sides = make_sides("toy", tmp_path)
+    sides = make_sides("toy", tmp_path, lambda n: photograph(n, (200, 150), kind))
     sides.ours()
     plain, ours = sides.plain(), sides.vectors()
     assert plain.shape == ours.shape == (len(sides.files), 24)

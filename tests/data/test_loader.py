@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from helpers.calls import watched
 from old_table import write_old_table
 from r2d2.data.loader import AHEAD, LoaderSettings, PairsLoader
 from r2d2.data.order import epoch_order, epoch_shuffle
@@ -99,22 +100,12 @@ def test_any_step_is_reached_at_once(loader):
         assert same(again(loader).batch(step, BATCH), in_order[step])
 
 
-def test_the_order_of_an_epoch_is_made_once(loader, monkeypatch):
-    made_for = []
-
-    def counted(make):
-        def made(rows, seed, epoch, *neighbours):
-            made_for.append(epoch)
-            return make(rows, seed, epoch, *neighbours)
-
-        return made
-
-    for make in (epoch_order, epoch_shuffle):
-        monkeypatch.setattr(f"r2d2.data.loader.{make.__name__}", counted(make))
+def test_the_order_of_an_epoch_is_made_once(loader):
     fresh = again(loader)
-    for step in range(30):  # several of them run over the end of an epoch
-        fresh.batch(step, BATCH)
-    assert made_for == list(range(30 * BATCH // ROWS + 1))
+    with watched(epoch_order, epoch_shuffle) as calls:
+        for step in range(30):  # several of them run over the end of an epoch
+            fresh.batch(step, BATCH)
+    assert [call.arguments["epoch"] for call in calls] == list(range(30 * BATCH // ROWS + 1))
 
 
 def test_a_batch_holds_the_pictures_and_texts_of_its_rows(loader):
@@ -382,18 +373,13 @@ def test_of_a_row_no_more_than_its_number_is_held(tmp_path, monkeypatch):
     monkeypatch.setattr("r2d2.data.order.WHOLE", 4)
     write_table(tmp_path / "pairs.lance", small_pairs(64))
     table = PairsTable.open(tmp_path / "pairs.lance")
-    read = []
-    take = PairsTable._take
-
-    def counted(self, rows, columns):
-        read.append((len(rows), tuple(columns)))
-        return take(self, rows, columns)
-
-    monkeypatch.setattr(PairsTable, "_take", counted)
-    loader = PairsLoader(table, "train", LoaderSettings(SIDE, 0, cache_mb=0))
-    assert read == []
-    loader.batch(3, BATCH)
-    assert read == [(BATCH, ("image_id", "image", "texts"))]
+    with watched(PairsTable._take) as calls:
+        loader = PairsLoader(table, "train", LoaderSettings(SIDE, 0, cache_mb=0))
+        assert calls == []
+        loader.batch(3, BATCH)
+    (read,) = (call.arguments for call in calls)
+    assert len(read["rows"]) == BATCH
+    assert tuple(read["columns"]) == ("image_id", "image", "texts")
     held = sum(a.nbytes for a in vars(loader).values() if isinstance(a, np.ndarray))
     assert held == 4 * 64
 

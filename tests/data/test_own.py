@@ -1,6 +1,7 @@
 """A folder of pictures and a file of captions, as people have them."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,14 +197,14 @@ def test_splits_as_people_write_them(folder):
 
 
 def test_a_picture_that_cannot_be_opened_is_counted(folder, monkeypatch):
-    allowed = type(folder).read_bytes
+    allowed = Path.read_bytes
 
     def read_bytes(path):
         if path.name == "b.png":
             raise PermissionError(13, "Permission denied")
         return allowed(path)
 
-    monkeypatch.setattr(type(folder), "read_bytes", read_bytes)
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
     found, texts, _ = run(folder, "image,caption\na.png,猫\nb.png,狗\nc.png,山\nother/d.png,水\n")
     assert set(texts) == {"a.png", "deep/c.png", "other/d.png"}
     assert found.dropped.counts == {"image cannot be read": 1}

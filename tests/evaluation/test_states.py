@@ -1,9 +1,10 @@
 """What was stored is what was encoded."""
 
+import tempfile
+
 import pytest
 import torch
 
-from r2d2.evaluation import states
 from r2d2.evaluation.states import StateStore
 from r2d2.model.encoded_states import EncodedStates
 
@@ -55,7 +56,7 @@ def test_a_full_disk_is_one_clear_line(monkeypatch):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     full = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115
-    monkeypatch.setattr(states.tempfile, "TemporaryFile", lambda **_: full)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: full)
     stored = StateStore(states=True)
     with pytest.raises(R2D2Error, match=r"hidden states .*No space left .*TMPDIR"):
         stored.add(some_side(0, 2, 3))

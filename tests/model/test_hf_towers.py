@@ -11,13 +11,15 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import r2d2
+from helpers.calls import watched
 from model.hf_small import IMAGE, KINDS, LENGTH, PATCH, save_hf
 from model.hf_step import TEXTS, losses_of_step, without_gradient
 from r2d2.data.augment import normalize
 from r2d2.errors import R2D2Error
 from r2d2.finetune import tuning_config
 from r2d2.fingerprint import PARTS, _tokenizer_state
-from r2d2.objectives import student as student_module
+from r2d2.model.r2d2 import R2D2
+from r2d2.objectives.mlm import positions_of
 from r2d2.training.pretrain import pretrain
 from r2d2.training.start import config_from, find_start
 from r2d2.weights.towers import TowerOptions, import_towers
@@ -123,22 +125,15 @@ def test_a_step_reaches_every_parameter(both, tmp_path):
 
 
 @pytest.mark.parametrize("variant", ["r2d2", "wo_et"])
-def test_the_head_reads_the_states_of_masked_tokens(both, monkeypatch, variant):
+def test_the_head_reads_the_states_of_masked_tokens(both, variant):
     _, _, ours, _ = both
-    asked, read = [], []
-
-    def positions_of(masked):
-        asked.append(student_module.positions_of_(masked))
-        return asked[-1]
-
-    def cross_text(images, texts, pairs=None, positions=None, real=None):
-        read.append((positions, real))
-        return type(ours.model).cross_text(ours.model, images, texts, pairs, positions, real)
-
-    monkeypatch.setattr(student_module, "positions_of_", student_module.positions_of, raising=False)
-    monkeypatch.setattr(student_module, "positions_of", positions_of)
-    monkeypatch.setattr(ours.model, "cross_text", cross_text)
-    losses_of_step(ours, IMAGE, variant)()
+    with watched(positions_of, R2D2.cross_text) as calls:
+        losses_of_step(ours, IMAGE, variant)()
+    asked = [call.returned for call in calls if call.name == "positions_of"]
+    read = [
+        (call.arguments["positions"], call.arguments["real"])
+        for call in calls if call.name == "cross_text"
+    ]  # fmt: skip
     positions, real = read[0 if variant == "r2d2" else -1]
     assert torch.equal(positions[:4, 1:], asked[0][0] + ours.model.towers.text_offset)
     assert torch.equal(real[:4, 1:], asked[0][1])

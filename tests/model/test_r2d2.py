@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from r2d2.config import ModelConfig, TextConfig, VisionConfig, make_config, presets, variants
+from r2d2.flops import Shapes
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.r2d2 import R2D2
-from r2d2.objectives import ranking, student
 from r2d2.objectives.losses import Objectives, StepContext, TrainingBatch
 
 SMALL = ModelConfig(
@@ -144,42 +144,26 @@ def test_every_preset_and_variant_builds(preset, variant):
     assert (objectives.queue is None) == (variant in ("wo_twd", "wo_tgd"))
 
 
-def choices_without_data(monkeypatch, n, masked_tokens):
-    """Fixed shapes in the two places of a step where the data decide: a batch of long texts."""
-
-    def positions_of(masked):
-        positions = torch.zeros(n, masked_tokens, dtype=torch.int64, device="meta")
-        # Not on the meta device: an index by a mask needs to know how many are True.
-        return positions, torch.ones(n, masked_tokens, dtype=torch.bool, device="cpu")
-
-    def pairs_to_rank(negatives):
-        assert all(tensor.shape == (n,) for tensor in vars(negatives).values())
-        index = torch.zeros(3 * n, dtype=torch.int64, device="meta")
-        return (index, index), index
-
-    monkeypatch.setattr(student, "positions_of", positions_of)
-    monkeypatch.setattr(ranking, "pairs_to_rank", pairs_to_rank)
-
-
 @pytest.mark.parametrize(
     ("preset", "variant"),
     [("base", "r2d2"), ("large", "r2d2"), ("base", "wo_et"), ("large", "prd2"), ("base", "wo_twd")],
 )
-def test_the_large_presets_run_a_step(preset, variant, monkeypatch):
+def test_the_large_presets_run_a_step(preset, variant):
+    """Weights and pixels have shapes only; ids, masks and draws have values, as in a run."""
     config = make_config(preset, variant)
     n, length, size = 4, config.model.text.max_length, config.model.vision.image_size
-    choices_without_data(monkeypatch, n, 10)
     with torch.device("meta"):
         model = R2D2(config.model)
         objectives = Objectives(model, config.objectives, 4, range(5))
-        batch = TrainingBatch(
-            torch.randn(n, 3, size, size),
-            torch.randint(5, 99, (n, length)),
-            torch.ones(n, length, dtype=torch.bool),
-            torch.zeros(n, 2, dtype=torch.int64),
-            torch.arange(n),
-        )
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    batch = TrainingBatch(
+        torch.empty(n, 3, size, size, device="meta"),
+        torch.randint(5, 99, (n, length)),
+        torch.ones(n, length, dtype=torch.bool),
+        torch.arange(2 * n).view(n, 2),
+        torch.arange(n),
+    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    with Shapes():
         output = objectives(model, batch, StepContext(0, 1, 0.4, 0.5))
         losses = output.losses
         losses["total"].backward()

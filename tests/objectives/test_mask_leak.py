@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from small_step import CONTEXT, MASK, SPECIAL, TEXTS, batch_of, setup
 from torch import nn
 
+from helpers.calls import watched
 from r2d2.config import ObjectiveConfig
 from r2d2.model.encoded_states import EncodedStates
-from r2d2.objectives import ranking as ranking_module
+from r2d2.model.r2d2 import R2D2
+from r2d2.objectives.fgr import fgr
 from r2d2.objectives.losses import Objectives, StepContext
 
 
@@ -71,15 +73,9 @@ def best_by_mask_alone(has_mask, labels, positive_weight=2.0):
     return (loss / weight.sum()).item()
 
 
-def peek(monkeypatch, share, batches=150, n=16):
+def peek(share, batches=150, n=16):
     """What the two match heads see and the labels, over many batches of the real step."""
-    labels, inner = [], ranking_module.fgr
-
-    def listen(text_logits, image_logits, y, positive_weight, total):
-        labels.append(y)
-        return inner(text_logits, image_logits, y, positive_weight, total)
-
-    monkeypatch.setattr(ranking_module, "fgr", listen)
+    labels = []
     model = Peeker()
     config = ObjectiveConfig(tgd=False, fgd=False, et_masked_share=share)
     objectives = Objectives(model, config, MASK, SPECIAL)
@@ -87,14 +83,16 @@ def peek(monkeypatch, share, batches=150, n=16):
         words = [torch.randint(5, 24, (int(torch.randint(1, 9, ())),)).tolist() for _ in range(n)]
         batch = batch_of(words, [[i, 100 + i] for i in range(n)])
         batch = dataclasses.replace(batch, pixels=torch.randn(n, 3, 8, 8))
-        losses = objectives(model, batch, StepContext(0, step, 0.4, 0.5)).losses
+        with watched(fgr) as calls:
+            losses = objectives(model, batch, StepContext(0, step, 0.4, 0.5)).losses
+        labels += [call.arguments["labels"] for call in calls]
         assert losses["fgr"].item() == pytest.approx(math.log(2), abs=1e-6)
     return {side: torch.cat(rows) for side, rows in model.seen.items()}, torch.cat(labels)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.2, 1.0])
-def test_whether_a_text_is_masked_does_not_tell_its_label(share, monkeypatch):
-    seen, labels = peek(monkeypatch, share)
+def test_whether_a_text_is_masked_does_not_tell_its_label(share):
+    seen, labels = peek(share)
     assert labels.sum() == len(labels) / 3  # every row had its negatives
     for has_mask in seen.values():
         assert has_mask.mean().item() == pytest.approx(share, abs=0.03)
@@ -102,24 +100,18 @@ def test_whether_a_text_is_masked_does_not_tell_its_label(share, monkeypatch):
 
 
 @pytest.mark.parametrize(("share", "won"), [(0.5, 0.15), (1.0, 0.69)])
-def test_masked_positives_beside_clean_negatives_would_tell_it(share, won, monkeypatch):
-    seen, labels = peek(monkeypatch, share, batches=30)
+def test_masked_positives_beside_clean_negatives_would_tell_it(share, won):
+    seen, labels = peek(share, batches=30)
     for has_mask in seen.values():
         leaking = has_mask * (labels == 1)
         assert best_by_mask_alone(leaking, labels) < math.log(2) - won
 
 
-def test_a_text_keeps_its_state_in_all_its_roles(monkeypatch):
+def test_a_text_keeps_its_state_in_all_its_roles():
     model, objectives = setup("r2d2")
-    ranked = []
-    for name in ("cross_text", "cross_image"):
-
-        def listen(images, texts, pairs, *positions, inner=getattr(model, name)):
-            ranked.append((texts, pairs))
-            return inner(images, texts, pairs, *positions)
-
-        monkeypatch.setattr(model, name, listen)
-    objectives(model, batch_of(), CONTEXT)
+    with watched(R2D2.cross_text, R2D2.cross_image) as calls:
+        objectives(model, batch_of(), CONTEXT)
+    ranked = [(call.arguments["texts"], call.arguments["pairs"]) for call in calls]
     (texts, pairs), (other_texts, other_pairs) = ranked
     assert len(texts) == len(TEXTS)  # one state a text, whatever its role
     assert torch.equal(texts.states, other_texts.states)  # and for both encoders the same

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.calls import watched
 from photo_folder.helpers import (
     counts,
     draw,
@@ -26,7 +27,7 @@ from r2d2.files import sole_process
 from r2d2.images.decode import HEIF_EXTRA, decode_image
 from r2d2.index.layout import BAD, VECTOR, open_lance
 from r2d2.models import load
-from r2d2.photo_folder import reading
+from r2d2.photo_folder.estimate import check_room
 from r2d2.photo_folder.gallery import FolderGallery
 from r2d2.photo_folder.open import open_folder
 from r2d2.photo_folder.rows import MODIFIED
@@ -169,7 +170,7 @@ def test_a_file_that_changes_while_it_is_read(photos, model, monkeypatch):
                 stream.write(b"more")
         return read(number)
 
-    monkeypatch.setattr(reading.os, "fstat", fstat)
+    monkeypatch.setattr(os, "fstat", fstat)
     opened, lines = start(photos, model)
     monkeypatch.undo()
     assert counts(opened) == (4, 0, 0, 0, 0)
@@ -288,10 +289,15 @@ def test_a_full_disk(tmp_path, photos, model, monkeypatch, capsys):
         code, _, lines = call_cli(monkeypatch, capsys, *command)
         assert (code, len([line for line in lines if "free" in line])) == (2, 1), lines
         assert not (disk / "t" / TABLE).exists()  # told before anything was done
-        monkeypatch.setattr(
-            "r2d2.photo_folder.open.check_room", lambda *_: None
-        )  # filled meanwhile
-        code, _, lines = call_cli(monkeypatch, capsys, *command)
+        remount = ["mount", "-o", "remount,size=100m", str(disk)]
+        subprocess.run(remount, check=True)
+
+        def fill(_call):  # after its space was looked at
+            (disk / "ballast").write_bytes(bytes(shutil.disk_usage(disk).free - 2_000_000))
+
+        with watched(check_room, end=fill) as calls:
+            code, _, lines = call_cli(monkeypatch, capsys, *command)
+        assert calls
         errors = [line for line in lines if line.startswith("error: ")]
         assert (code, len(errors)) == (2, 1), lines
         assert "disk is full" in errors[0]

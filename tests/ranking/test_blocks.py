@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.calls import watched
 from r2d2.ranking import blocks, first_stage
 from r2d2.ranking.blocks import best_items, dense_block, sparse_block
 from r2d2.ranking.first_stage import Candidates, best_by_cosine
@@ -64,17 +65,13 @@ def test_the_way_is_chosen_by_what_the_scores_may_be(broken, monkeypatch):
     if broken is not None:
         gallery[7, 0] = broken
     answers = relevance([{i, 7 + i} for i in range(20)], 300)
-    used = []
-    for name in ("dense_block", "sparse_block"):
-        real = getattr(blocks, name)
-        monkeypatch.setattr(
-            first_stage, name, lambda *a, real=real, name=name: used.append(name) or real(*a)
-        )
-    found = best_by_cosine(queries, gallery, answers, 5, block_cells=1500)
-    assert set(used) == {"sparse_block" if broken is None else "dense_block"}
+    with watched(dense_block, sparse_block) as calls:
+        found = best_by_cosine(queries, gallery, answers, 5, block_cells=1500)
+    assert {call.name for call in calls} == {"sparse_block" if broken is None else "dense_block"}
     monkeypatch.setattr(first_stage, "SPARSE", 10**9)
-    other = best_by_cosine(queries, gallery, answers, 5, block_cells=1500)
-    assert used[-1] == "dense_block"
+    with watched(dense_block, sparse_block) as calls:
+        other = best_by_cosine(queries, gallery, answers, 5, block_cells=1500)
+    assert {call.name for call in calls} == {"dense_block"}
     for name in FIELDS:
         one, two = getattr(found, name), getattr(other, name)
         assert torch.equal(one.nan_to_num(9), two.nan_to_num(9)), name

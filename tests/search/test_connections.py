@@ -9,7 +9,10 @@ import threading
 from urllib.parse import urlsplit
 
 import pytest
+from uvicorn.protocols import utils
+from uvicorn.protocols.http import h11_impl
 
+from r2d2.search.searcher import Searcher
 from search.small import TEXTS, running, small_searcher
 
 HALF = b"POST /search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nX-Slow: "
@@ -123,9 +126,12 @@ def test_who_asks_for_nothing_goes_before_who_was_answered(searcher, crowd):
 
 def test_places_of_one_client(searcher, crowd, monkeypatch):
     """A client's connections make room for those of the same client, not for those of others."""
-    from r2d2.search.serve import connections
 
-    monkeypatch.setattr(connections, "client_of", lambda peer: peer[0])  # loopback has no limit
+    def seen_from_outside(transport):  # clients of this machine have no limit
+        host, port = utils.get_remote_addr(transport)
+        return host.replace("127.0.0.", "192.0.2."), port
+
+    monkeypatch.setattr(h11_impl, "get_remote_addr", seen_from_outside)
     settings = {"connections": 40, "client_connections": 5, **PATIENT}
     with running(searcher, **settings) as address:
         (honest,) = crowd(address, 1, HALF, "127.0.0.3")
@@ -137,18 +143,18 @@ def test_places_of_one_client(searcher, crowd, monkeypatch):
         assert answer(honest) == 422
 
 
-def test_all_places_at_work(crowd, monkeypatch):
+def test_all_places_at_work(searcher, crowd):
     """Nobody who is being answered is cut off: a newcomer is told to come back."""
-    searcher, inside, go = small_searcher(), threading.Semaphore(0), threading.Event()
-    answer_ = searcher.answer
+    inside, go = threading.Semaphore(0), threading.Event()
 
-    def slow(queries):
-        inside.release()
-        assert go.wait(60)
-        return answer_(queries)
+    class WaitingSearcher(Searcher):
+        def answer(self, queries):
+            inside.release()
+            assert go.wait(60)
+            return super().answer(queries)
 
-    monkeypatch.setattr(searcher, "answer", slow)
-    with running(searcher, connections=1, **PATIENT) as address:
+    waiting = WaitingSearcher(searcher.model, searcher.gallery)
+    with running(waiting, connections=1, **PATIENT) as address:
         (sock,) = crowd(address, 1, HALF + b'1\r\nContent-Length: 15\r\n\r\n{"text": "cat"}')
         assert inside.acquire(timeout=60)
         (late,) = crowd(address, 1)

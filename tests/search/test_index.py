@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from helpers.calls import PowerCutError, watched
 from r2d2.corpus.runner import Runner
 from r2d2.index import build as index
 from r2d2.index import embed
@@ -156,28 +157,20 @@ def test_a_table_whose_vectors_are_damaged_is_not_searched(tmp_path, model):
     assert "--overwrite" in said
 
 
-class StopError(Exception):
-    pass
-
-
 @pytest.mark.parametrize("after", [0, 1, 3])
 def test_a_run_that_was_stopped_goes_on(tmp_path, model, monkeypatch, after):
     path = small_table(tmp_path / "t.lance", rows=20, bad=(3,))
     whole = small_table(tmp_path / "whole.lance", rows=20, bad=(3,))
     build_index(whole, model[1])
     calls = []
-    encode = type(model[0]).encode_pixels
 
-    def stops(self, pixels):
-        calls.append(len(pixels))
+    def stop(call):
+        calls.append(call)
         if len(calls) > 2 * after:  # two passes a block
-            raise StopError
-        return encode(self, pixels)
+            raise PowerCutError
 
-    with monkeypatch.context() as patch:
-        patch.setattr(type(model[0]), "encode_pixels", stops)
-        with pytest.raises(StopError):
-            build_index(path, model[1])
+    with watched(type(model[0]).encode_pixels, begin=stop), pytest.raises(PowerCutError):
+        build_index(path, model[1])
     done = build_index(path, model[1])
     assert done.images.seen == 32 - 5 * after
     assert vectors_of(path) == vectors_of(whole)
@@ -309,13 +302,12 @@ def same_vectors(here, there):
 
 
 @pytest.mark.slow
-def test_workers_of_their_own_give_the_same(tmp_path, model, monkeypatch):
+def test_workers_of_their_own_give_the_same(tmp_path, model):
     """Processes of this machine: the work travels and lands as it does on a cluster."""
     path = small_table(tmp_path / "t.lance", rows=20, bad=(3,))
     shutil.copytree(path, tmp_path / "here.lance")
     build_index(tmp_path / "here.lance", model[1])
-    monkeypatch.setattr(index, "start", lambda runner, workers: Runner(workers))
-    done = build_index(path, model[1], runner="ray", workers=2)
+    done = build_index(path, model[1], runner=Runner(2))
     assert dict(done.images.dropped) == {"unreadable": 1}
     same_vectors(tmp_path / "here.lance", path)
 

@@ -196,13 +196,19 @@ def test_an_emojis_name_character_and_picture():
 
 
 def test_the_shipped_index_is_what_is_made_now(tmp_path, monkeypatch):
-    from r2d2.data import emoji
-    from r2d2.index.gallery import emoji as emoji_gallery
+    import emoji
+
+    from r2d2.data.emoji import emoji_pairs
     from r2d2.search import shipped
 
-    few = emoji.emoji_pairs()[::97]
-    monkeypatch.setattr(emoji_gallery, "emoji_pairs", lambda: few)
-    monkeypatch.setattr(shipped, "emoji_pairs", lambda: few)
+    def shorten(count):
+        """Let the package `emoji` know no more of the emoji."""
+        characters = [emoji_character(pair.image_id) for pair in few[:count]]
+        known = {character: every[character] for character in characters}
+        monkeypatch.setattr(emoji, "EMOJI_DATA", known)
+
+    few, every = emoji_pairs()[::97], emoji.EMOJI_DATA
+    shorten(len(few))
     model = small_model()
     model.save(tmp_path / "model")
     assert EmojiGallery.shipped(model, tmp_path) is None
@@ -215,7 +221,7 @@ def test_the_shipped_index_is_what_is_made_now(tmp_path, monkeypatch):
     for (a, x), (b, y) in zip(read.images.best(asked, 5), made.images.best(asked, 5), strict=True):
         assert x == pytest.approx(y, abs=2e-3)  # float16
         assert len(set(a) & set(b)) >= 4
-    monkeypatch.setattr(emoji_gallery, "emoji_pairs", lambda: few[:5])
+    shorten(5)
     other = EmojiGallery.open(small_model(seed=8), tmp_path)  # made anew for another model
     assert len(other) == 5
     (tmp_path / INDEX).write_bytes(b"broken")

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
+from helpers.calls import watched
 from r2d2.errors import R2D2Error
 from r2d2.index.build import build_index
 from r2d2.search.searcher import Searcher
@@ -22,6 +23,7 @@ from r2d2.search.serve import model_thread, request_body
 from r2d2.search.serve.config import ServeConfig
 from r2d2.search.serve.guard import Guard
 from r2d2.search.serve.model_thread import Busy
+from r2d2.search.serve.pictures import Thumbnails
 from r2d2.search.serve.server import _listen, create_app
 from r2d2.table import Pair, Text, write_table
 from search.small import COUNT, TEXTS, empty_searcher, small_model, small_searcher
@@ -420,30 +422,23 @@ def test_a_crowd_is_turned_away_before_it_is_read():
     assert sent[0][1][b"retry-after"] == b"7"
 
 
-def test_few_pictures_are_decoded_at_once(searcher, monkeypatch):
+def test_few_pictures_are_decoded_at_once(searcher):
     """A crowd's pictures would take hundreds of MB each together."""
     inside, most, lock = [], [], threading.Lock()
     together = threading.Barrier(model_thread.DECODERS, timeout=60)  # so many are, all the time
 
-    def counted(function):
-        def call(*given):
-            with lock:
-                inside.append(1)
-                most.append(len(inside))
-            together.wait()
-            try:
-                return function(*given)
-            finally:
-                with lock:
-                    inside.pop()
+    def enter(_call):
+        with lock:
+            inside.append(1)
+            most.append(len(inside))
+        together.wait()
 
-        return call
+    def leave(_call):
+        with lock:
+            inside.pop()
 
     async def scene():
         app = create_app(searcher)
-        monkeypatch.setattr(request_body, "_decode", counted(request_body._decode))
-        pictures = next(iter(app.state.services.values())).pictures
-        monkeypatch.setattr(pictures, "get", counted(pictures.get))
         file = png(picture(1).resize((1500, 1500)))
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url=BASE) as http:
@@ -453,7 +448,8 @@ def test_few_pictures_are_decoded_at_once(searcher, monkeypatch):
         app.state.thread.close()
         return [response.status_code for response in found]
 
-    assert asyncio.run(scene()) == [200] * 24
+    with watched(request_body._decode, Thumbnails.get, begin=enter, end=leave):
+        assert asyncio.run(scene()) == [200] * 24
     assert max(most) == model_thread.DECODERS
 
 
@@ -492,9 +488,12 @@ def test_who_sends_too_slowly_is_told():
     assert caught.value.status_code == 408
 
 
-def test_a_mistake_of_the_server_shows_nothing_of_itself(searcher, monkeypatch):
-    with serving(searcher) as client:
-        monkeypatch.setattr(searcher, "answer", lambda queries: 1 / 0)
+def test_a_mistake_of_the_server_shows_nothing_of_itself(searcher):
+    class BrokenSearcher(Searcher):
+        def answer(self, queries):
+            return 1 / 0
+
+    with serving(BrokenSearcher(searcher.model, searcher.gallery)) as client:
         response = client.post("/search", json={"text": "秘密"})
         assert problem(response, 500) == "server"
         assert "division" not in response.text

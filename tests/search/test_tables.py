@@ -7,13 +7,13 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from helpers.calls import cut_at
 from photo_folder.helpers import draw
 from r2d2.errors import R2D2Error
 from r2d2.index.build import build_index
 from r2d2.search.searcher import Searcher
-from r2d2.search.serve import server
 from r2d2.search.serve.config import ServeConfig
-from r2d2.search.serve.server import create_app
+from r2d2.search.serve.server import create_app, serve
 from r2d2.search.serve.tables import served_paths, table_names
 from search.small import COUNT, TEXTS, small_gallery, small_model
 from training.small import call_cli, small_table
@@ -155,10 +155,10 @@ def test_a_folder_and_tables_are_served_by_one_command(tmp_path, monkeypatch, ca
     tables = [small_table(tmp_path / f"{name}.lance", rows=4) for name in "tu"]
     for table in tables:
         build_index(table, model)
-    served = {}
-    monkeypatch.setattr(server, "serve", lambda searchers, *_: served.update(searchers))
-    code, _, lines = call_cli(monkeypatch, capsys, "serve", photos, *tables, "--model", model)
-    assert code == 0, lines
+    with cut_at(serve) as calls:
+        call_cli(monkeypatch, capsys, "serve", photos, *tables, "--model", model)
+    lines = capsys.readouterr().err.splitlines()
+    served = calls[0].arguments["searchers"]
     assert [(name, len(one.gallery)) for name, one in served.items()] == [
         ("photos", 2), ("t", 16), ("u", 16),
     ]  # fmt: skip

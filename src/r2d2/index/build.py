@@ -73,7 +73,7 @@ def build_index(
     model: str | Path,
     *,
     texts: bool = True,
-    runner: str = "native",
+    runner: str | Runner = "native",
     workers: int | None = None,
     dim: int | None = None,
     store: str | None = None,
@@ -85,7 +85,8 @@ def build_index(
         table: a pairs table; it gets two columns, and a table of texts beside it.
         model: a model as `r2d2.load` takes it; on a cluster, every worker must be able to read it.
         texts: whether the texts are indexed, too, for search by an image.
-        runner: `native`, or `ray` for a cluster, where each worker has a model.
+        runner: `native`, or `ray` for a cluster, where each worker has a model; or a runner that
+            is there already.
         workers: of the cluster; None means as many as fit. One machine has one model, which uses
             all cores.
         dim: the width of the vectors; None means that of the index, or of the model where there
@@ -104,7 +105,10 @@ def build_index(
             dim = _width_there(uri, loaded(name))
         net = loaded_at(name, dim)
         # On this machine one process with one model: torch takes all cores by itself.
-        runs = start(runner, workers) if runner != "native" else Runner()
+        if isinstance(runner, Runner):
+            runs = runner
+        else:
+            runs = start(runner, workers) if runner != "native" else Runner()
         if runs.cluster:
             check_nodes(Path(uri).parent if "://" not in uri else None, ["r2d2", "torch"])
         width = net.embed_dim

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from image_server import ended
 
 from corpus.logs import silent
+from helpers.calls import watched
 from r2d2.corpus.fetching import store as fetch_store
 from r2d2.corpus.fetching.failures import FAILURES_FILE, write_failures
 from r2d2.corpus.fetching.outcome import Cause, Outcome
@@ -102,16 +103,12 @@ def test_shards_end_by_rows_and_by_bytes(tmp_path, monkeypatch):
     assert len(read_stored(tmp_path / "bytes", found)) == 10
 
 
-def test_a_range_is_found_without_opening_other_shards(tmp_path, monkeypatch):
+def test_a_range_is_found_without_opening_other_shards(tmp_path):
     ids = sorted(range(100), key=lambda n: url_id(f"http://h/{n}"))
     write(tmp_path, map(outcome, ids), shard_rows=10)
-    opened = []
-    plain = fetch_store.open_shard
-    monkeypatch.setattr(
-        fetch_store, "open_shard", lambda path: opened.append(path.name) or plain(path)
-    )
     key = url_id(f"http://h/{ids[55]}")
-    assert len(look_up(tmp_path, key, key + "g")) == 1
+    with watched(fetch_store.open_shard) as opened:
+        assert len(look_up(tmp_path, key, key + "g")) == 1
     assert len(opened) == 1
 
 
@@ -144,13 +141,13 @@ def test_a_damaged_shard_is_named_with_the_remedy(tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
-    plain = fetch_store.pq.ParquetWriter
+    plain = pq.ParquetWriter
 
     def full(path, *args, **more):
         path.symlink_to("/dev/full")
         return plain(path, *args, **more)
 
-    monkeypatch.setattr(fetch_store.pq, "ParquetWriter", full)
+    monkeypatch.setattr(pq, "ParquetWriter", full)
     writer = ShardWriter(tmp_path, 10)
     for n in range(9):
         writer.add(outcome(n, size=100_000))
@@ -163,12 +160,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
 def test_the_list_of_failures_is_bounded_and_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(fetch_store, "SHARDS_A_RANGE", 1)
     write(tmp_path, (outcome(n, (Cause.GONE, Cause.TIMED_OUT)[n % 3 > 0]) for n in range(90)), 10)
-    held = []
-    plain = fetch_store.look_up
-    monkeypatch.setattr(
-        fetch_store, "look_up", lambda *some: held.append(len(found := plain(*some))) or found
-    )
-    assert write_failures(tmp_path, silent) == 90
+    with watched(look_up) as calls:
+        assert write_failures(tmp_path, silent) == 90
+    held = [len(call.returned) for call in calls]
     assert len(held) == 10
     assert max(held) < 30
     assert [row["cause"] for row in listed(tmp_path)] == ["timed out"] * 60 + ["gone"] * 30

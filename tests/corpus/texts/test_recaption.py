@@ -1,5 +1,6 @@
 """Captions by an endpoint on this machine that is slow, fails or limits the rate."""
 
+import asyncio
 import base64
 import io
 import json
@@ -206,13 +207,13 @@ def test_a_failure_that_passes_is_asked_again(tmp_path, endpoint):
 def test_a_rate_limit_is_kept(tmp_path, endpoint, monkeypatch):
     """After 429 nothing at all is asked until Retry-After is over."""
     waits = []
-    inner = caption_endpoint.asyncio.sleep
+    inner = asyncio.sleep
 
     async def sleep(seconds):
         waits.append(seconds)
         await inner(0)
 
-    monkeypatch.setattr(caption_endpoint.asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     endpoint.answer = lambda n, request: (
         (429, b"", {"Retry-After": "1"}) if n == 1 else caption("一张好看的照片")
     )
