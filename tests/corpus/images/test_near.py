@@ -13,6 +13,10 @@ SMALL = {"CHUNK": 7, "HEAVY": 5, "BLOCK": 3, "PAIRS": 4}
 USUAL = {name: getattr(near, name) for name in SMALL}
 
 
+def limited(CHUNK, HEAVY, BLOCK, PAIRS):
+    return patch.multiple(near, CHUNK=CHUNK, HEAVY=HEAVY, BLOCK=BLOCK, PAIRS=PAIRS)
+
+
 @st.composite
 def clumps(draw):
     """Hashes about a few centres, some equal, with radius."""
@@ -50,14 +54,14 @@ def naive_groups(hashes, radius):
 @settings(max_examples=100, deadline=None)
 @given(clumps(), st.sampled_from([SMALL, USUAL]))
 def test_pairs_are_those_of_comparing_all_with_all(drawn, limits):
-    with patch.multiple(near, **limits):
+    with limited(**limits):
         assert near_pairs(*drawn).tolist() == naive_pairs(*drawn)
 
 
 @settings(max_examples=100, deadline=None)
 @given(clumps(), st.sampled_from([SMALL, USUAL]))
 def test_groups_are_those_of_one_hash_after_the_other(drawn, limits):
-    with patch.multiple(near, **limits):
+    with limited(**limits):
         assert near_groups(*drawn).tolist() == naive_groups(*drawn)
 
 
@@ -67,7 +71,7 @@ def test_many_hashes_that_agree_in_many_bits(shared):
     hashes = rng.integers(0, 2**64, 600, dtype=np.uint64) >> np.uint64(shared)
     hashes[300:] = hashes[:300] ^ (np.uint64(1) << rng.integers(0, 12, 300).astype(np.uint64))
     for limits in (USUAL, {"HEAVY": 50, "CHUNK": 1000, "BLOCK": 64, "PAIRS": 100}):
-        with patch.multiple(near, **limits):
+        with limited(**limits):
             assert near_pairs(hashes, 4).tolist() == naive_pairs(hashes, 4)
             assert near_groups(hashes, 4).tolist() == naive_groups(hashes, 4)
 
