@@ -138,7 +138,24 @@ def test_what_one_statement_sums_goes_with_the_memory(tmp_path):
     assert len(sums[0]) == 20_000
     assert sum(pair[-1] for pair in sums[0]) == 2 * 3 * rows  # impressions
     assert sums[0] == sums[1]
-    assert [block_rows(memory) for memory in (1, 10**9, 10**12)] == [1 << 20, 31_250_000, 1 << 27]
+    assert [block_rows(memory) for memory in (1, 10**9, 10**12)] == [1 << 20, 125_000_000, 1 << 27]
+
+
+def test_a_log_is_summed_in_smaller_blocks_where_the_memory_does_not_suffice(tmp_path, monkeypatch):
+    monkeypatch.setattr("r2d2.corpus.clicks.aggregate.BLOCK_ROWS", (1 << 10, 1 << 27))
+    log, files, rows = tmp_path / "log", 8, 10_000
+    log.mkdir()
+    for n in range(files):  # 48 MB of distinct addresses, which 64 MB do not hold with their keys
+        numbers = [str(number) for number in range(n * rows, (n + 1) * rows)]
+        urls = [f"http://host/{number}/{'x' * 600}" for number in numbers]
+        table = pa.table({"url": urls, "query": numbers, "clicks": [1] * rows})
+        pq.write_table(table, log / f"{n}.parquet")
+    config = make_corpus_config(settings=["rank.enabled=false"])
+    (count,) = aggregate(
+        [str(log)], config, tmp_path / "out", runner=Runner(), memory_bytes=10**7, update=silent
+    )
+    assert len(read_layout(tmp_path / "out").images) > 1
+    assert count.kept == count.notes["clicks"] == count.notes["images"] == files * rows
 
 
 def test_parts_are_ranges_of_ids(tmp_path):

@@ -27,6 +27,7 @@ from r2d2.corpus.clicks.buckets import (
     by_bucket,
     write_layout,
 )
+from r2d2.corpus.clicks.engine import OUT_OF_MEMORY
 from r2d2.corpus.clicks.log import find_logs, plan
 from r2d2.corpus.clicks.merge import MergeBucket
 from r2d2.corpus.clicks.text_cuts import cut_texts
@@ -44,7 +45,9 @@ log = logging.getLogger(__name__)
 READING = "reading logs"
 # Rows summed by one statement, at least and at most: what a kill may lose is some two minutes
 BLOCK_ROWS = (1 << 20, 1 << 27)
-SUMMED_BYTES = 32  # of memory for each: the index of what the database spills stays in memory
+SUMMED_BYTES = 8  # of memory for each row: the database spills the rest of its sums
+SMALLER = 4  # times fewer rows in a block, where the database runs out of memory
+LIMIT = "block_rows.json"  # the rows of a block, once they were made fewer
 PAIR_BYTES = 40  # of a pair in a compressed file, without its text where that has many pairs
 SEEDS = 5  # hashes that are tried: two of 100 million texts have one key with probability 0.0003
 PART_SHARE, PART_BYTES = 6, 128 << 20  # of the memory, and at most: a part of the next stages
@@ -63,7 +66,8 @@ def aggregate(
     """Sum logs.
 
     What an interrupted call left in `out` is used again: the blocks and the buckets that are whole.
-    In the rare case that two texts have one key, everything is summed again by another hash.
+    In the rare case that two texts have one key, everything is summed again by another hash. Where
+    the memory does not suffice for a block, everything is summed again in smaller blocks.
 
     Args:
         logs: files, folders, globs or URLs.
@@ -88,16 +92,19 @@ def aggregate(
         pieces = cut_texts(pieces, runner, update)
     plain, other = ([], pieces) if runner.cluster else _split(pieces)
     share = memory_bytes // max(1, workers)
-    most = block_rows(share if runner.cluster else memory_bytes)
-    buckets = _buckets(pieces, most, workers if runner.cluster else 1)
-    blocks = [{"pieces": json.dumps(block)} for block in _blocks(plain, most)]
-    jobs = [*blocks, *({"pieces": json.dumps([piece])} for piece in other)]
-    jobs = [{**job, "name": f"{n:06d}", "out": str(out)} for n, job in enumerate(jobs)]
+    # a task of a cluster that runs out of memory ends the build, so its blocks are small at once
+    most = block_rows(share // SMALLER if runner.cluster else memory_bytes)
     threads = 1 if runner.cluster else workers
     examination, spelled = config.rank.examination, config.query.simplified
 
-    def sum_by(keys: TextKeys) -> tuple[StageCount, list[StageCount], list[StageCount]]:
+    def sum_by(keys: TextKeys, most: int) -> tuple[StageCount, list[StageCount], list[StageCount]]:
         """All rows, those of each job, and what each bucket holds."""
+        buckets = _buckets(pieces, most, workers if runner.cluster else 1)
+        blocks = [json.dumps(block) for block in _blocks(plain, most)]
+        listed = [*blocks, *(json.dumps([piece]) for piece in other)]
+        jobs = [
+            {"pieces": block, "name": f"{n:06d}", "out": str(out)} for n, block in enumerate(listed)
+        ]
         whole = SumBlock(examination, spelled, keys, buckets, memory_bytes, workers)
         counts = []
         if blocks:
@@ -113,8 +120,10 @@ def aggregate(
         work = MergeBucket(share if runner.cluster else memory_bytes, threads)
         return rows, counts, by_bucket(work, tasks, runner, "summing up", update)
 
-    rows, counts, merged = _without_collision(sum_by, keys)
+    known = sum(int(piece["rows"] or 0) for piece in pieces)
+    rows, counts, merged = _with_retries(sum_by, keys, min(most, max(known, 1)), out / RUNS / LIMIT)
     shutil.rmtree(out / RUNS, ignore_errors=True)
+    buckets = len(merged)
     size = sum(count.notes["pairs"] for count in merged) * PAIR_BYTES + run_bytes(out)
     size += sum(file.stat().st_size for file in (out / TEXT_TABLE).iterdir())
     each = -(-size // (max(1, min(share // PART_SHARE, PART_BYTES)) * buckets))
@@ -128,16 +137,34 @@ def aggregate(
     return [replace(rows, notes=notes)]
 
 
-def _without_collision(sum_by: Callable[[TextKeys], T], keys: TextKeys) -> T:
-    """The sums by a hash under which no two texts have one key; SEEDS hashes are tried."""
+def _with_retries(
+    sum_by: Callable[[TextKeys, int], T], keys: TextKeys, rows: int, record: Path
+) -> T:
+    """The sums by a hash under which no two texts have one key, in blocks that the memory holds.
+
+    Args:
+        sum_by: sums the log by a hash, in blocks of at most so many rows.
+        keys: the hash that is tried first; SEEDS hashes are tried.
+        rows: of a block at first.
+        record: keeps a smaller number of rows, for a call that goes on with this one's work.
+    """
+    if record.exists():
+        rows = min(rows, int(record.read_text(encoding="utf-8")))
     while True:
         try:
-            return sum_by(keys)
+            return sum_by(keys, rows)
         except KeyCollisionError as error:
             log.info("summed again by another hash, because of %s", error)
             keys = TextKeys(keys.seed + 1)
             if keys.seed == SEEDS:
                 raise
+        except R2D2Error as error:
+            smaller = max(rows // SMALLER, BLOCK_ROWS[0])
+            if error.code != OUT_OF_MEMORY or smaller >= rows:
+                raise
+            log.info("summed again in blocks of %d rows, because %s", smaller, error)
+            rows = smaller
+            write_text(record, str(rows))
 
 
 def _split(pieces: Sequence[dict[str, str]]) -> tuple[list[dict[str, str]], list[dict[str, str]]]:

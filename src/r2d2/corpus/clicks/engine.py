@@ -18,6 +18,7 @@ from r2d2.files import disk_errors, whole_file
 LEAST_POOL = 64 << 20  # bytes that the database gets at least
 THREAD_BYTES = 32 << 20  # outside its pool, of each thread: pages of Parquet, batches of Arrow
 SPILL = "spill"
+OUT_OF_MEMORY = "memory"  # code of the error
 # Written once and read a few times: deltas of lengths and numbers, and no search for a dictionary,
 # which texts and addresses seldom have.
 STORAGE = "FORMAT parquet, COMPRESSION snappy, PARQUET_VERSION v2, DICTIONARY_SIZE_LIMIT 1"
@@ -120,9 +121,10 @@ def database_errors(folder: Path) -> Iterator[None]:
                 f"the disk is full: cannot write below {folder}; free some space"
             ) from error
         if isinstance(error, duckdb.OutOfMemoryException):
-            raise R2D2Error(f"the memory does not suffice ({reason}): give more by --memory") from (
-                error
-            )
+            raise R2D2Error(
+                f"the memory does not suffice ({reason}): give more by --memory",
+                code=OUT_OF_MEMORY,
+            ) from error
         raise R2D2Error(f"a step of the build in {folder} failed: {reason}") from error
 
 
