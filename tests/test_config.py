@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import re
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from r2d2.config import (
     variants,
 )
 from r2d2.errors import R2D2Error
+from r2d2.language import in_language
 from r2d2.settings import RENAMED, named_settings
 
 SWITCHES = {  # the paper's table: TgD, FgD, FGR, MLM, ET
@@ -112,13 +114,13 @@ def test_an_unknown_setting_far_from_all_names_them():
 @pytest.mark.parametrize(
     ("setting", "wanted"),
     [
-        ("train.epochs=many", "int"),
-        ("train.epochs=2.5", "int"),
-        ("train.epochs=true", "int"),
-        ("train.lr=fast", "float"),
-        ("train.lr=true", "float"),
-        ("train.lr=[1, 2]", "float"),
-        ("train.flip=1", "bool"),
+        ("train.epochs=many", "a whole number"),
+        ("train.epochs=2.5", "a whole number"),
+        ("train.epochs=true", "a whole number"),
+        ("train.lr=fast", "a number"),
+        ("train.lr=true", "a number"),
+        ("train.lr=[1, 2]", "a number"),
+        ("train.flip=1", "true or false"),
         ("train.betas=0.9", ""),
         ("train.betas=[0.9]", ""),
         ("train.betas=[0.9, high]", ""),
@@ -328,3 +330,46 @@ def test_settings_that_version_0_1_wrote_are_read():
     expected = make_config("tiny", "r2d2", ["train.source_shares={a.b: 1}"])
     assert from_dict(Config, written) == expected
     assert expected.train.source_shares == {"a.b": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("objectives.widths=3", "3: it must be a list, such as [32, 64]"),
+        ("objectives.widths=[32, x]", "'x': it must be a whole number"),
+        ("train.betas=0.9", "0.9: it must be a list of 2 values, such as [0.9, 0.98]"),
+        ("train.betas=[0.9]", "[0.9]: it must be a list of 2 values, such as [0.9, 0.98]"),
+        ("train.splits=3", "3: it must be a list, such as [train, val]"),
+        ("train.splits={a: 1}", "{'a': 1}: it must be a list, such as [train, val]"),
+        ("train.source_shares=3", "3: it must be values by name, such as {title: 0.5}"),
+        ("train.epochs=[1]", "[1]: it must be a whole number"),
+        ("train.lr=fast", "'fast': it must be a number"),
+        ("train.train_vocab=3", "3: it must be true or false"),
+        ("train.augment=3", "3: it must be a text"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_told_in_the_words_of_settings(setting, told, monkeypatch):
+    message = refused(setting)
+    assert message == f"setting {setting.split('=')[0]} is {told}"
+    monkeypatch.setenv("R2D2_LANG", "zh")
+    assert not re.search(r"must|list|number|true or|a text|by name", in_language(message))
+
+
+def test_a_list_setting_that_may_be_missing_or_has_a_length_is_told_in_the_same_way():
+    @dataclasses.dataclass(frozen=True)
+    class Lists:
+        maybe: tuple[float, ...] | None = None
+        three: tuple[int, int, int] = (1, 2, 3)
+
+    # The types are read by name, as those of a module are.
+    Lists.__annotations__ = {"maybe": tuple[float, ...] | None, "three": tuple[int, int, int]}
+    for values, told in (
+        ({"maybe": 1}, "setting maybe is 1: it must be a list, such as [0.9, 0.98]"),
+        (
+            {"three": [1]},
+            "setting three is [1]: it must be a list of 3 values, such as [32, 64, 32]",
+        ),
+    ):
+        with pytest.raises(R2D2Error) as caught:
+            from_dict(Lists, values)
+        assert str(caught.value) == told

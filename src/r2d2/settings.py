@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import logging
 import re
 import types
@@ -197,4 +198,26 @@ def _convert(value: Any, kind: Any, path: str) -> Any:
         kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
         if len(kinds) == len(value):
             return tuple(_convert(v, k, path) for v, k in zip(value, kinds, strict=True))
-    raise R2D2Error(f"setting {path} is {value!r}: it must be {getattr(kind, '__name__', kind)}")
+    raise R2D2Error(f"setting {path} is {value!r}: it must be {_described(kind)}")
+
+
+# How a user writes a value of a type, and examples of it in YAML.
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+_EXAMPLES = {
+    int: ("32", "64"), float: ("0.9", "0.98"), bool: ("true", "false"), str: ("train", "val"),
+}  # fmt: skip
+
+
+def _described(kind: Any) -> str:
+    """What a value of a type is, in the words of who writes settings."""
+    inner = get_args(kind)
+    if not inner:
+        return _WORDS.get(kind, getattr(kind, "__name__", str(kind)))
+    if get_origin(kind) is not tuple:
+        return "values by name, such as {title: 0.5}"
+    length = 2 if inner[-1] is Ellipsis else len(inner)
+    examples = itertools.islice(itertools.cycle(_EXAMPLES[inner[0]]), length)
+    example = f"[{', '.join(examples)}]"
+    if inner[-1] is Ellipsis:
+        return f"a list, such as {example}"
+    return f"a list of {length} values, such as {example}"
