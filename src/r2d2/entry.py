@@ -12,7 +12,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from r2d2.errors import R2D2Error, RunStoppedError, TerminatedError
+from r2d2.errors import R2D2Error, RunStoppedError, TerminatedError, WrongCallError
 from r2d2.language import in_language
 from r2d2.processes import first_process
 from r2d2.training.signals import raised_signals
@@ -82,6 +82,7 @@ def _run(came: list[int]) -> int:
         from r2d2.cli import app
         from r2d2.commands.localised import localised
         from r2d2.commands.output import with_output_locks
+        from r2d2.commands.wrong_call import with_one_line_errors
 
         handler = RichHandler(console=Console(stderr=True), show_path=False, show_time=False)
         level = os.environ.get("R2D2_LOG", "INFO" if first_process() else "WARNING")
@@ -91,7 +92,7 @@ def _run(came: list[int]) -> int:
         # Pillow's word on large pictures, in two lines of its own; our limit is told in one
         warnings.filterwarnings("ignore", message=".*decompression bomb")
         _check_arguments(sys.argv[1:])
-        localised(with_output_locks(get_command(app)))()
+        localised(with_one_line_errors(with_output_locks(get_command(app))))()
     except RunStoppedError as stopped:
         if first_process():
             _say(in_language(str(stopped)))
@@ -103,6 +104,9 @@ def _run(came: list[int]) -> int:
             if first_process():
                 _say(in_language(_stopped(_command(sys.argv[1:]))))
             return TRY_AGAIN if terminated else INTERRUPTED
+        if isinstance(error, WrongCallError):
+            _say(str(error), red=True)
+            return USER_ERROR
         if isinstance(error, R2D2Error):
             place = "" if first_process() else f" in process {os.environ['RANK']}"
             _say(f"error{place}: {in_language(str(error))}", red=True)

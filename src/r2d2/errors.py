@@ -25,6 +25,13 @@ class R2D2Error(Exception):
             self.code = code
 
 
+class WrongCallError(R2D2Error):
+    """The command line has a command or an option that is not known, or a value that cannot be.
+
+    Its message is the whole line that the user reads, with the name of the command.
+    """
+
+
 def exists_error(path: object) -> R2D2Error:
     """The error for an output that exists and that nobody asked to replace."""
     return R2D2Error(f"{path} exists: choose another place or ask to overwrite it")

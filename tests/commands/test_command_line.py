@@ -217,10 +217,50 @@ def test_an_unknown_language_is_refused(cli, monkeypatch):
 )
 def test_a_wrong_call_is_told_in_chinese(cli, monkeypatch, call, words):
     monkeypatch.setenv("R2D2_LANG", "zh")
-    monkeypatch.setenv("COLUMNS", "200")
-    code, _, lines = cli(*call.split())
+    code, out, (line,) = cli(*call.split())
+    assert (code, out) == (2, "")
+    command = "r2d2" if call == "serch" else f"r2d2 {call.split()[0]}"
+    assert line.startswith(f"{command}: error: ")
+    assert words in line
+    assert line.endswith(f"'{command} -h' 可查看说明。")
+    assert not re.search(r"Usage|Try|No such|Missing|Invalid|Input|Option ", line)
+
+
+@pytest.mark.parametrize(
+    ("call", "command", "message"),
+    [
+        ("--nosuch", "r2d2", "No such option: --nosuch."),
+        ("serch", "r2d2", "No such command 'serch'. Did you mean 'search', 'serve', 'bench'?"),
+        ("data emojis", "r2d2 data", "No such command 'emojis'. Did you mean 'emoji'?"),
+        ("data --nosuch", "r2d2 data", "No such option: --nosuch."),
+        ("search 猫 --candidate 5", "r2d2 search",
+         "No such option: --candidate (Possible options: --candidates, --cascade)."),
+        ("search 猫 --candidates", "r2d2 search", "Option '--candidates' requires an argument."),
+        ("search 猫 --json=3", "r2d2 search", "Option '--json' does not take a value."),
+        ("search 猫 a b", "r2d2 search", "Got unexpected extra argument(s) (a b)."),
+        ("search 猫 --candidates 0", "r2d2 search",
+         "Invalid value for '--candidates': Input should be greater than or equal to 1."),
+        ("evaluate retrieval a b", "r2d2 evaluate retrieval", "Missing option '--out'."),
+        ("evaluate retrieval", "r2d2 evaluate retrieval", "Missing argument 'model'."),
+        ("evaluate retrieval a b --out x --pooled-states x", "r2d2 evaluate retrieval",
+         "Invalid value for '--pooled-states': Input should be a valid integer, unable to parse "
+         "string as an integer."),
+        ("corpus build --jobs", "r2d2 corpus build", None),
+    ],
+)  # fmt: skip
+def test_a_wrong_call_is_told_in_one_line(cli, monkeypatch, call, command, message):
+    monkeypatch.setenv("COLUMNS", "40")  # which broke lines before
+    code, out, (line,) = cli(*call.split())
+    assert (code, out) == (2, "")
+    assert line.startswith(f"{command}: error: {message or ''}")
+    assert line.endswith(f" Try '{command} -h' for help.")
+    if message is not None:
+        assert line == f"{command}: error: {message} Try '{command} -h' for help."
+
+
+@pytest.mark.parametrize("call", ["", "data"])
+def test_a_group_without_a_command_shows_its_help(cli, call):
+    code, out, lines = cli(*call.split())
     assert code == 2
-    said = "\n".join(lines)
-    assert words in said
-    assert "用法：r2d2" in said or "后面" in words  # of which typer shows no usage
-    assert not re.search(r"Usage|Try|No such|Missing|Invalid|Input|Option ", said)
+    assert lines == []
+    assert {"": "pretrain", "data": "emoji"}[call] in out

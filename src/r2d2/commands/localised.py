@@ -1,4 +1,4 @@
-"""The help of all commands, and the errors of wrong calls, in the language of the user."""
+"""The help of all commands in the language of the user."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ TYPER_TEXTS = {
     "ARGUMENTS_PANEL_TITLE": "参数",
     "OPTIONS_PANEL_TITLE": "选项",
     "COMMANDS_PANEL_TITLE": "命令",
-    "ERRORS_PANEL_TITLE": "错误",
     "DEPRECATED_STRING": "（已弃用）",
     "DEFAULT_STRING": "[默认：{}]",
     "ENVVAR_STRING": "[环境变量：{}]",
     "REQUIRED_LONG_STRING": "[必填]",
-    "RICH_HELP": "[blue]'{command_path} {help_option}'[/] 可查看说明。",
 }
 
 
@@ -46,15 +44,6 @@ def _prepare_panels() -> None:
         return text
 
     rich_utils._make_rich_text = make_wrapped_text
-    show_error = rich_utils.rich_format_error
-
-    def show_translated(error: Any) -> None:
-        if type(error).__name__ != "NoArgsIsHelpError":  # its message is the help
-            message = in_language(error.format_message(), "usage")
-            error.format_message = lambda: message
-        show_error(error)
-
-    rich_utils.rich_format_error = show_translated
 
 
 def _translate(command: Any, texts: Mapping[str, str]) -> None:
