@@ -38,6 +38,7 @@ def told(caplog, variant, *settings):
         ("wo_tgd", "objectives.alpha=0.1", False),
         ("wo_fgd", "objectives.image_keep=0.7", False),
         ("prd2", "objectives.unlabelled_margin=0.1", True),
+        ("prd2", "objectives.unlabelled_from=0.1", False),  # without a margin
         ("r2d2", "objectives.rerank_loss=order", False),  # nothing is taught
         ("r2d2", "train.hard_batches_from=0.5", True),  # the preset has hard batches
     ],

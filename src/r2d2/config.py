@@ -183,6 +183,9 @@ class ObjectiveConfig:
     # is unlabelled: no negative of FGR and of lists, and left out of the contrast. None: every
     # candidate that is no positive is a negative. Below 0: one that is nearly as similar, too
     unlabelled_margin: float | None = None
+    # Share of the run before which no candidate is unlabelled: towers that know little find all
+    # candidates alike. 0: from the start, for a model whose towers are trained already
+    unlabelled_from: float = 0.3
     positive_weight: float = 2.0  # of FGR's positive class (official code)
     text_positives: bool = True  # equal texts are positives of one another, as equal images are
     # The cross entropy of labelled pairs: heads, the mean of both heads'; mean, that of the mean of
@@ -259,6 +262,7 @@ class ObjectiveConfig:
         one_of("objectives.label_loss", self.label_loss, ("heads", "mean"))
         one_of("objectives.rerank_loss", self.rerank_loss, ("kl", "order"))
         check(self, "objectives", {"unlabelled_margin": (-2, 2)})  # differences of cosines
+        check(self, "objectives", {"unlabelled_from": (0, 0.99)})
         if self.unlabelled_margin is not None and self.contrast == "sigmoid":
             raise R2D2Error(
                 "objectives.unlabelled_margin leaves candidates out of a softmax, which "

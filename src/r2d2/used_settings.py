@@ -58,6 +58,7 @@ CONDITIONS: dict[str, Callable[[Config], bool]] = {
         ),
         _fgr,
     ),
+    "unlabelled_from": lambda c: _contrast(c) and c.objectives.unlabelled_margin is not None,
     "rerank_loss": lambda c: _fgr(c) and c.objectives.weight_rerank > 0,
     **dict.fromkeys(
         ("uniform_share", "uniform_until", "negative_groups"),

@@ -95,6 +95,8 @@ def test_the_shares_are_those_of_each_stage():
     model, objectives = setup("r2d2", unlabelled_margin=0.0)
     batch = batch_of()
     assert objectives(model, batch, CONTEXT).losses["unlabelled_contrast"] > 0
+    early = objectives(model, batch, dataclasses.replace(CONTEXT, unlabelled=False)).losses
+    assert not {"unlabelled_contrast", "unlabelled_ranking"} & early.keys()
     first = objectives(model, batch, dataclasses.replace(CONTEXT, ranking=False)).losses
     assert "unlabelled_ranking" not in first
     second = objectives(model, batch, dataclasses.replace(CONTEXT, towers=False)).losses

@@ -7,7 +7,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from r2d2.config import ObjectiveConfig, TrainConfig
-from r2d2.training.schedule import alpha, epochs_done, learning_rate, ranking, uniform_share
+from r2d2.training.schedule import (
+    alpha,
+    epochs_done,
+    learning_rate,
+    ranking,
+    uniform_share,
+    unlabelled,
+)
 
 TRAIN = TrainConfig(lr=0.01, min_lr=0.001, warmup_steps=10)
 
@@ -74,6 +81,12 @@ def test_where_ranking_begins_later_its_even_draws_begin_there_too():
 def test_even_draws_that_end_before_ranking_begins_are_none():
     config = ObjectiveConfig(uniform_until=0.3, ranking_from=0.4)
     assert uniform_share(4, 10, config) == 0
+
+
+def test_candidates_may_be_unlabelled_from_a_share_of_the_run_on():
+    config = ObjectiveConfig(unlabelled_from=0.3)
+    assert [unlabelled(step, 10, config) for step in (0, 2, 3, 9)] == [False, False, True, True]
+    assert unlabelled(0, 10, ObjectiveConfig(unlabelled_from=0.0))
 
 
 @given(st.integers(1, 40), st.integers(1, 300), st.integers(1, 300))

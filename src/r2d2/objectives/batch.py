@@ -67,6 +67,7 @@ class StepContext:
     group_size: int = 0
     ranking: bool = True  # whether FGR and MLM have begun
     towers: bool = True  # whether the towers are trained; False: only the cross encoders
+    unlabelled: bool = True  # whether candidates may be unlabelled, where there is a margin
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def contrast_losses(
     that are unlabelled at the full width are left out at all widths; "unlabelled_contrast" is their
     share of all candidates.
     """
-    margin = config.unlabelled_margin
+    margin = config.unlabelled_margin if context.unlabelled else None
     unlabelled = None
     if margin is not None:
         unlabelled = _unlabelled(features, queue, margin, collectives)

@@ -223,7 +223,7 @@ class Objectives(nn.Module):
             none = torch.empty(len(batch.ids), 0, dtype=torch.bool, device=batch.ids.device)
             return BlockedCandidates(none, none)
         blocked = blocked_candidates(batch, context, candidates)
-        margin = self.config.unlabelled_margin
+        margin = self.config.unlabelled_margin if context.unlabelled else None
         if margin is None or student.ranking is None:
             return BlockedCandidates(blocked, blocked)
         images, texts = student.images, student.texts

@@ -74,6 +74,11 @@ def ranking(step: int, steps: int, config: ObjectiveConfig) -> bool:
     return step >= config.ranking_from * steps
 
 
+def unlabelled(step: int, steps: int, config: ObjectiveConfig) -> bool:
+    """Return whether candidates may be unlabelled, where `unlabelled_margin` is set."""
+    return step >= config.unlabelled_from * steps
+
+
 def second_stage_start(steps: int, config: ObjectiveConfig) -> int:
     """The first step that trains the cross encoders only; `steps` if there is none."""
     return math.ceil(config.second_stage_from * steps)

@@ -167,6 +167,7 @@ class Trainer:
             self.group_size,
             schedule.ranking(self.step, self.steps, objectives),
             self.step < self.second_stage,
+            schedule.unlabelled(self.step, self.steps, objectives),
         )
 
     def prepare(self, raw: RawBatch) -> TrainingBatch:
